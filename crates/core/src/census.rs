@@ -1,0 +1,51 @@
+//! What the state machine tells its readers: where a session is, and how many there are of everything.
+
+use crate::entry::Why;
+use crate::ids::{Incarnation, Ordinal};
+use crate::scale::Span;
+use crate::time::Millis;
+use serde::Serialize;
+
+/// Where a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// Never seen, released, or turned away because the queue was full.
+    Unknown,
+    /// In line, with so many before it; `estimate` is `None` where nobody can know.
+    Queued { ahead: usize, estimate: Option<Millis> },
+    /// It has a slot in this incarnation.
+    At { pod: Ordinal, incarnation: &'a Incarnation },
+    /// It is over, and its last streams are being closed.
+    Ending { why: Why },
+}
+
+/// One pool in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Census {
+    pub queued: u64,
+    pub held: u64,
+    pub taken: u64,
+    pub ending: u64,
+    /// Slots anybody could be placed in now.
+    pub free_slots: u64,
+    /// Slots held, taken or ending.
+    pub busy_slots: u64,
+    /// Ordinals with an incarnation.
+    pub pods: u32,
+    pub ready: u32,
+    /// Pods that are not counted on: crash-looping, stuck, cordoned.
+    pub unusable: u32,
+    /// Pods that are outside `desired`, or inside again but not yet certain to stay.
+    pub retiring: u32,
+    pub needed: Span,
+    pub desired: Span,
+    pub frozen: bool,
+}
+
+impl Census {
+    /// Somebody lives, waits or drains here.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.queued + self.busy_slots > 0
+    }
+}

@@ -1,0 +1,53 @@
+//! How long a visitor will probably wait, learned from measured cold starts and releases. Where there is not enough
+//! data the answer is "unknown", never an invented number.
+
+use crate::time::{Millis, Time};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// Samples remembered of each kind.
+const MEMORY: usize = 16;
+/// Releases needed before their rate says anything.
+const ENOUGH: usize = 4;
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Estimate {
+    cold_starts: VecDeque<Millis>,
+    typical: Millis,
+    longest: Millis,
+    releases: VecDeque<Time>,
+}
+
+impl Estimate {
+    pub(crate) fn cold_start(&mut self, took: Millis) {
+        remember(&mut self.cold_starts, took);
+        let mut sorted: Vec<Millis> = self.cold_starts.iter().copied().collect();
+        sorted.sort_unstable();
+        self.typical = sorted[sorted.len() / 2];
+        self.longest = sorted[sorted.len() - 1];
+    }
+
+    pub(crate) fn release(&mut self, at: Time) {
+        remember(&mut self.releases, at);
+    }
+
+    /// What is left of a start that has run for `elapsed`: the median, then the longest ever seen, then nobody knows.
+    pub(crate) fn until_started(&self, elapsed: Millis) -> Option<Millis> {
+        [self.typical, self.longest].into_iter().find(|t| *t > elapsed).map(|t| Millis(t.0 - elapsed.0))
+    }
+
+    /// When `count` more slots will have been released, at the rate of the last ones.
+    pub(crate) fn until_released(&self, now: Time, count: u64) -> Option<Millis> {
+        let first = *self.releases.front()?;
+        let seen = self.releases.len() as u64;
+        (seen as usize >= ENOUGH).then(|| Millis(now.since(first).0.saturating_mul(count) / seen))
+    }
+}
+
+fn remember<T>(samples: &mut VecDeque<T>, sample: T) {
+    if samples.len() == MEMORY {
+        samples.pop_front();
+    }
+    samples.push_back(sample);
+}

@@ -1,0 +1,270 @@
+//! The whole: fleet time, the replicas' signs of life, and each command to its pool.
+
+use crate::census::{Census, Place};
+use crate::entry::{Command, Effect, Entry};
+use crate::ids::{Ordinal, PoolId, ReplicaId, SessionId};
+use crate::pods::Pod;
+use crate::pool::{Pool, Step};
+use crate::rules::Rules;
+use crate::scale::Seen;
+use crate::sessions::Session;
+use crate::time::{Millis, Time};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// Who sits where in every pool, and how many pods each needs. See the crate's documentation.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Fleet {
+    /// The version of this format.
+    format: u32,
+    pools: BTreeMap<PoolId, Pool>,
+    replicas: BTreeMap<ReplicaId, Replica>,
+    /// Fleet time: never backwards, and never forwards by more than half a `silence` at once.
+    now: Time,
+    /// The journal's clock at the last entry.
+    journal: Time,
+    /// Entries applied so far: the journal position.
+    applied: u64,
+}
+
+/// The checkpoint as it is stored: what can be derived is built anew when it is read.
+#[derive(Deserialize)]
+struct Checkpoint {
+    format: u32,
+    pools: BTreeMap<PoolId, Pool>,
+    replicas: BTreeMap<ReplicaId, Replica>,
+    now: Time,
+    journal: Time,
+    applied: u64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Replica {
+    /// Its last entry.
+    number: u64,
+    heard: Time,
+}
+
+/// Why the fleet wants to be woken.
+pub type Reason = &'static str;
+
+impl Fleet {
+    /// The version of the checkpoint format.
+    pub const FORMAT: u32 = 1;
+
+    #[must_use]
+    pub fn new() -> Fleet {
+        Fleet { format: Self::FORMAT, ..Fleet::default() }
+    }
+
+    /// Does first what is due at the entry's time, then the entry. What the world has to do about it is returned, with
+    /// the pool it concerns.
+    #[must_use]
+    pub fn apply(&mut self, entry: &Entry) -> Vec<(PoolId, Effect)> {
+        let mut effects = Vec::new();
+        self.applied += 1;
+        self.advance(entry.at);
+        let known = self.is_next(entry);
+        if known {
+            // Before anything expires: this very entry proves that its replica lives.
+            self.replicas.insert(entry.from, Replica { number: entry.number, heard: self.now });
+        }
+        self.expire(&mut effects);
+        if known {
+            self.perform(entry, &mut effects);
+        }
+        #[cfg(debug_assertions)]
+        if let Err(what) = self.invariants() {
+            panic!("{what}\nafter {entry:?}");
+        }
+        effects
+    }
+
+    /// A replica's numbers start at 1, and exactly last + 1 is accepted: anything else is a repetition, or of a life that is over.
+    fn is_next(&self, entry: &Entry) -> bool {
+        entry.number == self.replicas.get(&entry.from).map_or(0, |r| r.number) + 1
+    }
+
+    /// A gap in the journal is the journal's fault: nobody could write, so nobody is released for it.
+    fn advance(&mut self, at: Time) {
+        if self.applied == 1 {
+            self.now = at;
+        } else {
+            self.now += at.since(self.journal).min(Millis(self.silence().0 / 2));
+        }
+        self.journal = at;
+    }
+
+    fn perform(&mut self, entry: &Entry, effects: &mut Vec<(PoolId, Effect)>) {
+        match &entry.command {
+            Command::Farewell => self.depart(entry.from, false, effects),
+            Command::Rules(rules) if !self.pools.contains_key(&entry.pool) => {
+                self.pools.insert(entry.pool.clone(), Pool::new(rules.clone()));
+                self.in_pool(&entry.pool, effects, |pool, step| pool.apply(entry.from, &Command::Tick, step));
+            }
+            command => {
+                self.in_pool(&entry.pool, effects, |pool, step| pool.apply(entry.from, command, step));
+                if self.pools.get(&entry.pool).is_some_and(|p| p.removed && p.sessions.len() == 0) {
+                    self.pools.remove(&entry.pool);
+                }
+            }
+        }
+    }
+
+    fn expire(&mut self, effects: &mut Vec<(PoolId, Effect)>) {
+        while let Some((replica, at)) = self.next_departure()
+            && at <= self.now
+        {
+            self.depart(replica, true, effects);
+        }
+        let due: Vec<PoolId> =
+            self.pools.iter().filter(|(_, p)| p.is_due(self.now)).map(|(id, _)| id.clone()).collect();
+        for id in due {
+            self.in_pool(&id, effects, Pool::expire);
+        }
+    }
+
+    /// Its streams are closed: it said so, or it was silent for so long that it has closed them itself (house, law 5).
+    fn depart(&mut self, replica: ReplicaId, graced: bool, effects: &mut Vec<(PoolId, Effect)>) {
+        self.replicas.remove(&replica);
+        let ids: Vec<PoolId> = self.pools.keys().cloned().collect();
+        for id in ids {
+            self.in_pool(&id, effects, |pool, step| pool.replica_gone(replica, graced, step));
+        }
+    }
+
+    fn in_pool(
+        &mut self,
+        id: &PoolId,
+        effects: &mut Vec<(PoolId, Effect)>,
+        act: impl FnOnce(&mut Pool, &mut Step<'_>),
+    ) {
+        let Some(pool) = self.pools.get_mut(id) else { return };
+        let mut own = Vec::new();
+        act(pool, &mut Step { now: self.now, position: self.applied, effects: &mut own });
+        effects.extend(own.into_iter().map(|e| (id.clone(), e)));
+    }
+
+    fn silence(&self) -> Millis {
+        self.pools.values().map(|p| p.rules.silence).max().unwrap_or(Rules::default().silence)
+    }
+
+    /// The replica that has been silent longest, and when it counts as gone.
+    fn next_departure(&self) -> Option<(ReplicaId, Time)> {
+        let (id, replica) = self.replicas.iter().min_by_key(|(_, r)| r.heard)?;
+        let grace = self.pools.values().map(|p| p.rules.grace).max().unwrap_or_default();
+        Some((*id, replica.heard + self.silence() + grace))
+    }
+
+    // ---- reads ----
+
+    /// Where the session is. O(1) but for a queued one's position; allocates nothing.
+    #[must_use]
+    pub fn place(&self, pool: &PoolId, session: SessionId) -> Place<'_> {
+        self.pools.get(pool).map_or(Place::Unknown, |p| p.place(session, self.now))
+    }
+
+    /// When time alone will change something, and what. Firing early is harmless.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<(Time, Reason)> {
+        let pools = self.pools.values().filter_map(|p| p.next_deadline(self.now));
+        let departure = self.next_departure().filter(|_| self.replicas.len() > 1).map(|(_, at)| (at, "silence"));
+        pools.chain(departure).min()
+    }
+
+    /// What the world still has to do, re-derived from the state.
+    pub fn owed(&self) -> impl Iterator<Item = (PoolId, Effect)> {
+        self.pools.iter().flat_map(|(id, pool)| {
+            let mut own = Vec::new();
+            pool.owed(&mut own);
+            own.into_iter().map(|e| (id.clone(), e))
+        })
+    }
+
+    #[must_use]
+    pub fn census(&self, pool: &PoolId) -> Option<Census> {
+        self.pools.get(pool).map(Pool::census)
+    }
+
+    /// The moment up to which everything has happened.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// The last number this replica wrote; `None` if it is not (or no longer) known: then its life is over.
+    #[must_use]
+    pub fn replica(&self, replica: ReplicaId) -> Option<u64> {
+        self.replicas.get(&replica).map(|r| r.number)
+    }
+
+    pub fn pools(&self) -> impl Iterator<Item = &PoolId> {
+        self.pools.keys()
+    }
+
+    #[must_use]
+    pub fn rules(&self, pool: &PoolId) -> Option<&Rules> {
+        self.pools.get(pool).map(|p| &p.rules)
+    }
+
+    /// A complete list of the pool's pods has been read.
+    #[must_use]
+    pub fn is_listed(&self, pool: &PoolId) -> bool {
+        self.pools.get(pool).is_some_and(|p| p.listed)
+    }
+
+    /// What the cluster says the pool's size is.
+    #[must_use]
+    pub fn scale_seen(&self, pool: &PoolId) -> Option<Seen> {
+        self.pools.get(pool).and_then(|p| p.scale.seen)
+    }
+
+    #[must_use]
+    pub fn session(&self, pool: &PoolId, session: SessionId) -> Option<&Session> {
+        self.pools.get(pool).and_then(|p| p.sessions.get(session))
+    }
+
+    /// Every session of a pool in order of its id. O(n log n).
+    #[must_use]
+    pub fn sessions(&self, pool: &PoolId) -> Vec<(SessionId, &Session)> {
+        self.pools.get(pool).map(|p| p.sessions.sorted()).unwrap_or_default()
+    }
+
+    #[must_use]
+    pub fn pod(&self, pool: &PoolId, pod: Ordinal) -> Option<&Pod> {
+        self.pools.get(pool).and_then(|p| p.pods.get(&pod))
+    }
+
+    pub fn pods(&self, pool: &PoolId) -> impl Iterator<Item = (Ordinal, &Pod)> {
+        self.pools.get(pool).into_iter().flat_map(|p| p.pods.iter().map(|(o, p)| (*o, p)))
+    }
+
+    /// The sessions in line, first first.
+    pub fn queue(&self, pool: &PoolId) -> impl Iterator<Item = SessionId> {
+        self.pools.get(pool).into_iter().flat_map(|p| p.queue.iter().map(|(_, s)| *s))
+    }
+
+    pub(crate) fn all_pools(&self) -> impl Iterator<Item = (&PoolId, &Pool)> {
+        self.pools.iter()
+    }
+}
+
+impl<'de> Deserialize<'de> for Fleet {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Fleet, D::Error> {
+        let c = Checkpoint::deserialize(deserializer)?;
+        if c.format != Fleet::FORMAT {
+            let message: String = alloc::format!("checkpoint format {} is not {}", c.format, Fleet::FORMAT);
+            return Err(serde::de::Error::custom(message));
+        }
+        let Checkpoint { format, mut pools, replicas, now, journal, applied } = c;
+        pools.values_mut().for_each(Pool::reindex);
+        Ok(Fleet { format, pools, replicas, now, journal, applied })
+    }
+}

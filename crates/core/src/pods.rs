@@ -1,0 +1,149 @@
+//! One pod's life: its incarnation, who sits in it, and what follows for placing and scaling.
+//!
+//! ```text
+//! (new uid) Free ─▶ Serving ─▶ Free (keep) | Dirty (recycle) ─▶ (new uid) Free;   Free ─▶ Retiring ─▶ gone
+//! ```
+
+use crate::entry::Phase;
+use crate::ids::{Incarnation, SessionId, Uid};
+use crate::rules::{AfterSession, Placement, Rules};
+use crate::time::Time;
+use alloc::collections::BTreeSet;
+use serde::{Deserialize, Serialize};
+
+/// One ordinal. It may have no incarnation at the moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pod {
+    pub life: Option<Life>,
+    /// Who occupies its slots: held, taken and ending sessions.
+    pub sessions: BTreeSet<SessionId>,
+    pub slots: u32,
+    pub cordoned: bool,
+    /// Since when a ready incarnation of this ordinal is wanted and missing. [`Time::NEVER`] if none is.
+    pub asked: Time,
+    /// The cluster's version of the newest news of this ordinal.
+    pub(crate) version: u64,
+    /// The last uid that is known to be gone: it stays gone.
+    pub(crate) gone: Option<Uid>,
+    /// Derived: what the pool's indexes hold about it.
+    #[serde(skip)]
+    pub(crate) index: Index,
+}
+
+/// One incarnation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    pub uid: Uid,
+    pub phase: Phase,
+    /// Known from the first moment it was ready.
+    pub incarnation: Option<Incarnation>,
+    /// Somebody's traces are in it: nobody else is placed here (`after_session = recycle`).
+    pub dirty: bool,
+    pub standing: Standing,
+    /// Since when it has not been ready. [`Time::NEVER`] while it is.
+    pub unready: Time,
+    /// It has not been ready for `stuck_after`.
+    pub stuck: bool,
+}
+
+/// Where an incarnation stands towards `desired` (behaviour §7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Standing {
+    Wanted,
+    /// Outside `desired`: somebody may delete it any moment.
+    Retiring,
+    /// Inside again since the entry at journal position `decided`, but not yet certain that nobody still deletes it.
+    Returning {
+        decided: u64,
+        since: Time,
+    },
+}
+
+/// What the pool's indexes hold about a pod: derived from it by [`Pod::derive`], replaced as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Index {
+    /// Its key among the pods that can take somebody now: the lowest is chosen.
+    pub(crate) open: Option<u32>,
+    /// Free slots it has or will have, for `needed`.
+    pub(crate) usable: u32,
+    pub(crate) busy: u32,
+    pub(crate) ready: bool,
+    /// Waited for, and since when.
+    pub(crate) starting: Option<Time>,
+    pub(crate) returning: bool,
+    pub(crate) owes_recycle: bool,
+    pub(crate) alarm: Option<Time>,
+}
+
+impl Pod {
+    pub(crate) fn new(slots: u32) -> Pod {
+        Pod {
+            life: None,
+            sessions: BTreeSet::new(),
+            slots,
+            cordoned: false,
+            asked: Time::NEVER,
+            version: 0,
+            gone: None,
+            index: Index::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn is_terminating(&self) -> bool {
+        self.life.as_ref().is_some_and(|l| matches!(l.phase, Phase::Terminating))
+    }
+
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.life.as_ref().is_some_and(|l| matches!(l.phase, Phase::Ready { .. }))
+    }
+
+    /// Free slots of an incarnation that anybody may be placed in now.
+    #[must_use]
+    pub fn free_slots(&self) -> u32 {
+        let placeable = match &self.life {
+            Some(l) => self.is_ready() && !l.dirty && !self.cordoned && l.standing == Standing::Wanted,
+            None => false,
+        };
+        if placeable { self.slots.saturating_sub(self.sessions.len() as u32) } else { 0 }
+    }
+
+    pub(crate) fn derive(&self, rules: &Rules) -> Index {
+        let busy = self.sessions.len() as u32;
+        let free = self.free_slots();
+        let returning_since = self.life.as_ref().and_then(|l| match l.standing {
+            Standing::Returning { since, .. } => Some(since),
+            Standing::Wanted | Standing::Retiring => None,
+        });
+        let usable = match &self.life {
+            _ if self.cordoned => 0,
+            None => rules.slots_per_pod,
+            Some(l) if l.stuck || matches!(l.phase, Phase::Failed { .. }) => 0,
+            // Its successor will have all its slots.
+            Some(l) if l.dirty || matches!(l.phase, Phase::Terminating) => rules.slots_per_pod,
+            Some(_) => self.slots.saturating_sub(busy),
+        };
+        let owes_recycle = self.life.as_ref().is_some_and(|l| {
+            let due = l.dirty && rules.after_session == AfterSession::Recycle || l.stuck && returning_since.is_some();
+            due && busy == 0 && !matches!(l.phase, Phase::Terminating)
+        });
+        let alarm = self.life.as_ref().filter(|l| !l.stuck).and_then(|l| {
+            let waits = l.unready.known().or(returning_since);
+            waits.map(|since| since + rules.stuck_after)
+        });
+        Index {
+            open: (free > 0).then_some(match rules.placement {
+                Placement::Pack => 0,
+                Placement::Spread => busy,
+            }),
+            usable,
+            busy,
+            ready: self.is_ready(),
+            starting: self.asked.known().filter(|_| usable > 0),
+            returning: returning_since.is_some(),
+            owes_recycle,
+            alarm,
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! What the cluster tells a pool (pods come, change, go; the size it has been told), and which pods retire or return
+//! when `desired` moves (behaviour §7).
+
+use super::{Pool, Step};
+use crate::entry::{Effect, Phase, Sighting};
+use crate::ids::{Incarnation, Ordinal, SessionId, Uid};
+use crate::pods::{Life, Pod, Standing};
+use crate::rules::{AfterSession, Scaling};
+use crate::scale::{Seen, Span};
+use crate::sessions::State;
+use crate::time::Time;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+impl Pool {
+    pub(super) fn pod_seen(&mut self, ordinal: Ordinal, uid: &Uid, phase: &Phase, version: u64, step: &mut Step<'_>) {
+        let slots = self.rules.slots_per_pod;
+        let pod = self.pods.entry(ordinal).or_insert_with(|| Pod::new(slots));
+        if version <= pod.version || pod.gone.as_ref() == Some(uid) {
+            return;
+        }
+        pod.version = version;
+        if pod.life.as_ref().is_none_or(|l| l.uid != *uid) {
+            self.lose(ordinal, step);
+            self.meet(ordinal, uid, step);
+        }
+        self.set_phase(ordinal, phase, step);
+    }
+
+    pub(super) fn pod_gone(&mut self, ordinal: Ordinal, uid: &Uid, version: u64, step: &mut Step<'_>) {
+        let slots = self.rules.slots_per_pod;
+        let pod = self.pods.entry(ordinal).or_insert_with(|| Pod::new(slots));
+        if version < pod.version {
+            return;
+        }
+        pod.version = version;
+        if pod.life.as_ref().is_some_and(|l| l.uid == *uid) {
+            self.lose(ordinal, step);
+        }
+        if let Some(pod) = self.pods.get_mut(&ordinal) {
+            pod.gone = Some(uid.clone());
+        }
+        self.touch_pod(ordinal, step);
+    }
+
+    pub(super) fn pods_listed(&mut self, pods: &[Sighting], version: u64, step: &mut Step<'_>) {
+        for seen in pods {
+            self.pod_seen(seen.pod, &seen.uid, &seen.phase, version, step);
+        }
+        let present: BTreeSet<Ordinal> = pods.iter().map(|s| s.pod).collect();
+        let absent: Vec<(Ordinal, Uid)> = self
+            .pods
+            .iter()
+            .filter(|(o, p)| p.version < version && !present.contains(o))
+            .filter_map(|(o, p)| Some((*o, p.life.as_ref()?.uid.clone())))
+            .collect();
+        for (ordinal, uid) in absent {
+            self.pod_gone(ordinal, &uid, version, step);
+        }
+        if !self.listed {
+            self.listed = true;
+            self.doubt_history(step);
+        }
+    }
+
+    /// The first list ever: what already ran may have been used by somebody this journal knows nothing of.
+    fn doubt_history(&mut self, step: &mut Step<'_>) {
+        if self.rules.after_session != AfterSession::Recycle {
+            return;
+        }
+        for ordinal in self.ordinals() {
+            if let Some(Pod { life: Some(life), sessions, .. }) = self.pods.get_mut(&ordinal)
+                && sessions.is_empty()
+                && matches!(life.phase, Phase::Ready { .. } | Phase::Unready)
+            {
+                life.dirty = true;
+                self.touch_pod(ordinal, step);
+            }
+        }
+    }
+
+    fn ordinals(&self) -> Vec<Ordinal> {
+        self.pods.keys().copied().collect()
+    }
+
+    /// A new incarnation at this ordinal.
+    fn meet(&mut self, ordinal: Ordinal, uid: &Uid, step: &mut Step<'_>) {
+        let wanted = self.scale.desired.contains(ordinal.0);
+        let slots = self.rules.slots_per_pod;
+        let Some(pod) = self.pods.get_mut(&ordinal) else { return };
+        pod.slots = slots;
+        pod.life = Some(Life {
+            uid: uid.clone(),
+            phase: Phase::Starting,
+            incarnation: None,
+            dirty: false,
+            standing: if wanted { Standing::Wanted } else { Standing::Retiring },
+            unready: step.now,
+            stuck: false,
+        });
+    }
+
+    fn set_phase(&mut self, ordinal: Ordinal, phase: &Phase, step: &mut Step<'_>) {
+        let Some(pod) = self.pods.get_mut(&ordinal) else { return };
+        let Some(life) = &mut pod.life else { return };
+        let was_terminating = matches!(life.phase, Phase::Terminating);
+        if was_terminating {
+            return; // nothing brings it back
+        }
+        let was_ready = matches!(life.phase, Phase::Ready { .. });
+        life.phase = phase.clone();
+        match phase {
+            Phase::Ready { address } => {
+                life.incarnation = Some(Incarnation { uid: life.uid.clone(), address: *address });
+                life.unready = Time::NEVER;
+                life.stuck = false;
+                let asked = core::mem::replace(&mut pod.asked, Time::NEVER).known();
+                // What already ran when the pool was first met says nothing about cold starts.
+                if let Some(took) = asked.filter(|_| self.listed).map(|asked| step.now.since(asked)) {
+                    self.estimate.cold_start(took);
+                    step.effects.push(Effect::Started { pod: ordinal, took });
+                }
+            }
+            Phase::Terminating => {
+                life.unready = step.now;
+                life.stuck = false;
+                let uid = life.uid.clone();
+                self.drain(ordinal, uid, step);
+            }
+            Phase::Pending { .. } | Phase::Starting | Phase::Unready | Phase::Failed { .. } => {
+                if was_ready {
+                    life.unready = step.now;
+                }
+            }
+        }
+        self.touch_pod(ordinal, step);
+    }
+
+    /// The incarnation is on its way out: who has no stream there goes back to the front of the queue at once, the
+    /// others when their streams close.
+    fn drain(&mut self, ordinal: Ordinal, uid: Uid, step: &mut Step<'_>) {
+        let sessions: Vec<SessionId> =
+            self.pods.get(&ordinal).map(|p| p.sessions.iter().copied().collect()).unwrap_or_default();
+        if sessions.is_empty() {
+            return;
+        }
+        step.effects.push(Effect::Drain { pod: ordinal, uid, gone: false });
+        for id in sessions {
+            if self.sessions.get(id).is_some_and(|s| matches!(s.state, State::Held { .. })) {
+                self.requeue(id, step);
+            }
+        }
+    }
+
+    /// The incarnation is no more, and everybody in it with it.
+    fn lose(&mut self, ordinal: Ordinal, step: &mut Step<'_>) {
+        let Some(pod) = self.pods.get_mut(&ordinal) else { return };
+        let Some(life) = pod.life.take() else { return };
+        pod.gone = Some(life.uid.clone());
+        pod.asked = if self.scale.desired.contains(ordinal.0) { step.now } else { Time::NEVER };
+        let sessions: Vec<SessionId> = pod.sessions.iter().copied().collect();
+        if !sessions.is_empty() {
+            step.effects.push(Effect::Drain { pod: ordinal, uid: life.uid, gone: true });
+        }
+        for id in sessions {
+            match self.sessions.get(id).map(|s| &s.state) {
+                Some(State::Ending { .. }) => self.free(id, step),
+                Some(State::Held { .. } | State::Taken { .. } | State::Queued { .. }) => self.requeue(id, step),
+                None => {}
+            }
+        }
+        self.touch_pod(ordinal, step);
+    }
+
+    /// Not ready, or not certain to stay, for `stuck_after`.
+    pub(super) fn pod_is_late(&mut self, ordinal: Ordinal, step: &mut Step<'_>) {
+        if let Some(pod) = self.pods.get_mut(&ordinal) {
+            pod.index.alarm = None;
+        }
+        if let Some(life) = self.pods.get_mut(&ordinal).and_then(|p| p.life.as_mut()) {
+            life.stuck = true;
+        }
+        self.touch_pod(ordinal, step);
+    }
+
+    pub(super) fn cordon(&mut self, ordinal: Ordinal, cordoned: bool) {
+        let slots = self.rules.slots_per_pod;
+        if ordinal.0 >= self.rules.max && !self.pods.contains_key(&ordinal) {
+            return;
+        }
+        self.pods.entry(ordinal).or_insert_with(|| Pod::new(slots)).cordoned = cordoned;
+        self.reindex_pod(ordinal);
+    }
+
+    pub(super) fn scale_seen(&mut self, start: u32, replicas: u32, decided: u64, version: u64, now: Time) {
+        if self.scale.seen.is_some_and(|s| version <= s.version) {
+            return;
+        }
+        let span = Span { start, end: start.saturating_add(replicas) };
+        if self.scale.seen.is_none() {
+            self.adopt(span, now);
+        }
+        self.scale.seen = Some(Seen { span, decided, version });
+    }
+
+    /// The first sight of the pool's size: it goes on as if all of it had been needed until now, and as the cluster
+    /// has been told nothing else, what runs inside is certain to stay.
+    fn adopt(&mut self, span: Span, now: Time) {
+        self.scale.adopt(span, now);
+        let last = span.end.min(self.rules.max);
+        for ordinal in (span.start..last).map(Ordinal) {
+            if let Some(life) = self.pods.get_mut(&ordinal).and_then(|p| p.life.as_mut()) {
+                life.standing = Standing::Wanted;
+                self.reindex_pod(ordinal);
+            }
+        }
+    }
+
+    pub(super) fn served(&mut self, replicas: u32, now: Time) {
+        if self.scale.served.is_none_or(|(r, _)| r != replicas) {
+            self.scale.served = Some((replicas, now));
+        }
+    }
+
+    /// `desired` has moved: pods outside retire in the same step; retiring ones inside may return; missing ones are asked for.
+    pub(super) fn redraw(&mut self, before: Span, step: &mut Step<'_>) {
+        let now = self.scale.desired;
+        if let Scaling::Direct { .. } = self.rules.scaling {
+            step.effects.push(self.scale_effect());
+        }
+        let slots = self.rules.slots_per_pod;
+        for ordinal in (before.start..before.end).filter(|o| !now.contains(*o)).map(Ordinal) {
+            if let Some(pod) = self.pods.get_mut(&ordinal) {
+                pod.asked = Time::NEVER;
+                if let Some(life) = &mut pod.life {
+                    life.standing = Standing::Retiring;
+                }
+                self.touch_pod(ordinal, step);
+            }
+        }
+        for ordinal in (now.start..now.end).filter(|o| !before.contains(*o)).map(Ordinal) {
+            let pod = self.pods.entry(ordinal).or_insert_with(|| Pod::new(slots));
+            match &mut pod.life {
+                None => pod.asked = step.now,
+                Some(life) => {
+                    if life.standing == Standing::Retiring {
+                        life.standing = Standing::Returning { decided: step.position, since: step.now };
+                    }
+                    if !matches!(life.phase, Phase::Ready { .. }) {
+                        pod.asked = step.now;
+                    }
+                }
+            }
+            self.touch_pod(ordinal, step);
+        }
+    }
+
+    pub(crate) fn scale_effect(&self) -> Effect {
+        let desired = self.scale.desired;
+        Effect::Scale { start: desired.start, replicas: desired.len(), decided: self.scale.decided }
+    }
+
+    /// Makes wanted again what is certain to stay. True if that was any.
+    pub(super) fn confirm_returning(&mut self, step: &mut Step<'_>) -> bool {
+        let returning: Vec<Ordinal> = self.index.returning.iter().copied().collect();
+        let mut any = false;
+        for ordinal in returning {
+            let Some(life) = self.pods.get_mut(&ordinal).and_then(|p| p.life.as_mut()) else { continue };
+            let Standing::Returning { decided, since } = life.standing else { continue };
+            let terminating = matches!(life.phase, Phase::Terminating);
+            if !terminating && self.scale.is_certain(ordinal.0, decided, since, &self.rules, step.now) {
+                life.standing = Standing::Wanted;
+                life.stuck &= life.unready != Time::NEVER;
+                any = true;
+                self.touch_pod(ordinal, step);
+            }
+        }
+        any
+    }
+
+    /// What the cluster still has to do, re-derived from the state.
+    pub(crate) fn owed(&self, effects: &mut Vec<Effect>) {
+        if let (Scaling::Direct { .. }, Some(seen)) = (self.rules.scaling, self.scale.seen)
+            && (!seen.span.is_same(self.scale.desired)
+                || seen.decided < self.scale.decided && !self.index.returning.is_empty())
+        {
+            effects.push(self.scale_effect());
+        }
+        for ordinal in &self.index.owes_recycle {
+            if let Some(life) = self.pods.get(ordinal).and_then(|p| p.life.as_ref()) {
+                effects.push(Effect::Recycle { pod: *ordinal, uid: life.uid.clone() });
+            }
+        }
+        for ordinal in &self.index.busy {
+            if let Some(pod) = self.pods.get(ordinal).filter(|p| p.is_terminating())
+                && let Some(life) = &pod.life
+            {
+                effects.push(Effect::Drain { pod: *ordinal, uid: life.uid.clone(), gone: false });
+            }
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! How many pods (behaviour §7): what is needed now, and what is asked for. Growing is immediate; shrinking waits until
+//! nothing more was needed for a whole `cooldown`. Which pods that concerns is marked in `pool.rs`.
+
+use crate::prefix::Prefix;
+use crate::rules::{Rules, Scaling, Window};
+use crate::time::{Millis, Time};
+use alloc::collections::VecDeque;
+use serde::{Deserialize, Serialize};
+
+/// The ordinals `start..end`. The empty span is `0..0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Span {
+    pub start: u32,
+    pub end: u32,
+}
+
+impl Span {
+    pub const EMPTY: Span = Span { start: 0, end: 0 };
+
+    #[must_use]
+    pub fn contains(self, ordinal: u32) -> bool {
+        self.start <= ordinal && ordinal < self.end
+    }
+
+    #[must_use]
+    pub fn len(self) -> u32 {
+        self.end.saturating_sub(self.start)
+    }
+
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The same ordinals; all empty spans are the same.
+    #[must_use]
+    pub fn is_same(self, other: Span) -> bool {
+        self == other || self.is_empty() && other.is_empty()
+    }
+}
+
+/// What the cluster says it has been told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    pub span: Span,
+    /// The journal position of the decision it carries out.
+    pub decided: u64,
+    pub version: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Scale {
+    pub(crate) needed: Span,
+    pub(crate) desired: Span,
+    /// The journal position of the entry that changed `desired` last.
+    pub(crate) decided: u64,
+    pub(crate) seen: Option<Seen>,
+    /// What KEDA has been served last, and since when.
+    pub(crate) served: Option<(u32, Time)>,
+    ends: Highest,
+    /// Of the starts counted down from `u32::MAX`, so that "lowest" is "highest".
+    starts: Highest,
+}
+
+/// What `needed` looks at.
+pub(crate) struct Demand<'a> {
+    pub(crate) rules: &'a Rules,
+    pub(crate) usable: &'a Prefix,
+    /// The lowest and the highest ordinal with a busy slot.
+    pub(crate) busy: Option<(u32, u32)>,
+    /// Free slots wanted: waiting sessions and spare.
+    pub(crate) want: u64,
+}
+
+impl Scale {
+    /// The pool was running this when it was first met: as if it had been needed until now.
+    pub(crate) fn adopt(&mut self, span: Span, now: Time) {
+        if !span.is_empty() {
+            self.remember(span, now);
+        }
+    }
+
+    fn remember(&mut self, span: Span, now: Time) {
+        self.ends.set(span.end, now);
+        self.starts.set(if span.is_empty() { 0 } else { u32::MAX - span.start }, now);
+    }
+
+    /// Takes the demand of this moment. True if `desired` changed.
+    pub(crate) fn update(&mut self, demand: &Demand<'_>, now: Time) -> bool {
+        let rules = demand.rules;
+        self.needed = demand.needed(self.desired);
+        let desired = if rules.scaling == Scaling::None {
+            Span { start: 0, end: rules.max.max(self.needed.end) }
+        } else {
+            self.remember(self.needed, now);
+            let lowest = u32::MAX - self.starts.over(rules.cooldown, now);
+            let end = self.ends.over(rules.cooldown, now).min(rules.max).max(self.needed.end);
+            let start = match rules.scaling {
+                Scaling::Direct { window: Window::Sliding } => lowest,
+                Scaling::Direct { window: Window::Fixed } | Scaling::Keda { .. } | Scaling::None => 0,
+            };
+            if start < end { Span { start, end } } else { Span::EMPTY }
+        };
+        let changed = desired != self.desired;
+        self.desired = desired;
+        changed
+    }
+
+    /// When time alone will change `desired`.
+    pub(crate) fn deadline(&self, rules: &Rules) -> Option<Time> {
+        if rules.scaling == Scaling::None {
+            return None;
+        }
+        [self.ends.deadline(rules.cooldown), self.starts.deadline(rules.cooldown)].into_iter().flatten().min()
+    }
+
+    /// Whether it is certain that nobody will still delete a pod at `ordinal` for a number decided before `decided`.
+    pub(crate) fn is_certain(&self, ordinal: u32, decided: u64, since: Time, rules: &Rules, now: Time) -> bool {
+        let covered = self.seen.is_some_and(|s| s.span.contains(ordinal));
+        match rules.scaling {
+            Scaling::Direct { .. } => covered && self.seen.is_some_and(|s| s.decided >= decided),
+            Scaling::Keda { .. } => covered && self.settled_at(ordinal, since, rules).is_some_and(|at| at <= now),
+            Scaling::None => true,
+        }
+    }
+
+    /// When KEDA has certainly acted on the raised number, if it has been served one that covers the ordinal.
+    pub(crate) fn settled_at(&self, ordinal: u32, since: Time, rules: &Rules) -> Option<Time> {
+        let Scaling::Keda { settle } = rules.scaling else { return None };
+        self.served.filter(|(replicas, _)| *replicas > ordinal).map(|(_, at)| at.max(since) + settle)
+    }
+}
+
+impl Demand<'_> {
+    fn needed(&self, desired: Span) -> Span {
+        let min = self.rules.min;
+        if self.busy.is_none() && self.want == 0 && min == 0 {
+            return Span::EMPTY;
+        }
+        if let Scaling::Direct { window: Window::Sliding } = self.rules.scaling {
+            return self.needed_sliding(desired);
+        }
+        let floor = self.busy.map_or(0, |(_, highest)| highest + 1);
+        Span { start: 0, end: floor.max(min).max(self.usable.least(self.want)) }
+    }
+
+    /// The busy range, widened until it holds enough: first over what runs below it, then upwards, then down to 0.
+    fn needed_sliding(&self, desired: Span) -> Span {
+        let (mut lo, mut hi) = match self.busy {
+            Some((lowest, highest)) => (lowest, highest + 1),
+            None => (desired.start, desired.start),
+        };
+        let max = self.rules.max;
+        let short = |lo: u32, hi: u32| self.want.saturating_sub(self.usable.below(hi) - self.usable.below(lo));
+        let down_to = |lo: u32, hi: u32, bottom: u32| {
+            // The highest start whose span holds enough, if there is one above the bottom.
+            let spare_below = self.usable.below(hi).saturating_sub(self.want);
+            let enough = self.usable.least(spare_below + 1).saturating_sub(1);
+            lo.min(enough.max(bottom))
+        };
+        if short(lo, hi) > 0 {
+            lo = down_to(lo, hi, desired.start.min(lo));
+        }
+        if short(lo, hi) > 0 {
+            hi = hi.max(self.usable.least(self.usable.below(lo) + self.want).max(hi));
+        }
+        if short(lo, hi) > 0 {
+            lo = down_to(lo, hi, 0);
+        }
+        let lacking = self.rules.min.saturating_sub(hi - lo);
+        let up = lacking.min(max.saturating_sub(hi));
+        Span { start: lo.saturating_sub(lacking - up), end: hi + up }
+    }
+}
+
+/// A value, and the highest it was over a time that ends now.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Highest {
+    now: u32,
+    /// Higher values of the past, falling, each with the moment it ended.
+    past: VecDeque<(u32, Time)>,
+}
+
+impl Highest {
+    fn set(&mut self, value: u32, at: Time) {
+        if value < self.now {
+            self.past.push_back((self.now, at));
+        }
+        self.now = value;
+        while self.past.back().is_some_and(|(v, _)| *v <= value) {
+            self.past.pop_back();
+        }
+    }
+
+    fn over(&mut self, time: Millis, now: Time) -> u32 {
+        while self.past.front().is_some_and(|(_, ended)| *ended + time <= now) {
+            self.past.pop_front();
+        }
+        self.past.front().map_or(self.now, |(v, _)| *v)
+    }
+
+    fn deadline(&self, time: Millis) -> Option<Time> {
+        self.past.front().map(|(_, ended)| *ended + time)
+    }
+}
