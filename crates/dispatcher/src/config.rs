@@ -1,0 +1,237 @@
+//! What the operator wants, parsed once. [`Config`] is what the program runs on; how a TOML file becomes one, and every
+//! message about a wrong one, is in `config/file.rs`; the weekly schedule of spare slots in `config/schedule.rs`.
+
+use slotkeeper_core::{PoolId, Rules};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where visitors connect.
+    pub listen: Vec<SocketAddr>,
+    /// Worker threads; 0 = one per core.
+    pub threads: usize,
+    pub admin: Admin,
+    /// Keys of the session cookies: the first signs, all verify. Empty: a random one is made at start (sessions do not survive it).
+    pub cookie_keys: Vec<Secret>,
+    /// Whose `X-Forwarded-*` is believed.
+    pub trusted_proxies: Vec<Network>,
+    pub limits: Limits,
+    /// How long streams may take to end when the dispatcher stops or a pod drains; close frames are spread over it.
+    pub drain: Duration,
+    pub pools: Vec<PoolConfig>,
+}
+
+/// The listener for operators: metrics, health, the admin API.
+#[derive(Clone, Debug, Default)]
+pub struct Admin {
+    pub listen: Option<SocketAddr>,
+    /// Required (as `Authorization: Bearer`) for everything but health when set; must be set unless `listen` is loopback.
+    pub token: Option<Secret>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Most bytes of a request's head.
+    pub header_bytes: usize,
+    /// Most time for a request's head to arrive.
+    pub header_time: Duration,
+    /// Most bytes of a request's body; `None`: no limit (it is never kept in memory).
+    pub body_bytes: Option<u64>,
+    /// An idle keep-alive connection is closed after this.
+    pub idle: Duration,
+    /// Most connections from visitors at once.
+    pub connections: usize,
+    /// Most streams (requests in flight and upgraded connections) of one session at once.
+    pub streams_per_session: usize,
+    /// Most new sessions minted per second, over all pools.
+    pub new_sessions_per_second: u32,
+}
+
+/// One pool and the route to it.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    pub id: PoolId,
+    /// What visitors read: "Your console is starting".
+    pub title: String,
+    /// Host names routed here; empty: any.
+    pub hosts: Vec<String>,
+    /// Path prefix routed here (whole segments), `/` for all.
+    pub path: String,
+    pub rules: Rules,
+    pub admission: Admission,
+    /// A session that only speaks HTTP counts as present this long after its last request.
+    pub linger: Duration,
+    /// A WebSocket client that has not been heard of this long is pinged, and given as long again to answer; `None`: never.
+    pub half_open: Option<Duration>,
+    /// How long an upgrade or API call waits for a slot instead of a `503`; zero: not at all.
+    pub hold: Duration,
+    /// Most requests held at once.
+    pub hold_limit: usize,
+    pub cookie_name: String,
+    pub cookie_max_age: Duration,
+    /// Origins a WebSocket may come from besides the same host: `https://app.example`, or `*`.
+    pub allowed_origins: Vec<String>,
+    /// The operator's own waiting page: `http://host:port/path`; ours is the fallback.
+    pub landing: Option<Landing>,
+    /// An extra gauge of active sessions under this name, as existing scalers expect.
+    pub active_sessions_gauge: Option<String>,
+    /// A header of a trusted proxy with the visitor's priority class, 0 (first) to 9.
+    pub priority_header: Option<http::HeaderName>,
+    /// Spare slots by weekly schedule; outside of it `rules.spare`.
+    pub schedule: Option<schedule::Schedule>,
+    pub cluster: ClusterConfig,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Nothing is allocated before the cookie has come back once.
+    Returning,
+    /// The first request is placed at once, and its answer carries the cookie.
+    Immediate,
+}
+
+/// A plain-HTTP address of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Landing {
+    /// `host:port`.
+    pub authority: String,
+    pub path: String,
+}
+
+#[derive(Clone, Debug)]
+pub enum ClusterConfig {
+    Fixed(FixedPods),
+    Processes(Processes),
+}
+
+/// A list of addresses.
+#[derive(Clone, Debug)]
+pub struct FixedPods {
+    /// `host:port`, in order of their ordinals.
+    pub pods: Vec<String>,
+    pub probe: Probe,
+}
+
+/// Local processes, started and stopped by the dispatcher.
+#[derive(Clone, Debug)]
+pub struct Processes {
+    /// Program and arguments; `{ordinal}`, `{port}`, `{data}` and `{pool}` are filled in.
+    pub command: Vec<String>,
+    /// Additional environment variables, filled in the same way.
+    pub environment: Vec<(String, String)>,
+    pub working_folder: Option<PathBuf>,
+    /// Each ordinal gets the folder `data_folder/ORDINAL`, kept between its lives.
+    pub data_folder: PathBuf,
+    /// The address the processes listen on.
+    pub host: IpAddr,
+    /// Ordinal n listens on `first_port + n`; `None`: any free port.
+    pub first_port: Option<u16>,
+    pub probe: Probe,
+    /// From SIGTERM to SIGKILL.
+    pub stop_grace: Duration,
+    /// Restart delays after a crash: doubles from the first to the second.
+    pub backoff: (Duration, Duration),
+}
+
+/// How readiness is found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    pub kind: ProbeKind,
+    pub every: Duration,
+    pub timeout: Duration,
+    /// Failures in a row before a ready pod counts as unready.
+    pub failures: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// A connection succeeds.
+    Tcp,
+    /// `GET path` answers 2xx or 3xx.
+    Http { path: String },
+}
+
+impl Default for Probe {
+    fn default() -> Probe {
+        Probe { kind: ProbeKind::Tcp, every: Duration::from_millis(500), timeout: Duration::from_secs(2), failures: 3 }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            header_bytes: 64 * 1024,
+            header_time: Duration::from_secs(10),
+            body_bytes: None,
+            idle: Duration::from_secs(75),
+            connections: 20_000,
+            streams_per_session: 256,
+            new_sessions_per_second: 1000,
+        }
+    }
+}
+
+impl PoolConfig {
+    /// A pool with every default, for an exclusive (`slots_per_pod` 1) or a shared one.
+    #[must_use]
+    pub fn new(name: &str, rules: Rules, cluster: ClusterConfig) -> PoolConfig {
+        let exclusive = rules.slots_per_pod == 1;
+        PoolConfig {
+            id: name.into(),
+            title: name.to_owned(),
+            hosts: Vec::new(),
+            path: "/".into(),
+            rules,
+            admission: if exclusive { Admission::Returning } else { Admission::Immediate },
+            linger: Duration::from_secs(60),
+            half_open: Some(Duration::from_secs(30)),
+            hold: Duration::ZERO,
+            hold_limit: 1000,
+            cookie_name: "slotkeeper".into(),
+            cookie_max_age: Duration::from_secs(30 * 24 * 3600),
+            allowed_origins: Vec::new(),
+            landing: None,
+            active_sessions_gauge: None,
+            priority_header: None,
+            schedule: None,
+            cluster,
+        }
+    }
+}
+
+/// An IP network, `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    pub address: IpAddr,
+    pub prefix: u8,
+}
+
+impl Network {
+    #[must_use]
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let (own, other, bits) = match (self.address, ip.to_canonical()) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()) << 96, u128::from(b.to_bits()) << 96, 32),
+            (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
+        };
+        let prefix = u32::from(self.prefix.min(bits));
+        prefix == 0 || (own ^ other) >> (128 - prefix) == 0
+    }
+}
+
+/// Bytes that never show in a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Vec<u8>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+pub mod file;
+pub mod schedule;

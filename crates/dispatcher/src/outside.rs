@@ -1,0 +1,235 @@
+//! What the world gives the dispatcher: sockets, time, randomness, pods, a journal. The real versions are here; the
+//! simulation brings its own. Nothing else in this crate may read a clock, draw a random number or dial.
+
+use crate::cluster::Cluster;
+use crate::journal::Journal;
+use slotkeeper_core::{Millis, PoolId, Time};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Everything that is not this process.
+pub struct Outside {
+    pub net: Arc<dyn Net>,
+    pub clock: Clock,
+    pub ids: Ids,
+    /// The pods of each configured pool.
+    pub clusters: BTreeMap<PoolId, Arc<dyn Cluster>>,
+    pub journal: Journal,
+}
+
+/// Sockets.
+pub trait Net: Send + Sync + 'static {
+    fn listen(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>>;
+    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Stream>>;
+    /// The addresses of a `host:port`, in the resolver's order.
+    fn resolve<'a>(&'a self, host_port: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
+}
+
+/// A socket that accepts.
+pub trait Listener: Send {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>>;
+    /// Where it really listens (port 0 asks for any).
+    fn address(&self) -> SocketAddr;
+}
+
+/// Any two-way stream of bytes.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A connection: a real socket, or whatever a simulated network hands out.
+pub enum Stream {
+    Tcp(TcpStream),
+    Other(Box<dyn Io>),
+}
+
+macro_rules! either {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match $self.get_mut() {
+            Stream::Tcp(s) => {
+                let $stream = Pin::new(s);
+                $call
+            }
+            Stream::Other(s) => {
+                let $stream = Pin::new(s);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        either!(self, s => s.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        either!(self, s => s.poll_write(cx, buf))
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, s => s.poll_flush(cx))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, s => s.poll_shutdown(cx))
+    }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, s => s.poll_write_vectored(cx, bufs))
+    }
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Stream::Tcp(s) => s.is_write_vectored(),
+            Stream::Other(s) => s.is_write_vectored(),
+        }
+    }
+}
+
+/// The operating system's sockets.
+pub struct RealNet;
+
+/// Connections waiting to be accepted: as many as Linux allows by default.
+const BACKLOG: i32 = 4096;
+
+impl Net for RealNet {
+    fn listen(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+        Box::pin(async move {
+            let domain = socket2::Domain::for_address(at);
+            let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+            socket.set_reuse_address(true)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&at.into())?;
+            socket.listen(BACKLOG)?;
+            let listener = tokio::net::TcpListener::from_std(socket.into())?;
+            let address = listener.local_addr()?;
+            Ok(Box::new(RealListener { listener, address }) as Box<dyn Listener>)
+        })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the place where the dispatcher dials")]
+    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
+        Box::pin(async move {
+            let stream = TcpStream::connect(to).await?;
+            stream.set_nodelay(true)?;
+            Ok(Stream::Tcp(stream))
+        })
+    }
+
+    fn resolve<'a>(&'a self, host_port: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(tokio::net::lookup_host(host_port).await?.collect()) })
+    }
+}
+
+struct RealListener {
+    listener: tokio::net::TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener for RealListener {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>> {
+        Box::pin(async move {
+            let (stream, peer) = self.listener.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok((Stream::Tcp(stream), peer))
+        })
+    }
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Wall time: read once, then carried forward by tokio's clock (which a simulation controls).
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    wall: Time,
+    since: tokio::time::Instant,
+}
+
+impl Clock {
+    #[must_use]
+    pub fn starting_at(wall: Time) -> Clock {
+        Clock { wall, since: now() }
+    }
+
+    /// The operating system's clock.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the place where wall time is read, once")]
+    pub fn real() -> Clock {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Clock::starting_at(Time(since_epoch.as_millis() as u64))
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.wall + Millis(now().duration_since(self.since).as_millis() as u64)
+    }
+}
+
+/// The local monotonic clock, for durations only.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the place where the local clock is read")]
+pub fn now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
+#[must_use]
+pub fn duration(millis: Millis) -> Duration {
+    Duration::from_millis(millis.0)
+}
+
+/// Random numbers: the operating system's, or a seed's.
+pub enum Ids {
+    Os,
+    Seeded(Mutex<u64>),
+}
+
+impl Ids {
+    #[must_use]
+    pub fn seeded(seed: u64) -> Ids {
+        Ids::Seeded(Mutex::new(seed))
+    }
+
+    /// 64 random bits.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness to give.
+    pub fn draw(&self) -> io::Result<u64> {
+        match self {
+            Ids::Os => {
+                let mut bytes = [0; 8];
+                getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+                Ok(u64::from_ne_bytes(bytes))
+            }
+            // SplitMix64 (Steele, Lea, Flood 2014).
+            Ids::Seeded(state) => {
+                let mut state = state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+                let mut z = *state;
+                z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+                z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+                Ok(z ^ (z >> 31))
+            }
+        }
+    }
+
+    /// 128 random bits.
+    ///
+    /// # Errors
+    /// As [`Ids::draw`].
+    pub fn draw128(&self) -> io::Result<u128> {
+        Ok(u128::from(self.draw()?) << 64 | u128::from(self.draw()?))
+    }
+}
