@@ -34,34 +34,20 @@ draw_text:
 
 ; Draws three digits of v2, 4x5. v0: x, v1: y.
 draw_number:
-    ld v3, v1
-    ld i, number_at
-    ld [i], v0          ; x, for later
     ld i, number_digits
     ld b, v2
-    ld v2, [i]
+    ld v2, v0
+    ld v3, 0
+number_more:
     ld i, number_digits
-    ld [i], v2
-    ld v2, v1           ; tens
-    ld v1, v0           ; hundreds
-    ld i, number_at
-    ld v0, [i]
-    ld f, v1
-    drw v0, v3, 5
-    add v0, 5
-    ld f, v2
-    drw v0, v3, 5
-    add v0, 5
-    ld i, number_at
-    ld [i], v0
-    ld i, number_digits + 2
+    add i, v3
     ld v0, [i]
     ld f, v0
-    ld i, number_at
-    ld v1, v0
-    ld v0, [i]
-    ld f, v1
-    drw v0, v3, 5
+    drw v2, v1, 5
+    add v2, 5
+    add v3, 1
+    se v3, 3
+    jp number_more
     ret
 
 ; The picture falls off the screen with a long beep.
@@ -93,8 +79,6 @@ the_end:
     ld v0, k
     ret
 
-number_at:
-    ds 1
 number_digits:
     ds 3
 text over "GAME OVER"

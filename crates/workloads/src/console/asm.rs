@@ -10,7 +10,8 @@
 //!     drw ball_x, v1, 4
 //!     db 1, 2, "..##..##"  bytes; a string of '.' and '#' is eight (or sixteen) pixels
 //!     ds 80                that many zeros
-//!     text over "THE END"  the words as sprites of 8x5 pixels; `over_columns` says how many, `over_width` how wide
+//!     text over "THE END"  the words as sprites of 8x5 pixels: `over_columns` of them, and `over_x` is where to begin for
+//!                          them to be in the middle of 128 pixels
 //! ```
 
 use std::collections::HashMap;
@@ -51,8 +52,7 @@ pub fn assemble(source: &str) -> Result<Program, SourceError> {
     for pass in [Pass::Collect, Pass::Emit] {
         program = Program::default();
         for (number, line) in source.lines().enumerate() {
-            statement(line, pass, &mut names, &mut program)
-                .map_err(|what| SourceError { line: number + 1, what })?;
+            statement(line, pass, &mut names, &mut program).map_err(|what| SourceError { line: number + 1, what })?;
             if program.rom.len() > ROM_LIMIT {
                 return Err(SourceError { line: number + 1, what: format!("the program exceeds {ROM_LIMIT} bytes") });
             }
@@ -83,7 +83,9 @@ fn statement(line: &str, pass: Pass, names: &mut Names, program: &mut Program) -
     if let Some(label) = line.strip_suffix(':') {
         return names.number(label.trim(), here, pass);
     }
-    if !line.contains('"') && let Some((name, value)) = line.split_once('=') {
+    if !line.contains('"')
+        && let Some((name, value)) = line.split_once('=')
+    {
         return names.define(name.trim(), value.trim(), pass);
     }
     let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
@@ -107,7 +109,7 @@ fn statement(line: &str, pass: Pass, names: &mut Names, program: &mut Program) -
             let picture = letters::picture(quoted(words.trim())?)?;
             names.number(name, here, pass)?;
             names.number(&format!("{name}_columns"), picture.columns as i32, pass)?;
-            names.number(&format!("{name}_width"), picture.width as i32, pass)?;
+            names.number(&format!("{name}_x"), (128 - picture.width as i32) / 2, pass)?;
             program.rom.extend(picture.bytes);
         }
         _ => {

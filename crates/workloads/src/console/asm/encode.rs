@@ -58,7 +58,9 @@ pub(super) fn instruction(word: &str, operands: &[&str], pass: Pass, names: &Nam
         ("ld", [Register(x), Special("[i]")]) => 0xF065 | x << 8,
         ("ld", [Special("r"), Register(x)]) => 0xF075 | x << 8,
         ("ld", [Register(x), Special("r")]) => 0xF085 | x << 8,
-        _ => return Err(format!("there is no such instruction: {word} with {} operands of these kinds", operands.len())),
+        _ => {
+            return Err(format!("there is no such instruction: {word} with {} operands of these kinds", operands.len()));
+        }
     };
     Ok(opcode)
 }

@@ -26,50 +26,51 @@ impl Machine {
 
         match opcode >> 12 {
             0x0 => match address {
-                0x0E0 => self.screen.clear(),                                 // CLS
-                0x0EE => self.ret(at)?,                                       // RET
-                0x0C0..=0x0CF => self.screen.scroll_down(usize::from(n)),     // SCD n
-                0x0FB => self.screen.scroll_right(),                          // SCR
-                0x0FC => self.screen.scroll_left(),                           // SCL
-                0x0FD => return Err(Halt::Exit),                              // EXIT
-                0x0FE => self.screen.resize(false),                           // LOW
-                0x0FF => self.screen.resize(true),                            // HIGH
-                _ => return invalid,                                          // SYS: native code of a machine long gone
+                0x0E0 => self.screen.clear(),                             // CLS
+                0x0EE => self.ret(at)?,                                   // RET
+                0x0C0..=0x0CF => self.screen.scroll_down(usize::from(n)), // SCD n
+                0x0FB => self.screen.scroll_right(),                      // SCR
+                0x0FC => self.screen.scroll_left(),                       // SCL
+                0x0FD => return Err(Halt::Exit),                          // EXIT
+                0x0FE => self.screen.resize(false),                       // LOW
+                0x0FF => self.screen.resize(true),                        // HIGH
+                _ => return invalid,                                      // SYS: native code of a machine long gone
             },
-            0x1 => self.counter = address,                                    // JP addr
-            0x2 => self.call(address, at)?,                                   // CALL addr
-            0x3 => self.skip_if(self.v[x] == byte),                           // SE Vx, byte
-            0x4 => self.skip_if(self.v[x] != byte),                           // SNE Vx, byte
-            0x5 if n == 0 => self.skip_if(self.v[x] == self.v[y]),            // SE Vx, Vy
-            0x6 => self.v[x] = byte,                                          // LD Vx, byte
-            0x7 => self.v[x] = self.v[x].wrapping_add(byte),                  // ADD Vx, byte
+            0x1 => self.counter = address,                         // JP addr
+            0x2 => self.call(address, at)?,                        // CALL addr
+            0x3 => self.skip_if(self.v[x] == byte),                // SE Vx, byte
+            0x4 => self.skip_if(self.v[x] != byte),                // SNE Vx, byte
+            0x5 if n == 0 => self.skip_if(self.v[x] == self.v[y]), // SE Vx, Vy
+            0x6 => self.v[x] = byte,                               // LD Vx, byte
+            0x7 => self.v[x] = self.v[x].wrapping_add(byte),       // ADD Vx, byte
             0x8 if n <= 7 || n == 0xE => self.arithmetic(x, y, n),
-            0x9 if n == 0 => self.skip_if(self.v[x] != self.v[y]),            // SNE Vx, Vy
-            0xA => self.index = address,                                      // LD I, addr
-            0xB => {                                                          // JP V0, addr
+            0x9 if n == 0 => self.skip_if(self.v[x] != self.v[y]), // SNE Vx, Vy
+            0xA => self.index = address,                           // LD I, addr
+            0xB => {
+                // JP V0, addr
                 let from = if self.quirks.jump_adds_x { x } else { 0 };
                 self.counter = address + u16::from(self.v[from]);
             }
-            0xC => self.v[x] = self.next_random() & byte,                     // RND Vx, byte
-            0xD => return Ok(self.draw(x, y, n)),                             // DRW Vx, Vy, n
+            0xC => self.v[x] = self.next_random() & byte, // RND Vx, byte
+            0xD => return Ok(self.draw(x, y, n)),         // DRW Vx, Vy, n
             0xE => match byte {
-                0x9E => self.skip_if(self.is_down(self.v[x])),                // SKP Vx
-                0xA1 => self.skip_if(!self.is_down(self.v[x])),               // SKNP Vx
+                0x9E => self.skip_if(self.is_down(self.v[x])),  // SKP Vx
+                0xA1 => self.skip_if(!self.is_down(self.v[x])), // SKNP Vx
                 _ => return invalid,
             },
             0xF => match byte {
-                0x07 => self.v[x] = self.delay,                               // LD Vx, DT
-                0x0A => return Ok(self.wait_for_key(x, at)),                  // LD Vx, K
-                0x15 => self.delay = self.v[x],                               // LD DT, Vx
-                0x18 => self.sound = self.v[x],                               // LD ST, Vx
-                0x1E => self.index = self.index.wrapping_add(u16::from(self.v[x])), // ADD I, Vx
-                0x29 => self.index = FONT_AT as u16 + 5 * u16::from(self.v[x] & 0xF), // LD F, Vx
+                0x07 => self.v[x] = self.delay,                                           // LD Vx, DT
+                0x0A => return Ok(self.wait_for_key(x, at)),                              // LD Vx, K
+                0x15 => self.delay = self.v[x],                                           // LD DT, Vx
+                0x18 => self.sound = self.v[x],                                           // LD ST, Vx
+                0x1E => self.index = self.index.wrapping_add(u16::from(self.v[x])),       // ADD I, Vx
+                0x29 => self.index = FONT_AT as u16 + 5 * u16::from(self.v[x] & 0xF),     // LD F, Vx
                 0x30 => self.index = BIG_FONT_AT as u16 + 10 * u16::from(self.v[x] % 10), // LD HF, Vx
-                0x33 => self.decimal(self.v[x]),                              // LD B, Vx
-                0x55 => self.store(x),                                        // LD [I], Vx
-                0x65 => self.load(x),                                         // LD Vx, [I]
-                0x75 => self.flags[..=x].copy_from_slice(&self.v[..=x]),      // LD R, Vx
-                0x85 => self.v[..=x].copy_from_slice(&self.flags[..=x]),      // LD Vx, R
+                0x33 => self.decimal(self.v[x]),                                          // LD B, Vx
+                0x55 => self.store(x),                                                    // LD [I], Vx
+                0x65 => self.load(x),                                                     // LD Vx, [I]
+                0x75 => self.flags[..=x].copy_from_slice(&self.v[..=x]),                  // LD R, Vx
+                0x85 => self.v[..=x].copy_from_slice(&self.flags[..=x]),                  // LD Vx, R
                 _ => return invalid,
             },
             _ => return invalid,
@@ -83,15 +84,15 @@ impl Machine {
         let shifted = if self.quirks.shift_reads_y { b } else { a };
         let kept = if self.quirks.logic_clears_flag { Some(0) } else { None };
         let (result, flag) = match n {
-            0x0 => (b, None),                                                 // LD Vx, Vy
-            0x1 => (a | b, kept),                                             // OR
-            0x2 => (a & b, kept),                                             // AND
-            0x3 => (a ^ b, kept),                                             // XOR
+            0x0 => (b, None),                                                       // LD Vx, Vy
+            0x1 => (a | b, kept),                                                   // OR
+            0x2 => (a & b, kept),                                                   // AND
+            0x3 => (a ^ b, kept),                                                   // XOR
             0x4 => (a.wrapping_add(b), Some(u8::from(a.checked_add(b).is_none()))), // ADD
-            0x5 => (a.wrapping_sub(b), Some(u8::from(a >= b))),               // SUB
-            0x6 => (shifted >> 1, Some(shifted & 1)),                         // SHR
-            0x7 => (b.wrapping_sub(a), Some(u8::from(b >= a))),               // SUBN
-            _ => (shifted << 1, Some(shifted >> 7)),                          // SHL
+            0x5 => (a.wrapping_sub(b), Some(u8::from(a >= b))),                     // SUB
+            0x6 => (shifted >> 1, Some(shifted & 1)),                               // SHR
+            0x7 => (b.wrapping_sub(a), Some(u8::from(b >= a))),                     // SUBN
+            _ => (shifted << 1, Some(shifted >> 7)),                                // SHL
         };
         self.v[x] = result;
         if let Some(flag) = flag {

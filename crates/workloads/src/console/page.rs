@@ -1,0 +1,48 @@
+//! The page and its assets, in the binary. Nothing is inline and nothing comes from elsewhere, so the policy is strict.
+
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+
+const INDEX: &str = include_str!("page/index.html");
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+
+/// What lies under the last part of a path. `behind_dispatcher` tells the page whether it can offer to leave.
+pub(crate) fn find(name: &str, behind_dispatcher: bool, pod: &str) -> Option<Response<Full<Bytes>>> {
+    let (kind, body) = match name {
+        "" | "index.html" => {
+            let flag = if behind_dispatcher { "yes" } else { "no" };
+            let page = INDEX.replace("{dispatcher}", flag).replace("{pod}", &escape(pod));
+            ("text/html; charset=utf-8", Bytes::from(page))
+        }
+        "style.css" => ("text/css; charset=utf-8", Bytes::from_static(include_bytes!("page/style.css"))),
+        "console.js" => ("text/javascript; charset=utf-8", Bytes::from_static(include_bytes!("page/console.js"))),
+        "screen.js" => ("text/javascript; charset=utf-8", Bytes::from_static(include_bytes!("page/screen.js"))),
+        "input.js" => ("text/javascript; charset=utf-8", Bytes::from_static(include_bytes!("page/input.js"))),
+        "connection.js" => ("text/javascript; charset=utf-8", Bytes::from_static(include_bytes!("page/connection.js"))),
+        "icon.svg" => ("image/svg+xml", Bytes::from_static(include_bytes!("page/icon.svg"))),
+        _ => return None,
+    };
+    Some(answer(StatusCode::OK, kind, body))
+}
+
+/// An answer with the headers that all answers have.
+pub(crate) fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -1,0 +1,105 @@
+//! What goes over the socket: commands in, states and frames out. `console.rs` describes it from the outside.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+use super::chip8::screen::Screen;
+
+/// The largest message a client may send, in bytes.
+pub const MESSAGE_LIMIT: usize = 4096;
+const FRAME_VERSION: u8 = 1;
+
+/// What a client may say, as JSON with a `type`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Command {
+    /// A key of the hexadecimal keypad (0 to 15) went down or up.
+    Key { key: u8, down: bool },
+    /// Start this game.
+    Choose { game: String },
+    /// Back to the menu.
+    Menu,
+    /// Start the game over.
+    Reset,
+    /// Put the game into a slot, 1 to 8.
+    Save { slot: u8 },
+    /// Take the game from a slot.
+    Load { slot: u8 },
+    /// How fast the machine runs, in percent: 25 to 400.
+    Speed { percent: u16 },
+    /// Stand still, or go on.
+    Pause { on: bool },
+    /// Whether clients should sound the buzzer.
+    Sound { on: bool },
+}
+
+/// All that a page shows besides the screen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct State {
+    /// Always `state`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Name of the pod.
+    pub pod: String,
+    pub games: Vec<Listed>,
+    /// Id of the game that runs; none: the menu.
+    pub playing: Option<String>,
+    /// Why the machine stands still for good.
+    pub halted: Option<String>,
+    pub paused: bool,
+    pub speed_percent: u16,
+    pub sound: bool,
+    /// Whether there is a place for saves.
+    pub saving: bool,
+    pub slots: u8,
+    /// Slots of the running game that are taken.
+    pub saves: Vec<Save>,
+    /// Sockets of the player's session.
+    pub sockets: usize,
+    /// The last thing worth saying.
+    pub notice: Option<Notice>,
+}
+
+/// A game in the menu.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    pub id: String,
+    pub title: String,
+    pub about: String,
+    /// Why it cannot be played.
+    pub unusable: Option<String>,
+}
+
+/// A slot that is taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Save {
+    pub slot: u8,
+    /// Milliseconds since 1970.
+    pub saved_at_ms: u64,
+}
+
+/// Something to tell the player once; a new number is a new notice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Notice {
+    pub number: u64,
+    pub text: String,
+    pub bad: bool,
+}
+
+/// A picture on its way to the clients.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Frame {
+    pub(crate) number: u32,
+    pub(crate) bytes: Bytes,
+}
+
+impl Frame {
+    pub(crate) fn new(number: u32, screen: &Screen, sounds: bool) -> Frame {
+        let mut bytes = BytesMut::with_capacity(6 + screen.width() * screen.height() / 8);
+        bytes.put_u8(FRAME_VERSION);
+        bytes.put_u8(u8::from(screen.is_large()) | u8::from(sounds) << 1);
+        bytes.put_u32(number);
+        bytes.extend(screen.packed());
+        Frame { number, bytes: bytes.freeze() }
+    }
+}

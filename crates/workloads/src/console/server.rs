@@ -1,0 +1,299 @@
+//! The listener: connections, paths, the upgrade to a socket, and the orderly end.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, HOST, HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::metrics::Metrics;
+use super::page::{self, answer};
+use super::seat::{Seat, Sitting};
+use super::settings::Config;
+use super::socket;
+use super::stage::{Order, Stage};
+
+/// Connections at a time; more wait in the listener's queue.
+const CONNECTIONS: usize = 256;
+const HEADER_TIME: Duration = Duration::from_secs(10);
+/// How long connections may take to end when the console stops.
+const FAREWELL: Duration = Duration::from_millis(1500);
+/// Small, so that little is on its way to a slow client and the latest frame soon wins. Accepted sockets inherit it.
+const SEND_BUFFER: u32 = 32 * 1024;
+
+type Answer = Response<Full<Bytes>>;
+
+/// A console that listens, but does not answer before [`Console::run`].
+pub struct Console {
+    listener: TcpListener,
+    address: SocketAddr,
+    house: Arc<House>,
+    stop: watch::Sender<bool>,
+}
+
+/// What every connection needs.
+struct House {
+    config: Arc<Config>,
+    metrics: Arc<Metrics>,
+    seat: Seat,
+    stage: Stage,
+    ready: AtomicBool,
+    stop: watch::Receiver<bool>,
+}
+
+impl Console {
+    /// Listens and prepares everything. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The address cannot be listened on, the data folder cannot be created.
+    pub async fn bind(config: Config) -> anyhow::Result<Console> {
+        let listener = listen(config.listen).with_context(|| format!("listening on {}", config.listen))?;
+        let address = listener.local_addr()?;
+        let config = Arc::new(config);
+        let metrics = Arc::new(Metrics::new()?);
+        let stage = Stage::start(config.clone(), metrics.clone())?;
+        let (stop, stopped) = watch::channel(false);
+        let seat = Seat::new(metrics.clone());
+        let house = House { config, metrics, seat, stage, ready: AtomicBool::new(false), stop: stopped };
+        Ok(Console { listener, address, house: Arc::new(house), stop })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`, then closes sockets with 1001 and waits for them a short while.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Console { listener, address, house, stop } = self;
+        let pod = house.config.name.clone();
+        tracing::info!(pod, %address, "console listens");
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        // Every connection and socket holds a clone; when all are gone, the receiver ends.
+        let (alive, mut all_gone) = mpsc::channel::<()>(1);
+        let mut shutdown = pin!(shutdown);
+        let mut cold_start = pin!(sleep(house.config.cold_start));
+        let mut cold = true;
+        loop {
+            let accept = async {
+                let place = places.clone().acquire_owned().await;
+                (place, listener.accept().await)
+            };
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                () = &mut cold_start, if cold => {
+                    cold = false;
+                    house.ready.store(true, Ordering::Relaxed);
+                    house.metrics.ready.set(1);
+                    tracing::info!(pod, "console is ready");
+                }
+                (place, accepted) = accept => match accepted {
+                    Ok((stream, _)) => {
+                        let (house, alive) = (house.clone(), alive.clone());
+                        tokio::spawn(async move {
+                            connection(stream, house, alive).await;
+                            drop(place);
+                        });
+                    }
+                    Err(error) => {
+                        // Out of file descriptors, mostly: others have to close first.
+                        tracing::warn!(pod, %error, "connection not accepted");
+                        sleep(Duration::from_millis(100)).await;
+                    }
+                },
+            }
+        }
+        house.ready.store(false, Ordering::Relaxed);
+        stop.send_replace(true);
+        drop((listener, alive));
+        let in_time = timeout(FAREWELL, all_gone.recv()).await.is_ok();
+        tracing::info!(pod, in_time, "console stopped");
+    }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(1024)
+}
+
+async fn connection(stream: TcpStream, house: Arc<House>, alive: mpsc::Sender<()>) {
+    // Frames are small and should leave at once; where the option does not exist they are only later.
+    let _ = stream.set_nodelay(true);
+    let mut stop = house.stop.clone();
+    let service = service_fn(|request| {
+        let (house, alive) = (house.clone(), alive.clone());
+        async move { Ok::<_, std::convert::Infallible>(respond(request, house, alive).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(16 * 1024)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        ended = &mut connection => ended,
+        () = stopped(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(pod = house.config.name, %error, "connection ended early");
+    }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the console is gone altogether.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn respond(request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sender<()>) -> Answer {
+    let path = request.uri().path();
+    let ready = house.ready.load(Ordering::Relaxed);
+    match path {
+        "/healthz" => return text(StatusCode::OK, "alive\n"),
+        "/readyz" if ready => return text(StatusCode::OK, "ready\n"),
+        "/metrics" => {
+            return match house.metrics.text() {
+                Ok(metrics) => answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics),
+                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+            };
+        }
+        _ if !ready => {
+            let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "this console is still starting\n");
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            return response;
+        }
+        _ => {}
+    }
+    let name = path.rsplit('/').next().unwrap_or_default();
+    if name == "play" {
+        return play(request, house, alive);
+    }
+    let behind_dispatcher = request.headers().contains_key("x-session-id");
+    match page::find(name, behind_dispatcher, &house.config.name) {
+        None => text(StatusCode::NOT_FOUND, "there is nothing here\n"),
+        Some(_) if request.method() != Method::GET && request.method() != Method::HEAD => {
+            text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")
+        }
+        Some(response) => response,
+    }
+}
+
+fn play(mut request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sender<()>) -> Answer {
+    let headers = request.headers();
+    let session = match headers.get("x-session-id").map(|id| id.to_str().unwrap_or_default().to_owned()) {
+        Some(id) if id.is_empty() || id.len() > 128 => return text(StatusCode::BAD_REQUEST, "bad X-Session-Id\n"),
+        session => session,
+    };
+    let Some(accept) = accept_key(request.method(), headers) else {
+        // Without an upgrade this path only tells whether a socket would be let in: a page cannot see why one was not.
+        return if house.seat.is_taken_for(session.as_deref()) {
+            taken(&house)
+        } else {
+            let mut response = text(StatusCode::UPGRADE_REQUIRED, "this path speaks WebSocket, version 13\n");
+            response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+            response
+        };
+    };
+    // Behind the dispatcher, it has looked at the origin, and the host may not be the one that the visitor sees.
+    if session.is_none() && !same_origin(headers) {
+        return text(StatusCode::FORBIDDEN, "this page may not play here\n");
+    }
+    let sitting = match house.seat.sit(session.as_deref()) {
+        Ok(sitting) => sitting,
+        Err(_) => return taken(&house),
+    };
+    tracing::info!(pod = house.config.name, socket = sitting.socket, new = sitting.is_new, "player sat down");
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        attend(upgrade, sitting, &house).await;
+        drop(alive);
+    });
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    response
+}
+
+/// From sitting down to standing up. The stage hears of both, in this order, whatever becomes of the upgrade.
+async fn attend(upgrade: hyper::upgrade::OnUpgrade, sitting: Sitting, house: &House) {
+    let socket = sitting.socket;
+    let (done, arrived) = oneshot::channel();
+    let order = Order::Arrive { socket, is_new: sitting.is_new, done };
+    // Only a stage that has stopped refuses, and then everything stops. Waiting keeps a new player from a stranger's screen.
+    if house.stage.orders.send(order).await.is_err() || arrived.await.is_err() {
+        return;
+    }
+    match upgrade.await {
+        Ok(upgraded) => socket::play(upgraded, &house.stage, socket, &house.metrics, house.stop.clone()).await,
+        Err(error) => tracing::debug!(pod = house.config.name, %error, "upgrade failed"),
+    }
+    let _ = house.stage.orders.send(Order::Leave { socket }).await;
+    tracing::info!(pod = house.config.name, socket, "player stood up");
+}
+
+/// The answer to a WebSocket handshake (RFC 6455 §4.2.1), if this is one.
+fn accept_key(method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
+    let has = |name, word: &str| {
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
+    };
+    let is_handshake = method == Method::GET
+        && has(CONNECTION, "upgrade")
+        && has(UPGRADE, "websocket")
+        && has(SEC_WEBSOCKET_VERSION, "13");
+    let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| is_handshake)?;
+    HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
+}
+
+/// A page of another site must not play: browsers tell where a page is from. Other clients say nothing.
+fn same_origin(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(ORIGIN) else {
+        return true;
+    };
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let from = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, from)| from);
+    from.is_some() && from == host
+}
+
+fn taken(house: &House) -> Answer {
+    let body = serde_json::json!({
+        "error": "taken",
+        "message": "somebody else is playing on this console",
+        "pod": house.config.name,
+    });
+    answer(StatusCode::CONFLICT, "application/json", format!("{body}\n"))
+}
+
+fn text(status: StatusCode, words: impl Into<Bytes>) -> Answer {
+    answer(status, "text/plain; charset=utf-8", words)
+}

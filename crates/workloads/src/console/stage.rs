@@ -1,0 +1,360 @@
+//! The stage: the one task that owns the machine. Orders come in through a bounded queue, pictures and states go out
+//! through `watch` channels, so that the latest wins and a slow client costs nothing. Time stands still while nobody is here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::chip8::Machine;
+use super::games::{self, Game, Shelf, Unusable};
+use super::metrics::Metrics;
+use super::protocol::{Command, Frame, Listed, Notice, Save, State};
+use super::saves::{SLOTS, SaveError, Saves};
+use super::settings::Config;
+
+const FRAMES_PER_SECOND: u64 = 60;
+/// The longest silence of a picture that does not change.
+const STILL: Duration = Duration::from_millis(900);
+/// How long a games folder (which may be on a network) or the data folder may take to answer.
+const DISK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What sockets tell the stage.
+pub(crate) enum Order {
+    /// A socket is there. If its session is new, the machine goes back to the menu; then `done`.
+    Arrive {
+        socket: u64,
+        is_new: bool,
+        done: oneshot::Sender<()>,
+    },
+    Command {
+        socket: u64,
+        command: Command,
+    },
+    Leave {
+        socket: u64,
+    },
+}
+
+/// The ends of the stage that sockets hold.
+#[derive(Clone)]
+pub(crate) struct Stage {
+    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) frames: watch::Receiver<Frame>,
+    pub(crate) states: watch::Receiver<Utf8Bytes>,
+}
+
+struct Player {
+    config: Arc<Config>,
+    metrics: Arc<Metrics>,
+    saves: Saves,
+    shelf: Shelf,
+    title: Arc<Game>,
+    game: Arc<Game>,
+    machine: Machine,
+    paused: bool,
+    percent: u16,
+    /// Percent of a frame that the machine is behind.
+    behind: u16,
+    sound: bool,
+    taken: Vec<Save>,
+    notice: Option<Notice>,
+    notices: u64,
+    /// Keys that are down, per socket.
+    keys: HashMap<u64, u16>,
+    shown: (Instant, bool),
+    number: u32,
+    frames: watch::Sender<Frame>,
+    states: watch::Sender<Utf8Bytes>,
+}
+
+impl Stage {
+    /// Starts the task; it ends when all clones of the stage are gone.
+    ///
+    /// # Errors
+    /// The data folder cannot be created.
+    pub(crate) fn start(config: Arc<Config>, metrics: Arc<Metrics>) -> anyhow::Result<Stage> {
+        let saves = Saves::open(config.data.as_deref()).map_err(|error| {
+            let folder = config.data.clone().unwrap_or_default();
+            anyhow::Error::new(error).context(format!("creating the data folder {}", folder.display()))
+        })?;
+        let title = Arc::new(games::title()?);
+        let machine = title.machine(seed())?;
+        let (orders, queue) = mpsc::channel(64);
+        let (frames, frames_out) = watch::channel(Frame::default());
+        let (states, states_out) = watch::channel(Utf8Bytes::default());
+        let player = Player {
+            config,
+            metrics,
+            saves,
+            shelf: Shelf::built_in()?,
+            game: title.clone(),
+            title,
+            machine,
+            paused: false,
+            percent: 100,
+            behind: 0,
+            sound: true,
+            taken: Vec::new(),
+            notice: None,
+            notices: 0,
+            keys: HashMap::new(),
+            shown: (Instant::now(), false),
+            number: 0,
+            frames,
+            states,
+        };
+        tokio::spawn(player.run(queue));
+        Ok(Stage { orders, frames: frames_out, states: states_out })
+    }
+}
+
+impl Player {
+    async fn run(mut self, mut queue: mpsc::Receiver<Order>) {
+        self.look_at_shelf().await;
+        let mut ticks = interval(Duration::from_micros(1_000_000 / FRAMES_PER_SECOND));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                biased;
+                order = queue.recv() => match order {
+                    Some(order) => self.obey(order).await,
+                    None => return,
+                },
+                _ = ticks.tick(), if !self.keys.is_empty() => self.tick(),
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let before = self.machine.halt();
+        if !self.paused {
+            self.behind += self.percent;
+            while self.behind >= 100 {
+                self.behind -= 100;
+                self.metrics.instructions_total.inc_by(u64::from(self.machine.frame(self.game.speed)));
+            }
+        }
+        if let (None, Some(halt)) = (before, self.machine.halt()) {
+            tracing::info!(pod = self.config.name, game = self.game.id, %halt, "machine halted");
+            self.publish();
+        }
+        self.show(false);
+    }
+
+    /// Sends a picture if there is something new in it, or if the last one is old.
+    fn show(&mut self, always: bool) {
+        let sounds = self.machine.sounds() && self.sound && !self.paused;
+        let (at, sounded) = self.shown;
+        let mut frame = Frame::new(self.number.wrapping_add(1), self.machine.screen(), sounds);
+        let changed = self.frames.borrow().bytes.get(6..) != frame.bytes.get(6..) || sounded != sounds;
+        if always || changed || at.elapsed() >= STILL {
+            self.number = self.number.wrapping_add(1);
+            frame.number = self.number;
+            self.shown = (Instant::now(), sounds);
+            self.frames.send_replace(frame);
+        }
+    }
+
+    async fn obey(&mut self, order: Order) {
+        match order {
+            Order::Arrive { socket, is_new, done } => {
+                if is_new {
+                    self.keys.clear();
+                    self.notice = None;
+                    (self.paused, self.percent, self.behind, self.sound) = (false, 100, 0, true);
+                    self.menu().await;
+                }
+                self.keys.insert(socket, 0);
+                self.publish();
+                self.show(true);
+                // Whoever asked may have gone already.
+                let _ = done.send(());
+            }
+            Order::Leave { socket } => {
+                self.keys.remove(&socket);
+                self.press();
+                self.publish();
+            }
+            Order::Command { socket, command } => self.command(socket, command).await,
+        }
+    }
+
+    async fn command(&mut self, socket: u64, command: Command) {
+        match command {
+            Command::Key { key, down } => {
+                if let Some(keys) = self.keys.get_mut(&socket) {
+                    let bit = 1_u16.checked_shl(u32::from(key)).unwrap_or(0);
+                    *keys = if down { *keys | bit } else { *keys & !bit };
+                }
+                return self.press();
+            }
+            Command::Choose { game } => match self.shelf.find(&game).cloned() {
+                Some(game) => {
+                    tracing::info!(pod = self.config.name, game = game.id, "game started");
+                    self.metrics.games_started_total.inc();
+                    self.start(game).await;
+                }
+                None => self.tell("There is no such game.", true),
+            },
+            Command::Menu => self.menu().await,
+            Command::Reset => self.start(self.game.clone()).await,
+            Command::Save { slot } => self.save(slot).await,
+            Command::Load { slot } => self.load(slot).await,
+            Command::Speed { percent } => self.percent = percent.clamp(25, 400),
+            Command::Pause { on } => self.paused = on,
+            Command::Sound { on } => self.sound = on,
+        }
+        self.press();
+        self.publish();
+    }
+
+    async fn menu(&mut self) {
+        self.look_at_shelf().await;
+        self.start(self.title.clone()).await;
+    }
+
+    async fn start(&mut self, game: Arc<Game>) {
+        match game.machine(seed()) {
+            Ok(machine) => {
+                self.machine = machine;
+                self.game = game;
+                self.paused = false;
+                self.list_saves().await;
+            }
+            Err(error) => self.tell(&error.to_string(), true),
+        }
+    }
+
+    async fn save(&mut self, slot: u8) {
+        if !self.is_game() {
+            return self.tell("Pick a game first.", true);
+        }
+        let (saves, game, machine) = (self.saves.clone(), self.game.clone(), self.machine.clone());
+        match on_disk(move || saves.save(&game, slot, &machine)).await.and_then(|saved| saved) {
+            Ok(()) => {
+                self.metrics.saves_total.inc();
+                self.tell(&format!("Saved in slot {slot}."), false);
+            }
+            Err(error) => self.save_failed(&error),
+        }
+        self.list_saves().await;
+    }
+
+    async fn load(&mut self, slot: u8) {
+        if !self.is_game() {
+            return self.tell("Pick a game first.", true);
+        }
+        let (saves, game) = (self.saves.clone(), self.game.clone());
+        match on_disk(move || saves.load(&game, slot)).await.and_then(|loaded| loaded) {
+            Ok(machine) => {
+                self.machine = machine;
+                self.metrics.loads_total.inc();
+                self.tell(&format!("Loaded slot {slot}."), false);
+            }
+            Err(error) => self.save_failed(&error),
+        }
+    }
+
+    fn save_failed(&mut self, error: &SaveError) {
+        tracing::info!(pod = self.config.name, game = self.game.id, %error, "not saved or loaded");
+        self.metrics.save_errors_total.inc();
+        let text = error.to_string();
+        let mut letters = text.chars();
+        let first = letters.next().map(|first| first.to_ascii_uppercase());
+        self.tell(&format!("{}{}.", first.into_iter().collect::<String>(), letters.as_str()), true);
+    }
+
+    async fn list_saves(&mut self) {
+        let (saves, game) = (self.saves.clone(), self.game.clone());
+        self.taken = on_disk(move || saves.list(&game.id)).await.unwrap_or_default();
+    }
+
+    /// Reads the games folder again: a ROM that was put there is in the menu of the next player.
+    async fn look_at_shelf(&mut self) {
+        let Some(folder) = self.config.games.clone() else {
+            return;
+        };
+        let shown = folder.display().to_string();
+        match on_disk(move || Shelf::read(&folder)).await {
+            Ok(Ok(shelf)) => {
+                if shelf != self.shelf {
+                    let (games, unusable) = (shelf.games.len(), shelf.unusable.len());
+                    tracing::info!(pod = self.config.name, games, unusable, "games folder read");
+                }
+                self.shelf = shelf;
+            }
+            Ok(Err(error)) => tracing::error!(pod = self.config.name, %error, "a built-in game does not assemble"),
+            Err(error) => {
+                tracing::warn!(pod = self.config.name, %error, "games folder not read");
+                self.shelf.unusable = vec![Unusable { file: shown, reason: "the games folder does not answer".into() }];
+            }
+        }
+    }
+
+    fn is_game(&self) -> bool {
+        !Arc::ptr_eq(&self.game, &self.title)
+    }
+
+    fn press(&mut self) {
+        self.machine.press(self.keys.values().fold(0, |all, keys| all | keys));
+    }
+
+    fn tell(&mut self, text: &str, bad: bool) {
+        self.notices += 1;
+        self.notice = Some(Notice { number: self.notices, text: text.to_owned(), bad });
+    }
+
+    fn publish(&self) {
+        let games = self.shelf.games.iter().map(|game| Listed {
+            id: game.id.clone(),
+            title: game.title.clone(),
+            about: game.about.clone(),
+            unusable: None,
+        });
+        let unusable = self.shelf.unusable.iter().map(|file| Listed {
+            id: String::new(),
+            title: file.file.clone(),
+            about: String::new(),
+            unusable: Some(file.reason.clone()),
+        });
+        let state = State {
+            kind: "state",
+            pod: self.config.name.clone(),
+            games: games.chain(unusable).collect(),
+            playing: self.is_game().then(|| self.game.id.clone()),
+            halted: self.machine.halt().map(|halt| halt.to_string()),
+            paused: self.paused,
+            speed_percent: self.percent,
+            sound: self.sound,
+            saving: self.saves.are_on(),
+            slots: SLOTS,
+            saves: self.taken.clone(),
+            sockets: self.keys.len(),
+            notice: self.notice.clone(),
+        };
+        match serde_json::to_string(&state) {
+            Ok(text) => {
+                self.states.send_replace(text.into());
+            }
+            Err(error) => tracing::error!(pod = self.config.name, %error, "state not written"),
+        }
+    }
+}
+
+/// Runs something that may block, for a while.
+async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SaveError> {
+    match timeout(DISK_PATIENCE, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(SaveError::Disk(std::io::Error::other(error))),
+        Err(_) => Err(SaveError::Disk(std::io::ErrorKind::TimedOut.into())),
+    }
+}
+
+/// Every start of a game is different; a system without randomness only loses that.
+fn seed() -> u64 {
+    getrandom::u64().unwrap_or(1)
+}
