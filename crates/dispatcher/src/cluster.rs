@@ -2,10 +2,14 @@
 //! A cluster reports what it sees and does what it is told; it decides nothing.
 
 pub mod fixed;
+mod news;
+mod probe;
 pub mod processes;
 
-use crate::outside::BoxFuture;
+use crate::config::{ClusterConfig, PoolConfig};
+use crate::outside::{BoxFuture, Clock, Ids, Net};
 use slotkeeper_core::{Command, Ordinal, Uid};
+use std::sync::Arc;
 
 /// The pods of one pool.
 pub trait Cluster: Send + Sync + 'static {
@@ -35,4 +39,19 @@ pub enum ClusterError {
     Stopping,
     #[error("the cluster cannot be reached")]
     Unreachable(#[source] std::io::Error),
+    #[error("the operating system has no randomness to give")]
+    NoRandomness(#[source] std::io::Error),
+}
+
+/// The real pods of a configured pool. Reads the operating system's wall clock once, so that news are newer than those
+/// that a journal has kept from the last life of this process. To be called inside a runtime.
+///
+/// # Errors
+/// When the operating system has no randomness to give.
+pub fn from_config(pool: &PoolConfig, net: Arc<dyn Net>, ids: &Ids) -> Result<Arc<dyn Cluster>, ClusterError> {
+    let since = Clock::real().now();
+    match &pool.cluster {
+        ClusterConfig::Fixed(pods) => Ok(fixed::start(pods.clone(), net, since)),
+        ClusterConfig::Processes(config) => processes::start(&pool.id, config.clone(), net, ids, since),
+    }
 }

@@ -1,1 +1,237 @@
-//! A list of addresses with health checks.
+//! A list of addresses with health checks. Nobody can tell from outside whether a server was started anew, so an
+//! address keeps its identity through every outage, and through restarts of the dispatcher: sessions stay where they are.
+
+use super::news::{self, News, Teller};
+use super::probe::{self, Health};
+use super::{Cluster, ClusterError};
+use crate::config::{FixedPods, Probe};
+use crate::outside::{BoxFuture, Net, now};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Time, Uid};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// Most checks at once.
+const AT_ONCE: usize = 128;
+/// Most addresses of one name that are tried.
+const MOST_ADDRESSES: usize = 4;
+/// Nobody is asked more often than this.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+
+/// Makes the pool. Everything is asked once before the first news, so that what already runs is ready at once.
+///
+/// `since` is wall time: the pool's news have higher versions than those of any pool started earlier. To be called
+/// inside a runtime.
+#[must_use]
+pub fn start(config: FixedPods, net: Arc<dyn Net>, since: Time) -> Arc<dyn Cluster> {
+    let (teller, news) = news::channel(since);
+    let pods = config.pods.into_iter().enumerate().map(|(n, name)| Pod::new(n as u32, name)).collect();
+    let watch = Watch { pods, probe: config.probe, net, teller };
+    Arc::new(Fixed { news, watch: tokio::spawn(watch.run()).abort_handle() })
+}
+
+struct Fixed {
+    news: News,
+    watch: AbortHandle,
+}
+
+impl Cluster for Fixed {
+    fn news(&self) -> BoxFuture<'_, Command> {
+        self.news.next()
+    }
+
+    fn scale(&self, _: u32, _: u32, _: u64) -> BoxFuture<'_, Result<(), ClusterError>> {
+        Box::pin(async { Err(ClusterError::Fixed) })
+    }
+
+    fn recycle(&self, _: Ordinal, _: Uid) -> BoxFuture<'_, Result<(), ClusterError>> {
+        Box::pin(async { Err(ClusterError::Fixed) })
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        self.watch.abort();
+        Box::pin(async {})
+    }
+}
+
+impl Drop for Fixed {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+struct Pod {
+    ordinal: u32,
+    /// `host:port`
+    name: Arc<str>,
+    uid: Uid,
+    phase: Phase,
+    health: Health,
+    answered: bool,
+    /// What the name was found to mean; forgotten when it fails.
+    addresses: Vec<SocketAddr>,
+}
+
+/// The answer of one check: the address that answered, or why none did; and all addresses there are.
+struct Answer {
+    ordinal: u32,
+    addresses: Vec<SocketAddr>,
+    result: Result<SocketAddr, String>,
+}
+
+impl Pod {
+    fn new(ordinal: u32, name: String) -> Pod {
+        Pod {
+            ordinal,
+            uid: Uid(format!("fixed-{ordinal}-{name}").into()),
+            name: name.into(),
+            phase: news::pending("it has not answered yet"),
+            health: Health::default(),
+            answered: false,
+            addresses: Vec::new(),
+        }
+    }
+
+    /// True if the phase has changed.
+    fn take(&mut self, answer: Answer, failures: u32) -> bool {
+        let was_ready = self.health.ready;
+        self.health.take(answer.result.is_ok(), failures);
+        self.addresses = if answer.result.is_ok() { answer.addresses } else { Vec::new() };
+        let phase = match answer.result {
+            Ok(address) => Phase::Ready { address },
+            Err(_) if self.health.ready => return false,
+            Err(why) if was_ready => {
+                tracing::info!(pod = %self.name, "pod does not answer any more: {why}");
+                Phase::Unready
+            }
+            Err(_) if self.phase == Phase::Unready => return false,
+            Err(why) => news::pending(why),
+        };
+        if self.health.ready && !was_ready {
+            tracing::info!(pod = %self.name, ordinal = self.ordinal, "pod is ready");
+        }
+        let changed = self.phase != phase;
+        self.phase = phase;
+        changed
+    }
+}
+
+struct Watch {
+    pods: Vec<Pod>,
+    probe: Probe,
+    net: Arc<dyn Net>,
+    teller: Teller,
+}
+
+impl Watch {
+    async fn run(mut self) {
+        let mut checks = FuturesUnordered::new();
+        // Pods by when they are due.
+        let mut due: BTreeSet<(Instant, usize)> = (0..self.pods.len()).map(|n| (now(), n)).collect();
+        let mut unanswered = self.pods.len();
+        // A long list of silent pods must not keep back those that answer.
+        let patience = now() + self.probe.timeout * 2;
+        let mut listed = false;
+        let pause = self.probe.every.max(SHORTEST_PAUSE);
+        loop {
+            if !listed && (unanswered == 0 || patience <= now()) {
+                listed = true;
+                self.list();
+            }
+            let next = due.first().copied().filter(|_| checks.len() < AT_ONCE);
+            tokio::select! {
+                biased;
+                Some(answer) = checks.next(), if !checks.is_empty() => {
+                    let Answer { ordinal, .. } = answer;
+                    let n = ordinal as usize;
+                    // After the first round they are spread over time, and stay so.
+                    let shift = pause.mul_f64(n as f64 / self.pods.len() as f64);
+                    let pod = &mut self.pods[n];
+                    let changed = pod.take(answer, self.probe.failures);
+                    if listed && changed {
+                        self.teller.seen(ordinal, &pod.uid, pod.phase.clone());
+                    }
+                    let again = if std::mem::replace(&mut pod.answered, true) {
+                        pause
+                    } else {
+                        unanswered -= 1;
+                        pause + shift
+                    };
+                    due.insert((now() + again, n));
+                }
+                n = at(next) => {
+                    due.pop_first();
+                    checks.push(self.check(n));
+                }
+                () = tokio::time::sleep_until(patience), if !listed => {}
+            }
+        }
+    }
+
+    /// The first news: everybody, and that nobody can be added.
+    fn list(&mut self) {
+        let sighting = |p: &Pod| Sighting { pod: Ordinal(p.ordinal), uid: p.uid.clone(), phase: p.phase.clone() };
+        self.teller.listed(self.pods.iter().map(sighting).collect());
+        self.teller.scale(0, self.pods.len() as u32, 0);
+        for pod in self.pods.iter().filter(|p| !p.health.ready) {
+            tracing::warn!(pod = %pod.name, "pod is not ready: {:?}", pod.phase);
+        }
+    }
+
+    fn check(&self, n: usize) -> impl Future<Output = Answer> + use<> {
+        let pod = &self.pods[n];
+        let (ordinal, name, addresses) = (pod.ordinal, pod.name.clone(), pod.addresses.clone());
+        let (net, probe) = (self.net.clone(), self.probe.clone());
+        async move {
+            let (addresses, result) = ask(&*net, &name, addresses, &probe).await;
+            Answer { ordinal, addresses, result }
+        }
+    }
+}
+
+/// Asks the addresses of `name` in turn until one answers; looks the name up if none is known.
+async fn ask(
+    net: &dyn Net,
+    name: &str,
+    mut addresses: Vec<SocketAddr>,
+    probe: &Probe,
+) -> (Vec<SocketAddr>, Result<SocketAddr, String>) {
+    if addresses.is_empty() {
+        let host = name.rsplit_once(':').map_or(name, |(host, _)| host);
+        addresses = match tokio::time::timeout(probe.timeout, net.resolve(name)).await {
+            Ok(Ok(found)) if !found.is_empty() => found,
+            Ok(Ok(_)) => return (addresses, Err(format!("cannot resolve host {host}: it has no address"))),
+            Ok(Err(e)) => return (addresses, Err(format!("cannot resolve host {host}: {e}"))),
+            Err(_) => return (addresses, Err(format!("cannot resolve host {host}: no answer"))),
+        };
+        addresses.truncate(MOST_ADDRESSES);
+    }
+    let mut why = String::new();
+    for n in 0..addresses.len() {
+        match probe::ask(net, addresses[n], probe).await {
+            Ok(()) => {
+                // It is asked first from now on.
+                addresses[..=n].rotate_right(1);
+                let address = addresses[0];
+                return (addresses, Ok(address));
+            }
+            Err(e) => why = e.to_string(),
+        }
+    }
+    (addresses, Err(why))
+}
+
+/// The pod that is due, when it is.
+async fn at(next: Option<(Instant, usize)>) -> usize {
+    match next {
+        Some((due, n)) => {
+            tokio::time::sleep_until(due).await;
+            n
+        }
+        None => std::future::pending().await,
+    }
+}

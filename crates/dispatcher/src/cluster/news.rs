@@ -1,0 +1,76 @@
+//! The ordered stream of news from a pool without an API server: numbers every piece, keeps it until it is read.
+
+use crate::outside::BoxFuture;
+use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Time, Uid};
+use std::sync::Arc;
+use tokio::sync::{Mutex, mpsc};
+
+/// Versions per millisecond of wall time: a journal that outlives the process has seen the versions of its
+/// predecessor, and would ignore lower ones. A life that tells less than this many news per millisecond on average is
+/// never ahead of its successor's first version.
+const PER_MILLISECOND: u64 = 1000;
+
+/// The writing end.
+pub(crate) struct Teller {
+    // Unbounded, but never long: each piece has cost a probe, a process or an order, and all of those are paced.
+    sender: mpsc::UnboundedSender<Command>,
+    version: u64,
+}
+
+/// The reading end, behind `Cluster::news`.
+pub(crate) struct News(Mutex<mpsc::UnboundedReceiver<Command>>);
+
+/// `since`: wall time at the start; versions are higher than those of any life that started earlier.
+pub(crate) fn channel(since: Time) -> (Teller, News) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (Teller { sender, version: since.0.saturating_mul(PER_MILLISECOND) }, News(Mutex::new(receiver)))
+}
+
+impl Teller {
+    pub(crate) fn listed(&mut self, pods: Vec<Sighting>) {
+        let version = self.next();
+        self.tell(Command::PodsListed { pods, version });
+    }
+
+    pub(crate) fn seen(&mut self, ordinal: u32, uid: &Uid, phase: Phase) {
+        let version = self.next();
+        self.tell(Command::PodSeen { pod: Ordinal(ordinal), uid: uid.clone(), phase, version });
+    }
+
+    pub(crate) fn gone(&mut self, ordinal: u32, uid: &Uid) {
+        let version = self.next();
+        self.tell(Command::PodGone { pod: Ordinal(ordinal), uid: uid.clone(), version });
+    }
+
+    pub(crate) fn scale(&mut self, start: u32, replicas: u32, decided: u64) {
+        let version = self.next();
+        self.tell(Command::ScaleSeen { start, replicas, decided, version });
+    }
+
+    fn next(&mut self) -> u64 {
+        self.version += 1;
+        self.version
+    }
+
+    fn tell(&self, news: Command) {
+        // Nobody listens any more only when the pool is being dropped.
+        let _ = self.sender.send(news);
+    }
+}
+
+impl News {
+    /// As `Cluster::news`. Safe to cancel: nothing is lost.
+    pub(crate) fn next(&self) -> BoxFuture<'_, Command> {
+        Box::pin(async move {
+            match self.0.lock().await.recv().await {
+                Some(news) => news,
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
+/// Words for a pod that is not there yet.
+pub(crate) fn pending(why: impl Into<Arc<str>>) -> Phase {
+    Phase::Pending { why: why.into() }
+}

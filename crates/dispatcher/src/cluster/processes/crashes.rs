@@ -1,0 +1,77 @@
+//! Failures of one ordinal in a row: how long to wait before the next try, and how to say it.
+
+use crate::cluster::probe::in_words;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// From this many in a row somebody should look.
+const LOOP: u32 = 3;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Crashes(u32);
+
+impl Crashes {
+    /// One more. Returns how long to wait: doubles from the first to the second of `backoff`.
+    pub(super) fn another(&mut self, backoff: (Duration, Duration)) -> Duration {
+        let (first, most) = backoff;
+        let doubled = first.saturating_mul(1_u32.checked_shl(self.0).unwrap_or(u32::MAX));
+        self.0 = self.0.saturating_add(1);
+        doubled.min(most.max(first))
+    }
+
+    pub(super) fn is_loop(self) -> bool {
+        self.0 >= LOOP
+    }
+
+    /// "crashed 3 times, last: exit status 1; next try in 8 s"
+    pub(super) fn why(self, last: ExitStatus, wait: Duration) -> Arc<str> {
+        let verb = if last.success() { "stopped by itself" } else { "crashed" };
+        let times = if self.0 == 1 { "once".to_owned() } else { format!("{} times", self.0) };
+        format!("{verb} {times}, last: {}; next try in {}", ending(last), in_words(wait)).into()
+    }
+}
+
+/// How a process ended.
+pub(super) fn ending(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "an unknown end".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_doubles_up_to_the_most() {
+        let mut crashes = Crashes::default();
+        let backoff = (Duration::from_secs(1), Duration::from_secs(5));
+        let waits: Vec<u64> = (0..5).map(|_| crashes.another(backoff).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 5, 5]);
+        for _ in 0..100 {
+            assert_eq!(crashes.another(backoff).as_secs(), 5);
+        }
+    }
+
+    #[test]
+    fn it_is_said_in_plain_words() {
+        let mut crashes = Crashes::default();
+        let backoff = (Duration::from_secs(4), Duration::from_secs(60));
+        let wait = crashes.another(backoff);
+        let why = crashes.why(ExitStatus::from_raw(9), wait);
+        assert_eq!(&*why, "crashed once, last: killed by signal 9; next try in 4 s");
+        let wait = crashes.another(backoff);
+        assert_eq!(
+            &*crashes.why(ExitStatus::from_raw(1 << 8), wait),
+            "crashed 2 times, last: exit status 1; next try in 8 s"
+        );
+        assert_eq!(
+            &*crashes.why(ExitStatus::from_raw(0), wait),
+            "stopped by itself 2 times, last: exit status 0; next try in 8 s"
+        );
+    }
+}

@@ -1,0 +1,145 @@
+//! A process and all its descendants, as one thing to signal: each pod leads its own process group. It ends with the
+//! dispatcher in every case: by [`Group`]'s drop, and on Linux, when the dispatcher itself is killed, by the kernel
+//! (`PR_SET_PDEATHSIG`, which reaches the pod's own process only; a descendant that must not outlive it needs the same).
+//! A descendant that makes itself a session of its own (a daemon) escapes; programs in a pool must stay in the foreground.
+
+use std::io;
+use std::sync::{Mutex, PoisonError, mpsc};
+use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+/// A started process and its group.
+pub(super) struct Started {
+    pub(super) group: Group,
+    pub(super) child: Child,
+}
+
+/// A process group; killed when dropped.
+pub(super) struct Group {
+    leader: i32,
+    over: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Signal {
+    Term,
+    Kill,
+}
+
+impl Group {
+    fn of(child: &Child) -> io::Result<Group> {
+        // Group 0 would be our own, group 1 everybody's.
+        let leader = child.id().and_then(|id| i32::try_from(id).ok()).filter(|id| *id > 1);
+        let leader = leader.ok_or_else(|| io::Error::other("the process has no id"))?;
+        Ok(Group { leader, over: false })
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        let number = match signal {
+            Signal::Term => libc::SIGTERM,
+            Signal::Kill => libc::SIGKILL,
+        };
+        // The only possible error is that nobody is left.
+        let _ = send(self.leader, number);
+    }
+
+    /// Whether any process of it is left. While one is, the kernel gives the group's number to nobody else.
+    pub(super) fn exists(&self) -> bool {
+        send(self.leader, 0).is_ok()
+    }
+
+    /// The leader has been waited for: kills who is left, and from now on the number may mean somebody else.
+    pub(super) fn end(mut self) {
+        self.signal(Signal::Kill);
+        self.over = true;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !self.over {
+            self.signal(Signal::Kill);
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "no safe wrapper in the standard library")]
+fn send(group: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: takes two numbers and touches no memory of ours.
+    match unsafe { libc::killpg(group, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+struct Order {
+    command: Command,
+    runtime: Handle,
+    reply: oneshot::Sender<io::Result<Started>>,
+}
+
+/// The kernel ends a process with the *thread* that started it, and threads of the runtime come and go: all are started
+/// by one thread, which lives as long as the process.
+static STARTER: Mutex<Option<mpsc::Sender<Order>>> = Mutex::new(None);
+
+/// Starts `command` as the leader of a new group.
+///
+/// # Errors
+/// As the operating system says: no such program, no permission, no room for another process.
+pub(super) async fn start(mut command: Command) -> io::Result<Started> {
+    command.process_group(0);
+    die_with_us(&mut command);
+    let (reply, answer) = oneshot::channel();
+    order(Order { command, runtime: Handle::current(), reply })?;
+    answer.await.map_err(|_| io::Error::other("the starting thread has ended"))?
+}
+
+fn order(mut order: Order) -> io::Result<()> {
+    let mut starter = STARTER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(orders) = &*starter {
+        match orders.send(order) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::SendError(back)) => order = back,
+        }
+    }
+    new_starter(&mut starter, order)
+}
+
+fn new_starter(starter: &mut Option<mpsc::Sender<Order>>, first: Order) -> io::Result<()> {
+    let (sender, orders) = mpsc::channel::<Order>();
+    std::thread::Builder::new().name("starter".into()).spawn(move || {
+        for Order { mut command, runtime, reply } in orders {
+            let _inside = runtime.enter();
+            let started = command.spawn().and_then(|child| Ok(Started { group: Group::of(&child)?, child }));
+            // Nobody waits any more: dropping it kills it.
+            let _ = reply.send(started);
+        }
+    })?;
+    let _ = sender.send(first);
+    *starter = Some(sender);
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "the only way to run something between fork and exec")]
+fn die_with_us(command: &mut Command) {
+    let us = std::process::id();
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed: prctl and getppid are plain system calls,
+    // and nothing is allocated (`io::Error` from a number does not).
+    unsafe {
+        command.pre_exec(move || {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // We may have died before the call: then nobody would send the signal.
+            match u32::try_from(libc::getppid()) {
+                Ok(parent) if parent == us => Ok(()),
+                _ => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+            }
+        });
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn die_with_us(_: &mut Command) {}

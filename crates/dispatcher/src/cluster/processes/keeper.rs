@@ -1,0 +1,306 @@
+//! The one task that owns a pool's processes: takes orders, starts and stops what they ask for, starts again what ends
+//! without having been told to, and tells the news in order.
+//!
+//! ```text
+//! Alive ─ ended by itself ─▶ gone; the next life Waits (told as Failed) ─ later ─▶ Alive ─▶ ...
+//! Alive ─ told to stop ─▶ Terminating ─ ended ─▶ gone; a new life if it is (again) wanted
+//! ```
+
+use super::child::{Event, Life, Pool, What};
+use super::crashes::{Crashes, ending};
+use crate::cluster::ClusterError;
+use crate::cluster::news::Teller;
+use crate::cluster::probe::in_words;
+use crate::outside::{Ids, now};
+use slotkeeper_core::{Ordinal, Phase, Span, Uid};
+use std::collections::BTreeMap;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// What the pool is asked to do. Answered when it is taken; `Stop`, when everything has ended.
+pub(super) enum Request {
+    Scale { start: u32, replicas: u32, decided: u64, reply: oneshot::Sender<Result<(), ClusterError>> },
+    Recycle { pod: Ordinal, uid: Uid, reply: oneshot::Sender<Result<(), ClusterError>> },
+    Stop { reply: oneshot::Sender<()> },
+}
+
+pub(super) struct Keeper {
+    pool: Arc<Pool>,
+    ids: Ids,
+    teller: Teller,
+    wanted: Span,
+    decided: u64,
+    members: BTreeMap<u32, Member>,
+    events: mpsc::Sender<Event>,
+    stopping: bool,
+    /// Who wants to know when everything has ended.
+    stopped: Vec<oneshot::Sender<()>>,
+}
+
+/// One ordinal's current life.
+struct Member {
+    uid: Uid,
+    /// What has been told of this life last.
+    told: Option<Phase>,
+    crashes: Crashes,
+    state: State,
+}
+
+enum State {
+    /// There is no process until then.
+    Waiting { until: Instant },
+    /// There is one, or will be in a moment. `stop` is taken when it has been told to end.
+    Alive { stop: Option<oneshot::Sender<()>>, ready_since: Option<Instant> },
+}
+
+impl Member {
+    fn is_ending(&self) -> bool {
+        matches!(self.state, State::Alive { stop: None, .. })
+    }
+}
+
+impl Keeper {
+    pub(super) fn start(pool: Arc<Pool>, ids: Ids, mut teller: Teller, requests: mpsc::Receiver<Request>) {
+        teller.listed(Vec::new());
+        teller.scale(0, 0, 0);
+        let (events, reports) = mpsc::channel(64);
+        let keeper = Keeper {
+            pool,
+            ids,
+            teller,
+            wanted: Span::EMPTY,
+            decided: 0,
+            members: BTreeMap::new(),
+            events,
+            stopping: false,
+            stopped: Vec::new(),
+        };
+        tokio::spawn(keeper.run(requests, reports));
+    }
+
+    async fn run(mut self, mut requests: mpsc::Receiver<Request>, mut reports: mpsc::Receiver<Event>) {
+        let mut deserted = false;
+        while !(deserted && self.members.is_empty()) {
+            let next_start = self.next_start();
+            tokio::select! {
+                biased;
+                request = requests.recv(), if !deserted => match request {
+                    Some(request) => self.serve(request),
+                    None => {
+                        deserted = true;
+                        self.stop();
+                    }
+                },
+                Some(event) = reports.recv() => self.heed(event),
+                () = until(next_start) => self.start_due(),
+            }
+            if self.stopping && self.members.is_empty() {
+                for waiting in self.stopped.drain(..) {
+                    let _ = waiting.send(());
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, request: Request) {
+        match request {
+            Request::Scale { reply, .. } | Request::Recycle { reply, .. } if self.stopping => {
+                let _ = reply.send(Err(ClusterError::Stopping));
+            }
+            Request::Scale { start, replicas, decided, reply } => {
+                self.scale(start, replicas, decided);
+                let _ = reply.send(Ok(()));
+            }
+            Request::Recycle { pod, uid, reply } => {
+                self.recycle(pod.0, &uid);
+                let _ = reply.send(Ok(()));
+            }
+            Request::Stop { reply } => {
+                self.stop();
+                self.stopped.push(reply);
+            }
+        }
+    }
+
+    /// Who stops is told before the order is: whoever reads the order knows that all others stay.
+    fn scale(&mut self, start: u32, replicas: u32, decided: u64) {
+        if decided < self.decided {
+            return;
+        }
+        self.decided = decided;
+        self.wanted = Span { start, end: start.saturating_add(replicas) };
+        self.end_unwanted();
+        self.teller.scale(start, replicas, decided);
+        self.fill();
+    }
+
+    fn recycle(&mut self, ordinal: u32, uid: &Uid) {
+        if self.members.get(&ordinal).is_some_and(|m| m.uid == *uid) {
+            self.end(ordinal);
+            self.fill();
+        }
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+        self.wanted = Span::EMPTY;
+        self.end_unwanted();
+    }
+
+    fn end_unwanted(&mut self) {
+        let wanted = self.wanted;
+        let unwanted: Vec<u32> = self.members.keys().copied().filter(|o| !wanted.contains(*o)).collect();
+        for ordinal in unwanted {
+            self.end(ordinal);
+        }
+    }
+
+    /// Ends this life, unless it is ending already.
+    fn end(&mut self, ordinal: u32) {
+        let Some(member) = self.members.get_mut(&ordinal) else { return };
+        match &mut member.state {
+            State::Waiting { .. } => self.forget(ordinal),
+            State::Alive { stop, .. } => {
+                let Some(stop) = stop.take() else { return };
+                // Whoever has heard of it hears that it goes; a process that has not started yet leaves unheard.
+                if member.told.is_some() {
+                    self.see(ordinal, Phase::Terminating);
+                }
+                let _ = stop.send(());
+            }
+        }
+    }
+
+    /// Starts what is wanted and not there.
+    fn fill(&mut self) {
+        for ordinal in self.wanted.start..self.wanted.end {
+            if !self.members.contains_key(&ordinal) {
+                self.add(ordinal, Crashes::default());
+                self.launch(ordinal);
+            }
+        }
+    }
+
+    /// A new life, without a process so far.
+    fn add(&mut self, ordinal: u32, crashes: Crashes) {
+        let uid = match self.ids.draw128() {
+            Ok(random) => Uid(format!("{random:032x}").into()),
+            // Cannot happen: the ids are seeded.
+            Err(e) => return tracing::error!(pool = %self.pool.id, ordinal, "no identity for a new process: {e}"),
+        };
+        let state = State::Waiting { until: now() };
+        self.members.insert(ordinal, Member { uid, told: None, crashes, state });
+    }
+
+    fn launch(&mut self, ordinal: u32) {
+        let Some(member) = self.members.get_mut(&ordinal) else { return };
+        let (stop, stopped) = oneshot::channel();
+        member.state = State::Alive { stop: Some(stop), ready_since: None };
+        let (pool, uid, events) = (self.pool.clone(), member.uid.clone(), self.events.clone());
+        tokio::spawn(Life { pool, ordinal, uid, events }.live(stopped));
+    }
+
+    fn next_start(&self) -> Option<Instant> {
+        let waiting = self.members.values().filter_map(|m| match m.state {
+            State::Waiting { until } => Some(until),
+            State::Alive { .. } => None,
+        });
+        waiting.min()
+    }
+
+    fn start_due(&mut self) {
+        let now = now();
+        let due = |m: &Member| matches!(m.state, State::Waiting { until } if until <= now);
+        let due: Vec<u32> = self.members.iter().filter(|(_, m)| due(m)).map(|(o, _)| *o).collect();
+        for ordinal in due {
+            self.launch(ordinal);
+        }
+    }
+
+    fn heed(&mut self, Event { ordinal, uid, what }: Event) {
+        let Some(member) = self.members.get_mut(&ordinal).filter(|m| m.uid == uid) else { return };
+        match what {
+            What::Running | What::Ready(_) | What::Unready if member.is_ending() => {}
+            What::Running => self.see(ordinal, Phase::Starting),
+            What::Ready(address) => {
+                if let State::Alive { ready_since, .. } = &mut member.state {
+                    ready_since.get_or_insert_with(now);
+                }
+                tracing::info!(pool = %self.pool.id, ordinal, %address, "pod is ready");
+                self.see(ordinal, Phase::Ready { address });
+            }
+            What::Unready => {
+                tracing::info!(pool = %self.pool.id, ordinal, "pod does not answer any more");
+                self.see(ordinal, Phase::Unready);
+            }
+            What::NotStarted(_) | What::Ended(_) if member.is_ending() => {
+                self.forget(ordinal);
+                self.fill();
+            }
+            What::NotStarted(why) => self.not_started(ordinal, &why),
+            What::Ended(status) => self.crashed(ordinal, status.unwrap_or_default()),
+        }
+    }
+
+    /// There was no process: the same life tries again later.
+    fn not_started(&mut self, ordinal: u32, why: &str) {
+        let Some(member) = self.members.get_mut(&ordinal) else { return };
+        let wait = member.crashes.another(self.pool.config.backoff);
+        member.state = State::Waiting { until: now() + wait };
+        tracing::warn!(pool = %self.pool.id, ordinal, "pod not started: {why}");
+        self.see(ordinal, Phase::Failed { why: format!("{why}; next try in {}", in_words(wait)).into() });
+    }
+
+    /// It ended without having been told to. First of all it is gone, and who was in it can go elsewhere; the next life
+    /// waits its time.
+    fn crashed(&mut self, ordinal: u32, status: ExitStatus) {
+        let backoff = self.pool.config.backoff;
+        let Some(member) = self.members.get(&ordinal) else { return };
+        let was_steady = match member.state {
+            State::Alive { ready_since: Some(since), .. } => now().duration_since(since) >= backoff.1,
+            State::Alive { ready_since: None, .. } | State::Waiting { .. } => false,
+        };
+        let mut crashes = if was_steady { Crashes::default() } else { member.crashes };
+        let wait = crashes.another(backoff);
+        let why = crashes.why(status, wait);
+        if crashes.is_loop() {
+            tracing::warn!(pool = %self.pool.id, ordinal, "pod keeps failing: {why}");
+        } else {
+            tracing::info!(pool = %self.pool.id, ordinal, "pod has ended by itself: {}", ending(status));
+        }
+        self.forget(ordinal);
+        self.add(ordinal, crashes);
+        if let Some(next) = self.members.get_mut(&ordinal) {
+            next.state = State::Waiting { until: now() + wait };
+            self.see(ordinal, Phase::Failed { why });
+        }
+    }
+
+    /// This life is over.
+    fn forget(&mut self, ordinal: u32) {
+        if let Some(member) = self.members.remove(&ordinal)
+            && member.told.is_some()
+        {
+            tracing::info!(pool = %self.pool.id, ordinal, "pod is gone");
+            self.teller.gone(ordinal, &member.uid);
+        }
+    }
+
+    /// Tells what is new about this life.
+    fn see(&mut self, ordinal: u32, phase: Phase) {
+        let Some(member) = self.members.get_mut(&ordinal) else { return };
+        if member.told.as_ref() != Some(&phase) {
+            self.teller.seen(ordinal, &member.uid, phase.clone());
+            member.told = Some(phase);
+        }
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

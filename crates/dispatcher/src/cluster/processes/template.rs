@@ -1,0 +1,60 @@
+//! Filling in a pod's own values where the configuration says `{ordinal}`, `{port}`, `{data}`, `{pool}` or `{host}`.
+
+/// The values of one start of one pod.
+pub(super) struct Values<'a> {
+    pub(super) ordinal: u32,
+    pub(super) port: u16,
+    pub(super) data: &'a str,
+    pub(super) pool: &'a str,
+    pub(super) host: &'a str,
+}
+
+impl Values<'_> {
+    /// One pass: what has been filled in is not looked at again. Unknown names stay as they are (programs have their
+    /// own braces).
+    pub(super) fn fill(&self, template: &str) -> String {
+        let mut filled = String::with_capacity(template.len());
+        let mut rest = template;
+        while let Some(open) = rest.find('{') {
+            filled.push_str(&rest[..open]);
+            rest = &rest[open..];
+            let named = rest.find('}').and_then(|close| Some((self.value(&rest[1..close])?, close)));
+            match named {
+                Some((value, close)) => {
+                    filled.push_str(&value);
+                    rest = &rest[close + 1..];
+                }
+                None => {
+                    filled.push('{');
+                    rest = &rest[1..];
+                }
+            }
+        }
+        filled.push_str(rest);
+        filled
+    }
+
+    fn value(&self, name: &str) -> Option<String> {
+        Some(match name {
+            "ordinal" => self.ordinal.to_string(),
+            "port" => self.port.to_string(),
+            "data" => self.data.to_owned(),
+            "pool" => self.pool.to_owned(),
+            "host" => self.host.to_owned(),
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_filled_in_once_and_other_braces_stay() {
+        let values = Values { ordinal: 3, port: 9003, data: "/data/{port}", pool: "games", host: "127.0.0.1" };
+        assert_eq!(values.fill("{host}:{port}"), "127.0.0.1:9003");
+        assert_eq!(values.fill("--data={data}/x"), "--data=/data/{port}/x");
+        assert_eq!(values.fill("{{ordinal}} {\"a\": {pool}} {unknown} {"), "{3} {\"a\": games} {unknown} {");
+    }
+}
