@@ -1,11 +1,30 @@
 //! What the operator wants, parsed once. [`Config`] is what the program runs on; how a TOML file becomes one, and every
-//! message about a wrong one, is in `config/file.rs`; the weekly schedule of spare slots in `config/schedule.rs`.
+//! message about a wrong one, is in `config/file.rs`; configurations without a file in `config/preset.rs`; the weekly
+//! schedule of spare slots in `config/schedule.rs`. `CONFIG.md` lists every setting for operators.
 
 use slotkeeper_core::{PoolId, Rules};
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+mod addresses;
+mod describe;
+pub mod file;
+mod pods;
+mod pool;
+mod preset;
+mod rules;
+pub mod schedule;
+mod secrets;
+mod spare;
+mod table;
+mod together;
+
+pub use describe::describe;
+pub use file::{parse, read};
+pub use preset::{demo, from_args};
+pub use table::ConfigError;
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -175,6 +194,28 @@ impl Default for Limits {
     }
 }
 
+impl Config {
+    /// These pools, and the defaults for everything else: visitors on port 8080, no admin listener.
+    #[must_use]
+    pub fn new(pools: Vec<PoolConfig>) -> Config {
+        Config {
+            listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080)],
+            threads: 0,
+            admin: Admin::default(),
+            cookie_keys: Vec::new(),
+            trusted_proxies: Vec::new(),
+            limits: Limits::default(),
+            drain: Duration::from_secs(20),
+            pools,
+        }
+    }
+}
+
+impl Admin {
+    /// Where a file's admin listener is if it does not say.
+    pub const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+}
+
 impl PoolConfig {
     /// A pool with every default, for an exclusive (`slots_per_pod` 1) or a shared one.
     #[must_use]
@@ -232,6 +273,3 @@ impl fmt::Debug for Secret {
         f.write_str("(secret)")
     }
 }
-
-pub mod file;
-pub mod schedule;

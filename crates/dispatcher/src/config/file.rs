@@ -1,1 +1,158 @@
-//! From a TOML file to a `Config`.
+//! From a TOML file to a `Config`: the top of the file, and what concerns several pools. One pool is read in
+//! `pool.rs`, what its pods are in `pods.rs`, secrets in `secrets.rs`; `table.rs` finds lines and wrong types.
+//! Every setting, with default, unit and range, is listed in `CONFIG.md`.
+
+use super::addresses::{network, socket_address};
+use super::pool::{self, NamedPool};
+use super::table::{ConfigError, Source, Table, Value, quoted};
+use super::{Admin, Config, Limits, secrets, together};
+use std::collections::BTreeSet;
+use std::path::Path;
+use toml::de::DeTable;
+
+/// Reads and parses a file. Relative paths in it are relative to its folder.
+///
+/// # Errors
+/// Everything that is wrong with it, not only the first thing.
+pub fn read(path: &Path) -> Result<Config, ConfigError> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError { problems: vec![format!("{name}: cannot be read: {error}")] })?;
+    parse(&text, &name, path.parent().unwrap_or(Path::new("")))
+}
+
+/// Parses the text of a file called `name`. Relative paths in it are relative to `folder`.
+///
+/// # Errors
+/// Everything that is wrong with it, not only the first thing.
+pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Config, ConfigError> {
+    let folder = absolute(folder);
+    let source = Source::new(text, name, &folder);
+    everything(&source)
+}
+
+/// Every key that a file may have, `*` for names that the operator chooses.
+#[must_use]
+pub fn keys() -> BTreeSet<String> {
+    let every_table = "[admin]\n[limits]\n[pools.a.fixed.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
+                       probe = {}\n[[pools.b.schedule]]\n";
+    let source = Source::new(every_table, "", Path::new(""));
+    let _: Result<Config, ConfigError> = everything(&source);
+    source.asked.take()
+}
+
+fn absolute(folder: &Path) -> std::path::PathBuf {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned())
+}
+
+fn everything(source: &Source<'_>) -> Result<Config, ConfigError> {
+    let (document, errors) = DeTable::parse_recoverable(source.text);
+    let mut readable = true;
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        let twice = error.message().starts_with("duplicate key");
+        readable &= twice;
+        if twice {
+            let key = source.text.get(span.clone()).unwrap_or_default();
+            source.problem(span.start, format_args!("key `{key}`: is here for the second time; allowed: once"));
+        } else {
+            source.problem(span.start, format_args!("not TOML: {}", error.message()));
+        }
+    }
+    if !readable {
+        source.verdict()?;
+    }
+    let config = top(&Table::root(source, document.get_ref()));
+    source.verdict()?;
+    Ok(config)
+}
+
+fn top(table: &Table<'_>) -> Config {
+    let mut config = Config::new(Vec::new());
+    if let Some(listen) = table.one_or_list("listen") {
+        config.listen = listen.iter().filter_map(|(text, at)| at.accept(socket_address(text))).collect();
+        if listen.is_empty() {
+            table.wrong("listen", "the list is empty; allowed: at least one address");
+        }
+        distinct(&listen.iter().map(|(text, at)| (*text, at)).collect::<Vec<_>>());
+    }
+    config.threads = table.number("threads", config.threads, 0..=1024);
+    config.drain = table.seconds("drain_seconds", config.drain, 0.0..=3600.0);
+    for (text, at) in table.one_or_list("trusted_proxies").unwrap_or_default() {
+        config.trusted_proxies.extend(at.accept(network(text)));
+    }
+    config.cookie_keys = secrets::cookie_keys(table);
+    config.admin = admin(table);
+    if let Some(address) = config.admin.listen.filter(|address| config.listen.contains(address)) {
+        table.wrong("admin", format_args!("listens on {address} as the visitors' side does; allowed: another address"));
+    }
+    if let Some(limits) = table.table("limits") {
+        config.limits = self::limits(&limits);
+    }
+    let pools = table.table("pools");
+    if pools.as_ref().map_or(!table.has("pools"), Table::is_empty) {
+        table.missing("pools", "a file needs at least one pool: a table [pools.NAME]");
+    }
+    let pools: Vec<NamedPool<'_>> =
+        pools.map(|pools| pool::all(&pools, table.has("trusted_proxies"))).unwrap_or_default();
+    together::conflicts(&pools);
+    config.pools = pools.into_iter().map(|(_, pool)| pool).collect();
+    table.finish();
+    config
+}
+
+fn admin(top: &Table<'_>) -> Admin {
+    let mut admin = Admin { listen: Some(Admin::DEFAULT), token: None };
+    let Some(table) = top.table("admin") else { return admin };
+    match table.string("listen") {
+        Some("off") => admin.listen = None,
+        Some(text) => match socket_address(text) {
+            Ok(address) => admin.listen = Some(address),
+            Err(what) => table.wrong("listen", format_args!("{what}, or \"off\"")),
+        },
+        None => {}
+    }
+    let says_token = table.has("token_file") || table.has("token_env");
+    admin.token = secrets::token(&table);
+    if let Some(address) = admin.listen.filter(|address| !address.ip().is_loopback() && !says_token) {
+        let what = format_args!(
+            "{address} can be reached from other machines; allowed: with `token_file` or `token_env`, or a loopback address"
+        );
+        table.wrong("listen", what);
+    }
+    if admin.listen.is_none() && says_token {
+        table.wrong("listen", "is \"off\", so the token guards nothing; allowed: one of both");
+    }
+    table.finish();
+    admin
+}
+
+fn limits(table: &Table<'_>) -> Limits {
+    let default = Limits::default();
+    let limits = Limits {
+        header_bytes: table.number("header_bytes", default.header_bytes, 1024..=16 * 1024 * 1024),
+        header_time: table.seconds("header_seconds", default.header_time, 0.1..=3600.0),
+        body_bytes: table.number_or_off("body_bytes", default.body_bytes, &(1..=1 << 50)),
+        idle: table.seconds("idle_seconds", default.idle, 0.1..=86_400.0),
+        connections: table.number("connections", default.connections, 1..=10_000_000),
+        streams_per_session: table.number("streams_per_session", default.streams_per_session, 1..=100_000),
+        new_sessions_per_second: table.number(
+            "new_sessions_per_second",
+            default.new_sessions_per_second,
+            1..=1_000_000,
+        ),
+    };
+    table.finish();
+    limits
+}
+
+/// Nothing in the list is said twice.
+pub(super) fn distinct(items: &[(&str, &Value<'_>)]) {
+    let mut seen = BTreeSet::new();
+    for (text, at) in items {
+        if !seen.insert(*text) {
+            at.wrong(format_args!("{} is in the list twice; allowed: once", quoted(text)));
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Addresses, routes and names: from text to a value, or what is wrong and what is allowed.
+
+use super::table::quoted;
+use super::{Landing, Network};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("{} is not an address to listen on; allowed: IP:PORT, such as 0.0.0.0:8080 or [::]:8080", quoted(text))
+    })
+}
+
+pub(super) fn network(text: &str) -> Result<Network, String> {
+    let wrong = || format!("{} is not a network; allowed: such as 10.0.0.0/8, fd00::/8 or 192.0.2.7", quoted(text));
+    let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
+    let address: IpAddr = address.parse().map_err(|_| wrong())?;
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = match prefix {
+        None => bits,
+        Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= bits).ok_or_else(wrong)?,
+    };
+    let first = match address {
+        IpAddr::V4(a) => IpAddr::V4((a.to_bits() & u32::MAX.checked_shl(u32::from(32 - prefix)).unwrap_or(0)).into()),
+        IpAddr::V6(a) => IpAddr::V6((a.to_bits() & u128::MAX.checked_shl(u32::from(128 - prefix)).unwrap_or(0)).into()),
+    };
+    if first != address {
+        return Err(format!(
+            "{} is not the first address of its network; did you mean {first}/{prefix}?",
+            quoted(text)
+        ));
+    }
+    Ok(Network { address, prefix })
+}
+
+pub(super) fn ip_address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| format!("{} is not an IP address; allowed: such as 127.0.0.1 or ::1", quoted(text)))
+}
+
+pub(super) fn host_port(text: &str) -> Result<String, String> {
+    let named = || {
+        let (host, port) = text.rsplit_once(':')?;
+        let good = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+        (good && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0))
+            .then_some(())
+    };
+    let wrong = || {
+        format!("{} is not HOST:PORT; allowed: such as 127.0.0.1:9000, [::1]:9000 or pod.example:9000", quoted(text))
+    };
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() > 0 => Ok(text.to_owned()),
+        Ok(_) => Err(wrong()),
+        Err(_) => named().map(|()| text.to_owned()).ok_or_else(wrong),
+    }
+}
+
+/// A host as in `Host`, without a port, in lower case.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let name = text.to_ascii_lowercase();
+    let label =
+        |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    let bracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let good = match bracketed {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => name.len() <= 253 && name.split('.').all(label),
+    };
+    let hint = if name.contains('*') {
+        "no wildcards: leave `hosts` out for any host"
+    } else {
+        "a host without scheme and port, such as play.example"
+    };
+    if good { Ok(name) } else { Err(format!("{} is not a host; allowed: {hint}", quoted(text))) }
+}
+
+/// A prefix of paths: whole segments, without the slash at the end.
+pub(super) fn path(text: &str) -> Result<String, String> {
+    let path = if text == "/" { text } else { text.strip_suffix('/').unwrap_or(text) };
+    let segment = |part: &str| {
+        !part.is_empty()
+            && part != "."
+            && part != ".."
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&b))
+    };
+    let good = path == "/" || path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(segment));
+    if !good {
+        return Err(format!(
+            "{} is not a path; allowed: such as \"/\" or \"/play\", without . and .., % and ?",
+            quoted(text)
+        ));
+    }
+    if path == "/.slotkeeper" || path.starts_with("/.slotkeeper/") {
+        return Err(format!("{} is reserved for Slotkeeper's own pages; allowed: another path", quoted(text)));
+    }
+    Ok(path.to_owned())
+}
+
+/// A token (RFC 6265, section 4.1.1).
+pub(super) fn cookie_name(text: &str) -> Result<String, String> {
+    let letter = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(letter) {
+        return Err(format!("{} is not a cookie's name; allowed: 1 to 64 letters, digits, - and _", quoted(text)));
+    }
+    if text.starts_with("__") {
+        let what = "browsers treat names that start with __Host- or __Secure- in their own way";
+        return Err(format!("{}: {what}; allowed: names that do not start with __", quoted(text)));
+    }
+    Ok(text.to_owned())
+}
+
+/// As browsers send it (RFC 6454), or `*`.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let origin = text.to_ascii_lowercase();
+    let authority = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    if origin == "*" || authority.is_some_and(|authority| authority_is_good(authority).is_some()) {
+        return Ok(origin);
+    }
+    Err(format!("{} is not an origin; allowed: such as https://app.example without a path, or *", quoted(text)))
+}
+
+pub(super) fn landing(text: &str) -> Result<Landing, String> {
+    let wrong = |what: &str| format!("{} {what}; allowed: such as http://127.0.0.1:8000/wait", quoted(text));
+    if text.starts_with("https://") {
+        return Err(wrong("is fetched inside of your network, without TLS"));
+    }
+    let rest = text.strip_prefix("http://").ok_or_else(|| wrong("is not a URL"))?;
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let port = authority_is_good(authority).ok_or_else(|| wrong("has no host"))?;
+    if !path.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+        return Err(wrong("has characters in it that a URL has not"));
+    }
+    let authority = if port { authority.to_owned() } else { format!("{authority}:80") };
+    Ok(Landing { authority, path: if path.is_empty() { "/".to_owned() } else { path.to_owned() } })
+}
+
+/// `host` or `host:port`; `Some(true)` if it has a port.
+fn authority_is_good(authority: &str) -> Option<bool> {
+    if host(authority).is_ok() {
+        return Some(false);
+    }
+    let (name, _) = authority.rsplit_once(':')?;
+    host(name).ok()?;
+    host_port(authority).ok().map(|_| true)
+}
+
+/// As Prometheus wants it.
+pub(super) fn gauge(text: &str) -> Result<String, String> {
+    let letter = |b: u8| b.is_ascii_alphanumeric() || b"_:".contains(&b);
+    if text.is_empty() || text.starts_with(|c: char| c.is_ascii_digit()) || !text.bytes().all(letter) {
+        return Err(format!("{} is not a metric's name; allowed: letters, digits, _ and :", quoted(text)));
+    }
+    if text.starts_with("slotkeeper_") {
+        return Err(format!("{} could be one of Slotkeeper's own; allowed: another prefix", quoted(text)));
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,173 @@
+//! What the pods of a pool are: `[pools.NAME.fixed]` or `[pools.NAME.processes]`, and how their readiness is found out.
+
+use super::addresses::{host_port, ip_address};
+use super::table::{Table, Value, quoted};
+use super::{ClusterConfig, FixedPods, Probe, ProbeKind, Processes, file};
+use slotkeeper_core::Rules;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+impl Processes {
+    /// Any free port on loopback, a TCP probe, 10 s to stop, restarts after 1 to 60 s.
+    #[must_use]
+    pub fn new(command: Vec<String>, data_folder: PathBuf) -> Processes {
+        Processes {
+            command,
+            environment: Vec::new(),
+            working_folder: None,
+            data_folder,
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            first_port: None,
+            probe: Probe::default(),
+            stop_grace: Duration::from_secs(10),
+            backoff: (Duration::from_secs(1), Duration::from_secs(60)),
+        }
+    }
+}
+
+/// `None` after a problem that leaves no pods to speak of.
+pub(super) fn cluster(pool: &Table<'_>) -> Option<ClusterConfig> {
+    let (fixed, processes) = (pool.table("fixed"), pool.table("processes"));
+    if pool.has("fixed") && pool.has("processes") {
+        pool.wrong("processes", "contradicts `fixed`; allowed: one of both");
+    } else if !pool.has("fixed") && !pool.has("processes") {
+        let name = &pool.path;
+        let what = format!("what are its pods? allowed: a table [{name}.processes] or [{name}.fixed]");
+        pool.source.problem(pool.start(), format_args!("key `{name}`: {what}"));
+    }
+    let fixed = fixed.map(|table| self::fixed(&table));
+    processes.map(|table| ClusterConfig::Processes(self::processes(&table))).or(fixed.map(ClusterConfig::Fixed))
+}
+
+fn fixed(table: &Table<'_>) -> FixedPods {
+    let list = table.list("pods");
+    if !table.has("pods") {
+        table.missing("pods", "allowed: a list of HOST:PORT");
+    }
+    let list = list.unwrap_or_default();
+    if table.value("pods").is_some_and(|pods| pods.items("").is_some_and(|items| items.is_empty())) {
+        table.wrong("pods", "the list is empty; allowed: at least one HOST:PORT");
+    }
+    if list.len() > Rules::MAX_PODS as usize {
+        table.wrong("pods", format_args!("the list has {} pods; allowed: at most {}", list.len(), Rules::MAX_PODS));
+    }
+    file::distinct(&list.iter().map(|(text, at)| (*text, at)).collect::<Vec<_>>());
+    let pods = list.iter().filter_map(|(text, at)| at.accept(host_port(text))).collect();
+    let fixed = FixedPods { pods, probe: probe(table) };
+    table.finish();
+    fixed
+}
+
+fn processes(table: &Table<'_>) -> Processes {
+    let default = Processes::new(Vec::new(), PathBuf::new());
+    let command = table.list("command");
+    if !table.has("command") {
+        table.missing("command", "allowed: a list, the program first, each argument by itself");
+    }
+    let mut templates = command.clone().unwrap_or_default();
+    let mut command: Vec<String> = command.unwrap_or_default().into_iter().map(|(text, _)| text.to_owned()).collect();
+    if table.has("command") && command.first().is_none_or(String::is_empty) {
+        table
+            .wrong("command", "there is no program in it; allowed: a list, the program first, each argument by itself");
+    }
+    if let Some(program) = command.first_mut().filter(|program| program.contains('/')) {
+        *program = table.source.folder.join(&*program).to_string_lossy().into_owned();
+    }
+    let mut environment = Vec::new();
+    for (name, value) in table.table("environment").map(|table| table.named()).unwrap_or_default() {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            value.wrong(format_args!("{} is no name of an environment variable; allowed: no = in it", quoted(&name)));
+        }
+        if let Some(text) = value.string("text") {
+            environment.push((name, text.to_owned()));
+            templates.push((text, value));
+        }
+    }
+    for (text, at) in &templates {
+        filled_in(text, at);
+    }
+    let data_folder = table.path("data_folder");
+    if !table.has("data_folder") {
+        table.missing("data_folder", "allowed: a folder; each pod gets one in it, named by its ordinal");
+    }
+    let processes = Processes {
+        command,
+        environment,
+        working_folder: table.path("working_folder"),
+        data_folder: data_folder.unwrap_or_default(),
+        host: table.string("host").and_then(|text| table.accept("host", ip_address(text))).unwrap_or(default.host),
+        first_port: table
+            .value("first_port")
+            .and_then(|port| if port.is_text("any") { None } else { port.number(&(1..=u16::MAX)) }),
+        probe: probe(table),
+        stop_grace: table.seconds("stop_grace_seconds", default.stop_grace, 0.0..=3600.0),
+        backoff: (
+            table.seconds("restart_backoff_seconds", default.backoff.0, 0.01..=3600.0),
+            table.seconds("restart_backoff_limit_seconds", default.backoff.1, 0.01..=86_400.0),
+        ),
+    };
+    if processes.backoff.0 > processes.backoff.1 {
+        let (first, limit) = (processes.backoff.0.as_secs_f64(), processes.backoff.1.as_secs_f64());
+        let what = format!("{limit} is less than `restart_backoff_seconds`, {first}; allowed: as much or more");
+        table.wrong("restart_backoff_limit_seconds", what);
+    }
+    if templates.iter().all(|(text, _)| !text.contains("{port}"))
+        && processes.first_port.is_none()
+        && table.has("command")
+    {
+        table.wrong("command", "nothing tells the process its port; allowed: with {port} in `command` or `environment`, or with `first_port`");
+    }
+    table.finish();
+    processes
+}
+
+/// What is filled in, in a command and in the environment.
+pub(super) const PLACEHOLDERS: [&str; 5] = ["ordinal", "port", "host", "data", "pool"];
+
+/// Words in braces are placeholders, except after a dollar sign (a shell's).
+fn filled_in(text: &str, at: &Value<'_>) {
+    for (start, _) in text.match_indices('{') {
+        let before = text.get(..start).unwrap_or_default();
+        let rest = text.get(start + 1..).unwrap_or_default();
+        let Some((word, _)) = rest.split_once('}') else { continue };
+        let is_word = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        if is_word && !before.ends_with('$') && !PLACEHOLDERS.contains(&word) {
+            let all = PLACEHOLDERS.map(|name| format!("{{{name}}}")).join(", ");
+            at.wrong(format_args!("{{{word}}} is not known; allowed: {all}"));
+        }
+    }
+}
+
+fn probe(pods: &Table<'_>) -> Probe {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Kind {
+        Tcp,
+        Http,
+    }
+    let default = Probe::default();
+    let Some(table) = pods.table("probe") else { return default };
+    let kinds = [("tcp", Kind::Tcp), ("http", Kind::Http)];
+    let kind = table.choice("kind", if table.has("path") { Kind::Http } else { Kind::Tcp }, &kinds);
+    let path = table.string("path");
+    if kind == Kind::Tcp && table.has("path") {
+        table.wrong("path", "a probe of kind \"tcp\" asks for nothing; allowed: with kind \"http\"");
+    } else if kind == Kind::Http && !table.has("path") {
+        table.missing("path", "allowed: what to ask for, such as \"/readyz\"");
+    }
+    if let Some(path) = path.filter(|path| !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()))
+    {
+        table.wrong("path", format_args!("{} is not a path; allowed: such as \"/readyz\"", quoted(path)));
+    }
+    let probe = Probe {
+        kind: match (kind, path) {
+            (Kind::Http, Some(path)) => ProbeKind::Http { path: path.to_owned() },
+            (Kind::Http, None) | (Kind::Tcp, _) => ProbeKind::Tcp,
+        },
+        every: table.seconds("every_seconds", default.every, 0.05..=3600.0),
+        timeout: table.seconds("timeout_seconds", default.timeout, 0.05..=3600.0),
+        failures: table.number("failures", default.failures, 1..=1000),
+    };
+    table.finish();
+    probe
+}

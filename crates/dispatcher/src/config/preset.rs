@@ -1,0 +1,65 @@
+//! Configurations without a file: a list of pods from the command line, and the demo.
+
+use super::addresses::{host_port, socket_address};
+use super::rules::default_rules;
+use super::table::{ConfigError, quoted};
+use super::{Admin, ClusterConfig, Config, FixedPods, PoolConfig, Probe, ProbeKind, Processes};
+use slotkeeper_core::Millis;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// One pool, `default`, of a fixed list of pods (`host:port`, with commas between them). No admin listener.
+///
+/// # Errors
+/// Everything that is wrong with the arguments, one problem a line.
+pub fn from_args(listen: &str, pods: &str, slots_per_pod: u32, threads: usize) -> Result<Config, ConfigError> {
+    let mut problems = Vec::new();
+    let mut note = |option: &str, what: String| problems.push(format!("{option}: {what}"));
+    let address = socket_address(listen).map_err(|what| note("--listen", what));
+    let mut seen = BTreeSet::new();
+    for pod in pods.split(',').map(str::trim) {
+        match host_port(pod) {
+            Ok(pod) if !seen.insert(pod.clone()) => {
+                note("--pods", format!("{} is in the list twice; allowed: once", quoted(&pod)));
+            }
+            Ok(_) => {}
+            Err(what) => note("--pods", what),
+        }
+    }
+    if slots_per_pod == 0 {
+        note("--slots-per-pod", "0 is out of range; allowed: a whole number from 1".to_owned());
+    }
+    let Ok(address) = address else { return Err(ConfigError { problems }) };
+    if !problems.is_empty() {
+        return Err(ConfigError { problems });
+    }
+    let pods = pods.split(',').map(|pod| pod.trim().to_owned()).collect();
+    let cluster = ClusterConfig::Fixed(FixedPods { pods, probe: Probe::default() });
+    let mut config = Config::new(vec![PoolConfig::new("default", default_rules(slots_per_pod, &cluster), cluster)]);
+    config.listen = vec![address];
+    config.threads = threads;
+    Ok(config)
+}
+
+/// Five consoles at most, as local processes of `program` (this program itself), asleep when nobody plays.
+#[must_use]
+pub fn demo(listen: SocketAddr, admin: SocketAddr, program: PathBuf, data_folder: PathBuf) -> Config {
+    let mut command = vec![program.to_string_lossy().into_owned(), "console-pod".to_owned()];
+    let arguments = "--listen 127.0.0.1:{port} --name console-{ordinal} --data {data} --cold-start-seconds 3";
+    command.extend(arguments.split(' ').map(str::to_owned));
+    let mut processes = Processes::new(command, data_folder);
+    processes.probe.kind = ProbeKind::Http { path: "/readyz".to_owned() };
+    let cluster = ClusterConfig::Processes(processes);
+    let mut rules = default_rules(1, &cluster);
+    rules.max = 5;
+    rules.grace = Millis::secs(10);
+    rules.cooldown = Millis::secs(30);
+    let mut pool = PoolConfig::new("consoles", rules, cluster);
+    pool.title = "Game console".to_owned();
+    pool.active_sessions_gauge = Some("gamecube_active_sessions".to_owned());
+    let mut config = Config::new(vec![pool]);
+    config.listen = vec![listen];
+    config.admin = Admin { listen: Some(admin), token: None };
+    config
+}

@@ -1,0 +1,116 @@
+//! Keys of cookies and the operator's token: from a file or the environment, never from the configuration itself.
+
+use super::Secret;
+use super::table::Table;
+use std::io::Read;
+use std::path::Path;
+
+/// A key for HMAC-SHA-256 has at least as many bytes as its output (RFC 2104, section 3).
+const KEY_BYTES: usize = 32;
+/// What a request may carry after `Bearer`, and nobody guesses.
+const TOKEN_CHARACTERS: usize = 16;
+/// No file with secrets is longer: a wrong path is not read to its end.
+const FILE_BYTES: u64 = 64 * 1024;
+
+pub(super) fn cookie_keys(table: &Table<'_>) -> Vec<Secret> {
+    let Some((key, text)) = text(table, "cookie_keys_file", "cookie_keys_env") else { return Vec::new() };
+    let mut keys = Vec::new();
+    let lines = text.lines().enumerate().map(|(n, line)| (n + 1, line.trim()));
+    for (line, text) in lines.filter(|(_, text)| !text.is_empty() && !text.starts_with('#')) {
+        let allowed = format!("base64 or hex of at least {KEY_BYTES} random bytes, one key a line");
+        match decode(text) {
+            None => table.wrong(key, format_args!("line {line} is neither base64 nor hex; allowed: {allowed}")),
+            Some(bytes) if bytes.len() < KEY_BYTES => {
+                let length = bytes.len();
+                table.wrong(key, format_args!("the key in line {line} has only {length} bytes; allowed: {allowed}"));
+            }
+            Some(bytes) if keys.contains(&Secret(bytes.clone())) => {
+                table.wrong(key, format_args!("the key in line {line} is there twice; allowed: once"));
+            }
+            Some(bytes) => keys.push(Secret(bytes)),
+        }
+    }
+    if text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) {
+        table.wrong(key, format_args!("there is no key in it; allowed: at least one line with a key"));
+    }
+    keys
+}
+
+pub(super) fn token(table: &Table<'_>) -> Option<Secret> {
+    let (key, text) = text(table, "token_file", "token_env")?;
+    let token = text.trim();
+    if token.len() < TOKEN_CHARACTERS || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let allowed = format!("at least {TOKEN_CHARACTERS} visible ASCII characters on one line");
+        table.wrong(key, format_args!("the token has {} bytes or others than it may; allowed: {allowed}", token.len()));
+        return None;
+    }
+    Some(Secret(token.as_bytes().to_vec()))
+}
+
+/// The text, and which of both keys led to it.
+fn text(table: &Table<'_>, file: &'static str, env: &'static str) -> Option<(&'static str, String)> {
+    let path = table.path(file);
+    let name = table.string(env);
+    if table.has(file) && table.has(env) {
+        table.wrong(env, format_args!("contradicts `{file}`; allowed: one of both"));
+    }
+    if let Some(path) = path {
+        match read(&path) {
+            Ok(text) => return Some((file, text)),
+            Err(error) => table.wrong(file, format_args!("{} cannot be read: {error}", path.display())),
+        }
+    } else if let Some(name) = name {
+        let valid = !name.is_empty() && !name.contains(['=', '\0']);
+        match valid.then(|| std::env::var(name)) {
+            Some(Ok(text)) => return Some((env, text)),
+            Some(Err(std::env::VarError::NotUnicode(_))) => {
+                table.wrong(env, format_args!("the environment variable {name} is not text"));
+            }
+            _ => table.wrong(env, format_args!("the environment has no variable {name:?}; allowed: the name of one")),
+        }
+    }
+    None
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES {
+        return Err(std::io::Error::other(format!("it is longer than {FILE_BYTES} bytes")));
+    }
+    Ok(text)
+}
+
+/// Hex, or base64 with either alphabet, with or without padding (RFC 4648).
+fn decode(text: &str) -> Option<Vec<u8>> {
+    let bytes = text.as_bytes();
+    if bytes.len().is_multiple_of(2) && bytes.iter().all(u8::is_ascii_hexdigit) {
+        let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
+        return bytes.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect();
+    }
+    let unpadded = text.trim_end_matches('=');
+    let padding = text.len() - unpadded.len();
+    if padding > 0 && (padding > 2 || !text.len().is_multiple_of(4)) {
+        return None;
+    }
+    let (mut out, mut held, mut bits) = (Vec::new(), 0_u32, 0);
+    for byte in unpadded.bytes() {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        };
+        held = held << 6 | u32::from(value);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            out.push((held >> bits) as u8);
+            held &= (1 << bits) - 1;
+        }
+    }
+    // What is left over is less than a byte, and zero.
+    (bits < 6 && held == 0).then_some(out)
+}

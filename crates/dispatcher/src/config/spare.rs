@@ -1,0 +1,85 @@
+//! Spare slots in the file: a number, a percentage, or a weekly schedule of them.
+
+use super::schedule::{Days, Minute, Schedule, Window};
+use super::table::{Table, Value, quoted};
+use slotkeeper_core::{Rules, Spare};
+
+/// A number of slots, or a percentage of the busy ones in quotes.
+pub(super) fn spare(table: &Table<'_>, rules: &Rules) -> Spare {
+    let Some(value) = table.value("spare") else { return rules.spare };
+    let most = u64::from(rules.max) * u64::from(rules.slots_per_pod);
+    let most = u32::try_from(most).unwrap_or(u32::MAX);
+    if !value.is_string() {
+        return value.number(&(0..=most)).map_or(rules.spare, Spare::Slots);
+    }
+    let text = value.string("").unwrap_or_default();
+    let percent = text.strip_suffix('%').filter(|n| n.bytes().all(|b| b.is_ascii_digit())).and_then(|n| n.parse().ok());
+    if percent.is_none_or(|percent: u32| percent > 1000) {
+        let what =
+            format!("{} is not a percentage; allowed: \"0%\" to \"1000%\", or slots from 0 to {most}", quoted(text));
+        value.wrong(what);
+    }
+    Spare::Percent(percent.unwrap_or(0))
+}
+
+pub(super) fn schedule(pool: &Table<'_>, rules: &Rules) -> Option<Schedule> {
+    let zone = pool.string("time_zone");
+    let items = pool.value("schedule").and_then(|value| value.items("a list of tables, [[pools.NAME.schedule]]"));
+    let mut windows = Vec::new();
+    for table in items.unwrap_or_default().iter().filter_map(Value::table) {
+        let time = |key: &'static str, default: Minute| {
+            let Some(text) = table.string(key) else { return default };
+            let what = || format!("{} is not a time; allowed: \"00:00\" to \"24:00\"", quoted(text));
+            table.accept(key, Minute::parse(text).ok_or_else(what)).unwrap_or(default)
+        };
+        let mut days = Days::NONE;
+        let listed = table.one_or_list("days");
+        for (text, at) in listed.iter().flatten() {
+            let what = || {
+                format!(
+                    "{} is not a day; allowed: mon, tue, wed, thu, fri, sat, sun, such as mon-fri, or daily",
+                    quoted(text)
+                )
+            };
+            days = days.and(at.accept(Days::parse(text).ok_or_else(what)).unwrap_or(Days::NONE));
+        }
+        if listed.is_none_or(|days| days.is_empty()) && !table.has("days") {
+            days = Days::DAILY;
+        }
+        let (from, to) = (time("from", Minute::MIDNIGHT), time("to", Minute::END_OF_DAY));
+        if from == to {
+            table.wrong(
+                "to",
+                format_args!("{to} is also `from`; allowed: another time, or none of both for the whole day"),
+            );
+        }
+        if !table.has("spare") {
+            table.missing("spare", "allowed: slots, or a percentage in quotes");
+        }
+        windows.push(Window { days, from, to, spare: spare(&table, rules) });
+        table.finish();
+    }
+    let percent = |window: &Window| matches!(window.spare, Spare::Percent(_));
+    if windows.iter().any(percent) && !windows.iter().all(percent) {
+        pool.wrong(
+            "schedule",
+            "mixes slots and percentages; allowed: one of both, so that the largest is known where windows overlap",
+        );
+    }
+    match zone {
+        Some(zone) => {
+            if windows.is_empty() && !pool.has("schedule") {
+                pool.wrong("time_zone", "means nothing by itself; allowed: with [[schedule]]");
+            }
+            let what = |_| format!("{} is not a time zone; allowed: names such as Europe/Berlin or UTC", quoted(zone));
+            pool.accept("time_zone", Schedule::new(zone, rules.spare, windows).map_err(what))
+                .filter(|s| !s.windows().is_empty())
+        }
+        None => {
+            if pool.has("schedule") && !pool.has("time_zone") {
+                pool.missing("time_zone", "a schedule needs one; allowed: names such as Europe/Berlin or UTC");
+            }
+            None
+        }
+    }
+}

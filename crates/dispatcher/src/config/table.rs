@@ -1,0 +1,397 @@
+//! Reading one table of the file, key by key. Every key asked for is a known key; whatever is left over is a problem. A
+//! wrong value is noted with its line and read as if it were not there, so one pass finds every problem of a file.
+//! What a key means is not here.
+
+use slotkeeper_core::Millis;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt::{self, Display};
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::de::{DeTable, DeValue};
+
+/// Everything that is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// In order of their lines; never empty.
+    pub problems: Vec<String>,
+}
+
+impl Display for ConfigError {
+    /// One problem a line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problems.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// One file being read, and what was found in it.
+pub(super) struct Source<'a> {
+    /// As the messages call it.
+    pub(super) name: &'a str,
+    pub(super) text: &'a str,
+    /// Relative paths in the file are relative to this.
+    pub(super) folder: &'a Path,
+    pub(super) problems: RefCell<Vec<(usize, String)>>,
+    /// Every key that was asked for, `*` for names that the operator chooses.
+    pub(super) asked: RefCell<BTreeSet<String>>,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(text: &'a str, name: &'a str, folder: &'a Path) -> Source<'a> {
+        Source { name, text, folder, problems: RefCell::default(), asked: RefCell::default() }
+    }
+
+    pub(super) fn problem(&self, at: usize, what: impl Display) {
+        let line = 1 + self.text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+        self.problems.borrow_mut().push((line, format!("{}:{line}: {what}", self.name)));
+    }
+
+    /// `Err` if anything was found.
+    pub(super) fn verdict(&self) -> Result<(), ConfigError> {
+        let mut found = self.problems.borrow().clone();
+        found.sort();
+        found.dedup();
+        let problems: Vec<String> = found.into_iter().map(|(_, text)| text).collect();
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
+    }
+}
+
+/// One table of the file.
+pub(super) struct Table<'a> {
+    pub(super) source: &'a Source<'a>,
+    /// `pools.consoles`; empty for the file itself.
+    pub(super) path: String,
+    /// The same as in [`Source::asked`].
+    shape: String,
+    span: Range<usize>,
+    entries: &'a DeTable<'a>,
+    asked: RefCell<Vec<&'static str>>,
+}
+
+/// One value of the file.
+#[derive(Clone)]
+pub(super) struct Value<'a> {
+    pub(super) source: &'a Source<'a>,
+    pub(super) path: String,
+    shape: String,
+    span: Range<usize>,
+    inner: &'a DeValue<'a>,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn root(source: &'a Source<'a>, entries: &'a DeTable<'a>) -> Table<'a> {
+        Table { source, path: String::new(), shape: String::new(), span: 0..0, entries, asked: RefCell::default() }
+    }
+
+    pub(super) fn value(&self, key: &'static str) -> Option<Value<'a>> {
+        self.asked.borrow_mut().push(key);
+        self.source.asked.borrow_mut().insert(join(&self.shape, key));
+        let (name, value) = self.entries.get_key_value(key)?;
+        let table = matches!(value.get_ref(), DeValue::Table(_));
+        let span = if table { name.span() } else { value.span() };
+        let (path, shape) = (join(&self.path, key), join(&self.shape, key));
+        Some(Value { source: self.source, path, shape, span, inner: value.get_ref() })
+    }
+
+    /// Every entry of a table whose keys are names that the operator chooses, in the order of the file.
+    pub(super) fn named(&self) -> Vec<(String, Value<'a>)> {
+        let mut all: Vec<(String, Value<'a>)> = self
+            .entries
+            .iter()
+            .map(|(name, value)| {
+                let (path, shape) = (join(&self.path, name.get_ref()), join(&self.shape, "*"));
+                let value = Value { source: self.source, path, shape, span: name.span(), inner: value.get_ref() };
+                (name.get_ref().to_string(), value)
+            })
+            .collect();
+        all.sort_by_key(|(_, value)| value.span.start);
+        all
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Something is wrong with what this key says or does not say.
+    pub(super) fn wrong(&self, key: &str, what: impl Display) {
+        let at = self.entries.get_key_value(key).map_or(self.span.start, |(name, _)| name.span().start);
+        self.source.problem(at, format_args!("key `{}`: {what}", join(&self.path, key)));
+    }
+
+    pub(super) fn start(&self) -> usize {
+        self.span.start
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn accept<T>(&self, key: &str, read: Result<T, String>) -> Option<T> {
+        read.inspect_err(|what| self.wrong(key, what)).ok()
+    }
+
+    pub(super) fn missing(&self, key: &str, what: impl Display) {
+        self.wrong(key, format_args!("missing; {what}"));
+    }
+
+    pub(super) fn string(&self, key: &'static str) -> Option<&'a str> {
+        self.value(key)?.string("text")
+    }
+
+    pub(super) fn bool(&self, key: &'static str, default: bool) -> bool {
+        let Some(value) = self.value(key) else { return default };
+        match value.inner {
+            DeValue::Boolean(yes) => *yes,
+            other => value.wrong_type("true or false", other).unwrap_or(default),
+        }
+    }
+
+    pub(super) fn number<T>(&self, key: &'static str, default: T, allowed: RangeInclusive<T>) -> T
+    where
+        T: TryFrom<i64> + PartialOrd + Display + Copy,
+    {
+        self.value(key).and_then(|value| value.number(&allowed)).unwrap_or(default)
+    }
+
+    /// A number, or `"off"`.
+    pub(super) fn number_or_off(
+        &self,
+        key: &'static str,
+        default: Option<u64>,
+        allowed: &RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let Some(value) = self.value(key) else { return default };
+        if value.is_text("off") { None } else { value.number(allowed).or(default) }
+    }
+
+    pub(super) fn seconds(&self, key: &'static str, default: Duration, allowed: RangeInclusive<f64>) -> Duration {
+        self.value(key).and_then(|value| value.seconds(&allowed, false)).unwrap_or(default)
+    }
+
+    pub(super) fn millis(&self, key: &'static str, default: Millis, allowed: RangeInclusive<f64>) -> Millis {
+        millis(self.seconds(key, Duration::from_millis(default.0), allowed))
+    }
+
+    /// Seconds, or `"off"`, which 0 means as well.
+    pub(super) fn seconds_or_off(
+        &self,
+        key: &'static str,
+        default: Option<Duration>,
+        allowed: RangeInclusive<f64>,
+    ) -> Option<Duration> {
+        let Some(value) = self.value(key) else { return default };
+        value.seconds(&allowed, true).map_or(default, |seconds| (!seconds.is_zero()).then_some(seconds))
+    }
+
+    pub(super) fn choice<T: Copy>(&self, key: &'static str, default: T, all: &[(&str, T)]) -> T {
+        self.value(key).and_then(|value| value.choice(all)).unwrap_or(default)
+    }
+
+    pub(super) fn table(&self, key: &'static str) -> Option<Table<'a>> {
+        self.value(key)?.table()
+    }
+
+    /// The strings of a list, each with its place.
+    pub(super) fn list(&self, key: &'static str) -> Option<Vec<(&'a str, Value<'a>)>> {
+        let value = self.value(key)?;
+        let items = value.items("a list of texts")?;
+        Some(items.into_iter().filter_map(|item| Some((item.string("text")?, item))).collect())
+    }
+
+    /// As [`Table::list`], or one string.
+    pub(super) fn one_or_list(&self, key: &'static str) -> Option<Vec<(&'a str, Value<'a>)>> {
+        let value = self.value(key)?;
+        match value.inner {
+            DeValue::String(text) => Some(vec![(text.as_ref(), value)]),
+            other if !matches!(other, DeValue::Array(_)) => value.wrong_type("text or a list of texts", other),
+            _ => self.list(key),
+        }
+    }
+
+    /// A path, relative to the file.
+    pub(super) fn path(&self, key: &'static str) -> Option<PathBuf> {
+        let text = self.string(key)?;
+        if text.is_empty() || text.contains('\0') {
+            self.wrong(key, format_args!("{text:?} is not a path; allowed: a path, relative to this file or absolute"));
+            return None;
+        }
+        Some(self.source.folder.join(text))
+    }
+
+    /// Every key has been asked for: what else is in the table is unknown.
+    pub(super) fn finish(&self) {
+        let known = self.asked.borrow();
+        for (name, _) in self.entries.iter() {
+            let key: &str = name.get_ref();
+            if known.contains(&key) {
+                continue;
+            }
+            let hint = match nearest(key, &known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => {
+                    let mut all = known.clone();
+                    all.sort_unstable();
+                    all.dedup();
+                    format!("known here: {}", all.join(", "))
+                }
+            };
+            self.source
+                .problem(name.span().start, format_args!("key `{}`: unknown key; {hint}", join(&self.path, key)));
+        }
+    }
+}
+
+impl<'a> Value<'a> {
+    pub(super) fn wrong(&self, what: impl Display) {
+        self.source.problem(self.span.start, format_args!("key `{}`: {what}", self.path));
+    }
+
+    fn wrong_type<T>(&self, expected: &str, found: &DeValue<'_>) -> Option<T> {
+        let found = match found {
+            DeValue::String(text) => format!("the text {}", quoted(text)),
+            DeValue::Integer(number) => format!("the number {number}"),
+            DeValue::Float(number) => format!("the number {number}"),
+            DeValue::Boolean(yes) => yes.to_string(),
+            DeValue::Datetime(_) => "a date or time (write it in quotes)".to_owned(),
+            DeValue::Array(_) => "a list".to_owned(),
+            DeValue::Table(_) => "a table".to_owned(),
+        };
+        self.wrong(format_args!("found {found}; allowed: {expected}"));
+        None
+    }
+
+    pub(super) fn string(&self, expected: &str) -> Option<&'a str> {
+        match self.inner {
+            DeValue::String(text) => Some(text),
+            other => self.wrong_type(expected, other),
+        }
+    }
+
+    pub(super) fn accept<T>(&self, read: Result<T, String>) -> Option<T> {
+        read.inspect_err(|what| self.wrong(what)).ok()
+    }
+
+    pub(super) fn is_text(&self, text: &str) -> bool {
+        matches!(self.inner, DeValue::String(own) if own == text)
+    }
+
+    pub(super) fn is_string(&self) -> bool {
+        matches!(self.inner, DeValue::String(_))
+    }
+
+    pub(super) fn number<T: TryFrom<i64> + PartialOrd + Display + Copy>(
+        &self,
+        allowed: &RangeInclusive<T>,
+    ) -> Option<T> {
+        let expected = format!("a whole number from {} to {}", allowed.start(), allowed.end());
+        let DeValue::Integer(number) = self.inner else { return self.wrong_type(&expected, self.inner) };
+        let value = i64::from_str_radix(number.as_str(), number.radix()).ok().and_then(|n| T::try_from(n).ok());
+        if value.is_none_or(|value| !allowed.contains(&value)) {
+            self.wrong(format_args!("{number} is out of range; allowed: {expected}"));
+            return None;
+        }
+        value
+    }
+
+    /// With `off`: 0 and `"off"` are allowed as well, and are zero.
+    fn seconds(&self, allowed: &RangeInclusive<f64>, off: bool) -> Option<Duration> {
+        let or_off = if off { ", or \"off\"" } else { "" };
+        let expected = format!("seconds from {} to {}{or_off}", allowed.start(), allowed.end());
+        let (text, seconds) = match self.inner {
+            DeValue::String(text) if off && text == "off" => return Some(Duration::ZERO),
+            DeValue::Integer(n) => {
+                (n.to_string(), i64::from_str_radix(n.as_str(), n.radix()).map_or(f64::NAN, |n| n as f64))
+            }
+            DeValue::Float(n) => (n.to_string(), n.as_str().parse().unwrap_or(f64::NAN)),
+            other => return self.wrong_type(&expected, other),
+        };
+        if !(allowed.contains(&seconds) || off && seconds == 0.0) {
+            self.wrong(format_args!("{text} is out of range; allowed: {expected}"));
+            return None;
+        }
+        Some(Duration::from_millis((seconds * 1000.0).round() as u64))
+    }
+
+    fn choice<T: Copy>(&self, all: &[(&str, T)]) -> Option<T> {
+        let expected = all.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        let text = self.string(&expected)?;
+        let found = all.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+        if found.is_none() {
+            self.wrong(format_args!("{} is not known; allowed: {expected}", quoted(text)));
+        }
+        found
+    }
+
+    pub(super) fn table(&self) -> Option<Table<'a>> {
+        match self.inner {
+            DeValue::Table(entries) => Some(Table {
+                source: self.source,
+                path: self.path.clone(),
+                shape: self.shape.clone(),
+                span: self.span.clone(),
+                entries,
+                asked: RefCell::default(),
+            }),
+            other => self.wrong_type("a table", other),
+        }
+    }
+
+    pub(super) fn items(&self, expected: &str) -> Option<Vec<Value<'a>>> {
+        let DeValue::Array(items) = self.inner else { return self.wrong_type(expected, self.inner) };
+        let item = |(n, item): (usize, &'a toml::Spanned<DeValue<'a>>)| Value {
+            source: self.source,
+            path: format!("{}[{n}]", self.path),
+            shape: self.shape.clone(),
+            span: item.span(),
+            inner: item.get_ref(),
+        };
+        Some(items.iter().enumerate().map(item).collect())
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> Millis {
+    Millis(duration.as_millis() as u64)
+}
+
+/// Text as a message shows it: quoted, escaped, not endless.
+pub(super) fn quoted(text: &str) -> String {
+    if text.chars().count() <= 80 {
+        format!("{text:?}")
+    } else {
+        format!("{:?}…", text.chars().take(79).collect::<String>())
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-' || b == b'*');
+    let key = if bare { key.to_owned() } else { quoted(key) };
+    if path.is_empty() { key } else { format!("{path}.{key}") }
+}
+
+/// The known key somebody may have meant: one that lacks only its unit, or the one with the fewest typing mistakes.
+fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+    if let Some(longer) = known.iter().find(|other| other.strip_prefix(key).is_some_and(|rest| rest.starts_with('_'))) {
+        return Some(longer);
+    }
+    let near = known.iter().map(|other| (distance(key, other), *other)).min()?;
+    (near.0 <= 1 + key.len() / 5).then_some(near.1)
+}
+
+/// Levenshtein's: letters to insert, delete or replace.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let replace = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = replace.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
