@@ -1,6 +1,6 @@
 ; Snake: eat apples, grow, do not bite walls or yourself. 128x64 pixels, in cells of 4x4.
 .title "Snake"
-.about "Eat and grow. Arrows turn; walls and your own tail hurt."
+.about "Eat and grow. Any arrow starts; walls and your own tail hurt."
 .speed 200
 
 x = v4              ; the head, in cells
@@ -31,6 +31,18 @@ start:
     ld pace, 8
     call put_head
     call place_apple
+
+ready:                  ; it waits for the first key, except the one for the way back
+    ld v0, up
+    sknp v0
+    jp step
+    ld v0, right
+    sknp v0
+    jp step
+    ld v0, down
+    sknp v0
+    jp step
+    jp ready
 
 step:
     ld dt, pace

@@ -31,6 +31,7 @@
 pub mod asm;
 pub mod chip8;
 mod games;
+mod handshake;
 mod metrics;
 mod page;
 pub mod protocol;
@@ -54,7 +55,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    let console = Console::bind(config).await?;
+    let console = Console::bind(config)?;
     console
         .run(async move {
             tokio::select! {

@@ -1,5 +1,7 @@
 //! `slotkeeper-console`: arguments, logging, [`console::run`]. Nothing else.
 
+use std::io::IsTerminal;
+
 use clap::Parser;
 use slotkeeper_workloads::console;
 use tracing_subscriber::EnvFilter;
@@ -16,6 +18,7 @@ struct Arguments {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     console::run(arguments.console.into()).await
 }

@@ -8,10 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use http::header::{
-    CONNECTION, HOST, HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
-};
+use http::header::{CONNECTION, HeaderValue, REFRESH, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -20,8 +17,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use super::handshake::{accept_key, same_origin};
 use super::metrics::Metrics;
 use super::page::{self, answer};
 use super::seat::{Seat, Sitting};
@@ -62,7 +59,7 @@ impl Console {
     ///
     /// # Errors
     /// The address cannot be listened on, the data folder cannot be created.
-    pub async fn bind(config: Config) -> anyhow::Result<Console> {
+    pub fn bind(config: Config) -> anyhow::Result<Console> {
         let listener = listen(config.listen).with_context(|| format!("listening on {}", config.listen))?;
         let address = listener.local_addr()?;
         let config = Arc::new(config);
@@ -142,7 +139,7 @@ async fn connection(stream: TcpStream, house: Arc<House>, alive: mpsc::Sender<()
     let mut stop = house.stop.clone();
     let service = service_fn(|request| {
         let (house, alive) = (house.clone(), alive.clone());
-        async move { Ok::<_, std::convert::Infallible>(respond(request, house, alive).await) }
+        async move { Ok::<_, std::convert::Infallible>(respond(request, house, alive)) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -169,7 +166,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn respond(request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sender<()>) -> Answer {
+fn respond(request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sender<()>) -> Answer {
     let path = request.uri().path();
     let ready = house.ready.load(Ordering::Relaxed);
     match path {
@@ -184,6 +181,8 @@ async fn respond(request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sen
         _ if !ready => {
             let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "this console is still starting\n");
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            // A browser that came without a dispatcher, and so without a waiting room, tries again by itself.
+            response.headers_mut().insert(REFRESH, HeaderValue::from_static("1"));
             return response;
         }
         _ => {}
@@ -222,9 +221,8 @@ fn play(mut request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sender<(
     if session.is_none() && !same_origin(headers) {
         return text(StatusCode::FORBIDDEN, "this page may not play here\n");
     }
-    let sitting = match house.seat.sit(session.as_deref()) {
-        Ok(sitting) => sitting,
-        Err(_) => return taken(&house),
+    let Ok(sitting) = house.seat.sit(session.as_deref()) else {
+        return taken(&house);
     };
     tracing::info!(pod = house.config.name, socket = sitting.socket, new = sitting.is_new, "player sat down");
     let upgrade = hyper::upgrade::on(&mut request);
@@ -256,33 +254,6 @@ async fn attend(upgrade: hyper::upgrade::OnUpgrade, sitting: Sitting, house: &Ho
     }
     let _ = house.stage.orders.send(Order::Leave { socket }).await;
     tracing::info!(pod = house.config.name, socket, "player stood up");
-}
-
-/// The answer to a WebSocket handshake (RFC 6455 §4.2.1), if this is one.
-fn accept_key(method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
-    let has = |name, word: &str| {
-        headers
-            .get_all(name)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
-    };
-    let is_handshake = method == Method::GET
-        && has(CONNECTION, "upgrade")
-        && has(UPGRADE, "websocket")
-        && has(SEC_WEBSOCKET_VERSION, "13");
-    let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| is_handshake)?;
-    HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
-}
-
-/// A page of another site must not play: browsers tell where a page is from. Other clients say nothing.
-fn same_origin(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(ORIGIN) else {
-        return true;
-    };
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let from = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, from)| from);
-    from.is_some() && from == host
 }
 
 fn taken(house: &House) -> Answer {

@@ -1,26 +1,26 @@
 //! The stage: the one task that owns the machine. Orders come in through a bounded queue, pictures and states go out
 //! through `watch` channels, so that the latest wins and a slow client costs nothing. Time stands still while nobody is here.
 
+mod disk;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::chip8::Machine;
-use super::games::{self, Game, Shelf, Unusable};
+use super::games::{self, Game, Shelf};
 use super::metrics::Metrics;
 use super::protocol::{Command, Frame, Listed, Notice, Save, State};
-use super::saves::{SLOTS, SaveError, Saves};
+use super::saves::{SLOTS, Saves};
 use super::settings::Config;
 
 const FRAMES_PER_SECOND: u64 = 60;
 /// The longest silence of a picture that does not change.
 const STILL: Duration = Duration::from_millis(900);
-/// How long a games folder (which may be on a network) or the data folder may take to answer.
-const DISK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What sockets tell the stage.
 pub(crate) enum Order {
@@ -229,72 +229,6 @@ impl Player {
         }
     }
 
-    async fn save(&mut self, slot: u8) {
-        if !self.is_game() {
-            return self.tell("Pick a game first.", true);
-        }
-        let (saves, game, machine) = (self.saves.clone(), self.game.clone(), self.machine.clone());
-        match on_disk(move || saves.save(&game, slot, &machine)).await.and_then(|saved| saved) {
-            Ok(()) => {
-                self.metrics.saves_total.inc();
-                self.tell(&format!("Saved in slot {slot}."), false);
-            }
-            Err(error) => self.save_failed(&error),
-        }
-        self.list_saves().await;
-    }
-
-    async fn load(&mut self, slot: u8) {
-        if !self.is_game() {
-            return self.tell("Pick a game first.", true);
-        }
-        let (saves, game) = (self.saves.clone(), self.game.clone());
-        match on_disk(move || saves.load(&game, slot)).await.and_then(|loaded| loaded) {
-            Ok(machine) => {
-                self.machine = machine;
-                self.metrics.loads_total.inc();
-                self.tell(&format!("Loaded slot {slot}."), false);
-            }
-            Err(error) => self.save_failed(&error),
-        }
-    }
-
-    fn save_failed(&mut self, error: &SaveError) {
-        tracing::info!(pod = self.config.name, game = self.game.id, %error, "not saved or loaded");
-        self.metrics.save_errors_total.inc();
-        let text = error.to_string();
-        let mut letters = text.chars();
-        let first = letters.next().map(|first| first.to_ascii_uppercase());
-        self.tell(&format!("{}{}.", first.into_iter().collect::<String>(), letters.as_str()), true);
-    }
-
-    async fn list_saves(&mut self) {
-        let (saves, game) = (self.saves.clone(), self.game.clone());
-        self.taken = on_disk(move || saves.list(&game.id)).await.unwrap_or_default();
-    }
-
-    /// Reads the games folder again: a ROM that was put there is in the menu of the next player.
-    async fn look_at_shelf(&mut self) {
-        let Some(folder) = self.config.games.clone() else {
-            return;
-        };
-        let shown = folder.display().to_string();
-        match on_disk(move || Shelf::read(&folder)).await {
-            Ok(Ok(shelf)) => {
-                if shelf != self.shelf {
-                    let (games, unusable) = (shelf.games.len(), shelf.unusable.len());
-                    tracing::info!(pod = self.config.name, games, unusable, "games folder read");
-                }
-                self.shelf = shelf;
-            }
-            Ok(Err(error)) => tracing::error!(pod = self.config.name, %error, "a built-in game does not assemble"),
-            Err(error) => {
-                tracing::warn!(pod = self.config.name, %error, "games folder not read");
-                self.shelf.unusable = vec![Unusable { file: shown, reason: "the games folder does not answer".into() }];
-            }
-        }
-    }
-
     fn is_game(&self) -> bool {
         !Arc::ptr_eq(&self.game, &self.title)
     }
@@ -342,15 +276,6 @@ impl Player {
             }
             Err(error) => tracing::error!(pod = self.config.name, %error, "state not written"),
         }
-    }
-}
-
-/// Runs something that may block, for a while.
-async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SaveError> {
-    match timeout(DISK_PATIENCE, tokio::task::spawn_blocking(work)).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(SaveError::Disk(std::io::Error::other(error))),
-        Err(_) => Err(SaveError::Disk(std::io::ErrorKind::TimedOut.into())),
     }
 }
 

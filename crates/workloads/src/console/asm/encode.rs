@@ -59,7 +59,10 @@ pub(super) fn instruction(word: &str, operands: &[&str], pass: Pass, names: &Nam
         ("ld", [Special("r"), Register(x)]) => 0xF075 | x << 8,
         ("ld", [Register(x), Special("r")]) => 0xF085 | x << 8,
         _ => {
-            return Err(format!("there is no such instruction: {word} with {} operands of these kinds", operands.len()));
+            return Err(format!(
+                "there is no such instruction: {word} with {} operands of these kinds",
+                operands.len()
+            ));
         }
     };
     Ok(opcode)

@@ -52,7 +52,7 @@ export function connect(on) {
       return again("The server does not answer. Trying again …");
     }
     if (over) return;
-    if (answer.status === 409) again("Somebody else is playing on this console. You are next as soon as they leave …");
+    if (answer.status === 409) again("Somebody else is playing on this console. Waiting for them to leave …");
     else if (answer.status === 426) again("Reconnecting …");
     else location.reload();
   }

@@ -9,31 +9,7 @@ const screen = new Screen($("screen"));
 let state;
 let slot = 1;
 let noticed = 0;
-
-const connection = connect({
-  frame: (buffer) => beep(screen.show(buffer)),
-  state: show,
-  open() {
-    link("connected", "Connected");
-    $("curtain").hidden = true;
-    fingers.release();
-  },
-  trying(text) {
-    beep(false);
-    link("connecting", "Connecting");
-    curtain("One moment", text, "Try now", connection?.retry);
-  },
-  ended(title, text) {
-    beep(false);
-    link("ended", "Ended");
-    curtain(title, text, "Play again", () => location.reload());
-  },
-});
-const send = (type, rest) => connection.send({ type, ...rest });
-const fingers = listen(
-  (key, down) => send("key", { key, down }),
-  () => state?.playing && send("pause", { on: !state.paused }),
-);
+let followed = ""; // the heading that was last worth going to
 
 function link(name, text) {
   $("link").dataset.state = name;
@@ -45,7 +21,7 @@ function curtain(title, text, label, act) {
   $("curtain-title").textContent = title;
   $("curtain-text").textContent = text;
   $("curtain-button").textContent = label;
-  $("curtain-button").onclick = () => act?.() ?? connection.retry();
+  $("curtain-button").onclick = act;
   $("curtain").hidden = false;
 }
 
@@ -56,27 +32,37 @@ function show(next) {
   $("pod").textContent = state.pod;
   $("menu").hidden = Boolean(game);
   $("playing").hidden = !game;
+  $("pad").hidden = !game;
   $("playing-title").textContent = game?.title ?? "";
   $("about").textContent = game?.about ?? "";
   $("about").hidden = !game?.about;
-  $("plate-game").textContent = game ? `· ${game.title}` : "";
+  $("plate-game").textContent = game ? `· ${game.title}${state.paused ? ", paused" : ""}` : "";
   $("lamp").dataset.on = game && !state.paused && !state.halted ? "yes" : "no";
   $("pause").setAttribute("aria-pressed", state.paused);
   $("pause").textContent = state.paused ? "Go on" : "Pause";
   $("sound").setAttribute("aria-pressed", state.sound);
-  $("sound").textContent = state.sound ? "Sound on" : "Sound off";
+  $("sound").textContent = state.sound ? "Sound" : "Muted";
   $("speed").value = String(state.speed_percent);
   const condition = state.halted ? `halted: ${state.halted}` : state.paused ? "paused" : "running";
   $("screen").setAttribute("aria-label", game ? `Screen of ${game.title}, ${condition}` : "Screen: pick a game");
   document.documentElement.dataset.paused = state.paused ? "yes" : "no";
   games(state.games);
   saves();
-  if (state.halted) curtain("The machine has halted", `${state.halted}.`, "Restart", () => (send("reset"), true));
+  follow();
+  if (state.halted) curtain("The machine has halted", `${state.halted[0].toUpperCase()}${state.halted.slice(1)}.`, "Restart", () => send("reset"));
   else if ($("link").dataset.state === "connected") $("curtain").hidden = true;
   if (state.notice && state.notice.number !== noticed) {
     noticed = state.notice.number;
     notice(state.notice.text, state.notice.bad);
   }
+}
+
+/** Where a game starts or ends, what had the focus has gone: go on at the new heading. */
+function follow() {
+  const heading = state.playing ? "playing-title" : "menu-title";
+  if (heading === followed) return;
+  if (followed && document.activeElement === document.body) $(heading).focus({ preventScroll: true });
+  followed = heading;
 }
 
 let shown = "";
@@ -240,3 +226,29 @@ if (document.documentElement.dataset.dispatcher === "yes") {
     }
   };
 }
+
+// Last, because it begins to talk at once.
+const connection = connect({
+  frame: (buffer) => beep(screen.show(buffer)),
+  state: show,
+  open() {
+    link("connected", "Connected");
+    $("curtain").hidden = true;
+    fingers.release();
+  },
+  trying(text) {
+    beep(false);
+    link("connecting", "Connecting");
+    curtain("One moment", text, "Try now", () => connection.retry());
+  },
+  ended(title, text) {
+    beep(false);
+    link("ended", "Ended");
+    curtain(title, text, "Play again", () => location.reload());
+  },
+});
+const send = (type, rest) => connection.send({ type, ...rest });
+const fingers = listen(
+  (key, down) => send("key", { key, down }),
+  () => state?.playing && send("pause", { on: !state.paused }),
+);

@@ -87,12 +87,8 @@ export class Screen {
     this.smallPen.putImageData(image, 0, 0);
     const { pen, canvas } = this;
     pen.clearRect(0, 0, canvas.width, canvas.height);
-    pen.globalCompositeOperation = "source-over";
-    pen.imageSmoothingEnabled = false;
-    pen.drawImage(this.small, 0, 0, canvas.width, canvas.height);
+    // First the picture out of focus, as light spreads in the glass, then the sharp one on top of it.
     if (this.glow > 0) {
-      // The picture once more, out of focus: light spreads in the glass.
-      pen.globalCompositeOperation = "lighter";
       pen.imageSmoothingEnabled = true;
       pen.imageSmoothingQuality = "high";
       pen.globalAlpha = this.glow;
@@ -102,6 +98,8 @@ export class Screen {
       }
       pen.globalAlpha = 1;
     }
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(this.small, 0, 0, canvas.width, canvas.height);
     if (fading) this.wake();
     else this.last = undefined;
   }
