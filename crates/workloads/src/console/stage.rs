@@ -22,6 +22,9 @@ const FRAMES_PER_SECOND: u64 = 60;
 /// The longest silence of a picture that does not change.
 const STILL: Duration = Duration::from_millis(900);
 
+/// The shortest press of a key, in frames.
+const TAP_FRAMES: u8 = 3;
+
 /// What sockets tell the stage.
 pub(crate) enum Order {
     /// A socket is there. If its session is new, the machine goes back to the menu; then `done`.
@@ -65,6 +68,8 @@ struct Player {
     notices: u64,
     /// Keys that are down, per socket.
     keys: HashMap<u64, u16>,
+    /// Frames for which each key is down in any case: a tap may be over before the machine has looked.
+    taps: [u8; 16],
     shown: (Instant, bool),
     number: u32,
     frames: watch::Sender<Frame>,
@@ -102,6 +107,7 @@ impl Stage {
             notice: None,
             notices: 0,
             keys: HashMap::new(),
+            taps: [0; 16],
             shown: (Instant::now(), false),
             number: 0,
             frames,
@@ -135,6 +141,8 @@ impl Player {
             self.behind += self.percent;
             while self.behind >= 100 {
                 self.behind -= 100;
+                self.press();
+                self.taps.iter_mut().for_each(|frames| *frames = frames.saturating_sub(1));
                 self.metrics.instructions_total.inc_by(u64::from(self.machine.frame(self.game.speed)));
             }
         }
@@ -164,6 +172,7 @@ impl Player {
             Order::Arrive { socket, is_new, done } => {
                 if is_new {
                     self.keys.clear();
+                    self.taps = [0; 16];
                     self.notice = None;
                     (self.paused, self.percent, self.behind, self.sound) = (false, 100, 0, true);
                     self.menu().await;
@@ -176,7 +185,6 @@ impl Player {
             }
             Order::Leave { socket } => {
                 self.keys.remove(&socket);
-                self.press();
                 self.publish();
             }
             Order::Command { socket, command } => self.command(socket, command).await,
@@ -190,7 +198,10 @@ impl Player {
                     let bit = 1_u16.checked_shl(u32::from(key)).unwrap_or(0);
                     *keys = if down { *keys | bit } else { *keys & !bit };
                 }
-                return self.press();
+                if let (true, Some(frames)) = (down, self.taps.get_mut(usize::from(key))) {
+                    *frames = TAP_FRAMES;
+                }
+                return;
             }
             Command::Choose { game } => match self.shelf.find(&game).cloned() {
                 Some(game) => {
@@ -208,7 +219,6 @@ impl Player {
             Command::Pause { on } => self.paused = on,
             Command::Sound { on } => self.sound = on,
         }
-        self.press();
         self.publish();
     }
 
@@ -234,7 +244,8 @@ impl Player {
     }
 
     fn press(&mut self) {
-        self.machine.press(self.keys.values().fold(0, |all, keys| all | keys));
+        let tapped = (0..16).filter(|key| self.taps[*key] > 0).fold(0, |all, key| all | 1 << key);
+        self.machine.press(self.keys.values().fold(tapped, |all, keys| all | keys));
     }
 
     fn tell(&mut self, text: &str, bad: bool) {

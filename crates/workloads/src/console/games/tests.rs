@@ -1,6 +1,7 @@
 //! The built-in games are played: by scripts with eyes on the screen, and the folder is filled with rubbish.
 
 use super::*;
+use crate::console::chip8::FONT;
 
 const LEFT: u16 = 1 << 7;
 const RIGHT: u16 = 1 << 9;
@@ -52,10 +53,8 @@ impl Play {
         (0..digits).try_fold(0, |number, place| {
             let shown = |dx: usize, dy: usize| self.machine.screen().pixel(x + 5 * place + dx, y + dy);
             let digit = (0..10_u8).find(|digit| {
-                let rom = [0x60, *digit, 0xF0, 0x29, 0xD1, 0x15, 0x12, 0x06];
-                let mut machine = Machine::new(&rom, Quirks::SUPER, 0).expect("a ROM");
-                machine.frame(4);
-                (0..4).all(|dx| (0..5).all(|dy| machine.screen().pixel(dx, dy) == shown(dx, dy)))
+                let rows = &FONT[5 * usize::from(*digit)..][..5];
+                (0..4).all(|dx| (0..5).all(|dy| (rows[dy] << dx >> 7 == 1) == shown(dx, dy)))
             })?;
             Some(number * 10 + u32::from(digit))
         })
@@ -75,7 +74,7 @@ fn titles_assemble_and_run() {
 #[test]
 fn games_survive_a_monkey() {
     for game in Shelf::built_in().expect("games").games {
-        for seed in 0..6 {
+        for seed in 0..3 {
             let mut play = Play { game: game.clone(), machine: game.machine(seed).expect("a machine") };
             let mut keys = seed.wrapping_mul(0x9E37_79B9) + 1;
             for _ in 0..600 {
@@ -167,7 +166,7 @@ fn a_snake_turns_grows_and_dies() {
 #[test]
 fn a_snake_that_looks_for_apples_finds_some() {
     let mut best = 0;
-    for seed in 0..8 {
+    for seed in 0..4 {
         let mut play = Play::of("snake", seed);
         let mut seen = play.machine.screen().clone();
         let mut head = (10_usize, 8_usize);
