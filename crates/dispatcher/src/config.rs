@@ -138,7 +138,7 @@ pub struct FixedPods {
 /// Local processes, started and stopped by the dispatcher.
 #[derive(Clone, Debug)]
 pub struct Processes {
-    /// Program and arguments; `{ordinal}`, `{port}`, `{data}` and `{pool}` are filled in.
+    /// Program and arguments; `{ordinal}`, `{port}`, `{host}`, `{data}` and `{pool}` are filled in.
     pub command: Vec<String>,
     /// Additional environment variables, filled in the same way.
     pub environment: Vec<(String, String)>,

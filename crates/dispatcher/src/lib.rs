@@ -1,7 +1,191 @@
-//! The process: everything that touches a socket, a file, a cluster or a clock.
+//! The process: everything that touches a socket, a file, a cluster or a clock. `main` reads arguments and the world,
+//! [`run`] does the rest, and runs the same in a simulation.
+//!
+//! The way in: `door` accepts and is the life of a request; `cookie` names the session; `visit` attaches it and hands
+//! out seats; `forward` and `tunnel` move the bytes; `waiting` is what visitors see until there is a seat. The state is the
+//! core's `Fleet`: `driver` writes it, everybody reads it through `view`, `hands` carries out what it wants.
+//!
+//! # The laws
+//!
+//! 1. **The journal decides.** No code outside `driver` changes the Fleet; no code outside `slotkeeper-core` decides a
+//!    place or a number of pods.
+//! 2. **Time is in the entry.** Nobody expires anything by a clock of their own.
+//! 3. **Unknown is not new.** A cookie this replica does not know may be news it has not read: `Visit` is written, and
+//!    the answer is read after that entry has been applied here.
+//! 4. **Attach, then forward.** No byte reaches a pod before this replica has read its own `Attach` back and looked the
+//!    place up again.
+//! 5. **Silence closes.** A replica cut off from a shared journal closes its streams before the fleet gives their slots away.
+//! 6. **Effects are safe twice.**
 
+pub mod admin;
 pub mod cluster;
 pub mod config;
+pub mod cookie;
+pub mod dispatcher;
+pub mod door;
+pub mod driver;
+pub mod error;
+pub mod farewells;
+pub mod forward;
+pub mod guard;
+pub mod hands;
 pub mod journal;
+pub mod metrics;
 pub mod outside;
+mod own;
+pub mod tunnel;
+pub mod view;
+pub mod visit;
 pub mod waiting;
+
+use crate::config::{Config, Secret};
+use crate::dispatcher::{Dispatcher, Parts};
+use crate::outside::{Listener, Net, Outside};
+use anyhow::Context as _;
+use slotkeeper_core::{Command, PoolId};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, watch};
+
+/// Where the dispatcher really listens, once it does.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    pub visitors: Vec<SocketAddr>,
+    pub admin: Option<SocketAddr>,
+}
+
+/// Runs a dispatcher until `stop` resolves, then ends it gracefully: streams get a close frame spread over `drain`,
+/// requests in flight may finish, local pods end. `started` is told the addresses.
+///
+/// # Errors
+/// When it cannot start (an address is taken, say), or the journal fails.
+pub async fn run(
+    outside: Outside,
+    config: Config,
+    stop: impl Future<Output = ()> + Send,
+    started: impl FnOnce(&Listening),
+) -> anyhow::Result<()> {
+    let Outside { net, clock, ids, clusters, journal } = outside;
+    let keys = cookie::Keys::new(&secrets(&config, &ids)?);
+    let (listeners, admin, listening) = listen(&*net, &config).await?;
+    let (driver, engine, view) = driver::new(journal, &ids).context("no randomness for this replica's name")?;
+    let (hands, orders) = mpsc::unbounded_channel();
+    let (stopper, stopping) = watch::channel(false);
+    let parts = Parts { config, keys, net, clock, ids, driver, view, hands, stopping };
+    let dispatcher = Dispatcher::new(parts).context("the metrics contradict each other")?;
+
+    let mut engine = {
+        let dispatcher = dispatcher.clone();
+        tokio::spawn(
+            async move { engine.run(move |pool, effect, from| dispatcher.aftermath(pool, effect, from)).await },
+        )
+    };
+    for pool in &dispatcher.config.pools {
+        dispatcher
+            .driver
+            .tell(&pool.id, Command::Rules(pool.rules.clone()))
+            .await
+            .context("the journal does not answer")?;
+    }
+    let mut helpers = tokio::task::JoinSet::new();
+    for (id, cluster) in &clusters {
+        helpers.spawn(news(dispatcher.clone(), id.clone(), cluster.clone()));
+    }
+    helpers.spawn(hands::run(clusters.clone(), dispatcher.view.clone(), orders, dispatcher.clone()));
+    helpers.spawn(admin::housekeeping(dispatcher.clone()));
+    if let Some(admin) = admin {
+        helpers.spawn(admin::open(dispatcher.clone(), admin));
+    }
+    let most = dispatcher.config.limits.connections;
+    let connections = Arc::new(Semaphore::new(most));
+    for listener in listeners {
+        tokio::spawn(door::open(dispatcher.clone(), listener, connections.clone()));
+    }
+    started(&listening);
+
+    let failed = tokio::select! {
+        biased;
+        error = &mut engine => Some(error),
+        () = stop => None,
+    };
+    tracing::info!(drain_seconds = dispatcher.config.drain.as_secs_f64(), "stopping");
+    stopper.send_replace(true);
+    for pool in &dispatcher.pools {
+        pool.visits.stop(pool, &dispatcher.driver, dispatcher.config.drain);
+    }
+    if !drained(&dispatcher).await {
+        tracing::info!("the time to drain is over: the remaining streams are cut");
+    }
+    if failed.is_none() {
+        let _ =
+            tokio::time::timeout(Duration::from_secs(1), dispatcher.driver.tell(&"".into(), Command::Farewell)).await;
+    }
+    for cluster in clusters.values() {
+        cluster.stop().await;
+    }
+    helpers.shutdown().await;
+    engine.abort();
+    match failed {
+        None => Ok(()),
+        Some(Ok(error)) => Err(anyhow::Error::new(error).context("the journal failed")),
+        Some(Err(error)) => Err(anyhow::Error::new(error).context("the driver failed: a bug")),
+    }
+}
+
+/// The keys configured, or one of this process's own.
+fn secrets(config: &Config, ids: &outside::Ids) -> anyhow::Result<Vec<Secret>> {
+    if !config.cookie_keys.is_empty() {
+        return Ok(config.cookie_keys.clone());
+    }
+    tracing::info!("no cookie keys are configured: sessions will not be recognised after a restart");
+    let halves = [ids.draw128(), ids.draw128()]
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()
+        .context("no randomness for a cookie key")?;
+    Ok(vec![Secret(halves.into_iter().flat_map(u128::to_be_bytes).collect())])
+}
+
+type Listeners = (Vec<Box<dyn Listener>>, Option<Box<dyn Listener>>, Listening);
+
+async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
+    let mut listeners = Vec::new();
+    for at in &config.listen {
+        listeners.push(net.listen(*at).await.with_context(|| format!("cannot listen on {at}"))?);
+    }
+    let admin = match config.admin.listen {
+        Some(at) => Some(net.listen(at).await.with_context(|| format!("cannot listen on {at} (admin)"))?),
+        None => None,
+    };
+    let listening = Listening {
+        visitors: listeners.iter().map(|l| l.address()).collect(),
+        admin: admin.as_ref().map(|l| l.address()),
+    };
+    Ok((listeners, admin, listening))
+}
+
+/// What a cluster sees goes into the journal, in its order.
+async fn news(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn cluster::Cluster>) {
+    loop {
+        let command = cluster.news().await;
+        if dispatcher.driver.tell(&pool, command).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits until every stream has ended, but not longer than `drain` and a little. True if all have.
+async fn drained(dispatcher: &Dispatcher) -> bool {
+    let end = outside::now() + dispatcher.config.drain + Duration::from_secs(3);
+    loop {
+        let open = |p: &Arc<dispatcher::Pool>| p.metrics.open_tunnels.get() > 0;
+        if !dispatcher.pools.iter().any(open) && dispatcher.metrics.connections.get() == 0 {
+            return true;
+        }
+        if outside::now() >= end {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,1 +1,189 @@
-fn main() {}
+//! Arguments → Config → Outside → run. Nothing else.
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use slotkeeper::config::{self, Config};
+use slotkeeper::outside::{Clock, Ids, Net, Outside, RealNet};
+use slotkeeper::{Listening, cluster, journal};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// A session dispatcher: every browser session its own slot in a pod, and a pool that sleeps when nobody is left.
+#[derive(Parser)]
+#[command(name = "slotkeeper", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Job,
+}
+
+#[derive(Subcommand)]
+enum Job {
+    /// Run a dispatcher, by a configuration file or in front of a list of pods.
+    Serve {
+        /// The configuration (TOML).
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "pods", "slots_per_pod", "threads"], required_unless_present = "pods")]
+        config: Option<PathBuf>,
+        /// Where visitors connect.
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+        listen: String,
+        /// The pods, in order: HOST:PORT,HOST:PORT,...
+        #[arg(long, value_name = "HOST:PORT,...")]
+        pods: Option<String>,
+        /// Sessions that fit in one pod; 1 = exclusive.
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        slots_per_pod: u32,
+        /// Worker threads; 0 = one per core.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        threads: usize,
+    },
+    /// Say what a configuration file means, or everything that is wrong in it.
+    Check {
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Five game consoles on this machine, started and stopped as visitors come and go.
+    #[cfg(feature = "demo")]
+    Demo {
+        /// Where visitors connect.
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+        listen: SocketAddr,
+        /// Metrics and the admin API.
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
+        admin: SocketAddr,
+        /// Where the consoles keep their saved games; a temporary folder by default.
+        #[arg(long, value_name = "FOLDER")]
+        data: Option<PathBuf>,
+        /// Consoles at most.
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        pods: u32,
+    },
+    /// One console of the demo.
+    #[cfg(feature = "demo")]
+    #[command(hide = true)]
+    ConsolePod(slotkeeper_workloads::console::Args),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log_to_stderr();
+    match act(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln_all(&format!("slotkeeper: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(job: Job) -> anyhow::Result<()> {
+    match job {
+        Job::Serve { config: Some(path), .. } => serve(config::read(&path)?, |_, _| {}),
+        Job::Serve { config: None, listen, pods, slots_per_pod, threads } => {
+            serve(config::from_args(&listen, &pods.unwrap_or_default(), slots_per_pod, threads)?, |_, _| {})
+        }
+        Job::Check { config } => {
+            println_all(&config::describe(&config::read(&config)?));
+            Ok(())
+        }
+        #[cfg(feature = "demo")]
+        Job::Demo { listen, admin, data, pods } => demo(listen, admin, data, pods),
+        #[cfg(feature = "demo")]
+        Job::ConsolePod(arguments) => runtime(1)?.block_on(slotkeeper_workloads::console::run(arguments.into())),
+    }
+}
+
+#[cfg(feature = "demo")]
+fn demo(listen: SocketAddr, admin: SocketAddr, data: Option<PathBuf>, pods: u32) -> anyhow::Result<()> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let temporary =
+        data.is_none().then(|| std::env::temp_dir().join(format!("slotkeeper-demo-{}", std::process::id())));
+    let folder = data.or_else(|| temporary.clone()).unwrap_or_default();
+    let mut config = config::demo(listen, admin, program, folder);
+    for pool in &mut config.pools {
+        pool.rules.max = pods;
+    }
+    let result = serve(config, |listening, config| {
+        let at = listening.visitors.iter().map(|a| format!("http://{a}/")).collect::<Vec<_>>().join(" ");
+        let admin = listening.admin.map(|a| format!("http://{a}")).unwrap_or_default();
+        let pods = config.pools.iter().map(|p| p.rules.max).sum::<u32>();
+        println_all(&format!(
+            "\n  Slotkeeper demo: up to {pods} consoles, none of them running yet.\n\n  \
+             Play:      {at}\n  Metrics:   {admin}/metrics\n  Pools:     {admin}/api/v1/pools\n\n  \
+             Open it in two browser profiles: each gets a console of its own. Ctrl-C ends it.\n"
+        ));
+    });
+    if let Some(folder) = temporary {
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    result
+}
+
+fn serve(config: Config, started: impl FnOnce(&Listening, &Config)) -> anyhow::Result<()> {
+    runtime(config.threads)?.block_on(async move {
+        let (net, ids, clock): (Arc<dyn Net>, _, _) = (Arc::new(RealNet), Ids::Os, Clock::real());
+        let mut clusters = std::collections::BTreeMap::new();
+        for pool in &config.pools {
+            let cluster = cluster::from_config(pool, net.clone(), &ids).with_context(|| format!("pool {}", pool.id))?;
+            clusters.insert(pool.id.clone(), cluster);
+        }
+        let stop = signals()?;
+        let outside = Outside { net, clock, ids, clusters, journal: journal::memory::open(clock) };
+        let shown = config.clone();
+        slotkeeper::run(outside, config, stop, move |listening| {
+            tracing::info!(visitors = ?listening.visitors, admin = ?listening.admin, "listening");
+            started(listening, &shown);
+        })
+        .await
+    })
+}
+
+/// One thread needs no scheduler between threads.
+fn runtime(threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = match threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        0 => tokio::runtime::Builder::new_multi_thread(),
+        n => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(n);
+            builder
+        }
+    };
+    builder.enable_all().build().context("cannot start the worker threads")
+}
+
+/// Resolves on SIGTERM or SIGINT.
+fn signals() -> anyhow::Result<impl Future<Output = ()> + Send> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut int = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            biased;
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}
+
+/// `RUST_LOG` says what is logged; INFO and up by default. JSON if standard error is no terminal and `SLOTKEEPER_LOG=json`.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::env::var("SLOTKEEPER_LOG").is_ok_and(|v| v == "json") {
+        builder.json().init();
+    } else {
+        builder.with_target(false).init();
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the command is asked to say")]
+fn println_all(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "the one error a failed command ends with")]
+fn eprintln_all(text: &str) {
+    eprintln!("{text}");
+}

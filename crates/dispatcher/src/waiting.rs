@@ -1,8 +1,18 @@
-//! The waiting room: what a visitor sees until the slot is ready, as a page, as an event stream, and as JSON.
+//! The waiting room: what a visitor sees until the slot is ready, as a page, as an event stream, and as JSON. Here the
+//! facts and the answers; how the page looks is in `waiting/page.rs`, the event stream in `waiting/events.rs`.
 
+pub mod events;
+pub mod landing;
 pub mod page;
 
+use crate::dispatcher::{Dispatcher, Pool};
+use crate::farewells::is_final;
+use crate::forward::body::Answer;
+use crate::outside::duration;
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
+use slotkeeper_core::{Fleet, Life, Phase, Place, PoolId, SessionId, Why};
 
 /// What the waiting room knows, the same for the page, the event stream and the JSON twin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -48,4 +58,185 @@ pub struct Step {
     /// In plain words; from the cluster where it says something ("no GPU is free").
     pub text: String,
     pub done: bool,
+}
+
+impl Facts {
+    fn new(pool: &Pool, state: RoomState) -> Facts {
+        let pool = pool.config.title.clone();
+        Facts {
+            pool,
+            state,
+            position: None,
+            estimate_seconds: None,
+            steps: Vec::new(),
+            reason: None,
+            ends_in_seconds: None,
+        }
+    }
+
+    /// The first visit.
+    #[must_use]
+    pub fn arriving(pool: &Pool) -> Facts {
+        Facts::new(pool, RoomState::Arriving)
+    }
+
+    #[must_use]
+    pub fn full(pool: &Pool) -> Facts {
+        Facts::new(pool, RoomState::Full)
+    }
+
+    #[must_use]
+    pub fn ended(pool: &Pool, why: Why) -> Facts {
+        Facts { reason: Some(why.word()), ..Facts::new(pool, RoomState::Ended) }
+    }
+
+    /// What is known of this session now.
+    #[must_use]
+    pub fn of(dispatcher: &Dispatcher, pool: &Pool, session: SessionId) -> Facts {
+        let view = dispatcher.view.borrow();
+        let fleet = &view.fleet;
+        match fleet.place(&pool.config.id, session) {
+            Place::At { .. } => Facts::ready(pool, fleet, session, view.age().0),
+            Place::Ending { why } => Facts::ended(pool, why),
+            Place::Unknown => match pool.farewells.of(session) {
+                Some(why) if is_final(why) || why == Why::NoShow => Facts::ended(pool, why),
+                Some(_) | None => Facts::full(pool),
+            },
+            Place::Queued { ahead, estimate } => {
+                let coming = coming(fleet, &pool.config.id);
+                let estimate = estimate.map(|e| e.0.saturating_sub(view.age().0).div_ceil(1000));
+                let state = if (ahead as u64) < coming { RoomState::Starting } else { RoomState::Queued };
+                let steps = if state == RoomState::Starting { steps(fleet, &pool.config.id) } else { Vec::new() };
+                let position = Some(ahead as u64 + 1);
+                Facts { position, estimate_seconds: estimate, steps, ..Facts::new(pool, state) }
+            }
+        }
+    }
+
+    fn ready(pool: &Pool, fleet: &Fleet, session: SessionId, age: u64) -> Facts {
+        let rules = &pool.config.rules;
+        let ends = fleet.session(&pool.config.id, session).and_then(|s| s.ends(rules));
+        let left = ends.map(|(at, why)| (at.since(fleet.now()).0.saturating_sub(age), why));
+        let warning = left.filter(|(ms, _)| *ms <= rules.warn_before.0);
+        Facts {
+            reason: warning.map(|(_, why)| why.word()),
+            ends_in_seconds: warning.map(|(ms, _)| ms / 1000),
+            ..Facts::new(pool, RoomState::Ready)
+        }
+    }
+
+    fn retry_after_seconds(&self) -> u64 {
+        match self.state {
+            RoomState::Arriving | RoomState::Ready => 1,
+            RoomState::Starting | RoomState::Queued => self.estimate_seconds.unwrap_or(5).clamp(1, 30),
+            RoomState::Full | RoomState::Ended => 15,
+        }
+    }
+
+    #[must_use]
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Slots of pods that are on their way.
+fn coming(fleet: &Fleet, pool: &PoolId) -> u64 {
+    let Some((census, rules)) = fleet.census(pool).zip(fleet.rules(pool)) else { return 0 };
+    let inside = fleet.pods(pool).filter(|(o, _)| census.desired.contains(o.0));
+    let starting =
+        inside.filter(|(_, p)| !p.is_ready() && !p.cordoned && p.life.as_ref().is_none_or(|l| !l.stuck && !failed(l)));
+    starting.count() as u64 * u64::from(rules.slots_per_pod)
+}
+
+fn failed(life: &Life) -> bool {
+    matches!(life.phase, Phase::Failed { .. })
+}
+
+/// How far the pod is that will be ready first, in plain words.
+fn steps(fleet: &Fleet, pool: &PoolId) -> Vec<Step> {
+    let Some(census) = fleet.census(pool) else { return Vec::new() };
+    let waited_for = fleet.pods(pool).filter(|(o, p)| census.desired.contains(o.0) && !p.is_ready());
+    let furthest = waited_for.map(|(_, p)| p.life.as_ref()).max_by_key(|life| life.map_or(0, |l| progress(&l.phase)));
+    let phase = furthest.flatten().map(|l| &l.phase);
+    let step = |name, text: &str, done| Step { name, text: text.to_owned(), done };
+    let at = phase.map_or(0, progress);
+    let waking = match phase {
+        Some(Phase::Pending { why } | Phase::Failed { why }) => why.to_string(),
+        Some(Phase::Starting | Phase::Ready { .. } | Phase::Unready | Phase::Terminating) | None => {
+            "Waking up".to_owned()
+        }
+    };
+    vec![
+        step("waking", &waking, at >= 3),
+        step("starting", "Starting", at >= 4),
+        step("checking", "Checking that it is ready", false),
+    ]
+}
+
+/// How near to ready.
+fn progress(phase: &Phase) -> u8 {
+    match phase {
+        Phase::Terminating => 0,
+        Phase::Failed { .. } => 1,
+        Phase::Pending { .. } => 2,
+        Phase::Starting => 3,
+        Phase::Unready => 4,
+        Phase::Ready { .. } => 5,
+    }
+}
+
+/// The page for people. Never cached; `503` only where there is nothing to wait for.
+#[must_use]
+pub fn room(facts: &Facts, back: &str) -> Response<Answer> {
+    let html = page::html(facts, &page::View { base: back });
+    let status = if facts.state == RoomState::Full { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let mut response = answer(status, "text/html; charset=utf-8", html.into());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::CSP));
+    if facts.state == RoomState::Full {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(facts.retry_after_seconds()));
+    }
+    response
+}
+
+/// The same facts for programs: `503`, when to come again, and JSON.
+#[must_use]
+pub fn come_again(facts: &Facts) -> Response<Answer> {
+    let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, "application/json", facts.json().into());
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(facts.retry_after_seconds()));
+    response
+}
+
+/// The facts as such: `/.slotkeeper/status`.
+#[must_use]
+pub fn status(facts: &Facts) -> Response<Answer> {
+    answer(StatusCode::OK, "application/json", facts.json().into())
+}
+
+/// An answer of our own, never to be cached.
+#[must_use]
+pub fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Answer> {
+    let mut response = Response::new(Answer::Whole(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    response
+}
+
+/// One of the room's own files: those do not change while the dispatcher runs.
+#[must_use]
+pub fn asset(path: &str) -> Option<Response<Answer>> {
+    let (_, content_type, body) = page::ASSETS.iter().find(|(p, _, _)| *p == path)?;
+    let mut response = answer(StatusCode::OK, content_type, Bytes::from_static(body.as_bytes()));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    Some(response)
+}
+
+/// How often a waiting session shows that it is still there.
+#[must_use]
+pub fn sign_every(pool: &Pool) -> std::time::Duration {
+    duration(pool.config.rules.queue_lease) / 3
 }

@@ -1,9 +1,341 @@
-//! What a configuration means, in words.
+//! What a configuration means, in words: every effective value, and a mark where it is not the default. For operators
+//! who want to know before they start it; secrets are counted, not shown.
 
-use super::Config;
+use super::rules::{default_rules, seconds as plain, usual_warning};
+use super::{Admission, ClusterConfig, Config, PoolConfig, Probe, ProbeKind, Processes, pool};
+use slotkeeper_core::{AfterSession, Millis, Placement, Scaling, Spare, Window};
+use std::fmt::{Display, Write};
+use std::time::Duration;
+
+/// One setting: its key (within its table), its value, what it says.
+type Line = (&'static str, String, &'static str);
 
 /// Every effective value.
 #[must_use]
 pub fn describe(config: &Config) -> String {
-    format!("{config:#?}")
+    let mut default = Config::new(Vec::new());
+    default.admin.listen = Some(super::Admin::DEFAULT);
+    let mut text = String::from("Settings that differ from their default are marked with *.\n\n");
+    marked(&mut text, &top(config), &top(&default));
+    for pool in &config.pools {
+        let mut default = PoolConfig::new(
+            &pool.id.0,
+            default_rules(pool.rules.slots_per_pod, &pool.cluster),
+            defaults_of(&pool.cluster),
+        );
+        default.cookie_name = pool::usual_cookie_name(&pool.id.0, config.pools.len());
+        default.rules.slots_per_pod = 1;
+        default.rules.warn_before = usual_warning(&pool.rules);
+        let _ = write!(text, "\n[pools.{}]: {}\n", pool.id, summary(pool));
+        marked(&mut text, &lines(pool), &lines(&default));
+    }
+    text
+}
+
+/// The same pods with every default; what has none stays.
+fn defaults_of(cluster: &ClusterConfig) -> ClusterConfig {
+    match cluster {
+        ClusterConfig::Fixed(fixed) => {
+            ClusterConfig::Fixed(super::FixedPods { pods: fixed.pods.clone(), probe: Probe::default() })
+        }
+        ClusterConfig::Processes(processes) => {
+            ClusterConfig::Processes(Processes::new(processes.command.clone(), processes.data_folder.clone()))
+        }
+    }
+}
+
+fn marked(text: &mut String, lines: &[Line], defaults: &[Line]) {
+    for (key, value, means) in lines {
+        let default = defaults.iter().find(|(other, ..)| other == key).map_or("", |(_, value, _)| value);
+        let (mark, note) = match default {
+            same if same == value => (' ', String::new()),
+            other => ('*', format!(" (default: {other})")),
+        };
+        let _ = writeln!(text, "{mark} {key:<30} {value:<18} {means}{note}");
+    }
+}
+
+fn summary(pool: &PoolConfig) -> String {
+    let rules = &pool.rules;
+    let whom = if pool.hosts.is_empty() { "visitors of any host".to_owned() } else { pool.hosts.join(", ") };
+    let below = if pool.path == "/" { String::new() } else { format!(" below {}", pool.path) };
+    let slots = match rules.slots_per_pod {
+        1 => "one session to a pod".to_owned(),
+        n => format!("{n} sessions to a pod"),
+    };
+    let pods = match &pool.cluster {
+        ClusterConfig::Fixed(fixed) => format!("a fixed list of {}", fixed.pods.len()),
+        ClusterConfig::Processes(_) => format!("{} to {} local processes", rules.min, rules.max),
+    };
+    let sleep = if matches!(rules.scaling, Scaling::None) {
+        "which always run".to_owned()
+    } else if rules.min == 0 && rules.spare == Spare::Slots(0) && pool.schedule.is_none() {
+        format!("asleep {} s after nobody needs them", plain(rules.cooldown))
+    } else {
+        format!("fewer {} s after nobody needs them", plain(rules.cooldown))
+    };
+    format!("\"{}\" for {whom}{below}, {slots}, {pods}, {sleep}.", pool.title)
+}
+
+fn top(config: &Config) -> Vec<Line> {
+    let limits = &config.limits;
+    vec![
+        ("listen", listed(&config.listen, "nowhere"), "where visitors connect"),
+        ("threads", nonzero(config.threads, "one per core"), "worker threads"),
+        (
+            "drain_seconds",
+            secs(config.drain),
+            "streams may take this long to end when the dispatcher stops or a pod drains",
+        ),
+        (
+            "trusted_proxies",
+            listed(config.trusted_proxies.iter().map(|net| format!("{}/{}", net.address, net.prefix)), "nobody"),
+            "whose X-Forwarded-* headers are believed",
+        ),
+        (
+            "cookie_keys",
+            match config.cookie_keys.len() {
+                0 => "a random one".to_owned(),
+                n => format!("{n} given"),
+            },
+            "sign the session cookies; with a random one, sessions do not survive a restart",
+        ),
+        ("admin.listen", config.admin.listen.map_or("off".to_owned(), |at| at.to_string()), "where operators connect"),
+        (
+            "admin.token",
+            if config.admin.token.is_some() { "given" } else { "none" }.to_owned(),
+            "what operators have to show",
+        ),
+        ("limits.header_bytes", limits.header_bytes.to_string(), "most bytes of a request's head"),
+        ("limits.header_seconds", secs(limits.header_time), "most time for it to arrive"),
+        (
+            "limits.body_bytes",
+            limits.body_bytes.map_or("off".to_owned(), |n| n.to_string()),
+            "most bytes of a request's body",
+        ),
+        ("limits.idle_seconds", secs(limits.idle), "an idle keep-alive connection is closed after this"),
+        ("limits.connections", limits.connections.to_string(), "most connections from visitors at once"),
+        ("limits.streams_per_session", limits.streams_per_session.to_string(), "most streams of one session at once"),
+        (
+            "limits.new_sessions_per_second",
+            limits.new_sessions_per_second.to_string(),
+            "most new sessions per second, over all pools",
+        ),
+    ]
+}
+
+fn lines(pool: &PoolConfig) -> Vec<Line> {
+    let rules = &pool.rules;
+    let mut lines = vec![
+        ("title", format!("{:?}", pool.title), "what visitors read"),
+        ("hosts", listed(&pool.hosts, "any"), "host names that lead here"),
+        ("path", pool.path.clone(), "path below which it is"),
+        ("slots_per_pod", rules.slots_per_pod.to_string(), "sessions that fit in one pod"),
+        ("min_pods", rules.min.to_string(), "pods kept even when nobody is there"),
+        ("max_pods", rules.max.to_string(), "pods at most"),
+        (
+            "admission",
+            match pool.admission {
+                Admission::Returning => "returning",
+                Admission::Immediate => "immediate",
+            }
+            .to_owned(),
+            match pool.admission {
+                Admission::Returning => "nothing is allocated before the cookie has come back once",
+                Admission::Immediate => "the first request is placed at once",
+            },
+        ),
+        (
+            "placement",
+            match rules.placement {
+                Placement::Pack => "pack",
+                Placement::Spread => "spread",
+            }
+            .to_owned(),
+            match rules.placement {
+                Placement::Pack => "the first pod with a free slot",
+                Placement::Spread => "the pod with the fewest sessions",
+            },
+        ),
+        ("sticky_storage", rules.sticky_storage.to_string(), "whoever comes back prefers the pod of the last time"),
+        (
+            "after_session",
+            match rules.after_session {
+                AfterSession::Keep => "keep",
+                AfterSession::Recycle => "recycle",
+            }
+            .to_owned(),
+            match rules.after_session {
+                AfterSession::Keep => "the pod goes on after a session",
+                AfterSession::Recycle => "the pod is started anew after each session",
+            },
+        ),
+    ];
+    match rules.scaling {
+        Scaling::None => lines.push(("scaling", "none".to_owned(), "nobody starts or stops pods")),
+        Scaling::Keda { settle } => {
+            lines.push(("scaling", "keda".to_owned(), "KEDA starts and stops pods"));
+            lines.push(("settle_seconds", millis(settle), "nobody acts on an older number after this"));
+        }
+        Scaling::Direct { window } => {
+            lines.push(("scaling", "direct".to_owned(), "the dispatcher starts and stops pods"));
+            lines.push(match window {
+                Window::Fixed => ("window", "fixed".to_owned(), "the pods that run start at 0"),
+                Window::Sliding => ("window", "sliding".to_owned(), "the pods that run start at any ordinal"),
+            });
+        }
+    }
+    if !matches!(rules.scaling, Scaling::None) {
+        lines.push(("spare", spare(rules.spare), "slots kept warm for whoever comes next"));
+        if let Some(schedule) = &pool.schedule {
+            let windows = schedule.windows().iter();
+            let windows = windows.map(|w| format!("{} {} to {}: {}", w.days, w.from, w.to, spare(w.spare)));
+            lines.push(("schedule", listed(windows, "none"), "slots kept warm at these times"));
+            lines.push(("time_zone", schedule.zone().to_owned(), "whose times these are"));
+        }
+    }
+    lines.extend(clocks(pool));
+    lines.extend([
+        ("cookie_name", pool.cookie_name.clone(), "name of the session cookie"),
+        ("cookie_max_age_seconds", secs(pool.cookie_max_age), "a browser keeps it this long"),
+        ("allowed_origins", listed(&pool.allowed_origins, "the same host"), "where WebSockets may come from"),
+        (
+            "landing_url",
+            pool.landing.as_ref().map_or("ours".to_owned(), |page| format!("http://{}{}", page.authority, page.path)),
+            "the page of the waiting room",
+        ),
+        (
+            "active_sessions_gauge",
+            pool.active_sessions_gauge.clone().unwrap_or_else(|| "none".to_owned()),
+            "an extra gauge of active sessions",
+        ),
+        (
+            "priority_header",
+            pool.priority_header.as_ref().map_or("none".to_owned(), ToString::to_string),
+            "a proxy's header with the visitor's class, 0 (first) to 9",
+        ),
+    ]);
+    lines.extend(pods(&pool.cluster));
+    lines
+}
+
+fn clocks(pool: &PoolConfig) -> [Line; 15] {
+    let rules = &pool.rules;
+    let off = |clock: Option<Millis>| clock.map_or("off".to_owned(), millis);
+    let hold = if pool.hold.is_zero() { "off".to_owned() } else { secs(pool.hold) };
+    [
+        ("queue_limit", rules.queue_limit.to_string(), "sessions wait at most"),
+        ("queue_lease_seconds", millis(rules.queue_lease), "without a sign of life for this long, who waits has left"),
+        ("claim_seconds", millis(rules.claim), "a ready slot is kept this long for whoever has not come yet"),
+        ("grace_seconds", millis(rules.grace), "a slot is kept this long after the last stream closed"),
+        (
+            "linger_seconds",
+            secs(pool.linger),
+            "without WebSockets, a session counts as present this long after a request",
+        ),
+        (
+            "half_open_seconds",
+            pool.half_open.map_or("off".to_owned(), secs),
+            "a silent WebSocket client is pinged after this, and has as long to answer",
+        ),
+        ("idle_seconds", off(rules.idle), "a session without activity ends after this"),
+        ("max_session_seconds", off(rules.max_session), "every session ends after this"),
+        ("warn_before_seconds", millis(rules.warn_before), "so long before, the visitor is told; also one extension"),
+        ("extend_limit_seconds", millis(rules.extend_limit), "what all extensions of a session may add up to"),
+        (
+            "silence_seconds",
+            millis(rules.silence),
+            "a dispatcher without a sign of life for this long is presumed cut off",
+        ),
+        ("cooldown_seconds", millis(rules.cooldown), "fewer pods only after this long of not needing more"),
+        ("stuck_after_seconds", millis(rules.stuck_after), "a pod that is not ready for this long is not counted on"),
+        ("hold_seconds", hold, "upgrades and API calls wait this long for a slot instead of a 503"),
+        ("hold_limit", pool.hold_limit.to_string(), "most of them at once"),
+    ]
+}
+
+fn pods(cluster: &ClusterConfig) -> Vec<Line> {
+    match cluster {
+        ClusterConfig::Fixed(fixed) => {
+            let mut lines = vec![("fixed.pods", listed(&fixed.pods, "none"), "the pods, in order of their ordinals")];
+            let [kind, every, timeout, failures] = probe(&fixed.probe);
+            lines.extend([
+                ("fixed.probe.kind", kind, "how readiness is found out"),
+                ("fixed.probe.every_seconds", every, "how often"),
+                ("fixed.probe.timeout_seconds", timeout, "how long an answer may take"),
+                ("fixed.probe.failures", failures, "so many in a row make a pod unready"),
+            ]);
+            lines
+        }
+        ClusterConfig::Processes(processes) => {
+            let folder = |path: &std::path::PathBuf| path.display().to_string();
+            let [kind, every, timeout, failures] = probe(&processes.probe);
+            let names = processes.environment.iter().map(|(name, _)| name);
+            vec![
+                ("processes.command", processes.command.join(" "), "what a pod runs"),
+                ("processes.environment", listed(names, "inherited"), "variables it gets besides (values not shown)"),
+                (
+                    "processes.working_folder",
+                    processes.working_folder.as_ref().map_or("inherited".to_owned(), folder),
+                    "where it runs",
+                ),
+                ("processes.data_folder", folder(&processes.data_folder), "each pod keeps its data in a folder in it"),
+                ("processes.host", processes.host.to_string(), "the address it listens on"),
+                (
+                    "processes.first_port",
+                    processes.first_port.map_or("any".to_owned(), |port| port.to_string()),
+                    "the port of ordinal 0, the others follow",
+                ),
+                ("processes.stop_grace_seconds", secs(processes.stop_grace), "from SIGTERM to SIGKILL"),
+                (
+                    "processes.restart_backoff_seconds",
+                    secs(processes.backoff.0),
+                    "first delay after a crash, then twice",
+                ),
+                ("processes.restart_backoff_limit_seconds", secs(processes.backoff.1), "longest delay after a crash"),
+                ("processes.probe.kind", kind, "how readiness is found out"),
+                ("processes.probe.every_seconds", every, "how often"),
+                ("processes.probe.timeout_seconds", timeout, "how long an answer may take"),
+                ("processes.probe.failures", failures, "so many in a row make a pod unready"),
+            ]
+        }
+    }
+}
+
+fn probe(probe: &Probe) -> [String; 4] {
+    let kind = match &probe.kind {
+        ProbeKind::Tcp => "tcp".to_owned(),
+        ProbeKind::Http { path } => format!("http {path}"),
+    };
+    [kind, secs(probe.every), secs(probe.timeout), probe.failures.to_string()]
+}
+
+fn spare(spare: Spare) -> String {
+    match spare {
+        Spare::Slots(n) => n.to_string(),
+        Spare::Percent(n) => format!("{n}%"),
+    }
+}
+
+fn listed<T: Display>(items: impl IntoIterator<Item = T>, none: &str) -> String {
+    let all: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    if all.is_empty() { none.to_owned() } else { all.join(", ") }
+}
+
+fn nonzero(n: usize, zero: &str) -> String {
+    if n == 0 { zero.to_owned() } else { n.to_string() }
+}
+
+fn millis(millis: Millis) -> String {
+    secs(Duration::from_millis(millis.0))
+}
+
+/// Seconds, and what they are in larger units where that is easier to read.
+fn secs(duration: Duration) -> String {
+    let seconds = duration.as_millis() as f64 / 1000.0;
+    let units = [(86_400.0, "d"), (3600.0, "h"), (60.0, "min")];
+    match units.iter().find(|(unit, _)| seconds >= 2.0 * unit && seconds % unit == 0.0) {
+        Some((unit, name)) => format!("{seconds} ({} {name})", seconds / unit),
+        None => seconds.to_string(),
+    }
 }

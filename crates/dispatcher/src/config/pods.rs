@@ -1,7 +1,7 @@
 //! What the pods of a pool are: `[pools.NAME.fixed]` or `[pools.NAME.processes]`, and how their readiness is found out.
 
 use super::addresses::{host_port, ip_address};
-use super::table::{Table, Value, quoted};
+use super::table::{Table, quoted};
 use super::{ClusterConfig, FixedPods, Probe, ProbeKind, Processes, file};
 use slotkeeper_core::Rules;
 use std::net::{IpAddr, Ipv4Addr};
@@ -61,15 +61,15 @@ fn fixed(table: &Table<'_>) -> FixedPods {
 
 fn processes(table: &Table<'_>) -> Processes {
     let default = Processes::new(Vec::new(), PathBuf::new());
-    let command = table.list("command");
-    if !table.has("command") {
-        table.missing("command", "allowed: a list, the program first, each argument by itself");
-    }
-    let mut templates = command.clone().unwrap_or_default();
-    let mut command: Vec<String> = command.unwrap_or_default().into_iter().map(|(text, _)| text.to_owned()).collect();
-    if table.has("command") && command.first().is_none_or(String::is_empty) {
-        table
-            .wrong("command", "there is no program in it; allowed: a list, the program first, each argument by itself");
+    let allowed = "allowed: a list, the program first, each argument by itself";
+    let mut command = Vec::new();
+    if let Some(items) = table.list("command") {
+        if items.first().is_none_or(|(program, _)| program.is_empty()) {
+            table.wrong("command", format_args!("there is no program in it; {allowed}"));
+        }
+        command.extend(items.into_iter().filter_map(|(text, at)| at.accept(argument(text))));
+    } else if !table.has("command") {
+        table.missing("command", allowed);
     }
     if let Some(program) = command.first_mut().filter(|program| program.contains('/')) {
         *program = table.source.folder.join(&*program).to_string_lossy().into_owned();
@@ -79,13 +79,9 @@ fn processes(table: &Table<'_>) -> Processes {
         if name.is_empty() || name.contains(['=', '\0']) {
             value.wrong(format_args!("{} is no name of an environment variable; allowed: no = in it", quoted(&name)));
         }
-        if let Some(text) = value.string("text") {
-            environment.push((name, text.to_owned()));
-            templates.push((text, value));
+        if let Some(text) = value.string("text").and_then(|text| value.accept(argument(text))) {
+            environment.push((name, text));
         }
-    }
-    for (text, at) in &templates {
-        filled_in(text, at);
     }
     let data_folder = table.path("data_folder");
     if !table.has("data_folder") {
@@ -112,31 +108,16 @@ fn processes(table: &Table<'_>) -> Processes {
         let what = format!("{limit} is less than `restart_backoff_seconds`, {first}; allowed: as much or more");
         table.wrong("restart_backoff_limit_seconds", what);
     }
-    if templates.iter().all(|(text, _)| !text.contains("{port}"))
-        && processes.first_port.is_none()
-        && table.has("command")
-    {
-        table.wrong("command", "nothing tells the process its port; allowed: with {port} in `command` or `environment`, or with `first_port`");
-    }
     table.finish();
     processes
 }
 
-/// What is filled in, in a command and in the environment.
-pub(super) const PLACEHOLDERS: [&str; 5] = ["ordinal", "port", "host", "data", "pool"];
-
-/// Words in braces are placeholders, except after a dollar sign (a shell's).
-fn filled_in(text: &str, at: &Value<'_>) {
-    for (start, _) in text.match_indices('{') {
-        let before = text.get(..start).unwrap_or_default();
-        let rest = text.get(start + 1..).unwrap_or_default();
-        let Some((word, _)) = rest.split_once('}') else { continue };
-        let is_word = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        if is_word && !before.ends_with('$') && !PLACEHOLDERS.contains(&word) {
-            let all = PLACEHOLDERS.map(|name| format!("{{{name}}}")).join(", ");
-            at.wrong(format_args!("{{{word}}} is not known; allowed: {all}"));
-        }
+/// What the operating system takes as an argument or a variable.
+fn argument(text: &str) -> Result<String, String> {
+    if text.contains('\0') {
+        return Err(format!("{} has a zero byte in it; allowed: any other text", quoted(text)));
     }
+    Ok(text.to_owned())
 }
 
 fn probe(pods: &Table<'_>) -> Probe {

@@ -12,10 +12,6 @@ pub(super) type NamedPool<'a> = (Table<'a>, PoolConfig);
 
 pub(super) fn all<'a>(pools: &Table<'a>, proxies: bool) -> Vec<NamedPool<'a>> {
     let named = pools.named();
-    let cookie = |name: &str| match named.len() {
-        0 | 1 => "slotkeeper".to_owned(),
-        _ => format!("slotkeeper_{name}"),
-    };
     named
         .iter()
         .filter_map(|(name, value)| {
@@ -25,10 +21,15 @@ pub(super) fn all<'a>(pools: &Table<'a>, proxies: bool) -> Vec<NamedPool<'a>> {
                 value.wrong(format_args!("{} is not a pool's name; allowed: {allowed}", quoted(name)));
             }
             let table = value.table()?;
-            let pool = one(&table, name, cookie(name), proxies);
+            let pool = one(&table, name, usual_cookie_name(name, named.len()), proxies);
             Some((table, pool))
         })
         .collect()
+}
+
+/// One name for the only pool; several pools may share a host, where cookies of one name would overwrite each other.
+pub(super) fn usual_cookie_name(pool: &str, pools: usize) -> String {
+    if pools > 1 { format!("slotkeeper_{pool}") } else { "slotkeeper".to_owned() }
 }
 
 fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> PoolConfig {

@@ -129,13 +129,15 @@ fn default_scaling(fixed: bool, window: Window) -> Scaling {
     if fixed { Scaling::None } else { Scaling::Direct { window } }
 }
 
-/// Whoever is warned at every moment is not warned: by default the warning comes at most half of the clock before its end.
+/// Whoever is warned at every moment is not warned: by default at most half of the shortest clock before its end.
+pub(super) fn usual_warning(rules: &Rules) -> Millis {
+    let usual = Rules::default().warn_before;
+    rules.idle.into_iter().chain(rules.max_session).map(|clock| Millis(clock.0 / 2)).fold(usual, Millis::min)
+}
+
 fn warning(table: &Table<'_>, rules: &mut Rules) {
     let clocks = [("idle_seconds", rules.idle), ("max_session_seconds", rules.max_session)];
-    if let Some(shortest) = clocks.iter().filter_map(|(_, clock)| *clock).min() {
-        rules.warn_before = rules.warn_before.min(Millis(shortest.0 / 2));
-    }
-    rules.warn_before = table.millis("warn_before_seconds", rules.warn_before, 0.0..=DAY);
+    rules.warn_before = table.millis("warn_before_seconds", usual_warning(rules), 0.0..=DAY);
     for (key, clock) in clocks {
         if let Some(clock) = clock.filter(|clock| *clock <= rules.warn_before && table.has("warn_before_seconds")) {
             let (warn, clock) = (seconds(rules.warn_before), seconds(clock));

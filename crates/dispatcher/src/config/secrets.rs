@@ -40,8 +40,8 @@ pub(super) fn token(table: &Table<'_>) -> Option<Secret> {
     let (key, text) = text(table, "token_file", "token_env")?;
     let token = text.trim();
     if token.len() < TOKEN_CHARACTERS || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let allowed = format!("at least {TOKEN_CHARACTERS} visible ASCII characters on one line");
-        table.wrong(key, format_args!("the token has {} bytes or others than it may; allowed: {allowed}", token.len()));
+        let allowed = format!("at least {TOKEN_CHARACTERS} visible ASCII characters, without spaces");
+        table.wrong(key, format_args!("this is no token ({} bytes); allowed: {allowed}", token.len()));
         return None;
     }
     Some(Secret(token.as_bytes().to_vec()))

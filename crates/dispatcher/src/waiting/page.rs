@@ -25,15 +25,15 @@ pub const CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; 
 const TEMPLATE: &str = include_str!("assets/room.html");
 
 /// A state or a phrase in words: key, headline or phrase, what it means for the visitor, title of the tab.
-/// `{n}` is a number: people ahead, seconds, the place in line (in the tab).
+/// `{n}` is a number: people ahead, seconds, the place in line (in the tab). What is empty is as for the plain state.
 #[rustfmt::skip] // a table
 const WORDS: &[(&str, &str, &str, &str)] = &[
     ("arriving", "Getting you a place…", "One moment. This page goes on by itself.", "One moment"),
     ("starting", "Your place is on its way", "It is being started for you, and opens here as soon as it is ready.", "Starting"),
     ("queued", "You are in line", "Everything is taken right now. Keep this page open: it holds your place.", "In line"),
     ("next", "You are next", "Everything is taken right now. The next free place is yours.", "#{n}"),
-    ("one_ahead", "1 person is ahead of you", "Everything is taken right now. Keep this page open: it holds your place.", "#{n}"),
-    ("many_ahead", "{n} people are ahead of you", "Everything is taken right now. Keep this page open: it holds your place.", "#{n}"),
+    ("one_ahead", "1 person is ahead of you", "", "#{n}"),
+    ("many_ahead", "{n} people are ahead of you", "", "#{n}"),
     ("ready", "Your place is ready", "Taking you there now.", "Ready"),
     ("full", "The line is full", "So many people are waiting that nobody else can join right now. This page tries again by itself.", "Full"),
     ("ended", "Your session has ended", "Start again whenever you like.", "Ended"),
@@ -60,6 +60,7 @@ const WORDS: &[(&str, &str, &str, &str)] = &[
     ("lost", "The machine your session ran on went away. You are at the front of the line.", "", ""),
     ("trouble", "Connection lost, trying again.", "", ""),
     ("happening", "What is happening", "", ""),
+    ("place", "Your place in line", "", ""),
     ("wait", "Estimated wait", "", ""),
     ("waited", "Waiting for", "", ""),
     ("plain", "This page refreshes itself every few seconds. It needs cookies.", "", ""),
@@ -71,7 +72,7 @@ const WORDS: &[(&str, &str, &str, &str)] = &[
 
 /// The words the script needs; the others are only ever written by the server.
 const SERVER_ONLY: &[&str] =
-    &["lost", "trouble", "happening", "wait", "waited", "plain", "leave", "join", "go", "retry"];
+    &["lost", "trouble", "happening", "place", "wait", "waited", "plain", "leave", "join", "go", "retry"];
 
 /// The whole page.
 pub fn html(facts: &Facts, view: &View<'_>) -> String {
@@ -104,7 +105,7 @@ fn fill(page: &mut String, name: &str, facts: &Facts, view: &View<'_>) {
     let ahead = facts.position.map(|position| position.saturating_sub(1));
     match name {
         "title" => {
-            let tab = [word(key).3, word(state_name(state)).3].into_iter().find(|tab| !tab.is_empty()).unwrap_or("");
+            let tab = first(word(key).3, word(state_name(state)).3);
             escape(page, &number(tab, facts.position));
             page.push_str(" · ");
             escape(page, &facts.pool);
@@ -123,6 +124,7 @@ fn fill(page: &mut String, name: &str, facts: &Facts, view: &View<'_>) {
                 let _ = write!(page, "{seconds}");
             }
         }
+        "number_hidden" => page.push_str(if facts.position.is_some() { "" } else { " hidden" }),
         "position" => {
             if let Some(position) = facts.position {
                 let _ = write!(page, "{position}");
@@ -134,7 +136,7 @@ fn fill(page: &mut String, name: &str, facts: &Facts, view: &View<'_>) {
             Some(seconds) if state == RoomState::Ready => {
                 escape(page, &word("ending").1.replace("{n}", &about(seconds)));
             }
-            _ => escape(page, &number(word(key).2, ahead)),
+            _ => escape(page, first(word(key).2, word(state_name(state)).2)),
         },
         "note_hidden" => {
             let waiting = matches!(state, RoomState::Starting | RoomState::Queued);
@@ -249,6 +251,10 @@ fn words(page: &mut String) {
 
 fn word(key: &str) -> &'static (&'static str, &'static str, &'static str, &'static str) {
     WORDS.iter().find(|word| word.0 == key).unwrap_or(&("", "", "", ""))
+}
+
+fn first(words: &'static str, otherwise: &'static str) -> &'static str {
+    if words.is_empty() { otherwise } else { words }
 }
 
 fn number(text: &str, n: Option<u64>) -> String {

@@ -70,19 +70,20 @@
     });
   };
 
-  // Screen readers hear what changed, at most every five seconds, and never a ticking clock.
+  // Screen readers hear what changed: at most every five seconds while waiting, and never a ticking clock.
   let said = $('headline').textContent, saidAt = 0, saying;
   const announce = () => {
-    if (saying) return;
+    if (saying && waiting(state)) return;
+    clearTimeout(saying);
     saying = setTimeout(() => {
       saying = 0;
       const step = $('steps').querySelector('[aria-current]');
       const text = [$('headline').textContent, waiting(state) && step && step.lastChild.textContent,
-        state === 'ended' && $('lead').textContent, !$('trouble').hidden && $('trouble').textContent].filter(Boolean).join('. ');
+        state === 'ended' && $('lead').textContent, !$('trouble').hidden && $('trouble').textContent].filter(Boolean).join(' – ');
       if (text === said) return;
       saidAt = Date.now();
       $('live').textContent = said = text;
-    }, Math.max(1000, saidAt + 5000 - Date.now()));
+    }, waiting(state) ? Math.max(1000, saidAt + 5000 - Date.now()) : 300);
   };
   const trouble = (is) => {
     $('trouble').hidden = !is;
@@ -98,7 +99,7 @@
     room.dataset.rise = rise(facts);
     put('headline', say(name, ahead));
     put('lead', state === 'ready' && facts.ends_in_seconds != null
-      ? say('ending', about(facts.ends_in_seconds)) : say(name, ahead, 1));
+      ? say('ending', about(facts.ends_in_seconds)) : say(name, '', 1) || say(state, '', 1));
     document.title = (say(name, facts.position, 2) || say(state, '', 2)) + ' · ' + pool;
     $('note').hidden = !(waiting(state) && facts.reason === 'pod_lost');
     due = facts.estimate_seconds == null ? null : heard + facts.estimate_seconds * 1000;
@@ -110,6 +111,7 @@
       void number.offsetWidth; // lets the same animation run again
       number.className = 'new';
     }
+    $('number').hidden = !position;
     const focused = document.activeElement;
     for (const part of document.querySelectorAll('[data-for]')) {
       part.hidden = !part.dataset.for.split(' ').includes(state);
@@ -126,10 +128,14 @@
     put('waited', Math.floor(waited / 60) + ':' + String(waited % 60).padStart(2, '0'));
     $('since').hidden = false;
     if (state === 'arriving' && (!navigator.cookieEnabled || now - since > 20000)) put('lead', say('cookies'));
-    // Nothing for long: the laptop slept, or the stream died without a word.
-    if (source && now - heard > 45000) {
+    // Nothing for long: quiet, or the laptop slept, or the stream died without a word.
+    if (source && now - heard > 20000) {
       heard = now;
-      ask();
+      if (source.readyState === 1) ask();
+      else {
+        failures++;
+        listen();
+      }
     }
   };
 

@@ -1,0 +1,286 @@
+//! The operators' listener: metrics, health, readiness, and a small JSON API over pools, pods and sessions. Loopback by
+//! default; with a token everything but the probes asks for it. Sessions are named by their public hash only.
+
+use crate::cookie::public_name;
+use crate::dispatcher::{Dispatcher, Pool};
+use crate::forward::body::Answer;
+use crate::outside::{Listener, now};
+use crate::own::condition;
+use crate::waiting::answer as reply;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
+use slotkeeper_core::{Command, Fleet, Life, Ordinal, Phase, Pod, Session, SessionId, Standing, State};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use subtle::ConstantTimeEq;
+
+/// Sessions listed at most; the total is always told.
+const LISTED: usize = 1000;
+
+/// Serves until the process ends: probes are answered while the dispatcher stops, too.
+pub async fn open(dispatcher: Arc<Dispatcher>, mut listener: Box<dyn Listener>) {
+    loop {
+        let Ok((socket, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let dispatcher = dispatcher.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let dispatcher = dispatcher.clone();
+                async move { Ok::<_, Infallible>(answer(&dispatcher, &request).await) }
+            });
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(60));
+            let _ = http.serve_connection(TokioIo::new(socket), service).await;
+        });
+    }
+}
+
+async fn answer(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>) -> Response<Answer> {
+    let path = request.uri().path();
+    let reads = request.method() == Method::GET || request.method() == Method::HEAD;
+    match path {
+        "/healthz" if reads => text(StatusCode::OK, "alive\n"),
+        "/readyz" if reads => match readiness(dispatcher) {
+            Ok(()) => text(StatusCode::OK, "ready\n"),
+            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}\n")),
+        },
+        _ if !allowed(dispatcher, request.headers()) => {
+            let mut response =
+                error(StatusCode::UNAUTHORIZED, "a valid token is required: Authorization: Bearer TOKEN");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+            response
+        }
+        "/metrics" if reads => metrics(dispatcher),
+        _ => {
+            let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+            api(dispatcher, request.method(), &parts).await
+        }
+    }
+}
+
+/// Ready: the journal has been read, every pool's pods have been listed, and the dispatcher is not ending.
+fn readiness(dispatcher: &Dispatcher) -> Result<(), String> {
+    if *dispatcher.stopping.borrow() {
+        return Err("the dispatcher is stopping".into());
+    }
+    let view = dispatcher.view.borrow();
+    let unlisted = dispatcher.pools.iter().find(|p| !view.fleet.is_listed(&p.config.id));
+    unlisted.map_or(Ok(()), |p| Err(format!("the pods of pool {} have not been listed yet", p.config.id)))
+}
+
+fn allowed(dispatcher: &Dispatcher, headers: &HeaderMap) -> bool {
+    let Some(token) = &dispatcher.config.admin.token else { return true };
+    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
+    given.is_some_and(|given| given.ct_eq(&token.0).into())
+}
+
+fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
+    let view = dispatcher.view.borrow();
+    let pools = dispatcher.pools.iter().map(|p| (&p.config, &p.metrics));
+    match dispatcher.metrics.text(&view.fleet, pools) {
+        Ok(text) => reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()),
+        Err(e) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("the metrics cannot be encoded: {e}")),
+    }
+}
+
+async fn api(dispatcher: &Arc<Dispatcher>, method: &Method, path: &[&str]) -> Response<Answer> {
+    let ["api", "v1", "pools", rest @ ..] = path else { return not_found() };
+    let [id, rest @ ..] = rest else {
+        return if method == Method::GET { pools(dispatcher) } else { no_such_method("GET") };
+    };
+    let Some(pool) = dispatcher.pools.iter().find(|p| &*p.config.id.0 == *id) else {
+        return error(StatusCode::NOT_FOUND, &format!("there is no pool {id:?}; see /api/v1/pools"));
+    };
+    match rest {
+        [] if method == Method::GET => json_reply(StatusCode::OK, &pool_json(&dispatcher.view.borrow().fleet, pool)),
+        ["sessions"] if method == Method::GET => sessions(dispatcher, pool),
+        [] | ["sessions"] => no_such_method("GET"),
+        ["sessions", name, act @ ("kick" | "extend" | "busy")] => {
+            if method != Method::POST {
+                return no_such_method("POST");
+            }
+            let Some(session) = find(&dispatcher.view.borrow().fleet, pool, name) else {
+                return error(
+                    StatusCode::NOT_FOUND,
+                    "there is no such session; see the list of sessions for their names",
+                );
+            };
+            tell(dispatcher, pool, on_session(act, session)).await
+        }
+        ["pods", ordinal, act @ ("cordon" | "uncordon")] => {
+            if method != Method::POST {
+                return no_such_method("POST");
+            }
+            let known = ordinal.parse().ok().map(Ordinal).filter(|o| o.0 < pool.config.rules.max);
+            let Some(pod) = known else {
+                let last = pool.config.rules.max.saturating_sub(1);
+                return error(
+                    StatusCode::NOT_FOUND,
+                    &format!("{ordinal:?} is no pod of this pool: ordinals are 0 to {last}"),
+                );
+            };
+            tell(dispatcher, pool, if *act == "cordon" { Command::Cordon { pod } } else { Command::Uncordon { pod } })
+                .await
+        }
+        _ => not_found(),
+    }
+}
+
+fn on_session(act: &str, session: SessionId) -> Command {
+    match act {
+        "kick" => Command::Kick { session },
+        "extend" => Command::Extend { session },
+        _ => Command::Active { sessions: vec![session] },
+    }
+}
+
+async fn tell(dispatcher: &Arc<Dispatcher>, pool: &Pool, command: Command) -> Response<Answer> {
+    tracing::info!(pool = %pool.config.id, "an operator: {}", what(&command));
+    match dispatcher.driver.tell(&pool.config.id, command).await {
+        Ok(()) => json_reply(StatusCode::OK, &pool_json(&dispatcher.view.borrow().fleet, pool)),
+        Err(ended) => error(StatusCode::SERVICE_UNAVAILABLE, &ended.to_string()),
+    }
+}
+
+/// The command without its session id.
+fn what(command: &Command) -> String {
+    match command {
+        Command::Kick { session } => format!("kick {}", public_name(*session)),
+        Command::Extend { session } => format!("extend {}", public_name(*session)),
+        Command::Active { sessions } => {
+            format!("busy {}", sessions.first().map(|s| public_name(*s)).unwrap_or_default())
+        }
+        Command::Cordon { pod } => format!("cordon pod {pod}"),
+        Command::Uncordon { pod } => format!("uncordon pod {pod}"),
+        _ => "another command".to_owned(),
+    }
+}
+
+fn pools(dispatcher: &Dispatcher) -> Response<Answer> {
+    let view = dispatcher.view.borrow();
+    let pools: Vec<Value> = dispatcher.pools.iter().map(|p| pool_json(&view.fleet, p)).collect();
+    json_reply(StatusCode::OK, &json!({ "pools": pools }))
+}
+
+fn pool_json(fleet: &Fleet, pool: &Pool) -> Value {
+    let id = &pool.config.id;
+    let Some((census, rules)) = fleet.census(id).zip(fleet.rules(id)) else { return json!({ "pool": &*id.0 }) };
+    let pods: Vec<Value> =
+        fleet.pods(id).filter(|(_, p)| p.life.is_some() || p.cordoned).map(|(o, p)| pod_json(o, p)).collect();
+    json!({
+        "pool": &*id.0, "title": pool.config.title, "state": condition(&census, rules),
+        "sessions": { "queued": census.queued, "held": census.held, "taken": census.taken, "ending": census.ending },
+        "slots": { "busy": census.busy_slots, "free": census.free_slots, "per_pod": rules.slots_per_pod },
+        "needed": census.needed.len(), "desired": census.desired.len(), "start": census.desired.start,
+        "min": rules.min, "max": rules.max, "frozen": census.frozen, "pods": pods,
+    })
+}
+
+fn pod_json(ordinal: Ordinal, pod: &Pod) -> Value {
+    let life = pod.life.as_ref();
+    json!({
+        "ordinal": ordinal.0, "uid": life.map(|l| &*l.uid.0), "phase": life.map_or("absent", phase),
+        "why": life.and_then(why), "address": life.and_then(|l| l.incarnation.as_ref()).map(|i| i.address.to_string()),
+        "sessions": pod.sessions.len(), "slots": pod.slots, "cordoned": pod.cordoned,
+        "retiring": life.is_some_and(|l| l.standing != Standing::Wanted), "dirty": life.is_some_and(|l| l.dirty),
+    })
+}
+
+fn phase(life: &Life) -> &'static str {
+    match life.phase {
+        Phase::Pending { .. } => "pending",
+        Phase::Starting => "starting",
+        Phase::Ready { .. } => "ready",
+        Phase::Unready => "unready",
+        Phase::Terminating => "terminating",
+        Phase::Failed { .. } => "failed",
+    }
+}
+
+fn why(life: &Life) -> Option<&str> {
+    match &life.phase {
+        Phase::Pending { why } | Phase::Failed { why } => Some(why),
+        Phase::Starting | Phase::Ready { .. } | Phase::Unready | Phase::Terminating => None,
+    }
+}
+
+fn sessions(dispatcher: &Dispatcher, pool: &Pool) -> Response<Answer> {
+    let view = dispatcher.view.borrow();
+    let all = view.fleet.sessions(&pool.config.id);
+    let listed: Vec<Value> = all.iter().take(LISTED).map(|(id, s)| session_json(&view.fleet, pool, *id, s)).collect();
+    json_reply(StatusCode::OK, &json!({ "total": all.len(), "sessions": listed }))
+}
+
+fn session_json(fleet: &Fleet, pool: &Pool, id: SessionId, session: &Session) -> Value {
+    let seconds = |at: slotkeeper_core::Time| fleet.now().since(at).0 / 1000;
+    let ends = session.ends(&pool.config.rules);
+    json!({
+        "session": public_name(id), "state": state(session), "pod": session.pod().map(|o| o.0),
+        "since_seconds": seconds(session.since), "active_seconds_ago": seconds(session.active),
+        "ends_in_seconds": ends.map(|(at, _)| at.since(fleet.now()).0 / 1000), "ends_because": ends.map(|(_, why)| why.word()),
+    })
+}
+
+fn state(session: &Session) -> &'static str {
+    match session.state {
+        State::Queued { .. } => "queued",
+        State::Held { .. } => "held",
+        State::Taken { .. } => "taken",
+        State::Ending { .. } => "ending",
+    }
+}
+
+/// The session of this public name. O(n): operators are few.
+fn find(fleet: &Fleet, pool: &Pool, name: &str) -> Option<SessionId> {
+    fleet.sessions(&pool.config.id).into_iter().map(|(id, _)| id).find(|id| public_name(*id) == name)
+}
+
+fn json_reply(status: StatusCode, body: &Value) -> Response<Answer> {
+    reply(status, "application/json", format!("{body}\n").into())
+}
+
+fn error(status: StatusCode, message: &str) -> Response<Answer> {
+    json_reply(status, &json!({ "error": message }))
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Answer> {
+    reply(status, "text/plain; charset=utf-8", body.to_owned().into())
+}
+
+fn not_found() -> Response<Answer> {
+    error(
+        StatusCode::NOT_FOUND,
+        "known are /healthz, /readyz, /metrics and /api/v1/pools[/POOL[/sessions[/NAME/kick|extend|busy]|/pods/ORDINAL/cordon|uncordon]]",
+    )
+}
+
+fn no_such_method(allowed: &str) -> Response<Answer> {
+    error(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed} is allowed here"))
+}
+
+/// Keeps the visitors' signs of life and the schedules going, once a second.
+pub async fn housekeeping(dispatcher: Arc<Dispatcher>) {
+    let mut spare = vec![None; dispatcher.pools.len()];
+    let mut next = now();
+    loop {
+        next += Duration::from_secs(1);
+        tokio::time::sleep_until(next).await;
+        for (pool, spare) in dispatcher.pools.iter().zip(&mut spare) {
+            crate::visit::Visits::sweep(pool, &dispatcher);
+            let scheduled = pool.config.schedule.as_ref().map(|s| s.now(dispatcher.clock.now()));
+            if scheduled != *spare
+                && let Some(now) = scheduled
+            {
+                *spare = scheduled;
+                dispatcher.driver.post(&pool.config.id, Command::Schedule(now));
+            }
+        }
+    }
+}

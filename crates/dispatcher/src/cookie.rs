@@ -1,0 +1,198 @@
+//! The session cookie: a signed name. Version, session id, time of issue, the ordinal the session had last (a hint), and
+//! a MAC over the pool and all of them (HMAC-SHA-256). Anything else is no cookie.
+
+use crate::config::{PoolConfig, Secret};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use slotkeeper_core::{Ordinal, PoolId, SessionId, Time};
+use std::fmt::Write;
+
+const VERSION: u8 = 1;
+const MAC: usize = 32;
+const LENGTH: usize = 1 + 16 + 8 + 4 + MAC;
+/// The hint of a session that has none.
+const NOWHERE: u32 = u32::MAX;
+
+/// What a valid cookie says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    pub session: SessionId,
+    pub issued: Time,
+    pub last: Option<Ordinal>,
+}
+
+/// Signs with the first key, accepts any: so keys can be rotated.
+pub struct Keys(Vec<Hmac<Sha256>>);
+
+impl Keys {
+    /// # Panics
+    /// Never: HMAC takes keys of any length.
+    #[must_use]
+    pub fn new(secrets: &[Secret]) -> Keys {
+        let key = |s: &Secret| Hmac::<Sha256>::new_from_slice(&s.0).ok();
+        Keys(secrets.iter().filter_map(key).collect())
+    }
+
+    fn mac(key: &Hmac<Sha256>, pool: &PoolId, text: &[u8]) -> Hmac<Sha256> {
+        let mut mac = key.clone();
+        mac.update(&(pool.0.len() as u64).to_be_bytes());
+        mac.update(pool.0.as_bytes());
+        mac.update(text);
+        mac
+    }
+
+    /// The cookie's value.
+    #[must_use]
+    pub fn seal(&self, pool: &PoolId, ticket: &Ticket) -> String {
+        let mut bytes = Vec::with_capacity(LENGTH);
+        bytes.push(VERSION);
+        bytes.extend_from_slice(&ticket.session.0.to_be_bytes());
+        bytes.extend_from_slice(&ticket.issued.0.to_be_bytes());
+        bytes.extend_from_slice(&ticket.last.map_or(NOWHERE, |o| o.0).to_be_bytes());
+        if let Some(key) = self.0.first() {
+            let mac = Keys::mac(key, pool, &bytes).finalize().into_bytes();
+            bytes.extend_from_slice(&mac);
+        }
+        URL_SAFE_NO_PAD.encode(&bytes)
+    }
+
+    /// The ticket, if one of the keys has signed it for this pool.
+    #[must_use]
+    pub fn open(&self, pool: &PoolId, value: &str) -> Option<Ticket> {
+        if value.len() != LENGTH.div_ceil(3) * 4 - (3 - LENGTH % 3) % 3 {
+            return None;
+        }
+        let bytes: [u8; LENGTH] = URL_SAFE_NO_PAD.decode(value).ok()?.try_into().ok()?;
+        let (text, mac) = bytes.split_at(LENGTH - MAC);
+        if text[0] != VERSION || !self.0.iter().any(|key| Keys::mac(key, pool, text).verify_slice(mac).is_ok()) {
+            return None;
+        }
+        let last = u32::from_be_bytes(text[25..29].try_into().ok()?);
+        Some(Ticket {
+            session: SessionId(u128::from_be_bytes(text[1..17].try_into().ok()?)),
+            issued: Time(u64::from_be_bytes(text[17..25].try_into().ok()?)),
+            last: (last != NOWHERE).then_some(Ordinal(last)),
+        })
+    }
+}
+
+/// The first valid, unexpired cookie of the pool among the request's.
+#[must_use]
+pub fn find(headers: &http::HeaderMap, pool: &PoolConfig, keys: &Keys, now: Time) -> Option<Ticket> {
+    pairs(headers)
+        .filter(|(name, _)| *name == pool.cookie_name)
+        .filter_map(|(_, value)| keys.open(&pool.id, value))
+        .find(|ticket| u128::from(now.since(ticket.issued).0) < pool.cookie_max_age.as_millis())
+}
+
+/// `name=value` of every cookie sent (RFC 6265 §5.4).
+fn pairs(headers: &http::HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let lines = headers.get_all(http::header::COOKIE).into_iter().filter_map(|v| v.to_str().ok());
+    lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
+}
+
+/// Takes the pool's cookie out of the request: pods never see it.
+pub fn strip(headers: &mut http::HeaderMap, name: &str) {
+    let ours = |pair: &str| pair.trim().split_once('=').is_some_and(|(n, _)| n == name);
+    let mentions = |v: &http::HeaderValue| v.as_bytes().windows(name.len()).any(|w| w == name.as_bytes());
+    if !headers.get_all(http::header::COOKIE).iter().any(mentions) {
+        return;
+    }
+    let mut kept = Vec::new();
+    for line in headers.get_all(http::header::COOKIE) {
+        // A line that is not text cannot be told apart: it is dropped rather than leaked.
+        let Ok(line) = line.to_str() else { continue };
+        kept.extend(line.split(';').filter(|pair| !ours(pair)).map(str::trim).filter(|p| !p.is_empty()));
+    }
+    let kept = kept.join("; ");
+    headers.remove(http::header::COOKIE);
+    if let Ok(value) = http::HeaderValue::from_str(&kept)
+        && !kept.is_empty()
+    {
+        headers.insert(http::header::COOKIE, value);
+    }
+}
+
+/// The whole `Set-Cookie` value.
+#[must_use]
+pub fn set(pool: &PoolConfig, keys: &Keys, ticket: &Ticket, secure: bool) -> http::HeaderValue {
+    let mut text = format!(
+        "{}={}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax",
+        pool.cookie_name,
+        keys.seal(&pool.id, ticket),
+        pool.cookie_max_age.as_secs()
+    );
+    if secure {
+        text.push_str("; Secure");
+    }
+    http::HeaderValue::from_str(&text).unwrap_or_else(|_| http::HeaderValue::from_static(""))
+}
+
+/// The name pods, logs and operators know a session by: a hash that says nothing about the cookie.
+#[must_use]
+pub fn public_name(session: SessionId) -> String {
+    let digest = Sha256::new().chain_update(b"slotkeeper session ").chain_update(session.0.to_be_bytes()).finalize();
+    let mut name = String::with_capacity(32);
+    for byte in &digest[..16] {
+        let _ = write!(name, "{byte:02x}");
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderMap;
+
+    fn keys(bytes: &[u8]) -> Keys {
+        Keys::new(&bytes.iter().map(|b| Secret(vec![*b; 32])).collect::<Vec<_>>())
+    }
+
+    const TICKET: Ticket = Ticket { session: SessionId(7 << 70 | 5), issued: Time(1234), last: Some(Ordinal(3)) };
+
+    #[test]
+    fn a_cookie_opens_with_any_key_for_its_own_pool_only() {
+        let sealed = keys(b"a").seal(&"p".into(), &TICKET);
+        assert_eq!(keys(b"a").open(&"p".into(), &sealed), Some(TICKET));
+        assert_eq!(keys(b"ba").open(&"p".into(), &sealed), Some(TICKET));
+        assert_eq!(keys(b"b").open(&"p".into(), &sealed), None);
+        assert_eq!(keys(b"a").open(&"q".into(), &sealed), None);
+        assert_eq!(keys(b"").open(&"p".into(), &sealed), None);
+    }
+
+    #[test]
+    fn every_changed_or_missing_character_makes_it_no_cookie() {
+        let (keys, pool) = (keys(b"a"), "p".into());
+        let sealed = keys.seal(&pool, &TICKET);
+        for i in 0..sealed.len() {
+            let mut forged = sealed.clone().into_bytes();
+            forged[i] = if forged[i] == b'A' { b'B' } else { b'A' };
+            assert_eq!(keys.open(&pool, std::str::from_utf8(&forged).unwrap()), None, "character {i}");
+            assert_eq!(keys.open(&pool, &sealed[..i]), None);
+        }
+        for rubbish in ["", "=", "é", &sealed.repeat(2), &format!("{sealed}A")] {
+            assert_eq!(keys.open(&pool, rubbish), None);
+        }
+    }
+
+    #[test]
+    fn only_our_cookie_is_taken_out() {
+        let mut headers = HeaderMap::new();
+        headers.append("cookie", "a=1; sk=secret; b=2".parse().unwrap());
+        headers.append("cookie", "sk=again".parse().unwrap());
+        headers.append("cookie", "c=3; skk=4".parse().unwrap());
+        strip(&mut headers, "sk");
+        let left: Vec<_> = headers.get_all("cookie").iter().collect();
+        assert_eq!(left, ["a=1; b=2; c=3; skk=4"]);
+    }
+
+    #[test]
+    fn a_public_name_is_stable_and_says_nothing_of_the_id() {
+        let name = public_name(SessionId(1));
+        assert_eq!(name, public_name(SessionId(1)));
+        assert_ne!(name, public_name(SessionId(2)));
+        assert_eq!(name.len(), 32);
+    }
+}

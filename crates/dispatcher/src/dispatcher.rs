@@ -1,0 +1,192 @@
+//! What the parts of one dispatcher share: configuration, view, driver, visitors at hand, metrics.
+
+use crate::config::{Config, PoolConfig};
+use crate::cookie::{Keys, Ticket, public_name};
+use crate::driver::Driver;
+use crate::farewells::Farewells;
+use crate::forward::Pods;
+use crate::metrics::{Metrics, PoolMetrics};
+use crate::outside::{Clock, Ids, Net, now};
+use crate::view::View;
+use crate::visit::Visits;
+use slotkeeper_core::{Effect, Ordinal, PoolId, ReplicaId, SessionId};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+pub struct Dispatcher {
+    pub config: Config,
+    pub keys: Keys,
+    pub net: Arc<dyn Net>,
+    pub clock: Clock,
+    pub ids: Ids,
+    pub driver: Driver,
+    pub view: watch::Receiver<View>,
+    pub pools: Vec<Arc<Pool>>,
+    by_id: BTreeMap<PoolId, usize>,
+    pub metrics: Metrics,
+    /// Orders to the clusters that have just become due.
+    pub hands: tokio::sync::mpsc::UnboundedSender<(PoolId, Effect, bool)>,
+    /// True once the dispatcher is ending.
+    pub stopping: watch::Receiver<bool>,
+    minting: Mutex<(tokio::time::Instant, u32)>,
+}
+
+/// One configured pool at run time.
+pub struct Pool {
+    pub config: PoolConfig,
+    pub metrics: PoolMetrics,
+    pub visits: Visits,
+    pub pods: Pods,
+    pub farewells: Farewells,
+    /// Requests that may be held until a slot is ready.
+    pub holds: tokio::sync::Semaphore,
+}
+
+/// What `Dispatcher::new` is made of.
+pub struct Parts {
+    pub config: Config,
+    pub keys: Keys,
+    pub net: Arc<dyn Net>,
+    pub clock: Clock,
+    pub ids: Ids,
+    pub driver: Driver,
+    pub view: watch::Receiver<View>,
+    pub hands: tokio::sync::mpsc::UnboundedSender<(PoolId, Effect, bool)>,
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl Dispatcher {
+    /// # Errors
+    /// When a pool's own gauge has the name of another metric.
+    pub fn new(parts: Parts) -> Result<Arc<Dispatcher>, prometheus::Error> {
+        let metrics = Metrics::new()?;
+        let Parts { config, keys, net, clock, ids, driver, view, hands, stopping } = parts;
+        let mut pools = Vec::new();
+        for pool in &config.pools {
+            pools.push(Arc::new(Pool {
+                config: pool.clone(),
+                metrics: metrics.pool(pool)?,
+                visits: Visits::default(),
+                pods: Pods::default(),
+                farewells: Farewells::default(),
+                holds: tokio::sync::Semaphore::new(pool.hold_limit),
+            }));
+        }
+        let by_id = pools.iter().enumerate().map(|(i, p)| (p.config.id.clone(), i)).collect();
+        let minting = Mutex::new((now(), 0));
+        Ok(Arc::new(Dispatcher {
+            config,
+            keys,
+            net,
+            clock,
+            ids,
+            driver,
+            view,
+            pools,
+            by_id,
+            metrics,
+            hands,
+            stopping,
+            minting,
+        }))
+    }
+
+    #[must_use]
+    pub fn pool(&self, id: &PoolId) -> Option<&Arc<Pool>> {
+        self.by_id.get(id).and_then(|i| self.pools.get(*i))
+    }
+
+    /// The pool a request goes to: the longest matching path among those of its host, else among those of any host.
+    #[must_use]
+    pub fn route(&self, host: &str, path: &str) -> Option<&Arc<Pool>> {
+        let host =
+            host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(h, _)| h);
+        let fits = |p: &&Arc<Pool>| is_below(path, &p.config.path);
+        let named =
+            self.pools.iter().filter(|p| p.config.hosts.iter().any(|h| h.eq_ignore_ascii_case(host))).filter(fits);
+        let any = self.pools.iter().filter(|p| p.config.hosts.is_empty()).filter(fits);
+        let longest = |p: &&Arc<Pool>| p.config.path.len();
+        named.max_by_key(longest).or_else(|| any.max_by_key(longest))
+    }
+
+    /// A new session, unless too many were asked for this second. Allocates nothing anywhere.
+    #[must_use]
+    pub fn mint(&self, pool: &Pool, last: Option<Ordinal>) -> Option<Ticket> {
+        {
+            let mut minting = self.minting.lock().unwrap_or_else(PoisonError::into_inner);
+            if now().duration_since(minting.0) >= Duration::from_secs(1) {
+                *minting = (now(), 0);
+            }
+            if minting.1 >= self.config.limits.new_sessions_per_second {
+                return None;
+            }
+            minting.1 += 1;
+        }
+        let id = self.ids.draw128().inspect_err(|e| tracing::error!("no randomness for a session id: {e}")).ok()?;
+        pool.metrics.minted.inc();
+        Some(Ticket { session: SessionId(id), issued: self.clock.now(), last })
+    }
+
+    /// Takes note of what an entry has brought about, before anybody who waits for the entry is told.
+    pub fn aftermath(&self, id: &PoolId, effect: &Effect, from: ReplicaId) {
+        let Some(pool) = self.pool(id) else { return };
+        let name = |session: &SessionId| -> String { public_name(*session)[..8].to_owned() };
+        match effect {
+            Effect::Placed { session, pod, waited } => {
+                pool.metrics.placed(*waited);
+                tracing::info!(pool = %id, session = name(session), pod = pod.0, waited_ms = waited.0, "placed");
+            }
+            Effect::Released { session, why, last } => {
+                pool.metrics.released(*why);
+                pool.farewells.note(*session, *why);
+                pool.visits.end(pool, &self.driver, *session, *why);
+                tracing::info!(pool = %id, session = name(session), reason = why.word(), pod = last.map(|o| o.0), "released");
+            }
+            Effect::Requeued { session, pod } => {
+                pool.visits.forget(*session);
+                tracing::info!(pool = %id, session = name(session), pod = pod.0, "its pod is lost: front of the queue");
+            }
+            Effect::Drain { pod, uid, gone } => {
+                let spread = if *gone { Duration::ZERO } else { self.config.drain };
+                pool.visits.drain(pool, &self.driver, uid, spread);
+                tracing::info!(pool = %id, pod = pod.0, gone, "a pod with sessions goes away");
+            }
+            Effect::Started { pod, took } => {
+                pool.metrics.started(*took);
+                tracing::info!(pool = %id, pod = pod.0, took_ms = took.0, "a pod has started");
+            }
+            Effect::Scale { replicas, start, .. } => {
+                tracing::info!(pool = %id, start, replicas, "pods wanted");
+                let _ = self.hands.send((id.clone(), effect.clone(), from == self.driver.me()));
+            }
+            Effect::Recycle { pod, .. } => {
+                tracing::info!(pool = %id, pod = pod.0, "recycling");
+                let _ = self.hands.send((id.clone(), effect.clone(), from == self.driver.me()));
+            }
+            Effect::Broken { what } => {
+                self.metrics.broken.inc();
+                tracing::error!(pool = %id, "a promise is broken, nobody is placed in this pool any more: {what}");
+            }
+        }
+    }
+}
+
+/// Whether a path lies at or below a prefix of whole segments.
+fn is_below(path: &str, prefix: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_below;
+
+    #[test]
+    fn prefixes_are_whole_segments() {
+        assert!(is_below("/", "/") && is_below("/a/b", "/") && is_below("*", "/"));
+        assert!(is_below("/a", "/a") && is_below("/a/b", "/a") && is_below("/a/b", "/a/"));
+        assert!(!is_below("/ab", "/a") && !is_below("/", "/a"));
+    }
+}

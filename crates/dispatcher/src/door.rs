@@ -1,0 +1,330 @@
+//! Accepts connections, and is the one way of a request through the code, top to bottom:
+//! `cookie → place → attach → dial → send → respond | tunnel → detach`.
+
+use crate::config::Admission;
+use crate::cookie::{self, Ticket};
+use crate::dispatcher::{Dispatcher, Pool};
+use crate::error::{Fault, RequestError, Step};
+use crate::farewells::is_final;
+use crate::forward::body::Answer;
+use crate::forward::forward;
+use crate::forward::headers::{self, Hop};
+use crate::guard::Guard;
+use crate::metrics::Outcome;
+use crate::outside::{Listener, Stream as Socket, now};
+use crate::own;
+use crate::view::stopped;
+use crate::visit::{NoSeat, Seat, Stream, Visits};
+use crate::waiting::{self, Facts};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use slotkeeper_core::{Ordinal, Place, Why};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+
+/// After an accept failed (no more files, say).
+const BREATH: Duration = Duration::from_millis(50);
+
+/// Accepts until the dispatcher stops.
+pub async fn open(dispatcher: Arc<Dispatcher>, mut listener: Box<dyn Listener>, connections: Arc<Semaphore>) {
+    let mut stopping = dispatcher.stopping.clone();
+    loop {
+        let Ok(place) = connections.clone().acquire_owned().await else { return };
+        tokio::select! {
+            biased;
+            () = stopped(&mut stopping) => return,
+            accepted = listener.accept() => match accepted {
+                Ok((socket, peer)) => {
+                    let dispatcher = dispatcher.clone();
+                    tokio::spawn(async move {
+                        serve(dispatcher, socket, peer).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!("cannot accept a connection: {error}");
+                    tokio::time::sleep(BREATH).await;
+                }
+            }
+        }
+    }
+}
+
+/// One connection: its requests, one after the other.
+async fn serve(dispatcher: Arc<Dispatcher>, socket: Socket, peer: SocketAddr) {
+    let limits = &dispatcher.config.limits;
+    let io = TokioIo::new(Guard::new(socket, limits.header_time));
+    let mut stopping: watch::Receiver<bool> = dispatcher.stopping.clone();
+    dispatcher.metrics.connections.inc();
+    let service = {
+        let dispatcher = dispatcher.clone();
+        service_fn(move |request| {
+            let dispatcher = dispatcher.clone();
+            async move { Ok::<_, Infallible>(answer(&dispatcher, request, peer).await) }
+        })
+    };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.idle)
+        .max_header_size(limits.header_bytes)
+        .serve_connection(io, service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut stopping) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("a connection ended: {error}");
+    }
+    dispatcher.metrics.connections.dec();
+}
+
+/// Every request gets exactly one answer, is counted once, and its failure is logged once.
+async fn answer(dispatcher: &Arc<Dispatcher>, request: Request<Incoming>, peer: SocketAddr) -> Response<Answer> {
+    let began = now();
+    let hop = Hop { peer: peer.ip(), trusted_proxies: &dispatcher.config.trusted_proxies };
+    let wants_page = wants_page(request.method(), request.headers());
+    let mentions_upgrade = request.headers().contains_key(header::UPGRADE);
+    let Some(pool) = dispatcher.route(hop.host(&request).unwrap_or_default(), request.uri().path()) else {
+        let error = RequestError::visitor(Step::Route, StatusCode::NOT_FOUND, "nothing is served at this address");
+        error.log("-");
+        return own::failure(&error, wants_page);
+    };
+    let (mut response, outcome) = match life(dispatcher, pool, request, &hop, wants_page).await {
+        Ok(answered) => answered,
+        Err(error) => {
+            error.log(&pool.config.id.0);
+            pool.metrics.fault(error.fault);
+            (own::failure(&error, wants_page), Outcome::Failed)
+        }
+    };
+    if mentions_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // What follows on this connection may have been meant for another protocol: it is not read as HTTP.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    pool.metrics.request(outcome, now().duration_since(began));
+    response
+}
+
+/// The life of a request.
+async fn life(
+    dispatcher: &Arc<Dispatcher>,
+    pool: &Arc<Pool>,
+    request: Request<Incoming>,
+    hop: &Hop<'_>,
+    wants_page: bool,
+) -> Result<(Response<Answer>, Outcome), RequestError> {
+    refuse_foreign(pool, &request, hop)?;
+    refuse_large(dispatcher, &request)?;
+
+    // cookie
+    let found = cookie::find(request.headers(), &pool.config, &dispatcher.keys, dispatcher.clock.now());
+    let secure = hop.is_secure(request.headers());
+    if request.uri().path().starts_with(own::PREFIX) {
+        return Ok((own::answer(dispatcher, pool, request, found, secure).await?, Outcome::Own));
+    }
+    let (ticket, is_new) = match found {
+        Some(ticket) => (ticket, false),
+        None => (mint(dispatcher, pool, None)?, true),
+    };
+    if is_new && pool.config.admission == Admission::Returning {
+        // Nothing is allocated and nothing wakes before the cookie has come back.
+        let mut response = wait(dispatcher, pool, &Facts::arriving(pool), &request, wants_page).await;
+        set_cookie(dispatcher, pool, &mut response, &ticket, secure);
+        return Ok((response, Outcome::Waiting));
+    }
+
+    // place, attach
+    if let Some(why) = pool.farewells.of(ticket.session) {
+        if is_final(why) || (why == Why::NoShow && !wants_page) {
+            let facts = Facts::ended(pool, why);
+            return Ok((wait(dispatcher, pool, &facts, &request, wants_page).await, Outcome::Waiting));
+        }
+        pool.farewells.forget(ticket.session);
+    }
+    let class = class(pool, request.headers(), hop);
+    let mut stream = Visits::enter(pool, dispatcher, ticket.session);
+    let seat = match seat(dispatcher, pool, &mut stream, &ticket, class, wants_page).await {
+        Ok(seat) => seat,
+        Err(no_seat) => {
+            let facts = no_slot(dispatcher, pool, &ticket, &no_seat)?;
+            let mut response = wait(dispatcher, pool, &facts, &request, wants_page).await;
+            if is_new {
+                set_cookie(dispatcher, pool, &mut response, &ticket, secure);
+            }
+            return Ok((response, Outcome::Waiting));
+        }
+    };
+
+    // dial, send, respond or tunnel; the stream detaches when it is dropped
+    let renewed = renewed(dispatcher, pool, &ticket, &seat, is_new);
+    let (mut response, outcome) = forward(dispatcher, stream, seat, request, hop).await?;
+    if let Some(ticket) = renewed {
+        set_cookie(dispatcher, pool, &mut response, &ticket, secure);
+    }
+    Ok((response, outcome))
+}
+
+/// Upgrades from other people's pages are refused (RFC 6455 §10.2), and so are the visitor's own acts.
+fn refuse_foreign(pool: &Pool, request: &Request<Incoming>, hop: &Hop<'_>) -> Result<(), RequestError> {
+    let acts = request.method() == Method::POST && request.uri().path().starts_with(own::PREFIX);
+    if headers::upgrade(request).is_none() && !acts {
+        return Ok(());
+    }
+    let Some(origin) = request.headers().get(header::ORIGIN) else { return Ok(()) };
+    let foreign = RequestError::visitor(Step::Route, StatusCode::FORBIDDEN, "this is not allowed from another origin");
+    let Ok(origin) = origin.to_str() else { return Err(foreign) };
+    let same =
+        origin.split_once("://").is_some_and(|(_, host)| hop.host(request).is_some_and(|own| same_host(host, own)));
+    let allowed = pool.config.allowed_origins.iter().any(|o| o == "*" || o.eq_ignore_ascii_case(origin));
+    if same || allowed { Ok(()) } else { Err(foreign) }
+}
+
+/// The same host and port; a port that is a scheme's default may be left out.
+fn same_host(a: &str, b: &str) -> bool {
+    let bare = |s: &str| s.trim_end_matches(":80").trim_end_matches(":443").to_ascii_lowercase();
+    bare(a) == bare(b)
+}
+
+fn refuse_large(dispatcher: &Dispatcher, request: &Request<Incoming>) -> Result<(), RequestError> {
+    let least = request.body().size_hint().lower();
+    match dispatcher.config.limits.body_bytes {
+        Some(limit) if least > limit => Err(RequestError::visitor(
+            Step::Send,
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the request's body is larger than allowed",
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A new session, within the limit of new sessions.
+pub fn mint(dispatcher: &Dispatcher, pool: &Pool, last: Option<Ordinal>) -> Result<Ticket, RequestError> {
+    dispatcher.mint(pool, last).ok_or_else(|| {
+        RequestError::visitor(Step::Cookie, StatusCode::TOO_MANY_REQUESTS, "too many new visitors at this moment")
+    })
+}
+
+/// A seat now, or after being held for one where the pool allows that and nobody looks at a page.
+async fn seat(
+    dispatcher: &Arc<Dispatcher>,
+    pool: &Arc<Pool>,
+    stream: &mut Stream,
+    ticket: &Ticket,
+    class: u8,
+    wants_page: bool,
+) -> Result<Arc<Seat>, NoSeat> {
+    let first = stream.seat(ticket.last, class).await;
+    if !matches!(first, Err(NoSeat::Queued)) || wants_page || pool.config.hold.is_zero() {
+        return first;
+    }
+    let Ok(_held) = pool.holds.try_acquire() else { return first };
+    let mut view = dispatcher.view.clone();
+    let id = &pool.config.id;
+    let ready = crate::view::until(&mut view, |v| !matches!(v.fleet.place(id, ticket.session), Place::Queued { .. }));
+    let signs = async {
+        loop {
+            tokio::time::sleep(waiting::sign_every(pool)).await;
+            pool.visits.still_waits(ticket.session);
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = ready => stream.seat(ticket.last, class).await,
+        () = tokio::time::sleep(pool.config.hold) => first,
+        () = signs => first,
+    }
+}
+
+/// What to say where there is no seat.
+fn no_slot(dispatcher: &Dispatcher, pool: &Pool, ticket: &Ticket, no_seat: &NoSeat) -> Result<Facts, RequestError> {
+    match no_seat {
+        NoSeat::Queued => Ok(Facts::of(dispatcher, pool, ticket.session)),
+        NoSeat::Full => Ok(Facts::full(pool)),
+        NoSeat::Ending(why) => Ok(Facts::ended(pool, *why)),
+        NoSeat::TooManyStreams => {
+            Err(RequestError::visitor(Step::Attach, StatusCode::TOO_MANY_REQUESTS, "too many streams of one session"))
+        }
+        NoSeat::Stopping => Err(RequestError {
+            fault: Fault::Us,
+            step: Step::Attach,
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            message: "the dispatcher is restarting",
+            source: None,
+        }),
+    }
+}
+
+/// The waiting room for people, `503` for programs.
+async fn wait(
+    dispatcher: &Dispatcher,
+    pool: &Pool,
+    facts: &Facts,
+    request: &Request<Incoming>,
+    wants_page: bool,
+) -> Response<Answer> {
+    if !wants_page {
+        return waiting::come_again(facts);
+    }
+    let waits = !matches!(facts.state, waiting::RoomState::Ended | waiting::RoomState::Full);
+    if let Some(landing) = pool.config.landing.as_ref().filter(|_| waits) {
+        match waiting::landing::fetch(&*dispatcher.net, landing).await {
+            Ok(response) => return response,
+            Err(error) => {
+                tracing::warn!(pool = %pool.config.id, "the landing page did not come, ours is shown: {error}")
+            }
+        }
+    }
+    let back = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    waiting::room(facts, back)
+}
+
+/// The cookie as it should be: it follows the session to another ordinal, and is renewed in time.
+fn renewed(dispatcher: &Dispatcher, pool: &Pool, ticket: &Ticket, seat: &Seat, is_new: bool) -> Option<Ticket> {
+    let now = dispatcher.clock.now();
+    let old = u128::from(now.since(ticket.issued).0) > pool.config.cookie_max_age.as_millis() / 2;
+    let moved = ticket.last != Some(seat.pod);
+    let issued = if old { now } else { ticket.issued };
+    (is_new || old || moved).then_some(Ticket { issued, last: Some(seat.pod), ..*ticket })
+}
+
+/// Adds our cookie to an answer.
+pub fn set_cookie(
+    dispatcher: &Dispatcher,
+    pool: &Pool,
+    response: &mut Response<Answer>,
+    ticket: &Ticket,
+    secure: bool,
+) {
+    let value = cookie::set(&pool.config, &dispatcher.keys, ticket, secure);
+    response.headers_mut().append(header::SET_COOKIE, value);
+}
+
+/// The priority class a trusted proxy gives the visitor; the last one otherwise where classes are used at all.
+fn class(pool: &Pool, headers: &HeaderMap, hop: &Hop<'_>) -> u8 {
+    let Some(name) = &pool.config.priority_header else { return 0 };
+    let named = headers.get(name).filter(|_| hop.is_trusted()).and_then(|v| v.to_str().ok()?.trim().parse().ok());
+    named.map_or(9, |class: u8| class.min(9))
+}
+
+/// A browser that navigates: it can show a page.
+fn wants_page(method: &Method, headers: &HeaderMap) -> bool {
+    let accepts = || {
+        headers
+            .get_all(header::ACCEPT)
+            .iter()
+            .any(|v| v.as_bytes().windows(9).any(|w| w.eq_ignore_ascii_case(b"text/html")))
+    };
+    (method == Method::GET || method == Method::HEAD) && !headers.contains_key(header::UPGRADE) && accepts()
+}

@@ -1,0 +1,103 @@
+//! Why a request failed, whose fault it was, and at which step: status, log level and metric label follow from it, here.
+
+use http::StatusCode;
+use std::fmt;
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Visitor,
+    Pod,
+    Us,
+}
+
+/// The steps of a request's life, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Route,
+    Cookie,
+    Place,
+    Attach,
+    Dial,
+    Send,
+    Respond,
+    Tunnel,
+}
+
+#[derive(Debug)]
+pub struct RequestError {
+    pub fault: Fault,
+    pub step: Step,
+    pub status: StatusCode,
+    /// For the visitor: what was wrong, in one sentence.
+    pub message: &'static str,
+    pub source: Option<BoxError>,
+}
+
+impl RequestError {
+    #[must_use]
+    pub fn visitor(step: Step, status: StatusCode, message: &'static str) -> RequestError {
+        RequestError { fault: Fault::Visitor, step, status, message, source: None }
+    }
+
+    pub fn pod(step: Step, message: &'static str, source: impl Into<BoxError>) -> RequestError {
+        RequestError { fault: Fault::Pod, step, status: StatusCode::BAD_GATEWAY, message, source: Some(source.into()) }
+    }
+
+    pub fn us(step: Step, message: &'static str, source: impl Into<BoxError>) -> RequestError {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        RequestError { fault: Fault::Us, step, status, message, source: Some(source.into()) }
+    }
+
+    /// One line in the log: a visitor's fault is nobody's news, a pod's is, ours should wake someone.
+    pub fn log(&self, pool: &str) {
+        let (step, status) = (self.step.word(), self.status.as_u16());
+        match self.fault {
+            Fault::Visitor => tracing::debug!(pool, step, status, "{self}"),
+            Fault::Pod => tracing::info!(pool, step, status, "{self}"),
+            Fault::Us => tracing::warn!(pool, step, status, "{self}"),
+        }
+    }
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message)?;
+        let mut source = self.source.as_deref().map(|s| s as &dyn std::error::Error);
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for RequestError {}
+
+impl Fault {
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Fault::Visitor => "visitor",
+            Fault::Pod => "pod",
+            Fault::Us => "us",
+        }
+    }
+}
+
+impl Step {
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Step::Route => "route",
+            Step::Cookie => "cookie",
+            Step::Place => "place",
+            Step::Attach => "attach",
+            Step::Dial => "dial",
+            Step::Send => "send",
+            Step::Respond => "respond",
+            Step::Tunnel => "tunnel",
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Whose session ended lately, and why: so that a visitor reads the reason, and a forgotten tab does not take a new slot
+//! by itself. Bounded, and only a courtesy: what is lost here (a restart) just joins again.
+
+use crate::outside::now;
+use slotkeeper_core::{SessionId, Why};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+const MOST: usize = 10_000;
+const KEPT: Duration = Duration::from_secs(600);
+
+#[derive(Default)]
+pub struct Farewells(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    why: HashMap<SessionId, (Why, Instant)>,
+    order: VecDeque<(Instant, SessionId)>,
+}
+
+impl Farewells {
+    pub fn note(&self, session: SessionId, why: Why) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = now();
+        while inner.order.len() >= MOST || inner.order.front().is_some_and(|(t, _)| at.duration_since(*t) > KEPT) {
+            let Some((noted, old)) = inner.order.pop_front() else { break };
+            if inner.why.get(&old).is_some_and(|(_, t)| *t == noted) {
+                inner.why.remove(&old);
+            }
+        }
+        inner.why.insert(session, (why, at));
+        inner.order.push_back((at, session));
+    }
+
+    #[must_use]
+    pub fn of(&self, session: SessionId) -> Option<Why> {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.why.get(&session).filter(|(_, at)| now().duration_since(*at) <= KEPT).map(|(why, _)| *why)
+    }
+
+    pub fn forget(&self, session: SessionId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).why.remove(&session);
+    }
+}
+
+/// Whether only the visitor's own act (and not a reload) starts again after this.
+#[must_use]
+pub fn is_final(why: Why) -> bool {
+    match why {
+        Why::Idle | Why::TimeUp | Why::Left | Why::Kicked | Why::PoolRemoved => true,
+        Why::LeftQueue | Why::NoShow | Why::Disconnected | Why::PodLost => false,
+    }
+}

@@ -1,0 +1,172 @@
+//! From a seat to its pod and back: headers, the kept connections of one incarnation, bodies that stream and are never
+//! buffered whole. A request is sent again only if nothing of it was sent.
+
+pub mod body;
+pub mod headers;
+
+use crate::dispatcher::Dispatcher;
+use crate::error::{RequestError, Step};
+use crate::metrics::Outcome;
+use crate::outside::Net;
+use crate::tunnel;
+use crate::visit::{Seat, Stream};
+use body::{Answer, Download, Expectation, Upload};
+use headers::Hop;
+use http::{Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use slotkeeper_core::{Incarnation, Uid};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+/// A pod that does not take a connection in this time is not there.
+const DIAL: Duration = Duration::from_secs(5);
+/// Idle connections kept to one incarnation.
+const KEPT: usize = 1024;
+
+/// The incarnations that this replica has connections to.
+#[derive(Default)]
+pub struct Pods(Mutex<HashMap<Uid, Weak<Upstream>>>);
+
+/// The connections to one incarnation.
+pub struct Upstream {
+    address: SocketAddr,
+    idle: Mutex<Vec<SendRequest<Upload>>>,
+}
+
+impl Pods {
+    /// The connections to this incarnation: shared by all its seats, gone with the last of them.
+    #[must_use]
+    pub fn upstream(&self, incarnation: &Incarnation) -> Arc<Upstream> {
+        let mut pods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = pods.get(&incarnation.uid).and_then(Weak::upgrade);
+        if let Some(upstream) = known.filter(|u| u.address == incarnation.address) {
+            return upstream;
+        }
+        pods.retain(|_, u| u.strong_count() > 0);
+        let upstream = Arc::new(Upstream { address: incarnation.address, idle: Mutex::default() });
+        pods.insert(incarnation.uid.clone(), Arc::downgrade(&upstream));
+        upstream
+    }
+}
+
+impl Upstream {
+    /// A kept connection that is ready for a request.
+    fn kept(&self) -> Option<SendRequest<Upload>> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = idle.iter().rposition(SendRequest::is_ready)?;
+        Some(idle.swap_remove(at))
+    }
+
+    pub(crate) fn keep(&self, sender: SendRequest<Upload>) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() >= KEPT / 2 {
+            idle.retain(|s| !s.is_closed());
+        }
+        if idle.len() < KEPT && !sender.is_closed() {
+            idle.push(sender);
+        }
+    }
+
+    async fn dial(&self, net: &dyn Net) -> Result<SendRequest<Upload>, RequestError> {
+        let dialled = tokio::time::timeout(DIAL, net.dial(self.address)).await;
+        let stream = dialled
+            .map_err(|e| RequestError::pod(Step::Dial, "the pod does not answer", e))?
+            .map_err(|e| RequestError::pod(Step::Dial, "the pod cannot be reached", e))?;
+        let (sender, connection) = http1::Builder::new()
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| RequestError::pod(Step::Dial, "the pod cannot be reached", e))?;
+        tokio::spawn(async move {
+            // Its errors reach whoever waits for the answer; an idle connection that ends is nobody's news.
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(sender)
+    }
+
+    /// Sends, on a kept connection if there is one. Retries only what was not sent.
+    async fn send(
+        &self,
+        net: &dyn Net,
+        mut request: Request<Upload>,
+    ) -> Result<(Response<Incoming>, SendRequest<Upload>), RequestError> {
+        loop {
+            let (mut sender, kept) = match self.kept() {
+                Some(sender) => (sender, true),
+                None => (self.dial(net).await?, false),
+            };
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, sender)),
+                Err(mut failed) => match failed.take_message() {
+                    Some(unsent) if kept => request = unsent,
+                    Some(_) | None => {
+                        return Err(RequestError::pod(Step::Send, "the pod broke off", failed.into_error()));
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// Sends the request to its pod: the answer's head comes back, its body streams. After a `101` both connections become a
+/// tunnel.
+///
+/// # Errors
+/// Whose fault it was, and at which step.
+pub async fn forward(
+    dispatcher: &Arc<Dispatcher>,
+    stream: Stream,
+    seat: Arc<Seat>,
+    mut request: Request<Incoming>,
+    hop: &Hop<'_>,
+) -> Result<(Response<Answer>, Outcome), RequestError> {
+    let pool = stream.pool().clone();
+    let upgrade = headers::upgrade(&request);
+    let visitor_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+    let expectation = Expectation::of(request.headers());
+    headers::for_pod(&mut request, hop, &pool.config, &stream.visitor.name, upgrade.as_ref());
+    let limit = dispatcher.config.limits.body_bytes;
+    let mut request = request.map(|incoming| Upload::new(incoming, limit, expectation.clone()));
+    if let Some(expectation) = expectation {
+        hyper::ext::on_informational(&mut request, move |head| {
+            if head.status() == StatusCode::CONTINUE {
+                expectation.met();
+            }
+        });
+    }
+    let (mut response, sender) = tokio::select! {
+        biased;
+        sent = seat.upstream.send(&*dispatcher.net, request) => sent?,
+        ending = over(&seat) => return Err(RequestError::visitor(Step::Send, StatusCode::SERVICE_UNAVAILABLE, ending)),
+    };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let (Some(visitor_side), Some(protocol)) = (visitor_side, upgrade) else {
+            return Err(RequestError::pod(Step::Respond, "the pod switched protocols unasked", "unexpected 101"));
+        };
+        let pod_side = hyper::upgrade::on(&mut response);
+        let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+        headers::for_visitor(response.headers_mut(), Some(&protocol));
+        let answer = response.map(|_| Answer::Empty);
+        tunnel::start(dispatcher.clone(), pool, stream, seat, visitor_side, pod_side, is_websocket);
+        return Ok((answer, Outcome::Upgraded));
+    }
+    headers::for_visitor(response.headers_mut(), None);
+    if upgrade.is_some() {
+        // What follows on this connection was meant for another protocol: it is not read as HTTP.
+        response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    }
+    let answer = response.map(|incoming| Answer::Pod(Box::new(Download::new(incoming, sender, stream, seat))));
+    Ok((answer, Outcome::Forwarded))
+}
+
+/// Resolves when the session is over or its pod is lost; a drain lets requests finish.
+pub(crate) async fn over(seat: &Seat) -> &'static str {
+    let ending = seat.ended().await;
+    if ending.spread > Duration::ZERO {
+        tokio::time::sleep(ending.spread).await;
+    }
+    "the session has ended"
+}

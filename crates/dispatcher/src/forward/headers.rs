@@ -1,0 +1,161 @@
+//! What changes in a head on the way (RFC 9110 §7.6): hop-by-hop fields go, who the visitor is is added.
+
+use crate::config::{Network, PoolConfig};
+use crate::cookie;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Request, Version};
+use std::net::IpAddr;
+
+/// The hop the request came over.
+#[derive(Clone, Copy, Debug)]
+pub struct Hop<'a> {
+    /// The other end of the connection.
+    pub peer: IpAddr,
+    pub trusted_proxies: &'a [Network],
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+impl Hop<'_> {
+    /// Whether the other end may say where the request really comes from.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.trusted_proxies.iter().any(|n| n.contains(self.peer))
+    }
+
+    /// Whether the visitor came by TLS, as far as a trusted proxy says so.
+    #[must_use]
+    pub fn is_secure(&self, headers: &HeaderMap) -> bool {
+        let proto = headers.get(X_FORWARDED_PROTO).and_then(|v| v.to_str().ok());
+        self.is_trusted()
+            && proto.is_some_and(|p| p.split(',').next().is_some_and(|p| p.trim().eq_ignore_ascii_case("https")))
+    }
+
+    /// The host the visitor asked for.
+    #[must_use]
+    pub fn host<'h>(&self, request: &'h Request<impl Sized>) -> Option<&'h str> {
+        let forwarded = request.headers().get(X_FORWARDED_HOST).filter(|_| self.is_trusted());
+        let named = forwarded.or_else(|| request.headers().get(header::HOST)).and_then(|v| v.to_str().ok());
+        named.or_else(|| request.uri().authority().map(http::uri::Authority::as_str))
+    }
+}
+
+/// The protocol an HTTP/1.1 request asks to switch to (RFC 9110 §7.8).
+#[must_use]
+pub fn upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
+    let protocol = request.headers().get(header::UPGRADE)?;
+    let asks = request.version() == Version::HTTP_11 && lists(request.headers(), &header::CONNECTION, "upgrade");
+    asks.then(|| protocol.clone())
+}
+
+/// Whether a comma-separated field lists a token.
+#[must_use]
+pub fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let lines = headers.get_all(name).into_iter().filter_map(|v| v.to_str().ok());
+    lines.flat_map(|l| l.split(',')).any(|t| t.trim().eq_ignore_ascii_case(token))
+}
+
+/// Makes a visitor's request one for the pod.
+pub fn for_pod<B>(
+    request: &mut Request<B>,
+    hop: &Hop<'_>,
+    pool: &PoolConfig,
+    session: &str,
+    upgrade: Option<&HeaderValue>,
+) {
+    let secure = hop.is_secure(request.headers());
+    let host = request.headers().get(header::HOST).cloned();
+    let host = host.or_else(|| request.uri().authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()));
+    // The pod is an origin server: it gets the origin form (RFC 9112 §3.2.1).
+    if request.uri().authority().is_some()
+        && let Some(path) = request.uri().path_and_query().cloned()
+        && let Ok(uri) = http::Uri::from_maybe_shared(path.as_str().to_owned())
+    {
+        *request.uri_mut() = uri;
+    }
+    *request.version_mut() = Version::HTTP_11;
+    let headers = request.headers_mut();
+    let trailers = lists(headers, &header::TE, "trailers");
+    drop_hop_by_hop(headers);
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    if let Some(protocol) = upgrade {
+        headers.insert(header::UPGRADE, protocol.clone());
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    cookie::strip(headers, &pool.cookie_name);
+    if let Some(host) = host {
+        if !(hop.is_trusted() && headers.contains_key(X_FORWARDED_HOST)) {
+            headers.insert(X_FORWARDED_HOST, host.clone());
+        }
+        headers.insert(header::HOST, host);
+    }
+    forwarded_for(headers, hop);
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if secure { "https" } else { "http" }));
+    if let Ok(name) = HeaderValue::from_str(session) {
+        headers.insert(X_SESSION_ID, name);
+    }
+}
+
+fn forwarded_for(headers: &mut HeaderMap, hop: &Hop<'_>) {
+    let so_far = if hop.is_trusted() { headers.get(X_FORWARDED_FOR).and_then(|v| v.to_str().ok()) } else { None };
+    let peer = hop.peer.to_canonical();
+    let value = match so_far {
+        Some(before) => format!("{before}, {peer}"),
+        None => peer.to_string(),
+    };
+    if !hop.is_trusted() {
+        headers.remove(header::FORWARDED);
+    }
+    if let Ok(value) = HeaderValue::from_str(&value) {
+        headers.insert(X_FORWARDED_FOR, value);
+    }
+}
+
+/// Makes a pod's answer one for the visitor.
+pub fn for_visitor(headers: &mut HeaderMap, upgrade: Option<&HeaderValue>) {
+    let protocol = upgrade.map(|asked| headers.get(header::UPGRADE).unwrap_or(asked).clone());
+    drop_hop_by_hop(headers);
+    if let Some(protocol) = protocol {
+        headers.insert(header::UPGRADE, protocol);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+}
+
+/// Fields of this hop only (RFC 9110 §7.6.1). `Transfer-Encoding` is the connection's own: what is written next follows
+/// from the body.
+fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let listed: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .into_iter()
+            .filter_map(|v| v.to_str().ok())
+            .flat_map(|line| line.split(','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+            // Who ends a body, and whose session it is, cannot be talked away.
+            .filter(|name| *name != header::CONTENT_LENGTH && *name != header::HOST && *name != header::COOKIE)
+            .collect();
+        for name in listed {
+            headers.remove(name);
+        }
+        headers.remove(header::CONNECTION);
+    }
+    for name in [
+        &header::UPGRADE,
+        &header::TE,
+        &header::TRANSFER_ENCODING,
+        &KEEP_ALIVE,
+        &PROXY_CONNECTION,
+        &header::PROXY_AUTHENTICATE,
+        &header::PROXY_AUTHORIZATION,
+    ] {
+        headers.remove(name);
+    }
+}

@@ -1,0 +1,74 @@
+//! Does what the fleet wants done in the world, and looks now and then whether it still has to be done. Every replica may;
+//! the one whose entry caused an order acts at once, the others only if it is still owed a second later. All orders are
+//! safe twice (law 6).
+
+use crate::cluster::{Cluster, ClusterError};
+use crate::metrics::Metrics;
+use crate::outside::now;
+use crate::view::View;
+use slotkeeper_core::{Effect, PoolId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// How long an order may be owed before everybody acts on it; also how often a failed one is tried again at first.
+const PATIENCE: Duration = Duration::from_secs(1);
+const SLOWEST: Duration = Duration::from_secs(30);
+
+pub type Orders = mpsc::UnboundedReceiver<(PoolId, Effect, bool)>;
+
+pub async fn run(
+    clusters: BTreeMap<PoolId, Arc<dyn Cluster>>,
+    view: watch::Receiver<View>,
+    mut orders: Orders,
+    metrics: Arc<crate::dispatcher::Dispatcher>,
+) {
+    let metrics = &metrics.metrics;
+    let mut pause = PATIENCE;
+    let mut look = now() + PATIENCE;
+    loop {
+        tokio::select! {
+            biased;
+            order = orders.recv() => match order {
+                Some((pool, effect, true)) => {
+                    obey(&clusters, &pool, effect, metrics).await;
+                }
+                Some(_) => {}
+                None => return,
+            },
+            () = tokio::time::sleep_until(look) => {
+                let owed: Vec<_> = view.borrow().fleet.owed().collect();
+                let mut well = true;
+                for (pool, effect) in owed {
+                    well &= obey(&clusters, &pool, effect, metrics).await;
+                }
+                pause = if well { PATIENCE } else { (pause * 2).min(SLOWEST) };
+                look = now() + pause;
+            }
+        }
+    }
+}
+
+/// True unless the order has to be given again.
+async fn obey(clusters: &BTreeMap<PoolId, Arc<dyn Cluster>>, pool: &PoolId, effect: Effect, metrics: &Metrics) -> bool {
+    let Some(cluster) = clusters.get(pool) else { return true };
+    let (order, done) = match effect {
+        Effect::Scale { start, replicas, decided } => ("scale", cluster.scale(start, replicas, decided).await),
+        Effect::Recycle { pod, uid } => ("recycle", cluster.recycle(pod, uid).await),
+        Effect::Drain { .. }
+        | Effect::Placed { .. }
+        | Effect::Released { .. }
+        | Effect::Requeued { .. }
+        | Effect::Started { .. }
+        | Effect::Broken { .. } => return true,
+    };
+    match done {
+        Ok(()) | Err(ClusterError::Stopping) => true,
+        Err(error) => {
+            metrics.cluster_errors.with_label_values(&[&pool.0, order]).inc();
+            tracing::warn!(%pool, order, "the cluster did not take an order: {error}");
+            false
+        }
+    }
+}

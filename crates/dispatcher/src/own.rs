@@ -1,0 +1,164 @@
+//! What the dispatcher itself serves below `/.slotkeeper/`: the waiting room's parts and the visitor's own acts.
+
+use crate::cookie::Ticket;
+use crate::dispatcher::{Dispatcher, Pool};
+use crate::door::{mint, set_cookie};
+use crate::error::{RequestError, Step};
+use crate::forward::body::Answer;
+use crate::waiting::page::local_path;
+use crate::waiting::{self, Facts, answer as reply};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use slotkeeper_core::{Census, Command, Place, Rules};
+use std::sync::Arc;
+
+pub(crate) const PREFIX: &str = "/.slotkeeper/";
+
+/// A form of ours is one short field.
+const LARGEST_FORM: usize = 16 * 1024;
+
+pub(crate) async fn answer(
+    dispatcher: &Arc<Dispatcher>,
+    pool: &Arc<Pool>,
+    mut request: Request<Incoming>,
+    ticket: Option<Ticket>,
+    secure: bool,
+) -> Result<Response<Answer>, RequestError> {
+    let reads = [Method::GET, Method::HEAD];
+    if let Some(asset) = waiting::asset(request.uri().path()) {
+        return allow(&request, &reads).map(|()| asset);
+    }
+    let path = request.uri().path().strip_prefix(PREFIX).unwrap_or_default();
+    match path {
+        "health" => allow(&request, &reads).map(|()| health(dispatcher, pool)),
+        "status" => {
+            allow(&request, &reads)?;
+            Ok(waiting::status(&ask(dispatcher, pool, ticket).await))
+        }
+        "events" => {
+            allow(&request, &[Method::GET])?;
+            let facts = ask(dispatcher, pool, ticket).await;
+            match ticket {
+                Some(ticket) => Ok(waiting::events::open(dispatcher.clone(), pool.clone(), ticket.session)),
+                // Without the cookie there is nothing to follow.
+                None => Ok(waiting::come_again(&facts)),
+            }
+        }
+        "leave" => {
+            allow(&request, &[Method::POST])?;
+            if let Some(Ticket { session, .. }) = ticket {
+                let _ = dispatcher.driver.tell(&pool.config.id, Command::Leave { session }).await;
+            }
+            Ok(go_to(&form(&mut request).await))
+        }
+        "extend" => {
+            allow(&request, &[Method::POST])?;
+            if let Some(Ticket { session, .. }) = ticket {
+                let _ = dispatcher.driver.tell(&pool.config.id, Command::Extend { session }).await;
+            }
+            Ok(waiting::status(&ask(dispatcher, pool, ticket).await))
+        }
+        // Starting again is a new session that remembers where the old one was.
+        "join" => {
+            allow(&request, &[Method::POST])?;
+            let last = ticket.and_then(|t| t.last);
+            let ticket = mint(dispatcher, pool, last)?;
+            let mut response = go_to(&form(&mut request).await);
+            set_cookie(dispatcher, pool, &mut response, &ticket, secure);
+            Ok(response)
+        }
+        _ => Err(RequestError::visitor(Step::Route, StatusCode::NOT_FOUND, "the dispatcher has no such page")),
+    }
+}
+
+/// Only these methods, and only from this host's own pages.
+fn allow(request: &Request<Incoming>, methods: &[Method]) -> Result<(), RequestError> {
+    if methods.contains(request.method()) {
+        return Ok(());
+    }
+    Err(RequestError::visitor(Step::Route, StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed here"))
+}
+
+/// The cookie came back: the session is asked for, unless it has just ended.
+async fn ask(dispatcher: &Arc<Dispatcher>, pool: &Arc<Pool>, ticket: Option<Ticket>) -> Facts {
+    let Some(Ticket { session, last, .. }) = ticket else { return Facts::arriving(pool) };
+    let unknown = matches!(dispatcher.view.borrow().fleet.place(&pool.config.id, session), Place::Unknown);
+    let ended = pool
+        .farewells
+        .of(session)
+        .is_some_and(|why| crate::farewells::is_final(why) || why == slotkeeper_core::Why::NoShow);
+    if unknown && !ended {
+        let visit =
+            Command::Visit { session, hint: last, class: if pool.config.priority_header.is_some() { 9 } else { 0 } };
+        // If the dispatcher is ending, the facts say what is known.
+        let _ = dispatcher.driver.tell(&pool.config.id, visit).await;
+    } else if !unknown {
+        pool.visits.still_waits(session);
+    }
+    Facts::of(dispatcher, pool, session)
+}
+
+/// For monitors and load balancers: says how the pool is, and wakes nothing.
+fn health(dispatcher: &Dispatcher, pool: &Pool) -> Response<Answer> {
+    let view = dispatcher.view.borrow();
+    let rules = view.fleet.rules(&pool.config.id);
+    let state =
+        view.fleet.census(&pool.config.id).zip(rules).map_or("dormant", |(census, rules)| condition(&census, rules));
+    reply(
+        StatusCode::OK,
+        "application/json",
+        format!("{{\"pool\":\"{}\",\"state\":\"{state}\"}}", pool.config.id).into(),
+    )
+}
+
+/// The pool in one word.
+#[must_use]
+pub(crate) fn condition(census: &Census, rules: &Rules) -> &'static str {
+    let all_slots = u64::from(rules.max) * u64::from(rules.slots_per_pod);
+    if census.busy_slots >= all_slots || census.queued > 0 && census.ready > 0 && census.desired.len() >= rules.max {
+        "full"
+    } else if census.ready > 0 {
+        "awake"
+    } else if census.desired.is_empty() {
+        "dormant"
+    } else {
+        "waking"
+    }
+}
+
+fn go_to(path: &str) -> Response<Answer> {
+    let mut response = reply(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", "see there\n".into());
+    let location = HeaderValue::from_str(path).unwrap_or(HeaderValue::from_static("/"));
+    response.headers_mut().insert(header::LOCATION, location);
+    response
+}
+
+/// What a failed request is answered with: a sentence.
+#[must_use]
+pub(crate) fn failure(error: &RequestError, wants_page: bool) -> Response<Answer> {
+    let mut response = if wants_page {
+        reply(error.status, "text/plain; charset=utf-8", format!("{}: {}\n", error.status, error.message).into())
+    } else {
+        let body =
+            serde_json::json!({ "error": error.message, "fault": error.fault.word(), "step": error.step.word() });
+        reply(error.status, "application/json", body.to_string().into())
+    };
+    if matches!(error.status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
+    {
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        if wants_page {
+            // A browser tries again by itself: what failed is usually about to be replaced.
+            headers.insert("refresh", HeaderValue::from_static("3"));
+        }
+    }
+    response
+}
+
+/// Where a form of ours wants to go back to: a path of this host.
+async fn form(request: &mut Request<Incoming>) -> String {
+    let body = Limited::new(request.body_mut(), LARGEST_FORM).collect().await.map(|b| b.to_bytes()).unwrap_or_default();
+    let to = form_urlencoded::parse(&body).find(|(name, _)| name == "to").map(|(_, to)| to.into_owned());
+    to.map(|to| local_path(&to).to_owned()).unwrap_or_else(|| "/".into())
+}

@@ -1,0 +1,238 @@
+//! After the pod's `101`: bytes both ways, untouched. On the way the heads of WebSocket frames are read (`frames.rs`): to
+//! count messages, to know when the client last spoke, and to put a ping or a close exactly between two frames.
+//!
+//! One task, no buffer while idle: a shared one per thread takes what a socket has, and only what the other side does not
+//! take at once is kept, until it does. So a slow reader slows its writer, and costs no more than one read.
+
+pub mod frames;
+mod pump;
+
+use crate::dispatcher::{Dispatcher, Pool};
+use crate::guard::Guard;
+use crate::outside::{Stream as Socket, now};
+use crate::visit::{Ending, Seat, Stream};
+use bytes::Bytes;
+use frames::{CLOSE, PING, close_payload, control};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use pump::{Direction, Pump};
+use slotkeeper_core::SessionId;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep};
+
+/// How long both sides get to finish after a close frame was put in.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// What our own pings carry, before a number that tells them apart.
+const PING_TAG: [u8; 4] = *b"skpr";
+
+/// Begins the tunnel once both connections are free of HTTP.
+pub fn start(
+    dispatcher: Arc<Dispatcher>,
+    pool: Arc<Pool>,
+    stream: Stream,
+    seat: Arc<Seat>,
+    visitor: OnUpgrade,
+    pod: OnUpgrade,
+    is_websocket: bool,
+) {
+    tokio::spawn(async move {
+        stream.mark_upgraded();
+        pool.metrics.open_tunnels.inc();
+        let open = Open { pool: &pool };
+        let ends = match tokio::try_join!(visitor, pod) {
+            Ok((visitor, pod)) => end_of_visitor(visitor).zip(end_of_pod(pod)),
+            Err(error) => {
+                tracing::debug!("no tunnel: {error}");
+                None
+            }
+        };
+        if let Some((visitor, pod)) = ends {
+            let tunnel = Tunnel::new(visitor, pod, is_websocket, &pool);
+            let outcome = tunnel.run(&pool, &seat, stream.session(), &dispatcher.config.drain).await;
+            tracing::debug!(pool = %pool.config.id, pod = seat.pod.0, "a tunnel ended: {outcome:?}");
+        }
+        drop(open);
+        drop(stream);
+    });
+}
+
+/// Counts the tunnel as open.
+struct Open<'a> {
+    pool: &'a Pool,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.pool.metrics.open_tunnels.dec();
+    }
+}
+
+/// The socket inside, and what HTTP had already read of it.
+type End = (Socket, Bytes);
+
+fn end_of_visitor(upgraded: Upgraded) -> Option<End> {
+    let parts = upgraded.downcast::<TokioIo<Guard>>().ok()?;
+    Some((parts.io.into_inner().into_stream(), parts.read_buf))
+}
+
+fn end_of_pod(upgraded: Upgraded) -> Option<End> {
+    let parts = upgraded.downcast::<TokioIo<Socket>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf))
+}
+
+struct Tunnel {
+    visitor: Socket,
+    pod: Socket,
+    /// From the visitor to the pod, and back.
+    inward: Pump,
+    outward: Pump,
+    half_open: Option<HalfOpen>,
+    closing: Option<Pin<Box<Sleep>>>,
+}
+
+/// Finds out whether the client is still there (behaviour §3, `half_open`).
+struct HalfOpen {
+    after: Duration,
+    timer: Pin<Box<Sleep>>,
+    heard: Instant,
+    /// Our ping is on its way since then.
+    asked: Option<Instant>,
+    number: u32,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Both sides had finished.
+    Finished,
+    Broken,
+    /// The client did not answer our ping.
+    HalfOpen,
+    /// The session ended, the pod drained or the dispatcher stopped.
+    Closed,
+}
+
+impl Tunnel {
+    fn new((visitor, early_in): End, (pod, early_out): End, is_websocket: bool, pool: &Pool) -> Tunnel {
+        let half_open = pool.config.half_open;
+        let keepalive = half_open.filter(|_| !is_websocket);
+        if let (Some(after), Socket::Tcp(socket)) = (keepalive, &visitor) {
+            // Without frames to put a ping between, the kernel asks instead.
+            let settings = socket2::TcpKeepalive::new().with_time(after).with_interval(after / 3).with_retries(3);
+            let _ = socket2::SockRef::from(socket).set_tcp_keepalive(&settings);
+        }
+        let half_open = half_open.filter(|_| is_websocket).map(|after| HalfOpen {
+            after,
+            timer: Box::pin(tokio::time::sleep(after)),
+            heard: now(),
+            asked: None,
+            number: 0,
+        });
+        Tunnel {
+            visitor,
+            pod,
+            inward: Pump::new(Direction::In, is_websocket, &early_in, &pool.metrics),
+            outward: Pump::new(Direction::Out, is_websocket, &early_out, &pool.metrics),
+            half_open,
+            closing: None,
+        }
+    }
+
+    async fn run(mut self, pool: &Pool, seat: &Seat, session: SessionId, drain: &Duration) -> Outcome {
+        let mut told = pin!(told(seat, session));
+        poll_fn(|cx| {
+            if self.closing.is_none()
+                && let Poll::Ready(ending) = told.as_mut().poll(cx)
+            {
+                self.close(ending, *drain);
+            }
+            self.poll(cx, pool, seat)
+        })
+        .await
+    }
+
+    /// Puts a close between two frames, both ways, and gives both sides a moment to finish.
+    fn close(&mut self, ending: Ending, drain: Duration) {
+        let payload = close_payload(ending.code, ending.reason);
+        self.outward.finish_with(control(CLOSE, &payload, None));
+        // As a client the dispatcher has to mask; any mask will do, for it hides nothing.
+        self.inward.finish_with(control(CLOSE, &close_payload(1001, "visitor_left"), Some([0x5c; 4])));
+        self.closing = Some(Box::pin(tokio::time::sleep(FAREWELL.min(drain.max(Duration::from_millis(100))))));
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, pool: &Pool, seat: &Seat) -> Poll<Outcome> {
+        let inward = self.inward.poll(cx, &mut self.visitor, &mut self.pod, &pool.metrics);
+        let outward = self.outward.poll(cx, &mut self.pod, &mut self.visitor, &pool.metrics);
+        let signs = self.inward.take_signs();
+        if signs.active {
+            seat.mark_active();
+        }
+        // A client that takes what was held up is there as well.
+        let taken = self.outward.take_signs().taken;
+        if let Some(half_open) = self.half_open.as_mut().filter(|_| signs.heard || taken) {
+            half_open.heard = now();
+            half_open.asked = None;
+        }
+        if let Poll::Ready(outcome) = ended(&inward, &outward) {
+            let outcome = if self.closing.is_some() { Outcome::Closed } else { outcome };
+            return Poll::Ready(outcome);
+        }
+        if let Some(closing) = &mut self.closing
+            && closing.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Outcome::Closed);
+        }
+        self.poll_half_open(cx)
+    }
+
+    fn poll_half_open(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let Some(half_open) = &mut self.half_open else { return Poll::Pending };
+        while half_open.timer.as_mut().poll(cx).is_ready() {
+            let silent_since = half_open.asked.unwrap_or(half_open.heard);
+            let due = silent_since + half_open.after;
+            if due > now() {
+                half_open.timer.as_mut().reset(due);
+            } else if self.outward.is_putting_in() {
+                // In the middle of a long frame: the client has not been asked yet.
+                half_open.asked = half_open.asked.map(|_| now());
+                half_open.timer.as_mut().reset(now() + half_open.after);
+            } else if half_open.asked.is_some() {
+                return Poll::Ready(Outcome::HalfOpen);
+            } else {
+                half_open.number = half_open.number.wrapping_add(1);
+                let mut payload = [0; 8];
+                payload[..4].copy_from_slice(&PING_TAG);
+                payload[4..].copy_from_slice(&half_open.number.to_be_bytes());
+                self.inward.keep_pong(payload);
+                self.outward.put_in(control(PING, &payload, None));
+                half_open.asked = Some(now());
+                half_open.timer.as_mut().reset(now() + half_open.after);
+                // The ping goes out with the next poll of the outward pump.
+                cx.waker().wake_by_ref();
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// The tunnel is over when both directions are, or one has failed.
+fn ended(inward: &Poll<io::Result<()>>, outward: &Poll<io::Result<()>>) -> Poll<Outcome> {
+    match (inward, outward) {
+        (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(Outcome::Broken),
+        (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Outcome::Finished),
+        (Poll::Pending, _) | (_, Poll::Pending) => Poll::Pending,
+    }
+}
+
+/// Waits for the end of the seat, then for this stream's share of the time over which streams are closed.
+async fn told(seat: &Seat, session: SessionId) -> Ending {
+    let ending = seat.ended().await;
+    let share = (session.0 >> 64) as u32 % 1000;
+    tokio::time::sleep(ending.spread * share / 1000).await;
+    ending
+}

@@ -1,0 +1,413 @@
+//! The visitors this replica has at hand. A request enters, gets a [`Seat`] (attach first), and its [`Stream`] detaches
+//! on drop: with the last upgraded connection, or `linger` after the last request of a session that never upgraded.
+//! No byte reaches a pod without a seat, and a seat exists only after this replica has read its own `Attach` back (law 4).
+
+use crate::dispatcher::{Dispatcher, Pool};
+use crate::driver::{Driver, Ended};
+use crate::forward::Upstream;
+use crate::outside::now;
+use slotkeeper_core::{Command, Incarnation, Ordinal, Place, SessionId, Uid, Why};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// The visitors of one pool.
+#[derive(Default)]
+pub struct Visits {
+    table: Mutex<HashMap<SessionId, Arc<Visitor>>>,
+    /// Signs of life of who waits, until the next batch.
+    waiting: Mutex<Vec<SessionId>>,
+}
+
+/// One session, as far as this replica has anything of it.
+pub struct Visitor {
+    session: SessionId,
+    pub name: String,
+    /// One attach at a time.
+    gate: tokio::sync::Mutex<()>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    /// Requests and tunnels at work, seated or not.
+    users: usize,
+    seat: Option<Taken>,
+    /// Its last sign of life while waiting.
+    sign: Option<Instant>,
+}
+
+/// This replica has the session attached.
+struct Taken {
+    seat: Arc<Seat>,
+    streams: usize,
+    upgraded: bool,
+    last: Instant,
+}
+
+/// The right to send this session's bytes to one incarnation.
+pub struct Seat {
+    pub pod: Ordinal,
+    pub incarnation: Incarnation,
+    pub upstream: Arc<Upstream>,
+    /// Its client has done something since the last batch of signs.
+    active: AtomicBool,
+    ending: OnceLock<Ending>,
+    ended: Notify,
+}
+
+/// Why and how its streams are to be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    pub code: u16,
+    pub reason: &'static str,
+    /// Each stream waits a share of this first, so that not all close at once.
+    pub spread: Duration,
+}
+
+/// Normal closure, going away, service restart (RFC 6455 §7.4.1 and the IANA registry), and ours: the session is over.
+pub const GOING_AWAY: u16 = 1001;
+pub const RESTART: u16 = 1012;
+pub const SESSION_OVER: u16 = 4001;
+
+/// Why there is no seat.
+#[derive(Debug)]
+pub enum NoSeat {
+    Queued,
+    /// Even the queue is full.
+    Full,
+    Ending(Why),
+    TooManyStreams,
+    Stopping,
+}
+
+impl From<Ended> for NoSeat {
+    fn from(_: Ended) -> NoSeat {
+        NoSeat::Stopping
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Visits {
+    /// A request or tunnel of this session begins.
+    pub fn enter(pool: &Arc<Pool>, dispatcher: &Arc<Dispatcher>, session: SessionId) -> Stream {
+        let mut table = locked(&pool.visits.table);
+        let visitor = table.entry(session).or_insert_with(|| {
+            Arc::new(Visitor {
+                session,
+                name: crate::cookie::public_name(session),
+                gate: tokio::sync::Mutex::new(()),
+                inner: Mutex::new(Inner { users: 0, seat: None, sign: None }),
+            })
+        });
+        locked(&visitor.inner).users += 1;
+        Stream { dispatcher: dispatcher.clone(), pool: pool.clone(), visitor: visitor.clone(), seat: None }
+    }
+
+    /// The session is over: its streams are told. The last of them detaches it; if there is none, this does.
+    pub fn end(&self, pool: &Pool, driver: &Driver, session: SessionId, why: Why) {
+        let visitor = locked(&self.table).get(&session).cloned();
+        if let Some(visitor) = visitor {
+            visitor.close(pool, driver, Ending { code: SESSION_OVER, reason: why.word(), spread: Duration::ZERO });
+        }
+    }
+
+    /// The fleet has dissolved the attach itself (the pod is lost): nothing is to be detached.
+    pub fn forget(&self, session: SessionId) {
+        if let Some(visitor) = locked(&self.table).get(&session) {
+            if let Some(taken) = locked(&visitor.inner).seat.take() {
+                taken.seat.end(Ending { code: GOING_AWAY, reason: "pod_lost", spread: Duration::ZERO });
+            }
+        }
+    }
+
+    /// The incarnation goes away: all its streams are told, to close over this time.
+    pub fn drain(&self, pool: &Pool, driver: &Driver, uid: &Uid, spread: Duration) {
+        let ending = Ending { code: GOING_AWAY, reason: "pod_draining", spread };
+        for visitor in self.all().filter(|v| v.sits_in(uid)) {
+            visitor.close(pool, driver, ending);
+        }
+    }
+
+    /// The dispatcher ends: every stream is told.
+    pub fn stop(&self, pool: &Pool, driver: &Driver, spread: Duration) {
+        let ending = Ending { code: RESTART, reason: "dispatcher_restarting", spread };
+        self.all().for_each(|visitor| visitor.close(pool, driver, ending));
+    }
+
+    fn all(&self) -> impl Iterator<Item = Arc<Visitor>> + use<> {
+        let all: Vec<_> = locked(&self.table).values().cloned().collect();
+        all.into_iter()
+    }
+
+    /// A waiting session is still there.
+    pub fn still_waits(&self, session: SessionId) {
+        locked(&self.waiting).push(session);
+    }
+
+    /// Once a second: signs of life in one batch, and the end of who lingered.
+    pub fn sweep(pool: &Arc<Pool>, dispatcher: &Dispatcher) {
+        let mut signs = std::mem::take(&mut *locked(&pool.visits.waiting));
+        let counts_activity = pool.config.rules.idle.is_some();
+        for visitor in pool.visits.all() {
+            let mut inner = locked(&visitor.inner);
+            let Some(taken) = &inner.seat else { continue };
+            if taken.seat.active.swap(false, Ordering::Relaxed) && counts_activity {
+                signs.push(visitor.session);
+            }
+            let gone = taken.streams == 0 && now().duration_since(taken.last) >= pool.config.linger;
+            if gone {
+                visitor.detach(&mut inner, pool, &dispatcher.driver);
+                drop(inner);
+                pool.visits.tidy(visitor.session);
+            }
+        }
+        if !signs.is_empty() {
+            dispatcher.driver.post(&pool.config.id, Command::Active { sessions: signs });
+        }
+    }
+
+    /// Forgets a visitor nothing is left of.
+    fn tidy(&self, session: SessionId) {
+        let mut table = locked(&self.table);
+        let idle = table.get(&session).is_some_and(|v| {
+            let inner = locked(&v.inner);
+            inner.users == 0 && inner.seat.is_none()
+        });
+        if idle {
+            table.remove(&session);
+        }
+    }
+}
+
+impl Visitor {
+    fn sits_in(&self, uid: &Uid) -> bool {
+        locked(&self.inner).seat.as_ref().is_some_and(|t| t.seat.incarnation.uid == *uid)
+    }
+
+    fn close(&self, pool: &Pool, driver: &Driver, ending: Ending) {
+        let mut inner = locked(&self.inner);
+        let Some(taken) = &inner.seat else { return };
+        taken.seat.end(ending);
+        if taken.streams == 0 {
+            self.detach(&mut inner, pool, driver);
+        }
+        let idle = inner.users == 0 && inner.seat.is_none();
+        drop(inner);
+        if idle {
+            pool.visits.tidy(self.session);
+        }
+    }
+
+    fn detach(&self, inner: &mut Inner, pool: &Pool, driver: &Driver) {
+        // Posted while the visitor is locked: an attach that follows is written after it.
+        if inner.seat.take().is_some() {
+            driver.post(&pool.config.id, Command::Detach { session: self.session });
+        }
+    }
+}
+
+impl Seat {
+    pub fn mark_active(&self) {
+        self.active.store(true, Ordering::Relaxed);
+    }
+
+    fn end(&self, ending: Ending) {
+        if self.ending.set(ending).is_ok() {
+            self.ended.notify_waiters();
+        }
+    }
+
+    #[must_use]
+    pub fn ending(&self) -> Option<Ending> {
+        self.ending.get().copied()
+    }
+
+    /// Waits until its streams are to be closed.
+    pub async fn ended(&self) -> Ending {
+        loop {
+            let told = self.ended.notified();
+            tokio::pin!(told);
+            told.as_mut().enable();
+            if let Some(ending) = self.ending() {
+                return ending;
+            }
+            told.await;
+        }
+    }
+}
+
+/// One request in flight or tunnel of a session. Dropping it ends the stream.
+pub struct Stream {
+    dispatcher: Arc<Dispatcher>,
+    pool: Arc<Pool>,
+    pub visitor: Arc<Visitor>,
+    seat: Option<Arc<Seat>>,
+}
+
+impl Stream {
+    /// Gets a seat: at once if this replica has the session attached, else by the journal.
+    ///
+    /// # Errors
+    /// [`NoSeat`] says why there is none now.
+    pub async fn seat(&mut self, hint: Option<Ordinal>, class: u8) -> Result<Arc<Seat>, NoSeat> {
+        if let Some(seat) = self.sit()? {
+            return Ok(seat);
+        }
+        let visitor = self.visitor.clone();
+        let _gate = visitor.gate.lock().await;
+        if let Some(seat) = self.sit()? {
+            return Ok(seat);
+        }
+        self.attach(hint, class).await
+    }
+
+    /// The seat this replica already has.
+    fn sit(&mut self) -> Result<Option<Arc<Seat>>, NoSeat> {
+        let limit = self.dispatcher.config.limits.streams_per_session;
+        let mut inner = locked(&self.visitor.inner);
+        let users = inner.users;
+        let Some(taken) = inner.seat.as_mut() else { return Ok(None) };
+        if users > limit {
+            return Err(NoSeat::TooManyStreams);
+        }
+        if let Some(ending) = taken.seat.ending()
+            && ending.code == SESSION_OVER
+        {
+            return Ok(None);
+        }
+        taken.streams += 1;
+        taken.seat.mark_active();
+        self.seat = Some(taken.seat.clone());
+        Ok(self.seat.clone())
+    }
+
+    async fn attach(&mut self, hint: Option<Ordinal>, class: u8) -> Result<Arc<Seat>, NoSeat> {
+        let (pool, session) = (self.pool.config.id.clone(), self.visitor.session);
+        let driver = self.dispatcher.driver.clone();
+        let mut place = self.place();
+        if matches!(place, Err(NoSeat::Full)) {
+            // Unknown is not new (law 3): the answer is what the fleet says after this entry.
+            driver.tell(&pool, Command::Visit { session, hint, class }).await?;
+            locked(&self.visitor.inner).sign = Some(now());
+            place = self.place();
+        }
+        if let Err(no_seat) = place {
+            self.show_life(hint, class);
+            return Err(no_seat);
+        }
+        let mut attaching = Attaching { stream: self, done: false };
+        driver.tell(&pool, Command::Attach { session }).await?;
+        let place = attaching.stream.place();
+        attaching.done = true;
+        drop(attaching);
+        let (pod, incarnation) = place?;
+        self.take(pod, incarnation)
+    }
+
+    /// Where the fleet has the session, as of the entries read here.
+    fn place(&self) -> Result<(Ordinal, Incarnation), NoSeat> {
+        let view = self.dispatcher.view.borrow();
+        match view.fleet.place(&self.pool.config.id, self.visitor.session) {
+            Place::At { pod, incarnation } => Ok((pod, incarnation.clone())),
+            Place::Queued { .. } => Err(NoSeat::Queued),
+            Place::Unknown => Err(NoSeat::Full),
+            Place::Ending { why } => Err(NoSeat::Ending(why)),
+        }
+    }
+
+    /// The attach has been read back: from here on bytes may go to the pod.
+    fn take(&mut self, pod: Ordinal, incarnation: Incarnation) -> Result<Arc<Seat>, NoSeat> {
+        let seat = Arc::new(Seat {
+            pod,
+            upstream: self.pool.pods.upstream(&incarnation),
+            incarnation,
+            active: AtomicBool::new(true),
+            ending: OnceLock::new(),
+            ended: Notify::new(),
+        });
+        self.seat = Some(seat.clone());
+        locked(&self.visitor.inner).seat = Some(Taken { seat: seat.clone(), streams: 1, upgraded: false, last: now() });
+        // An entry read between that answer and this seat found no seat to end: look once more.
+        match self.place() {
+            Ok((_, there)) if there.uid == seat.incarnation.uid => Ok(seat),
+            Err(NoSeat::Ending(why)) => {
+                seat.end(Ending { code: SESSION_OVER, reason: why.word(), spread: Duration::ZERO });
+                Err(NoSeat::Ending(why))
+            }
+            moved => {
+                locked(&self.visitor.inner).seat = None;
+                Err(moved.err().unwrap_or(NoSeat::Queued))
+            }
+        }
+    }
+
+    /// A request of a waiting session is a sign of life; not each of them is worth an entry.
+    fn show_life(&self, hint: Option<Ordinal>, class: u8) {
+        let every = crate::outside::duration(self.pool.config.rules.queue_lease) / 4;
+        let mut inner = locked(&self.visitor.inner);
+        if inner.sign.is_none_or(|at| now().duration_since(at) >= every) {
+            inner.sign = Some(now());
+            let command = Command::Visit { session: self.visitor.session, hint, class };
+            self.dispatcher.driver.post(&self.pool.config.id, command);
+        }
+    }
+
+    /// It has become a tunnel: from now on the session's last one decides when it is detached.
+    pub fn mark_upgraded(&self) {
+        if let Some(taken) = locked(&self.visitor.inner).seat.as_mut() {
+            taken.upgraded = true;
+        }
+    }
+
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        self.visitor.session
+    }
+
+    #[must_use]
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let mut inner = locked(&self.visitor.inner);
+        inner.users -= 1;
+        if let (Some(seat), Some(taken)) = (&self.seat, inner.seat.as_mut())
+            && Arc::ptr_eq(seat, &taken.seat)
+        {
+            taken.streams -= 1;
+            taken.last = now();
+            if taken.streams == 0 && (taken.upgraded || seat.ending().is_some()) {
+                self.visitor.detach(&mut inner, &self.pool, &self.dispatcher.driver);
+            }
+        }
+        let idle = inner.users == 0 && inner.seat.is_none();
+        drop(inner);
+        if idle {
+            self.pool.visits.tidy(self.visitor.session);
+        }
+    }
+}
+
+/// An attach that has been written but not yet read back: given up half-way (the visitor went), it is detached.
+struct Attaching<'a> {
+    stream: &'a Stream,
+    done: bool,
+}
+
+impl Drop for Attaching<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            let session = self.stream.visitor.session;
+            self.stream.dispatcher.driver.post(&self.stream.pool.config.id, Command::Detach { session });
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The waiting room's event stream (server-sent events, WHATWG HTML §9.2): the facts whenever they change. While it is open
+//! the session is still there.
+
+use super::{Facts, RoomState, sign_every};
+use crate::dispatcher::{Dispatcher, Pool};
+use crate::forward::body::Answer;
+use crate::outside::now;
+use crate::view::stopped;
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use slotkeeper_core::SessionId;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Facts are sent at most this often.
+const CALM: Duration = Duration::from_millis(250);
+/// A comment keeps proxies from closing a silent stream, and shows that the visitor has gone.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// Opens the stream. The session must have been asked for (`Visit`) already.
+#[must_use]
+pub fn open(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>, session: SessionId) -> Response<Answer> {
+    let (sender, receiver) = mpsc::channel(4);
+    tokio::spawn(tell(dispatcher, pool, session, sender));
+    let mut response = Response::new(Answer::Events(receiver));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // nginx holds streams back unless told not to.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+async fn tell(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>, session: SessionId, sender: mpsc::Sender<Bytes>) {
+    let mut view = dispatcher.view.clone();
+    let mut stopping = dispatcher.stopping.clone();
+    let mut told: Option<Facts> = None;
+    let (mut sign, mut heartbeat) = (now() + sign_every(&pool), now() + HEARTBEAT);
+    loop {
+        view.mark_unchanged();
+        let facts = Facts::of(&dispatcher, &pool, session);
+        let last = matches!(facts.state, RoomState::Ended | RoomState::Full);
+        if told.as_ref() != Some(&facts) {
+            if sender.send(format!("data: {}\n\n", facts.json()).into()).await.is_err() {
+                return;
+            }
+            told = Some(facts);
+            heartbeat = now() + HEARTBEAT;
+        }
+        if last {
+            return;
+        }
+        tokio::time::sleep(CALM).await;
+        tokio::select! {
+            biased;
+            () = stopped(&mut stopping) => return,
+            () = sender.closed() => return,
+            changed = view.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep_until(sign) => {
+                pool.visits.still_waits(session);
+                sign = now() + sign_every(&pool);
+            }
+            () = tokio::time::sleep_until(heartbeat) => {
+                if sender.send(Bytes::from_static(b": still here\n\n")).await.is_err() {
+                    return;
+                }
+                heartbeat = now() + HEARTBEAT;
+            }
+        }
+    }
+}
