@@ -15,13 +15,13 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Who sits where in every pool, and how many pods each needs. See the crate's documentation.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Fleet {
     /// The version of this format.
     format: u32,
     pools: BTreeMap<PoolId, Pool>,
     replicas: BTreeMap<ReplicaId, Replica>,
-    /// Fleet time: never backwards, and never forwards by more than half a `silence` at once.
+    /// Fleet time: never backwards, and never forwards over a gap in which nobody could write.
     now: Time,
     /// The journal's clock at the last entry.
     journal: Time,
@@ -56,7 +56,14 @@ impl Fleet {
 
     #[must_use]
     pub fn new() -> Fleet {
-        Fleet { format: Self::FORMAT, ..Fleet::default() }
+        Fleet {
+            format: Self::FORMAT,
+            pools: BTreeMap::new(),
+            replicas: BTreeMap::new(),
+            now: Time::default(),
+            journal: Time::default(),
+            applied: 0,
+        }
     }
 
     /// Does first what is due at the entry's time, then the entry. What the world has to do about it is returned, with
@@ -87,12 +94,13 @@ impl Fleet {
         entry.number == self.replicas.get(&entry.from).map_or(0, |r| r.number) + 1
     }
 
-    /// A gap in the journal is the journal's fault: nobody could write, so nobody is released for it.
+    /// A gap in the journal is the journal's fault: replicas tick every third of a `silence` while any deadline is
+    /// pending, so nobody could write for longer than half of one, and nobody is released for that time: it does not count.
     fn advance(&mut self, at: Time) {
         if self.applied == 1 {
             self.now = at;
-        } else {
-            self.now += at.since(self.journal).min(Millis(self.silence().0 / 2));
+        } else if at.since(self.journal) <= Millis(self.silence().0 / 2) {
+            self.now += at.since(self.journal);
         }
         self.journal = at;
     }
@@ -106,9 +114,6 @@ impl Fleet {
             }
             command => {
                 self.in_pool(&entry.pool, effects, |pool, step| pool.apply(entry.from, command, step));
-                if self.pools.get(&entry.pool).is_some_and(|p| p.removed && p.sessions.len() == 0) {
-                    self.pools.remove(&entry.pool);
-                }
             }
         }
     }
@@ -144,7 +149,11 @@ impl Fleet {
         let Some(pool) = self.pools.get_mut(id) else { return };
         let mut own = Vec::new();
         act(pool, &mut Step { now: self.now, position: self.applied, effects: &mut own });
+        let over = pool.removed && pool.sessions.len() == 0;
         effects.extend(own.into_iter().map(|e| (id.clone(), e)));
+        if over {
+            self.pools.remove(id);
+        }
     }
 
     fn silence(&self) -> Millis {
@@ -253,6 +262,12 @@ impl Fleet {
 
     pub(crate) fn all_pools(&self) -> impl Iterator<Item = (&PoolId, &Pool)> {
         self.pools.iter()
+    }
+}
+
+impl Default for Fleet {
+    fn default() -> Fleet {
+        Fleet::new()
     }
 }
 

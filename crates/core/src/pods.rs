@@ -21,6 +21,8 @@ pub struct Pod {
     pub cordoned: bool,
     /// Since when a ready incarnation of this ordinal is wanted and missing. [`Time::NEVER`] if none is.
     pub asked: Time,
+    /// The journal position of the entry since which it is inside `desired`.
+    pub(crate) raised: u64,
     /// The cluster's version of the newest news of this ordinal.
     pub(crate) version: u64,
     /// The last uid that is known to be gone: it stays gone.
@@ -37,13 +39,32 @@ pub struct Life {
     pub phase: Phase,
     /// Known from the first moment it was ready.
     pub incarnation: Option<Incarnation>,
+    /// Somebody has been in it, or may have been: it already ran when the journal began.
+    pub used: bool,
     /// Somebody's traces are in it: nobody else is placed here (`after_session = recycle`).
     pub dirty: bool,
     pub standing: Standing,
     /// Since when it has not been ready. [`Time::NEVER`] while it is.
     pub unready: Time,
-    /// It has not been ready for `stuck_after`.
+    /// It has not been ready, or not been certain to stay, for `stuck_after`.
     pub stuck: bool,
+}
+
+impl Life {
+    /// Leaves traces. Whether they matter is for the rules to say.
+    pub(crate) fn use_up(&mut self, rules: &Rules) {
+        self.used = true;
+        self.judge(rules);
+    }
+
+    pub(crate) fn judge(&mut self, rules: &Rules) {
+        self.dirty = self.used && rules.after_session == AfterSession::Recycle;
+    }
+
+    /// Being late counts anew, unless it is still not ready.
+    pub(crate) fn forgive(&mut self) {
+        self.stuck &= self.unready != Time::NEVER;
+    }
 }
 
 /// Where an incarnation stands towards `desired` (behaviour §7).
@@ -83,6 +104,7 @@ impl Pod {
             slots,
             cordoned: false,
             asked: Time::NEVER,
+            raised: 0,
             version: 0,
             gone: None,
             index: Index::default(),
@@ -120,12 +142,19 @@ impl Pod {
             _ if self.cordoned => 0,
             None => rules.slots_per_pod,
             Some(l) if l.stuck || matches!(l.phase, Phase::Failed { .. }) => 0,
-            // Its successor will have all its slots.
-            Some(l) if l.dirty || matches!(l.phase, Phase::Terminating) => rules.slots_per_pod,
+            // Its successor will have all its slots; but a dirty one waits for whoever is still there, and that may take long.
+            Some(l) if matches!(l.phase, Phase::Terminating) => rules.slots_per_pod,
+            Some(l) if l.dirty => {
+                if busy == 0 {
+                    rules.slots_per_pod
+                } else {
+                    0
+                }
+            }
             Some(_) => self.slots.saturating_sub(busy),
         };
         let owes_recycle = self.life.as_ref().is_some_and(|l| {
-            let due = l.dirty && rules.after_session == AfterSession::Recycle || l.stuck && returning_since.is_some();
+            let due = l.dirty || l.stuck && returning_since.is_some();
             due && busy == 0 && !matches!(l.phase, Phase::Terminating)
         });
         let alarm = self.life.as_ref().filter(|l| !l.stuck).and_then(|l| {

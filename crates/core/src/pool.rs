@@ -12,7 +12,7 @@ use crate::lookup::Lookup;
 use crate::pods::{Index, Pod, Standing};
 use crate::prefix::Prefix;
 use crate::queue::Queue;
-use crate::rules::{AfterSession, Rules, Spare};
+use crate::rules::{Rules, Scaling, Spare};
 use crate::scale::{Demand, Scale};
 use crate::sessions::{Session, State};
 use crate::time::{Millis, Time};
@@ -32,6 +32,8 @@ pub(crate) struct Pool {
     pub(crate) estimate: Estimate,
     /// A complete list of pods has been read at least once.
     pub(crate) listed: bool,
+    /// The cluster's version of the newest complete list: no news of any pod is older.
+    pub(crate) list_version: u64,
     /// An invariant was broken: nobody is placed any more.
     pub(crate) frozen: bool,
     /// The pool is going away: nobody joins.
@@ -86,6 +88,7 @@ impl Pool {
             scale: Scale::default(),
             estimate: Estimate::default(),
             listed: false,
+            list_version: 0,
             frozen: false,
             removed: false,
             index: PoolIndex::default(),
@@ -107,13 +110,14 @@ impl Pool {
             Command::PodGone { pod, uid, version } => self.pod_gone(*pod, uid, *version, step),
             Command::PodsListed { pods, version } => self.pods_listed(pods, *version, step),
             Command::ScaleSeen { start, replicas, decided, version } => {
-                self.scale_seen(*start, *replicas, *decided, *version, step.now);
+                self.scale_seen(*start, *replicas, *decided, *version, step);
             }
             Command::Served { replicas } => self.served(*replicas, step.now),
             Command::Cordon { pod } => self.cordon(*pod, true),
             Command::Uncordon { pod } => self.cordon(*pod, false),
             Command::Rules(rules) => {
                 self.set_rules(rules.clone());
+                self.removed = false;
                 self.expire(step);
             }
             Command::Schedule(spare) => self.rules.spare = *spare,
@@ -156,6 +160,9 @@ impl Pool {
 
     /// When KEDA has settled on a raised number, for the first pod that waits for it.
     fn settled_at(&self) -> Option<Time> {
+        if !matches!(self.rules.scaling, Scaling::Keda { .. }) {
+            return None;
+        }
         let standings =
             self.index.returning.iter().filter_map(|o| Some((o, self.pods.get(o)?.life.as_ref()?.standing)));
         let settled = standings.filter_map(|(o, standing)| match standing {
@@ -315,7 +322,7 @@ impl Pool {
                     State::Queued { .. } | State::Ending { .. } => self.index.ending -= 1,
                 }
                 self.estimate.release(step.now);
-                self.vacate(pod, id, session.has_attached(), step);
+                self.vacate(pod, id, session.state.has_come(), step);
             }
         }
     }
@@ -325,10 +332,8 @@ impl Pool {
         let Some(pod) = self.pods.get_mut(&ordinal) else { return };
         pod.sessions.remove(&id);
         pod.slots = self.rules.slots_per_pod.max(pod.sessions.len() as u32);
-        if was_there && self.rules.after_session == AfterSession::Recycle {
-            if let Some(life) = &mut pod.life {
-                life.dirty = true;
-            }
+        if was_there && let Some(life) = &mut pod.life {
+            life.use_up(&self.rules);
         }
         self.touch_pod(ordinal, step);
     }
@@ -344,9 +349,9 @@ impl Pool {
             State::Ending { .. } | State::Queued { .. } => {}
         }
         let lease = step.now + self.rules.queue_lease.max(self.rules.grace);
+        let was_there = session.state.has_come();
         session.state = State::Queued { turn, lease, lost: true };
         session.since = step.now;
-        let was_there = session.has_attached();
         step.effects.push(Effect::Requeued { session: id, pod });
         self.touch_session(id);
         self.vacate(pod, id, was_there, step);
@@ -391,6 +396,9 @@ impl Pool {
         self.rules = rules.clamped();
         for pod in self.pods.values_mut() {
             pod.slots = self.rules.slots_per_pod.max(pod.sessions.len() as u32);
+            if let Some(life) = &mut pod.life {
+                life.judge(&self.rules);
+            }
         }
         self.reindex();
     }
@@ -436,10 +444,9 @@ impl Pool {
             && let Some(&(_, best)) = self.index.open.first()
             && let Some(session) = self.sessions.get_mut(id)
         {
-            let State::Queued { turn, .. } = session.state else { return };
-            let last = session
-                .last
-                .filter(|o| self.rules.sticky_storage && self.pods.get(o).is_some_and(|p| p.free_slots() > 0));
+            let State::Queued { turn, lost, .. } = session.state else { return };
+            let prefers = self.rules.sticky_storage || lost;
+            let last = session.last.filter(|o| prefers && self.pods.get(o).is_some_and(|p| p.free_slots() > 0));
             let ordinal = last.unwrap_or(best);
             let waited = step.now.since(session.since);
             session.state = State::Held { pod: ordinal, until: step.now + self.rules.claim, came: false };

@@ -53,7 +53,13 @@ impl Rules {
         self.max = self.max.min(Self::MAX_PODS);
         self.min = self.min.min(self.max);
         self.slots_per_pod = self.slots_per_pod.max(1);
-        self.silence = self.silence.max(Millis(1));
+        // A clock that has run out before it starts would be a deadline in the past.
+        let clocks = [&mut self.queue_lease, &mut self.claim, &mut self.grace, &mut self.stuck_after];
+        for clock in clocks.into_iter().chain(&mut self.idle).chain(&mut self.max_session) {
+            *clock = (*clock).max(Millis(1));
+        }
+        // Half of it must still be a time in which fleet time can pass.
+        self.silence = self.silence.max(Millis(2));
         self
     }
 }

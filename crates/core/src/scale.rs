@@ -116,12 +116,18 @@ impl Scale {
 
     /// Whether it is certain that nobody will still delete a pod at `ordinal` for a number decided before `decided`.
     pub(crate) fn is_certain(&self, ordinal: u32, decided: u64, since: Time, rules: &Rules, now: Time) -> bool {
-        let covered = self.seen.is_some_and(|s| s.span.contains(ordinal));
         match rules.scaling {
-            Scaling::Direct { .. } => covered && self.seen.is_some_and(|s| s.decided >= decided),
-            Scaling::Keda { .. } => covered && self.settled_at(ordinal, since, rules).is_some_and(|at| at <= now),
+            Scaling::Direct { .. } => self.is_seen(ordinal, decided),
+            Scaling::Keda { .. } => {
+                self.is_seen(ordinal, 0) && self.settled_at(ordinal, since, rules).is_some_and(|at| at <= now)
+            }
             Scaling::None => true,
         }
+    }
+
+    /// The cluster has been told to run the ordinal, by that decision or a later one.
+    pub(crate) fn is_seen(&self, ordinal: u32, decided: u64) -> bool {
+        self.seen.is_some_and(|s| s.span.contains(ordinal) && s.decided >= decided)
     }
 
     /// When KEDA has certainly acted on the raised number, if it has been served one that covers the ordinal.
@@ -146,11 +152,11 @@ impl Demand<'_> {
 
     /// The busy range, widened until it holds enough: first over what runs below it, then upwards, then down to 0.
     fn needed_sliding(&self, desired: Span) -> Span {
+        let max = self.rules.max;
         let (mut lo, mut hi) = match self.busy {
             Some((lowest, highest)) => (lowest, highest + 1),
-            None => (desired.start, desired.start),
+            None => (desired.start.min(max), desired.start.min(max)),
         };
-        let max = self.rules.max;
         let short = |lo: u32, hi: u32| self.want.saturating_sub(self.usable.below(hi) - self.usable.below(lo));
         let down_to = |lo: u32, hi: u32, bottom: u32| {
             // The highest start whose span holds enough, if there is one above the bottom.
@@ -162,7 +168,7 @@ impl Demand<'_> {
             lo = down_to(lo, hi, desired.start.min(lo));
         }
         if short(lo, hi) > 0 {
-            hi = hi.max(self.usable.least(self.usable.below(lo) + self.want).max(hi));
+            hi = hi.max(self.usable.least(self.usable.below(lo) + self.want));
         }
         if short(lo, hi) > 0 {
             lo = down_to(lo, hi, 0);

@@ -47,6 +47,17 @@ pub enum State {
     Ending { pod: Ordinal, by: Vec<ReplicaId>, why: Why },
 }
 
+impl State {
+    /// It has been at the slot it has: a no-show leaves no traces.
+    pub(crate) fn has_come(&self) -> bool {
+        match self {
+            State::Queued { .. } => false,
+            State::Held { came, .. } => *came,
+            State::Taken { .. } | State::Ending { .. } => true,
+        }
+    }
+}
+
 fn never() -> Time {
     Time::NEVER
 }
@@ -73,10 +84,11 @@ impl Session {
             State::Taken { .. } => rules.idle.map(|idle| (self.active + idle, Why::Idle)),
             State::Queued { .. } | State::Held { .. } | State::Ending { .. } => None,
         };
-        let seated = matches!(self.state, State::Taken { .. } | State::Held { .. });
+        // Losing a pod does not stop this clock: it runs in the queue, too.
+        let over = matches!(self.state, State::Ending { .. });
         let time_up = rules
             .max_session
-            .filter(|_| seated && self.has_attached())
+            .filter(|_| !over && self.has_attached())
             .map(|max| (self.first_attach + max + self.extended, Why::TimeUp));
         idle.into_iter().chain(time_up).min()
     }

@@ -5,7 +5,7 @@ use super::{Pool, Step};
 use crate::entry::{Effect, Phase, Sighting};
 use crate::ids::{Incarnation, Ordinal, SessionId, Uid};
 use crate::pods::{Life, Pod, Standing};
-use crate::rules::{AfterSession, Scaling};
+use crate::rules::Scaling;
 use crate::scale::{Seen, Span};
 use crate::sessions::State;
 use crate::time::Time;
@@ -14,6 +14,9 @@ use alloc::vec::Vec;
 
 impl Pool {
     pub(super) fn pod_seen(&mut self, ordinal: Ordinal, uid: &Uid, phase: &Phase, version: u64, step: &mut Step<'_>) {
+        if version <= self.list_version {
+            return;
+        }
         let slots = self.rules.slots_per_pod;
         let pod = self.pods.entry(ordinal).or_insert_with(|| Pod::new(slots));
         if version <= pod.version || pod.gone.as_ref() == Some(uid) {
@@ -22,12 +25,17 @@ impl Pool {
         pod.version = version;
         if pod.life.as_ref().is_none_or(|l| l.uid != *uid) {
             self.lose(ordinal, step);
-            self.meet(ordinal, uid, step);
+            // Before the first list is complete: what already runs may have been used by somebody this journal knows nothing of.
+            let used = !self.listed && matches!(phase, Phase::Ready { .. } | Phase::Unready);
+            self.meet(ordinal, uid, used, step);
         }
         self.set_phase(ordinal, phase, step);
     }
 
     pub(super) fn pod_gone(&mut self, ordinal: Ordinal, uid: &Uid, version: u64, step: &mut Step<'_>) {
+        if version < self.list_version {
+            return;
+        }
         let slots = self.rules.slots_per_pod;
         let pod = self.pods.entry(ordinal).or_insert_with(|| Pod::new(slots));
         if version < pod.version {
@@ -57,47 +65,36 @@ impl Pool {
         for (ordinal, uid) in absent {
             self.pod_gone(ordinal, &uid, version, step);
         }
-        if !self.listed {
-            self.listed = true;
-            self.doubt_history(step);
-        }
-    }
-
-    /// The first list ever: what already ran may have been used by somebody this journal knows nothing of.
-    fn doubt_history(&mut self, step: &mut Step<'_>) {
-        if self.rules.after_session != AfterSession::Recycle {
-            return;
-        }
-        for ordinal in self.ordinals() {
-            if let Some(Pod { life: Some(life), sessions, .. }) = self.pods.get_mut(&ordinal)
-                && sessions.is_empty()
-                && matches!(life.phase, Phase::Ready { .. } | Phase::Unready)
-            {
-                life.dirty = true;
-                self.touch_pod(ordinal, step);
-            }
-        }
-    }
-
-    fn ordinals(&self) -> Vec<Ordinal> {
-        self.pods.keys().copied().collect()
+        self.list_version = self.list_version.max(version);
+        self.listed = true;
     }
 
     /// A new incarnation at this ordinal.
-    fn meet(&mut self, ordinal: Ordinal, uid: &Uid, step: &mut Step<'_>) {
-        let wanted = self.scale.desired.contains(ordinal.0);
+    fn meet(&mut self, ordinal: Ordinal, uid: &Uid, used: bool, step: &mut Step<'_>) {
         let slots = self.rules.slots_per_pod;
         let Some(pod) = self.pods.get_mut(&ordinal) else { return };
         pod.slots = slots;
-        pod.life = Some(Life {
+        let mut life = Life {
             uid: uid.clone(),
             phase: Phase::Starting,
             incarnation: None,
+            used,
             dirty: false,
-            standing: if wanted { Standing::Wanted } else { Standing::Retiring },
+            standing: Standing::Retiring,
             unready: step.now,
             stuck: false,
-        });
+        };
+        life.judge(&self.rules);
+        if self.scale.desired.contains(ordinal.0) {
+            life.standing = match self.rules.scaling {
+                // A lower number that was decided before may still be on its way, as long as this one has not been seen.
+                Scaling::Direct { .. } if !self.scale.is_seen(ordinal.0, pod.raised) => {
+                    Standing::Returning { decided: pod.raised, since: step.now }
+                }
+                Scaling::Direct { .. } | Scaling::Keda { .. } | Scaling::None => Standing::Wanted,
+            };
+        }
+        pod.life = Some(life);
     }
 
     fn set_phase(&mut self, ordinal: Ordinal, phase: &Phase, step: &mut Step<'_>) {
@@ -113,7 +110,7 @@ impl Pool {
             Phase::Ready { address } => {
                 life.incarnation = Some(Incarnation { uid: life.uid.clone(), address: *address });
                 life.unready = Time::NEVER;
-                life.stuck = false;
+                life.stuck &= matches!(life.standing, Standing::Returning { .. });
                 let asked = core::mem::replace(&mut pod.asked, Time::NEVER).known();
                 // What already ran when the pool was first met says nothing about cold starts.
                 if let Some(took) = asked.filter(|_| self.listed).map(|asked| step.now.since(asked)) {
@@ -157,7 +154,7 @@ impl Pool {
         let Some(pod) = self.pods.get_mut(&ordinal) else { return };
         let Some(life) = pod.life.take() else { return };
         pod.gone = Some(life.uid.clone());
-        pod.asked = if self.scale.desired.contains(ordinal.0) { step.now } else { Time::NEVER };
+        pod.asked = if self.scale.desired.contains(ordinal.0) { pod.asked.min(step.now) } else { Time::NEVER };
         let sessions: Vec<SessionId> = pod.sessions.iter().copied().collect();
         if !sessions.is_empty() {
             step.effects.push(Effect::Drain { pod: ordinal, uid: life.uid, gone: true });
@@ -192,27 +189,44 @@ impl Pool {
         self.reindex_pod(ordinal);
     }
 
-    pub(super) fn scale_seen(&mut self, start: u32, replicas: u32, decided: u64, version: u64, now: Time) {
+    pub(super) fn scale_seen(&mut self, start: u32, replicas: u32, decided: u64, version: u64, step: &mut Step<'_>) {
         if self.scale.seen.is_some_and(|s| version <= s.version) {
             return;
         }
-        let span = Span { start, end: start.saturating_add(replicas) };
+        // A position that this journal has not reached was written by another one, now lost.
+        let decided = if decided <= step.position { decided } else { 0 };
+        let seen = Seen { span: Span { start, end: start.saturating_add(replicas) }, decided, version };
         if self.scale.seen.is_none() {
-            self.adopt(span, now);
+            self.adopt(seen, step);
         }
-        self.scale.seen = Some(Seen { span, decided, version });
+        self.scale.seen = Some(seen);
     }
 
     /// The first sight of the pool's size: it goes on as if all of it had been needed until now, and as the cluster
-    /// has been told nothing else, what runs inside is certain to stay.
-    fn adopt(&mut self, span: Span, now: Time) {
-        self.scale.adopt(span, now);
-        let last = span.end.min(self.rules.max);
-        for ordinal in (span.start..last).map(Ordinal) {
-            if let Some(life) = self.pods.get_mut(&ordinal).and_then(|p| p.life.as_mut()) {
+    /// has been told nothing else, what runs inside is certain to stay. Only from now on is it told anything.
+    fn adopt(&mut self, seen: Seen, step: &mut Step<'_>) {
+        self.scale.adopt(seen.span, step.now);
+        self.settle(step);
+        self.scale.seen = Some(seen);
+        let desired = self.scale.desired;
+        for ordinal in (desired.start..desired.end).filter(|o| seen.span.contains(*o)).map(Ordinal) {
+            let Some(pod) = self.pods.get_mut(&ordinal) else { continue };
+            pod.raised = 0;
+            if let Some(life) = &mut pod.life {
                 life.standing = Standing::Wanted;
-                self.reindex_pod(ordinal);
+                life.forgive();
             }
+            self.touch_pod(ordinal, step);
+        }
+        if !seen.span.is_same(desired) {
+            self.tell_scale(step);
+        }
+    }
+
+    /// Nobody writes over what he has not read: before the first sight, nothing is told.
+    fn tell_scale(&self, step: &mut Step<'_>) {
+        if let (Scaling::Direct { .. }, Some(_)) = (self.rules.scaling, self.scale.seen) {
+            step.effects.push(self.scale_effect());
         }
     }
 
@@ -225,21 +239,21 @@ impl Pool {
     /// `desired` has moved: pods outside retire in the same step; retiring ones inside may return; missing ones are asked for.
     pub(super) fn redraw(&mut self, before: Span, step: &mut Step<'_>) {
         let now = self.scale.desired;
-        if let Scaling::Direct { .. } = self.rules.scaling {
-            step.effects.push(self.scale_effect());
-        }
+        self.tell_scale(step);
         let slots = self.rules.slots_per_pod;
         for ordinal in (before.start..before.end).filter(|o| !now.contains(*o)).map(Ordinal) {
             if let Some(pod) = self.pods.get_mut(&ordinal) {
                 pod.asked = Time::NEVER;
                 if let Some(life) = &mut pod.life {
                     life.standing = Standing::Retiring;
+                    life.forgive();
                 }
                 self.touch_pod(ordinal, step);
             }
         }
         for ordinal in (now.start..now.end).filter(|o| !before.contains(*o)).map(Ordinal) {
             let pod = self.pods.entry(ordinal).or_insert_with(|| Pod::new(slots));
+            pod.raised = step.position;
             match &mut pod.life {
                 None => pod.asked = step.now,
                 Some(life) => {
@@ -270,7 +284,7 @@ impl Pool {
             let terminating = matches!(life.phase, Phase::Terminating);
             if !terminating && self.scale.is_certain(ordinal.0, decided, since, &self.rules, step.now) {
                 life.standing = Standing::Wanted;
-                life.stuck &= life.unready != Time::NEVER;
+                life.forgive();
                 any = true;
                 self.touch_pod(ordinal, step);
             }
