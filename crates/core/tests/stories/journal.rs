@@ -1,0 +1,149 @@
+//! What survives what: replicas that go, journals that stop, entries that come twice.
+
+use crate::story::*;
+use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Time, Why};
+
+#[test]
+fn a_replica_that_says_farewell_has_closed_its_streams_and_its_visitors_have_grace() {
+    let mut pool = Story::with_pods(2);
+    pool.visit(ANA).visit(BEN).by(R2).attach(ANA).attach(BEN).by(R1).attach(BEN);
+    pool.by(R2).farewell().by(R1).after(secs(29));
+    assert_eq!((pool.place(ANA), pool.place(BEN)), (at_pod(0), at_pod(1)));
+    pool.after(secs(1));
+    assert_eq!(pool.released(), [(ANA, Why::Disconnected)]);
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn what_a_silent_replica_had_is_freed_after_silence_and_grace() {
+    let mut pool = Story::with_pods(2);
+    pool.by(R2).visit(ANA).visit(BEN).attach(ANA).attach(BEN).by(R1).attach(BEN).silent(R2);
+    pool.at(secs(89));
+    assert_eq!(pool.place(ANA), at_pod(0));
+    pool.at(secs(90));
+    assert_eq!(pool.released(), [(ANA, Why::Disconnected)]);
+    assert_eq!(pool.place(BEN), at_pod(1), "the other replica still has streams of Ben");
+    assert_eq!(pool.fleet.replica(R2), None);
+}
+
+#[test]
+fn an_ending_slot_is_free_when_the_replica_has_been_silent_long_enough() {
+    let mut pool = Story::with_pods(1);
+    pool.by(R2).visit(ANA).attach(ANA).by(R1).silent(R2).kick(ANA).at(secs(89));
+    assert_eq!(pool.place(ANA), Where::Ending(Why::Kicked));
+    pool.at(secs(90));
+    assert_eq!(pool.place(ANA), Where::Unknown);
+}
+
+#[test]
+fn a_visitor_of_a_silent_replica_who_comes_back_through_another_keeps_the_place() {
+    let mut pool = Story::with_pods(1);
+    pool.by(R2).visit(ANA).attach(ANA).by(R1).silent(R2).at(secs(60)).attach(ANA).at(secs(600));
+    assert_eq!(pool.place(ANA), at_pod(0));
+}
+
+#[test]
+fn the_first_words_of_a_silent_replica_prove_that_it_lives() {
+    let mut pool = Story::with_pods(1);
+    pool.by(R2).visit(ANA).attach(ANA).by(R1).silent(R2).at(secs(89));
+    pool.jump_to(Time(pool.clock().0 + 5_000)).by(R2).tick();
+    assert_eq!(pool.place(ANA), at_pod(0));
+}
+
+#[test]
+fn an_hour_in_which_nobody_could_write_releases_nobody() {
+    let mut pool = Story::with_pods(3);
+    pool.visit(ANA).attach(ANA).visit(BEN).attach(BEN).detach(BEN).visit(CAT).by(R2).attach(ANA).by(R1);
+    pool.at(secs(25)).effects();
+    pool.jump_to(pool.clock() + secs(3600)).tick();
+    assert_eq!(pool.effects(), []);
+    assert_eq!([ANA, BEN, CAT].map(|s| pool.place(s)), [0, 1, 2].map(at_pod));
+    // Afterwards every clock goes on where it stopped: 5 of 30 seconds are left.
+    pool.jump_to(pool.clock() + Millis(4_999)).tick();
+    assert_eq!(pool.place(BEN), at_pod(1));
+    pool.jump_to(pool.clock() + Millis(1)).tick();
+    assert_eq!(pool.released(), [(BEN, Why::Disconnected)]);
+}
+
+#[test]
+fn a_clock_that_is_stepped_back_stops_nothing_and_releases_nobody() {
+    let mut pool = Story::with_pods(1);
+    pool.visit(ANA).attach(ANA).detach(ANA).at(secs(20));
+    let before = pool.fleet.now();
+    pool.jump_to(Time(1_000)).tick();
+    assert_eq!(pool.fleet.now(), before);
+    pool.jump_to(Time(10_999)).tick();
+    assert_eq!(pool.place(ANA), at_pod(0));
+    pool.jump_to(Time(11_000)).tick();
+    assert_eq!(pool.released(), [(ANA, Why::Disconnected)]);
+}
+
+#[test]
+fn an_entry_that_comes_twice_counts_once() {
+    let mut pool = Story::with_pods(1);
+    pool.entry(R2, 1, Command::Visit { session: ANA, hint: None, class: 0 });
+    pool.entry(R2, 2, Command::Attach { session: ANA });
+    pool.entry(R2, 3, Command::Detach { session: ANA });
+    pool.entry(R2, 4, Command::Attach { session: ANA });
+    pool.entry(R2, 3, Command::Detach { session: ANA });
+    pool.at(secs(40));
+    assert_eq!(pool.place(ANA), at_pod(0));
+    assert_eq!(pool.fleet.replica(R2), Some(4));
+}
+
+#[test]
+fn an_entry_out_of_turn_is_nothing_but_time() {
+    let mut pool = Story::with_pods(1);
+    let applied = pool.fleet.applied();
+    pool.entry(R2, 2, Command::Visit { session: ANA, hint: None, class: 0 });
+    pool.entry(ReplicaId(77), 9, Command::Visit { session: ANA, hint: None, class: 0 });
+    assert_eq!(pool.place(ANA), Where::Unknown);
+    assert_eq!((pool.fleet.replica(R2), pool.fleet.applied()), (None, applied + 2));
+    pool.entry(R2, 1, Command::Visit { session: ANA, hint: None, class: 0 });
+    pool.entry(R2, 3, Command::Leave { session: ANA });
+    assert_eq!(pool.place(ANA), at_pod(0), "a number was left out");
+}
+
+#[test]
+fn a_life_that_is_over_says_nothing_more() {
+    let mut pool = Story::with_pods(1);
+    pool.visit(ANA).by(R2).attach(ANA).farewell();
+    pool.entry(R2, 3, Command::Attach { session: ANA }).by(R1).after(secs(30));
+    assert_eq!(pool.released(), [(ANA, Why::Disconnected)]);
+}
+
+#[test]
+fn effects_that_come_twice_change_nothing() {
+    let mut pool = Story::with_pods(1);
+    pool.visit(ANA).attach(ANA).pod_terminating(0).pod_terminating(0).pod_gone(0).effects();
+    let version = 1_000;
+    for _ in 0..2 {
+        pool.say(Command::PodGone { pod: slotkeeper_core::Ordinal(0), uid: "0/0".into(), version });
+    }
+    assert_eq!(pool.effects(), [], "told once");
+    assert_eq!(pool.line(), [ANA]);
+}
+
+#[test]
+fn a_pool_nobody_configured_takes_no_commands() {
+    let mut fleet = Fleet::new();
+    let entry = Entry {
+        at: Time(5),
+        from: R1,
+        number: 1,
+        pool: PoolId::from("nowhere"),
+        command: Command::Visit { session: ANA, hint: None, class: 0 },
+    };
+    assert_eq!(fleet.apply(&entry), Vec::<(PoolId, Effect)>::new());
+    assert_eq!((fleet.now(), fleet.applied(), fleet.replica(R1)), (Time(5), 1, Some(1)));
+    assert_eq!(fleet.next_deadline(), None);
+}
+
+#[test]
+fn a_checkpoint_of_another_format_is_refused() {
+    let mut value: serde_json::Value = serde_json::to_value(Fleet::default()).expect("a fleet can be written");
+    assert!(serde_json::from_value::<Fleet>(value.clone()).is_ok());
+    value["format"] = 999.into();
+    let error = serde_json::from_value::<Fleet>(value).expect_err("it is from the future");
+    assert!(error.to_string().contains("format 999"), "{error}");
+}

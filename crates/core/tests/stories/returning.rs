@@ -1,0 +1,150 @@
+//! Demand that comes back over retiring pods: when it is certain that nobody will still delete them, and when not.
+
+use crate::story::*;
+use slotkeeper_core::{Effect, Rules, Scaling};
+
+/// Two pods, of which pod 1 has just begun to retire; Ana plays at pod 0.
+fn one_retires(scaling: Scaling) -> Story {
+    let mut pool = Story::running(2, Rules { max: 3, scaling, queue_lease: secs(5000), ..Rules::default() });
+    pool.visit(ANA).attach(ANA).at(secs(300));
+    assert_eq!((pool.desired(), pool.census().retiring), ((0, 1), 1));
+    pool
+}
+
+fn direct() -> Story {
+    one_retires(Rules::default().scaling)
+}
+
+fn keda() -> Story {
+    one_retires(Scaling::Keda { settle: secs(20) })
+}
+
+fn decision(effects: Vec<Effect>) -> u64 {
+    let scale = effects.into_iter().rev().find_map(|e| match e {
+        Effect::Scale { decided, .. } => Some(decided),
+        _ => None,
+    });
+    scale.expect("a scale was told")
+}
+
+#[test]
+fn a_retiring_pod_returns_when_the_raised_number_has_been_seen_in_the_cluster() {
+    let mut pool = direct();
+    pool.visit(BEN);
+    assert_eq!((pool.place(BEN), pool.desired()), (Where::Queued(0), (0, 2)));
+    pool.scale_done();
+    assert_eq!(pool.place(BEN), at_pod(1));
+    assert_eq!(pool.recycled(), NO_PODS);
+}
+
+#[test]
+fn a_sight_from_before_the_raise_proves_nothing_even_if_its_number_is_the_same() {
+    let mut pool = direct();
+    let lowered = decision(pool.effects());
+    pool.visit(BEN).scale_seen(2, lowered);
+    assert_eq!(pool.place(BEN), Where::Queued(0));
+    let raised = decision(pool.owed());
+    assert!(raised > lowered);
+    pool.scale_seen(2, raised);
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn a_sight_that_does_not_cover_the_pod_proves_nothing() {
+    let mut pool = direct();
+    pool.visit(BEN);
+    let raised = decision(pool.effects());
+    pool.scale_seen(1, raised);
+    assert_eq!(pool.place(BEN), Where::Queued(0));
+    pool.scale_seen(2, raised);
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn a_position_that_this_journal_never_had_proves_nothing() {
+    let mut pool = direct();
+    pool.visit(BEN).scale_seen(2, 1_000_000);
+    assert_eq!(pool.place(BEN), Where::Queued(0));
+    pool.scale_done();
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn a_pod_that_is_already_terminating_does_not_return_but_its_successor_does() {
+    let mut pool = direct();
+    pool.pod_terminating(1).visit(BEN).scale_done();
+    assert_eq!(pool.place(BEN), Where::Queued(0));
+    pool.pod_replaced(1);
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn a_new_incarnation_is_not_trusted_either_before_the_raised_number_has_been_seen() {
+    let mut pool = direct();
+    pool.visit(BEN).pod_replaced(1);
+    assert_eq!(pool.place(BEN), Where::Queued(0), "the lower number may still be on its way");
+    pool.scale_done();
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn a_pod_that_cannot_be_certain_for_too_long_is_owed_a_recycle_and_its_successor_is_free() {
+    let mut pool = keda();
+    pool.scale_seen(1, 0).visit(BEN).served(2).at(secs(899));
+    assert_eq!(pool.recycled(), NO_PODS);
+    pool.at(secs(900));
+    assert_eq!((pool.recycled(), pool.owed_recycles()), (vec![1], vec![1]));
+    pool.pod_ready(1);
+    assert_eq!(pool.owed_recycles(), [1], "being ready is not the question");
+    pool.pod_terminating(1).pod_replaced(1);
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn keda_must_have_been_served_and_have_settled_and_still_cover_the_pod() {
+    let mut pool = keda();
+    pool.visit(BEN).at(secs(330));
+    assert_eq!(pool.place(BEN), Where::Queued(0), "not served");
+    pool.served(2).scale_seen(1, 0).at(secs(360));
+    assert_eq!(pool.place(BEN), Where::Queued(0), "not covered");
+    pool.scale_seen(2, 0);
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn settling_counts_from_the_first_time_the_raised_number_was_served() {
+    let mut pool = keda();
+    pool.visit(BEN).served(1).at(secs(310)).served(2).scale_seen(2, 0).at(secs(320)).served(2);
+    assert_eq!(pool.fleet.next_deadline(), Some((pool.clock() + secs(10), "settle")));
+    pool.at(secs(329));
+    assert_eq!(pool.place(BEN), Where::Queued(0));
+    pool.at(secs(330));
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn a_number_served_before_the_raise_settles_from_the_raise() {
+    let mut pool = keda();
+    pool.served(2).at(secs(310)).visit(BEN).at(secs(329));
+    assert_eq!(pool.place(BEN), Where::Queued(0));
+    pool.at(secs(330));
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn a_new_incarnation_under_keda_is_free_at_once() {
+    let mut pool = keda();
+    pool.visit(BEN).pod_replaced(1);
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn being_late_to_return_is_forgotten_when_the_pod_retires_again() {
+    let mut pool = keda();
+    pool.visit(BEN).at(secs(900));
+    assert_eq!(pool.owed_recycles(), [1]);
+    pool.leave(BEN).at(secs(1200));
+    assert_eq!(pool.desired(), (0, 1));
+    pool.visit(CAT);
+    assert_eq!(pool.owed_recycles(), NO_PODS, "it returns anew");
+}
