@@ -64,7 +64,7 @@ pub(super) fn host(text: &str) -> Result<String, String> {
         None => name.len() <= 253 && name.split('.').all(label),
     };
     let hint = if name.contains('*') {
-        "no wildcards: leave `hosts` out for any host"
+        "hosts without wildcards (leave `hosts` out for any host)"
     } else {
         "a host without scheme and port, such as play.example"
     };

@@ -46,12 +46,12 @@ fn defaults_of(cluster: &ClusterConfig) -> ClusterConfig {
 
 fn marked(text: &mut String, lines: &[Line], defaults: &[Line]) {
     for (key, value, means) in lines {
-        let default = defaults.iter().find(|(other, ..)| other == key).map_or("", |(_, value, _)| value);
+        let default = defaults.iter().find(|(other, ..)| other == key).map_or("none", |(_, value, _)| value);
         let (mark, note) = match default {
             same if same == value => (' ', String::new()),
             other => ('*', format!(" (default: {other})")),
         };
-        let _ = writeln!(text, "{mark} {key:<30} {value:<18} {means}{note}");
+        let _ = writeln!(text, "{mark} {key:<40} {value:<22}  {means}{note}");
     }
 }
 
@@ -81,7 +81,7 @@ fn top(config: &Config) -> Vec<Line> {
     let limits = &config.limits;
     vec![
         ("listen", listed(&config.listen, "nowhere"), "where visitors connect"),
-        ("threads", nonzero(config.threads, "one per core"), "worker threads"),
+        ("threads", config.threads.to_string(), "worker threads; 0 is one per core"),
         (
             "drain_seconds",
             secs(config.drain),
@@ -190,7 +190,7 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
         if let Some(schedule) = &pool.schedule {
             let windows = schedule.windows().iter();
             let windows = windows.map(|w| format!("{} {} to {}: {}", w.days, w.from, w.to, spare(w.spare)));
-            lines.push(("schedule", listed(windows, "none"), "slots kept warm at these times"));
+            lines.push(("schedule", windows.collect::<Vec<_>>().join("; "), "slots kept warm at these times"));
             lines.push(("time_zone", schedule.zone().to_owned(), "whose times these are"));
         }
     }
@@ -322,10 +322,6 @@ fn listed<T: Display>(items: impl IntoIterator<Item = T>, none: &str) -> String 
     if all.is_empty() { none.to_owned() } else { all.join(", ") }
 }
 
-fn nonzero(n: usize, zero: &str) -> String {
-    if n == 0 { zero.to_owned() } else { n.to_string() }
-}
-
 fn millis(millis: Millis) -> String {
     secs(Duration::from_millis(millis.0))
 }
@@ -334,7 +330,7 @@ fn millis(millis: Millis) -> String {
 fn secs(duration: Duration) -> String {
     let seconds = duration.as_millis() as f64 / 1000.0;
     let units = [(86_400.0, "d"), (3600.0, "h"), (60.0, "min")];
-    match units.iter().find(|(unit, _)| seconds >= 2.0 * unit && seconds % unit == 0.0) {
+    match units.iter().find(|(unit, _)| seconds > 60.0 && seconds >= *unit && seconds % unit == 0.0) {
         Some((unit, name)) => format!("{seconds} ({} {name})", seconds / unit),
         None => seconds.to_string(),
     }

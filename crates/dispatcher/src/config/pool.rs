@@ -43,7 +43,10 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
     if let Some(title) = table.string("title") {
         pool.title = title.to_owned();
         if title.trim().is_empty() || title.chars().count() > 100 || title.chars().any(char::is_control) {
-            table.wrong("title", "allowed: 1 to 100 characters on one line");
+            table.wrong(
+                "title",
+                format_args!("{} is not a title; allowed: 1 to 100 characters on one line", quoted(title)),
+            );
         }
     }
     for (text, at) in table.one_or_list("hosts").unwrap_or_default() {

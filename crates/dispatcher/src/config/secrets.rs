@@ -2,6 +2,8 @@
 
 use super::Secret;
 use super::table::Table;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
 use std::io::Read;
 use std::path::Path;
 
@@ -88,29 +90,7 @@ fn decode(text: &str) -> Option<Vec<u8>> {
         let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
         return bytes.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect();
     }
-    let unpadded = text.trim_end_matches('=');
-    let padding = text.len() - unpadded.len();
-    if padding > 0 && (padding > 2 || !text.len().is_multiple_of(4)) {
-        return None;
-    }
-    let (mut out, mut held, mut bits) = (Vec::new(), 0_u32, 0);
-    for byte in unpadded.bytes() {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        held = held << 6 | u32::from(value);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            out.push((held >> bits) as u8);
-            held &= (1 << bits) - 1;
-        }
-    }
-    // What is left over is less than a byte, and zero.
-    (bits < 6 && held == 0).then_some(out)
+    let standard = text.replace('-', "+").replace('_', "/");
+    let either = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(&alphabet::STANDARD, either).decode(standard).ok()
 }

@@ -49,6 +49,16 @@ impl<'a> Source<'a> {
         self.problems.borrow_mut().push((line, format!("{}:{line}: {what}", self.name)));
     }
 
+    /// The table, of those read before, where a key of this name is known.
+    fn elsewhere(&self, key: &str) -> Option<String> {
+        let asked = self.asked.borrow();
+        asked.iter().find_map(|known| match known.rsplit_once('.') {
+            None if known == key => Some("the top of the file, before the first table".to_owned()),
+            Some((table, last)) if last == key => Some(format!("[{}]", table.replace('*', "NAME"))),
+            _ => None,
+        })
+    }
+
     /// `Err` if anything was found.
     pub(super) fn verdict(&self) -> Result<(), ConfigError> {
         let mut found = self.problems.borrow().clone();
@@ -229,14 +239,13 @@ impl<'a> Table<'a> {
             if known.contains(&key) {
                 continue;
             }
-            let hint = match nearest(key, &known) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => {
-                    let mut all = known.clone();
-                    all.sort_unstable();
-                    all.dedup();
-                    format!("known here: {}", all.join(", "))
-                }
+            let hint = if let Some(elsewhere) = self.source.elsewhere(key) {
+                format!("it belongs to {elsewhere}")
+            } else if let Some(near) = nearest(key, &known) {
+                format!("did you mean `{near}`?")
+            } else {
+                let all: BTreeSet<&str> = known.iter().copied().collect();
+                format!("known here: {}", all.into_iter().collect::<Vec<_>>().join(", "))
             };
             self.source
                 .problem(name.span().start, format_args!("key `{}`: unknown key; {hint}", join(&self.path, key)));

@@ -1,0 +1,34 @@
+//! Configuration: what files mean, and what is said about wrong ones.
+
+mod described;
+mod examples;
+mod mutated;
+mod presets;
+mod read;
+mod schedule;
+mod secrets;
+mod settings;
+mod wrong;
+
+use slotkeeper::config::{Config, parse};
+use std::path::Path;
+
+/// A small pool of processes, to which a test adds what it is about.
+const PROCESSES: &str = "[pools.a.processes]\ncommand = ['run']\ndata_folder = 'data'\n";
+
+/// Every setting.
+const FULL: &str = include_str!("config/full.toml");
+
+fn config(text: &str) -> Config {
+    match parse(text, "file", Path::new("/etc/slotkeeper")) {
+        Ok(config) => config,
+        Err(error) => panic!("{error}\n---\n{text}"),
+    }
+}
+
+fn problems(text: &str) -> Vec<String> {
+    match parse(text, "file", Path::new("/etc/slotkeeper")) {
+        Ok(_) => panic!("nothing is wrong with:\n{text}"),
+        Err(error) => error.problems,
+    }
+}

@@ -1,0 +1,888 @@
+//! What is said about wrong files, word for word.
+
+use super::{PROCESSES, problems};
+use std::fmt::Write;
+
+/// What is wrong, the file (`{PROCESSES}` stands for the three lines of a good pool's pods), and everything that is said about it.
+type Case = (&'static str, &'static str, &'static [&'static str]);
+
+#[test]
+fn every_problem_is_named_with_its_line() {
+    let mut different = String::new();
+    for (name, text, expected) in CASES {
+        let said = problems(&text.replace("{PROCESSES}\n", PROCESSES));
+        if said != *expected {
+            let _ = writeln!(different, "{name}:\n  expected {expected:#?}\n  but it says {said:#?}");
+        }
+    }
+    assert!(different.is_empty(), "{different}");
+}
+
+const CASES: &[Case] = &[
+    ("an empty file", "", &["file:1: key `pools`: missing; a file needs at least one pool: a table [pools.NAME]"]),
+    (
+        "not TOML",
+        r"listen = 
+{PROCESSES}
+",
+        &["file:1: not TOML: string values must be quoted, expected literal string"],
+    ),
+    (
+        "not closed",
+        r"[pools.a
+",
+        &["file:1: not TOML: unclosed table, expected `]`"],
+    ),
+    (
+        "a pool twice",
+        r"[pools.a]
+title = 'x'
+[pools.a]
+title = 'y'
+{PROCESSES}
+",
+        &[
+            "file:3: key `a`: is here for the second time; allowed: once",
+            "file:4: key `title`: is here for the second time; allowed: once",
+        ],
+    ),
+    (
+        "a key twice",
+        r"[pools.a]
+title = 'x'
+title = 'y'
+{PROCESSES}
+",
+        &["file:3: key `title`: is here for the second time; allowed: once"],
+    ),
+    (
+        "an unknown key with a near one",
+        r"treads = 2
+{PROCESSES}
+",
+        &["file:1: key `treads`: unknown key; did you mean `threads`?"],
+    ),
+    (
+        "a key without its unit",
+        r"[pools.a]
+grace = 10
+{PROCESSES}
+",
+        &["file:2: key `pools.a.grace`: unknown key; did you mean `grace_seconds`?"],
+    ),
+    (
+        "an unknown key with none near",
+        r"[limits]
+colour = 'red'
+{PROCESSES}
+",
+        &[
+            "file:2: key `limits.colour`: unknown key; known here: body_bytes, connections, header_bytes, header_seconds, idle_seconds, new_sessions_per_second, streams_per_session",
+        ],
+    ),
+    (
+        "a key of the top in a pool",
+        r"[pools.a]
+threads = 4
+{PROCESSES}
+",
+        &["file:2: key `pools.a.threads`: unknown key; it belongs to the top of the file, before the first table"],
+    ),
+    (
+        "a key of a pool at the top",
+        r"grace_seconds = 4
+{PROCESSES}
+",
+        &["file:1: key `grace_seconds`: unknown key; it belongs to [pools.NAME]"],
+    ),
+    (
+        "a kind of pods to come",
+        r"[pools.a]
+kubernetes = {}
+{PROCESSES}
+",
+        &[
+            "file:2: key `pools.a.kubernetes`: unknown key; known here: active_sessions_gauge, admission, after_session, allowed_origins, claim_seconds, cookie_max_age_seconds, cookie_name, cooldown_seconds, extend_limit_seconds, fixed, grace_seconds, half_open_seconds, hold_limit, hold_seconds, hosts, idle_seconds, landing_url, linger_seconds, max_pods, max_session_seconds, min_pods, path, placement, priority_header, processes, queue_lease_seconds, queue_limit, scaling, schedule, settle_seconds, silence_seconds, slots_per_pod, spare, sticky_storage, stuck_after_seconds, time_zone, title, warn_before_seconds, window",
+        ],
+    ),
+    (
+        "an unknown key in a probe",
+        r"{PROCESSES}
+probe = { interval = 3 }
+",
+        &[
+            "file:4: key `pools.a.processes.probe.interval`: unknown key; known here: every_seconds, failures, kind, path, timeout_seconds",
+        ],
+    ),
+    (
+        "a number for a text",
+        r"[pools.a]
+title = 3
+{PROCESSES}
+",
+        &["file:2: key `pools.a.title`: found the number 3; allowed: text"],
+    ),
+    (
+        "a text for a number",
+        r"threads = '4'
+{PROCESSES}
+",
+        &[r#"file:1: key `threads`: found the text "4"; allowed: a whole number from 0 to 1024"#],
+    ),
+    (
+        "a text for seconds",
+        r"[pools.a]
+grace_seconds = '10s'
+{PROCESSES}
+",
+        &[r#"file:2: key `pools.a.grace_seconds`: found the text "10s"; allowed: seconds from 0 to 604800"#],
+    ),
+    (
+        "a text for a clock",
+        r"[pools.a]
+idle_seconds = 'never'
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `pools.a.idle_seconds`: found the text "never"; allowed: seconds from 0.1 to 2592000, or "off""#,
+        ],
+    ),
+    (
+        "a table for a list",
+        r"[pools.a]
+hosts = { a = 1 }
+{PROCESSES}
+",
+        &["file:2: key `pools.a.hosts`: found a table; allowed: text or a list of texts"],
+    ),
+    (
+        "a list with a number in it",
+        r"[pools.a]
+hosts = ['a.example', 5]
+{PROCESSES}
+",
+        &["file:2: key `pools.a.hosts[1]`: found the number 5; allowed: text"],
+    ),
+    (
+        "a value for a table",
+        r"limits = 3
+{PROCESSES}
+",
+        &["file:1: key `limits`: found the number 3; allowed: a table"],
+    ),
+    (
+        "a text for true or false",
+        r"[pools.a]
+sticky_storage = 'yes'
+{PROCESSES}
+",
+        &[r#"file:2: key `pools.a.sticky_storage`: found the text "yes"; allowed: true or false"#],
+    ),
+    (
+        "negative",
+        r"[pools.a]
+grace_seconds = -5
+{PROCESSES}
+",
+        &["file:2: key `pools.a.grace_seconds`: -5 is out of range; allowed: seconds from 0 to 604800"],
+    ),
+    (
+        "not a number",
+        r"[pools.a]
+grace_seconds = nan
+{PROCESSES}
+",
+        &["file:2: key `pools.a.grace_seconds`: nan is out of range; allowed: seconds from 0 to 604800"],
+    ),
+    (
+        "too many",
+        r"threads = 99999999999999999999
+{PROCESSES}
+",
+        &["file:1: key `threads`: 99999999999999999999 is out of range; allowed: a whole number from 0 to 1024"],
+    ),
+    (
+        "no slots",
+        r"[pools.a]
+slots_per_pod = 0
+{PROCESSES}
+",
+        &["file:2: key `pools.a.slots_per_pod`: 0 is out of range; allowed: a whole number from 1 to 1000000"],
+    ),
+    (
+        "an unknown choice",
+        r"[pools.a]
+placement = 'random'
+{PROCESSES}
+",
+        &[r#"file:2: key `pools.a.placement`: "random" is not known; allowed: "pack", "spread""#],
+    ),
+    (
+        "an address without a port",
+        r"listen = '0.0.0.0'
+{PROCESSES}
+",
+        &[
+            r#"file:1: key `listen`: "0.0.0.0" is not an address to listen on; allowed: IP:PORT, such as 0.0.0.0:8080 or [::]:8080"#,
+        ],
+    ),
+    (
+        "an address twice",
+        r"listen = ['127.0.0.1:1', '127.0.0.1:1']
+{PROCESSES}
+",
+        &[r#"file:1: key `listen[1]`: "127.0.0.1:1" is in the list twice; allowed: once"#],
+    ),
+    (
+        "no address",
+        r"listen = []
+{PROCESSES}
+",
+        &["file:1: key `listen`: the list is empty; allowed: at least one address"],
+    ),
+    (
+        "a network that starts elsewhere",
+        r"trusted_proxies = ['10.1.2.3/8']
+{PROCESSES}
+",
+        &[
+            r#"file:1: key `trusted_proxies[0]`: "10.1.2.3/8" is not the first address of its network; did you mean 10.0.0.0/8?"#,
+        ],
+    ),
+    (
+        "a network with too many bits",
+        r"trusted_proxies = ['10.0.0.0/33', 'lan']
+{PROCESSES}
+",
+        &[
+            r#"file:1: key `trusted_proxies[0]`: "10.0.0.0/33" is not a network; allowed: such as 10.0.0.0/8, fd00::/8 or 192.0.2.7"#,
+            r#"file:1: key `trusted_proxies[1]`: "lan" is not a network; allowed: such as 10.0.0.0/8, fd00::/8 or 192.0.2.7"#,
+        ],
+    ),
+    (
+        "admin for everybody",
+        r"[admin]
+listen = '0.0.0.0:9090'
+{PROCESSES}
+",
+        &[
+            "file:2: key `admin.listen`: 0.0.0.0:9090 can be reached from other machines; allowed: with `token_file` or `token_env`, or a loopback address",
+        ],
+    ),
+    (
+        "admin in the visitors' place",
+        r"listen = '127.0.0.1:9090'
+{PROCESSES}
+",
+        &["file:1: key `admin`: listens on 127.0.0.1:9090 as the visitors' side does; allowed: another address"],
+    ),
+    (
+        "a token for nothing",
+        r"[admin]
+listen = 'off'
+token_env = 'NO_SUCH_VARIABLE'
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `admin.listen`: is "off", so the token guards nothing; allowed: one of both"#,
+            r#"file:3: key `admin.token_env`: the environment has no variable "NO_SUCH_VARIABLE"; allowed: the name of one"#,
+        ],
+    ),
+    (
+        "keys that are not there",
+        r"cookie_keys_file = 'keys'
+{PROCESSES}
+",
+        &[
+            "file:1: key `cookie_keys_file`: /etc/slotkeeper/keys cannot be read: No such file or directory (os error 2)",
+        ],
+    ),
+    (
+        "keys from both",
+        r"cookie_keys_file = 'keys'
+cookie_keys_env = 'NO_SUCH_VARIABLE'
+{PROCESSES}
+",
+        &[
+            "file:1: key `cookie_keys_file`: /etc/slotkeeper/keys cannot be read: No such file or directory (os error 2)",
+            "file:2: key `cookie_keys_env`: contradicts `cookie_keys_file`; allowed: one of both",
+        ],
+    ),
+    (
+        "no pool",
+        r"[pools]
+",
+        &["file:1: key `pools`: missing; a file needs at least one pool: a table [pools.NAME]"],
+    ),
+    (
+        "a pool without pods",
+        r"[pools.a]
+title = 'x'
+",
+        &["file:1: key `pools.a`: what are its pods? allowed: a table [pools.a.processes] or [pools.a.fixed]"],
+    ),
+    (
+        "pods of both kinds",
+        r"[pools.a.fixed]
+pods = ['h:1', 'h:2']
+{PROCESSES}
+",
+        &["file:3: key `pools.a.processes`: contradicts `fixed`; allowed: one of both"],
+    ),
+    (
+        "a pool's name",
+        r"[pools.'My Pool'.fixed]
+pods = ['h:1']
+",
+        &[
+            r#"file:1: key `pools."My Pool"`: "My Pool" is not a pool's name; allowed: 1 to 63 of the letters a-z, 0-9 and -"#,
+        ],
+    ),
+    (
+        "no command",
+        r"[pools.a.processes]
+data_folder = 'data'
+",
+        &[
+            "file:1: key `pools.a.processes.command`: missing; allowed: a list, the program first, each argument by itself",
+        ],
+    ),
+    (
+        "no program",
+        r"[pools.a.processes]
+command = []
+data_folder = 'data'
+",
+        &[
+            "file:2: key `pools.a.processes.command`: there is no program in it; allowed: a list, the program first, each argument by itself",
+        ],
+    ),
+    (
+        "a command line",
+        r"[pools.a.processes]
+command = 'run --fast'
+data_folder = 'data'
+",
+        &[r#"file:2: key `pools.a.processes.command`: found the text "run --fast"; allowed: a list of texts"#],
+    ),
+    (
+        "no data folder",
+        r"[pools.a.processes]
+command = ['run']
+",
+        &[
+            "file:1: key `pools.a.processes.data_folder`: missing; allowed: a folder; each pod gets one in it, named by its ordinal",
+        ],
+    ),
+    (
+        "a host name to listen on",
+        r"{PROCESSES}
+host = 'localhost'
+",
+        &[
+            r#"file:4: key `pools.a.processes.host`: "localhost" is not an IP address; allowed: such as 127.0.0.1 or ::1"#,
+        ],
+    ),
+    (
+        "ports that run out",
+        r"[pools.a]
+max_pods = 100
+{PROCESSES}
+first_port = 65500
+",
+        &[
+            "file:6: key `pools.a.processes.first_port`: with 100 pods the last port would be 65599; allowed: at most 65535",
+        ],
+    ),
+    (
+        "a limit below the first delay",
+        r"{PROCESSES}
+restart_backoff_seconds = 10
+restart_backoff_limit_seconds = 5
+",
+        &[
+            "file:5: key `pools.a.processes.restart_backoff_limit_seconds`: 5 is less than `restart_backoff_seconds`, 10; allowed: as much or more",
+        ],
+    ),
+    (
+        "an environment of numbers",
+        r"{PROCESSES}
+environment = { DEPTH = 3, 'A=B' = 'x' }
+",
+        &[
+            r#"file:4: key `pools.a.processes.environment."A=B"`: "A=B" is no name of an environment variable; allowed: no = in it"#,
+            "file:4: key `pools.a.processes.environment.DEPTH`: found the number 3; allowed: text",
+        ],
+    ),
+    (
+        "a probe that asks for nothing",
+        r"{PROCESSES}
+probe = { kind = 'http' }
+",
+        &[r#"file:4: key `pools.a.processes.probe.path`: missing; allowed: what to ask for, such as "/readyz""#],
+    ),
+    (
+        "a probe that cannot ask",
+        r"{PROCESSES}
+probe = { kind = 'tcp', path = '/x' }
+",
+        &[
+            r#"file:4: key `pools.a.processes.probe.path`: a probe of kind "tcp" asks for nothing; allowed: with kind "http""#,
+        ],
+    ),
+    (
+        "a probe's path",
+        r"{PROCESSES}
+probe = { path = 'readyz' }
+",
+        &[r#"file:4: key `pools.a.processes.probe.path`: "readyz" is not a path; allowed: such as "/readyz""#],
+    ),
+    (
+        "no pods",
+        r"[pools.a.fixed]
+pods = []
+",
+        &["file:2: key `pools.a.fixed.pods`: the list is empty; allowed: at least one HOST:PORT"],
+    ),
+    (
+        "pods that are no addresses",
+        r"[pools.a.fixed]
+pods = ['h', 'h:0', 'h:1', 'h:1', 'http://h:1']
+",
+        &[
+            r#"file:2: key `pools.a.fixed.pods[0]`: "h" is not HOST:PORT; allowed: such as 127.0.0.1:9000, [::1]:9000 or pod.example:9000"#,
+            r#"file:2: key `pools.a.fixed.pods[1]`: "h:0" is not HOST:PORT; allowed: such as 127.0.0.1:9000, [::1]:9000 or pod.example:9000"#,
+            r#"file:2: key `pools.a.fixed.pods[3]`: "h:1" is in the list twice; allowed: once"#,
+            r#"file:2: key `pools.a.fixed.pods[4]`: "http://h:1" is not HOST:PORT; allowed: such as 127.0.0.1:9000, [::1]:9000 or pod.example:9000"#,
+        ],
+    ),
+    (
+        "scaling a fixed list",
+        r"[pools.a]
+scaling = 'keda-push'
+[pools.a.fixed]
+pods = ['h:1', 'h:2']
+",
+        &[r#"file:2: key `pools.a.scaling`: a fixed list of pods cannot be scaled; allowed: "none" (the default)"#],
+    ),
+    (
+        "another number of pods",
+        r"[pools.a]
+min_pods = 1
+max_pods = 2
+[pools.a.fixed]
+pods = ['h:1', 'h:2']
+",
+        &["file:2: key `pools.a.min_pods`: 1, but the fixed list has 2; allowed: 2, or leave it out"],
+    ),
+    (
+        "recycling a fixed list",
+        r"[pools.a]
+after_session = 'recycle'
+[pools.a.fixed]
+pods = ['h:1', 'h:2']
+",
+        &[r#"file:2: key `pools.a.after_session`: the pods of a fixed list cannot be started anew; allowed: "keep""#],
+    ),
+    (
+        "spare in a fixed list",
+        r"[pools.a]
+spare = 1
+[pools.a.fixed]
+pods = ['h:1', 'h:2']
+",
+        &["file:2: key `pools.a.spare`: the pods of a fixed list always run; allowed: for pools that are scaled"],
+    ),
+    (
+        "processes scaled by KEDA",
+        r"[pools.a]
+scaling = 'prometheus'
+settle_seconds = 5
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `pools.a.scaling`: local processes are started by the dispatcher itself; allowed: "direct" (the default)"#,
+        ],
+    ),
+    (
+        "settling without anybody to settle",
+        r"[pools.a]
+settle_seconds = 5
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `pools.a.settle_seconds`: nobody has to settle; allowed: with `scaling` "keda-push" or "prometheus""#,
+        ],
+    ),
+    (
+        "a sliding window of nobody's",
+        r"[pools.a]
+window = 'sliding'
+[pools.a.fixed]
+pods = ['h:1', 'h:2']
+",
+        &[r#"file:2: key `pools.a.window`: only who scales can slide; allowed: "sliding" with `scaling = "direct"`"#],
+    ),
+    (
+        "recycling a shared pod",
+        r"[pools.a]
+slots_per_pod = 2
+after_session = 'recycle'
+{PROCESSES}
+",
+        &[
+            r#"file:3: key `pools.a.after_session`: "recycle" would end the pod under its other sessions; allowed: with `slots_per_pod = 1`"#,
+        ],
+    ),
+    (
+        "more at least than at most",
+        r"[pools.a]
+min_pods = 3
+max_pods = 2
+{PROCESSES}
+",
+        &["file:2: key `pools.a.min_pods`: 3 is more than `max_pods`, 2; allowed: at most `max_pods`"],
+    ),
+    (
+        "more spare than there is",
+        r"[pools.a]
+spare = 2
+{PROCESSES}
+",
+        &["file:2: key `pools.a.spare`: 2 is out of range; allowed: a whole number from 0 to 1"],
+    ),
+    (
+        "a percentage",
+        r"[pools.a]
+spare = '10 percent'
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `pools.a.spare`: "10 percent" is not a percentage; allowed: "0%" to "1000%", or slots from 0 to 1"#,
+        ],
+    ),
+    (
+        "a warning that is late",
+        r"[pools.a]
+idle_seconds = 60
+warn_before_seconds = 60
+{PROCESSES}
+",
+        &["file:3: key `pools.a.warn_before_seconds`: 60 is not before the end of `idle_seconds`, 60; allowed: less"],
+    ),
+    (
+        "a session longer than its cookie",
+        r"[pools.a]
+max_session_seconds = 7200
+cookie_max_age_seconds = 3600
+{PROCESSES}
+",
+        &[
+            "file:2: key `pools.a.max_session_seconds`: 7200: the cookie would end after 3600 s, before the session does; allowed: at most as long as `cookie_max_age_seconds`",
+        ],
+    ),
+    (
+        "a host with a scheme",
+        r"[pools.a]
+hosts = ['https://a.example', '*.example']
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `pools.a.hosts[0]`: "https://a.example" is not a host; allowed: a host without scheme and port, such as play.example"#,
+            r#"file:2: key `pools.a.hosts[1]`: "*.example" is not a host; allowed: hosts without wildcards (leave `hosts` out for any host)"#,
+        ],
+    ),
+    (
+        "a path without a slash",
+        r"[pools.a]
+path = 'play'
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `pools.a.path`: "play" is not a path; allowed: such as "/" or "/play", without . and .., % and ?"#,
+        ],
+    ),
+    (
+        "a path with dots",
+        r"[pools.a]
+path = '/play/../x'
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `pools.a.path`: "/play/../x" is not a path; allowed: such as "/" or "/play", without . and .., % and ?"#,
+        ],
+    ),
+    (
+        "a reserved path",
+        r"[pools.a]
+path = '/.slotkeeper/x/'
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `pools.a.path`: "/.slotkeeper/x/" is reserved for Slotkeeper's own pages; allowed: another path"#,
+        ],
+    ),
+    (
+        "a title of lines",
+        r#"[pools.a]
+title = "a\nb"
+{PROCESSES}
+"#,
+        &[r#"file:2: key `pools.a.title`: "a\nb" is not a title; allowed: 1 to 100 characters on one line"#],
+    ),
+    (
+        "a cookie's name",
+        r"[pools.a]
+cookie_name = 'a b'
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `pools.a.cookie_name`: "a b" is not a cookie's name; allowed: 1 to 64 letters, digits, - and _"#,
+        ],
+    ),
+    (
+        "a cookie's prefix",
+        r"[pools.a]
+cookie_name = '__Host-a'
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `pools.a.cookie_name`: "__Host-a": browsers treat names that start with __Host- or __Secure- in their own way; allowed: names that do not start with __"#,
+        ],
+    ),
+    (
+        "an origin with a path",
+        r"[pools.a]
+allowed_origins = ['https://a.example/x', 'a.example']
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `pools.a.allowed_origins[0]`: "https://a.example/x" is not an origin; allowed: such as https://app.example without a path, or *"#,
+            r#"file:2: key `pools.a.allowed_origins[1]`: "a.example" is not an origin; allowed: such as https://app.example without a path, or *"#,
+        ],
+    ),
+    (
+        "a landing page with TLS",
+        r"[pools.a]
+landing_url = 'https://a.example/'
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `pools.a.landing_url`: "https://a.example/" is fetched inside of your network, without TLS; allowed: such as http://127.0.0.1:8000/wait"#,
+        ],
+    ),
+    (
+        "a landing page that is none",
+        r"[pools.a]
+landing_url = 'a.example'
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `pools.a.landing_url`: "a.example" is not a URL; allowed: such as http://127.0.0.1:8000/wait"#,
+        ],
+    ),
+    (
+        "a metric's name",
+        r"[pools.a]
+active_sessions_gauge = '3d-sessions'
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `pools.a.active_sessions_gauge`: "3d-sessions" is not a metric's name; allowed: letters, digits, _ and :"#,
+        ],
+    ),
+    (
+        "one of our metrics",
+        r"[pools.a]
+active_sessions_gauge = 'slotkeeper_sessions'
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `pools.a.active_sessions_gauge`: "slotkeeper_sessions" could be one of Slotkeeper's own; allowed: another prefix"#,
+        ],
+    ),
+    (
+        "a header's name",
+        r"trusted_proxies = ['::1']
+[pools.a]
+priority_header = 'x class'
+{PROCESSES}
+",
+        &[
+            r#"file:3: key `pools.a.priority_header`: "x class" is not the name of a header; allowed: such as x-priority"#,
+        ],
+    ),
+    (
+        "a header of nobody's",
+        r"[pools.a]
+priority_header = 'x-class'
+{PROCESSES}
+",
+        &[
+            "file:2: key `pools.a.priority_header`: is believed of trusted proxies only, and there are none; allowed: with `trusted_proxies`",
+        ],
+    ),
+    (
+        "a time zone",
+        r"[pools.a]
+time_zone = 'Europe/Bonn'
+schedule = [{ spare = 1 }]
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `pools.a.time_zone`: "Europe/Bonn" is not a time zone; allowed: names such as Europe/Berlin or UTC"#,
+        ],
+    ),
+    (
+        "a schedule without a zone",
+        r"[pools.a]
+schedule = [{ spare = 1 }]
+{PROCESSES}
+",
+        &[
+            "file:1: key `pools.a.time_zone`: missing; a schedule needs one; allowed: names such as Europe/Berlin or UTC",
+        ],
+    ),
+    (
+        "a zone without a schedule",
+        r"[pools.a]
+time_zone = 'UTC'
+{PROCESSES}
+",
+        &["file:2: key `pools.a.time_zone`: means nothing by itself; allowed: with [[schedule]]"],
+    ),
+    (
+        "a schedule's windows",
+        r"[pools.a]
+max_pods = 9
+time_zone = 'UTC'
+{PROCESSES}
+[[pools.a.schedule]]
+days = ['mon-fry']
+from = '8:00'
+to = '24:01'
+spare = 10
+[[pools.a.schedule]]
+days = []
+from = '08:00'
+to = '08:00'
+",
+        &[
+            r#"file:8: key `pools.a.schedule[0].days[0]`: "mon-fry" is not a day; allowed: mon, tue, wed, thu, fri, sat, sun, such as mon-fri, or daily"#,
+            r#"file:9: key `pools.a.schedule[0].from`: "8:00" is not a time; allowed: "00:00" to "24:00""#,
+            r#"file:10: key `pools.a.schedule[0].to`: "24:01" is not a time; allowed: "00:00" to "24:00""#,
+            "file:11: key `pools.a.schedule[0].spare`: 10 is out of range; allowed: a whole number from 0 to 9",
+            "file:12: key `pools.a.schedule[1].spare`: missing; allowed: slots, or a percentage in quotes",
+            "file:13: key `pools.a.schedule[1].days`: the list is empty; allowed: days, or leave it out for every day",
+            "file:15: key `pools.a.schedule[1].to`: 08:00 is also `from`; allowed: another time, or none of both for the whole day",
+        ],
+    ),
+    (
+        "slots and percentages",
+        r"[pools.a]
+time_zone = 'UTC'
+schedule = [{ spare = 1 }, { spare = '5%' }]
+{PROCESSES}
+",
+        &[
+            "file:3: key `pools.a.schedule`: mixes slots and percentages; allowed: one of both, so that the largest is known where windows overlap",
+        ],
+    ),
+    (
+        "a time without quotes",
+        r"[pools.a]
+time_zone = 'UTC'
+schedule = [{ from = 08:00:00, spare = 1 }]
+{PROCESSES}
+",
+        &["file:3: key `pools.a.schedule[0].from`: found a date or time (write it in quotes); allowed: text"],
+    ),
+    (
+        "the same way to two pools",
+        r"[pools.a]
+hosts = ['a.example', 'b.example']
+path = '/x'
+fixed = { pods = ['h:1'] }
+[pools.b]
+hosts = ['b.example']
+path = '/x/'
+fixed = { pods = ['h:2'] }
+",
+        &[
+            "file:7: key `pools.b.path`: b.example with path /x leads to pool `a` already; allowed: another host or path",
+        ],
+    ),
+    (
+        "every host to two pools",
+        r"[pools.a]
+
+fixed = { pods = ['h:1'] }
+[pools.b]
+
+fixed = { pods = ['h:2'] }
+",
+        &["file:4: key `pools.b.hosts`: any host with path / leads to pool `a` already; allowed: another host or path"],
+    ),
+    (
+        "a cookie for two pools",
+        r"[pools.a]
+cookie_name = 'x'
+fixed = { pods = ['h:1'] }
+[pools.b]
+cookie_name = 'x'
+path = '/b'
+fixed = { pods = ['h:2'] }
+",
+        &[
+            "file:5: key `pools.b.cookie_name`: x is the cookie of pool `a` on the same host: they would overwrite each other; allowed: another name",
+        ],
+    ),
+    (
+        "a gauge of two pools",
+        r"[pools.a]
+active_sessions_gauge = 'x'
+fixed = { pods = ['h:1'] }
+[pools.b]
+path = '/b'
+active_sessions_gauge = 'x'
+fixed = { pods = ['h:2'] }
+",
+        &["file:6: key `pools.b.active_sessions_gauge`: pool `a` has this gauge already; allowed: another name"],
+    ),
+    (
+        "two pools of processes in one place",
+        r"[pools.a]
+max_pods = 10
+processes = { command = ['a'], data_folder = 'x', first_port = 9000 }
+[pools.b]
+path = '/b'
+processes = { command = ['a'], data_folder = './x', first_port = 9009 }
+",
+        &[
+            "file:6: key `pools.b.processes.data_folder`: pool `a` keeps its data in the same folder; allowed: another folder",
+            "file:6: key `pools.b.processes.first_port`: 9009 to 9009 overlap with the ports of pool `a`, 9000 to 9009; allowed: others",
+        ],
+    ),
+    (
+        "everything at once",
+        r"listen = 5
+threads = -1
+[pools.a]
+path = 'x'
+grace_seconds = 'x'
+wat = 1
+[pools.a.fixed]
+pods = ['x']
+probe = { failures = 0 }
+",
+        &[
+            "file:1: key `listen`: found the number 5; allowed: text or a list of texts",
+            "file:2: key `threads`: -1 is out of range; allowed: a whole number from 0 to 1024",
+            r#"file:4: key `pools.a.path`: "x" is not a path; allowed: such as "/" or "/play", without . and .., % and ?"#,
+            r#"file:5: key `pools.a.grace_seconds`: found the text "x"; allowed: seconds from 0 to 604800"#,
+            "file:6: key `pools.a.wat`: unknown key; known here: active_sessions_gauge, admission, after_session, allowed_origins, claim_seconds, cookie_max_age_seconds, cookie_name, cooldown_seconds, extend_limit_seconds, fixed, grace_seconds, half_open_seconds, hold_limit, hold_seconds, hosts, idle_seconds, landing_url, linger_seconds, max_pods, max_session_seconds, min_pods, path, placement, priority_header, processes, queue_lease_seconds, queue_limit, scaling, schedule, settle_seconds, silence_seconds, slots_per_pod, spare, sticky_storage, stuck_after_seconds, time_zone, title, warn_before_seconds, window",
+            r#"file:8: key `pools.a.fixed.pods[0]`: "x" is not HOST:PORT; allowed: such as 127.0.0.1:9000, [::1]:9000 or pod.example:9000"#,
+            "file:9: key `pools.a.fixed.probe.failures`: 0 is out of range; allowed: a whole number from 1 to 1000",
+        ],
+    ),
+];
