@@ -146,7 +146,7 @@
     clearTimeout(timer);
     timer = setTimeout(what, ms);
   };
-  const hang_up = () => {
+  const hangUp = () => {
     if (source) source.close();
     source = null;
     clearTimeout(timer);
@@ -163,11 +163,11 @@
     show(facts);
     if (state === 'ready' || state === 'ended') {
       over = true;
-      hang_up();
+      hangUp();
       memory('since', '');
       if (state === 'ready') go();
     } else if (state === 'full' && source) {
-      hang_up();
+      hangUp();
       later(listen, 15000 + Math.random() * 5000);
     }
   };
@@ -189,7 +189,7 @@
     later(listen, state === 'full' ? 15000 : 5000);
   };
   const listen = () => {
-    hang_up();
+    hangUp();
     if (over) return;
     if (!window.EventSource || failures >= 3) {
       poll();
@@ -204,7 +204,7 @@
       failures++;
       lost();
       if (failures >= 3 || mine.readyState === 2) { // otherwise the browser tries again by itself
-        hang_up();
+        hangUp();
         later(listen, failures >= 3 ? 0 : 2000);
       }
     };
@@ -223,7 +223,7 @@
     }, again * 2000);
   };
 
-  addEventListener('pagehide', hang_up);
+  addEventListener('pagehide', hangUp);
   addEventListener('pageshow', (event) => {
     if (event.persisted) location.reload();
   });
