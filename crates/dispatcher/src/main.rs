@@ -167,10 +167,11 @@ fn signals() -> anyhow::Result<impl Future<Output = ()> + Send> {
     })
 }
 
-/// `RUST_LOG` says what is logged; INFO and up by default. JSON if standard error is no terminal and `SLOTKEEPER_LOG=json`.
+/// `RUST_LOG` says what is logged; INFO and up by default. JSON with `SLOTKEEPER_LOG=json`.
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
     if std::env::var("SLOTKEEPER_LOG").is_ok_and(|v| v == "json") {
         builder.json().init();
     } else {

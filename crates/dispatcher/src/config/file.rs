@@ -72,7 +72,7 @@ fn top(table: &Table<'_>) -> Config {
     let mut config = Config::new(Vec::new());
     if let Some(listen) = table.one_or_list("listen") {
         config.listen = listen.iter().filter_map(|(text, at)| at.accept(socket_address(text))).collect();
-        if listen.is_empty() {
+        if table.has_empty_list("listen") {
             table.wrong("listen", "the list is empty; allowed: at least one address");
         }
         distinct(&listen.iter().map(|(text, at)| (*text, at)).collect::<Vec<_>>());

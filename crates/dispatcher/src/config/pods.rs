@@ -46,7 +46,7 @@ fn fixed(table: &Table<'_>) -> FixedPods {
         table.missing("pods", "allowed: a list of HOST:PORT");
     }
     let list = list.unwrap_or_default();
-    if table.value("pods").is_some_and(|pods| pods.items("").is_some_and(|items| items.is_empty())) {
+    if table.has_empty_list("pods") {
         table.wrong("pods", "the list is empty; allowed: at least one HOST:PORT");
     }
     if list.len() > Rules::MAX_PODS as usize {
@@ -64,7 +64,7 @@ fn processes(table: &Table<'_>) -> Processes {
     let allowed = "allowed: a list, the program first, each argument by itself";
     let mut command = Vec::new();
     if let Some(items) = table.list("command") {
-        if items.first().is_none_or(|(program, _)| program.is_empty()) {
+        if table.has_empty_list("command") || items.first().is_some_and(|(program, _)| program.is_empty()) {
             table.wrong("command", format_args!("there is no program in it; {allowed}"));
         }
         command.extend(items.into_iter().filter_map(|(text, at)| at.accept(argument(text))));

@@ -43,7 +43,7 @@ pub(super) fn schedule(pool: &Table<'_>, rules: &Rules) -> Option<Schedule> {
             };
             days = days.and(at.accept(Days::parse(text).ok_or_else(what)).unwrap_or(Days::NONE));
         }
-        if listed.is_some_and(|days| days.is_empty()) {
+        if table.has_empty_list("days") {
             table.wrong("days", "the list is empty; allowed: days, or leave it out for every day");
         } else if !table.has("days") {
             days = Days::DAILY;

@@ -153,9 +153,10 @@ impl<'a> Table<'a> {
 
     pub(super) fn bool(&self, key: &'static str, default: bool) -> bool {
         let Some(value) = self.value(key) else { return default };
-        match value.inner {
-            DeValue::Boolean(yes) => *yes,
-            other => value.wrong_type("true or false", other).unwrap_or(default),
+        if let DeValue::Boolean(yes) = value.inner {
+            *yes
+        } else {
+            value.wrong_type("true or false").unwrap_or(default)
         }
     }
 
@@ -211,13 +212,21 @@ impl<'a> Table<'a> {
         Some(items.into_iter().filter_map(|item| Some((item.string("text")?, item))).collect())
     }
 
+    /// There is a list, and nothing in it.
+    pub(super) fn has_empty_list(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(|value| matches!(value.get_ref(), DeValue::Array(items) if items.is_empty()))
+    }
+
     /// As [`Table::list`], or one string.
     pub(super) fn one_or_list(&self, key: &'static str) -> Option<Vec<(&'a str, Value<'a>)>> {
         let value = self.value(key)?;
-        match value.inner {
-            DeValue::String(text) => Some(vec![(text.as_ref(), value)]),
-            other if !matches!(other, DeValue::Array(_)) => value.wrong_type("text or a list of texts", other),
-            _ => self.list(key),
+        if let DeValue::String(text) = value.inner {
+            return Some(vec![(text.as_ref(), value)]);
+        }
+        if matches!(value.inner, DeValue::Array(_)) {
+            self.list(key)
+        } else {
+            value.wrong_type("text or a list of texts")
         }
     }
 
@@ -258,8 +267,8 @@ impl<'a> Value<'a> {
         self.source.problem(self.span.start, format_args!("key `{}`: {what}", self.path));
     }
 
-    fn wrong_type<T>(&self, expected: &str, found: &DeValue<'_>) -> Option<T> {
-        let found = match found {
+    fn wrong_type<T>(&self, expected: &str) -> Option<T> {
+        let found = match self.inner {
             DeValue::String(text) => format!("the text {}", quoted(text)),
             DeValue::Integer(number) => format!("the number {number}"),
             DeValue::Float(number) => format!("the number {number}"),
@@ -273,10 +282,7 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn string(&self, expected: &str) -> Option<&'a str> {
-        match self.inner {
-            DeValue::String(text) => Some(text),
-            other => self.wrong_type(expected, other),
-        }
+        if let DeValue::String(text) = self.inner { Some(text) } else { self.wrong_type(expected) }
     }
 
     pub(super) fn accept<T>(&self, read: Result<T, String>) -> Option<T> {
@@ -296,7 +302,7 @@ impl<'a> Value<'a> {
         allowed: &RangeInclusive<T>,
     ) -> Option<T> {
         let expected = format!("a whole number from {} to {}", allowed.start(), allowed.end());
-        let DeValue::Integer(number) = self.inner else { return self.wrong_type(&expected, self.inner) };
+        let DeValue::Integer(number) = self.inner else { return self.wrong_type(&expected) };
         let value = i64::from_str_radix(number.as_str(), number.radix()).ok().and_then(|n| T::try_from(n).ok());
         if value.is_none_or(|value| !allowed.contains(&value)) {
             self.wrong(format_args!("{number} is out of range; allowed: {expected}"));
@@ -309,13 +315,15 @@ impl<'a> Value<'a> {
     fn seconds(&self, allowed: &RangeInclusive<f64>, off: bool) -> Option<Duration> {
         let or_off = if off { ", or \"off\"" } else { "" };
         let expected = format!("seconds from {} to {}{or_off}", allowed.start(), allowed.end());
-        let (text, seconds) = match self.inner {
-            DeValue::String(text) if off && text == "off" => return Some(Duration::ZERO),
-            DeValue::Integer(n) => {
-                (n.to_string(), i64::from_str_radix(n.as_str(), n.radix()).map_or(f64::NAN, |n| n as f64))
-            }
-            DeValue::Float(n) => (n.to_string(), n.as_str().parse().unwrap_or(f64::NAN)),
-            other => return self.wrong_type(&expected, other),
+        if off && self.is_text("off") {
+            return Some(Duration::ZERO);
+        }
+        let (text, seconds) = if let DeValue::Integer(n) = self.inner {
+            (n.to_string(), i64::from_str_radix(n.as_str(), n.radix()).map_or(f64::NAN, |n| n as f64))
+        } else if let DeValue::Float(n) = self.inner {
+            (n.to_string(), n.as_str().parse().unwrap_or(f64::NAN))
+        } else {
+            return self.wrong_type(&expected);
         };
         if !(allowed.contains(&seconds) || off && seconds == 0.0) {
             self.wrong(format_args!("{text} is out of range; allowed: {expected}"));
@@ -335,21 +343,19 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn table(&self) -> Option<Table<'a>> {
-        match self.inner {
-            DeValue::Table(entries) => Some(Table {
-                source: self.source,
-                path: self.path.clone(),
-                shape: self.shape.clone(),
-                span: self.span.clone(),
-                entries,
-                asked: RefCell::default(),
-            }),
-            other => self.wrong_type("a table", other),
-        }
+        let DeValue::Table(entries) = self.inner else { return self.wrong_type("a table") };
+        Some(Table {
+            source: self.source,
+            path: self.path.clone(),
+            shape: self.shape.clone(),
+            span: self.span.clone(),
+            entries,
+            asked: RefCell::default(),
+        })
     }
 
     pub(super) fn items(&self, expected: &str) -> Option<Vec<Value<'a>>> {
-        let DeValue::Array(items) = self.inner else { return self.wrong_type(expected, self.inner) };
+        let DeValue::Array(items) = self.inner else { return self.wrong_type(expected) };
         let item = |(n, item): (usize, &'a toml::Spanned<DeValue<'a>>)| Value {
             source: self.source,
             path: format!("{}[{n}]", self.path),
