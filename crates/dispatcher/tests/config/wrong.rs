@@ -445,6 +445,28 @@ pods = []
         &["file:2: key `pools.a.fixed.pods`: the list is empty; allowed: at least one HOST:PORT"],
     ),
     (
+        "pods in a text",
+        r"[pools.a.fixed]
+pods = 'h:1'
+",
+        &[r#"file:2: key `pools.a.fixed.pods`: found the text "h:1"; allowed: a list of texts"#],
+    ),
+    (
+        "lists of numbers only",
+        r"listen = [1]
+[pools.a.fixed]
+pods = [2]
+[pools.b]
+path = '/b'
+processes = { command = [3], data_folder = 'x' }
+",
+        &[
+            "file:1: key `listen[0]`: found the number 1; allowed: text",
+            "file:3: key `pools.a.fixed.pods[0]`: found the number 2; allowed: text",
+            "file:6: key `pools.b.processes.command[0]`: found the number 3; allowed: text",
+        ],
+    ),
+    (
         "pods that are no addresses",
         r"[pools.a.fixed]
 pods = ['h', 'h:0', 'h:1', 'h:1', 'http://h:1']
