@@ -94,7 +94,6 @@ fn pods(pool: &Pool) -> Result<(), String> {
             let retiring = life.standing == Standing::Retiring;
             must!(retiring != inside, "{ordinal:?} is {:?}, desired is {:?}", life.standing, pool.scale.desired);
             must!(!retiring || pod.sessions.is_empty(), "retiring {ordinal:?} is busy");
-            must!(!life.dirty || pod.sessions.is_empty() || pool.rules.slots_per_pod > 1, "dirty {ordinal:?} is busy");
         }
         let awaited = inside && !pod.is_ready();
         must!(awaited || pod.asked == Time::NEVER || pod.is_ready(), "{ordinal:?} is awaited outside desired");

@@ -9,7 +9,7 @@ use crate::rules::Rules;
 use crate::scale::Seen;
 use crate::sessions::Session;
 use crate::time::{Millis, Time};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,15 @@ pub struct Fleet {
     journal: Time,
     /// Entries applied so far: the journal position.
     applied: u64,
+    /// Derived: the longest `silence` and the longest `grace` of all pools.
+    #[serde(skip)]
+    longest: Longest,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Longest {
+    silence: Millis,
+    grace: Millis,
 }
 
 /// The checkpoint as it is stored: what can be derived is built anew when it is read.
@@ -45,6 +54,8 @@ struct Replica {
     /// Its last entry.
     number: u64,
     heard: Time,
+    /// The longest `silence` and `grace` that it may have known since: how long it may keep its streams when it is cut off.
+    patience: Millis,
 }
 
 /// Why the fleet wants to be woken.
@@ -63,7 +74,9 @@ impl Fleet {
             now: Time::default(),
             journal: Time::default(),
             applied: 0,
+            longest: Longest::default(),
         }
+        .renewed()
     }
 
     /// Does first what is due at the entry's time, then the entry. What the world has to do about it is returned, with
@@ -76,12 +89,14 @@ impl Fleet {
         let known = self.is_next(entry);
         if known {
             // Before anything expires: this very entry proves that its replica lives.
-            self.replicas.insert(entry.from, Replica { number: entry.number, heard: self.now });
+            let patience = self.longest.silence + self.longest.grace;
+            self.replicas.insert(entry.from, Replica { number: entry.number, heard: self.now, patience });
         }
         self.expire(&mut effects);
         if known {
             self.perform(entry, &mut effects);
         }
+        keep_last_scale(&mut effects);
         #[cfg(debug_assertions)]
         if let Err(what) = self.invariants() {
             panic!("{what}\nafter {entry:?}");
@@ -99,7 +114,7 @@ impl Fleet {
     fn advance(&mut self, at: Time) {
         if self.applied == 1 {
             self.now = at;
-        } else if at.since(self.journal) <= Millis(self.silence().0 / 2) {
+        } else if at.since(self.journal) <= Millis(self.longest.silence.0 / 2) {
             self.now += at.since(self.journal);
         }
         self.journal = at;
@@ -110,10 +125,14 @@ impl Fleet {
             Command::Farewell => self.depart(entry.from, false, effects),
             Command::Rules(rules) if !self.pools.contains_key(&entry.pool) => {
                 self.pools.insert(entry.pool.clone(), Pool::new(rules.clone()));
+                self.renew();
                 self.in_pool(&entry.pool, effects, |pool, step| pool.apply(entry.from, &Command::Tick, step));
             }
             command => {
                 self.in_pool(&entry.pool, effects, |pool, step| pool.apply(entry.from, command, step));
+                if let Command::Rules(_) = command {
+                    self.renew();
+                }
             }
         }
     }
@@ -153,18 +172,32 @@ impl Fleet {
         effects.extend(own.into_iter().map(|e| (id.clone(), e)));
         if over {
             self.pools.remove(id);
+            self.renew();
         }
     }
 
-    fn silence(&self) -> Millis {
-        self.pools.values().map(|p| p.rules.silence).max().unwrap_or(Rules::default().silence)
+    /// The pools or their rules have changed: nobody who may have read the longer ones is taken for gone earlier.
+    fn renew(&mut self) {
+        let rules = || self.pools.values().map(|p| &p.rules);
+        self.longest = Longest {
+            silence: rules().map(|r| r.silence).max().unwrap_or(Rules::default().silence),
+            grace: rules().map(|r| r.grace).max().unwrap_or_default(),
+        };
+        if self.pools.is_empty() {
+            return;
+        }
+        let patience = self.longest.silence + self.longest.grace;
+        self.replicas.values_mut().for_each(|r| r.patience = r.patience.max(patience));
     }
 
-    /// The replica that has been silent longest, and when it counts as gone.
+    fn renewed(mut self) -> Fleet {
+        self.renew();
+        self
+    }
+
+    /// The replica that counts as gone first, and when.
     fn next_departure(&self) -> Option<(ReplicaId, Time)> {
-        let (id, replica) = self.replicas.iter().min_by_key(|(_, r)| r.heard)?;
-        let grace = self.pools.values().map(|p| p.rules.grace).max().unwrap_or_default();
-        Some((*id, replica.heard + self.silence() + grace))
+        self.replicas.iter().map(|(id, r)| (*id, r.heard + r.patience)).min_by_key(|(_, at)| *at)
     }
 
     // ---- reads ----
@@ -265,6 +298,22 @@ impl Fleet {
     }
 }
 
+/// Two sizes decided at the same journal position could not be told apart later: only the last one counts.
+fn keep_last_scale(effects: &mut Vec<(PoolId, Effect)>) {
+    let is_scale = |(_, effect): &(PoolId, Effect)| matches!(effect, Effect::Scale { .. });
+    if effects.iter().filter(|e| is_scale(e)).nth(1).is_none() {
+        return;
+    }
+    let mut told = BTreeSet::new();
+    let mut at = effects.len();
+    while at > 0 {
+        at -= 1;
+        if is_scale(&effects[at]) && !told.insert(effects[at].0.clone()) {
+            effects.remove(at);
+        }
+    }
+}
+
 impl Default for Fleet {
     fn default() -> Fleet {
         Fleet::new()
@@ -280,6 +329,6 @@ impl<'de> Deserialize<'de> for Fleet {
         }
         let Checkpoint { format, mut pools, replicas, now, journal, applied } = c;
         pools.values_mut().for_each(Pool::reindex);
-        Ok(Fleet { format, pools, replicas, now, journal, applied })
+        Ok(Fleet { format, pools, replicas, now, journal, applied, longest: Longest::default() }.renewed())
     }
 }

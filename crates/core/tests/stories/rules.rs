@@ -39,6 +39,24 @@ fn a_clock_that_already_runs_to_a_moment_keeps_it() {
 }
 
 #[test]
+fn a_shorter_silence_does_not_free_what_a_cut_off_replica_still_holds_by_the_longer_one() {
+    let mut pool = Story::with_pods(1);
+    pool.by(R2).visit(ANA).attach(ANA).by(R1).silent(R2).rules(|r| r.silence = secs(10)).at(secs(89));
+    assert_eq!(pool.place(ANA), at_pod(0), "it may not have read the new rule");
+    pool.at(secs(90));
+    assert_eq!(pool.place(ANA), Where::Unknown);
+}
+
+#[test]
+fn a_longer_silence_holds_at_once_for_every_replica() {
+    let mut pool = Story::with_pods(1);
+    pool.by(R2).visit(ANA).attach(ANA).by(R1).silent(R2).rules(|r| r.silence = secs(120)).at(secs(149));
+    assert_eq!(pool.place(ANA), at_pod(0), "it may have read the new rule");
+    pool.at(secs(150));
+    assert_eq!(pool.place(ANA), Where::Unknown);
+}
+
+#[test]
 fn a_shorter_cooldown_holds_at_once() {
     let mut pool = Story::with_pods(2);
     pool.at(secs(100)).rules(|r| r.cooldown = secs(50));
