@@ -12,7 +12,7 @@ use crate::outside::duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
-use slotkeeper_core::{Fleet, Life, Phase, Place, PoolId, SessionId, Why};
+use slotkeeper_core::{Fleet, Life, Phase, Place, PoolId, SessionId, State, Why};
 
 /// What the waiting room knows, the same for the page, the event stream and the JSON twin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,9 +25,9 @@ pub struct Facts {
     pub position: Option<u64>,
     /// Seconds until a slot is ready, as far as anybody can know.
     pub estimate_seconds: Option<u64>,
-    /// What is happening now, in order; the last one that is not `done` is in progress.
+    /// What is happening now, in order; the first one that is not `done` is in progress.
     pub steps: Vec<Step>,
-    /// Why the session ended (`state` is `ended`), or will end (`state` is `ready` and `ends_in_seconds` is set).
+    /// Why the session ended (`state` is `ended`), will end (`ready` with `ends_in_seconds`), or waits again (`pod_lost`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     /// A running session that is about to be ended, and in how many seconds.
@@ -108,7 +108,9 @@ impl Facts {
                 let state = if (ahead as u64) < coming { RoomState::Starting } else { RoomState::Queued };
                 let steps = if state == RoomState::Starting { steps(fleet, &pool.config.id) } else { Vec::new() };
                 let position = Some(ahead as u64 + 1);
-                Facts { position, estimate_seconds: estimate, steps, ..Facts::new(pool, state) }
+                let lost = fleet.session(&pool.config.id, session).is_some_and(|s| matches!(s.state, State::Queued { lost: true, .. }));
+                let reason = lost.then_some(Why::PodLost.word());
+                Facts { position, estimate_seconds: estimate, steps, reason, ..Facts::new(pool, state) }
             }
         }
     }
