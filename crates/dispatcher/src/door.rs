@@ -11,7 +11,7 @@ use crate::forward::forward;
 use crate::forward::headers::{self, Hop};
 use crate::guard::Guard;
 use crate::metrics::Outcome;
-use crate::outside::{Listener, Stream as Socket, now};
+use crate::outside::{Listener, now};
 use crate::own;
 use crate::view::stopped;
 use crate::visit::{NoSeat, Seat, Stream, Visits};
@@ -35,17 +35,15 @@ const BREATH: Duration = Duration::from_millis(50);
 pub async fn open(dispatcher: Arc<Dispatcher>, mut listener: Box<dyn Listener>, connections: Arc<Semaphore>) {
     let mut stopping = dispatcher.stopping.clone();
     loop {
-        let Ok(place) = connections.clone().acquire_owned().await else { return };
+        let Ok(permit) = connections.clone().acquire_owned().await else { return };
         tokio::select! {
             biased;
             () = stopped(&mut stopping) => return,
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
-                    let dispatcher = dispatcher.clone();
-                    tokio::spawn(async move {
-                        serve(dispatcher, socket, peer).await;
-                        drop(place);
-                    });
+                    let place = crate::guard::Place::take(&dispatcher.metrics.connections, permit);
+                    let guard = Guard::new(socket, place, dispatcher.config.limits.header_time);
+                    tokio::spawn(serve(dispatcher.clone(), guard, peer));
                 }
                 Err(error) => {
                     tracing::warn!("cannot accept a connection: {error}");
@@ -57,11 +55,10 @@ pub async fn open(dispatcher: Arc<Dispatcher>, mut listener: Box<dyn Listener>, 
 }
 
 /// One connection: its requests, one after the other.
-async fn serve(dispatcher: Arc<Dispatcher>, socket: Socket, peer: SocketAddr) {
+async fn serve(dispatcher: Arc<Dispatcher>, guard: Guard, peer: SocketAddr) {
     let limits = &dispatcher.config.limits;
-    let io = TokioIo::new(Guard::new(socket, limits.header_time));
+    let io = TokioIo::new(guard);
     let mut stopping: watch::Receiver<bool> = dispatcher.stopping.clone();
-    dispatcher.metrics.connections.inc();
     let service = {
         let dispatcher = dispatcher.clone();
         service_fn(move |request| {
@@ -87,7 +84,6 @@ async fn serve(dispatcher: Arc<Dispatcher>, socket: Socket, peer: SocketAddr) {
     if let Err(error) = ended {
         tracing::debug!("a connection ended: {error}");
     }
-    dispatcher.metrics.connections.dec();
 }
 
 /// Every request gets exactly one answer, is counted once, and its failure is logged once.
@@ -125,6 +121,9 @@ async fn life(
     hop: &Hop<'_>,
     wants_page: bool,
 ) -> Result<(Response<Answer>, Outcome), RequestError> {
+    if request.method() == Method::CONNECT {
+        return Err(RequestError::visitor(Step::Route, StatusCode::METHOD_NOT_ALLOWED, "this is no forward proxy"));
+    }
     refuse_foreign(pool, &request, hop)?;
     refuse_large(dispatcher, &request)?;
 

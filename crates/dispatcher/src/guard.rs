@@ -5,12 +5,14 @@
 //! A violation is turned into a byte no request may have, so that the library itself answers `400` and closes.
 
 use crate::outside::{Stream, now};
+use prometheus::IntGauge;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 /// Refused by every HTTP parser, wherever in a head it stands (RFC 9110 §5.5).
@@ -18,6 +20,8 @@ const POISON: u8 = 0;
 
 pub struct Guard {
     stream: Stream,
+    /// Kept as long as the socket is: what becomes a tunnel is still a connection.
+    place: Place,
     framing: Framing,
     /// A head must have come within this time of its first byte. (How long the next one is waited for is the library's matter.)
     header_time: Duration,
@@ -28,13 +32,14 @@ pub struct Guard {
 
 impl Guard {
     #[must_use]
-    pub fn new(stream: Stream, header_time: Duration) -> Guard {
-        Guard { stream, framing: Framing::default(), header_time, since: now(), timer: None }
+    pub fn new(stream: Stream, place: Place, header_time: Duration) -> Guard {
+        Guard { stream, place, framing: Framing::default(), header_time, since: now(), timer: None }
     }
 
+    /// The socket, and its place among the connections.
     #[must_use]
-    pub fn into_stream(self) -> Stream {
-        self.stream
+    pub fn into_parts(self) -> (Stream, Place) {
+        (self.stream, self.place)
     }
 
     /// Pending, unless a head has begun and takes too long.
@@ -54,6 +59,26 @@ impl Guard {
             timer.as_mut().reset(due);
         }
         Poll::Pending
+    }
+}
+
+/// One of the connections that are allowed at once; given back when dropped.
+pub struct Place {
+    open: IntGauge,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    #[must_use]
+    pub fn take(open: &IntGauge, permit: OwnedSemaphorePermit) -> Place {
+        open.inc();
+        Place { open: open.clone(), _permit: permit }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.dec();
     }
 }
 

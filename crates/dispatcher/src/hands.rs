@@ -3,14 +3,14 @@
 //! safe twice (law 6).
 
 use crate::cluster::{Cluster, ClusterError};
+use crate::dispatcher::Dispatcher;
 use crate::metrics::Metrics;
 use crate::outside::now;
-use crate::view::View;
 use slotkeeper_core::{Effect, PoolId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 /// How long an order may be owed before everybody acts on it; also how often a failed one is tried again at first.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -18,13 +18,8 @@ const SLOWEST: Duration = Duration::from_secs(30);
 
 pub type Orders = mpsc::UnboundedReceiver<(PoolId, Effect, bool)>;
 
-pub async fn run(
-    clusters: BTreeMap<PoolId, Arc<dyn Cluster>>,
-    view: watch::Receiver<View>,
-    mut orders: Orders,
-    metrics: Arc<crate::dispatcher::Dispatcher>,
-) {
-    let metrics = &metrics.metrics;
+pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn Cluster>>, mut orders: Orders) {
+    let metrics = &dispatcher.metrics;
     let mut pause = PATIENCE;
     let mut look = now() + PATIENCE;
     loop {
@@ -38,7 +33,7 @@ pub async fn run(
                 None => return,
             },
             () = tokio::time::sleep_until(look) => {
-                let owed: Vec<_> = view.borrow().fleet.owed().collect();
+                let owed: Vec<_> = dispatcher.view.borrow().fleet.owed().collect();
                 let mut well = true;
                 for (pool, effect) in owed {
                     well &= obey(&clusters, &pool, effect, metrics).await;

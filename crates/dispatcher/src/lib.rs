@@ -93,7 +93,7 @@ pub async fn run(
     for (id, cluster) in &clusters {
         helpers.spawn(news(dispatcher.clone(), id.clone(), cluster.clone()));
     }
-    helpers.spawn(hands::run(clusters.clone(), dispatcher.view.clone(), orders, dispatcher.clone()));
+    helpers.spawn(hands::run(dispatcher.clone(), clusters.clone(), orders));
     helpers.spawn(admin::housekeeping(dispatcher.clone()));
     if let Some(admin) = admin {
         helpers.spawn(admin::open(dispatcher.clone(), admin));

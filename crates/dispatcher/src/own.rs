@@ -83,7 +83,11 @@ fn allow(request: &Request<Incoming>, methods: &[Method]) -> Result<(), RequestE
 /// The cookie came back: the session is asked for, unless it has just ended.
 async fn ask(dispatcher: &Arc<Dispatcher>, pool: &Arc<Pool>, ticket: Option<Ticket>) -> Facts {
     let Some(Ticket { session, last, .. }) = ticket else { return Facts::arriving(pool) };
-    let unknown = matches!(dispatcher.view.borrow().fleet.place(&pool.config.id, session), Place::Unknown);
+    let (unknown, queued) = match dispatcher.view.borrow().fleet.place(&pool.config.id, session) {
+        Place::Unknown => (true, false),
+        Place::Queued { .. } => (false, true),
+        Place::At { .. } | Place::Ending { .. } => (false, false),
+    };
     let ended = pool
         .farewells
         .of(session)
@@ -93,7 +97,7 @@ async fn ask(dispatcher: &Arc<Dispatcher>, pool: &Arc<Pool>, ticket: Option<Tick
             Command::Visit { session, hint: last, class: if pool.config.priority_header.is_some() { 9 } else { 0 } };
         // If the dispatcher is ending, the facts say what is known.
         let _ = dispatcher.driver.tell(&pool.config.id, visit).await;
-    } else if !unknown {
+    } else if queued {
         pool.visits.still_waits(session);
     }
     Facts::of(dispatcher, pool, session)

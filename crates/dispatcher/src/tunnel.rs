@@ -8,7 +8,7 @@ pub mod frames;
 mod pump;
 
 use crate::dispatcher::{Dispatcher, Pool};
-use crate::guard::Guard;
+use crate::guard::{Guard, Place};
 use crate::outside::{Stream as Socket, now};
 use crate::visit::{Ending, Seat, Stream};
 use bytes::Bytes;
@@ -51,7 +51,7 @@ pub fn start(
                 None
             }
         };
-        if let Some((visitor, pod)) = ends {
+        if let Some(((visitor, _place), pod)) = ends {
             let tunnel = Tunnel::new(visitor, pod, is_websocket, &pool);
             let outcome = tunnel.run(&pool, &seat, stream.session(), &dispatcher.config.drain).await;
             tracing::debug!(pool = %pool.config.id, pod = seat.pod.0, "a tunnel ended: {outcome:?}");
@@ -75,9 +75,11 @@ impl Drop for Open<'_> {
 /// The socket inside, and what HTTP had already read of it.
 type End = (Socket, Bytes);
 
-fn end_of_visitor(upgraded: Upgraded) -> Option<End> {
+/// With its place among the connections: it stays one.
+fn end_of_visitor(upgraded: Upgraded) -> Option<(End, Place)> {
     let parts = upgraded.downcast::<TokioIo<Guard>>().ok()?;
-    Some((parts.io.into_inner().into_stream(), parts.read_buf))
+    let (socket, place) = parts.io.into_inner().into_parts();
+    Some(((socket, parts.read_buf), place))
 }
 
 fn end_of_pod(upgraded: Upgraded) -> Option<End> {

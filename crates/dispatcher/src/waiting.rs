@@ -108,7 +108,9 @@ impl Facts {
                 let state = if (ahead as u64) < coming { RoomState::Starting } else { RoomState::Queued };
                 let steps = if state == RoomState::Starting { steps(fleet, &pool.config.id) } else { Vec::new() };
                 let position = Some(ahead as u64 + 1);
-                let lost = fleet.session(&pool.config.id, session).is_some_and(|s| matches!(s.state, State::Queued { lost: true, .. }));
+                let lost = fleet
+                    .session(&pool.config.id, session)
+                    .is_some_and(|s| matches!(s.state, State::Queued { lost: true, .. }));
                 let reason = lost.then_some(Why::PodLost.word());
                 Facts { position, estimate_seconds: estimate, steps, reason, ..Facts::new(pool, state) }
             }

@@ -41,6 +41,7 @@ async fn tell(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>, session: SessionId, 
         view.mark_unchanged();
         let facts = Facts::of(&dispatcher, &pool, session);
         let last = matches!(facts.state, RoomState::Ended | RoomState::Full);
+        let waits = matches!(facts.state, RoomState::Starting | RoomState::Queued);
         if told.as_ref() != Some(&facts) {
             if sender.send(format!("data: {}\n\n", facts.json()).into()).await.is_err() {
                 return;
@@ -58,7 +59,10 @@ async fn tell(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>, session: SessionId, 
             () = sender.closed() => return,
             changed = view.changed() => if changed.is_err() { return },
             () = tokio::time::sleep_until(sign) => {
-                pool.visits.still_waits(session);
+                // Of who waits only: who plays shows it by playing.
+                if waits {
+                    pool.visits.still_waits(session);
+                }
                 sign = now() + sign_every(&pool);
             }
             () = tokio::time::sleep_until(heartbeat) => {
