@@ -1,1 +1,4 @@
-fn _nothing() {}
+//! The built binaries, from outside. One test binary, a module for each theme.
+#![allow(clippy::unwrap_used, reason = "in a test, what cannot be unwrapped is a failure")]
+
+mod http;

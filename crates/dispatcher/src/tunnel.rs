@@ -34,7 +34,7 @@ const PING_TAG: [u8; 4] = *b"skpr";
 pub fn start(
     dispatcher: Arc<Dispatcher>,
     pool: Arc<Pool>,
-    stream: Stream,
+    mut stream: Stream,
     seat: Arc<Seat>,
     visitor: OnUpgrade,
     pod: OnUpgrade,

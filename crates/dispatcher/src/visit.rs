@@ -106,7 +106,7 @@ impl Visits {
             })
         });
         locked(&visitor.inner).users += 1;
-        Stream { dispatcher: dispatcher.clone(), pool: pool.clone(), visitor: visitor.clone(), seat: None }
+        Stream { dispatcher: dispatcher.clone(), pool: pool.clone(), visitor: visitor.clone(), seat: None, upgraded: false }
     }
 
     /// The session is over: its streams are told. The last of them detaches it; if there is none, this does.
@@ -248,6 +248,8 @@ pub struct Stream {
     pool: Arc<Pool>,
     pub visitor: Arc<Visitor>,
     seat: Option<Arc<Seat>>,
+    /// It is no request any more.
+    upgraded: bool,
 }
 
 impl Stream {
@@ -284,6 +286,7 @@ impl Stream {
         taken.streams += 1;
         taken.seat.mark_active();
         self.seat = Some(taken.seat.clone());
+        self.pool.metrics.open_requests.inc();
         Ok(self.seat.clone())
     }
 
@@ -332,6 +335,7 @@ impl Stream {
             ended: Notify::new(),
         });
         self.seat = Some(seat.clone());
+        self.pool.metrics.open_requests.inc();
         locked(&self.visitor.inner).seat = Some(Taken { seat: seat.clone(), streams: 1, upgraded: false, last: now() });
         // An entry read between that answer and this seat found no seat to end: look once more.
         match self.place() {
@@ -359,7 +363,9 @@ impl Stream {
     }
 
     /// It has become a tunnel: from now on the session's last one decides when it is detached.
-    pub fn mark_upgraded(&self) {
+    pub fn mark_upgraded(&mut self) {
+        self.upgraded = true;
+        self.pool.metrics.open_requests.dec();
         if let Some(taken) = locked(&self.visitor.inner).seat.as_mut() {
             taken.upgraded = true;
         }
@@ -378,6 +384,9 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        if self.seat.is_some() && !self.upgraded {
+            self.pool.metrics.open_requests.dec();
+        }
         let mut inner = locked(&self.visitor.inner);
         inner.users -= 1;
         if let (Some(seat), Some(taken)) = (&self.seat, inner.seat.as_mut())
