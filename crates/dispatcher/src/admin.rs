@@ -112,7 +112,7 @@ async fn api(dispatcher: &Arc<Dispatcher>, method: &Method, path: &[&str]) -> Re
                     "there is no such session; see the list of sessions for their names",
                 );
             };
-            tell(dispatcher, pool, on_session(act, session)).await
+            tell(dispatcher, pool, act, name, on_session(act, session)).await
         }
         ["pods", ordinal, act @ ("cordon" | "uncordon")] => {
             if method != Method::POST {
@@ -126,8 +126,8 @@ async fn api(dispatcher: &Arc<Dispatcher>, method: &Method, path: &[&str]) -> Re
                     &format!("{ordinal:?} is no pod of this pool: ordinals are 0 to {last}"),
                 );
             };
-            tell(dispatcher, pool, if *act == "cordon" { Command::Cordon { pod } } else { Command::Uncordon { pod } })
-                .await
+            let command = if *act == "cordon" { Command::Cordon { pod } } else { Command::Uncordon { pod } };
+            tell(dispatcher, pool, act, ordinal, command).await
         }
         _ => not_found(),
     }
@@ -141,25 +141,18 @@ fn on_session(act: &str, session: SessionId) -> Command {
     }
 }
 
-async fn tell(dispatcher: &Arc<Dispatcher>, pool: &Pool, command: Command) -> Response<Answer> {
-    tracing::info!(pool = %pool.config.id, "an operator: {}", what(&command));
+/// Writes what an operator wants, and answers with how the pool is then.
+async fn tell(
+    dispatcher: &Arc<Dispatcher>,
+    pool: &Pool,
+    act: &str,
+    object: &str,
+    command: Command,
+) -> Response<Answer> {
+    tracing::info!(pool = %pool.config.id, act, object, "an operator acts");
     match dispatcher.driver.tell(&pool.config.id, command).await {
         Ok(()) => json_reply(StatusCode::OK, &pool_json(&dispatcher.view.borrow().fleet, pool)),
         Err(ended) => error(StatusCode::SERVICE_UNAVAILABLE, &ended.to_string()),
-    }
-}
-
-/// The command without its session id.
-fn what(command: &Command) -> String {
-    match command {
-        Command::Kick { session } => format!("kick {}", public_name(*session)),
-        Command::Extend { session } => format!("extend {}", public_name(*session)),
-        Command::Active { sessions } => {
-            format!("busy {}", sessions.first().map(|s| public_name(*s)).unwrap_or_default())
-        }
-        Command::Cordon { pod } => format!("cordon pod {pod}"),
-        Command::Uncordon { pod } => format!("uncordon pod {pod}"),
-        _ => "another command".to_owned(),
     }
 }
 

@@ -281,7 +281,7 @@ async fn wait(
         match waiting::landing::fetch(&*dispatcher.net, landing).await {
             Ok(response) => return response,
             Err(error) => {
-                tracing::warn!(pool = %pool.config.id, "the landing page did not come, ours is shown: {error}")
+                tracing::warn!(pool = %pool.config.id, "the landing page did not come, ours is shown: {error}");
             }
         }
     }

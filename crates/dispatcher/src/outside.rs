@@ -206,6 +206,7 @@ impl Ids {
     ///
     /// # Errors
     /// When the operating system has no randomness to give.
+    #[expect(clippy::disallowed_methods, reason = "this is the place where randomness is drawn")]
     pub fn draw(&self) -> io::Result<u64> {
         match self {
             Ids::Os => {

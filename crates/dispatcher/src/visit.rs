@@ -106,7 +106,13 @@ impl Visits {
             })
         });
         locked(&visitor.inner).users += 1;
-        Stream { dispatcher: dispatcher.clone(), pool: pool.clone(), visitor: visitor.clone(), seat: None, upgraded: false }
+        Stream {
+            dispatcher: dispatcher.clone(),
+            pool: pool.clone(),
+            visitor: visitor.clone(),
+            seat: None,
+            upgraded: false,
+        }
     }
 
     /// The session is over: its streams are told. The last of them detaches it; if there is none, this does.
@@ -119,10 +125,9 @@ impl Visits {
 
     /// The fleet has dissolved the attach itself (the pod is lost): nothing is to be detached.
     pub fn forget(&self, session: SessionId) {
-        if let Some(visitor) = locked(&self.table).get(&session) {
-            if let Some(taken) = locked(&visitor.inner).seat.take() {
-                taken.seat.end(Ending { code: GOING_AWAY, reason: "pod_lost", spread: Duration::ZERO });
-            }
+        let visitor = locked(&self.table).get(&session).cloned();
+        if let Some(taken) = visitor.and_then(|v| locked(&v.inner).seat.take()) {
+            taken.seat.end(Ending { code: GOING_AWAY, reason: "pod_lost", spread: Duration::ZERO });
         }
     }
 

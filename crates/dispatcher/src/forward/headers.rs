@@ -74,9 +74,8 @@ pub fn for_pod<B>(
     // The pod is an origin server: it gets the origin form (RFC 9112 §3.2.1).
     if request.uri().authority().is_some()
         && let Some(path) = request.uri().path_and_query().cloned()
-        && let Ok(uri) = http::Uri::from_maybe_shared(path.as_str().to_owned())
     {
-        *request.uri_mut() = uri;
+        *request.uri_mut() = path.into();
     }
     *request.version_mut() = Version::HTTP_11;
     let headers = request.headers_mut();
