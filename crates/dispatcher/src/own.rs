@@ -59,16 +59,25 @@ pub(crate) async fn answer(
             }
             Ok(waiting::status(&ask(dispatcher, pool, ticket).await))
         }
-        // Starting again is a new session that remembers where the old one was.
+        // Starting again is a new session that remembers where the old one was. Who already has in another tab goes there.
         "join" => {
             allow(&request, &[Method::POST])?;
-            let last = ticket.and_then(|t| t.last);
-            let ticket = mint(dispatcher, pool, last)?;
             let mut response = go_to(&form(&mut request).await);
-            set_cookie(dispatcher, pool, &mut response, &ticket, secure);
+            if !ticket.is_some_and(|t| lives(dispatcher, pool, t)) {
+                let ticket = mint(dispatcher, pool, ticket.and_then(|t| t.last))?;
+                set_cookie(dispatcher, pool, &mut response, &ticket, secure);
+            }
             Ok(response)
         }
         _ => Err(RequestError::visitor(Step::Route, StatusCode::NOT_FOUND, "the dispatcher has no such page")),
+    }
+}
+
+/// Whether its session waits or has a slot.
+fn lives(dispatcher: &Dispatcher, pool: &Pool, ticket: Ticket) -> bool {
+    match dispatcher.view.borrow().fleet.place(&pool.config.id, ticket.session) {
+        Place::Queued { .. } | Place::At { .. } => true,
+        Place::Ending { .. } | Place::Unknown => false,
     }
 }
 

@@ -4,12 +4,14 @@
 const FIRST_MS = 250;
 const LONGEST_MS = 10_000;
 const STABLE_MS = 3_000;
+const REASONS = { 1001: "The console is stopping.", 1012: "The server is restarting." };
 
 /**
  * `on.frame(buffer)`, `on.state(object)`, `on.open()`,
  * `on.trying(text)`: connecting or waiting to, `on.ended(title, text)`: for good, the visitor decides.
+ * `dispatched`: behind a dispatcher, whose own page says why a session has ended, and how to start again.
  */
-export function connect(on) {
+export function connect(on, dispatched) {
   let socket;
   let failures = 0;
   let timer;
@@ -35,11 +37,12 @@ export function connect(on) {
     socket.onclose = ({ code, reason }) => {
       if (over) return;
       const told = (code >= 4001 && code <= 4010) || (code === 1000 && reason);
+      if (told && dispatched) return reload();
       if (told) return end("This session has ended", reason || `The server closed the connection (code ${code}).`);
       if (opened && performance.now() - opened > STABLE_MS) failures = 0;
       failures += 1;
       if (!opened && failures >= 2) ask();
-      else again(opened && code === 1001 ? "The console is stopping. Reconnecting …" : "Connection lost. Reconnecting …");
+      else again(`${(opened && REASONS[code]) || "Connection lost."} Reconnecting …`);
     };
   }
 
@@ -54,7 +57,19 @@ export function connect(on) {
     if (over) return;
     if (answer.status === 409) again("Somebody else is playing on this console. Waiting for them to leave …");
     else if (answer.status === 426) again("Reconnecting …");
-    else location.reload();
+    else reload();
+  }
+
+  /** From here on the answer of the server is the page. */
+  function reload() {
+    stop();
+    location.reload();
+  }
+
+  function stop() {
+    over = true;
+    clearTimeout(timer);
+    socket.close(1000);
   }
 
   function again(text) {
@@ -64,9 +79,7 @@ export function connect(on) {
   }
 
   function end(title, text) {
-    over = true;
-    clearTimeout(timer);
-    socket?.close(1000);
+    stop();
     on.ended(title, text);
   }
 
@@ -76,6 +89,6 @@ export function connect(on) {
   return {
     send: (command) => socket.readyState === WebSocket.OPEN && socket.send(JSON.stringify(command)),
     retry: () => socket.readyState === WebSocket.CLOSED && open(),
-    end,
+    reload,
   };
 }

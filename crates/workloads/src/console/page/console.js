@@ -214,13 +214,14 @@ $("keypad").replaceChildren(
   }),
 );
 
-if (document.documentElement.dataset.dispatcher === "yes") {
+const dispatched = document.documentElement.dataset.dispatcher === "yes";
+if (dispatched) {
   $("leave").hidden = false;
   $("leave").onclick = async () => {
     try {
       const answer = await fetch("/.slotkeeper/leave", { method: "POST", redirect: "manual" });
       if (!answer.ok && answer.type !== "opaqueredirect") throw new Error(`the answer was ${answer.status}`);
-      connection.end("You have left", "The console is free for somebody else. Your saves stay here.");
+      connection.reload();
     } catch (error) {
       notice(`Leaving did not work: ${error.message}.`, true);
     }
@@ -244,9 +245,11 @@ const connection = connect({
   ended(title, text) {
     beep(false);
     link("ended", "Ended");
+    $("lamp").dataset.on = "no";
+    for (const part of document.querySelectorAll("aside, .pad")) part.inert = true;
     curtain(title, text, "Play again", () => location.reload());
   },
-});
+}, dispatched);
 const send = (type, rest) => connection.send({ type, ...rest });
 const fingers = listen(
   (key, down) => send("key", { key, down }),
