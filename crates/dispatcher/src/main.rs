@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A session dispatcher: every browser session its own slot in a pod, and a pool that sleeps when nobody is left.
 #[derive(Parser)]
@@ -56,13 +57,36 @@ enum Job {
         #[arg(long, value_name = "FOLDER")]
         data: Option<PathBuf>,
         /// Consoles at most.
-        #[arg(long, value_name = "N", default_value_t = 5)]
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
         pods: u32,
+        #[command(flatten)]
+        pace: Pace,
     },
     /// One console of the demo.
     #[cfg(feature = "demo")]
     #[command(hide = true)]
     ConsolePod(slotkeeper_workloads::console::Args),
+}
+
+/// How fast things go in the demo. Fractions are allowed.
+#[cfg(feature = "demo")]
+#[derive(clap::Args)]
+struct Pace {
+    /// How long a console takes to start.
+    #[arg(long, value_name = "N", default_value = "3", value_parser = seconds)]
+    cold_start_seconds: Duration,
+    /// How long the slot of who went away is kept.
+    #[arg(long, value_name = "N", default_value = "10", value_parser = seconds)]
+    grace_seconds: Duration,
+    /// How long a console that nobody needs goes on.
+    #[arg(long, value_name = "N", default_value = "30", value_parser = seconds)]
+    cooldown_seconds: Duration,
+}
+
+#[cfg(feature = "demo")]
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|s| (0.0..=3600.0).contains(s)).ok_or("allowed: a number from 0 to 3600")?;
+    Ok(Duration::from_secs_f64(seconds))
 }
 
 fn main() -> ExitCode {
@@ -88,21 +112,24 @@ fn act(job: Job) -> anyhow::Result<()> {
             Ok(())
         }
         #[cfg(feature = "demo")]
-        Job::Demo { listen, admin, data, pods } => demo(listen, admin, data, pods),
+        Job::Demo { listen, admin, data, pods, pace } => demo(listen, admin, data, pods, &pace),
         #[cfg(feature = "demo")]
         Job::ConsolePod(arguments) => runtime(1)?.block_on(slotkeeper_workloads::console::run(arguments.into())),
     }
 }
 
 #[cfg(feature = "demo")]
-fn demo(listen: SocketAddr, admin: SocketAddr, data: Option<PathBuf>, pods: u32) -> anyhow::Result<()> {
+fn demo(listen: SocketAddr, admin: SocketAddr, data: Option<PathBuf>, pods: u32, pace: &Pace) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let temporary =
         data.is_none().then(|| std::env::temp_dir().join(format!("slotkeeper-demo-{}", std::process::id())));
     let folder = data.or_else(|| temporary.clone()).unwrap_or_default();
-    let mut config = config::demo(listen, admin, program, folder);
+    let mut config = config::demo(listen, admin, program, folder, pace.cold_start_seconds);
     for pool in &mut config.pools {
+        let millis = |d: Duration| slotkeeper_core::Millis(d.as_millis() as u64);
         pool.rules.max = pods;
+        pool.rules.grace = millis(pace.grace_seconds);
+        pool.rules.cooldown = millis(pace.cooldown_seconds);
     }
     let result = serve(config, |listening, config| {
         let at = listening.visitors.iter().map(|a| format!("http://{a}/")).collect::<Vec<_>>().join(" ");

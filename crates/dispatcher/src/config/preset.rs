@@ -8,6 +8,7 @@ use slotkeeper_core::Millis;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// One pool, `default`, of a fixed list of pods (`host:port`, with commas between them). No admin listener.
 ///
@@ -44,10 +45,17 @@ pub fn from_args(listen: &str, pods: &str, slots_per_pod: u32, threads: usize) -
 
 /// Five consoles at most, as local processes of `program` (this program itself), asleep when nobody plays.
 #[must_use]
-pub fn demo(listen: SocketAddr, admin: SocketAddr, program: PathBuf, data_folder: PathBuf) -> Config {
+pub fn demo(
+    listen: SocketAddr,
+    admin: SocketAddr,
+    program: PathBuf,
+    data_folder: PathBuf,
+    cold_start: Duration,
+) -> Config {
     let mut command = vec![program.to_string_lossy().into_owned(), "console-pod".to_owned()];
-    let arguments = "--listen 127.0.0.1:{port} --name console-{ordinal} --data {data} --cold-start-seconds 3";
+    let arguments = "--listen 127.0.0.1:{port} --name console-{ordinal} --data {data} --cold-start-seconds";
     command.extend(arguments.split(' ').map(str::to_owned));
+    command.push(cold_start.as_secs_f64().to_string());
     let mut processes = Processes::new(command, data_folder);
     processes.probe.kind = ProbeKind::Http { path: "/readyz".to_owned() };
     let cluster = ClusterConfig::Processes(processes);
@@ -61,5 +69,7 @@ pub fn demo(listen: SocketAddr, admin: SocketAddr, program: PathBuf, data_folder
     let mut config = Config::new(vec![pool]);
     config.listen = vec![listen];
     config.admin = Admin { listen: Some(admin), token: None };
+    // Few players, and somebody who has pressed Ctrl-C.
+    config.drain = Duration::from_secs(1);
     config
 }

@@ -2,6 +2,7 @@
 
 use slotkeeper::config::{ClusterConfig, ProbeKind, demo, from_args};
 use slotkeeper_core::{Millis, Placement, Scaling};
+use std::time::Duration;
 
 #[test]
 fn arguments_make_a_fixed_pool() {
@@ -40,7 +41,8 @@ fn everything_that_is_wrong_with_arguments_is_said() {
 #[test]
 fn the_demo_is_five_sleeping_consoles() {
     let address = |port| ([127, 0, 0, 1], port).into();
-    let config = demo(address(8080), address(9090), "/bin/slotkeeper".into(), "/tmp/data".into());
+    let config =
+        demo(address(8080), address(9090), "/bin/slotkeeper".into(), "/tmp/data".into(), Duration::from_secs(3));
     let [pool] = config.pools.as_slice() else { panic!("one pool") };
     assert_eq!((pool.rules.min, pool.rules.max, pool.rules.slots_per_pod), (0, 5, 1));
     assert_eq!(
@@ -57,7 +59,8 @@ fn the_demo_is_five_sleeping_consoles() {
 fn the_example_of_consoles_is_the_demo() {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/consoles.toml");
     let example = slotkeeper::config::read(&file).unwrap();
-    let demo = demo(example.listen[0], example.admin.listen.unwrap(), "program".into(), "data".into());
+    let demo =
+        demo(example.listen[0], example.admin.listen.unwrap(), "program".into(), "data".into(), Duration::from_secs(3));
     assert_eq!(example.pools[0].rules, demo.pools[0].rules);
     assert_eq!(example.pools[0].title, demo.pools[0].title);
     assert_eq!(example.pools[0].active_sessions_gauge, demo.pools[0].active_sessions_gauge);
