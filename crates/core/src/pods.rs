@@ -21,7 +21,7 @@ pub struct Pod {
     pub cordoned: bool,
     /// Since when a ready incarnation of this ordinal is wanted and missing. [`Time::NEVER`] if none is.
     pub asked: Time,
-    /// The journal position of the entry since which it is inside `desired`.
+    /// The position of the entry since which it is inside `desired`.
     pub(crate) raised: u64,
     /// The cluster's version of the newest news of this ordinal.
     pub(crate) version: u64,
@@ -73,7 +73,7 @@ pub enum Standing {
     Wanted,
     /// Outside `desired`: somebody may delete it any moment.
     Retiring,
-    /// Inside again since the entry at journal position `decided`, but not yet certain that nobody still deletes it.
+    /// Inside again since the entry at position `decided` (as in `Effect::Scale`), but not yet certain that nobody still deletes it.
     Returning {
         decided: u64,
         since: Time,

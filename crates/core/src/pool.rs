@@ -417,7 +417,7 @@ impl Pool {
             };
             let before = self.scale.desired;
             if self.scale.update(&demand, step.now) {
-                self.scale.decided = step.position;
+                self.scale.decide(step.position);
                 self.redraw(before, step);
             }
             if !self.confirm_returning(step) {

@@ -52,8 +52,11 @@ pub struct Seen {
 pub(crate) struct Scale {
     pub(crate) needed: Span,
     pub(crate) desired: Span,
-    /// The journal position of the entry that changed `desired` last.
+    /// The position of the entry that changed `desired` last: counted from `base`.
     pub(crate) decided: u64,
+    /// What the cluster was told by a journal that is lost now: positions go on after its last one, so that nobody
+    /// takes what is decided from now on for older than that.
+    base: u64,
     pub(crate) seen: Option<Seen>,
     /// What KEDA has been served last, and since when.
     pub(crate) served: Option<(u32, Time)>,
@@ -78,6 +81,21 @@ impl Scale {
         if !span.is_empty() {
             self.remember(span, now);
         }
+    }
+
+    /// Whatever is desired now was decided by the entry at this journal position.
+    pub(crate) fn decide(&mut self, position: u64) {
+        self.decided = self.base.saturating_add(position);
+    }
+
+    /// A sight of the size, at this journal position. What an unknown journal decided proves nothing, and is overruled.
+    pub(crate) fn judge(&mut self, span: Span, decided: u64, version: u64, position: u64) -> Seen {
+        if decided <= self.base.saturating_add(position) {
+            return Seen { span, decided, version };
+        }
+        self.base = decided.saturating_add(1).saturating_sub(position);
+        self.decide(position);
+        Seen { span, decided: 0, version }
     }
 
     fn remember(&mut self, span: Span, now: Time) {

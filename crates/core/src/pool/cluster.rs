@@ -193,9 +193,8 @@ impl Pool {
         if self.scale.seen.is_some_and(|s| version <= s.version) {
             return;
         }
-        // A position that this journal has not reached was written by another one, now lost.
-        let decided = if decided <= step.position { decided } else { 0 };
-        let seen = Seen { span: Span { start, end: start.saturating_add(replicas) }, decided, version };
+        let span = Span { start, end: start.saturating_add(replicas) };
+        let seen = self.scale.judge(span, decided, version, step.position);
         if self.scale.seen.is_none() {
             self.adopt(seen, step);
         }
@@ -206,6 +205,7 @@ impl Pool {
     /// has been told nothing else, what runs inside is certain to stay. Only from now on is it told anything.
     fn adopt(&mut self, seen: Seen, step: &mut Step<'_>) {
         self.scale.adopt(seen.span, step.now);
+        self.scale.decide(step.position);
         self.settle(step);
         self.scale.seen = Some(seen);
         let desired = self.scale.desired;
@@ -253,12 +253,12 @@ impl Pool {
         }
         for ordinal in (now.start..now.end).filter(|o| !before.contains(*o)).map(Ordinal) {
             let pod = self.pods.entry(ordinal).or_insert_with(|| Pod::new(slots));
-            pod.raised = step.position;
+            pod.raised = self.scale.decided;
             match &mut pod.life {
                 None => pod.asked = step.now,
                 Some(life) => {
                     if life.standing == Standing::Retiring {
-                        life.standing = Standing::Returning { decided: step.position, since: step.now };
+                        life.standing = Standing::Returning { decided: self.scale.decided, since: step.now };
                     }
                     if !matches!(life.phase, Phase::Ready { .. }) {
                         pod.asked = step.now;

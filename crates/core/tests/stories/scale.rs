@@ -229,6 +229,27 @@ fn what_was_decided_before_the_first_sight_is_told_with_it() {
 }
 
 #[test]
+fn what_is_decided_after_a_journal_was_lost_is_newer_than_what_that_one_decided() {
+    let mut pool = Story::new(up_to(5));
+    pool.list(&[0, 1, 2]).scale_seen(3, 5000).visit(ANA);
+    assert_eq!((pool.place(ANA), pool.desired()), (at_pod(0), (0, 3)));
+    pool.attach(ANA).at(secs(300));
+    let effects = pool.effects();
+    let newer = |e: &Effect| matches!(e, Effect::Scale { replicas: 1, decided, .. } if *decided > 5000);
+    assert!(effects.iter().any(newer), "{effects:?}");
+    pool.scale_done();
+    assert_eq!(pool.owed(), []);
+}
+
+#[test]
+fn a_size_that_an_earlier_pool_of_the_same_name_decided_is_overruled() {
+    let mut pool = Story::new(Rules { max: 0, ..up_to(5) });
+    pool.list(&[0]).scale_seen(1, 2);
+    let effects = pool.effects();
+    assert!(matches!(effects[..], [Effect::Scale { replicas: 0, decided, .. }] if decided > 2), "{effects:?}");
+}
+
+#[test]
 fn more_than_max_is_adopted_up_to_max() {
     let pool = Story::running(5, up_to(3));
     assert_eq!(pool.desired(), (0, 3));
