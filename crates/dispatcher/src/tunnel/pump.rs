@@ -423,6 +423,8 @@ mod tests {
         let ping = control(PING, b"12345678", None);
         let bytes = [data(b"one"), data(b"two")].concat();
         for cut in 1..bytes.len() {
+            // A fresh budget: without one, what is ready is pending too.
+            tokio::task::yield_now().await;
             let metrics = metrics();
             let (mut source, mut from) = duplex(1 << 16);
             let (mut to, mut sink) = duplex(1 << 16);
