@@ -1,4 +1,7 @@
 //! The built binaries, from outside. One test binary, a module for each theme.
 #![allow(clippy::unwrap_used, reason = "in a test, what cannot be unwrapped is a failure")]
 
+mod bodies;
+mod browser;
 mod http;
+mod sockets;
