@@ -2,3 +2,5 @@
 #![allow(clippy::unwrap_used, reason = "in a test, what cannot be unwrapped is a failure")]
 
 mod config;
+mod fixed;
+mod processes;

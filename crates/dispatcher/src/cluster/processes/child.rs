@@ -1,7 +1,7 @@
 //! One process from its start to its end: prepares its folder and port, starts it, asks it whether it is ready, stops it
 //! when told. It reports to the keeper, which decides.
 
-use super::group::{self, Group, Signal, Started};
+use super::group::{self, Exit, Group, Signal, Started};
 use super::output;
 use super::template::Values;
 use crate::cluster::probe::{self, Health};
@@ -11,10 +11,11 @@ use slotkeeper_core::{PoolId, Uid};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::process::{Child, Command};
+use tokio::io::AsyncRead;
+use tokio::process::{ChildStderr, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -71,21 +72,23 @@ impl Life {
             Ok(prepared) => prepared,
             Err(why) => return self.tell(What::NotStarted(why)).await,
         };
-        let Started { group, mut child } = match group::start(command).await {
+        let Started { group, mut exit, stdout, stderr } = match group::start(command).await {
             Ok(started) => started,
             Err(e) => return self.tell(What::NotStarted(self.cannot_start(&e))).await,
         };
-        let mut output = self.read_output(&mut child);
+        let mut output = JoinSet::new();
+        self.read(&mut output, stdout.map(ChildStdout::from_std));
+        self.read(&mut output, stderr.map(ChildStderr::from_std));
         self.tell(What::Running).await;
         let status = tokio::select! {
             biased;
-            _ = &mut stop => end(&group, &mut child, config.stop_grace).await,
-            status = child.wait() => status,
+            _ = &mut stop => end(&group, &mut exit, config.stop_grace).await,
+            status = exit.wait() => status,
             () = self.watch(address) => return,
         };
         group.end();
         let _ = tokio::time::timeout(LAST_LINES, async { while output.join_next().await.is_some() {} }).await;
-        self.tell(What::Ended(status.ok())).await;
+        self.tell(What::Ended(Some(status))).await;
     }
 
     async fn tell(&self, what: What) {
@@ -149,16 +152,13 @@ impl Life {
         }
     }
 
-    fn read_output(&self, child: &mut Child) -> JoinSet<()> {
+    fn read(&self, readers: &mut JoinSet<()>, pipe: Option<io::Result<impl AsyncRead + Send + Unpin + 'static>>) {
         let name: Arc<str> = format!("{}/{}", self.pool.id, self.ordinal).into();
-        let mut readers = JoinSet::new();
-        if let Some(stdout) = child.stdout.take() {
-            readers.spawn(output::log(stdout, name.clone()));
+        match pipe {
+            Some(Ok(pipe)) => drop(readers.spawn(output::log(pipe, name))),
+            Some(Err(e)) => tracing::warn!(target: "pod", "{name}: cannot read what it says: {e}"),
+            None => {}
         }
-        if let Some(stderr) = child.stderr.take() {
-            readers.spawn(output::log(stderr, name));
-        }
-        readers
     }
 
     /// Asks for ever, and tells what changes.
@@ -182,10 +182,10 @@ impl Life {
 
 /// Asks the group to end, and after `grace` ends it. Returns when the child has been waited for; if it ends first, its
 /// descendants have the rest of the time (a shell may be gone long before the program that it ran has saved its work).
-async fn end(group: &Group, child: &mut Child, grace: Duration) -> io::Result<ExitStatus> {
+async fn end(group: &Group, exit: &mut Exit, grace: Duration) -> ExitStatus {
     group.signal(Signal::Term);
     let all_gone = async {
-        let status = child.wait().await;
+        let status = exit.wait().await;
         while group.exists() {
             tokio::time::sleep(LOOK).await;
         }
@@ -195,7 +195,7 @@ async fn end(group: &Group, child: &mut Child, grace: Duration) -> io::Result<Ex
         Ok(status) => status,
         Err(_) => {
             group.signal(Signal::Kill);
-            child.wait().await
+            exit.wait().await
         }
     }
 }

@@ -4,15 +4,36 @@
 //! A descendant that makes itself a session of its own (a daemon) escapes; programs in a pool must stay in the foreground.
 
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus};
 use std::sync::{Mutex, PoisonError, mpsc};
-use tokio::process::{Child, Command};
-use tokio::runtime::Handle;
+use std::thread;
 use tokio::sync::oneshot;
 
-/// A started process and its group.
+/// A started process and its group. (Not tokio's `Child`: when that cannot be registered, because the runtime is just
+/// ending, a process that has already been started is left running.)
 pub(super) struct Started {
     pub(super) group: Group,
-    pub(super) child: Child,
+    pub(super) exit: Exit,
+    pub(super) stdout: Option<ChildStdout>,
+    pub(super) stderr: Option<ChildStderr>,
+}
+
+/// The end of a started process.
+pub(super) struct Exit {
+    receiver: oneshot::Receiver<ExitStatus>,
+    status: Option<ExitStatus>,
+}
+
+impl Exit {
+    /// Waits for it; may be asked again. The process has been waited for then: only its descendants may be left.
+    pub(super) async fn wait(&mut self) -> ExitStatus {
+        match self.status {
+            Some(status) => status,
+            // Its thread always answers, unless the operating system does not know the process: then it has ended.
+            None => *self.status.insert((&mut self.receiver).await.unwrap_or_default()),
+        }
+    }
 }
 
 /// A process group; killed when dropped.
@@ -30,7 +51,7 @@ pub(super) enum Signal {
 impl Group {
     fn of(child: &Child) -> io::Result<Group> {
         // Group 0 would be our own, group 1 everybody's.
-        let leader = child.id().and_then(|id| i32::try_from(id).ok()).filter(|id| *id > 1);
+        let leader = i32::try_from(child.id()).ok().filter(|id| *id > 1);
         let leader = leader.ok_or_else(|| io::Error::other("the process has no id"))?;
         Ok(Group { leader, over: false })
     }
@@ -75,7 +96,6 @@ fn send(group: i32, signal: i32) -> io::Result<()> {
 
 struct Order {
     command: Command,
-    runtime: Handle,
     reply: oneshot::Sender<io::Result<Started>>,
 }
 
@@ -91,7 +111,7 @@ pub(super) async fn start(mut command: Command) -> io::Result<Started> {
     command.process_group(0);
     die_with_us(&mut command);
     let (reply, answer) = oneshot::channel();
-    order(Order { command, runtime: Handle::current(), reply })?;
+    order(Order { command, reply })?;
     answer.await.map_err(|_| io::Error::other("the starting thread has ended"))?
 }
 
@@ -108,17 +128,32 @@ fn order(mut order: Order) -> io::Result<()> {
 
 fn new_starter(starter: &mut Option<mpsc::Sender<Order>>, first: Order) -> io::Result<()> {
     let (sender, orders) = mpsc::channel::<Order>();
-    std::thread::Builder::new().name("starter".into()).spawn(move || {
-        for Order { mut command, runtime, reply } in orders {
-            let _inside = runtime.enter();
-            let started = command.spawn().and_then(|child| Ok(Started { group: Group::of(&child)?, child }));
-            // Nobody waits any more: dropping it kills it.
-            let _ = reply.send(started);
+    thread::Builder::new().name("starter".into()).spawn(move || {
+        for Order { mut command, reply } in orders {
+            // If nobody waits any more: dropping what was started kills it.
+            let _ = reply.send(command.spawn().and_then(attend));
         }
     })?;
     let _ = sender.send(first);
     *starter = Some(sender);
     Ok(())
+}
+
+/// Stack of a thread that only waits.
+const SMALL: usize = 128 * 1024;
+
+/// Takes charge of a new process: from here on it ends in every case. A thread waits for it, so that it is buried even
+/// when the runtime has ended before.
+fn attend(mut child: Child) -> io::Result<Started> {
+    let group = Group::of(&child)?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (sender, receiver) = oneshot::channel();
+    let wait = move || match child.wait() {
+        Ok(status) => drop(sender.send(status)),
+        Err(e) => tracing::warn!(target: "pod", "cannot wait for process {}: {e}", child.id()),
+    };
+    thread::Builder::new().name("waiter".into()).stack_size(SMALL).spawn(wait)?;
+    Ok(Started { group, exit: Exit { receiver, status: None }, stdout, stderr })
 }
 
 #[cfg(target_os = "linux")]
