@@ -7,8 +7,8 @@ use crate::dispatcher::{Dispatcher, Pool};
 use crate::error::{Fault, RequestError, Step};
 use crate::farewells::is_final;
 use crate::forward::body::Answer;
-use crate::forward::forward;
 use crate::forward::headers::{self, Hop};
+use crate::forward::{TOO_LARGE, forward};
 use crate::guard::Guard;
 use crate::metrics::Outcome;
 use crate::outside::{Listener, now};
@@ -199,11 +199,9 @@ fn same_host(a: &str, b: &str) -> bool {
 fn refuse_large(dispatcher: &Dispatcher, request: &Request<Incoming>) -> Result<(), RequestError> {
     let least = request.body().size_hint().lower();
     match dispatcher.config.limits.body_bytes {
-        Some(limit) if least > limit => Err(RequestError::visitor(
-            Step::Send,
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "the request's body is larger than allowed",
-        )),
+        Some(limit) if least > limit => {
+            Err(RequestError::visitor(Step::Send, StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE))
+        }
         Some(_) | None => Ok(()),
     }
 }

@@ -10,7 +10,7 @@ use crate::metrics::Outcome;
 use crate::outside::Net;
 use crate::tunnel;
 use crate::visit::{Seat, Stream};
-use body::{Answer, Download, Expectation, Upload};
+use body::{Answer, Download, Expectation, TooLarge, Upload};
 use headers::Hop;
 use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -18,6 +18,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use slotkeeper_core::{Incarnation, Uid};
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -26,6 +27,8 @@ use std::time::Duration;
 const DIAL: Duration = Duration::from_secs(5);
 /// Idle connections kept to one incarnation.
 const KEPT: usize = 1024;
+
+pub(crate) const TOO_LARGE: &str = "the request's body is larger than allowed";
 
 /// The incarnations that this replica has connections to.
 #[derive(Default)]
@@ -103,12 +106,20 @@ impl Upstream {
                 Err(mut failed) => match failed.take_message() {
                     Some(unsent) if kept => request = unsent,
                     Some(_) | None => {
-                        return Err(RequestError::pod(Step::Send, "the pod broke off", failed.into_error()));
+                        return Err(broken_off(failed.into_error()));
                     }
                 },
             }
         }
     }
+}
+
+/// The pod's fault, unless it was the visitor who sent too much.
+fn broken_off(error: hyper::Error) -> RequestError {
+    if error.source().is_some_and(|s| s.is::<TooLarge>()) {
+        return RequestError::visitor(Step::Send, StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE);
+    }
+    RequestError::pod(Step::Send, "the pod broke off", error)
 }
 
 /// Sends the request to its pod: the answer's head comes back, its body streams. After a `101` both connections become a

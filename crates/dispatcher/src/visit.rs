@@ -158,6 +158,12 @@ impl Visits {
     /// Once a second: signs of life in one batch, and the end of who lingered.
     pub fn sweep(pool: &Arc<Pool>, dispatcher: &Dispatcher) {
         let mut signs = std::mem::take(&mut *locked(&pool.visits.waiting));
+        if !signs.is_empty() {
+            // Who has a slot and still watches the waiting room does nothing at the pod by that.
+            let view = dispatcher.view.borrow();
+            let waits = |s: &SessionId| matches!(view.fleet.place(&pool.config.id, *s), Place::Queued { .. });
+            signs.retain(waits);
+        }
         let counts_activity = pool.config.rules.idle.is_some();
         for visitor in pool.visits.all() {
             let mut inner = locked(&visitor.inner);
