@@ -4,4 +4,5 @@
 mod bodies;
 mod browser;
 mod http;
+mod sessions;
 mod sockets;

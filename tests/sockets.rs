@@ -207,7 +207,7 @@ async fn pings_pongs_and_close_codes_pass_both_ways() {
             while let Some(Ok(message)) = patiently("a message", socket.next()).await {
                 let done = message.is_close();
                 if message == Message::Text("close".into()) {
-                    let frame = CloseFrame { code: CloseCode::Library(4242), reason: "because".into() };
+                    let frame = CloseFrame { code: CloseCode::from(4242), reason: "because".into() };
                     let _ = socket.close(Some(frame)).await;
                 }
                 told.send(message).unwrap();
@@ -229,11 +229,11 @@ async fn pings_pongs_and_close_codes_pass_both_ways() {
     socket.send(Message::Text("close".into())).await.unwrap();
     let Some(Ok(Message::Close(Some(close)))) = patiently("a message", socket.next()).await else { panic!("no close") };
     assert_eq!((u16::from(close.code), close.reason.as_str()), (4242, "because"));
-    drop(socket);
+    while let Some(Ok(_)) = patiently("the end", socket.next()).await {}
     while !patiently("the pod", tells.recv()).await.unwrap().is_close() {}
 
     let mut socket = Visitor::of(&dispatcher).socket("/").await;
-    let close = CloseFrame { code: CloseCode::Library(3001), reason: "good night".into() };
+    let close = CloseFrame { code: CloseCode::from(3001), reason: "good night".into() };
     socket.close(Some(close.clone())).await.unwrap();
     while let Some(Ok(_)) = patiently("a message", socket.next()).await {}
     loop {
