@@ -4,6 +4,7 @@
 pub mod body;
 pub mod headers;
 
+use crate::cookie;
 use crate::dispatcher::Dispatcher;
 use crate::error::{RequestError, Step};
 use crate::metrics::Outcome;
@@ -114,10 +115,13 @@ impl Upstream {
     }
 }
 
-/// The pod's fault, unless it was the visitor who sent too much.
+/// The pod's fault, unless it was the visitor who sent too much, or not all.
 fn broken_off(error: hyper::Error) -> RequestError {
     if error.source().is_some_and(|s| s.is::<TooLarge>()) {
         return RequestError::visitor(Step::Send, StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE);
+    }
+    if error.is_user() {
+        return RequestError::visitor(Step::Send, StatusCode::BAD_REQUEST, "the request's body broke off");
     }
     RequestError::pod(Step::Send, "the pod broke off", error)
 }
@@ -138,9 +142,14 @@ pub async fn forward(
     let upgrade = headers::upgrade(&request);
     let visitor_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     let expectation = Expectation::of(request.headers());
-    headers::for_pod(&mut request, hop, &pool.config, &stream.visitor.name, upgrade.as_ref());
+    headers::for_pod(&mut request, hop, &stream.visitor.name, upgrade.as_ref());
+    for pool in &dispatcher.config.pools {
+        cookie::strip(request.headers_mut(), &pool.cookie_name);
+    }
     let limit = dispatcher.config.limits.body_bytes;
-    let mut request = request.map(|incoming| Upload::new(incoming, limit, expectation.clone()));
+    let stream = Arc::new(stream);
+    let upload = |incoming| Upload::new(incoming, stream.clone(), seat.clone(), limit, expectation.clone());
+    let mut request = request.map(upload);
     if let Some(expectation) = expectation {
         hyper::ext::on_informational(&mut request, move |head| {
             if head.status() == StatusCode::CONTINUE {
@@ -151,33 +160,26 @@ pub async fn forward(
     let (mut response, sender) = tokio::select! {
         biased;
         sent = seat.upstream.send(&*dispatcher.net, request) => sent?,
-        ending = over(&seat) => return Err(RequestError::visitor(Step::Send, StatusCode::SERVICE_UNAVAILABLE, ending)),
+        _ = seat.over(1000) => {
+            return Err(RequestError::visitor(Step::Send, StatusCode::SERVICE_UNAVAILABLE, "the session has ended"));
+        }
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let (Some(visitor_side), Some(protocol)) = (visitor_side, upgrade) else {
             return Err(RequestError::pod(Step::Respond, "the pod switched protocols unasked", "unexpected 101"));
         };
         let pod_side = hyper::upgrade::on(&mut response);
-        let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
         headers::for_visitor(response.headers_mut(), Some(&protocol));
+        // What the pod has chosen, of perhaps several that were asked for.
+        let chosen = response.headers().get(header::UPGRADE).unwrap_or(&protocol);
+        let is_websocket = chosen.as_bytes().eq_ignore_ascii_case(b"websocket");
         let answer = response.map(|_| Answer::Empty);
         tunnel::start(dispatcher.clone(), pool, stream, seat, visitor_side, pod_side, is_websocket);
         return Ok((answer, Outcome::Upgraded));
     }
     headers::for_visitor(response.headers_mut(), None);
-    if upgrade.is_some() {
-        // What follows on this connection was meant for another protocol: it is not read as HTTP.
-        response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
-    }
+    // Whatever the pod speaks, the visitor's connection is HTTP/1.1.
+    *response.version_mut() = http::Version::HTTP_11;
     let answer = response.map(|incoming| Answer::Pod(Box::new(Download::new(incoming, sender, stream, seat))));
     Ok((answer, Outcome::Forwarded))
-}
-
-/// Resolves when the session is over or its pod is lost; a drain lets requests finish.
-pub(crate) async fn over(seat: &Seat) -> &'static str {
-    let ending = seat.ended().await;
-    if ending.spread > Duration::ZERO {
-        tokio::time::sleep(ending.spread).await;
-    }
-    "the session has ended"
 }

@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use slotkeeper::config::{self, Config};
 use slotkeeper::outside::{Clock, Ids, Net, Outside, RealNet};
 use slotkeeper::{Listening, cluster, journal};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -206,12 +207,11 @@ fn log_to_stderr() {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "this is what the command is asked to say")]
+/// A reader that has gone away (`| head`) is no error.
 fn println_all(text: &str) {
-    println!("{text}");
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-#[expect(clippy::print_stderr, reason = "the one error a failed command ends with")]
 fn eprintln_all(text: &str) {
-    eprintln!("{text}");
+    let _ = writeln!(std::io::stderr(), "{text}");
 }

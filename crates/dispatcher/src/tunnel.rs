@@ -27,6 +27,8 @@ use tokio::time::{Instant, Sleep};
 
 /// How long both sides get to finish after a close frame was put in.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long a pod may go on sending after its WebSocket client has gone.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// What our own pings carry, before a number that tells them apart.
 const PING_TAG: [u8; 4] = *b"skpr";
 
@@ -34,7 +36,7 @@ const PING_TAG: [u8; 4] = *b"skpr";
 pub fn start(
     dispatcher: Arc<Dispatcher>,
     pool: Arc<Pool>,
-    mut stream: Stream,
+    stream: Arc<Stream>,
     seat: Arc<Seat>,
     visitor: OnUpgrade,
     pod: OnUpgrade,
@@ -95,6 +97,7 @@ struct Tunnel {
     outward: Pump,
     half_open: Option<HalfOpen>,
     closing: Option<Pin<Box<Sleep>>>,
+    is_websocket: bool,
 }
 
 /// Finds out whether the client is still there (behaviour §3, `half_open`).
@@ -126,7 +129,10 @@ impl Tunnel {
         if let (Some(after), Socket::Tcp(socket)) = (keepalive, &visitor) {
             // Without frames to put a ping between, the kernel asks instead.
             let settings = socket2::TcpKeepalive::new().with_time(after).with_interval(after / 3).with_retries(3);
-            let _ = socket2::SockRef::from(socket).set_tcp_keepalive(&settings);
+            let socket = socket2::SockRef::from(socket);
+            let _ = socket.set_tcp_keepalive(&settings);
+            // Keep-alive rests while something is unacknowledged; this does not.
+            let _ = socket.set_tcp_user_timeout(Some(after * 2));
         }
         let half_open = half_open.filter(|_| is_websocket).map(|after| HalfOpen {
             after,
@@ -142,11 +148,12 @@ impl Tunnel {
             outward: Pump::new(Direction::Out, is_websocket, &early_out, &pool.metrics),
             half_open,
             closing: None,
+            is_websocket,
         }
     }
 
     async fn run(mut self, pool: &Pool, seat: &Seat, session: SessionId, drain: &Duration) -> Outcome {
-        let mut told = pin!(told(seat, session));
+        let mut told = pin!(seat.over((session.0 >> 64) as u32 % 1000));
         poll_fn(|cx| {
             if self.closing.is_none()
                 && let Poll::Ready(ending) = told.as_mut().poll(cx)
@@ -184,6 +191,10 @@ impl Tunnel {
             let outcome = if self.closing.is_some() { Outcome::Closed } else { outcome };
             return Poll::Ready(outcome);
         }
+        if self.is_websocket && self.closing.is_none() && inward.is_ready() {
+            // A WebSocket knows no half-close: the pod gets a moment to finish.
+            self.closing = Some(Box::pin(tokio::time::sleep(LAST_WORDS)));
+        }
         if let Some(closing) = &mut self.closing
             && closing.as_mut().poll(cx).is_ready()
         {
@@ -199,8 +210,9 @@ impl Tunnel {
             let due = silent_since + half_open.after;
             if due > now() {
                 half_open.timer.as_mut().reset(due);
-            } else if self.outward.is_putting_in() {
-                // In the middle of a long frame: the client has not been asked yet.
+            } else if self.outward.is_putting_in() && !self.outward.is_blocked() {
+                // The pod is in the middle of a frame: the client has not been asked yet. (One that takes nothing is
+                // not there, whether asked or not.)
                 half_open.asked = half_open.asked.map(|_| now());
                 half_open.timer.as_mut().reset(now() + half_open.after);
             } else if half_open.asked.is_some() {
@@ -229,12 +241,4 @@ fn ended(inward: &Poll<io::Result<()>>, outward: &Poll<io::Result<()>>) -> Poll<
         (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Outcome::Finished),
         (Poll::Pending, _) | (_, Poll::Pending) => Poll::Pending,
     }
-}
-
-/// Waits for the end of the seat, then for this stream's share of the time over which streams are closed.
-async fn told(seat: &Seat, session: SessionId) -> Ending {
-    let ending = seat.ended().await;
-    let share = (session.0 >> 64) as u32 % 1000;
-    tokio::time::sleep(ending.spread * share / 1000).await;
-    ending
 }

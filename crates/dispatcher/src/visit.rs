@@ -6,10 +6,10 @@ use crate::dispatcher::{Dispatcher, Pool};
 use crate::driver::{Driver, Ended};
 use crate::forward::Upstream;
 use crate::outside::now;
-use slotkeeper_core::{Command, Incarnation, Ordinal, Place, SessionId, Uid, Why};
-use std::collections::HashMap;
+use slotkeeper_core::{Command, Incarnation, Ordinal, Place, SessionId, State, Uid, Why};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -19,7 +19,9 @@ use tokio::time::Instant;
 pub struct Visits {
     table: Mutex<HashMap<SessionId, Arc<Visitor>>>,
     /// Signs of life of who waits, until the next batch.
-    waiting: Mutex<Vec<SessionId>>,
+    waiting: Mutex<BTreeSet<SessionId>>,
+    /// When somebody was last turned away because even the line was full.
+    full: Mutex<Option<Instant>>,
 }
 
 /// One session, as far as this replica has anything of it.
@@ -35,8 +37,6 @@ struct Inner {
     /// Requests and tunnels at work, seated or not.
     users: usize,
     seat: Option<Taken>,
-    /// Its last sign of life while waiting.
-    sign: Option<Instant>,
 }
 
 /// This replica has the session attached.
@@ -54,8 +54,15 @@ pub struct Seat {
     pub upstream: Arc<Upstream>,
     /// Its client has done something since the last batch of signs.
     active: AtomicBool,
-    ending: OnceLock<Ending>,
+    ending: Mutex<Option<Ending>>,
     ended: Notify,
+    /// Bodies on their way: what nobody reads cannot be told, so it is cut.
+    bodies: Mutex<Vec<Weak<dyn Cut>>>,
+}
+
+/// Something that moves bytes and can be made to stop, whether anybody polls it or not.
+pub trait Cut: Send + Sync {
+    fn cut(&self);
 }
 
 /// Why and how its streams are to be closed.
@@ -71,6 +78,11 @@ pub struct Ending {
 pub const GOING_AWAY: u16 = 1001;
 pub const RESTART: u16 = 1012;
 pub const SESSION_OVER: u16 = 4001;
+
+const STOPPING: &str = "dispatcher_restarting";
+
+/// An attach that keeps missing its session gives up after this many.
+const ATTEMPTS: usize = 3;
 
 /// Why there is no seat.
 #[derive(Debug)]
@@ -102,7 +114,7 @@ impl Visits {
                 session,
                 name: crate::cookie::public_name(session),
                 gate: tokio::sync::Mutex::new(()),
-                inner: Mutex::new(Inner { users: 0, seat: None, sign: None }),
+                inner: Mutex::new(Inner { users: 0, seat: None }),
             })
         });
         locked(&visitor.inner).users += 1;
@@ -111,7 +123,7 @@ impl Visits {
             pool: pool.clone(),
             visitor: visitor.clone(),
             seat: None,
-            upgraded: false,
+            upgraded: AtomicBool::new(false),
         }
     }
 
@@ -141,7 +153,7 @@ impl Visits {
 
     /// The dispatcher ends: every stream is told.
     pub fn stop(&self, pool: &Pool, driver: &Driver, spread: Duration) {
-        let ending = Ending { code: RESTART, reason: "dispatcher_restarting", spread };
+        let ending = Ending { code: RESTART, reason: STOPPING, spread };
         self.all().for_each(|visitor| visitor.close(pool, driver, ending));
     }
 
@@ -150,14 +162,30 @@ impl Visits {
         all.into_iter()
     }
 
+    /// Asks for a session this replica does not know. While the line is full, not each request is worth an entry.
+    ///
+    /// # Errors
+    /// [`Ended`] when the dispatcher stops first.
+    pub async fn ask(pool: &Pool, driver: &Driver, visit: Command) -> Result<(), Ended> {
+        if locked(&pool.visits.full).is_some_and(|at| now().duration_since(at) < Duration::from_secs(1)) {
+            return Ok(());
+        }
+        driver.tell(&pool.config.id, visit).await
+    }
+
+    /// Somebody was turned away because even the line was full.
+    pub fn note_full(&self) {
+        *locked(&self.full) = Some(now());
+    }
+
     /// A waiting session is still there.
     pub fn still_waits(&self, session: SessionId) {
-        locked(&self.waiting).push(session);
+        locked(&self.waiting).insert(session);
     }
 
     /// Once a second: signs of life in one batch, and the end of who lingered.
     pub fn sweep(pool: &Arc<Pool>, dispatcher: &Dispatcher) {
-        let mut signs = std::mem::take(&mut *locked(&pool.visits.waiting));
+        let mut signs: Vec<SessionId> = std::mem::take(&mut *locked(&pool.visits.waiting)).into_iter().collect();
         if !signs.is_empty() {
             // Who has a slot and still watches the waiting room does nothing at the pod by that.
             let view = dispatcher.view.borrow();
@@ -228,15 +256,55 @@ impl Seat {
         self.active.store(true, Ordering::Relaxed);
     }
 
-    fn end(&self, ending: Ending) {
-        if self.ending.set(ending).is_ok() {
-            self.ended.notify_waiters();
+    fn new(pod: Ordinal, incarnation: Incarnation, upstream: Arc<Upstream>) -> Arc<Seat> {
+        Arc::new(Seat {
+            pod,
+            incarnation,
+            upstream,
+            active: AtomicBool::new(true),
+            ending: Mutex::default(),
+            ended: Notify::new(),
+            bodies: Mutex::default(),
+        })
+    }
+
+    /// Tells its streams to end. What is more urgent replaces what was said before.
+    fn end(self: &Arc<Self>, ending: Ending) {
+        {
+            let mut told = locked(&self.ending);
+            if told.is_some_and(|before| before.spread <= ending.spread) {
+                return;
+            }
+            *told = Some(ending);
         }
+        self.ended.notify_waiters();
+        let seat = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(ending.spread).await;
+            let bodies = std::mem::take(&mut *locked(&seat.bodies));
+            bodies.iter().filter_map(Weak::upgrade).for_each(|body| body.cut());
+        });
+    }
+
+    /// A body that takes more than a moment: it is cut when the seat ends, spread included.
+    pub fn watch(&self, body: Weak<dyn Cut>) {
+        let mut bodies = locked(&self.bodies);
+        if self.ending().is_some_and(|e| e.spread.is_zero()) {
+            drop(bodies);
+            if let Some(body) = body.upgrade() {
+                body.cut();
+            }
+            return;
+        }
+        if bodies.len() == bodies.capacity() {
+            bodies.retain(|b| b.strong_count() > 0);
+        }
+        bodies.push(body);
     }
 
     #[must_use]
     pub fn ending(&self) -> Option<Ending> {
-        self.ending.get().copied()
+        *locked(&self.ending)
     }
 
     /// Waits until its streams are to be closed.
@@ -251,6 +319,21 @@ impl Seat {
             told.await;
         }
     }
+
+    /// Waits until its streams are to be closed and `share` (of 1000) of the time over which they are has passed.
+    pub async fn over(&self, share: u32) -> Ending {
+        loop {
+            let told = self.ended.notified();
+            tokio::pin!(told);
+            told.as_mut().enable();
+            let ending = self.ended().await;
+            tokio::select! {
+                biased;
+                () = told => {} // something more urgent, or the first word: look again
+                () = tokio::time::sleep(ending.spread * share / 1000) => return ending,
+            }
+        }
+    }
 }
 
 /// One request in flight or tunnel of a session. Dropping it ends the stream.
@@ -260,7 +343,7 @@ pub struct Stream {
     pub visitor: Arc<Visitor>,
     seat: Option<Arc<Seat>>,
     /// It is no request any more.
-    upgraded: bool,
+    upgraded: AtomicBool,
 }
 
 impl Stream {
@@ -296,9 +379,10 @@ impl Stream {
         }
         taken.streams += 1;
         taken.seat.mark_active();
-        self.seat = Some(taken.seat.clone());
-        self.pool.metrics.open_requests.inc();
-        Ok(self.seat.clone())
+        let seat = taken.seat.clone();
+        drop(inner);
+        self.sit_on(seat.clone());
+        Ok(Some(seat))
     }
 
     async fn attach(&mut self, hint: Option<Ordinal>, class: u8) -> Result<Arc<Seat>, NoSeat> {
@@ -307,21 +391,30 @@ impl Stream {
         let mut place = self.place();
         if matches!(place, Err(NoSeat::Full)) {
             // Unknown is not new (law 3): the answer is what the fleet says after this entry.
-            driver.tell(&pool, Command::Visit { session, hint, class }).await?;
-            locked(&self.visitor.inner).sign = Some(now());
+            Visits::ask(&self.pool, &driver, Command::Visit { session, hint, class }).await?;
             place = self.place();
+            if matches!(place, Err(NoSeat::Full)) {
+                self.pool.visits.note_full();
+            }
         }
         if let Err(no_seat) = place {
-            self.show_life(hint, class);
+            if matches!(no_seat, NoSeat::Queued) {
+                // A request of a waiting session is a sign of life; batched, for there may be many.
+                self.pool.visits.still_waits(session);
+            }
             return Err(no_seat);
         }
-        let mut attaching = Attaching { stream: self, done: false };
-        driver.tell(&pool, Command::Attach { session }).await?;
-        let place = attaching.stream.place();
-        attaching.done = true;
-        drop(attaching);
-        let (pod, incarnation) = place?;
-        self.take(pod, incarnation)
+        for _ in 0..ATTEMPTS {
+            let mut attaching = Attaching { stream: self, done: false };
+            driver.tell(&pool, Command::Attach { session }).await?;
+            if let Some((pod, incarnation)) = attaching.stream.attached()? {
+                attaching.done = true;
+                drop(attaching);
+                return self.take(pod, incarnation);
+            }
+            // The entry itself has moved the session to another pod: once more.
+        }
+        Err(NoSeat::Queued)
     }
 
     /// Where the fleet has the session, as of the entries read here.
@@ -335,49 +428,53 @@ impl Stream {
         }
     }
 
+    /// Where this replica has it attached; `None` if it has a slot but not by an attach of ours.
+    fn attached(&self) -> Result<Option<(Ordinal, Incarnation)>, NoSeat> {
+        let place = self.place()?;
+        let view = self.dispatcher.view.borrow();
+        let session = view.fleet.session(&self.pool.config.id, self.visitor.session);
+        let me = self.dispatcher.driver.me();
+        let ours = session.is_some_and(|s| matches!(&s.state, State::Taken { by, .. } if by.contains(&me)));
+        Ok(ours.then_some(place))
+    }
+
     /// The attach has been read back: from here on bytes may go to the pod.
     fn take(&mut self, pod: Ordinal, incarnation: Incarnation) -> Result<Arc<Seat>, NoSeat> {
-        let seat = Arc::new(Seat {
-            pod,
-            upstream: self.pool.pods.upstream(&incarnation),
-            incarnation,
-            active: AtomicBool::new(true),
-            ending: OnceLock::new(),
-            ended: Notify::new(),
-        });
-        self.seat = Some(seat.clone());
-        self.pool.metrics.open_requests.inc();
+        let upstream = self.pool.pods.upstream(&incarnation);
+        let seat = Seat::new(pod, incarnation, upstream);
         locked(&self.visitor.inner).seat = Some(Taken { seat: seat.clone(), streams: 1, upgraded: false, last: now() });
         // An entry read between that answer and this seat found no seat to end: look once more.
-        match self.place() {
-            Ok((_, there)) if there.uid == seat.incarnation.uid => Ok(seat),
+        match self.attached() {
+            Ok(Some((_, there))) if there.uid == seat.incarnation.uid => {}
             Err(NoSeat::Ending(why)) => {
+                self.sit_on(seat.clone());
                 seat.end(Ending { code: SESSION_OVER, reason: why.word(), spread: Duration::ZERO });
-                Err(NoSeat::Ending(why))
+                return Err(NoSeat::Ending(why));
             }
             moved => {
                 locked(&self.visitor.inner).seat = None;
-                Err(moved.err().unwrap_or(NoSeat::Queued))
+                return Err(moved.err().unwrap_or(NoSeat::Queued));
             }
         }
+        if *self.dispatcher.stopping.borrow() {
+            seat.end(Ending { code: RESTART, reason: STOPPING, spread: self.dispatcher.config.drain });
+        }
+        self.sit_on(seat.clone());
+        Ok(seat)
     }
 
-    /// A request of a waiting session is a sign of life; not each of them is worth an entry.
-    fn show_life(&self, hint: Option<Ordinal>, class: u8) {
-        let every = crate::outside::duration(self.pool.config.rules.queue_lease) / 4;
-        let mut inner = locked(&self.visitor.inner);
-        if inner.sign.is_none_or(|at| now().duration_since(at) >= every) {
-            inner.sign = Some(now());
-            let command = Command::Visit { session: self.visitor.session, hint, class };
-            self.dispatcher.driver.post(&self.pool.config.id, command);
-        }
+    fn sit_on(&mut self, seat: Arc<Seat>) {
+        self.seat = Some(seat);
+        self.pool.metrics.open_requests.inc();
     }
 
     /// It has become a tunnel: from now on the session's last one decides when it is detached.
-    pub fn mark_upgraded(&mut self) {
-        self.upgraded = true;
+    pub fn mark_upgraded(&self) {
+        self.upgraded.store(true, Ordering::Relaxed);
         self.pool.metrics.open_requests.dec();
-        if let Some(taken) = locked(&self.visitor.inner).seat.as_mut() {
+        if let (Some(seat), Some(taken)) = (&self.seat, locked(&self.visitor.inner).seat.as_mut())
+            && Arc::ptr_eq(seat, &taken.seat)
+        {
             taken.upgraded = true;
         }
     }
@@ -395,7 +492,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.seat.is_some() && !self.upgraded {
+        if self.seat.is_some() && !*self.upgraded.get_mut() {
             self.pool.metrics.open_requests.dec();
         }
         let mut inner = locked(&self.visitor.inner);

@@ -1,17 +1,16 @@
 //! Bodies on their way: streamed frame by frame, trailers included, with backpressure from end to end.
 
 use crate::error::BoxError;
-use crate::forward::over;
-use crate::visit::{Seat, Stream};
+use crate::visit::{Cut, Seat, Stream};
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::SendRequest;
-use std::future::Future;
+use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -49,18 +48,74 @@ impl Expectation {
     }
 }
 
+/// A body on its way, and what it keeps busy. Can be cut from outside: who does not read is not polled, and a pod's slot is
+/// not free while bytes of its session still run.
+struct Cargo<T>(Mutex<Loaded<T>>);
+
+struct Loaded<T> {
+    load: Option<T>,
+    waker: Option<Waker>,
+}
+
+impl<T> Cargo<T> {
+    fn new(load: T) -> Arc<Cargo<T>> {
+        Arc::new(Cargo(Mutex::new(Loaded { load: Some(load), waker: None })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Loaded<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Send> Cut for Cargo<T> {
+    fn cut(&self) {
+        let (load, waker) = {
+            let mut cargo = self.lock();
+            (cargo.load.take(), cargo.waker.take())
+        };
+        drop(load);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the session has ended")]
+struct SessionOver;
+
 /// From the visitor to the pod.
 pub struct Upload {
-    incoming: Incoming,
+    cargo: Arc<Cargo<Inbound>>,
+    seat: Arc<Seat>,
+    watched: bool,
     left: Option<u64>,
     expectation: Option<(Expectation, Pin<Box<tokio::time::Sleep>>)>,
 }
 
+struct Inbound {
+    incoming: Incoming,
+    _stream: Arc<Stream>,
+}
+
 impl Upload {
+    /// `limit`: bytes at most.
     #[must_use]
-    pub fn new(incoming: Incoming, limit: Option<u64>, expectation: Option<Expectation>) -> Upload {
+    pub fn new(
+        incoming: Incoming,
+        stream: Arc<Stream>,
+        seat: Arc<Seat>,
+        limit: Option<u64>,
+        expectation: Option<Expectation>,
+    ) -> Upload {
         let expectation = expectation.map(|e| (e, Box::pin(tokio::time::sleep(CONTINUE))));
-        Upload { incoming, left: limit, expectation }
+        Upload {
+            cargo: Cargo::new(Inbound { incoming, _stream: stream }),
+            seat,
+            watched: false,
+            left: limit,
+            expectation,
+        }
     }
 }
 
@@ -73,14 +128,25 @@ impl Body for Upload {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Some((expectation, patience)) = &mut self.expectation {
+        let this = &mut *self;
+        if let Some((expectation, patience)) = &mut this.expectation {
             if expectation.poll(cx).is_pending() && patience.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            self.expectation = None;
+            this.expectation = None;
         }
-        let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx));
-        if let (Some(Ok(frame)), Some(left)) = (&frame, &mut self.left) {
+        if !this.watched {
+            this.watched = true;
+            let cargo: Arc<dyn Cut> = this.cargo.clone();
+            this.seat.watch(Arc::downgrade(&cargo));
+        }
+        let mut cargo = this.cargo.lock();
+        let Some(inbound) = &mut cargo.load else { return Poll::Ready(Some(Err(SessionOver.into()))) };
+        let Poll::Ready(frame) = Pin::new(&mut inbound.incoming).poll_frame(cx) else {
+            cargo.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        if let (Some(Ok(frame)), Some(left)) = (&frame, &mut this.left) {
             let size = frame.data_ref().map_or(0, Bytes::len) as u64;
             match left.checked_sub(size) {
                 Some(rest) => *left = rest,
@@ -91,41 +157,47 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.cargo.lock().load.as_ref().is_some_and(|l| l.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.cargo.lock().load.as_ref().map(|l| l.incoming.size_hint()).unwrap_or_default()
     }
 }
 
 /// From the pod to the visitor. Keeps the session's stream open as long as it runs, and the connection afterwards.
 pub struct Download {
-    incoming: Incoming,
-    sender: Option<SendRequest<Upload>>,
+    cargo: Arc<Cargo<Outbound>>,
     seat: Arc<Seat>,
-    stream: Option<Stream>,
-    /// Waits for the session's end; made when the pod lets us wait at all.
-    over: Option<Pin<Box<dyn Future<Output = &'static str> + Send>>>,
+    watched: bool,
+    /// All of it has come.
+    done: bool,
+}
+
+struct Outbound {
+    incoming: Incoming,
+    sender: SendRequest<Upload>,
+    _stream: Arc<Stream>,
 }
 
 impl Download {
     #[must_use]
-    pub fn new(incoming: Incoming, sender: SendRequest<Upload>, stream: Stream, seat: Arc<Seat>) -> Download {
-        let mut download = Download { incoming, sender: Some(sender), seat, stream: Some(stream), over: None };
-        if download.incoming.is_end_stream() {
-            download.finish();
+    pub fn new(incoming: Incoming, sender: SendRequest<Upload>, stream: Arc<Stream>, seat: Arc<Seat>) -> Download {
+        let whole = incoming.is_end_stream();
+        let cargo = Cargo::new(Outbound { incoming, sender, _stream: stream });
+        let mut download = Download { cargo, seat, watched: false, done: false };
+        if whole {
+            download.finish(true);
         }
         download
     }
 
-    /// All of it has come: the connection can take the next request, and the stream is over.
-    fn finish(&mut self) {
-        if let Some(sender) = self.sender.take() {
-            self.seat.upstream.keep(sender);
+    /// The stream is over; if all has come well, the connection can take the next request.
+    fn finish(&mut self, well: bool) {
+        self.done = true;
+        if let Some(outbound) = self.cargo.lock().load.take().filter(|_| well) {
+            self.seat.upstream.keep(outbound.sender);
         }
-        self.stream = None;
-        self.over = None;
     }
 }
 
@@ -134,37 +206,45 @@ impl Body for Download {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(frame) => {
-                if self.incoming.is_end_stream() || !matches!(frame, Some(Ok(_))) {
-                    if matches!(frame, Some(Err(_))) {
-                        self.sender = None;
-                    }
-                    self.finish();
-                }
-                Poll::Ready(frame.map(|f| f.map_err(Into::into)))
-            }
-            Poll::Pending => {
-                if self.stream.is_some() {
-                    let seat = self.seat.clone();
-                    let over = self.over.get_or_insert_with(|| Box::pin(async move { over(&seat).await }));
-                    if let Poll::Ready(ending) = over.as_mut().poll(cx) {
-                        self.sender = None;
-                        self.finish();
-                        return Poll::Ready(Some(Err(ending.into())));
-                    }
-                }
-                Poll::Pending
-            }
+        if self.done {
+            return Poll::Ready(None);
         }
+        let (frame, whole) = {
+            let mut cargo = self.cargo.lock();
+            let Some(outbound) = &mut cargo.load else {
+                return Poll::Ready(Some(Err(SessionOver.into())));
+            };
+            match Pin::new(&mut outbound.incoming).poll_frame(cx) {
+                Poll::Ready(frame) => (Some(frame), outbound.incoming.is_end_stream()),
+                Poll::Pending => {
+                    cargo.waker = Some(cx.waker().clone());
+                    (None, false)
+                }
+            }
+        };
+        match &frame {
+            Some(Some(Ok(_))) if !whole => {}
+            Some(Some(Err(_))) => self.finish(false),
+            Some(_) => self.finish(true),
+            None => {}
+        }
+        if !self.done && !self.watched {
+            self.watched = true;
+            let cargo: Arc<dyn Cut> = self.cargo.clone();
+            self.seat.watch(Arc::downgrade(&cargo));
+        }
+        frame.map_or(Poll::Pending, |frame| Poll::Ready(frame.map(|f| f.map_err(Into::into))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.done
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        if self.done {
+            return SizeHint::with_exact(0);
+        }
+        self.cargo.lock().load.as_ref().map(|l| l.incoming.size_hint()).unwrap_or_default()
     }
 }
 

@@ -1,7 +1,6 @@
 //! What changes in a head on the way (RFC 9110 §7.6): hop-by-hop fields go, who the visitor is is added.
 
-use crate::config::{Network, PoolConfig};
-use crate::cookie;
+use crate::config::Network;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Version};
 use std::net::IpAddr;
@@ -17,6 +16,7 @@ pub struct Hop<'a> {
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -40,7 +40,8 @@ impl Hop<'_> {
     #[must_use]
     pub fn host<'h>(&self, request: &'h Request<impl Sized>) -> Option<&'h str> {
         let forwarded = request.headers().get(X_FORWARDED_HOST).filter(|_| self.is_trusted());
-        let named = forwarded.or_else(|| request.headers().get(header::HOST)).and_then(|v| v.to_str().ok());
+        let first = |v: &'h HeaderValue| v.to_str().ok().and_then(|v| v.split(',').next()).map(str::trim);
+        let named = forwarded.or_else(|| request.headers().get(header::HOST)).and_then(first);
         named.or_else(|| request.uri().authority().map(http::uri::Authority::as_str))
     }
 }
@@ -49,7 +50,10 @@ impl Hop<'_> {
 #[must_use]
 pub fn upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
     let protocol = request.headers().get(header::UPGRADE)?;
-    let asks = request.version() == Version::HTTP_11 && lists(request.headers(), &header::CONNECTION, "upgrade");
+    // HTTP/2 without TLS would be HTTP that nobody here looks at; RFC 9113 §3.1 has given this upgrade up.
+    let is_http = !protocol.to_str().is_ok_and(|p| p.split(',').all(|p| !p.trim().eq_ignore_ascii_case("h2c")));
+    let connection = || lists(request.headers(), &header::CONNECTION, "upgrade");
+    let asks = request.version() == Version::HTTP_11 && !is_http && connection();
     asks.then(|| protocol.clone())
 }
 
@@ -61,13 +65,7 @@ pub fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 }
 
 /// Makes a visitor's request one for the pod.
-pub fn for_pod<B>(
-    request: &mut Request<B>,
-    hop: &Hop<'_>,
-    pool: &PoolConfig,
-    session: &str,
-    upgrade: Option<&HeaderValue>,
-) {
+pub fn for_pod<B>(request: &mut Request<B>, hop: &Hop<'_>, session: &str, upgrade: Option<&HeaderValue>) {
     let secure = hop.is_secure(request.headers());
     let host = request.headers().get(header::HOST).cloned();
     let host = host.or_else(|| request.uri().authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()));
@@ -89,11 +87,11 @@ pub fn for_pod<B>(
         headers.insert(header::UPGRADE, protocol.clone());
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    cookie::strip(headers, &pool.cookie_name);
+    if !hop.is_trusted() {
+        forget_forwarded(headers);
+    }
     if let Some(host) = host {
-        if !(hop.is_trusted() && headers.contains_key(X_FORWARDED_HOST)) {
-            headers.insert(X_FORWARDED_HOST, host.clone());
-        }
+        headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
         headers.insert(header::HOST, host);
     }
     forwarded_for(headers, hop);
@@ -103,17 +101,20 @@ pub fn for_pod<B>(
     }
 }
 
-fn forwarded_for(headers: &mut HeaderMap, hop: &Hop<'_>) {
-    let so_far = if hop.is_trusted() { headers.get(X_FORWARDED_FOR).and_then(|v| v.to_str().ok()) } else { None };
-    let peer = hop.peer.to_canonical();
-    let value = match so_far {
-        Some(before) => format!("{before}, {peer}"),
-        None => peer.to_string(),
-    };
-    if !hop.is_trusted() {
-        headers.remove(header::FORWARDED);
+/// What only a proxy may say about where a request comes from.
+fn forget_forwarded(headers: &mut HeaderMap) {
+    let said: Vec<HeaderName> = headers.keys().filter(|n| n.as_str().starts_with("x-forwarded-")).cloned().collect();
+    for name in said.iter().chain([&header::FORWARDED, &X_REAL_IP]) {
+        headers.remove(name);
     }
-    if let Ok(value) = HeaderValue::from_str(&value) {
+}
+
+fn forwarded_for(headers: &mut HeaderMap, hop: &Hop<'_>) {
+    let peer = hop.peer.to_canonical().to_string();
+    // Proxies add a line or add to the line: all of them, in order. (Nothing is left of an untrusted peer's.)
+    let mut chain: Vec<&str> = headers.get_all(X_FORWARDED_FOR).into_iter().filter_map(|v| v.to_str().ok()).collect();
+    chain.push(&peer);
+    if let Ok(value) = HeaderValue::from_str(&chain.join(", ")) {
         headers.insert(X_FORWARDED_FOR, value);
     }
 }

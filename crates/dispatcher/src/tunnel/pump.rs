@@ -128,6 +128,11 @@ impl Pump {
         self.edit.as_ref().is_some_and(|e| !e.insert.is_empty())
     }
 
+    /// The other side does not take what it is sent.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     pub(super) fn take_signs(&mut self) -> Signs {
         std::mem::take(&mut self.signs)
     }
