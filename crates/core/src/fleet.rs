@@ -6,7 +6,7 @@ use crate::ids::{Ordinal, PoolId, ReplicaId, SessionId};
 use crate::pods::Pod;
 use crate::pool::{Pool, Step};
 use crate::rules::Rules;
-use crate::scale::Seen;
+use crate::scale::{Seen, Span};
 use crate::sessions::Session;
 use crate::time::{Millis, Time};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -228,6 +228,18 @@ impl Fleet {
     #[must_use]
     pub fn census(&self, pool: &PoolId) -> Option<Census> {
         self.pools.get(pool).map(Pool::census)
+    }
+
+    /// The ordinals the pool should run.
+    #[must_use]
+    pub fn desired(&self, pool: &PoolId) -> Option<Span> {
+        self.pools.get(pool).map(|p| p.scale.desired)
+    }
+
+    /// Nobody can join: the line has reached its limit, or nobody is placed any more.
+    #[must_use]
+    pub fn is_full(&self, pool: &PoolId) -> bool {
+        self.pools.get(pool).is_none_or(|p| !p.takes_newcomers())
     }
 
     /// The moment up to which everything has happened.

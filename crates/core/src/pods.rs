@@ -158,8 +158,8 @@ impl Pod {
             due && busy == 0 && !matches!(l.phase, Phase::Terminating)
         });
         let alarm = self.life.as_ref().filter(|l| !l.stuck).and_then(|l| {
-            let waits = l.unready.known().or(returning_since);
-            waits.map(|since| since + rules.stuck_after)
+            let returning = returning_since.filter(|_| !matches!(l.phase, Phase::Terminating)).unwrap_or(Time::NEVER);
+            l.unready.min(returning).known().map(|since| since + rules.stuck_after)
         });
         Index {
             open: (free > 0).then_some(match rules.placement {

@@ -195,9 +195,7 @@ impl Pool {
             self.touch_session(id);
             return;
         }
-        // With a free slot nobody is in line, and the newcomer will not stay in it.
-        let full = self.queue.len() >= self.rules.queue_limit as usize && self.index.open.is_empty();
-        if full || self.removed || self.frozen {
+        if !self.takes_newcomers() {
             return;
         }
         let turn = self.queue.join(id, class);
@@ -525,6 +523,12 @@ impl Pool {
     }
 
     // ---- reads ----
+
+    /// Whether somebody new can join the line. With a free slot nobody is in it, and the newcomer will not stay.
+    pub(crate) fn takes_newcomers(&self) -> bool {
+        let full = self.queue.len() >= self.rules.queue_limit as usize && self.index.open.is_empty();
+        !full && !self.removed && !self.frozen
+    }
 
     pub(crate) fn place(&self, id: SessionId, now: Time) -> Place<'_> {
         let Some(session) = self.sessions.get(id) else { return Place::Unknown };

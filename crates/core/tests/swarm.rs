@@ -252,9 +252,8 @@ impl Swarm {
             Command::Remove => self.steady = false,
             _ => {}
         }
-        let pools = self.fleet.pools().count();
         self.say(2, command.clone());
-        if self.fleet.pools().count() > pools {
+        if matches!(command, Command::Rules(_)) && !self.fleet.is_listed(&self.pool) {
             // A new pool has to be told what runs there.
             self.world.orders.clear();
             self.world.introduce();
@@ -274,7 +273,7 @@ impl Swarm {
 
     /// Own scaling: what the cluster deletes because it was told fewer replicas is empty, however late it was told.
     fn nobody_dies_of_scaling(&self) {
-        if !self.steady || self.rude {
+        if !self.steady || self.rude || self.world.overtaken {
             return;
         }
         for (ordinal, pod) in self.fleet.pods(&self.pool) {
@@ -297,14 +296,14 @@ impl Swarm {
     }
 
     fn say(&mut self, replica: u8, command: Command) {
+        let (from, last) = self.replicas[usize::from(replica)];
+        if self.fleet.replica(from).unwrap_or(0) != last {
+            // It was silent for so long that it is not known any more: it starts over.
+            self.restart(replica);
+        }
         let (from, number) = &mut self.replicas[usize::from(replica)];
         *number += 1;
         let entry = Entry { at: self.clock, from: *from, number: *number, pool: self.pool.clone(), command };
-        if self.fleet.replica(entry.from).unwrap_or(0) + 1 != entry.number {
-            // It was silent for so long that it is not known any more: it starts over.
-            self.restart(replica);
-            return;
-        }
         self.apply(&entry);
     }
 
@@ -439,8 +438,8 @@ impl Swarm {
         );
         for effect in effects {
             let Effect::Placed { pod: ordinal, .. } = effect else { continue };
-            let pod = self.fleet.pod(&self.pool, *ordinal).expect("the pod exists");
-            let Some(life) = &pod.life else {
+            let pod = self.fleet.pod(&self.pool, *ordinal);
+            let Some((pod, life)) = pod.and_then(|p| Some((p, p.life.as_ref()?))) else {
                 assert!(later, "placed in {ordinal:?}, which has no life");
                 continue;
             };

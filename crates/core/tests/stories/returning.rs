@@ -101,6 +101,15 @@ fn a_pod_that_cannot_be_certain_for_too_long_is_owed_a_recycle_and_its_successor
 }
 
 #[test]
+fn a_pod_that_falters_while_it_cannot_be_certain_is_late_from_the_moment_it_was_wanted_again() {
+    let mut pool = keda();
+    pool.scale_seen(1, 0).visit(BEN).at(secs(600)).pod(1, slotkeeper_core::Phase::Unready).at(secs(899));
+    assert_eq!(pool.recycled(), NO_PODS);
+    pool.at(secs(900)).pod_ready(1);
+    assert_eq!(pool.recycled(), [1]);
+}
+
+#[test]
 fn keda_must_have_been_served_and_have_settled_and_still_cover_the_pod() {
     let mut pool = keda();
     pool.visit(BEN).at(secs(330));
