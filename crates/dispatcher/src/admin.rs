@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use slotkeeper_core::{Command, Fleet, Life, Ordinal, Phase, Pod, Session, SessionId, Standing, State};
 use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
@@ -57,6 +58,10 @@ async fn answer(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>) -> Re
             response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
             response
         }
+        _ if from_a_page(dispatcher, request) => error(
+            StatusCode::FORBIDDEN,
+            "requests of web pages are refused: use a program, and name the listener by address",
+        ),
         "/metrics" if reads => metrics(dispatcher),
         _ => {
             let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
@@ -79,6 +84,15 @@ fn allowed(dispatcher: &Dispatcher, headers: &HeaderMap) -> bool {
     let Some(token) = &dispatcher.config.admin.token else { return true };
     let given = headers.get(header::AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
     given.is_some_and(|given| given.ct_eq(&token.0).into())
+}
+
+/// Without a token, a page that an operator happens to visit could act here: browsers send an `Origin` with what they post,
+/// and the name of the page's own host (which may point here: DNS rebinding).
+fn from_a_page(dispatcher: &Dispatcher, request: &Request<Incoming>) -> bool {
+    let host = request.headers().get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let is_address = host.parse::<SocketAddr>().is_ok() || host.parse::<IpAddr>().is_ok();
+    let is_local = is_address || host.split(':').next().is_some_and(|name| name == "localhost");
+    request.headers().contains_key(header::ORIGIN) || dispatcher.config.admin.token.is_none() && !is_local
 }
 
 fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {

@@ -3,12 +3,15 @@
 use crate::config::{Config, PoolConfig};
 use crate::cookie::{Keys, Ticket, public_name};
 use crate::driver::Driver;
+use crate::error::{RequestError, Step};
 use crate::farewells::Farewells;
 use crate::forward::Pods;
 use crate::metrics::{Metrics, PoolMetrics};
 use crate::outside::{Clock, Ids, Net, now};
 use crate::view::View;
 use crate::visit::Visits;
+use crate::waiting::coming::Coming;
+use http::StatusCode;
 use slotkeeper_core::{Effect, Ordinal, PoolId, ReplicaId, SessionId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +43,9 @@ pub struct Pool {
     pub visits: Visits,
     pub pods: Pods,
     pub farewells: Farewells,
+    /// Below which the dispatcher's own pages of this pool are: `/.slotkeeper/`, after the pool's path.
+    pub own: String,
+    pub coming: Coming,
     /// Requests that may be held until a slot is ready.
     pub holds: tokio::sync::Semaphore,
 }
@@ -71,6 +77,8 @@ impl Dispatcher {
                 visits: Visits::default(),
                 pods: Pods::default(),
                 farewells: Farewells::default(),
+                own: format!("{}{}", pool.path.trim_end_matches('/'), crate::own::PREFIX),
+                coming: Coming::default(),
                 holds: tokio::sync::Semaphore::new(pool.hold_limit),
             }));
         }
@@ -112,21 +120,26 @@ impl Dispatcher {
     }
 
     /// A new session, unless too many were asked for this second. Allocates nothing anywhere.
-    #[must_use]
-    pub fn mint(&self, pool: &Pool, last: Option<Ordinal>) -> Option<Ticket> {
-        {
-            let mut minting = self.minting.lock().unwrap_or_else(PoisonError::into_inner);
-            if now().duration_since(minting.0) >= Duration::from_secs(1) {
-                *minting = (now(), 0);
-            }
-            if minting.1 >= self.config.limits.new_sessions_per_second {
-                return None;
-            }
-            minting.1 += 1;
+    ///
+    /// # Errors
+    /// Too many, or no randomness to name it with.
+    pub fn mint(&self, pool: &Pool, last: Option<Ordinal>) -> Result<Ticket, RequestError> {
+        if !self.may_mint() {
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            return Err(RequestError::visitor(Step::Cookie, status, "too many new visitors at this moment"));
         }
-        let id = self.ids.draw128().inspect_err(|e| tracing::error!("no randomness for a session id: {e}")).ok()?;
+        let id = self.ids.draw128().map_err(|e| RequestError::us(Step::Cookie, "no name for a new session", e))?;
         pool.metrics.minted.inc();
-        Some(Ticket { session: SessionId(id), issued: self.clock.now(), last })
+        Ok(Ticket { session: SessionId(id), issued: self.clock.now(), last })
+    }
+
+    fn may_mint(&self) -> bool {
+        let mut minting = self.minting.lock().unwrap_or_else(PoisonError::into_inner);
+        if now().duration_since(minting.0) >= Duration::from_secs(1) {
+            *minting = (now(), 0);
+        }
+        minting.1 += 1;
+        minting.1 <= self.config.limits.new_sessions_per_second
     }
 
     /// Takes note of what an entry has brought about, before anybody who waits for the entry is told.
@@ -150,8 +163,10 @@ impl Dispatcher {
             }
             Effect::Drain { pod, uid, gone } => {
                 let spread = if *gone { Duration::ZERO } else { self.config.drain };
-                pool.visits.drain(pool, &self.driver, uid, spread);
-                tracing::info!(pool = %id, pod = pod.0, gone, "a pod with sessions goes away");
+                let told = pool.visits.drain(pool, &self.driver, uid, spread);
+                if told > 0 {
+                    tracing::info!(pool = %id, pod = pod.0, gone, sessions = told, "a pod goes away: its streams are told");
+                }
             }
             Effect::Started { pod, took } => {
                 pool.metrics.started(*took);

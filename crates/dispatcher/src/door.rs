@@ -21,7 +21,7 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use slotkeeper_core::{Ordinal, Place, Why};
+use slotkeeper_core::{Place, Why};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,7 +35,12 @@ const BREATH: Duration = Duration::from_millis(50);
 pub async fn open(dispatcher: Arc<Dispatcher>, mut listener: Box<dyn Listener>, connections: Arc<Semaphore>) {
     let mut stopping = dispatcher.stopping.clone();
     loop {
-        let Ok(permit) = connections.clone().acquire_owned().await else { return };
+        let permit = tokio::select! {
+            biased;
+            () = stopped(&mut stopping) => return,
+            permit = connections.clone().acquire_owned() => permit,
+        };
+        let Ok(permit) = permit else { return };
         tokio::select! {
             biased;
             () = stopped(&mut stopping) => return,
@@ -92,25 +97,28 @@ async fn answer(dispatcher: &Arc<Dispatcher>, request: Request<Incoming>, peer: 
     let hop = Hop { peer: peer.ip(), trusted_proxies: &dispatcher.config.trusted_proxies };
     let wants_page = wants_page(request.method(), request.headers());
     let mentions_upgrade = request.headers().contains_key(header::UPGRADE);
-    let Some(pool) = dispatcher.route(hop.host(&request).unwrap_or_default(), request.uri().path()) else {
-        let error = RequestError::visitor(Step::Route, StatusCode::NOT_FOUND, "nothing is served at this address");
-        error.log("-");
-        return own::failure(&error, wants_page);
+    let pool = dispatcher.route(hop.host(&request).unwrap_or_default(), request.uri().path());
+    let answered = match pool {
+        Some(pool) => life(dispatcher, pool, request, &hop, wants_page).await,
+        None => Err(RequestError::visitor(Step::Route, StatusCode::NOT_FOUND, "nothing is served at this address")),
     };
-    let (mut response, outcome) = match life(dispatcher, pool, request, &hop, wants_page).await {
-        Ok(answered) => answered,
-        Err(error) => {
-            error.log(&pool.config.id.0);
-            pool.metrics.fault(error.fault);
-            (own::failure(&error, wants_page), Outcome::Failed)
-        }
-    };
+    let (mut response, outcome) = answered.unwrap_or_else(|error| failed(pool, &error, wants_page));
     if mentions_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         // What follows on this connection may have been meant for another protocol: it is not read as HTTP.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    pool.metrics.request(outcome, now().duration_since(began));
+    if let Some(pool) = pool {
+        pool.metrics.request(outcome, now().duration_since(began));
+    }
     response
+}
+
+fn failed(pool: Option<&Arc<Pool>>, error: &RequestError, wants_page: bool) -> (Response<Answer>, Outcome) {
+    error.log(pool.map_or("-", |p| &p.config.id.0));
+    if let Some(pool) = pool {
+        pool.metrics.fault(error.fault);
+    }
+    (own::failure(error, wants_page), Outcome::Failed)
 }
 
 /// The life of a request.
@@ -130,12 +138,13 @@ async fn life(
     // cookie
     let found = cookie::find(request.headers(), &pool.config, &dispatcher.keys, dispatcher.clock.now());
     let secure = hop.is_secure(request.headers());
-    if request.uri().path().starts_with(own::PREFIX) {
-        return Ok((own::answer(dispatcher, pool, request, found, secure).await?, Outcome::Own));
+    let class = class(pool, request.headers(), hop);
+    if request.uri().path().starts_with(&*pool.own) {
+        return Ok((own::answer(dispatcher, pool, request, found, class, secure).await?, Outcome::Own));
     }
     let (ticket, is_new) = match found {
         Some(ticket) => (ticket, false),
-        None => (mint(dispatcher, pool, None)?, true),
+        None => (dispatcher.mint(pool, None)?, true),
     };
     if is_new && pool.config.admission == Admission::Returning {
         // Nothing is allocated and nothing wakes before the cookie has come back.
@@ -152,7 +161,6 @@ async fn life(
         }
         pool.farewells.forget(ticket.session);
     }
-    let class = class(pool, request.headers(), hop);
     let mut stream = Visits::enter(pool, dispatcher, ticket.session);
     let seat = match seat(dispatcher, pool, &mut stream, &ticket, class, wants_page).await {
         Ok(seat) => seat,
@@ -168,7 +176,9 @@ async fn life(
 
     // dial, send, respond or tunnel; the stream detaches when it is dropped
     let renewed = renewed(dispatcher, pool, &ticket, &seat, is_new);
-    let (mut response, outcome) = forward(dispatcher, stream, seat, request, hop).await?;
+    let forwarded = forward(dispatcher, stream, seat, request, hop).await;
+    // A failure carries the cookie as well: who tries again is the same visitor.
+    let (mut response, outcome) = forwarded.unwrap_or_else(|error| failed(Some(pool), &error, wants_page));
     if let Some(ticket) = renewed {
         set_cookie(dispatcher, pool, &mut response, &ticket, secure);
     }
@@ -177,7 +187,7 @@ async fn life(
 
 /// Upgrades from other people's pages are refused (RFC 6455 §10.2), and so are the visitor's own acts.
 fn refuse_foreign(pool: &Pool, request: &Request<Incoming>, hop: &Hop<'_>) -> Result<(), RequestError> {
-    let acts = request.method() == Method::POST && request.uri().path().starts_with(own::PREFIX);
+    let acts = request.method() == Method::POST && request.uri().path().starts_with(&*pool.own);
     if headers::upgrade(request).is_none() && !acts {
         return Ok(());
     }
@@ -204,13 +214,6 @@ fn refuse_large(dispatcher: &Dispatcher, request: &Request<Incoming>) -> Result<
         }
         Some(_) | None => Ok(()),
     }
-}
-
-/// A new session, within the limit of new sessions.
-pub fn mint(dispatcher: &Dispatcher, pool: &Pool, last: Option<Ordinal>) -> Result<Ticket, RequestError> {
-    dispatcher.mint(pool, last).ok_or_else(|| {
-        RequestError::visitor(Step::Cookie, StatusCode::TOO_MANY_REQUESTS, "too many new visitors at this moment")
-    })
 }
 
 /// A seat now, or after being held for one where the pool allows that and nobody looks at a page.
@@ -284,7 +287,7 @@ async fn wait(
         }
     }
     let back = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    waiting::room(facts, back)
+    waiting::room(facts, pool, back)
 }
 
 /// The cookie as it should be: it follows the session to another ordinal, and is renewed in time.

@@ -143,6 +143,9 @@ pub async fn forward(
     let visitor_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     let expectation = Expectation::of(request.headers());
     headers::for_pod(&mut request, hop, &stream.visitor.name, upgrade.as_ref());
+    if let Ok(own) = header::HeaderValue::from_str(&pool.own) {
+        request.headers_mut().insert(headers::X_SLOTKEEPER_PATH, own);
+    }
     for pool in &dispatcher.config.pools {
         cookie::strip(request.headers_mut(), &pool.cookie_name);
     }

@@ -96,13 +96,13 @@ impl AsyncRead for Guard {
             }
             Poll::Ready(read) => read?,
         }
-        let was_idle = this.framing.is_idle();
+        let head = (this.framing.heads, this.framing.is_idle());
         if let Err(at) = this.framing.follow(&buf.filled()[before..]) {
             tracing::debug!("a request was refused: its end is ambiguous");
             buf.set_filled(before + at);
             buf.put_slice(&[POISON]);
         }
-        if was_idle && !this.framing.is_idle() {
+        if head != (this.framing.heads, this.framing.is_idle()) {
             this.since = now();
         }
         Poll::Ready(Ok(()))
@@ -140,6 +140,8 @@ struct Framing {
     /// Lines of the present head so far.
     lines: usize,
     length: Option<u64>,
+    /// Requests that have ended.
+    heads: u64,
     chunked: bool,
     upgrade: bool,
 }
@@ -247,7 +249,7 @@ impl Framing {
     }
 
     fn next_request(&mut self) {
-        *self = Framing::default();
+        *self = Framing { heads: self.heads + 1, ..Framing::default() };
     }
 
     fn head_line(&mut self, line: &[u8]) -> Result<(), Ambiguous> {

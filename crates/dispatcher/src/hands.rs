@@ -4,7 +4,6 @@
 
 use crate::cluster::{Cluster, ClusterError};
 use crate::dispatcher::Dispatcher;
-use crate::metrics::Metrics;
 use crate::outside::now;
 use slotkeeper_core::{Effect, PoolId};
 use std::collections::BTreeMap;
@@ -19,7 +18,6 @@ const SLOWEST: Duration = Duration::from_secs(30);
 pub type Orders = mpsc::UnboundedReceiver<(PoolId, Effect, bool)>;
 
 pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn Cluster>>, mut orders: Orders) {
-    let metrics = &dispatcher.metrics;
     let mut pause = PATIENCE;
     let mut look = now() + PATIENCE;
     loop {
@@ -27,7 +25,7 @@ pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn
             biased;
             order = orders.recv() => match order {
                 Some((pool, effect, true)) => {
-                    obey(&clusters, &pool, effect, metrics).await;
+                    obey(&dispatcher, &clusters, &pool, effect).await;
                 }
                 Some(_) => {}
                 None => return,
@@ -36,7 +34,7 @@ pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn
                 let owed: Vec<_> = dispatcher.view.borrow().fleet.owed().collect();
                 let mut well = true;
                 for (pool, effect) in owed {
-                    well &= obey(&clusters, &pool, effect, metrics).await;
+                    well &= obey(&dispatcher, &clusters, &pool, effect).await;
                 }
                 pause = if well { PATIENCE } else { (pause * 2).min(SLOWEST) };
                 look = now() + pause;
@@ -46,24 +44,34 @@ pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn
 }
 
 /// True unless the order has to be given again.
-async fn obey(clusters: &BTreeMap<PoolId, Arc<dyn Cluster>>, pool: &PoolId, effect: Effect, metrics: &Metrics) -> bool {
+async fn obey(
+    dispatcher: &Dispatcher,
+    clusters: &BTreeMap<PoolId, Arc<dyn Cluster>>,
+    pool: &PoolId,
+    effect: Effect,
+) -> bool {
     let Some(cluster) = clusters.get(pool) else { return true };
-    let (order, done) = match effect {
-        Effect::Scale { start, replicas, decided } => ("scale", cluster.scale(start, replicas, decided).await),
-        Effect::Recycle { pod, uid } => ("recycle", cluster.recycle(pod, uid).await),
-        Effect::Drain { .. }
-        | Effect::Placed { .. }
+    let (order, taken) = match effect {
+        Effect::Scale { start, replicas, decided } => ("scale", cluster.scale(start, replicas, decided)),
+        Effect::Recycle { pod, uid } => ("recycle", cluster.recycle(pod, uid)),
+        // Still owed: somebody was attached while the pod turned away.
+        Effect::Drain { .. } => {
+            dispatcher.aftermath(pool, &effect, dispatcher.driver.me());
+            return true;
+        }
+        Effect::Placed { .. }
         | Effect::Released { .. }
         | Effect::Requeued { .. }
         | Effect::Started { .. }
         | Effect::Broken { .. } => return true,
     };
-    match done {
-        Ok(()) | Err(ClusterError::Stopping) => true,
-        Err(error) => {
-            metrics.cluster_errors.with_label_values(&[&pool.0, order]).inc();
-            tracing::warn!(%pool, order, "the cluster did not take an order: {error}");
-            false
-        }
-    }
+    let answer = tokio::time::timeout(SLOWEST, taken).await;
+    let error = match answer {
+        Ok(Ok(()) | Err(ClusterError::Stopping)) => return true,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it does not answer".to_owned(),
+    };
+    dispatcher.metrics.cluster_errors.with_label_values(&[&pool.0, order]).inc();
+    tracing::warn!(%pool, order, "the cluster did not take an order: {error}");
+    false
 }

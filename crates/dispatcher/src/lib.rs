@@ -107,7 +107,8 @@ pub async fn run(
 
     let failed = tokio::select! {
         biased;
-        error = &mut engine => Some(error),
+        error = &mut engine => Some(error.map_err(anyhow::Error::new).map(anyhow::Error::new)),
+        Some(Err(error)) = helpers.join_next() => Some(Err(error.into())),
         () = stop => None,
     };
     tracing::info!(drain_seconds = dispatcher.config.drain.as_secs_f64(), "stopping");
@@ -129,8 +130,8 @@ pub async fn run(
     engine.abort();
     match failed {
         None => Ok(()),
-        Some(Ok(error)) => Err(anyhow::Error::new(error).context("the journal failed")),
-        Some(Err(error)) => Err(anyhow::Error::new(error).context("the driver failed: a bug")),
+        Some(Ok(error)) => Err(error.context("the journal failed")),
+        Some(Err(error)) => Err(error.context("a part of the dispatcher failed: a bug")),
     }
 }
 

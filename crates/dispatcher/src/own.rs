@@ -2,15 +2,17 @@
 
 use crate::cookie::Ticket;
 use crate::dispatcher::{Dispatcher, Pool};
-use crate::door::{mint, set_cookie};
+use crate::door::set_cookie;
 use crate::error::{RequestError, Step};
+use crate::farewells::is_final;
 use crate::forward::body::Answer;
+use crate::visit::Visits;
 use crate::waiting::page::local_path;
 use crate::waiting::{self, Facts, answer as reply};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use slotkeeper_core::{Census, Command, Place, Rules};
+use slotkeeper_core::{Census, Command, Place, Rules, Why};
 use std::sync::Arc;
 
 pub(crate) const PREFIX: &str = "/.slotkeeper/";
@@ -23,27 +25,31 @@ pub(crate) async fn answer(
     pool: &Arc<Pool>,
     mut request: Request<Incoming>,
     ticket: Option<Ticket>,
+    class: u8,
     secure: bool,
 ) -> Result<Response<Answer>, RequestError> {
     let reads = [Method::GET, Method::HEAD];
-    if let Some(asset) = waiting::asset(request.uri().path()) {
+    let path = request.uri().path().strip_prefix(&*pool.own).unwrap_or_default();
+    if let Some(asset) = waiting::asset(path) {
         return allow(&request, &reads).map(|()| asset);
     }
-    let path = request.uri().path().strip_prefix(PREFIX).unwrap_or_default();
     match path {
         "health" => allow(&request, &reads).map(|()| health(dispatcher, pool)),
         "status" => {
             allow(&request, &reads)?;
-            Ok(waiting::status(&ask(dispatcher, pool, ticket).await))
+            Ok(waiting::status(&ask(dispatcher, pool, ticket, class).await))
         }
         "events" => {
             allow(&request, &[Method::GET])?;
-            let facts = ask(dispatcher, pool, ticket).await;
-            match ticket {
-                Some(ticket) => Ok(waiting::events::open(dispatcher.clone(), pool.clone(), ticket.session)),
-                // Without the cookie there is nothing to follow.
-                None => Ok(waiting::come_again(&facts)),
+            let facts = ask(dispatcher, pool, ticket, class).await;
+            // Without the cookie there is nothing to follow.
+            let Some(ticket) = ticket else { return Ok(waiting::come_again(&facts)) };
+            let stream = Visits::enter(pool, dispatcher, ticket.session);
+            if stream.is_one_too_many() {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                return Err(RequestError::visitor(Step::Attach, status, "too many streams of one session"));
             }
+            Ok(waiting::events::open(dispatcher.clone(), stream, ticket.last, class))
         }
         "leave" => {
             allow(&request, &[Method::POST])?;
@@ -57,14 +63,14 @@ pub(crate) async fn answer(
             if let Some(Ticket { session, .. }) = ticket {
                 let _ = dispatcher.driver.tell(&pool.config.id, Command::Extend { session }).await;
             }
-            Ok(waiting::status(&ask(dispatcher, pool, ticket).await))
+            Ok(waiting::status(&ask(dispatcher, pool, ticket, class).await))
         }
         // Starting again is a new session that remembers where the old one was. Who already has in another tab goes there.
         "join" => {
             allow(&request, &[Method::POST])?;
             let mut response = go_to(&form(&mut request).await);
             if !ticket.is_some_and(|t| lives(dispatcher, pool, t)) {
-                let ticket = mint(dispatcher, pool, ticket.and_then(|t| t.last))?;
+                let ticket = dispatcher.mint(pool, ticket.and_then(|t| t.last))?;
                 set_cookie(dispatcher, pool, &mut response, &ticket, secure);
             }
             Ok(response)
@@ -81,7 +87,7 @@ fn lives(dispatcher: &Dispatcher, pool: &Pool, ticket: Ticket) -> bool {
     }
 }
 
-/// Only these methods, and only from this host's own pages.
+/// Only these methods. (Acts from other people's pages have been refused at the door.)
 fn allow(request: &Request<Incoming>, methods: &[Method]) -> Result<(), RequestError> {
     if methods.contains(request.method()) {
         return Ok(());
@@ -90,22 +96,17 @@ fn allow(request: &Request<Incoming>, methods: &[Method]) -> Result<(), RequestE
 }
 
 /// The cookie came back: the session is asked for, unless it has just ended.
-async fn ask(dispatcher: &Arc<Dispatcher>, pool: &Arc<Pool>, ticket: Option<Ticket>) -> Facts {
+async fn ask(dispatcher: &Arc<Dispatcher>, pool: &Arc<Pool>, ticket: Option<Ticket>, class: u8) -> Facts {
     let Some(Ticket { session, last, .. }) = ticket else { return Facts::arriving(pool) };
     let (unknown, queued) = match dispatcher.view.borrow().fleet.place(&pool.config.id, session) {
         Place::Unknown => (true, false),
         Place::Queued { .. } => (false, true),
         Place::At { .. } | Place::Ending { .. } => (false, false),
     };
-    let ended = pool
-        .farewells
-        .of(session)
-        .is_some_and(|why| crate::farewells::is_final(why) || why == slotkeeper_core::Why::NoShow);
+    let ended = pool.farewells.of(session).is_some_and(|why| is_final(why) || why == Why::NoShow);
     if unknown && !ended {
-        let visit =
-            Command::Visit { session, hint: last, class: if pool.config.priority_header.is_some() { 9 } else { 0 } };
         // If the dispatcher is ending, the facts say what is known.
-        let _ = dispatcher.driver.tell(&pool.config.id, visit).await;
+        let _ = Visits::ask(pool, &dispatcher.driver, Command::Visit { session, hint: last, class }).await;
     } else if queued {
         pool.visits.still_waits(session);
     }

@@ -144,17 +144,18 @@ impl Visits {
     }
 
     /// The incarnation goes away: all its streams are told, to close over this time.
-    pub fn drain(&self, pool: &Pool, driver: &Driver, uid: &Uid, spread: Duration) {
+    /// How many had not been told before.
+    pub fn drain(&self, pool: &Pool, driver: &Driver, uid: &Uid, spread: Duration) -> usize {
         let ending = Ending { code: GOING_AWAY, reason: "pod_draining", spread };
-        for visitor in self.all().filter(|v| v.sits_in(uid)) {
-            visitor.close(pool, driver, ending);
-        }
+        self.all().filter(|v| v.sits_in(uid) && v.close(pool, driver, ending)).count()
     }
 
     /// The dispatcher ends: every stream is told.
     pub fn stop(&self, pool: &Pool, driver: &Driver, spread: Duration) {
         let ending = Ending { code: RESTART, reason: STOPPING, spread };
-        self.all().for_each(|visitor| visitor.close(pool, driver, ending));
+        for visitor in self.all() {
+            visitor.close(pool, driver, ending);
+        }
     }
 
     fn all(&self) -> impl Iterator<Item = Arc<Visitor>> + use<> {
@@ -229,10 +230,11 @@ impl Visitor {
         locked(&self.inner).seat.as_ref().is_some_and(|t| t.seat.incarnation.uid == *uid)
     }
 
-    fn close(&self, pool: &Pool, driver: &Driver, ending: Ending) {
+    /// True if its streams had not been told (as urgently) before.
+    fn close(&self, pool: &Pool, driver: &Driver, ending: Ending) -> bool {
         let mut inner = locked(&self.inner);
-        let Some(taken) = &inner.seat else { return };
-        taken.seat.end(ending);
+        let Some(taken) = &inner.seat else { return false };
+        let told = taken.seat.end(ending);
         if taken.streams == 0 {
             self.detach(&mut inner, pool, driver);
         }
@@ -241,6 +243,7 @@ impl Visitor {
         if idle {
             pool.visits.tidy(self.session);
         }
+        told
     }
 
     fn detach(&self, inner: &mut Inner, pool: &Pool, driver: &Driver) {
@@ -269,11 +272,11 @@ impl Seat {
     }
 
     /// Tells its streams to end. What is more urgent replaces what was said before.
-    fn end(self: &Arc<Self>, ending: Ending) {
+    fn end(self: &Arc<Self>, ending: Ending) -> bool {
         {
             let mut told = locked(&self.ending);
             if told.is_some_and(|before| before.spread <= ending.spread) {
-                return;
+                return false;
             }
             *told = Some(ending);
         }
@@ -284,6 +287,7 @@ impl Seat {
             let bodies = std::mem::take(&mut *locked(&seat.bodies));
             bodies.iter().filter_map(Weak::upgrade).for_each(|body| body.cut());
         });
+        true
     }
 
     /// A body that takes more than a moment: it is cut when the seat ends, spread included.
@@ -466,6 +470,12 @@ impl Stream {
     fn sit_on(&mut self, seat: Arc<Seat>) {
         self.seat = Some(seat);
         self.pool.metrics.open_requests.inc();
+    }
+
+    /// The session has more at work than it may.
+    #[must_use]
+    pub fn is_one_too_many(&self) -> bool {
+        locked(&self.visitor.inner).users > self.dispatcher.config.limits.streams_per_session
     }
 
     /// It has become a tunnel: from now on the session's last one decides when it is detached.

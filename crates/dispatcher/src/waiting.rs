@@ -1,6 +1,7 @@
 //! The waiting room: what a visitor sees until the slot is ready, as a page, as an event stream, and as JSON. Here the
 //! facts and the answers; how the page looks is in `waiting/page.rs`, the event stream in `waiting/events.rs`.
 
+pub mod coming;
 pub mod events;
 pub mod landing;
 pub mod page;
@@ -12,7 +13,7 @@ use crate::outside::duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
-use slotkeeper_core::{Fleet, Life, Phase, Place, PoolId, SessionId, State, Why};
+use slotkeeper_core::{Fleet, Place, SessionId, State, Why};
 
 /// What the waiting room knows, the same for the page, the event stream and the JSON twin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -100,18 +101,20 @@ impl Facts {
             Place::Ending { why } => Facts::ended(pool, why),
             Place::Unknown => match pool.farewells.of(session) {
                 Some(why) if is_final(why) || why == Why::NoShow => Facts::ended(pool, why),
-                Some(_) | None => Facts::full(pool),
+                Some(_) | None if fleet.is_full(&pool.config.id) => Facts::full(pool),
+                Some(_) | None => Facts::arriving(pool),
             },
             Place::Queued { ahead, estimate } => {
-                let coming = coming(fleet, &pool.config.id);
+                let coming = pool.coming.get(fleet, &pool.config.id);
                 let estimate = estimate.map(|e| e.0.saturating_sub(view.age().0).div_ceil(1000));
-                let state = if (ahead as u64) < coming { RoomState::Starting } else { RoomState::Queued };
-                let steps = if state == RoomState::Starting { steps(fleet, &pool.config.id) } else { Vec::new() };
-                let position = Some(ahead as u64 + 1);
+                let starting = (ahead as u64) < coming.slots;
+                let state = if starting { RoomState::Starting } else { RoomState::Queued };
+                let steps = if starting { coming.steps.clone() } else { Vec::new() };
                 let lost = fleet
                     .session(&pool.config.id, session)
                     .is_some_and(|s| matches!(s.state, State::Queued { lost: true, .. }));
                 let reason = lost.then_some(Why::PodLost.word());
+                let position = Some(ahead as u64 + 1);
                 Facts { position, estimate_seconds: estimate, steps, reason, ..Facts::new(pool, state) }
             }
         }
@@ -143,56 +146,10 @@ impl Facts {
     }
 }
 
-/// Slots of pods that are on their way.
-fn coming(fleet: &Fleet, pool: &PoolId) -> u64 {
-    let Some((census, rules)) = fleet.census(pool).zip(fleet.rules(pool)) else { return 0 };
-    let inside = fleet.pods(pool).filter(|(o, _)| census.desired.contains(o.0));
-    let starting =
-        inside.filter(|(_, p)| !p.is_ready() && !p.cordoned && p.life.as_ref().is_none_or(|l| !l.stuck && !failed(l)));
-    starting.count() as u64 * u64::from(rules.slots_per_pod)
-}
-
-fn failed(life: &Life) -> bool {
-    matches!(life.phase, Phase::Failed { .. })
-}
-
-/// How far the pod is that will be ready first, in plain words.
-fn steps(fleet: &Fleet, pool: &PoolId) -> Vec<Step> {
-    let Some(census) = fleet.census(pool) else { return Vec::new() };
-    let waited_for = fleet.pods(pool).filter(|(o, p)| census.desired.contains(o.0) && !p.is_ready());
-    let furthest = waited_for.map(|(_, p)| p.life.as_ref()).max_by_key(|life| life.map_or(0, |l| progress(&l.phase)));
-    let phase = furthest.flatten().map(|l| &l.phase);
-    let step = |name, text: &str, done| Step { name, text: text.to_owned(), done };
-    let at = phase.map_or(0, progress);
-    let waking = match phase {
-        Some(Phase::Pending { why } | Phase::Failed { why }) => why.to_string(),
-        Some(Phase::Starting | Phase::Ready { .. } | Phase::Unready | Phase::Terminating) | None => {
-            "Waking up".to_owned()
-        }
-    };
-    vec![
-        step("waking", &waking, at >= 3),
-        step("starting", "Starting", at >= 4),
-        step("checking", "Checking that it is ready", false),
-    ]
-}
-
-/// How near to ready.
-fn progress(phase: &Phase) -> u8 {
-    match phase {
-        Phase::Terminating => 0,
-        Phase::Failed { .. } => 1,
-        Phase::Pending { .. } => 2,
-        Phase::Starting => 3,
-        Phase::Unready => 4,
-        Phase::Ready { .. } => 5,
-    }
-}
-
 /// The page for people. Never cached; `503` only where there is nothing to wait for.
 #[must_use]
-pub fn room(facts: &Facts, back: &str) -> Response<Answer> {
-    let html = page::html(facts, &page::View { base: back });
+pub fn room(facts: &Facts, pool: &Pool, back: &str) -> Response<Answer> {
+    let html = page::html(facts, &page::View { base: back, own: &pool.own });
     let status = if facts.state == RoomState::Full { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let mut response = answer(status, "text/html; charset=utf-8", html.into());
     let headers = response.headers_mut();
@@ -232,8 +189,8 @@ pub fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Re
 
 /// One of the room's own files: those do not change while the dispatcher runs.
 #[must_use]
-pub fn asset(path: &str) -> Option<Response<Answer>> {
-    let (_, content_type, body) = page::ASSETS.iter().find(|(p, _, _)| *p == path)?;
+pub fn asset(name: &str) -> Option<Response<Answer>> {
+    let (_, content_type, body) = page::ASSETS.iter().find(|(n, _, _)| *n == name)?;
     let mut response = answer(StatusCode::OK, content_type, Bytes::from_static(body.as_bytes()));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     Some(response)

@@ -168,7 +168,13 @@ async fn the_page_and_its_parts_are_served_below_any_path() {
     }
     let alone = console.get("/").await.1;
     assert!(alone.contains("data-dispatcher=\"no\"") && alone.contains("&lt;console&gt;"));
-    assert!(console.ask("/", "x-session-id: ana\r\n").await.1.contains("data-dispatcher=\"yes\""));
+    assert!(
+        console
+            .ask("/", "x-slotkeeper-path: /a/.slotkeeper/\r\n")
+            .await
+            .1
+            .contains("data-dispatcher=\"/a/.slotkeeper/\"")
+    );
     assert_eq!(console.get("/nothing").await.0, 404);
     assert_eq!(console.get("/play").await.0, 426);
     console.stop().await;

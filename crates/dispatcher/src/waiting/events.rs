@@ -2,13 +2,14 @@
 //! the session is still there.
 
 use super::{Facts, RoomState, sign_every};
-use crate::dispatcher::{Dispatcher, Pool};
+use crate::dispatcher::Dispatcher;
 use crate::forward::body::Answer;
 use crate::outside::now;
 use crate::view::stopped;
+use crate::visit::Stream;
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
-use slotkeeper_core::SessionId;
+use slotkeeper_core::{Command, Ordinal};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -18,11 +19,11 @@ const CALM: Duration = Duration::from_millis(250);
 /// A comment keeps proxies from closing a silent stream, and shows that the visitor has gone.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// Opens the stream. The session must have been asked for (`Visit`) already.
+/// Opens the stream. The session must have been asked for (`Visit`) already; `stream` counts it among the session's.
 #[must_use]
-pub fn open(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>, session: SessionId) -> Response<Answer> {
+pub fn open(dispatcher: Arc<Dispatcher>, stream: Stream, hint: Option<Ordinal>, class: u8) -> Response<Answer> {
     let (sender, receiver) = mpsc::channel(4);
-    tokio::spawn(tell(dispatcher, pool, session, sender));
+    tokio::spawn(tell(dispatcher, stream, hint, class, sender));
     let mut response = Response::new(Answer::Events(receiver));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -32,7 +33,14 @@ pub fn open(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>, session: SessionId) ->
     response
 }
 
-async fn tell(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>, session: SessionId, sender: mpsc::Sender<Bytes>) {
+async fn tell(
+    dispatcher: Arc<Dispatcher>,
+    stream: Stream,
+    hint: Option<Ordinal>,
+    class: u8,
+    sender: mpsc::Sender<Bytes>,
+) {
+    let (pool, session) = (stream.pool().clone(), stream.session());
     let mut view = dispatcher.view.clone();
     let mut stopping = dispatcher.stopping.clone();
     let mut told: Option<Facts> = None;
@@ -40,8 +48,12 @@ async fn tell(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>, session: SessionId, 
     loop {
         view.mark_unchanged();
         let facts = Facts::of(&dispatcher, &pool, session);
-        let last = matches!(facts.state, RoomState::Ended | RoomState::Full);
-        let waits = matches!(facts.state, RoomState::Starting | RoomState::Queued);
+        let (last, waits, lost) = match facts.state {
+            RoomState::Ended | RoomState::Full => (true, false, false),
+            RoomState::Starting | RoomState::Queued => (false, true, false),
+            RoomState::Arriving => (false, false, true),
+            RoomState::Ready => (false, false, false),
+        };
         if told.as_ref() != Some(&facts) {
             if sender.send(format!("data: {}\n\n", facts.json()).into()).await.is_err() {
                 return;
@@ -57,11 +69,13 @@ async fn tell(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>, session: SessionId, 
             biased;
             () = stopped(&mut stopping) => return,
             () = sender.closed() => return,
-            changed = view.changed() => if changed.is_err() { return },
+            // The timers stand before the view: on a busy dispatcher it changes all the time.
             () = tokio::time::sleep_until(sign) => {
-                // Of who waits only: who plays shows it by playing.
+                // Of who waits only: who plays shows it by playing. Who has fallen out of line is here, and joins again.
                 if waits {
                     pool.visits.still_waits(session);
+                } else if lost {
+                    dispatcher.driver.post(&pool.config.id, Command::Visit { session, hint, class });
                 }
                 sign = now() + sign_every(&pool);
             }
@@ -71,6 +85,7 @@ async fn tell(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>, session: SessionId, 
                 }
                 heartbeat = now() + HEARTBEAT;
             }
+            changed = view.changed() => if changed.is_err() { return },
         }
     }
 }

@@ -9,13 +9,15 @@ use std::fmt::Write;
 pub struct View<'a> {
     /// Where the visitor wanted to go: path and query. Anything but a path of this host becomes `/`.
     pub base: &'a str,
+    /// Below which our own files and forms are: `/.slotkeeper/`, after the pool's path.
+    pub own: &'a str,
 }
 
-/// What the page loads: path, content type, body.
+/// What the page loads: name, content type, body.
 pub const ASSETS: &[(&str, &str, &str)] = &[
-    ("/.slotkeeper/room.css", "text/css; charset=utf-8", include_str!("assets/room.css")),
-    ("/.slotkeeper/room.js", "text/javascript; charset=utf-8", include_str!("assets/room.js")),
-    ("/.slotkeeper/room.svg", "image/svg+xml", include_str!("assets/room.svg")),
+    ("room.css", "text/css; charset=utf-8", include_str!("assets/room.css")),
+    ("room.js", "text/javascript; charset=utf-8", include_str!("assets/room.js")),
+    ("room.svg", "image/svg+xml", include_str!("assets/room.svg")),
 ];
 
 /// The page's Content-Security-Policy: our own files and nothing else, not even inline.
@@ -95,7 +97,7 @@ pub fn local_path(base: &str) -> &str {
     let local = base.starts_with('/')
         && !base[1..].starts_with(['/', '\\'])
         && !base.chars().any(|c| c.is_ascii_control())
-        && !base.starts_with("/.slotkeeper/");
+        && !base.contains("/.slotkeeper/");
     if local { base } else { "/" }
 }
 
@@ -104,6 +106,7 @@ fn fill(page: &mut String, name: &str, facts: &Facts, view: &View<'_>) {
     let key = key(facts);
     let ahead = facts.position.map(|position| position.saturating_sub(1));
     match name {
+        "own" => escape(page, view.own),
         "title" => {
             let tab = first(word(key).3, word(state_name(state)).3);
             escape(page, &number(tab, facts.position));
@@ -307,7 +310,7 @@ mod tests {
     }
 
     fn page(facts: &Facts) -> String {
-        html(facts, &View { base: "/play?game=snake&level=2" })
+        html(facts, &View { base: "/play?game=snake&level=2", own: "/.slotkeeper/" })
     }
 
     /// What a visitor can see: not the words kept for the script, and no hidden element's opening tag.
@@ -391,7 +394,7 @@ mod tests {
         let mut facts = queued(7);
         facts.pool = evil.into();
         facts.steps = vec![Step { name: "waking", text: evil.into(), done: false }];
-        let page = html(&facts, &View { base: r#"/"><script>alert('2')</script>{{pool}}"# });
+        let page = html(&facts, &View { base: r#"/"><script>alert('2')</script>{{pool}}"#, own: "/.slotkeeper/" });
         assert!(!page.contains("<script>"));
         assert!(!page.contains("alert(\"") && !page.contains("alert('"));
         let safe = "&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&#39;&amp;{{to}}";

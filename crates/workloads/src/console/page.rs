@@ -11,12 +11,12 @@ const INDEX: &str = include_str!("page/index.html");
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
-/// What lies under the last part of a path. `behind_dispatcher` tells the page whether it can offer to leave.
-pub(crate) fn find(name: &str, behind_dispatcher: bool, pod: &str) -> Option<Response<Full<Bytes>>> {
+/// What lies under the last part of a path. `dispatcher` is where the page can offer to leave: the path of the
+/// dispatcher's own pages, empty without one.
+pub(crate) fn find(name: &str, dispatcher: &str, pod: &str) -> Option<Response<Full<Bytes>>> {
     let (kind, body) = match name {
         "" | "index.html" => {
-            let flag = if behind_dispatcher { "yes" } else { "no" };
-            let page = INDEX.replace("{dispatcher}", flag).replace("{pod}", &escape(pod));
+            let page = INDEX.replace("{dispatcher}", &escape(dispatcher)).replace("{pod}", &escape(pod));
             ("text/html; charset=utf-8", Bytes::from(page))
         }
         "style.css" => ("text/css; charset=utf-8", Bytes::from_static(include_bytes!("page/style.css"))),

@@ -191,8 +191,8 @@ fn respond(request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sender<()
     if name == "play" {
         return play(request, house, alive);
     }
-    let behind_dispatcher = request.headers().contains_key("x-session-id");
-    match page::find(name, behind_dispatcher, &house.config.name) {
+    let dispatcher = request.headers().get("x-slotkeeper-path").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    match page::find(name, dispatcher, &house.config.name) {
         None => text(StatusCode::NOT_FOUND, "there is nothing here\n"),
         Some(_) if request.method() != Method::GET && request.method() != Method::HEAD => {
             text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")

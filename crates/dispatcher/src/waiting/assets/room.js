@@ -2,6 +2,7 @@
 // (`#words`); facts only ever become text.
 (() => {
   'use strict';
+  const own = new URL('.', document.currentScript.src).pathname;
   const $ = (id) => document.getElementById(id);
   const room = document.body;
   const pool = $('pool').textContent;
@@ -175,7 +176,7 @@
     const stop = window.AbortController && new AbortController();
     const limit = setTimeout(() => stop && stop.abort(), 10000);
     try {
-      const answer = await fetch('/.slotkeeper/status', { cache: 'no-store', headers: { accept: 'application/json' }, signal: stop ? stop.signal : undefined });
+      const answer = await fetch(own + 'status', { cache: 'no-store', headers: { accept: 'application/json' }, signal: stop ? stop.signal : undefined });
       hear(await answer.json());
     } catch (e) {
       if (!over) trouble(true);
@@ -195,7 +196,7 @@
       poll();
       return;
     }
-    const mine = source = new EventSource('/.slotkeeper/events');
+    const mine = source = new EventSource(own + 'events');
     mine.onmessage = (event) => {
       if (mine === source) hear(JSON.parse(event.data));
     };
@@ -217,7 +218,7 @@
     memory('went', now);
     memory('again', again);
     setTimeout(() => {
-      if (location.pathname.startsWith('/.slotkeeper/')) location.replace($('to').href);
+      if (location.pathname.startsWith(own)) location.replace($('to').href);
       else if (location.hash) location.reload(); // replacing with the same fragment would only scroll
       else location.replace(location.href);
     }, again * 2000);

@@ -214,12 +214,13 @@ $("keypad").replaceChildren(
   }),
 );
 
-const dispatched = document.documentElement.dataset.dispatcher === "yes";
+const dispatcher = document.documentElement.dataset.dispatcher;
+const dispatched = dispatcher !== "";
 if (dispatched) {
   $("leave").hidden = false;
   $("leave").onclick = async () => {
     try {
-      const answer = await fetch("/.slotkeeper/leave", { method: "POST", redirect: "manual" });
+      const answer = await fetch(`${dispatcher}leave`, { method: "POST", redirect: "manual" });
       if (!answer.ok && answer.type !== "opaqueredirect") throw new Error(`the answer was ${answer.status}`);
       connection.reload();
     } catch (error) {
