@@ -1,6 +1,6 @@
 //! Stands between a visitor's socket and the HTTP library: what is ambiguous about where a request ends never gets
-//! through (both `Content-Length` and `Transfer-Encoding`, bare CR or LF, folded lines, unknown codings: RFC 9112 §§2.2,
-//! 5.1, 5.2, 6.3), and a head that takes too long ends the connection. What passes is not changed.
+//! through (both `Content-Length` and `Transfer-Encoding`, bare CR or LF, folded lines, unknown codings, two hosts: RFC 9112
+//! §§2.2, 3.2, 5.1, 5.2, 6.3), and a head that takes too long ends the connection. What passes is not changed.
 //!
 //! A violation is turned into a byte no request may have, so that the library itself answers `400` and closes.
 
@@ -144,6 +144,7 @@ struct Framing {
     heads: u64,
     chunked: bool,
     upgrade: bool,
+    host: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -285,6 +286,8 @@ impl Framing {
             self.chunked = true;
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             self.upgrade = true;
+        } else if name.eq_ignore_ascii_case(b"host") && std::mem::replace(&mut self.host, true) {
+            return Err(Ambiguous);
         }
         if self.chunked && self.length.is_some() {
             return Err(Ambiguous);
@@ -362,6 +365,7 @@ mod tests {
             "Transfer-Encoding: gzip, chunked\r\n\r\n",
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
             "Transfer-Encoding: xchunked\r\n\r\n",
+            "Host: b\r\n\r\n",
             "A: b\n\r\n",
             "A: b\r\n c\r\n\r\n",
             "A: b\rContent-Length: 3\r\n\r\n",
