@@ -4,5 +4,6 @@
 mod bodies;
 mod browser;
 mod http;
+mod security;
 mod sessions;
 mod sockets;

@@ -230,12 +230,14 @@ async fn pings_pongs_and_close_codes_pass_both_ways() {
     let Some(Ok(Message::Close(Some(close)))) = patiently("a message", socket.next()).await else { panic!("no close") };
     assert_eq!((u16::from(close.code), close.reason.as_str()), (4242, "because"));
     while let Some(Ok(_)) = patiently("the end", socket.next()).await {}
+    drop(socket);
     while !patiently("the pod", tells.recv()).await.unwrap().is_close() {}
 
     let mut socket = Visitor::of(&dispatcher).socket("/").await;
     let close = CloseFrame { code: CloseCode::from(3001), reason: "good night".into() };
     socket.close(Some(close.clone())).await.unwrap();
     while let Some(Ok(_)) = patiently("a message", socket.next()).await {}
+    drop(socket);
     loop {
         if let Message::Close(got) = patiently("the pod", tells.recv()).await.unwrap() {
             assert_eq!(got, Some(close));

@@ -1,0 +1,230 @@
+//! What must not work: requests that mean two things, too much of anything, secrets where they do not belong.
+
+use crate::http::SHARED;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use slotkeeper_tests::{Dispatcher, Pod, Setup, Visitor, Wire, eventually};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A pod that keeps every byte, and answers whatever looks like the end of a head.
+async fn recorder() -> (Pod, Arc<Mutex<Vec<u8>>>) {
+    let record = Arc::<Mutex<Vec<u8>>>::default();
+    let kept = record.clone();
+    let pod = Pod::start(move |mut wire, _| {
+        let kept = kept.clone();
+        async move {
+            loop {
+                let some = wire.some().await;
+                if some.is_empty() {
+                    return;
+                }
+                kept.lock().unwrap().extend_from_slice(&some);
+                wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+            }
+        }
+    })
+    .await;
+    (pod, record)
+}
+
+/// First lines and fields whose end, or whose meaning, is a matter of opinion.
+const AMBIGUOUS: &[&str] = &[
+    // where the body ends
+    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 44\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0, 44\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +0\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x0\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551616\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n0\r\n\r\n",
+    "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    // lines
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding\t: chunked\r\n\r\n0\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nX: b\r\n Content-Length: 44\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nX: b\r\n\tContent-Length: 44\r\n\r\n",
+    "POST / HTTP/1.1\r\n Host: a\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\nContent-Length: 0\r\n\r\n",
+    "POST / HTTP/1.1\nHost: a\n\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nX: b\rContent-Length: 44\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nX: b\0c\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nX\0: b\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: a\r\nX y: b\r\n\r\n",
+    "POST  / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "POST / HTTP/1.1 \r\nHost: a\r\n\r\n",
+    "POST / HTTP/1.2\r\nHost: a\r\n\r\n",
+    "POST /\r\nHost: a\r\n\r\n",
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    // whom it is for
+    "POST / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+];
+
+/// Bodies that are no chunked coding: the request has begun by then, and is never completed.
+const BAD_CHUNKS: &[&str] = &[
+    "0x0\r\n\r\n",
+    "-1\r\n\r\n",
+    "1 1\r\na\r\n0\r\n\r\n",
+    "FFFFFFFFFFFFFFFFF\r\n",
+    "\r\n\r\n",
+    "1\r\nab\r\n0\r\n\r\n",
+    "1\na\r\n0\r\n\r\n",
+    "1;x\ny\r\na\r\n0\r\n\r\n",
+    "0\r\nX: y\n\r\n",
+    "1\r\na\n0\r\n\r\n",
+    "G\r\n\r\n",
+];
+
+/// The answer's status, if there is one, and what follows until the connection is closed. Fails if it is none of these.
+async fn told(dispatcher: &Dispatcher, request: &str, allowed: &[u16]) -> String {
+    let mut wire = Wire::to(dispatcher.visitors).await;
+    wire.send(request).await;
+    let status = wire.head().await.map(|h| h.status());
+    let beginning = request.get(..200).unwrap_or(request);
+    assert!(status.is_none_or(|s| allowed.contains(&s)), "{status:?} to {beginning:?}");
+    String::from_utf8_lossy(&wire.rest().await).into_owned()
+}
+
+#[tokio::test]
+async fn a_request_that_means_two_things_is_refused_and_nothing_is_smuggled() {
+    let (pod, record) = recorder().await;
+    let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    for head in AMBIGUOUS {
+        let rest = told(&dispatcher, &format!("{head}{smuggled}"), &[400, 431, 505]).await;
+        assert!(!rest.contains("HTTP/1.1 200"), "two answers to {head:?}");
+        let record = String::from_utf8_lossy(&record.lock().unwrap()).into_owned();
+        assert_eq!(record, "", "after {head:?}");
+    }
+    for body in BAD_CHUNKS {
+        let request = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}{smuggled}");
+        let rest = told(&dispatcher, &request, &[200, 400, 502]).await;
+        assert!(!rest.contains("HTTP/1.1 200"), "two answers to {body:?}");
+        let record = String::from_utf8_lossy(&record.lock().unwrap()).into_owned();
+        assert!(!record.contains("smuggled") && !record.contains("\r\n0\r\n\r\n"), "after {body:?}: {record}");
+    }
+    // It still does what is asked properly.
+    assert_eq!(Visitor::of(&dispatcher).get("/").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_or_too_slow_ends_the_connection() {
+    let (pod, record) = recorder().await;
+    let dispatcher =
+        Setup::fixed(&[&pod], SHARED).limit("header_bytes = 8192\nheader_seconds = 1\nidle_seconds = 2").start().await;
+    let huge = [
+        format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(10_000)),
+        format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(10_000)),
+        format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(3000)),
+        format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(100_000)),
+    ];
+    for head in huge {
+        told(&dispatcher, &head, &[400, 414, 431]).await;
+    }
+    // A head in one byte after the other, none of them late by itself.
+    let mut wire = Wire::to(dispatcher.visitors).await;
+    eventually("the slow one to be cut", async || {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        !wire.try_send("X").await
+    })
+    .await;
+    // One that says nothing any more, and one that never says anything.
+    for begun in ["GET / HTTP/1.1\r\nHost: a\r\nX: ", "GET", ""] {
+        told(&dispatcher, begun, &[400, 408]).await;
+    }
+    assert!(record.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_however_it_is_sent() {
+    let pod = Pod::named("pod").await;
+    let dispatcher = Setup::fixed(&[&pod], SHARED).limit("body_bytes = 1000").start().await;
+    let mut ana = Visitor::of(&dispatcher);
+    assert_eq!(ana.request("POST", "/", "", &[b'x'; 1000]).await.status(), 200);
+    assert_eq!(ana.request("POST", "/", "", &[b'x'; 1001]).await.status(), 413);
+    let mut wire = ana.ask("POST", "/", "Transfer-Encoding: chunked\r\n").await;
+    for _ in 0..20 {
+        wire.send_chunk([b'x'; 100]).await;
+    }
+    let got = ana.answer(&mut wire, "POST").await;
+    assert_eq!((got.status(), got.json()["fault"].clone()), (413, "visitor".into()));
+    assert!(pod.seen.all().iter().all(|r| !r.whole || r.body.len() == 1000));
+}
+
+#[tokio::test]
+async fn operators_show_a_token() {
+    let pod = Pod::named("pod").await;
+    let token = "a-token-of-some-length";
+    let setup = Setup::fixed(&[&pod], SHARED).admin("token_env = \"TOKEN\"").env("TOKEN", token);
+    let mut dispatcher = setup.start().await;
+    for path in ["/metrics", "/api/v1/pools", "/api/v1/pools/pool/sessions", "/", "/nothing"] {
+        let got = dispatcher.admin_get(path).await;
+        assert_eq!((got.status(), got.head.get("www-authenticate")), (401, Some("Bearer")), "{path}");
+    }
+    assert_eq!(dispatcher.admin_post("/api/v1/pools/pool/pods/0/cordon").await.status(), 401);
+    for wrong in ["a-token-of-some-lengti", "a-token-of-some-length ", "a-token", ""] {
+        let mut operator = Visitor::at(dispatcher.admin);
+        operator.fields = format!("Authorization: Bearer {wrong}x\r\n");
+        assert_eq!(operator.get("/metrics").await.status(), 401);
+    }
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(dispatcher.admin_get(path).await.status(), 200, "{path}");
+    }
+    dispatcher.token = Some(token.into());
+    assert_eq!(dispatcher.admin_get("/metrics").await.status(), 200);
+    assert_eq!(dispatcher.admin_get("/api/v1/pools").await.json()["pools"][0]["pool"], "pool");
+    // Visitors find nothing of it.
+    assert_eq!(Visitor::of(&dispatcher).get("/metrics").await.text(), "pod");
+    assert!(!dispatcher.log().contains(token));
+}
+
+#[tokio::test]
+async fn who_somebody_is_stays_out_of_logs_metrics_and_the_admin_api() {
+    let pod = Pod::named("pod").await;
+    let setup = Setup::fixed(&[&pod], "slots_per_pod = 2\nlinger_seconds = 0.1\ngrace_seconds = 0.1");
+    let dispatcher = setup.env("RUST_LOG", "slotkeeper=trace,slotkeeper_core=trace,debug").start().await;
+    let mut cookies = Vec::new();
+    for n in 0..4 {
+        let mut ana = Visitor::of(&dispatcher);
+        ana.get("/").await;
+        cookies.push(ana.jar["slotkeeper"].clone());
+        let socket = ana.try_socket("/", "").await;
+        if n == 0 {
+            ana.post("/.slotkeeper/leave").await;
+        } else if let Some(session) = dispatcher.sessions().await.first().filter(|_| n == 1) {
+            let name = session["session"].as_str().unwrap();
+            dispatcher.admin_post(&format!("/api/v1/pools/pool/sessions/{name}/kick")).await;
+        }
+        ana.request("GET", "/", "Cookie: slotkeeper=rubbish\r\n", b"").await;
+        drop(socket);
+        ana.get("/").await;
+    }
+    dispatcher.pool_is("/slots/busy", 0).await;
+    let seen = [
+        dispatcher.log(),
+        dispatcher.metrics().await.0,
+        dispatcher.admin_get("/api/v1/pools/pool/sessions").await.text(),
+        dispatcher.admin_get("/api/v1/pools").await.text(),
+    ];
+    assert!(seen[0].contains("placed"));
+    for cookie in cookies {
+        let bytes = URL_SAFE_NO_PAD.decode(&cookie).unwrap();
+        let id = u128::from_be_bytes(bytes[1..17].try_into().unwrap());
+        let forms = [cookie.clone(), cookie[..20].to_owned(), format!("{id:x}"), format!("{id:X}"), format!("{id}")];
+        for (form, text) in forms.iter().flat_map(|f| seen.iter().map(move |t| (f, t))) {
+            if let Some(at) = text.find(form.as_str()) {
+                panic!("{form}: {}", &text[at.saturating_sub(200)..at + form.len()]);
+            }
+        }
+    }
+}
