@@ -334,7 +334,11 @@ async fn a_pod_that_dies_in_the_middle_leaves_no_whole_answer() {
 
 #[tokio::test]
 async fn a_pod_that_is_not_there_is_a_502_in_json_or_text() {
-    let pod = Pod::start(|wire, _| async move { wire.reset() }).await;
+    let pod = Pod::start(|mut wire, _| async move {
+        wire.head().await;
+        wire.reset();
+    })
+    .await;
     let dispatcher = before(&pod).await;
     let mut ana = Visitor::of(&dispatcher);
     let got = ana.get("/").await;

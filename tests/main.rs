@@ -3,7 +3,10 @@
 
 mod bodies;
 mod browser;
+mod examples;
 mod http;
+mod measures;
+mod processes;
 mod security;
 mod sessions;
 mod sockets;

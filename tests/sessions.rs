@@ -311,6 +311,7 @@ async fn an_api_call_is_held_until_there_is_a_slot() {
     let (mut ana, mut bob) = (Visitor::of(&dispatcher), Visitor::of(&dispatcher));
     assert_eq!(ana.get("/").await.text(), "pod");
     let mut call = bob.ask("GET", "/", "").await;
+    dispatcher.pool_is("/sessions/queued", 1).await;
     let mut socket = Visitor::of(&dispatcher).ask("GET", "/", HANDSHAKE).await;
     dispatcher.pool_is("/sessions/queued", 2).await;
     // A page is not held: it has a waiting room.

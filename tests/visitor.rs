@@ -13,6 +13,8 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 pub struct Visitor {
     at: SocketAddr,
     pub host: String,
+    /// The path of the pool, without a slash at its end.
+    pub base: String,
     pub jar: BTreeMap<String, String>,
     /// Sent with every request, whole lines.
     pub fields: String,
@@ -56,7 +58,7 @@ impl Visitor {
 
     #[must_use]
     pub fn at(at: SocketAddr) -> Visitor {
-        Visitor { at, host: at.to_string(), jar: BTreeMap::new(), fields: String::new() }
+        Visitor { at, host: at.to_string(), base: String::new(), jar: BTreeMap::new(), fields: String::new() }
     }
 
     /// The head of a request, with the cookies.
@@ -123,12 +125,14 @@ impl Visitor {
     }
 
     pub async fn status(&mut self) -> Value {
-        self.get("/.slotkeeper/status").await.json()
+        let path = format!("{}/.slotkeeper/status", self.base);
+        self.get(&path).await.json()
     }
 
     /// Comes to the door and waits until the slot is ready.
     pub async fn wait_for_slot(&mut self) {
-        self.page("/").await;
+        let path = format!("{}/", self.base);
+        self.page(&path).await;
         let mut visitor = self.clone();
         eventually("a slot", async || visitor.status().await["state"] == "ready").await;
     }

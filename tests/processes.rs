@@ -1,0 +1,152 @@
+//! A pool of local processes: it sleeps, wakes for whoever comes back with the cookie, and leaves nothing behind.
+
+use futures_util::{SinkExt, StreamExt};
+use rustix::process::Signal;
+use slotkeeper_tests::pod::Socket;
+use slotkeeper_tests::{Dispatcher, Setup, Visitor, eventually, patiently};
+use std::path::Path;
+use tokio_tungstenite::tungstenite::Message;
+
+const POOL: &str = "max_pods = 2\ncooldown_seconds = 0.5\ngrace_seconds = 0.3\nlinger_seconds = 0.2";
+
+/// The pods that live now: processes whose arguments name this dispatcher's folder.
+fn consoles_of(folder: &Path) -> usize {
+    let folder = folder.canonicalize().unwrap().display().to_string();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let arguments = processes.filter_map(|p| std::fs::read(p.path().join("cmdline")).ok());
+    arguments.map(|a| String::from_utf8_lossy(&a).into_owned()).filter(|a| is_console(a) && a.contains(&folder)).count()
+}
+
+fn is_console(arguments: &str) -> bool {
+    arguments.split('\0').next().is_some_and(|program| program.ends_with("slotkeeper-console"))
+}
+
+async fn nothing_is_left_of(folder: &Path) {
+    eventually("all pods to be gone", async || consoles_of(folder) == 0).await;
+}
+
+async fn play(visitor: &mut Visitor) -> Socket {
+    let mut socket = visitor.socket("/play").await;
+    let frame = patiently("a frame", socket.next()).await.unwrap().unwrap();
+    assert!(frame.is_binary() || frame.is_text(), "{frame:?}");
+    socket
+}
+
+async fn asleep(dispatcher: &Dispatcher) {
+    dispatcher.pool_is("/state", "dormant").await;
+    nothing_is_left_of(dispatcher.folder.path()).await;
+}
+
+#[tokio::test]
+async fn a_pool_wakes_for_a_visitor_and_sleeps_when_nobody_is_left() {
+    let dispatcher = Setup::consoles(POOL).start().await;
+    asleep(&dispatcher).await;
+    let mut ana = Visitor::of(&dispatcher);
+    assert!(ana.page("/").await.text().contains("Getting you a place"));
+    assert_eq!(dispatcher.pool().await["desired"], 0);
+    ana.wait_for_slot().await;
+    let page = ana.page("/").await;
+    assert_eq!((page.status(), page.text().contains("<html")), (200, true));
+    let mut socket = play(&mut ana).await;
+    socket.send(Message::Text(r#"{"type":"key","key":7,"down":true}"#.into())).await.unwrap();
+    assert_eq!(consoles_of(dispatcher.folder.path()), 1);
+    let mut bob = Visitor::of(&dispatcher);
+    bob.wait_for_slot().await;
+    let bobs = play(&mut bob).await;
+    assert_eq!(consoles_of(dispatcher.folder.path()), 2);
+    drop(socket);
+    ana.post("/.slotkeeper/leave").await;
+    drop(bobs);
+    asleep(&dispatcher).await;
+    let metrics = dispatcher.metrics().await;
+    assert_eq!(metrics.of_pool("slotkeeper_releases_total", "reason=left"), 1);
+    assert_eq!(metrics.of_pool("slotkeeper_releases_total", "reason=disconnected"), 1);
+    assert_eq!(metrics.of_pool("slotkeeper_active", ""), 0);
+    // And again.
+    let mut eve = Visitor::of(&dispatcher);
+    eve.wait_for_slot().await;
+    drop(play(&mut eve).await);
+    asleep(&dispatcher).await;
+}
+
+#[tokio::test]
+async fn whoever_never_comes_back_wakes_nothing() {
+    let dispatcher = Setup::consoles(POOL).limit("new_sessions_per_second = 1000000").start().await;
+    let position = async || dispatcher.metrics().await.get("slotkeeper_journal_position").unwrap();
+    let before = position().await;
+    for n in 0..1000 {
+        let mut bot = Visitor::of(&dispatcher);
+        let got = match n % 4 {
+            0 => bot.page("/").await,
+            1 => bot.get("/robots.txt").await,
+            2 => bot.post("/login").await,
+            _ => bot.get("/.slotkeeper/status").await,
+        };
+        assert!(matches!(got.status(), 200 | 503));
+        assert!(matches!(bot.get("/.slotkeeper/health").await.json()["state"].as_str(), Some("dormant")));
+    }
+    let pool = dispatcher.pool().await;
+    assert_eq!(
+        (&pool["desired"], &pool["sessions"]["queued"], &pool["slots"]["busy"]),
+        (&0.into(), &0.into(), &0.into())
+    );
+    assert_eq!(consoles_of(dispatcher.folder.path()), 0);
+    assert_eq!(position().await, before, "not even an entry in the journal");
+    assert_eq!(dispatcher.metrics().await.of_pool("slotkeeper_sessions_minted_total", ""), 750);
+}
+
+#[tokio::test]
+async fn sigterm_tells_the_visitors_ends_the_pods_and_succeeds() {
+    let mut dispatcher = Setup::consoles(POOL).top("drain_seconds = 2").start().await;
+    let (mut ana, mut bob) = (Visitor::of(&dispatcher), Visitor::of(&dispatcher));
+    ana.wait_for_slot().await;
+    bob.wait_for_slot().await;
+    let mut sockets = [play(&mut ana).await, play(&mut ana).await, play(&mut bob).await];
+    dispatcher.signal(Signal::TERM);
+    for socket in &mut sockets {
+        let close = loop {
+            match patiently("the close", socket.next()).await {
+                Some(Ok(Message::Close(close))) => break close,
+                Some(Ok(_)) => {}
+                other => panic!("no close but {other:?}"),
+            }
+        };
+        assert_eq!(close.map(|c| u16::from(c.code)), Some(1012));
+    }
+    assert_eq!(dispatcher.end().await.code(), Some(0));
+    assert_eq!(consoles_of(dispatcher.folder.path()), 0);
+    assert!(!dispatcher.log().contains("the time to drain is over"), "{}", dispatcher.log());
+}
+
+#[tokio::test]
+async fn sigkill_leaves_no_pod_behind() {
+    let mut dispatcher = Setup::consoles(POOL).start().await;
+    let mut ana = Visitor::of(&dispatcher);
+    ana.wait_for_slot().await;
+    let _socket = play(&mut ana).await;
+    assert_eq!(consoles_of(dispatcher.folder.path()), 1);
+    dispatcher.signal(Signal::KILL);
+    assert_eq!(dispatcher.end().await.code(), None);
+    nothing_is_left_of(dispatcher.folder.path()).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_dies_is_replaced_and_its_player_is_first() {
+    let dispatcher = Setup::consoles(POOL).start().await;
+    let mut ana = Visitor::of(&dispatcher);
+    ana.wait_for_slot().await;
+    let mut socket = play(&mut ana).await;
+    let folder = dispatcher.folder.path().canonicalize().unwrap().display().to_string();
+    for process in std::fs::read_dir("/proc").unwrap().flatten() {
+        let arguments = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let arguments = String::from_utf8_lossy(&arguments).into_owned();
+        if is_console(&arguments) && arguments.contains(&folder) {
+            let id = process.file_name().to_string_lossy().parse().unwrap();
+            rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), Signal::KILL).unwrap();
+        }
+    }
+    while let Some(Ok(_)) = patiently("the end", socket.next()).await {}
+    // Until the dispatcher has noticed, a socket is refused; after that its player need not wait for anybody.
+    eventually("a new pod", async || ana.clone().try_socket("/play", "").await.is_ok()).await;
+    asleep(&dispatcher).await;
+}
