@@ -245,7 +245,7 @@ impl Pool {
             }
             State::Ending { by, .. } => {
                 by.retain(|r| *r != from);
-                if by.is_empty() && false {
+                if by.is_empty() {
                     self.free(id, step);
                 }
             }
