@@ -3,12 +3,14 @@
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
-use slotkeeper_tests::{Visitor, eventually, patiently};
+use slotkeeper_tests::patience::PATIENCE;
+use slotkeeper_tests::{Visitor, patiently};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// No other machine is talked to, and nothing is drawn with what a test machine may not have.
@@ -23,7 +25,8 @@ const ARGUMENTS: &[&str] = &[
     "--disable-sync",
     "--no-first-run",
     "--no-proxy-server",
-    "--window-size=1100,800",
+    "--force-prefers-reduced-motion",
+    "--window-size=800,600",
 ];
 
 pub(crate) const ARROW_LEFT: &str = "\u{e012}";
@@ -63,7 +66,9 @@ impl Driver {
             let mut found = Some(found);
             // Read to its end: a full pipe would stop it.
             for line in out.lines().map_while(Result::ok) {
-                let port = line.rsplit_once("on port ").and_then(|(_, port)| port.trim_end_matches('.').parse().ok());
+                let port = line
+                    .split_once("started successfully on port ")
+                    .and_then(|(_, port)| port.trim_end_matches('.').parse().ok());
                 if let Some((found, port)) = port.and_then(|port: u16| Some((found.take()?, port))) {
                     let _ = found.send(port);
                 }
@@ -113,14 +118,24 @@ impl Browser {
     /// The value of an expression in the page; null while one page gives way to the next.
     pub(crate) async fn eval(&mut self, expression: &str) -> Value {
         let script = json!({ "script": format!("return {expression}"), "args": [] });
-        self.driver.request("POST", &format!("{}/execute/sync", self.path), JSON, script.to_string().as_bytes()).await.json()
-            ["value"]
+        self.driver
+            .request("POST", &format!("{}/execute/sync", self.path), JSON, script.to_string().as_bytes())
+            .await
+            .json()["value"]
             .take()
     }
 
     /// Waits until the expression is true.
     pub(crate) async fn sees(&mut self, what: &str, expression: &str) {
-        eventually(what, async || self.eval(expression).await == true).await;
+        let seen = tokio::time::timeout(PATIENCE, async {
+            while self.eval(expression).await != true {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        if seen.await.is_err() {
+            let page = self.eval("document.title + '\\n' + document.body.innerText").await;
+            panic!("{what} is not to be seen. The page reads: {}", page.as_str().unwrap_or_default());
+        }
     }
 
     /// Clicks like a finger: on what is there, if it can be seen.
