@@ -161,7 +161,7 @@ impl Dispatcher {
 
     /// Starts any command line of it.
     pub async fn run(folder: TempDir, mut command: Command) -> Dispatcher {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("slotkeeper starts");
         let log = Arc::new(Mutex::new(String::new()));
         let (lines, kept) = (BufReader::new(child.stderr.take().expect("piped")), log.clone());

@@ -119,7 +119,7 @@ async fn messages_of_every_size_come_back_as_they_were_and_are_counted() {
     let message = |dice: &mut Dice| {
         let size = dice.size();
         let byte = dice.next() as u8 & 0x7f;
-        if size % 2 == 0 {
+        if size.is_multiple_of(2) {
             Message::Binary(Bytes::from(vec![byte; size]))
         } else {
             Message::Text(String::from_utf8(vec![byte; size]).unwrap().into())
