@@ -1,12 +1,17 @@
 //! Who sits where and for how long: cookies, the line, the clocks, the visitor's own acts and the operators'.
 
 use crate::http::SHARED;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 use slotkeeper_tests::pod::Socket;
 use slotkeeper_tests::visitor::{HANDSHAKE, PAGE};
 use slotkeeper_tests::{Dispatcher, Pod, Setup, Visitor, eventually, patiently};
 use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// One session per pod, and nobody is patient.
@@ -84,6 +89,38 @@ async fn a_session_outlives_a_restart_and_a_new_key_but_not_the_loss_of_its_key(
     }
     assert_eq!(names[0], names[1]);
     assert_ne!(names[0], names[2]);
+}
+
+/// A cookie as the dispatcher makes them: version, id, time of issue, last ordinal, and a MAC over the pool and all of them.
+fn cookie(key: &[u8], issued_ms: u64) -> String {
+    let mut text = vec![1];
+    text.extend_from_slice(&7u128.to_be_bytes());
+    text.extend_from_slice(&issued_ms.to_be_bytes());
+    text.extend_from_slice(&u32::MAX.to_be_bytes());
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+    mac.update(&4u64.to_be_bytes());
+    mac.update(b"pool");
+    mac.update(&text);
+    text.extend_from_slice(&mac.finalize().into_bytes());
+    URL_SAFE_NO_PAD.encode(text)
+}
+
+#[tokio::test]
+async fn a_cookie_older_than_its_max_age_is_no_cookie() {
+    let pod = Pod::named("x").await;
+    let settings = format!("{SHARED}\ncookie_max_age_seconds = 3600");
+    let setup = Setup::fixed(&[&pod], &settings).top("cookie_keys_env = \"KEYS\"").env("KEYS", &"aa".repeat(32));
+    let dispatcher = setup.start().await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+    let mut names = Vec::new();
+    for (minutes, known) in [(1, true), (20, true), (61, false), (600, false)] {
+        let mut ana = Visitor::of(&dispatcher);
+        let value = cookie(&[0xaa; 32], now - minutes * 60_000);
+        ana.request("GET", "/", &format!("Cookie: slotkeeper={value}\r\n"), b"").await;
+        names.push((pod.seen.last().head.get("x-session-id").unwrap().to_owned(), known));
+    }
+    let first = names[0].0.clone();
+    assert!(names.iter().all(|(name, known)| (*name == first) == *known), "{names:?}");
 }
 
 #[tokio::test]
