@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
-use slotkeeper_core::{Command, Fleet, Life, Ordinal, Phase, Pod, Session, SessionId, Standing, State};
+use slotkeeper_core::{Command, Fleet, Life, Ordinal, Phase, Pod, Session, SessionId, Standing, State, Time};
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -220,18 +220,20 @@ fn why(life: &Life) -> Option<&str> {
 
 fn sessions(dispatcher: &Dispatcher, pool: &Pool) -> Response<Answer> {
     let view = dispatcher.view.borrow();
+    // As of now, not of the last entry.
+    let now = view.fleet.now() + view.age();
     let all = view.fleet.sessions(&pool.config.id);
-    let listed: Vec<Value> = all.iter().take(LISTED).map(|(id, s)| session_json(&view.fleet, pool, *id, s)).collect();
+    let listed: Vec<Value> = all.iter().take(LISTED).map(|(id, s)| session_json(pool, now, *id, s)).collect();
     json_reply(StatusCode::OK, &json!({ "total": all.len(), "sessions": listed }))
 }
 
-fn session_json(fleet: &Fleet, pool: &Pool, id: SessionId, session: &Session) -> Value {
-    let seconds = |at: slotkeeper_core::Time| fleet.now().since(at).0 / 1000;
+fn session_json(pool: &Pool, now: Time, id: SessionId, session: &Session) -> Value {
+    let seconds_ago = |at: Time| now.since(at).0 / 1000;
     let ends = session.ends(&pool.config.rules);
     json!({
         "session": public_name(id), "state": state(session), "pod": session.pod().map(|o| o.0),
-        "since_seconds": seconds(session.since), "active_seconds_ago": seconds(session.active),
-        "ends_in_seconds": ends.map(|(at, _)| at.since(fleet.now()).0 / 1000), "ends_because": ends.map(|(_, why)| why.word()),
+        "since_seconds": seconds_ago(session.since), "active_seconds_ago": seconds_ago(session.active),
+        "ends_in_seconds": ends.map(|(at, _)| at.since(now).0 / 1000), "ends_because": ends.map(|(_, why)| why.word()),
     })
 }
 
