@@ -82,33 +82,31 @@ impl Keys {
 #[must_use]
 pub fn find(headers: &http::HeaderMap, pool: &PoolConfig, keys: &Keys, now: Time) -> Option<Ticket> {
     pairs(headers)
-        .filter(|(name, _)| *name == pool.cookie_name)
-        .filter_map(|(_, value)| keys.open(&pool.id, value))
+        .filter_map(|pair| std::str::from_utf8(value_of(pair, &pool.cookie_name)?).ok())
+        .filter_map(|value| keys.open(&pool.id, value))
         .find(|ticket| u128::from(now.since(ticket.issued).0) < pool.cookie_max_age.as_millis())
 }
 
-/// `name=value` of every cookie sent (RFC 6265 §5.4).
-fn pairs(headers: &http::HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    let lines = headers.get_all(http::header::COOKIE).into_iter().filter_map(|v| v.to_str().ok());
-    lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
+/// `name=value` of every cookie sent (RFC 6265 §5.4), as bytes: other people's cookies may be anything.
+fn pairs(headers: &http::HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(http::header::COOKIE).into_iter().map(http::HeaderValue::as_bytes);
+    lines.flat_map(|line| line.split(|b| *b == b';')).map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
 }
 
-/// Takes the pool's cookie out of the request: pods never see it.
+/// The value of a pair with this name.
+fn value_of<'p>(pair: &'p [u8], name: &str) -> Option<&'p [u8]> {
+    pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+}
+
+/// Takes the pool's cookie out of the request: pods never see it. Without it the header stays as it came.
 pub fn strip(headers: &mut http::HeaderMap, name: &str) {
-    let ours = |pair: &str| pair.trim().split_once('=').is_some_and(|(n, _)| n == name);
-    let mentions = |v: &http::HeaderValue| v.as_bytes().windows(name.len()).any(|w| w == name.as_bytes());
-    if !headers.get_all(http::header::COOKIE).iter().any(mentions) {
+    if !pairs(headers).any(|pair| value_of(pair, name).is_some()) {
         return;
     }
-    let mut kept = Vec::new();
-    for line in headers.get_all(http::header::COOKIE) {
-        // A line that is not text cannot be told apart: it is dropped rather than leaked.
-        let Ok(line) = line.to_str() else { continue };
-        kept.extend(line.split(';').filter(|pair| !ours(pair)).map(str::trim).filter(|p| !p.is_empty()));
-    }
-    let kept = kept.join("; ");
+    let kept: Vec<&[u8]> = pairs(headers).filter(|pair| value_of(pair, name).is_none()).collect();
+    let kept = kept.join(&b"; "[..]);
     headers.remove(http::header::COOKIE);
-    if let Ok(value) = http::HeaderValue::from_str(&kept)
+    if let Ok(value) = http::HeaderValue::from_bytes(&kept)
         && !kept.is_empty()
     {
         headers.insert(http::header::COOKIE, value);
@@ -186,6 +184,18 @@ mod tests {
         strip(&mut headers, "sk");
         let left: Vec<_> = headers.get_all("cookie").iter().collect();
         assert_eq!(left, ["a=1; b=2; c=3; skk=4"]);
+    }
+
+    #[test]
+    fn other_cookies_may_be_any_bytes() {
+        let (keys, pool) = (keys(b"a"), "p".into());
+        let mut headers = HeaderMap::new();
+        let line = format!("a=\u{e9}; sk={}; b=\u{fc}", keys.seal(&pool, &TICKET));
+        headers.append("cookie", http::HeaderValue::from_bytes(line.as_bytes()).unwrap());
+        let value = pairs(&headers).find_map(|p| value_of(p, "sk")).unwrap();
+        assert_eq!(keys.open(&pool, std::str::from_utf8(value).unwrap()), Some(TICKET));
+        strip(&mut headers, "sk");
+        assert_eq!(headers["cookie"].as_bytes(), "a=\u{e9}; b=\u{fc}".as_bytes());
     }
 
     #[test]

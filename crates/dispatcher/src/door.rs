@@ -16,7 +16,7 @@ use crate::own;
 use crate::view::stopped;
 use crate::visit::{NoSeat, Seat, Stream, Visits};
 use crate::waiting::{self, Facts};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -131,6 +131,10 @@ async fn life(
 ) -> Result<(Response<Answer>, Outcome), RequestError> {
     if request.method() == Method::CONNECT {
         return Err(RequestError::visitor(Step::Route, StatusCode::METHOD_NOT_ALLOWED, "this is no forward proxy"));
+    }
+    if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
+        // RFC 9112 §3.2.
+        return Err(RequestError::visitor(Step::Route, StatusCode::BAD_REQUEST, "a request must name its host"));
     }
     refuse_foreign(pool, &request, hop)?;
     refuse_large(dispatcher, &request)?;

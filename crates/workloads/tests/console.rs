@@ -167,7 +167,7 @@ async fn the_page_and_its_parts_are_served_below_any_path() {
         assert_eq!(console.get(&format!("/{part}")).await.0, 200, "{part}");
     }
     let alone = console.get("/").await.1;
-    assert!(alone.contains("data-dispatcher=\"no\"") && alone.contains("&lt;console&gt;"));
+    assert!(alone.contains("data-dispatcher=\"\"") && alone.contains("&lt;console&gt;"));
     assert!(
         console
             .ask("/", "x-slotkeeper-path: /a/.slotkeeper/\r\n")

@@ -84,7 +84,8 @@ fn top(table: &Table<'_>) -> Config {
     }
     config.cookie_keys = secrets::cookie_keys(table);
     config.admin = admin(table);
-    if let Some(address) = config.admin.listen.filter(|address| config.listen.contains(address)) {
+    if let Some(address) = config.admin.listen.filter(|address| address.port() != 0 && config.listen.contains(address))
+    {
         table.wrong("admin", format_args!("listens on {address} as the visitors' side does; allowed: another address"));
     }
     if let Some(limits) = table.table("limits") {
