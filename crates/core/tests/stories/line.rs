@@ -41,6 +41,19 @@ fn a_full_line_turns_away_whoever_is_next() {
 }
 
 #[test]
+fn a_pool_is_full_when_nobody_new_can_join() {
+    let mut pool = Story::running(1, Rules { queue_limit: 1, ..Rules::default() });
+    let id = pool.pool_id();
+    pool.visit(ANA);
+    assert!(!pool.fleet.is_full(&id), "there is still room in the line");
+    pool.visit(BEN);
+    assert!(pool.fleet.is_full(&id));
+    pool.leave(ANA);
+    assert!(!pool.fleet.is_full(&id));
+    assert!(pool.fleet.is_full(&"nowhere".into()), "nobody can join what does not exist");
+}
+
+#[test]
 fn without_a_line_there_are_still_free_slots() {
     let mut pool = Story::running(1, Rules { queue_limit: 0, ..Rules::default() });
     pool.visit(ANA).visit(BEN);

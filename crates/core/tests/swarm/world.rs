@@ -80,9 +80,6 @@ pub(super) struct World {
     pub(super) orders: Vec<(u32, u32, u64)>,
     /// What KEDA was told, and when.
     served: Vec<(u32, u64)>,
-    /// A sight of the size has overtaken news of pods: then a pod that was already told to go may be trusted once more.
-    /// Whoever watches a real cluster has to keep this order.
-    pub(super) overtaken: bool,
     /// Incarnations that were removed because the dispatcher said so.
     pub(super) scaled_away: BTreeSet<Uid>,
 }
@@ -101,7 +98,6 @@ impl World {
             news: VecDeque::new(),
             orders: Vec::new(),
             served: Vec::new(),
-            overtaken: false,
             scaled_away: BTreeSet::new(),
         };
         for ordinal in 0..running {
@@ -171,7 +167,6 @@ impl World {
     /// One piece of news, not necessarily the first; it may come again.
     pub(super) fn tell(&mut self, which: usize, again: bool) -> Option<Command> {
         let at = if which < self.news.len() { which } else { 0 };
-        self.overtaken |= at > 0 && matches!(self.news.get(at), Some(Command::ScaleSeen { .. }));
         if again { self.news.get(at).cloned() } else { self.news.remove(at) }
     }
 
