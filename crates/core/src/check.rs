@@ -55,7 +55,7 @@ fn sessions(pool: &Pool) -> Result<(), String> {
     for (id, session) in pool.sessions.sorted() {
         match &session.state {
             State::Queued { .. } => {
-                must!(pool.pods.values().all(|p| !p.sessions.contains(&id)), "queued {id:?} sits in a pod")
+                must!(pool.pods.values().all(|p| !p.sessions.contains(&id)), "queued {id:?} sits in a pod");
             }
             State::Held { pod, .. } | State::Taken { pod, .. } | State::Ending { pod, .. } => {
                 let known = pool.pods.get(pod);

@@ -121,19 +121,18 @@ impl Fleet {
     }
 
     fn perform(&mut self, entry: &Entry, effects: &mut Vec<(PoolId, Effect)>) {
-        match &entry.command {
-            Command::Farewell => self.depart(entry.from, false, effects),
-            Command::Rules(rules) if !self.pools.contains_key(&entry.pool) => {
-                self.pools.insert(entry.pool.clone(), Pool::new(rules.clone()));
-                self.renew();
-                self.in_pool(&entry.pool, effects, |pool, step| pool.apply(entry.from, &Command::Tick, step));
-            }
-            command => {
-                self.in_pool(&entry.pool, effects, |pool, step| pool.apply(entry.from, command, step));
-                if let Command::Rules(_) = command {
-                    self.renew();
-                }
-            }
+        if let Command::Rules(rules) = &entry.command
+            && !self.pools.contains_key(&entry.pool)
+        {
+            self.pools.insert(entry.pool.clone(), Pool::new(rules.clone()));
+        }
+        if matches!(entry.command, Command::Farewell) {
+            self.depart(entry.from, false, effects);
+        } else {
+            self.in_pool(&entry.pool, effects, |pool, step| pool.apply(entry.from, &entry.command, step));
+        }
+        if matches!(entry.command, Command::Rules(_)) {
+            self.renew();
         }
     }
 

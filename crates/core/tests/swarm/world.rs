@@ -243,7 +243,7 @@ impl World {
                 }
             }
             Act::Progress(n) => {
-                let Some(ordinal) = self.nth(n) else { return None };
+                let ordinal = self.nth(n)?;
                 match self.pods[&ordinal].1 {
                     Phase::Terminating => self.end(ordinal),
                     Phase::Ready { .. } => {}
