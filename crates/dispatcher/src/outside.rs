@@ -143,12 +143,20 @@ impl Listener for RealListener {
         Box::pin(async move {
             let (stream, peer) = self.listener.accept().await?;
             stream.set_nodelay(true)?;
+            // A visitor who has vanished without a word is noticed, whatever is going on.
+            socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
             Ok((Stream::Tcp(stream), peer))
         })
     }
     fn address(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// Asked after half a minute of silence, given up after another.
+fn keepalive() -> socket2::TcpKeepalive {
+    let (time, interval) = (Duration::from_secs(30), Duration::from_secs(10));
+    socket2::TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(3)
 }
 
 /// Wall time: read once, then carried forward by tokio's clock (which a simulation controls).

@@ -106,7 +106,7 @@ async fn ask(dispatcher: &Arc<Dispatcher>, pool: &Arc<Pool>, ticket: Option<Tick
     let ended = pool.farewells.of(session).is_some_and(|why| is_final(why) || why == Why::NoShow);
     if unknown && !ended {
         // If the dispatcher is ending, the facts say what is known.
-        let _ = Visits::ask(pool, &dispatcher.driver, Command::Visit { session, hint: last, class }).await;
+        let _ = Visits::ask(pool, dispatcher, Command::Visit { session, hint: last, class }).await;
     } else if queued {
         pool.visits.still_waits(session);
     }

@@ -43,9 +43,6 @@ pub fn start(
     is_websocket: bool,
 ) {
     tokio::spawn(async move {
-        stream.mark_upgraded();
-        pool.metrics.open_tunnels.inc();
-        let open = Open { pool: &pool };
         let ends = match tokio::try_join!(visitor, pod) {
             Ok((visitor, pod)) => end_of_visitor(visitor).zip(end_of_pod(pod)),
             Err(error) => {
@@ -54,11 +51,13 @@ pub fn start(
             }
         };
         if let Some(((visitor, _place), pod)) = ends {
+            stream.mark_upgraded();
+            pool.metrics.open_tunnels.inc();
+            let _open = Open { pool: &pool };
             let tunnel = Tunnel::new(visitor, pod, is_websocket, &pool);
             let outcome = tunnel.run(&pool, &seat, stream.session(), &dispatcher.config.drain).await;
             tracing::debug!(pool = %pool.config.id, pod = seat.pod.0, "a tunnel ended: {outcome:?}");
         }
-        drop(open);
         drop(stream);
     });
 }
@@ -210,9 +209,9 @@ impl Tunnel {
             let due = silent_since + half_open.after;
             if due > now() {
                 half_open.timer.as_mut().reset(due);
-            } else if self.outward.is_putting_in() && !self.outward.is_blocked() {
-                // The pod is in the middle of a frame: the client has not been asked yet. (One that takes nothing is
-                // not there, whether asked or not.)
+            } else if self.inward.is_blocked() || self.outward.is_putting_in() && !self.outward.is_blocked() {
+                // The pod takes nothing, so nothing of the client is read; or it is in the middle of a frame, and the
+                // client has not been asked yet. (One that takes nothing is not there, whether asked or not.)
                 half_open.asked = half_open.asked.map(|_| now());
                 half_open.timer.as_mut().reset(now() + half_open.after);
             } else if half_open.asked.is_some() {

@@ -20,7 +20,7 @@ pub struct Visits {
     table: Mutex<HashMap<SessionId, Arc<Visitor>>>,
     /// Signs of life of who waits, until the next batch.
     waiting: Mutex<BTreeSet<SessionId>>,
-    /// When somebody was last turned away because even the line was full.
+    /// When somebody was last told that even the line was full.
     full: Mutex<Option<Instant>>,
 }
 
@@ -54,7 +54,7 @@ pub struct Seat {
     pub upstream: Arc<Upstream>,
     /// Its client has done something since the last batch of signs.
     active: AtomicBool,
-    ending: Mutex<Option<Ending>>,
+    ending: Mutex<Option<Told>>,
     ended: Notify,
     /// Bodies on their way: what nobody reads cannot be told, so it is cut.
     bodies: Mutex<Vec<Weak<dyn Cut>>>,
@@ -72,6 +72,13 @@ pub struct Ending {
     pub reason: &'static str,
     /// Each stream waits a share of this first, so that not all close at once.
     pub spread: Duration,
+}
+
+/// An ending, and when it was told.
+#[derive(Clone, Copy)]
+struct Told {
+    ending: Ending,
+    at: Instant,
 }
 
 /// Normal closure, going away, service restart (RFC 6455 §7.4.1 and the IANA registry), and ours: the session is over.
@@ -163,20 +170,21 @@ impl Visits {
         all.into_iter()
     }
 
-    /// Asks for a session this replica does not know. While the line is full, not each request is worth an entry.
+    /// Asks for a session this replica does not know. While the line is full, one request a second is worth an entry.
     ///
     /// # Errors
     /// [`Ended`] when the dispatcher stops first.
-    pub async fn ask(pool: &Pool, driver: &Driver, visit: Command) -> Result<(), Ended> {
-        if locked(&pool.visits.full).is_some_and(|at| now().duration_since(at) < Duration::from_secs(1)) {
+    pub async fn ask(pool: &Pool, dispatcher: &Dispatcher, visit: Command) -> Result<(), Ended> {
+        let is_full = || dispatcher.view.borrow().fleet.is_full(&pool.config.id);
+        let asked = *locked(&pool.visits.full);
+        if is_full() && asked.is_some_and(|at| now().duration_since(at) < Duration::from_secs(1)) {
             return Ok(());
         }
-        driver.tell(&pool.config.id, visit).await
-    }
-
-    /// Somebody was turned away because even the line was full.
-    pub fn note_full(&self) {
-        *locked(&self.full) = Some(now());
+        dispatcher.driver.tell(&pool.config.id, visit).await?;
+        if is_full() {
+            *locked(&pool.visits.full) = Some(now());
+        }
+        Ok(())
     }
 
     /// A waiting session is still there.
@@ -271,14 +279,15 @@ impl Seat {
         })
     }
 
-    /// Tells its streams to end. What is more urgent replaces what was said before.
+    /// Tells its streams to end. What is more urgent replaces what was said before. True if it was said now.
     fn end(self: &Arc<Self>, ending: Ending) -> bool {
+        let told = Told { ending, at: now() };
         {
-            let mut told = locked(&self.ending);
-            if told.is_some_and(|before| before.spread <= ending.spread) {
+            let mut before = locked(&self.ending);
+            if before.is_some_and(|before| !told.is_more_urgent(before)) {
                 return false;
             }
-            *told = Some(ending);
+            *before = Some(told);
         }
         self.ended.notify_waiters();
         let seat = self.clone();
@@ -293,7 +302,7 @@ impl Seat {
     /// A body that takes more than a moment: it is cut when the seat ends, spread included.
     pub fn watch(&self, body: Weak<dyn Cut>) {
         let mut bodies = locked(&self.bodies);
-        if self.ending().is_some_and(|e| e.spread.is_zero()) {
+        if locked(&self.ending).is_some_and(|told| told.share(1000) <= now()) {
             drop(bodies);
             if let Some(body) = body.upgrade() {
                 body.cut();
@@ -308,35 +317,43 @@ impl Seat {
 
     #[must_use]
     pub fn ending(&self) -> Option<Ending> {
-        *locked(&self.ending)
-    }
-
-    /// Waits until its streams are to be closed.
-    pub async fn ended(&self) -> Ending {
-        loop {
-            let told = self.ended.notified();
-            tokio::pin!(told);
-            told.as_mut().enable();
-            if let Some(ending) = self.ending() {
-                return ending;
-            }
-            told.await;
-        }
+        locked(&self.ending).map(|told| told.ending)
     }
 
     /// Waits until its streams are to be closed and `share` (of 1000) of the time over which they are has passed.
     pub async fn over(&self, share: u32) -> Ending {
         loop {
-            let told = self.ended.notified();
-            tokio::pin!(told);
-            told.as_mut().enable();
-            let ending = self.ended().await;
+            let changed = self.ended.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let told = *locked(&self.ending);
+            let due = async {
+                match told {
+                    Some(told) => {
+                        tokio::time::sleep_until(told.share(share)).await;
+                        told.ending
+                    }
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
-                () = told => {} // something more urgent, or the first word: look again
-                () = tokio::time::sleep(ending.spread * share / 1000) => return ending,
+                () = changed => {} // the first word, or a more urgent one: look again
+                ending = due => return ending,
             }
         }
+    }
+}
+
+impl Told {
+    fn is_more_urgent(self, than: Told) -> bool {
+        let over = |t: Told| t.ending.code == SESSION_OVER;
+        self.ending.spread < than.ending.spread || self.ending.spread == than.ending.spread && over(self) && !over(than)
+    }
+
+    /// When this share (of 1000) of the spread has passed.
+    fn share(self, share: u32) -> Instant {
+        self.at + self.ending.spread * share / 1000
     }
 }
 
@@ -395,11 +412,8 @@ impl Stream {
         let mut place = self.place();
         if matches!(place, Err(NoSeat::Full)) {
             // Unknown is not new (law 3): the answer is what the fleet says after this entry.
-            Visits::ask(&self.pool, &driver, Command::Visit { session, hint, class }).await?;
+            Visits::ask(&self.pool, &self.dispatcher, Command::Visit { session, hint, class }).await?;
             place = self.place();
-            if matches!(place, Err(NoSeat::Full)) {
-                self.pool.visits.note_full();
-            }
         }
         if let Err(no_seat) = place {
             if matches!(no_seat, NoSeat::Queued) {
@@ -457,6 +471,8 @@ impl Stream {
             }
             moved => {
                 locked(&self.visitor.inner).seat = None;
+                // Another request may have sat down on it meanwhile.
+                seat.end(Ending { code: GOING_AWAY, reason: "pod_lost", spread: Duration::ZERO });
                 return Err(moved.err().unwrap_or(NoSeat::Queued));
             }
         }

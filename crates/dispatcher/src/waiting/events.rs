@@ -16,6 +16,8 @@ use tokio::sync::mpsc;
 
 /// Facts are sent at most this often.
 const CALM: Duration = Duration::from_millis(250);
+/// A stream ends after this, and the page opens another: a sign of life that no dead connection can give.
+const LONGEST: Duration = Duration::from_secs(60);
 /// A comment keeps proxies from closing a silent stream, and shows that the visitor has gone.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
@@ -44,6 +46,7 @@ async fn tell(
     let mut view = dispatcher.view.clone();
     let mut stopping = dispatcher.stopping.clone();
     let mut told: Option<Facts> = None;
+    let end = now() + LONGEST;
     let (mut sign, mut heartbeat) = (now() + sign_every(&pool), now() + HEARTBEAT);
     loop {
         view.mark_unchanged();
@@ -78,6 +81,10 @@ async fn tell(
                     dispatcher.driver.post(&pool.config.id, Command::Visit { session, hint, class });
                 }
                 sign = now() + sign_every(&pool);
+            }
+            () = tokio::time::sleep_until(end) => {
+                let _ = sender.send(Bytes::from_static(b"event: again\ndata: open another stream\n\n")).await;
+                return;
             }
             () = tokio::time::sleep_until(heartbeat) => {
                 if sender.send(Bytes::from_static(b": still here\n\n")).await.is_err() {

@@ -200,6 +200,9 @@
     mine.onmessage = (event) => {
       if (mine === source) hear(JSON.parse(event.data));
     };
+    mine.addEventListener('again', () => {
+      if (mine === source) listen();
+    });
     mine.onerror = () => {
       if (mine !== source) return;
       failures++;
