@@ -2,16 +2,18 @@
 //! on drop: with the last upgraded connection, or `linger` after the last request of a session that never upgraded.
 //! No byte reaches a pod without a seat, and a seat exists only after this replica has read its own `Attach` back (law 4).
 
+mod seat;
+
+pub use seat::{Cut, Ending, GOING_AWAY, RESTART, SESSION_OVER, Seat};
+
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::driver::{Driver, Ended};
-use crate::forward::Upstream;
 use crate::outside::now;
 use slotkeeper_core::{Command, Incarnation, Ordinal, Place, SessionId, State, Uid, Why};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// The visitors of one pool.
@@ -46,45 +48,6 @@ struct Taken {
     upgraded: bool,
     last: Instant,
 }
-
-/// The right to send this session's bytes to one incarnation.
-pub struct Seat {
-    pub pod: Ordinal,
-    pub incarnation: Incarnation,
-    pub upstream: Arc<Upstream>,
-    /// Its client has done something since the last batch of signs.
-    active: AtomicBool,
-    ending: Mutex<Option<Told>>,
-    ended: Notify,
-    /// Bodies on their way: what nobody reads cannot be told, so it is cut.
-    bodies: Mutex<Vec<Weak<dyn Cut>>>,
-}
-
-/// Something that moves bytes and can be made to stop, whether anybody polls it or not.
-pub trait Cut: Send + Sync {
-    fn cut(&self);
-}
-
-/// Why and how its streams are to be closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ending {
-    pub code: u16,
-    pub reason: &'static str,
-    /// Each stream waits a share of this first, so that not all close at once.
-    pub spread: Duration,
-}
-
-/// An ending, and when it was told.
-#[derive(Clone, Copy)]
-struct Told {
-    ending: Ending,
-    at: Instant,
-}
-
-/// Normal closure, going away, service restart (RFC 6455 §7.4.1 and the IANA registry), and ours: the session is over.
-pub const GOING_AWAY: u16 = 1001;
-pub const RESTART: u16 = 1012;
-pub const SESSION_OVER: u16 = 4001;
 
 const STOPPING: &str = "dispatcher_restarting";
 
@@ -205,7 +168,7 @@ impl Visits {
         for visitor in pool.visits.all() {
             let mut inner = locked(&visitor.inner);
             let Some(taken) = &inner.seat else { continue };
-            if taken.seat.active.swap(false, Ordering::Relaxed) && counts_activity {
+            if taken.seat.take_active() && counts_activity {
                 signs.push(visitor.session);
             }
             let gone = taken.streams == 0 && now().duration_since(taken.last) >= pool.config.linger;
@@ -259,101 +222,6 @@ impl Visitor {
         if inner.seat.take().is_some() {
             driver.post(&pool.config.id, Command::Detach { session: self.session });
         }
-    }
-}
-
-impl Seat {
-    pub fn mark_active(&self) {
-        self.active.store(true, Ordering::Relaxed);
-    }
-
-    fn new(pod: Ordinal, incarnation: Incarnation, upstream: Arc<Upstream>) -> Arc<Seat> {
-        Arc::new(Seat {
-            pod,
-            incarnation,
-            upstream,
-            active: AtomicBool::new(true),
-            ending: Mutex::default(),
-            ended: Notify::new(),
-            bodies: Mutex::default(),
-        })
-    }
-
-    /// Tells its streams to end. What is more urgent replaces what was said before. True if it was said now.
-    fn end(self: &Arc<Self>, ending: Ending) -> bool {
-        let told = Told { ending, at: now() };
-        {
-            let mut before = locked(&self.ending);
-            if before.is_some_and(|before| !told.is_more_urgent(before)) {
-                return false;
-            }
-            *before = Some(told);
-        }
-        self.ended.notify_waiters();
-        let seat = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(ending.spread).await;
-            let bodies = std::mem::take(&mut *locked(&seat.bodies));
-            bodies.iter().filter_map(Weak::upgrade).for_each(|body| body.cut());
-        });
-        true
-    }
-
-    /// A body that takes more than a moment: it is cut when the seat ends, spread included.
-    pub fn watch(&self, body: Weak<dyn Cut>) {
-        let mut bodies = locked(&self.bodies);
-        if locked(&self.ending).is_some_and(|told| told.share(1000) <= now()) {
-            drop(bodies);
-            if let Some(body) = body.upgrade() {
-                body.cut();
-            }
-            return;
-        }
-        if bodies.len() == bodies.capacity() {
-            bodies.retain(|b| b.strong_count() > 0);
-        }
-        bodies.push(body);
-    }
-
-    #[must_use]
-    pub fn ending(&self) -> Option<Ending> {
-        locked(&self.ending).map(|told| told.ending)
-    }
-
-    /// Waits until its streams are to be closed and `share` (of 1000) of the time over which they are has passed.
-    pub async fn over(&self, share: u32) -> Ending {
-        loop {
-            let changed = self.ended.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            let told = *locked(&self.ending);
-            let due = async {
-                match told {
-                    Some(told) => {
-                        tokio::time::sleep_until(told.share(share)).await;
-                        told.ending
-                    }
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                () = changed => {} // the first word, or a more urgent one: look again
-                ending = due => return ending,
-            }
-        }
-    }
-}
-
-impl Told {
-    fn is_more_urgent(self, than: Told) -> bool {
-        let over = |t: Told| t.ending.code == SESSION_OVER;
-        self.ending.spread < than.ending.spread || self.ending.spread == than.ending.spread && over(self) && !over(than)
-    }
-
-    /// When this share (of 1000) of the spread has passed.
-    fn share(self, share: u32) -> Instant {
-        self.at + self.ending.spread * share / 1000
     }
 }
 

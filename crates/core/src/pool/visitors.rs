@@ -1,0 +1,228 @@
+//! What visitors and operators do to a pool, and what time does to its sessions: the steps between a session's states.
+
+use super::{Owner, Pool, Step};
+use crate::entry::{Effect, Why};
+use crate::ids::{Ordinal, ReplicaId, SessionId};
+use crate::pods::Pod;
+use crate::rules::{Rules, Spare};
+use crate::sessions::{Session, State};
+use crate::time::{Millis, Time};
+use alloc::vec;
+use alloc::vec::Vec;
+
+impl Pool {
+    pub(super) fn visit(&mut self, id: SessionId, hint: Option<Ordinal>, class: u8, step: &mut Step<'_>) {
+        let lease = step.now + self.rules.queue_lease;
+        if let Some(session) = self.sessions.get_mut(id) {
+            if let State::Queued { lease: l, .. } = &mut session.state {
+                *l = lease;
+            }
+            self.touch_session(id);
+            return;
+        }
+        if !self.takes_newcomers() {
+            return;
+        }
+        let turn = self.queue.join(id, class);
+        let session = Session {
+            state: State::Queued { turn, lease, lost: false },
+            last: hint.filter(|_| self.rules.sticky_storage),
+            class,
+            since: step.now,
+            active: step.now,
+            first_attach: Time::NEVER,
+            extended: Millis::ZERO,
+            alarm: Time::NEVER,
+        };
+        self.sessions.insert(id, session);
+        self.touch_session(id);
+    }
+
+    pub(super) fn attach(&mut self, id: SessionId, from: ReplicaId, step: &Step<'_>) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        match &mut session.state {
+            State::Held { pod, .. } => {
+                session.state = State::Taken { pod: *pod, by: vec![from] };
+                self.index.held -= 1;
+                self.index.taken += 1;
+            }
+            State::Taken { by, .. } => {
+                if !by.contains(&from) {
+                    by.push(from);
+                }
+            }
+            State::Queued { .. } | State::Ending { .. } => return,
+        }
+        session.active = step.now;
+        session.first_attach = session.first_attach.min(step.now);
+        self.touch_session(id);
+    }
+
+    pub(crate) fn detach(&mut self, id: SessionId, from: ReplicaId, step: &mut Step<'_>) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        match &mut session.state {
+            State::Taken { pod, by } => {
+                by.retain(|r| *r != from);
+                if by.is_empty() {
+                    let pod = *pod;
+                    self.hold_or_requeue(id, pod, step);
+                }
+            }
+            State::Ending { by, .. } => {
+                by.retain(|r| *r != from);
+                if by.is_empty() {
+                    self.free(id, step);
+                }
+            }
+            State::Queued { .. } | State::Held { .. } => {}
+        }
+    }
+
+    /// The last stream has closed: the slot is held for `grace`, unless the pod is on its way out.
+    fn hold_or_requeue(&mut self, id: SessionId, pod: Ordinal, step: &mut Step<'_>) {
+        if self.pods.get(&pod).is_some_and(Pod::is_terminating) {
+            self.requeue(id, step);
+            return;
+        }
+        let until = step.now + self.rules.grace;
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.state = State::Held { pod, until, came: true };
+            self.index.taken -= 1;
+            self.index.held += 1;
+            self.touch_session(id);
+        }
+    }
+
+    pub(super) fn active(&mut self, id: SessionId, now: Time) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        match &mut session.state {
+            State::Queued { lease, .. } => *lease = now + self.rules.queue_lease,
+            State::Taken { .. } => session.active = now,
+            State::Held { .. } | State::Ending { .. } => return,
+        }
+        self.touch_session(id);
+    }
+
+    pub(super) fn extend(&mut self, id: SessionId, now: Time) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let seated = matches!(session.state, State::Taken { .. } | State::Held { .. });
+        if seated && self.queue.len() == 0 && session.extended < self.rules.extend_limit {
+            session.extended = (session.extended + self.rules.warn_before).min(self.rules.extend_limit);
+            session.active = now;
+            self.touch_session(id);
+        }
+    }
+
+    /// The session is over. With streams still running its slot stays busy until they are closed.
+    pub(super) fn end(&mut self, id: SessionId, why: Why, step: &mut Step<'_>) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        match &mut session.state {
+            State::Taken { pod, by } => {
+                session.state = State::Ending { pod: *pod, by: core::mem::take(by), why };
+                self.index.taken -= 1;
+                self.index.ending += 1;
+                step.effects.push(Effect::Released { session: id, why, last: session.last });
+                self.touch_session(id);
+            }
+            State::Queued { .. } | State::Held { .. } => {
+                step.effects.push(Effect::Released { session: id, why, last: session.last });
+                self.free(id, step);
+            }
+            State::Ending { .. } => {}
+        }
+    }
+
+    /// Forgets the session and gives back what it had.
+    pub(super) fn free(&mut self, id: SessionId, step: &mut Step<'_>) {
+        let Some(session) = self.sessions.remove(id) else { return };
+        self.index.deadlines.remove(&(session.alarm, Owner::Session(id)));
+        match session.state {
+            State::Queued { turn, .. } => self.queue.leave(turn),
+            State::Held { pod, .. } | State::Taken { pod, .. } | State::Ending { pod, .. } => {
+                match session.state {
+                    State::Held { .. } => self.index.held -= 1,
+                    State::Taken { .. } => self.index.taken -= 1,
+                    State::Queued { .. } | State::Ending { .. } => self.index.ending -= 1,
+                }
+                self.estimate.release(step.now);
+                self.vacate(pod, id, session.state.has_come(), step);
+            }
+        }
+    }
+
+    /// Takes the session off the pod's list.
+    fn vacate(&mut self, ordinal: Ordinal, id: SessionId, was_there: bool, step: &mut Step<'_>) {
+        let Some(pod) = self.pods.get_mut(&ordinal) else { return };
+        pod.sessions.remove(&id);
+        pod.slots = self.rules.slots_per_pod.max(pod.sessions.len() as u32);
+        if was_there && let Some(life) = &mut pod.life {
+            life.use_up(&self.rules);
+        }
+        self.touch_pod(ordinal, step);
+    }
+
+    /// The pod under the session is lost, or about to be: front of the queue.
+    pub(super) fn requeue(&mut self, id: SessionId, step: &mut Step<'_>) {
+        let turn = self.queue.rejoin(id);
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(pod) = session.pod() else { return };
+        match session.state {
+            State::Held { .. } => self.index.held -= 1,
+            State::Taken { .. } => self.index.taken -= 1,
+            State::Ending { .. } | State::Queued { .. } => {}
+        }
+        let lease = step.now + self.rules.queue_lease.max(self.rules.grace);
+        let was_there = session.state.has_come();
+        session.state = State::Queued { turn, lease, lost: true };
+        session.since = step.now;
+        step.effects.push(Effect::Requeued { session: id, pod });
+        self.touch_session(id);
+        self.vacate(pod, id, was_there, step);
+    }
+
+    /// A replica is no more (it said farewell, or was silent too long): its streams are closed. `graced`: their grace is over too.
+    pub(crate) fn replica_gone(&mut self, replica: ReplicaId, graced: bool, step: &mut Step<'_>) {
+        let seated: Vec<SessionId> = self.pods.values().flat_map(|p| p.sessions.iter().copied()).collect();
+        for id in seated {
+            let by = match self.sessions.get(id).map(|s| &s.state) {
+                Some(State::Taken { by, .. } | State::Ending { by, .. }) => by,
+                Some(State::Queued { .. } | State::Held { .. }) | None => continue,
+            };
+            if !by.contains(&replica) {
+                continue;
+            }
+            let alone = by.len() == 1;
+            self.detach(id, replica, step);
+            let held = self.sessions.get(id).is_some_and(|s| matches!(s.state, State::Held { .. }));
+            if alone && graced && held {
+                self.end(id, Why::Disconnected, step);
+            }
+        }
+        self.settle(step);
+    }
+
+    pub(super) fn remove(&mut self, step: &mut Step<'_>) {
+        self.removed = true;
+        self.rules.min = 0;
+        self.rules.spare = Spare::Slots(0);
+        for (id, _) in self.ids() {
+            self.end(id, Why::PoolRemoved, step);
+        }
+    }
+
+    /// All sessions in order of their ids, and whether each occupies a slot. O(n log n).
+    pub(crate) fn ids(&self) -> Vec<(SessionId, bool)> {
+        self.sessions.sorted().into_iter().map(|(id, s)| (id, s.pod().is_some())).collect()
+    }
+
+    pub(super) fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules.clamped();
+        for pod in self.pods.values_mut() {
+            pod.slots = self.rules.slots_per_pod.max(pod.sessions.len() as u32);
+            if let Some(life) = &mut pod.life {
+                life.judge(&self.rules);
+            }
+        }
+        self.reindex();
+    }
+}

@@ -1,0 +1,150 @@
+//! The right to send one session's bytes to one incarnation, and how it ends: streams are told and close with a word;
+//! what nobody polls is cut.
+
+use crate::forward::Upstream;
+use crate::outside::now;
+use slotkeeper_core::{Incarnation, Ordinal};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// The right to send this session's bytes to one incarnation.
+pub struct Seat {
+    pub pod: Ordinal,
+    pub incarnation: Incarnation,
+    pub upstream: Arc<Upstream>,
+    /// Its client has done something since the last batch of signs.
+    active: AtomicBool,
+    ending: Mutex<Option<Told>>,
+    ended: Notify,
+    /// Bodies on their way: what nobody reads cannot be told, so it is cut.
+    bodies: Mutex<Vec<Weak<dyn Cut>>>,
+}
+
+/// Something that moves bytes and can be made to stop, whether anybody polls it or not.
+pub trait Cut: Send + Sync {
+    fn cut(&self);
+}
+
+/// Why and how its streams are to be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    pub code: u16,
+    pub reason: &'static str,
+    /// Each stream waits a share of this first, so that not all close at once.
+    pub spread: Duration,
+}
+
+/// An ending, and when it was told.
+#[derive(Clone, Copy)]
+struct Told {
+    ending: Ending,
+    at: Instant,
+}
+
+/// Normal closure, going away, service restart (RFC 6455 §7.4.1 and the IANA registry), and ours: the session is over.
+pub const GOING_AWAY: u16 = 1001;
+pub const RESTART: u16 = 1012;
+pub const SESSION_OVER: u16 = 4001;
+
+impl Seat {
+    pub fn mark_active(&self) {
+        self.active.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn new(pod: Ordinal, incarnation: Incarnation, upstream: Arc<Upstream>) -> Arc<Seat> {
+        Arc::new(Seat {
+            pod,
+            incarnation,
+            upstream,
+            active: AtomicBool::new(true),
+            ending: Mutex::default(),
+            ended: Notify::new(),
+            bodies: Mutex::default(),
+        })
+    }
+
+    /// Whether its client has done something since the last question.
+    pub(super) fn take_active(&self) -> bool {
+        self.active.swap(false, Ordering::Relaxed)
+    }
+
+    /// Tells its streams to end. What is more urgent replaces what was said before. True if it was said now.
+    pub(super) fn end(self: &Arc<Self>, ending: Ending) -> bool {
+        let told = Told { ending, at: now() };
+        {
+            let mut before = super::locked(&self.ending);
+            if before.is_some_and(|before| !told.is_more_urgent(before)) {
+                return false;
+            }
+            *before = Some(told);
+        }
+        self.ended.notify_waiters();
+        let seat = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(ending.spread).await;
+            let bodies = std::mem::take(&mut *super::locked(&seat.bodies));
+            bodies.iter().filter_map(Weak::upgrade).for_each(|body| body.cut());
+        });
+        true
+    }
+
+    /// A body that takes more than a moment: it is cut when the seat ends, spread included.
+    pub fn watch(&self, body: Weak<dyn Cut>) {
+        let mut bodies = super::locked(&self.bodies);
+        if super::locked(&self.ending).is_some_and(|told| told.share(1000) <= now()) {
+            drop(bodies);
+            if let Some(body) = body.upgrade() {
+                body.cut();
+            }
+            return;
+        }
+        if bodies.len() == bodies.capacity() {
+            bodies.retain(|b| b.strong_count() > 0);
+        }
+        bodies.push(body);
+    }
+
+    #[must_use]
+    pub fn ending(&self) -> Option<Ending> {
+        super::locked(&self.ending).map(|told| told.ending)
+    }
+
+    /// Waits until its streams are to be closed and `share` (of 1000) of the time over which they are has passed.
+    pub async fn over(&self, share: u32) -> Ending {
+        loop {
+            let changed = self.ended.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let told = *super::locked(&self.ending);
+            let due = async {
+                match told {
+                    Some(told) => {
+                        tokio::time::sleep_until(told.share(share)).await;
+                        told.ending
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = changed => {} // the first word, or a more urgent one: look again
+                ending = due => return ending,
+            }
+        }
+    }
+}
+
+impl Told {
+    fn is_more_urgent(self, than: Told) -> bool {
+        let over = |t: Told| t.ending.code == SESSION_OVER;
+        self.ending.spread < than.ending.spread || self.ending.spread == than.ending.spread && over(self) && !over(than)
+    }
+
+    /// When this share (of 1000) of the spread has passed.
+    fn share(self, share: u32) -> Instant {
+        self.at + self.ending.spread * share / 1000
+    }
+}
