@@ -1,10 +1,10 @@
 //! What the parts of one dispatcher share: configuration, view, driver, visitors at hand, metrics.
 
-use crate::config::{Config, PoolConfig};
+use crate::config::{Admission, Config, PoolConfig};
 use crate::cookie::{Keys, Ticket, public_name};
 use crate::driver::Driver;
 use crate::error::{RequestError, Step};
-use crate::farewells::Farewells;
+use crate::farewells::{Farewells, is_final};
 use crate::forward::Pods;
 use crate::metrics::{Metrics, PoolMetrics};
 use crate::outside::{Clock, Ids, Net, now};
@@ -12,7 +12,7 @@ use crate::view::View;
 use crate::visit::Visits;
 use crate::waiting::coming::Coming;
 use http::StatusCode;
-use slotkeeper_core::{Effect, Ordinal, PoolId, ReplicaId, SessionId};
+use slotkeeper_core::{Effect, Ordinal, PoolId, ReplicaId, SessionId, Why};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -61,6 +61,16 @@ pub struct Parts {
     pub view: watch::Receiver<View>,
     pub hands: tokio::sync::mpsc::UnboundedSender<(PoolId, Effect, bool)>,
     pub stopping: watch::Receiver<bool>,
+}
+
+impl Pool {
+    /// Why this session may not simply go on: it has ended in a way after which a visitor has to act to start again. (The
+    /// clients of an `immediate` pool are often programs: those come back as they like.)
+    #[must_use]
+    pub fn barred(&self, session: SessionId) -> Option<Why> {
+        let why = self.farewells.of(session).filter(|_| self.config.admission == Admission::Returning);
+        why.filter(|why| is_final(*why) || *why == Why::NoShow)
+    }
 }
 
 impl Dispatcher {

@@ -5,7 +5,6 @@ use crate::config::Admission;
 use crate::cookie::{self, Ticket};
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::error::{Fault, RequestError, Step};
-use crate::farewells::is_final;
 use crate::forward::body::Answer;
 use crate::forward::headers::{self, Hop};
 use crate::forward::{TOO_LARGE, forward};
@@ -158,13 +157,12 @@ async fn life(
     }
 
     // place, attach
-    if let Some(why) = pool.farewells.of(ticket.session) {
-        if is_final(why) || (why == Why::NoShow && !wants_page) {
-            let facts = Facts::ended(pool, why);
-            return Ok((wait(dispatcher, pool, &facts, &request, wants_page).await, Outcome::Waiting));
-        }
-        pool.farewells.forget(ticket.session);
+    // A no-show who now asks for a page has come after all.
+    if let Some(why) = pool.barred(ticket.session).filter(|why| *why != Why::NoShow || !wants_page) {
+        let facts = Facts::ended(pool, why);
+        return Ok((wait(dispatcher, pool, &facts, &request, wants_page).await, Outcome::Waiting));
     }
+    pool.farewells.forget(ticket.session);
     let mut stream = Visits::enter(pool, dispatcher, ticket.session);
     let seat = match seat(dispatcher, pool, &mut stream, &ticket, class, wants_page).await {
         Ok(seat) => seat,

@@ -41,7 +41,10 @@ impl Farewells {
     }
 
     pub fn forget(&self, session: SessionId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).why.remove(&session);
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !inner.why.is_empty() {
+            inner.why.remove(&session);
+        }
     }
 }
 

@@ -4,7 +4,6 @@ use crate::cookie::Ticket;
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::door::set_cookie;
 use crate::error::{RequestError, Step};
-use crate::farewells::is_final;
 use crate::forward::body::Answer;
 use crate::visit::Visits;
 use crate::waiting::page::local_path;
@@ -12,7 +11,7 @@ use crate::waiting::{self, Facts, answer as reply};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use slotkeeper_core::{Census, Command, Place, Rules, Why};
+use slotkeeper_core::{Census, Command, Place, Rules};
 use std::sync::Arc;
 
 pub(crate) const PREFIX: &str = "/.slotkeeper/";
@@ -103,8 +102,7 @@ async fn ask(dispatcher: &Arc<Dispatcher>, pool: &Arc<Pool>, ticket: Option<Tick
         Place::Queued { .. } => (false, true),
         Place::At { .. } | Place::Ending { .. } => (false, false),
     };
-    let ended = pool.farewells.of(session).is_some_and(|why| is_final(why) || why == Why::NoShow);
-    if unknown && !ended {
+    if unknown && pool.barred(session).is_none() {
         // If the dispatcher is ending, the facts say what is known.
         let _ = Visits::ask(pool, dispatcher, Command::Visit { session, hint: last, class }).await;
     } else if queued {

@@ -7,7 +7,6 @@ pub mod landing;
 pub mod page;
 
 use crate::dispatcher::{Dispatcher, Pool};
-use crate::farewells::is_final;
 use crate::forward::body::Answer;
 use crate::outside::duration;
 use bytes::Bytes;
@@ -99,10 +98,10 @@ impl Facts {
         match fleet.place(&pool.config.id, session) {
             Place::At { .. } => Facts::ready(pool, fleet, session, view.age().0),
             Place::Ending { why } => Facts::ended(pool, why),
-            Place::Unknown => match pool.farewells.of(session) {
-                Some(why) if is_final(why) || why == Why::NoShow => Facts::ended(pool, why),
-                Some(_) | None if fleet.is_full(&pool.config.id) => Facts::full(pool),
-                Some(_) | None => Facts::arriving(pool),
+            Place::Unknown => match pool.barred(session) {
+                Some(why) => Facts::ended(pool, why),
+                None if fleet.is_full(&pool.config.id) => Facts::full(pool),
+                None => Facts::arriving(pool),
             },
             Place::Queued { ahead, estimate } => {
                 let coming = pool.coming.get(fleet, &pool.config.id);
