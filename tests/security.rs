@@ -191,7 +191,8 @@ async fn operators_show_a_token() {
 #[tokio::test]
 async fn who_somebody_is_stays_out_of_logs_metrics_and_the_admin_api() {
     let pod = Pod::named("pod").await;
-    let setup = Setup::fixed(&[&pod], "slots_per_pod = 2\nlinger_seconds = 0.1\ngrace_seconds = 0.1\nclaim_seconds = 0.5");
+    let setup =
+        Setup::fixed(&[&pod], "slots_per_pod = 2\nlinger_seconds = 0.1\ngrace_seconds = 0.1\nclaim_seconds = 0.5");
     let dispatcher = setup.env("RUST_LOG", "slotkeeper=trace,slotkeeper_core=trace,debug").start().await;
     let mut cookies = Vec::new();
     for n in 0..4 {
