@@ -4,7 +4,7 @@
 use crate::cookie::public_name;
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::forward::body::Answer;
-use crate::outside::{Listener, now};
+use crate::outside::Listener;
 use crate::own::condition;
 use crate::waiting::answer as reply;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -272,24 +272,4 @@ fn not_found() -> Response<Answer> {
 
 fn no_such_method(allowed: &str) -> Response<Answer> {
     error(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed} is allowed here"))
-}
-
-/// Keeps the visitors' signs of life and the schedules going, once a second.
-pub async fn housekeeping(dispatcher: Arc<Dispatcher>) {
-    let mut spare = vec![None; dispatcher.pools.len()];
-    let mut next = now();
-    loop {
-        next += Duration::from_secs(1);
-        tokio::time::sleep_until(next).await;
-        for (pool, spare) in dispatcher.pools.iter().zip(&mut spare) {
-            crate::visit::Visits::sweep(pool, &dispatcher);
-            let scheduled = pool.config.schedule.as_ref().map(|s| s.now(dispatcher.clock.now()));
-            if scheduled != *spare
-                && let Some(now) = scheduled
-            {
-                *spare = scheduled;
-                dispatcher.driver.post(&pool.config.id, Command::Schedule(now));
-            }
-        }
-    }
 }

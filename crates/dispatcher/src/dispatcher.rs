@@ -16,7 +16,7 @@ use slotkeeper_core::{Effect, Ordinal, PoolId, ReplicaId, SessionId, Why};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 pub struct Dispatcher {
     pub config: Config,
@@ -29,8 +29,8 @@ pub struct Dispatcher {
     pub pools: Vec<Arc<Pool>>,
     by_id: BTreeMap<PoolId, usize>,
     pub metrics: Metrics,
-    /// Orders to the clusters that have just become due.
-    pub hands: tokio::sync::mpsc::UnboundedSender<(PoolId, Effect, bool)>,
+    /// Orders to the clusters that an entry of ours has just made due.
+    pub hands: mpsc::UnboundedSender<(PoolId, Effect)>,
     /// True once the dispatcher is ending.
     pub stopping: watch::Receiver<bool>,
     minting: Mutex<(tokio::time::Instant, u32)>,
@@ -59,7 +59,7 @@ pub struct Parts {
     pub ids: Ids,
     pub driver: Driver,
     pub view: watch::Receiver<View>,
-    pub hands: tokio::sync::mpsc::UnboundedSender<(PoolId, Effect, bool)>,
+    pub hands: mpsc::UnboundedSender<(PoolId, Effect)>,
     pub stopping: watch::Receiver<bool>,
 }
 
@@ -184,16 +184,23 @@ impl Dispatcher {
             }
             Effect::Scale { replicas, start, .. } => {
                 tracing::info!(pool = %id, start, replicas, "pods wanted");
-                let _ = self.hands.send((id.clone(), effect.clone(), from == self.driver.me()));
+                self.order(id, effect, from);
             }
             Effect::Recycle { pod, .. } => {
                 tracing::info!(pool = %id, pod = pod.0, "recycling");
-                let _ = self.hands.send((id.clone(), effect.clone(), from == self.driver.me()));
+                self.order(id, effect, from);
             }
             Effect::Broken { what } => {
                 self.metrics.broken.inc();
                 tracing::error!(pool = %id, "a promise is broken, nobody is placed in this pool any more: {what}");
             }
+        }
+    }
+
+    /// Whoever caused it acts at once, the others only if it is still owed a second later (`hands.rs` looks).
+    fn order(&self, id: &PoolId, effect: &Effect, from: ReplicaId) {
+        if from == self.driver.me() {
+            let _ = self.hands.send((id.clone(), effect.clone()));
         }
     }
 }

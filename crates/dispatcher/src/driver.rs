@@ -60,10 +60,10 @@ impl Driver {
 /// The two tasks behind a [`Driver`]; they run until the journal ends.
 pub struct Engine {
     orders: mpsc::UnboundedReceiver<Order>,
-    again: mpsc::UnboundedSender<Order>,
+    /// For the ticks.
+    driver: Driver,
     journal: Journal,
     view: watch::Sender<View>,
-    me: ReplicaId,
 }
 
 /// Own entries on their way: the order they were written in is the order they come back in.
@@ -75,8 +75,8 @@ pub fn new(journal: Journal, ids: &Ids) -> std::io::Result<(Driver, Engine, watc
     let me = ReplicaId(ids.draw()?);
     let (sender, receiver) = mpsc::unbounded_channel();
     let (view, reader) = watch::channel(View { fleet: Fleet::new(), heard: now() });
-    let driver = Driver { orders: sender.clone(), me };
-    Ok((driver, Engine { orders: receiver, again: sender, journal, view, me }, reader))
+    let driver = Driver { orders: sender, me };
+    Ok((driver.clone(), Engine { orders: receiver, driver, journal, view }, reader))
 }
 
 impl Engine {
@@ -85,8 +85,8 @@ impl Engine {
     pub async fn run(self, aftermath: impl Fn(&PoolId, &Effect, ReplicaId) + Send + Sync) -> JournalError {
         let pending = Pending::default();
         let Journal { append, follow } = self.journal;
-        let write = write(append, self.orders, self.me, pending.clone());
-        let read = read(follow, self.view, self.again, self.me, pending, aftermath);
+        let write = write(append, self.orders, self.driver.me(), pending.clone());
+        let read = read(follow, self.view, self.driver, pending, aftermath);
         tokio::select! {
             biased;
             error = read => error,
@@ -124,8 +124,7 @@ async fn write(
 async fn read(
     mut journal: Box<dyn Follow>,
     view: watch::Sender<View>,
-    orders: mpsc::UnboundedSender<Order>,
-    me: ReplicaId,
+    driver: Driver,
     pending: Pending,
     aftermath: impl Fn(&PoolId, &Effect, ReplicaId),
 ) -> JournalError {
@@ -140,13 +139,13 @@ async fn read(
         tokio::select! {
             biased;
             entries = journal.next() => match entries {
-                Ok(entries) => alarm = take(&entries, &view, me, &pending, &aftermath),
+                Ok(entries) => alarm = take(&entries, &view, driver.me(), &pending, &aftermath),
                 Err(error) => return error,
             },
             () = ring => {
                 alarm = None;
                 // To whichever pool: time passes for all of them.
-                let _ = orders.send(Order { pool: "".into(), command: Command::Tick, applied: None });
+                driver.post(&"".into(), Command::Tick);
             }
         }
     }

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 const PATIENCE: Duration = Duration::from_secs(1);
 const SLOWEST: Duration = Duration::from_secs(30);
 
-pub type Orders = mpsc::UnboundedReceiver<(PoolId, Effect, bool)>;
+pub type Orders = mpsc::UnboundedReceiver<(PoolId, Effect)>;
 
 pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn Cluster>>, mut orders: Orders) {
     let mut pause = PATIENCE;
@@ -24,10 +24,9 @@ pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn
         tokio::select! {
             biased;
             order = orders.recv() => match order {
-                Some((pool, effect, true)) => {
+                Some((pool, effect)) => {
                     obey(&dispatcher, &clusters, &pool, effect).await;
                 }
-                Some(_) => {}
                 None => return,
             },
             () = tokio::time::sleep_until(look) => {

@@ -29,6 +29,7 @@ pub mod farewells;
 pub mod forward;
 pub mod guard;
 pub mod hands;
+pub mod housekeeping;
 pub mod journal;
 pub mod metrics;
 pub mod outside;
@@ -94,7 +95,7 @@ pub async fn run(
         helpers.spawn(news(dispatcher.clone(), id.clone(), cluster.clone()));
     }
     helpers.spawn(hands::run(dispatcher.clone(), clusters.clone(), orders));
-    helpers.spawn(admin::housekeeping(dispatcher.clone()));
+    helpers.spawn(housekeeping::run(dispatcher.clone()));
     if let Some(admin) = admin {
         helpers.spawn(admin::open(dispatcher.clone(), admin));
     }
@@ -176,12 +177,11 @@ async fn news(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn cluste
     }
 }
 
-/// Waits until every stream has ended, but not longer than `drain` and a little. True if all have.
+/// Waits until every connection has ended (a tunnel is one), but not longer than `drain` and a little. True if all have.
 async fn drained(dispatcher: &Dispatcher) -> bool {
     let end = outside::now() + dispatcher.config.drain + Duration::from_secs(3);
     loop {
-        let open = |p: &Arc<dispatcher::Pool>| p.metrics.open_tunnels.get() > 0;
-        if !dispatcher.pools.iter().any(open) && dispatcher.metrics.connections.get() == 0 {
+        if dispatcher.metrics.connections.get() == 0 {
             return true;
         }
         if outside::now() >= end {

@@ -1,0 +1,28 @@
+//! What is done once a second: the visitors' signs of life in one batch, the end of who lingered, the weekly schedules.
+
+use crate::dispatcher::Dispatcher;
+use crate::outside::now;
+use crate::visit::Visits;
+use slotkeeper_core::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Runs until the process ends.
+pub async fn run(dispatcher: Arc<Dispatcher>) {
+    let mut spare = vec![None; dispatcher.pools.len()];
+    let mut next = now();
+    loop {
+        next += Duration::from_secs(1);
+        tokio::time::sleep_until(next).await;
+        for (pool, spare) in dispatcher.pools.iter().zip(&mut spare) {
+            Visits::sweep(pool, &dispatcher);
+            let scheduled = pool.config.schedule.as_ref().map(|s| s.now(dispatcher.clock.now()));
+            if scheduled != *spare
+                && let Some(now) = scheduled
+            {
+                *spare = scheduled;
+                dispatcher.driver.post(&pool.config.id, Command::Schedule(now));
+            }
+        }
+    }
+}
