@@ -1,0 +1,10 @@
+//! The world of a session dispatcher in one seed. Three depths:
+//!
+//! - `models`: how Kubernetes, KEDA and Prometheus behave, pure and deterministic, checked against vectors (`vectors`).
+//! - `tabletop`: visitors, pods and scalers as events on one clock, without a network: fast. `plan` answers an operator's
+//!   "what would my pool do?", `compare` puts designs side by side.
+//! - `world`: the dispatcher itself (`slotkeeper::run`) on a simulated network, with faults, until a promise breaks.
+//!
+//! What happened is a `record`; `report` draws it. All chance comes from a seed (`chance`).
+
+pub mod record;

@@ -1,0 +1,3 @@
+//! Arguments, and the command they name.
+
+fn main() {}
