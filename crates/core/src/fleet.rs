@@ -5,7 +5,7 @@ use crate::entry::{Command, Effect, Entry};
 use crate::ids::{Ordinal, PoolId, ReplicaId, SessionId};
 use crate::pods::Pod;
 use crate::pool::{Pool, Step};
-use crate::rules::Rules;
+use crate::rules::{Rules, Scaling};
 use crate::scale::{Seen, Span};
 use crate::sessions::Session;
 use crate::time::{Millis, Time};
@@ -89,7 +89,7 @@ impl Fleet {
         let known = self.is_next(entry);
         if known {
             // Before anything expires: this very entry proves that its replica lives.
-            let patience = self.longest.silence + self.longest.grace;
+            let patience = self.patience();
             self.replicas.insert(entry.from, Replica { number: entry.number, heard: self.now, patience });
         }
         self.expire(&mut effects);
@@ -185,7 +185,7 @@ impl Fleet {
         if self.pools.is_empty() {
             return;
         }
-        let patience = self.longest.silence + self.longest.grace;
+        let patience = self.patience();
         self.replicas.values_mut().for_each(|r| r.patience = r.patience.max(patience));
     }
 
@@ -235,6 +235,14 @@ impl Fleet {
         self.pools.get(pool).map(|p| p.scale.desired)
     }
 
+    /// What KEDA is to be served, if that is another number than the last one ([`Command::Served`]).
+    #[must_use]
+    pub fn unserved(&self, pool: &PoolId) -> Option<u32> {
+        let pool = self.pools.get(pool).filter(|p| matches!(p.rules.scaling, Scaling::Keda { .. }))?;
+        let replicas = pool.scale.desired.len();
+        pool.scale.served.is_none_or(|(served, _)| served != replicas).then_some(replicas)
+    }
+
     /// Nobody can join: the line has reached its limit, or nobody is placed any more.
     #[must_use]
     pub fn is_full(&self, pool: &PoolId) -> bool {
@@ -256,6 +264,12 @@ impl Fleet {
     #[must_use]
     pub fn replica(&self, replica: ReplicaId) -> Option<u64> {
         self.replicas.get(&replica).map(|r| r.number)
+    }
+
+    /// How long (in fleet time) a replica may be silent before everything it had attached is given away.
+    #[must_use]
+    pub fn patience(&self) -> Millis {
+        self.longest.silence + self.longest.grace
     }
 
     pub fn pools(&self) -> impl Iterator<Item = &PoolId> {

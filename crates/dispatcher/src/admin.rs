@@ -76,6 +76,9 @@ fn readiness(dispatcher: &Dispatcher) -> Result<(), String> {
         return Err("the dispatcher is stopping".into());
     }
     let view = dispatcher.view.borrow();
+    if view.is_cut_off() {
+        return Err("the journal does not answer".into());
+    }
     let unlisted = dispatcher.pools.iter().find(|p| !view.fleet.is_listed(&p.config.id));
     unlisted.map_or(Ok(()), |p| Err(format!("the pods of pool {} have not been listed yet", p.config.id)))
 }
@@ -97,8 +100,15 @@ fn from_a_page(dispatcher: &Dispatcher, request: &Request<Incoming>) -> bool {
 
 fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
     let view = dispatcher.view.borrow();
+    let fleet = (!view.is_cut_off()).then_some(&view.fleet);
+    for pool in &dispatcher.pools {
+        if let Some(replicas) = fleet.and_then(|f| f.unserved(&pool.config.id)) {
+            // From now on somebody may scale by this number.
+            dispatcher.driver.post(&pool.config.id, Command::Served { replicas });
+        }
+    }
     let pools = dispatcher.pools.iter().map(|p| (&p.config, &p.metrics));
-    match dispatcher.metrics.text(&view.fleet, pools) {
+    match dispatcher.metrics.text(fleet, pools) {
         Ok(text) => reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()),
         Err(e) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("the metrics cannot be encoded: {e}")),
     }
@@ -114,8 +124,10 @@ async fn api(dispatcher: &Arc<Dispatcher>, method: &Method, path: &[&str]) -> Re
     };
     match rest {
         [] if method == Method::GET => json_reply(StatusCode::OK, &pool_json(&dispatcher.view.borrow().fleet, pool)),
+        [] if method == Method::DELETE => tell(dispatcher, pool, "remove", id, Command::Remove).await,
         ["sessions"] if method == Method::GET => sessions(dispatcher, pool),
-        [] | ["sessions"] => no_such_method("GET"),
+        [] => no_such_method("GET, DELETE"),
+        ["sessions"] => no_such_method("GET"),
         ["sessions", name, act @ ("kick" | "extend" | "busy")] => {
             if method != Method::POST {
                 return no_such_method("POST");

@@ -2,7 +2,7 @@
 
 use crate::config::{Admission, Config, PoolConfig};
 use crate::cookie::{Keys, Ticket, public_name};
-use crate::driver::Driver;
+use crate::driver::{Aftermath, Driver};
 use crate::error::{RequestError, Step};
 use crate::farewells::{Farewells, is_final};
 use crate::forward::Pods;
@@ -152,8 +152,16 @@ impl Dispatcher {
         minting.1 <= self.config.limits.new_sessions_per_second
     }
 
-    /// Takes note of what an entry has brought about, before anybody who waits for the entry is told.
-    pub fn aftermath(&self, id: &PoolId, effect: &Effect, from: ReplicaId) {
+    /// Whoever caused it acts at once, the others only if it is still owed a second later (`hands.rs` looks).
+    fn order(&self, id: &PoolId, effect: &Effect, from: ReplicaId) {
+        if from == self.driver.me() {
+            let _ = self.hands.send((id.clone(), effect.clone()));
+        }
+    }
+}
+
+impl Aftermath for Arc<Dispatcher> {
+    fn effect(&self, id: &PoolId, effect: &Effect, from: ReplicaId) {
         let Some(pool) = self.pool(id) else { return };
         let name = |session: &SessionId| -> String { public_name(*session)[..8].to_owned() };
         match effect {
@@ -197,10 +205,10 @@ impl Dispatcher {
         }
     }
 
-    /// Whoever caused it acts at once, the others only if it is still owed a second later (`hands.rs` looks).
-    fn order(&self, id: &PoolId, effect: &Effect, from: ReplicaId) {
-        if from == self.driver.me() {
-            let _ = self.hands.send((id.clone(), effect.clone()));
+    fn new_life(&self) {
+        self.metrics.new_lives.inc();
+        for pool in &self.pools {
+            pool.visits.forget_all();
         }
     }
 }

@@ -258,14 +258,14 @@ fn no_slot(dispatcher: &Dispatcher, pool: &Pool, ticket: &Ticket, no_seat: &NoSe
         NoSeat::TooManyStreams => {
             Err(RequestError::visitor(Step::Attach, StatusCode::TOO_MANY_REQUESTS, "too many streams of one session"))
         }
-        NoSeat::Stopping => Err(RequestError {
-            fault: Fault::Us,
-            step: Step::Attach,
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            message: "the dispatcher is restarting",
-            source: None,
-        }),
+        NoSeat::Stopping => Err(not_now("the dispatcher is restarting")),
+        NoSeat::CutOff => Err(not_now("the dispatcher is cut off from its journal")),
     }
+}
+
+fn not_now(message: &'static str) -> RequestError {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    RequestError { fault: Fault::Us, step: Step::Attach, status, message, source: None }
 }
 
 /// The waiting room for people, `503` for programs.

@@ -6,15 +6,17 @@ use crate::outside::{Ids, duration, now};
 use crate::view::View;
 use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Time};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 /// Where orders go in.
 #[derive(Clone)]
 pub struct Driver {
     orders: mpsc::UnboundedSender<Order>,
-    me: ReplicaId,
+    me: Arc<AtomicU64>,
 }
 
 struct Order {
@@ -50,11 +52,19 @@ impl Driver {
         receiver.await.map_err(|_| Ended)
     }
 
-    /// This life of this process.
+    /// This life of this process. A replica that was silent for too long has another one afterwards.
     #[must_use]
     pub fn me(&self) -> ReplicaId {
-        self.me
+        ReplicaId(self.me.load(Ordering::Acquire))
     }
+}
+
+/// What follows from what has been read, in order, before anybody who waits for an entry is told: whoever has read an
+/// answer can rely on its consequences having been taken note of here.
+pub trait Aftermath: Send + Sync {
+    fn effect(&self, pool: &PoolId, effect: &Effect, from: ReplicaId);
+    /// The fleet has given this replica up: whatever it had attached is attached no more. It goes on under a new name.
+    fn new_life(&self);
 }
 
 /// The two tasks behind a [`Driver`]; they run until the journal ends.
@@ -64,33 +74,67 @@ pub struct Engine {
     driver: Driver,
     journal: Journal,
     view: watch::Sender<View>,
+    /// Names of further lives.
+    ids: Ids,
 }
 
-/// Own entries on their way: the order they were written in is the order they come back in.
-type Pending = Arc<Mutex<VecDeque<(u64, Option<oneshot::Sender<()>>)>>>;
+/// This life's entries that have not been read back.
+struct Desk {
+    me: ReplicaId,
+    /// The last number of this life.
+    number: u64,
+    /// In the order they were written in, which is the order they come back in.
+    pending: VecDeque<Pending>,
+    /// What a life that is over could not say any more: the next one does, before anything else.
+    again: Vec<Order>,
+    /// When the last entry of ours that has been read back was sent: the fleet counts our silence from a later moment.
+    proven: Instant,
+    /// An entry of this life has been read back.
+    lived: bool,
+    /// It has said farewell: nothing follows.
+    left: bool,
+}
+
+struct Pending {
+    number: u64,
+    sent: Instant,
+    order: Order,
+}
+
+fn locked(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
+    desk.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// # Errors
 /// When there is no randomness to name this life with.
 pub fn new(journal: Journal, ids: &Ids) -> std::io::Result<(Driver, Engine, watch::Receiver<View>)> {
-    let me = ReplicaId(ids.draw()?);
+    let me = Arc::new(AtomicU64::new(ids.draw()?));
+    // Names of replicas are not secrets.
+    let ids = Ids::seeded(ids.draw()?);
     let (sender, receiver) = mpsc::unbounded_channel();
-    let (view, reader) = watch::channel(View { fleet: Fleet::new(), heard: now() });
+    let (view, reader) = watch::channel(View { fleet: Fleet::new(), heard: now(), trusted: None });
     let driver = Driver { orders: sender, me };
-    Ok((driver.clone(), Engine { orders: receiver, driver, journal, view }, reader))
+    Ok((driver.clone(), Engine { orders: receiver, driver, journal, view, ids }, reader))
 }
 
 impl Engine {
-    /// Runs until the journal ends. `aftermath` is called for every effect, in order, before anybody who waits for the
-    /// entry is told: whoever has read an answer can rely on its consequences having been taken note of here.
-    pub async fn run(self, aftermath: impl Fn(&PoolId, &Effect, ReplicaId) + Send + Sync) -> JournalError {
-        let pending = Pending::default();
-        let Journal { append, follow } = self.journal;
-        let write = write(append, self.orders, self.driver.me(), pending.clone());
-        let read = read(follow, self.view, self.driver, pending, aftermath);
+    /// Runs until the journal ends.
+    pub async fn run(self, aftermath: impl Aftermath) -> JournalError {
+        let Engine { orders, driver, journal: Journal { append, follow, shared }, view, ids } = self;
+        let desk = Mutex::new(Desk {
+            me: driver.me(),
+            number: 0,
+            pending: VecDeque::new(),
+            again: Vec::new(),
+            proven: now(),
+            lived: false,
+            left: false,
+        });
+        let reader = Reader { view, driver, desk: &desk, aftermath, ids, shared };
         tokio::select! {
             biased;
-            error = read => error,
-            error = write => error,
+            error = reader.run(follow) => error,
+            error = write(append, orders, &desk) => error,
         }
     }
 }
@@ -98,97 +142,160 @@ impl Engine {
 async fn write(
     mut journal: Box<dyn Append>,
     mut orders: mpsc::UnboundedReceiver<Order>,
-    me: ReplicaId,
-    pending: Pending,
+    desk: &Mutex<Desk>,
 ) -> JournalError {
-    let (mut number, mut batch) = (0, Vec::with_capacity(BATCH));
+    let mut batch = Vec::with_capacity(BATCH);
     loop {
         if orders.recv_many(&mut batch, BATCH).await == 0 {
             return JournalError::Closed;
         }
-        let mut drafts = Vec::with_capacity(batch.len());
-        {
-            let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
-            for Order { pool, command, applied } in batch.drain(..) {
-                number += 1;
-                pending.push_back((number, applied));
-                drafts.push(Draft { from: me, number, pool, command });
-            }
-        }
+        let drafts = locked(desk).draft(&mut batch);
         if let Err(error) = journal.append(drafts).await {
             return error;
         }
     }
 }
 
-async fn read(
-    mut journal: Box<dyn Follow>,
-    view: watch::Sender<View>,
-    driver: Driver,
-    pending: Pending,
-    aftermath: impl Fn(&PoolId, &Effect, ReplicaId),
-) -> JournalError {
-    let mut alarm: Option<tokio::time::Instant> = None;
-    loop {
-        let ring = async {
-            match alarm {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
+impl Desk {
+    /// Numbers the orders; what an earlier life could not say comes first.
+    fn draft(&mut self, batch: &mut Vec<Order>) -> Vec<Draft> {
+        let orders = std::mem::take(&mut self.again).into_iter().chain(batch.drain(..));
+        let (sent, from) = (now(), self.me);
+        let mut drafts = Vec::new();
+        for order in orders {
+            if self.left {
+                break;
             }
-        };
-        tokio::select! {
-            biased;
-            entries = journal.next() => match entries {
-                Ok(entries) => alarm = take(&entries, &view, driver.me(), &pending, &aftermath),
-                Err(error) => return error,
-            },
-            () = ring => {
-                alarm = None;
-                // To whichever pool: time passes for all of them.
-                driver.post(&"".into(), Command::Tick);
-            }
+            self.left = matches!(order.command, Command::Farewell);
+            self.number += 1;
+            drafts.push(Draft { from, number: self.number, pool: order.pool.clone(), command: order.command.clone() });
+            self.pending.push_back(Pending { number: self.number, sent, order });
         }
+        drafts
+    }
+
+    /// Takes what has been read back; whoever waits for it can be told.
+    fn settle(&mut self, entries: &[Entry]) -> Vec<Pending> {
+        let Some(last) = entries.iter().rev().find(|e| e.from == self.me).map(|e| e.number) else { return Vec::new() };
+        let count = self.pending.iter().take_while(|p| p.number <= last).count();
+        let settled: Vec<Pending> = self.pending.drain(..count).collect();
+        if let Some(newest) = settled.last() {
+            self.proven = newest.sent;
+            self.lived = true;
+        }
+        settled
+    }
+
+    /// Begins a new life: what is pending was said in vain, and is said again.
+    fn begin(&mut self, me: ReplicaId) {
+        self.again.extend(self.pending.drain(..).map(|p| p.order));
+        (self.me, self.number, self.lived) = (me, 0, false);
     }
 }
 
-/// Applies what the journal says; returns when to wake up next.
-fn take(
-    entries: &[Entry],
-    view: &watch::Sender<View>,
-    me: ReplicaId,
-    pending: &Pending,
-    aftermath: &impl Fn(&PoolId, &Effect, ReplicaId),
-) -> Option<tokio::time::Instant> {
-    let mut effects: Vec<(PoolId, Effect, ReplicaId)> = Vec::new();
-    let mut wake = None;
-    view.send_modify(|view| {
-        for entry in entries {
-            tracing::trace!(?entry, "applied");
-            effects.extend(view.fleet.apply(entry).into_iter().map(|(pool, effect)| (pool, effect, entry.from)));
-        }
-        view.heard = now();
-        wake = view.fleet.next_deadline().map(|(at, reason)| (view.heard + pause(&view.fleet, at), reason));
-    });
-    for (pool, effect, from) in &effects {
-        aftermath(pool, effect, *from);
-    }
-    let last_own = entries.iter().rev().find(|e| e.from == me).map(|e| e.number);
-    if let Some(last) = last_own {
-        let mut pending = pending.lock().unwrap_or_else(PoisonError::into_inner);
-        while pending.front().is_some_and(|(n, _)| *n <= last) {
-            if let Some((_, Some(applied))) = pending.pop_front() {
-                let _ = applied.send(());
+struct Reader<'a, A> {
+    view: watch::Sender<View>,
+    driver: Driver,
+    desk: &'a Mutex<Desk>,
+    aftermath: A,
+    ids: Ids,
+    shared: bool,
+}
+
+impl<A: Aftermath> Reader<'_, A> {
+    async fn run(self, mut journal: Box<dyn Follow>) -> JournalError {
+        let mut alarm: Option<Instant> = None;
+        loop {
+            let ring = async {
+                match alarm {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                entries = journal.next() => match entries {
+                    Ok(entries) => alarm = self.take(&entries),
+                    Err(error) => return error,
+                },
+                () = ring => {
+                    alarm = None;
+                    self.tick();
+                }
             }
         }
     }
-    if let Some((at, reason)) = &wake {
-        tracing::trace!(reason, at = ?at, "will wake up");
+
+    /// To whichever pool: time passes for all of them.
+    fn tick(&self) {
+        self.driver.post(&"".into(), Command::Tick);
     }
-    wake.map(|(at, _)| at)
+
+    /// Applies what the journal says; returns when to wake up next.
+    fn take(&self, entries: &[Entry]) -> Option<Instant> {
+        let mut effects: Vec<(PoolId, Effect, ReplicaId)> = Vec::new();
+        let mut wake = None;
+        let (settled, proven, on_the_way, lived) = {
+            let mut desk = locked(self.desk);
+            (desk.settle(entries), desk.proven, !desk.pending.is_empty(), desk.lived && !desk.left)
+        };
+        let mut over = false;
+        self.view.send_modify(|view| {
+            for entry in entries {
+                tracing::trace!(?entry, "applied");
+                effects.extend(view.fleet.apply(entry).into_iter().map(|(pool, effect)| (pool, effect, entry.from)));
+            }
+            view.heard = now();
+            view.trusted = self.shared.then(|| proven + trust(&view.fleet));
+            over = lived && view.fleet.replica(self.driver.me()).is_none();
+            wake = view.fleet.next_deadline().map(|(at, reason)| (view.heard + pause(&view.fleet, at), reason));
+            if self.shared && !on_the_way {
+                // Whoever shares a journal shows that it lives, whatever else is going on.
+                let sign = (proven + third_of_silence(&view.fleet), "sign of life");
+                wake = Some(wake.map_or(sign, |wake| wake.min(sign)));
+            }
+        });
+        for (pool, effect, from) in &effects {
+            self.aftermath.effect(pool, effect, *from);
+        }
+        if over {
+            self.begin_again();
+        }
+        for applied in settled.into_iter().filter_map(|p| p.order.applied) {
+            let _ = applied.send(());
+        }
+        if let Some((at, reason)) = &wake {
+            tracing::trace!(reason, at = ?at, "will wake up");
+        }
+        wake.map(|(at, _)| at)
+    }
+
+    /// The fleet has given this replica up.
+    fn begin_again(&self) {
+        let Ok(name) = self.ids.draw() else { return };
+        tracing::warn!("this replica was silent for too long, and has been given up: it starts anew");
+        self.driver.me.store(name, Ordering::Release);
+        locked(self.desk).begin(ReplicaId(name));
+        self.aftermath.new_life();
+        self.tick();
+    }
 }
+
+/// How long this replica may rely on its seats after the last sign of life that is known to have arrived: the fleet gives
+/// them away after `silence` and `grace`, and clocks drift (law 5).
+fn trust(fleet: &Fleet) -> Duration {
+    let patience = fleet.patience();
+    duration(Millis(patience.0 - (patience.0 / 4).min(LARGEST_MARGIN.0)))
+}
+
+const LARGEST_MARGIN: Millis = Millis(10_000);
 
 /// How long to sleep: until the deadline, but never so long that the fleet would take the silence for an outage.
 fn pause(fleet: &Fleet, deadline: Time) -> Duration {
+    duration(deadline.since(fleet.now())).min(third_of_silence(fleet)).max(Duration::from_millis(1))
+}
+
+fn third_of_silence(fleet: &Fleet) -> Duration {
     let silence = fleet.pools().filter_map(|p| fleet.rules(p)).map(|r| r.silence).max().unwrap_or(Millis::secs(60));
-    duration(deadline.since(fleet.now())).min(duration(Millis(silence.0 / 3))).max(Duration::from_millis(1))
+    duration(Millis(silence.0 / 3))
 }

@@ -4,6 +4,7 @@
 
 use crate::cluster::{Cluster, ClusterError};
 use crate::dispatcher::Dispatcher;
+use crate::driver::Aftermath as _;
 use crate::outside::now;
 use slotkeeper_core::{Effect, PoolId};
 use std::collections::BTreeMap;
@@ -44,7 +45,7 @@ pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn
 
 /// True unless the order has to be given again.
 async fn obey(
-    dispatcher: &Dispatcher,
+    dispatcher: &Arc<Dispatcher>,
     clusters: &BTreeMap<PoolId, Arc<dyn Cluster>>,
     pool: &PoolId,
     effect: Effect,
@@ -55,7 +56,7 @@ async fn obey(
         Effect::Recycle { pod, uid } => ("recycle", cluster.recycle(pod, uid)),
         // Still owed: somebody was attached while the pod turned away.
         Effect::Drain { .. } => {
-            dispatcher.aftermath(pool, &effect, dispatcher.driver.me());
+            dispatcher.effect(pool, &effect, dispatcher.driver.me());
             return true;
         }
         Effect::Placed { .. }

@@ -9,6 +9,8 @@ use slotkeeper_core::{Command, Entry, PoolId, ReplicaId};
 pub struct Journal {
     pub append: Box<dyn Append>,
     pub follow: Box<dyn Follow>,
+    /// Other replicas write to it, too: whoever is cut off from it must not rely on what it read last (law 5).
+    pub shared: bool,
 }
 
 /// What a replica wants to write; order and time are the journal's.

@@ -34,6 +34,7 @@ pub mod journal;
 pub mod metrics;
 pub mod outside;
 mod own;
+pub mod silence;
 pub mod tunnel;
 pub mod view;
 pub mod visit;
@@ -79,9 +80,7 @@ pub async fn run(
 
     let mut engine = {
         let dispatcher = dispatcher.clone();
-        tokio::spawn(
-            async move { engine.run(move |pool, effect, from| dispatcher.aftermath(pool, effect, from)).await },
-        )
+        tokio::spawn(async move { engine.run(dispatcher).await })
     };
     for pool in &dispatcher.config.pools {
         dispatcher
@@ -96,6 +95,7 @@ pub async fn run(
     }
     helpers.spawn(hands::run(dispatcher.clone(), clusters.clone(), orders));
     helpers.spawn(housekeeping::run(dispatcher.clone()));
+    helpers.spawn(silence::run(dispatcher.clone()));
     if let Some(admin) = admin {
         helpers.spawn(admin::open(dispatcher.clone(), admin));
     }

@@ -33,6 +33,8 @@ pub struct Metrics {
     minted: IntCounterVec,
     pub connections: IntGauge,
     pub journal_position: IntGauge,
+    pub cut_off: IntGauge,
+    pub new_lives: IntCounter,
     pub broken: IntCounter,
     pub cluster_errors: IntCounterVec,
 }
@@ -80,7 +82,7 @@ pub struct PoolMetrics {
     time_to_slot: Histogram,
     cold_start: Histogram,
     releases: Vec<IntCounter>,
-    own_gauge: Option<IntGauge>,
+    own_gauge: Option<IntGaugeVec>,
 }
 
 impl Metrics {
@@ -169,6 +171,20 @@ impl Metrics {
                 &registry,
                 IntGauge::new("slotkeeper_journal_position", "Entries applied by this dispatcher.")?,
             )?,
+            cut_off: register(
+                &registry,
+                IntGauge::new(
+                    "slotkeeper_cut_off",
+                    "1 while this replica is cut off from the shared journal: its streams are closed, and the gauges of pools are not shown.",
+                )?,
+            )?,
+            new_lives: register(
+                &registry,
+                IntCounter::new(
+                    "slotkeeper_new_lives_total",
+                    "How often this replica was given up by the others, and started anew.",
+                )?,
+            )?,
             broken: register(
                 &registry,
                 IntCounter::new("slotkeeper_broken_invariants_total", "Bugs: a pool's placing was frozen.")?,
@@ -189,9 +205,7 @@ impl Metrics {
     pub fn pool(&self, config: &PoolConfig) -> Result<PoolMetrics, prometheus::Error> {
         let pool = &*config.id.0;
         let own_gauge = match &config.active_sessions_gauge {
-            Some(name) => {
-                Some(register(&self.registry, IntGauge::new(name, "Sessions that live, wait or drain in one pool.")?)?)
-            }
+            Some(name) => Some(gauges(&self.registry, name, "Sessions that live, wait or drain in one pool.", &[])?),
             None => None,
         };
         Ok(PoolMetrics {
@@ -211,18 +225,25 @@ impl Metrics {
         })
     }
 
-    /// The text format, with the state as of now.
+    /// The text format, with the state as of now; without it if there is none that can be relied on: a scaler must never
+    /// read an old number, or a 0, where nothing is known.
     ///
     /// # Errors
     /// Only if the registry itself is broken.
     pub fn text<'a>(
         &self,
-        fleet: &Fleet,
+        fleet: Option<&Fleet>,
         pools: impl Iterator<Item = (&'a PoolConfig, &'a PoolMetrics)>,
     ) -> Result<String, prometheus::Error> {
-        self.journal_position.set(fleet.applied() as i64);
+        for state in [&self.sessions, &self.queue, &self.slots, &self.pods, &self.active] {
+            state.reset();
+        }
+        self.journal_position.set(fleet.map_or(0, Fleet::applied) as i64);
         for (config, own) in pools {
-            if let Some(census) = fleet.census(&config.id) {
+            if let Some(gauge) = &own.own_gauge {
+                gauge.reset();
+            }
+            if let Some(census) = fleet.and_then(|f| f.census(&config.id)) {
                 self.state(&config.id.0, &census, own);
             }
         }
@@ -253,7 +274,7 @@ impl Metrics {
         }
         self.active.with_label_values(&[pool]).set(i64::from(c.is_active()));
         if let Some(gauge) = &own.own_gauge {
-            gauge.set((c.queued + c.busy_slots) as i64);
+            gauge.with_label_values::<&str>(&[]).set((c.queued + c.busy_slots) as i64);
         }
     }
 }

@@ -7,6 +7,9 @@ pub struct View {
     pub fleet: Fleet,
     /// When (on the local clock) its last entry was applied.
     pub heard: tokio::time::Instant,
+    /// Until when (on the local clock) the fleet certainly counts this replica's streams as alive. `None`: for ever,
+    /// because the journal is its own.
+    pub trusted: Option<tokio::time::Instant>,
 }
 
 impl View {
@@ -14,6 +17,13 @@ impl View {
     #[must_use]
     pub fn age(&self) -> Millis {
         Millis(crate::outside::now().duration_since(self.heard).as_millis() as u64)
+    }
+
+    /// The shared journal has not been heard of for so long that others may get this replica's slots: no byte may go to
+    /// a pod (law 5).
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        self.trusted.is_some_and(|until| until <= crate::outside::now())
     }
 }
 

@@ -11,6 +11,7 @@ use crate::driver::{Driver, Ended};
 use crate::outside::now;
 use slotkeeper_core::{Command, Incarnation, Ordinal, Place, SessionId, State, Uid, Why};
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,12 +20,16 @@ use tokio::time::Instant;
 /// The visitors of one pool.
 #[derive(Default)]
 pub struct Visits {
-    table: Mutex<HashMap<SessionId, Arc<Visitor>>>,
+    table: Mutex<Table>,
     /// Signs of life of who waits, until the next batch.
     waiting: Mutex<BTreeSet<SessionId>>,
     /// When somebody was last told that even the line was full.
     full: Mutex<Option<Instant>>,
 }
+
+/// Ids are random and verified: nobody can choose them to collide. Without a hasher of its own, two runs of one
+/// simulation go through it in the same order.
+type Table = HashMap<SessionId, Arc<Visitor>, BuildHasherDefault<DefaultHasher>>;
 
 /// One session, as far as this replica has anything of it.
 pub struct Visitor {
@@ -51,6 +56,8 @@ struct Taken {
 
 const STOPPING: &str = "dispatcher_restarting";
 
+const CUT_OFF: Ending = Ending { code: RESTART, reason: "dispatcher_cut_off", spread: Duration::ZERO };
+
 /// An attach that keeps missing its session gives up after this many.
 const ATTEMPTS: usize = 3;
 
@@ -63,6 +70,8 @@ pub enum NoSeat {
     Ending(Why),
     TooManyStreams,
     Stopping,
+    /// The journal has not been heard of for too long.
+    CutOff,
 }
 
 impl From<Ended> for NoSeat {
@@ -70,6 +79,16 @@ impl From<Ended> for NoSeat {
         NoSeat::Stopping
     }
 }
+
+/// A visitor does not wait for a journal that does not answer.
+async fn answered(tell: impl Future<Output = Result<(), Ended>>) -> Result<(), NoSeat> {
+    match tokio::time::timeout(JOURNAL_PATIENCE, tell).await {
+        Ok(told) => Ok(told?),
+        Err(_) => Err(NoSeat::CutOff),
+    }
+}
+
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(10);
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -108,8 +127,20 @@ impl Visits {
     /// The fleet has dissolved the attach itself (the pod is lost): nothing is to be detached.
     pub fn forget(&self, session: SessionId) {
         let visitor = locked(&self.table).get(&session).cloned();
-        if let Some(taken) = visitor.and_then(|v| locked(&v.inner).seat.take()) {
-            taken.seat.end(Ending { code: GOING_AWAY, reason: "pod_lost", spread: Duration::ZERO });
+        if let Some(visitor) = visitor {
+            visitor.forget(Ending { code: GOING_AWAY, reason: "pod_lost", spread: Duration::ZERO });
+        }
+    }
+
+    /// The fleet has given this replica up, and dissolved all its attaches.
+    pub fn forget_all(&self) {
+        self.all().for_each(|v| v.forget(CUT_OFF));
+    }
+
+    /// Others may get these slots soon: every stream is closed at once.
+    pub fn cut_off(&self, pool: &Pool, driver: &Driver) {
+        for visitor in self.all() {
+            visitor.close(pool, driver, CUT_OFF);
         }
     }
 
@@ -136,14 +167,14 @@ impl Visits {
     /// Asks for a session this replica does not know. While the line is full, one request a second is worth an entry.
     ///
     /// # Errors
-    /// [`Ended`] when the dispatcher stops first.
-    pub async fn ask(pool: &Pool, dispatcher: &Dispatcher, visit: Command) -> Result<(), Ended> {
+    /// When the dispatcher stops first, or the journal does not answer.
+    pub async fn ask(pool: &Pool, dispatcher: &Dispatcher, visit: Command) -> Result<(), NoSeat> {
         let is_full = || dispatcher.view.borrow().fleet.is_full(&pool.config.id);
         let asked = *locked(&pool.visits.full);
         if is_full() && asked.is_some_and(|at| now().duration_since(at) < Duration::from_secs(1)) {
             return Ok(());
         }
-        dispatcher.driver.tell(&pool.config.id, visit).await?;
+        answered(dispatcher.driver.tell(&pool.config.id, visit)).await?;
         if is_full() {
             *locked(&pool.visits.full) = Some(now());
         }
@@ -201,6 +232,12 @@ impl Visitor {
         locked(&self.inner).seat.as_ref().is_some_and(|t| t.seat.incarnation.uid == *uid)
     }
 
+    fn forget(&self, ending: Ending) {
+        if let Some(taken) = locked(&self.inner).seat.take() {
+            taken.seat.end(ending);
+        }
+    }
+
     /// True if its streams had not been told (as urgently) before.
     fn close(&self, pool: &Pool, driver: &Driver, ending: Ending) -> bool {
         let mut inner = locked(&self.inner);
@@ -254,6 +291,9 @@ impl Stream {
 
     /// The seat this replica already has.
     fn sit(&mut self) -> Result<Option<Arc<Seat>>, NoSeat> {
+        if self.dispatcher.view.borrow().is_cut_off() {
+            return Err(NoSeat::CutOff);
+        }
         let limit = self.dispatcher.config.limits.streams_per_session;
         let mut inner = locked(&self.visitor.inner);
         let users = inner.users;
@@ -292,7 +332,7 @@ impl Stream {
         }
         for _ in 0..ATTEMPTS {
             let mut attaching = Attaching { stream: self, done: false };
-            driver.tell(&pool, Command::Attach { session }).await?;
+            answered(driver.tell(&pool, Command::Attach { session })).await?;
             if let Some((pod, incarnation)) = attaching.stream.attached()? {
                 attaching.done = true;
                 drop(attaching);
@@ -318,6 +358,10 @@ impl Stream {
     fn attached(&self) -> Result<Option<(Ordinal, Incarnation)>, NoSeat> {
         let place = self.place()?;
         let view = self.dispatcher.view.borrow();
+        if view.is_cut_off() {
+            // It was read back, but so late that it may be true no more.
+            return Err(NoSeat::CutOff);
+        }
         let session = view.fleet.session(&self.pool.config.id, self.visitor.session);
         let me = self.dispatcher.driver.me();
         let ours = session.is_some_and(|s| matches!(&s.state, State::Taken { by, .. } if by.contains(&me)));

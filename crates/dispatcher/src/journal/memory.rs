@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 #[must_use]
 pub fn open(clock: Clock) -> Journal {
     let (sender, receiver) = mpsc::unbounded_channel();
-    Journal { append: Box::new(Writer { sender, clock, last: Time(0) }), follow: Box::new(Reader { receiver }) }
+    let append = Box::new(Writer { sender, clock, last: Time(0) });
+    Journal { append, follow: Box::new(Reader { receiver }), shared: false }
 }
 
 struct Writer {

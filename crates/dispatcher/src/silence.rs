@@ -1,0 +1,39 @@
+//! Law 5: a replica that is cut off from a shared journal closes its streams before the fleet gives their slots away.
+//! When that is, the driver knows (`View::trusted`); here it is done. New streams are refused in `visit`.
+
+use crate::dispatcher::Dispatcher;
+use crate::outside::now;
+use std::sync::Arc;
+
+/// Runs until the process ends.
+pub async fn run(dispatcher: Arc<Dispatcher>) {
+    let mut view = dispatcher.view.clone();
+    loop {
+        let trusted = view.borrow_and_update().trusted;
+        let Some(until) = trusted else { return std::future::pending().await };
+        tokio::select! {
+            biased;
+            changed = view.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep_until(until) => {
+                cut_off(&dispatcher);
+                if !crate::view::until(&mut view, |v| !v.is_cut_off()).await {
+                    return;
+                }
+                tracing::info!("the journal is back");
+                dispatcher.metrics.cut_off.set(0);
+            }
+        }
+    }
+}
+
+fn cut_off(dispatcher: &Dispatcher) {
+    let silent = now().duration_since(dispatcher.view.borrow().heard).as_secs();
+    tracing::warn!(
+        silent_seconds = silent,
+        "cut off from the journal: the streams here are closed before their slots are given away"
+    );
+    dispatcher.metrics.cut_off.set(1);
+    for pool in &dispatcher.pools {
+        pool.visits.cut_off(pool, &dispatcher.driver);
+    }
+}
