@@ -7,4 +7,5 @@
 //!
 //! What happened is a `record`; `report` draws it. All chance comes from a seed (`chance`).
 
+pub mod chance;
 pub mod record;
