@@ -1,0 +1,108 @@
+//! What the operator does after one poll (`pkg/scaling/executor/scale_scaledobjects.go`). The first rule that fits counts.
+
+use super::ScaledObject;
+
+/// What a poll has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    pub now: u64,
+    /// `spec.replicas` of the target.
+    pub current: u32,
+    /// Some trigger without error is active, or in fallback.
+    pub active: bool,
+    /// Some trigger failed.
+    pub error: bool,
+    pub last_active: Option<u64>,
+    /// When the ScaledObject was created.
+    pub created: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The number written to `spec.replicas`.
+    pub set: Option<u32>,
+    /// `lastActive` becomes now.
+    pub refreshed: bool,
+    /// Reason of the condition Active; `None`: left as it is.
+    pub active: Option<Active>,
+    pub ready: Ready,
+    pub paused: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Active {
+    ScalerActive,
+    ScalerNotActive,
+    ScalerCooldown,
+}
+
+/// The condition Ready. While the HPA fails too, 2.20.1 has another reason (ScalingDegraded): do not match on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    True,
+    /// Unknown: some triggers are active, some fail.
+    PartialTriggerError,
+    /// False.
+    TriggerError,
+}
+
+/// One decision. Changes nothing.
+#[must_use]
+pub fn decide(object: &ScaledObject, moment: &Moment) -> Decision {
+    let notes = &object.annotations;
+    if notes.paused() {
+        let set = notes.paused_replicas().filter(|n| *n != moment.current);
+        return Decision { set, refreshed: false, active: None, ready: Ready::True, paused: true };
+    }
+    let quiet = Decision { set: None, refreshed: false, active: None, ready: Ready::True, paused: false };
+    if moment.active || notes.force_activation() {
+        Decision { active: Some(Active::ScalerActive), ..while_active(object, moment, quiet) }
+    } else {
+        while_inactive(object, moment, Decision { active: Some(Active::ScalerNotActive), ..quiet })
+    }
+}
+
+fn while_active(object: &ScaledObject, moment: &Moment, quiet: Decision) -> Decision {
+    if moment.current == 0 || object.idle.is_some() && moment.current < object.min {
+        if object.annotations.paused_scale_out() {
+            return quiet;
+        }
+        Decision { set: Some(object.min.max(1)), refreshed: true, ..quiet }
+    } else if moment.error {
+        Decision { ready: Ready::PartialTriggerError, ..quiet }
+    } else {
+        Decision { refreshed: true, ..quiet }
+    }
+}
+
+fn while_inactive(object: &ScaledObject, moment: &Moment, quiet: Decision) -> Decision {
+    match &object.fallback {
+        // Wait for it, instead of going to 0.
+        Some(fallback) if moment.error && fallback.replicas != 0 => return quiet,
+        None if moment.error => return Decision { ready: Ready::TriggerError, ..quiet },
+        // With `fallback.replicas: 0` an error is no reason to wait.
+        Some(_) | None => {}
+    }
+    let floor = match object.idle {
+        Some(idle) if moment.current > idle => Some(idle),
+        Some(_) | None => (moment.current > 0 && object.min == 0).then_some(0),
+    };
+    match floor {
+        Some(_) if object.annotations.paused_scale_in() => quiet,
+        Some(floor) if cooldown_is_over(object, moment) => {
+            Decision { set: Some(object.idle.unwrap_or(floor)), ..quiet }
+        }
+        Some(_) => Decision { active: Some(Active::ScalerCooldown), ..quiet },
+        None if object.idle.is_none() && moment.current < object.min => Decision { set: Some(object.min), ..quiet },
+        None => quiet,
+    }
+}
+
+/// Strictly. While no trigger has ever been active the cooldown itself does not count.
+fn cooldown_is_over(object: &ScaledObject, moment: &Moment) -> bool {
+    let (since, wait) = match moment.last_active {
+        Some(at) => (at, object.cooldown),
+        None => (moment.created, object.initial_cooldown),
+    };
+    moment.now > since.saturating_add(wait)
+}
