@@ -8,5 +8,5 @@
 //! What happened is a `record`; `report` draws it. All chance comes from a seed (`chance`).
 
 pub mod chance;
-pub mod models
+pub mod models;
 pub mod record;
