@@ -10,3 +10,4 @@
 pub mod chance;
 pub mod models;
 pub mod record;
+pub mod report;

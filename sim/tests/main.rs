@@ -1,1 +1,3 @@
 //! The test bed's own tests: one binary.
+
+mod report;

@@ -1,0 +1,204 @@
+//! One lane for each ordinal: its incarnations one after the other, the sessions that sat in them, and where one was killed.
+//! Pools too large for that are drawn as a map (`density`).
+
+use super::density;
+use super::key;
+use super::scale::{Scales, WIDTH, end_of, part};
+use super::sheet::{Sheet, rect};
+use super::words::{Escaped, moment, pod_end};
+use crate::record::{PodLife, Record, SessionLife, Spell};
+use std::collections::BTreeMap;
+
+/// More lanes, or more pixels, than this are a map.
+const LANES: usize = 60;
+const PIXELS: u32 = 1700;
+
+/// How wide a letter of a label is, of 10 000, in a plot of about 900 pixels.
+const LETTER: u32 = 80;
+
+/// What a cross covers of the label.
+const CROSS: u32 = 130;
+
+/// What happened at one ordinal.
+#[derive(Default)]
+struct Lane<'a> {
+    pods: Vec<&'a PodLife>,
+    seats: Vec<Seat<'a>>,
+    /// The most seats taken at once.
+    rows: u32,
+}
+
+struct Seat<'a> {
+    session: &'a SessionLife,
+    spell: &'a Spell,
+    until: u64,
+    row: u32,
+}
+
+impl Lane<'_> {
+    fn bar(&self, roomy: bool) -> u32 {
+        match self.rows {
+            0 | 1 if roomy => 20,
+            0 | 1 => 12,
+            rows => 4 + rows * 8,
+        }
+    }
+}
+
+pub(super) fn draw(sheet: &mut Sheet, record: &Record, scales: &Scales) {
+    let lanes = lanes(record);
+    if lanes.is_empty() {
+        sheet.note("Single pods and sessions were not recorded in this run: only their numbers are drawn.");
+        return;
+    }
+    let roomy = lanes.len() <= 24;
+    let gap = if roomy { 10 } else { 6 };
+    let pixels: u32 = lanes.values().map(|lane| lane.bar(roomy) + gap).fold(0, u32::saturating_add);
+    if lanes.len() > LANES || pixels > PIXELS {
+        density::draw(sheet, record, scales);
+        return;
+    }
+    sheet.heading("Pods by ordinal, and who sat in them");
+    sheet.key += key::LANES;
+    if record.sessions.iter().any(|s| s.killed) {
+        sheet.key += key::KILLED;
+    }
+    for (ordinal, lane) in &lanes {
+        let bar = lane.bar(roomy);
+        let top = sheet.take(bar + gap);
+        sheet.beside(top + bar / 2, &format!("pod {ordinal}"));
+        lane.draw(sheet, record, scales, top, bar);
+    }
+}
+
+/// Sorted by ordinal, and by time within.
+fn lanes(record: &Record) -> BTreeMap<u32, Lane<'_>> {
+    let mut lanes: BTreeMap<u32, Lane<'_>> = BTreeMap::new();
+    for pod in &record.pods {
+        lanes.entry(pod.ordinal).or_default().pods.push(pod);
+    }
+    let end = end_of(record);
+    for session in &record.sessions {
+        for spell in &session.spells {
+            let until = spell.to.or(session.end).unwrap_or(end).max(spell.from);
+            let seat = Seat { session, spell, until, row: 0 };
+            lanes.entry(spell.ordinal).or_default().seats.push(seat);
+        }
+    }
+    for lane in lanes.values_mut() {
+        lane.pods.sort_by_key(|p| p.created);
+        lane.seats.sort_by_key(|s| (s.spell.from, s.session.visitor));
+        lane.rows = stack(&mut lane.seats);
+    }
+    lanes
+}
+
+/// Sessions that sat there at the same time go below each other; says how many rows that takes.
+fn stack(seats: &mut [Seat<'_>]) -> u32 {
+    let mut rows: Vec<u64> = Vec::new();
+    for seat in seats {
+        let free = rows.iter().position(|until| *until <= seat.spell.from);
+        let row = free.unwrap_or(rows.len());
+        if row == rows.len() {
+            rows.push(0);
+        }
+        rows[row] = seat.until;
+        seat.row = u32::try_from(row).unwrap_or(u32::MAX);
+    }
+    u32::try_from(rows.len()).unwrap_or(u32::MAX)
+}
+
+impl Lane<'_> {
+    fn draw(&self, sheet: &mut Sheet, record: &Record, scales: &Scales, top: u32, bar: u32) {
+        for (at, pod) in self.pods.iter().enumerate() {
+            let next = self.pods.get(at + 1).map(|p| scales.time.x(p.created));
+            sheet.plot += &incarnation(pod, record, scales, top, bar);
+            // A kill says more than the end of its pod.
+            if !self.seats.iter().any(|s| s.session.killed && s.spell.uid == pod.uid) {
+                sheet.plot += &end_label(pod, scales, next, top + bar / 2);
+            }
+        }
+        for seat in &self.seats {
+            sheet.plot += &self.seat(seat, scales, top, bar);
+        }
+        for seat in self.seats.iter().filter(|s| s.session.killed && is_last(s)) {
+            let next = self.pods.iter().map(|p| p.created).find(|created| *created >= seat.until);
+            sheet.plot += &kill(seat, scales, next.map(|at| scales.time.x(at)), top + bar / 2);
+        }
+    }
+
+    fn seat(&self, seat: &Seat<'_>, scales: &Scales, top: u32, bar: u32) -> String {
+        let (from, to) = (scales.time.x(seat.spell.from), scales.time.x(seat.until));
+        let (y, height) = if self.rows > 1 { (top + 3 + seat.row * 8, 6) } else { (top + 3, bar - 6) };
+        let label = format!("{}", seat.session.visitor);
+        let letters = u32::try_from(label.len()).unwrap_or(u32::MAX).saturating_mul(LETTER);
+        let class = if seat.session.killed { "seat killed" } else { "seat" };
+        let mut out = format!("<g><title>{}</title>{}", Escaped(&told(seat)), rect(class, from, to, y, height));
+        let letters = if seat.session.killed { letters.saturating_add(CROSS) } else { letters };
+        if height >= 12 && letters.saturating_add(60) < to - from {
+            // The same letters take three times as much of a narrow screen.
+            let narrow = if letters.saturating_mul(3) < to - from { "" } else { " wide" };
+            let middle = part(from.midpoint(to));
+            out += &format!("<text class=\"visitor{narrow}\" x=\"{middle}\" y=\"{}\">{label}</text>", y + 11);
+        }
+        out + "</g>\n"
+    }
+}
+
+fn is_last(seat: &Seat<'_>) -> bool {
+    seat.session.spells.last().is_some_and(|last| last == seat.spell)
+}
+
+fn told(seat: &Seat<'_>) -> String {
+    let waited = moment(seat.spell.from.saturating_sub(seat.session.joined));
+    let why = seat.session.why.as_deref().map_or(String::new(), |why| format!(": {why}"));
+    format!(
+        "visitor {} in pod {}, {} to {}{why} (asked {waited} before)",
+        seat.session.visitor,
+        seat.spell.ordinal,
+        moment(seat.spell.from),
+        moment(seat.until)
+    )
+}
+
+/// The cross, and the word beside it if the lane is empty there.
+fn kill(seat: &Seat<'_>, scales: &Scales, next: Option<u32>, middle: u32) -> String {
+    let x = scales.time.x(seat.until);
+    let at = part(x);
+    let mut out = format!("<use class=\"cross\" href=\"#cross\" x=\"{at}\" y=\"{middle}\"/>\n");
+    if x + 8 * LETTER < next.unwrap_or(WIDTH) {
+        out += &format!("<text class=\"kill-label\" x=\"{at}\" dx=\"11\" y=\"{}\">killed</text>\n", middle + 4);
+    }
+    out
+}
+
+fn incarnation(pod: &PodLife, record: &Record, scales: &Scales, top: u32, bar: u32) -> String {
+    let end = end_of(record);
+    let gone = pod.gone.unwrap_or(end);
+    let leaving = pod.terminating.unwrap_or(gone).min(gone);
+    let ready = pod.ready.unwrap_or(leaving).min(leaving);
+    let mut told = format!("pod {} ({}): created {}", pod.ordinal, pod.uid, moment(pod.created));
+    for (what, at) in [("ready", pod.ready), ("terminating", pod.terminating), ("gone", pod.gone)] {
+        told += &at.map_or(String::new(), |at| format!(", {what} {}", moment(at)));
+    }
+    told += &pod.end.map_or(String::new(), |end| format!(", {}", pod_end(end)));
+    let mut out = format!("<g><title>{}</title>", Escaped(&told));
+    for (class, from, to) in [("starting", pod.created, ready), ("up", ready, leaving), ("terminating", leaving, gone)]
+    {
+        if from < to {
+            out += &rect(class, scales.time.x(from), scales.time.x(to), top, bar);
+        }
+    }
+    out + "</g>\n"
+}
+
+/// Why it ended, if the lane is empty long enough after it.
+fn end_label(pod: &PodLife, scales: &Scales, next: Option<u32>, middle: u32) -> String {
+    let (Some(end), Some(gone)) = (pod.end.map(pod_end), pod.gone.or(pod.terminating)) else { return String::new() };
+    let from = scales.time.x(gone);
+    let letters = u32::try_from(end.len()).unwrap_or(u32::MAX).saturating_mul(LETTER);
+    if from + letters + 100 > next.unwrap_or(WIDTH) {
+        return String::new();
+    }
+    format!("<text class=\"why wide\" x=\"{}\" dx=\"6\" y=\"{}\">{end}</text>\n", part(from), middle + 4)
+}
