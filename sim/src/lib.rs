@@ -11,3 +11,4 @@ pub mod chance;
 pub mod models;
 pub mod record;
 pub mod report;
+pub mod vectors;

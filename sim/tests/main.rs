@@ -1,3 +1,4 @@
 //! The test bed's own tests: one binary.
 
 mod report;
+mod vectors;

@@ -12,7 +12,7 @@ mod prometheus;
 mod query;
 mod stream;
 
-pub use bounds::{DEFAULT_MAX, hpa_behavior, hpa_bounds};
+pub use bounds::{DEFAULT_MAX, hpa_behavior, hpa_bounds, reconcile_backoff};
 pub use decide::{Active, Decision, Moment, Ready, decide};
 pub use external::{MetricValue, target_milli, value_milli};
 pub use fallback::{Evaluation, Fallback, FallbackBehavior, Replicas, evaluate};

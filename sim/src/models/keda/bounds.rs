@@ -25,3 +25,11 @@ pub fn hpa_behavior(object: &ScaledObject, given: Option<&Behavior>) -> Option<B
     }
     behavior
 }
+
+/// How long the operator waits before it reconciles a ScaledObject again, after so many failures in a row: when a scaler's
+/// GetMetricSpec fails at first (or after a restart of the operator) there is no HPA and no scale loop until then
+/// (controller-runtime's rate limiter; general knowledge).
+#[must_use]
+pub fn reconcile_backoff(failures: u32) -> u64 {
+    5_u64.saturating_mul(1_u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX)).min(1_000_000)
+}

@@ -6,7 +6,7 @@
 
 use super::decide::{Decision, Moment, decide};
 use super::fallback::{Replicas, evaluate};
-use super::query::{Answer, Cache, Failure, Heard, Lost, Query, Reading};
+use super::query::{Answer, Asked, Cache, Failure, Heard, Lost, Query, Reading};
 use super::{Release, ScaledObject};
 use crate::models::hpa::{self, NoAnswer, Target};
 
@@ -98,13 +98,16 @@ impl Keda {
     pub fn begin_poll(&mut self, now: u64) -> Query {
         self.polling = true;
         self.next_poll = now.saturating_add(self.object.polling.max(1));
-        self.cache.ask(self.triggers.len())
+        self.cache.ask(self.triggers.iter().map(|_| Asked::Everything))
     }
 
-    /// The HPA asks for a metric, through the API server and the adapter.
+    /// The HPA asks for the metric of one trigger, through the API server and the adapter. Every trigger is asked for its
+    /// spec, and that one for its value, unless the last poll's will do.
     #[must_use]
-    pub fn begin_request(&self) -> Query {
-        self.cache.ask(self.triggers.len())
+    pub fn begin_request(&self, trigger: usize) -> Query {
+        let wanted = |index| index == trigger && self.stored.get(index).is_none_or(Option::is_none);
+        let asked = |index| if wanted(index) { Asked::Everything } else { Asked::Spec };
+        self.cache.ask((0..self.triggers.len()).map(asked))
     }
 
     /// The triggers' answers, one each. `Heard::Again`: ask them once more.
@@ -112,57 +115,57 @@ impl Keda {
         self.cache.hear(query, answers, self.release)
     }
 
-    /// A poll ends and decides. A push that waited is part of it.
+    /// A poll ends and decides. Take the push that waited for it next.
     pub fn end_poll(&mut self, query: Query, replicas: Replicas, now: u64) -> Decision {
         let (mut active, mut error) = (false, false);
-        let results: Vec<_> = query.results().collect();
-        for (index, result) in results.into_iter().enumerate() {
-            self.store(index, &result);
+        for (index, result) in query.results().into_iter().enumerate() {
+            self.store(index, result.as_ref());
             match result {
-                Ok(reading) => {
+                Some(Ok(reading)) => {
                     self.count(index, false, replicas);
                     active |= reading.active;
                 }
                 // No result and no error.
-                Err(Lost::CacheClosed) => {}
-                Err(Lost::Failed(Failure::Spec)) => error = true,
-                Err(Lost::Failed(Failure::Metrics)) => match self.count(index, true, replicas) {
+                Some(Err(Lost::CacheClosed)) | None => {}
+                Some(Err(Lost::Failed(Failure::Spec))) => error = true,
+                Some(Err(Lost::Failed(Failure::Metrics))) => match self.count(index, true, replicas) {
                     Some(_) => active = true,
                     None => error = true,
                 },
             }
         }
         self.polling = false;
-        let decision = self.decide(active, error, replicas.current, now);
-        if std::mem::take(&mut self.pushed) {
-            let current = decision.set.unwrap_or(replicas.current);
-            let after = self.decide(true, false, current, now);
-            return Decision { set: after.set.or(decision.set), ..after };
-        }
-        decision
+        self.decide(active, error, replicas.current, now)
+    }
+
+    /// The push that came while the poll held the lock, after the poll's own write. `None`: there was none.
+    pub fn take_push(&mut self, current: u32, now: u64) -> Option<Decision> {
+        std::mem::take(&mut self.pushed).then(|| self.decide(true, false, current, now))
     }
 
     /// What the HPA gets for the metric of one trigger.
     pub fn end_request(&mut self, query: Query, trigger: usize, replicas: Replicas) -> hpa::Metric {
         let target = self.triggers.get(trigger).map_or(Target::AverageValue(1000), |t| t.target);
-        let results: Vec<_> = query.results().collect();
-        let spec_failed = results.iter().any(|r| matches!(r, Err(Lost::Failed(Failure::Spec))));
-        let answer = if spec_failed {
-            // Even that of a trigger that is well: the whole request fails (kedacore/keda#5914).
-            if self.release != Release::Main {
-                self.stored.fill(None);
+        let results = query.results();
+        let failed = |f: Failure| results.contains(&Some(Err(Lost::Failed(f))));
+        let (no_spec, no_metrics) = (failed(Failure::Spec), failed(Failure::Metrics));
+        if (no_spec || no_metrics) && self.release != Release::Main {
+            // With the scaler cache the last poll's values go.
+            self.stored.fill(None);
+        }
+        if no_spec {
+            // The whole request fails, for triggers that are well too (kedacore/keda#5914).
+            return hpa::Metric { target, answer: Err(NoAnswer) };
+        }
+        let asked = results.into_iter().nth(trigger).flatten().map(|r| r.map(|reading| reading.milli));
+        let stored = || self.stored.get(trigger).cloned().flatten().map(|s| s.map_err(Lost::Failed));
+        let answer = match asked.or_else(stored) {
+            Some(Ok(milli)) => {
+                self.count(trigger, false, replicas);
+                Ok(milli)
             }
-            Err(NoAnswer)
-        } else {
-            let stored = self.stored.get(trigger).cloned().flatten().map(|s| s.map_err(Lost::Failed));
-            match stored.or_else(|| results.into_iter().nth(trigger).map(|r| r.map(|reading| reading.milli))) {
-                Some(Ok(milli)) => {
-                    self.count(trigger, false, replicas);
-                    Ok(milli)
-                }
-                Some(Err(Lost::Failed(_))) => self.count(trigger, true, replicas).map(|m| vec![m]).ok_or(NoAnswer),
-                Some(Err(Lost::CacheClosed)) | None => Err(NoAnswer),
-            }
+            Some(Err(Lost::Failed(_))) => self.count(trigger, true, replicas).map(|m| vec![m]).ok_or(NoAnswer),
+            Some(Err(Lost::CacheClosed)) | None => Err(NoAnswer),
         };
         hpa::Metric { target, answer }
     }
@@ -176,14 +179,14 @@ impl Keda {
 
     /// A whole request of the HPA for one trigger's metric, likewise.
     pub fn request(&mut self, trigger: usize, answers: &[Answer], replicas: Replicas) -> hpa::Metric {
-        let mut query = self.begin_request();
+        let mut query = self.begin_request(trigger);
         while self.hear(&mut query, answers) == Heard::Again {}
         self.end_request(query, trigger, replicas)
     }
 
     /// A message on a push stream. Only `true` means anything: from 0 it activates at once, else it keeps alive; it carries
     /// no value and does not wake the HPA. `known`: the ScaledObject's status lists the trigger's metric already.
-    /// `None`: nothing is decided (now); while a poll is under way that is at its end.
+    /// `None`: nothing is decided (now); while a poll is under way, see `take_push`.
     pub fn push(&mut self, active: bool, known: bool, current: u32, now: u64) -> Option<Decision> {
         if !active || !known || self.object.annotations.paused() {
             return None;
@@ -215,12 +218,12 @@ impl Keda {
         evaluation.synthetic
     }
 
-    fn store(&mut self, trigger: usize, result: &Result<Reading, Lost>) {
+    fn store(&mut self, trigger: usize, result: Option<&Result<Reading, Lost>>) {
         if let (Some(slot), Some(true)) = (self.stored.get_mut(trigger), self.triggers.get(trigger).map(|t| t.cached)) {
             *slot = match result {
-                Ok(reading) => Some(Ok(reading.milli.clone())),
-                Err(Lost::Failed(failure)) => Some(Err(*failure)),
-                Err(Lost::CacheClosed) => None,
+                Some(Ok(reading)) => Some(Ok(reading.milli.clone())),
+                Some(Err(Lost::Failed(failure))) => Some(Err(*failure)),
+                Some(Err(Lost::CacheClosed)) | None => None,
             };
         }
     }

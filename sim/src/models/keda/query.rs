@@ -33,14 +33,24 @@ pub enum Failure {
 pub struct Query {
     /// Which life of the cache it holds.
     cache: u64,
-    /// What each trigger has come to, once asked.
-    known: Vec<Known>,
+    /// What each trigger is asked, and what it has come to.
+    triggers: Vec<(Asked, Known)>,
     asked_twice: bool,
+}
+
+/// Which calls a round makes to a trigger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Everything,
+    /// GetMetricSpec only: the metric is not wanted, or the last poll's value will do.
+    Spec,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Known {
     Open,
+    /// It knows its metric, and that was all.
+    NotAsked,
     Settled(Result<Reading, Lost>),
 }
 
@@ -67,32 +77,33 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    pub(super) fn ask(self, triggers: usize) -> Query {
-        Query { cache: self.life, known: vec![Known::Open; triggers], asked_twice: false }
+    pub(super) fn ask(self, triggers: impl Iterator<Item = Asked>) -> Query {
+        let triggers = triggers.map(|asked| (asked, Known::Open)).collect();
+        Query { cache: self.life, triggers, asked_twice: false }
     }
 
     /// Takes the answers of one question.
     pub(super) fn hear(&mut self, query: &mut Query, answers: &[Answer], release: Release) -> Heard {
         let closed = self.life != query.cache && release != Release::V2_19;
         let mut again = false;
-        for (index, known) in query.known.iter_mut().enumerate() {
-            if let Known::Settled(_) = known {
+        for (index, (asked, known)) in query.triggers.iter_mut().enumerate() {
+            if *known != Known::Open {
                 continue;
             }
-            match answers.get(index) {
-                Some(Ok(reading)) => *known = Known::Settled(Ok(reading.clone())),
-                Some(Err(failure)) if query.asked_twice => *known = Known::Settled(Err(Lost::Failed(*failure))),
-                Some(Err(_)) if closed => *known = Known::Settled(Err(Lost::CacheClosed)),
-                // A trigger without an answer failed.
-                None if query.asked_twice => *known = Known::Settled(Err(Lost::Failed(Failure::Metrics))),
-                Some(Err(_)) | None => again = true,
+            // A trigger without an answer failed.
+            match (answers.get(index).cloned().unwrap_or(Err(Failure::Metrics)), *asked) {
+                (Ok(reading), Asked::Everything) => *known = Known::Settled(Ok(reading)),
+                (Ok(_) | Err(Failure::Metrics), Asked::Spec) => *known = Known::NotAsked,
+                (Err(failure), _) if query.asked_twice => *known = Known::Settled(Err(Lost::Failed(failure))),
+                (Err(_), _) if closed => *known = Known::Settled(Err(Lost::CacheClosed)),
+                (Err(_), _) => again = true,
             }
         }
         query.asked_twice = true;
         if again {
             return Heard::Again;
         }
-        if query.lost().any(|l| matches!(l, Lost::Failed(_))) {
+        if query.triggers.iter().any(|(_, known)| matches!(known, Known::Settled(Err(Lost::Failed(_))))) {
             self.life += 1;
         }
         Heard::Over
@@ -100,18 +111,13 @@ impl Cache {
 }
 
 impl Query {
-    /// What each trigger came to.
-    pub(super) fn results(self) -> impl Iterator<Item = Result<Reading, Lost>> {
-        self.known.into_iter().map(|known| match known {
-            Known::Open => Err(Lost::Failed(Failure::Metrics)),
-            Known::Settled(result) => result,
-        })
-    }
-
-    fn lost(&self) -> impl Iterator<Item = Lost> {
-        self.known.iter().filter_map(|known| match known {
-            Known::Settled(Err(lost)) => Some(*lost),
-            Known::Settled(Ok(_)) | Known::Open => None,
-        })
+    /// What each trigger came to; `None`: it was not asked for its metric.
+    pub(super) fn results(self) -> Vec<Option<Result<Reading, Lost>>> {
+        let result = |(_, known)| match known {
+            Known::Open => Some(Err(Lost::Failed(Failure::Metrics))),
+            Known::NotAsked => None,
+            Known::Settled(result) => Some(result),
+        };
+        self.triggers.into_iter().map(result).collect()
     }
 }

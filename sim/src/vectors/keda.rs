@@ -1,0 +1,216 @@
+//! The operations of `keda.json`.
+
+use super::Operation;
+use super::fields::{Fields, Wrong};
+use crate::models::hpa::Target;
+use crate::models::keda::{
+    self, Active, Annotations, Decision, End, Failure, Fallback, FallbackBehavior, Keda, MetricValue, Moment,
+    PrometheusTrigger, Reading, Ready, Release, Replicas, ScaledObject, Stream, Trigger,
+};
+use serde_json::{Value, json};
+
+pub(super) const OPERATIONS: &[(&str, Operation)] = &[
+    ("decide", decide),
+    ("prometheus", prometheus),
+    ("fallback", fallback),
+    ("externalMetric", external_metric),
+    ("externalTarget", external_target),
+    ("push", push),
+    ("reconnect", reconnect),
+    ("hpaBounds", hpa_bounds),
+    ("unreachable", unreachable),
+    ("timeline", timeline),
+];
+
+/// The moment of a call: ages count back from here.
+const NOW: u64 = 1_000_000_000_000;
+/// The length of timelines, in polls.
+const MOST_POLLS: u64 = 1_000_000;
+
+fn decide(input: &Fields<'_>) -> Result<Value, Wrong> {
+    let object = ScaledObject {
+        min: input.get("minReplicaCount")?,
+        idle: input.maybe("idleReplicaCount")?,
+        cooldown: input.seconds("cooldownPeriod")?,
+        initial_cooldown: input.seconds("initialCooldownPeriod")?,
+        fallback: fallback_of(input)?,
+        annotations: Annotations(input.get("annotations")?),
+        ..ScaledObject::default()
+    };
+    let moment = Moment {
+        now: NOW,
+        current: input.get("currentReplicas")?,
+        active: input.get("isActive")?,
+        error: input.get("isError")?,
+        last_active: input.maybe_seconds("lastActiveAgeSeconds")?.map(|age| NOW - age),
+        created: NOW - input.seconds("ageSeconds")?,
+    };
+    let Decision { set, refreshed, active, ready, paused } = keda::decide(&object, &moment);
+    Ok(json!({
+        "setReplicas": set,
+        "lastActiveTimeUpdated": refreshed,
+        "active": active.map(|why| match why {
+            Active::ScalerActive => "ScalerActive",
+            Active::ScalerNotActive => "ScalerNotActive",
+            Active::ScalerCooldown => "ScalerCooldown",
+        }),
+        "ready": match ready {
+            Ready::True => "True",
+            Ready::PartialTriggerError => "Unknown/PartialTriggerError",
+            Ready::TriggerError => "False/TriggerError",
+        },
+        "paused": paused,
+    }))
+}
+
+fn prometheus(input: &Fields<'_>) -> Result<Value, Wrong> {
+    let trigger = PrometheusTrigger {
+        ignore_null_values: input.get("ignoreNullValues")?,
+        activation_threshold: input.get("activationThreshold")?,
+    };
+    let number = |(_, text): (Value, String)| {
+        text.parse::<f64>().map_err(|_| input.wrong("result", format!("holds {text:?}, which is no number")))
+    };
+    let series = input.get::<Vec<(Value, String)>>("result")?.into_iter().map(number).collect::<Result<Vec<_>, _>>()?;
+    let status: u16 = input.get("httpStatus")?;
+    let answer = (200..300).contains(&status).then_some(series.as_slice());
+    Ok(match trigger.value(answer) {
+        Ok(value) => json!({ "error": false, "value": value, "active": trigger.is_active(value) }),
+        Err(_) => json!({ "error": true, "value": null, "active": null }),
+    })
+}
+
+fn fallback(input: &Fields<'_>) -> Result<Value, Wrong> {
+    let fallback = fallback_of(input)?;
+    let milli = keda::target_milli(0, input.get("target")?);
+    let average = input.word("targetType", &[("AverageValue", true), ("Value", false)])?;
+    let target = if average { Target::AverageValue(milli) } else { Target::Value(milli) };
+    let now = Replicas { current: input.get("currentReplicas")?, ready: input.or("readyReplicas", 0)? };
+    let (before, failed) = (input.get("failuresBefore")?, input.get("scalerError")?);
+    let evaluation = keda::evaluate(fallback.as_ref(), before, failed, target, now);
+    Ok(json!({
+        "failuresAfter": evaluation.failures,
+        "fallbackActive": evaluation.synthetic.is_some(),
+        "error": evaluation.error,
+        "metricMilli": evaluation.synthetic,
+    }))
+}
+
+fn external_metric(input: &Fields<'_>) -> Result<Value, Wrong> {
+    let value = |f: &Fields<'_>| Ok(MetricValue { whole: f.get("metricValue")?, float: f.get("metricValueFloat")? });
+    let milli: Vec<i64> = input.each("metricValues", value)?.into_iter().map(keda::value_milli).collect();
+    let sum = milli.iter().fold(0_i64, |sum, value| sum.saturating_add(*value));
+    Ok(json!({ "milli": milli, "hpaSumMilli": sum }))
+}
+
+fn external_target(input: &Fields<'_>) -> Result<Value, Wrong> {
+    let milli = keda::target_milli(input.get("targetSize")?, input.get("targetSizeFloat")?);
+    Ok(json!({ "targetMilli": milli }))
+}
+
+fn push(input: &Fields<'_>) -> Result<Value, Wrong> {
+    let object = ScaledObject { min: input.get("minReplicaCount")?, ..ScaledObject::default() };
+    let mut keda = Keda::new(object, one_trigger(), Release::V2_20, 0);
+    let (active, known) = (input.get("result")?, input.get("metricNameKnown")?);
+    let decision = keda.push(active, known, input.get("currentReplicas")?, NOW);
+    Ok(json!({
+        "setReplicas": decision.and_then(|d| d.set),
+        "lastActiveTimeUpdated": decision.is_some_and(|d| d.refreshed),
+    }))
+}
+
+fn reconnect(input: &Fields<'_>) -> Result<Value, Wrong> {
+    let mut stream = Stream::default();
+    let wait = |end: String| match end.as_str() {
+        "error" => Ok(stream.ended(End::Error) / 1000),
+        "eof" => Ok(stream.ended(End::Clean) / 1000),
+        other => Err(input.wrong("streamEnds", format!("holds {other:?}, expected error or eof"))),
+    };
+    let waits = input.get::<Vec<String>>("streamEnds")?.into_iter().map(wait).collect::<Result<Vec<_>, _>>()?;
+    Ok(json!({ "waitsSeconds": waits }))
+}
+
+fn hpa_bounds(input: &Fields<'_>) -> Result<Value, Wrong> {
+    let (min, max) = (input.get("minReplicaCount")?, input.maybe("maxReplicaCount")?);
+    let (hpa_min, hpa_max) = keda::hpa_bounds(&ScaledObject { min, max, ..ScaledObject::default() });
+    Ok(json!({ "hpaMin": hpa_min, "hpaMax": hpa_max }))
+}
+
+/// Between two polls the HPA asks too.
+fn unreachable(input: &Fields<'_>) -> Result<Value, Wrong> {
+    let polls: u64 = input.get("polls")?;
+    let failure = input.word("failsAt", &[("GetMetricSpec", Failure::Spec), ("GetMetrics", Failure::Metrics)])?;
+    let object = ScaledObject { fallback: fallback_of(input)?, ..ScaledObject::default() };
+    let period = object.polling;
+    let mut keda = Keda::new(object, one_trigger(), Release::V2_20, 0);
+    let mut replicas = Replicas { current: input.get("currentReplicas")?, ready: 0 };
+    let mut stands_in = false;
+    for poll in 0..few(input, "polls", polls)? {
+        let decision = keda.poll(&[Err(failure)], replicas, poll * period);
+        replicas.current = decision.set.unwrap_or(replicas.current);
+        stands_in = keda.request(0, &[Err(failure)], replicas).answer.is_ok();
+    }
+    Ok(json!({
+        "failuresAfter": keda.failures(0),
+        "fallbackActive": stands_in,
+        "replicas": replicas.current,
+    }))
+}
+
+fn timeline(input: &Fields<'_>) -> Result<Value, Wrong> {
+    let object = ScaledObject {
+        min: input.get("minReplicaCount")?,
+        polling: input.seconds("pollingInterval")?.max(1000),
+        cooldown: input.seconds("cooldownPeriod")?,
+        ..ScaledObject::default()
+    };
+    let from = input.maybe_seconds("activeFromSecond")?.unwrap_or(0);
+    let until = input.maybe_seconds("activeUntilSecond")?.unwrap_or(u64::MAX);
+    let end = input.seconds("untilSecond")?;
+    few(input, "untilSecond", end / object.polling)?;
+    let mut keda = Keda::new(object, one_trigger(), Release::V2_20, 0);
+    let mut current = input.get("initialReplicas")?;
+    let mut changes = Vec::new();
+    while let Some(now) = keda.next_poll()
+        && now <= end
+    {
+        let active = from <= now && now < until;
+        let reading = Reading { active, milli: vec![i64::from(active) * 1000] };
+        if let Some(to) = keda.poll(&[Ok(reading)], Replicas { current, ready: current }, now).set {
+            current = to;
+            changes.push((now / 1000, to));
+        }
+    }
+    Ok(json!({ "changes": changes }))
+}
+
+fn one_trigger() -> Vec<Trigger> {
+    vec![Trigger { target: Target::AverageValue(1000), cached: false }]
+}
+
+fn few(input: &Fields<'_>, key: &str, polls: u64) -> Result<u64, Wrong> {
+    if polls > MOST_POLLS {
+        return Err(input.wrong(key, format!("makes {polls} polls, expected at most {MOST_POLLS}")));
+    }
+    Ok(polls)
+}
+
+fn fallback_of(input: &Fields<'_>) -> Result<Option<Fallback>, Wrong> {
+    let Some(inner) = input.maybe_inner("fallback")? else { return Ok(None) };
+    let words = [
+        ("static", FallbackBehavior::Static),
+        ("currentReplicas", FallbackBehavior::CurrentReplicas),
+        ("currentReplicasIfHigher", FallbackBehavior::CurrentReplicasIfHigher),
+        ("currentReplicasIfLower", FallbackBehavior::CurrentReplicasIfLower),
+    ];
+    let fallback = Fallback {
+        threshold: inner.get("failureThreshold")?,
+        replicas: inner.get("replicas")?,
+        behavior: match inner.maybe::<String>("behavior")? {
+            Some(_) => inner.word("behavior", &words)?,
+            None => FallbackBehavior::default(),
+        },
+    };
+    inner.done()?;
+    Ok(Some(fallback))
+}

@@ -1,0 +1,206 @@
+//! The operations of `statefulset.json`.
+
+use super::Operation;
+use super::fields::{Fields, Wrong};
+use crate::models::replicaset;
+use crate::models::statefulset::{Action, ClaimRetention, Phase, PodView, Policy, Reason, StatefulSet, Sync};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+pub(super) const OPERATIONS: &[(&str, Operation)] =
+    &[("sync", sync), ("trace", trace), ("pvcOwner", pvc_owner), ("replicaSetVictims", replica_set_victims)];
+
+/// The moment of a call: ages count back from here.
+const NOW: u64 = 1_000_000_000_000;
+
+const POLICIES: [(&str, Policy); 2] = [("OrderedReady", Policy::OrderedReady), ("Parallel", Policy::Parallel)];
+const PHASES: [(&str, Phase); 5] = [
+    ("Pending", Phase::Pending),
+    ("Unknown", Phase::Unknown),
+    ("Running", Phase::Running),
+    ("Succeeded", Phase::Succeeded),
+    ("Failed", Phase::Failed),
+];
+
+fn sync(input: &Fields<'_>) -> Result<Value, Wrong> {
+    let set = StatefulSet {
+        start: input.get("start")?,
+        min_ready: input.seconds("minReadySeconds")?,
+        ..StatefulSet::new(input.word("podManagementPolicy", &POLICIES)?, input.pods("replicas")?)
+    };
+    let Sync { actions, blocked_on, status, recheck: _ } = set.sync(&input.each("pods", pod)?, NOW);
+    let action = |action: &Action| match action {
+        Action::Create { ordinal, .. } => json!({ "action": "create", "ordinal": ordinal }),
+        Action::Delete { ordinal, .. } => json!({ "action": "delete", "ordinal": ordinal }),
+    };
+    let reason = |reason| match reason {
+        Reason::Terminating => "Terminating",
+        Reason::NotReady => "NotReady",
+        Reason::NotAvailable => "NotAvailable",
+    };
+    Ok(json!({
+        "actions": actions.iter().map(action).collect::<Vec<_>>(),
+        "blockedOn": blocked_on.map(|b| json!({ "ordinal": b.ordinal, "reason": reason(b.reason) })),
+        "status": {
+            "replicas": status.replicas,
+            "readyReplicas": status.ready,
+            "availableReplicas": status.available,
+        },
+    }))
+}
+
+fn pod(fields: &Fields<'_>) -> Result<PodView, Wrong> {
+    let ready: bool = fields.get("ready")?;
+    let since = NOW - fields.maybe_seconds("readySeconds")?.unwrap_or(NOW);
+    Ok(PodView {
+        ordinal: fields.get("ordinal")?,
+        uid: 0,
+        phase: fields.word("phase", &PHASES)?,
+        ready_since: ready.then_some(since),
+        terminating: fields.get("terminating")?,
+        revision: 1,
+    })
+}
+
+/// Calls of one sync of a Parallel set are concurrent, but those inside the window come first: sorted within each run of
+/// either kind, two orders that mean the same are equal.
+pub(super) fn canonical(input: &Fields<'_>, value: &Value) -> Value {
+    let mut value = value.clone();
+    let number = |v: Option<&Value>| v.and_then(Value::as_u64);
+    let parallel = input.value().get("podManagementPolicy").and_then(Value::as_str) == Some("Parallel");
+    let start = number(input.value().get("start"));
+    let replicas = number(input.value().get("replicas"));
+    if let (true, Some(start), Some(replicas)) = (parallel, start, replicas)
+        && let Some(Value::Array(actions)) = value.get_mut("actions")
+    {
+        let inside = |a: &Value| number(a.get("ordinal")).is_some_and(|o| start <= o && o < start + replicas);
+        for run in actions.chunk_by_mut(|a, b| inside(a) == inside(b)) {
+            run.sort_by_key(|a| (number(a.get("ordinal")), a.to_string()));
+        }
+    }
+    value
+}
+
+/// A pod of a trace.
+struct Life {
+    uid: u64,
+    ready: u64,
+    gone: Option<u64>,
+}
+
+/// Syncs until nothing is left to do. Each round jumps to the next moment at which a pod changes.
+fn trace(input: &Fields<'_>) -> Result<Value, Wrong> {
+    let (from, to) = (input.pods("fromReplicas")?, input.pods("toReplicas")?);
+    let set = StatefulSet {
+        start: input.get("start")?,
+        ..StatefulSet::new(input.word("podManagementPolicy", &POLICIES)?, to)
+    };
+    let (begin, stop, rise) =
+        (input.seconds("atSecond")?, input.seconds("terminationSeconds")?, input.seconds("readyAfterSeconds")?);
+    let first = |index| (set.start.saturating_add(index), Life { uid: 0, ready: 0, gone: None });
+    let mut pods: BTreeMap<u32, Life> = (0..from).map(first).collect();
+    let (mut creates, mut deletes) = (Vec::new(), Vec::new());
+    let mut now = begin;
+    let mut uid = 0;
+    loop {
+        pods.retain(|_, life| life.gone.is_none_or(|at| at > now));
+        let views: Vec<PodView> = pods.iter().map(|(ordinal, life)| life.view(*ordinal, now)).collect();
+        let actions = set.sync(&views, now).actions;
+        for action in &actions {
+            match *action {
+                Action::Create { ordinal, .. } => {
+                    uid += 1;
+                    pods.insert(ordinal, Life { uid, ready: now + rise, gone: None });
+                    creates.push((now / 1000, ordinal));
+                }
+                Action::Delete { ordinal, .. } => {
+                    deletes.push((now / 1000, ordinal));
+                    if let Some(life) = pods.get_mut(&ordinal) {
+                        life.gone = Some(now + stop);
+                    }
+                }
+            }
+        }
+        if !actions.is_empty() {
+            continue;
+        }
+        let next = pods.values().flat_map(|life| [Some(life.ready), life.gone]).flatten().filter(|at| *at > now).min();
+        match next {
+            Some(at) => now = at,
+            None => break,
+        }
+    }
+    Ok(json!({ "creates": creates, "deletes": deletes, "doneAtSecond": now / 1000 }))
+}
+
+impl Life {
+    fn view(&self, ordinal: u32, now: u64) -> PodView {
+        PodView {
+            ordinal,
+            uid: self.uid,
+            phase: Phase::Running,
+            ready_since: (self.ready <= now).then_some(self.ready),
+            terminating: self.gone.is_some(),
+            revision: 1,
+        }
+    }
+}
+
+fn pvc_owner(input: &Fields<'_>) -> Result<Value, Wrong> {
+    let words = [("Retain", false), ("Delete", true)];
+    let retention = ClaimRetention {
+        delete_with_set: input.word("whenDeleted", &words)?,
+        delete_when_scaled: input.word("whenScaled", &words)?,
+    };
+    let owners = retention.owners(input.get("podOutsideWindow")?);
+    Ok(json!({ "ownedByStatefulSet": owners.set, "ownedByPod": owners.pod }))
+}
+
+/// A pod of a ReplicaSet, with its names.
+struct Named {
+    name: String,
+    uid: String,
+    node: String,
+    view: replicaset::PodView,
+}
+
+fn replica_set_victims(input: &Fields<'_>) -> Result<Value, Wrong> {
+    let mut pods = input.each("pods", named)?;
+    let related: Option<Vec<String>> = input.maybe("relatedPods")?;
+    // The model compares numbers: the rank of a text keeps its order.
+    let mut uids: Vec<String> = pods.iter().map(|p| p.uid.clone()).collect();
+    uids.sort();
+    let mut nodes: Vec<String> = pods.iter().map(|p| p.node.clone()).chain(related.iter().flatten().cloned()).collect();
+    nodes.sort();
+    let rank = |all: &[String], one: &String| all.partition_point(|other| other < one);
+    let node_number = |node: &String| u32::try_from(rank(&nodes, node)).unwrap_or(u32::MAX);
+    for pod in &mut pods {
+        pod.view.uid = rank(&uids, &pod.uid) as u64;
+        pod.view.node = (!pod.node.is_empty()).then(|| node_number(&pod.node));
+    }
+    let related: Option<Vec<u32>> = related.map(|nodes| nodes.iter().map(node_number).collect());
+    let views: Vec<replicaset::PodView> = pods.iter().map(|p| p.view.clone()).collect();
+    let replicas: u32 = input.pods("replicas")?;
+    let sync = replicaset::sync(replicas as usize, &views, related.as_deref(), NOW);
+    let names: Vec<&str> = sync.delete.iter().filter_map(|i| pods.get(*i)).map(|p| p.name.as_str()).collect();
+    Ok(json!({ "deleted": names }))
+}
+
+fn named(fields: &Fields<'_>) -> Result<Named, Wrong> {
+    let ready_seconds = fields.maybe_seconds("readySeconds")?;
+    Ok(Named {
+        name: fields.get("name")?,
+        uid: fields.get("uid")?,
+        node: fields.get("node")?,
+        view: replicaset::PodView {
+            uid: 0,
+            node: None,
+            phase: fields.word("phase", &PHASES)?,
+            ready: fields.get("ready")?,
+            ready_since: NOW - ready_seconds.unwrap_or(0),
+            deletion_cost: fields.get("deletionCost")?,
+            restarts: fields.get("restarts")?,
+            created: NOW - fields.seconds("ageSeconds")?,
+        },
+    })
+}

@@ -1,0 +1,169 @@
+//! The models against the vectors: every one holds, and a wrong one is noticed.
+
+use serde_json::{Value, json};
+use slotkeeper_sim::vectors::{Tally, run};
+use std::path::{Path, PathBuf};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors")
+}
+
+/// Runs one file of these vectors in a folder of its own.
+fn run_one(component: &str, vectors: &Value) -> (Tally, String) {
+    let folder = Scratch::new();
+    let file = json!({ "component": component, "vectors": vectors });
+    std::fs::write(folder.0.join("some.json"), file.to_string()).unwrap();
+    let mut out = Vec::new();
+    let tally = run(&folder.0, &mut out).unwrap();
+    (tally, String::from_utf8(out).unwrap())
+}
+
+/// A vector of the data.
+fn vector(file: &str, id: &str) -> Value {
+    let text = std::fs::read_to_string(folder().join(file)).unwrap();
+    let file: Value = serde_json::from_str(&text).unwrap();
+    let vectors = file["vectors"].as_array().unwrap();
+    vectors.iter().find(|v| v["id"] == id).unwrap().clone()
+}
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Scratch {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("slotkeeper-vectors-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn every_vector_holds() {
+    let mut out = Vec::new();
+    let tally = run(&folder(), &mut out).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    assert_eq!(tally.failed, 0, "{out}");
+    let mut count = 0;
+    for file in ["hpa.json", "keda.json", "statefulset.json"] {
+        let text = std::fs::read_to_string(folder().join(file)).unwrap();
+        let file: Value = serde_json::from_str(&text).unwrap();
+        count += file["vectors"].as_array().unwrap().len();
+    }
+    assert_eq!(tally.passed, count);
+    assert!(count >= 142, "vectors are missing: {count}");
+    assert_eq!(out, format!("{count} passed, 0 failed\n"));
+}
+
+#[test]
+fn a_wrong_expectation_is_reported_with_what_was_got() {
+    let mut wrong = vector("hpa.json", "hpa-tol-001");
+    wrong["expected"]["replicas"] = json!(11);
+    let (tally, out) = run_one("hpa", &json!([wrong, vector("hpa.json", "hpa-tol-002")]));
+    assert_eq!(tally, Tally { passed: 1, failed: 1 });
+    assert!(out.starts_with("some.json: hpa-tol-001: 10 pods, target 1 per pod, metric 11"), "{out}");
+    assert!(out.contains(r#"expected {"replicas":11,"reportedMilli":1100}"#), "{out}");
+    assert!(out.contains(r#"got      {"replicas":10,"reportedMilli":1100}"#), "{out}");
+    assert!(out.ends_with("1 passed, 1 failed\n"), "{out}");
+}
+
+#[test]
+fn the_order_of_actions_counts_between_groups_of_a_parallel_set_but_not_within() {
+    let mut shuffled = vector("statefulset.json", "sts-038");
+    shuffled["expected"]["actions"] = json!([
+        { "action": "create", "ordinal": 1 },
+        { "action": "delete", "ordinal": 2 },
+        { "action": "delete", "ordinal": 3 },
+    ]);
+    let mut wrong = shuffled.clone();
+    wrong["id"] = json!("wrong");
+    wrong["expected"]["actions"].as_array_mut().unwrap().rotate_left(1);
+    let (tally, out) = run_one("statefulset", &json!([shuffled, wrong]));
+    assert_eq!(tally, Tally { passed: 1, failed: 1 }, "{out}");
+}
+
+#[test]
+fn what_is_wrong_with_a_vector_is_said_with_its_field() {
+    let good = || vector("hpa.json", "hpa-lim-011");
+    let broken = |change: fn(&mut Value)| {
+        let mut vector = good();
+        change(&mut vector);
+        let (tally, out) = run_one("hpa", &json!([vector]));
+        assert_eq!(tally, Tally { passed: 0, failed: 1 }, "{out}");
+        out.lines().nth(1).unwrap().trim().to_owned()
+    };
+    let cases: [(fn(&mut Value), &str); 9] = [
+        (|v| v["op"] = json!("limits"), "field `op`: \"limits\" is unknown: hpa has proposal, stabilize, limit"),
+        (|v| v["input"]["desired"] = json!("ten"), "field `input.desired`: invalid type: string \"ten\""),
+        (|v| v["input"]["desired"] = json!(-1), "field `input.desired`: invalid value: integer `-1`"),
+        (|v| v["input"] = json!({}), "field `input.behaviorSet`: is missing"),
+        (|v| v["input"]["max"] = json!(5), "field `input.max`: is unknown here: there are "),
+        (
+            |v| v["expected"]["reasons"] = json!(1),
+            "field `expected.reasons`: is unknown here: there are reason, replicas",
+        ),
+        (
+            |v| v["input"]["behavior"]["scaleUp"]["policies"][1]["type"] = json!("Pod"),
+            "field `input.behavior.scaleUp.policies[1].type`: is \"Pod\", expected Pods, Percent",
+        ),
+        (
+            |v| v["input"]["behavior"]["scaleUp"]["policies"] = json!(7),
+            "field `input.behavior.scaleUp.policies`: is 7, expected a list",
+        ),
+        (|v| v["input"] = json!([1]), "field `input`: is [1], expected an object"),
+    ];
+    for (change, expected) in cases {
+        let said = broken(change);
+        assert!(said.starts_with(expected), "{said}\nexpected {expected}");
+    }
+}
+
+#[test]
+fn sizes_that_would_never_end_are_refused() {
+    let mut huge = vector("statefulset.json", "sts-006");
+    huge["input"]["replicas"] = json!(4_000_000_000_u32);
+    let (tally, out) = run_one("statefulset", &json!([huge]));
+    assert_eq!(tally.failed, 1);
+    assert!(out.contains("field `input.replicas`: is 4000000000, expected at most 100000"), "{out}");
+    let mut long = vector("keda.json", "keda-tl-001");
+    long["input"]["untilSecond"] = json!(99_999_999);
+    let (tally, out) = run_one("keda", &json!([long]));
+    assert_eq!(tally.failed, 1);
+    assert!(out.contains("field `input.untilSecond`: is 99999999, expected at most 10000000 seconds"), "{out}");
+}
+
+#[test]
+fn a_vector_without_a_name_or_with_anothers_has_failed() {
+    let one = vector("keda.json", "keda-act-001");
+    let mut nameless = one.clone();
+    nameless.as_object_mut().unwrap().remove("id");
+    let (tally, out) = run_one("keda", &json!([one, one, nameless]));
+    assert_eq!(tally, Tally { passed: 1, failed: 2 }, "{out}");
+    assert!(out.contains("field `id`: occurs twice in this file"), "{out}");
+    assert!(out.contains("vector 2 (counted from 0)"), "{out}");
+}
+
+#[test]
+fn files_that_are_no_vectors_are_errors_with_their_names() {
+    let error = |folder: &Path| format!("{:#}", run(folder, &mut Vec::new()).unwrap_err());
+    assert!(error(Path::new("/nowhere/at/all")).starts_with("cannot read the folder of vectors /nowhere/at/all: "));
+    let folder = Scratch::new();
+    assert!(error(&folder.0).ends_with("no *.json files here"));
+    let file = folder.0.join("x.json");
+    for (text, expected) in [
+        ("{", "x.json is not JSON: EOF while parsing"),
+        ("[]", "x.json: the file has no text `component`"),
+        (r#"{"component": "hpa"}"#, "x.json: the file has no list `vectors`"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let said = error(&folder.0);
+        assert!(said.contains(expected), "{said}\nexpected {expected}");
+    }
+}
