@@ -8,7 +8,10 @@
 //! What happened is a `record`; `report` draws it. All chance comes from a seed (`chance`).
 
 pub mod chance;
+pub mod compare;
 pub mod models;
 pub mod record;
 pub mod report;
+pub mod tabletop;
 pub mod vectors;
+pub mod world;

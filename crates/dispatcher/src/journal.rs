@@ -30,7 +30,7 @@ pub trait Append: Send {
 
 /// Reading: every entry once, in order, one's own included.
 pub trait Follow: Send {
-    /// The next entries; waits until there is at least one.
+    /// The next entries; waits until there is at least one. Safe to cancel: nothing is lost.
     fn next(&mut self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>>;
 }
 

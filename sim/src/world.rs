@@ -1,0 +1,493 @@
+//! The world: dispatchers (`slotkeeper::run` itself) on turmoil's network, pods on nodes, a journal service, an API server
+//! with its controllers, Prometheus and KEDA, and homes full of visitors. First faults, then calm: everything is healed,
+//! and all must come to rest. One seed decides everything.
+
+pub mod api;
+pub mod faults;
+mod happenings;
+pub mod journal;
+pub mod kube;
+pub mod log;
+pub mod net;
+pub mod node;
+pub mod operator;
+pub mod scaler;
+pub mod setting;
+pub mod truth;
+pub mod visitor;
+
+use crate::chance::Chance;
+use crate::record::{Figures, Quantiles, Record, Sample};
+use api::{Api, SimCluster};
+use happenings::Happenings;
+use journal::Log;
+use kube::Kube;
+use log::Lines;
+use net::SimNet;
+use node::{Crashes, Pods};
+use rand::Rng;
+use scaler::{ADMIN_PORT, Scaler};
+use setting::{POOL, Setting};
+use slotkeeper::config::{Admin, ClusterConfig, Config, FixedPods, PoolConfig, Probe, Secret};
+use slotkeeper::outside::{Clock, Ids, Outside};
+use slotkeeper_core::AfterSession;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, Once};
+use std::time::{Duration, SystemTime};
+use tokio::sync::Notify;
+use truth::{EPOCH, Line, Truth, Violation};
+use visitor::{Guests, KEY, PORT, Scene, Visitor};
+
+const TICK: Duration = Duration::from_millis(5);
+/// After a broken promise the world goes on for so long: what follows may explain it.
+const AFTERWARDS: u64 = 500;
+const SAMPLE_EVERY: u64 = 250;
+/// Everybody patient must have been served so long after the end of all faults.
+const SERVED_WITHIN: u64 = 100_000;
+/// Nothing may change for so long before the day is over.
+const REST: u64 = 3_000;
+
+/// What became of a world.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub setting: Setting,
+    pub violations: Vec<Violation>,
+    pub coverage: BTreeMap<String, u64>,
+    pub story: Vec<Line>,
+    pub record: Record,
+    /// Milliseconds from a slot to the pod's first answer.
+    pub answered: Vec<u64>,
+    /// The log, if it was asked for.
+    pub log: Vec<String>,
+    /// Simulated milliseconds.
+    pub lasted: u64,
+}
+
+/// What a dispatcher's host and its faults share.
+#[derive(Clone)]
+struct Door {
+    stop: Arc<Notify>,
+    /// Its clock's deviation at the next start.
+    skew: Arc<AtomicI64>,
+    lives: Arc<AtomicI64>,
+}
+
+/// Everything but the network.
+struct World {
+    setting: Setting,
+    truth: Truth,
+    kube: Kube,
+    log: Log,
+    doors: Vec<Door>,
+    crashes: Crashes,
+    calm: Arc<AtomicBool>,
+    guests: Guests,
+    shaky: Arc<AtomicBool>,
+    prometheus_down: Arc<AtomicBool>,
+}
+
+/// Plays a world to its end. `trace`: keeps every line of every log.
+#[must_use]
+pub fn play(setting: &Setting, trace: bool) -> Outcome {
+    let truth = Truth::new();
+    let lines = Lines::new(truth.clone(), trace);
+    note_panics();
+    PANIC.with_borrow_mut(Option::take);
+    let mut samples = Vec::new();
+    let (kube, guests, lasted) = tracing::subscriber::with_default(lines.subscriber(), || {
+        let world = World::new(setting, &truth);
+        let (kube, guests) = (world.kube.clone(), world.guests.clone());
+        let mut lasted = 0;
+        let played = catch_unwind(AssertUnwindSafe(|| world.play(&mut samples, &mut lasted)));
+        match played {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => truth.broken(lasted, "the world runs", error.to_string()),
+            Err(_) => {
+                let what = PANIC.with_borrow_mut(Option::take).unwrap_or_else(|| "something panicked".into());
+                truth.broken(lasted, "nothing panics", what);
+            }
+        }
+        (kube, guests, lasted)
+    });
+    let violations = truth.violations();
+    let mut coverage = truth.coverage();
+    for guest in guests.all() {
+        *coverage.entry(format!("guest {}", if guest.served { "served" } else { "not served" })).or_default() += 1;
+    }
+    let (waited, answered) = truth.waits();
+    let record = record(setting, &truth, &kube, samples, waited, lasted, &guests);
+    Outcome {
+        setting: setting.clone(),
+        violations,
+        coverage,
+        story: truth.story(),
+        record,
+        answered,
+        log: lines.take(),
+        lasted,
+    }
+}
+
+thread_local! {
+    /// What the last panic of this thread said, and where.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// A task's panic is told to nobody but the hook.
+fn note_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if turmoil::in_simulation() {
+                PANIC.with_borrow_mut(|said| {
+                    said.get_or_insert_with(|| info.to_string());
+                });
+            } else {
+                usual(info);
+            }
+        }));
+    });
+}
+
+impl World {
+    fn new(setting: &Setting, truth: &Truth) -> World {
+        let door =
+            |_| Door { stop: Arc::new(Notify::new()), skew: Arc::default(), lives: Arc::default() };
+        World {
+            setting: setting.clone(),
+            truth: truth.clone(),
+            kube: Kube::new(setting, truth.clone()),
+            log: Log::new(truth.clone()),
+            doors: (0..setting.dispatchers).map(door).collect(),
+            crashes: Arc::new(Mutex::new(Vec::new())),
+            calm: Arc::default(),
+            guests: Guests::default(),
+            shaky: Arc::default(),
+            prometheus_down: Arc::default(),
+        }
+    }
+
+    fn play(self, samples: &mut Vec<Sample>, lasted: &mut u64) -> turmoil::Result<()> {
+        let setting = self.setting.clone();
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(setting.seed)
+            .epoch(SystemTime::UNIX_EPOCH + Duration::from_millis(EPOCH))
+            .tick_duration(TICK)
+            .simulation_duration(Duration::from_secs(86_400))
+            .min_message_latency(Duration::from_millis(setting.latency.0))
+            .max_message_latency(Duration::from_millis(setting.latency.1))
+            .tcp_capacity(4096)
+            .build();
+        self.people(&mut sim);
+        let mut happenings = Happenings::new(&setting);
+        let (mut broken, mut quiet, mut next_sample) = (None, None, 0);
+        let most = setting.chaos + setting.calm;
+        loop {
+            let now = sim.elapsed().as_millis() as u64;
+            *lasted = now;
+            self.truth.clock(now);
+            happenings.step(now, &mut sim, &self);
+            self.kube.step(now);
+            if now >= setting.chaos && !self.calm.swap(true, Ordering::Relaxed) {
+                happenings.heal(&mut sim, &self);
+                self.truth.calm();
+            }
+            if now >= next_sample {
+                next_sample = now + SAMPLE_EVERY;
+                samples.push(self.sample(now));
+                if self.calm.load(Ordering::Relaxed) {
+                    let rests = self.unrest().is_none();
+                    quiet = if rests { quiet.or(Some(now)) } else { None };
+                    if now >= setting.chaos + SERVED_WITHIN {
+                        self.everybody_was_served();
+                    }
+                }
+            }
+            if self.truth.is_broken() {
+                broken.get_or_insert(now);
+            }
+            if broken.is_some_and(|at| now >= at + AFTERWARDS) || quiet.is_some_and(|at| now >= at + REST) {
+                break;
+            }
+            if now >= most {
+                self.everybody_was_served();
+                let unrest = self.unrest().unwrap_or_default();
+                self.truth.broken(now, "everything comes to rest", unrest);
+                break;
+            }
+            sim.step()?;
+        }
+        if !self.truth.is_broken() {
+            self.everybody_was_served();
+        }
+        Ok(())
+    }
+
+    /// All hosts.
+    fn people(&self, sim: &mut turmoil::Sim<'_>) {
+        let chance = Chance::new(self.setting.seed);
+        let log = self.log.clone();
+        sim.host("journal", move || {
+            let log = log.clone();
+            async move { Ok(journal::serve(log).await?) }
+        });
+        let api = Api {
+            kube: self.kube.clone(),
+            truth: self.truth.clone(),
+            dice: Arc::new(Mutex::new(chance.stream("api"))),
+            shaky: self.shaky.clone(),
+        };
+        sim.host("api", move || {
+            let api = api.clone();
+            async move { Ok(api.serve().await?) }
+        });
+        let (journal_at, api_at) = (sim.lookup("journal"), sim.lookup("api"));
+        let pods = Pods {
+            kube: self.kube.clone(),
+            truth: self.truth.clone(),
+            recycled: self.setting.rules.after_session == AfterSession::Recycle,
+        };
+        for node in 0..self.setting.nodes as usize {
+            let name = format!("node{node}");
+            let (pods, crashes) = (pods.clone(), self.crashes.clone());
+            sim.host(name.clone(), move || {
+                let (pods, crashes) = (pods.clone(), crashes.clone());
+                async move { Ok(node::run(node, pods, crashes).await?) }
+            });
+            self.kube.add_node(sim.lookup(name));
+        }
+        let mut dispatchers = Vec::new();
+        for (host, door) in self.doors.iter().enumerate() {
+            let name = format!("d{host}");
+            let place = Place {
+                host,
+                setting: self.setting.clone(),
+                truth: self.truth.clone(),
+                log: self.log.clone(),
+                journal_at,
+                api_at,
+                door: door.clone(),
+            };
+            sim.host(name.clone(), move || {
+                let place = place.clone();
+                async move {
+                    place.dispatch().await;
+                    Ok(())
+                }
+            });
+            dispatchers.push(sim.lookup(name));
+        }
+        self.scalers(sim, &dispatchers, chance);
+        self.homes(sim, dispatchers, chance);
+    }
+
+    fn scalers(&self, sim: &mut turmoil::Sim<'_>, dispatchers: &[IpAddr], chance: Chance) {
+        let scaler = Scaler {
+            truth: self.truth.clone(),
+            kube: self.kube.clone(),
+            dispatchers: dispatchers.to_vec(),
+            down: self.prometheus_down.clone(),
+        };
+        let setting = self.setting.clone();
+        sim.host("prometheus", move || {
+            let (scaler, setting) = (scaler.clone(), setting.clone());
+            async move {
+                scaler.run(setting).await;
+                Ok(())
+            }
+        });
+        let (truth, calm, max) = (self.truth.clone(), self.calm.clone(), self.setting.rules.max);
+        let dispatchers = dispatchers.to_vec();
+        sim.host("operator", move || {
+            let (truth, calm, dispatchers) = (truth.clone(), calm.clone(), dispatchers.clone());
+            async move {
+                operator::work(truth, dispatchers, calm, max, chance.stream("operator")).await;
+                Ok(())
+            }
+        });
+    }
+
+    fn homes(&self, sim: &mut turmoil::Sim<'_>, dispatchers: Vec<IpAddr>, chance: Chance) {
+        let scene = Scene {
+            truth: self.truth.clone(),
+            dispatchers,
+            habits: self.setting.habits,
+            calm: self.calm.clone(),
+            guests: self.guests.clone(),
+        };
+        let (homes, visitors, bots) =
+            (self.setting.homes as usize, self.setting.visitors as usize, self.setting.bots as usize);
+        for home in 0..homes {
+            let scene = scene.clone();
+            sim.host(format!("home{home}"), move || {
+                let scene = scene.clone();
+                async move {
+                    for number in (home..visitors).step_by(homes) {
+                        let dice = chance.stream(&format!("visitor {number}"));
+                        tokio::spawn(Visitor::new(number, scene.clone(), dice).live());
+                    }
+                    for number in (home..bots).step_by(homes) {
+                        tokio::spawn(visitor::bot(scene.clone(), chance.stream(&format!("bot {number}"))));
+                    }
+                    std::future::pending::<()>().await;
+                    Ok(())
+                }
+            });
+        }
+    }
+
+    fn sample(&self, at: u64) -> Sample {
+        let (spec, pods, ready, _) = self.kube.size();
+        let census = self.truth.census();
+        Sample {
+            at,
+            desired: census.map_or(0, |c| c.desired.len()),
+            replicas: spec.replicas,
+            pods,
+            ready,
+            seated: census.map_or(0, |c| (c.held + c.taken + c.ending) as u32),
+            waiting: census.map_or(0, |c| c.queued as u32),
+        }
+    }
+
+    /// Why the world has not come to rest, if so: a session is left, or the pool is not at its minimum.
+    fn unrest(&self) -> Option<String> {
+        let left = self.truth.left();
+        if !left.is_empty() {
+            return Some(format!("{} sessions are left: {}", left.len(), left.join(", ")));
+        }
+        let at_home = self.guests.all();
+        let out = at_home.iter().filter(|g| !g.done).count();
+        if out > 0 {
+            return Some(format!("{out} visitors have not gone home"));
+        }
+        let census = self.truth.census()?;
+        let rules = &self.setting.rules;
+        let spare = rules.spare.slots(0).div_ceil(u64::from(rules.slots_per_pod)) as u32;
+        let least = rules.min.max(spare.min(rules.max));
+        let (spec, pods, ready, _) = self.kube.size();
+        let all = [census.desired.len(), spec.replicas, pods, ready];
+        (all != [least; 4]).then(|| {
+            format!(
+                "{least} pods are needed; desired {}, told {}, existing {}, ready {}",
+                all[0], all[1], all[2], all[3]
+            )
+        })
+    }
+
+    fn everybody_was_served(&self) {
+        for (number, guest) in self.guests.all().iter().enumerate() {
+            if guest.patient && !guest.served {
+                self.truth.violate("everybody patient is served", format!("visitor {number} never got a slot"));
+            }
+        }
+    }
+}
+
+/// Where one dispatcher runs.
+#[derive(Clone)]
+struct Place {
+    host: usize,
+    setting: Setting,
+    truth: Truth,
+    log: Log,
+    journal_at: IpAddr,
+    api_at: IpAddr,
+    door: Door,
+}
+
+impl Place {
+    /// One life of the process.
+    async fn dispatch(self) {
+        let life = self.door.lives.fetch_add(1, Ordering::Relaxed) as u64;
+        let mut dice = Chance::new(self.setting.seed).stream(&format!("dispatcher {} life {life}", self.host));
+        let net: Arc<dyn slotkeeper::outside::Net> =
+            Arc::new(SimNet { host: self.host, truth: self.truth.clone() });
+        let wall = self.truth.wall();
+        let skew = self.door.skew.load(Ordering::Relaxed);
+        let clock = Clock::starting_at(slotkeeper_core::Time((wall.0 as i64 + skew) as u64));
+        let journal = if self.setting.shared_journal {
+            journal::shared(self.journal_at, self.host, self.truth.clone())
+        } else {
+            journal::own(&self.log, self.host, Duration::from_millis(dice.random_range(0..8)))
+        };
+        let cluster: Arc<dyn slotkeeper::cluster::Cluster> = SimCluster::start(self.api_at, net.clone());
+        let outside = Outside {
+            net,
+            clock,
+            ids: Ids::seeded(dice.random()),
+            clusters: [(POOL.into(), cluster)].into(),
+            journal,
+        };
+        self.truth.tell(format!("dispatcher {} starts", self.host));
+        let (stop, truth, host) = (self.door.stop.clone(), self.truth.clone(), self.host);
+        let stopped = async move {
+            stop.notified().await;
+            truth.tell(format!("dispatcher {host} is asked to stop"));
+        };
+        match slotkeeper::run(outside, self.config(), stopped, |_| {}).await {
+            Ok(()) => self.truth.tell(format!("dispatcher {} has stopped", self.host)),
+            Err(error) => self.truth.violate("a dispatcher runs", format!("dispatcher {}: {error:#}", self.host)),
+        }
+    }
+
+    fn config(&self) -> Config {
+        let at = |port| SocketAddr::from(([0, 0, 0, 0], port));
+        // Its pods come from the simulated API server.
+        let cluster = ClusterConfig::Fixed(FixedPods { pods: Vec::new(), probe: Probe::default() });
+        let mut pool = PoolConfig::new(POOL, self.setting.rules.clone(), cluster);
+        pool.admission = self.setting.admission;
+        pool.linger = self.setting.linger;
+        pool.half_open = Some(self.setting.half_open);
+        pool.hold = self.setting.hold;
+        pool.cookie_name = "slotkeeper".into();
+        let mut config = Config::new(vec![pool]);
+        config.listen = vec![at(PORT)];
+        config.admin = Admin { listen: Some(at(ADMIN_PORT)), token: Some(Secret(KEY.to_vec())) };
+        config.cookie_keys = vec![Secret(KEY.to_vec())];
+        config.drain = Duration::from_secs(2);
+        config
+    }
+}
+
+fn record(
+    setting: &Setting,
+    truth: &Truth,
+    kube: &Kube,
+    samples: Vec<Sample>,
+    mut waited: Vec<u64>,
+    lasted: u64,
+    guests: &Guests,
+) -> Record {
+    let (pods, sessions) = (kube.lives(), truth.sessions());
+    let hours = |ms: u64| ms as f64 / 3_600_000.0;
+    let alive: u64 = pods.iter().map(|p| p.gone.unwrap_or(lasted).saturating_sub(p.created)).sum();
+    let spells = || sessions.iter().flat_map(|s| &s.spells);
+    let seated: u64 = spells().map(|s| s.to.unwrap_or(lasted).saturating_sub(s.from)).sum();
+    let in_slots = seated / u64::from(setting.rules.slots_per_pod);
+    let figures = Figures {
+        visitors: sessions.len() as u64,
+        killed: sessions.iter().filter(|s| s.killed).count() as u64,
+        never_served: guests.all().iter().filter(|g| !g.served).count() as u64,
+        time_to_slot: Quantiles::of(&mut waited),
+        pod_hours: hours(alive),
+        wasted_pod_hours: hours(alive.saturating_sub(in_slots)),
+        writes: kube.size().3,
+    };
+    Record {
+        title: setting.name.clone(),
+        story: if setting.story.is_empty() { setting.describe() } else { setting.story.clone() },
+        seed: Some(setting.seed),
+        length: lasted,
+        samples,
+        pods,
+        sessions,
+        marks: truth.marks(),
+        figures,
+    }
+}

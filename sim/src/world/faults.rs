@@ -1,0 +1,169 @@
+//! What goes wrong, when, and for how long: drawn from the seed, each kind from a stream of its own, so that taking one
+//! away leaves the others as they are.
+
+use super::setting::Setting;
+use crate::chance::Chance;
+use rand::Rng;
+use serde::Serialize;
+use std::fmt;
+use std::str::FromStr;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    pub kind: FaultKind,
+    /// Milliseconds since the world began.
+    pub at: u64,
+    pub until: u64,
+    /// Chooses among whatever it can happen to.
+    pub target: u32,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $word:literal,)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum FaultKind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl FaultKind {
+            pub const ALL: &[FaultKind] = &[$(FaultKind::$kind),*];
+
+            /// As in commands and tables.
+            #[must_use]
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(FaultKind::$kind => $word,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A link is slow.
+    Latency = "latency",
+    /// A link keeps everything back, and delivers it later.
+    Hold = "hold",
+    /// A dispatcher and a node cannot talk.
+    PodPartition = "pod-partition",
+    /// A dispatcher and the API server cannot talk.
+    ApiPartition = "api-partition",
+    /// A dispatcher and the journal cannot talk.
+    JournalPartition = "journal-partition",
+    /// A home and a dispatcher cannot talk.
+    HomePartition = "home-partition",
+    /// A container crashes, and starts again in the same pod.
+    PodCrash = "pod-crash",
+    /// A pod fails for good, and is replaced.
+    PodFailure = "pod-failure",
+    /// A node is gone, and comes back much later.
+    NodeLoss = "node-loss",
+    /// Cold starts take five times as long.
+    SlowStart = "slow-start",
+    /// New pods are not scheduled.
+    StuckStart = "stuck-start",
+    /// A dispatcher is killed, and started again.
+    DispatcherCrash = "dispatcher-crash",
+    /// A dispatcher is asked to stop, and started again.
+    DispatcherRestart = "dispatcher-restart",
+    /// A dispatcher's clock is wrong after its next start.
+    DispatcherClock = "dispatcher-clock",
+    /// The journal's service is down.
+    JournalCrash = "journal-crash",
+    /// The journal's clock jumps, and jumps back.
+    JournalClock = "journal-clock",
+    /// The API server is down.
+    ApiCrash = "api-crash",
+    /// Watches are slow, stutter, and break: deletions are missed.
+    ShakyWatch = "shaky-watch",
+    /// Prometheus is down.
+    PrometheusOutage = "prometheus-outage",
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl FromStr for FaultKind {
+    type Err = String;
+    fn from_str(word: &str) -> Result<FaultKind, String> {
+        let all = || FaultKind::ALL.iter().map(|k| k.word()).collect::<Vec<_>>().join(", ");
+        FaultKind::ALL
+            .iter()
+            .copied()
+            .find(|k| k.word() == word)
+            .ok_or_else(|| format!("{word:?} is no kind of fault; there are: {}", all()))
+    }
+}
+
+impl Fault {
+    #[must_use]
+    pub fn new(kind: FaultKind, at: u64, until: u64, target: u32) -> Fault {
+        Fault { kind, at, until, target }
+    }
+
+    /// The faults of a day.
+    #[must_use]
+    pub fn draw(setting: &Setting) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for kind in FaultKind::ALL.iter().copied().filter(|k| k.applies(setting)) {
+            let mut dice = Chance::new(setting.seed).stream(kind.word());
+            let (times, longest) = kind.shape();
+            for _ in 0..dice.random_range(0..=times) {
+                let at = dice.random_range(1_000..setting.chaos);
+                let lasts = dice.random_range(longest / 10..=longest);
+                let target = dice.random();
+                faults.push(Fault { kind, at, until: (at + lasts).min(setting.chaos), target });
+            }
+        }
+        faults.sort_by_key(|f| f.at);
+        faults
+    }
+}
+
+impl FaultKind {
+    fn applies(self, setting: &Setting) -> bool {
+        match self {
+            FaultKind::JournalPartition | FaultKind::JournalCrash => setting.shared_journal,
+            FaultKind::Latency
+            | FaultKind::Hold
+            | FaultKind::PodPartition
+            | FaultKind::ApiPartition
+            | FaultKind::HomePartition
+            | FaultKind::PodCrash
+            | FaultKind::PodFailure
+            | FaultKind::NodeLoss
+            | FaultKind::SlowStart
+            | FaultKind::StuckStart
+            | FaultKind::DispatcherCrash
+            | FaultKind::DispatcherRestart
+            | FaultKind::DispatcherClock
+            | FaultKind::JournalClock
+            | FaultKind::ApiCrash
+            | FaultKind::ShakyWatch
+            | FaultKind::PrometheusOutage => true,
+        }
+    }
+
+    /// How often at most in a day, and how many milliseconds it lasts at most.
+    fn shape(self) -> (u32, u64) {
+        match self {
+            FaultKind::Latency => (2, 15_000),
+            FaultKind::Hold => (2, 8_000),
+            FaultKind::PodPartition | FaultKind::HomePartition => (1, 12_000),
+            FaultKind::ApiPartition => (1, 25_000),
+            FaultKind::JournalPartition => (2, 30_000),
+            FaultKind::PodCrash => (2, 1_000),
+            FaultKind::PodFailure | FaultKind::DispatcherClock => (1, 1_000),
+            FaultKind::NodeLoss => (1, 25_000),
+            FaultKind::SlowStart | FaultKind::StuckStart => (1, 20_000),
+            FaultKind::DispatcherCrash | FaultKind::DispatcherRestart => (2, 12_000),
+            FaultKind::JournalCrash | FaultKind::ApiCrash => (1, 15_000),
+            FaultKind::JournalClock => (1, 20_000),
+            FaultKind::ShakyWatch | FaultKind::PrometheusOutage => (1, 25_000),
+        }
+    }
+}

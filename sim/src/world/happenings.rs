@@ -1,0 +1,259 @@
+//! Makes the drawn faults happen, and heals them.
+
+use super::World;
+use super::faults::{Fault, FaultKind};
+use super::setting::Setting;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use turmoil::Sim;
+
+/// What is to come, and what goes on.
+pub struct Happenings {
+    coming: Vec<Fault>,
+    /// By when they end.
+    going: BTreeMap<(u64, usize), Fault>,
+    count: usize,
+}
+
+impl Happenings {
+    pub fn new(setting: &Setting) -> Happenings {
+        let mut coming = setting.faults.clone();
+        coming.sort_by_key(|f| std::cmp::Reverse(f.at));
+        Happenings { coming, going: BTreeMap::new(), count: 0 }
+    }
+
+    pub fn step(&mut self, now: u64, sim: &mut Sim<'_>, world: &World) {
+        while let Some(((until, _), _)) = self.going.first_key_value()
+            && *until <= now
+            && let Some((_, fault)) = self.going.pop_first()
+        {
+            end(fault, sim, world);
+        }
+        while let Some(fault) = self.coming.pop_if(|f| f.at <= now) {
+            begin(fault, sim, world);
+            self.count += 1;
+            self.going.insert((fault.until, self.count), fault);
+        }
+    }
+
+    /// Ends everything, and mends what is still broken.
+    pub fn heal(&mut self, sim: &mut Sim<'_>, world: &World) {
+        self.coming.clear();
+        for (_, fault) in std::mem::take(&mut self.going) {
+            end(fault, sim, world);
+        }
+        let hosts = world.hosts();
+        for (n, a) in hosts.iter().enumerate() {
+            for b in &hosts[n + 1..] {
+                sim.release(a.as_str(), b.as_str());
+                sim.repair(a.as_str(), b.as_str());
+            }
+        }
+        for host in &hosts {
+            if !sim.is_host_running(host.as_str()) {
+                sim.bounce(host.as_str());
+            }
+        }
+        world.log.step_clock(0);
+        world.kube.slow_down(Some(1));
+        world.shaky.store(false, Ordering::Relaxed);
+        world.prometheus_down.store(false, Ordering::Relaxed);
+        world.doors.iter().for_each(|d| d.skew.store(0, Ordering::Relaxed));
+    }
+}
+
+impl World {
+    fn hosts(&self) -> Vec<String> {
+        let numbered = |name: &'static str, n: u32| (0..n).map(move |i| format!("{name}{i}"));
+        numbered("d", self.setting.dispatchers)
+            .chain(numbered("node", self.setting.nodes))
+            .chain(numbered("home", self.setting.homes))
+            .chain(["journal", "api", "prometheus", "operator"].map(str::to_owned))
+            .collect()
+    }
+
+    fn dispatcher(&self, target: u32) -> (usize, String) {
+        let host = target % self.setting.dispatchers;
+        (host as usize, format!("d{host}"))
+    }
+
+    /// The two ends of a link that matters.
+    fn link(&self, target: u32) -> (String, String) {
+        let (_, d) = self.dispatcher(target);
+        let number = target / 7;
+        let other = match target / 3 % 5 {
+            0 => format!("node{}", number % self.setting.nodes),
+            1 => format!("home{}", number % self.setting.homes),
+            2 => "api".into(),
+            3 if self.setting.shared_journal => "journal".into(),
+            _ => format!("node{}", number % self.setting.nodes),
+        };
+        (d, other)
+    }
+
+    /// The partition's two ends, for the kinds that cut a link.
+    fn cut(&self, fault: Fault) -> Option<(String, String)> {
+        let (_, d) = self.dispatcher(fault.target);
+        let number = fault.target / 7;
+        match fault.kind {
+            FaultKind::PodPartition => Some((d, format!("node{}", number % self.setting.nodes))),
+            FaultKind::ApiPartition => Some((d, "api".into())),
+            FaultKind::JournalPartition => Some((d, "journal".into())),
+            FaultKind::HomePartition => Some((d, format!("home{}", number % self.setting.homes))),
+            FaultKind::Latency
+            | FaultKind::Hold
+            | FaultKind::PodCrash
+            | FaultKind::PodFailure
+            | FaultKind::NodeLoss
+            | FaultKind::SlowStart
+            | FaultKind::StuckStart
+            | FaultKind::DispatcherCrash
+            | FaultKind::DispatcherRestart
+            | FaultKind::DispatcherClock
+            | FaultKind::JournalCrash
+            | FaultKind::JournalClock
+            | FaultKind::ApiCrash
+            | FaultKind::ShakyWatch
+            | FaultKind::PrometheusOutage => None,
+        }
+    }
+
+    fn others(&self, host: &str) -> Vec<String> {
+        self.hosts().into_iter().filter(|h| h != host).collect()
+    }
+}
+
+fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
+    let tell = |text: String| world.truth.fault(fault.at, Some(fault.until), fault.kind.word(), text);
+    let (host, d) = world.dispatcher(fault.target);
+    let node = format!("node{}", fault.target % world.setting.nodes);
+    if let Some((a, b)) = world.cut(fault) {
+        tell(format!("{a} and {b} cannot talk"));
+        sim.partition(a.as_str(), b.as_str());
+        return;
+    }
+    match fault.kind {
+        FaultKind::Latency => {
+            let (a, b) = world.link(fault.target);
+            let slow = Duration::from_millis(200 + u64::from(fault.target % 800));
+            tell(format!("{a} and {b} are up to {slow:?} apart"));
+            sim.set_link_max_message_latency(a.as_str(), b.as_str(), slow);
+        }
+        FaultKind::Hold => {
+            let (a, b) = world.link(fault.target);
+            tell(format!("what {a} and {b} say to each other is delayed"));
+            sim.hold(a.as_str(), b.as_str());
+        }
+        FaultKind::PodCrash => {
+            if let Some(pod) = world.kube.some_pod(fault.target) {
+                tell(format!("the container of pod {} ({}) crashes", pod.ordinal, pod.uid));
+                world.crashes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(pod.uid);
+            }
+        }
+        FaultKind::PodFailure => {
+            if let Some(pod) = world.kube.some_pod(fault.target) {
+                tell(format!("pod {} ({}) fails for good", pod.ordinal, pod.uid));
+                world.kube.fail(&pod.uid);
+            }
+        }
+        FaultKind::NodeLoss => {
+            tell(format!("{node} is lost"));
+            for other in world.others(&node) {
+                sim.partition(node.as_str(), other.as_str());
+            }
+            sim.crash(node.as_str());
+            world.truth.node_lost(sim.lookup(node.as_str()));
+        }
+        FaultKind::SlowStart => {
+            tell("pods start five times as slowly".into());
+            world.kube.slow_down(Some(5));
+        }
+        FaultKind::StuckStart => {
+            tell("no new pod is scheduled".into());
+            world.kube.slow_down(None);
+        }
+        FaultKind::DispatcherCrash => {
+            tell(format!("{d} is killed"));
+            world.truth.crashed(host);
+            sim.crash(d.as_str());
+        }
+        FaultKind::DispatcherRestart => {
+            tell(format!("{d} is asked to stop"));
+            world.doors[host].stop.notify_waiters();
+        }
+        FaultKind::DispatcherClock => {
+            let skew = i64::from(fault.target % 7_200_000) - 3_600_000;
+            tell(format!("{d}'s clock is {skew} ms off after its next start"));
+            world.doors[host].skew.store(skew, Ordering::Relaxed);
+        }
+        FaultKind::JournalCrash => {
+            tell("the journal is down".into());
+            sim.crash("journal");
+        }
+        FaultKind::JournalClock => {
+            let step = i64::from(fault.target % 90_000) - 30_000;
+            tell(format!("the journal's clock jumps by {step} ms"));
+            world.log.step_clock(step);
+        }
+        FaultKind::ApiCrash => {
+            tell("the API server is down".into());
+            sim.crash("api");
+        }
+        FaultKind::ShakyWatch => {
+            tell("watches are slow, stutter and break".into());
+            world.shaky.store(true, Ordering::Relaxed);
+        }
+        FaultKind::PrometheusOutage => {
+            tell("Prometheus is down".into());
+            world.prometheus_down.store(true, Ordering::Relaxed);
+        }
+        FaultKind::PodPartition
+        | FaultKind::ApiPartition
+        | FaultKind::JournalPartition
+        | FaultKind::HomePartition => {}
+    }
+}
+
+fn end(fault: Fault, sim: &mut Sim<'_>, world: &World) {
+    let (host, d) = world.dispatcher(fault.target);
+    let node = format!("node{}", fault.target % world.setting.nodes);
+    world.truth.tell(format!("{} is over", fault.kind));
+    if let Some((a, b)) = world.cut(fault) {
+        sim.repair(a.as_str(), b.as_str());
+        return;
+    }
+    match fault.kind {
+        FaultKind::Latency => {
+            let (a, b) = world.link(fault.target);
+            sim.set_link_max_message_latency(a.as_str(), b.as_str(), Duration::from_millis(world.setting.latency.1));
+        }
+        FaultKind::Hold => {
+            let (a, b) = world.link(fault.target);
+            sim.release(a.as_str(), b.as_str());
+        }
+        FaultKind::NodeLoss => {
+            for other in world.others(&node) {
+                sim.repair(node.as_str(), other.as_str());
+            }
+            sim.bounce(node.as_str());
+        }
+        FaultKind::SlowStart | FaultKind::StuckStart => world.kube.slow_down(Some(1)),
+        FaultKind::DispatcherCrash | FaultKind::DispatcherRestart => {
+            world.truth.crashed(host);
+            sim.bounce(d.as_str());
+        }
+        FaultKind::JournalCrash => sim.bounce("journal"),
+        FaultKind::JournalClock => world.log.step_clock(0),
+        FaultKind::ApiCrash => sim.bounce("api"),
+        FaultKind::ShakyWatch => world.shaky.store(false, Ordering::Relaxed),
+        FaultKind::PrometheusOutage => world.prometheus_down.store(false, Ordering::Relaxed),
+        FaultKind::PodCrash
+        | FaultKind::PodFailure
+        | FaultKind::DispatcherClock
+        | FaultKind::PodPartition
+        | FaultKind::ApiPartition
+        | FaultKind::JournalPartition
+        | FaultKind::HomePartition => {}
+    }
+}

@@ -1,0 +1,68 @@
+//! An operator who does now and then what the admin API allows: kicks, extends, cordons.
+
+use super::scaler::{ask, get};
+use super::setting::POOL;
+use super::truth::Truth;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// The operator's host. `max`: the pool's most pods.
+pub async fn work(truth: Truth, dispatchers: Vec<IpAddr>, calm: Arc<AtomicBool>, max: u32, mut dice: ChaCha8Rng) {
+    let mut tidied = false;
+    loop {
+        let at = dispatchers[dice.random_range(0..dispatchers.len())];
+        if calm.load(Ordering::Relaxed) {
+            if !tidied {
+                tidied = uncordon_all(at, max).await;
+            }
+        } else {
+            act(&truth, at, max, &mut dice).await;
+        }
+        tokio::time::sleep(Duration::from_millis(dice.random_range(1_000..12_000))).await;
+    }
+}
+
+async fn uncordon_all(at: IpAddr, max: u32) -> bool {
+    for pod in 0..max {
+        if post(at, &format!("/pods/{pod}/uncordon")).await.is_none() {
+            return false;
+        }
+    }
+    true
+}
+
+async fn act(truth: &Truth, at: IpAddr, max: u32, dice: &mut ChaCha8Rng) {
+    let chosen: u32 = dice.random_range(0..100);
+    if chosen < 20 {
+        let act = if chosen < 12 { "cordon" } else { "uncordon" };
+        if post(at, &format!("/pods/{}/{act}", dice.random_range(0..max))).await.is_some() {
+            truth.count(format!("operator {act}s"));
+        }
+        return;
+    }
+    let Some(list) = within(get(at, &format!("/api/v1/pools/{POOL}/sessions"))).await else { return };
+    let list: Value = serde_json::from_str(&list).unwrap_or_default();
+    let sessions: Vec<&str> =
+        list["sessions"].as_array().into_iter().flatten().filter_map(|s| s["session"].as_str()).collect();
+    if sessions.is_empty() {
+        return;
+    }
+    let session = sessions[dice.random_range(0..sessions.len())];
+    let act = if chosen < 40 { "kick" } else { "extend" };
+    if post(at, &format!("/sessions/{session}/{act}")).await.is_some() {
+        truth.count(format!("operator {act}s"));
+    }
+}
+
+async fn post(at: IpAddr, path: &str) -> Option<String> {
+    within(ask(at, "POST", &format!("/api/v1/pools/{POOL}{path}"))).await
+}
+
+async fn within<T, E>(answer: impl Future<Output = Result<T, E>>) -> Option<T> {
+    tokio::time::timeout(Duration::from_secs(3), answer).await.ok()?.ok()
+}

@@ -1,0 +1,233 @@
+//! What a seed makes of the world: how many of everything, the pool's rules, and the faults of the day. Whoever looks for
+//! the reason of a failure can take things away (`Limits`) without moving the rest.
+
+use super::faults::{Fault, FaultKind};
+use crate::chance::Chance;
+use crate::models::statefulset::Policy;
+use rand::Rng;
+use serde::Serialize;
+use slotkeeper::config::Admission;
+use slotkeeper_core::{AfterSession, Millis, Placement, Rules, Scaling, Spare, Window};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// The pool of every world.
+pub const POOL: &str = "arcade";
+
+/// One world, before it begins.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    pub seed: u64,
+    pub name: String,
+    /// What a reader should know about it.
+    pub story: String,
+    pub dispatchers: u32,
+    /// One journal for all dispatchers on the network; else a durable one of the only dispatcher.
+    pub shared_journal: bool,
+    pub nodes: u32,
+    pub homes: u32,
+    pub visitors: u32,
+    pub bots: u32,
+    pub rules: Rules,
+    pub admission: Admission,
+    pub linger: Duration,
+    pub half_open: Duration,
+    pub hold: Duration,
+    pub policy: Policy,
+    /// From a pod's creation to its being ready, drawn between these.
+    pub cold_start: (u64, u64),
+    /// Milliseconds a message takes, drawn between these.
+    pub latency: (u64, u64),
+    /// Things go wrong for so long; then everything is healed, and has so long to come to rest.
+    pub chaos: u64,
+    pub calm: u64,
+    pub faults: Vec<Fault>,
+    /// How sessions are.
+    pub habits: Habits,
+}
+
+/// What visitors do.
+#[derive(Clone, Copy, Debug)]
+pub struct Habits {
+    /// All come within this time.
+    pub arrive_within: u64,
+    /// They stay between these.
+    pub stay: (u64, u64),
+    /// Of 100, who gives up in line soon.
+    pub impatient: u32,
+    /// Of 100 endings: without a word and without a FIN.
+    pub half_open: u32,
+    /// Of 100 visitors: say nothing while they sit there.
+    pub idle: u32,
+}
+
+/// What is taken away from a world to find out what matters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    pub dispatchers: Option<u32>,
+    pub visitors: Option<u32>,
+    pub nodes: Option<u32>,
+    /// Milliseconds.
+    pub chaos: Option<u64>,
+    pub without: BTreeSet<FaultKind>,
+}
+
+impl Setting {
+    /// The world of this seed.
+    #[must_use]
+    pub fn draw(seed: u64) -> Setting {
+        let mut dice = Chance::new(seed).stream("setting");
+        let dispatchers = [1, 1, 2, 2, 3][dice.random_range(0..5)];
+        let secs = |range: std::ops::RangeInclusive<u64>, dice: &mut rand_chacha::ChaCha8Rng| {
+            Millis::secs(dice.random_range(range))
+        };
+        let slots_per_pod = if dice.random_ratio(7, 10) { 1 } else { dice.random_range(2..5) };
+        let policy = if dice.random_ratio(4, 5) { Policy::Parallel } else { Policy::OrderedReady };
+        let scaling = match dice.random_range(0..10) {
+            0..=5 => Scaling::Direct { window: Window::Fixed },
+            6..=7 if policy == Policy::Parallel => Scaling::Direct { window: Window::Sliding },
+            6..=7 => Scaling::Direct { window: Window::Fixed },
+            _ => Scaling::Keda { settle: SETTLE },
+        };
+        let rules = Rules {
+            slots_per_pod,
+            min: if dice.random_ratio(1, 4) { 1 } else { 0 },
+            max: dice.random_range(2..=5),
+            placement: if dice.random_ratio(4, 5) { Placement::Pack } else { Placement::Spread },
+            sticky_storage: dice.random_ratio(3, 4),
+            after_session: if slots_per_pod == 1 && dice.random_ratio(1, 2) {
+                AfterSession::Recycle
+            } else {
+                AfterSession::Keep
+            },
+            scaling,
+            spare: if dice.random_ratio(1, 4) { Spare::Slots(1) } else { Spare::Slots(0) },
+            queue_limit: if dice.random_ratio(1, 6) { 3 } else { 1000 },
+            queue_lease: secs(6..=9, &mut dice),
+            claim: secs(5..=10, &mut dice),
+            grace: secs(3..=7, &mut dice),
+            idle: dice.random_ratio(1, 3).then(|| Millis::secs(15)),
+            max_session: dice.random_ratio(1, 4).then(|| Millis::secs(25)),
+            warn_before: Millis::secs(5),
+            extend_limit: Millis::secs(20),
+            silence: secs(6..=9, &mut dice),
+            cooldown: secs(4..=12, &mut dice),
+            stuck_after: secs(15..=25, &mut dice),
+        };
+        let admission = if slots_per_pod > 1 && dice.random_ratio(1, 2) {
+            Admission::Immediate
+        } else {
+            Admission::Returning
+        };
+        let mut setting = Setting {
+            seed,
+            name: format!("seed {seed}"),
+            story: String::new(),
+            dispatchers,
+            shared_journal: dispatchers > 1 || dice.random_ratio(1, 3),
+            nodes: dice.random_range(2..=3),
+            homes: dice.random_range(2..=3),
+            visitors: dice.random_range(4..=12),
+            bots: dice.random_range(0..=1),
+            rules,
+            admission,
+            linger: Duration::from_secs(3),
+            half_open: Duration::from_secs(3),
+            hold: if dice.random_ratio(1, 3) { Duration::from_secs(2) } else { Duration::ZERO },
+            policy,
+            cold_start: (500, dice.random_range(1_000..5_000)),
+            latency: (1, dice.random_range(5..60)),
+            chaos: dice.random_range(40_000..90_000),
+            calm: CALM,
+            faults: Vec::new(),
+            habits: Habits {
+                arrive_within: dice.random_range(1_000..40_000),
+                stay: (5_000, 35_000),
+                impatient: 15,
+                half_open: 20,
+                idle: 15,
+            },
+        };
+        setting.faults = Fault::draw(&setting);
+        setting
+    }
+
+    /// A small world in which nothing goes wrong: two dispatchers, three pods, six visitors.
+    #[must_use]
+    pub fn plain(seed: u64) -> Setting {
+        let mut setting = Setting::draw(seed);
+        setting.name = "plain".into();
+        setting.dispatchers = 2;
+        setting.shared_journal = true;
+        setting.nodes = 2;
+        setting.homes = 2;
+        setting.visitors = 6;
+        setting.policy = Policy::Parallel;
+        setting.rules = Rules {
+            max: 3,
+            queue_lease: Millis::secs(6),
+            claim: Millis::secs(6),
+            grace: Millis::secs(4),
+            silence: Millis::secs(6),
+            cooldown: Millis::secs(6),
+            stuck_after: Millis::secs(20),
+            warn_before: Millis::secs(5),
+            ..Rules::default()
+        };
+        setting.admission = Admission::Returning;
+        setting.hold = Duration::ZERO;
+        setting.chaos = 50_000;
+        setting.calm = CALM;
+        setting.faults = Vec::new();
+        setting
+    }
+
+    /// Takes away what is limited.
+    #[must_use]
+    pub fn within(mut self, limits: &Limits) -> Setting {
+        self.dispatchers = limits.dispatchers.map_or(self.dispatchers, |n| n.clamp(1, self.dispatchers));
+        self.visitors = limits.visitors.map_or(self.visitors, |n| n.min(self.visitors));
+        self.nodes = limits.nodes.map_or(self.nodes, |n| n.clamp(1, self.nodes));
+        self.chaos = limits.chaos.map_or(self.chaos, |ms| ms.min(self.chaos));
+        self.faults.retain(|f| !limits.without.contains(&f.kind) && f.at < self.chaos);
+        self
+    }
+
+    /// In one line, for people.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let r = &self.rules;
+        let scaling = match r.scaling {
+            Scaling::Direct { window: Window::Fixed } => "direct scaling",
+            Scaling::Direct { window: Window::Sliding } => "direct scaling, sliding window",
+            Scaling::Keda { .. } => "KEDA by Prometheus",
+            Scaling::None => "no scaling",
+        };
+        format!(
+            "{} dispatcher{} ({} journal), {} to {} pods of {} slot{} on {} nodes ({:?}, {:?} after a session), {scaling}; {} visitors in {} homes",
+            self.dispatchers,
+            if self.dispatchers == 1 { "" } else { "s" },
+            if self.shared_journal { "shared" } else { "own" },
+            r.min,
+            r.max,
+            r.slots_per_pod,
+            if r.slots_per_pod == 1 { "" } else { "s" },
+            self.nodes,
+            self.policy,
+            r.after_session,
+            self.visitors,
+            self.homes,
+        )
+    }
+
+    #[must_use]
+    pub fn is_keda(&self) -> bool {
+        matches!(self.rules.scaling, Scaling::Keda { .. })
+    }
+}
+
+/// Long enough for a number that was served to have been scraped, polled and synced (see `scaler`).
+const SETTLE: Millis = Millis(14_000);
+
+/// From the end of all faults until everything must have come to rest.
+pub const CALM: u64 = 110_000;

@@ -1,0 +1,508 @@
+//! What really happened: a mirror of the fleet that reads the journal at its source, the promises that can be checked
+//! from outside, and the story of the day. Everybody in the world reports here; nobody in it may read it but checks.
+
+use super::setting::POOL;
+use crate::record::{Mark, MarkKind, SessionLife, Spell};
+use slotkeeper::cookie::public_name;
+use slotkeeper_core::{Census, Command, Effect, Entry, Fleet, Ordinal, PoolId, ReplicaId, SessionId, State, Time};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// When every world begins: a Monday morning (Unix time, milliseconds).
+pub const EPOCH: u64 = 1_767_600_000_000;
+
+/// Positions of the journal whose census is remembered: a scrape is answered from one that is not long ago.
+const REMEMBERED: usize = 20_000;
+
+/// What is read at a glance after a failure.
+const STORY: usize = 4_000;
+
+#[derive(Clone)]
+pub struct Truth {
+    inner: Arc<Mutex<Inner>>,
+    pool: PoolId,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Violation {
+    pub at: u64,
+    /// Which promise, in a word or two.
+    pub promise: &'static str,
+    pub what: String,
+}
+
+/// One line of the day.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub at: u64,
+    pub text: String,
+}
+
+#[derive(Default)]
+struct Inner {
+    mirror: Fleet,
+    /// By journal position.
+    censuses: VecDeque<(u64, Census)>,
+    names: BTreeMap<String, SessionId>,
+    /// The incarnations each session has been given, in order.
+    places: BTreeMap<SessionId, Vec<String>>,
+    /// The replica each dispatcher's host is at the moment.
+    lives: BTreeMap<usize, ReplicaId>,
+    /// The incarnation at an address, as long as it lives.
+    addresses: BTreeMap<SocketAddr, (u32, String)>,
+    /// Who was in an incarnation of a pool that recycles.
+    first: BTreeMap<String, String>,
+    violations: Vec<Violation>,
+    /// What occurred, and how often.
+    coverage: BTreeMap<String, u64>,
+    story: VecDeque<Line>,
+    marks: Vec<Mark>,
+    sessions: BTreeMap<SessionId, SessionLife>,
+    /// When each session that has a slot got it, until it has been answered by its pod.
+    placed: BTreeMap<SessionId, u64>,
+    /// How long that took.
+    answered: Vec<u64>,
+    /// From asking to a slot.
+    waited: Vec<u64>,
+    calm_since: Option<u64>,
+    clock: u64,
+}
+
+impl Truth {
+    #[must_use]
+    pub fn new() -> Truth {
+        Truth { inner: Arc::default(), pool: POOL.into() }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Milliseconds since the world began.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        turmoil::sim_elapsed().map_or_else(|| self.locked().clock, |t| t.as_millis() as u64)
+    }
+
+    /// What time it is between two steps, when no host has its turn.
+    pub fn clock(&self, now: u64) {
+        self.locked().clock = now;
+    }
+
+    /// The world's wall clock.
+    #[must_use]
+    pub fn wall(&self) -> Time {
+        Time(EPOCH + self.now())
+    }
+
+    // ---- what the world reports ----
+
+    pub fn tell(&self, text: impl Into<String>) {
+        let at = self.now();
+        self.locked().tell(at, text.into());
+    }
+
+    /// Something was broken on purpose.
+    pub fn fault(&self, at: u64, until: Option<u64>, kind: &str, text: String) {
+        let mut inner = self.locked();
+        inner.count(format!("fault {kind}"));
+        inner.tell(at, format!("FAULT {text}"));
+        inner.marks.push(Mark { at, until, kind: MarkKind::Fault, text });
+    }
+
+    pub fn count(&self, what: impl Into<String>) {
+        self.locked().count(what.into());
+    }
+
+    pub fn violate(&self, promise: &'static str, what: impl Into<String>) {
+        let at = self.now();
+        self.locked().violate(at, promise, what.into());
+    }
+
+    pub fn broken(&self, at: u64, promise: &'static str, what: impl Into<String>) {
+        self.locked().violate(at, promise, what.into());
+    }
+
+    /// The host writes under this name from now on.
+    pub fn lives_as(&self, host: usize, replica: ReplicaId) {
+        let at = self.now();
+        let mut inner = self.locked();
+        if inner.lives.insert(host, replica) != Some(replica) {
+            inner.tell(at, format!("dispatcher {host} lives as {replica:?}"));
+        }
+    }
+
+    pub fn crashed(&self, host: usize) {
+        self.locked().lives.remove(&host);
+    }
+
+    /// An incarnation answers at this address.
+    pub fn pod_is_at(&self, address: SocketAddr, ordinal: u32, uid: &str) {
+        self.locked().addresses.insert(address, (ordinal, uid.to_owned()));
+    }
+
+    pub fn pod_is_gone(&self, uid: &str) {
+        self.locked().addresses.retain(|_, (_, u)| u != uid);
+    }
+
+    /// Nothing there runs any more.
+    pub fn node_lost(&self, node: std::net::IpAddr) {
+        self.locked().addresses.retain(|address, _| address.ip() != node);
+    }
+
+    /// The journal has taken an entry: the mirror applies it, and everything that can be checked at this moment is.
+    pub fn journalled(&self, entry: &Entry) {
+        let at = self.now();
+        self.locked().journalled(&self.pool, entry, at);
+    }
+
+    /// A dispatcher writes bytes of a session to a pod: at this moment the slot must be that session's, and the dispatcher
+    /// must be known to use it.
+    pub fn egress(&self, host: usize, to: SocketAddr, session: &str) {
+        let at = self.now();
+        let mut inner = self.locked();
+        let Some((ordinal, uid)) = inner.addresses.get(&to).cloned() else { return };
+        if let Err(why) = inner.may_write(&self.pool, host, &uid, ordinal, session) {
+            let name = &session[..8.min(session.len())];
+            let what = format!("dispatcher {host} sends bytes of session {name} to pod {ordinal} ({uid}), but {why}");
+            inner.violate(at, "attach, then forward", what);
+        }
+    }
+
+    /// A pod that is one session's for ever has been asked to serve somebody. False: it refuses.
+    #[must_use]
+    pub fn serves(&self, ordinal: u32, uid: &str, session: &str) -> bool {
+        let at = self.now();
+        let mut inner = self.locked();
+        let first = inner.first.entry(uid.to_owned()).or_insert_with(|| session.to_owned()).clone();
+        if first == session {
+            return true;
+        }
+        let what = format!(
+            "pod {ordinal} ({uid}) belongs to session {}, and was asked to serve {}",
+            short(&first),
+            short(session)
+        );
+        inner.violate(at, "exclusive", what);
+        false
+    }
+
+    /// A session has reached a pod: it must be one it has been given.
+    pub fn arrived(&self, ordinal: u32, uid: &str, session: &str) {
+        let at = self.now();
+        let mut inner = self.locked();
+        let Some(id) = inner.names.get(session).copied() else {
+            return inner.violate(
+                at,
+                "sticky",
+                format!("pod {ordinal} meets session {} that the journal does not know", short(session)),
+            );
+        };
+        let given = inner.places.get(&id).is_some_and(|uids| uids.iter().any(|u| u == uid));
+        if !given {
+            let what = format!("session {} reached pod {ordinal} ({uid}), which it was never given", short(session));
+            inner.violate(at, "sticky", what);
+        }
+        if let Some(placed) = inner.placed.remove(&id) {
+            inner.answered.push(at - placed);
+        }
+    }
+
+    /// A scaler deletes an incarnation: nobody may sit there.
+    pub fn scaled_down(&self, ordinal: u32, uid: &str) {
+        let at = self.now();
+        self.locked().deleted(&self.pool, ordinal, uid, at, "a scale-down");
+    }
+
+    /// A dispatcher has an incarnation made anew.
+    pub fn recycled(&self, ordinal: u32, uid: &str) {
+        let at = self.now();
+        self.locked().deleted(&self.pool, ordinal, uid, at, "a recycle");
+    }
+
+    /// What a dispatcher's `/metrics` said at a journal position must be so.
+    pub fn scraped(&self, host: usize, position: u64, gauges: &BTreeMap<String, f64>) {
+        let at = self.now();
+        let mut inner = self.locked();
+        let Some(census) = inner.census_at(position) else { return };
+        inner.count("check metrics".into());
+        for (name, real) in [
+            ("slotkeeper_sessions queued", census.queued),
+            ("slotkeeper_sessions held", census.held),
+            ("slotkeeper_sessions taken", census.taken),
+            ("slotkeeper_sessions ending", census.ending),
+            ("slotkeeper_queue_length", census.queued),
+            ("slotkeeper_slots busy", census.busy_slots),
+            ("slotkeeper_slots free", census.free_slots),
+            ("slotkeeper_pods desired", u64::from(census.desired.len())),
+            ("slotkeeper_pods needed", u64::from(census.needed.len())),
+            ("slotkeeper_pods ready", u64::from(census.ready)),
+            ("slotkeeper_active", u64::from(census.is_active())),
+        ] {
+            let told = gauges.get(name).copied();
+            if told != Some(real as f64) {
+                let what =
+                    format!("dispatcher {host} says {name} is {told:?} at journal position {position}; it is {real}");
+                inner.violate(at, "metrics", what);
+            }
+        }
+    }
+
+    // ---- what checks and pictures ask ----
+
+    #[must_use]
+    pub fn census(&self) -> Option<Census> {
+        self.locked().mirror.census(&self.pool)
+    }
+
+    #[must_use]
+    pub fn violations(&self) -> Vec<Violation> {
+        self.locked().violations.clone()
+    }
+
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        !self.locked().violations.is_empty()
+    }
+
+    #[must_use]
+    pub fn coverage(&self) -> BTreeMap<String, u64> {
+        self.locked().coverage.clone()
+    }
+
+    #[must_use]
+    pub fn story(&self) -> Vec<Line> {
+        self.locked().story.iter().cloned().collect()
+    }
+
+    #[must_use]
+    pub fn marks(&self) -> Vec<Mark> {
+        self.locked().marks.clone()
+    }
+
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionLife> {
+        self.locked().sessions.values().cloned().collect()
+    }
+
+    /// Milliseconds from asking to a slot, and from a slot to the pod's first answer.
+    #[must_use]
+    pub fn waits(&self) -> (Vec<u64>, Vec<u64>) {
+        let inner = self.locked();
+        (inner.waited.clone(), inner.answered.clone())
+    }
+
+    /// Everything is healed from now on.
+    pub fn calm(&self) {
+        let at = self.now();
+        let mut inner = self.locked();
+        inner.calm_since = Some(at);
+        inner.tell(at, "everything is healed".into());
+    }
+
+    /// The sessions of the pool and its replicas, for the last check.
+    #[must_use]
+    pub fn left(&self) -> Vec<String> {
+        let inner = self.locked();
+        let sessions = inner.mirror.sessions(&self.pool);
+        sessions.into_iter().map(|(id, s)| format!("{} {:?}", short(&public_name(id)), s.state)).collect()
+    }
+}
+
+/// The part of a public name that logs show.
+#[must_use]
+pub fn short(name: &str) -> &str {
+    name.get(..8).unwrap_or(name)
+}
+
+impl Inner {
+    fn tell(&mut self, at: u64, text: String) {
+        if self.story.len() == STORY {
+            self.story.pop_front();
+        }
+        self.story.push_back(Line { at, text });
+    }
+
+    fn count(&mut self, what: String) {
+        *self.coverage.entry(what).or_default() += 1;
+    }
+
+    fn violate(&mut self, at: u64, promise: &'static str, what: String) {
+        // The same thing again says nothing new.
+        if self.violations.iter().any(|v| v.promise == promise) {
+            return;
+        }
+        self.tell(at, format!("BROKEN {promise}: {what}"));
+        self.marks.push(Mark { at, until: None, kind: MarkKind::Violation, text: format!("{promise}: {what}") });
+        self.violations.push(Violation { at, promise, what });
+    }
+
+    fn journalled(&mut self, pool: &PoolId, entry: &Entry, at: u64) {
+        let queue: Vec<SessionId> = self.mirror.queue(pool).collect();
+        self.count(format!("command {}", word(&entry.command)));
+        if let Command::Visit { session, .. } = &entry.command {
+            self.names.insert(public_name(*session), *session);
+        }
+        let effects = self.mirror.apply(entry);
+        if let Err(what) = self.mirror.invariants() {
+            self.violate(at, "invariants of the core", format!("{what}, after {entry:?}"));
+        }
+        self.ordered(pool, &queue, &effects, at);
+        for (_, effect) in &effects {
+            self.effect(pool, effect, at);
+        }
+        if let Some(census) = self.mirror.census(pool) {
+            if self.censuses.len() == REMEMBERED {
+                self.censuses.pop_front();
+            }
+            self.censuses.push_back((self.mirror.applied(), census));
+        }
+    }
+
+    /// First come, first served: whoever was placed stood before everybody who still waits. Who lost a pod is in front.
+    fn ordered(&mut self, pool: &PoolId, before: &[SessionId], effects: &[(PoolId, Effect)], at: u64) {
+        let placed: BTreeSet<SessionId> = effects
+            .iter()
+            .filter_map(|(_, e)| if let Effect::Placed { session, .. } = e { Some(*session) } else { None })
+            .collect();
+        let still: BTreeSet<SessionId> = self.mirror.queue(pool).collect();
+        let lost = |s: &SessionId| {
+            self.mirror.session(pool, *s).is_some_and(|s| matches!(s.state, State::Queued { lost: true, .. }))
+        };
+        let passed = before.iter().position(|s| still.contains(s)).and_then(|first| {
+            let after = before.get(first + 1..).unwrap_or_default();
+            let passer = after.iter().find(|s| placed.contains(s))?;
+            Some((before[first], *passer))
+        });
+        if let Some((waits, passer)) = passed
+            && !lost(&waits)
+        {
+            let (waits, passer) = (public_name(waits), public_name(passer));
+            let what = format!("session {} was placed before {}, which came earlier", short(&passer), short(&waits));
+            self.violate(at, "first come, first served", what);
+        }
+    }
+
+    fn effect(&mut self, pool: &PoolId, effect: &Effect, at: u64) {
+        let debug = format!("{effect:?}");
+        self.count(format!("effect {}", debug.split([' ', '(']).next().unwrap_or_default()));
+        match effect {
+            Effect::Placed { session, pod, waited } => {
+                let name = public_name(*session);
+                let uid = self.uid(pool, *pod).unwrap_or_default();
+                self.tell(at, format!("session {} is placed in pod {pod} ({uid})", short(&name)));
+                self.places.entry(*session).or_default().push(uid.clone());
+                self.placed.insert(*session, at);
+                self.waited.push(waited.0);
+                let joined = at.saturating_sub(waited.0);
+                self.life(*session, joined).spells.push(Spell { ordinal: pod.0, uid, from: at, to: None });
+            }
+            Effect::Released { session, why, .. } => {
+                self.count(format!("reason {}", why.word()));
+                let name = public_name(*session);
+                self.tell(at, format!("session {} is released: {}", short(&name), why.word()));
+                self.placed.remove(session);
+                let life = self.life(*session, at);
+                life.end = Some(at);
+                life.why = Some(why.word().to_owned());
+                end_spell(life, at);
+            }
+            Effect::Requeued { session, pod } => {
+                let name = public_name(*session);
+                self.tell(at, format!("session {} lost pod {pod}, and waits in front", short(&name)));
+                self.placed.remove(session);
+                end_spell(self.life(*session, at), at);
+            }
+            Effect::Scale { start, replicas, decided } => {
+                self.tell(at, format!("pods wanted: {replicas} from {start} (decided {decided})"));
+            }
+            Effect::Recycle { pod, uid } => self.tell(at, format!("pod {pod} ({uid:?}) is to be made anew")),
+            Effect::Drain { pod, gone, .. } => {
+                self.tell(at, format!("pod {pod} {}", if *gone { "is gone" } else { "goes away" }));
+            }
+            Effect::Started { pod, took } => self.tell(at, format!("pod {pod} has started in {took:?}")),
+            Effect::Broken { what } => self.violate(at, "invariants of the core", what.clone()),
+        }
+    }
+
+    fn life(&mut self, session: SessionId, joined: u64) -> &mut SessionLife {
+        let visitor = self.sessions.len() as u32;
+        self.sessions.entry(session).or_insert_with(|| SessionLife {
+            visitor,
+            joined,
+            spells: Vec::new(),
+            end: None,
+            why: None,
+            killed: false,
+        })
+    }
+
+    fn uid(&self, pool: &PoolId, pod: Ordinal) -> Option<String> {
+        Some(self.mirror.pod(pool, pod)?.life.as_ref()?.uid.0.to_string())
+    }
+
+    fn may_write(&self, pool: &PoolId, host: usize, uid: &str, ordinal: u32, name: &str) -> Result<(), String> {
+        let Some(session) = self.names.get(name).and_then(|id| self.mirror.session(pool, *id)) else {
+            return Err("the journal knows no such session (any more)".into());
+        };
+        let (pod, by) = match &session.state {
+            State::Taken { pod, by } | State::Ending { pod, by, .. } => (pod, by),
+            State::Queued { lost: true, .. } => return Ok(()),
+            State::Queued { .. } | State::Held { .. } => {
+                return Err(format!("it is not attached: {:?}", session.state));
+            }
+        };
+        let there = self.uid(pool, *pod).unwrap_or_default();
+        if pod.0 != ordinal || there != uid {
+            return Err(format!("it sits in pod {pod} ({there})"));
+        }
+        match self.lives.get(&host) {
+            Some(me) if by.contains(me) => Ok(()),
+            _ => Err(format!("this dispatcher has not attached it: {:?}", session.state)),
+        }
+    }
+
+    fn deleted(&mut self, pool: &PoolId, ordinal: u32, uid: &str, at: u64, by: &str) {
+        self.tell(at, format!("pod {ordinal} ({uid}) is deleted by {by}"));
+        let Some(pod) = self.mirror.pod(pool, Ordinal(ordinal)) else { return };
+        if pod.life.as_ref().is_none_or(|l| &*l.uid.0 != uid) {
+            return;
+        }
+        let there: Vec<SessionId> = pod.sessions.iter().copied().collect();
+        if let Some(first) = there.first() {
+            let what =
+                format!("pod {ordinal} ({uid}) is deleted by {by} under session {}", short(&public_name(*first)));
+            for session in there {
+                self.life(session, at).killed = true;
+            }
+            self.marks.push(Mark { at, until: None, kind: MarkKind::Kill, text: what.clone() });
+            self.violate(at, "no live session is killed", what);
+        }
+    }
+
+    fn census_at(&self, position: u64) -> Option<Census> {
+        let (first, _) = self.censuses.front()?;
+        let at = position.checked_sub(*first)?;
+        self.censuses.get(at as usize).filter(|(p, _)| *p == position).map(|(_, c)| *c)
+    }
+}
+
+fn end_spell(life: &mut SessionLife, at: u64) {
+    if let Some(spell) = life.spells.last_mut().filter(|s| s.to.is_none()) {
+        spell.to = Some(at);
+    }
+}
+
+/// The command's name.
+fn word(command: &Command) -> String {
+    let debug = format!("{command:?}");
+    debug.split([' ', '(']).next().unwrap_or_default().to_owned()
+}
+
+impl Default for Truth {
+    fn default() -> Truth {
+        Truth::new()
+    }
+}

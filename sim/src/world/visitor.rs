@@ -1,0 +1,496 @@
+//! Visitors: browsers behind one address a home, each with its own cookie jar, patience and manners. They check what
+//! concerns them: that the pod is theirs, that what they say comes back as they said it.
+
+use super::setting::{Habits, POOL};
+use super::truth::{Truth, short};
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use slotkeeper::config::Secret;
+use slotkeeper::cookie::{Keys, public_name};
+use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use turmoil::net::TcpStream;
+
+pub const PORT: u16 = 8080;
+/// The key of all cookies here.
+pub const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+/// A visitor gives a connection up after this, an answer after that.
+const CONNECT: Duration = Duration::from_secs(2);
+const ANSWER: Duration = Duration::from_secs(12);
+/// A browser notices a dead WebSocket by the silence.
+const SILENCE: Duration = Duration::from_secs(7);
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Socket = WebSocketStream<TcpStream>;
+
+/// What everybody knows about the world.
+#[derive(Clone)]
+pub struct Scene {
+    pub truth: Truth,
+    pub dispatchers: Vec<IpAddr>,
+    pub habits: Habits,
+    /// Nothing goes wrong any more: who has been served goes home.
+    pub calm: Arc<AtomicBool>,
+    pub guests: Guests,
+}
+
+/// How it went for whom, by number.
+#[derive(Clone, Default)]
+pub struct Guests(Arc<Mutex<Vec<Guest>>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Guest {
+    pub patient: bool,
+    pub served: bool,
+    pub done: bool,
+}
+
+impl Guests {
+    fn note(&self, number: usize, change: impl FnOnce(&mut Guest)) {
+        let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if guests.len() <= number {
+            guests.resize(number + 1, Guest::default());
+        }
+        change(&mut guests[number]);
+    }
+
+    #[must_use]
+    pub fn all(&self) -> Vec<Guest> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// One browser.
+pub struct Visitor {
+    number: usize,
+    scene: Scene,
+    dice: ChaCha8Rng,
+    keys: Keys,
+    jar: Option<String>,
+    manners: Manners,
+    patient: bool,
+    /// It says something now and then.
+    talks: bool,
+}
+
+/// What kind of client it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manners {
+    /// Pages, and one to three tabs with a WebSocket each.
+    Tabs(u32),
+    /// Pages only, again and again.
+    Pages,
+    /// A program: no pages, comes again when it is told to.
+    Program,
+}
+
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Reply {
+    fn is_from_pod(&self) -> bool {
+        self.headers.contains_key("x-pod")
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+    }
+}
+
+/// How a visit to the pod ended.
+enum Leaving {
+    /// Of its own will.
+    Home,
+    /// Something broke off: it comes back.
+    Back,
+}
+
+impl Visitor {
+    #[must_use]
+    pub fn new(number: usize, scene: Scene, mut dice: ChaCha8Rng) -> Visitor {
+        let manners = match dice.random_range(0..10) {
+            0 => Manners::Program,
+            1..=2 => Manners::Pages,
+            _ => Manners::Tabs(dice.random_range(1..=3)),
+        };
+        let patient = dice.random_range(0..100) >= scene.habits.impatient;
+        let talks = dice.random_range(0..100) >= scene.habits.idle;
+        let keys = Keys::new(&[Secret(KEY.to_vec())]);
+        scene.guests.note(number, |g| g.patient = patient);
+        Visitor { number, scene, dice, keys, jar: None, manners, patient, talks }
+    }
+
+    fn calm(&self) -> bool {
+        self.scene.calm.load(Ordering::Relaxed)
+    }
+
+    fn draw(&mut self, from: u64, to: u64) -> Duration {
+        Duration::from_millis(self.dice.random_range(from..=to.max(from)))
+    }
+
+    /// A whole day.
+    pub async fn live(mut self) {
+        let arrive = self.draw(0, self.scene.habits.arrive_within);
+        tokio::time::sleep(arrive).await;
+        loop {
+            let stayed = self.visit().await;
+            if self.calm() || !stayed || self.dice.random_ratio(1, 2) {
+                break;
+            }
+            // Later the same day.
+            let pause = self.draw(1_000, 20_000);
+            tokio::time::sleep(pause).await;
+        }
+        self.scene.guests.note(self.number, |g| g.done = true);
+    }
+
+    /// From coming to leaving. False: gave up, or was told to.
+    async fn visit(&mut self) -> bool {
+        let patience = if self.patient { Duration::from_secs(3600) } else { self.draw(500, 6_000) };
+        let give_up = tokio::time::Instant::now() + patience;
+        loop {
+            let waited = tokio::time::timeout_at(give_up, self.reach()).await;
+            match waited {
+                Err(_) => {
+                    self.scene.truth.count("visitor gave up");
+                    return false;
+                }
+                Ok(false) => return false,
+                Ok(true) => {}
+            }
+            self.scene.guests.note(self.number, |g| g.served = true);
+            match self.stay().await {
+                Leaving::Home => return true,
+                Leaving::Back => {
+                    self.scene.truth.count("visitor comes back");
+                    let pause = self.draw(50, 1_500);
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    /// Until the pod has answered. False: it is over.
+    async fn reach(&mut self) -> bool {
+        loop {
+            let pages = self.manners != Manners::Program;
+            match self.fetch(Method::GET, "/desk?x=1", pages).await {
+                Ok(reply) if reply.is_from_pod() => {
+                    if reply.status.is_success() {
+                        self.scene.truth.count("answer pod");
+                        return true;
+                    }
+                }
+                Ok(reply) => {
+                    let text = String::from_utf8_lossy(&reply.body).into_owned();
+                    self.scene.truth.count(format!("answer {}", reply.status.as_u16()));
+                    if !pages && text.contains("\"state\":\"ended\"") {
+                        if !self.start_again().await {
+                            return false;
+                        }
+                    } else if pages && reply.status.is_success() && !self.follow().await {
+                        return false;
+                    }
+                    if !pages {
+                        let seconds = reply.header("retry-after").parse().unwrap_or(2);
+                        tokio::time::sleep(Duration::from_secs(seconds).min(Duration::from_secs(4))).await;
+                    }
+                }
+                Err(_) => self.scene.truth.count("answer none"),
+            }
+            let pause = self.draw(100, 900);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// The session is over. A button starts a new one.
+    async fn start_again(&mut self) -> bool {
+        if !self.patient || self.calm() && self.dice.random_ratio(1, 2) {
+            self.scene.truth.count("visitor accepts the end");
+            self.scene.guests.note(self.number, |g| g.served = true);
+            return false;
+        }
+        let _ = self.fetch(Method::POST, "/.slotkeeper/join", true).await;
+        self.scene.truth.count("visitor starts again");
+        true
+    }
+
+    /// The waiting room's event stream, until it says to reload. False: the session is over, and that is accepted.
+    async fn follow(&mut self) -> bool {
+        let Ok(mut body) = self.open(Method::GET, "/.slotkeeper/events", false).await.map(|r| r.into_body()) else {
+            return true;
+        };
+        let mut text = String::new();
+        loop {
+            let frame = match tokio::time::timeout(Duration::from_secs(25), body.frame()).await {
+                Ok(Some(Ok(frame))) => frame,
+                // It has gone quiet, or is over: the page opens another.
+                Ok(Some(Err(_)) | None) | Err(_) => return true,
+            };
+            text += &frame.into_data().map(|d| String::from_utf8_lossy(&d).into_owned()).unwrap_or_default();
+            while let Some((event, rest)) = text.split_once("\n\n") {
+                let state = event.split("\"state\":\"").nth(1).and_then(|s| s.split('"').next()).unwrap_or_default();
+                if !state.is_empty() {
+                    self.scene.truth.count(format!("room {state}"));
+                }
+                let over = state == "ended";
+                let reload = over || state == "ready" || event.contains("event: again");
+                text = rest.to_owned();
+                if over {
+                    return self.start_again().await;
+                }
+                if reload {
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// At the pod.
+    async fn stay(&mut self) -> Leaving {
+        let (least, most) = self.scene.habits.stay;
+        let stay = if self.calm() { self.draw(1_000, 4_000) } else { self.draw(least, most) };
+        let until = tokio::time::Instant::now() + stay;
+        let tabs = match self.manners {
+            Manners::Tabs(tabs) => tabs,
+            Manners::Pages | Manners::Program => return self.turn_pages(until).await,
+        };
+        let mut sockets = Vec::new();
+        for _ in 0..tabs {
+            match self.socket().await {
+                Ok(Some(socket)) => sockets.push(socket),
+                Ok(None) => return Leaving::Back,
+                Err(_) => {
+                    self.scene.truth.count("socket refused");
+                    return Leaving::Back;
+                }
+            }
+        }
+        let mut said = 0u32;
+        loop {
+            let pause = self.draw(200, 2_000);
+            tokio::time::sleep(pause).await;
+            let cut = !self.calm() && self.dice.random_ratio(1, 60);
+            if cut {
+                self.scene.truth.count("socket dropped by its visitor");
+                return Leaving::Back;
+            }
+            let over = tokio::time::Instant::now() >= until || self.calm() && self.dice.random_ratio(1, 4);
+            if over {
+                return self.leave(sockets).await;
+            }
+            for socket in &mut sockets {
+                said += 1;
+                let size = [3, 40, 300, 9_000][self.dice.random_range(0..4)];
+                let ask = self.talks.then(|| format!("{said}:{}", "x".repeat(size)));
+                if let Err(end) = talk(socket, ask, &self.scene.truth).await {
+                    self.scene.truth.count(format!("socket {end}"));
+                    if end == "4001" && self.dice.random_ratio(1, 3) {
+                        return Leaving::Home;
+                    }
+                    return Leaving::Back;
+                }
+            }
+        }
+    }
+
+    async fn turn_pages(&mut self, until: tokio::time::Instant) -> Leaving {
+        let pages = self.manners == Manners::Pages;
+        while tokio::time::Instant::now() < until {
+            let pause = self.draw(300, 1_500);
+            tokio::time::sleep(pause).await;
+            match self.fetch(Method::GET, "/page", pages).await {
+                Ok(reply) if reply.is_from_pod() => {}
+                Ok(_) | Err(_) => return Leaving::Back,
+            }
+        }
+        Leaving::Home
+    }
+
+    async fn leave(&mut self, sockets: Vec<Socket>) -> Leaving {
+        let manner = self.dice.random_range(0..100);
+        if manner < self.scene.habits.half_open {
+            // The lid is closed: nobody says anything any more, not even goodbye.
+            self.scene.truth.count("visitor half-open");
+            sockets.into_iter().for_each(std::mem::forget);
+            return Leaving::Home;
+        }
+        if manner % 3 == 0 {
+            self.scene.truth.count("visitor leaves");
+            let _ = self.fetch(Method::POST, "/.slotkeeper/leave", true).await;
+            return Leaving::Home;
+        }
+        for mut socket in sockets {
+            let _ = tokio::time::timeout(Duration::from_secs(1), socket.close(None)).await;
+        }
+        self.scene.truth.count("visitor closes");
+        Leaving::Home
+    }
+
+    /// A WebSocket to the pod; `None` if the waiting room answers instead.
+    async fn socket(&mut self) -> Result<Option<Socket>, Failure> {
+        let at = self.dispatcher();
+        let stream = connect(at).await?;
+        let key = format!("{:022}==", self.dice.random_range(0..1_000_000));
+        let mut request = Request::builder()
+            .uri(format!("ws://{at}:{PORT}/ws"))
+            .header(header::HOST, format!("{at}:{PORT}"))
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .header(header::SEC_WEBSOCKET_KEY, key);
+        if let Some(cookie) = &self.jar {
+            request = request.header(header::COOKIE, format!("slotkeeper={cookie}"));
+        }
+        let opening = tokio_tungstenite::client_async(request.body(())?, stream);
+        let (mut socket, response) = match tokio::time::timeout(ANSWER, opening).await? {
+            Ok(opened) => opened,
+            Err(tokio_tungstenite::tungstenite::Error::Http(refused)) => {
+                self.scene.truth.count(format!("upgrade {}", refused.status().as_u16()));
+                return Ok(None);
+            }
+            Err(e) => return Err(e.into()),
+        };
+        self.keep(response.headers());
+        let hello = match tokio::time::timeout(SILENCE, socket.next()).await? {
+            Some(Ok(Message::Text(hello))) => hello.to_string(),
+            Some(Ok(_)) | None => return Ok(None),
+            Some(Err(e)) => return Err(e.into()),
+        };
+        self.is_mine(hello.split(' ').nth(1).unwrap_or_default(), "a WebSocket");
+        Ok(Some(socket))
+    }
+
+    fn dispatcher(&mut self) -> IpAddr {
+        let count = self.scene.dispatchers.len();
+        self.scene.dispatchers[self.dice.random_range(0..count)]
+    }
+
+    /// What a pod says about whose it is must be about us.
+    fn is_mine(&self, session: &str, what: &str) {
+        let own = self.jar.as_deref().and_then(|v| self.keys.open(&POOL.into(), v)).map(|t| public_name(t.session));
+        if own.as_deref() != Some(session) {
+            let own = own.unwrap_or_default();
+            self.scene.truth.violate(
+                "everybody gets their own",
+                format!(
+                    "visitor {} is session {}, and {what} answered as {}",
+                    self.number,
+                    short(&own),
+                    short(session)
+                ),
+            );
+        }
+    }
+
+    fn keep(&mut self, headers: &HeaderMap) {
+        for value in headers.get_all(header::SET_COOKIE) {
+            let value = value.to_str().unwrap_or_default();
+            if let Some(rest) = value.strip_prefix("slotkeeper=") {
+                self.jar = rest.split(';').next().map(str::to_owned);
+            }
+        }
+    }
+
+    async fn fetch(&mut self, method: Method, path: &str, page: bool) -> Result<Reply, Failure> {
+        let response = self.open(method, path, page).await?;
+        let (head, body) = response.into_parts();
+        let body = tokio::time::timeout(ANSWER, body.collect()).await??.to_bytes();
+        let reply = Reply { status: head.status, headers: head.headers, body };
+        if reply.is_from_pod() {
+            self.is_mine(reply.header("x-session"), "a page");
+        }
+        Ok(reply)
+    }
+
+    async fn open(&mut self, method: Method, path: &str, page: bool) -> Result<http::Response<Incoming>, Failure> {
+        let at = self.dispatcher();
+        let response = request(at, method, path, page, self.jar.as_deref()).await?;
+        self.keep(response.headers());
+        Ok(response)
+    }
+}
+
+/// One thing said and heard. The error: how the connection ended.
+async fn talk(socket: &mut Socket, ask: Option<String>, truth: &Truth) -> Result<(), String> {
+    let wait = if ask.is_some() { SILENCE } else { Duration::from_millis(50) };
+    if let Some(ask) = &ask {
+        let sent = tokio::time::timeout(SILENCE, socket.send(Message::text(ask.clone()))).await;
+        sent.map_err(|_| "stuck".to_owned())?.map_err(|_| "broken".to_owned())?;
+    }
+    loop {
+        match tokio::time::timeout(wait, socket.next()).await {
+            Err(_) if ask.is_some() => return Err("silent".into()),
+            Err(_) => return Ok(()),
+            Ok(Some(Ok(Message::Close(frame)))) => {
+                return Err(frame.map_or("closed".into(), |f| u16::from(f.code).to_string()));
+            }
+            Ok(Some(Ok(Message::Text(heard)))) => {
+                if ask.as_deref() != Some(heard.as_str()) {
+                    truth.violate("bytes arrive as they were sent", format!("sent {ask:.40?}, heard {:.40}", heard.as_str()));
+                }
+                truth.count("message echoed");
+                return Ok(());
+            }
+            Ok(Some(Ok(_))) => {}
+            Ok(Some(Err(_)) | None) => return Err("broken".into()),
+        }
+    }
+}
+
+async fn connect(at: IpAddr) -> io::Result<TcpStream> {
+    tokio::time::timeout(CONNECT, TcpStream::connect((at, PORT))).await.map_err(io::Error::other)?
+}
+
+/// One request on a connection of its own.
+async fn request(
+    at: IpAddr,
+    method: Method,
+    path: &str,
+    page: bool,
+    cookie: Option<&str>,
+) -> Result<http::Response<Incoming>, Failure> {
+    let stream = connect(at).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, format!("{at}:{PORT}"))
+        .header(header::ACCEPT, if page { "text/html" } else { "application/json" });
+    if let Some(cookie) = cookie {
+        request = request.header(header::COOKIE, format!("slotkeeper={cookie}; other=1"));
+    }
+    let request = request.body(Full::new(Bytes::new()))?;
+    Ok(tokio::time::timeout(ANSWER, sender.send_request(request)).await??)
+}
+
+/// Crawlers and health checks: no cookies, and they never wake anything.
+pub async fn bot(scene: Scene, mut dice: ChaCha8Rng) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(dice.random_range(200..3_000))).await;
+        let at = scene.dispatchers[dice.random_range(0..scene.dispatchers.len())];
+        let path = ["/", "/robots.txt", "/.slotkeeper/health", "/.slotkeeper/status"][dice.random_range(0..4)];
+        if let Ok(response) = request(at, Method::GET, path, dice.random_ratio(1, 2), None).await {
+            scene.truth.count(format!("bot {}", response.status().as_u16()));
+        }
+    }
+}
