@@ -219,9 +219,64 @@ fn a_day_with_thousands_of_sessions_is_a_small_file_and_says_what_it_left_out() 
     let record = day();
     let page = page("day", std::slice::from_ref(&record));
     assert!(page.source.len() < 200_000, "{}", page.source.len());
-    assert!(page.text.contains("200 pods are too many for a lane each: a row of the map is 4 pods"));
+    assert!(page.text.contains("2600 sessions are too many to be drawn one by one: a row of the map is 4 pods"));
     let left = record.sessions.len() - 150;
     assert!(page.text.contains(&format!("{left} more: in the JSON, not here.")));
+}
+
+#[test]
+fn few_pods_made_anew_all_the_time_are_a_map_too() {
+    let pod = |n: u32| PodLife {
+        ordinal: n % 8,
+        uid: format!("uid-{n}"),
+        created: u64::from(n) * 1000,
+        ready: None,
+        terminating: None,
+        gone: Some(u64::from(n) * 1000 + 8000),
+        end: Some(PodEnd::Recycled),
+    };
+    let record = Record { length: 3_000_000, pods: (0..3000).map(pod).collect(), ..Record::default() };
+    let page = page("recycled", &[record]);
+    assert!(page.source.len() < 100_000, "{}", page.source.len());
+    for ordinal in 0..8 {
+        assert!(page.source.contains(&format!(">pod {ordinal}</text>")), "{ordinal}");
+    }
+}
+
+#[test]
+fn the_map_is_dark_where_somebody_sat() {
+    // 100 ordinals, two in a row; only 98 and 99 are taken, one of them for all of the time, the other in its second half.
+    let life = |ordinal| PodLife {
+        ordinal,
+        uid: String::new(),
+        created: 0,
+        ready: Some(0),
+        terminating: None,
+        gone: None,
+        end: None,
+    };
+    let session = |ordinal, from| SessionLife {
+        visitor: ordinal,
+        joined: from,
+        spells: vec![Spell { ordinal, uid: String::new(), from, to: None }],
+        end: None,
+        why: None,
+        killed: false,
+    };
+    let mut blink = session(99, 700);
+    blink.spells[0].to = Some(700);
+    let record = Record {
+        length: 1000,
+        pods: (0..100).map(life).collect(),
+        // What is too short to be seen must not make more of the rest than it is.
+        sessions: vec![session(98, 0), session(99, 500), blink],
+        ..Record::default()
+    };
+    let page = page("map", &[record]);
+    let path = |class: &str, d: &str| format!("<path class=\"{class}\" d=\"{d}\"/>");
+    assert!(page.source.contains(&path("taken q2", "M0 49h125v1h-125z")), "half of the row in the first half");
+    assert!(page.source.contains(&path("taken q4", "M125 49h125v1h-125z")), "all of it in the second");
+    assert!(page.source.contains("<path class=\"exists any\" d=\"M0 0h250v1h-250zM0 1h250"));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! One lane for each ordinal: its incarnations one after the other, the sessions that sat in them, and where one was killed.
-//! Pools too large for that are drawn as a map (`density`).
+//! What is too much for that is drawn as a map (`density`).
 
 use super::density;
 use super::key;
@@ -9,9 +9,10 @@ use super::words::{Escaped, moment, pod_end};
 use crate::record::{PodLife, Record, SessionLife, Spell};
 use std::collections::BTreeMap;
 
-/// More lanes, or more pixels, than this are a map.
+/// More lanes, pixels or bars than this are a map.
 const LANES: usize = 60;
 const PIXELS: u32 = 1700;
+const BARS: usize = 2500;
 
 /// How wide a letter of a label is, of 10 000, in a plot of about 900 pixels.
 const LETTER: u32 = 80;
@@ -54,7 +55,8 @@ pub(super) fn draw(sheet: &mut Sheet, record: &Record, scales: &Scales) {
     let roomy = lanes.len() <= 24;
     let gap = if roomy { 10 } else { 6 };
     let pixels: u32 = lanes.values().map(|lane| lane.bar(roomy) + gap).fold(0, u32::saturating_add);
-    if lanes.len() > LANES || pixels > PIXELS {
+    let bars: usize = lanes.values().map(|lane| lane.pods.len() + lane.seats.len()).sum();
+    if lanes.len() > LANES || pixels > PIXELS || bars > BARS {
         density::draw(sheet, record, scales);
         return;
     }
