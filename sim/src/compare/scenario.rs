@@ -1,0 +1,82 @@
+//! A small story in which the design of least effort does harm, as facts §5 says, and Slotkeeper does not.
+
+use crate::record::Record;
+use crate::tabletop::{self, Design, Setting, Visitor};
+
+pub use super::scenarios::scenarios;
+
+/// One known failure, as a play.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// `f1-count-not-ordinal`.
+    pub name: &'static str,
+    /// What happens and why, for somebody who was not there.
+    pub story: &'static str,
+    /// What the design of least effort does.
+    pub harm: Harm,
+    pub setting: Setting,
+    pub visitors: Vec<Visitor>,
+    /// The design of least effort, with whatever habit this failure needs.
+    pub naive: Design,
+    /// Slotkeeper, with each scaling that meets the trouble.
+    pub ours: Vec<Design>,
+}
+
+/// How a design hurts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Harm {
+    /// So many live sessions are killed.
+    Killed(u64),
+    /// So many visitors never get a slot, however long they wait.
+    NeverServed(u64),
+    /// So many times as many pods as sessions.
+    TooManyPods(u32),
+}
+
+/// The scenario of this name.
+#[must_use]
+pub fn scenario(name: &str) -> Option<Scenario> {
+    scenarios().into_iter().find(|s| s.name == name)
+}
+
+impl Scenario {
+    /// The design of least effort first, then ours.
+    #[must_use]
+    pub fn play(&self) -> Vec<Record> {
+        let designs = std::iter::once(&self.naive).chain(&self.ours);
+        designs.map(|design| tabletop::run(&self.setting, design, self.visitors.clone()).record).collect()
+    }
+}
+
+impl Harm {
+    /// How much of this harm there is in a record.
+    #[must_use]
+    pub fn in_record(self, record: &Record) -> u64 {
+        match self {
+            Harm::Killed(_) => record.figures.killed,
+            Harm::NeverServed(_) => record.figures.never_served,
+            Harm::TooManyPods(_) => {
+                let most = |number: fn(&crate::record::Sample) -> u32| record.samples.iter().map(number).max();
+                let sessions = most(|s| s.seated + s.waiting).unwrap_or(0).max(1);
+                u64::from(most(|s| s.pods).unwrap_or(0) / sessions)
+            }
+        }
+    }
+
+    /// As much as facts §5 says.
+    #[must_use]
+    pub fn is_done(self, record: &Record) -> bool {
+        let expected = match self {
+            Harm::Killed(n) | Harm::NeverServed(n) => n,
+            Harm::TooManyPods(n) => u64::from(n),
+        };
+        self.in_record(record) >= expected
+    }
+
+    /// Nobody was killed, everybody was served, and there were not twice as many pods as sessions.
+    #[must_use]
+    pub fn is_spared(self, record: &Record) -> bool {
+        let figures = &record.figures;
+        figures.killed == 0 && figures.never_served == 0 && Harm::TooManyPods(2).in_record(record) < 2
+    }
+}

@@ -1,0 +1,79 @@
+//! What happens next: events in order of their moment, those of one moment in a fixed order of their kinds (`Rank`), and
+//! those of one kind in the order in which they were noted.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
+/// Which of two events of one moment comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    Pods,
+    Controller,
+    Faults,
+    Visitors,
+    Dispatcher,
+    Keda,
+    Push,
+    Hpa,
+    Scrape,
+}
+
+#[derive(Clone, Debug)]
+struct Item<E> {
+    at: u64,
+    rank: Rank,
+    noted: u64,
+    event: E,
+}
+
+impl<E> Item<E> {
+    fn key(&self) -> (u64, Rank, u64) {
+        (self.at, self.rank, self.noted)
+    }
+}
+
+impl<E> PartialEq for Item<E> {
+    fn eq(&self, other: &Item<E>) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl<E> Eq for Item<E> {}
+
+impl<E> PartialOrd for Item<E> {
+    fn partial_cmp(&self, other: &Item<E>) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<E> Ord for Item<E> {
+    fn cmp(&self, other: &Item<E>) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+/// See the file.
+#[derive(Clone, Debug)]
+pub(super) struct Agenda<E> {
+    items: BinaryHeap<Reverse<Item<E>>>,
+    noted: u64,
+}
+
+impl<E> Agenda<E> {
+    pub(super) fn new() -> Agenda<E> {
+        Agenda { items: BinaryHeap::new(), noted: 0 }
+    }
+
+    pub(super) fn note(&mut self, at: u64, rank: Rank, event: E) {
+        self.items.push(Reverse(Item { at, rank, noted: self.noted, event }));
+        self.noted += 1;
+    }
+
+    /// The next event, unless it is later than `end`.
+    pub(super) fn next(&mut self, end: u64) -> Option<(u64, E)> {
+        if self.items.peek().is_none_or(|Reverse(item)| item.at > end) {
+            return None;
+        }
+        self.items.pop().map(|Reverse(item)| (item.at, item.event))
+    }
+}

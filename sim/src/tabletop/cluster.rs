@@ -1,0 +1,236 @@
+//! The StatefulSet of a run: its scale, its pods, and a controller whose calls take time. One sync of the controller decides
+//! with what it sees then; its creates and deletes leave one after the other (`models::pace`), and only when all of them are
+//! done it looks again: what is decided is done, even if the scale has changed meanwhile. When things happen is the stage's.
+
+use crate::models::pace::Pace;
+use crate::models::pod::{Pod, Times};
+use crate::models::statefulset::{Action, Policy, StatefulSet, UpdateStrategy};
+use crate::record::PodEnd;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// From the controller's decision to a pod in the API.
+const CALL: u64 = 8;
+
+/// See the file.
+pub(super) struct Cluster {
+    set: StatefulSet,
+    pods: BTreeMap<u32, Member>,
+    pace: Pace,
+    /// Ordinals that may need something: all that a Parallel set without rolling updates has to look at.
+    unsettled: BTreeSet<u32>,
+    /// Calls that have been decided and have not been made yet.
+    calls: usize,
+    lives: u64,
+    ready: u32,
+}
+
+/// One pod, and why it ends if it does.
+struct Member {
+    pod: Pod,
+    ready: bool,
+    end: Option<PodEnd>,
+}
+
+/// What has become of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Created,
+    Ready,
+    Unready,
+    Terminating,
+    Gone,
+}
+
+impl Cluster {
+    pub(super) fn new(set: StatefulSet, pace: Pace) -> Cluster {
+        let unsettled = (set.start..set.start + set.replicas).collect();
+        Cluster { set, pods: BTreeMap::new(), pace, unsettled, calls: 0, lives: 0, ready: 0 }
+    }
+
+    pub(super) fn scale(&self) -> (u32, u32) {
+        (self.set.start, self.set.replicas)
+    }
+
+    /// A write of the scale.
+    pub(super) fn write(&mut self, start: u32, replicas: u32) {
+        let (old, new) = (self.set.start..self.set.start + self.set.replicas, start..start.saturating_add(replicas));
+        (self.set.start, self.set.replicas) = (start, replicas);
+        self.unsettled.extend(old.clone().filter(|o| !new.contains(o)));
+        self.unsettled.extend(new.filter(|o| !old.contains(o)));
+    }
+
+    /// A new template.
+    pub(super) fn roll_out(&mut self) {
+        self.set.roll_out();
+    }
+
+    /// `status.replicas`: terminating pods count.
+    pub(super) fn pods(&self) -> u32 {
+        self.pods.len() as u32
+    }
+
+    pub(super) fn ready(&self) -> u32 {
+        self.ready
+    }
+
+    pub(super) fn pod(&self, ordinal: u32, uid: u64) -> Option<&Pod> {
+        self.pods.get(&ordinal).map(|m| &m.pod).filter(|p| p.uid == uid)
+    }
+
+    pub(super) fn present(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.values().map(|m| &m.pod)
+    }
+
+    /// One sync: the calls, and when they are made. None while calls of the last one are on their way.
+    pub(super) fn sync(&mut self, now: u64) -> Vec<(u64, Action)> {
+        if self.calls > 0 {
+            return Vec::new();
+        }
+        let one_by_one = self.set.policy == Policy::OrderedReady || self.set.update != UpdateStrategy::OnDelete;
+        let actions = if one_by_one {
+            let views: Vec<_> = self.present().map(Pod::view).collect();
+            self.set.sync(&views, now).actions
+        } else {
+            let unsettled = std::mem::take(&mut self.unsettled);
+            let (inside, outside): (Vec<u32>, Vec<u32>) = unsettled.into_iter().partition(|o| self.set.covers(*o));
+            inside.into_iter().chain(outside.into_iter().rev()).filter_map(|o| self.wants(o)).collect()
+        };
+        self.calls = actions.len();
+        actions.into_iter().map(|action| (self.pace.take(now) + CALL, action)).collect()
+    }
+
+    /// The one rule of a Parallel set: inside the window a pod, outside none. A test holds it to `StatefulSet::sync`.
+    fn wants(&self, ordinal: u32) -> Option<Action> {
+        match self.pods.get(&ordinal) {
+            None => {
+                let revision = self.set.revision_of(ordinal);
+                self.set.covers(ordinal).then_some(Action::Create { ordinal, revision })
+            }
+            Some(member) => {
+                let view = member.pod.view();
+                let unwanted = view.is_over() || !self.set.covers(ordinal);
+                (unwanted && !view.terminating).then_some(Action::Delete { ordinal, uid: view.uid })
+            }
+        }
+    }
+
+    /// One call of a sync has been made. True if it was the last one: the controller looks again.
+    pub(super) fn called(&mut self) -> bool {
+        self.calls = self.calls.saturating_sub(1);
+        self.calls == 0
+    }
+
+    /// The uid of the new pod, unless the ordinal has one.
+    pub(super) fn create(&mut self, ordinal: u32, revision: u32, times: Times, now: u64) -> Option<u64> {
+        if self.pods.contains_key(&ordinal) {
+            return None;
+        }
+        self.lives += 1;
+        let pod = Pod::new(ordinal, self.lives, revision, now, times);
+        self.pods.insert(ordinal, Member { pod, ready: false, end: None });
+        Some(self.lives)
+    }
+
+    /// A DELETE, by whomever. False if there is nothing to delete, or it already goes.
+    pub(super) fn delete(&mut self, ordinal: u32, uid: u64, end: PodEnd, now: u64) -> bool {
+        let Some(member) = self.pods.get_mut(&ordinal).filter(|m| m.pod.uid == uid) else { return false };
+        let first = member.pod.deleted.is_none();
+        member.pod.delete(now);
+        member.end.get_or_insert(end);
+        first
+    }
+
+    /// Why the controller deletes a pod.
+    pub(super) fn reason(&self, ordinal: u32) -> PodEnd {
+        match self.pods.get(&ordinal) {
+            Some(member) if member.pod.failed => PodEnd::Crashed,
+            Some(member) if self.set.covers(ordinal) && member.pod.revision != self.set.revision => PodEnd::RolledOut,
+            Some(_) | None => PodEnd::ScaledDown,
+        }
+    }
+
+    /// Lets something happen to a pod.
+    pub(super) fn touch(&mut self, ordinal: u32, act: impl FnOnce(&mut Pod)) -> Option<u64> {
+        let member = self.pods.get_mut(&ordinal)?;
+        act(&mut member.pod);
+        self.unsettled.insert(ordinal);
+        Some(member.pod.uid)
+    }
+
+    /// What time has changed about a pod, and when it will change it next.
+    pub(super) fn advance(&mut self, ordinal: u32, uid: u64, now: u64) -> (Option<Change>, Option<u64>) {
+        let Some(member) = self.pods.get_mut(&ordinal).filter(|m| m.pod.uid == uid) else { return (None, None) };
+        member.pod.advance(now);
+        if member.pod.is_gone(now) {
+            self.ready -= u32::from(member.ready);
+            self.pods.remove(&ordinal);
+            self.unsettled.insert(ordinal);
+            return (Some(Change::Gone), None);
+        }
+        let ready = member.pod.view().is_ready();
+        let change = (ready != member.ready).then_some(if ready { Change::Ready } else { Change::Unready });
+        self.ready = self.ready + u32::from(ready) - u32::from(member.ready);
+        member.ready = ready;
+        (change, member.pod.next())
+    }
+
+    pub(super) fn end(&self, ordinal: u32, uid: u64) -> Option<PodEnd> {
+        self.pods.get(&ordinal).filter(|m| m.pod.uid == uid).and_then(|m| m.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Action, Cluster};
+    use crate::chance::Chance;
+    use crate::models::pace::Pace;
+    use crate::models::pod::{Pod, Times};
+    use crate::models::statefulset::{Policy, StatefulSet, UpdateStrategy};
+    use crate::record::PodEnd;
+    use rand::Rng;
+
+    #[test]
+    fn looking_only_at_what_changed_decides_as_a_whole_sync_does() {
+        let mut chance = Chance::new(7).stream("windows");
+        let set = StatefulSet { update: UpdateStrategy::OnDelete, ..StatefulSet::new(Policy::Parallel, 3) };
+        let mut cluster = Cluster::new(set, Pace::new(1000, 0));
+        let times = Times { start: 50, stop: 70, grace: 30_000 };
+        let mut actions_seen = 0;
+        for now in (0..100_000).step_by(10) {
+            match chance.random_range(0..8) {
+                0 => cluster.write(chance.random_range(0..4), chance.random_range(0..8)),
+                1 => {
+                    cluster.touch(chance.random_range(0..8), Pod::fail);
+                }
+                _ => {}
+            }
+            let pods: Vec<(u32, u64)> = cluster.present().map(|p| (p.ordinal, p.uid)).collect();
+            for (ordinal, uid) in pods {
+                cluster.advance(ordinal, uid, now);
+            }
+            let views: Vec<_> = cluster.present().map(Pod::view).collect();
+            let mut expected = cluster.set.sync(&views, now).actions;
+            let mut actions: Vec<Action> = cluster.sync(now).into_iter().map(|(_, action)| action).collect();
+            let key = |action: &Action| match *action {
+                Action::Create { ordinal, .. } => (0, ordinal),
+                Action::Delete { ordinal, .. } => (1, ordinal),
+            };
+            expected.sort_by_key(key);
+            actions.sort_by_key(key);
+            assert_eq!(actions, expected, "at {now}");
+            actions_seen += actions.len();
+            for action in actions {
+                match action {
+                    Action::Create { ordinal, revision } => {
+                        cluster.create(ordinal, revision, times, now);
+                    }
+                    Action::Delete { ordinal, uid } => {
+                        cluster.delete(ordinal, uid, PodEnd::ScaledDown, now);
+                    }
+                }
+                cluster.called();
+            }
+        }
+        assert!(actions_seen > 1000, "{actions_seen}");
+    }
+}

@@ -1,0 +1,305 @@
+//! What visitors do on the stage: come, wait, go to their slot, sit, lose their connection and come back, leave, or give up.
+
+use super::agenda::Rank;
+use super::crowd::Visitor;
+use super::dispatcher::News;
+use super::stage::{Event, Stage};
+use crate::record::{MarkKind, PodEnd};
+
+/// From a free slot to the first byte at the pod: the page notices it and loads itself anew.
+const RELOAD: u64 = 500;
+/// How often a visitor whose pod does not answer tries again.
+const RETRY: u64 = 5000;
+
+/// One visitor who is in the house.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Guest {
+    visitor: Visitor,
+    /// Counts its states: what was noted in an earlier one does not happen.
+    turn: u32,
+    state: State,
+    /// What is left of its stay.
+    stays: u64,
+    /// The time without a connection that is still to come.
+    away: Option<(u64, u64)>,
+    pub(super) served: bool,
+    last: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seat {
+    ordinal: u32,
+    uid: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting,
+    /// Has a slot, and is on its way there.
+    Coming(Seat),
+    Here {
+        seat: Seat,
+        since: u64,
+    },
+    /// Without a connection; without a seat if it was given to somebody else.
+    Away(Option<Seat>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Come,
+    Leave,
+    LoseConnection,
+    Return,
+    GiveUp,
+}
+
+impl State {
+    fn seat(self) -> Option<Seat> {
+        match self {
+            State::Waiting => None,
+            State::Coming(seat) | State::Here { seat, .. } => Some(seat),
+            State::Away(seat) => seat,
+        }
+    }
+}
+
+impl Stage<'_> {
+    pub(super) fn arrive(&mut self, visitor: Visitor, now: u64) {
+        let guest = self.arrivals;
+        self.arrivals += 1;
+        let Visitor { stays, away, .. } = visitor;
+        let new = Guest { visitor, turn: 0, state: State::Waiting, stays, away, served: false, last: None };
+        self.guests.insert(guest, new);
+        self.tally.arrived(guest, now);
+        self.ask(guest, now);
+    }
+
+    /// Asks for a slot.
+    fn ask(&mut self, guest: u32, now: u64) {
+        let Some(patience) = self.guests.get(&guest).map(|g| g.visitor.patience) else { return };
+        self.turn(guest, State::Waiting);
+        self.waiting.insert(guest);
+        if patience < u64::MAX {
+            self.note(guest, now.saturating_add(patience), Step::GiveUp);
+        }
+        self.knock(guest, now);
+    }
+
+    /// Tells the dispatcher that somebody is there. A dispatcher that is away is told when it is back.
+    fn knock(&mut self, guest: u32, now: u64) {
+        let last = self.guests.get(&guest).and_then(|g| g.last);
+        self.outside.remove(&guest);
+        if self.down {
+            self.outside.insert(guest);
+        } else {
+            self.tell(News::Visit { guest, last }, now);
+        }
+    }
+
+    fn turn(&mut self, guest: u32, state: State) {
+        if let Some(g) = self.guests.get_mut(&guest) {
+            g.turn += 1;
+            g.state = state;
+        }
+    }
+
+    fn note(&mut self, guest: u32, at: u64, step: Step) {
+        if let Some(g) = self.guests.get(&guest) {
+            self.agenda.note(at, Rank::Visitors, Event::Guest { guest, turn: g.turn, step });
+        }
+    }
+
+    pub(super) fn act(&mut self, guest: u32, turn: u32, step: Step, now: u64) {
+        let Some(state) = self.guests.get(&guest).filter(|g| g.turn == turn).map(|g| g.state) else { return };
+        match (step, state) {
+            (Step::Come, State::Coming(seat)) | (Step::Return, State::Away(Some(seat))) => {
+                if self.answers(seat.ordinal, seat.uid) && !self.down {
+                    self.sit(guest, seat, now);
+                } else {
+                    self.note(guest, now + RETRY, step);
+                }
+            }
+            (Step::Return, State::Away(None)) => self.ask(guest, now),
+            (Step::Leave, State::Here { .. }) => {
+                self.tell(News::Detach { guest }, now);
+                self.say_goodbye(guest, "left", now);
+            }
+            (Step::LoseConnection, State::Here { seat, since }) => self.lose_connection(guest, seat, since, now),
+            (Step::GiveUp, State::Waiting) => {
+                self.tell(News::Close { guest }, now);
+                self.say_goodbye(guest, "gave up waiting", now);
+            }
+            // Its state has changed without a turn: there is no such step any more.
+            (Step::Come | Step::Leave | Step::LoseConnection | Step::Return | Step::GiveUp, _) => {}
+        }
+    }
+
+    fn sit(&mut self, guest: u32, seat: Seat, now: u64) {
+        self.tell(News::Attach { guest }, now);
+        self.turn(guest, State::Here { seat, since: now });
+        let Some(g) = self.guests.get(&guest) else { return };
+        match g.away {
+            Some((after, _)) if after < g.stays => self.note(guest, now + after, Step::LoseConnection),
+            Some(_) | None => self.note(guest, now.saturating_add(g.stays), Step::Leave),
+        }
+        let here = |g: &u32| self.guests.get(g).is_some_and(|g| matches!(g.state, State::Here { .. }));
+        let company = self.sitting.get(&seat.uid).map_or(0, |all| all.iter().filter(|g| here(g)).count());
+        if company > self.setting.rules.slots_per_pod as usize {
+            let text = format!("{company} visitors sit in pod {} at once", seat.ordinal);
+            self.tally.mark(now, None, MarkKind::Violation, text);
+        }
+    }
+
+    fn lose_connection(&mut self, guest: u32, seat: Seat, since: u64, now: u64) {
+        self.turn(guest, State::Away(Some(seat)));
+        if let Some(g) = self.guests.get_mut(&guest) {
+            g.stays = g.stays.saturating_sub(now - since).max(1);
+            let back = g.away.take().map_or(RELOAD, |(_, away)| away);
+            self.note(guest, now + back, Step::Return);
+        }
+        self.tell(News::Detach { guest }, now);
+    }
+
+    /// Takes the visitor off its pod's list.
+    fn stand_up(&mut self, guest: u32, now: u64) {
+        let Some(seat) = self.guests.get(&guest).and_then(|g| g.state.seat()) else { return };
+        self.seated -= 1;
+        self.tally.unseated(guest, seat.uid, now);
+        if let Some(all) = self.sitting.get_mut(&seat.uid) {
+            all.retain(|g| *g != guest);
+            if all.is_empty() {
+                self.sitting.remove(&seat.uid);
+                self.emptied(seat.ordinal, seat.uid, now);
+            }
+        }
+    }
+
+    fn say_goodbye(&mut self, guest: u32, why: &str, now: u64) {
+        self.stand_up(guest, now);
+        self.waiting.remove(&guest);
+        self.outside.remove(&guest);
+        if let Some(g) = self.guests.remove(&guest) {
+            self.tally.gone(guest, g.served, why, now);
+        }
+    }
+
+    // ---- what the dispatcher orders ----
+
+    pub(super) fn seat(&mut self, guest: u32, ordinal: u32, uid: u64, now: u64) {
+        // Who has gone does not come: the slot is kept for nobody, as in life.
+        let Some(g) = self.guests.get_mut(&guest).filter(|g| g.state.seat().is_none()) else { return };
+        let waited = (!g.served).then(|| now - g.visitor.arrives);
+        (g.served, g.last) = (true, Some(ordinal));
+        let away = matches!(g.state, State::Away(_));
+        let seat = Seat { ordinal, uid };
+        self.waiting.remove(&guest);
+        self.outside.remove(&guest);
+        self.sitting.entry(uid).or_default().push(guest);
+        self.seated += 1;
+        self.tally.seated(guest, ordinal, uid, waited, now);
+        if away {
+            // It will find the slot when it is back.
+            if let Some(g) = self.guests.get_mut(&guest) {
+                g.state = State::Away(Some(seat));
+            }
+        } else {
+            self.turn(guest, State::Coming(seat));
+            self.note(guest, now + RELOAD, Step::Come);
+        }
+    }
+
+    pub(super) fn release(&mut self, guest: u32, why: &'static str, now: u64) {
+        let Some(state) = self.guests.get(&guest).map(|g| g.state) else { return };
+        match state {
+            State::Here { .. } => {
+                self.tell(News::Detach { guest }, now);
+                self.say_goodbye(guest, why, now);
+            }
+            State::Away(_) => {
+                self.stand_up(guest, now);
+                if let Some(g) = self.guests.get_mut(&guest) {
+                    g.state = State::Away(None);
+                }
+            }
+            State::Coming(_) => {
+                self.stand_up(guest, now);
+                self.ask(guest, now);
+            }
+            State::Waiting => {
+                self.outside.insert(guest);
+            }
+        }
+    }
+
+    pub(super) fn requeue(&mut self, guest: u32, now: u64) {
+        let Some(state) = self.guests.get(&guest).map(|g| g.state) else { return };
+        self.stand_up(guest, now);
+        match state {
+            State::Here { since, .. } => {
+                if let Some(g) = self.guests.get_mut(&guest) {
+                    g.stays = g.stays.saturating_sub(now - since).max(1);
+                }
+                self.ask(guest, now);
+            }
+            State::Coming(_) | State::Waiting => self.ask(guest, now),
+            State::Away(_) => {
+                if let Some(g) = self.guests.get_mut(&guest) {
+                    g.state = State::Away(None);
+                }
+            }
+        }
+    }
+
+    // ---- what happens to them ----
+
+    /// The pod has ended under whoever sat there.
+    pub(super) fn bereave(&mut self, ordinal: u32, uid: u64, end: Option<PodEnd>, now: u64) {
+        let by_a_scaler = match end {
+            Some(PodEnd::ScaledDown) => Some("scaled down"),
+            Some(PodEnd::RolledOut) => Some("replaced by a newer template"),
+            Some(PodEnd::NodeLost) => Some("on a node that was taken away"),
+            Some(PodEnd::Recycled | PodEnd::Crashed) | None => None,
+        };
+        for guest in self.sitting.get(&uid).cloned().unwrap_or_default() {
+            if let Some(how) = by_a_scaler {
+                self.tally.killed(guest, ordinal, how, now);
+            }
+            if !self.dispatcher.moves_guests() {
+                self.tell(News::Detach { guest }, now);
+                let why = by_a_scaler.map_or("its pod ended".to_owned(), |how| format!("its pod was {how}"));
+                self.say_goodbye(guest, &why, now);
+            }
+        }
+    }
+
+    /// Once in a while everybody shows that they are there.
+    pub(super) fn signs_of_life(&mut self, now: u64) {
+        for guest in self.outside.clone() {
+            self.knock(guest, now);
+        }
+        let waiting: Vec<u32> = self.waiting.difference(&self.outside).copied().collect();
+        if !waiting.is_empty() {
+            self.tell(News::Active { guests: &waiting }, now);
+        }
+        if self.setting.rules.idle.is_some() {
+            let here = self.here();
+            self.tell(News::Active { guests: &here }, now);
+        }
+    }
+
+    fn here(&self) -> Vec<u32> {
+        let here = self.guests.iter().filter(|(_, g)| matches!(g.state, State::Here { .. }));
+        here.map(|(guest, _)| *guest).collect()
+    }
+
+    /// The dispatcher is there again: who has a seat connects anew, who waits asks again.
+    pub(super) fn reconnect(&mut self, now: u64) {
+        for guest in self.here() {
+            self.tell(News::Attach { guest }, now);
+        }
+        for guest in self.waiting.clone() {
+            self.knock(guest, now);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Slotkeeper's core as a dispatcher of the tabletop: news become entries of a journal that is never slow, effects become
+//! orders. Not here: any decision about places or pods.
+
+use super::dispatcher::{Dispatcher, Gauge, News, Order, Phase};
+use slotkeeper_core::{
+    Command, Effect, Entry, Fleet, Millis, Ordinal, Place, PoolId, ReplicaId, Rules, Scaling, SessionId, Sighting,
+    Time, Uid,
+};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// Where the journal's clock begins: a Monday, 00:00 UTC.
+const BEGIN: u64 = 1_767_571_200_000;
+
+/// See the file.
+pub(super) struct Ours {
+    fleet: Fleet,
+    pool: PoolId,
+    rules: Rules,
+    replica: u64,
+    number: u64,
+    version: u64,
+    /// The incarnation of each ordinal that it has heard of last, and how it is.
+    lives: BTreeMap<u32, (u64, Phase)>,
+    scale: (u32, u32, u64),
+}
+
+impl Ours {
+    /// A pool of which `replicas` pods are wanted now.
+    pub(super) fn new(rules: Rules, replicas: u32, now: u64) -> Ours {
+        let mut ours = Ours {
+            fleet: Fleet::new(),
+            pool: PoolId::from("pool"),
+            rules: rules.clone(),
+            replica: 1,
+            number: 0,
+            version: 0,
+            lives: BTreeMap::new(),
+            scale: (0, replicas, 0),
+        };
+        let first = [Command::Rules(rules), ours.list(), ours.scale_seen()];
+        for command in first {
+            ours.write(now, command);
+        }
+        ours
+    }
+
+    fn version(&mut self) -> u64 {
+        self.version += 1;
+        self.version
+    }
+
+    fn list(&mut self) -> Command {
+        let version = self.version();
+        let seen =
+            |(o, (uid, phase)): (&u32, &(u64, Phase))| Some((Ordinal(*o), name(*o, *uid), core_phase(*o, *phase)?));
+        let pods = self.lives.iter().filter_map(seen);
+        Command::PodsListed { pods: pods.map(|(pod, uid, phase)| Sighting { pod, uid, phase }).collect(), version }
+    }
+
+    fn scale_seen(&mut self) -> Command {
+        let (start, replicas, decided) = self.scale;
+        Command::ScaleSeen { start, replicas, decided, version: self.version() }
+    }
+
+    fn pod_seen(&mut self, ordinal: u32, uid: u64, phase: Phase) -> Command {
+        let (pod, version) = (Ordinal(ordinal), self.version());
+        match core_phase(ordinal, phase) {
+            Some(phase) => Command::PodSeen { pod, uid: name(ordinal, uid), phase, version },
+            None => Command::PodGone { pod, uid: name(ordinal, uid), version },
+        }
+    }
+
+    fn write(&mut self, now: u64, command: Command) -> Vec<Order> {
+        self.number += 1;
+        let at = Time(BEGIN + now);
+        let from = ReplicaId(self.replica);
+        let entry = Entry { at, from, number: self.number, pool: self.pool.clone(), command };
+        let effects = self.fleet.apply(&entry);
+        effects.into_iter().filter_map(|(_, effect)| self.order(effect)).collect()
+    }
+
+    fn order(&self, effect: Effect) -> Option<Order> {
+        let life = |pod: Ordinal| self.lives.get(&pod.0).map(|(uid, _)| *uid);
+        match effect {
+            Effect::Scale { start, replicas, decided } => Some(Order::Scale { start, replicas, decided }),
+            Effect::Recycle { pod, .. } => Some(Order::Recycle { ordinal: pod.0, uid: life(pod)? }),
+            Effect::Drain { pod, gone: false, .. } => Some(Order::Drain { ordinal: pod.0, uid: life(pod)? }),
+            Effect::Placed { session, pod, .. } => {
+                Some(Order::Seat { guest: guest(session), ordinal: pod.0, uid: life(pod)? })
+            }
+            Effect::Released { session, why, .. } => Some(Order::Release { guest: guest(session), why: why.word() }),
+            Effect::Requeued { session, .. } => Some(Order::Requeue { guest: guest(session) }),
+            // The streams to a pod that is gone have ended by themselves.
+            Effect::Drain { gone: true, .. } | Effect::Started { .. } => None,
+            Effect::Broken { what } => panic!("an invariant of the core does not hold: {what}"),
+        }
+    }
+}
+
+impl Dispatcher for Ours {
+    fn hear(&mut self, now: u64, news: News<'_>) -> Vec<Order> {
+        let command = match news {
+            News::Visit { guest, last } => {
+                Command::Visit { session: session(guest), hint: last.map(Ordinal), class: 0 }
+            }
+            News::Attach { guest } => Command::Attach { session: session(guest) },
+            News::Detach { guest } => Command::Detach { session: session(guest) },
+            // A closed page is only noticed by what it does not say any more.
+            News::Close { .. } => return Vec::new(),
+            News::Active { guests } => Command::Active { sessions: guests.iter().map(|g| session(*g)).collect() },
+            News::Pod { ordinal, uid, phase } => {
+                self.lives.insert(ordinal, (uid, phase));
+                self.pod_seen(ordinal, uid, phase)
+            }
+            News::Scale { start, replicas, decided } => {
+                self.scale = (start, replicas, decided);
+                self.scale_seen()
+            }
+            News::Served => Command::Served { replicas: self.desired() },
+            News::Max { pods } => {
+                self.rules.max = pods;
+                Command::Rules(self.rules.clone())
+            }
+            News::Restarted => {
+                // Another process: the one before is silent from now on.
+                self.replica += 1;
+                self.number = 0;
+                self.list()
+            }
+            News::Spare { slots } => Command::Schedule(slots),
+            News::Tick => Command::Tick,
+        };
+        let mut orders = self.write(now, command);
+        if let News::Visit { guest, .. } = news
+            && self.fleet.place(&self.pool, session(guest)) == Place::Unknown
+        {
+            orders.push(Order::Refuse { guest });
+        }
+        if let News::Restarted = news {
+            orders.extend(self.fleet.owed().filter_map(|(_, effect)| self.order(effect)));
+        }
+        orders
+    }
+
+    /// Replicas tick at least every third of a `silence` while anything is due.
+    fn alarm(&self, now: u64) -> Option<u64> {
+        let (due, _) = self.fleet.next_deadline()?;
+        let wait = due.since(self.fleet.now()).min(Millis(self.rules.silence.0 / 3));
+        Some(now + wait.0.max(1))
+    }
+
+    /// The highest ordinal that is wanted, plus one: never the count of sessions (facts §5).
+    fn gauge(&self) -> Gauge {
+        let metric = self.desired();
+        Gauge { metric: f64::from(metric), active: metric > 0 }
+    }
+
+    fn desired(&self) -> u32 {
+        match self.rules.scaling {
+            Scaling::Direct { .. } => self.fleet.desired(&self.pool).map_or(0, |span| span.len()),
+            Scaling::Keda { .. } | Scaling::None => self.fleet.desired(&self.pool).map_or(0, |span| span.end),
+        }
+    }
+
+    fn moves_guests(&self) -> bool {
+        true
+    }
+}
+
+fn session(guest: u32) -> SessionId {
+    SessionId(u128::from(guest))
+}
+
+fn guest(session: SessionId) -> u32 {
+    session.0 as u32
+}
+
+fn name(ordinal: u32, uid: u64) -> Uid {
+    Uid::from(format!("{ordinal}/{uid}").as_str())
+}
+
+/// `None`: it is no more.
+fn core_phase(ordinal: u32, phase: Phase) -> Option<slotkeeper_core::Phase> {
+    use slotkeeper_core::Phase as Core;
+    Some(match phase {
+        Phase::Starting => Core::Starting,
+        Phase::Ready => {
+            let [_, b, c, d] = ordinal.to_be_bytes();
+            Core::Ready { address: SocketAddr::from(([10, b, c, d], 8080)) }
+        }
+        Phase::Unready => Core::Unready,
+        Phase::Terminating => Core::Terminating,
+        Phase::Failed => Core::Failed { why: "it crashes again and again".into() },
+        Phase::Gone => return None,
+    })
+}
