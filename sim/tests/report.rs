@@ -87,6 +87,9 @@ fn foreign_text_stays_text() {
     record.marks = vec![mark(1000, MarkKind::Fault, HOSTILE)];
     record.sessions[0].why = Some(HOSTILE.to_owned());
     record.pods[0].uid = HOSTILE.to_owned();
+    let single = page("hostile-single", std::slice::from_ref(&record));
+    assert_eq!(single.count("script"), 0);
+    assert_eq!(single.text.matches(HOSTILE.trim()).count(), 1 + 3 + 4, "the name of the page, and what is in it");
     let page = page("hostile", &[record.clone(), record]);
     assert_eq!(page.count("script"), 0);
     // For each record: the row of the comparison, heading, story, mark, and in picture and table the uid and the reason.
@@ -186,32 +189,33 @@ fn many_samples_keep_every_peak_in_a_small_file() {
             }
         })
         .collect();
-    samples[5003].waiting = 1000;
+    // Twelve samples are a column; this is in the middle of one.
+    samples[4998].waiting = 1000;
+    samples[4998].ready = 0;
     let record = Record { length: 86_400_000, samples, ..Record::default() };
     let page = page("many", &[record]);
     assert!(page.source.len() < 200_000, "{}", page.source.len());
     assert!(page.text.contains("10 000 samples drawn in at most 834 columns"));
-    // The one peak among 12 samples of its column reaches the top of the chart.
-    let waiting = page.all("path").into_iter().find(|p| p.contains("class=\"waiting\"")).unwrap();
-    assert_eq!(highest(waiting), 0);
+    // The one peak reaches the top of its chart, the one dip the ground (where every line begins and ends).
+    let path = |class| page.all("path").into_iter().find(|p| p.contains(class)).unwrap();
+    assert_eq!(heights(path("class=\"waiting\"")).into_iter().min(), Some(0));
+    assert_eq!(heights(path("class=\"ready\"")).into_iter().filter(|y| *y == 1900).count(), 3);
 }
 
-/// The smallest y of a path of relative steps.
-fn highest(path: &str) -> i64 {
+/// Where a path of relative steps has been, in tenths of pixels downwards.
+fn heights(path: &str) -> Vec<i64> {
     let drawn = path.split(" d=\"").nth(1).and_then(|d| d.split('"').next()).expect("a path has a d");
     let begin = drawn.find(['h', 'v']).expect("a path has steps");
     let (start, steps) = drawn.split_at(begin);
     let number = |text: &str| text.parse::<i64>().expect("a number");
-    let mut y = number(start.split(' ').nth(1).expect("M x y"));
-    let mut least = y;
+    let mut heights = vec![number(start.split(' ').nth(1).expect("M x y"))];
     let signs = steps.chars().filter(|c| matches!(c, 'h' | 'v'));
     for (sign, step) in signs.zip(steps[1..].split(['h', 'v'])) {
         if sign == 'v' {
-            y += number(step);
-            least = least.min(y);
+            heights.extend(heights.last().map(|y| y + number(step)));
         }
     }
-    least
+    heights
 }
 
 #[test]
