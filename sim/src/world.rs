@@ -23,12 +23,12 @@ use happenings::Happenings;
 use journal::Log;
 use kube::Kube;
 use log::Lines;
-use net::SimNet;
+use net::{Connections, SimNet};
 use node::{Crashes, Pods};
 use rand::Rng;
 use scaler::{ADMIN_PORT, Scaler};
 use setting::{POOL, Setting};
-use slotkeeper::config::{Admin, ClusterConfig, Config, FixedPods, PoolConfig, Probe, Secret};
+use slotkeeper::config::{Admin, Admission, ClusterConfig, Config, FixedPods, PoolConfig, Probe, Secret};
 use slotkeeper::outside::{Clock, Ids, Outside};
 use slotkeeper_core::AfterSession;
 use std::cell::RefCell;
@@ -88,6 +88,7 @@ struct World {
     guests: Guests,
     shaky: Arc<AtomicBool>,
     prometheus_down: Arc<AtomicBool>,
+    connections: Connections,
 }
 
 /// Plays a world to its end. `trace`: keeps every line of every log.
@@ -169,6 +170,7 @@ impl World {
             guests: Guests::default(),
             shaky: Arc::default(),
             prometheus_down: Arc::default(),
+            connections: Connections::default(),
         }
     }
 
@@ -225,6 +227,11 @@ impl World {
         if !self.truth.is_broken() {
             self.everybody_was_served();
         }
+        let strangers = self.truth.strangers();
+        if self.setting.admission == Admission::Returning && !strangers.is_empty() {
+            let what = format!("{} sessions take part whose cookie nobody has", strangers.len());
+            self.truth.violate("bots wake nothing", what);
+        }
         Ok(())
     }
 
@@ -272,6 +279,7 @@ impl World {
                 journal_at,
                 api_at,
                 door: door.clone(),
+                connections: self.connections.clone(),
             };
             sim.host(name.clone(), move || {
                 let place = place.clone();
@@ -319,6 +327,7 @@ impl World {
             habits: self.setting.habits,
             calm: self.calm.clone(),
             guests: self.guests.clone(),
+            bots_are_placed: self.setting.admission == Admission::Immediate,
         };
         let (homes, visitors, bots) =
             (self.setting.homes as usize, self.setting.visitors as usize, self.setting.bots as usize);
@@ -399,6 +408,7 @@ struct Place {
     journal_at: IpAddr,
     api_at: IpAddr,
     door: Door,
+    connections: Connections,
 }
 
 impl Place {
@@ -407,7 +417,7 @@ impl Place {
         let life = self.door.lives.fetch_add(1, Ordering::Relaxed) as u64;
         let mut dice = Chance::new(self.setting.seed).stream(&format!("dispatcher {} life {life}", self.host));
         let net: Arc<dyn slotkeeper::outside::Net> =
-            Arc::new(SimNet { host: self.host, truth: self.truth.clone() });
+            Arc::new(SimNet { host: self.host, truth: self.truth.clone(), connections: self.connections.clone() });
         let wall = self.truth.wall();
         let skew = self.door.skew.load(Ordering::Relaxed);
         let clock = Clock::starting_at(slotkeeper_core::Time((wall.0 as i64 + skew) as u64));
@@ -424,7 +434,7 @@ impl Place {
             clusters: [(POOL.into(), cluster)].into(),
             journal,
         };
-        self.truth.tell(format!("dispatcher {} starts", self.host));
+        self.truth.started(self.host);
         let (stop, truth, host) = (self.door.stop.clone(), self.truth.clone(), self.host);
         let stopped = async move {
             stop.notified().await;

@@ -20,7 +20,7 @@ pub enum Place<'a> {
 }
 
 /// One pool in numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Census {
     pub queued: u64,
     pub held: u64,

@@ -34,6 +34,7 @@ mod estimate;
 mod fleet;
 mod ids;
 mod lookup;
+pub mod planted;
 mod pods;
 mod pool;
 mod prefix;

@@ -6,6 +6,7 @@
 
 use crate::entry::Phase;
 use crate::ids::{Incarnation, SessionId, Uid};
+use crate::planted::{self, Bug};
 use crate::rules::{AfterSession, Placement, Rules};
 use crate::time::Time;
 use alloc::collections::BTreeSet;
@@ -121,11 +122,16 @@ impl Pod {
         self.life.as_ref().is_some_and(|l| matches!(l.phase, Phase::Ready { .. }))
     }
 
+    fn is_open(&self, life: &Life) -> bool {
+        let terminating = matches!(life.phase, Phase::Terminating) && life.incarnation.is_some();
+        self.is_ready() || planted::is(Bug::PlaceOnTerminating) && terminating
+    }
+
     /// Free slots of an incarnation that anybody may be placed in now.
     #[must_use]
     pub fn free_slots(&self) -> u32 {
         let placeable = match &self.life {
-            Some(l) => self.is_ready() && !l.dirty && !self.cordoned && l.standing == Standing::Wanted,
+            Some(l) => self.is_open(l) && !l.dirty && !self.cordoned && l.standing == Standing::Wanted,
             None => false,
         };
         if placeable { self.slots.saturating_sub(self.sessions.len() as u32) } else { 0 }

@@ -12,6 +12,7 @@ use crate::entry::{Command, Effect, Why};
 use crate::estimate::Estimate;
 use crate::ids::{Ordinal, ReplicaId, SessionId};
 use crate::lookup::Lookup;
+use crate::planted::{self, Bug};
 use crate::pods::{Pod, Standing};
 use crate::queue::Queue;
 use crate::rules::{Rules, Scaling};
@@ -166,7 +167,7 @@ impl Pool {
             let demand = Demand {
                 rules: &self.rules,
                 usable: &self.index.usable,
-                busy: self.index.busy.first().zip(self.index.busy.last()).map(|(a, b)| (a.0, b.0)),
+                busy: self.busy(),
                 want: self.queue.len() as u64 + self.rules.spare.slots(self.index.busy_slots),
             };
             let before = self.scale.desired;
@@ -181,6 +182,15 @@ impl Pool {
         if !self.queue_is_just() && !self.frozen {
             self.freeze("somebody is queued while a placeable slot is free", step);
         }
+    }
+
+    /// The lowest and the highest ordinal with a busy slot.
+    fn busy(&self) -> Option<(u32, u32)> {
+        let (lowest, highest) = self.index.busy.first().zip(self.index.busy.last())?;
+        if planted::is(Bug::CountSessions) {
+            return Some((0, self.index.busy.len() as u32 - 1));
+        }
+        Some((lowest.0, highest.0))
     }
 
     fn queue_is_just(&self) -> bool {

@@ -265,7 +265,8 @@ impl<A: Aftermath> Reader<'_, A> {
             let _ = applied.send(());
         }
         if let Some((at, reason)) = &wake {
-            tracing::trace!(reason, at = ?at, "will wake up");
+            let in_ms = at.saturating_duration_since(now()).as_millis() as u64;
+            tracing::trace!(reason, in_ms, "will wake up");
         }
         wake.map(|(at, _)| at)
     }

@@ -44,6 +44,7 @@ use crate::config::{Config, Secret};
 use crate::dispatcher::{Dispatcher, Parts};
 use crate::outside::{Listener, Net, Outside};
 use anyhow::Context as _;
+use slotkeeper_core::planted::{self, Bug};
 use slotkeeper_core::{Command, PoolId};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -82,6 +83,13 @@ pub async fn run(
         let dispatcher = dispatcher.clone();
         tokio::spawn(async move { engine.run(dispatcher).await })
     };
+    let mut helpers = tokio::task::JoinSet::new();
+    let mut admin = admin;
+    if planted::is(Bug::ServeZero)
+        && let Some(admin) = admin.take()
+    {
+        helpers.spawn(admin::open(dispatcher.clone(), admin));
+    }
     for pool in &dispatcher.config.pools {
         dispatcher
             .driver
@@ -89,7 +97,6 @@ pub async fn run(
             .await
             .context("the journal does not answer")?;
     }
-    let mut helpers = tokio::task::JoinSet::new();
     for (id, cluster) in &clusters {
         helpers.spawn(news(dispatcher.clone(), id.clone(), cluster.clone()));
     }

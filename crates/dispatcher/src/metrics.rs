@@ -7,6 +7,7 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
+use slotkeeper_core::planted::{self, Bug};
 use slotkeeper_core::{Census, Fleet, Millis, Why};
 use std::time::Duration;
 
@@ -243,7 +244,8 @@ impl Metrics {
             if let Some(gauge) = &own.own_gauge {
                 gauge.reset();
             }
-            if let Some(census) = fleet.and_then(|f| f.census(&config.id)) {
+            let census = fleet.and_then(|f| f.census(&config.id));
+            if let Some(census) = census.or(planted::is(Bug::ServeZero).then(Census::default)) {
                 self.state(&config.id.0, &census, own);
             }
         }

@@ -124,6 +124,8 @@ impl Net for RealNet {
         Box::pin(async move {
             let stream = TcpStream::connect(to).await?;
             stream.set_nodelay(true)?;
+            // Whoever waits for an answer of a machine that has died would wait for ever.
+            socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
             Ok(Stream::Tcp(stream))
         })
     }

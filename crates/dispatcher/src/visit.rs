@@ -9,6 +9,7 @@ pub use seat::{Cut, Ending, GOING_AWAY, RESTART, SESSION_OVER, Seat};
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::driver::{Driver, Ended};
 use crate::outside::now;
+use slotkeeper_core::planted::{self, Bug};
 use slotkeeper_core::{Command, Incarnation, Ordinal, Place, SessionId, State, Uid, Why};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -256,7 +257,7 @@ impl Visitor {
 
     fn detach(&self, inner: &mut Inner, pool: &Pool, driver: &Driver) {
         // Posted while the visitor is locked: an attach that follows is written after it.
-        if inner.seat.take().is_some() {
+        if inner.seat.take().is_some() && !planted::is(Bug::DropLastDetach) {
             driver.post(&pool.config.id, Command::Detach { session: self.session });
         }
     }
@@ -332,6 +333,14 @@ impl Stream {
         }
         for _ in 0..ATTEMPTS {
             let mut attaching = Attaching { stream: self, done: false };
+            if planted::is(Bug::ForwardBeforeAttach)
+                && let Ok((pod, incarnation)) = attaching.stream.place()
+            {
+                driver.post(&pool, Command::Attach { session });
+                attaching.done = true;
+                drop(attaching);
+                return self.take(pod, incarnation);
+            }
             answered(driver.tell(&pool, Command::Attach { session })).await?;
             if let Some((pod, incarnation)) = attaching.stream.attached()? {
                 attaching.done = true;
@@ -376,6 +385,7 @@ impl Stream {
         // An entry read between that answer and this seat found no seat to end: look once more.
         match self.attached() {
             Ok(Some((_, there))) if there.uid == seat.incarnation.uid => {}
+            _ if planted::is(Bug::ForwardBeforeAttach) => {}
             Err(NoSeat::Ending(why)) => {
                 self.sit_on(seat.clone());
                 seat.end(Ending { code: SESSION_OVER, reason: why.word(), spread: Duration::ZERO });

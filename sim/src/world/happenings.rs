@@ -14,13 +14,18 @@ pub struct Happenings {
     /// By when they end.
     going: BTreeMap<(u64, usize), Fault>,
     count: usize,
+    /// Connections across these partitions are given up at this moment.
+    giving_up: Vec<(u64, String, String)>,
 }
+
+/// A connection without any answer is given up after this (TCP keep-alive, scaled down as all clocks here).
+const KEEP_ALIVE: u64 = 5_000;
 
 impl Happenings {
     pub fn new(setting: &Setting) -> Happenings {
         let mut coming = setting.faults.clone();
         coming.sort_by_key(|f| std::cmp::Reverse(f.at));
-        Happenings { coming, going: BTreeMap::new(), count: 0 }
+        Happenings { coming, going: BTreeMap::new(), count: 0, giving_up: Vec::new() }
     }
 
     pub fn step(&mut self, now: u64, sim: &mut Sim<'_>, world: &World) {
@@ -30,10 +35,23 @@ impl Happenings {
         {
             end(fault, sim, world);
         }
+        self.give_up(now, sim, world);
         while let Some(fault) = self.coming.pop_if(|f| f.at <= now) {
             begin(fault, sim, world);
+            for (a, b) in world.parted(fault) {
+                // What was lost is not sent again here: at its end, nothing that was open goes on.
+                self.giving_up.push((fault.until.min(now + KEEP_ALIVE), a.clone(), b.clone()));
+                self.giving_up.push((fault.until, a, b));
+            }
             self.count += 1;
             self.going.insert((fault.until, self.count), fault);
+        }
+    }
+
+    fn give_up(&mut self, now: u64, sim: &Sim<'_>, world: &World) {
+        let due: Vec<_> = self.giving_up.extract_if(.., |(at, _, _)| *at <= now).collect();
+        for (_, a, b) in due {
+            world.connections.reset(sim.lookup(a.as_str()), sim.lookup(b.as_str()));
         }
     }
 
@@ -43,6 +61,7 @@ impl Happenings {
         for (_, fault) in std::mem::take(&mut self.going) {
             end(fault, sim, world);
         }
+        self.give_up(u64::MAX, sim, world);
         let hosts = world.hosts();
         for (n, a) in hosts.iter().enumerate() {
             for b in &hosts[n + 1..] {
@@ -117,6 +136,15 @@ impl World {
             | FaultKind::ShakyWatch
             | FaultKind::PrometheusOutage => None,
         }
+    }
+
+    /// All pairs that cannot talk because of it.
+    fn parted(&self, fault: Fault) -> Vec<(String, String)> {
+        if fault.kind != FaultKind::NodeLoss {
+            return self.cut(fault).into_iter().collect();
+        }
+        let node = format!("node{}", fault.target % self.setting.nodes);
+        self.others(&node).into_iter().map(|other| (node.clone(), other)).collect()
     }
 
     fn others(&self, host: &str) -> Vec<String> {

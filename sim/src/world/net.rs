@@ -1,11 +1,15 @@
-//! The dispatchers' sockets on the simulated network. What a dispatcher writes to a pod is looked at as it leaves (laws 4 and 5).
+//! The dispatchers' sockets on the simulated network. What a dispatcher writes to a pod is looked at as it leaves (laws 4
+//! and 5). Turmoil's TCP neither sends again nor notices that a peer has died; `Connections` breaks what a real one
+//! would give up (keep-alive), and what has lost bytes.
 
 use super::truth::Truth;
 use slotkeeper::outside::{BoxFuture, Io, Listener, Net, Stream};
+use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 
@@ -13,6 +17,105 @@ use turmoil::net::{TcpListener, TcpStream};
 pub struct SimNet {
     pub host: usize,
     pub truth: Truth,
+    pub connections: Connections,
+}
+
+/// All open connections of dispatchers.
+#[derive(Clone, Default)]
+pub struct Connections(Arc<Mutex<Table>>);
+
+#[derive(Default)]
+struct Table {
+    next: u64,
+    open: BTreeMap<u64, Ends>,
+}
+
+struct Ends {
+    local: IpAddr,
+    remote: IpAddr,
+    broken: bool,
+    waiting: [Option<Waker>; 2],
+}
+
+impl Connections {
+    fn locked(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whatever is open between these two is reset.
+    pub fn reset(&self, a: IpAddr, b: IpAddr) {
+        for ends in self.locked().open.values_mut() {
+            if (ends.local, ends.remote) == (a, b) || (ends.local, ends.remote) == (b, a) {
+                ends.broken = true;
+                ends.waiting.iter_mut().filter_map(Option::take).for_each(Waker::wake);
+            }
+        }
+    }
+
+    fn add(&self, stream: &TcpStream) -> io::Result<u64> {
+        let (local, remote) = (stream.local_addr()?.ip(), stream.peer_addr()?.ip());
+        let mut table = self.locked();
+        table.next += 1;
+        let id = table.next;
+        table.open.insert(id, Ends { local, remote, broken: false, waiting: [None, None] });
+        Ok(id)
+    }
+
+    /// `side`: 0 reads, 1 writes.
+    fn check(&self, id: u64, side: usize, cx: &Context<'_>) -> io::Result<()> {
+        let mut table = self.locked();
+        let Some(ends) = table.open.get_mut(&id) else { return Ok(()) };
+        if ends.broken {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        ends.waiting[side] = Some(cx.waker().clone());
+        Ok(())
+    }
+
+    fn remove(&self, id: u64) {
+        self.locked().open.remove(&id);
+    }
+}
+
+/// One of them.
+struct Kept {
+    stream: TcpStream,
+    id: u64,
+    connections: Connections,
+}
+
+impl Kept {
+    fn new(stream: TcpStream, connections: &Connections) -> io::Result<Kept> {
+        Ok(Kept { id: connections.add(&stream)?, stream, connections: connections.clone() })
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.connections.remove(self.id);
+    }
+}
+
+impl AsyncRead for Kept {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.connections.check(self.id, 0, cx)?;
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Kept {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.connections.check(self.id, 1, cx)?;
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 impl Net for SimNet {
@@ -20,13 +123,14 @@ impl Net for SimNet {
         Box::pin(async move {
             let listener = TcpListener::bind(at).await?;
             let address = listener.local_addr()?;
-            Ok(Box::new(SimListener { listener, address }) as Box<dyn Listener>)
+            let connections = self.connections.clone();
+            Ok(Box::new(SimListener { listener, address, connections }) as Box<dyn Listener>)
         })
     }
 
     fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
         Box::pin(async move {
-            let stream = TcpStream::connect(to).await?;
+            let stream = Kept::new(TcpStream::connect(to).await?, &self.connections)?;
             let watched =
                 Watched { stream, to, host: self.host, truth: self.truth.clone(), session: None, line: Vec::new() };
             Ok(Stream::Other(Box::new(watched)))
@@ -41,13 +145,15 @@ impl Net for SimNet {
 struct SimListener {
     listener: TcpListener,
     address: SocketAddr,
+    connections: Connections,
 }
 
 impl Listener for SimListener {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>> {
         Box::pin(async move {
             let (stream, peer) = self.listener.accept().await?;
-            Ok((Stream::Other(Box::new(stream) as Box<dyn Io>), peer))
+            let kept = Kept::new(stream, &self.connections)?;
+            Ok((Stream::Other(Box::new(kept) as Box<dyn Io>), peer))
         })
     }
 
@@ -58,7 +164,7 @@ impl Listener for SimListener {
 
 /// A connection from a dispatcher to a pod: whose bytes they are is in the last request's head.
 struct Watched {
-    stream: TcpStream,
+    stream: Kept,
     to: SocketAddr,
     host: usize,
     truth: Truth,

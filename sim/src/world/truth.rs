@@ -52,6 +52,10 @@ struct Inner {
     lives: BTreeMap<usize, ReplicaId>,
     /// The incarnation at an address, as long as it lives.
     addresses: BTreeMap<SocketAddr, (u32, String)>,
+    /// Sessions that somebody has the cookie of.
+    owned: BTreeSet<String>,
+    /// How far the journal was when each dispatcher started.
+    started: BTreeMap<usize, u64>,
     /// Who was in an incarnation of a pool that recycles.
     first: BTreeMap<String, String>,
     violations: Vec<Violation>,
@@ -132,6 +136,27 @@ impl Truth {
         if inner.lives.insert(host, replica) != Some(replica) {
             inner.tell(at, format!("dispatcher {host} lives as {replica:?}"));
         }
+    }
+
+    /// A visitor has this session's cookie.
+    pub fn owns(&self, session: String) {
+        self.locked().owned.insert(session);
+    }
+
+    /// Sessions that take part although nobody has their cookie.
+    #[must_use]
+    pub fn strangers(&self) -> Vec<String> {
+        let inner = self.locked();
+        inner.names.keys().filter(|name| !inner.owned.contains(*name)).cloned().collect()
+    }
+
+    /// A life of a dispatcher begins.
+    pub fn started(&self, host: usize) {
+        let at = self.now();
+        let mut inner = self.locked();
+        let applied = inner.mirror.applied();
+        inner.started.insert(host, applied);
+        inner.tell(at, format!("dispatcher {host} starts"));
     }
 
     pub fn crashed(&self, host: usize) {
@@ -226,6 +251,11 @@ impl Truth {
     pub fn scraped(&self, host: usize, position: u64, gauges: &BTreeMap<String, f64>) {
         let at = self.now();
         let mut inner = self.locked();
+        let started = inner.started.get(&host).copied().unwrap_or_default();
+        if position < started {
+            let what = format!("dispatcher {host} tells its gauges at position {position}; the journal was at {started} when it started");
+            inner.violate(at, "no scaler hears of a journal not yet read", what);
+        }
         let Some(census) = inner.census_at(position) else { return };
         inner.count("check metrics".into());
         for (name, real) in [
@@ -483,9 +513,8 @@ impl Inner {
     }
 
     fn census_at(&self, position: u64) -> Option<Census> {
-        let (first, _) = self.censuses.front()?;
-        let at = position.checked_sub(*first)?;
-        self.censuses.get(at as usize).filter(|(p, _)| *p == position).map(|(_, c)| *c)
+        let at = self.censuses.binary_search_by_key(&position, |(p, _)| *p).ok()?;
+        self.censuses.get(at).map(|(_, c)| *c)
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Scene {
     /// Nothing goes wrong any more: who has been served goes home.
     pub calm: Arc<AtomicBool>,
     pub guests: Guests,
+    /// The first request of anybody is placed at once.
+    pub bots_are_placed: bool,
 }
 
 /// How it went for whom, by number.
@@ -367,7 +369,7 @@ impl Visitor {
             }
             Err(e) => return Err(e.into()),
         };
-        self.keep(response.headers());
+        self.keep(response.headers(), false);
         let hello = match tokio::time::timeout(SILENCE, socket.next()).await? {
             Some(Ok(Message::Text(hello))) => hello.to_string(),
             Some(Ok(_)) | None => return Ok(None),
@@ -384,7 +386,7 @@ impl Visitor {
 
     /// What a pod says about whose it is must be about us.
     fn is_mine(&self, session: &str, what: &str) {
-        let own = self.jar.as_deref().and_then(|v| self.keys.open(&POOL.into(), v)).map(|t| public_name(t.session));
+        let own = self.session();
         if own.as_deref() != Some(session) {
             let own = own.unwrap_or_default();
             self.scene.truth.violate(
@@ -399,13 +401,25 @@ impl Visitor {
         }
     }
 
-    fn keep(&mut self, headers: &HeaderMap) {
+    /// `anew`: another session was asked for.
+    fn keep(&mut self, headers: &HeaderMap, anew: bool) {
         for value in headers.get_all(header::SET_COOKIE) {
             let value = value.to_str().unwrap_or_default();
-            if let Some(rest) = value.strip_prefix("slotkeeper=") {
-                self.jar = rest.split(';').next().map(str::to_owned);
+            let Some(rest) = value.strip_prefix("slotkeeper=") else { continue };
+            let before = self.session();
+            self.jar = rest.split(';').next().map(str::to_owned);
+            let now = self.session();
+            self.scene.truth.owns(now.clone().unwrap_or_default());
+            if let Some(before) = before.filter(|b| !anew && now.as_ref() != Some(b)) {
+                let text = format!("visitor {} was session {}, and was made another", self.number, short(&before));
+                self.scene.truth.violate("a cookie stays good", text);
             }
         }
+    }
+
+    /// The public name of the session in the jar.
+    fn session(&self) -> Option<String> {
+        self.jar.as_deref().and_then(|v| self.keys.open(&POOL.into(), v)).map(|t| public_name(t.session))
     }
 
     async fn fetch(&mut self, method: Method, path: &str, page: bool) -> Result<Reply, Failure> {
@@ -421,8 +435,9 @@ impl Visitor {
 
     async fn open(&mut self, method: Method, path: &str, page: bool) -> Result<http::Response<Incoming>, Failure> {
         let at = self.dispatcher();
+        let anew = path.ends_with("/join");
         let response = request(at, method, path, page, self.jar.as_deref()).await?;
-        self.keep(response.headers());
+        self.keep(response.headers(), anew);
         Ok(response)
     }
 }
@@ -483,9 +498,10 @@ async fn request(
     Ok(tokio::time::timeout(ANSWER, sender.send_request(request)).await??)
 }
 
-/// Crawlers and health checks: no cookies, and they never wake anything.
+/// Crawlers and health checks: no cookies. They wake nothing where the cookie must come back first; where it need not, they
+/// do, and stay away when everything is to come to rest.
 pub async fn bot(scene: Scene, mut dice: ChaCha8Rng) {
-    loop {
+    while !(scene.bots_are_placed && scene.calm.load(Ordering::Relaxed)) {
         tokio::time::sleep(Duration::from_millis(dice.random_range(200..3_000))).await;
         let at = scene.dispatchers[dice.random_range(0..scene.dispatchers.len())];
         let path = ["/", "/robots.txt", "/.slotkeeper/health", "/.slotkeeper/status"][dice.random_range(0..4)];

@@ -4,6 +4,7 @@
 use super::{Pool, Step};
 use crate::entry::{Effect, Phase, Sighting};
 use crate::ids::{Incarnation, Ordinal, SessionId, Uid};
+use crate::planted::{self, Bug};
 use crate::pods::{Life, Pod, Standing};
 use crate::rules::Scaling;
 use crate::scale::{Seen, Span};
@@ -23,6 +24,10 @@ impl Pool {
             return;
         }
         pod.version = version;
+        if let Some(life) = pod.life.as_mut().filter(|_| planted::is(Bug::BindToName)) {
+            life.uid = uid.clone();
+            life.phase = Phase::Starting;
+        }
         if pod.life.as_ref().is_none_or(|l| l.uid != *uid) {
             self.lose(ordinal, step);
             // Before the first list is complete: what already runs may have been used by somebody this journal knows nothing of.
@@ -42,7 +47,8 @@ impl Pool {
             return;
         }
         pod.version = version;
-        if pod.life.as_ref().is_some_and(|l| l.uid == *uid) {
+        let is_name = planted::is(Bug::BindToName);
+        if !is_name && pod.life.as_ref().is_some_and(|l| l.uid == *uid) {
             self.lose(ordinal, step);
         }
         if let Some(pod) = self.pods.get_mut(&ordinal) {
@@ -244,7 +250,7 @@ impl Pool {
         for ordinal in (before.start..before.end).filter(|o| !now.contains(*o)).map(Ordinal) {
             if let Some(pod) = self.pods.get_mut(&ordinal) {
                 pod.asked = Time::NEVER;
-                if let Some(life) = &mut pod.life {
+                if let Some(life) = pod.life.as_mut().filter(|_| !planted::is(Bug::LowerWithoutRetiring)) {
                     life.standing = Standing::Retiring;
                     life.forgive();
                 }
