@@ -1,4 +1,5 @@
 //! The test bed's own tests: one binary.
 
+mod models;
 mod report;
 mod vectors;

@@ -36,6 +36,8 @@ pub struct Pod {
     pub node_lost: Option<u64>,
     /// Evicted or rejected.
     pub failed: bool,
+    /// It has been ready, or has crashed.
+    started: bool,
     ready_since: Option<u64>,
     starts_at: Option<u64>,
 }
@@ -53,6 +55,7 @@ impl Pod {
             deleted: None,
             node_lost: None,
             failed: false,
+            started: false,
             ready_since: None,
             starts_at: Some(created.saturating_add(times.start)),
         }
@@ -64,6 +67,7 @@ impl Pod {
             && at <= now
         {
             self.starts_at = None;
+            self.started = true;
             self.ready_since = Some(at);
         }
         if let Some(lost) = self.node_lost {
@@ -118,6 +122,7 @@ impl Pod {
             CRASH_BACKOFF.saturating_mul(1_u64.checked_shl(self.restarts.saturating_sub(1)).unwrap_or(u64::MAX));
         let pause = if self.restarts == 0 { 0 } else { doubled.min(CRASH_BACKOFF_MAX) };
         self.restarts += 1;
+        self.started = true;
         self.ready_since = None;
         self.starts_at = Some(now.saturating_add(pause).saturating_add(self.times.start));
     }
@@ -139,7 +144,7 @@ impl Pod {
 
     #[must_use]
     pub fn view(&self) -> PodView {
-        let phase = match (self.failed, self.ready_since.is_some() || self.restarts > 0 || self.node_lost.is_some()) {
+        let phase = match (self.failed, self.started) {
             (true, _) => Phase::Failed,
             (false, true) => Phase::Running,
             (false, false) => Phase::Pending,

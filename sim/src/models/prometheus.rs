@@ -133,7 +133,9 @@ impl Prometheus {
         }
         for target in self.targets.values_mut() {
             target.found.clear();
-            target.next = next_on_grid(target.next, self.interval, now);
+            if target.next <= now {
+                target.next = next_on_grid(target.next, self.interval, now);
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::fmt;
 
 /// Seconds in vectors; more would not be a test but a wait.
-const MOST_SECONDS: u64 = 10_000_000;
+const MOST_SECONDS: f64 = 10_000_000.0;
 /// Pods in vectors.
 pub(super) const MOST_PODS: u32 = 100_000;
 
@@ -44,10 +44,9 @@ impl<'a> Fields<'a> {
     }
 
     fn at(path: String, value: &'a Value) -> Result<Fields<'a>, Wrong> {
-        match value {
-            Value::Object(map) => Ok(Fields { path, value, map, known: RefCell::default() }),
-            other => Err(Wrong::new(path, format!("is {other}, expected an object"))),
-        }
+        let wrong = || Wrong::new(path.clone(), format!("is {value}, expected an object"));
+        let map = value.as_object().ok_or_else(wrong)?;
+        Ok(Fields { path, value, map, known: RefCell::default() })
     }
 
     pub(super) fn value(&self) -> &'a Value {
@@ -78,7 +77,7 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| self.wrong(key, format!("is {text:?}, expected {}", allowed())))
     }
 
-    /// Whole seconds, as milliseconds.
+    /// Seconds, as milliseconds.
     pub(super) fn seconds(&self, key: &'static str) -> Result<u64, Wrong> {
         self.get(key).and_then(|seconds| self.milliseconds(key, seconds))
     }
@@ -147,7 +146,10 @@ impl<'a> Fields<'a> {
     }
 
     fn find(&self, key: &'static str) -> Option<&'a Value> {
-        self.known.borrow_mut().push(key);
+        let mut known = self.known.borrow_mut();
+        if !known.contains(&key) {
+            known.push(key);
+        }
         self.map.get(key)
     }
 
@@ -155,11 +157,11 @@ impl<'a> Fields<'a> {
         T::deserialize(value).map_err(|error| self.wrong(key, error.to_string()))
     }
 
-    fn milliseconds(&self, key: &str, seconds: u64) -> Result<u64, Wrong> {
-        if seconds > MOST_SECONDS {
-            return Err(self.wrong(key, format!("is {seconds}, expected at most {MOST_SECONDS} seconds")));
+    pub(super) fn milliseconds(&self, key: &str, seconds: f64) -> Result<u64, Wrong> {
+        if !(0.0..=MOST_SECONDS).contains(&seconds) {
+            return Err(self.wrong(key, format!("is {seconds}, expected 0 to {MOST_SECONDS} seconds")));
         }
-        Ok(seconds * 1000)
+        Ok((seconds * 1000.0).round() as u64)
     }
 
     fn path_of(&self, key: &str) -> String {

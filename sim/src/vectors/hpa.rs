@@ -97,8 +97,8 @@ fn timeline(input: &Fields<'_>) -> Result<Value, Wrong> {
     })?;
     let mut replicas: u32 = input.pods("initialReplicas")?;
     let mut after = Vec::new();
-    for second in input.get::<Vec<u32>>("syncs")? {
-        let now = u64::from(second) * 1000;
+    for second in input.get::<Vec<f64>>("syncs")? {
+        let now = input.milliseconds("syncs", second)?;
         let answer = steps.iter().rev().find(|step| step.from <= now).map_or(Err(NoAnswer), |step| step.answer.clone());
         let scale = Scale { spec: replicas, status: replicas, ready: replicas };
         let sync = hpa.reconcile(Some(scale), &[Metric { target, answer }], now);

@@ -8,6 +8,7 @@ use crate::models::keda::{
     PrometheusTrigger, Reading, Ready, Release, Replicas, ScaledObject, Stream, Trigger,
 };
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 pub(super) const OPERATIONS: &[(&str, Operation)] = &[
     ("decide", decide),
@@ -34,7 +35,7 @@ fn decide(input: &Fields<'_>) -> Result<Value, Wrong> {
         cooldown: input.seconds("cooldownPeriod")?,
         initial_cooldown: input.seconds("initialCooldownPeriod")?,
         fallback: fallback_of(input)?,
-        annotations: Annotations(input.get("annotations")?),
+        annotations: Annotations(input.or("annotations", BTreeMap::new())?),
         ..ScaledObject::default()
     };
     let moment = Moment {
@@ -97,15 +98,27 @@ fn fallback(input: &Fields<'_>) -> Result<Value, Wrong> {
 }
 
 fn external_metric(input: &Fields<'_>) -> Result<Value, Wrong> {
-    let value = |f: &Fields<'_>| Ok(MetricValue { whole: f.get("metricValue")?, float: f.get("metricValueFloat")? });
+    let value =
+        |f: &Fields<'_>| Ok(MetricValue { whole: f.or("metricValue", 0)?, float: float(f, "metricValueFloat")? });
     let milli: Vec<i64> = input.each("metricValues", value)?.into_iter().map(keda::value_milli).collect();
     let sum = milli.iter().fold(0_i64, |sum, value| sum.saturating_add(*value));
     Ok(json!({ "milli": milli, "hpaSumMilli": sum }))
 }
 
 fn external_target(input: &Fields<'_>) -> Result<Value, Wrong> {
-    let milli = keda::target_milli(input.get("targetSize")?, input.get("targetSizeFloat")?);
+    let milli = keda::target_milli(input.or("targetSize", 0)?, float(input, "targetSizeFloat")?);
     Ok(json!({ "targetMilli": milli }))
+}
+
+/// As protobuf's JSON has it: what is no finite number is a text ("NaN", "Infinity"); 0 may be left out.
+fn float(fields: &Fields<'_>, key: &'static str) -> Result<f64, Wrong> {
+    match fields.maybe::<Value>(key)? {
+        None => Ok(0.0),
+        Some(Value::String(text)) => {
+            text.parse().map_err(|_| fields.wrong(key, format!("is {text:?}, which is no number")))
+        }
+        Some(_) => fields.get(key),
+    }
 }
 
 fn push(input: &Fields<'_>) -> Result<Value, Wrong> {
@@ -136,7 +149,6 @@ fn hpa_bounds(input: &Fields<'_>) -> Result<Value, Wrong> {
     Ok(json!({ "hpaMin": hpa_min, "hpaMax": hpa_max }))
 }
 
-/// Between two polls the HPA asks too.
 fn unreachable(input: &Fields<'_>) -> Result<Value, Wrong> {
     let polls: u64 = input.get("polls")?;
     let failure = input.word("failsAt", &[("GetMetricSpec", Failure::Spec), ("GetMetrics", Failure::Metrics)])?;
@@ -148,7 +160,8 @@ fn unreachable(input: &Fields<'_>) -> Result<Value, Wrong> {
     for poll in 0..few(input, "polls", polls)? {
         let decision = keda.poll(&[Err(failure)], replicas, poll * period);
         replicas.current = decision.set.unwrap_or(replicas.current);
-        stands_in = keda.request(0, &[Err(failure)], replicas).answer.is_ok();
+        // A trigger that fails is active only by its fallback.
+        stands_in = decision.active == Some(Active::ScalerActive);
     }
     Ok(json!({
         "failuresAfter": keda.failures(0),
@@ -171,15 +184,15 @@ fn timeline(input: &Fields<'_>) -> Result<Value, Wrong> {
     let mut keda = Keda::new(object, one_trigger(), Release::V2_20, 0);
     let mut current = input.get("initialReplicas")?;
     let mut changes = Vec::new();
-    while let Some(now) = keda.next_poll()
-        && now <= end
-    {
+    let mut now = 0;
+    while now <= end {
         let active = from <= now && now < until;
         let reading = Reading { active, milli: vec![i64::from(active) * 1000] };
         if let Some(to) = keda.poll(&[Ok(reading)], Replicas { current, ready: current }, now).set {
             current = to;
             changes.push((now / 1000, to));
         }
+        now += keda.object.polling;
     }
     Ok(json!({ "changes": changes }))
 }

@@ -18,6 +18,9 @@ pub struct Trigger {
     pub cached: bool,
 }
 
+/// From a change of the object to the first poll of its (new) loop, as measured.
+const REACTION: u64 = 210;
+
 #[derive(Clone, Debug)]
 pub struct Keda {
     pub object: ScaledObject,
@@ -36,19 +39,20 @@ pub struct Keda {
 }
 
 impl Keda {
-    /// A new ScaledObject whose triggers answer: the loop starts at once.
+    /// A new ScaledObject whose triggers answer: the loop starts, with a poll at once.
     #[must_use]
     pub fn new(object: ScaledObject, triggers: Vec<Trigger>, release: Release, now: u64) -> Keda {
         Keda {
             object,
             release,
-            created: now,
+            // The API keeps it in whole seconds.
+            created: now - now % 1000,
             last_active: None,
             failures: vec![0; triggers.len()],
             stored: vec![None; triggers.len()],
             triggers,
             cache: Cache::default(),
-            next_poll: now,
+            next_poll: now.saturating_add(REACTION),
             polling: false,
             pushed: false,
         }
@@ -76,7 +80,7 @@ impl Keda {
         (!self.object.annotations.paused()).then(|| super::hpa_bounds(&self.object))
     }
 
-    /// When the next poll starts. Not before one that is under way has ended.
+    /// When the next poll starts; if that is over, now. `None`: one is under way, or the object is paused.
     #[must_use]
     pub fn next_poll(&self) -> Option<u64> {
         (!self.polling && !self.object.annotations.paused()).then_some(self.next_poll)
@@ -85,7 +89,7 @@ impl Keda {
     /// The spec has changed, or a pause annotation, or the operator has started: the loop starts anew, with a poll at once.
     /// Other annotations are seen at the next poll.
     pub fn restart_loop(&mut self, now: u64) {
-        self.next_poll = now;
+        self.next_poll = now.saturating_add(REACTION);
     }
 
     /// Pausing with `paused-replicas` writes at once, without a poll.
