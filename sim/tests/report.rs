@@ -147,6 +147,14 @@ fn a_session_that_was_killed_has_a_cross_in_its_lane() {
 }
 
 #[test]
+fn a_pod_that_did_not_end_by_itself_ends_hard() {
+    let page = page("broke", &[node_lost()]);
+    assert_eq!(page.all("line").iter().filter(|l| l.contains("class=\"broke\"")).count(), 3 + 1, "and in the key");
+    assert!(page.text.contains("pod crashed or lost"));
+    assert!(!self::page("kill", &[scale_down_that_kills()]).text.contains("pod crashed or lost"));
+}
+
+#[test]
 fn designs_are_drawn_on_the_same_scales() {
     let mut small = queue();
     small.samples.iter_mut().for_each(|s| *s = Sample { at: s.at / 10, waiting: s.waiting.min(1), ..*s });

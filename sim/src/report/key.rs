@@ -25,6 +25,9 @@ pub(super) const LANES: &str = r##"<li><svg width="30" height="12" aria-hidden="
 <li><svg width="30" height="12" aria-hidden="true"><rect class="terminating" width="30" height="12"/></svg>pod terminating</li>
 "##;
 
+pub(super) const BROKE: &str = r##"<li><svg width="30" height="12" aria-hidden="true"><rect class="up" width="20" height="12"/><line class="broke" x1="20" x2="20" y1="0" y2="12"/></svg>pod crashed or lost</li>
+"##;
+
 pub(super) const MAP: &str = r##"<li><svg class="map" width="30" height="12" aria-hidden="true"><rect class="exists" width="30" height="12"/></svg>pods exist, nobody there</li>
 <li><svg class="map" width="120" height="12" aria-hidden="true"><rect class="q1" width="30" height="12"/><rect class="q2" x="30" width="30" height="12"/><rect class="q3" x="60" width="30" height="12"/><rect class="q4" x="90" width="30" height="12"/></svg>a quarter of them taken, half, three quarters, all</li>
 "##;

@@ -6,7 +6,7 @@ use super::key;
 use super::scale::{Scales, WIDTH, end_of, part};
 use super::sheet::{Sheet, rect};
 use super::words::{Escaped, moment, pod_end};
-use crate::record::{PodLife, Record, SessionLife, Spell};
+use crate::record::{PodEnd, PodLife, Record, SessionLife, Spell};
 use std::collections::BTreeMap;
 
 /// More lanes, pixels or bars than this are a map.
@@ -62,6 +62,9 @@ pub(super) fn draw(sheet: &mut Sheet, record: &Record, scales: &Scales) {
     }
     sheet.heading("Pods by ordinal, and who sat in them");
     sheet.key += key::LANES;
+    if record.pods.iter().any(broke) {
+        sheet.key += key::BROKE;
+    }
     if record.sessions.iter().any(|s| s.killed) {
         sheet.key += key::KILLED;
     }
@@ -191,7 +194,19 @@ fn incarnation(pod: &PodLife, record: &Record, scales: &Scales, top: u32, bar: u
             out += &rect(class, scales.time.x(from), scales.time.x(to), top, bar);
         }
     }
+    if broke(pod) {
+        let x = part(scales.time.x(gone));
+        out += &format!("<line class=\"broke\" x1=\"{x}\" x2=\"{x}\" y1=\"{top}\" y2=\"{}\"/>", top + bar);
+    }
     out + "</g>\n"
+}
+
+/// It did not go: it was gone.
+fn broke(pod: &PodLife) -> bool {
+    pod.end.is_some_and(|end| match end {
+        PodEnd::Crashed | PodEnd::NodeLost => true,
+        PodEnd::ScaledDown | PodEnd::Recycled | PodEnd::RolledOut => false,
+    })
 }
 
 /// Why it ended, if the lane is empty long enough after it.
