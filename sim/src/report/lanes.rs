@@ -126,6 +126,11 @@ impl Lane<'_> {
         for seat in &self.seats {
             sheet.plot += &self.seat(seat, scales, top, bar);
         }
+        for pod in self.pods.iter().filter(|p| broke(p)) {
+            let x = part(scales.time.x(pod.gone.or(pod.terminating).unwrap_or_else(|| end_of(record))));
+            let (above, below) = (top.saturating_sub(2), top + bar + 2);
+            sheet.plot += &format!("<line class=\"broke\" x1=\"{x}\" x2=\"{x}\" y1=\"{above}\" y2=\"{below}\"/>\n");
+        }
         for seat in self.seats.iter().filter(|s| s.session.killed && is_last(s)) {
             let next = self.pods.iter().map(|p| p.created).find(|created| *created >= seat.until);
             sheet.plot += &kill(seat, scales, next.map(|at| scales.time.x(at)), top + bar / 2);
@@ -193,10 +198,6 @@ fn incarnation(pod: &PodLife, record: &Record, scales: &Scales, top: u32, bar: u
         if from < to {
             out += &rect(class, scales.time.x(from), scales.time.x(to), top, bar);
         }
-    }
-    if broke(pod) {
-        let x = part(scales.time.x(gone));
-        out += &format!("<line class=\"broke\" x1=\"{x}\" x2=\"{x}\" y1=\"{top}\" y2=\"{}\"/>", top + bar);
     }
     out + "</g>\n"
 }
