@@ -9,9 +9,12 @@
 
 pub mod chance;
 pub mod compare;
+pub mod hunt;
 pub mod models;
+pub mod plan;
 pub mod record;
 pub mod report;
 pub mod tabletop;
+pub mod tale;
 pub mod vectors;
 pub mod world;

@@ -1,25 +1,215 @@
 //! Arguments, and the command they name.
 
-use slotkeeper_sim::world::{play, setting::Setting};
-use std::io::Write as _;
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use slotkeeper_sim::hunt::{self, Hunt};
+use slotkeeper_sim::world::setting::{Limits, Setting};
+use slotkeeper_sim::world::{faults::FaultKind, play, scenarios};
+use slotkeeper_sim::{report, tale, vectors};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-fn main() {
-    let from: u64 = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(1);
-    let to: u64 = std::env::args().nth(2).and_then(|s| s.parse().ok()).unwrap_or(from);
-    let trace = std::env::args().nth(3).is_some();
-    let mut out = std::io::stdout().lock();
-    for seed in from..=to {
-        let setting = if seed == 0 { Setting::plain(1) } else { Setting::draw(seed) };
-        let began = std::time::Instant::now();
-        let outcome = play(&setting, trace);
-        let _ = writeln!(out, "{seed}: {} | {} ms simulated in {:?}, {} violations", setting.describe(), outcome.lasted, began.elapsed(), outcome.violations.len());
-        for v in &outcome.violations {
-            let _ = writeln!(out, "   {} {}: {}", v.at, v.promise, v.what);
-        }
-        if from == to {
-            for line in &outcome.story { let _ = writeln!(out, "{:>7} {}", line.at, line.text); }
-            for (k, n) in &outcome.coverage { let _ = writeln!(out, "{n:>6} {k}"); }
-            for l in &outcome.log { let _ = writeln!(out, "{l}"); }
+/// The world of a session dispatcher in one seed.
+#[derive(Parser)]
+#[command(name = "slotkeeper-sim", version)]
+struct Arguments {
+    #[command(subcommand)]
+    job: Job,
+    /// Plants a bug, to see whether it is found (needs the feature `planted`).
+    #[arg(long, global = true, value_name = "BUG")]
+    plant: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Job {
+    /// Plays one world, and says what became of every promise.
+    Run {
+        /// Decides everything.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// A bad day with a name instead of a drawn one (`slotkeeper-sim scenarios` lists them).
+        #[arg(long, value_name = "NAME")]
+        scenario: Option<String>,
+        /// Prints every line of every log.
+        #[arg(long)]
+        trace: bool,
+        /// Draws what happened into this HTML file.
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+        /// Prints what happened as JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        limits: LimitArguments,
+    },
+    /// Plays many seeds until a promise breaks, and makes the world in which it does as small as it can.
+    Hunt {
+        /// How many.
+        #[arg(long, default_value_t = 200)]
+        seeds: u64,
+        /// The first one; without it, one that nobody has tried (it is printed).
+        #[arg(long, value_name = "SEED")]
+        from: Option<u64>,
+        /// Worlds played at once; 0 = one per core.
+        #[arg(long, default_value_t = 0)]
+        jobs: usize,
+        /// Also fails if something that must occur in a long hunt never did.
+        #[arg(long)]
+        covered: bool,
+        #[command(flatten)]
+        limits: LimitArguments,
+    },
+    /// Lists the worlds with a name.
+    Scenarios,
+    /// Runs a folder of test vectors against the models of Kubernetes and KEDA.
+    Vectors { folder: PathBuf },
+}
+
+/// Takes things away from a world.
+#[derive(Args)]
+struct LimitArguments {
+    /// No more dispatchers than this.
+    #[arg(long, value_name = "N")]
+    dispatchers: Option<u32>,
+    /// No more visitors than this.
+    #[arg(long, value_name = "N")]
+    visitors: Option<u32>,
+    /// No more nodes than this.
+    #[arg(long, value_name = "N")]
+    nodes: Option<u32>,
+    /// Faults for no longer than this, in milliseconds.
+    #[arg(long, value_name = "MS")]
+    chaos_ms: Option<u64>,
+    /// Without these kinds of faults (with commas between them).
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    without: Vec<FaultKind>,
+}
+
+impl LimitArguments {
+    fn limits(self) -> Limits {
+        Limits {
+            dispatchers: self.dispatchers,
+            visitors: self.visitors,
+            nodes: self.nodes,
+            chaos: self.chaos_ms,
+            without: self.without.into_iter().collect(),
         }
     }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match plant(arguments.plant.as_deref()).and_then(|()| act(arguments.job)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "slotkeeper-sim: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[cfg(feature = "planted")]
+fn plant(bug: Option<&str>) -> anyhow::Result<()> {
+    use slotkeeper_core::planted::{Bug, plant};
+    let Some(word) = bug else { return Ok(()) };
+    let all = || Bug::ALL.map(Bug::word).join(", ");
+    let bug = Bug::ALL.into_iter().find(|b| b.word() == word);
+    plant(bug.with_context(|| format!("--plant: {word:?} is no bug; there are: {}", all()))?);
+    Ok(())
+}
+
+#[cfg(not(feature = "planted"))]
+fn plant(bug: Option<&str>) -> anyhow::Result<()> {
+    anyhow::ensure!(bug.is_none(), "--plant: this program was built without bugs; build it with the feature `planted`");
+    Ok(())
+}
+
+/// True if every promise was kept.
+fn act(job: Job) -> anyhow::Result<bool> {
+    let mut out = io::stdout().lock();
+    match job {
+        Job::Run { seed, scenario, trace, report, json, limits } => {
+            let limits = limits.limits();
+            let setting = match &scenario {
+                Some(name) => scenarios::find(name)
+                    .with_context(|| format!("--scenario: there is no {name:?}; there are: {}", names()))?
+                    .setting(seed),
+                None => Setting::draw(seed),
+            };
+            let outcome = play(&setting.within(&limits), trace);
+            for line in &outcome.log {
+                writeln!(out, "{line}")?;
+            }
+            if let Some(file) = &report {
+                let html = report::html(std::slice::from_ref(&outcome.record));
+                std::fs::write(file, html).with_context(|| format!("cannot write {}", file.display()))?;
+            }
+            if json {
+                writeln!(out, "{}", report::json(std::slice::from_ref(&outcome.record)))?;
+            } else {
+                tale::tell(&outcome, scenario.as_deref(), &limits, &mut out)?;
+            }
+            Ok(outcome.violations.is_empty())
+        }
+        Job::Hunt { seeds, from, jobs, covered, limits } => {
+            let jobs = if jobs == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { jobs };
+            let from = from.unwrap_or_else(fresh);
+            search(&Hunt { from, seeds, jobs, limits: limits.limits() }, covered, &mut out)
+        }
+        Job::Scenarios => {
+            for scenario in scenarios::ALL {
+                writeln!(out, "{:<20} {}", scenario.name, scenario.story)?;
+            }
+            Ok(true)
+        }
+        Job::Vectors { folder } => Ok(vectors::run(&folder, &mut out)?.failed == 0),
+    }
+}
+
+fn search(options: &Hunt, covered: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
+    writeln!(out, "{} worlds from seed {}, {} at a time", options.seeds, options.from, options.jobs)?;
+    let began = std::time::Instant::now();
+    let bar = ProgressBar::new(options.seeds);
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} worlds, {per_sec}, {eta} left")?;
+    bar.set_style(style);
+    let catch = hunt::hunt(options, |_| bar.inc(1));
+    bar.finish_and_clear();
+    let took = began.elapsed().as_secs_f64();
+    writeln!(
+        out,
+        "{} worlds, {:.1} h of simulated time in {took:.1} s: {:.0} worlds a minute",
+        catch.played,
+        catch.simulated as f64 / 3_600_000.0,
+        catch.played as f64 * 60.0 / took
+    )?;
+    hunt::table(&catch.coverage, out)?;
+    let missing = hunt::missing(&catch.coverage);
+    let Some(failure) = catch.failure else {
+        writeln!(out, "every promise was kept in every world")?;
+        if covered && !missing.is_empty() {
+            writeln!(out, "but this never occurred: {}", missing.join(", "))?;
+            return Ok(false);
+        }
+        return Ok(true);
+    };
+    writeln!(out, "seed {} breaks a promise; looking for the smallest world in which it does", failure.setting.seed)?;
+    let bar = ProgressBar::new_spinner();
+    let (limits, smallest) = hunt::shrink(&options.limits, *failure, |_, _| bar.tick());
+    bar.finish_and_clear();
+    writeln!(out)?;
+    tale::tell(&smallest, None, &limits, out)?;
+    Ok(false)
+}
+
+/// A seed that depends on when it is asked for.
+fn fresh() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    now.as_secs() % 1_000_000_000 * 1_000
+}
+
+fn names() -> String {
+    scenarios::ALL.iter().map(|s| s.name).collect::<Vec<_>>().join(", ")
 }

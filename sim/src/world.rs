@@ -12,6 +12,7 @@ pub mod net;
 pub mod node;
 pub mod operator;
 pub mod scaler;
+pub mod scenarios;
 pub mod setting;
 pub mod truth;
 pub mod visitor;
@@ -25,6 +26,7 @@ use kube::Kube;
 use log::Lines;
 use net::{Connections, SimNet};
 use node::{Crashes, Pods};
+use operator::Orders;
 use rand::Rng;
 use scaler::{ADMIN_PORT, Scaler};
 use setting::{POOL, Setting};
@@ -88,6 +90,7 @@ struct World {
     guests: Guests,
     shaky: Arc<AtomicBool>,
     prometheus_down: Arc<AtomicBool>,
+    removal: Arc<AtomicBool>,
     connections: Connections,
 }
 
@@ -170,6 +173,7 @@ impl World {
             guests: Guests::default(),
             shaky: Arc::default(),
             prometheus_down: Arc::default(),
+            removal: Arc::default(),
             connections: Connections::default(),
         }
     }
@@ -309,12 +313,13 @@ impl World {
                 Ok(())
             }
         });
-        let (truth, calm, max) = (self.truth.clone(), self.calm.clone(), self.setting.rules.max);
+        let (truth, max) = (self.truth.clone(), self.setting.rules.max);
+        let orders = Orders { calm: self.calm.clone(), removal: self.removal.clone() };
         let dispatchers = dispatchers.to_vec();
         sim.host("operator", move || {
-            let (truth, calm, dispatchers) = (truth.clone(), calm.clone(), dispatchers.clone());
+            let (truth, orders, dispatchers) = (truth.clone(), orders.clone(), dispatchers.clone());
             async move {
-                operator::work(truth, dispatchers, calm, max, chance.stream("operator")).await;
+                operator::work(truth, dispatchers, orders, max, chance.stream("operator")).await;
                 Ok(())
             }
         });
@@ -455,7 +460,7 @@ impl Place {
         pool.linger = self.setting.linger;
         pool.half_open = Some(self.setting.half_open);
         pool.hold = self.setting.hold;
-        pool.cookie_name = "slotkeeper".into();
+        pool.schedule = self.setting.schedule();
         let mut config = Config::new(vec![pool]);
         config.listen = vec![at(PORT)];
         config.admin = Admin { listen: Some(at(ADMIN_PORT)), token: Some(Secret(KEY.to_vec())) };

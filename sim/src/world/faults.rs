@@ -79,6 +79,8 @@ kinds! {
     ShakyWatch = "shaky-watch",
     /// Prometheus is down.
     PrometheusOutage = "prometheus-outage",
+    /// An operator removes the pool; the next start of a dispatcher makes it anew.
+    PoolRemoval = "pool-removal",
 }
 
 impl fmt::Display for FaultKind {
@@ -128,6 +130,7 @@ impl FaultKind {
     fn applies(self, setting: &Setting) -> bool {
         match self {
             FaultKind::JournalPartition | FaultKind::JournalCrash => setting.shared_journal,
+            FaultKind::PoolRemoval => Chance::new(setting.seed).stream("removed").random_ratio(1, 12),
             FaultKind::Latency
             | FaultKind::Hold
             | FaultKind::PodPartition
@@ -164,6 +167,7 @@ impl FaultKind {
             FaultKind::JournalCrash | FaultKind::ApiCrash => (1, 15_000),
             FaultKind::JournalClock => (1, 20_000),
             FaultKind::ShakyWatch | FaultKind::PrometheusOutage => (1, 25_000),
+            FaultKind::PoolRemoval => (1, 6_000),
         }
     }
 }

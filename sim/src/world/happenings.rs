@@ -134,7 +134,8 @@ impl World {
             | FaultKind::JournalClock
             | FaultKind::ApiCrash
             | FaultKind::ShakyWatch
-            | FaultKind::PrometheusOutage => None,
+            | FaultKind::PrometheusOutage
+            | FaultKind::PoolRemoval => None,
         }
     }
 
@@ -236,6 +237,10 @@ fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
             tell("Prometheus is down".into());
             world.prometheus_down.store(true, Ordering::Relaxed);
         }
+        FaultKind::PoolRemoval => {
+            tell("the operator removes the pool".into());
+            world.removal.store(true, Ordering::Relaxed);
+        }
         FaultKind::PodPartition
         | FaultKind::ApiPartition
         | FaultKind::JournalPartition
@@ -276,6 +281,13 @@ fn end(fault: Fault, sim: &mut Sim<'_>, world: &World) {
         FaultKind::ApiCrash => sim.bounce("api"),
         FaultKind::ShakyWatch => world.shaky.store(false, Ordering::Relaxed),
         FaultKind::PrometheusOutage => world.prometheus_down.store(false, Ordering::Relaxed),
+        FaultKind::PoolRemoval => {
+            world.removal.store(false, Ordering::Relaxed);
+            for host in 0..world.doors.len() {
+                world.truth.crashed(host);
+                sim.bounce(format!("d{host}"));
+            }
+        }
         FaultKind::PodCrash
         | FaultKind::PodFailure
         | FaultKind::DispatcherClock

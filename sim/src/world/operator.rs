@@ -11,19 +11,38 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// What the operator has been told.
+#[derive(Clone)]
+pub struct Orders {
+    pub calm: Arc<AtomicBool>,
+    /// The pool is to be removed.
+    pub removal: Arc<AtomicBool>,
+}
+
 /// The operator's host. `max`: the pool's most pods.
-pub async fn work(truth: Truth, dispatchers: Vec<IpAddr>, calm: Arc<AtomicBool>, max: u32, mut dice: ChaCha8Rng) {
+pub async fn work(truth: Truth, dispatchers: Vec<IpAddr>, orders: Orders, max: u32, mut dice: ChaCha8Rng) {
     let mut tidied = false;
     loop {
         let at = dispatchers[dice.random_range(0..dispatchers.len())];
-        if calm.load(Ordering::Relaxed) {
+        if orders.removal.load(Ordering::Relaxed) {
+            if within(ask(at, "DELETE", &format!("/api/v1/pools/{POOL}"))).await.is_some() {
+                truth.count("operator removes the pool");
+                orders.removal.store(false, Ordering::Relaxed);
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            continue;
+        }
+        if orders.calm.load(Ordering::Relaxed) {
             if !tidied {
                 tidied = uncordon_all(at, max).await;
             }
         } else {
             act(&truth, at, max, &mut dice).await;
         }
-        tokio::time::sleep(Duration::from_millis(dice.random_range(1_000..12_000))).await;
+        let pause = tokio::time::Instant::now() + Duration::from_millis(dice.random_range(1_000..12_000));
+        while tokio::time::Instant::now() < pause && !orders.removal.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use crate::models::statefulset::Policy;
 use rand::Rng;
 use serde::Serialize;
 use slotkeeper::config::Admission;
-use slotkeeper_core::{AfterSession, Millis, Placement, Rules, Scaling, Spare, Window};
+use slotkeeper::config::schedule::{Days, Minute, Schedule, Window};
+use slotkeeper_core::{AfterSession, Millis, Placement, Rules, Scaling, Spare, Window as Span};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Setting {
     pub chaos: u64,
     pub calm: u64,
     pub faults: Vec<Fault>,
+    /// One more spare slot in the first minute, by weekly schedule.
+    pub scheduled: bool,
     /// How sessions are.
     pub habits: Habits,
 }
@@ -84,9 +87,9 @@ impl Setting {
         let slots_per_pod = if dice.random_ratio(7, 10) { 1 } else { dice.random_range(2..5) };
         let policy = if dice.random_ratio(4, 5) { Policy::Parallel } else { Policy::OrderedReady };
         let scaling = match dice.random_range(0..10) {
-            0..=5 => Scaling::Direct { window: Window::Fixed },
-            6..=7 if policy == Policy::Parallel => Scaling::Direct { window: Window::Sliding },
-            6..=7 => Scaling::Direct { window: Window::Fixed },
+            0..=5 => Scaling::Direct { window: Span::Fixed },
+            6..=7 if policy == Policy::Parallel => Scaling::Direct { window: Span::Sliding },
+            6..=7 => Scaling::Direct { window: Span::Fixed },
             _ => Scaling::Keda { settle: SETTLE },
         };
         let rules = Rules {
@@ -140,6 +143,7 @@ impl Setting {
             chaos: dice.random_range(40_000..90_000),
             calm: CALM,
             faults: Vec::new(),
+            scheduled: dice.random_ratio(1, 6),
             habits: Habits {
                 arrive_within: dice.random_range(1_000..40_000),
                 stay: (5_000, 35_000),
@@ -179,7 +183,20 @@ impl Setting {
         setting.chaos = 50_000;
         setting.calm = CALM;
         setting.faults = Vec::new();
+        setting.scheduled = false;
         setting
+    }
+
+    /// The weekly schedule of spare slots, if there is one: one more in the world's first minute.
+    #[must_use]
+    pub fn schedule(&self) -> Option<Schedule> {
+        if !self.scheduled {
+            return None;
+        }
+        let days = Days::parse("mon")?;
+        let (from, to) = (Minute::parse("08:00")?, Minute::parse("08:01")?);
+        let more = Spare::Slots(self.rules.spare.slots(0) as u32 + 1);
+        Schedule::new("UTC", self.rules.spare, vec![Window { days, from, to, spare: more }]).ok()
     }
 
     /// Takes away what is limited.
@@ -198,8 +215,8 @@ impl Setting {
     pub fn describe(&self) -> String {
         let r = &self.rules;
         let scaling = match r.scaling {
-            Scaling::Direct { window: Window::Fixed } => "direct scaling",
-            Scaling::Direct { window: Window::Sliding } => "direct scaling, sliding window",
+            Scaling::Direct { window: Span::Fixed } => "direct scaling",
+            Scaling::Direct { window: Span::Sliding } => "direct scaling, sliding window",
             Scaling::Keda { .. } => "KEDA by Prometheus",
             Scaling::None => "no scaling",
         };
@@ -227,7 +244,7 @@ impl Setting {
 }
 
 /// Long enough for a number that was served to have been scraped, polled and synced (see `scaler`).
-const SETTLE: Millis = Millis(14_000);
+pub const SETTLE: Millis = Millis(14_000);
 
 /// From the end of all faults until everything must have come to rest.
 pub const CALM: u64 = 110_000;

@@ -1,0 +1,237 @@
+//! Worlds with a name: one bad day each, the same for every seed but for its dice.
+
+use super::faults::{Fault, FaultKind as Kind};
+use super::setting::{SETTLE, Setting};
+use crate::models::statefulset::Policy;
+use slotkeeper::config::Admission;
+use slotkeeper_core::{AfterSession, Millis, Placement, Scaling, Spare, Window};
+use std::time::Duration;
+
+/// A named world.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    pub name: &'static str,
+    pub story: &'static str,
+    make: fn(&mut Setting),
+}
+
+impl Scenario {
+    #[must_use]
+    pub fn setting(&self, seed: u64) -> Setting {
+        let mut setting = Setting::plain(seed);
+        setting.name = self.name.into();
+        setting.story = self.story.into();
+        (self.make)(&mut setting);
+        setting
+    }
+}
+
+/// The scenario of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|s| s.name == name)
+}
+
+fn faults(setting: &mut Setting, faults: &[(Kind, u64, u64, u32)]) {
+    setting.faults = faults.iter().map(|(kind, at, until, target)| Fault::new(*kind, *at, *until, *target)).collect();
+}
+
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "plain",
+        story: "Two dispatchers, three pods, six visitors, and nothing goes wrong.",
+        make: |_| {},
+    },
+    Scenario {
+        name: "evening-rush",
+        story: "Fourteen visitors come within two seconds to a sleeping pool of three pods: they wait in line, and everybody gets in.",
+        make: |s| {
+            s.visitors = 14;
+            s.habits.arrive_within = 2_000;
+            s.habits.stay = (4_000, 9_000);
+            s.habits.impatient = 0;
+        },
+    },
+    Scenario {
+        name: "rolling-restart",
+        story: "Three dispatchers are restarted one after the other while people play: streams break, and everybody comes back to the same pod.",
+        make: |s| {
+            s.dispatchers = 3;
+            faults(
+                s,
+                &[
+                    (Kind::DispatcherRestart, 20_000, 23_000, 0),
+                    (Kind::DispatcherRestart, 26_000, 29_000, 1),
+                    (Kind::DispatcherRestart, 32_000, 35_000, 2),
+                ],
+            );
+        },
+    },
+    Scenario {
+        name: "dispatcher-killed",
+        story: "The only dispatcher is killed twice: its journal is all that is left, and it is enough.",
+        make: |s| {
+            s.dispatchers = 1;
+            s.shared_journal = false;
+            faults(s, &[(Kind::DispatcherCrash, 15_000, 17_000, 0), (Kind::DispatcherCrash, 30_000, 45_000, 0)]);
+        },
+    },
+    Scenario {
+        name: "cut-off",
+        story: "One of two dispatchers is cut off from the journal for longer than silence and grace: it closes its streams before the others give its slots away, and starts anew.",
+        make: |s| faults(s, &[(Kind::JournalPartition, 18_000, 40_000, 0)]),
+    },
+    Scenario {
+        name: "journal-down",
+        story: "The journal is down for a while: whoever plays goes on, whoever comes waits, and no clock runs meanwhile.",
+        make: |s| faults(s, &[(Kind::JournalCrash, 15_000, 25_000, 0), (Kind::JournalClock, 30_000, 42_000, 60_000)]),
+    },
+    Scenario {
+        name: "api-server-away",
+        story: "The API server is down, then one dispatcher cannot reach it, then its watches stutter: who sits, sits; nothing is scaled by old news.",
+        make: |s| {
+            faults(
+                s,
+                &[
+                    (Kind::ApiCrash, 8_000, 20_000, 0),
+                    (Kind::ApiPartition, 22_000, 36_000, 0),
+                    (Kind::ShakyWatch, 36_000, 48_000, 0),
+                ],
+            );
+        },
+    },
+    Scenario {
+        name: "node-lost",
+        story: "A node with pods on it is gone for longer than its grace, and comes back: its visitors are told and go to the front of the line.",
+        make: |s| {
+            s.habits.stay = (20_000, 40_000);
+            faults(s, &[(Kind::NodeLoss, 15_000, 38_000, 0)]);
+        },
+    },
+    Scenario {
+        name: "pods-crash",
+        story: "Containers crash under their visitors, a pod fails for good: crashes bring people back to the same pod, a failure to another.",
+        make: |s| {
+            faults(
+                s,
+                &[
+                    (Kind::PodCrash, 12_000, 13_000, 0),
+                    (Kind::PodCrash, 18_000, 19_000, 1),
+                    (Kind::PodFailure, 25_000, 26_000, 2),
+                ],
+            );
+        },
+    },
+    Scenario {
+        name: "slow-and-stuck",
+        story: "Cold starts take five times as long, then new pods are not scheduled at all: the line is told, and moves on when it can.",
+        make: |s| {
+            s.habits.arrive_within = 15_000;
+            faults(s, &[(Kind::SlowStart, 2_000, 15_000, 0), (Kind::StuckStart, 16_000, 40_000, 0)]);
+        },
+    },
+    Scenario {
+        name: "flaky-network",
+        story: "Links are slow, hold everything back, or lose it, between dispatchers, pods and homes.",
+        make: |s| {
+            s.dispatchers = 3;
+            faults(
+                s,
+                &[
+                    (Kind::Latency, 5_000, 25_000, 3),
+                    (Kind::Hold, 10_000, 15_000, 0),
+                    (Kind::Hold, 20_000, 27_000, 9),
+                    (Kind::PodPartition, 25_000, 35_000, 8),
+                    (Kind::HomePartition, 30_000, 42_000, 15),
+                ],
+            );
+        },
+    },
+    Scenario {
+        name: "half-open",
+        story: "Everybody closes the lid without a word: pings find out, and the slots come back.",
+        make: |s| {
+            s.habits.half_open = 100;
+            s.habits.stay = (3_000, 10_000);
+            s.visitors = 9;
+        },
+    },
+    Scenario {
+        name: "fresh-desktops",
+        story: "Every session gets a pod nobody has been in: used ones are made anew, while a node is lost and a dispatcher dies.",
+        make: |s| {
+            s.rules.after_session = AfterSession::Recycle;
+            s.visitors = 9;
+            s.habits.stay = (3_000, 10_000);
+            faults(s, &[(Kind::DispatcherCrash, 12_000, 18_000, 1), (Kind::NodeLoss, 22_000, 34_000, 1)]);
+        },
+    },
+    Scenario {
+        name: "shared-pods",
+        story: "Pods with four slots each, whose clients are placed at once and spread evenly.",
+        make: |s| {
+            s.rules.slots_per_pod = 4;
+            s.rules.placement = Placement::Spread;
+            s.rules.sticky_storage = false;
+            s.rules.max = 4;
+            s.rules.spare = Spare::Slots(2);
+            s.admission = Admission::Immediate;
+            s.hold = Duration::from_secs(3);
+            s.visitors = 14;
+            faults(s, &[(Kind::PodFailure, 20_000, 21_000, 0), (Kind::DispatcherRestart, 30_000, 34_000, 0)]);
+        },
+    },
+    Scenario {
+        name: "sliding-window",
+        story: "Long sessions on high ordinals: the window slides up, idle low pods go, and nobody is moved.",
+        make: |s| {
+            s.rules.scaling = Scaling::Direct { window: Window::Sliding };
+            s.rules.max = 5;
+            s.visitors = 10;
+            s.habits.stay = (4_000, 35_000);
+            faults(s, &[(Kind::ApiPartition, 20_000, 30_000, 1)]);
+        },
+    },
+    Scenario {
+        name: "keda-prometheus",
+        story: "KEDA scales by what Prometheus scrapes, and Prometheus goes away in between: frozen, but nobody is killed.",
+        make: |s| {
+            s.rules.scaling = Scaling::Keda { settle: SETTLE };
+            s.rules.min = 1;
+            faults(s, &[(Kind::PrometheusOutage, 15_000, 35_000, 0), (Kind::DispatcherRestart, 38_000, 41_000, 0)]);
+        },
+    },
+    Scenario {
+        name: "ordered-and-limited",
+        story: "OrderedReady pods, short sessions by the clock, idle people sent home, a queue of three.",
+        make: |s| {
+            s.policy = Policy::OrderedReady;
+            s.rules.max_session = Some(Millis::secs(12));
+            s.rules.idle = Some(Millis::secs(8));
+            s.rules.queue_limit = 3;
+            s.habits.idle = 50;
+            s.habits.stay = (10_000, 30_000);
+            s.visitors = 10;
+        },
+    },
+    Scenario {
+        name: "pool-removed",
+        story: "An operator removes the pool under everybody; the next start of the dispatchers makes it anew.",
+        make: |s| faults(s, &[(Kind::PoolRemoval, 20_000, 26_000, 0)]),
+    },
+    Scenario {
+        name: "wrong-clocks",
+        story: "The journal's clock jumps and jumps back, and a dispatcher starts with a clock that is an hour off.",
+        make: |s| {
+            faults(
+                s,
+                &[
+                    (Kind::DispatcherClock, 5_000, 6_000, 5_000_000),
+                    (Kind::DispatcherCrash, 8_000, 9_000, 0),
+                    (Kind::JournalClock, 15_000, 25_000, 80_000),
+                    (Kind::JournalClock, 30_000, 40_000, 5_000),
+                ],
+            );
+        },
+    },
+];
