@@ -6,11 +6,12 @@ mod scenarios;
 mod table;
 
 pub use scenario::{Harm, Scenario, scenario, scenarios};
+pub(crate) use table::seconds;
 pub use table::table;
 
 use crate::chance::{Arrivals, Chance, Draw};
 use crate::record::Record;
-use crate::tabletop::{self, Crowd, Design, Detail, Habits, Setting};
+use crate::tabletop::{self, Crowd, Design, Detail, Habits, Phases, Setting};
 use slotkeeper_core::{Rules, Window};
 
 /// The pool and the day on which designs are compared.
@@ -79,6 +80,7 @@ pub fn run(options: &Options) -> Vec<Record> {
         chance,
         cold_start: options.cold_start,
         stop: options.stop,
+        phases: Phases::drawn(chance),
         detail: options.detail,
         rules: options.rules.clone(),
         ..Setting::new(options.rules.max, options.length)

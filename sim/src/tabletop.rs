@@ -20,7 +20,7 @@ mod tally;
 pub use crowd::{Crowd, Habits, Visitor};
 pub use fault::Fault;
 pub use naive::{ActiveIs, Habit};
-pub use scaler::{Guard, Source, Wiring, sessions};
+pub use scaler::{Guard, Phases, Source, Wiring, sessions};
 pub use tally::{Detail, Outcome};
 
 use crate::chance::{Chance, Draw};
@@ -52,6 +52,7 @@ pub struct Setting {
     pub pods_wait: bool,
     /// How fast the cluster's controllers make their calls.
     pub pace: Pace,
+    pub phases: Phases,
     pub faults: Vec<(u64, Fault)>,
     pub detail: Detail,
 }
@@ -72,6 +73,7 @@ impl Setting {
             kill_after: 30_000,
             pods_wait: false,
             pace: Pace::default(),
+            phases: Phases::default(),
             faults: Vec::new(),
             detail: Detail::default(),
         }

@@ -11,6 +11,8 @@ pub enum Fault {
     PrometheusDown { lasts: u64, keeps: bool },
     /// The scaler's questions are neither answered nor refused: each of them runs into its time-out.
     TriggerHangs { lasts: u64 },
+    /// The scaler's questions to the dispatcher are refused at once (those to Prometheus are not).
+    ScalerUnreachable { lasts: u64 },
     /// The pod of this ordinal crashes again and again from now on.
     CrashLoop { ordinal: u32 },
     /// The pod is evicted by its kubelet (disk pressure, say): the controller makes it anew.
@@ -28,9 +30,10 @@ pub enum Fault {
 impl Fault {
     pub(super) fn until(self, now: u64) -> Option<u64> {
         match self {
-            Fault::Restart { down: lasts } | Fault::PrometheusDown { lasts, .. } | Fault::TriggerHangs { lasts } => {
-                (lasts > 0).then_some(now + lasts)
-            }
+            Fault::Restart { down: lasts }
+            | Fault::PrometheusDown { lasts, .. }
+            | Fault::TriggerHangs { lasts }
+            | Fault::ScalerUnreachable { lasts } => (lasts > 0).then_some(now + lasts),
             Fault::CrashLoop { .. }
             | Fault::Evicted { .. }
             | Fault::NodeDrained { .. }
@@ -51,6 +54,9 @@ impl fmt::Display for Fault {
                 write!(f, "Prometheus is away for {} and comes back without its storage", spoken(*lasts))
             }
             Fault::TriggerHangs { lasts } => write!(f, "questions to the trigger time out for {}", spoken(*lasts)),
+            Fault::ScalerUnreachable { lasts } => {
+                write!(f, "the scaler cannot reach the dispatcher for {}", spoken(*lasts))
+            }
             Fault::CrashLoop { ordinal } => write!(f, "pod {ordinal} crashes again and again"),
             Fault::Evicted { ordinal } => write!(f, "pod {ordinal} is evicted"),
             Fault::NodeDrained { ordinal } => write!(f, "the autoscaler takes away the node of pod {ordinal}"),

@@ -234,6 +234,12 @@ impl Stage<'_> {
 
     pub(super) fn requeue(&mut self, guest: u32, now: u64) {
         let Some(state) = self.guests.get(&guest).map(|g| g.state) else { return };
+        // Moving somebody in time is better than nothing, but the session in the pod is over.
+        if let Some(Seat { ordinal, uid }) = state.seat()
+            && let Some(how) = scaled_away(self.end(ordinal, uid))
+        {
+            self.tally.killed(guest, ordinal, how, now);
+        }
         self.stand_up(guest, now);
         match state {
             State::Here { since, .. } => {
@@ -255,12 +261,7 @@ impl Stage<'_> {
 
     /// The pod has ended under whoever sat there.
     pub(super) fn bereave(&mut self, ordinal: u32, uid: u64, end: Option<PodEnd>, now: u64) {
-        let by_a_scaler = match end {
-            Some(PodEnd::ScaledDown) => Some("scaled down"),
-            Some(PodEnd::RolledOut) => Some("replaced by a newer template"),
-            Some(PodEnd::NodeLost) => Some("on a node that was taken away"),
-            Some(PodEnd::Recycled | PodEnd::Crashed) | None => None,
-        };
+        let by_a_scaler = scaled_away(end);
         for guest in self.sitting.get(&uid).cloned().unwrap_or_default() {
             if let Some(how) = by_a_scaler {
                 self.tally.killed(guest, ordinal, how, now);
@@ -301,5 +302,15 @@ impl Stage<'_> {
         for guest in self.waiting.clone() {
             self.knock(guest, now);
         }
+    }
+}
+
+/// A pod that ended because somebody wanted fewer pods, or others, and not by itself.
+fn scaled_away(end: Option<PodEnd>) -> Option<&'static str> {
+    match end? {
+        PodEnd::ScaledDown => Some("scaled down"),
+        PodEnd::RolledOut => Some("replaced by a newer template"),
+        PodEnd::NodeLost => Some("on a node that was taken away"),
+        PodEnd::Recycled | PodEnd::Crashed => None,
     }
 }

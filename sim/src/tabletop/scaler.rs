@@ -2,17 +2,17 @@
 //! HPA's request, is a round of questions that takes time when the trigger is slow to fail; the stage comes back for the answers.
 
 use super::dispatcher::Gauge;
+use crate::chance::Chance;
 use crate::models::hpa::{Behavior, Controller, Hpa, Policy, PolicyKind, Rules, Scale, Spec, Target};
 use crate::models::keda::{
     Annotations, Answer, Failure, Heard, Keda, PrometheusTrigger, Query, Reading, Release, Replicas, ScaledObject,
     Trigger, hpa_behavior, hpa_bounds,
 };
 use crate::models::prometheus::{Expr, Prometheus, Sample, ScrapeFailed};
+use rand::Rng;
 
 const METRIC: &str = "sessions";
 const POOL: &str = "pool";
-/// KEDA gives up on a query after this long.
-const TIMEOUT: u64 = 3000;
 
 /// What an operator has written about scaling.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Wiring {
     /// `advanced.horizontalPodAutoscalerConfig.behavior`.
     pub behavior: Option<Behavior>,
     pub source: Source,
+    /// KEDA gives up on a question after this long (`timeout`, 3 s).
+    pub timeout: u64,
     /// The metric's `threshold` (or `targetSize`): so much of it per pod.
     pub per_pod: u32,
     pub guard: Guard,
@@ -57,6 +59,7 @@ impl Wiring {
                 meaning: PrometheusTrigger::default(),
                 scrape: 30_000,
             },
+            timeout: 3000,
             per_pod: slots_per_pod,
             guard: Guard::Nothing,
         }
@@ -73,6 +76,7 @@ impl Wiring {
             object: ScaledObject { min, max: Some(max), ..ScaledObject::default() },
             behavior: Some(Behavior { scale_up: up, ..Behavior::default() }),
             source: if push { Source::External { push: true } } else { prometheus },
+            timeout: 3000,
             per_pod: 1,
             guard: Guard::PausedScaleIn,
         }
@@ -84,9 +88,35 @@ impl Wiring {
         Hpa::new(Spec { min, max, behavior }, Controller::default(), now)
     }
 
+    /// The API knows in which second it was created.
     fn keda(&self, now: u64) -> Keda {
         let trigger = Trigger { target: Target::AverageValue(i64::from(self.per_pod) * 1000), cached: false };
-        Keda::new(self.object.clone(), vec![trigger], Release::V2_20, now)
+        Keda::new(self.object.clone(), vec![trigger], Release::V2_20, now - now % 1000)
+    }
+}
+
+/// When the scalers do their things for the first time: nothing keeps their periods in step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phases {
+    /// KEDA's poll.
+    pub poll: u64,
+    /// The HPA's sync, a period earlier.
+    pub hpa: u64,
+    pub scrape: u64,
+}
+
+impl Phases {
+    #[must_use]
+    pub fn drawn(chance: Chance) -> Phases {
+        let mut chance = chance.stream("phases");
+        let mut below = |end: u64| chance.random_range(0..end);
+        Phases { poll: below(30_000), hpa: below(15_000), scrape: below(30_000) }
+    }
+}
+
+impl Default for Phases {
+    fn default() -> Phases {
+        Phases { poll: 700, hpa: 4000, scrape: 7000 }
     }
 }
 
@@ -132,25 +162,39 @@ pub(super) struct Scaler {
     request: Option<Round>,
     /// Until then questions are not answered, and not refused either.
     hangs_until: u64,
+    /// Until then the dispatcher is out of reach.
+    cut_off_until: u64,
     /// What the guard was told last.
     guarded: Option<bool>,
 }
 
 impl Scaler {
     /// `dispatchers`: replicas, each of them scraped.
-    pub(super) fn new(wiring: Wiring, dispatchers: u32, now: u64) -> Scaler {
+    pub(super) fn new(wiring: Wiring, dispatchers: u32, phases: Phases) -> Scaler {
         let prometheus = match &wiring.source {
             Source::Prometheus { scrape, .. } => Some(Prometheus::new(*scrape)),
             Source::External { .. } => None,
         };
-        let (keda, hpa) = (wiring.keda(now), wiring.hpa(now));
+        let (mut keda, hpa) = (wiring.keda(0), wiring.hpa(phases.hpa));
+        keda.restart_loop(phases.poll);
         let targets = Vec::new();
         let (poll, request) = (None, None);
-        let mut scaler =
-            Scaler { wiring, keda, hpa, prometheus, targets, named: 0, poll, request, hangs_until: 0, guarded: None };
+        let mut scaler = Scaler {
+            wiring,
+            keda,
+            hpa,
+            prometheus,
+            targets,
+            named: 0,
+            poll,
+            request,
+            hangs_until: 0,
+            cut_off_until: 0,
+            guarded: None,
+        };
         for n in 0..dispatchers {
             // Prometheus spreads its targets over the interval.
-            scaler.discover(now + 7000 + u64::from(n) * 1000);
+            scaler.discover(phases.scrape + u64::from(n) * 1000);
         }
         scaler
     }
@@ -211,7 +255,7 @@ impl Scaler {
             }
             (Source::Prometheus { .. }, None) => Err(Failure::Metrics),
             (Source::External { .. }, _) => {
-                let gauge = gauge.ok_or(Failure::Spec)?;
+                let gauge = gauge.filter(|_| now >= self.cut_off_until).ok_or(Failure::Spec)?;
                 Ok(Reading { active: gauge.active, milli: vec![(gauge.metric * 1000.0).round() as i64] })
             }
         }
@@ -232,7 +276,7 @@ impl Scaler {
     fn ask(&mut self, path: Path, query: Query, gauge: Option<Gauge>, scale: Scale, now: u64) -> Step {
         let hangs = now < self.hangs_until;
         *self.round(path) = Some(Round { query, hangs });
-        if hangs { Step::Later(now + TIMEOUT) } else { self.hear(path, gauge, scale, now) }
+        if hangs { Step::Later(now + self.wiring.timeout) } else { self.hear(path, gauge, scale, now) }
     }
 
     fn round(&mut self, path: Path) -> &mut Option<Round> {
@@ -336,5 +380,10 @@ impl Scaler {
     /// Until then the trigger's questions run into their time-out.
     pub(super) fn hang(&mut self, until: u64) {
         self.hangs_until = until;
+    }
+
+    /// Until then the dispatcher's scaler cannot be asked.
+    pub(super) fn cut_off(&mut self, until: u64) {
+        self.cut_off_until = until;
     }
 }

@@ -107,7 +107,7 @@ impl<'a> Stage<'a> {
             cluster: Cluster::new(set, setting.pace),
             dispatcher,
             down: false,
-            scaler: design.wiring.clone().map(|wiring| Scaler::new(wiring, dispatchers, 0)),
+            scaler: design.wiring.clone().map(|wiring| Scaler::new(wiring, dispatchers, setting.phases)),
             tally: Tally::new(setting.detail),
             starts: setting.chance.stream("cold starts"),
             stops: setting.chance.stream("stops"),
@@ -321,6 +321,11 @@ impl<'a> Stage<'a> {
         self.cluster.pod(ordinal, uid).is_some_and(|pod| pod.view().is_ready())
     }
 
+    /// Why a pod that is there ends.
+    pub(super) fn end(&self, ordinal: u32, uid: u64) -> Option<PodEnd> {
+        self.cluster.end(ordinal, uid)
+    }
+
     fn advance(&mut self, ordinal: u32, uid: u64, now: u64) {
         let end = self.cluster.end(ordinal, uid);
         let (change, next) = self.cluster.advance(ordinal, uid, now);
@@ -405,7 +410,7 @@ impl<'a> Stage<'a> {
             Path::Poll => scaler.next_poll(),
             Path::Hpa => scaler.next_sync(),
         };
-        if due == Some(now) {
+        if due.is_some_and(|at| at <= now) {
             let step = scaler.begin(path, gauge, scale, now);
             self.follow(path, step, now);
         }
@@ -502,6 +507,11 @@ impl<'a> Stage<'a> {
             Fault::TriggerHangs { lasts } => {
                 if let Some(scaler) = &mut self.scaler {
                     scaler.hang(now + lasts);
+                }
+            }
+            Fault::ScalerUnreachable { lasts } => {
+                if let Some(scaler) = &mut self.scaler {
+                    scaler.cut_off(now + lasts);
                 }
             }
             Fault::CrashLoop { ordinal } => {

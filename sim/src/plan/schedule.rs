@@ -1,0 +1,29 @@
+//! The pool's weekly schedule of spare slots, on the clock of a run: it begins on a Monday at midnight in the schedule's time
+//! zone, so that hours of arrivals and hours of the schedule are the same hours.
+
+use slotkeeper::config::PoolConfig;
+use slotkeeper::config::schedule::{Days, Minute, Schedule, Window};
+use slotkeeper_core::{Spare, Time};
+
+/// A Saturday: 2026-01-03, 00:00 UTC.
+const SATURDAY: Time = Time(1_767_398_400_000);
+
+/// When another number of slots is spare, and how many.
+pub(super) fn changes(pool: &PoolConfig, length: u64) -> Vec<(u64, Spare)> {
+    let Some(schedule) = &pool.schedule else { return Vec::new() };
+    let Some(begin) = next_monday(schedule.zone()) else { return Vec::new() };
+    let mut changes = vec![(0, schedule.now(begin))];
+    let mut at = begin;
+    while let Some(next) = schedule.next_change(at).filter(|t| t.since(begin).0 < length) {
+        changes.push((next.since(begin).0, schedule.now(next)));
+        at = next;
+    }
+    changes
+}
+
+/// A schedule of Mondays, asked when it begins.
+fn next_monday(zone: &str) -> Option<Time> {
+    let monday =
+        Window { days: Days::parse("mon")?, from: Minute::MIDNIGHT, to: Minute::END_OF_DAY, spare: Spare::Slots(1) };
+    Schedule::new(zone, Spare::Slots(0), vec![monday]).ok()?.next_change(SATURDAY)
+}
