@@ -65,7 +65,7 @@ pub struct Watch<O> {
     /// The version up to which everything has been taken from the store; the one up to which it has arrived.
     taken: u64,
     arrived: u64,
-    /// On the way, with the time of arrival.
+    /// On the way, with the time of arrival; each waits for those before it.
     coming: VecDeque<(u64, Event<O>)>,
     open: bool,
 }
@@ -162,8 +162,7 @@ impl<O: Clone> Watch<O> {
         };
         for change in changes {
             let Fate { delay, twice } = fate(change);
-            let before = self.coming.back().map_or(0, |(at, _)| *at);
-            let at = change.at.saturating_add(delay).max(before);
+            let at = change.at.saturating_add(delay);
             let event = Event::of(change);
             if twice {
                 self.coming.push_back((at, event.clone()));

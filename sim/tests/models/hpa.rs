@@ -125,6 +125,8 @@ fn with_one_of_two_metrics_failing_it_may_grow_but_not_shrink() {
     );
     let shrink = hpa.reconcile(Some(pods(5)), &two(2), 15_000);
     assert_eq!((shrink.write, shrink.error), (None, true));
+    let same = hpa.reconcile(Some(pods(5)), &two(5), 20_000);
+    assert_eq!((same.write, same.scaling_active), (None, Some(ScalingActive::ValidMetricFound)));
     let grow = hpa.reconcile(Some(pods(5)), &two(7), 30_000);
     assert_eq!((grow.write, grow.error), (Some(7), true));
 }

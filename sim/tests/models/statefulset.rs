@@ -78,6 +78,14 @@ fn a_rolling_update_goes_from_the_top_one_pod_at_a_time_in_parallel_sets_too() {
 }
 
 #[test]
+fn a_rolling_update_waits_for_pods_that_are_yet_to_be_created() {
+    let mut set = parallel(3);
+    set.roll_out();
+    let sync = set.sync(&[ready(0), ready(1)], 0);
+    assert_eq!(sync.actions, [Action::Create { ordinal: 2, revision: 2 }]);
+}
+
+#[test]
 fn a_new_template_waits_for_the_next_life_with_on_delete() {
     let mut set = parallel(2);
     set.update = UpdateStrategy::OnDelete;
