@@ -2,6 +2,10 @@
 //! A sync reads the pods as they are and returns what it does; the driver does it, and calls again when a pod has changed.
 //! Not here: `maxUnavailable` (off in 1.36, never about scaling), released pods, and the time the API calls take (`pace`).
 
+mod claims;
+
+pub use claims::{ClaimOwners, ClaimRetention};
+
 /// The fields of a StatefulSet that decide about pods. `start`, `replicas`, `min_ready`, `update` and `revision` may change
 /// at any time; the policy is fixed when the set is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,21 +109,6 @@ pub struct Status {
     pub replicas: u32,
     pub ready: u32,
     pub available: u32,
-}
-
-/// `persistentVolumeClaimRetentionPolicy`: who owns a pod's claim, and takes it along.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClaimRetention {
-    /// `whenDeleted: Delete`.
-    pub delete_with_set: bool,
-    /// `whenScaled: Delete`.
-    pub delete_when_scaled: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClaimOwners {
-    pub set: bool,
-    pub pod: bool,
 }
 
 impl StatefulSet {
@@ -287,15 +276,5 @@ impl PodView {
 
     fn delete(&self) -> Action {
         Action::Delete { ordinal: self.ordinal, uid: self.uid }
-    }
-}
-
-impl ClaimRetention {
-    /// The owner references on the claim of a pod inside the window, or of a condemned one (§ "PersistentVolumeClaim
-    /// retention" of the StatefulSet documentation).
-    #[must_use]
-    pub fn owners(self, condemned: bool) -> ClaimOwners {
-        let pod = self.delete_when_scaled && condemned;
-        ClaimOwners { set: self.delete_with_set && !pod, pod }
     }
 }
