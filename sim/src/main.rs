@@ -3,7 +3,11 @@
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use slotkeeper_sim::chance::{Arrivals, Draw};
+use slotkeeper_sim::compare;
 use slotkeeper_sim::hunt::{self, Hunt};
+use slotkeeper_sim::plan;
+use slotkeeper_sim::record::Record;
 use slotkeeper_sim::world::setting::{Limits, Setting};
 use slotkeeper_sim::world::{faults::FaultKind, play, scenarios};
 use slotkeeper_sim::{report, tale, vectors};
@@ -35,12 +39,8 @@ enum Job {
         /// Prints every line of every log.
         #[arg(long)]
         trace: bool,
-        /// Draws what happened into this HTML file.
-        #[arg(long, value_name = "FILE")]
-        report: Option<PathBuf>,
-        /// Prints what happened as JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        output: Output,
         #[command(flatten)]
         limits: LimitArguments,
     },
@@ -55,16 +55,77 @@ enum Job {
         /// Worlds played at once; 0 = one per core.
         #[arg(long, default_value_t = 0)]
         jobs: usize,
+        /// Shows a failing world as it was played, without making it smaller.
+        #[arg(long)]
+        as_it_is: bool,
         /// Also fails if something that must occur in a long hunt never did.
         #[arg(long)]
         covered: bool,
         #[command(flatten)]
         limits: LimitArguments,
     },
-    /// Lists the worlds with a name.
+    /// Plays the same visitors with several designs side by side, from the one of least effort to ours.
+    Compare {
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// A known failure of the design of least effort instead of a usual day (`slotkeeper-sim scenarios` lists them).
+        #[arg(long, value_name = "NAME")]
+        scenario: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Says what waiting time and what pod-hours an operator's own settings buy, and their neighbours.
+    Plan {
+        /// Slotkeeper's configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Which pool of it, if there are several.
+        #[arg(long, value_name = "NAME")]
+        pool: Option<String>,
+        /// Who comes: `10000/day`, `30/h`, `day:office:2000`, with `+burst...` (the message about a wrong one lists all).
+        #[arg(long)]
+        arrivals: Arrivals,
+        /// How long sessions are: `20m`, `10m-40m`, `exp:20m`, `lognormal:30m,p95=2h`.
+        #[arg(long)]
+        session_length: Draw,
+        /// From the creation of a pod until it is ready.
+        #[arg(long)]
+        cold_start: Draw,
+        /// How long visitors wait before they go.
+        #[arg(long)]
+        patience: Option<Draw>,
+        #[arg(long, default_value_t = 1)]
+        days: u32,
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Most neighbouring settings to try.
+        #[arg(long, value_name = "N")]
+        variants: Option<usize>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Lists the worlds with a name, and the known failures that designs are compared on.
     Scenarios,
     /// Runs a folder of test vectors against the models of Kubernetes and KEDA.
     Vectors { folder: PathBuf },
+}
+
+/// What becomes of the results besides a table.
+#[derive(Args)]
+struct Output {
+    /// Draws what happened into this HTML file.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Prints JSON for machines instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Output {
+    fn draw(&self, records: &[Record]) -> anyhow::Result<()> {
+        let Some(file) = &self.report else { return Ok(()) };
+        std::fs::write(file, report::html(records)).with_context(|| format!("cannot write {}", file.display()))
+    }
 }
 
 /// Takes things away from a world.
@@ -131,7 +192,7 @@ fn plant(bug: Option<&str>) -> anyhow::Result<()> {
 fn act(job: Job) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
     match job {
-        Job::Run { seed, scenario, trace, report, json, limits } => {
+        Job::Run { seed, scenario, trace, output, limits } => {
             let limits = limits.limits();
             let setting = match &scenario {
                 Some(name) => scenarios::find(name)
@@ -143,25 +204,70 @@ fn act(job: Job) -> anyhow::Result<bool> {
             for line in &outcome.log {
                 writeln!(out, "{line}")?;
             }
-            if let Some(file) = &report {
-                let html = report::html(std::slice::from_ref(&outcome.record));
-                std::fs::write(file, html).with_context(|| format!("cannot write {}", file.display()))?;
-            }
-            if json {
-                writeln!(out, "{}", report::json(std::slice::from_ref(&outcome.record)))?;
+            let records = std::slice::from_ref(&outcome.record);
+            output.draw(records)?;
+            if output.json {
+                writeln!(out, "{}", report::json(records))?;
             } else {
                 tale::tell(&outcome, scenario.as_deref(), &limits, &mut out)?;
             }
             Ok(outcome.violations.is_empty())
         }
-        Job::Hunt { seeds, from, jobs, covered, limits } => {
+        Job::Hunt { seeds, from, jobs, as_it_is, covered, limits } => {
             let jobs = if jobs == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { jobs };
             let from = from.unwrap_or_else(fresh);
-            search(&Hunt { from, seeds, jobs, limits: limits.limits() }, covered, &mut out)
+            let hunt = Hunt { from, seeds, jobs, limits: limits.limits() };
+            search(&hunt, covered, !as_it_is, &mut out)
+        }
+        Job::Compare { seed, scenario, output } => {
+            let records = match &scenario {
+                Some(name) => compare::scenario(name)
+                    .with_context(|| format!("--scenario: there is no {name:?}; there are: {}", failures()))?
+                    .play(),
+                None => compare::run(&compare::Options::new(seed)),
+            };
+            output.draw(&records)?;
+            if output.json {
+                writeln!(out, "{}", report::json(&records))?;
+            } else {
+                writeln!(out, "{}\n", records.first().map_or("", |r| &r.story))?;
+                report::table(&records, &mut out)?;
+            }
+            Ok(true)
+        }
+        Job::Plan {
+            config,
+            pool,
+            arrivals,
+            session_length,
+            cold_start,
+            patience,
+            days,
+            seed,
+            variants,
+            output,
+        } => {
+            let config = slotkeeper::config::read(&config)?;
+            let mut options = plan::Options::new(config, arrivals, session_length, cold_start);
+            options.patience = patience.unwrap_or(options.patience);
+            options = plan::Options { pool, days, seed, variants, ..options };
+            let plan = plan::run(&options)?;
+            output.draw(std::slice::from_ref(&plan.record))?;
+            if output.json {
+                writeln!(out, "{}", serde_json::to_string_pretty(&plan)?)?;
+            } else {
+                plan::table(&mut out, &plan)?;
+            }
+            Ok(true)
         }
         Job::Scenarios => {
+            writeln!(out, "Worlds, for `run --scenario`:")?;
             for scenario in scenarios::ALL {
-                writeln!(out, "{:<20} {}", scenario.name, scenario.story)?;
+                writeln!(out, "  {:<30} {}", scenario.name, scenario.story)?;
+            }
+            writeln!(out, "\nFailures of the design of least effort, for `compare --scenario`:")?;
+            for scenario in compare::scenarios() {
+                writeln!(out, "  {:<30} {}", scenario.name, scenario.story)?;
             }
             Ok(true)
         }
@@ -169,7 +275,7 @@ fn act(job: Job) -> anyhow::Result<bool> {
     }
 }
 
-fn search(options: &Hunt, covered: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
+fn search(options: &Hunt, covered: bool, shrink: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
     writeln!(out, "{} worlds from seed {}, {} at a time", options.seeds, options.from, options.jobs)?;
     let began = std::time::Instant::now();
     let bar = ProgressBar::new(options.seeds);
@@ -185,9 +291,9 @@ fn search(options: &Hunt, covered: bool, out: &mut dyn Write) -> anyhow::Result<
         catch.simulated as f64 / 3_600_000.0,
         catch.played as f64 * 60.0 / took
     )?;
-    hunt::table(&catch.coverage, out)?;
-    let missing = hunt::missing(&catch.coverage);
     let Some(failure) = catch.failure else {
+        hunt::table(&catch.coverage, out)?;
+        let missing = hunt::missing(&catch.coverage);
         writeln!(out, "every promise was kept in every world")?;
         if covered && !missing.is_empty() {
             writeln!(out, "but this never occurred: {}", missing.join(", "))?;
@@ -195,6 +301,10 @@ fn search(options: &Hunt, covered: bool, out: &mut dyn Write) -> anyhow::Result<
         }
         return Ok(true);
     };
+    if !shrink {
+        tale::tell(&failure, None, &options.limits, out)?;
+        return Ok(false);
+    }
     writeln!(out, "seed {} breaks a promise; looking for the smallest world in which it does", failure.setting.seed)?;
     let bar = ProgressBar::new_spinner();
     let (limits, smallest) = hunt::shrink(&options.limits, *failure, |_, _| bar.tick());
@@ -208,6 +318,10 @@ fn search(options: &Hunt, covered: bool, out: &mut dyn Write) -> anyhow::Result<
 fn fresh() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     now.as_secs() % 1_000_000_000 * 1_000
+}
+
+fn failures() -> String {
+    compare::scenarios().iter().map(|s| s.name).collect::<Vec<_>>().join(", ")
 }
 
 fn names() -> String {

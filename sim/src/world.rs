@@ -148,8 +148,9 @@ fn note_panics() {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             if turmoil::in_simulation() {
+                // The first one: those that follow are about the runtime it has ended.
                 PANIC.with_borrow_mut(|said| {
-                    said.get_or_insert_with(|| info.to_string());
+                    said.get_or_insert_with(|| info.to_string().lines().collect::<Vec<_>>().join(" "));
                 });
             } else {
                 usual(info);
