@@ -30,26 +30,25 @@ pub struct Options {
 }
 
 impl Options {
-    /// A pool of game consoles on an evening and the night after it.
-    ///
-    /// # Errors
-    /// Never: what it is made of can be read.
-    pub fn new(seed: u64) -> Result<Options, crate::chance::Unreadable> {
-        Ok(Options {
+    /// A pool of game consoles on an evening.
+    #[must_use]
+    pub fn new(seed: u64) -> Options {
+        const MINUTE: u64 = 60_000;
+        Options {
             seed,
-            length: 24 * 3_600_000,
+            length: 24 * 60 * MINUTE,
             rules: Rules { max: 60, ..Rules::default() },
             habits: Habits {
-                arrivals: "500/day:evening".parse::<Arrivals>()?,
-                length: "lognormal:25m,p95=90m".parse()?,
-                patience: "exp:20m".parse()?,
+                arrivals: Arrivals::evening(500),
+                length: Draw::LogNormal { median: 25 * MINUTE, p95: 90 * MINUTE },
+                patience: Draw::Exponential(20 * MINUTE),
                 away_per_mille: 150,
-                away: "2s-45s".parse()?,
+                away: Draw::Between(2000, 45_000),
             },
-            cold_start: "30s-50s".parse()?,
-            stop: "1s-5s".parse()?,
+            cold_start: Draw::Between(30_000, 50_000),
+            stop: Draw::Between(1000, 5000),
             detail: Detail::default(),
-        })
+        }
     }
 }
 
@@ -65,9 +64,15 @@ pub fn designs(rules: &Rules) -> Vec<Design> {
     ]
 }
 
-/// The same day with each design.
+/// The same day with each of the usual designs.
 #[must_use]
 pub fn run(options: &Options) -> Vec<Record> {
+    run_with(options, &designs(&options.rules))
+}
+
+/// The same day with each of these designs.
+#[must_use]
+pub fn run_with(options: &Options, designs: &[Design]) -> Vec<Record> {
     let chance = Chance::new(options.seed);
     let habits = &options.habits;
     let story = format!(
@@ -85,9 +90,9 @@ pub fn run(options: &Options) -> Vec<Record> {
         rules: options.rules.clone(),
         ..Setting::new(options.rules.max, options.length)
     };
-    let played = designs(&options.rules).into_iter().map(|design| {
+    let played = designs.iter().map(|design| {
         let visitors = Crowd::new(habits.clone(), chance);
-        tabletop::run(&setting, &design, visitors).record
+        tabletop::run(&setting, design, visitors).record
     });
     played.collect()
 }

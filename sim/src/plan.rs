@@ -101,6 +101,8 @@ pub struct Row {
     pub pod_hours: f64,
     /// The part of them in which nobody sat there.
     pub wasted_pod_hours: f64,
+    /// The part of all slots, from each pod's creation to its end, in which somebody sat there.
+    pub used: f64,
     /// Sessions that a scaler ended: none, or it is a bug.
     pub killed: u64,
 }
@@ -126,10 +128,10 @@ pub fn run(options: &Options) -> Result<Plan, PlanError> {
     // What the picture shows is every life, or none of them.
     let lives = if expected <= 2000.0 { 10_000 } else { 0 };
     let first = play(options, pool, &configured.rules, Detail { lives, ..Detail::default() }, &story);
-    let mut rows = vec![row(configured.name, &first)];
+    let mut rows = vec![row(configured, &first)];
     for variant in all.iter().take(most) {
         let outcome = play(options, pool, &variant.rules, Detail { samples: 16, lives: 0 }, "");
-        rows.push(row(variant.name.clone(), &outcome));
+        rows.push(row(variant.clone(), &outcome));
     }
     let mut record = first.record;
     if first.sessions_left_out > 0 {
@@ -153,14 +155,13 @@ fn pool<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a PoolConfig, Pl
 
 fn story(options: &Options, rules: &Rules) -> String {
     format!(
-        "{} visitors arrive, stay {}, wait at most {}; a pod starts within {} and holds {} of them; {} to {} pods, for {} {}.",
+        "{} visitors arrive, stay {}, wait at most {}; a pod holds {} of them and starts in {}; {} pods; {} {}.",
         options.arrivals,
         options.session_length,
         options.patience,
-        options.cold_start,
         rules.slots_per_pod,
-        rules.min,
-        rules.max,
+        options.cold_start,
+        if rules.min == rules.max { rules.max.to_string() } else { format!("{} to {}", rules.min, rules.max) },
         options.days,
         if options.days == 1 { "day" } else { "days" },
     )
@@ -203,10 +204,11 @@ fn design(rules: &Rules) -> Design {
     }
 }
 
-fn row(name: String, outcome: &Outcome) -> Row {
+fn row(variant: Variant, outcome: &Outcome) -> Row {
     let figures = &outcome.record.figures;
+    let slot_hours = figures.pod_hours * f64::from(variant.rules.slots_per_pod);
     Row {
-        name,
+        name: variant.name,
         visitors: figures.visitors,
         at_once: outcome.at_once,
         gave_up: outcome.gave_up,
@@ -214,6 +216,7 @@ fn row(name: String, outcome: &Outcome) -> Row {
         most_pods: outcome.most_pods,
         pod_hours: figures.pod_hours,
         wasted_pod_hours: figures.wasted_pod_hours,
+        used: if slot_hours > 0.0 { outcome.seat_hours / slot_hours } else { 0.0 },
         killed: figures.killed,
     }
 }

@@ -92,6 +92,16 @@ pub struct Design {
     pub wiring: Option<Wiring>,
     /// Pods carry `cluster-autoscaler.kubernetes.io/safe-to-evict: "false"`.
     pub holds_nodes: bool,
+    pub believes: Believes,
+}
+
+/// When the dispatcher takes it for certain that a raised number of replicas holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Believes {
+    /// As soon as it stands in the spec. A controller in the middle of a large sync may still delete for an older one.
+    Spec,
+    /// When the controller has observed it (`status.observedGeneration`); until then, what all numbers since agree on.
+    Observed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +121,7 @@ impl Design {
             update: UpdateStrategy::OnDelete,
             wiring,
             holds_nodes: true,
+            believes: Believes::Observed,
         }
     }
 
@@ -148,6 +159,7 @@ impl Design {
             update: UpdateStrategy::RollingUpdate { partition: 0 },
             wiring: Some(Wiring::least_effort(rules.max, rules.slots_per_pod)),
             holds_nodes: false,
+            believes: Believes::Spec,
         }
     }
 }

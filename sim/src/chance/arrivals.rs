@@ -48,6 +48,14 @@ pub struct Burst {
 }
 
 impl Arrivals {
+    /// Most of them in the evening: `:evening`.
+    #[must_use]
+    pub fn evening(per_day: u32) -> Arrivals {
+        let all: f64 = EVENING.iter().sum();
+        let text = format!("{per_day}/day:evening");
+        Arrivals { per_day: f64::from(per_day), hours: EVENING.map(|w| w / all), bursts: Vec::new(), text }
+    }
+
     /// The moments in order, without end: milliseconds since the first midnight.
     #[must_use]
     pub fn moments(&self, chance: Chance) -> Moments {

@@ -44,7 +44,8 @@ impl Scenario {
     #[must_use]
     pub fn play(&self) -> Vec<Record> {
         let designs = std::iter::once(&self.naive).chain(&self.ours);
-        designs.map(|design| tabletop::run(&self.setting, design, self.visitors.clone()).record).collect()
+        let setting = Setting { story: self.story.to_owned(), ..self.setting.clone() };
+        designs.map(|design| tabletop::run(&setting, design, self.visitors.clone()).record).collect()
     }
 }
 

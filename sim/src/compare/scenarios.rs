@@ -132,6 +132,17 @@ fn counting() -> Vec<Scenario> {
             ours: every_scaling(20),
         },
         Scenario {
+            name: "f10-a-share-is-missing",
+            story: "Three replicas of the dispatcher each export the sessions of their own. One of them cannot be scraped \
+                    any more, though it serves its visitors as before. The sum is four instead of six; five minutes later \
+                    two pods are removed under two of the six players.",
+            harm: Harm::Killed(2),
+            setting: Setting { faults: vec![(10 * MINUTE, Fault::TargetLost)], ..setting(10, 30) },
+            visitors: crowd(6),
+            naive: sharing(three_replicas(naive(10))),
+            ours: every_scaling(10),
+        },
+        Scenario {
             name: "f14-two-series",
             story: "Three replicas of the dispatcher are scraped, and the query does not add them up. An answer with several \
                     series is an error for KEDA: nothing is activated, nothing grows. Whoever comes waits in vain.",
@@ -179,6 +190,13 @@ fn counting() -> Vec<Scenario> {
 fn three_replicas(mut design: Design) -> Design {
     if let Mind::Naive(habit) = &mut design.mind {
         habit.replicas = 3;
+    }
+    design
+}
+
+fn sharing(mut design: Design) -> Design {
+    if let Mind::Naive(habit) = &mut design.mind {
+        habit.shares = true;
     }
     design
 }
@@ -429,6 +447,20 @@ fn operating() -> Vec<Scenario> {
                     end. (Slotkeeper lets who is there finish; where KEDA scales for it, maxReplicaCount must stay.)",
             harm: Harm::Killed(3),
             setting: Setting { faults: vec![(10 * MINUTE, Fault::MaxPods { pods: 2 })], ..setting(10, 15) },
+            visitors: crowd(5),
+            naive: naive(10),
+            ours: direct(),
+        },
+        Scenario {
+            name: "f20-restored",
+            story: "The operator deletes the ScaledObject to stop KEDA for a while. It has \
+                    restoreToOriginalReplicaCount: true, and what KEDA once found was one replica: that is written at once, \
+                    and four of five sessions end.",
+            harm: Harm::Killed(4),
+            setting: Setting {
+                faults: vec![(10 * MINUTE, Fault::ScaledObjectDeleted { original: 1 })],
+                ..setting(10, 15)
+            },
             visitors: crowd(5),
             naive: naive(10),
             ours: direct(),

@@ -27,3 +27,22 @@ fn next_monday(zone: &str) -> Option<Time> {
         Window { days: Days::parse("mon")?, from: Minute::MIDNIGHT, to: Minute::END_OF_DAY, spare: Spare::Slots(1) };
     Schedule::new(zone, Spare::Slots(0), vec![monday]).ok()?.next_change(SATURDAY)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::changes;
+    use slotkeeper_core::Spare;
+    use std::path::Path;
+
+    #[test]
+    fn a_week_begins_on_monday_at_midnight_where_the_pool_is() {
+        let text = "[pools.a]\nmax_pods = 9\ntime_zone = 'America/New_York'\n[[pools.a.schedule]]\ndays = ['mon', 'wed']\n\
+                    from = '18:00'\nto = '23:00'\nspare = 3\n[pools.a.processes]\ncommand = ['x']\ndata_folder = 'y'\n";
+        let config = slotkeeper::config::parse(text, "test.toml", Path::new("/")).expect("this is a configuration");
+        let hour = 3_600_000;
+        let none = Spare::Slots(0);
+        let evening = [(0, none), (18 * hour, Spare::Slots(3)), (23 * hour, none)];
+        assert_eq!(changes(&config.pools[0], 48 * hour), evening);
+        assert_eq!(changes(&config.pools[0], 7 * 24 * hour)[3], (66 * hour, Spare::Slots(3)));
+    }
+}

@@ -37,13 +37,17 @@ pub fn table(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
             row.gave_up,
             row.most_pods,
             row.pod_hours,
-            share(row.pod_hours - row.wasted_pod_hours, row.pod_hours),
+            100.0 * row.used,
             row.wasted_pod_hours,
         )?;
     }
     writeln!(out)?;
     let visitors = plan.rows.first().map_or(0, |r| r.visitors);
-    writeln!(out, "{visitors} visitors, the same for every setting. Wasted: pod-hours in which nobody sat there.")?;
+    writeln!(
+        out,
+        "{visitors} visitors, the same for every setting. Used: of all slots, from a pod's creation to\n\
+         its end; wasted: pod-hours in which nobody sat there."
+    )?;
     if plan.left_out > 0 {
         let (played, left_out) = (plan.rows.len() - 1, plan.left_out);
         writeln!(

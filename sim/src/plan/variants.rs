@@ -15,7 +15,8 @@ pub(super) fn around(rules: &Rules) -> Vec<Variant> {
     let mut add = |name: String, change: &dyn Fn(&mut Rules)| {
         let mut changed = rules.clone();
         change(&mut changed);
-        if changed != *rules && changed == changed.clone().clamped() {
+        let known = changed == *rules || all.iter().any(|v: &Variant| v.rules == changed);
+        if !known && changed == changed.clone().clamped() {
             all.push(Variant { name, rules: changed });
         }
     };
@@ -28,7 +29,9 @@ pub(super) fn around(rules: &Rules) -> Vec<Variant> {
     let slots = u64::from(rules.max) * u64::from(rules.slots_per_pod);
     // Of a pool of five one slot is a lot, of a pool of ten thousand it is nothing.
     let unit = u32::try_from(slots / 100).unwrap_or(u32::MAX).max(1);
-    for spare in [0, 1, 2, 5].map(|n: u32| n.saturating_mul(unit)) {
+    // More than half of everything kept free is no advice.
+    let sensible = |spare: &u32| u64::from(*spare) <= slots / 2;
+    for spare in [0, 1, 2, 5].map(|n: u32| n.saturating_mul(unit)).into_iter().filter(sensible) {
         add(format!("spare {spare}"), &|r| r.spare = Spare::Slots(spare));
     }
     let [lower, higher, ..] = sizes(rules.max);
@@ -51,8 +54,9 @@ pub(super) fn around(rules: &Rules) -> Vec<Variant> {
         };
         add(format!("after_session {name}"), &|r| r.after_session = other);
     }
-    let more = 10u32.saturating_mul(unit);
-    add(format!("spare {more}"), &|r| r.spare = Spare::Slots(more));
+    if let Some(spare) = Some(10u32.saturating_mul(unit)).filter(sensible) {
+        add(format!("spare {spare}"), &|r| r.spare = Spare::Slots(spare));
+    }
     add("spare \"20%\"".to_owned(), &|r| r.spare = Spare::Percent(20));
     let [_, _, lowest, highest] = sizes(rules.max);
     add(format!("max_pods {lowest}"), &|r| (r.min, r.max) = (r.min.min(lowest), lowest));

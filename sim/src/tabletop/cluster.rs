@@ -6,7 +6,7 @@ use crate::models::pace::Pace;
 use crate::models::pod::{Pod, Times};
 use crate::models::statefulset::{Action, Policy, StatefulSet, UpdateStrategy};
 use crate::record::PodEnd;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// From the controller's decision to a pod in the API.
 const CALL: u64 = 8;
@@ -20,8 +20,22 @@ pub(super) struct Cluster {
     unsettled: BTreeSet<u32>,
     /// Calls that have been decided and have not been made yet.
     calls: usize,
+    /// What the set has been told: its window and the decision written with it, by generation. The oldest is the one that
+    /// the last complete sync saw (`status.observedGeneration`); any of them may be at work.
+    told: VecDeque<Told>,
+    generation: u64,
+    /// The generation that the present sync sees.
+    syncing: u64,
     lives: u64,
     ready: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    generation: u64,
+    start: u32,
+    end: u32,
+    decided: u64,
 }
 
 /// One pod, and why it ends if it does.
@@ -43,16 +57,44 @@ pub(super) enum Change {
 
 impl Cluster {
     pub(super) fn new(set: StatefulSet, pace: Pace) -> Cluster {
-        let unsettled = (set.start..set.start + set.replicas).collect();
-        Cluster { set, pods: BTreeMap::new(), pace, unsettled, calls: 0, lives: 0, ready: 0 }
+        let (start, end) = (set.start, set.start + set.replicas);
+        Cluster {
+            set,
+            pods: BTreeMap::new(),
+            pace,
+            unsettled: (start..end).collect(),
+            calls: 0,
+            told: VecDeque::from([Told { generation: 0, start, end, decided: 0 }]),
+            generation: 0,
+            syncing: 0,
+            lives: 0,
+            ready: 0,
+        }
     }
 
     pub(super) fn scale(&self) -> (u32, u32) {
         (self.set.start, self.set.replicas)
     }
 
+    /// What everybody who may be at work agrees on: the start, the replicas, and the latest decision. A controller that
+    /// is in the middle of a sync finishes it with the window it saw at its beginning.
+    pub(super) fn certain(&self) -> (u32, u32, u64) {
+        let start = self.told.iter().map(|t| t.start).max().unwrap_or(0);
+        let end = self.told.iter().map(|t| t.end).min().unwrap_or(0);
+        (start, end.saturating_sub(start), self.told.back().map_or(0, |t| t.decided))
+    }
+
     /// A write of the scale.
-    pub(super) fn write(&mut self, start: u32, replicas: u32) {
+    pub(super) fn write(&mut self, start: u32, replicas: u32, decided: u64) {
+        let end = start.saturating_add(replicas);
+        match self.told.back_mut().filter(|t| (t.start, t.end) == (start, end)) {
+            // Annotations are no new generation.
+            Some(told) => told.decided = decided,
+            None => {
+                self.generation += 1;
+                self.told.push_back(Told { generation: self.generation, start, end, decided });
+            }
+        }
         let (old, new) = (self.set.start..self.set.start + self.set.replicas, start..start.saturating_add(replicas));
         (self.set.start, self.set.replicas) = (start, replicas);
         self.unsettled.extend(old.clone().filter(|o| !new.contains(o)));
@@ -96,6 +138,7 @@ impl Cluster {
             inside.into_iter().chain(outside.into_iter().rev()).filter_map(|o| self.wants(o)).collect()
         };
         self.calls = actions.len();
+        self.syncing = self.generation;
         actions.into_iter().map(|action| (self.pace.take(now) + CALL, action)).collect()
     }
 
@@ -118,6 +161,15 @@ impl Cluster {
     pub(super) fn called(&mut self) -> bool {
         self.calls = self.calls.saturating_sub(1);
         self.calls == 0
+    }
+
+    /// A sync without calls that are still to be made is complete: what it saw is observed. True if that is news.
+    pub(super) fn observe(&mut self) -> bool {
+        let before = self.told.len();
+        if self.calls == 0 {
+            self.told.retain(|t| t.generation >= self.syncing);
+        }
+        self.told.len() < before
     }
 
     /// The uid of the new pod, unless the ordinal has one.
@@ -198,7 +250,7 @@ mod tests {
         let mut actions_seen = 0;
         for now in (0..100_000).step_by(10) {
             match chance.random_range(0..8) {
-                0 => cluster.write(chance.random_range(0..4), chance.random_range(0..8)),
+                0 => cluster.write(chance.random_range(0..4), chance.random_range(0..8), 0),
                 1 => {
                     cluster.touch(chance.random_range(0..8), Pod::fail);
                 }

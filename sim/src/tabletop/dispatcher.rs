@@ -6,6 +6,8 @@ use slotkeeper_core::Spare;
 /// Something a dispatcher gets to know.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum News<'a> {
+    /// The process starts for the first time.
+    Started,
     /// A visitor asks for a slot, or shows that it still waits. `last`: the ordinal it had.
     Visit {
         guest: u32,

@@ -25,6 +25,10 @@ pub enum Fault {
     MaxPods { pods: u32 },
     /// The ScaledObject is deleted and made anew, by a re-installation, say.
     ScaledObjectRecreated,
+    /// The ScaledObject is deleted, and `restoreToOriginalReplicaCount` writes what it once found.
+    ScaledObjectDeleted { original: u32 },
+    /// One of the dispatcher's replicas cannot be scraped any more; it goes on serving.
+    TargetLost,
 }
 
 impl Fault {
@@ -39,7 +43,9 @@ impl Fault {
             | Fault::NodeDrained { .. }
             | Fault::RollOut
             | Fault::MaxPods { .. }
-            | Fault::ScaledObjectRecreated => None,
+            | Fault::ScaledObjectRecreated
+            | Fault::ScaledObjectDeleted { .. }
+            | Fault::TargetLost => None,
         }
     }
 }
@@ -63,6 +69,10 @@ impl fmt::Display for Fault {
             Fault::RollOut => f.write_str("the pods get a new template"),
             Fault::MaxPods { pods } => write!(f, "the operator sets the most pods to {pods}"),
             Fault::ScaledObjectRecreated => f.write_str("the ScaledObject is made anew"),
+            Fault::ScaledObjectDeleted { original } => {
+                write!(f, "the ScaledObject is deleted, which restores {original} replicas")
+            }
+            Fault::TargetLost => f.write_str("one dispatcher replica cannot be scraped any more"),
         }
     }
 }

@@ -5,6 +5,7 @@ use super::crowd::Visitor;
 use super::dispatcher::News;
 use super::stage::{Event, Stage};
 use crate::record::{MarkKind, PodEnd};
+use std::collections::BTreeSet;
 
 /// From a free slot to the first byte at the pod: the page notices it and loads itself anew.
 const RELOAD: u64 = 500;
@@ -143,10 +144,9 @@ impl Stage<'_> {
             Some((after, _)) if after < g.stays => self.note(guest, now + after, Step::LoseConnection),
             Some(_) | None => self.note(guest, now.saturating_add(g.stays), Step::Leave),
         }
-        let here = |g: &u32| self.guests.get(g).is_some_and(|g| matches!(g.state, State::Here { .. }));
-        let company = self.sitting.get(&seat.uid).map_or(0, |all| all.iter().filter(|g| here(g)).count());
+        let company = self.sitting.get(&seat.uid).map_or(0, BTreeSet::len);
         if company > self.setting.rules.slots_per_pod as usize {
-            let text = format!("{company} visitors sit in pod {} at once", seat.ordinal);
+            let text = format!("pod {} is given to {company} visitors at once", seat.ordinal);
             self.tally.mark(now, None, MarkKind::Violation, text);
         }
     }
@@ -167,7 +167,7 @@ impl Stage<'_> {
         self.seated -= 1;
         self.tally.unseated(guest, seat.uid, now);
         if let Some(all) = self.sitting.get_mut(&seat.uid) {
-            all.retain(|g| *g != guest);
+            all.remove(&guest);
             if all.is_empty() {
                 self.sitting.remove(&seat.uid);
                 self.emptied(seat.ordinal, seat.uid, now);
@@ -195,7 +195,7 @@ impl Stage<'_> {
         let seat = Seat { ordinal, uid };
         self.waiting.remove(&guest);
         self.outside.remove(&guest);
-        self.sitting.entry(uid).or_default().push(guest);
+        self.sitting.entry(uid).or_default().insert(guest);
         self.seated += 1;
         self.tally.seated(guest, ordinal, uid, waited, now);
         if away {

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub struct Habit {
     /// Dispatcher replicas that share their memory.
     pub replicas: u32,
+    /// Each replica exports how many of the sessions are its own, not how many there are.
+    pub shares: bool,
     /// The count survives a restart.
     pub remembers: bool,
     /// What counts as activity.
@@ -29,7 +31,14 @@ pub enum ActiveIs {
 impl Habit {
     #[must_use]
     pub fn usual(slots_per_pod: u32) -> Habit {
-        Habit { replicas: 1, remembers: false, active_is: ActiveIs::Anybody, grace: 30_000, slots_per_pod }
+        Habit {
+            replicas: 1,
+            shares: false,
+            remembers: false,
+            active_is: ActiveIs::Anybody,
+            grace: 30_000,
+            slots_per_pod,
+        }
     }
 }
 
@@ -139,7 +148,8 @@ impl Dispatcher for Naive {
                     self.open = self.ready.keys().copied().collect();
                 }
             }
-            News::Active { .. }
+            News::Started
+            | News::Active { .. }
             | News::Scale { .. }
             | News::Served
             | News::Max { .. }
@@ -160,7 +170,8 @@ impl Dispatcher for Naive {
             ActiveIs::Anybody => seated + waiting > 0,
             ActiveIs::WhoWaits => waiting > 0,
         };
-        Gauge { metric: (seated + waiting) as f64, active }
+        let of = if self.habit.shares { self.habit.replicas.max(1) } else { 1 };
+        Gauge { metric: (seated + waiting) as f64 / f64::from(of), active }
     }
 
     fn desired(&self) -> u32 {

@@ -26,23 +26,24 @@ pub(super) struct Ours {
 }
 
 impl Ours {
-    /// A pool of which `replicas` pods are wanted now.
-    pub(super) fn new(rules: Rules, replicas: u32, now: u64) -> Ours {
-        let mut ours = Ours {
+    /// A pool of which `replicas` pods are wanted before it has decided anything.
+    pub(super) fn new(rules: Rules, replicas: u32) -> Ours {
+        Ours {
             fleet: Fleet::new(),
             pool: PoolId::from("pool"),
-            rules: rules.clone(),
+            rules,
             replica: 1,
             number: 0,
             version: 0,
             lives: BTreeMap::new(),
             scale: (0, replicas, 0),
-        };
-        let first = [Command::Rules(rules), ours.list(), ours.scale_seen()];
-        for command in first {
-            ours.write(now, command);
         }
-        ours
+    }
+
+    /// The first entries of its journal.
+    fn begin(&mut self, now: u64) -> Vec<Order> {
+        let first = [Command::Rules(self.rules.clone()), self.list(), self.scale_seen()];
+        first.into_iter().flat_map(|command| self.write(now, command)).collect()
     }
 
     fn version(&mut self) -> u64 {
@@ -101,6 +102,7 @@ impl Ours {
 impl Dispatcher for Ours {
     fn hear(&mut self, now: u64, news: News<'_>) -> Vec<Order> {
         let command = match news {
+            News::Started => return self.begin(now),
             News::Visit { guest, last } => {
                 Command::Visit { session: session(guest), hint: last.map(Ordinal), class: 0 }
             }

@@ -164,6 +164,8 @@ pub(super) struct Scaler {
     hangs_until: u64,
     /// Until then the dispatcher is out of reach.
     cut_off_until: u64,
+    /// This target does not answer.
+    lost_target: Option<String>,
     /// What the guard was told last.
     guarded: Option<bool>,
 }
@@ -190,6 +192,7 @@ impl Scaler {
             request,
             hangs_until: 0,
             cut_off_until: 0,
+            lost_target: None,
             guarded: None,
         };
         for n in 0..dispatchers {
@@ -239,6 +242,7 @@ impl Scaler {
         while let Some((_, name)) = prometheus.next_scrape().filter(|(at, _)| *at <= now) {
             let name = name.to_owned();
             let sample = |g: Gauge| Sample { metric: METRIC.into(), pool: POOL.into(), value: g.metric, at: None };
+            let gauge = gauge.filter(|_| self.lost_target.as_ref() != Some(&name));
             prometheus.scrape(&name, gauge.map(|g| vec![sample(g)]).ok_or(ScrapeFailed), now);
         }
     }
@@ -385,5 +389,10 @@ impl Scaler {
     /// Until then the dispatcher's scaler cannot be asked.
     pub(super) fn cut_off(&mut self, until: u64) {
         self.cut_off_until = until;
+    }
+
+    /// The last of its targets does not answer any more.
+    pub(super) fn lose_target(&mut self) {
+        self.lost_target = self.targets.last().cloned();
     }
 }

@@ -11,7 +11,7 @@ use super::naive::Naive;
 use super::ours::Ours;
 use super::scaler::{Path, Scaler, Step};
 use super::tally::{Outcome, Tally};
-use super::{Design, Mind, Setting};
+use super::{Believes, Design, Mind, Setting};
 use crate::models::hpa::Scale;
 use crate::models::pod::{Pod, Times};
 use crate::models::statefulset::{Action, StatefulSet};
@@ -71,7 +71,7 @@ pub(super) struct Stage<'a> {
     /// Who waits; who has to ask (again) to get into the line; who sits where, by uid.
     pub(super) waiting: BTreeSet<u32>,
     pub(super) outside: BTreeSet<u32>,
-    pub(super) sitting: BTreeMap<u64, Vec<u32>>,
+    pub(super) sitting: BTreeMap<u64, BTreeSet<u32>>,
     pub(super) seated: u32,
 }
 
@@ -96,7 +96,7 @@ impl<'a> Stage<'a> {
         let (dispatcher, dispatchers): (Box<dyn Dispatcher>, u32) = match design.mind {
             Mind::Slotkeeper(scaling) => {
                 let rules = slotkeeper_core::Rules { scaling, ..setting.rules.clone() };
-                (Box::new(Ours::new(rules, setting.pods, 0)), 1)
+                (Box::new(Ours::new(rules, setting.pods)), 1)
             }
             Mind::Naive(habit) => (Box::new(Naive::new(habit)), habit.replicas),
         };
@@ -135,6 +135,7 @@ impl<'a> Stage<'a> {
         if self.scaler.is_some() {
             self.note_scaler(0);
         }
+        self.tell(News::Started, 0);
         self.want_sync(0);
         self.afterwards(0);
     }
@@ -273,6 +274,7 @@ impl<'a> Stage<'a> {
         for (at, action) in self.cluster.sync(now) {
             self.agenda.note(at, Rank::Controller, Event::Call(action));
         }
+        self.observe(now);
     }
 
     fn call(&mut self, action: Action, now: u64) {
@@ -290,6 +292,7 @@ impl<'a> Stage<'a> {
             Action::Delete { ordinal, uid } => self.delete(ordinal, uid, self.cluster.reason(ordinal), now),
         }
         if self.cluster.called() {
+            self.observe(now);
             self.want_sync(now);
         }
     }
@@ -373,9 +376,26 @@ impl<'a> Stage<'a> {
     /// A write of the scale, by whomever: the last one wins.
     fn write(&mut self, start: u32, replicas: u32, decided: u64, now: u64) {
         self.tally.write();
-        self.cluster.write(start, replicas);
-        self.agenda.note(now + WATCH, Rank::Dispatcher, Event::ScaleNews { start, replicas, decided });
+        self.cluster.write(start, replicas, decided);
+        match self.design.believes {
+            Believes::Spec => {
+                self.agenda.note(now + WATCH, Rank::Dispatcher, Event::ScaleNews { start, replicas, decided });
+            }
+            Believes::Observed => self.certain_news(now + WATCH),
+        }
         self.want_sync(now);
+    }
+
+    /// The controller has completed a sync, and says so in the set's status.
+    fn observe(&mut self, now: u64) {
+        if self.cluster.observe() && self.design.believes == Believes::Observed {
+            self.certain_news(now + CALL + WATCH);
+        }
+    }
+
+    fn certain_news(&mut self, at: u64) {
+        let (start, replicas, decided) = self.cluster.certain();
+        self.agenda.note(at, Rank::Dispatcher, Event::ScaleNews { start, replicas, decided });
     }
 
     // ---- the scalers ----
@@ -547,6 +567,16 @@ impl<'a> Stage<'a> {
                 self.tell(News::Max { pods }, now);
                 self.note_scaler(now);
             }
+            Fault::ScaledObjectDeleted { original } => {
+                if self.scaler.take().is_some() {
+                    self.scaler_writes(Some(original), now);
+                }
+            }
+            Fault::TargetLost => {
+                if let Some(scaler) = &mut self.scaler {
+                    scaler.lose_target();
+                }
+            }
             Fault::ScaledObjectRecreated => {
                 if let Some(scaler) = &mut self.scaler {
                     scaler.recreate(now);
@@ -571,7 +601,7 @@ impl<'a> Stage<'a> {
         let now = self.setting.length;
         let first = self.waiting.iter().filter(|g| self.guests.get(g).is_some_and(|g| !g.served)).count() as u64;
         let there = self.guests.len() as u64 - first;
-        let mut outcome = self.tally.outcome(first, there, now);
+        let mut outcome = self.tally.outcome(first, there, self.seated, now);
         outcome.record.seed = Some(self.setting.chance.seed);
         outcome.record.title.clone_from(&self.design.title);
         outcome.record.story.clone_from(&self.setting.story);

@@ -21,6 +21,8 @@ pub struct Outcome {
     pub gone: u64,
     /// Most pods at once.
     pub most_pods: u32,
+    /// How long seats were taken, in hours: of pods with several slots more than pod-hours.
+    pub seat_hours: f64,
     /// Lives that are counted in the figures and not listed in the record.
     pub pods_left_out: u64,
     pub sessions_left_out: u64,
@@ -68,6 +70,8 @@ pub(super) struct Tally {
     most_pods: u32,
     pod_time: u64,
     busy_time: u64,
+    /// By now, if who sits stays: every seat counts minus the moment it was taken, and plus the one it was left.
+    seat_time: i128,
 }
 
 impl Tally {
@@ -87,6 +91,7 @@ impl Tally {
             most_pods: 0,
             pod_time: 0,
             busy_time: 0,
+            seat_time: 0,
         }
     }
 
@@ -198,6 +203,7 @@ impl Tally {
     pub(super) fn seated(&mut self, guest: u32, ordinal: u32, uid: u64, waited: Option<u64>, now: u64) {
         self.waits.extend(waited);
         self.at_once += u64::from(waited == Some(0));
+        self.seat_time -= i128::from(now);
         if let Some(span) = self.pods.get_mut(&uid) {
             if span.sitting == 0 {
                 span.busy_since = now;
@@ -210,6 +216,7 @@ impl Tally {
     }
 
     pub(super) fn unseated(&mut self, guest: u32, uid: u64, now: u64) {
+        self.seat_time += i128::from(now);
         if let Some(span) = self.pods.get_mut(&uid) {
             span.sitting -= 1;
             if span.sitting == 0 {
@@ -241,8 +248,9 @@ impl Tally {
 
     // ---- the end ----
 
-    /// `waiting`: how many wait for their first slot.
-    pub(super) fn outcome(mut self, waiting: u64, there: u64, now: u64) -> Outcome {
+    /// `waiting`: how many wait for their first slot; `seated`: how many have one.
+    pub(super) fn outcome(mut self, waiting: u64, there: u64, seated: u32, now: u64) -> Outcome {
+        let seat_time = self.seat_time + i128::from(seated) * i128::from(now);
         for span in std::mem::take(&mut self.pods).into_values() {
             self.settle(span, now);
         }
@@ -264,6 +272,7 @@ impl Tally {
             there,
             gone: self.gone,
             most_pods: self.most_pods,
+            seat_hours: seat_time as f64 / 3_600_000.0,
             pods_left_out: self.pods_left_out,
             sessions_left_out: self.sessions_left_out,
         }

@@ -1,0 +1,325 @@
+//! The tabletop: the same seed is the same day, nobody gets lost, every known failure hurts the design of least effort and
+//! not ours, and a plan says what it should.
+
+use slotkeeper_core::{AfterSession, Millis, Rules, Spare, Window};
+use slotkeeper_sim::chance::{Arrivals, Chance, Draw};
+use slotkeeper_sim::compare::{self, Harm, Scenario, scenario, scenarios};
+use slotkeeper_sim::models::pace::Pace;
+use slotkeeper_sim::plan::{self, PlanError};
+use slotkeeper_sim::record::{MarkKind, Record};
+use slotkeeper_sim::tabletop::{self, Believes, Crowd, Design, Detail, Fault, Guard, Habits, Phases, Setting, Visitor};
+use std::path::Path;
+
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+
+/// A short busy day in a small pool.
+fn options(seed: u64) -> compare::Options {
+    let mut options = compare::Options::new(seed);
+    options.length = 3 * HOUR;
+    options.rules.max = 15;
+    options.habits.arrivals = "40/h".parse().expect("these are arrivals");
+    options.habits.length = Draw::LogNormal { median: 8 * MINUTE, p95: 30 * MINUTE };
+    options
+}
+
+fn json(records: &[Record]) -> String {
+    serde_json::to_string(records).expect("records can be written")
+}
+
+#[test]
+fn the_same_seed_gives_the_same_day_and_another_one_another() {
+    let day = json(&compare::run(&options(1)));
+    assert_eq!(day, json(&compare::run(&options(1))));
+    assert_ne!(day, json(&compare::run(&options(2))));
+}
+
+#[test]
+fn every_design_meets_the_same_visitors() {
+    let records = compare::run(&options(3));
+    let arrivals = |r: &Record| r.sessions.iter().map(|s| s.joined).collect::<Vec<_>>();
+    assert!(arrivals(&records[0]).len() > 80);
+    for record in &records[1..] {
+        assert_eq!(arrivals(record), arrivals(&records[0]), "{}", record.title);
+    }
+}
+
+/// A pool in which things go wrong, from a seed.
+fn bad_day(seed: u64) -> (Setting, Habits) {
+    let options = options(seed);
+    let chance = Chance::new(seed);
+    let moments: Arrivals = "6/h".parse().expect("these are arrivals");
+    let faults = [
+        Fault::Restart { down: 20 * SECOND },
+        Fault::PrometheusDown { lasts: 7 * MINUTE, keeps: false },
+        Fault::Evicted { ordinal: 1 },
+        Fault::CrashLoop { ordinal: 2 },
+        Fault::TriggerHangs { lasts: 6 * MINUTE },
+        Fault::RollOut,
+        Fault::Evicted { ordinal: 0 },
+        Fault::Restart { down: 0 },
+        Fault::ScalerUnreachable { lasts: 5 * MINUTE },
+        Fault::NodeDrained { ordinal: 3 },
+    ];
+    let rules = Rules {
+        after_session: if seed.is_multiple_of(2) { AfterSession::Keep } else { AfterSession::Recycle },
+        spare: Spare::Slots((seed % 3) as u32),
+        idle: seed.is_multiple_of(3).then_some(Millis::secs(900)),
+        max_session: seed.is_multiple_of(5).then_some(Millis::secs(1200)),
+        ..options.rules.clone()
+    };
+    let setting = Setting {
+        chance,
+        rules,
+        phases: Phases::drawn(chance),
+        cold_start: options.cold_start,
+        stop: options.stop,
+        faults: moments.moments(chance).zip(faults).collect(),
+        ..Setting::new(options.rules.max, options.length)
+    };
+    (setting, options.habits)
+}
+
+#[test]
+fn on_bad_days_nobody_gets_lost_and_we_kill_nobody() {
+    let mut visitors = 0;
+    let mut naive_kills = 0;
+    for seed in 1..=4 {
+        let (setting, habits) = bad_day(seed);
+        for design in compare::designs(&setting.rules) {
+            let title = format!("seed {seed}, {}", design.title);
+            let outcome = tabletop::run(&setting, &design, Crowd::new(habits.clone(), setting.chance));
+            let figures = &outcome.record.figures;
+            assert_eq!(figures.visitors, outcome.waiting + outcome.there + outcome.gone, "{title}");
+            assert_eq!(figures.never_served, outcome.gave_up + outcome.waiting, "{title}");
+            assert!(outcome.seat_hours <= figures.pod_hours, "{title}");
+            visitors += figures.visitors;
+            if design.title == "naive" {
+                naive_kills += figures.killed;
+                continue;
+            }
+            assert_eq!(figures.killed, 0, "{title}: {:?}", outcome.record.marks);
+            let broken = outcome.record.marks.iter().find(|m| m.kind == MarkKind::Violation);
+            assert_eq!(broken, None, "{title}");
+        }
+    }
+    assert!(visitors > 1500 && naive_kills > 10, "{visitors} visitors, {naive_kills} killed");
+}
+
+#[test]
+fn with_room_nobody_waits_longer_than_a_pod_takes_to_start() {
+    let mut options = options(4);
+    options.rules.max = 60;
+    options.habits.away_per_mille = 0;
+    for record in compare::run_with(&options, &[Design::direct(Window::Fixed), Design::direct(Window::Sliding)]) {
+        let waited = record.figures.time_to_slot.expect("somebody came");
+        assert!((30.0..51.0).contains(&waited.max), "{}: {waited:?}", record.title);
+    }
+}
+
+// ---- known failures ----
+
+/// What the test bed has promised to show.
+const PROMISED: [&str; 12] = ["f1", "f2", "f3", "f4", "f5", "f9", "f11", "f12", "f16", "f21", "f28", "f31"];
+
+#[test]
+fn every_known_failure_hurts_the_naive_design_and_not_ours() {
+    let all = scenarios();
+    for promised in PROMISED {
+        assert!(all.iter().any(|s| s.name.split('-').next() == Some(promised)), "{promised} is missing");
+    }
+    for scenario in all {
+        let records = scenario.play();
+        let (naive, ours) = records.split_first().expect("there are records");
+        let (name, harm) = (scenario.name, scenario.harm);
+        assert!(harm.is_done(naive), "{name}: {} instead of {harm:?}", harm.in_record(naive));
+        assert!(!ours.is_empty(), "{name}");
+        for record in ours {
+            let marks = &record.marks;
+            assert!(harm.is_spared(record), "{name}, {}: {:?} {marks:?}", record.title, record.figures);
+        }
+    }
+}
+
+/// A scenario, and how it goes without what is to blame.
+fn innocent(name: &str, change: impl FnOnce(&mut Scenario)) -> (Harm, Record) {
+    let mut scenario = scenario(name).expect("there is such a scenario");
+    change(&mut scenario);
+    let naive = scenario.play().swap_remove(0);
+    (scenario.harm, naive)
+}
+
+#[test]
+fn without_what_a_story_blames_there_is_no_harm() {
+    let without_faults = |s: &mut Scenario| s.setting.faults.clear();
+    for name in [
+        "f4", "f5", "f6", "f7", "f8", "f10", "f11", "f12", "f16", "f19", "f20", "f21", "f22", "f23", "f27", "f29",
+        "f31",
+    ] {
+        let full = scenarios().into_iter().find(|s| s.name.split('-').next() == Some(name)).expect("it is there").name;
+        let (harm, record) = innocent(full, without_faults);
+        assert!(!harm.is_done(&record), "{full}: {harm:?} without a fault");
+    }
+    let (harm, record) = innocent("f2-eleventh-visitor", |s| s.visitors.truncate(10));
+    assert!(!harm.is_done(&record));
+    // A minute earlier the newcomer would have been counted.
+    let (harm, record) = innocent("f3-placed-after-the-scrape", |s| s.visitors[5].arrives -= MINUTE);
+    assert!(!harm.is_done(&record));
+}
+
+#[test]
+fn a_scenario_is_found_by_its_name_only() {
+    assert_eq!(scenario("f1-count-not-ordinal").map(|s| s.name), Some("f1-count-not-ordinal"));
+    assert!(scenario("f1").is_none());
+    let names: Vec<&str> = scenarios().iter().map(|s| s.name).collect();
+    let mut unique = names.clone();
+    unique.dedup();
+    assert_eq!(unique, names);
+}
+
+#[test]
+fn behind_keda_it_is_the_guard_that_saves_us_from_a_slow_failure() {
+    let scenario = scenario("f31-a-slow-failure").expect("there is such a scenario");
+    let killed = |guard| {
+        let mut design = scenario.ours[0].clone();
+        design.wiring.as_mut().expect("this one is scaled by KEDA").guard = guard;
+        tabletop::run(&scenario.setting, &design, scenario.visitors.clone()).record.figures.killed
+    };
+    assert_eq!(killed(Guard::Nothing), 4);
+    assert_eq!(killed(Guard::PausedScaleIn), 0);
+    assert_eq!(killed(Guard::MinOne), 0);
+}
+
+/// Forty leave together; when their pods are being deleted, which takes a busy controller eight seconds, others come.
+#[test]
+fn a_raised_number_in_the_spec_is_not_certain_before_the_controller_has_observed_it() {
+    let mut visitors: Vec<Visitor> = (0..40).map(|_| Visitor::at(1, 600)).collect();
+    visitors.extend((960..1010).map(|second| Visitor::at(second, 600)));
+    let setting = Setting { pace: Pace::new(2, 200), ..Setting::new(50, 30 * MINUTE) };
+    let killed = |believes| {
+        let design = Design { believes, ..Design::direct(Window::Fixed) };
+        tabletop::run(&setting, &design, visitors.clone()).record.figures.killed
+    };
+    assert!(killed(Believes::Spec) > 0);
+    assert_eq!(killed(Believes::Observed), 0);
+}
+
+// ---- plans ----
+
+const POOL: &str = "[pools.desktops]\nmax_pods = 30\n[pools.desktops.processes]\ncommand = ['x']\ndata_folder = 'y'\n";
+
+fn config(text: &str) -> slotkeeper::config::Config {
+    slotkeeper::config::parse(text, "test.toml", Path::new("/")).expect("this is a configuration")
+}
+
+fn plan_options(text: &str, arrivals: &str) -> plan::Options {
+    let arrivals = arrivals.parse().expect("these are arrivals");
+    plan::Options::new(config(text), arrivals, Draw::Exponential(10 * MINUTE), Draw::Between(20 * SECOND, 40 * SECOND))
+}
+
+#[test]
+fn more_spare_slots_buy_shorter_waits_for_more_pod_hours() {
+    let options = plan::Options { variants: Some(4), ..plan_options(POOL, "300/day:office") };
+    let plan = plan::run(&options).expect("there is a plan");
+    let names: Vec<&str> = plan.rows.iter().map(|r| r.name.as_str()).collect();
+    assert_eq!(names, ["as configured", "spare 1", "spare 2", "spare 5", "max_pods 22"]);
+    assert!(plan.left_out > 0);
+    for pair in plan.rows[..4].windows(2) {
+        let [less, more] = pair else { panic!("pairs are pairs") };
+        let waits = |row: &plan::Row| row.time_to_slot.expect("somebody came");
+        assert!(waits(more).p50 <= waits(less).p50 && waits(more).p95 <= waits(less).p95, "{less:?} {more:?}");
+        assert!(more.at_once > less.at_once && more.pod_hours > less.pod_hours, "{less:?} {more:?}");
+        assert_eq!((more.visitors, more.killed), (less.visitors, 0));
+    }
+    let mut text = Vec::new();
+    plan::table(&mut text, &plan).expect("a buffer can be written");
+    let text = String::from_utf8(text).expect("it is text");
+    assert!(text.contains("spare 5") && text.contains("left out: --variants"), "{text}");
+}
+
+#[test]
+fn a_plan_keeps_what_must_run_running_from_the_first_moment() {
+    let text = POOL.replace("max_pods = 30", "max_pods = 30\nspare = 10");
+    let options = plan::Options { variants: Some(0), ..plan_options(&text, "1/day") };
+    let plan = plan::run(&options).expect("there is a plan");
+    assert!(plan.rows[0].pod_hours > 235.0, "{:?}", plan.rows[0]);
+}
+
+#[test]
+fn a_long_plan_is_thinned_out_and_says_so() {
+    let options = plan::Options { variants: Some(0), ..plan_options(POOL, "2010/day") };
+    let plan = plan::run(&options).expect("there is a plan");
+    assert!(plan.record.sessions.is_empty() && plan.record.samples.len() <= Detail::default().samples);
+    let story = &plan.record.story;
+    assert!(story.contains(&format!("{} sessions", plan.rows[0].visitors)) && story.contains("not listed"), "{story}");
+}
+
+#[test]
+fn a_plan_that_cannot_be_made_says_why() {
+    let two = format!("{POOL}[pools.seats]\npath = '/seats'\n[pools.seats.fixed]\npods = ['127.0.0.1:1']\n");
+    let options = plan_options(&two, "10/day");
+    let error = |options: plan::Options| plan::run(&options).expect_err("there is no plan").to_string();
+    assert_eq!(error(options.clone()), "pool: the configuration has several; allowed: one of desktops, seats");
+    assert_eq!(
+        error(plan::Options { pool: Some("chairs".into()), ..options.clone() }),
+        "pool: \"chairs\" is not in the configuration; allowed: desktops, seats"
+    );
+    let options = plan::Options { pool: Some("seats".into()), ..options };
+    assert!(plan::run(&options).is_ok());
+    assert_eq!(plan::run(&plan::Options { days: 32, ..options.clone() }).err(), Some(PlanError::Days { days: 32 }));
+    assert_eq!(error(plan::Options { days: 0, ..options }), "days: 0 is out of range; allowed: 1 to 31");
+    let crowded = plan::Options { days: 31, ..plan_options(POOL, "100000000/day") };
+    assert!(error(crowded).starts_with("arrivals: 3100000000 visitors in 31 days are too many; allowed:"));
+}
+
+// ---- words ----
+
+#[test]
+fn what_is_not_a_distribution_is_refused_with_what_would_be_one() {
+    let refusals = [
+        ("fast", "\"fast\" is not a time"),
+        ("40", "\"40\" is a time without a unit"),
+        ("40 s", "\"40 s\" is not a time"),
+        ("-5s", "\"\" is not a time"),
+        ("400d", "\"400d\" is too long"),
+        ("60s-20s", "\"60s-20s\" ends before it begins"),
+        ("exp:0s", "\"exp:0s\" has the mean 0"),
+        ("normal:3s", "\"normal:3s\" is not a distribution"),
+        ("lognormal:30m", "\"lognormal:30m\" does not say what p95 is"),
+        ("lognormal:2h,p95=30m", "\"lognormal:2h,p95=30m\" has a p95 below its median, or the median 0"),
+    ];
+    for (text, expected) in refusals {
+        let error = text.parse::<Draw>().expect_err(text).to_string();
+        assert!(error.starts_with(&format!("{expected}; allowed: ")), "{error}");
+    }
+    assert!(
+        "20s-x"
+            .parse::<Draw>()
+            .expect_err("x")
+            .to_string()
+            .starts_with("\"x\" is not a time; allowed: a number and a unit")
+    );
+}
+
+#[test]
+fn what_are_not_arrivals_is_refused_with_what_would_be_some() {
+    let refusals = [
+        ("10000", "does not say how many come in what time"),
+        ("many/day", "does not begin with a number"),
+        ("-3/h", "is out of range"),
+        ("NaN/h", "is out of range"),
+        ("99999/s", "is out of range"),
+        ("10/week", "has a unit of time that is not known"),
+        ("10/day:night", "has a daily curve that is not known"),
+        ("10/day:1,2,3", "has a daily curve that is not known"),
+        ("10/day:0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0", "has a daily curve that is not known"),
+        ("10/day+200", "has a burst that cannot be read"),
+        ("10/day+200@25:00", "has a burst that cannot be read"),
+        ("10/day+200@18:00/fast", "has a burst that cannot be read"),
+    ];
+    for (text, expected) in refusals {
+        let error = text.parse::<Arrivals>().expect_err(text).to_string();
+        assert!(error.starts_with(&format!("{text:?} {expected}; allowed: NUMBER/day")), "{error}");
+    }
+}
