@@ -2,4 +2,5 @@
 
 mod models;
 mod report;
+mod tabletop;
 mod vectors;
