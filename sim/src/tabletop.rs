@@ -10,18 +10,18 @@ mod cluster;
 mod crowd;
 mod dispatcher;
 mod fault;
-mod guests;
 mod naive;
 mod ours;
 mod scaler;
 mod stage;
 mod tally;
+mod wiring;
 
 pub use crowd::{Crowd, Habits, Visitor};
 pub use fault::Fault;
 pub use naive::{ActiveIs, Habit};
-pub use scaler::{Guard, Phases, Source, Wiring, sessions};
 pub use tally::{Detail, Outcome};
+pub use wiring::{Guard, Phases, Source, Wiring, sessions};
 
 use crate::chance::{Chance, Draw};
 use crate::models::pace::Pace;

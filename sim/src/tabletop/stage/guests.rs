@@ -1,10 +1,10 @@
 //! What visitors do on the stage: come, wait, go to their slot, sit, lose their connection and come back, leave, or give up.
 
-use super::agenda::Rank;
-use super::crowd::Visitor;
-use super::dispatcher::News;
-use super::stage::{Event, Stage};
+use super::{Event, Stage};
 use crate::record::{MarkKind, PodEnd};
+use crate::tabletop::agenda::Rank;
+use crate::tabletop::crowd::Visitor;
+use crate::tabletop::dispatcher::News;
 use std::collections::BTreeSet;
 
 /// From a free slot to the first byte at the pod: the page notices it and loads itself anew.
