@@ -49,7 +49,7 @@ const TICK: Duration = Duration::from_millis(5);
 const AFTERWARDS: u64 = 500;
 const SAMPLE_EVERY: u64 = 250;
 /// Everybody patient must have been served so long after the end of all faults.
-const SERVED_WITHIN: u64 = 100_000;
+const SERVED_WITHIN: u64 = 180_000;
 /// Nothing may change for so long before the day is over.
 const REST: u64 = 3_000;
 

@@ -1,6 +1,9 @@
 //! The test bed's own tests: one binary.
 
 mod models;
+#[cfg(feature = "planted")]
+mod planted;
 mod report;
 mod tabletop;
 mod vectors;
+mod world;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use turmoil::Sim;
 
 /// What is to come, and what goes on.
-pub struct Happenings {
+pub(super) struct Happenings {
     coming: Vec<Fault>,
     /// By when they end.
     going: BTreeMap<(u64, usize), Fault>,
@@ -22,13 +22,13 @@ pub struct Happenings {
 const KEEP_ALIVE: u64 = 5_000;
 
 impl Happenings {
-    pub fn new(setting: &Setting) -> Happenings {
+    pub(super) fn new(setting: &Setting) -> Happenings {
         let mut coming = setting.faults.clone();
         coming.sort_by_key(|f| std::cmp::Reverse(f.at));
         Happenings { coming, going: BTreeMap::new(), count: 0, giving_up: Vec::new() }
     }
 
-    pub fn step(&mut self, now: u64, sim: &mut Sim<'_>, world: &World) {
+    pub(super) fn step(&mut self, now: u64, sim: &mut Sim<'_>, world: &World) {
         while let Some(((until, _), _)) = self.going.first_key_value()
             && *until <= now
             && let Some((_, fault)) = self.going.pop_first()
@@ -56,7 +56,7 @@ impl Happenings {
     }
 
     /// Ends everything, and mends what is still broken.
-    pub fn heal(&mut self, sim: &mut Sim<'_>, world: &World) {
+    pub(super) fn heal(&mut self, sim: &mut Sim<'_>, world: &World) {
         self.coming.clear();
         for (_, fault) in std::mem::take(&mut self.going) {
             end(fault, sim, world);

@@ -72,6 +72,13 @@ impl Subscriber for Listener {
             self.0.truth.violate("nobody logs an ERROR", format!("{host}:{}", text.0));
         } else if *level == Level::WARN && target.starts_with("slotkeeper") {
             self.0.truth.tell(format!("{host} warns:{}", text.0));
+            let happenings = [
+                ("cut off from the journal", "dispatcher cut off"),
+                ("it starts anew", "dispatcher starts a new life"),
+            ];
+            for (_, what) in happenings.iter().filter(|(words, _)| text.0.contains(words)) {
+                self.0.truth.count(*what);
+            }
         }
         if self.0.trace {
             let now = self.0.truth.now();

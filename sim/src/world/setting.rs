@@ -247,4 +247,4 @@ impl Setting {
 pub const SETTLE: Millis = Millis(14_000);
 
 /// From the end of all faults until everything must have come to rest.
-pub const CALM: u64 = 110_000;
+pub const CALM: u64 = 260_000;
