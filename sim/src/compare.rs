@@ -6,7 +6,7 @@ mod scenarios;
 mod table;
 
 pub use scenario::{Harm, Scenario, scenario, scenarios};
-pub(crate) use table::seconds;
+pub(crate) use table::quantiles;
 pub use table::table;
 
 use crate::chance::{Arrivals, Chance, Draw};

@@ -93,7 +93,7 @@ pub struct Row {
     /// What is different from the configuration; "as configured".
     pub name: String,
     pub visitors: u64,
-    /// Visitors who found a free slot at once; who went because it took too long, or waited in vain.
+    /// Visitors who found a free slot at once; who went because it took too long.
     pub at_once: u64,
     pub gave_up: u64,
     pub time_to_slot: Option<Quantiles>,

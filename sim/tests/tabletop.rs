@@ -67,7 +67,7 @@ fn bad_day(seed: u64) -> (Setting, Habits) {
         spare: Spare::Slots((seed % 3) as u32),
         idle: seed.is_multiple_of(3).then_some(Millis::secs(900)),
         max_session: seed.is_multiple_of(5).then_some(Millis::secs(1200)),
-        ..options.rules.clone()
+        ..options.rules
     };
     let setting = Setting {
         chance,

@@ -1,4 +1,4 @@
-//! A small story in which the design of least effort does harm, as facts §5 says, and Slotkeeper does not.
+//! A small story in which the design of least effort does harm, by itself, and Slotkeeper does not.
 
 use crate::record::Record;
 use crate::tabletop::{self, Design, Setting, Visitor};
@@ -64,7 +64,7 @@ impl Harm {
         }
     }
 
-    /// As much as facts §5 says.
+    /// As much as the story says.
     #[must_use]
     pub fn is_done(self, record: &Record) -> bool {
         let expected = match self {

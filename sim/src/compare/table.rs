@@ -21,7 +21,7 @@ pub fn table(out: &mut dyn Write, records: &[Record]) -> io::Result<()> {
     )?;
     for record in records {
         let figures = &record.figures;
-        let Quantiles { p50, p95, max } = figures.time_to_slot.unwrap_or_default();
+        let [p50, p95, max] = quantiles(figures.time_to_slot);
         writeln!(
             out,
             "{:widest$}  {:>8}  {:>7}  {:>12}  {:>8} {:>8} {:>8}  {:>9.1}  {:>7.1}  {:>7}",
@@ -29,9 +29,9 @@ pub fn table(out: &mut dyn Write, records: &[Record]) -> io::Result<()> {
             figures.visitors,
             figures.killed,
             figures.never_served,
-            seconds(p50),
-            seconds(p95),
-            seconds(max),
+            p50,
+            p95,
+            max,
             figures.pod_hours,
             figures.wasted_pod_hours,
             figures.writes,
@@ -40,8 +40,13 @@ pub fn table(out: &mut dyn Write, records: &[Record]) -> io::Result<()> {
     Ok(())
 }
 
+/// Median, 95th percentile and maximum; dashes if nobody was served.
+pub(crate) fn quantiles(of: Option<Quantiles>) -> [String; 3] {
+    of.map_or_else(|| ["-".into(), "-".into(), "-".into()], |q| [q.p50, q.p95, q.max].map(seconds))
+}
+
 /// `0.0 s`, `42.1 s`, `3:25 m`, `1:20 h`.
-pub(crate) fn seconds(seconds: f64) -> String {
+fn seconds(seconds: f64) -> String {
     if seconds < 99.95 {
         return format!("{seconds:.1} s");
     }

@@ -1,8 +1,7 @@
 //! A plan as text.
 
 use super::Plan;
-use crate::compare::seconds;
-use crate::record::Quantiles;
+use crate::compare::quantiles;
 use std::io::{self, Write};
 
 /// One line per setting.
@@ -24,15 +23,15 @@ pub fn table(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
         "setting", "p50", "p95", "max", "at once", "up", "pods", "pod-hours", "used", "wasted"
     )?;
     for row in &plan.rows {
-        let Quantiles { p50, p95, max } = row.time_to_slot.unwrap_or_default();
+        let [p50, p95, max] = quantiles(row.time_to_slot);
         let share = |part: f64, whole: f64| if whole > 0.0 { 100.0 * part / whole } else { 0.0 };
         writeln!(
             out,
             "{:widest$}  {:>8} {:>8} {:>8}  {:>6.1}%  {:>7}  {:>6}  {:>9.1}  {:>4.0}%  {:>8.1}",
             row.name,
-            seconds(p50),
-            seconds(p95),
-            seconds(max),
+            p50,
+            p95,
+            max,
             share(row.at_once as f64, row.visitors as f64),
             row.gave_up,
             row.most_pods,

@@ -1,6 +1,7 @@
 //! The dispatcher of least effort: counts sessions in memory, gives the first free ready pod to the first in line, knows
-//! pods by name only, and exports how many sessions are active or waiting. It is what one writes in an afternoon, and most of
-//! facts §5 follows. Not a caricature: sessions are sticky, the line is in order, a lost connection has a grace.
+//! pods by name only, and exports how many sessions are active or waiting. It is what one writes in an afternoon; what
+//! follows is told by the scenarios of `crate::compare`. Not a caricature: sessions are sticky, the line is in order, a
+//! lost connection has a grace.
 
 use super::dispatcher::{Dispatcher, Gauge, News, Order, Phase};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -152,7 +152,7 @@ impl Dispatcher for Ours {
         Some(now + wait.0.max(1))
     }
 
-    /// The highest ordinal that is wanted, plus one: never the count of sessions (facts §5).
+    /// The highest ordinal that is wanted, plus one: never the count of sessions.
     fn gauge(&self) -> Gauge {
         let metric = self.desired();
         Gauge { metric: f64::from(metric), active: metric > 0 }
