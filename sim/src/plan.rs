@@ -31,6 +31,8 @@ pub struct Options {
     pub patience: Draw,
     /// From the deletion of a pod until it is gone.
     pub stop: Draw,
+    /// How fast the cluster's controller creates and deletes pods; of a large fleet that can be what everybody waits for.
+    pub pace: Pace,
     pub days: u32,
     pub seed: u64,
     /// Most neighbouring settings to play; `None`: as many as keep the work bounded ([`Options::WORK`]).
@@ -53,6 +55,7 @@ impl Options {
             cold_start,
             patience: Draw::Exponential(20 * 60_000),
             stop: Draw::Between(1000, 5000),
+            pace: Pace::default(),
             days: 1,
             seed: 1,
             variants: None,
@@ -181,7 +184,7 @@ fn play(options: &Options, pool: &PoolConfig, rules: &Rules, detail: Detail, sto
         pods: if fixed { rules.max } else { rules.min },
         // Pods of a fixed list have been running for long.
         cold_start: if fixed { Draw::Always(1) } else { options.cold_start },
-        pace: if fixed { Pace::new(1, 0) } else { Pace::default() },
+        pace: if fixed { Pace::new(1, 0) } else { options.pace },
         stop: options.stop,
         detail,
         ..Setting::new(rules.max, length)

@@ -9,7 +9,7 @@ mod measuring;
 
 use super::Scenario;
 use crate::models::hpa::{Behavior, Rules as Direction};
-use crate::tabletop::{Design, Mind, Setting, Source, Visitor};
+use crate::tabletop::{Design, Guard, Mind, Setting, Source, Visitor};
 use slotkeeper_core::{Rules, Window};
 
 const SECOND: u64 = 1000;
@@ -54,10 +54,21 @@ fn direct() -> Vec<Design> {
     vec![Design::direct(Window::Fixed), Design::direct(Window::Sliding)]
 }
 
+/// Ours behind KEDA with the guard that stops all shrinking, and with the one that does not; and scaling by itself.
 fn every_scaling(max: u32) -> Vec<Design> {
-    let mut all = vec![Design::keda_prometheus(&rules(max)), Design::keda_push(&rules(max))];
+    let behind_keda = [Design::keda_prometheus(&rules(max)), Design::keda_push(&rules(max))];
+    let mut all = behind_keda.to_vec();
+    all.extend(behind_keda.map(shrinking));
     all.extend(direct());
     all
+}
+
+fn shrinking(mut design: Design) -> Design {
+    if let Some(wiring) = &mut design.wiring {
+        wiring.guard = Guard::MinOne;
+        design.title += ", minimum 1 as guard";
+    }
+    design
 }
 
 /// The operator has switched the window off that delays every scale-down, to save pods.
