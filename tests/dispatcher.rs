@@ -258,6 +258,10 @@ impl Dispatcher {
         self.operator().post(path).await
     }
 
+    pub async fn admin_delete(&self, path: &str) -> Answer {
+        self.operator().request("DELETE", path, "", b"").await
+    }
+
     /// What the admin API says of the pool called `pool`.
     pub async fn pool(&self) -> Value {
         self.admin_get("/api/v1/pools/pool").await.json()

@@ -342,6 +342,26 @@ async fn an_operator_kicks_a_session_and_takes_a_pod_out_of_use() {
 }
 
 #[tokio::test]
+async fn an_operator_removes_a_pool() {
+    let pod = Pod::named("pod").await;
+    let dispatcher = Setup::fixed(&[&pod], BRISK).start().await;
+    let mut ana = Visitor::of(&dispatcher);
+    ana.wait_for_slot().await;
+    let mut socket = ana.socket("/").await;
+    assert_eq!(dispatcher.admin_delete("/api/v1/pools/nobody").await.status(), 404);
+    let removed = dispatcher.admin_delete("/api/v1/pools/pool").await;
+    assert_eq!((removed.status(), &removed.json()["removed"]), (200, &true.into()));
+    assert_eq!(close_of(&mut socket).await, Some((4001, "pool_removed".into())));
+    drop(socket);
+    assert_eq!(released(&dispatcher, "pool_removed").await, 1);
+    assert_eq!(Visitor::of(&dispatcher).page("/").await.status(), 200, "the first page costs nothing");
+    let mut bob = Visitor::of(&dispatcher);
+    bob.page("/").await;
+    assert_eq!(bob.status().await["state"], "full");
+    assert_eq!(dispatcher.admin_get("/readyz").await.status(), 200, "its other pools are served");
+}
+
+#[tokio::test]
 async fn an_api_call_is_held_until_there_is_a_slot() {
     let pod = Pod::named("pod").await;
     let dispatcher = Setup::fixed(&[&pod], "hold_seconds = 50\nadmission = \"immediate\"").start().await;

@@ -165,6 +165,10 @@ fn main() -> ExitCode {
     match plant(arguments.plant.as_deref()).and_then(|()| act(arguments.job)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        // A reader that has gone away (`| head`) is no error.
+        Err(error) if error.downcast_ref().is_some_and(|e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             let _ = writeln!(io::stderr(), "slotkeeper-sim: {error:#}");
             ExitCode::from(2)

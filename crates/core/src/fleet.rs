@@ -56,6 +56,15 @@ struct Replica {
     heard: Time,
     /// The longest `silence` and `grace` that it may have known since: how long it may keep its streams when it is cut off.
     patience: Millis,
+    /// Not given up before: until then it may rely on longer ones, even if it has written since.
+    #[serde(default)]
+    keeps: Time,
+}
+
+impl Replica {
+    fn departs(&self) -> Time {
+        (self.heard + self.patience).max(self.keeps)
+    }
 }
 
 /// Why the fleet wants to be woken.
@@ -90,7 +99,8 @@ impl Fleet {
         if known {
             // Before anything expires: this very entry proves that its replica lives.
             let patience = self.patience();
-            self.replicas.insert(entry.from, Replica { number: entry.number, heard: self.now, patience });
+            let keeps = self.replicas.get(&entry.from).map_or(Time::default(), |r| r.keeps);
+            self.replicas.insert(entry.from, Replica { number: entry.number, heard: self.now, patience, keeps });
         }
         self.expire(&mut effects);
         if known {
@@ -121,6 +131,7 @@ impl Fleet {
     }
 
     fn perform(&mut self, entry: &Entry, effects: &mut Vec<(PoolId, Effect)>) {
+        let relied = !self.pools.is_empty();
         if let Command::Rules(rules) = &entry.command
             && !self.pools.contains_key(&entry.pool)
         {
@@ -132,7 +143,7 @@ impl Fleet {
             self.in_pool(&entry.pool, effects, |pool, step| pool.apply(entry.from, &entry.command, step));
         }
         if matches!(entry.command, Command::Rules(_)) {
-            self.renew();
+            self.renew(relied);
         }
     }
 
@@ -171,12 +182,14 @@ impl Fleet {
         effects.extend(own.into_iter().map(|e| (id.clone(), e)));
         if over {
             self.pools.remove(id);
-            self.renew();
+            self.renew(true);
         }
     }
 
     /// The pools or their rules have changed: nobody who may have read the longer ones is taken for gone earlier.
-    fn renew(&mut self) {
+    /// `relied`: somebody may have relied on the old ones.
+    fn renew(&mut self, relied: bool) {
+        let before = self.patience();
         let rules = || self.pools.values().map(|p| &p.rules);
         self.longest = Longest {
             silence: rules().map(|r| r.silence).max().unwrap_or(Rules::default().silence),
@@ -186,17 +199,24 @@ impl Fleet {
             return;
         }
         let patience = self.patience();
-        self.replicas.values_mut().for_each(|r| r.patience = r.patience.max(patience));
+        let keeps = self.now + before;
+        for replica in self.replicas.values_mut() {
+            replica.patience = replica.patience.max(patience);
+            if relied && patience < before {
+                // An entry of its own does not prove that it has read this one.
+                replica.keeps = replica.keeps.max(keeps);
+            }
+        }
     }
 
     fn renewed(mut self) -> Fleet {
-        self.renew();
+        self.renew(false);
         self
     }
 
     /// The replica that counts as gone first, and when.
     fn next_departure(&self) -> Option<(ReplicaId, Time)> {
-        self.replicas.iter().map(|(id, r)| (*id, r.heard + r.patience)).min_by_key(|(_, at)| *at)
+        self.replicas.iter().map(|(id, r)| (*id, r.departs())).min_by_key(|(_, at)| *at)
     }
 
     // ---- reads ----

@@ -3,6 +3,7 @@
 
 use crate::cookie::public_name;
 use crate::dispatcher::{Dispatcher, Pool};
+use crate::driver::Ended;
 use crate::forward::body::Answer;
 use crate::outside::Listener;
 use crate::own::condition;
@@ -76,10 +77,12 @@ fn readiness(dispatcher: &Dispatcher) -> Result<(), String> {
         return Err("the dispatcher is stopping".into());
     }
     let view = dispatcher.view.borrow();
-    if view.is_cut_off() {
+    if view.is_stale() {
         return Err("the journal does not answer".into());
     }
-    let unlisted = dispatcher.pools.iter().find(|p| !view.fleet.is_listed(&p.config.id));
+    // A pool that an operator has removed is nobody's concern.
+    let here = |p: &&Arc<Pool>| view.fleet.rules(&p.config.id).is_some();
+    let unlisted = dispatcher.pools.iter().filter(here).find(|p| !view.fleet.is_listed(&p.config.id));
     unlisted.map_or(Ok(()), |p| Err(format!("the pods of pool {} have not been listed yet", p.config.id)))
 }
 
@@ -100,7 +103,7 @@ fn from_a_page(dispatcher: &Dispatcher, request: &Request<Incoming>) -> bool {
 
 fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
     let view = dispatcher.view.borrow();
-    let fleet = (!view.is_cut_off()).then_some(&view.fleet);
+    let fleet = (!view.is_stale()).then_some(&view.fleet);
     for pool in &dispatcher.pools {
         if let Some(replicas) = fleet.and_then(|f| f.unserved(&pool.config.id)) {
             // From now on somebody may scale by this number.
@@ -119,12 +122,14 @@ async fn api(dispatcher: &Arc<Dispatcher>, method: &Method, path: &[&str]) -> Re
     let [id, rest @ ..] = rest else {
         return if method == Method::GET { pools(dispatcher) } else { no_such_method("GET") };
     };
+    if rest.is_empty() && method == Method::DELETE {
+        return remove(dispatcher, id).await;
+    }
     let Some(pool) = dispatcher.pools.iter().find(|p| &*p.config.id.0 == *id) else {
         return error(StatusCode::NOT_FOUND, &format!("there is no pool {id:?}; see /api/v1/pools"));
     };
     match rest {
         [] if method == Method::GET => json_reply(StatusCode::OK, &pool_json(&dispatcher.view.borrow().fleet, pool)),
-        [] if method == Method::DELETE => tell(dispatcher, pool, "remove", id, Command::Remove).await,
         ["sessions"] if method == Method::GET => sessions(dispatcher, pool),
         [] => no_such_method("GET, DELETE"),
         ["sessions"] => no_such_method("GET"),
@@ -176,9 +181,32 @@ async fn tell(
     command: Command,
 ) -> Response<Answer> {
     tracing::info!(pool = %pool.config.id, act, object, "an operator acts");
-    match dispatcher.driver.tell(&pool.config.id, command).await {
+    match written(dispatcher.driver.tell(&pool.config.id, command)).await {
         Ok(()) => json_reply(StatusCode::OK, &pool_json(&dispatcher.view.borrow().fleet, pool)),
-        Err(ended) => error(StatusCode::SERVICE_UNAVAILABLE, &ended.to_string()),
+        Err(response) => response,
+    }
+}
+
+/// Removes a pool, one that is not configured here (any more) too.
+async fn remove(dispatcher: &Arc<Dispatcher>, id: &str) -> Response<Answer> {
+    let pool = dispatcher.view.borrow().fleet.pools().find(|p| &*p.0 == id).cloned();
+    let Some(pool) = pool else {
+        return error(StatusCode::NOT_FOUND, &format!("there is no pool {id:?} in the journal"));
+    };
+    tracing::info!(%pool, "an operator removes the pool");
+    match written(dispatcher.driver.tell(&pool, Command::Remove)).await {
+        Ok(()) => json_reply(StatusCode::OK, &json!({ "pool": id, "removed": true })),
+        Err(response) => response,
+    }
+}
+
+/// An operator is not kept waiting by a journal that does not answer.
+async fn written(tell: impl Future<Output = Result<(), Ended>>) -> Result<(), Response<Answer>> {
+    let late = "it is written as soon as the journal answers; it does not now";
+    match tokio::time::timeout(Duration::from_secs(10), tell).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(ended)) => Err(error(StatusCode::SERVICE_UNAVAILABLE, &ended.to_string())),
+        Err(_) => Err(error(StatusCode::SERVICE_UNAVAILABLE, late)),
     }
 }
 

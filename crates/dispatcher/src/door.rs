@@ -261,7 +261,7 @@ fn no_slot(dispatcher: &Dispatcher, pool: &Pool, ticket: &Ticket, no_seat: &NoSe
             Err(RequestError::visitor(Step::Attach, StatusCode::TOO_MANY_REQUESTS, "too many streams of one session"))
         }
         NoSeat::Stopping => Err(not_now("the dispatcher is restarting")),
-        NoSeat::CutOff => Err(not_now("the dispatcher is cut off from its journal")),
+        NoSeat::CutOff => Err(not_now("the journal does not answer")),
     }
 }
 

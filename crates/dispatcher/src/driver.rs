@@ -4,7 +4,7 @@
 use crate::journal::{Append, Draft, Follow, Journal, JournalError};
 use crate::outside::{Ids, duration, now};
 use crate::view::View;
-use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Time};
+use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -112,7 +112,7 @@ pub fn new(journal: Journal, ids: &Ids) -> std::io::Result<(Driver, Engine, watc
     // Names of replicas are not secrets.
     let ids = Ids::seeded(ids.draw()?);
     let (sender, receiver) = mpsc::unbounded_channel();
-    let (view, reader) = watch::channel(View { fleet: Fleet::new(), heard: now(), trusted: None });
+    let (view, reader) = watch::channel(View { fleet: Fleet::new(), heard: now(), trusted: None, fresh: None });
     let driver = Driver { orders: sender, me };
     Ok((driver.clone(), Engine { orders: receiver, driver, journal, view, ids }, reader))
 }
@@ -130,7 +130,7 @@ impl Engine {
             lived: false,
             left: false,
         });
-        let reader = Reader { view, driver, desk: &desk, aftermath, ids, shared };
+        let reader = Reader { view, driver, desk: &desk, aftermath, ids, shared, slowest: LEAST_PAUSE };
         tokio::select! {
             biased;
             error = reader.run(follow) => error,
@@ -150,6 +150,9 @@ async fn write(
             return JournalError::Closed;
         }
         let drafts = locked(desk).draft(&mut batch);
+        if drafts.is_empty() {
+            continue;
+        }
         if let Err(error) = journal.append(drafts).await {
             return error;
         }
@@ -166,6 +169,12 @@ impl Desk {
             if self.left {
                 break;
             }
+            if matches!(order.command, Command::Visit { .. })
+                && order.applied.as_ref().is_some_and(oneshot::Sender::is_closed)
+            {
+                // The visitor has gone meanwhile: nobody would claim the slot.
+                continue;
+            }
             self.left = matches!(order.command, Command::Farewell);
             self.number += 1;
             drafts.push(Draft { from, number: self.number, pool: order.pool.clone(), command: order.command.clone() });
@@ -174,10 +183,10 @@ impl Desk {
         drafts
     }
 
-    /// Takes what has been read back; whoever waits for it can be told.
-    fn settle(&mut self, entries: &[Entry]) -> Vec<Pending> {
-        let Some(last) = entries.iter().rev().find(|e| e.from == self.me).map(|e| e.number) else { return Vec::new() };
-        let count = self.pending.iter().take_while(|p| p.number <= last).count();
+    /// Takes what has come back up to this number; whoever waits for it can be told.
+    fn settle(&mut self, accepted: Option<u64>) -> Vec<Pending> {
+        let Some(accepted) = accepted else { return Vec::new() };
+        let count = self.pending.iter().take_while(|p| p.number <= accepted).count();
         let settled: Vec<Pending> = self.pending.drain(..count).collect();
         if let Some(newest) = settled.last() {
             self.proven = newest.sent;
@@ -200,10 +209,12 @@ struct Reader<'a, A> {
     aftermath: A,
     ids: Ids,
     shared: bool,
+    /// The shortest pause for now.
+    slowest: Duration,
 }
 
 impl<A: Aftermath> Reader<'_, A> {
-    async fn run(self, mut journal: Box<dyn Follow>) -> JournalError {
+    async fn run(mut self, mut journal: Box<dyn Follow>) -> JournalError {
         let mut alarm: Option<Instant> = None;
         loop {
             let ring = async {
@@ -232,26 +243,38 @@ impl<A: Aftermath> Reader<'_, A> {
     }
 
     /// Applies what the journal says; returns when to wake up next.
-    fn take(&self, entries: &[Entry]) -> Option<Instant> {
+    fn take(&mut self, entries: &[Entry]) -> Option<Instant> {
+        let me = self.driver.me();
         let mut effects: Vec<(PoolId, Effect, ReplicaId)> = Vec::new();
-        let mut wake = None;
-        let (settled, proven, on_the_way, lived) = {
-            let mut desk = locked(self.desk);
-            (desk.settle(entries), desk.proven, !desk.pending.is_empty(), desk.lived && !desk.left)
-        };
-        let mut over = false;
+        let (mut settled, mut wake, mut over) = (Vec::new(), None, false);
+        let slowest = &mut self.slowest;
         self.view.send_modify(|view| {
+            let before = view.fleet.now();
+            let mut accepted = None;
             for entry in entries {
                 tracing::trace!(?entry, "applied");
                 effects.extend(view.fleet.apply(entry).into_iter().map(|(pool, effect)| (pool, effect, entry.from)));
+                // What the fleet did not take (this life was over) was said in vain.
+                let taken = view.fleet.replica(me) == Some(entry.number) || entry.command == Command::Farewell;
+                if entry.from == me && taken {
+                    accepted = Some(entry.number);
+                }
             }
+            let mut desk = locked(self.desk);
+            settled = desk.settle(accepted);
+            over = desk.lived && !desk.left && view.fleet.replica(me).is_none();
             view.heard = now();
-            view.trusted = self.shared.then(|| proven + trust(&view.fleet));
-            over = lived && view.fleet.replica(self.driver.me()).is_none();
-            wake = view.fleet.next_deadline().map(|(at, reason)| (view.heard + pause(&view.fleet, at), reason));
-            if self.shared && !on_the_way {
+            view.trusted = self.shared.then(|| desk.proven + trust(&view.fleet));
+            view.fresh = self.shared.then(|| desk.proven + duration(silence(&view.fleet)));
+            let third = duration(Millis(silence(&view.fleet).0 / 3));
+            *slowest = if view.fleet.now() > before { LEAST_PAUSE } else { (*slowest * 2).min(third) };
+            wake = view.fleet.next_deadline().map(|(at, reason)| {
+                let until = duration(at.since(view.fleet.now())).min(third).max(*slowest);
+                (view.heard + until, reason)
+            });
+            if self.shared && desk.pending.is_empty() {
                 // Whoever shares a journal shows that it lives, whatever else is going on.
-                let sign = (proven + third_of_silence(&view.fleet), "sign of life");
+                let sign = (desk.proven + third, "sign of life");
                 wake = Some(wake.map_or(sign, |wake| wake.min(sign)));
             }
         });
@@ -283,20 +306,15 @@ impl<A: Aftermath> Reader<'_, A> {
 }
 
 /// How long this replica may rely on its seats after the last sign of life that is known to have arrived: the fleet gives
-/// them away after `silence` and `grace`, and clocks drift (law 5).
+/// them away after `silence` and `grace` (law 5), and a step of the journal's clock may pass for half a `silence`.
 fn trust(fleet: &Fleet) -> Duration {
-    let patience = fleet.patience();
-    duration(Millis(patience.0 - (patience.0 / 4).min(LARGEST_MARGIN.0)))
+    duration(Millis(fleet.patience().0.saturating_sub(silence(fleet).0 / 2)))
 }
 
-const LARGEST_MARGIN: Millis = Millis(10_000);
-
-/// How long to sleep: until the deadline, but never so long that the fleet would take the silence for an outage.
-fn pause(fleet: &Fleet, deadline: Time) -> Duration {
-    duration(deadline.since(fleet.now())).min(third_of_silence(fleet)).max(Duration::from_millis(1))
+/// The longest of all pools.
+fn silence(fleet: &Fleet) -> Millis {
+    fleet.pools().filter_map(|p| fleet.rules(p)).map(|r| r.silence).max().unwrap_or(Millis::secs(60))
 }
 
-fn third_of_silence(fleet: &Fleet) -> Duration {
-    let silence = fleet.pools().filter_map(|p| fleet.rules(p)).map(|r| r.silence).max().unwrap_or(Millis::secs(60));
-    duration(Millis(silence.0 / 3))
-}
+/// Between two ticks. Longer while the journal's clock stands: a tick that moves nothing need not be repeated at once.
+const LEAST_PAUSE: Duration = Duration::from_millis(1);

@@ -31,7 +31,11 @@ pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn
                 None => return,
             },
             () = tokio::time::sleep_until(look) => {
-                let owed: Vec<_> = dispatcher.view.borrow().fleet.owed().collect();
+                let owed: Vec<_> = {
+                    let view = dispatcher.view.borrow();
+                    // By old news nothing is done: others do it.
+                    if view.is_stale() { Vec::new() } else { view.fleet.owed().collect() }
+                };
                 let mut well = true;
                 for (pool, effect) in owed {
                     well &= obey(&dispatcher, &clusters, &pool, effect).await;

@@ -9,6 +9,7 @@ use prometheus::{
 };
 use slotkeeper_core::planted::{self, Bug};
 use slotkeeper_core::{Census, Fleet, Millis, Why};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 const SECONDS_TO_SLOT: &[f64] =
@@ -18,6 +19,8 @@ const SECONDS_OF_REQUEST: &[f64] =
 
 pub struct Metrics {
     registry: Registry,
+    /// One scrape at a time: none may see what another has half set.
+    scrape: Mutex<()>,
     sessions: IntGaugeVec,
     queue: IntGaugeVec,
     slots: IntGaugeVec,
@@ -197,6 +200,7 @@ impl Metrics {
                 &["pool", "order"],
             )?,
             registry,
+            scrape: Mutex::default(),
         };
         Ok(metrics)
     }
@@ -236,10 +240,13 @@ impl Metrics {
         fleet: Option<&Fleet>,
         pools: impl Iterator<Item = (&'a PoolConfig, &'a PoolMetrics)>,
     ) -> Result<String, prometheus::Error> {
+        let _alone = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         for state in [&self.sessions, &self.queue, &self.slots, &self.pods, &self.active] {
             state.reset();
         }
-        self.journal_position.set(fleet.map_or(0, Fleet::applied) as i64);
+        if let Some(fleet) = fleet {
+            self.journal_position.set(fleet.applied() as i64);
+        }
         for (config, own) in pools {
             if let Some(gauge) = &own.own_gauge {
                 gauge.reset();

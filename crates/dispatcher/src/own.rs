@@ -5,7 +5,7 @@ use crate::dispatcher::{Dispatcher, Pool};
 use crate::door::set_cookie;
 use crate::error::{RequestError, Step};
 use crate::forward::body::Answer;
-use crate::visit::Visits;
+use crate::visit::{Visits, answered};
 use crate::waiting::page::local_path;
 use crate::waiting::{self, Facts, answer as reply};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -53,14 +53,14 @@ pub(crate) async fn answer(
         "leave" => {
             allow(&request, &[Method::POST])?;
             if let Some(Ticket { session, .. }) = ticket {
-                let _ = dispatcher.driver.tell(&pool.config.id, Command::Leave { session }).await;
+                let _ = answered(dispatcher.driver.tell(&pool.config.id, Command::Leave { session })).await;
             }
             Ok(go_to(&form(&mut request).await))
         }
         "extend" => {
             allow(&request, &[Method::POST])?;
             if let Some(Ticket { session, .. }) = ticket {
-                let _ = dispatcher.driver.tell(&pool.config.id, Command::Extend { session }).await;
+                let _ = answered(dispatcher.driver.tell(&pool.config.id, Command::Extend { session })).await;
             }
             Ok(waiting::status(&ask(dispatcher, pool, ticket, class).await))
         }

@@ -2,7 +2,6 @@
 //! When that is, the driver knows (`View::trusted`); here it is done. New streams are refused in `visit`.
 
 use crate::dispatcher::Dispatcher;
-use crate::outside::now;
 use std::sync::Arc;
 
 /// Runs until the process ends.
@@ -27,11 +26,7 @@ pub async fn run(dispatcher: Arc<Dispatcher>) {
 }
 
 fn cut_off(dispatcher: &Dispatcher) {
-    let silent = now().duration_since(dispatcher.view.borrow().heard).as_secs();
-    tracing::warn!(
-        silent_seconds = silent,
-        "cut off from the journal: the streams here are closed before their slots are given away"
-    );
+    tracing::warn!("cut off from the journal: the streams here are closed before their slots are given away");
     dispatcher.metrics.cut_off.set(1);
     for pool in &dispatcher.pools {
         pool.visits.cut_off(pool, &dispatcher.driver);

@@ -43,12 +43,18 @@ pub fn start(
     is_websocket: bool,
 ) {
     tokio::spawn(async move {
-        let ends = match tokio::try_join!(visitor, pod) {
-            Ok((visitor, pod)) => end_of_visitor(visitor).zip(end_of_pod(pod)),
-            Err(error) => {
-                tracing::debug!("no tunnel: {error}");
-                None
-            }
+        let upgraded = async { tokio::try_join!(visitor, pod) };
+        let ends = tokio::select! {
+            biased;
+            // A visitor who takes nothing must not keep the pod's end open.
+            _ = seat.over(1000) => None,
+            upgraded = upgraded => match upgraded {
+                Ok((visitor, pod)) => end_of_visitor(visitor).zip(end_of_pod(pod)),
+                Err(error) => {
+                    tracing::debug!("no tunnel: {error}");
+                    None
+                }
+            },
         };
         if let Some(((visitor, _place), pod)) = ends {
             stream.mark_upgraded();

@@ -10,6 +10,8 @@ pub struct View {
     /// Until when (on the local clock) the fleet certainly counts this replica's streams as alive. `None`: for ever,
     /// because the journal is its own.
     pub trusted: Option<tokio::time::Instant>,
+    /// Until when it says how things are well enough to act on from outside: to scale by it, to send visitors here.
+    pub fresh: Option<tokio::time::Instant>,
 }
 
 impl View {
@@ -24,6 +26,12 @@ impl View {
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
         self.trusted.is_some_and(|until| until <= crate::outside::now())
+    }
+
+    /// A shared journal has not been heard of for a `silence`: what is known here may be old news.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.fresh.is_some_and(|until| until <= crate::outside::now())
     }
 }
 

@@ -82,7 +82,7 @@ impl From<Ended> for NoSeat {
 }
 
 /// A visitor does not wait for a journal that does not answer.
-async fn answered(tell: impl Future<Output = Result<(), Ended>>) -> Result<(), NoSeat> {
+pub(crate) async fn answered(tell: impl Future<Output = Result<(), Ended>>) -> Result<(), NoSeat> {
     match tokio::time::timeout(JOURNAL_PATIENCE, tell).await {
         Ok(told) => Ok(told?),
         Err(_) => Err(NoSeat::CutOff),
@@ -130,12 +130,16 @@ impl Visits {
         let visitor = locked(&self.table).get(&session).cloned();
         if let Some(visitor) = visitor {
             visitor.forget(Ending { code: GOING_AWAY, reason: "pod_lost", spread: Duration::ZERO });
+            self.tidy(session);
         }
     }
 
     /// The fleet has given this replica up, and dissolved all its attaches.
     pub fn forget_all(&self) {
-        self.all().for_each(|v| v.forget(CUT_OFF));
+        for visitor in self.all() {
+            visitor.forget(CUT_OFF);
+            self.tidy(visitor.session);
+        }
     }
 
     /// Others may get these slots soon: every stream is closed at once.
@@ -170,6 +174,9 @@ impl Visits {
     /// # Errors
     /// When the dispatcher stops first, or the journal does not answer.
     pub async fn ask(pool: &Pool, dispatcher: &Dispatcher, visit: Command) -> Result<(), NoSeat> {
+        if dispatcher.view.borrow().is_cut_off() {
+            return Err(NoSeat::CutOff);
+        }
         let is_full = || dispatcher.view.borrow().fleet.is_full(&pool.config.id);
         let asked = *locked(&pool.visits.full);
         if is_full() && asked.is_some_and(|at| now().duration_since(at) < Duration::from_secs(1)) {
@@ -392,6 +399,9 @@ impl Stream {
                 return Err(NoSeat::Ending(why));
             }
             moved => {
+                // If it is still attached, it is so for nobody.
+                let session = self.visitor.session;
+                self.dispatcher.driver.post(&self.pool.config.id, Command::Detach { session });
                 locked(&self.visitor.inner).seat = None;
                 // Another request may have sat down on it meanwhile.
                 seat.end(Ending { code: GOING_AWAY, reason: "pod_lost", spread: Duration::ZERO });

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "in a test, what cannot be unwrapped is a failure")]
 
 mod config;
+mod driver;
 mod fixed;
 mod processes;

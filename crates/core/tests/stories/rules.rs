@@ -48,6 +48,16 @@ fn a_shorter_silence_does_not_free_what_a_cut_off_replica_still_holds_by_the_lon
 }
 
 #[test]
+fn an_entry_that_crossed_a_shorter_silence_does_not_prove_that_it_was_read() {
+    let mut pool = Story::with_pods(1);
+    pool.by(R2).visit(ANA).attach(ANA).by(R1).rules(|r| r.silence = secs(10));
+    pool.by(R2).tick().by(R1).silent(R2).at(secs(89));
+    assert_eq!(pool.place(ANA), at_pod(0), "its tick was on its way already");
+    pool.at(secs(90));
+    assert_eq!(pool.place(ANA), Where::Unknown);
+}
+
+#[test]
 fn a_longer_silence_holds_at_once_for_every_replica() {
     let mut pool = Story::with_pods(1);
     pool.by(R2).visit(ANA).attach(ANA).by(R1).silent(R2).rules(|r| r.silence = secs(120)).at(secs(149));

@@ -77,7 +77,7 @@ async fn tell(
                 // Of who waits only: who plays shows it by playing. Who has fallen out of line is here, and joins again.
                 if waits {
                     pool.visits.still_waits(session);
-                } else if lost {
+                } else if lost && !dispatcher.view.borrow().is_cut_off() {
                     dispatcher.driver.post(&pool.config.id, Command::Visit { session, hint, class });
                 }
                 sign = now() + sign_every(&pool);
