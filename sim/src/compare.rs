@@ -3,11 +3,9 @@
 
 mod scenario;
 mod scenarios;
-mod table;
 
 pub use scenario::{Harm, Scenario, scenario, scenarios};
 pub(crate) use table::quantiles;
-pub use table::table;
 
 use crate::chance::{Arrivals, Chance, Draw};
 use crate::record::Record;

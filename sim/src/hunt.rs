@@ -137,8 +137,25 @@ fn smaller(limits: &Limits, outcome: &Outcome) -> Vec<Limits> {
 #[must_use]
 pub fn expected() -> Vec<String> {
     let commands = [
-        "Visit", "Attach", "Detach", "Active", "Leave", "Kick", "Extend", "PodSeen", "PodGone", "PodsListed",
-        "ScaleSeen", "Served", "Cordon", "Uncordon", "Rules", "Schedule", "Remove", "Farewell", "Tick",
+        "Visit",
+        "Attach",
+        "Detach",
+        "Active",
+        "Leave",
+        "Kick",
+        "Extend",
+        "PodSeen",
+        "PodGone",
+        "PodsListed",
+        "ScaleSeen",
+        "Served",
+        "Cordon",
+        "Uncordon",
+        "Rules",
+        "Schedule",
+        "Remove",
+        "Farewell",
+        "Tick",
     ];
     let effects = ["Scale", "Recycle", "Drain", "Placed", "Released", "Requeued", "Started"];
     let rooms = ["arriving", "starting", "queued", "ready", "ended"];
@@ -147,7 +164,9 @@ pub fn expected() -> Vec<String> {
     all.extend(Why::ALL.iter().map(|why| format!("reason {}", why.word())));
     all.extend(FaultKind::ALL.iter().map(|kind| format!("fault {kind}")));
     all.extend(rooms.iter().map(|state| format!("room {state}")));
-    all.extend(["check metrics", "KEDA writes", "HPA writes", "watch broken", "pod evicted", "pod stuck"].map(String::from));
+    all.extend(
+        ["check metrics", "KEDA writes", "HPA writes", "watch broken", "pod evicted", "pod stuck"].map(String::from),
+    );
     all
 }
 
@@ -172,7 +191,8 @@ pub fn table(coverage: &BTreeMap<String, u64>, out: &mut dyn Write) -> io::Resul
         .collect();
     let rows = cells.len().div_ceil(3);
     for row in 0..rows {
-        let line: Vec<String> = (0..3).filter_map(|column| cells.get(column * rows + row)).map(|c| format!("{c:<40}")).collect();
+        let line: Vec<String> =
+            (0..3).filter_map(|column| cells.get(column * rows + row)).map(|c| format!("{c:<40}")).collect();
         writeln!(out, "  {}", line.concat().trim_end())?;
     }
     Ok(())

@@ -239,18 +239,7 @@ fn act(job: Job) -> anyhow::Result<bool> {
             }
             Ok(true)
         }
-        Job::Plan {
-            config,
-            pool,
-            arrivals,
-            session_length,
-            cold_start,
-            patience,
-            days,
-            seed,
-            variants,
-            output,
-        } => {
+        Job::Plan { config, pool, arrivals, session_length, cold_start, patience, days, seed, variants, output } => {
             let config = slotkeeper::config::read(&config)?;
             let mut options = plan::Options::new(config, arrivals, session_length, cold_start);
             options.patience = patience.unwrap_or(options.patience);

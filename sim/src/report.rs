@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 use words::{Escaped, moment};
 
 pub use plain::table;
+pub(crate) use words::seconds;
 
 const STYLE: &str = include_str!("report/page.css");
 

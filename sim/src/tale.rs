@@ -44,7 +44,10 @@ fn well(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
         figures.writes
     )?;
     if let Some(Quantiles { p50, p95, max }) = figures.time_to_slot {
-        writeln!(out, "  from asking to a slot: half within {p50:.1} s, 95 % within {p95:.1} s, all within {max:.1} s")?;
+        writeln!(
+            out,
+            "  from asking to a slot: half within {p50:.1} s, 95 % within {p95:.1} s, all within {max:.1} s"
+        )?;
     }
     if let Some(Quantiles { p50, p95, max }) = Quantiles::of(&mut outcome.answered.clone()) {
         writeln!(out, "  from a slot to the pod's answer: {p50:.1} s, {p95:.1} s, {max:.1} s")?;

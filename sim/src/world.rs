@@ -161,8 +161,7 @@ fn note_panics() {
 
 impl World {
     fn new(setting: &Setting, truth: &Truth) -> World {
-        let door =
-            |_| Door { stop: Arc::new(Notify::new()), skew: Arc::default(), lives: Arc::default() };
+        let door = |_| Door { stop: Arc::new(Notify::new()), skew: Arc::default(), lives: Arc::default() };
         World {
             setting: setting.clone(),
             truth: truth.clone(),
@@ -433,13 +432,8 @@ impl Place {
             journal::own(&self.log, self.host, Duration::from_millis(dice.random_range(0..8)))
         };
         let cluster: Arc<dyn slotkeeper::cluster::Cluster> = SimCluster::start(self.api_at, net.clone());
-        let outside = Outside {
-            net,
-            clock,
-            ids: Ids::seeded(dice.random()),
-            clusters: [(POOL.into(), cluster)].into(),
-            journal,
-        };
+        let outside =
+            Outside { net, clock, ids: Ids::seeded(dice.random()), clusters: [(POOL.into(), cluster)].into(), journal };
         self.truth.started(self.host);
         let (stop, truth, host) = (self.door.stop.clone(), self.truth.clone(), self.host);
         let stopped = async move {

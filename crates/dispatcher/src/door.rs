@@ -146,7 +146,8 @@ async fn life(
     if request.uri().path().starts_with(&*pool.own) {
         return Ok((own::answer(dispatcher, pool, request, found, class, secure).await?, Outcome::Own));
     }
-    let unknown = |ticket: &Ticket| dispatcher.view.borrow().fleet.place(&pool.config.id, ticket.session) == Place::Unknown;
+    let unknown =
+        |ticket: &Ticket| dispatcher.view.borrow().fleet.place(&pool.config.id, ticket.session) == Place::Unknown;
     let (ticket, is_new) = match found.filter(|ticket| !planted::is(Bug::MintForUnknown) || !unknown(ticket)) {
         Some(ticket) => (ticket, false),
         None => (dispatcher.mint(pool, None)?, true),

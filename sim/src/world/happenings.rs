@@ -245,10 +245,7 @@ fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
             tell("the operator removes the pool".into());
             world.removal.store(true, Ordering::Relaxed);
         }
-        FaultKind::PodPartition
-        | FaultKind::ApiPartition
-        | FaultKind::JournalPartition
-        | FaultKind::HomePartition => {}
+        FaultKind::PodPartition | FaultKind::ApiPartition | FaultKind::JournalPartition | FaultKind::HomePartition => {}
     }
 }
 

@@ -168,7 +168,12 @@ impl Kube {
     }
 
     /// Opens or continues a client's watch; what has arrived by now.
-    pub fn poll(&self, watch: &mut Watch<Object>, now: u64, fate: impl FnMut() -> Fate) -> Vec<crate::models::watch::Event<Object>> {
+    pub fn poll(
+        &self,
+        watch: &mut Watch<Object>,
+        now: u64,
+        fate: impl FnMut() -> Fate,
+    ) -> Vec<crate::models::watch::Event<Object>> {
         let inner = self.locked();
         if !watch.is_open() {
             watch.resume(&inner.store, true, now, 0);
@@ -244,8 +249,7 @@ impl Kube {
         if times.is_none() {
             return;
         }
-        let stuck: Vec<String> =
-            inner.pods().filter(|p| p.stage == Stage::Stuck).map(|p| p.uid.clone()).collect();
+        let stuck: Vec<String> = inner.pods().filter(|p| p.stage == Stage::Stuck).map(|p| p.uid.clone()).collect();
         for uid in stuck {
             let ready_at = now + inner.start_time().unwrap_or_default();
             inner.change(&uid, now, |pod| pod.stage = Stage::Starting { ready_at });

@@ -171,7 +171,9 @@ impl Program {
         let session =
             request.headers().get("x-session-id").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         if request.headers().get(header::COOKIE).is_some_and(|c| c.as_bytes().starts_with(b"slotkeeper")) {
-            self.pods.truth.violate("the cookie stays with the dispatcher", format!("pod {} was sent it", self.ordinal));
+            self.pods
+                .truth
+                .violate("the cookie stays with the dispatcher", format!("pod {} was sent it", self.ordinal));
         }
         self.pods.truth.arrived(self.ordinal, &self.uid, &session);
         if self.pods.recycled && !self.pods.truth.serves(self.ordinal, &self.uid, &session) {

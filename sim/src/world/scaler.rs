@@ -50,7 +50,7 @@ impl Scaler {
         if setting.is_keda() {
             self.scale(&setting, &prometheus).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn scrape(self, host: usize, at: IpAddr, prometheus: Arc<Mutex<Prometheus>>) {
@@ -66,12 +66,8 @@ impl Scaler {
                 }
                 self.truth.count(if gauges.is_some() { "scrape" } else { "scrape failed" });
                 let samples = gauges.map(|gauges| {
-                    let sample = |value: &f64| Sample {
-                        metric: DESIRED.into(),
-                        pool: POOL.into(),
-                        value: *value,
-                        at: None,
-                    };
+                    let sample =
+                        |value: &f64| Sample { metric: DESIRED.into(), pool: POOL.into(), value: *value, at: None };
                     gauges.get(DESIRED).map(sample).into_iter().collect()
                 });
                 let now = self.truth.now();

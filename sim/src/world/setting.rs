@@ -117,11 +117,8 @@ impl Setting {
             cooldown: secs(4..=12, &mut dice),
             stuck_after: secs(15..=25, &mut dice),
         };
-        let admission = if slots_per_pod > 1 && dice.random_ratio(1, 2) {
-            Admission::Immediate
-        } else {
-            Admission::Returning
-        };
+        let admission =
+            if slots_per_pod > 1 && dice.random_ratio(1, 2) { Admission::Immediate } else { Admission::Returning };
         let mut setting = Setting {
             seed,
             name: format!("seed {seed}"),

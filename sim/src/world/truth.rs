@@ -253,7 +253,9 @@ impl Truth {
         let mut inner = self.locked();
         let started = inner.started.get(&host).copied().unwrap_or_default();
         if position < started {
-            let what = format!("dispatcher {host} tells its gauges at position {position}; the journal was at {started} when it started");
+            let what = format!(
+                "dispatcher {host} tells its gauges at position {position}; the journal was at {started} when it started"
+            );
             inner.violate(at, "no scaler hears of a journal not yet read", what);
         }
         let Some(census) = inner.census_at(position) else { return };

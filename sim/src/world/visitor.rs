@@ -240,10 +240,9 @@ impl Visitor {
         };
         let mut text = String::new();
         loop {
-            let frame = match tokio::time::timeout(Duration::from_secs(25), body.frame()).await {
-                Ok(Some(Ok(frame))) => frame,
+            let Ok(Some(Ok(frame))) = tokio::time::timeout(Duration::from_secs(25), body.frame()).await else {
                 // It has gone quiet, or is over: the page opens another.
-                Ok(Some(Err(_)) | None) | Err(_) => return true,
+                return true;
             };
             text += &frame.into_data().map(|d| String::from_utf8_lossy(&d).into_owned()).unwrap_or_default();
             while let Some((event, rest)) = text.split_once("\n\n") {
@@ -458,7 +457,10 @@ async fn talk(socket: &mut Socket, ask: Option<String>, truth: &Truth) -> Result
             }
             Ok(Some(Ok(Message::Text(heard)))) => {
                 if ask.as_deref() != Some(heard.as_str()) {
-                    truth.violate("bytes arrive as they were sent", format!("sent {ask:.40?}, heard {:.40}", heard.as_str()));
+                    truth.violate(
+                        "bytes arrive as they were sent",
+                        format!("sent {ask:.40?}, heard {:.40}", heard.as_str()),
+                    );
                 }
                 truth.count("message echoed");
                 return Ok(());
