@@ -5,7 +5,6 @@ mod scenario;
 mod scenarios;
 
 pub use scenario::{Harm, Scenario, scenario, scenarios};
-pub(crate) use table::quantiles;
 
 use crate::chance::{Arrivals, Chance, Draw};
 use crate::record::Record;

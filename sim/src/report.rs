@@ -19,8 +19,8 @@ use scale::Scales;
 use std::collections::BTreeSet;
 use words::{Escaped, moment};
 
+pub(crate) use plain::quantiles;
 pub use plain::table;
-pub(crate) use words::seconds;
 
 const STYLE: &str = include_str!("report/page.css");
 

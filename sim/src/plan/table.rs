@@ -1,7 +1,7 @@
 //! A plan as text.
 
 use super::Plan;
-use crate::compare::quantiles;
+use crate::report::quantiles;
 use std::io::{self, Write};
 
 /// One line per setting.

@@ -2,7 +2,7 @@
 
 use super::title_of;
 use super::words::{count, hours, seconds};
-use crate::record::Record;
+use crate::record::{Quantiles, Record};
 use std::io::{self, Write};
 
 const HEADER: [&str; 10] =
@@ -33,9 +33,7 @@ pub fn table(records: &[Record], out: &mut dyn Write) -> io::Result<()> {
 
 fn row(record: &Record) -> [String; 10] {
     let figures = &record.figures;
-    let time = |value: fn(&crate::record::Quantiles) -> f64| {
-        figures.time_to_slot.as_ref().map_or("-".to_owned(), |t| seconds(value(t)))
-    };
+    let [p50, p95, longest] = quantiles(figures.time_to_slot);
     // A title must not move the cursor.
     let title = title_of(record).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     [
@@ -43,11 +41,16 @@ fn row(record: &Record) -> [String; 10] {
         count(figures.visitors),
         count(figures.killed),
         count(figures.never_served),
-        time(|t| t.p50),
-        time(|t| t.p95),
-        time(|t| t.max),
+        p50,
+        p95,
+        longest,
         hours(figures.pod_hours),
         hours(figures.wasted_pod_hours),
         count(figures.writes),
     ]
+}
+
+/// Median, 95th percentile and maximum; dashes if nobody was served.
+pub(crate) fn quantiles(of: Option<Quantiles>) -> [String; 3] {
+    of.map_or_else(|| ["-".into(), "-".into(), "-".into()], |q| [q.p50, q.p95, q.max].map(seconds))
 }

@@ -60,7 +60,7 @@ pub(super) fn moment(ms: u64) -> String {
 }
 
 /// Seconds of a quantile, as short as they are still worth something.
-pub(crate) fn seconds(seconds: f64) -> String {
+pub(super) fn seconds(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {
         return "unknown".to_owned();
     }
