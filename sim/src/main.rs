@@ -75,39 +75,43 @@ enum Job {
         output: Output,
     },
     /// Says what waiting time and what pod-hours an operator's own settings buy, and their neighbours.
-    Plan {
-        /// Slotkeeper's configuration.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-        /// Which pool of it, if there are several.
-        #[arg(long, value_name = "NAME")]
-        pool: Option<String>,
-        /// Who comes: `10000/day`, `30/h`, `day:office:2000`, with `+burst...` (the message about a wrong one lists all).
-        #[arg(long)]
-        arrivals: Arrivals,
-        /// How long sessions are: `20m`, `10m-40m`, `exp:20m`, `lognormal:30m,p95=2h`.
-        #[arg(long)]
-        session_length: Draw,
-        /// From the creation of a pod until it is ready.
-        #[arg(long)]
-        cold_start: Draw,
-        /// How long visitors wait before they go.
-        #[arg(long)]
-        patience: Option<Draw>,
-        #[arg(long, default_value_t = 1)]
-        days: u32,
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// Most neighbouring settings to try.
-        #[arg(long, value_name = "N")]
-        variants: Option<usize>,
-        #[command(flatten)]
-        output: Output,
-    },
+    Plan(Box<PlanArguments>),
     /// Lists the worlds with a name, and the known failures that designs are compared on.
     Scenarios,
     /// Runs a folder of test vectors against the models of Kubernetes and KEDA.
     Vectors { folder: PathBuf },
+}
+
+/// What an operator asks.
+#[derive(Args)]
+struct PlanArguments {
+    /// Slotkeeper's configuration.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Which pool of it, if there are several.
+    #[arg(long, value_name = "NAME")]
+    pool: Option<String>,
+    /// Who comes: `10000/day`, `30/h`, `2000/day:office`, with a burst: `2000/day:evening+200@18:00/10m`.
+    #[arg(long)]
+    arrivals: Arrivals,
+    /// How long sessions are: `20m`, `10m-40m`, `exp:20m`, `lognormal:30m,p95=2h`.
+    #[arg(long)]
+    session_length: Draw,
+    /// From the creation of a pod until it is ready.
+    #[arg(long)]
+    cold_start: Draw,
+    /// How long visitors wait before they go.
+    #[arg(long)]
+    patience: Option<Draw>,
+    #[arg(long, default_value_t = 1)]
+    days: u32,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Most neighbouring settings to try.
+    #[arg(long, value_name = "N")]
+    variants: Option<usize>,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// What becomes of the results besides a table.
@@ -239,20 +243,7 @@ fn act(job: Job) -> anyhow::Result<bool> {
             }
             Ok(true)
         }
-        Job::Plan { config, pool, arrivals, session_length, cold_start, patience, days, seed, variants, output } => {
-            let config = slotkeeper::config::read(&config)?;
-            let mut options = plan::Options::new(config, arrivals, session_length, cold_start);
-            options.patience = patience.unwrap_or(options.patience);
-            options = plan::Options { pool, days, seed, variants, ..options };
-            let plan = plan::run(&options)?;
-            output.draw(std::slice::from_ref(&plan.record))?;
-            if output.json {
-                writeln!(out, "{}", serde_json::to_string_pretty(&plan)?)?;
-            } else {
-                plan::table(&mut out, &plan)?;
-            }
-            Ok(true)
-        }
+        Job::Plan(asked) => foresee(*asked, &mut out),
         Job::Scenarios => {
             writeln!(out, "Worlds, for `run --scenario`:")?;
             for scenario in scenarios::ALL {
@@ -266,6 +257,21 @@ fn act(job: Job) -> anyhow::Result<bool> {
         }
         Job::Vectors { folder } => Ok(vectors::run(&folder, &mut out)?.failed == 0),
     }
+}
+
+fn foresee(asked: PlanArguments, out: &mut dyn Write) -> anyhow::Result<bool> {
+    let PlanArguments { config, pool, arrivals, session_length, cold_start, patience, days, seed, variants, output } =
+        asked;
+    let usual = plan::Options::new(slotkeeper::config::read(&config)?, arrivals, session_length, cold_start);
+    let patience = patience.unwrap_or(usual.patience);
+    let plan = plan::run(&plan::Options { pool, days, seed, variants, patience, ..usual })?;
+    output.draw(std::slice::from_ref(&plan.record))?;
+    if output.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&plan)?)?;
+    } else {
+        plan::table(out, &plan)?;
+    }
+    Ok(true)
 }
 
 fn search(options: &Hunt, covered: bool, shrink: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
