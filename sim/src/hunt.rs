@@ -1,12 +1,17 @@
 //! Plays many seeds until a promise breaks, then takes away from the failing world what does not matter. What has occurred
 //! on the way is counted: a hunt that never met a fault proves nothing about it.
+//!
+//! Each job is a process of its own: the async runtime keeps its tasks in an order that depends on a counter of the whole
+//! process, and whatever breaks must break again when it is played alone.
 
 use crate::world::setting::{Limits, Setting};
 use crate::world::{Outcome, faults::FaultKind, play};
+use serde::{Deserialize, Serialize};
 use slotkeeper_core::Why;
 use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
 /// Which seeds, and how.
@@ -15,8 +20,21 @@ pub struct Hunt {
     pub from: u64,
     pub seeds: u64,
     /// Worlds played at once.
-    pub jobs: usize,
+    pub jobs: u64,
     pub limits: Limits,
+    /// This program, and what every job of it is to be told besides.
+    pub program: PathBuf,
+    pub arguments: Vec<String>,
+}
+
+/// One world, in short: what a job tells the hunt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Told {
+    pub seed: u64,
+    /// Simulated milliseconds.
+    pub lasted: u64,
+    pub coverage: BTreeMap<String, u64>,
+    pub broken: bool,
 }
 
 /// What a hunt came home with.
@@ -26,49 +44,87 @@ pub struct Catch {
     /// Simulated milliseconds.
     pub simulated: u64,
     pub coverage: BTreeMap<String, u64>,
-    /// The first failing world, as it was played.
-    pub failure: Option<Box<Outcome>>,
+    /// The first seed whose world breaks a promise.
+    pub broken: Option<u64>,
 }
 
 /// Most worlds played to make a failing one smaller.
 const SHRINKS: usize = 60;
 
-/// Plays the seeds; `seen` is told of each world when it is over. Ends with the first broken promise.
-pub fn hunt(hunt: &Hunt, mut seen: impl FnMut(&Outcome)) -> Catch {
-    let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    let (sender, outcomes) = mpsc::channel::<Outcome>();
-    let mut catch = Catch::default();
-    std::thread::scope(|scope| {
-        for _ in 0..hunt.jobs.max(1) {
-            let (next, stop, sender) = (&next, &stop, sender.clone());
-            scope.spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= hunt.seeds {
-                        return;
-                    }
-                    let setting = Setting::draw(hunt.from.wrapping_add(number)).within(&hunt.limits);
-                    // Nobody listens any more only when everything is over.
-                    let _ = sender.send(play(&setting, false));
+/// Plays the seeds; `seen` is called after each world. Ends with the first broken promise.
+///
+/// # Errors
+/// When a job cannot be started, or ends without having told of all its worlds.
+pub fn hunt(hunt: &Hunt, mut seen: impl FnMut()) -> io::Result<Catch> {
+    let jobs = hunt.jobs.clamp(1, hunt.seeds.max(1));
+    let (sender, worlds) = mpsc::channel::<io::Result<Told>>();
+    let mut children = Vec::new();
+    for job in 0..jobs {
+        let mut child = start(hunt, job, jobs)?;
+        let output = child.stdout.take();
+        children.push(child);
+        let sender = sender.clone();
+        std::thread::spawn(move || {
+            for line in output.into_iter().flat_map(|o| BufReader::new(o).lines()) {
+                let told = line.and_then(|line| serde_json::from_str(&line).map_err(io::Error::other));
+                if sender.send(told).is_err() {
+                    return;
                 }
-            });
-        }
-        drop(sender);
-        for outcome in outcomes {
-            catch.played += 1;
-            catch.simulated += outcome.lasted;
-            for (what, times) in &outcome.coverage {
-                *catch.coverage.entry(what.clone()).or_default() += times;
             }
-            seen(&outcome);
-            let earlier = catch.failure.as_ref().is_none_or(|f| outcome.setting.seed < f.setting.seed);
-            if !outcome.violations.is_empty() && earlier {
-                stop.store(true, Ordering::Relaxed);
-                catch.failure = Some(Box::new(outcome));
-            }
+        });
+    }
+    drop(sender);
+    let mut catch = Catch::default();
+    for told in worlds {
+        let told = told?;
+        catch.played += 1;
+        catch.simulated += told.lasted;
+        for (what, times) in told.coverage {
+            *catch.coverage.entry(what).or_default() += times;
         }
-    });
-    catch
+        seen();
+        if told.broken {
+            catch.broken = Some(catch.broken.map_or(told.seed, |seed| seed.min(told.seed)));
+            children.iter_mut().for_each(stop);
+        }
+    }
+    children.iter_mut().for_each(stop);
+    if catch.broken.is_none() && catch.played < hunt.seeds {
+        return Err(io::Error::other(format!("a job died after {} of {} worlds", catch.played, hunt.seeds)));
+    }
+    Ok(catch)
+}
+
+fn start(hunt: &Hunt, job: u64, jobs: u64) -> io::Result<Child> {
+    let mut command = Command::new(&hunt.program);
+    command.arg("work").args(["--from", &hunt.from.wrapping_add(job).to_string()]);
+    command.args(["--seeds", &(hunt.seeds - job).div_ceil(jobs).to_string(), "--step", &jobs.to_string()]);
+    command.args(hunt.limits.arguments()).args(&hunt.arguments).stdout(Stdio::piped()).spawn()
+}
+
+/// It may have ended by itself.
+fn stop(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// What one job does: tells of each world on a line of its own.
+///
+/// # Errors
+/// When nobody listens any more.
+pub fn work(from: u64, seeds: u64, step: u64, limits: &Limits, out: &mut dyn Write) -> io::Result<()> {
+    for number in 0..seeds {
+        let seed = from.wrapping_add(number.wrapping_mul(step));
+        let outcome = play(&Setting::draw(seed).within(limits), false);
+        let broken = !outcome.violations.is_empty();
+        let told = Told { seed, lasted: outcome.lasted, coverage: outcome.coverage, broken };
+        writeln!(out, "{}", serde_json::to_string(&told)?)?;
+        out.flush()?;
+        if broken {
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 /// Takes away from a failing world what the same promise breaks without. `seen` is told of every attempt.

@@ -54,13 +54,25 @@ enum Job {
         from: Option<u64>,
         /// Worlds played at once; 0 = one per core.
         #[arg(long, default_value_t = 0)]
-        jobs: usize,
+        jobs: u64,
         /// Shows a failing world as it was played, without making it smaller.
         #[arg(long)]
         as_it_is: bool,
         /// Also fails if something that must occur in a long hunt never did.
         #[arg(long)]
         covered: bool,
+        #[command(flatten)]
+        limits: LimitArguments,
+    },
+    /// What `hunt` starts several times.
+    #[command(hide = true)]
+    Work {
+        #[arg(long)]
+        from: u64,
+        #[arg(long)]
+        seeds: u64,
+        #[arg(long)]
+        step: u64,
         #[command(flatten)]
         limits: LimitArguments,
     },
@@ -166,7 +178,8 @@ impl LimitArguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match plant(arguments.plant.as_deref()).and_then(|()| act(arguments.job)) {
+    let Arguments { job, plant: bug } = arguments;
+    match plant(bug.as_deref()).and_then(|()| act(job, bug)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         // A reader that has gone away (`| head`) is no error.
@@ -197,7 +210,7 @@ fn plant(bug: Option<&str>) -> anyhow::Result<()> {
 }
 
 /// True if every promise was kept.
-fn act(job: Job) -> anyhow::Result<bool> {
+fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
     match job {
         Job::Run { seed, scenario, trace, output, limits } => {
@@ -222,10 +235,20 @@ fn act(job: Job) -> anyhow::Result<bool> {
             Ok(outcome.violations.is_empty())
         }
         Job::Hunt { seeds, from, jobs, as_it_is, covered, limits } => {
-            let jobs = if jobs == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { jobs };
-            let from = from.unwrap_or_else(fresh);
-            let hunt = Hunt { from, seeds, jobs, limits: limits.limits() };
+            let cores = || std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+            let hunt = Hunt {
+                from: from.unwrap_or_else(fresh),
+                seeds,
+                jobs: if jobs == 0 { cores() } else { jobs },
+                limits: limits.limits(),
+                program: std::env::current_exe().context("cannot find this program")?,
+                arguments: bug.into_iter().flat_map(|bug| ["--plant".to_owned(), bug]).collect(),
+            };
             search(&hunt, covered, !as_it_is, &mut out)
+        }
+        Job::Work { from, seeds, step, limits } => {
+            hunt::work(from, seeds, step, &limits.limits(), &mut out)?;
+            Ok(true)
         }
         Job::Compare { seed, scenario, output } => {
             let records = match &scenario {
@@ -280,7 +303,7 @@ fn search(options: &Hunt, covered: bool, shrink: bool, out: &mut dyn Write) -> a
     let bar = ProgressBar::new(options.seeds);
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} worlds, {per_sec}, {eta} left")?;
     bar.set_style(style);
-    let catch = hunt::hunt(options, |_| bar.inc(1));
+    let catch = hunt::hunt(options, || bar.inc(1))?;
     bar.finish_and_clear();
     let took = began.elapsed().as_secs_f64();
     writeln!(
@@ -290,7 +313,7 @@ fn search(options: &Hunt, covered: bool, shrink: bool, out: &mut dyn Write) -> a
         catch.simulated as f64 / 3_600_000.0,
         catch.played as f64 * 60.0 / took
     )?;
-    let Some(failure) = catch.failure else {
+    let Some(seed) = catch.broken else {
         hunt::table(&catch.coverage, out)?;
         let missing = hunt::missing(&catch.coverage);
         writeln!(out, "every promise was kept in every world")?;
@@ -300,13 +323,15 @@ fn search(options: &Hunt, covered: bool, shrink: bool, out: &mut dyn Write) -> a
         }
         return Ok(true);
     };
+    let failure = play(&Setting::draw(seed).within(&options.limits), false);
+    anyhow::ensure!(!failure.violations.is_empty(), "seed {seed} broke a promise, but not a second time");
     if !shrink {
         tale::tell(&failure, None, &options.limits, out)?;
         return Ok(false);
     }
-    writeln!(out, "seed {} breaks a promise; looking for the smallest world in which it does", failure.setting.seed)?;
+    writeln!(out, "seed {seed} breaks a promise; looking for the smallest world in which it does")?;
     let bar = ProgressBar::new_spinner();
-    let (limits, smallest) = hunt::shrink(&options.limits, *failure, |_, _| bar.tick());
+    let (limits, smallest) = hunt::shrink(&options.limits, failure, |_, _| bar.tick());
     bar.finish_and_clear();
     writeln!(out)?;
     tale::tell(&smallest, None, &limits, out)?;

@@ -36,9 +36,12 @@ fn well(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\nEvery promise was kept in {} s of simulated time.", seconds(outcome.lasted))?;
     writeln!(
         out,
-        "  {} sessions, {} faults, {:.3} pod-hours ({:.0} % of it with nobody there), {} writes of the size",
+        "  {} sessions, {}, {:.3} pod-hours ({:.0} % of it with nobody there), {} writes of the size",
         figures.visitors,
-        outcome.setting.faults.len(),
+        match outcome.setting.faults.len() {
+            1 => "1 fault".to_owned(),
+            faults => format!("{faults} faults"),
+        },
         figures.pod_hours,
         100.0 * figures.wasted_pod_hours / figures.pod_hours.max(f64::MIN_POSITIVE),
         figures.writes
@@ -62,18 +65,8 @@ pub fn replay(outcome: &Outcome, scenario: Option<&str>, limits: &Limits) -> Str
     if let Some(name) = scenario {
         line += &format!(" --scenario {name}");
     }
-    let numbers = [("dispatchers", limits.dispatchers), ("visitors", limits.visitors), ("nodes", limits.nodes)];
-    for (name, number) in numbers {
-        if let Some(number) = number {
-            line += &format!(" --{name} {number}");
-        }
-    }
-    if let Some(chaos) = limits.chaos {
-        line += &format!(" --chaos-ms {chaos}");
-    }
-    if !limits.without.is_empty() {
-        let words: Vec<&str> = limits.without.iter().map(|k| k.word()).collect();
-        line += &format!(" --without {}", words.join(","));
+    for argument in limits.arguments() {
+        line += &format!(" {argument}");
     }
     line
 }

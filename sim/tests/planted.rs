@@ -2,11 +2,10 @@
 //! within 200 seeds, and the program says which, when, and how to see it again.
 
 use slotkeeper_core::planted::Bug;
-use std::process::Command;
 
 fn found(bug: Bug) {
-    let hunt = ["hunt", "--from", "1", "--seeds", "200", "--jobs", "1", "--as-it-is", "--plant", bug.word()];
-    let output = Command::new(env!("CARGO_BIN_EXE_slotkeeper-sim")).args(hunt).output().expect("the program runs");
+    let hunt = &["hunt", "--from", "1", "--seeds", "200", "--jobs", "1", "--as-it-is", "--plant", bug.word()];
+    let output = crate::world::program(hunt);
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{bug:?} was not found: {text}");
     for part in ["BROKEN after", "What happened before", "slotkeeper-sim run --seed"] {

@@ -1,39 +1,60 @@
 //! The dispatcher itself in worlds: the same seed twice before all else, then every world with a name, seeds that are
 //! always the same, and some that nobody has tried (they are printed). `slotkeeper-sim hunt` looks longer.
 
-use slotkeeper_sim::hunt::{Hunt, hunt};
 use slotkeeper_sim::tale;
 use slotkeeper_sim::world::faults::{Fault, FaultKind};
 use slotkeeper_sim::world::setting::{Limits, Setting};
 use slotkeeper_sim::world::{Outcome, play, scenarios};
+use std::process::{Command, Output};
+
+/// As a user would: a world on its own, in a process of its own.
+pub(crate) fn program(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_slotkeeper-sim")).args(arguments).output().expect("the program runs")
+}
 
 /// Two runs of one world, line by line.
-fn same_twice(setting: &Setting) {
-    let (first, second) = (play(setting, true), play(setting, true));
-    assert!(first.log.len() > 10_000, "only {} lines: that is no trace", first.log.len());
-    let differs = first.log.iter().zip(&second.log).position(|(a, b)| a != b);
+fn same_twice(arguments: &[&str]) {
+    let run = || {
+        let output = program(&[&["run", "--trace"], arguments].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let (first, second) = (run(), run());
+    let (first, second): (Vec<&str>, Vec<&str>) = (first.lines().collect(), second.lines().collect());
+    assert!(first.len() > 10_000, "only {} lines: that is no trace", first.len());
+    let differs = first.iter().zip(&second).position(|(a, b)| a != b);
     if let Some(line) = differs {
-        let from = line.saturating_sub(5);
+        let before = first[line.saturating_sub(5)..line].join("\n");
         panic!(
-            "{}: line {line} differs, after\n{}\nfirst   {}\nsecond  {}",
-            setting.name,
-            first.log[from..line].join("\n"),
-            first.log[line],
-            second.log[line]
+            "{arguments:?}: line {line} differs, after\n{before}\nfirst   {}\nsecond  {}",
+            first[line], second[line]
         );
     }
-    assert_eq!(first.log.len(), second.log.len(), "{}: one run goes on for longer", setting.name);
-    assert_eq!(first.record.sessions, second.record.sessions);
+    assert_eq!(first.len(), second.len(), "{arguments:?}: one run goes on for longer");
 }
 
 // The name sorts before all others.
 #[test]
 fn a_seed_has_one_history() {
-    // Several dispatchers and a node that is lost; KEDA; fresh pods, one dispatcher and its own journal.
+    // Several dispatchers and a node that is lost; KEDA; fresh pods and a crash; one dispatcher and its own journal.
     for name in ["flaky-network", "keda-prometheus", "fresh-desktops", "dispatcher-killed"] {
-        same_twice(&scenarios::find(name).expect("it exists").setting(3));
+        same_twice(&["--scenario", name, "--seed", "3"]);
     }
-    same_twice(&Setting::draw(7));
+    for seed in ["7", "12"] {
+        same_twice(&["--seed", seed]);
+    }
+}
+
+/// Whatever was played before in the same process: a job of a hunt plays many.
+#[test]
+fn a_world_is_the_same_after_others() {
+    let alone = |seed: &str| {
+        let output = program(&["work", "--from", seed, "--seeds", "1", "--step", "1"]);
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let output = program(&["work", "--from", "20", "--seeds", "4", "--step", "1"]);
+    let together = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(together, ["20", "21", "22", "23"].map(alone).concat());
 }
 
 fn must_keep_promises(outcome: &Outcome, scenario: Option<&str>) {
@@ -51,42 +72,42 @@ fn every_world_with_a_name_keeps_its_promises() {
     names.dedup();
     assert_eq!(names.len(), scenarios::ALL.len(), "a name is there twice");
     for scenario in scenarios::ALL {
-        must_keep_promises(&play(&scenario.setting(1), false), Some(scenario.name));
+        let outcome = play(&scenario.setting(1), false);
+        must_keep_promises(&outcome, Some(scenario.name));
+        for what in is_about(scenario.name) {
+            let times = outcome.coverage.get(*what).copied().unwrap_or_default();
+            assert!(times > 0, "{}: {what} never happens; there are {:?}", scenario.name, outcome.coverage);
+        }
     }
 }
 
-/// What each world with a name is about really happens in it.
-#[test]
-fn worlds_with_a_name_are_what_they_say() {
-    let happens = |name: &str, what: &str| {
-        let outcome = play(&scenarios::find(name).expect("it exists").setting(1), false);
-        let times = outcome.coverage.get(what).copied().unwrap_or_default();
-        assert!(times > 0, "{name}: {what} never happens; there are {:?}", outcome.coverage);
-    };
-    happens("cut-off", "dispatcher cut off");
-    happens("cut-off", "dispatcher starts a new life");
-    happens("rolling-restart", "socket 1012");
-    happens("node-lost", "effect Requeued");
-    happens("half-open", "visitor half-open");
-    happens("fresh-desktops", "effect Recycle");
-    happens("keda-prometheus", "KEDA writes");
-    happens("ordered-and-limited", "reason time_up");
-    happens("pool-removed", "reason pool_removed");
-    happens("slow-and-stuck", "pod stuck");
-    happens("api-server-away", "watch broken");
+/// What must happen in a world for its name to be true.
+fn is_about(name: &str) -> &'static [&'static str] {
+    match name {
+        "rolling-restart" => &["socket 1012", "command Farewell"],
+        "cut-off" => &["dispatcher cut off", "dispatcher starts a new life"],
+        "api-server-away" => &["watch broken"],
+        "node-lost" => &["effect Requeued", "pod evicted"],
+        "slow-and-stuck" => &["pod stuck"],
+        "half-open" => &["visitor half-open", "reason disconnected"],
+        "fresh-desktops" => &["effect Recycle"],
+        "keda-prometheus" => &["HPA writes", "command Served"],
+        "ordered-and-limited" => &["reason time_up", "reason idle"],
+        "pool-removed" => &["reason pool_removed"],
+        _ => &["effect Placed"],
+    }
 }
 
-fn must_survive(from: u64, seeds: u64) {
-    let catch = hunt(&Hunt { from, seeds, jobs: 1, limits: Limits::default() }, |_| {});
-    if let Some(failure) = catch.failure {
-        must_keep_promises(&failure, None);
-    }
-    assert_eq!(catch.played, seeds);
+fn hunt(from: u64, seeds: u64) {
+    let output = program(&["hunt", "--from", &from.to_string(), "--seeds", &seeds.to_string(), "--jobs", "1"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains(&format!("\n{seeds} worlds, ")) && text.contains("every promise was kept"), "{text}");
 }
 
 #[test]
 fn these_seeds_keep_every_promise() {
-    must_survive(1, 40);
+    hunt(1, 40);
 }
 
 #[test]
@@ -94,7 +115,7 @@ fn seeds_nobody_has_tried_keep_every_promise() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     let from = now.as_secs() % 1_000_000_000 * 1_000;
     eprintln!("seeds from {from}");
-    must_survive(from, 20);
+    hunt(from, 20);
 }
 
 #[test]

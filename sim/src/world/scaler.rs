@@ -56,13 +56,14 @@ impl Scaler {
     async fn scrape(self, host: usize, at: IpAddr, prometheus: Arc<Mutex<Prometheus>>) {
         loop {
             if !self.down.load(Ordering::Relaxed) {
+                let asked = self.truth.now();
                 let answer = tokio::time::timeout(TIMEOUT, get(at, "/metrics")).await;
                 let gauges = answer.ok().and_then(Result::ok).map(|text| read(&text));
                 if let Some(gauges) = &gauges
                     && gauges.contains_key("slotkeeper_queue_length")
                 {
                     let position = gauges.get("slotkeeper_journal_position").copied().unwrap_or_default();
-                    self.truth.scraped(host, position as u64, gauges);
+                    self.truth.scraped(host, asked, position as u64, gauges);
                 }
                 self.truth.count(if gauges.is_some() { "scrape" } else { "scrape failed" });
                 let samples = gauges.map(|gauges| {

@@ -75,6 +75,29 @@ pub struct Limits {
     pub without: BTreeSet<FaultKind>,
 }
 
+impl Limits {
+    /// As the command takes them.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<String> {
+        let numbers = [
+            ("--dispatchers", self.dispatchers.map(u64::from)),
+            ("--visitors", self.visitors.map(u64::from)),
+            ("--nodes", self.nodes.map(u64::from)),
+            ("--chaos-ms", self.chaos),
+        ];
+        let mut all: Vec<String> = numbers
+            .into_iter()
+            .filter_map(|(name, number)| Some([name.to_owned(), number?.to_string()]))
+            .flatten()
+            .collect();
+        if !self.without.is_empty() {
+            let words: Vec<&str> = self.without.iter().map(|k| k.word()).collect();
+            all.extend(["--without".to_owned(), words.join(",")]);
+        }
+        all
+    }
+}
+
 impl Setting {
     /// The world of this seed.
     #[must_use]

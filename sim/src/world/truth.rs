@@ -54,8 +54,8 @@ struct Inner {
     addresses: BTreeMap<SocketAddr, (u32, String)>,
     /// Sessions that somebody has the cookie of.
     owned: BTreeSet<String>,
-    /// How far the journal was when each dispatcher started.
-    started: BTreeMap<usize, u64>,
+    /// When each dispatcher started, and how far the journal was then.
+    started: BTreeMap<usize, (u64, u64)>,
     /// Who was in an incarnation of a pool that recycles.
     first: BTreeMap<String, String>,
     violations: Vec<Violation>,
@@ -155,7 +155,7 @@ impl Truth {
         let at = self.now();
         let mut inner = self.locked();
         let applied = inner.mirror.applied();
-        inner.started.insert(host, applied);
+        inner.started.insert(host, (at, applied));
         inner.tell(at, format!("dispatcher {host} starts"));
     }
 
@@ -247,12 +247,12 @@ impl Truth {
         self.locked().deleted(&self.pool, ordinal, uid, at, "a recycle");
     }
 
-    /// What a dispatcher's `/metrics` said at a journal position must be so.
-    pub fn scraped(&self, host: usize, position: u64, gauges: &BTreeMap<String, f64>) {
+    /// What a dispatcher's `/metrics` said at a journal position must be so. `asked`: when.
+    pub fn scraped(&self, host: usize, asked: u64, position: u64, gauges: &BTreeMap<String, f64>) {
         let at = self.now();
         let mut inner = self.locked();
-        let started = inner.started.get(&host).copied().unwrap_or_default();
-        if position < started {
+        let (since, started) = inner.started.get(&host).copied().unwrap_or_default();
+        if asked >= since && position < started {
             let what = format!(
                 "dispatcher {host} tells its gauges at position {position}; the journal was at {started} when it started"
             );
