@@ -14,12 +14,12 @@ pub fn table(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     let widest = plan.rows.iter().map(|r| r.name.chars().count()).max().unwrap_or(0);
     writeln!(
         out,
-        "{:widest$}  {:>8} {:>8} {:>8}  {:>7}  {:>7}  {:>6}  {:>9}  {:>5}  {:>8}",
+        "{:widest$}  {:>12} {:>12} {:>13}  {:>7}  {:>7}  {:>6}  {:>9}  {:>5}  {:>8}",
         "", "time to", "slot", "", "served", "gave", "most", "", "", ""
     )?;
     writeln!(
         out,
-        "{:widest$}  {:>8} {:>8} {:>8}  {:>7}  {:>7}  {:>6}  {:>9}  {:>5}  {:>8}",
+        "{:widest$}  {:>12} {:>12} {:>13}  {:>7}  {:>7}  {:>6}  {:>9}  {:>5}  {:>8}",
         "setting", "p50", "p95", "max", "at once", "up", "pods", "pod-hours", "used", "wasted"
     )?;
     for row in &plan.rows {
@@ -27,7 +27,7 @@ pub fn table(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
         let share = |part: f64, whole: f64| if whole > 0.0 { 100.0 * part / whole } else { 0.0 };
         writeln!(
             out,
-            "{:widest$}  {:>8} {:>8} {:>8}  {:>6.1}%  {:>7}  {:>6}  {:>9.1}  {:>4.0}%  {:>8.1}",
+            "{:widest$}  {:>12} {:>12} {:>13}  {:>6.1}%  {:>7}  {:>6}  {:>9.1}  {:>4.0}%  {:>8.1}",
             row.name,
             p50,
             p95,
