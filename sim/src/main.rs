@@ -37,7 +37,7 @@ enum Job {
         #[arg(long, value_name = "NAME")]
         scenario: Option<String>,
         /// Prints every line of every log.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "json")]
         trace: bool,
         #[command(flatten)]
         output: Output,
@@ -47,7 +47,7 @@ enum Job {
     /// Plays many seeds until a promise breaks, and makes the world in which it does as small as it can.
     Hunt {
         /// How many.
-        #[arg(long, default_value_t = 200)]
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
         seeds: u64,
         /// The first one; without it, one that nobody has tried (it is printed).
         #[arg(long, value_name = "SEED")]
@@ -148,13 +148,13 @@ impl Output {
 #[derive(Args)]
 struct LimitArguments {
     /// No more dispatchers than this.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     dispatchers: Option<u32>,
     /// No more visitors than this.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     visitors: Option<u32>,
     /// No more nodes than this.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     nodes: Option<u32>,
     /// Faults for no longer than this, in milliseconds.
     #[arg(long, value_name = "MS")]
@@ -191,6 +191,11 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// The same argument again.
+fn planted(bug: Option<&str>) -> Vec<String> {
+    bug.into_iter().flat_map(|bug| ["--plant".to_owned(), bug.to_owned()]).collect()
 }
 
 #[cfg(feature = "planted")]
@@ -230,7 +235,8 @@ fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
             if output.json {
                 writeln!(out, "{}", report::json(records))?;
             } else {
-                tale::tell(&outcome, scenario.as_deref(), &limits, &mut out)?;
+                let others = [limits.arguments(), planted(bug.as_deref())].concat();
+                tale::tell(&outcome, scenario.as_deref(), &others, &mut out)?;
             }
             Ok(outcome.violations.is_empty())
         }
@@ -242,7 +248,7 @@ fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
                 jobs: if jobs == 0 { cores() } else { jobs },
                 limits: limits.limits(),
                 program: std::env::current_exe().context("cannot find this program")?,
-                arguments: bug.into_iter().flat_map(|bug| ["--plant".to_owned(), bug]).collect(),
+                arguments: planted(bug.as_deref()),
             };
             search(&hunt, covered, !as_it_is, &mut out)
         }
@@ -323,10 +329,11 @@ fn search(options: &Hunt, covered: bool, shrink: bool, out: &mut dyn Write) -> a
         }
         return Ok(true);
     };
+    let again = |limits: &Limits| [limits.arguments(), options.arguments.clone()].concat();
     let failure = play(&Setting::draw(seed).within(&options.limits), false);
     anyhow::ensure!(!failure.violations.is_empty(), "seed {seed} broke a promise, but not a second time");
     if !shrink {
-        tale::tell(&failure, None, &options.limits, out)?;
+        tale::tell(&failure, None, &again(&options.limits), out)?;
         return Ok(false);
     }
     writeln!(out, "seed {seed} breaks a promise; looking for the smallest world in which it does")?;
@@ -334,7 +341,7 @@ fn search(options: &Hunt, covered: bool, shrink: bool, out: &mut dyn Write) -> a
     let (limits, smallest) = hunt::shrink(&options.limits, failure, |_, _| bar.tick());
     bar.finish_and_clear();
     writeln!(out)?;
-    tale::tell(&smallest, None, &limits, out)?;
+    tale::tell(&smallest, None, &again(&limits), out)?;
     Ok(false)
 }
 

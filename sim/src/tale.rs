@@ -2,15 +2,16 @@
 
 use crate::record::Quantiles;
 use crate::world::Outcome;
-use crate::world::setting::Limits;
 use std::io::{self, Write};
 
 /// Lines of the story that are shown before a broken promise.
 const BEFORE: usize = 24;
 
+/// `others`: what else the command was told, so that it can be told again.
+///
 /// # Errors
 /// When it cannot be written.
-pub fn tell(outcome: &Outcome, scenario: Option<&str>, limits: &Limits, out: &mut dyn Write) -> io::Result<()> {
+pub fn tell(outcome: &Outcome, scenario: Option<&str>, others: &[String], out: &mut dyn Write) -> io::Result<()> {
     let setting = &outcome.setting;
     writeln!(out, "{}: {}", setting.name, setting.describe())?;
     if !setting.story.is_empty() {
@@ -28,7 +29,7 @@ pub fn tell(outcome: &Outcome, scenario: Option<&str>, limits: &Limits, out: &mu
     for line in shown {
         writeln!(out, "  {:>9} s  {:.150}", seconds(line.at), line.text)?;
     }
-    writeln!(out, "\nAgain, with every line of every log: {}", replay(outcome, scenario, limits))
+    writeln!(out, "\nAgain, with every line of every log: {}", replay(outcome, scenario, others))
 }
 
 fn well(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
@@ -60,12 +61,12 @@ fn well(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
 
 /// The command that plays it again.
 #[must_use]
-pub fn replay(outcome: &Outcome, scenario: Option<&str>, limits: &Limits) -> String {
+pub fn replay(outcome: &Outcome, scenario: Option<&str>, others: &[String]) -> String {
     let mut line = format!("slotkeeper-sim run --seed {} --trace", outcome.setting.seed);
     if let Some(name) = scenario {
         line += &format!(" --scenario {name}");
     }
-    for argument in limits.arguments() {
+    for argument in others {
         line += &format!(" {argument}");
     }
     line

@@ -20,6 +20,7 @@ pub mod visitor;
 use crate::chance::Chance;
 use crate::record::{Figures, Quantiles, Record, Sample};
 use api::{Api, SimCluster};
+use faults::FaultKind;
 use happenings::Happenings;
 use journal::Log;
 use kube::Kube;
@@ -51,7 +52,7 @@ const SAMPLE_EVERY: u64 = 250;
 /// Everybody patient must have been served so long after the end of all faults.
 const SERVED_WITHIN: u64 = 180_000;
 /// Nothing may change for so long before the day is over.
-const REST: u64 = 3_000;
+const REST: u64 = 13_000;
 
 /// What became of a world.
 #[derive(Clone, Debug)]
@@ -110,10 +111,10 @@ pub fn play(setting: &Setting, trace: bool) -> Outcome {
         let played = catch_unwind(AssertUnwindSafe(|| world.play(&mut samples, &mut lasted)));
         match played {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => truth.broken(lasted, "the world runs", error.to_string()),
+            Ok(Err(error)) => truth.violate("the world runs", error.to_string()),
             Err(_) => {
                 let what = PANIC.with_borrow_mut(Option::take).unwrap_or_else(|| "something panicked".into());
-                truth.broken(lasted, "nothing panics", what);
+                truth.violate("nothing panics", what);
             }
         }
         (kube, guests, lasted)
@@ -206,6 +207,9 @@ impl World {
             .tcp_capacity(4096)
             .build();
         self.people(&mut sim);
+        if setting.faults.iter().any(|f| f.kind == FaultKind::JournalClock) {
+            self.truth.clock_jumps();
+        }
         let mut happenings = Happenings::new(&setting);
         let (mut broken, mut quiet, mut next_sample) = (None, None, 0);
         let most = setting.chaos + setting.calm;
@@ -239,13 +243,20 @@ impl World {
             if now >= most {
                 self.everybody_was_served();
                 let unrest = self.unrest().unwrap_or_default();
-                self.truth.broken(now, "everything comes to rest", unrest);
+                self.truth.violate("everything comes to rest", unrest);
                 break;
             }
             sim.step()?;
         }
         if !self.truth.is_broken() {
             self.everybody_was_served();
+        }
+        if setting.faults.is_empty() {
+            let coverage = self.truth.coverage();
+            let odd = ["socket broken", "socket silent", "socket stuck", "socket refused", "answer 502", "answer none"];
+            for what in odd.into_iter().filter(|what| coverage.contains_key(*what)) {
+                self.truth.violate("nothing breaks without a cause", what);
+            }
         }
         let strangers = self.truth.strangers();
         if self.setting.admission == Admission::Returning && !strangers.is_empty() {
@@ -349,6 +360,7 @@ impl World {
             calm: self.calm.clone(),
             guests: self.guests.clone(),
             bots_are_placed: self.setting.admission == Admission::Immediate,
+            alone: self.setting.rules.slots_per_pod == 1,
         };
         let (homes, visitors, bots) =
             (self.setting.homes as usize, self.setting.visitors as usize, self.setting.bots as usize);
@@ -396,12 +408,16 @@ impl World {
         if out > 0 {
             return Some(format!("{out} visitors have not gone home"));
         }
-        let census = self.truth.census()?;
+        let Some(census) = self.truth.census() else { return Some("there is no pool".into()) };
         let rules = &self.setting.rules;
         let spare = rules.spare.slots(0).div_ceil(u64::from(rules.slots_per_pod)) as u32;
         let least = rules.min.max(spare.min(rules.max));
         let (spec, pods, ready, _) = self.kube.size();
         let all = [census.desired.len(), spec.replicas, pods, ready];
+        let slots = u64::from(least) * u64::from(rules.slots_per_pod);
+        if all == [least; 4] && (census.free_slots, census.busy_slots) != (slots, 0) {
+            return Some(format!("{slots} slots exist; {} are free, {} busy", census.free_slots, census.busy_slots));
+        }
         (all != [least; 4]).then(|| {
             format!(
                 "{least} pods are needed; desired {}, told {}, existing {}, ready {}",
@@ -411,10 +427,13 @@ impl World {
     }
 
     fn everybody_was_served(&self) {
-        for (number, guest) in self.guests.all().iter().enumerate() {
-            if guest.patient && !guest.served {
-                self.truth.violate("everybody patient is served", format!("visitor {number} never got a slot"));
-            }
+        let unserved: Vec<String> = (self.guests.all().iter().enumerate())
+            .filter(|(_, guest)| guest.patient && !guest.served)
+            .map(|(number, _)| number.to_string())
+            .collect();
+        if !unserved.is_empty() {
+            let what = format!("visitors {} never got a slot", unserved.join(", "));
+            self.truth.violate("everybody patient is served", what);
         }
     }
 }
@@ -450,14 +469,21 @@ impl Place {
         let cluster: Arc<dyn slotkeeper::cluster::Cluster> = SimCluster::start(self.api_at, net.clone());
         let outside =
             Outside { net, clock, ids: Ids::seeded(dice.random()), clusters: [(POOL.into(), cluster)].into(), journal };
+        if skew != 0 {
+            self.truth.count("dispatcher with a wrong clock");
+        }
         self.truth.started(self.host);
-        let (stop, truth, host) = (self.door.stop.clone(), self.truth.clone(), self.host);
+        let (stop, asked) = (self.door.stop.clone(), Arc::new(AtomicBool::new(false)));
+        let was_asked = asked.clone();
         let stopped = async move {
             stop.notified().await;
-            truth.tell(format!("dispatcher {host} is asked to stop"));
+            asked.store(true, Ordering::Relaxed);
         };
         match slotkeeper::run(outside, self.config(), stopped, |_| {}).await {
-            Ok(()) => self.truth.tell(format!("dispatcher {} has stopped", self.host)),
+            Ok(()) if was_asked.load(Ordering::Relaxed) => {
+                self.truth.tell(format!("dispatcher {} has stopped", self.host));
+            }
+            Ok(()) => self.truth.violate("a dispatcher runs", format!("dispatcher {} ended unasked", self.host)),
             Err(error) => self.truth.violate("a dispatcher runs", format!("dispatcher {}: {error:#}", self.host)),
         }
     }

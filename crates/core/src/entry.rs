@@ -107,6 +107,7 @@ pub enum Phase {
     Pending {
         why: Arc<str>,
     },
+    /// It has never been ready: nobody can have been in it.
     Starting,
     /// The pod says it is ready, and one connection to it has succeeded.
     Ready {

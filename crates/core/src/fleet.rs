@@ -108,7 +108,9 @@ impl Fleet {
         }
         keep_last_scale(&mut effects);
         #[cfg(debug_assertions)]
-        if let Err(what) = self.invariants() {
+        if let Err(what) = self.invariants()
+            && !crate::planted::any()
+        {
             panic!("{what}\nafter {entry:?}");
         }
         effects

@@ -28,6 +28,10 @@ pub struct Session {
     pub active: Time,
     /// Its first attach ever: `max_session` counts from here. [`Time::NEVER`] before.
     pub first_attach: Time,
+    /// When a replica last detached it while others still had it. Of those some may be gone without a word: its grace
+    /// runs from here then.
+    #[serde(default)]
+    pub parted: Time,
     /// What its extensions add up to.
     pub extended: Millis,
     /// Derived: when it stands in the pool's deadlines.

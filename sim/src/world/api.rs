@@ -321,8 +321,9 @@ impl Client {
         match pod.stage {
             Stage::Stuck => Phase::Pending { why: "no GPU is free".into() },
             Stage::Ready { .. } if self.knocked.contains(&pod.uid) => Phase::Ready { address: pod.address },
-            Stage::Starting { .. } | Stage::Ready { .. } => Phase::Starting,
-            Stage::Unready => Phase::Unready,
+            Stage::Starting { .. } => Phase::Starting,
+            // Who has been ready may have been used: a list after a lost journal must not call it new.
+            Stage::Ready { .. } | Stage::Unready => Phase::Unready,
             Stage::Failed => Phase::Failed { why: "it was evicted".into() },
         }
     }

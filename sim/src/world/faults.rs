@@ -45,6 +45,8 @@ kinds! {
     Latency = "latency",
     /// A link keeps everything back, and delivers it later.
     Hold = "hold",
+    /// Every connection over a link is reset.
+    SocketDrop = "socket-drop",
     /// A dispatcher and a node cannot talk.
     PodPartition = "pod-partition",
     /// A dispatcher and the API server cannot talk.
@@ -133,6 +135,7 @@ impl FaultKind {
             FaultKind::PoolRemoval => Chance::new(setting.seed).stream("removed").random_ratio(1, 12),
             FaultKind::Latency
             | FaultKind::Hold
+            | FaultKind::SocketDrop
             | FaultKind::PodPartition
             | FaultKind::ApiPartition
             | FaultKind::HomePartition
@@ -159,7 +162,7 @@ impl FaultKind {
             FaultKind::PodPartition | FaultKind::HomePartition => (1, 12_000),
             FaultKind::ApiPartition => (1, 25_000),
             FaultKind::JournalPartition => (2, 30_000),
-            FaultKind::PodCrash => (2, 1_000),
+            FaultKind::PodCrash | FaultKind::SocketDrop => (2, 1_000),
             FaultKind::PodFailure | FaultKind::DispatcherClock => (1, 1_000),
             FaultKind::NodeLoss => (1, 25_000),
             FaultKind::SlowStart | FaultKind::StuckStart => (1, 20_000),

@@ -122,6 +122,7 @@ impl World {
             FaultKind::HomePartition => Some((d, format!("home{}", number % self.setting.homes))),
             FaultKind::Latency
             | FaultKind::Hold
+            | FaultKind::SocketDrop
             | FaultKind::PodCrash
             | FaultKind::PodFailure
             | FaultKind::NodeLoss
@@ -173,6 +174,11 @@ fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
             let (a, b) = world.link(fault.target);
             tell(format!("what {a} and {b} say to each other is delayed"));
             sim.hold(a.as_str(), b.as_str());
+        }
+        FaultKind::SocketDrop => {
+            let (a, b) = world.link(fault.target);
+            tell(format!("every connection of {a} and {b} is reset"));
+            world.connections.reset(sim.lookup(a.as_str()), sim.lookup(b.as_str()));
         }
         FaultKind::PodCrash => {
             if let Some(pod) = world.kube.some_pod(fault.target) {
@@ -289,7 +295,8 @@ fn end(fault: Fault, sim: &mut Sim<'_>, world: &World) {
                 sim.bounce(format!("d{host}"));
             }
         }
-        FaultKind::PodCrash
+        FaultKind::SocketDrop
+        | FaultKind::PodCrash
         | FaultKind::PodFailure
         | FaultKind::DispatcherClock
         | FaultKind::PodPartition

@@ -131,8 +131,7 @@ impl Net for SimNet {
     fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
         Box::pin(async move {
             let stream = Kept::new(TcpStream::connect(to).await?, &self.connections)?;
-            let watched =
-                Watched { stream, to, host: self.host, truth: self.truth.clone(), session: None, line: Vec::new() };
+            let watched = Watched { stream, to, host: self.host, truth: self.truth.clone(), session: None };
             Ok(Stream::Other(Box::new(watched)))
         })
     }
@@ -169,25 +168,21 @@ struct Watched {
     host: usize,
     truth: Truth,
     session: Option<String>,
-    /// Of the head that is being written.
-    line: Vec<u8>,
 }
 
 const NAMES: &[u8] = b"x-session-id: ";
 
 impl Watched {
     fn look(&mut self, bytes: &[u8]) {
-        let is_head = [&b"GET "[..], b"POST ", b"HEAD ", b"PUT "].iter().any(|method| bytes.starts_with(method));
-        if is_head {
-            self.line.clear();
-            self.line.extend_from_slice(bytes);
-            let at = self.line.windows(NAMES.len()).position(|w| w.eq_ignore_ascii_case(NAMES));
-            let name = at.and_then(|at| self.line.get(at + NAMES.len()..at + NAMES.len() + 32));
+        // What visitors of these worlds ask with.
+        if [&b"GET "[..], b"POST "].iter().any(|method| bytes.starts_with(method)) {
+            let at = bytes.windows(NAMES.len()).position(|w| w.eq_ignore_ascii_case(NAMES));
+            let name = at.and_then(|at| bytes.get(at + NAMES.len()..at + NAMES.len() + 32));
             self.session = name.map(|n| String::from_utf8_lossy(n).into_owned());
         }
-        // Health checks name nobody.
-        if let Some(session) = &self.session {
-            self.truth.egress(self.host, self.to, session);
+        match &self.session {
+            Some(session) => self.truth.egress(self.host, self.to, session),
+            None => self.truth.violate("attach, then forward", "bytes go to a pod, and nobody knows whose they are"),
         }
     }
 }

@@ -84,7 +84,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "journal-down",
         story: "The journal is down for a while: whoever plays goes on, whoever comes waits, and no clock runs meanwhile.",
-        make: |s| faults(s, &[(Kind::JournalCrash, 15_000, 25_000, 0), (Kind::JournalClock, 30_000, 42_000, 60_000)]),
+        make: |s| faults(s, &[(Kind::JournalCrash, 15_000, 25_000, 0), (Kind::JournalClock, 30_000, 42_000, 60_001)]),
     },
     Scenario {
         name: "api-server-away",
@@ -227,10 +227,10 @@ pub const ALL: &[Scenario] = &[
             faults(
                 s,
                 &[
-                    (Kind::DispatcherClock, 5_000, 6_000, 5_000_000),
+                    (Kind::DispatcherClock, 5_000, 6_000, 7_199_998),
                     (Kind::DispatcherCrash, 8_000, 9_000, 0),
-                    (Kind::JournalClock, 15_000, 25_000, 80_000),
-                    (Kind::JournalClock, 30_000, 40_000, 5_000),
+                    (Kind::JournalClock, 15_000, 25_000, 80_001),
+                    (Kind::JournalClock, 30_000, 40_000, 4_998),
                 ],
             );
         },

@@ -4,7 +4,8 @@
 use super::setting::POOL;
 use crate::record::{Mark, MarkKind, SessionLife, Spell};
 use slotkeeper::cookie::public_name;
-use slotkeeper_core::{Census, Command, Effect, Entry, Fleet, Ordinal, PoolId, ReplicaId, SessionId, State, Time};
+use slotkeeper_core::planted;
+use slotkeeper_core::{Census, Command, Effect, Entry, Fleet, Ordinal, PoolId, ReplicaId, SessionId, State, Time, Why};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,8 @@ const REMEMBERED: usize = 20_000;
 
 /// What is read at a glance after a failure.
 const STORY: usize = 4_000;
+
+const SCALE_DOWN: &str = "a scale-down";
 
 #[derive(Clone)]
 pub struct Truth {
@@ -56,6 +59,10 @@ struct Inner {
     owned: BTreeSet<String>,
     /// When each dispatcher started, and how far the journal was then.
     started: BTreeMap<usize, (u64, u64)>,
+    /// Who was last answered by each incarnation, as the visitors say: when it was asked, and when it was heard.
+    echoes: BTreeMap<String, (String, u64, u64)>,
+    /// The journal's clock jumps in this world.
+    jumps: bool,
     /// Who was in an incarnation of a pool that recycles.
     first: BTreeMap<String, String>,
     violations: Vec<Violation>,
@@ -70,7 +77,6 @@ struct Inner {
     answered: Vec<u64>,
     /// From asking to a slot.
     waited: Vec<u64>,
-    calm_since: Option<u64>,
     clock: u64,
 }
 
@@ -122,10 +128,6 @@ impl Truth {
 
     pub fn violate(&self, promise: &'static str, what: impl Into<String>) {
         let at = self.now();
-        self.locked().violate(at, promise, what.into());
-    }
-
-    pub fn broken(&self, at: u64, promise: &'static str, what: impl Into<String>) {
         self.locked().violate(at, promise, what.into());
     }
 
@@ -188,9 +190,10 @@ impl Truth {
     pub fn egress(&self, host: usize, to: SocketAddr, session: &str) {
         let at = self.now();
         let mut inner = self.locked();
+        inner.count("check egress".into());
         let Some((ordinal, uid)) = inner.addresses.get(&to).cloned() else { return };
         if let Err(why) = inner.may_write(&self.pool, host, &uid, ordinal, session) {
-            let name = &session[..8.min(session.len())];
+            let name = short(session);
             let what = format!("dispatcher {host} sends bytes of session {name} to pod {ordinal} ({uid}), but {why}");
             inner.violate(at, "attach, then forward", what);
         }
@@ -201,6 +204,7 @@ impl Truth {
     pub fn serves(&self, ordinal: u32, uid: &str, session: &str) -> bool {
         let at = self.now();
         let mut inner = self.locked();
+        inner.count("check exclusive".into());
         let first = inner.first.entry(uid.to_owned()).or_insert_with(|| session.to_owned()).clone();
         if first == session {
             return true;
@@ -235,10 +239,29 @@ impl Truth {
         }
     }
 
+    /// A visitor has heard from a pod what it said at `asked`, on a connection opened at `opened`: the visitor's own word,
+    /// whatever the fleet believes. `alone`: nobody else may be in that pod.
+    pub fn echoed(&self, uid: &str, session: &str, opened: u64, asked: u64, alone: bool) {
+        let at = self.now();
+        let mut inner = self.locked();
+        inner.count("message echoed".into());
+        let other = inner.echoes.insert(uid.to_owned(), (session.to_owned(), asked, at));
+        let Some((other, theirs, _)) = other.filter(|(other, theirs, _)| alone && other != session && *theirs > opened)
+        else {
+            return;
+        };
+        let what = format!(
+            "{uid} answers session {} on a connection of {opened} ms, and answered {} at {theirs} ms in between",
+            short(session),
+            short(&other)
+        );
+        inner.violate(at, "exclusive", what);
+    }
+
     /// A scaler deletes an incarnation: nobody may sit there.
     pub fn scaled_down(&self, ordinal: u32, uid: &str) {
         let at = self.now();
-        self.locked().deleted(&self.pool, ordinal, uid, at, "a scale-down");
+        self.locked().deleted(&self.pool, ordinal, uid, at, SCALE_DOWN);
     }
 
     /// A dispatcher has an incarnation made anew.
@@ -257,6 +280,13 @@ impl Truth {
                 "dispatcher {host} tells its gauges at position {position}; the journal was at {started} when it started"
             );
             inner.violate(at, "no scaler hears of a journal not yet read", what);
+        }
+        if position > inner.mirror.applied() {
+            let what = format!(
+                "dispatcher {host} is at journal position {position}; there are only {}",
+                inner.mirror.applied()
+            );
+            inner.violate(at, "metrics", what);
         }
         let Some(census) = inner.census_at(position) else { return };
         inner.count("check metrics".into());
@@ -328,10 +358,12 @@ impl Truth {
 
     /// Everything is healed from now on.
     pub fn calm(&self) {
-        let at = self.now();
-        let mut inner = self.locked();
-        inner.calm_since = Some(at);
-        inner.tell(at, "everything is healed".into());
+        self.tell("everything is healed");
+    }
+
+    /// The journal's clock will jump: what it says about time proves nothing.
+    pub fn clock_jumps(&self) {
+        self.locked().jumps = true;
     }
 
     /// The sessions of the pool and its replicas, for the last check.
@@ -378,7 +410,10 @@ impl Inner {
             self.names.insert(public_name(*session), *session);
         }
         let effects = self.mirror.apply(entry);
-        if let Err(what) = self.mirror.invariants() {
+        // With a bug planted into the core itself, what counts is whether its harm is noticed.
+        if let Err(what) = self.mirror.invariants()
+            && !planted::any()
+        {
             self.violate(at, "invariants of the core", format!("{what}, after {entry:?}"));
         }
         self.ordered(pool, &queue, &effects, at);
@@ -400,17 +435,17 @@ impl Inner {
             .filter_map(|(_, e)| if let Effect::Placed { session, .. } = e { Some(*session) } else { None })
             .collect();
         let still: BTreeSet<SessionId> = self.mirror.queue(pool).collect();
-        let lost = |s: &SessionId| {
-            self.mirror.session(pool, *s).is_some_and(|s| matches!(s.state, State::Queued { lost: true, .. }))
-        };
-        let passed = before.iter().position(|s| still.contains(s)).and_then(|first| {
-            let after = before.get(first + 1..).unwrap_or_default();
-            let passer = after.iter().find(|s| placed.contains(s))?;
+        let requeued: BTreeSet<SessionId> = effects
+            .iter()
+            .filter_map(|(_, e)| if let Effect::Requeued { session, .. } = e { Some(*session) } else { None })
+            .collect();
+        self.count("check order".into());
+        let passed = before.iter().position(|s| still.contains(s) && !requeued.contains(s)).and_then(|first| {
+            let is_later = |s: &SessionId| before.iter().position(|b| b == s).is_none_or(|at| at > first);
+            let passer = placed.iter().find(|s| !requeued.contains(s) && is_later(s))?;
             Some((before[first], *passer))
         });
-        if let Some((waits, passer)) = passed
-            && !lost(&waits)
-        {
+        if let Some((waits, passer)) = passed {
             let (waits, passer) = (public_name(waits), public_name(passer));
             let what = format!("session {} was placed before {}, which came earlier", short(&passer), short(&waits));
             self.violate(at, "first come, first served", what);
@@ -434,6 +469,7 @@ impl Inner {
             Effect::Released { session, why, .. } => {
                 self.count(format!("reason {}", why.word()));
                 let name = public_name(*session);
+                self.is_not_playing(&name, *why, at);
                 self.tell(at, format!("session {} is released: {}", short(&name), why.word()));
                 self.placed.remove(session);
                 let life = self.life(*session, at);
@@ -455,7 +491,18 @@ impl Inner {
                 self.tell(at, format!("pod {pod} {}", if *gone { "is gone" } else { "goes away" }));
             }
             Effect::Started { pod, took } => self.tell(at, format!("pod {pod} has started in {took:?}")),
+            Effect::Broken { .. } if planted::any() => {}
             Effect::Broken { what } => self.violate(at, "invariants of the core", what.clone()),
+        }
+    }
+
+    /// Who plays is not taken for gone.
+    fn is_not_playing(&mut self, name: &str, why: Why, at: u64) {
+        let gone = matches!(why, Why::Disconnected | Why::NoShow | Why::LeftQueue);
+        let played = self.echoes.values().find(|(session, asked, _)| session == name && asked + 1_000 > at);
+        if let Some((_, asked, _)) = played.filter(|_| gone && !self.jumps) {
+            let what = format!("session {} is released ({}), and was answered at {asked} ms", short(name), why.word());
+            self.violate(at, "who plays is not taken for gone", what);
         }
     }
 
@@ -481,7 +528,8 @@ impl Inner {
         };
         let (pod, by) = match &session.state {
             State::Taken { pod, by } | State::Ending { pod, by, .. } => (pod, by),
-            State::Queued { lost: true, .. } => return Ok(()),
+            // The pod is lost to the fleet; whoever sits there has not heard of it.
+            State::Queued { lost: true, .. } if self.last_place(name) == Some(uid) => return Ok(()),
             State::Queued { .. } | State::Held { .. } => {
                 return Err(format!("it is not attached: {:?}", session.state));
             }
@@ -496,8 +544,23 @@ impl Inner {
         }
     }
 
+    /// The incarnation that the session was given last.
+    fn last_place(&self, name: &str) -> Option<&str> {
+        let places = self.places.get(self.names.get(name)?)?;
+        places.last().map(String::as_str)
+    }
+
     fn deleted(&mut self, pool: &PoolId, ordinal: u32, uid: &str, at: u64, by: &str) {
         self.tell(at, format!("pod {ordinal} ({uid}) is deleted by {by}"));
+        if let Some((session, asked, _)) =
+            self.echoes.get(uid).filter(|(_, asked, _)| by == SCALE_DOWN && asked + 1_000 > at)
+        {
+            let what = format!(
+                "pod {ordinal} ({uid}) is deleted under session {}, which it answered at {asked} ms",
+                short(session)
+            );
+            self.violate(at, "no live session is killed", what);
+        }
         let Some(pod) = self.mirror.pod(pool, Ordinal(ordinal)) else { return };
         if pod.life.as_ref().is_none_or(|l| &*l.uid.0 != uid) {
             return;

@@ -34,7 +34,13 @@ const ANSWER: Duration = Duration::from_secs(12);
 const SILENCE: Duration = Duration::from_secs(7);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
-type Socket = WebSocketStream<TcpStream>;
+/// A WebSocket, and what its pod said at first.
+struct Socket {
+    stream: WebSocketStream<TcpStream>,
+    uid: String,
+    session: String,
+    opened: u64,
+}
 
 /// What everybody knows about the world.
 #[derive(Clone)]
@@ -47,6 +53,8 @@ pub struct Scene {
     pub guests: Guests,
     /// The first request of anybody is placed at once.
     pub bots_are_placed: bool,
+    /// A pod is one session's at a time.
+    pub alone: bool,
 }
 
 /// How it went for whom, by number.
@@ -86,6 +94,9 @@ pub struct Visitor {
     patient: bool,
     /// It says something now and then.
     talks: bool,
+    served: bool,
+    /// Left open without a word.
+    lost: Vec<Socket>,
 }
 
 /// What kind of client it is.
@@ -135,7 +146,7 @@ impl Visitor {
         let talks = dice.random_range(0..100) >= scene.habits.idle;
         let keys = Keys::new(&[Secret(KEY.to_vec())]);
         scene.guests.note(number, |g| g.patient = patient);
-        Visitor { number, scene, dice, keys, jar: None, manners, patient, talks }
+        Visitor { number, scene, dice, keys, jar: None, manners, patient, talks, served: false, lost: Vec::new() }
     }
 
     fn calm(&self) -> bool {
@@ -160,6 +171,9 @@ impl Visitor {
             tokio::time::sleep(pause).await;
         }
         self.scene.guests.note(self.number, |g| g.done = true);
+        if !self.lost.is_empty() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// From coming to leaving. False: gave up, or was told to.
@@ -176,6 +190,7 @@ impl Visitor {
                 Ok(false) => return false,
                 Ok(true) => {}
             }
+            self.served = true;
             self.scene.guests.note(self.number, |g| g.served = true);
             match self.stay().await {
                 Leaving::Home => return true,
@@ -223,9 +238,8 @@ impl Visitor {
 
     /// The session is over. A button starts a new one.
     async fn start_again(&mut self) -> bool {
-        if !self.patient || self.calm() && self.dice.random_ratio(1, 2) {
+        if !self.patient || self.served && self.calm() {
             self.scene.truth.count("visitor accepts the end");
-            self.scene.guests.note(self.number, |g| g.served = true);
             return false;
         }
         let _ = self.fetch(Method::POST, "/.slotkeeper/join", true).await;
@@ -298,9 +312,10 @@ impl Visitor {
             }
             for socket in &mut sockets {
                 said += 1;
-                let size = [3, 40, 300, 9_000][self.dice.random_range(0..4)];
-                let ask = self.talks.then(|| format!("{said}:{}", "x".repeat(size)));
-                if let Err(end) = talk(socket, ask, &self.scene.truth).await {
+                let size = [3, 40, 300, 9_000, 70_000][self.dice.random_range(0..5)];
+                let letters = (0..size).map(|n| char::from(b'a' + ((n * 7 + said) % 26) as u8));
+                let ask = self.talks.then(|| format!("{said}:{}", letters.collect::<String>()));
+                if let Err(end) = talk(socket, ask, &self.scene).await {
                     self.scene.truth.count(format!("socket {end}"));
                     if end == "4001" && self.dice.random_ratio(1, 3) {
                         return Leaving::Home;
@@ -329,7 +344,7 @@ impl Visitor {
         if manner < self.scene.habits.half_open {
             // The lid is closed: nobody says anything any more, not even goodbye.
             self.scene.truth.count("visitor half-open");
-            sockets.into_iter().for_each(std::mem::forget);
+            self.lost.extend(sockets);
             return Leaving::Home;
         }
         if manner % 3 == 0 {
@@ -338,7 +353,7 @@ impl Visitor {
             return Leaving::Home;
         }
         for mut socket in sockets {
-            let _ = tokio::time::timeout(Duration::from_secs(1), socket.close(None)).await;
+            let _ = tokio::time::timeout(Duration::from_secs(1), socket.stream.close(None)).await;
         }
         self.scene.truth.count("visitor closes");
         Leaving::Home
@@ -374,8 +389,11 @@ impl Visitor {
             Some(Ok(_)) | None => return Ok(None),
             Some(Err(e)) => return Err(e.into()),
         };
-        self.is_mine(hello.split(' ').nth(1).unwrap_or_default(), "a WebSocket");
-        Ok(Some(socket))
+        let mut words = hello.split(' ').skip(1);
+        let session = words.next().unwrap_or_default().to_owned();
+        self.is_mine(&session, "a WebSocket");
+        let uid = words.nth(1).unwrap_or_default().to_owned();
+        Ok(Some(Socket { stream: socket, uid, session, opened: self.scene.truth.now() }))
     }
 
     fn dispatcher(&mut self) -> IpAddr {
@@ -408,7 +426,10 @@ impl Visitor {
             let before = self.session();
             self.jar = rest.split(';').next().map(str::to_owned);
             let now = self.session();
-            self.scene.truth.owns(now.clone().unwrap_or_default());
+            match &now {
+                Some(now) => self.scene.truth.owns(now.clone()),
+                None => self.scene.truth.violate("a cookie stays good", "a cookie was set that nobody can open"),
+            }
             if let Some(before) = before.filter(|b| !anew && now.as_ref() != Some(b)) {
                 let text = format!("visitor {} was session {}, and was made another", self.number, short(&before));
                 self.scene.truth.violate("a cookie stays good", text);
@@ -442,14 +463,17 @@ impl Visitor {
 }
 
 /// One thing said and heard. The error: how the connection ended.
-async fn talk(socket: &mut Socket, ask: Option<String>, truth: &Truth) -> Result<(), String> {
+async fn talk(socket: &mut Socket, ask: Option<String>, scene: &Scene) -> Result<(), String> {
+    let truth = &scene.truth;
+    let asked = truth.now();
+    let Socket { stream, uid, session, opened } = socket;
     let wait = if ask.is_some() { SILENCE } else { Duration::from_millis(50) };
     if let Some(ask) = &ask {
-        let sent = tokio::time::timeout(SILENCE, socket.send(Message::text(ask.clone()))).await;
+        let sent = tokio::time::timeout(SILENCE, stream.send(Message::text(ask.clone()))).await;
         sent.map_err(|_| "stuck".to_owned())?.map_err(|_| "broken".to_owned())?;
     }
     loop {
-        match tokio::time::timeout(wait, socket.next()).await {
+        match tokio::time::timeout(wait, stream.next()).await {
             Err(_) if ask.is_some() => return Err("silent".into()),
             Err(_) => return Ok(()),
             Ok(Some(Ok(Message::Close(frame)))) => {
@@ -462,7 +486,7 @@ async fn talk(socket: &mut Socket, ask: Option<String>, truth: &Truth) -> Result
                         format!("sent {ask:.40?}, heard {:.40}", heard.as_str()),
                     );
                 }
-                truth.count("message echoed");
+                truth.echoed(uid, session, *opened, asked, scene.alone);
                 return Ok(());
             }
             Ok(Some(Ok(_))) => {}

@@ -31,6 +31,7 @@ impl Pool {
             since: step.now,
             active: step.now,
             first_attach: Time::NEVER,
+            parted: Time::default(),
             extended: Millis::ZERO,
             alarm: Time::NEVER,
         };
@@ -63,6 +64,7 @@ impl Pool {
         match &mut session.state {
             State::Taken { pod, by } => {
                 by.retain(|r| *r != from);
+                session.parted = step.now;
                 if by.is_empty() {
                     let pod = *pod;
                     self.hold_or_requeue(id, pod, step);
@@ -191,11 +193,17 @@ impl Pool {
             if !by.contains(&replica) {
                 continue;
             }
-            let alone = by.len() == 1;
+            let before = self.sessions.get(id).map(|s| s.parted).unwrap_or_default();
             self.detach(id, replica, step);
-            let held = self.sessions.get(id).is_some_and(|s| matches!(s.state, State::Held { .. }));
-            if alone && graced && held {
+            let Some(session) = self.sessions.get_mut(id).filter(|_| graced) else { continue };
+            // Its streams there have been closed for a grace already; those elsewhere perhaps not.
+            session.parted = before;
+            let State::Held { until, .. } = &mut session.state else { continue };
+            *until = before + self.rules.grace;
+            if *until <= step.now {
                 self.end(id, Why::Disconnected, step);
+            } else {
+                self.touch_session(id);
             }
         }
         self.settle(step);

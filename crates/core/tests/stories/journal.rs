@@ -15,6 +15,16 @@ fn a_replica_that_says_farewell_has_closed_its_streams_and_its_visitors_have_gra
 }
 
 #[test]
+fn who_also_played_through_another_replica_has_grace_from_there() {
+    let mut pool = Story::with_pods(1);
+    pool.by(R2).visit(ANA).attach(ANA).by(R1).attach(ANA).silent(R2).at(secs(80)).detach(ANA);
+    pool.at(secs(109));
+    assert_eq!(pool.place(ANA), at_pod(0), "R2 was given up at 90 s, but she was here until 80 s");
+    pool.at(secs(110));
+    assert_eq!(pool.place(ANA), Where::Unknown);
+}
+
+#[test]
 fn what_a_silent_replica_had_is_freed_after_silence_and_grace() {
     let mut pool = Story::with_pods(2);
     pool.by(R2).visit(ANA).visit(BEN).attach(ANA).attach(BEN).by(R1).attach(BEN).silent(R2);
