@@ -108,9 +108,7 @@ impl Fleet {
         }
         keep_last_scale(&mut effects);
         #[cfg(debug_assertions)]
-        if let Err(what) = self.invariants()
-            && !crate::planted::any()
-        {
+        if let Err(what) = self.invariants() {
             panic!("{what}\nafter {entry:?}");
         }
         effects

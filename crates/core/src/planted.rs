@@ -60,13 +60,6 @@ pub fn plant(bug: Bug) {
     PLANTED.store(bug as u8, core::sync::atomic::Ordering::Relaxed);
 }
 
-/// Whether any bug is planted: then the core's own alarms are silent, for its harm is to be noticed from outside.
-#[must_use]
-#[inline]
-pub fn any() -> bool {
-    Bug::ALL.into_iter().any(is)
-}
-
 /// Whether this bug is planted.
 #[must_use]
 #[inline]
