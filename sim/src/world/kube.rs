@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const SYNC_EVERY: u64 = 50;
 /// A node that has not been heard of for so long counts as lost (`node-monitor-grace-period`, scaled down).
 const NODE_GRACE: u64 = 5_000;
-/// After so long its pods are evicted: marked as terminating, which only the node itself can end (facts of StatefulSets).
+/// After so long its pods are evicted: marked as terminating, which only the node itself can end.
 const EVICTION: u64 = 9_000;
 /// `terminationGracePeriodSeconds`.
 pub const TERMINATION: u64 = 3_000;
@@ -88,7 +88,7 @@ struct Inner {
     slowness: Option<u64>,
     lives: BTreeMap<String, PodLife>,
     next_sync: u64,
-    pub writes: u64,
+    writes: u64,
 }
 
 struct Node {

@@ -58,8 +58,8 @@ struct Inner {
     owned: BTreeSet<String>,
     /// When each dispatcher started, and how far the journal was then.
     started: BTreeMap<usize, (u64, u64)>,
-    /// Who was last answered by each incarnation, as the visitors say: when it was asked, and when it was heard.
-    echoes: BTreeMap<String, (String, u64, u64)>,
+    /// Who was last answered by each incarnation, as the visitors say, and when it was asked.
+    echoes: BTreeMap<String, (String, u64)>,
     /// The journal's clock jumps in this world.
     jumps: bool,
     /// Who was in an incarnation of a pool that recycles.
@@ -244,8 +244,8 @@ impl Truth {
         let at = self.now();
         let mut inner = self.locked();
         inner.count("message echoed".into());
-        let other = inner.echoes.insert(uid.to_owned(), (session.to_owned(), asked, at));
-        let Some((other, theirs, _)) = other.filter(|(other, theirs, _)| alone && other != session && *theirs > opened)
+        let other = inner.echoes.insert(uid.to_owned(), (session.to_owned(), asked));
+        let Some((other, theirs)) = other.filter(|(other, theirs)| alone && other != session && *theirs > opened)
         else {
             return;
         };
@@ -498,8 +498,8 @@ impl Inner {
     /// Who plays is not taken for gone.
     fn is_not_playing(&mut self, name: &str, why: Why, at: u64) {
         let gone = matches!(why, Why::Disconnected | Why::NoShow | Why::LeftQueue);
-        let played = self.echoes.values().find(|(session, asked, _)| session == name && asked + 1_000 > at);
-        if let Some((_, asked, _)) = played.filter(|_| gone && !self.jumps) {
+        let played = self.echoes.values().find(|(session, asked)| session == name && asked + 1_000 > at);
+        if let Some((_, asked)) = played.filter(|_| gone && !self.jumps) {
             let what = format!("session {} is released ({}), and was answered at {asked} ms", short(name), why.word());
             self.violate(at, "who plays is not taken for gone", what);
         }
@@ -551,8 +551,7 @@ impl Inner {
 
     fn deleted(&mut self, pool: &PoolId, ordinal: u32, uid: &str, at: u64, by: &str) {
         self.tell(at, format!("pod {ordinal} ({uid}) is deleted by {by}"));
-        if let Some((session, asked, _)) =
-            self.echoes.get(uid).filter(|(_, asked, _)| by == SCALE_DOWN && asked + 1_000 > at)
+        if let Some((session, asked)) = self.echoes.get(uid).filter(|(_, asked)| by == SCALE_DOWN && asked + 1_000 > at)
         {
             let what = format!(
                 "pod {ordinal} ({uid}) is deleted under session {}, which it answered at {asked} ms",
