@@ -251,6 +251,11 @@ impl Client {
                     phase: self.phase(p),
                 });
                 self.tell(Command::PodsListed { pods: seen.collect(), version });
+                // A list of the same version may have been told by somebody whom this pod did not answer.
+                for pod in pods.iter().filter(|p| is_ready(p) && self.knocked.contains(&p.uid)) {
+                    let (ordinal, uid) = (Ordinal(pod.ordinal), (*pod.uid).into());
+                    self.tell(Command::PodSeen { pod: ordinal, uid, phase: self.phase(pod), version: version + 1 });
+                }
                 if let Some(set) = spec {
                     self.tell(Command::ScaleSeen {
                         start: set.start,
