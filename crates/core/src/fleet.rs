@@ -286,6 +286,12 @@ impl Fleet {
         self.replicas.get(&replica).map(|r| r.number)
     }
 
+    /// The longest `silence` of all pools.
+    #[must_use]
+    pub fn silence(&self) -> Millis {
+        self.longest.silence
+    }
+
     /// How long (in fleet time) a replica may be silent before everything it had attached is given away.
     #[must_use]
     pub fn patience(&self) -> Millis {

@@ -7,6 +7,7 @@ use crate::driver::Ended;
 use crate::forward::body::Answer;
 use crate::outside::Listener;
 use crate::own::condition;
+use crate::visit::{NoSeat, answered};
 use crate::waiting::answer as reply;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -202,12 +203,12 @@ async fn remove(dispatcher: &Arc<Dispatcher>, id: &str) -> Response<Answer> {
 
 /// An operator is not kept waiting by a journal that does not answer.
 async fn written(tell: impl Future<Output = Result<(), Ended>>) -> Result<(), Response<Answer>> {
+    let ended_says = Ended.to_string();
     let late = "it is written as soon as the journal answers; it does not now";
-    match tokio::time::timeout(Duration::from_secs(10), tell).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(ended)) => Err(error(StatusCode::SERVICE_UNAVAILABLE, &ended.to_string())),
-        Err(_) => Err(error(StatusCode::SERVICE_UNAVAILABLE, late)),
-    }
+    answered(tell).await.map_err(|no_seat| {
+        let ended = matches!(no_seat, NoSeat::Stopping);
+        error(StatusCode::SERVICE_UNAVAILABLE, if ended { &ended_says } else { late })
+    })
 }
 
 fn pools(dispatcher: &Dispatcher) -> Response<Answer> {

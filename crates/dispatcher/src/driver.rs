@@ -265,8 +265,8 @@ impl<A: Aftermath> Reader<'_, A> {
             over = desk.lived && !desk.left && view.fleet.replica(me).is_none();
             view.heard = now();
             view.trusted = self.shared.then(|| desk.proven + trust(&view.fleet));
-            view.fresh = self.shared.then(|| desk.proven + duration(silence(&view.fleet)));
-            let third = duration(Millis(silence(&view.fleet).0 / 3));
+            view.fresh = self.shared.then(|| desk.proven + duration(view.fleet.silence()));
+            let third = duration(Millis(view.fleet.silence().0 / 3));
             *slowest = if view.fleet.now() > before { LEAST_PAUSE } else { (*slowest * 2).min(third) };
             wake = view.fleet.next_deadline().map(|(at, reason)| {
                 let until = duration(at.since(view.fleet.now())).min(third).max(*slowest);
@@ -308,12 +308,7 @@ impl<A: Aftermath> Reader<'_, A> {
 /// How long this replica may rely on its seats after the last sign of life that is known to have arrived: the fleet gives
 /// them away after `silence` and `grace` (law 5), and a step of the journal's clock may pass for half a `silence`.
 fn trust(fleet: &Fleet) -> Duration {
-    duration(Millis(fleet.patience().0.saturating_sub(silence(fleet).0 / 2)))
-}
-
-/// The longest of all pools.
-fn silence(fleet: &Fleet) -> Millis {
-    fleet.pools().filter_map(|p| fleet.rules(p)).map(|r| r.silence).max().unwrap_or(Millis::secs(60))
+    duration(Millis(fleet.patience().0.saturating_sub(fleet.silence().0 / 2)))
 }
 
 /// Between two ticks. Longer while the journal's clock stands: a tick that moves nothing need not be repeated at once.

@@ -130,28 +130,10 @@ impl Fault {
 
 impl FaultKind {
     fn applies(self, setting: &Setting) -> bool {
-        match self {
-            FaultKind::JournalPartition | FaultKind::JournalCrash => setting.shared_journal,
-            FaultKind::PoolRemoval => Chance::new(setting.seed).stream("removed").random_ratio(1, 12),
-            FaultKind::Latency
-            | FaultKind::Hold
-            | FaultKind::SocketDrop
-            | FaultKind::PodPartition
-            | FaultKind::ApiPartition
-            | FaultKind::HomePartition
-            | FaultKind::PodCrash
-            | FaultKind::PodFailure
-            | FaultKind::NodeLoss
-            | FaultKind::SlowStart
-            | FaultKind::StuckStart
-            | FaultKind::DispatcherCrash
-            | FaultKind::DispatcherRestart
-            | FaultKind::DispatcherClock
-            | FaultKind::JournalClock
-            | FaultKind::ApiCrash
-            | FaultKind::ShakyWatch
-            | FaultKind::PrometheusOutage => true,
-        }
+        let is_remote = matches!(self, FaultKind::JournalPartition | FaultKind::JournalCrash);
+        let is_rare = self == FaultKind::PoolRemoval;
+        (setting.shared_journal || !is_remote)
+            && (!is_rare || Chance::new(setting.seed).stream("removed").random_ratio(1, 12))
     }
 
     /// How often at most in a day, and how many milliseconds it lasts at most.
