@@ -295,10 +295,8 @@ impl Client {
         }
         let (net, knocks, pod) = (self.net.clone(), knocks.clone(), pod.clone());
         tokio::spawn(async move {
-            for _ in 0..20 {
-                if knocks.is_closed() {
-                    return;
-                }
+            // A partition may last longer than anybody would count tries.
+            while !knocks.is_closed() {
                 if knock(&*net, pod.address).await {
                     let _ = knocks.send(pod.uid);
                     return;
