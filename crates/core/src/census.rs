@@ -35,6 +35,8 @@ pub struct Census {
     pub ready: u32,
     /// Pods that are not counted on: crash-looping, stuck, cordoned.
     pub unusable: u32,
+    /// Pods that crash-loop, or have not been ready for `stuck_after`, cordoned or not.
+    pub failing: u32,
     /// Pods that are outside `desired`, or inside again but not yet certain to stay.
     pub retiring: u32,
     pub needed: Span,

@@ -8,7 +8,7 @@ mod visitors;
 pub(crate) use index::{Owner, PoolIndex};
 
 use crate::census::{Census, Place};
-use crate::entry::{Command, Effect, Why};
+use crate::entry::{Command, Effect, Phase, Why};
 use crate::estimate::Estimate;
 use crate::ids::{Ordinal, ReplicaId, SessionId};
 use crate::lookup::Lookup;
@@ -280,6 +280,11 @@ impl Pool {
                 .pods
                 .values()
                 .filter(|p| p.life.is_some() && p.index.usable == 0 && p.index.busy == 0)
+                .count() as u32,
+            failing: self
+                .pods
+                .values()
+                .filter(|p| p.life.as_ref().is_some_and(|l| l.stuck || matches!(l.phase, Phase::Failed { .. })))
                 .count() as u32,
             retiring: self
                 .pods

@@ -5,6 +5,7 @@ use crate::cookie::public_name;
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::driver::Ended;
 use crate::forward::body::Answer;
+use crate::metrics::knows;
 use crate::outside::Listener;
 use crate::own::condition;
 use crate::visit::{NoSeat, answered};
@@ -103,10 +104,12 @@ fn from_a_page(dispatcher: &Dispatcher, request: &Request<Incoming>) -> bool {
 }
 
 fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
+    dispatcher.metrics.ready.set(i64::from(readiness(dispatcher).is_ok()));
+    dispatcher.metrics.journal_owed.set(dispatcher.driver.owed() as i64);
     let view = dispatcher.view.borrow();
     let fleet = (!view.is_stale()).then_some(&view.fleet);
     for pool in &dispatcher.pools {
-        if let Some(replicas) = fleet.and_then(|f| f.unserved(&pool.config.id)) {
+        if let Some(replicas) = fleet.filter(|f| knows(f, &pool.config.id)).and_then(|f| f.unserved(&pool.config.id)) {
             // From now on somebody may scale by this number.
             dispatcher.driver.post(&pool.config.id, Command::Served { replicas });
         }

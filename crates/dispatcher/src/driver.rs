@@ -17,6 +17,7 @@ use tokio::time::Instant;
 pub struct Driver {
     orders: mpsc::UnboundedSender<Order>,
     me: Arc<AtomicU64>,
+    owed: Arc<AtomicU64>,
 }
 
 struct Order {
@@ -24,6 +25,16 @@ struct Order {
     command: Command,
     /// Told when the entry has been applied here.
     applied: Option<oneshot::Sender<()>>,
+    _owed: Owed,
+}
+
+/// Counts an order until it has been read back, or given up.
+struct Owed(Arc<AtomicU64>);
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The dispatcher is ending: nothing is written any more.
@@ -38,7 +49,7 @@ impl Driver {
     /// Writes without waiting.
     pub fn post(&self, pool: &PoolId, command: Command) {
         // The receiver lives as long as the process; at its end nobody needs the answer.
-        let _ = self.orders.send(Order { pool: pool.clone(), command, applied: None });
+        let _ = self.orders.send(self.order(pool, command, None));
     }
 
     /// Writes, and returns when the entry has been applied here: what the view says then is the answer to it.
@@ -47,9 +58,19 @@ impl Driver {
     /// [`Ended`] when the dispatcher stops first.
     pub async fn tell(&self, pool: &PoolId, command: Command) -> Result<(), Ended> {
         let (sender, receiver) = oneshot::channel();
-        let order = Order { pool: pool.clone(), command, applied: Some(sender) };
-        self.orders.send(order).map_err(|_| Ended)?;
+        self.orders.send(self.order(pool, command, Some(sender))).map_err(|_| Ended)?;
         receiver.await.map_err(|_| Ended)
+    }
+
+    fn order(&self, pool: &PoolId, command: Command, applied: Option<oneshot::Sender<()>>) -> Order {
+        self.owed.fetch_add(1, Ordering::Relaxed);
+        Order { pool: pool.clone(), command, applied, _owed: Owed(self.owed.clone()) }
+    }
+
+    /// Entries that have been asked for, and not been read back.
+    #[must_use]
+    pub fn owed(&self) -> u64 {
+        self.owed.load(Ordering::Relaxed)
     }
 
     /// This life of this process. A replica that was silent for too long has another one afterwards.
@@ -113,7 +134,7 @@ pub fn new(journal: Journal, ids: &Ids) -> std::io::Result<(Driver, Engine, watc
     let ids = Ids::seeded(ids.draw()?);
     let (sender, receiver) = mpsc::unbounded_channel();
     let (view, reader) = watch::channel(View { fleet: Fleet::new(), heard: now(), trusted: None, fresh: None });
-    let driver = Driver { orders: sender, me };
+    let driver = Driver { orders: sender, me, owed: Arc::default() };
     Ok((driver.clone(), Engine { orders: receiver, driver, journal, view, ids }, reader))
 }
 

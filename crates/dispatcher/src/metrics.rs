@@ -8,14 +8,24 @@ use prometheus::{
     TextEncoder,
 };
 use slotkeeper_core::planted::{self, Bug};
-use slotkeeper_core::{Census, Fleet, Millis, Why};
+use slotkeeper_core::{Census, Fleet, Millis, PoolId, Scaling, Why};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-const SECONDS_TO_SLOT: &[f64] =
-    &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 600.0, 1800.0];
+const SECONDS_TO_SLOT: &[f64] = &[
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 1200.0,
+    1800.0, 3600.0,
+];
+/// Finest where pods with graphics cards, large images and fresh nodes take their time.
+const SECONDS_OF_START: &[f64] = &[
+    0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 240.0, 300.0, 420.0, 600.0, 900.0, 1200.0,
+    1800.0, 3600.0,
+];
 const SECONDS_OF_REQUEST: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+
+/// What a cluster can be ordered (`hands.rs`).
+const ORDERS: [&str; 2] = ["scale", "recycle"];
 
 pub struct Metrics {
     registry: Registry,
@@ -25,7 +35,10 @@ pub struct Metrics {
     queue: IntGaugeVec,
     slots: IntGaugeVec,
     pods: IntGaugeVec,
+    max_pods: IntGaugeVec,
     active: IntGaugeVec,
+    frozen: IntGaugeVec,
+    attached: IntGaugeVec,
     releases: IntCounterVec,
     time_to_slot: HistogramVec,
     cold_start: HistogramVec,
@@ -36,7 +49,9 @@ pub struct Metrics {
     bytes: IntCounterVec,
     minted: IntCounterVec,
     pub connections: IntGauge,
+    pub ready: IntGauge,
     pub journal_position: IntGauge,
+    pub journal_owed: IntGauge,
     pub cut_off: IntGauge,
     pub new_lives: IntCounter,
     pub broken: IntCounter,
@@ -83,6 +98,7 @@ pub struct PoolMetrics {
     pub bytes_in: IntCounter,
     pub bytes_out: IntCounter,
     pub minted: IntCounter,
+    pub attached: IntGauge,
     time_to_slot: Histogram,
     cold_start: Histogram,
     releases: Vec<IntCounter>,
@@ -106,10 +122,23 @@ impl Metrics {
             pods: gauges(
                 &registry,
                 "slotkeeper_pods",
-                "Pods: needed, desired, existing, ready, retiring, unusable.",
+                "Pods: needed, desired, told (what the cluster has been told), existing, ready, retiring, unusable, failing.",
                 &["pool", "state"],
             )?,
+            max_pods: gauges(&registry, "slotkeeper_max_pods", "Pods at most.", &["pool"])?,
             active: gauges(&registry, "slotkeeper_active", "1 while any session lives, waits or drains.", &["pool"])?,
+            frozen: gauges(
+                &registry,
+                "slotkeeper_frozen",
+                "1 when a promise was found broken (a bug): nobody is placed in the pool any more.",
+                &["pool"],
+            )?,
+            attached: gauges(
+                &registry,
+                "slotkeeper_sessions_attached",
+                "Sessions that have streams here, or had some just now.",
+                &["pool"],
+            )?,
             releases: counters(
                 &registry,
                 "slotkeeper_releases_total",
@@ -128,7 +157,7 @@ impl Metrics {
                 "slotkeeper_cold_start_seconds",
                 "From wanting a pod to its being ready.",
                 &["pool"],
-                SECONDS_TO_SLOT,
+                SECONDS_OF_START,
             )?,
             requests: histograms(
                 &registry,
@@ -171,9 +200,20 @@ impl Metrics {
                 &registry,
                 IntGauge::new("slotkeeper_connections_open", "Connections from visitors.")?,
             )?,
+            ready: register(
+                &registry,
+                IntGauge::new("slotkeeper_ready", "1 while this dispatcher is ready for visitors, as /readyz says.")?,
+            )?,
             journal_position: register(
                 &registry,
                 IntGauge::new("slotkeeper_journal_position", "Entries applied by this dispatcher.")?,
+            )?,
+            journal_owed: register(
+                &registry,
+                IntGauge::new(
+                    "slotkeeper_journal_owed",
+                    "Entries this dispatcher has for the journal, and has not read back yet.",
+                )?,
             )?,
             cut_off: register(
                 &registry,
@@ -213,6 +253,10 @@ impl Metrics {
             Some(name) => Some(gauges(&self.registry, name, "Sessions that live, wait or drain in one pool.", &[])?),
             None => None,
         };
+        for order in ORDERS {
+            // A counter that begins with its first event hides it from increase().
+            self.cluster_errors.with_label_values(&[pool, order]);
+        }
         Ok(PoolMetrics {
             requests: Outcome::ALL.map(|o| self.requests.with_label_values(&[pool, o.word()])),
             faults: [Fault::Visitor, Fault::Pod, Fault::Us].map(|f| self.faults.with_label_values(&[pool, f.word()])),
@@ -223,6 +267,7 @@ impl Metrics {
             bytes_in: self.bytes.with_label_values(&[pool, "in"]),
             bytes_out: self.bytes.with_label_values(&[pool, "out"]),
             minted: self.minted.with_label_values(&[pool]),
+            attached: self.attached.with_label_values(&[pool]),
             time_to_slot: self.time_to_slot.with_label_values(&[pool]),
             cold_start: self.cold_start.with_label_values(&[pool]),
             releases: Why::ALL.iter().map(|why| self.releases.with_label_values(&[pool, why.word()])).collect(),
@@ -241,7 +286,8 @@ impl Metrics {
         pools: impl Iterator<Item = (&'a PoolConfig, &'a PoolMetrics)>,
     ) -> Result<String, prometheus::Error> {
         let _alone = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
-        for state in [&self.sessions, &self.queue, &self.slots, &self.pods, &self.active] {
+        for state in [&self.sessions, &self.queue, &self.slots, &self.pods, &self.max_pods, &self.active, &self.frozen]
+        {
             state.reset();
         }
         if let Some(fleet) = fleet {
@@ -251,6 +297,10 @@ impl Metrics {
             if let Some(gauge) = &own.own_gauge {
                 gauge.reset();
             }
+            let fleet = fleet.filter(|f| knows(f, &config.id));
+            if let Some(fleet) = fleet {
+                self.size(fleet, &config.id);
+            }
             let census = fleet.and_then(|f| f.census(&config.id));
             if let Some(census) = census.or(planted::is(Bug::ServeZero).then(Census::default)) {
                 self.state(&config.id.0, &census, own);
@@ -259,6 +309,16 @@ impl Metrics {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         String::from_utf8(text).map_err(|e| prometheus::Error::Msg(e.to_string()))
+    }
+
+    /// What the pool may have, and what its cluster has been told.
+    fn size(&self, fleet: &Fleet, pool: &PoolId) {
+        if let Some(rules) = fleet.rules(pool) {
+            self.max_pods.with_label_values(&[&pool.0]).set(i64::from(rules.max));
+        }
+        if let Some(seen) = fleet.scale_seen(pool) {
+            self.pods.with_label_values(&[&*pool.0, "told"]).set(i64::from(seen.span.len()));
+        }
     }
 
     fn state(&self, pool: &str, c: &Census, own: &PoolMetrics) {
@@ -277,14 +337,44 @@ impl Metrics {
             ("ready", c.ready),
             ("retiring", c.retiring),
             ("unusable", c.unusable),
+            ("failing", c.failing),
         ];
         for (state, n) in pods {
             self.pods.with_label_values(&[pool, state]).set(i64::from(n));
         }
         self.active.with_label_values(&[pool]).set(i64::from(c.is_active()));
+        self.frozen.with_label_values(&[pool]).set(i64::from(c.frozen));
         if let Some(gauge) = &own.own_gauge {
             gauge.with_label_values::<&str>(&[]).set((c.queued + c.busy_slots) as i64);
         }
+    }
+}
+
+/// Whether the fleet knows enough of this pool to be believed: before its pods have been listed and its size has been read, a
+/// new journal's 0 pods are only what nobody has told it.
+#[must_use]
+pub fn knows(fleet: &Fleet, pool: &PoolId) -> bool {
+    let sized = match fleet.rules(pool).map(|r| r.scaling) {
+        Some(Scaling::Direct { .. } | Scaling::Keda { .. }) => fleet.scale_seen(pool).is_some(),
+        Some(Scaling::None) | None => true,
+    };
+    sized && fleet.is_listed(pool)
+}
+
+/// One of what a gauge counts, until it is dropped.
+pub struct Counted(IntGauge);
+
+impl Counted {
+    #[must_use]
+    pub fn one(gauge: &IntGauge) -> Counted {
+        gauge.inc();
+        Counted(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -333,4 +423,93 @@ fn histograms(
     buckets: &[f64],
 ) -> Result<HistogramVec, prometheus::Error> {
     register(registry, HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Metrics, PoolMetrics};
+    use crate::config::{PoolConfig, parse};
+    use slotkeeper_core::{Command, Entry, Fleet, Millis, ReplicaId, Rules, Scaling, Time};
+    use std::path::Path;
+
+    const POOL: &str = "[pools.gamecube]\nactive_sessions_gauge = \"gamecube_active_sessions\"\n\
+                        [pools.gamecube.fixed]\npods = [\"127.0.0.1:1\"]\n";
+
+    struct Scrape {
+        metrics: Metrics,
+        config: PoolConfig,
+        own: PoolMetrics,
+        fleet: Fleet,
+        number: u64,
+    }
+
+    impl Scrape {
+        fn of(text: &str) -> Scrape {
+            let config = parse(text, "test", Path::new("/")).unwrap().pools.remove(0);
+            let metrics = Metrics::new().unwrap();
+            let own = metrics.pool(&config).unwrap();
+            Scrape { metrics, config, own, fleet: Fleet::new(), number: 0 }
+        }
+
+        fn after(&mut self, command: Command) {
+            self.number += 1;
+            let (at, from, pool) = (Time(self.number), ReplicaId(1), self.config.id.clone());
+            let _ = self.fleet.apply(&Entry { at, from, number: self.number, pool, command });
+        }
+
+        fn text(&self) -> String {
+            self.metrics.text(Some(&self.fleet), [(&self.config, &self.own)].into_iter()).unwrap()
+        }
+    }
+
+    #[test]
+    fn nothing_is_told_of_a_pool_before_its_pods_and_its_size_are_known() {
+        let mut scrape = Scrape::of(POOL);
+        let by_state =
+            ["slotkeeper_pods{", "slotkeeper_active{", "slotkeeper_queue_length{", "gamecube_active_sessions "];
+        let told = |text: &str| by_state.map(|name| text.lines().any(|line| line.starts_with(name)));
+        assert_eq!(told(&scrape.text()), [false; 4]);
+        scrape.after(Command::Rules(Rules {
+            scaling: Scaling::Keda { settle: Millis(1) },
+            max: 5,
+            ..Rules::default()
+        }));
+        assert_eq!(told(&scrape.text()), [false; 4], "a new journal knows of no pods");
+        scrape.after(Command::PodsListed { pods: vec![], version: 1 });
+        assert_eq!(told(&scrape.text()), [false; 4], "nor of how many there should be");
+        scrape.after(Command::ScaleSeen { start: 0, replicas: 3, decided: 0, version: 2 });
+        let text = scrape.text();
+        assert_eq!(told(&text), [true; 4]);
+        for line in [
+            "slotkeeper_pods{pool=\"gamecube\",state=\"desired\"} 3",
+            "slotkeeper_pods{pool=\"gamecube\",state=\"told\"} 3",
+            "slotkeeper_max_pods{pool=\"gamecube\"} 5",
+            "gamecube_active_sessions 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        }
+        let nothing = scrape.metrics.text(None, [(&scrape.config, &scrape.own)].into_iter()).unwrap();
+        assert_eq!(told(&nothing), [false; 4], "what was told once is not told again by old news");
+    }
+
+    #[test]
+    fn what_can_be_counted_is_there_before_it_happens() {
+        let text = Scrape::of(POOL).text();
+        for (name, count) in [
+            ("slotkeeper_releases_total", 9),
+            ("slotkeeper_cluster_errors_total", super::ORDERS.len()),
+            ("slotkeeper_request_faults_total", 3),
+            ("slotkeeper_request_seconds_count", 5),
+            ("slotkeeper_time_to_slot_seconds_count", 1),
+            ("slotkeeper_cold_start_seconds_count", 1),
+            ("slotkeeper_sessions_minted_total", 1),
+            ("slotkeeper_sessions_attached", 1),
+            ("slotkeeper_broken_invariants_total", 1),
+            ("slotkeeper_new_lives_total", 1),
+        ] {
+            let lines: Vec<&str> = text.lines().filter(|l| l.starts_with(name)).collect();
+            assert_eq!(lines.len(), count, "{name}: {lines:?}");
+            assert!(lines.iter().all(|l| l.ends_with(" 0")), "{lines:?}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ pub use seat::{Cut, Ending, GOING_AWAY, RESTART, SESSION_OVER, Seat};
 
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::driver::{Driver, Ended};
+use crate::metrics::Counted;
 use crate::outside::now;
 use slotkeeper_core::planted::{self, Bug};
 use slotkeeper_core::{Command, Incarnation, Ordinal, Place, SessionId, State, Uid, Why};
@@ -53,6 +54,7 @@ struct Taken {
     streams: usize,
     upgraded: bool,
     last: Instant,
+    _counted: Counted,
 }
 
 const STOPPING: &str = "dispatcher_restarting";
@@ -388,7 +390,9 @@ impl Stream {
     fn take(&mut self, pod: Ordinal, incarnation: Incarnation) -> Result<Arc<Seat>, NoSeat> {
         let upstream = self.pool.pods.upstream(&incarnation);
         let seat = Seat::new(pod, incarnation, upstream);
-        locked(&self.visitor.inner).seat = Some(Taken { seat: seat.clone(), streams: 1, upgraded: false, last: now() });
+        let counted = Counted::one(&self.pool.metrics.attached);
+        let taken = Taken { seat: seat.clone(), streams: 1, upgraded: false, last: now(), _counted: counted };
+        locked(&self.visitor.inner).seat = Some(taken);
         // An entry read between that answer and this seat found no seat to end: look once more.
         match self.attached() {
             Ok(Some((_, there))) if there.uid == seat.incarnation.uid => {}
