@@ -1,0 +1,156 @@
+//! The kinds of objects this server keeps, and what the API calls each of them. Everything else is not found.
+
+use serde_json::{Value, json};
+
+/// A kind of object, by the plural its paths use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resource {
+    Pods,
+    Events,
+    StatefulSets,
+    Deployments,
+    ReplicaSets,
+    ScaledObjects,
+}
+
+impl Resource {
+    pub const ALL: [Resource; 6] = [
+        Resource::Pods,
+        Resource::Events,
+        Resource::StatefulSets,
+        Resource::Deployments,
+        Resource::ReplicaSets,
+        Resource::ScaledObjects,
+    ];
+
+    /// The resource of this group and plural, whatever version was asked for.
+    #[must_use]
+    pub fn named(group: &str, plural: &str) -> Option<Resource> {
+        Resource::ALL.into_iter().find(|r| r.group() == group && r.plural() == plural)
+    }
+
+    /// The resource an object says it is, by `apiVersion` and `kind`.
+    #[must_use]
+    pub fn of(object: &Value) -> Option<Resource> {
+        let (version, kind) = (object["apiVersion"].as_str()?, object["kind"].as_str()?);
+        Resource::ALL.into_iter().find(|r| r.api_version() == version && r.kind() == kind)
+    }
+
+    #[must_use]
+    pub fn group(self) -> &'static str {
+        match self {
+            Resource::Pods | Resource::Events => "",
+            Resource::StatefulSets | Resource::Deployments | Resource::ReplicaSets => "apps",
+            Resource::ScaledObjects => "keda.sh",
+        }
+    }
+
+    #[must_use]
+    pub fn version(self) -> &'static str {
+        match self {
+            Resource::ScaledObjects => "v1alpha1",
+            Resource::Pods
+            | Resource::Events
+            | Resource::StatefulSets
+            | Resource::Deployments
+            | Resource::ReplicaSets => "v1",
+        }
+    }
+
+    #[must_use]
+    pub fn api_version(self) -> String {
+        if self.group().is_empty() { self.version().to_owned() } else { format!("{}/{}", self.group(), self.version()) }
+    }
+
+    #[must_use]
+    pub fn plural(self) -> &'static str {
+        match self {
+            Resource::Pods => "pods",
+            Resource::Events => "events",
+            Resource::StatefulSets => "statefulsets",
+            Resource::Deployments => "deployments",
+            Resource::ReplicaSets => "replicasets",
+            Resource::ScaledObjects => "scaledobjects",
+        }
+    }
+
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self {
+            Resource::Pods => "Pod",
+            Resource::Events => "Event",
+            Resource::StatefulSets => "StatefulSet",
+            Resource::Deployments => "Deployment",
+            Resource::ReplicaSets => "ReplicaSet",
+            Resource::ScaledObjects => "ScaledObject",
+        }
+    }
+
+    /// `statefulsets.apps`, as most refusals name it.
+    #[must_use]
+    pub fn qualified(self) -> String {
+        dotted(self.plural(), self.group())
+    }
+
+    /// `StatefulSet.apps`, as refusals for invalid content and preconditions name it.
+    #[must_use]
+    pub fn qualified_kind(self) -> String {
+        dotted(self.kind(), self.group())
+    }
+
+    /// Defined by a CustomResourceDefinition: its list items name their kind.
+    #[must_use]
+    pub fn custom(self) -> bool {
+        self == Resource::ScaledObjects
+    }
+
+    /// Writes to the object leave its status alone; `/status` writes nothing else.
+    #[must_use]
+    pub fn has_status(self) -> bool {
+        self != Resource::Events
+    }
+
+    #[must_use]
+    pub fn has_scale(self) -> bool {
+        matches!(self, Resource::StatefulSets | Resource::Deployments | Resource::ReplicaSets)
+    }
+
+    /// The object of a bookmark: empty but for its resourceVersion, with the fields that Go never leaves out.
+    #[must_use]
+    pub fn bookmark(self, version: u64, initial_events_end: bool) -> Value {
+        let mut object = match self {
+            Resource::Pods => json!({"spec": {"containers": null}, "status": {}}),
+            Resource::Events => json!({
+                "involvedObject": {}, "source": {}, "firstTimestamp": null, "lastTimestamp": null, "eventTime": null,
+                "reportingComponent": "", "reportingInstance": "",
+            }),
+            Resource::StatefulSets => json!({
+                "spec": {
+                    "replicas": 0, "selector": null, "template": {"metadata": {}, "spec": {"containers": null}},
+                    "serviceName": "", "updateStrategy": {},
+                },
+                "status": {"replicas": 0, "availableReplicas": 0},
+            }),
+            Resource::Deployments => json!({
+                "spec": {"selector": null, "template": {"metadata": {}, "spec": {"containers": null}}, "strategy": {}},
+                "status": {},
+            }),
+            Resource::ReplicaSets => json!({
+                "spec": {"selector": null, "template": {"metadata": {}, "spec": {"containers": null}}},
+                "status": {"replicas": 0},
+            }),
+            Resource::ScaledObjects => json!({}),
+        };
+        object["kind"] = json!(self.kind());
+        object["apiVersion"] = json!(self.api_version());
+        object["metadata"] = json!({"resourceVersion": version.to_string()});
+        if initial_events_end {
+            object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        object
+    }
+}
+
+fn dotted(name: &str, group: &str) -> String {
+    if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") }
+}

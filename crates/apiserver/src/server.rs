@@ -1,0 +1,395 @@
+//! The server: one handle on store, rights, faults and records; serves connections of any kind. Time comes in through
+//! a closure, waiting is tokio's; no threads, no randomness.
+
+mod record;
+mod stream;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+
+pub use record::{Line, Records};
+
+use crate::access::Access;
+use crate::api::{self, Answer, Headers};
+use crate::request::Asked;
+use crate::store::{Key, Store};
+use crate::{Faults, Status, discovery};
+use stream::Stream;
+
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// A cloneable handle; all clones are the same server.
+#[derive(Clone)]
+pub struct Server {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    now: Box<dyn Fn() -> u64 + Send + Sync>,
+    state: Mutex<State>,
+    /// Sent whenever anything in the state may have changed.
+    changed: watch::Sender<u64>,
+}
+
+struct State {
+    store: Store,
+    faults: Faults,
+    records: Records,
+    access: Option<Access>,
+    token: Option<String>,
+    bookmark_every: Duration,
+    open_watches: usize,
+    /// Counted up to break watches: by cutting their connection, or by ending them in order.
+    watches_broken: u64,
+    watches_ended: u64,
+    connections_cut: u64,
+}
+
+impl Server {
+    /// `now` is the server's clock, in milliseconds since the epoch.
+    pub fn new(now: impl Fn() -> u64 + Send + Sync + 'static) -> Server {
+        Server::with_store(Store::default(), now)
+    }
+
+    pub fn with_store(store: Store, now: impl Fn() -> u64 + Send + Sync + 'static) -> Server {
+        let state = State {
+            store,
+            faults: Faults::default(),
+            records: Records::default(),
+            access: None,
+            token: None,
+            bookmark_every: Duration::from_secs(60),
+            open_watches: 0,
+            watches_broken: 0,
+            watches_ended: 0,
+            connections_cut: 0,
+        };
+        Server {
+            inner: Arc::new(Inner { now: Box::new(now), state: Mutex::new(state), changed: watch::Sender::new(0) }),
+        }
+    }
+
+    /// A server whose clock starts at `start_ms` and is carried forward by tokio's (paused or simulated, too).
+    #[must_use]
+    pub fn on_tokio_time(start_ms: u64) -> Server {
+        let start = tokio::time::Instant::now();
+        Server::new(move || start_ms + u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        (self.inner.now)()
+    }
+
+    /// Reads or changes the objects; watches are told afterwards.
+    pub fn store<T>(&self, act: impl FnOnce(&mut Store, u64) -> T) -> T {
+        let now = self.now();
+        let mut state = self.lock();
+        let before = state.store.version();
+        let value = act(&mut state.store, now);
+        let written = state.store.version() != before;
+        drop(state);
+        if written {
+            self.tell();
+        }
+        value
+    }
+
+    /// Switches faults on or off.
+    pub fn faults<T>(&self, act: impl FnOnce(&mut Faults) -> T) -> T {
+        self.act(|state| act(&mut state.faults))
+    }
+
+    /// Only requests with this bearer token are answered; the others get 401.
+    pub fn require_token(&self, token: Option<&str>) {
+        self.act(|state| state.token = token.map(str::to_owned));
+    }
+
+    /// Only what these rules grant is done; everything else gets 403.
+    pub fn restrict(&self, access: Option<Access>) {
+        self.act(|state| state.access = access);
+    }
+
+    /// How often a quiet watch gets a bookmark, if it asked for them (60 s unless told).
+    pub fn set_bookmarks(&self, every: Duration) {
+        self.act(|state| state.bookmark_every = every);
+    }
+
+    /// Breaks all watches in the middle: their connections are cut without a last chunk.
+    pub fn break_watches(&self) {
+        self.act(|state| state.watches_broken += 1);
+    }
+
+    /// Ends all watches in order, as at their timeout.
+    pub fn end_watches(&self) {
+        self.act(|state| state.watches_ended += 1);
+    }
+
+    /// Cuts all connections, whatever they are doing. New ones are taken (see `Faults::away`).
+    pub fn cut_connections(&self) {
+        self.act(|state| state.connections_cut += 1);
+    }
+
+    /// All versions but the newest are expired from now on (410); open watches go on.
+    pub fn forget_history(&self) {
+        self.act(|state| state.store.forget_history());
+    }
+
+    /// The deletion of this incarnation (the one that is there now) will be told to no watch.
+    ///
+    /// # Errors
+    /// 404 where there is no such object.
+    pub fn swallow_deletion(&self, key: &Key) -> Result<(), Status> {
+        self.act(|state| {
+            let object = state.store.get(key.resource, &key.namespace, &key.name)?;
+            state.faults.swallowed.extend(object["metadata"]["uid"].as_str().map(str::to_owned));
+            Ok(())
+        })
+    }
+
+    #[must_use]
+    pub fn open_watches(&self) -> usize {
+        self.lock().open_watches
+    }
+
+    /// What was asked so far.
+    #[must_use]
+    pub fn records(&self) -> Records {
+        self.lock().records.clone()
+    }
+
+    /// How often it was asked, by verb and resource: `("patch", "statefulsets/scale")`.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<(String, String), u64> {
+        self.lock().records.counts.clone()
+    }
+
+    /// Forgets what was asked so far.
+    pub fn forget_records(&self) {
+        self.lock().records.clear();
+    }
+
+    /// Completes when anything has changed since `seen` (as this returned it last; 0 at first).
+    pub async fn changed(&self, seen: u64) -> u64 {
+        let mut changes = self.inner.changed.subscribe();
+        // The sender lives in this handle.
+        match changes.wait_for(|now| *now != seen).await {
+            Ok(now) => *now,
+            Err(_) => seen,
+        }
+    }
+
+    /// Completes when something is so; looks again after each change. It is for tests: give it a limit.
+    pub async fn until(&self, so: impl Fn(&Store) -> bool) {
+        let mut seen = 0;
+        while !so(&self.lock().store) {
+            seen = self.changed(seen).await;
+        }
+    }
+
+    /// Serves connections until the listener fails.
+    ///
+    /// # Errors
+    /// As accepting does.
+    pub async fn listen(&self, listener: tokio::net::TcpListener) -> std::io::Result<()> {
+        loop {
+            let (io, _) = listener.accept().await?;
+            io.set_nodelay(true)?;
+            tokio::spawn(self.clone().serve(io));
+        }
+    }
+
+    /// Serves one connection to its end.
+    pub fn serve<I>(self, io: I) -> impl Future<Output = ()> + Send + 'static
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (refused, mut changes, cut) = {
+            let mut state = self.lock();
+            let refused = state.faults.away || state.faults.drop_connections > 0;
+            state.faults.drop_connections = state.faults.drop_connections.saturating_sub(1);
+            (refused, self.inner.changed.subscribe(), state.connections_cut)
+        };
+        async move {
+            if refused {
+                return;
+            }
+            let answering = self.clone();
+            let service = service_fn(move |request| {
+                let server = answering.clone();
+                async move { Ok::<_, Infallible>(server.answer(request).await) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service);
+            let cut = async {
+                while self.lock().connections_cut == cut {
+                    if changes.changed().await.is_err() {
+                        break;
+                    }
+                }
+            };
+            // Clients come and go as they like: how a connection ended is nothing to report.
+            tokio::select! {
+                biased;
+                () = cut => {}
+                _ = connection => {}
+            }
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let Ok(body) = body.collect().await else {
+            return refused(&Status::bad_request("the body ended early"));
+        };
+        self.wait_while(|state| state.faults.hang).await;
+        let response = self.respond(&head, &body.to_bytes()).await;
+        let delay = self.lock().faults.delay_answers;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        response
+    }
+
+    async fn respond(&self, head: &http::request::Parts, body: &[u8]) -> Response<Body> {
+        let path = head.uri.path();
+        let asked = Asked::read(&head.method, path, head.uri.query());
+        let line = format!("{} {}", head.method, head.uri.path_and_query().map_or(path, |whole| whole.as_str()));
+        let patience = tokio::time::Instant::now() + Duration::from_secs(3);
+        let outcome = loop {
+            let seen = *self.inner.changed.borrow();
+            let outcome = self.attempt(&head.headers, asked.as_ref(), path, body);
+            // A version from the future may arrive: a real server waits three seconds for it.
+            match &outcome {
+                Err(status) if status.message.starts_with("Timeout: Too large resource version") => {
+                    if tokio::time::timeout_at(patience, self.changed(seen)).await.is_err() {
+                        break outcome;
+                    }
+                }
+                Ok(_) | Err(_) => break outcome,
+            }
+        };
+        let code = match &outcome {
+            Ok(Outcome::Plain(_)) => 200,
+            Ok(Outcome::Api(Answer::Json(code, _))) => *code,
+            Ok(Outcome::Api(Answer::Watch(_))) => 200,
+            Err(status) => status.code,
+        };
+        let now = self.now();
+        self.lock().records.add(now, asked.as_ref(), line, code);
+        match outcome {
+            Ok(Outcome::Plain(text)) => response(200, "text/plain; charset=utf-8", full(text)),
+            Ok(Outcome::Api(Answer::Json(code, bytes))) => response(code, "application/json", full(bytes)),
+            Ok(Outcome::Api(Answer::Watch(watching))) => {
+                response(200, "application/json", Stream::open(self.clone(), *watching).into_body())
+            }
+            Err(status) => refused(&status),
+        }
+    }
+
+    /// Rights, then faults, then the API.
+    fn attempt(&self, headers: &HeaderMap, asked: Option<&Asked>, path: &str, body: &[u8]) -> Result<Outcome, Status> {
+        let text =
+            |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let now = self.now();
+        let mut state = self.lock();
+        let bearer = text(header::AUTHORIZATION).strip_prefix("Bearer ");
+        if state.token.is_some() && bearer != state.token.as_deref() {
+            return Err(Status::unauthorized());
+        }
+        if discovery::is_health(path) {
+            return Ok(Outcome::Plain("ok".to_owned().into_bytes()));
+        }
+        if let Some(document) = discovery::document(path) {
+            return Ok(Outcome::Api(Answer::Json(200, document.to_string().into_bytes())));
+        }
+        let asked = asked.ok_or_else(Status::no_such_path)?;
+        let resource = asked.resource();
+        let wanted = asked.wanted(&resource);
+        if let Some(access) = &state.access
+            && !access.allows(wanted)
+        {
+            let Asked { verb, group, namespace, name, .. } = asked;
+            return Err(Status::forbidden(&access.user, verb, group, &resource, namespace.as_deref(), name.as_deref()));
+        }
+        let refusal = state.faults.take_refusal(asked.verb, &resource);
+        let trouble = refusal.as_ref().map(|refusal| Status::trouble(refusal.code, refusal.retry_after_seconds));
+        if let (Some(trouble), Some(false)) = (&trouble, refusal.as_ref().map(|refusal| refusal.done)) {
+            return Err(trouble.clone());
+        }
+        let headers = Headers { accept: text(header::ACCEPT), content_type: text(header::CONTENT_TYPE) };
+        let before = state.store.version();
+        let answer = api::answer(&mut state.store, now, asked, headers, body);
+        let written = state.store.version() != before;
+        drop(state);
+        if written {
+            self.tell();
+        }
+        match trouble {
+            Some(trouble) => Err(trouble),
+            None => answer.map(Outcome::Api),
+        }
+    }
+
+    async fn wait_while(&self, so: impl Fn(&State) -> bool) {
+        let mut changes = self.inner.changed.subscribe();
+        while so(&self.lock()) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn act<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        let value = act(&mut self.lock());
+        self.tell();
+        value
+    }
+
+    fn tell(&self) {
+        self.inner.changed.send_modify(|count| *count += 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A test that panics inside `store` is the test's failure, not the server's.
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Outcome {
+    Plain(Vec<u8>),
+    Api(Answer),
+}
+
+fn refused(status: &Status) -> Response<Body> {
+    let mut text = status.to_value().to_string().into_bytes();
+    text.push(b'\n');
+    let mut response = response(status.code, "application/json", full(text));
+    if let Some(seconds) = status.retry_after_seconds() {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn response(code: u16, kind: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    response
+}
+
+fn full(bytes: Vec<u8>) -> Body {
+    Full::new(Bytes::from(bytes)).map_err(|never: Infallible| match never {}).boxed_unsync()
+}

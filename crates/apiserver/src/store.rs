@@ -1,0 +1,514 @@
+//! The objects, and the history of their changes: one resourceVersion for all, as in etcd. Pure: no socket, no clock
+//! (`now` is milliseconds since the epoch and comes with each write), uids from a seeded counter, ordered maps only.
+
+mod list;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+pub use list::{At, Page, Selection};
+
+use crate::{Resource, Status, content, stamp};
+
+/// An object by its resource, namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    pub resource: Resource,
+    pub namespace: String,
+    pub name: String,
+}
+
+impl Key {
+    #[must_use]
+    pub fn new(resource: Resource, namespace: &str, name: &str) -> Key {
+        Key { resource, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+}
+
+/// One write, as the history keeps it.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub version: u64,
+    pub key: Key,
+    /// What was there before: nothing where the object is new.
+    pub before: Option<Arc<Value>>,
+    /// What is there now; of a deleted object its last state, with the version of the deletion.
+    pub object: Arc<Value>,
+    pub deleted: bool,
+}
+
+/// What a write may touch: the API lets `/status` change the status only, and everything else all but the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    Status,
+}
+
+/// What a DELETE asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deletion {
+    pub uid: Option<String>,
+    pub version: Option<String>,
+    pub grace_seconds: Option<u64>,
+}
+
+#[derive(Debug)]
+pub struct Store {
+    objects: BTreeMap<Resource, BTreeMap<(String, String), Arc<Value>>>,
+    version: u64,
+    history: VecDeque<Change>,
+    history_limit: usize,
+    /// Changes after this version are known to whoever starts to watch.
+    floor: u64,
+    /// Changes after this version are still in the history (`floor` can be raised above it on purpose).
+    kept: u64,
+    seed: u64,
+    born: u64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Store::new(0)
+    }
+}
+
+impl Store {
+    /// Empty, at version 1; `seed` makes the uids.
+    #[must_use]
+    pub fn new(seed: u64) -> Store {
+        Store {
+            objects: BTreeMap::new(),
+            version: 1,
+            history: VecDeque::new(),
+            history_limit: 50_000,
+            floor: 1,
+            kept: 1,
+            seed,
+            born: 0,
+        }
+    }
+
+    /// How many changes are kept (50 000 unless told). Older ones answer 410.
+    pub fn keep_history(&mut self, changes: usize) {
+        self.history_limit = changes;
+        self.trim();
+    }
+
+    /// From now on every version before this one is expired, for whoever asks; open watches go on.
+    pub fn forget_history(&mut self) {
+        self.floor = self.version;
+    }
+
+    /// The newest resourceVersion.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The oldest version that a watch can start from.
+    #[must_use]
+    pub fn oldest(&self) -> u64 {
+        self.floor
+    }
+
+    /// Lets the version run ahead, as writes to other objects do in a real cluster.
+    pub fn skip_to(&mut self, version: u64) {
+        self.version = self.version.max(version);
+    }
+
+    /// Puts an object in as it is, uid, times, status and (if it has one) resourceVersion included: a given beginning.
+    ///
+    /// # Errors
+    /// 400 where `apiVersion`, `kind`, namespace or name are missing or unknown.
+    pub fn load(&mut self, mut object: Value) -> Result<Arc<Value>, Status> {
+        let resource = Resource::of(&object)
+            .ok_or_else(|| Status::bad_request(format!("unknown kind: {} {}", object["apiVersion"], object["kind"])))?;
+        let text = |field: &str| object["metadata"][field].as_str().filter(|text| !text.is_empty());
+        let (Some(namespace), Some(name)) = (text("namespace"), text("name")) else {
+            return Err(Status::bad_request("metadata.namespace and metadata.name are needed"));
+        };
+        let key = Key::new(resource, namespace, name);
+        let asked = text("resourceVersion").and_then(|version| version.parse::<u64>().ok());
+        if text("uid").is_none() {
+            object["metadata"]["uid"] = json!(self.uid());
+        }
+        let Some(version) = asked else { return Ok(self.write(key, object)) };
+        self.version = self.version.max(version);
+        let object = Arc::new(object);
+        self.objects.entry(resource).or_default().insert((key.namespace, key.name), Arc::clone(&object));
+        self.floor = self.version;
+        self.kept = self.version;
+        self.history.clear();
+        Ok(object)
+    }
+
+    /// A new object, with defaults filled in.
+    ///
+    /// # Errors
+    /// 400, 409 (it exists) or 422, as the API answers.
+    pub fn create(
+        &mut self,
+        resource: Resource,
+        namespace: &str,
+        mut object: Value,
+        now: u64,
+    ) -> Result<Arc<Value>, Status> {
+        if !object.is_object() {
+            return Err(Status::bad_request("the object provided is no JSON object"));
+        }
+        let given = object["metadata"]["namespace"].as_str().unwrap_or(namespace);
+        if given != namespace {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+        let prefix = object["metadata"]["generateName"].as_str().filter(|prefix| !prefix.is_empty());
+        let name = match (object["metadata"]["name"].as_str().filter(|name| !name.is_empty()), prefix) {
+            (Some(name), _) => name.to_owned(),
+            (None, Some(prefix)) => format!("{prefix}{}", letters(mix(self.seed ^ self.born.wrapping_mul(31)), 5)),
+            (None, None) => {
+                let cause = crate::status::Cause::required("metadata.name", "name or generateName is required");
+                return Err(Status::invalid(resource, "", &[cause]));
+            }
+        };
+        let key = Key::new(resource, namespace, &name);
+        if self.get(resource, namespace, &name).is_ok() {
+            return Err(Status::already_exists(resource, &name));
+        }
+        object["kind"] = json!(resource.kind());
+        object["apiVersion"] = json!(resource.api_version());
+        let uid = self.uid();
+        let metadata = &mut object["metadata"];
+        metadata["name"] = json!(name);
+        metadata["namespace"] = json!(namespace);
+        metadata["uid"] = json!(uid);
+        metadata["creationTimestamp"] = json!(stamp(now));
+        if resource == Resource::Events {
+            remove(metadata, "generation");
+        } else {
+            metadata["generation"] = json!(1);
+        }
+        for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "selfLink"] {
+            remove(metadata, field);
+        }
+        if resource.has_status() {
+            remove(&mut object, "status");
+        }
+        content::check(resource, &name, None, &object)?;
+        content::fill(resource, &mut object);
+        tidy(&mut object);
+        Ok(self.write(key, object))
+    }
+
+    /// # Errors
+    /// 404.
+    pub fn get(&self, resource: Resource, namespace: &str, name: &str) -> Result<Arc<Value>, Status> {
+        self.objects
+            .get(&resource)
+            .and_then(|objects| objects.get(&(namespace.to_owned(), name.to_owned())))
+            .cloned()
+            .ok_or_else(|| Status::not_found(resource, name))
+    }
+
+    /// All objects of a resource, by namespace and name.
+    pub fn all(&self, resource: Resource) -> impl Iterator<Item = &Arc<Value>> {
+        self.objects.get(&resource).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// PUT: the object as a whole. With a resourceVersion in it, only over that version.
+    ///
+    /// # Errors
+    /// 404, 409 or 422, as the API answers.
+    pub fn update(&mut self, key: &Key, part: Part, new: Value) -> Result<Arc<Value>, Status> {
+        let old = self.get(key.resource, &key.namespace, &key.name)?;
+        same_name(key, &new)?;
+        same_version(key, &old, &new)?;
+        let asked = new["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty());
+        let found = old["metadata"]["uid"].as_str().unwrap_or_default();
+        if let Some(asked) = asked.filter(|asked| *asked != found) {
+            return Err(Status::other_uid_in_put(key.resource, &key.name, asked, found));
+        }
+        self.replace(key, part, &old, new)
+    }
+
+    /// A JSON merge patch (RFC 7386). `metadata.resourceVersion` in it is an optimistic lock.
+    ///
+    /// # Errors
+    /// 400, 404, 409 or 422, as the API answers.
+    pub fn merge_patch(&mut self, key: &Key, part: Part, patch: &Value) -> Result<Arc<Value>, Status> {
+        let old = self.get(key.resource, &key.namespace, &key.name)?;
+        if !patch.is_object() {
+            return Err(Status::bad_request("the patch is no JSON object"));
+        }
+        let mut new = Value::clone(&old);
+        merge(&mut new, patch);
+        same_name(key, &new)?;
+        same_version(key, &old, &new)?;
+        let uid = &new["metadata"]["uid"];
+        if *uid != old["metadata"]["uid"] && uid.as_str().is_some_and(|uid| !uid.is_empty()) {
+            // A real server finds this twice and says it twice.
+            let cause = crate::status::Cause::value("metadata.uid", uid, "field is immutable");
+            return Err(Status::invalid(key.resource, &key.name, &[cause.clone(), cause]));
+        }
+        self.replace(key, part, &old, new)
+    }
+
+    /// Reads, changes and writes back: for controllers, which hold the newest version anyway.
+    ///
+    /// # Errors
+    /// 404 or 422, as the API answers.
+    pub fn change(&mut self, key: &Key, part: Part, change: impl FnOnce(&mut Value)) -> Result<Arc<Value>, Status> {
+        let old = self.get(key.resource, &key.namespace, &key.name)?;
+        let mut new = Value::clone(&old);
+        change(&mut new);
+        self.replace(key, part, &old, new)
+    }
+
+    /// The scheduler's binding: the only write that changes spec and status at once, and no new generation.
+    pub(crate) fn bind(&mut self, key: &Key, bound: Value) -> Result<Arc<Value>, Status> {
+        self.get(key.resource, &key.namespace, &key.name)?;
+        Ok(self.write(key.clone(), bound))
+    }
+
+    /// DELETE. A scheduled pod only begins to end (unless its grace is 0), an object with finalizers waits for them.
+    /// The answer is the object, or nothing where the API answers with a mere success.
+    ///
+    /// # Errors
+    /// 404, or 409 where a precondition does not hold.
+    pub fn delete(&mut self, key: &Key, deletion: &Deletion, now: u64) -> Result<Option<Arc<Value>>, Status> {
+        let old = self.get(key.resource, &key.namespace, &key.name)?;
+        let metadata = &old["metadata"];
+        let found = |field: &str| metadata[field].as_str().unwrap_or_default();
+        if let Some(asked) = deletion.uid.as_deref().filter(|asked| *asked != found("uid")) {
+            return Err(Status::other_uid(key.resource, &key.name, asked, found("uid")));
+        }
+        if let Some(asked) = deletion.version.as_deref().filter(|asked| *asked != found("resourceVersion")) {
+            return Err(Status::other_version(key.resource, &key.name, asked, found("resourceVersion")));
+        }
+        let is_pod = key.resource == Resource::Pods;
+        let ending = metadata["deletionTimestamp"].as_str();
+        let grace = match (ending, metadata["deletionGracePeriodSeconds"].as_u64()) {
+            // Already ending: the grace can only become shorter.
+            (Some(_), Some(current)) => match deletion.grace_seconds {
+                Some(asked) if asked < current => asked,
+                Some(_) | None => return Ok(Some(old)),
+            },
+            (Some(_), None) | (None, _) if is_pod => {
+                let unscheduled = old["spec"]["nodeName"].as_str().is_none_or(str::is_empty);
+                let over = matches!(old["status"]["phase"].as_str(), Some("Failed" | "Succeeded"));
+                let own = old["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
+                if unscheduled || over { 0 } else { deletion.grace_seconds.unwrap_or(own) }
+            }
+            (Some(_), None) | (None, _) => 0,
+        };
+        let waits = !is_empty(&metadata["finalizers"]);
+        if !is_pod && !waits {
+            self.remove(key, &old);
+            return Ok(None);
+        }
+        let end = match (ending.and_then(crate::milliseconds), metadata["deletionGracePeriodSeconds"].as_u64()) {
+            (Some(end), Some(current)) => now.max(end.saturating_sub(current * 1000).saturating_add(grace * 1000)),
+            (Some(_), None) | (None, _) => now + grace * 1000,
+        };
+        let mut new = Value::clone(&old);
+        new["metadata"]["deletionTimestamp"] = json!(stamp(end));
+        new["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
+        if ending.is_none()
+            && let Some(generation) = new["metadata"]["generation"].as_u64()
+        {
+            new["metadata"]["generation"] = json!(generation + 1);
+        }
+        let new = self.write(key.clone(), new);
+        if grace > 0 || waits { Ok(Some(new)) } else { Ok(Some(self.remove(key, &new))) }
+    }
+
+    /// The changes after a version, oldest first; nothing where some of them are no longer kept.
+    #[must_use]
+    pub fn changes_after(&self, version: u64) -> Option<impl Iterator<Item = &Change>> {
+        let start = self.history.partition_point(|change| change.version <= version);
+        (version >= self.kept).then(|| self.history.range(start..))
+    }
+
+    fn replace(&mut self, key: &Key, part: Part, old: &Arc<Value>, mut new: Value) -> Result<Arc<Value>, Status> {
+        if part == Part::Status {
+            let status = new["status"].take();
+            new = Value::clone(old);
+            new["status"] = status;
+        } else if key.resource.has_status() {
+            match old.get("status") {
+                Some(status) => new["status"] = status.clone(),
+                None => remove(&mut new, "status"),
+            }
+        }
+        let fixed = [
+            "name",
+            "namespace",
+            "generateName",
+            "uid",
+            "resourceVersion",
+            "creationTimestamp",
+            "generation",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "managedFields",
+        ];
+        if !new["metadata"].is_object() {
+            new["metadata"] = json!({});
+        }
+        for field in fixed {
+            match old["metadata"].get(field) {
+                Some(value) => new["metadata"][field] = value.clone(),
+                None => remove(&mut new["metadata"], field),
+            }
+        }
+        new["kind"] = old["kind"].clone();
+        new["apiVersion"] = old["apiVersion"].clone();
+        tidy(&mut new);
+        content::check(key.resource, &key.name, Some(old), &new)?;
+        if new == **old {
+            return Ok(Arc::clone(old));
+        }
+        let over = new["metadata"]["deletionGracePeriodSeconds"].as_u64() == Some(0);
+        if over && is_empty(&new["metadata"]["finalizers"]) && !is_empty(&old["metadata"]["finalizers"]) {
+            return Ok(self.remove(key, old));
+        }
+        if let Some(generation) = new["metadata"]["generation"].as_u64().filter(|_| new["spec"] != old["spec"]) {
+            new["metadata"]["generation"] = json!(generation + 1);
+        }
+        Ok(self.write(key.clone(), new))
+    }
+
+    fn write(&mut self, key: Key, mut object: Value) -> Arc<Value> {
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let object = Arc::new(object);
+        let place = (key.namespace.clone(), key.name.clone());
+        let before = self.objects.entry(key.resource).or_default().insert(place, Arc::clone(&object));
+        self.record(Change { version: self.version, key, before, object: Arc::clone(&object), deleted: false });
+        object
+    }
+
+    fn remove(&mut self, key: &Key, old: &Arc<Value>) -> Arc<Value> {
+        self.version += 1;
+        let mut last = Value::clone(old);
+        last["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let object = Arc::new(last);
+        let before = self
+            .objects
+            .get_mut(&key.resource)
+            .and_then(|objects| objects.remove(&(key.namespace.clone(), key.name.clone())));
+        let change =
+            Change { version: self.version, key: key.clone(), before, object: Arc::clone(&object), deleted: true };
+        self.record(change);
+        object
+    }
+
+    fn record(&mut self, change: Change) {
+        self.history.push_back(change);
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        while self.history.len() > self.history_limit {
+            if let Some(gone) = self.history.pop_front() {
+                self.kept = gone.version;
+                self.floor = self.floor.max(gone.version);
+            }
+        }
+    }
+
+    fn uid(&mut self) -> String {
+        self.born += 1;
+        let (high, low) = (mix(self.seed ^ (self.born << 1)), mix(!self.seed ^ (self.born << 1 | 1)));
+        format!(
+            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+            high >> 32,
+            high >> 16 & 0xffff,
+            high & 0xfff,
+            low >> 48 & 0x3fff | 0x8000,
+            low & 0xffff_ffff_ffff,
+        )
+    }
+}
+
+/// RFC 7386: `null` removes, objects merge, everything else replaces.
+pub(crate) fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(changes) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    if let Some(map) = target.as_object_mut() {
+        for (key, change) in changes {
+            if change.is_null() {
+                map.remove(key);
+            } else {
+                merge(map.entry(key).or_insert(Value::Null), change);
+            }
+        }
+    }
+}
+
+fn same_name(key: &Key, new: &Value) -> Result<(), Status> {
+    for (field, wanted) in [("name", &key.name), ("namespace", &key.namespace)] {
+        let given = new["metadata"][field].as_str().filter(|given| !given.is_empty()).unwrap_or(wanted);
+        if given != wanted {
+            return Err(Status::bad_request(format!(
+                "the {field} of the object ({given}) does not match the {field} on the URL ({wanted})"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn same_version(key: &Key, old: &Value, new: &Value) -> Result<(), Status> {
+    let asked = new["metadata"]["resourceVersion"].as_str().filter(|asked| !asked.is_empty());
+    if asked.is_some_and(|asked| old["metadata"]["resourceVersion"] != *asked) {
+        return Err(Status::modified(key.resource, &key.name));
+    }
+    Ok(())
+}
+
+/// The API leaves out what is empty.
+fn tidy(object: &mut Value) {
+    for field in ["annotations", "labels", "finalizers", "ownerReferences"] {
+        if is_empty(&object["metadata"][field]) {
+            remove(&mut object["metadata"], field);
+        }
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.is_null() || value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
+}
+
+fn remove(object: &mut Value, field: &str) {
+    if let Some(map) = object.as_object_mut() {
+        map.remove(field);
+    }
+}
+
+/// splitmix64: a counter turned into something that looks random.
+pub(crate) fn mix(counter: u64) -> u64 {
+    let mut x = counter.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ x >> 31
+}
+
+/// The letters Kubernetes puts behind generated names: none that spells a word.
+pub(crate) fn letters(mut number: u64, count: usize) -> String {
+    const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let base = LETTERS.len() as u64;
+    (0..count)
+        .map(|_| {
+            let letter = LETTERS[usize::try_from(number % base).unwrap_or(0)];
+            number /= base;
+            char::from(letter)
+        })
+        .collect()
+}
