@@ -1,14 +1,19 @@
-//! The pods of a pool, whatever they are: local processes, a fixed list of addresses (later: Kubernetes).
+//! The pods of a pool, whatever they are: of a Kubernetes workload, local processes, a fixed list of addresses.
 //! A cluster reports what it sees and does what it is told; it decides nothing.
 
 pub mod fixed;
+pub mod kubernetes;
 mod news;
 mod probe;
 pub mod processes;
 
-use crate::config::{ClusterConfig, PoolConfig};
+use crate::config::{ClusterConfig, Config};
 use crate::outside::{BoxFuture, Clock, Ids, Net};
-use slotkeeper_core::{Command, Ordinal, Uid};
+use kubernetes::Pace;
+use kubernetes::client::AccessError;
+use prometheus::core::Collector;
+use slotkeeper_core::{Command, Ordinal, PoolId, Uid};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The pods of one pool.
@@ -28,6 +33,35 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// The dispatcher ends: local processes end with it, a real cluster goes on.
     fn stop(&self) -> BoxFuture<'_, ()>;
+
+    /// Who lives where, now and then, for a cluster that [wants](Cluster::wants_attendance) to keep others away from there.
+    fn attend(&self, _: Attendance) {}
+
+    fn wants_attendance(&self) -> bool {
+        false
+    }
+
+    /// What it counts, for the metrics.
+    fn figures(&self) -> Vec<Box<dyn Collector>> {
+        Vec::new()
+    }
+}
+
+/// Who lives where in one pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attendance {
+    /// Any session lives, waits or drains.
+    pub active: bool,
+    pub pods: BTreeMap<Ordinal, Attended>,
+}
+
+/// One incarnation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attended {
+    pub uid: Uid,
+    pub sessions: u32,
+    /// It is outside of what is wanted.
+    pub retiring: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -41,17 +75,36 @@ pub enum ClusterError {
     Unreachable(#[source] std::io::Error),
     #[error("the operating system has no randomness to give")]
     NoRandomness(#[source] std::io::Error),
+    #[error("{0}")]
+    Refused(String),
+    #[error("the Kubernetes API cannot be used")]
+    NoAccess(#[from] AccessError),
 }
 
-/// The real pods of a configured pool. Reads the operating system's wall clock once, so that news are newer than those
-/// that a journal has kept from the last life of this process. To be called inside a runtime.
+pub type Clusters = BTreeMap<PoolId, Arc<dyn Cluster>>;
+
+/// The real pods of every configured pool. Reads the operating system's wall clock once, so that news are newer than those
+/// that a journal has kept from the last life of this process.
 ///
 /// # Errors
-/// When the operating system has no randomness to give.
-pub fn from_config(pool: &PoolConfig, net: Arc<dyn Net>, ids: &Ids) -> Result<Arc<dyn Cluster>, ClusterError> {
+/// When the operating system has no randomness to give, or there is no way to the Kubernetes API.
+pub async fn from_config(config: &Config, net: &Arc<dyn Net>, ids: &Ids) -> Result<Clusters, ClusterError> {
     let since = Clock::real().now();
-    match &pool.cluster {
-        ClusterConfig::Fixed(pods) => Ok(fixed::start(pods.clone(), net, since)),
-        ClusterConfig::Processes(config) => processes::start(&pool.id, config.clone(), net, ids, since),
+    let mut clusters = Clusters::new();
+    let mut client = None;
+    for pool in &config.pools {
+        let cluster = match &pool.cluster {
+            ClusterConfig::Fixed(pods) => fixed::start(pods.clone(), net.clone(), since),
+            ClusterConfig::Processes(config) => processes::start(&pool.id, config.clone(), net.clone(), ids, since)?,
+            ClusterConfig::Kubernetes(pods) => {
+                let client = match &client {
+                    Some(client) => kube::Client::clone(client),
+                    None => client.insert(kubernetes::client::connect(&config.kubernetes, net.clone()).await?).clone(),
+                };
+                kubernetes::start(pool, pods, client, net.clone(), Pace::default())
+            }
+        };
+        clusters.insert(pool.id.clone(), cluster);
     }
+    Ok(clusters)
 }

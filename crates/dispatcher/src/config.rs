@@ -11,6 +11,8 @@ use std::time::Duration;
 mod addresses;
 mod describe;
 pub mod file;
+mod keda;
+mod kubernetes;
 mod pods;
 mod pool;
 mod preset;
@@ -34,6 +36,7 @@ pub struct Config {
     /// Worker threads; 0 = one per core.
     pub threads: usize,
     pub admin: Admin,
+    pub keda: Keda,
     /// Keys of the session cookies: the first signs, all verify. Empty: a random one is made at start (sessions do not survive it).
     pub cookie_keys: Vec<Secret>,
     /// Whose `X-Forwarded-*` is believed.
@@ -41,7 +44,18 @@ pub struct Config {
     pub limits: Limits,
     /// How long streams may take to end when the dispatcher stops or a pod drains; close frames are spread over it.
     pub drain: Duration,
+    /// How the Kubernetes API is reached, if a pool is there.
+    pub kubernetes: KubernetesAccess,
     pub pools: Vec<PoolConfig>,
+}
+
+/// How the Kubernetes API is reached: by default as the pod's own service account, where there is one, else as the
+/// `KUBECONFIG` of the environment or `~/.kube/config` say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KubernetesAccess {
+    pub kubeconfig: Option<PathBuf>,
+    /// A context in it; `None`: its current one.
+    pub context: Option<String>,
 }
 
 /// The listener for operators: metrics, health, the admin API.
@@ -50,6 +64,20 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// Required (as `Authorization: Bearer`) for everything but health when set; must be set unless `listen` is loopback.
     pub token: Option<Secret>,
+}
+
+/// Where KEDA asks over gRPC how many pods there should be.
+#[derive(Clone, Debug, Default)]
+pub struct Keda {
+    pub listen: Option<SocketAddr>,
+    pub tls: Option<TlsFiles>,
+}
+
+/// A certificate with its chain, and its key, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 #[derive(Clone, Debug)]
@@ -81,6 +109,8 @@ pub struct PoolConfig {
     /// Path prefix routed here (whole segments), `/` for all.
     pub path: String,
     pub rules: Rules,
+    /// How KEDA learns the number, of a pool that it scales.
+    pub trigger: Trigger,
     pub admission: Admission,
     /// A session that only speaks HTTP counts as present this long after its last request.
     pub linger: Duration,
@@ -106,6 +136,14 @@ pub struct PoolConfig {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// It asks over gRPC, and is woken there (`scaling = "keda-push"`).
+    Push,
+    /// It asks Prometheus, which has our gauges (`scaling = "prometheus"`).
+    Prometheus,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Nothing is allocated before the cookie has come back once.
     Returning,
@@ -125,6 +163,7 @@ pub struct Landing {
 pub enum ClusterConfig {
     Fixed(FixedPods),
     Processes(Processes),
+    Kubernetes(KubernetesPods),
 }
 
 /// A list of addresses.
@@ -154,6 +193,46 @@ pub struct Processes {
     pub stop_grace: Duration,
     /// Restart delays after a crash: doubles from the first to the second.
     pub backoff: (Duration, Duration),
+}
+
+/// The pods of a StatefulSet or a Deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubernetesPods {
+    pub workload: Workload,
+    /// `None`: the dispatcher's own, or that of the kubeconfig's context.
+    pub namespace: Option<String>,
+    /// The container port the pods listen on.
+    pub port: u16,
+    /// How a new incarnation is asked once, after the pod's own readiness.
+    pub probe: Probe,
+    /// KEDA's ScaledObject of this workload.
+    pub scaled_object: Option<String>,
+    /// While any session lives or waits, KEDA is kept from scaling in by an annotation on the ScaledObject.
+    pub keda_guard: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Workload {
+    StatefulSet(String),
+    Deployment(String),
+}
+
+impl Workload {
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Workload::StatefulSet(name) | Workload::Deployment(name) => name,
+        }
+    }
+
+    /// As Kubernetes calls it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Workload::StatefulSet(_) => "StatefulSet",
+            Workload::Deployment(_) => "Deployment",
+        }
+    }
 }
 
 /// How readiness is found out.
@@ -202,10 +281,12 @@ impl Config {
             listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080)],
             threads: 0,
             admin: Admin::default(),
+            keda: Keda::default(),
             cookie_keys: Vec::new(),
             trusted_proxies: Vec::new(),
             limits: Limits::default(),
             drain: Duration::from_secs(20),
+            kubernetes: KubernetesAccess::default(),
             pools,
         }
     }
@@ -227,6 +308,7 @@ impl PoolConfig {
             hosts: Vec::new(),
             path: "/".into(),
             rules,
+            trigger: Trigger::Prometheus,
             admission: if exclusive { Admission::Returning } else { Admission::Immediate },
             linger: Duration::from_secs(60),
             half_open: Some(Duration::from_secs(30)),

@@ -2,7 +2,7 @@
 //! [`run`] does the rest, and runs the same in a simulation.
 //!
 //! The way in: `door` accepts and is the life of a request; `cookie` names the session; `visit` attaches it and hands
-//! out seats; `forward` and `tunnel` move the bytes; `waiting` is what visitors see until there is a seat. The state is the
+//! out seats; `forward` and `tunnel` move the bytes; `waiting` is what visitors see until there is a seat. `keda` answers whoever scales. The state is the
 //! core's `Fleet`: `driver` writes it, everybody reads it through `view`, `hands` carries out what it wants.
 //!
 //! # The laws
@@ -18,6 +18,7 @@
 //! 6. **Effects are safe twice.**
 
 pub mod admin;
+pub mod attend;
 pub mod cluster;
 pub mod config;
 pub mod cookie;
@@ -31,6 +32,7 @@ pub mod guard;
 pub mod hands;
 pub mod housekeeping;
 pub mod journal;
+pub mod keda;
 pub mod metrics;
 pub mod outside;
 mod own;
@@ -51,12 +53,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::AbortHandle;
 
 /// Where the dispatcher really listens, once it does.
 #[derive(Clone, Debug)]
 pub struct Listening {
     pub visitors: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
+    pub keda: Option<SocketAddr>,
 }
 
 /// Runs a dispatcher until `stop` resolves, then ends it gracefully: streams get a close frame spread over `drain`,
@@ -72,7 +76,8 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let Outside { net, clock, ids, clusters, journal } = outside;
     let keys = cookie::Keys::new(&secrets(&config, &ids)?);
-    let (listeners, admin, listening) = listen(&*net, &config).await?;
+    let tls = config.keda.tls.clone().map(keda::tls::Tls::new).transpose().context("[keda]")?;
+    let (listeners, admin, keda, listening) = listen(&*net, &config).await?;
     let (driver, engine, view) = driver::new(journal, &ids).context("no randomness for this replica's name")?;
     let (hands, orders) = mpsc::unbounded_channel();
     let (stopper, stopping) = watch::channel(false);
@@ -84,6 +89,8 @@ pub async fn run(
         tokio::spawn(async move { engine.run(dispatcher).await })
     };
     let mut helpers = tokio::task::JoinSet::new();
+    // From the beginning: until something is known, KEDA is refused at once.
+    let scaler = keda.map(|keda| helpers.spawn(keda::open(dispatcher.clone(), keda, tls)));
     let mut admin = admin;
     if planted::is(Bug::ServeZero)
         && let Some(admin) = admin.take()
@@ -100,7 +107,11 @@ pub async fn run(
     for (id, cluster) in &clusters {
         helpers.spawn(news(dispatcher.clone(), id.clone(), cluster.clone()));
     }
+    for figures in clusters.values().flat_map(|c| c.figures()) {
+        dispatcher.metrics.also(figures).context("the metrics contradict each other")?;
+    }
     helpers.spawn(hands::run(dispatcher.clone(), clusters.clone(), orders));
+    helpers.spawn(attend::run(dispatcher.clone(), clusters.clone()));
     helpers.spawn(housekeeping::run(dispatcher.clone()));
     helpers.spawn(silence::run(dispatcher.clone()));
     if let Some(admin) = admin {
@@ -124,7 +135,7 @@ pub async fn run(
     for pool in &dispatcher.pools {
         pool.visits.stop(pool, &dispatcher.driver, dispatcher.config.drain);
     }
-    if !drained(&dispatcher).await {
+    if !drained(&dispatcher, scaler.as_ref()).await {
         tracing::info!("the time to drain is over: the remaining streams are cut");
     }
     if failed.is_none() {
@@ -156,7 +167,7 @@ fn secrets(config: &Config, ids: &outside::Ids) -> anyhow::Result<Vec<Secret>> {
     Ok(vec![Secret(halves.into_iter().flat_map(u128::to_be_bytes).collect())])
 }
 
-type Listeners = (Vec<Box<dyn Listener>>, Option<Box<dyn Listener>>, Listening);
+type Listeners = (Vec<Box<dyn Listener>>, Option<Box<dyn Listener>>, Option<Box<dyn Listener>>, Listening);
 
 async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
     let mut listeners = Vec::new();
@@ -167,11 +178,16 @@ async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
         Some(at) => Some(net.listen(at).await.with_context(|| format!("cannot listen on {at} (admin)"))?),
         None => None,
     };
+    let keda = match config.keda.listen {
+        Some(at) => Some(net.listen(at).await.with_context(|| format!("cannot listen on {at} (keda)"))?),
+        None => None,
+    };
     let listening = Listening {
         visitors: listeners.iter().map(|l| l.address()).collect(),
         admin: admin.as_ref().map(|l| l.address()),
+        keda: keda.as_ref().map(|l| l.address()),
     };
-    Ok((listeners, admin, listening))
+    Ok((listeners, admin, keda, listening))
 }
 
 /// What a cluster sees goes into the journal, in its order.
@@ -184,11 +200,12 @@ async fn news(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn cluste
     }
 }
 
-/// Waits until every connection has ended (a tunnel is one), but not longer than `drain` and a little. True if all have.
-async fn drained(dispatcher: &Dispatcher) -> bool {
+/// Waits until every connection has ended (a tunnel is one) and KEDA has been told, but not longer than `drain` and a
+/// little. True if all have.
+async fn drained(dispatcher: &Dispatcher, scaler: Option<&AbortHandle>) -> bool {
     let end = outside::now() + dispatcher.config.drain + Duration::from_secs(3);
     loop {
-        if dispatcher.metrics.connections.get() == 0 {
+        if dispatcher.metrics.connections.get() == 0 && scaler.is_none_or(AbortHandle::is_finished) {
             return true;
         }
         if outside::now() >= end {

@@ -151,16 +151,12 @@ fn demo(listen: SocketAddr, admin: SocketAddr, data: Option<PathBuf>, pods: u32,
 fn serve(config: Config, started: impl FnOnce(&Listening, &Config)) -> anyhow::Result<()> {
     runtime(config.threads)?.block_on(async move {
         let (net, ids, clock): (Arc<dyn Net>, _, _) = (Arc::new(RealNet), Ids::Os, Clock::real());
-        let mut clusters = std::collections::BTreeMap::new();
-        for pool in &config.pools {
-            let cluster = cluster::from_config(pool, net.clone(), &ids).with_context(|| format!("pool {}", pool.id))?;
-            clusters.insert(pool.id.clone(), cluster);
-        }
+        let clusters = cluster::from_config(&config, &net, &ids).await?;
         let stop = signals()?;
         let outside = Outside { net, clock, ids, clusters, journal: journal::memory::open(clock) };
         let shown = config.clone();
         slotkeeper::run(outside, config, stop, move |listening| {
-            tracing::info!(visitors = ?listening.visitors, admin = ?listening.admin, "listening");
+            tracing::info!(visitors = ?listening.visitors, admin = ?listening.admin, keda = ?listening.keda, "listening");
             started(listening, &shown);
         })
         .await

@@ -56,6 +56,9 @@ pub struct Metrics {
     pub new_lives: IntCounter,
     pub broken: IntCounter,
     pub cluster_errors: IntCounterVec,
+    pub scaler_requests: IntCounterVec,
+    pub scaler_streams: IntGaugeVec,
+    pub scaler_pushes: IntCounterVec,
 }
 
 /// How a request ended.
@@ -239,10 +242,36 @@ impl Metrics {
                 "Orders to the cluster that failed.",
                 &["pool", "order"],
             )?,
+            scaler_requests: counters(
+                &registry,
+                "slotkeeper_scaler_requests_total",
+                "Calls of KEDA, by method and by the gRPC code they were answered with (of a stream: at its beginning).",
+                &["pool", "method", "code"],
+            )?,
+            scaler_streams: gauges(
+                &registry,
+                "slotkeeper_scaler_streams_open",
+                "Open streams on which KEDA is woken.",
+                &["pool"],
+            )?,
+            scaler_pushes: counters(
+                &registry,
+                "slotkeeper_scaler_pushes_total",
+                "How often KEDA was told on a stream that the pool is active.",
+                &["pool"],
+            )?,
             registry,
             scrape: Mutex::default(),
         };
         Ok(metrics)
+    }
+
+    /// What a cluster counts.
+    ///
+    /// # Errors
+    /// It has the name of another metric.
+    pub fn also(&self, figures: Box<dyn Collector>) -> Result<(), prometheus::Error> {
+        self.registry.register(figures)
     }
 
     /// # Errors

@@ -2,7 +2,9 @@
 //! who want to know before they start it; secrets are counted, not shown.
 
 use super::rules::{default_rules, seconds as plain, usual_warning};
-use super::{Admission, ClusterConfig, Config, PoolConfig, Probe, ProbeKind, Processes, pool};
+use super::{
+    Admission, ClusterConfig, Config, KubernetesPods, PoolConfig, Probe, ProbeKind, Processes, Trigger, Workload, pool,
+};
 use slotkeeper_core::{AfterSession, Millis, Placement, Scaling, Spare, Window};
 use std::fmt::{Display, Write};
 use std::time::Duration;
@@ -41,6 +43,14 @@ fn defaults_of(cluster: &ClusterConfig) -> ClusterConfig {
         ClusterConfig::Processes(processes) => {
             ClusterConfig::Processes(Processes::new(processes.command.clone(), processes.data_folder.clone()))
         }
+        ClusterConfig::Kubernetes(pods) => ClusterConfig::Kubernetes(KubernetesPods {
+            workload: pods.workload.clone(),
+            port: pods.port,
+            namespace: None,
+            probe: Probe::default(),
+            scaled_object: None,
+            keda_guard: false,
+        }),
     }
 }
 
@@ -66,6 +76,9 @@ fn summary(pool: &PoolConfig) -> String {
     let pods = match &pool.cluster {
         ClusterConfig::Fixed(fixed) => format!("a fixed list of {}", fixed.pods.len()),
         ClusterConfig::Processes(_) => format!("{} to {} local processes", rules.min, rules.max),
+        ClusterConfig::Kubernetes(pods) => {
+            format!("{} to {} pods of the {} {}", rules.min, rules.max, pods.workload.kind(), pods.workload.name())
+        }
     };
     let sleep = if matches!(rules.scaling, Scaling::None) {
         "which always run".to_owned()
@@ -100,11 +113,27 @@ fn top(config: &Config) -> Vec<Line> {
             },
             "sign the session cookies; with a random one, sessions do not survive a restart",
         ),
+        (
+            "kubernetes.kubeconfig",
+            config.kubernetes.kubeconfig.as_ref().map_or("the pod's own".to_owned(), |path| path.display().to_string()),
+            "how the Kubernetes API is reached",
+        ),
+        (
+            "kubernetes.context",
+            config.kubernetes.context.clone().unwrap_or_else(|| "the current one".to_owned()),
+            "which of its contexts",
+        ),
         ("admin.listen", config.admin.listen.map_or("off".to_owned(), |at| at.to_string()), "where operators connect"),
         (
             "admin.token",
             if config.admin.token.is_some() { "given" } else { "none" }.to_owned(),
             "what operators have to show",
+        ),
+        keda(config),
+        (
+            "keda.tls",
+            if config.keda.tls.is_some() { "given" } else { "none" }.to_owned(),
+            "the certificate it is shown",
         ),
         ("limits.header_bytes", limits.header_bytes.to_string(), "most bytes of a request's head"),
         ("limits.header_seconds", secs(limits.header_time), "most time for it to arrive"),
@@ -122,6 +151,15 @@ fn top(config: &Config) -> Vec<Line> {
             "most new sessions per second, over all pools",
         ),
     ]
+}
+
+fn keda(config: &Config) -> Line {
+    let is_asked = config.pools.iter().any(|p| p.trigger == Trigger::Push);
+    let means = match config.keda.listen {
+        Some(_) if !is_asked => "where KEDA asks; WARNING: about nothing, as no pool has scaling = \"keda-push\"",
+        Some(_) | None => "where KEDA asks how many pods there should be",
+    };
+    ("keda.listen", config.keda.listen.map_or("off".to_owned(), |at| at.to_string()), means)
 }
 
 fn lines(pool: &PoolConfig) -> Vec<Line> {
@@ -174,7 +212,12 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
     match rules.scaling {
         Scaling::None => lines.push(("scaling", "none".to_owned(), "nobody starts or stops pods")),
         Scaling::Keda { settle } => {
-            lines.push(("scaling", "keda".to_owned(), "KEDA starts and stops pods"));
+            lines.push(match pool.trigger {
+                Trigger::Push => ("scaling", "keda-push".to_owned(), "KEDA starts and stops pods: it asks at [keda]"),
+                Trigger::Prometheus => {
+                    ("scaling", "prometheus".to_owned(), "KEDA starts and stops pods: it asks Prometheus")
+                }
+            });
             lines.push(("settle_seconds", millis(settle), "nobody acts on an older number after this"));
         }
         Scaling::Direct { window } => {
@@ -297,6 +340,28 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
                 ("processes.probe.every_seconds", every, "how often"),
                 ("processes.probe.timeout_seconds", timeout, "how long an answer may take"),
                 ("processes.probe.failures", failures, "so many in a row make a pod unready"),
+            ]
+        }
+        ClusterConfig::Kubernetes(pods) => {
+            let [kind, every, timeout, _] = probe(&pods.probe);
+            let workload = match &pods.workload {
+                Workload::StatefulSet(_) => "kubernetes.stateful_set",
+                Workload::Deployment(_) => "kubernetes.deployment",
+            };
+            let or = |text: &Option<String>, none: &str| text.clone().unwrap_or_else(|| none.to_owned());
+            vec![
+                (workload, pods.workload.name().to_owned(), "whose pods these are"),
+                ("kubernetes.namespace", or(&pods.namespace, "its own"), "where it is"),
+                ("kubernetes.port", pods.port.to_string(), "the port the pods listen on"),
+                ("kubernetes.probe.kind", kind, "how a new pod is asked once, after its own readiness"),
+                ("kubernetes.probe.every_seconds", every, "how often, until it answers"),
+                ("kubernetes.probe.timeout_seconds", timeout, "how long an answer may take"),
+                ("kubernetes.scaled_object", or(&pods.scaled_object, "none"), "KEDA's object for it"),
+                (
+                    "kubernetes.keda_guard",
+                    pods.keda_guard.to_string(),
+                    "KEDA is kept from scaling in while anybody lives or waits",
+                ),
             ]
         }
     }

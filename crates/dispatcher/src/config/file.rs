@@ -5,7 +5,7 @@
 use super::addresses::{network, socket_address};
 use super::pool::{self, NamedPool};
 use super::table::{ConfigError, Source, Table, Value, quoted};
-use super::{Admin, Config, Limits, secrets, together};
+use super::{Admin, Config, Limits, keda, kubernetes, secrets, together};
 use std::collections::BTreeSet;
 use std::path::Path;
 use toml::de::DeTable;
@@ -34,7 +34,7 @@ pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Config, ConfigErro
 /// Every key that a file may have, `*` for names that the operator chooses.
 #[must_use]
 pub fn keys() -> BTreeSet<String> {
-    let every_table = "[admin]\n[limits]\n[pools.a.fixed.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
+    let every_table = "[admin]\n[keda]\n[kubernetes]\n[limits]\n[pools.a.fixed.probe]\n[pools.c.kubernetes.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
                        probe = {}\n[[pools.b.schedule]]\n";
     let source = Source::new(every_table, "", Path::new(""));
     let _: Result<Config, ConfigError> = everything(&source);
@@ -91,13 +91,15 @@ fn top(table: &Table<'_>) -> Config {
     if let Some(limits) = table.table("limits") {
         config.limits = self::limits(&limits);
     }
+    config.kubernetes = kubernetes::access(table);
     let pools = table.table("pools");
     if pools.as_ref().map_or(!table.has("pools"), Table::is_empty) {
         table.missing("pools", "a file needs at least one pool: a table [pools.NAME]");
     }
-    let pools: Vec<NamedPool<'_>> =
+    let mut pools: Vec<NamedPool<'_>> =
         pools.map(|pools| pool::all(&pools, table.has("trusted_proxies"))).unwrap_or_default();
     together::conflicts(&pools);
+    config.keda = keda::keda(table, &config, &mut pools);
     config.pools = pools.into_iter().map(|(_, pool)| pool).collect();
     table.finish();
     config

@@ -1,8 +1,9 @@
-//! What the pods of a pool are: `[pools.NAME.fixed]` or `[pools.NAME.processes]`, and how their readiness is found out.
+//! What the pods of a pool are: `[pools.NAME.fixed]` or `[pools.NAME.processes]` (`kubernetes.rs` reads the third kind),
+//! and how their readiness is found out.
 
 use super::addresses::{host_port, ip_address};
 use super::table::{Table, quoted};
-use super::{ClusterConfig, FixedPods, Probe, ProbeKind, Processes, file};
+use super::{ClusterConfig, FixedPods, Probe, ProbeKind, Processes, file, kubernetes};
 use slotkeeper_core::Rules;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -28,16 +29,25 @@ impl Processes {
 
 /// `None` after a problem that leaves no pods to speak of.
 pub(super) fn cluster(pool: &Table<'_>) -> Option<ClusterConfig> {
-    let (fixed, processes) = (pool.table("fixed"), pool.table("processes"));
-    if pool.has("fixed") && pool.has("processes") {
-        pool.wrong("processes", "contradicts `fixed`; allowed: one of both");
-    } else if !pool.has("fixed") && !pool.has("processes") {
-        let name = &pool.path;
-        let what = format!("what are its pods? allowed: a table [{name}.processes] or [{name}.fixed]");
-        pool.source.problem(pool.start(), format_args!("key `{name}`: {what}"));
+    let said: Vec<&str> = ["kubernetes", "processes", "fixed"].into_iter().filter(|kind| pool.has(kind)).collect();
+    match said.as_slice() {
+        [] => {
+            let name = &pool.path;
+            let what = format!(
+                "what are its pods? allowed: a table [{name}.kubernetes], [{name}.processes] or [{name}.fixed]"
+            );
+            pool.source.problem(pool.start(), format_args!("key `{name}`: {what}"));
+        }
+        [first, others @ ..] => {
+            for other in others {
+                pool.wrong(first, format_args!("contradicts `{other}`; allowed: one of both"));
+            }
+        }
     }
-    let fixed = fixed.map(|table| self::fixed(&table));
-    processes.map(|table| ClusterConfig::Processes(self::processes(&table))).or(fixed.map(ClusterConfig::Fixed))
+    let kubernetes = pool.table("kubernetes").map(|table| ClusterConfig::Kubernetes(kubernetes::pods(&table)));
+    let processes = pool.table("processes").map(|table| ClusterConfig::Processes(processes(&table)));
+    let fixed = pool.table("fixed").map(|table| ClusterConfig::Fixed(fixed(&table)));
+    kubernetes.or(processes).or(fixed)
 }
 
 fn fixed(table: &Table<'_>) -> FixedPods {
@@ -120,7 +130,7 @@ fn argument(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn probe(pods: &Table<'_>) -> Probe {
+pub(super) fn probe(pods: &Table<'_>) -> Probe {
     #[derive(Clone, Copy, PartialEq)]
     enum Kind {
         Tcp,

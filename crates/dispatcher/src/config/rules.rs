@@ -1,6 +1,7 @@
 //! The part of a pool that the state machine needs: sizes, placement, scaling and clocks.
 
 use super::ClusterConfig;
+use super::Workload;
 use super::spare::spare;
 use super::table::{Table, millis};
 use slotkeeper_core::{AfterSession, Millis, Placement, Rules, Scaling, Window};
@@ -78,7 +79,7 @@ pub(super) fn rules(table: &Table<'_>, rules: &mut Rules, cluster: &ClusterConfi
         }
     }
     if known {
-        rules.scaling = scaling(table, fixed);
+        rules.scaling = scaling(table, cluster);
     }
     rules.spare = spare(table, rules);
     rules.queue_limit = table.number("queue_limit", rules.queue_limit, 1..=1_000_000);
@@ -94,15 +95,16 @@ pub(super) fn rules(table: &Table<'_>, rules: &mut Rules, cluster: &ClusterConfi
     rules.stuck_after = table.millis("stuck_after_seconds", rules.stuck_after, 1.0..=7.0 * DAY);
 }
 
-fn scaling(table: &Table<'_>, fixed: bool) -> Scaling {
+fn scaling(table: &Table<'_>, cluster: &ClusterConfig) -> Scaling {
+    let fixed = matches!(cluster, ClusterConfig::Fixed(_));
     let default = if fixed { Scaler::Nobody } else { Scaler::Direct };
     let scaler = table.choice("scaling", default, &SCALERS);
-    if scaler != default {
-        let (pods, allowed) = if fixed {
-            ("a fixed list of pods cannot be scaled", "none")
-        } else {
-            ("local processes are started by the dispatcher itself", "direct")
-        };
+    let only = match cluster {
+        ClusterConfig::Fixed(_) => Some(("a fixed list of pods cannot be scaled", "none")),
+        ClusterConfig::Processes(_) => Some(("local processes are started by the dispatcher itself", "direct")),
+        ClusterConfig::Kubernetes(_) => None,
+    };
+    if let Some((pods, allowed)) = only.filter(|_| scaler != default) {
         table.wrong("scaling", format_args!("{pods}; allowed: \"{allowed}\" (the default)"));
     }
     let windows = [("fixed", Window::Fixed), ("sliding", Window::Sliding)];
@@ -110,23 +112,26 @@ fn scaling(table: &Table<'_>, fixed: bool) -> Scaling {
     if window == Window::Sliding && scaler != Scaler::Direct {
         table.wrong("window", "only who scales can slide; allowed: \"sliding\" with `scaling = \"direct\"`");
     }
+    if let ClusterConfig::Kubernetes(pods) = cluster {
+        if window == Window::Sliding && matches!(pods.workload, Workload::Deployment(_)) {
+            table.wrong("window", "the pods of a Deployment have no ordinals to slide over; allowed: \"fixed\"");
+        }
+        if pods.keda_guard && !matches!(scaler, Scaler::KedaPush | Scaler::Prometheus) {
+            let what = "keeps KEDA from scaling in; allowed: with `scaling` \"keda-push\" or \"prometheus\"";
+            table.table("kubernetes").into_iter().for_each(|pods| pods.wrong("keda_guard", what));
+        }
+    }
     let usual = Millis::secs(if scaler == Scaler::Prometheus { 50 } else { 20 });
     let settle = table.millis("settle_seconds", usual, 0.0..=3600.0);
+    if table.has("settle_seconds") && !matches!(scaler, Scaler::KedaPush | Scaler::Prometheus) {
+        let what = "nobody has to settle; allowed: with `scaling` \"keda-push\" or \"prometheus\"";
+        table.wrong("settle_seconds", what);
+    }
     match scaler {
         Scaler::KedaPush | Scaler::Prometheus => Scaling::Keda { settle },
-        _ if table.has("settle_seconds") => {
-            table.wrong(
-                "settle_seconds",
-                "nobody has to settle; allowed: with `scaling` \"keda-push\" or \"prometheus\"",
-            );
-            default_scaling(fixed, window)
-        }
-        Scaler::Direct | Scaler::Nobody => default_scaling(fixed, window),
+        Scaler::Direct => Scaling::Direct { window },
+        Scaler::Nobody => Scaling::None,
     }
-}
-
-fn default_scaling(fixed: bool, window: Window) -> Scaling {
-    if fixed { Scaling::None } else { Scaling::Direct { window } }
 }
 
 /// Whoever is warned at every moment is not warned: by default at most half of the shortest clock before its end.

@@ -1,0 +1,208 @@
+//! The pods of a StatefulSet or a Deployment. This is the handle; behind it, `client` is the way to the API server,
+//! `follow` lists and watches, `workload` and `sight` are what is read of a set and of a pod, `reason` says in plain words
+//! what a pod is waiting for, `herald` makes news of all that, `orders` writes sizes and deletes incarnations, `marks`
+//! writes the annotations that keep others away from pods in use.
+//!
+//! In a steady state nothing is asked and nothing is written: two watches are open, and that is all. Without the API
+//! server no pod comes or goes; sessions and placements go on.
+
+mod calls;
+pub mod client;
+mod follow;
+mod herald;
+mod marks;
+mod numbers;
+mod orders;
+mod reason;
+mod sight;
+mod workload;
+
+use super::{Attendance, Cluster, ClusterError};
+use crate::config::{KubernetesPods, PoolConfig, Workload as Named};
+use crate::outside::{BoxFuture, Net};
+use calls::Calls;
+use herald::Herald;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::{Api, Client};
+use marks::Marks;
+use orders::Orders;
+use prometheus::core::Collector;
+use slotkeeper_core::{Command, Ordinal, PoolId, Scaling, Uid, Window};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+use workload::Workload;
+
+/// How patient this adaptor is.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// A call that has not been answered for so long has failed.
+    pub call: Duration,
+    /// The API server ends a watch after this, and it is opened again.
+    pub watch: Duration,
+    /// After so long everything is listed anew, should a watch have missed something.
+    pub relist: Duration,
+    /// Delays after failures: from the first, doubling, to the second.
+    pub retry: (Duration, Duration),
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace {
+            call: Duration::from_secs(10),
+            watch: Duration::from_secs(290),
+            relist: Duration::from_secs(3600),
+            retry: (Duration::from_millis(200), Duration::from_secs(30)),
+        }
+    }
+}
+
+/// What the parts of one pool's adaptor have in common.
+struct Site {
+    pool: PoolId,
+    config: KubernetesPods,
+    /// The pool wants to slide, which only a `Parallel` StatefulSet can.
+    slides: bool,
+    namespace: String,
+    client: Client,
+    net: Arc<dyn Net>,
+    pace: Pace,
+    calls: Calls,
+    seen: Mutex<Seen>,
+}
+
+/// The newest that has been read.
+#[derive(Default)]
+struct Seen {
+    workload: Option<Workload>,
+    /// Living incarnations by ordinal.
+    pods: BTreeMap<u32, Living>,
+}
+
+/// As much of a living pod as orders and marks need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Living {
+    uid: Uid,
+    name: String,
+    terminating: bool,
+    annotations: BTreeMap<String, String>,
+}
+
+impl Site {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn events(&self) -> Api<Event> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn sets(&self) -> Api<StatefulSet> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn deployments(&self) -> Api<Deployment> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn is_deployment(&self) -> bool {
+        matches!(self.config.workload, Named::Deployment(_))
+    }
+
+    /// Takes what was read of the workload, unless something newer has been.
+    fn take_workload(&self, workload: Workload) {
+        let mut seen = self.seen();
+        if seen.workload.as_ref().is_none_or(|w| w.uid != workload.uid || w.version < workload.version) {
+            seen.workload = Some(workload);
+        }
+    }
+}
+
+/// Makes the pool. To be called inside a runtime. Dropping it leaves the pods alone.
+#[must_use]
+pub fn start(
+    pool: &PoolConfig,
+    config: &KubernetesPods,
+    client: Client,
+    net: Arc<dyn Net>,
+    pace: Pace,
+) -> Arc<dyn Cluster> {
+    let site = Arc::new(Site {
+        pool: pool.id.clone(),
+        config: config.clone(),
+        slides: matches!(pool.rules.scaling, Scaling::Direct { window: Window::Sliding }),
+        namespace: config.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned()),
+        client,
+        net,
+        pace,
+        calls: Calls::new(&pool.id),
+        seen: Mutex::default(),
+    });
+    let (teller, news) = mpsc::unbounded_channel();
+    let (attendance, attended) = watch::channel(Attendance::default());
+    let herald = tokio::spawn(Herald::new(site.clone(), teller).run()).abort_handle();
+    let marks = tokio::spawn(Marks::new(site.clone(), attended).run()).abort_handle();
+    let news = tokio::sync::Mutex::new(news);
+    Arc::new(Handle { orders: Orders::new(site.clone()), site, news, attendance, tasks: [herald, marks] })
+}
+
+struct Handle {
+    site: Arc<Site>,
+    orders: Orders,
+    news: tokio::sync::Mutex<mpsc::UnboundedReceiver<Command>>,
+    attendance: watch::Sender<Attendance>,
+    tasks: [AbortHandle; 2],
+}
+
+impl Cluster for Handle {
+    fn news(&self) -> BoxFuture<'_, Command> {
+        Box::pin(async move {
+            match self.news.lock().await.recv().await {
+                Some(news) => news,
+                None => std::future::pending().await,
+            }
+        })
+    }
+
+    fn scale(&self, start: u32, replicas: u32, decided: u64) -> BoxFuture<'_, Result<(), ClusterError>> {
+        Box::pin(self.orders.scale(start, replicas, decided))
+    }
+
+    fn recycle(&self, pod: Ordinal, uid: Uid) -> BoxFuture<'_, Result<(), ClusterError>> {
+        Box::pin(self.orders.recycle(pod.0, uid))
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        self.tasks.iter().for_each(AbortHandle::abort);
+        Box::pin(async {})
+    }
+
+    fn attend(&self, attendance: Attendance) {
+        self.attendance.send_if_modified(|last| {
+            let changed = *last != attendance;
+            *last = attendance;
+            changed
+        });
+    }
+
+    fn wants_attendance(&self) -> bool {
+        true
+    }
+
+    fn figures(&self) -> Vec<Box<dyn Collector>> {
+        self.site.calls.figures()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}

@@ -1,0 +1,90 @@
+//! Calls to the API server: each with a limit of time, each counted, and what an error of one means.
+
+use crate::cluster::ClusterError;
+use kube::Error;
+use prometheus::core::Collector;
+use prometheus::{IntCounterVec, Opts};
+use slotkeeper_core::PoolId;
+use std::time::Duration;
+
+/// How many calls of one pool ended how.
+pub(super) struct Calls(Option<IntCounterVec>);
+
+impl Calls {
+    pub(super) fn new(pool: &PoolId) -> Calls {
+        let help = "Calls to the Kubernetes API. A steady pool makes two watches every few minutes, and no others.";
+        let opts = Opts::new("slotkeeper_kubernetes_requests_total", help).const_label("pool", &*pool.0);
+        // Only a wrong name of a metric or a label is an error, and these are right.
+        Calls(IntCounterVec::new(opts, &["verb", "resource", "code"]).ok())
+    }
+
+    pub(super) fn figures(&self) -> Vec<Box<dyn Collector>> {
+        self.0.iter().map(|c| Box::new(c.clone()) as Box<dyn Collector>).collect()
+    }
+
+    /// Makes a call: it ends in `limit`, and is counted.
+    pub(super) async fn make<T>(
+        &self,
+        (verb, resource): (&str, &str),
+        limit: Duration,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, CallError> {
+        let result = match tokio::time::timeout(limit, call).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(CallError::from(error)),
+            Err(_) => Err(CallError::Silent(limit)),
+        };
+        let code = match &result {
+            Ok(_) => "200".to_owned(),
+            Err(CallError::Refused { code, .. }) => code.to_string(),
+            Err(CallError::Silent(_)) => "timeout".to_owned(),
+            Err(CallError::Unreachable(_)) => "error".to_owned(),
+        };
+        if let Some(counter) = &self.0 {
+            counter.with_label_values(&[verb, resource, &code]).inc();
+        }
+        result
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallError {
+    #[error("the API server refuses it ({code}): {message}")]
+    Refused { code: u16, message: String },
+    #[error("the API server has not answered within {0:?}")]
+    Silent(Duration),
+    #[error("the API server cannot be reached: {0}")]
+    Unreachable(String),
+}
+
+impl CallError {
+    /// Something else was there than expected, or nothing.
+    pub(super) fn is(&self, expected: u16) -> bool {
+        matches!(self, CallError::Refused { code, .. } if *code == expected)
+    }
+}
+
+impl From<Error> for CallError {
+    fn from(error: Error) -> CallError {
+        if let Error::Api(status) = error {
+            return CallError::Refused { code: status.code, message: status.message };
+        }
+        // What is at the bottom says more than what is at the top.
+        let mut bottom: &dyn std::error::Error = &error;
+        while let Some(source) = bottom.source() {
+            bottom = source;
+        }
+        CallError::Unreachable(bottom.to_string())
+    }
+}
+
+impl From<CallError> for ClusterError {
+    fn from(error: CallError) -> ClusterError {
+        match error {
+            refused @ CallError::Refused { .. } => ClusterError::Refused(refused.to_string()),
+            other @ (CallError::Silent(_) | CallError::Unreachable(_)) => {
+                ClusterError::Unreachable(std::io::Error::other(other))
+            }
+        }
+    }
+}

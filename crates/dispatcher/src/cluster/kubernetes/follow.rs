@@ -1,0 +1,215 @@
+//! One resource as a stream of news: a complete list, then what changes, then a list again when the server has forgotten
+//! where we were (Kubernetes docs, "API concepts", "Efficient detection of changes"). A watch that breaks goes on at the
+//! last version read; whatever is repeated is told again, and is for the reader to ignore.
+
+use super::calls::{CallError, Calls};
+use super::{Pace, Site};
+use crate::outside::now;
+use futures_util::{StreamExt as _, pin_mut};
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// Objects in one answer to a list.
+const PAGE: u32 = 500;
+/// A server that ends watches at once is not asked again at once.
+const BREATH: Duration = Duration::from_millis(50);
+
+pub(super) enum News<T> {
+    Listed { items: Vec<T>, version: u64 },
+    Put { item: T, version: u64 },
+    Gone { item: T, version: u64 },
+}
+
+/// What to follow.
+pub(super) struct Source<K> {
+    pub(super) site: Arc<Site>,
+    pub(super) api: Api<K>,
+    /// As in the URL: `pods`.
+    pub(super) resource: &'static str,
+    pub(super) labels: Option<String>,
+    pub(super) fields: Option<String>,
+}
+
+/// Why a watch is over.
+enum End {
+    /// It goes on at the last version.
+    Quietly,
+    /// What has changed since the last version is not known any more.
+    Forgotten,
+}
+
+impl<K> Source<K>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    /// Follows until nobody listens. `read` takes from an object what matters (and may find that nothing does).
+    pub(super) async fn follow<T>(self, read: impl Fn(K) -> Option<T>, out: mpsc::Sender<News<T>>) {
+        let mut delay = self.pace().retry.0;
+        loop {
+            match self.list(&read).await {
+                Ok((items, version)) => {
+                    delay = self.pace().retry.0;
+                    if out.send(News::Listed { items, version }).await.is_err() {
+                        return;
+                    }
+                    if self.watch_from(version, &read, &out).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    self.complain("list", &error);
+                    if error.is(410) {
+                        continue;
+                    }
+                    tokio::select! {
+                        biased;
+                        () = out.closed() => return,
+                        () = tokio::time::sleep(delay) => {}
+                    }
+                    delay = (delay * 2).min(self.pace().retry.1);
+                }
+            }
+        }
+    }
+
+    fn pace(&self) -> &Pace {
+        &self.site.pace
+    }
+
+    fn calls(&self) -> &Calls {
+        &self.site.calls
+    }
+
+    /// Every page, at one version.
+    async fn list<T>(&self, read: &impl Fn(K) -> Option<T>) -> Result<(Vec<T>, u64), CallError> {
+        let mut items = Vec::new();
+        let mut params = ListParams {
+            label_selector: self.labels.clone(),
+            field_selector: self.fields.clone(),
+            limit: Some(PAGE),
+            ..ListParams::default()
+        };
+        loop {
+            let page = self.calls().make(("list", self.resource), self.pace().call, self.api.list(&params)).await?;
+            items.extend(page.items.into_iter().filter_map(read));
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                let version = number(page.metadata.resource_version.as_deref().unwrap_or_default())?;
+                return Ok((items, version));
+            }
+        }
+    }
+
+    /// Until everything has to be listed again. An error: nobody listens any more.
+    async fn watch_from<T>(
+        &self,
+        mut version: u64,
+        read: &impl Fn(K) -> Option<T>,
+        out: &mpsc::Sender<News<T>>,
+    ) -> Result<(), Closed> {
+        let relist = now() + self.pace().relist;
+        let mut delay = self.pace().retry.0;
+        loop {
+            let before = version;
+            let end = tokio::select! {
+                biased;
+                () = out.closed() => return Err(Closed),
+                end = self.watch(&mut version, relist, read, out) => end?,
+            };
+            if version != before {
+                delay = self.pace().retry.0;
+            }
+            match end {
+                Ok(End::Quietly) if now() < relist => tokio::time::sleep(BREATH).await,
+                Ok(End::Quietly) => return Ok(()),
+                Ok(End::Forgotten) => {
+                    tracing::info!(pool = %self.site.pool, resource = self.resource, "the watch is too old: listing again");
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.complain("watch", &error);
+                    tokio::time::sleep(delay).await;
+                    delay = (delay * 2).min(self.pace().retry.1);
+                }
+            }
+        }
+    }
+
+    /// One watch. The inner error is the server's, the outer one says that nobody listens any more.
+    async fn watch<T>(
+        &self,
+        version: &mut u64,
+        relist: Instant,
+        read: &impl Fn(K) -> Option<T>,
+        out: &mpsc::Sender<News<T>>,
+    ) -> Result<Result<End, CallError>, Closed> {
+        let params = WatchParams {
+            label_selector: self.labels.clone(),
+            field_selector: self.fields.clone(),
+            timeout: Some(u32::try_from(self.pace().watch.as_secs()).unwrap_or(u32::MAX).max(1)),
+            ..WatchParams::default()
+        };
+        let from = version.to_string();
+        let opened =
+            self.calls().make(("watch", self.resource), self.pace().call, self.api.watch(&params, &from)).await;
+        let events = match opened {
+            Ok(events) => events,
+            Err(error) if error.is(410) => return Ok(Ok(End::Forgotten)),
+            Err(error) => return Ok(Err(error)),
+        };
+        pin_mut!(events);
+        // The server ends it; whoever is not even told that has lost the connection.
+        let latest = (now() + self.pace().watch + self.pace().call).min(relist + self.pace().watch);
+        loop {
+            let event = match tokio::time::timeout_at(latest, events.next()).await {
+                Ok(Some(Ok(event))) => event,
+                Ok(Some(Err(error))) => return Ok(Err(error.into())),
+                Ok(None) => return Ok(Ok(End::Quietly)),
+                Err(_) => return Ok(Err(CallError::Silent(self.pace().watch))),
+            };
+            let news = match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
+                WatchEvent::Deleted(object) => (object, true),
+                WatchEvent::Bookmark(mark) => {
+                    *version = number(&mark.metadata.resource_version).unwrap_or(*version);
+                    continue;
+                }
+                WatchEvent::Error(status) if status.code == 410 => return Ok(Ok(End::Forgotten)),
+                WatchEvent::Error(status) => return Ok(Err(kube::Error::Api(status).into())),
+            };
+            let (object, gone) = news;
+            match number(object.meta().resource_version.as_deref().unwrap_or_default()) {
+                Ok(newest) => *version = newest,
+                Err(error) => return Ok(Err(error)),
+            }
+            let Some(item) = read(object) else { continue };
+            let version = *version;
+            let news = if gone { News::Gone { item, version } } else { News::Put { item, version } };
+            out.send(news).await.map_err(|_| Closed)?;
+        }
+    }
+
+    fn complain(&self, verb: &str, error: &CallError) {
+        let (pool, resource) = (&self.site.pool, self.resource);
+        if error.is(403) || error.is(401) {
+            tracing::warn!(%pool, resource, verb, "{error}. The dispatcher's role must allow it");
+        } else {
+            tracing::warn!(%pool, resource, verb, "{error}");
+        }
+    }
+}
+
+/// Nobody listens any more.
+struct Closed;
+
+/// A version as a number: larger is newer (Kubernetes docs, "API concepts", "Resource version semantics", since 1.35; true of
+/// every server that keeps its objects in etcd).
+fn number(version: &str) -> Result<u64, CallError> {
+    version.parse().map_err(|_| CallError::Unreachable(format!("its version {version:?} is not a number")))
+}

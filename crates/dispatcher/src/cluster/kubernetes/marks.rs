@@ -1,0 +1,212 @@
+//! The annotations by which others know that a pod is in use: node autoscalers keep its node, a ReplicaSet takes others
+//! first, and KEDA, if it is to be guarded against, does not scale in while anybody lives. Written only where something
+//! differs, a few at a time. In a pool of a Deployment also: pods that ought to have gone and did not.
+
+use super::calls::CallError;
+use super::sight::{DELETION_COST, DO_NOT_DISRUPT, KEPT, SAFE_TO_EVICT};
+use super::{Living, Site, orders};
+use crate::cluster::{Attendance, Attended};
+use crate::outside::now;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use serde_json::{Value, json};
+use slotkeeper_core::Ordinal;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// KEDA's own annotation (KEDA docs, "Pause autoscaling of scaling in").
+const PAUSED_SCALE_IN: &str = "autoscaling.keda.sh/paused-scale-in";
+/// Says that it is ours: an operator's own pause is left alone.
+const GUARD: &str = "slotkeeper.dev/guard";
+/// Between two looks. What is written is read back by the watch, and is not written twice.
+const LOOK: Duration = Duration::from_secs(1);
+/// Pods written per look.
+const AT_ONCE: usize = 10;
+/// How long nobody lives before the guard is taken away: each change of it changes KEDA's HPA.
+const QUIET: Duration = Duration::from_secs(30);
+/// How often somebody looks whether the guard is still there.
+const VERIFY: Duration = Duration::from_secs(60);
+const SLOWEST: Duration = Duration::from_secs(60);
+
+pub(super) struct Marks {
+    site: Arc<Site>,
+    attended: watch::Receiver<Attendance>,
+    /// What the ScaledObject has, as far as is known, and when that was seen.
+    guarded: Option<(Guard, Instant)>,
+    active_until: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Guard {
+    Ours,
+    Theirs,
+    Off,
+}
+
+impl Marks {
+    pub(super) fn new(site: Arc<Site>, attended: watch::Receiver<Attendance>) -> Marks {
+        Marks { site, attended, guarded: None, active_until: None }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut delay = LOOK;
+        loop {
+            tokio::time::sleep(delay).await;
+            let attendance = self.attended.borrow_and_update().clone();
+            let written = self.guard(attendance.active).await.and(self.pods(&attendance).await);
+            delay = match written {
+                Ok(()) => LOOK,
+                Err(error) => {
+                    tracing::warn!(pool = %self.site.pool, "cannot mark what is in use: {error}");
+                    (delay * 2).min(SLOWEST)
+                }
+            };
+        }
+    }
+
+    async fn pods(&self, attendance: &Attendance) -> Result<(), CallError> {
+        let mut todo = Vec::new();
+        {
+            let seen = self.site.seen();
+            for (ordinal, living) in seen.pods.iter().filter(|(_, p)| !p.terminating) {
+                let attended = attendance.pods.get(&Ordinal(*ordinal)).filter(|a| a.uid == living.uid);
+                if let Some(changes) = attended.and_then(|a| self.changes(living, a)) {
+                    todo.push((living.clone(), changes));
+                }
+                if todo.len() == AT_ONCE {
+                    break;
+                }
+            }
+        }
+        for (living, changes) in todo {
+            let body: Patch<Value> =
+                Patch::Merge(json!({ "metadata": { "uid": &*living.uid.0, "annotations": changes } }));
+            let call = async { self.site.pods().patch_metadata(&living.name, &PatchParams::default(), &body).await };
+            match self.site.calls.make(("patch", "pods"), self.site.pace.call, call).await {
+                Ok(_) => {}
+                // Gone, or another incarnation.
+                Err(error) if error.is(404) || error.is(409) || error.is(422) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.site.is_deployment() {
+            self.misfit(attendance).await;
+        }
+        Ok(())
+    }
+
+    /// What has to change; a value of null takes an annotation away.
+    fn changes(&self, living: &Living, attended: &Attended) -> Option<Value> {
+        let has = |key: &str| living.annotations.get(key).map(String::as_str);
+        let mut changes = serde_json::Map::new();
+        let busy = attended.sessions > 0;
+        if busy && has(KEPT).is_none() && (has(SAFE_TO_EVICT) != Some("false") || has(DO_NOT_DISRUPT) != Some("true")) {
+            changes.insert(SAFE_TO_EVICT.into(), json!("false"));
+            changes.insert(DO_NOT_DISRUPT.into(), json!("true"));
+            changes.insert(KEPT.into(), json!("true"));
+        } else if !busy && has(KEPT).is_some() {
+            for key in [SAFE_TO_EVICT, DO_NOT_DISRUPT, KEPT] {
+                changes.insert(key.into(), Value::Null);
+            }
+        }
+        if self.site.is_deployment() {
+            let cost = cost(attended).to_string();
+            if has(DELETION_COST).unwrap_or("0") != cost {
+                changes.insert(DELETION_COST.into(), json!(cost));
+            }
+        }
+        (!changes.is_empty()).then_some(Value::Object(changes))
+    }
+
+    /// A ReplicaSet may have taken another pod than the one that retires (one that was not ready goes first whatever its
+    /// cost). Then the number inside stays empty for ever, unless the one outside goes, too.
+    async fn misfit(&self, attendance: &Attendance) {
+        let misfit = {
+            let seen = self.site.seen();
+            let Some(workload) = seen.workload.as_ref().filter(|w| w.is_caught_up()) else { return };
+            let living = || seen.pods.iter().filter(|(_, p)| !p.terminating);
+            let is_full = living().count() as u32 == workload.span.len();
+            let hole = (0..workload.span.len()).any(|n| !seen.pods.contains_key(&n));
+            let retires = |o: &u32, p: &Living| {
+                let attended = attendance.pods.get(&Ordinal(*o)).filter(|a| a.uid == p.uid);
+                !workload.span.contains(*o) && attended.is_some_and(|a| a.retiring && a.sessions == 0)
+            };
+            let found = living().filter(|_| is_full && hole).find(|(o, p)| retires(o, p));
+            found.map(|(_, p)| (p.name.clone(), p.uid.clone()))
+        };
+        if let Some((name, uid)) = misfit {
+            tracing::info!(pool = %self.site.pool, pod = name, "it retires, and another went in its place: it goes, too");
+            if let Err(error) = orders::delete(&self.site, &name, &uid).await {
+                tracing::warn!(pool = %self.site.pool, pod = name, "cannot be deleted: {error}");
+            }
+        }
+    }
+
+    /// While anybody lives or waits, KEDA does not scale in (it may write 0 in an outage, although it saw only errors).
+    async fn guard(&mut self, active: bool) -> Result<(), CallError> {
+        let Some(name) = self.site.config.scaled_object.clone().filter(|_| self.site.config.keda_guard) else {
+            return Ok(());
+        };
+        if active {
+            self.active_until = Some(now() + QUIET);
+        }
+        let wanted = self.active_until.is_some_and(|until| now() < until);
+        let fits = |guard| {
+            matches!((wanted, guard), (true, Guard::Ours | Guard::Theirs) | (false, Guard::Off | Guard::Theirs))
+        };
+        let known = self.guarded.filter(|(_, seen)| !wanted || now() < *seen + VERIFY);
+        if known.is_some_and(|(guard, _)| fits(guard)) {
+            return Ok(());
+        }
+        let resource = scaled_object();
+        let api: Api<DynamicObject> = Api::namespaced_with(self.site.client.clone(), &self.site.namespace, &resource);
+        let (calls, limit) = (&self.site.calls, self.site.pace.call);
+        let object = calls.make(("get", "scaledobjects"), limit, api.get(&name)).await?;
+        let mut guard = guard_of(&object);
+        if !fits(guard) {
+            let value = if wanted { json!("true") } else { Value::Null };
+            let metadata = json!({
+                "resourceVersion": object.metadata.resource_version,
+                "annotations": { PAUSED_SCALE_IN: value, GUARD: value },
+            });
+            let body: Patch<Value> = Patch::Merge(json!({ "metadata": metadata }));
+            let call = async { api.patch(&name, &PatchParams::default(), &body).await };
+            guard = guard_of(&calls.make(("patch", "scaledobjects"), limit, call).await?);
+            tracing::info!(pool = %self.site.pool, scaled_object = name, paused = wanted, "KEDA's scaling in");
+        }
+        self.guarded = Some((guard, now()));
+        Ok(())
+    }
+}
+
+fn guard_of(object: &DynamicObject) -> Guard {
+    let annotations = object.metadata.annotations.as_ref();
+    let has = |key: &str| annotations.and_then(|a| a.get(key));
+    // Anything that is no boolean counts as true (KEDA's own reading), false as not set.
+    match (has(PAUSED_SCALE_IN).filter(|v| *v != "false"), has(GUARD)) {
+        (None, _) => Guard::Off,
+        (Some(_), Some(_)) => Guard::Ours,
+        (Some(_), None) => Guard::Theirs,
+    }
+}
+
+fn scaled_object() -> ApiResource {
+    ApiResource {
+        group: "keda.sh".into(),
+        version: "v1alpha1".into(),
+        api_version: "keda.sh/v1alpha1".into(),
+        kind: "ScaledObject".into(),
+        plural: "scaledobjects".into(),
+    }
+}
+
+/// Coarse, since every change is a write: retiring pods first, then free ones, then by the size of their number of sessions.
+fn cost(attended: &Attended) -> i64 {
+    match attended.sessions {
+        0 if attended.retiring => -1,
+        0 => 0,
+        n => i64::from(n.ilog2()) + 1,
+    }
+}

@@ -1,0 +1,123 @@
+//! What the fleet orders: a size, in one guarded write, and the end of an incarnation, by its uid.
+
+use super::Site;
+use super::calls::CallError;
+use super::workload::{DECIDED, Workload};
+use crate::cluster::ClusterError;
+use crate::config::Workload as Named;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use serde_json::{Value, json};
+use slotkeeper_core::{Span, Uid};
+use std::sync::Arc;
+
+/// So often somebody else may write in between.
+const TRIES: usize = 5;
+
+pub(super) struct Orders {
+    site: Arc<Site>,
+}
+
+impl Orders {
+    pub(super) fn new(site: Arc<Site>) -> Orders {
+        Orders { site }
+    }
+
+    /// Start, replicas and the position that decided them are one merge patch with the version as precondition: nobody
+    /// writes over what he has not read, and nobody undoes what was decided later.
+    pub(super) async fn scale(&self, start: u32, replicas: u32, decided: u64) -> Result<(), ClusterError> {
+        let span = if replicas == 0 { Span::EMPTY } else { Span { start, end: start.saturating_add(replicas) } };
+        for _ in 0..TRIES {
+            let known = self.site.seen().workload.clone();
+            let Some(known) = known else {
+                return Err(ClusterError::Refused(format!("the {} has not been read yet", self.name())));
+            };
+            if known.decided > decided || known.decided == decided && known.span.is_same(span) {
+                return Ok(());
+            }
+            if self.site.slides && !known.parallel {
+                let what = "its podManagementPolicy is OrderedReady: window = \"sliding\" needs Parallel";
+                return Err(ClusterError::Refused(format!("{}: {what}", self.name())));
+            }
+            match self.patch(&known, span, decided).await {
+                Ok(written) => {
+                    tracing::debug!(pool = %self.site.pool, start, replicas, decided, "written");
+                    written.into_iter().for_each(|w| self.site.take_workload(w));
+                    return Ok(());
+                }
+                Err(error) if error.is(409) => self.read_again().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ClusterError::Refused(format!("{}: others write it all the time", self.name())))
+    }
+
+    /// Nothing to do if it is not there (any more).
+    pub(super) async fn recycle(&self, pod: u32, uid: Uid) -> Result<(), ClusterError> {
+        let name = {
+            let seen = self.site.seen();
+            seen.pods.get(&pod).filter(|p| p.uid == uid && !p.terminating).map(|p| p.name.clone())
+        };
+        let Some(name) = name else { return Ok(()) };
+        delete(&self.site, &name, &uid).await
+    }
+
+    async fn patch(&self, known: &Workload, span: Span, decided: u64) -> Result<Option<Workload>, CallError> {
+        let mut spec = json!({ "replicas": span.len() });
+        if !span.is_empty() && span.start != known.start {
+            spec["ordinals"] = json!({ "start": span.start });
+        }
+        let metadata = json!({
+            "resourceVersion": known.resource_version,
+            "annotations": { DECIDED: decided.to_string() },
+        });
+        let body: Patch<Value> = Patch::Merge(json!({ "metadata": metadata, "spec": spec }));
+        let (params, pace) = (PatchParams::default(), self.site.pace);
+        let name = self.site.config.workload.name();
+        match self.site.config.workload {
+            Named::StatefulSet(_) => {
+                let sets = self.site.sets();
+                let call = sets.patch(name, &params, &body);
+                self.site.calls.make(("patch", "statefulsets"), pace.call, call).await.map(Workload::of_set)
+            }
+            Named::Deployment(_) => {
+                let deployments = self.site.deployments();
+                let call = deployments.patch(name, &params, &body);
+                self.site.calls.make(("patch", "deployments"), pace.call, call).await.map(Workload::of_deployment)
+            }
+        }
+    }
+
+    async fn read_again(&self) -> Result<(), CallError> {
+        let (name, pace) = (self.site.config.workload.name(), self.site.pace);
+        let read = match self.site.config.workload {
+            Named::StatefulSet(_) => {
+                let call = async { self.site.sets().get(name).await };
+                self.site.calls.make(("get", "statefulsets"), pace.call, call).await.map(Workload::of_set)
+            }
+            Named::Deployment(_) => {
+                let call = async { self.site.deployments().get(name).await };
+                self.site.calls.make(("get", "deployments"), pace.call, call).await.map(Workload::of_deployment)
+            }
+        };
+        read?.into_iter().for_each(|w| self.site.take_workload(w));
+        Ok(())
+    }
+
+    fn name(&self) -> String {
+        let workload = &self.site.config.workload;
+        format!("the {} {}/{}", workload.kind(), self.site.namespace, workload.name())
+    }
+}
+
+/// This incarnation, and no other of the name.
+pub(super) async fn delete(site: &Site, name: &str, uid: &Uid) -> Result<(), ClusterError> {
+    let only = Preconditions { uid: Some(uid.0.to_string()), resource_version: None };
+    let params = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
+    let call = async { site.pods().delete(name, &params).await };
+    match site.calls.make(("delete", "pods"), site.pace.call, call).await {
+        Ok(_) => Ok(()),
+        // Gone already, or another incarnation has its name.
+        Err(error) if error.is(404) || error.is(409) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,121 @@
+//! What is read of a pod: who it is, how far it is, and those of its annotations that are ours to write.
+
+use super::numbers::ORDINAL;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use slotkeeper_core::Uid;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Keeps the cluster autoscaler from removing its node (cluster-autoscaler FAQ).
+pub(super) const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
+/// The same for Karpenter (Karpenter docs, "Disruption").
+pub(super) const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
+/// Which pods of a ReplicaSet go first: those with the lowest (Kubernetes docs, "ReplicaSet").
+pub(super) const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+/// Says that the first two are ours: what somebody else has set is left alone.
+pub(super) const KEPT: &str = "slotkeeper.dev/kept";
+const READ: [&str; 5] = [SAFE_TO_EVICT, DO_NOT_DISRUPT, DELETION_COST, KEPT, ORDINAL];
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sight {
+    pub(super) name: String,
+    pub(super) uid: Uid,
+    pub(super) resource_version: String,
+    /// Kind and name of its controller.
+    pub(super) owner: Option<(String, String)>,
+    pub(super) created: i64,
+    pub(super) ip: Option<IpAddr>,
+    pub(super) stage: Stage,
+    /// It may have been ready before.
+    pub(super) used: bool,
+    pub(super) annotations: BTreeMap<String, String>,
+}
+
+/// How far it is, in the words of its conditions and statuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// No node has been found for it; the scheduler's message.
+    Unscheduled(String),
+    /// It is being set up: the reason its container waits for, if there is one.
+    SettingUp(String),
+    /// Its container runs, and is not ready.
+    Running,
+    Ready,
+    Terminating,
+    /// It is started again and again; how often so far.
+    Crashing(i32),
+    /// It has ended for good: the reason, if there is one.
+    Ended(String),
+}
+
+impl Sight {
+    pub(super) fn of(pod: Pod) -> Option<Sight> {
+        let Pod { metadata, status, .. } = pod;
+        let status = status.unwrap_or_default();
+        let ip = status.pod_ip.as_deref().and_then(|ip| ip.parse().ok());
+        let stage = stage(&metadata, &status);
+        let used = has_been_ready(&status) || restarts(&status) > 0;
+        let owner = metadata.owner_references.into_iter().flatten().find(|o| o.controller == Some(true));
+        let annotations = metadata.annotations.unwrap_or_default();
+        Some(Sight {
+            name: metadata.name?,
+            uid: Uid(metadata.uid?.into()),
+            resource_version: metadata.resource_version?,
+            owner: owner.map(|o| (o.kind, o.name)),
+            created: metadata.creation_timestamp.map_or(0, |t| t.0.as_second()),
+            ip,
+            stage,
+            used,
+            annotations: annotations.into_iter().filter(|(key, _)| READ.contains(&key.as_str())).collect(),
+        })
+    }
+}
+
+fn stage(metadata: &ObjectMeta, status: &PodStatus) -> Stage {
+    if metadata.deletion_timestamp.is_some() {
+        return Stage::Terminating;
+    }
+    if let Some("Failed" | "Succeeded") = status.phase.as_deref() {
+        return Stage::Ended(status.reason.clone().unwrap_or_default());
+    }
+    if condition(status, "Ready").is_some_and(|c| c.status == "True") {
+        return Stage::Ready;
+    }
+    let waits = containers(status).filter_map(|c| Some((c, c.state.as_ref()?.waiting.as_ref()?.reason.as_deref()?)));
+    let waits: Vec<(&ContainerStatus, &str)> = waits.collect();
+    if let Some((container, _)) = waits.iter().find(|(_, reason)| *reason == "CrashLoopBackOff") {
+        return Stage::Crashing(container.restart_count);
+    }
+    // What somebody has to mend is more interesting than what goes by itself.
+    let usual = ["ContainerCreating", "PodInitializing"];
+    if let Some((_, reason)) = waits.iter().find(|(_, r)| !usual.contains(r)).or(waits.first()) {
+        return Stage::SettingUp((*reason).to_owned());
+    }
+    let scheduled = condition(status, "PodScheduled");
+    if status.phase.as_deref() != Some("Running") && scheduled.is_none_or(|c| c.status != "True") {
+        return Stage::Unscheduled(scheduled.and_then(|c| c.message.clone()).unwrap_or_default());
+    }
+    let runs = |c: &ContainerStatus| c.state.as_ref().is_some_and(|s| s.running.is_some() || s.terminated.is_some());
+    if status.container_statuses.iter().flatten().any(runs) { Stage::Running } else { Stage::SettingUp(String::new()) }
+}
+
+fn containers(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
+    status.init_container_statuses.iter().chain(&status.container_statuses).flatten()
+}
+
+fn condition<'a>(status: &'a PodStatus, kind: &str) -> Option<&'a PodCondition> {
+    status.conditions.iter().flatten().find(|c| c.type_ == kind)
+}
+
+fn restarts(status: &PodStatus) -> i32 {
+    status.container_statuses.iter().flatten().map(|c| c.restart_count).max().unwrap_or_default()
+}
+
+/// The kubelet sets the condition when it first sees the pod, and again whenever it changes: if that was later, it has changed.
+fn has_been_ready(status: &PodStatus) -> bool {
+    let Some(ready) = condition(status, "Ready") else { return false };
+    let (changed, start) = (ready.last_transition_time.as_ref(), status.start_time.as_ref());
+    let late = changed.zip(start).is_some_and(|(changed, start)| changed.0.as_second() > start.0.as_second() + 5);
+    ready.status == "True" || late
+}

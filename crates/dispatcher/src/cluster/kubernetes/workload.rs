@@ -1,0 +1,161 @@
+//! What is read of a StatefulSet or a Deployment, and which ordinals it is certain to go on running.
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use kube::core::Selector;
+use slotkeeper_core::Span;
+
+/// The journal position that decided the size, written with it.
+pub(super) const DECIDED: &str = "slotkeeper.dev/decided";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Workload {
+    pub(super) uid: String,
+    pub(super) version: u64,
+    pub(super) resource_version: String,
+    /// `None`: it cannot be read, or selects everything.
+    pub(super) selector: Option<String>,
+    pub(super) generation: i64,
+    /// The generation its controller has acted on.
+    pub(super) observed: i64,
+    /// As written, even where nothing runs.
+    pub(super) start: u32,
+    pub(super) span: Span,
+    pub(super) decided: u64,
+    /// Of a StatefulSet: pods come and go without waiting for each other.
+    pub(super) parallel: bool,
+    /// What an operator should know, in words.
+    pub(super) worries: Vec<&'static str>,
+}
+
+impl Workload {
+    pub(super) fn of_set(set: StatefulSet) -> Option<Workload> {
+        let StatefulSet { metadata, spec, status } = set;
+        let spec = spec?;
+        let start = spec.ordinals.as_ref().and_then(|o| o.start).unwrap_or(0);
+        let parallel = spec.pod_management_policy.as_deref() == Some("Parallel");
+        let on_delete = spec.update_strategy.as_ref().and_then(|s| s.type_.as_deref()) == Some("OnDelete");
+        let retention = spec.persistent_volume_claim_retention_policy.as_ref();
+        let loses_disks = retention.and_then(|r| r.when_scaled.as_deref()) == Some("Delete");
+        let grace = spec.template.spec.as_ref().and_then(|s| s.termination_grace_period_seconds);
+        let worries = [
+            (
+                !parallel,
+                "podManagementPolicy is OrderedReady: one pod that does not get ready blocks all scaling; Parallel does not",
+            ),
+            (
+                !on_delete,
+                "updateStrategy is RollingUpdate: a new template ends busy pods one by one; OnDelete does not",
+            ),
+            (
+                loses_disks,
+                "persistentVolumeClaimRetentionPolicy.whenScaled is Delete: what visitors saved is lost when the pool sleeps",
+            ),
+            (
+                grace.is_some_and(|s| s < 10),
+                "terminationGracePeriodSeconds is short: a pod may end before it has saved",
+            ),
+        ];
+        let observed = status.as_ref().and_then(|s| s.observed_generation).unwrap_or_default();
+        let worries = worries.into_iter().filter(|(is_so, _)| *is_so).map(|(_, words)| words).collect();
+        Workload::new(metadata, &spec.selector, (start, spec.replicas.unwrap_or(1)), observed, parallel, worries)
+    }
+
+    pub(super) fn of_deployment(deployment: Deployment) -> Option<Workload> {
+        let Deployment { metadata, spec, status } = deployment;
+        let spec = spec?;
+        let observed = status.as_ref().and_then(|s| s.observed_generation).unwrap_or_default();
+        Workload::new(metadata, &spec.selector, (0, spec.replicas.unwrap_or(1)), observed, true, Vec::new())
+    }
+
+    fn new(
+        metadata: ObjectMeta,
+        selector: &LabelSelector,
+        (start, replicas): (i32, i32),
+        observed: i64,
+        parallel: bool,
+        worries: Vec<&'static str>,
+    ) -> Option<Workload> {
+        let start = u32::try_from(start).unwrap_or(0);
+        let end = start.saturating_add(u32::try_from(replicas).unwrap_or(0));
+        let resource_version = metadata.resource_version?;
+        let decided = metadata.annotations.as_ref().and_then(|a| a.get(DECIDED)).and_then(|d| d.parse().ok());
+        let selector = Selector::try_from(selector.clone()).ok().filter(|s| !s.selects_all());
+        Some(Workload {
+            uid: metadata.uid?,
+            version: resource_version.parse().ok()?,
+            resource_version,
+            selector: selector.map(|s| s.to_string()),
+            generation: metadata.generation.unwrap_or_default(),
+            observed,
+            start,
+            span: if start < end { Span { start, end } } else { Span::EMPTY },
+            decided: decided.unwrap_or_default(),
+            parallel,
+            worries,
+        })
+    }
+
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.observed >= self.generation
+    }
+}
+
+/// What the workload has been told, as far as it is certain. A controller that has not caught up may still act on every
+/// size since the one it has acted on, large batches to their end: until it has, only what all of them have in common is certain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Certain {
+    pub(super) span: Span,
+    pub(super) decided: u64,
+}
+
+impl Certain {
+    /// After this sight; `missed`: there may have been others between it and the last one.
+    pub(super) fn after(self, workload: &Workload, missed: bool) -> Certain {
+        if workload.is_caught_up() {
+            return Certain { span: workload.span, decided: workload.decided };
+        }
+        let (start, end) = (self.span.start.max(workload.span.start), self.span.end.min(workload.span.end));
+        let span = if missed || start >= end { Span::EMPTY } else { Span { start, end } };
+        Certain { span, decided: self.decided.min(workload.decided) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sized(end: u32, decided: u64, generation: i64, observed: i64) -> Workload {
+        Workload {
+            uid: "u".into(),
+            version: 1,
+            resource_version: "1".into(),
+            selector: None,
+            generation,
+            observed,
+            start: 0,
+            span: Span { start: 0, end },
+            decided,
+            parallel: true,
+            worries: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_raised_size_is_certain_only_once_the_controller_has_forgotten_the_lower_one() {
+        let five = Certain::default().after(&sized(5, 10, 1, 1), false);
+        assert_eq!(five, Certain { span: Span { start: 0, end: 5 }, decided: 10 });
+        let lowered = five.after(&sized(3, 20, 2, 1), false);
+        assert_eq!(lowered.span.end, 3, "what is lowered counts at once");
+        let raised = lowered.after(&sized(5, 30, 3, 1), false);
+        assert_eq!(raised, Certain { span: Span { start: 0, end: 3 }, decided: 10 });
+        assert_eq!(raised.after(&sized(5, 30, 3, 2), false).span.end, 3, "it has acted on the lower one only");
+        assert_eq!(raised.after(&sized(5, 30, 3, 3), false), Certain { span: Span { start: 0, end: 5 }, decided: 30 });
+    }
+
+    #[test]
+    fn nothing_is_certain_where_sizes_may_have_been_missed() {
+        let five = Certain::default().after(&sized(5, 10, 1, 1), false);
+        assert_eq!(five.after(&sized(5, 30, 3, 1), true).span, Span::EMPTY);
+    }
+}
