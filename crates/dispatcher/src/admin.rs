@@ -1,6 +1,7 @@
 //! The operators' listener: metrics, health, readiness, and a small JSON API over pools, pods and sessions. Loopback by
 //! default; with a token everything but the probes asks for it. Sessions are named by their public hash only.
 
+use crate::config::Trigger;
 use crate::cookie::public_name;
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::driver::Ended;
@@ -109,9 +110,10 @@ fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
     let view = dispatcher.view.borrow();
     let fleet = (!view.is_stale()).then_some(&view.fleet);
     for pool in &dispatcher.pools {
-        if let Some(replicas) = fleet.filter(|f| knows(f, &pool.config.id)).and_then(|f| f.unserved(&pool.config.id)) {
-            // From now on somebody may scale by this number.
-            dispatcher.driver.post(&pool.config.id, Command::Served { replicas });
+        // From now on somebody may scale by this number. (Who asks over gRPC does not read it here.)
+        let is_read = |f: &&Fleet| pool.config.trigger == Trigger::Prometheus && knows(f, &pool.config.id);
+        if let Some(fleet) = fleet.filter(is_read) {
+            dispatcher.serve(fleet, pool);
         }
     }
     let pools = dispatcher.pools.iter().map(|p| (&p.config, &p.metrics));

@@ -12,7 +12,7 @@ use crate::view::View;
 use crate::visit::Visits;
 use crate::waiting::coming::Coming;
 use http::StatusCode;
-use slotkeeper_core::{Effect, Ordinal, PoolId, ReplicaId, SessionId, Why};
+use slotkeeper_core::{Command, Effect, Fleet, Ordinal, PoolId, ReplicaId, SessionId, Why};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -127,6 +127,13 @@ impl Dispatcher {
         let any = self.pools.iter().filter(|p| p.config.hosts.is_empty()).filter(fits);
         let longest = |p: &&Arc<Pool>| p.config.path.len();
         named.max_by_key(longest).or_else(|| any.max_by_key(longest))
+    }
+
+    /// The pool's number is being told to whoever scales by it: since when is part of the state (behaviour §7).
+    pub fn serve(&self, fleet: &Fleet, pool: &Pool) {
+        if let Some(replicas) = fleet.unserved(&pool.config.id) {
+            self.driver.post(&pool.config.id, Command::Served { replicas });
+        }
     }
 
     /// A new session, unless too many were asked for this second. Allocates nothing anywhere.

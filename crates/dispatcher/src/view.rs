@@ -1,6 +1,8 @@
 //! What everybody may read: the state as of the last entry applied here. Waiting is level-triggered: until the view *is* so.
 
+use crate::outside::duration;
 use slotkeeper_core::{Fleet, Millis};
+use std::time::Duration;
 use tokio::sync::watch;
 
 pub struct View {
@@ -19,6 +21,14 @@ impl View {
     #[must_use]
     pub fn age(&self) -> Millis {
         Millis(crate::outside::now().duration_since(self.heard).as_millis() as u64)
+    }
+
+    /// How old what is known here may be at most: since then this replica has not proven that it reads the journal.
+    /// `None`: the journal is its own.
+    #[must_use]
+    pub fn lag(&self) -> Option<Duration> {
+        let silence = duration(self.fleet.silence());
+        self.fresh.map(|until| (crate::outside::now() + silence).saturating_duration_since(until))
     }
 
     /// The shared journal has not been heard of for so long that others may get this replica's slots: no byte may go to

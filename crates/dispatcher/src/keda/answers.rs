@@ -1,0 +1,171 @@
+//! What KEDA is answered, from memory and at once: nothing here can wait, because KEDA sets no deadline, and a slow failure
+//! is worse for it than a quick one. Who cannot be sure of a number refuses to tell one: never 0.
+
+use super::messages::{
+    GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec, MetricValue,
+    ScaledObjectRef,
+};
+use crate::config::Trigger;
+use crate::dispatcher::{Dispatcher, Pool};
+use crate::outside::{duration, now};
+use crate::view::View;
+use slotkeeper_core::planted::{self, Bug};
+use slotkeeper_core::{Fleet, PoolId, Scaling};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+use tonic::Status;
+
+/// The one metric there is: one pod for each that is wanted.
+pub const METRIC: &str = "slotkeeper-pods";
+/// Between two warnings that nobody is answered.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+/// A journal may take this long to answer, however short `settle` is.
+const LEAST_LAG: Duration = Duration::from_secs(2);
+
+pub struct Scaler {
+    pub dispatcher: Arc<Dispatcher>,
+    /// In the order of the dispatcher's pools: KEDA has asked for it.
+    met: Vec<AtomicBool>,
+    warned: Mutex<Option<Instant>>,
+}
+
+impl Scaler {
+    pub fn new(dispatcher: Arc<Dispatcher>) -> Scaler {
+        let met = dispatcher.pools.iter().map(|_| AtomicBool::new(false)).collect();
+        Scaler { dispatcher, met, warned: Mutex::new(None) }
+    }
+
+    /// The pool that a trigger is for.
+    pub fn pool(&self, asks: &ScaledObjectRef) -> Result<&Arc<Pool>, Status> {
+        let pools = &self.dispatcher.pools;
+        let mut pushed = pools.iter().filter(|p| is_pushed(p));
+        let known = || {
+            let names: Vec<&str> = pools.iter().filter(|p| is_pushed(p)).map(|p| &*p.config.id.0).collect();
+            if names.is_empty() { "no pool has scaling = \"keda-push\"".into() } else { names.join(", ") }
+        };
+        let Some(name) = asks.scaler_metadata.get("pool") else {
+            return match (pushed.next(), pushed.next()) {
+                (Some(only), None) => Ok(only),
+                _ => {
+                    let what = "the trigger's metadata names no pool; allowed for `pool`";
+                    Err(Status::invalid_argument(format!("{what}: {}", known())))
+                }
+            };
+        };
+        let Some((at, pool)) = pools.iter().enumerate().find(|(_, p)| *p.config.id.0 == **name) else {
+            return Err(Status::not_found(format!("there is no pool {}; allowed: {}", shown(name), known())));
+        };
+        if !is_pushed(pool) {
+            let what = format!("pool {name} is not scaled by KEDA over gRPC; it needs scaling = \"keda-push\"");
+            return Err(Status::failed_precondition(what));
+        }
+        if let Some(met) = self.met.get(at)
+            && !met.swap(true, Ordering::Relaxed)
+        {
+            let (namespace, object) = (shown(&asks.namespace), shown(&asks.name));
+            tracing::info!(pool = %pool.config.id, namespace, scaled_object = object, "KEDA asks for this pool");
+        }
+        Ok(pool)
+    }
+
+    /// Always the same, and told even by who knows no number: without it KEDA makes no autoscaler, and never falls back.
+    pub fn spec() -> GetMetricSpecResponse {
+        let spec = MetricSpec { metric_name: METRIC.into(), target_size: 1, target_size_float: 1.0 };
+        GetMetricSpecResponse { metric_specs: vec![spec] }
+    }
+
+    pub fn is_active(&self, pool: &Pool) -> Result<IsActiveResponse, Status> {
+        let view = self.dispatcher.view.borrow();
+        self.certain(&view, pool)?;
+        Ok(IsActiveResponse { result: is_active(&view.fleet, &pool.config.id) })
+    }
+
+    /// Telling the number is an act: the journal learns that it is being served. (Being told that the pool is active is none:
+    /// nobody shrinks by it, and that it was sent proves nothing about who has received it.)
+    pub fn metrics(&self, pool: &Pool, asks: &GetMetricsRequest) -> Result<GetMetricsResponse, Status> {
+        if !asks.metric_name.is_empty() && asks.metric_name != METRIC {
+            let what = format!("there is no metric {}; allowed: {METRIC}", shown(&asks.metric_name));
+            return Err(Status::invalid_argument(what));
+        }
+        let view = self.dispatcher.view.borrow();
+        self.certain(&view, pool)?;
+        let replicas = view.fleet.desired(&pool.config.id).unwrap_or_default().len();
+        self.dispatcher.serve(&view.fleet, pool);
+        let metric_value = i64::from(replicas);
+        let value = MetricValue { metric_name: METRIC.into(), metric_value, metric_value_float: f64::from(replicas) };
+        Ok(GetMetricsResponse { metric_values: vec![value] })
+    }
+
+    fn certain(&self, view: &View, pool: &Pool) -> Result<(), Status> {
+        if planted::is(Bug::ServeZero) {
+            return Ok(());
+        }
+        self.doubt(view, pool).map_or(Ok(()), |why| {
+            self.warn(pool, why);
+            Err(Status::unavailable(why))
+        })
+    }
+
+    /// Why no number may be told now.
+    pub fn doubt(&self, view: &View, pool: &Pool) -> Option<&'static str> {
+        let (dispatcher, id) = (&self.dispatcher, &pool.config.id);
+        if *dispatcher.stopping.borrow() {
+            return Some("this dispatcher is stopping");
+        }
+        if view.fleet.replica(dispatcher.driver.me()).is_none() {
+            return Some("this dispatcher has not read its journal yet");
+        }
+        if view.is_stale() || view.is_cut_off() || view.lag().is_some_and(|lag| lag > longest_lag(pool)) {
+            return Some("the journal does not answer");
+        }
+        if view.fleet.rules(id).is_none() {
+            return Some("an operator has removed this pool");
+        }
+        (!view.fleet.is_listed(id)).then_some("the pods of this pool have not been listed yet")
+    }
+
+    fn warn(&self, pool: &Pool, why: &str) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if *self.dispatcher.stopping.borrow() || warned.is_some_and(|at| now() < at + WARN_EVERY) {
+            return;
+        }
+        *warned = Some(now());
+        tracing::warn!(pool = %pool.config.id, "KEDA asks, and is not answered: {why}");
+    }
+
+    /// Whoever shares a journal proves often enough that it reads it. Runs until the process ends.
+    pub async fn keep_current(&self) {
+        let pools = self.dispatcher.pools.iter().filter(|p| is_pushed(p));
+        let Some(limit) = pools.map(|p| longest_lag(p)).min() else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(limit / 4).await;
+            if self.dispatcher.view.borrow().lag().is_some_and(|lag| lag > limit / 2) {
+                self.dispatcher.driver.post(&"".into(), slotkeeper_core::Command::Tick);
+            }
+        }
+    }
+}
+
+fn is_pushed(pool: &Pool) -> bool {
+    matches!(pool.config.rules.scaling, Scaling::Keda { .. }) && pool.config.trigger == Trigger::Push
+}
+
+/// Nobody acts on a number for longer than `settle`: one half of that it may be old when it is told, the other half KEDA
+/// has to act on it.
+fn longest_lag(pool: &Pool) -> Duration {
+    let Scaling::Keda { settle } = pool.config.rules.scaling else { return LEAST_LAG };
+    (duration(settle) / 2).max(LEAST_LAG)
+}
+
+/// Somebody lives, waits or drains, or pods are wanted: without this KEDA writes 0, from whatever number. It follows
+/// `desired`, not `needed`: pods retire in the step that lowers `desired`, and nobody may be on one that KEDA takes.
+pub fn is_active(fleet: &Fleet, pool: &PoolId) -> bool {
+    fleet.desired(pool).is_some_and(|d| !d.is_empty()) || fleet.census(pool).is_some_and(|c| c.is_active())
+}
+
+/// What somebody else has written, quoted and not endless.
+fn shown(text: &str) -> String {
+    format!("{:?}", text.chars().take(63).collect::<String>())
+}
