@@ -114,7 +114,7 @@ def validate(where: str, thing: dict, crds: dict) -> None:
         problem(where, str(error)[:300])
 
 
-def check_types(npm: Path, things: dict[str, list[str]]) -> int:
+def check_types(npm: Path, things: dict[str, list[str]]) -> None:
     """Has TypeScript compare each object with the type of its kind: unknown, missing and wrong fields are errors."""
     lines, origin = [], {}
     for text, where in sorted(things.items()):
@@ -137,7 +137,6 @@ def check_types(npm: Path, things: dict[str, list[str]]) -> int:
         problem(origin.get(int(at[1]), "objects.ts") if at else "types", at[2] if at else line)
     if done.returncode and not done.stdout:
         problem("types", done.stderr.strip())
-    return len(things)
 
 
 def check_files(shellcheck: Path) -> int:
@@ -163,7 +162,7 @@ def check_files(shellcheck: Path) -> int:
 
 
 def main() -> None:
-    into, only_render = Path(sys.argv[1]), sys.argv[2:] == ["render"]
+    into = Path(sys.argv[1])
     tools = into / "venv/bin"
     rendered = into / "rendered"
     shutil.rmtree(rendered, ignore_errors=True)
@@ -180,17 +179,16 @@ def main() -> None:
         for thing in yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             where = f"{name}: {thing['kind']} {thing['metadata']['name']}"
             things.setdefault(json.dumps(thing, sort_keys=True, default=str), []).append(where)
-    if not only_render:
-        crds = definitions()
-        for text, where in things.items():
-            validate(where[0], json.loads(text), crds)
-        typed = {t: w for t, w in things.items() if json.loads(t)["apiVersion"].rpartition("/")[0] in TYPES}
-        check_types(into / "npm", typed)
-        files = check_files(tools / "shellcheck")
-        print(
-            f"manifests: {len(todo)} combinations, {sum(map(len, things.values()))} objects ({len(things)} different ones, "
-            f"{len(typed)} of other projects), {files} files"
-        )
+    crds = definitions()
+    for text, where in things.items():
+        validate(where[0], json.loads(text), crds)
+    typed = {t: w for t, w in things.items() if json.loads(t)["apiVersion"].rpartition("/")[0] in TYPES}
+    check_types(into / "npm", typed)
+    files = check_files(tools / "shellcheck")
+    print(
+        f"manifests: {len(todo)} combinations, {sum(map(len, things.values()))} objects ({len(things)} different ones, "
+        f"{len(typed)} of other projects), {files} files"
+    )
     for line in problems:
         print(line, file=sys.stderr)
     sys.exit(bool(problems))

@@ -1,0 +1,408 @@
+//! What `k8s/` ships, held against the built binaries: settings, arguments, ports, paths and rights are ones they have, and the
+//! objects fit together. Schemas are `manifests/check`'s business, which also renders what is read here.
+
+mod objects;
+
+use objects::{Case, cases, check};
+use serde_json::{Value, json};
+use slotkeeper_tests::dispatcher::binary;
+use slotkeeper_tests::{Pod, Setup, Visitor};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Who asks for what, and why: the same table as in `k8s/README.md`.
+const RIGHTS: [(&str, &str, &str, &str); 6] = [
+    ("pods", "get list watch", "always", "which pods there are"),
+    ("pods", "patch", "always", "annotations of busy pods"),
+    ("pods", "delete", "always", "recycling, by uid"),
+    ("statefulsets", "get list watch", "always", "what the cluster has been told"),
+    ("events", "list watch", "always", "why a pod does not start"),
+    ("statefulsets", "patch", "direct", "replicas and ordinals"),
+];
+const KEDA_RIGHTS: (&str, &str, &str) = ("scaledobjects", "get patch", "keda_guard");
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is a folder of the project")
+}
+
+fn text_of(path: &str) -> String {
+    std::fs::read_to_string(project().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The combinations that have a configuration: all but the bare base.
+fn systems() -> impl Iterator<Item = &'static Case> {
+    cases().iter().filter(|case| case.name != "base")
+}
+
+#[test]
+fn every_combination_renders_and_every_object_is_valid() {
+    let output = check();
+    assert!(output.status.success(), "{}", said(output));
+    assert!(cases().len() >= 19, "only {} combinations", cases().len());
+}
+
+#[test]
+fn every_configuration_is_accepted_by_the_binary() {
+    let mut seen = BTreeSet::new();
+    for case in systems() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("cookie-keys"), "A".repeat(43) + "=").unwrap();
+        std::fs::write(folder.path().join("admin-token"), "0123456789abcdef0123456789abcdef").unwrap();
+        let text = case.configuration();
+        if !seen.insert(text.clone()) {
+            continue;
+        }
+        let file = folder.path().join("slotkeeper.toml");
+        std::fs::write(&file, text.replace("/secrets/", &format!("{}/", folder.path().display()))).unwrap();
+        let output = Command::new(binary("slotkeeper")).args(["check", "--config"]).arg(&file).output().unwrap();
+        assert!(output.status.success(), "{}: {}", case.name, said(&output));
+        assert!(said(&output).contains("gamecube"), "{}", said(&output));
+    }
+    assert_eq!(seen.len(), 3, "one for each way to scale");
+}
+
+#[test]
+fn the_ways_to_scale_differ_in_scaling_only() {
+    let without_scaling = |mode: &str| {
+        let text = text_of(&format!("k8s/components/{mode}/slotkeeper.toml"));
+        let mut inside = false;
+        let kept = text.lines().skip(1).filter(|line| {
+            let mark = line.starts_with("# ---");
+            inside = if mark { line.ends_with("--- scaling") } else { inside };
+            !inside && !mark && !line.is_empty()
+        });
+        kept.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let push = without_scaling("keda-push");
+    assert!(push.iter().any(|line| line.starts_with("landing_url")) && !push.iter().any(|l| l.contains("keda")));
+    assert_eq!(push, without_scaling("direct"));
+    assert_eq!(push, without_scaling("keda-prometheus"));
+}
+
+#[test]
+fn arguments_are_the_binaries_own() {
+    let mut asked = BTreeSet::new();
+    for case in cases() {
+        for (_, container) in case.containers() {
+            let image = container["image"].as_str().unwrap();
+            let name = image.split(':').next().unwrap();
+            if !name.starts_with("slotkeeper") || !asked.insert(format!("{name} {}", container["args"])) {
+                continue;
+            }
+            assert_eq!(container["command"], Value::Null, "{name}: the image's entry point is the binary");
+            let arguments: Vec<&str> = container["args"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+            // The parser complains of the first argument that it does not have before it comes to --help.
+            let output = Command::new(binary(name)).args(&arguments).arg("--help").output().unwrap();
+            assert!(output.status.success(), "{name} {arguments:?}: {}", said(&output));
+            let nonsense = Command::new(binary(name)).args(&arguments).args(["--nonsense", "--help"]).output().unwrap();
+            assert!(!nonsense.status.success(), "{name} takes anything, so this shows nothing");
+        }
+    }
+    assert_eq!(asked.len(), 2, "dispatcher and console: {asked:?}");
+}
+
+#[tokio::test]
+async fn probes_ask_for_paths_that_answer() {
+    let pod = Pod::named("pod").await;
+    let case = systems().next().unwrap();
+    let container = &case.one("Deployment", "slotkeeper")["spec"]["template"]["spec"]["containers"][0];
+    let mut setup = Setup::fixed(&[&pod], "");
+    for variable in container["env"].as_array().unwrap() {
+        let text = |key: &str| variable[key].as_str().unwrap().to_owned();
+        setup.environment.push((text("name"), text("value")));
+    }
+    let dispatcher = setup.start().await;
+    for probe in ["readinessProbe", "livenessProbe"] {
+        let path = container[probe]["httpGet"]["path"].as_str().unwrap();
+        assert_eq!(container[probe]["httpGet"]["port"], "admin");
+        let answer = dispatcher.admin_get(path).await;
+        assert_eq!(answer.status(), 200, "{probe} {path}");
+    }
+    assert!(dispatcher.log().lines().next().is_some_and(|l| l.starts_with('{')), "{}", dispatcher.log());
+    // What `k8s/kind/up` and `try` ask for.
+    assert_eq!(Visitor::of(&dispatcher).get("/.slotkeeper/health").await.status(), 200);
+    for case in cases().iter().filter(|case| case.name.starts_with("kind")) {
+        let console = &case.one("StatefulSet", "gamecube")["spec"]["template"]["spec"]["containers"][0];
+        // As the end-to-end tests ask real consoles.
+        assert_eq!(console["readinessProbe"]["httpGet"]["path"], "/readyz");
+    }
+}
+
+#[test]
+fn ports_are_where_the_configuration_listens() {
+    for case in systems() {
+        let config: toml::Table = case.configuration().parse().unwrap();
+        let port =
+            |address: &toml::Value| address.as_str().unwrap().rsplit(':').next().unwrap().parse::<u16>().unwrap();
+        let mut wanted = BTreeMap::from([
+            ("http".to_owned(), port(&config["listen"])),
+            ("admin".to_owned(), port(&config["admin"]["listen"])),
+        ]);
+        if let Some(keda) = config.get("keda") {
+            wanted.insert("keda".into(), port(&keda["listen"]));
+        }
+        let dispatcher = case.one("Deployment", "slotkeeper");
+        assert_eq!(case.ports_of(&dispatcher["spec"]["template"]), wanted, "{}", case.name);
+        let console = case.one("StatefulSet", "gamecube");
+        let there = case.ports_of(&console["spec"]["template"]);
+        assert_eq!(config["pools"]["gamecube"]["kubernetes"]["port"].as_integer(), Some(i64::from(there["http"])));
+
+        for service in case.all("Service") {
+            let name = service["metadata"]["name"].as_str().unwrap();
+            let behind = case.ports_behind(service);
+            for port in service["spec"]["ports"].as_array().unwrap() {
+                let target = port["targetPort"].as_str().unwrap_or_else(|| panic!("{name}: targets are named"));
+                assert!(behind.contains_key(target), "{}: {name} leads to {target}, of {behind:?}", case.name);
+            }
+        }
+        for policy in case.all("NetworkPolicy") {
+            let name = policy["metadata"]["name"].as_str().unwrap();
+            let behind =
+                case.ports_selected(&policy["metadata"]["namespace"], &policy["spec"]["podSelector"]["matchLabels"]);
+            assert!(!behind.is_empty(), "{}: {name} is about nobody", case.name);
+            for rule in policy["spec"]["ingress"].as_array().unwrap() {
+                for port in rule["ports"].as_array().unwrap() {
+                    let number = u16::try_from(port["port"].as_u64().unwrap()).unwrap();
+                    assert!(behind.values().any(|p| *p == number), "{}: {name} opens {number}", case.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_dispatcher_has_the_rights_it_needs_and_no_other() {
+    for case in systems() {
+        let keda = !case.name.contains("direct");
+        let mut wanted = BTreeSet::new();
+        for (resource, verbs, when, _) in RIGHTS {
+            if when == "always" || !keda {
+                wanted.extend(verbs.split(' ').map(|verb| format!("{resource} {verb}")));
+            }
+        }
+        if keda {
+            wanted.extend(KEDA_RIGHTS.1.split(' ').map(|verb| format!("{} {verb}", KEDA_RIGHTS.0)));
+        }
+        let role = case.one("Role", "slotkeeper");
+        let mut granted = BTreeSet::new();
+        for rule in role["rules"].as_array().unwrap() {
+            let list = |key: &str| -> Vec<String> {
+                let texts = rule[key].as_array().unwrap_or_else(|| panic!("a rule without {key}"));
+                texts.iter().map(|t| t.as_str().unwrap().to_owned()).collect()
+            };
+            for (resource, verb) in
+                list("resources").iter().flat_map(|r| list("verbs").into_iter().map(move |v| (r.clone(), v)))
+            {
+                let group = match resource.as_str() {
+                    "pods" | "events" => "",
+                    "statefulsets" => "apps",
+                    "scaledobjects" => "keda.sh",
+                    other => panic!("nobody asks for {other}"),
+                };
+                assert_eq!(list("apiGroups"), [group], "{resource}");
+                // What can be narrowed to one name, is.
+                let one = verb == "patch" && resource != "pods" || resource == "scaledobjects";
+                assert_eq!(
+                    rule["resourceNames"],
+                    if one { json!(["gamecube"]) } else { Value::Null },
+                    "{verb} {resource}"
+                );
+                assert!(granted.insert(format!("{resource} {verb}")), "{verb} {resource} twice");
+            }
+        }
+        assert_eq!(granted, wanted, "{}", case.name);
+        assert_eq!(case.all("ClusterRole").count() + case.all("ClusterRoleBinding").count(), 0);
+        let binding = case.one("RoleBinding", "slotkeeper");
+        assert_eq!(
+            binding["subjects"],
+            json!([{"kind": "ServiceAccount", "name": "slotkeeper", "namespace": "gamecube"}])
+        );
+        assert_eq!(binding["roleRef"]["name"], "slotkeeper");
+    }
+    let readme = text_of("k8s/README.md");
+    for (resource, verbs, ..) in RIGHTS {
+        let row = format!("| {} | {resource} |", verbs.replace(' ', ", "));
+        assert!(readme.contains(&row), "README.md has no row {row}");
+    }
+    assert!(readme.contains("| get, patch | scaledobjects |"));
+}
+
+#[test]
+fn nobody_but_the_dispatcher_has_a_token_and_nobody_may_become_more() {
+    for case in cases() {
+        for (pod, container) in case.containers() {
+            let what = format!("{}: {}", case.name, container["name"]);
+            let dispatcher = container["name"] == "slotkeeper";
+            assert_eq!(pod["automountServiceAccountToken"], dispatcher, "{what}");
+            if container["image"].as_str().unwrap().contains("volume/nfs") {
+                continue;
+            }
+            let context = &container["securityContext"];
+            assert_eq!(context["allowPrivilegeEscalation"], false, "{what}");
+            assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{what}");
+            if container["image"].as_str().unwrap().contains("linuxserver/") {
+                continue;
+            }
+            assert_eq!(context["readOnlyRootFilesystem"], true, "{what}");
+            assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}), "{what}");
+            assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{what}");
+        }
+        assert_eq!(case.all("Secret").count(), 0, "{}: secrets are made, not shipped", case.name);
+    }
+}
+
+#[test]
+fn images_are_ours_at_this_version_or_public_and_pinned() {
+    let targets = text_of("k8s/kind/Dockerfile");
+    for case in cases() {
+        for (_, container) in case.containers() {
+            let image = container["image"].as_str().unwrap();
+            let (name, tag) = image.rsplit_once(':').unwrap_or_else(|| panic!("{image} has no tag"));
+            assert!(tag != "latest" && !tag.contains('/'), "{image} is not pinned");
+            if !name.contains('/') {
+                assert_eq!(tag, env!("CARGO_PKG_VERSION"), "{image}");
+                assert!(targets.contains(&format!(" AS {name}\n")), "{name} is not built by k8s/kind/Dockerfile");
+            }
+        }
+    }
+    let up = text_of("k8s/kind/up");
+    assert!(up.contains(concat!("version=", env!("CARGO_PKG_VERSION"), "\n")), "k8s/kind/up builds another version");
+}
+
+#[test]
+fn applying_it_again_leaves_replicas_and_volumes_alone() {
+    for case in systems() {
+        let set = &case.one("StatefulSet", "gamecube")["spec"];
+        assert_eq!((&set["replicas"], &set["ordinals"]), (&Value::Null, &Value::Null), "they belong to who scales");
+        assert_eq!(
+            (&set["podManagementPolicy"], &set["updateStrategy"]["type"]),
+            (&json!("Parallel"), &json!("OnDelete"))
+        );
+        assert_eq!(
+            set["persistentVolumeClaimRetentionPolicy"],
+            json!({"whenDeleted": "Retain", "whenScaled": "Retain"})
+        );
+        // Fixed at creation: a label that changes with the version would make every upgrade fail.
+        assert_eq!(set["volumeClaimTemplates"][0]["metadata"], json!({"name": "config"}));
+        let config: toml::Table = case.configuration().parse().unwrap();
+        let pool = &config["pools"]["gamecube"];
+        for ordinal in 0..pool["max_pods"].as_integer().unwrap() {
+            let volume = &case.one("PersistentVolume", &format!("config-{ordinal}"))["spec"];
+            assert_eq!(volume["claimRef"]["name"], format!("config-gamecube-{ordinal}"));
+            assert_eq!(volume["claimRef"]["namespace"], "gamecube");
+            assert_eq!(volume["persistentVolumeReclaimPolicy"], "Retain");
+            assert_eq!(volume["storageClassName"], set["volumeClaimTemplates"][0]["spec"]["storageClassName"]);
+            assert!(volume["nodeAffinity"]["required"].is_object());
+        }
+        let claim = &case.one("PersistentVolumeClaim", "gamecube-library")["spec"];
+        let library = &case.one("PersistentVolume", claim["volumeName"].as_str().unwrap())["spec"];
+        assert_eq!(
+            (&claim["accessModes"], &library["accessModes"]),
+            (&json!(["ReadOnlyMany"]), &json!(["ReadOnlyMany"]))
+        );
+    }
+}
+
+#[test]
+fn what_is_mounted_is_there() {
+    for case in systems() {
+        for (pod, _) in case.containers() {
+            for volume in pod["volumes"].as_array().into_iter().flatten() {
+                if let Some(name) = volume["configMap"]["name"].as_str() {
+                    case.one("ConfigMap", name);
+                }
+                if let Some(name) = volume["persistentVolumeClaim"]["claimName"].as_str() {
+                    case.one("PersistentVolumeClaim", name);
+                }
+                let projected = volume["projected"]["sources"].as_array().into_iter().flatten();
+                let secrets = projected.map(|s| &s["secret"]["name"]).chain([&volume["secret"]["secretName"]]);
+                for name in secrets.filter_map(Value::as_str) {
+                    let readme = text_of("k8s/README.md");
+                    assert!(
+                        readme.contains(&format!("create secret generic {name}")),
+                        "README.md does not say how to make {name}"
+                    );
+                }
+            }
+        }
+        let spec = &case.one("Deployment", "slotkeeper")["spec"]["template"]["spec"];
+        let config: toml::Table = case.configuration().parse().unwrap();
+        let grace = spec["terminationGracePeriodSeconds"].as_i64().unwrap();
+        assert!(grace > config["drain_seconds"].as_integer().unwrap(), "killed before it has drained");
+        let mounts = spec["containers"][0]["volumeMounts"].as_array().unwrap();
+        let arguments = spec["containers"][0]["args"].as_array().unwrap();
+        for path in [config["cookie_keys_file"].as_str(), config["admin"]["token_file"].as_str(), arguments[2].as_str()]
+        {
+            let path = Path::new(path.unwrap());
+            let mounted = mounts.iter().any(|m| Path::new(m["mountPath"].as_str().unwrap()) == path.parent().unwrap());
+            assert!(mounted, "{} is not in a volume", path.display());
+        }
+        let landing = config["pools"]["gamecube"]["landing_url"].as_str().unwrap();
+        let host = landing.trim_start_matches("http://").trim_end_matches('/');
+        assert_eq!(case.one("Service", host)["spec"]["ports"][0]["port"], 80);
+    }
+}
+
+#[test]
+fn keda_is_told_what_the_dispatcher_is_told() {
+    let mut seen = 0;
+    for case in systems().filter(|case| !case.name.contains("direct")) {
+        seen += 1;
+        let spec = &case.one("ScaledObject", "gamecube")["spec"];
+        let config: toml::Table = case.configuration().parse().unwrap();
+        let pool = &config["pools"]["gamecube"];
+        let seconds = |key: &str| pool[key].as_integer().unwrap();
+        assert_eq!(spec["scaleTargetRef"]["name"].as_str(), pool["kubernetes"]["stateful_set"].as_str());
+        assert_eq!(pool["kubernetes"]["scaled_object"].as_str(), Some("gamecube"));
+        assert_eq!(pool["kubernetes"]["keda_guard"].as_bool(), Some(true));
+        assert_eq!(spec["maxReplicaCount"].as_i64(), pool["max_pods"].as_integer());
+        assert_eq!((&spec["minReplicaCount"], &spec["idleReplicaCount"]), (&json!(0), &Value::Null));
+        // The dispatcher has given its pods up before KEDA takes them.
+        let scrape = if case.name.contains("prometheus") { 15 } else { 0 };
+        let given_up = seconds("cooldown_seconds")
+            + seconds("settle_seconds")
+            + spec["pollingInterval"].as_i64().unwrap()
+            + scrape;
+        assert!(
+            spec["cooldownPeriod"].as_i64().unwrap() > given_up,
+            "{}: KEDA is quicker than {given_up} s",
+            case.name
+        );
+        assert!(spec["initialCooldownPeriod"].as_i64().unwrap() >= 60);
+        assert_eq!(spec["fallback"]["behavior"], "currentReplicasIfHigher");
+        assert!(spec["fallback"]["replicas"].as_i64().unwrap() > 0, "an outage would end sessions");
+        let advanced = &spec["advanced"];
+        assert_eq!(advanced["restoreToOriginalReplicaCount"], false);
+        let behavior = &advanced["horizontalPodAutoscalerConfig"]["behavior"];
+        assert_eq!(behavior["scaleUp"]["tolerance"], "0");
+        assert!(
+            behavior["scaleUp"]["policies"][0]["value"].as_i64() >= spec["maxReplicaCount"].as_i64(),
+            "not in one step"
+        );
+        assert!(behavior["scaleDown"]["stabilizationWindowSeconds"].as_i64().unwrap() >= 300);
+        let triggers = spec["triggers"].as_array().unwrap();
+        let [trigger] = triggers.as_slice() else { panic!("one trigger, not {}", triggers.len()) };
+        assert_eq!(trigger["metricType"], "AverageValue");
+        let metadata = &trigger["metadata"];
+        if pool["scaling"].as_str() == Some("keda-push") {
+            assert_eq!(trigger["type"], "external-push");
+            assert_eq!(metadata["pool"], "gamecube");
+            let service = case.one("Service", "slotkeeper-keda");
+            let port = &service["spec"]["ports"][0]["port"];
+            assert_eq!(metadata["scalerAddress"], format!("slotkeeper-keda.gamecube.svc.cluster.local:{port}"));
+        } else {
+            assert_eq!((&trigger["type"], pool["scaling"].as_str()), (&json!("prometheus"), Some("prometheus")));
+            assert_eq!((&metadata["ignoreNullValues"], &metadata["threshold"]), (&json!("false"), &json!("1")));
+            let query = metadata["query"].as_str().unwrap();
+            assert!(
+                query.starts_with("max(") && query.contains("slotkeeper_pods{") && query.contains("pool=\"gamecube\"")
+            );
+        }
+    }
+    assert!(seen >= 12, "{seen}");
+}
