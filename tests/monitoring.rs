@@ -4,14 +4,15 @@
 mod prometheus;
 mod shipped;
 
+use futures_util::StreamExt;
 use prometheus::{Prometheus, Way, number, promtool};
 use serde_json::{Value, json};
 use shipped::{alerts, each_alert, metrics_in, text};
-use slotkeeper_tests::pod::Socket;
 use slotkeeper_tests::{Dispatcher, Pod, Setup, Visitor, eventually};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 const CASES: [&str; 2] = ["pools.yaml", "replicas.yaml"];
 const TOKEN: &str = "a-token-of-some-length";
@@ -192,11 +193,14 @@ async fn arcade(pod: &Pod) -> Dispatcher {
     dispatcher
 }
 
-async fn plays(dispatcher: &Dispatcher) -> (Visitor, Socket) {
+/// Somebody at a console, who looks at what it shows until this is dropped.
+async fn plays(dispatcher: &Dispatcher) -> (Visitor, JoinSet<()>) {
     let mut visitor = Visitor::of(dispatcher);
     visitor.wait_for_slot().await;
-    let socket = visitor.socket("/play").await;
-    (visitor, socket)
+    let mut socket = visitor.socket("/play").await;
+    let mut looks = JoinSet::new();
+    looks.spawn(async move { while let Some(Ok(_)) = socket.next().await {} });
+    (visitor, looks)
 }
 
 /// The metrics' names as they are exposed.
@@ -218,6 +222,8 @@ async fn every_query_is_answered_by_a_real_prometheus() {
     let ana = plays(&dispatcher).await;
     let _bob = plays(&dispatcher).await;
     let mut eve = Visitor::of(&dispatcher);
+    eve.page("/").await;
+    assert_eq!(eve.status().await["position"], 1);
     let mut fay = Visitor::of(&dispatcher);
     fay.base = "/fixed".into();
     fay.wait_for_slot().await;
@@ -336,9 +342,9 @@ async fn what_keda_asks_is_answered_with_the_truth_or_not_at_all() {
     prometheus.says("sum(up)", 2.0).await;
     assert_eq!((prometheus.value(wanted).await, prometheus.value(&brisk).await), (Some(2.0), Some(2.0)));
 
-    for (mut visitor, socket) in [ana, bob] {
+    for (mut visitor, looks) in [ana, bob] {
         visitor.post("/.slotkeeper/leave").await;
-        drop(socket);
+        drop(looks);
     }
     eventually("nobody to be wanted", async || truth().await == Some(0.0)).await;
     prometheus.says(&brisk, 0.0).await;

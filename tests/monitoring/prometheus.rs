@@ -54,7 +54,7 @@ impl Prometheus {
             .arg(format!("--config.file={}", folder.path().join("prometheus.yaml").display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
             .arg(format!("--web.listen-address={at}"))
-            .args(["--log.level=error", "--storage.tsdb.no-lockfile"])
+            .arg("--log.level=error")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
