@@ -202,7 +202,7 @@ impl Fields {
                 Value::String(text) => *text == field.value,
                 Value::Null => field.value.is_empty(),
                 Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                    found.to_string() == field.value
+                    serde_json::to_string(found).is_ok_and(|text| text == field.value)
                 }
             };
             equal == field.equal

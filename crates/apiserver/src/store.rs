@@ -119,6 +119,7 @@ impl Store {
     }
 
     /// Puts an object in as it is, uid, times, status and (if it has one) resourceVersion included: a given beginning.
+    /// A version that has passed already expires all versions before the newest.
     ///
     /// # Errors
     /// 400 where `apiVersion`, `kind`, namespace or name are missing or unknown.
@@ -135,7 +136,11 @@ impl Store {
             object["metadata"]["uid"] = json!(self.uid());
         }
         let Some(version) = asked else { return Ok(self.write(key, object)) };
-        self.version = self.version.max(version);
+        if version > self.version {
+            self.version = version - 1;
+            return Ok(self.write(key, object));
+        }
+        // Older than what is known: it cannot be told as a change, so nobody can have seen what was before.
         let object = Arc::new(object);
         self.objects.entry(resource).or_default().insert((key.namespace, key.name), Arc::clone(&object));
         self.floor = self.version;

@@ -234,7 +234,10 @@ async fn a_pod_is_stuck_in_every_way_as_in_07() {
                 let mut pod = controllers::pod(store, now, "games", "gamecube-gpu-0");
                 pod.event("FailedScheduling", why).unwrap();
                 pod.unschedulable(why).unwrap();
-                let set = store.get(Resource::StatefulSets, "games", "gamecube-gpu").unwrap();
+                // The real controller speaks of the set as it was created.
+                let mut changes = store.changes_after(51_600).unwrap();
+                let set = changes.find(|change| change.key.resource == Resource::StatefulSets).unwrap().object.clone();
+                drop(changes);
                 let message = "Create Pod gamecube-gpu-0 in StatefulSet gamecube-gpu successful";
                 controllers::event(store, now, &set, "SuccessfulCreate", message).unwrap();
             }),
