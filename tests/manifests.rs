@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use slotkeeper_tests::dispatcher::binary;
 use slotkeeper_tests::{Pod, Setup, Visitor};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// Who asks for what, and why: the same table as in `k8s/README.md`.
 const RIGHTS: [(&str, &str, &str, &str); 6] = [
@@ -111,19 +112,13 @@ async fn probes_ask_for_paths_that_answer() {
     let pod = Pod::named("pod").await;
     let case = systems().next().unwrap();
     let container = &case.one("Deployment", "slotkeeper")["spec"]["template"]["spec"]["containers"][0];
-    let mut setup = Setup::fixed(&[&pod], "");
-    for variable in container["env"].as_array().unwrap() {
-        let text = |key: &str| variable[key].as_str().unwrap().to_owned();
-        setup.environment.push((text("name"), text("value")));
-    }
-    let dispatcher = setup.start().await;
+    let dispatcher = Setup::fixed(&[&pod], "").start().await;
     for probe in ["readinessProbe", "livenessProbe"] {
         let path = container[probe]["httpGet"]["path"].as_str().unwrap();
         assert_eq!(container[probe]["httpGet"]["port"], "admin");
         let answer = dispatcher.admin_get(path).await;
         assert_eq!(answer.status(), 200, "{probe} {path}");
     }
-    assert!(dispatcher.log().lines().next().is_some_and(|l| l.starts_with('{')), "{}", dispatcher.log());
     // What `k8s/kind/up` and `try` ask for.
     assert_eq!(Visitor::of(&dispatcher).get("/.slotkeeper/health").await.status(), 200);
     for case in cases().iter().filter(|case| case.name.starts_with("kind")) {
@@ -131,6 +126,21 @@ async fn probes_ask_for_paths_that_answer() {
         // As the end-to-end tests ask real consoles.
         assert_eq!(console["readinessProbe"]["httpGet"]["path"], "/readyz");
     }
+}
+
+#[test]
+fn the_environment_is_read() {
+    let case = systems().next().unwrap();
+    let container = &case.one("Deployment", "slotkeeper")["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["env"], json!([{"name": "SLOTKEEPER_LOG", "value": "json"}]), "not known to this test");
+    let mut serve = Command::new(binary("slotkeeper"));
+    serve.args(["serve", "--pods", "127.0.0.1:9", "--listen", "127.0.0.1:0"]).env("SLOTKEEPER_LOG", "json");
+    let mut child = serve.stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(serde_json::from_str::<Value>(&line).is_ok_and(|value| value.is_object()), "{line}");
 }
 
 #[test]
