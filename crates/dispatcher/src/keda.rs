@@ -168,7 +168,7 @@ async fn answer(scaler: &Arc<Scaler>, request: Request<Incoming>) -> Response<Bo
     response
 }
 
-const METHODS: [&str; 5] = ["IsActive", "StreamIsActive", "GetMetricSpec", "GetMetrics", "StreamMetricSpec"];
+pub(crate) const METHODS: [&str; 5] = ["IsActive", "StreamIsActive", "GetMetricSpec", "GetMetrics", "StreamMetricSpec"];
 
 async fn call(scaler: &Arc<Scaler>, method: &str, request: Request<Incoming>, asked: &mut Asked) -> Response<Body> {
     let mut pool = |asks: &ScaledObjectRef| -> Result<Arc<Pool>, Status> {
@@ -178,7 +178,7 @@ async fn call(scaler: &Arc<Scaler>, method: &str, request: Request<Incoming>, as
     };
     match method {
         "IsActive" => {
-            let call = Call(|asks: ScaledObjectRef| scaler.is_active(&pool(&asks)?));
+            let call = Call(|asks: ScaledObjectRef| pool(&asks).and_then(|pool| scaler.is_active(&pool)));
             Grpc::new(ProstCodec::default()).max_decoding_message_size(REQUEST).unary(call, request).await
         }
         "GetMetricSpec" => {

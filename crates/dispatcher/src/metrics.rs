@@ -1,7 +1,8 @@
 //! What Prometheus is told. One owned registry per dispatcher; what the fleet's state says is read from it at the scrape.
 
-use crate::config::PoolConfig;
+use crate::config::{PoolConfig, Trigger};
 use crate::error::Fault;
+use crate::keda;
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -282,6 +283,13 @@ impl Metrics {
             Some(name) => Some(gauges(&self.registry, name, "Sessions that live, wait or drain in one pool.", &[])?),
             None => None,
         };
+        if config.trigger == Trigger::Push {
+            for (method, code) in keda::METHODS[..4].iter().flat_map(|m| ["ok", "unavailable"].map(|code| (m, code))) {
+                self.scaler_requests.with_label_values(&[pool, method, code]);
+            }
+            self.scaler_streams.with_label_values(&[pool]);
+            self.scaler_pushes.with_label_values(&[pool]);
+        }
         for order in ORDERS {
             // A counter that begins with its first event hides it from increase().
             self.cluster_errors.with_label_values(&[pool, order]);

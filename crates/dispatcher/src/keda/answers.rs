@@ -7,6 +7,7 @@ use super::messages::{
 };
 use crate::config::Trigger;
 use crate::dispatcher::{Dispatcher, Pool};
+use crate::metrics;
 use crate::outside::{duration, now};
 use crate::view::View;
 use slotkeeper_core::planted::{self, Bug};
@@ -24,21 +25,21 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 /// A journal may take this long to answer, however short `settle` is.
 const LEAST_LAG: Duration = Duration::from_secs(2);
 
-pub struct Scaler {
-    pub dispatcher: Arc<Dispatcher>,
+pub(super) struct Scaler {
+    pub(super) dispatcher: Arc<Dispatcher>,
     /// In the order of the dispatcher's pools: KEDA has asked for it.
     met: Vec<AtomicBool>,
     warned: Mutex<Option<Instant>>,
 }
 
 impl Scaler {
-    pub fn new(dispatcher: Arc<Dispatcher>) -> Scaler {
+    pub(super) fn new(dispatcher: Arc<Dispatcher>) -> Scaler {
         let met = dispatcher.pools.iter().map(|_| AtomicBool::new(false)).collect();
         Scaler { dispatcher, met, warned: Mutex::new(None) }
     }
 
     /// The pool that a trigger is for.
-    pub fn pool(&self, asks: &ScaledObjectRef) -> Result<&Arc<Pool>, Status> {
+    pub(super) fn pool(&self, asks: &ScaledObjectRef) -> Result<&Arc<Pool>, Status> {
         let pools = &self.dispatcher.pools;
         let mut pushed = pools.iter().filter(|p| is_pushed(p));
         let known = || {
@@ -71,12 +72,12 @@ impl Scaler {
     }
 
     /// Always the same, and told even by who knows no number: without it KEDA makes no autoscaler, and never falls back.
-    pub fn spec() -> GetMetricSpecResponse {
+    pub(super) fn spec() -> GetMetricSpecResponse {
         let spec = MetricSpec { metric_name: METRIC.into(), target_size: 1, target_size_float: 1.0 };
         GetMetricSpecResponse { metric_specs: vec![spec] }
     }
 
-    pub fn is_active(&self, pool: &Pool) -> Result<IsActiveResponse, Status> {
+    pub(super) fn is_active(&self, pool: &Pool) -> Result<IsActiveResponse, Status> {
         let view = self.dispatcher.view.borrow();
         self.certain(&view, pool)?;
         Ok(IsActiveResponse { result: is_active(&view.fleet, &pool.config.id) })
@@ -84,7 +85,7 @@ impl Scaler {
 
     /// Telling the number is an act: the journal learns that it is being served. (Being told that the pool is active is none:
     /// nobody shrinks by it, and that it was sent proves nothing about who has received it.)
-    pub fn metrics(&self, pool: &Pool, asks: &GetMetricsRequest) -> Result<GetMetricsResponse, Status> {
+    pub(super) fn metrics(&self, pool: &Pool, asks: &GetMetricsRequest) -> Result<GetMetricsResponse, Status> {
         if !asks.metric_name.is_empty() && asks.metric_name != METRIC {
             let what = format!("there is no metric {}; allowed: {METRIC}", shown(&asks.metric_name));
             return Err(Status::invalid_argument(what));
@@ -109,7 +110,7 @@ impl Scaler {
     }
 
     /// Why no number may be told now.
-    pub fn doubt(&self, view: &View, pool: &Pool) -> Option<&'static str> {
+    pub(super) fn doubt(&self, view: &View, pool: &Pool) -> Option<&'static str> {
         let (dispatcher, id) = (&self.dispatcher, &pool.config.id);
         if *dispatcher.stopping.borrow() {
             return Some("this dispatcher is stopping");
@@ -123,7 +124,11 @@ impl Scaler {
         if view.fleet.rules(id).is_none() {
             return Some("an operator has removed this pool");
         }
-        (!view.fleet.is_listed(id)).then_some("the pods of this pool have not been listed yet")
+        if !view.fleet.is_listed(id) {
+            return Some("the pods of this pool have not been listed yet");
+        }
+        // Before that, nobody knows what runs already.
+        (!metrics::knows(&view.fleet, id)).then_some("the size of this pool has not been read yet")
     }
 
     fn warn(&self, pool: &Pool, why: &str) {
@@ -136,7 +141,7 @@ impl Scaler {
     }
 
     /// Whoever shares a journal proves often enough that it reads it. Runs until the process ends.
-    pub async fn keep_current(&self) {
+    pub(super) async fn keep_current(&self) {
         let pools = self.dispatcher.pools.iter().filter(|p| is_pushed(p));
         let Some(limit) = pools.map(|p| longest_lag(p)).min() else { return std::future::pending().await };
         loop {
@@ -161,7 +166,7 @@ fn longest_lag(pool: &Pool) -> Duration {
 
 /// Somebody lives, waits or drains, or pods are wanted: without this KEDA writes 0, from whatever number. It follows
 /// `desired`, not `needed`: pods retire in the step that lowers `desired`, and nobody may be on one that KEDA takes.
-pub fn is_active(fleet: &Fleet, pool: &PoolId) -> bool {
+pub(super) fn is_active(fleet: &Fleet, pool: &PoolId) -> bool {
     fleet.desired(pool).is_some_and(|d| !d.is_empty()) || fleet.census(pool).is_some_and(|c| c.is_active())
 }
 

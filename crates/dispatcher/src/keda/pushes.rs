@@ -49,7 +49,7 @@ impl Drop for Open {
 }
 
 /// Ends cleanly where others would fail: only after a clean end KEDA comes again in two seconds, and asks the next replica.
-pub fn open(
+pub(super) fn open(
     scaler: Arc<Scaler>,
     pool: Arc<Pool>,
 ) -> Result<impl Stream<Item = Result<IsActiveResponse, Status>> + Send + 'static, Status> {
@@ -68,7 +68,7 @@ pub fn open(
         match pushes.next().await {
             Ok(()) => Some((Ok(IsActiveResponse { result: true }), pushes)),
             Err(why) => {
-                pushes.open.why = why;
+                pushes.end(why);
                 None
             }
         }
@@ -76,6 +76,10 @@ pub fn open(
 }
 
 impl Pushes {
+    fn end(mut self, why: &'static str) {
+        self.open.why = why;
+    }
+
     /// Waits until `true` is to be said; `Err` says why nothing is said any more.
     async fn next(&mut self) -> Result<(), &'static str> {
         loop {
