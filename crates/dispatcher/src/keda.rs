@@ -131,10 +131,11 @@ async fn begin(socket: Stream, tls: Option<Arc<Tls>>) -> io::Result<Stream> {
         let more = stream.read(rest).await?;
         read += more;
         if more == 0 || !PREFACE.starts_with(first.get(..read).unwrap_or_default()) {
-            let is_http = read > 0 && first.iter().take(read).all(|byte| byte.is_ascii_graphic() || *byte == b' ');
-            if is_http {
+            if more > 0 && first[0].is_ascii_uppercase() {
                 stream.write_all(WRONG_PROTOCOL.as_bytes()).await?;
                 stream.shutdown().await?;
+                // Whoever is cut off while still speaking may not read the answer.
+                tokio::io::copy(&mut stream.take(REQUEST as u64), &mut tokio::io::sink()).await?;
             }
             return Err(io::Error::new(io::ErrorKind::InvalidData, "this is not HTTP/2"));
         }

@@ -1,0 +1,422 @@
+//! The external scaler, asked as KEDA asks it.
+
+mod attacks;
+mod client;
+mod configured;
+mod encrypted;
+mod house;
+
+use client::{Heard, Keda, Learned, metrics, trigger};
+use house::{Book, House, POOL, Plan, SETTLE, Wires, pool};
+use slotkeeper::config::{PoolConfig, Trigger};
+use slotkeeper::keda::REPEAT;
+use slotkeeper::keda::messages::{GetMetricsRequest, GetMetricsResponse, IsActiveResponse};
+use slotkeeper::outside::{Net, RealNet, now};
+use slotkeeper_core::{Command, Millis, Rules, Scaling, SessionId, Spare};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+const ASLEEP: Learned = Learned { replicas: 0.0, is_active: false };
+const LONG: Duration = Duration::from_secs(600);
+
+/// One sleeping dispatcher, and KEDA.
+async fn pair() -> (House, Book, Keda) {
+    let (book, net) = (Book::new(), Arc::new(Wires::default()));
+    let house = Plan::new(net.clone(), &book).asleep().await;
+    let keda = Keda::new(net, &[house.keda]);
+    (house, book, keda)
+}
+
+/// What KEDA's push handler hears.
+struct Ear(mpsc::UnboundedReceiver<(Instant, Heard)>);
+
+impl Ear {
+    fn of(keda: &Keda) -> Ear {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(keda.clone().listen(sender));
+        Ear(receiver)
+    }
+
+    async fn next(&mut self) -> (Instant, Heard) {
+        tokio::time::timeout(LONG, self.0.recv()).await.expect("nothing is heard").unwrap()
+    }
+
+    async fn hears(&mut self, expected: Heard) -> Instant {
+        let (at, heard) = self.next().await;
+        assert_eq!(heard, expected);
+        at
+    }
+
+    async fn hears_nothing_for(&mut self, time: Duration) {
+        if let Ok(heard) = tokio::time::timeout(time, self.0.recv()).await {
+            panic!("{heard:?}");
+        }
+    }
+}
+
+async fn eventually(keda: &mut Keda, expected: Result<Learned, Code>) {
+    for _ in 0..1000 {
+        let learned = keda.evaluate().await;
+        if learned == expected {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("it does not become {expected:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_visitor_wakes_a_sleeping_pool_at_once() {
+    let (_house, book, mut keda) = pair().await;
+    assert_eq!(keda.evaluate().await, Ok(ASLEEP));
+    let mut ear = Ear::of(&keda);
+    ear.hears(Heard::Opened).await;
+    ear.hears_nothing_for(REPEAT * 3).await;
+    let came = now();
+    book.visit(1);
+    let told = ear.hears(Heard::Active(true)).await;
+    assert!(told - came <= Duration::from_millis(100), "{:?}", told - came);
+    assert_eq!(keda.evaluate().await, Ok(Learned { replicas: 1.0, is_active: true }));
+    book.visit(2);
+    book.visit(3);
+    eventually(&mut keda, Ok(Learned { replicas: 3.0, is_active: true })).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_stays_active_says_so_again_and_one_that_sleeps_says_nothing() {
+    let (house, book, mut keda) = pair().await;
+    book.visit(1);
+    let mut ear = Ear::of(&keda);
+    ear.hears(Heard::Opened).await;
+    let mut last = ear.hears(Heard::Active(true)).await;
+    for _ in 0..3 {
+        let at = ear.hears(Heard::Active(true)).await;
+        assert!(at - last >= REPEAT && at - last <= REPEAT + Duration::from_secs(1), "{:?}", at - last);
+        last = at;
+    }
+    // Who waits has left after 30 s; for the whole cooldown the pod is still wanted, and KEDA must not take it.
+    eventually(&mut keda, Ok(ASLEEP)).await;
+    while let Ok((_, heard)) = ear.0.try_recv() {
+        assert_eq!(heard, Heard::Active(true));
+    }
+    ear.hears_nothing_for(REPEAT * 3).await;
+    let pushes = house.metric(&format!("slotkeeper_scaler_pushes_total{{pool=\"{POOL}\"}}")).await;
+    assert!(pushes >= 9.0, "{pushes}");
+    // 30 s in line and 60 s of cooldown: it was never inactive before nothing was wanted.
+    assert!(now() - last >= Duration::from_secs(50));
+    book.visit(2);
+    ear.hears(Heard::Active(true)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn spare_slots_wake_a_pool_in_which_nobody_is() {
+    let (_house, book, mut keda) = pair().await;
+    let mut ear = Ear::of(&keda);
+    ear.hears(Heard::Opened).await;
+    book.write(Command::Schedule(Spare::Slots(2)));
+    ear.hears(Heard::Active(true)).await;
+    assert_eq!(keda.evaluate().await, Ok(Learned { replicas: 2.0, is_active: true }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_who_waits_makes_the_pool_active_even_if_no_pod_can_be_used() {
+    let (_house, book, mut keda) = pair().await;
+    for pod in 0..5 {
+        book.write(Command::Cordon { pod: slotkeeper_core::Ordinal(pod) });
+    }
+    book.visit(1);
+    eventually(&mut keda, Ok(Learned { replicas: 5.0, is_active: true })).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_not_listed_the_pods_tells_no_number() {
+    let (book, net) = (Book::new(), Arc::new(Wires::default()));
+    let house = Plan::new(net.clone(), &book).start().await.unwrap();
+    let mut keda = Keda::new(net, &[house.keda]);
+    for _ in 0..3 {
+        assert_eq!(keda.metrics().await.unwrap_err().code(), Code::Unavailable);
+        let status = keda.is_active().await.unwrap_err();
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::Unavailable, "the pods of this pool have not been listed yet")
+        );
+    }
+    // What the metric is called is no number: with it KEDA can make its autoscaler, and count failures of the rest.
+    assert_eq!(keda.spec().await.unwrap().metric_specs.len(), 1);
+    assert_eq!(book.served(), Vec::<u32>::new());
+    let mut ear = Ear::of(&keda);
+    ear.hears(Heard::Opened).await;
+    let ended = ear.hears(Heard::Ended).await;
+    let again = ear.hears(Heard::Opened).await;
+    assert!(again - ended >= Duration::from_secs(2));
+    house.lists(1);
+    house.until_ready().await;
+    assert_eq!(keda.evaluate().await, Ok(ASLEEP));
+    let refused =
+        format!("slotkeeper_scaler_requests_total{{code=\"unavailable\",method=\"GetMetrics\",pool=\"{POOL}\"}}");
+    assert_eq!(house.metric(&refused).await, 3.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_an_operator_has_removed_is_not_asleep() {
+    let (_house, book, mut keda) = pair().await;
+    book.write(Command::Remove);
+    eventually(&mut keda, Err(Code::Unavailable)).await;
+}
+
+fn named(name: &str, scaling: Scaling, trigger: Trigger) -> PoolConfig {
+    let rules = Rules { scaling, ..pool().rules };
+    let own = PoolConfig::new(name, rules, pool().cluster);
+    PoolConfig { trigger, path: format!("/{name}"), cookie_name: name.into(), ..own }
+}
+
+#[tokio::test(start_paused = true)]
+async fn triggers_that_are_not_for_a_pool_of_ours_are_told_what_is_allowed() {
+    let (book, net) = (Book::new(), Arc::new(Wires::default()));
+    let keda_scaled = Scaling::Keda { settle: Millis::secs(20) };
+    let direct = Scaling::Direct { window: slotkeeper_core::Window::Fixed };
+    let mut plan = Plan::new(net.clone(), &book);
+    plan.pools.push(named("own", direct, Trigger::Prometheus));
+    plan.pools.push(named("scraped", keda_scaled, Trigger::Prometheus));
+    let house = plan.asleep().await;
+    let mut keda = Keda::new(net.clone(), &[house.keda]);
+    let mut refused = async |metadata: &[(&str, &str)]| {
+        keda.asks = trigger(metadata);
+        let of_metrics = keda.metrics().await.map(drop);
+        let of_spec = keda.spec().await.map(drop);
+        let of_activity = keda.is_active().await.map(drop);
+        let stream = keda.channel().await.unwrap().stream(keda.asks.clone()).await.map(drop);
+        let said = |result: Result<(), Status>| result.map_err(|s| (s.code(), s.message().to_owned()));
+        let all = [of_metrics, of_spec, of_activity, stream].map(said);
+        assert!(all.iter().all(|one| *one == all[0]), "{all:?}");
+        all[0].clone()
+    };
+    assert_eq!(refused(&[("pool", POOL), ("scalerAddress", "slotkeeper-keda:9091")]).await, Ok(()));
+    assert_eq!(refused(&[]).await, Ok(()), "there is only one");
+    let message = r#"there is no pool "caht"; allowed: chat"#;
+    assert_eq!(refused(&[("pool", "caht")]).await, Err((Code::NotFound, message.to_owned())));
+    for name in ["own", "scraped"] {
+        let message = format!("pool {name} is not scaled by KEDA over gRPC; it needs scaling = \"keda-push\"");
+        assert_eq!(refused(&[("pool", name)]).await, Err((Code::FailedPrecondition, message)));
+    }
+    let long = "x".repeat(10_000);
+    let (code, message) = refused(&[("pool", &long)]).await.unwrap_err();
+    assert!(code == Code::NotFound && message.len() < 200, "{message}");
+
+    let mut plan = Plan::new(net.clone(), &book);
+    plan.host = 2;
+    plan.pools = vec![named("a", keda_scaled, Trigger::Push), named("b", keda_scaled, Trigger::Push)];
+    let two = plan.start().await.unwrap();
+    let mut keda = Keda::new(net, &[two.keda]);
+    keda.asks = trigger(&[]);
+    let status = keda.metrics().await.unwrap_err();
+    let message = "the trigger's metadata names no pool; allowed for `pool`: a, b";
+    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, message));
+}
+
+#[tokio::test(start_paused = true)]
+async fn there_is_one_metric_and_no_other_method() {
+    let (_house, _book, mut keda) = pair().await;
+    let channel = keda.channel().await.unwrap();
+    let asks = GetMetricsRequest { metric_name: "sessions".into(), ..metrics(keda.asks.clone()) };
+    let status = channel.unary::<_, GetMetricsResponse>("GetMetrics", asks).await.unwrap_err();
+    let message = "there is no metric \"sessions\"; allowed: slotkeeper-pods";
+    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, message));
+    for method in ["StreamMetricSpec", "Nonsense"] {
+        let status = channel.unary::<_, IsActiveResponse>(method, keda.asks.clone()).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unimplemented, "{method}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_number_is_journaled_when_it_is_told_and_once() {
+    let (house, book, mut keda) = pair().await;
+    let settle = Duration::from_millis(10);
+    // Who asks whether it is active, who is woken, and who reads the gauges does not scale by the number.
+    let mut ear = Ear::of(&keda);
+    ear.hears(Heard::Opened).await;
+    keda.is_active().await.unwrap();
+    house.get("/metrics").await;
+    tokio::time::sleep(settle).await;
+    assert_eq!(book.served(), Vec::<u32>::new());
+    for (visitor, expected) in [(0, vec![0]), (1, vec![0, 1]), (2, vec![0, 1, 2])] {
+        if visitor > 0 {
+            book.visit(visitor);
+        }
+        tokio::time::sleep(settle).await;
+        for _ in 0..5 {
+            assert_eq!(keda.metrics().await.unwrap(), visitor as f64);
+            tokio::time::sleep(settle).await;
+        }
+        assert_eq!(book.served(), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scrape_serves_the_number_of_a_pool_that_is_scaled_by_prometheus() {
+    let (book, net) = (Book::new(), Arc::new(Wires::default()));
+    let mut plan = Plan::new(net, &book);
+    plan.pools[0].trigger = Trigger::Prometheus;
+    let house = plan.asleep().await;
+    house.get("/metrics").await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(book.served(), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dispatcher_that_stops_ends_its_streams_cleanly_and_refuses_the_rest() {
+    let (mut house, book, mut keda) = pair().await;
+    book.visit(1);
+    let mut ear = Ear::of(&keda);
+    ear.hears(Heard::Opened).await;
+    ear.hears(Heard::Active(true)).await;
+    assert_eq!(keda.evaluate().await, Ok(Learned { replicas: 1.0, is_active: true }));
+    house.stop();
+    let ended = ear.hears(Heard::Ended).await;
+    // The first failure after a clean end comes 2 s later, the next after 4: it was forgotten how often it had failed.
+    let mut waits = Vec::new();
+    let mut last = ended;
+    for _ in 0..3 {
+        let at = ear.hears(Heard::Broken(Code::Unavailable)).await;
+        waits.push((at - last).as_secs());
+        last = at;
+    }
+    assert_eq!(waits, [2, 4, 8]);
+    assert_eq!(keda.evaluate().await, Err(Code::Unavailable));
+    house.ended().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn keda_finds_a_dispatcher_again_that_was_killed() {
+    let (book, net) = (Book::new(), Arc::new(Wires::default()));
+    let house = Plan::new(net.clone(), &book).asleep().await;
+    let mut keda = Keda::new(net.clone(), &[house.keda]);
+    let mut ear = Ear::of(&keda);
+    ear.hears(Heard::Opened).await;
+    keda.evaluate().await.unwrap();
+    house.crash(&net).await;
+    let mut waits = Vec::new();
+    let mut last = now();
+    for _ in 0..8 {
+        let (at, heard) = ear.next().await;
+        assert!(matches!(heard, Heard::Broken(_)), "{heard:?}");
+        waits.push((at - last).as_secs());
+        last = at;
+    }
+    assert_eq!(waits, [0, 2, 4, 8, 16, 32, 60, 60]);
+    assert_eq!(keda.evaluate().await, Err(Code::Unavailable));
+    let house = Plan::new(net, &book).start().await.unwrap();
+    book.visit(1);
+    // It was listed before: the journal remembers what the last life knew.
+    house.until_ready().await;
+    eventually(&mut keda, Ok(Learned { replicas: 1.0, is_active: true })).await;
+    book.visit(2);
+    ear.hears(Heard::Opened).await;
+    ear.hears(Heard::Active(true)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_does_not_hear_its_journal_tells_no_old_number_for_long() {
+    let (book, net) = (Book::new(), Arc::new(Wires::default()));
+    let one = Plan::new(net.clone(), &book).asleep().await;
+    let two = Plan { host: 2, ..Plan::new(net.clone(), &book) }.start().await.unwrap();
+    two.until_ready().await;
+    let mut keda = Keda::new(net.clone(), &[one.keda, two.keda]);
+    for _ in 0..4 {
+        assert_eq!(keda.evaluate().await, Ok(ASLEEP));
+    }
+    let (mut with_one, mut with_two) = (Keda::new(net.clone(), &[one.keda]), Keda::new(net, &[two.keda]));
+    let mut ear = Ear::of(&with_two);
+    ear.hears(Heard::Opened).await;
+
+    two.away.send_replace(true);
+    let cut = now();
+    book.visit(1);
+    eventually(&mut with_one, Ok(Learned { replicas: 1.0, is_active: true })).await;
+    let mut refused = None;
+    while now() < cut + Duration::from_secs(60) {
+        match with_two.evaluate().await {
+            Ok(learned) => assert_eq!((learned, refused), (ASLEEP, None)),
+            Err(code) => {
+                assert_eq!(code, Code::Unavailable);
+                refused.get_or_insert(now());
+            }
+        }
+        assert!(with_one.evaluate().await.is_ok(), "the other one goes on");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let refused = refused.expect("it is refused at last");
+    assert!(refused - cut <= SETTLE / 2 + Duration::from_secs(1), "{:?}", refused - cut);
+    let ended = ear.hears(Heard::Ended).await;
+    assert!(ended - cut <= SETTLE / 2 + Duration::from_secs(2), "{:?}", ended - cut);
+
+    two.away.send_replace(false);
+    book.visit(2);
+    book.visit(3);
+    eventually(&mut with_two, Ok(Learned { replicas: 2.0, is_active: true })).await;
+    assert!(book.served().ends_with(&[2]), "{:?}", book.served());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_with_nothing_to_do_proves_that_it_reads_its_journal() {
+    let (_house, _book, mut keda) = pair().await;
+    for _ in 0..600 {
+        assert_eq!(keda.evaluate().await, Ok(ASLEEP));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_has_left_keeps_the_pool_active_until_nothing_is_wanted() {
+    let (_house, book, mut keda) = pair().await;
+    book.visit(1);
+    eventually(&mut keda, Ok(Learned { replicas: 1.0, is_active: true })).await;
+    let left = now();
+    book.write(Command::Leave { session: SessionId(1) });
+    loop {
+        let learned = keda.evaluate().await.unwrap();
+        assert_eq!(learned.is_active, learned.replicas > 0.0, "KEDA writes 0 for whoever is not active");
+        if !learned.is_active {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let took = now() - left;
+    assert!(took >= Duration::from_secs(59) && took <= Duration::from_secs(62), "{took:?}");
+}
+
+/// `cargo test --release -p slotkeeper --test dispatcher keda::speed -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints figures"]
+async fn speed() {
+    let (book, net) = (Book::new(), Arc::new(RealNet));
+    let house = Plan { host: 0, ..Plan::new(net.clone(), &book) }.asleep().await;
+    let mut keda = Keda::new(net.clone(), &[house.keda]);
+    let mut took = Vec::new();
+    for _ in 0..20_000 {
+        let began = now();
+        keda.metrics().await.unwrap();
+        took.push(now() - began);
+    }
+    took.sort();
+    let percentile = |p: usize| took[took.len() * p / 1000];
+    let (median, high, highest) = (percentile(500), percentile(990), percentile(999));
+    println!("GetMetrics over loopback: p50 {median:?}, p99 {high:?}, p99.9 {highest:?}");
+    let mut took = Vec::new();
+    let mut stream = keda.channel().await.unwrap().stream(keda.asks.clone()).await.unwrap();
+    for session in 1..=200 {
+        let came = now();
+        book.visit(session);
+        assert!(stream.message().await.unwrap().unwrap().result);
+        took.push(now() - came);
+        book.write(Command::Leave { session: SessionId(session) });
+        book.write(Command::Rules(Rules { cooldown: Millis(0), ..pool().rules }));
+        while keda.is_active().await.unwrap() {}
+    }
+    took.sort();
+    println!("from the journal to the push: p50 {:?}, p99 {:?}", took[100], took[198]);
+    assert!(net.dial(house.keda).await.is_ok());
+}

@@ -1,0 +1,158 @@
+//! Whoever connects to KEDA's port and is not KEDA.
+
+use super::client::{Channel, Keda, metrics};
+use super::house::POOL;
+use super::{ASLEEP, LONG, pair};
+use slotkeeper::keda::SERVICE;
+use slotkeeper::keda::messages::{GetMetricsRequest, GetMetricsResponse};
+use slotkeeper::outside::{Stream, now};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tonic::Code;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+async fn all_of(stream: &mut Stream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(LONG, stream.read_to_end(&mut answer)).await.expect("it is not closed");
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_http2_is_closed_and_http1_is_told_why() {
+    let (house, _book, mut keda) = pair().await;
+    for garbage in
+        [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"\0\0\0\0"]
+    {
+        let mut stream = house.net.dial(house.keda).await.unwrap();
+        stream.write_all(garbage).await.unwrap();
+        assert_eq!(all_of(&mut stream).await, b"");
+    }
+    for other in [&b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", b"PRI * HTTP/3"] {
+        let mut stream = house.net.dial(house.keda).await.unwrap();
+        stream.write_all(other).await.unwrap();
+        let answer = String::from_utf8(all_of(&mut stream).await).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 505 "), "{head}");
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{answer}");
+        assert!(body.contains("gRPC"), "{body}");
+    }
+    // What follows a good beginning is the library's to refuse.
+    let mut stream = house.net.dial(house.keda).await.unwrap();
+    stream.write_all(&[PREFACE, &[0xff; 1000]].concat()).await.unwrap();
+    all_of(&mut stream).await;
+    assert_eq!(keda.evaluate().await, Ok(ASLEEP));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_is_not_waited_for() {
+    let (house, _book, mut keda) = pair().await;
+    let connected = now();
+    let mut silent = house.net.dial(house.keda).await.unwrap();
+    let mut half = house.net.dial(house.keda).await.unwrap();
+    half.write_all(&PREFACE[..10]).await.unwrap();
+    assert_eq!(all_of(&mut silent).await, b"");
+    assert_eq!(all_of(&mut half).await, b"");
+    assert!(now() - connected <= Duration::from_secs(11));
+    // The beginning, and not a word more: no sign of life is given, either.
+    let mut begun = house.net.dial(house.keda).await.unwrap();
+    begun.write_all(PREFACE).await.unwrap();
+    begun.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let begun_at = now();
+    all_of(&mut begun).await;
+    assert!(now() - begun_at <= Duration::from_secs(60));
+    assert_eq!(keda.evaluate().await, Ok(ASLEEP));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_never_comes_to_its_end_is_given_up() {
+    let (house, _book, _keda) = pair().await;
+    let stream = house.net.dial(house.keda).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let endless = http_body_util::StreamBody::new(futures_util::stream::pending::<
+        Result<hyper::body::Frame<bytes::Bytes>, std::convert::Infallible>,
+    >());
+    let request = http::Request::post(format!("http://x/{SERVICE}/GetMetrics"))
+        .header("content-type", "application/grpc")
+        .body(endless)
+        .unwrap();
+    let response = tokio::time::timeout(LONG, sender.send_request(request)).await.expect("no answer").unwrap();
+    let status = tonic::Status::from_header_map(response.headers()).unwrap();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_grpc_or_too_large_is_refused() {
+    let (house, _book, mut keda) = pair().await;
+    let channel = keda.channel().await.unwrap();
+    let mut asks = keda.asks.clone();
+    asks.scaler_metadata.insert("note".into(), "x".repeat(100_000));
+    let refused = channel.unary::<GetMetricsRequest, GetMetricsResponse>("GetMetrics", metrics(asks)).await;
+    assert_eq!(refused.unwrap_err().code(), Code::OutOfRange);
+    let unknown = "slotkeeper_scaler_requests_total{code=\"out_of_range\",method=\"GetMetrics\",pool=\"-\"}";
+    assert_eq!(house.metric(unknown).await, 1.0);
+
+    let io = hyper_util::rt::TokioIo::new(house.net.dial(house.keda).await.unwrap());
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("http://x/").body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+    assert_eq!(sender.send_request(request).await.unwrap().status(), 415);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_streams_are_bounded() {
+    let (house, _book, mut keda) = pair().await;
+    let mut channels = Vec::new();
+    for _ in 0..10 {
+        channels.push(Channel::over(house.net.dial(house.keda).await.unwrap()).await.unwrap());
+    }
+    let mut open = Vec::new();
+    let mut refused = 0;
+    for n in 0..1000 {
+        match channels[n % channels.len()].stream(keda.asks.clone()).await {
+            Ok(stream) => open.push(stream),
+            Err(status) => {
+                assert_eq!(status.code(), Code::ResourceExhausted);
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((open.len(), refused), (64, 936));
+    let gauge = format!("slotkeeper_scaler_streams_open{{pool=\"{POOL}\"}}");
+    assert_eq!(house.metric(&gauge).await, 64.0);
+    assert_eq!(keda.evaluate().await, Ok(ASLEEP), "it is answered all the same");
+    drop(open);
+    drop(channels);
+    for _ in 0..1000 {
+        if house.metric(&gauge).await == 0.0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("streams stay open for nobody");
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_connections_are_refused_at_once() {
+    let (house, _book, mut keda) = pair().await;
+    assert_eq!(keda.evaluate().await, Ok(ASLEEP));
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        held.push(house.net.dial(house.keda).await.unwrap());
+    }
+    let connected = now();
+    let mut late = house.net.dial(house.keda).await.unwrap();
+    assert_eq!(all_of(&mut late).await, b"");
+    assert!(now() - connected < Duration::from_secs(1));
+    assert_eq!(keda.evaluate().await, Ok(ASLEEP), "who was there before is answered");
+    // They say nothing, so they are not kept.
+    for stream in &mut held {
+        all_of(stream).await;
+    }
+    let mut other = Keda::new(house.net.clone(), &[house.keda]);
+    assert_eq!(other.evaluate().await, Ok(ASLEEP));
+}

@@ -1,0 +1,105 @@
+//! The scaler behind TLS.
+
+use super::client::{Channel, trigger};
+use super::house::{Book, Plan, Wires};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use slotkeeper::config::TlsFiles;
+use slotkeeper::keda::messages::IsActiveResponse;
+use slotkeeper::outside::{Net, Stream};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+const NAME: &str = "slotkeeper-keda.games.svc";
+
+/// A new certificate of its own, in these files.
+fn issue(files: &TlsFiles) -> CertificateDer<'static> {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(vec![NAME.to_owned()]).unwrap();
+    std::fs::write(&files.certificate, cert.pem()).unwrap();
+    std::fs::write(&files.key, signing_key.serialize_pem()).unwrap();
+    cert.der().clone()
+}
+
+fn files(folder: &Path) -> TlsFiles {
+    TlsFiles { certificate: folder.join("tls.crt"), key: folder.join("tls.key") }
+}
+
+/// As KEDA with `caCert`.
+async fn trusting(net: &dyn Net, to: SocketAddr, root: &CertificateDer<'static>) -> std::io::Result<Channel> {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap();
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let connector = TlsConnector::from(Arc::new(config));
+    let stream = connector.connect(NAME.try_into().unwrap(), net.dial(to).await?).await?;
+    Ok(Channel::over(Stream::Other(Box::new(stream))).await.unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn keda_is_answered_by_tls_and_renewed_certificates_are_taken_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = files(folder.path());
+    let root = issue(&files);
+    let (book, net) = (Book::new(), Arc::new(Wires::default()));
+    let mut plan = Plan::new(net.clone(), &book);
+    plan.tls = Some(files.clone());
+    let house = plan.asleep().await;
+    let ask = async |channel: Channel| {
+        let answer: IsActiveResponse = channel.unary("IsActive", trigger(&[])).await.unwrap();
+        assert!(!answer.result);
+    };
+    ask(trusting(&*net, house.keda, &root).await.unwrap()).await;
+
+    let mut plain = net.dial(house.keda).await.unwrap();
+    plain.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer).await;
+    assert!(!answer.windows(4).any(|w| w == b"HTTP"), "{answer:?}");
+
+    let renewed = issue(&files);
+    assert!(trusting(&*net, house.keda, &root).await.is_err());
+    ask(trusting(&*net, house.keda, &renewed).await.unwrap()).await;
+    std::fs::write(&files.key, "half written").unwrap();
+    ask(trusting(&*net, house.keda, &renewed).await.unwrap()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_files_are_refused_at_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = files(folder.path());
+    issue(&good);
+    let foreign = TlsFiles { certificate: folder.path().join("other.crt"), key: folder.path().join("other.key") };
+    issue(&foreign);
+    let file = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        folder.path().join(name)
+    };
+    let absent = folder.path().join("absent");
+    let empty = file("empty", "");
+    let broken = file("broken", "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n");
+    let cases = [
+        (absent.clone(), good.key.clone(), "absent: cannot be read: No such file"),
+        (empty.clone(), good.key.clone(), "empty: there is no certificate in it"),
+        (good.key.clone(), good.key.clone(), "tls.key: there is no certificate in it"),
+        (broken, good.key.clone(), "broken: not PEM"),
+        (good.certificate.clone(), absent, "absent: cannot be read: No such file"),
+        (good.certificate.clone(), empty, "empty: there is no private key in it"),
+        (good.certificate.clone(), good.certificate.clone(), "tls.crt: there is no private key in it"),
+        (good.certificate.clone(), foreign.key, "other.key is not the key of"),
+    ];
+    for (certificate, key, expected) in cases {
+        let (book, net) = (Book::new(), Arc::new(Wires::default()));
+        let mut plan = Plan::new(net, &book);
+        plan.tls = Some(TlsFiles { certificate, key });
+        let Err(error) = plan.start().await else { panic!("it starts, although {expected}") };
+        let said = format!("{error:#}");
+        assert!(said.starts_with("[keda]: ") && said.contains(expected), "{said}");
+    }
+}

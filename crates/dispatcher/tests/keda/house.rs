@@ -1,0 +1,291 @@
+//! Dispatchers for KEDA to ask: a network in memory (so that time can stand still), a journal that two of them share and the
+//! test can read, write and take away, and a cluster that says what the test says.
+
+use slotkeeper::cluster::{Cluster, ClusterError};
+use slotkeeper::config::{ClusterConfig, Config, FixedPods, PoolConfig, Probe, Secret, TlsFiles, Trigger};
+use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError};
+use slotkeeper::outside::{BoxFuture, Clock, Ids, Listener, Net, Outside, Stream};
+use slotkeeper_core::{Command, Entry, Millis, Ordinal, PoolId, ReplicaId, Rules, Scaling, SessionId, Time, Uid};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+pub(super) const POOL: &str = "chat";
+pub(super) const SETTLE: Duration = Duration::from_secs(20);
+/// The visitors' side, the operators' and KEDA's.
+const PORTS: [u16; 3] = [80, 90, 91];
+
+/// Addresses that lead to listeners of this process.
+#[derive(Clone, Default)]
+pub(super) struct Wires(Arc<Mutex<BTreeMap<SocketAddr, mpsc::UnboundedSender<Stream>>>>);
+
+struct Ear {
+    address: SocketAddr,
+    arriving: mpsc::UnboundedReceiver<Stream>,
+}
+
+impl Net for Wires {
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+        let (sender, arriving) = mpsc::unbounded_channel();
+        self.0.lock().unwrap().insert(address, sender);
+        Box::pin(async move { Ok(Box::new(Ear { address, arriving }) as Box<dyn Listener>) })
+    }
+
+    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let arrived = self.0.lock().unwrap().get(&to).map(|ear| ear.send(Stream::Other(Box::new(far))));
+        Box::pin(async move {
+            arrived.ok_or_else(refused)?.map_err(|_| refused())?;
+            Ok(Stream::Other(Box::new(near)))
+        })
+    }
+
+    fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+impl Listener for Ear {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>> {
+        Box::pin(async {
+            let stream = self.arriving.recv().await.ok_or(io::ErrorKind::NotConnected)?;
+            Ok((stream, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1)))
+        })
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// The journal.
+#[derive(Clone)]
+pub(super) struct Book {
+    clock: Clock,
+    entries: Arc<watch::Sender<Vec<Entry>>>,
+}
+
+struct Pen(Book);
+
+struct Glasses {
+    entries: watch::Receiver<Vec<Entry>>,
+    away: watch::Receiver<bool>,
+    read: usize,
+}
+
+impl Book {
+    pub(super) fn new() -> Book {
+        Book { clock: Clock::starting_at(Time(1_000_000)), entries: Arc::new(watch::Sender::new(Vec::new())) }
+    }
+
+    fn append(&self, draft: Draft) {
+        let Draft { from, number, pool, command } = draft;
+        let at = self.clock.now();
+        self.entries.send_modify(|entries| entries.push(Entry { at, from, number, pool, command }));
+    }
+
+    /// As another dispatcher would, in the first words of its life.
+    pub(super) fn write(&self, command: Command) {
+        let from = ReplicaId(self.entries.borrow().len() as u64);
+        self.append(Draft { from, number: 1, pool: POOL.into(), command });
+    }
+
+    pub(super) fn visit(&self, session: u128) {
+        self.write(Command::Visit { session: SessionId(session), hint: None, class: 0 });
+    }
+
+    /// What KEDA has been served, as far as it is written.
+    pub(super) fn served(&self) -> Vec<u32> {
+        let served = |e: &Entry| match e.command {
+            Command::Served { replicas } => Some(replicas),
+            _ => None,
+        };
+        self.entries.borrow().iter().filter_map(served).collect()
+    }
+}
+
+impl Append for Pen {
+    fn append(&mut self, batch: Vec<Draft>) -> BoxFuture<'_, Result<(), JournalError>> {
+        batch.into_iter().for_each(|draft| self.0.append(draft));
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Follow for Glasses {
+    fn next(&mut self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>> {
+        Box::pin(async {
+            loop {
+                self.away.wait_for(|away| !away).await.map_err(|_| JournalError::Closed)?;
+                let read = self.read;
+                let entries = self.entries.wait_for(|entries| entries.len() > read).await;
+                let new = entries.map_err(|_| JournalError::Closed)?[read..].to_vec();
+                if !*self.away.borrow() {
+                    self.read += new.len();
+                    return Ok(new);
+                }
+            }
+        })
+    }
+}
+
+struct Told(tokio::sync::Mutex<mpsc::UnboundedReceiver<Command>>);
+
+impl Cluster for Told {
+    fn news(&self) -> BoxFuture<'_, Command> {
+        Box::pin(async {
+            match self.0.lock().await.recv().await {
+                Some(command) => command,
+                None => std::future::pending().await,
+            }
+        })
+    }
+    fn scale(&self, _: u32, _: u32, _: u64) -> BoxFuture<'_, Result<(), ClusterError>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn recycle(&self, _: Ordinal, _: Uid) -> BoxFuture<'_, Result<(), ClusterError>> {
+        Box::pin(async { Ok(()) })
+    }
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// A pool that KEDA scales, for five sessions.
+pub(super) fn pool() -> PoolConfig {
+    let rules = Rules {
+        max: 5,
+        cooldown: Millis::secs(60),
+        scaling: Scaling::Keda { settle: Millis(SETTLE.as_millis() as u64) },
+        ..Rules::default()
+    };
+    let fixed = FixedPods { pods: Vec::new(), probe: Probe::default() };
+    PoolConfig { trigger: Trigger::Push, ..PoolConfig::new(POOL, rules, ClusterConfig::Fixed(fixed)) }
+}
+
+/// One dispatcher.
+pub(super) struct House {
+    pub(super) net: Arc<dyn Net>,
+    pub(super) keda: SocketAddr,
+    admin: SocketAddr,
+    /// Of each pool.
+    news: Vec<mpsc::UnboundedSender<Command>>,
+    /// Whether it cannot read its journal.
+    pub(super) away: watch::Sender<bool>,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+/// How a dispatcher is to be.
+pub(super) struct Plan {
+    pub(super) net: Arc<dyn Net>,
+    pub(super) book: Book,
+    pub(super) host: u8,
+    pub(super) pools: Vec<PoolConfig>,
+    pub(super) tls: Option<TlsFiles>,
+}
+
+impl Plan {
+    pub(super) fn new(net: Arc<dyn Net>, book: &Book) -> Plan {
+        Plan { net, book: book.clone(), host: 1, pools: vec![pool()], tls: None }
+    }
+
+    /// Starts, and has not yet listed its pods.
+    pub(super) async fn start(self) -> anyhow::Result<House> {
+        let at = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, self.host)), port);
+        let ports = if self.host == 0 { [0; 3] } else { PORTS };
+        let local = |port| if port == 0 { SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0) } else { at(port) };
+        let [visitors, admin, keda] = ports.map(local);
+        let ids: Vec<PoolId> = self.pools.iter().map(|p| p.id.clone()).collect();
+        let mut config = Config::new(self.pools);
+        config.listen = vec![visitors];
+        config.admin.listen = Some(admin);
+        config.keda = slotkeeper::config::Keda { listen: Some(keda), tls: self.tls };
+        config.cookie_keys = vec![Secret(vec![1; 32])];
+        let mut news = Vec::new();
+        let mut clusters: BTreeMap<PoolId, Arc<dyn Cluster>> = BTreeMap::new();
+        for id in ids {
+            let (sender, told) = mpsc::unbounded_channel();
+            news.push(sender);
+            clusters.insert(id, Arc::new(Told(tokio::sync::Mutex::new(told))));
+        }
+        let (away, is_away) = watch::channel(false);
+        let glasses = Glasses { entries: self.book.entries.subscribe(), away: is_away, read: 0 };
+        let journal = Journal { append: Box::new(Pen(self.book.clone())), follow: Box::new(glasses), shared: true };
+        let (net, clock, ids) = (self.net.clone(), self.book.clock, Ids::seeded(u64::from(self.host)));
+        let outside = Outside { net: net.clone(), clock, ids, clusters, journal };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (started, listening) = oneshot::channel();
+        let mut running = tokio::spawn(async move {
+            let stop = async { _ = stopped.await };
+            slotkeeper::run(outside, config, stop, |listening| _ = started.send(listening.clone())).await
+        });
+        let listening = tokio::select! {
+            biased;
+            Ok(listening) = listening => listening,
+            ended = &mut running => return Err(ended?.expect_err("it would run")),
+        };
+        let (keda, admin) = (listening.keda.unwrap(), listening.admin.unwrap());
+        Ok(House { net, keda, admin, news, away, stop: Some(stop), running })
+    }
+
+    /// Starts with a pool of which nothing runs.
+    pub(super) async fn asleep(self) -> House {
+        let house = self.start().await.unwrap();
+        house.lists(1);
+        house.until_ready().await;
+        house
+    }
+}
+
+impl House {
+    /// The cluster says that no pod runs.
+    pub(super) fn lists(&self, version: u64) {
+        for news in &self.news {
+            news.send(Command::PodsListed { pods: Vec::new(), version }).unwrap();
+            news.send(Command::ScaleSeen { start: 0, replicas: 0, decided: 0, version: version + 1 }).unwrap();
+        }
+    }
+
+    pub(super) async fn until_ready(&self) {
+        while !self.get("/readyz").await.starts_with("HTTP/1.1 200") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(super) async fn get(&self, path: &str) -> String {
+        let mut stream = self.net.dial(self.admin).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.admin);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// One series of its metrics, 0 if there is none.
+    pub(super) async fn metric(&self, series: &str) -> f64 {
+        let text = self.get("/metrics").await;
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    pub(super) fn stop(&mut self) {
+        let _ = self.stop.take().map(|stop| stop.send(()));
+    }
+
+    pub(super) async fn ended(self) -> anyhow::Result<()> {
+        self.running.await.unwrap()
+    }
+
+    /// Killed: everything it had open is cut.
+    pub(super) async fn crash(self, wires: &Wires) {
+        wires.0.lock().unwrap().remove(&self.keda);
+        self.running.abort();
+        let _ = self.running.await;
+    }
+}
