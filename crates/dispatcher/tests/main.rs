@@ -4,4 +4,5 @@
 mod config;
 mod driver;
 mod fixed;
+mod keda;
 mod processes;
