@@ -5,6 +5,7 @@ mod bodies;
 mod browser;
 mod examples;
 mod http;
+mod kubernetes;
 mod manifests;
 mod measures;
 mod monitoring;

@@ -1,7 +1,7 @@
 //! What `k8s/` ships, held against the built binaries: settings, arguments, ports, paths and rights are ones they have, and the
 //! objects fit together. Schemas are `manifests/check`'s business, which also renders what is read here.
 
-mod objects;
+pub(crate) mod objects;
 
 use objects::{Case, cases, check};
 use serde_json::{Value, json};

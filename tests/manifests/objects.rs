@@ -7,8 +7,8 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 /// One combination of an overlay and its components.
-pub(super) struct Case {
-    pub(super) name: String,
+pub(crate) struct Case {
+    pub(crate) name: String,
     objects: Vec<Value>,
 }
 
@@ -31,11 +31,11 @@ fn checked() -> &'static (Output, Vec<Case>) {
     })
 }
 
-pub(super) fn check() -> &'static Output {
+pub(crate) fn check() -> &'static Output {
     &checked().0
 }
 
-pub(super) fn cases() -> &'static [Case] {
+pub(crate) fn cases() -> &'static [Case] {
     &checked().1
 }
 
@@ -46,12 +46,12 @@ impl Case {
         Case { name: file.file_stem().unwrap().to_string_lossy().into_owned(), objects }
     }
 
-    pub(super) fn all(&self, kind: &str) -> impl Iterator<Item = &Value> {
+    pub(crate) fn all(&self, kind: &str) -> impl Iterator<Item = &Value> {
         self.objects.iter().filter(move |object| object["kind"] == kind)
     }
 
     /// The object of this name in the system's namespaces; that there is just one is part of the question.
-    pub(super) fn one(&self, kind: &str, name: &str) -> &Value {
+    pub(crate) fn one(&self, kind: &str, name: &str) -> &Value {
         let mut found = self.all(kind).filter(|object| object["metadata"]["name"] == name);
         match (found.next(), found.next()) {
             (Some(object), None) => object,
@@ -61,7 +61,7 @@ impl Case {
     }
 
     /// The text of slotkeeper.toml.
-    pub(super) fn configuration(&self) -> String {
+    pub(crate) fn configuration(&self) -> String {
         let mut found = self.all("ConfigMap").filter_map(|map| map["data"]["slotkeeper.toml"].as_str());
         let text = found.next().unwrap_or_else(|| panic!("{}: no configuration", self.name)).to_owned();
         assert_eq!(found.next(), None, "{}: two configurations", self.name);
@@ -74,7 +74,7 @@ impl Case {
     }
 
     /// Every container with the spec of its pod.
-    pub(super) fn containers(&self) -> impl Iterator<Item = (&Value, &Value)> {
+    pub(crate) fn containers(&self) -> impl Iterator<Item = (&Value, &Value)> {
         self.templates().flat_map(|(_, template)| {
             let spec = &template["spec"];
             let lists = [&spec["containers"], &spec["initContainers"]];
@@ -83,7 +83,7 @@ impl Case {
     }
 
     /// The named ports of a pod.
-    pub(super) fn ports_of(&self, template: &Value) -> BTreeMap<String, u16> {
+    pub(crate) fn ports_of(&self, template: &Value) -> BTreeMap<String, u16> {
         let containers = template["spec"]["containers"].as_array().unwrap();
         let ports = containers.iter().filter_map(|c| c["ports"].as_array()).flatten();
         ports
@@ -95,7 +95,7 @@ impl Case {
     }
 
     /// The ports of the pods that a selector of this namespace finds.
-    pub(super) fn ports_selected(&self, namespace: &Value, selector: &Value) -> BTreeMap<String, u16> {
+    pub(crate) fn ports_selected(&self, namespace: &Value, selector: &Value) -> BTreeMap<String, u16> {
         let labels = selector.as_object().unwrap();
         let found = self.templates().filter(|(there, template)| {
             *there == namespace && labels.iter().all(|(key, value)| template["metadata"]["labels"][key] == *value)
@@ -104,7 +104,7 @@ impl Case {
     }
 
     /// The ports of the pods behind a Service.
-    pub(super) fn ports_behind(&self, service: &Value) -> BTreeMap<String, u16> {
+    pub(crate) fn ports_behind(&self, service: &Value) -> BTreeMap<String, u16> {
         self.ports_selected(&service["metadata"]["namespace"], &service["spec"]["selector"])
     }
 }

@@ -5,4 +5,5 @@ mod config;
 mod driver;
 mod fixed;
 mod keda;
+mod kubernetes;
 mod processes;

@@ -89,7 +89,7 @@ fn paths_are_relative_to_the_file() {
         .iter()
         .map(|pool| match &pool.cluster {
             ClusterConfig::Processes(processes) => processes,
-            ClusterConfig::Fixed(_) => panic!("processes"),
+            ClusterConfig::Fixed(_) | ClusterConfig::Kubernetes(_) => panic!("processes"),
         })
         .collect();
     assert_eq!(processes[0].command, ["/etc/slotkeeper/bin/run", "bin/x"]);

@@ -64,6 +64,14 @@ struct Known {
     knock: Option<AbortHandle>,
 }
 
+impl Known {
+    fn living(&self) -> Living {
+        let Sight { uid, name, annotations, .. } = &self.sight;
+        let terminating = matches!(self.sight.stage, Stage::Terminating);
+        Living { uid: uid.clone(), name: name.clone(), terminating, annotations: annotations.clone() }
+    }
+}
+
 impl Drop for Known {
     fn drop(&mut self) {
         if let Some(knock) = &self.knock {
@@ -197,6 +205,7 @@ impl Herald {
                 }
                 self.list(version);
                 self.listed = true;
+                self.site.seen().pods = self.pods.values().map(|k| (k.ordinal, k.living())).collect();
                 self.size().await;
             }
             News::Put { item, version } => {
@@ -204,16 +213,14 @@ impl Herald {
                 let uid = item.uid.clone();
                 self.take(item, version, knocks);
                 self.retell(&uid, version * FINE);
+                self.show(&uid);
             }
             News::Gone { item, version } => {
                 self.renew(version);
                 self.unnumbered.remove(&item.uid);
-                if let Some(known) = self.pods.remove(&item.uid) {
-                    self.tell_gone(known.ordinal, &item.uid, version * FINE);
-                }
+                self.lose(&item.uid, version * FINE);
             }
         }
-        self.show();
         self.number();
     }
 
@@ -231,6 +238,11 @@ impl Herald {
             // A watch that goes on repeats; what has been read stays read.
             if known.version < version {
                 known.used |= sight.used || matches!(known.sight.stage, Stage::Ready);
+                if known.sight.ip != sight.ip {
+                    // A new sandbox: whoever answered there need not answer here.
+                    known.answered = false;
+                    known.knock.take().inspect(AbortHandle::abort);
+                }
                 (known.sight, known.version) = (sight, version);
             }
         } else if let Some(ordinal) = number.filter(|_| numbers::is_of(&sight, workload)) {
@@ -340,10 +352,17 @@ impl Herald {
         self.tell(Command::PodSeen { pod: Ordinal(known.ordinal), uid: uid.clone(), phase, version });
     }
 
-    fn tell_gone(&mut self, ordinal: u32, uid: &Uid, version: u64) {
+    fn lose(&mut self, uid: &Uid, version: u64) {
+        let Some(known) = self.pods.remove(uid) else { return };
         self.coming.remove(uid);
+        {
+            let mut seen = self.site.seen();
+            if seen.pods.get(&known.ordinal).is_some_and(|p| p.uid == *uid) {
+                seen.pods.remove(&known.ordinal);
+            }
+        }
         if self.listed {
-            self.tell(Command::PodGone { pod: Ordinal(ordinal), uid: uid.clone(), version });
+            self.tell(Command::PodGone { pod: Ordinal(known.ordinal), uid: uid.clone(), version });
         }
     }
 
@@ -363,14 +382,10 @@ impl Herald {
     }
 
     /// What orders and marks look at.
-    fn show(&self) {
-        let living = self.pods.iter().map(|(uid, known)| {
-            let terminating = matches!(known.sight.stage, Stage::Terminating);
-            let Sight { name, annotations, .. } = &known.sight;
-            let (uid, name, annotations) = (uid.clone(), name.clone(), annotations.clone());
-            (known.ordinal, Living { uid, name, terminating, annotations })
-        });
-        self.site.seen().pods = living.collect();
+    fn show(&self, uid: &Uid) {
+        if let Some(known) = self.pods.get(uid) {
+            self.site.seen().pods.insert(known.ordinal, known.living());
+        }
     }
 
     /// A number for a pod that has none: the lowest that nobody has or is about to have.
@@ -472,17 +487,15 @@ impl Herald {
         let absent: Vec<Uid> = self.pods.keys().filter(|uid| !present.contains_key(&*uid.0)).cloned().collect();
         let ending: Vec<Uid> = self.pods.keys().filter(|uid| present.get(&*uid.0) == Some(&true)).cloned().collect();
         for uid in absent {
-            if let Some(known) = self.pods.remove(&uid) {
-                self.tell_gone(known.ordinal, &uid, version * FINE);
-            }
+            self.lose(&uid, version * FINE);
         }
         for uid in ending {
             if let Some(known) = self.pods.get_mut(&uid) {
                 known.sight.stage = Stage::Terminating;
             }
             self.retell(&uid, version * FINE);
+            self.show(&uid);
         }
-        self.show();
         true
     }
 }

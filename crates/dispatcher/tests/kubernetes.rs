@@ -1,0 +1,9 @@
+//! A StatefulSet and a Deployment, through the real client of the Kubernetes API, on a server that answers as a real one does.
+
+mod deployment;
+mod marks;
+mod orders;
+mod pods;
+mod rig;
+mod sizes;
+mod trouble;

@@ -1,0 +1,105 @@
+//! What is written: sizes in one guarded patch, and the end of one incarnation.
+
+use super::rig::{Rig, stateful_set};
+use serde_json::json;
+use slotkeeper_apiserver::Refusal;
+use slotkeeper_core::Ordinal;
+
+#[tokio::test]
+async fn a_size_is_one_write_with_what_decided_it() {
+    let mut rig = Rig::with(stateful_set(0)).await;
+    rig.until("the size", |told| told.size == Some((0, 0, 0))).await;
+    rig.server.forget_records();
+    rig.scale(0, 3, 17).await;
+    assert_eq!(rig.server.records().count("patch", "statefulsets"), 1);
+    let set = rig.workload();
+    assert_eq!(set["spec"]["replicas"], 3);
+    assert_eq!(set["metadata"]["annotations"]["slotkeeper.dev/decided"], "17");
+    rig.until_ready(&[0, 1, 2]).await;
+    assert_eq!(rig.told.size, Some((0, 3, 17)));
+    rig.scale(0, 3, 17).await;
+    assert_eq!(rig.server.records().count("patch", "statefulsets"), 1, "what is so is not written again");
+}
+
+#[tokio::test]
+async fn the_start_slides_in_the_same_write() {
+    let mut set = stateful_set(5);
+    set["metadata"]["labels"] = json!({ "slides": "true" });
+    let mut rig = Rig::with(set).await;
+    rig.until_ready(&[0, 1, 2, 3, 4]).await;
+    let kept = rig.told.uid(3);
+    rig.scale(2, 3, 40).await;
+    rig.until_ready(&[2, 3, 4]).await;
+    assert_eq!((rig.told.size, rig.told.uid(3)), (Some((2, 3, 40)), kept), "who stays is not touched");
+    rig.scale(0, 0, 41).await;
+    rig.until("nobody is left", |told| told.pods.is_empty() && told.size == Some((0, 0, 41))).await;
+    rig.scale(0, 1, 42).await;
+    rig.until_ready(&[0]).await;
+}
+
+#[tokio::test]
+async fn a_set_that_waits_in_order_cannot_slide() {
+    let mut set = stateful_set(2);
+    set["metadata"]["labels"] = json!({ "slides": "true" });
+    set["spec"]["podManagementPolicy"] = json!("OrderedReady");
+    let mut rig = Rig::with(set).await;
+    rig.until("the size", |told| told.size.is_some()).await;
+    let refused = rig.cluster.scale(1, 1, 5).await.unwrap_err().to_string();
+    assert!(refused.contains("OrderedReady") && refused.contains("Parallel"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_later_decision_is_not_undone() {
+    let mut rig = Rig::with(stateful_set(0)).await;
+    rig.until("the size", |told| told.size.is_some()).await;
+    rig.scale(0, 4, 30).await;
+    rig.scale(0, 1, 29).await;
+    assert_eq!(rig.workload()["spec"]["replicas"], 4);
+    // Somebody else has decided later, and we have not read it yet.
+    rig.patch(&json!({ "metadata": { "annotations": { "slotkeeper.dev/decided": "50" } }, "spec": { "replicas": 5 } }));
+    rig.scale(0, 2, 49).await;
+    assert_eq!(rig.workload()["spec"]["replicas"], 5, "the version guards what was not read");
+}
+
+#[tokio::test]
+async fn what_somebody_else_writes_in_between_is_read_before_it_is_overwritten() {
+    let mut rig = Rig::with(stateful_set(1)).await;
+    rig.until_ready(&[0]).await;
+    for n in 0..20_u64 {
+        rig.patch(&json!({ "metadata": { "labels": { "n": n.to_string() } } }));
+        rig.scale(0, (n % 4) as u32, 100 + n).await;
+        assert_eq!(rig.workload()["metadata"]["annotations"]["slotkeeper.dev/decided"], (100 + n).to_string());
+    }
+    assert_eq!(rig.workload()["metadata"]["labels"]["n"], "19", "nothing of theirs is lost");
+}
+
+#[tokio::test]
+async fn an_order_without_an_api_server_fails_and_says_so() {
+    let mut rig = Rig::with(stateful_set(1)).await;
+    rig.until_ready(&[0]).await;
+    rig.server.faults(|f| f.refuse(1, &Refusal::new(500).of("patch", "statefulsets")));
+    let refused = rig.cluster.scale(0, 2, 9).await.unwrap_err().to_string();
+    assert!(refused.contains("500"), "{refused}");
+    rig.server.faults(|f| f.away = true);
+    rig.server.cut_connections();
+    rig.cluster.scale(0, 2, 9).await.unwrap_err();
+    rig.server.faults(|f| f.away = false);
+    rig.scale(0, 2, 9).await;
+    rig.until_ready(&[0, 1]).await;
+}
+
+#[tokio::test]
+async fn only_the_incarnation_that_was_meant_is_deleted() {
+    let mut rig = Rig::with(stateful_set(2)).await;
+    rig.until_ready(&[0, 1]).await;
+    let first = rig.told.uid(1);
+    rig.cluster.recycle(Ordinal(1), first.clone()).await.unwrap();
+    rig.until("a new incarnation", |told| told.ready() == [0, 1] && told.uid(1) != first).await;
+    let second = rig.told.uid(1);
+    rig.cluster.recycle(Ordinal(1), first.clone()).await.unwrap();
+    rig.cluster.recycle(Ordinal(0), second.clone()).await.unwrap();
+    rig.cluster.recycle(Ordinal(7), second.clone()).await.unwrap();
+    assert_eq!(rig.server.records().count("delete", "pods"), 1, "nothing of that lives there");
+    assert!(rig.pod("gamecube-0").is_some_and(|p| p["metadata"]["deletionTimestamp"].is_null()));
+    assert_eq!(rig.pod("gamecube-1").unwrap()["metadata"]["uid"], *second.0);
+}

@@ -1,0 +1,145 @@
+//! What we ship, at work: the StatefulSet, the configuration and the rights of `k8s/overlays/gamecube`, with the binary in
+//! front, on an API server that answers as a real one does; its pods are servers of this test.
+
+mod cluster;
+
+use crate::manifests::objects::{Case, cases};
+use cluster::Cluster;
+use slotkeeper_apiserver::Resource;
+use slotkeeper_tests::{Dispatcher, Visitor, eventually};
+use std::time::{Duration, Instant};
+
+/// Clocks of minutes become fractions of a second; nothing else of what is shipped is changed.
+const QUICK: [(&str, &str); 3] = [
+    ("cooldown_seconds = 300", "cooldown_seconds = 0.4"),
+    ("grace_seconds = 10", "grace_seconds = 0.3"),
+    ("linger_seconds = 30", "linger_seconds = 0.3"),
+];
+
+fn shipped(name: &str) -> &'static Case {
+    cases().iter().find(|case| case.name == name).unwrap_or_else(|| panic!("nothing is called {name}"))
+}
+
+async fn gamecube(changes: &[(&str, &str)]) -> (Cluster, Dispatcher) {
+    let all: Vec<_> = QUICK.iter().chain(changes).copied().collect();
+    let cluster = Cluster::of(shipped("gamecube-direct"), &all).await;
+    let dispatcher = cluster.dispatcher().await;
+    // The first apply makes one pod, which nobody needs.
+    eventually("the pool to sleep", async || cluster.pods().is_empty() && cluster.replicas() == 0).await;
+    (cluster, dispatcher)
+}
+
+#[tokio::test]
+async fn the_shipped_system_goes_from_nothing_to_two_and_back() {
+    let (cluster, dispatcher) = gamecube(&[]).await;
+    let mut ana = Visitor::of(&dispatcher);
+    assert_eq!(ana.page("/").await.status(), 200);
+    dispatcher.pool_is("/desired", 0).await;
+    assert_eq!(cluster.replicas(), 0, "a first look wakes nothing");
+    ana.wait_for_slot().await;
+    assert_eq!(ana.get("/").await.text(), "gamecube-0");
+    let anas = ana.socket("/").await;
+    let mut bob = Visitor::of(&dispatcher);
+    bob.wait_for_slot().await;
+    assert_eq!((bob.get("/").await.text(), cluster.replicas()), ("gamecube-1".into(), 2));
+    let bobs = bob.socket("/").await;
+    let kept = |pod: &str| cluster.annotation(pod, "cluster-autoscaler.kubernetes.io/safe-to-evict");
+    eventually("both to be kept", async || {
+        kept("gamecube-0").as_deref() == Some("false") && kept("gamecube-1").as_deref() == Some("false")
+    })
+    .await;
+    // The lower one goes: the pool slides to whom is left.
+    drop(anas);
+    eventually("only the second to be left", async || cluster.pods() == ["gamecube-1"]).await;
+    assert_eq!(bob.get("/").await.text(), "gamecube-1");
+    drop(bobs);
+    eventually("nobody to be left", async || cluster.pods().is_empty() && cluster.replicas() == 0).await;
+    assert_eq!(cluster.killed(), Vec::<String>::new(), "no pod was deleted under a session");
+    assert_eq!(cluster.refused(), 0, "the shipped role allows all that was asked for");
+    let metrics = dispatcher.metrics().await.0;
+    assert!(metrics.contains(r#"slotkeeper_kubernetes_requests_total{code="200""#), "{metrics}");
+}
+
+#[tokio::test]
+async fn who_waits_is_told_what_the_pod_waits_for() {
+    let (cluster, dispatcher) = gamecube(&[]).await;
+    cluster.hold("gamecube-0");
+    let mut ana = Visitor::of(&dispatcher);
+    ana.page("/").await;
+    ana.page("/").await;
+    eventually("a pod to be asked for", async || cluster.pods() == ["gamecube-0"]).await;
+    cluster.touch("gamecube-0", |pod| {
+        pod.unschedulable("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.").map(drop)
+    });
+    eventually("plain words", async || ana.status().await.to_string().contains("no GPU is free")).await;
+    cluster.touch("gamecube-0", |pod| pod.schedule("node-a").map(drop));
+    cluster.touch("gamecube-0", |pod| pod.waiting("ContainerCreating", "").map(drop));
+    cluster.touch("gamecube-0", |pod| pod.event("Pulling", "Pulling image").map(drop));
+    eventually("plain words", async || ana.status().await.to_string().contains("is being downloaded")).await;
+    cluster.release("gamecube-0");
+    ana.wait_for_slot().await;
+    assert_eq!(ana.get("/").await.text(), "gamecube-0");
+}
+
+#[tokio::test]
+async fn without_the_api_server_those_who_play_play_on_and_free_slots_are_given() {
+    let (cluster, dispatcher) = gamecube(&[("cooldown_seconds = 0.4", "cooldown_seconds = 5")]).await;
+    let mut ana = Visitor::of(&dispatcher);
+    let mut bob = Visitor::of(&dispatcher);
+    ana.wait_for_slot().await;
+    bob.wait_for_slot().await;
+    let anas = ana.socket("/").await;
+    bob.post("/.slotkeeper/leave").await;
+    cluster.away(true);
+    assert_eq!(ana.get("/").await.text(), "gamecube-0");
+    let mut eve = Visitor::of(&dispatcher);
+    eve.wait_for_slot().await;
+    assert_eq!(eve.get("/").await.text(), "gamecube-1", "a warm pod needs no API server");
+    let eves = eve.socket("/").await;
+    let mut joe = Visitor::of(&dispatcher);
+    joe.page("/").await;
+    joe.page("/").await;
+    dispatcher.pool_is("/sessions/queued", 1).await;
+    cluster.away(false);
+    joe.wait_for_slot().await;
+    assert_eq!(joe.get("/").await.text(), "gamecube-2");
+    drop((anas, eves));
+}
+
+#[tokio::test]
+async fn a_dispatcher_that_starts_anew_finds_the_pods_and_leaves_them_to_their_visitors() {
+    let (cluster, mut dispatcher) = gamecube(&[("cooldown_seconds = 0.4", "cooldown_seconds = 5")]).await;
+    let mut ana = Visitor::of(&dispatcher);
+    let mut bob = Visitor::of(&dispatcher);
+    ana.wait_for_slot().await;
+    bob.wait_for_slot().await;
+    let place = bob.get("/").await.text();
+    dispatcher.stop().await;
+    let second = cluster.dispatcher().await;
+    let mut bob = Visitor { jar: bob.jar, ..Visitor::of(&second) };
+    bob.wait_for_slot().await;
+    assert_eq!(bob.get("/").await.text(), place, "the cookie remembers the ordinal");
+    assert_eq!((cluster.pods().len(), cluster.killed()), (2, Vec::new()));
+}
+
+/// A benchmark, not a test: `cargo test -p slotkeeper-tests how_fast -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "a benchmark"]
+#[expect(clippy::print_stdout, reason = "figures are what it is for")]
+async fn how_fast_the_size_is_written_when_somebody_comes() {
+    let (cluster, dispatcher) = gamecube(&[]).await;
+    let mut times: Vec<Duration> = Vec::new();
+    for _ in 0..60 {
+        let mut ana = Visitor::of(&dispatcher);
+        ana.page("/").await;
+        let before = Instant::now();
+        let (_, ()) = tokio::join!(ana.page("/"), cluster.wants(1));
+        times.push(before.elapsed());
+        ana.post("/.slotkeeper/leave").await;
+        eventually("the pool to sleep", async || cluster.pods().is_empty() && cluster.replicas() == 0).await;
+    }
+    times.sort();
+    println!("from the cookie to the patch: median {:?}, p95 {:?}, most {:?}", times[30], times[57], times[59]);
+    let asked = cluster.server.store(|store, _| store.all(Resource::Pods).count());
+    assert_eq!(asked, 0);
+}

@@ -1,0 +1,210 @@
+//! A cluster of one StatefulSet in this process: API server, controllers, kubelet; each pod a server that says its name,
+//! echoes over WebSockets, and remembers if it was deleted under an open one.
+
+use crate::manifests::objects::Case;
+use serde_json::{Value, json};
+use slotkeeper_apiserver::controllers::{self, Automatic, Pod as Hands};
+use slotkeeper_apiserver::{Access, Resource, Server, Status};
+use slotkeeper_tests::pod::{Pod, Request, echo, ok, read, switch};
+use slotkeeper_tests::{Dispatcher, patiently};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+const NAMESPACE: &str = "gamecube";
+const ACCOUNT: &str = "system:serviceaccount:gamecube:slotkeeper";
+const TOKEN: &str = "a-token-of-this-test";
+
+pub(super) struct Cluster {
+    pub(super) server: Server,
+    configuration: String,
+    kubeconfig: String,
+    automatic: Arc<Mutex<Automatic>>,
+    running: Arc<Mutex<Running>>,
+    _tasks: JoinSet<()>,
+}
+
+/// The containers, by the names of their pods.
+#[derive(Default)]
+struct Running {
+    /// And how many WebSockets are open in each.
+    pods: BTreeMap<String, (Pod, Arc<AtomicUsize>)>,
+    port: u16,
+    started: u32,
+    killed: Vec<String>,
+}
+
+impl Running {
+    fn start(&mut self, name: &str) -> String {
+        self.started += 1;
+        let address = format!("127.77.{}.{}", self.started / 250, self.started % 250 + 1);
+        let listener = std::net::TcpListener::bind((address.as_str(), self.port)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        self.port = listener.local_addr().unwrap().port();
+        let (said, sockets) = (name.to_owned(), Arc::<AtomicUsize>::default());
+        let open = sockets.clone();
+        let pod = Pod::at(TcpListener::from_std(listener).unwrap(), move |mut wire, seen| {
+            let (said, open) = (said.clone(), open.clone());
+            async move {
+                while let Some(head) = wire.head().await {
+                    if head.get("upgrade").is_some() {
+                        seen.note(Request { head: head.clone(), ..Request::default() });
+                        open.fetch_add(1, Ordering::Relaxed);
+                        echo(switch(wire, &head, "").await).await;
+                        open.fetch_sub(1, Ordering::Relaxed);
+                        return;
+                    }
+                    seen.note(read(&mut wire, head, 0).await);
+                    wire.send(ok(&said)).await;
+                }
+            }
+        });
+        self.pods.insert(name.to_owned(), (pod, sockets));
+        address
+    }
+
+    /// Containers whose pods are to end, or are no more.
+    fn end(&mut self, ending: &[String], there: &[String]) {
+        for name in ending {
+            let open = self.pods.get(name).is_some_and(|(_, sockets)| sockets.load(Ordering::Relaxed) > 0);
+            if open && !self.killed.contains(name) {
+                self.killed.push(name.clone());
+            }
+        }
+        self.pods.retain(|name, _| there.contains(name));
+    }
+}
+
+impl Cluster {
+    /// The StatefulSet, the role and the configuration of a rendered system, the latter with these changes.
+    pub(super) async fn of(case: &Case, changes: &[(&str, &str)]) -> Cluster {
+        let server = Server::on_tokio_time(1_764_000_000_000);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let api = listener.local_addr().unwrap();
+        let access = Access::of_role(ACCOUNT, case.one("Role", "slotkeeper")).unwrap();
+        assert_eq!(access.namespace.as_deref(), Some(NAMESPACE));
+        server.restrict(Some(access));
+        server.require_token(Some(TOKEN));
+        // Any port that is free: each pod has an address of its own, and all have this port.
+        let port = TcpListener::bind("127.77.255.1:0").await.unwrap().local_addr().unwrap().port();
+        let running = Arc::new(Mutex::new(Running { port, ..Running::default() }));
+        let mut automatic = Automatic::new({
+            let running = running.clone();
+            move |pod| running.lock().unwrap().start(pod["metadata"]["name"].as_str().unwrap())
+        });
+        (automatic.ready_after_ms, automatic.gone_after_ms) = (30, 30);
+        let automatic = Arc::new(Mutex::new(automatic));
+        let set = case.one("StatefulSet", "gamecube").clone();
+        server.store(|store, now| store.create(Resource::StatefulSets, NAMESPACE, set, now)).unwrap();
+        let mut tasks = JoinSet::new();
+        let served = server.clone();
+        tasks.spawn(async move { served.listen(listener).await.unwrap() });
+        let (world, hands, containers) = (server.clone(), automatic.clone(), running.clone());
+        tasks.spawn(async move {
+            loop {
+                let (ending, there) = world.store(|store, now| {
+                    while controllers::step(store, now) {}
+                    hands.lock().unwrap().step(store, now);
+                    while controllers::step(store, now) {}
+                    let name = |pod: &Value| pod["metadata"]["name"].as_str().unwrap().to_owned();
+                    let is_ending = |pod: &Value| !pod["metadata"]["deletionTimestamp"].is_null();
+                    let pods = || store.all(Resource::Pods);
+                    let ending: Vec<String> = pods().filter(|p| is_ending(p)).map(|p| name(p)).collect();
+                    (ending, pods().map(|p| name(p)).collect::<Vec<_>>())
+                });
+                containers.lock().unwrap().end(&ending, &there);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        let mut configuration = case.configuration();
+        let own = [
+            ("\"0.0.0.0:8080\"", "\"127.0.0.1:0\"".to_owned()),
+            ("\"0.0.0.0:9090\"", "\"127.0.0.2:0\"".to_owned()),
+            ("cookie_keys_file = \"/secrets/cookie-keys\"", "cookie_keys_file = \"cookie-keys\"".to_owned()),
+            ("token_file = \"/secrets/admin-token\"\n", String::new()),
+            ("landing_url = \"http://gamecube-landing-page/\"\n", String::new()),
+            ("port = 3000", format!("port = {port}")),
+        ];
+        let changes = changes.iter().map(|(from, to)| (*from, (*to).to_owned()));
+        for (from, to) in own.into_iter().chain(changes) {
+            assert!(configuration.contains(from), "{from:?} is not in\n{configuration}");
+            configuration = configuration.replacen(from, &to, 1);
+        }
+        configuration = format!("{configuration}\n[kubernetes]\nkubeconfig = \"kubeconfig\"\n");
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "here",
+            "clusters": [{ "name": "test", "cluster": { "server": format!("http://{api}") } }],
+            "users": [{ "name": "slotkeeper", "user": { "token": TOKEN } }],
+            "contexts": [{ "name": "here", "context": { "cluster": "test", "user": "slotkeeper", "namespace": NAMESPACE } }],
+        });
+        Cluster { server, configuration, kubeconfig: kubeconfig.to_string(), automatic, running, _tasks: tasks }
+    }
+
+    pub(super) async fn dispatcher(&self) -> Dispatcher {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("kubeconfig", &self.kubeconfig);
+        write("cookie-keys", &("A".repeat(43) + "="));
+        write("slotkeeper.toml", &self.configuration);
+        let file = folder.path().join("slotkeeper.toml");
+        Dispatcher::serve(folder, &file, &[]).await
+    }
+
+    pub(super) fn pods(&self) -> Vec<String> {
+        self.server.store(|store, _| {
+            let there = store.all(Resource::Pods).filter(|p| p["metadata"]["deletionTimestamp"].is_null());
+            there.map(|p| p["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+        })
+    }
+
+    pub(super) fn replicas(&self) -> u64 {
+        let set = self.server.store(|store, _| store.get(Resource::StatefulSets, NAMESPACE, "gamecube").unwrap());
+        set["spec"]["replicas"].as_u64().unwrap_or(1)
+    }
+
+    /// Until so many are asked for.
+    pub(super) async fn wants(&self, replicas: u64) {
+        let so = self.server.until(|store| {
+            let set = store.get(Resource::StatefulSets, NAMESPACE, "gamecube").unwrap();
+            set["spec"]["replicas"].as_u64() == Some(replicas)
+        });
+        patiently("another size", so).await;
+    }
+
+    pub(super) fn annotation(&self, pod: &str, key: &str) -> Option<String> {
+        let pod = self.server.store(|store, _| store.get(Resource::Pods, NAMESPACE, pod).ok())?;
+        pod["metadata"]["annotations"][key].as_str().map(str::to_owned)
+    }
+
+    pub(super) fn hold(&self, pod: &str) {
+        self.automatic.lock().unwrap().hold.insert(pod.to_owned());
+    }
+
+    pub(super) fn release(&self, pod: &str) {
+        self.automatic.lock().unwrap().hold.remove(pod);
+    }
+
+    pub(super) fn touch(&self, pod: &str, act: impl FnOnce(&mut Hands<'_>) -> Result<(), Status>) {
+        self.server.store(|store, now| act(&mut controllers::pod(store, now, NAMESPACE, pod))).unwrap();
+    }
+
+    pub(super) fn away(&self, away: bool) {
+        self.server.faults(|faults| faults.away = away);
+        if away {
+            self.server.cut_connections();
+        }
+    }
+
+    /// Pods that were deleted although somebody was connected to them.
+    pub(super) fn killed(&self) -> Vec<String> {
+        self.running.lock().unwrap().killed.clone()
+    }
+
+    /// Requests that the role did not allow.
+    pub(super) fn refused(&self) -> usize {
+        self.server.records().lines.iter().filter(|line| line.code == 403).count()
+    }
+}
