@@ -1,6 +1,7 @@
 //! The server: one handle on store, rights, faults and records; serves connections of any kind. Time comes in through
 //! a closure, waiting is tokio's; no threads, no randomness.
 
+mod answering;
 mod record;
 mod stream;
 
@@ -11,10 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, header};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,11 +21,8 @@ use tokio::sync::watch;
 pub use record::{Line, Records};
 
 use crate::access::Access;
-use crate::api::{self, Answer, Headers};
-use crate::request::Asked;
 use crate::store::{Key, Store};
-use crate::{Faults, Status, discovery};
-use stream::Stream;
+use crate::{Faults, Status};
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
@@ -232,7 +227,10 @@ impl Server {
                 let server = answering.clone();
                 async move { Ok::<_, Infallible>(server.answer(request).await) }
             });
-            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service);
+            let connection = hyper::server::conn::http1::Builder::new()
+                // The date would be this machine's, not `now`'s.
+                .auto_date_header(false)
+                .serve_connection(TokioIo::new(io), service);
             let cut = async {
                 while self.lock().connections_cut == cut {
                     if changes.changed().await.is_err() {
@@ -246,100 +244,6 @@ impl Server {
                 () = cut => {}
                 _ = connection => {}
             }
-        }
-    }
-
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let (head, body) = request.into_parts();
-        let Ok(body) = body.collect().await else {
-            return refused(&Status::bad_request("the body ended early"));
-        };
-        self.wait_while(|state| state.faults.hang).await;
-        let response = self.respond(&head, &body.to_bytes()).await;
-        let delay = self.lock().faults.delay_answers;
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
-        response
-    }
-
-    async fn respond(&self, head: &http::request::Parts, body: &[u8]) -> Response<Body> {
-        let path = head.uri.path();
-        let asked = Asked::read(&head.method, path, head.uri.query());
-        let line = format!("{} {}", head.method, head.uri.path_and_query().map_or(path, |whole| whole.as_str()));
-        let patience = tokio::time::Instant::now() + Duration::from_secs(3);
-        let outcome = loop {
-            let seen = *self.inner.changed.borrow();
-            let outcome = self.attempt(&head.headers, asked.as_ref(), path, body);
-            // A version from the future may arrive: a real server waits three seconds for it.
-            match &outcome {
-                Err(status) if status.message.starts_with("Timeout: Too large resource version") => {
-                    if tokio::time::timeout_at(patience, self.changed(seen)).await.is_err() {
-                        break outcome;
-                    }
-                }
-                Ok(_) | Err(_) => break outcome,
-            }
-        };
-        let code = match &outcome {
-            Ok(Outcome::Plain(_)) => 200,
-            Ok(Outcome::Api(Answer::Json(code, _))) => *code,
-            Ok(Outcome::Api(Answer::Watch(_))) => 200,
-            Err(status) => status.code,
-        };
-        let now = self.now();
-        self.lock().records.add(now, asked.as_ref(), line, code);
-        match outcome {
-            Ok(Outcome::Plain(text)) => response(200, "text/plain; charset=utf-8", full(text)),
-            Ok(Outcome::Api(Answer::Json(code, bytes))) => response(code, "application/json", full(bytes)),
-            Ok(Outcome::Api(Answer::Watch(watching))) => {
-                response(200, "application/json", Stream::open(self.clone(), *watching).into_body())
-            }
-            Err(status) => refused(&status),
-        }
-    }
-
-    /// Rights, then faults, then the API.
-    fn attempt(&self, headers: &HeaderMap, asked: Option<&Asked>, path: &str, body: &[u8]) -> Result<Outcome, Status> {
-        let text =
-            |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let now = self.now();
-        let mut state = self.lock();
-        let bearer = text(header::AUTHORIZATION).strip_prefix("Bearer ");
-        if state.token.is_some() && bearer != state.token.as_deref() {
-            return Err(Status::unauthorized());
-        }
-        if discovery::is_health(path) {
-            return Ok(Outcome::Plain("ok".to_owned().into_bytes()));
-        }
-        if let Some(document) = discovery::document(path) {
-            return Ok(Outcome::Api(Answer::Json(200, document.to_string().into_bytes())));
-        }
-        let asked = asked.ok_or_else(Status::no_such_path)?;
-        let resource = asked.resource();
-        let wanted = asked.wanted(&resource);
-        if let Some(access) = &state.access
-            && !access.allows(wanted)
-        {
-            let Asked { verb, group, namespace, name, .. } = asked;
-            return Err(Status::forbidden(&access.user, verb, group, &resource, namespace.as_deref(), name.as_deref()));
-        }
-        let refusal = state.faults.take_refusal(asked.verb, &resource);
-        let trouble = refusal.as_ref().map(|refusal| Status::trouble(refusal.code, refusal.retry_after_seconds));
-        if let (Some(trouble), Some(false)) = (&trouble, refusal.as_ref().map(|refusal| refusal.done)) {
-            return Err(trouble.clone());
-        }
-        let headers = Headers { accept: text(header::ACCEPT), content_type: text(header::CONTENT_TYPE) };
-        let before = state.store.version();
-        let answer = api::answer(&mut state.store, now, asked, headers, body);
-        let written = state.store.version() != before;
-        drop(state);
-        if written {
-            self.tell();
-        }
-        match trouble {
-            Some(trouble) => Err(trouble),
-            None => answer.map(Outcome::Api),
         }
     }
 
@@ -366,30 +270,4 @@ impl Server {
         // A test that panics inside `store` is the test's failure, not the server's.
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-enum Outcome {
-    Plain(Vec<u8>),
-    Api(Answer),
-}
-
-fn refused(status: &Status) -> Response<Body> {
-    let mut text = status.to_value().to_string().into_bytes();
-    text.push(b'\n');
-    let mut response = response(status.code, "application/json", full(text));
-    if let Some(seconds) = status.retry_after_seconds() {
-        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-    }
-    response
-}
-
-fn response(code: u16, kind: &'static str, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
-    response
-}
-
-fn full(bytes: Vec<u8>) -> Body {
-    Full::new(Bytes::from(bytes)).map_err(|never: Infallible| match never {}).boxed_unsync()
 }

@@ -2,13 +2,19 @@
 //! (`now` is milliseconds since the epoch and comes with each write), uids from a seeded counter, ordered maps only.
 
 mod list;
+mod merge;
+mod naming;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 pub use list::{At, Page, Selection};
+pub(crate) use merge::merge;
+use merge::{is_empty, remove, same_name, same_version, tidy};
+use naming::Names;
+pub(crate) use naming::{letters, mix};
 
 use crate::{Resource, Status, content, stamp};
 
@@ -64,8 +70,7 @@ pub struct Store {
     floor: u64,
     /// Changes after this version are still in the history (`floor` can be raised above it on purpose).
     kept: u64,
-    seed: u64,
-    born: u64,
+    names: Names,
 }
 
 impl Default for Store {
@@ -85,12 +90,12 @@ impl Store {
             history_limit: 50_000,
             floor: 1,
             kept: 1,
-            seed,
-            born: 0,
+            names: Names::new(seed),
         }
     }
 
-    /// How many changes are kept (50 000 unless told). Older ones answer 410.
+    /// How many changes are kept (50 000 unless told; a pod takes some kilobytes in each). Older ones answer 410, to
+    /// open watches too, should they lag that far behind.
     pub fn keep_history(&mut self, changes: usize) {
         self.history_limit = changes;
         self.trim();
@@ -133,7 +138,7 @@ impl Store {
         let key = Key::new(resource, namespace, name);
         let asked = text("resourceVersion").and_then(|version| version.parse::<u64>().ok());
         if text("uid").is_none() {
-            object["metadata"]["uid"] = json!(self.uid());
+            object["metadata"]["uid"] = json!(self.names.uid());
         }
         let Some(version) = asked else { return Ok(self.write(key, object)) };
         if version > self.version {
@@ -172,7 +177,7 @@ impl Store {
         let prefix = object["metadata"]["generateName"].as_str().filter(|prefix| !prefix.is_empty());
         let name = match (object["metadata"]["name"].as_str().filter(|name| !name.is_empty()), prefix) {
             (Some(name), _) => name.to_owned(),
-            (None, Some(prefix)) => format!("{prefix}{}", letters(mix(self.seed ^ self.born.wrapping_mul(31)), 5)),
+            (None, Some(prefix)) => format!("{prefix}{}", self.names.suffix()),
             (None, None) => {
                 let cause = crate::status::Cause::required("metadata.name", "name or generateName is required");
                 return Err(Status::invalid(resource, "", &[cause]));
@@ -184,7 +189,7 @@ impl Store {
         }
         object["kind"] = json!(resource.kind());
         object["apiVersion"] = json!(resource.api_version());
-        let uid = self.uid();
+        let uid = self.names.uid();
         let metadata = &mut object["metadata"];
         metadata["name"] = json!(name);
         metadata["namespace"] = json!(namespace);
@@ -423,97 +428,4 @@ impl Store {
             }
         }
     }
-
-    fn uid(&mut self) -> String {
-        self.born += 1;
-        let (high, low) = (mix(self.seed ^ (self.born << 1)), mix(!self.seed ^ (self.born << 1 | 1)));
-        format!(
-            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-            high >> 32,
-            high >> 16 & 0xffff,
-            high & 0xfff,
-            low >> 48 & 0x3fff | 0x8000,
-            low & 0xffff_ffff_ffff,
-        )
-    }
-}
-
-/// RFC 7386: `null` removes, objects merge, everything else replaces.
-pub(crate) fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(changes) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(Map::new());
-    }
-    if let Some(map) = target.as_object_mut() {
-        for (key, change) in changes {
-            if change.is_null() {
-                map.remove(key);
-            } else {
-                merge(map.entry(key).or_insert(Value::Null), change);
-            }
-        }
-    }
-}
-
-fn same_name(key: &Key, new: &Value) -> Result<(), Status> {
-    for (field, wanted) in [("name", &key.name), ("namespace", &key.namespace)] {
-        let given = new["metadata"][field].as_str().filter(|given| !given.is_empty()).unwrap_or(wanted);
-        if given != wanted {
-            return Err(Status::bad_request(format!(
-                "the {field} of the object ({given}) does not match the {field} on the URL ({wanted})"
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn same_version(key: &Key, old: &Value, new: &Value) -> Result<(), Status> {
-    let asked = new["metadata"]["resourceVersion"].as_str().filter(|asked| !asked.is_empty());
-    if asked.is_some_and(|asked| old["metadata"]["resourceVersion"] != *asked) {
-        return Err(Status::modified(key.resource, &key.name));
-    }
-    Ok(())
-}
-
-/// The API leaves out what is empty.
-fn tidy(object: &mut Value) {
-    for field in ["annotations", "labels", "finalizers", "ownerReferences"] {
-        if is_empty(&object["metadata"][field]) {
-            remove(&mut object["metadata"], field);
-        }
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    value.is_null() || value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
-}
-
-fn remove(object: &mut Value, field: &str) {
-    if let Some(map) = object.as_object_mut() {
-        map.remove(field);
-    }
-}
-
-/// splitmix64: a counter turned into something that looks random.
-pub(crate) fn mix(counter: u64) -> u64 {
-    let mut x = counter.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ x >> 31
-}
-
-/// The letters Kubernetes puts behind generated names: none that spells a word.
-pub(crate) fn letters(mut number: u64, count: usize) -> String {
-    const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    let base = LETTERS.len() as u64;
-    (0..count)
-        .map(|_| {
-            let letter = LETTERS[usize::try_from(number % base).unwrap_or(0)];
-            number /= base;
-            char::from(letter)
-        })
-        .collect()
 }

@@ -1,10 +1,12 @@
 //! The test API server held to the truth (the transcripts of a real one), and its own promises: selectors, rights,
 //! faults, controllers.
+#![allow(clippy::unwrap_used, reason = "in a test, what cannot be unwrapped is a failure")]
 
 mod client;
 mod compare;
 mod controllers;
 mod faults;
+mod kube_client;
 mod replay;
 mod selectors;
 mod transcripts;

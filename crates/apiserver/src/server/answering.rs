@@ -1,0 +1,137 @@
+//! One request and its answer: rights, then faults, then the API; and what HTTP needs around them.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+
+use super::stream::Stream;
+use super::{Body, Server};
+use crate::api::{self, Answer, Headers};
+use crate::request::Asked;
+use crate::{Status, discovery};
+
+impl Server {
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let Ok(body) = body.collect().await else {
+            return refused(&Status::bad_request("the body ended early"));
+        };
+        self.wait_while(|state| state.faults.hang).await;
+        let response = self.respond(&head, &body.to_bytes()).await;
+        let delay = self.lock().faults.delay_answers;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        response
+    }
+
+    async fn respond(&self, head: &http::request::Parts, body: &[u8]) -> Response<Body> {
+        let path = head.uri.path();
+        let asked = Asked::read(&head.method, path, head.uri.query());
+        let line = format!("{} {}", head.method, head.uri.path_and_query().map_or(path, |whole| whole.as_str()));
+        let patience = tokio::time::Instant::now() + Duration::from_secs(3);
+        let outcome = loop {
+            let seen = *self.inner.changed.borrow();
+            let outcome = self.attempt(&head.headers, asked.as_ref(), path, body);
+            // A version from the future may arrive: a real server waits three seconds for it.
+            match &outcome {
+                Err(status) if status.message.starts_with("Timeout: Too large resource version") => {
+                    if tokio::time::timeout_at(patience, self.changed(seen)).await.is_err() {
+                        break outcome;
+                    }
+                }
+                Ok(_) | Err(_) => break outcome,
+            }
+        };
+        let code = match &outcome {
+            Ok(Outcome::Plain(_)) => 200,
+            Ok(Outcome::Api(Answer::Json(code, _))) => *code,
+            Ok(Outcome::Api(Answer::Watch(_))) => 200,
+            Err(status) => status.code,
+        };
+        let now = self.now();
+        self.lock().records.add(now, asked.as_ref(), line, code);
+        match outcome {
+            Ok(Outcome::Plain(text)) => response(200, "text/plain; charset=utf-8", full(text)),
+            Ok(Outcome::Api(Answer::Json(code, bytes))) => response(code, "application/json", full(bytes)),
+            Ok(Outcome::Api(Answer::Watch(watching))) => {
+                response(200, "application/json", Stream::open(self.clone(), *watching).into_body())
+            }
+            Err(status) => refused(&status),
+        }
+    }
+
+    /// Rights, then faults, then the API.
+    fn attempt(&self, headers: &HeaderMap, asked: Option<&Asked>, path: &str, body: &[u8]) -> Result<Outcome, Status> {
+        let text =
+            |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let now = self.now();
+        let mut state = self.lock();
+        let bearer = text(header::AUTHORIZATION).strip_prefix("Bearer ");
+        if state.token.is_some() && bearer != state.token.as_deref() {
+            return Err(Status::unauthorized());
+        }
+        if discovery::is_health(path) {
+            return Ok(Outcome::Plain("ok".to_owned().into_bytes()));
+        }
+        if let Some(document) = discovery::document(path) {
+            return Ok(Outcome::Api(Answer::Json(200, document.to_string().into_bytes())));
+        }
+        let asked = asked.ok_or_else(Status::no_such_path)?;
+        let resource = asked.resource();
+        let wanted = asked.wanted(&resource);
+        if let Some(access) = &state.access
+            && !access.allows(wanted)
+        {
+            let Asked { verb, group, namespace, name, .. } = asked;
+            return Err(Status::forbidden(&access.user, verb, group, &resource, namespace.as_deref(), name.as_deref()));
+        }
+        let refusal = state.faults.take_refusal(asked.verb, &resource);
+        let trouble = refusal.as_ref().map(|refusal| Status::trouble(refusal.code, refusal.retry_after_seconds));
+        if let (Some(trouble), Some(false)) = (&trouble, refusal.as_ref().map(|refusal| refusal.done)) {
+            return Err(trouble.clone());
+        }
+        let headers = Headers { accept: text(header::ACCEPT), content_type: text(header::CONTENT_TYPE) };
+        let before = state.store.version();
+        let answer = api::answer(&mut state.store, now, asked, headers, body);
+        let written = state.store.version() != before;
+        drop(state);
+        if written {
+            self.tell();
+        }
+        match trouble {
+            Some(trouble) => Err(trouble),
+            None => answer.map(Outcome::Api),
+        }
+    }
+}
+
+enum Outcome {
+    Plain(Vec<u8>),
+    Api(Answer),
+}
+
+fn refused(status: &Status) -> Response<Body> {
+    let mut text = status.to_value().to_string().into_bytes();
+    text.push(b'\n');
+    let mut response = response(status.code, "application/json", full(text));
+    if let Some(seconds) = status.retry_after_seconds() {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn response(code: u16, kind: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    response
+}
+
+fn full(bytes: Vec<u8>) -> Body {
+    Full::new(Bytes::from(bytes)).map_err(|never: Infallible| match never {}).boxed_unsync()
+}
