@@ -75,9 +75,9 @@ pub fn read(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
         return Err(TlsError::NoCertificate(certificate));
     }
     let pem = contents(&files.key)?;
-    let private = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
-        pem::Error::NoItemsFound => TlsError::NoKey(key.clone()),
-        other => TlsError::NotPem(key.clone(), other),
+    let private = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+        let is_absent = matches!(error, pem::Error::NoItemsFound);
+        if is_absent { TlsError::NoKey(key.clone()) } else { TlsError::NotPem(key.clone(), error) }
     })?;
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

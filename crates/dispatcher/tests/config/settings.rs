@@ -20,7 +20,9 @@ fn documented() -> BTreeMap<String, String> {
 fn every_known_key_is_documented_and_every_documented_key_is_known() {
     let mut known = file::keys();
     // The tables themselves, and what a name of the operator's choice is in.
-    for table in ["admin", "limits", "pools", "pools.*.fixed", "pools.*.processes"] {
+    let tables =
+        ["admin", "keda", "kubernetes", "limits", "pools", "pools.*.fixed", "pools.*.kubernetes", "pools.*.processes"];
+    for table in tables {
         assert!(known.remove(table), "{table}");
     }
     known.insert("pools.*.processes.environment.*".to_owned());

@@ -21,9 +21,7 @@ async fn all_of(stream: &mut Stream) -> Vec<u8> {
 #[tokio::test(start_paused = true)]
 async fn what_is_not_http2_is_closed_and_http1_is_told_why() {
     let (house, _book, mut keda) = pair().await;
-    for garbage in
-        [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"\0\0\0\0"]
-    {
+    for garbage in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"\0\0\0\0"] {
         let mut stream = house.net.dial(house.keda).await.unwrap();
         stream.write_all(garbage).await.unwrap();
         assert_eq!(all_of(&mut stream).await, b"");

@@ -102,10 +102,7 @@ impl Book {
 
     /// What KEDA has been served, as far as it is written.
     pub(super) fn served(&self) -> Vec<u32> {
-        let served = |e: &Entry| match e.command {
-            Command::Served { replicas } => Some(replicas),
-            _ => None,
-        };
+        let served = |e: &Entry| if let Command::Served { replicas } = e.command { Some(replicas) } else { None };
         self.entries.borrow().iter().filter_map(served).collect()
     }
 }
