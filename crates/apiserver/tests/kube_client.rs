@@ -172,3 +172,34 @@ async fn it_survives_what_is_done_to_it() {
     server.store(|store, _| store.merge_patch(&key, Part::Whole, &busy).map(|_| ())).unwrap();
     assert!(pods.get("gamecube-0").await.unwrap().metadata.annotations.is_some());
 }
+
+#[tokio::test]
+async fn ten_thousand_pods_are_listed_in_pages_and_told_in_one_watch() {
+    let (server, client) = a_cluster().await;
+    let pods: Api<Pod> = Api::namespaced(client, "games");
+    server.store(|store, _| store.skip_to(1000));
+    let version = server.store(|store, _| store.version()).to_string();
+    server.store(|store, now| {
+        for n in 0..10_000 {
+            store.create(Resource::Pods, "games", a_pod(&format!("many-{n}")), now).unwrap();
+        }
+    });
+    let mut watch = Box::pin(pods.watch(&WatchParams::default().timeout(200), &version).await.unwrap());
+    for _ in 0..10_000 {
+        assert!(matches!(watch.next().await, Some(Ok(WatchEvent::Added(_)))));
+    }
+    let (mut count, mut next) = (0, None::<String>);
+    loop {
+        let mut page = ListParams::default().limit(3000);
+        if let Some(token) = &next {
+            page = page.continue_token(token);
+        }
+        let page = pods.list(&page).await.unwrap();
+        count += page.items.len();
+        next = page.metadata.continue_.filter(|token| !token.is_empty());
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(count, 10_002);
+}
