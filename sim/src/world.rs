@@ -6,6 +6,7 @@ pub mod api;
 pub mod faults;
 mod happenings;
 pub mod journal;
+pub mod keda;
 pub mod kube;
 pub mod log;
 pub mod net;
@@ -23,6 +24,7 @@ use api::{Api, SimCluster};
 use faults::FaultKind;
 use happenings::Happenings;
 use journal::Log;
+use keda::{Asker, KEDA_PORT};
 use kube::Kube;
 use log::Lines;
 use net::{Connections, SimNet};
@@ -340,6 +342,18 @@ impl World {
                 Ok(())
             }
         });
+        if self.setting.is_pushed() {
+            let (truth, kube, connections) = (self.truth.clone(), self.kube.clone(), self.connections.clone());
+            let (dispatchers, setting) = (dispatchers.to_vec(), self.setting.clone());
+            sim.host("keda", move || {
+                let (truth, kube, connections) = (truth.clone(), kube.clone(), connections.clone());
+                let (dispatchers, setting) = (dispatchers.clone(), setting.clone());
+                async move {
+                    Asker::new(truth, kube, dispatchers, connections, &setting).run(setting).await;
+                    Ok(())
+                }
+            });
+        }
         let (truth, max) = (self.truth.clone(), self.setting.rules.max);
         let orders = Orders { calm: self.calm.clone(), removal: self.removal.clone() };
         let dispatchers = dispatchers.to_vec();
@@ -494,6 +508,7 @@ impl Place {
         let cluster = ClusterConfig::Fixed(FixedPods { pods: Vec::new(), probe: Probe::default() });
         let mut pool = PoolConfig::new(POOL, self.setting.rules.clone(), cluster);
         pool.admission = self.setting.admission;
+        pool.trigger = self.setting.trigger;
         pool.linger = self.setting.linger;
         pool.half_open = Some(self.setting.half_open);
         pool.hold = self.setting.hold;
@@ -501,6 +516,7 @@ impl Place {
         let mut config = Config::new(vec![pool]);
         config.listen = vec![at(PORT)];
         config.admin = Admin { listen: Some(at(ADMIN_PORT)), token: Some(Secret(KEY.to_vec())) };
+        config.keda.listen = self.setting.is_pushed().then(|| at(KEDA_PORT));
         config.cookie_keys = vec![Secret(KEY.to_vec())];
         config.drain = Duration::from_secs(2);
         config

@@ -35,8 +35,8 @@ fn same_twice(arguments: &[&str]) {
 
 #[test]
 fn a_seed_has_one_history() {
-    // Several dispatchers and a node that is lost; KEDA; fresh pods and a crash; one dispatcher and its own journal.
-    for name in ["flaky-network", "keda-prometheus", "fresh-desktops", "dispatcher-killed"] {
+    // Several dispatchers and a node that is lost; KEDA, twice; fresh pods and a crash; one dispatcher and its own journal.
+    for name in ["flaky-network", "keda-prometheus", "keda-push", "fresh-desktops", "dispatcher-killed"] {
         same_twice(&["--scenario", name, "--seed", "3"]);
     }
     for seed in ["7", "12"] {
@@ -96,6 +96,7 @@ fn is_about(name: &str) -> &'static [&'static str] {
         "half-open" => &["visitor half-open", "reason disconnected"],
         "fresh-desktops" => &["effect Recycle"],
         "keda-prometheus" => &["HPA writes", "command Served"],
+        "keda-push" => &["KEDA is pushed", "KEDA is told Unavailable", "check told", "HPA writes", "command Served"],
         "ordered-and-limited" => &["reason time_up", "reason idle"],
         "pool-removed" => &["reason pool_removed"],
         _ => &["effect Placed"],

@@ -81,6 +81,8 @@ kinds! {
     ShakyWatch = "shaky-watch",
     /// Prometheus is down.
     PrometheusOutage = "prometheus-outage",
+    /// A dispatcher and KEDA cannot talk.
+    KedaPartition = "keda-partition",
     /// An operator removes the pool; the next start of a dispatcher makes it anew.
     PoolRemoval = "pool-removal",
 }
@@ -133,6 +135,7 @@ impl FaultKind {
         let is_remote = matches!(self, FaultKind::JournalPartition | FaultKind::JournalCrash);
         let is_rare = self == FaultKind::PoolRemoval;
         (setting.shared_journal || !is_remote)
+            && (setting.is_pushed() || self != FaultKind::KedaPartition)
             && (!is_rare || Chance::new(setting.seed).stream("removed").random_ratio(1, 12))
     }
 
@@ -152,6 +155,7 @@ impl FaultKind {
             FaultKind::JournalCrash | FaultKind::ApiCrash => (1, 15_000),
             FaultKind::JournalClock => (1, 20_000),
             FaultKind::ShakyWatch | FaultKind::PrometheusOutage => (1, 25_000),
+            FaultKind::KedaPartition => (2, 15_000),
             FaultKind::PoolRemoval => (1, 6_000),
         }
     }

@@ -89,6 +89,7 @@ impl World {
             .chain(numbered("node", self.setting.nodes))
             .chain(numbered("home", self.setting.homes))
             .chain(["journal", "api", "prometheus", "operator"].map(str::to_owned))
+            .chain(self.setting.is_pushed().then(|| "keda".to_owned()))
             .collect()
     }
 
@@ -119,6 +120,7 @@ impl World {
             FaultKind::PodPartition => Some((d, format!("node{}", number % self.setting.nodes))),
             FaultKind::ApiPartition => Some((d, "api".into())),
             FaultKind::JournalPartition => Some((d, "journal".into())),
+            FaultKind::KedaPartition => Some((d, "keda".into())),
             FaultKind::HomePartition => Some((d, format!("home{}", number % self.setting.homes))),
             FaultKind::Latency
             | FaultKind::Hold
@@ -251,7 +253,11 @@ fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
             tell("the operator removes the pool".into());
             world.removal.store(true, Ordering::Relaxed);
         }
-        FaultKind::PodPartition | FaultKind::ApiPartition | FaultKind::JournalPartition | FaultKind::HomePartition => {}
+        FaultKind::PodPartition
+        | FaultKind::ApiPartition
+        | FaultKind::JournalPartition
+        | FaultKind::HomePartition
+        | FaultKind::KedaPartition => {}
     }
 }
 
@@ -302,6 +308,7 @@ fn end(fault: Fault, sim: &mut Sim<'_>, world: &World) {
         | FaultKind::PodPartition
         | FaultKind::ApiPartition
         | FaultKind::JournalPartition
-        | FaultKind::HomePartition => {}
+        | FaultKind::HomePartition
+        | FaultKind::KedaPartition => {}
     }
 }

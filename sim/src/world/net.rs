@@ -52,6 +52,11 @@ impl Connections {
         }
     }
 
+    /// A connection of somebody who is no dispatcher to one.
+    pub fn keep(&self, stream: TcpStream) -> io::Result<Stream> {
+        Ok(Stream::Other(Box::new(Kept::new(stream, self)?)))
+    }
+
     fn add(&self, stream: &TcpStream) -> io::Result<u64> {
         let (local, remote) = (stream.local_addr()?.ip(), stream.peer_addr()?.ip());
         let mut table = self.locked();

@@ -47,7 +47,7 @@ impl Scaler {
             locked(&prometheus).add_target(&target(host), 0);
             tokio::spawn(self.clone().scrape(host, *at, prometheus.clone()));
         }
-        if setting.is_keda() {
+        if setting.is_keda() && !setting.is_pushed() {
             self.scale(&setting, &prometheus).await;
         }
         std::future::pending::<()>().await;
@@ -81,28 +81,9 @@ impl Scaler {
     /// KEDA and the HPA, as the shipped settings have them: the largest answer of all dispatchers, no tolerance, no empty
     /// answers, and growth in one step.
     async fn scale(&self, setting: &Setting, prometheus: &Mutex<Prometheus>) {
-        let object = ScaledObject {
-            min: setting.rules.min,
-            max: Some(setting.rules.max),
-            idle: None,
-            polling: POLL,
-            cooldown: 8_000,
-            initial_cooldown: 8_000,
-            fallback: None,
-            annotations: Annotations::default(),
-        };
         let trigger = Trigger { target: Target::AverageValue(1_000), cached: false };
-        let mut keda = Keda::new(object, vec![trigger], Release::V2_20, self.truth.now());
-        let up = Rules {
-            policies: Some(vec![Policy { kind: PolicyKind::Pods, value: 1_000, period: SYNC }]),
-            tolerance: Some(0.0),
-            ..Rules::default()
-        };
-        let down = Rules { window: Some(0), tolerance: Some(0.0), ..Rules::default() };
-        let (min, max) = (setting.rules.min.max(1), setting.rules.max);
-        let controller = hpa::Controller { period: SYNC, ..hpa::Controller::default() };
-        let spec = hpa::Spec { min, max, behavior: Some(Behavior { scale_up: up, scale_down: down }) };
-        let mut hpa = Hpa::new(spec, controller, self.truth.now());
+        let mut keda = Keda::new(object(setting), vec![trigger], Release::V2_20, self.truth.now());
+        let mut hpa = autoscaler(setting, self.truth.now());
         loop {
             let now = self.truth.now();
             let (spec, status) = self.kube.status_replicas();
@@ -137,6 +118,33 @@ impl Scaler {
         let trigger = PrometheusTrigger { ignore_null_values: false, activation_threshold: 0.0 };
         trigger.read(answer.as_deref()).map_err(|_| Failure::Metrics)
     }
+}
+
+pub(super) fn object(setting: &Setting) -> ScaledObject {
+    ScaledObject {
+        min: setting.rules.min,
+        max: Some(setting.rules.max),
+        idle: None,
+        polling: POLL,
+        cooldown: 8_000,
+        initial_cooldown: 8_000,
+        fallback: None,
+        annotations: Annotations::default(),
+    }
+}
+
+/// Its HPA.
+pub(super) fn autoscaler(setting: &Setting, now: u64) -> Hpa {
+    let up = Rules {
+        policies: Some(vec![Policy { kind: PolicyKind::Pods, value: 1_000, period: SYNC }]),
+        tolerance: Some(0.0),
+        ..Rules::default()
+    };
+    let down = Rules { window: Some(0), tolerance: Some(0.0), ..Rules::default() };
+    let (min, max) = (setting.rules.min.max(1), setting.rules.max);
+    let controller = hpa::Controller { period: SYNC, ..hpa::Controller::default() };
+    let spec = hpa::Spec { min, max, behavior: Some(Behavior { scale_up: up, scale_down: down }) };
+    Hpa::new(spec, controller, now)
 }
 
 fn target(host: usize) -> String {

@@ -203,6 +203,24 @@ pub const ALL: &[Scenario] = &[
         },
     },
     Scenario {
+        name: "keda-push",
+        story: "KEDA asks the dispatchers themselves, each in its turn, and is woken by them; one is cut off from the journal, one from KEDA, one is restarted.",
+        make: |s| {
+            s.push();
+            s.visitors = 9;
+            s.habits.arrive_within = 45_000;
+            faults(
+                s,
+                &[
+                    (Kind::JournalPartition, 12_000, 22_000, 0),
+                    (Kind::KedaPartition, 25_000, 34_000, 1),
+                    (Kind::DispatcherRestart, 36_000, 39_000, 0),
+                    (Kind::DispatcherCrash, 41_000, 44_000, 1),
+                ],
+            );
+        },
+    },
+    Scenario {
         name: "ordered-and-limited",
         story: "OrderedReady pods, short sessions by the clock, idle people sent home, a queue of three.",
         make: |s| {

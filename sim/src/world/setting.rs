@@ -6,8 +6,8 @@ use crate::chance::Chance;
 use crate::models::statefulset::Policy;
 use rand::Rng;
 use serde::Serialize;
-use slotkeeper::config::Admission;
 use slotkeeper::config::schedule::{Days, Minute, Schedule, Window};
+use slotkeeper::config::{Admission, Trigger};
 use slotkeeper_core::{AfterSession, Millis, Placement, Rules, Scaling, Spare, Window as Span};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -30,6 +30,8 @@ pub struct Setting {
     pub visitors: u32,
     pub bots: u32,
     pub rules: Rules,
+    /// How KEDA learns the number, where the pool is KEDA's.
+    pub trigger: Trigger,
     pub admission: Admission,
     pub linger: Duration,
     pub half_open: Duration,
@@ -153,6 +155,7 @@ impl Setting {
             visitors: dice.random_range(4..=12),
             bots: dice.random_range(0..=1),
             rules,
+            trigger: Trigger::Prometheus,
             admission,
             linger: Duration::from_secs(3),
             half_open: Duration::from_secs(3),
@@ -172,8 +175,17 @@ impl Setting {
                 idle: 15,
             },
         };
+        if setting.is_keda() && Chance::new(seed).stream("push").random_ratio(1, 2) {
+            setting.push();
+        }
         setting.faults = Fault::draw(&setting);
         setting
+    }
+
+    /// KEDA scales the pool, and asks over gRPC.
+    pub fn push(&mut self) {
+        self.rules.scaling = Scaling::Keda { settle: SETTLE_PUSH };
+        self.trigger = Trigger::Push;
     }
 
     /// A small world in which nothing goes wrong: two dispatchers, three pods, six visitors.
@@ -198,6 +210,7 @@ impl Setting {
             warn_before: Millis::secs(5),
             ..Rules::default()
         };
+        setting.trigger = Trigger::Prometheus;
         setting.admission = Admission::Returning;
         setting.hold = Duration::ZERO;
         setting.chaos = 50_000;
@@ -237,6 +250,7 @@ impl Setting {
         let scaling = match r.scaling {
             Scaling::Direct { window: Span::Fixed } => "direct scaling",
             Scaling::Direct { window: Span::Sliding } => "direct scaling, sliding window",
+            Scaling::Keda { .. } if self.is_pushed() => "KEDA by gRPC",
             Scaling::Keda { .. } => "KEDA by Prometheus",
             Scaling::None => "no scaling",
         };
@@ -261,10 +275,19 @@ impl Setting {
     pub fn is_keda(&self) -> bool {
         matches!(self.rules.scaling, Scaling::Keda { .. })
     }
+
+    /// KEDA scales, and asks the dispatchers themselves.
+    #[must_use]
+    pub fn is_pushed(&self) -> bool {
+        self.is_keda() && self.trigger == Trigger::Push
+    }
 }
 
 /// Long enough for a number that was served to have been scraped, polled and synced (see `scaler`).
 pub const SETTLE: Millis = Millis(14_000);
+
+/// A fifth of the default, as all clocks of these worlds.
+pub const SETTLE_PUSH: Millis = Millis(4_000);
 
 /// From the end of all faults until everything must have come to rest.
 pub const CALM: u64 = 260_000;

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// When every world begins: a Monday morning (Unix time, milliseconds).
 pub const EPOCH: u64 = 1_767_600_000_000;
 
+/// Milliseconds: older than this (half a `settle`) no number may be told to KEDA.
+const OLD: u64 = 2_000;
 /// Positions of the journal whose census is remembered: a scrape is answered from one that is not long ago.
 const REMEMBERED: usize = 20_000;
 
@@ -47,6 +49,8 @@ struct Inner {
     mirror: Fleet,
     /// By journal position.
     censuses: VecDeque<(u64, Census)>,
+    /// How many pods were wanted, since when.
+    wanted: Vec<(u64, u32)>,
     names: BTreeMap<String, SessionId>,
     /// The incarnations each session has been given, in order.
     places: BTreeMap<SessionId, Vec<String>>,
@@ -311,6 +315,23 @@ impl Truth {
         }
     }
 
+    /// What KEDA was told by a dispatcher, asked at that moment, in thousandths: it was wanted then, or not long before.
+    pub fn told(&self, host: usize, asked: u64, milli: i64) {
+        let at = self.now();
+        let mut inner = self.locked();
+        inner.count("check told".into());
+        let earliest = asked.saturating_sub(OLD);
+        let first = inner.wanted.iter().rposition(|(since, _)| *since <= earliest).unwrap_or_default();
+        let lately = inner.wanted.iter().skip(first).any(|(_, n)| i64::from(*n) * 1_000 == milli);
+        if !lately {
+            let what = format!(
+                "dispatcher {host} told {milli} thousandths to who asked at {asked} ms; wanted were {:?}",
+                &inner.wanted[first..]
+            );
+            inner.violate(at, "no scaler is told an old number", what);
+        }
+    }
+
     // ---- what checks and pictures ask ----
 
     #[must_use]
@@ -421,6 +442,9 @@ impl Inner {
                 self.censuses.pop_front();
             }
             self.censuses.push_back((self.mirror.applied(), census));
+            if self.wanted.last().is_none_or(|(_, n)| *n != census.desired.len()) {
+                self.wanted.push((at, census.desired.len()));
+            }
         }
     }
 
