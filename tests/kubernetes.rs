@@ -34,7 +34,6 @@ async fn the_shipped_system_goes_from_nothing_to_two_and_back() {
     let (cluster, dispatcher) = gamecube(&[]).await;
     let mut ana = Visitor::of(&dispatcher);
     assert_eq!(ana.page("/").await.status(), 200);
-    dispatcher.pool_is("/desired", 0).await;
     assert_eq!(cluster.replicas(), 0, "a first look wakes nothing");
     ana.wait_for_slot().await;
     assert_eq!(ana.get("/").await.text(), "gamecube-0");
@@ -99,7 +98,8 @@ async fn without_the_api_server_those_who_play_play_on_and_free_slots_are_given(
     let mut joe = Visitor::of(&dispatcher);
     joe.page("/").await;
     joe.page("/").await;
-    dispatcher.pool_is("/sessions/queued", 1).await;
+    let queued = async || dispatcher.metrics().await.get("slotkeeper_queue_length{pool=\"gamecube\"}");
+    eventually("somebody to wait", async || queued().await == Some(1.0)).await;
     cluster.away(false);
     joe.wait_for_slot().await;
     assert_eq!(joe.get("/").await.text(), "gamecube-2");
@@ -116,7 +116,9 @@ async fn a_dispatcher_that_starts_anew_finds_the_pods_and_leaves_them_to_their_v
     let place = bob.get("/").await.text();
     dispatcher.stop().await;
     let second = cluster.dispatcher().await;
-    let mut bob = Visitor { jar: bob.jar, ..Visitor::of(&second) };
+    let jar = bob.jar;
+    let mut bob = Visitor::of(&second);
+    bob.jar = jar;
     bob.wait_for_slot().await;
     assert_eq!(bob.get("/").await.text(), place, "the cookie remembers the ordinal");
     assert_eq!((cluster.pods().len(), cluster.killed()), (2, Vec::new()));

@@ -155,8 +155,8 @@ impl Cluster {
 
     pub(super) fn pods(&self) -> Vec<String> {
         self.server.store(|store, _| {
-            let there = store.all(Resource::Pods).filter(|p| p["metadata"]["deletionTimestamp"].is_null());
-            there.map(|p| p["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+            let pods = store.all(Resource::Pods);
+            pods.map(|p| p["metadata"]["name"].as_str().unwrap().to_owned()).collect()
         })
     }
 

@@ -71,7 +71,7 @@ pub enum ClusterError {
     Fixed,
     #[error("the cluster is shutting down")]
     Stopping,
-    #[error("the cluster cannot be reached")]
+    #[error("the cluster cannot be reached: {0}")]
     Unreachable(#[source] std::io::Error),
     #[error("the operating system has no randomness to give")]
     NoRandomness(#[source] std::io::Error),

@@ -144,6 +144,13 @@ impl Rig {
                 world.store(|store, now| play(store, now, &mut hands.lock().unwrap()));
             }
         });
+        let wanted = set["spec"]["replicas"].as_u64().unwrap_or(1) as usize;
+        let is_ready = |pod: &Value| {
+            let conditions = pod["status"]["conditions"].as_array();
+            conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"))
+        };
+        let all = server.until(|store| store.all(Resource::Pods).filter(|p| is_ready(p)).count() == wanted);
+        tokio::time::timeout(PATIENCE, all).await.expect("pods get ready");
         before(&server);
         let workload = match resource {
             Resource::Deployments => Workload::Deployment("gamecube".into()),
