@@ -74,6 +74,10 @@ pub(super) fn rules(table: &Table<'_>, rules: &mut Rules, cluster: &ClusterConfi
             let what = "\"recycle\" would end the pod under its other sessions; allowed: with `slots_per_pod = 1`";
             table.wrong("after_session", what);
         }
+        if matches!(cluster, ClusterConfig::Kubernetes(pods) if matches!(pods.workload, Workload::Deployment(_))) {
+            let what = "the successor of a Deployment's pod is another pod; allowed: \"keep\", or a StatefulSet";
+            table.wrong("after_session", what);
+        }
         if fixed {
             table.wrong("after_session", "the pods of a fixed list cannot be started anew; allowed: \"keep\"");
         }

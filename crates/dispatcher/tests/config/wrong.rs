@@ -96,16 +96,6 @@ threads = 4
         &["file:1: key `grace_seconds`: unknown key; it belongs to [pools.NAME]"],
     ),
     (
-        "a kind of pods to come",
-        r"[pools.a]
-kubernetes = {}
-{PROCESSES}
-",
-        &[
-            "file:2: key `pools.a.kubernetes`: unknown key; known here: active_sessions_gauge, admission, after_session, allowed_origins, claim_seconds, cookie_max_age_seconds, cookie_name, cooldown_seconds, extend_limit_seconds, fixed, grace_seconds, half_open_seconds, hold_limit, hold_seconds, hosts, idle_seconds, landing_url, linger_seconds, max_pods, max_session_seconds, min_pods, path, placement, priority_header, processes, queue_lease_seconds, queue_limit, scaling, schedule, settle_seconds, silence_seconds, slots_per_pod, spare, sticky_storage, stuck_after_seconds, time_zone, title, warn_before_seconds, window",
-        ],
-    ),
-    (
         "an unknown key in a probe",
         r"{PROCESSES}
 probe = { interval = 3 }
@@ -319,7 +309,9 @@ cookie_keys_env = 'NO_SUCH_VARIABLE'
         r"[pools.a]
 title = 'x'
 ",
-        &["file:1: key `pools.a`: what are its pods? allowed: a table [pools.a.processes] or [pools.a.fixed]"],
+        &[
+            "file:1: key `pools.a`: what are its pods? allowed: a table [pools.a.kubernetes], [pools.a.processes] or [pools.a.fixed]",
+        ],
     ),
     (
         "pods of both kinds",
@@ -886,6 +878,72 @@ processes = { command = ['a'], data_folder = './x', first_port = 9009 }
         ],
     ),
     (
+        "pods of two kinds",
+        r"[pools.a]
+kubernetes = { stateful_set = 'a', port = 80 }
+fixed = { pods = ['h:1'] }
+",
+        &["file:2: key `pools.a.kubernetes`: contradicts `fixed`; allowed: one of both"],
+    ),
+    (
+        "a workload without a name or a port",
+        r"[pools.a.kubernetes]
+namespace = 'x'
+",
+        &[
+            "file:1: key `pools.a.kubernetes.port`: missing; allowed: the container port the pods listen on, 1 to 65535",
+            "file:1: key `pools.a.kubernetes.stateful_set`: missing; allowed: the name of a StatefulSet (or `deployment`, of a Deployment)",
+        ],
+    ),
+    (
+        "names that Kubernetes does not allow",
+        r"[pools.a.kubernetes]
+stateful_set = 'A_b'
+namespace = 'x.y'
+port = 70000
+",
+        &[
+            r#"file:2: key `pools.a.kubernetes.stateful_set`: "A_b" is not a name; allowed: letters a-z, digits, - and ., such as gamecube"#,
+            r#"file:3: key `pools.a.kubernetes.namespace`: "x.y" is not a namespace; allowed: 1 to 63 letters a-z, digits and -, such as games"#,
+            "file:4: key `pools.a.kubernetes.port`: 70000 is out of range; allowed: a whole number from 1 to 65535",
+        ],
+    ),
+    (
+        "two workloads",
+        r"[pools.a.kubernetes]
+stateful_set = 'a'
+deployment = 'b'
+port = 80
+",
+        &["file:3: key `pools.a.kubernetes.deployment`: contradicts `stateful_set`; allowed: one of both"],
+    ),
+    (
+        "a guard without an object, and without KEDA",
+        r"[pools.a.kubernetes]
+stateful_set = 'a'
+port = 80
+keda_guard = true
+",
+        &[
+            r#"file:4: key `pools.a.kubernetes.keda_guard`: keeps KEDA from scaling in; allowed: with `scaling` "keda-push" or "prometheus""#,
+            "file:4: key `pools.a.kubernetes.keda_guard`: whose scaling in is it to pause? allowed: with `scaled_object`",
+        ],
+    ),
+    (
+        "a Deployment that slides and recycles",
+        r"[pools.a]
+window = 'sliding'
+after_session = 'recycle'
+[pools.a.kubernetes]
+deployment = 'a'
+port = 80
+",
+        &[
+            r#"file:2: key `pools.a.window`: the pods of a Deployment have no ordinals to slide over; allowed: "fixed""#,
+            r#"file:3: key `pools.a.after_session`: the successor of a Deployment's pod is another pod; allowed: "keep", or a StatefulSet"#,
+        ],
+    ),
+    (
         "everything at once",
         r"listen = 5
 threads = -1
@@ -902,7 +960,7 @@ probe = { failures = 0 }
             "file:2: key `threads`: -1 is out of range; allowed: a whole number from 0 to 1024",
             r#"file:4: key `pools.a.path`: "x" is not a path; allowed: such as "/" or "/play", without . and .., % and ?"#,
             r#"file:5: key `pools.a.grace_seconds`: found the text "x"; allowed: seconds from 0 to 604800"#,
-            "file:6: key `pools.a.wat`: unknown key; known here: active_sessions_gauge, admission, after_session, allowed_origins, claim_seconds, cookie_max_age_seconds, cookie_name, cooldown_seconds, extend_limit_seconds, fixed, grace_seconds, half_open_seconds, hold_limit, hold_seconds, hosts, idle_seconds, landing_url, linger_seconds, max_pods, max_session_seconds, min_pods, path, placement, priority_header, processes, queue_lease_seconds, queue_limit, scaling, schedule, settle_seconds, silence_seconds, slots_per_pod, spare, sticky_storage, stuck_after_seconds, time_zone, title, warn_before_seconds, window",
+            "file:6: key `pools.a.wat`: unknown key; known here: active_sessions_gauge, admission, after_session, allowed_origins, claim_seconds, cookie_max_age_seconds, cookie_name, cooldown_seconds, extend_limit_seconds, fixed, grace_seconds, half_open_seconds, hold_limit, hold_seconds, hosts, idle_seconds, kubernetes, landing_url, linger_seconds, max_pods, max_session_seconds, min_pods, path, placement, priority_header, processes, queue_lease_seconds, queue_limit, scaling, schedule, settle_seconds, silence_seconds, slots_per_pod, spare, sticky_storage, stuck_after_seconds, time_zone, title, warn_before_seconds, window",
             r#"file:8: key `pools.a.fixed.pods[0]`: "x" is not HOST:PORT; allowed: such as 127.0.0.1:9000, [::1]:9000 or pod.example:9000"#,
             "file:9: key `pools.a.fixed.probe.failures`: 0 is out of range; allowed: a whole number from 1 to 1000",
         ],
