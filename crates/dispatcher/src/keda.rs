@@ -143,12 +143,6 @@ async fn begin(socket: Stream, tls: Option<Arc<Tls>>) -> io::Result<Stream> {
     Ok(stream)
 }
 
-/// What is counted about a call.
-#[derive(Default)]
-struct Asked {
-    pool: Option<Arc<Pool>>,
-}
-
 async fn answer(scaler: &Arc<Scaler>, request: Request<Incoming>) -> Response<Body> {
     let is_grpc =
         request.headers().get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"));
@@ -159,11 +153,11 @@ async fn answer(scaler: &Arc<Scaler>, request: Request<Incoming>) -> Response<Bo
     }
     let own = request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE)?.strip_prefix('/'));
     let method = METHODS.iter().find(|method| Some(**method) == own).copied().unwrap_or("other");
-    let mut asked = Asked::default();
+    let mut asked = None;
     let answered = tokio::time::timeout(PATIENCE, call(scaler, method, request, &mut asked)).await;
     let response =
         answered.unwrap_or_else(|_| Status::deadline_exceeded("the request did not come in time").into_http());
-    let pool = asked.pool.as_ref().map_or("-", |p| &p.config.id.0);
+    let pool = asked.as_ref().map_or("-", |p: &Arc<Pool>| &p.config.id.0);
     let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
     scaler.dispatcher.metrics.scaler_requests.with_label_values(&[pool, method, word(code)]).inc();
     response
@@ -171,10 +165,16 @@ async fn answer(scaler: &Arc<Scaler>, request: Request<Incoming>) -> Response<Bo
 
 pub(crate) const METHODS: [&str; 5] = ["IsActive", "StreamIsActive", "GetMetricSpec", "GetMetrics", "StreamMetricSpec"];
 
-async fn call(scaler: &Arc<Scaler>, method: &str, request: Request<Incoming>, asked: &mut Asked) -> Response<Body> {
+/// `asked`: the pool it is about.
+async fn call(
+    scaler: &Arc<Scaler>,
+    method: &str,
+    request: Request<Incoming>,
+    asked: &mut Option<Arc<Pool>>,
+) -> Response<Body> {
     let mut pool = |asks: &ScaledObjectRef| -> Result<Arc<Pool>, Status> {
         let pool = scaler.pool(asks)?;
-        asked.pool = Some(pool.clone());
+        *asked = Some(pool.clone());
         Ok(pool.clone())
     };
     match method {

@@ -2,8 +2,9 @@
 //! [`run`] does the rest, and runs the same in a simulation.
 //!
 //! The way in: `door` accepts and is the life of a request; `cookie` names the session; `visit` attaches it and hands
-//! out seats; `forward` and `tunnel` move the bytes; `waiting` is what visitors see until there is a seat. `keda` answers whoever scales. The state is the
-//! core's `Fleet`: `driver` writes it, everybody reads it through `view`, `hands` carries out what it wants.
+//! out seats; `forward` and `tunnel` move the bytes; `waiting` is what visitors see until there is a seat. The state is the
+//! core's `Fleet`: `driver` writes it, everybody reads it through `view`, `hands` carries out what it wants, `keda` tells
+//! it to whoever scales for us.
 //!
 //! # The laws
 //!

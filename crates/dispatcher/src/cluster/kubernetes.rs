@@ -64,6 +64,8 @@ impl Default for Pace {
 struct Site {
     pool: PoolId,
     config: KubernetesPods,
+    /// KEDA writes the size, and knows nothing of a first ordinal.
+    by_keda: bool,
     /// The pool wants to slide, which only a `Parallel` StatefulSet can.
     slides: bool,
     namespace: String,
@@ -137,6 +139,7 @@ pub fn start(
     let site = Arc::new(Site {
         pool: pool.id.clone(),
         config: config.clone(),
+        by_keda: matches!(pool.rules.scaling, Scaling::Keda { .. }),
         slides: matches!(pool.rules.scaling, Scaling::Direct { window: Window::Sliding }),
         namespace: config.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned()),
         client,

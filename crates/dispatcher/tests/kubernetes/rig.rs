@@ -44,6 +44,7 @@ pub(crate) struct Told {
 }
 
 impl Told {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are no news")]
     fn take(&mut self, news: &Command) {
         self.all.push(news.clone());
         match news {
@@ -152,9 +153,10 @@ impl Rig {
         let all = server.until(|store| store.all(Resource::Pods).filter(|p| is_ready(p)).count() == wanted);
         tokio::time::timeout(PATIENCE, all).await.expect("pods get ready");
         before(&server);
-        let workload = match resource {
-            Resource::Deployments => Workload::Deployment("gamecube".into()),
-            _ => Workload::StatefulSet("gamecube".into()),
+        let workload = if resource == Resource::Deployments {
+            Workload::Deployment("gamecube".into())
+        } else {
+            Workload::StatefulSet("gamecube".into())
         };
         let probe = Probe { every: Duration::from_millis(20), ..Probe::default() };
         let config = KubernetesPods {

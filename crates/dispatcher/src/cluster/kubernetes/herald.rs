@@ -433,6 +433,12 @@ impl Herald {
                 return;
             }
         };
+        let mut workload = workload;
+        if self.site.by_keda && workload.start != 0 {
+            workload
+                .worries
+                .push("spec.ordinals.start is not 0, and KEDA knows nothing of it: set it to 0 while nobody plays");
+        }
         for worry in workload.worries.iter().filter(|w| !self.worried.contains(w)) {
             tracing::warn!(pool = %self.site.pool, workload = self.site.config.workload.name(), "{worry}");
         }
