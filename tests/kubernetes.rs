@@ -127,7 +127,6 @@ async fn a_dispatcher_that_starts_anew_finds_the_pods_and_leaves_them_to_their_v
 /// A benchmark, not a test: `cargo test -p slotkeeper-tests how_fast -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "a benchmark"]
-#[expect(clippy::print_stdout, reason = "figures are what it is for")]
 async fn how_fast_the_size_is_written_when_somebody_comes() {
     let (cluster, dispatcher) = gamecube(&[]).await;
     let mut times: Vec<Duration> = Vec::new();
