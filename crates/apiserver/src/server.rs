@@ -89,7 +89,7 @@ impl Server {
         (self.inner.now)()
     }
 
-    /// Reads or changes the objects; watches are told afterwards.
+    /// Reads or changes the objects; watches are told afterwards. Inside, this server must not be used: it is locked.
     pub fn store<T>(&self, act: impl FnOnce(&mut Store, u64) -> T) -> T {
         let now = self.now();
         let mut state = self.lock();

@@ -59,6 +59,22 @@ fn a_parallel_set_moves_its_window_at_once() {
 }
 
 #[test]
+fn a_status_observes_a_generation_only_when_its_pods_are_done() {
+    let mut store = with_set(1, |_| {});
+    let before = store.version();
+    let window = json!({"spec": {"replicas": 2, "ordinals": {"start": 1}}});
+    patch(&mut store, Resource::StatefulSets, &window);
+    let order: Vec<(Resource, bool)> = store
+        .changes_after(before)
+        .unwrap()
+        .map(|change| (change.key.resource, change.object["status"]["observedGeneration"] == 2))
+        .collect();
+    let observed = order.iter().position(|(_, observed)| *observed).unwrap();
+    let last_pod = order.iter().rposition(|(resource, _)| *resource == Resource::Pods).unwrap();
+    assert!(last_pod < observed, "{order:?}");
+}
+
+#[test]
 fn an_ordered_set_goes_one_by_one() {
     let mut store = with_set(3, |set| set["spec"]["podManagementPolicy"] = json!("OrderedReady"));
     assert_eq!(pods(&store), ["gamecube-0"]);

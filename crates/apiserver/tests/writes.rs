@@ -127,6 +127,27 @@ fn nonsense_is_refused_in_words() {
 }
 
 #[test]
+fn grace_is_only_ever_shortened() {
+    let mut store = Store::default();
+    let key = Key::new(Resource::Pods, "games", "a");
+    store.create(Resource::Pods, "games", a_pod("a"), NOW).unwrap();
+    slotkeeper_apiserver::controllers::pod(&mut store, NOW, "games", "a").schedule("node-a").unwrap();
+    let delete = |store: &mut Store, grace_seconds, now| {
+        store.delete(&key, &Deletion { grace_seconds, ..Deletion::default() }, now).unwrap().unwrap()
+    };
+    delete(&mut store, Some(10), NOW);
+    let version = store.version();
+    for longer in [None, Some(10), Some(60)] {
+        let pod = delete(&mut store, longer, NOW + 1000);
+        assert_eq!(pod["metadata"]["deletionGracePeriodSeconds"], 10);
+    }
+    assert_eq!(store.version(), version, "nothing was written");
+    assert_eq!(delete(&mut store, Some(3), NOW + 1000)["metadata"]["deletionGracePeriodSeconds"], 3);
+    delete(&mut store, Some(0), NOW + 2000);
+    assert!(store.get(Resource::Pods, "games", "a").is_err());
+}
+
+#[test]
 fn an_object_with_finalizers_goes_with_the_last_of_them() {
     let mut store = Store::default();
     let key = Key::new(Resource::ScaledObjects, "games", "gamecube");
