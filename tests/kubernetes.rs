@@ -144,3 +144,18 @@ async fn how_fast_the_size_is_written_when_somebody_comes() {
     let asked = cluster.server.store(|store, _| store.all(Resource::Pods).count());
     assert_eq!(asked, 0);
 }
+
+/// Likewise: what ten thousand pods cost in memory, and how long they take to be known.
+#[tokio::test]
+#[ignore = "a benchmark"]
+async fn what_ten_thousand_pods_cost() {
+    let quick: Vec<_> = QUICK.iter().copied().chain([("max_pods = 5", "max_pods = 10000")]).collect();
+    let cluster = Cluster::of(shipped("gamecube-direct"), &quick).await;
+    let _listener = cluster.load(10_000).await;
+    let before = Instant::now();
+    let dispatcher = cluster.dispatcher().await;
+    let known = before.elapsed();
+    let of = |key| dispatcher.memory_kib(key) / 1024;
+    println!("10 000 pods are known after {known:?}; resident {} MiB, at most {} MiB", of("VmRSS"), of("VmHWM"));
+    println!("asked: {:?}", cluster.server.counts());
+}

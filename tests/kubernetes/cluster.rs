@@ -4,7 +4,7 @@
 use crate::manifests::objects::Case;
 use serde_json::{Value, json};
 use slotkeeper_apiserver::controllers::{self, Automatic, Pod as Hands};
-use slotkeeper_apiserver::{Access, Resource, Server, Status};
+use slotkeeper_apiserver::{Access, Key, Part, Resource, Server, Status};
 use slotkeeper_tests::pod::{Pod, Request, echo, ok, read, switch};
 use slotkeeper_tests::{Dispatcher, patiently};
 use std::collections::BTreeMap;
@@ -151,6 +151,32 @@ impl Cluster {
         write("slotkeeper.toml", &self.configuration);
         let file = folder.path().join("slotkeeper.toml");
         Dispatcher::serve(folder, &file, &[]).await
+    }
+
+    /// So many pods that run already; all of them answer.
+    pub(super) async fn load(&self, count: u32) -> tokio::task::JoinHandle<()> {
+        let port = self.running.lock().unwrap().port;
+        let listener = TcpListener::bind(("0.0.0.0", port)).await.unwrap();
+        self.server.store(|store, _| {
+            let key = Key::new(Resource::StatefulSets, NAMESPACE, "gamecube");
+            store.change(&key, Part::Whole, |set| set["spec"]["replicas"] = json!(count)).unwrap();
+            let set = store.get(Resource::StatefulSets, NAMESPACE, "gamecube").unwrap();
+            let template = &set["spec"]["template"];
+            let owner = json!([{ "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "gamecube",
+                "uid": set["metadata"]["uid"], "controller": true }]);
+            let condition = |kind: &str| json!({ "type": kind, "status": "True" });
+            for n in 0..count {
+                let version = store.version() + 1;
+                let pod = json!({ "apiVersion": "v1", "kind": "Pod",
+                    "metadata": { "name": format!("gamecube-{n}"), "namespace": NAMESPACE, "uid": format!("uid-{n}"),
+                        "resourceVersion": version.to_string(), "labels": template["metadata"]["labels"], "ownerReferences": owner },
+                    "spec": template["spec"],
+                    "status": { "phase": "Running", "podIP": format!("127.{}.{}.1", n / 250 + 100, n % 250),
+                        "conditions": [condition("PodScheduled"), condition("Ready")] } });
+                store.load(pod).unwrap();
+            }
+        });
+        tokio::spawn(async move { while listener.accept().await.is_ok() {} })
     }
 
     pub(super) fn pods(&self) -> Vec<String> {
