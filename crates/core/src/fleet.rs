@@ -255,6 +255,12 @@ impl Fleet {
         self.pools.get(pool).map(|p| p.scale.desired)
     }
 
+    /// The size as it is ordered from the cluster.
+    #[must_use]
+    pub fn scale(&self, pool: &PoolId) -> Option<Effect> {
+        self.pools.get(pool).map(Pool::scale_effect)
+    }
+
     /// What KEDA is to be served, if that is another number than the last one ([`Command::Served`]).
     #[must_use]
     pub fn unserved(&self, pool: &PoolId) -> Option<u32> {

@@ -37,7 +37,7 @@ fn attendance(fleet: &Fleet, pool: &PoolId) -> Attendance {
     let attended = fleet.pods(pool).filter_map(|(ordinal, pod)| {
         let life = pod.life.as_ref()?;
         let sessions = pod.sessions.len() as u32;
-        Some((ordinal, Attended { uid: life.uid.clone(), sessions, retiring: life.standing != Standing::Wanted }))
+        Some((ordinal, Attended { uid: life.uid.clone(), sessions, retiring: life.standing == Standing::Retiring }))
     });
     Attendance { active: fleet.census(pool).is_some_and(|c| c.is_active()), pods: attended.collect() }
 }

@@ -19,8 +19,8 @@ use std::sync::Arc;
 /// The pods of one pool.
 pub trait Cluster: Send + Sync + 'static {
     /// The next news, in order: `PodsListed` first (the complete list), then `PodSeen`, `PodGone`, `ScaleSeen`; again
-    /// `PodsListed` whenever something may have been missed. Versions grow strictly over all of them. Waits for ever
-    /// when there is none. Called by one task only.
+    /// `PodsListed` whenever something may have been missed. Versions grow over all news of one pod and all lists, and over
+    /// those of the size. Waits for ever when there is none. Called by one task only.
     fn news(&self) -> BoxFuture<'_, Command>;
 
     /// Make it run the ordinals `start..start + replicas`. Idempotent; returns when the order is taken, not when it is

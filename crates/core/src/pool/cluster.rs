@@ -288,7 +288,8 @@ impl Pool {
             let Some(life) = self.pods.get_mut(&ordinal).and_then(|p| p.life.as_mut()) else { continue };
             let Standing::Returning { decided, since } = life.standing else { continue };
             let terminating = matches!(life.phase, Phase::Terminating);
-            if !terminating && self.scale.is_certain(ordinal.0, decided, since, &self.rules, step.now) {
+            // Once it is owed a recycle, somebody may be deleting it: only its successor is placeable.
+            if !terminating && !life.stuck && self.scale.is_certain(ordinal.0, decided, since, &self.rules, step.now) {
                 life.standing = Standing::Wanted;
                 life.forgive();
                 any = true;

@@ -3,8 +3,8 @@
 //! what a pod is waiting for, `herald` makes news of all that, `orders` writes sizes and deletes incarnations, `marks`
 //! writes the annotations that keep others away from pods in use.
 //!
-//! In a steady state nothing is asked and nothing is written: two watches are open, and that is all. Without the API
-//! server no pod comes or goes; sessions and placements go on.
+//! In a steady state nothing is written, and hardly anything asked: two watches are open, and lists are made anew every hour.
+//! Without the API server no pod comes or goes; sessions and placements go on.
 
 mod calls;
 pub mod client;
@@ -30,6 +30,7 @@ use orders::Orders;
 use prometheus::core::Collector;
 use slotkeeper_core::{Command, Ordinal, PoolId, Scaling, Uid, Window};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -149,19 +150,21 @@ pub fn start(
         seen: Mutex::default(),
     });
     let (teller, news) = mpsc::unbounded_channel();
-    let (attendance, attended) = watch::channel(Attendance::default());
+    let (attendance, attended) = watch::channel(None);
     let herald = tokio::spawn(Herald::new(site.clone(), teller).run()).abort_handle();
     let marks = tokio::spawn(Marks::new(site.clone(), attended).run()).abort_handle();
     let news = tokio::sync::Mutex::new(news);
-    Arc::new(Handle { orders: Orders::new(site.clone()), site, news, attendance, tasks: [herald, marks] })
+    let (orders, tasks, stopped) = (Orders::new(site.clone()), [herald, marks], AtomicBool::new(false));
+    Arc::new(Handle { orders, site, news, attendance, tasks, stopped })
 }
 
 struct Handle {
     site: Arc<Site>,
     orders: Orders,
     news: tokio::sync::Mutex<mpsc::UnboundedReceiver<Command>>,
-    attendance: watch::Sender<Attendance>,
+    attendance: watch::Sender<Option<Attendance>>,
     tasks: [AbortHandle; 2],
+    stopped: AtomicBool,
 }
 
 impl Cluster for Handle {
@@ -169,7 +172,8 @@ impl Cluster for Handle {
         Box::pin(async move {
             match self.news.lock().await.recv().await {
                 Some(news) => news,
-                None => std::future::pending().await,
+                None if self.stopped.load(Ordering::Relaxed) => std::future::pending().await,
+                None => panic!("whoever follows the pods of {} has failed: a bug", self.site.pool),
             }
         })
     }
@@ -183,16 +187,13 @@ impl Cluster for Handle {
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {
+        self.stopped.store(true, Ordering::Relaxed);
         self.tasks.iter().for_each(AbortHandle::abort);
         Box::pin(async {})
     }
 
     fn attend(&self, attendance: Attendance) {
-        self.attendance.send_if_modified(|last| {
-            let changed = *last != attendance;
-            *last = attendance;
-            changed
-        });
+        self.attendance.send_replace(Some(attendance));
     }
 
     fn wants_attendance(&self) -> bool {

@@ -32,16 +32,16 @@ async fn pods_are_numbered_and_keep_their_numbers() {
 }
 
 #[tokio::test]
-async fn the_emptiest_pod_goes_first() {
+async fn the_pod_that_retires_goes_first_and_the_fullest_last() {
     let mut rig = Rig::with(deployment(3)).await;
     rig.until_ready(&[0, 1, 2]).await;
-    rig.attend(&[5, 0, 900]);
+    rig.attend(&[5, 900, 0]);
     rig.until_stored("costs", |s| {
         pods(s).iter().filter(|p| p["metadata"]["annotations"][COST].is_string()).count() == 2
     })
     .await;
     rig.scale(0, 2, 7).await;
-    rig.until("one has gone", |told| told.ready() == [0, 2]).await;
+    rig.until("one has gone", |told| told.ready() == [0, 1] && told.pods.len() == 2).await;
     assert_eq!(rig.told.size, Some((0, 2, 7)));
 }
 

@@ -72,6 +72,36 @@ async fn while_anybody_lives_keda_does_not_scale_in() {
 }
 
 #[tokio::test]
+async fn what_a_former_life_has_paused_stays_so_until_it_is_known_that_nobody_lives() {
+    let mut rig = guarded(json!({})).await;
+    rig.attend(&[1]);
+    rig.until_stored("paused", |s| scaled_object(s)["metadata"]["annotations"][PAUSED] == "true").await;
+    rig.restart();
+    rig.until_ready(&[0]).await;
+    rig.server.forget_records();
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    assert_eq!(rig.server.records().count("patch", "scaledobjects"), 0, "nothing is known yet");
+    // Nobody has come back so far: they are given time.
+    rig.attend(&[0]);
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    assert_eq!(rig.server.records().count("patch", "scaledobjects"), 0);
+    rig.until_stored("goes on", |s| scaled_object(s)["metadata"]["annotations"][PAUSED].is_null()).await;
+}
+
+#[tokio::test]
+async fn an_operator_keeps_what_is_theirs_of_two() {
+    let mut set = stateful_set(1);
+    set["spec"]["template"]["metadata"]["annotations"] = json!({ EVICT: "true" });
+    let mut rig = Rig::with(set).await;
+    rig.until_ready(&[0]).await;
+    rig.attend(&[1]);
+    rig.until_stored("kept", |s| annotation(s, "gamecube-0", DISRUPT).as_deref() == Some("true")).await;
+    rig.attend(&[0]);
+    rig.until_stored("free", |s| annotation(s, "gamecube-0", DISRUPT).is_none()).await;
+    rig.server.store(|s, _| assert_eq!(annotation(s, "gamecube-0", EVICT).as_deref(), Some("true")));
+}
+
+#[tokio::test]
 async fn an_operators_own_pause_is_left_alone() {
     let rig = guarded(json!({ PAUSED: "true" })).await;
     rig.attend(&[1]);

@@ -2,7 +2,7 @@
 
 use super::rig::{NAMESPACE, Rig, stateful_set};
 use serde_json::json;
-use slotkeeper_apiserver::{Part, Refusal, Resource};
+use slotkeeper_apiserver::{Deletion, Key, Part, Refusal, Resource};
 use slotkeeper_core::{Command, Phase};
 
 #[tokio::test]
@@ -52,4 +52,27 @@ async fn a_size_is_not_told_before_its_controller_has_acted_on_it() {
         .collect();
     assert_eq!(sizes, [2, 1, 4], "what was not certain was not told");
     assert!(rig.server.store(|store, _| store.get(Resource::Pods, NAMESPACE, "gamecube-1").is_ok()));
+}
+
+#[tokio::test]
+async fn a_set_that_is_made_again_starts_anew() {
+    let mut rig = Rig::with(stateful_set(2)).await;
+    rig.until_ready(&[0, 1]).await;
+    let before = [rig.told.uid(0), rig.told.uid(1)];
+    let key = rig.key();
+    rig.server.store(|store, now| {
+        store.delete(&key, &Deletion::default(), now).unwrap();
+        store.create(Resource::StatefulSets, NAMESPACE, stateful_set(1), now).unwrap();
+    });
+    rig.until("its pods are not placed in", |told| {
+        told.pods.values().all(|(uid, phase)| !before.contains(uid) || *phase == Phase::Terminating)
+    })
+    .await;
+    for name in ["gamecube-0", "gamecube-1"] {
+        let pod = Key::new(Resource::Pods, NAMESPACE, name);
+        rig.server.store(|store, now| {
+            let _ = store.delete(&pod, &Deletion { grace_seconds: Some(0), ..Deletion::default() }, now);
+        });
+    }
+    rig.until("the new one's", |told| told.ready() == [0] && told.size == Some((0, 1, 0))).await;
 }

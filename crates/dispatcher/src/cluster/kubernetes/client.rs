@@ -54,7 +54,11 @@ pub async fn connect(access: &KubernetesAccess, net: Arc<dyn Net>) -> Result<Cli
             Err(no_pod) => Config::from_kubeconfig(&options).await.map_err(|e| AccessError::Nowhere(no_pod, e))?,
         },
     };
-    tracing::info!(server = %config.cluster_url, namespace = config.default_namespace, "Kubernetes");
+    let server = config.cluster_url.host().unwrap_or_default();
+    tracing::info!(server, namespace = config.default_namespace, "Kubernetes");
+    if config.proxy_url.is_some() {
+        tracing::warn!("the kubeconfig's proxy (or HTTPS_PROXY) is not used: the API server is dialled directly");
+    }
     client(config, net).map_err(AccessError::Credentials)
 }
 

@@ -64,9 +64,6 @@ where
                 }
                 Err(error) => {
                     self.complain("list", &error);
-                    if error.is(410) {
-                        continue;
-                    }
                     tokio::select! {
                         biased;
                         () = out.closed() => return,
@@ -130,12 +127,17 @@ where
                 Ok(End::Quietly) => return Ok(()),
                 Ok(End::Forgotten) => {
                     tracing::info!(pool = %self.site.pool, resource = self.resource, "the watch is too old: listing again");
+                    tokio::time::sleep(BREATH).await;
                     return Ok(());
                 }
                 Err(error) => {
                     self.complain("watch", &error);
                     tokio::time::sleep(delay).await;
                     delay = (delay * 2).min(self.pace().retry.1);
+                    // A version of the future (the server was set back), or a watch that never opens.
+                    if error.is(504) || now() >= relist {
+                        return Ok(());
+                    }
                 }
             }
         }

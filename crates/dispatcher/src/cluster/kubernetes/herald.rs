@@ -11,7 +11,7 @@ use crate::config::Workload as Named;
 use crate::outside::now;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::ListParams;
-use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Uid};
+use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Span, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,8 +45,9 @@ pub(super) struct Herald {
     retry: Option<Instant>,
     selector: Option<String>,
     worried: Vec<&'static str>,
-    /// Pods without a number, which one they are to have, and since when it has been asked for.
-    unnumbered: BTreeMap<Uid, (Sight, u32, Instant)>,
+    workload_uid: String,
+    /// Pods without a number, which one they are to have, and when it is to be written (again).
+    unnumbered: BTreeMap<Uid, (Sight, Option<u32>, Instant)>,
     at_once: Arc<Semaphore>,
     tasks: JoinSet<()>,
 }
@@ -80,6 +81,12 @@ impl Drop for Known {
     }
 }
 
+/// A pod has taken a connection, or answered its probe.
+struct Answer {
+    uid: Uid,
+    from: SocketAddr,
+}
+
 /// Where the parts that run beside tell what they found.
 struct Inbox<T> {
     send: mpsc::Sender<T>,
@@ -107,6 +114,7 @@ impl Herald {
             retry: None,
             selector: None,
             worried: Vec::new(),
+            workload_uid: String::new(),
             unnumbered: BTreeMap::new(),
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
             tasks: JoinSet::new(),
@@ -114,7 +122,7 @@ impl Herald {
     }
 
     pub(super) async fn run(mut self) {
-        let (mut sizes, mut answers, mut notes) = (inbox(), inbox(), inbox());
+        let (mut sizes, mut answers, mut notes) = (inbox(), inbox::<Answer>(), inbox());
         let mut pods: Option<(mpsc::Receiver<News<Sight>>, AbortHandle)> = None;
         let mut events: Option<AbortHandle> = None;
         self.follow_workload(sizes.send.clone());
@@ -129,14 +137,18 @@ impl Herald {
                     }
                 }
                 Some(news) = next(&mut pods) => self.pods(news, &answers.send, &mut answers.read).await,
-                Some(uid) = answers.read.recv() => self.answered(&uid),
+                Some(answer) = answers.read.recv() => self.answered(&answer),
                 Some((uid, note)) = notes.read.recv() => self.noted(&uid, note),
                 () = at(self.retry) => {
                     self.retry = None;
                     self.number();
                     self.size().await;
                 }
-                Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => {}
+                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    if let Err(error) = ended && error.is_panic() {
+                        std::panic::resume_unwind(error.into_panic());
+                    }
+                }
             }
             if self.coming.is_empty() {
                 events.take().inspect(AbortHandle::abort);
@@ -190,14 +202,18 @@ impl Herald {
 
     // ---- pods ----
 
-    async fn pods(&mut self, news: News<Sight>, knocks: &mpsc::Sender<Uid>, answers: &mut mpsc::Receiver<Uid>) {
+    async fn pods(&mut self, news: News<Sight>, knocks: &mpsc::Sender<Answer>, answers: &mut mpsc::Receiver<Answer>) {
         match news {
             News::Listed { items, version } => {
                 self.renew(version);
                 let present: BTreeSet<Uid> = items.iter().map(|s| s.uid.clone()).collect();
                 self.pods.retain(|uid, _| present.contains(uid));
                 self.unnumbered.retain(|uid, _| present.contains(uid));
-                for sight in items {
+                // Those that have a number first: nobody else may get it.
+                let workload = &self.site.config.workload;
+                let (numbered, others): (Vec<_>, Vec<_>) =
+                    items.into_iter().partition(|s| numbers::ordinal(s, workload).is_some());
+                for sight in numbered.into_iter().chain(others) {
                     self.take(sight, version, knocks);
                 }
                 if !self.listed {
@@ -230,10 +246,17 @@ impl Herald {
         }
     }
 
-    fn take(&mut self, sight: Sight, version: u64, knocks: &mpsc::Sender<Uid>) {
+    fn take(&mut self, sight: Sight, version: u64, knocks: &mpsc::Sender<Answer>) {
         let uid = sight.uid.clone();
         let workload = &self.site.config.workload;
         let number = numbers::ordinal(&sight, workload);
+        let is_ours = numbers::is_of(&sight, workload, &self.workload_uid);
+        if self.site.is_deployment() && matches!(sight.stage, Stage::Ended(_)) {
+            // Its ReplicaSet has replaced it, and leaves the object behind.
+            self.unnumbered.remove(&uid);
+            self.lose(&uid, version * FINE);
+            return;
+        }
         if let Some(known) = self.pods.get_mut(&uid) {
             // A watch that goes on repeats; what has been read stays read.
             if known.version < version {
@@ -245,22 +268,27 @@ impl Herald {
                 }
                 (known.sight, known.version) = (sight, version);
             }
-        } else if let Some(ordinal) = number.filter(|_| numbers::is_of(&sight, workload)) {
+        } else if let Some(ordinal) = number.filter(|_| is_ours) {
             self.unnumbered.remove(&uid);
             let used = sight.used;
             let known = Known { sight, ordinal, version, answered: false, used, note: None, told: None, knock: None };
             self.pods.insert(uid.clone(), known);
-        } else if number.is_none() && numbers::is_of(&sight, workload) && !matches!(sight.stage, Stage::Terminating) {
-            self.reserve(sight);
-            return;
         } else {
+            if number.is_none() && is_ours && !matches!(sight.stage, Stage::Terminating) {
+                match self.unnumbered.get_mut(&uid) {
+                    Some((known, ..)) => *known = sight,
+                    None => drop(self.unnumbered.insert(uid, (sight, None, now()))),
+                }
+            } else {
+                self.unnumbered.remove(&uid);
+            }
             return;
         }
         self.knock(&uid, knocks);
     }
 
     /// Asks a ready pod until it answers. Never again after that: its readiness is its own.
-    fn knock(&mut self, uid: &Uid, knocks: &mpsc::Sender<Uid>) {
+    fn knock(&mut self, uid: &Uid, knocks: &mpsc::Sender<Answer>) {
         let Some(known) = self.pods.get_mut(uid) else { return };
         let address = known.sight.ip.map(|ip| SocketAddr::new(ip, self.site.config.port));
         let (Some(address), Stage::Ready, false) = (address, &known.sight.stage, known.answered) else {
@@ -290,20 +318,18 @@ impl Herald {
                 tokio::time::sleep(site.config.probe.every).await;
             }
             // Whoever does not listen any more does not need it.
-            let _ = knocks.send(uid).await;
+            let _ = knocks.send(Answer { uid, from: address }).await;
         }));
     }
 
     /// Before the first list: what runs already is to be ready at once.
-    async fn hear(&mut self, answers: &mut mpsc::Receiver<Uid>) {
+    async fn hear(&mut self, answers: &mut mpsc::Receiver<Answer>) {
         let patience = now() + self.site.config.probe.timeout * 2;
         let silent = |k: &Known| matches!(k.sight.stage, Stage::Ready) && !k.answered;
         while self.pods.values().any(silent) {
             match tokio::time::timeout_at(patience, answers.recv()).await {
-                Ok(Some(uid)) => {
-                    if let Some(known) = self.pods.get_mut(&uid) {
-                        known.answered = true;
-                    }
+                Ok(Some(answer)) => {
+                    self.believe(&answer);
                 }
                 Ok(None) | Err(_) => return,
             }
@@ -318,15 +344,15 @@ impl Herald {
             seen.push(Sighting { pod: Ordinal(known.ordinal), uid: uid.clone(), phase });
         }
         self.coming = self.pods.iter().filter(|(_, k)| is_coming(k)).map(|(uid, _)| uid.clone()).collect();
+        // Another dispatcher may tell a list of the same version, and may not have been answered: who knows more is newer.
+        let silent = |k: &Known| matches!(k.sight.stage, Stage::Ready) && !k.answered;
+        if !self.pods.values().any(silent) {
+            self.tell(Command::PodsListed { pods: seen, version: version * FINE + FINE - 2 });
+            return;
+        }
         self.tell(Command::PodsListed { pods: seen, version: version * FINE });
-        // Another dispatcher may have told a list of the same version, and may not have been answered.
-        let answered: Vec<Uid> = self
-            .pods
-            .iter()
-            .filter(|(_, k)| matches!(k.told, Some(Phase::Ready { .. })))
-            .map(|(u, _)| u.clone())
-            .collect();
-        for uid in answered {
+        let answered = self.pods.iter().filter(|(_, k)| matches!(k.told, Some(Phase::Ready { .. })));
+        for uid in answered.map(|(uid, _)| uid.clone()).collect::<Vec<_>>() {
             self.say(&uid, version * FINE + FINE - 1);
         }
     }
@@ -366,17 +392,23 @@ impl Herald {
         }
     }
 
-    fn answered(&mut self, uid: &Uid) {
-        let Some(known) = self.pods.get_mut(uid) else { return };
-        known.answered = true;
-        self.retell(uid, self.newest * FINE + FINE - 1);
+    fn answered(&mut self, answer: &Answer) {
+        if self.believe(answer) {
+            self.retell(&answer.uid, self.newest * FINE + FINE - 1);
+        }
+    }
+
+    /// Unless the pod has another address by now.
+    fn believe(&mut self, answer: &Answer) -> bool {
+        let known = self.pods.get_mut(&answer.uid).filter(|k| k.sight.ip == Some(answer.from.ip()));
+        known.map(|known| known.answered = true).is_some()
     }
 
     fn noted(&mut self, uid: &Uid, note: Note) {
         let Some(known) = self.pods.get_mut(uid).filter(|k| k.note.as_ref() != Some(&note)) else { return };
         known.note = Some(note);
         self.refined += 1;
-        if self.refined < FINE - 1 {
+        if self.refined < FINE - 2 {
             self.retell(uid, self.newest * FINE + self.refined);
         }
     }
@@ -388,25 +420,26 @@ impl Herald {
         }
     }
 
-    /// A number for a pod that has none: the lowest that nobody has or is about to have.
-    fn reserve(&mut self, sight: Sight) {
-        if let Some((known, ..)) = self.unnumbered.get_mut(&sight.uid) {
-            *known = sight;
+    /// Writes the numbers that are due, and again those that have not been read back: the lowest that nobody has or is
+    /// about to have. While a pod that ends has a number that is wanted, its successor waits for that.
+    fn number(&mut self) {
+        if self.unnumbered.is_empty() {
             return;
         }
-        let living = self.pods.values().map(|k| k.ordinal);
-        let taken: BTreeSet<u32> = living.chain(self.unnumbered.values().map(|(_, number, _)| *number)).collect();
-        if let Some(number) = (0..).find(|n| !taken.contains(n)) {
-            self.unnumbered.insert(sight.uid.clone(), (sight, number, now()));
-        }
-    }
-
-    /// Writes the numbers that are due, and again those that have not been read back.
-    fn number(&mut self) {
-        for (sight, number, due) in self.unnumbered.values_mut() {
-            if *due <= now() {
-                *due = now() + AGAIN;
-                self.tasks.spawn(numbers::write(self.site.clone(), *number, sight.clone()));
+        let wanted = self.site.seen().workload.as_ref().map_or(0, |w| w.span.end);
+        let mut taken: BTreeSet<u32> = self.pods.values().map(|k| k.ordinal).collect();
+        let ending = self.pods.values().any(|k| k.ordinal < wanted && matches!(k.sight.stage, Stage::Terminating));
+        taken.extend(self.unnumbered.values().filter_map(|(_, number, _)| *number));
+        let mut free = (0..).filter(|n| !taken.contains(n));
+        let mut next = free.next();
+        for (sight, number, due) in self.unnumbered.values_mut().filter(|(_, _, due)| *due <= now()) {
+            if number.is_none() && !(ending && next.is_some_and(|n| n >= wanted)) {
+                *number = next;
+                next = free.next();
+            }
+            *due = now() + AGAIN;
+            if let Some(number) = *number {
+                self.tasks.spawn(numbers::write(self.site.clone(), number, sight.clone(), self.at_once.clone()));
             }
         }
         if let Some(next) = self.unnumbered.values().map(|(_, _, due)| *due).min() {
@@ -433,6 +466,9 @@ impl Herald {
                 return;
             }
         };
+        if self.workload_uid != workload.uid {
+            self.meet(&workload.uid);
+        }
         let mut workload = workload;
         if self.site.by_keda && workload.start != 0 {
             workload
@@ -444,8 +480,27 @@ impl Herald {
         }
         self.worried.clone_from(&workload.worries);
         self.site.take_workload(workload.clone());
+        let missed = missed || self.unsaid.as_ref().is_some_and(|(_, missed)| *missed);
         self.unsaid = Some((workload, missed));
         self.size().await;
+    }
+
+    /// Another set of the same name, or the first one: what the former one left behind goes, and says nothing of its size.
+    fn meet(&mut self, workload: &str) {
+        let former = !self.workload_uid.is_empty() && !self.site.is_deployment();
+        workload.clone_into(&mut self.workload_uid);
+        if former {
+            (self.certain, self.unsaid) = (None, None);
+            // Its pods may have been met before it was: they are listed again.
+            self.selector = None;
+            for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
+                if let Some(known) = self.pods.get_mut(&uid) {
+                    known.sight.stage = Stage::Terminating;
+                }
+                self.retell(&uid, self.newest * FINE + FINE - 1);
+                self.show(&uid);
+            }
+        }
     }
 
     /// Tells the size, once the pods have been listed. A pod that the size covers anew counts as certain to stay: so first
@@ -457,7 +512,9 @@ impl Herald {
             return;
         }
         let after = before.after(&workload, missed);
-        let raised = |k: &&Known| after.span.contains(k.ordinal) && !before.span.contains(k.ordinal);
+        // Between two lists it may have been lowered and raised again.
+        let covered = if missed { Span::EMPTY } else { before.span };
+        let raised = |k: &&Known| after.span.contains(k.ordinal) && !covered.contains(k.ordinal);
         if workload.version > self.newest && self.pods.values().any(|k| raised(&k)) && !self.confirm().await {
             self.retry = Some(now() + AGAIN);
             return;
@@ -493,7 +550,8 @@ impl Herald {
         let absent: Vec<Uid> = self.pods.keys().filter(|uid| !present.contains_key(&*uid.0)).cloned().collect();
         let ending: Vec<Uid> = self.pods.keys().filter(|uid| present.get(&*uid.0) == Some(&true)).cloned().collect();
         for uid in absent {
-            self.lose(&uid, version * FINE);
+            // News of its successor is older than this list, and must not be taken for old.
+            self.lose(&uid, self.newest * FINE + FINE - 1);
         }
         for uid in ending {
             if let Some(known) = self.pods.get_mut(&uid) {
@@ -541,19 +599,23 @@ async fn note(site: Arc<Site>, out: mpsc::Sender<(Uid, Note)>) {
     let fields = Some("involvedObject.kind=Pod".to_owned());
     let source = Source { api: site.events(), site, resource: "events", labels: None, fields };
     let read = |event: Event| {
-        let uid = event.involved_object.uid?;
-        Some((Uid(uid.into()), Note { reason: event.reason?, message: event.message.unwrap_or_default() }))
+        let (uid, version) = (event.involved_object.uid?, event.metadata.resource_version?.parse::<u64>().ok()?);
+        let note = Note { reason: event.reason?, message: event.message.unwrap_or_default() };
+        Some((version, Uid(uid.into()), note))
     };
     let follow = source.follow(read, told);
     let pass = async {
         while let Some(news) = news.recv().await {
             let items = match news {
-                News::Listed { items, .. } => items,
+                News::Listed { mut items, .. } => {
+                    items.sort_by_key(|(version, ..)| *version);
+                    items
+                }
                 News::Put { item, .. } => vec![item],
                 News::Gone { .. } => continue,
             };
-            for item in items {
-                if out.send(item).await.is_err() {
+            for (_, uid, note) in items {
+                if out.send((uid, note)).await.is_err() {
                     return;
                 }
             }

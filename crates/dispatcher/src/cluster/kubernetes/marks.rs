@@ -32,7 +32,8 @@ const SLOWEST: Duration = Duration::from_secs(60);
 
 pub(super) struct Marks {
     site: Arc<Site>,
-    attended: watch::Receiver<Attendance>,
+    /// None before the fleet has been read.
+    attended: watch::Receiver<Option<Attendance>>,
     /// What the ScaledObject has, as far as is known, and when that was seen.
     guarded: Option<(Guard, Instant)>,
     active_until: Option<Instant>,
@@ -45,24 +46,56 @@ enum Guard {
     Off,
 }
 
+/// What keeps a pod: the word for it in `KEPT`, which says what is ours, the annotation, its value.
+const KEEPS: [(&str, &str, &str); 2] =
+    [("safe-to-evict", SAFE_TO_EVICT, "false"), ("do-not-disrupt", DO_NOT_DISRUPT, "true")];
+
+/// After failures, the next try comes later and later.
+struct Delay {
+    time: Duration,
+    over: Option<Instant>,
+}
+
+impl Delay {
+    fn new() -> Delay {
+        Delay { time: LOOK, over: None }
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.is_none_or(|over| over <= now())
+    }
+
+    fn after(&mut self, site: &Site, what: &str, written: Result<(), CallError>) {
+        match written {
+            Ok(()) => *self = Delay::new(),
+            Err(error) => {
+                tracing::warn!(pool = %site.pool, "cannot {what}: {error}");
+                self.over = Some(now() + self.time);
+                self.time = (self.time * 2).min(SLOWEST);
+            }
+        }
+    }
+}
+
 impl Marks {
-    pub(super) fn new(site: Arc<Site>, attended: watch::Receiver<Attendance>) -> Marks {
+    pub(super) fn new(site: Arc<Site>, attended: watch::Receiver<Option<Attendance>>) -> Marks {
         Marks { site, attended, guarded: None, active_until: None }
     }
 
     pub(super) async fn run(mut self) {
-        let mut delay = LOOK;
+        let (mut pods, mut guard) = (Delay::new(), Delay::new());
         loop {
-            tokio::time::sleep(delay).await;
-            let attendance = self.attended.borrow_and_update().clone();
-            let written = self.guard(attendance.active).await.and(self.pods(&attendance).await);
-            delay = match written {
-                Ok(()) => LOOK,
-                Err(error) => {
-                    tracing::warn!(pool = %self.site.pool, "cannot mark what is in use: {error}");
-                    (delay * 2).min(SLOWEST)
-                }
-            };
+            tokio::time::sleep(LOOK).await;
+            // Before the fleet has been read, nobody knows that nobody lives.
+            let Some(attendance) = self.attended.borrow_and_update().clone() else { continue };
+            if guard.is_over() {
+                let written = self.guard(attendance.active).await;
+                guard.after(&self.site, "guard against KEDA", written);
+            }
+            if pods.is_over() {
+                let written = self.pods(&attendance).await;
+                pods.after(&self.site, "mark what is in use", written);
+            }
         }
     }
 
@@ -102,14 +135,21 @@ impl Marks {
         let has = |key: &str| living.annotations.get(key).map(String::as_str);
         let mut changes = serde_json::Map::new();
         let busy = attended.sessions > 0;
-        if busy && has(KEPT).is_none() && (has(SAFE_TO_EVICT) != Some("false") || has(DO_NOT_DISRUPT) != Some("true")) {
-            changes.insert(SAFE_TO_EVICT.into(), json!("false"));
-            changes.insert(DO_NOT_DISRUPT.into(), json!("true"));
-            changes.insert(KEPT.into(), json!("true"));
-        } else if !busy && has(KEPT).is_some() {
-            for key in [SAFE_TO_EVICT, DO_NOT_DISRUPT, KEPT] {
-                changes.insert(key.into(), Value::Null);
+        match has(KEPT) {
+            None if busy => {
+                let ours = KEEPS.into_iter().filter(|(_, key, _)| has(key).is_none());
+                let words: Vec<&str> = ours.clone().map(|(word, ..)| word).collect();
+                if !words.is_empty() {
+                    changes.extend(ours.map(|(_, key, value)| (key.to_owned(), json!(value))));
+                    changes.insert(KEPT.into(), json!(words.join(",")));
+                }
             }
+            Some(words) if !busy => {
+                let ours = KEEPS.into_iter().filter(|(word, ..)| words.split(',').any(|w| w == *word));
+                changes.extend(ours.map(|(_, key, _)| (key.to_owned(), Value::Null)));
+                changes.insert(KEPT.into(), Value::Null);
+            }
+            None | Some(_) => {}
         }
         if self.site.is_deployment() {
             let cost = cost(attended).to_string();
@@ -149,10 +189,16 @@ impl Marks {
         let Some(name) = self.site.config.scaled_object.clone().filter(|_| self.site.config.keda_guard) else {
             return Ok(());
         };
-        if active {
+        // Who starts anew does not know since when nobody lives.
+        if active || self.active_until.is_none() {
             self.active_until = Some(now() + QUIET);
         }
-        let wanted = self.active_until.is_some_and(|until| now() < until);
+        let settled = active || self.guarded.is_some();
+        let quiet = self.active_until.is_none_or(|until| now() >= until);
+        let wanted = active || !quiet && self.guarded.is_some_and(|(guard, _)| guard == Guard::Ours);
+        if !settled && !quiet {
+            return Ok(());
+        }
         let fits = |guard| {
             matches!((wanted, guard), (true, Guard::Ours | Guard::Theirs) | (false, Guard::Off | Guard::Theirs))
         };
@@ -173,7 +219,12 @@ impl Marks {
             });
             let body: Patch<Value> = Patch::Merge(json!({ "metadata": metadata }));
             let call = async { api.patch(&name, &PatchParams::default(), &body).await };
-            guard = guard_of(&calls.make(("patch", "scaledobjects"), limit, call).await?);
+            guard = match calls.make(("patch", "scaledobjects"), limit, call).await {
+                Ok(patched) => guard_of(&patched),
+                // KEDA has written its status meanwhile: the next look sees it.
+                Err(error) if error.is(409) => return Ok(()),
+                Err(error) => return Err(error),
+            };
             tracing::info!(pool = %self.site.pool, scaled_object = name, paused = wanted, "KEDA's scaling in");
         }
         self.guarded = Some((guard, now()));

@@ -1,6 +1,6 @@
 //! Which ordinal a pod has. A StatefulSet says so in its pods' names. The pods of a Deployment have none: whoever first meets
-//! one writes the lowest free number on it, guarded by its version, and only then is it told of: so that all dispatchers,
-//! and those of tomorrow, agree.
+//! one writes the lowest free number on it, guarded by its version, and only then is it told of: so that the dispatcher of tomorrow
+//! agrees. (Two that number two pods at the same moment may choose one number: such a pool wants one dispatcher.)
 
 use super::Site;
 use super::sight::Sight;
@@ -8,17 +8,19 @@ use crate::config::Workload as Named;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 pub(super) const ORDINAL: &str = "slotkeeper.dev/ordinal";
 
-/// Whether it is one of the workload's pods.
-pub(super) fn is_of(sight: &Sight, workload: &Named) -> bool {
-    let Some((kind, name)) = &sight.owner else { return false };
+/// Whether it is one of the workload's pods; of a StatefulSet with this uid.
+pub(super) fn is_of(sight: &Sight, workload: &Named, uid: &str) -> bool {
+    let Some(owner) = &sight.owner else { return false };
     match workload {
-        Named::StatefulSet(set) => kind == "StatefulSet" && name == set,
+        Named::StatefulSet(set) => owner.kind == "StatefulSet" && owner.name == *set && owner.uid == uid,
         // Its ReplicaSets: the name and a hash.
         Named::Deployment(deployment) => {
-            kind == "ReplicaSet" && name.strip_prefix(deployment).is_some_and(|hash| hash.starts_with('-'))
+            let hash = owner.name.strip_prefix(deployment).and_then(|rest| rest.strip_prefix('-'));
+            owner.kind == "ReplicaSet" && hash.is_some_and(|hash| !hash.contains('-'))
         }
     }
 }
@@ -31,7 +33,8 @@ pub(super) fn ordinal(sight: &Sight, workload: &Named) -> Option<u32> {
 }
 
 /// Writes the number on the pod; it is read back by the watch. Somebody else may be faster: then theirs holds.
-pub(super) async fn write(site: Arc<Site>, number: u32, sight: Sight) {
+pub(super) async fn write(site: Arc<Site>, number: u32, sight: Sight, at_once: Arc<Semaphore>) {
+    let Ok(_permit) = at_once.acquire().await else { return };
     let metadata = json!({
         "uid": &*sight.uid.0,
         "resourceVersion": sight.resource_version,

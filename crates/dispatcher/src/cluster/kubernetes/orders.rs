@@ -2,6 +2,7 @@
 
 use super::Site;
 use super::calls::CallError;
+use super::sight::DELETION_COST;
 use super::workload::{DECIDED, Workload};
 use crate::cluster::ClusterError;
 use crate::config::Workload as Named;
@@ -37,6 +38,9 @@ impl Orders {
             if self.site.slides && !known.parallel {
                 let what = "its podManagementPolicy is OrderedReady: window = \"sliding\" needs Parallel";
                 return Err(ClusterError::Refused(format!("{}: {what}", self.name())));
+            }
+            if self.site.is_deployment() && span.len() < known.span.len() {
+                self.give_up(span).await?;
             }
             match self.patch(&known, span, decided).await {
                 Ok(written) => {
@@ -85,6 +89,27 @@ impl Orders {
                 self.site.calls.make(("patch", "deployments"), pace.call, call).await.map(Workload::of_deployment)
             }
         }
+    }
+
+    /// A ReplicaSet chooses who goes: first those that are to go say so.
+    async fn give_up(&self, span: Span) -> Result<(), CallError> {
+        let outside: Vec<(String, Uid)> = {
+            let seen = self.site.seen();
+            let outside = seen.pods.iter().filter(|(o, p)| !span.contains(**o) && !p.terminating);
+            let costly = outside.filter(|(_, p)| p.annotations.get(DELETION_COST).is_none_or(|cost| cost != "-1"));
+            costly.map(|(_, p)| (p.name.clone(), p.uid.clone())).collect()
+        };
+        for (name, uid) in outside {
+            let metadata = json!({ "uid": &*uid.0, "annotations": { DELETION_COST: "-1" } });
+            let body: Patch<Value> = Patch::Merge(json!({ "metadata": metadata }));
+            let call = async { self.site.pods().patch_metadata(&name, &PatchParams::default(), &body).await };
+            match self.site.calls.make(("patch", "pods"), self.site.pace.call, call).await {
+                Ok(_) => {}
+                Err(error) if error.is(404) || error.is(409) || error.is(422) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     async fn read_again(&self) -> Result<(), CallError> {

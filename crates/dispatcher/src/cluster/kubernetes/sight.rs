@@ -22,14 +22,20 @@ pub(super) struct Sight {
     pub(super) name: String,
     pub(super) uid: Uid,
     pub(super) resource_version: String,
-    /// Kind and name of its controller.
-    pub(super) owner: Option<(String, String)>,
-    pub(super) created: i64,
+    pub(super) owner: Option<Owner>,
     pub(super) ip: Option<IpAddr>,
     pub(super) stage: Stage,
     /// It may have been ready before.
     pub(super) used: bool,
     pub(super) annotations: BTreeMap<String, String>,
+}
+
+/// Its controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) uid: String,
 }
 
 /// How far it is, in the words of its conditions and statuses.
@@ -62,8 +68,7 @@ impl Sight {
             name: metadata.name?,
             uid: Uid(metadata.uid?.into()),
             resource_version: metadata.resource_version?,
-            owner: owner.map(|o| (o.kind, o.name)),
-            created: metadata.creation_timestamp.map_or(0, |t| t.0.as_second()),
+            owner: owner.map(|o| Owner { kind: o.kind, name: o.name, uid: o.uid }),
             ip,
             stage,
             used,
