@@ -101,6 +101,18 @@ fn a_pod_that_cannot_be_certain_for_too_long_is_owed_a_recycle_and_its_successor
 }
 
 #[test]
+fn a_recycle_once_owed_stays_owed_even_if_the_pod_would_be_certain_now() {
+    let mut pool = direct();
+    pool.visit(BEN).at(secs(900));
+    assert_eq!(pool.owed_recycles(), [1]);
+    // Somebody may be deleting it at this moment.
+    pool.scale_done();
+    assert_eq!((pool.place(BEN), pool.owed_recycles()), (Where::Queued(0), vec![1]));
+    pool.pod_terminating(1).pod_replaced(1);
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
 fn a_pod_that_falters_while_it_cannot_be_certain_is_late_from_the_moment_it_was_wanted_again() {
     let mut pool = keda();
     pool.scale_seen(1, 0).visit(BEN).at(secs(600)).pod(1, slotkeeper_core::Phase::Unready).at(secs(899));
