@@ -155,7 +155,12 @@ impl Dispatcher {
     /// Starts `slotkeeper serve --config FILE`, and waits until it is ready.
     pub async fn serve(folder: TempDir, file: &Path, environment: &[(String, String)]) -> Dispatcher {
         let mut command = Command::new(binary("slotkeeper"));
-        command.arg("serve").arg("--config").arg(file).env("RUST_LOG", "info,kube_client=error").envs(environment.iter().cloned());
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(file)
+            .env("RUST_LOG", "info,kube_client=error")
+            .envs(environment.iter().cloned());
         Dispatcher::run(folder, command).await
     }
 

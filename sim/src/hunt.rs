@@ -232,7 +232,9 @@ pub fn expected() -> Vec<String> {
         ["check metrics", "check egress", "check exclusive", "check order", "message echoed", "dispatcher cut off"]
             .map(String::from),
     );
-    all.extend(["KEDA writes", "HPA writes", "KEDA is pushed", "watch broken", "pod evicted", "pod stuck"].map(String::from));
+    all.extend(
+        ["KEDA writes", "HPA writes", "KEDA is pushed", "watch broken", "pod evicted", "pod stuck"].map(String::from),
+    );
     all
 }
 

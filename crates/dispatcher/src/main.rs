@@ -193,7 +193,8 @@ fn signals() -> anyhow::Result<impl Future<Output = ()> + Send> {
 
 /// `RUST_LOG` says what is logged; INFO and up by default (of the Kubernetes client, errors: what it warns of, we say). JSON with `SLOTKEEPER_LOG=json`.
 fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,kube_client=error".into());
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,kube_client=error".into());
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
     if std::env::var("SLOTKEEPER_LOG").is_ok_and(|v| v == "json") {
