@@ -20,7 +20,7 @@ pub mod visitor;
 
 use crate::chance::Chance;
 use crate::record::{Figures, Quantiles, Record, Sample};
-use api::{Api, SimCluster};
+use api::Api;
 use faults::FaultKind;
 use happenings::Happenings;
 use journal::Log;
@@ -33,8 +33,10 @@ use operator::Orders;
 use rand::Rng;
 use scaler::{ADMIN_PORT, Scaler};
 use setting::{POOL, Setting};
-use slotkeeper::config::{Admin, Admission, ClusterConfig, Config, FixedPods, PoolConfig, Probe, Secret};
-use slotkeeper::outside::{Clock, Ids, Outside};
+use slotkeeper::cluster::Cluster;
+use slotkeeper::cluster::kubernetes::{self, Pace, client};
+use slotkeeper::config::{Admin, Admission, ClusterConfig, Config, KubernetesPods, PoolConfig, Probe, Secret, Workload};
+use slotkeeper::outside::{Clock, Ids, Net, Outside};
 use slotkeeper_core::AfterSession;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -277,7 +279,7 @@ impl World {
             async move { Ok(journal::serve(log).await?) }
         });
         let api = Api {
-            kube: self.kube.clone(),
+            server: self.kube.server(),
             truth: self.truth.clone(),
             dice: Arc::new(Mutex::new(chance.stream("api"))),
             shaky: self.shaky.clone(),
@@ -309,6 +311,7 @@ impl World {
                 setting: self.setting.clone(),
                 truth: self.truth.clone(),
                 log: self.log.clone(),
+                kube: self.kube.clone(),
                 journal_at,
                 api_at,
                 door: door.clone(),
@@ -459,6 +462,7 @@ struct Place {
     setting: Setting,
     truth: Truth,
     log: Log,
+    kube: Kube,
     journal_at: IpAddr,
     api_at: IpAddr,
     door: Door,
@@ -470,8 +474,8 @@ impl Place {
     async fn dispatch(self) {
         let life = self.door.lives.fetch_add(1, Ordering::Relaxed) as u64;
         let mut dice = Chance::new(self.setting.seed).stream(&format!("dispatcher {} life {life}", self.host));
-        let net: Arc<dyn slotkeeper::outside::Net> =
-            Arc::new(SimNet { host: self.host, truth: self.truth.clone(), connections: self.connections.clone() });
+        let (truth, connections, kube) = (self.truth.clone(), self.connections.clone(), self.kube.clone());
+        let net: Arc<dyn Net> = Arc::new(SimNet { host: self.host, truth, connections, kube });
         let wall = self.truth.wall();
         let skew = self.door.skew.load(Ordering::Relaxed);
         let clock = Clock::starting_at(slotkeeper_core::Time((wall.0 as i64 + skew) as u64));
@@ -480,7 +484,10 @@ impl Place {
         } else {
             journal::own(&self.log, self.host, Duration::from_millis(dice.random_range(0..8)))
         };
-        let cluster: Arc<dyn slotkeeper::cluster::Cluster> = SimCluster::start(self.api_at, net.clone());
+        let cluster = match self.cluster(net.clone()) {
+            Ok(cluster) => cluster,
+            Err(error) => return self.truth.violate("a dispatcher runs", format!("no way to the API server: {error:#}")),
+        };
         let outside =
             Outside { net, clock, ids: Ids::seeded(dice.random()), clusters: [(POOL.into(), cluster)].into(), journal };
         if skew != 0 {
@@ -502,24 +509,54 @@ impl Place {
         }
     }
 
-    fn config(&self) -> Config {
-        let at = |port| SocketAddr::from(([0, 0, 0, 0], port));
-        // Its pods come from the simulated API server.
-        let cluster = ClusterConfig::Fixed(FixedPods { pods: Vec::new(), probe: Probe::default() });
-        let mut pool = PoolConfig::new(POOL, self.setting.rules.clone(), cluster);
+    /// The real adaptor. All its clocks are short.
+    fn cluster(&self, net: Arc<dyn Net>) -> anyhow::Result<Arc<dyn Cluster>> {
+        let server: http::Uri = format!("http://{}", SocketAddr::new(self.api_at, api::PORT)).parse()?;
+        let mut access = ::kube::Config::new(server);
+        // No certificates: those of the operating system are not part of this world.
+        access.root_cert = Some(Vec::new());
+        let client = client::client(access, net.clone())?;
+        let pace = Pace {
+            call: Duration::from_secs(2),
+            watch: Duration::from_secs(10),
+            relist: Duration::from_secs(3_600),
+            retry: (Duration::from_millis(200), Duration::from_secs(2)),
+        };
+        Ok(kubernetes::start(&self.pool(), &pods(), client, net, pace))
+    }
+
+    fn pool(&self) -> PoolConfig {
+        let mut pool = PoolConfig::new(POOL, self.setting.rules.clone(), ClusterConfig::Kubernetes(pods()));
         pool.admission = self.setting.admission;
         pool.trigger = self.setting.trigger;
         pool.linger = self.setting.linger;
         pool.half_open = Some(self.setting.half_open);
         pool.hold = self.setting.hold;
         pool.schedule = self.setting.schedule();
-        let mut config = Config::new(vec![pool]);
+        pool
+    }
+
+    fn config(&self) -> Config {
+        let at = |port| SocketAddr::from(([0, 0, 0, 0], port));
+        let mut config = Config::new(vec![self.pool()]);
         config.listen = vec![at(PORT)];
         config.admin = Admin { listen: Some(at(ADMIN_PORT)), token: Some(Secret(KEY.to_vec())) };
         config.keda.listen = self.setting.is_pushed().then(|| at(KEDA_PORT));
         config.cookie_keys = vec![Secret(KEY.to_vec())];
         config.drain = Duration::from_secs(2);
         config
+    }
+}
+
+fn pods() -> KubernetesPods {
+    let (every, timeout) = (Duration::from_millis(300), Duration::from_secs(1));
+    KubernetesPods {
+        workload: Workload::StatefulSet(POOL.into()),
+        namespace: Some(kube::NAMESPACE.into()),
+        port: kube::PORT,
+        probe: Probe { every, timeout, ..Probe::default() },
+        scaled_object: None,
+        keda_guard: false,
     }
 }
 

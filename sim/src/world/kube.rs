@@ -1,17 +1,19 @@
-//! The cluster's state and its controllers: a StatefulSet, its pods, the nodes they run on. The API server's host serves it
-//! (`api`), the nodes' hosts run what is assigned to them (`node`). What scales it is `api` (the dispatchers) or `scaler` (KEDA).
+//! The cluster: controllers, nodes, and a test API server that holds all of it as objects. The API server's host serves it
+//! (`api`), the nodes' hosts run what is assigned to them (`node`). What dispatchers write there, and KEDA (`scaler`), is read
+//! back here.
 
-use super::setting::Setting;
-use super::truth::Truth;
+use super::setting::{POOL, Setting};
+use super::truth::{EPOCH, Truth};
 use crate::chance::Chance;
-use crate::models::statefulset::{Action, Phase, PodView, StatefulSet};
-use crate::models::watch::{Fate, Store, Watch};
+use crate::models::statefulset::{Action, Phase, PodView, Policy, StatefulSet};
 use crate::record::{PodEnd, PodLife};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use slotkeeper_apiserver::controllers::{self, Pod as Kubelet};
+use slotkeeper_apiserver::{Deletion, Key, Part, Resource, Server, Status, Store, stamp};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How often the controllers look.
@@ -25,6 +27,11 @@ pub const TERMINATION: u64 = 3_000;
 const FIRST_PORT: u16 = 20_000;
 /// Changes a client may be behind.
 const KEPT: usize = 300;
+pub const NAMESPACE: &str = "games";
+/// Where each pod listens, at an address of its own.
+pub const PORT: u16 = 3_000;
+/// The annotation: the journal position that decided the size.
+const DECIDED: &str = "slotkeeper.dev/decided";
 
 #[derive(Clone)]
 pub struct Kube {
@@ -32,34 +39,30 @@ pub struct Kube {
     truth: Truth,
 }
 
-/// What the API server stores.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Object {
-    Pod(Pod),
-    Set(Spec),
-}
-
-/// The set, as far as its controller has taken note of it (`status.observedGeneration`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What the set has been told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spec {
     pub start: u32,
     pub replicas: u32,
-    /// The annotation: the journal position that decided it.
+    /// The journal position that decided it.
     pub decided: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
     pub ordinal: u32,
     pub uid: String,
     pub node: usize,
+    /// In the network of the pods (`Kube::route`).
+    pub ip: IpAddr,
+    /// Where that is on its node.
     pub address: SocketAddr,
     pub stage: Stage,
     /// It must be gone by then.
     pub terminating: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Nothing will come of it until the cluster is healed: no GPU is free.
     Stuck,
@@ -76,10 +79,19 @@ pub enum Stage {
 }
 
 struct Inner {
-    store: Store<String, Object>,
+    server: Server,
+    /// Up to this version.
+    read: u64,
     set: StatefulSet,
-    /// What has been written, and what the controller has seen of it.
+    owner: Value,
+    /// What has been written, and in which generation.
     written: Spec,
+    generation: u64,
+    /// What the controller has said last: the generation it has acted on, pods, ready ones.
+    reported: (u64, usize, usize),
+    pods: BTreeMap<u32, Pod>,
+    /// Every pod there has been, by its address in the network of the pods.
+    routes: BTreeMap<IpAddr, SocketAddr>,
     next_uid: u64,
     dice: ChaCha8Rng,
     nodes: Vec<Node>,
@@ -100,13 +112,27 @@ struct Node {
 impl Kube {
     pub fn new(setting: &Setting, truth: Truth) -> Kube {
         let replicas = setting.rules.min;
-        let written = Spec { start: 0, replicas, decided: 0 };
-        let mut store = Store::new(KEPT);
-        store.put("set".into(), Object::Set(written), 0);
+        let mut store = Store::new(setting.seed);
+        store.keep_history(KEPT);
+        let clock = truth.clone();
+        let server = Server::with_store(store, move || EPOCH + clock.now());
+        let set = stateful_set(replicas, setting.policy);
+        let created = server.store(|store, now| store.create(Resource::StatefulSets, NAMESPACE, set, now));
+        let uid = created.map(|set| set["metadata"]["uid"].clone()).unwrap_or_default();
+        let owner = json!([{
+            "apiVersion": "apps/v1", "kind": "StatefulSet", "name": POOL, "uid": uid,
+            "controller": true, "blockOwnerDeletion": true,
+        }]);
         let inner = Inner {
-            store,
+            server,
+            read: 0,
             set: StatefulSet::new(setting.policy, replicas),
-            written,
+            owner,
+            written: Spec { start: 0, replicas, decided: 0 },
+            generation: 1,
+            reported: (0, 0, 0),
+            pods: BTreeMap::new(),
+            routes: BTreeMap::new(),
             next_uid: 1,
             dice: Chance::new(setting.seed).stream("kube"),
             nodes: Vec::new(),
@@ -119,6 +145,12 @@ impl Kube {
         Kube { inner: Arc::new(Mutex::new(inner)), truth }
     }
 
+    /// The API server, which outlives its host.
+    #[must_use]
+    pub fn server(&self) -> Server {
+        self.locked().server.clone()
+    }
+
     fn locked(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,31 +159,19 @@ impl Kube {
         self.locked().nodes.push(Node { ip, heard: 0, next_port: FIRST_PORT });
     }
 
-    // ---- who writes the size ----
-
-    /// A dispatcher's patch: ignored if what is there was decided later.
-    pub fn scale(&self, start: u32, replicas: u32, decided: u64) {
-        let mut inner = self.locked();
-        if decided >= inner.written.decided {
-            inner.write(Spec { start, replicas, decided });
-        }
+    /// Where packets to an address go, if it is in the network of the pods.
+    #[must_use]
+    pub fn route(&self, to: SocketAddr) -> Option<SocketAddr> {
+        self.locked().routes.get(&to.ip()).copied().filter(|_| to.port() == PORT)
     }
 
     /// KEDA's operator or its HPA: writes the number, and knows nothing of anything else.
     pub fn scale_to(&self, replicas: u32) {
         let mut inner = self.locked();
-        let spec = Spec { replicas, ..inner.written };
-        inner.write(spec);
-    }
-
-    /// A dispatcher deletes an incarnation, by its uid.
-    pub fn recycle(&self, ordinal: u32, uid: &str) {
-        let now = self.truth.now();
-        let mut inner = self.locked();
-        if inner.pod(uid).is_some_and(|p| p.ordinal == ordinal && p.terminating.is_none()) {
-            self.truth.recycled(ordinal, uid);
-            inner.terminate(uid, now, PodEnd::Recycled, &self.truth);
-        }
+        let patch = json!({ "spec": { "replicas": replicas } });
+        // The set is always there.
+        let _ = inner.server.store(|store, _| store.merge_patch(&set_key(), Part::Whole, &patch));
+        inner.read_back(self.truth.now(), &self.truth);
     }
 
     // ---- controllers ----
@@ -159,29 +179,13 @@ impl Kube {
     /// What the controllers do at this moment.
     pub fn step(&self, now: u64) {
         let mut inner = self.locked();
+        inner.read_back(now, &self.truth);
         if now < inner.next_sync {
             return;
         }
         inner.next_sync = now + SYNC_EVERY;
         inner.watch_nodes(now, &self.truth);
         inner.sync(now, &self.truth);
-    }
-
-    /// Opens or continues a client's watch; what has arrived by now.
-    pub fn poll(
-        &self,
-        watch: &mut Watch<Object>,
-        now: u64,
-        fate: impl FnMut() -> Fate,
-    ) -> Vec<crate::models::watch::Event<Object>> {
-        let inner = self.locked();
-        if !watch.is_open() {
-            watch.resume(&inner.store, true, now, 0);
-        }
-        let mut fate = fate;
-        watch.take(&inner.store, |_| fate());
-        drop(inner);
-        watch.poll(now)
     }
 
     // ---- nodes ----
@@ -193,7 +197,7 @@ impl Kube {
         if let Some(node) = inner.nodes.get_mut(node) {
             node.heard = now;
         }
-        inner.pods().filter(|p| p.node == node).cloned().collect()
+        inner.pods.values().filter(|p| p.node == node).cloned().collect()
     }
 
     pub fn stage(&self, uid: &str, stage: Stage) {
@@ -202,7 +206,7 @@ impl Kube {
         if let (Stage::Ready { .. }, Some(life)) = (stage, inner.lives.get_mut(uid)) {
             life.ready.get_or_insert(now);
         }
-        inner.change(uid, now, |pod| pod.stage = stage);
+        inner.stage(uid, stage);
     }
 
     /// The container has ended, and the pod object goes.
@@ -216,29 +220,33 @@ impl Kube {
         let now = self.truth.now();
         let mut inner = self.locked();
         let ready_at = now + inner.start_time().unwrap_or(60_000);
-        inner.change(uid, now, |pod| pod.stage = Stage::Unready);
+        inner.stage(uid, Stage::Unready);
+        if let Some(pod) = inner.pod(uid).cloned() {
+            inner.kubelet(&pod, |kubelet| kubelet.crash(137, "Error"));
+            // Gone meanwhile, perhaps.
+            let _ = inner.server.store(|store, _| store.change(&pod_key(pod.ordinal), Part::Status, started_again));
+        }
         ready_at
     }
 
     // ---- faults ----
 
-    /// A running pod, chosen by a number.
+    /// A pod that has a node, chosen by a number.
     #[must_use]
     pub fn some_pod(&self, number: u32) -> Option<Pod> {
         let inner = self.locked();
-        let pods: Vec<Pod> =
-            inner.pods().filter(|p| p.terminating.is_none() && p.stage != Stage::Failed).cloned().collect();
+        let has_node = |p: &&Pod| p.terminating.is_none() && !matches!(p.stage, Stage::Failed | Stage::Stuck);
+        let pods: Vec<Pod> = inner.pods.values().filter(has_node).cloned().collect();
         pods.get(number as usize % pods.len().max(1)).cloned()
     }
 
     /// The pod fails for good (evicted for disk pressure, say): its controller deletes and replaces it.
     pub fn fail(&self, uid: &str) {
-        let now = self.truth.now();
         let mut inner = self.locked();
         if let Some(life) = inner.lives.get_mut(uid) {
             life.end = Some(PodEnd::Crashed);
         }
-        inner.change(uid, now, |pod| pod.stage = Stage::Failed);
+        inner.stage(uid, Stage::Failed);
     }
 
     /// Starts take so many times as long from now on; `None`: new pods are stuck until it is healed.
@@ -249,10 +257,11 @@ impl Kube {
         if times.is_none() {
             return;
         }
-        let stuck: Vec<String> = inner.pods().filter(|p| p.stage == Stage::Stuck).map(|p| p.uid.clone()).collect();
+        let stuck: Vec<String> =
+            inner.pods.values().filter(|p| p.stage == Stage::Stuck).map(|p| p.uid.clone()).collect();
         for uid in stuck {
             let ready_at = now + inner.start_time().unwrap_or_default();
-            inner.change(&uid, now, |pod| pod.stage = Stage::Starting { ready_at });
+            inner.stage(&uid, Stage::Starting { ready_at });
         }
     }
 
@@ -267,8 +276,7 @@ impl Kube {
     #[must_use]
     pub fn size(&self) -> (Spec, u32, u32, u64) {
         let inner = self.locked();
-        let ready = inner.pods().filter(|p| matches!(p.stage, Stage::Ready { .. })).count();
-        (inner.written, inner.pods().count() as u32, ready as u32, inner.writes)
+        (inner.written, inner.pods.len() as u32, inner.ready() as u32, inner.writes)
     }
 
     #[must_use]
@@ -279,31 +287,71 @@ impl Kube {
 }
 
 impl Inner {
-    fn pods(&self) -> impl Iterator<Item = &Pod> {
-        self.store.iter().filter_map(|(_, o)| match o {
-            Object::Pod(pod) => Some(pod),
-            Object::Set(_) => None,
-        })
-    }
-
     fn pod(&self, uid: &str) -> Option<&Pod> {
-        self.pods().find(|p| p.uid == uid)
+        self.pods.values().find(|p| p.uid == uid)
     }
 
-    fn write(&mut self, spec: Spec) {
-        if spec != self.written {
-            self.writes += 1;
-            self.written = spec;
+    fn ready(&self) -> usize {
+        self.pods.values().filter(|p| matches!(p.stage, Stage::Ready { .. })).count()
+    }
+
+    /// What has been written by others: the size, and deletions. Our own writes come by, too, and say nothing new.
+    fn read_back(&mut self, now: u64, truth: &Truth) {
+        let since = self.read;
+        let (version, changes) = self.server.store(|store, _| {
+            let changes: Vec<_> = if store.version() == since {
+                Vec::new()
+            } else {
+                store.changes_after(since).into_iter().flatten().cloned().collect()
+            };
+            (store.version(), changes)
+        });
+        self.read = version;
+        for change in changes {
+            let metadata = &change.object["metadata"];
+            if change.key == set_key() {
+                self.generation = metadata["generation"].as_u64().unwrap_or_default();
+                let written = spec(&change.object);
+                if written != self.written {
+                    self.writes += 1;
+                    self.written = written;
+                }
+            } else if change.key.resource == Resource::Pods
+                && (change.deleted || metadata["deletionTimestamp"].is_string())
+            {
+                let uid = metadata["uid"].as_str().unwrap_or_default();
+                let Some(pod) = self.pod(uid) else { continue };
+                let (ordinal, known) = (pod.ordinal, pod.terminating.is_some());
+                if !known {
+                    truth.recycled(ordinal, uid);
+                    self.terminate(uid, now, PodEnd::Recycled, truth);
+                }
+                if change.deleted {
+                    self.remove(uid, now, truth);
+                }
+            }
         }
     }
 
-    fn change(&mut self, uid: &str, now: u64, change: impl FnOnce(&mut Pod)) {
-        let Some(mut pod) = self.pod(uid).cloned() else { return };
-        let before = pod.clone();
-        change(&mut pod);
-        if pod != before {
-            self.store.put(name(pod.ordinal), Object::Pod(pod), now);
-        }
+    /// Who is gone meanwhile needs no status.
+    fn kubelet<T>(&self, pod: &Pod, act: impl FnOnce(&mut Kubelet<'_>) -> Result<T, Status>) {
+        let _ = self.server.store(|store, now| act(&mut controllers::pod(store, now, NAMESPACE, &name(pod.ordinal))));
+    }
+
+    fn stage(&mut self, uid: &str, stage: Stage) {
+        let Some(pod) = self.pods.values_mut().find(|p| p.uid == uid && p.stage != stage) else { return };
+        pod.stage = stage;
+        let pod = pod.clone();
+        self.kubelet(&pod, |kubelet| match stage {
+            Stage::Stuck => kubelet.unschedulable("0/3 nodes are available: 3 Insufficient nvidia.com/gpu."),
+            Stage::Starting { .. } => {
+                kubelet.schedule(&format!("node{}", pod.node))?;
+                kubelet.start(&pod.ip.to_string())
+            }
+            Stage::Ready { .. } => kubelet.run(&pod.ip.to_string()),
+            Stage::Unready => kubelet.unready(),
+            Stage::Failed => kubelet.fail("Evicted", "The node was low on resource: ephemeral-storage."),
+        });
     }
 
     fn start_time(&mut self) -> Option<u64> {
@@ -313,10 +361,10 @@ impl Inner {
     }
 
     fn sync(&mut self, now: u64, truth: &Truth) {
-        let seen = Object::Set(self.written);
+        let generation = self.generation;
         (self.set.start, self.set.replicas) = (self.written.start, self.written.replicas);
         loop {
-            let views: Vec<PodView> = self.pods().map(view).collect();
+            let views: Vec<PodView> = self.pods.values().map(view).collect();
             let actions = self.set.sync(&views, now).actions;
             if actions.is_empty() {
                 break;
@@ -331,10 +379,26 @@ impl Inner {
                 break;
             }
         }
-        // Only now: whoever reads that the new size has been seen has read the deletions it brought before.
-        if self.store.get(&"set".to_owned()) != Some(&seen) {
-            self.store.put("set".into(), seen, now);
+        self.report(generation);
+    }
+
+    /// Only when all has been done: whoever reads that a size has been acted on may rely on it.
+    fn report(&mut self, generation: u64) {
+        let (pods, ready) = (self.pods.len(), self.ready());
+        if self.reported == (generation, pods, ready) {
+            return;
         }
+        self.reported = (generation, pods, ready);
+        // The set is always there.
+        let _ = self.server.store(|store, _| {
+            store.change(&set_key(), Part::Status, |set| {
+                let status = &mut set["status"];
+                status["observedGeneration"] = json!(generation);
+                status["replicas"] = json!(pods);
+                status["readyReplicas"] = json!(ready);
+                status["availableReplicas"] = json!(ready);
+            })
+        });
     }
 
     fn create(&mut self, ordinal: u32, now: u64, truth: &Truth) {
@@ -347,7 +411,8 @@ impl Inner {
             [] => self.dice.random_range(0..count),
             some => some[self.dice.random_range(0..some.len())],
         };
-        let uid = format!("p{ordinal}-{}", self.next_uid);
+        let number = self.next_uid;
+        let uid = format!("p{ordinal}-{number}");
         self.next_uid += 1;
         let stage = match self.start_time() {
             Some(time) => Stage::Starting { ready_at: now + time },
@@ -361,12 +426,20 @@ impl Inner {
         let life =
             PodLife { ordinal, uid: uid.clone(), created: now, ready: None, terminating: None, gone: None, end: None };
         self.lives.insert(uid.clone(), life);
-        let pod = Pod { ordinal, uid, node, address, stage, terminating: None };
-        self.store.put(name(ordinal), Object::Pod(pod), now);
+        let ip = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + number as u32));
+        self.routes.insert(ip, address);
+        let pod = pod(ordinal, &uid, &self.owner, EPOCH + now);
+        // Whatever had its name is gone.
+        let _ = self.server.store(|store, _| store.load(pod));
+        // Until a moment from now, when its stage is told.
+        let before = if stage == Stage::Stuck { Stage::Failed } else { Stage::Stuck };
+        self.pods
+            .insert(ordinal, Pod { ordinal, uid: uid.clone(), node, ip, address, stage: before, terminating: None });
+        self.stage(&uid, stage);
     }
 
     fn delete(&mut self, ordinal: u32, uid: u64, now: u64, truth: &Truth) {
-        let Some(pod) = self.pods().find(|p| p.ordinal == ordinal && number(&p.uid) == uid) else { return };
+        let Some(pod) = self.pods.get(&ordinal).filter(|p| number(&p.uid) == uid) else { return };
         let (uid, failed) = (pod.uid.clone(), pod.stage == Stage::Failed);
         if failed {
             self.terminate(&uid, now, PodEnd::Crashed, truth);
@@ -381,17 +454,20 @@ impl Inner {
             life.terminating = Some(now);
             life.end.get_or_insert(end);
         }
-        let at_once = self.pod(uid).is_some_and(|p| matches!(p.stage, Stage::Stuck | Stage::Failed));
-        if at_once {
+        let Some(pod) = self.pods.values_mut().find(|p| p.uid == uid) else { return };
+        if matches!(pod.stage, Stage::Stuck | Stage::Failed) {
             self.remove(uid, now, truth);
         } else {
-            self.change(uid, now, |pod| pod.terminating = Some(now + TERMINATION));
+            pod.terminating = Some(now + TERMINATION);
+            let ordinal = pod.ordinal;
+            self.delete_object(ordinal, uid, None);
         }
     }
 
     fn remove(&mut self, uid: &str, now: u64, truth: &Truth) {
         let Some(ordinal) = self.pod(uid).map(|p| p.ordinal) else { return };
-        self.store.delete(&name(ordinal), now);
+        self.pods.remove(&ordinal);
+        self.delete_object(ordinal, uid, Some(0));
         truth.pod_is_gone(uid);
         truth.tell(format!("pod {ordinal} ({uid}) is gone"));
         if let Some(life) = self.lives.get_mut(uid) {
@@ -399,13 +475,19 @@ impl Inner {
         }
     }
 
+    /// It may have been by a dispatcher.
+    fn delete_object(&self, ordinal: u32, uid: &str, grace_seconds: Option<u64>) {
+        let deletion = Deletion { uid: Some(uid.to_owned()), version: None, grace_seconds };
+        let _ = self.server.store(|store, now| store.delete(&pod_key(ordinal), &deletion, now));
+    }
+
     fn watch_nodes(&mut self, now: u64, truth: &Truth) {
         let silent: Vec<u64> = self.nodes.iter().map(|n| now.saturating_sub(n.heard)).collect();
-        let pods: Vec<Pod> = self.pods().cloned().collect();
+        let pods: Vec<Pod> = self.pods.values().cloned().collect();
         for pod in pods {
             let silent = silent.get(pod.node).copied().unwrap_or_default();
             if silent >= NODE_GRACE && matches!(pod.stage, Stage::Ready { .. }) {
-                self.change(&pod.uid, now, |pod| pod.stage = Stage::Unready);
+                self.stage(&pod.uid, Stage::Unready);
             }
             if silent >= EVICTION && pod.terminating.is_none() {
                 truth.count("pod evicted");
@@ -416,7 +498,68 @@ impl Inner {
 }
 
 fn name(ordinal: u32) -> String {
-    format!("pod-{ordinal}")
+    format!("{POOL}-{ordinal}")
+}
+
+fn pod_key(ordinal: u32) -> Key {
+    Key::new(Resource::Pods, NAMESPACE, &name(ordinal))
+}
+
+fn set_key() -> Key {
+    Key::new(Resource::StatefulSets, NAMESPACE, POOL)
+}
+
+fn stateful_set(replicas: u32, policy: Policy) -> Value {
+    json!({
+        "metadata": { "name": POOL },
+        "spec": {
+            "replicas": replicas, "serviceName": POOL, "updateStrategy": { "type": "OnDelete" },
+            "podManagementPolicy": match policy {
+                Policy::Parallel => "Parallel",
+                Policy::OrderedReady => "OrderedReady",
+            },
+            "selector": { "matchLabels": { "app": POOL } },
+            "template": { "metadata": { "labels": { "app": POOL } }, "spec": pod_spec() },
+        },
+    })
+}
+
+fn pod_spec() -> Value {
+    json!({ "terminationGracePeriodSeconds": TERMINATION / 1_000, "containers": [{ "name": "program", "image": "program:1" }] })
+}
+
+/// As it is when its controller has just made it.
+fn pod(ordinal: u32, uid: &str, owner: &Value, now: u64) -> Value {
+    let name = name(ordinal);
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "namespace": NAMESPACE, "name": name, "uid": uid, "generation": 1, "creationTimestamp": stamp(now),
+            "ownerReferences": owner,
+            "labels": {
+                "app": POOL, "apps.kubernetes.io/pod-index": ordinal.to_string(),
+                "statefulset.kubernetes.io/pod-name": name,
+            },
+        },
+        "spec": pod_spec(),
+        "status": { "phase": "Pending" },
+    })
+}
+
+fn spec(set: &Value) -> Spec {
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
+    let decided = set["metadata"]["annotations"][DECIDED].as_str().and_then(|d| d.parse().ok());
+    Spec {
+        start: number(&set["spec"]["ordinals"]["start"]) as u32,
+        replicas: number(&set["spec"]["replicas"]) as u32,
+        decided: decided.unwrap_or_default(),
+    }
+}
+
+fn started_again(pod: &mut Value) {
+    for container in pod["status"]["containerStatuses"].as_array_mut().into_iter().flatten() {
+        container["restartCount"] = json!(container["restartCount"].as_u64().unwrap_or_default() + 1);
+    }
 }
 
 /// The life's number, at the end of the uid.

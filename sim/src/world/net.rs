@@ -2,6 +2,7 @@
 //! and 5). Turmoil's TCP neither sends again nor notices that a peer has died; `Connections` breaks what a real one
 //! would give up (keep-alive), and what has lost bytes.
 
+use super::kube::Kube;
 use super::truth::Truth;
 use slotkeeper::outside::{BoxFuture, Io, Listener, Net, Stream};
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ pub struct SimNet {
     pub host: usize,
     pub truth: Truth,
     pub connections: Connections,
+    /// Knows where the pods' addresses are, as their network does.
+    pub kube: Kube,
 }
 
 /// All open connections of dispatchers.
@@ -135,7 +138,9 @@ impl Net for SimNet {
 
     fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
         Box::pin(async move {
-            let stream = Kept::new(TcpStream::connect(to).await?, &self.connections)?;
+            let pod = self.kube.route(to);
+            let stream = Kept::new(TcpStream::connect(pod.unwrap_or(to)).await?, &self.connections)?;
+            let Some(to) = pod else { return Ok(Stream::Other(Box::new(stream))) };
             let watched = Watched { stream, to, host: self.host, truth: self.truth.clone(), session: None };
             Ok(Stream::Other(Box::new(watched)))
         })
