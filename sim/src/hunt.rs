@@ -233,7 +233,16 @@ pub fn expected() -> Vec<String> {
             .map(String::from),
     );
     all.extend(
-        ["KEDA writes", "HPA writes", "KEDA is pushed", "watch broken", "pod evicted", "pod stuck"].map(String::from),
+        [
+            "KEDA writes",
+            "HPA writes",
+            "KEDA is pushed",
+            "watch broken",
+            "history forgotten",
+            "pod evicted",
+            "pod stuck",
+        ]
+        .map(String::from),
     );
     all
 }
