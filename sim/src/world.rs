@@ -35,7 +35,9 @@ use scaler::{ADMIN_PORT, Scaler};
 use setting::{POOL, Setting};
 use slotkeeper::cluster::Cluster;
 use slotkeeper::cluster::kubernetes::{self, Pace, client};
-use slotkeeper::config::{Admin, Admission, ClusterConfig, Config, KubernetesPods, PoolConfig, Probe, Secret, Workload};
+use slotkeeper::config::{
+    Admin, Admission, ClusterConfig, Config, KubernetesPods, PoolConfig, Probe, Secret, Workload,
+};
 use slotkeeper::outside::{Clock, Ids, Net, Outside};
 use slotkeeper_core::AfterSession;
 use std::cell::RefCell;
@@ -486,7 +488,9 @@ impl Place {
         };
         let cluster = match self.cluster(net.clone()) {
             Ok(cluster) => cluster,
-            Err(error) => return self.truth.violate("a dispatcher runs", format!("no way to the API server: {error:#}")),
+            Err(error) => {
+                return self.truth.violate("a dispatcher runs", format!("no way to the API server: {error:#}"));
+            }
         };
         let outside =
             Outside { net, clock, ids: Ids::seeded(dice.random()), clusters: [(POOL.into(), cluster)].into(), journal };
