@@ -32,6 +32,8 @@ pub const NAMESPACE: &str = "games";
 pub const PORT: u16 = 3_000;
 /// The annotation: the journal position that decided the size.
 const DECIDED: &str = "slotkeeper.dev/decided";
+/// KEDA's (KEDA docs, "Pause autoscaling of scaling in").
+const PAUSED_SCALE_IN: &str = "autoscaling.keda.sh/paused-scale-in";
 
 #[derive(Clone)]
 pub struct Kube {
@@ -118,6 +120,9 @@ impl Kube {
         let server = Server::with_store(store, move || EPOCH + clock.now());
         let set = stateful_set(replicas, setting.policy);
         let created = server.store(|store, now| store.create(Resource::StatefulSets, NAMESPACE, set, now));
+        let object = json!({ "metadata": { "name": POOL }, "spec": { "scaleTargetRef": { "name": POOL } } });
+        // Nobody but KEDA and `keda_guard` looks at it.
+        let _ = server.store(|store, now| store.create(Resource::ScaledObjects, NAMESPACE, object, now));
         let uid = created.map(|set| set["metadata"]["uid"].clone()).unwrap_or_default();
         let owner = json!([{
             "apiVersion": "apps/v1", "kind": "StatefulSet", "name": POOL, "uid": uid,
@@ -163,6 +168,13 @@ impl Kube {
     #[must_use]
     pub fn route(&self, to: SocketAddr) -> Option<SocketAddr> {
         self.locked().routes.get(&to.ip()).copied().filter(|_| to.port() == PORT)
+    }
+
+    /// KEDA's ScaledObject says that nothing is scaled in (a dispatcher's `keda_guard`).
+    #[must_use]
+    pub fn is_guarded(&self) -> bool {
+        let object = self.locked().server.store(|store, _| store.get(Resource::ScaledObjects, NAMESPACE, POOL));
+        object.is_ok_and(|object| object["metadata"]["annotations"][PAUSED_SCALE_IN] == "true")
     }
 
     /// KEDA's operator or its HPA: writes the number, and knows nothing of anything else.
