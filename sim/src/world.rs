@@ -526,11 +526,11 @@ impl Place {
             relist: Duration::from_secs(3_600),
             retry: (Duration::from_millis(200), Duration::from_secs(2)),
         };
-        Ok(kubernetes::start(&self.pool(), &pods(), client, net, pace))
+        Ok(kubernetes::start(&self.pool(), &self.pods(), client, net, pace))
     }
 
     fn pool(&self) -> PoolConfig {
-        let mut pool = PoolConfig::new(POOL, self.setting.rules.clone(), ClusterConfig::Kubernetes(pods()));
+        let mut pool = PoolConfig::new(POOL, self.setting.rules.clone(), ClusterConfig::Kubernetes(self.pods()));
         pool.admission = self.setting.admission;
         pool.trigger = self.setting.trigger;
         pool.linger = self.setting.linger;
@@ -538,6 +538,18 @@ impl Place {
         pool.hold = self.setting.hold;
         pool.schedule = self.setting.schedule();
         pool
+    }
+
+    fn pods(&self) -> KubernetesPods {
+        let (every, timeout) = (Duration::from_millis(300), Duration::from_secs(1));
+        KubernetesPods {
+            workload: Workload::StatefulSet(POOL.into()),
+            namespace: Some(kube::NAMESPACE.into()),
+            port: kube::PORT,
+            probe: Probe { every, timeout, ..Probe::default() },
+            scaled_object: Some(POOL.into()),
+            keda_guard: self.setting.is_guarded(),
+        }
     }
 
     fn config(&self) -> Config {
@@ -549,18 +561,6 @@ impl Place {
         config.cookie_keys = vec![Secret(KEY.to_vec())];
         config.drain = Duration::from_secs(2);
         config
-    }
-}
-
-fn pods() -> KubernetesPods {
-    let (every, timeout) = (Duration::from_millis(300), Duration::from_secs(1));
-    KubernetesPods {
-        workload: Workload::StatefulSet(POOL.into()),
-        namespace: Some(kube::NAMESPACE.into()),
-        port: kube::PORT,
-        probe: Probe { every, timeout, ..Probe::default() },
-        scaled_object: None,
-        keda_guard: false,
     }
 }
 
