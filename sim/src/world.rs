@@ -480,7 +480,8 @@ impl Place {
         } else {
             journal::own(&self.log, self.host, Duration::from_millis(dice.random_range(0..8)))
         };
-        let cluster: Arc<dyn slotkeeper::cluster::Cluster> = SimCluster::start(self.api_at, net.clone());
+        let cluster: Arc<dyn slotkeeper::cluster::Cluster> =
+            SimCluster::start(self.api_at, net.clone(), self.setting.is_guarded());
         let outside =
             Outside { net, clock, ids: Ids::seeded(dice.random()), clusters: [(POOL.into(), cluster)].into(), journal };
         if skew != 0 {

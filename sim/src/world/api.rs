@@ -7,8 +7,8 @@ use crate::models::watch::{Fate, News, Watch};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use slotkeeper::cluster::{Cluster, ClusterError};
-use slotkeeper::outside::{BoxFuture, Net};
+use slotkeeper::cluster::{Attendance, Cluster, ClusterError};
+use slotkeeper::outside::{BoxFuture, Net, now};
 use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use turmoil::net::{TcpListener, TcpStream};
 
 pub const PORT: u16 = 6443;
@@ -27,12 +27,27 @@ const BREATH: Duration = Duration::from_millis(300);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How often a watch looks for news.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long nobody lives before KEDA may scale in.
+const QUIET: Duration = Duration::from_secs(6);
+/// How often somebody looks whether the guard is still there.
+const VERIFY: Duration = Duration::from_secs(12);
 
 #[derive(Serialize, Deserialize)]
 enum Request {
     Watch,
-    Scale { start: u32, replicas: u32, decided: u64 },
-    Recycle { ordinal: u32, uid: String },
+    Scale {
+        start: u32,
+        replicas: u32,
+        decided: u64,
+    },
+    Recycle {
+        ordinal: u32,
+        uid: String,
+    },
+    /// KEDA scales nothing in, or may.
+    Guard {
+        on: bool,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -87,6 +102,7 @@ impl Api {
             Request::Watch => return self.watch(stream).await,
             Request::Scale { start, replicas, decided } => self.kube.scale(start, replicas, decided),
             Request::Recycle { ordinal, uid } => self.kube.recycle(ordinal, &uid),
+            Request::Guard { on } => self.kube.guard(on),
         }
         stream.write_all(b"ok\n").await
     }
@@ -128,11 +144,13 @@ impl Api {
 pub struct SimCluster {
     at: IpAddr,
     news: tokio::sync::Mutex<mpsc::UnboundedReceiver<Command>>,
+    /// Whether anybody lives, where KEDA is to be kept from scaling in meanwhile.
+    lives: Option<watch::Sender<Option<bool>>>,
 }
 
 impl SimCluster {
-    /// To be called on the dispatcher's host.
-    pub fn start(at: IpAddr, net: Arc<dyn Net>) -> Arc<SimCluster> {
+    /// To be called on the dispatcher's host. `guards`: KEDA does not scale in while anybody lives.
+    pub fn start(at: IpAddr, net: Arc<dyn Net>, guards: bool) -> Arc<SimCluster> {
         let (sender, news) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             let mut client = Client { at, net, sender, knocked: BTreeSet::new(), pods: BTreeMap::new(), version: 0 };
@@ -141,7 +159,13 @@ impl SimCluster {
                 tokio::time::sleep(BREATH).await;
             }
         });
-        Arc::new(SimCluster { at, news: tokio::sync::Mutex::new(news) })
+        let lives = guards.then(|| watch::Sender::new(None));
+        let lived = lives.as_ref().map(watch::Sender::subscribe);
+        let cluster = Arc::new(SimCluster { at, news: tokio::sync::Mutex::new(news), lives });
+        if let Some(lived) = lived {
+            tokio::spawn(guard(cluster.clone(), lived));
+        }
+        cluster
     }
 
     async fn order(&self, request: Request) -> Result<(), ClusterError> {
@@ -183,6 +207,36 @@ impl Cluster for SimCluster {
 
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
+    }
+
+    fn attend(&self, attendance: Attendance) {
+        if let Some(lives) = &self.lives {
+            lives.send_replace(Some(attendance.active));
+        }
+    }
+
+    fn wants_attendance(&self) -> bool {
+        self.lives.is_some()
+    }
+}
+
+/// Writes the guard as the real adaptor does (`keda_guard`), in a fifth of its times.
+async fn guard(cluster: Arc<SimCluster>, lives: watch::Receiver<Option<bool>>) {
+    // Who starts anew does not know since when nobody lives.
+    let mut until = now() + QUIET;
+    let mut written = None;
+    loop {
+        let is_active = *lives.borrow();
+        if is_active == Some(true) {
+            until = now() + QUIET;
+        }
+        let on = is_active == Some(true);
+        let is_known = written.is_some_and(|(what, at)| what == on && (!on || now() < at + VERIFY));
+        let may = is_active.is_some() && (on || now() >= until);
+        if may && !is_known && cluster.order(Request::Guard { on }).await.is_ok() {
+            written = Some((on, now()));
+        }
+        tokio::time::sleep(BREATH).await;
     }
 }
 

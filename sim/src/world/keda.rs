@@ -9,8 +9,8 @@ use super::setting::{POOL, Setting};
 use super::truth::Truth;
 use crate::models::hpa::{Scale, Target};
 use crate::models::keda::{
-    Answer, End, Failure, Heard, Keda, MetricValue, Reading, Release, Replicas, Stream, Trigger, target_milli,
-    value_milli,
+    Annotations, Answer, End, Failure, Heard, Keda, MetricValue, Reading, Release, Replicas, Stream, Trigger,
+    hpa_behavior, target_milli, value_milli,
 };
 use http::uri::PathAndQuery;
 use hyper::body::Incoming;
@@ -148,6 +148,14 @@ impl Asker {
         Ok(Reading { active: active.result, milli })
     }
 
+    /// As the ScaledObject is now.
+    fn look(&self) -> MutexGuard<'_, Keda> {
+        let mut keda = locked(&self.keda);
+        let on = if self.kube.is_guarded() { "true" } else { "false" };
+        keda.object.annotations = Annotations::default().with(Annotations::PAUSED_SCALE_IN, on);
+        keda
+    }
+
     async fn poll(self) {
         loop {
             let Some(at) = locked(&self.keda).next_poll() else { return };
@@ -159,7 +167,7 @@ impl Asker {
                     break;
                 }
             }
-            let decision = locked(&self.keda).end_poll(query, self.replicas(), self.truth.now());
+            let decision = self.look().end_poll(query, self.replicas(), self.truth.now());
             self.write("KEDA", decision.set);
             let pushed = locked(&self.keda).take_push(self.replicas().current, self.truth.now());
             self.write("KEDA", pushed.and_then(|decision| decision.set));
@@ -169,6 +177,7 @@ impl Asker {
     /// The HPA, through the API server and the adapter.
     async fn sync(self, setting: Setting) {
         let mut hpa = scaler::autoscaler(&setting, self.truth.now());
+        let given = hpa.spec.behavior.clone();
         loop {
             tokio::time::sleep(Duration::from_millis(hpa.next_sync().saturating_sub(self.truth.now()))).await;
             let (spec, status) = self.kube.status_replicas();
@@ -182,6 +191,7 @@ impl Asker {
             let metric = locked(&self.keda).end_request(query, 0, self.replicas());
             // It acts on the size it read at the beginning; if that has changed since, its write is refused.
             let scale = Scale { spec, status, ready: status };
+            hpa.spec.behavior = hpa_behavior(&self.look().object, given.as_ref());
             let write = hpa.reconcile(Some(scale), &[metric], self.truth.now()).write;
             self.write("HPA", write.filter(|_| self.kube.status_replicas().0 == spec));
         }

@@ -89,6 +89,8 @@ struct Inner {
     lives: BTreeMap<String, PodLife>,
     next_sync: u64,
     writes: u64,
+    /// KEDA's ScaledObject says that nothing is scaled in.
+    guarded: bool,
 }
 
 struct Node {
@@ -115,6 +117,7 @@ impl Kube {
             lives: BTreeMap::new(),
             next_sync: 0,
             writes: 0,
+            guarded: false,
         };
         Kube { inner: Arc::new(Mutex::new(inner)), truth }
     }
@@ -142,6 +145,15 @@ impl Kube {
         let mut inner = self.locked();
         let spec = Spec { replicas, ..inner.written };
         inner.write(spec);
+    }
+
+    /// A dispatcher's word on the ScaledObject: KEDA scales nothing in.
+    pub fn guard(&self, on: bool) {
+        self.locked().guarded = on;
+    }
+
+    pub fn is_guarded(&self) -> bool {
+        self.locked().guarded
     }
 
     /// A dispatcher deletes an incarnation, by its uid.

@@ -26,6 +26,8 @@ pub const ADMIN_PORT: u16 = 9090;
 const SCRAPE: u64 = 2_000;
 const POLL: u64 = 3_000;
 const SYNC: u64 = 3_000;
+/// KEDA's own, where it asks the dispatchers: longer than they are away.
+const COOLDOWN: u64 = 20_000;
 const TIMEOUT: Duration = Duration::from_secs(1);
 const DESIRED: &str = "slotkeeper_pods desired";
 
@@ -126,7 +128,7 @@ pub(super) fn object(setting: &Setting) -> ScaledObject {
         max: Some(setting.rules.max),
         idle: None,
         polling: POLL,
-        cooldown: 8_000,
+        cooldown: if setting.is_pushed() { COOLDOWN } else { 8_000 },
         initial_cooldown: 8_000,
         fallback: None,
         annotations: Annotations::default(),

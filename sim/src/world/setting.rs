@@ -175,8 +175,11 @@ impl Setting {
                 idle: 15,
             },
         };
-        if setting.is_keda() && Chance::new(seed).stream("push").random_ratio(1, 2) {
+        let mut push = Chance::new(seed).stream("push");
+        if setting.is_keda() && push.random_ratio(1, 2) {
             setting.push();
+            // The others are guarded, and shrink only when nobody is left.
+            setting.rules.min = setting.rules.min.max(push.random_range(0..=1));
         }
         setting.faults = Fault::draw(&setting);
         setting
@@ -274,6 +277,13 @@ impl Setting {
     #[must_use]
     pub fn is_keda(&self) -> bool {
         matches!(self.rules.scaling, Scaling::Keda { .. })
+    }
+
+    /// KEDA scales nothing in while anybody lives: without that, an outage in which answers are late may end in 0 pods
+    /// (KEDA 2.20), which a minimum of one rules out as well.
+    #[must_use]
+    pub fn is_guarded(&self) -> bool {
+        self.is_pushed() && self.rules.min == 0
     }
 
     /// KEDA scales, and asks the dispatchers themselves.
