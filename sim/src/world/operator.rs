@@ -25,7 +25,14 @@ pub async fn work(truth: Truth, dispatchers: Vec<IpAddr>, orders: Orders, max: u
     loop {
         let at = dispatchers[dice.random_range(0..dispatchers.len())];
         if orders.removal.load(Ordering::Relaxed) {
-            if within(ask(at, "DELETE", &format!("/api/v1/pools/{POOL}"))).await.is_some() {
+            let path = format!("/api/v1/pools/{POOL}");
+            let removed = tokio::select! {
+                biased;
+                // Whoever started anew would be told to remove what it has just made.
+                () = taken_back(&orders.removal) => None,
+                removed = within(ask(at, "DELETE", &path)) => removed,
+            };
+            if removed.is_some() {
                 truth.count("operator removes the pool");
                 orders.removal.store(false, Ordering::Relaxed);
             }
@@ -43,6 +50,12 @@ pub async fn work(truth: Truth, dispatchers: Vec<IpAddr>, orders: Orders, max: u
         while tokio::time::Instant::now() < pause && !orders.removal.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+    }
+}
+
+async fn taken_back(order: &AtomicBool) {
+    while order.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
