@@ -20,14 +20,16 @@ mod workload;
 use super::{Attendance, Cluster, ClusterError};
 use crate::config::{KubernetesPods, PoolConfig, Workload as Named};
 use crate::outside::{BoxFuture, Net};
-use calls::Calls;
+use calls::{CallError, Calls};
 use herald::Herald;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use marks::Marks;
 use orders::Orders;
 use prometheus::core::Collector;
+use serde_json::{Value, json};
 use slotkeeper_core::{Command, Ordinal, PoolId, Scaling, Uid, Window};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,6 +119,28 @@ impl Site {
 
     fn is_deployment(&self) -> bool {
         matches!(self.config.workload, Named::Deployment(_))
+    }
+
+    /// Writes annotations of this incarnation (null takes one away), of this version if one is given. False if it is gone, or
+    /// is not (or no longer) as that says.
+    async fn annotate(
+        &self,
+        name: &str,
+        uid: &Uid,
+        version: Option<&str>,
+        annotations: Value,
+    ) -> Result<bool, CallError> {
+        let mut metadata = json!({ "uid": &*uid.0, "annotations": annotations });
+        if let Some(version) = version {
+            metadata["resourceVersion"] = json!(version);
+        }
+        let body = Patch::Merge(json!({ "metadata": metadata }));
+        let call = async { self.pods().patch_metadata(name, &PatchParams::default(), &body).await };
+        match self.calls.make(("patch", "pods"), self.pace.call, call).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is(404) || error.is(409) || error.is(422) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes what was read of the workload, unless something newer has been.

@@ -4,11 +4,12 @@
 use super::answers::{self, Scaler};
 use super::messages::IsActiveResponse;
 use crate::dispatcher::Pool;
+use crate::metrics::Counted;
 use crate::outside::now;
 use crate::view::{View, stopped};
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use prometheus::{IntCounter, IntGauge};
+use prometheus::IntCounter;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -36,14 +37,13 @@ struct Pushes {
 
 /// A stream that is counted.
 struct Open {
-    streams: IntGauge,
+    _counted: Counted,
     pool: Arc<Pool>,
     why: &'static str,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.streams.dec();
         tracing::info!(pool = %self.pool.config.id, why = self.why, "KEDA's stream has ended");
     }
 }
@@ -58,10 +58,9 @@ pub(super) fn open(
     if streams.get() >= MOST {
         return Err(Status::resource_exhausted(format!("pool {id} has {MOST} open streams already")));
     }
-    streams.inc();
     tracing::info!(pool = %pool.config.id, "KEDA has opened a stream");
     let pushed = metrics.scaler_pushes.with_label_values(&[id]);
-    let open = Open { streams, pool: pool.clone(), why: "KEDA has closed it" };
+    let open = Open { _counted: Counted::one(&streams), pool: pool.clone(), why: "KEDA has closed it" };
     let (view, stopping) = (scaler.dispatcher.view.clone(), scaler.dispatcher.stopping.clone());
     let pushes = Pushes { scaler, pool, view, stopping, said: None, pushed, open };
     Ok(unfold(pushes, |mut pushes| async move {

@@ -66,6 +66,11 @@ struct Known {
 }
 
 impl Known {
+    /// Ready, as it says, but it has not answered us.
+    fn is_silent(&self) -> bool {
+        matches!(self.sight.stage, Stage::Ready) && !self.answered
+    }
+
     fn living(&self) -> Living {
         let Sight { uid, name, annotations, .. } = &self.sight;
         let terminating = matches!(self.sight.stage, Stage::Terminating);
@@ -325,8 +330,7 @@ impl Herald {
     /// Before the first list: what runs already is to be ready at once.
     async fn hear(&mut self, answers: &mut mpsc::Receiver<Answer>) {
         let patience = now() + self.site.config.probe.timeout * 2;
-        let silent = |k: &Known| matches!(k.sight.stage, Stage::Ready) && !k.answered;
-        while self.pods.values().any(silent) {
+        while self.pods.values().any(Known::is_silent) {
             match tokio::time::timeout_at(patience, answers.recv()).await {
                 Ok(Some(answer)) => {
                     self.believe(&answer);
@@ -345,8 +349,7 @@ impl Herald {
         }
         self.coming = self.pods.iter().filter(|(_, k)| is_coming(k)).map(|(uid, _)| uid.clone()).collect();
         // Another dispatcher may tell a list of the same version, and may not have been answered: who knows more is newer.
-        let silent = |k: &Known| matches!(k.sight.stage, Stage::Ready) && !k.answered;
-        if !self.pods.values().any(silent) {
+        if !self.pods.values().any(Known::is_silent) {
             self.tell(Command::PodsListed { pods: seen, version: version * FINE + FINE - 2 });
             return;
         }

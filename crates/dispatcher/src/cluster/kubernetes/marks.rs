@@ -114,15 +114,7 @@ impl Marks {
             }
         }
         for (living, changes) in todo {
-            let body: Patch<Value> =
-                Patch::Merge(json!({ "metadata": { "uid": &*living.uid.0, "annotations": changes } }));
-            let call = async { self.site.pods().patch_metadata(&living.name, &PatchParams::default(), &body).await };
-            match self.site.calls.make(("patch", "pods"), self.site.pace.call, call).await {
-                Ok(_) => {}
-                // Gone, or another incarnation.
-                Err(error) if error.is(404) || error.is(409) || error.is(422) => {}
-                Err(error) => return Err(error),
-            }
+            self.site.annotate(&living.name, &living.uid, None, changes).await?;
         }
         if self.site.is_deployment() {
             self.misfit(attendance).await;
@@ -190,15 +182,14 @@ impl Marks {
             return Ok(());
         };
         // Who starts anew does not know since when nobody lives.
-        if active || self.active_until.is_none() {
-            self.active_until = Some(now() + QUIET);
-        }
-        let settled = active || self.guarded.is_some();
-        let quiet = self.active_until.is_none_or(|until| now() >= until);
-        let wanted = active || !quiet && self.guarded.is_some_and(|(guard, _)| guard == Guard::Ours);
-        if !settled && !quiet {
-            return Ok(());
-        }
+        let until = self.active_until.filter(|_| !active).unwrap_or_else(|| now() + QUIET);
+        self.active_until = Some(until);
+        let wanted = match self.guarded {
+            _ if active => true,
+            _ if until <= now() => false,
+            Some((Guard::Ours, _)) => true,
+            Some((Guard::Theirs | Guard::Off, _)) | None => return Ok(()),
+        };
         let fits = |guard| {
             matches!((wanted, guard), (true, Guard::Ours | Guard::Theirs) | (false, Guard::Off | Guard::Theirs))
         };

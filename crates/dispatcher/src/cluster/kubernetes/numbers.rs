@@ -5,7 +5,6 @@
 use super::Site;
 use super::sight::Sight;
 use crate::config::Workload as Named;
-use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -35,17 +34,10 @@ pub(super) fn ordinal(sight: &Sight, workload: &Named) -> Option<u32> {
 /// Writes the number on the pod; it is read back by the watch. Somebody else may be faster: then theirs holds.
 pub(super) async fn write(site: Arc<Site>, number: u32, sight: Sight, at_once: Arc<Semaphore>) {
     let Ok(_permit) = at_once.acquire().await else { return };
-    let metadata = json!({
-        "uid": &*sight.uid.0,
-        "resourceVersion": sight.resource_version,
-        "annotations": { ORDINAL: number.to_string() },
-    });
-    let body = Patch::Merge(json!({ "metadata": metadata }));
-    let (api, params) = (site.pods(), PatchParams::default());
-    let patch = api.patch_metadata(&sight.name, &params, &body);
-    match site.calls.make(("patch", "pods"), site.pace.call, patch).await {
-        Ok(_) => tracing::info!(pool = %site.pool, pod = sight.name, number, "numbered"),
-        Err(error) if error.is(409) || error.is(404) || error.is(422) => {}
+    let annotations = json!({ ORDINAL: number.to_string() });
+    match site.annotate(&sight.name, &sight.uid, Some(&sight.resource_version), annotations).await {
+        Ok(true) => tracing::info!(pool = %site.pool, pod = sight.name, number, "numbered"),
+        Ok(false) => {}
         Err(error) => tracing::warn!(pool = %site.pool, pod = sight.name, "cannot be numbered: {error}"),
     }
 }

@@ -100,14 +100,7 @@ impl Orders {
             costly.map(|(_, p)| (p.name.clone(), p.uid.clone())).collect()
         };
         for (name, uid) in outside {
-            let metadata = json!({ "uid": &*uid.0, "annotations": { DELETION_COST: "-1" } });
-            let body: Patch<Value> = Patch::Merge(json!({ "metadata": metadata }));
-            let call = async { self.site.pods().patch_metadata(&name, &PatchParams::default(), &body).await };
-            match self.site.calls.make(("patch", "pods"), self.site.pace.call, call).await {
-                Ok(_) => {}
-                Err(error) if error.is(404) || error.is(409) || error.is(422) => {}
-                Err(error) => return Err(error),
-            }
+            self.site.annotate(&name, &uid, None, json!({ DELETION_COST: "-1" })).await?;
         }
         Ok(())
     }
