@@ -12,7 +12,8 @@ pub(super) struct Calls(Option<IntCounterVec>);
 
 impl Calls {
     pub(super) fn new(pool: &PoolId) -> Calls {
-        let help = "Calls to the Kubernetes API. A steady pool opens two watches every few minutes, and lists every hour.";
+        let help =
+            "Calls to the Kubernetes API. A steady pool opens two watches every few minutes, and lists every hour.";
         let opts = Opts::new("slotkeeper_kubernetes_requests_total", help).const_label("pool", &*pool.0);
         // Only a wrong name of a metric or a label is an error, and these are right.
         Calls(IntCounterVec::new(opts, &["verb", "resource", "code"]).ok())
