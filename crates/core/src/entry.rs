@@ -20,6 +20,12 @@ pub struct Entry {
     pub command: Command,
 }
 
+impl Entry {
+    /// The semantics that this program knows: what entries mean, and which there are. A fleet goes over to newer ones when
+    /// all living replicas know them, and never back.
+    pub const SEMANTICS: u32 = 1;
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// The cookie came back. `hint`: the ordinal it had last. `class`: its priority class, 0 first.
@@ -87,6 +93,15 @@ pub enum Command {
     Rules(Rules),
     Schedule(Spare),
     Remove,
+    /// The first of each life: the newest semantics that it knows ([`Entry::SEMANTICS`]).
+    Hello {
+        speaks: u32,
+    },
+    /// The journal's own word (replica and number are 0, and do not count): entries before this one may be lost. For
+    /// `patience`, replicas may keep streams that nobody knows of any more.
+    Lapse {
+        patience: Millis,
+    },
     /// This replica ends: everything it had attached is detached.
     Farewell,
     /// Time passes.

@@ -27,6 +27,10 @@ pub struct Fleet {
     journal: Time,
     /// Entries applied so far: the journal position.
     applied: u64,
+    /// Entries may be lost: until then nobody is placed and nothing is taken away. In the past: all is well.
+    quiet: Time,
+    /// The semantics in force.
+    semantics: u32,
     /// Derived: the longest `silence` and the longest `grace` of all pools.
     #[serde(skip)]
     longest: Longest,
@@ -47,6 +51,8 @@ struct Checkpoint {
     now: Time,
     journal: Time,
     applied: u64,
+    quiet: Time,
+    semantics: u32,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -59,6 +65,8 @@ struct Replica {
     /// Not given up before: until then it may rely on longer ones, even if it has written since.
     #[serde(default)]
     keeps: Time,
+    /// The newest semantics it knows.
+    speaks: u32,
 }
 
 impl Replica {
@@ -83,6 +91,8 @@ impl Fleet {
             now: Time::default(),
             journal: Time::default(),
             applied: 0,
+            quiet: Time::default(),
+            semantics: 0,
             longest: Longest::default(),
         }
         .renewed()
@@ -99,13 +109,19 @@ impl Fleet {
         if known {
             // Before anything expires: this very entry proves that its replica lives.
             let patience = self.patience();
-            let keeps = self.replicas.get(&entry.from).map_or(Time::default(), |r| r.keeps);
-            self.replicas.insert(entry.from, Replica { number: entry.number, heard: self.now, patience, keeps });
+            let before = self.replicas.get(&entry.from);
+            let (keeps, speaks) = before.map_or((Time::default(), 1), |r| (r.keeps, r.speaks));
+            let number = entry.number;
+            self.replicas.insert(entry.from, Replica { number, heard: self.now, patience, keeps, speaks });
         }
         self.expire(&mut effects);
-        if known {
+        if let Command::Lapse { patience } = entry.command {
+            self.quiet = self.quiet.max(self.now + patience);
+        } else if known {
             self.perform(entry, &mut effects);
         }
+        let common = self.replicas.values().map(|r| r.speaks).min();
+        self.semantics = self.semantics.max(common.unwrap_or_default());
         keep_last_scale(&mut effects);
         #[cfg(debug_assertions)]
         if let Err(what) = self.invariants() {
@@ -139,6 +155,8 @@ impl Fleet {
         }
         if matches!(entry.command, Command::Farewell) {
             self.depart(entry.from, false, effects);
+        } else if let Command::Hello { speaks } = entry.command {
+            self.replicas.entry(entry.from).and_modify(|replica| replica.speaks = speaks);
         } else {
             self.in_pool(&entry.pool, effects, |pool, step| pool.apply(entry.from, &entry.command, step));
         }
@@ -153,10 +171,14 @@ impl Fleet {
         {
             self.depart(replica, true, effects);
         }
+        let over = self.quiet != Time::default() && !self.is_quiet();
+        if over {
+            self.quiet = Time::default();
+        }
         let due: Vec<PoolId> =
-            self.pools.iter().filter(|(_, p)| p.is_due(self.now)).map(|(id, _)| id.clone()).collect();
+            self.pools.iter().filter(|(_, p)| over || p.is_due(self.now)).map(|(id, _)| id.clone()).collect();
         for id in due {
-            self.in_pool(&id, effects, Pool::expire);
+            self.in_pool(&id, effects, |pool, step| pool.expire(over, step));
         }
     }
 
@@ -175,9 +197,13 @@ impl Fleet {
         effects: &mut Vec<(PoolId, Effect)>,
         act: impl FnOnce(&mut Pool, &mut Step<'_>),
     ) {
+        let quiet = self.is_quiet();
         let Some(pool) = self.pools.get_mut(id) else { return };
         let mut own = Vec::new();
-        act(pool, &mut Step { now: self.now, position: self.applied, effects: &mut own });
+        act(pool, &mut Step { now: self.now, position: self.applied, quiet, effects: &mut own });
+        if quiet {
+            own.retain(|effect| !matches!(effect, Effect::Recycle { .. }));
+        }
         let over = pool.removed && pool.sessions.len() == 0;
         effects.extend(own.into_iter().map(|e| (id.clone(), e)));
         if over {
@@ -224,7 +250,19 @@ impl Fleet {
     /// Where the session is. O(1) but for a queued one's position; allocates nothing.
     #[must_use]
     pub fn place(&self, pool: &PoolId, session: SessionId) -> Place<'_> {
-        self.pools.get(pool).map_or(Place::Unknown, |p| p.place(session, self.now))
+        let mut place = self.pools.get(pool).map_or(Place::Unknown, |p| p.place(session, self.now));
+        if let Place::Queued { estimate, .. } = &mut place
+            && self.is_quiet()
+        {
+            *estimate = None;
+        }
+        place
+    }
+
+    /// Entries may be lost: nobody is placed, and no pod taken away, before that is over.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.quiet > self.now
     }
 
     /// When time alone will change something, and what. Firing early is harmless.
@@ -232,7 +270,8 @@ impl Fleet {
     pub fn next_deadline(&self) -> Option<(Time, Reason)> {
         let pools = self.pools.values().filter_map(|p| p.next_deadline(self.now));
         let departure = self.next_departure().filter(|_| self.replicas.len() > 1).map(|(_, at)| (at, "silence"));
-        pools.chain(departure).min()
+        let quiet = Some((self.quiet, "lapse")).filter(|_| self.is_quiet());
+        pools.chain(departure).chain(quiet).min()
     }
 
     /// What the world still has to do, re-derived from the state.
@@ -240,6 +279,7 @@ impl Fleet {
         self.pools.iter().flat_map(|(id, pool)| {
             let mut own = Vec::new();
             pool.owed(&mut own);
+            own.retain(|effect| !self.is_quiet() || !matches!(effect, Effect::Recycle { .. }));
             own.into_iter().map(|e| (id.clone(), e))
         })
     }
@@ -281,9 +321,22 @@ impl Fleet {
         self.now
     }
 
+    /// How many entries led to this state: the journal position.
     #[must_use]
     pub fn applied(&self) -> u64 {
         self.applied
+    }
+
+    /// The journal's clock at the last entry.
+    #[must_use]
+    pub fn journal(&self) -> Time {
+        self.journal
+    }
+
+    /// The semantics in force: whoever knows only older ones must not read on.
+    #[must_use]
+    pub fn semantics(&self) -> u32 {
+        self.semantics
     }
 
     /// The last number this replica wrote; `None` if it is not (or no longer) known: then its life is over.
@@ -345,6 +398,12 @@ impl Fleet {
         self.pools.get(pool).into_iter().flat_map(|p| p.pods.iter().map(|(o, p)| (*o, p)))
     }
 
+    /// How many sessions there are, in all pools.
+    #[must_use]
+    pub fn population(&self) -> usize {
+        self.pools.values().map(|p| p.sessions.len()).sum()
+    }
+
     /// The sessions in line, first first.
     pub fn queue(&self, pool: &PoolId) -> impl Iterator<Item = SessionId> {
         self.pools.get(pool).into_iter().flat_map(|p| p.queue.iter().map(|(_, s)| *s))
@@ -384,8 +443,9 @@ impl<'de> Deserialize<'de> for Fleet {
             let message: String = alloc::format!("checkpoint format {} is not {}", c.format, Fleet::FORMAT);
             return Err(serde::de::Error::custom(message));
         }
-        let Checkpoint { format, mut pools, replicas, now, journal, applied } = c;
+        let Checkpoint { format, mut pools, replicas, now, journal, applied, quiet, semantics } = c;
         pools.values_mut().for_each(Pool::reindex);
-        Ok(Fleet { format, pools, replicas, now, journal, applied, longest: Longest::default() }.renewed())
+        let longest = Longest::default();
+        Ok(Fleet { format, pools, replicas, now, journal, applied, quiet, semantics, longest }.renewed())
     }
 }

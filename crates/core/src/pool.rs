@@ -49,6 +49,8 @@ pub(crate) struct Step<'a> {
     pub(crate) now: Time,
     /// How many entries the fleet has applied, this one included.
     pub(crate) position: u64,
+    /// Entries may be lost: others may have streams where nobody seems to be.
+    pub(crate) quiet: bool,
     pub(crate) effects: &'a mut Vec<Effect>,
 }
 
@@ -92,19 +94,18 @@ impl Pool {
             Command::Rules(rules) => {
                 self.set_rules(rules.clone());
                 self.removed = false;
-                self.expire(step);
+                self.expire(false, step);
             }
             Command::Schedule(spare) => self.rules.spare = *spare,
             Command::Remove => self.remove(step),
             // The fleet has done it, for every pool.
-            Command::Farewell | Command::Tick => {}
+            Command::Hello { .. } | Command::Lapse { .. } | Command::Farewell | Command::Tick => {}
         }
         self.settle(step);
     }
 
-    /// Does what time alone has made due.
-    pub(crate) fn expire(&mut self, step: &mut Step<'_>) {
-        let mut due = false;
+    /// Does what time alone has made due. `due`: something beyond the pool is.
+    pub(crate) fn expire(&mut self, mut due: bool, step: &mut Step<'_>) {
         while let Some(&(at, owner)) = self.index.deadlines.first()
             && at <= step.now
         {
@@ -171,7 +172,7 @@ impl Pool {
                 want: self.queue.len() as u64 + self.rules.spare.slots(self.index.busy_slots),
             };
             let before = self.scale.desired;
-            if self.scale.update(&demand, step.now) {
+            if self.scale.update(&demand, step.quiet, step.now) {
                 self.scale.decide(step.position);
                 self.redraw(before, step);
             }
@@ -179,7 +180,7 @@ impl Pool {
                 break;
             }
         }
-        if !self.queue_is_just() && !self.frozen {
+        if !step.quiet && !self.queue_is_just() && !self.frozen {
             self.freeze("somebody is queued while a placeable slot is free", step);
         }
     }
@@ -204,6 +205,7 @@ impl Pool {
 
     fn seat(&mut self, step: &mut Step<'_>) {
         while !self.frozen
+            && !step.quiet
             && let Some(id) = self.queue.first()
             && let Some(&(_, best)) = self.index.open.first()
             && let Some(session) = self.sessions.get_mut(id)

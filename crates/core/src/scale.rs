@@ -32,6 +32,15 @@ impl Span {
         self.len() == 0
     }
 
+    /// The least span that has both.
+    fn with(self, other: Span) -> Span {
+        match (self.is_empty(), other.is_empty()) {
+            (true, _) => other,
+            (_, true) => self,
+            _ => Span { start: self.start.min(other.start), end: self.end.max(other.end) },
+        }
+    }
+
     /// The same ordinals; all empty spans are the same.
     #[must_use]
     pub fn is_same(self, other: Span) -> bool {
@@ -103,10 +112,14 @@ impl Scale {
         self.starts.set(if span.is_empty() { 0 } else { u32::MAX - span.start }, now);
     }
 
-    /// Takes the demand of this moment. True if `desired` changed.
-    pub(crate) fn update(&mut self, demand: &Demand<'_>, now: Time) -> bool {
+    /// Takes the demand of this moment. True if `desired` changed. `quiet`: somebody may be anywhere, so that all is needed
+    /// that is desired, or that the cluster has been told by entries that are lost now.
+    pub(crate) fn update(&mut self, demand: &Demand<'_>, quiet: bool, now: Time) -> bool {
         let rules = demand.rules;
         self.needed = demand.needed(self.desired);
+        if quiet {
+            self.needed = self.needed.with(self.desired).with(self.seen.map_or(Span::EMPTY, |seen| seen.span));
+        }
         let desired = if rules.scaling == Scaling::None {
             Span { start: 0, end: rules.max.max(self.needed.end) }
         } else {

@@ -6,6 +6,7 @@ pub mod kubernetes;
 mod news;
 mod probe;
 pub mod processes;
+pub(crate) mod told;
 
 use crate::config::{ClusterConfig, Config};
 use crate::outside::{BoxFuture, Clock, Ids, Net};

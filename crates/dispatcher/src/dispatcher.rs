@@ -16,7 +16,7 @@ use slotkeeper_core::{Command, Effect, Fleet, Ordinal, PoolId, ReplicaId, Sessio
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 pub struct Dispatcher {
     pub config: Config,
@@ -33,6 +33,10 @@ pub struct Dispatcher {
     pub hands: mpsc::UnboundedSender<(PoolId, Effect)>,
     /// True once the dispatcher is ending.
     pub stopping: watch::Receiver<bool>,
+    /// Entries of ours may be lost: what is true for long has to be said again.
+    pub lost: Notify,
+    /// How often that was.
+    pub again: watch::Sender<u64>,
     minting: Mutex<(tokio::time::Instant, u32)>,
 }
 
@@ -107,6 +111,8 @@ impl Dispatcher {
             metrics,
             hands,
             stopping,
+            lost: Notify::new(),
+            again: watch::Sender::new(0),
             minting,
         }))
     }
@@ -212,10 +218,13 @@ impl Aftermath for Arc<Dispatcher> {
         }
     }
 
-    fn new_life(&self) {
+    fn new_life(&self, lost: bool) {
         self.metrics.new_lives.inc();
         for pool in &self.pools {
             pool.visits.forget_all();
+        }
+        if lost {
+            self.lost.notify_one();
         }
     }
 }

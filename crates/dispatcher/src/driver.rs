@@ -1,7 +1,7 @@
 //! The only writer of the Fleet: takes orders, writes them to the journal, reads them back in the journal's order,
 //! applies them, and hands on what follows. Nobody else changes the state; everybody may read it (`view.rs`).
 
-use crate::journal::{Append, Draft, Follow, Journal, JournalError};
+use crate::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News, Patience};
 use crate::outside::{Ids, duration, now};
 use crate::view::View;
 use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId};
@@ -30,6 +30,13 @@ struct Order {
 
 /// Counts an order until it has been read back, or given up.
 struct Owed(Arc<AtomicU64>);
+
+impl Owed {
+    /// What nobody has asked for.
+    fn nobody() -> Owed {
+        Owed(Arc::new(AtomicU64::new(1)))
+    }
+}
 
 impl Drop for Owed {
     fn drop(&mut self) {
@@ -85,7 +92,8 @@ impl Driver {
 pub trait Aftermath: Send + Sync {
     fn effect(&self, pool: &PoolId, effect: &Effect, from: ReplicaId);
     /// The fleet has given this replica up: whatever it had attached is attached no more. It goes on under a new name.
-    fn new_life(&self);
+    /// `lost`: because entries are lost that had been read here; others that it wrote may be lost as well.
+    fn new_life(&self, lost: bool);
 }
 
 /// The two tasks behind a [`Driver`]; they run until the journal ends.
@@ -141,7 +149,8 @@ pub fn new(journal: Journal, ids: &Ids) -> std::io::Result<(Driver, Engine, watc
 impl Engine {
     /// Runs until the journal ends.
     pub async fn run(self, aftermath: impl Aftermath) -> JournalError {
-        let Engine { orders, driver, journal: Journal { append, follow, shared }, view, ids } = self;
+        let Engine { orders, driver, journal, view, ids } = self;
+        let Journal { append, follow, keep, shared, patience, .. } = journal;
         let desk = Mutex::new(Desk {
             me: driver.me(),
             number: 0,
@@ -151,11 +160,27 @@ impl Engine {
             lived: false,
             left: false,
         });
-        let reader = Reader { view, driver, desk: &desk, aftermath, ids, shared, slowest: LEAST_PAUSE };
+        // One state at a time: while one is being kept, others need not be.
+        let (states, due) = mpsc::channel(1);
+        let every = keep.as_ref().map_or(u64::MAX, |keep| keep.every());
+        let reader = Reader {
+            view,
+            driver,
+            desk: &desk,
+            aftermath,
+            ids,
+            shared,
+            patience,
+            states,
+            every,
+            caught_up: false,
+            slowest: LEAST_PAUSE,
+        };
         tokio::select! {
             biased;
             error = reader.run(follow) => error,
             error = write(append, orders, &desk) => error,
+            () = keep_states(keep, due) => JournalError::Closed,
         }
     }
 }
@@ -180,10 +205,29 @@ async fn write(
     }
 }
 
+/// What cannot be kept makes the journal longer, and nothing worse.
+async fn keep_states(keep: Option<Box<dyn Keep>>, mut due: mpsc::Receiver<Fleet>) {
+    let Some(mut keep) = keep else { return std::future::pending().await };
+    while let Some(fleet) = due.recv().await {
+        let position = fleet.applied();
+        match keep.keep(fleet).await {
+            Ok(()) => tracing::debug!(position, "a checkpoint is kept"),
+            Err(error) => {
+                let error = anyhow::Error::new(error);
+                tracing::warn!(position, "the state could not be kept, so the journal grows: {error:#}");
+            }
+        }
+    }
+}
+
 impl Desk {
-    /// Numbers the orders; what an earlier life could not say comes first.
+    /// Numbers the orders. First of all each life says what it knows, then what an earlier one could not say.
     fn draft(&mut self, batch: &mut Vec<Order>) -> Vec<Draft> {
-        let orders = std::mem::take(&mut self.again).into_iter().chain(batch.drain(..));
+        let hello = (self.number == 0 && !self.left).then(|| {
+            let hello = Command::Hello { speaks: Entry::SEMANTICS };
+            Order { pool: "".into(), command: hello, applied: None, _owed: Owed::nobody() }
+        });
+        let orders = hello.into_iter().chain(std::mem::take(&mut self.again)).chain(batch.drain(..));
         let (sent, from) = (now(), self.me);
         let mut drafts = Vec::new();
         for order in orders {
@@ -230,6 +274,12 @@ struct Reader<'a, A> {
     aftermath: A,
     ids: Ids,
     shared: bool,
+    patience: Patience,
+    /// Where states to be kept go, and after how many entries.
+    states: mpsc::Sender<Fleet>,
+    every: u64,
+    /// What this replica has to say itself has been read: from now on things happen, before they were remembered.
+    caught_up: bool,
     /// The shortest pause for now.
     slowest: Duration,
 }
@@ -246,8 +296,12 @@ impl<A: Aftermath> Reader<'_, A> {
             };
             tokio::select! {
                 biased;
-                entries = journal.next() => match entries {
-                    Ok(entries) => alarm = self.take(&entries),
+                news = journal.next() => match news {
+                    Ok(News::Entries(entries)) => match self.take(&entries) {
+                        Ok(at) => alarm = at,
+                        Err(error) => return error,
+                    },
+                    Ok(News::State(fleet)) => alarm = self.start_over(*fleet),
                     Err(error) => return error,
                 },
                 () = ring => {
@@ -263,22 +317,52 @@ impl<A: Aftermath> Reader<'_, A> {
         self.driver.post(&"".into(), Command::Tick);
     }
 
+    /// The state is this, whatever was known before.
+    fn start_over(&mut self, fleet: Fleet) -> Option<Instant> {
+        let lost = locked(self.desk).number > 0;
+        tracing::info!(
+            position = fleet.applied(),
+            sessions = fleet.population(),
+            "the journal starts from a checkpoint"
+        );
+        self.caught_up = false;
+        self.patience.at_least(fleet.patience());
+        self.view.send_modify(|view| {
+            view.fleet = fleet;
+            view.heard = now();
+        });
+        if lost {
+            tracing::warn!("entries that were read here are lost: this replica starts anew");
+            self.begin_again(true);
+        }
+        None
+    }
+
     /// Applies what the journal says; returns when to wake up next.
-    fn take(&mut self, entries: &[Entry]) -> Option<Instant> {
+    fn take(&mut self, entries: &[Entry]) -> Result<Option<Instant>, JournalError> {
         let me = self.driver.me();
         let mut effects: Vec<(PoolId, Effect, ReplicaId)> = Vec::new();
         let (mut settled, mut wake, mut over) = (Vec::new(), None, false);
-        let slowest = &mut self.slowest;
+        let Reader { slowest, caught_up, states, every, .. } = self;
+        let shared = self.shared;
         self.view.send_modify(|view| {
             let before = view.fleet.now();
             let mut accepted = None;
             for entry in entries {
                 tracing::trace!(?entry, "applied");
-                effects.extend(view.fleet.apply(entry).into_iter().map(|(pool, effect)| (pool, effect, entry.from)));
+                let follows = view.fleet.apply(entry);
                 // What the fleet did not take (this life was over) was said in vain.
                 let taken = view.fleet.replica(me) == Some(entry.number) || entry.command == Command::Farewell;
                 if entry.from == me && taken {
                     accepted = Some(entry.number);
+                    *caught_up = true;
+                }
+                if *caught_up {
+                    effects.extend(follows.into_iter().map(|(pool, effect)| (pool, effect, entry.from)));
+                }
+                // Of those who share a journal, the one that wrote this entry does it.
+                if is_worth_keeping(&view.fleet, *every) && (entry.from == me || !shared) {
+                    let _ = states.try_send(view.fleet.clone());
                 }
             }
             let mut desk = locked(self.desk);
@@ -299,11 +383,25 @@ impl<A: Aftermath> Reader<'_, A> {
                 wake = Some(wake.map_or(sign, |wake| wake.min(sign)));
             }
         });
+        let semantics = {
+            let view = self.view.borrow();
+            self.patience.at_least(view.fleet.patience());
+            view.fleet.semantics()
+        };
+        if semantics > Entry::SEMANTICS {
+            let what = format!(
+                "the journal has gone over to semantics {semantics}, and this version of slotkeeper knows only {}: \
+                 it must not go on; run the version that the others run",
+                Entry::SEMANTICS
+            );
+            return Err(JournalError::Unreadable(what));
+        }
         for (pool, effect, from) in &effects {
             self.aftermath.effect(pool, effect, *from);
         }
         if over {
-            self.begin_again();
+            tracing::warn!("this replica was silent for too long, and has been given up: it starts anew");
+            self.begin_again(false);
         }
         for applied in settled.into_iter().filter_map(|p| p.order.applied) {
             let _ = applied.send(());
@@ -312,18 +410,23 @@ impl<A: Aftermath> Reader<'_, A> {
             let in_ms = at.saturating_duration_since(now()).as_millis() as u64;
             tracing::trace!(reason, in_ms, "will wake up");
         }
-        wake.map(|(at, _)| at)
+        Ok(wake.map(|(at, _)| at))
     }
 
-    /// The fleet has given this replica up.
-    fn begin_again(&self) {
+    /// Under a new name: the fleet has given this replica up, or has forgotten what it said.
+    fn begin_again(&self, lost: bool) {
         let Ok(name) = self.ids.draw() else { return };
-        tracing::warn!("this replica was silent for too long, and has been given up: it starts anew");
         self.driver.me.store(name, Ordering::Release);
         locked(self.desk).begin(ReplicaId(name));
-        self.aftermath.new_life();
+        self.aftermath.new_life(lost);
         self.tick();
     }
+}
+
+/// Once in `every` entries, or in as many as there are sessions.
+fn is_worth_keeping(fleet: &Fleet, every: u64) -> bool {
+    let every = every.max((fleet.population() as u64).next_power_of_two());
+    fleet.applied().is_multiple_of(every)
 }
 
 /// How long this replica may rely on its seats after the last sign of life that is known to have arrived: the fleet gives

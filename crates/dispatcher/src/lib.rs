@@ -115,6 +115,7 @@ pub async fn run(
     helpers.spawn(attend::run(dispatcher.clone(), clusters.clone()));
     helpers.spawn(housekeeping::run(dispatcher.clone()));
     helpers.spawn(silence::run(dispatcher.clone()));
+    helpers.spawn(introduce(dispatcher.clone()));
     if let Some(admin) = admin {
         helpers.spawn(admin::open(dispatcher.clone(), admin));
     }
@@ -191,12 +192,37 @@ async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
     Ok((listeners, admin, keda, listening))
 }
 
+/// What is true for long is said at the beginning, and whenever the journal has lost some of it.
+async fn introduce(dispatcher: Arc<Dispatcher>) {
+    loop {
+        dispatcher.lost.notified().await;
+        for pool in &dispatcher.pools {
+            dispatcher.driver.post(&pool.config.id, Command::Rules(pool.config.rules.clone()));
+        }
+        dispatcher.again.send_modify(|times| *times += 1);
+    }
+}
+
 /// What a cluster sees goes into the journal, in its order.
 async fn news(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn cluster::Cluster>) {
+    let mut again = dispatcher.again.subscribe();
+    let mut told = cluster::told::Told::default();
     loop {
-        let command = cluster.news().await;
-        if dispatcher.driver.tell(&pool, command).await.is_err() {
-            return;
+        let commands = tokio::select! {
+            biased;
+            changed = again.changed() => match changed {
+                Ok(()) => told.again(),
+                Err(_) => return,
+            },
+            command = cluster.news() => {
+                told.note(&command);
+                vec![command]
+            }
+        };
+        for command in commands {
+            if dispatcher.driver.tell(&pool, command).await.is_err() {
+                return;
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //! fleet has given it up (laws 1 and 5).
 
 use slotkeeper::driver::{self, Aftermath, Driver};
-use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError};
+use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, News};
 use slotkeeper::outside::{BoxFuture, Ids};
 use slotkeeper::view::View;
 use slotkeeper_core::{Command, Effect, Entry, Millis, PoolId, ReplicaId, Rules, SessionId, Time};
@@ -25,8 +25,8 @@ impl Append for Writes {
 }
 
 impl Follow for Reads {
-    fn next(&mut self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>> {
-        Box::pin(async { self.0.recv().await.ok_or(JournalError::Closed) })
+    fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>> {
+        Box::pin(async { self.0.recv().await.map(News::Entries).ok_or(JournalError::Closed) })
     }
 }
 
@@ -35,7 +35,7 @@ struct Lives(Arc<AtomicU32>);
 
 impl Aftermath for Lives {
     fn effect(&self, _: &PoolId, _: &Effect, _: ReplicaId) {}
-    fn new_life(&self) {
+    fn new_life(&self, _: bool) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -56,7 +56,7 @@ impl Desk {
     fn new() -> Desk {
         let (writes, written) = mpsc::unbounded_channel();
         let (told, reads) = mpsc::unbounded_channel();
-        let journal = Journal { append: Box::new(Writes(writes)), follow: Box::new(Reads(reads)), shared: true };
+        let journal = Journal::new(Box::new(Writes(writes)), Box::new(Reads(reads)), true);
         let (driver, engine, view) = driver::new(journal, &Ids::seeded(1)).unwrap();
         let lives = Lives::default();
         tokio::spawn(engine.run(lives.clone()));
@@ -67,7 +67,7 @@ impl Desk {
     async fn draft(&mut self) -> Draft {
         loop {
             let draft = self.written.recv().await.unwrap();
-            if draft.command != Command::Tick {
+            if !matches!(draft.command, Command::Tick | Command::Hello { .. }) {
                 return draft;
             }
             self.tell(vec![self.entry(draft)]).await;

@@ -3,7 +3,7 @@
 
 use super::truth::Truth;
 use serde::{Deserialize, Serialize};
-use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError};
+use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, News};
 use slotkeeper::outside::BoxFuture;
 use slotkeeper_core::{Command, Entry, PoolId, ReplicaId, Time};
 use std::io;
@@ -92,11 +92,11 @@ impl Log {
 
 /// The journal of the only dispatcher. `sync`: how long a write takes to be durable.
 pub fn own(log: &Log, host: usize, sync: Duration) -> Journal {
-    Journal {
-        append: Box::new(OwnAppend { log: log.clone(), host, sync }),
-        follow: Box::new(OwnFollow { log: log.clone(), read: 0 }),
-        shared: false,
-    }
+    Journal::new(
+        Box::new(OwnAppend { log: log.clone(), host, sync }),
+        Box::new(OwnFollow { log: log.clone(), read: 0 }),
+        false,
+    )
 }
 
 struct OwnAppend {
@@ -124,11 +124,11 @@ struct OwnFollow {
 }
 
 impl Follow for OwnFollow {
-    fn next(&mut self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>> {
+    fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>> {
         Box::pin(async move {
             let entries = self.log.wait(self.read).await;
             self.read += entries.len();
-            Ok(entries)
+            Ok(News::Entries(entries))
         })
     }
 }
@@ -177,11 +177,11 @@ async fn answer(stream: TcpStream, log: Log) -> io::Result<()> {
 
 /// The journal of one of several dispatchers.
 pub fn shared(at: IpAddr, host: usize, truth: Truth) -> Journal {
-    Journal {
-        append: Box::new(SharedAppend { at, host, truth, stream: None }),
-        follow: Box::new(SharedFollow { at, read: 0, stream: None, line: Vec::new() }),
-        shared: true,
-    }
+    Journal::new(
+        Box::new(SharedAppend { at, host, truth, stream: None }),
+        Box::new(SharedFollow { at, read: 0, stream: None, line: Vec::new() }),
+        true,
+    )
 }
 
 struct SharedAppend {
@@ -267,14 +267,14 @@ impl SharedFollow {
 }
 
 impl Follow for SharedFollow {
-    fn next(&mut self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>> {
+    fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>> {
         Box::pin(async move {
             loop {
                 match self.try_next().await {
                     Ok(entries) if entries.is_empty() => {}
                     Ok(entries) => {
                         self.read += entries.len();
-                        return Ok(entries);
+                        return Ok(News::Entries(entries));
                     }
                     Err(_) => {
                         self.stream = None;

@@ -1,19 +1,20 @@
 //! The ordered stream of news from a pool without an API server: numbers every piece, keeps it until it is read.
 
-use crate::outside::BoxFuture;
+use crate::outside::{BoxFuture, Clock};
 use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Time, Uid};
 use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
 
 /// Versions per millisecond of wall time: a journal that outlives the process has seen the versions of its
-/// predecessor, and would ignore lower ones. A life that tells less than this many news per millisecond on average is
-/// never ahead of its successor's first version.
+/// predecessor, and one that is shared those of others: both would ignore lower ones. A life that tells less than this many
+/// news per millisecond is never ahead of what others tell later.
 const PER_MILLISECOND: u64 = 1000;
 
 /// The writing end.
 pub(crate) struct Teller {
     // Unbounded, but never long: each piece has cost a probe, a process or an order, and all of those are paced.
     sender: mpsc::UnboundedSender<Command>,
+    clock: Clock,
     version: u64,
 }
 
@@ -23,7 +24,8 @@ pub(crate) struct News(Mutex<mpsc::UnboundedReceiver<Command>>);
 /// `since`: wall time at the start; versions are higher than those of any life that started earlier.
 pub(crate) fn channel(since: Time) -> (Teller, News) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    (Teller { sender, version: since.0.saturating_mul(PER_MILLISECOND) }, News(Mutex::new(receiver)))
+    let clock = Clock::starting_at(since);
+    (Teller { sender, clock, version: 0 }, News(Mutex::new(receiver)))
 }
 
 impl Teller {
@@ -48,7 +50,7 @@ impl Teller {
     }
 
     fn next(&mut self) -> u64 {
-        self.version += 1;
+        self.version = (self.version + 1).max(self.clock.now().0.saturating_mul(PER_MILLISECOND));
         self.version
     }
 

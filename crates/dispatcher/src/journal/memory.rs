@@ -1,6 +1,6 @@
 //! A journal that lives as long as the process: for tests, the demo and pools whose sessions need not survive a restart.
 
-use super::{Append, Draft, Follow, Journal, JournalError};
+use super::{Append, Draft, Follow, Journal, JournalError, News};
 use crate::outside::{BoxFuture, Clock};
 use slotkeeper_core::{Entry, Time};
 use tokio::sync::mpsc;
@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 pub fn open(clock: Clock) -> Journal {
     let (sender, receiver) = mpsc::unbounded_channel();
     let append = Box::new(Writer { sender, clock, last: Time(0) });
-    Journal { append, follow: Box::new(Reader { receiver }), shared: false }
+    Journal::new(append, Box::new(Reader { receiver }), false)
 }
 
 struct Writer {
@@ -41,12 +41,12 @@ struct Reader {
 const BATCH: usize = 256;
 
 impl Follow for Reader {
-    fn next(&mut self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>> {
+    fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>> {
         Box::pin(async move {
             let mut entries = Vec::new();
             match self.receiver.recv_many(&mut entries, BATCH).await {
                 0 => Err(JournalError::Closed),
-                _ => Ok(entries),
+                _ => Ok(News::Entries(entries)),
             }
         })
     }

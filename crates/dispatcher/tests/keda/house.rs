@@ -3,7 +3,7 @@
 
 use slotkeeper::cluster::{Cluster, ClusterError};
 use slotkeeper::config::{ClusterConfig, Config, FixedPods, PoolConfig, Probe, Secret, TlsFiles, Trigger};
-use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError};
+use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, News};
 use slotkeeper::outside::{BoxFuture, Clock, Ids, Listener, Net, Outside, Stream};
 use slotkeeper_core::{Command, Entry, Millis, Ordinal, PoolId, ReplicaId, Rules, Scaling, SessionId, Time, Uid};
 use std::collections::BTreeMap;
@@ -115,7 +115,7 @@ impl Append for Pen {
 }
 
 impl Follow for Glasses {
-    fn next(&mut self) -> BoxFuture<'_, Result<Vec<Entry>, JournalError>> {
+    fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>> {
         Box::pin(async {
             loop {
                 self.away.wait_for(|away| !away).await.map_err(|_| JournalError::Closed)?;
@@ -124,7 +124,7 @@ impl Follow for Glasses {
                 let new = entries.map_err(|_| JournalError::Closed)?[read..].to_vec();
                 if !*self.away.borrow() {
                     self.read += new.len();
-                    return Ok(new);
+                    return Ok(News::Entries(new));
                 }
             }
         })
@@ -213,7 +213,7 @@ impl Plan {
         }
         let (away, is_away) = watch::channel(false);
         let glasses = Glasses { entries: self.book.entries.subscribe(), away: is_away, read: 0 };
-        let journal = Journal { append: Box::new(Pen(self.book.clone())), follow: Box::new(glasses), shared: true };
+        let journal = Journal::new(Box::new(Pen(self.book.clone())), Box::new(glasses), true);
         let (net, clock, ids) = (self.net.clone(), self.book.clock, Ids::seeded(u64::from(self.host)));
         let outside = Outside { net: net.clone(), clock, ids, clusters, journal };
         let (stop, stopped) = oneshot::channel::<()>();

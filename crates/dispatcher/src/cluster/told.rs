@@ -1,0 +1,83 @@
+//! What has been told of one pool so far, in as few words as possible: to be told again when a journal has lost some of it.
+
+use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Uid};
+use std::collections::BTreeMap;
+
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// A complete list has been told.
+    listed: bool,
+    pods: BTreeMap<Ordinal, (Uid, Phase)>,
+    /// The newest of all news of pods.
+    version: u64,
+    /// The size.
+    scale: Option<Command>,
+}
+
+impl Told {
+    /// News that are being told.
+    pub(crate) fn note(&mut self, news: &Command) {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "a cluster tells only some of all commands")]
+        match news {
+            Command::PodsListed { pods, version } => {
+                self.pods = pods.iter().map(|s| (s.pod, (s.uid.clone(), s.phase.clone()))).collect();
+                (self.listed, self.version) = (true, self.version.max(*version));
+            }
+            Command::PodSeen { pod, uid, phase, version } => {
+                self.pods.insert(*pod, (uid.clone(), phase.clone()));
+                self.version = self.version.max(*version);
+            }
+            Command::PodGone { pod, uid, version } => {
+                if self.pods.get(pod).is_some_and(|(living, _)| living == uid) {
+                    self.pods.remove(pod);
+                }
+                self.version = self.version.max(*version);
+            }
+            _ => {}
+        }
+        if matches!(news, Command::ScaleSeen { .. }) {
+            self.scale = Some(news.clone());
+        }
+    }
+
+    /// All of it, as of the newest: who knows it already, ignores it.
+    pub(crate) fn again(&self) -> Vec<Command> {
+        let pods = || self.pods.iter().map(|(pod, (uid, phase))| (*pod, uid.clone(), phase.clone()));
+        let list = self.listed.then(|| Command::PodsListed {
+            pods: pods().map(|(pod, uid, phase)| Sighting { pod, uid, phase }).collect(),
+            version: self.version,
+        });
+        list.into_iter().chain(self.scale.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(pod: u32, uid: &str, phase: Phase, version: u64) -> Command {
+        Command::PodSeen { pod: Ordinal(pod), uid: uid.into(), phase, version }
+    }
+
+    #[test]
+    fn what_was_told_is_told_again_as_one_list() {
+        let mut told = Told::default();
+        assert_eq!(told.again(), []);
+        let sighting = |pod, uid: &str, phase| Sighting { pod: Ordinal(pod), uid: uid.into(), phase };
+        let size = Command::ScaleSeen { start: 0, replicas: 2, decided: 7, version: 9 };
+        let list = vec![sighting(0, "a", Phase::Starting), sighting(1, "b", Phase::Starting)];
+        for news in [
+            Command::PodsListed { pods: list, version: 3 },
+            size.clone(),
+            seen(0, "a", Phase::Unready, 4),
+            seen(2, "c", Phase::Starting, 5),
+            Command::PodGone { pod: Ordinal(1), uid: "b".into(), version: 6 },
+            // Of a life before the one that is known.
+            Command::PodGone { pod: Ordinal(2), uid: "before".into(), version: 8 },
+        ] {
+            told.note(&news);
+        }
+        let pods = vec![sighting(0, "a", Phase::Unready), sighting(2, "c", Phase::Starting)];
+        assert_eq!(told.again(), [Command::PodsListed { pods, version: 8 }, size]);
+    }
+}
