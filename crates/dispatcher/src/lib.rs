@@ -47,7 +47,6 @@ use crate::config::{Config, Secret};
 use crate::dispatcher::{Dispatcher, Parts};
 use crate::outside::{Listener, Net, Outside};
 use anyhow::Context as _;
-use slotkeeper_core::planted::{self, Bug};
 use slotkeeper_core::{Command, PoolId};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -92,10 +91,8 @@ pub async fn run(
     let mut helpers = tokio::task::JoinSet::new();
     // From the beginning: until something is known, KEDA is refused at once.
     let scaler = keda.map(|keda| helpers.spawn(keda::open(dispatcher.clone(), keda, tls)));
-    let mut admin = admin;
-    if planted::is(Bug::ServeZero)
-        && let Some(admin) = admin.take()
-    {
+    // So do probes and operators: that a dispatcher waits for its journal can be seen.
+    if let Some(admin) = admin {
         helpers.spawn(admin::open(dispatcher.clone(), admin));
     }
     for pool in &dispatcher.config.pools {
@@ -116,9 +113,6 @@ pub async fn run(
     helpers.spawn(housekeeping::run(dispatcher.clone()));
     helpers.spawn(silence::run(dispatcher.clone()));
     helpers.spawn(introduce(dispatcher.clone()));
-    if let Some(admin) = admin {
-        helpers.spawn(admin::open(dispatcher.clone(), admin));
-    }
     let most = dispatcher.config.limits.connections;
     let connections = Arc::new(Semaphore::new(most));
     for listener in listeners {

@@ -1,7 +1,7 @@
 //! What survives what: replicas that go, journals that stop, entries that come twice.
 
 use crate::story::*;
-use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Time, Why};
+use slotkeeper_core::{AfterSession, Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, Time, Why};
 
 #[test]
 fn a_replica_that_says_farewell_has_closed_its_streams_and_its_visitors_have_grace() {
@@ -156,4 +156,83 @@ fn a_checkpoint_of_another_format_is_refused() {
     value["format"] = 999.into();
     let error = serde_json::from_value::<Fleet>(value).expect_err("it is from the future");
     assert!(error.to_string().contains("format 999"), "{error}");
+}
+
+// ---- entries that may be lost ----
+
+#[test]
+fn after_a_lapse_nobody_is_placed_until_everybody_must_have_closed_their_streams() {
+    let mut pool = Story::with_pods(2);
+    pool.visit(ANA).attach(ANA).lapse(secs(90)).visit(BEN);
+    assert_eq!((pool.place(ANA), pool.place(BEN)), (at_pod(0), Where::Queued(0)));
+    pool.after(secs(89)).visit(BEN);
+    assert_eq!(pool.place(BEN), Where::Queued(0), "somebody nobody knows of may be in pod 1");
+    assert_eq!(pool.fleet.next_deadline().map(|(_, why)| why), Some("lapse"));
+    pool.after(secs(1));
+    assert_eq!((pool.place(ANA), pool.place(BEN)), (at_pod(0), at_pod(1)));
+}
+
+#[test]
+fn who_has_a_slot_keeps_it_through_a_lapse_and_comes_back_to_it() {
+    let mut pool = Story::with_pods(1);
+    pool.visit(ANA).attach(ANA).lapse(secs(90)).detach(ANA).after(secs(10)).attach(ANA).after(secs(200));
+    assert_eq!(pool.place(ANA), at_pod(0));
+    pool.detach(ANA).after(secs(30));
+    assert_eq!(pool.released(), [(ANA, Why::Disconnected)]);
+}
+
+#[test]
+fn nothing_shrinks_and_nothing_is_recycled_while_somebody_unknown_may_be_there() {
+    let rules = Rules { max: 3, cooldown: secs(10), after_session: AfterSession::Recycle, ..Rules::default() };
+    let mut pool = Story::running(3, rules);
+    pool.visit(ANA).attach(ANA).after(secs(60));
+    assert_eq!(pool.desired(), (0, 1));
+    // Somebody was given pod 2, and the cluster has been told so: that is what is lost.
+    pool.lapse(secs(90)).scale_seen(3, 99).leave(ANA).detach(ANA).effects();
+    pool.after(secs(89));
+    assert_eq!(pool.desired(), (0, 3), "all that runs may be in use");
+    assert_eq!((pool.owed_recycles(), pool.recycled()), (vec![], vec![]), "nobody deletes pod 0 now");
+    pool.after(secs(1));
+    assert_eq!(pool.owed_recycles(), [0]);
+    pool.after(secs(10));
+    assert_eq!(pool.desired(), (0, 0));
+}
+
+#[test]
+fn an_empty_journal_may_be_a_lost_one() {
+    let mut pool = Story::lapsed(secs(90), Rules { max: 2, ..Rules::default() });
+    pool.list(&[]).scale_seen(2, 0).pod_ready(0).pod_ready(1).visit(ANA);
+    assert_eq!(pool.place(ANA), Where::Queued(0));
+    pool.after(secs(90)).visit(ANA);
+    assert_eq!(pool.place(ANA), at_pod(0));
+}
+
+#[test]
+fn a_second_lapse_lengthens_the_first_and_never_shortens_it() {
+    let mut pool = Story::with_pods(1);
+    pool.lapse(secs(90)).after(secs(10)).lapse(secs(20)).visit(ANA).after(secs(79)).visit(ANA);
+    assert_eq!(pool.place(ANA), Where::Queued(0));
+    pool.after(secs(1)).lapse(secs(20)).visit(ANA).after(secs(19)).visit(ANA);
+    assert_eq!(pool.place(ANA), at_pod(0), "the first was over in the same step in which the second began");
+}
+
+// ---- versions side by side ----
+
+#[test]
+fn new_semantics_begin_when_all_living_replicas_know_them() {
+    let mut pool = Story::with_pods(1);
+    assert_eq!(pool.fleet.semantics(), 1, "who has said nothing knows the first");
+    pool.by(R2).hello(2);
+    assert_eq!(pool.fleet.semantics(), 1, "R1 still lives");
+    pool.by(R1).farewell();
+    assert_eq!(pool.fleet.semantics(), 2);
+    pool.by(ReplicaId(3)).hello(1);
+    assert_eq!(pool.fleet.semantics(), 2, "and never back: the third has to see that it knows too little");
+}
+
+#[test]
+fn a_replica_that_is_silent_for_good_does_not_hold_up_new_semantics() {
+    let mut pool = Story::with_pods(1);
+    pool.by(R2).hello(2).silent(R1).after(secs(91));
+    assert_eq!(pool.fleet.semantics(), 2);
 }
