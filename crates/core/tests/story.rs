@@ -224,6 +224,9 @@ impl Story {
     pub(crate) fn lapse(&mut self, patience: Millis) -> &mut Story {
         self.entry(ReplicaId(0), 0, Command::Lapse { patience })
     }
+    pub(crate) fn whole(&mut self, lapse: u64) -> &mut Story {
+        self.say(Command::Whole { lapse })
+    }
     pub(crate) fn tick(&mut self) -> &mut Story {
         self.say(Command::Tick)
     }
