@@ -50,6 +50,7 @@ use anyhow::Context as _;
 use slotkeeper_core::{Command, PoolId};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -74,8 +75,10 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send,
     started: impl FnOnce(&Listening),
 ) -> anyhow::Result<()> {
-    let Outside { net, clock, ids, clusters, journal } = outside;
-    let keys = cookie::Keys::new(&secrets(&config, &ids)?);
+    let Outside { net, clock, ids, clusters, mut journal } = outside;
+    let keys = cookie::Keys::new(&secrets(&config, journal.folder.as_deref(), &ids)?);
+    let shared = journal.shared;
+    let figures = std::mem::take(&mut journal.figures);
     let tls = config.keda.tls.clone().map(keda::tls::Tls::new).transpose().context("[keda]")?;
     let (listeners, admin, keda, listening) = listen(&*net, &config).await?;
     let (driver, engine, view) = driver::new(journal, &ids).context("no randomness for this replica's name")?;
@@ -105,7 +108,8 @@ pub async fn run(
     for (id, cluster) in &clusters {
         helpers.spawn(news(dispatcher.clone(), id.clone(), cluster.clone()));
     }
-    for figures in clusters.values().flat_map(|c| c.figures()) {
+    forget_others(&dispatcher, shared);
+    for figures in clusters.values().flat_map(|c| c.figures()).chain(figures) {
         dispatcher.metrics.also(figures).context("the metrics contradict each other")?;
     }
     helpers.spawn(hands::run(dispatcher.clone(), clusters.clone(), orders));
@@ -150,10 +154,28 @@ pub async fn run(
     }
 }
 
-/// The keys configured, or one of this process's own.
-fn secrets(config: &Config, ids: &outside::Ids) -> anyhow::Result<Vec<Secret>> {
+/// Pools of an earlier configuration: nobody leads visitors there any more.
+fn forget_others(dispatcher: &Dispatcher, shared: bool) {
+    let view = dispatcher.view.borrow();
+    for pool in view.fleet.pools().filter(|id| dispatcher.pool(id).is_none()) {
+        if shared {
+            tracing::info!(%pool, "a pool of the journal is not configured here; if it is nowhere: DELETE /api/v1/pools/{pool}");
+        } else {
+            tracing::info!(%pool, "a pool of the journal is not configured any more: it is removed");
+            dispatcher.driver.post(pool, Command::Remove);
+        }
+    }
+}
+
+/// The keys configured, or one of this dispatcher's own, which lies beside its journal if that is in a folder.
+fn secrets(config: &Config, folder: Option<&Path>, ids: &outside::Ids) -> anyhow::Result<Vec<Secret>> {
     if !config.cookie_keys.is_empty() {
         return Ok(config.cookie_keys.clone());
+    }
+    if let Some(folder) = folder {
+        let path = folder.join(cookie::KEY_FILE);
+        let key = cookie::kept_key(&path, ids).with_context(|| format!("the cookie key in {}", path.display()))?;
+        return Ok(vec![key]);
     }
     tracing::info!("no cookie keys are configured: sessions will not be recognised after a restart");
     let halves = [ids.draw128(), ids.draw128()]
