@@ -1,5 +1,7 @@
 //! The ordered journal: where entries get their order and their time. What is behind it is nobody else's business.
 
+pub mod figures;
+pub mod file;
 pub mod memory;
 
 use crate::outside::BoxFuture;
