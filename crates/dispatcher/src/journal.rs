@@ -1,5 +1,6 @@
 //! The ordered journal: where entries get their order and their time. What is behind it is nobody else's business.
 
+pub mod figures;
 pub mod file;
 pub mod memory;
 pub mod redis;

@@ -230,12 +230,12 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// A path, relative to the file.
     /// Where relative paths begin.
     pub(super) fn folder(&self) -> &Path {
         self.source.folder
     }
 
+    /// A path, relative to the file.
     pub(super) fn path(&self, key: &'static str) -> Option<PathBuf> {
         let text = self.string(key)?;
         if text.is_empty() || text.contains('\0') {
