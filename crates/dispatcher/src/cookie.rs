@@ -2,10 +2,10 @@
 //! a MAC over the pool and all of them (HMAC-SHA-256). Anything else is no cookie.
 
 use crate::config::{PoolConfig, Secret};
+use crate::outside::Ids;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
-use crate::outside::Ids;
 use sha2::{Digest, Sha256};
 use slotkeeper_core::{Ordinal, PoolId, SessionId, Time};
 use std::fmt::Write;
@@ -53,7 +53,10 @@ pub fn kept_key(path: &Path, ids: &Ids) -> io::Result<Secret> {
     let bytes = (0..text.len() / 2).map(|n| u8::from_str_radix(text.get(2 * n..2 * n + 2)?, 16).ok());
     let key: Option<Vec<u8>> = bytes.collect();
     key.filter(|key| key.len() == 32).map(Secret).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidData, "it is no key: allowed are 64 hexadecimal digits; without the file a new key is made, and all sessions end")
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is no key: allowed are 64 hexadecimal digits; without the file a new key is made, and all sessions end",
+        )
     })
 }
 

@@ -3,7 +3,8 @@
 
 use super::rules::{default_rules, seconds as plain, usual_warning};
 use super::{
-    Admission, ClusterConfig, Config, KubernetesPods, PoolConfig, Probe, ProbeKind, Processes, Trigger, Workload, pool,
+    Admission, ClusterConfig, Config, JournalConfig, KubernetesPods, PoolConfig, Probe, ProbeKind, Processes, Trigger,
+    Workload, pool,
 };
 use slotkeeper_core::{AfterSession, Millis, Placement, Scaling, Spare, Window};
 use std::fmt::{Display, Write};

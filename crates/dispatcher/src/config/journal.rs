@@ -6,7 +6,8 @@ use super::{Config, JournalConfig};
 use crate::journal::redis::{RedisJournal, Trust};
 use std::path::{Path, PathBuf};
 
-const ALLOWED: &str = "\"memory\", \"file:FOLDER\", or \"redis://[user[:password]@]host[:port][/db]\" (rediss:// by TLS)";
+const ALLOWED: &str =
+    "\"memory\", \"file:FOLDER\", or \"redis://[user[:password]@]host[:port][/db]\" (rediss:// by TLS)";
 
 /// As `at` says. Relative folders are relative to `folder`.
 fn place(text: &str, folder: &Path) -> Result<JournalConfig, String> {
@@ -82,7 +83,8 @@ pub(super) fn journal(top: &Table<'_>, config: &Config) -> JournalConfig {
             }
         }
     }
-    let config = Config { journal: journal.clone(), cookie_keys: config.cookie_keys.clone(), ..Config::new(Vec::new()) };
+    let config =
+        Config { journal: journal.clone(), cookie_keys: config.cookie_keys.clone(), ..Config::new(Vec::new()) };
     if needs_keys(&config) && !top.has("cookie_keys_file") && !top.has("cookie_keys_env") {
         table.wrong("at", NEEDS_KEYS);
     }

@@ -98,7 +98,7 @@ pub fn open_on(disk: Disk, folder: &Path, clock: Clock) -> Result<Journal, OpenE
     }
     set_aside(&disk, folder, &account)?;
     let tail = tail(&disk, folder, &account)?;
-    let figures = Figures::new("bytes")?;
+    let figures = Figures::new()?;
     figures.size.set(listing.bytes as i64);
     figures.kept.set(account.checkpoint() as i64);
     let (tail, (sender, receiver)) = (Arc::new(Mutex::new(tail)), mpsc::unbounded_channel());
@@ -121,7 +121,8 @@ pub fn open_on(disk: Disk, folder: &Path, clock: Clock) -> Result<Journal, OpenE
     let follow = Reader { state: account.state, early: account.entries.into_iter(), receiver };
     let mut journal = Journal::new(append, Box::new(follow), false);
     journal.keep = Some(Box::new(keep));
-    journal.figures = figures.collectors();
+    journal.folder = Some(folder.to_owned());
+    journal.figures = figures.of_folder();
     Ok(journal)
 }
 
