@@ -17,6 +17,7 @@ type Line = (&'static str, String, &'static str);
 #[must_use]
 pub fn describe(config: &Config) -> String {
     let mut default = Config::new(Vec::new());
+    default.journal = JournalConfig::usual();
     default.admin.listen = Some(super::Admin::DEFAULT);
     let mut text = String::from("Settings that differ from their default are marked with *.\n\n");
     marked(&mut text, &top(config), &top(&default));
@@ -112,7 +113,7 @@ fn top(config: &Config) -> Vec<Line> {
                 0 => "a random one".to_owned(),
                 n => format!("{n} given"),
             },
-            "sign the session cookies; with a random one, sessions do not survive a restart",
+            "sign the session cookies; a random one is kept beside a journal in a folder",
         ),
         (
             "kubernetes.kubeconfig",
@@ -124,7 +125,7 @@ fn top(config: &Config) -> Vec<Line> {
             config.kubernetes.context.clone().unwrap_or_else(|| "the current one".to_owned()),
             "which of its contexts",
         ),
-        ("journal.at", config.journal.shown(), journal(config)),
+        ("journal.at", journal_at(config), journal_means(config)),
         ("admin.listen", config.admin.listen.map_or("off".to_owned(), |at| at.to_string()), "where operators connect"),
         (
             "admin.token",
@@ -155,8 +156,16 @@ fn top(config: &Config) -> Vec<Line> {
     ]
 }
 
-fn journal(config: &Config) -> &'static str {
+/// The usual folder depends on who asks.
+fn journal_at(config: &Config) -> String {
+    if config.journal == JournalConfig::usual() { "a folder".to_owned() } else { config.journal.shown() }
+}
+
+fn journal_means(config: &Config) -> &'static str {
     match config.journal {
+        JournalConfig::File(_) if config.journal == JournalConfig::usual() => {
+            "who sits where is kept in this user's folder for state, for one dispatcher"
+        }
         JournalConfig::Memory => "who sits where is kept in memory: sessions end with this process",
         JournalConfig::File(_) => "who sits where is kept in this folder, for one dispatcher",
         JournalConfig::Redis(_) => "who sits where is kept there, for several dispatchers",
