@@ -22,6 +22,7 @@ pub mod line;
 mod lock;
 pub mod name;
 mod tail;
+pub mod tool;
 
 use self::account::Account;
 use self::appending::Writer;
