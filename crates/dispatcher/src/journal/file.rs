@@ -107,7 +107,7 @@ pub fn open_on(disk: Disk, folder: &Path, clock: Clock) -> Result<Journal, OpenE
         tail: tail.clone(),
         written: sender,
         clock,
-        last: account.time(),
+        ahead: account.time().since(clock.now()),
         figures: figures.clone(),
         lock: lock.clone(),
     });

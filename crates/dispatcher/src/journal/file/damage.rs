@@ -27,6 +27,8 @@ pub enum Flaw {
     Incomplete,
     #[error("the checksum is wrong")]
     Checksum,
+    #[error("a whole record, and then something else where the line should end")]
+    Merged,
     #[error("whole, but of something that this version of slotkeeper does not know: {0}")]
     Unreadable(String),
     #[error("it ends after its head")]

@@ -61,7 +61,11 @@ async fn a_bit_flipped_anywhere_in_an_early_record_is_refused() {
         let mut bytes = whole.clone();
         bytes[at] ^= 1 << (at % 8);
         fs::write(&file, &bytes).unwrap();
-        let what = format!("entries-00000000000000000001, line 3 (byte {}): the checksum is wrong", starts[2]);
+        let flaw = match at + 1 == starts[3] {
+            true => "a whole record, and then something else where the line should end",
+            false => "the checksum is wrong",
+        };
+        let what = format!("entries-00000000000000000001, line 3 (byte {}): {flaw}", starts[2]);
         refused(dir.path(), &what, 1);
     }
 }
@@ -83,6 +87,29 @@ async fn a_bit_flipped_in_the_last_record_costs_that_record_at_most() {
             Err(error) => assert!(error.to_string().contains("line 4"), "{error}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_line_break_that_is_lost_does_not_take_an_acknowledged_record_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    written(dir.path(), 4).await;
+    let file = segment(dir.path(), 1);
+    let whole = fs::read(&file).unwrap();
+    let starts = starts(&whole);
+    let mut bytes = whole.clone();
+    bytes[starts[4] - 1] = b' ';
+    let merged = format!(
+        "entries-00000000000000000001, line 4 (byte {}): a whole record, and then something else where the line should end",
+        starts[3]
+    );
+    // Whatever is left of the record behind it.
+    for length in [starts[4] + 1, starts[4] + 30, whole.len()] {
+        fs::write(&file, &bytes[..length]).unwrap();
+        refused(dir.path(), &merged, 2);
+    }
+    // But the last one's line break may have missed the disk by a block.
+    fs::write(&file, &bytes[..starts[4]]).unwrap();
+    assert_eq!(read(&mut file::open(dir.path(), clock()).unwrap(), 2).await.numbers(), [1, 2]);
 }
 
 #[tokio::test]

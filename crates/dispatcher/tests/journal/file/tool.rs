@@ -1,8 +1,9 @@
 //! `slotkeeper journal`: the real program, on folders good and bad.
 
 use super::{checkpoint, clock, contents, draft, names, read, segment, written};
+use slotkeeper::journal::Draft;
 use slotkeeper::journal::file;
-use slotkeeper_core::{Command, Fleet, ReplicaId};
+use slotkeeper_core::{Command, Fleet, Ordinal, Phase, ReplicaId, Sighting};
 use std::fs;
 use std::path::Path;
 
@@ -99,9 +100,16 @@ async fn replay_prints_what_each_entry_did() {
     let (_, out, _) = tool(&["replay", "--at", "6"], dir.path());
     assert!(out.starts_with("after entry 6, ") && out.contains("queued 4,"), "{out}");
     let plain = tempfile::tempdir().unwrap();
-    written(plain.path(), 3).await;
+    let phase = Phase::Ready { address: ([127, 0, 0, 1], 80).into() };
+    let pods = vec![Sighting { pod: Ordinal(0), uid: "uid".into(), phase }];
+    let listed = Draft { command: Command::PodsListed { pods, version: 1 }, ..draft(3) };
+    let size = Command::ScaleSeen { start: 0, replicas: 1, decided: 0, version: 1 };
+    let (size, visit) = (Draft { command: size, ..draft(4) }, Draft { number: 5, ..draft(3) });
+    let mut journal = file::open(plain.path(), clock()).unwrap();
+    journal.append.append(vec![draft(1), draft(2), listed, size, visit]).await.unwrap();
+    drop(journal);
     let (_, effects, _) = tool(&["replay"], plain.path());
-    assert!(effects.contains("          -> games  Scale {"), "{effects}");
+    assert!(effects.contains("\n          -> games  Placed { session: s:"), "{effects}");
     let (code, _, error) = tool(&["replay", "--at", "3"], dir.path());
     assert!(code == 1 && error.contains("entry 3 is not there any more, or not yet"), "{error}");
 }
