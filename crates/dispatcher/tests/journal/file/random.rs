@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use slotkeeper::journal::file::account;
 use slotkeeper::journal::file::line;
 use slotkeeper::journal::file::name::Name;
-use slotkeeper_core::{Entry, Fleet};
+use slotkeeper_core::{Command, Entry, Fleet, Millis, Ordinal, Phase, Rules, SessionId, Sighting, Spare, Uid};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 fn entry(number: u64) -> Entry {
     let super::Draft { from, number, pool, command } = super::draft(number);
@@ -140,6 +141,9 @@ fn account_of(files: &BTreeMap<Name, Vec<u8>>) -> account::Account {
 }
 
 proptest! {
+    // What is found becomes a test of its own.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn harmed_files_never_say_what_was_not_written(harms in vec(harm(), 1..4)) {
         let mut files = files();
@@ -174,6 +178,87 @@ proptest! {
         let account = account_of(&files);
         prop_assert!(account.entries.is_empty());
         prop_assert_eq!(account.damage.is_none(), files.is_empty());
+    }
+}
+
+/// One of each kind.
+fn commands() -> Vec<Command> {
+    let (session, pod, uid) = (SessionId(7), Ordinal(3), Uid::from("uid"));
+    let phases = [
+        Phase::Pending { why: "no room".into() },
+        Phase::Starting,
+        Phase::Ready { address: ([127, 0, 0, 1], 80).into() },
+        Phase::Unready,
+        Phase::Terminating,
+        Phase::Failed { why: "crash".into() },
+    ];
+    let pods = phases.clone().map(|phase| Sighting { pod, uid: uid.clone(), phase }).to_vec();
+    let seen = phases.map(|phase| Command::PodSeen { pod, uid: uid.clone(), phase, version: 2 });
+    let mut commands = vec![
+        Command::Visit { session, hint: Some(pod), class: 1 },
+        Command::Attach { session },
+        Command::Detach { session },
+        Command::Active { sessions: vec![session, SessionId(8)] },
+        Command::Leave { session },
+        Command::Kick { session },
+        Command::Extend { session },
+        Command::PodGone { pod, uid, version: 2 },
+        Command::PodsListed { pods, version: 2 },
+        Command::ScaleSeen { start: 0, replicas: 3, decided: 5, version: 2 },
+        Command::Served { replicas: 3 },
+        Command::Cordon { pod },
+        Command::Uncordon { pod },
+        Command::Rules(Rules::default()),
+        Command::Schedule(Spare::Slots(2)),
+        Command::Remove,
+        Command::Hello { speaks: 1 },
+        Command::Lapse { patience: Millis(5) },
+        Command::Farewell,
+        Command::Tick,
+    ];
+    commands.extend(seen);
+    commands
+}
+
+/// The fuzzer's input for these files: see there.
+fn input(mode: u8, files: &BTreeMap<Name, Vec<u8>>) -> Vec<u8> {
+    let mut input = vec![mode];
+    for (name, content) in files {
+        input.push(match name {
+            Name::Checkpoint(position) => (*position as u8) << 1,
+            Name::Entries(position) => (*position as u8 - 1) << 1 | 1,
+        });
+        input.extend((content.len() as u16).to_le_bytes());
+        input.extend(content);
+    }
+    input
+}
+
+#[test]
+#[ignore = "writes what the fuzzer begins with: to be run when the format changes"]
+fn seeds_of_the_fuzzer() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/journal");
+    std::fs::create_dir_all(&folder).unwrap();
+    for (mode, name) in [(0, "whole"), (1, "sealed")] {
+        std::fs::write(folder.join(name), input(mode, &files())).unwrap();
+    }
+    let first = Name::Entries(1);
+    for (number, command) in commands().into_iter().enumerate() {
+        let json = serde_json::to_vec(&[Entry { command, ..entry(1) }]).unwrap();
+        let file = [line::head(first), line::sealed(1, &json)].concat();
+        std::fs::write(folder.join(format!("command-{number}")), input(1, &BTreeMap::from([(first, file)]))).unwrap();
+    }
+}
+
+/// What has once been written, any later version must read.
+#[test]
+fn every_command_is_read_as_it_was_written() {
+    for command in commands() {
+        let written = Entry { command, ..entry(1) };
+        let json = serde_json::to_vec(&[&written]).unwrap();
+        let first = Name::Entries(1);
+        let account = account_of(&BTreeMap::from([(first, [line::head(first), line::sealed(1, &json)].concat())]));
+        assert_eq!((account.damage, account.entries), (None, vec![written]));
     }
 }
 
