@@ -49,6 +49,9 @@ enum Job {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Look into the folder of a file journal, or repair it.
+    #[command(subcommand)]
+    Journal(journal::file::tool::Job),
     /// Five game consoles on this machine, started and stopped as visitors come and go.
     #[cfg(feature = "demo")]
     Demo {
@@ -98,7 +101,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log_to_stderr();
     match act(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln_all(&format!("slotkeeper: {error:#}"));
             ExitCode::FAILURE
@@ -106,8 +109,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn act(job: Job) -> anyhow::Result<()> {
+fn act(job: Job) -> anyhow::Result<ExitCode> {
     match job {
+        Job::Journal(job) => return look(&job),
         Job::Serve { journal, config, listen, pods, slots_per_pod, threads } => {
             let mut config = match config {
                 Some(path) => config::read(&path)?,
@@ -127,6 +131,19 @@ fn act(job: Job) -> anyhow::Result<()> {
         #[cfg(feature = "demo")]
         Job::ConsolePod(arguments) => runtime(1)?.block_on(slotkeeper_workloads::console::run(arguments.into())),
     }
+    .map(|()| ExitCode::SUCCESS)
+}
+
+/// 1 says that something is wrong with the journal.
+fn look(job: &journal::file::tool::Job) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let sound = match journal::file::tool::run(job, &mut out) {
+        // A reader that has gone away (`| head`) is no error.
+        Err(journal::file::tool::ToolError::Print(_)) => true,
+        result => result?,
+    };
+    let _ = out.flush();
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[cfg(feature = "demo")]

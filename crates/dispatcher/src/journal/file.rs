@@ -22,6 +22,7 @@ pub mod line;
 mod lock;
 pub mod name;
 mod tail;
+pub mod tool;
 
 use self::account::Account;
 use self::appending::Writer;
@@ -106,7 +107,7 @@ pub fn open_on(disk: Disk, folder: &Path, clock: Clock) -> Result<Journal, OpenE
         tail: tail.clone(),
         written: sender,
         clock,
-        last: account.time(),
+        ahead: account.time().since(clock.now()),
         figures: figures.clone(),
         lock: lock.clone(),
     });

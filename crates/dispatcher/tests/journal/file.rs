@@ -2,6 +2,9 @@
 
 mod damage;
 mod folder;
+mod full;
+mod random;
+mod tool;
 
 use slotkeeper::journal::file::{self, OpenError};
 use slotkeeper::journal::{Draft, Journal, News};

@@ -54,16 +54,15 @@ pub fn read(names: &[Name], newest: u64, bytes_of: &mut dyn FnMut(Name) -> io::R
     let mut account = Account::default();
     let mut checkpoints: Vec<u64> = names.iter().filter_map(|n| checkpoint_of(*n)).filter(|p| *p <= newest).collect();
     checkpoints.sort_unstable_by(|a, b| b.cmp(a));
-    for position in checkpoints {
-        match checkpoint::read(position, &bytes_of(Name::Checkpoint(position))?) {
+    let mut refused = None;
+    for position in &checkpoints {
+        match checkpoint::read(*position, &bytes_of(Name::Checkpoint(*position))?) {
             Ok(fleet) => {
                 account.state = Some(fleet);
                 break;
             }
-            Err(damage) if damage.flaw.is_foreign_version() => {
-                account.damage = Some(damage);
-                return Ok(account);
-            }
+            // Something newer has been here. What an older one leads to is only what a repair would keep.
+            Err(damage) if damage.flaw.is_foreign_version() => refused = refused.or(Some(damage)),
             Err(damage) => account.remarks.push(damage),
         }
     }
@@ -76,10 +75,14 @@ pub fn read(names: &[Name], newest: u64, bytes_of: &mut dyn FnMut(Name) -> io::R
     for first in &segments[start..] {
         let bytes = bytes_of(Name::Entries(*first))?;
         if let Err(damage) = reading.segment(*first, &bytes) {
-            return Ok(reading.stopped(damage));
+            return Ok(reading.stopped(refused.unwrap_or(damage)));
         }
     }
-    Ok(reading.ended(segments.last().copied()))
+    let end = reading.end(checkpoints.first().copied(), segments.last().copied());
+    Ok(match refused.or(end) {
+        Some(damage) => reading.stopped(damage),
+        None => reading.account,
+    })
 }
 
 fn checkpoint_of(name: Name) -> Option<u64> {
@@ -189,34 +192,47 @@ impl Reading {
         self.account
     }
 
-    fn ended(mut self, newest: Option<u64>) -> Account {
-        let Some(newest) = newest else {
-            // Nothing but checkpoints, if anything.
-            let damage = match (&self.account.state, self.account.remarks.pop()) {
-                (Some(fleet), _) => Some((Name::Checkpoint(fleet.applied()), Flaw::Alone)),
-                (None, Some(damage)) => return self.stopped(damage),
-                (None, None) => None,
-            };
-            return match damage {
-                Some((file, flaw)) => self.stopped(Damage { file, line: 0, offset: 0, flaw }),
-                None => self.account,
-            };
-        };
-        let file = Name::Entries(newest);
+    /// Whether this can be the end: a segment begins before a checkpoint is written, so there is one after it.
+    fn end(&mut self, checkpoint: Option<u64>, segment: Option<u64>) -> Option<Damage> {
+        let last = segment.map(Name::Entries);
         match self.hole.take() {
-            Some(Hole { damage, lines: 1 }) if damage.file == file && damage.line > 1 && damage.flaw.is_torn() => {
+            Some(Hole { damage, lines: 1 })
+                if Some(damage.file) == last && damage.line > 1 && damage.flaw.is_torn() =>
+            {
                 self.account.torn = Some(damage);
             }
-            Some(hole) => return self.stopped(hole.damage),
+            Some(hole) => return Some(hole.damage),
             None => {}
         }
-        if self.running < self.next {
-            let flaw = Flaw::Short { last: self.running - 1, checkpoint: self.next - 1 };
-            let (_, offset) = self.account.last.unwrap_or_default();
-            return self.stopped(Damage { file, line: 0, offset, flaw });
-        }
-        self.account
+        let checkpoint = checkpoint.filter(|checkpoint| segment.is_none_or(|first| first <= *checkpoint))?;
+        let file = Name::Checkpoint(checkpoint);
+        let damaged = self.account.remarks.iter().position(|remark| remark.file == file);
+        Some(match damaged {
+            Some(at) => self.account.remarks.swap_remove(at),
+            None => Damage { file, line: 0, offset: 0, flaw: Flaw::NoEnd },
+        })
     }
+}
+
+/// Each record of a segment by itself: the position of its first entry, and its entries.
+pub(super) fn records(first: u64, bytes: &[u8]) -> impl Iterator<Item = Result<(u64, Vec<Entry>), Damage>> {
+    records_of(first, bytes, true)
+}
+
+/// Of a part of it, with or without its head.
+pub(super) fn records_of(
+    first: u64,
+    bytes: &[u8],
+    head: bool,
+) -> impl Iterator<Item = Result<(u64, Vec<Entry>), Damage>> {
+    let file = Name::Entries(first);
+    line::lines(bytes).zip(1..).filter_map(move |((offset, line), number)| {
+        let damage = |flaw| Damage { file, line: number, offset, flaw };
+        match number {
+            1 if head => line::check_head(file, line).err().map(|flaw| Err(damage(flaw))),
+            _ => Some(record(line).map_err(damage)),
+        }
+    })
 }
 
 fn record(line: &[u8]) -> Result<(u64, Vec<Entry>), Flaw> {

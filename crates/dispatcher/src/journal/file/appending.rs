@@ -6,7 +6,7 @@ use super::{line, locked};
 use crate::journal::figures::Figures;
 use crate::journal::{Append, Draft, JournalError};
 use crate::outside::{BoxFuture, Clock, now};
-use slotkeeper_core::{Entry, Time};
+use slotkeeper_core::{Entry, Millis};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,7 +17,8 @@ pub(super) struct Writer {
     /// To the follower. Unbounded, but never long: the driver has one append in flight and reads as fast as it applies.
     pub(super) written: mpsc::UnboundedSender<Vec<Entry>>,
     pub(super) clock: Clock,
-    pub(super) last: Time,
+    /// How far the journal's time is ahead of the clock, because that has been set back: it goes on, and never goes back.
+    pub(super) ahead: Millis,
     pub(super) figures: Figures,
     pub(super) lock: Arc<Lock>,
 }
@@ -29,8 +30,7 @@ impl Append for Writer {
     fn append(&mut self, batch: Vec<Draft>) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(async move {
             let begun = now();
-            self.last = self.last.max(self.clock.now());
-            let at = self.last;
+            let at = self.clock.now() + self.ahead;
             let entries: Vec<Entry> = batch
                 .into_iter()
                 .map(|Draft { from, number, pool, command }| Entry { at, from, number, pool, command })

@@ -27,6 +27,8 @@ pub enum Flaw {
     Incomplete,
     #[error("the checksum is wrong")]
     Checksum,
+    #[error("a whole record, and then something else where the line should end")]
+    Merged,
     #[error("whole, but of something that this version of slotkeeper does not know: {0}")]
     Unreadable(String),
     #[error("it ends after its head")]
@@ -35,10 +37,8 @@ pub enum Flaw {
     Missing { from: u64, to: u64 },
     #[error("it begins with entry {found}, which was there already: {expected} would be the next")]
     Repeated { found: u64, expected: u64 },
-    #[error("the entries end with {last}, but the checkpoint is of entry {checkpoint}: the end is missing")]
-    Short { last: u64, checkpoint: u64 },
-    #[error("there are no entries after the checkpoint, not even an empty file for them")]
-    Alone,
+    #[error("no segment begins after this checkpoint, as one must: the end of the journal is missing")]
+    NoEnd,
 }
 
 impl Flaw {

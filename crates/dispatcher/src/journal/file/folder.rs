@@ -3,6 +3,7 @@
 use super::OpenError;
 use super::account::{self, Account};
 use super::name::{NEW, Name, torn_position};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -63,3 +64,20 @@ pub(super) fn read(folder: &Path, newest: u64) -> Result<(Listing, Account), Ope
         Err(source) => Err(broken(&failed)(source)),
     }
 }
+
+/// All that is there, for who only looks. Whoever uses the folder may remove a file between its name and its content.
+pub(super) fn load(folder: &Path) -> Result<BTreeMap<Name, Vec<u8>>, OpenError> {
+    let mut attempts = 1..;
+    loop {
+        let loaded = list(folder).and_then(|listing| {
+            listing.names.into_iter().map(|name| Ok((name, fs::read(folder.join(name.to_string()))?))).collect()
+        });
+        match loaded {
+            Ok(files) => return Ok(files),
+            Err(source) if source.kind() == io::ErrorKind::NotFound && attempts.next() < Some(ATTEMPTS) => {}
+            Err(source) => return Err(OpenError::Io { what: "read", path: folder.to_owned(), source }),
+        }
+    }
+}
+
+const ATTEMPTS: u32 = 5;

@@ -1,4 +1,4 @@
-//! Keeping states: a checkpoint is written, a new segment begins, and what is older than the checkpoint before this one
+//! Keeping states: a new segment begins, a checkpoint is written, and what is older than the checkpoint before this one
 //! goes. That one stays: should the newest be damaged, it leads to the same state.
 
 use super::disk::Disk;
@@ -54,13 +54,14 @@ type Failure = (&'static str, &'static str, io::Error);
 
 impl Keeper {
     fn write(&self, fleet: &Fleet) -> Result<(), Failure> {
+        // First: so there is always a segment after a checkpoint, and a missing end is noticed.
+        locked(&self.tail).turn().map_err(|e| ("segment", "begin a new segment", e))?;
         let name = Name::Checkpoint(fleet.applied()).to_string();
         let written = checkpoint::bytes(fleet)
             .map_err(io::Error::other)
             .and_then(|bytes| self.disk.create(&self.folder, &name, &bytes));
         written.map_err(|e| ("checkpoint", "write a checkpoint", e))?;
         self.figures.kept.set(fleet.applied() as i64);
-        locked(&self.tail).turn().map_err(|e| ("segment", "begin a new segment", e))?;
         self.forget().map_err(|e| ("remove", "remove what is not needed any more", e))
     }
 

@@ -51,14 +51,35 @@ const SUM: usize = 9;
 
 /// The position and the JSON of a line.
 pub(super) fn opened(line: &[u8]) -> Result<(u64, &[u8]), Flaw> {
-    let Some(line) = line.strip_suffix(b"\n") else { return Err(Flaw::Incomplete) };
-    let Some((sum, content)) = line.split_at_checked(SUM) else { return Err(Flaw::Checksum) };
-    if sum != format!("{:08x} ", crc32fast::hash(content)).as_bytes() {
-        return Err(Flaw::Checksum);
+    let (line, flaw) = match line.strip_suffix(b"\n") {
+        Some(line) => (line, Flaw::Checksum),
+        None => (line, Flaw::Incomplete),
+    };
+    let Some((sum, content)) = line.split_at_checked(SUM) else { return Err(flaw) };
+    if flaw == Flaw::Incomplete || sum != sum_of(crc32fast::hash(content)).as_bytes() {
+        return Err(if begins_whole(sum, content) { Flaw::Merged } else { flaw });
     }
     let mut parts = content.splitn(2, |byte| *byte == b' ');
     let position = parts.next().and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
     position.zip(parts.next()).ok_or_else(|| Flaw::Unreadable("it has no position".to_owned()))
+}
+
+fn sum_of(sum: u32) -> String {
+    format!("{sum:08x} ")
+}
+
+/// There is a whole record, and more behind it than a line break that did not reach the disk: no crash does that, and
+/// the record had been acknowledged.
+fn begins_whole(sum: &[u8], content: &[u8]) -> bool {
+    let mut hasher = crc32fast::Hasher::new();
+    let mut hashed = 0;
+    content.iter().enumerate().take(content.len().saturating_sub(2)).filter(|(_, byte)| **byte == b']').any(
+        |(at, _)| {
+            hasher.update(&content[hashed..=at]);
+            hashed = at + 1;
+            sum == sum_of(hasher.clone().finalize()).as_bytes()
+        },
+    )
 }
 
 /// Each line of a file with where it starts, its line break included.

@@ -59,7 +59,8 @@ pub(super) fn torn_name(position: u64) -> String {
 
 fn position(digits: &str) -> Option<u64> {
     let is_ours = digits.len() == DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
-    is_ours.then(|| digits.parse().ok()).flatten()
+    // So far no journal goes, and behind it there is still a next one.
+    is_ours.then(|| digits.parse().ok()).flatten().filter(|position| *position <= u64::MAX / 2)
 }
 
 impl fmt::Display for Name {

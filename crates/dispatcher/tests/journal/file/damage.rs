@@ -1,8 +1,8 @@
 //! The table of bad journals: message and outcome.
 
-use super::{checkpoint, clock, draft, names, read, refusal, segment, written};
+use super::{START, checkpoint, clock, draft, names, read, refusal, segment, written};
 use slotkeeper::journal::file::{self, line};
-use slotkeeper_core::{Command, Entry};
+use slotkeeper::outside::Clock;
 use std::fs;
 use std::path::Path;
 
@@ -58,13 +58,15 @@ async fn a_bit_flipped_anywhere_in_an_early_record_is_refused() {
     let whole = fs::read(&file).unwrap();
     let starts = starts(&whole);
     for at in starts[2]..starts[3] {
-        for bit in 0..8 {
-            let mut bytes = whole.clone();
-            bytes[at] ^= 1 << bit;
-            fs::write(&file, &bytes).unwrap();
-            let what = format!("entries-00000000000000000001, line 3 (byte {}): the checksum is wrong", starts[2]);
-            refused(dir.path(), &what, 1);
-        }
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(&file, &bytes).unwrap();
+        let flaw = match at + 1 == starts[3] {
+            true => "a whole record, and then something else where the line should end",
+            false => "the checksum is wrong",
+        };
+        let what = format!("entries-00000000000000000001, line 3 (byte {}): {flaw}", starts[2]);
+        refused(dir.path(), &what, 1);
     }
 }
 
@@ -85,6 +87,29 @@ async fn a_bit_flipped_in_the_last_record_costs_that_record_at_most() {
             Err(error) => assert!(error.to_string().contains("line 4"), "{error}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_line_break_that_is_lost_does_not_take_an_acknowledged_record_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    written(dir.path(), 4).await;
+    let file = segment(dir.path(), 1);
+    let whole = fs::read(&file).unwrap();
+    let starts = starts(&whole);
+    let mut bytes = whole.clone();
+    bytes[starts[4] - 1] = b' ';
+    let merged = format!(
+        "entries-00000000000000000001, line 4 (byte {}): a whole record, and then something else where the line should end",
+        starts[3]
+    );
+    // Whatever is left of the record behind it.
+    for length in [starts[4] + 1, starts[4] + 30, whole.len()] {
+        fs::write(&file, &bytes[..length]).unwrap();
+        refused(dir.path(), &merged, 2);
+    }
+    // But the last one's line break may have missed the disk by a block.
+    fs::write(&file, &bytes[..starts[4]]).unwrap();
+    assert_eq!(read(&mut file::open(dir.path(), clock()).unwrap(), 2).await.numbers(), [1, 2]);
 }
 
 #[tokio::test]
@@ -181,29 +206,91 @@ async fn a_lone_damaged_checkpoint_is_refused() {
 #[tokio::test]
 async fn what_is_missing_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    kept(dir.path()).await;
-    let aside = dir.path().join("aside");
-    for (path, what, entries) in [
-        (segment(dir.path(), 16), "entries-00000000000000000006: the entries end with 15, but", 0),
-        (checkpoint(dir.path(), 15), "", 20),
-        (segment(dir.path(), 6), "", 20),
-    ] {
-        fs::rename(&path, &aside).unwrap();
-        let outcome = file::open(dir.path(), clock()).err().map(|e| e.to_string());
-        println!("{} {what} {entries} {outcome:?}", path.display());
-        fs::rename(&aside, &path).unwrap();
+    let folder = dir.path();
+    kept(folder).await;
+    let whole = super::contents(folder);
+    let (old, new) = ("checkpoint-00000000000000000005", "checkpoint-00000000000000000015");
+    let (early, late) = ("entries-00000000000000000006", "entries-00000000000000000016");
+    let no_end =
+        format!("{new}: no segment begins after this checkpoint, as one must: the end of the journal is missing");
+    let beginning = |from| format!("{late}, line 1 (byte 0): entries {from} to 15 are missing before it");
+    // What goes missing; the refusal; up to where it can be read, or could be repaired.
+    let table: &[(&[&str], Option<&str>, u64)] = &[
+        (&[old], None, 20),
+        (&[new], None, 20),
+        (&[early], None, 20),
+        (&[old, early], None, 20),
+        (&[late], Some(&no_end), 15),
+        (&[early, late], Some(&no_end), 15),
+        (&[old, new], Some(&format!("{early}, line 1 (byte 0): entries 1 to 5 are missing before it")), 0),
+        (&[new, early], Some(&beginning(6)), 5),
+        (&[old, new, early], Some(&beginning(1)), 0),
+        (&[old, new, early, late], None, 0),
+    ];
+    for (missing, refusal, position) in table {
+        for (name, content) in &whole {
+            fs::write(folder.join(name), content).unwrap();
+        }
+        for name in *missing {
+            fs::remove_file(folder.join(name)).unwrap();
+        }
+        match refusal {
+            Some(what) => refused(folder, what, *position),
+            None => {
+                let mut journal = file::open(folder, clock()).unwrap();
+                assert_eq!(read(&mut journal, *position).await.fleet.applied(), *position, "{missing:?}");
+            }
+        }
+        for name in names(folder) {
+            fs::remove_file(folder.join(name)).unwrap();
+        }
     }
 }
 
 #[tokio::test]
 async fn damage_that_a_checkpoint_covers_costs_nothing() {
     let dir = tempfile::tempdir().unwrap();
+    kept(dir.path()).await;
+    // Of the segment that only the older checkpoint needs.
+    flip(&segment(dir.path(), 6), 200);
+    assert_eq!(read(&mut file::open(dir.path(), clock()).unwrap(), 20).await.state, Some(15));
+    // And in the one that both need, before the checkpoint.
+    let dir = tempfile::tempdir().unwrap();
     let mut journal = file::open(dir.path(), clock()).unwrap();
-    for number in 1..=10 {
+    for number in 1..=5 {
         journal.append.append(vec![draft(number)]).await.unwrap();
     }
     let fleet = read(&mut journal, 5).await.fleet;
-    assert!(fleet.applied() >= 5);
+    journal.append.append(vec![draft(6)]).await.unwrap();
+    journal.keep.as_mut().unwrap().keep(fleet).await.unwrap();
+    journal.append.append(vec![draft(7)]).await.unwrap();
     drop(journal);
-    let _ = (Command::Tick, Entry::SEMANTICS);
+    flip(&segment(dir.path(), 1), 200);
+    let again = read(&mut file::open(dir.path(), clock()).unwrap(), 7).await;
+    assert_eq!((again.state, again.numbers()), (Some(5), vec![6, 7]));
+}
+
+#[test]
+fn a_file_in_the_place_of_the_folder_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal");
+    fs::write(&path, "").unwrap();
+    let at = path.display();
+    let error = |path: &Path| {
+        let error = anyhow::Error::new(file::open(path, Clock::starting_at(START)).err().unwrap());
+        format!("{error:#}")
+    };
+    assert_eq!(error(&path), format!("{at} is not a folder: name one for the journal (it is made if there is none)"));
+    let below = path.join("deeper");
+    assert_eq!(error(&below), format!("cannot make the folder {}: Not a directory (os error 20)", below.display()));
+}
+
+#[tokio::test]
+async fn an_empty_folder_is_a_new_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(file::open(dir.path(), clock()).unwrap());
+    // Opened, and never written to.
+    let mut journal = file::open(dir.path(), clock()).unwrap();
+    journal.append.append(vec![draft(1)]).await.unwrap();
+    assert_eq!(read(&mut journal, 1).await.numbers(), [1]);
 }

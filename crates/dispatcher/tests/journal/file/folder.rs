@@ -47,10 +47,13 @@ async fn time_never_goes_back_not_even_over_a_restart() {
     // The wall clock has been set back.
     let mut journal = file::open(dir.path(), Clock::starting_at(Time(START.0 - 60_000))).unwrap();
     journal.append.append(vec![draft(2)]).await.unwrap();
-    let read = read(&mut journal, 2).await;
+    tokio::time::advance(std::time::Duration::from_secs(7)).await;
+    journal.append.append(vec![draft(3)]).await.unwrap();
+    let read = read(&mut journal, 3).await;
     let times: Vec<u64> = read.entries.iter().map(|e| e.at.0 - START.0).collect();
-    assert_eq!(times[0], times[1]);
-    assert!(times[0] >= 5000, "{times:?}");
+    assert!(times[0] >= 5000 && times[1] >= times[0], "{times:?}");
+    // And it does not stand until the clock has caught up.
+    assert!((7000..8000).contains(&(times[2] - times[1])), "{times:?}");
 }
 
 #[tokio::test]

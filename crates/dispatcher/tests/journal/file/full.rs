@@ -1,0 +1,189 @@
+//! A disk that does not take what it is given: entries wait, in order, and nothing is lost or left half.
+
+use super::{clock, draft, drafts, names, read, segment};
+use slotkeeper::journal::file;
+use slotkeeper::journal::file::disk::{Disk, Step};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// The steps that fail from now on, and how often.
+#[derive(Clone, Default)]
+struct Troubles {
+    steps: Arc<Mutex<Vec<(Step, io::ErrorKind)>>>,
+    failed: Arc<AtomicU32>,
+}
+
+impl Troubles {
+    fn disk(&self) -> Disk {
+        let troubles = self.clone();
+        Disk::with(Arc::new(move |step, path: &Path| {
+            let kind = troubles.steps.lock().unwrap().iter().find(|(s, _)| *s == step).map(|(_, kind)| *kind);
+            let Some(kind) = kind else { return Ok(()) };
+            troubles.failed.fetch_add(1, Ordering::Relaxed);
+            if step == Step::Append {
+                // As a disk that becomes full in the middle: a part of it is written.
+                std::fs::OpenOptions::new().append(true).open(path)?.write_all(b"0123 half a rec")?;
+            }
+            Err(kind.into())
+        }))
+    }
+
+    fn are(&self, steps: &[(Step, io::ErrorKind)]) {
+        *self.steps.lock().unwrap() = steps.to_vec();
+    }
+
+    async fn until(&self, failures: u32) {
+        while self.failed.load(Ordering::Relaxed) < failures {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+}
+
+const FULL: io::ErrorKind = io::ErrorKind::StorageFull;
+
+#[tokio::test(start_paused = true)]
+async fn what_a_full_disk_does_not_take_waits_and_arrives_in_order() {
+    for step in [Step::Append, Step::Sync, Step::Cut] {
+        let dir = tempfile::tempdir().unwrap();
+        let troubles = Troubles::default();
+        let mut journal = file::open_on(troubles.disk(), dir.path(), clock()).unwrap();
+        journal.append.append(drafts(1..=3)).await.unwrap();
+        // A cut only follows upon something that failed.
+        troubles.are(&[(Step::Append, FULL), (step, FULL)]);
+        if step == Step::Sync {
+            troubles.are(&[(step, io::ErrorKind::Other)]);
+        }
+        let figures = journal.figures;
+        let mut append = journal.append;
+        let waiting = tokio::spawn(async move {
+            append.append(drafts(4..=6)).await.unwrap();
+            append.append(vec![draft(7)]).await.unwrap();
+            append
+        });
+        troubles.until(4).await;
+        assert!(!waiting.is_finished());
+        if step == Step::Cut {
+            troubles.are(&[(step, FULL)]);
+            troubles.until(6).await;
+            assert!(!waiting.is_finished());
+        }
+        troubles.are(&[]);
+        drop(waiting.await.unwrap());
+        let registry = prometheus_text(figures);
+        assert!(registry.contains("slotkeeper_journal_entries_total 7"), "{registry}");
+        assert!(registry.contains("slotkeeper_journal_errors_total{step="), "{registry}");
+        drop((journal.follow, journal.keep));
+        let mut journal = file::open(dir.path(), clock()).unwrap();
+        assert_eq!(read(&mut journal, 7).await.numbers(), [1, 2, 3, 4, 5, 6, 7], "{step:?}");
+        // Nothing torn had to be cut off.
+        assert_eq!(names(dir.path()), ["entries-00000000000000000001", "lock"]);
+    }
+}
+
+fn prometheus_text(figures: Vec<Box<dyn prometheus::core::Collector>>) -> String {
+    let registry = prometheus::Registry::new();
+    for figures in figures {
+        registry.register(figures).unwrap();
+    }
+    prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_read_back_before_it_is_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let troubles = Troubles::default();
+    let mut journal = file::open_on(troubles.disk(), dir.path(), clock()).unwrap();
+    troubles.are(&[(Step::Sync, io::ErrorKind::Other)]);
+    let (mut append, mut follow) = (journal.append, journal.follow);
+    tokio::spawn(async move { append.append(drafts(1..=1)).await });
+    troubles.until(2).await;
+    let early = tokio::time::timeout(std::time::Duration::from_millis(100), follow.next()).await;
+    assert!(early.is_err(), "{early:?}");
+    troubles.are(&[]);
+    assert!(follow.next().await.is_ok());
+    journal.keep = None;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_cannot_be_written_leaves_all_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let troubles = Troubles::default();
+    let mut journal = file::open_on(troubles.disk(), dir.path(), clock()).unwrap();
+    journal.append.append(drafts(1..=5)).await.unwrap();
+    let fleet = read(&mut journal, 5).await.fleet;
+    troubles.are(&[(Step::Create, FULL)]);
+    let error = anyhow::Error::new(journal.keep.as_mut().unwrap().keep(fleet.clone()).await.unwrap_err());
+    let expected = format!("cannot begin a new segment in {}: no storage space", dir.path().display());
+    assert_eq!(format!("{error:#}"), expected);
+    journal.append.append(drafts(6..=7)).await.unwrap();
+    troubles.are(&[]);
+    journal.keep.as_mut().unwrap().keep(fleet).await.unwrap();
+    drop(journal);
+    let mut journal = file::open(dir.path(), clock()).unwrap();
+    let again = read(&mut journal, 7).await;
+    assert_eq!((again.state, again.numbers()), (Some(5), vec![6, 7]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_segment_does_not_leave_a_torn_one_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let troubles = Troubles::default();
+    let mut journal = file::open_on(troubles.disk(), dir.path(), clock()).unwrap();
+    journal.append.append(drafts(1..=3)).await.unwrap();
+    let fleet = read(&mut journal, 3).await.fleet;
+    troubles.are(&[(Step::Append, FULL)]);
+    let mut append = journal.append;
+    let waiting = tokio::spawn(async move { append.append(drafts(4..=5)).await.unwrap() });
+    troubles.until(2).await;
+    // A state is kept just now, and where it is kept there is room again.
+    journal.keep.as_mut().unwrap().keep(fleet).await.unwrap();
+    troubles.are(&[]);
+    waiting.await.unwrap();
+    assert!(std::fs::read(segment(dir.path(), 1)).unwrap().ends_with(b"]\n"));
+    drop((journal.follow, journal.keep));
+    let again = read(&mut file::open(dir.path(), clock()).unwrap(), 5).await;
+    assert_eq!((again.state, again.numbers()), (Some(3), vec![4, 5]));
+}
+
+/// In a process of its own, where no file may be larger than 16 KiB: what a real file system does then.
+#[test]
+fn a_real_limit_is_waited_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "trap '' XFSZ; ulimit -f 32; exec \"$0\" --exact journal::file::full::under_a_real_limit --ignored";
+    let output = std::process::Command::new("sh")
+        .args(["-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .env("SLOTKEEPER_TEST_FOLDER", dir.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "run by a_real_limit_is_waited_out, under a limit"]
+async fn under_a_real_limit() {
+    let folder = std::env::var("SLOTKEEPER_TEST_FOLDER").unwrap();
+    let folder = Path::new(&folder);
+    let mut journal = file::open(folder, clock()).unwrap();
+    let mut last = 0;
+    loop {
+        let batch = drafts(last + 1..=last + 9);
+        let attempt = tokio::time::timeout(std::time::Duration::from_secs(10), journal.append.append(batch)).await;
+        if attempt.is_err() {
+            break;
+        }
+        last += 9;
+    }
+    assert!(last > 18, "{last}");
+    let fleet = read(&mut journal, last).await.fleet;
+    // A new segment begins, and it is small: there is room again. (For the checkpoint there may be too little.)
+    let _ = journal.keep.as_mut().unwrap().keep(fleet).await;
+    journal.append.append(drafts(last + 1..=last + 9)).await.unwrap();
+    drop(journal);
+    let again = read(&mut file::open(folder, clock()).unwrap(), last + 9).await;
+    assert_eq!(again.fleet.applied(), last + 9);
+    assert!(again.numbers().ends_with(&(last + 1..=last + 9).collect::<Vec<_>>()));
+}
