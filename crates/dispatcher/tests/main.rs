@@ -7,3 +7,4 @@ mod fixed;
 mod keda;
 mod kubernetes;
 mod processes;
+mod redis;
