@@ -35,6 +35,7 @@ use connection::Place;
 use slotkeeper_core::ReplicaId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_rustls::rustls::pki_types::ServerName;
+use trouble::Kind;
 
 /// Why a journal cannot even be tried. (A server that does not answer is waited for.)
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,10 @@ pub fn open(config: &RedisJournal, net: Arc<dyn Net>) -> Result<Journal, OpenErr
         }
     };
     let figures = Figures::new()?;
+    for kind in Kind::ALL {
+        // There from the start, at 0.
+        let _ = figures.errors.with_label_values(&[kind.word()]);
+    }
     let patience = Patience::default();
     let keys = Keys::new(name);
     let place = Place { address: config.clone(), net, tls, warned: false.into() };

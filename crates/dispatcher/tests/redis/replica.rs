@@ -1,6 +1,7 @@
 //! One replica's ends of the journal, without the dispatcher around them: what it writes, and all that it reads.
 
 use super::server::Way;
+use prometheus::core::Collector;
 use slotkeeper::journal::redis::{self, RedisJournal};
 use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News};
 use slotkeeper_core::{Command, Entry, Fleet, Millis, ReplicaId, SessionId};
@@ -29,6 +30,7 @@ pub(super) struct Replica {
     pub(super) number: u64,
     append: Box<dyn Append>,
     pub(super) keep: Box<dyn Keep>,
+    pub(super) troubles: Troubles,
     reading: watch::Receiver<Reading>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -95,7 +97,7 @@ impl Replica {
     }
 
     pub(super) fn with(id: u64, config: &RedisJournal, way: &Way) -> Replica {
-        let Journal { append, mut follow, keep, .. } = open(config, way);
+        let Journal { append, mut follow, keep, figures, .. } = open(config, way);
         let (sender, reading) = watch::channel(Reading::default());
         let task = tokio::spawn(async move {
             loop {
@@ -108,7 +110,15 @@ impl Replica {
                 }
             }
         });
-        Replica { me: ReplicaId(id), number: 0, append, keep: keep.unwrap(), reading, task }
+        Replica {
+            me: ReplicaId(id),
+            number: 0,
+            append,
+            keep: keep.unwrap(),
+            troubles: Troubles(figures.into()),
+            reading,
+            task,
+        }
     }
 
     /// Writes these marks, one after the other in one batch.
@@ -141,6 +151,17 @@ impl Replica {
         self.until(&format!("mark {what}"), |reading| reading.has(what)).await
     }
 
+    /// Says this once whatever is in the way has been met and `mend` has taken it away.
+    pub(super) async fn say_through(&mut self, what: u128, step: &str, mend: impl Future<Output = ()>) {
+        let troubles = self.troubles.clone();
+        let met = async {
+            troubles.until(step).await;
+            mend.await;
+        };
+        tokio::join!(self.say([what]), met);
+        self.reads(what).await;
+    }
+
     pub(super) fn now(&self) -> Reading {
         self.reading.borrow().clone()
     }
@@ -163,6 +184,29 @@ pub(super) async fn agree(replicas: &mut [&mut Replica], last: u128) {
         assert_eq!(state, &states[0]);
         let both = reading.entries.iter().rev().zip(readings[0].entries.iter().rev());
         both.for_each(|(one, other)| assert_eq!(one, other));
+    }
+}
+
+/// What a replica has met, as its metrics tell it.
+#[derive(Clone)]
+pub(super) struct Troubles(Arc<[Box<dyn Collector>]>);
+
+impl Troubles {
+    pub(super) fn count(&self, step: &str) -> u64 {
+        let families = self.0.iter().flat_map(|collector| collector.collect());
+        let errors = families.filter(|family| family.name() == "slotkeeper_journal_errors_total");
+        let metrics = errors.flat_map(|family| family.get_metric().to_vec());
+        let ours = metrics.filter(|metric| metric.get_label().iter().any(|label| label.value() == step));
+        ours.map(|metric| metric.get_counter().get_value() as u64).sum()
+    }
+
+    pub(super) async fn until(&self, step: &str) {
+        let met = async {
+            while self.count(step) == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(LONG, met).await.unwrap_or_else(|_| panic!("no trouble of the kind {step}"));
     }
 }
 
@@ -194,4 +238,3 @@ impl ByHand {
         Ok(())
     }
 }
-

@@ -50,12 +50,14 @@ impl Server {
         let port = self.port.to_string();
         let mut command = Command::new(&program);
         command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--enable-debug-command", "yes"]);
+        command.args(["--enable-protected-configs", "yes"]);
         command.args(["--repl-diskless-sync-delay", "0", "--dir"]).arg(self.folder.path()).args(&self.arguments);
         let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
         let process = command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null()).spawn();
-        self.process = Some(process.unwrap_or_else(|error| {
-            panic!("{program} cannot be started ({error}): apt-get install redis-server")
-        }));
+        self.process = Some(
+            process
+                .unwrap_or_else(|error| panic!("{program} cannot be started ({error}): apt-get install redis-server")),
+        );
         while !self.is_up().await {
             let over = self.process.as_mut().unwrap().try_wait().unwrap();
             let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap();
@@ -138,7 +140,7 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
@@ -147,6 +149,10 @@ fn free_port() -> u16 {
 pub(super) struct Way(Arc<AtomicU16>);
 
 impl Way {
+    pub(super) fn to_port(port: u16) -> Way {
+        Way(Arc::new(port.into()))
+    }
+
     pub(super) fn to(server: &Server) -> Way {
         Way(Arc::new(server.port.into()))
     }
