@@ -14,7 +14,7 @@
 //! - writer: `EVAL <begin.lua> 3 Kentries Klife Kcheckpoint SERVER LAPSE DOUBTED`,
 //!   `EVAL <append.lua> 2 Kentries Klife LIFE ENTRY...`
 //! - reader, starting: `HMGET Kcheckpoint position at state`, then `XRANGE Kentries ID ID`; then again and again at once
-//!   `XREAD COUNT 256 BLOCK 1000 STREAMS Kentries ID`, `XRANGE Kentries ID ID`, `HMGET Kcheckpoint position at`, `GET Klife`
+//!   `XREAD COUNT 256 BLOCK 1000 STREAMS Kentries ID`, `GET Klife`, `XRANGE Kentries ID ID`, `HMGET Kcheckpoint position at`
 //! - keeper: `EVAL <keep.lua> 3 Kentries Klife Kcheckpoint LIFE POSITION AT STATE`
 
 pub mod address;
