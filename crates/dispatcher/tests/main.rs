@@ -8,3 +8,4 @@ mod journal;
 mod keda;
 mod kubernetes;
 mod processes;
+mod redis;

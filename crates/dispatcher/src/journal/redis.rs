@@ -14,7 +14,7 @@
 //! - writer: `EVAL <begin.lua> 3 Kentries Klife Kcheckpoint SERVER LAPSE DOUBTED`,
 //!   `EVAL <append.lua> 2 Kentries Klife LIFE ENTRY...`
 //! - reader, starting: `HMGET Kcheckpoint position at state`, then `XRANGE Kentries ID ID`; then again and again at once
-//!   `XREAD COUNT 256 BLOCK 1000 STREAMS Kentries ID`, `XRANGE Kentries ID ID`, `HMGET Kcheckpoint position at`, `GET Klife`
+//!   `XREAD COUNT 256 BLOCK 1000 STREAMS Kentries ID`, `GET Klife`, `XRANGE Kentries ID ID`, `HMGET Kcheckpoint position at`
 //! - keeper: `EVAL <keep.lua> 3 Kentries Klife Kcheckpoint LIFE POSITION AT STATE`
 
 pub mod address;
@@ -35,6 +35,7 @@ use connection::Place;
 use slotkeeper_core::ReplicaId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_rustls::rustls::pki_types::ServerName;
+use trouble::Kind;
 
 /// Why a journal cannot even be tried. (A server that does not answer is waited for.)
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,10 @@ pub fn open(config: &RedisJournal, net: Arc<dyn Net>) -> Result<Journal, OpenErr
         }
     };
     let figures = Figures::new()?;
+    for kind in Kind::ALL {
+        // There from the start, at 0.
+        let _ = figures.errors.with_label_values(&[kind.word()]);
+    }
     let patience = Patience::default();
     let keys = Keys::new(name);
     let place = Place { address: config.clone(), net, tls, warned: false.into() };

@@ -15,6 +15,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 /// An answer that takes longer is not waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// Of these, so long for TLS.
+const HANDSHAKE: Duration = Duration::from_millis(1500);
 /// Where whole states are moved.
 pub(super) const LONG_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -137,9 +139,11 @@ async fn dial(place: &Place) -> Result<Stream, Trouble> {
 
 async fn encrypt(stream: Stream, place: &Place) -> Result<Stream, Trouble> {
     let Some((connector, name)) = &place.tls else { return Ok(stream) };
-    match connector.connect(name.clone(), stream).await {
-        Ok(stream) => Ok(Stream::Other(Box::new(stream))),
-        Err(error) => Err(Trouble::new(Kind::Tls, format!("TLS failed: {error}"))),
+    match tokio::time::timeout(HANDSHAKE, connector.connect(name.clone(), stream)).await {
+        Ok(Ok(stream)) => Ok(Stream::Other(Box::new(stream))),
+        Ok(Err(error)) => Err(Trouble::new(Kind::Tls, format!("TLS failed: {error}"))),
+        // One that speaks no TLS waits for the end of a line.
+        Err(_) => Err(Trouble::new(Kind::Tls, "TLS is not answered: is this its TLS port?")),
     }
 }
 

@@ -277,9 +277,10 @@ impl House {
         kept.arg(&self.keys.checkpoint).arg("position").arg("at");
         let mut life = redis::cmd("GET");
         life.arg(&self.keys.life);
-        // In this order: what is still there after the entries were read was there when they were.
-        let answers = connection.ask(&[&read, &self.range(bookmark.id), &kept, &life], PATIENCE).await?;
-        let [read, range, kept, life] = &answers[..] else { return Err(Trouble::answered_with("fewer answers")) };
+        // In this order: what is there after the entries and the life were read was there when they were; and whatever has
+        // been forgotten by then, the state that it was forgotten for is kept already.
+        let answers = connection.ask(&[&read, &life, &self.range(bookmark.id), &kept], PATIENCE).await?;
+        let [read, life, range, kept] = &answers[..] else { return Err(Trouble::answered_with("fewer answers")) };
         Ok(Page {
             entries: entries(read)?,
             content: items(range).and_then(<[Value]>::first).and_then(entry).map(|(_, content)| content),

@@ -33,6 +33,21 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    pub(super) const ALL: [Kind; 12] = [
+        Kind::Connect,
+        Kind::Tls,
+        Kind::Late,
+        Kind::Closed,
+        Kind::Password,
+        Kind::Permission,
+        Kind::Loading,
+        Kind::Replica,
+        Kind::Full,
+        Kind::Unsaved,
+        Kind::Lapsed,
+        Kind::Refused,
+    ];
+
     pub(super) fn word(self) -> &'static str {
         match self {
             Kind::Connect => "connect",

@@ -1,0 +1,25 @@
+//! The journal in a real Redis: `redis-server` (or what `SLOTKEEPER_TEST_REDIS` names: `valkey-server`) is started for each
+//! test. Whatever happens to the server, all readers come to one order, and where entries may be lost, that is said before
+//! anything new.
+
+mod address;
+mod kept;
+mod lost;
+mod measured;
+mod order;
+mod replica;
+mod server;
+mod trouble;
+
+/// All of this once more.
+#[test]
+fn a_valkey_is_as_good() {
+    const VALKEY: &str = "valkey-server";
+    if std::process::Command::new(VALKEY).arg("--version").output().is_err() {
+        println!("SKIPPED: {VALKEY} is not installed; with it, all tests of the Redis journal run on it as well");
+        return;
+    }
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    let status = again.args(["redis::", "--skip", "a_valkey"]).env("SLOTKEEPER_TEST_REDIS", VALKEY).status().unwrap();
+    assert!(status.success());
+}

@@ -1,0 +1,72 @@
+//! The address of a Redis: what is understood, and what is said of the rest.
+
+use slotkeeper::config::Secret;
+use slotkeeper::journal::redis::{OpenError, RedisJournal, Trust, open};
+use slotkeeper::outside::RealNet;
+use std::sync::Arc;
+
+fn plain(host: &str) -> RedisJournal {
+    RedisJournal {
+        host: host.into(),
+        port: 6379,
+        database: 0,
+        username: None,
+        password: None,
+        tls: None,
+        name: "slotkeeper".into(),
+    }
+}
+
+#[test]
+fn an_address_is_read() {
+    let secret = |text: &str| Some(Secret(text.into()));
+    for (text, expected) in [
+        ("redis://redis", plain("redis")),
+        ("redis://redis.games.svc/", plain("redis.games.svc")),
+        ("redis://10.0.0.1:7000/3", RedisJournal { port: 7000, database: 3, ..plain("10.0.0.1") }),
+        ("redis://[::1]:7000", RedisJournal { port: 7000, ..plain("::1") }),
+        ("redis://:p%40ss@redis", RedisJournal { password: secret("p@ss"), ..plain("redis") }),
+        (
+            "redis://default:p:%2F@redis",
+            RedisJournal { username: Some("default".into()), password: secret("p:/"), ..plain("redis") },
+        ),
+        ("rediss://redis", RedisJournal { tls: Some(Trust::System), ..plain("redis") }),
+    ] {
+        assert_eq!(text.parse::<RedisJournal>().unwrap(), expected, "{text}");
+    }
+    assert_eq!("redis://[::1]".parse::<RedisJournal>().unwrap().host_port(), "[::1]:6379");
+}
+
+#[test]
+fn what_is_wrong_with_an_address_is_said_without_its_password() {
+    for (text, says) in [
+        (
+            "",
+            "the address: relative URL without a base; allowed: redis://[user[:password]@]host[:port][/db], or rediss:// by TLS",
+        ),
+        ("redis:6379", "the host: there is none; allowed: redis://"),
+        ("redis://", "the host: there is none; allowed: redis://"),
+        ("http://:secret@redis", "the scheme: \"http\" is unknown; allowed: redis, rediss (by TLS)"),
+        ("redis://:secret@redis:70000", "the address: invalid port number; allowed: redis://"),
+        ("redis://:secret@redis:0", "the port: 0 cannot be dialled; allowed: 1 to 65535"),
+        ("redis://:secret@redis/games", "the database: \"games\" is no number; allowed: a number"),
+        ("redis://:secret@redis/-1", "the database: \"-1\" is no number; allowed: a number"),
+        ("redis://:secret@redis?protocol=resp3", "the query: nothing is understood there; allowed: redis://"),
+        ("redis://:secret@redis#x", "the fragment: nothing is understood there; allowed: redis://"),
+        ("redis://user@redis", "the user: there is no password; allowed: user:password@"),
+        ("redis://%ff:secret@redis", "the user: it is not text; allowed: UTF-8"),
+    ] {
+        let error = text.parse::<RedisJournal>().unwrap_err().to_string();
+        assert!(error.starts_with(says), "{text}: {error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn a_name_that_would_part_its_keys_is_refused() {
+    for name in ["", "a b", "a}b", "ä"] {
+        let config = RedisJournal { name: name.into(), ..plain("redis") };
+        let opened = open(&config, Arc::new(RealNet));
+        assert!(matches!(opened, Err(OpenError::Name(wrong)) if wrong == name));
+    }
+}
