@@ -38,6 +38,9 @@ pub fn from_arg(config: &mut Config, text: &str) -> Result<(), String> {
         new.password = new.password.take().or_else(|| old.password.clone());
         new.tls = new.tls.take().map(|trust| old.tls.clone().unwrap_or(trust));
     }
+    if let JournalConfig::Redis(redis) = &journal {
+        redis.clone().complete().map_err(|what| format!("--journal: {what}"))?;
+    }
     config.journal = journal;
     if needs_keys(config) {
         return Err(format!("--journal: {NEEDS_KEYS}"));
@@ -71,6 +74,10 @@ pub(super) fn journal(top: &Table<'_>, config: &Config) -> JournalConfig {
             table.wrong("at", "has a password, as the file or variable has; allowed: one of both");
         }
         redis.password = redis.password.take().or(password);
+        let given = ["password_file", "password_env"].iter().any(|key| table.has(key));
+        if let Some(Err(error)) = (!given).then(|| redis.clone().complete()) {
+            table.wrong("at", error);
+        }
         match (ca, &mut redis.tls) {
             (Some(ca), Some(trust)) => *trust = Trust::File(ca),
             (Some(_), None) => table.wrong("ca_file", "redis:// is not encrypted; allowed: with rediss://"),

@@ -267,6 +267,66 @@ listen = '0.0.0.0:9090'
         &["file:1: key `admin`: listens on 127.0.0.1:9090 as the visitors' side does; allowed: another address"],
     ),
     (
+        "a journal nowhere",
+        r"[journal]
+name = 'a b'
+{PROCESSES}
+",
+        &[
+            r#"file:1: key `journal.at`: missing; allowed: "memory", "file:FOLDER", or "redis://[user[:password]@]host[:port][/db]" (rediss:// by TLS)"#,
+            r#"file:2: key `journal.name`: "a b" is not a name; allowed: 1 to 63 of the letters a-z and A-Z, digits, -, _, . and :"#,
+        ],
+    ),
+    (
+        "a journal on a floppy disk",
+        r"[journal]
+at = 'A:\'
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `journal.at`: "A:\\" is no place for a journal; allowed: "memory", "file:FOLDER", or "redis://[user[:password]@]host[:port][/db]" (rediss:// by TLS)"#,
+        ],
+    ),
+    (
+        "a journal in no folder",
+        r"[journal]
+at = 'file:'
+name = 'arcade'
+ca_file = 'ca.pem'
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `journal.at`: there is no folder behind "file:"; allowed: "memory", "file:FOLDER", or "redis://[user[:password]@]host[:port][/db]" (rediss:// by TLS)"#,
+            r#"file:3: key `journal.name`: there is no Redis to use it for; allowed: with at = "redis://...""#,
+            r#"file:4: key `journal.ca_file`: there is no Redis to use it for; allowed: with at = "redis://...""#,
+        ],
+    ),
+    (
+        "a shared journal of strangers",
+        r"[journal]
+at = 'redis://slot@redis:70000/'
+ca_file = 'ca.pem'
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `journal.at`: the address: invalid port number; allowed: redis://[user[:password]@]host[:port][/db], or rediss:// by TLS"#,
+            r#"file:3: key `journal.ca_file`: there is no Redis to use it for; allowed: with at = "redis://...""#,
+        ],
+    ),
+    (
+        "a shared journal without keys, a password or encryption",
+        r"[journal]
+at = 'redis://slot@redis/'
+ca_file = 'ca.pem'
+{PROCESSES}
+",
+        &[
+            "file:2: key `journal.at`: dispatchers that share a journal have to know each other's cookies; allowed: with `cookie_keys_file` or `cookie_keys_env` in the configuration, the same for all of them",
+            "file:2: key `journal.at`: the user: there is no password; allowed: user:password@, :password@ for the default user, or a password from elsewhere",
+            "file:3: key `journal.ca_file`: redis:// is not encrypted; allowed: with rediss://",
+        ],
+    ),
+    (
         "a token for nothing",
         r"[admin]
 listen = 'off'

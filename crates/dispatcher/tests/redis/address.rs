@@ -56,7 +56,7 @@ fn what_is_wrong_with_an_address_is_said_without_its_password() {
         ("redis://user@redis", "the user: there is no password; allowed: user:password@"),
         ("redis://%ff:secret@redis", "the user: it is not text; allowed: UTF-8"),
     ] {
-        let error = text.parse::<RedisJournal>().unwrap_err().to_string();
+        let error = text.parse().and_then(RedisJournal::complete).unwrap_err().to_string();
         assert!(error.starts_with(says), "{text}: {error}");
         assert!(!error.contains("secret"), "{error}");
     }

@@ -83,13 +83,6 @@ impl std::str::FromStr for RedisJournal {
         let username = Some(decoded("the user", url.username())?).filter(|name| !name.is_empty());
         let password = url.password().filter(|password| !password.is_empty());
         let password = password.map(|password| Secret(percent_decode_str(password).collect()));
-        if username.is_some() && password.is_none() {
-            return Err(wrong(
-                "the user",
-                "there is no password",
-                "user:password@, or :password@ for the default user",
-            ));
-        }
         Ok(RedisJournal { host, port, database, username, password, tls, name: NAME.to_owned() })
     }
 }
@@ -100,6 +93,16 @@ fn decoded(part: &'static str, text: &str) -> Result<String, AddressError> {
 }
 
 impl RedisJournal {
+    /// # Errors
+    /// A user without a password, wherever that comes from.
+    pub fn complete(self) -> Result<RedisJournal, AddressError> {
+        if self.username.is_some() && self.password.is_none() {
+            let allowed = "user:password@, :password@ for the default user, or a password from elsewhere";
+            return Err(wrong("the user", "there is no password", allowed));
+        }
+        Ok(self)
+    }
+
     /// As it is dialled and shown.
     #[must_use]
     pub fn host_port(&self) -> String {
