@@ -1,7 +1,8 @@
 //! Machines for one player each that throw nobody out, and notice if a second one sits down; and players who come back.
 
 use futures_util::StreamExt;
-use slotkeeper_tests::pod::{Socket, echo, ok, switch};
+use slotkeeper_tests::pod::{Socket, echo, ok, socket, switch};
+use slotkeeper_tests::visitor::{HANDSHAKE, PAGE};
 use slotkeeper_tests::{Pod, Visitor, eventually, patiently};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// What the machines see.
 #[derive(Clone, Default)]
@@ -57,13 +59,13 @@ impl Ledger {
     }
 }
 
-pub struct Arcade {
+pub(super) struct Arcade {
     machines: Vec<Pod>,
     ledger: Ledger,
 }
 
 impl Arcade {
-    pub async fn open(machines: usize) -> Arcade {
+    pub(super) async fn open(machines: usize) -> Arcade {
         let ledger = Ledger::default();
         let mut all = Vec::new();
         for machine in 0..machines {
@@ -87,18 +89,18 @@ impl Arcade {
         Arcade { machines: all, ledger }
     }
 
-    pub fn addresses(&self) -> Vec<SocketAddr> {
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         self.machines.iter().map(|m| m.address).collect()
     }
 
     /// Everybody plays.
-    pub async fn is_full_again(&self, players: usize) {
+    pub(super) async fn is_full_again(&self, players: usize) {
         eventually("everybody to play", async || self.ledger.with(|inner| inner.open.len() == players)).await;
     }
 
     /// Everybody goes home. Nobody may have met anybody, or have been sent elsewhere. Returns the codes that sockets were
     /// closed with.
-    pub async fn close(self, players: Vec<Player>, journal: &str, kills: usize, starts: &[Duration]) -> Vec<u16> {
+    pub(super) async fn close(self, players: Vec<Player>, journal: &str, kills: usize, starts: &[Duration]) -> Vec<u16> {
         let count = players.len();
         for player in players {
             player.leave().await;
@@ -111,12 +113,19 @@ impl Arcade {
         away.sort();
         let mut starts = starts.to_vec();
         starts.sort();
-        let at = |all: &[Duration], percent: usize| all.get((all.len() * percent / 100).min(all.len().saturating_sub(1))).copied();
+        let at = |all: &[Duration], percent: usize| {
+            all.get((all.len() * percent / 100).min(all.len().saturating_sub(1))).copied()
+        };
         #[expect(clippy::print_stdout, reason = "figures")]
         {
             println!(
                 "{journal}: {kills} kills, {count} sessions, {} reconnects; away: median {:?}, 99 % {:?}, most {:?}; ready again: median {:?}, most {:?}",
-                away.len(), at(&away, 50), at(&away, 99), away.last(), at(&starts, 50), starts.last()
+                away.len(),
+                at(&away, 50),
+                at(&away, 99),
+                away.last(),
+                at(&starts, 50),
+                starts.last()
             );
         }
         codes
@@ -124,14 +133,14 @@ impl Arcade {
 }
 
 /// Somebody who plays, and comes back through any door when the connection breaks.
-pub struct Player {
+pub(super) struct Player {
     leaves: Arc<AtomicBool>,
     life: JoinHandle<()>,
 }
 
 impl Player {
     /// All of them, when all play.
-    pub async fn all(arcade: &Arcade, doors: &[SocketAddr], count: usize) -> Vec<Player> {
+    pub(super) async fn all(arcade: &Arcade, doors: &[SocketAddr], count: usize) -> Vec<Player> {
         let doors: Arc<[SocketAddr]> = doors.into();
         let next = Arc::new(AtomicUsize::new(0));
         let players = (0..count).map(|_| Player::enter(arcade.ledger.clone(), doors.clone(), next.clone())).collect();
@@ -172,10 +181,12 @@ impl Player {
 /// Until there is a place; `None` if nobody is at this door.
 async fn sit(player: &mut Visitor) -> Option<Socket> {
     if player.jar.is_empty() {
-        player.try_get("/").await?;
+        player.knock("/", PAGE).await?;
     }
-    player.try_get("/.slotkeeper/status").await?;
-    player.try_open("/play").await
+    // As the waiting room does: in line, and a sign of life.
+    player.knock("/.slotkeeper/status", "").await?;
+    let (head, wire) = player.knock("/play", HANDSHAKE).await?;
+    if head.status() == 101 { Some(socket(wire, Role::Client).await) } else { None }
 }
 
 /// Until the connection breaks; with which code.

@@ -11,7 +11,7 @@ use std::process::{Output, Stdio};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-pub struct House {
+pub(super) struct House {
     folder: TempDir,
     doors: Vec<SocketAddr>,
     admins: Vec<SocketAddr>,
@@ -27,12 +27,12 @@ fn free(count: usize) -> Vec<SocketAddr> {
 
 impl House {
     /// One dispatcher, with a folder.
-    pub fn on_folder(arcade: &Arcade, settings: &str) -> House {
+    pub(super) fn on_folder(arcade: &Arcade, settings: &str) -> House {
         House::new(arcade, 1, settings, |_, folder| format!("file:{folder}/journal"))
     }
 
     /// Three on one Redis.
-    pub fn on_redis(arcade: &Arcade, settings: &str, redis: &str) -> House {
+    pub(super) fn on_redis(arcade: &Arcade, settings: &str, redis: &str) -> House {
         House::new(arcade, 3, settings, |_, _| redis.to_owned())
     }
 
@@ -58,45 +58,45 @@ impl House {
         House { folder, doors, admins, children: (0..count).map(|_| None).collect() }
     }
 
-    pub fn doors(&self) -> Vec<SocketAddr> {
+    pub(super) fn doors(&self) -> Vec<SocketAddr> {
         self.doors.clone()
     }
 
     /// Where operators are answered, once they are.
-    pub async fn admin(&self, door: usize) -> SocketAddr {
+    pub(super) async fn admin(&self, door: usize) -> SocketAddr {
         let at = self.admins[door];
         eventually("operators to be answered", async || tokio::net::TcpStream::connect(at).await.is_ok()).await;
         at
     }
 
-    pub fn command(&self, door: usize) -> Command {
+    pub(super) fn command(&self, door: usize) -> Command {
         let mut command = Command::new(binary("slotkeeper"));
         command.arg("serve").arg("--config").arg(self.folder.path().join(format!("{door}.toml")));
         command.stdin(Stdio::null()).env("RUST_LOG", "warn").kill_on_drop(true);
         command
     }
 
-    pub fn begin(&mut self, door: usize) {
+    pub(super) fn begin(&mut self, door: usize) {
         self.children[door] = Some(self.command(door).spawn().expect("it starts"));
     }
 
     /// Until it is ready.
-    pub async fn start(&mut self, door: usize) {
+    pub(super) async fn start(&mut self, door: usize) {
         self.begin(door);
         let at = self.admin(door).await;
         let ready = async || Visitor::at(at).get("/readyz").await.status() == 200;
         eventually("the dispatcher to be ready", ready).await;
     }
 
-    pub async fn kill(&mut self, door: usize) {
+    pub(super) async fn kill(&mut self, door: usize) {
         self.end(door, Signal::KILL).await;
     }
 
-    pub async fn stop(&mut self, door: usize) {
+    pub(super) async fn stop(&mut self, door: usize) {
         self.end(door, Signal::TERM).await;
     }
 
-    pub async fn end(&mut self, door: usize, signal: Signal) {
+    pub(super) async fn end(&mut self, door: usize, signal: Signal) {
         let mut child = self.children[door].take().expect("it runs");
         let pid = Pid::from_raw(child.id().expect("it lives") as i32).expect("a process");
         kill_process(pid, signal).expect("it lives");
@@ -104,14 +104,14 @@ impl House {
     }
 
     /// `slotkeeper journal ACT FOLDER`.
-    pub async fn journal(&self, act: &[&str]) -> Output {
+    pub(super) async fn journal(&self, act: &[&str]) -> Output {
         let mut command = Command::new(binary("slotkeeper"));
         command.arg("journal").args(act).arg(self.folder.path().join("journal"));
         command.output().await.expect("it runs")
     }
 
     /// The file with the newest entries.
-    pub fn segment(&self) -> PathBuf {
+    pub(super) fn segment(&self) -> PathBuf {
         let files = std::fs::read_dir(self.folder.path().join("journal")).expect("a folder");
         let mut segments: Vec<PathBuf> = files
             .map(|file| file.expect("a file").path())

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-pub struct Redis {
+pub(super) struct Redis {
     at: SocketAddr,
     data: TempDir,
     child: Option<Child>,
@@ -15,7 +15,7 @@ pub struct Redis {
 impl Redis {
     /// # Panics
     /// Without a `redis-server`.
-    pub async fn start() -> Redis {
+    pub(super) async fn start() -> Redis {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let mut redis = Redis {
             at: free.local_addr().expect("an address"),
@@ -27,16 +27,27 @@ impl Redis {
         redis
     }
 
-    pub fn address(&self) -> String {
+    pub(super) fn address(&self) -> String {
         format!("redis://{}/0", self.at)
     }
 
     /// As it was when it was killed.
-    pub async fn restart(&mut self) {
+    pub(super) async fn restart(&mut self) {
         let port = self.at.port().to_string();
         let mut command = Command::new("redis-server");
         command
-            .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always"])
+            .args([
+                "--port",
+                &port,
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "yes",
+                "--appendfsync",
+                "always",
+            ])
             .arg("--dir")
             .arg(self.data.path())
             .stdout(Stdio::null())
@@ -45,7 +56,7 @@ impl Redis {
         eventually("Redis to answer", async || tokio::net::TcpStream::connect(self.at).await.is_ok()).await;
     }
 
-    pub async fn kill(&mut self) {
+    pub(super) async fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().await.expect("it lived");
         }
