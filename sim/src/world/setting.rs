@@ -25,6 +25,8 @@ pub struct Setting {
     pub dispatchers: u32,
     /// One journal for all dispatchers on the network; else a durable one of the only dispatcher.
     pub shared_journal: bool,
+    /// Most milliseconds of entries that the journal on the network loses when it is killed; 0: it loses none.
+    pub lag: u64,
     pub nodes: u32,
     pub homes: u32,
     pub visitors: u32,
@@ -150,6 +152,7 @@ impl Setting {
             story: String::new(),
             dispatchers,
             shared_journal: dispatchers > 1 || dice.random_ratio(1, 3),
+            lag: 0,
             nodes: dice.random_range(2..=3),
             homes: dice.random_range(2..=3),
             visitors: dice.random_range(4..=12),
@@ -181,6 +184,7 @@ impl Setting {
             // The others are guarded, and shrink only when nobody is left.
             setting.rules.min = setting.rules.min.max(push.random_range(0..=1));
         }
+        setting.lag = [0, 300, 1_500][Chance::new(seed).stream("lag").random_range(0..3)];
         setting.faults = Fault::draw(&setting);
         setting
     }
@@ -198,6 +202,7 @@ impl Setting {
         setting.name = "plain".into();
         setting.dispatchers = 2;
         setting.shared_journal = true;
+        setting.lag = 1_500;
         setting.nodes = 2;
         setting.homes = 2;
         setting.visitors = 6;
