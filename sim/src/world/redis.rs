@@ -1,6 +1,7 @@
-//! The stand-in of Redis: a host that speaks its protocol and knows the commands and scripts of the journal, and nothing
-//! else. It can lose its newest writes, be flushed, full or slow, and its clock can be wrong. `tests/redis.rs` holds it
-//! against a real one. Not here: replicas, persistence but as a delay, memory but as full or not, passwords, TLS.
+//! The stand-in of Redis: a host that speaks its protocol (RESP2) and knows what the journal asks (the list is at the top of
+//! the dispatcher's `journal/redis.rs`), and nothing else. It can lose its newest writes, be flushed, full or slow, and its
+//! clock can be wrong. `tests/redis.rs` holds it against a real one. Not here: replicas, persistence but as a delay,
+//! memory but as full or not, passwords, TLS, other databases.
 
 pub mod data;
 pub mod resp;
@@ -8,11 +9,10 @@ pub mod resp;
 use super::journal::{Traps, When};
 use super::truth::Truth;
 use bytes::Bytes;
-use data::{Data, Happened, Id, Known, Moment, Script};
+use data::{Data, Happened, Id, Moment, Script};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use resp::Answer;
-use sha1::{Digest as _, Sha1};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -49,8 +49,6 @@ struct Inner {
     run_id: String,
     /// Of the data, now and before it was a replica.
     replid: [String; 2],
-    known: Known,
-    connections: i64,
     /// Its clock's deviation, in milliseconds.
     step: i64,
     /// Most milliseconds that a request takes.
@@ -67,24 +65,8 @@ impl Inner {
     }
 }
 
-/// One client.
-struct Client {
-    id: i64,
-    /// Of the protocol.
-    version: u8,
-    host: Option<usize>,
-}
-
-fn words(arguments: &[Bytes]) -> Vec<String> {
-    arguments.iter().map(|a| String::from_utf8_lossy(a).to_ascii_uppercase()).collect()
-}
-
 fn number(text: &Bytes) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
-}
-
-fn sha(text: &str) -> String {
-    Sha1::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn syntax() -> Answer {
@@ -98,8 +80,6 @@ impl Redis {
             data: Data::default(),
             run_id: String::new(),
             replid: [String::new(), "0".repeat(40)],
-            known: Known::new(),
-            connections: 0,
             step: 0,
             slow: 0,
             dice,
@@ -120,12 +100,11 @@ impl Redis {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another process: it has a name of its own, and remembers neither scripts nor clients.
+    /// Another process: it has a name of its own, and no clients.
     fn live(&self) {
         let mut inner = self.locked();
         inner.run_id = inner.name();
         inner.replid = [inner.name(), "0".repeat(40)];
-        inner.known.clear();
         drop(inner);
         self.lives.send_modify(|life| *life += 1);
     }
@@ -213,12 +192,7 @@ impl Redis {
     /// When it breaks, or says what is no request.
     pub async fn attend(self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: Option<IpAddr>) -> io::Result<()> {
         let mut over = self.lives.subscribe();
-        let mut client = {
-            let mut inner = self.locked();
-            inner.connections += 1;
-            let host = peer.and_then(|peer| inner.dispatchers.get(&peer).copied());
-            Client { id: inner.connections, version: 2, host }
-        };
+        let host = peer.and_then(|peer| self.locked().dispatchers.get(&peer).copied());
         let mut stream = BufReader::new(stream);
         let conversation = async {
             while let Some(request) = resp::request(&mut stream).await? {
@@ -230,9 +204,8 @@ impl Redis {
                 if pause > 0 {
                     tokio::time::sleep(Duration::from_millis(pause)).await;
                 }
-                let answer = self.answer(&request, &mut client).await;
                 let mut text = Vec::new();
-                answer.write(client.version, &mut text);
+                self.answer(&request, host).await.write(&mut text);
                 stream.write_all(&text).await?;
                 stream.flush().await?;
             }
@@ -245,72 +218,27 @@ impl Redis {
         }
     }
 
-    async fn answer(&self, request: &[Bytes], client: &mut Client) -> Answer {
-        let Some((name, arguments)) = request.split_first() else { return Answer::Error("ERR unknown command ''".into()) };
+    async fn answer(&self, request: &[Bytes], host: Option<usize>) -> Answer {
+        let Some((name, arguments)) = request.split_first() else { return syntax() };
         let name = String::from_utf8_lossy(name).to_ascii_uppercase();
         match (name.as_str(), arguments) {
-            ("PING", []) => Answer::Simple("PONG"),
-            ("HELLO", arguments) => self.hello(arguments, client),
-            ("SELECT", [_]) => Answer::Simple("OK"),
-            ("CLIENT", arguments) => client_command(arguments, client),
             ("INFO", _) => self.info(),
             ("GET", [key]) => self.locked().data.get(key),
             ("HMGET", [key, fields @ ..]) => self.locked().data.hmget(key, fields),
-            ("XLEN", [key]) => Answer::Integer(self.locked().data.length(key) as i64),
-            ("XRANGE", [key, from, to, rest @ ..]) => self.range(key, from, to, rest, false),
-            ("XREVRANGE", [key, to, from, rest @ ..]) => self.range(key, from, to, rest, true),
+            ("XRANGE", [key, from, to]) => self.range(key, from, to),
             ("XREAD", arguments) => self.read(arguments).await,
+            ("EVAL", [text, count, rest @ ..]) => {
+                match SCRIPTS.iter().find(|(_, known)| known.as_bytes() == &text[..]) {
+                    Some((script, _)) => self.run(*script, count, rest, host).await,
+                    None => Answer::Error("ERR the stand-in knows the journal's scripts only".into()),
+                }
+            }
             ("FLUSHALL", []) => {
                 self.flush();
                 Answer::Simple("OK")
             }
-            ("SCRIPT", [load, text]) if load.eq_ignore_ascii_case(b"LOAD") => match script_of(text) {
-                Some(script) => {
-                    self.locked().known.insert(script);
-                    Answer::text(sha(&String::from_utf8_lossy(text)))
-                }
-                None => Answer::Error("ERR the stand-in knows the journal's scripts only".into()),
-            },
-            ("EVAL", [text, count, rest @ ..]) => match script_of(text) {
-                Some(script) => {
-                    self.locked().known.insert(script);
-                    self.run(script, count, rest, client).await
-                }
-                None => Answer::Error("ERR the stand-in knows the journal's scripts only".into()),
-            },
-            ("EVALSHA", [hash, count, rest @ ..]) => {
-                let hash = String::from_utf8_lossy(hash).to_ascii_lowercase();
-                let script = SCRIPTS.iter().find(|(_, text)| sha(text) == hash).map(|(script, _)| *script);
-                match script.filter(|script| self.locked().known.contains(script)) {
-                    Some(script) => self.run(script, count, rest, client).await,
-                    None => Answer::Error("NOSCRIPT No matching script. Please use EVAL.".into()),
-                }
-            }
-            (_, rest) => {
-                let rest: String = rest.iter().map(|a| format!("'{}' ", String::from_utf8_lossy(a))).collect();
-                let name = request.first().map(|n| String::from_utf8_lossy(n)).unwrap_or_default();
-                Answer::Error(format!("ERR unknown command '{name}', with args beginning with: {rest}"))
-            }
+            _ => Answer::Error(format!("ERR the stand-in does not know {name} with {} arguments", arguments.len())),
         }
-    }
-
-    fn hello(&self, arguments: &[Bytes], client: &mut Client) -> Answer {
-        if let Some(version) = arguments.first() {
-            match number(version) {
-                Some(version @ (2 | 3)) => client.version = version as u8,
-                _ => return Answer::Error("NOPROTO unsupported protocol version".into()),
-            }
-        }
-        let pair = |key: &'static str, value: Answer| (Answer::text(key), value);
-        Answer::Map(vec![
-            pair("server", Answer::text("redis")),
-            pair("version", Answer::text(VERSION)),
-            pair("proto", Answer::Integer(i64::from(client.version))),
-            pair("id", Answer::Integer(client.id)),
-            pair("mode", Answer::text("standalone")),
-            pair("role", Answer::text("master")),
-            pair("modules", Answer::Array(Vec::new())),
-        ])
     }
 
     /// What is asked of it: which process it is, and that it is nobody's replica.
@@ -325,29 +253,10 @@ impl Redis {
         Answer::text(text)
     }
 
-    fn range(&self, key: &Bytes, from: &Bytes, to: &Bytes, rest: &[Bytes], backwards: bool) -> Answer {
-        let bound = |text: &Bytes, incomplete: u64| match &text[..] {
-            b"-" => Ok(Id::default()),
-            b"+" => Ok(Id { ms: u64::MAX, seq: u64::MAX }),
-            _ => {
-                let text = String::from_utf8_lossy(text);
-                let (text, beyond) = text.strip_prefix('(').map_or((&*text, false), |rest| (rest, true));
-                let id: Result<Id, String> = text.parse();
-                id.map(|id| match (text.contains('-'), beyond, incomplete) {
-                    (false, _, _) => Id { seq: incomplete, ..id },
-                    (true, true, 0) => Id { seq: id.seq + 1, ..id },
-                    (true, true, _) => Id { seq: id.seq.saturating_sub(1), ..id },
-                    (true, false, _) => id,
-                })
-            }
-        };
-        let most = match rest {
-            [] => usize::MAX,
-            [count, most] if count.eq_ignore_ascii_case(b"COUNT") => number(most).unwrap_or_default() as usize,
-            _ => return syntax(),
-        };
-        match (bound(from, 0), bound(to, u64::MAX)) {
-            (Ok(from), Ok(to)) => self.locked().data.range(key, from, to, backwards, most),
+    fn range(&self, key: &Bytes, from: &Bytes, to: &Bytes) -> Answer {
+        let id = |text: &Bytes| String::from_utf8_lossy(text).parse::<Id>();
+        match (id(from), id(to)) {
+            (Ok(from), Ok(to)) => self.locked().data.range(key, from, to),
             (Err(what), _) | (_, Err(what)) => Answer::Error(what),
         }
     }
@@ -370,12 +279,9 @@ impl Redis {
             };
         };
         let mut written = self.written.subscribe();
-        let after = match &after[..] {
-            b"$" => self.locked().data.last(key),
-            _ => match String::from_utf8_lossy(after).parse() {
-                Ok(id) => id,
-                Err(what) => return Answer::Error(what),
-            },
+        let after = match String::from_utf8_lossy(after).parse() {
+            Ok(id) => id,
+            Err(what) => return Answer::Error(what),
         };
         let found = async {
             loop {
@@ -394,21 +300,21 @@ impl Redis {
             Some(ms) => Duration::from_millis(ms),
         };
         match tokio::time::timeout(patience, found).await {
-            Ok(entries) => Answer::Map(vec![(Answer::Text(key.clone()), entries)]),
+            Ok(entries) => Answer::Array(vec![Answer::Array(vec![Answer::Text(key.clone()), entries])]),
             Err(_) => Answer::NoArray,
         }
     }
 
-    async fn run(&self, script: Script, count: &Bytes, rest: &[Bytes], client: &Client) -> Answer {
+    async fn run(&self, script: Script, count: &Bytes, rest: &[Bytes], host: Option<usize>) -> Answer {
         let count = number(count).unwrap_or(u64::MAX) as usize;
         let Some((keys, argv)) = rest.split_at_checked(count) else {
             return Answer::Error("ERR Number of keys can't be greater than number of args".into());
         };
-        let caught = client.host.filter(|_| script == Script::Append).and_then(|host| self.traps.springs(host));
+        let caught = host.filter(|_| script == Script::Append).and_then(|host| self.traps.springs(host));
         if caught == Some(When::Before) {
             return std::future::pending().await;
         }
-        let answer = self.perform(script, keys, argv, client);
+        let answer = self.perform(script, keys, argv, host);
         if caught.is_some() {
             return std::future::pending().await;
         }
@@ -416,7 +322,7 @@ impl Redis {
     }
 
     /// In one step, as scripts are.
-    fn perform(&self, script: Script, keys: &[Bytes], argv: &[Bytes], client: &Client) -> Answer {
+    fn perform(&self, script: Script, keys: &[Bytes], argv: &[Bytes], host: Option<usize>) -> Answer {
         let mut happened = Vec::new();
         let mut inner = self.locked();
         let clock = (self.truth.wall().0 as i64 + inner.step) as u64;
@@ -428,7 +334,7 @@ impl Redis {
         }
         for what in happened {
             match what {
-                Happened::Taken { position, at, draft } => self.taken(position, at, &draft, client.host),
+                Happened::Taken { position, at, draft } => self.taken(position, at, &draft, host),
                 Happened::Kept { position, state } => self.truth.kept(position, &state),
             }
         }
@@ -444,21 +350,5 @@ impl Redis {
             self.truth.lives_as(host, entry.from);
         }
         self.truth.journalled(position, &entry);
-    }
-}
-
-fn script_of(text: &Bytes) -> Option<Script> {
-    SCRIPTS.iter().find(|(_, known)| known.as_bytes() == &text[..]).map(|(script, _)| *script)
-}
-
-fn client_command(arguments: &[Bytes], client: &Client) -> Answer {
-    let words = words(arguments);
-    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["SETNAME", _] => Answer::Simple("OK"),
-        ["ID"] => Answer::Integer(client.id),
-        [other, ..] => {
-            Answer::Error(format!("ERR unknown subcommand '{other}'. Try CLIENT HELP."))
-        }
-        [] => Answer::Error("ERR wrong number of arguments for 'client' command".into()),
     }
 }

@@ -224,8 +224,8 @@ impl Truth {
         let mut inner = self.locked();
         inner.count("checkpoint kept".into());
         let Ok(found) = inner.states.binary_search_by_key(&position, |(p, _)| *p) else { return };
-        let real = inner.states.get(found).and_then(|(_, fleet)| serde_json::to_value(fleet).ok());
-        if real.is_none() || serde_json::from_slice(state).ok() != real {
+        let real = inner.states.get(found).and_then(|(_, fleet)| serde_json::to_vec(fleet).ok());
+        if real.as_deref() != Some(state) {
             let what = format!("a state is kept as that of position {position}, and it is not");
             inner.violate(at, "a checkpoint says what was so", what);
         }

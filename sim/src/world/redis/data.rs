@@ -3,7 +3,7 @@
 
 use super::resp::Answer;
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -117,14 +117,9 @@ impl Data {
 
     /// From one to the other, both included.
     #[must_use]
-    pub fn range(&self, key: &Bytes, from: Id, to: Id, backwards: bool, most: usize) -> Answer {
-        let Some(stream) = self.streams.get(key).filter(|_| from <= to) else { return Answer::Array(Vec::new()) };
-        let found = stream.entries.range(from..=to);
-        Answer::Array(if backwards {
-            found.rev().take(most).map(entry).collect()
-        } else {
-            found.take(most).map(entry).collect()
-        })
+    pub fn range(&self, key: &Bytes, from: Id, to: Id) -> Answer {
+        let stream = self.streams.get(key).filter(|_| from <= to);
+        Answer::Array(stream.into_iter().flat_map(|s| s.entries.range(from..=to)).map(entry).collect())
     }
 
     /// What comes after it; `None`: nothing yet.
@@ -134,17 +129,6 @@ impl Data {
         let newer = stream.entries.range(Id { ms: after.ms, seq: after.seq.checked_add(1)? }..);
         let found: Vec<Answer> = newer.take(most).map(entry).collect();
         (!found.is_empty()).then_some(Answer::Array(found))
-    }
-
-    #[must_use]
-    pub fn length(&self, key: &Bytes) -> usize {
-        self.streams.get(key).map_or(0, |s| s.entries.len())
-    }
-
-    /// The last one that was ever added.
-    #[must_use]
-    pub fn last(&self, key: &Bytes) -> Id {
-        self.streams.get(key).map(|s| s.last).unwrap_or_default()
     }
 
     /// The position at which whatever is here ends: the newest entry's, or that of a state without any.
@@ -342,6 +326,3 @@ fn restore<V>(map: &mut BTreeMap<Bytes, V>, key: Bytes, before: Option<V>) {
         None => map.remove(&key),
     };
 }
-
-/// The scripts that a client may name by their SHA: a life of the server forgets them.
-pub type Known = BTreeSet<Script>;

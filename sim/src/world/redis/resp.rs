@@ -1,5 +1,4 @@
-//! What Redis and its clients say to each other: requests are arrays of strings, answers are what `Answer` can be, in version
-//! 2 or 3 of the protocol.
+//! What Redis and its clients say to each other (RESP2): requests are arrays of strings, answers are what `Answer` can be.
 
 use bytes::Bytes;
 use std::io;
@@ -17,11 +16,8 @@ pub enum Answer {
     Text(Bytes),
     /// No string.
     Nothing,
-    /// No array: another word for it in version 2.
     NoArray,
     Array(Vec<Answer>),
-    /// Keys and values: one array of both in version 2.
-    Map(Vec<(Answer, Answer)>),
 }
 
 impl Answer {
@@ -30,7 +26,7 @@ impl Answer {
         Answer::Text(text.into())
     }
 
-    pub fn write(&self, version: u8, out: &mut Vec<u8>) {
+    pub fn write(&self, out: &mut Vec<u8>) {
         let mut line = |text: String| out.extend_from_slice(text.as_bytes());
         match self {
             Answer::Simple(word) => line(format!("+{word}\r\n")),
@@ -41,19 +37,11 @@ impl Answer {
                 out.extend_from_slice(text);
                 out.extend_from_slice(b"\r\n");
             }
-            Answer::Nothing | Answer::NoArray if version >= 3 => line("_\r\n".into()),
             Answer::Nothing => line("$-1\r\n".into()),
             Answer::NoArray => line("*-1\r\n".into()),
             Answer::Array(all) => {
                 line(format!("*{}\r\n", all.len()));
-                all.iter().for_each(|one| one.write(version, out));
-            }
-            Answer::Map(pairs) => {
-                line(if version >= 3 { format!("%{}\r\n", pairs.len()) } else { format!("*{}\r\n", pairs.len() * 2) });
-                for (key, value) in pairs {
-                    key.write(version, out);
-                    value.write(version, out);
-                }
+                all.iter().for_each(|one| one.write(out));
             }
         }
     }
