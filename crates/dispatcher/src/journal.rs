@@ -1,6 +1,8 @@
 //! The ordered journal: where entries get their order and their time. What is behind it is nobody else's business.
 
+pub mod figures;
 pub mod memory;
+pub mod redis;
 
 use crate::outside::BoxFuture;
 use prometheus::core::Collector;

@@ -1,5 +1,5 @@
 -- Appends drafts, all or none: gives them their order and their time in one step.
--- KEYS: entries, life    ARGV: the run_id that the writer speaks to, drafts (JSON)...
+-- KEYS: entries, life    ARGV: the life that the writer goes on with (begin.lua told it), drafts (JSON)...
 -- Returns the position of the last one, or LAPSED if entries may have been lost since that was agreed on.
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then
     return redis.error_reply('LAPSED this is not the server, or not the data, that the journal went on with')

@@ -1,5 +1,5 @@
 -- Keeps a state, and forgets the entries that led to the one before it: whoever is a little behind still finds his.
--- KEYS: entries, life, checkpoint    ARGV: run_id, position, at (ms), state (JSON)
+-- KEYS: entries, life, checkpoint    ARGV: life, position, at (ms), state (JSON)
 -- Returns 1, or 0 if a newer one is kept already, or LAPSED.
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then
     return redis.error_reply('LAPSED this is not the server, or not the data, that the journal went on with')

@@ -1,0 +1,152 @@
+//! Writing. What was taken and has not been read back may be lost together with a life of the server: it is written again
+//! in the next one, before anything new.
+
+use super::connection::{Connection, PATIENCE, bytes, items, text};
+use super::trouble::{Kind, Outage, Trouble};
+use super::{House, Told, record};
+use crate::journal::{Append, Draft, JournalError, Patience};
+use crate::outside::{BoxFuture, now};
+use redis::Value;
+use slotkeeper_core::{Millis, ReplicaId};
+use std::collections::VecDeque;
+
+const BEGIN: &str = include_str!("begin.lua");
+const APPEND: &str = include_str!("append.lua");
+/// Entries written again at a time.
+const BATCH: usize = 256;
+
+pub(super) struct Writer {
+    house: House,
+    patience: Patience,
+    line: Option<Line>,
+    /// The life that what is unread was written in.
+    life: Option<String>,
+    /// Taken, and not read back; in order.
+    unread: VecDeque<Unread>,
+    outage: Outage,
+}
+
+/// A connection, and the life that was agreed on over it.
+struct Line {
+    connection: Connection,
+    life: String,
+}
+
+struct Unread {
+    number: u64,
+    json: String,
+}
+
+impl Append for Writer {
+    fn append(&mut self, batch: Vec<Draft>) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(async move {
+            let started = now();
+            let Some(from) = batch.last().map(|draft| draft.from) else { return Ok(()) };
+            self.begin_replica(from);
+            let mut records = Vec::with_capacity(batch.len());
+            for draft in &batch {
+                records.push(Unread { number: draft.number, json: record::write(draft)? });
+            }
+            let mut lapsed_before = false;
+            loop {
+                match self.write(&records).await? {
+                    Ok(()) => break,
+                    // The next try begins the life anew: nothing to wait for.
+                    Err(trouble) if trouble.kind == Kind::Lapsed && !lapsed_before => lapsed_before = true,
+                    Err(trouble) => self.outage.wait(&trouble).await,
+                }
+            }
+            self.outage.is_over();
+            self.house.figures.appends.observe(now().duration_since(started).as_secs_f64());
+            self.house.figures.entries.inc_by(records.len() as u64);
+            self.unread.extend(records);
+            Ok(())
+        })
+    }
+}
+
+impl Writer {
+    pub(super) fn new(house: House, patience: Patience) -> Writer {
+        let outage = Outage::new("writer", house.place.address.host_port(), house.figures.clone());
+        Writer { house, patience, line: None, life: None, unread: VecDeque::new(), outage }
+    }
+
+    /// What an earlier life of this replica has written counts no more.
+    fn begin_replica(&mut self, from: ReplicaId) {
+        let mut told = self.house.shared.lock();
+        if told.ours.is_none_or(|(ours, _)| ours != from) {
+            told.ours = Some((from, 0));
+            self.unread.clear();
+        }
+    }
+
+    async fn write(&mut self, records: &[Unread]) -> Result<Result<(), Trouble>, JournalError> {
+        let (doubted, estranged) = {
+            let mut told = self.house.shared.lock();
+            let Told { ours, doubted, estranged, .. } = &mut *told;
+            let read = ours.map_or(0, |(_, read)| read);
+            while self.unread.front().is_some_and(|unread| unread.number <= read) {
+                self.unread.pop_front();
+            }
+            (doubted.clone(), std::mem::take(estranged))
+        };
+        // Taken out: whatever goes wrong, it is not used again.
+        let known = self.line.take().filter(|line| !estranged && doubted.as_ref() != Some(&line.life));
+        let patience = self.patience.get();
+        let lapse = record::lapse(patience)?;
+        let written = async {
+            let mut line = match known {
+                Some(line) => line,
+                None => self.house.connect(&lapse, patience, doubted.as_deref().unwrap_or_default()).await?,
+            };
+            if self.life.as_ref() != Some(&line.life) {
+                for batch in self.unread.make_contiguous().chunks(BATCH) {
+                    self.house.append(&mut line, batch).await?;
+                }
+                self.life = Some(line.life.clone());
+            }
+            self.house.append(&mut line, records).await?;
+            Ok(line)
+        };
+        Ok(written.await.map(|line| self.line = Some(line)))
+    }
+}
+
+impl House {
+    /// Connects, and agrees on the life that the journal goes on with.
+    async fn connect(&self, lapse: &str, patience: Millis, doubted: &str) -> Result<Line, Trouble> {
+        let House { place, keys, figures, .. } = self;
+        let mut connection = Connection::open(place).await?;
+        let mut begin = redis::cmd("EVAL");
+        begin.arg(BEGIN).arg(3).arg(&keys.entries).arg(&keys.life).arg(&keys.checkpoint);
+        begin.arg(&connection.server).arg(lapse).arg(doubted);
+        let answers = connection.ask(&[&begin], PATIENCE).await?;
+        let answer = answers.first().and_then(items).unwrap_or_default();
+        let [life, begun] = answer else { return Err(Trouble::answered_with("no life")) };
+        let life = text(life).ok_or_else(|| Trouble::answered_with("a life that is no text"))?.to_owned();
+        if *begun == Value::Int(1) {
+            figures.lapses.inc();
+            tracing::warn!(
+                server = place.address.host_port(),
+                journal = keys.entries,
+                "this Redis is new, has restarted, has been promoted or has been emptied, so entries may be lost: \
+                 nobody is placed for {} s",
+                patience.0 as f64 / 1000.0
+            );
+        }
+        Ok(Line { connection, life })
+    }
+
+    async fn append(&self, line: &mut Line, records: &[Unread]) -> Result<(), Trouble> {
+        let mut append = redis::cmd("EVAL");
+        append.arg(APPEND).arg(2).arg(&self.keys.entries).arg(&self.keys.life).arg(&line.life);
+        for record in records {
+            append.arg(&record.json);
+        }
+        match &line.connection.ask(&[&append], PATIENCE).await?[..] {
+            [Value::Int(_)] => Ok(()),
+            [other] if bytes(other).is_some() => Err(Trouble::answered_with("text instead of a position")),
+            _ => Err(Trouble::answered_with("no position")),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! One connection to the server: dialled over our own `Net`, introduced, asked. Commands are packed and answers parsed by
+//! the `redis` crate; its own connections are not used, since theirs are multiplexed by a task and say more than needed
+//! here: ours is asked by one at a time, and dropped at the first trouble, since answers could be mixed up afterwards.
+
+use super::address::RedisJournal;
+use super::trouble::{Kind, Trouble};
+use crate::outside::{Net, Stream};
+use redis::{Cmd, ServerError, Value};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+/// An answer that takes longer is not waited for.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// Where whole states are moved.
+pub(super) const LONG_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where the server is, and how it is spoken to.
+pub(super) struct Place {
+    pub(super) address: RedisJournal,
+    pub(super) net: Arc<dyn Net>,
+    pub(super) tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// It has been said that the server may throw the journal away.
+    pub(super) warned: AtomicBool,
+}
+
+pub(super) struct Connection {
+    stream: Stream,
+    decoder: combine::stream::Decoder<combine::parser::combinator::AnySendSyncPartialState, Position>,
+    /// This process, serving this data: another one after a restart, or when it has been a replica meanwhile.
+    pub(super) server: String,
+}
+
+type Position = combine::stream::PointerOffset<[u8]>;
+
+impl Connection {
+    pub(super) async fn open(place: &Place) -> Result<Connection, Trouble> {
+        let opening = async {
+            let stream = dial(place).await?;
+            let mut connection = Connection { stream, decoder: combine::stream::Decoder::new(), server: String::new() };
+            connection.introduce(place).await?;
+            Ok(connection)
+        };
+        tokio::time::timeout(PATIENCE, opening).await.unwrap_or_else(|_| Err(Trouble::late(PATIENCE)))
+    }
+
+    async fn introduce(&mut self, place: &Place) -> Result<(), Trouble> {
+        let RedisJournal { username, password, database, .. } = &place.address;
+        if let Some(password) = password {
+            let mut auth = redis::cmd("AUTH");
+            if let Some(username) = username {
+                auth.arg(username);
+            }
+            self.exchange(&[auth.arg(&password.0[..])]).await?;
+        }
+        if *database != 0 {
+            self.exchange(&[redis::cmd("SELECT").arg(*database)]).await?;
+        }
+        let sections = ["server", "replication", "memory"].map(|section| redis::cmd("INFO").arg(section).clone());
+        let info = self.exchange(&sections.iter().collect::<Vec<_>>()).await?;
+        let info: String = info.iter().filter_map(bytes).map(String::from_utf8_lossy).collect();
+        let says = |key: &str| {
+            info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).unwrap_or_default().trim().to_owned()
+        };
+        if says("role") != "master" {
+            let role = says("role");
+            return Err(Trouble::new(
+                Kind::Replica,
+                format!("it is a replica (its role is {role:?}): the journal is written to the primary"),
+            ));
+        }
+        self.server = says("run_id");
+        if self.server.is_empty() {
+            return Err(Trouble::answered_with("INFO server without a run_id"));
+        }
+        // It has been a replica, and may have been given older data than it had when it was the primary before.
+        if says("master_replid2").bytes().any(|digit| digit != b'0') {
+            self.server = format!("{}+{}", self.server, says("master_replid"));
+        }
+        let policy = says("maxmemory_policy");
+        // Keys that expire may go; the journal's never do.
+        if policy.starts_with("allkeys") && !place.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                server = place.address.host_port(),
+                "Redis may throw the journal away when its memory is full (maxmemory-policy {policy}): set it to noeviction"
+            );
+        }
+        Ok(())
+    }
+
+    /// Asks all of them at once; the first error that the server answers with is the trouble. After any, the connection is
+    /// of no use.
+    pub(super) async fn ask(&mut self, commands: &[&Cmd], patience: Duration) -> Result<Vec<Value>, Trouble> {
+        let answers = tokio::time::timeout(patience, self.exchange(commands)).await;
+        answers.unwrap_or_else(|_| Err(Trouble::late(patience)))
+    }
+
+    async fn exchange(&mut self, commands: &[&Cmd]) -> Result<Vec<Value>, Trouble> {
+        let closed = |error: &dyn std::fmt::Display| Trouble::new(Kind::Closed, format!("the connection broke: {error}"));
+        let packed: Vec<u8> = commands.iter().flat_map(|command| command.get_packed_command()).collect();
+        self.stream.write_all(&packed).await.map_err(|error| closed(&error))?;
+        self.stream.flush().await.map_err(|error| closed(&error))?;
+        let mut answers = Vec::with_capacity(commands.len());
+        for _ in commands {
+            let answer = redis::parse_redis_value_async(&mut self.decoder, &mut self.stream).await;
+            match answer.and_then(Value::extract_error) {
+                Ok(answer) => answers.push(answer),
+                Err(error) => {
+                    return Err(ServerError::try_from(error).map_or_else(|broken| closed(&broken), Trouble::from));
+                }
+            }
+        }
+        Ok(answers)
+    }
+}
+
+async fn dial(place: &Place) -> Result<Stream, Trouble> {
+    let trouble = |error: std::io::Error| Trouble::new(Kind::Connect, format!("it cannot be reached: {error}"));
+    let host_port = place.address.host_port();
+    let mut failed = std::io::Error::new(std::io::ErrorKind::NotFound, format!("{host_port} has no address"));
+    for address in place.net.resolve(&host_port).await.map_err(trouble)? {
+        match place.net.dial(address).await {
+            Ok(stream) => return encrypt(stream, place).await,
+            Err(error) => failed = error,
+        }
+    }
+    Err(trouble(failed))
+}
+
+async fn encrypt(stream: Stream, place: &Place) -> Result<Stream, Trouble> {
+    let Some((connector, name)) = &place.tls else { return Ok(stream) };
+    match connector.connect(name.clone(), stream).await {
+        Ok(stream) => Ok(Stream::Other(Box::new(stream))),
+        Err(error) => Err(Trouble::new(Kind::Tls, format!("TLS failed: {error}"))),
+    }
+}
+
+/// A bulk string's bytes.
+pub(super) fn bytes(value: &Value) -> Option<&[u8]> {
+    if let Value::BulkString(bytes) = value { Some(bytes) } else { None }
+}
+
+pub(super) fn text(value: &Value) -> Option<&str> {
+    bytes(value).and_then(|bytes| std::str::from_utf8(bytes).ok())
+}
+
+pub(super) fn items(value: &Value) -> Option<&[Value]> {
+    if let Value::Array(items) = value { Some(items) } else { None }
+}

@@ -1,0 +1,310 @@
+//! Reading: entries in order, and after each answer the question whether what was read last is still there. If it is not,
+//! or if there is a hole, reading starts over from the newest state that was kept.
+
+use super::connection::{Connection, LONG_PATIENCE, bytes, items, text};
+use super::record::{self, Id};
+use super::trouble::{Kind, Outage, Trouble};
+use super::{House, Told};
+use crate::journal::{Follow, JournalError, News};
+use crate::outside::BoxFuture;
+use redis::Value;
+use slotkeeper_core::{Entry, Fleet, Time};
+use std::time::Duration;
+
+/// Entries read at a time.
+const COUNT: usize = 256;
+/// So long the server waits for something new before it says that there is nothing.
+const BLOCK: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What is being read goes on when nobody waits for it: it is safe to cancel.
+pub(super) struct Follower {
+    idle: Option<Reader>,
+    busy: Option<BoxFuture<'static, (Reader, Result<News, JournalError>)>>,
+}
+
+impl Follower {
+    pub(super) fn new(house: House) -> Follower {
+        Follower { idle: Some(Reader::new(house)), busy: None }
+    }
+}
+
+impl Follow for Follower {
+    fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>> {
+        Box::pin(async move {
+            if let Some(mut reader) = self.idle.take() {
+                self.busy = Some(Box::pin(async move {
+                    let news = reader.news().await;
+                    (reader, news)
+                }));
+            }
+            // One of both is always there.
+            let Some(busy) = &mut self.busy else { return Err(JournalError::Closed) };
+            let (reader, news) = busy.await;
+            (self.idle, self.busy) = (Some(reader), None);
+            news
+        })
+    }
+}
+
+struct Reader {
+    house: House,
+    connection: Option<Connection>,
+    outage: Outage,
+    /// Where reading is; `None`: it has to start over.
+    place: Option<Bookmark>,
+    /// Something has been told already: starting over is news, even if there is nothing.
+    told: bool,
+    /// The state that reading started over from last, if nothing could be read after it.
+    fruitless: Option<Id>,
+}
+
+/// What was read last.
+#[derive(Clone, Debug)]
+struct Bookmark {
+    id: Id,
+    /// As it was read. `None`: there was no entry, only a state, or nothing at all.
+    content: Option<Vec<u8>>,
+}
+
+const START: Id = Id { at: Time(0), position: 0 };
+
+/// Why reading stops here.
+enum Stop {
+    /// It may pass.
+    Trouble(Trouble),
+    Fatal(JournalError),
+}
+
+impl From<Trouble> for Stop {
+    fn from(trouble: Trouble) -> Stop {
+        Stop::Trouble(trouble)
+    }
+}
+
+fn unreadable(what: String) -> Stop {
+    Stop::Fatal(JournalError::Unreadable(what))
+}
+
+/// One answer of the server's.
+struct Page {
+    /// The entries after the bookmark, as they are.
+    entries: Vec<(Id, Vec<u8>)>,
+    /// What is at the bookmark now.
+    content: Option<Vec<u8>>,
+    kept: Option<Id>,
+    life: Option<String>,
+}
+
+impl Reader {
+    fn new(house: House) -> Reader {
+        let outage = Outage::new("reader", house.place.address.host_port(), house.figures.clone());
+        Reader { house, connection: None, outage, place: None, told: false, fruitless: None }
+    }
+
+    async fn news(&mut self) -> Result<News, JournalError> {
+        loop {
+            match self.step().await {
+                Ok(None) => {}
+                Ok(Some(news)) => {
+                    self.told = true;
+                    return Ok(news);
+                }
+                Err(Stop::Trouble(trouble)) => {
+                    if trouble.kind == Kind::Replica {
+                        self.house.shared.lock().estranged = true;
+                    }
+                    self.outage.wait(&trouble).await;
+                }
+                Err(Stop::Fatal(error)) => return Err(error),
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<Option<News>, Stop> {
+        // Taken out: whatever goes wrong, it is not used again.
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(&self.house.place).await?,
+        };
+        let news = match self.place.clone() {
+            None => self.start_over(&mut connection).await?,
+            Some(bookmark) => {
+                let page = self.house.read(&mut connection, &bookmark).await?;
+                self.take(&bookmark, page)?
+            }
+        };
+        self.connection = Some(connection);
+        self.outage.is_over();
+        Ok(news)
+    }
+
+    async fn start_over(&mut self, connection: &mut Connection) -> Result<Option<News>, Stop> {
+        let key = &self.house.keys.checkpoint;
+        let mut kept = redis::cmd("HMGET");
+        kept.arg(key).arg("position").arg("at").arg("state");
+        let answers = connection.ask(&[&kept], LONG_PATIENCE).await?;
+        let kept = answers.first().and_then(items).unwrap_or_default();
+        let Some((id, fleet)) = self.state(kept)? else {
+            self.place = Some(Bookmark { id: START, content: None });
+            return Ok(self.told.then(|| News::State(Box::new(Fleet::new()))));
+        };
+        let range = self.house.range(id);
+        let answers = connection.ask(&[&range], LONG_PATIENCE).await?;
+        let content = answers.first().and_then(items).and_then(<[Value]>::first).and_then(entry).map(|(_, c)| c);
+        self.place = Some(Bookmark { id, content });
+        Ok(Some(News::State(Box::new(fleet))))
+    }
+
+    /// The state that is kept, if there is one.
+    fn state(&self, kept: &[Value]) -> Result<Option<(Id, Fleet)>, Stop> {
+        let key = &self.house.keys.checkpoint;
+        let [position, at, state] = kept else { return Ok(None) };
+        let Some(state) = bytes(state) else { return Ok(None) };
+        let remedy = "run the version that wrote it, or stop all dispatchers and delete the journal's keys (see OPERATING.md)";
+        let fleet: Fleet = serde_json::from_slice(state)
+            .map_err(|error| unreadable(format!("the state in {key} cannot be read: {error}; {remedy}")))?;
+        if fleet.semantics() > Entry::SEMANTICS {
+            let (theirs, ours) = (fleet.semantics(), Entry::SEMANTICS);
+            return Err(unreadable(format!(
+                "the state in {key} is of semantics {theirs}, and this slotkeeper knows only {ours}; {remedy}"
+            )));
+        }
+        match id(position, at) {
+            Some(id) if (id.at, id.position) == (fleet.journal(), fleet.applied()) => Ok(Some((id, fleet))),
+            _ => Err(unreadable(format!(
+                "the state in {key} is of {}-{}, and not of the position that is written next to it; {remedy}",
+                fleet.journal().0,
+                fleet.applied()
+            ))),
+        }
+    }
+
+    fn take(&mut self, bookmark: &Bookmark, page: Page) -> Result<Option<News>, Stop> {
+        let Page { entries, content, kept, life } = page;
+        let is_there = match &bookmark.content {
+            Some(known) => content.as_ref() == Some(known),
+            // There is no entry to find again: the state that reading started from may still be the one that is kept.
+            None => !entries.is_empty() || kept.unwrap_or(START) == bookmark.id,
+        };
+        let expected = bookmark.id.position + 1;
+        let goes_on = entries.iter().zip(expected..).all(|((id, _), position)| id.position == position);
+        if !is_there || !goes_on {
+            let hole = entries.first().filter(|_| !goes_on).map(|(id, _)| *id);
+            self.lose_place(bookmark, hole, kept, life)?;
+            return Ok(None);
+        }
+        let mut read = Vec::with_capacity(entries.len());
+        for (id, json) in &entries {
+            read.push(record::read(*id, json).map_err(|what| {
+                let key = &self.house.keys.entries;
+                unreadable(format!(
+                    "the entry {id} in {key} is {what}; run the version that wrote it, or stop all dispatchers and delete \
+                     the journal's keys (see OPERATING.md)"
+                ))
+            })?);
+        }
+        self.note(&read, life);
+        if let Some((id, json)) = entries.into_iter().next_back() {
+            self.place = Some(Bookmark { id, content: Some(json) });
+            self.fruitless = None;
+        }
+        Ok((!read.is_empty()).then_some(News::Entries(read)))
+    }
+
+    /// Tells the others what has been read, and in which life.
+    fn note(&self, read: &[Entry], life: Option<String>) {
+        let mut told = self.house.shared.lock();
+        let Told { ours, life: known, .. } = &mut *told;
+        *known = life;
+        if let Some((ours, highest)) = ours {
+            let numbers = read.iter().filter(|entry| entry.from == *ours).map(|entry| entry.number);
+            *highest = numbers.fold(*highest, u64::max);
+        }
+    }
+
+    /// What was read last is not there any more, or what follows (`hole`) is not what comes next.
+    fn lose_place(
+        &mut self,
+        bookmark: &Bookmark,
+        hole: Option<Id>,
+        kept: Option<Id>,
+        life: Option<String>,
+    ) -> Result<(), Stop> {
+        let House { keys, shared, .. } = &self.house;
+        let (last, kept) = (bookmark.id, kept.unwrap_or(START));
+        if kept.position > last.position {
+            tracing::info!(%last, %kept, "entries were forgotten before they were read here: starting over from the state that is kept");
+        } else {
+            tracing::warn!(%last, %kept, "entries that were read here are lost: starting over from what is left");
+            let mut told = shared.lock();
+            // As long as it is the life that they were in, nobody has said so.
+            if life.is_some() && told.life == life {
+                told.doubted = life;
+            }
+        }
+        if let Some(first) = hole
+            && bookmark.id == kept
+            && self.fruitless == Some(kept)
+        {
+            let after = if kept == START { "no state is kept".to_owned() } else { format!("the state kept is of {kept}") };
+            return Err(unreadable(format!(
+                "{} goes on with {first}, and {after}: what was between is gone (trimmed or deleted by somebody else); \
+                 restore Redis from a backup, or stop all dispatchers and delete {}, {} and {}: sessions are forgotten then",
+                keys.entries, keys.entries, keys.life, keys.checkpoint
+            )));
+        }
+        self.fruitless = Some(kept);
+        self.place = None;
+        Ok(())
+    }
+}
+
+impl House {
+    fn range(&self, id: Id) -> redis::Cmd {
+        let mut range = redis::cmd("XRANGE");
+        range.arg(&self.keys.entries).arg(id.to_string()).arg(id.to_string());
+        range
+    }
+
+    async fn read(&self, connection: &mut Connection, bookmark: &Bookmark) -> Result<Page, Trouble> {
+        let mut read = redis::cmd("XREAD");
+        read.arg("COUNT").arg(COUNT).arg("BLOCK").arg(BLOCK.as_millis() as u64);
+        read.arg("STREAMS").arg(&self.keys.entries).arg(bookmark.id.to_string());
+        let mut kept = redis::cmd("HMGET");
+        kept.arg(&self.keys.checkpoint).arg("position").arg("at");
+        let mut life = redis::cmd("GET");
+        life.arg(&self.keys.life);
+        // In this order: what is still there after the entries were read was there when they were.
+        let answers = connection.ask(&[&read, &self.range(bookmark.id), &kept, &life], PATIENCE).await?;
+        let [read, range, kept, life] = &answers[..] else { return Err(Trouble::answered_with("fewer answers")) };
+        Ok(Page {
+            entries: entries(read)?,
+            content: items(range).and_then(<[Value]>::first).and_then(entry).map(|(_, content)| content),
+            kept: items(kept).and_then(|kept| id(kept.first()?, kept.get(1)?)),
+            life: text(life).map(str::to_owned),
+        })
+    }
+}
+
+fn id(position: &Value, at: &Value) -> Option<Id> {
+    Some(Id { at: Time(text(at)?.parse().ok()?), position: text(position)?.parse().ok()? })
+}
+
+/// What XREAD answers of one stream; nothing new: nil.
+fn entries(read: &Value) -> Result<Vec<(Id, Vec<u8>)>, Trouble> {
+    if *read == Value::Nil {
+        return Ok(Vec::new());
+    }
+    let stream = items(read).and_then(<[Value]>::first).and_then(items).and_then(|stream| items(stream.get(1)?));
+    let stream = stream.ok_or_else(|| Trouble::answered_with("no stream"))?;
+    stream.iter().map(|value| entry(value).ok_or_else(|| Trouble::answered_with("no entry"))).collect()
+}
+
+/// One entry of a stream. One without our field is empty: unreadable, as it should be.
+fn entry(value: &Value) -> Option<(Id, Vec<u8>)> {
+    let [id, fields] = items(value)? else { return None };
+    let fields = items(fields)?;
+    let ours = fields.chunks_exact(2).find(|pair| bytes(&pair[0]) == Some(record::FIELD.as_bytes()));
+    Some((Id::read(text(id)?)?, ours.and_then(|pair| bytes(&pair[1])).unwrap_or_default().to_vec()))
+}

@@ -1,0 +1,51 @@
+//! Keeping states. On a connection of its own, opened each time: a large state holds up no appends on its way.
+
+use super::House;
+use super::connection::{Connection, LONG_PATIENCE};
+use super::trouble::{Kind, Trouble};
+use crate::journal::{JournalError, Keep};
+use crate::outside::BoxFuture;
+use redis::Value;
+use slotkeeper_core::Fleet;
+
+const KEEP: &str = include_str!("keep.lua");
+
+pub(super) struct Keeper {
+    house: House,
+}
+
+impl Keeper {
+    pub(super) fn new(house: House) -> Keeper {
+        Keeper { house }
+    }
+}
+
+impl Keep for Keeper {
+    fn keep(&mut self, fleet: Fleet) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(async move {
+            self.house.keep(&fleet).await.map_err(|trouble| {
+                self.house.figures.errors.with_label_values(&[trouble.kind.word()]).inc();
+                let what = format!("keeping the state in Redis at {}", self.house.place.address.host_port());
+                JournalError::Io { what, source: std::io::Error::other(trouble) }
+            })
+        })
+    }
+}
+
+impl House {
+    async fn keep(&self, fleet: &Fleet) -> Result<(), Trouble> {
+        let Some(life) = self.shared.lock().life.clone() else {
+            return Err(Trouble::new(Kind::Lapsed, "nothing has been read yet"));
+        };
+        let state = serde_json::to_vec(fleet)
+            .map_err(|error| Trouble::new(Kind::Refused, format!("the state cannot be written as JSON: {error}")))?;
+        let mut keep = redis::cmd("EVAL");
+        keep.arg(KEEP).arg(3).arg(&self.keys.entries).arg(&self.keys.life).arg(&self.keys.checkpoint);
+        keep.arg(life).arg(fleet.applied()).arg(fleet.journal().0).arg(state);
+        let answers = Connection::open(&self.place).await?.ask(&[&keep], LONG_PATIENCE).await?;
+        if answers == [Value::Int(1)] {
+            self.figures.kept.set(fleet.applied().cast_signed());
+        }
+        Ok(())
+    }
+}
