@@ -494,7 +494,10 @@ impl Place {
         let skew = self.door.skew.load(Ordering::Relaxed);
         let clock = Clock::starting_at(slotkeeper_core::Time((wall.0 as i64 + skew) as u64));
         let journal = match self.journal_at {
-            Some(_) => unimplemented!(),
+            Some(at) => match journal::shared(at, net.clone()) {
+                Ok(journal) => journal,
+                Err(error) => return self.truth.violate("a dispatcher runs", error.to_string()),
+            },
             None => journal::own(&self.log, self.host, Duration::from_millis(dice.random_range(0..8))),
         };
         let cluster = match self.cluster(net.clone()) {

@@ -1,12 +1,15 @@
 //! The journal of a dispatcher alone, as a file is one: what it has taken is durable, states are kept, and what led to them
 //! is forgotten. (Several dispatchers write to `redis`.) And the traps that kill a dispatcher in the midst of writing.
 
+use super::redis::PORT;
 use super::truth::Truth;
 use serde::Deserialize;
 use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News};
-use slotkeeper::outside::BoxFuture;
+use slotkeeper::journal::redis::{OpenError, RedisJournal};
+use slotkeeper::outside::{BoxFuture, Net};
 use slotkeeper_core::{Command, Entry, Fleet, PoolId, ReplicaId, Time};
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -179,6 +182,38 @@ impl Keep for OwnKeep {
             inner.forgotten += forgotten as u64;
             Ok(())
         })
+    }
+}
+
+/// The journal of several: the real client, over the simulated network, to `redis`.
+///
+/// # Errors
+/// None that a world could cause.
+pub fn shared(at: IpAddr, net: Arc<dyn Net>) -> Result<Journal, OpenError> {
+    let address = RedisJournal {
+        host: at.to_string(),
+        port: PORT,
+        database: 0,
+        username: None,
+        password: None,
+        tls: None,
+        name: "slotkeeper".into(),
+    };
+    let mut journal = slotkeeper::journal::redis::open(&address, net)?;
+    journal.keep = journal.keep.map(|keep| Box::new(Often(keep)) as Box<dyn Keep>);
+    Ok(journal)
+}
+
+/// Keeps states more often than it would.
+struct Often(Box<dyn Keep>);
+
+impl Keep for Often {
+    fn every(&self) -> u64 {
+        EVERY
+    }
+
+    fn keep(&mut self, fleet: Fleet) -> BoxFuture<'_, Result<(), JournalError>> {
+        self.0.keep(fleet)
     }
 }
 
