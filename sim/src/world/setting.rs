@@ -71,6 +71,8 @@ pub struct Habits {
 /// What is taken away from a world to find out what matters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Limits {
+    /// Only worlds with several dispatchers: it is not a matter of chance whether a seed's is one.
+    pub several: bool,
     pub dispatchers: Option<u32>,
     pub visitors: Option<u32>,
     pub nodes: Option<u32>,
@@ -94,6 +96,9 @@ impl Limits {
             .filter_map(|(name, number)| Some([name.to_owned(), number?.to_string()]))
             .flatten()
             .collect();
+        if self.several {
+            all.push("--several".to_owned());
+        }
         if !self.without.is_empty() {
             let words: Vec<&str> = self.without.iter().map(|k| k.word()).collect();
             all.extend(["--without".to_owned(), words.join(",")]);
@@ -106,8 +111,12 @@ impl Setting {
     /// The world of this seed.
     #[must_use]
     pub fn draw(seed: u64) -> Setting {
+        Setting::draw_of(seed, [1, 1, 2, 2, 3])
+    }
+
+    fn draw_of(seed: u64, dispatchers: [u32; 5]) -> Setting {
         let mut dice = Chance::new(seed).stream("setting");
-        let dispatchers = [1, 1, 2, 2, 3][dice.random_range(0..5)];
+        let dispatchers = dispatchers[dice.random_range(0..5)];
         let secs = |range: std::ops::RangeInclusive<u64>, dice: &mut rand_chacha::ChaCha8Rng| {
             Millis::secs(dice.random_range(range))
         };
@@ -238,6 +247,13 @@ impl Setting {
         let (from, to) = (Minute::parse("08:00")?, Minute::parse("08:01")?);
         let more = Spare::Slots(self.rules.spare.slots(0) as u32 + 1);
         Schedule::new("UTC", self.rules.spare, vec![Window { days, from, to, spare: more }]).ok()
+    }
+
+    /// The world of this seed, without what is taken away.
+    #[must_use]
+    pub fn limited(seed: u64, limits: &Limits) -> Setting {
+        let drawn = if limits.several { Setting::draw_of(seed, [2, 2, 2, 3, 3]) } else { Setting::draw(seed) };
+        drawn.within(limits)
     }
 
     /// Takes away what is limited.
