@@ -3,6 +3,7 @@
 use crate::census::{Census, Place};
 use crate::entry::{Command, Effect, Entry};
 use crate::ids::{Ordinal, PoolId, ReplicaId, SessionId};
+use crate::planted::{self, Bug};
 use crate::pods::Pod;
 use crate::pool::{Pool, Step};
 use crate::rules::{Rules, Scaling};
@@ -132,7 +133,8 @@ impl Fleet {
 
     /// A replica's numbers start at 1, and exactly last + 1 is accepted: anything else is a repetition, or of a life that is over.
     fn is_next(&self, entry: &Entry) -> bool {
-        entry.number == self.replicas.get(&entry.from).map_or(0, |r| r.number) + 1
+        let last = self.replicas.get(&entry.from).map_or(0, |r| r.number);
+        entry.number == last + 1 || planted::is(Bug::ActTwice) && entry.number > 0 && entry.number <= last
     }
 
     /// A gap in the journal is the journal's fault: replicas tick every third of a `silence` while any deadline is
@@ -331,6 +333,13 @@ impl Fleet {
     #[must_use]
     pub fn journal(&self) -> Time {
         self.journal
+    }
+
+    /// This state, and the position of another (the planted bug's).
+    #[cfg(feature = "planted")]
+    #[must_use]
+    pub fn at_the_position_of(self, other: &Fleet) -> Fleet {
+        Fleet { applied: other.applied, journal: other.journal, ..self }
     }
 
     /// The semantics in force: whoever knows only older ones must not read on.

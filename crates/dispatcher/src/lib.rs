@@ -99,6 +99,10 @@ pub async fn run(
         helpers.spawn(admin::open(dispatcher.clone(), admin));
     }
     for pool in &dispatcher.config.pools {
+        if planted::is(Bug::ServeUnread) {
+            dispatcher.driver.post(&pool.id, Command::Rules(pool.rules.clone()));
+            continue;
+        }
         dispatcher
             .driver
             .tell(&pool.id, Command::Rules(pool.rules.clone()))

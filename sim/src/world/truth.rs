@@ -455,9 +455,13 @@ impl Inner {
     }
 
     fn journalled(&mut self, pool: &PoolId, entry: &Entry, at: u64) {
-        if entry.number > 0 && self.mirror.replica(entry.from).is_some_and(|number| entry.number <= number) {
+        let repeated = entry.number > 0 && self.mirror.replica(entry.from).is_some_and(|number| entry.number <= number);
+        let without = repeated.then(|| {
             self.count("entry repeated".into());
-        }
+            let mut fleet = self.mirror.clone();
+            let _ = fleet.apply(&Entry { from: ReplicaId(0), number: 0, command: Command::Tick, ..entry.clone() });
+            serde_json::to_string(&fleet).ok()
+        });
         if let Command::Lapse { .. } = entry.command {
             self.lapse_is_due = false;
             self.tell(at, "entries may be lost: nobody is placed for a while".into());
@@ -468,6 +472,10 @@ impl Inner {
             self.names.insert(public_name(*session), *session);
         }
         let effects = self.mirror.apply(entry);
+        if without.is_some_and(|without| without != serde_json::to_string(&self.mirror).ok()) {
+            let what = format!("number {} of {:?} came again, and did something: {:?}", entry.number, entry.from, entry.command);
+            self.violate(at, "what is written twice counts once", what);
+        }
         if let Err(what) = self.mirror.invariants() {
             self.violate(at, "invariants of the core", format!("{what}, after {entry:?}"));
         }
