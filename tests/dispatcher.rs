@@ -156,6 +156,7 @@ impl Dispatcher {
     pub async fn serve(folder: TempDir, file: &Path, environment: &[(String, String)]) -> Dispatcher {
         let mut command = Command::new(binary("slotkeeper"));
         command
+            .env("XDG_STATE_HOME", folder.path())
             .arg("serve")
             .arg("--config")
             .arg(file)

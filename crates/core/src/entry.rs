@@ -102,6 +102,10 @@ pub enum Command {
     Lapse {
         patience: Millis,
     },
+    /// This replica has read everything up to the lapse at that position, and nothing that is lost.
+    Whole {
+        lapse: u64,
+    },
     /// This replica ends: everything it had attached is detached.
     Farewell,
     /// Time passes.

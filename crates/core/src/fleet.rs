@@ -28,8 +28,9 @@ pub struct Fleet {
     journal: Time,
     /// Entries applied so far: the journal position.
     applied: u64,
-    /// Entries may be lost: until then nobody is placed and nothing is taken away. In the past: all is well.
-    quiet: Time,
+    /// Replicas are given up by this clock. It is `now`, but for lapses, in which only this one goes on.
+    alive: Time,
+    lapse: Option<Lapse>,
     /// The semantics in force.
     semantics: u32,
     /// Derived: the longest `silence` and the longest `grace` of all pools.
@@ -52,8 +53,23 @@ struct Checkpoint {
     now: Time,
     journal: Time,
     applied: u64,
-    quiet: Time,
+    alive: Time,
+    lapse: Option<Lapse>,
     semantics: u32,
+}
+
+/// Entries may be lost. Somebody may have acted on them who keeps streams that nobody knows of, so nobody is placed or let
+/// in anew, nothing is taken away, and the pools' clocks stand, until that cannot be so any more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Lapse {
+    /// Of the entry that said so.
+    position: u64,
+    /// By now everybody has closed such streams.
+    until: Time,
+    /// By now even those have of whom no word has reached us; if nobody is doubted, that is all.
+    earliest: Time,
+    /// Who may have read what is lost, and has not said yet that it has not.
+    doubted: BTreeSet<ReplicaId>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -83,6 +99,10 @@ impl Fleet {
     /// The version of the checkpoint format.
     pub const FORMAT: u32 = 1;
 
+    /// The first word of a replica may be lost with all it did since: for a while it must not rely on anything for longer
+    /// than this without a sign that the journal still knows it; and after a lapse nobody is let in before this has passed.
+    pub const YOUTH: Millis = Millis::secs(5);
+
     #[must_use]
     pub fn new() -> Fleet {
         Fleet {
@@ -92,7 +112,8 @@ impl Fleet {
             now: Time::default(),
             journal: Time::default(),
             applied: 0,
-            quiet: Time::default(),
+            alive: Time::default(),
+            lapse: None,
             semantics: 0,
             longest: Longest::default(),
         }
@@ -113,14 +134,15 @@ impl Fleet {
             let before = self.replicas.get(&entry.from);
             let (keeps, speaks) = before.map_or((Time::default(), 1), |r| (r.keeps, r.speaks));
             let number = entry.number;
-            self.replicas.insert(entry.from, Replica { number, heard: self.now, patience, keeps, speaks });
+            self.replicas.insert(entry.from, Replica { number, heard: self.alive, patience, keeps, speaks });
         }
         self.expire(&mut effects);
         if let Command::Lapse { patience } = entry.command {
-            self.quiet = self.quiet.max(self.now + patience);
+            self.doubt(patience);
         } else if known {
             self.perform(entry, &mut effects);
         }
+        self.end_lapse(&mut effects);
         let common = self.replicas.values().map(|r| r.speaks).min();
         self.semantics = self.semantics.max(common.unwrap_or_default());
         keep_last_scale(&mut effects);
@@ -140,10 +162,14 @@ impl Fleet {
     /// A gap in the journal is the journal's fault: replicas tick every third of a `silence` while any deadline is
     /// pending, so nobody could write for longer than half of one, and nobody is released for that time: it does not count.
     fn advance(&mut self, at: Time) {
+        let passed = at.since(self.journal);
         if self.applied == 1 {
-            self.now = at;
-        } else if at.since(self.journal) <= Millis(self.longest.silence.0 / 2) {
-            self.now += at.since(self.journal);
+            (self.now, self.alive) = (at, at);
+        } else if passed <= Millis(self.longest.silence.0 / 2) {
+            self.alive += passed;
+            if !self.is_quiet() {
+                self.now += passed;
+            }
         }
         self.journal = at;
     }
@@ -159,6 +185,10 @@ impl Fleet {
             self.depart(entry.from, false, effects);
         } else if let Command::Hello { speaks } = entry.command {
             self.replicas.entry(entry.from).and_modify(|replica| replica.speaks = speaks);
+        } else if let Command::Whole { lapse: position } = entry.command {
+            if let Some(lapse) = self.lapse.as_mut().filter(|lapse| lapse.position == position) {
+                lapse.doubted.remove(&entry.from);
+            }
         } else {
             self.in_pool(&entry.pool, effects, |pool, step| pool.apply(entry.from, &entry.command, step));
         }
@@ -169,24 +199,46 @@ impl Fleet {
 
     fn expire(&mut self, effects: &mut Vec<(PoolId, Effect)>) {
         while let Some((replica, at)) = self.next_departure()
-            && at <= self.now
+            && at <= self.alive
         {
             self.depart(replica, true, effects);
         }
-        let over = self.quiet != Time::default() && !self.is_quiet();
-        if over {
-            self.quiet = Time::default();
-        }
+        self.end_lapse(effects);
         let due: Vec<PoolId> =
-            self.pools.iter().filter(|(_, p)| over || p.is_due(self.now)).map(|(id, _)| id.clone()).collect();
+            self.pools.iter().filter(|(_, p)| p.is_due(self.now)).map(|(id, _)| id.clone()).collect();
         for id in due {
-            self.in_pool(&id, effects, |pool, step| pool.expire(over, step));
+            self.in_pool(&id, effects, Pool::expire);
         }
+    }
+
+    fn doubt(&mut self, patience: Millis) {
+        let until = self.lapse.as_ref().map_or(Time::default(), |l| l.until).max(self.alive + patience);
+        let doubted: BTreeSet<ReplicaId> = self.replicas.keys().copied().collect();
+        // With nobody to ask it may be much that is lost, or everything.
+        let earliest = if doubted.is_empty() { until } else { self.alive + Self::YOUTH.min(patience) };
+        self.lapse = Some(Lapse { position: self.applied, until, earliest, doubted });
+    }
+
+    /// If it is time.
+    fn end_lapse(&mut self, effects: &mut Vec<(PoolId, Effect)>) {
+        let Some(at) = self.lapse_ends().filter(|at| *at <= self.alive) else { return };
+        let lost = self.lapse.take().is_some_and(|lapse| lapse.until <= at);
+        let ids: Vec<PoolId> = self.pools.keys().cloned().collect();
+        for id in ids {
+            self.in_pool(&id, effects, |pool, step| pool.resume(lost, step));
+        }
+    }
+
+    fn lapse_ends(&self) -> Option<Time> {
+        self.lapse.as_ref().map(|l| if l.doubted.is_empty() { l.earliest.min(l.until) } else { l.until })
     }
 
     /// Its streams are closed: it said so, or it was silent for so long that it has closed them itself (house, law 5).
     fn depart(&mut self, replica: ReplicaId, graced: bool, effects: &mut Vec<(PoolId, Effect)>) {
         self.replicas.remove(&replica);
+        if let Some(lapse) = &mut self.lapse {
+            lapse.doubted.remove(&replica);
+        }
         let ids: Vec<PoolId> = self.pools.keys().cloned().collect();
         for id in ids {
             self.in_pool(&id, effects, |pool, step| pool.replica_gone(replica, graced, step));
@@ -227,7 +279,7 @@ impl Fleet {
             return;
         }
         let patience = self.patience();
-        let keeps = self.now + before;
+        let keeps = self.alive + before;
         for replica in self.replicas.values_mut() {
             replica.patience = replica.patience.max(patience);
             if relied && patience < before {
@@ -252,28 +304,35 @@ impl Fleet {
     /// Where the session is. O(1) but for a queued one's position; allocates nothing.
     #[must_use]
     pub fn place(&self, pool: &PoolId, session: SessionId) -> Place<'_> {
-        let mut place = self.pools.get(pool).map_or(Place::Unknown, |p| p.place(session, self.now));
-        if let Place::Queued { estimate, .. } = &mut place
-            && self.is_quiet()
-        {
-            *estimate = None;
+        let place = self.pools.get(pool).map_or(Place::Unknown, |p| p.place(session, self.now));
+        match place {
+            Place::Queued { ahead, .. } if self.is_quiet() => Place::Queued { ahead, estimate: None },
+            // Its slot may have been given to somebody else by what is lost. (Who is attached already goes on.)
+            Place::At { .. } if self.is_quiet() => Place::Queued { ahead: 0, estimate: None },
+            Place::Unknown | Place::Queued { .. } | Place::At { .. } | Place::Ending { .. } => place,
         }
-        place
     }
 
-    /// Entries may be lost: nobody is placed, and no pod taken away, before that is over.
+    /// Entries may be lost: nobody is placed or let in anew, and no pod taken away, before that is over.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.quiet > self.now
+        self.lapse.is_some()
+    }
+
+    /// The lapse about which this replica has to say whether it has read everything before it.
+    #[must_use]
+    pub fn doubts(&self, replica: ReplicaId) -> Option<u64> {
+        self.lapse.as_ref().filter(|lapse| lapse.doubted.contains(&replica)).map(|lapse| lapse.position)
     }
 
     /// When time alone will change something, and what. Firing early is harmless.
     #[must_use]
     pub fn next_deadline(&self) -> Option<(Time, Reason)> {
-        let pools = self.pools.values().filter_map(|p| p.next_deadline(self.now));
+        let pools = self.pools.values().filter(|_| !self.is_quiet()).filter_map(|p| p.next_deadline(self.now));
         let departure = self.next_departure().filter(|_| self.replicas.len() > 1).map(|(_, at)| (at, "silence"));
-        let quiet = Some((self.quiet, "lapse")).filter(|_| self.is_quiet());
-        pools.chain(departure).chain(quiet).min()
+        let lapse = self.lapse_ends().map(|at| (at, "lapse"));
+        let others = departure.into_iter().chain(lapse).map(|(at, why)| (self.now + at.since(self.alive), why));
+        pools.chain(others).min()
     }
 
     /// What the world still has to do, re-derived from the state.
@@ -314,13 +373,19 @@ impl Fleet {
     /// Nobody can join: the line has reached its limit, or nobody is placed any more.
     #[must_use]
     pub fn is_full(&self, pool: &PoolId) -> bool {
-        self.pools.get(pool).is_none_or(|p| !p.takes_newcomers())
+        self.pools.get(pool).is_none_or(|p| !p.takes_newcomers(self.is_quiet()))
     }
 
-    /// The moment up to which everything has happened.
+    /// The moment up to which everything has happened. It stands while entries may be lost.
     #[must_use]
     pub fn now(&self) -> Time {
         self.now
+    }
+
+    /// As [`Fleet::now`], but it goes on even then.
+    #[must_use]
+    pub fn alive(&self) -> Time {
+        self.alive
     }
 
     /// How many entries led to this state: the journal position.
@@ -452,9 +517,9 @@ impl<'de> Deserialize<'de> for Fleet {
             let message: String = alloc::format!("checkpoint format {} is not {}", c.format, Fleet::FORMAT);
             return Err(serde::de::Error::custom(message));
         }
-        let Checkpoint { format, mut pools, replicas, now, journal, applied, quiet, semantics } = c;
+        let Checkpoint { format, mut pools, replicas, now, journal, applied, alive, lapse, semantics } = c;
         pools.values_mut().for_each(Pool::reindex);
         let longest = Longest::default();
-        Ok(Fleet { format, pools, replicas, now, journal, applied, quiet, semantics, longest }.renewed())
+        Ok(Fleet { format, pools, replicas, now, journal, applied, alive, lapse, semantics, longest }.renewed())
     }
 }

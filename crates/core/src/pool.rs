@@ -94,18 +94,23 @@ impl Pool {
             Command::Rules(rules) => {
                 self.set_rules(rules.clone());
                 self.removed = false;
-                self.expire(false, step);
+                self.expire(step);
             }
             Command::Schedule(spare) => self.rules.spare = *spare,
             Command::Remove => self.remove(step),
             // The fleet has done it, for every pool.
-            Command::Hello { .. } | Command::Lapse { .. } | Command::Farewell | Command::Tick => {}
+            Command::Hello { .. }
+            | Command::Lapse { .. }
+            | Command::Whole { .. }
+            | Command::Farewell
+            | Command::Tick => {}
         }
         self.settle(step);
     }
 
-    /// Does what time alone has made due. `due`: something beyond the pool is.
-    pub(crate) fn expire(&mut self, mut due: bool, step: &mut Step<'_>) {
+    /// Does what time alone has made due.
+    pub(crate) fn expire(&mut self, step: &mut Step<'_>) {
+        let mut due = false;
         while let Some(&(at, owner)) = self.index.deadlines.first()
             && at <= step.now
         {
@@ -232,8 +237,9 @@ impl Pool {
     // ---- reads ----
 
     /// Whether somebody new can join the line. With a free slot nobody is in it, and the newcomer will not stay.
-    pub(crate) fn takes_newcomers(&self) -> bool {
-        let full = self.queue.len() >= self.rules.queue_limit as usize && self.index.open.is_empty();
+    pub(crate) fn takes_newcomers(&self, quiet: bool) -> bool {
+        let closed = quiet || self.index.open.is_empty();
+        let full = self.queue.len() >= self.rules.queue_limit as usize && closed;
         !full && !self.removed && !self.frozen
     }
 

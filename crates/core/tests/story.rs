@@ -72,6 +72,15 @@ impl Story {
         story
     }
 
+    /// A journal that begins with the word that entries may be lost.
+    pub(crate) fn lapsed(patience: Millis, rules: Rules) -> Story {
+        let mut story = Story::new(rules.clone());
+        story.fleet = Fleet::new();
+        story.numbers.clear();
+        story.lapse(patience).say(Command::Rules(rules));
+        story
+    }
+
     /// A cluster of which it is known that nothing runs there.
     pub(crate) fn asleep(rules: Rules) -> Story {
         let mut story = Story::new(rules);
@@ -207,6 +216,16 @@ impl Story {
         let mut rules = self.fleet.rules(&self.pool).expect("the pool exists").clone();
         change(&mut rules);
         self.say(Command::Rules(rules))
+    }
+    pub(crate) fn hello(&mut self, speaks: u32) -> &mut Story {
+        self.say(Command::Hello { speaks })
+    }
+    /// The journal's own word.
+    pub(crate) fn lapse(&mut self, patience: Millis) -> &mut Story {
+        self.entry(ReplicaId(0), 0, Command::Lapse { patience })
+    }
+    pub(crate) fn whole(&mut self, lapse: u64) -> &mut Story {
+        self.say(Command::Whole { lapse })
     }
     pub(crate) fn tick(&mut self) -> &mut Story {
         self.say(Command::Tick)

@@ -17,6 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
+use slotkeeper_core::planted::{self, Bug};
 use slotkeeper_core::{Command, Fleet, Life, Ordinal, Phase, Pod, Session, SessionId, Standing, State, Time};
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -80,6 +81,9 @@ fn readiness(dispatcher: &Dispatcher) -> Result<(), String> {
         return Err("the dispatcher is stopping".into());
     }
     let view = dispatcher.view.borrow();
+    if !dispatcher.has_read(&view) {
+        return Err("the journal has not been read yet".into());
+    }
     if view.is_stale() {
         return Err("the journal does not answer".into());
     }
@@ -108,7 +112,10 @@ fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
     dispatcher.metrics.ready.set(i64::from(readiness(dispatcher).is_ok()));
     dispatcher.metrics.journal_owed.set(dispatcher.driver.owed() as i64);
     let view = dispatcher.view.borrow();
-    let fleet = (!view.is_stale()).then_some(&view.fleet);
+    // Before the journal has been read, everything seems to be 0.
+    let has_read = dispatcher.has_read(&view) || planted::is(Bug::ServeZero);
+    let fleet = (has_read && !view.is_stale()).then_some(&view.fleet);
+    dispatcher.metrics.lapse.set(i64::from(fleet.is_some_and(Fleet::is_quiet)));
     for pool in &dispatcher.pools {
         // From now on somebody may scale by this number. (Who asks over gRPC does not read it here.)
         let is_read = |f: &&Fleet| pool.config.trigger == Trigger::Prometheus && knows(f, &pool.config.id);
@@ -125,6 +132,9 @@ fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
 
 async fn api(dispatcher: &Arc<Dispatcher>, method: &Method, path: &[&str]) -> Response<Answer> {
     let ["api", "v1", "pools", rest @ ..] = path else { return not_found() };
+    if !dispatcher.has_read(&dispatcher.view.borrow()) {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "the journal has not been read yet");
+    }
     let [id, rest @ ..] = rest else {
         return if method == Method::GET { pools(dispatcher) } else { no_such_method("GET") };
     };
@@ -219,7 +229,7 @@ async fn written(tell: impl Future<Output = Result<(), Ended>>) -> Result<(), Re
 fn pools(dispatcher: &Dispatcher) -> Response<Answer> {
     let view = dispatcher.view.borrow();
     let pools: Vec<Value> = dispatcher.pools.iter().map(|p| pool_json(&view.fleet, p)).collect();
-    json_reply(StatusCode::OK, &json!({ "pools": pools }))
+    json_reply(StatusCode::OK, &json!({ "lapse": view.fleet.is_quiet(), "pools": pools }))
 }
 
 fn pool_json(fleet: &Fleet, pool: &Pool) -> Value {

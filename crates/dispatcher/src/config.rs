@@ -2,6 +2,7 @@
 //! message about a wrong one, is in `config/file.rs`; configurations without a file in `config/preset.rs`; the weekly
 //! schedule of spare slots in `config/schedule.rs`. `CONFIG.md` lists every setting for operators.
 
+use crate::journal::redis::RedisJournal;
 use slotkeeper_core::{PoolId, Rules};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,6 +12,7 @@ use std::time::Duration;
 mod addresses;
 mod describe;
 pub mod file;
+mod journal;
 mod keda;
 mod kubernetes;
 mod pods;
@@ -25,6 +27,7 @@ mod together;
 
 pub use describe::describe;
 pub use file::{parse, read};
+pub use journal::from_arg as journal_from_arg;
 pub use preset::{demo, from_args};
 pub use table::ConfigError;
 
@@ -37,7 +40,8 @@ pub struct Config {
     pub threads: usize,
     pub admin: Admin,
     pub keda: Keda,
-    /// Keys of the session cookies: the first signs, all verify. Empty: a random one is made at start (sessions do not survive it).
+    pub journal: JournalConfig,
+    /// Keys of the session cookies: the first signs, all verify. Empty: a random one is made, and kept beside a journal that is in a folder.
     pub cookie_keys: Vec<Secret>,
     /// Whose `X-Forwarded-*` is believed.
     pub trusted_proxies: Vec<Network>,
@@ -47,6 +51,17 @@ pub struct Config {
     /// How the Kubernetes API is reached, if a pool is there.
     pub kubernetes: KubernetesAccess,
     pub pools: Vec<PoolConfig>,
+}
+
+/// Where the journal is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JournalConfig {
+    /// Sessions end with the process.
+    Memory,
+    /// In this folder, of one dispatcher.
+    File(PathBuf),
+    /// Shared by several dispatchers.
+    Redis(RedisJournal),
 }
 
 /// How the Kubernetes API is reached: by default as the pod's own service account, where there is one, else as the
@@ -282,6 +297,7 @@ impl Config {
             threads: 0,
             admin: Admin::default(),
             keda: Keda::default(),
+            journal: JournalConfig::Memory,
             cookie_keys: Vec::new(),
             trusted_proxies: Vec::new(),
             limits: Limits::default(),

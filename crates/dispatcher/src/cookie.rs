@@ -2,12 +2,17 @@
 //! a MAC over the pool and all of them (HMAC-SHA-256). Anything else is no cookie.
 
 use crate::config::{PoolConfig, Secret};
+use crate::outside::Ids;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use slotkeeper_core::{Ordinal, PoolId, SessionId, Time};
 use std::fmt::Write;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 
 const VERSION: u8 = 1;
 const MAC: usize = 32;
@@ -21,6 +26,38 @@ pub struct Ticket {
     pub session: SessionId,
     pub issued: Time,
     pub last: Option<Ordinal>,
+}
+
+/// Of a journal in a folder: the key that signs where none is configured.
+pub const KEY_FILE: &str = "cookie-key";
+
+/// The key in this file, which is made if there is none; only its owner can read it.
+///
+/// # Errors
+/// When the file cannot be read, made, or understood; or there is no randomness.
+pub fn kept_key(path: &Path, ids: &Ids) -> io::Result<Secret> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let text = format!("{:032x}{:032x}\n", ids.draw128()?, ids.draw128()?);
+            let unfinished = path.with_extension("new");
+            let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&unfinished, path)?;
+            text
+        }
+        Err(error) => return Err(error),
+    };
+    let text = text.trim();
+    let bytes = (0..text.len() / 2).map(|n| u8::from_str_radix(text.get(2 * n..2 * n + 2)?, 16).ok());
+    let key: Option<Vec<u8>> = bytes.collect();
+    key.filter(|key| key.len() == 32).map(Secret).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is no key: allowed are 64 hexadecimal digits; without the file a new key is made, and all sessions end",
+        )
+    })
 }
 
 /// Signs with the first key, accepts any: so keys can be rotated.

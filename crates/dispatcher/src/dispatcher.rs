@@ -135,6 +135,12 @@ impl Dispatcher {
         named.max_by_key(longest).or_else(|| any.max_by_key(longest))
     }
 
+    /// What this replica has said itself has been read back, so everything before it has been, too.
+    #[must_use]
+    pub fn has_read(&self, view: &View) -> bool {
+        view.fleet.replica(self.driver.me()).is_some()
+    }
+
     /// The pool's number is being told to whoever scales by it: since when is part of the state (behaviour §7).
     pub fn serve(&self, fleet: &Fleet, pool: &Pool) {
         if let Some(replicas) = fleet.unserved(&pool.config.id) {

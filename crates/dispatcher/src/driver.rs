@@ -120,8 +120,8 @@ struct Desk {
     again: Vec<Order>,
     /// When the last entry of ours that has been read back was sent: the fleet counts our silence from a later moment.
     proven: Instant,
-    /// An entry of this life has been read back.
-    lived: bool,
+    /// When the first entry of this life was read back, if one has been.
+    born: Option<Instant>,
     /// It has said farewell: nothing follows.
     left: bool,
 }
@@ -159,7 +159,7 @@ impl Engine {
             pending: VecDeque::new(),
             again: Vec::new(),
             proven: now(),
-            lived: false,
+            born: None,
             left: false,
         });
         // One state at a time: while one is being kept, others need not be.
@@ -176,6 +176,7 @@ impl Engine {
             states,
             every,
             caught_up: false,
+            assured: None,
             slowest: LEAST_PAUSE,
         };
         tokio::select! {
@@ -257,7 +258,7 @@ impl Desk {
         let settled: Vec<Pending> = self.pending.drain(..count).collect();
         if let Some(newest) = settled.last() {
             self.proven = newest.sent;
-            self.lived = true;
+            self.born.get_or_insert_with(now);
         }
         settled
     }
@@ -265,7 +266,7 @@ impl Desk {
     /// Begins a new life: what is pending was said in vain, and is said again.
     fn begin(&mut self, me: ReplicaId) {
         self.again.extend(self.pending.drain(..).map(|p| p.order));
-        (self.me, self.number, self.lived) = (me, 0, false);
+        (self.me, self.number, self.born) = (me, 0, None);
     }
 }
 
@@ -282,6 +283,8 @@ struct Reader<'a, A> {
     every: u64,
     /// What this replica has to say itself has been read: from now on things happen, before they were remembered.
     caught_up: bool,
+    /// The last lapse of which this replica has said that it has missed nothing.
+    assured: Option<u64>,
     /// The shortest pause for now.
     slowest: Duration,
 }
@@ -348,7 +351,7 @@ impl<A: Aftermath> Reader<'_, A> {
         let Reader { slowest, caught_up, states, every, .. } = self;
         let shared = self.shared;
         self.view.send_modify(|view| {
-            let before = view.fleet.now();
+            let before = view.fleet.alive();
             let mut accepted = None;
             #[cfg(feature = "planted")]
             let (first, entries) = (view.fleet.clone(), &planted_entries(view, entries)[..]);
@@ -374,27 +377,39 @@ impl<A: Aftermath> Reader<'_, A> {
             }
             let mut desk = locked(self.desk);
             settled = desk.settle(accepted);
-            over = desk.lived && !desk.left && view.fleet.replica(me).is_none();
+            over = desk.born.is_some() && !desk.left && view.fleet.replica(me).is_none();
             view.heard = now();
-            view.trusted = self.shared.then(|| desk.proven + trust(&view.fleet));
+            let young = desk.born.is_none_or(|at| view.heard < at + duration(view.fleet.silence()));
+            let trust = if young { trust(&view.fleet).min(YOUNG_TRUST) } else { trust(&view.fleet) };
+            view.trusted = self.shared.then(|| desk.proven + trust);
             view.fresh = self.shared.then(|| desk.proven + duration(view.fleet.silence()));
             let third = duration(Millis(view.fleet.silence().0 / 3));
-            *slowest = if view.fleet.now() > before { LEAST_PAUSE } else { (*slowest * 2).min(third) };
+            *slowest = if view.fleet.alive() > before { LEAST_PAUSE } else { (*slowest * 2).min(third) };
             wake = view.fleet.next_deadline().map(|(at, reason)| {
                 let until = duration(at.since(view.fleet.now())).min(third).max(*slowest);
                 (view.heard + until, reason)
             });
             if self.shared && desk.pending.is_empty() {
                 // Whoever shares a journal shows that it lives, whatever else is going on.
-                let sign = (desk.proven + third, "sign of life");
+                let often = if young { YOUNG_TRUST / 4 } else { third };
+                let sign = (desk.proven + often, "sign of life");
                 wake = Some(wake.map_or(sign, |wake| wake.min(sign)));
             }
         });
-        let semantics = {
+        let (semantics, doubt) = {
             let view = self.view.borrow();
             self.patience.at_least(view.fleet.patience());
-            view.fleet.semantics()
+            (view.fleet.semantics(), view.fleet.doubts(me).filter(|_| self.caught_up))
         };
+        if let Some(lapse) = doubt
+            && self.assured != doubt
+        {
+            self.assured = doubt;
+            tracing::warn!(
+                "entries may be lost, but none that were read here: nobody is placed until all have said so"
+            );
+            self.driver.post(&"".into(), Command::Whole { lapse });
+        }
         if semantics > Entry::SEMANTICS {
             let what = format!(
                 "the journal has gone over to semantics {semantics}, and this version of slotkeeper knows only {}: \
@@ -450,6 +465,9 @@ fn is_worth_keeping(fleet: &Fleet, every: u64) -> bool {
 fn trust(fleet: &Fleet) -> Duration {
     duration(Millis(fleet.patience().0.saturating_sub(fleet.silence().0 / 2)))
 }
+
+/// ... and as long as all that is known of it may be lost together with its first word ([`Fleet::YOUTH`]), less a margin.
+const YOUNG_TRUST: Duration = Duration::from_millis(Fleet::YOUTH.0 - 1000);
 
 /// Between two ticks. Longer while the journal's clock stands: a tick that moves nothing need not be repeated at once.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);

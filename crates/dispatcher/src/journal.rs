@@ -1,12 +1,15 @@
 //! The ordered journal: where entries get their order and their time. What is behind it is nobody else's business.
 
 pub mod figures;
+pub mod file;
 pub mod memory;
 pub mod redis;
 
-use crate::outside::BoxFuture;
+use crate::config::{Config, JournalConfig};
+use crate::outside::{BoxFuture, Clock, Net};
 use prometheus::core::Collector;
 use slotkeeper_core::{Command, Entry, Fleet, Millis, PoolId, ReplicaId};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,15 +23,33 @@ pub struct Journal {
     pub shared: bool,
     /// How long nobody is placed should entries turn out to be lost.
     pub patience: Patience,
+    /// Where it is on this machine's disk, if it is: what else has to outlive the process can be kept there.
+    pub folder: Option<PathBuf>,
     /// What it counts, for the metrics.
     pub figures: Vec<Box<dyn Collector>>,
+}
+
+/// The journal that is configured.
+///
+/// # Errors
+/// A folder that cannot be used or read, a certificate that cannot be read.
+pub fn open(config: &Config, net: &Arc<dyn Net>, clock: Clock) -> anyhow::Result<Journal> {
+    let journal = match &config.journal {
+        JournalConfig::Memory => memory::open(clock),
+        JournalConfig::File(folder) => file::open(folder, clock)?,
+        JournalConfig::Redis(redis) => redis::open(redis, net.clone())?,
+    };
+    for pool in &config.pools {
+        journal.patience.at_least(pool.rules.silence + pool.rules.grace);
+    }
+    Ok(journal)
 }
 
 impl Journal {
     /// One that keeps no states.
     #[must_use]
     pub fn new(append: Box<dyn Append>, follow: Box<dyn Follow>, shared: bool) -> Journal {
-        Journal { append, follow, keep: None, shared, patience: Patience::default(), figures: Vec::new() }
+        Journal { append, follow, keep: None, shared, patience: Patience::default(), folder: None, figures: Vec::new() }
     }
 }
 

@@ -47,10 +47,10 @@ use crate::config::{Config, Secret};
 use crate::dispatcher::{Dispatcher, Parts};
 use crate::outside::{Listener, Net, Outside};
 use anyhow::Context as _;
-use slotkeeper_core::planted::{self, Bug};
 use slotkeeper_core::{Command, PoolId};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -75,8 +75,10 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send,
     started: impl FnOnce(&Listening),
 ) -> anyhow::Result<()> {
-    let Outside { net, clock, ids, clusters, journal } = outside;
-    let keys = cookie::Keys::new(&secrets(&config, &ids)?);
+    let Outside { net, clock, ids, clusters, mut journal } = outside;
+    let keys = cookie::Keys::new(&secrets(&config, journal.folder.as_deref(), &ids)?);
+    let shared = journal.shared;
+    let figures = std::mem::take(&mut journal.figures);
     let tls = config.keda.tls.clone().map(keda::tls::Tls::new).transpose().context("[keda]")?;
     let (listeners, admin, keda, listening) = listen(&*net, &config).await?;
     let (driver, engine, view) = driver::new(journal, &ids).context("no randomness for this replica's name")?;
@@ -92,10 +94,8 @@ pub async fn run(
     let mut helpers = tokio::task::JoinSet::new();
     // From the beginning: until something is known, KEDA is refused at once.
     let scaler = keda.map(|keda| helpers.spawn(keda::open(dispatcher.clone(), keda, tls)));
-    let mut admin = admin;
-    if planted::is(Bug::ServeZero)
-        && let Some(admin) = admin.take()
-    {
+    // So do probes and operators: that a dispatcher waits for its journal can be seen.
+    if let Some(admin) = admin {
         helpers.spawn(admin::open(dispatcher.clone(), admin));
     }
     for pool in &dispatcher.config.pools {
@@ -112,7 +112,8 @@ pub async fn run(
     for (id, cluster) in &clusters {
         helpers.spawn(news(dispatcher.clone(), id.clone(), cluster.clone()));
     }
-    for figures in clusters.values().flat_map(|c| c.figures()) {
+    forget_others(&dispatcher, shared);
+    for figures in clusters.values().flat_map(|c| c.figures()).chain(figures) {
         dispatcher.metrics.also(figures).context("the metrics contradict each other")?;
     }
     helpers.spawn(hands::run(dispatcher.clone(), clusters.clone(), orders));
@@ -120,9 +121,6 @@ pub async fn run(
     helpers.spawn(housekeeping::run(dispatcher.clone()));
     helpers.spawn(silence::run(dispatcher.clone()));
     helpers.spawn(introduce(dispatcher.clone()));
-    if let Some(admin) = admin {
-        helpers.spawn(admin::open(dispatcher.clone(), admin));
-    }
     let most = dispatcher.config.limits.connections;
     let connections = Arc::new(Semaphore::new(most));
     for listener in listeners {
@@ -160,10 +158,28 @@ pub async fn run(
     }
 }
 
-/// The keys configured, or one of this process's own.
-fn secrets(config: &Config, ids: &outside::Ids) -> anyhow::Result<Vec<Secret>> {
+/// Pools of an earlier configuration: nobody leads visitors there any more.
+fn forget_others(dispatcher: &Dispatcher, shared: bool) {
+    let view = dispatcher.view.borrow();
+    for pool in view.fleet.pools().filter(|id| dispatcher.pool(id).is_none()) {
+        if shared {
+            tracing::info!(%pool, "a pool of the journal is not configured here; if it is nowhere: DELETE /api/v1/pools/{pool}");
+        } else {
+            tracing::info!(%pool, "a pool of the journal is not configured any more: it is removed");
+            dispatcher.driver.post(pool, Command::Remove);
+        }
+    }
+}
+
+/// The keys configured, or one of this dispatcher's own, which lies beside its journal if that is in a folder.
+fn secrets(config: &Config, folder: Option<&Path>, ids: &outside::Ids) -> anyhow::Result<Vec<Secret>> {
     if !config.cookie_keys.is_empty() {
         return Ok(config.cookie_keys.clone());
+    }
+    if let Some(folder) = folder {
+        let path = folder.join(cookie::KEY_FILE);
+        let key = cookie::kept_key(&path, ids).with_context(|| format!("the cookie key in {}", path.display()))?;
+        return Ok(vec![key]);
     }
     tracing::info!("no cookie keys are configured: sessions will not be recognised after a restart");
     let halves = [ids.draw128(), ids.draw128()]

@@ -24,6 +24,10 @@ struct Arguments {
 enum Job {
     /// Run a dispatcher, by a configuration file or in front of a list of pods.
     Serve {
+        /// Where it is kept who sits where: memory, file:FOLDER, or redis://[user[:password]@]HOST[:PORT][/DB] (rediss:// by TLS).
+        /// Without it (and without [journal] in the configuration) a folder for this user's state.
+        #[arg(long, value_name = "WHERE")]
+        journal: Option<String>,
         /// The configuration (TOML).
         #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "pods", "slots_per_pod", "threads"], required_unless_present = "pods")]
         config: Option<PathBuf>,
@@ -104,9 +108,15 @@ fn main() -> ExitCode {
 
 fn act(job: Job) -> anyhow::Result<()> {
     match job {
-        Job::Serve { config: Some(path), .. } => serve(config::read(&path)?, |_, _| {}),
-        Job::Serve { config: None, listen, pods, slots_per_pod, threads } => {
-            serve(config::from_args(&listen, &pods.unwrap_or_default(), slots_per_pod, threads)?, |_, _| {})
+        Job::Serve { journal, config, listen, pods, slots_per_pod, threads } => {
+            let mut config = match config {
+                Some(path) => config::read(&path)?,
+                None => config::from_args(&listen, &pods.unwrap_or_default(), slots_per_pod, threads)?,
+            };
+            if let Some(journal) = journal {
+                config::journal_from_arg(&mut config, &journal).map_err(anyhow::Error::msg)?;
+            }
+            serve(config, |_, _| {})
         }
         Job::Check { config } => {
             println_all(&config::describe(&config::read(&config)?));
@@ -151,9 +161,11 @@ fn demo(listen: SocketAddr, admin: SocketAddr, data: Option<PathBuf>, pods: u32,
 fn serve(config: Config, started: impl FnOnce(&Listening, &Config)) -> anyhow::Result<()> {
     runtime(config.threads)?.block_on(async move {
         let (net, ids, clock): (Arc<dyn Net>, _, _) = (Arc::new(RealNet), Ids::Os, Clock::real());
+        // First: whoever finds it in use starts nothing.
+        let journal = journal::open(&config, &net, clock)?;
         let clusters = cluster::from_config(&config, &net, &ids).await?;
         let stop = signals()?;
-        let outside = Outside { net, clock, ids, clusters, journal: journal::memory::open(clock) };
+        let outside = Outside { net, clock, ids, clusters, journal };
         let shown = config.clone();
         slotkeeper::run(outside, config, stop, move |listening| {
             tracing::info!(visitors = ?listening.visitors, admin = ?listening.admin, keda = ?listening.keda, "listening");

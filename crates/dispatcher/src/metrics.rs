@@ -54,6 +54,7 @@ pub struct Metrics {
     pub journal_position: IntGauge,
     pub journal_owed: IntGauge,
     pub cut_off: IntGauge,
+    pub lapse: IntGauge,
     pub new_lives: IntCounter,
     pub broken: IntCounter,
     pub cluster_errors: IntCounterVec,
@@ -226,11 +227,18 @@ impl Metrics {
                     "1 while this replica is cut off from the shared journal: its streams are closed, and the gauges of pools are not shown.",
                 )?,
             )?,
+            lapse: register(
+                &registry,
+                IntGauge::new(
+                    "slotkeeper_lapse",
+                    "1 while the journal may have lost entries: nobody is placed, and no pod is taken away, until that is over.",
+                )?,
+            )?,
             new_lives: register(
                 &registry,
                 IntCounter::new(
                     "slotkeeper_new_lives_total",
-                    "How often this replica was given up by the others, and started anew.",
+                    "How often this replica started anew: the others had given it up, or the journal had lost what it had read.",
                 )?,
             )?,
             broken: register(

@@ -60,6 +60,13 @@ pub struct Step {
     pub done: bool,
 }
 
+impl Step {
+    /// Entries of the journal may be lost.
+    fn checking() -> Step {
+        Step { name: "checking", text: "making sure that nobody else is using these places".into(), done: false }
+    }
+}
+
 impl Facts {
     fn new(pool: &Pool, state: RoomState) -> Facts {
         let pool = pool.config.title.clone();
@@ -106,9 +113,14 @@ impl Facts {
             Place::Queued { ahead, estimate } => {
                 let coming = pool.coming.get(fleet, &pool.config.id);
                 let estimate = estimate.map(|e| e.0.saturating_sub(view.age().0).div_ceil(1000));
-                let starting = (ahead as u64) < coming.slots;
+                let quiet = fleet.is_quiet();
+                let starting = !quiet && (ahead as u64) < coming.slots;
                 let state = if starting { RoomState::Starting } else { RoomState::Queued };
-                let steps = if starting { coming.steps.clone() } else { Vec::new() };
+                let steps = match (quiet, starting) {
+                    (true, _) => vec![Step::checking()],
+                    (false, true) => coming.steps.clone(),
+                    (false, false) => Vec::new(),
+                };
                 let lost = fleet
                     .session(&pool.config.id, session)
                     .is_some_and(|s| matches!(s.state, State::Queued { lost: true, .. }));

@@ -2,10 +2,10 @@
 //! fleet has given it up (laws 1 and 5).
 
 use slotkeeper::driver::{self, Aftermath, Driver};
-use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, News};
+use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News};
 use slotkeeper::outside::{BoxFuture, Ids};
 use slotkeeper::view::View;
-use slotkeeper_core::{Command, Effect, Entry, Millis, PoolId, ReplicaId, Rules, SessionId, Time};
+use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, SessionId, Time};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -15,7 +15,8 @@ const OTHER: ReplicaId = ReplicaId(7);
 const ANA: SessionId = SessionId(1);
 
 struct Writes(mpsc::UnboundedSender<Draft>);
-struct Reads(mpsc::UnboundedReceiver<Vec<Entry>>);
+struct Reads(mpsc::UnboundedReceiver<News>);
+struct Keeps(mpsc::UnboundedSender<Fleet>);
 
 impl Append for Writes {
     fn append(&mut self, batch: Vec<Draft>) -> BoxFuture<'_, Result<(), JournalError>> {
@@ -26,17 +27,37 @@ impl Append for Writes {
 
 impl Follow for Reads {
     fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>> {
-        Box::pin(async { self.0.recv().await.map(News::Entries).ok_or(JournalError::Closed) })
+        Box::pin(async { self.0.recv().await.ok_or(JournalError::Closed) })
     }
 }
 
+impl Keep for Keeps {
+    fn every(&self) -> u64 {
+        8
+    }
+    fn keep(&mut self, fleet: Fleet) -> BoxFuture<'_, Result<(), JournalError>> {
+        self.0.send(fleet).unwrap();
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// New lives, those of them for lost entries, and effects.
 #[derive(Clone, Default)]
-struct Lives(Arc<AtomicU32>);
+struct Lives(Arc<[AtomicU32; 3]>);
+
+impl Lives {
+    fn all(&self) -> [u32; 3] {
+        [0, 1, 2].map(|n| self.0[n].load(Ordering::Relaxed))
+    }
+}
 
 impl Aftermath for Lives {
-    fn effect(&self, _: &PoolId, _: &Effect, _: ReplicaId) {}
-    fn new_life(&self, _: bool) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    fn effect(&self, _: &PoolId, _: &Effect, _: ReplicaId) {
+        self.0[2].fetch_add(1, Ordering::Relaxed);
+    }
+    fn new_life(&self, lost: bool) {
+        self.0[0].fetch_add(1, Ordering::Relaxed);
+        self.0[1].fetch_add(lost.into(), Ordering::Relaxed);
     }
 }
 
@@ -46,7 +67,9 @@ struct Desk {
     view: watch::Receiver<View>,
     lives: Lives,
     written: mpsc::UnboundedReceiver<Draft>,
-    told: mpsc::UnboundedSender<Vec<Entry>>,
+    told: mpsc::UnboundedSender<News>,
+    kept: mpsc::UnboundedReceiver<Fleet>,
+    engine: tokio::task::JoinHandle<JournalError>,
     /// The other replica's entries so far, and the journal's clock.
     others: u64,
     now: Time,
@@ -56,11 +79,13 @@ impl Desk {
     fn new() -> Desk {
         let (writes, written) = mpsc::unbounded_channel();
         let (told, reads) = mpsc::unbounded_channel();
-        let journal = Journal::new(Box::new(Writes(writes)), Box::new(Reads(reads)), true);
+        let (keeps, kept) = mpsc::unbounded_channel();
+        let mut journal = Journal::new(Box::new(Writes(writes)), Box::new(Reads(reads)), true);
+        journal.keep = Some(Box::new(Keeps(keeps)));
         let (driver, engine, view) = driver::new(journal, &Ids::seeded(1)).unwrap();
         let lives = Lives::default();
-        tokio::spawn(engine.run(lives.clone()));
-        Desk { driver, view, lives, written, told, others: 0, now: Time(1_000_000) }
+        let engine = tokio::spawn(engine.run(lives.clone()));
+        Desk { driver, view, lives, written, told, kept, engine, others: 0, now: Time(1_000_000) }
     }
 
     /// The next thing it writes that is no tick.
@@ -70,7 +95,8 @@ impl Desk {
             if !matches!(draft.command, Command::Tick | Command::Hello { .. }) {
                 return draft;
             }
-            self.tell(vec![self.entry(draft)]).await;
+            let entry = self.entry(draft);
+            self.tell(vec![entry]).await;
         }
     }
 
@@ -84,7 +110,7 @@ impl Desk {
     }
 
     async fn tell(&self, entries: Vec<Entry>) {
-        self.told.send(entries).unwrap();
+        self.told.send(News::Entries(entries)).unwrap();
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
@@ -128,12 +154,12 @@ async fn what_a_life_that_is_over_could_not_say_is_said_by_the_next() {
     let mut entries = desk.long_silence();
     entries.push(desk.entry(late));
     desk.tell(entries).await;
-    assert_eq!(desk.lives.0.load(Ordering::Relaxed), 1);
+    assert_eq!(desk.lives.all()[..2], [1, 0]);
     assert_ne!(desk.driver.me(), first);
     assert!(!asks.is_finished(), "nobody is told that it was taken");
 
     let again = desk.draft().await;
-    assert_eq!((again.from, again.number, &again.command), (desk.driver.me(), 1, &visit));
+    assert_eq!((again.from, again.number, &again.command), (desk.driver.me(), 2, &visit));
     desk.tell(vec![desk.entry(again)]).await;
     assert_eq!((&mut asks).await.unwrap(), Ok(()));
     assert!(desk.view.borrow().fleet.session(&"pool".into(), ANA).is_some());
@@ -206,4 +232,107 @@ async fn a_journal_clock_that_stands_is_not_flooded_with_ticks() {
         desk.tell(vec![desk.entry(draft)]).await;
     }
     assert!((20..80).contains(&ticks), "{ticks} ticks in a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_life_says_first_what_it_knows() {
+    let mut desk = Desk::new();
+    desk.driver.post(&"pool".into(), Command::Rules(Rules::default()));
+    let hello = desk.written.recv().await.unwrap();
+    assert_eq!((hello.number, hello.command), (1, Command::Hello { speaks: Entry::SEMANTICS }));
+    let rules = desk.written.recv().await.unwrap();
+    assert_eq!((rules.number, rules.from), (2, hello.from));
+}
+
+/// A state in which Ana waits, and the other replica lives.
+fn state_with_ana(desk: &mut Desk) -> Fleet {
+    let mut fleet = Fleet::new();
+    let commands = [Command::Rules(Rules::default()), Command::Visit { session: ANA, hint: None, class: 0 }];
+    for command in commands {
+        let entry = Entry { command, pool: "pool".into(), ..desk.other() };
+        let _ = fleet.apply(&entry);
+    }
+    fleet
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_before_ones_own_first_word_is_remembered_and_does_not_happen() {
+    let mut desk = Desk::new();
+    let fleet = state_with_ana(&mut desk);
+    desk.told.send(News::State(Box::new(fleet))).unwrap();
+    let kick = Entry { command: Command::Kick { session: ANA }, pool: "pool".into(), ..desk.other() };
+    desk.tell(vec![kick]).await;
+    assert_eq!((desk.view.borrow().fleet.applied(), desk.lives.all()), (3, [0, 0, 0]));
+    // From its own word on, things happen.
+    desk.driver.post(&"pool".into(), Command::Visit { session: ANA, hint: None, class: 0 });
+    desk.driver.post(&"pool".into(), Command::Kick { session: ANA });
+    for _ in 0..2 {
+        let draft = desk.draft().await;
+        desk.tell(vec![desk.entry(draft)]).await;
+    }
+    assert_eq!(desk.lives.all(), [0, 0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_whose_entries_are_lost_starts_anew_and_says_again_what_it_was_about_to() {
+    let mut desk = Desk::with_pool().await;
+    let first = desk.driver.me();
+    desk.driver.post(&"pool".into(), Command::Leave { session: ANA });
+    let _on_its_way = desk.draft().await;
+    let fleet = state_with_ana(&mut desk);
+    desk.told.send(News::State(Box::new(fleet))).unwrap();
+    let again = desk.draft().await;
+    assert_eq!((again.number, &again.command), (2, &Command::Leave { session: ANA }));
+    assert_ne!(again.from, first);
+    assert_eq!(desk.lives.all()[..2], [1, 1]);
+    desk.tell(vec![desk.entry(again)]).await;
+    assert!(desk.view.borrow().fleet.session(&"pool".into(), ANA).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_lapse_it_says_once_that_it_has_missed_nothing() {
+    let mut desk = Desk::with_pool().await;
+    let lapse = Command::Lapse { patience: Millis::secs(90) };
+    let lapse = Entry { from: ReplicaId(0), number: 0, command: lapse, ..desk.other() };
+    desk.others -= 1;
+    desk.tell(vec![lapse]).await;
+    let position = desk.view.borrow().fleet.applied();
+    assert_eq!(desk.draft().await.command, Command::Whole { lapse: position });
+    let next = desk.other();
+    desk.tell(vec![next]).await;
+    desk.driver.post(&"pool".into(), Command::Leave { session: ANA });
+    assert_eq!(desk.draft().await.command, Command::Leave { session: ANA }, "and not again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_those_who_share_a_journal_the_one_that_wrote_the_entry_keeps_the_state() {
+    let mut desk = Desk::with_pool().await;
+    while desk.view.borrow().fleet.applied() < 7 {
+        let entry = desk.other();
+        desk.tell(vec![entry]).await;
+    }
+    desk.driver.post(&"pool".into(), Command::Leave { session: ANA });
+    let eighth = desk.draft().await;
+    desk.tell(vec![desk.entry(eighth)]).await;
+    assert_eq!(desk.kept.try_recv().unwrap().applied(), 8);
+    for _ in 0..8 {
+        let entry = desk.other();
+        desk.tell(vec![entry]).await;
+    }
+    assert!(desk.kept.try_recv().is_err(), "the sixteenth was the other's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_knows_too_little_refuses_to_go_on() {
+    let mut desk = Desk::with_pool().await;
+    let farewell = Command::Hello { speaks: Entry::SEMANTICS + 1 };
+    desk.driver.post(&"".into(), Command::Farewell);
+    let own = desk.draft().await;
+    let hello = Entry { command: farewell, ..desk.other() };
+    desk.told.send(News::Entries(vec![hello, desk.entry(own)])).unwrap();
+    let error = (&mut desk.engine).await.unwrap().to_string();
+    assert!(
+        error.contains(&format!("semantics {}", Entry::SEMANTICS + 1)) && error.contains("run the version"),
+        "{error}"
+    );
 }

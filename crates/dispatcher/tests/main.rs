@@ -4,6 +4,7 @@
 mod config;
 mod driver;
 mod fixed;
+mod journal;
 mod keda;
 mod kubernetes;
 mod processes;

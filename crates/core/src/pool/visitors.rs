@@ -1,10 +1,10 @@
 //! What visitors and operators do to a pool, and what time does to its sessions: the steps between a session's states.
 
 use super::{Owner, Pool, Step};
-use crate::entry::{Effect, Why};
+use crate::entry::{Effect, Phase, Why};
 use crate::ids::{Ordinal, ReplicaId, SessionId};
 use crate::pods::Pod;
-use crate::rules::{Rules, Spare};
+use crate::rules::{AfterSession, Rules, Spare};
 use crate::sessions::{Session, State};
 use crate::time::{Millis, Time};
 use alloc::vec;
@@ -20,7 +20,7 @@ impl Pool {
             self.touch_session(id);
             return;
         }
-        if !self.takes_newcomers() {
+        if !self.takes_newcomers(step.quiet) {
             return;
         }
         let turn = self.queue.join(id, class);
@@ -40,7 +40,7 @@ impl Pool {
     }
 
     pub(super) fn attach(&mut self, id: SessionId, from: ReplicaId, step: &Step<'_>) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(session) = self.sessions.get_mut(id).filter(|_| !step.quiet) else { return };
         match &mut session.state {
             State::Held { pod, .. } => {
                 session.state = State::Taken { pod: *pod, by: vec![from] };
@@ -207,6 +207,34 @@ impl Pool {
             }
         }
         self.settle(step);
+    }
+
+    /// A lapse is over. `lost`: what happened in pods may be lost with it.
+    pub(crate) fn resume(&mut self, lost: bool, step: &mut Step<'_>) {
+        if lost && self.rules.after_session == AfterSession::Recycle {
+            let ordinals: Vec<Ordinal> = self.pods.keys().copied().collect();
+            for ordinal in ordinals {
+                self.suspect(ordinal, step);
+            }
+        }
+        self.settle(step);
+    }
+
+    /// Somebody may have been in this pod: nobody else gets it, who has not been there either.
+    fn suspect(&mut self, ordinal: Ordinal, step: &mut Step<'_>) {
+        let Some(pod) = self.pods.get_mut(&ordinal) else { return };
+        let Some(life) = &mut pod.life else { return };
+        if matches!(life.phase, Phase::Pending { .. } | Phase::Starting) {
+            return;
+        }
+        life.use_up(&self.rules);
+        let sessions: Vec<SessionId> = pod.sessions.iter().copied().collect();
+        for id in sessions {
+            if self.sessions.get(id).is_some_and(|s| matches!(s.state, State::Held { came: false, .. })) {
+                self.requeue(id, step);
+            }
+        }
+        self.touch_pod(ordinal, step);
     }
 
     pub(super) fn remove(&mut self, step: &mut Step<'_>) {

@@ -1,7 +1,7 @@
 //! What survives what: replicas that go, journals that stop, entries that come twice.
 
 use crate::story::*;
-use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Time, Why};
+use slotkeeper_core::{AfterSession, Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, Time, Why};
 
 #[test]
 fn a_replica_that_says_farewell_has_closed_its_streams_and_its_visitors_have_grace() {
@@ -156,4 +156,151 @@ fn a_checkpoint_of_another_format_is_refused() {
     value["format"] = 999.into();
     let error = serde_json::from_value::<Fleet>(value).expect_err("it is from the future");
     assert!(error.to_string().contains("format 999"), "{error}");
+}
+
+// ---- entries that may be lost ----
+
+#[test]
+fn after_a_lapse_nobody_is_placed_until_everybody_must_have_closed_their_streams() {
+    let mut pool = Story::with_pods(2);
+    pool.by(R2).tick().by(R1).visit(ANA).attach(ANA).lapse(secs(90)).visit(BEN);
+    assert_eq!(pool.place(BEN), Where::Queued(0));
+    pool.after(secs(89)).visit(BEN);
+    assert_eq!(pool.place(BEN), Where::Queued(0), "somebody nobody knows of may be in pod 1");
+    assert_eq!(pool.fleet.next_deadline().map(|(_, why)| why), Some("lapse"));
+    pool.after(secs(1));
+    assert_eq!((pool.place(ANA), pool.place(BEN)), (at_pod(0), at_pod(1)));
+}
+
+#[test]
+fn a_lapse_is_soon_over_when_everybody_has_missed_nothing() {
+    let mut pool = Story::with_pods(2);
+    pool.by(R2).tick().lapse(secs(90)).visit(BEN);
+    let position = pool.fleet.doubts(R1).expect("R1 is asked");
+    assert_eq!(pool.fleet.doubts(R2), Some(position));
+    pool.whole(position).after(secs(5)).by(R1).whole(position - 1);
+    assert_eq!(pool.place(BEN), Where::Queued(0), "that was another one");
+    pool.whole(position);
+    assert_eq!(pool.place(BEN), at_pod(0));
+}
+
+#[test]
+fn even_then_those_are_waited_for_whose_first_word_may_be_lost() {
+    let mut pool = Story::with_pods(1);
+    pool.lapse(secs(90)).visit(BEN);
+    let position = pool.fleet.doubts(R1).expect("R1 is asked");
+    pool.whole(position).after(Millis(Fleet::YOUTH.0 - 1));
+    assert_eq!(pool.place(BEN), Where::Queued(0));
+    pool.after(Millis(1));
+    assert_eq!(pool.place(BEN), at_pod(0));
+}
+
+#[test]
+fn who_has_left_before_has_closed_its_streams_and_need_not_be_asked() {
+    let mut pool = Story::with_pods(1);
+    pool.by(R2).tick().lapse(secs(90)).visit(BEN);
+    let position = pool.fleet.doubts(R2).expect("R2 is asked");
+    pool.whole(position).by(R1).farewell().by(R2).after(Fleet::YOUTH);
+    assert_eq!(pool.place(BEN), at_pod(0));
+}
+
+#[test]
+fn who_has_a_slot_is_not_let_in_anew_during_a_lapse_for_it_may_be_somebody_elses_by_now() {
+    let mut pool = Story::with_pods(1);
+    pool.visit(ANA).attach(ANA).lapse(secs(90));
+    assert_eq!(pool.place(ANA), Where::Queued(0));
+    pool.by(R2).attach(ANA).by(R1).detach(ANA);
+    pool.effects();
+    pool.attach(ANA).after(secs(89));
+    assert_eq!(pool.released(), [], "her grace stands still meanwhile");
+    pool.after(secs(1));
+    assert_eq!(pool.place(ANA), at_pod(0));
+    pool.after(secs(29));
+    assert_eq!(pool.place(ANA), at_pod(0));
+    pool.after(secs(1));
+    assert_eq!(pool.released(), [(ANA, Why::Disconnected)]);
+}
+
+#[test]
+fn nothing_shrinks_and_nothing_is_recycled_while_somebody_unknown_may_be_there() {
+    let rules = Rules { max: 3, cooldown: secs(10), after_session: AfterSession::Recycle, ..Rules::default() };
+    let mut pool = Story::running(3, rules);
+    pool.visit(ANA).attach(ANA).after(secs(60));
+    assert_eq!(pool.desired(), (0, 1));
+    // Somebody was given pod 2, and the cluster has been told so: that is what is lost.
+    pool.lapse(secs(90)).scale_seen(3, 99).leave(ANA).detach(ANA).effects();
+    pool.after(secs(89));
+    assert_eq!(pool.desired(), (0, 3), "all that runs may be in use");
+    assert_eq!((pool.owed_recycles(), pool.recycled()), (vec![], vec![]), "nobody deletes anything now");
+    pool.after(secs(1));
+    assert_eq!(pool.owed_recycles(), [0, 1, 2], "who knows who has been there");
+    pool.after(secs(10));
+    assert_eq!(pool.desired(), (0, 0));
+}
+
+#[test]
+fn nobody_gets_a_desktop_that_somebody_forgotten_may_have_used() {
+    let rules = Rules { max: 2, after_session: AfterSession::Recycle, ..Rules::default() };
+    let mut pool = Story::new(rules);
+    pool.list(&[]).scale_seen(2, 0).pod_ready(0).pod_ready(1).pod_replaced(0).pod_replaced(1).effects();
+    // Ana plays, Ben has been given a slot and is on his way.
+    pool.visit(ANA).attach(ANA).visit(BEN);
+    assert_eq!((pool.place(ANA), pool.place(BEN)), (at_pod(0), at_pod(1)));
+    pool.lapse(secs(90)).after(secs(90));
+    assert_eq!((pool.place(ANA), pool.place(BEN)), (at_pod(0), Where::Queued(0)));
+    assert_eq!(pool.recycled(), [1]);
+    pool.pod_replaced(1);
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn a_desktop_is_as_it_was_when_everybody_has_missed_nothing() {
+    let rules = Rules { max: 1, after_session: AfterSession::Recycle, ..Rules::default() };
+    let mut pool = Story::new(rules);
+    pool.list(&[]).scale_seen(1, 0).pod_ready(0).pod_replaced(0).effects();
+    pool.lapse(secs(90));
+    let position = pool.fleet.doubts(R1).expect("R1 is asked");
+    pool.whole(position).after(Fleet::YOUTH).visit(ANA);
+    assert_eq!((pool.place(ANA), pool.recycled()), (at_pod(0), vec![]));
+}
+
+#[test]
+fn an_empty_journal_may_be_a_lost_one() {
+    let mut pool = Story::lapsed(secs(90), Rules { max: 2, ..Rules::default() });
+    pool.list(&[]).scale_seen(2, 0).pod_ready(0).pod_ready(1).visit(ANA);
+    assert_eq!(pool.fleet.doubts(R1), None, "there is nobody to ask");
+    pool.after(secs(89));
+    assert_eq!(pool.place(ANA), Where::Queued(0));
+    pool.after(secs(1));
+    assert_eq!(pool.place(ANA), at_pod(0));
+}
+
+#[test]
+fn a_second_lapse_lengthens_the_first_and_never_shortens_it() {
+    let mut pool = Story::with_pods(1);
+    pool.lapse(secs(90)).after(secs(10)).lapse(secs(20)).visit(ANA).after(secs(79));
+    assert_eq!(pool.place(ANA), Where::Queued(0));
+    pool.after(secs(1));
+    assert_eq!(pool.place(ANA), at_pod(0));
+}
+
+// ---- versions side by side ----
+
+#[test]
+fn new_semantics_begin_when_all_living_replicas_know_them() {
+    let mut pool = Story::with_pods(1);
+    assert_eq!(pool.fleet.semantics(), 1, "who has said nothing knows the first");
+    pool.by(R2).hello(2);
+    assert_eq!(pool.fleet.semantics(), 1, "R1 still lives");
+    pool.by(R1).farewell();
+    assert_eq!(pool.fleet.semantics(), 2);
+    pool.by(ReplicaId(3)).hello(1);
+    assert_eq!(pool.fleet.semantics(), 2, "and never back: the third has to see that it knows too little");
+}
+
+#[test]
+fn a_replica_that_is_silent_for_good_does_not_hold_up_new_semantics() {
+    let mut pool = Story::with_pods(1);
+    pool.by(R2).hello(2).silent(R1).after(secs(91));
+    assert_eq!(pool.fleet.semantics(), 2);
 }

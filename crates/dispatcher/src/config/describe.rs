@@ -3,7 +3,8 @@
 
 use super::rules::{default_rules, seconds as plain, usual_warning};
 use super::{
-    Admission, ClusterConfig, Config, KubernetesPods, PoolConfig, Probe, ProbeKind, Processes, Trigger, Workload, pool,
+    Admission, ClusterConfig, Config, JournalConfig, KubernetesPods, PoolConfig, Probe, ProbeKind, Processes, Trigger,
+    Workload, pool,
 };
 use slotkeeper_core::{AfterSession, Millis, Placement, Scaling, Spare, Window};
 use std::fmt::{Display, Write};
@@ -123,6 +124,7 @@ fn top(config: &Config) -> Vec<Line> {
             config.kubernetes.context.clone().unwrap_or_else(|| "the current one".to_owned()),
             "which of its contexts",
         ),
+        ("journal.at", config.journal.shown(), journal(config)),
         ("admin.listen", config.admin.listen.map_or("off".to_owned(), |at| at.to_string()), "where operators connect"),
         (
             "admin.token",
@@ -151,6 +153,14 @@ fn top(config: &Config) -> Vec<Line> {
             "most new sessions per second, over all pools",
         ),
     ]
+}
+
+fn journal(config: &Config) -> &'static str {
+    match config.journal {
+        JournalConfig::Memory => "who sits where is kept in memory: sessions end with this process",
+        JournalConfig::File(_) => "who sits where is kept in this folder, for one dispatcher",
+        JournalConfig::Redis(_) => "who sits where is kept there, for several dispatchers",
+    }
 }
 
 fn keda(config: &Config) -> Line {

@@ -5,7 +5,7 @@
 use super::addresses::{network, socket_address};
 use super::pool::{self, NamedPool};
 use super::table::{ConfigError, Source, Table, Value, quoted};
-use super::{Admin, Config, Limits, keda, kubernetes, secrets, together};
+use super::{Admin, Config, Limits, journal, keda, kubernetes, secrets, together};
 use std::collections::BTreeSet;
 use std::path::Path;
 use toml::de::DeTable;
@@ -34,7 +34,7 @@ pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Config, ConfigErro
 /// Every key that a file may have, `*` for names that the operator chooses.
 #[must_use]
 pub fn keys() -> BTreeSet<String> {
-    let every_table = "[admin]\n[keda]\n[kubernetes]\n[limits]\n[pools.a.fixed.probe]\n[pools.c.kubernetes.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
+    let every_table = "[admin]\n[journal]\n[keda]\n[kubernetes]\n[limits]\n[pools.a.fixed.probe]\n[pools.c.kubernetes.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
                        probe = {}\n[[pools.b.schedule]]\n";
     let source = Source::new(every_table, "", Path::new(""));
     let _: Result<Config, ConfigError> = everything(&source);
@@ -83,6 +83,7 @@ fn top(table: &Table<'_>) -> Config {
         config.trusted_proxies.extend(at.accept(network(text)));
     }
     config.cookie_keys = secrets::cookie_keys(table);
+    config.journal = journal::journal(table, &config);
     config.admin = admin(table);
     if let Some(address) = config.admin.listen.filter(|address| address.port() != 0 && config.listen.contains(address))
     {

@@ -49,6 +49,17 @@ pub(super) fn token(table: &Table<'_>) -> Option<Secret> {
     Some(Secret(token.as_bytes().to_vec()))
 }
 
+/// Of a Redis: any text but for what ends the line.
+pub(super) fn password(table: &Table<'_>) -> Option<Secret> {
+    let (key, text) = text(table, "password_file", "password_env")?;
+    let password = text.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        table.wrong(key, "the password is empty; allowed: at least one character");
+        return None;
+    }
+    Some(Secret(password.as_bytes().to_vec()))
+}
+
 /// The text, and which of both keys led to it.
 fn text(table: &Table<'_>, file: &'static str, env: &'static str) -> Option<(&'static str, String)> {
     let path = table.path(file);

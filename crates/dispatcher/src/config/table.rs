@@ -230,6 +230,11 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// Where relative paths begin.
+    pub(super) fn folder(&self) -> &Path {
+        self.source.folder
+    }
+
     /// A path, relative to the file.
     pub(super) fn path(&self, key: &'static str) -> Option<PathBuf> {
         let text = self.string(key)?;

@@ -78,7 +78,8 @@ pub fn open(config: &RedisJournal, net: Arc<dyn Net>) -> Result<Journal, OpenErr
         keep: Some(Box::new(keep::Keeper::new(house))),
         shared: true,
         patience,
-        figures: figures.collectors(),
+        folder: None,
+        figures: figures.of_server(),
     })
 }
 

@@ -115,7 +115,7 @@ impl Scaler {
         if *dispatcher.stopping.borrow() {
             return Some("this dispatcher is stopping");
         }
-        if view.fleet.replica(dispatcher.driver.me()).is_none() {
+        if !dispatcher.has_read(view) {
             return Some("this dispatcher has not read its journal yet");
         }
         if view.is_stale() || view.is_cut_off() || view.lag().is_some_and(|lag| lag > longest_lag(pool)) {

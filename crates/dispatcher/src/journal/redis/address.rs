@@ -84,7 +84,11 @@ impl std::str::FromStr for RedisJournal {
         let password = url.password().filter(|password| !password.is_empty());
         let password = password.map(|password| Secret(percent_decode_str(password).collect()));
         if username.is_some() && password.is_none() {
-            return Err(wrong("the user", "there is no password", "user:password@, or :password@ for the default user"));
+            return Err(wrong(
+                "the user",
+                "there is no password",
+                "user:password@, or :password@ for the default user",
+            ));
         }
         Ok(RedisJournal { host, port, database, username, password, tls, name: NAME.to_owned() })
     }

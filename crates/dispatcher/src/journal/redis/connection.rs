@@ -63,7 +63,11 @@ impl Connection {
         let info = self.exchange(&sections.iter().collect::<Vec<_>>()).await?;
         let info: String = info.iter().filter_map(bytes).map(String::from_utf8_lossy).collect();
         let says = |key: &str| {
-            info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).unwrap_or_default().trim().to_owned()
+            info.lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
+                .unwrap_or_default()
+                .trim()
+                .to_owned()
         };
         if says("role") != "master" {
             let role = says("role");
@@ -99,7 +103,8 @@ impl Connection {
     }
 
     async fn exchange(&mut self, commands: &[&Cmd]) -> Result<Vec<Value>, Trouble> {
-        let closed = |error: &dyn std::fmt::Display| Trouble::new(Kind::Closed, format!("the connection broke: {error}"));
+        let closed =
+            |error: &dyn std::fmt::Display| Trouble::new(Kind::Closed, format!("the connection broke: {error}"));
         let packed: Vec<u8> = commands.iter().flat_map(|command| command.get_packed_command()).collect();
         self.stream.write_all(&packed).await.map_err(|error| closed(&error))?;
         self.stream.flush().await.map_err(|error| closed(&error))?;

@@ -161,7 +161,8 @@ impl Reader {
         let key = &self.house.keys.checkpoint;
         let [position, at, state] = kept else { return Ok(None) };
         let Some(state) = bytes(state) else { return Ok(None) };
-        let remedy = "run the version that wrote it, or stop all dispatchers and delete the journal's keys (see OPERATING.md)";
+        let remedy =
+            "run the version that wrote it, or stop all dispatchers and delete the journal's keys (see OPERATING.md)";
         let fleet: Fleet = serde_json::from_slice(state)
             .map_err(|error| unreadable(format!("the state in {key} cannot be read: {error}; {remedy}")))?;
         if fleet.semantics() > Entry::SEMANTICS {
@@ -247,7 +248,8 @@ impl Reader {
             && bookmark.id == kept
             && self.fruitless == Some(kept)
         {
-            let after = if kept == START { "no state is kept".to_owned() } else { format!("the state kept is of {kept}") };
+            let after =
+                if kept == START { "no state is kept".to_owned() } else { format!("the state kept is of {kept}") };
             return Err(unreadable(format!(
                 "{} goes on with {first}, and {after}: what was between is gone (trimmed or deleted by somebody else); \
                  restore Redis from a backup, or stop all dispatchers and delete {}, {} and {}: sessions are forgotten then",

@@ -79,9 +79,13 @@ impl From<ServerError> for Trouble {
             "NOPERM" => (Kind::Permission, "its ACL does not let this user do what a journal needs"),
             "LOADING" => (Kind::Loading, "it is still loading its data"),
             "BUSY" => (Kind::Loading, "it is busy with somebody's script"),
-            "READONLY" | "MASTERDOWN" | "UNBLOCKED" => (Kind::Replica, "it is a replica: the journal is written to the primary"),
+            "READONLY" | "MASTERDOWN" | "UNBLOCKED" => {
+                (Kind::Replica, "it is a replica: the journal is written to the primary")
+            }
             "OOM" => (Kind::Full, "it is full: raise its maxmemory, or give it a Redis of its own"),
-            "MISCONF" => (Kind::Unsaved, "it cannot persist, and takes nothing until it can: look at its disk and its log"),
+            "MISCONF" => {
+                (Kind::Unsaved, "it cannot persist, and takes nothing until it can: look at its disk and its log")
+            }
             "NOREPLICAS" => (Kind::Unsaved, "it wants more replicas before it takes anything (min-replicas-to-write)"),
             _ => (Kind::Refused, "it refused"),
         };

@@ -1,0 +1,134 @@
+//! Where the journal is: `[journal]` of a file, `--journal` of the command line, or this user's folder for state.
+
+use super::secrets;
+use super::table::{Table, quoted};
+use super::{Config, JournalConfig};
+use crate::journal::redis::{RedisJournal, Trust};
+use std::path::{Path, PathBuf};
+
+const ALLOWED: &str =
+    "\"memory\", \"file:FOLDER\", or \"redis://[user[:password]@]host[:port][/db]\" (rediss:// by TLS)";
+
+/// As `at` says. Relative folders are relative to `folder`.
+fn place(text: &str, folder: &Path) -> Result<JournalConfig, String> {
+    if text == "memory" {
+        return Ok(JournalConfig::Memory);
+    }
+    if let Some(path) = text.strip_prefix("file:") {
+        if path.is_empty() {
+            return Err(format!("there is no folder behind \"file:\"; allowed: {ALLOWED}"));
+        }
+        return Ok(JournalConfig::File(folder.join(path)));
+    }
+    if text.starts_with("redis:") || text.starts_with("rediss:") {
+        return text.parse().map(JournalConfig::Redis).map_err(|error| format!("{error}"));
+    }
+    Err(format!("{} is no place for a journal; allowed: {ALLOWED}", quoted(text)))
+}
+
+/// `--journal`. Whatever a file says of a Redis' password, name and certificates is kept for another Redis.
+///
+/// # Errors
+/// What is wrong with it, and what is allowed.
+pub fn from_arg(config: &mut Config, text: &str) -> Result<(), String> {
+    let here = std::env::current_dir().unwrap_or_default();
+    let mut journal = place(text, &here).map_err(|what| format!("--journal: {what}"))?;
+    if let (JournalConfig::Redis(new), JournalConfig::Redis(old)) = (&mut journal, &config.journal) {
+        new.name.clone_from(&old.name);
+        new.password = new.password.take().or_else(|| old.password.clone());
+        new.tls = new.tls.take().map(|trust| old.tls.clone().unwrap_or(trust));
+    }
+    config.journal = journal;
+    if needs_keys(config) {
+        return Err(format!("--journal: {NEEDS_KEYS}"));
+    }
+    Ok(())
+}
+
+const NEEDS_KEYS: &str = "dispatchers that share a journal have to know each other's cookies; allowed: with \
+                          `cookie_keys_file` or `cookie_keys_env` in the configuration, the same for all of them";
+
+fn needs_keys(config: &Config) -> bool {
+    matches!(config.journal, JournalConfig::Redis(_)) && config.cookie_keys.is_empty()
+}
+
+/// `config` is read so far that it says which keys there are.
+pub(super) fn journal(top: &Table<'_>, config: &Config) -> JournalConfig {
+    let Some(table) = top.table("journal") else { return JournalConfig::usual() };
+    if !table.has("at") {
+        table.missing("at", format_args!("allowed: {ALLOWED}"));
+    }
+    let at = table.string("at").and_then(|text| table.accept("at", place(text, table.folder())));
+    let name = table.string("name").and_then(|text| table.accept("name", journal_name(text)));
+    let password = secrets::password(&table);
+    let ca = table.path("ca_file");
+    let mut journal = at.unwrap_or(JournalConfig::Memory);
+    if let JournalConfig::Redis(redis) = &mut journal {
+        if let Some(name) = name {
+            redis.name = name;
+        }
+        if password.is_some() && redis.password.is_some() {
+            table.wrong("at", "has a password, as the file or variable has; allowed: one of both");
+        }
+        redis.password = redis.password.take().or(password);
+        match (ca, &mut redis.tls) {
+            (Some(ca), Some(trust)) => *trust = Trust::File(ca),
+            (Some(_), None) => table.wrong("ca_file", "redis:// is not encrypted; allowed: with rediss://"),
+            (None, _) => {}
+        }
+    } else {
+        for key in ["name", "password_file", "password_env", "ca_file"] {
+            if table.has(key) && table.has("at") {
+                table.wrong(key, "there is no Redis to use it for; allowed: with at = \"redis://...\"");
+            }
+        }
+    }
+    let config =
+        Config { journal: journal.clone(), cookie_keys: config.cookie_keys.clone(), ..Config::new(Vec::new()) };
+    if needs_keys(&config) && !top.has("cookie_keys_file") && !top.has("cookie_keys_env") {
+        table.wrong("at", NEEDS_KEYS);
+    }
+    table.finish();
+    journal
+}
+
+/// What keys in a Redis begin with.
+fn journal_name(text: &str) -> Result<String, String> {
+    let good = (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'));
+    let allowed = "1 to 63 of the letters a-z and A-Z, digits, -, _, . and :";
+    if good { Ok(text.to_owned()) } else { Err(format!("{} is not a name; allowed: {allowed}", quoted(text))) }
+}
+
+impl JournalConfig {
+    /// What is not said otherwise: the folder that systemd gives (`STATE_DIRECTORY`), else `slotkeeper` in the user's folder
+    /// for state (XDG Base Directory Specification), else in the system's.
+    #[must_use]
+    pub fn usual() -> JournalConfig {
+        let named = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let given = std::env::var("STATE_DIRECTORY").ok().and_then(|all| all.split(':').next().map(PathBuf::from));
+        let folder = given
+            .filter(|path| path.is_absolute())
+            .or_else(|| named("XDG_STATE_HOME").map(|home| home.join("slotkeeper")))
+            .or_else(|| named("HOME").map(|home| home.join(".local/state/slotkeeper")));
+        JournalConfig::File(folder.unwrap_or_else(|| "/var/lib/slotkeeper".into()))
+    }
+
+    /// As an operator would write it; never with a password.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self {
+            JournalConfig::Memory => "memory".to_owned(),
+            JournalConfig::File(folder) => format!("file:{}", folder.display()),
+            JournalConfig::Redis(redis) => redis.shown(),
+        }
+    }
+}
+
+impl RedisJournal {
+    fn shown(&self) -> String {
+        let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
+        let user = self.username.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+        format!("{scheme}://{user}{}/{} ({})", self.host_port(), self.database, self.name)
+    }
+}

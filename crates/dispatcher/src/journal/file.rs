@@ -1,0 +1,204 @@
+//! A journal in a folder on this machine's disk: for one dispatcher, which comes back to it.
+//!
+//! ```text
+//! lock                              held by the process that writes; says which
+//! entries-00000000000000004097      a segment: entries from this position on, a batch a line (`line.rs`)
+//! checkpoint-00000000000000004096   the state after so many entries
+//! ```
+//!
+//! A batch counts when it is on the disk: only then it is acknowledged, and read back. One is written at a time, so what
+//! a crash tears can only be the last record, which nobody was told of. All else that does not add up is not guessed at: the
+//! journal is refused as it is, and `repair` is for people to decide on. See `account.rs` for what can be read,
+//! OPERATING.md for what each damage means.
+
+pub mod account;
+mod appending;
+mod checkpoint;
+pub mod damage;
+pub mod disk;
+mod folder;
+mod keeping;
+pub mod line;
+mod lock;
+pub mod name;
+mod tail;
+
+use self::account::Account;
+use self::appending::Writer;
+use self::damage::Damage;
+use self::disk::Disk;
+use self::keeping::Keeper;
+use self::name::{DAMAGED, Name, torn_name};
+use self::tail::Tail;
+use super::figures::Figures;
+use super::{Follow, Journal, JournalError, News};
+use crate::outside::{BoxFuture, Clock};
+use slotkeeper_core::{Entry, Fleet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc;
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    #[error("cannot {what} {}", path.display())]
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} is not a folder: name one for the journal (it is made if there is none)", .0.display())]
+    NotAFolder(PathBuf),
+    #[error("there is no folder {}", .0.display())]
+    NoFolder(PathBuf),
+    #[error("{} is in use by process {process}; choose another folder or stop it", folder.display())]
+    InUse { folder: PathBuf, process: String },
+    #[error("the journal in {} is refused, and left as it is: {damage}; {}", folder.display(), remedy(folder, damage, *entries))]
+    Damaged { folder: PathBuf, damage: Damage, entries: u64 },
+    #[error("the journal's metrics contradict each other")]
+    Figures(#[from] prometheus::Error),
+}
+
+fn remedy(folder: &Path, damage: &Damage, entries: u64) -> String {
+    let folder = folder.display();
+    let version = match damage.flaw.is_foreign_version() {
+        true => "run the version of slotkeeper that wrote it; if that is impossible, ",
+        false => "restore it from a backup, or ",
+    };
+    format!("{version}`slotkeeper journal repair {folder}` keeps it up to entry {entries} and moves the rest aside")
+}
+
+/// Opens the journal in this folder, which is made if there is none.
+///
+/// # Errors
+/// When the folder cannot be used, or what is in it cannot be read to the end. Nothing has been changed then.
+pub fn open(folder: &Path, clock: Clock) -> Result<Journal, OpenError> {
+    open_on(Disk::default(), folder, clock)
+}
+
+/// As [`open`], on a disk that a test can make trouble on.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_on(disk: Disk, folder: &Path, clock: Clock) -> Result<Journal, OpenError> {
+    if fs::metadata(folder).is_ok_and(|m| !m.is_dir()) {
+        return Err(OpenError::NotAFolder(folder.to_owned()));
+    }
+    disk.make_folder(folder).map_err(failed("make the folder", folder))?;
+    let lock = Arc::new(lock::take(folder)?);
+    let (listing, mut account) = folder::read(folder, u64::MAX)?;
+    if let Some(damage) = account.damage.take() {
+        return Err(OpenError::Damaged { folder: folder.to_owned(), damage, entries: account.position() });
+    }
+    for unfinished in &listing.unfinished {
+        disk.remove(unfinished).map_err(failed("remove", unfinished))?;
+    }
+    set_aside(&disk, folder, &account)?;
+    let tail = tail(&disk, folder, &account)?;
+    let figures = Figures::new()?;
+    figures.size.set(listing.bytes as i64);
+    figures.kept.set(account.checkpoint() as i64);
+    let (tail, (sender, receiver)) = (Arc::new(Mutex::new(tail)), mpsc::unbounded_channel());
+    let append = Box::new(Writer {
+        tail: tail.clone(),
+        written: sender,
+        clock,
+        last: account.time(),
+        figures: figures.clone(),
+        lock: lock.clone(),
+    });
+    let keep = Keeper {
+        disk,
+        folder: folder.to_owned(),
+        tail,
+        newest: account.checkpoint(),
+        figures: figures.clone(),
+        _lock: lock,
+    };
+    let follow = Reader { state: account.state, early: account.entries.into_iter(), receiver };
+    let mut journal = Journal::new(append, Box::new(follow), false);
+    journal.keep = Some(Box::new(keep));
+    journal.folder = Some(folder.to_owned());
+    journal.figures = figures.of_folder();
+    Ok(journal)
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io { what, path, source }
+}
+
+/// Says what is wrong with the journal and costs nothing; a checkpoint that cannot be read must not count as one later.
+fn set_aside(disk: &Disk, folder: &Path, account: &Account) -> Result<(), OpenError> {
+    for damage in &account.remarks {
+        let name = damage.file.to_string();
+        match damage.file {
+            Name::Checkpoint(_) => {
+                let aside = format!("{DAMAGED}{name}");
+                tracing::warn!(folder = %folder.display(), "{damage}; the journal goes on from an older state, nothing is lost; the file is now {aside}");
+                disk.rename(folder, &name, &aside).map_err(failed("rename", &folder.join(&name)))?;
+            }
+            Name::Entries(_) => {
+                tracing::warn!(folder = %folder.display(), "{damage}; a checkpoint covers it, nothing is lost");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where the journal goes on: without what a crash has torn.
+fn tail(disk: &Disk, folder: &Path, account: &Account) -> Result<Tail, OpenError> {
+    let next = account.position() + 1;
+    let Some((first, length)) = account.last else {
+        return Tail::begin(disk, folder, next).map_err(failed("begin a journal in", folder));
+    };
+    let path = folder.join(Name::Entries(first).to_string());
+    if let Some(torn) = &account.torn {
+        let content = fs::read(&path).map_err(failed("read", &path))?;
+        let bytes = content.get(torn.offset as usize..).unwrap_or_default();
+        let saved = torn_name(next);
+        disk.create(folder, &saved, bytes).map_err(failed("save torn bytes as", &folder.join(&saved)))?;
+        tracing::warn!(
+            file = %path.display(),
+            offset = torn.offset,
+            bytes = bytes.len(),
+            "the last record is not whole ({}), as after a crash: it is cut off, and saved as {saved}", torn.flaw
+        );
+        let file = fs::OpenOptions::new().write(true).open(&path).map_err(failed("open", &path))?;
+        let cut = disk.cut(&path, &file, torn.offset).and_then(|()| disk.sync(&path, &file));
+        cut.map_err(failed("cut the end of", &path))?;
+    }
+    Tail::open(disk, folder, first, next, length).map_err(failed("open", &path))
+}
+
+fn locked(tail: &Mutex<Tail>) -> MutexGuard<'_, Tail> {
+    tail.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Reader {
+    state: Option<Box<Fleet>>,
+    /// From before this process.
+    early: std::vec::IntoIter<Entry>,
+    receiver: mpsc::UnboundedReceiver<Vec<Entry>>,
+}
+
+/// Entries applied at a time.
+const BATCH: usize = 256;
+
+impl Follow for Reader {
+    fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>> {
+        Box::pin(async move {
+            if let Some(fleet) = self.state.take() {
+                return Ok(News::State(fleet));
+            }
+            let early: Vec<Entry> = self.early.by_ref().take(BATCH).collect();
+            if !early.is_empty() {
+                return Ok(News::Entries(early));
+            }
+            self.receiver.recv().await.map(News::Entries).ok_or(JournalError::Closed)
+        })
+    }
+}

@@ -1,0 +1,92 @@
+//! Writing entries, and waiting out what is in the way.
+
+use super::lock::Lock;
+use super::tail::Tail;
+use super::{line, locked};
+use crate::journal::figures::Figures;
+use crate::journal::{Append, Draft, JournalError};
+use crate::outside::{BoxFuture, Clock, now};
+use slotkeeper_core::{Entry, Time};
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+pub(super) struct Writer {
+    pub(super) tail: Arc<Mutex<Tail>>,
+    /// To the follower. Unbounded, but never long: the driver has one append in flight and reads as fast as it applies.
+    pub(super) written: mpsc::UnboundedSender<Vec<Entry>>,
+    pub(super) clock: Clock,
+    pub(super) last: Time,
+    pub(super) figures: Figures,
+    pub(super) lock: Arc<Lock>,
+}
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Append for Writer {
+    fn append(&mut self, batch: Vec<Draft>) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(async move {
+            let begun = now();
+            self.last = self.last.max(self.clock.now());
+            let at = self.last;
+            let entries: Vec<Entry> = batch
+                .into_iter()
+                .map(|Draft { from, number, pool, command }| Entry { at, from, number, pool, command })
+                .collect();
+            if entries.is_empty() {
+                return Ok(());
+            }
+            let entries = self.write(entries).await?;
+            self.figures.appends.observe(now().duration_since(begun).as_secs_f64());
+            self.figures.entries.inc_by(entries.len() as u64);
+            self.written.send(entries).map_err(|_| JournalError::Closed)
+        })
+    }
+}
+
+impl Writer {
+    /// Returns when they are on the disk, however long that takes. Nobody is placed meanwhile; who plays, plays on.
+    async fn write(&self, entries: Vec<Entry>) -> Result<Vec<Entry>, JournalError> {
+        let position = locked(&self.tail).next();
+        let count = entries.len() as u64;
+        let json = serde_json::to_vec(&entries).map_err(|e| JournalError::Unreadable(e.to_string()))?;
+        let line: Arc<[u8]> = line::sealed(position, &json).into();
+        let mut waiting = None;
+        loop {
+            let (tail, bytes, lock) = (self.tail.clone(), line.clone(), self.lock.clone());
+            let attempt = tokio::task::spawn_blocking(move || {
+                // However this process ends: nobody else writes here before this is done.
+                let _lock = lock;
+                let mut tail = locked(&tail);
+                tail.append(&bytes, count).map_err(|error| (error, tail.path().to_owned()))
+            });
+            // A task that did not come back: the process is ending.
+            let Err((error, path)) = attempt.await.map_err(|_| JournalError::Closed)? else { break };
+            self.figures.errors.with_label_values(&[word(&error)]).inc();
+            let file = path.display();
+            if waiting.is_none() {
+                waiting = Some(now());
+                tracing::warn!(%file, "the journal cannot be written: {error}; nobody is placed until it can (tried every second)");
+            } else {
+                tracing::debug!(%file, "the journal still cannot be written: {error}");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        if let Some(since) = waiting {
+            let seconds = now().duration_since(since).as_secs();
+            tracing::warn!(seconds, "the journal can be written again: nothing is lost");
+        }
+        self.figures.size.add(line.len() as i64);
+        Ok(entries)
+    }
+}
+
+/// For the metrics.
+fn word(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => "full",
+        _ => "append",
+    }
+}

@@ -1,0 +1,87 @@
+//! Keeping states: a checkpoint is written, a new segment begins, and what is older than the checkpoint before this one
+//! goes. That one stays: should the newest be damaged, it leads to the same state.
+
+use super::disk::Disk;
+use super::lock::Lock;
+use super::name::{Name, torn_name};
+use super::tail::Tail;
+use super::{checkpoint, folder, locked};
+use crate::journal::figures::Figures;
+use crate::journal::{JournalError, Keep};
+use crate::outside::BoxFuture;
+use slotkeeper_core::Fleet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+#[derive(Clone)]
+pub(super) struct Keeper {
+    pub(super) disk: Disk,
+    pub(super) folder: PathBuf,
+    pub(super) tail: Arc<Mutex<Tail>>,
+    /// The position of the newest checkpoint.
+    pub(super) newest: u64,
+    pub(super) figures: Figures,
+    /// Held as long as anything may be written.
+    pub(super) _lock: Arc<Lock>,
+}
+
+impl Keep for Keeper {
+    fn keep(&mut self, fleet: Fleet) -> BoxFuture<'_, Result<(), JournalError>> {
+        Box::pin(async move {
+            let position = fleet.applied();
+            if position <= self.newest {
+                return Ok(());
+            }
+            let keeper = self.clone();
+            let kept = tokio::task::spawn_blocking(move || keeper.write(&fleet));
+            match kept.await.map_err(|_| JournalError::Closed)? {
+                Ok(()) => {
+                    self.newest = position;
+                    Ok(())
+                }
+                Err((step, what, source)) => {
+                    self.figures.errors.with_label_values(&[step]).inc();
+                    let what = format!("cannot {what} in {}", self.folder.display());
+                    Err(JournalError::Io { what, source })
+                }
+            }
+        })
+    }
+}
+
+type Failure = (&'static str, &'static str, io::Error);
+
+impl Keeper {
+    fn write(&self, fleet: &Fleet) -> Result<(), Failure> {
+        let name = Name::Checkpoint(fleet.applied()).to_string();
+        let written = checkpoint::bytes(fleet)
+            .map_err(io::Error::other)
+            .and_then(|bytes| self.disk.create(&self.folder, &name, &bytes));
+        written.map_err(|e| ("checkpoint", "write a checkpoint", e))?;
+        self.figures.kept.set(fleet.applied() as i64);
+        locked(&self.tail).turn().map_err(|e| ("segment", "begin a new segment", e))?;
+        self.forget().map_err(|e| ("remove", "remove what is not needed any more", e))
+    }
+
+    /// Removes what only leads to the second newest checkpoint. Oldest first: what stays goes on without a hole.
+    pub(super) fn forget(&self) -> io::Result<()> {
+        let listing = folder::list(&self.folder)?;
+        let (mut checkpoints, mut segments) = (Vec::new(), Vec::new());
+        for name in &listing.names {
+            match name {
+                Name::Checkpoint(position) => checkpoints.push(*position),
+                Name::Entries(first) => segments.push(*first),
+            }
+        }
+        let bound = checkpoints.iter().rev().nth(1).copied().unwrap_or(0);
+        let old_checkpoints = checkpoints.into_iter().filter(|p| *p < bound).map(|p| Name::Checkpoint(p).to_string());
+        let covered = segments.windows(2).filter(|pair| pair[1] <= bound + 1).map(|p| Name::Entries(p[0]).to_string());
+        let torn = listing.torn.into_iter().filter(|p| *p <= bound).map(torn_name);
+        for name in old_checkpoints.chain(covered).chain(torn) {
+            self.disk.remove(&self.folder.join(name))?;
+        }
+        self.figures.size.set(folder::list(&self.folder)?.bytes as i64);
+        Ok(())
+    }
+}

@@ -1,0 +1,3 @@
+//! Journals that outlive the process.
+
+mod file;

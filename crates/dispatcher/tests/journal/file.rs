@@ -1,0 +1,104 @@
+//! The journal in a folder: what has been written is there again, and what is damaged is not guessed at.
+
+mod damage;
+mod folder;
+
+use slotkeeper::journal::file::{self, OpenError};
+use slotkeeper::journal::{Draft, Journal, News};
+use slotkeeper::outside::Clock;
+use slotkeeper_core::{Command, Entry, Fleet, ReplicaId, Rules, SessionId, Time};
+use std::path::{Path, PathBuf};
+
+const START: Time = Time(1_700_000_000_000);
+
+fn clock() -> Clock {
+    Clock::starting_at(START)
+}
+
+/// What replica 7 writes: who it is, a pool, then visitors.
+fn draft(number: u64) -> Draft {
+    let command = match number {
+        1 => Command::Hello { speaks: Entry::SEMANTICS },
+        2 => Command::Rules(Rules::default()),
+        n => Command::Visit { session: SessionId(u128::from(n) << 100 | 5), hint: None, class: 0 },
+    };
+    Draft { from: ReplicaId(7), number, pool: "games".into(), command }
+}
+
+fn drafts(numbers: std::ops::RangeInclusive<u64>) -> Vec<Draft> {
+    numbers.map(draft).collect()
+}
+
+/// What has been read so far.
+#[derive(Debug, Default)]
+struct Read {
+    state: Option<u64>,
+    fleet: Fleet,
+    entries: Vec<Entry>,
+}
+
+impl Read {
+    fn numbers(&self) -> Vec<u64> {
+        self.entries.iter().map(|e| e.number).collect()
+    }
+}
+
+/// Reads up to this position.
+async fn read(journal: &mut Journal, position: u64) -> Read {
+    let mut read = Read::default();
+    while read.fleet.applied() < position {
+        match journal.follow.next().await.unwrap() {
+            News::State(fleet) => {
+                read.state = Some(fleet.applied());
+                read.fleet = *fleet;
+            }
+            News::Entries(entries) => {
+                for entry in entries {
+                    let _ = read.fleet.apply(&entry);
+                    read.entries.push(entry);
+                }
+            }
+        }
+    }
+    read
+}
+
+/// A folder with so many entries, each in a record of its own.
+async fn written(folder: &Path, entries: u64) {
+    let mut journal = file::open(folder, clock()).unwrap();
+    for number in 1..=entries {
+        journal.append.append(vec![draft(number)]).await.unwrap();
+    }
+}
+
+fn segment(folder: &Path, first: u64) -> PathBuf {
+    folder.join(format!("entries-{first:020}"))
+}
+
+fn checkpoint(folder: &Path, position: u64) -> PathBuf {
+    folder.join(format!("checkpoint-{position:020}"))
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// All of a folder, to see that nothing has changed.
+fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let contents = names(folder).into_iter().filter(|n| n != "lock");
+    contents.map(|name| (name.clone(), std::fs::read(folder.join(name)).unwrap())).collect()
+}
+
+/// The refusal of a journal that must not be touched by it.
+fn refusal(folder: &Path) -> OpenError {
+    let before = contents(folder);
+    let error = match file::open(folder, clock()) {
+        Ok(_) => panic!("opened"),
+        Err(error) => error,
+    };
+    assert_eq!(contents(folder), before, "{error}");
+    error
+}
