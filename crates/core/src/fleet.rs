@@ -212,6 +212,8 @@ impl Fleet {
     }
 
     fn doubt(&mut self, patience: Millis) {
+        // Whoever wrote it may have known less than is known here.
+        let patience = patience.max(self.patience());
         let until = self.lapse.as_ref().map_or(Time::default(), |l| l.until).max(self.alive + patience);
         let doubted: BTreeSet<ReplicaId> = self.replicas.keys().copied().collect();
         // With nobody to ask it may be much that is lost, or everything.

@@ -324,7 +324,8 @@ impl<A: Aftermath> Reader<'_, A> {
 
     /// The state is this, whatever was known before.
     fn start_over(&mut self, fleet: Fleet) -> Option<Instant> {
-        let lost = locked(self.desk).number > 0;
+        // Before anything has been read, nothing that was read can be lost.
+        let lost = locked(self.desk).number > 0 && self.view.borrow().fleet.applied() > 0;
         tracing::info!(
             position = fleet.applied(),
             sessions = fleet.population(),
