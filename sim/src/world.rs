@@ -1,4 +1,4 @@
-//! The world: dispatchers (`slotkeeper::run` itself) on turmoil's network, pods on nodes, a journal service, an API server
+//! The world: dispatchers (`slotkeeper::run` itself) on turmoil's network, pods on nodes, a Redis, an API server
 //! with its controllers, Prometheus and KEDA, and homes full of visitors. First faults, then calm: everything is healed,
 //! and all must come to rest. One seed decides everything.
 

@@ -372,7 +372,8 @@ impl<A: Aftermath> Reader<'_, A> {
                 if is_worth_keeping(&view.fleet, *every) && (entry.from == me || !shared) {
                     let state = view.fleet.clone();
                     #[cfg(feature = "planted")]
-                    let state = if planted::is(Bug::WrongPosition) { first.clone().at_the_position_of(&state) } else { state };
+                    let state =
+                        if planted::is(Bug::WrongPosition) { first.clone().at_the_position_of(&state) } else { state };
                     let _ = states.try_send(state);
                 }
             }

@@ -4,8 +4,8 @@
 use super::redis::PORT;
 use super::truth::Truth;
 use serde::Deserialize;
-use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News};
 use slotkeeper::journal::redis::{OpenError, RedisJournal};
+use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News};
 use slotkeeper::outside::{BoxFuture, Net};
 use slotkeeper_core::{Command, Entry, Fleet, PoolId, ReplicaId, Time};
 use std::collections::{BTreeMap, VecDeque};
@@ -141,8 +141,7 @@ impl Follow for OwnFollow {
                 let kept = self.log.locked().kept.clone();
                 self.read = Some(kept.as_ref().map_or(0, |(position, _)| *position));
                 let Some((_, state)) = kept else { return self.entries(0).await };
-                let fleet: Fleet =
-                    serde_json::from_str(&state).map_err(|e| JournalError::Unreadable(e.to_string()))?;
+                let fleet: Fleet = serde_json::from_str(&state).map_err(|e| JournalError::Unreadable(e.to_string()))?;
                 self.log.truth.count("checkpoint restored");
                 return Ok(News::State(Box::new(fleet)));
             };

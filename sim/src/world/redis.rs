@@ -226,7 +226,9 @@ impl Redis {
             ("GET", [key]) => self.locked().data.get(key),
             ("HMGET", [key, fields @ ..]) => {
                 let answer = self.locked().data.hmget(key, fields);
-                if fields.iter().any(|f| &f[..] == b"state") && matches!(&answer, Answer::Array(a) if !a.contains(&Answer::Nothing)) {
+                if fields.iter().any(|f| &f[..] == b"state")
+                    && matches!(&answer, Answer::Array(a) if !a.contains(&Answer::Nothing))
+                {
                     self.truth.count("checkpoint restored");
                 }
                 answer

@@ -473,7 +473,10 @@ impl Inner {
         }
         let effects = self.mirror.apply(entry);
         if without.is_some_and(|without| without != serde_json::to_string(&self.mirror).ok()) {
-            let what = format!("number {} of {:?} came again, and did something: {:?}", entry.number, entry.from, entry.command);
+            let what = format!(
+                "number {} of {:?} came again, and did something: {:?}",
+                entry.number, entry.from, entry.command
+            );
             self.violate(at, "what is written twice counts once", what);
         }
         if let Err(what) = self.mirror.invariants() {

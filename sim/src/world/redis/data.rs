@@ -272,8 +272,7 @@ impl Data {
         let last = last.unwrap_or_default();
         let kept = self.hashes.get(checkpoint);
         let field = |name: &'static str| number(kept.and_then(|h| h.get(name.as_bytes())));
-        let id =
-            Id { ms: last.ms.max(field("at")).max(at.clock), seq: last.seq.max(field("position")) + 1 };
+        let id = Id { ms: last.ms.max(field("at")).max(at.clock), seq: last.seq.max(field("position")) + 1 };
         self.add(at.now, entries, id, vec!["entry".into(), lapse.clone()]);
         happened.push(Happened::Taken { position: id.seq, at: id.ms, draft: lapse.clone() });
         let name = Bytes::from([&ours[..], id.to_string().as_bytes()].concat());

@@ -69,7 +69,8 @@ async fn header(stream: &mut (impl AsyncBufRead + Unpin), kind: u8, most: usize)
     if stream.read_until(b'\n', &mut line).await? == 0 {
         return Ok(None);
     }
-    let number = line.strip_prefix(&[kind]).and_then(|rest| std::str::from_utf8(rest.trim_ascii_end()).ok()?.parse().ok());
+    let number =
+        line.strip_prefix(&[kind]).and_then(|rest| std::str::from_utf8(rest.trim_ascii_end()).ok()?.parse().ok());
     let number = number.filter(|n| *n <= most);
     number.map(Some).ok_or_else(|| io::Error::other(format!("no request: {}", String::from_utf8_lossy(&line))))
 }
