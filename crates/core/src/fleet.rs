@@ -212,8 +212,9 @@ impl Fleet {
     }
 
     fn doubt(&mut self, patience: Millis) {
-        // Whoever wrote it may have known less than is known here.
-        let patience = patience.max(self.patience());
+        // Whoever wrote it may have known less than is known here. (Without pools, nothing is.)
+        let known = if self.pools.is_empty() { Millis::default() } else { self.patience() };
+        let patience = patience.max(known);
         let until = self.lapse.as_ref().map_or(Time::default(), |l| l.until).max(self.alive + patience);
         let doubted: BTreeSet<ReplicaId> = self.replicas.keys().copied().collect();
         // With nobody to ask it may be much that is lost, or everything.
