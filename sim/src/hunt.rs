@@ -123,7 +123,7 @@ fn stop(child: &mut Child) {
 pub fn work(from: u64, seeds: u64, step: u64, limits: &Limits, out: &mut dyn Write) -> io::Result<()> {
     for number in 0..seeds {
         let seed = from.wrapping_add(number.wrapping_mul(step));
-        let outcome = play(&Setting::draw(seed).within(limits), false);
+        let outcome = play(&Setting::limited(seed, limits), false);
         let broken = !outcome.violations.is_empty();
         let told = Told { seed, lasted: outcome.lasted, coverage: outcome.coverage, broken };
         writeln!(out, "{}", serde_json::to_string(&told)?)?;
@@ -146,7 +146,7 @@ pub fn shrink(limits: &Limits, failing: Outcome, mut seen: impl FnMut(&Limits, b
                 return (limits, smallest);
             }
             left -= 1;
-            let setting = Setting::draw(smallest.setting.seed).within(&candidate);
+            let setting = Setting::limited(smallest.setting.seed, &candidate);
             let outcome = play(&setting, false);
             let same = |o: &Outcome| o.violations.first().map(|v| v.promise);
             let fails = same(&outcome).is_some() && same(&outcome) == same(&smallest);
@@ -218,6 +218,8 @@ pub fn expected() -> Vec<String> {
         "Rules",
         "Schedule",
         "Remove",
+        "Hello",
+        "Lapse",
         "Farewell",
         "Tick",
     ];
@@ -241,6 +243,21 @@ pub fn expected() -> Vec<String> {
             "history forgotten",
             "pod evicted",
             "pod stuck",
+        ]
+        .map(String::from),
+    );
+    all.extend(
+        [
+            "checkpoint kept",
+            "checkpoint restored",
+            "dispatcher forgets what is lost",
+            "dispatcher killed while writing",
+            "dispatcher starts a new life",
+            "entry repeated",
+            "journal entries lost",
+            "journal says LAPSED",
+            "journal says OOM",
+            "session forgotten",
         ]
         .map(String::from),
     );

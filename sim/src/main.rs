@@ -147,6 +147,9 @@ impl Output {
 /// Takes things away from a world.
 #[derive(Args)]
 struct LimitArguments {
+    /// Only worlds with several dispatchers.
+    #[arg(long)]
+    several: bool,
     /// No more dispatchers than this.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     dispatchers: Option<u32>,
@@ -167,6 +170,7 @@ struct LimitArguments {
 impl LimitArguments {
     fn limits(self) -> Limits {
         Limits {
+            several: self.several,
             dispatchers: self.dispatchers,
             visitors: self.visitors,
             nodes: self.nodes,
@@ -223,10 +227,11 @@ fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
             let setting = match &scenario {
                 Some(name) => scenarios::find(name)
                     .with_context(|| format!("--scenario: there is no {name:?}; there are: {}", names()))?
-                    .setting(seed),
-                None => Setting::draw(seed),
+                    .setting(seed)
+                    .within(&limits),
+                None => Setting::limited(seed, &limits),
             };
-            let outcome = play(&setting.within(&limits), trace);
+            let outcome = play(&setting, trace);
             for line in &outcome.log {
                 writeln!(out, "{line}")?;
             }
@@ -330,7 +335,7 @@ fn search(options: &Hunt, covered: bool, shrink: bool, out: &mut dyn Write) -> a
         return Ok(true);
     };
     let again = |limits: &Limits| [limits.arguments(), options.arguments.clone()].concat();
-    let failure = play(&Setting::draw(seed).within(&options.limits), false);
+    let failure = play(&Setting::limited(seed, &options.limits), false);
     anyhow::ensure!(!failure.violations.is_empty(), "seed {seed} broke a promise, but not a second time");
     if !shrink {
         tale::tell(&failure, None, &again(&options.limits), out)?;

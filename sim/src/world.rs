@@ -1,4 +1,4 @@
-//! The world: dispatchers (`slotkeeper::run` itself) on turmoil's network, pods on nodes, a journal service, an API server
+//! The world: dispatchers (`slotkeeper::run` itself) on turmoil's network, pods on nodes, a Redis, an API server
 //! with its controllers, Prometheus and KEDA, and homes full of visitors. First faults, then calm: everything is healed,
 //! and all must come to rest. One seed decides everything.
 
@@ -12,6 +12,7 @@ pub mod log;
 pub mod net;
 pub mod node;
 pub mod operator;
+pub mod redis;
 pub mod scaler;
 pub mod scenarios;
 pub mod setting;
@@ -23,7 +24,7 @@ use crate::record::{Figures, Quantiles, Record, Sample};
 use api::Api;
 use faults::FaultKind;
 use happenings::Happenings;
-use journal::Log;
+use journal::{Log, Traps};
 use keda::{Asker, KEDA_PORT};
 use kube::Kube;
 use log::Lines;
@@ -31,6 +32,7 @@ use net::{Connections, SimNet};
 use node::{Crashes, Pods};
 use operator::Orders;
 use rand::Rng;
+use redis::Redis;
 use scaler::{ADMIN_PORT, Scaler};
 use setting::{POOL, Setting};
 use slotkeeper::cluster::Cluster;
@@ -91,6 +93,8 @@ struct World {
     truth: Truth,
     kube: Kube,
     log: Log,
+    redis: Redis,
+    traps: Traps,
     doors: Vec<Door>,
     crashes: Crashes,
     calm: Arc<AtomicBool>,
@@ -185,11 +189,14 @@ fn note_panics() {
 impl World {
     fn new(setting: &Setting, truth: &Truth) -> World {
         let door = |_| Door { stop: Arc::new(Notify::new()), skew: Arc::default(), lives: Arc::default() };
+        let traps = Traps::default();
         World {
             setting: setting.clone(),
             truth: truth.clone(),
             kube: Kube::new(setting, truth.clone()),
-            log: Log::new(truth.clone()),
+            log: Log::new(truth.clone(), traps.clone()),
+            redis: Redis::new(truth.clone(), traps.clone(), Chance::new(setting.seed).stream("redis")),
+            traps,
             doors: (0..setting.dispatchers).map(door).collect(),
             crashes: Arc::new(Mutex::new(Vec::new())),
             calm: Arc::default(),
@@ -275,10 +282,13 @@ impl World {
     /// All hosts.
     fn people(&self, sim: &mut turmoil::Sim<'_>) {
         let chance = Chance::new(self.setting.seed);
-        let log = self.log.clone();
-        sim.host("journal", move || {
-            let log = log.clone();
-            async move { Ok(journal::serve(log).await?) }
+        let redis = self.redis.clone();
+        let journal_at = self.setting.shared_journal.then(|| {
+            sim.host("journal", move || {
+                let redis = redis.clone();
+                async move { Ok(redis.serve().await?) }
+            });
+            sim.lookup("journal")
         });
         let api = Api {
             server: self.kube.server(),
@@ -290,7 +300,7 @@ impl World {
             let api = api.clone();
             async move { Ok(api.serve().await?) }
         });
-        let (journal_at, api_at) = (sim.lookup("journal"), sim.lookup("api"));
+        let api_at = sim.lookup("api");
         let pods = Pods {
             kube: self.kube.clone(),
             truth: self.truth.clone(),
@@ -326,6 +336,7 @@ impl World {
                     Ok(())
                 }
             });
+            self.redis.knows(sim.lookup(name.as_str()), host);
             dispatchers.push(sim.lookup(name));
         }
         self.scalers(sim, &dispatchers, chance);
@@ -465,7 +476,8 @@ struct Place {
     truth: Truth,
     log: Log,
     kube: Kube,
-    journal_at: IpAddr,
+    /// That of several.
+    journal_at: Option<IpAddr>,
     api_at: IpAddr,
     door: Door,
     connections: Connections,
@@ -481,10 +493,12 @@ impl Place {
         let wall = self.truth.wall();
         let skew = self.door.skew.load(Ordering::Relaxed);
         let clock = Clock::starting_at(slotkeeper_core::Time((wall.0 as i64 + skew) as u64));
-        let journal = if self.setting.shared_journal {
-            journal::shared(self.journal_at, self.host, self.truth.clone())
-        } else {
-            journal::own(&self.log, self.host, Duration::from_millis(dice.random_range(0..8)))
+        let journal = match self.journal_at {
+            Some(at) => match journal::shared(at, net.clone()) {
+                Ok(journal) => journal,
+                Err(error) => return self.truth.violate("a dispatcher runs", error.to_string()),
+            },
+            None => journal::own(&self.log, self.host, Duration::from_millis(dice.random_range(0..8))),
         };
         let cluster = match self.cluster(net.clone()) {
             Ok(cluster) => cluster,

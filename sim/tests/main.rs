@@ -3,6 +3,7 @@
 mod models;
 #[cfg(feature = "planted")]
 mod planted;
+mod redis;
 mod report;
 mod tabletop;
 mod vectors;

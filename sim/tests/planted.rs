@@ -53,3 +53,23 @@ fn a_dropped_last_detach_is_found() {
 fn telling_a_scaler_0_before_the_journal_is_read_is_found() {
     found(Bug::ServeZero);
 }
+
+#[test]
+fn acting_on_an_entry_twice_is_found() {
+    found(Bug::ActTwice);
+}
+
+#[test]
+fn trusting_the_local_clock_for_a_deadline_is_found() {
+    found(Bug::LocalDeadline);
+}
+
+#[test]
+fn serving_before_the_journal_is_read_is_found() {
+    found(Bug::ServeUnread);
+}
+
+#[test]
+fn a_checkpoint_with_the_wrong_position_is_found() {
+    found(Bug::WrongPosition);
+}

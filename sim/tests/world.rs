@@ -35,8 +35,11 @@ fn same_twice(arguments: &[&str]) {
 
 #[test]
 fn a_seed_has_one_history() {
-    // Several dispatchers and a node that is lost; KEDA, twice; fresh pods and a crash; one dispatcher and its own journal.
-    for name in ["flaky-network", "keda-prometheus", "keda-push", "fresh-desktops", "dispatcher-killed"] {
+    // Several dispatchers and a node that is lost; KEDA, twice; fresh pods and a crash; a journal that loses entries; one
+    // dispatcher and its own journal.
+    for name in
+        ["flaky-network", "keda-prometheus", "keda-push", "fresh-desktops", "journal-loses", "dispatcher-killed"]
+    {
         same_twice(&["--scenario", name, "--seed", "3"]);
     }
     for seed in ["7", "12"] {
@@ -89,7 +92,10 @@ fn is_about(name: &str) -> &'static [&'static str] {
         "node-lost" => &["effect Requeued", "pod evicted"],
         "wrong-clocks" => &["fault journal-clock", "dispatcher with a wrong clock"],
         "journal-down" => &["fault journal-crash", "fault journal-clock"],
-        "dispatcher-killed" => &["fault dispatcher-crash"],
+        "journal-loses" => &["journal entries lost", "command Lapse", "dispatcher forgets what is lost"],
+        "journal-in-trouble" => &["journal says OOM", "fault journal-slow", "journal says LAPSED", "command Lapse"],
+        "killed-while-writing" => &["dispatcher killed while writing"],
+        "dispatcher-killed" => &["fault dispatcher-crash", "checkpoint kept", "checkpoint restored"],
         "pods-crash" => &["fault pod-crash", "fault pod-failure"],
         "flaky-network" => &["fault hold", "fault pod-partition", "fault home-partition"],
         "slow-and-stuck" => &["pod stuck"],

@@ -3,6 +3,7 @@
 use crate::census::{Census, Place};
 use crate::entry::{Command, Effect, Entry};
 use crate::ids::{Ordinal, PoolId, ReplicaId, SessionId};
+use crate::planted::{self, Bug};
 use crate::pods::Pod;
 use crate::pool::{Pool, Step};
 use crate::rules::{Rules, Scaling};
@@ -154,7 +155,8 @@ impl Fleet {
 
     /// A replica's numbers start at 1, and exactly last + 1 is accepted: anything else is a repetition, or of a life that is over.
     fn is_next(&self, entry: &Entry) -> bool {
-        entry.number == self.replicas.get(&entry.from).map_or(0, |r| r.number) + 1
+        let last = self.replicas.get(&entry.from).map_or(0, |r| r.number);
+        entry.number == last + 1 || planted::is(Bug::ActTwice) && entry.number > 0 && entry.number <= last
     }
 
     /// A gap in the journal is the journal's fault: replicas tick every third of a `silence` while any deadline is
@@ -210,6 +212,9 @@ impl Fleet {
     }
 
     fn doubt(&mut self, patience: Millis) {
+        // Whoever wrote it may have known less than is known here. (Without pools, nothing is.)
+        let known = if self.pools.is_empty() { Millis::default() } else { self.patience() };
+        let patience = patience.max(known);
         let until = self.lapse.as_ref().map_or(Time::default(), |l| l.until).max(self.alive + patience);
         let doubted: BTreeSet<ReplicaId> = self.replicas.keys().copied().collect();
         // With nobody to ask it may be much that is lost, or everything.
@@ -396,6 +401,13 @@ impl Fleet {
     #[must_use]
     pub fn journal(&self) -> Time {
         self.journal
+    }
+
+    /// This state, and the position of another (the planted bug's).
+    #[cfg(feature = "planted")]
+    #[must_use]
+    pub fn at_the_position_of(self, other: &Fleet) -> Fleet {
+        Fleet { applied: other.applied, journal: other.journal, ..self }
     }
 
     /// The semantics in force: whoever knows only older ones must not read on.

@@ -21,10 +21,18 @@ pub enum Bug {
     DropLastDetach,
     /// The gauges say 0 before the journal has been read.
     ServeZero,
+    /// An entry that was written twice counts twice.
+    ActTwice,
+    /// Deadlines run out by the replica's own clock: an entry is of the moment it was read.
+    LocalDeadline,
+    /// The doors open before the journal has been read.
+    ServeUnread,
+    /// A checkpoint is of a batch's beginning, and says that it is of its end.
+    WrongPosition,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 8] = [
+    pub const ALL: [Bug; 12] = [
         Bug::ForwardBeforeAttach,
         Bug::MintForUnknown,
         Bug::PlaceOnTerminating,
@@ -33,6 +41,10 @@ impl Bug {
         Bug::CountSessions,
         Bug::DropLastDetach,
         Bug::ServeZero,
+        Bug::ActTwice,
+        Bug::LocalDeadline,
+        Bug::ServeUnread,
+        Bug::WrongPosition,
     ];
 
     /// As in commands.
@@ -47,6 +59,10 @@ impl Bug {
             Bug::CountSessions => "count-sessions",
             Bug::DropLastDetach => "drop-last-detach",
             Bug::ServeZero => "serve-zero",
+            Bug::ActTwice => "act-twice",
+            Bug::LocalDeadline => "local-deadline",
+            Bug::ServeUnread => "serve-unread",
+            Bug::WrongPosition => "wrong-position",
         }
     }
 }

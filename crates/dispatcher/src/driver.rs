@@ -4,6 +4,8 @@
 use crate::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News, Patience};
 use crate::outside::{Ids, duration, now};
 use crate::view::View;
+#[cfg(feature = "planted")]
+use slotkeeper_core::planted::{self, Bug};
 use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -352,6 +354,8 @@ impl<A: Aftermath> Reader<'_, A> {
         self.view.send_modify(|view| {
             let before = view.fleet.alive();
             let mut accepted = None;
+            #[cfg(feature = "planted")]
+            let (first, entries) = (view.fleet.clone(), &planted_entries(view, entries)[..]);
             for entry in entries {
                 tracing::trace!(?entry, "applied");
                 let follows = view.fleet.apply(entry);
@@ -366,7 +370,11 @@ impl<A: Aftermath> Reader<'_, A> {
                 }
                 // Of those who share a journal, the one that wrote this entry does it.
                 if is_worth_keeping(&view.fleet, *every) && (entry.from == me || !shared) {
-                    let _ = states.try_send(view.fleet.clone());
+                    let state = view.fleet.clone();
+                    #[cfg(feature = "planted")]
+                    let state =
+                        if planted::is(Bug::WrongPosition) { first.clone().at_the_position_of(&state) } else { state };
+                    let _ = states.try_send(state);
                 }
             }
             let mut desk = locked(self.desk);
@@ -437,6 +445,15 @@ impl<A: Aftermath> Reader<'_, A> {
         self.aftermath.new_life(lost);
         self.tick();
     }
+}
+
+/// Of the moment they are read, on the clock of who reads them.
+#[cfg(feature = "planted")]
+fn planted_entries(view: &View, entries: &[Entry]) -> Vec<Entry> {
+    let at = slotkeeper_core::Time(view.fleet.journal().0 + view.age().0);
+    let mine = |entry: &Entry| Entry { at, ..entry.clone() };
+    let planted = planted::is(Bug::LocalDeadline) && view.fleet.applied() > 0;
+    entries.iter().map(|entry| if planted { mine(entry) } else { entry.clone() }).collect()
 }
 
 /// Once in `every` entries, or in as many as there are sessions.

@@ -34,15 +34,11 @@ pub struct Journal {
 /// # Errors
 /// A folder that cannot be used or read, a certificate that cannot be read.
 pub fn open(config: &Config, net: &Arc<dyn Net>, clock: Clock) -> anyhow::Result<Journal> {
-    let journal = match &config.journal {
+    Ok(match &config.journal {
         JournalConfig::Memory => memory::open(clock),
         JournalConfig::File(folder) => file::open(folder, clock)?,
         JournalConfig::Redis(redis) => redis::open(redis, net.clone())?,
-    };
-    for pool in &config.pools {
-        journal.patience.at_least(pool.rules.silence + pool.rules.grace);
-    }
-    Ok(journal)
+    })
 }
 
 impl Journal {

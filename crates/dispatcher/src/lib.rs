@@ -47,6 +47,7 @@ use crate::config::{Config, Secret};
 use crate::dispatcher::{Dispatcher, Parts};
 use crate::outside::{Listener, Net, Outside};
 use anyhow::Context as _;
+use slotkeeper_core::planted::{self, Bug};
 use slotkeeper_core::{Command, PoolId};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -79,6 +80,10 @@ pub async fn run(
     let keys = cookie::Keys::new(&secrets(&config, journal.folder.as_deref(), &ids)?);
     let shared = journal.shared;
     let figures = std::mem::take(&mut journal.figures);
+    // What others keep may be lost before anything of it has been read here.
+    let rules = || config.pools.iter().map(|pool| &pool.rules);
+    let (silence, grace) = (rules().map(|r| r.silence).max(), rules().map(|r| r.grace).max());
+    journal.patience.at_least(silence.unwrap_or_default() + grace.unwrap_or_default());
     let tls = config.keda.tls.clone().map(keda::tls::Tls::new).transpose().context("[keda]")?;
     let (listeners, admin, keda, listening) = listen(&*net, &config).await?;
     let (driver, engine, view) = driver::new(journal, &ids).context("no randomness for this replica's name")?;
@@ -99,6 +104,10 @@ pub async fn run(
         helpers.spawn(admin::open(dispatcher.clone(), admin));
     }
     for pool in &dispatcher.config.pools {
+        if planted::is(Bug::ServeUnread) {
+            dispatcher.driver.post(&pool.id, Command::Rules(pool.rules.clone()));
+            continue;
+        }
         dispatcher
             .driver
             .tell(&pool.id, Command::Rules(pool.rules.clone()))

@@ -53,6 +53,8 @@ kinds! {
     ApiPartition = "api-partition",
     /// A dispatcher and the journal cannot talk.
     JournalPartition = "journal-partition",
+    /// No dispatcher and the journal can.
+    JournalAway = "journal-away",
     /// A home and a dispatcher cannot talk.
     HomePartition = "home-partition",
     /// A container crashes, and starts again in the same pod.
@@ -67,12 +69,24 @@ kinds! {
     StuckStart = "stuck-start",
     /// A dispatcher is killed, and started again.
     DispatcherCrash = "dispatcher-crash",
+    /// A dispatcher is killed in the midst of writing to the journal, and started again.
+    WriterCrash = "writer-crash",
     /// A dispatcher is asked to stop, and started again.
     DispatcherRestart = "dispatcher-restart",
     /// A dispatcher's clock is wrong after its next start.
     DispatcherClock = "dispatcher-clock",
-    /// The journal's service is down.
+    /// The journal's service is down, and has lost nothing.
     JournalCrash = "journal-crash",
+    /// It is down, and has lost its newest entries.
+    JournalLoss = "journal-loss",
+    /// Another server takes its place, and has never had its newest entries.
+    JournalFailover = "journal-failover",
+    /// Somebody deletes everything in it.
+    JournalFlush = "journal-flush",
+    /// It has no memory for anything new.
+    JournalFull = "journal-full",
+    /// It takes its time with everything.
+    JournalSlow = "journal-slow",
     /// The journal's clock jumps, and jumps back.
     JournalClock = "journal-clock",
     /// The API server is down.
@@ -132,11 +146,24 @@ impl Fault {
 
 impl FaultKind {
     fn applies(self, setting: &Setting) -> bool {
-        let is_remote = matches!(self, FaultKind::JournalPartition | FaultKind::JournalCrash);
-        let is_rare = self == FaultKind::PoolRemoval;
-        (setting.shared_journal || !is_remote)
+        let rare = |stream, of| Chance::new(setting.seed).stream(stream).random_ratio(1, of);
+        let remote = matches!(
+            self,
+            FaultKind::JournalPartition
+                | FaultKind::JournalAway
+                | FaultKind::JournalCrash
+                | FaultKind::JournalLoss
+                | FaultKind::JournalFailover
+                | FaultKind::JournalFlush
+                | FaultKind::JournalFull
+                | FaultKind::JournalSlow
+        );
+        let loses = matches!(self, FaultKind::JournalLoss | FaultKind::JournalFailover);
+        (setting.shared_journal || !remote)
+            && (setting.lag > 0 || !loses)
             && (setting.is_pushed() || self != FaultKind::KedaPartition)
-            && (!is_rare || Chance::new(setting.seed).stream("removed").random_ratio(1, 12))
+            && (self != FaultKind::JournalFlush || rare("flushed", 8))
+            && (self != FaultKind::PoolRemoval || rare("removed", 12))
     }
 
     /// How often at most in a day, and how many milliseconds it lasts at most.
@@ -147,12 +174,16 @@ impl FaultKind {
             FaultKind::PodPartition | FaultKind::HomePartition => (1, 12_000),
             FaultKind::ApiPartition => (1, 25_000),
             FaultKind::JournalPartition => (2, 30_000),
+            FaultKind::JournalAway => (1, 20_000),
             FaultKind::PodCrash | FaultKind::SocketDrop => (2, 1_000),
             FaultKind::PodFailure | FaultKind::DispatcherClock => (1, 1_000),
             FaultKind::NodeLoss => (1, 25_000),
             FaultKind::SlowStart | FaultKind::StuckStart => (1, 20_000),
-            FaultKind::DispatcherCrash | FaultKind::DispatcherRestart => (2, 12_000),
+            FaultKind::DispatcherCrash | FaultKind::DispatcherRestart | FaultKind::WriterCrash => (2, 12_000),
             FaultKind::JournalCrash | FaultKind::ApiCrash => (1, 15_000),
+            FaultKind::JournalLoss => (1, 6_000),
+            FaultKind::JournalFailover | FaultKind::JournalFlush => (1, 1_000),
+            FaultKind::JournalFull | FaultKind::JournalSlow => (1, 20_000),
             FaultKind::JournalClock => (1, 20_000),
             FaultKind::ShakyWatch | FaultKind::PrometheusOutage => (1, 25_000),
             FaultKind::KedaPartition => (2, 15_000),

@@ -2,6 +2,7 @@
 
 use super::World;
 use super::faults::{Fault, FaultKind};
+use super::journal::When;
 use super::setting::Setting;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -36,6 +37,12 @@ impl Happenings {
             end(fault, sim, world);
         }
         self.give_up(now, sim, world);
+        for host in world.traps.caught() {
+            world.truth.count("dispatcher killed while writing");
+            world.truth.tell(format!("d{host} is killed while it writes"));
+            world.truth.crashed(host);
+            sim.crash(format!("d{host}"));
+        }
         while let Some(fault) = self.coming.pop_if(|f| f.at <= now) {
             begin(fault, sim, world);
             for (a, b) in world.parted(fault) {
@@ -75,6 +82,9 @@ impl Happenings {
             }
         }
         world.log.step_clock(0);
+        world.redis.step_clock(0);
+        world.redis.fill(false);
+        world.redis.slow_down(0);
         world.kube.slow_down(Some(1));
         world.shaky.store(false, Ordering::Relaxed);
         world.prometheus_down.store(false, Ordering::Relaxed);
@@ -88,7 +98,8 @@ impl World {
         numbered("d", self.setting.dispatchers)
             .chain(numbered("node", self.setting.nodes))
             .chain(numbered("home", self.setting.homes))
-            .chain(["journal", "api", "prometheus", "operator"].map(str::to_owned))
+            .chain(["api", "prometheus", "operator"].map(str::to_owned))
+            .chain(self.setting.shared_journal.then(|| "journal".to_owned()))
             .chain(self.setting.is_pushed().then(|| "keda".to_owned()))
             .collect()
     }
@@ -125,15 +136,22 @@ impl World {
             FaultKind::Latency
             | FaultKind::Hold
             | FaultKind::SocketDrop
+            | FaultKind::JournalAway
             | FaultKind::PodCrash
             | FaultKind::PodFailure
             | FaultKind::NodeLoss
             | FaultKind::SlowStart
             | FaultKind::StuckStart
             | FaultKind::DispatcherCrash
+            | FaultKind::WriterCrash
             | FaultKind::DispatcherRestart
             | FaultKind::DispatcherClock
             | FaultKind::JournalCrash
+            | FaultKind::JournalLoss
+            | FaultKind::JournalFailover
+            | FaultKind::JournalFlush
+            | FaultKind::JournalFull
+            | FaultKind::JournalSlow
             | FaultKind::JournalClock
             | FaultKind::ApiCrash
             | FaultKind::ShakyWatch
@@ -144,11 +162,19 @@ impl World {
 
     /// All pairs that cannot talk because of it.
     fn parted(&self, fault: Fault) -> Vec<(String, String)> {
-        if fault.kind != FaultKind::NodeLoss {
-            return self.cut(fault).into_iter().collect();
+        if fault.kind == FaultKind::NodeLoss {
+            let node = format!("node{}", fault.target % self.setting.nodes);
+            return self.others(&node).into_iter().map(|other| (node.clone(), other)).collect();
         }
-        let node = format!("node{}", fault.target % self.setting.nodes);
-        self.others(&node).into_iter().map(|other| (node.clone(), other)).collect()
+        if fault.kind == FaultKind::JournalAway {
+            return (0..self.setting.dispatchers).map(|d| (format!("d{d}"), "journal".to_owned())).collect();
+        }
+        self.cut(fault).into_iter().collect()
+    }
+
+    /// How many milliseconds of entries are lost.
+    fn lag(&self, fault: Fault) -> u64 {
+        u64::from(fault.target / 11) % (self.setting.lag + 1)
     }
 
     fn others(&self, host: &str) -> Vec<String> {
@@ -215,6 +241,11 @@ fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
             world.truth.crashed(host);
             sim.crash(d.as_str());
         }
+        FaultKind::WriterCrash => {
+            let when = [When::Before, When::Midst, When::After][fault.target as usize / 5 % 3];
+            tell(format!("{d} will be killed while it writes ({when:?})"));
+            world.traps.set(host, when);
+        }
         FaultKind::DispatcherRestart => {
             tell(format!("{d} is asked to stop"));
             world.doors[host].stop.notify_waiters();
@@ -224,9 +255,39 @@ fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
             tell(format!("{d}'s clock is {skew} ms off after its next start"));
             world.doors[host].skew.store(skew, Ordering::Relaxed);
         }
-        FaultKind::JournalCrash => {
+        FaultKind::JournalAway => {
+            tell("no dispatcher can talk to the journal".into());
+            for (a, b) in world.parted(fault) {
+                sim.partition(a.as_str(), b.as_str());
+            }
+        }
+        FaultKind::JournalCrash | FaultKind::JournalLoss => {
             tell("the journal is down".into());
             sim.crash("journal");
+            let newest = if fault.kind == FaultKind::JournalLoss { world.lag(fault) } else { 0 };
+            world.redis.restarts(newest);
+        }
+        FaultKind::JournalFailover => {
+            if fault.target.is_multiple_of(4) {
+                tell("another server was the journal for a moment".into());
+                world.redis.returns(world.lag(fault));
+            } else {
+                tell("another server is the journal now".into());
+                world.redis.restarts(world.lag(fault));
+            }
+        }
+        FaultKind::JournalFlush => {
+            tell("everything in the journal is deleted".into());
+            world.redis.flush();
+        }
+        FaultKind::JournalFull => {
+            tell("the journal has no memory left".into());
+            world.redis.fill(true);
+        }
+        FaultKind::JournalSlow => {
+            let most = 50 + u64::from(fault.target) % 600;
+            tell(format!("the journal takes up to {most} ms for everything"));
+            world.redis.slow_down(most);
         }
         FaultKind::JournalClock => {
             // Small ones pass for time; large ones do not.
@@ -236,6 +297,7 @@ fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
             };
             tell(format!("the journal's clock jumps by {step} ms"));
             world.log.step_clock(step);
+            world.redis.step_clock(step);
         }
         FaultKind::ApiCrash => {
             tell("the API server is down".into());
@@ -285,12 +347,23 @@ fn end(fault: Fault, sim: &mut Sim<'_>, world: &World) {
             sim.bounce(node.as_str());
         }
         FaultKind::SlowStart | FaultKind::StuckStart => world.kube.slow_down(Some(1)),
-        FaultKind::DispatcherCrash | FaultKind::DispatcherRestart => {
+        FaultKind::DispatcherCrash | FaultKind::DispatcherRestart | FaultKind::WriterCrash => {
+            world.traps.remove(host);
             world.truth.crashed(host);
             sim.bounce(d.as_str());
         }
-        FaultKind::JournalCrash => sim.bounce("journal"),
-        FaultKind::JournalClock => world.log.step_clock(0),
+        FaultKind::JournalAway => {
+            for (a, b) in world.parted(fault) {
+                sim.repair(a.as_str(), b.as_str());
+            }
+        }
+        FaultKind::JournalCrash | FaultKind::JournalLoss => sim.bounce("journal"),
+        FaultKind::JournalFull => world.redis.fill(false),
+        FaultKind::JournalSlow => world.redis.slow_down(0),
+        FaultKind::JournalClock => {
+            world.log.step_clock(0);
+            world.redis.step_clock(0);
+        }
         FaultKind::ApiCrash => sim.bounce("api"),
         FaultKind::ShakyWatch => world.shaky.store(false, Ordering::Relaxed),
         FaultKind::PrometheusOutage => world.prometheus_down.store(false, Ordering::Relaxed),
@@ -305,6 +378,8 @@ fn end(fault: Fault, sim: &mut Sim<'_>, world: &World) {
         | FaultKind::PodCrash
         | FaultKind::PodFailure
         | FaultKind::DispatcherClock
+        | FaultKind::JournalFailover
+        | FaultKind::JournalFlush
         | FaultKind::PodPartition
         | FaultKind::ApiPartition
         | FaultKind::JournalPartition

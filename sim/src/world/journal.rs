@@ -1,51 +1,48 @@
-//! Journals that outlive a dispatcher. `own`: as a file would be, of one dispatcher alone. `shared`: a service on the network
-//! that several write to; it alone orders and stamps. What has been appended is durable: the service may crash.
+//! The journal of a dispatcher alone, as a file is one: what it has taken is durable, states are kept, and what led to them
+//! is forgotten. (Several dispatchers write to `redis`.) And the traps that kill a dispatcher in the midst of writing.
 
+use super::redis::PORT;
 use super::truth::Truth;
-use serde::{Deserialize, Serialize};
-use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, News};
-use slotkeeper::outside::BoxFuture;
-use slotkeeper_core::{Command, Entry, PoolId, ReplicaId, Time};
-use std::io;
+use serde::Deserialize;
+use slotkeeper::journal::redis::{OpenError, RedisJournal};
+use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News};
+use slotkeeper::outside::{BoxFuture, Net};
+use slotkeeper_core::{Command, Entry, Fleet, PoolId, ReplicaId, Time};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::Notify;
-use turmoil::net::{TcpListener, TcpStream};
 
-pub const PORT: u16 = 6379;
-const PATIENCE: Duration = Duration::from_secs(2);
-const BREATH: Duration = Duration::from_millis(200);
-const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Entries between two states that are kept: few, so that there are many.
+const EVERY: u64 = 32;
+/// Entries read at a time.
+const BATCH: usize = 256;
 
-/// All entries, in their order.
+/// All entries since the last state but one, in their order.
 #[derive(Clone)]
 pub struct Log {
     inner: Arc<Mutex<Inner>>,
     more: Arc<Notify>,
     truth: Truth,
+    traps: Traps,
 }
 
 #[derive(Default)]
 struct Inner {
-    entries: Vec<Entry>,
+    /// The position before the first of the entries.
+    forgotten: u64,
+    entries: VecDeque<Entry>,
+    /// The newest state, and its position.
+    kept: Option<(u64, String)>,
+    last: Time,
     /// Its own clock's deviation, in milliseconds.
     step: i64,
 }
 
-/// A `Draft` on the wire.
-type Wire = (ReplicaId, u64, PoolId, Command);
-
-#[derive(Serialize, Deserialize)]
-enum Request {
-    Append(Vec<Wire>),
-    Follow(usize),
-}
-
 impl Log {
-    pub fn new(truth: Truth) -> Log {
-        Log { inner: Arc::default(), more: Arc::new(Notify::new()), truth }
+    pub fn new(truth: Truth, traps: Traps) -> Log {
+        Log { inner: Arc::default(), more: Arc::new(Notify::new()), truth, traps }
     }
 
     fn locked(&self) -> MutexGuard<'_, Inner> {
@@ -58,30 +55,32 @@ impl Log {
     }
 
     /// The one place where entries get their order and their time.
-    fn append(&self, drafts: Vec<Draft>) {
+    fn append(&self, drafts: impl IntoIterator<Item = Draft>) {
         let mut inner = self.locked();
         let clock = (self.truth.wall().0 as i64 + inner.step) as u64;
         // As every journal does: its time never goes back.
-        let at = Time(clock.max(inner.entries.last().map_or(0, |e| e.at.0)));
+        inner.last = inner.last.max(Time(clock));
         for Draft { from, number, pool, command } in drafts {
-            let entry = Entry { at, from, number, pool, command };
-            self.truth.journalled(&entry);
-            inner.entries.push(entry);
+            let entry = Entry { at: inner.last, from, number, pool, command };
+            self.truth.journalled(inner.forgotten + inner.entries.len() as u64 + 1, &entry);
+            inner.entries.push_back(entry);
         }
         drop(inner);
         self.more.notify_waiters();
     }
 
-    fn after(&self, from: usize) -> Vec<Entry> {
-        self.locked().entries.get(from..).unwrap_or_default().iter().take(256).cloned().collect()
+    fn after(&self, position: u64) -> Vec<Entry> {
+        let inner = self.locked();
+        let known = position.saturating_sub(inner.forgotten) as usize;
+        inner.entries.iter().skip(known).take(BATCH).cloned().collect()
     }
 
-    async fn wait(&self, from: usize) -> Vec<Entry> {
+    async fn wait(&self, position: u64) -> Vec<Entry> {
         loop {
             let more = self.more.notified();
             tokio::pin!(more);
             more.as_mut().enable();
-            let entries = self.after(from);
+            let entries = self.after(position);
             if !entries.is_empty() {
                 return entries;
             }
@@ -92,11 +91,13 @@ impl Log {
 
 /// The journal of the only dispatcher. `sync`: how long a write takes to be durable.
 pub fn own(log: &Log, host: usize, sync: Duration) -> Journal {
-    Journal::new(
+    let mut journal = Journal::new(
         Box::new(OwnAppend { log: log.clone(), host, sync }),
-        Box::new(OwnFollow { log: log.clone(), read: 0 }),
+        Box::new(OwnFollow { log: log.clone(), read: None }),
         false,
-    )
+    );
+    journal.keep = Some(Box::new(OwnKeep { log: log.clone(), sync }));
+    journal
 }
 
 struct OwnAppend {
@@ -112,176 +113,163 @@ impl Append for OwnAppend {
             if let Some(draft) = batch.first() {
                 self.log.truth.lives_as(self.host, draft.from);
             }
-            self.log.append(batch);
-            Ok(())
+            let taken = match self.log.traps.springs(self.host) {
+                None => {
+                    self.log.append(batch);
+                    return Ok(());
+                }
+                Some(When::Before) => 0,
+                Some(When::Midst) => batch.len() / 2,
+                Some(When::After) => batch.len(),
+            };
+            self.log.append(batch.into_iter().take(taken));
+            std::future::pending().await
         })
     }
 }
 
 struct OwnFollow {
     log: Log,
-    read: usize,
+    /// The position up to which it has read.
+    read: Option<u64>,
 }
 
 impl Follow for OwnFollow {
     fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>> {
         Box::pin(async move {
-            let entries = self.log.wait(self.read).await;
-            self.read += entries.len();
-            Ok(News::Entries(entries))
+            let Some(read) = self.read else {
+                let kept = self.log.locked().kept.clone();
+                self.read = Some(kept.as_ref().map_or(0, |(position, _)| *position));
+                let Some((_, state)) = kept else { return self.entries(0).await };
+                let fleet: Fleet = serde_json::from_str(&state).map_err(|e| JournalError::Unreadable(e.to_string()))?;
+                self.log.truth.count("checkpoint restored");
+                return Ok(News::State(Box::new(fleet)));
+            };
+            self.entries(read).await
         })
     }
 }
 
-/// The journal service's host.
-pub async fn serve(log: Log) -> io::Result<()> {
-    let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
-    loop {
-        let (stream, _) = listener.accept().await?;
-        let log = log.clone();
-        tokio::spawn(async move {
-            // A client that is gone connects again.
-            let _ = answer(stream, log).await;
-        });
+impl OwnFollow {
+    async fn entries(&mut self, read: u64) -> Result<News, JournalError> {
+        let entries = self.log.wait(read).await;
+        self.read = Some(read + entries.len() as u64);
+        Ok(News::Entries(entries))
     }
 }
 
-async fn answer(stream: TcpStream, log: Log) -> io::Result<()> {
-    let mut stream = BufReader::new(stream);
-    let mut line = String::new();
-    loop {
-        line.clear();
-        if stream.read_line(&mut line).await? == 0 {
-            return Ok(());
-        }
-        match serde_json::from_str(&line).map_err(io::Error::other)? {
-            Request::Append(wires) => {
-                log.append(
-                    wires
-                        .into_iter()
-                        .map(|(from, number, pool, command)| Draft { from, number, pool, command })
-                        .collect(),
-                );
-                stream.write_all(b"ok\n").await?;
-            }
-            Request::Follow(mut from) => loop {
-                let entries = tokio::time::timeout(HEARTBEAT, log.wait(from)).await.unwrap_or_default();
-                from += entries.len();
-                let mut text = serde_json::to_string(&entries).map_err(io::Error::other)?;
-                text.push('\n');
-                stream.write_all(text.as_bytes()).await?;
-            },
-        }
+struct OwnKeep {
+    log: Log,
+    sync: Duration,
+}
+
+impl Keep for OwnKeep {
+    fn every(&self) -> u64 {
+        EVERY
     }
-}
 
-/// The journal of one of several dispatchers.
-pub fn shared(at: IpAddr, host: usize, truth: Truth) -> Journal {
-    Journal::new(
-        Box::new(SharedAppend { at, host, truth, stream: None }),
-        Box::new(SharedFollow { at, read: 0, stream: None, line: Vec::new() }),
-        true,
-    )
-}
-
-struct SharedAppend {
-    at: IpAddr,
-    host: usize,
-    truth: Truth,
-    stream: Option<BufReader<TcpStream>>,
-}
-
-async fn connect(at: IpAddr) -> io::Result<BufReader<TcpStream>> {
-    let stream = tokio::time::timeout(PATIENCE, TcpStream::connect((at, PORT))).await.map_err(io::Error::other)??;
-    Ok(BufReader::new(stream))
-}
-
-impl SharedAppend {
-    async fn try_append(&mut self, text: &str) -> io::Result<()> {
-        let mut stream = match self.stream.take() {
-            Some(stream) => stream,
-            None => connect(self.at).await?,
-        };
-        stream.write_all(text.as_bytes()).await?;
-        let mut answer = String::new();
-        match tokio::time::timeout(PATIENCE, stream.read_line(&mut answer)).await {
-            Ok(Ok(n)) if n > 0 => {}
-            Ok(Ok(_)) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(Err(e)) => return Err(e),
-            Err(late) => return Err(io::Error::other(late)),
-        }
-        self.stream = Some(stream);
-        Ok(())
-    }
-}
-
-impl Append for SharedAppend {
-    /// Tried until it is acknowledged: the fleet knows repetitions by their numbers.
-    fn append(&mut self, batch: Vec<Draft>) -> BoxFuture<'_, Result<(), JournalError>> {
+    fn keep(&mut self, fleet: Fleet) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(async move {
-            if let Some(draft) = batch.first() {
-                self.truth.lives_as(self.host, draft.from);
-            }
-            let wires: Vec<Wire> = batch.into_iter().map(|d| (d.from, d.number, d.pool, d.command)).collect();
-            let Ok(mut text) = serde_json::to_string(&Request::Append(wires)) else { return Err(JournalError::Closed) };
-            text.push('\n');
-            while self.try_append(&text).await.is_err() {
-                self.stream = None;
-                tokio::time::sleep(BREATH).await;
-            }
+            tokio::time::sleep(self.sync).await;
+            let state = serde_json::to_string(&fleet).map_err(|e| JournalError::Unreadable(e.to_string()))?;
+            self.log.truth.kept(fleet.applied(), state.as_bytes());
+            let mut inner = self.log.locked();
+            let before = inner.kept.replace((fleet.applied(), state)).map_or(0, |(position, _)| position);
+            // As long as the newest could be unreadable, the one before it is of use.
+            let forgotten = before.saturating_sub(inner.forgotten) as usize;
+            inner.entries.drain(..forgotten);
+            inner.forgotten += forgotten as u64;
             Ok(())
         })
     }
 }
 
-struct SharedFollow {
-    at: IpAddr,
-    read: usize,
-    stream: Option<BufReader<TcpStream>>,
-    /// What has been read of the next line: kept when the reader is interrupted.
-    line: Vec<u8>,
+/// The journal of several: the real client, over the simulated network, to `redis`.
+///
+/// # Errors
+/// None that a world could cause.
+pub fn shared(at: IpAddr, net: Arc<dyn Net>) -> Result<Journal, OpenError> {
+    let address = RedisJournal {
+        host: at.to_string(),
+        port: PORT,
+        database: 0,
+        username: None,
+        password: None,
+        tls: None,
+        name: "slotkeeper".into(),
+    };
+    let mut journal = slotkeeper::journal::redis::open(&address, net)?;
+    journal.keep = journal.keep.map(|keep| Box::new(Often(keep)) as Box<dyn Keep>);
+    Ok(journal)
 }
 
-impl SharedFollow {
-    async fn try_next(&mut self) -> io::Result<Vec<Entry>> {
-        if self.stream.is_none() {
-            let mut stream = connect(self.at).await?;
-            let mut text = serde_json::to_string(&Request::Follow(self.read)).map_err(io::Error::other)?;
-            text.push('\n');
-            stream.write_all(text.as_bytes()).await?;
-            self.stream = Some(stream);
-            self.line.clear();
-        }
-        let Some(stream) = &mut self.stream else { return Ok(Vec::new()) };
-        match tokio::time::timeout(HEARTBEAT * 3, stream.read_until(b'\n', &mut self.line)).await {
-            Ok(Ok(_)) if self.line.ends_with(b"\n") => {
-                let entries = serde_json::from_slice(&self.line).map_err(io::Error::other);
-                self.line.clear();
-                entries
-            }
-            Ok(Ok(_)) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(Err(e)) => Err(e),
-            Err(late) => Err(io::Error::other(late)),
-        }
+/// Keeps states more often than it would.
+struct Often(Box<dyn Keep>);
+
+impl Keep for Often {
+    fn every(&self) -> u64 {
+        EVERY
+    }
+
+    fn keep(&mut self, fleet: Fleet) -> BoxFuture<'_, Result<(), JournalError>> {
+        self.0.keep(fleet)
     }
 }
 
-impl Follow for SharedFollow {
-    fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>> {
-        Box::pin(async move {
-            loop {
-                match self.try_next().await {
-                    Ok(entries) if entries.is_empty() => {}
-                    Ok(entries) => {
-                        self.read += entries.len();
-                        return Ok(News::Entries(entries));
-                    }
-                    Err(_) => {
-                        self.stream = None;
-                        tokio::time::sleep(BREATH).await;
-                    }
-                }
-            }
-        })
+/// A draft as the journal on the network has it.
+pub fn entry(at: u64, draft: &[u8]) -> Option<Entry> {
+    #[derive(Deserialize)]
+    struct Written {
+        from: ReplicaId,
+        number: u64,
+        pool: PoolId,
+        command: Command,
+    }
+    let Written { from, number, pool, command } = serde_json::from_slice(draft).ok()?;
+    Some(Entry { at: Time(at), from, number, pool, command })
+}
+
+/// When a dispatcher is killed: of the entries it is writing the journal has taken none, some, or all, and it has not heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    Before,
+    Midst,
+    After,
+}
+
+/// Wait for dispatchers to write.
+#[derive(Clone, Default)]
+pub struct Traps(Arc<Mutex<Set>>);
+
+#[derive(Default)]
+struct Set {
+    waiting: BTreeMap<usize, When>,
+    caught: Vec<usize>,
+}
+
+impl Traps {
+    fn locked(&self) -> MutexGuard<'_, Set> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set(&self, host: usize, when: When) {
+        self.locked().waiting.insert(host, when);
+    }
+
+    pub fn remove(&self, host: usize) {
+        self.locked().waiting.remove(&host);
+    }
+
+    /// A dispatcher is writing. What to do before it dies, if it is to.
+    pub fn springs(&self, host: usize) -> Option<When> {
+        let mut set = self.locked();
+        let when = set.waiting.remove(&host)?;
+        set.caught.push(host);
+        Some(when)
+    }
+
+    /// Who is to be killed now.
+    pub fn caught(&self) -> Vec<usize> {
+        std::mem::take(&mut self.locked().caught)
     }
 }

@@ -75,6 +75,7 @@ impl Subscriber for Listener {
             let happenings = [
                 ("cut off from the journal", "dispatcher cut off"),
                 ("it starts anew", "dispatcher starts a new life"),
+                ("this replica starts anew", "dispatcher forgets what is lost"),
             ];
             for (_, what) in happenings.iter().filter(|(words, _)| text.0.contains(words)) {
                 self.0.truth.count(*what);

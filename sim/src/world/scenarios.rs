@@ -87,6 +87,45 @@ pub const ALL: &[Scenario] = &[
         make: |s| faults(s, &[(Kind::JournalCrash, 15_000, 25_000, 0), (Kind::JournalClock, 30_000, 42_000, 60_001)]),
     },
     Scenario {
+        name: "journal-loses",
+        story: "The journal of three dispatchers loses its newest entries, twice: some sessions are forgotten, nobody is placed until whoever relied on them has let go, and everybody gets in again.",
+        make: |s| {
+            s.dispatchers = 3;
+            s.visitors = 9;
+            faults(s, &[(Kind::JournalLoss, 18_000, 19_000, 13_200), (Kind::JournalFailover, 38_000, 38_500, 39_600)]);
+        },
+    },
+    Scenario {
+        name: "journal-in-trouble",
+        story: "The journal has no memory left, then it is slow, then nobody reaches it, then somebody deletes everything in it.",
+        make: |s| {
+            faults(
+                s,
+                &[
+                    (Kind::JournalFull, 10_000, 16_000, 0),
+                    (Kind::JournalSlow, 18_000, 26_000, 300),
+                    (Kind::JournalAway, 27_000, 34_000, 0),
+                    (Kind::JournalFlush, 36_000, 36_500, 0),
+                ],
+            );
+        },
+    },
+    Scenario {
+        name: "killed-while-writing",
+        story: "Dispatchers are killed before, after and in the midst of writing to the journal: what they wrote counts once.",
+        make: |s| {
+            s.dispatchers = 3;
+            faults(
+                s,
+                &[
+                    (Kind::WriterCrash, 12_000, 15_000, 0),
+                    (Kind::WriterCrash, 20_000, 24_000, 10),
+                    (Kind::WriterCrash, 30_000, 33_000, 5),
+                ],
+            );
+        },
+    },
+    Scenario {
         name: "api-server-away",
         story: "The API server is down, then one dispatcher cannot reach it, then its watches stutter: who sits, sits; nothing is scaled by old news.",
         make: |s| {

@@ -25,6 +25,8 @@ pub struct Setting {
     pub dispatchers: u32,
     /// One journal for all dispatchers on the network; else a durable one of the only dispatcher.
     pub shared_journal: bool,
+    /// Most milliseconds of entries that the journal on the network loses when it is killed; 0: it loses none.
+    pub lag: u64,
     pub nodes: u32,
     pub homes: u32,
     pub visitors: u32,
@@ -69,6 +71,8 @@ pub struct Habits {
 /// What is taken away from a world to find out what matters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Limits {
+    /// Only worlds with several dispatchers: it is not a matter of chance whether a seed's is one.
+    pub several: bool,
     pub dispatchers: Option<u32>,
     pub visitors: Option<u32>,
     pub nodes: Option<u32>,
@@ -92,6 +96,9 @@ impl Limits {
             .filter_map(|(name, number)| Some([name.to_owned(), number?.to_string()]))
             .flatten()
             .collect();
+        if self.several {
+            all.push("--several".to_owned());
+        }
         if !self.without.is_empty() {
             let words: Vec<&str> = self.without.iter().map(|k| k.word()).collect();
             all.extend(["--without".to_owned(), words.join(",")]);
@@ -104,8 +111,12 @@ impl Setting {
     /// The world of this seed.
     #[must_use]
     pub fn draw(seed: u64) -> Setting {
+        Setting::draw_of(seed, [1, 1, 2, 2, 3])
+    }
+
+    fn draw_of(seed: u64, dispatchers: [u32; 5]) -> Setting {
         let mut dice = Chance::new(seed).stream("setting");
-        let dispatchers = [1, 1, 2, 2, 3][dice.random_range(0..5)];
+        let dispatchers = dispatchers[dice.random_range(0..5)];
         let secs = |range: std::ops::RangeInclusive<u64>, dice: &mut rand_chacha::ChaCha8Rng| {
             Millis::secs(dice.random_range(range))
         };
@@ -150,6 +161,7 @@ impl Setting {
             story: String::new(),
             dispatchers,
             shared_journal: dispatchers > 1 || dice.random_ratio(1, 3),
+            lag: 0,
             nodes: dice.random_range(2..=3),
             homes: dice.random_range(2..=3),
             visitors: dice.random_range(4..=12),
@@ -181,6 +193,7 @@ impl Setting {
             // The others are guarded, and shrink only when nobody is left.
             setting.rules.min = setting.rules.min.max(push.random_range(0..=1));
         }
+        setting.lag = [0, 300, 1_500][Chance::new(seed).stream("lag").random_range(0..3)];
         setting.faults = Fault::draw(&setting);
         setting
     }
@@ -198,6 +211,7 @@ impl Setting {
         setting.name = "plain".into();
         setting.dispatchers = 2;
         setting.shared_journal = true;
+        setting.lag = 1_500;
         setting.nodes = 2;
         setting.homes = 2;
         setting.visitors = 6;
@@ -233,6 +247,13 @@ impl Setting {
         let (from, to) = (Minute::parse("08:00")?, Minute::parse("08:01")?);
         let more = Spare::Slots(self.rules.spare.slots(0) as u32 + 1);
         Schedule::new("UTC", self.rules.spare, vec![Window { days, from, to, spare: more }]).ok()
+    }
+
+    /// The world of this seed, without what is taken away.
+    #[must_use]
+    pub fn limited(seed: u64, limits: &Limits) -> Setting {
+        let drawn = if limits.several { Setting::draw_of(seed, [2, 2, 2, 3, 3]) } else { Setting::draw(seed) };
+        drawn.within(limits)
     }
 
     /// Takes away what is limited.

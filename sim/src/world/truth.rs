@@ -17,6 +17,9 @@ const OLD: u64 = 2_000;
 /// Positions of the journal whose census is remembered: a scrape is answered from one that is not long ago.
 const REMEMBERED: usize = 20_000;
 
+/// States of the fleet that are remembered: entries that are lost are newer than this, and so are checkpoints.
+const STATES: usize = 2_000;
+
 /// What is read at a glance after a failure.
 const STORY: usize = 4_000;
 
@@ -47,8 +50,18 @@ pub struct Line {
 #[derive(Default)]
 struct Inner {
     mirror: Fleet,
+    /// The fleet as it was, by journal position.
+    states: VecDeque<(u64, Fleet)>,
+    /// What the fleet was before entries were lost: until nobody can still act by that.
+    before: Vec<Before>,
+    /// Entries may be lost, and the journal has not said so.
+    lapse_is_due: bool,
     /// By journal position.
     censuses: VecDeque<(u64, Census)>,
+    /// Those of positions that were lost.
+    lost: Vec<VecDeque<(u64, Census)>>,
+    /// The highest position there ever was.
+    highest: u64,
     /// How many pods were wanted, since when.
     wanted: Vec<(u64, u32)>,
     names: BTreeMap<String, SessionId>,
@@ -81,6 +94,12 @@ struct Inner {
     /// From asking to a slot.
     waited: Vec<u64>,
     clock: u64,
+}
+
+/// A fleet that is forgotten, and who its replicas were.
+struct Before {
+    fleet: Fleet,
+    lives: BTreeMap<usize, ReplicaId>,
 }
 
 impl Truth {
@@ -183,9 +202,33 @@ impl Truth {
     }
 
     /// The journal has taken an entry: the mirror applies it, and everything that can be checked at this moment is.
-    pub fn journalled(&self, entry: &Entry) {
+    pub fn journalled(&self, position: u64, entry: &Entry) {
         let at = self.now();
-        self.locked().journalled(&self.pool, entry, at);
+        let mut inner = self.locked();
+        if position != inner.mirror.applied() + 1 {
+            let what = format!("position {position} follows {}", inner.mirror.applied());
+            inner.violate(at, "the journal goes on where it was", what);
+        }
+        inner.journalled(&self.pool, entry, at);
+    }
+
+    /// The journal has lost what came after this position.
+    pub fn rewound(&self, position: u64) {
+        let at = self.now();
+        self.locked().rewound(&self.pool, position, at);
+    }
+
+    /// A state has been kept: it must be what was so at its position.
+    pub fn kept(&self, position: u64, state: &[u8]) {
+        let at = self.now();
+        let mut inner = self.locked();
+        inner.count("checkpoint kept".into());
+        let Ok(found) = inner.states.binary_search_by_key(&position, |(p, _)| *p) else { return };
+        let real = inner.states.get(found).and_then(|(_, fleet)| serde_json::to_vec(fleet).ok());
+        if real.as_deref() != Some(state) {
+            let what = format!("a state is kept as that of position {position}, and it is not");
+            inner.violate(at, "a checkpoint says what was so", what);
+        }
     }
 
     /// A dispatcher writes bytes of a session to a pod: at this moment the slot must be that session's, and the dispatcher
@@ -195,7 +238,11 @@ impl Truth {
         let mut inner = self.locked();
         inner.count("check egress".into());
         let Some((ordinal, uid)) = inner.addresses.get(&to).cloned() else { return };
-        if let Err(why) = inner.may_write(&self.pool, host, &uid, ordinal, session) {
+        let fleets = inner.before.iter().map(|b| (&b.fleet, &b.lives)).chain([(&inner.mirror, &inner.lives)]);
+        let allowed = fleets
+            .map(|(fleet, lives)| inner.may_write(&self.pool, fleet, lives.get(&host), &uid, ordinal, session))
+            .reduce(|before, now| if before.is_ok() { before } else { now });
+        if let Some(Err(why)) = allowed {
             let name = short(session);
             let what = format!("dispatcher {host} sends bytes of session {name} to pod {ordinal} ({uid}), but {why}");
             inner.violate(at, "attach, then forward", what);
@@ -284,34 +331,18 @@ impl Truth {
             );
             inner.violate(at, "no scaler hears of a journal not yet read", what);
         }
-        if position > inner.mirror.applied() {
-            let what = format!(
-                "dispatcher {host} is at journal position {position}; there are only {}",
-                inner.mirror.applied()
-            );
+        if position > inner.highest {
+            let what = format!("dispatcher {host} is at journal position {position}; there are only {}", inner.highest);
             inner.violate(at, "metrics", what);
         }
-        let Some(census) = inner.census_at(position) else { return };
+        let censuses = inner.censuses_at(position);
+        let Some((current, lost)) = censuses.split_first() else { return };
         inner.count("check metrics".into());
-        for (name, real) in [
-            ("slotkeeper_sessions queued", census.queued),
-            ("slotkeeper_sessions held", census.held),
-            ("slotkeeper_sessions taken", census.taken),
-            ("slotkeeper_sessions ending", census.ending),
-            ("slotkeeper_queue_length", census.queued),
-            ("slotkeeper_slots busy", census.busy_slots),
-            ("slotkeeper_slots free", census.free_slots),
-            ("slotkeeper_pods desired", u64::from(census.desired.len())),
-            ("slotkeeper_pods needed", u64::from(census.needed.len())),
-            ("slotkeeper_pods ready", u64::from(census.ready)),
-            ("slotkeeper_active", u64::from(census.is_active())),
-        ] {
-            let told = gauges.get(name).copied();
-            if told != Some(real as f64) {
-                let what =
-                    format!("dispatcher {host} says {name} is {told:?} at journal position {position}; it is {real}");
-                inner.violate(at, "metrics", what);
-            }
+        // Who has not heard that entries are lost says what they had made so.
+        if let Some(what) = differs(current, gauges)
+            && lost.iter().all(|census| differs(census, gauges).is_some())
+        {
+            inner.violate(at, "metrics", format!("dispatcher {host} at journal position {position}: {what}"));
         }
     }
 
@@ -424,12 +455,30 @@ impl Inner {
     }
 
     fn journalled(&mut self, pool: &PoolId, entry: &Entry, at: u64) {
+        let repeated = entry.number > 0 && self.mirror.replica(entry.from).is_some_and(|number| entry.number <= number);
+        let without = repeated.then(|| {
+            self.count("entry repeated".into());
+            let mut fleet = self.mirror.clone();
+            let _ = fleet.apply(&Entry { from: ReplicaId(0), number: 0, command: Command::Tick, ..entry.clone() });
+            serde_json::to_string(&fleet).ok()
+        });
+        if let Command::Lapse { .. } = entry.command {
+            self.lapse_is_due = false;
+            self.tell(at, "entries may be lost: nobody is placed for a while".into());
+        }
         let queue: Vec<SessionId> = self.mirror.queue(pool).collect();
         self.count(format!("command {}", word(&entry.command)));
         if let Command::Visit { session, .. } = &entry.command {
             self.names.insert(public_name(*session), *session);
         }
         let effects = self.mirror.apply(entry);
+        if without.is_some_and(|without| without != serde_json::to_string(&self.mirror).ok()) {
+            let what = format!(
+                "number {} of {:?} came again, and did something: {:?}",
+                entry.number, entry.from, entry.command
+            );
+            self.violate(at, "what is written twice counts once", what);
+        }
         if let Err(what) = self.mirror.invariants() {
             self.violate(at, "invariants of the core", format!("{what}, after {entry:?}"));
         }
@@ -437,6 +486,20 @@ impl Inner {
         for (_, effect) in &effects {
             self.effect(pool, effect, at);
         }
+        if !self.lapse_is_due && !self.mirror.is_quiet() {
+            // Whoever relied on what is lost has let go.
+            self.before.clear();
+        }
+        self.highest = self.highest.max(self.mirror.applied());
+        if self.states.len() == STATES {
+            self.states.pop_front();
+        }
+        self.states.push_back((self.mirror.applied(), self.mirror.clone()));
+        self.noted(pool, at);
+    }
+
+    /// The fleet has become what it is now.
+    fn noted(&mut self, pool: &PoolId, at: u64) {
         if let Some(census) = self.mirror.census(pool) {
             if self.censuses.len() == REMEMBERED {
                 self.censuses.pop_front();
@@ -446,6 +509,39 @@ impl Inner {
                 self.wanted.push((at, census.desired.len()));
             }
         }
+    }
+
+    /// What came after this position is lost: the fleet is what it was then.
+    fn rewound(&mut self, pool: &PoolId, position: u64, at: u64) {
+        self.tell(at, format!("the journal has lost what came after {position}; it was at {}", self.mirror.applied()));
+        self.lapse_is_due = true;
+        let kept = self.states.partition_point(|(p, _)| *p <= position);
+        self.states.truncate(kept);
+        let fleet = match self.states.back() {
+            Some((p, fleet)) if *p == position => fleet.clone(),
+            _ if position == 0 => Fleet::new(),
+            _ => return self.violate(at, "the world runs", format!("nobody remembers position {position}")),
+        };
+        let fleet = std::mem::replace(&mut self.mirror, fleet);
+        let gone = self.censuses.partition_point(|(p, _)| *p <= position);
+        self.lost.push(self.censuses.split_off(gone));
+        for (_, applied) in self.started.values_mut() {
+            *applied = position.min(*applied);
+        }
+        for (id, session) in fleet.sessions(pool) {
+            let now = self.mirror.session(pool, id);
+            let (known, moved) = (now.is_some(), now.and_then(|s| s.pod()) != session.pod());
+            if !known {
+                self.count("session forgotten".into());
+                self.tell(at, format!("session {} is forgotten", short(&public_name(id))));
+            }
+            if moved {
+                self.placed.remove(&id);
+                end_spell(self.life(id, at), at);
+            }
+        }
+        self.before.push(Before { fleet, lives: self.lives.clone() });
+        self.wanted.push((at, self.mirror.desired(pool).map_or(0, |d| d.len())));
     }
 
     /// First come, first served: whoever was placed stood before everybody who still waits. Who lost a pod is in front.
@@ -523,7 +619,9 @@ impl Inner {
     fn is_not_playing(&mut self, name: &str, why: Why, at: u64) {
         let gone = matches!(why, Why::Disconnected | Why::NoShow | Why::LeftQueue);
         let played = self.echoes.values().find(|(session, asked)| session == name && asked + 1_000 > at);
-        if let Some((_, asked)) = played.filter(|_| gone && !self.jumps) {
+        // Of a session that is forgotten nobody knows that it is played.
+        let known = self.before.is_empty() && !self.jumps;
+        if let Some((_, asked)) = played.filter(|_| gone && known) {
             let what = format!("session {} is released ({}), and was answered at {asked} ms", short(name), why.word());
             self.violate(at, "who plays is not taken for gone", what);
         }
@@ -542,11 +640,19 @@ impl Inner {
     }
 
     fn uid(&self, pool: &PoolId, pod: Ordinal) -> Option<String> {
-        Some(self.mirror.pod(pool, pod)?.life.as_ref()?.uid.0.to_string())
+        uid_of(&self.mirror, pool, pod)
     }
 
-    fn may_write(&self, pool: &PoolId, host: usize, uid: &str, ordinal: u32, name: &str) -> Result<(), String> {
-        let Some(session) = self.names.get(name).and_then(|id| self.mirror.session(pool, *id)) else {
+    fn may_write(
+        &self,
+        pool: &PoolId,
+        fleet: &Fleet,
+        me: Option<&ReplicaId>,
+        uid: &str,
+        ordinal: u32,
+        name: &str,
+    ) -> Result<(), String> {
+        let Some(session) = self.names.get(name).and_then(|id| fleet.session(pool, *id)) else {
             return Err("the journal knows no such session (any more)".into());
         };
         let (pod, by) = match &session.state {
@@ -557,11 +663,11 @@ impl Inner {
                 return Err(format!("it is not attached: {:?}", session.state));
             }
         };
-        let there = self.uid(pool, *pod).unwrap_or_default();
+        let there = uid_of(fleet, pool, *pod).unwrap_or_default();
         if pod.0 != ordinal || there != uid {
             return Err(format!("it sits in pod {pod} ({there})"));
         }
-        match self.lives.get(&host) {
+        match me {
             Some(me) if by.contains(me) => Ok(()),
             _ => Err(format!("this dispatcher has not attached it: {:?}", session.state)),
         }
@@ -599,16 +705,46 @@ impl Inner {
         }
     }
 
-    fn census_at(&self, position: u64) -> Option<Census> {
-        let at = self.censuses.binary_search_by_key(&position, |(p, _)| *p).ok()?;
-        self.censuses.get(at).map(|(_, c)| *c)
+    /// What was so at this position: as it is now, then as it was before that was lost.
+    fn censuses_at(&self, position: u64) -> Vec<Census> {
+        let lines = std::iter::once(&self.censuses).chain(&self.lost);
+        let at = |line: &VecDeque<(u64, Census)>| {
+            let at = line.binary_search_by_key(&position, |(p, _)| *p).ok()?;
+            line.get(at).map(|(_, census)| *census)
+        };
+        lines.filter_map(at).collect()
     }
+}
+
+fn uid_of(fleet: &Fleet, pool: &PoolId, pod: Ordinal) -> Option<String> {
+    Some(fleet.pod(pool, pod)?.life.as_ref()?.uid.0.to_string())
 }
 
 fn end_spell(life: &mut SessionLife, at: u64) {
     if let Some(spell) = life.spells.last_mut().filter(|s| s.to.is_none()) {
         spell.to = Some(at);
     }
+}
+
+/// What these gauges say that is not so.
+fn differs(census: &Census, gauges: &BTreeMap<String, f64>) -> Option<String> {
+    let real = [
+        ("slotkeeper_sessions queued", census.queued),
+        ("slotkeeper_sessions held", census.held),
+        ("slotkeeper_sessions taken", census.taken),
+        ("slotkeeper_sessions ending", census.ending),
+        ("slotkeeper_queue_length", census.queued),
+        ("slotkeeper_slots busy", census.busy_slots),
+        ("slotkeeper_slots free", census.free_slots),
+        ("slotkeeper_pods desired", u64::from(census.desired.len())),
+        ("slotkeeper_pods needed", u64::from(census.needed.len())),
+        ("slotkeeper_pods ready", u64::from(census.ready)),
+        ("slotkeeper_active", u64::from(census.is_active())),
+    ];
+    real.into_iter().find_map(|(name, real)| {
+        let told = gauges.get(name).copied();
+        (told != Some(real as f64)).then(|| format!("{name} is {told:?}; it is {real}"))
+    })
 }
 
 /// The command's name.

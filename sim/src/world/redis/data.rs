@@ -1,0 +1,327 @@
+//! What is in the stand-in of Redis, the commands on it, and the journal's three scripts, in Rust. Every write can be taken
+//! back: that is how the newest ones are lost.
+
+use super::resp::Answer;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// An entry's place in a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Id {
+    pub ms: u64,
+    pub seq: u64,
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.ms, self.seq)
+    }
+}
+
+impl FromStr for Id {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Id, String> {
+        let (ms, seq) = text.split_once('-').unwrap_or((text, "0"));
+        let parsed = ms.parse().ok().zip(seq.parse().ok()).map(|(ms, seq)| Id { ms, seq });
+        parsed.ok_or_else(|| "ERR Invalid stream ID specified as stream command argument".to_owned())
+    }
+}
+
+type Fields = Vec<Bytes>;
+type Hash = BTreeMap<Bytes, Bytes>;
+
+#[derive(Default)]
+struct Stream {
+    entries: BTreeMap<Id, Fields>,
+    last: Id,
+}
+
+#[derive(Default)]
+pub struct Data {
+    strings: BTreeMap<Bytes, Bytes>,
+    hashes: BTreeMap<Bytes, Hash>,
+    streams: BTreeMap<Bytes, Stream>,
+    /// The newest writes, and when they were made (milliseconds of the world).
+    written: Vec<(u64, Undo)>,
+    /// No more memory: nothing that needs some is done.
+    pub full: bool,
+}
+
+/// How a write is taken back.
+enum Undo {
+    String(Bytes, Option<Bytes>),
+    Hash(Bytes, Option<Hash>),
+    /// The entry, and the last one before it; `None`: there was no stream.
+    Entry(Bytes, Id, Option<Id>),
+    Trim(Bytes, BTreeMap<Id, Fields>),
+}
+
+/// What others want to know of a script.
+#[derive(Debug)]
+pub enum Happened {
+    Taken { position: u64, at: u64, draft: Bytes },
+    Kept { position: u64, state: Bytes },
+}
+
+/// One of the journal's scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Script {
+    Append,
+    Begin,
+    Keep,
+}
+
+/// The moment of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Milliseconds of the world.
+    pub now: u64,
+    /// What its clock says, in milliseconds.
+    pub clock: u64,
+}
+
+/// Writes older than this are on disk, whatever happens.
+const WRITTEN: u64 = 10_000;
+
+const LAPSED_LIFE: &str = "LAPSED this is not the server, or not the data, that the journal went on with";
+
+fn oom() -> Answer {
+    Answer::Error("OOM command not allowed when used memory > 'maxmemory'.".into())
+}
+
+fn number(text: Option<&Bytes>) -> u64 {
+    text.and_then(|t| std::str::from_utf8(t).ok()?.parse().ok()).unwrap_or_default()
+}
+
+fn entry((id, fields): (&Id, &Fields)) -> Answer {
+    let fields = fields.iter().cloned().map(Answer::Text).collect();
+    Answer::Array(vec![Answer::text(id.to_string()), Answer::Array(fields)])
+}
+
+impl Data {
+    // ---- reads ----
+
+    #[must_use]
+    pub fn get(&self, key: &Bytes) -> Answer {
+        self.strings.get(key).cloned().map_or(Answer::Nothing, Answer::Text)
+    }
+
+    #[must_use]
+    pub fn hmget(&self, key: &Bytes, fields: &[Bytes]) -> Answer {
+        let hash = self.hashes.get(key);
+        let field = |f| hash.and_then(|h| h.get(f)).cloned().map_or(Answer::Nothing, Answer::Text);
+        Answer::Array(fields.iter().map(field).collect())
+    }
+
+    /// From one to the other, both included.
+    #[must_use]
+    pub fn range(&self, key: &Bytes, from: Id, to: Id) -> Answer {
+        let stream = self.streams.get(key).filter(|_| from <= to);
+        Answer::Array(stream.into_iter().flat_map(|s| s.entries.range(from..=to)).map(entry).collect())
+    }
+
+    /// What comes after it; `None`: nothing yet.
+    #[must_use]
+    pub fn after(&self, key: &Bytes, after: Id, most: usize) -> Option<Answer> {
+        let stream = self.streams.get(key)?;
+        let newer = stream.entries.range(Id { ms: after.ms, seq: after.seq.checked_add(1)? }..);
+        let found: Vec<Answer> = newer.take(most).map(entry).collect();
+        (!found.is_empty()).then_some(Answer::Array(found))
+    }
+
+    /// The position at which whatever is here ends: the newest entry's, or that of a state without any.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        let newest = |s: &Stream| s.entries.keys().next_back().map(|id| id.seq);
+        let kept = || self.hashes.values().map(|h| number(h.get("position".as_bytes()))).max();
+        self.streams.values().filter_map(newest).max().or_else(kept).unwrap_or_default()
+    }
+
+    // ---- writes ----
+
+    /// What was written less than this long ago is lost. True if that was anything.
+    pub fn lose(&mut self, now: u64, newest: u64) -> bool {
+        let kept = now.saturating_sub(newest);
+        let mut any = false;
+        while let Some((_, undo)) = self.written.pop_if(|(at, _)| *at > kept) {
+            any = true;
+            match undo {
+                Undo::String(key, before) => restore(&mut self.strings, key, before),
+                Undo::Hash(key, before) => restore(&mut self.hashes, key, before),
+                Undo::Entry(key, _, None) => {
+                    self.streams.remove(&key);
+                }
+                Undo::Entry(key, id, Some(last)) => {
+                    if let Some(stream) = self.streams.get_mut(&key) {
+                        stream.entries.remove(&id);
+                        stream.last = last;
+                    }
+                }
+                Undo::Trim(key, entries) => {
+                    if let Some(stream) = self.streams.get_mut(&key) {
+                        stream.entries.extend(entries);
+                    }
+                }
+            }
+        }
+        any
+    }
+
+    /// Everything is deleted, and that is on disk.
+    pub fn flush(&mut self) {
+        let full = self.full;
+        *self = Data { full, ..Data::default() };
+    }
+
+    fn note(&mut self, now: u64, undo: Undo) {
+        let done = self.written.iter().take_while(|(at, _)| at + WRITTEN < now).count();
+        self.written.drain(..done);
+        self.written.push((now, undo));
+    }
+
+    fn set(&mut self, now: u64, key: &Bytes, value: Bytes) {
+        let before = self.strings.insert(key.clone(), value);
+        self.note(now, Undo::String(key.clone(), before));
+    }
+
+    fn add(&mut self, now: u64, key: &Bytes, id: Id, fields: Fields) {
+        let before = self.streams.get(key).map(|s| s.last);
+        let stream = self.streams.entry(key.clone()).or_default();
+        stream.entries.insert(id, fields);
+        stream.last = id;
+        self.note(now, Undo::Entry(key.clone(), id, before));
+    }
+
+    fn trim(&mut self, now: u64, key: &Bytes, least: Id) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let stay = stream.entries.split_off(&least);
+        let gone = std::mem::replace(&mut stream.entries, stay);
+        if !gone.is_empty() {
+            self.note(now, Undo::Trim(key.clone(), gone));
+        }
+    }
+
+    // ---- the scripts: line by line what the Lua says ----
+
+    pub fn run(
+        &mut self,
+        script: Script,
+        keys: &[Bytes],
+        argv: &[Bytes],
+        at: Moment,
+        happened: &mut Vec<Happened>,
+    ) -> Answer {
+        match (script, keys) {
+            (Script::Append, [entries, life]) => self.append(entries, life, argv, at, happened),
+            (Script::Begin, [entries, life, checkpoint]) => self.begin(entries, life, checkpoint, argv, at, happened),
+            (Script::Keep, [entries, life, checkpoint]) => self.keep(entries, life, checkpoint, argv, at, happened),
+            _ => Answer::Error(format!("ERR {script:?} was given {} keys", keys.len())),
+        }
+    }
+
+    fn newest(&self, entries: &Bytes) -> Option<Id> {
+        self.streams.get(entries)?.entries.keys().next_back().copied()
+    }
+
+    fn append(
+        &mut self,
+        entries: &Bytes,
+        life: &Bytes,
+        argv: &[Bytes],
+        at: Moment,
+        happened: &mut Vec<Happened>,
+    ) -> Answer {
+        let Some((name, drafts)) = argv.split_first() else { return Answer::Error("ERR no life".into()) };
+        if self.strings.get(life) != Some(name) {
+            return Answer::Error(LAPSED_LIFE.into());
+        }
+        let Some(last) = self.newest(entries) else { return Answer::Error("LAPSED the entries are gone".into()) };
+        if self.full && !drafts.is_empty() {
+            return oom();
+        }
+        let mut id = Id { ms: last.ms.max(at.clock), seq: last.seq };
+        for draft in drafts {
+            id.seq += 1;
+            self.add(at.now, entries, id, vec!["entry".into(), draft.clone()]);
+            happened.push(Happened::Taken { position: id.seq, at: id.ms, draft: draft.clone() });
+        }
+        Answer::Integer(id.seq as i64)
+    }
+
+    fn begin(
+        &mut self,
+        entries: &Bytes,
+        life: &Bytes,
+        checkpoint: &Bytes,
+        argv: &[Bytes],
+        at: Moment,
+        happened: &mut Vec<Happened>,
+    ) -> Answer {
+        let [server, lapse, lost] = argv else { return Answer::Error("ERR 3 arguments are needed".into()) };
+        let last = self.newest(entries);
+        let ours = [&server[..], b"/"].concat();
+        let current = self.strings.get(life).filter(|l| last.is_some() && l.starts_with(&ours) && *l != lost);
+        if let Some(life) = current {
+            return Answer::Array(vec![Answer::Text(life.clone()), Answer::Integer(0)]);
+        }
+        if self.full {
+            return oom();
+        }
+        let last = last.unwrap_or_default();
+        let kept = self.hashes.get(checkpoint);
+        let field = |name: &'static str| number(kept.and_then(|h| h.get(name.as_bytes())));
+        let id = Id { ms: last.ms.max(field("at")).max(at.clock), seq: last.seq.max(field("position")) + 1 };
+        self.add(at.now, entries, id, vec!["entry".into(), lapse.clone()]);
+        happened.push(Happened::Taken { position: id.seq, at: id.ms, draft: lapse.clone() });
+        let name = Bytes::from([&ours[..], id.to_string().as_bytes()].concat());
+        self.set(at.now, life, name.clone());
+        Answer::Array(vec![Answer::Text(name), Answer::Integer(1)])
+    }
+
+    fn keep(
+        &mut self,
+        entries: &Bytes,
+        life: &Bytes,
+        checkpoint: &Bytes,
+        argv: &[Bytes],
+        at: Moment,
+        happened: &mut Vec<Happened>,
+    ) -> Answer {
+        let [name, position, stamp, state] = argv else { return Answer::Error("ERR 4 arguments are needed".into()) };
+        if self.strings.get(life) != Some(name) {
+            return Answer::Error(LAPSED_LIFE.into());
+        }
+        let id = Id { ms: number(Some(stamp)), seq: number(Some(position)) };
+        if !self.streams.get(entries).is_some_and(|s| s.entries.contains_key(&id)) {
+            return Answer::Error("LAPSED the entry that this state was read at is gone".into());
+        }
+        let before = self.hashes.get(checkpoint).cloned();
+        let kept = before.as_ref().filter(|h| h.contains_key("position".as_bytes()));
+        let kept = kept.map(|h| Id { ms: number(h.get("at".as_bytes())), seq: number(h.get("position".as_bytes())) });
+        if kept.is_some_and(|kept| kept.seq >= id.seq) {
+            return Answer::Integer(0);
+        }
+        if self.full {
+            return oom();
+        }
+        let hash = self.hashes.entry(checkpoint.clone()).or_default();
+        for (name, value) in [("position", position), ("at", stamp), ("state", state)] {
+            hash.insert(name.into(), value.clone());
+        }
+        self.note(at.now, Undo::Hash(checkpoint.clone(), before));
+        happened.push(Happened::Kept { position: id.seq, state: state.clone() });
+        if let Some(kept) = kept {
+            self.trim(at.now, entries, kept);
+        }
+        Answer::Integer(1)
+    }
+}
+
+fn restore<V>(map: &mut BTreeMap<Bytes, V>, key: Bytes, before: Option<V>) {
+    match before {
+        Some(value) => map.insert(key, value),
+        None => map.remove(&key),
+    };
+}
