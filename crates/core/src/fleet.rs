@@ -161,8 +161,9 @@ impl Fleet {
 
     /// A gap in the journal is the journal's fault: replicas tick every third of a `silence` while any deadline is
     /// pending, so nobody could write for longer than half of one, and nobody is released for that time: it does not count.
+    /// Nor does time in which nobody lived who could have let anybody in.
     fn advance(&mut self, at: Time) {
-        let passed = at.since(self.journal);
+        let passed = if self.replicas.is_empty() { Millis::ZERO } else { at.since(self.journal) };
         if self.applied == 1 {
             (self.now, self.alive) = (at, at);
         } else if passed <= Millis(self.longest.silence.0 / 2) {
@@ -182,6 +183,10 @@ impl Fleet {
             self.pools.insert(entry.pool.clone(), Pool::new(rules.clone()));
         }
         if matches!(entry.command, Command::Farewell) {
+            // It has closed its streams, whatever it had read. (Who is silent may have closed them later than we think.)
+            if let Some(lapse) = &mut self.lapse {
+                lapse.doubted.remove(&entry.from);
+            }
             self.depart(entry.from, false, effects);
         } else if let Command::Hello { speaks } = entry.command {
             self.replicas.entry(entry.from).and_modify(|replica| replica.speaks = speaks);
@@ -201,7 +206,8 @@ impl Fleet {
         while let Some((replica, at)) = self.next_departure()
             && at <= self.alive
         {
-            self.depart(replica, true, effects);
+            // In a lapse nobody can come back: a grace that nobody could use has not passed.
+            self.depart(replica, !self.is_quiet(), effects);
         }
         self.end_lapse(effects);
         let due: Vec<PoolId> =
@@ -215,10 +221,15 @@ impl Fleet {
         // Whoever wrote it may have known less than is known here. (Without pools, nothing is.)
         let known = if self.pools.is_empty() { Millis::default() } else { self.patience() };
         let patience = patience.max(known);
-        let until = self.lapse.as_ref().map_or(Time::default(), |l| l.until).max(self.alive + patience);
-        let doubted: BTreeSet<ReplicaId> = self.replicas.keys().copied().collect();
+        let mut doubted: BTreeSet<ReplicaId> = self.replicas.keys().copied().collect();
+        let mut until = self.alive + patience;
         // With nobody to ask it may be much that is lost, or everything.
-        let earliest = if doubted.is_empty() { until } else { self.alive + Self::YOUTH.min(patience) };
+        let mut earliest = if doubted.is_empty() { until } else { self.alive + Self::YOUTH.min(patience) };
+        if let Some(before) = self.lapse.take() {
+            until = until.max(before.until);
+            earliest = earliest.max(before.earliest);
+            doubted.extend(before.doubted);
+        }
         self.lapse = Some(Lapse { position: self.applied, until, earliest, doubted });
     }
 
@@ -239,9 +250,6 @@ impl Fleet {
     /// Its streams are closed: it said so, or it was silent for so long that it has closed them itself (house, law 5).
     fn depart(&mut self, replica: ReplicaId, graced: bool, effects: &mut Vec<(PoolId, Effect)>) {
         self.replicas.remove(&replica);
-        if let Some(lapse) = &mut self.lapse {
-            lapse.doubted.remove(&replica);
-        }
         let ids: Vec<PoolId> = self.pools.keys().cloned().collect();
         for id in ids {
             self.in_pool(&id, effects, |pool, step| pool.replica_gone(replica, graced, step));

@@ -97,12 +97,13 @@ impl Scale {
         self.decided = self.base.saturating_add(position);
     }
 
-    /// A sight of the size, at this journal position. What an unknown journal decided proves nothing, and is overruled.
+    /// A sight of the size, at this journal position. What this journal decided is not later than its last decision: anything
+    /// later was decided by another one, or by entries that are lost; it proves nothing, and is overruled.
     pub(crate) fn judge(&mut self, span: Span, decided: u64, version: u64, position: u64) -> Seen {
-        if decided <= self.base.saturating_add(position) {
+        if decided <= self.decided {
             return Seen { span, decided, version };
         }
-        self.base = decided.saturating_add(1).saturating_sub(position);
+        self.base = self.base.max(decided.saturating_add(1).saturating_sub(position));
         self.decide(position);
         Seen { span, decided: 0, version }
     }

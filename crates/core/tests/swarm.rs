@@ -11,9 +11,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use slotkeeper_core::{
     AfterSession, Command, Effect, Entry, Fleet, Millis, Ordinal, Phase, Place, Placement, PoolId, ReplicaId, Rules,
-    Scaling, SessionId, Sighting, Spare, Standing, State, Time, Uid, Window,
+    Scaling, SessionId, Sighting, Span, Spare, Standing, State, Time, Uid, Window,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use world::{Act, World};
 
 const SESSIONS: u8 = 7;
@@ -37,6 +37,10 @@ enum Step {
     Crash(u8),
     /// The fleet is written down and read back.
     Checkpoint,
+    /// The newest entries are lost: so many, and who of the replicas had read them.
+    Lose(u8, u8),
+    /// A replica says that it has missed nothing, if it is asked and has not.
+    Whole(u8),
 }
 
 fn session() -> impl Strategy<Value = SessionId> {
@@ -156,6 +160,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3u8).prop_map(Step::Farewell),
         1 => (0..3u8).prop_map(Step::Crash),
         1 => Just(Step::Checkpoint),
+        1 => (0..12u8, 0..8u8).prop_map(|(n, r)| Step::Lose(n, r)),
+        3 => (0..3u8).prop_map(Step::Whole),
     ]
 }
 
@@ -177,6 +183,9 @@ fn case() -> impl Strategy<Value = Case> {
         .prop_map(|(rules, running, (rude, orderly), steps)| Case { rules, running, rude, orderly, steps })
 }
 
+/// Whose, through whom, in which incarnation.
+type Stream = (SessionId, ReplicaId, Life);
+
 /// An incarnation. (Garbage uses a uid for several pods.)
 type Life = (Ordinal, Uid);
 
@@ -193,9 +202,15 @@ struct Swarm {
     orderly: bool,
     most_slots: usize,
     /// Open streams: whose, through whom, in which incarnation.
-    streams: BTreeSet<(SessionId, ReplicaId, Life)>,
+    streams: BTreeSet<Stream>,
     /// Everybody who ever had a stream in an incarnation.
     guests: BTreeMap<Life, BTreeSet<SessionId>>,
+    /// The newest states, each with the streams there were.
+    past: VecDeque<(Fleet, BTreeSet<Stream>)>,
+    /// Streams of replicas that have acted on what is lost: until when (in real time) they are open at most.
+    ghosts: BTreeMap<Stream, u64>,
+    /// Replicas that have read what is lost.
+    unsound: BTreeSet<ReplicaId>,
 }
 
 impl Swarm {
@@ -214,6 +229,9 @@ impl Swarm {
             most_slots: rules.slots_per_pod as usize,
             streams: BTreeSet::new(),
             guests: BTreeMap::new(),
+            past: VecDeque::new(),
+            ghosts: BTreeMap::new(),
+            unsound: BTreeSet::new(),
         };
         swarm.say(0, Command::Rules(case.rules.clone()));
         swarm
@@ -245,6 +263,8 @@ impl Swarm {
             }
             Step::Crash(replica) => self.restart(*replica),
             Step::Checkpoint => self.checkpoint(),
+            Step::Lose(entries, readers) => self.lose(usize::from(*entries), *readers),
+            Step::Whole(replica) => self.whole(*replica),
         }
     }
 
@@ -308,6 +328,44 @@ impl Swarm {
         self.apply(&entry);
     }
 
+    /// The journal goes on without its newest entries. Those of the replicas that had read them start over, and are slow to
+    /// close what they have; the cluster is as it is, and is told of anew.
+    fn lose(&mut self, entries: usize, readers: u8) {
+        let Some((fleet, streams)) = self.past.iter().rev().nth(entries).cloned() else { return };
+        if fleet.applied() == 0 || fleet.rules(&self.pool).is_none() {
+            return;
+        }
+        let patience = self.fleet.patience().max(fleet.patience());
+        let trusted = self.world.real + patience.0.saturating_sub(self.fleet.silence().max(fleet.silence()).0 / 2);
+        for index in 0..3u8 {
+            let (name, number) = self.replicas[usize::from(index)];
+            let read_it = readers & 1 << index != 0 || fleet.replica(name).unwrap_or(0) != number;
+            if read_it && fleet.applied() < self.fleet.applied() {
+                self.unsound.insert(name);
+                for stream in self.streams.iter().filter(|(_, r, _)| *r == name) {
+                    self.ghosts.insert(stream.clone(), trusted);
+                }
+                self.restart(index);
+            }
+        }
+        // What was written for those who have not read it is gone with its consequences.
+        self.streams = streams.into_iter().filter(|(_, r, _)| !self.unsound.contains(r)).collect();
+        (self.fleet, self.twin) = (fleet.clone(), fleet);
+        self.past.clear();
+        let lapse = Command::Lapse { patience };
+        self.apply(&Entry { at: self.clock, from: ReplicaId(0), number: 0, pool: self.pool.clone(), command: lapse });
+        self.world.introduce();
+    }
+
+    fn whole(&mut self, replica: u8) {
+        let (name, number) = self.replicas[usize::from(replica)];
+        if let Some(lapse) = self.fleet.doubts(name).filter(|_| !self.unsound.contains(&name))
+            && self.fleet.replica(name) == Some(number)
+        {
+            self.say(replica, Command::Whole { lapse });
+        }
+    }
+
     fn out_of_turn(&mut self, replica: u8, off: u64, command: &Command) {
         let (from, number) = self.replicas[usize::from(replica)];
         let number = if off == 0 { number } else { number + 1 + off };
@@ -328,12 +386,20 @@ impl Swarm {
     }
 
     fn apply(&mut self, entry: &Entry) {
+        self.past.push_back((self.fleet.clone(), self.streams.clone()));
+        if self.past.len() > 12 {
+            self.past.pop_front();
+        }
         let line: Vec<SessionId> = self.fleet.queue(&self.pool).collect();
+        let (quiet, size) = (self.fleet.is_quiet(), self.fleet.desired(&self.pool).unwrap_or_default());
         let known = self.fleet.replica(entry.from);
         let effects = self.fleet.apply(entry);
         assert_eq!(self.twin.apply(entry), effects, "the twin has gone another way");
         let heard = self.fleet.replica(entry.from) != known;
         let effects: Vec<Effect> = effects.into_iter().map(|(_, e)| e).collect();
+        if quiet && self.fleet.is_quiet() {
+            self.nothing_is_given_or_taken(size, &effects);
+        }
         self.keep_streams(entry, heard);
         self.line_is_lawful(&line, &effects);
         self.placed_is_placeable(entry, &effects);
@@ -345,6 +411,19 @@ impl Swarm {
     }
 
     // ---- what must be so ----
+
+    /// ... as long as entries may be lost.
+    fn nothing_is_given_or_taken(&self, before: Span, effects: &[Effect]) {
+        let forbidden = |e: &&Effect| matches!(e, Effect::Placed { .. } | Effect::Recycle { .. });
+        assert_eq!(effects.iter().find(forbidden), None);
+        let scaled = self.fleet.rules(&self.pool).is_some_and(|r| r.scaling != Scaling::None);
+        let now = self.fleet.desired(&self.pool).unwrap_or(before);
+        let kept = before.is_empty() || now.start <= before.start && before.end <= now.end;
+        assert!(kept || !scaled, "{before:?} has become {now:?}");
+        for id in (0..SESSIONS).map(|n| SessionId(u128::from(n))) {
+            assert!(!matches!(self.fleet.place(&self.pool, id), Place::At { .. }), "{id:?} is let in");
+        }
+    }
 
     fn keep_streams(&mut self, entry: &Entry, heard: bool) {
         match &entry.command {
@@ -368,7 +447,8 @@ impl Swarm {
     /// In every incarnation: those with a stream and those with a place are together no more than there are slots.
     fn slots_are_exclusive(&self) {
         let mut there: BTreeMap<Life, BTreeSet<SessionId>> = BTreeMap::new();
-        for (session, _, life) in &self.streams {
+        let open = self.ghosts.iter().filter(|(_, until)| self.world.real < **until).map(|(stream, _)| stream);
+        for (session, _, life) in self.streams.iter().chain(open) {
             there.entry(life.clone()).or_default().insert(*session);
         }
         for session in (0..SESSIONS).map(|n| SessionId(u128::from(n))) {
@@ -480,6 +560,7 @@ impl Swarm {
                     let life = self.fleet.pod(&self.pool, at).and_then(|p| p.life.as_ref()).expect("it lives");
                     assert_eq!(life.uid, incarnation.uid);
                 }
+                (State::Held { .. } | State::Taken { .. }, Place::Queued { .. }) if self.fleet.is_quiet() => {}
                 (State::Ending { why, .. }, Place::Ending { why: said }) => assert_eq!(*why, said),
                 (state, place) => panic!("{id:?} is {state:?}, and its place is {place:?}"),
             }

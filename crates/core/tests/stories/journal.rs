@@ -76,6 +76,17 @@ fn an_hour_in_which_nobody_could_write_releases_nobody() {
 }
 
 #[test]
+fn time_without_any_replica_takes_nobodys_grace() {
+    let mut pool = Story::with_pods(1);
+    pool.visit(ANA).attach(ANA).farewell();
+    // Shorter than a gap that tells by itself that nobody could write.
+    pool.jump_to(pool.clock() + secs(25)).by(R2).tick().after(secs(29));
+    assert_eq!(pool.place(ANA), at_pod(0), "nobody was there to let her in");
+    pool.after(secs(1));
+    assert_eq!(pool.released(), [(ANA, Why::Disconnected)]);
+}
+
+#[test]
 fn a_clock_that_is_stepped_back_stops_nothing_and_releases_nobody() {
     let mut pool = Story::with_pods(1);
     pool.visit(ANA).attach(ANA).detach(ANA).at(secs(20));
@@ -276,9 +287,62 @@ fn an_empty_journal_may_be_a_lost_one() {
 }
 
 #[test]
+fn a_lapse_that_lasts_throws_out_nobody_whose_dispatcher_is_gone() {
+    let mut pool = Story::with_pods(1);
+    pool.by(R2).visit(ANA).attach(ANA).by(R1).visit(BEN).lapse(secs(90)).silent(R2);
+    pool.effects();
+    pool.after(secs(90));
+    assert_eq!((pool.place(ANA), pool.place(BEN)), (at_pod(0), Where::Queued(0)), "she could not come back before");
+    pool.visit(BEN).after(secs(29)).visit(BEN);
+    assert_eq!((pool.released(), pool.place(ANA)), (vec![], at_pod(0)));
+    pool.after(secs(1));
+    assert_eq!((pool.released(), pool.place(BEN)), (vec![(ANA, Why::Disconnected)], at_pod(0)));
+}
+
+#[test]
+fn whoever_falls_silent_has_not_said_that_it_missed_nothing() {
+    let rules = Rules { max: 1, after_session: AfterSession::Recycle, ..Rules::default() };
+    let mut pool = Story::new(rules);
+    pool.list(&[]).scale_seen(1, 0).pod_ready(0).pod_replaced(0).by(R2).tick().silent(R2).by(R1);
+    pool.after(secs(80)).lapse(secs(90)).effects();
+    let position = pool.fleet.doubts(R1).expect("R1 is asked");
+    pool.whole(position).after(secs(89)).visit(ANA);
+    assert_eq!(pool.fleet.replica(R2), None, "given up long ago");
+    assert_eq!(pool.place(ANA), Where::Queued(0), "what it has read last may be lost, and it closes its streams by that");
+    pool.after(secs(1));
+    assert_eq!((pool.place(ANA), pool.recycled()), (Where::Queued(0), vec![0]), "R2 may have led somebody there");
+}
+
+#[test]
+fn a_size_that_lost_entries_decided_is_overruled() {
+    let rules = Rules { max: 3, cooldown: secs(10), ..Rules::default() };
+    let mut pool = Story::running(3, rules);
+    let decided = |pool: &Story| match pool.fleet.scale(&pool.pool_id()) {
+        Some(Effect::Scale { decided, .. }) => decided,
+        _ => 0,
+    };
+    // What is lost lowered it to 1 at a position that has long been passed since.
+    let (lost, before) = (pool.fleet.applied() + 2, decided(&pool));
+    pool.lapse(secs(90)).tick().tick().tick().scale_seen(1, lost);
+    assert!(lost < pool.fleet.applied() && before < lost);
+    assert!(decided(&pool) > lost, "or whoever is told would take it for old");
+    assert_eq!(pool.owed().len(), 1);
+    pool.scale_done();
+    assert_eq!(pool.owed(), []);
+}
+
+#[test]
 fn a_second_lapse_lengthens_the_first_and_never_shortens_it() {
     let mut pool = Story::with_pods(1);
-    pool.lapse(secs(90)).after(secs(10)).lapse(secs(20)).visit(ANA).after(secs(79));
+    pool.lapse(secs(200)).after(secs(10)).lapse(secs(90)).visit(ANA).after(secs(189));
+    assert_eq!(pool.place(ANA), Where::Queued(0));
+    pool.after(secs(1));
+    assert_eq!(pool.place(ANA), at_pod(0));
+    // Nor does one that finds somebody to ask, after one that found nobody.
+    let mut pool = Story::lapsed(secs(90), Rules { max: 1, ..Rules::default() });
+    pool.list(&[]).scale_seen(1, 0).pod_ready(0).after(secs(10)).lapse(secs(20));
+    let position = pool.fleet.doubts(R1).expect("R1 is asked");
+    pool.whole(position).visit(ANA).after(secs(79)).visit(ANA);
     assert_eq!(pool.place(ANA), Where::Queued(0));
     pool.after(secs(1));
     assert_eq!(pool.place(ANA), at_pod(0));
