@@ -13,3 +13,4 @@ mod processes;
 mod security;
 mod sessions;
 mod sockets;
+mod survival;

@@ -84,6 +84,23 @@ impl Visitor {
         head
     }
 
+    /// The same visitor at another address of the same place.
+    #[must_use]
+    pub fn through(self, at: SocketAddr) -> Visitor {
+        Visitor { at, ..self }
+    }
+
+    /// Asks where perhaps nobody is, or goes in the midst of the answer: its head, if there is one.
+    pub async fn knock(&mut self, path: &str, fields: &str) -> Option<(Head, Wire)> {
+        let mut wire = Wire::over(tokio::net::TcpStream::connect(self.at).await.ok()?);
+        if !wire.try_send(self.head("GET", path, fields)).await {
+            return None;
+        }
+        let head = wire.head().await?;
+        self.keep_cookies(&head);
+        Some((head, wire))
+    }
+
     fn keep_cookies(&mut self, head: &Head) {
         for cookie in head.all("set-cookie") {
             let (name, value) = cookie.split(';').next().and_then(|c| c.split_once('=')).expect("a cookie");

@@ -322,7 +322,8 @@ impl<A: Aftermath> Reader<'_, A> {
 
     /// The state is this, whatever was known before.
     fn start_over(&mut self, fleet: Fleet) -> Option<Instant> {
-        let lost = locked(self.desk).number > 0;
+        // At the beginning nothing has been read that could be lost.
+        let lost = self.view.borrow().fleet.applied() > 0;
         tracing::info!(
             position = fleet.applied(),
             sessions = fleet.population(),

@@ -3,6 +3,7 @@
 //! anything new.
 
 mod address;
+mod driven;
 mod kept;
 mod lost;
 mod measured;

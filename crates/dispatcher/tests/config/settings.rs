@@ -20,8 +20,17 @@ fn documented() -> BTreeMap<String, String> {
 fn every_known_key_is_documented_and_every_documented_key_is_known() {
     let mut known = file::keys();
     // The tables themselves, and what a name of the operator's choice is in.
-    let tables =
-        ["admin", "journal", "keda", "kubernetes", "limits", "pools", "pools.*.fixed", "pools.*.kubernetes", "pools.*.processes"];
+    let tables = [
+        "admin",
+        "journal",
+        "keda",
+        "kubernetes",
+        "limits",
+        "pools",
+        "pools.*.fixed",
+        "pools.*.kubernetes",
+        "pools.*.processes",
+    ];
     for table in tables {
         assert!(known.remove(table), "{table}");
     }

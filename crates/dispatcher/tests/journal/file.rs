@@ -98,10 +98,7 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
 /// The refusal of a journal that must not be touched by it.
 fn refusal(folder: &Path) -> OpenError {
     let before = contents(folder);
-    let error = match file::open(folder, clock()) {
-        Ok(_) => panic!("opened"),
-        Err(error) => error,
-    };
+    let Err(error) = file::open(folder, clock()) else { panic!("opened") };
     assert_eq!(contents(folder), before, "{error}");
     error
 }

@@ -214,7 +214,11 @@ impl Plan {
         let (away, is_away) = watch::channel(false);
         let glasses = Glasses { entries: self.book.entries.subscribe(), away: is_away, read: 0 };
         let journal = Journal::new(Box::new(Pen(self.book.clone())), Box::new(glasses), true);
-        let (net, clock, ids) = (self.net.clone(), self.book.clock, Ids::seeded(u64::from(self.host) << 32 | self.book.entries.borrow().len() as u64));
+        let (net, clock, ids) = (
+            self.net.clone(),
+            self.book.clock,
+            Ids::seeded(u64::from(self.host) << 32 | self.book.entries.borrow().len() as u64),
+        );
         let outside = Outside { net: net.clone(), clock, ids, clusters, journal };
         let (stop, stopped) = oneshot::channel::<()>();
         let (started, listening) = oneshot::channel();

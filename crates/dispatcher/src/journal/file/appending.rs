@@ -85,8 +85,6 @@ impl Writer {
 
 /// For the metrics.
 fn word(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => "full",
-        _ => "append",
-    }
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    if [StorageFull, QuotaExceeded, FileTooLarge].contains(&error.kind()) { "full" } else { "append" }
 }

@@ -1,0 +1,192 @@
+//! What survives what: dispatchers that are killed in the midst of everything, alone on a folder or several on one Redis
+//! that is killed, too. Nobody loses the pod, nobody meets anybody there.
+//!
+//! `KILLS` and `SESSIONS` make it longer: `KILLS=200 SESSIONS=200 cargo test -p slotkeeper-tests survival -- --nocapture`
+//! prints figures.
+
+mod arcade;
+mod house;
+mod redis;
+
+use arcade::{Arcade, Player};
+use house::House;
+use redis::Redis;
+use rustix::process::Signal;
+use slotkeeper_tests::{Visitor, eventually};
+use std::time::{Duration, Instant};
+
+fn number(name: &str, usual: usize) -> usize {
+    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
+
+/// Short clocks: who is forgotten is forgotten soon.
+const CLOCKS: &str = "silence_seconds = 4\ngrace_seconds = 6\nclaim_seconds = 30\nqueue_lease_seconds = 30\n";
+
+/// Waits a moment that nobody chose.
+async fn a_moment(dice: &mut u64, most: u64) {
+    // Numerical Recipes' linear congruential generator: any moment will do, but the same ones each time.
+    *dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223) & 0xffff_ffff;
+    tokio::time::sleep(Duration::from_millis(20 + *dice % most)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dispatcher_that_is_killed_finds_everybody_again() {
+    let (kills, sessions) = (number("KILLS", 6), number("SESSIONS", 24));
+    let arcade = Arcade::open(sessions).await;
+    let mut house = House::on_folder(&arcade, CLOCKS);
+    house.start(0).await;
+    let players = Player::all(&arcade, &house.doors(), sessions).await;
+    let (mut dice, mut starts) = (42, Vec::new());
+    for _ in 0..kills {
+        a_moment(&mut dice, 900).await;
+        house.kill(0).await;
+        let begun = Instant::now();
+        house.start(0).await;
+        starts.push(begun.elapsed());
+        arcade.is_full_again(sessions).await;
+    }
+    arcade.close(players, "file", kills, &starts).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_dispatchers_and_their_redis_are_killed_in_turn() {
+    let (kills, sessions) = (number("KILLS", 6), number("SESSIONS", 24));
+    let arcade = Arcade::open(sessions).await;
+    let mut redis = Redis::start().await;
+    let mut house = House::on_redis(&arcade, CLOCKS, &redis.address());
+    for door in 0..3 {
+        house.start(door).await;
+    }
+    let players = Player::all(&arcade, &house.doors(), sessions).await;
+    let (mut dice, mut starts) = (7, Vec::new());
+    for round in 0..kills {
+        a_moment(&mut dice, 900).await;
+        if round % 4 == 3 {
+            redis.kill().await;
+            a_moment(&mut dice, 300).await;
+            redis.restart().await;
+        } else {
+            let door = round % 4;
+            house.kill(door).await;
+            let begun = Instant::now();
+            house.start(door).await;
+            starts.push(begun.elapsed());
+        }
+        arcade.is_full_again(sessions).await;
+    }
+    arcade.close(players, "redis", kills, &starts).await;
+}
+
+#[tokio::test]
+async fn a_dispatcher_that_is_stopped_says_so_and_its_successor_seats_everybody_where_they_were() {
+    let arcade = Arcade::open(3).await;
+    let mut house = House::on_folder(&arcade, "");
+    house.start(0).await;
+    let players = Player::all(&arcade, &house.doors(), 3).await;
+    house.stop(0).await;
+    house.start(0).await;
+    arcade.is_full_again(3).await;
+    let codes = arcade.close(players, "stop", 1, &[]).await;
+    assert!(!codes.is_empty() && codes.iter().all(|code| *code == 1012), "service restart (RFC 6455, IANA): {codes:?}");
+}
+
+#[tokio::test]
+async fn a_folder_has_one_owner_and_whoever_else_wants_it_is_told() {
+    let arcade = Arcade::open(1).await;
+    let mut house = House::on_folder(&arcade, "");
+    house.start(0).await;
+    let second = house.command(0).env("NO_COLOR", "1").output().await.unwrap();
+    assert!(!second.status.success());
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains("is in use by process") && said.contains("choose another folder"), "{said}");
+    house.kill(0).await;
+    house.start(0).await;
+}
+
+#[tokio::test]
+async fn a_dispatcher_waits_for_its_redis_and_says_so_to_whoever_asks() {
+    let arcade = Arcade::open(1).await;
+    let mut redis = Redis::start().await;
+    redis.kill().await;
+    let mut house = House::on_redis(&arcade, CLOCKS, &redis.address());
+    house.begin(0);
+    let mut operator = Visitor::at(house.admin(0).await);
+    assert_eq!(operator.get("/healthz").await.status(), 200, "it lives");
+    let ready = operator.get("/readyz").await;
+    assert_eq!((ready.status(), ready.text().contains("journal")), (503, true), "{}", ready.text());
+    let metrics = operator.get("/metrics").await.text();
+    assert!(!metrics.contains("slotkeeper_sessions{"), "gauges that nobody knows are not 0 but absent");
+    assert_eq!(operator.get("/api/v1/pools").await.status(), 503);
+    redis.restart().await;
+    eventually("it to be ready", async || Visitor::at(house.admin(0).await).get("/readyz").await.status() == 200).await;
+}
+
+#[tokio::test]
+async fn requests_of_a_known_session_do_not_touch_the_journal() {
+    let arcade = Arcade::open(1).await;
+    let mut house = House::on_folder(&arcade, "");
+    house.start(0).await;
+    let mut ana = Visitor::at(house.doors()[0]);
+    ana.wait_for_slot().await;
+    let socket = ana.socket("/").await;
+    let mut operator = Visitor::at(house.admin(0).await);
+    let mut written = async || {
+        let text = operator.get("/metrics").await.text();
+        let line = text.lines().find(|l| l.starts_with("slotkeeper_journal_entries_total ")).expect("it is counted");
+        line.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()).expect("a number")
+    };
+    let before = written().await;
+    for _ in 0..100 {
+        assert_eq!(ana.get("/save").await.status(), 200);
+    }
+    let ticks = written().await - before;
+    assert!(ticks < 50.0, "100 requests and {ticks} entries");
+    drop(socket);
+}
+
+#[tokio::test]
+async fn a_damaged_journal_is_refused_and_its_repair_brings_back_what_is_whole() {
+    let arcade = Arcade::open(2).await;
+    let mut house = House::on_folder(&arcade, CLOCKS);
+    house.start(0).await;
+    let mut ana = Visitor::at(house.doors()[0]);
+    ana.wait_for_slot().await;
+    let pod = ana.get("/").await.text();
+    house.kill(0).await;
+    let file = house.segment();
+    let mut bytes = std::fs::read(&file).unwrap();
+    // In the last record but one: what is torn by a crash is the last.
+    let lines: Vec<usize> = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at).collect();
+    let damaged = lines[lines.len() - 3] + 40;
+    bytes[damaged] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    let refused = house.command(0).env("NO_COLOR", "1").output().await.unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("slotkeeper journal repair"), "{said}");
+    let check = house.journal(&["check"]).await;
+    assert_eq!(check.status.code(), Some(1), "{}", String::from_utf8_lossy(&check.stdout));
+    let repair = house.journal(&["repair"]).await;
+    assert!(repair.status.success(), "{}", String::from_utf8_lossy(&repair.stderr));
+    house.start(0).await;
+    // Whatever of her is lost, her cookie remembers where she was; and nobody gets anything before that is certain.
+    ana.wait_for_slot().await;
+    assert_eq!(ana.get("/").await.text(), pod);
+}
+
+#[tokio::test]
+async fn a_signal_of_any_kind_leaves_a_journal_that_is_whole() {
+    for signal in [Signal::TERM, Signal::INT, Signal::KILL, Signal::QUIT] {
+        let arcade = Arcade::open(1).await;
+        let mut house = House::on_folder(&arcade, "");
+        house.start(0).await;
+        let mut ana = Visitor::at(house.doors()[0]);
+        ana.wait_for_slot().await;
+        house.end(0, signal).await;
+        let check = house.journal(&["check"]).await;
+        assert!(check.status.success(), "{signal:?}: {}", String::from_utf8_lossy(&check.stdout));
+        let show = house.journal(&["show"]).await;
+        let text = String::from_utf8_lossy(&show.stdout).into_owned();
+        assert!(text.contains("Visit") || text.contains("visit"), "{signal:?}: {text}");
+        assert!(!text.contains(&ana.jar["slotkeeper"][..20]), "no cookie is in it");
+    }
+}

@@ -1,0 +1,204 @@
+//! Machines for one player each that throw nobody out, and notice if a second one sits down; and players who come back.
+
+use futures_util::StreamExt;
+use slotkeeper_tests::pod::{Socket, echo, ok, socket, switch};
+use slotkeeper_tests::visitor::{HANDSHAKE, PAGE};
+use slotkeeper_tests::{Pod, Visitor, eventually, patiently};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+/// What the machines see.
+#[derive(Clone, Default)]
+struct Ledger(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    /// Open sockets: machine, session, how many.
+    open: BTreeMap<(usize, String), usize>,
+    /// Where every session has ever been.
+    been: BTreeMap<String, usize>,
+    wrong: Vec<String>,
+    away: Vec<Duration>,
+    codes: Vec<u16>,
+}
+
+impl Ledger {
+    fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
+        act(&mut self.0.lock().expect("no panic"))
+    }
+
+    fn sits_down(&self, machine: usize, session: &str) {
+        self.with(|inner| {
+            let others = inner.open.keys().filter(|(m, s)| *m == machine && s != session).count();
+            if others > 0 {
+                inner.wrong.push(format!("machine {machine}: {session} sits down beside {others} others"));
+            }
+            let before = inner.been.insert(session.to_owned(), machine);
+            if let Some(before) = before.filter(|before| *before != machine) {
+                inner.wrong.push(format!("{session} was at machine {before}, and is at {machine} now"));
+            }
+            *inner.open.entry((machine, session.to_owned())).or_default() += 1;
+        });
+    }
+
+    fn stands_up(&self, machine: usize, session: &str) {
+        self.with(|inner| {
+            let key = (machine, session.to_owned());
+            let open = inner.open.get_mut(&key).expect("it sat there");
+            *open -= 1;
+            if *open == 0 {
+                inner.open.remove(&key);
+            }
+        });
+    }
+}
+
+pub(super) struct Arcade {
+    machines: Vec<Pod>,
+    ledger: Ledger,
+}
+
+impl Arcade {
+    pub(super) async fn open(machines: usize) -> Arcade {
+        let ledger = Ledger::default();
+        let mut all = Vec::new();
+        for machine in 0..machines {
+            let ledger = ledger.clone();
+            let pod = Pod::start(move |mut wire, _| {
+                let ledger = ledger.clone();
+                async move {
+                    while let Some(head) = wire.head().await {
+                        let session = head.get("x-session-id").unwrap_or_default().to_owned();
+                        if head.get("upgrade").is_some() {
+                            ledger.sits_down(machine, &session);
+                            echo(switch(wire, &head, "").await).await;
+                            return ledger.stands_up(machine, &session);
+                        }
+                        wire.send(ok(&format!("machine {machine}"))).await;
+                    }
+                }
+            });
+            all.push(pod.await);
+        }
+        Arcade { machines: all, ledger }
+    }
+
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.machines.iter().map(|m| m.address).collect()
+    }
+
+    /// Everybody plays.
+    pub(super) async fn is_full_again(&self, players: usize) {
+        eventually("everybody to play", async || self.ledger.with(|inner| inner.open.len() == players)).await;
+    }
+
+    /// Everybody goes home. Nobody may have met anybody, or have been sent elsewhere. Returns the codes that sockets were
+    /// closed with.
+    pub(super) async fn close(self, players: Vec<Player>, journal: &str, kills: usize, starts: &[Duration]) -> Vec<u16> {
+        let count = players.len();
+        for player in players {
+            player.leave().await;
+        }
+        let (wrong, been, mut away, codes) = self.ledger.with(|inner| {
+            (inner.wrong.clone(), inner.been.len(), std::mem::take(&mut inner.away), inner.codes.clone())
+        });
+        assert_eq!(wrong, Vec::<String>::new());
+        assert_eq!(been, count, "every player has one session, from the beginning to the end");
+        away.sort();
+        let mut starts = starts.to_vec();
+        starts.sort();
+        let at = |all: &[Duration], percent: usize| {
+            all.get((all.len() * percent / 100).min(all.len().saturating_sub(1))).copied()
+        };
+        #[expect(clippy::print_stdout, reason = "figures")]
+        {
+            println!(
+                "{journal}: {kills} kills, {count} sessions, {} reconnects; away: median {:?}, 99 % {:?}, most {:?}; ready again: median {:?}, most {:?}",
+                away.len(),
+                at(&away, 50),
+                at(&away, 99),
+                away.last(),
+                at(&starts, 50),
+                starts.last()
+            );
+        }
+        codes
+    }
+}
+
+/// Somebody who plays, and comes back through any door when the connection breaks.
+pub(super) struct Player {
+    leaves: Arc<AtomicBool>,
+    life: JoinHandle<()>,
+}
+
+impl Player {
+    /// All of them, when all play.
+    pub(super) async fn all(arcade: &Arcade, doors: &[SocketAddr], count: usize) -> Vec<Player> {
+        let doors: Arc<[SocketAddr]> = doors.into();
+        let next = Arc::new(AtomicUsize::new(0));
+        let players = (0..count).map(|_| Player::enter(arcade.ledger.clone(), doors.clone(), next.clone())).collect();
+        arcade.is_full_again(count).await;
+        players
+    }
+
+    fn enter(ledger: Ledger, doors: Arc<[SocketAddr]>, next: Arc<AtomicUsize>) -> Player {
+        let leaves = Arc::new(AtomicBool::new(false));
+        let gone = leaves.clone();
+        let life = tokio::spawn(async move {
+            let mut player = Visitor::at(doors[0]);
+            let mut away: Option<Instant> = None;
+            while !gone.load(Ordering::Relaxed) {
+                let door = doors[next.fetch_add(1, Ordering::Relaxed) % doors.len()];
+                player = player.through(door);
+                let Some(socket) = sit(&mut player).await else {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                };
+                if let Some(since) = away.take() {
+                    ledger.with(|inner| inner.away.push(since.elapsed()));
+                }
+                let code = play(socket, &gone).await;
+                away = Some(Instant::now());
+                ledger.with(|inner| inner.codes.extend(code));
+            }
+        });
+        Player { leaves, life }
+    }
+
+    async fn leave(self) {
+        self.leaves.store(true, Ordering::Relaxed);
+        patiently("a player to leave", self.life).await.expect("no panic");
+    }
+}
+
+/// Until there is a place; `None` if nobody is at this door.
+async fn sit(player: &mut Visitor) -> Option<Socket> {
+    if player.jar.is_empty() {
+        player.knock("/", PAGE).await?;
+    }
+    // As the waiting room does: in line, and a sign of life.
+    player.knock("/.slotkeeper/status", "").await?;
+    let (head, wire) = player.knock("/play", HANDSHAKE).await?;
+    if head.status() == 101 { Some(socket(wire, Role::Client).await) } else { None }
+}
+
+/// Until the connection breaks; with which code.
+async fn play(mut socket: Socket, gone: &AtomicBool) -> Option<u16> {
+    loop {
+        let heard = tokio::time::timeout(Duration::from_millis(50), socket.next()).await;
+        match heard {
+            Ok(Some(Ok(Message::Close(close)))) => return close.map(|c| u16::from(c.code)),
+            Ok(Some(Ok(_))) => {}
+            Ok(Some(Err(_)) | None) => return None,
+            Err(_) if gone.load(Ordering::Relaxed) => return None,
+            Err(_) => {}
+        }
+    }
+}

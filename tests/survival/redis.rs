@@ -1,0 +1,64 @@
+//! A real Redis of this test's own, on a free port, with its data in a folder of its own.
+
+use slotkeeper_tests::eventually;
+use std::net::SocketAddr;
+use std::process::Stdio;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+pub(super) struct Redis {
+    at: SocketAddr,
+    data: TempDir,
+    child: Option<Child>,
+}
+
+impl Redis {
+    /// # Panics
+    /// Without a `redis-server`.
+    pub(super) async fn start() -> Redis {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let mut redis = Redis {
+            at: free.local_addr().expect("an address"),
+            data: tempfile::tempdir().expect("a folder"),
+            child: None,
+        };
+        drop(free);
+        redis.restart().await;
+        redis
+    }
+
+    pub(super) fn address(&self) -> String {
+        format!("redis://{}/0", self.at)
+    }
+
+    /// As it was when it was killed.
+    pub(super) async fn restart(&mut self) {
+        let port = self.at.port().to_string();
+        let mut command = Command::new("redis-server");
+        command
+            .args([
+                "--port",
+                &port,
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "yes",
+                "--appendfsync",
+                "always",
+            ])
+            .arg("--dir")
+            .arg(self.data.path())
+            .stdout(Stdio::null())
+            .kill_on_drop(true);
+        self.child = Some(command.spawn().expect("redis-server is installed (apt-get install redis-server)"));
+        eventually("Redis to answer", async || tokio::net::TcpStream::connect(self.at).await.is_ok()).await;
+    }
+
+    pub(super) async fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().await.expect("it lived");
+        }
+    }
+}
