@@ -396,6 +396,11 @@ fn a_folder_has_one_dispatcher_and_redis_several() {
             assert_eq!(claim["spec"]["accessModes"], json!(["ReadWriteOnce"]));
             assert_eq!((&spec["replicas"], &spec["strategy"]), (&json!(1), &json!({"type": "Recreate"})));
             assert_eq!(budget, 0);
+            // Whoever was there has time left after a restart, however long that took.
+            let pool = &config["pools"]["gamecube"];
+            let seconds = |table: &toml::Value, key: &str| table[key].as_integer().unwrap();
+            let gone = config["drain_seconds"].as_integer().unwrap() + seconds(pool, "silence_seconds") / 2;
+            assert!(seconds(pool, "grace_seconds") >= gone + 3, "{}: {gone} s of the grace are over", case.name);
             continue;
         }
         several += 1;
