@@ -6,11 +6,14 @@ pub(crate) mod objects;
 use objects::{Case, cases, check};
 use serde_json::{Value, json};
 use slotkeeper_tests::dispatcher::binary;
-use slotkeeper_tests::{Pod, Setup, Visitor};
+use slotkeeper_tests::{Pod, Setup, Visitor, eventually};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use tempfile::TempDir;
 
 /// Who asks for what, and why: the same table as in `k8s/README.md`.
 const RIGHTS: [(&str, &str, &str, &str); 6] = [
@@ -44,7 +47,7 @@ fn systems() -> impl Iterator<Item = &'static Case> {
 fn every_combination_renders_and_every_object_is_valid() {
     let output = check();
     assert!(output.status.success(), "{}", said(output));
-    assert!(cases().len() >= 19, "only {} combinations", cases().len());
+    assert!(cases().len() >= 43, "only {} combinations", cases().len());
 }
 
 #[test]
@@ -54,17 +57,19 @@ fn every_configuration_is_accepted_by_the_binary() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("cookie-keys"), "A".repeat(43) + "=").unwrap();
         std::fs::write(folder.path().join("admin-token"), "0123456789abcdef0123456789abcdef").unwrap();
+        std::fs::write(folder.path().join("password"), "any").unwrap();
         let text = case.configuration();
         if !seen.insert(text.clone()) {
             continue;
         }
         let file = folder.path().join("slotkeeper.toml");
-        std::fs::write(&file, text.replace("/secrets/", &format!("{}/", folder.path().display()))).unwrap();
+        let here = format!("\"{}/", folder.path().display());
+        std::fs::write(&file, text.replace("\"/secrets/", &here).replace("\"/redis/", &here)).unwrap();
         let output = Command::new(binary("slotkeeper")).args(["check", "--config"]).arg(&file).output().unwrap();
         assert!(output.status.success(), "{}: {}", case.name, said(&output));
         assert!(said(&output).contains("gamecube"), "{}", said(&output));
     }
-    assert_eq!(seen.len(), 3, "one for each way to scale");
+    assert_eq!(seen.len(), 6, "one for each way to scale, with each journal");
 }
 
 #[test]
@@ -134,7 +139,8 @@ fn the_environment_is_read() {
     let container = &case.one("Deployment", "slotkeeper")["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["env"], json!([{"name": "SLOTKEEPER_LOG", "value": "json"}]), "not known to this test");
     let mut serve = Command::new(binary("slotkeeper"));
-    serve.args(["serve", "--pods", "127.0.0.1:9", "--listen", "127.0.0.1:0"]).env("SLOTKEEPER_LOG", "json");
+    serve.args(["serve", "--pods", "127.0.0.1:9", "--listen", "127.0.0.1:0", "--journal", "memory"]);
+    serve.env("SLOTKEEPER_LOG", "json");
     let mut child = serve.stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
@@ -343,11 +349,14 @@ fn what_is_mounted_is_there() {
         let spec = &case.one("Deployment", "slotkeeper")["spec"]["template"]["spec"];
         let config: toml::Table = case.configuration().parse().unwrap();
         let grace = spec["terminationGracePeriodSeconds"].as_i64().unwrap();
-        assert!(grace > config["drain_seconds"].as_integer().unwrap(), "killed before it has drained");
+        let wait = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_i64().unwrap_or_default();
+        assert!(grace > wait + config["drain_seconds"].as_integer().unwrap(), "killed before it has drained");
         let mounts = spec["containers"][0]["volumeMounts"].as_array().unwrap();
         let arguments = spec["containers"][0]["args"].as_array().unwrap();
-        for path in [config["cookie_keys_file"].as_str(), config["admin"]["token_file"].as_str(), arguments[2].as_str()]
-        {
+        let files =
+            [config["cookie_keys_file"].as_str(), config["admin"]["token_file"].as_str(), arguments[2].as_str()];
+        let password = config["journal"].get("password_file").map(|file| file.as_str());
+        for path in files.into_iter().chain(password) {
             let path = Path::new(path.unwrap());
             let mounted = mounts.iter().any(|m| Path::new(m["mountPath"].as_str().unwrap()) == path.parent().unwrap());
             assert!(mounted, "{} is not in a volume", path.display());
@@ -356,6 +365,178 @@ fn what_is_mounted_is_there() {
         let host = landing.trim_start_matches("http://").trim_end_matches('/');
         assert_eq!(case.one("Service", host)["spec"]["ports"][0]["port"], 80);
     }
+}
+
+/// What is mounted in the dispatcher for a journal in a folder: the mount, the volume.
+fn journal_folder(case: &Case) -> Option<(&Value, &Value)> {
+    let pod = &case.one("Deployment", "slotkeeper")["spec"]["template"]["spec"];
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+    let mount = mounts.iter().find(|mount| mount["mountPath"] == "/var/lib/slotkeeper")?;
+    let volumes = pod["volumes"].as_array().unwrap();
+    Some((mount, volumes.iter().find(|volume| volume["name"] == mount["name"]).unwrap()))
+}
+
+#[test]
+fn a_folder_has_one_dispatcher_and_redis_several() {
+    let journals =
+        |case: &Case| case.all("PersistentVolumeClaim").any(|c| c["metadata"]["name"] == "slotkeeper-journal");
+    let (mut one, mut several) = (0, 0);
+    for case in systems() {
+        let config: toml::Table = case.configuration().parse().unwrap();
+        let at = config["journal"]["at"].as_str().unwrap();
+        let spec = &case.one("Deployment", "slotkeeper")["spec"];
+        let budget = &case.one("PodDisruptionBudget", "slotkeeper")["spec"]["maxUnavailable"];
+        if let Some(folder) = at.strip_prefix("file:") {
+            one += 1;
+            let (mount, volume) = journal_folder(case).unwrap();
+            assert_eq!((&mount["mountPath"], &mount["readOnly"]), (&json!(folder), &Value::Null), "{}", case.name);
+            let claim = case.one("PersistentVolumeClaim", "slotkeeper-journal");
+            assert_eq!(volume["persistentVolumeClaim"]["claimName"], claim["metadata"]["name"]);
+            assert_eq!(volume["emptyDir"], Value::Null, "two kinds of volume in one");
+            assert_eq!(claim["spec"]["accessModes"], json!(["ReadWriteOnce"]));
+            assert_eq!((&spec["replicas"], &spec["strategy"]), (&json!(1), &json!({"type": "Recreate"})));
+            assert_eq!(budget, 0);
+            // Whoever was there has time left after a restart, however long that took.
+            let pool = &config["pools"]["gamecube"];
+            let seconds = |table: &toml::Value, key: &str| table[key].as_integer().unwrap();
+            let gone = config["drain_seconds"].as_integer().unwrap() + seconds(pool, "silence_seconds") / 2;
+            assert!(seconds(pool, "grace_seconds") >= gone + 3, "{}: {gone} s of the grace are over", case.name);
+            continue;
+        }
+        several += 1;
+        assert!(case.name.contains("redis") && journal_folder(case).is_none() && !journals(case), "{}", case.name);
+        assert!(spec["replicas"].as_u64().unwrap() > 1);
+        assert_eq!(
+            spec["strategy"],
+            json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}})
+        );
+        assert_eq!(budget, 1);
+        let spread = spec["template"]["spec"]["topologySpreadConstraints"].as_array().unwrap();
+        for constraint in spread {
+            assert_eq!(constraint["labelSelector"], spec["selector"], "spread over somebody else");
+        }
+
+        let redis = case.one("StatefulSet", "slotkeeper-redis");
+        let service = case.one("Service", "slotkeeper-redis");
+        let port = &service["spec"]["ports"][0]["port"];
+        assert_eq!(at, format!("redis://{}:{port}", service["metadata"]["name"].as_str().unwrap()));
+        assert_eq!((&redis["spec"]["replicas"], &service["spec"]["clusterIP"]), (&json!(1), &Value::Null));
+        assert_eq!(case.one("PodDisruptionBudget", "slotkeeper-redis")["spec"]["maxUnavailable"], 0);
+        let policy = &case.one("NetworkPolicy", "slotkeeper-redis")["spec"];
+        assert_eq!(policy["egress"], json!([]));
+        let peers: Vec<&Value> = policy["ingress"].as_array().unwrap().iter().map(|rule| &rule["from"]).collect();
+        assert_eq!(peers, [&json!([{"podSelector": spec["selector"]}])], "others than dispatchers reach Redis");
+        // The file in the dispatcher is a key of the secret, all keys of which are passwords to Redis.
+        let secret = |pod: &Value| {
+            let volumes = pod["spec"]["template"]["spec"]["volumes"].as_array().unwrap().clone();
+            volumes.into_iter().find_map(|v| v["secret"].as_object().cloned()).unwrap()
+        };
+        let (theirs, its) = (secret(case.one("Deployment", "slotkeeper")), secret(redis));
+        assert_eq!((&theirs["secretName"], its.get("items")), (&its["secretName"], None));
+        assert_eq!(theirs["items"], json!([{"key": "password", "path": "password"}]));
+        assert!(config["journal"]["password_file"].as_str().unwrap().ends_with("/password"));
+        if config.contains_key("keda") {
+            assert_eq!(case.one("Service", "slotkeeper-keda")["spec"]["clusterIP"], "None");
+        }
+        let limit =
+            redis["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"].as_str().unwrap();
+        let limit: u64 = limit.strip_suffix("Mi").unwrap().parse().unwrap();
+        let conf = text_of("k8s/overlays/redis/redis.conf");
+        let at_most = conf.lines().find_map(|line| line.strip_prefix("maxmemory ")?.strip_suffix("mb")).unwrap();
+        assert!(limit >= 2 * at_most.parse::<u64>().unwrap(), "a rewrite of its file could end it");
+    }
+    assert!(one >= 30 && several >= 12, "{one}, {several}");
+    let base = cases().iter().find(|case| case.name == "base").unwrap();
+    assert!(journal_folder(base).unwrap().1["emptyDir"].is_object() && !journals(base));
+}
+
+/// Redis in a folder, with the files that are shipped, but for where things lie.
+struct Redis {
+    child: Child,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Redis {
+    fn start(passwords: &[(&str, &str)]) -> Redis {
+        let folder = tempfile::tempdir().unwrap();
+        let here = |name: &str| folder.path().join(name).display().to_string();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        for name in ["etc", "data", "password", "users", "bin"] {
+            std::fs::create_dir(here(name)).unwrap();
+        }
+        for (name, text) in passwords {
+            std::fs::write(folder.path().join("password").join(name), text).unwrap();
+        }
+        for name in ["start", "redis.conf", "users.acl"] {
+            let text = text_of(&format!("k8s/overlays/redis/{name}"));
+            let text = text.replace("/etc/redis", &here("etc")).replace("/run/users", &here("users"));
+            let text = text.replace(" /password/", &format!(" {}/", here("password")));
+            let text = text.replace("dir /data", &format!("dir {}", here("data")));
+            let text = text.replace("port 6379", &format!("bind 127.0.0.1\nport {port}"));
+            std::fs::write(folder.path().join("etc").join(name), text).unwrap();
+        }
+        let server = std::env::var("SLOTKEEPER_TEST_REDIS").unwrap_or_else(|_| "redis-server".to_owned());
+        let valkey = folder.path().join("bin/valkey-server");
+        std::fs::write(&valkey, format!("#!/bin/sh\nexec {server} \"$@\"\n")).unwrap();
+        std::fs::set_permissions(&valkey, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", here("bin"), std::env::var("PATH").unwrap());
+        let mut start = Command::new("sh");
+        start.arg(here("etc/start")).env("PATH", path).stdout(Stdio::null());
+        Redis { child: start.spawn().unwrap(), port, folder }
+    }
+
+    /// What it answers to these lines; `None` as long as nobody listens.
+    fn ask(&self, lines: &[&str]) -> Option<Vec<String>> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        for line in lines {
+            write!(stream, "{line}\r\n").unwrap();
+        }
+        let answers = BufReader::new(stream).lines().take(lines.len());
+        Some(answers.map(|answer| answer.unwrap()).collect())
+    }
+}
+
+#[tokio::test]
+async fn redis_as_it_is_shipped_keeps_a_journal_and_lets_nobody_do_more() {
+    let redis = Redis::start(&[("password", "the new one\n"), ("former", "the-old-one")]);
+    eventually("Redis to answer", async || redis.ask(&["PING"]).is_some()).await;
+    let refused = |answers: &[String]| answers.iter().all(|answer| answer.starts_with("-NO"));
+    assert!(refused(&redis.ask(&["PING", "GET {slotkeeper}:life"]).unwrap()), "without a password");
+    let probed = redis.ask(&["AUTH probe any", "PING", "GET {slotkeeper}:life"]).unwrap();
+    assert!(probed[..2] == ["+OK", "+PONG"] && refused(&probed[2..]), "{probed:?}");
+    let known =
+        redis.ask(&["AUTH the-old-one", "GET {slotkeeper}:life", "GET another", "FLUSHALL", "CONFIG GET *"]).unwrap();
+    assert!(known[..2] == ["+OK", "$-1"] && refused(&known[2..]), "{known:?}");
+    assert!(redis.ask(&["AUTH wrong"]).unwrap()[0].starts_with("-WRONGPASS"));
+
+    let pod = Pod::named("pod").await;
+    let password = redis.folder.path().join("password/password");
+    let dispatcher = Setup::fixed(&[&pod], "silence_seconds = 2\ngrace_seconds = 0.5")
+        .env("KEYS", &("A".repeat(43) + "="))
+        .top("cookie_keys_env = \"KEYS\"")
+        .top(&format!("[journal]\nat = \"redis://127.0.0.1:{}\"\npassword_file = {password:?}", redis.port))
+        .start()
+        .await;
+    // The first start on an empty Redis is a lapse. Then somebody is let in.
+    assert!(dispatcher.metrics().await.0.contains("slotkeeper_journal_lapses_total 1"));
+    Visitor::of(&dispatcher).wait_for_slot().await;
+    drop(dispatcher);
+
+    // What a kept state needs, too: the same rights as OPERATING.md lists, but for other databases.
+    let rights = |text: &str, key: &str| {
+        let line = text.lines().find(|line| line.contains(key)).unwrap().to_owned();
+        line.split_once(" resetkeys ").unwrap().1.split(' ').filter(|r| *r != "+select").map(str::to_owned).collect()
+    };
+    let granted: BTreeSet<String> = rights(&text_of("k8s/overlays/redis/users.acl"), "user default on PASSWORDS");
+    assert_eq!(granted, rights(&text_of("crates/dispatcher/OPERATING.md"), "ACL SETUSER slotkeeper on "));
 }
 
 #[test]
@@ -414,5 +595,5 @@ fn keda_is_told_what_the_dispatcher_is_told() {
             );
         }
     }
-    assert!(seen >= 12, "{seen}");
+    assert!(seen >= 20, "{seen}");
 }

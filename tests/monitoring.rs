@@ -17,9 +17,15 @@ use tokio::task::JoinSet;
 const CASES: [&str; 2] = ["pools.yaml", "replicas.yaml"];
 const TOKEN: &str = "a-token-of-some-length";
 
-/// Metrics that only pools in Kubernetes have, and pools that KEDA asks about: here their panels stay empty.
-const ELSEWHERE: [&str; 3] =
-    ["slotkeeper_scaler_requests_total", "slotkeeper_scaler_streams_open", "slotkeeper_kubernetes_requests_total"];
+/// Metrics that only pools in Kubernetes have, pools that KEDA asks about, and journals in Redis or in trouble: here their panels
+/// stay empty.
+const ELSEWHERE: [&str; 5] = [
+    "slotkeeper_scaler_requests_total",
+    "slotkeeper_scaler_streams_open",
+    "slotkeeper_kubernetes_requests_total",
+    "slotkeeper_journal_lapses_total",
+    "slotkeeper_journal_errors_total",
+];
 
 // ---- alerts, on paper ----
 

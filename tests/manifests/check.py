@@ -47,12 +47,18 @@ def cases() -> dict[str, tuple[str, list[tuple[str, str, str]]]]:
         changes = [(gamecube, "  - ../../components/keda-push\n", f"  - ../../components/{scaling}\n")]
         changes += [(gamecube, f"  # - ../../components/{c}\n", f"  - ../../components/{c}\n") for c in extra]
         found["-".join(["gamecube", scaling, *extra])] = ("overlays/gamecube", changes)
-    for library, scaling in itertools.product(["library-nfs", "library-node"], SCALING):
+    # What is chosen in the GameCube system holds for the one with several dispatchers, which is built on it.
+    for extra, scaling in itertools.product([[], doors], SCALING):
+        changes = found["-".join(["gamecube", scaling, *extra])][1]
+        found["-".join(["redis", scaling, *extra])] = ("overlays/redis", changes)
+    for journal, library, scaling in itertools.product(["", "redis-"], ["library-nfs", "library-node"], SCALING):
         changes = [
             (gamecube, "  - ../../components/keda-push\n", f"  - ../../components/{scaling}\n"),
             ("overlays/kind/kustomization.yaml", "  - library-nfs\n", f"  - {library}\n"),
         ]
-        found[f"kind-{scaling}-{library}"] = ("overlays/kind", changes)
+        if journal:
+            changes.append(("overlays/kind/kustomization.yaml", "  - ../gamecube\n", "  - ../redis\n"))
+        found[f"kind-{journal}{scaling}-{library}"] = ("overlays/kind", changes)
     return found
 
 
