@@ -29,6 +29,7 @@
     {
       packages = output "packages";
       checks = output "checks";
+      apps = output "apps";
       devShells = output "devShells";
       formatter = output "formatter";
     };
