@@ -141,7 +141,8 @@ def check_types(npm: Path, things: dict[str, list[str]]) -> None:
 
 def check_files(shellcheck: Path) -> int:
     """Each file opens with what it is; scripts pass shellcheck."""
-    scripts = [PROJECT / "tests/run", PROJECT / "tests/images", *(p for p in (PROJECT / "tests/manifests").iterdir() if p.suffix == "" and p.is_file())]
+    folders = (PROJECT / "tests", PROJECT / "tests/manifests")
+    scripts = [p for folder in folders for p in folder.iterdir() if p.suffix == "" and p.is_file()]
     count = 0
     for path in sorted(p for p in K8S.rglob("*") if p.is_file()):
         text = path.read_bytes()[:400]
