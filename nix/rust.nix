@@ -6,15 +6,16 @@ let
   inherit (lib.importTOML (root + "/Cargo.toml")) workspace;
   inherit (workspace.package) version;
 
-  # What cargo reads, whatever it builds: an edit of a manifest or of this file compiles nothing anew.
+  # What cargo reads, whatever it builds: an edit of a manifest, a script or this file compiles nothing anew.
   sources = lib.fileset.unions [
     (root + "/.cargo")
     (root + "/Cargo.lock")
     (root + "/Cargo.toml")
     (root + "/clippy.toml")
     (root + "/crates")
+    (root + "/rustfmt.toml")
     (root + "/sim")
-    (root + "/tests")
+    (lib.fileset.fileFilter (file: file.hasExt "rs" || file.hasExt "toml") (root + "/tests"))
   ];
   src = lib.fileset.toSource {
     inherit root;

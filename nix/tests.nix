@@ -25,6 +25,7 @@ let
       rust.sources
       (root + "/examples")
       (root + "/k8s")
+      (root + "/tests")
     ];
   };
 
