@@ -65,7 +65,7 @@ in
         to=''${1%/} overlay=''${2:-k8s/overlays/gamecube}
         file=$overlay/kustomization.yaml
         [ -w "$file" ] || { echo "push: no $file here to change" >&2; exit 1; }
-        folder=$(mktemp -d)
+        folder=$(mktemp -d) changed=
         trap 'rm -rf "$folder"' EXIT
         push() { # STREAM NAME TAG
           "$1" >"$folder/image.tar"
@@ -77,13 +77,14 @@ in
           local status=0
           python3 ${./push.py} "$file" "$2" "$to/$2" "$3" "$(cat "$folder/digest")" || status=$?
           case $status in
-            0) echo "  set in $file" ;;
-            3) echo "  $file has no entry for it" ;;
+            0) changed=1 && echo "  set in $file" ;;
+            3) echo "  $file has no entry for it under images:" ;;
             *) exit "$status" ;;
           esac
         }
         ${lib.concatMapStrings (i: ''
           push ${i.stream} ${i.imageName} ${i.imageTag}
         '') all}
+        [ -n "$changed" ] || { echo "push: nothing to set: $file needs an entry - name: slotkeeper under images:" >&2; exit 1; }
       '';
 }

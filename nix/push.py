@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-ENTRY = re.compile(r"^(\s*)- +name: *(\S+)")
+ENTRY = re.compile(r"^\s*- +name:")
 
 
 def entries(lines: list[str]) -> list[tuple[int, int]]:
@@ -44,13 +44,10 @@ def main() -> int:
         theirs = value(entry, "newName") or ""
         if name not in (value(entry, "name"), theirs.rsplit("/", 1)[-1]):
             continue
-        indent = ENTRY.match(entry[0])[1] + "  "
-        lines[start:end] = [
-            entry[0],
-            f"{indent}newName: {new_name}",
-            f"{indent}newTag: {tag}",
-            f"{indent}digest: {digest}",
-        ]
+        indent = " " * (len(entry[0]) - len(entry[0].lstrip(" -")))
+        ours = {"newName": new_name, "newTag": tag, "digest": digest}
+        kept = [line for line in entry if line.strip().split(":")[0] not in ours]
+        lines[start:end] = kept + [f"{indent}{key}: {to}" for key, to in ours.items()]
         path.write_text("\n".join(lines) + "\n")
         return 0
     return 3
