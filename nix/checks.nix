@@ -19,6 +19,22 @@ let
     "registry.k8s.io/e2e-test-images/volume/nfs" = "the library's server in the kind cluster";
     "rust" = "compiles the images that docker builds for kind";
   };
+
+  # Manifests, and what validates them: the part of tests/manifests that needs no network.
+  project = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.unions [
+      ../k8s
+      ../tests/images
+      ../tests/manifests
+      ../tests/run
+    ];
+  };
+  validators = pkgs.python3.withPackages (packages: [
+    packages.jsonschema
+    packages.kubernetes-validate
+    packages.pyyaml
+  ]);
 in
 rust.checks
 // tests
@@ -56,10 +72,11 @@ rust.checks
     mv report $out
   '';
 
-  # Every image that k8s/ names is built here, at this version, or foreign for a reason.
+  # Every overlay renders and fits the schemas; every image that k8s/ names is built here, at this version, or foreign for a reason.
   manifests = runCommand "slotkeeper-manifests-${rust.version}" { nativeBuildInputs = [ pkgs.kubectl ]; } ''
     wrong=0
-    k8s=${../k8s}
+    cp -r ${project} project && chmod -R u+w project
+    k8s=$PWD/project/k8s
     known=" ${lib.concatMapStringsSep " " (i: i.imageName) all} ${toString (lib.attrNames foreign)} "
     ours=" ${lib.concatMapStringsSep " " (i: "${i.imageName}:${i.imageTag}") all} "
     say() { echo "$*" >&2; wrong=1; }
@@ -96,6 +113,15 @@ rust.checks
     done
     grep -qx "version=${rust.version}" $k8s/kind/up || say "k8s/kind/up loads another version than ${rust.version}"
     [ $wrong = 0 ]
+    ${
+      if pkgs.python3 ? withPackages then
+        ''
+          mkdir -p into/venv/bin && ln -s ${pkgs.kubectl}/bin/kubectl ${pkgs.shellcheck}/bin/shellcheck into/venv/bin/
+          ${validators}/bin/python3 project/tests/manifests/check.py into | tee -a report
+        ''
+      else
+        ''echo "manifests: SCHEMAS NOT LOOKED AT: the python3 of this package set has no packages" | tee -a report >&2''
+    }
     mv report $out
   '';
 }

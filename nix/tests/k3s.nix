@@ -69,10 +69,14 @@ in
     pool = "--selector app.kubernetes.io/name=gamecube --no-headers"
 
 
-    def replicas_become(number, seconds):
-        machine.wait_until_succeeds(
-            f"[ \"$({kubectl} get statefulset gamecube -o jsonpath={{.spec.replicas}})\" = {number} ]", timeout=seconds
-        )
+    def replicas():
+        return machine.succeed(f"{kubectl} get statefulset gamecube -o jsonpath={{.spec.replicas}}").strip()
+
+
+    def falls_asleep():
+        count = f"$({kubectl} get statefulset gamecube -o jsonpath={{.spec.replicas}})"
+        machine.wait_until_succeeds(f'[ "{count}" = 0 ]', timeout=300)
+        machine.wait_until_succeeds(f'[ -z "$({kubectl} get pods {pool})" ]', timeout=120)
 
 
     def visit(jar):
@@ -107,20 +111,19 @@ in
 
     with subtest("the pool falls asleep: 0"):
         # The first pod starts without a visitor: a StatefulSet's default.
-        replicas_become(0, 300)
-        machine.wait_until_succeeds(f"[ -z \"$({kubectl} get pods {pool})\" ]", timeout=120)
+        falls_asleep()
 
     with subtest("who brings no cookie back wakes nothing"):
         machine.succeed(f"curl -sS -H 'Accept: text/html' --output /dev/null {url}/")
         machine.sleep(5)
-        replicas_become(0, 1)
+        assert replicas() == "0", "somebody without a cookie woke a pod"
 
     with subtest("a visitor plays: 1"):
         page = machine.succeed(visit("/tmp/ana"))
         assert "<canvas" not in page, "a console without a pod"
         machine.succeed("grep -F GC_SESSION_ID /tmp/ana")
         machine.wait_until_succeeds(f"{visit('/tmp/ana')} | grep -F '<canvas'", timeout=180)
-        replicas_become(1, 1)
+        assert replicas() == "1", replicas()
         # 101, then frames of a game; curl ends it after two seconds, as asked.
         status = machine.execute(
             "curl -sS --http1.1 --no-buffer --max-time 2 --cookie /tmp/ana --output /tmp/frames --write-out '%{http_code}' "
@@ -131,8 +134,7 @@ in
         machine.succeed("[ -s /tmp/frames ]")
 
     with subtest("she leaves: 0"):
-        replicas_become(0, 300)
-        machine.wait_until_succeeds(f"[ -z \"$({kubectl} get pods {pool})\" ]", timeout=120)
+        falls_asleep()
 
     # A promise broken is an ERROR.
     log = machine.succeed(f"{kubectl} logs deployment/slotkeeper")
