@@ -44,6 +44,8 @@ let
           program
         ];
         doCheck = false; # checks.tests
+        # Panics name file and line without symbols, which are a fifth of the binary.
+        postInstall = "strip --strip-all $out/bin/*";
         meta = {
           inherit description;
           mainProgram = program;
