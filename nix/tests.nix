@@ -41,7 +41,7 @@ let
           runHook preBuild
           ulimit -n "$(ulimit -Hn)"
           mkdir -p target/tmp
-          cargo-nextest nextest run --archive-file ${archive}/tests.tar.zst --extract-to . --workspace-remap . \
+          cargo-nextest nextest run --archive-file ${archive}/tests.tar.zst --extract-to . --extract-overwrite --workspace-remap . \
             --no-fail-fast --status-level slow --final-status-level slow -E ${lib.escapeShellArg filter}
           runHook postBuild
         '';
