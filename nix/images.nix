@@ -34,7 +34,7 @@ let
           "org.opencontainers.image.version" = rust.version;
           "org.opencontainers.image.revision" = build.revision;
           "org.opencontainers.image.created" = created;
-          "org.opencontainers.image.licenses" = package.meta.license.spdxId;
+          "org.opencontainers.image.licenses" = rust.license;
         };
       };
     };

@@ -4,7 +4,7 @@ let
   inherit (pkgs) lib rustPlatform stdenv;
   root = ../.;
   inherit (lib.importTOML (root + "/Cargo.toml")) workspace;
-  inherit (workspace.package) version;
+  inherit (workspace.package) license version;
 
   # What cargo reads, whatever it builds: an edit of a manifest, a script or this file compiles nothing anew.
   sources = lib.fileset.unions [
@@ -91,6 +91,7 @@ in
 {
   inherit
     root
+    license
     version
     sources
     cargo
