@@ -4,19 +4,32 @@
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
 
   outputs =
-    { nixpkgs, ... }:
+    { self, nixpkgs }:
     let
       inherit (nixpkgs) lib;
       systems = [
         "x86_64-linux"
         "aarch64-linux"
       ];
+
+      # What a build may know of the commit: nothing here changes while HEAD does not.
+      build = {
+        revision = self.rev or self.dirtyRev or "unknown";
+        created = self.lastModifiedDate or "19700101000000";
+      };
       project = lib.genAttrs systems (
-        system: import ./nix { pkgs = nixpkgs.legacyPackages.${system}; }
+        system:
+        import ./nix {
+          inherit build;
+          pkgs = nixpkgs.legacyPackages.${system};
+        }
       );
       output = name: lib.mapAttrs (_: p: p.${name}) project;
     in
     {
+      packages = output "packages";
+      checks = output "checks";
+      apps = output "apps";
       devShells = output "devShells";
       formatter = output "formatter";
     };

@@ -1,16 +1,19 @@
 # What the README's commands need.
-{
-  mkShell,
-  cargo,
-  clippy,
-  rustc,
-  rustfmt,
-}:
-mkShell {
-  packages = [
-    cargo
-    clippy
-    rustc
-    rustfmt
-  ];
-}
+{ pkgs, tools }:
+pkgs.mkShell (
+  tools.browser
+  // {
+    packages = [
+      pkgs.cargo
+      pkgs.cargo-deny
+      pkgs.cargo-nextest
+      pkgs.clippy
+      pkgs.rust-analyzer
+      pkgs.rustc
+      pkgs.rustfmt
+    ]
+    ++ tools.servers
+    ++ tools.scripts;
+    RUST_SRC_PATH = pkgs.rustPlatform.rustLibSrc;
+  }
+)

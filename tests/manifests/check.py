@@ -19,8 +19,8 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[2]
 K8S = PROJECT / "k8s"
 CRDS = Path(__file__).resolve().parent / "crds"
-# The API server whose schemas hold; what facts and manifests were written for.
-KUBERNETES = "1.36"
+# The API server whose schemas hold; what facts and manifests were written for. (A distribution may have older ones only.)
+KUBERNETES = min("1.36", kubernetes_validate.latest_version(), key=lambda version: [int(part) for part in version.split(".")[:2]])
 SCALING = ["direct", "keda-push", "keda-prometheus"]
 # Which npm package has the type of an object that is not Kubernetes' own.
 TYPES = {
@@ -122,6 +122,9 @@ def validate(where: str, thing: dict, crds: dict) -> None:
 
 def check_types(npm: Path, things: dict[str, list[str]]) -> None:
     """Has TypeScript compare each object with the type of its kind: unknown, missing and wrong fields are errors."""
+    if not npm.is_dir():
+        print(f"manifests: {len(things)} objects NOT COMPARED with the types of {', '.join(TYPES.values())}: no {npm}")
+        return
     lines, origin = [], {}
     for text, where in sorted(things.items()):
         thing = json.loads(text)
@@ -147,7 +150,8 @@ def check_types(npm: Path, things: dict[str, list[str]]) -> None:
 
 def check_files(shellcheck: Path) -> int:
     """Each file opens with what it is; scripts pass shellcheck."""
-    scripts = [PROJECT / "tests/run", *(p for p in (PROJECT / "tests/manifests").iterdir() if p.suffix == "" and p.is_file())]
+    folders = (PROJECT / "tests", PROJECT / "tests/manifests")
+    scripts = [p for folder in folders for p in folder.iterdir() if p.suffix == "" and p.is_file()]
     count = 0
     for path in sorted(p for p in K8S.rglob("*") if p.is_file()):
         text = path.read_bytes()[:400]
@@ -193,7 +197,7 @@ def main() -> None:
     files = check_files(tools / "shellcheck")
     print(
         f"manifests: {len(todo)} combinations, {sum(map(len, things.values()))} objects ({len(things)} different ones, "
-        f"{len(typed)} of other projects), {files} files"
+        f"{len(typed)} of other projects), {files} files; Kubernetes {KUBERNETES}"
     )
     for line in problems:
         print(line, file=sys.stderr)

@@ -1,0 +1,147 @@
+# The Rust workspace: its sources, its binaries, and cargo's own checks of it.
+{ pkgs }:
+let
+  inherit (pkgs) lib rustPlatform stdenv;
+  root = ../.;
+  inherit (lib.importTOML (root + "/Cargo.toml")) workspace;
+  inherit (workspace.package) license version;
+
+  # What cargo reads, whatever it builds: an edit of a manifest, a script or this file compiles nothing anew.
+  sources = lib.fileset.unions [
+    (root + "/.cargo")
+    (root + "/Cargo.lock")
+    (root + "/Cargo.toml")
+    (root + "/clippy.toml")
+    (root + "/crates")
+    (root + "/rustfmt.toml")
+    (root + "/sim")
+    (lib.fileset.fileFilter (file: file.hasExt "rs" || file.hasExt "toml") (root + "/tests"))
+  ];
+  src = lib.fileset.toSource {
+    inherit root;
+    fileset = sources;
+  };
+
+  cargoLock.lockFile = root + "/Cargo.lock";
+
+  # One package of the workspace, built alone: what the test bed asks of a shared crate (tokio's paused clock, say) is in nothing that is
+  # shipped, and an image has nothing else in its closure.
+  binary =
+    {
+      package,
+      program ? package,
+      description,
+      ...
+    }@args:
+    rustPlatform.buildRustPackage (
+      {
+        inherit version src cargoLock;
+        pname = program;
+        cargoBuildFlags = [
+          "--package"
+          package
+          "--bin"
+          program
+        ];
+        doCheck = false; # checks.tests
+        # Panics name file and line without symbols, which are a fifth of the binary.
+        postInstall = "strip --strip-all $out/bin/*";
+        meta = {
+          inherit description;
+          mainProgram = program;
+          license = lib.licenses.asl20;
+          platforms = lib.platforms.linux;
+        };
+      }
+      // removeAttrs args [
+        "package"
+        "program"
+        "description"
+      ]
+    );
+
+  # A cargo command on the workspace, offline, with the crates of Cargo.lock.
+  cargo =
+    name: args:
+    stdenv.mkDerivation (
+      {
+        name = "slotkeeper-${name}-${version}";
+        inherit src;
+        cargoDeps = rustPlatform.importCargoLock cargoLock;
+        strictDeps = true;
+        dontFixup = true;
+        installPhase = "touch $out";
+      }
+      // args
+      // {
+        nativeBuildInputs = [
+          pkgs.cargo
+          pkgs.rustc
+          rustPlatform.cargoSetupHook
+        ]
+        ++ args.nativeBuildInputs or [ ];
+      }
+    );
+
+  dispatcher = {
+    package = "slotkeeper";
+    description = "A session dispatcher: every browser session its own slot in a pod";
+  };
+in
+{
+  inherit
+    root
+    license
+    version
+    sources
+    cargo
+    ;
+
+  binaries = {
+    slotkeeper = binary dispatcher;
+    slotkeeper-sim = binary {
+      package = "slotkeeper-sim";
+      description = "The world of a session dispatcher in one seed";
+    };
+    slotkeeper-console = binary {
+      package = "slotkeeper-workloads";
+      program = "slotkeeper-console";
+      description = "A small game console for one player";
+    };
+  };
+
+  # The dispatcher of the image: without the feature `demo`, so without the consoles inside.
+  dispatcher = binary (dispatcher // { buildNoDefaultFeatures = true; });
+
+  checks = {
+    clippy = cargo "clippy" {
+      nativeBuildInputs = [ pkgs.clippy ];
+      buildPhase = "cargo clippy --locked --workspace --all-targets --features slotkeeper-sim/planted -- --deny warnings";
+    };
+    fmt = cargo "fmt" {
+      nativeBuildInputs = [ pkgs.rustfmt ];
+      buildPhase = "cargo fmt --all --check";
+    };
+    doc = cargo "doc" {
+      env.RUSTDOCFLAGS = "--deny warnings";
+      buildPhase = "cargo doc --locked --workspace --no-deps";
+    };
+    deny = cargo "deny" {
+      nativeBuildInputs = [ pkgs.cargo-deny ];
+      src = lib.fileset.toSource {
+        inherit root;
+        fileset = lib.fileset.union sources (root + "/deny.toml");
+      };
+      # Advisories are news: asking for them needs the network, and would make yesterday's green commit red.
+      buildPhase = ''
+        status=0
+        cargo-deny --version || status=$?
+        if [ $status = 127 ]; then
+          echo "deny: NOT CHECKED, SINCE THERE IS NO cargo-deny" >&2
+        else
+          cargo deny --offline check bans licenses sources
+        fi
+      '';
+    };
+  };
+}
