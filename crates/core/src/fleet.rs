@@ -136,10 +136,12 @@ impl Fleet {
             let number = entry.number;
             self.replicas.insert(entry.from, Replica { number, heard: self.alive, patience, keeps, speaks });
         }
-        self.expire(&mut effects);
         if let Command::Lapse { patience } = entry.command {
+            // Before anybody is given what time has made free: it may not be.
             self.doubt(patience);
-        } else if known {
+        }
+        self.expire(&mut effects);
+        if known {
             self.perform(entry, &mut effects);
         }
         self.end_lapse(&mut effects);

@@ -32,6 +32,11 @@ impl Span {
         self.len() == 0
     }
 
+    /// The part of it below this ordinal.
+    fn below(self, end: u32) -> Span {
+        Span { start: self.start, end: self.end.min(end) }
+    }
+
     /// The least span that has both.
     fn with(self, other: Span) -> Span {
         match (self.is_empty(), other.is_empty()) {
@@ -119,7 +124,7 @@ impl Scale {
         let rules = demand.rules;
         self.needed = demand.needed(self.desired);
         if quiet {
-            self.needed = self.needed.with(self.desired).with(self.seen.map_or(Span::EMPTY, |seen| seen.span));
+            self.needed = self.needed.with(self.desired).with(self.seen.map_or(Span::EMPTY, |s| s.span.below(rules.max)));
         }
         let desired = if rules.scaling == Scaling::None {
             Span { start: 0, end: rules.max.max(self.needed.end) }
