@@ -100,7 +100,13 @@ impl Arcade {
 
     /// Everybody goes home. Nobody may have met anybody, or have been sent elsewhere. Returns the codes that sockets were
     /// closed with.
-    pub(super) async fn close(self, players: Vec<Player>, journal: &str, kills: usize, starts: &[Duration]) -> Vec<u16> {
+    pub(super) async fn close(
+        self,
+        players: Vec<Player>,
+        journal: &str,
+        kills: usize,
+        starts: &[Duration],
+    ) -> Vec<u16> {
         let count = players.len();
         for player in players {
             player.leave().await;

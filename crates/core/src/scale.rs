@@ -124,7 +124,8 @@ impl Scale {
         let rules = demand.rules;
         self.needed = demand.needed(self.desired);
         if quiet {
-            self.needed = self.needed.with(self.desired).with(self.seen.map_or(Span::EMPTY, |s| s.span.below(rules.max)));
+            self.needed =
+                self.needed.with(self.desired).with(self.seen.map_or(Span::EMPTY, |s| s.span.below(rules.max)));
         }
         let desired = if rules.scaling == Scaling::None {
             Span { start: 0, end: rules.max.max(self.needed.end) }

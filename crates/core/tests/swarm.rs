@@ -646,7 +646,8 @@ fn json(fleet: &Fleet) -> String {
 #[test]
 fn no_order_of_events_breaks_a_promise() {
     let cases = std::env::var("SWARM_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(256);
-    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, max_shrink_iters: 4096, ..Config::default() });
+    let mut runner =
+        TestRunner::new(Config { cases, failure_persistence: None, max_shrink_iters: 4096, ..Config::default() });
     let result = runner.run(&case(), |case| {
         let mut swarm = Swarm::new(&case);
         for step in &case.steps {

@@ -18,7 +18,9 @@ struct Nothing;
 
 impl Aftermath for Nothing {
     fn effect(&self, _: &PoolId, _: &Effect, _: ReplicaId) {}
-    fn new_life(&self, _: bool) {}
+    fn new_life(&self, _: bool) -> Vec<(PoolId, slotkeeper_core::Command)> {
+        Vec::new()
+    }
 }
 
 /// Entries in each measurement.

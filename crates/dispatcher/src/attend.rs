@@ -22,8 +22,8 @@ pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn
         }
         {
             let view = view.borrow_and_update();
-            // What is old news here is done by others.
-            if !view.is_stale() {
+            // What is old news here is done by others; where somebody may be whom nobody knows of, all stays as it is.
+            if !view.is_stale() && dispatcher.has_read(&view) && !view.fleet.is_quiet() {
                 for (pool, cluster) in clusters.iter().filter(|(pool, _)| view.fleet.is_listed(pool)) {
                     cluster.attend(attendance(&view.fleet, pool));
                 }

@@ -45,6 +45,9 @@ pub fn kept_key(path: &Path, ids: &Ids) -> io::Result<Secret> {
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             fs::rename(&unfinished, path)?;
+            if let Some(folder) = path.parent() {
+                fs::File::open(folder)?.sync_all()?;
+            }
             text
         }
         Err(error) => return Err(error),

@@ -16,7 +16,7 @@ use slotkeeper_core::{Command, Effect, Fleet, Ordinal, PoolId, ReplicaId, Sessio
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 pub struct Dispatcher {
     pub config: Config,
@@ -33,9 +33,7 @@ pub struct Dispatcher {
     pub hands: mpsc::UnboundedSender<(PoolId, Effect)>,
     /// True once the dispatcher is ending.
     pub stopping: watch::Receiver<bool>,
-    /// Entries of ours may be lost: what is true for long has to be said again.
-    pub lost: Notify,
-    /// How often that was.
+    /// How often entries of ours may have been lost: what is true for long has to be said again then.
     pub again: watch::Sender<u64>,
     minting: Mutex<(tokio::time::Instant, u32)>,
 }
@@ -111,7 +109,6 @@ impl Dispatcher {
             metrics,
             hands,
             stopping,
-            lost: Notify::new(),
             again: watch::Sender::new(0),
             minting,
         }))
@@ -224,14 +221,16 @@ impl Aftermath for Arc<Dispatcher> {
         }
     }
 
-    fn new_life(&self, lost: bool) {
+    fn new_life(&self, lost: bool) -> Vec<(PoolId, Command)> {
         self.metrics.new_lives.inc();
         for pool in &self.pools {
             pool.visits.forget_all();
         }
-        if lost {
-            self.lost.notify_one();
+        if !lost {
+            return Vec::new();
         }
+        self.again.send_modify(|times| *times += 1);
+        self.pools.iter().map(|p| (p.config.id.clone(), Command::Rules(p.config.rules.clone()))).collect()
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Where orders go in.
@@ -94,8 +95,9 @@ impl Driver {
 pub trait Aftermath: Send + Sync {
     fn effect(&self, pool: &PoolId, effect: &Effect, from: ReplicaId);
     /// The fleet has given this replica up: whatever it had attached is attached no more. It goes on under a new name.
-    /// `lost`: because entries are lost that had been read here; others that it wrote may be lost as well.
-    fn new_life(&self, lost: bool);
+    /// `lost`: because entries are lost that had been read here; others that it wrote may be lost as well. What is returned
+    /// it says before anything else.
+    fn new_life(&self, lost: bool) -> Vec<(PoolId, Command)>;
 }
 
 /// The two tasks behind a [`Driver`]; they run until the journal ends.
@@ -179,11 +181,14 @@ impl Engine {
             assured: None,
             slowest: LEAST_PAUSE,
         };
+        // A large state takes a while to write down: nobody waits for it.
+        let mut keeper = JoinSet::new();
+        keeper.spawn(keep_states(keep, due));
         tokio::select! {
             biased;
             error = reader.run(follow) => error,
             error = write(append, orders, &desk) => error,
-            () = keep_states(keep, due) => JournalError::Closed,
+            Some(Err(bug)) = keeper.join_next() => std::panic::resume_unwind(bug.into_panic()),
         }
     }
 }
@@ -264,8 +269,10 @@ impl Desk {
     }
 
     /// Begins a new life: what is pending was said in vain, and is said again.
-    fn begin(&mut self, me: ReplicaId) {
-        self.again.extend(self.pending.drain(..).map(|p| p.order));
+    fn begin(&mut self, me: ReplicaId, mut first: Vec<Order>) {
+        first.append(&mut self.again);
+        first.extend(self.pending.drain(..).map(|p| p.order));
+        self.again = first;
         (self.me, self.number, self.born) = (me, 0, None);
     }
 }
@@ -333,14 +340,15 @@ impl<A: Aftermath> Reader<'_, A> {
         );
         self.caught_up = false;
         self.patience.at_least(fleet.patience());
+        if lost {
+            // First: the state may know the old name, and must not pass for one that has been read to the end.
+            tracing::warn!("entries that were read here are lost: this replica starts anew");
+            self.begin_again(true);
+        }
         self.view.send_modify(|view| {
             view.fleet = fleet;
             view.heard = now();
         });
-        if lost {
-            tracing::warn!("entries that were read here are lost: this replica starts anew");
-            self.begin_again(true);
-        }
         None
     }
 
@@ -441,8 +449,10 @@ impl<A: Aftermath> Reader<'_, A> {
     fn begin_again(&self, lost: bool) {
         let Ok(name) = self.ids.draw() else { return };
         self.driver.me.store(name, Ordering::Release);
-        locked(self.desk).begin(ReplicaId(name));
-        self.aftermath.new_life(lost);
+        let first =
+            self.aftermath.new_life(lost).into_iter().map(|(pool, command)| self.driver.order(&pool, command, None));
+        let first = first.collect();
+        locked(self.desk).begin(ReplicaId(name), first);
         self.tick();
     }
 }

@@ -55,7 +55,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinError};
 
 /// Where the dispatcher really listens, once it does.
 #[derive(Clone, Debug)]
@@ -103,16 +103,15 @@ pub async fn run(
     if let Some(admin) = admin {
         helpers.spawn(admin::open(dispatcher.clone(), admin));
     }
-    for pool in &dispatcher.config.pools {
-        if planted::is(Bug::ServeUnread) {
-            dispatcher.driver.post(&pool.id, Command::Rules(pool.rules.clone()));
-            continue;
+    tokio::pin!(stop);
+    tokio::select! {
+        biased;
+        error = &mut engine => return Err(failure(error)),
+        () = &mut stop => {
+            tracing::info!("stopping; the journal has not been read");
+            return Ok(());
         }
-        dispatcher
-            .driver
-            .tell(&pool.id, Command::Rules(pool.rules.clone()))
-            .await
-            .context("the journal does not answer")?;
+        told = introduce(&dispatcher) => told.context("the journal does not answer")?,
     }
     for (id, cluster) in &clusters {
         helpers.spawn(news(dispatcher.clone(), id.clone(), cluster.clone()));
@@ -125,7 +124,6 @@ pub async fn run(
     helpers.spawn(attend::run(dispatcher.clone(), clusters.clone()));
     helpers.spawn(housekeeping::run(dispatcher.clone()));
     helpers.spawn(silence::run(dispatcher.clone()));
-    helpers.spawn(introduce(dispatcher.clone()));
     let most = dispatcher.config.limits.connections;
     let connections = Arc::new(Semaphore::new(most));
     for listener in listeners {
@@ -135,9 +133,9 @@ pub async fn run(
 
     let failed = tokio::select! {
         biased;
-        error = &mut engine => Some(error.map_err(anyhow::Error::new).map(anyhow::Error::new)),
-        Some(Err(error)) = helpers.join_next() => Some(Err(error.into())),
-        () = stop => None,
+        error = &mut engine => Some(failure(error)),
+        Some(Err(error)) = helpers.join_next() => Some(bug(error)),
+        () = &mut stop => None,
     };
     tracing::info!(drain_seconds = dispatcher.config.drain.as_secs_f64(), "stopping");
     stopper.send_replace(true);
@@ -156,11 +154,28 @@ pub async fn run(
     }
     helpers.shutdown().await;
     engine.abort();
-    match failed {
-        None => Ok(()),
-        Some(Ok(error)) => Err(error.context("the journal failed")),
-        Some(Err(error)) => Err(error.context("a part of the dispatcher failed: a bug")),
+    failed.map_or(Ok(()), Err)
+}
+
+fn failure(engine: Result<journal::JournalError, JoinError>) -> anyhow::Error {
+    engine.map_or_else(bug, |error| anyhow::Error::new(error).context("the journal failed"))
+}
+
+fn bug(error: JoinError) -> anyhow::Error {
+    anyhow::Error::new(error).context("a part of the dispatcher failed: a bug")
+}
+
+/// The pools' settings; what is read after them is this replica's own.
+async fn introduce(dispatcher: &Dispatcher) -> Result<(), driver::Ended> {
+    for pool in &dispatcher.config.pools {
+        let rules = Command::Rules(pool.rules.clone());
+        if planted::is(Bug::ServeUnread) {
+            dispatcher.driver.post(&pool.id, rules);
+        } else {
+            dispatcher.driver.tell(&pool.id, rules).await?;
+        }
     }
+    Ok(())
 }
 
 /// Pools of an earlier configuration: nobody leads visitors there any more.
@@ -215,17 +230,6 @@ async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
         keda: keda.as_ref().map(|l| l.address()),
     };
     Ok((listeners, admin, keda, listening))
-}
-
-/// What is true for long is said at the beginning, and whenever the journal has lost some of it.
-async fn introduce(dispatcher: Arc<Dispatcher>) {
-    loop {
-        dispatcher.lost.notified().await;
-        for pool in &dispatcher.pools {
-            dispatcher.driver.post(&pool.config.id, Command::Rules(pool.config.rules.clone()));
-        }
-        dispatcher.again.send_modify(|times| *times += 1);
-    }
 }
 
 /// What a cluster sees goes into the journal, in its order.

@@ -5,7 +5,7 @@ use slotkeeper::driver::{self, Aftermath, Driver};
 use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News};
 use slotkeeper::outside::{BoxFuture, Ids};
 use slotkeeper::view::View;
-use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, SessionId, Time};
+use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, SessionId, Spare, Time};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -55,9 +55,11 @@ impl Aftermath for Lives {
     fn effect(&self, _: &PoolId, _: &Effect, _: ReplicaId) {
         self.0[2].fetch_add(1, Ordering::Relaxed);
     }
-    fn new_life(&self, lost: bool) {
+    fn new_life(&self, lost: bool) -> Vec<(PoolId, Command)> {
         self.0[0].fetch_add(1, Ordering::Relaxed);
         self.0[1].fetch_add(lost.into(), Ordering::Relaxed);
+        let first = ("pool".into(), Command::Schedule(Spare::Slots(3)));
+        Vec::from_iter(lost.then_some(first))
     }
 }
 
@@ -281,11 +283,17 @@ async fn a_replica_whose_entries_are_lost_starts_anew_and_says_again_what_it_was
     let _on_its_way = desk.draft().await;
     let fleet = state_with_ana(&mut desk);
     desk.told.send(News::State(Box::new(fleet))).unwrap();
+    let told = desk.draft().await;
+    assert_eq!(
+        (told.number, &told.command),
+        (2, &Command::Schedule(Spare::Slots(3))),
+        "what is true for long goes first"
+    );
     let again = desk.draft().await;
-    assert_eq!((again.number, &again.command), (2, &Command::Leave { session: ANA }));
+    assert_eq!((again.number, &again.command), (3, &Command::Leave { session: ANA }));
     assert_ne!(again.from, first);
     assert_eq!(desk.lives.all()[..2], [1, 1]);
-    desk.tell(vec![desk.entry(again)]).await;
+    desk.tell(vec![desk.entry(told), desk.entry(again)]).await;
     assert!(desk.view.borrow().fleet.session(&"pool".into(), ANA).is_none());
 }
 

@@ -308,7 +308,11 @@ fn whoever_falls_silent_has_not_said_that_it_missed_nothing() {
     let position = pool.fleet.doubts(R1).expect("R1 is asked");
     pool.whole(position).after(secs(89)).visit(ANA);
     assert_eq!(pool.fleet.replica(R2), None, "given up long ago");
-    assert_eq!(pool.place(ANA), Where::Queued(0), "what it has read last may be lost, and it closes its streams by that");
+    assert_eq!(
+        pool.place(ANA),
+        Where::Queued(0),
+        "what it has read last may be lost, and it closes its streams by that"
+    );
     pool.after(secs(1));
     assert_eq!((pool.place(ANA), pool.recycled()), (Where::Queued(0), vec![0]), "R2 may have led somebody there");
 }

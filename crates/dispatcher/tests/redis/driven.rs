@@ -17,9 +17,10 @@ struct Lives(Arc<AtomicU32>);
 
 impl Aftermath for Lives {
     fn effect(&self, _: &PoolId, _: &Effect, _: ReplicaId) {}
-    fn new_life(&self, lost: bool) {
+    fn new_life(&self, lost: bool) -> Vec<(PoolId, Command)> {
         assert!(lost, "it was never silent");
         self.0.fetch_add(1, Ordering::Relaxed);
+        Vec::new()
     }
 }
 

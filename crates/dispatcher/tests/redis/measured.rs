@@ -11,7 +11,9 @@ struct Nothing;
 
 impl Aftermath for Nothing {
     fn effect(&self, _: &PoolId, _: &Effect, _: ReplicaId) {}
-    fn new_life(&self, _: bool) {}
+    fn new_life(&self, _: bool) -> Vec<(PoolId, slotkeeper_core::Command)> {
+        Vec::new()
+    }
 }
 
 /// Until what was asked for has been read back and applied, as a visitor waits for it.

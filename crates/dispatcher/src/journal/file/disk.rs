@@ -15,6 +15,8 @@ pub enum Step {
     Sync,
     Cut,
     Remove,
+    /// Of a new file: that its name lasts.
+    Name,
 }
 
 /// Asked before each step; what it answers stands for the disk's answer.
@@ -55,9 +57,15 @@ impl Disk {
             let mut file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             file.write_all(content)?;
             file.sync_all()?;
+            // What may fail for want of a descriptor comes before the name is there.
+            let shelf = File::open(folder)?;
             fs::rename(&new, &path)?;
-            self.sync_folder(folder)?;
-            Ok(file)
+            let named = self.ask(Step::Name, &path).and_then(|()| shelf.sync_all());
+            if named.is_err() {
+                // Whoever is told that it is not there must not find it later.
+                let _ = fs::remove_file(&path);
+            }
+            named.map(|()| file)
         });
         if made.is_err() {
             // It may be half of what fills the disk. If it cannot be removed, the next start does it.

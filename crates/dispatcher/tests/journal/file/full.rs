@@ -108,22 +108,28 @@ async fn nothing_is_read_back_before_it_is_on_the_disk() {
 
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_that_cannot_be_written_leaves_all_as_it_was() {
-    let dir = tempfile::tempdir().unwrap();
-    let troubles = Troubles::default();
-    let mut journal = file::open_on(troubles.disk(), dir.path(), clock()).unwrap();
-    journal.append.append(drafts(1..=5)).await.unwrap();
-    let fleet = read(&mut journal, 5).await.fleet;
-    troubles.are(&[(Step::Create, FULL)]);
-    let error = anyhow::Error::new(journal.keep.as_mut().unwrap().keep(fleet.clone()).await.unwrap_err());
-    let expected = format!("cannot begin a new segment in {}: no storage space", dir.path().display());
-    assert_eq!(format!("{error:#}"), expected);
-    journal.append.append(drafts(6..=7)).await.unwrap();
-    troubles.are(&[]);
-    journal.keep.as_mut().unwrap().keep(fleet).await.unwrap();
-    drop(journal);
-    let mut journal = file::open(dir.path(), clock()).unwrap();
-    let again = read(&mut journal, 7).await;
-    assert_eq!((again.state, again.numbers()), (Some(5), vec![6, 7]));
+    for step in [Step::Create, Step::Name] {
+        let dir = tempfile::tempdir().unwrap();
+        let troubles = Troubles::default();
+        let mut journal = file::open_on(troubles.disk(), dir.path(), clock()).unwrap();
+        journal.append.append(drafts(1..=5)).await.unwrap();
+        let fleet = read(&mut journal, 5).await.fleet;
+        troubles.are(&[(step, FULL)]);
+        let error = anyhow::Error::new(journal.keep.as_mut().unwrap().keep(fleet.clone()).await.unwrap_err());
+        let expected = format!("cannot begin a new segment in {}: no storage space", dir.path().display());
+        assert_eq!(format!("{error:#}"), expected);
+        journal.append.append(drafts(6..=7)).await.unwrap();
+        troubles.are(&[]);
+        // Had the new segment's name been left behind, it would contradict the old one, which has gone on.
+        let segments =
+            std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+        assert_eq!(segments.filter(|name| name.starts_with("entries-")).count(), 1);
+        journal.keep.as_mut().unwrap().keep(fleet).await.unwrap();
+        drop(journal);
+        let mut journal = file::open(dir.path(), clock()).unwrap();
+        let again = read(&mut journal, 7).await;
+        assert_eq!((again.state, again.numbers()), (Some(5), vec![6, 7]));
+    }
 }
 
 #[tokio::test(start_paused = true)]
