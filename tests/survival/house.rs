@@ -3,11 +3,11 @@
 use crate::survival::arcade::Arcade;
 use rustix::process::{Pid, Signal, kill_process};
 use slotkeeper_tests::dispatcher::binary;
-use slotkeeper_tests::{Visitor, eventually};
+use slotkeeper_tests::{Visitor, eventually, patiently};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -96,11 +96,11 @@ impl House {
         self.end(door, Signal::TERM).await;
     }
 
-    pub(super) async fn end(&mut self, door: usize, signal: Signal) {
+    pub(super) async fn end(&mut self, door: usize, signal: Signal) -> ExitStatus {
         let mut child = self.children[door].take().expect("it runs");
         let pid = Pid::from_raw(child.id().expect("it lives") as i32).expect("a process");
         kill_process(pid, signal).expect("it lives");
-        child.wait().await.expect("it ends");
+        patiently("the dispatcher to end", child.wait()).await.expect("it ends")
     }
 
     /// `slotkeeper journal ACT FOLDER`.

@@ -4,6 +4,8 @@ use slotkeeper_tests::eventually;
 use std::net::SocketAddr;
 use std::process::Stdio;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 pub(super) struct Redis {
@@ -53,7 +55,16 @@ impl Redis {
             .stdout(Stdio::null())
             .kill_on_drop(true);
         self.child = Some(command.spawn().expect("redis-server is installed (apt-get install redis-server)"));
-        eventually("Redis to answer", async || tokio::net::TcpStream::connect(self.at).await.is_ok()).await;
+        eventually("Redis to answer", async || TcpStream::connect(self.at).await.is_ok()).await;
+    }
+
+    /// One command, as one types it.
+    pub(super) async fn say(&self, command: &str) {
+        let mut stream = TcpStream::connect(self.at).await.expect("it listens");
+        stream.write_all(format!("{command}\r\n").as_bytes()).await.expect("it reads");
+        let mut answer = [0];
+        stream.read_exact(&mut answer).await.expect("it answers");
+        assert_ne!(answer, *b"-", "{command}");
     }
 
     pub(super) async fn kill(&mut self) {

@@ -14,6 +14,7 @@ use crate::waiting::coming::Coming;
 use http::StatusCode;
 use slotkeeper_core::{Command, Effect, Fleet, Ordinal, PoolId, ReplicaId, SessionId, Why};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -33,6 +34,8 @@ pub struct Dispatcher {
     pub hands: mpsc::UnboundedSender<(PoolId, Effect)>,
     /// True once the dispatcher is ending.
     pub stopping: watch::Receiver<bool>,
+    /// ... and no byte goes to a pod any more.
+    left: AtomicBool,
     /// How often entries of ours may have been lost: what is true for long has to be said again then.
     pub again: watch::Sender<u64>,
     minting: Mutex<(tokio::time::Instant, u32)>,
@@ -109,6 +112,7 @@ impl Dispatcher {
             metrics,
             hands,
             stopping,
+            left: AtomicBool::new(false),
             again: watch::Sender::new(0),
             minting,
         }))
@@ -136,6 +140,19 @@ impl Dispatcher {
     #[must_use]
     pub fn has_read(&self, view: &View) -> bool {
         view.fleet.replica(self.driver.me()).is_some()
+    }
+
+    /// Whoever still streams is cut, and nobody gets a seat any more, not even by an attach that is read back now.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::SeqCst);
+        for pool in &self.pools {
+            pool.visits.forget_all();
+        }
+    }
+
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.left.load(Ordering::SeqCst)
     }
 
     /// The pool's number is being told to whoever scales by it: since when is part of the state (behaviour §7).

@@ -111,7 +111,10 @@ pub async fn run(
             tracing::info!("stopping; the journal has not been read");
             return Ok(());
         }
-        told = introduce(&dispatcher) => told.context("the journal does not answer")?,
+        told = introduce(&dispatcher) => if told.is_err() {
+            // It takes nothing any more: why, the engine says.
+            return Err(failure(engine.await));
+        }
     }
     for (id, cluster) in &clusters {
         helpers.spawn(news(dispatcher.clone(), id.clone(), cluster.clone()));
@@ -145,6 +148,8 @@ pub async fn run(
     if !drained(&dispatcher, scaler.as_ref()).await {
         tracing::info!("the time to drain is over: the remaining streams are cut");
     }
+    // Before others are told that nothing of ours goes to a pod any more.
+    dispatcher.leave();
     if failed.is_none() {
         let _ =
             tokio::time::timeout(Duration::from_secs(1), dispatcher.driver.tell(&"".into(), Command::Farewell)).await;

@@ -301,6 +301,9 @@ impl Stream {
 
     /// The seat this replica already has.
     fn sit(&mut self) -> Result<Option<Arc<Seat>>, NoSeat> {
+        if self.dispatcher.has_left() {
+            return Err(NoSeat::Stopping);
+        }
         if self.dispatcher.view.borrow().is_cut_off() {
             return Err(NoSeat::CutOff);
         }
@@ -374,6 +377,9 @@ impl Stream {
 
     /// Where this replica has it attached; `None` if it has a slot but not by an attach of ours.
     fn attached(&self) -> Result<Option<(Ordinal, Incarnation)>, NoSeat> {
+        if self.dispatcher.has_left() {
+            return Err(NoSeat::Stopping);
+        }
         let place = self.place()?;
         let view = self.dispatcher.view.borrow();
         if view.is_cut_off() {
