@@ -87,7 +87,8 @@ in
 
   # One seed twice is one history, every world with a name, every planted bug found; then seeds of a fixed row.
   simulations = run "simulations" "package(slotkeeper-sim)" {
-    nativeBuildInputs = [ rust.binaries.slotkeeper-sim ];
+    # The stand-in of Redis is held against a real one.
+    nativeBuildInputs = [ rust.binaries.slotkeeper-sim ] ++ tools.servers;
     postBuild = "slotkeeper-sim hunt --from 1 --seeds ${lib.escapeShellArg seeds}";
   };
 }
