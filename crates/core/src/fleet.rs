@@ -3,6 +3,7 @@
 use crate::census::{Census, Place};
 use crate::entry::{Command, Effect, Entry};
 use crate::ids::{Ordinal, PoolId, ReplicaId, SessionId};
+use crate::lapse::Lapse;
 use crate::planted::{self, Bug};
 use crate::pods::Pod;
 use crate::pool::{Pool, Step};
@@ -56,20 +57,6 @@ struct Checkpoint {
     alive: Time,
     lapse: Option<Lapse>,
     semantics: u32,
-}
-
-/// Entries may be lost. Somebody may have acted on them who keeps streams that nobody knows of, so nobody is placed or let
-/// in anew, nothing is taken away, and the pools' clocks stand, until that cannot be so any more.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Lapse {
-    /// Of the entry that said so.
-    position: u64,
-    /// By now everybody has closed such streams.
-    until: Time,
-    /// By now even those have of whom no word has reached us; if nobody is doubted, that is all.
-    earliest: Time,
-    /// Who may have read what is lost, and has not said yet that it has not.
-    doubted: BTreeSet<ReplicaId>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -187,14 +174,14 @@ impl Fleet {
         if matches!(entry.command, Command::Farewell) {
             // It has closed its streams, whatever it had read. (Who is silent may have closed them later than we think.)
             if let Some(lapse) = &mut self.lapse {
-                lapse.doubted.remove(&entry.from);
+                lapse.trust(entry.from);
             }
             self.depart(entry.from, false, effects);
         } else if let Command::Hello { speaks } = entry.command {
             self.replicas.entry(entry.from).and_modify(|replica| replica.speaks = speaks);
         } else if let Command::Whole { lapse: position } = entry.command {
             if let Some(lapse) = self.lapse.as_mut().filter(|lapse| lapse.position == position) {
-                lapse.doubted.remove(&entry.from);
+                lapse.trust(entry.from);
             }
         } else {
             self.in_pool(&entry.pool, effects, |pool, step| pool.apply(entry.from, &entry.command, step));
@@ -222,31 +209,18 @@ impl Fleet {
     fn doubt(&mut self, patience: Millis) {
         // Whoever wrote it may have known less than is known here. (Without pools, nothing is.)
         let known = if self.pools.is_empty() { Millis::default() } else { self.patience() };
-        let patience = patience.max(known);
-        let mut doubted: BTreeSet<ReplicaId> = self.replicas.keys().copied().collect();
-        let mut until = self.alive + patience;
-        // With nobody to ask it may be much that is lost, or everything.
-        let mut earliest = if doubted.is_empty() { until } else { self.alive + Self::YOUTH.min(patience) };
-        if let Some(before) = self.lapse.take() {
-            until = until.max(before.until);
-            earliest = earliest.max(before.earliest);
-            doubted.extend(before.doubted);
-        }
-        self.lapse = Some(Lapse { position: self.applied, until, earliest, doubted });
+        let doubted = self.replicas.keys().copied().collect();
+        let lapse = Lapse::new(self.applied, self.alive, patience.max(known), Self::YOUTH, doubted);
+        self.lapse = Some(lapse.after(self.lapse.take()));
     }
 
     /// If it is time.
     fn end_lapse(&mut self, effects: &mut Vec<(PoolId, Effect)>) {
-        let Some(at) = self.lapse_ends().filter(|at| *at <= self.alive) else { return };
-        let lost = self.lapse.take().is_some_and(|lapse| lapse.until <= at);
+        let Some(lapse) = self.lapse.take_if(|lapse| lapse.ends() <= self.alive) else { return };
         let ids: Vec<PoolId> = self.pools.keys().cloned().collect();
         for id in ids {
-            self.in_pool(&id, effects, |pool, step| pool.resume(lost, step));
+            self.in_pool(&id, effects, |pool, step| pool.resume(lapse.is_loss(), step));
         }
-    }
-
-    fn lapse_ends(&self) -> Option<Time> {
-        self.lapse.as_ref().map(|l| if l.doubted.is_empty() { l.earliest.min(l.until) } else { l.until })
     }
 
     /// Its streams are closed: it said so, or it was silent for so long that it has closed them itself (house, law 5).
@@ -335,7 +309,7 @@ impl Fleet {
     /// The lapse about which this replica has to say whether it has read everything before it.
     #[must_use]
     pub fn doubts(&self, replica: ReplicaId) -> Option<u64> {
-        self.lapse.as_ref().filter(|lapse| lapse.doubted.contains(&replica)).map(|lapse| lapse.position)
+        self.lapse.as_ref().filter(|lapse| lapse.doubts(replica)).map(|lapse| lapse.position)
     }
 
     /// When time alone will change something, and what. Firing early is harmless.
@@ -343,7 +317,7 @@ impl Fleet {
     pub fn next_deadline(&self) -> Option<(Time, Reason)> {
         let pools = self.pools.values().filter(|_| !self.is_quiet()).filter_map(|p| p.next_deadline(self.now));
         let departure = self.next_departure().filter(|_| self.replicas.len() > 1).map(|(_, at)| (at, "silence"));
-        let lapse = self.lapse_ends().map(|at| (at, "lapse"));
+        let lapse = self.lapse.as_ref().map(|lapse| (lapse.ends(), "lapse"));
         let others = departure.into_iter().chain(lapse).map(|(at, why)| (self.now + at.since(self.alive), why));
         pools.chain(others).min()
     }

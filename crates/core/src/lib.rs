@@ -10,6 +10,8 @@
 //! - **Effects are the return value**, and levels as much as edges: [`Fleet::owed`] derives them again after a restart.
 //! - **There is no `Result`.** Being queued or refused is an answer. A broken invariant is a bug: it panics in debug
 //!   builds, and in release builds freezes the pool's placing and says so ([`Effect::Broken`]).
+//! - **What is lost is never given away twice**: after [`Command::Lapse`] nobody is placed until everybody who may have acted on
+//!   entries that are gone has closed the streams, or has said that it has missed nothing ([`Command::Whole`]).
 //! - **Old news is recognised**: entries by their replica's number, observations by the cluster's version, incarnations
 //!   by uid. Everything is safe twice and late.
 //!
@@ -33,6 +35,7 @@ mod entry;
 mod estimate;
 mod fleet;
 mod ids;
+mod lapse;
 mod lookup;
 pub mod planted;
 mod pods;
