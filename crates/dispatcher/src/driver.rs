@@ -1,13 +1,15 @@
 //! The only writer of the Fleet: takes orders, writes them to the journal, reads them back in the journal's order,
 //! applies them, and hands on what follows. Nobody else changes the state; everybody may read it (`view.rs`).
 
-use crate::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News, Patience};
+mod desk;
+
+use crate::journal::{Append, Follow, Journal, JournalError, Keep, News, Patience};
 use crate::outside::{Ids, duration, now};
 use crate::view::View;
+use desk::{Desk, Order, Owed};
 #[cfg(feature = "planted")]
 use slotkeeper_core::planted::{self, Bug};
 use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId};
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,30 +23,6 @@ pub struct Driver {
     orders: mpsc::UnboundedSender<Order>,
     me: Arc<AtomicU64>,
     owed: Arc<AtomicU64>,
-}
-
-struct Order {
-    pool: PoolId,
-    command: Command,
-    /// Told when the entry has been applied here.
-    applied: Option<oneshot::Sender<()>>,
-    _owed: Owed,
-}
-
-/// Counts an order until it has been read back, or given up.
-struct Owed(Arc<AtomicU64>);
-
-impl Owed {
-    /// What nobody has asked for.
-    fn nobody() -> Owed {
-        Owed(Arc::new(AtomicU64::new(1)))
-    }
-}
-
-impl Drop for Owed {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// The dispatcher is ending: nothing is written any more.
@@ -73,8 +51,7 @@ impl Driver {
     }
 
     fn order(&self, pool: &PoolId, command: Command, applied: Option<oneshot::Sender<()>>) -> Order {
-        self.owed.fetch_add(1, Ordering::Relaxed);
-        Order { pool: pool.clone(), command, applied, _owed: Owed(self.owed.clone()) }
+        Order { pool: pool.clone(), command, applied, _owed: Owed::one(&self.owed) }
     }
 
     /// Entries that have been asked for, and not been read back.
@@ -111,29 +88,6 @@ pub struct Engine {
     ids: Ids,
 }
 
-/// This life's entries that have not been read back.
-struct Desk {
-    me: ReplicaId,
-    /// The last number of this life.
-    number: u64,
-    /// In the order they were written in, which is the order they come back in.
-    pending: VecDeque<Pending>,
-    /// What a life that is over could not say any more: the next one does, before anything else.
-    again: Vec<Order>,
-    /// When the last entry of ours that has been read back was sent: the fleet counts our silence from a later moment.
-    proven: Instant,
-    /// When the first entry of this life was read back, if one has been.
-    born: Option<Instant>,
-    /// It has said farewell: nothing follows.
-    left: bool,
-}
-
-struct Pending {
-    number: u64,
-    sent: Instant,
-    order: Order,
-}
-
 fn locked(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
     desk.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -155,15 +109,7 @@ impl Engine {
     pub async fn run(self, aftermath: impl Aftermath) -> JournalError {
         let Engine { orders, driver, journal, view, ids } = self;
         let Journal { append, follow, keep, shared, patience, .. } = journal;
-        let desk = Mutex::new(Desk {
-            me: driver.me(),
-            number: 0,
-            pending: VecDeque::new(),
-            again: Vec::new(),
-            proven: now(),
-            born: None,
-            left: false,
-        });
+        let desk = Mutex::new(Desk::new(driver.me()));
         // One state at a time: while one is being kept, others need not be.
         let (states, due) = mpsc::channel(1);
         let every = keep.as_ref().map_or(u64::MAX, |keep| keep.every());
@@ -225,55 +171,6 @@ async fn keep_states(keep: Option<Box<dyn Keep>>, mut due: mpsc::Receiver<Fleet>
                 tracing::warn!(position, "the state could not be kept, so the journal grows: {error:#}");
             }
         }
-    }
-}
-
-impl Desk {
-    /// Numbers the orders. First of all each life says what it knows, then what an earlier one could not say.
-    fn draft(&mut self, batch: &mut Vec<Order>) -> Vec<Draft> {
-        let hello = (self.number == 0 && !self.left).then(|| {
-            let hello = Command::Hello { speaks: Entry::SEMANTICS };
-            Order { pool: "".into(), command: hello, applied: None, _owed: Owed::nobody() }
-        });
-        let orders = hello.into_iter().chain(std::mem::take(&mut self.again)).chain(batch.drain(..));
-        let (sent, from) = (now(), self.me);
-        let mut drafts = Vec::new();
-        for order in orders {
-            if self.left {
-                break;
-            }
-            if matches!(order.command, Command::Visit { .. })
-                && order.applied.as_ref().is_some_and(oneshot::Sender::is_closed)
-            {
-                // The visitor has gone meanwhile: nobody would claim the slot.
-                continue;
-            }
-            self.left = matches!(order.command, Command::Farewell);
-            self.number += 1;
-            drafts.push(Draft { from, number: self.number, pool: order.pool.clone(), command: order.command.clone() });
-            self.pending.push_back(Pending { number: self.number, sent, order });
-        }
-        drafts
-    }
-
-    /// Takes what has come back up to this number; whoever waits for it can be told.
-    fn settle(&mut self, accepted: Option<u64>) -> Vec<Pending> {
-        let Some(accepted) = accepted else { return Vec::new() };
-        let count = self.pending.iter().take_while(|p| p.number <= accepted).count();
-        let settled: Vec<Pending> = self.pending.drain(..count).collect();
-        if let Some(newest) = settled.last() {
-            self.proven = newest.sent;
-            self.born.get_or_insert_with(now);
-        }
-        settled
-    }
-
-    /// Begins a new life: what is pending was said in vain, and is said again.
-    fn begin(&mut self, me: ReplicaId, mut first: Vec<Order>) {
-        first.append(&mut self.again);
-        first.extend(self.pending.drain(..).map(|p| p.order));
-        self.again = first;
-        (self.me, self.number, self.born) = (me, 0, None);
     }
 }
 
