@@ -235,7 +235,7 @@ impl<A: Aftermath> Reader<'_, A> {
             sessions = fleet.population(),
             "the journal starts from a checkpoint"
         );
-        self.caught_up = false;
+        (self.caught_up, self.assured) = (false, None);
         self.patience.at_least(fleet.patience());
         if lost {
             // First: the state may know the old name, and must not pass for one that has been read to the end.
