@@ -27,7 +27,8 @@ pub struct Facts {
     pub estimate_seconds: Option<u64>,
     /// What is happening now, in order; the first one that is not `done` is in progress.
     pub steps: Vec<Step>,
-    /// Why the session ended (`state` is `ended`), will end (`ready` with `ends_in_seconds`), or waits again (`pod_lost`).
+    /// Why the session ended (`state` is `ended`), will end (`ready` with `ends_in_seconds`), or waits again (`pod_lost`),
+    /// or waits until it is certain whose slots are whose (`checking`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     /// A running session that is about to be ended, and in how many seconds.
@@ -60,10 +61,12 @@ pub struct Step {
     pub done: bool,
 }
 
+/// Entries of the journal may be lost: whose slots are whose is not certain.
+const CHECKING: &str = "checking";
+
 impl Step {
-    /// Entries of the journal may be lost.
     fn checking() -> Step {
-        Step { name: "checking", text: "making sure that nobody else is using these places".into(), done: false }
+        Step { name: CHECKING, text: "making sure that nobody else is using these places".into(), done: false }
     }
 }
 
@@ -124,7 +127,7 @@ impl Facts {
                 let lost = fleet
                     .session(&pool.config.id, session)
                     .is_some_and(|s| matches!(s.state, State::Queued { lost: true, .. }));
-                let reason = lost.then_some(Why::PodLost.word());
+                let reason = lost.then_some(Why::PodLost.word()).or(quiet.then_some(CHECKING));
                 let position = Some(ahead as u64 + 1);
                 Facts { position, estimate_seconds: estimate, steps, reason, ..Facts::new(pool, state) }
             }

@@ -1,7 +1,7 @@
 //! The waiting room as HTML: one page for all its states, complete without JavaScript; `assets/room.js` keeps it current.
 //! All words are here, and the script takes them from the page. Nothing here decides anything or reads a clock.
 
-use super::{Facts, RoomState};
+use super::{CHECKING, Facts, RoomState};
 use std::fmt::Write;
 
 /// What the page must know about the request it answers.
@@ -36,6 +36,7 @@ const WORDS: &[(&str, &str, &str, &str)] = &[
     ("next", "You are next", "Everything is taken right now. The next free place is yours.", "#{n}"),
     ("one_ahead", "1 person is ahead of you", "", "#{n}"),
     ("many_ahead", "{n} people are ahead of you", "", "#{n}"),
+    ("checking", "Just a moment", "After a disturbance we make sure that nobody gets somebody else's place.", "In line"),
     ("ready", "Your place is ready", "Taking you there now.", "Ready"),
     ("full", "The line is full", "So many people are waiting that nobody else can join right now. This page tries again by itself.", "Full"),
     ("ended", "Your session has ended", "Start again whenever you like.", "Ended"),
@@ -170,6 +171,7 @@ fn key(facts: &Facts) -> &'static str {
             .reason
             .and_then(|reason| WORDS.iter().find(|word| word.0.strip_prefix("ended.") == Some(reason)))
             .map_or("ended", |word| word.0),
+        RoomState::Queued if facts.reason == Some(CHECKING) => CHECKING,
         RoomState::Queued => match facts.position {
             None | Some(0) => "queued",
             Some(1) => "next",
@@ -453,6 +455,13 @@ mod tests {
         assert!(page.contains(r#"<li class="done"><span class="unseen">Done: </span>Woken</li>"#));
         assert!(page.contains(r#"<li aria-current="step"><span class="unseen">Now: </span>Starting</li>"#));
         assert!(page.contains(r#"<li><span class="unseen">Later: </span>Checking</li>"#));
+    }
+
+    #[test]
+    fn nobody_is_told_that_all_is_taken_while_places_are_checked() {
+        let checked = visible(&Facts { reason: Some(CHECKING), ..queued(1) });
+        assert!(checked.contains("Just a moment") && !checked.contains("taken"), "{checked}");
+        assert!(visible(&queued(1)).contains("You are next"));
     }
 
     #[test]

@@ -42,6 +42,7 @@
   };
   const named = (facts) => {
     if (facts.state === 'ended') return words['ended.' + facts.reason] ? 'ended.' + facts.reason : 'ended';
+    if (facts.state === 'queued' && facts.reason === 'checking') return 'checking';
     if (facts.state !== 'queued' || !facts.position) return facts.state;
     return ['next', 'one_ahead'][facts.position - 1] || 'many_ahead';
   };
