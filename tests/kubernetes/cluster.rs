@@ -126,6 +126,7 @@ impl Cluster {
             ("cookie_keys_file = \"/secrets/cookie-keys\"", "cookie_keys_file = \"cookie-keys\"".to_owned()),
             ("token_file = \"/secrets/admin-token\"\n", String::new()),
             ("landing_url = \"http://gamecube-landing-page/\"\n", String::new()),
+            ("file:/var/lib/slotkeeper", "file:journal".to_owned()),
             ("port = 3000", format!("port = {port}")),
         ];
         let changes = changes.iter().map(|(from, to)| (*from, (*to).to_owned()));
