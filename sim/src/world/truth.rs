@@ -471,6 +471,9 @@ impl Inner {
         if let Command::Visit { session, .. } = &entry.command {
             self.names.insert(public_name(*session), *session);
         }
+        let terminating: Vec<Ordinal> =
+            self.mirror.pods(pool).filter(|(_, p)| p.is_terminating()).map(|(ordinal, _)| ordinal).collect();
+        let ending: BTreeSet<String> = terminating.into_iter().filter_map(|o| self.uid(pool, o)).collect();
         let effects = self.mirror.apply(entry);
         if without.is_some_and(|without| without != serde_json::to_string(&self.mirror).ok()) {
             let what = format!(
@@ -484,6 +487,7 @@ impl Inner {
         }
         self.ordered(pool, &queue, &effects, at);
         for (_, effect) in &effects {
+            self.placed_where_it_can_stay(pool, &ending, effect, &entry.command, at);
             self.effect(pool, effect, at);
         }
         if !self.lapse_is_due && !self.mirror.is_quiet() {
@@ -568,6 +572,26 @@ impl Inner {
         }
     }
 
+    /// `ending`: the incarnations that were about to end before the entry. What time made due with it came before its own news of a pod.
+    fn placed_where_it_can_stay(
+        &mut self,
+        pool: &PoolId,
+        ending: &BTreeSet<String>,
+        effect: &Effect,
+        command: &Command,
+        at: u64,
+    ) {
+        let Effect::Placed { session, pod, .. } = effect else { return };
+        let news = matches!(command, Command::PodSeen { .. } | Command::PodGone { .. } | Command::PodsListed { .. });
+        let ends = self.mirror.pod(pool, *pod).is_none_or(|p| p.is_terminating());
+        let uid = self.uid(pool, *pod).unwrap_or_default();
+        if ending.contains(&uid) || ends && !news {
+            let name = public_name(*session);
+            let what = format!("session {} is placed in pod {pod} ({uid}), which terminates", short(&name));
+            self.violate(at, "nobody is sent to a pod that ends", what);
+        }
+    }
+
     fn effect(&mut self, pool: &PoolId, effect: &Effect, at: u64) {
         let debug = format!("{effect:?}");
         self.count(format!("effect {}", debug.split([' ', '(']).next().unwrap_or_default()));
@@ -575,10 +599,6 @@ impl Inner {
             Effect::Placed { session, pod, waited } => {
                 let name = public_name(*session);
                 let uid = self.uid(pool, *pod).unwrap_or_default();
-                if self.mirror.pod(pool, *pod).is_none_or(|p| p.is_terminating()) {
-                    let what = format!("session {} is placed in pod {pod} ({uid}), which terminates", short(&name));
-                    self.violate(at, "nobody is sent to a pod that ends", what);
-                }
                 self.tell(at, format!("session {} is placed in pod {pod} ({uid})", short(&name)));
                 self.places.entry(*session).or_default().push(uid.clone());
                 self.placed.insert(*session, at);
