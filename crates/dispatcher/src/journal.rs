@@ -7,6 +7,7 @@ pub mod redis;
 
 use crate::config::{Config, JournalConfig};
 use crate::outside::{BoxFuture, Clock, Net};
+use anyhow::Context as _;
 use prometheus::core::Collector;
 use slotkeeper_core::{Command, Entry, Fleet, Millis, PoolId, ReplicaId};
 use std::path::PathBuf;
@@ -34,10 +35,11 @@ pub struct Journal {
 /// # Errors
 /// A folder that cannot be used or read, a certificate that cannot be read.
 pub fn open(config: &Config, net: &Arc<dyn Net>, clock: Clock) -> anyhow::Result<Journal> {
+    const WHERE: &str = "the journal (journal.at in the configuration, or --journal)";
     Ok(match &config.journal {
         JournalConfig::Memory => memory::open(clock),
-        JournalConfig::File(folder) => file::open(folder, clock)?,
-        JournalConfig::Redis(redis) => redis::open(redis, net.clone())?,
+        JournalConfig::File(folder) => file::open(folder, clock).context(WHERE)?,
+        JournalConfig::Redis(redis) => redis::open(redis, net.clone()).context(WHERE)?,
     })
 }
 
