@@ -41,18 +41,18 @@ pub fn from_arg(config: &mut Config, text: &str) -> Result<(), String> {
     if let JournalConfig::Redis(redis) = &journal {
         redis.clone().complete().map_err(|what| format!("--journal: {what}"))?;
     }
-    config.journal = journal;
-    if needs_keys(config) {
+    if needs_keys(&journal, config) {
         return Err(format!("--journal: {NEEDS_KEYS}"));
     }
+    config.journal = journal;
     Ok(())
 }
 
 const NEEDS_KEYS: &str = "dispatchers that share a journal have to know each other's cookies; allowed: with \
                           `cookie_keys_file` or `cookie_keys_env` in the configuration, the same for all of them";
 
-fn needs_keys(config: &Config) -> bool {
-    matches!(config.journal, JournalConfig::Redis(_)) && config.cookie_keys.is_empty()
+fn needs_keys(journal: &JournalConfig, config: &Config) -> bool {
+    matches!(journal, JournalConfig::Redis(_)) && config.cookie_keys.is_empty()
 }
 
 /// `config` is read so far that it says which keys there are.
@@ -90,9 +90,7 @@ pub(super) fn journal(top: &Table<'_>, config: &Config) -> JournalConfig {
             }
         }
     }
-    let config =
-        Config { journal: journal.clone(), cookie_keys: config.cookie_keys.clone(), ..Config::new(Vec::new()) };
-    if needs_keys(&config) && !top.has("cookie_keys_file") && !top.has("cookie_keys_env") {
+    if needs_keys(&journal, config) && !top.has("cookie_keys_file") && !top.has("cookie_keys_env") {
         table.wrong("at", NEEDS_KEYS);
     }
     table.finish();
