@@ -25,7 +25,7 @@ impl Entry {
     /// all living replicas know them, and never back.
     pub const SEMANTICS: u32 = 2;
 
-    /// Since when there is [`Command::Load`], and `shrink` and `targets` of the rules count.
+    /// Since when there are [`Command::Load`] and [`Command::Empty`], and `shrink` and `targets` of the rules count.
     pub const TARGETS: u32 = 2;
 }
 
@@ -97,6 +97,10 @@ pub enum Command {
         pod: Ordinal,
     },
     Uncordon {
+        pod: Ordinal,
+    },
+    /// Cordoned, and whoever is there is moved.
+    Empty {
         pod: Ordinal,
     },
     /// The pool's settings (creates the pool); its weekly schedule's current number of spare slots; its end.

@@ -20,6 +20,9 @@ pub struct Pod {
     pub sessions: BTreeSet<SessionId>,
     pub slots: u32,
     pub cordoned: bool,
+    /// ... and its sessions are to be moved.
+    #[serde(default)]
+    pub emptied: bool,
     /// Since when a ready incarnation of this ordinal is wanted and missing. [`Time::NEVER`] if none is.
     pub asked: Time,
     /// The position of the entry since which it is inside `desired`.
@@ -113,6 +116,7 @@ impl Pod {
             sessions: BTreeSet::new(),
             slots,
             cordoned: false,
+            emptied: false,
             asked: Time::NEVER,
             raised: 0,
             version: 0,
@@ -129,7 +133,7 @@ impl Pod {
     /// Whoever has no stream here any more is placed elsewhere: it is on its way out.
     #[must_use]
     pub fn is_going(&self) -> bool {
-        self.is_terminating() || self.life.as_ref().is_some_and(|l| l.standing == Standing::Leaving)
+        self.emptied || self.is_terminating() || self.life.as_ref().is_some_and(|l| l.standing == Standing::Leaving)
     }
 
     #[must_use]

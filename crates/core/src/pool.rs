@@ -116,6 +116,7 @@ impl Pool {
             Command::Served { replicas } => self.served(*replicas, step.now),
             Command::Cordon { pod } => self.cordon(*pod, true),
             Command::Uncordon { pod } => self.cordon(*pod, false),
+            Command::Empty { pod } => self.empty(*pod, step),
             Command::Rules(rules) => {
                 self.set_rules(rules.clone());
                 self.removed = false;

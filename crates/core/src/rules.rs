@@ -120,7 +120,8 @@ pub enum Shrink {
     #[default]
     Wait,
     /// They are moved: the highest pod takes nobody any more, its streams are told to close, and whoever comes back is at
-    /// another one. The pod goes when it is empty, then the next one's turn comes. Shared pools with a fixed window only.
+    /// another one. The pod goes when it is empty, then the next one's turn comes. Whoever has no stream does not stay at a
+    /// pod that is not ready either. Shared pools with a fixed window only.
     Move,
 }
 

@@ -161,7 +161,7 @@ async fn api(dispatcher: &Arc<Dispatcher>, method: &Method, path: &[&str]) -> Re
             };
             tell(dispatcher, pool, act, name, on_session(act, session)).await
         }
-        ["pods", ordinal, act @ ("cordon" | "uncordon")] => {
+        ["pods", ordinal, act @ ("cordon" | "uncordon" | "drain")] => {
             if method != Method::POST {
                 return no_such_method("POST");
             }
@@ -173,7 +173,15 @@ async fn api(dispatcher: &Arc<Dispatcher>, method: &Method, path: &[&str]) -> Re
                     &format!("{ordinal:?} is no pod of this pool: ordinals are 0 to {last}"),
                 );
             };
-            let command = if *act == "cordon" { Command::Cordon { pod } } else { Command::Uncordon { pod } };
+            if *act == "drain" && !dispatcher.view.borrow().fleet.knows_targets() {
+                let what = "an older dispatcher reads this journal, too: it would not know what that is";
+                return error(StatusCode::CONFLICT, what);
+            }
+            let command = match *act {
+                "cordon" => Command::Cordon { pod },
+                "uncordon" => Command::Uncordon { pod },
+                _ => Command::Empty { pod },
+            };
             tell(dispatcher, pool, act, ordinal, command).await
         }
         _ => not_found(),

@@ -11,7 +11,7 @@ use crate::driver::{Driver, Ended};
 use crate::metrics::Counted;
 use crate::outside::now;
 use slotkeeper_core::planted::{self, Bug};
-use slotkeeper_core::{Command, Incarnation, Ordinal, Place, SessionId, State, Uid, Why};
+use slotkeeper_core::{Command, Incarnation, Ordinal, Place, SessionId, Shrink, State, Uid, Why};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -206,13 +206,15 @@ impl Visits {
             signs.retain(waits);
         }
         let counts_activity = pool.config.rules.idle.is_some();
+        let unready = unready(pool, dispatcher);
         for visitor in pool.visits.all() {
             let mut inner = locked(&visitor.inner);
             let Some(taken) = &inner.seat else { continue };
             if taken.seat.take_active() && counts_activity {
                 signs.push(visitor.session);
             }
-            let gone = taken.streams == 0 && now().duration_since(taken.last) >= pool.config.linger;
+            let lingered = now().duration_since(taken.last) >= pool.config.linger;
+            let gone = taken.streams == 0 && (lingered || unready.contains(&taken.seat.incarnation.uid));
             if gone {
                 visitor.detach(&mut inner, pool, &dispatcher.driver);
                 drop(inner);
@@ -235,6 +237,16 @@ impl Visits {
             table.remove(&session);
         }
     }
+}
+
+/// Pods where nobody who could be elsewhere waits for the next request.
+fn unready(pool: &Pool, dispatcher: &Dispatcher) -> BTreeSet<Uid> {
+    if pool.config.rules.shrink != Shrink::Move {
+        return BTreeSet::new();
+    }
+    let view = dispatcher.view.borrow();
+    let pods = view.fleet.pods(&pool.config.id).filter(|(_, pod)| !pod.is_ready());
+    pods.filter_map(|(_, pod)| Some(pod.life.as_ref()?.uid.clone())).collect()
 }
 
 impl Visitor {

@@ -6,7 +6,7 @@ use crate::entry::{Effect, Phase, Sighting};
 use crate::ids::{Incarnation, Ordinal, SessionId, Uid};
 use crate::planted::{self, Bug};
 use crate::pods::{Life, Pod, Standing};
-use crate::rules::Scaling;
+use crate::rules::{Scaling, Shrink};
 use crate::scale::{Seen, Span};
 use crate::sessions::State;
 use crate::time::Time;
@@ -133,6 +133,11 @@ impl Pool {
             Phase::Pending { .. } | Phase::Starting | Phase::Unready | Phase::Failed { .. } => {
                 if was_ready {
                     life.unready = step.now;
+                    if self.rules.shrink == Shrink::Move && step.targeted {
+                        // Whoever comes back does so elsewhere; who has streams may keep them.
+                        let sessions: Vec<SessionId> = pod.sessions.iter().copied().collect();
+                        self.requeue_held(&sessions, step);
+                    }
                 }
             }
         }
@@ -148,9 +153,14 @@ impl Pool {
             return;
         }
         step.effects.push(Effect::Drain { pod: ordinal, uid, gone: false });
+        self.requeue_held(&sessions, step);
+    }
+
+    /// Those of them who have no stream.
+    fn requeue_held(&mut self, sessions: &[SessionId], step: &mut Step<'_>) {
         for id in sessions {
-            if self.sessions.get(id).is_some_and(|s| matches!(s.state, State::Held { .. })) {
-                self.requeue(id, step);
+            if self.sessions.get(*id).is_some_and(|s| matches!(s.state, State::Held { .. })) {
+                self.requeue(*id, step);
             }
         }
     }
@@ -191,8 +201,19 @@ impl Pool {
         if ordinal.0 >= self.rules.max && !self.pods.contains_key(&ordinal) {
             return;
         }
-        self.pods.entry(ordinal).or_insert_with(|| Pod::new(slots)).cordoned = cordoned;
+        let pod = self.pods.entry(ordinal).or_insert_with(|| Pod::new(slots));
+        pod.cordoned = cordoned;
+        pod.emptied &= cordoned;
         self.reindex_pod(ordinal);
+    }
+
+    pub(super) fn empty(&mut self, ordinal: Ordinal, step: &mut Step<'_>) {
+        self.cordon(ordinal, true);
+        let Some(pod) = self.pods.get_mut(&ordinal) else { return };
+        pod.emptied = true;
+        if let Some(uid) = pod.life.as_ref().map(|l| l.uid.clone()) {
+            self.drain(ordinal, uid, step);
+        }
     }
 
     pub(super) fn scale_seen(&mut self, start: u32, replicas: u32, decided: u64, version: u64, step: &mut Step<'_>) {

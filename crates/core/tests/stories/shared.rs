@@ -229,3 +229,32 @@ fn exclusive_pods_are_never_emptied() {
     pool.after(secs(600));
     assert_eq!((pool.desired(), pool.place(id(1))), ((0, 2), at_pod(1)));
 }
+
+#[test]
+fn an_operator_empties_a_pod_of_any_pool() {
+    let mut pool = running(2, Rules { slots_per_pod: 1, ..gateway(2) });
+    pool.visit(ANA).attach(ANA).effects();
+    pool.say(Command::Empty { pod: slotkeeper_core::Ordinal(0) });
+    assert_eq!((drained(&mut pool), pool.owed().len(), pool.place(ANA)), (vec![0], 1, at_pod(0)));
+    pool.detach(ANA);
+    assert_eq!((pool.place(ANA), pool.owed().len()), (at_pod(1), 0));
+    pool.leave(ANA).visit(BEN);
+    assert_eq!(pool.place(BEN), at_pod(1), "it stays cordoned");
+    pool.uncordon(0).visit(CAT);
+    assert_eq!(pool.place(CAT), at_pod(0));
+}
+
+#[test]
+fn who_may_be_moved_does_not_wait_for_a_pod_that_is_not_ready() {
+    let mut pool = running(2, gateway(2));
+    come(&mut pool, 0, 3);
+    pool.detach(id(0)).pod(0, slotkeeper_core::Phase::Unready);
+    assert_eq!(pool.place(id(0)), at_pod(1), "who was away at once");
+    assert_eq!(pool.place(id(2)), at_pod(0), "who has streams keeps them as long as they last");
+    pool.detach(id(2));
+    assert_eq!(pool.place(id(2)), at_pod(1));
+    let mut pool = running(2, Rules { shrink: Shrink::Wait, ..gateway(2) });
+    come(&mut pool, 0, 1);
+    pool.detach(id(0)).pod(0, slotkeeper_core::Phase::Unready);
+    assert_eq!(pool.place(id(0)), at_pod(0));
+}

@@ -285,12 +285,10 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
 fn targets(pool: &PoolConfig) -> Vec<Line> {
     let (rules, targets) = (&pool.rules, &pool.rules.targets);
     let mut lines = Vec::new();
-    if rules.scaling != Scaling::None {
-        lines.push(match rules.shrink {
-            Shrink::Wait => ("shrink", "wait".to_owned(), "a pod goes when its last session has left by itself"),
-            Shrink::Move => ("shrink", "move".to_owned(), "a pod that is to go is emptied: its sessions are moved"),
-        });
-    }
+    lines.push(match rules.shrink {
+        Shrink::Wait => ("shrink", "wait".to_owned(), "a pod goes when its last session has left by itself"),
+        Shrink::Move => ("shrink", "move".to_owned(), "a pod that is to go is emptied: its sessions are moved"),
+    });
     if let Some(sessions) = targets.sessions {
         lines.push(("targets.sessions", sessions.to_string(), "sessions a pod should have"));
     }

@@ -17,12 +17,8 @@ pub(super) fn shrink(table: &Table<'_>, rules: &Rules) -> Shrink {
             let what = "sessions cannot leave what they have stored; allowed: \"move\" without `sticky_storage`";
             table.wrong("shrink", what);
         }
-        match rules.scaling {
-            Scaling::None => table.wrong("shrink", "nobody scales this pool; allowed: for pools that are scaled"),
-            Scaling::Direct { window: Window::Sliding } => {
-                table.wrong("shrink", "pods are emptied from the top; allowed: \"move\" with `window = \"fixed\"`");
-            }
-            Scaling::Direct { window: Window::Fixed } | Scaling::Keda { .. } => {}
+        if rules.scaling == (Scaling::Direct { window: Window::Sliding }) {
+            table.wrong("shrink", "pods are emptied from the top; allowed: \"move\" with `window = \"fixed\"`");
         }
     }
     shrink

@@ -1081,7 +1081,6 @@ processes = { command = ["e"], data_folder = "e" }
             "file:25: key `pools.c.shrink`: sessions cannot leave what they have stored; allowed: \"move\" without `sticky_storage`",
             "file:26: key `pools.c.targets.window_seconds`: nothing is measured; allowed: with `messages_per_second` or `gauge`",
             "file:26: key `pools.c.targets`: no target in it; allowed: `sessions`, `messages_per_second`, `gauge`, one or more of them",
-            "file:31: key `pools.d.shrink`: nobody scales this pool; allowed: for pools that are scaled",
             "file:33: key `pools.d.targets.gauge.every_seconds`: 20 is too seldom for a window of 30 s; allowed: at most half of it",
             "file:33: key `pools.d.targets.gauge.name`: missing; allowed: the name of a gauge that pods have, such as \"websocket_capacity_ratio\"",
             "file:33: key `pools.d.targets.gauge.per_pod`: missing; allowed: what one pod should show, from 0.001 to 1000000000000",
