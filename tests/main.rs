@@ -4,6 +4,7 @@
 mod bodies;
 mod browser;
 mod examples;
+mod gateways;
 mod http;
 mod kubernetes;
 mod manifests;

@@ -5,8 +5,8 @@
 //! prints figures.
 
 mod arcade;
-mod house;
-mod redis;
+pub(crate) mod house;
+pub(crate) mod redis;
 
 use arcade::{Arcade, Player};
 use house::House;

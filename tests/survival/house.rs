@@ -4,14 +4,13 @@ use crate::survival::arcade::Arcade;
 use rustix::process::{Pid, Signal, kill_process};
 use slotkeeper_tests::dispatcher::binary;
 use slotkeeper_tests::{Visitor, eventually, patiently};
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Output, Stdio};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-pub(super) struct House {
+pub(crate) struct House {
     folder: TempDir,
     doors: Vec<SocketAddr>,
     admins: Vec<SocketAddr>,
@@ -25,78 +24,87 @@ fn free(count: usize) -> Vec<SocketAddr> {
     listeners.iter().map(|l| l.local_addr().expect("an address")).collect()
 }
 
+fn pool(arcade: &Arcade, settings: &str) -> String {
+    let pods: Vec<String> = arcade.addresses().iter().map(|a| format!("\"{a}\"")).collect();
+    format!(
+        "[limits]\nconnections = 10000\n[pools.arcade]\nslots_per_pod = 1\n{settings}\n\
+         [pools.arcade.fixed]\npods = [{}]\n[pools.arcade.fixed.probe]\nevery_seconds = 2\n",
+        pods.join(", ")
+    )
+}
+
 impl House {
     /// One dispatcher, with a folder.
-    pub(super) fn on_folder(arcade: &Arcade, settings: &str) -> House {
-        House::new(arcade, 1, settings, |_, folder| format!("file:{folder}/journal"))
+    pub(crate) fn on_folder(arcade: &Arcade, settings: &str) -> House {
+        House::new(1, "drain_seconds = 0.5", &pool(arcade, settings), |folder| format!("file:{folder}/journal"))
     }
 
     /// Three on one Redis.
-    pub(super) fn on_redis(arcade: &Arcade, settings: &str, redis: &str) -> House {
-        House::new(arcade, 3, settings, |_, _| redis.to_owned())
+    pub(crate) fn on_redis(arcade: &Arcade, settings: &str, redis: &str) -> House {
+        House::new(3, "drain_seconds = 0.5", &pool(arcade, settings), |_| redis.to_owned())
     }
 
-    fn new(arcade: &Arcade, count: usize, settings: &str, journal: impl Fn(usize, &str) -> String) -> House {
+    /// `top` and `tables`: what is in their file besides addresses, journal and keys.
+    pub(crate) fn new(count: usize, top: &str, tables: &str, journal: impl Fn(&str) -> String) -> House {
         let folder = tempfile::tempdir().expect("a folder");
         let (doors, admins) = (free(count), free(count));
         std::fs::write(folder.path().join("keys"), format!("{}\n", "5a".repeat(32))).expect("a file");
-        let pods: Vec<String> = arcade.addresses().iter().map(|a| format!("\"{a}\"")).collect();
+        let at = journal(&folder.path().display().to_string());
         for door in 0..count {
-            let mut text = String::new();
-            let at = journal(door, &folder.path().display().to_string());
-            let _ = write!(
-                text,
-                "listen = \"{}\"\ncookie_keys_file = \"keys\"\ndrain_seconds = 0.5\n[admin]\nlisten = \"{}\"\n\
-                 [journal]\nat = \"{at}\"\n[limits]\nconnections = 10000\n[pools.arcade]\nslots_per_pod = 1\n{settings}\n\
-                 [pools.arcade.fixed]\npods = [{}]\n[pools.arcade.fixed.probe]\nevery_seconds = 2\n",
-                doors[door],
-                admins[door],
-                pods.join(", ")
+            let text = format!(
+                "listen = \"{}\"\ncookie_keys_file = \"keys\"\n{top}\n[admin]\nlisten = \"{}\"\n\
+                 [journal]\nat = \"{at}\"\n{tables}\n",
+                doors[door], admins[door],
             );
             std::fs::write(folder.path().join(format!("{door}.toml")), text).expect("a file");
         }
         House { folder, doors, admins, children: (0..count).map(|_| None).collect() }
     }
 
-    pub(super) fn doors(&self) -> Vec<SocketAddr> {
+    pub(crate) fn doors(&self) -> Vec<SocketAddr> {
         self.doors.clone()
     }
 
     /// Where operators are answered, once they are.
-    pub(super) async fn admin(&self, door: usize) -> SocketAddr {
+    pub(crate) async fn admin(&self, door: usize) -> SocketAddr {
         let at = self.admins[door];
         eventually("operators to be answered", async || tokio::net::TcpStream::connect(at).await.is_ok()).await;
         at
     }
 
-    pub(super) fn command(&self, door: usize) -> Command {
+    pub(crate) fn command(&self, door: usize) -> Command {
         let mut command = Command::new(binary("slotkeeper"));
         command.arg("serve").arg("--config").arg(self.folder.path().join(format!("{door}.toml")));
         command.stdin(Stdio::null()).env("RUST_LOG", "warn").kill_on_drop(true);
         command
     }
 
-    pub(super) fn begin(&mut self, door: usize) {
+    pub(crate) fn begin(&mut self, door: usize) {
         self.children[door] = Some(self.command(door).spawn().expect("it starts"));
     }
 
+    /// The process, while it runs.
+    pub(crate) fn id(&self, door: usize) -> u32 {
+        self.children[door].as_ref().and_then(Child::id).expect("it lives")
+    }
+
     /// Until it is ready.
-    pub(super) async fn start(&mut self, door: usize) {
+    pub(crate) async fn start(&mut self, door: usize) {
         self.begin(door);
         let at = self.admin(door).await;
         let ready = async || Visitor::at(at).get("/readyz").await.status() == 200;
         eventually("the dispatcher to be ready", ready).await;
     }
 
-    pub(super) async fn kill(&mut self, door: usize) {
+    pub(crate) async fn kill(&mut self, door: usize) {
         self.end(door, Signal::KILL).await;
     }
 
-    pub(super) async fn stop(&mut self, door: usize) {
+    pub(crate) async fn stop(&mut self, door: usize) {
         self.end(door, Signal::TERM).await;
     }
 
-    pub(super) async fn end(&mut self, door: usize, signal: Signal) -> ExitStatus {
+    pub(crate) async fn end(&mut self, door: usize, signal: Signal) -> ExitStatus {
         let mut child = self.children[door].take().expect("it runs");
         let pid = Pid::from_raw(child.id().expect("it lives") as i32).expect("a process");
         kill_process(pid, signal).expect("it lives");
@@ -104,14 +112,14 @@ impl House {
     }
 
     /// `slotkeeper journal ACT FOLDER`.
-    pub(super) async fn journal(&self, act: &[&str]) -> Output {
+    pub(crate) async fn journal(&self, act: &[&str]) -> Output {
         let mut command = Command::new(binary("slotkeeper"));
         command.arg("journal").args(act).arg(self.folder.path().join("journal"));
         command.output().await.expect("it runs")
     }
 
     /// The file with the newest entries.
-    pub(super) fn segment(&self) -> PathBuf {
+    pub(crate) fn segment(&self) -> PathBuf {
         let files = std::fs::read_dir(self.folder.path().join("journal")).expect("a folder");
         let mut segments: Vec<PathBuf> = files
             .map(|file| file.expect("a file").path())

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-pub(super) struct Redis {
+pub(crate) struct Redis {
     at: SocketAddr,
     data: TempDir,
     child: Option<Child>,
@@ -17,7 +17,7 @@ pub(super) struct Redis {
 impl Redis {
     /// # Panics
     /// Without a `redis-server`.
-    pub(super) async fn start() -> Redis {
+    pub(crate) async fn start() -> Redis {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let mut redis = Redis {
             at: free.local_addr().expect("an address"),
@@ -29,12 +29,12 @@ impl Redis {
         redis
     }
 
-    pub(super) fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("redis://{}/0", self.at)
     }
 
     /// As it was when it was killed.
-    pub(super) async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         let port = self.at.port().to_string();
         let mut command = Command::new("redis-server");
         command
@@ -59,7 +59,7 @@ impl Redis {
     }
 
     /// One command, as one types it.
-    pub(super) async fn say(&self, command: &str) {
+    pub(crate) async fn say(&self, command: &str) {
         let mut stream = TcpStream::connect(self.at).await.expect("it listens");
         stream.write_all(format!("{command}\r\n").as_bytes()).await.expect("it reads");
         let mut answer = [0];
@@ -67,7 +67,7 @@ impl Redis {
         assert_ne!(answer, *b"-", "{command}");
     }
 
-    pub(super) async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().await.expect("it lived");
         }

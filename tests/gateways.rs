@@ -1,0 +1,203 @@
+//! A shared pool as it is meant: real gateways behind three dispatchers and a Redis, clients with a socket each that come
+//! back as `client.js` does.
+//!
+//! `SOCKETS` and `GATEWAYS` make it larger, and `--nocapture` prints figures (release binaries: a debug build checks every
+//! invariant after every entry): see `crates/dispatcher/OPERATING.md`, "Gateways".
+
+mod crowd;
+mod site;
+
+use crate::survival::house::House;
+use crate::survival::redis::Redis;
+use crowd::{Crowd, Figures, speak};
+use serde_json::Value;
+use site::Gateway;
+use slotkeeper_tests::{Visitor, eventually};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+fn number(name: &str, usual: usize) -> usize {
+    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
+
+#[expect(clippy::print_stdout, reason = "figures")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+/// Gateways, dispatchers in front of them, and the Redis that both use.
+struct Site {
+    _redis: Redis,
+    gateways: Vec<Gateway>,
+    house: House,
+}
+
+impl Site {
+    async fn open(gateways: usize) -> Site {
+        let redis = Redis::start().await;
+        let gateways = Gateway::start_all(gateways, &redis.address().replace("/0", "/1")).await;
+        let pods: Vec<String> = gateways.iter().map(|g| format!("\"{}\"", g.address)).collect();
+        let tables = format!(
+            "[limits]\nconnections = 19000\nnew_sessions_per_second = 100000\n[pools.gateway]\nslots_per_pod = 8000\n\
+             shrink = \"move\"\nsilence_seconds = 20\ngrace_seconds = 60\n[pools.gateway.fixed]\npods = [{}]\n\
+             [pools.gateway.fixed.probe]\npath = \"/readyz\"\nevery_seconds = 0.5\n",
+            pods.join(", ")
+        );
+        let mut house = House::new(3, "drain_seconds = 3", &tables, |_| redis.address());
+        for door in 0..3 {
+            house.start(door).await;
+        }
+        Site { _redis: redis, gateways, house }
+    }
+
+    async fn operator(&self) -> Visitor {
+        Visitor::at(self.house.admin(1).await)
+    }
+
+    /// Where sessions are: all, or the first thousand in the order of their ids.
+    async fn places(&self) -> BTreeMap<String, u64> {
+        let all = self.operator().await.get("/api/v1/pools/gateway/sessions").await.json();
+        let sessions = all["sessions"].as_array().expect("a list").clone();
+        sessions.iter().filter_map(|s| Some((s["session"].as_str()?.to_owned(), s["pod"].as_u64()?))).collect()
+    }
+
+    async fn sockets(&self) -> Vec<u64> {
+        let mut all = Vec::new();
+        for gateway in &self.gateways {
+            all.push(gateway.sockets().await);
+        }
+        all
+    }
+
+    /// Resident memory of these processes, in KiB.
+    fn memory(&self) -> (u64, u64) {
+        let of = |id: u32| {
+            let text = std::fs::read_to_string(format!("/proc/{id}/status")).expect("it lives");
+            let line = text.lines().find(|l| l.starts_with("VmRSS:")).expect("a size");
+            line.split_ascii_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).expect("KiB")
+        };
+        ((0..3).map(|door| of(self.house.id(door))).sum(), self.gateways.iter().map(|g| of(g.id())).sum())
+    }
+}
+
+fn told(what: &str, figures: &Figures) {
+    let at = |percent: usize| figures.away.get((figures.away.len() * percent / 100).min(figures.away.len().max(1) - 1));
+    say(&format!(
+        "{what}: {} connects, at most {} in a second; away: median {:?}, 95 % {:?}, all {:?}; closed {:?}, refused {:?}",
+        figures.connects,
+        figures.peak,
+        at(50),
+        at(95),
+        figures.away.last(),
+        figures.codes,
+        figures.refused,
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sockets_are_spread_and_a_dispatcher_that_is_killed_moves_nobody() {
+    let (sockets, gateways) = (number("SOCKETS", 60), number("GATEWAYS", 3));
+    let mut site = Site::open(gateways).await;
+    let empty = site.memory();
+    let begun = Instant::now();
+    let crowd = Crowd::gather(&site.house.doors(), sockets, 0, 256).await;
+    let took = begun.elapsed();
+    told("gathering", &crowd.ledger.take());
+    let full = site.memory();
+    let each = |before: u64, after: u64| (after.saturating_sub(before)) as f64 / sockets as f64;
+    say(&format!(
+        "{sockets} sockets in {took:?}: {:.0}/s; KiB a socket: dispatchers {:.1}, gateways {:.1}",
+        sockets as f64 / took.as_secs_f64(),
+        each(empty.0, full.0),
+        each(empty.1, full.1)
+    ));
+    let counts = site.sockets().await;
+    let (least, most) = (counts.iter().min().expect("gateways"), counts.iter().max().expect("gateways"));
+    let mean = sockets as f64 / gateways as f64;
+    let variance = counts.iter().map(|n| (*n as f64 - mean).powi(2)).sum::<f64>() / gateways as f64;
+    say(&format!("sockets of each gateway: {counts:?}; stddev over mean {:.2} %", variance.sqrt() / mean * 100.0));
+    assert!(most - least <= 1, "the one with the fewest sessions comes next: {counts:?}");
+
+    let before = site.places().await;
+    assert_eq!(before.len(), sockets.min(1000));
+    site.house.kill(0).await;
+    crowd.is_complete().await;
+    told("a dispatcher was killed", &crowd.ledger.take());
+    let after = site.places().await;
+    let moved = before.iter().filter(|(session, pod)| after.get(*session) != Some(*pod)).count();
+    assert_eq!(moved, 0, "everybody is where they were");
+    assert_eq!(site.sockets().await, counts);
+    site.house.start(0).await;
+    crowd.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_loses_no_message_and_nobody_for_long() {
+    let (sockets, gateways) = (number("SOCKETS", 60), number("GATEWAYS", 3));
+    let chatters = (sockets / 10).clamp(5, 200);
+    let mut site = Site::open(gateways).await;
+    let crowd = Crowd::gather(&site.house.doors(), sockets - chatters, chatters, 256).await;
+    let stops = Arc::new(AtomicBool::new(false));
+    let speaker = tokio::spawn(speak(site.house.doors()[1], Duration::from_millis(50), stops.clone()));
+    told("gathering", &crowd.ledger.take());
+    let begun = Instant::now();
+    for pod in 0..gateways {
+        let mut operator = site.operator().await;
+        let path = |act: &str| format!("/api/v1/pools/gateway/pods/{pod}/{act}");
+        assert_eq!(operator.post(&path("drain")).await.status(), 200);
+        eventually("the pod to be empty", async || {
+            let pool = operator.get("/api/v1/pools/gateway").await.json();
+            let pods = pool["pods"].as_array().expect("pods").clone();
+            pods.iter().find(|p| p["ordinal"] == pod).is_some_and(|p| p["sessions"] == Value::from(0))
+        })
+        .await;
+        site.gateways[pod].stop().await;
+        site.gateways[pod].start().await;
+        eventually("the pod to be ready", async || {
+            let pool = operator.get("/api/v1/pools/gateway").await.json();
+            pool["pods"][pod]["phase"] == "ready"
+        })
+        .await;
+        assert_eq!(operator.post(&path("uncordon")).await.status(), 200);
+    }
+    crowd.is_complete().await;
+    let figures = crowd.ledger.take();
+    told(&format!("{gateways} restarts in {:?}", begun.elapsed()), &figures);
+    assert!(figures.connects >= sockets, "everybody was moved at least once: {figures:?}");
+    assert!(figures.codes.keys().all(|code| *code == 1001), "and told so before: {figures:?}");
+
+    stops.store(true, Ordering::Relaxed);
+    let said = speaker.await.expect("no panic");
+    assert!(said > 0);
+    let everything: Vec<u64> = (1..=said).collect();
+    eventually("everybody to have heard everything", async || {
+        let heard = crowd.ledger.heard();
+        heard.len() == chatters && heard.values().all(|h| h.len() >= everything.len())
+    })
+    .await;
+    for (client, heard) in crowd.ledger.heard() {
+        assert_eq!(heard, everything, "client {client}: each message once, in order");
+    }
+    say(&format!("{said} messages, each heard once by each of {chatters} chatters"));
+    let pools = site.operator().await.get("/api/v1/pools/gateway").await.json();
+    assert_eq!(pools["sessions"]["queued"], 0, "{pools}");
+    crowd.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_ends_without_a_word_to_the_dispatcher_costs_its_clients_a_moment() {
+    let mut site = Site::open(2).await;
+    let crowd = Crowd::gather(&site.house.doors(), 20, 0, 64).await;
+    crowd.ledger.take();
+    site.gateways[0].stop().await;
+    crowd.is_complete().await;
+    let figures = crowd.ledger.take();
+    told("a gateway has ended", &figures);
+    assert!(figures.codes.keys().all(|code| *code == 1001), "{figures:?}");
+    let places = site.places().await;
+    assert!(places.values().all(|pod| *pod == 1), "all are at the other one, whose sessions may be moved: {places:?}");
+    site.gateways[0].start().await;
+    crowd.leave().await;
+}
