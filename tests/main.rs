@@ -3,6 +3,7 @@
 
 mod bodies;
 mod browser;
+mod client;
 mod examples;
 mod http;
 mod kubernetes;

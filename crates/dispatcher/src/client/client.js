@@ -48,6 +48,7 @@ export function connect({
   let turn = 0; // whatever began in an earlier turn has nothing to say any more
   let timer;
   let due; // what the timer is for, while it is for an attempt: when
+  let joining = false;
   let closed = false;
 
   const base = () => globalThis.document?.baseURI ?? globalThis.location?.href;
@@ -212,12 +213,12 @@ export function connect({
   }
 
   /** The answer, or nothing. What it says about when to come again is remembered. */
-  async function get(from) {
+  async function get(from, method = "GET") {
     const stop = new AbortController();
     const limit = setTimeout(() => stop.abort(), ANSWER_MS);
     try {
       const headers = { accept: "application/json" };
-      const answer = await fetch(from, { cache: "no-store", redirect: "manual", headers, signal: stop.signal });
+      const answer = await fetch(from, { method, cache: "no-store", redirect: "manual", headers, signal: stop.signal });
       const wait = retryAfter(answer);
       if (wait) notBefore = Date.now() + wait;
       return answer;
@@ -332,14 +333,15 @@ export function connect({
     },
     /** Now. After the end of a session it begins another one, as the waiting room's button does. */
     async retry() {
-      if (socket || closed) return;
+      if (socket || joining || closed) return;
       notBefore = 0;
-      const still = begin();
       if (own && state.name === "gone") {
-        const to = ownUrl("join");
-        await fetch(to, { method: "POST", redirect: "manual" }).catch(() => {});
+        joining = true;
+        await get(ownUrl("join"), "POST");
+        joining = false;
+        if (closed) return;
       }
-      if (still()) attempt(true);
+      attempt(true);
     },
   };
 }
