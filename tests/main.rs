@@ -13,5 +13,6 @@ mod monitoring;
 mod processes;
 mod security;
 mod sessions;
+mod socketio;
 mod sockets;
 mod survival;
