@@ -217,8 +217,14 @@ export function connect({
     const stop = new AbortController();
     const limit = setTimeout(() => stop.abort(), ANSWER_MS);
     try {
-      const headers = { accept: "application/json" };
-      const answer = await fetch(from, { method, cache: "no-store", redirect: "manual", headers, signal: stop.signal });
+      const answer = await fetch(from, {
+        method,
+        headers: { accept: "application/json" },
+        cache: "no-store",
+        redirect: "manual",
+        credentials: "include", // without the cookie it would be another visitor who asks
+        signal: stop.signal,
+      });
       const wait = retryAfter(answer);
       if (wait) notBefore = Date.now() + wait;
       return answer;
