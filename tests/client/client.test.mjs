@@ -242,6 +242,23 @@ test("says what the server answers to a plain request, for the dispatcher lets i
   assert.deepEqual(it.state, { name: "connecting", attempt: 2, inMs: 500, status: 409 });
 });
 
+test("a redirect, to a login say, is told as one", async () => {
+  for (const own of [OWN, null]) {
+    const it = await world({ own, answers: () => ["redirect"] });
+    it.last.end();
+    await it.settle();
+    assert.deepEqual([it.state.name, it.state.status], ["connecting", 302]);
+  }
+});
+
+test("a line that does not move is told once", async () => {
+  const it = await world({ own: OWN, answers: dispatcher(queued(4)) });
+  it.last.end();
+  await it.pass(60_000);
+  assert.ok(it.asked.length > 10);
+  assert.deepEqual(it.names, ["connecting", "waiting"]);
+});
+
 test("Retry-After is honoured, whoever says it and however", async () => {
   const date = (ms) => new Date(ms).toUTCString();
   const cases = [
@@ -272,6 +289,17 @@ test("Retry-After is honoured, whoever says it and however", async () => {
   }
 });
 
+test("a Retry-After is over once it is open", async () => {
+  const it = await world({ answers: () => [503, {}, { "retry-after": "600" }] });
+  it.last.end();
+  await it.settle();
+  await it.connection.retry();
+  it.last.accept();
+  await it.pass(10_000);
+  it.last.end();
+  assert.equal(it.inMs, 500);
+});
+
 test("a button does not wait for Retry-After", async () => {
   const it = await world({ answers: () => [503, {}, { "retry-after": "600" }] });
   it.last.end();
@@ -281,12 +309,12 @@ test("a button does not wait for Retry-After", async () => {
 });
 
 test("without an answer from anybody it goes on trying", async () => {
-  for (const said of [undefined, "silence"]) {
+  for (const said of [undefined, "silence", "half an answer"]) {
     const it = await world({ own: OWN, answers: () => said });
     it.last.end();
     await it.pass(20_000);
     assert.ok(it.sockets.length >= 2, `${said}`);
-    assert.equal(it.state.status, undefined);
+    assert.equal(it.states[1].status, said === "half an answer" ? 200 : undefined);
   }
 });
 
@@ -365,6 +393,7 @@ test("online and a look at the page cut a long wait short", async () => {
     assert.equal(it.sockets.length, before, "nobody looks");
     it.page.visibilityState = "visible";
     it[whom].happen(what);
+    assert.equal(it.inMs, 500, "and it is told");
     await it.pass(1_000);
     assert.equal(it.sockets.length, before + 1);
   }
@@ -456,6 +485,7 @@ test("a page may close, retry or fail in the midst of being told", async () => {
     for (const name of ["connecting", "open", "draining", "waiting", "gone"]) {
       let acted = false;
       const it = await world({
+        streams: true,
         own: name === "waiting" ? OWN : null,
         answers: name === "waiting" ? dispatcher(queued(1)) : () => undefined,
         state(state) {
@@ -471,6 +501,7 @@ test("a page may close, retry or fail in the midst of being told", async () => {
       assert.ok(acted, name);
       const expected = act === "close" ? 0 : 1;
       assert.equal(it.live, expected, `${act} when ${name}`);
+      assert.ok(it.sources.every((source) => !source.open), `${act} when ${name}`);
     }
   }
   const errors = [];

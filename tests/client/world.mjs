@@ -16,6 +16,8 @@ async function settle() {
 }
 
 function answer(status, body, headers) {
+  // What fetch gives for a redirect that it does not follow.
+  if (status === "redirect") return { type: "opaqueredirect", status: 0, ok: false, headers: new Headers(), body: null };
   const text = typeof body === "string" ? body : JSON.stringify(body ?? {});
   return new Response(status === 304 ? null : text, { status, headers });
 }
@@ -152,6 +154,10 @@ export async function world({ streams = false, answers = () => undefined, at = "
       const said = it.answers(String(url), method);
       if (said === "silence") return new Promise((_, fail) => signal.addEventListener("abort", () => fail(signal.reason)));
       if (!said) throw new TypeError("failed to fetch");
+      if (said === "half an answer") {
+        const start = (body) => signal.addEventListener("abort", () => body.error(signal.reason));
+        return new Response(new ReadableStream({ start }), { headers: { "content-type": "application/json" } });
+      }
       return answer(...said);
     },
   };

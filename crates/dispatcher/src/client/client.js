@@ -39,6 +39,7 @@ export function connect({
   silentMs = 0,
 }) {
   let state;
+  let told; // the same as text, once the page has heard it
   let socket; // the one that counts: connecting or open
   let source; // the dispatcher's event stream, while waiting
   let opened = 0; // when the socket opened
@@ -62,6 +63,9 @@ export function connect({
   const jitter = (ms) => Math.random() * ms;
 
   function tell(next) {
+    const text = JSON.stringify(next);
+    if (text === told) return; // the line is asked often and moves seldom
+    told = text;
     state = next;
     try {
       changed(next);
@@ -119,6 +123,7 @@ export function connect({
     let heard;
     mine.onopen = () => {
       opened = heard = Date.now();
+      notBefore = 0;
       const resumed = wasOpen;
       wasOpen = true;
       watch();
@@ -133,7 +138,7 @@ export function connect({
       socket = null;
       ended(code, reason);
     };
-    later(() => lost(), OPENING_MS);
+    later(lost, OPENING_MS);
     tell({ name: "connecting", attempt: failures + 1, inMs: 0 });
 
     /** A network can go without a word. Only a server that speaks regularly can be missed, so the page says how often. */
@@ -192,28 +197,25 @@ export function connect({
   async function ask() {
     const still = begin();
     if (own) {
-      const answer = await get(ownUrl("status"));
+      const answer = await get(ownUrl("status"), { reads: true });
       if (!still()) return;
-      let facts;
-      if (answer?.ok) facts = await answer.json().catch(() => null);
-      if (!still()) return;
-      if (facts && heed(facts)) return;
+      if (answer?.facts && heed(answer.facts)) return;
       // A dispatcher that does not answer either has nothing to say about the pod.
-      if (!facts) return again(answer?.status);
+      if (!answer?.facts) return again(answer?.status);
     }
     // The dispatcher would let us in, or there is none: so it was the server itself.
-    let answer;
+    let to;
     try {
-      answer = await get(target("http"));
+      to = target("http");
     } catch {
-      // Its address is asked for again with the next attempt.
+      return again(); // the next attempt says what is wrong with the address
     }
-    answer?.body?.cancel().catch(() => {});
+    const answer = await get(to);
     if (still()) again(answer?.status);
   }
 
-  /** The answer, or nothing. What it says about when to come again is remembered. */
-  async function get(from, method = "GET") {
+  /** Status and facts, or nothing. What is said about when to come again is remembered. */
+  async function get(from, { method = "GET", reads = false } = {}) {
     const stop = new AbortController();
     const limit = setTimeout(() => stop.abort(), ANSWER_MS);
     try {
@@ -227,7 +229,11 @@ export function connect({
       });
       const wait = retryAfter(answer);
       if (wait) notBefore = Date.now() + wait;
-      return answer;
+      // Where a redirect leads a page cannot see, nor which one it is.
+      const status = answer.type === "opaqueredirect" ? 302 : answer.status;
+      if (reads && answer.ok) return { status, facts: await answer.json().catch(() => null) };
+      answer.body?.cancel().catch(() => {});
+      return { status };
     } catch {
       return undefined;
     } finally {
@@ -241,8 +247,8 @@ export function connect({
     switch (facts.state) {
       case "starting":
       case "queued":
-        tell({ ...waiting, reason: facts.reason ?? null });
         if (!source) listen();
+        tell({ ...waiting, reason: facts.reason ?? null });
         return true;
       case "full":
         begin();
@@ -296,7 +302,11 @@ export function connect({
   function sooner() {
     if (socket || closed || state.name === "gone") return;
     const idle = state.offline || (due && due > Date.now() + firstMs) || (due && due < Date.now());
-    if (idle) plan(Math.max(0, notBefore - Date.now()) + jitter(firstMs));
+    if (!idle) return;
+    plan(Math.max(0, notBefore - Date.now()) + jitter(firstMs));
+    const inMs = Math.round(due - Date.now());
+    if (state.name === "draining") tell({ ...state, inMs });
+    else tell({ name: "connecting", attempt: failures + 1, inMs });
   }
   function seen() {
     if (globalThis.document?.visibilityState === "visible") sooner();
@@ -343,7 +353,7 @@ export function connect({
       notBefore = 0;
       if (own && state.name === "gone") {
         joining = true;
-        await get(ownUrl("join"), "POST");
+        await get(ownUrl("join"), { method: "POST" });
         joining = false;
         if (closed) return;
       }
