@@ -289,15 +289,18 @@ test("Retry-After is honoured, whoever says it and however", async () => {
   }
 });
 
-test("a Retry-After is over once it is open", async () => {
+test("a page that is shown again honours a Retry-After too", async () => {
   const it = await world({ answers: () => [503, {}, { "retry-after": "600" }] });
   it.last.end();
   await it.settle();
-  await it.connection.retry();
-  it.last.accept();
-  await it.pass(10_000);
-  it.last.end();
-  assert.equal(it.inMs, 500);
+  it.window.happen("pagehide", { persisted: true });
+  await it.pass(1_000);
+  it.window.happen("pageshow", { persisted: true });
+  assert.equal(it.inMs, 599_500);
+  await it.pass(599_000);
+  assert.equal(it.sockets.length, 1);
+  await it.pass(1_000);
+  assert.equal(it.sockets.length, 2);
 });
 
 test("a button does not wait for Retry-After", async () => {

@@ -123,7 +123,6 @@ export function connect({
     let heard;
     mine.onopen = () => {
       opened = heard = Date.now();
-      notBefore = 0;
       const resumed = wasOpen;
       wasOpen = true;
       watch();
@@ -262,8 +261,7 @@ export function connect({
       case "ready":
         // Whoever waited goes in now. (Not all at once: one pod can have thousands of slots.)
         if (state.name !== "waiting") return false;
-        plan(jitter(firstMs));
-        tell({ name: "connecting", attempt: failures + 1, inMs: Math.round(due - Date.now()) });
+        soon();
         return true;
       default: // "arriving": not even in line; the next attempt will be
         return false;
@@ -302,11 +300,11 @@ export function connect({
   function sooner() {
     if (socket || closed || state.name === "gone") return;
     const idle = state.offline || (due && due > Date.now() + firstMs) || (due && due < Date.now());
-    if (!idle) return;
+    if (idle) soon();
+  }
+  function soon() {
     plan(Math.max(0, notBefore - Date.now()) + jitter(firstMs));
-    const inMs = Math.round(due - Date.now());
-    if (state.name === "draining") tell({ ...state, inMs });
-    else tell({ name: "connecting", attempt: failures + 1, inMs });
+    tell({ name: "connecting", attempt: failures + 1, inMs: Math.round(due - Date.now()) });
   }
   function seen() {
     if (globalThis.document?.visibilityState === "visible") sooner();
@@ -317,7 +315,9 @@ export function connect({
     begin();
   }
   function shown({ persisted }) {
-    if (persisted && state.name !== "gone") attempt();
+    if (!persisted || state.name === "gone") return;
+    if (notBefore > Date.now()) soon();
+    else attempt();
   }
 
   const listeners = [["online", sooner], ["pagehide", hidden], ["pageshow", shown]];
