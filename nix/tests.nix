@@ -56,8 +56,8 @@ let
     );
 
   # Those that read what tests/manifests/check renders: it fetches validators from PyPI and npm, and a build has no network. `tests/run`
-  # runs them; checks.manifests asks what can be asked without.
-  fetching = "package(slotkeeper-tests) & test(/^(manifests|kubernetes)::/)";
+  # runs them; checks.manifests asks what can be asked without. Socket.IO comes from npm as well, and client.js is tried in a Node.js.
+  fetching = "package(slotkeeper-tests) & test(/^(manifests|kubernetes|socketio|client)::/)";
 
   # A host's own browser does not start in a build's sandbox.
   unseen = lib.optionalString (!(pkgs ? chromium)) " & not test(/^browser::/)";

@@ -1,6 +1,7 @@
 //! The demo in a real browser: waiting room, console, and the way from one to the other and back, as a visitor has it.
 
 mod chromium;
+mod client;
 
 use chromium::{ARROW_LEFT, Browser, Driver};
 use rustix::process::{Pid, Signal, kill_process};

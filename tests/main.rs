@@ -3,6 +3,7 @@
 
 mod bodies;
 mod browser;
+mod client;
 mod examples;
 mod gateways;
 mod http;
@@ -13,5 +14,6 @@ mod monitoring;
 mod processes;
 mod security;
 mod sessions;
+mod socketio;
 mod sockets;
 mod survival;

@@ -496,6 +496,7 @@ async fn the_dispatchers_own_paths_take_the_methods_they_are_for() {
         ("room.css", reads, 200),
         ("room.js", reads, 200),
         ("room.svg", reads, 200),
+        ("client.js", reads, 200),
         ("events", &["GET"], 503), // without a cookie there is nothing to follow
         ("leave", &["POST"], 303),
         ("join", &["POST"], 303),

@@ -1,4 +1,5 @@
-//! What the dispatcher itself serves below `/.slotkeeper/`: the waiting room's parts and the visitor's own acts.
+//! What the dispatcher itself serves below `/.slotkeeper/`: the waiting room's parts, the client for the
+//! pods' pages, and the visitor's own acts.
 
 use crate::cookie::Ticket;
 use crate::dispatcher::{Dispatcher, Pool};
@@ -15,6 +16,10 @@ use slotkeeper_core::{Census, Command, Place, Rules};
 use std::sync::Arc;
 
 pub(crate) const PREFIX: &str = "/.slotkeeper/";
+
+/// What the pods' own pages reconnect with (CLIENT.md), served like the room's files: name, content type, body.
+pub(crate) const CLIENT: (&str, &str, &str) =
+    ("client.js", "text/javascript; charset=utf-8", include_str!("client/client.js"));
 
 /// A form of ours is one short field.
 const LARGEST_FORM: usize = 16 * 1024;

@@ -201,10 +201,10 @@ pub fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Re
     response
 }
 
-/// One of the room's own files: those do not change while the dispatcher runs.
+/// One of our own files: those do not change while the dispatcher runs.
 #[must_use]
 pub fn asset(name: &str) -> Option<Response<Answer>> {
-    let (_, content_type, body) = page::ASSETS.iter().find(|(n, _, _)| *n == name)?;
+    let (_, content_type, body) = page::ASSETS.iter().chain([&crate::own::CLIENT]).find(|(n, _, _)| *n == name)?;
     let mut response = answer(StatusCode::OK, content_type, Bytes::from_static(body.as_bytes()));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     Some(response)

@@ -163,7 +163,7 @@ async fn the_page_and_its_parts_are_served_below_any_path() {
         assert!(answer.contains(&format!("content-type: {kind}")), "{path}");
         assert!(answer.contains("content-security-policy: default-src 'none'"), "{path}");
     }
-    for part in ["screen.js", "input.js", "connection.js", "icon.svg"] {
+    for part in ["screen.js", "input.js", "connection.js", "client.js", "icon.svg"] {
         assert_eq!(console.get(&format!("/{part}")).await.0, 200, "{part}");
     }
     let alone = console.get("/").await.1;

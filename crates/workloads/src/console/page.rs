@@ -8,6 +8,8 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 
 const INDEX: &str = include_str!("page/index.html");
+/// The same that the dispatcher serves: a console also works without one.
+const CLIENT: &[u8] = include_bytes!("../../../dispatcher/src/client/client.js");
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
@@ -24,6 +26,7 @@ pub(crate) fn find(name: &str, dispatcher: &str, pod: &str) -> Option<Response<F
         "screen.js" => ("text/javascript; charset=utf-8", Bytes::from_static(include_bytes!("page/screen.js"))),
         "input.js" => ("text/javascript; charset=utf-8", Bytes::from_static(include_bytes!("page/input.js"))),
         "connection.js" => ("text/javascript; charset=utf-8", Bytes::from_static(include_bytes!("page/connection.js"))),
+        "client.js" => ("text/javascript; charset=utf-8", Bytes::from_static(CLIENT)),
         "icon.svg" => ("image/svg+xml", Bytes::from_static(include_bytes!("page/icon.svg"))),
         _ => return None,
     };

@@ -215,8 +215,7 @@ $("keypad").replaceChildren(
 );
 
 const dispatcher = document.documentElement.dataset.dispatcher;
-const dispatched = dispatcher !== "";
-if (dispatched) {
+if (dispatcher) {
   $("leave").hidden = false;
   $("leave").onclick = async () => {
     try {
@@ -229,7 +228,6 @@ if (dispatched) {
   };
 }
 
-// Last, because it begins to talk at once.
 const connection = connect({
   frame: (buffer) => beep(screen.show(buffer)),
   state: show,
@@ -250,7 +248,7 @@ const connection = connect({
     for (const part of document.querySelectorAll("aside, .pad")) part.inert = true;
     curtain(title, text, "Play again", () => location.reload());
   },
-}, dispatched);
+}, dispatcher);
 const send = (type, rest) => connection.send({ type, ...rest });
 const fingers = listen(
   (key, down) => send("key", { key, down }),
