@@ -59,7 +59,8 @@ impl Console {
     /// # Errors
     /// The address cannot be listened on, the data folder cannot be created.
     pub fn bind(config: Config) -> anyhow::Result<Console> {
-        let listener = listen(config.listen, SEND_BUFFER, WAITING).with_context(|| format!("listening on {}", config.listen))?;
+        let listener =
+            listen(config.listen, SEND_BUFFER, WAITING).with_context(|| format!("listening on {}", config.listen))?;
         let address = listener.local_addr()?;
         let config = Arc::new(config);
         let metrics = Arc::new(Metrics::new()?);
