@@ -160,7 +160,7 @@ impl Chat {
         match &self.post {
             None => local::say(self, &draft, mailbox),
             Some(_) if !self.is_connected.load(Ordering::Relaxed) => {
-                refuse(mailbox, Some(&draft.client_id), Refusal::Redis)
+                refuse(mailbox, Some(&draft.client_id), Refusal::Redis);
             }
             Some(post) => post.say(draft, mailbox),
         }

@@ -136,6 +136,51 @@ async fn across_pods_everybody_hears_everything_once_in_one_order() {
     assert_eq!(emma.hear("welcome").await["complete"], true);
 }
 
+#[tokio::test]
+async fn the_stream_is_the_truth_and_the_bell_is_only_a_bell() {
+    let redis = Redis::start().await;
+    let gateway = Running::ready(redis.config("one")).await;
+    let mut ana = Client::open(&gateway, "/chat").await;
+    ana.say("1", "one").await;
+    ana.texts_until("one").await;
+    // In the stream, and nobody was told: it is found all the same. What is no message is passed over.
+    redis.run(&["XADD", "slotkeeper-chat:log", "*", "something", "else"]).await;
+    let silent = r#"{"from":"X","text":"silent","pod":"x","client_id":"x"}"#;
+    redis.run(&["XADD", "slotkeeper-chat:log", "*", "message", silent]).await;
+    assert_eq!(ana.texts_until("silent").await, ["silent"]);
+    // Told, and not in the stream, and no message at all.
+    redis.run(&["PUBLISH", "slotkeeper-chat:live:1", "nonsense"]).await;
+    redis.run(&["PUBLISH", "slotkeeper-chat:live:0", &format!("99999999999998-0 0-0 {silent}")]).await;
+    // A clock that went back, or what pods had delivered from data that is lost: ids go on after it.
+    redis.run(&["SET", "slotkeeper-chat:floor", "99999999999999-7"]).await;
+    ana.say("2", "two").await;
+    let heard = ana.hear("message").await;
+    assert_eq!((heard["text"].as_str(), heard["id"].as_str()), (Some("two"), Some("99999999999999-8")));
+    ana.say("3", "three").await;
+    assert_eq!(ana.hear("message").await["id"], "99999999999999-9");
+}
+
+#[tokio::test]
+async fn a_client_that_is_too_slow_for_the_chat_is_told_how_much_it_missed() {
+    let gateway = Running::ready(Config { send_queue: 8, history: 10, ..Config::default() }).await;
+    let mut slow = Client::open(&gateway, "/chat").await;
+    let mut talkers = Vec::new();
+    for talker in 0..6 {
+        let mut client = Client::open(&gateway, "/chat").await;
+        for number in 0..20 {
+            client.say(&format!("{talker}-{number}"), &"𝄞".repeat(2000)).await;
+        }
+        talkers.push(client);
+    }
+    gateway.counts("chat_messages_published_total", 120.0).await;
+    assert!(slow.hear("missed").await["messages"].as_u64() > Some(0));
+    // Who comes gets the history, although it is more than may wait.
+    let mut ben = Client::open(&gateway, "/chat").await;
+    for _ in 0..10 {
+        ben.hear("message").await;
+    }
+}
+
 #[test]
 fn addresses_of_redis_are_understood_or_said_to_be_wrong_without_their_password() {
     for good in ["redis://host", "redis://:secret@host:7000/3", "redis://ana:secret@[::1]:7000"] {

@@ -58,6 +58,17 @@ impl Redis {
         self.restart().await;
     }
 
+    /// One command, by somebody who is no gateway.
+    pub(super) async fn run(&self, command: &[&str]) {
+        let client = redis::Client::open(format!("redis://:secret@{}/1", self.at)).expect("an address");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("it answers");
+        redis::cmd(command[0])
+            .arg(&command[1..])
+            .query_async::<redis::Value>(&mut connection)
+            .await
+            .expect("it is done");
+    }
+
     pub(super) async fn kill(&mut self) {
         self.child.take().expect("it runs").kill().await.expect("it lived");
     }

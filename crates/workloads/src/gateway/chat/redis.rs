@@ -53,7 +53,8 @@ pub(super) fn office(address: &RedisAddress, prefix: &str, history: usize) -> (P
         log: key("log"),
         floor: key("floor"),
         said: key("said:"),
-        channel: key("live"),
+        // Pub/sub knows no databases; the chats in two of them are two.
+        channel: format!("{prefix}:live:{}", address.info().redis_settings().db()),
         history,
     };
     (Post(sender), Desk { place, parcels })

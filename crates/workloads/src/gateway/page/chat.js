@@ -22,6 +22,7 @@ function localName() {
   return kept || `guest ${100 + Math.floor(Math.random() * 900)}`;
 }
 $("name").value = name;
+$("name").addEventListener("focus", () => $("name").select());
 $("name").addEventListener("change", () => {
   name = $("name").value.trim() || name;
   $("name").value = name;
@@ -181,7 +182,7 @@ function notice(text = "", button = false) {
   $("notice-button").hidden = !button;
 }
 
-const seconds = (ms) => (ms >= 1_500 ? ` in ${Math.round(ms / 1_000)} s` : "");
+const seconds = (ms) => (ms >= 1_500 ? ` in ${Math.round(ms / 1_000)} s` : " now");
 const states = {
   connecting: ({ inMs, offline }) => ["Connecting", offline ? "This device is offline." : inMs ? `Not connected. Next attempt${seconds(inMs)}.` : ""],
   waiting: ({ position, estimateSeconds, reason }) => [
@@ -206,6 +207,7 @@ const connection = connect({
     const [word, text] = states[state.name](state);
     $("link").dataset.state = state.name;
     $("link").textContent = word;
+    $("facts").hidden = state.name !== "open";
     if (state.name !== "open" && (text || state.name === "gone")) notice(text, state.name === "gone");
   },
   message(data) {

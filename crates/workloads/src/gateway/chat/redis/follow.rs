@@ -26,6 +26,9 @@ const DEAF: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// Of the stream: its id and its fields.
+type Entry = (String, Vec<(String, Vec<u8>)>);
+
 const MEET: &str = include_str!("meet.lua");
 
 /// For ever.
@@ -120,19 +123,18 @@ async fn listen(
 
 /// Delivers what is in the stream after the last one that was delivered; a pod that knows nothing begins with its history.
 async fn catch_up(chat: &Chat, place: &Place, connection: &mut MultiplexedConnection) -> RedisResult<()> {
-    type Entries = Vec<(String, Vec<(String, Vec<u8>)>)>;
     if chat.last() == Id::default() {
         // One more than is kept: it is forgotten at once, and so it is known that there was more.
         let mut newest = redis::cmd("XREVRANGE");
         newest.arg(&place.log).arg("+").arg("-").arg("COUNT").arg(place.history + 1);
-        let mut entries: Entries = newest.query_async(connection).await?;
+        let mut entries: Vec<Entry> = newest.query_async(connection).await?;
         entries.reverse();
         deliver(chat, &entries);
     }
     loop {
         let mut next = redis::cmd("XRANGE");
         next.arg(&place.log).arg(format!("({}", chat.last())).arg("+").arg("COUNT").arg(COUNT);
-        let entries: Entries = next.query_async(connection).await?;
+        let entries: Vec<Entry> = next.query_async(connection).await?;
         deliver(chat, &entries);
         if entries.len() < COUNT {
             return Ok(());
@@ -140,7 +142,7 @@ async fn catch_up(chat: &Chat, place: &Place, connection: &mut MultiplexedConnec
     }
 }
 
-fn deliver(chat: &Chat, entries: &[(String, Vec<(String, Vec<u8>)>)]) {
+fn deliver(chat: &Chat, entries: &[Entry]) {
     for (id, fields) in entries {
         let message = fields.iter().find(|(field, _)| field == "message");
         let draft = message.and_then(|(_, json)| serde_json::from_slice::<Draft>(json).ok());
