@@ -31,7 +31,6 @@
 pub mod asm;
 pub mod chip8;
 mod games;
-mod handshake;
 mod metrics;
 mod page;
 pub mod protocol;

@@ -7,34 +7,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue, REFRESH, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, UPGRADE};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::header::{HeaderValue, REFRESH, RETRY_AFTER};
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-use super::handshake::{accept_key, same_origin};
 use super::metrics::Metrics;
-use super::page::{self, answer};
+use super::page;
 use super::seat::{Seat, Sitting};
 use super::settings::Config;
 use super::socket;
 use super::stage::{Order, Stage};
+use crate::answer::{self, Answer, answer, text};
+use crate::handshake::{accept_key, same_origin};
+use crate::listening::{http1, listen};
 
 /// Connections at a time; more wait in the listener's queue.
 const CONNECTIONS: usize = 256;
-const HEADER_TIME: Duration = Duration::from_secs(10);
 /// How long connections may take to end when the console stops.
 const FAREWELL: Duration = Duration::from_millis(1500);
 /// Small, so that little is on its way to a slow client and the latest frame soon wins. Accepted sockets inherit it.
 const SEND_BUFFER: u32 = 32 * 1024;
-
-type Answer = Response<Full<Bytes>>;
+/// Connections that wait to be accepted.
+const WAITING: u32 = 1024;
 
 /// A console that listens, but does not answer before [`Console::run`].
 pub struct Console {
@@ -60,7 +59,8 @@ impl Console {
     /// # Errors
     /// The address cannot be listened on, the data folder cannot be created.
     pub fn bind(config: Config) -> anyhow::Result<Console> {
-        let listener = listen(config.listen).with_context(|| format!("listening on {}", config.listen))?;
+        let listener =
+            listen(config.listen, SEND_BUFFER, WAITING).with_context(|| format!("listening on {}", config.listen))?;
         let address = listener.local_addr()?;
         let config = Arc::new(config);
         let metrics = Arc::new(Metrics::new()?);
@@ -125,14 +125,6 @@ impl Console {
     }
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
-    socket.set_send_buffer_size(SEND_BUFFER)?;
-    socket.bind(address)?;
-    socket.listen(1024)
-}
-
 async fn connection(stream: TcpStream, house: Arc<House>, alive: mpsc::Sender<()>) {
     // Frames are small and should leave at once; where the option does not exist they are only later.
     let _ = stream.set_nodelay(true);
@@ -141,12 +133,7 @@ async fn connection(stream: TcpStream, house: Arc<House>, alive: mpsc::Sender<()
         let (house, alive) = (house.clone(), alive.clone());
         async move { Ok::<_, std::convert::Infallible>(respond(request, house, alive)) }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
-        .max_buf_size(16 * 1024)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
+    let connection = http1().serve_connection(TokioIo::new(stream), service).with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         biased;
@@ -172,12 +159,7 @@ fn respond(request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sender<()
     match path {
         "/healthz" => return text(StatusCode::OK, "alive\n"),
         "/readyz" if ready => return text(StatusCode::OK, "ready\n"),
-        "/metrics" => {
-            return match house.metrics.text() {
-                Ok(metrics) => answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics),
-                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-            };
-        }
+        "/metrics" => return answer::metrics(house.metrics.text()),
         _ if !ready => {
             let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "this console is still starting\n");
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -191,14 +173,8 @@ fn respond(request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sender<()
     if name == "play" {
         return play(request, house, alive);
     }
-    let dispatcher = request.headers().get("x-slotkeeper-path").and_then(|v| v.to_str().ok()).unwrap_or_default();
-    match page::find(name, dispatcher, &house.config.name) {
-        None => text(StatusCode::NOT_FOUND, "there is nothing here\n"),
-        Some(_) if request.method() != Method::GET && request.method() != Method::HEAD => {
-            text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")
-        }
-        Some(response) => response,
-    }
+    let page = page::find(name, answer::dispatcher(request.headers()), &house.config.name);
+    answer::found(page, request.method())
 }
 
 fn play(mut request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sender<()>) -> Answer {
@@ -209,13 +185,8 @@ fn play(mut request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sender<(
     };
     let Some(accept) = accept_key(request.method(), headers) else {
         // Without an upgrade this path only tells whether a socket would be let in: a page cannot see why one was not.
-        return if house.seat.is_taken_for(session.as_deref()) {
-            taken(&house)
-        } else {
-            let mut response = text(StatusCode::UPGRADE_REQUIRED, "this path speaks WebSocket, version 13\n");
-            response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-            response
-        };
+        let is_taken = house.seat.is_taken_for(session.as_deref());
+        return if is_taken { taken(&house) } else { answer::upgrade_required() };
     };
     // Behind the dispatcher, it has looked at the origin, and the host may not be the one that the visitor sees.
     if session.is_none() && !same_origin(headers) {
@@ -230,13 +201,7 @@ fn play(mut request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sender<(
         attend(upgrade, sitting, &house).await;
         drop(alive);
     });
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    response
+    answer::switching(accept)
 }
 
 /// From sitting down to standing up. The stage hears of both, in this order, whatever becomes of the upgrade.
@@ -263,8 +228,4 @@ fn taken(house: &House) -> Answer {
         "pod": house.config.name,
     });
     answer(StatusCode::CONFLICT, "application/json", format!("{body}\n"))
-}
-
-fn text(status: StatusCode, words: impl Into<Bytes>) -> Answer {
-    answer(status, "text/plain; charset=utf-8", words)
 }

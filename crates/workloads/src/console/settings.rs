@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::name::name;
+
 /// Arguments of `slotkeeper-console`; another command line can `#[command(flatten)]` them.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -44,7 +46,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
-            name: name_from_environment(),
+            name: name(None, "console"),
             games: None,
             data: None,
             cold_start: Duration::ZERO,
@@ -56,20 +58,12 @@ impl From<Args> for Config {
     fn from(args: Args) -> Config {
         Config {
             listen: args.listen,
-            name: args.name.filter(|name| !name.is_empty()).unwrap_or_else(name_from_environment),
+            name: name(args.name, "console"),
             games: args.games,
             data: args.data,
             cold_start: args.cold_start_seconds,
         }
     }
-}
-
-fn name_from_environment() -> String {
-    ["POD_NAME", "HOSTNAME"]
-        .into_iter()
-        .filter_map(|variable| std::env::var(variable).ok())
-        .find(|name| !name.is_empty())
-        .unwrap_or_else(|| "console".to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -7,7 +7,7 @@ use http::header::{
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// The answer to a WebSocket handshake (RFC 6455 §4.2.1), if this is one.
-pub(super) fn accept_key(method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
+pub(crate) fn accept_key(method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
     let has = |name, word: &str| {
         headers
             .get_all(name)
@@ -23,8 +23,8 @@ pub(super) fn accept_key(method: &Method, headers: &HeaderMap) -> Option<HeaderV
     HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
 }
 
-/// A page of another site must not play: browsers tell where a page is from. Other clients say nothing.
-pub(super) fn same_origin(headers: &HeaderMap) -> bool {
+/// A page of another site must not get a socket: browsers tell where a page is from. Other clients say nothing.
+pub(crate) fn same_origin(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(ORIGIN) else {
         return true;
     };

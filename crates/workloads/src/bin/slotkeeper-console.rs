@@ -1,10 +1,7 @@
 //! `slotkeeper-console`: arguments, logging, [`console::run`]. Nothing else.
 
-use std::io::IsTerminal;
-
 use clap::Parser;
-use slotkeeper_workloads::console;
-use tracing_subscriber::EnvFilter;
+use slotkeeper_workloads::{console, logging};
 
 /// A console for one player at a time: an emulator behind a page.
 #[derive(Parser)]
@@ -17,8 +14,6 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    logging::start();
     console::run(arguments.console.into()).await
 }

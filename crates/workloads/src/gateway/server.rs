@@ -1,0 +1,276 @@
+//! The listeners: connections, paths, the upgrade to a socket, and the orderly end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use http::header::{HeaderValue, RETRY_AFTER};
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use super::capacity::{Capacity, Place, room_for};
+use super::chat::{Arrival, Chat};
+use super::drain::drain;
+use super::hall::Hall;
+use super::mailbox::Mailbox;
+use super::metrics::Metrics;
+use super::page;
+use super::settings::Config;
+use super::socket::{self, Purpose};
+use crate::answer::{self, Answer, answer, text};
+use crate::handshake::{accept_key, same_origin};
+use crate::listening::{http1, listen};
+
+/// Connections at a time that are no sockets (yet); more wait in the listener's queue.
+pub(super) const PLAIN_CONNECTIONS: usize = 512;
+/// Small: the kernel's memory is the pod's too. Accepted sockets inherit it.
+const SEND_BUFFER: u32 = 16 * 1024;
+/// Connections that wait to be accepted: when a pod goes, all of its clients come at once.
+const WAITING: u32 = 4096;
+const ROOM_NAME: usize = 64;
+
+/// A gateway that listens, but does not answer before [`Gateway::run`].
+pub struct Gateway {
+    listener: TcpListener,
+    metrics_listener: Option<TcpListener>,
+    house: Arc<House>,
+}
+
+/// How a drain went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Sockets that were still there when the time was over.
+    pub cut: usize,
+}
+
+/// What every connection needs.
+pub(super) struct House {
+    pub(super) config: Config,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) capacity: Arc<Capacity>,
+    pub(super) hall: Arc<Hall>,
+    pub(super) chat: Arc<Chat>,
+    draining: AtomicBool,
+}
+
+impl Gateway {
+    /// Listens and prepares everything. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// An address cannot be listened on.
+    pub fn bind(config: Config) -> anyhow::Result<Gateway> {
+        let open = |address: SocketAddr| {
+            listen(address, SEND_BUFFER, WAITING).with_context(|| format!("listening on {address}"))
+        };
+        let listener = open(config.listen)?;
+        let metrics_listener = config.metrics_listen.map(open).transpose()?;
+        let metrics = Arc::new(Metrics::new()?);
+        let capacity = Capacity::new(room_for(config.connections), metrics.clone());
+        let chat = Chat::start(&config, metrics.clone());
+        let hall = Arc::default();
+        let house = House { config, metrics, capacity, hall, chat, draining: AtomicBool::new(false) };
+        Ok(Gateway { listener, metrics_listener, house: Arc::new(house) })
+    }
+
+    /// Where it listens for visitors.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Where it listens for metrics, if it does.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn metrics_address(&self) -> std::io::Result<Option<SocketAddr>> {
+        self.metrics_listener.as_ref().map(TcpListener::local_addr).transpose()
+    }
+
+    /// Serves until `stop` is over, drains, and hurries when `stop` is over again.
+    pub async fn run(self, mut stop: impl AsyncFnMut()) -> Ended {
+        let Gateway { listener, metrics_listener, house } = self;
+        let pod = house.config.name.clone();
+        let address = listener.local_addr().ok();
+        tracing::info!(pod, ?address, metrics = ?house.config.metrics_listen, "gateway listens");
+        let mut serving = tokio::task::JoinSet::new();
+        serving.spawn(serve(listener, house.clone(), Port::Visitors));
+        if let Some(listener) = metrics_listener {
+            serving.spawn(serve(listener, house.clone(), Port::Metrics));
+        }
+        stop().await;
+        house.draining.store(true, Ordering::Relaxed);
+        house.metrics.drain_started();
+        let sockets = house.capacity.taken();
+        tracing::info!(pod, sockets, "gateway drains");
+        house.chat.shut_down(house.config.drain);
+        // Listeners stay: who asks is told to go elsewhere, and probes are answered.
+        let cut = drain(&house, stop()).await;
+        house.chat.stop();
+        if cut == 0 {
+            tracing::info!(pod, "gateway stopped, nobody is left");
+        } else {
+            tracing::warn!(pod, cut, "gateway stopped; the time for the drain was over for these sockets");
+        }
+        Ended { cut }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Port {
+    Visitors,
+    Metrics,
+}
+
+async fn serve(listener: TcpListener, house: Arc<House>, port: Port) {
+    let places = Arc::new(Semaphore::new(PLAIN_CONNECTIONS));
+    loop {
+        // Nobody closes the semaphore.
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let house = house.clone();
+                tokio::spawn(async move {
+                    connection(stream, house, port).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, mostly: others have to close first.
+                tracing::warn!(pod = house.config.name, %error, "connection not accepted");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Until it ends or becomes a socket.
+async fn connection(stream: TcpStream, house: Arc<House>, port: Port) {
+    // Messages are small and should leave at once; where the option does not exist they are only later.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request| {
+        let house = house.clone();
+        async move { Ok::<_, std::convert::Infallible>(respond(request, house, port)) }
+    });
+    if let Err(error) = http1().serve_connection(TokioIo::new(stream), service).with_upgrades().await {
+        tracing::debug!(pod = house.config.name, %error, "connection ended early");
+    }
+}
+
+fn respond(request: Request<Incoming>, house: Arc<House>, port: Port) -> Answer {
+    let path = request.uri().path();
+    match (path, port) {
+        ("/healthz", _) => return text(StatusCode::OK, "alive\n"),
+        ("/readyz", _) => {
+            return match house.unready() {
+                None => text(StatusCode::OK, "ready\n"),
+                Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+            };
+        }
+        ("/metrics", Port::Metrics) => return answer::metrics(house.metrics.text()),
+        (_, Port::Metrics) => return text(StatusCode::NOT_FOUND, "here are only /metrics, /healthz and /readyz\n"),
+        (_, Port::Visitors) => {}
+    }
+    match path.rsplit('/').next().unwrap_or_default() {
+        "ws" | "chat" => upgrade(request, house),
+        name => {
+            let across = house.config.redis.is_some();
+            let page = page::find(name, answer::dispatcher(request.headers()), &house.config.name, across);
+            answer::found(page, request.method())
+        }
+    }
+}
+
+impl House {
+    /// Why new visitors should go elsewhere.
+    fn unready(&self) -> Option<&'static str> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Some("draining");
+        }
+        if self.capacity.is_crowded() {
+            return Some("nearly full");
+        }
+        // Later losses of Redis do not count: sockets, rooms and what is known of the chat go on without it, and all pods
+        // would be unready at once.
+        self.chat.is_waiting_for_first_contact().then_some("no contact with Redis yet")
+    }
+
+    fn refuse(&self, status: StatusCode, reason: &str, message: &str) -> Answer {
+        self.metrics.refused.with_label_values(&[reason]).inc();
+        let body = serde_json::json!({ "error": reason, "message": message, "pod": self.config.name });
+        let mut response = answer(status, "application/json", format!("{body}\n"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            // Not all at the same time.
+            let seconds = 1 + getrandom::u32().unwrap_or(0) % 5;
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+fn upgrade(mut request: Request<Incoming>, house: Arc<House>) -> Answer {
+    let headers = request.headers();
+    if house.draining.load(Ordering::Relaxed) {
+        return house.refuse(StatusCode::SERVICE_UNAVAILABLE, "draining", "this pod is shutting down");
+    }
+    let full =
+        || house.refuse(StatusCode::SERVICE_UNAVAILABLE, "full", "this pod has all the sockets that it can have");
+    let Some(accept) = accept_key(request.method(), headers) else {
+        // Without an upgrade this path only tells whether a socket would be let in: a page cannot see why one was not.
+        return if house.capacity.is_full() { full() } else { answer::upgrade_required() };
+    };
+    // Behind the dispatcher, it has looked at the origin, and the host may not be the one that the visitor sees.
+    if !headers.contains_key("x-session-id") && !same_origin(headers) {
+        return house.refuse(StatusCode::FORBIDDEN, "origin", "pages of other sites get no socket here");
+    }
+    let purpose = match purpose(&request) {
+        Ok(purpose) => purpose,
+        Err(message) => return house.refuse(StatusCode::BAD_REQUEST, "bad_request", message),
+    };
+    let Some(place) = house.capacity.take() else { return full() };
+    house.metrics.connections.inc();
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(attend(upgrade, purpose, place, house));
+    answer::switching(accept)
+}
+
+fn purpose(request: &Request<Incoming>) -> Result<Purpose, &'static str> {
+    let query = request.uri().query().unwrap_or_default();
+    let asked = |key: &str| form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == key).map(|(_, v)| v);
+    if request.uri().path().ends_with("chat") {
+        return Arrival::new(asked("name").as_deref(), asked("after").as_deref()).map(Purpose::Chat);
+    }
+    match asked("room") {
+        None => Ok(Purpose::Echo),
+        Some(room) if room.is_empty() || room.len() > ROOM_NAME => Err("room: allowed are 1 to 64 bytes"),
+        Some(room) => Ok(Purpose::Room(room.into_owned())),
+    }
+}
+
+/// From the upgrade to the end of the socket.
+async fn attend(upgrade: hyper::upgrade::OnUpgrade, purpose: Purpose, place: Place, house: Arc<House>) {
+    let why = match upgrade.await {
+        Ok(upgraded) => match upgraded.downcast::<TokioIo<TcpStream>>() {
+            Ok(parts) => {
+                let mailbox = Mailbox::new(house.config.send_queue, house.config.slow_consumer, house.metrics.clone());
+                Box::pin(socket::live(parts.io.into_inner(), parts.read_buf, purpose, &mailbox, &house)).await
+            }
+            // All connections are of this kind.
+            Err(_) => "error",
+        },
+        Err(error) => {
+            tracing::debug!(pod = house.config.name, %error, "upgrade failed");
+            "error"
+        }
+    };
+    house.metrics.closed.with_label_values(&[why]).inc();
+    drop(place);
+}
