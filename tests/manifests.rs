@@ -441,7 +441,7 @@ fn a_folder_has_one_dispatcher_and_redis_several() {
         let limit =
             redis["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"].as_str().unwrap();
         let limit: u64 = limit.strip_suffix("Mi").unwrap().parse().unwrap();
-        let conf = text_of("k8s/overlays/redis/redis.conf");
+        let conf = text_of("k8s/components/journal-redis/redis.conf");
         let at_most = conf.lines().find_map(|line| line.strip_prefix("maxmemory ")?.strip_suffix("mb")).unwrap();
         assert!(limit >= 2 * at_most.parse::<u64>().unwrap(), "a rewrite of its file could end it");
     }
@@ -476,7 +476,7 @@ impl Redis {
             std::fs::write(folder.path().join("password").join(name), text).unwrap();
         }
         for name in ["start", "redis.conf", "users.acl"] {
-            let text = text_of(&format!("k8s/overlays/redis/{name}"));
+            let text = text_of(&format!("k8s/components/journal-redis/{name}"));
             let text = text.replace("/etc/redis", &here("etc")).replace("/run/users", &here("users"));
             let text = text.replace(" /password/", &format!(" {}/", here("password")));
             let text = text.replace("dir /data", &format!("dir {}", here("data")));
@@ -535,7 +535,7 @@ async fn redis_as_it_is_shipped_keeps_a_journal_and_lets_nobody_do_more() {
         let line = text.lines().find(|line| line.contains(key)).unwrap().to_owned();
         line.split_once(" resetkeys ").unwrap().1.split(' ').filter(|r| *r != "+select").map(str::to_owned).collect()
     };
-    let granted: BTreeSet<String> = rights(&text_of("k8s/overlays/redis/users.acl"), "user default on PASSWORDS");
+    let granted: BTreeSet<String> = rights(&text_of("k8s/components/journal-redis/users.acl"), "user default on PASSWORDS");
     assert_eq!(granted, rights(&text_of("crates/dispatcher/OPERATING.md"), "ACL SETUSER slotkeeper on "));
 }
 
