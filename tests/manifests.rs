@@ -495,7 +495,8 @@ async fn redis_as_it_is_shipped_keeps_a_journal_and_lets_nobody_do_more() {
         let line = text.lines().find(|line| line.contains(key)).unwrap().to_owned();
         line.split_once(" resetkeys ").unwrap().1.split(' ').filter(|r| *r != "+select").map(str::to_owned).collect()
     };
-    let granted: BTreeSet<String> = rights(&text_of("k8s/components/journal-redis/users.acl"), "user default on PASSWORDS");
+    let granted: BTreeSet<String> =
+        rights(&text_of("k8s/components/journal-redis/users.acl"), "user default on PASSWORDS");
     assert_eq!(granted, rights(&text_of("crates/dispatcher/OPERATING.md"), "ACL SETUSER slotkeeper on "));
 }
 

@@ -99,7 +99,10 @@ fn every_alert_says_what_it_is_and_what_to_do() {
             assert!(text(&alert["annotations"], "runbook").ends_with(&format!("(README.md, {name})")), "{name}");
             assert_eq!(readme.matches(&format!("\n### {name}\n")).count(), 1, "a section of the README for {name}");
         }
-        assert_eq!(readme.matches("\n### ").count() - readme.matches("\n### Without").count(), component.alerts().len());
+        assert_eq!(
+            readme.matches("\n### ").count() - readme.matches("\n### Without").count(),
+            component.alerts().len()
+        );
     }
 }
 
@@ -224,7 +227,8 @@ async fn exposed(dispatcher: &Dispatcher) -> BTreeSet<String> {
 async fn every_query_is_answered_by_a_real_prometheus() {
     let pod = Pod::named("fixed").await;
     let dispatcher = arcade(&pod).await;
-    let prometheus = Prometheus::start(Site::DISPATCHERS, &[("slotkeeper-0", dispatcher.admin)], TOKEN, &DISPATCHER.rules()).await;
+    let prometheus =
+        Prometheus::start(Site::DISPATCHERS, &[("slotkeeper-0", dispatcher.admin)], TOKEN, &DISPATCHER.rules()).await;
     prometheus.says("up", 1.0).await;
     let queries = DISPATCHER.panel_queries();
 

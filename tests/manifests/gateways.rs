@@ -131,7 +131,11 @@ fn both_ways_want_the_same_of_a_gateway() {
         assert_eq!(kubernetes["deployment"].as_str(), Some("websocket-gateway"));
         let ports = case.ports_of(&gateway(case)["template"]);
         assert_eq!(whole(kubernetes, "port"), Some(i64::from(ports["http"])));
-        assert_eq!(case.all("ScaledObject").count() + case.all("HorizontalPodAutoscaler").count(), 0, "a second scaler");
+        assert_eq!(
+            case.all("ScaledObject").count() + case.all("HorizontalPodAutoscaler").count(),
+            0,
+            "a second scaler"
+        );
         // All but one dispatcher hold what all gateways are meant to have.
         let dispatchers = case.one("Deployment", "slotkeeper")["spec"]["replicas"].as_i64().unwrap();
         let meant = whole(pool, "max_pods").unwrap() * whole(&pool["targets"], "sessions").unwrap();
@@ -156,7 +160,9 @@ fn the_dispatcher_may_write_this_one_deployment() {
             .as_array()
             .unwrap()
             .iter()
-            .map(|rule| (texts(&rule["resources"]).join(" "), texts(&rule["verbs"]).join(" "), texts(&rule["resourceNames"])))
+            .map(|rule| {
+                (texts(&rule["resources"]).join(" "), texts(&rule["verbs"]).join(" "), texts(&rule["resourceNames"]))
+            })
             .collect();
         let wanted = [
             ("deployments", "get list watch", None),
@@ -183,16 +189,21 @@ fn the_dispatcher_may_write_this_one_deployment() {
         assert_eq!(policy["egress"], json!([]));
         assert_eq!(policy["ingress"][0]["from"], json!([{"podSelector": gateway(case)["selector"]}]));
         let redis = case.one("Service", "websocket-gateway-redis");
-        let address = format!("redis://{}:{}", redis["metadata"]["name"].as_str().unwrap(), redis["spec"]["ports"][0]["port"]);
+        let address =
+            format!("redis://{}:{}", redis["metadata"]["name"].as_str().unwrap(), redis["spec"]["ports"][0]["port"]);
         assert_eq!(argument(case, "--redis"), address);
         let mounts = gateway(case)["template"]["spec"]["containers"][0]["volumeMounts"].as_array().unwrap();
-        assert_eq!(argument(case, "--redis-password-file"), format!("{}/password", mounts[0]["mountPath"].as_str().unwrap()));
+        assert_eq!(
+            argument(case, "--redis-password-file"),
+            format!("{}/password", mounts[0]["mountPath"].as_str().unwrap())
+        );
     }
 }
 
 #[tokio::test]
 async fn a_gateway_with_the_shipped_arguments_answers_probes_and_has_its_redis() {
-    let redis = Redis::start("k8s/components/websocket-gateway", &[("password", "the new one\n"), ("former", "the-old-one")]);
+    let redis =
+        Redis::start("k8s/components/websocket-gateway", &[("password", "the new one\n"), ("former", "the-old-one")]);
     eventually("Redis to answer", async || redis.ask(&["PING"]).is_some()).await;
     let refused = |answers: &[String]| answers.iter().all(|answer| answer.starts_with("-NO"));
     assert!(refused(&redis.ask(&["PING", "XLEN any"]).unwrap()), "without a password");
@@ -226,7 +237,8 @@ async fn a_gateway_with_the_shipped_arguments_answers_probes_and_has_its_redis()
     for probe in ["readinessProbe", "livenessProbe"] {
         assert_eq!(container[probe]["httpGet"]["port"], "metrics");
         let path = container[probe]["httpGet"]["path"].as_str().unwrap();
-        eventually(&format!("{probe} to be content"), async || Visitor::at(metrics).get(path).await.status() == 200).await;
+        eventually(&format!("{probe} to be content"), async || Visitor::at(metrics).get(path).await.status() == 200)
+            .await;
     }
     eventually("the chat to have its Redis", async || {
         Visitor::at(metrics).get("/metrics").await.text().contains("\nchat_redis_connected 1\n")

@@ -98,7 +98,8 @@ async fn every_query_about_gateways_is_answered_by_a_real_prometheus() {
         Gateway::start("gateway-b", &redis).await,
         Gateway::start("gateway-c", &redis).await,
     ];
-    let targets: Vec<_> = ["gateway-a", "gateway-b", "gateway-c"].into_iter().zip(gateways.each_ref().map(|g| g.metrics)).collect();
+    let targets: Vec<_> =
+        ["gateway-a", "gateway-b", "gateway-c"].into_iter().zip(gateways.each_ref().map(|g| g.metrics)).collect();
     let prometheus = Prometheus::start(Site::GATEWAYS, &targets, TOKEN, &GATEWAY.rules()).await;
     prometheus.says("sum(up)", 3.0).await;
 
@@ -140,7 +141,10 @@ async fn every_query_about_gateways_is_answered_by_a_real_prometheus() {
     }
     let readme = GATEWAY.readme();
     for metric in &known {
-        assert!(readme.contains(&format!("`{metric}`")) || readme.contains(&format!("`{metric}{{reason}}`")), "README.md does not tell of {metric}");
+        assert!(
+            readme.contains(&format!("`{metric}`")) || readme.contains(&format!("`{metric}{{reason}}`")),
+            "README.md does not tell of {metric}"
+        );
     }
     for label in ["namespace", "job", "instance", "pod", "service", "endpoint", "container"] {
         assert!(!exposed.contains(&format!("{label}=")), "a label {label} would be renamed");
@@ -170,7 +174,9 @@ async fn every_query_about_gateways_is_answered_by_a_real_prometheus() {
     judge(&["GatewayRefusing", "GatewayRedisAway"]).await;
     gateways[0].terminate();
     prometheus.says("sum(websocket_draining)", 1.0).await;
-    prometheus.says("sum(websocket_active_connections * on (namespace, job, pod) websocket_draining > bool 0)", 1.0).await;
+    prometheus
+        .says("sum(websocket_active_connections * on (namespace, job, pod) websocket_draining > bool 0)", 1.0)
+        .await;
     let groups = prometheus.api("/api/v1/rules").await;
     for rule in groups["data"]["groups"].as_array().unwrap().iter().flat_map(|g| g["rules"].as_array().unwrap()) {
         assert_eq!((&rule["health"], rule.get("lastError")), (&json!("ok"), None), "{rule}");

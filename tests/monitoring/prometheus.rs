@@ -35,8 +35,7 @@ pub(super) struct Site {
 }
 
 impl Site {
-    pub(super) const DISPATCHERS: Site =
-        Site { namespace: "gamecube", job: "slotkeeper", service: "slotkeeper-admin" };
+    pub(super) const DISPATCHERS: Site = Site { namespace: "gamecube", job: "slotkeeper", service: "slotkeeper-admin" };
     pub(super) const GATEWAYS: Site =
         Site { namespace: "websocket-gateway", job: "websocket-gateway", service: "websocket-gateway-metrics" };
 }
