@@ -18,7 +18,7 @@ let
     "prom/prometheus" = "scrapes in the kind cluster";
     "registry.k8s.io/e2e-test-images/volume/nfs" = "the library's server in the kind cluster";
     "rust" = "compiles the images that docker builds for kind";
-    "valkey/valkey" = "the journal of several dispatchers";
+    "valkey/valkey" = "the journal of several dispatchers, and the chat of gateways";
   };
 
   # Manifests, and what validates them: the part of tests/manifests that needs no network.

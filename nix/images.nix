@@ -14,7 +14,7 @@ let
     in
     "${at 0 4}-${at 4 2}-${at 6 2}T${at 8 2}:${at 10 2}:${at 12 2}Z";
 
-  # Neither image has CA certificates: the dispatcher talks TLS to the cluster's API server only, whose CA Kubernetes mounts.
+  # No image has CA certificates: the dispatcher talks TLS to the cluster's API server only, whose CA Kubernetes mounts.
   image =
     {
       name,
@@ -54,5 +54,13 @@ in
     name = "slotkeeper-console";
     package = rust.binaries.slotkeeper-console;
     ports = [ 3000 ];
+  };
+  gateway-image = image {
+    name = "slotkeeper-gateway";
+    package = rust.binaries.slotkeeper-gateway;
+    ports = [
+      3000
+      9100
+    ];
   };
 }

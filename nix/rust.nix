@@ -108,6 +108,11 @@ in
       program = "slotkeeper-console";
       description = "A small game console for one player";
     };
+    slotkeeper-gateway = binary {
+      package = "slotkeeper-workloads";
+      program = "slotkeeper-gateway";
+      description = "Thousands of WebSockets in one pod: echo, rooms, and a chat across pods";
+    };
   };
 
   # The dispatcher of the image: without the feature `demo`, so without the consoles inside.

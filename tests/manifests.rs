@@ -1,19 +1,19 @@
 //! What `k8s/` ships, held against the built binaries: settings, arguments, ports, paths and rights are ones they have, and the
 //! objects fit together. Schemas are `manifests/check`'s business, which also renders what is read here.
 
+mod gateways;
 pub(crate) mod objects;
+pub(crate) mod redis;
 
 use objects::{Case, cases, check};
+use redis::Redis;
 use serde_json::{Value, json};
 use slotkeeper_tests::dispatcher::binary;
 use slotkeeper_tests::{Pod, Setup, Visitor, eventually};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use tempfile::TempDir;
+use std::process::{Command, Output, Stdio};
 
 /// Who asks for what, and why: the same table as in `k8s/README.md`.
 const RIGHTS: [(&str, &str, &str, &str); 6] = [
@@ -38,36 +38,41 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// The combinations that have a configuration: all but the bare base.
+/// The GameCube system in all its combinations: neither the bare base nor the gateways.
 fn systems() -> impl Iterator<Item = &'static Case> {
-    cases().iter().filter(|case| case.name != "base")
+    cases().iter().filter(|case| case.name != "base" && !case.name.starts_with("websocket-gateway"))
+}
+
+/// Whether the binary takes the configuration of this case, with its secrets somewhere else.
+fn is_accepted(case: &Case) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("cookie-keys"), "A".repeat(43) + "=").unwrap();
+    std::fs::write(folder.path().join("admin-token"), "0123456789abcdef0123456789abcdef").unwrap();
+    std::fs::write(folder.path().join("password"), "any").unwrap();
+    let file = folder.path().join("slotkeeper.toml");
+    let here = format!("\"{}/", folder.path().display());
+    let text = case.configuration().replace("\"/secrets/", &here).replace("\"/redis/", &here);
+    std::fs::write(&file, text).unwrap();
+    let output = Command::new(binary("slotkeeper")).args(["check", "--config"]).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}: {}", case.name, said(&output));
+    said(&output)
 }
 
 #[test]
 fn every_combination_renders_and_every_object_is_valid() {
     let output = check();
     assert!(output.status.success(), "{}", said(output));
-    assert!(cases().len() >= 43, "only {} combinations", cases().len());
+    assert!(cases().len() >= 49, "only {} combinations", cases().len());
 }
 
 #[test]
 fn every_configuration_is_accepted_by_the_binary() {
     let mut seen = BTreeSet::new();
     for case in systems() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("cookie-keys"), "A".repeat(43) + "=").unwrap();
-        std::fs::write(folder.path().join("admin-token"), "0123456789abcdef0123456789abcdef").unwrap();
-        std::fs::write(folder.path().join("password"), "any").unwrap();
-        let text = case.configuration();
-        if !seen.insert(text.clone()) {
-            continue;
+        if seen.insert(case.configuration()) {
+            let said = is_accepted(case);
+            assert!(said.contains("gamecube"), "{said}");
         }
-        let file = folder.path().join("slotkeeper.toml");
-        let here = format!("\"{}/", folder.path().display());
-        std::fs::write(&file, text.replace("\"/secrets/", &here).replace("\"/redis/", &here)).unwrap();
-        let output = Command::new(binary("slotkeeper")).args(["check", "--config"]).arg(&file).output().unwrap();
-        assert!(output.status.success(), "{}: {}", case.name, said(&output));
-        assert!(said(&output).contains("gamecube"), "{}", said(&output));
     }
     assert_eq!(seen.len(), 6, "one for each way to scale, with each journal");
 }
@@ -109,7 +114,7 @@ fn arguments_are_the_binaries_own() {
             assert!(!nonsense.status.success(), "{name} takes anything, so this shows nothing");
         }
     }
-    assert_eq!(asked.len(), 2, "dispatcher and console: {asked:?}");
+    assert_eq!(asked.len(), 3, "dispatcher, console and gateway: {asked:?}");
 }
 
 #[tokio::test]
@@ -167,7 +172,12 @@ fn ports_are_where_the_configuration_listens() {
         let console = case.one("StatefulSet", "gamecube");
         let there = case.ports_of(&console["spec"]["template"]);
         assert_eq!(config["pools"]["gamecube"]["kubernetes"]["port"].as_integer(), Some(i64::from(there["http"])));
+    }
+}
 
+#[test]
+fn services_and_policies_lead_to_ports_that_are_there() {
+    for case in cases().iter().filter(|case| case.name != "base") {
         for service in case.all("Service") {
             let name = service["metadata"]["name"].as_str().unwrap();
             let behind = case.ports_behind(service);
@@ -326,7 +336,7 @@ fn applying_it_again_leaves_replicas_and_volumes_alone() {
 
 #[test]
 fn what_is_mounted_is_there() {
-    for case in systems() {
+    for case in cases().iter().filter(|case| case.name != "base") {
         for (pod, _) in case.containers() {
             for volume in pod["volumes"].as_array().into_iter().flatten() {
                 if let Some(name) = volume["configMap"]["name"].as_str() {
@@ -346,6 +356,8 @@ fn what_is_mounted_is_there() {
                 }
             }
         }
+    }
+    for case in systems().chain(gateways::behind_the_dispatcher()) {
         let spec = &case.one("Deployment", "slotkeeper")["spec"]["template"]["spec"];
         let config: toml::Table = case.configuration().parse().unwrap();
         let grace = spec["terminationGracePeriodSeconds"].as_i64().unwrap();
@@ -361,7 +373,8 @@ fn what_is_mounted_is_there() {
             let mounted = mounts.iter().any(|m| Path::new(m["mountPath"].as_str().unwrap()) == path.parent().unwrap());
             assert!(mounted, "{} is not in a volume", path.display());
         }
-        let landing = config["pools"]["gamecube"]["landing_url"].as_str().unwrap();
+        let Some(pool) = config["pools"].get("gamecube") else { continue };
+        let landing = pool["landing_url"].as_str().unwrap();
         let host = landing.trim_start_matches("http://").trim_end_matches('/');
         assert_eq!(case.one("Service", host)["spec"]["ports"][0]["port"], 80);
     }
@@ -441,7 +454,7 @@ fn a_folder_has_one_dispatcher_and_redis_several() {
         let limit =
             redis["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"].as_str().unwrap();
         let limit: u64 = limit.strip_suffix("Mi").unwrap().parse().unwrap();
-        let conf = text_of("k8s/overlays/redis/redis.conf");
+        let conf = text_of("k8s/components/journal-redis/redis.conf");
         let at_most = conf.lines().find_map(|line| line.strip_prefix("maxmemory ")?.strip_suffix("mb")).unwrap();
         assert!(limit >= 2 * at_most.parse::<u64>().unwrap(), "a rewrite of its file could end it");
     }
@@ -450,63 +463,10 @@ fn a_folder_has_one_dispatcher_and_redis_several() {
     assert!(journal_folder(base).unwrap().1["emptyDir"].is_object() && !journals(base));
 }
 
-/// Redis in a folder, with the files that are shipped, but for where things lie.
-struct Redis {
-    child: Child,
-    port: u16,
-    folder: TempDir,
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Redis {
-    fn start(passwords: &[(&str, &str)]) -> Redis {
-        let folder = tempfile::tempdir().unwrap();
-        let here = |name: &str| folder.path().join(name).display().to_string();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        for name in ["etc", "data", "password", "users", "bin"] {
-            std::fs::create_dir(here(name)).unwrap();
-        }
-        for (name, text) in passwords {
-            std::fs::write(folder.path().join("password").join(name), text).unwrap();
-        }
-        for name in ["start", "redis.conf", "users.acl"] {
-            let text = text_of(&format!("k8s/overlays/redis/{name}"));
-            let text = text.replace("/etc/redis", &here("etc")).replace("/run/users", &here("users"));
-            let text = text.replace(" /password/", &format!(" {}/", here("password")));
-            let text = text.replace("dir /data", &format!("dir {}", here("data")));
-            let text = text.replace("port 6379", &format!("bind 127.0.0.1\nport {port}"));
-            std::fs::write(folder.path().join("etc").join(name), text).unwrap();
-        }
-        let server = std::env::var("SLOTKEEPER_TEST_REDIS").unwrap_or_else(|_| "redis-server".to_owned());
-        let valkey = folder.path().join("bin/valkey-server");
-        std::fs::write(&valkey, format!("#!/bin/sh\nexec {server} \"$@\"\n")).unwrap();
-        std::fs::set_permissions(&valkey, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let path = format!("{}:{}", here("bin"), std::env::var("PATH").unwrap());
-        let mut start = Command::new("sh");
-        start.arg(here("etc/start")).env("PATH", path).stdout(Stdio::null());
-        Redis { child: start.spawn().unwrap(), port, folder }
-    }
-
-    /// What it answers to these lines; `None` as long as nobody listens.
-    fn ask(&self, lines: &[&str]) -> Option<Vec<String>> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        for line in lines {
-            write!(stream, "{line}\r\n").unwrap();
-        }
-        let answers = BufReader::new(stream).lines().take(lines.len());
-        Some(answers.map(|answer| answer.unwrap()).collect())
-    }
-}
-
 #[tokio::test]
 async fn redis_as_it_is_shipped_keeps_a_journal_and_lets_nobody_do_more() {
-    let redis = Redis::start(&[("password", "the new one\n"), ("former", "the-old-one")]);
+    let redis =
+        Redis::start("k8s/components/journal-redis", &[("password", "the new one\n"), ("former", "the-old-one")]);
     eventually("Redis to answer", async || redis.ask(&["PING"]).is_some()).await;
     let refused = |answers: &[String]| answers.iter().all(|answer| answer.starts_with("-NO"));
     assert!(refused(&redis.ask(&["PING", "GET {slotkeeper}:life"]).unwrap()), "without a password");
@@ -518,11 +478,11 @@ async fn redis_as_it_is_shipped_keeps_a_journal_and_lets_nobody_do_more() {
     assert!(redis.ask(&["AUTH wrong"]).unwrap()[0].starts_with("-WRONGPASS"));
 
     let pod = Pod::named("pod").await;
-    let password = redis.folder.path().join("password/password");
+    let password = redis.password_file();
     let dispatcher = Setup::fixed(&[&pod], "silence_seconds = 2\ngrace_seconds = 0.5")
         .env("KEYS", &("A".repeat(43) + "="))
         .top("cookie_keys_env = \"KEYS\"")
-        .top(&format!("[journal]\nat = \"redis://127.0.0.1:{}\"\npassword_file = {password:?}", redis.port))
+        .top(&format!("[journal]\nat = \"{}\"\npassword_file = {password:?}", redis.address()))
         .start()
         .await;
     // The first start on an empty Redis is a lapse. Then somebody is let in.
@@ -535,7 +495,8 @@ async fn redis_as_it_is_shipped_keeps_a_journal_and_lets_nobody_do_more() {
         let line = text.lines().find(|line| line.contains(key)).unwrap().to_owned();
         line.split_once(" resetkeys ").unwrap().1.split(' ').filter(|r| *r != "+select").map(str::to_owned).collect()
     };
-    let granted: BTreeSet<String> = rights(&text_of("k8s/overlays/redis/users.acl"), "user default on PASSWORDS");
+    let granted: BTreeSet<String> =
+        rights(&text_of("k8s/components/journal-redis/users.acl"), "user default on PASSWORDS");
     assert_eq!(granted, rights(&text_of("crates/dispatcher/OPERATING.md"), "ACL SETUSER slotkeeper on "));
 }
 

@@ -1,20 +1,21 @@
 //! What operators see: alerts, dashboards and the queries for KEDA, tried with promtool, and on a real Prometheus that scrapes
 //! a real dispatcher.
 
+mod gateways;
 mod prometheus;
 mod shipped;
 
 use futures_util::StreamExt;
-use prometheus::{Prometheus, Way, number, promtool};
+use prometheus::{Prometheus, Site, Way, number, promtool};
 use serde_json::{Value, json};
-use shipped::{alerts, each_alert, metrics_in, text};
+use shipped::{DISPATCHER, alerts, each_alert, text};
 use slotkeeper_tests::{Dispatcher, Pod, Setup, Visitor, eventually};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-const CASES: [&str; 2] = ["pools.yaml", "replicas.yaml"];
+const CASES: [&str; 3] = ["pools.yaml", "replicas.yaml", "gateways.yaml"];
 const TOKEN: &str = "a-token-of-some-length";
 
 /// Metrics that only pools in Kubernetes have, pools that KEDA asks about, and journals in Redis or in trouble: here their panels
@@ -50,13 +51,13 @@ fn promtool_takes_the_rules_and_every_case_holds() {
     let folder = bench(&shipped::rules());
     let (well, said) = run(folder.path(), &["check", "rules", "rules.yaml"]);
     assert!(well && said.contains(&format!("{} rules found", alerts().len())), "{said}");
-    let (well, said) = run(folder.path(), &["test", "rules", CASES[0], CASES[1]]);
+    let (well, said) = run(folder.path(), &[&["test", "rules"], &CASES[..]].concat());
     assert!(well, "{said}");
 }
 
 /// The alerts whose cases no longer hold with these rules.
 fn failing(rules: &Value) -> BTreeSet<String> {
-    let (_, said) = run(bench(rules).path(), &["test", "rules", CASES[0], CASES[1]]);
+    let (_, said) = run(bench(rules).path(), &[&["test", "rules"], &CASES[..]].concat());
     let names = said.lines().filter_map(|line| line.split_once("alertname=\"")?.1.split('"').next());
     names.map(str::to_owned).collect()
 }
@@ -87,15 +88,21 @@ fn every_alert_that_waits_has_a_case_that_needs_its_patience() {
 
 #[test]
 fn every_alert_says_what_it_is_and_what_to_do() {
-    let readme = shipped::read("k8s/components/monitoring/README.md");
-    for alert in alerts() {
-        let name = text(&alert, "alert");
-        assert!(matches!(text(&alert["labels"], "severity"), "critical" | "warning"), "{name}");
-        for part in ["summary", "description", "runbook"] {
-            assert!(!text(&alert["annotations"], part).is_empty(), "{part} of {name}");
+    for component in shipped::ALL {
+        let readme = component.readme();
+        for alert in component.alerts() {
+            let name = text(&alert, "alert");
+            assert!(matches!(text(&alert["labels"], "severity"), "critical" | "warning"), "{name}");
+            for part in ["summary", "description", "runbook"] {
+                assert!(!text(&alert["annotations"], part).is_empty(), "{part} of {name}");
+            }
+            assert!(text(&alert["annotations"], "runbook").ends_with(&format!("(README.md, {name})")), "{name}");
+            assert_eq!(readme.matches(&format!("\n### {name}\n")).count(), 1, "a section of the README for {name}");
         }
-        assert!(text(&alert["annotations"], "runbook").ends_with(&format!("(README.md, {name})")), "{name}");
-        assert_eq!(readme.matches(&format!("\n### {name}\n")).count(), 1, "a section of the README for {name}");
+        assert_eq!(
+            readme.matches("\n### ").count() - readme.matches("\n### Without").count(),
+            component.alerts().len()
+        );
     }
 }
 
@@ -110,7 +117,7 @@ async fn what_an_alert_says_is_whole() {
         alert["expr"] = expression.into();
         alert["for"] = "0s".into();
     });
-    let prometheus = Prometheus::start(&[], TOKEN, &loud).await;
+    let prometheus = Prometheus::start(Site::DISPATCHERS, &[], TOKEN, &loud).await;
     let mut said = Vec::new();
     eventually("all alerts to fire", async || {
         said = prometheus.api("/api/v1/alerts").await["data"]["alerts"].as_array().unwrap().clone();
@@ -129,7 +136,7 @@ async fn what_an_alert_says_is_whole() {
 #[test]
 fn dashboards_are_what_grafana_takes() {
     let (mut uids, mut titles) = (BTreeSet::new(), BTreeSet::new());
-    for dashboard in shipped::dashboards() {
+    for dashboard in shipped::ALL.iter().flat_map(shipped::Component::dashboards) {
         let title = text(&dashboard, "title");
         assert!(uids.insert(text(&dashboard, "uid").to_owned()) && titles.insert(title.to_owned()));
         assert!(dashboard["schemaVersion"].as_u64().unwrap() >= 36, "{title}");
@@ -169,7 +176,7 @@ fn dashboards_are_what_grafana_takes() {
 
 #[test]
 fn the_service_monitor_fits_the_service_and_the_secret() {
-    let monitor = shipped::yaml("k8s/components/monitoring/servicemonitor.yaml").remove(0)["spec"].take();
+    let monitor = DISPATCHER.service_monitor();
     let services = shipped::yaml("k8s/base/services.yaml");
     let wanted = monitor["selector"]["matchLabels"].as_object().unwrap();
     let fits = |s: &&Value| wanted.iter().all(|(k, v)| s["metadata"]["labels"].get(k) == Some(v));
@@ -220,9 +227,10 @@ async fn exposed(dispatcher: &Dispatcher) -> BTreeSet<String> {
 async fn every_query_is_answered_by_a_real_prometheus() {
     let pod = Pod::named("fixed").await;
     let dispatcher = arcade(&pod).await;
-    let prometheus = Prometheus::start(&[("slotkeeper-0", dispatcher.admin)], TOKEN, &shipped::rules()).await;
+    let prometheus =
+        Prometheus::start(Site::DISPATCHERS, &[("slotkeeper-0", dispatcher.admin)], TOKEN, &DISPATCHER.rules()).await;
     prometheus.says("up", 1.0).await;
-    let queries = shipped::panel_queries();
+    let queries = DISPATCHER.panel_queries();
 
     // What is counted has to be seen at 0 first.
     prometheus.says("sum(slotkeeper_time_to_slot_seconds_count{pool=\"gamecube\"})", 0.0).await;
@@ -255,8 +263,8 @@ async fn every_query_is_answered_by_a_real_prometheus() {
 
     // Everything that alerts and panels ask for exists, is documented, and hides nothing that Prometheus knows of a target.
     let known = exposed(&dispatcher).await;
-    let expressions = alerts().into_iter().map(|a| text(&a, "expr").to_owned());
-    for metric in expressions.chain(queries.iter().map(|q| q.1.clone())).flat_map(|q| metrics_in(&q)) {
+    let expressions = DISPATCHER.alerts().into_iter().map(|a| text(&a, "expr").to_owned());
+    for metric in expressions.chain(queries.iter().map(|q| q.1.clone())).flat_map(|q| DISPATCHER.metrics_in(&q)) {
         let base = ["_bucket", "_count", "_sum"].iter().find_map(|s| metric.strip_suffix(s)).unwrap_or(&metric);
         let is_known = known.contains(base) || known.contains(&metric) || ELSEWHERE.contains(&metric.as_str());
         assert!(is_known, "there is no metric {metric}");
@@ -271,7 +279,7 @@ async fn every_query_is_answered_by_a_real_prometheus() {
     }
 
     // Two play, one waits, no more pods may be: that is true, and nothing else is.
-    for alert in alerts() {
+    for alert in DISPATCHER.alerts() {
         let (name, expression) = (text(&alert, "alert"), text(&alert, "expr"));
         eventually(&format!("{name} to be judged rightly"), async || {
             eve.status().await;
@@ -315,13 +323,13 @@ fn table(answers: &BTreeMap<(&String, &String), Vec<Value>>) -> String {
 #[tokio::test]
 async fn what_keda_asks_is_answered_with_the_truth_or_not_at_all() {
     let pod = Pod::named("fixed").await;
-    let [wanted, sessions] = &shipped::keda_queries()[..] else { panic!("two queries for KEDA") };
+    let [wanted, sessions] = &DISPATCHER.keda_queries()[..] else { panic!("two queries for KEDA") };
     assert!(shipped::read("k8s/components/keda-prometheus/scaled-object.yaml").contains(&format!(" {wanted}\n")));
     // A minute is a long time to wait for an old answer to end.
     let brisk = wanted.replace("[1m]", "[5s]");
     assert_ne!(&brisk, wanted);
 
-    let nobody = Prometheus::start(&[], TOKEN, &json!({"groups": []})).await;
+    let nobody = Prometheus::start(Site::DISPATCHERS, &[], TOKEN, &json!({"groups": []})).await;
     assert_eq!(nobody.value(wanted).await, None);
     assert_eq!(nobody.value(sessions).await, None);
     drop(nobody);
@@ -333,7 +341,7 @@ async fn what_keda_asks_is_answered_with_the_truth_or_not_at_all() {
     let stranger = Way::to(dispatcher.visitors).await;
     let targets =
         [("a", dispatcher.admin), ("b", twin.address), ("c", idle.admin), ("no-dispatcher", stranger.address)];
-    let prometheus = Prometheus::start(&targets, TOKEN, &json!({"groups": []})).await;
+    let prometheus = Prometheus::start(Site::DISPATCHERS, &targets, TOKEN, &json!({"groups": []})).await;
     prometheus.says("sum(up)", 3.0).await;
     assert_eq!((prometheus.value(wanted).await, truth().await), (Some(0.0), Some(0.0)));
 

@@ -51,6 +51,17 @@ def cases() -> dict[str, tuple[str, list[tuple[str, str, str]]]]:
     for extra, scaling in itertools.product([[], doors], SCALING):
         changes = found["-".join(["gamecube", scaling, *extra])][1]
         found["-".join(["redis", scaling, *extra])] = ("overlays/redis", changes)
+    # Gateways: with an Ingress or a Gateway, and behind the dispatcher with any of the doors.
+    found["websocket-gateway"] = ("overlays/websocket-gateway", [])
+    alone = "overlays/websocket-gateway/kustomization.yaml"
+    found["websocket-gateway-route"] = (
+        "overlays/websocket-gateway",
+        [(alone, "  - ingress.yaml\n", "  # - ingress.yaml\n"), (alone, "  # - route.yaml\n", "  - route.yaml\n")],
+    )
+    behind = "overlays/websocket-gateway-dispatcher/kustomization.yaml"
+    for extra in ([], ["ingress"], ["gateway"], ["ingress", "gateway", "monitoring", "gateway-monitoring"]):
+        changes = [(behind, f"  # - ../../components/{c}\n", f"  - ../../components/{c}\n") for c in extra]
+        found["-".join(["websocket-gateway-dispatcher", *extra])] = ("overlays/websocket-gateway-dispatcher", changes)
     for journal, library, scaling in itertools.product(["", "redis-"], ["library-nfs", "library-node"], SCALING):
         changes = [
             (gamecube, "  - ../../components/keda-push\n", f"  - ../../components/{scaling}\n"),

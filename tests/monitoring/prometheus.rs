@@ -26,14 +26,28 @@ impl Drop for Prometheus {
 /// Who is scraped, as the ServiceMonitor would have it: the name of its pod, and where it is.
 pub(super) type Target<'a> = (&'a str, SocketAddr);
 
+/// Whom the labels that a ServiceMonitor makes are about.
+#[derive(Clone, Copy)]
+pub(super) struct Site {
+    namespace: &'static str,
+    job: &'static str,
+    service: &'static str,
+}
+
+impl Site {
+    pub(super) const DISPATCHERS: Site = Site { namespace: "gamecube", job: "slotkeeper", service: "slotkeeper-admin" };
+    pub(super) const GATEWAYS: Site =
+        Site { namespace: "websocket-gateway", job: "websocket-gateway", service: "websocket-gateway-metrics" };
+}
+
 impl Prometheus {
     /// Scrapes these with the token, and evaluates the rules every second.
-    pub(super) async fn start(targets: &[Target<'_>], token: &str, rules: &Value) -> Prometheus {
+    pub(super) async fn start(site: Site, targets: &[Target<'_>], token: &str, rules: &Value) -> Prometheus {
         let folder = tempfile::tempdir().expect("a folder");
         let scrapes: Vec<Value> = targets
             .iter()
             .map(|(pod, at)| {
-                let labels = json!({"namespace": "gamecube", "service": "slotkeeper-admin", "pod": pod});
+                let labels = json!({"namespace": site.namespace, "service": site.service, "pod": pod});
                 json!({"targets": [at.to_string()], "labels": labels})
             })
             .collect();
@@ -41,7 +55,7 @@ impl Prometheus {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": ["rules.yaml"],
             "scrape_configs": [{
-                "job_name": "slotkeeper",
+                "job_name": site.job,
                 "authorization": {"type": "Bearer", "credentials": token},
                 "static_configs": scrapes,
             }],
