@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 const BEGIN: u64 = 1_767_571_200_000;
 
 /// See the file.
-pub(super) struct Ours {
+pub(crate) struct Ours {
     fleet: Fleet,
     pool: PoolId,
     rules: Rules,
@@ -27,7 +27,7 @@ pub(super) struct Ours {
 
 impl Ours {
     /// A pool of which `replicas` pods are wanted before it has decided anything.
-    pub(super) fn new(rules: Rules, replicas: u32) -> Ours {
+    pub(crate) fn new(rules: Rules, replicas: u32) -> Ours {
         Ours {
             fleet: Fleet::new(),
             pool: PoolId::from("pool"),
