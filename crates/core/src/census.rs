@@ -2,7 +2,7 @@
 
 use crate::entry::Why;
 use crate::ids::{Incarnation, Ordinal};
-use crate::scale::Span;
+use crate::scale::{Asked, Span};
 use crate::time::Millis;
 use serde::Serialize;
 
@@ -39,8 +39,16 @@ pub struct Census {
     pub failing: u32,
     /// Pods that are outside `desired`, or inside again but not yet certain to stay.
     pub retiring: u32,
+    /// Pods inside `desired` that go when they are empty, and are being emptied one after the other.
+    pub leaving: u32,
     pub needed: Span,
     pub desired: Span,
+    /// What `needed` is the largest of.
+    pub asked: Asked,
+    /// WebSocket messages, where a target asks for them.
+    pub messages_per_second: u64,
+    /// The sum of the pods' own gauge in thousandths, where a target asks for it and somebody has read it lately.
+    pub gauge: Option<u64>,
     pub frozen: bool,
 }
 

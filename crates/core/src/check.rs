@@ -71,7 +71,7 @@ fn sessions(pool: &Pool) -> Result<(), String> {
             must!(!by.is_empty(), "{id:?} is attached by nobody");
         }
         if let State::Held { pod, .. } = &session.state {
-            must!(!pool.pods.get(pod).is_some_and(|p| p.is_terminating()), "{id:?} is held on a terminating pod");
+            must!(!pool.pods.get(pod).is_some_and(|p| p.is_going()), "{id:?} is held on a pod that goes");
         }
     }
     Ok(())
@@ -94,6 +94,9 @@ fn pods(pool: &Pool) -> Result<(), String> {
             let retiring = life.standing == Standing::Retiring;
             must!(retiring != inside, "{ordinal:?} is {:?}, desired is {:?}", life.standing, pool.scale.desired);
             must!(!retiring || pod.sessions.is_empty(), "retiring {ordinal:?} is busy");
+            let own = pool.scale.standing(ordinal.0);
+            let uncertain = matches!(life.standing, Standing::Retiring | Standing::Returning { .. });
+            must!(uncertain || life.standing == own, "{ordinal:?} is {:?}, and should be {own:?}", life.standing);
         }
         let awaited = inside && !pod.is_ready();
         must!(awaited || pod.asked == Time::NEVER || pod.is_ready(), "{ordinal:?} is awaited outside desired");
@@ -143,6 +146,7 @@ fn indexes(pool: &Pool, quiet: bool, now: Time) -> Result<(), String> {
         counts(rebuilt)
     );
     must!(same_sums(usable, &rebuilt.usable), "usable slots differ");
+    must!(same_sums(&pool.index.able, &rebuilt.able), "able pods differ");
     for (at, owner) in &pool.index.deadlines {
         let lives = match owner {
             Owner::Session(id) => pool.sessions.get(*id).is_some_and(|s| s.alarm == *at),

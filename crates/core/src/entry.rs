@@ -23,7 +23,10 @@ pub struct Entry {
 impl Entry {
     /// The semantics that this program knows: what entries mean, and which there are. A fleet goes over to newer ones when
     /// all living replicas know them, and never back.
-    pub const SEMANTICS: u32 = 1;
+    pub const SEMANTICS: u32 = 2;
+
+    /// Since when there is [`Command::Load`], and `shrink` and `targets` of the rules count.
+    pub const TARGETS: u32 = 2;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +85,13 @@ pub enum Command {
     /// KEDA has been served this number.
     Served {
         replicas: u32,
+    },
+    /// What this replica has measured: messages of its streams over the time that it says, on its own clock, and, where the
+    /// pods have been asked, the sum of their gauge in thousandths.
+    Load {
+        messages: u64,
+        over: Millis,
+        gauge: Option<u64>,
     },
     Cordon {
         pod: Ordinal,

@@ -133,7 +133,14 @@ impl Fleet {
         }
         self.end_lapse(&mut effects);
         let common = self.replicas.values().map(|r| r.speaks).min();
+        let targeted = self.knows_targets();
         self.semantics = self.semantics.max(common.unwrap_or_default());
+        if targeted != self.knows_targets() {
+            let ids: Vec<PoolId> = self.pools.keys().cloned().collect();
+            for id in ids {
+                self.in_pool(&id, &mut effects, Pool::settle);
+            }
+        }
         keep_last_scale(&mut effects);
         #[cfg(debug_assertions)]
         if let Err(what) = self.invariants() {
@@ -238,10 +245,10 @@ impl Fleet {
         effects: &mut Vec<(PoolId, Effect)>,
         act: impl FnOnce(&mut Pool, &mut Step<'_>),
     ) {
-        let quiet = self.is_quiet();
+        let (quiet, targeted) = (self.is_quiet(), self.knows_targets());
         let Some(pool) = self.pools.get_mut(id) else { return };
         let mut own = Vec::new();
-        act(pool, &mut Step { now: self.now, position: self.applied, quiet, effects: &mut own });
+        act(pool, &mut Step { now: self.now, position: self.applied, quiet, targeted, effects: &mut own });
         if quiet {
             own.retain(|effect| !matches!(effect, Effect::Recycle { .. }));
         }
@@ -334,7 +341,7 @@ impl Fleet {
 
     #[must_use]
     pub fn census(&self, pool: &PoolId) -> Option<Census> {
-        self.pools.get(pool).map(Pool::census)
+        self.pools.get(pool).map(|p| p.census(self.knows_targets()))
     }
 
     /// The ordinals the pool should run.
@@ -398,6 +405,12 @@ impl Fleet {
     #[must_use]
     pub fn semantics(&self) -> u32 {
         self.semantics
+    }
+
+    /// All who read this journal know [`Command::Load`], and what the rules say of `shrink` and `targets`.
+    #[must_use]
+    pub fn knows_targets(&self) -> bool {
+        self.semantics >= Entry::TARGETS
     }
 
     /// The last number this replica wrote; `None` if it is not (or no longer) known: then its life is over.

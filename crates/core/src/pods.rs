@@ -72,6 +72,10 @@ impl Life {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
     Wanted,
+    /// It will have to go, but somebody above it goes first: chosen where nothing else is free ([`Shrink::Move`](crate::rules::Shrink)).
+    Surplus,
+    /// It is being emptied: nobody is placed here, and whoever is here is moved. It stays until it is empty.
+    Leaving,
     /// Outside `desired`: somebody may delete it any moment.
     Retiring,
     /// Inside again since the entry at position `decided` (as in `Effect::Scale`), but not yet certain that nobody still deletes it.
@@ -88,6 +92,8 @@ pub(crate) struct Index {
     pub(crate) open: Option<u32>,
     /// Free slots it has or will have, for `needed`.
     pub(crate) usable: u32,
+    /// It is counted on to bear its share.
+    pub(crate) able: bool,
     pub(crate) busy: u32,
     pub(crate) ready: bool,
     /// Waited for, and since when.
@@ -96,6 +102,9 @@ pub(crate) struct Index {
     pub(crate) owes_recycle: bool,
     pub(crate) alarm: Option<Time>,
 }
+
+/// A key behind those of all pods that stay.
+const LAST_CHOICE: u32 = 1 << 31;
 
 impl Pod {
     pub(crate) fn new(slots: u32) -> Pod {
@@ -117,6 +126,12 @@ impl Pod {
         self.life.as_ref().is_some_and(|l| matches!(l.phase, Phase::Terminating))
     }
 
+    /// Whoever has no stream here any more is placed elsewhere: it is on its way out.
+    #[must_use]
+    pub fn is_going(&self) -> bool {
+        self.is_terminating() || self.life.as_ref().is_some_and(|l| l.standing == Standing::Leaving)
+    }
+
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.life.as_ref().is_some_and(|l| matches!(l.phase, Phase::Ready { .. }))
@@ -131,7 +146,10 @@ impl Pod {
     #[must_use]
     pub fn free_slots(&self) -> u32 {
         let placeable = match &self.life {
-            Some(l) => self.is_open(l) && !l.dirty && !self.cordoned && l.standing == Standing::Wanted,
+            Some(l) => {
+                let stays = matches!(l.standing, Standing::Wanted | Standing::Surplus);
+                self.is_open(l) && !l.dirty && !self.cordoned && stays
+            }
             None => false,
         };
         if placeable { self.slots.saturating_sub(self.sessions.len() as u32) } else { 0 }
@@ -142,8 +160,11 @@ impl Pod {
         let free = self.free_slots();
         let returning_since = self.life.as_ref().and_then(|l| match l.standing {
             Standing::Returning { since, .. } => Some(since),
-            Standing::Wanted | Standing::Retiring => None,
+            Standing::Wanted | Standing::Surplus | Standing::Leaving | Standing::Retiring => None,
         });
+        let is_surplus = self.life.as_ref().is_some_and(|l| l.standing == Standing::Surplus);
+        let able = !self.cordoned
+            && self.life.as_ref().is_none_or(|l| !l.stuck && !matches!(l.phase, Phase::Failed { .. }));
         let usable = match &self.life {
             _ if self.cordoned => 0,
             None => rules.slots_per_pod,
@@ -169,10 +190,12 @@ impl Pod {
         });
         Index {
             open: (free > 0).then_some(match rules.placement {
+                _ if is_surplus => LAST_CHOICE + busy.min(LAST_CHOICE),
                 Placement::Pack => 0,
-                Placement::Spread => busy,
+                Placement::Spread => busy.min(LAST_CHOICE - 1),
             }),
             usable,
+            able,
             busy,
             ready: self.is_ready(),
             starting: self.asked.known().filter(|_| usable > 0),

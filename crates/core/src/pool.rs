@@ -11,6 +11,7 @@ use crate::census::{Census, Place};
 use crate::entry::{Command, Effect, Phase, Why};
 use crate::estimate::Estimate;
 use crate::ids::{Ordinal, ReplicaId, SessionId};
+use crate::load::Load;
 use crate::lookup::Lookup;
 use crate::planted::{self, Bug};
 use crate::pods::{Pod, Standing};
@@ -32,6 +33,8 @@ pub(crate) struct Pool {
     pub(crate) queue: Queue,
     pub(crate) scale: Scale,
     pub(crate) estimate: Estimate,
+    #[serde(default)]
+    pub(crate) load: Load,
     /// A complete list of pods has been read at least once.
     pub(crate) listed: bool,
     /// The cluster's version of the newest complete list: no news of any pod is older.
@@ -44,6 +47,22 @@ pub(crate) struct Pool {
     pub(crate) index: PoolIndex,
 }
 
+/// What the pool asks for, at this moment. (Other parts of the pool may be written to meanwhile.)
+macro_rules! demand {
+    ($pool:expr, $targeted:expr) => {
+        Demand {
+            rules: &$pool.rules,
+            usable: &$pool.index.usable,
+            able: &$pool.index.able,
+            busy: $pool.busy(),
+            busy_slots: $pool.index.busy_slots,
+            want: $pool.queue.len() as u64 + $pool.rules.spare.slots($pool.index.busy_slots),
+            load: &$pool.load,
+            targeted: $targeted,
+        }
+    };
+}
+
 /// One entry as a pool sees it, and where its effects go.
 pub(crate) struct Step<'a> {
     pub(crate) now: Time,
@@ -51,6 +70,8 @@ pub(crate) struct Step<'a> {
     pub(crate) position: u64,
     /// Entries may be lost: others may have streams where nobody seems to be.
     pub(crate) quiet: bool,
+    /// What the semantics in force know ([`Entry::TARGETS`](crate::Entry::TARGETS)).
+    pub(crate) targeted: bool,
     pub(crate) effects: &'a mut Vec<Effect>,
 }
 
@@ -63,6 +84,7 @@ impl Pool {
             queue: Queue::default(),
             scale: Scale::default(),
             estimate: Estimate::default(),
+            load: Load::default(),
             listed: false,
             list_version: 0,
             frozen: false,
@@ -87,6 +109,9 @@ impl Pool {
             Command::PodsListed { pods, version } => self.pods_listed(pods, *version, step),
             Command::ScaleSeen { start, replicas, decided, version } => {
                 self.scale_seen(*start, *replicas, *decided, *version, step);
+            }
+            Command::Load { messages, over, gauge } => {
+                self.load.note(from, (*messages, *over), *gauge, &self.rules.targets, step.now);
             }
             Command::Served { replicas } => self.served(*replicas, step.now),
             Command::Cordon { pod } => self.cordon(*pod, true),
@@ -135,7 +160,8 @@ impl Pool {
     /// Whether time alone has made anything due.
     pub(crate) fn is_due(&self, now: Time) -> bool {
         let first = self.index.deadlines.first().map(|(at, _)| *at);
-        [first, self.scale.deadline(&self.rules), self.settled_at()].into_iter().flatten().any(|at| at <= now)
+        let load = self.load.deadline(self.rules.targets.window);
+        [first, self.scale.deadline(&self.rules), self.settled_at(), load].into_iter().flatten().any(|at| at <= now)
     }
 
     /// When KEDA has settled on a raised number, for the first pod that waits for it.
@@ -147,7 +173,7 @@ impl Pool {
             self.index.returning.iter().filter_map(|o| Some((o, self.pods.get(o)?.life.as_ref()?.standing)));
         let settled = standings.filter_map(|(o, standing)| match standing {
             Standing::Returning { since, .. } => self.scale.settled_at(o.0, since, &self.rules),
-            Standing::Wanted | Standing::Retiring => None,
+            Standing::Wanted | Standing::Surplus | Standing::Leaving | Standing::Retiring => None,
         });
         settled.min()
     }
@@ -161,27 +187,25 @@ impl Pool {
         });
         let cooldown = self.scale.deadline(&self.rules).map(|at| (at, "cooldown"));
         let settle = self.settled_at().filter(|at| *at > now).map(|at| (at, "settle"));
-        session_or_pod.into_iter().chain(cooldown).chain(settle).min()
+        let load = self.load.deadline(self.rules.targets.window).map(|at| (at, "load"));
+        session_or_pod.into_iter().chain(cooldown).chain(settle).chain(load).min()
     }
 
     // ---- the end of every entry ----
 
     /// Seats who can be seated and renews `desired`, until neither changes anything.
-    fn settle(&mut self, step: &mut Step<'_>) {
+    pub(crate) fn settle(&mut self, step: &mut Step<'_>) {
+        self.load.forget(self.rules.targets.window, step.now);
         loop {
             self.seat(step);
-            let demand = Demand {
-                rules: &self.rules,
-                usable: &self.index.usable,
-                busy: self.busy(),
-                want: self.queue.len() as u64 + self.rules.spare.slots(self.index.busy_slots),
-            };
-            let before = self.scale.desired;
+            let (before, surplus) = (self.scale.desired, self.scale.surplus());
+            let demand = demand!(self, step.targeted);
             if self.scale.update(&demand, step.quiet, step.now) {
                 self.scale.decide(step.position);
                 self.redraw(before, step);
             }
-            if !self.confirm_returning(step) {
+            let moved = self.restand(surplus, step);
+            if !self.confirm_returning(step) && !moved {
                 break;
             }
         }
@@ -272,7 +296,7 @@ impl Pool {
         self.estimate.until_released(now, ahead - coming + 1)
     }
 
-    pub(crate) fn census(&self) -> Census {
+    pub(crate) fn census(&self, targeted: bool) -> Census {
         let free: u64 =
             self.index.open.iter().filter_map(|(_, o)| self.pods.get(o)).map(|p| u64::from(p.free_slots())).sum();
         Census {
@@ -297,10 +321,17 @@ impl Pool {
             retiring: self
                 .pods
                 .values()
-                .filter(|p| p.life.as_ref().is_some_and(|l| l.standing != Standing::Wanted))
+                .filter(|p| {
+                    let standing = p.life.as_ref().map(|l| l.standing);
+                    matches!(standing, Some(Standing::Retiring | Standing::Returning { .. }))
+                })
                 .count() as u32,
             needed: self.scale.needed,
             desired: self.scale.desired,
+            asked: demand!(self, targeted).asked(self.scale.goal),
+            messages_per_second: self.load.rate(self.rules.targets.window) / 1000,
+            gauge: self.load.gauge(),
+            leaving: self.scale.surplus().len(),
             frozen: self.frozen,
         }
     }

@@ -18,6 +18,12 @@ pub struct Rules {
     pub sticky_storage: bool,
     pub after_session: AfterSession,
     pub scaling: Scaling,
+    /// What becomes of the sessions on pods that are not needed any more.
+    #[serde(default)]
+    pub shrink: Shrink,
+    /// What a pod should bear, besides not having more sessions than slots.
+    #[serde(default)]
+    pub targets: Targets,
     pub spare: Spare,
     /// Waiting sessions at most.
     pub queue_limit: u32,
@@ -60,6 +66,14 @@ impl Rules {
         }
         // Half of it must still be a time in which fleet time can pass.
         self.silence = self.silence.max(Millis(2));
+        self.targets = self.targets.clamped(self.slots_per_pod);
+        let slides = self.scaling == (Scaling::Direct { window: Window::Sliding });
+        if slides {
+            self.targets = Targets { sessions: None, messages: None, gauge: None, ..self.targets };
+        }
+        if slides || self.slots_per_pod == 1 {
+            self.shrink = Shrink::Wait;
+        }
         self
     }
 }
@@ -99,6 +113,55 @@ pub enum Window {
     Sliding,
 }
 
+/// What becomes of the sessions on pods that are not needed any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Shrink {
+    /// They stay as long as they live, and so does the pod.
+    #[default]
+    Wait,
+    /// They are moved: the highest pod takes nobody any more, its streams are told to close, and whoever comes back is at
+    /// another one. The pod goes when it is empty, then the next one's turn comes. Shared pools with a fixed window only.
+    Move,
+}
+
+/// What one pod should bear. Of several targets the one that asks for the most pods counts. Not with a sliding window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Targets {
+    /// Sessions, at most the slots: the rest is headroom. `None`: as many as it has slots.
+    pub sessions: Option<u32>,
+    /// WebSocket messages per second, both directions together.
+    pub messages: Option<u32>,
+    /// A gauge of the pods' own, in thousandths.
+    pub gauge: Option<u64>,
+    /// Messages are counted over this time, and a gauge that is older counts no more.
+    pub window: Millis,
+    /// A pod fewer is wanted only when the rest would be this far (per cent) below every target; at most 90.
+    pub slack: u32,
+}
+
+impl Targets {
+    fn clamped(mut self, slots: u32) -> Targets {
+        self.sessions = self.sessions.map(|n| n.clamp(1, slots));
+        self.messages = self.messages.map(|n| n.max(1));
+        self.gauge = self.gauge.map(|n| n.max(1));
+        self.window = self.window.max(Millis(1000));
+        self.slack = self.slack.min(90);
+        self
+    }
+
+    /// Whether anything has to be measured.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        self.messages.is_some() || self.gauge.is_some()
+    }
+}
+
+impl Default for Targets {
+    fn default() -> Targets {
+        Targets { sessions: None, messages: None, gauge: None, window: Millis::secs(60), slack: 10 }
+    }
+}
+
 /// Free slots kept warm for whoever comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Spare {
@@ -127,6 +190,8 @@ impl Default for Rules {
             sticky_storage: true,
             after_session: AfterSession::Keep,
             scaling: Scaling::Direct { window: Window::Fixed },
+            shrink: Shrink::Wait,
+            targets: Targets::default(),
             spare: Spare::Slots(0),
             queue_limit: 1000,
             queue_lease: Millis::secs(30),

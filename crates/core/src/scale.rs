@@ -1,8 +1,11 @@
 //! How many pods (behaviour §7): what is needed now, and what is asked for. Growing is immediate; shrinking waits until
-//! nothing more was needed for a whole `cooldown`. Which pods that concerns is marked in `pool.rs`.
+//! nothing more was needed for a whole `cooldown`, and until nobody is above: either because all have left, or because they
+//! were moved ([`Shrink::Move`]). Which pods that concerns is marked in `pool/cluster.rs`.
 
+use crate::load::Load;
+use crate::pods::Standing;
 use crate::prefix::Prefix;
-use crate::rules::{Rules, Scaling, Window};
+use crate::rules::{Rules, Scaling, Shrink, Window};
 use crate::time::{Millis, Time};
 use alloc::collections::VecDeque;
 use serde::{Deserialize, Serialize};
@@ -74,6 +77,9 @@ pub(crate) struct Scale {
     pub(crate) seen: Option<Seen>,
     /// What KEDA has been served last, and since when.
     pub(crate) served: Option<(u32, Time)>,
+    /// The end of what will be left when everybody above it has been moved. The end of `desired` where nobody is.
+    #[serde(default)]
+    pub(crate) goal: u32,
     ends: Highest,
     /// Of the starts counted down from `u32::MAX`, so that "lowest" is "highest".
     starts: Highest,
@@ -85,8 +91,30 @@ pub(crate) struct Demand<'a> {
     pub(crate) usable: &'a Prefix,
     /// The lowest and the highest ordinal with a busy slot.
     pub(crate) busy: Option<(u32, u32)>,
+    pub(crate) busy_slots: u64,
     /// Free slots wanted: waiting sessions and spare.
     pub(crate) want: u64,
+    /// Ordinals that bear their share.
+    pub(crate) able: &'a Prefix,
+    pub(crate) load: &'a Load,
+    /// The semantics in force know `shrink` and `targets`.
+    pub(crate) targeted: bool,
+}
+
+/// How many pods each reason asks for. The largest counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Asked {
+    /// Free slots, and (where sessions are not moved) the ordinals that are busy.
+    pub slots: u32,
+    pub sessions: u32,
+    pub messages: u32,
+    pub gauge: u32,
+}
+
+impl Asked {
+    fn most(self) -> u32 {
+        self.slots.max(self.sessions).max(self.messages).max(self.gauge)
+    }
 }
 
 impl Scale {
@@ -122,17 +150,23 @@ impl Scale {
     /// that is desired, or that the cluster has been told by entries that are lost now.
     pub(crate) fn update(&mut self, demand: &Demand<'_>, quiet: bool, now: Time) -> bool {
         let rules = demand.rules;
-        self.needed = demand.needed(self.desired);
+        let moves = demand.moves();
+        self.needed = demand.needed(self.desired, self.goal);
         if quiet {
             self.needed =
                 self.needed.with(self.desired).with(self.seen.map_or(Span::EMPTY, |s| s.span.below(rules.max)));
         }
+        let floor = demand.floor();
         let desired = if rules.scaling == Scaling::None {
-            Span { start: 0, end: rules.max.max(self.needed.end) }
+            self.goal = rules.max.max(self.needed.end).max(floor);
+            Span { start: 0, end: self.goal }
         } else {
             self.remember(self.needed, now);
             let lowest = u32::MAX - self.starts.over(rules.cooldown, now);
             let end = self.ends.over(rules.cooldown, now).min(rules.max).max(self.needed.end);
+            let desired = if moves { end.max(floor) } else { end };
+            self.goal = end;
+            let end = desired;
             let start = match rules.scaling {
                 Scaling::Direct { window: Window::Sliding } => lowest,
                 Scaling::Direct { window: Window::Fixed } | Scaling::Keda { .. } | Scaling::None => 0,
@@ -142,6 +176,23 @@ impl Scale {
         let changed = desired != self.desired;
         self.desired = desired;
         changed
+    }
+
+    /// Where pods stand inside `desired` that are certain to stay there: in the part that is left, above it, or (the
+    /// highest of these) being emptied.
+    pub(crate) fn standing(&self, ordinal: u32) -> Standing {
+        if ordinal < self.goal || self.goal >= self.desired.end {
+            Standing::Wanted
+        } else if ordinal + 1 < self.desired.end {
+            Standing::Surplus
+        } else {
+            Standing::Leaving
+        }
+    }
+
+    /// The part of `desired` that goes when it is empty.
+    pub(crate) fn surplus(&self) -> Span {
+        Span { start: self.goal.min(self.desired.end), end: self.desired.end }
     }
 
     /// When time alone will change `desired`.
@@ -176,7 +227,56 @@ impl Scale {
 }
 
 impl Demand<'_> {
-    fn needed(&self, desired: Span) -> Span {
+    fn moves(&self) -> bool {
+        self.targeted && self.rules.shrink == Shrink::Move
+    }
+
+    /// One above the highest ordinal with a busy slot.
+    fn floor(&self) -> u32 {
+        self.busy.map_or(0, |(_, highest)| highest + 1)
+    }
+
+    /// How many pods each reason asks for, where `now` are kept.
+    pub(crate) fn asked(&self, now: u32) -> Asked {
+        let free = self.usable.least(self.want);
+        if !self.targeted {
+            return Asked { slots: free.max(self.floor()), ..Asked::default() };
+        }
+        let targets = &self.rules.targets;
+        let now = now.min(self.rules.max);
+        let sessions = self.busy_slots + self.want;
+        let slots = u64::from(self.rules.slots_per_pod);
+        // Where sessions are moved there must be room for everybody, wherever they are now.
+        let held = if self.moves() { self.pods(sessions, slots) } else { self.floor() };
+        let bear = |load: u64, each: u64| self.steady(load, each, now);
+        Asked {
+            slots: free.max(held),
+            sessions: targets.sessions.map_or(0, |each| bear(sessions, u64::from(each))),
+            messages: targets
+                .messages
+                .map_or(0, |each| bear(self.load.rate(targets.window), u64::from(each).saturating_mul(1000))),
+            // What nobody can read asks for as much as there is.
+            gauge: targets.gauge.map_or(0, |each| self.load.gauge().map_or(now, |load| bear(load, each))),
+        }
+    }
+
+    /// The least number of ordinals that bear this load, each so much.
+    fn pods(&self, load: u64, each: u64) -> u32 {
+        self.able.least(load.div_ceil(each.max(1)))
+    }
+
+    /// The same, but it stays at `now` as long as one fewer would be near the limit.
+    fn steady(&self, load: u64, each: u64, now: u32) -> u32 {
+        let least = self.pods(load, each);
+        if least >= now {
+            return least;
+        }
+        let easy = u128::from(each) * u128::from(100 - self.rules.targets.slack.min(90)) / 100;
+        let easy = self.pods(load, u64::try_from(easy).unwrap_or(u64::MAX));
+        easy.min(now)
+    }
+
+    fn needed(&self, desired: Span, goal: u32) -> Span {
         let min = self.rules.min;
         if self.busy.is_none() && self.want == 0 && min == 0 {
             return Span::EMPTY;
@@ -184,8 +284,7 @@ impl Demand<'_> {
         if let Scaling::Direct { window: Window::Sliding } = self.rules.scaling {
             return self.needed_sliding(desired);
         }
-        let floor = self.busy.map_or(0, |(_, highest)| highest + 1);
-        Span { start: 0, end: floor.max(min).max(self.usable.least(self.want)) }
+        Span { start: 0, end: min.max(self.asked(goal).most()) }
     }
 
     /// The busy range, widened until it holds enough: first over what runs below it, then upwards, then down to 0.

@@ -8,4 +8,5 @@ mod placing;
 mod returning;
 mod rules;
 mod scale;
+mod shared;
 mod visitor;

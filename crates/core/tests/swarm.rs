@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use slotkeeper_core::{
     AfterSession, Command, Effect, Entry, Fleet, Millis, Ordinal, Phase, Place, Placement, PoolId, ReplicaId, Rules,
-    Scaling, SessionId, Sighting, Span, Spare, Standing, State, Time, Uid, Window,
+    Scaling, SessionId, Shrink, Sighting, Span, Spare, Standing, State, Targets, Time, Uid, Window,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use world::{Act, World};
@@ -57,6 +57,8 @@ fn visitor() -> impl Strategy<Value = Command> {
         1 => session().prop_map(|session| Command::Leave { session }),
         1 => session().prop_map(|session| Command::Extend { session }),
         2 => Just(Command::Tick),
+        1 => (0..400u64, 0..4000u64, prop::option::of(0..4000u64))
+            .prop_map(|(messages, over, gauge)| Command::Load { messages, over: Millis(over), gauge }),
     ]
 }
 
@@ -117,10 +119,22 @@ fn scaling() -> impl Strategy<Value = Scaling> {
     ]
 }
 
+fn targets() -> impl Strategy<Value = Targets> {
+    let each = || prop::option::weighted(0.3, 0..4u32);
+    (each(), prop::option::weighted(0.2, 0..60u32), prop::option::weighted(0.2, 0..3000u64), 0..4000u64, 0..100u32)
+        .prop_map(|(sessions, messages, gauge, window, slack)| Targets {
+            sessions,
+            messages,
+            gauge,
+            window: Millis(window),
+            slack,
+        })
+}
+
 fn rules() -> impl Strategy<Value = Rules> {
     let clock = || (0..6000u64).prop_map(Millis);
     let sizes = (1..4u32, 0..3u32, 0..5u32, 0..6u32);
-    let ways = (any::<bool>(), any::<bool>(), any::<bool>(), scaling(), spare());
+    let ways = (any::<bool>(), any::<bool>(), any::<bool>(), scaling(), spare(), any::<bool>(), targets());
     let clocks = (clock(), clock(), clock(), prop::option::of(clock()), prop::option::of(clock()));
     let more = (clock(), clock(), 1000..6000u64, clock(), 1..20_000u64);
     (sizes, ways, clocks, more).prop_map(|(sizes, ways, clocks, more)| Rules {
@@ -133,6 +147,8 @@ fn rules() -> impl Strategy<Value = Rules> {
         after_session: if ways.2 { AfterSession::Keep } else { AfterSession::Recycle },
         scaling: ways.3,
         spare: ways.4,
+        shrink: if ways.5 { Shrink::Move } else { Shrink::Wait },
+        targets: ways.6,
         queue_lease: clocks.0,
         claim: clocks.1,
         grace: clocks.2,
@@ -172,6 +188,8 @@ struct Case {
     running: u32,
     /// Somebody sends news that is not true.
     rude: bool,
+    /// The semantics that every dispatcher knows.
+    speaks: u32,
     /// News comes in its order, and the rules stay: then more is promised, and checked.
     orderly: bool,
     steps: Vec<Step>,
@@ -179,8 +197,10 @@ struct Case {
 
 fn case() -> impl Strategy<Value = Case> {
     let manners = prop_oneof![2 => Just((false, true)), 1 => Just((false, false)), 1 => Just((true, false))];
-    (rules(), 0..4u32, manners, prop::collection::vec(step(), 100..400))
-        .prop_map(|(rules, running, (rude, orderly), steps)| Case { rules, running, rude, orderly, steps })
+    let speaks = prop_oneof![1 => Just(1), 3 => Just(Entry::SEMANTICS)];
+    (rules(), 0..4u32, manners, speaks, prop::collection::vec(step(), 100..400)).prop_map(
+        |(rules, running, (rude, orderly), speaks, steps)| Case { rules, running, rude, speaks, orderly, steps },
+    )
 }
 
 /// Whose, through whom, in which incarnation.
@@ -197,6 +217,7 @@ struct Swarm {
     clock: Time,
     replicas: [(ReplicaId, u64); 3],
     births: u64,
+    speaks: u32,
     world: World,
     rude: bool,
     orderly: bool,
@@ -223,6 +244,7 @@ impl Swarm {
             clock: Time(1_000_000),
             replicas: [(ReplicaId(1), 0), (ReplicaId(2), 0), (ReplicaId(3), 0)],
             births: 3,
+            speaks: case.speaks,
             world: World::new(case.running.min(rules.max), &rules),
             rude: case.rude,
             orderly: case.orderly,
@@ -322,6 +344,13 @@ impl Swarm {
             // It was silent for so long that it is not known any more: it starts over.
             self.restart(replica);
         }
+        if self.replicas[usize::from(replica)].1 == 0 {
+            self.write(replica, Command::Hello { speaks: self.speaks });
+        }
+        self.write(replica, command);
+    }
+
+    fn write(&mut self, replica: u8, command: Command) {
         let (from, number) = &mut self.replicas[usize::from(replica)];
         *number += 1;
         let entry = Entry { at: self.clock, from: *from, number: *number, pool: self.pool.clone(), command };
@@ -515,7 +544,7 @@ impl Swarm {
                 | Command::Schedule(_)
         );
         for effect in effects {
-            let Effect::Placed { pod: ordinal, .. } = effect else { continue };
+            let Effect::Placed { session, pod: ordinal, .. } = effect else { continue };
             let pod = self.fleet.pod(&self.pool, *ordinal);
             let Some((pod, life)) = pod.and_then(|p| Some((p, p.life.as_ref()?))) else {
                 assert!(later, "placed in {ordinal:?}, which has no life");
@@ -523,7 +552,10 @@ impl Swarm {
             };
             if !later {
                 assert!(pod.is_ready() && !pod.cordoned, "placed in {pod:?}");
-                assert_eq!(life.standing, Standing::Wanted, "placed in {ordinal:?}");
+                // What is to be emptied is so from the next step on.
+                let moved = |e: &Effect| matches!(e, Effect::Requeued { session: s, .. } if s == session);
+                let stays = matches!(life.standing, Standing::Wanted | Standing::Surplus);
+                assert!(stays || effects.iter().any(moved), "placed in {ordinal:?}, which is {:?}", life.standing);
                 // In a shared pod another one may have left since, and its traces with it.
                 assert!(!life.dirty || self.most_slots > 1, "placed in dirty {ordinal:?}");
             }
@@ -598,7 +630,7 @@ impl Swarm {
         if self.rude {
             return;
         }
-        self.wait(rules.cooldown + rules.stuck_after.min(Millis(5_000)) + Millis(5_000));
+        self.wait(rules.cooldown + rules.targets.window + rules.stuck_after.min(Millis(5_000)) + Millis(5_000));
         let census = self.fleet.census(&self.pool).expect("the pool exists");
         let owed: Vec<Effect> = self.fleet.owed().map(|(_, e)| e).collect();
         assert_eq!((owed, self.fleet.next_deadline()), (vec![], None), "{:?} {:?}", self.fleet, self.world);

@@ -97,7 +97,7 @@ impl Pool {
                 Scaling::Direct { .. } if !self.scale.is_seen(ordinal.0, pod.raised) => {
                     Standing::Returning { decided: pod.raised, since: step.now }
                 }
-                Scaling::Direct { .. } | Scaling::Keda { .. } | Scaling::None => Standing::Wanted,
+                Scaling::Direct { .. } | Scaling::Keda { .. } | Scaling::None => self.scale.standing(ordinal.0),
             };
         }
         pod.life = Some(life);
@@ -219,7 +219,7 @@ impl Pool {
             let Some(pod) = self.pods.get_mut(&ordinal) else { continue };
             pod.raised = 0;
             if let Some(life) = &mut pod.life {
-                life.standing = Standing::Wanted;
+                life.standing = self.scale.standing(ordinal.0);
                 life.forgive();
             }
             self.touch_pod(ordinal, step);
@@ -275,6 +275,33 @@ impl Pool {
         }
     }
 
+    /// What goes when it is empty has changed: pods there are chosen last, the highest of them takes nobody, and who is
+    /// there is moved. True if that was any.
+    pub(super) fn restand(&mut self, before: Span, step: &mut Step<'_>) -> bool {
+        let now = self.scale.surplus();
+        if now == before {
+            return false;
+        }
+        let mut any = false;
+        let concerned = (before.start..before.end).chain((now.start..now.end).filter(|o| !before.contains(*o)));
+        for ordinal in concerned.filter(|o| self.scale.desired.contains(*o)).map(Ordinal).collect::<Vec<_>>() {
+            let standing = self.scale.standing(ordinal.0);
+            let Some(life) = self.pods.get_mut(&ordinal).and_then(|p| p.life.as_mut()) else { continue };
+            let is_certain = matches!(life.standing, Standing::Wanted | Standing::Surplus | Standing::Leaving);
+            if !is_certain || life.standing == standing {
+                continue;
+            }
+            life.standing = standing;
+            any = true;
+            let uid = life.uid.clone();
+            self.touch_pod(ordinal, step);
+            if standing == Standing::Leaving {
+                self.drain(ordinal, uid, step);
+            }
+        }
+        any
+    }
+
     pub(crate) fn scale_effect(&self) -> Effect {
         let desired = self.scale.desired;
         Effect::Scale { start: desired.start, replicas: desired.len(), decided: self.scale.decided }
@@ -290,7 +317,7 @@ impl Pool {
             let terminating = matches!(life.phase, Phase::Terminating);
             // Once it is owed a recycle, somebody may be deleting it: only its successor is placeable.
             if !terminating && !life.stuck && self.scale.is_certain(ordinal.0, decided, since, &self.rules, step.now) {
-                life.standing = Standing::Wanted;
+                life.standing = self.scale.standing(ordinal.0);
                 life.forgive();
                 any = true;
                 self.touch_pod(ordinal, step);
@@ -313,7 +340,7 @@ impl Pool {
             }
         }
         for ordinal in &self.index.busy {
-            if let Some(pod) = self.pods.get(ordinal).filter(|p| p.is_terminating())
+            if let Some(pod) = self.pods.get(ordinal).filter(|p| p.is_going())
                 && let Some(life) = &pod.life
             {
                 effects.push(Effect::Drain { pod: *ordinal, uid: life.uid.clone(), gone: false });

@@ -21,6 +21,8 @@ pub(crate) struct PoolIndex {
     pub(crate) busy_slots: u64,
     /// Free slots of each ordinal below `max` that `needed` may count on.
     pub(crate) usable: Prefix,
+    /// 1 for each ordinal below `max` that is counted on to bear its share.
+    pub(crate) able: Prefix,
     /// Ordinals whose ready incarnation is awaited, longest first.
     pub(crate) starting: BTreeSet<(Time, Ordinal)>,
     /// Pods inside `desired` again of which it is not yet certain that they stay.
@@ -76,8 +78,11 @@ impl Pool {
 
     /// Builds every index anew: after a checkpoint was read, and when the rules change.
     pub(crate) fn reindex(&mut self) {
-        self.index =
-            PoolIndex { usable: Prefix::new(self.rules.max, self.rules.slots_per_pod), ..PoolIndex::default() };
+        self.index = PoolIndex {
+            usable: Prefix::new(self.rules.max, self.rules.slots_per_pod),
+            able: Prefix::new(self.rules.max, 1),
+            ..PoolIndex::default()
+        };
         let ordinals: Vec<Ordinal> = self.pods.keys().copied().collect();
         for ordinal in ordinals {
             if let Some(pod) = self.pods.get_mut(&ordinal) {
@@ -113,6 +118,9 @@ impl PoolIndex {
         self.ready = self.ready + u32::from(new.ready) - u32::from(old.ready);
         if self.usable.get(ordinal.0) != new.usable {
             self.usable.set(ordinal.0, new.usable);
+        }
+        if self.able.get(ordinal.0) != u32::from(new.able) {
+            self.able.set(ordinal.0, u32::from(new.able));
         }
     }
 }

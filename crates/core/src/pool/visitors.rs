@@ -82,7 +82,7 @@ impl Pool {
 
     /// The last stream has closed: the slot is held for `grace`, unless the pod is on its way out.
     fn hold_or_requeue(&mut self, id: SessionId, pod: Ordinal, step: &mut Step<'_>) {
-        if self.pods.get(&pod).is_some_and(Pod::is_terminating) {
+        if self.pods.get(&pod).is_some_and(Pod::is_going) {
             self.requeue(id, step);
             return;
         }
