@@ -4,10 +4,12 @@
 use super::queues::{self, Policy};
 use super::{Balance, Design, Farewell, Happening, Limits, Outcome, Reconnect, Setting, run};
 use crate::chance::{Chance, Draw};
-use slotkeeper_core::{Millis, Placement, Rules, Scaling};
+use slotkeeper_core::{Millis, Placement, Rules, Scaling, Shrink, Targets, Window};
 
 const SECOND: u64 = 1000;
 const PODS: u32 = 10;
+/// Until something happens. Everybody has come after half of it.
+const WARM_UP: u64 = 120 * SECOND;
 /// `drain_seconds` of the dispatcher, and what a careful server gives itself.
 const DRAIN: u64 = 20 * SECOND;
 /// `preStop`: until no balancer sends anybody.
@@ -91,14 +93,13 @@ impl Scene {
         u32::try_from(part).unwrap_or(u32::MAX).max(1)
     }
 
-    /// Everybody has come within the first minute; from the second on something happens.
     fn setting(&self, length: u64, happenings: Vec<(u64, Happening)>) -> Setting {
         Setting {
             story: self.story.to_owned(),
             chance: self.chance,
             length,
             clients: self.clients,
-            arrival: 60 * SECOND,
+            arrival: WARM_UP / 2,
             pods: PODS,
             ready: PODS,
             cold_start: Draw::Between(5 * SECOND, 10 * SECOND),
@@ -107,7 +108,7 @@ impl Scene {
             kill_after: 60 * SECOND,
             min_ready: 5 * SECOND,
             happenings,
-            from: 120 * SECOND,
+            from: WARM_UP,
         }
     }
 
@@ -126,6 +127,18 @@ impl Scene {
 
     fn slotkeeper(&self) -> Balance {
         Balance::Slotkeeper(Box::new(self.rules()))
+    }
+
+    /// It decides itself how many pods there are: one fewer than ten for 50 000, and that as soon as anybody else would.
+    fn shrinking(&self, shrink: Shrink) -> Balance {
+        let rules = Rules {
+            scaling: Scaling::Direct { window: Window::Fixed },
+            cooldown: Millis(WARM_UP),
+            shrink,
+            targets: Targets { sessions: Some(self.part(6400)), ..Targets::default() },
+            ..self.rules()
+        };
+        Balance::Slotkeeper(Box::new(rules))
     }
 }
 
@@ -158,7 +171,7 @@ fn surge(scene: &Scene) -> Vec<Outcome> {
 }
 
 fn rolling_restart(scene: &Scene) -> Vec<Outcome> {
-    let setting = scene.setting(600 * SECOND, vec![(120 * SECOND, Happening::RollingRestart)]);
+    let setting = scene.setting(600 * SECOND, vec![(WARM_UP, Happening::RollingRestart)]);
     let js = Reconnect::CLIENT_JS;
     let designs = [
         design("round robin, cut, back at once", Balance::RoundRobin, Farewell::Cut, Reconnect::AtOnce),
@@ -170,7 +183,7 @@ fn rolling_restart(scene: &Scene) -> Vec<Outcome> {
 }
 
 fn scale_down(scene: &Scene) -> Vec<Outcome> {
-    let setting = scene.setting(240 * SECOND, vec![(120 * SECOND, Happening::ScaleDown)]);
+    let setting = scene.setting(240 * SECOND, vec![(WARM_UP, Happening::ScaleDown)]);
     let js = Reconnect::CLIENT_JS;
     let everybody = Farewell::Notice { wait: 5 * SECOND, over: 0 };
     let designs = [
@@ -178,12 +191,14 @@ fn scale_down(scene: &Scene) -> Vec<Outcome> {
         design("round robin, notice to all at once, client.js", Balance::RoundRobin, everybody, js),
         design("least connections, preStop and drain, client.js", LEAST, PRE_STOP, js),
         design("Slotkeeper, another scaler deletes, drain", scene.slotkeeper(), DRAINED, js),
+        design("Slotkeeper, shrink = wait", scene.shrinking(Shrink::Wait), DRAINED, js),
+        design("Slotkeeper, shrink = move", scene.shrinking(Shrink::Move), DRAINED, js),
     ];
     each(&setting, &designs)
 }
 
 fn herd(scene: &Scene) -> Vec<Outcome> {
-    let setting = scene.setting(180 * SECOND, vec![(120 * SECOND, Happening::Loss { ordinal: PODS - 1 })]);
+    let setting = scene.setting(180 * SECOND, vec![(WARM_UP, Happening::Loss { ordinal: PODS - 1 })]);
     let (peer, ours) = (|| Balance::RoundRobin, || scene.slotkeeper());
     let designs = [
         design("round robin, back at once", peer(), Farewell::Cut, Reconnect::AtOnce),
