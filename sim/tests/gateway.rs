@@ -2,7 +2,10 @@
 //! hundred clients: in tests the core checks itself after every entry.
 
 use crate::report::markup::Document;
-use slotkeeper_sim::gateway::{Outcome, QueueFigures, SocketFigures, scenario, scenarios};
+use slotkeeper_core::{Placement, Rules, Scaling, Window};
+use slotkeeper_sim::chance::{Chance, Draw};
+use slotkeeper_sim::gateway::{self, Balance, Design, Farewell, Limits, Outcome, QueueFigures, Reconnect, Setting};
+use slotkeeper_sim::gateway::{SocketFigures, scenario, scenarios};
 use slotkeeper_sim::report;
 
 const CLIENTS: u32 = 400;
@@ -128,6 +131,58 @@ fn jitter_makes_a_line_of_a_herd() {
         assert!(figures.lost >= u64::from(CLIENTS) / 20, "a node that is lost says nothing");
         assert_eq!(figures.missing, 0, "{}", outcome.title);
     }
+}
+
+/// Twice as many as fit into the only pod.
+fn too_many() -> Setting {
+    Setting {
+        story: String::new(),
+        chance: Chance::new(1),
+        length: 120_000,
+        clients: 20,
+        arrival: 10_000,
+        pods: 1,
+        ready: 1,
+        cold_start: Draw::Always(5000),
+        limits: Limits { connections: 10, accepts: 2000, backlog: 128 },
+        connect: Draw::Between(5, 60),
+        kill_after: 60_000,
+        min_ready: 0,
+        happenings: Vec::new(),
+        from: 0,
+    }
+}
+
+#[test]
+fn whoever_finds_no_room_stands_in_line_with_us_and_at_a_closed_door_elsewhere() {
+    let rules =
+        Rules { slots_per_pod: 10, max: 1, placement: Placement::Spread, scaling: Scaling::None, ..Rules::default() };
+    let design =
+        |balance, farewell| Design { title: "one".to_owned(), balance, farewell, reconnect: Reconnect::CLIENT_JS };
+    let peer = gateway::run(&too_many(), &design(Balance::RoundRobin, Farewell::Cut));
+    let ours = design(Balance::Slotkeeper(Box::new(rules)), Farewell::Dispatcher { over: 0 });
+    let ours = gateway::run(&too_many(), &ours);
+    let [peer, ours] = [&peer, &ours].map(|o| o.sockets().expect("it is about connections"));
+    assert_eq!((peer.missing, ours.missing), (10, 10));
+    assert_eq!((ours.connects, ours.refused), (20, 0), "they wait for two minutes, and are not forgotten");
+    assert!(peer.refused > 50, "{}", peer.refused);
+}
+
+#[test]
+fn a_crowd_that_does_not_fit_grows_the_pool() {
+    let rules = Rules {
+        slots_per_pod: 10,
+        max: 2,
+        placement: Placement::Spread,
+        scaling: Scaling::Direct { window: Window::Fixed },
+        ..Rules::default()
+    };
+    let balance = Balance::Slotkeeper(Box::new(rules));
+    let farewell = Farewell::Dispatcher { over: 0 };
+    let design = Design { title: "ours".to_owned(), balance, farewell, reconnect: Reconnect::CLIENT_JS };
+    let outcome = gateway::run(&too_many(), &design);
+    let figures = outcome.sockets().expect("it is about connections");
+    assert_eq!((figures.pods, figures.missing, figures.refused), (2, 0, 0));
 }
 
 #[test]

@@ -161,7 +161,7 @@ impl<'a> Pod<'a> {
         self.figures.others = self.figures.others.max((now - sent) as f64 / 1e6);
         let kib = self.waiting * u64::from(self.setting.bytes) / 1024;
         note(&mut self.memory, sent / MS, u32::try_from(kib).unwrap_or(u32::MAX));
-        note(&mut self.delay, sent / MS, u32::try_from((now - sent) / MS).unwrap_or(u32::MAX));
+        note(&mut self.delay, sent / MS, u32::try_from((now - sent) / (1000 * MS)).unwrap_or(u32::MAX));
     }
 
     /// The message goes into one queue. When that was done.
@@ -246,7 +246,7 @@ impl<'a> Pod<'a> {
             marks: self.marks,
             charts: vec![
                 chart("Memory of all queues, in KiB", Look::Good, "KiB", self.memory),
-                chart("How late messages reach those who read quickly, in ms", Look::Bad, "ms late", self.delay),
+                chart("How late messages reach those who read quickly, in seconds", Look::Bad, "seconds", self.delay),
             ],
         }
     }

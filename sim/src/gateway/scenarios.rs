@@ -171,7 +171,7 @@ fn surge(scene: &Scene) -> Vec<Outcome> {
 }
 
 fn rolling_restart(scene: &Scene) -> Vec<Outcome> {
-    let setting = scene.setting(600 * SECOND, vec![(WARM_UP, Happening::RollingRestart)]);
+    let setting = scene.setting(540 * SECOND, vec![(WARM_UP, Happening::RollingRestart)]);
     let js = Reconnect::CLIENT_JS;
     let designs = [
         design("round robin, cut, back at once", Balance::RoundRobin, Farewell::Cut, Reconnect::AtOnce),
@@ -198,7 +198,13 @@ fn scale_down(scene: &Scene) -> Vec<Outcome> {
 }
 
 fn herd(scene: &Scene) -> Vec<Outcome> {
-    let setting = scene.setting(180 * SECOND, vec![(WARM_UP, Happening::Loss { ordinal: PODS - 1 })]);
+    // Short, so that single seconds can be seen in the picture.
+    let lost = 20 * SECOND;
+    let setting = Setting {
+        arrival: 15 * SECOND,
+        from: lost,
+        ..scene.setting(60 * SECOND, vec![(lost, Happening::Loss { ordinal: PODS - 1 })])
+    };
     let (peer, ours) = (|| Balance::RoundRobin, || scene.slotkeeper());
     let designs = [
         design("round robin, back at once", peer(), Farewell::Cut, Reconnect::AtOnce),

@@ -153,11 +153,7 @@ impl<'a> Stage<'a> {
             Event::Knock { client, turn } => self.knock(client, turn, now),
             Event::Arrive { client, turn, at } => self.arrive(client, turn, at, now),
             Event::Accept { client, turn, at } => self.accept(client, turn, at, now),
-            Event::Close { client, turn } => {
-                if self.clients[client as usize].turn == turn {
-                    self.lose(client, true, now);
-                }
-            }
+            Event::Close { client, turn } => self.dismiss(client, turn, now),
             Event::Happen(happening) => self.befall(happening, now),
             Event::Ready(at) => self.ready(at, now),
             Event::Settled(at) => self.settled(at, now),

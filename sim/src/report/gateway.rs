@@ -193,10 +193,25 @@ fn draw(sheet: &mut Sheet, chart: &Chart, most: u32, time: Time, end: u64) {
 fn lines(sheet: &mut Sheet, lines: &[Line], height: Height, top: u32, time: Time, end: u64) {
     sheet.plot += &steps::opening(top, height.pixels);
     for line in lines {
-        let path = steps::path(line.points.iter().copied(), time, end, height);
-        sheet.plot += &format!("<path class=\"{}\" d=\"{path}\"/>\n", class(line.look));
+        let path = match line.look {
+            Look::Good | Look::Waiting => steps::path(line.points.iter().copied(), time, end, height),
+            Look::Bad => {
+                spells(&line.points, end).map(|(s, end)| steps::path(s.iter().copied(), time, end, height)).collect()
+            }
+        };
+        if !path.is_empty() {
+            sheet.plot += &format!("<path class=\"{}\" d=\"{path}\"/>\n", class(line.look));
+        }
     }
     sheet.plot += "</svg>\n";
+}
+
+/// The parts in which there is anything, and their ends: no harm is nothing to draw a line for.
+fn spells(points: &[(u64, u32)], end: u64) -> impl Iterator<Item = (&[(u64, u32)], u64)> {
+    let some = |part: &&[(u64, u32)]| part.first().is_some_and(|(_, value)| *value > 0);
+    let parts = points.chunk_by(|(_, before), (_, after)| (*before > 0) == (*after > 0));
+    let ends = parts.clone().skip(1).filter_map(|next| next.first().map(|(at, _)| *at)).chain([end]);
+    parts.zip(ends).filter(move |(part, _)| some(part))
 }
 
 fn class(look: Look) -> &'static str {

@@ -20,10 +20,15 @@ pub(super) struct Client {
     /// Connects that came to nothing since the last one that held.
     failed: u32,
     /// Counts its attempts and connections.
-    pub(super) turn: u32,
+    turn: u32,
 }
 
 impl Stage<'_> {
+    /// What the number of a client's connection is now.
+    pub(super) fn turn(&self, client: u32) -> u32 {
+        self.clients[client as usize].turn
+    }
+
     fn client(&mut self, client: u32) -> &mut Client {
         &mut self.clients[client as usize]
     }
@@ -57,6 +62,10 @@ impl Stage<'_> {
     /// It has a place.
     pub(super) fn seat(&mut self, client: u32, place: Place, now: u64) {
         self.client(client).place = Some(place);
+        if let Some(pod) = self.pod(place) {
+            // Nobody is placed in a pod that is being emptied: this one stays after all.
+            pod.drained = None;
+        }
         if self.waiting.contains(&client) {
             self.dial(client, place, now);
         }
@@ -128,6 +137,15 @@ impl Stage<'_> {
         it.failed += 1;
         let turn = it.turn;
         self.agenda.note(now + delay, Rank::Visitors, Event::Knock { client, turn });
+    }
+
+    /// It gets a close frame, if its pod still has to be empty.
+    pub(super) fn dismiss(&mut self, client: u32, turn: u32, now: u64) {
+        let it = self.client(client);
+        let Some(at) = it.open.filter(|_| it.turn == turn) else { return };
+        if self.pod(at).is_some_and(|pod| pod.drained.is_some() || pod.is_deleted()) {
+            self.lose(client, true, now);
+        }
     }
 
     /// Its connection ends.

@@ -151,7 +151,7 @@ impl Stage<'_> {
         let clients: Vec<u32> = self.pod(at).map(|pod| pod.open.iter().copied().collect()).unwrap_or_default();
         let number = clients.len().max(1) as u64;
         for (nth, client) in (0..).zip(clients) {
-            let turn = self.clients[client as usize].turn;
+            let turn = self.turn(client);
             self.agenda.note(now + over * nth / number, Rank::Visitors, Event::Close { client, turn });
         }
     }
