@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 pub(super) enum Balancer {
     Ours(Box<Ours>),
-    Peer(Peer),
+    Peer(Box<Peer>),
 }
 
 impl Balancer {
@@ -22,14 +22,14 @@ impl Balancer {
             Balance::RoundRobin => Rule::RoundRobin,
             Balance::LeastConnections { balancers } => Rule::Least { balancers: (*balancers).max(1) },
         };
-        Balancer::Peer(Peer {
+        Balancer::Peer(Box::new(Peer {
             rule,
             ready: BTreeMap::new(),
             turn: 0,
             chosen: BTreeMap::new(),
             counts: BTreeMap::new(),
             chance: chance.stream("balancer"),
-        })
+        }))
     }
 
     pub(super) fn hear(&mut self, now: u64, news: News<'_>) -> Vec<Order> {
@@ -93,7 +93,16 @@ impl Peer {
                 }
                 None
             }
-            _ => None,
+            // It decides about no number of pods, and nobody waits at its door.
+            News::Started
+            | News::Close { .. }
+            | News::Active { .. }
+            | News::Scale { .. }
+            | News::Served
+            | News::Max { .. }
+            | News::Spare { .. }
+            | News::Restarted
+            | News::Tick => None,
         }
     }
 
@@ -145,10 +154,8 @@ mod tests {
     fn connect(peer: &mut Balancer, guest: u32) -> Option<u32> {
         let orders = peer.hear(0, News::Visit { guest, last: None });
         peer.hear(0, News::Attach { guest });
-        orders.into_iter().find_map(|order| match order {
-            Order::Seat { ordinal, .. } => Some(ordinal),
-            _ => None,
-        })
+        let seated = |order| if let Order::Seat { ordinal, .. } = order { Some(ordinal) } else { None };
+        orders.into_iter().find_map(seated)
     }
 
     #[test]
