@@ -163,8 +163,8 @@ impl Pod {
             Standing::Wanted | Standing::Surplus | Standing::Leaving | Standing::Retiring => None,
         });
         let is_surplus = self.life.as_ref().is_some_and(|l| l.standing == Standing::Surplus);
-        let able = !self.cordoned
-            && self.life.as_ref().is_none_or(|l| !l.stuck && !matches!(l.phase, Phase::Failed { .. }));
+        let able =
+            !self.cordoned && self.life.as_ref().is_none_or(|l| !l.stuck && !matches!(l.phase, Phase::Failed { .. }));
         let usable = match &self.life {
             _ if self.cordoned => 0,
             None => rules.slots_per_pod,

@@ -242,6 +242,8 @@ fn pool_json(fleet: &Fleet, pool: &Pool) -> Value {
         "sessions": { "queued": census.queued, "held": census.held, "taken": census.taken, "ending": census.ending },
         "slots": { "busy": census.busy_slots, "free": census.free_slots, "per_pod": rules.slots_per_pod },
         "needed": census.needed.len(), "desired": census.desired.len(), "start": census.desired.start,
+        "asked": census.asked, "messages_per_second": census.messages_per_second,
+        "gauge": census.gauge.map(|milli| milli as f64 / 1000.0),
         "min": rules.min, "max": rules.max, "frozen": census.frozen, "pods": pods,
     })
 }
@@ -252,7 +254,9 @@ fn pod_json(ordinal: Ordinal, pod: &Pod) -> Value {
         "ordinal": ordinal.0, "uid": life.map(|l| &*l.uid.0), "phase": life.map_or("absent", phase),
         "why": life.and_then(why), "address": life.and_then(|l| l.incarnation.as_ref()).map(|i| i.address.to_string()),
         "sessions": pod.sessions.len(), "slots": pod.slots, "cordoned": pod.cordoned,
-        "retiring": life.is_some_and(|l| l.standing != Standing::Wanted), "dirty": life.is_some_and(|l| l.dirty),
+        "retiring": life.is_some_and(|l| matches!(l.standing, Standing::Retiring | Standing::Returning { .. })),
+        "leaving": life.is_some_and(|l| matches!(l.standing, Standing::Surplus | Standing::Leaving)),
+        "dirty": life.is_some_and(|l| l.dirty),
     })
 }
 

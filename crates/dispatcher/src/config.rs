@@ -23,6 +23,7 @@ pub mod schedule;
 mod secrets;
 mod spare;
 mod table;
+mod targets;
 mod together;
 
 pub use describe::describe;
@@ -147,7 +148,25 @@ pub struct PoolConfig {
     pub priority_header: Option<http::HeaderName>,
     /// Spare slots by weekly schedule; outside of it `rules.spare`.
     pub schedule: Option<schedule::Schedule>,
+    /// Where pods are asked for their own gauge, if that is a target (`rules.targets.gauge`).
+    pub gauge: Option<PodGauge>,
     pub cluster: ClusterConfig,
+}
+
+/// A gauge of the pods' own, in Prometheus' text format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodGauge {
+    pub name: String,
+    /// `None`: the port that visitors are sent to.
+    pub port: Option<u16>,
+    pub path: String,
+    pub every: Duration,
+}
+
+impl Default for PodGauge {
+    fn default() -> PodGauge {
+        PodGauge { name: String::new(), port: None, path: "/metrics".into(), every: Duration::from_secs(15) }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -337,6 +356,7 @@ impl PoolConfig {
             active_sessions_gauge: None,
             priority_header: None,
             schedule: None,
+            gauge: None,
             cluster,
         }
     }

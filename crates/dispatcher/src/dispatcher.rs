@@ -210,7 +210,7 @@ impl Aftermath for Arc<Dispatcher> {
             }
             Effect::Requeued { session, pod } => {
                 pool.visits.forget(*session);
-                tracing::info!(pool = %id, session = name(session), pod = pod.0, "its pod is lost: front of the queue");
+                tracing::info!(pool = %id, session = name(session), pod = pod.0, "its pod goes away or is lost: front of the queue");
             }
             Effect::Drain { pod, uid, gone } => {
                 let spread = if *gone { Duration::ZERO } else { self.config.drain };

@@ -28,12 +28,14 @@ pub mod door;
 pub mod driver;
 pub mod error;
 pub mod farewells;
+mod fetch;
 pub mod forward;
 pub mod guard;
 pub mod hands;
 pub mod housekeeping;
 pub mod journal;
 pub mod keda;
+mod load;
 pub mod metrics;
 pub mod outside;
 mod own;
@@ -127,6 +129,7 @@ pub async fn run(
     helpers.spawn(attend::run(dispatcher.clone(), clusters.clone()));
     helpers.spawn(housekeeping::run(dispatcher.clone()));
     helpers.spawn(silence::run(dispatcher.clone()));
+    helpers.spawn(load::run(dispatcher.clone()));
     let most = dispatcher.config.limits.connections;
     let connections = Arc::new(Semaphore::new(most));
     for listener in listeners {

@@ -5,8 +5,8 @@ use crate::error::Fault;
 use crate::keda;
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 use slotkeeper_core::planted::{self, Bug};
 use slotkeeper_core::{Census, Fleet, Millis, PoolId, Scaling, Why};
@@ -36,6 +36,9 @@ pub struct Metrics {
     queue: IntGaugeVec,
     slots: IntGaugeVec,
     pods: IntGaugeVec,
+    asked: IntGaugeVec,
+    message_rate: IntGaugeVec,
+    pod_gauge: GaugeVec,
     max_pods: IntGaugeVec,
     active: IntGaugeVec,
     frozen: IntGaugeVec,
@@ -58,6 +61,7 @@ pub struct Metrics {
     pub new_lives: IntCounter,
     pub broken: IntCounter,
     pub cluster_errors: IntCounterVec,
+    pub gauge_errors: IntCounterVec,
     pub scaler_requests: IntCounterVec,
     pub scaler_streams: IntGaugeVec,
     pub scaler_pushes: IntCounterVec,
@@ -127,8 +131,33 @@ impl Metrics {
             pods: gauges(
                 &registry,
                 "slotkeeper_pods",
-                "Pods: needed, desired, told (what the cluster has been told), existing, ready, retiring, unusable, failing.",
+                "Pods: needed, desired, told (what the cluster has been told), existing, ready, leaving, retiring, unusable, failing.",
                 &["pool", "state"],
+            )?,
+            asked: gauges(
+                &registry,
+                "slotkeeper_pods_asked",
+                "Pods that each target asks for: slots, sessions, messages, gauge. The largest is needed.",
+                &["pool", "target"],
+            )?,
+            message_rate: gauges(
+                &registry,
+                "slotkeeper_messages_per_second",
+                "WebSocket messages through all dispatchers over the window, of a pool that aims at them.",
+                &["pool"],
+            )?,
+            pod_gauge: register(
+                &registry,
+                GaugeVec::new(
+                    Opts::new("slotkeeper_pod_gauge", "The sum of the pods' own gauge, of a pool that aims at it."),
+                    &["pool"],
+                )?,
+            )?,
+            gauge_errors: counters(
+                &registry,
+                "slotkeeper_pod_gauge_errors_total",
+                "Pods that did not tell their gauge when they were asked.",
+                &["pool"],
             )?,
             max_pods: gauges(&registry, "slotkeeper_max_pods", "Pods at most.", &["pool"])?,
             active: gauges(&registry, "slotkeeper_active", "1 while any session lives, waits or drains.", &["pool"])?,
@@ -298,6 +327,9 @@ impl Metrics {
             self.scaler_streams.with_label_values(&[pool]);
             self.scaler_pushes.with_label_values(&[pool]);
         }
+        if config.gauge.is_some() {
+            self.gauge_errors.with_label_values(&[pool]);
+        }
         for order in ORDERS {
             // A counter that begins with its first event hides it from increase().
             self.cluster_errors.with_label_values(&[pool, order]);
@@ -331,10 +363,9 @@ impl Metrics {
         pools: impl Iterator<Item = (&'a PoolConfig, &'a PoolMetrics)>,
     ) -> Result<String, prometheus::Error> {
         let _alone = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
-        for state in [&self.sessions, &self.queue, &self.slots, &self.pods, &self.max_pods, &self.active, &self.frozen]
-        {
-            state.reset();
-        }
+        let states = [&self.sessions, &self.queue, &self.slots, &self.pods, &self.max_pods, &self.active, &self.frozen];
+        states.into_iter().chain([&self.asked, &self.message_rate]).for_each(IntGaugeVec::reset);
+        self.pod_gauge.reset();
         if let Some(fleet) = fleet {
             self.journal_position.set(fleet.applied() as i64);
         }
@@ -345,6 +376,7 @@ impl Metrics {
             let fleet = fleet.filter(|f| knows(f, &config.id));
             if let Some(fleet) = fleet {
                 self.size(fleet, &config.id);
+                self.load(fleet, &config.id);
             }
             let census = fleet.and_then(|f| f.census(&config.id));
             if let Some(census) = census.or(planted::is(Bug::ServeZero).then(Census::default)) {
@@ -366,6 +398,27 @@ impl Metrics {
         }
     }
 
+    /// What the pool's targets ask for, and what was measured for them.
+    fn load(&self, fleet: &Fleet, pool: &PoolId) {
+        let Some((rules, c)) = fleet.rules(pool).zip(fleet.census(pool)) else { return };
+        let targets = &rules.targets;
+        let asked = [
+            ("slots", Some(c.asked.slots)),
+            ("sessions", targets.sessions.map(|_| c.asked.sessions)),
+            ("messages", targets.messages.map(|_| c.asked.messages)),
+            ("gauge", targets.gauge.map(|_| c.asked.gauge)),
+        ];
+        for (target, n) in asked.into_iter().filter_map(|(target, n)| Some((target, n?))) {
+            self.asked.with_label_values(&[&*pool.0, target]).set(i64::from(n));
+        }
+        if targets.messages.is_some() {
+            self.message_rate.with_label_values(&[&*pool.0]).set(c.messages_per_second as i64);
+        }
+        if let Some(milli) = c.gauge.filter(|_| targets.gauge.is_some()) {
+            self.pod_gauge.with_label_values(&[&*pool.0]).set(milli as f64 / 1000.0);
+        }
+    }
+
     fn state(&self, pool: &str, c: &Census, own: &PoolMetrics) {
         let sessions = [("queued", c.queued), ("held", c.held), ("taken", c.taken), ("ending", c.ending)];
         for (state, n) in sessions {
@@ -380,6 +433,7 @@ impl Metrics {
             ("desired", c.desired.len()),
             ("existing", c.pods),
             ("ready", c.ready),
+            ("leaving", c.leaving),
             ("retiring", c.retiring),
             ("unusable", c.unusable),
             ("failing", c.failing),

@@ -8,7 +8,7 @@ use rand::Rng;
 use serde::Serialize;
 use slotkeeper::config::schedule::{Days, Minute, Schedule, Window};
 use slotkeeper::config::{Admission, Trigger};
-use slotkeeper_core::{AfterSession, Millis, Placement, Rules, Scaling, Spare, Window as Span};
+use slotkeeper_core::{AfterSession, Millis, Placement, Rules, Scaling, Shrink, Spare, Targets, Window as Span};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -114,6 +114,26 @@ impl Setting {
         Setting::draw_of(seed, [1, 1, 2, 2, 3])
     }
 
+    /// Some shared pools aim at fewer sessions or messages than would fit, and are emptied pod by pod.
+    fn gateway(&mut self, dice: &mut rand_chacha::ChaCha8Rng) {
+        let slides = self.rules.scaling == Scaling::Direct { window: Span::Sliding };
+        if self.rules.slots_per_pod == 1 || slides || dice.random_ratio(1, 3) {
+            return;
+        }
+        let slots = self.rules.slots_per_pod;
+        self.rules.targets = Targets {
+            sessions: dice.random_ratio(1, 2).then(|| dice.random_range(1..=slots)),
+            messages: dice.random_ratio(1, 2).then(|| dice.random_range(1..=20)),
+            gauge: None,
+            window: Millis::secs(dice.random_range(5..=12)),
+            slack: dice.random_range(0..=30),
+        };
+        if dice.random_ratio(3, 4) {
+            self.rules.sticky_storage = false;
+            self.rules.shrink = Shrink::Move;
+        }
+    }
+
     fn draw_of(seed: u64, dispatchers: [u32; 5]) -> Setting {
         let mut dice = Chance::new(seed).stream("setting");
         let dispatchers = dispatchers[dice.random_range(0..5)];
@@ -140,6 +160,8 @@ impl Setting {
                 AfterSession::Keep
             },
             scaling,
+            shrink: Shrink::Wait,
+            targets: Targets::default(),
             spare: if dice.random_ratio(1, 4) { Spare::Slots(1) } else { Spare::Slots(0) },
             queue_limit: if dice.random_ratio(1, 6) { 3 } else { 1000 },
             queue_lease: secs(6..=9, &mut dice),
@@ -194,6 +216,7 @@ impl Setting {
             // The others are guarded, and shrink only when nobody is left.
             setting.rules.min = setting.rules.min.max(push.random_range(0..=1));
         }
+        setting.gateway(&mut Chance::new(seed).stream("gateway"));
         setting.lag = [0, 300, 1_500][Chance::new(seed).stream("lag").random_range(0..3)];
         setting.faults = Fault::draw(&setting);
         setting

@@ -212,7 +212,8 @@ fn a_pool_that_waits_moves_nobody() {
 
 #[test]
 fn an_old_dispatcher_that_still_reads_along_is_waited_for() {
-    let mut pool = Story::running(3, Rules { targets: Targets { sessions: Some(2), ..Targets::default() }, ..gateway(9) });
+    let mut pool =
+        Story::running(3, Rules { targets: Targets { sessions: Some(2), ..Targets::default() }, ..gateway(9) });
     come(&mut pool, 0, 9);
     pool.after(secs(600));
     assert_eq!((pool.needed(), pool.census().leaving), (3, 0), "it would count otherwise");

@@ -6,7 +6,7 @@ use super::{
     Admission, ClusterConfig, Config, JournalConfig, KubernetesPods, PoolConfig, Probe, ProbeKind, Processes, Trigger,
     Workload, pool,
 };
-use slotkeeper_core::{AfterSession, Millis, Placement, Scaling, Spare, Window};
+use slotkeeper_core::{AfterSession, Millis, Placement, Scaling, Shrink, Spare, Window};
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
@@ -256,6 +256,7 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
             lines.push(("time_zone", schedule.zone().to_owned(), "whose times these are"));
         }
     }
+    lines.extend(targets(pool));
     lines.extend(clocks(pool));
     lines.extend([
         ("cookie_name", pool.cookie_name.clone(), "name of the session cookie"),
@@ -278,6 +279,45 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
         ),
     ]);
     lines.extend(pods(&pool.cluster));
+    lines
+}
+
+fn targets(pool: &PoolConfig) -> Vec<Line> {
+    let (rules, targets) = (&pool.rules, &pool.rules.targets);
+    let mut lines = Vec::new();
+    if rules.scaling != Scaling::None {
+        lines.push(match rules.shrink {
+            Shrink::Wait => ("shrink", "wait".to_owned(), "a pod goes when its last session has left by itself"),
+            Shrink::Move => ("shrink", "move".to_owned(), "a pod that is to go is emptied: its sessions are moved"),
+        });
+    }
+    if let Some(sessions) = targets.sessions {
+        lines.push(("targets.sessions", sessions.to_string(), "sessions a pod should have"));
+    }
+    if let Some(messages) = targets.messages {
+        let means = "WebSocket messages a pod should bear, both directions together";
+        lines.push(("targets.messages_per_second", messages.to_string(), means));
+    }
+    if let Some((gauge, per_pod)) = pool.gauge.as_ref().zip(targets.gauge) {
+        lines.extend([
+            ("targets.gauge.name", gauge.name.clone(), "a gauge of the pods' own"),
+            ("targets.gauge.per_pod", (per_pod as f64 / 1000.0).to_string(), "what it should show on each"),
+            (
+                "targets.gauge.port",
+                gauge.port.map_or("the visitors'".to_owned(), |port| port.to_string()),
+                "where pods are asked for it",
+            ),
+            ("targets.gauge.path", gauge.path.clone(), "what they are asked for"),
+            ("targets.gauge.every_seconds", secs(gauge.every), "how often"),
+        ]);
+    }
+    if targets.is_measured() {
+        lines.push(("targets.window_seconds", millis(targets.window), "over which is measured"));
+    }
+    if targets.is_measured() || targets.sessions.is_some() {
+        let means = "a pod fewer only when the rest would be so far below every target";
+        lines.push(("targets.slack_percent", targets.slack.to_string(), means));
+    }
     lines
 }
 

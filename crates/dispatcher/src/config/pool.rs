@@ -4,6 +4,7 @@ use super::addresses::{cookie_name, gauge, host, landing, origin, path};
 use super::rules::{DAY, default_rules, rules, seconds};
 use super::spare::schedule;
 use super::table::{Table, millis, quoted};
+use super::targets::{shrink, targets};
 use super::together::ports;
 use super::{Admission, ClusterConfig, PoolConfig, pods};
 
@@ -88,6 +89,8 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
     }
     rules(table, &mut pool.rules, &pool.cluster, known);
     pool.schedule = schedule(table, &pool.rules);
+    pool.rules.shrink = shrink(table, &pool.rules);
+    (pool.rules.targets, pool.gauge) = targets(table, &pool.rules);
     if let ClusterConfig::Processes(processes) = &pool.cluster {
         let last = ports(processes, pool.rules.max).map_or(0, |ports| *ports.end());
         if let Some(processes) = table.table("processes").filter(|_| last > u32::from(u16::MAX)) {

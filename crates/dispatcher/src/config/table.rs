@@ -323,18 +323,34 @@ impl<'a> Value<'a> {
         if off && self.is_text("off") {
             return Some(Duration::ZERO);
         }
-        let (text, seconds) = if let DeValue::Integer(n) = self.inner {
-            (n.to_string(), i64::from_str_radix(n.as_str(), n.radix()).map_or(f64::NAN, |n| n as f64))
-        } else if let DeValue::Float(n) = self.inner {
-            (n.to_string(), n.as_str().parse().unwrap_or(f64::NAN))
-        } else {
-            return self.wrong_type(&expected);
-        };
+        let (text, seconds) = self.float(&expected)?;
         if !(allowed.contains(&seconds) || off && seconds == 0.0) {
             self.wrong(format_args!("{text} is out of range; allowed: {expected}"));
             return None;
         }
         Some(Duration::from_millis((seconds * 1000.0).round() as u64))
+    }
+
+    /// A number, fractions allowed.
+    pub(super) fn decimal(&self, allowed: &RangeInclusive<f64>) -> Option<f64> {
+        let expected = format!("a number from {} to {}", allowed.start(), allowed.end());
+        let (text, number) = self.float(&expected)?;
+        if !allowed.contains(&number) {
+            self.wrong(format_args!("{text} is out of range; allowed: {expected}"));
+            return None;
+        }
+        Some(number)
+    }
+
+    /// A number as it is written, and its value.
+    fn float(&self, expected: &str) -> Option<(String, f64)> {
+        if let DeValue::Integer(n) = self.inner {
+            Some((n.to_string(), i64::from_str_radix(n.as_str(), n.radix()).map_or(f64::NAN, |n| n as f64)))
+        } else if let DeValue::Float(n) = self.inner {
+            Some((n.to_string(), n.as_str().parse().unwrap_or(f64::NAN)))
+        } else {
+            self.wrong_type(expected)
+        }
     }
 
     fn choice<T: Copy>(&self, all: &[(&str, T)]) -> Option<T> {

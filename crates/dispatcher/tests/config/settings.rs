@@ -30,6 +30,7 @@ fn every_known_key_is_documented_and_every_documented_key_is_known() {
         "pools.*.fixed",
         "pools.*.kubernetes",
         "pools.*.processes",
+        "pools.*.targets",
     ];
     for table in tables {
         assert!(known.remove(table), "{table}");

@@ -1020,9 +1020,73 @@ probe = { failures = 0 }
             "file:2: key `threads`: -1 is out of range; allowed: a whole number from 0 to 1024",
             r#"file:4: key `pools.a.path`: "x" is not a path; allowed: such as "/" or "/play", without . and .., % and ?"#,
             r#"file:5: key `pools.a.grace_seconds`: found the text "x"; allowed: seconds from 0 to 604800"#,
-            "file:6: key `pools.a.wat`: unknown key; known here: active_sessions_gauge, admission, after_session, allowed_origins, claim_seconds, cookie_max_age_seconds, cookie_name, cooldown_seconds, extend_limit_seconds, fixed, grace_seconds, half_open_seconds, hold_limit, hold_seconds, hosts, idle_seconds, kubernetes, landing_url, linger_seconds, max_pods, max_session_seconds, min_pods, path, placement, priority_header, processes, queue_lease_seconds, queue_limit, scaling, schedule, settle_seconds, silence_seconds, slots_per_pod, spare, sticky_storage, stuck_after_seconds, time_zone, title, warn_before_seconds, window",
+            "file:6: key `pools.a.wat`: unknown key; known here: active_sessions_gauge, admission, after_session, allowed_origins, claim_seconds, cookie_max_age_seconds, cookie_name, cooldown_seconds, extend_limit_seconds, fixed, grace_seconds, half_open_seconds, hold_limit, hold_seconds, hosts, idle_seconds, kubernetes, landing_url, linger_seconds, max_pods, max_session_seconds, min_pods, path, placement, priority_header, processes, queue_lease_seconds, queue_limit, scaling, schedule, settle_seconds, shrink, silence_seconds, slots_per_pod, spare, sticky_storage, stuck_after_seconds, targets, time_zone, title, warn_before_seconds, window",
             r#"file:8: key `pools.a.fixed.pods[0]`: "x" is not HOST:PORT; allowed: such as 127.0.0.1:9000, [::1]:9000 or pod.example:9000"#,
             "file:9: key `pools.a.fixed.probe.failures`: 0 is out of range; allowed: a whole number from 1 to 1000",
+        ],
+    ),
+    (
+        "targets that cannot be",
+        r#"[pools.a]
+slots_per_pod = 10
+window = "sliding"
+shrink = "move"
+processes = { command = ["a"], data_folder = "a" }
+[pools.a.targets]
+sessions = 11
+messages_per_second = 0
+window_seconds = 1
+slack_percent = 91
+colour = 1
+[pools.a.targets.gauge]
+name = "slotkeeper_x"
+per_pod = 0
+path = "metrics"
+every_seconds = 0.5
+[pools.b]
+path = "/b"
+shrink = "move"
+processes = { command = ["b"], data_folder = "b" }
+[pools.c]
+path = "/c"
+slots_per_pod = 2
+sticky_storage = true
+shrink = "move"
+targets = { window_seconds = 10 }
+processes = { command = ["c"], data_folder = "c" }
+[pools.d]
+path = "/d"
+slots_per_pod = 2
+shrink = "move"
+fixed.pods = ["127.0.0.1:1"]
+targets = { gauge = { every_seconds = 20 }, window_seconds = 30 }
+[pools.e]
+path = "/e"
+shrink = "sideways"
+processes = { command = ["e"], data_folder = "e" }
+"#,
+        &[
+            "file:4: key `pools.a.shrink`: pods are emptied from the top; allowed: \"move\" with `window = \"fixed\"`",
+            "file:6: key `pools.a.targets`: they count pods from 0; allowed: with `window = \"fixed\"`",
+            "file:7: key `pools.a.targets.sessions`: 11 is out of range; allowed: a whole number from 1 to 10",
+            "file:8: key `pools.a.targets.messages_per_second`: 0 is out of range; allowed: a whole number from 1 to 1000000000",
+            "file:9: key `pools.a.targets.window_seconds`: 1 is out of range; allowed: seconds from 5 to 3600",
+            "file:10: key `pools.a.targets.slack_percent`: 91 is out of range; allowed: a whole number from 0 to 90",
+            "file:11: key `pools.a.targets.colour`: unknown key; known here: gauge, messages_per_second, sessions, slack_percent, window_seconds",
+            "file:13: key `pools.a.targets.gauge.name`: \"slotkeeper_x\" could be one of Slotkeeper's own; allowed: another prefix",
+            "file:14: key `pools.a.targets.gauge.per_pod`: 0 is out of range; allowed: a number from 0.001 to 1000000000000",
+            "file:15: key `pools.a.targets.gauge.path`: \"metrics\" is not a path; allowed: such as \"/metrics\"",
+            "file:16: key `pools.a.targets.gauge.every_seconds`: 0.5 is out of range; allowed: seconds from 1 to 600",
+            "file:19: key `pools.b.shrink`: the session of an exclusive pod stays there; allowed: \"move\" with `slots_per_pod` above 1",
+            "file:25: key `pools.c.shrink`: sessions cannot leave what they have stored; allowed: \"move\" without `sticky_storage`",
+            "file:26: key `pools.c.targets.window_seconds`: nothing is measured; allowed: with `messages_per_second` or `gauge`",
+            "file:26: key `pools.c.targets`: no target in it; allowed: `sessions`, `messages_per_second`, `gauge`, one or more of them",
+            "file:31: key `pools.d.shrink`: nobody scales this pool; allowed: for pools that are scaled",
+            "file:33: key `pools.d.targets.gauge.every_seconds`: 20 is too seldom for a window of 30 s; allowed: at most half of it",
+            "file:33: key `pools.d.targets.gauge.name`: missing; allowed: the name of a gauge that pods have, such as \"websocket_capacity_ratio\"",
+            "file:33: key `pools.d.targets.gauge.per_pod`: missing; allowed: what one pod should show, from 0.001 to 1000000000000",
+            "file:33: key `pools.d.targets`: nobody scales this pool; allowed: for pools that are scaled",
+            "file:36: key `pools.e.shrink`: \"sideways\" is not known; allowed: \"wait\", \"move\"",
         ],
     ),
 ];

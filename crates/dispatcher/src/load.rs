@@ -1,0 +1,185 @@
+//! Measures what the pods of a pool bear, where its targets ask for it: the WebSocket messages that pass here, and a gauge of
+//! the pods' own. What follows from it is the fleet's matter; here it is only reported.
+
+use crate::config::PodGauge;
+use crate::dispatcher::{Dispatcher, Pool};
+use crate::error::BoxError;
+use crate::fetch::get;
+use crate::outside::{Net, now};
+use futures_util::StreamExt as _;
+use slotkeeper_core::{Command, Millis, Phase, Targets};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// How long a pod may take to tell its gauge.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Metrics of a pod that are longer are none.
+const LARGEST: usize = 4 << 20;
+/// Pods asked at a time.
+const AT_ONCE: usize = 16;
+/// Reports in one window.
+const REPORTS: u64 = 12;
+
+/// Runs until the dispatcher ends.
+pub(crate) async fn run(dispatcher: Arc<Dispatcher>) {
+    let mut pools = JoinSet::new();
+    for pool in dispatcher.pools.iter().filter(|pool| pool.config.rules.targets.is_measured()) {
+        pools.spawn(Measuring::new(dispatcher.clone(), pool.clone()).run());
+    }
+    while let Some(ended) = pools.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+    std::future::pending().await
+}
+
+struct Measuring {
+    dispatcher: Arc<Dispatcher>,
+    pool: Arc<Pool>,
+    /// Messages of which the fleet knows.
+    told: u64,
+    /// Since when they are counted that it does not know of.
+    since: tokio::time::Instant,
+    /// The pods that did not answer last time were complained of.
+    complained: bool,
+}
+
+impl Measuring {
+    fn new(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>) -> Measuring {
+        Measuring { dispatcher, pool, told: 0, since: now(), complained: false }
+    }
+
+    async fn run(mut self) {
+        let mut next = now();
+        loop {
+            next += every(&self.pool.config.rules.targets, self.pool.config.gauge.as_ref());
+            tokio::time::sleep_until(next).await;
+            // Whoever does not know what a report is must not read one; and old news says nothing about these pods.
+            let may = {
+                let view = self.dispatcher.view.borrow();
+                view.fleet.knows_targets() && !view.is_stale()
+            };
+            if may && !self.report().await {
+                return;
+            }
+            next = next.max(now());
+        }
+    }
+
+    /// False when the dispatcher ends.
+    async fn report(&mut self) -> bool {
+        let gauge = match &self.pool.config.gauge {
+            Some(gauge) => self.ask(gauge.clone()).await,
+            None => None,
+        };
+        let counted = if self.pool.config.rules.targets.messages.is_some() {
+            self.pool.metrics.messages_in.get() + self.pool.metrics.messages_out.get()
+        } else {
+            0
+        };
+        let (messages, at) = (counted.saturating_sub(self.told), now());
+        if messages == 0 && gauge.is_none() {
+            self.since = at;
+            return true;
+        }
+        let over = Millis(at.duration_since(self.since).as_millis() as u64);
+        let load = Command::Load { messages, over, gauge };
+        // A journal that takes nothing gets one report when it does again, over all the time in between.
+        if self.dispatcher.driver.tell(&self.pool.config.id, load).await.is_err() {
+            return false;
+        }
+        (self.told, self.since) = (counted, at);
+        true
+    }
+
+    /// The sum over all ready pods, in thousandths. Those that do not answer are taken for average ones; if none answers,
+    /// nothing is known.
+    async fn ask(&mut self, gauge: PodGauge) -> Option<u64> {
+        let pods = self.pods(gauge.port);
+        let asked = pods.len();
+        let net = self.dispatcher.net.clone();
+        let gauge = Arc::new(gauge);
+        let answers = futures_util::stream::iter(pods).map(|at| {
+            let (net, gauge) = (net.clone(), gauge.clone());
+            async move { (at, read(&*net, at, &gauge).await) }
+        });
+        let answers: Vec<_> = answers.buffer_unordered(AT_ONCE).collect().await;
+        let (mut sum, mut known, mut trouble) = (0.0, 0usize, None);
+        for (at, answer) in answers {
+            match answer {
+                Ok(value) => (sum, known) = (sum + value, known + 1),
+                Err(error) => trouble = Some((at, error)),
+            }
+        }
+        if let Some((at, error)) = &trouble {
+            let missing = asked - known;
+            self.dispatcher.metrics.gauge_errors.with_label_values(&[&*self.pool.config.id.0]).inc_by(missing as u64);
+            if !self.complained {
+                let (pool, gauge) = (&self.pool.config.id, &gauge.name);
+                tracing::warn!(%pool, gauge, missing, asked, "pods do not tell their gauge; {at}: {error}");
+            }
+        }
+        self.complained = trouble.is_some();
+        let mean = (known > 0).then(|| sum / known as f64)?;
+        Some((mean * asked as f64 * 1000.0).round().clamp(0.0, 1e15) as u64)
+    }
+
+    fn pods(&self, port: Option<u16>) -> Vec<SocketAddr> {
+        let view = self.dispatcher.view.borrow();
+        let ready = view.fleet.pods(&self.pool.config.id).filter_map(|(_, pod)| match pod.life.as_ref()?.phase {
+            Phase::Ready { address } => Some(address),
+            Phase::Pending { .. } | Phase::Starting | Phase::Unready | Phase::Terminating | Phase::Failed { .. } => {
+                None
+            }
+        });
+        ready.map(|address| SocketAddr::new(address.ip(), port.unwrap_or(address.port()))).collect()
+    }
+}
+
+fn every(targets: &Targets, gauge: Option<&PodGauge>) -> Duration {
+    let window = Duration::from_millis((targets.window.0 / REPORTS).max(1000));
+    gauge.map_or(window, |gauge| if targets.messages.is_some() { gauge.every.min(window) } else { gauge.every })
+}
+
+async fn read(net: &dyn Net, at: SocketAddr, gauge: &PodGauge) -> Result<f64, BoxError> {
+    let page = tokio::time::timeout(PATIENCE, get(net, at, &at.to_string(), &gauge.path, LARGEST)).await??;
+    let text = std::str::from_utf8(page.body())?;
+    value(text, &gauge.name).ok_or_else(|| format!("no number called {} in {}", gauge.name, gauge.path).into())
+}
+
+/// The sum of a gauge's series in Prometheus' text format, version 0.0.4: `name{label="value"} number [timestamp]`.
+fn value(text: &str, name: &str) -> Option<f64> {
+    let number = |line: &str| -> Option<f64> {
+        let rest = line.trim_start().strip_prefix(name)?;
+        let rest = match rest.bytes().next()? {
+            // A label's value may have anything in it, but what comes after the last brace is the number.
+            b'{' => rest.rsplit_once('}')?.1,
+            b' ' | b'\t' => rest,
+            _ => return None,
+        };
+        rest.split_ascii_whitespace().next()?.parse().ok().filter(|n: &f64| n.is_finite())
+    };
+    let mut all = text.lines().filter_map(number).peekable();
+    all.peek()?;
+    Some(all.sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::value;
+
+    #[test]
+    fn a_gauge_is_the_sum_of_its_series() {
+        let text = "# HELP ratio how full\n# TYPE ratio gauge\nratio 0.5\nratio_max 9\n\
+                    ratio{a=\"} 7 {\",b=\"\\\"\"} 0.25 1700000000000\nratio{c=\"x\"} NaN\nratiox{a=\"b\"} 3\n";
+        assert_eq!(value(text, "ratio"), Some(0.75));
+        assert_eq!(value(text, "ratio_max"), Some(9.0));
+        assert_eq!(value(text, "rat"), None);
+        assert_eq!(value("ratio{ 1\nratio\nratio x\n", "ratio"), None);
+    }
+}
