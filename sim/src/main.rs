@@ -4,12 +4,12 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use slotkeeper_sim::chance::{Arrivals, Draw};
-use slotkeeper_sim::compare;
 use slotkeeper_sim::hunt::{self, Hunt};
 use slotkeeper_sim::plan;
 use slotkeeper_sim::record::Record;
 use slotkeeper_sim::world::setting::{Limits, Setting};
 use slotkeeper_sim::world::{faults::FaultKind, play, scenarios};
+use slotkeeper_sim::{compare, gateway};
 use slotkeeper_sim::{report, tale, vectors};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -80,9 +80,13 @@ enum Job {
     Compare {
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// A known failure of the design of least effort instead of a usual day (`slotkeeper-sim scenarios` lists them).
+        /// A known failure of the design of least effort, or a gateway's bad day, instead of a usual one (`slotkeeper-sim
+        /// scenarios` lists them).
         #[arg(long, value_name = "NAME")]
         scenario: Option<String>,
+        /// Clients of a gateway.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+        clients: Option<u32>,
         #[command(flatten)]
         output: Output,
     },
@@ -139,8 +143,12 @@ struct Output {
 
 impl Output {
     fn draw(&self, records: &[Record]) -> anyhow::Result<()> {
+        self.write(|| report::html(records))
+    }
+
+    fn write(&self, page: impl FnOnce() -> String) -> anyhow::Result<()> {
         let Some(file) = &self.report else { return Ok(()) };
-        std::fs::write(file, report::html(records)).with_context(|| format!("cannot write {}", file.display()))
+        std::fs::write(file, page()).with_context(|| format!("cannot write {}", file.display()))
     }
 }
 
@@ -261,7 +269,11 @@ fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
             hunt::work(from, seeds, step, &limits.limits(), &mut out)?;
             Ok(true)
         }
-        Job::Compare { seed, scenario, output } => {
+        Job::Compare { seed, scenario, clients, output } => {
+            if let Some(gateway) = scenario.as_deref().and_then(gateway::scenario) {
+                return besiege(&gateway, clients, seed, &output, &mut out);
+            }
+            anyhow::ensure!(clients.is_none(), "--clients: only the scenarios of gateways have clients (g1 to g5)");
             let records = match &scenario {
                 Some(name) => compare::scenario(name)
                     .with_context(|| format!("--scenario: there is no {name:?}; there are: {}", failures()))?
@@ -287,10 +299,32 @@ fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
             for scenario in compare::scenarios() {
                 writeln!(out, "  {:<30} {}", scenario.name, scenario.story)?;
             }
+            writeln!(out, "\nGateways, for `compare --scenario`:")?;
+            for scenario in gateway::scenarios() {
+                writeln!(out, "  {:<30} {}", scenario.name, scenario.story)?;
+            }
             Ok(true)
         }
         Job::Vectors { folder } => Ok(vectors::run(&folder, &mut out)?.failed == 0),
     }
+}
+
+fn besiege(
+    scenario: &gateway::Scenario,
+    clients: Option<u32>,
+    seed: u64,
+    output: &Output,
+    out: &mut dyn Write,
+) -> anyhow::Result<bool> {
+    let outcomes = scenario.play(clients.unwrap_or(gateway::Scenario::CLIENTS), seed);
+    output.write(|| report::gateway::html(&outcomes))?;
+    if output.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&outcomes)?)?;
+    } else {
+        writeln!(out, "{}\n", scenario.story)?;
+        report::gateway::table(&outcomes, out)?;
+    }
+    Ok(true)
 }
 
 fn foresee(asked: PlanArguments, out: &mut dyn Write) -> anyhow::Result<bool> {
@@ -357,7 +391,9 @@ fn fresh() -> u64 {
 }
 
 fn failures() -> String {
-    compare::scenarios().iter().map(|s| s.name).collect::<Vec<_>>().join(", ")
+    let gateways = gateway::scenarios();
+    let failures = compare::scenarios();
+    failures.iter().map(|s| s.name).chain(gateways.iter().map(|s| s.name)).collect::<Vec<_>>().join(", ")
 }
 
 fn names() -> String {

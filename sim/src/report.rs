@@ -3,6 +3,7 @@
 
 mod density;
 mod figures;
+pub mod gateway;
 mod key;
 mod lanes;
 mod ledger;
@@ -11,6 +12,7 @@ mod panels;
 mod plain;
 mod scale;
 mod sheet;
+mod steps;
 mod timeline;
 mod words;
 
@@ -29,29 +31,33 @@ const STYLE: &str = include_str!("report/page.css");
 pub fn html(records: &[Record]) -> String {
     let title = page_title(records);
     let scales = Scales::of(records);
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"/>\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
-         <meta name=\"color-scheme\" content=\"light dark\"/>\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n",
-        Escaped(&title)
-    );
-    page += key::SHAPES;
-    page += "<main>\n";
+    let mut main = String::new();
     match records {
-        [] => page += "<header><h1>Nothing was recorded</h1></header>\n",
-        [one] => page += &section(one, 0, &scales, "h1"),
+        [] => main += "<header><h1>Nothing was recorded</h1></header>\n",
+        [one] => main += &section(one, 0, &scales, "h1"),
         many => {
-            page += &format!("<header>\n<h1>{}</h1>\n<p class=\"story\">{}</p>\n", Escaped(&title), shared(many));
-            page += &figures::comparison(many);
-            page += "</header>\n";
+            main += &format!("<header>\n<h1>{}</h1>\n<p class=\"story\">{}</p>\n", Escaped(&title), shared(many));
+            main += &figures::comparison(many);
+            main += "</header>\n";
             for (number, record) in many.iter().enumerate() {
-                page += &section(record, number, &scales, "h2");
+                main += &section(record, number, &scales, "h2");
             }
         }
     }
-    page += "</main>\n</body>\n</html>\n";
-    page
+    page(&title, &main)
+}
+
+/// What every page begins and ends with.
+fn page(title: &str, main: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"/>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
+         <meta name=\"color-scheme\" content=\"light dark\"/>\n<title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n\
+         <body>\n{}<main>\n{main}</main>\n</body>\n</html>\n",
+        Escaped(title),
+        key::SHAPES
+    )
 }
 
 /// The records as they are, an array even of one.

@@ -5,13 +5,13 @@
 //! Deliberately absent: anything about bytes, sockets or HTTP (that is `crate::world`), and several dispatchers with views of
 //! their own.
 
-mod agenda;
+pub(crate) mod agenda;
 mod cluster;
 mod crowd;
-mod dispatcher;
+pub(crate) mod dispatcher;
 mod fault;
 mod naive;
-mod ours;
+pub(crate) mod ours;
 mod scaler;
 mod stage;
 mod tally;

@@ -1,7 +1,7 @@
 //! The report: is it a page that a browser and a reader can trust? The pages of these tests are written to the target folder,
 //! where they can be looked at.
 
-mod markup;
+pub(crate) mod markup;
 mod samples;
 
 use markup::Document;

@@ -1,10 +1,10 @@
 //! Numbers over time as steps: the pods that are wanted (broken lines) and those that are (filled), and who waits. Thousands of
 //! samples become columns that keep their lowest and highest value.
 
-use super::key;
 use super::scale::{COLUMN, Height, Scales, Time, WIDTH, end_of, part};
 use super::sheet::Sheet;
 use super::words::{count, moment, plural};
+use super::{key, steps};
 use crate::record::{Record, Sample};
 
 /// One line. `class` is its look in the style sheet.
@@ -74,59 +74,15 @@ impl Chart<'_> {
         sheet.heading(heading);
         let top = sheet.take(pixels + 10);
         let height = Height { most, pixels };
-        for tick in height.ticks() {
-            let y = top + height.y(tick) / 10;
-            sheet.plot += &format!("<line class=\"grid\" x1=\"0\" x2=\"100%\" y1=\"{y}\" y2=\"{y}\"/>\n");
-            sheet.beside(y, &count(u64::from(tick)));
-        }
-        // Two pixels more above and below, so that lines at the edge keep their thickness.
-        sheet.plot += &format!(
-            "<svg class=\"lines\" y=\"{}\" width=\"100%\" height=\"{}\" viewBox=\"0 -20 {WIDTH} {}\" \
-             preserveAspectRatio=\"none\">\n",
-            top - 2,
-            pixels + 4,
-            pixels * 10 + 40
-        );
+        steps::ruled(sheet, height, top);
+        sheet.plot += &steps::opening(top, pixels);
         for line in series {
-            sheet.plot += &format!("<path class=\"{}\" d=\"{}\"/>\n", line.class, self.path(line.value, height));
+            let points = self.samples.iter().map(|s| (s.at, (line.value)(s)));
+            let path = steps::path(points, self.time, self.end, height);
+            sheet.plot += &format!("<path class=\"{}\" d=\"{path}\"/>\n", line.class);
         }
         sheet.plot += "</svg>\n";
         self.names(sheet, series, height, top);
-    }
-
-    /// Begins and ends on the ground, outside of the picture if the run fills it, so that one path can be filled and drawn.
-    fn path(&self, value: fn(&Sample) -> u32, height: Height) -> String {
-        let columns = self.columns(value);
-        let Some(first) = columns.first() else { return String::new() };
-        let ground = i64::from(height.y(0));
-        let begin = if first.x == 0 { -50 } else { i64::from(first.x) };
-        let mut pen = Pen { x: begin, y: ground, path: format!("M{begin} {ground}") };
-        for column in &columns {
-            let x = if column.x == first.x { begin } else { i64::from(column.x) };
-            for value in [column.low, column.high, column.last] {
-                pen.step(x, i64::from(height.y(value)));
-            }
-        }
-        let end = self.time.x(self.end);
-        pen.across(if end == WIDTH { i64::from(WIDTH) + 50 } else { i64::from(end) });
-        pen.step(pen.x, ground);
-        pen.path
-    }
-
-    fn columns(&self, value: fn(&Sample) -> u32) -> Vec<Column> {
-        let mut columns: Vec<Column> = Vec::new();
-        for sample in self.samples {
-            let (x, value) = (self.time.x(sample.at), value(sample));
-            match columns.last_mut().filter(|c| c.x / COLUMN == x / COLUMN) {
-                Some(column) => {
-                    column.low = column.low.min(value);
-                    column.high = column.high.max(value);
-                    column.last = value;
-                }
-                None => columns.push(Column { x, low: value, high: value, last: value }),
-            }
-        }
-        columns
     }
 
     /// Each line's name at its end, moved apart where they meet; the line leads there in its own look.
@@ -155,39 +111,6 @@ impl Chart<'_> {
                 line.name
             );
         }
-    }
-}
-
-/// The values of one column of the picture.
-struct Column {
-    x: u32,
-    low: u32,
-    high: u32,
-    last: u32,
-}
-
-/// Draws steps: across, then up or down, and nothing where nothing changes.
-struct Pen {
-    x: i64,
-    y: i64,
-    path: String,
-}
-
-impl Pen {
-    fn step(&mut self, x: i64, y: i64) {
-        if y == self.y {
-            return;
-        }
-        self.across(x);
-        self.path += &format!("v{}", y - self.y);
-        self.y = y;
-    }
-
-    fn across(&mut self, x: i64) {
-        if x != self.x {
-            self.path += &format!("h{}", x - self.x);
-        }
-        self.x = x;
     }
 }
 

@@ -13,17 +13,25 @@ const HEADER: [&str; 10] =
 /// # Errors
 /// Those of `out`.
 pub fn table(records: &[Record], out: &mut dyn Write) -> io::Result<()> {
-    let rows: Vec<[String; 10]> = std::iter::once(HEADER.map(str::to_owned)).chain(records.iter().map(row)).collect();
-    let mut widths = [0; 10];
-    for row in &rows {
+    let header = HEADER.map(str::to_owned).to_vec();
+    aligned(&std::iter::once(header).chain(records.iter().map(row)).collect::<Vec<_>>(), out)
+}
+
+/// The first column to the left, the others to the right.
+pub(super) fn aligned(rows: &[Vec<String>], out: &mut dyn Write) -> io::Result<()> {
+    let mut widths: Vec<usize> = Vec::new();
+    for row in rows {
+        widths.resize(widths.len().max(row.len()), 0);
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
         }
     }
-    for [title, numbers @ ..] in &rows {
-        let [first, rest @ ..] = &widths;
-        write!(out, "{title:<first$}")?;
-        for (cell, width) in numbers.iter().zip(rest) {
+    for row in rows {
+        let mut cells = row.iter().zip(&widths);
+        if let Some((title, width)) = cells.next() {
+            write!(out, "{title:<width$}")?;
+        }
+        for (cell, width) in cells {
             write!(out, "  {cell:>width$}")?;
         }
         writeln!(out)?;
@@ -31,13 +39,16 @@ pub fn table(records: &[Record], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn row(record: &Record) -> [String; 10] {
+/// A title must not move the cursor.
+pub(super) fn still(title: &str) -> String {
+    title.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn row(record: &Record) -> Vec<String> {
     let figures = &record.figures;
     let [p50, p95, longest] = quantiles(figures.time_to_slot);
-    // A title must not move the cursor.
-    let title = title_of(record).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    [
-        title,
+    vec![
+        still(title_of(record)),
         count(figures.visitors),
         count(figures.killed),
         count(figures.never_served),

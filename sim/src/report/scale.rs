@@ -27,7 +27,7 @@ impl Scales {
         let seated = most(|s| s.seated);
         let apart = seated > pods.saturating_mul(3) / 2;
         Scales {
-            time: Time { extent: records.iter().map(end_of).max().unwrap_or_default().max(1) },
+            time: Time::until(records.iter().map(end_of).max().unwrap_or_default()),
             pods: if apart { pods } else { pods.max(seated) },
             seated: apart.then_some(seated),
             waiting: most(|s| s.waiting),
@@ -91,6 +91,10 @@ const STEPS: [u64; 27] = [
 ];
 
 impl Time {
+    pub(super) fn until(extent: u64) -> Time {
+        Time { extent: extent.max(1) }
+    }
+
     pub(super) fn x(self, at: u64) -> u32 {
         let part = u128::from(at.min(self.extent)) * u128::from(WIDTH) / u128::from(self.extent);
         u32::try_from(part).unwrap_or(WIDTH)

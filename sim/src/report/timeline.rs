@@ -1,13 +1,13 @@
 //! One record's picture: marks, charts and lanes above one another on one axis of time.
 
-use super::scale::{Scales, end_of, part};
+use super::scale::{Scales, Time, end_of, part};
 use super::sheet::Sheet;
 use super::words::{Escaped, moment, plural};
 use super::{lanes, marks, panels};
 use crate::record::{MarkKind, Record};
 
 /// The height of a line of times.
-const AXIS: u32 = 24;
+pub(super) const AXIS: u32 = 24;
 
 pub(super) fn figure(record: &Record, scales: &Scales) -> String {
     if record.samples.is_empty() && record.pods.is_empty() && record.sessions.is_empty() && record.marks.is_empty() {
@@ -29,22 +29,28 @@ pub(super) fn figure(record: &Record, scales: &Scales) -> String {
     sheet.plot.insert_str(marks_at, &marks::drawn(&record.marks, scales.time, bottom));
     panels::end(&mut sheet, record, scales, bottom);
 
+    framed(&sheet, &grid(scales.time, &axes, bottom), &summary(record))
+}
+
+/// Lines of time behind the charts, and their times on each of these heights.
+pub(super) fn grid(time: Time, axes: &[u32], bottom: u32) -> String {
     let mut back = String::new();
-    for (at, tick) in scales.time.ticks().iter().enumerate() {
+    for (at, tick) in time.ticks().iter().enumerate() {
         let x = part(tick.x);
         // Every other one makes way on a narrow screen.
         let odd = if at % 2 == 1 { " wide" } else { "" };
         let last = if tick.x > 9700 { " last" } else { "" };
         back += &format!("<line class=\"grid{odd}\" x1=\"{x}\" x2=\"{x}\" y1=\"0\" y2=\"{bottom}\"/>\n");
-        for axis in &axes {
+        for axis in axes {
             let y = axis + 16;
             back += &format!("<text class=\"tick{odd}{last}\" x=\"{x}\" y=\"{y}\">{}</text>\n", tick.text);
         }
     }
-    page_part(record, &sheet, &back)
+    back
 }
 
-fn page_part(record: &Record, sheet: &Sheet, back: &str) -> String {
+/// The sheet as a figure of the page.
+pub(super) fn framed(sheet: &Sheet, back: &str, summary: &str) -> String {
     let height = sheet.height;
     let mut out = format!(
         "<figure>\n<div class=\"sheet\">\n\
@@ -52,7 +58,7 @@ fn page_part(record: &Record, sheet: &Sheet, back: &str) -> String {
          <svg class=\"plot\" width=\"100%\" height=\"{height}\" role=\"img\" aria-label=\"{}\">\n{back}{}{}</svg>\n\
          <svg class=\"right\" width=\"100%\" height=\"{height}\" aria-hidden=\"true\">\n{}</svg>\n</div>\n",
         sheet.left,
-        Escaped(&summary(record)),
+        Escaped(summary),
         sheet.plot,
         sheet.front,
         sheet.right

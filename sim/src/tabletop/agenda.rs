@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 
 /// Which of two events of one moment comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rank {
+pub(crate) enum Rank {
     Pods,
     Controller,
     Faults,
@@ -54,23 +54,23 @@ impl<E> Ord for Item<E> {
 
 /// See the file.
 #[derive(Clone, Debug)]
-pub(super) struct Agenda<E> {
+pub(crate) struct Agenda<E> {
     items: BinaryHeap<Reverse<Item<E>>>,
     noted: u64,
 }
 
 impl<E> Agenda<E> {
-    pub(super) fn new() -> Agenda<E> {
+    pub(crate) fn new() -> Agenda<E> {
         Agenda { items: BinaryHeap::new(), noted: 0 }
     }
 
-    pub(super) fn note(&mut self, at: u64, rank: Rank, event: E) {
+    pub(crate) fn note(&mut self, at: u64, rank: Rank, event: E) {
         self.items.push(Reverse(Item { at, rank, noted: self.noted, event }));
         self.noted += 1;
     }
 
     /// The next event, unless it is later than `end`.
-    pub(super) fn next(&mut self, end: u64) -> Option<(u64, E)> {
+    pub(crate) fn next(&mut self, end: u64) -> Option<(u64, E)> {
         if self.items.peek().is_none_or(|Reverse(item)| item.at > end) {
             return None;
         }

@@ -5,7 +5,7 @@ use slotkeeper_core::Spare;
 
 /// Something a dispatcher gets to know.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum News<'a> {
+pub(crate) enum News<'a> {
     /// The process starts for the first time.
     Started,
     /// A visitor asks for a slot, or shows that it still waits. `last`: the ordinal it had.
@@ -56,7 +56,7 @@ pub(super) enum News<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     Starting,
     Ready,
     Unready,
@@ -68,7 +68,7 @@ pub(super) enum Phase {
 
 /// What a dispatcher wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(crate) enum Order {
     /// The visitor has a slot.
     Seat {
         guest: u32,
@@ -106,13 +106,13 @@ pub(super) enum Order {
 
 /// What scalers read.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Gauge {
-    pub(super) metric: f64,
-    pub(super) active: bool,
+pub(crate) struct Gauge {
+    pub(crate) metric: f64,
+    pub(crate) active: bool,
 }
 
 /// One design of a dispatcher.
-pub(super) trait Dispatcher {
+pub(crate) trait Dispatcher {
     fn hear(&mut self, now: u64, news: News<'_>) -> Vec<Order>;
 
     /// When it wants to hear a `Tick`.

@@ -11,9 +11,11 @@ use std::net::SocketAddr;
 
 /// Where the journal's clock begins: a Monday, 00:00 UTC.
 const BEGIN: u64 = 1_767_571_200_000;
+/// The first word of each of its processes.
+const HELLO: Command = Command::Hello { speaks: Entry::SEMANTICS };
 
 /// See the file.
-pub(super) struct Ours {
+pub(crate) struct Ours {
     fleet: Fleet,
     pool: PoolId,
     rules: Rules,
@@ -27,7 +29,7 @@ pub(super) struct Ours {
 
 impl Ours {
     /// A pool of which `replicas` pods are wanted before it has decided anything.
-    pub(super) fn new(rules: Rules, replicas: u32) -> Ours {
+    pub(crate) fn new(rules: Rules, replicas: u32) -> Ours {
         Ours {
             fleet: Fleet::new(),
             pool: PoolId::from("pool"),
@@ -42,7 +44,7 @@ impl Ours {
 
     /// The first entries of its journal.
     fn begin(&mut self, now: u64) -> Vec<Order> {
-        let first = [Command::Rules(self.rules.clone()), self.list(), self.scale_seen()];
+        let first = [HELLO, Command::Rules(self.rules.clone()), self.list(), self.scale_seen()];
         first.into_iter().flat_map(|command| self.write(now, command)).collect()
     }
 
@@ -101,6 +103,7 @@ impl Ours {
 
 impl Dispatcher for Ours {
     fn hear(&mut self, now: u64, news: News<'_>) -> Vec<Order> {
+        let mut orders = Vec::new();
         let command = match news {
             News::Started => return self.begin(now),
             News::Visit { guest, last } => {
@@ -128,12 +131,13 @@ impl Dispatcher for Ours {
                 // Another process: the one before is silent from now on.
                 self.replica += 1;
                 self.number = 0;
+                orders = self.write(now, HELLO);
                 self.list()
             }
             News::Spare { slots } => Command::Schedule(slots),
             News::Tick => Command::Tick,
         };
-        let mut orders = self.write(now, command);
+        orders.extend(self.write(now, command));
         if let News::Visit { guest, .. } = news
             && self.fleet.place(&self.pool, session(guest)) == Place::Unknown
         {
