@@ -35,12 +35,12 @@ fn pool(arcade: &Arcade, settings: &str) -> String {
 
 impl House {
     /// One dispatcher, with a folder.
-    pub(crate) fn on_folder(arcade: &Arcade, settings: &str) -> House {
+    pub(in crate::survival) fn on_folder(arcade: &Arcade, settings: &str) -> House {
         House::new(1, "drain_seconds = 0.5", &pool(arcade, settings), |folder| format!("file:{folder}/journal"))
     }
 
     /// Three on one Redis.
-    pub(crate) fn on_redis(arcade: &Arcade, settings: &str, redis: &str) -> House {
+    pub(in crate::survival) fn on_redis(arcade: &Arcade, settings: &str, redis: &str) -> House {
         House::new(3, "drain_seconds = 0.5", &pool(arcade, settings), |_| redis.to_owned())
     }
 
