@@ -8,7 +8,7 @@ use slotkeeper_tests::dispatcher::binary;
 use slotkeeper_tests::{Visitor, eventually};
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 pub(super) fn behind_the_dispatcher() -> impl Iterator<Item = &'static Case> {
     cases().iter().filter(|case| case.name.starts_with("websocket-gateway-dispatcher"))
@@ -32,6 +32,16 @@ fn argument<'v>(case: &'v Case, name: &str) -> &'v str {
     let arguments = gateway(case)["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
     let mut found = arguments.iter().filter_map(|text| text.as_str()?.strip_prefix(name)?.strip_prefix('='));
     found.next().unwrap_or_else(|| panic!("{}: no {name}", case.name))
+}
+
+/// Ends with the test, however that ends.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn number(case: &Case, name: &str) -> i64 {
@@ -209,7 +219,15 @@ async fn a_gateway_with_the_shipped_arguments_answers_probes_and_has_its_redis()
     assert!(refused(&redis.ask(&["PING", "XLEN any"]).unwrap()), "without a password");
     let probed = redis.ask(&["AUTH probe any", "PING", "PUBLISH any any"]).unwrap();
     assert!(probed[..2] == ["+OK", "+PONG"] && refused(&probed[2..]), "{probed:?}");
-    let known = redis.ask(&["AUTH the-old-one", "PUBLISH any any", "FLUSHALL", "CONFIG GET *", "GET any"]).unwrap();
+    let known = [
+        "AUTH the-old-one",
+        "PUBLISH slotkeeper-chat:live:0 any",
+        "PUBLISH any any",
+        "FLUSHALL",
+        "CONFIG GET *",
+        "GET any",
+    ];
+    let known = redis.ask(&known).unwrap();
     assert!(known[..2] == ["+OK", ":0"] && refused(&known[2..]), "{known:?}");
 
     let case = alone().next().unwrap();
@@ -228,9 +246,11 @@ async fn a_gateway_with_the_shipped_arguments_answers_probes_and_has_its_redis()
         };
         format!("{flag}={value}")
     });
-    let mut child = Command::new(binary("slotkeeper-gateway")).args(arguments).stderr(Stdio::null()).spawn().unwrap();
+    let mut command = Command::new(binary("slotkeeper-gateway"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut gateway = Process(command.spawn().unwrap());
     eventually("it to listen", async || {
-        assert!(child.try_wait().unwrap().is_none(), "it has ended");
+        assert!(gateway.0.try_wait().unwrap().is_none(), "it has ended");
         tokio::net::TcpStream::connect(metrics).await.is_ok()
     })
     .await;
@@ -244,8 +264,6 @@ async fn a_gateway_with_the_shipped_arguments_answers_probes_and_has_its_redis()
         Visitor::at(metrics).get("/metrics").await.text().contains("\nchat_redis_connected 1\n")
     })
     .await;
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 #[test]

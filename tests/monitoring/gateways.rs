@@ -48,6 +48,8 @@ impl Gateway {
             .arg(redis.password_file())
             // Longer than this test: it ends when it is let go.
             .arg("--drain-seconds=600")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
