@@ -84,8 +84,8 @@ enum Job {
         /// scenarios` lists them).
         #[arg(long, value_name = "NAME")]
         scenario: Option<String>,
-        /// Clients of a gateway.
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+        /// Clients of a gateway instead of 50 000; what a pod can do shrinks or grows with them.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
         clients: Option<u32>,
         #[command(flatten)]
         output: Output,

@@ -174,7 +174,6 @@ impl Setting {
             silence: secs(6..=9, &mut dice),
             cooldown: secs(4..=12, &mut dice),
             stuck_after: secs(15..=25, &mut dice),
-            ..Rules::default()
         };
         let admission =
             if slots_per_pod > 1 && dice.random_ratio(1, 2) { Admission::Immediate } else { Admission::Returning };
