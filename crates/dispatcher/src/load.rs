@@ -35,7 +35,7 @@ pub(crate) async fn run(dispatcher: Arc<Dispatcher>) {
             std::panic::resume_unwind(error.into_panic());
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 struct Measuring {
