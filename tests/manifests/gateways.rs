@@ -3,12 +3,14 @@
 use super::objects::{Case, cases};
 use super::redis::Redis;
 use super::{is_accepted, text_of};
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use slotkeeper_tests::dispatcher::binary;
-use slotkeeper_tests::{Visitor, eventually};
+use slotkeeper_tests::{Visitor, eventually, patiently};
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use tokio_tungstenite::tungstenite::Message;
 
 pub(super) fn behind_the_dispatcher() -> impl Iterator<Item = &'static Case> {
     cases().iter().filter(|case| case.name.starts_with("websocket-gateway-dispatcher"))
@@ -264,6 +266,18 @@ async fn a_gateway_with_the_shipped_arguments_answers_probes_and_has_its_redis()
         Visitor::at(metrics).get("/metrics").await.text().contains("\nchat_redis_connected 1\n")
     })
     .await;
+    // Its rights suffice: what is said is taken, and heard.
+    let mut chat = Visitor::at(clients).socket("/chat").await;
+    let said = json!({"type": "say", "client_id": "of-this-test", "text": "can you hear me?"});
+    chat.send(Message::text(said.to_string())).await.unwrap();
+    let (mut sent, mut heard) = (false, false);
+    while !(sent && heard) {
+        let message = patiently("the chat's answer", chat.next()).await.unwrap().unwrap();
+        let Ok(Ok(answer)) = message.to_text().map(serde_json::from_str::<Value>) else { continue };
+        assert_ne!(answer["type"], "refused", "{answer}");
+        sent |= answer["type"] == "sent";
+        heard |= answer["type"] == "message" && answer["client_id"] == "of-this-test";
+    }
 }
 
 #[test]
