@@ -11,12 +11,13 @@ fn folder() -> PathBuf {
 /// The example at free addresses, its files in a folder of this test.
 async fn run(name: &str, others: &[(&str, &str)]) -> Dispatcher {
     let mut text = std::fs::read_to_string(folder().join(name)).unwrap();
-    let console = binary("slotkeeper-console").display().to_string();
+    let [console, gateway] = ["console", "gateway"].map(|w| binary(&format!("slotkeeper-{w}")).display().to_string());
     let usual = [
         ("\"127.0.0.1:8080\"", "\"127.0.0.1:0\""),
         ("\"[::1]:8080\"", "\"127.0.0.3:0\""),
         ("\"127.0.0.1:9090\"", "\"127.0.0.2:0\""),
         ("../target/release/slotkeeper-console", &console),
+        ("../target/release/slotkeeper-gateway", &gateway),
         ("../target/examples", "data"),
         ("first_port = 19100", ""),
         ("first_port = 19200", ""),
@@ -76,8 +77,11 @@ async fn two_pools_by_path() {
 async fn gateway() {
     let mut dispatcher = run("gateway.toml", &[]).await;
     // Clients are programs: the first call is held until a pod has started, and answered.
-    let got = Visitor::of(&dispatcher).get("/").await;
-    assert_eq!((got.status(), got.text().contains("<canvas")), (200, true), "{}", got.text());
+    let mut ana = Visitor::of(&dispatcher);
+    let got = ana.get("/").await;
+    assert_eq!((got.status(), got.text().contains("chat.js")), (200, true), "{}", got.text());
+    drop(ana.socket("/ws").await);
+    drop(ana.socket("/chat").await);
     assert_eq!(dispatcher.stop().await.code(), Some(0));
 }
 

@@ -10,7 +10,6 @@ mod site;
 use crate::survival::house::House;
 use crate::survival::redis::Redis;
 use crowd::{Crowd, Figures, speak};
-use serde_json::Value;
 use site::Gateway;
 use slotkeeper_tests::{Visitor, eventually};
 use std::collections::BTreeMap;
@@ -51,7 +50,13 @@ impl Site {
         for door in 0..3 {
             house.start(door).await;
         }
-        Site { _redis: redis, gateways, house }
+        let site = Site { _redis: redis, gateways, house };
+        let mut operator = site.operator().await;
+        eventually("the new journal to be trusted", async || {
+            operator.get("/api/v1/pools").await.json()["lapse"] == false
+        })
+        .await;
+        site
     }
 
     async fn operator(&self) -> Visitor {
@@ -152,7 +157,7 @@ async fn a_rolling_restart_loses_no_message_and_nobody_for_long() {
         eventually("the pod to be empty", async || {
             let pool = operator.get("/api/v1/pools/gateway").await.json();
             let pods = pool["pods"].as_array().expect("pods").clone();
-            pods.iter().find(|p| p["ordinal"] == pod).is_some_and(|p| p["sessions"] == Value::from(0))
+            pods.iter().find(|p| p["ordinal"] == pod).is_some_and(|p| p["sessions"] == 0)
         })
         .await;
         site.gateways[pod].stop().await;

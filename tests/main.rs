@@ -14,6 +14,7 @@ mod monitoring;
 mod processes;
 mod security;
 mod sessions;
+mod shared;
 mod socketio;
 mod sockets;
 mod survival;

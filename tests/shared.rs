@@ -1,0 +1,141 @@
+//! Shared pools that scale: by sessions, by messages, by a gauge of the pods' own; and pods that are emptied before they go.
+
+use futures_util::{SinkExt, StreamExt};
+use slotkeeper_tests::dispatcher::binary;
+use slotkeeper_tests::{Dispatcher, Setup, Visitor, eventually, patiently};
+use tokio_tungstenite::tungstenite::Message;
+
+/// Gateways as local processes.
+fn gateways(settings: &str) -> Setup {
+    let pools = format!(
+        "[pools.pool]\ngrace_seconds = 2\nhold_seconds = 30\n{settings}\n[pools.pool.processes]\n\
+         command = [{:?}, \"--listen\", \"{{host}}:{{port}}\", \"--metrics-listen\", \"off\", \"--drain-seconds\", \"1\"]\n\
+         data_folder = \"data\"\nstop_grace_seconds = 5\n\
+         [pools.pool.processes.probe]\npath = \"/readyz\"\nevery_seconds = 0.05\n",
+        binary("slotkeeper-gateway").display().to_string()
+    );
+    Setup { pools, ..Setup::default() }
+}
+
+async fn asked(dispatcher: &Dispatcher, target: &str) -> u64 {
+    dispatcher.metrics().await.of_pool("slotkeeper_pods_asked", &format!("target={target}"))
+}
+
+#[tokio::test]
+async fn a_pod_that_is_to_go_is_emptied_and_its_sockets_come_back_elsewhere() {
+    let settings = "slots_per_pod = 4\nmax_pods = 3\nshrink = \"move\"\ncooldown_seconds = 1\nlinger_seconds = 1\n\
+                    targets = { sessions = 2, slack_percent = 0 }";
+    let dispatcher = gateways(settings).top("drain_seconds = 0.5").start().await;
+    let mut visitors = [(); 4].map(|()| Visitor::of(&dispatcher));
+    let mut sockets = Vec::new();
+    for visitor in &mut visitors {
+        sockets.push(visitor.socket("/ws").await);
+    }
+    // Two are enough for each: there is a second pod, which those to come would get.
+    dispatcher.pool_is("/desired", 2).await;
+    eventually("the second pod", async || dispatcher.pool().await["pods"][1]["phase"] == "ready").await;
+    let mut late = [(); 2].map(|()| Visitor::of(&dispatcher));
+    let mut there = Vec::new();
+    for visitor in &mut late {
+        there.push(visitor.socket("/ws").await);
+    }
+    // Six of two each are three pods; whoever comes goes where the fewest are.
+    dispatcher.pool_is("/desired", 3).await;
+    let pods = dispatcher.pool().await;
+    assert_eq!((&pods["pods"][0]["sessions"], &pods["pods"][1]["sessions"]), (&4.into(), &2.into()), "{pods}");
+
+    // Four go, from the first pod: two are left, on the second. One pod is enough for them, and it is the first.
+    for visitor in &mut visitors {
+        visitor.post("/.slotkeeper/leave").await;
+    }
+    drop(sockets);
+    for socket in &mut there {
+        let closed = patiently("the close", async {
+            loop {
+                match socket.next().await {
+                    Some(Ok(Message::Close(close))) => return close,
+                    Some(Ok(_)) => {}
+                    other => panic!("no close: {other:?}"),
+                }
+            }
+        });
+        let close = closed.await.expect("a code");
+        assert_eq!((u16::from(close.code), close.reason.as_str()), (1001, "pod_draining"));
+    }
+    dispatcher.pool_is("/desired", 1).await;
+    for visitor in &mut late {
+        let mut socket = visitor.socket("/ws").await;
+        socket.send(Message::Text("still here".into())).await.unwrap();
+        let echo = patiently("the echo", socket.next()).await.unwrap().unwrap();
+        assert_eq!(echo.to_text().unwrap(), "still here");
+    }
+    let released = dispatcher.metrics().await.of_pool("slotkeeper_releases_total", "reason=left");
+    assert_eq!(released, 4, "nobody else has lost anything");
+    let sessions = dispatcher.sessions().await;
+    assert!(sessions.len() == 2 && sessions.iter().all(|s| s["pod"] == 0), "{sessions:?}");
+}
+
+#[tokio::test]
+async fn pods_follow_the_messages_that_pass() {
+    let settings = "slots_per_pod = 100\nmax_pods = 3\n\
+                    targets = { messages_per_second = 4, window_seconds = 5 }";
+    let dispatcher = gateways(settings).start().await;
+    let mut ana = Visitor::of(&dispatcher);
+    let mut socket = ana.socket("/ws").await;
+    assert_eq!(asked(&dispatcher, "slots").await, 1);
+    // Twenty there and back are eight a second, over five: two pods.
+    for n in 0..20 {
+        socket.send(Message::Text(n.to_string().into())).await.unwrap();
+        patiently("the echo", socket.next()).await.unwrap().unwrap();
+    }
+    eventually("two pods to be asked for", async || asked(&dispatcher, "messages").await == 2).await;
+    let rate = dispatcher.metrics().await.of_pool("slotkeeper_messages_per_second", "");
+    assert_eq!(rate, 8);
+    dispatcher.pool_is("/desired", 2).await;
+    eventually("silence", async || asked(&dispatcher, "messages").await == 0).await;
+}
+
+#[tokio::test]
+async fn pods_follow_a_gauge_of_their_own() {
+    let settings = "slots_per_pod = 10\nmax_pods = 3\n\
+                    targets = { window_seconds = 5, gauge = { name = \"console_ready\", per_pod = 0.5, every_seconds = 1 } }";
+    let dispatcher = Setup::consoles(settings).start().await;
+    let mut ana = Visitor::of(&dispatcher);
+    ana.wait_for_slot().await;
+    // Each pod that is ready shows 1 and should show a half: so there is always one more, up to the limit.
+    eventually("three pods", async || dispatcher.pool().await["pods"][2]["phase"] == "ready").await;
+    let metrics = dispatcher.metrics().await;
+    let gauge = metrics.get("slotkeeper_pod_gauge{pool=\"pool\"}").expect("it has been read");
+    assert!(gauge >= 1.0, "{gauge}");
+    assert_eq!(metrics.of_pool("slotkeeper_pod_gauge_errors_total", ""), 0);
+    assert_eq!(asked(&dispatcher, "gauge").await, 3);
+}
+
+#[tokio::test]
+async fn pods_that_do_not_tell_their_gauge_are_complained_of_once() {
+    let settings = "slots_per_pod = 10\nmax_pods = 3\n\
+                    targets = { window_seconds = 5, gauge = { name = \"no_such_thing\", per_pod = 1, every_seconds = 1 } }";
+    let dispatcher = Setup::consoles(settings).start().await;
+    let mut ana = Visitor::of(&dispatcher);
+    ana.wait_for_slot().await;
+    let errors = async || dispatcher.metrics().await.of_pool("slotkeeper_pod_gauge_errors_total", "");
+    eventually("three questions", async || errors().await >= 3).await;
+    let complaints = dispatcher.log().lines().filter(|l| l.contains("do not tell their gauge")).count();
+    assert_eq!(complaints, 1, "{}", dispatcher.log());
+    assert_eq!((asked(&dispatcher, "gauge").await, dispatcher.pool().await["desired"].as_u64()), (1, Some(1)));
+}
+
+#[tokio::test]
+async fn an_operator_drains_a_pod() {
+    let settings = "slots_per_pod = 4\nmax_pods = 2\nmin_pods = 2";
+    let dispatcher = gateways(settings).top("drain_seconds = 0.2").start().await;
+    eventually("two pods", async || dispatcher.pool().await["pods"][1]["phase"] == "ready").await;
+    let mut ana = Visitor::of(&dispatcher);
+    let mut socket = ana.socket("/ws").await;
+    let answer = dispatcher.admin_post("/api/v1/pools/pool/pods/0/drain").await;
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    assert!(matches!(patiently("the close", socket.next()).await, Some(Ok(Message::Close(_)))));
+    eventually("her to be elsewhere", async || dispatcher.sessions().await[0]["pod"] == 1).await;
+    assert_eq!(dispatcher.pool().await["pods"][0]["cordoned"], true);
+    assert_eq!(dispatcher.admin_post("/api/v1/pools/pool/pods/9/drain").await.status(), 404);
+}
