@@ -143,10 +143,8 @@ impl Client {
             if failures > 0 || away.is_some() {
                 let longest = LONGEST.min(FIRST * 2u32.saturating_pow(failures.min(10)));
                 tokio::time::sleep(longest.mul_f64(self.roll())).await;
-                let door = (self.roll() * self.doors.len() as f64) as usize;
-                visitor = visitor.through(self.doors[door % self.doors.len()]);
             }
-            let Some(socket) = self.connect(&mut visitor).await else {
+            let Some(socket) = self.come(&mut visitor).await else {
                 failures += 1;
                 continue;
             };
@@ -172,13 +170,23 @@ impl Client {
         (z >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    async fn connect(&self, visitor: &mut Visitor) -> Option<Socket> {
+    /// Through any door, or the next one where nobody answers: as through a balancer, which knows.
+    async fn come(&self, visitor: &mut Visitor) -> Option<Socket> {
         let path = match (&self.last, self.chats) {
             (_, false) => "/ws".to_owned(),
             (None, true) => format!("/chat?name=c{}", self.number),
             (Some(last), true) => format!("/chat?name=c{}&after={last}", self.number),
         };
-        let (head, wire) = visitor.knock(&path, HANDSHAKE).await?;
+        let first = (self.roll() * self.doors.len() as f64) as usize;
+        let mut answer = None;
+        for door in (first..).take(self.doors.len()) {
+            *visitor = visitor.clone().through(self.doors[door % self.doors.len()]);
+            answer = visitor.knock(&path, HANDSHAKE).await;
+            if answer.is_some() {
+                break;
+            }
+        }
+        let (head, wire) = answer?;
         if head.status() != 101 {
             self.ledger.with(|inner| *inner.refused.entry(head.status()).or_default() += 1);
             return None;
