@@ -30,6 +30,10 @@ let
     {
       package,
       program ? package,
+      bins ? [
+        "--bin"
+        program
+      ],
       description,
       ...
     }@args:
@@ -40,9 +44,8 @@ let
         cargoBuildFlags = [
           "--package"
           package
-          "--bin"
-          program
-        ];
+        ]
+        ++ bins;
         doCheck = false; # checks.tests
         # Panics name file and line without symbols, which are a fifth of the binary.
         postInstall = "strip --strip-all $out/bin/*";
@@ -56,6 +59,7 @@ let
       // removeAttrs args [
         "package"
         "program"
+        "bins"
         "description"
       ]
     );
@@ -83,6 +87,21 @@ let
       }
     );
 
+  # The workloads are compiled together; each is a package of its own, so that an image has nothing else in its closure.
+  workloads = binary {
+    package = "slotkeeper-workloads";
+    bins = [ "--bins" ];
+    description = "What runs in the pods of the examples";
+  };
+  workload =
+    program: description:
+    pkgs.runCommand "${program}-${version}" {
+      meta = workloads.meta // {
+        inherit description;
+        mainProgram = program;
+      };
+    } "install -D ${workloads}/bin/${program} $out/bin/${program}";
+
   dispatcher = {
     package = "slotkeeper";
     description = "A session dispatcher: every browser session its own slot in a pod";
@@ -103,16 +122,8 @@ in
       package = "slotkeeper-sim";
       description = "The world of a session dispatcher in one seed";
     };
-    slotkeeper-console = binary {
-      package = "slotkeeper-workloads";
-      program = "slotkeeper-console";
-      description = "A small game console for one player";
-    };
-    slotkeeper-gateway = binary {
-      package = "slotkeeper-workloads";
-      program = "slotkeeper-gateway";
-      description = "Thousands of WebSockets in one pod: echo, rooms, and a chat across pods";
-    };
+    slotkeeper-console = workload "slotkeeper-console" "A small game console for one player";
+    slotkeeper-gateway = workload "slotkeeper-gateway" "Thousands of WebSockets in one pod: echo, rooms, and a chat across pods";
   };
 
   # The dispatcher of the image: without the feature `demo`, so without the consoles inside.

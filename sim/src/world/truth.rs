@@ -620,6 +620,8 @@ impl Inner {
             Effect::Requeued { session, pod } => {
                 let name = public_name(*session);
                 self.tell(at, format!("session {} lost pod {pod}, and waits in front", short(&name)));
+                // Its streams there are closed: what it heard from there before is no sign that it is there still.
+                self.echoes.retain(|_, (heard, _)| *heard != name);
                 self.placed.remove(session);
                 end_spell(self.life(*session, at), at);
             }
