@@ -22,6 +22,7 @@
 //!                     released   released            Queued (front)
 //!
 //! pod:      (new uid) Free ─▶ Serving ─▶ Free (keep) | Dirty (recycle) ─▶ (new uid) Free;   Free ─▶ Retiring ─▶ gone
+//!           where sessions may be moved:  Serving ─▶ Surplus ─▶ Leaving ─▶ (empty) Retiring ─▶ gone
 //! ```
 //!
 //! Deliberately absent: clocks, sockets, threads, randomly ordered maps. `no_std` makes the compiler the reviewer.

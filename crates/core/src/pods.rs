@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! (new uid) Free ─▶ Serving ─▶ Free (keep) | Dirty (recycle) ─▶ (new uid) Free;   Free ─▶ Retiring ─▶ gone
+//! where sessions may be moved:  Serving ─▶ Surplus ─▶ Leaving ─▶ (empty) Retiring ─▶ gone
 //! ```
 
 use crate::entry::Phase;
