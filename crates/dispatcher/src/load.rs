@@ -45,37 +45,42 @@ struct Measuring {
     told: u64,
     /// Since when they are counted that it does not know of.
     since: tokio::time::Instant,
+    /// When pods are to be asked next for their gauge.
+    ask_at: tokio::time::Instant,
     /// The pods that did not answer last time were complained of.
     complained: bool,
 }
 
 impl Measuring {
     fn new(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>) -> Measuring {
-        Measuring { dispatcher, pool, told: 0, since: now(), complained: false }
+        Measuring { dispatcher, pool, told: 0, since: now(), ask_at: now(), complained: false }
     }
 
     async fn run(mut self) {
         let mut next = now();
         loop {
             next += every(&self.pool.config.rules.targets, self.pool.config.gauge.as_ref());
+            next = next.max(now());
             tokio::time::sleep_until(next).await;
             // Whoever does not know what a report is must not read one; and old news says nothing about these pods.
             let may = {
                 let view = self.dispatcher.view.borrow();
                 view.fleet.knows_targets() && !view.is_stale()
             };
-            if may && !self.report().await {
+            if may && !self.report(next).await {
                 return;
             }
-            next = next.max(now());
         }
     }
 
-    /// False when the dispatcher ends.
-    async fn report(&mut self) -> bool {
+    /// What is due at this moment. False when the dispatcher ends.
+    async fn report(&mut self, at: tokio::time::Instant) -> bool {
         let gauge = match &self.pool.config.gauge {
-            Some(gauge) => self.ask(gauge.clone()).await,
-            None => None,
+            Some(gauge) if self.ask_at <= at => {
+                self.ask_at = at + gauge.every;
+                self.ask(gauge.clone()).await
+            }
+            Some(_) | None => None,
         };
         let counted = if self.pool.config.rules.targets.messages.is_some() {
             self.pool.metrics.messages_in.get() + self.pool.metrics.messages_out.get()

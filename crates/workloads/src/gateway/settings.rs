@@ -26,8 +26,8 @@ pub struct Args {
     /// WebSockets at a time
     #[arg(long, value_name = "N", default_value = "8000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
-    /// Redis of the chat: redis://[user[:password]@]host[:port][/db]. Without it the chat stays within this pod
-    #[arg(long, value_name = "URL")]
+    /// Redis of the chat. Without it the chat stays within this pod
+    #[arg(long, value_name = "redis://[user[:password]@]host[:port][/db]")]
     // Understood later: clap would quote a wrong one, with its password.
     pub redis: Option<String>,
     /// File with the password for Redis, before the one in the URL; $REDIS_PASSWORD is another way
