@@ -195,7 +195,7 @@ impl Pod {
         });
         Index {
             open: (free > 0).then_some(match rules.placement {
-                _ if is_surplus => LAST_CHOICE + busy.min(LAST_CHOICE),
+                _ if is_surplus => LAST_CHOICE + busy.min(LAST_CHOICE - 1),
                 Placement::Pack => 0,
                 Placement::Spread => busy.min(LAST_CHOICE - 1),
             }),
