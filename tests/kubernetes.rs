@@ -1,13 +1,15 @@
-//! What we ship, at work: the StatefulSet, the configuration and the rights of `k8s/overlays/gamecube`, with the binary in
-//! front, on an API server that answers as a real one does; its pods are servers of this test.
+//! What we ship, at work: the workload, the configuration and the rights of `k8s/overlays/gamecube` and
+//! `websocket-gateway-dispatcher`, with the binary in front, on an API server that answers as a real one does; its pods are servers of this test.
 
 mod cluster;
 
 use crate::manifests::objects::{Case, cases};
-use cluster::Cluster;
+use cluster::{Cluster, GAMECUBE, GATEWAYS};
+use futures_util::{SinkExt, StreamExt};
 use slotkeeper_apiserver::Resource;
-use slotkeeper_tests::{Dispatcher, Visitor, eventually};
+use slotkeeper_tests::{Dispatcher, Visitor, eventually, patiently};
 use std::time::{Duration, Instant};
+use tokio_tungstenite::tungstenite::Message;
 
 /// Clocks of minutes become fractions of a second; nothing else of what is shipped is changed.
 const QUICK: [(&str, &str); 3] = [
@@ -22,7 +24,7 @@ fn shipped(name: &str) -> &'static Case {
 
 async fn gamecube(changes: &[(&str, &str)]) -> (Cluster, Dispatcher) {
     let all: Vec<_> = QUICK.iter().chain(changes).copied().collect();
-    let cluster = Cluster::of(shipped("gamecube-direct"), &all).await;
+    let cluster = Cluster::of(shipped("gamecube-direct"), GAMECUBE, &all).await;
     let dispatcher = cluster.dispatcher().await;
     // The first apply makes one pod, which nobody needs.
     eventually("the pool to sleep", async || cluster.pods().is_empty() && cluster.replicas() == 0).await;
@@ -124,6 +126,61 @@ async fn a_dispatcher_that_starts_anew_finds_the_pods_and_leaves_them_to_their_v
     assert_eq!((cluster.pods().len(), cluster.killed()), (2, Vec::new()));
 }
 
+#[tokio::test]
+async fn shipped_gateways_are_emptied_before_their_deployment_has_fewer() {
+    let small = [
+        ("slots_per_pod = 8000", "slots_per_pod = 4"),
+        ("sessions = 6000", "sessions = 2\nslack_percent = 0"),
+        ("min_pods = 3", "min_pods = 1"),
+        ("cooldown_seconds = 600", "cooldown_seconds = 0.4"),
+        ("grace_seconds = 30", "grace_seconds = 1"),
+        ("drain_seconds = 20", "drain_seconds = 0.3"),
+    ];
+    let cluster = Cluster::of(shipped("websocket-gateway-dispatcher"), GATEWAYS, &small).await;
+    let dispatcher = cluster.dispatcher().await;
+    let pool = async || dispatcher.admin_get("/api/v1/pools/gateway").await.json();
+    let ready = async |pods: usize| {
+        let pool = pool().await;
+        pool["pods"].as_array().expect("pods").iter().filter(|p| p["phase"] == "ready").count() == pods
+    };
+    eventually("one gateway to be left", async || cluster.replicas() == 1 && ready(1).await).await;
+    let (mut visitors, mut sockets) = (Vec::new(), Vec::new());
+    for pods in [1, 1, 2, 2, 3, 3] {
+        let mut visitor = Visitor::of(&dispatcher);
+        sockets.push(visitor.socket("/").await);
+        visitors.push(visitor);
+        eventually("as many gateways as they need", async || ready(pods).await).await;
+    }
+    let first = visitors[0].get("/").await.text();
+    let others = [visitors[4].get("/").await.text(), visitors[5].get("/").await.text()];
+    assert!(!others.contains(&first), "they are spread: {first}, {others:?}");
+
+    // Four go, and one gateway is enough: who is on the others is moved there, and no pod is deleted under anybody.
+    for visitor in &mut visitors[..4] {
+        visitor.post("/.slotkeeper/leave").await;
+    }
+    let mut kept = Vec::new();
+    for (visitor, mut socket) in visitors.iter_mut().zip(sockets).skip(4) {
+        let told = patiently("the close", socket.next()).await;
+        assert!(matches!(&told, Some(Ok(Message::Close(Some(close)))) if u16::from(close.code) == 1001), "{told:?}");
+        drop(socket);
+        // Who comes back at once may be told once more.
+        eventually("an echo", async || {
+            let mut socket = visitor.socket("/").await;
+            let sent = socket.send(Message::Text("still here".into())).await.is_ok();
+            let is_heard = sent && matches!(patiently("an answer", socket.next()).await, Some(Ok(Message::Text(_))));
+            kept.push(socket);
+            is_heard
+        })
+        .await;
+        assert_eq!(visitor.get("/").await.text(), first);
+    }
+    eventually("one gateway to be left", async || cluster.replicas() == 1 && ready(1).await).await;
+    assert_eq!(cluster.killed(), Vec::<String>::new(), "no pod was deleted under a session");
+    assert_eq!(cluster.refused(), 0, "the shipped role allows all that was asked for");
+    assert_eq!(pool().await["sessions"]["taken"], 2, "nobody has lost anything");
+}
+
 /// A benchmark, not a test: `cargo test -p slotkeeper-tests how_fast -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "a benchmark"]
@@ -150,7 +207,7 @@ async fn how_fast_the_size_is_written_when_somebody_comes() {
 #[ignore = "a benchmark"]
 async fn what_ten_thousand_pods_cost() {
     let quick: Vec<_> = QUICK.iter().copied().chain([("max_pods = 5", "max_pods = 10000")]).collect();
-    let cluster = Cluster::of(shipped("gamecube-direct"), &quick).await;
+    let cluster = Cluster::of(shipped("gamecube-direct"), GAMECUBE, &quick).await;
     let _listener = cluster.load(10_000).await;
     let before = Instant::now();
     let dispatcher = cluster.dispatcher().await;

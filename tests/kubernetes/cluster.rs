@@ -1,4 +1,4 @@
-//! A cluster of one StatefulSet in this process: API server, controllers, kubelet; each pod a server that says its name,
+//! A cluster of one StatefulSet or Deployment in this process: API server, controllers, kubelet; each pod a server that says its name,
 //! echoes over WebSockets, and remembers if it was deleted under an open one.
 
 use crate::manifests::objects::Case;
@@ -14,11 +14,38 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-const NAMESPACE: &str = "gamecube";
-const ACCOUNT: &str = "system:serviceaccount:gamecube:slotkeeper";
 const TOKEN: &str = "a-token-of-this-test";
 
+/// Whose pods the dispatcher of a rendered system has.
+#[derive(Clone, Copy)]
+pub(super) struct Workload {
+    kind: &'static str,
+    resource: Resource,
+    /// And of its namespace.
+    name: &'static str,
+    /// What in its configuration is not for a test: here it is otherwise.
+    own: &'static [(&'static str, &'static str)],
+}
+
+pub(super) const GAMECUBE: Workload = Workload {
+    kind: "StatefulSet",
+    resource: Resource::StatefulSets,
+    name: "gamecube",
+    own: &[("landing_url = \"http://gamecube-landing-page/\"\n", ""), ("file:/var/lib/slotkeeper", "file:journal")],
+};
+pub(super) const GATEWAYS: Workload = Workload {
+    kind: "Deployment",
+    resource: Resource::Deployments,
+    name: "websocket-gateway",
+    own: &[
+        ("redis://slotkeeper-redis:6379", "file:journal"),
+        ("password_file = \"/redis/password\"\n", ""),
+        ("silence_seconds = 60\n", ""),
+    ],
+};
+
 pub(super) struct Cluster {
+    workload: Workload,
     pub(super) server: Server,
     configuration: String,
     kubeconfig: String,
@@ -79,13 +106,15 @@ impl Running {
 }
 
 impl Cluster {
-    /// The StatefulSet, the role and the configuration of a rendered system, the latter with these changes.
-    pub(super) async fn of(case: &Case, changes: &[(&str, &str)]) -> Cluster {
+    /// The workload, the role and the configuration of a rendered system, the latter with these changes.
+    pub(super) async fn of(case: &Case, workload: Workload, changes: &[(&str, &str)]) -> Cluster {
+        let namespace = workload.name;
         let server = Server::on_tokio_time(1_764_000_000_000);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let api = listener.local_addr().unwrap();
-        let access = Access::of_role(ACCOUNT, case.one("Role", "slotkeeper")).unwrap();
-        assert_eq!(access.namespace.as_deref(), Some(NAMESPACE));
+        let account = format!("system:serviceaccount:{namespace}:slotkeeper");
+        let access = Access::of_role(&account, case.one("Role", "slotkeeper")).unwrap();
+        assert_eq!(access.namespace.as_deref(), Some(namespace));
         server.restrict(Some(access));
         server.require_token(Some(TOKEN));
         // Any port that is free: each pod has an address of its own, and all have this port.
@@ -97,8 +126,8 @@ impl Cluster {
         });
         (automatic.ready_after_ms, automatic.gone_after_ms) = (30, 30);
         let automatic = Arc::new(Mutex::new(automatic));
-        let set = case.one("StatefulSet", "gamecube").clone();
-        server.store(|store, now| store.create(Resource::StatefulSets, NAMESPACE, set, now)).unwrap();
+        let object = case.one(workload.kind, workload.name).clone();
+        server.store(|store, now| store.create(workload.resource, namespace, object, now)).unwrap();
         let mut tasks = JoinSet::new();
         let served = server.clone();
         tasks.spawn(async move { served.listen(listener).await.unwrap() });
@@ -125,11 +154,9 @@ impl Cluster {
             ("\"0.0.0.0:9090\"", "\"127.0.0.2:0\"".to_owned()),
             ("cookie_keys_file = \"/secrets/cookie-keys\"", "cookie_keys_file = \"cookie-keys\"".to_owned()),
             ("token_file = \"/secrets/admin-token\"\n", String::new()),
-            ("landing_url = \"http://gamecube-landing-page/\"\n", String::new()),
-            ("file:/var/lib/slotkeeper", "file:journal".to_owned()),
             ("port = 3000", format!("port = {port}")),
         ];
-        let changes = changes.iter().map(|(from, to)| (*from, (*to).to_owned()));
+        let changes = workload.own.iter().chain(changes).map(|(from, to)| (*from, (*to).to_owned()));
         for (from, to) in own.into_iter().chain(changes) {
             assert!(configuration.contains(from), "{from:?} is not in\n{configuration}");
             configuration = configuration.replacen(from, &to, 1);
@@ -139,9 +166,17 @@ impl Cluster {
             "apiVersion": "v1", "kind": "Config", "current-context": "here",
             "clusters": [{ "name": "test", "cluster": { "server": format!("http://{api}") } }],
             "users": [{ "name": "slotkeeper", "user": { "token": TOKEN } }],
-            "contexts": [{ "name": "here", "context": { "cluster": "test", "user": "slotkeeper", "namespace": NAMESPACE } }],
+            "contexts": [{ "name": "here", "context": { "cluster": "test", "user": "slotkeeper", "namespace": namespace } }],
         });
-        Cluster { server, configuration, kubeconfig: kubeconfig.to_string(), automatic, running, _tasks: tasks }
+        Cluster {
+            workload,
+            server,
+            configuration,
+            kubeconfig: kubeconfig.to_string(),
+            automatic,
+            running,
+            _tasks: tasks,
+        }
     }
 
     pub(super) async fn dispatcher(&self) -> Dispatcher {
@@ -159,9 +194,10 @@ impl Cluster {
         let port = self.running.lock().unwrap().port;
         let listener = TcpListener::bind(("0.0.0.0", port)).await.unwrap();
         self.server.store(|store, _| {
-            let key = Key::new(Resource::StatefulSets, NAMESPACE, "gamecube");
+            let Workload { resource, name, .. } = self.workload;
+            let key = Key::new(resource, name, name);
             store.change(&key, Part::Whole, |set| set["spec"]["replicas"] = json!(count)).unwrap();
-            let set = store.get(Resource::StatefulSets, NAMESPACE, "gamecube").unwrap();
+            let set = store.get(resource, name, name).unwrap();
             let template = &set["spec"]["template"];
             let owner = json!([{ "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "gamecube",
                 "uid": set["metadata"]["uid"], "controller": true }]);
@@ -169,7 +205,7 @@ impl Cluster {
             for n in 0..count {
                 let version = store.version() + 1;
                 let pod = json!({ "apiVersion": "v1", "kind": "Pod",
-                    "metadata": { "name": format!("gamecube-{n}"), "namespace": NAMESPACE, "uid": format!("uid-{n}"),
+                    "metadata": { "name": format!("gamecube-{n}"), "namespace": name, "uid": format!("uid-{n}"),
                         "resourceVersion": version.to_string(), "labels": template["metadata"]["labels"], "ownerReferences": owner },
                     "spec": template["spec"],
                     "status": { "phase": "Running", "podIP": format!("127.{}.{}.1", n / 250 + 100, n % 250),
@@ -188,21 +224,23 @@ impl Cluster {
     }
 
     pub(super) fn replicas(&self) -> u64 {
-        let set = self.server.store(|store, _| store.get(Resource::StatefulSets, NAMESPACE, "gamecube").unwrap());
-        set["spec"]["replicas"].as_u64().unwrap_or(1)
+        let Workload { resource, name, .. } = self.workload;
+        let object = self.server.store(|store, _| store.get(resource, name, name).unwrap());
+        object["spec"]["replicas"].as_u64().unwrap_or(1)
     }
 
     /// Until so many are asked for.
     pub(super) async fn wants(&self, replicas: u64) {
-        let so = self.server.until(|store| {
-            let set = store.get(Resource::StatefulSets, NAMESPACE, "gamecube").unwrap();
-            set["spec"]["replicas"].as_u64() == Some(replicas)
+        let Workload { resource, name, .. } = self.workload;
+        let so = self.server.until(move |store| {
+            let object = store.get(resource, name, name).unwrap();
+            object["spec"]["replicas"].as_u64() == Some(replicas)
         });
         patiently("another size", so).await;
     }
 
     pub(super) fn annotation(&self, pod: &str, key: &str) -> Option<String> {
-        let pod = self.server.store(|store, _| store.get(Resource::Pods, NAMESPACE, pod).ok())?;
+        let pod = self.server.store(|store, _| store.get(Resource::Pods, self.workload.name, pod).ok())?;
         pod["metadata"]["annotations"][key].as_str().map(str::to_owned)
     }
 
@@ -215,7 +253,7 @@ impl Cluster {
     }
 
     pub(super) fn touch(&self, pod: &str, act: impl FnOnce(&mut Hands<'_>) -> Result<(), Status>) {
-        self.server.store(|store, now| act(&mut controllers::pod(store, now, NAMESPACE, pod))).unwrap();
+        self.server.store(|store, now| act(&mut controllers::pod(store, now, self.workload.name, pod))).unwrap();
     }
 
     pub(super) fn away(&self, away: bool) {

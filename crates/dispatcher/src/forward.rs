@@ -10,7 +10,7 @@ use crate::error::{RequestError, Step};
 use crate::metrics::Outcome;
 use crate::outside::Net;
 use crate::tunnel;
-use crate::visit::{Seat, Stream};
+use crate::visit::{SESSION_OVER, Seat, Stream};
 use body::{Answer, Download, Expectation, TooLarge, Upload};
 use headers::Hop;
 use http::{Request, Response, StatusCode, header};
@@ -163,8 +163,10 @@ pub async fn forward(
     let (mut response, sender) = tokio::select! {
         biased;
         sent = seat.upstream.send(&*dispatcher.net, request) => sent?,
-        _ = seat.over(1000) => {
-            return Err(RequestError::visitor(Step::Send, StatusCode::SERVICE_UNAVAILABLE, "the session has ended"));
+        ending = seat.over(1000) => {
+            let over = ending.code == SESSION_OVER;
+            let message = if over { "the session has ended" } else { "the pod or the dispatcher goes away: come again" };
+            return Err(RequestError::visitor(Step::Send, StatusCode::SERVICE_UNAVAILABLE, message));
         }
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -10,7 +10,7 @@ mod pump;
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::guard::{Guard, Place};
 use crate::outside::{Stream as Socket, now};
-use crate::visit::{Ending, Seat, Stream};
+use crate::visit::{Ending, Seat, Stream, share};
 use bytes::Bytes;
 use frames::{CLOSE, PING, close_payload, control};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -158,7 +158,7 @@ impl Tunnel {
     }
 
     async fn run(mut self, pool: &Pool, seat: &Seat, session: SessionId, drain: &Duration) -> Outcome {
-        let mut told = pin!(seat.over((session.0 >> 64) as u32 % 1000));
+        let mut told = pin!(seat.over(share(session)));
         poll_fn(|cx| {
             if self.closing.is_none()
                 && let Poll::Ready(ending) = told.as_mut().poll(cx)

@@ -4,7 +4,7 @@
 
 mod seat;
 
-pub use seat::{Cut, Ending, GOING_AWAY, RESTART, SESSION_OVER, Seat};
+pub use seat::{Cut, Ending, GOING_AWAY, RESTART, SESSION_OVER, Seat, share};
 
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::driver::{Driver, Ended};
@@ -17,6 +17,7 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// The visitors of one pool.
@@ -39,6 +40,8 @@ pub struct Visitor {
     pub name: String,
     /// One attach at a time.
     gate: tokio::sync::Mutex<()>,
+    /// There is no seat any more.
+    vacated: Notify,
     inner: Mutex<Inner>,
 }
 
@@ -60,6 +63,9 @@ struct Taken {
 const STOPPING: &str = "dispatcher_restarting";
 
 const CUT_OFF: Ending = Ending { code: RESTART, reason: "dispatcher_cut_off", spread: Duration::ZERO };
+
+/// How long a session that has been told to leave a pod may take, before its next stream goes there all the same.
+const LEAVING: Duration = Duration::from_secs(3);
 
 /// An attach that keeps missing its session gives up after this many.
 const ATTEMPTS: usize = 3;
@@ -106,6 +112,7 @@ impl Visits {
                 session,
                 name: crate::cookie::public_name(session),
                 gate: tokio::sync::Mutex::new(()),
+                vacated: Notify::new(),
                 inner: Mutex::new(Inner { users: 0, seat: None }),
             })
         });
@@ -257,6 +264,7 @@ impl Visitor {
     fn forget(&self, ending: Ending) {
         if let Some(taken) = locked(&self.inner).seat.take() {
             taken.seat.end(ending);
+            self.vacated.notify_waiters();
         }
     }
 
@@ -278,7 +286,9 @@ impl Visitor {
 
     fn detach(&self, inner: &mut Inner, pool: &Pool, driver: &Driver) {
         // Posted while the visitor is locked: an attach that follows is written after it.
-        if inner.seat.take().is_some() && !planted::is(Bug::DropLastDetach) {
+        let was_there = inner.seat.take().is_some();
+        self.vacated.notify_waiters();
+        if was_there && !planted::is(Bug::DropLastDetach) {
             driver.post(&pool.config.id, Command::Detach { session: self.session });
         }
     }
@@ -300,6 +310,7 @@ impl Stream {
     /// # Errors
     /// [`NoSeat`] says why there is none now.
     pub async fn seat(&mut self, hint: Option<Ordinal>, class: u8) -> Result<Arc<Seat>, NoSeat> {
+        self.until_vacated().await;
         if let Some(seat) = self.sit()? {
             return Ok(seat);
         }
@@ -309,6 +320,29 @@ impl Stream {
             return Ok(seat);
         }
         self.attach(hint, class).await
+    }
+
+    /// The pod goes away, and this session has been told: its last streams there are given the moment they need to close,
+    /// for whoever comes back at once belongs elsewhere.
+    async fn until_vacated(&self) {
+        let visitor = &self.visitor;
+        let is_left = || locked(&visitor.inner).seat.as_ref().is_some_and(|t| t.seat.is_left(visitor.session));
+        if !is_left() {
+            return;
+        }
+        let vacated = async {
+            loop {
+                let changed = visitor.vacated.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if !is_left() {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        // Something else of it takes longer: then it is still there.
+        let _ = tokio::time::timeout(LEAVING, vacated).await;
     }
 
     /// The seat this replica already has.

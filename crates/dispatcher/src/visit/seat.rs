@@ -3,7 +3,7 @@
 
 use crate::forward::Upstream;
 use crate::outside::now;
-use slotkeeper_core::{Incarnation, Ordinal};
+use slotkeeper_core::{Incarnation, Ordinal, SessionId};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -48,6 +48,12 @@ struct Told {
 pub const GOING_AWAY: u16 = 1001;
 pub const RESTART: u16 = 1012;
 pub const SESSION_OVER: u16 = 4001;
+
+/// Which part (of 1000) of a spread a session's WebSockets wait before they close: ids are random, so they are spread.
+#[must_use]
+pub fn share(session: SessionId) -> u32 {
+    (session.0 >> 64) as u32 % 1000
+}
 
 impl Seat {
     pub fn mark_active(&self) {
@@ -105,6 +111,12 @@ impl Seat {
             bodies.retain(|b| b.strong_count() > 0);
         }
         bodies.push(body);
+    }
+
+    /// The pod goes away, and it is this session's turn: whoever comes now is not here any more.
+    pub(super) fn is_left(&self, session: SessionId) -> bool {
+        let told = *super::locked(&self.ending);
+        told.is_some_and(|told| told.ending.code == GOING_AWAY && told.share(share(session)) <= now())
     }
 
     #[must_use]

@@ -42,7 +42,8 @@ fn examples_run_only_what_this_project_builds() {
         for pool in &config.pools {
             if let ClusterConfig::Processes(processes) = &pool.cluster {
                 let program = processes.command.first().unwrap();
-                assert!(program.ends_with("/../target/release/slotkeeper-console"), "{}: {program}", path.display());
+                let ours = ["console", "gateway"].map(|name| format!("/../target/release/slotkeeper-{name}"));
+                assert!(ours.iter().any(|own| program.ends_with(own)), "{}: {program}", path.display());
             }
         }
     }
