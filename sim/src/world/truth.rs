@@ -611,6 +611,8 @@ impl Inner {
                 let name = public_name(*session);
                 self.is_not_playing(&name, *why, at);
                 self.tell(at, format!("session {} is released: {}", short(&name), why.word()));
+                // What it heard from its pod before is no sign that it is there still.
+                self.echoes.retain(|_, (heard, _)| *heard != name);
                 self.placed.remove(session);
                 let life = self.life(*session, at);
                 life.end = Some(at);
@@ -620,7 +622,7 @@ impl Inner {
             Effect::Requeued { session, pod } => {
                 let name = public_name(*session);
                 self.tell(at, format!("session {} lost pod {pod}, and waits in front", short(&name)));
-                // Its streams there are closed: what it heard from there before is no sign that it is there still.
+                // Likewise: its streams there are closed.
                 self.echoes.retain(|_, (heard, _)| *heard != name);
                 self.placed.remove(session);
                 end_spell(self.life(*session, at), at);
