@@ -150,23 +150,21 @@ impl Scale {
     /// that is desired, or that the cluster has been told by entries that are lost now.
     pub(crate) fn update(&mut self, demand: &Demand<'_>, quiet: bool, now: Time) -> bool {
         let rules = demand.rules;
-        let moves = demand.moves();
         self.needed = demand.needed(self.desired, self.goal);
         if quiet {
             self.needed =
                 self.needed.with(self.desired).with(self.seen.map_or(Span::EMPTY, |s| s.span.below(rules.max)));
         }
-        let floor = demand.floor();
+        // Nobody's pod goes: where sessions are moved that is no need, but it holds all the same.
+        let floor = if demand.moves() { demand.floor() } else { 0 };
         let desired = if rules.scaling == Scaling::None {
             self.goal = rules.max.max(self.needed.end).max(floor);
             Span { start: 0, end: self.goal }
         } else {
             self.remember(self.needed, now);
             let lowest = u32::MAX - self.starts.over(rules.cooldown, now);
-            let end = self.ends.over(rules.cooldown, now).min(rules.max).max(self.needed.end);
-            let desired = if moves { end.max(floor) } else { end };
-            self.goal = end;
-            let end = desired;
+            self.goal = self.ends.over(rules.cooldown, now).min(rules.max).max(self.needed.end);
+            let end = self.goal.max(floor);
             let start = match rules.scaling {
                 Scaling::Direct { window: Window::Sliding } => lowest,
                 Scaling::Direct { window: Window::Fixed } | Scaling::Keda { .. } | Scaling::None => 0,

@@ -7,11 +7,11 @@ use crate::error::BoxError;
 use crate::fetch::get;
 use crate::outside::{Net, now};
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use slotkeeper_core::{Command, Millis, Phase, Targets};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinSet;
 
 /// How long a pod may take to tell its gauge.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -24,17 +24,8 @@ const REPORTS: u64 = 12;
 
 /// Runs until the dispatcher ends.
 pub(crate) async fn run(dispatcher: Arc<Dispatcher>) {
-    let mut pools = JoinSet::new();
-    for pool in dispatcher.pools.iter().filter(|pool| pool.config.rules.targets.is_measured()) {
-        pools.spawn(Measuring::new(dispatcher.clone(), pool.clone()).run());
-    }
-    while let Some(ended) = pools.join_next().await {
-        if let Err(error) = ended
-            && error.is_panic()
-        {
-            std::panic::resume_unwind(error.into_panic());
-        }
-    }
+    let measured = dispatcher.pools.iter().filter(|pool| pool.config.rules.targets.is_measured());
+    join_all(measured.map(|pool| Measuring::new(dispatcher.clone(), pool.clone()).run())).await;
     std::future::pending::<()>().await;
 }
 

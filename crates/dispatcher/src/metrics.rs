@@ -9,7 +9,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 use slotkeeper_core::planted::{self, Bug};
-use slotkeeper_core::{Census, Fleet, Millis, PoolId, Scaling, Why};
+use slotkeeper_core::{Census, Fleet, Millis, PoolId, Scaling, Targets, Why};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -376,9 +376,11 @@ impl Metrics {
             let fleet = fleet.filter(|f| knows(f, &config.id));
             if let Some(fleet) = fleet {
                 self.size(fleet, &config.id);
-                self.load(fleet, &config.id);
             }
             let census = fleet.and_then(|f| f.census(&config.id));
+            if let Some((rules, census)) = fleet.and_then(|f| f.rules(&config.id)).zip(census.as_ref()) {
+                self.load(&config.id.0, &rules.targets, census);
+            }
             if let Some(census) = census.or(planted::is(Bug::ServeZero).then(Census::default)) {
                 self.state(&config.id.0, &census, own);
             }
@@ -399,9 +401,7 @@ impl Metrics {
     }
 
     /// What the pool's targets ask for, and what was measured for them.
-    fn load(&self, fleet: &Fleet, pool: &PoolId) {
-        let Some((rules, c)) = fleet.rules(pool).zip(fleet.census(pool)) else { return };
-        let targets = &rules.targets;
+    fn load(&self, pool: &str, targets: &Targets, c: &Census) {
         let asked = [
             ("slots", Some(c.asked.slots)),
             ("sessions", targets.sessions.map(|_| c.asked.sessions)),
@@ -409,13 +409,13 @@ impl Metrics {
             ("gauge", targets.gauge.map(|_| c.asked.gauge)),
         ];
         for (target, n) in asked.into_iter().filter_map(|(target, n)| Some((target, n?))) {
-            self.asked.with_label_values(&[&*pool.0, target]).set(i64::from(n));
+            self.asked.with_label_values(&[pool, target]).set(i64::from(n));
         }
         if targets.messages.is_some() {
-            self.message_rate.with_label_values(&[&*pool.0]).set(c.messages_per_second as i64);
+            self.message_rate.with_label_values(&[pool]).set(c.messages_per_second as i64);
         }
         if let Some(milli) = c.gauge.filter(|_| targets.gauge.is_some()) {
-            self.pod_gauge.with_label_values(&[&*pool.0]).set(milli as f64 / 1000.0);
+            self.pod_gauge.with_label_values(&[pool]).set(milli as f64 / 1000.0);
         }
     }
 
