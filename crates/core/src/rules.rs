@@ -53,6 +53,11 @@ impl Rules {
     /// Most pods in one pool.
     pub const MAX_PODS: u32 = 100_000;
 
+    /// Sessions may be moved; not before the semantics in force know that (`targeted`).
+    pub(crate) fn moves(&self, targeted: bool) -> bool {
+        targeted && self.shrink == Shrink::Move
+    }
+
     /// The rules as the state machine uses them: every number inside the range its documentation states.
     #[must_use]
     pub fn clamped(mut self) -> Rules {

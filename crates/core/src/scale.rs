@@ -1,11 +1,11 @@
 //! How many pods (behaviour §7): what is needed now, and what is asked for. Growing is immediate; shrinking waits until
 //! nothing more was needed for a whole `cooldown`, and until nobody is above: either because all have left, or because they
-//! were moved ([`Shrink::Move`]). Which pods that concerns is marked in `pool/cluster.rs`.
+//! were moved ([`Shrink::Move`](crate::rules::Shrink)). Which pods that concerns is marked in `pool/cluster.rs`.
 
 use crate::load::Load;
 use crate::pods::Standing;
 use crate::prefix::Prefix;
-use crate::rules::{Rules, Scaling, Shrink, Window};
+use crate::rules::{Rules, Scaling, Window};
 use crate::time::{Millis, Time};
 use alloc::collections::VecDeque;
 use serde::{Deserialize, Serialize};
@@ -226,7 +226,7 @@ impl Scale {
 
 impl Demand<'_> {
     fn moves(&self) -> bool {
-        self.targeted && self.rules.shrink == Shrink::Move
+        self.rules.moves(self.targeted)
     }
 
     /// One above the highest ordinal with a busy slot.

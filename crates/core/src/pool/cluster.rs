@@ -6,7 +6,7 @@ use crate::entry::{Effect, Phase, Sighting};
 use crate::ids::{Incarnation, Ordinal, SessionId, Uid};
 use crate::planted::{self, Bug};
 use crate::pods::{Life, Pod, Standing};
-use crate::rules::{Scaling, Shrink};
+use crate::rules::Scaling;
 use crate::scale::{Seen, Span};
 use crate::sessions::State;
 use crate::time::Time;
@@ -133,7 +133,7 @@ impl Pool {
             Phase::Pending { .. } | Phase::Starting | Phase::Unready | Phase::Failed { .. } => {
                 if was_ready {
                     life.unready = step.now;
-                    if self.rules.shrink == Shrink::Move && step.targeted {
+                    if self.rules.moves(step.targeted) {
                         // Whoever comes back does so elsewhere; who has streams may keep them.
                         let sessions: Vec<SessionId> = pod.sessions.iter().copied().collect();
                         self.requeue_held(&sessions, step);

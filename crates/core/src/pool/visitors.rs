@@ -3,7 +3,7 @@
 use super::{Owner, Pool, Step};
 use crate::entry::{Effect, Phase, Why};
 use crate::ids::{Ordinal, ReplicaId, SessionId};
-use crate::rules::{AfterSession, Rules, Shrink, Spare};
+use crate::rules::{AfterSession, Rules, Spare};
 use crate::sessions::{Session, State};
 use crate::time::{Millis, Time};
 use alloc::vec;
@@ -82,7 +82,7 @@ impl Pool {
     /// The last stream has closed: the slot is held for `grace`, unless the pod is on its way out, or is not ready and its
     /// sessions may be moved.
     fn hold_or_requeue(&mut self, id: SessionId, pod: Ordinal, step: &mut Step<'_>) {
-        let moves = self.rules.shrink == Shrink::Move && step.targeted;
+        let moves = self.rules.moves(step.targeted);
         if self.pods.get(&pod).is_some_and(|p| p.is_going() || moves && !p.is_ready()) {
             self.requeue(id, step);
             return;

@@ -142,6 +142,14 @@ fn authority_is_good(authority: &str) -> Option<bool> {
 }
 
 /// As Prometheus wants it.
+/// What a pod can be asked for.
+pub(super) fn asked_path(text: &str, such_as: &str) -> Result<String, String> {
+    if !text.starts_with('/') || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!("{} is not a path; allowed: such as {}", quoted(text), quoted(such_as)));
+    }
+    Ok(text.to_owned())
+}
+
 pub(super) fn gauge(text: &str) -> Result<String, String> {
     let letter = |b: u8| b.is_ascii_alphanumeric() || b"_:".contains(&b);
     if text.is_empty() || text.starts_with(|c: char| c.is_ascii_digit()) || !text.bytes().all(letter) {

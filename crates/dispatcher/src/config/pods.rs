@@ -1,7 +1,7 @@
 //! What the pods of a pool are: `[pools.NAME.fixed]` or `[pools.NAME.processes]` (`kubernetes.rs` reads the third kind),
 //! and how their readiness is found out.
 
-use super::addresses::{host_port, ip_address};
+use super::addresses::{asked_path, host_port, ip_address};
 use super::table::{Table, quoted};
 use super::{ClusterConfig, FixedPods, Probe, ProbeKind, Processes, file, kubernetes};
 use slotkeeper_core::Rules;
@@ -146,9 +146,8 @@ pub(super) fn probe(pods: &Table<'_>) -> Probe {
     } else if kind == Kind::Http && !table.has("path") {
         table.missing("path", "allowed: what to ask for, such as \"/readyz\"");
     }
-    if let Some(path) = path.filter(|path| !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()))
-    {
-        table.wrong("path", format_args!("{} is not a path; allowed: such as \"/readyz\"", quoted(path)));
+    if let Some(path) = path {
+        table.accept("path", asked_path(path, "/readyz"));
     }
     let probe = Probe {
         kind: match (kind, path) {

@@ -1,8 +1,8 @@
 //! What one pod should bear: `[pools.NAME.targets]`, and what becomes of sessions on pods that are not needed: `shrink`.
 
 use super::PodGauge;
-use super::addresses::gauge;
-use super::table::{Table, quoted};
+use super::addresses::{asked_path, gauge};
+use super::table::Table;
 use slotkeeper_core::{Rules, Scaling, Shrink, Targets, Window};
 
 pub(super) fn shrink(table: &Table<'_>, rules: &Rules) -> Shrink {
@@ -71,10 +71,7 @@ fn pod_gauge(table: &Table<'_>) -> (PodGauge, u64) {
     if !table.has("name") {
         table.missing("name", "allowed: the name of a gauge that pods have, such as \"websocket_capacity_ratio\"");
     }
-    let path = table.string("path").unwrap_or(&default.path).to_owned();
-    if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
-        table.wrong("path", format_args!("{} is not a path; allowed: such as \"/metrics\"", quoted(&path)));
-    }
+    let path = table.string("path").and_then(|text| table.accept("path", asked_path(text, &default.path)));
     let per_pod = table.value("per_pod").and_then(|value| value.decimal(&(0.001..=1e12)));
     if !table.has("per_pod") {
         table.missing("per_pod", "allowed: what one pod should show, from 0.001 to 1000000000000");
@@ -82,7 +79,7 @@ fn pod_gauge(table: &Table<'_>) -> (PodGauge, u64) {
     let gauge = PodGauge {
         name: name.unwrap_or_default(),
         port: table.value("port").and_then(|port| port.number(&(1..=u16::MAX))),
-        path,
+        path: path.unwrap_or(default.path),
         every: table.seconds("every_seconds", default.every, 1.0..=600.0),
     };
     table.finish();
