@@ -8,14 +8,17 @@ mod happenings;
 pub mod journal;
 pub mod keda;
 pub mod kube;
+pub mod limits;
 pub mod log;
 pub mod net;
 pub mod node;
 pub mod operator;
 pub mod redis;
+pub mod reset;
 pub mod scaler;
 pub mod scenarios;
 pub mod setting;
+pub mod shape;
 pub mod truth;
 pub mod visitor;
 
@@ -392,14 +395,15 @@ impl World {
             bots_are_placed: self.setting.admission == Admission::Immediate,
             alone: self.setting.rules.slots_per_pod == 1,
         };
-        let (homes, visitors, bots) =
-            (self.setting.homes as usize, self.setting.visitors as usize, self.setting.bots as usize);
+        let (homes, bots) = (self.setting.homes as usize, self.setting.bots as usize);
         for home in 0..homes {
             let scene = scene.clone();
+            let visitors = self.setting.comers().map(|number| number as usize);
+            let visitors: Vec<usize> = visitors.filter(|number| number % homes == home).collect();
             sim.host(format!("home{home}"), move || {
-                let scene = scene.clone();
+                let (scene, visitors) = (scene.clone(), visitors.clone());
                 async move {
-                    for number in (home..visitors).step_by(homes) {
+                    for number in visitors {
                         let dice = chance.stream(&format!("visitor {number}"));
                         tokio::spawn(Visitor::new(number, scene.clone(), dice).live());
                     }
