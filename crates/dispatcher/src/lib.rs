@@ -18,6 +18,9 @@
 //! 5. **Silence closes.** A replica cut off from a shared journal closes its streams before the fleet gives their slots away.
 //! 6. **Effects are safe twice.**
 
+#[macro_use]
+pub mod faultpoints;
+
 pub mod admin;
 pub mod attend;
 pub mod cluster;

@@ -4,11 +4,12 @@
 use super::setting::{Selection, Setting};
 use crate::chance::Chance;
 use rand::Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Fault {
     pub kind: FaultKind,
     /// Milliseconds since the world began.
@@ -17,12 +18,13 @@ pub struct Fault {
     /// Chooses among whatever it can happen to.
     pub target: u32,
     /// Its place among the faults that the seed draws.
+    #[serde(skip)]
     pub number: u32,
 }
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $word:literal,)*) => {
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case")]
         pub enum FaultKind {
             $($(#[$doc])* $kind,)*

@@ -23,6 +23,8 @@ pub struct Limits {
     pub faults: Option<BTreeSet<u32>>,
     /// Only the visitors with these numbers.
     pub guests: Option<BTreeSet<u32>>,
+    /// Only these fault points.
+    pub points: Option<BTreeSet<String>>,
     /// Settings that are reset to a simple value.
     pub reset: BTreeSet<Part>,
 }
@@ -63,6 +65,11 @@ impl Limits {
                 None => {}
             }
         }
+        match &self.points {
+            Some(none) if none.is_empty() => all.extend(["--points".to_owned(), NONE.to_owned()]),
+            Some(some) => list(&mut all, "--points", some.iter().cloned()),
+            None => {}
+        }
         list(&mut all, "--reset", self.reset.iter().map(|p| p.word().to_owned()));
         all
     }
@@ -88,7 +95,7 @@ fn list(all: &mut Vec<String>, name: &str, words: impl Iterator<Item = String>) 
 }
 
 /// No element of a list at all.
-const NONE: &str = "none";
+pub(super) const NONE: &str = "none";
 
 /// A list of numbers as the command takes it: `3,7`, or `none`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -3,9 +3,11 @@
 
 use super::faults::Fault;
 pub use super::limits::{Limits, Selection};
+use super::points::{self, Rate};
 use crate::chance::Chance;
 use crate::models::statefulset::Policy;
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 use slotkeeper::config::schedule::{Days, Minute, Schedule, Window};
 use slotkeeper::config::{Admission, Trigger};
 use slotkeeper_core::{AfterSession, Millis, Placement, Rules, Scaling, Shrink, Spare, Targets, Window as Span};
@@ -16,7 +18,8 @@ use std::time::Duration;
 pub const POOL: &str = "arcade";
 
 /// One world, before it begins.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Setting {
     pub seed: u64,
     pub name: String,
@@ -35,8 +38,11 @@ pub struct Setting {
     /// How KEDA learns the number, where the pool is KEDA's.
     pub trigger: Trigger,
     pub admission: Admission,
+    #[serde(with = "super::milliseconds")]
     pub linger: Duration,
+    #[serde(with = "super::milliseconds")]
     pub half_open: Duration,
+    #[serde(with = "super::milliseconds")]
     pub hold: Duration,
     pub policy: Policy,
     /// From a pod's creation to its being ready, drawn between these.
@@ -47,6 +53,8 @@ pub struct Setting {
     pub chaos: u64,
     pub calm: u64,
     pub faults: Vec<Fault>,
+    /// What happens at fault points in the code.
+    pub points: Vec<Rate>,
     /// Only the visitors with these numbers come; `None`: all.
     pub guests: Option<BTreeSet<u32>>,
     /// One more spare slot in the first minute, by weekly schedule.
@@ -56,7 +64,8 @@ pub struct Setting {
 }
 
 /// What visitors do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Habits {
     /// All come within this time.
     pub arrive_within: u64,
@@ -165,6 +174,7 @@ impl Setting {
             chaos: dice.random_range(40_000..90_000),
             calm: CALM,
             faults: Vec::new(),
+            points: points::draw(seed),
             guests: None,
             scheduled: dice.random_ratio(1, 6),
             habits: Habits {
@@ -242,6 +252,7 @@ impl Setting {
         setting.chaos = 50_000;
         setting.calm = CALM;
         setting.faults = Vec::new();
+        setting.points = Vec::new();
         setting.guests = None;
         setting.scheduled = false;
         setting
@@ -275,6 +286,7 @@ impl Setting {
         self.rules.min = self.rules.min.min(self.rules.max);
         self.chaos = limits.chaos.map_or(self.chaos, |ms| ms.min(self.chaos));
         self.guests = limits.guests.clone().or(self.guests);
+        self.points.retain(|rate| limits.points.as_ref().is_none_or(|chosen| chosen.contains(&rate.point)));
         for part in &limits.reset {
             part.reset(&mut self);
         }
