@@ -64,7 +64,12 @@ impl<S: FnMut(usize, Option<String>)> Shrinker<S> {
             return false;
         }
         let promise = |outcome: &Outcome| outcome.violations.first().map(|v| v.promise);
-        let outcome = play(&Setting::limited(self.smallest.setting.seed, &candidate), false);
+        let setting = Setting::limited(self.smallest.setting.seed, &candidate);
+        if serde_json::to_string(&setting).ok() == serde_json::to_string(&self.smallest.setting).ok() {
+            // It is so already.
+            return false;
+        }
+        let outcome = play(&setting, false);
         self.played += 1;
         let breaks = promise(&outcome).is_some() && promise(&outcome) == promise(&self.smallest);
         if breaks {

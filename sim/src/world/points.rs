@@ -60,17 +60,28 @@ mod built {
         Point::ALL.iter().map(|p| p.word()).collect()
     }
 
+    /// What every entry passes, or every batch of them.
+    const FREQUENT: [Point; 6] = [
+        Point::DriverBeforeAppend,
+        Point::DriverAfterAppend,
+        Point::DriverBeforeApply,
+        Point::RedisAfterSend,
+        Point::FileBeforeSync,
+        Point::FileAfterSync,
+    ];
+
     /// The points of this seed's world: none in six of ten, else a random subset.
     #[must_use]
     pub fn draw(seed: u64) -> Vec<Rate> {
         let chance = Chance::new(seed);
         let mut dice = chance.stream("points");
         let some = dice.random_ratio(4, 10);
-        let share = dice.random_range(10..=60);
+        let share = dice.random_range(15..=80);
         let rate = |point: &Point| {
             let mut own = chance.stream(&format!("point {}", point.word()));
             let chosen = own.random_ratio(share, 100);
-            let per_mille = [10, 50, 200][own.random_range(0..3)];
+            let usual = if FREQUENT.contains(point) { [10, 50, 200] } else { [100, 300, 700] };
+            let per_mille = usual[own.random_range(0..3)];
             let longest = point.longest().min([20, 200, u64::MAX][own.random_range(0..3)]);
             (some && chosen).then(|| Rate { point: point.word().to_owned(), per_mille, longest })
         };

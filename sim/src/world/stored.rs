@@ -1,6 +1,7 @@
 //! Worlds as data: a setting as JSON. A file may name only what differs from the scenario `plain` of its seed; what `hunt
 //! --keep` writes names everything, so that it stays the same world when drawing changes.
 
+use super::points;
 use super::setting::Setting;
 use serde_json::{Map, Value};
 use std::io;
@@ -105,6 +106,12 @@ fn possible(setting: &Setting) -> Result<(), (&'static str, &'static str)> {
     }
     if s.cold_start.0 > s.cold_start.1 || s.latency.0 > s.latency.1 || s.habits.stay.0 > s.habits.stay.1 {
         return Err(("cold_start, latency or stay ends before it begins", "[least, most]"));
+    }
+    if s.points.iter().any(|rate| !points::words().contains(&rate.point.as_str())) {
+        return Err((
+            "a fault point is unknown here",
+            "the points of crates/dispatcher/src/faultpoints.rs, in a build with the feature `faultpoints`",
+        ));
     }
     if s.chaos > 3_600_000 || s.calm > 3_600_000 {
         return Err(("chaos or calm is too long", "3600000 ms at most"));

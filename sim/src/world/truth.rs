@@ -184,8 +184,9 @@ impl Truth {
         let mut inner = self.locked();
         let excused = inner.faults > 0 || inner.last_fault.is_some_and(|ended| at <= ended + AFTERMATH);
         if ODD.contains(&what.as_str()) {
-            inner.count(format!("{} check cause", if excused { "excused" } else { "full" }));
-            if !excused {
+            if excused {
+                inner.count("excused break".into());
+            } else {
                 let since = inner
                     .last_fault
                     .map_or("there was none".into(), |ended| format!("the last one ended at {ended} ms"));
@@ -735,15 +736,16 @@ impl Inner {
             _ => return,
         };
         let half = rules.silence.0 / 2;
+        self.count("check playing".into());
         let played = self.echoes.values().find(|(session, asked)| session == name && asked + 1_000 > at).cloned();
         let Some((_, asked)) = played else { return };
         // Of what is lost, nobody knows that it is played. And a step of the journal's clock passes for half a silence at
         // most: only if that ends the session's clock, it has run out.
         let passed = at - asked + self.stepped(asked).min(half);
         let is_shaken = self.names.get(name).is_some_and(|id| self.shaken.contains(id));
-        let excused = is_shaken || passed >= clock;
-        self.count(format!("{} check playing", if excused { "excused" } else { "full" }));
-        if !excused {
+        if is_shaken || passed >= clock {
+            self.count("excused release".into());
+        } else {
             let what = format!("session {} is released ({}), and was answered at {asked} ms", short(name), why.word());
             self.violate(at, "who plays is not taken for gone", what);
         }
