@@ -65,6 +65,8 @@ impl Hands {
                 biased;
                 order = orders.recv() => match order {
                     Some(effect) => {
+                        #[cfg(feature = "faultpoints")]
+                        let effect = swapped(&self, effect, &mut orders).await;
                         self.obey(effect).await;
                     }
                     None => return,
@@ -136,7 +138,13 @@ impl Hands {
             | Effect::Started { .. }
             | Effect::Broken { .. } => return true,
         };
+        fault_point!(ActuatorBeforeCall, dropped => return false);
+        if now() >= until {
+            // This task ran late. A timeout polls its future once even then, and that may send the call.
+            return false;
+        }
         let answer = tokio::time::timeout_at(until, taken).await;
+        fault_point!(ActuatorAfterCall, dropped => return false);
         let error = match answer {
             Ok(Ok(()) | Err(ClusterError::Stopping)) => return true,
             Ok(Err(error)) => error.to_string(),
@@ -146,4 +154,16 @@ impl Hands {
         tracing::warn!(pool = %self.pool, order, "the cluster did not take an order: {error}");
         false
     }
+}
+
+/// If the fault point swaps this order with the next one, the next one is carried out first.
+#[cfg(feature = "faultpoints")]
+async fn swapped(hands: &Hands, effect: Effect, orders: &mut mpsc::UnboundedReceiver<Effect>) -> Effect {
+    use crate::faultpoints::{Point, swaps};
+    if swaps(Point::ActuatorOrder).await
+        && let Ok(next) = orders.try_recv()
+    {
+        hands.obey(next).await;
+    }
+    effect
 }

@@ -19,6 +19,9 @@
 //! 6. **Effects are safe twice, and late.** An order of entries that are lost takes effect on no pod that is in use: a size carries the
 //!    decision that it may be compared by, a deletion is over before any lapse is. The argument is in `docs/lapse.md`.
 
+#[macro_use]
+pub mod faultpoints;
+
 pub mod admin;
 pub mod attend;
 pub mod cluster;

@@ -42,6 +42,7 @@ impl Orders {
             if self.site.is_deployment() && span.len() < known.span.len() {
                 self.give_up(span).await?;
             }
+            fault_point!(OrdersBeforePatch);
             match self.patch(&known, span, decided).await {
                 Ok(written) => {
                     let Decision { timeline, position } = decided;
@@ -49,7 +50,10 @@ impl Orders {
                     written.into_iter().for_each(|w| self.site.take_workload(w));
                     return Ok(());
                 }
-                Err(error) if error.is(409) => self.read_again().await?,
+                Err(error) if error.is(409) => {
+                    fault_point!(OrdersAfterConflict);
+                    self.read_again().await?;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -63,6 +67,7 @@ impl Orders {
             seen.pods.get(&pod).filter(|p| p.uid == uid && !p.terminating).map(|p| p.name.clone())
         };
         let Some(name) = name else { return Ok(()) };
+        fault_point!(OrdersBeforeDelete);
         delete(&self.site, &name, &uid).await
     }
 

@@ -151,7 +151,9 @@ impl House {
         for record in records {
             append.arg(&record.json);
         }
-        match &line.connection.ask(&[&append], PATIENCE).await?[..] {
+        let answers = line.connection.ask(&[&append], PATIENCE).await?;
+        fault_point!(RedisAfterSend, dropped => return Err(Trouble::new(Kind::Closed, "the connection broke")));
+        match &answers[..] {
             [Value::Int(_)] => Ok(()),
             [other] if bytes(other).is_some() => Err(Trouble::answered_with("text instead of a position")),
             _ => Err(Trouble::answered_with("no position")),
