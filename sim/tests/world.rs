@@ -2,7 +2,6 @@
 //! always the same, and some that nobody has tried (they are printed). `slotkeeper-sim hunt` looks longer.
 
 use slotkeeper_sim::tale;
-use slotkeeper_sim::world::setting::Setting;
 use slotkeeper_sim::world::{Outcome, play, scenarios};
 use std::process::{Command, Output};
 
