@@ -161,3 +161,46 @@ fn no_order_of_events_breaks_a_promise() {
     println!("{cases} cases, the drawn ones of seed {seed}; met: {:?}", coverage.rarest());
     assert!(is_repetition || coverage.missing().is_empty(), "never met: {:?}", coverage.missing());
 }
+
+#[test]
+#[ignore]
+fn survey() {
+    let cases = setting("SWARM_CASES").unwrap_or(256);
+    let seed = setting("SWARM_SEED").unwrap_or(7);
+    std::panic::set_hook(Box::new(|_| {}));
+    let next = AtomicU64::new(0);
+    let tally: Mutex<BTreeMap<String, (u64, Vec<u64>)>> = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let (strategy, coverage) = (case::case(), RefCell::new(Coverage::default()));
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= cases {
+                        break;
+                    }
+                    let mut bytes = [0; 32];
+                    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+                    bytes[8..16].copy_from_slice(&number.to_le_bytes());
+                    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+                    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+                    let tree = strategy.new_tree(&mut runner).unwrap();
+                    use proptest::strategy::ValueTree;
+                    let case = tree.current();
+                    if let Err(e) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(&case, &coverage))) {
+                        let text = e.downcast_ref::<String>().cloned().unwrap_or_else(|| "?".into());
+                        let text: String = text.chars().take(60).map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+                        let text = format!("{text} | {:?} orderly {} prom {}", std::mem::discriminant(&case.rules.scaling), case.orderly, case.prometheus);
+                        let mut t = tally.lock().unwrap();
+                        let e = t.entry(text).or_default();
+                        e.0 += 1;
+                        if e.1.len() < 4 { e.1.push(number); }
+                    }
+                }
+            });
+        }
+    });
+    for (text, (n, numbers)) in tally.into_inner().unwrap() {
+        println!("SURVEY {n} {numbers:?} {text:?}");
+    }
+}

@@ -1,7 +1,7 @@
 //! The end of every case: everything comes to rest, and the pool serves again.
 
 use super::case::SESSIONS;
-use super::{Swarm, world};
+use super::Swarm;
 use slotkeeper_core::{Command, Effect, Millis, Ordinal, Place, Rules, Scaling, SessionId};
 
 /// Nobody can do anything but wait; the cluster has something to do.
@@ -68,12 +68,7 @@ impl Swarm {
             let step = step.0.min(self.fleet.silence().0 / 2).max(1);
             self.pass(step);
             passed += step;
-            for act in world::CALM {
-                self.act(act);
-            }
-            while let Some(news) = self.world.tell(0, false) {
-                self.say(0, news);
-            }
+            self.cluster();
             self.say(0, Command::Tick);
         }
     }

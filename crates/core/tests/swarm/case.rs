@@ -19,6 +19,10 @@ pub(super) enum Step {
     /// Passes until the next deadline, or until one millisecond before it.
     Due(bool),
     Visitor(u8, Command),
+    /// A visitor comes, and whoever has a slot (this visitor or another) comes to it.
+    Come(u8, SessionId),
+    /// The cluster does what it has to, and its news arrives.
+    Cluster,
     /// An entry whose number is not the next.
     OutOfTurn(u8, u64, Command),
     Operator(Command),
@@ -166,6 +170,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3u64).prop_map(Step::Half),
         5 => any::<bool>().prop_map(Step::Due),
         30 => (0..3u8, visitor()).prop_map(|(r, c)| Step::Visitor(r, c)),
+        10 => (0..3u8, session()).prop_map(|(r, s)| Step::Come(r, s)),
+        6 => Just(Step::Cluster),
         2 => (0..3u8, 0..4u64, prop_oneof![visitor(), operator()]).prop_map(|(r, n, c)| Step::OutOfTurn(r, n, c)),
         2 => operator().prop_map(Step::Operator),
         24 => world::act().prop_map(Step::World),

@@ -4,8 +4,8 @@ use super::Swarm;
 use super::case::{Case, Step};
 use super::clocks::{Before, Clocks};
 use super::coverage::Coverage;
-use super::world::{Act, World};
-use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, Scaling, SessionId, Time};
+use super::world::{self, Act, World};
+use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, Scaling, SessionId, State, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 impl Swarm {
@@ -48,6 +48,8 @@ impl Swarm {
             }
             Step::Back(ms) => self.clock = Time(self.clock.0.saturating_sub(*ms)),
             Step::Visitor(replica, command) => self.say(*replica, command.clone()),
+            Step::Come(replica, session) => self.come(*replica, *session),
+            Step::Cluster => self.cluster(),
             Step::OutOfTurn(replica, off, command) => self.out_of_turn(*replica, *off, command),
             Step::Operator(Command::Rules(_) | Command::Remove) if self.orderly => {}
             Step::Operator(command) => self.operate(command),
@@ -68,6 +70,25 @@ impl Swarm {
             Step::Checkpoint => self.checkpoint(),
             Step::Lose(entries, readers) => self.lose(usize::from(*entries), *readers),
             Step::Whole(replica) => self.whole(*replica),
+        }
+    }
+
+    fn come(&mut self, replica: u8, session: SessionId) {
+        self.say(replica, Command::Visit { session, hint: None, class: 0 });
+        let sessions = self.fleet.sessions(&self.pool);
+        let held = sessions.iter().find(|(_, s)| matches!(s.state, State::Held { .. })).map(|(id, _)| *id);
+        if let Some(session) = held {
+            self.say(replica, Command::Attach { session });
+        }
+    }
+
+    /// What a cluster does that has nothing else to do.
+    pub(super) fn cluster(&mut self) {
+        for act in world::CALM {
+            self.act(act);
+        }
+        while let Some(news) = self.world.tell(0, false) {
+            self.say(0, news);
         }
     }
 
