@@ -18,18 +18,20 @@ mod play;
 mod promises;
 mod world;
 
-use case::Case;
+use case::{Case, Step};
 use clocks::Clocks;
 use coverage::Coverage;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use slotkeeper_core::{Fleet, Ordinal, PoolId, ReplicaId, SessionId, Time, Uid};
+use slotkeeper_core::{
+    Command, Entry, Fleet, Millis, Ordinal, Placement, PoolId, ReplicaId, Rules, SessionId, Time, Uid,
+};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use world::World;
+use world::{Act, World};
 
 /// Whose, through whom, in which incarnation.
 type Stream = (SessionId, ReplicaId, Life);
@@ -62,6 +64,8 @@ struct Swarm {
     ghosts: BTreeMap<Stream, u64>,
     /// Replicas that have read what is lost.
     unsound: BTreeSet<ReplicaId>,
+    /// Named so far.
+    timelines: u64,
     coverage: Coverage,
 }
 
@@ -162,6 +166,46 @@ fn no_order_of_events_breaks_a_promise() {
     assert!(is_repetition || coverage.missing().is_empty(), "never met: {:?}", coverage.missing());
 }
 
+/// Found by this swarm: the entry that decided "0 pods" was lost together with its writer's first one, the lapse was soon over,
+/// a visitor was placed on pod 0, and then the order arrived that had been on its way all the time.
+#[test]
+fn an_order_that_lost_entries_decided_kills_nobody() {
+    let said = |replica: u8, command: Command| Step::Visitor(replica, command);
+    let ana = SessionId(0);
+    let visit = || Command::Visit { session: ana, hint: None, class: 0 };
+    let attach = || Command::Attach { session: ana };
+    let rules = Rules {
+        max: 1,
+        queue_limit: 1,
+        sticky_storage: false,
+        queue_lease: Millis(0),
+        claim: Millis(0),
+        grace: Millis(2635),
+        warn_before: Millis(0),
+        extend_limit: Millis(0),
+        silence: Millis(3127),
+        cooldown: Millis(1),
+        stuck_after: Millis(1),
+        placement: Placement::Spread,
+        ..Rules::default()
+    };
+    let news = || Step::News(0, false);
+    let mut steps = vec![news(), said(0, attach()), said(2, attach()), news(), Step::World(Act::Resize)];
+    steps.extend([news(), Step::Pass(1), said(1, visit()), Step::Lose(1, 0)]);
+    steps.extend([Step::Pass(431), news(), Step::Pass(879), Step::Pass(679), news(), Step::Pass(693)]);
+    let wait = || (0..7).flat_map(|_| [said(0, visit()), Step::Pass(600)]);
+    steps.extend(wait());
+    steps.extend([Step::World(Act::Scale(0)), Step::World(Act::Remove(0))]);
+    steps.extend(wait());
+    for speaks in [1, Entry::TARGETS, Entry::SEMANTICS] {
+        let steps = steps.clone();
+        let case =
+            Case { rules: rules.clone(), running: 1, rude: false, speaks, orderly: true, prometheus: false, steps };
+        let mut swarm = Swarm::new(&case);
+        case.steps.iter().for_each(|step| swarm.go(step));
+    }
+}
+
 #[test]
 #[ignore]
 fn survey() {
@@ -189,12 +233,20 @@ fn survey() {
                     let case = tree.current();
                     if let Err(e) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(&case, &coverage))) {
                         let text = e.downcast_ref::<String>().cloned().unwrap_or_else(|| "?".into());
-                        let text: String = text.chars().take(60).map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-                        let text = format!("{text} | {:?} orderly {} prom {}", std::mem::discriminant(&case.rules.scaling), case.orderly, case.prometheus);
+                        let text: String =
+                            text.chars().take(60).map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+                        let text = format!(
+                            "{text} | {:?} orderly {} prom {}",
+                            std::mem::discriminant(&case.rules.scaling),
+                            case.orderly,
+                            case.prometheus
+                        );
                         let mut t = tally.lock().unwrap();
                         let e = t.entry(text).or_default();
                         e.0 += 1;
-                        if e.1.len() < 4 { e.1.push(number); }
+                        if e.1.len() < 4 {
+                            e.1.push(number);
+                        }
                     }
                 }
             });

@@ -1,7 +1,7 @@
 //! The end of every case: everything comes to rest, and the pool serves again.
 
-use super::case::SESSIONS;
 use super::Swarm;
+use super::case::SESSIONS;
 use slotkeeper_core::{Command, Effect, Millis, Ordinal, Place, Rules, Scaling, SessionId};
 
 /// Nobody can do anything but wait; the cluster has something to do.

@@ -100,6 +100,7 @@ fn garbage() -> impl Strategy<Value = Command> {
             start,
             replicas,
             decided,
+            timeline: Timeline::FIRST,
             version
         }),
         2 => size().prop_map(|replicas| Command::Served { replicas }),

@@ -2,6 +2,7 @@
 //! effects alone. Nothing here reads a deadline of the fleet.
 
 use super::case::SESSIONS;
+use super::promises::is_returning;
 use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, SessionId, State, Time, Why};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,13 +51,22 @@ pub(super) struct Before {
     known: BTreeSet<ReplicaId>,
     /// The entry is the next one of its replica.
     performed: bool,
+    /// Sessions whose pod is not certain to stay.
+    doubtful: BTreeSet<SessionId>,
+}
+
+/// Sessions whose pod is not certain to stay: who has no stream there cannot come to it, and no clock runs for that.
+fn doubtful(fleet: &Fleet, pool: &PoolId) -> BTreeSet<SessionId> {
+    let pods = fleet.pods(pool).filter(|(_, pod)| is_returning(pod));
+    pods.flat_map(|(_, pod)| pod.sessions.iter().copied()).collect()
 }
 
 impl Before {
-    pub(super) fn of(fleet: &Fleet, entry: &Entry, births: u64) -> Before {
+    pub(super) fn of(fleet: &Fleet, entry: &Entry, pool: &PoolId, births: u64) -> Before {
         let known = (0..=births).map(ReplicaId).filter(|r| fleet.replica(*r).is_some()).collect();
         let last = fleet.replica(entry.from).unwrap_or(0);
-        Before { quiet: fleet.is_quiet(), known, performed: entry.number == last + 1 }
+        let performed = entry.number == last + 1;
+        Before { quiet: fleet.is_quiet(), known, performed, doubtful: doubtful(fleet, pool) }
     }
 
     pub(super) fn performed(&self) -> bool {
@@ -103,8 +113,12 @@ impl Clocks {
             let late = due.iter().find(|(id, _)| !departed && !is_released(id));
             assert_eq!(late, None, "its time is over at {:?}, and it goes on: {:?}", self.now, self.sessions);
         }
+        let doubtful = doubtful(fleet, pool);
         if before.performed {
-            self.command(entry, fleet, pool);
+            self.command(entry, before.doubtful.union(&doubtful).copied().collect(), fleet, pool);
+        }
+        for (id, session) in &mut self.sessions {
+            session.wait_for_pod(doubtful.contains(id), self.now, self.rules.as_ref());
         }
         if fleet.rules(pool).is_none() {
             self.rules = None;
@@ -146,7 +160,9 @@ impl Clocks {
             let grace = self.rules.as_ref().map_or(Millis::ZERO, |r| r.grace);
             for session in self.sessions.values_mut() {
                 let since = if quiet { self.now } else { session.parted };
-                session.detach(*replica, since, grace);
+                if session.is_attached(*replica) {
+                    session.detach(*replica, since, grace);
+                }
             }
         }
         if said_farewell {
@@ -238,7 +254,7 @@ impl Clocks {
         if taken == old { old } else { new }
     }
 
-    fn command(&mut self, entry: &Entry, fleet: &Fleet, pool: &PoolId) {
+    fn command(&mut self, entry: &Entry, doubtful: BTreeSet<SessionId>, fleet: &Fleet, pool: &PoolId) {
         let (now, from) = (self.now, entry.from);
         let Some(rules) = self.rules.clone() else { return };
         match &entry.command {
@@ -254,6 +270,13 @@ impl Clocks {
             },
             Command::Attach { session: id } if !fleet.is_quiet() => {
                 let Some(session) = self.sessions.get_mut(id) else { return };
+                let taken = match fleet.session(pool, *id).map(|s| &s.state) {
+                    Some(State::Taken { by, .. }) => by.contains(&from),
+                    _ => false,
+                };
+                if doubtful.contains(id) && !taken {
+                    return;
+                }
                 match &mut session.at {
                     At::Held { .. } => session.at = At::Taken(BTreeSet::from([from])),
                     At::Taken(by) => drop(by.insert(from)),
@@ -267,7 +290,10 @@ impl Clocks {
                     session.detach(from, now, rules.grace);
                 }
             }
-            Command::Farewell => self.sessions.values_mut().for_each(|s| s.detach(from, now, rules.grace)),
+            Command::Farewell => {
+                let own = self.sessions.values_mut().filter(|s| s.is_attached(from));
+                own.for_each(|s| s.detach(from, now, rules.grace));
+            }
             Command::Active { sessions } => {
                 for id in sessions {
                     let Some(session) = self.sessions.get_mut(id) else { continue };
@@ -322,6 +348,10 @@ impl Session {
         Session { at, active: now, first_attach: None, parted: Time::default(), extended: Millis::ZERO }
     }
 
+    fn is_attached(&self, replica: ReplicaId) -> bool {
+        matches!(&self.at, At::Taken(by) | At::Ending(by) if by.contains(&replica))
+    }
+
     fn renew(&mut self, lease: Time) {
         if let At::Queued { until, .. } = &mut self.at {
             *until = lease;
@@ -330,13 +360,26 @@ impl Session {
 
     /// This replica's streams are closed. If they were the last, `grace` runs since then.
     fn detach(&mut self, replica: ReplicaId, since: Time, grace: Millis) {
-        if let At::Taken(by) | At::Ending(by) = &mut self.at
-            && by.remove(&replica)
-        {
-            self.parted = since;
+        match &mut self.at {
+            At::Taken(by) => {
+                by.remove(&replica);
+                // Even of a replica that had none it is heard, a little late, that it has none.
+                self.parted = since;
+            }
+            At::Ending(by) => drop(by.remove(&replica)),
+            At::Queued { .. } | At::Held { .. } => {}
         }
         if matches!(&self.at, At::Taken(by) if by.is_empty()) {
             self.at = At::Held { until: since + grace, came: true };
+        }
+    }
+
+    fn wait_for_pod(&mut self, is_doubtful: bool, now: Time, rules: Option<&Rules>) {
+        let (At::Held { until, came }, Some(rules)) = (&mut self.at, rules) else { return };
+        if is_doubtful {
+            *until = Time::NEVER;
+        } else if *until == Time::NEVER {
+            *until = now + if *came { rules.grace } else { rules.claim };
         }
     }
 

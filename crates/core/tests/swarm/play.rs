@@ -5,7 +5,9 @@ use super::case::{Case, Step};
 use super::clocks::{Before, Clocks};
 use super::coverage::Coverage;
 use super::world::{self, Act, World};
-use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, Scaling, SessionId, State, Time};
+use slotkeeper_core::{
+    Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, Scaling, SessionId, State, Time, Timeline,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 impl Swarm {
@@ -30,6 +32,7 @@ impl Swarm {
             past: VecDeque::new(),
             ghosts: BTreeMap::new(),
             unsound: BTreeSet::new(),
+            timelines: 0,
             coverage: Coverage::default(),
         };
         swarm.say(0, Command::Rules(case.rules.clone()));
@@ -187,6 +190,11 @@ impl Swarm {
         if fleet.applied() == 0 || fleet.rules(&self.pool).is_none() {
             return;
         }
+        // While a rollout lasts, the older semantics are in force, and they know nothing of timelines: an order of lost entries
+        // may take effect then. That gap is why there are newer ones.
+        if self.speaks < Entry::TIMELINES {
+            return;
+        }
         let patience = self.fleet.patience().max(fleet.patience());
         let trusted = self.world.real + patience.0.saturating_sub(self.fleet.silence().max(fleet.silence()).0 / 2);
         for index in 0..3u8 {
@@ -205,7 +213,10 @@ impl Swarm {
         (self.fleet, self.clocks, self.twin) = (fleet, clocks, None);
         self.coverage.note("entries are lost");
         self.past.clear();
-        let lapse = Command::Lapse { patience };
+        // A name that no other timeline has.
+        self.timelines += 1;
+        let lapse = Command::Lapse { patience, timeline: Timeline(self.timelines) };
+        self.world.forget_recycles();
         self.apply(&Entry { at: self.clock, from: ReplicaId(0), number: 0, pool: self.pool.clone(), command: lapse });
         self.world.introduce();
     }
@@ -241,7 +252,8 @@ impl Swarm {
     fn apply(&mut self, entry: &Entry) {
         let line: Vec<SessionId> = self.fleet.queue(&self.pool).collect();
         let (quiet, size) = (self.fleet.is_quiet(), self.fleet.desired(&self.pool).unwrap_or_default());
-        let before = Before::of(&self.fleet, entry, self.births);
+        let timeline = self.fleet.timeline();
+        let before = Before::of(&self.fleet, entry, &self.pool, self.births);
         let running = self.running();
         self.past.push_back((self.fleet.clone(), self.streams.clone(), self.clocks.clone()));
         if self.past.len() > 12 {
@@ -258,7 +270,7 @@ impl Swarm {
         self.streams_are_closed(&running, &before, entry, &effects);
         self.keep_streams(entry, before.performed());
         self.line_is_lawful(&line, &effects);
-        self.placed_is_placeable(entry, &effects);
+        self.placed_is_placeable(entry, timeline, &effects);
         self.scale_spares_sessions(&effects);
         self.places_agree();
         self.slots_are_exclusive();

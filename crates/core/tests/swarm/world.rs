@@ -3,7 +3,9 @@
 //! demands: nobody writes over a later decision.
 
 use proptest::prelude::*;
-use slotkeeper_core::{Command, Effect, Fleet, Ordinal, Phase, PoolId, Rules, Scaling, Sighting, Uid};
+use slotkeeper_core::{
+    Command, Decision, Effect, Fleet, Ordinal, Phase, PoolId, Rules, Scaling, Sighting, Timeline, Uid,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Clone, Copy, Debug)]
@@ -67,19 +69,35 @@ pub(super) const CALM: [Act; 14] = [
     Act::Progress(5),
 ];
 
+/// A size that was ordered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
+    start: u32,
+    replicas: u32,
+    decided: Decision,
+    over: Timeline,
+}
+
+impl Order {
+    fn of(effect: &Effect) -> Option<Order> {
+        let Effect::Scale { start, replicas, decided, over } = *effect else { return None };
+        Some(Order { start, replicas, decided, over })
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct World {
     /// Real time in milliseconds: never jumps.
     pub(super) real: u64,
     start: u32,
     replicas: u32,
-    decided: u64,
+    decided: Decision,
     version: u64,
     births: u32,
     pods: BTreeMap<u32, (Uid, Phase)>,
     news: VecDeque<Command>,
     /// Sizes that were told and may still be carried out by somebody slow.
-    pub(super) orders: Vec<(u32, u32, u64)>,
+    pub(super) orders: Vec<Order>,
     /// What KEDA was told, and when.
     served: Vec<(u32, u64)>,
     /// The newest number that the journal says was served, until KEDA has certainly obeyed it: when it was served first.
@@ -111,7 +129,7 @@ impl World {
             real: 0,
             start: 0,
             replicas,
-            decided: 0,
+            decided: Decision::default(),
             version: 0,
             births: 0,
             pods: BTreeMap::new(),
@@ -162,8 +180,8 @@ impl World {
 
     fn size(&mut self) {
         let version = self.version();
-        let (start, replicas, decided) = (self.start, self.replicas, self.decided);
-        self.news.push_back(Command::ScaleSeen { start, replicas, decided, version });
+        let (start, replicas, Decision { timeline, position: decided }) = (self.start, self.replicas, self.decided);
+        self.news.push_back(Command::ScaleSeen { start, replicas, decided, timeline, version });
     }
 
     fn change(&mut self, ordinal: u32, phase: Phase) {
@@ -197,10 +215,9 @@ impl World {
 
     pub(super) fn hear(&mut self, effects: &[Effect]) {
         for effect in effects {
-            match effect {
-                Effect::Scale { start, replicas, decided } => self.orders.push((*start, *replicas, *decided)),
-                Effect::Recycle { pod, uid } => self.recycles.push((pod.0, uid.clone())),
-                _ => {}
+            self.orders.extend(Order::of(effect));
+            if let Effect::Recycle { pod, uid } = effect {
+                self.recycles.push((pod.0, uid.clone()));
             }
         }
     }
@@ -214,7 +231,9 @@ impl World {
 
     /// What a dispatcher that is up to date answers KEDA from now on.
     pub(super) fn show(&mut self, fleet: &Fleet, pool: &PoolId) {
-        let Some(desired) = fleet.desired(pool) else { return };
+        // Before both have been read, nothing is answered.
+        let is_known = fleet.is_listed(pool) && fleet.scale_seen(pool).is_some();
+        let Some(desired) = fleet.desired(pool).filter(|_| is_known) else { return };
         let gauge = Gauge { replicas: desired.len(), is_news: fleet.unserved(pool).is_some(), since: self.real };
         let last = self.gauges.back();
         if last.is_none_or(|last| (last.replicas, last.is_news) != (gauge.replicas, gauge.is_news)) {
@@ -239,6 +258,12 @@ impl World {
             self.remove(ordinal, rules);
         }
         true
+    }
+
+    /// What lost entries ordered to be recycled was empty then; who seems to be there now has been told to leave.
+    pub(super) fn forget_recycles(&mut self) {
+        self.recycles.clear();
+        self.recycled.clear();
     }
 
     /// The nth pod from the top that has to go.
@@ -278,8 +303,8 @@ impl World {
         number.is_none_or(|n: u32| n > self.births)
     }
 
-    fn resize(&mut self, (start, replicas, decided): (u32, u32, u64)) {
-        if decided >= self.decided {
+    fn resize(&mut self, Order { start, replicas, decided, over }: Order) {
+        if decided.may_overwrite(self.decided, over) {
             (self.start, self.replicas, self.decided) = (start, replicas, decided);
             self.size();
         }
@@ -300,8 +325,8 @@ impl World {
             }
             Act::Resize => {
                 for (_, effect) in fleet.owed() {
-                    if let Effect::Scale { start, replicas, decided } = effect {
-                        self.resize((start, replicas, decided));
+                    if let Some(order) = Order::of(&effect) {
+                        self.resize(order);
                     }
                 }
                 if rules.scaling == Scaling::None && self.replicas != rules.max {
