@@ -64,6 +64,8 @@ struct Swarm {
     ghosts: BTreeMap<Stream, u64>,
     /// Replicas that have read what is lost.
     unsound: BTreeSet<ReplicaId>,
+    /// Entries may be lost (from now on).
+    loses: bool,
     /// Named so far.
     timelines: u64,
     coverage: Coverage,

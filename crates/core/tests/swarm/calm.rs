@@ -12,6 +12,7 @@ impl Swarm {
     /// Everybody closes up or falls silent, the cluster obeys, time passes: everything is free again, the pool asleep,
     /// and whoever comes then is served.
     pub(super) fn calm(&mut self) {
+        self.loses = false;
         for id in (0..SESSIONS).step_by(2).map(|n| SessionId(u128::from(n))) {
             self.say(0, Command::Leave { session: id });
             self.say(0, Command::Detach { session: id });

@@ -4,7 +4,7 @@ use super::world::{self, Act};
 use proptest::prelude::*;
 use slotkeeper_core::{
     AfterSession, Command, Entry, Millis, Ordinal, Phase, Placement, Rules, Scaling, SessionId, Shrink, Sighting,
-    Spare, Targets, Uid, Window,
+    Spare, Targets, Timeline, Uid, Window,
 };
 
 pub(super) const SESSIONS: u8 = 7;
@@ -56,7 +56,7 @@ fn visitor() -> impl Strategy<Value = Command> {
         1 => session().prop_map(|session| Command::Leave { session }),
         1 => session().prop_map(|session| Command::Extend { session }),
         2 => Just(Command::Tick),
-        1 => (0..400u64, 0..4000u64, prop::option::of(0..4000u64))
+        2 => (0..400u64, 0..4000u64, prop::option::of(0..4000u64))
             .prop_map(|(messages, over, gauge)| Command::Load { messages, over: Millis(over), gauge }),
     ]
 }
@@ -122,7 +122,7 @@ fn scaling() -> impl Strategy<Value = Scaling> {
 
 fn targets() -> impl Strategy<Value = Targets> {
     let each = || prop::option::weighted(0.3, 0..4u32);
-    (each(), prop::option::weighted(0.2, 0..60u32), prop::option::weighted(0.2, 0..3000u64), 0..4000u64, 0..100u32)
+    (each(), prop::option::weighted(0.2, 0..60u32), prop::option::weighted(0.3, 0..3000u64), 0..4000u64, 0..100u32)
         .prop_map(|(sessions, messages, gauge, window, slack)| Targets {
             sessions,
             messages,
@@ -133,6 +133,32 @@ fn targets() -> impl Strategy<Value = Targets> {
 }
 
 fn rules() -> impl Strategy<Value = Rules> {
+    prop_oneof![3 => any_rules(), 1 => any_rules().prop_map(moving)]
+}
+
+/// A shared pool that moves its sessions, and has reason to.
+fn moving(rules: Rules) -> Rules {
+    let scaling = match rules.scaling {
+        Scaling::Direct { .. } | Scaling::None => Scaling::Direct { window: Window::Fixed },
+        keda @ Scaling::Keda { .. } => keda,
+    };
+    Rules {
+        slots_per_pod: 2,
+        min: 0,
+        max: rules.max.max(4),
+        placement: Placement::Spread,
+        after_session: AfterSession::Keep,
+        scaling,
+        shrink: Shrink::Move,
+        cooldown: Millis(rules.cooldown.0 / 8),
+        grace: rules.grace + Millis(3000),
+        claim: rules.claim + Millis(3000),
+        queue_lease: rules.queue_lease + Millis(3000),
+        ..rules
+    }
+}
+
+fn any_rules() -> impl Strategy<Value = Rules> {
     let clock = || (0..6000u64).prop_map(Millis);
     let sizes = (1..4u32, 0..3u32, 0..5u32, 0..6u32);
     let ways = (any::<bool>(), any::<bool>(), any::<bool>(), scaling(), spare(), any::<bool>(), targets());
@@ -174,7 +200,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => (0..3u8, session()).prop_map(|(r, s)| Step::Come(r, s)),
         6 => Just(Step::Cluster),
         2 => (0..3u8, 0..4u64, prop_oneof![visitor(), operator()]).prop_map(|(r, n, c)| Step::OutOfTurn(r, n, c)),
-        2 => operator().prop_map(Step::Operator),
+        3 => operator().prop_map(Step::Operator),
         24 => world::act().prop_map(Step::World),
         24 => (0..4u8, prop::bool::weighted(0.1)).prop_map(|(n, again)| Step::News(n, again)),
         4 => garbage().prop_map(Step::Garbage),

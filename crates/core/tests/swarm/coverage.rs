@@ -1,7 +1,7 @@
 //! What the cases of a run have met: every command (and whether it did anything), effect, reason, standing and way of
 //! scaling. A run in which one of them never occurred proves nothing about it.
 
-use slotkeeper_core::{Command, Effect, Fleet, Phase, PoolId, Scaling, Standing, State, Why, Window};
+use slotkeeper_core::{Command, Effect, Entry, Fleet, Phase, PoolId, Scaling, Standing, State, Why, Window};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, Default)]
@@ -39,7 +39,7 @@ const DEMANDED: &[&str] = &[
     "a gauge counts",
     "an emptied pod had sessions",
     "an extension counts",
-    "a lapse ends early",
+    "a replica is doubted no more",
     "a cordoned pod had a free slot",
     "a schedule changes the spare slots",
     "scale",
@@ -124,16 +124,28 @@ impl Coverage {
         }
     }
 
-    /// What an entry that counted has changed.
-    pub(super) fn change(&mut self, command: &Command, before: &Fleet, after: &Fleet, pool: &PoolId) {
-        let (old, new) = (before.census(pool), after.census(pool));
-        let (Some(old), Some(new)) = (old, new) else { return };
-        let did = match command {
-            Command::Visit { .. } => (new.queued + new.held > old.queued + old.held).then_some("a session joins"),
-            Command::Attach { .. } => (new.taken > old.taken).then_some("an attach takes a slot"),
-            Command::Load { .. } if new.messages_per_second > old.messages_per_second => Some("a load counts"),
-            Command::Load { .. } => (new.gauge.is_some() && new.gauge != old.gauge).then_some("a gauge counts"),
-            Command::Cordon { .. } => (new.free_slots < old.free_slots).then_some("a cordoned pod had a free slot"),
+    /// Whether an entry that counted did what it is there for. For commands that may well do nothing.
+    pub(super) fn change(&mut self, entry: &Entry, before: &Fleet, after: &Fleet, pool: &PoolId) {
+        let census = || before.census(pool).zip(after.census(pool));
+        let did = match &entry.command {
+            Command::Visit { session, .. } => {
+                let joins = before.session(pool, *session).is_none() && after.session(pool, *session).is_some();
+                joins.then_some("a session joins")
+            }
+            Command::Attach { session } => {
+                let held =
+                    |fleet: &Fleet| matches!(fleet.session(pool, *session).map(|s| &s.state), Some(State::Held { .. }));
+                (held(before) && !held(after)).then_some("an attach takes a slot")
+            }
+            Command::Load { gauge, .. } => census().and_then(|(old, new)| {
+                let counts = new.messages_per_second > old.messages_per_second;
+                let gauged = new.asked.gauge > 0 && new.gauge == *gauge;
+                if counts { Some("a load counts") } else { gauged.then_some("a gauge counts") }
+            }),
+            Command::Cordon { .. } => {
+                let taken = census().is_some_and(|(old, new)| new.free_slots < old.free_slots);
+                taken.then_some("a cordoned pod had a free slot")
+            }
             Command::Empty { pod: ordinal } => before
                 .pod(pool, *ordinal)
                 .is_some_and(|p| !p.sessions.is_empty() && !p.emptied)
@@ -142,7 +154,10 @@ impl Coverage {
                 let extended = |fleet: &Fleet| fleet.session(pool, *session).map(|s| s.extended);
                 (extended(before) < extended(after)).then_some("an extension counts")
             }
-            Command::Whole { .. } => (before.is_quiet() && !after.is_quiet()).then_some("a lapse ends early"),
+            Command::Whole { .. } => {
+                let doubted = |fleet: &Fleet| fleet.doubts(entry.from).is_some();
+                (doubted(before) && !doubted(after)).then_some("a replica is doubted no more")
+            }
             Command::Schedule(_) => {
                 let spare = |fleet: &Fleet| fleet.rules(pool).map(|r| r.spare);
                 (spare(before) != spare(after)).then_some("a schedule changes the spare slots")

@@ -33,6 +33,7 @@ impl Swarm {
             ghosts: BTreeMap::new(),
             unsound: BTreeSet::new(),
             timelines: 0,
+            loses: case.speaks >= Entry::TIMELINES,
             coverage: Coverage::default(),
         };
         swarm.say(0, Command::Rules(case.rules.clone()));
@@ -113,9 +114,11 @@ impl Swarm {
         if let Some(replicas) = self.world.act(act, &rules, &self.fleet) {
             self.say(0, Command::Served { replicas });
         }
-        self.cover_removals(scaled, recycled, &rules);
-        self.nobody_dies_of_scaling();
-        self.recycling_spares_sessions(&[]);
+        if (scaled, recycled) != (self.world.scaled_away.len(), self.world.recycled.len()) {
+            self.cover_removals(scaled, recycled, &rules);
+            self.nobody_dies_of_scaling();
+            self.recycling_spares_sessions(&[]);
+        }
     }
 
     fn cover_removals(&mut self, scaled: usize, recycled: usize, rules: &Rules) {
@@ -192,7 +195,7 @@ impl Swarm {
         }
         // While a rollout lasts, the older semantics are in force, and they know nothing of timelines: an order of lost entries
         // may take effect then. That gap is why there are newer ones.
-        if self.speaks < Entry::TIMELINES {
+        if !self.loses {
             return;
         }
         let patience = self.fleet.patience().max(fleet.patience());
@@ -255,10 +258,7 @@ impl Swarm {
         let timeline = self.fleet.timeline();
         let before = Before::of(&self.fleet, entry, &self.pool, self.births);
         let running = self.running();
-        self.past.push_back((self.fleet.clone(), self.streams.clone(), self.clocks.clone()));
-        if self.past.len() > 12 {
-            self.past.pop_front();
-        }
+        self.remember();
         let effects = self.fleet.apply(entry);
         self.twin_goes_along(entry, &effects);
         let effects: Vec<Effect> = effects.into_iter().map(|(_, e)| e).collect();
@@ -283,6 +283,17 @@ impl Swarm {
         self.nobody_dies_of_scaling();
     }
 
+    /// The state before this entry, if entries may be lost at all.
+    fn remember(&mut self) {
+        if !self.loses {
+            return;
+        }
+        self.past.push_back((self.fleet.clone(), self.streams.clone(), self.clocks.clone()));
+        if self.past.len() > 12 {
+            self.past.pop_front();
+        }
+    }
+
     fn twin_goes_along(&mut self, entry: &Entry, effects: &[(PoolId, Effect)]) {
         let Some((twin, lives)) = &mut self.twin else { return };
         assert_eq!(twin.apply(entry), effects, "the twin has gone another way");
@@ -297,7 +308,7 @@ impl Swarm {
         if before.performed() || matches!(entry.command, Command::Lapse { .. }) {
             self.coverage.entry(&entry.command, effects);
             if let Some((past, ..)) = self.past.back() {
-                self.coverage.change(&entry.command, past, &self.fleet, &self.pool);
+                self.coverage.change(entry, past, &self.fleet, &self.pool);
             }
         }
         if effects.iter().any(|e| matches!(e, Effect::Drain { .. } | Effect::Released { .. }))

@@ -109,6 +109,7 @@ impl Swarm {
                 Command::PodSeen { .. }
                     | Command::PodGone { .. }
                     | Command::PodsListed { .. }
+                    | Command::ScaleSeen { .. }
                     | Command::Cordon { .. }
                     | Command::Empty { .. }
                     | Command::Rules(_)
