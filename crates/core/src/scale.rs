@@ -231,7 +231,7 @@ impl Scale {
     pub(crate) fn standing(&self, ordinal: u32) -> Standing {
         if ordinal < self.goal || self.goal >= self.desired.end {
             Standing::Wanted
-        } else if ordinal + 1 < self.desired.end {
+        } else if ordinal < self.desired.end.saturating_sub(1) {
             Standing::Surplus
         } else {
             Standing::Leaving
