@@ -133,6 +133,7 @@ impl Scale {
     /// A sight of the size, at this journal position. What this journal decided is not later than its last decision: anything
     /// later was decided by another one, or by entries that are lost; it proves nothing, and is overruled.
     pub(crate) fn judge(&mut self, span: Span, decided: u64, version: u64, position: u64) -> Seen {
+        planted!(LaterDecisionWins => Seen { span, decided, version });
         if decided <= self.decided {
             return Seen { span, decided, version };
         }
@@ -195,6 +196,7 @@ impl Scale {
 
     /// When time alone will change `desired`.
     pub(crate) fn deadline(&self, rules: &Rules) -> Option<Time> {
+        planted!(CooldownNotScheduled => None);
         if rules.scaling == Scaling::None {
             return None;
         }
@@ -203,6 +205,7 @@ impl Scale {
 
     /// Whether it is certain that nobody will still delete a pod at `ordinal` for a number decided before `decided`.
     pub(crate) fn is_certain(&self, ordinal: u32, decided: u64, since: Time, rules: &Rules, now: Time) -> bool {
+        planted!(CertainUnseen => true);
         match rules.scaling {
             Scaling::Direct { .. } => self.is_seen(ordinal, decided),
             Scaling::Keda { .. } => {
@@ -220,6 +223,7 @@ impl Scale {
     /// When KEDA has certainly acted on the raised number, if it has been served one that covers the ordinal.
     pub(crate) fn settled_at(&self, ordinal: u32, since: Time, rules: &Rules) -> Option<Time> {
         let Scaling::Keda { settle } = rules.scaling else { return None };
+        planted!(SettleIgnored => self.served.filter(|(n, _)| *n > ordinal).map(|(_, at)| at.max(since)));
         self.served.filter(|(replicas, _)| *replicas > ordinal).map(|(_, at)| at.max(since) + settle)
     }
 }
@@ -334,6 +338,7 @@ impl Highest {
     }
 
     fn over(&mut self, time: Millis, now: Time) -> u32 {
+        planted!(ShrinkAtOnce => self.now);
         while self.past.front().is_some_and(|(_, ended)| *ended + time <= now) {
             self.past.pop_front();
         }
