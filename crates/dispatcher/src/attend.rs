@@ -2,7 +2,7 @@
 
 use crate::cluster::{Attendance, Attended, Cluster};
 use crate::dispatcher::Dispatcher;
-use slotkeeper_core::{Fleet, PoolId, Standing};
+use slotkeeper_core::{Fleet, PoolId, Standing, planted};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,5 +39,11 @@ fn attendance(fleet: &Fleet, pool: &PoolId) -> Attendance {
         let sessions = pod.sessions.len() as u32;
         Some((ordinal, Attended { uid: life.uid.clone(), sessions, retiring: life.standing == Standing::Retiring }))
     });
-    Attendance { active: fleet.census(pool).is_some_and(|c| c.is_active()), pods: attended.collect() }
+    Attendance { active: is_active(fleet, pool), pods: attended.collect() }
+}
+
+/// A session lives or waits.
+fn is_active(fleet: &Fleet, pool: &PoolId) -> bool {
+    planted!(GuardOnlyWhileQueued => fleet.census(pool).is_some_and(|c| c.queued > 0));
+    fleet.census(pool).is_some_and(|c| c.is_active())
 }

@@ -3,7 +3,7 @@
 
 use crate::forward::Upstream;
 use crate::outside::now;
-use slotkeeper_core::{Incarnation, Ordinal, SessionId};
+use slotkeeper_core::{Incarnation, Ordinal, SessionId, planted};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -99,6 +99,7 @@ impl Seat {
 
     /// A body that takes more than a moment: it is cut when the seat ends, spread included.
     pub fn watch(&self, body: Weak<dyn Cut>) {
+        planted!(BodyNotCut => drop(body));
         let mut bodies = super::locked(&self.bodies);
         if super::locked(&self.ending).is_some_and(|told| told.share(1000) <= now()) {
             drop(bodies);
@@ -157,6 +158,7 @@ impl Told {
 
     /// When this share (of 1000) of the spread has passed.
     fn share(self, share: u32) -> Instant {
+        planted!(DrainNotSpread => self.at);
         self.at + self.ending.spread * share / 1000
     }
 }
