@@ -436,6 +436,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn bytes_held_back_are_passed_on_when_the_source_ends() {
+        let ours = control(PONG, b"skpr0001", Some([7, 7, 1, 9]));
+        let first = data(b"one");
+        for end in 1..ours.len() {
+            let bytes = [&first[..], &ours[..end]].concat();
+            for cut in [1, 4, 100] {
+                let (out, _) = through(&bytes, cut, |p| p.keep_pong(*b"skpr0001")).await;
+                assert_eq!(out, bytes, "{end} bytes of the pong, in pieces of {cut}");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn a_ping_goes_in_only_between_two_frames() {
         let ping = control(PING, b"12345678", None);
         let bytes = [data(b"one"), data(b"two")].concat();
