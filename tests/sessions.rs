@@ -293,6 +293,18 @@ async fn who_does_nothing_is_warned_may_extend_and_is_let_go() {
 }
 
 #[tokio::test]
+async fn the_cookie_is_renewed_when_the_session_gets_a_pod_and_not_with_every_answer() {
+    let pod = Pod::named("pod").await;
+    let dispatcher = Setup::fixed(&[&pod], "").start().await;
+    let mut ana = Visitor::of(&dispatcher);
+    ana.wait_for_slot().await;
+    let first = ana.get("/").await;
+    assert_eq!(first.text(), "pod");
+    assert!(first.head.get("set-cookie").is_some(), "it names the pod from now on");
+    assert_eq!(ana.get("/").await.head.get("set-cookie"), None);
+}
+
+#[tokio::test]
 async fn only_what_the_client_sends_counts_as_activity_of_a_websocket() {
     let talkative = async || {
         Pod::sockets(|socket: Socket| async move {

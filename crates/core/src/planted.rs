@@ -205,7 +205,7 @@ mod list {
         TunnelActivityLost "tunnel-activity-lost" Tunnel EndToEnd "does not notice what a client sends through a WebSocket",
         HalfOpenUnnoticed "half-open-unnoticed" Tunnel EndToEnd "never asks whether a silent client is still there",
         NoCloseFrame "no-close-frame" Tunnel EndToEnd "cuts WebSockets without a close frame",
-        DrainNotSpread "drain-not-spread" Tunnel EndToEnd "closes all streams of a draining pod at once",
+        DrainNotSpread "drain-not-spread" Tunnel Dispatcher "closes all streams of a draining pod at once",
         GuardOff "guard-off" Door Dispatcher "lets requests through whose end is ambiguous",
         HeadTimeOff "head-time-off" Door EndToEnd "waits without limit for a request's head",
         UpgradeRefusedStaysOpen "upgrade-refused-stays-open" Door EndToEnd "reads on as HTTP after an upgrade was refused",

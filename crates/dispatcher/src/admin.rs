@@ -88,7 +88,8 @@ fn readiness(dispatcher: &Dispatcher) -> Result<(), String> {
     if view.is_stale() {
         return Err("the journal does not answer".into());
     }
-    unlisted(dispatcher, &view.fleet).map_or(Ok(()), |p| Err(format!("the pods of pool {} have not been listed yet", p.config.id)))
+    unlisted(dispatcher, &view.fleet)
+        .map_or(Ok(()), |p| Err(format!("the pods of pool {} have not been listed yet", p.config.id)))
 }
 
 /// A pool whose pods are not known yet. (One that an operator has removed is nobody's concern.)

@@ -6,6 +6,7 @@ use slotkeeper_core::{Fleet, PoolId, Standing, planted};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 const PACE: Duration = Duration::from_secs(1);
 
@@ -25,7 +26,7 @@ pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn
             // What is old news here is done by others; where somebody may be whom nobody knows of, all stays as it is.
             if !view.is_stale() && dispatcher.has_read(&view) && !view.fleet.is_quiet() {
                 for (pool, cluster) in clusters.iter().filter(|(pool, _)| view.fleet.is_listed(pool)) {
-                    cluster.attend(attendance(&view.fleet, pool));
+                    cluster.attend(attendance(&view.fleet, view.fresh, pool));
                 }
             }
         }
@@ -33,13 +34,13 @@ pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn
     }
 }
 
-fn attendance(fleet: &Fleet, pool: &PoolId) -> Attendance {
+fn attendance(fleet: &Fleet, until: Option<Instant>, pool: &PoolId) -> Attendance {
     let attended = fleet.pods(pool).filter_map(|(ordinal, pod)| {
         let life = pod.life.as_ref()?;
         let sessions = pod.sessions.len() as u32;
         Some((ordinal, Attended { uid: life.uid.clone(), sessions, retiring: life.standing == Standing::Retiring }))
     });
-    Attendance { active: is_active(fleet, pool), pods: attended.collect() }
+    Attendance { active: is_active(fleet, pool), timeline: fleet.timeline(), until, pods: attended.collect() }
 }
 
 /// A session lives or waits.
@@ -62,7 +63,7 @@ mod tests {
         let mut after = |command| {
             number += 1;
             let _ = fleet.apply(&Entry { at: Time(number), from: ReplicaId(1), number, pool: pool.clone(), command });
-            let attendance = attendance(&fleet, &pool);
+            let attendance = attendance(&fleet, None, &pool);
             (attendance.active, attendance.pods.values().map(|pod| pod.sessions).sum::<u32>())
         };
         assert_eq!(after(Command::Rules(Rules { max: 1, scaling: Scaling::None, ..Rules::default() })), (false, 0));

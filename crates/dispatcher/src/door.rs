@@ -204,7 +204,8 @@ fn ticket_if_known(
     pool: &Pool,
     found: Option<Ticket>,
 ) -> Result<(Ticket, bool), RequestError> {
-    let place = |ticket: &Ticket| dispatcher.view.borrow().fleet.place(&pool.config.id, ticket.session) != Place::Unknown;
+    let place =
+        |ticket: &Ticket| dispatcher.view.borrow().fleet.place(&pool.config.id, ticket.session) != Place::Unknown;
     match found.filter(place) {
         Some(ticket) => Ok((ticket, false)),
         None => Ok((dispatcher.mint(pool, None)?, true)),

@@ -407,6 +407,7 @@ impl Stream {
         for _ in 0..ATTEMPTS {
             let mut attaching = Attaching { stream: self, done: false };
             write_attach(&driver, &pool, Command::Attach { session }).await?;
+            fault_point!(VisitAfterAttach, dropped => return Err(NoSeat::Queued));
             if let Some((pod, incarnation)) = attaching.stream.attached()? {
                 attaching.done = true;
                 drop(attaching);
