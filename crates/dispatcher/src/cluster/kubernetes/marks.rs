@@ -283,5 +283,6 @@ fn cost(attended: &Attended) -> i64 {
 fn guard_whosever(object: &DynamicObject) -> Guard {
     let paused =
         object.metadata.annotations.as_ref().and_then(|a| a.get(PAUSED_SCALE_IN)).is_some_and(|v| v != "false");
-    if paused { Guard::Ours } else { Guard::Off }
+    let owner = object.metadata.annotations.as_ref().and_then(|a| a.get(GUARD)).and_then(|owner| owner.parse().ok());
+    if paused { Guard::Ours(owner.unwrap_or_default()) } else { Guard::Off }
 }
