@@ -96,6 +96,12 @@ impl House {
         eventually("the dispatcher to be ready", ready).await;
     }
 
+    /// Sends a signal that the process survives.
+    pub(crate) fn signal(&self, door: usize, signal: Signal) {
+        let pid = Pid::from_raw(self.id(door) as i32).expect("a process");
+        kill_process(pid, signal).expect("it lives");
+    }
+
     pub(crate) async fn kill(&mut self, door: usize) {
         self.end(door, Signal::KILL).await;
     }

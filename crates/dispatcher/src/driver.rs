@@ -5,7 +5,7 @@ mod desk;
 
 use crate::journal::{Append, Follow, Journal, JournalError, Keep, News, Patience};
 use crate::outside::{Ids, duration, now};
-use crate::view::View;
+use crate::view::{Limit, View};
 use desk::{Desk, Order, Owed};
 #[cfg(feature = "planted")]
 use slotkeeper_core::planted::{self, Bug};
@@ -99,7 +99,7 @@ pub fn new(journal: Journal, ids: &Ids) -> std::io::Result<(Driver, Engine, watc
     // Names of replicas are not secrets.
     let ids = Ids::seeded(ids.draw()?);
     let (sender, receiver) = mpsc::unbounded_channel();
-    let (view, reader) = watch::channel(View { fleet: Fleet::new(), heard: now(), trusted: None, fresh: None });
+    let (view, reader) = watch::channel(View { fleet: Fleet::new(), heard: now(), trusted: None, fresh: None, limit: Limit::new() });
     let driver = Driver { orders: sender, me, owed: Arc::default() };
     Ok((driver.clone(), Engine { orders: receiver, driver, journal, view, ids }, reader))
 }
@@ -289,6 +289,11 @@ impl<A: Aftermath> Reader<'_, A> {
             let young = desk.born.is_none_or(|at| view.heard < at + duration(view.fleet.silence()));
             let trust = if young { trust(&view.fleet).min(YOUNG_TRUST) } else { trust(&view.fleet) };
             view.trusted = self.shared.then(|| desk.proven + trust);
+            if let Some(trusted) = view.trusted {
+                // Half of what `trust` leaves of the time until the fleet gives slots away.
+                let margin = if young { Duration::from_millis(500) } else { duration(view.fleet.silence()) / 4 };
+                view.limit.set(trusted + margin);
+            }
             view.fresh = self.shared.then(|| desk.proven + duration(view.fleet.silence()));
             let third = duration(Millis(view.fleet.silence().0 / 3));
             *slowest = if view.fleet.alive() > before { LEAST_PAUSE } else { (*slowest * 2).min(third) };

@@ -9,7 +9,7 @@ use crate::journal::file::name::{DAMAGED, Name};
 use crate::journal::file::tail::Tail;
 use crate::journal::file::{OpenError, failed, folder, line, lock};
 use slotkeeper_core::{Command, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, Time};
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub(super) fn repair(folder: &Path, now: Time, out: &mut dyn Write) -> Result<bo
     let _lock = lock::take(folder)?;
     let mut repairs = 0;
     let account = loop {
-        let (listing, account) = folder::read(folder, u64::MAX)?;
+        let (listing, account) = folder::read(&Disk::default(), folder, u64::MAX)?;
         let Some(damage) = &account.damage else { break account };
         repairs += 1;
         writeln!(out, "found: {damage}")?;
@@ -68,9 +68,9 @@ fn step(folder: &Path, names: &[Name], account: &Account, damage: &Damage, out: 
             lost(folder, damage.file, damage.offset)
         )?;
         disk.create(folder, &aside, rest)?;
-        let file = OpenOptions::new().write(true).open(&path)?;
-        disk.cut(&path, &file, damage.offset)?;
-        disk.sync(&path, &file)?;
+        let file = disk.open(&path)?;
+        disk.cut(&path, &*file, damage.offset)?;
+        disk.sync(&path, &*file)?;
     }
     Ok(())
 }
