@@ -1,5 +1,6 @@
 //! The test bed's own tests: one binary.
 
+mod disk;
 mod gateway;
 mod models;
 #[cfg(feature = "planted")]

@@ -129,8 +129,8 @@ pub const ALL: &[Scenario] = &[
             faults(
                 s,
                 &[
-                    (Kind::OneWay, 8_000, 18_000, 70),
-                    (Kind::OneWay, 20_000, 29_000, 100),
+                    (Kind::OneWay, 8_000, 18_000, 26),
+                    (Kind::OneWay, 20_000, 29_000, 10),
                     (Kind::OneWay, 31_000, 38_000, 6),
                     (Kind::OneWay, 40_000, 46_000, 2),
                 ],
