@@ -6,6 +6,7 @@ use super::{APPEND, BEGIN, CHECKPOINT, Client, ENTRIES, KEEP, LAPSE, LIFE, Real,
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use slotkeeper_sim::chance::Chance;
+use std::time::Duration;
 
 const HISTORIES: u64 = 150;
 const STEPS: u64 = 40;
@@ -172,7 +173,10 @@ fn random_histories_are_the_same_in_both() {
         for server in [&mut theirs, &mut ours] {
             server.take(&Step::Flush);
         }
-        for _ in 0..STEPS {
+        for moment in 1..=STEPS {
+            // A life is named by its first entry's time and position, so both clocks move.
+            std::thread::sleep(Duration::from_millis(1));
+            redis.step_clock((history * STEPS + moment) as i64);
             let step = Step::draw(&mut dice);
             steps.push(step.clone());
             if let Step::Fill(full) = step {
