@@ -95,3 +95,25 @@ pub async fn stopped(stopping: &mut watch::Receiver<bool>) {
     // An error means that it has ended altogether.
     let _ = stopping.wait_for(|s| *s).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Limit;
+    use crate::outside::now;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_passes_at_its_moment_and_can_be_moved() {
+        let limit = Limit::new();
+        tokio::time::advance(Duration::from_secs(1_000)).await;
+        assert!(!limit.has_passed(), "nothing has been set");
+        let seen = limit.clone();
+        limit.set(now() + Duration::from_secs(5));
+        tokio::time::advance(Duration::from_millis(4_999)).await;
+        assert!(!seen.has_passed());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(seen.has_passed());
+        limit.set(now() + Duration::from_millis(1));
+        assert!(!seen.has_passed());
+    }
+}

@@ -177,8 +177,7 @@ fn tail(disk: &Disk, folder: &Path, account: &Account) -> Result<Tail, OpenError
     let content = disk.read(&path).map_err(failed("read", &path))?;
     let whole = content.get(..length as usize).unwrap_or_default();
     // The names may only be in the cache, too.
-    if std::env::var_os("NO_SETTLE").is_none() { tail.settle(whole).map_err(failed("sync", &path))?; }
-    if std::env::var_os("NO_FOLDER").is_none() { disk.sync_folder(folder).map_err(failed("sync", &path))?; }
+    tail.settle(whole).and_then(|()| disk.sync_folder(folder)).map_err(failed("sync", &path))?;
     Ok(tail)
 }
 

@@ -71,7 +71,7 @@ impl Tail {
             self.trim()?;
             self.disk.sync(&self.path, &*self.file)?;
         }
-        if let Some(abandoned) = &self.abandoned && std::env::var_os("NO_REMOVE").is_none() {
+        if let Some(abandoned) = &self.abandoned {
             // Between this segment and the next one, it would contradict both.
             match self.disk.remove(abandoned) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
