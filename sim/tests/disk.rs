@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// `HISTORIES` makes it longer.
-const HISTORIES: u64 = 400;
+const HISTORIES: u64 = 1_200;
 const LIVES: u32 = 8;
 /// Far longer than any append that is going to succeed.
 const PATIENCE: Duration = Duration::from_secs(100);

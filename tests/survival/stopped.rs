@@ -75,7 +75,7 @@ async fn what_a_stopped_dispatcher_was_sent_does_not_reach_the_pod_after_its_slo
         sockets.push(socket);
     }
 
-    house.signal(0, Signal::STOP);
+    house.suspend(0).await;
     for socket in &mut sockets {
         socket.send(Message::text("late")).await.unwrap();
     }
