@@ -137,7 +137,8 @@ impl History {
         let next = life.fleet.applied() + 1;
         self.acknowledged.extend(numbers.into_iter().zip(next..));
         while life.fleet.applied() < next - 1 + batch.len() as u64 {
-            let Ok(Ok(News::Entries(entries))) = tokio::time::timeout(PATIENCE, life.journal.follow.next()).await else {
+            let Ok(Ok(News::Entries(entries))) = tokio::time::timeout(PATIENCE, life.journal.follow.next()).await
+            else {
                 panic!("history {}: what was acknowledged is not read back", self.seed);
             };
             for entry in entries {

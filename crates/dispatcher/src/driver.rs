@@ -99,7 +99,8 @@ pub fn new(journal: Journal, ids: &Ids) -> std::io::Result<(Driver, Engine, watc
     // Names of replicas are not secrets.
     let ids = Ids::seeded(ids.draw()?);
     let (sender, receiver) = mpsc::unbounded_channel();
-    let (view, reader) = watch::channel(View { fleet: Fleet::new(), heard: now(), trusted: None, fresh: None, limit: Limit::new() });
+    let (view, reader) =
+        watch::channel(View { fleet: Fleet::new(), heard: now(), trusted: None, fresh: None, limit: Limit::new() });
     let driver = Driver { orders: sender, me, owed: Arc::default() };
     Ok((driver.clone(), Engine { orders: receiver, driver, journal, view, ids }, reader))
 }

@@ -173,10 +173,8 @@ impl FaultKind {
                 | FaultKind::JournalSlow
                 | FaultKind::JournalClock
         );
-        let disk = matches!(
-            self,
-            FaultKind::PowerLoss | FaultKind::DiskFull | FaultKind::DiskSlow | FaultKind::DiskFailing
-        );
+        let disk =
+            matches!(self, FaultKind::PowerLoss | FaultKind::DiskFull | FaultKind::DiskSlow | FaultKind::DiskFailing);
         let loses = matches!(self, FaultKind::JournalLoss | FaultKind::JournalFailover);
         (setting.shared_journal || !remote)
             && (!setting.shared_journal || !disk)

@@ -188,7 +188,7 @@ impl World {
     /// Nothing arrives that the first one sends to the second one.
     fn one_way(&self, fault: Fault) -> (String, String) {
         let (d, other) = self.link(fault.target);
-        if fault.target / 5 % 2 == 0 { (d, other) } else { (other, d) }
+        if (fault.target / 5).is_multiple_of(2) { (d, other) } else { (other, d) }
     }
 
     /// How many milliseconds of entries are lost.

@@ -16,19 +16,41 @@ const AHEAD: u64 = 9_000_000_000_000_000;
 /// One request, in terms that both servers share: lives and entries by their number.
 #[derive(Clone, Debug)]
 enum Step {
-    Append { life: Name, drafts: u32 },
-    Begin { server: u32, doubted: Name },
-    Keep { life: Name, entry: Name, state: u32 },
-    Read { after: Name, count: u32 },
-    Range { from: Name, to: Name },
+    Append {
+        life: Name,
+        drafts: u32,
+    },
+    Begin {
+        server: u32,
+        doubted: Name,
+    },
+    Keep {
+        life: Name,
+        entry: Name,
+        state: u32,
+    },
+    Read {
+        after: Name,
+        count: u32,
+    },
+    Range {
+        from: Name,
+        to: Name,
+    },
     Trim(Name),
     DeleteEntry(Name),
     Delete(&'static str),
     Flush,
     /// An entry of a clock that is ahead.
-    Ahead { ms: u64, seq: u64 },
+    Ahead {
+        ms: u64,
+        seq: u64,
+    },
     OtherLife(u32),
-    OtherCheckpoint { position: u64, at: u64 },
+    OtherCheckpoint {
+        position: u64,
+        at: u64,
+    },
     Fill(bool),
 }
 
@@ -103,7 +125,8 @@ impl Server {
         let Server { client, lives, entries } = self;
         let life = |name: &Name| name.of(lives, "s9/1-1").to_owned();
         // Ids are never empty.
-        let entry = |name: &Name| Some(name.of(entries, "77-77")).filter(|id| !id.is_empty()).unwrap_or("0-1").to_owned();
+        let entry =
+            |name: &Name| Some(name.of(entries, "77-77")).filter(|id| !id.is_empty()).unwrap_or("0-1").to_owned();
         match step {
             Step::Append { life: name, drafts } => {
                 let (life, drafts): (_, Vec<String>) = (life(name), (1..=*drafts).map(draft).collect());

@@ -235,9 +235,8 @@ impl Volume {
     /// Forgets files without a name.
     fn sweep(&mut self) {
         let Volume { names, safe, changes, files, .. } = self;
-        let pending = |file: &u64| {
-            changes.iter().any(|c| matches!(c, Change::Made(_, f) | Change::Moved(_, _, f) if f == file))
-        };
+        let pending =
+            |file: &u64| changes.iter().any(|c| matches!(c, Change::Made(_, f) | Change::Moved(_, _, f) if f == file));
         let named = |file: &u64| names.values().chain(safe.values()).any(|f| f == file);
         files.retain(|file, _| named(file) || pending(file));
     }

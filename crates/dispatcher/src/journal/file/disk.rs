@@ -251,7 +251,8 @@ impl Disk {
             return Ok(());
         }
         let is_missing = |path: &&Path| self.files.is_folder(path).is_none();
-        let made: Vec<&Path> = folder.ancestors().filter(|path| !path.as_os_str().is_empty()).take_while(is_missing).collect();
+        let made: Vec<&Path> =
+            folder.ancestors().filter(|path| !path.as_os_str().is_empty()).take_while(is_missing).collect();
         self.files.make_folder(folder)?;
         for folder in made {
             let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());

@@ -313,5 +313,9 @@ async fn a_segment_that_was_begun_and_not_used_is_removed() {
     drop(journal);
     // One that says anything more is not.
     fs::write(&abandoned, [&head[..], b"x"].concat()).unwrap();
-    refused(dir.path(), "entries-00000000000000000003, line 1 (byte 0): it begins with entry 3, which was there already: 6 would be the next", 5);
+    refused(
+        dir.path(),
+        "entries-00000000000000000003, line 1 (byte 0): it begins with entry 3, which was there already: 6 would be the next",
+        5,
+    );
 }
