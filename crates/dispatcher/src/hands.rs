@@ -6,7 +6,7 @@ use crate::cluster::{Cluster, ClusterError, Size};
 use crate::dispatcher::Dispatcher;
 use crate::driver::Aftermath as _;
 use crate::outside::now;
-use slotkeeper_core::{Command, Effect, Fleet, PoolId};
+use slotkeeper_core::{Command, Effect, Fleet, PoolId, planted};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,16 +65,14 @@ impl Hands {
                 biased;
                 order = orders.recv() => match order {
                     Some(effect) => {
+                        #[cfg(feature = "faultpoints")]
+                        let effect = swapped(&self, effect, &mut orders).await;
                         self.obey(effect).await;
                     }
                     None => return,
                 },
                 () = tokio::time::sleep_until(look) => {
-                    let owed: Vec<Effect> = {
-                        let view = self.dispatcher.view.borrow();
-                        // By old news nothing is done: others do it.
-                        if view.is_stale() { Vec::new() } else { self.owed(&view.fleet).collect() }
-                    };
+                    let owed = self.still_owed();
                     let mut well = true;
                     for effect in owed {
                         well &= self.obey(effect).await;
@@ -84,6 +82,14 @@ impl Hands {
                 }
             }
         }
+    }
+
+    /// By old news nothing is done: others do it.
+    fn still_owed(&self) -> Vec<Effect> {
+        let view = self.dispatcher.view.borrow();
+        planted!(NothingRetried => Vec::new());
+        planted!(StaleActs => self.owed(&view.fleet).collect());
+        if view.is_stale() { Vec::new() } else { self.owed(&view.fleet).collect() }
     }
 
     fn owed<'a>(&'a self, fleet: &'a Fleet) -> impl Iterator<Item = Effect> + 'a {
@@ -136,7 +142,13 @@ impl Hands {
             | Effect::Started { .. }
             | Effect::Broken { .. } => return true,
         };
+        fault_point!(ActuatorBeforeCall, dropped => return false);
+        if now() >= until {
+            // This task ran late. A timeout polls its future once even then, and that may send the call.
+            return false;
+        }
         let answer = tokio::time::timeout_at(until, taken).await;
+        fault_point!(ActuatorAfterCall, dropped => return false);
         let error = match answer {
             Ok(Ok(()) | Err(ClusterError::Stopping)) => return true,
             Ok(Err(error)) => error.to_string(),
@@ -146,4 +158,16 @@ impl Hands {
         tracing::warn!(pool = %self.pool, order, "the cluster did not take an order: {error}");
         false
     }
+}
+
+/// If the fault point swaps this order with the next one, the next one is carried out first.
+#[cfg(feature = "faultpoints")]
+async fn swapped(hands: &Hands, effect: Effect, orders: &mut mpsc::UnboundedReceiver<Effect>) -> Effect {
+    use crate::faultpoints::{Point, swaps};
+    if swaps(Point::ActuatorOrder).await
+        && let Ok(next) = orders.try_recv()
+    {
+        hands.obey(next).await;
+    }
+    effect
 }

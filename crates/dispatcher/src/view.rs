@@ -19,6 +19,9 @@ pub struct View {
     pub fresh: Option<tokio::time::Instant>,
     /// The last moment at which bytes may go to a pod.
     pub limit: Limit,
+    /// The state before the last entry.
+    #[cfg(feature = "planted")]
+    pub former: Option<Fleet>,
 }
 
 /// The last moment at which this replica may send bytes to a pod, shared with every stream (law 5). Streams are closed before
@@ -57,6 +60,20 @@ impl Default for Limit {
 }
 
 impl View {
+    /// This state, applied now, of a journal that is this replica's own as far as is known.
+    #[must_use]
+    pub fn new(fleet: Fleet) -> View {
+        View {
+            fleet,
+            heard: crate::outside::now(),
+            trusted: None,
+            fresh: None,
+            limit: Limit::new(),
+            #[cfg(feature = "planted")]
+            former: None,
+        }
+    }
+
     /// How long ago, on the local clock, the state was current.
     #[must_use]
     pub fn age(&self) -> Millis {

@@ -374,11 +374,15 @@ impl Files for Mounted {
             };
             tokio::time::sleep(Duration::from_millis(pause)).await;
             disk.gate.open().await;
+            #[cfg(feature = "faultpoints")]
+            slotkeeper::faultpoints::pass(slotkeeper::faultpoints::Point::FileBeforeSync).await;
             work();
             if disk.is_dead() {
                 // Whatever the work would have reported, nobody is left to hear it.
                 return std::future::pending().await;
             }
+            #[cfg(feature = "faultpoints")]
+            slotkeeper::faultpoints::pass(slotkeeper::faultpoints::Point::FileAfterSync).await;
             Ok(())
         })
     }

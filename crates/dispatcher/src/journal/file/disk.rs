@@ -6,6 +6,7 @@ use super::lock;
 use super::name::NEW;
 use crate::journal::JournalError;
 use crate::outside::BoxFuture;
+use slotkeeper_core::planted;
 use std::any::Any;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
@@ -263,7 +264,7 @@ impl Disk {
 
     /// A file with this content, whole or not at all: written under another name first.
     pub(super) fn create(&self, folder: &Path, name: &str, content: &[u8]) -> io::Result<Box<dyn Handle>> {
-        let (path, new) = (folder.join(name), folder.join(format!("{NEW}{name}")));
+        let (path, new) = (folder.join(name), folder.join(unfinished(name)));
         let made = self.ask(Step::Create, &path).and_then(|()| {
             let file = self.files.create(&new)?;
             file.write_all_at(content, 0)?;
@@ -291,12 +292,14 @@ impl Disk {
     }
 
     pub(super) fn sync(&self, path: &Path, file: &dyn Handle) -> io::Result<()> {
+        planted!(SyncSkipped => self.ask(Step::Sync, path));
         self.ask(Step::Sync, path)?;
         file.sync_data()
     }
 
     /// Cuts off what comes after so many bytes.
     pub(super) fn cut(&self, path: &Path, file: &dyn Handle, length: u64) -> io::Result<()> {
+        planted!(RaggedTailKept => self.ask(Step::Cut, path));
         self.ask(Step::Cut, path)?;
         file.set_len(length)
     }
@@ -320,3 +323,9 @@ impl Disk {
 
 /// The folder's lock. Held as long as anything may be written.
 pub(super) type Lock = Arc<dyn Any + Send + Sync>;
+
+/// What a file is called while it is being written.
+fn unfinished(name: &str) -> String {
+    planted!(CheckpointInPlace => name.to_owned());
+    format!("{NEW}{name}")
+}

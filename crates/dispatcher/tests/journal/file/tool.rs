@@ -109,7 +109,7 @@ async fn replay_prints_what_each_entry_did() {
     journal.append.append(vec![draft(1), draft(2), listed, size, visit]).await.unwrap();
     drop(journal);
     let (_, effects, _) = tool(&["replay"], plain.path());
-    assert!(effects.contains("\n          -> games  Placed { session: s:"), "{effects}");
+    assert!(effects.contains("\n          -> games  Scale { start: 0, replicas: 1, "), "{effects}");
     let (code, _, error) = tool(&["replay", "--at", "3"], dir.path());
     assert!(code == 1 && error.contains("entry 3 is not there any more, or not yet"), "{error}");
 }
