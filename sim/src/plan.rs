@@ -134,11 +134,9 @@ pub fn run(options: &Options) -> Result<Plan, PlanError> {
         return Err(PlanError::TooMany { visitors: expected, days: options.days });
     }
     let all = variants::around(&pool.rules);
-    let affordable = (Options::WORK as f64 / expected.max(1.0)) as usize;
-    // Half of the work is for the neighbours.
-    let usual = (affordable / 2).clamp(1, Options::SEEDS as usize) as u32;
-    let seeds = options.seeds.unwrap_or(usual);
-    let most = options.variants.unwrap_or((affordable / seeds as usize).saturating_sub(1)).min(all.len());
+    let seeds = options.seeds.unwrap_or(usual_seeds(expected));
+    let affordable = (Options::WORK as f64 / expected.max(1.0) / f64::from(seeds)) as usize;
+    let most = options.variants.unwrap_or(affordable.saturating_sub(1)).min(all.len());
     let story = story(options, &pool.rules);
     let configured = Variant { name: "as configured".to_owned(), rules: pool.rules.clone() };
     // What the picture shows is every life, or none of them.
@@ -154,6 +152,11 @@ pub fn run(options: &Options) -> Result<Plan, PlanError> {
     }
     let left_out = all.len() - most;
     Ok(Plan { pool: pool.id.to_string(), story, seed: options.seed, seeds, rows, left_out, record })
+}
+
+/// How many seeds are played with so many visitors in each: half of the work is for the neighbours.
+fn usual_seeds(visitors: f64) -> u32 {
+    ((Options::WORK as f64 / visitors.max(1.0) / 2.0) as u32).clamp(1, Options::SEEDS)
 }
 
 /// All settings with all seeds, setting by setting, on all cores: a day depends on nothing but its setting and seed. The
@@ -266,5 +269,18 @@ fn design(rules: &Rules, trigger: Trigger) -> Design {
         (Scaling::Keda { .. }, Trigger::Push) => Design { mind, ..Design::keda_push(rules) },
         (Scaling::Keda { .. }, Trigger::Prometheus) => Design { mind, ..Design::keda_prometheus(rules) },
         (Scaling::None, _) => Design::slotkeeper("fixed pods", Scaling::None, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Options, usual_seeds};
+
+    #[test]
+    fn very_many_visitors_are_played_with_fewer_seeds() {
+        assert_eq!(usual_seeds(0.0), Options::SEEDS);
+        assert_eq!(usual_seeds(50_000.0), Options::SEEDS);
+        assert_eq!(usual_seeds(200_000.0), 2);
+        assert_eq!(usual_seeds(1e9), 1);
     }
 }

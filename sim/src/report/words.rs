@@ -96,5 +96,7 @@ pub(super) fn pod_end(end: PodEnd) -> &'static str {
         PodEnd::RolledOut => "rolled out",
         PodEnd::Crashed => "crashed",
         PodEnd::NodeLost => "node lost",
+        PodEnd::Drained => "evicted by a drain",
+        PodEnd::Preempted => "preempted",
     }
 }

@@ -99,6 +99,18 @@ kinds! {
     KedaPartition = "keda-partition",
     /// An operator removes the pool; the next start of a dispatcher makes it anew.
     PoolRemoval = "pool-removal",
+    /// The API server refuses some or all requests with 429 and Retry-After (API priority and fairness).
+    ApiOverload = "api-overload",
+    /// The API server answers late, often after the client has given up: what was asked for is done.
+    ApiSlow = "api-slow",
+    /// The API server carries out writes late, often after the client has given up.
+    ApiLateWrites = "api-late-writes",
+    /// A pod with a higher priority takes the place of one; its successor finds no room.
+    Preemption = "preemption",
+    /// An operator drains a node: it takes no new pods, and its pods are evicted as far as a disruption budget allows.
+    NodeDrain = "node-drain",
+    /// A node's kubelet and the API server cannot talk: its pods go on, and count as lost.
+    NodeSilent = "node-silent",
 }
 
 impl fmt::Display for FaultKind {
@@ -188,6 +200,11 @@ impl FaultKind {
             FaultKind::ShakyWatch | FaultKind::PrometheusOutage => (1, 25_000),
             FaultKind::KedaPartition => (2, 15_000),
             FaultKind::PoolRemoval => (1, 6_000),
+            FaultKind::ApiOverload => (1, 20_000),
+            FaultKind::ApiSlow | FaultKind::ApiLateWrites => (1, 15_000),
+            FaultKind::Preemption => (1, 12_000),
+            FaultKind::NodeDrain => (1, 20_000),
+            FaultKind::NodeSilent => (1, 25_000),
         }
     }
 }

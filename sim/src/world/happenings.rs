@@ -1,5 +1,7 @@
 //! Makes the drawn faults happen, and heals them.
 
+mod cluster;
+
 use super::World;
 use super::faults::{Fault, FaultKind};
 use super::journal::When;
@@ -86,6 +88,7 @@ impl Happenings {
         world.redis.fill(false);
         world.redis.slow_down(0);
         world.kube.slow_down(Some(1));
+        cluster::heal(world);
         world.shaky.store(false, Ordering::Relaxed);
         world.prometheus_down.store(false, Ordering::Relaxed);
         world.doors.iter().for_each(|d| d.skew.store(0, Ordering::Relaxed));
@@ -156,7 +159,13 @@ impl World {
             | FaultKind::ApiCrash
             | FaultKind::ShakyWatch
             | FaultKind::PrometheusOutage
-            | FaultKind::PoolRemoval => None,
+            | FaultKind::PoolRemoval
+            | FaultKind::ApiOverload
+            | FaultKind::ApiSlow
+            | FaultKind::ApiLateWrites
+            | FaultKind::Preemption
+            | FaultKind::NodeDrain
+            | FaultKind::NodeSilent => None,
         }
     }
 
@@ -315,6 +324,12 @@ fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
             tell("the operator removes the pool".into());
             world.removal.store(true, Ordering::Relaxed);
         }
+        FaultKind::ApiOverload
+        | FaultKind::ApiSlow
+        | FaultKind::ApiLateWrites
+        | FaultKind::Preemption
+        | FaultKind::NodeDrain
+        | FaultKind::NodeSilent => cluster::begin(fault, fault.target as usize % world.setting.nodes as usize, world),
         FaultKind::PodPartition
         | FaultKind::ApiPartition
         | FaultKind::JournalPartition
@@ -374,6 +389,12 @@ fn end(fault: Fault, sim: &mut Sim<'_>, world: &World) {
                 sim.bounce(format!("d{host}"));
             }
         }
+        FaultKind::ApiOverload
+        | FaultKind::ApiSlow
+        | FaultKind::ApiLateWrites
+        | FaultKind::Preemption
+        | FaultKind::NodeDrain
+        | FaultKind::NodeSilent => cluster::end(fault, fault.target as usize % world.setting.nodes as usize, world),
         FaultKind::SocketDrop
         | FaultKind::PodCrash
         | FaultKind::PodFailure

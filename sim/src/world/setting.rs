@@ -47,6 +47,8 @@ pub struct Setting {
     pub chaos: u64,
     pub calm: u64,
     pub faults: Vec<Fault>,
+    /// After so long the dispatchers list everything again that they watch (an hour, in production).
+    pub relist: Duration,
     /// One more spare slot in the first minute, by weekly schedule.
     pub scheduled: bool,
     /// How sessions are.
@@ -200,6 +202,7 @@ impl Setting {
             chaos: dice.random_range(40_000..90_000),
             calm: CALM,
             faults: Vec::new(),
+            relist: HOUR,
             scheduled: dice.random_ratio(1, 6),
             habits: Habits {
                 arrive_within: dice.random_range(1_000..40_000),
@@ -216,6 +219,10 @@ impl Setting {
             setting.rules.min = setting.rules.min.max(push.random_range(0..=1));
         }
         setting.gateway(&mut Chance::new(seed).stream("gateway"));
+        let mut relist = Chance::new(seed).stream("relist");
+        if relist.random_ratio(1, 2) {
+            setting.relist = Duration::from_millis(relist.random_range(3_000..40_000));
+        }
         setting.lag = [0, 300, 1_500][Chance::new(seed).stream("lag").random_range(0..3)];
         setting.faults = Fault::draw(&setting);
         setting
@@ -257,6 +264,7 @@ impl Setting {
         setting.calm = CALM;
         setting.faults = Vec::new();
         setting.scheduled = false;
+        setting.relist = HOUR;
         setting
     }
 
@@ -342,6 +350,8 @@ pub const SETTLE: Millis = Millis(14_000);
 
 /// A fifth of the default, as all clocks of these worlds.
 pub const SETTLE_PUSH: Millis = Millis(4_000);
+
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// From the end of all faults until everything must have come to rest.
 pub const CALM: u64 = 260_000;
