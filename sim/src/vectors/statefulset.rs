@@ -199,7 +199,9 @@ fn related_nodes(input: &Fields<'_>) -> Result<Option<Vec<String>>, Wrong> {
             Some(Value::Null) | None => Ok(String::new()),
             Some(other) => Err(wrong(format!("holds a pod with the node {other}, expected a text or null"))),
         },
-        other => Err(wrong(format!("holds {other}, expected the name of a node or a pod"))),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
+            Err(wrong(format!("holds {pod}, expected the name of a node or a pod")))
+        }
     };
     let nodes: Vec<String> = match &value {
         Value::Array(pods) => pods.iter().map(node_of).collect::<Result<_, _>>()?,
@@ -215,7 +217,9 @@ fn related_nodes(input: &Fields<'_>) -> Result<Option<Vec<String>>, Wrong> {
             }
             nodes
         }
-        other => return Err(wrong(format!("is {other}, expected a list or numbers of pods per node"))),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            return Err(wrong(format!("is {value}, expected a list or numbers of pods per node")));
+        }
     };
     // A pod that is not scheduled shares no node.
     Ok(Some(nodes.into_iter().filter(|node| !node.is_empty()).collect()))
