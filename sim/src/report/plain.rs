@@ -28,13 +28,11 @@ pub(crate) fn aligned(rows: &[Vec<String>], out: &mut dyn Write) -> io::Result<(
     }
     for row in rows {
         let mut cells = row.iter().zip(&widths);
-        if let Some((title, width)) = cells.next() {
-            write!(out, "{title:<width$}")?;
-        }
+        let mut line = cells.next().map_or(String::new(), |(title, width)| format!("{title:<width$}"));
         for (cell, width) in cells {
-            write!(out, "  {cell:>width$}")?;
+            line += &format!("  {cell:>width$}");
         }
-        writeln!(out)?;
+        writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
 }
