@@ -35,18 +35,16 @@ fn same_twice(arguments: &[&str]) {
 fn a_seed_has_one_history() {
     // Several dispatchers and a node that is lost; KEDA, twice; fresh pods and a crash; a journal that loses entries; one
     // dispatcher and its own journal.
-    for name in
-        [
-            "flaky-network",
-            "keda-prometheus",
-            "keda-push",
-            "fresh-desktops",
-            "journal-loses",
-            "dispatcher-killed",
-            "api-overloaded",
-            "node-silent",
-        ]
-    {
+    for name in [
+        "flaky-network",
+        "keda-prometheus",
+        "keda-push",
+        "fresh-desktops",
+        "journal-loses",
+        "dispatcher-killed",
+        "api-overloaded",
+        "node-silent",
+    ] {
         same_twice(&["--scenario", name, "--seed", "3"]);
     }
     for seed in ["7", "12"] {

@@ -53,8 +53,7 @@ use crate::config::{Config, Secret};
 use crate::dispatcher::{Dispatcher, Parts};
 use crate::outside::{Listener, Net, Outside};
 use anyhow::Context as _;
-use slotkeeper_core::planted::{self, Bug};
-use slotkeeper_core::{Command, PoolId};
+use slotkeeper_core::{Command, PoolId, planted};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -180,14 +179,18 @@ fn bug(error: JoinError) -> anyhow::Error {
 /// The pools' settings; what is read after them is this replica's own.
 async fn introduce(dispatcher: &Dispatcher) -> Result<(), driver::Ended> {
     for pool in &dispatcher.config.pools {
-        let rules = Command::Rules(pool.rules.clone());
-        if planted::is(Bug::ServeUnread) {
-            dispatcher.driver.post(&pool.id, rules);
-        } else {
-            dispatcher.driver.tell(&pool.id, rules).await?;
-        }
+        write_rules(dispatcher, &pool.id, Command::Rules(pool.rules.clone())).await?;
     }
     Ok(())
+}
+
+/// Returns when they have been read back.
+async fn write_rules(dispatcher: &Dispatcher, pool: &PoolId, rules: Command) -> Result<(), driver::Ended> {
+    planted!(ServeUnread => {
+        dispatcher.driver.post(pool, rules);
+        Ok(())
+    });
+    dispatcher.driver.tell(pool, rules).await
 }
 
 /// Pools of an earlier configuration: nobody leads visitors there any more.

@@ -14,9 +14,25 @@ pub struct View {
     pub trusted: Option<tokio::time::Instant>,
     /// Until when it says how things are well enough to act on from outside: to scale by it, to send visitors here.
     pub fresh: Option<tokio::time::Instant>,
+    /// The state before the last entry.
+    #[cfg(feature = "planted")]
+    pub former: Option<Fleet>,
 }
 
 impl View {
+    /// This state, applied now, of a journal that is this replica's own as far as is known.
+    #[must_use]
+    pub fn new(fleet: Fleet) -> View {
+        View {
+            fleet,
+            heard: crate::outside::now(),
+            trusted: None,
+            fresh: None,
+            #[cfg(feature = "planted")]
+            former: None,
+        }
+    }
+
     /// How long ago, on the local clock, the state was current.
     #[must_use]
     pub fn age(&self) -> Millis {

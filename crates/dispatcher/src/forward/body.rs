@@ -7,6 +7,7 @@ use http::HeaderMap;
 use http::header;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::SendRequest;
+use slotkeeper_core::planted;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,6 +44,7 @@ impl Expectation {
     }
 
     fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        planted!(ContinueNotAwaited => Poll::Ready(()));
         *self.0.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
         if self.0.met.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -123,6 +125,12 @@ impl Upload {
 #[error("the request's body is larger than allowed")]
 pub struct TooLarge;
 
+/// What is left of a limit after this many bytes.
+fn rest_of(left: u64, size: u64) -> Option<u64> {
+    planted!(UploadUnlimited => Some(left));
+    left.checked_sub(size)
+}
+
 impl Body for Upload {
     type Data = Bytes;
     type Error = BoxError;
@@ -148,7 +156,7 @@ impl Body for Upload {
         };
         if let (Some(Ok(frame)), Some(left)) = (&frame, &mut this.left) {
             let size = frame.data_ref().map_or(0, Bytes::len) as u64;
-            match left.checked_sub(size) {
+            match rest_of(*left, size) {
                 Some(rest) => *left = rest,
                 None => return Poll::Ready(Some(Err(TooLarge.into()))),
             }

@@ -6,7 +6,7 @@ use super::{line, locked};
 use crate::journal::figures::Figures;
 use crate::journal::{Append, Draft, JournalError};
 use crate::outside::{BoxFuture, Clock, now};
-use slotkeeper_core::{Entry, Millis};
+use slotkeeper_core::{Entry, Millis, Time, planted};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl Append for Writer {
     fn append(&mut self, batch: Vec<Draft>) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(async move {
             let begun = now();
-            let at = self.clock.now() + self.ahead;
+            let at = self.time();
             let entries: Vec<Entry> = batch
                 .into_iter()
                 .map(|Draft { from, number, pool, command }| Entry { at, from, number, pool, command })
@@ -49,6 +49,11 @@ impl Append for Writer {
 }
 
 impl Writer {
+    fn time(&self) -> Time {
+        planted!(TimeGoesBack => self.clock.now());
+        self.clock.now() + self.ahead
+    }
+
     /// Returns when they are on the disk, however long that takes. Nobody is placed meanwhile; who plays, plays on.
     async fn write(&self, entries: Vec<Entry>) -> Result<Vec<Entry>, JournalError> {
         let position = locked(&self.tail).next();

@@ -1,6 +1,7 @@
 //! What the journal asks of the disk, step by step: each of them can fail, and a test can make it.
 
 use super::name::NEW;
+use slotkeeper_core::planted;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
@@ -51,7 +52,7 @@ impl Disk {
 
     /// A file with this content, whole or not at all: written under another name first.
     pub(super) fn create(&self, folder: &Path, name: &str, content: &[u8]) -> io::Result<File> {
-        let (path, new) = (folder.join(name), folder.join(format!("{NEW}{name}")));
+        let (path, new) = (folder.join(name), folder.join(unfinished(name)));
         let made = self.ask(Step::Create, &path).and_then(|()| {
             let mut options = OpenOptions::new();
             let mut file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&new)?;
@@ -80,12 +81,14 @@ impl Disk {
     }
 
     pub(super) fn sync(&self, path: &Path, file: &File) -> io::Result<()> {
+        planted!(SyncSkipped => self.ask(Step::Sync, path));
         self.ask(Step::Sync, path)?;
         file.sync_data()
     }
 
     /// Cuts off what comes after so many bytes.
     pub(super) fn cut(&self, path: &Path, file: &File, length: u64) -> io::Result<()> {
+        planted!(RaggedTailKept => self.ask(Step::Cut, path));
         self.ask(Step::Cut, path)?;
         file.set_len(length)
     }
@@ -105,4 +108,10 @@ impl Disk {
     pub(super) fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()
     }
+}
+
+/// What a file is called while it is being written.
+fn unfinished(name: &str) -> String {
+    planted!(CheckpointInPlace => name.to_owned());
+    format!("{NEW}{name}")
 }

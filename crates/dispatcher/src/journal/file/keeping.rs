@@ -9,7 +9,7 @@ use super::{checkpoint, folder, locked};
 use crate::journal::figures::Figures;
 use crate::journal::{JournalError, Keep};
 use crate::outside::BoxFuture;
-use slotkeeper_core::Fleet;
+use slotkeeper_core::{Fleet, planted};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -75,7 +75,7 @@ impl Keeper {
                 Name::Entries(first) => segments.push(*first),
             }
         }
-        let bound = checkpoints.iter().rev().nth(1).copied().unwrap_or(0);
+        let bound = bound(&checkpoints);
         let old_checkpoints = checkpoints.into_iter().filter(|p| *p < bound).map(|p| Name::Checkpoint(p).to_string());
         let covered = segments.windows(2).filter(|pair| pair[1] <= bound + 1).map(|p| Name::Entries(p[0]).to_string());
         let torn = listing.torn.into_iter().filter(|p| *p <= bound).map(torn_name);
@@ -85,4 +85,10 @@ impl Keeper {
         self.figures.size.set(folder::list(&self.folder)?.bytes as i64);
         Ok(())
     }
+}
+
+/// What leads to this checkpoint only is not needed any more: the second newest one.
+fn bound(checkpoints: &[u64]) -> u64 {
+    planted!(ForgetTooMuch => checkpoints.last().copied().unwrap_or(0));
+    checkpoints.iter().rev().nth(1).copied().unwrap_or(0)
 }
