@@ -187,6 +187,13 @@ pub fn expected() -> Vec<String> {
             "history forgotten",
             "pod evicted",
             "pod stuck",
+            "API answers 429",
+            "API patch given up",
+            "pods listed again",
+            "pod drained",
+            "eviction refused",
+            "pod preempted",
+            "pod removed with its node",
         ]
         .map(String::from),
     );

@@ -16,6 +16,7 @@ mod milliseconds;
 pub mod net;
 pub mod node;
 pub mod operator;
+pub mod overload;
 pub mod points;
 pub mod promises;
 pub mod redis;
@@ -41,6 +42,7 @@ use log::Lines;
 use net::{Connections, SimNet};
 use node::{Crashes, Pods};
 use operator::Orders;
+use overload::Overload;
 use rand::Rng;
 use redis::Redis;
 use scaler::{ADMIN_PORT, Scaler};
@@ -116,6 +118,7 @@ struct World {
     calm: Arc<AtomicBool>,
     guests: Guests,
     shaky: Arc<AtomicBool>,
+    overload: Overload,
     prometheus_down: Arc<AtomicBool>,
     removal: Arc<AtomicBool>,
     connections: Connections,
@@ -150,6 +153,12 @@ pub fn play(setting: &Setting, trace: bool) -> Outcome {
     for guest in guests.all().values() {
         *coverage.entry(format!("guest {}", if guest.served { "served" } else { "not served" })).or_default() += 1;
     }
+    for (what, times) in kube.asked() {
+        *coverage.entry(what).or_default() += times;
+    }
+    let count = |what: &str| coverage.get(what).copied().unwrap_or_default();
+    let again = count("API list pods").saturating_sub(count("dispatcher started"));
+    coverage.insert("pods listed again".to_owned(), again);
     let (waited, answered) = truth.waits();
     let record = record(setting, &truth, &kube, samples, waited, lasted, &guests);
     Outcome {
@@ -225,6 +234,7 @@ impl World {
             calm: Arc::default(),
             guests: Guests::default(),
             shaky: Arc::default(),
+            overload: Overload::default(),
             prometheus_down: Arc::default(),
             removal: Arc::default(),
             connections: Connections::default(),
@@ -309,7 +319,9 @@ impl World {
             server: self.kube.server(),
             truth: self.truth.clone(),
             dice: Arc::new(Mutex::new(chance.stream("api"))),
+            overload_dice: Arc::new(Mutex::new(chance.stream("overload"))),
             shaky: self.shaky.clone(),
+            overload: self.overload.clone(),
         };
         sim.host("api", move || {
             let api = api.clone();
@@ -581,7 +593,7 @@ impl Place {
         let pace = Pace {
             call: Duration::from_secs(2),
             watch: Duration::from_secs(10),
-            relist: Duration::from_secs(3_600),
+            relist: self.setting.relist,
             retry: (Duration::from_millis(200), Duration::from_secs(2)),
         };
         Ok(kubernetes::start(&self.pool(), &self.pods(), client, net, pace))

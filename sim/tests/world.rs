@@ -44,6 +44,8 @@ fn a_seed_has_one_history() {
         "dispatcher-killed",
         "power-lost",
         "disk-in-trouble",
+        "api-overloaded",
+        "node-silent",
     ] {
         same_twice(&["--scenario", name, "--seed", "3"]);
     }
@@ -115,6 +117,11 @@ fn is_about(name: &str) -> &'static [&'static str] {
         "keda-push" => &["KEDA is pushed", "KEDA is told Unavailable", "check told", "HPA writes", "command Served"],
         "ordered-and-limited" => &["reason time_up", "reason idle"],
         "pool-removed" => &["reason pool_removed"],
+        "api-overloaded" => &["API answers 429", "API patch given up", "effect Placed"],
+        "node-drained" => &["pod drained", "eviction refused", "effect Requeued"],
+        "preempted" => &["pod preempted", "pod stuck", "effect Requeued"],
+        "node-silent" => &["pod evicted", "pod removed with its node", "effect Requeued"],
+        "listed-again" => &["pods listed again"],
         _ => &["effect Placed"],
     }
 }

@@ -117,6 +117,18 @@ kinds! {
     OneWay = "one-way",
     /// A dispatcher can open no more sockets and files.
     Descriptors = "descriptors",
+    /// The API server refuses some or all requests with 429 and Retry-After (API priority and fairness).
+    ApiOverload = "api-overload",
+    /// The API server answers late, often after the client has given up: what was asked for is done.
+    ApiSlow = "api-slow",
+    /// The API server carries out writes late, often after the client has given up.
+    ApiLateWrites = "api-late-writes",
+    /// A pod with a higher priority takes the place of one; its successor finds no room.
+    Preemption = "preemption",
+    /// An operator drains a node: it takes no new pods, and its pods are evicted as far as a disruption budget allows.
+    NodeDrain = "node-drain",
+    /// A node's kubelet and the API server cannot talk: its pods go on, and count as lost.
+    NodeSilent = "node-silent",
 }
 
 impl fmt::Display for FaultKind {
@@ -255,6 +267,11 @@ impl FaultKind {
             FaultKind::Stall => (1, 25_000),
             FaultKind::OneWay => (1, 20_000),
             FaultKind::Descriptors => (1, 12_000),
+            FaultKind::ApiOverload => (1, 20_000),
+            FaultKind::ApiSlow | FaultKind::ApiLateWrites => (1, 15_000),
+            FaultKind::Preemption => (1, 12_000),
+            FaultKind::NodeDrain => (1, 20_000),
+            FaultKind::NodeSilent => (1, 25_000),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Makes the drawn faults happen, and heals them.
 
+mod cluster;
+
 use super::World;
 use super::disk::{Disk, Doom};
 use super::faults::{Fault, FaultKind};
@@ -87,6 +89,7 @@ impl Happenings {
         world.redis.fill(false);
         world.redis.slow_down(0);
         world.kube.slow_down(Some(1));
+        cluster::heal(world);
         world.shaky.store(false, Ordering::Relaxed);
         world.prometheus_down.store(false, Ordering::Relaxed);
         world.doors.iter().for_each(|d| d.skew.store(0, Ordering::Relaxed));
@@ -166,7 +169,13 @@ impl World {
             | FaultKind::DiskFailing
             | FaultKind::Stall
             | FaultKind::OneWay
-            | FaultKind::Descriptors => None,
+            | FaultKind::Descriptors
+            | FaultKind::ApiOverload
+            | FaultKind::ApiSlow
+            | FaultKind::ApiLateWrites
+            | FaultKind::Preemption
+            | FaultKind::NodeDrain
+            | FaultKind::NodeSilent => None,
         }
     }
 
@@ -373,6 +382,12 @@ fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
             world.gates[host].exhaust(true);
             world.disks[host].exhaust(true);
         }
+        FaultKind::ApiOverload
+        | FaultKind::ApiSlow
+        | FaultKind::ApiLateWrites
+        | FaultKind::Preemption
+        | FaultKind::NodeDrain
+        | FaultKind::NodeSilent => cluster::begin(fault, fault.target as usize % world.setting.nodes as usize, world),
         FaultKind::PodPartition
         | FaultKind::ApiPartition
         | FaultKind::JournalPartition
@@ -450,6 +465,12 @@ fn end(fault: Fault, sim: &mut Sim<'_>, world: &World) {
                 sim.bounce(format!("d{host}"));
             }
         }
+        FaultKind::ApiOverload
+        | FaultKind::ApiSlow
+        | FaultKind::ApiLateWrites
+        | FaultKind::Preemption
+        | FaultKind::NodeDrain
+        | FaultKind::NodeSilent => cluster::end(fault, fault.target as usize % world.setting.nodes as usize, world),
         FaultKind::SocketDrop
         | FaultKind::PodCrash
         | FaultKind::PodFailure

@@ -362,4 +362,58 @@ pub const ALL: &[Scenario] = &[
             );
         },
     },
+    Scenario {
+        name: "api-overloaded",
+        story: "The API server refuses everything with 429 for a while, then answers late, then carries out writes late: pods come and go meanwhile.",
+        make: |s| {
+            s.habits.stay = (3_000, 9_000);
+            s.habits.arrive_within = 45_000;
+            s.visitors = 10;
+            faults(
+                s,
+                &[
+                    (Kind::ApiOverload, 4_000, 16_000, 0),
+                    (Kind::ApiSlow, 18_000, 30_000, 0),
+                    (Kind::ApiLateWrites, 32_000, 44_000, 0),
+                ],
+            );
+        },
+    },
+    Scenario {
+        name: "node-drained",
+        story: "An operator drains one node, then the other; a disruption budget lets one pod go at a time, and the sessions move.",
+        make: |s| {
+            s.rules.min = 3;
+            s.habits.stay = (15_000, 35_000);
+            s.visitors = 8;
+            faults(s, &[(Kind::NodeDrain, 14_000, 26_000, 30), (Kind::NodeDrain, 30_000, 44_000, 31)]);
+        },
+    },
+    Scenario {
+        name: "preempted",
+        story: "Pods with a higher priority take the places of two pods, and there is no room for others for a while.",
+        make: |s| {
+            s.habits.stay = (15_000, 35_000);
+            s.visitors = 8;
+            faults(s, &[(Kind::Preemption, 16_000, 24_000, 0), (Kind::Preemption, 28_000, 36_000, 1)]);
+        },
+    },
+    Scenario {
+        name: "node-silent",
+        story: "A kubelet loses the API server: its pods count as lost while sessions go on in them. Then the other one, whose node is deleted: there are successors before the pods have ended.",
+        make: |s| {
+            s.rules.min = 2;
+            s.habits.stay = (20_000, 35_000);
+            s.visitors = 8;
+            faults(s, &[(Kind::NodeSilent, 12_000, 24_000, 6), (Kind::NodeSilent, 28_000, 48_000, 1)]);
+        },
+    },
+    Scenario {
+        name: "listed-again",
+        story: "Everything that is watched is listed again every few seconds, as it is every hour: nothing changes by that.",
+        make: |s| {
+            s.relist = Duration::from_secs(3);
+            s.visitors = 8;
+        },
+    },
 ];

@@ -230,6 +230,7 @@ impl Truth {
         let mut inner = self.locked();
         let applied = inner.mirror.applied();
         inner.started.insert(host, (at, applied));
+        inner.count("dispatcher started".into());
         inner.tell(at, format!("dispatcher {host} starts"));
     }
 
