@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use limits::LimitArguments;
-use slotkeeper_sim::chance::{Arrivals, Draw};
+use slotkeeper_sim::chance::{Arrivals, Draw, milliseconds};
 use slotkeeper_sim::hunt::{self, Hunt};
 use slotkeeper_sim::plan;
 use slotkeeper_sim::record::Record;
@@ -127,16 +127,28 @@ struct PlanArguments {
     /// How long sessions are: `20m`, `10m-40m`, `exp:20m`, `lognormal:30m,p95=2h`.
     #[arg(long)]
     session_length: Draw,
-    /// From the creation of a pod until it is ready.
+    /// From the creation of a pod until it is ready; with the next two: what of it is the program's own.
     #[arg(long)]
     cold_start: Draw,
+    /// From the creation of a pod until its program starts (scheduling, volumes, the kubelet, the container), before
+    /// the cold start.
+    #[arg(long, value_name = "TIME")]
+    pod_start: Option<Draw>,
+    /// The period of the startup probe (or of the readiness probe, without one): a pod is ready at the first probe after
+    /// the cold start.
+    #[arg(long, value_name = "TIME", value_parser = milliseconds)]
+    probe_period: Option<u64>,
     /// How long visitors wait before they go.
     #[arg(long)]
     patience: Option<Draw>,
     #[arg(long, default_value_t = 1)]
     days: u32,
+    /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How many seeds each setting is played with, the same for all; without it 10, fewer if there are very many visitors.
+    #[arg(long, value_name = "N")]
+    seeds: Option<u32>,
     /// Most neighbouring settings to try.
     #[arg(long, value_name = "N")]
     variants: Option<usize>,
@@ -309,12 +321,21 @@ fn besiege(
 }
 
 fn foresee(asked: PlanArguments, out: &mut dyn Write) -> anyhow::Result<bool> {
-    let PlanArguments { config, pool, arrivals, session_length, cold_start, patience, days, seed, variants, output } =
-        asked;
-    let usual = plan::Options::new(slotkeeper::config::read(&config)?, arrivals, session_length, cold_start);
-    let patience = patience.unwrap_or(usual.patience);
-    let plan = plan::run(&plan::Options { pool, days, seed, variants, patience, ..usual })?;
-    output.draw(std::slice::from_ref(&plan.record))?;
+    let config = slotkeeper::config::read(&asked.config)?;
+    let usual = plan::Options::new(config, asked.arrivals, asked.session_length, asked.cold_start);
+    let plan = plan::run(&plan::Options {
+        pool: asked.pool,
+        days: asked.days,
+        seed: asked.seed,
+        seeds: asked.seeds,
+        variants: asked.variants,
+        patience: asked.patience.unwrap_or(usual.patience),
+        pod_start: asked.pod_start.unwrap_or(usual.pod_start),
+        probe_period: asked.probe_period.unwrap_or(usual.probe_period),
+        ..usual
+    })?;
+    let output = asked.output;
+    output.write(|| report::plan::html(&plan))?;
     if output.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&plan)?)?;
     } else {

@@ -3,6 +3,7 @@
 //! and all must come to rest. One seed decides everything.
 
 pub mod api;
+pub mod disk;
 pub mod evidence;
 pub mod faults;
 mod happenings;
@@ -15,6 +16,7 @@ mod milliseconds;
 pub mod net;
 pub mod node;
 pub mod operator;
+pub mod overload;
 pub mod points;
 pub mod promises;
 pub mod redis;
@@ -23,6 +25,7 @@ pub mod scaler;
 pub mod scenarios;
 pub mod setting;
 pub mod shape;
+pub mod stall;
 pub mod stored;
 pub mod truth;
 pub mod visitor;
@@ -30,14 +33,16 @@ pub mod visitor;
 use crate::chance::Chance;
 use crate::record::{Figures, Quantiles, Record, Sample};
 use api::Api;
+use disk::Disk;
 use happenings::Happenings;
-use journal::{Log, Traps};
+use journal::Traps;
 use keda::{Asker, KEDA_PORT};
 use kube::Kube;
 use log::Lines;
 use net::{Connections, SimNet};
 use node::{Crashes, Pods};
 use operator::Orders;
+use overload::Overload;
 use rand::Rng;
 use redis::Redis;
 use scaler::{ADMIN_PORT, Scaler};
@@ -47,8 +52,11 @@ use slotkeeper::cluster::kubernetes::{self, Pace, client};
 use slotkeeper::config::{
     Admin, Admission, ClusterConfig, Config, KubernetesPods, PoolConfig, Probe, Secret, Workload,
 };
+use slotkeeper::journal::Journal;
+use slotkeeper::journal::file::OpenError;
 use slotkeeper::outside::{Clock, Ids, Net, Outside};
 use slotkeeper_core::AfterSession;
+use stall::Gate;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -101,7 +109,8 @@ struct World {
     setting: Setting,
     truth: Truth,
     kube: Kube,
-    log: Log,
+    disks: Vec<Disk>,
+    gates: Vec<Gate>,
     redis: Redis,
     traps: Traps,
     doors: Vec<Door>,
@@ -109,6 +118,7 @@ struct World {
     calm: Arc<AtomicBool>,
     guests: Guests,
     shaky: Arc<AtomicBool>,
+    overload: Overload,
     prometheus_down: Arc<AtomicBool>,
     removal: Arc<AtomicBool>,
     connections: Connections,
@@ -143,6 +153,12 @@ pub fn play(setting: &Setting, trace: bool) -> Outcome {
     for guest in guests.all().values() {
         *coverage.entry(format!("guest {}", if guest.served { "served" } else { "not served" })).or_default() += 1;
     }
+    for (what, times) in kube.asked() {
+        *coverage.entry(what).or_default() += times;
+    }
+    let count = |what: &str| coverage.get(what).copied().unwrap_or_default();
+    let again = count("API list pods").saturating_sub(count("dispatcher started"));
+    coverage.insert("pods listed again".to_owned(), again);
     let (waited, answered) = truth.waits();
     let record = record(setting, &truth, &kube, samples, waited, lasted, &guests);
     Outcome {
@@ -200,11 +216,17 @@ impl World {
     fn new(setting: &Setting, truth: &Truth) -> World {
         let door = |_| Door { stop: Arc::new(Notify::new()), skew: Arc::default(), lives: Arc::default() };
         let traps = Traps::default();
+        let gates: Vec<Gate> = (0..setting.dispatchers).map(|_| Gate::default()).collect();
+        let disk = |(host, gate): (usize, &Gate)| {
+            let dice = Chance::new(setting.seed).stream(&format!("disk {host}"));
+            Disk::new(host, truth.clone(), traps.clone(), gate.clone(), dice)
+        };
         World {
             setting: setting.clone(),
             truth: truth.clone(),
             kube: Kube::new(setting, truth.clone()),
-            log: Log::new(truth.clone(), traps.clone()),
+            disks: gates.iter().enumerate().map(disk).collect(),
+            gates,
             redis: Redis::new(truth.clone(), traps.clone(), Chance::new(setting.seed).stream("redis")),
             traps,
             doors: (0..setting.dispatchers).map(door).collect(),
@@ -212,6 +234,7 @@ impl World {
             calm: Arc::default(),
             guests: Guests::default(),
             shaky: Arc::default(),
+            overload: Overload::default(),
             prometheus_down: Arc::default(),
             removal: Arc::default(),
             connections: Connections::default(),
@@ -296,7 +319,9 @@ impl World {
             server: self.kube.server(),
             truth: self.truth.clone(),
             dice: Arc::new(Mutex::new(chance.stream("api"))),
+            overload_dice: Arc::new(Mutex::new(chance.stream("overload"))),
             shaky: self.shaky.clone(),
+            overload: self.overload.clone(),
         };
         sim.host("api", move || {
             let api = api.clone();
@@ -324,7 +349,8 @@ impl World {
                 host,
                 setting: self.setting.clone(),
                 truth: self.truth.clone(),
-                log: self.log.clone(),
+                disk: self.disks[host].clone(),
+                gate: self.gates[host].clone(),
                 kube: self.kube.clone(),
                 journal_at,
                 api_at,
@@ -477,7 +503,8 @@ struct Place {
     host: usize,
     setting: Setting,
     truth: Truth,
-    log: Log,
+    disk: Disk,
+    gate: Gate,
     kube: Kube,
     /// That of several.
     journal_at: Option<IpAddr>,
@@ -492,7 +519,7 @@ impl Place {
         let life = self.door.lives.fetch_add(1, Ordering::Relaxed) as u64;
         let mut dice = Chance::new(self.setting.seed).stream(&format!("dispatcher {} life {life}", self.host));
         let (truth, connections, kube) = (self.truth.clone(), self.connections.clone(), self.kube.clone());
-        let net: Arc<dyn Net> = Arc::new(SimNet { host: self.host, truth, connections, kube });
+        let net: Arc<dyn Net> = Arc::new(SimNet { host: self.host, truth, connections, kube, gate: self.gate.clone() });
         let wall = self.truth.wall();
         let skew = self.door.skew.load(Ordering::Relaxed);
         let clock = Clock::starting_at(slotkeeper_core::Time((wall.0 as i64 + skew) as u64));
@@ -501,7 +528,13 @@ impl Place {
                 Ok(journal) => journal,
                 Err(error) => return self.truth.violate("a dispatcher runs", error.to_string()),
             },
-            None => journal::own(&self.log, self.host, Duration::from_millis(dice.random_range(0..8))),
+            None => match self.own(clock).await {
+                Ok(journal) => journal,
+                Err(error) => {
+                    let what = format!("dispatcher {}: {:#}", self.host, anyhow::Error::new(error));
+                    return self.truth.violate("a dispatcher runs", what);
+                }
+            },
         };
         let cluster = match self.cluster(net.clone()) {
             Ok(cluster) => cluster,
@@ -530,6 +563,26 @@ impl Place {
         }
     }
 
+    /// The journal in a file. While the disk cannot be read or written, whoever supervises the process starts it again.
+    async fn own(&self, clock: Clock) -> Result<Journal, OpenError> {
+        loop {
+            self.gate.open().await;
+            let opened = journal::own(&self.disk, clock);
+            if self.disk.is_dead() {
+                // Killed while it started.
+                return std::future::pending().await;
+            }
+            match opened {
+                Err(OpenError::Io { what, path, source }) => {
+                    self.truth.count("dispatcher could not open its journal");
+                    self.truth.tell(format!("d{} cannot {what} {}: {source}", self.host, path.display()));
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
     /// The real adaptor. All its clocks are short.
     fn cluster(&self, net: Arc<dyn Net>) -> anyhow::Result<Arc<dyn Cluster>> {
         let server: http::Uri = format!("http://{}", SocketAddr::new(self.api_at, api::PORT)).parse()?;
@@ -540,7 +593,7 @@ impl Place {
         let pace = Pace {
             call: Duration::from_secs(2),
             watch: Duration::from_secs(10),
-            relist: Duration::from_secs(3_600),
+            relist: self.setting.relist,
             retry: (Duration::from_millis(200), Duration::from_secs(2)),
         };
         Ok(kubernetes::start(&self.pool(), &self.pods(), client, net, pace))

@@ -106,6 +106,8 @@ struct Tunnel {
     half_open: Option<HalfOpen>,
     closing: Option<Pin<Box<Sleep>>>,
     is_websocket: bool,
+    /// Nothing more goes to the pod.
+    void: bool,
 }
 
 /// Finds out whether the client is still there (behaviour §3, `half_open`).
@@ -157,6 +159,7 @@ impl Tunnel {
             half_open,
             closing: None,
             is_websocket,
+            void: false,
         }
     }
 
@@ -189,7 +192,12 @@ impl Tunnel {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, pool: &Pool, seat: &Seat) -> Poll<Outcome> {
-        let inward = self.inward.poll(cx, &mut self.visitor, &mut self.pod, &pool.metrics);
+        // For good: what is left of a frame must not follow later.
+        self.void |= seat.is_void();
+        let inward = match self.void {
+            true => Poll::Pending,
+            false => self.inward.poll(cx, &mut self.visitor, &mut self.pod, &pool.metrics),
+        };
         let outward = self.outward.poll(cx, &mut self.pod, &mut self.visitor, &pool.metrics);
         let (signs, answers) = (self.inward.take_signs(), self.outward.take_signs());
         if is_active(signs, answers) {

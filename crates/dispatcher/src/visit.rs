@@ -450,7 +450,8 @@ impl Stream {
     /// The attach has been read back: from here on bytes may go to the pod.
     fn take(&mut self, pod: Ordinal, incarnation: Incarnation) -> Result<Arc<Seat>, NoSeat> {
         let upstream = self.pool.pods.upstream(&incarnation);
-        let seat = Seat::new(pod, incarnation, upstream);
+        let limit = self.dispatcher.view.borrow().limit.clone();
+        let seat = Seat::new(pod, incarnation, upstream, limit);
         let counted = Counted::one(&self.pool.metrics.attached);
         let taken = Taken { seat: seat.clone(), streams: 1, upgraded: false, last: now(), _counted: counted };
         locked(&self.visitor.inner).seat = Some(taken);

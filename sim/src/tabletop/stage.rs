@@ -63,6 +63,8 @@ struct Stage<'a> {
     scaler: Option<Scaler>,
     tally: Tally,
     starts: ChaCha8Rng,
+    pod_starts: ChaCha8Rng,
+    probes: ChaCha8Rng,
     stops: ChaCha8Rng,
     /// Ordinals whose pods never get ready.
     broken: BTreeSet<u32>,
@@ -113,6 +115,8 @@ impl<'a> Stage<'a> {
             scaler: design.wiring.clone().map(|wiring| Scaler::new(wiring, dispatchers, setting.phases)),
             tally: Tally::new(setting.detail),
             starts: setting.chance.stream("cold starts"),
+            pod_starts: setting.chance.stream("pod starts"),
+            probes: setting.chance.stream("probes"),
             stops: setting.chance.stream("stops"),
             broken: BTreeSet::new(),
             sync_noted: false,

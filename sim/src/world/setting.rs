@@ -53,6 +53,9 @@ pub struct Setting {
     pub chaos: u64,
     pub calm: u64,
     pub faults: Vec<Fault>,
+    /// After so long the dispatchers list everything again that they watch (an hour, in production).
+    #[serde(with = "super::milliseconds", default = "hour")]
+    pub relist: Duration,
     /// What happens at fault points in the code.
     pub points: Vec<Rate>,
     /// Only the visitors with these numbers come; `None`: all.
@@ -174,6 +177,7 @@ impl Setting {
             chaos: dice.random_range(40_000..90_000),
             calm: CALM,
             faults: Vec::new(),
+            relist: HOUR,
             points: points::draw(seed),
             guests: None,
             scheduled: dice.random_ratio(1, 6),
@@ -192,6 +196,10 @@ impl Setting {
             setting.rules.min = setting.rules.min.max(push.random_range(0..=1));
         }
         setting.gateway(&mut Chance::new(seed).stream("gateway"));
+        let mut relist = Chance::new(seed).stream("relist");
+        if relist.random_ratio(1, 2) {
+            setting.relist = Duration::from_millis(relist.random_range(3_000..40_000));
+        }
         setting.lag = [0, 300, 1_500][Chance::new(seed).stream("lag").random_range(0..3)];
         for shape in &selection.shapes {
             shape.apply(&mut setting);
@@ -255,6 +263,7 @@ impl Setting {
         setting.points = Vec::new();
         setting.guests = None;
         setting.scheduled = false;
+        setting.relist = HOUR;
         setting
     }
 
@@ -352,6 +361,13 @@ pub const SETTLE: Millis = Millis(14_000);
 
 /// A fifth of the default, as all clocks of these worlds.
 pub const SETTLE_PUSH: Millis = Millis(4_000);
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Of stored worlds that are older than the setting.
+fn hour() -> Duration {
+    HOUR
+}
 
 /// From the end of all faults until everything must have come to rest.
 pub const CALM: u64 = 260_000;

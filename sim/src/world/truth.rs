@@ -230,6 +230,7 @@ impl Truth {
         let mut inner = self.locked();
         let applied = inner.mirror.applied();
         inner.started.insert(host, (at, applied));
+        inner.count("dispatcher started".into());
         inner.tell(at, format!("dispatcher {host} starts"));
     }
 
@@ -476,6 +477,12 @@ impl Truth {
         let inner = self.locked();
         let Some(first) = inner.violations.first() else { return Vec::new() };
         inner.ledger.about(&first.what, &inner.names, &inner.story)
+    }
+
+    /// The position of the journal's last entry.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.locked().mirror.applied()
     }
 
     /// The sessions of the pool and its replicas, for the last check.

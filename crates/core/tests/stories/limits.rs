@@ -55,7 +55,7 @@ fn of_the_pods_that_will_go_the_least_busy_one_takes_a_newcomer() {
     };
     let mut pool = Story::running(5, rules);
     pool.hello(Entry::TARGETS);
-    let id = |n: u128| SessionId(n + 1);
+    let id = |n: u128| SessionId(100 + n);
     for n in 0..10 {
         pool.visit(id(n)).attach(id(n));
     }

@@ -150,6 +150,7 @@ fn moving(rules: Rules) -> Rules {
         after_session: AfterSession::Keep,
         scaling,
         shrink: Shrink::Move,
+        targets: Targets { sessions: Some(1), slack: 0, ..rules.targets },
         cooldown: Millis(rules.cooldown.0 / 8),
         grace: rules.grace + Millis(3000),
         claim: rules.claim + Millis(3000),

@@ -104,7 +104,7 @@ impl Clocks {
         }
         let quiet = before.quiet || matches!(entry.command, Command::Lapse { .. });
         for effect in effects {
-            self.effect(effect, (entry, departed), old.as_ref(), fleet, pool);
+            self.effect(effect, entry, (before, departed), old.as_ref(), fleet, pool);
         }
         if !quiet && old.is_some() {
             // A place that a departed replica has freed may have been given to a session whose time was over.
@@ -115,7 +115,7 @@ impl Clocks {
         }
         let doubtful = doubtful(fleet, pool);
         if before.performed {
-            self.command(entry, before.doubtful.union(&doubtful).copied().collect(), fleet, pool);
+            self.command(entry, &doubtful, fleet, pool);
         }
         for (id, session) in &mut self.sessions {
             session.wait_for_pod(doubtful.contains(id), self.now, self.rules.as_ref());
@@ -158,10 +158,11 @@ impl Clocks {
             let silent = self.alive.since(heard);
             assert!(!strict || silent >= patience, "{replica:?} was given up after {silent:?} of {patience:?}");
             let grace = self.rules.as_ref().map_or(Millis::ZERO, |r| r.grace);
-            for session in self.sessions.values_mut() {
+            for (id, session) in &mut self.sessions {
                 let since = if quiet { self.now } else { session.parted };
                 if session.is_attached(*replica) {
                     session.detach(*replica, since, grace);
+                    session.wait_for_pod(before.doubtful.contains(id), self.now, self.rules.as_ref());
                 }
             }
         }
@@ -191,7 +192,8 @@ impl Clocks {
     fn effect(
         &mut self,
         effect: &Effect,
-        (entry, departed): (&Entry, bool),
+        entry: &Entry,
+        (before, departed): (&Before, bool),
         old: Option<&Rules>,
         fleet: &Fleet,
         pool: &PoolId,
@@ -214,7 +216,9 @@ impl Clocks {
                 let first = clocks.iter().map(|(at, _)| *at).min();
                 let is_first = |at: &Time| departed || old != Some(&rules) || Some(*at) == first;
                 let due = clocks.iter().any(|(at, reason)| reason == why && *at <= now && is_first(at));
-                assert!(asked || due, "{id:?} was released at {now:?}, {why:?}, but {session:?}");
+                // Its pod may have become certain between two departures of this entry.
+                let admitted = departed && *why == Why::Disconnected && before.doubtful.contains(id);
+                assert!(asked || due || admitted, "{id:?} was released at {now:?}, {why:?}, but {session:?}");
                 let At::Taken(by) = &session.at else {
                     self.sessions.remove(id);
                     return;
@@ -254,7 +258,7 @@ impl Clocks {
         if taken == old { old } else { new }
     }
 
-    fn command(&mut self, entry: &Entry, doubtful: BTreeSet<SessionId>, fleet: &Fleet, pool: &PoolId) {
+    fn command(&mut self, entry: &Entry, doubtful: &BTreeSet<SessionId>, fleet: &Fleet, pool: &PoolId) {
         let (now, from) = (self.now, entry.from);
         let Some(rules) = self.rules.clone() else { return };
         match &entry.command {
@@ -270,11 +274,7 @@ impl Clocks {
             },
             Command::Attach { session: id } if !fleet.is_quiet() => {
                 let Some(session) = self.sessions.get_mut(id) else { return };
-                let taken = match fleet.session(pool, *id).map(|s| &s.state) {
-                    Some(State::Taken { by, .. }) => by.contains(&from),
-                    _ => false,
-                };
-                if doubtful.contains(id) && !taken {
+                if doubtful.contains(id) {
                     return;
                 }
                 match &mut session.at {

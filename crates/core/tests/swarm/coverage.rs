@@ -138,9 +138,10 @@ impl Coverage {
                 (held(before) && !held(after)).then_some("an attach takes a slot")
             }
             Command::Load { gauge, .. } => census().and_then(|(old, new)| {
-                let counts = new.messages_per_second > old.messages_per_second;
-                let gauged = new.asked.gauge > 0 && new.gauge == *gauge;
-                if counts { Some("a load counts") } else { gauged.then_some("a gauge counts") }
+                if new.asked.gauge > 0 && new.gauge == *gauge {
+                    self.note("a gauge counts");
+                }
+                (new.messages_per_second > old.messages_per_second).then_some("a load counts")
             }),
             Command::Cordon { .. } => {
                 let taken = census().is_some_and(|(old, new)| new.free_slots < old.free_slots);

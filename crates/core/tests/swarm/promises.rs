@@ -222,14 +222,17 @@ impl Swarm {
 
     /// Only empty incarnations are recycled, however late the order is carried out.
     pub(super) fn recycling_spares_sessions(&self, effects: &[Effect]) {
+        // The older semantics forget that a recycle is owed when they first see the pool's size.
+        if self.speaks < Entry::TIMELINES {
+            return;
+        }
         let open = self.ghosts.iter().filter(|(_, until)| self.world.real < **until).map(|(stream, _)| stream);
         let streamed: BTreeSet<&Life> = self.streams.iter().chain(open).map(|(_, _, life)| life).collect();
         for (ordinal, pod) in self.fleet.pods(&self.pool) {
             let Some(life) = &pod.life else { continue };
             let is_ordered =
                 |e: &Effect| matches!(e, Effect::Recycle { pod, uid } if (*pod, uid) == (ordinal, &life.uid));
-            // The older semantics may forget that a recycle is owed when they first see the pool's size.
-            let is_deleted = self.orderly && self.speaks >= Entry::TIMELINES && self.world.recycled.contains(&life.uid);
+            let is_deleted = self.orderly && self.world.recycled.contains(&life.uid);
             if is_deleted || effects.iter().any(is_ordered) {
                 let has_streams = streamed.contains(&(ordinal, life.uid.clone()));
                 assert!(pod.sessions.is_empty(), "{ordinal:?} is recycled under {:?}", pod.sessions);

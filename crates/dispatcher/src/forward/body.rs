@@ -121,6 +121,13 @@ impl Upload {
     }
 }
 
+impl Upload {
+    /// Nothing of the request may go to the pod any more.
+    pub(super) fn is_void(&self) -> bool {
+        self.seat.is_void()
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("the request's body is larger than allowed")]
 pub struct TooLarge;
@@ -149,6 +156,9 @@ impl Body for Upload {
             this.seat.watch(Arc::downgrade(&cargo));
         }
         let mut cargo = this.cargo.lock();
+        if this.seat.is_void() {
+            return Poll::Ready(Some(Err(SessionOver.into())));
+        }
         let Some(inbound) = &mut cargo.load else { return Poll::Ready(Some(Err(SessionOver.into()))) };
         let Poll::Ready(frame) = Pin::new(&mut inbound.incoming).poll_frame(cx) else {
             cargo.waker = Some(cx.waker().clone());

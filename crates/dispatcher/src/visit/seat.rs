@@ -3,6 +3,7 @@
 
 use crate::forward::Upstream;
 use crate::outside::now;
+use crate::view::Limit;
 use slotkeeper_core::{Incarnation, Ordinal, SessionId, planted};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -21,6 +22,7 @@ pub struct Seat {
     ended: Notify,
     /// Bodies on their way: what nobody reads cannot be told, so it is cut.
     bodies: Mutex<Vec<Weak<dyn Cut>>>,
+    limit: Limit,
 }
 
 /// Something that moves bytes and can be made to stop, whether anybody polls it or not.
@@ -60,7 +62,7 @@ impl Seat {
         self.active.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn new(pod: Ordinal, incarnation: Incarnation, upstream: Arc<Upstream>) -> Arc<Seat> {
+    pub(super) fn new(pod: Ordinal, incarnation: Incarnation, upstream: Arc<Upstream>, limit: Limit) -> Arc<Seat> {
         Arc::new(Seat {
             pod,
             incarnation,
@@ -69,7 +71,15 @@ impl Seat {
             ending: Mutex::default(),
             ended: Notify::new(),
             bodies: Mutex::default(),
+            limit,
         })
+    }
+
+    /// The fleet may give the slot away at any moment: nothing more goes to the pod.
+    #[must_use]
+    pub fn is_void(&self) -> bool {
+        planted!(SilenceKeepsStreams => false);
+        self.limit.has_passed()
     }
 
     /// Whether its client has done something since the last question.

@@ -1,6 +1,6 @@
 //! Writing entries, and waiting out what is in the way.
 
-use super::lock::Lock;
+use super::disk::{Disk, Lock};
 use super::tail::Tail;
 use super::{line, locked};
 use crate::journal::figures::Figures;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 pub(super) struct Writer {
+    pub(super) disk: Disk,
     pub(super) tail: Arc<Mutex<Tail>>,
     /// To the follower. Unbounded, but never long: the driver has one append in flight and reads as fast as it applies.
     pub(super) written: mpsc::UnboundedSender<Vec<Entry>>,
@@ -20,7 +21,7 @@ pub(super) struct Writer {
     /// How far the journal's time is ahead of the clock, because that has been set back: it goes on, and never goes back.
     pub(super) ahead: Millis,
     pub(super) figures: Figures,
-    pub(super) lock: Arc<Lock>,
+    pub(super) lock: Lock,
 }
 
 /// Between two attempts.
@@ -63,14 +64,13 @@ impl Writer {
         let mut waiting = None;
         loop {
             let (tail, bytes, lock) = (self.tail.clone(), line.clone(), self.lock.clone());
-            let attempt = tokio::task::spawn_blocking(move || {
+            let attempt = self.disk.run(move || {
                 // However this process ends: nobody else writes here before this is done.
                 let _lock = lock;
                 let mut tail = locked(&tail);
                 tail.append(&bytes, count).map_err(|error| (error, tail.path().to_owned()))
             });
-            // A task that did not come back: the process is ending.
-            let Err((error, path)) = attempt.await.map_err(|_| JournalError::Closed)? else { break };
+            let Err((error, path)) = attempt.await? else { break };
             self.figures.errors.with_label_values(&[word(&error)]).inc();
             let file = path.display();
             if waiting.is_none() {
