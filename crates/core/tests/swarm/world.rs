@@ -407,17 +407,15 @@ impl World {
         None
     }
 
-    /// KEDA acts on what it was told last, or on anything not older than `settle`. Whoever asks one dispatcher after the
-    /// other never goes back to an older answer; whoever reads gauges may.
+    /// KEDA acts on the number that it was served last, or on any number not older than `settle`, but never on an older one after
+    /// a newer one.
     fn keda(&mut self, n: u8, settle: u64) {
         let Some((_, last)) = self.served.last().copied() else { return };
         let since = last.min(self.real.saturating_sub(settle));
         self.served.retain(|(_, at)| *at >= since);
         let at = self.served.len().saturating_sub(1 + usize::from(n));
         let (replicas, _) = self.served[at];
-        if !self.prometheus {
-            self.served.drain(..at);
-        }
+        self.served.drain(..at);
         if (self.start, self.replicas) != (0, replicas) {
             (self.start, self.replicas) = (0, replicas);
             self.size();
