@@ -45,12 +45,12 @@ pub mod view;
 pub mod visit;
 pub mod waiting;
 
-use crate::config::{Config, Secret};
+use crate::config::{Config, PoolConfig, Secret};
 use crate::dispatcher::{Dispatcher, Parts};
 use crate::outside::{Listener, Net, Outside};
 use anyhow::Context as _;
 use slotkeeper_core::planted::{self, Bug};
-use slotkeeper_core::{Command, PoolId};
+use slotkeeper_core::{Command, PoolId, SessionId, State};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -175,7 +175,12 @@ fn bug(error: JoinError) -> anyhow::Error {
 
 /// The pools' settings; what is read after them is this replica's own.
 async fn introduce(dispatcher: &Dispatcher) -> Result<(), driver::Ended> {
+    if !planted::is(Bug::ServeUnread) && dispatcher.config.pools.iter().any(|pool| pool.rules.idle.is_some()) {
+        // Until this has been read back, it is not known which rules are in force.
+        dispatcher.driver.tell(&"".into(), Command::Tick).await?;
+    }
     for pool in &dispatcher.config.pools {
+        begin_idle_clocks(dispatcher, pool);
         let rules = Command::Rules(pool.rules.clone());
         if planted::is(Bug::ServeUnread) {
             dispatcher.driver.post(&pool.id, rules);
@@ -184,6 +189,21 @@ async fn introduce(dispatcher: &Dispatcher) -> Result<(), driver::Ended> {
         }
     }
     Ok(())
+}
+
+/// Where these rules turn `idle` on: no replica has reported activity so far, so every session that is in use counts as active
+/// at this moment. Otherwise the fleet would end all that were attached longer ago than `idle`.
+fn begin_idle_clocks(dispatcher: &Dispatcher, pool: &PoolConfig) {
+    let view = dispatcher.view.borrow();
+    let is_off = view.fleet.rules(&pool.id).is_some_and(|rules| rules.idle.is_none());
+    if pool.rules.idle.is_none() || !is_off {
+        return;
+    }
+    let in_use = view.fleet.sessions(&pool.id).into_iter().filter(|(_, s)| matches!(s.state, State::Taken { .. }));
+    let sessions: Vec<SessionId> = in_use.map(|(id, _)| id).collect();
+    if !sessions.is_empty() {
+        dispatcher.driver.post(&pool.id, Command::Active { sessions });
+    }
 }
 
 /// Pools of an earlier configuration: nobody leads visitors there any more.

@@ -1,7 +1,10 @@
 //! What a seed makes of the world: how many of everything, the pool's rules, and the faults of the day. Whoever looks for
 //! the reason of a failure can take things away (`Limits`) without moving the rest.
 
+use super::conduct::Conduct;
 use super::faults::{Fault, FaultKind};
+use super::pools::Annex;
+use super::rollout::Rollout;
 use crate::chance::Chance;
 use crate::models::statefulset::Policy;
 use rand::Rng;
@@ -47,10 +50,16 @@ pub struct Setting {
     pub chaos: u64,
     pub calm: u64,
     pub faults: Vec<Fault>,
+    /// A second pool beside the first one.
+    pub annex: Option<Annex>,
+    /// A rolling restart with other settings.
+    pub rollout: Option<Rollout>,
     /// One more spare slot in the first minute, by weekly schedule.
     pub scheduled: bool,
     /// How sessions are.
     pub habits: Habits,
+    /// How many pods and visitors are impolite.
+    pub conduct: Conduct,
 }
 
 /// What visitors do.
@@ -200,6 +209,8 @@ impl Setting {
             chaos: dice.random_range(40_000..90_000),
             calm: CALM,
             faults: Vec::new(),
+            annex: None,
+            rollout: None,
             scheduled: dice.random_ratio(1, 6),
             habits: Habits {
                 arrive_within: dice.random_range(1_000..40_000),
@@ -208,6 +219,7 @@ impl Setting {
                 half_open: 20,
                 idle: 15,
             },
+            conduct: Conduct::draw(Chance::new(seed)),
         };
         let mut push = Chance::new(seed).stream("push");
         if setting.is_keda() && push.random_ratio(1, 2) {
@@ -215,9 +227,18 @@ impl Setting {
             // The others are guarded, and shrink only when nobody is left.
             setting.rules.min = setting.rules.min.max(push.random_range(0..=1));
         }
+        if Chance::new(seed).stream("crowd").random_ratio(1, 50) {
+            setting.crowd();
+        }
         setting.gateway(&mut Chance::new(seed).stream("gateway"));
         setting.lag = [0, 300, 1_500][Chance::new(seed).stream("lag").random_range(0..3)];
         setting.faults = Fault::draw(&setting);
+        setting.annex = Annex::draw(&setting);
+        if let Some((rollout, restarts)) = Rollout::draw(&setting) {
+            setting.rollout = Some(rollout);
+            setting.faults.extend(restarts);
+            setting.faults.sort_by_key(|f| f.at);
+        }
         setting
     }
 
@@ -225,6 +246,18 @@ impl Setting {
     pub fn push(&mut self) {
         self.rules.scaling = Scaling::Keda { settle: SETTLE_PUSH };
         self.trigger = Trigger::Push;
+    }
+
+    /// Many pods and visitors. Less time for faults, as each second costs more.
+    pub fn crowd(&mut self) {
+        self.nodes = 4;
+        self.homes = 4;
+        self.visitors = 200;
+        self.rules.max = 50;
+        self.rules.queue_limit = 1_000;
+        self.chaos = 35_000;
+        self.habits.arrive_within = 20_000;
+        self.habits.stay = (5_000, 20_000);
     }
 
     /// A small world in which nothing goes wrong: two dispatchers, three pods, six visitors.
@@ -256,6 +289,9 @@ impl Setting {
         setting.chaos = 50_000;
         setting.calm = CALM;
         setting.faults = Vec::new();
+        setting.annex = None;
+        setting.rollout = None;
+        setting.conduct = Conduct::default();
         setting.scheduled = false;
         setting
     }
