@@ -5,22 +5,30 @@
 pub mod activity;
 pub mod api;
 pub mod conduct;
+pub mod evidence;
 pub mod faults;
 mod happenings;
 pub mod journal;
 pub mod keda;
 pub mod kube;
+pub mod limits;
 pub mod log;
+mod milliseconds;
 pub mod net;
 pub mod node;
 pub mod operator;
+pub mod points;
 pub mod pools;
 pub mod program;
+pub mod promises;
 pub mod redis;
+pub mod reset;
 pub mod rollout;
 pub mod scaler;
 pub mod scenarios;
 pub mod setting;
+pub mod shape;
+pub mod stored;
 pub mod tab;
 pub mod transfer;
 pub mod truth;
@@ -30,7 +38,6 @@ pub mod window;
 use crate::chance::Chance;
 use crate::record::{Figures, Quantiles, Record, Sample};
 use api::Api;
-use faults::FaultKind;
 use happenings::Happenings;
 use journal::{Log, Traps};
 use keda::{Asker, KEDA_PORT};
@@ -81,6 +88,8 @@ pub struct Outcome {
     pub coverage: BTreeMap<String, u64>,
     pub story: Vec<Line>,
     pub record: Record,
+    /// What explains the first violation.
+    pub evidence: Vec<evidence::Subject>,
     /// Milliseconds from a slot to the pod's first answer.
     pub answered: Vec<u64>,
     /// The log, if it was asked for.
@@ -146,7 +155,7 @@ pub fn play(setting: &Setting, trace: bool) -> Outcome {
     });
     let violations = truth.violations();
     let mut coverage = truth.coverage();
-    for guest in guests.all() {
+    for guest in guests.all().values() {
         *coverage.entry(format!("guest {}", if guest.served { "served" } else { "not served" })).or_default() += 1;
     }
     let (waited, answered) = truth.waits();
@@ -156,6 +165,7 @@ pub fn play(setting: &Setting, trace: bool) -> Outcome {
         violations,
         coverage,
         story: truth.story(),
+        evidence: truth.evidence(),
         record,
         answered,
         log: lines.take(),
@@ -237,10 +247,9 @@ impl World {
             .max_message_latency(Duration::from_millis(setting.latency.1))
             .tcp_capacity(4096)
             .build();
+        #[cfg(feature = "faultpoints")]
+        let _points = points::install(setting.seed, &setting.points, self.truth.clone(), self.calm.clone());
         self.people(&mut sim);
-        if setting.faults.iter().any(|f| f.kind == FaultKind::JournalClock) {
-            self.truth.clock_jumps();
-        }
         let mut happenings = Happenings::new(&setting);
         let (mut broken, mut quiet, mut next_sample) = (None, None, 0);
         let most = setting.chaos + setting.calm;
@@ -281,23 +290,6 @@ impl World {
         }
         if !self.truth.is_broken() {
             self.everybody_was_served();
-        }
-        if setting.faults.is_empty() {
-            let coverage = self.truth.coverage();
-            let odd = [
-                "socket broken",
-                "socket silent",
-                "socket stuck",
-                "socket refused",
-                "answer 502",
-                "answer none",
-                "upload failed",
-                "upload broken off",
-                "download failed",
-            ];
-            for what in odd.into_iter().filter(|what| coverage.contains_key(*what)) {
-                self.truth.violate("nothing breaks without a cause", what);
-            }
         }
         let doubles = self.truth.doubles();
         if doubles > 0 {
@@ -466,21 +458,24 @@ impl World {
         let annex = self.setting.annex.as_ref().zip(self.annex.clone()).map(|(annex, truth)| {
             let way = Way { pool: ANNEX, base: pools::PATH, cookie: pools::COOKIE };
             let alone = annex.rules.slots_per_pod == 1;
-            (annex.visitors as usize, Scene { truth, alone, way, bots_are_placed: false, ..scene.clone() })
+            let numbers = self.setting.visitors..self.setting.visitors + annex.visitors;
+            let scene = Scene { truth, alone, way, bots_are_placed: false, ..scene.clone() };
+            (numbers.map(|number| number as usize).collect::<Vec<_>>(), scene)
         });
-        let (homes, visitors, bots) =
-            (self.setting.homes as usize, self.setting.visitors as usize, self.setting.bots as usize);
+        let (homes, bots) = (self.setting.homes as usize, self.setting.bots as usize);
         for home in 0..homes {
             let (scene, annex) = (scene.clone(), annex.clone());
+            let visitors = self.setting.comers().map(|number| number as usize);
+            let visitors: Vec<usize> = visitors.filter(|number| number % homes == home).collect();
             sim.host(format!("home{home}"), move || {
-                let (scene, annex) = (scene.clone(), annex.clone());
+                let (scene, annex, visitors) = (scene.clone(), annex.clone(), visitors.clone());
                 async move {
-                    for number in (home..visitors).step_by(homes) {
+                    for number in visitors {
                         let dice = chance.stream(&format!("visitor {number}"));
                         tokio::spawn(Visitor::new(number, scene.clone(), dice).live());
                     }
                     if let Some((more, scene)) = annex {
-                        for number in (visitors + home..visitors + more).step_by(homes) {
+                        for number in more.into_iter().filter(|number| number % homes == home) {
                             let dice = chance.stream(&format!("visitor {number} of the second pool"));
                             tokio::spawn(Visitor::new(number, scene.clone(), dice).live());
                         }
@@ -516,7 +511,7 @@ impl World {
             return Some(format!("{} sessions are left: {}", left.len(), left.join(", ")));
         }
         let at_home = self.guests.all();
-        let out = at_home.iter().filter(|g| !g.done).count();
+        let out = at_home.values().filter(|g| !g.done).count();
         if out > 0 {
             return Some(format!("{out} visitors have not gone home"));
         }
@@ -546,7 +541,7 @@ impl World {
     }
 
     fn everybody_was_served(&self) {
-        let unserved: Vec<String> = (self.guests.all().iter().enumerate())
+        let unserved: Vec<String> = (self.guests.all().iter())
             .filter(|(_, guest)| guest.patient && !guest.served)
             .map(|(number, _)| number.to_string())
             .collect();
@@ -712,7 +707,7 @@ fn record(
     let figures = Figures {
         visitors: sessions.len() as u64,
         killed: sessions.iter().filter(|s| s.killed).count() as u64,
-        never_served: guests.all().iter().filter(|g| !g.served).count() as u64,
+        never_served: guests.all().values().filter(|g| !g.served).count() as u64,
         time_to_slot: Quantiles::of(&mut waited),
         pod_hours: hours(alive),
         wasted_pod_hours: hours(alive.saturating_sub(in_slots)),

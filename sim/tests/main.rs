@@ -1,11 +1,13 @@
 //! The test bed's own tests: one binary.
 
+mod drawn;
 mod gateway;
 mod models;
 #[cfg(feature = "planted")]
 mod planted;
 mod redis;
 mod report;
+mod stored;
 mod tabletop;
 mod vectors;
 mod world;

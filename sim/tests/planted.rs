@@ -8,7 +8,7 @@ fn found(bug: Bug) {
     let output = crate::world::program(hunt);
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{bug:?} was not found: {text}");
-    for part in ["BROKEN after", "What happened before", "slotkeeper-sim run --seed"] {
+    for part in ["BROKEN after", "Rule: ", "Documented in ", "What happened before", "slotkeeper-sim run --seed"] {
         assert!(text.contains(part), "{part:?} is missing in\n{text}");
     }
     assert!(text.lines().count() < 50, "more than a screen:\n{text}");

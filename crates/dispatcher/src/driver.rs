@@ -153,9 +153,11 @@ async fn write(
         if drafts.is_empty() {
             continue;
         }
+        fault_point!(DriverBeforeAppend);
         if let Err(error) = journal.append(drafts).await {
             return error;
         }
+        fault_point!(DriverAfterAppend);
     }
 }
 
@@ -164,6 +166,7 @@ async fn keep_states(keep: Option<Box<dyn Keep>>, mut due: mpsc::Receiver<Fleet>
     let Some(mut keep) = keep else { return std::future::pending().await };
     while let Some(fleet) = due.recv().await {
         let position = fleet.applied();
+        fault_point!(DriverBeforeCheckpoint, dropped => continue);
         match keep.keep(fleet).await {
             Ok(()) => tracing::debug!(position, "a checkpoint is kept"),
             Err(error) => {
@@ -206,10 +209,13 @@ impl<A: Aftermath> Reader<'_, A> {
             tokio::select! {
                 biased;
                 news = journal.next() => match news {
-                    Ok(News::Entries(entries)) => match self.take(&entries) {
-                        Ok(at) => alarm = at,
-                        Err(error) => return error,
-                    },
+                    Ok(News::Entries(entries)) => {
+                        fault_point!(DriverBeforeApply);
+                        match self.take(&entries) {
+                            Ok(at) => alarm = at,
+                            Err(error) => return error,
+                        }
+                    }
                     Ok(News::State(fleet)) => alarm = self.start_over(*fleet),
                     Err(error) => return error,
                 },

@@ -16,7 +16,11 @@
 //! 4. **Attach, then forward.** No byte reaches a pod before this replica has read its own `Attach` back and looked the
 //!    place up again.
 //! 5. **Silence closes.** A replica cut off from a shared journal closes its streams before the fleet gives their slots away.
-//! 6. **Effects are safe twice.**
+//! 6. **Effects are safe twice, and late.** An order of entries that are lost takes effect on no pod that is in use: a size carries the
+//!    decision that it may be compared by, a deletion is over before any lapse is. The argument is in `docs/lapse.md`.
+
+#[macro_use]
+pub mod faultpoints;
 
 pub mod admin;
 pub mod attend;

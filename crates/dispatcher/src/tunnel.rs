@@ -57,6 +57,7 @@ pub fn start(
             },
         };
         if let Some(((visitor, _place), pod)) = ends {
+            fault_point!(TunnelBeforeStart);
             stream.mark_upgraded();
             pool.metrics.open_tunnels.inc();
             let _open = Open { pool: &pool };
@@ -64,6 +65,7 @@ pub fn start(
             let outcome = tunnel.run(&pool, &seat, stream.session(), &dispatcher.config.drain).await;
             tracing::debug!(pool = %pool.config.id, pod = seat.pod.0, "a tunnel ended: {outcome:?}");
         }
+        fault_point!(VisitBeforeDetach);
         drop(stream);
     });
 }
@@ -158,8 +160,12 @@ impl Tunnel {
     }
 
     async fn run(mut self, pool: &Pool, seat: &Seat, session: SessionId, drain: &Duration) -> Outcome {
-        let mut told = pin!(seat.over(share(session)));
-        poll_fn(|cx| {
+        let mut told = pin!(async {
+            let ending = seat.over(share(session)).await;
+            fault_point!(TunnelBeforeClose);
+            ending
+        });
+        let outcome = poll_fn(|cx| {
             if self.closing.is_none()
                 && let Poll::Ready(ending) = told.as_mut().poll(cx)
             {
@@ -167,7 +173,9 @@ impl Tunnel {
             }
             self.poll(cx, pool, seat)
         })
-        .await
+        .await;
+        fault_point!(TunnelEnd);
+        outcome
     }
 
     /// Puts a close between two frames, both ways, and gives both sides a moment to finish.

@@ -400,6 +400,7 @@ impl Stream {
                 return self.take(pod, incarnation);
             }
             answered(driver.tell(&pool, Command::Attach { session })).await?;
+            fault_point!(VisitAfterAttach, dropped => return Err(NoSeat::Queued));
             if let Some((pod, incarnation)) = attaching.stream.attached()? {
                 attaching.done = true;
                 drop(attaching);

@@ -328,7 +328,7 @@ fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
 fn end(fault: Fault, sim: &mut Sim<'_>, world: &World) {
     let (host, d) = world.dispatcher(fault.target);
     let node = format!("node{}", fault.target % world.setting.nodes);
-    world.truth.tell(format!("{} is over", fault.kind));
+    world.truth.fault_is_over(fault.kind.word());
     if let Some((a, b)) = world.cut(fault) {
         sim.repair(a.as_str(), b.as_str());
         return;

@@ -109,6 +109,8 @@ struct OwnAppend {
 impl Append for OwnAppend {
     fn append(&mut self, batch: Vec<Draft>) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(async move {
+            #[cfg(feature = "faultpoints")]
+            slotkeeper::faultpoints::pass(slotkeeper::faultpoints::Point::FileBeforeSync).await;
             tokio::time::sleep(self.sync).await;
             if let Some(draft) = batch.first() {
                 self.log.truth.lives_as(self.host, draft.from);
@@ -116,6 +118,8 @@ impl Append for OwnAppend {
             let taken = match self.log.traps.springs(self.host) {
                 None => {
                     self.log.append(batch);
+                    #[cfg(feature = "faultpoints")]
+                    slotkeeper::faultpoints::pass(slotkeeper::faultpoints::Point::FileAfterSync).await;
                     return Ok(());
                 }
                 Some(When::Before) => 0,

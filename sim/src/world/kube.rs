@@ -231,7 +231,7 @@ impl Kube {
     pub fn restarts(&self, uid: &str) -> u64 {
         let now = self.truth.now();
         let mut inner = self.locked();
-        let ready_at = now + inner.start_time().unwrap_or(60_000);
+        let ready_at = now + inner.restart_time();
         inner.stage(uid, Stage::Unready);
         if let Some(pod) = inner.pod(uid).cloned() {
             inner.kubelet(&pod, |kubelet| kubelet.crash(137, "Error"));
@@ -370,6 +370,12 @@ impl Inner {
         let (least, most) = self.cold_start;
         let drawn = self.dice.random_range(least..=most);
         self.slowness.map(|times| drawn * times)
+    }
+
+    /// A container that starts again in its pod is not scheduled: it only may be slow.
+    fn restart_time(&mut self) -> u64 {
+        let (least, most) = self.cold_start;
+        self.dice.random_range(least..=most) * self.slowness.unwrap_or(1)
     }
 
     fn sync(&mut self, now: u64, truth: &Truth) {

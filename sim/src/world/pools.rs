@@ -13,6 +13,7 @@ use super::window::Windows;
 use crate::chance::Chance;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 use slotkeeper::cluster::{Cluster, ClusterError, fixed};
 use slotkeeper::config::{ClusterConfig, FixedPods, PoolConfig, Probe, ProbeKind};
 use slotkeeper::outside::{BoxFuture, Net};
@@ -33,18 +34,22 @@ pub const PATH: &str = "/annex";
 pub const COOKIE: &str = "slotkeeper_annex";
 
 const FIRST_PORT: u16 = 4_000;
+/// A fault of this pool only: nothing listens at a listed address.
+const AWAY: &str = "listed-address-away";
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a process takes to end after SIGTERM.
 const ENDING: u64 = 800;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     Fixed,
     Processes,
 }
 
 /// What the second pool is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Annex {
     pub kind: Kind,
     pub visitors: u32,
@@ -172,16 +177,19 @@ impl Grounds {
         let mut away: BTreeMap<u32, u64> = BTreeMap::new();
         loop {
             let (now, calm) = (self.truth.now(), self.calm.load(Ordering::Relaxed));
+            let gone = away.len();
             away.retain(|_, until| *until > now && !calm);
+            (away.len()..gone).for_each(|_| self.truth.fault_is_over(AWAY));
             for ordinal in (0..listed).filter(|o| !away.contains_key(o)) {
                 running.entry(ordinal).or_insert_with(|| self.run(ordinal));
             }
             if self.troubled && !calm && listed > 0 && dice.random_ratio(1, 400) {
                 let ordinal = dice.random_range(0..listed);
-                self.truth.count("listed address away");
-                self.truth.tell(format!("{} does not answer for a while", self.address(ordinal)));
+                let until = now + dice.random_range(500..6_000);
+                let text = format!("{} does not answer for a while", self.address(ordinal));
+                self.truth.fault(now, Some(until), AWAY, text);
                 running.remove(&ordinal);
-                away.insert(ordinal, now + dice.random_range(500..6_000));
+                away.insert(ordinal, until);
             }
             tokio::time::sleep(LOOK).await;
         }

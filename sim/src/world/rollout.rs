@@ -3,9 +3,11 @@
 //! version before: one that knows only the first semantics.
 
 use super::faults::{Fault, FaultKind};
-use super::setting::Setting;
+use super::setting::{Selection, Setting};
+use super::shape::Shape;
 use crate::chance::Chance;
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 use slotkeeper::journal::{Append, Draft, JournalError};
 use slotkeeper::outside::BoxFuture;
 use slotkeeper_core::{Command, Millis, Rules};
@@ -13,7 +15,8 @@ use slotkeeper_core::{Command, Millis, Rules};
 /// The semantics that the older version knows.
 const OLDER: u32 = 1;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rollout {
     /// Whoever starts at this moment or later has the new rules. Milliseconds.
     pub at: u64,
@@ -23,11 +26,16 @@ pub struct Rollout {
 }
 
 impl Rollout {
-    /// In one of four worlds; and the restarts that belong to it.
+    /// In one of four worlds, or where it is asked for; and the restarts that belong to it.
     #[must_use]
-    pub fn draw(setting: &Setting) -> Option<(Rollout, Vec<Fault>)> {
+    pub fn draw(setting: &Setting, selection: &Selection) -> Option<(Rollout, Vec<Fault>)> {
+        let others = !selection.only.is_empty() && !selection.only.contains(&FaultKind::DispatcherRestart);
+        let asked = selection.shapes.contains(&Shape::Rollout);
+        if !asked && (selection.sparse || others) {
+            return None;
+        }
         let mut dice = Chance::new(setting.seed).stream("rollout");
-        if !dice.random_ratio(1, 4) {
+        if !dice.random_ratio(1, 4) && !asked {
             return None;
         }
         let at = dice.random_range(8_000..setting.chaos / 2);

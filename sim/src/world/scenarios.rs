@@ -37,6 +37,7 @@ pub fn find(name: &str) -> Option<&'static Scenario> {
 
 fn faults(setting: &mut Setting, faults: &[(Kind, u64, u64, u32)]) {
     setting.faults = faults.iter().map(|(kind, at, until, target)| Fault::new(*kind, *at, *until, *target)).collect();
+    (0..).zip(&mut setting.faults).for_each(|(number, fault)| fault.number = number);
 }
 
 pub const ALL: &[Scenario] = &[

@@ -20,6 +20,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use slotkeeper::config::Secret;
 use slotkeeper::cookie::{Keys, public_name};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,7 +70,7 @@ pub const WAY: Way = Way { pool: POOL, base: "", cookie: "slotkeeper" };
 
 /// How it went for whom, by number.
 #[derive(Clone, Default)]
-pub struct Guests(Arc<Mutex<Vec<Guest>>>);
+pub struct Guests(Arc<Mutex<BTreeMap<usize, Guest>>>);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Guest {
@@ -81,14 +82,11 @@ pub struct Guest {
 impl Guests {
     fn note(&self, number: usize, change: impl FnOnce(&mut Guest)) {
         let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if guests.len() <= number {
-            guests.resize(number + 1, Guest::default());
-        }
-        change(&mut guests[number]);
+        change(guests.entry(number).or_default());
     }
 
     #[must_use]
-    pub fn all(&self) -> Vec<Guest> {
+    pub fn all(&self) -> BTreeMap<usize, Guest> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -242,7 +240,7 @@ impl Visitor {
             }
             Ok(_) => false,
             Err(_) => {
-                self.scene.truth.count("upload failed");
+                self.scene.truth.meets("upload failed".into());
                 false
             }
         }
@@ -250,7 +248,7 @@ impl Visitor {
 
     async fn download(&mut self) -> bool {
         let Ok(response) = self.open(Method::GET, "/download", false).await else {
-            self.scene.truth.count("download failed");
+            self.scene.truth.meets("download failed".into());
             return false;
         };
         if !response.headers().contains_key("x-pod") {
@@ -263,7 +261,7 @@ impl Visitor {
                 self.scene.truth.violate("bytes arrive as they were sent", what);
             }
             Err(_) => {
-                self.scene.truth.count("download failed");
+                self.scene.truth.meets("download failed".into());
                 return false;
             }
         }
@@ -310,7 +308,7 @@ impl Visitor {
                 }
                 Ok(reply) => {
                     let text = String::from_utf8_lossy(&reply.body).into_owned();
-                    self.scene.truth.count(format!("answer {}", reply.status.as_u16()));
+                    self.scene.truth.meets(format!("answer {}", reply.status.as_u16()));
                     if !pages && text.contains("\"state\":\"ended\"") {
                         if !self.start_again().await {
                             return false;
@@ -323,7 +321,7 @@ impl Visitor {
                         tokio::time::sleep(Duration::from_secs(seconds).min(Duration::from_secs(4))).await;
                     }
                 }
-                Err(_) => self.scene.truth.count("answer none"),
+                Err(_) => self.scene.truth.meets("answer none".into()),
             }
             let pause = self.draw(100, 900);
             tokio::time::sleep(pause).await;
@@ -386,7 +384,7 @@ impl Visitor {
                 Ok(Some(socket)) => sockets.push(socket),
                 Ok(None) => return Leaving::Back,
                 Err(_) => {
-                    self.scene.truth.count("socket refused");
+                    self.scene.truth.meets("socket refused".into());
                     return Leaving::Back;
                 }
             }
@@ -415,7 +413,7 @@ impl Visitor {
                 if let Err(end) = socket.talk(ask, &self.scene).await {
                     let neglected = socket.neglected && matches!(&*end, "broken" | "silent" | "stuck");
                     let end = if neglected { "given up while its visitor did not read".to_owned() } else { end };
-                    self.scene.truth.count(format!("socket {end}"));
+                    self.scene.truth.meets(format!("socket {end}"));
                     if end == "4001" && self.dice.random_ratio(1, 3) {
                         return Leaving::Home;
                     }

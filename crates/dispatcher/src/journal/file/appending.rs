@@ -38,7 +38,9 @@ impl Append for Writer {
             if entries.is_empty() {
                 return Ok(());
             }
+            fault_point!(FileBeforeSync);
             let entries = self.write(entries).await?;
+            fault_point!(FileAfterSync);
             self.figures.appends.observe(now().duration_since(begun).as_secs_f64());
             self.figures.entries.inc_by(entries.len() as u64);
             self.written.send(entries).map_err(|_| JournalError::Closed)
