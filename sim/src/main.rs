@@ -192,9 +192,8 @@ fn planted(bug: Option<&str>) -> Vec<String> {
 fn plant(bug: Option<&str>) -> anyhow::Result<()> {
     use slotkeeper_core::planted::{Bug, plant};
     let Some(word) = bug else { return Ok(()) };
-    let all = || Bug::ALL.map(Bug::word).join(", ");
-    let bug = Bug::ALL.into_iter().find(|b| b.word() == word);
-    plant(bug.with_context(|| format!("--plant: {word:?} is no bug; there are: {}", all()))?);
+    let all = || Bug::ALL.iter().map(|bug| bug.word()).collect::<Vec<_>>().join(", ");
+    plant(Bug::find(word).with_context(|| format!("--plant: {word:?} is no bug; there are: {}", all()))?);
     Ok(())
 }
 

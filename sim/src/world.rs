@@ -5,6 +5,7 @@
 pub mod activity;
 pub mod api;
 pub mod conduct;
+pub mod disk;
 pub mod evidence;
 pub mod faults;
 mod happenings;
@@ -28,6 +29,7 @@ pub mod scaler;
 pub mod scenarios;
 pub mod setting;
 pub mod shape;
+pub mod stall;
 pub mod stored;
 pub mod tab;
 pub mod transfer;
@@ -38,8 +40,9 @@ pub mod window;
 use crate::chance::Chance;
 use crate::record::{Figures, Quantiles, Record, Sample};
 use api::Api;
+use disk::Disk;
 use happenings::Happenings;
-use journal::{Log, Traps};
+use journal::Traps;
 use keda::{Asker, KEDA_PORT};
 use kube::Kube;
 use log::Lines;
@@ -57,8 +60,11 @@ use slotkeeper::cluster::{Cluster, Clusters};
 use slotkeeper::config::{
     Admin, Admission, ClusterConfig, Config, KubernetesPods, PoolConfig, Probe, Secret, Workload,
 };
+use slotkeeper::journal::Journal;
+use slotkeeper::journal::file::OpenError;
 use slotkeeper::outside::{Clock, Ids, Net, Outside};
 use slotkeeper_core::{AfterSession, Rules};
+use stall::Gate;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -113,7 +119,8 @@ struct World {
     truth: Truth,
     annex: Option<Truth>,
     kube: Kube,
-    log: Log,
+    disks: Vec<Disk>,
+    gates: Vec<Gate>,
     redis: Redis,
     traps: Traps,
     doors: Vec<Door>,
@@ -216,12 +223,18 @@ impl World {
         let door = |_| Door { stop: Arc::new(Notify::new()), skew: Arc::default(), lives: Arc::default() };
         let traps = Traps::default();
         let windows = Windows::new(truth.clone());
+        let gates: Vec<Gate> = (0..setting.dispatchers).map(|_| Gate::default()).collect();
+        let disk = |(host, gate): (usize, &Gate)| {
+            let dice = Chance::new(setting.seed).stream(&format!("disk {host}"));
+            Disk::new(host, truth.clone(), traps.clone(), gate.clone(), dice)
+        };
         World {
             setting: setting.clone(),
             truth: truth.clone(),
             annex,
             kube: Kube::new(setting, truth.clone()),
-            log: Log::new(truth.clone(), traps.clone()),
+            disks: gates.iter().enumerate().map(disk).collect(),
+            gates,
             redis: Redis::new(truth.clone(), traps.clone(), Chance::new(setting.seed).stream("redis")),
             traps,
             doors: (0..setting.dispatchers).map(door).collect(),
@@ -350,7 +363,8 @@ impl World {
                 host,
                 setting: self.setting.clone(),
                 truth: self.truth.clone(),
-                log: self.log.clone(),
+                disk: self.disks[host].clone(),
+                gate: self.gates[host].clone(),
                 kube: self.kube.clone(),
                 journal_at,
                 api_at,
@@ -558,7 +572,8 @@ struct Place {
     host: usize,
     setting: Setting,
     truth: Truth,
-    log: Log,
+    disk: Disk,
+    gate: Gate,
     kube: Kube,
     /// That of several.
     journal_at: Option<IpAddr>,
@@ -575,8 +590,8 @@ impl Place {
         let mut dice = Chance::new(self.setting.seed).stream(&format!("dispatcher {} life {life}", self.host));
         let rolled_out = self.rolled_out();
         let (truth, connections, kube) = (self.truth.clone(), self.connections.clone(), self.kube.clone());
-        let annex = self.grounds.as_ref().map(|grounds| grounds.truth.clone());
-        let net: Arc<dyn Net> = Arc::new(SimNet { host: self.host, truth, connections, kube, annex });
+        let (annex, gate) = (self.grounds.as_ref().map(|grounds| grounds.truth.clone()), self.gate.clone());
+        let net: Arc<dyn Net> = Arc::new(SimNet { host: self.host, truth, connections, kube, annex, gate });
         let skew = self.door.skew.load(Ordering::Relaxed);
         let wall = slotkeeper_core::Time((self.truth.wall().0 as i64 + skew) as u64);
         let clock = Clock::starting_at(wall);
@@ -585,7 +600,13 @@ impl Place {
                 Ok(journal) => journal,
                 Err(error) => return self.truth.violate("a dispatcher runs", error.to_string()),
             },
-            None => journal::own(&self.log, self.host, Duration::from_millis(dice.random_range(0..8))),
+            None => match self.own(clock).await {
+                Ok(journal) => journal,
+                Err(error) => {
+                    let what = format!("dispatcher {}: {:#}", self.host, anyhow::Error::new(error));
+                    return self.truth.violate("a dispatcher runs", what);
+                }
+            },
         };
         if self.setting.rollout.as_ref().is_some_and(|r| r.from_older && !rolled_out) {
             self.truth.count("dispatcher of an older version");
@@ -621,6 +642,26 @@ impl Place {
             }
             Ok(()) => self.truth.violate("a dispatcher runs", format!("dispatcher {} ended unasked", self.host)),
             Err(error) => self.truth.violate("a dispatcher runs", format!("dispatcher {}: {error:#}", self.host)),
+        }
+    }
+
+    /// The journal in a file. While the disk cannot be read or written, whoever supervises the process starts it again.
+    async fn own(&self, clock: Clock) -> Result<Journal, OpenError> {
+        loop {
+            self.gate.open().await;
+            let opened = journal::own(&self.disk, clock);
+            if self.disk.is_dead() {
+                // Killed while it started.
+                return std::future::pending().await;
+            }
+            match opened {
+                Err(OpenError::Io { what, path, source }) => {
+                    self.truth.count("dispatcher could not open its journal");
+                    self.truth.tell(format!("d{} cannot {what} {}: {source}", self.host, path.display()));
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                opened => return opened,
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The test bed's own tests: one binary.
 
+mod disk;
 mod drawn;
 mod gateway;
 mod models;

@@ -35,9 +35,16 @@ fn same_twice(arguments: &[&str]) {
 fn a_seed_has_one_history() {
     // Several dispatchers and a node that is lost; KEDA, twice; fresh pods and a crash; a journal that loses entries; one
     // dispatcher and its own journal.
-    for name in
-        ["flaky-network", "keda-prometheus", "keda-push", "fresh-desktops", "journal-loses", "dispatcher-killed"]
-    {
+    for name in [
+        "flaky-network",
+        "keda-prometheus",
+        "keda-push",
+        "fresh-desktops",
+        "journal-loses",
+        "dispatcher-killed",
+        "power-lost",
+        "disk-in-trouble",
+    ] {
         same_twice(&["--scenario", name, "--seed", "3"]);
     }
     for seed in ["7", "12"] {
@@ -111,6 +118,11 @@ fn is_about(name: &str) -> &'static [&'static str] {
         "journal-in-trouble" => &["journal says OOM", "fault journal-slow", "journal says LAPSED", "command Lapse"],
         "killed-while-writing" => &["dispatcher killed while writing"],
         "dispatcher-killed" => &["fault dispatcher-crash", "checkpoint kept", "checkpoint restored"],
+        "disk-in-trouble" => &["disk says ENOSPC", "disk says EIO", "fault disk-slow"],
+        "power-lost" => &["power lost", "process ended in a system call", "checkpoint restored"],
+        "stalled" => &["dispatcher starts a new life"],
+        "one-way" => &["fault one-way"],
+        "no-descriptors" => &["no descriptor left"],
         "pods-crash" => &["fault pod-crash", "fault pod-failure"],
         "flaky-network" => &["fault hold", "fault pod-partition", "fault home-partition"],
         "slow-and-stuck" => &["pod stuck"],
@@ -121,6 +133,19 @@ fn is_about(name: &str) -> &'static [&'static str] {
         "ordered-and-limited" => &["reason time_up", "reason idle"],
         "pool-removed" => &["reason pool_removed"],
         _ => &["effect Placed"],
+    }
+}
+
+/// A full disk stops placing, not playing; so does a slow or failing one.
+#[test]
+fn nobody_who_plays_notices_the_disk() {
+    for seed in 1..=5 {
+        let outcome = play(&scenarios::find("disk-in-trouble").expect("it is there").setting(seed), false);
+        must_keep_promises(&outcome, Some("disk-in-trouble"));
+        let broken = ["socket broken", "socket silent", "socket stuck", "socket 1012"];
+        let noticed: Vec<_> = broken.iter().filter(|what| outcome.coverage.contains_key(**what)).collect();
+        assert!(noticed.is_empty(), "seed {seed}: {noticed:?}");
+        assert!(outcome.coverage.contains_key("message echoed"), "seed {seed}");
     }
 }
 

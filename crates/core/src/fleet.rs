@@ -4,7 +4,6 @@ use crate::census::{Census, Place};
 use crate::entry::{Command, Effect, Entry};
 use crate::ids::{Ordinal, PoolId, ReplicaId, SessionId, Timeline};
 use crate::lapse::Lapse;
-use crate::planted::{self, Bug};
 use crate::pods::Pod;
 use crate::pool::{Pool, Step};
 use crate::rules::{Rules, Scaling};
@@ -79,6 +78,7 @@ struct Replica {
 
 impl Replica {
     fn departs(&self) -> Time {
+        planted!(GivenUpEarly => self.heard + Millis(self.patience.0 / 2));
         (self.heard + self.patience).max(self.keeps)
     }
 }
@@ -164,9 +164,10 @@ impl Fleet {
     /// A replica's numbers start at 1, and exactly last + 1 is accepted: anything else is a repetition, or of a life that is over.
     fn is_next(&self, entry: &Entry) -> bool {
         let last = self.replicas.get(&entry.from).map_or(0, |r| r.number);
+        planted!(ActTwice => entry.number > 0 && entry.number <= last.saturating_add(1));
+        planted!(EntryGapAccepted => entry.number > last);
         // `None` after the highest number: nothing follows it.
         last.checked_add(1) == Some(entry.number)
-            || planted::is(Bug::ActTwice) && entry.number > 0 && entry.number <= last
     }
 
     /// A gap in the journal is the journal's fault: replicas tick every third of a `silence` while any deadline is
@@ -176,13 +177,19 @@ impl Fleet {
         let passed = if self.replicas.is_empty() { Millis::ZERO } else { at.since(self.journal) };
         if self.applied == 1 {
             (self.now, self.alive) = (at, at);
-        } else if passed <= Millis(self.longest.silence.0 / 2) {
+        } else if self.could_write(passed) {
             self.alive += passed;
             if !self.is_quiet() {
                 self.now += passed;
             }
         }
         self.journal = at;
+    }
+
+    /// Whether the journal took entries in the time that has passed since the last one.
+    fn could_write(&self, passed: Millis) -> bool {
+        planted!(GapCounts => true);
+        passed <= Millis(self.longest.silence.0 / 2)
     }
 
     fn perform(&mut self, entry: &Entry, effects: &mut Vec<(PoolId, Effect)>) {
@@ -422,7 +429,7 @@ impl Fleet {
         self.journal
     }
 
-    /// This state, and the position of another (the planted bug's).
+    /// This state under the position of another one.
     #[cfg(feature = "planted")]
     #[must_use]
     pub fn at_the_position_of(self, other: &Fleet) -> Fleet {

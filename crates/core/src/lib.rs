@@ -30,6 +30,9 @@
 
 extern crate alloc;
 
+#[macro_use]
+pub mod planted;
+
 mod census;
 mod check;
 mod decision;
@@ -40,7 +43,6 @@ mod ids;
 mod lapse;
 mod load;
 mod lookup;
-pub mod planted;
 mod pods;
 mod pool;
 mod prefix;

@@ -14,7 +14,6 @@ use crate::estimate::Estimate;
 use crate::ids::{Ordinal, ReplicaId, SessionId, Timeline};
 use crate::load::Load;
 use crate::lookup::Lookup;
-use crate::planted::{self, Bug};
 use crate::pods::{Life, Pod, Standing};
 use crate::queue::Queue;
 use crate::rules::{Rules, Scaling};
@@ -222,10 +221,8 @@ impl Pool {
 
     /// The lowest and the highest ordinal with a busy slot.
     fn busy(&self) -> Option<(u32, u32)> {
+        planted!(CountSessions => (self.index.busy.len() as u32).checked_sub(1).map(|last| (0, last)));
         let (lowest, highest) = self.index.busy.first().zip(self.index.busy.last())?;
-        if planted::is(Bug::CountSessions) {
-            return Some((0, self.index.busy.len() as u32 - 1));
-        }
         Some((lowest.0, highest.0))
     }
 
@@ -247,8 +244,7 @@ impl Pool {
         {
             let State::Queued { turn, lost, .. } = session.state else { return };
             let prefers = self.rules.sticky_storage || lost;
-            let last = session.last.filter(|o| prefers && self.pods.get(o).is_some_and(|p| p.free_slots() > 0));
-            let ordinal = last.unwrap_or(best);
+            let ordinal = free_again(&self.pods, session.last.filter(|_| prefers)).unwrap_or(best);
             let waited = step.now.since(session.since);
             session.state = State::Held { pod: ordinal, until: step.now + self.rules.claim, came: false };
             session.last = Some(ordinal);
@@ -345,4 +341,10 @@ impl Pool {
             frozen: self.frozen,
         }
     }
+}
+
+/// The pod that a session had last, if it has a free slot.
+fn free_again(pods: &BTreeMap<Ordinal, Pod>, last: Option<Ordinal>) -> Option<Ordinal> {
+    planted!(NoStickiness => None);
+    last.filter(|ordinal| pods.get(ordinal).is_some_and(|pod| pod.free_slots() > 0))
 }

@@ -159,6 +159,7 @@ impl Scale {
     /// timeline decided.
     pub(crate) fn judge(&mut self, span: Span, written: Decision, version: u64, position: u64) -> Seen {
         let Decision { timeline, position: decided } = written;
+        planted!(LaterDecisionWins => Seen { span, decided, timeline, version });
         if timeline != self.timeline {
             return Seen { span, decided: 0, timeline, version };
         }
@@ -231,8 +232,7 @@ impl Scale {
     pub(crate) fn standing(&self, ordinal: u32) -> Standing {
         if ordinal < self.goal || self.goal >= self.desired.end {
             Standing::Wanted
-        } else if ordinal.saturating_add(1) < self.desired.end {
-            // (The ordinal of a foreign pod is input: it may be the highest there is.)
+        } else if ordinal < self.desired.end.saturating_sub(1) {
             Standing::Surplus
         } else {
             Standing::Leaving
@@ -246,6 +246,7 @@ impl Scale {
 
     /// When time alone will change `desired`.
     pub(crate) fn deadline(&self, rules: &Rules) -> Option<Time> {
+        planted!(CooldownNotScheduled => None);
         if rules.scaling == Scaling::None {
             return None;
         }
@@ -255,6 +256,7 @@ impl Scale {
     /// Whether it is certain that nobody will still delete a pod at `ordinal` for a number decided before `decided`, or in
     /// another timeline.
     pub(crate) fn is_certain(&self, ordinal: u32, decided: u64, since: Time, rules: &Rules, now: Time) -> bool {
+        planted!(CertainUnseen => true);
         match rules.scaling {
             Scaling::Direct { .. } => self.is_seen(ordinal, decided),
             Scaling::Keda { .. } => {
@@ -282,6 +284,7 @@ impl Scale {
     /// When KEDA has certainly acted on the raised number, if it has been served one that covers the ordinal.
     pub(crate) fn settled_at(&self, ordinal: u32, since: Time, rules: &Rules) -> Option<Time> {
         let Scaling::Keda { settle } = rules.scaling else { return None };
+        planted!(SettleIgnored => self.served.filter(|(n, _)| *n > ordinal).map(|(_, at)| at.max(since)));
         self.served.filter(|(replicas, _)| *replicas > ordinal).map(|(_, at)| at.max(since) + settle)
     }
 }
@@ -396,6 +399,7 @@ impl Highest {
     }
 
     fn over(&mut self, time: Millis, now: Time) -> u32 {
+        planted!(ShrinkAtOnce => self.now);
         while self.past.front().is_some_and(|(_, ended)| *ended + time <= now) {
             self.past.pop_front();
         }

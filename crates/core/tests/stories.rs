@@ -3,6 +3,7 @@
 mod clocks;
 mod cluster;
 mod journal;
+mod limits;
 mod line;
 mod placing;
 mod returning;

@@ -6,7 +6,7 @@ use crate::cluster::{Cluster, ClusterError, Size};
 use crate::dispatcher::Dispatcher;
 use crate::driver::Aftermath as _;
 use crate::outside::now;
-use slotkeeper_core::{Command, Effect, Fleet, PoolId};
+use slotkeeper_core::{Command, Effect, Fleet, PoolId, planted};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,11 +72,7 @@ impl Hands {
                     None => return,
                 },
                 () = tokio::time::sleep_until(look) => {
-                    let owed: Vec<Effect> = {
-                        let view = self.dispatcher.view.borrow();
-                        // By old news nothing is done: others do it.
-                        if view.is_stale() { Vec::new() } else { self.owed(&view.fleet).collect() }
-                    };
+                    let owed = self.still_owed();
                     let mut well = true;
                     for effect in owed {
                         well &= self.obey(effect).await;
@@ -86,6 +82,14 @@ impl Hands {
                 }
             }
         }
+    }
+
+    /// By old news nothing is done: others do it.
+    fn still_owed(&self) -> Vec<Effect> {
+        let view = self.dispatcher.view.borrow();
+        planted!(NothingRetried => Vec::new());
+        planted!(StaleActs => self.owed(&view.fleet).collect());
+        if view.is_stale() { Vec::new() } else { self.owed(&view.fleet).collect() }
     }
 
     fn owed<'a>(&'a self, fleet: &'a Fleet) -> impl Iterator<Item = Effect> + 'a {

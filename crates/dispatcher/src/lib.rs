@@ -53,8 +53,7 @@ use crate::config::{Config, PoolConfig, Secret};
 use crate::dispatcher::{Dispatcher, Parts};
 use crate::outside::{Listener, Net, Outside};
 use anyhow::Context as _;
-use slotkeeper_core::planted::{self, Bug};
-use slotkeeper_core::{Command, PoolId, SessionId, State};
+use slotkeeper_core::{Command, PoolId, SessionId, State, planted};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -179,20 +178,21 @@ fn bug(error: JoinError) -> anyhow::Error {
 
 /// The pools' settings; what is read after them is this replica's own.
 async fn introduce(dispatcher: &Dispatcher) -> Result<(), driver::Ended> {
-    if !planted::is(Bug::ServeUnread) && dispatcher.config.pools.iter().any(|pool| pool.rules.idle.is_some()) {
-        // Until this has been read back, it is not known which rules are in force.
-        dispatcher.driver.tell(&"".into(), Command::Tick).await?;
-    }
+    read_rules(dispatcher).await?;
     for pool in &dispatcher.config.pools {
         begin_idle_clocks(dispatcher, pool);
-        let rules = Command::Rules(pool.rules.clone());
-        if planted::is(Bug::ServeUnread) {
-            dispatcher.driver.post(&pool.id, rules);
-        } else {
-            dispatcher.driver.tell(&pool.id, rules).await?;
-        }
+        write_rules(dispatcher, &pool.id, Command::Rules(pool.rules.clone())).await?;
     }
     Ok(())
+}
+
+/// Returns when it is known which rules are in force, if that matters: an entry of this replica's own has been read back.
+async fn read_rules(dispatcher: &Dispatcher) -> Result<(), driver::Ended> {
+    planted!(ServeUnread => Ok(()));
+    if dispatcher.config.pools.iter().all(|pool| pool.rules.idle.is_none()) {
+        return Ok(());
+    }
+    dispatcher.driver.tell(&"".into(), Command::Tick).await
 }
 
 /// Where these rules turn `idle` on: no replica has reported activity so far, so every session that is in use counts as active
@@ -208,6 +208,15 @@ fn begin_idle_clocks(dispatcher: &Dispatcher, pool: &PoolConfig) {
     if !sessions.is_empty() {
         dispatcher.driver.post(&pool.id, Command::Active { sessions });
     }
+}
+
+/// Returns when they have been read back.
+async fn write_rules(dispatcher: &Dispatcher, pool: &PoolId, rules: Command) -> Result<(), driver::Ended> {
+    planted!(ServeUnread => {
+        dispatcher.driver.post(pool, rules);
+        Ok(())
+    });
+    dispatcher.driver.tell(pool, rules).await
 }
 
 /// Pools of an earlier configuration: nobody leads visitors there any more.

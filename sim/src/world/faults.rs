@@ -103,6 +103,20 @@ kinds! {
     KedaPartition = "keda-partition",
     /// An operator removes the pool; the next start of a dispatcher makes it anew.
     PoolRemoval = "pool-removal",
+    /// A dispatcher's host loses power while it writes its journal, and starts again.
+    PowerLoss = "power-loss",
+    /// The disk of a dispatcher's journal is full.
+    DiskFull = "disk-full",
+    /// It takes its time with everything.
+    DiskSlow = "disk-slow",
+    /// It fails now and then.
+    DiskFailing = "disk-failing",
+    /// A dispatcher's process does not run for a while; its connections stay open.
+    Stall = "stall",
+    /// A link loses everything in one direction.
+    OneWay = "one-way",
+    /// A dispatcher can open no more sockets and files.
+    Descriptors = "descriptors",
 }
 
 impl fmt::Display for FaultKind {
@@ -200,9 +214,13 @@ impl FaultKind {
                 | FaultKind::JournalFlush
                 | FaultKind::JournalFull
                 | FaultKind::JournalSlow
+                | FaultKind::JournalClock
         );
+        let disk =
+            matches!(self, FaultKind::PowerLoss | FaultKind::DiskFull | FaultKind::DiskSlow | FaultKind::DiskFailing);
         let loses = matches!(self, FaultKind::JournalLoss | FaultKind::JournalFailover);
         (setting.shared_journal || !remote)
+            && (!setting.shared_journal || !disk)
             && (setting.lag > 0 || !loses)
             && (setting.is_pushed() || self != FaultKind::KedaPartition)
             && (self != FaultKind::JournalFlush || rare("flushed", 8))
@@ -231,6 +249,12 @@ impl FaultKind {
             FaultKind::ShakyWatch | FaultKind::PrometheusOutage => (1, 25_000),
             FaultKind::KedaPartition => (2, 15_000),
             FaultKind::PoolRemoval => (1, 6_000),
+            FaultKind::PowerLoss => (3, 8_000),
+            FaultKind::DiskFull => (2, 20_000),
+            FaultKind::DiskSlow | FaultKind::DiskFailing => (2, 15_000),
+            FaultKind::Stall => (1, 25_000),
+            FaultKind::OneWay => (1, 20_000),
+            FaultKind::Descriptors => (1, 12_000),
         }
     }
 }

@@ -14,11 +14,12 @@ use crate::chance::Chance;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use slotkeeper::cluster::{Cluster, ClusterError, fixed};
+use slotkeeper::cluster::{Cluster, ClusterError, Size, fixed};
 use slotkeeper::config::{ClusterConfig, FixedPods, PoolConfig, Probe, ProbeKind};
 use slotkeeper::outside::{BoxFuture, Net};
 use slotkeeper_core::{
-    AfterSession, Command, Millis, Ordinal, Phase, Placement, Rules, Scaling, Shrink, Spare, Targets, Time, Uid, Window,
+    AfterSession, Command, Decision, Millis, Ordinal, Phase, Placement, Rules, Scaling, Shrink, Spare, Targets, Time,
+    Uid, Window,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -216,7 +217,7 @@ struct Table {
     sender: mpsc::UnboundedSender<Command>,
     version: u64,
     wanted: (u32, u32),
-    decided: u64,
+    decided: Decision,
     members: BTreeMap<u32, Member>,
     dice: ChaCha8Rng,
 }
@@ -240,7 +241,8 @@ impl Processes {
         let (sender, news) = mpsc::unbounded_channel();
         let dice = grounds.chance.stream(&format!("processes after {}", grounds.processes.load(Ordering::Relaxed)));
         let members = BTreeMap::new();
-        let mut table = Table { grounds, sender, version: 0, wanted: (0, 0), decided: 0, members, dice };
+        let mut table =
+            Table { grounds, sender, version: 0, wanted: (0, 0), decided: Decision::default(), members, dice };
         let version = table.next();
         table.tell(Command::PodsListed { pods: Vec::new(), version });
         table.size();
@@ -272,11 +274,12 @@ impl Cluster for Processes {
         })
     }
 
-    fn scale(&self, start: u32, replicas: u32, decided: u64) -> BoxFuture<'_, Result<(), ClusterError>> {
+    fn scale(&self, size: Size) -> BoxFuture<'_, Result<(), ClusterError>> {
         Box::pin(async move {
             let mut table = locked(&self.table);
-            if decided >= table.decided {
-                (table.wanted, table.decided) = ((start, start.saturating_add(replicas)), decided);
+            if size.may_overwrite(table.decided) {
+                let span = size.span();
+                (table.wanted, table.decided) = ((span.start, span.end), size.decided);
                 table.size();
             }
             Ok(())
@@ -322,8 +325,9 @@ impl Table {
     }
 
     fn size(&mut self) {
-        let ((start, end), decided, version) = (self.wanted, self.decided, self.next());
-        self.tell(Command::ScaleSeen { start, replicas: end - start, decided, version });
+        let ((start, end), version) = (self.wanted, self.next());
+        let Decision { timeline, position: decided } = self.decided;
+        self.tell(Command::ScaleSeen { start, replicas: end - start, decided, timeline, version });
     }
 
     fn seen(&mut self, ordinal: u32, phase: Phase) {

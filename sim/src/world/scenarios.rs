@@ -93,6 +93,75 @@ pub const ALL: &[Scenario] = &[
         },
     },
     Scenario {
+        name: "disk-in-trouble",
+        story: "The disk of the only dispatcher's journal is full, then slow, then it fails now and then: nobody is placed meanwhile, and whoever plays goes on.",
+        make: |s| {
+            s.dispatchers = 1;
+            s.shared_journal = false;
+            s.rules.max_session = None;
+            s.habits.half_open = 0;
+            faults(
+                s,
+                &[
+                    (Kind::DiskFull, 8_000, 16_000, 1_000),
+                    (Kind::DiskSlow, 18_000, 26_000, 0),
+                    (Kind::DiskFailing, 28_000, 40_000, 200),
+                ],
+            );
+        },
+    },
+    Scenario {
+        name: "power-lost",
+        story: "The only dispatcher loses power four times in the midst of writing, once while the disk fails, and once after it was killed: what was acknowledged is there again.",
+        make: |s| {
+            s.dispatchers = 1;
+            s.shared_journal = false;
+            s.visitors = 9;
+            faults(
+                s,
+                &[
+                    (Kind::PowerLoss, 10_000, 13_000, 0),
+                    (Kind::PowerLoss, 18_000, 20_000, 5),
+                    (Kind::DiskFailing, 22_000, 30_000, 100),
+                    (Kind::PowerLoss, 26_000, 28_000, 65),
+                    (Kind::WriterCrash, 31_000, 33_000, 5),
+                    (Kind::PowerLoss, 35_000, 37_000, 40),
+                ],
+            );
+        },
+    },
+    Scenario {
+        name: "stalled",
+        story: "One of two dispatchers does not run for longer than silence and grace, its connections stay open, and it goes on: by then its slots are others', and it has to start anew.",
+        make: |s| {
+            s.habits.stay = (20_000, 40_000);
+            faults(s, &[(Kind::Stall, 15_000, 38_000, 0)]);
+        },
+    },
+    Scenario {
+        name: "one-way",
+        story: "What a dispatcher sends to the journal arrives and the answers do not, then the other way round; then the API server, then a node.",
+        make: |s| {
+            faults(
+                s,
+                &[
+                    (Kind::OneWay, 8_000, 18_000, 26),
+                    (Kind::OneWay, 20_000, 29_000, 10),
+                    (Kind::OneWay, 31_000, 38_000, 6),
+                    (Kind::OneWay, 40_000, 46_000, 2),
+                ],
+            );
+        },
+    },
+    Scenario {
+        name: "no-descriptors",
+        story: "Both dispatchers run out of descriptors, one after the other: they accept and dial nobody new, and whoever plays goes on.",
+        make: |s| {
+            s.visitors = 9;
+            faults(s, &[(Kind::Descriptors, 10_000, 20_000, 0), (Kind::Descriptors, 22_000, 34_000, 1)]);
+        },
+    },
+    Scenario {
         name: "cut-off",
         story: "One of two dispatchers is cut off from the journal for longer than silence and grace: it closes its streams before the others give its slots away, and starts anew.",
         make: |s| faults(s, &[(Kind::JournalPartition, 18_000, 40_000, 0)]),

@@ -573,6 +573,12 @@ impl Truth {
         inner.ledger.about(&first.what, &inner.names, &inner.story)
     }
 
+    /// The position of the journal's last entry.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.locked().mirror.applied()
+    }
+
     /// The sessions of the pool and its replicas, for the last check.
     #[must_use]
     pub fn left(&self) -> Vec<String> {

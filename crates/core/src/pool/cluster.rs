@@ -5,7 +5,6 @@ use super::{Pool, Step};
 use crate::decision::Decision;
 use crate::entry::{Effect, Phase, Sighting};
 use crate::ids::{Incarnation, Ordinal, SessionId, Uid};
-use crate::planted::{self, Bug};
 use crate::pods::{Life, Pod, Standing};
 use crate::rules::Scaling;
 use crate::scale::{Seen, Span};
@@ -16,26 +15,49 @@ use alloc::vec::Vec;
 
 impl Pool {
     pub(super) fn pod_seen(&mut self, ordinal: Ordinal, uid: &Uid, phase: &Phase, version: u64, step: &mut Step<'_>) {
-        if version <= self.list_version {
-            return;
-        }
         let slots = self.rules.slots_per_pod;
-        let pod = self.pods.entry(ordinal).or_insert_with(|| Pod::new(slots));
-        if version <= pod.version || pod.gone.as_ref() == Some(uid) {
+        if !self.is_news(ordinal, uid, version) {
             return;
         }
-        pod.version = version;
-        if let Some(life) = pod.life.as_mut().filter(|_| planted::is(Bug::BindToName)) {
-            life.uid = uid.clone();
-            life.phase = Phase::Starting;
-        }
-        if pod.life.as_ref().is_none_or(|l| l.uid != *uid) {
+        self.pods.entry(ordinal).or_insert_with(|| Pod::new(slots)).version = version;
+        self.succeed(ordinal, uid, phase, step);
+        self.set_phase(ordinal, phase, step);
+    }
+
+    /// Whether an observation of this incarnation is newer than what is known.
+    fn is_news(&self, ordinal: Ordinal, uid: &Uid, version: u64) -> bool {
+        let pod = self.pods.get(&ordinal);
+        planted!(OldNewsCounts => pod.is_none_or(|pod| pod.gone.as_ref() != Some(uid)));
+        planted!(GonePodReturns => version > self.list_version && pod.is_none_or(|pod| version > pod.version));
+        version > self.list_version && pod.is_none_or(|pod| version > pod.version && pod.gone.as_ref() != Some(uid))
+    }
+
+    /// If this incarnation is a new one, the one before it is gone.
+    fn succeed(&mut self, ordinal: Ordinal, uid: &Uid, phase: &Phase, step: &mut Step<'_>) {
+        planted!(BindToName => self.rename(ordinal, uid, phase, step));
+        if self.pods.get(&ordinal).is_some_and(|pod| pod.life.as_ref().is_none_or(|l| l.uid != *uid)) {
             self.lose(ordinal, step);
-            // Before the first list is complete: what already runs may have been used by somebody this journal knows nothing of.
-            let used = !self.listed && matches!(phase, Phase::Ready { .. } | Phase::Unready);
+            let used = self.was_used(phase);
             self.meet(ordinal, uid, used, step);
         }
-        self.set_phase(ordinal, phase, step);
+    }
+
+    #[cfg(feature = "planted")]
+    fn rename(&mut self, ordinal: Ordinal, uid: &Uid, phase: &Phase, step: &mut Step<'_>) {
+        let used = self.was_used(phase);
+        match self.pods.get_mut(&ordinal).and_then(|pod| pod.life.as_mut()) {
+            Some(life) => {
+                life.uid = uid.clone();
+                life.phase = Phase::Starting;
+            }
+            None => self.meet(ordinal, uid, used, step),
+        }
+    }
+
+    /// Before the first list is complete: what already runs may have been used by somebody this journal knows nothing of.
+    fn was_used(&self, phase: &Phase) -> bool {
+        planted!(HistoryPresumedClean => false);
+        !self.listed && matches!(phase, Phase::Ready { .. } | Phase::Unready)
     }
 
     pub(super) fn pod_gone(&mut self, ordinal: Ordinal, uid: &Uid, version: u64, step: &mut Step<'_>) {
@@ -48,14 +70,19 @@ impl Pool {
             return;
         }
         pod.version = version;
-        let is_name = planted::is(Bug::BindToName);
-        if !is_name && pod.life.as_ref().is_some_and(|l| l.uid == *uid) {
-            self.lose(ordinal, step);
-        }
+        self.lose_life(ordinal, uid, step);
         if let Some(pod) = self.pods.get_mut(&ordinal) {
             pod.gone = Some(uid.clone());
         }
         self.touch_pod(ordinal, step);
+    }
+
+    /// Of all incarnations, this one is gone.
+    fn lose_life(&mut self, ordinal: Ordinal, uid: &Uid, step: &mut Step<'_>) {
+        planted!(BindToName => ());
+        if self.pods.get(&ordinal).and_then(|pod| pod.life.as_ref()).is_some_and(|l| l.uid == *uid) {
+            self.lose(ordinal, step);
+        }
     }
 
     pub(super) fn pods_listed(&mut self, pods: &[Sighting], version: u64, step: &mut Step<'_>) {
@@ -63,17 +90,18 @@ impl Pool {
             self.pod_seen(seen.pod, &seen.uid, &seen.phase, version, step);
         }
         let present: BTreeSet<Ordinal> = pods.iter().map(|s| s.pod).collect();
-        let absent: Vec<(Ordinal, Uid)> = self
-            .pods
-            .iter()
-            .filter(|(o, p)| p.version < version && !present.contains(o))
-            .filter_map(|(o, p)| Some((*o, p.life.as_ref()?.uid.clone())))
-            .collect();
-        for (ordinal, uid) in absent {
+        for (ordinal, uid) in self.absent(&present, version) {
             self.pod_gone(ordinal, &uid, version, step);
         }
         self.list_version = self.list_version.max(version);
         self.listed = true;
+    }
+
+    /// The incarnations that a complete list of this version does not name.
+    fn absent(&self, present: &BTreeSet<Ordinal>, version: u64) -> Vec<(Ordinal, Uid)> {
+        planted!(ListKeepsAbsent => Vec::new());
+        let absent = self.pods.iter().filter(|(o, p)| p.version < version && !present.contains(o));
+        absent.filter_map(|(o, p)| Some((*o, p.life.as_ref()?.uid.clone()))).collect()
     }
 
     /// A new incarnation at this ordinal.
@@ -161,6 +189,7 @@ impl Pool {
 
     /// Those of them who have no stream.
     fn requeue_held(&mut self, sessions: &[SessionId], step: &mut Step<'_>) {
+        planted!(StayOnDrainingPod => ());
         for id in sessions {
             if self.sessions.get(*id).is_some_and(|s| matches!(s.state, State::Held { .. })) {
                 self.requeue(*id, step);
@@ -280,11 +309,7 @@ impl Pool {
         let slots = self.rules.slots_per_pod;
         for ordinal in (before.start..before.end).filter(|o| !now.contains(*o)).map(Ordinal) {
             if let Some(pod) = self.pods.get_mut(&ordinal) {
-                pod.asked = Time::NEVER;
-                if let Some(life) = pod.life.as_mut().filter(|_| !planted::is(Bug::LowerWithoutRetiring)) {
-                    life.standing = Standing::Retiring;
-                    life.forgive();
-                }
+                pod.retire();
                 self.touch_pod(ordinal, step);
             }
         }

@@ -1,6 +1,6 @@
 //! What has been told of one pool so far, in as few words as possible: to be told again when a journal has lost some of it.
 
-use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Uid};
+use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Uid, planted};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
@@ -42,6 +42,7 @@ impl Told {
 
     /// All of it, as of the newest: who knows it already, ignores it.
     pub(crate) fn again(&self) -> Vec<Command> {
+        planted!(NewsNotRetold => Vec::new());
         let pods = || self.pods.iter().map(|(pod, (uid, phase))| (*pod, uid.clone(), phase.clone()));
         let list = self.listed.then(|| Command::PodsListed {
             pods: pods().map(|(pod, uid, phase)| Sighting { pod, uid, phase }).collect(),

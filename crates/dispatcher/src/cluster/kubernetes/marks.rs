@@ -10,7 +10,7 @@ use crate::outside::now;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
-use slotkeeper_core::{Ordinal, Timeline};
+use slotkeeper_core::{Ordinal, Timeline, planted};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -146,11 +146,7 @@ impl Marks {
                     changes.insert(KEPT.into(), json!(words.join(",")));
                 }
             }
-            Some(words) if !busy => {
-                let ours = KEEPS.into_iter().filter(|(word, ..)| words.split(',').any(|w| w == *word));
-                changes.extend(ours.map(|(_, key, _)| (key.to_owned(), Value::Null)));
-                changes.insert(KEPT.into(), Value::Null);
-            }
+            Some(words) if !busy => take_away(words, &mut changes),
             None | Some(_) => {}
         }
         if self.site.is_deployment() {
@@ -243,7 +239,16 @@ impl Marks {
     }
 }
 
+/// The annotations that are ours, by these words.
+fn take_away(words: &str, changes: &mut serde_json::Map<String, Value>) {
+    planted!(MarksStay => ());
+    let ours = KEEPS.into_iter().filter(|(word, ..)| words.split(',').any(|w| w == *word));
+    changes.extend(ours.map(|(_, key, _)| (key.to_owned(), Value::Null)));
+    changes.insert(KEPT.into(), Value::Null);
+}
+
 fn guard_of(object: &DynamicObject) -> Guard {
+    planted!(GuardStolen => guard_whosever(object));
     let annotations = object.metadata.annotations.as_ref();
     let has = |key: &str| annotations.and_then(|a| a.get(key));
     // Anything that is no boolean counts as true (KEDA's own reading), false as not set.
@@ -266,9 +271,18 @@ fn scaled_object() -> ApiResource {
 
 /// Coarse, since every change is a write: retiring pods first, then free ones, then by the size of their number of sessions.
 fn cost(attended: &Attended) -> i64 {
+    planted!(DeletionCostEqual => if attended.retiring && attended.sessions == 0 { -1 } else { 0 });
     match attended.sessions {
         0 if attended.retiring => -1,
         0 => 0,
         n => i64::from(n.ilog2()) + 1,
     }
+}
+
+#[cfg(feature = "planted")]
+fn guard_whosever(object: &DynamicObject) -> Guard {
+    let paused =
+        object.metadata.annotations.as_ref().and_then(|a| a.get(PAUSED_SCALE_IN)).is_some_and(|v| v != "false");
+    let owner = object.metadata.annotations.as_ref().and_then(|a| a.get(GUARD)).and_then(|owner| owner.parse().ok());
+    if paused { Guard::Ours(owner.unwrap_or_default()) } else { Guard::Off }
 }

@@ -8,7 +8,7 @@ use crate::cluster::{ClusterError, Size};
 use crate::config::Workload as Named;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
-use slotkeeper_core::{Decision, Span, Timeline, Uid};
+use slotkeeper_core::{Decision, Span, Timeline, Uid, planted};
 use std::sync::Arc;
 
 /// So often somebody else may write in between.
@@ -32,7 +32,7 @@ impl Orders {
             let Some(known) = known else {
                 return Err(ClusterError::Refused(format!("the {} has not been read yet", self.name())));
             };
-            if !size.may_overwrite(known.decided) || known.decided == decided && known.span.is_same(span) {
+            if is_settled(&known, &size, span) {
                 return Ok(());
             }
             if self.site.slides && !known.parallel {
@@ -76,12 +76,7 @@ impl Orders {
         if !span.is_empty() && span.start != known.start {
             spec["ordinals"] = json!({ "start": span.start });
         }
-        // Null takes the annotation away: as long as an older dispatcher takes part, there is only the first timeline.
-        let timeline = (decided.timeline != Timeline::FIRST).then(|| decided.timeline.to_string());
-        let metadata = json!({
-            "resourceVersion": known.resource_version,
-            "annotations": { DECIDED: decided.position.to_string(), TIMELINE: timeline },
-        });
+        let metadata = metadata(known, decided);
         let body: Patch<Value> = Patch::Merge(json!({ "metadata": metadata, "spec": spec }));
         let (params, pace) = (PatchParams::default(), self.site.pace);
         let name = self.site.config.workload.name();
@@ -140,10 +135,29 @@ impl Orders {
     }
 }
 
+/// Nobody undoes what was decided later, or writes what is there.
+fn is_settled(known: &Workload, size: &Size, span: Span) -> bool {
+    planted!(UndoLaterDecision => known.decided == size.decided && known.span.is_same(span));
+    !size.may_overwrite(known.decided) || known.decided == size.decided && known.span.is_same(span)
+}
+
+/// Nobody writes over what he has not read.
+fn metadata(known: &Workload, decided: Decision) -> Value {
+    // Null takes the annotation away: as long as an older dispatcher takes part, there is only the first timeline.
+    let timeline = (decided.timeline != Timeline::FIRST).then(|| decided.timeline.to_string());
+    let annotations = json!({ DECIDED: decided.position.to_string(), TIMELINE: timeline });
+    planted!(PatchUnguarded => json!({ "annotations": annotations }));
+    json!({ "resourceVersion": known.resource_version, "annotations": annotations })
+}
+
+fn only(uid: &Uid) -> Option<Preconditions> {
+    planted!(DeleteByName => None);
+    Some(Preconditions { uid: Some(uid.0.to_string()), resource_version: None })
+}
+
 /// This incarnation, and no other of the name.
 pub(super) async fn delete(site: &Site, name: &str, uid: &Uid) -> Result<(), ClusterError> {
-    let only = Preconditions { uid: Some(uid.0.to_string()), resource_version: None };
-    let params = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
+    let params = DeleteParams { preconditions: only(uid), ..DeleteParams::default() };
     let call = async { site.pods().delete(name, &params).await };
     match site.calls.make(("delete", "pods"), site.pace.call, call).await {
         Ok(_) => Ok(()),

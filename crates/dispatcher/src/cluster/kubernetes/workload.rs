@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::core::Selector;
-use slotkeeper_core::{Decision, Span};
+use slotkeeper_core::{Decision, Span, planted};
 
 /// The journal position that decided the size, written with it, and its timeline (without: the first one).
 pub(super) const DECIDED: &str = "slotkeeper.dev/decided";
@@ -102,6 +102,7 @@ impl Workload {
     }
 
     pub(super) fn is_caught_up(&self) -> bool {
+        planted!(CertainAtOnce => true);
         self.observed >= self.generation
     }
 }

@@ -12,7 +12,7 @@ use crate::cluster::news::Teller;
 use crate::cluster::probe::in_words;
 use crate::cluster::{ClusterError, Size};
 use crate::outside::{Ids, now};
-use slotkeeper_core::{Decision, Ordinal, Phase, Span, Uid};
+use slotkeeper_core::{Decision, Ordinal, Phase, Span, Uid, planted};
 use std::collections::BTreeMap;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -126,7 +126,7 @@ impl Keeper {
 
     /// Who stops is told before the order is: whoever reads the order knows that all others stay.
     fn scale(&mut self, size: Size) {
-        if !size.may_overwrite(self.decided) {
+        if self.is_overruled(&size) {
             return;
         }
         self.decided = size.decided;
@@ -137,10 +137,23 @@ impl Keeper {
     }
 
     fn recycle(&mut self, ordinal: u32, uid: &Uid) {
-        if self.members.get(&ordinal).is_some_and(|m| m.uid == *uid) {
+        if self.lives(ordinal, uid) {
             self.end(ordinal);
             self.fill();
         }
+    }
+
+    /// A later size is known already.
+    fn is_overruled(&self, size: &Size) -> bool {
+        planted!(OlderScaleWins => false);
+        !size.may_overwrite(self.decided)
+    }
+
+    /// Whether the present life is this one.
+    fn lives(&self, ordinal: u32, uid: &Uid) -> bool {
+        let life = self.members.get(&ordinal).map(|member| &member.uid);
+        planted!(RecycleAnyLife => life.is_some());
+        life == Some(uid)
     }
 
     fn stop(&mut self) {
@@ -164,10 +177,7 @@ impl Keeper {
             State::Waiting { .. } => self.forget(ordinal),
             State::Alive { stop, .. } => {
                 let Some(stop) = stop.take() else { return };
-                // Whoever has heard of it hears that it goes; a process that has not started yet leaves unheard.
-                if member.told.is_some() {
-                    self.see(ordinal, Phase::Terminating);
-                }
+                self.see_end(ordinal);
                 let _ = stop.send(());
             }
         }
@@ -285,6 +295,14 @@ impl Keeper {
         {
             tracing::info!(pool = %self.pool.id, ordinal, "pod is gone");
             self.teller.gone(ordinal, &member.uid);
+        }
+    }
+
+    /// Whoever has heard of it hears that it goes; a process that has not started yet leaves unheard.
+    fn see_end(&mut self, ordinal: u32) {
+        planted!(TerminatingUntold => ());
+        if self.members.get(&ordinal).is_some_and(|member| member.told.is_some()) {
+            self.see(ordinal, Phase::Terminating);
         }
     }
 

@@ -7,7 +7,7 @@ use super::{House, Told, record};
 use crate::journal::{Append, Draft, JournalError, Patience};
 use crate::outside::{BoxFuture, Ids, now};
 use redis::Value;
-use slotkeeper_core::{Millis, ReplicaId, Timeline};
+use slotkeeper_core::{Millis, ReplicaId, Timeline, planted};
 use std::collections::VecDeque;
 
 const BEGIN: &str = include_str!("begin.lua");
@@ -95,7 +95,7 @@ impl Writer {
             (doubted.clone(), std::mem::take(estranged))
         };
         // Taken out: whatever goes wrong, it is not used again.
-        let known = self.line.take().filter(|line| !estranged && doubted.as_ref() != Some(&line.life));
+        let known = self.line.take().filter(|line| !is_in_doubt(line, estranged, doubted.as_deref()));
         let patience = self.patience.get();
         let timeline = match &known {
             Some(_) => Timeline::FIRST,
@@ -108,7 +108,7 @@ impl Writer {
                 None => self.house.connect(&lapse, patience, doubted.as_deref().unwrap_or_default()).await?,
             };
             if self.life.as_ref() != Some(&line.life) {
-                for batch in self.unread.make_contiguous().chunks(BATCH) {
+                for batch in lost(self.unread.make_contiguous()).chunks(BATCH) {
                     self.house.append(&mut line, batch).await?;
                 }
                 self.life = Some(line.life.clone());
@@ -118,6 +118,18 @@ impl Writer {
         };
         Ok(written.await.map(|line| self.line = Some(line)))
     }
+}
+
+/// What may be lost with an earlier life.
+fn lost(unread: &[Unread]) -> &[Unread] {
+    planted!(UnreadNotRepeated => &[]);
+    unread
+}
+
+/// Whether the life has to be agreed on again.
+fn is_in_doubt(line: &Line, estranged: bool, doubted: Option<&str>) -> bool {
+    planted!(LifeNotChecked => false);
+    estranged || doubted == Some(&line.life)
 }
 
 impl House {

@@ -10,7 +10,7 @@ use crate::journal::file::tail::Tail;
 use crate::journal::file::{OpenError, failed, folder, line, lock};
 use crate::outside::Ids;
 use slotkeeper_core::{Command, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, Time, Timeline};
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(super) fn repair(folder: &Path, now: Time, out: &mut dyn Write) -> Result<bo
     let _lock = lock::take(folder)?;
     let mut repairs = 0;
     let account = loop {
-        let (listing, account) = folder::read(folder, u64::MAX)?;
+        let (listing, account) = folder::read(&Disk::default(), folder, u64::MAX)?;
         let Some(damage) = &account.damage else { break account };
         repairs += 1;
         writeln!(out, "found: {damage}")?;
@@ -69,9 +69,9 @@ fn step(folder: &Path, names: &[Name], account: &Account, damage: &Damage, out: 
             lost(folder, damage.file, damage.offset)
         )?;
         disk.create(folder, &aside, rest)?;
-        let file = OpenOptions::new().write(true).open(&path)?;
-        disk.cut(&path, &file, damage.offset)?;
-        disk.sync(&path, &file)?;
+        let file = disk.open(&path)?;
+        disk.cut(&path, &*file, damage.offset)?;
+        disk.sync(&path, &*file)?;
     }
     Ok(())
 }
