@@ -334,12 +334,14 @@ async fn only_what_the_client_sends_counts_as_activity_of_a_websocket() {
     };
     let listen = async { while receive.next().await.is_some_and(|message| message.is_ok()) {} };
     // The silent client's session ends although its pod sends all the time; the other one's does not.
-    let close = tokio::select! {
-        close = close_of(&mut silent) => close,
-        () = talk => None,
-        () = listen => panic!("the session of a client that sends has ended"),
+    let close = async {
+        tokio::select! {
+            close = close_of(&mut silent) => close,
+            () = talk => None,
+            () = listen => panic!("the session of a client that sends has ended"),
+        }
     };
-    assert_eq!(close, Some((4001, "idle".into())));
+    assert_eq!(patiently("the close", close).await, Some((4001, "idle".into())));
     dispatcher.pool_is("/slots/busy", 1).await;
     assert_eq!(released(&dispatcher, "idle").await, 1);
 }

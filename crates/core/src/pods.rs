@@ -68,10 +68,7 @@ impl Life {
 
     #[cfg(feature = "planted")]
     fn taken_for_returned(&self) -> Life {
-        let standing = match self.standing {
-            Standing::Returning { .. } => Standing::Wanted,
-            other => other,
-        };
+        let standing = if self.is_returning() { Standing::Wanted } else { self.standing };
         Life { standing, ..self.clone() }
     }
 

@@ -256,5 +256,7 @@ mod tests {
         assert_eq!(name, public_name(SessionId(1)));
         assert_ne!(name, public_name(SessionId(2)));
         assert_eq!(name.len(), 32);
+        let id = 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef;
+        assert!(!public_name(SessionId(id)).contains("89abcdef"), "no part of the id");
     }
 }

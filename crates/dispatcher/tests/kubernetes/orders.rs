@@ -1,10 +1,11 @@
 //! What is written: sizes in one guarded patch, and the end of one incarnation.
 
-use super::rig::{Rig, stateful_set};
+use super::rig::{PATIENCE, Rig, stateful_set};
 use crate::size;
 use serde_json::json;
-use slotkeeper_apiserver::Refusal;
+use slotkeeper_apiserver::{Refusal, Resource, Store};
 use slotkeeper_core::Ordinal;
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_size_is_one_write_with_what_decided_it() {
@@ -103,4 +104,25 @@ async fn only_the_incarnation_that_was_meant_is_deleted() {
     assert_eq!(rig.server.records().count("delete", "pods"), 1, "nothing of that lives there");
     assert!(rig.pod("gamecube-0").is_some_and(|p| p["metadata"]["deletionTimestamp"].is_null()));
     assert_eq!(rig.pod("gamecube-1").unwrap()["metadata"]["uid"], *second.0);
+}
+
+#[tokio::test]
+async fn a_successor_that_has_not_been_read_yet_is_not_deleted_in_place_of_its_predecessor() {
+    let mut rig = Rig::with(stateful_set(2)).await;
+    rig.until_ready(&[0, 1]).await;
+    let first = rig.told.uid(1);
+    // From here on the watch is an hour late: the adaptor goes on believing that the first incarnation lives.
+    rig.server.faults(|f| f.delay_events = Duration::from_secs(3600));
+    rig.cluster.recycle(Ordinal(1), first.clone()).await.unwrap();
+    let uid = |rig: &Rig| rig.pod("gamecube-1").map(|pod| pod["metadata"]["uid"].to_string());
+    let is_second = |store: &Store| {
+        let mut pods = store.all(Resource::Pods);
+        pods.any(|p| p["metadata"]["name"] == "gamecube-1" && p["metadata"]["uid"] != *first.0)
+    };
+    tokio::time::timeout(PATIENCE, rig.server.until(is_second)).await.expect("a successor comes");
+    let second = uid(&rig);
+    rig.cluster.recycle(Ordinal(1), first.clone()).await.unwrap();
+    assert_eq!(rig.server.records().count("delete", "pods"), 2, "it was asked for");
+    assert_eq!(uid(&rig), second);
+    assert!(rig.pod("gamecube-1").is_some_and(|pod| pod["metadata"]["deletionTimestamp"].is_null()));
 }
