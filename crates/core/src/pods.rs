@@ -68,10 +68,8 @@ impl Life {
 
     #[cfg(feature = "planted")]
     fn taken_for_returned(&self) -> Life {
-        let standing = match self.standing {
-            Standing::Returning { .. } => Standing::Wanted,
-            other => other,
-        };
+        let returns = matches!(self.standing, Standing::Returning { .. });
+        let standing = if returns { Standing::Wanted } else { self.standing };
         Life { standing, ..self.clone() }
     }
 
