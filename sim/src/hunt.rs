@@ -221,6 +221,33 @@ pub fn expected() -> Vec<String> {
         ]
         .map(String::from),
     );
+    all.extend(
+        [
+            "check activity",
+            "dispatcher of an older version",
+            "dispatcher with new settings",
+            "download complete",
+            "five first requests at once",
+            "fault listed-address-away",
+            "ping of a pod answered",
+            "pod answers in chunks",
+            "pod answers late",
+            "pod half-closes",
+            "pod hangs up after an answer",
+            "pod ignores a close",
+            "pod reads slowly",
+            "pod's messages counted at a close",
+            "pod's messages counted at a half-close",
+            "process ended",
+            "push received",
+            "socket given up while its visitor did not read",
+            "upload received",
+            "visitor suspended",
+            "visitor's messages counted",
+            "writer waits for its reader",
+        ]
+        .map(String::from),
+    );
     all
 }
 

@@ -2,7 +2,9 @@
 //! with its controllers, Prometheus and KEDA, and homes full of visitors. First faults, then calm: everything is healed,
 //! and all must come to rest. One seed decides everything.
 
+pub mod activity;
 pub mod api;
+pub mod conduct;
 pub mod disk;
 pub mod evidence;
 pub mod faults;
@@ -18,17 +20,23 @@ pub mod node;
 pub mod operator;
 pub mod overload;
 pub mod points;
+pub mod pools;
+pub mod program;
 pub mod promises;
 pub mod redis;
 pub mod reset;
+pub mod rollout;
 pub mod scaler;
 pub mod scenarios;
 pub mod setting;
 pub mod shape;
 pub mod stall;
 pub mod stored;
+pub mod tab;
+pub mod transfer;
 pub mod truth;
 pub mod visitor;
+pub mod window;
 
 use crate::chance::Chance;
 use crate::record::{Figures, Quantiles, Record, Sample};
@@ -43,19 +51,21 @@ use net::{Connections, SimNet};
 use node::{Crashes, Pods};
 use operator::Orders;
 use overload::Overload;
+use pools::{ANNEX, Grounds, Kind};
 use rand::Rng;
 use redis::Redis;
+use rollout::Older;
 use scaler::{ADMIN_PORT, Scaler};
 use setting::{POOL, Setting};
-use slotkeeper::cluster::Cluster;
 use slotkeeper::cluster::kubernetes::{self, Pace, client};
+use slotkeeper::cluster::{Cluster, Clusters};
 use slotkeeper::config::{
     Admin, Admission, ClusterConfig, Config, KubernetesPods, PoolConfig, Probe, Secret, Workload,
 };
 use slotkeeper::journal::Journal;
 use slotkeeper::journal::file::OpenError;
 use slotkeeper::outside::{Clock, Ids, Net, Outside};
-use slotkeeper_core::AfterSession;
+use slotkeeper_core::{AfterSession, Rules};
 use stall::Gate;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -66,7 +76,8 @@ use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use truth::{EPOCH, Line, Truth, Violation};
-use visitor::{Guests, KEY, PORT, Scene, Visitor};
+use visitor::{Guests, KEY, PORT, Scene, Visitor, WAY, Way};
+use window::Windows;
 
 const TICK: Duration = Duration::from_millis(5);
 /// After a broken promise the world goes on for so long: what follows may explain it.
@@ -108,6 +119,7 @@ struct Door {
 struct World {
     setting: Setting,
     truth: Truth,
+    annex: Option<Truth>,
     kube: Kube,
     disks: Vec<Disk>,
     gates: Vec<Gate>,
@@ -122,19 +134,22 @@ struct World {
     prometheus_down: Arc<AtomicBool>,
     removal: Arc<AtomicBool>,
     connections: Connections,
+    windows: Windows,
 }
 
 /// Plays a world to its end. `trace`: keeps every line of every log.
 #[must_use]
 pub fn play(setting: &Setting, trace: bool) -> Outcome {
-    let truth = Truth::new();
+    // What is true of the second pool, if there is one.
+    let annex = setting.annex.as_ref().map(|_| Truth::of(ANNEX));
+    let truth = Truth::new().with(annex.clone());
     let lines = Lines::new(truth.clone(), trace);
     align();
     note_panics();
     PANIC.with_borrow_mut(Option::take);
     let mut samples = Vec::new();
     let (kube, guests, lasted) = tracing::subscriber::with_default(lines.subscriber(), || {
-        let world = World::new(setting, &truth);
+        let world = World::new(setting, &truth, annex);
         let (kube, guests) = (world.kube.clone(), world.guests.clone());
         let mut lasted = 0;
         let played = catch_unwind(AssertUnwindSafe(|| world.play(&mut samples, &mut lasted)));
@@ -213,9 +228,10 @@ fn note_panics() {
 }
 
 impl World {
-    fn new(setting: &Setting, truth: &Truth) -> World {
+    fn new(setting: &Setting, truth: &Truth, annex: Option<Truth>) -> World {
         let door = |_| Door { stop: Arc::new(Notify::new()), skew: Arc::default(), lives: Arc::default() };
         let traps = Traps::default();
+        let windows = Windows::new(truth.clone());
         let gates: Vec<Gate> = (0..setting.dispatchers).map(|_| Gate::default()).collect();
         let disk = |(host, gate): (usize, &Gate)| {
             let dice = Chance::new(setting.seed).stream(&format!("disk {host}"));
@@ -224,6 +240,7 @@ impl World {
         World {
             setting: setting.clone(),
             truth: truth.clone(),
+            annex,
             kube: Kube::new(setting, truth.clone()),
             disks: gates.iter().enumerate().map(disk).collect(),
             gates,
@@ -237,7 +254,8 @@ impl World {
             overload: Overload::default(),
             prometheus_down: Arc::default(),
             removal: Arc::default(),
-            connections: Connections::default(),
+            connections: Connections::new(windows.clone()),
+            windows,
         }
     }
 
@@ -296,6 +314,10 @@ impl World {
         if !self.truth.is_broken() {
             self.everybody_was_served();
         }
+        let doubles = self.truth.doubles();
+        if doubles > 0 {
+            self.truth.violate("one browser is one session", format!("{doubles} browsers became several"));
+        }
         let strangers = self.truth.strangers();
         if self.setting.admission == Admission::Returning && !strangers.is_empty() {
             let what = format!("{} sessions take part whose cookie nobody has", strangers.len());
@@ -332,6 +354,9 @@ impl World {
             kube: self.kube.clone(),
             truth: self.truth.clone(),
             recycled: self.setting.rules.after_session == AfterSession::Recycle,
+            chance,
+            conduct: self.setting.conduct,
+            windows: self.windows.clone(),
         };
         for node in 0..self.setting.nodes as usize {
             let name = format!("node{node}");
@@ -342,6 +367,7 @@ impl World {
             });
             self.kube.add_node(sim.lookup(name));
         }
+        let grounds = self.annex(sim, chance);
         let mut dispatchers = Vec::new();
         for (host, door) in self.doors.iter().enumerate() {
             let name = format!("d{host}");
@@ -356,6 +382,7 @@ impl World {
                 api_at,
                 door: door.clone(),
                 connections: self.connections.clone(),
+                grounds: grounds.clone(),
             };
             sim.host(name.clone(), move || {
                 let place = place.clone();
@@ -369,6 +396,36 @@ impl World {
         }
         self.scalers(sim, &dispatchers, chance);
         self.homes(sim, dispatchers, chance);
+    }
+
+    /// The second pool's own host, and what its clusters need.
+    fn annex(&self, sim: &mut turmoil::Sim<'_>, chance: Chance) -> Option<Grounds> {
+        let (annex, truth) = (self.setting.annex.clone()?, self.annex.clone()?);
+        let (conduct, windows, calm) = (self.setting.conduct, self.windows.clone(), self.calm.clone());
+        let (troubled, cold_start) = (!self.setting.faults.is_empty(), self.setting.cold_start);
+        let processes = Arc::default();
+        let ground = move |host| Grounds {
+            annex: annex.clone(),
+            truth: truth.clone(),
+            host,
+            chance,
+            conduct,
+            windows: windows.clone(),
+            calm: calm.clone(),
+            troubled,
+            processes: Arc::clone(&processes),
+            cold_start,
+        };
+        // The address is known once the host is; until then nobody asks for it.
+        let on_host = ground.clone();
+        sim.host(ANNEX, move || {
+            let grounds = on_host(turmoil::lookup(ANNEX));
+            async move {
+                grounds.serve().await;
+                Ok(())
+            }
+        });
+        Some(ground(sim.lookup(ANNEX)))
     }
 
     fn scalers(&self, sim: &mut turmoil::Sim<'_>, dispatchers: &[IpAddr], chance: Chance) {
@@ -419,18 +476,35 @@ impl World {
             guests: self.guests.clone(),
             bots_are_placed: self.setting.admission == Admission::Immediate,
             alone: self.setting.rules.slots_per_pod == 1,
+            chance,
+            conduct: self.setting.conduct,
+            windows: self.windows.clone(),
+            way: WAY,
         };
+        let annex = self.setting.annex.as_ref().zip(self.annex.clone()).map(|(annex, truth)| {
+            let way = Way { pool: ANNEX, base: pools::PATH, cookie: pools::COOKIE };
+            let alone = annex.rules.slots_per_pod == 1;
+            let numbers = self.setting.visitors..self.setting.visitors + annex.visitors;
+            let scene = Scene { truth, alone, way, bots_are_placed: false, ..scene.clone() };
+            (numbers.map(|number| number as usize).collect::<Vec<_>>(), scene)
+        });
         let (homes, bots) = (self.setting.homes as usize, self.setting.bots as usize);
         for home in 0..homes {
-            let scene = scene.clone();
+            let (scene, annex) = (scene.clone(), annex.clone());
             let visitors = self.setting.comers().map(|number| number as usize);
             let visitors: Vec<usize> = visitors.filter(|number| number % homes == home).collect();
             sim.host(format!("home{home}"), move || {
-                let (scene, visitors) = (scene.clone(), visitors.clone());
+                let (scene, annex, visitors) = (scene.clone(), annex.clone(), visitors.clone());
                 async move {
                     for number in visitors {
                         let dice = chance.stream(&format!("visitor {number}"));
                         tokio::spawn(Visitor::new(number, scene.clone(), dice).live());
+                    }
+                    if let Some((more, scene)) = annex {
+                        for number in more.into_iter().filter(|number| number % homes == home) {
+                            let dice = chance.stream(&format!("visitor {number} of the second pool"));
+                            tokio::spawn(Visitor::new(number, scene.clone(), dice).live());
+                        }
                     }
                     for number in (home..bots).step_by(homes) {
                         tokio::spawn(visitor::bot(scene.clone(), chance.stream(&format!("bot {number}"))));
@@ -467,10 +541,17 @@ impl World {
         if out > 0 {
             return Some(format!("{out} visitors have not gone home"));
         }
-        let Some(census) = self.truth.census() else { return Some("there is no pool".into()) };
-        let rules = &self.setting.rules;
+        if let Some((census, annex)) = self.annex.as_ref().and_then(Truth::census).zip(self.setting.annex.as_ref())
+            && annex.kind == Kind::Processes
+            && !census.desired.is_empty()
+        {
+            return Some(format!("{} processes of the second pool are wanted", census.desired.len()));
+        }
+        let (Some(census), Some(rules)) = (self.truth.census(), self.truth.rules()) else {
+            return Some("there is no pool".into());
+        };
         let spare = rules.spare.slots(0).div_ceil(u64::from(rules.slots_per_pod)) as u32;
-        let least = rules.min.max(spare.min(rules.max));
+        let least = rules.min.max(spare.min(rules.max)).min(rules.max);
         let (spec, pods, ready, _) = self.kube.size();
         let all = [census.desired.len(), spec.replicas, pods, ready];
         let slots = u64::from(least) * u64::from(rules.slots_per_pod);
@@ -511,6 +592,7 @@ struct Place {
     api_at: IpAddr,
     door: Door,
     connections: Connections,
+    grounds: Option<Grounds>,
 }
 
 impl Place {
@@ -518,12 +600,14 @@ impl Place {
     async fn dispatch(self) {
         let life = self.door.lives.fetch_add(1, Ordering::Relaxed) as u64;
         let mut dice = Chance::new(self.setting.seed).stream(&format!("dispatcher {} life {life}", self.host));
+        let rolled_out = self.rolled_out();
         let (truth, connections, kube) = (self.truth.clone(), self.connections.clone(), self.kube.clone());
-        let net: Arc<dyn Net> = Arc::new(SimNet { host: self.host, truth, connections, kube, gate: self.gate.clone() });
-        let wall = self.truth.wall();
+        let (annex, gate) = (self.grounds.as_ref().map(|grounds| grounds.truth.clone()), self.gate.clone());
+        let net: Arc<dyn Net> = Arc::new(SimNet { host: self.host, truth, connections, kube, annex, gate });
         let skew = self.door.skew.load(Ordering::Relaxed);
-        let clock = Clock::starting_at(slotkeeper_core::Time((wall.0 as i64 + skew) as u64));
-        let journal = match self.journal_at {
+        let wall = slotkeeper_core::Time((self.truth.wall().0 as i64 + skew) as u64);
+        let clock = Clock::starting_at(wall);
+        let mut journal = match self.journal_at {
             Some(at) => match journal::shared(at, net.clone()) {
                 Ok(journal) => journal,
                 Err(error) => return self.truth.violate("a dispatcher runs", error.to_string()),
@@ -536,16 +620,26 @@ impl Place {
                 }
             },
         };
+        if self.setting.rollout.as_ref().is_some_and(|r| r.from_older && !rolled_out) {
+            self.truth.count("dispatcher of an older version");
+            journal.append = Box::new(Older(journal.append));
+        }
         let cluster = match self.cluster(net.clone()) {
             Ok(cluster) => cluster,
             Err(error) => {
                 return self.truth.violate("a dispatcher runs", format!("no way to the API server: {error:#}"));
             }
         };
-        let outside =
-            Outside { net, clock, ids: Ids::seeded(dice.random()), clusters: [(POOL.into(), cluster)].into(), journal };
+        let mut clusters: Clusters = [(POOL.into(), cluster)].into();
+        if let Some(grounds) = &self.grounds {
+            clusters.insert(ANNEX.into(), grounds.cluster(net.clone(), wall));
+        }
+        let outside = Outside { net, clock, ids: Ids::seeded(dice.random()), clusters, journal };
         if skew != 0 {
             self.truth.count("dispatcher with a wrong clock");
+        }
+        if rolled_out {
+            self.truth.count("dispatcher with new settings");
         }
         self.truth.started(self.host);
         let (stop, asked) = (self.door.stop.clone(), Arc::new(AtomicBool::new(false)));
@@ -599,8 +693,21 @@ impl Place {
         Ok(kubernetes::start(&self.pool(), &self.pods(), client, net, pace))
     }
 
+    /// This life has the new settings, if the world has a rollout.
+    fn rolled_out(&self) -> bool {
+        self.setting.rollout.as_ref().is_some_and(|rollout| self.truth.now() >= rollout.at)
+    }
+
+    /// The rules of a life that begins now.
+    fn rules(&self) -> Rules {
+        match &self.setting.rollout {
+            Some(rollout) if self.rolled_out() => rollout.rules.clone(),
+            Some(_) | None => self.setting.rules.clone(),
+        }
+    }
+
     fn pool(&self) -> PoolConfig {
-        let mut pool = PoolConfig::new(POOL, self.setting.rules.clone(), ClusterConfig::Kubernetes(self.pods()));
+        let mut pool = PoolConfig::new(POOL, self.rules(), ClusterConfig::Kubernetes(self.pods()));
         pool.admission = self.setting.admission;
         pool.trigger = self.setting.trigger;
         pool.linger = self.setting.linger;
@@ -624,7 +731,8 @@ impl Place {
 
     fn config(&self) -> Config {
         let at = |port| SocketAddr::from(([0, 0, 0, 0], port));
-        let mut config = Config::new(vec![self.pool()]);
+        let annex = self.grounds.as_ref().map(Grounds::pool);
+        let mut config = Config::new([self.pool()].into_iter().chain(annex).collect());
         config.listen = vec![at(PORT)];
         config.admin = Admin { listen: Some(at(ADMIN_PORT)), token: Some(Secret(KEY.to_vec())) };
         config.keda.listen = self.setting.is_pushed().then(|| at(KEDA_PORT));

@@ -1,8 +1,10 @@
 //! Which worlds a hunt draws, what can be taken away from them, and what a promise says about itself.
 
 use slotkeeper_core::{AfterSession, Scaling, Window};
+use slotkeeper_sim::world::conduct::Conduct;
 use slotkeeper_sim::world::faults::{Fault, FaultKind};
 use slotkeeper_sim::world::limits::{Limits, Selection};
+use slotkeeper_sim::world::pools::Kind;
 use slotkeeper_sim::world::reset::Part;
 use slotkeeper_sim::world::setting::Setting;
 use slotkeeper_sim::world::shape::Shape;
@@ -86,6 +88,16 @@ fn a_hunt_for_a_configuration_draws_no_other() {
                 Shape::Shared | Shape::Gateway => rules.slots_per_pod > 1,
                 Shape::Alone => setting.dispatchers == 1 && !setting.shared_journal,
                 Shape::AloneShared => setting.dispatchers == 1 && setting.shared_journal,
+                Shape::FixedBeside => setting.annex.as_ref().is_some_and(|a| a.kind == Kind::Fixed),
+                Shape::ProcessesBeside => {
+                    setting.dispatchers == 1 && setting.annex.as_ref().is_some_and(|a| a.kind == Kind::Processes)
+                }
+                Shape::Rollout => {
+                    let restarts = setting.faults.iter().filter(|f| f.kind == FaultKind::DispatcherRestart).count();
+                    setting.rollout.is_some() && restarts >= setting.dispatchers as usize
+                }
+                Shape::Impolite => setting.conduct == Conduct::IMPOLITE,
+                Shape::Crowd => setting.visitors == 200 && rules.max == 50,
             };
             assert!(fits, "{shape}: {}", setting.describe());
         }

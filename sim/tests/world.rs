@@ -94,6 +94,23 @@ fn every_world_with_a_name_keeps_its_promises() {
 fn is_about(name: &str) -> &'static [&'static str] {
     match name {
         "rolling-restart" => &["socket 1012", "command Farewell"],
+        "settings-change" => &["dispatcher of an older version", "dispatcher with new settings", "check activity"],
+        "impolite-pods" => &[
+            "push received",
+            "ping of a pod answered",
+            "pod's messages counted at a half-close",
+            "pod ignores a close",
+            "pod answers late",
+            "visitor's messages counted",
+        ],
+        "impolite-visitors" => {
+            &["upload received", "download complete", "five first requests at once", "visitor suspended"]
+        }
+        "idle-and-pushed" => &["push received", "reason idle"],
+        "impolite-and-unlucky" => &["push received", "fault dispatcher-crash", "fault pod-crash"],
+        "two-pools" => &["fault listed-address-away", "socket 1012"],
+        "processes-beside" => &["process ended", "fault dispatcher-crash"],
+        "crowd" => &["pod evicted", "effect Placed"],
         "cut-off" => &["dispatcher cut off", "dispatcher starts a new life"],
         "api-server-away" => &["watch broken"],
         "node-lost" => &["effect Requeued", "pod evicted"],

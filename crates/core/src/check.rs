@@ -162,7 +162,7 @@ fn indexes(pool: &Pool, quiet: bool, now: Time) -> Result<(), String> {
     let blank = pool.pods.values().all(|p| p.index != Index::default() || p.derive(&pool.rules) == Index::default());
     must!(blank, "a pod is not indexed");
     let unbounded = pool.scale.desired.end > pool.rules.max;
-    let floor = pool.index.busy.last().map_or(0, |o| o.0 + 1);
+    let floor = pool.index.busy.last().map_or(0, |o| o.0.saturating_add(1));
     let fixed = pool.rules.scaling == Scaling::None;
     must!(
         quiet || !unbounded || fixed || pool.scale.desired.end <= floor,

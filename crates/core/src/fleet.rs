@@ -117,7 +117,8 @@ impl Fleet {
     #[must_use]
     pub fn apply(&mut self, entry: &Entry) -> Vec<(PoolId, Effect)> {
         let mut effects = Vec::new();
-        self.applied += 1;
+        // From a checkpoint, which is input: any number may be in it.
+        self.applied = self.applied.saturating_add(1);
         self.advance(entry.at);
         let known = self.is_next(entry);
         if known {
@@ -163,9 +164,10 @@ impl Fleet {
     /// A replica's numbers start at 1, and exactly last + 1 is accepted: anything else is a repetition, or of a life that is over.
     fn is_next(&self, entry: &Entry) -> bool {
         let last = self.replicas.get(&entry.from).map_or(0, |r| r.number);
-        planted!(ActTwice => entry.number > 0 && entry.number <= last + 1);
+        planted!(ActTwice => entry.number > 0 && entry.number <= last.saturating_add(1));
         planted!(EntryGapAccepted => entry.number > last);
-        entry.number == last + 1
+        // `None` after the highest number: nothing follows it.
+        last.checked_add(1) == Some(entry.number)
     }
 
     /// A gap in the journal is the journal's fault: replicas tick every third of a `silence` while any deadline is

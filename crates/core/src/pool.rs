@@ -56,7 +56,7 @@ macro_rules! demand {
             able: &$pool.index.able,
             busy: $pool.busy(),
             busy_slots: $pool.index.busy_slots,
-            want: $pool.queue.len() as u64 + $pool.rules.spare.slots($pool.index.busy_slots),
+            want: ($pool.queue.len() as u64).saturating_add($pool.rules.spare.slots($pool.index.busy_slots)),
             load: &$pool.load,
             targeted: $targeted,
         }
@@ -294,7 +294,7 @@ impl Pool {
     /// When whoever has `ahead` before them will get a slot: from a pod that is starting, else from somebody who leaves.
     fn estimate(&self, ahead: u64, now: Time) -> Option<Millis> {
         let per_pod = u64::from(self.rules.slots_per_pod);
-        let coming = self.index.starting.len() as u64 * per_pod;
+        let coming = (self.index.starting.len() as u64).saturating_mul(per_pod);
         if ahead < coming {
             let (since, _) = self.index.starting.iter().nth((ahead / per_pod).min(64) as usize)?;
             return self.estimate.until_started(now.since(*since));

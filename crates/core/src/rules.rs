@@ -181,7 +181,8 @@ impl Spare {
     pub fn slots(self, busy: u64) -> u64 {
         match self {
             Spare::Slots(n) => u64::from(n),
-            Spare::Percent(p) => (busy * u64::from(p)).div_ceil(100),
+            // Rules are input: the percentage may be as large as its type.
+            Spare::Percent(p) => busy.saturating_mul(u64::from(p)).div_ceil(100),
         }
     }
 }

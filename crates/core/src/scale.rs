@@ -296,7 +296,7 @@ impl Demand<'_> {
 
     /// One above the highest ordinal with a busy slot.
     fn floor(&self) -> u32 {
-        self.busy.map_or(0, |(_, highest)| highest + 1)
+        self.busy.map_or(0, |(_, highest)| highest.saturating_add(1))
     }
 
     /// How many pods each reason asks for, where `now` are kept.
@@ -307,7 +307,7 @@ impl Demand<'_> {
         }
         let targets = &self.rules.targets;
         let now = now.min(self.rules.max);
-        let sessions = self.busy_slots + self.want;
+        let sessions = self.busy_slots.saturating_add(self.want);
         let slots = u64::from(self.rules.slots_per_pod);
         // Where sessions are moved there must be room for everybody, wherever they are now.
         let held = if self.moves() { self.pods(sessions, slots) } else { self.floor() };
@@ -354,28 +354,28 @@ impl Demand<'_> {
     fn needed_sliding(&self, desired: Span) -> Span {
         let max = self.rules.max;
         let (mut lo, mut hi) = match self.busy {
-            Some((lowest, highest)) => (lowest, highest + 1),
+            Some((lowest, highest)) => (lowest, highest.saturating_add(1)),
             None => (desired.start.min(max), desired.start.min(max)),
         };
         let short = |lo: u32, hi: u32| self.want.saturating_sub(self.usable.below(hi) - self.usable.below(lo));
         let down_to = |lo: u32, hi: u32, bottom: u32| {
             // The highest start whose span holds enough, if there is one above the bottom.
             let spare_below = self.usable.below(hi).saturating_sub(self.want);
-            let enough = self.usable.least(spare_below + 1).saturating_sub(1);
+            let enough = self.usable.least(spare_below.saturating_add(1)).saturating_sub(1);
             lo.min(enough.max(bottom))
         };
         if short(lo, hi) > 0 {
             lo = down_to(lo, hi, desired.start.min(lo));
         }
         if short(lo, hi) > 0 {
-            hi = hi.max(self.usable.least(self.usable.below(lo) + self.want));
+            hi = hi.max(self.usable.least(self.usable.below(lo).saturating_add(self.want)));
         }
         if short(lo, hi) > 0 {
             lo = down_to(lo, hi, 0);
         }
         let lacking = self.rules.min.saturating_sub(hi - lo);
         let up = lacking.min(max.saturating_sub(hi));
-        Span { start: lo.saturating_sub(lacking - up), end: hi + up }
+        Span { start: lo.saturating_sub(lacking - up), end: hi.saturating_add(up) }
     }
 }
 

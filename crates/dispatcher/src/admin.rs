@@ -19,7 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use slotkeeper_core::planted;
-use slotkeeper_core::{Command, Fleet, Life, Ordinal, Phase, Pod, Session, SessionId, Standing, State, Time};
+use slotkeeper_core::{Command, Fleet, Life, Ordinal, Phase, Pod, Rules, Session, SessionId, Standing, State, Time};
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -177,9 +177,10 @@ async fn api(dispatcher: &Arc<Dispatcher>, method: &Method, path: &[&str]) -> Re
             if method != Method::POST {
                 return no_such_method("POST");
             }
-            let known = ordinal.parse().ok().map(Ordinal).filter(|o| o.0 < pool.config.rules.max);
+            let max = pool.rules(&dispatcher.view.borrow().fleet).max;
+            let known = ordinal.parse().ok().map(Ordinal).filter(|o| o.0 < max);
             let Some(pod) = known else {
-                let last = pool.config.rules.max.saturating_sub(1);
+                let last = max.saturating_sub(1);
                 return error(
                     StatusCode::NOT_FOUND,
                     &format!("{ordinal:?} is no pod of this pool: ordinals are 0 to {last}"),
@@ -303,13 +304,14 @@ fn sessions(dispatcher: &Dispatcher, pool: &Pool) -> Response<Answer> {
     // As of now, not of the last entry.
     let now = view.fleet.now() + view.age();
     let all = view.fleet.sessions(&pool.config.id);
-    let listed: Vec<Value> = all.iter().take(LISTED).map(|(id, s)| session_json(pool, now, *id, s)).collect();
+    let rules = pool.rules(&view.fleet);
+    let listed: Vec<Value> = all.iter().take(LISTED).map(|(id, s)| session_json(rules, now, *id, s)).collect();
     json_reply(StatusCode::OK, &json!({ "total": all.len(), "sessions": listed }))
 }
 
-fn session_json(pool: &Pool, now: Time, id: SessionId, session: &Session) -> Value {
+fn session_json(rules: &Rules, now: Time, id: SessionId, session: &Session) -> Value {
     let seconds_ago = |at: Time| now.since(at).0 / 1000;
-    let ends = session.ends(&pool.config.rules);
+    let ends = session.ends(rules);
     json!({
         "session": public_name(id), "state": state(session), "pod": session.pod().map(|o| o.0),
         "since_seconds": seconds_ago(session.since), "active_seconds_ago": seconds_ago(session.active),

@@ -12,7 +12,7 @@ use crate::view::View;
 use crate::visit::Visits;
 use crate::waiting::coming::Coming;
 use http::StatusCode;
-use slotkeeper_core::{Command, Effect, Fleet, Ordinal, PoolId, ReplicaId, SessionId, Why, planted};
+use slotkeeper_core::{Command, Effect, Fleet, Ordinal, PoolId, ReplicaId, Rules, SessionId, Why, planted};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -69,6 +69,13 @@ pub struct Parts {
 }
 
 impl Pool {
+    /// The rules in force: those of the fleet. During a rollout they may differ from this replica's configuration, and every
+    /// replica must act on the same ones. The configuration counts only while the fleet does not know the pool.
+    #[must_use]
+    pub fn rules<'a>(&'a self, fleet: &'a Fleet) -> &'a Rules {
+        fleet.rules(&self.config.id).unwrap_or(&self.config.rules)
+    }
+
     /// Why this session may not simply go on: it has ended in a way after which a visitor has to act to start again. (The
     /// clients of an `immediate` pool are often programs: those come back as they like.)
     #[must_use]

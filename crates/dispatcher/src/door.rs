@@ -269,7 +269,7 @@ async fn seat(
     let ready = crate::view::until(&mut view, |v| !matches!(v.fleet.place(id, ticket.session), Place::Queued { .. }));
     let signs = async {
         loop {
-            tokio::time::sleep(waiting::sign_every(pool)).await;
+            tokio::time::sleep(waiting::sign_every(dispatcher, pool)).await;
             pool.visits.still_waits(ticket.session);
         }
     };

@@ -49,11 +49,11 @@ pub mod view;
 pub mod visit;
 pub mod waiting;
 
-use crate::config::{Config, Secret};
+use crate::config::{Config, PoolConfig, Secret};
 use crate::dispatcher::{Dispatcher, Parts};
 use crate::outside::{Listener, Net, Outside};
 use anyhow::Context as _;
-use slotkeeper_core::{Command, PoolId, planted};
+use slotkeeper_core::{Command, PoolId, SessionId, State, planted};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -178,10 +178,36 @@ fn bug(error: JoinError) -> anyhow::Error {
 
 /// The pools' settings; what is read after them is this replica's own.
 async fn introduce(dispatcher: &Dispatcher) -> Result<(), driver::Ended> {
+    read_rules(dispatcher).await?;
     for pool in &dispatcher.config.pools {
+        begin_idle_clocks(dispatcher, pool);
         write_rules(dispatcher, &pool.id, Command::Rules(pool.rules.clone())).await?;
     }
     Ok(())
+}
+
+/// Returns when it is known which rules are in force, if that matters: an entry of this replica's own has been read back.
+async fn read_rules(dispatcher: &Dispatcher) -> Result<(), driver::Ended> {
+    planted!(ServeUnread => Ok(()));
+    if dispatcher.config.pools.iter().all(|pool| pool.rules.idle.is_none()) {
+        return Ok(());
+    }
+    dispatcher.driver.tell(&"".into(), Command::Tick).await
+}
+
+/// Where these rules turn `idle` on: no replica has reported activity so far, so every session that is in use counts as active
+/// at this moment. Otherwise the fleet would end all that were attached longer ago than `idle`.
+fn begin_idle_clocks(dispatcher: &Dispatcher, pool: &PoolConfig) {
+    let view = dispatcher.view.borrow();
+    let is_off = view.fleet.rules(&pool.id).is_some_and(|rules| rules.idle.is_none());
+    if pool.rules.idle.is_none() || !is_off {
+        return;
+    }
+    let in_use = view.fleet.sessions(&pool.id).into_iter().filter(|(_, s)| matches!(s.state, State::Taken { .. }));
+    let sessions: Vec<SessionId> = in_use.map(|(id, _)| id).collect();
+    if !sessions.is_empty() {
+        dispatcher.driver.post(&pool.id, Command::Active { sessions });
+    }
 }
 
 /// Returns when they have been read back.

@@ -24,8 +24,8 @@ const REPORTS: u64 = 12;
 
 /// Runs until the dispatcher ends.
 pub(crate) async fn run(dispatcher: Arc<Dispatcher>) {
-    let measured = dispatcher.pools.iter().filter(|pool| pool.config.rules.targets.is_measured());
-    join_all(measured.map(|pool| Measuring::new(dispatcher.clone(), pool.clone()).run())).await;
+    // Whether a pool is to be measured may change with every rollout: the fleet's rules say so at each report.
+    join_all(dispatcher.pools.iter().map(|pool| Measuring::new(dispatcher.clone(), pool.clone()).run())).await;
     std::future::pending::<()>().await;
 }
 
@@ -50,13 +50,13 @@ impl Measuring {
     async fn run(mut self) {
         let mut next = now();
         loop {
-            next += every(&self.pool.config.rules.targets, self.pool.config.gauge.as_ref());
+            next += every(&self.targets(), self.pool.config.gauge.as_ref());
             next = next.max(now());
             tokio::time::sleep_until(next).await;
             // Whoever does not know what a report is must not read one; and old news says nothing about these pods.
             let may = {
                 let view = self.dispatcher.view.borrow();
-                view.fleet.knows_targets() && !view.is_stale()
+                view.fleet.knows_targets() && !view.is_stale() && self.pool.rules(&view.fleet).targets.is_measured()
             };
             if may && !self.report(next).await {
                 return;
@@ -64,16 +64,21 @@ impl Measuring {
         }
     }
 
+    fn targets(&self) -> Targets {
+        self.pool.rules(&self.dispatcher.view.borrow().fleet).targets.clone()
+    }
+
     /// What is due at this moment. False when the dispatcher ends.
     async fn report(&mut self, at: tokio::time::Instant) -> bool {
+        let targets = self.targets();
         let gauge = match &self.pool.config.gauge {
-            Some(gauge) if self.ask_at <= at => {
+            Some(gauge) if self.ask_at <= at && targets.gauge.is_some() => {
                 self.ask_at = at + gauge.every;
                 self.ask(gauge.clone()).await
             }
             Some(_) | None => None,
         };
-        let counted = if self.pool.config.rules.targets.messages.is_some() {
+        let counted = if targets.messages.is_some() {
             self.pool.metrics.messages_in.get() + self.pool.metrics.messages_out.get()
         } else {
             0

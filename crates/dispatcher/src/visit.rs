@@ -224,7 +224,7 @@ impl Visits {
             let waits = |s: &SessionId| matches!(view.fleet.place(&pool.config.id, *s), Place::Queued { .. });
             signs.retain(waits);
         }
-        let counts_activity = pool.config.rules.idle.is_some();
+        let counts_activity = pool.rules(&dispatcher.view.borrow().fleet).idle.is_some();
         let unready = unready(pool, dispatcher);
         for visitor in pool.visits.all() {
             let mut inner = locked(&visitor.inner);
@@ -258,10 +258,10 @@ impl Visits {
 
 /// Pods where nobody who could be elsewhere waits for the next request.
 fn unready(pool: &Pool, dispatcher: &Dispatcher) -> BTreeSet<Uid> {
-    if pool.config.rules.shrink != Shrink::Move {
+    let view = dispatcher.view.borrow();
+    if pool.rules(&view.fleet).shrink != Shrink::Move {
         return BTreeSet::new();
     }
-    let view = dispatcher.view.borrow();
     let pods = view.fleet.pods(&pool.config.id).filter(|(_, pod)| !pod.is_ready());
     pods.filter_map(|(_, pod)| Some(pod.life.as_ref()?.uid.clone())).collect()
 }

@@ -135,7 +135,7 @@ impl Facts {
     }
 
     fn ready(pool: &Pool, fleet: &Fleet, session: SessionId, age: u64) -> Facts {
-        let rules = &pool.config.rules;
+        let rules = pool.rules(fleet);
         let ends = fleet.session(&pool.config.id, session).and_then(|s| s.ends(rules));
         let left = ends.map(|(at, why)| (at.since(fleet.now()).0.saturating_sub(age), why));
         let warning = left.filter(|(ms, _)| *ms <= rules.warn_before.0);
@@ -218,6 +218,6 @@ pub fn asset(name: &str) -> Option<Response<Answer>> {
 
 /// How often a waiting session shows that it is still there.
 #[must_use]
-pub fn sign_every(pool: &Pool) -> std::time::Duration {
-    duration(pool.config.rules.queue_lease) / 3
+pub fn sign_every(dispatcher: &Dispatcher, pool: &Pool) -> std::time::Duration {
+    duration(pool.rules(&dispatcher.view.borrow().fleet).queue_lease) / 3
 }

@@ -6,6 +6,7 @@ use super::World;
 use super::disk::{Disk, Doom};
 use super::faults::{Fault, FaultKind};
 use super::journal::When;
+use super::pools::ANNEX;
 use super::setting::Setting;
 use super::stall::Gate;
 use std::collections::BTreeMap;
@@ -105,6 +106,7 @@ impl World {
             .chain(numbered("node", self.setting.nodes))
             .chain(numbered("home", self.setting.homes))
             .chain(["api", "prometheus", "operator"].map(str::to_owned))
+            .chain(self.setting.annex.is_some().then(|| ANNEX.to_owned()))
             .chain(self.setting.shared_journal.then(|| "journal".to_owned()))
             .chain(self.setting.is_pushed().then(|| "keda".to_owned()))
             .collect()

@@ -5,6 +5,7 @@
 use super::kube::Kube;
 use super::stall::Gate;
 use super::truth::Truth;
+use super::window::{Windowed, Windows};
 use slotkeeper::outside::{BoxFuture, Io, Listener, Net, Stream};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -22,13 +23,18 @@ pub struct SimNet {
     pub connections: Connections,
     /// Knows where the pods' addresses are, as their network does.
     pub kube: Kube,
+    /// What is true of the second pool.
+    pub annex: Option<Truth>,
     /// Nothing goes in or out while the process is stopped.
     pub gate: Gate,
 }
 
 /// All open connections of dispatchers.
-#[derive(Clone, Default)]
-pub struct Connections(Arc<Mutex<Table>>);
+#[derive(Clone)]
+pub struct Connections {
+    table: Arc<Mutex<Table>>,
+    windows: Windows,
+}
 
 #[derive(Default)]
 struct Table {
@@ -44,8 +50,13 @@ struct Ends {
 }
 
 impl Connections {
+    #[must_use]
+    pub fn new(windows: Windows) -> Connections {
+        Connections { table: Arc::default(), windows }
+    }
+
     fn locked(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whatever is open between these two is reset.
@@ -63,13 +74,14 @@ impl Connections {
         Ok(Stream::Other(Box::new(Kept::new(stream, self, None)?)))
     }
 
-    fn add(&self, stream: &TcpStream) -> io::Result<u64> {
-        let (local, remote) = (stream.local_addr()?.ip(), stream.peer_addr()?.ip());
+    fn add(&self, stream: &Windowed) -> u64 {
+        let (local, remote) = stream.ends();
+        let (local, remote) = (local.ip(), remote.ip());
         let mut table = self.locked();
         table.next += 1;
         let id = table.next;
         table.open.insert(id, Ends { local, remote, broken: false, waiting: [None, None] });
-        Ok(id)
+        id
     }
 
     /// `side`: 0 reads, 1 writes.
@@ -90,7 +102,7 @@ impl Connections {
 
 /// One of them.
 struct Kept {
-    stream: TcpStream,
+    stream: Windowed,
     id: u64,
     connections: Connections,
     /// Of the process at this end.
@@ -99,7 +111,8 @@ struct Kept {
 
 impl Kept {
     fn new(stream: TcpStream, connections: &Connections, gate: Option<Gate>) -> io::Result<Kept> {
-        Ok(Kept { id: connections.add(&stream)?, stream, connections: connections.clone(), gate })
+        let stream = connections.windows.open(stream)?;
+        Ok(Kept { id: connections.add(&stream), stream, connections: connections.clone(), gate })
     }
 
     fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
@@ -157,8 +170,13 @@ impl Net for SimNet {
             let pod = self.kube.route(to);
             let stream = TcpStream::connect(pod.unwrap_or(to)).await?;
             let stream = Kept::new(stream, &self.connections, Some(self.gate.clone()))?;
-            let Some(to) = pod else { return Ok(Stream::Other(Box::new(stream))) };
-            let watched = Watched { stream, to, host: self.host, truth: self.truth.clone(), session: None };
+            let annex = self.annex.as_ref().filter(|annex| annex.has_pod_at(to));
+            let (to, truth) = match (pod, annex) {
+                (Some(pod), _) => (pod, &self.truth),
+                (None, Some(annex)) => (to, annex),
+                (None, None) => return Ok(Stream::Other(Box::new(stream))),
+            };
+            let watched = Watched { stream, to, host: self.host, truth: truth.clone(), session: None };
             Ok(Stream::Other(Box::new(watched)))
         })
     }

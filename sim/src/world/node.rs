@@ -1,29 +1,17 @@
-//! A node: its kubelet runs the pods assigned to it. A pod speaks HTTP and WebSocket, serves what it is asked for, and
-//! refuses a second session where it belongs to one for ever.
+//! A node: its kubelet runs the pods assigned to it. What runs in a pod is in `program`.
 
+use super::conduct::{Conduct, PodConduct};
 use super::kube::{Kube, Pod, Stage, TERMINATION};
+use super::program::Program;
 use super::truth::Truth;
-use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use super::window::Windows;
+use crate::chance::Chance;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
-use turmoil::net::TcpListener;
 
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -34,6 +22,9 @@ pub struct Pods {
     pub truth: Truth,
     /// Each belongs to its first session for ever.
     pub recycled: bool,
+    pub chance: Chance,
+    pub conduct: Conduct,
+    pub windows: Windows,
 }
 
 /// One container.
@@ -46,7 +37,7 @@ struct Container {
 }
 
 /// Containers that a fault wants dead: by uid.
-pub type Crashes = Arc<std::sync::Mutex<Vec<String>>>;
+pub type Crashes = Arc<Mutex<Vec<String>>>;
 
 /// The node's host.
 pub async fn run(node: usize, pods: Pods, crashes: Crashes) -> io::Result<()> {
@@ -122,127 +113,17 @@ impl Container {
         container.runs = true;
         pods.truth.pod_is_at(pod.address, pod.ordinal, &pod.uid);
         let program = Program {
+            base: "/",
             ordinal: pod.ordinal,
             uid: pod.uid.clone(),
-            pods: pods.clone(),
+            truth: pods.truth.clone(),
+            recycled: pods.recycled,
             stopping: container.stopping.subscribe(),
+            conduct: PodConduct::draw(pods.conduct, pods.chance, &pod.uid),
+            dice: Arc::new(Mutex::new(pods.chance.stream(&format!("whims of {}", pod.uid)))),
+            windows: pods.windows.clone(),
         };
         container.tasks.spawn(program.serve(pod.address.port()));
         container
-    }
-}
-
-/// What runs in a pod.
-#[derive(Clone)]
-struct Program {
-    ordinal: u32,
-    uid: String,
-    pods: Pods,
-    stopping: watch::Receiver<bool>,
-}
-
-impl Program {
-    async fn serve(self, port: u16) {
-        let Ok(listener) = TcpListener::bind(("0.0.0.0", port)).await else { return };
-        let mut connections = JoinSet::new();
-        loop {
-            let Ok((stream, _)) = listener.accept().await else { return };
-            let program = self.clone();
-            connections.spawn(async move {
-                let upgrades = Arc::new(tokio::sync::Mutex::new(JoinSet::new()));
-                let kept = upgrades.clone();
-                let service = service_fn(move |request| {
-                    let (program, upgrades) = (program.clone(), upgrades.clone());
-                    async move { Ok::<_, Infallible>(program.answer(request, &upgrades).await) }
-                });
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
-                // As long as its WebSockets live: they end with the container.
-                let mut upgrades = kept.lock().await;
-                while upgrades.join_next().await.is_some() {}
-            });
-            while connections.try_join_next().is_some() {}
-        }
-    }
-
-    async fn answer(
-        &self,
-        mut request: Request<Incoming>,
-        upgrades: &tokio::sync::Mutex<JoinSet<()>>,
-    ) -> Response<Full<Bytes>> {
-        let session =
-            request.headers().get("x-session-id").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-        if request.headers().get(header::COOKIE).is_some_and(|c| c.as_bytes().starts_with(b"slotkeeper")) {
-            self.pods
-                .truth
-                .violate("the cookie stays with the dispatcher", format!("pod {} was sent it", self.ordinal));
-        }
-        self.pods.truth.arrived(self.ordinal, &self.uid, &session);
-        if self.pods.recycled && !self.pods.truth.serves(self.ordinal, &self.uid, &session) {
-            return self.plain(StatusCode::CONFLICT, &session, "this pod is somebody else's");
-        }
-        let Some(key) = request.headers().get(header::SEC_WEBSOCKET_KEY).cloned() else {
-            return self.plain(StatusCode::OK, &session, "your desk");
-        };
-        let program = self.clone();
-        let upgraded = hyper::upgrade::on(&mut request);
-        let mine = session.clone();
-        upgrades.lock().await.spawn(async move {
-            if let Ok(io) = upgraded.await {
-                let socket = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, None).await;
-                program.converse(socket, &mine).await;
-            }
-        });
-        let mut response = self.plain(StatusCode::SWITCHING_PROTOCOLS, &session, "");
-        let headers = response.headers_mut();
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        if let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) {
-            headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-        }
-        response
-    }
-
-    fn plain(&self, status: StatusCode, session: &str, body: &'static str) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(Bytes::from_static(body.as_bytes())));
-        *response.status_mut() = status;
-        for (name, value) in [("x-pod", &*self.uid), ("x-session", session)] {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                response.headers_mut().insert(name, value);
-            }
-        }
-        response
-    }
-
-    /// Says whose it is, sends everything back, and says goodbye when it has to.
-    async fn converse<S>(mut self, mut socket: WebSocketStream<S>, session: &str)
-    where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-    {
-        let hello = format!("hello {session} from {}", self.uid);
-        if socket.send(Message::text(hello)).await.is_err() {
-            return;
-        }
-        loop {
-            let stopped = async {
-                let _ = self.stopping.wait_for(|s| *s).await;
-            };
-            tokio::select! {
-                biased;
-                () = stopped => {
-                    let goodbye = CloseFrame { code: CloseCode::Away, reason: "the pod stops".into() };
-                    let _ = socket.close(Some(goodbye)).await;
-                    return;
-                }
-                said = socket.next() => match said {
-                    Some(Ok(message)) if message.is_text() || message.is_binary() => {
-                        if socket.send(message).await.is_err() {
-                            return;
-                        }
-                    }
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => return,
-                }
-            }
-        }
     }
 }

@@ -89,9 +89,33 @@ pub const ALL: &[Promise] = &[
     ),
     promise(
         "bytes arrive as they were sent",
-        "Every WebSocket message returns from the pod as it was sent.",
+        "Messages and bodies arrive in both directions as they were sent, in order; what was sent before a close arrives before it.",
         README,
         "Bytes are not touched",
+    ),
+    promise(
+        "only its visitor makes a session active",
+        "A replica reports a session as active only after its visitor has sent a request or a message.",
+        SIM,
+        "only its visitor makes a session active",
+    ),
+    promise(
+        "an active session is not ended as idle",
+        "No session is ended as idle while its visitor sends messages that a replica had the time to report.",
+        SIM,
+        "an active session is not ended as idle",
+    ),
+    promise(
+        "one browser is one session",
+        "A browser that is given several cookies at once becomes one session.",
+        SIM,
+        "one browser is one session",
+    ),
+    promise(
+        "every pool has its own visitors",
+        "A pod is asked only for paths of its own pool.",
+        SIM,
+        "every pool has its own visitors",
     ),
     promise(
         "what is written twice counts once",

@@ -57,6 +57,10 @@ parts! {
     Latency = "latency": |s| s.latency = (1, 5),
     Impatient = "impatient": |s| s.habits.impatient = 0,
     HalfOpen = "half-open": |s| s.habits.half_open = 0,
+    ImpolitePods = "impolite-pods": |s| s.conduct.pods = 0,
+    ImpoliteVisitors = "impolite-visitors": |s| s.conduct.visitors = 0,
+    SecondPool = "second-pool": |s| s.annex = None,
+    Rollout = "rollout": |s| s.rollout = None,
     Silent = "silent-visitors": |s| s.habits.idle = 0,
 }
 

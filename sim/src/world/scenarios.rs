@@ -1,10 +1,13 @@
 //! Worlds with a name: one bad day each, the same for every seed but for its dice.
 
+use super::conduct::Conduct;
 use super::faults::{Fault, FaultKind as Kind};
+use super::pools::{self, Annex};
+use super::rollout::{Rollout, restarts};
 use super::setting::{SETTLE, Setting};
 use crate::models::statefulset::Policy;
 use slotkeeper::config::Admission;
-use slotkeeper_core::{AfterSession, Millis, Placement, Scaling, Spare, Window};
+use slotkeeper_core::{AfterSession, Millis, Placement, Rules, Scaling, Spare, Window};
 use std::time::Duration;
 
 /// A named world.
@@ -66,6 +69,18 @@ pub const ALL: &[Scenario] = &[
                     (Kind::DispatcherRestart, 32_000, 35_000, 2),
                 ],
             );
+        },
+    },
+    Scenario {
+        name: "settings-change",
+        story: "Two dispatchers are restarted with other settings while people play: idle sessions end from now on, pods have another maximum. Active sessions go on, whichever dispatcher they are at.",
+        make: |s| {
+            s.habits.stay = (30_000, 40_000);
+            s.habits.idle = 30;
+            s.habits.arrive_within = 3_000;
+            let rules = Rules { idle: Some(Millis::secs(13)), grace: Millis::secs(8), max: 2, ..s.rules.clone() };
+            s.rollout = Some(Rollout { at: 14_000, rules, from_older: true });
+            s.faults = restarts(s.dispatchers, 15_000, 22_000);
         },
     },
     Scenario {
@@ -340,6 +355,84 @@ pub const ALL: &[Scenario] = &[
             s.habits.idle = 50;
             s.habits.stay = (10_000, 30_000);
             s.visitors = 10;
+        },
+    },
+    Scenario {
+        name: "impolite-pods",
+        story: "Pods push data unasked, send pings, half-close, read slowly, ignore closes and answer late, while nothing else goes wrong: every byte arrives, in order.",
+        make: |s| {
+            s.conduct.pods = 100;
+            s.rules.max = 5;
+            s.visitors = 10;
+        },
+    },
+    Scenario {
+        name: "impolite-visitors",
+        story: "Visitors upload, read slowly, open many tabs, make five requests at once, and are suspended, while nothing else goes wrong.",
+        make: |s| {
+            s.conduct.visitors = 100;
+            s.visitors = 10;
+            s.habits.stay = (15_000, 35_000);
+        },
+    },
+    Scenario {
+        name: "idle-and-pushed",
+        story: "Pods push data to visitors who say nothing: what a pod sends is no activity, and idle sessions end.",
+        make: |s| {
+            s.conduct.pods = 100;
+            s.rules.idle = Some(Millis::secs(9));
+            s.habits.idle = 60;
+            s.habits.stay = (20_000, 40_000);
+            s.visitors = 8;
+        },
+    },
+    Scenario {
+        name: "impolite-and-unlucky",
+        story: "Nobody is polite, and dispatchers, links and pods fail.",
+        make: |s| {
+            s.conduct = Conduct::IMPOLITE;
+            s.visitors = 9;
+            s.dispatchers = 3;
+            faults(
+                s,
+                &[
+                    (Kind::DispatcherRestart, 12_000, 15_000, 0),
+                    (Kind::Hold, 18_000, 22_000, 3),
+                    (Kind::DispatcherCrash, 24_000, 28_000, 1),
+                    (Kind::PodCrash, 30_000, 31_000, 0),
+                    (Kind::SocketDrop, 34_000, 35_000, 7),
+                    (Kind::JournalPartition, 36_000, 46_000, 2),
+                ],
+            );
+        },
+    },
+    Scenario {
+        name: "two-pools",
+        story: "Beside the first pool there is a fixed list of addresses, which are away now and then; a dispatcher is restarted and another one killed.",
+        make: |s| {
+            s.annex = Some(Annex::new(pools::Kind::Fixed, &s.rules));
+            faults(s, &[(Kind::DispatcherRestart, 15_000, 18_000, 0), (Kind::DispatcherCrash, 28_000, 32_000, 1)]);
+        },
+    },
+    Scenario {
+        name: "processes-beside",
+        story: "Beside the first pool there is one of local processes, each for one session only; their dispatcher is restarted and killed, and they end with it.",
+        make: |s| {
+            s.dispatchers = 1;
+            s.shared_journal = false;
+            let mut annex = Annex::new(pools::Kind::Processes, &s.rules);
+            annex.rules.after_session = AfterSession::Recycle;
+            s.annex = Some(annex);
+            faults(s, &[(Kind::DispatcherRestart, 20_000, 23_000, 0), (Kind::DispatcherCrash, 36_000, 39_000, 0)]);
+        },
+    },
+    Scenario {
+        name: "crowd",
+        story: "Two hundred visitors come to fifty pods, while a node is lost and a dispatcher restarted.",
+        make: |s| {
+            s.crowd();
+            s.habits.arrive_within = 10_000;
+            faults(s, &[(Kind::NodeLoss, 12_000, 24_000, 1), (Kind::DispatcherRestart, 15_000, 18_000, 0)]);
         },
     },
     Scenario {

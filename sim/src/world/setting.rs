@@ -1,9 +1,12 @@
 //! What a seed makes of the world: how many of everything, the pool's rules, and the faults of the day. Whoever looks for
 //! the reason of a failure can take things away (`Limits`) without moving the rest.
 
+use super::conduct::Conduct;
 use super::faults::Fault;
 pub use super::limits::{Limits, Selection};
 use super::points::{self, Rate};
+use super::pools::Annex;
+use super::rollout::Rollout;
 use crate::chance::Chance;
 use crate::models::statefulset::Policy;
 use rand::Rng;
@@ -56,6 +59,10 @@ pub struct Setting {
     /// After so long the dispatchers list everything again that they watch (an hour, in production).
     #[serde(with = "super::milliseconds", default = "hour")]
     pub relist: Duration,
+    /// A second pool beside the first one.
+    pub annex: Option<Annex>,
+    /// A rolling restart with other settings.
+    pub rollout: Option<Rollout>,
     /// What happens at fault points in the code.
     pub points: Vec<Rate>,
     /// Only the visitors with these numbers come; `None`: all.
@@ -64,6 +71,8 @@ pub struct Setting {
     pub scheduled: bool,
     /// How sessions are.
     pub habits: Habits,
+    /// How many pods and visitors are impolite.
+    pub conduct: Conduct,
 }
 
 /// What visitors do.
@@ -178,6 +187,8 @@ impl Setting {
             calm: CALM,
             faults: Vec::new(),
             relist: HOUR,
+            annex: None,
+            rollout: None,
             points: points::draw(seed),
             guests: None,
             scheduled: dice.random_ratio(1, 6),
@@ -188,12 +199,16 @@ impl Setting {
                 half_open: 20,
                 idle: 15,
             },
+            conduct: Conduct::draw(Chance::new(seed)),
         };
         let mut push = Chance::new(seed).stream("push");
         if setting.is_keda() && push.random_ratio(1, 2) {
             setting.push();
             // The others are guarded, and shrink only when nobody is left.
             setting.rules.min = setting.rules.min.max(push.random_range(0..=1));
+        }
+        if Chance::new(seed).stream("crowd").random_ratio(1, 50) {
+            setting.crowd();
         }
         setting.gateway(&mut Chance::new(seed).stream("gateway"));
         let mut relist = Chance::new(seed).stream("relist");
@@ -205,6 +220,13 @@ impl Setting {
             shape.apply(&mut setting);
         }
         setting.faults = Fault::draw(&setting, selection);
+        setting.annex = setting.annex.take().or_else(|| Annex::draw(&setting));
+        if let Some((rollout, restarts)) = Rollout::draw(&setting, selection) {
+            setting.rollout = Some(rollout);
+            let drawn = setting.faults.len() as u32;
+            setting.faults.extend((drawn..).zip(restarts).map(|(number, fault)| Fault { number, ..fault }));
+            setting.faults.sort_by_key(|f| f.at);
+        }
         setting
     }
 
@@ -229,6 +251,18 @@ impl Setting {
     pub fn push(&mut self) {
         self.rules.scaling = Scaling::Keda { settle: SETTLE_PUSH };
         self.trigger = Trigger::Push;
+    }
+
+    /// Many pods and visitors. Less time for faults, as each second costs more.
+    pub fn crowd(&mut self) {
+        self.nodes = 4;
+        self.homes = 4;
+        self.visitors = 200;
+        self.rules.max = 50;
+        self.rules.queue_limit = 1_000;
+        self.chaos = 35_000;
+        self.habits.arrive_within = 20_000;
+        self.habits.stay = (5_000, 20_000);
     }
 
     /// A small world in which nothing goes wrong: two dispatchers, three pods, six visitors.
@@ -260,6 +294,9 @@ impl Setting {
         setting.chaos = 50_000;
         setting.calm = CALM;
         setting.faults = Vec::new();
+        setting.annex = None;
+        setting.rollout = None;
+        setting.conduct = Conduct::default();
         setting.points = Vec::new();
         setting.guests = None;
         setting.scheduled = false;
@@ -320,8 +357,18 @@ impl Setting {
             Scaling::Keda { .. } => "KEDA by Prometheus",
             Scaling::None => "no scaling",
         };
+        let mut more = String::new();
+        if let Some(annex) = &self.annex {
+            more += &format!("; {} visitors of a second pool ({:?})", annex.visitors, annex.kind);
+        }
+        if let Some(rollout) = &self.rollout {
+            more += &format!("; other settings from {} ms", rollout.at);
+        }
+        if self.conduct != Conduct::default() {
+            more += &format!("; impolite: {} % of pods, {} % of visitors", self.conduct.pods, self.conduct.visitors);
+        }
         format!(
-            "{} dispatcher{} ({} journal), {} to {} pods of {} slot{} on {} nodes ({:?}, {:?} after a session), {scaling}; {} visitors in {} homes",
+            "{} dispatcher{} ({} journal), {} to {} pods of {} slot{} on {} nodes ({:?}, {:?} after a session), {scaling}; {} visitors in {} homes{more}",
             self.dispatchers,
             if self.dispatchers == 1 { "" } else { "s" },
             if self.shared_journal { "shared" } else { "own" },

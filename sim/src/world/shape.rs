@@ -1,6 +1,8 @@
 //! The configurations a hunt can be restricted to (`--config`). A shape fixes only what its name says; everything else
 //! stays as the seed draws it.
 
+use super::conduct::Conduct;
+use super::pools::{Annex, Kind};
 use super::setting::{SETTLE, Setting};
 use crate::models::statefulset::Policy;
 use slotkeeper::config::Trigger;
@@ -47,6 +49,16 @@ shapes! {
     Shared = "shared",
     /// Several sessions per pod; surplus pods are emptied by moving their sessions.
     Gateway = "gateway",
+    /// A second pool: a fixed list of addresses.
+    FixedBeside = "fixed-beside",
+    /// A second pool: local processes of the only dispatcher.
+    ProcessesBeside = "processes-beside",
+    /// A rolling restart with other settings.
+    Rollout = "rollout",
+    /// All pods and visitors are impolite.
+    Impolite = "impolite",
+    /// 50 pods and 200 visitors.
+    Crowd = "crowd",
     /// One dispatcher with its own journal.
     Alone = "alone",
     /// One dispatcher with a journal on the network.
@@ -80,6 +92,15 @@ impl Shape {
                 setting.rules.sticky_storage = false;
                 setting.rules.shrink = Shrink::Move;
             }
+            Shape::FixedBeside => setting.annex = Some(Annex::new(Kind::Fixed, &setting.rules)),
+            Shape::ProcessesBeside => {
+                setting.dispatchers = 1;
+                setting.annex = Some(Annex::new(Kind::Processes, &setting.rules));
+            }
+            // Drawn with the faults, because its restarts are faults.
+            Shape::Rollout => {}
+            Shape::Impolite => setting.conduct = Conduct::IMPOLITE,
+            Shape::Crowd => setting.crowd(),
             Shape::Alone => (setting.dispatchers, setting.shared_journal) = (1, false),
             Shape::AloneShared => (setting.dispatchers, setting.shared_journal) = (1, true),
         }
@@ -88,7 +109,7 @@ impl Shape {
     /// Whether worlds of this shape have one dispatcher only.
     #[must_use]
     pub fn is_alone(self) -> bool {
-        matches!(self, Shape::Alone | Shape::AloneShared)
+        matches!(self, Shape::Alone | Shape::AloneShared | Shape::ProcessesBeside)
     }
 }
 

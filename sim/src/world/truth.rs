@@ -1,11 +1,14 @@
 //! What really happened: a mirror of the fleet that reads the journal at its source, the promises that can be checked
 //! from outside, and the story of the day. Everybody in the world reports here; nobody in it may read it but checks.
 
+use super::activity::Activity;
 use super::evidence::{self, Ledger, Subject};
 use super::setting::POOL;
 use crate::record::{Mark, MarkKind, SessionLife, Spell};
 use slotkeeper::cookie::public_name;
-use slotkeeper_core::{Census, Command, Effect, Entry, Fleet, Ordinal, PoolId, ReplicaId, SessionId, State, Time, Why};
+use slotkeeper_core::{
+    Census, Command, Effect, Entry, Fleet, Ordinal, PoolId, ReplicaId, Rules, Session, SessionId, State, Time, Why,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,8 +29,17 @@ const STATES: usize = 2_000;
 const AFTERMATH: u64 = 30_000;
 
 /// What a visitor never meets in a world in which nothing goes wrong.
-const ODD: [&str; 6] =
-    ["socket broken", "socket silent", "socket stuck", "socket refused", "answer 502", "answer none"];
+const ODD: [&str; 9] = [
+    "socket broken",
+    "socket silent",
+    "socket stuck",
+    "socket refused",
+    "answer 502",
+    "answer none",
+    "upload failed",
+    "upload broken off",
+    "download failed",
+];
 
 /// What is read at a glance after a failure.
 const STORY: usize = 4_000;
@@ -38,6 +50,8 @@ const SCALE_DOWN: &str = "a scale-down";
 pub struct Truth {
     inner: Arc<Mutex<Inner>>,
     pool: PoolId,
+    /// The same for another pool of the same fleet: it has a mirror of its own, and hears of everything that is not of one pool.
+    beside: Option<Arc<Truth>>,
 }
 
 /// A broken promise.
@@ -99,6 +113,10 @@ struct Inner {
     started: BTreeMap<usize, (u64, u64)>,
     /// Who was last answered by each incarnation, as the visitors say, and when it was asked.
     echoes: BTreeMap<String, (String, u64)>,
+    /// What the visitors of each session have done.
+    activity: Activity,
+    /// Sessions of which one browser may use only one.
+    choices: Vec<Vec<String>>,
     /// Who was in an incarnation of a pool that recycles.
     first: BTreeMap<String, String>,
     violations: Vec<Violation>,
@@ -125,7 +143,24 @@ struct Before {
 impl Truth {
     #[must_use]
     pub fn new() -> Truth {
-        Truth { inner: Arc::default(), pool: POOL.into() }
+        Truth::of(POOL)
+    }
+
+    #[must_use]
+    pub fn of(pool: &str) -> Truth {
+        Truth { inner: Arc::default(), pool: pool.into(), beside: None }
+    }
+
+    /// Together with what is true of another pool.
+    #[must_use]
+    pub fn with(self, beside: Option<Truth>) -> Truth {
+        Truth { beside: beside.map(Arc::new), ..self }
+    }
+
+    fn others(&self, act: impl Fn(&Truth)) {
+        if let Some(beside) = &self.beside {
+            act(beside);
+        }
     }
 
     fn locked(&self) -> MutexGuard<'_, Inner> {
@@ -140,6 +175,7 @@ impl Truth {
 
     /// What time it is between two steps, when no host has its turn.
     pub fn clock(&self, now: u64) {
+        self.others(|t| t.clock(now));
         self.locked().clock = now;
     }
 
@@ -158,6 +194,7 @@ impl Truth {
 
     /// Something was broken on purpose.
     pub fn fault(&self, at: u64, until: Option<u64>, kind: &str, text: String) {
+        self.others(|t| t.locked().faults += 1);
         let mut inner = self.locked();
         inner.count(format!("fault {kind}"));
         inner.faults += 1;
@@ -168,9 +205,9 @@ impl Truth {
     /// ... and is mended.
     pub fn fault_is_over(&self, kind: &str) {
         let at = self.now();
+        self.others(|t| t.locked().mended(at));
         let mut inner = self.locked();
-        inner.faults = inner.faults.saturating_sub(1);
-        inner.last_fault = Some(at);
+        inner.mended(at);
         inner.tell(at, format!("{kind} is over"));
     }
 
@@ -203,6 +240,7 @@ impl Truth {
 
     /// The host writes under this name from now on.
     pub fn lives_as(&self, host: usize, replica: ReplicaId) {
+        self.others(|t| t.lives_as(host, replica));
         let at = self.now();
         let mut inner = self.locked();
         inner.ledger.writes_as(host, replica);
@@ -220,12 +258,15 @@ impl Truth {
     /// Sessions that take part although nobody has their cookie.
     #[must_use]
     pub fn strangers(&self) -> Vec<String> {
+        let mut all = self.beside.as_ref().map(|t| t.strangers()).unwrap_or_default();
         let inner = self.locked();
-        inner.names.keys().filter(|name| !inner.owned.contains(*name)).cloned().collect()
+        all.extend(inner.names.keys().filter(|name| !inner.owned.contains(*name)).cloned());
+        all
     }
 
     /// A life of a dispatcher begins.
     pub fn started(&self, host: usize) {
+        self.others(|t| t.started(host));
         let at = self.now();
         let mut inner = self.locked();
         let applied = inner.mirror.applied();
@@ -235,12 +276,19 @@ impl Truth {
     }
 
     pub fn crashed(&self, host: usize) {
+        self.others(|t| t.crashed(host));
         self.locked().lives.remove(&host);
     }
 
     /// An incarnation answers at this address.
     pub fn pod_is_at(&self, address: SocketAddr, ordinal: u32, uid: &str) {
         self.locked().addresses.insert(address, (ordinal, uid.to_owned()));
+    }
+
+    /// A pod of this pool answers there, or did.
+    #[must_use]
+    pub fn has_pod_at(&self, address: SocketAddr) -> bool {
+        self.locked().addresses.contains_key(&address)
     }
 
     pub fn pod_is_gone(&self, uid: &str) {
@@ -254,6 +302,7 @@ impl Truth {
 
     /// The journal has taken an entry: the mirror applies it, and everything that can be checked at this moment is.
     pub fn journalled(&self, position: u64, entry: &Entry) {
+        self.others(|t| t.journalled(position, entry));
         let at = self.now();
         let mut inner = self.locked();
         if position != inner.mirror.applied() + 1 {
@@ -265,6 +314,7 @@ impl Truth {
 
     /// The journal has lost what came after this position.
     pub fn rewound(&self, position: u64) {
+        self.others(|t| t.rewound(position));
         let at = self.now();
         self.locked().rewound(&self.pool, position, at);
     }
@@ -349,6 +399,7 @@ impl Truth {
         let at = self.now();
         let mut inner = self.locked();
         inner.count("message echoed".into());
+        inner.activity.answered(session, asked, at);
         let other = inner.echoes.insert(uid.to_owned(), (session.to_owned(), asked));
         let Some((other, theirs)) = other.filter(|(other, theirs)| alone && other != session && *theirs > opened)
         else {
@@ -360,6 +411,31 @@ impl Truth {
             short(&other)
         );
         inner.violate(at, "exclusive", what);
+    }
+
+    /// The visitor of this session is about to send a request or a message.
+    pub fn sends(&self, session: &str) {
+        self.locked().activity.sends(session);
+    }
+
+    /// One browser was given these sessions: it uses one of them.
+    pub fn one_of(&self, sessions: Vec<String>) {
+        self.locked().choices.push(sessions);
+    }
+
+    /// Browsers that were given several sessions, and of which more than one takes part.
+    #[must_use]
+    pub fn doubles(&self) -> usize {
+        let others = self.beside.as_ref().map_or(0, |t| t.doubles());
+        let inner = self.locked();
+        let used = |names: &&Vec<String>| names.iter().filter(|name| inner.names.contains_key(*name)).count() > 1;
+        others + inner.choices.iter().filter(used).count()
+    }
+
+    /// A request that the visitor sent at `asked` has been answered by the session's pod.
+    pub fn answered(&self, session: &str, asked: u64) {
+        let at = self.now();
+        self.locked().activity.answered(session, asked, at);
     }
 
     /// A scaler deletes an incarnation: nobody may sit there.
@@ -429,24 +505,41 @@ impl Truth {
         self.locked().mirror.census(&self.pool)
     }
 
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> Option<Rules> {
+        self.locked().mirror.rules(&self.pool).cloned()
+    }
+
     #[must_use]
     pub fn violations(&self) -> Vec<Violation> {
-        self.locked().violations.clone()
+        let mut all = self.locked().violations.clone();
+        all.extend(self.beside.iter().flat_map(|t| t.violations()));
+        all.sort_by_key(|v| v.at);
+        all
     }
 
     #[must_use]
     pub fn is_broken(&self) -> bool {
-        !self.locked().violations.is_empty()
+        !self.locked().violations.is_empty() || self.beside.as_ref().is_some_and(|t| t.is_broken())
     }
 
     #[must_use]
     pub fn coverage(&self) -> BTreeMap<String, u64> {
-        self.locked().coverage.clone()
+        let mut all = self.locked().coverage.clone();
+        for (what, times) in self.beside.iter().flat_map(|t| t.coverage()) {
+            *all.entry(what).or_default() += times;
+        }
+        all
     }
 
     #[must_use]
     pub fn story(&self) -> Vec<Line> {
-        self.locked().story.iter().cloned().collect()
+        let mut all: Vec<Line> = self.locked().story.iter().cloned().collect();
+        let others = self.beside.iter().flat_map(|t| t.story().into_iter().map(|line| (&t.pool, line)));
+        all.extend(others.map(|(pool, line)| Line { text: format!("[{pool}] {}", line.text), ..line }));
+        all.sort_by_key(|line| line.at);
+        all
     }
 
     #[must_use]
@@ -475,7 +568,9 @@ impl Truth {
     #[must_use]
     pub fn evidence(&self) -> Vec<Subject> {
         let inner = self.locked();
-        let Some(first) = inner.violations.first() else { return Vec::new() };
+        let Some(first) = inner.violations.first() else {
+            return self.beside.as_ref().map(|t| t.evidence()).unwrap_or_default();
+        };
         inner.ledger.about(&first.what, &inner.names, &inner.story)
     }
 
@@ -490,7 +585,8 @@ impl Truth {
     pub fn left(&self) -> Vec<String> {
         let inner = self.locked();
         let sessions = inner.mirror.sessions(&self.pool);
-        sessions.into_iter().map(|(id, s)| format!("{} {:?}", short(&public_name(id)), s.state)).collect()
+        let own = sessions.into_iter().map(|(id, s)| format!("{} {:?}", short(&public_name(id)), s.state));
+        own.chain(self.beside.iter().flat_map(|t| t.left())).collect()
     }
 }
 
@@ -501,6 +597,11 @@ pub fn short(name: &str) -> &str {
 }
 
 impl Inner {
+    fn mended(&mut self, at: u64) {
+        self.faults = self.faults.saturating_sub(1);
+        self.last_fault = Some(at);
+    }
+
     fn tell(&mut self, at: u64, text: String) {
         if self.story.len() == STORY {
             self.story.pop_front();
@@ -535,14 +636,23 @@ impl Inner {
             self.tell(at, "entries may be lost: nobody is placed for a while".into());
         }
         let queue: Vec<SessionId> = self.mirror.queue(pool).collect();
+        if let Command::Active { sessions } = &entry.command
+            && !repeated
+            && entry.pool == *pool
+        {
+            self.check_reports(pool, sessions, at);
+        }
         self.count(format!("command {}", evidence::word(&entry.command)));
-        if let Command::Visit { session, .. } = &entry.command {
+        if let Command::Visit { session, .. } = &entry.command
+            && entry.pool == *pool
+        {
             self.names.insert(public_name(*session), *session);
         }
         let terminating: Vec<Ordinal> =
             self.mirror.pods(pool).filter(|(_, p)| p.is_terminating()).map(|(ordinal, _)| ordinal).collect();
         let ending: BTreeSet<String> = terminating.into_iter().filter_map(|o| self.uid(pool, o)).collect();
-        let effects = self.mirror.apply(entry);
+        let mut effects = self.mirror.apply(entry);
+        effects.retain(|(id, _)| id == pool);
         self.stamps.push_back((at, entry.at));
         if self.stamps.len() > STATES {
             self.stamps.pop_front();
@@ -603,6 +713,7 @@ impl Inner {
     fn rewound(&mut self, pool: &PoolId, position: u64, at: u64) {
         self.tell(at, format!("the journal has lost what came after {position}; it was at {}", self.mirror.applied()));
         self.lapse_is_due = true;
+        self.activity.rewound(at);
         let kept = self.states.partition_point(|(p, _)| *p <= position);
         self.states.truncate(kept);
         let fleet = match self.states.back() {
@@ -702,6 +813,7 @@ impl Inner {
                 self.count(format!("reason {}", why.word()));
                 let name = public_name(*session);
                 self.is_not_playing(&name, *why, at);
+                self.is_idle(pool, &name, *why, at);
                 self.tell(at, format!("session {} is released: {}", short(&name), why.word()));
                 // What it heard from its pod before is no sign that it is there still.
                 self.echoes.retain(|_, (heard, _)| *heard != name);
@@ -756,6 +868,38 @@ impl Inner {
         } else {
             let what = format!("session {} is released ({}), and was answered at {asked} ms", short(name), why.word());
             self.violate(at, "who plays is not taken for gone", what);
+        }
+    }
+
+    /// A replica reports these sessions as active: of those that have streams, their visitors must have sent something.
+    fn check_reports(&mut self, pool: &PoolId, sessions: &[SessionId], at: u64) {
+        for id in sessions {
+            let is_taken = |s: &Session| matches!(s.state, State::Taken { .. });
+            if !self.mirror.session(pool, *id).is_some_and(is_taken) {
+                continue;
+            }
+            self.count("check activity".into());
+            let name = public_name(*id);
+            if let Err(what) = self.activity.reported(&name) {
+                self.violate(
+                    at,
+                    "only its visitor makes a session active",
+                    format!("session {}: {what}", short(&name)),
+                );
+            }
+        }
+    }
+
+    /// A session that was ended as idle was.
+    fn is_idle(&mut self, pool: &PoolId, name: &str, why: Why, at: u64) {
+        let Some(rules) = self.mirror.rules(pool).filter(|_| why == Why::Idle) else { return };
+        let (idle, silence) = (rules.idle.unwrap_or_default().0, self.mirror.silence().0);
+        if self.stepped(at.saturating_sub(idle)) > 0 {
+            return;
+        }
+        if let Err(what) = self.activity.idled(name, idle, silence, at) {
+            let what = format!("session {} is ended {what}", short(name));
+            self.violate(at, "an active session is not ended as idle", what);
         }
     }
 

@@ -1,10 +1,16 @@
 //! Visitors: browsers behind one address a home, each with its own cookie jar, patience and manners. They check what
 //! concerns them: that the pod is theirs, that what they say comes back as they said it.
 
+use super::conduct::{Conduct, Received, VisitorConduct, pause};
 use super::setting::{Habits, POOL};
+use super::tab::{SILENCE, Socket};
+use super::transfer;
 use super::truth::{Truth, short};
+use super::window::Windows;
+use crate::chance::Chance;
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
+use futures_util::future::join_all;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -20,7 +26,6 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use turmoil::net::TcpStream;
 
@@ -30,19 +35,9 @@ pub const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 /// A visitor gives a connection up after this, an answer after that.
 const CONNECT: Duration = Duration::from_secs(2);
-const ANSWER: Duration = Duration::from_secs(12);
-/// A browser notices a dead WebSocket by the silence.
-const SILENCE: Duration = Duration::from_secs(7);
+pub const ANSWER: Duration = Duration::from_secs(12);
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-/// A WebSocket, and what its pod said at first.
-struct Socket {
-    stream: WebSocketStream<TcpStream>,
-    uid: String,
-    session: String,
-    opened: u64,
-}
-
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// What everybody knows about the world.
 #[derive(Clone)]
 pub struct Scene {
@@ -56,7 +51,22 @@ pub struct Scene {
     pub bots_are_placed: bool,
     /// A pod is one session's at a time.
     pub alone: bool,
+    pub chance: Chance,
+    pub conduct: Conduct,
+    pub windows: Windows,
+    pub way: Way,
 }
+
+/// How a pool is reached: its name, what comes before every path, and the name of its cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    pub pool: &'static str,
+    pub base: &'static str,
+    pub cookie: &'static str,
+}
+
+/// The first pool's.
+pub const WAY: Way = Way { pool: POOL, base: "", cookie: "slotkeeper" };
 
 /// How it went for whom, by number.
 #[derive(Clone, Default)]
@@ -95,6 +105,9 @@ pub struct Visitor {
     served: bool,
     /// Left open without a word.
     lost: Vec<Socket>,
+    conduct: VisitorConduct,
+    /// What its conduct draws.
+    whims: ChaCha8Rng,
 }
 
 /// What kind of client it is.
@@ -144,7 +157,14 @@ impl Visitor {
         let talks = dice.random_range(0..100) >= scene.habits.idle;
         let keys = Keys::new(&[Secret(KEY.to_vec())]);
         scene.guests.note(number, |g| g.patient = patient);
-        Visitor { number, scene, dice, keys, jar: None, manners, patient, talks, served: false, lost: Vec::new() }
+        let conduct = VisitorConduct::draw(scene.conduct, scene.chance, number);
+        let mut whims = scene.chance.stream(&format!("whims of visitor {number}"));
+        let manners = match manners {
+            Manners::Tabs(_) if conduct.many_tabs => Manners::Tabs(whims.random_range(6..=10)),
+            other => other,
+        };
+        let lost = Vec::new();
+        Visitor { number, scene, dice, keys, jar: None, manners, patient, talks, served: false, lost, conduct, whims }
     }
 
     fn calm(&self) -> bool {
@@ -159,6 +179,9 @@ impl Visitor {
     pub async fn live(mut self) {
         let arrive = self.draw(0, self.scene.habits.arrive_within);
         tokio::time::sleep(arrive).await;
+        if self.conduct.rushes {
+            self.rush().await;
+        }
         loop {
             let stayed = self.visit().await;
             if self.calm() || !stayed || self.dice.random_ratio(1, 2) {
@@ -172,6 +195,77 @@ impl Visitor {
         if !self.lost.is_empty() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Five requests at once, before there is a cookie: all answers set one, and the browser keeps the last.
+    async fn rush(&mut self) {
+        let to: Vec<IpAddr> = (0..5).map(|_| self.dispatcher()).collect();
+        let requests = to
+            .into_iter()
+            .map(|at| request(&self.scene.windows, self.scene.way, at, Method::GET, "/desk?x=1", true, None));
+        let mut names = Vec::new();
+        for response in join_all(requests).await.into_iter().flatten() {
+            self.keep(response.headers(), true);
+            names.extend(self.session());
+        }
+        self.scene.truth.count("five first requests at once");
+        if !self.scene.bots_are_placed {
+            self.scene.truth.one_of(names);
+        }
+    }
+
+    /// Something a browser does besides its tabs; they are not read meanwhile. False: the pod did not answer.
+    async fn act_up(&mut self, sockets: &mut [Socket]) -> bool {
+        let answered = match self.whims.random_range(0..12) {
+            0 if self.conduct.suspends => {
+                self.scene.truth.count("visitor suspended");
+                tokio::time::sleep(pause(&mut self.whims, 1_000, 9_000)).await;
+                true
+            }
+            1..=2 if self.conduct.uploads => self.upload().await,
+            3..=4 if self.conduct.downloads => self.download().await,
+            _ => return true,
+        };
+        sockets.iter_mut().for_each(|s| s.neglected = true);
+        answered
+    }
+
+    async fn upload(&mut self) -> bool {
+        let (at, Some(cookie)) = (self.dispatcher(), self.jar.clone()) else { return true };
+        self.sends();
+        match transfer::upload(&self.scene.windows, self.scene.way, at, &cookie, &mut self.whims).await {
+            Ok(response) if response.headers().contains_key("x-pod") && response.status().is_success() => {
+                self.scene.truth.count("upload answered");
+                true
+            }
+            Ok(_) => false,
+            Err(_) => {
+                self.scene.truth.meets("upload failed".into());
+                false
+            }
+        }
+    }
+
+    async fn download(&mut self) -> bool {
+        let Ok(response) = self.open(Method::GET, "/download", false).await else {
+            self.scene.truth.meets("download failed".into());
+            return false;
+        };
+        if !response.headers().contains_key("x-pod") {
+            return false;
+        }
+        match transfer::read_slowly(response, &mut self.whims).await {
+            Ok(true) => self.scene.truth.count("download complete"),
+            Ok(false) => {
+                let what = format!("visitor {} fetched a long body, and it is another one", self.number);
+                self.scene.truth.violate("bytes arrive as they were sent", what);
+            }
+            Err(_) => {
+                self.scene.truth.meets("download failed".into());
+                return false;
+            }
+        }
+        true
     }
 
     /// From coming to leaving. False: gave up, or was told to.
@@ -308,12 +402,17 @@ impl Visitor {
             if over {
                 return self.leave(sockets).await;
             }
+            if !self.act_up(&mut sockets).await {
+                return Leaving::Back;
+            }
             for socket in &mut sockets {
                 said += 1;
                 let size = [3, 40, 300, 9_000, 70_000][self.dice.random_range(0..5)];
                 let letters = (0..size).map(|n| char::from(b'a' + ((n * 7 + said) % 26) as u8));
                 let ask = self.talks.then(|| format!("{said}:{}", letters.collect::<String>()));
-                if let Err(end) = talk(socket, ask, &self.scene).await {
+                if let Err(end) = socket.talk(ask, &self.scene).await {
+                    let neglected = socket.neglected && matches!(&*end, "broken" | "silent" | "stuck");
+                    let end = if neglected { "given up while its visitor did not read".to_owned() } else { end };
                     self.scene.truth.meets(format!("socket {end}"));
                     if end == "4001" && self.dice.random_ratio(1, 3) {
                         return Leaving::Home;
@@ -329,6 +428,9 @@ impl Visitor {
         while tokio::time::Instant::now() < until {
             let pause = self.draw(300, 1_500);
             tokio::time::sleep(pause).await;
+            if !self.act_up(&mut []).await {
+                return Leaving::Back;
+            }
             match self.fetch(Method::GET, "/page", pages).await {
                 Ok(reply) if reply.is_from_pod() => {}
                 Ok(_) | Err(_) => return Leaving::Back,
@@ -350,8 +452,8 @@ impl Visitor {
             let _ = self.fetch(Method::POST, "/.slotkeeper/leave", true).await;
             return Leaving::Home;
         }
-        for mut socket in sockets {
-            let _ = tokio::time::timeout(Duration::from_secs(1), socket.stream.close(None)).await;
+        for socket in sockets {
+            socket.close().await;
         }
         self.scene.truth.count("visitor closes");
         Leaving::Home
@@ -360,17 +462,18 @@ impl Visitor {
     /// A WebSocket to the pod; `None` if the waiting room answers instead.
     async fn socket(&mut self) -> Result<Option<Socket>, Failure> {
         let at = self.dispatcher();
-        let stream = connect(at).await?;
+        self.sends();
+        let stream = self.scene.windows.open(connect(at).await?)?;
         let key = format!("{:022}==", self.dice.random_range(0..1_000_000));
         let mut request = Request::builder()
-            .uri(format!("ws://{at}:{PORT}/ws"))
+            .uri(format!("ws://{at}:{PORT}{}/ws", self.scene.way.base))
             .header(header::HOST, format!("{at}:{PORT}"))
             .header(header::CONNECTION, "Upgrade")
             .header(header::UPGRADE, "websocket")
             .header(header::SEC_WEBSOCKET_VERSION, "13")
             .header(header::SEC_WEBSOCKET_KEY, key);
         if let Some(cookie) = &self.jar {
-            request = request.header(header::COOKIE, format!("slotkeeper={cookie}"));
+            request = request.header(header::COOKIE, format!("{}={cookie}", self.scene.way.cookie));
         }
         let opening = tokio_tungstenite::client_async(request.body(())?, stream);
         let (mut socket, response) = match tokio::time::timeout(ANSWER, opening).await? {
@@ -391,7 +494,22 @@ impl Visitor {
         let session = words.next().unwrap_or_default().to_owned();
         self.is_mine(&session, "a WebSocket");
         let uid = words.nth(1).unwrap_or_default().to_owned();
-        Ok(Some(Socket { stream: socket, uid, session, opened: self.scene.truth.now() }))
+        Ok(Some(Socket {
+            stream: socket,
+            uid,
+            session,
+            opened: self.scene.truth.now(),
+            received: Received::default(),
+            sent: 0,
+            neglected: false,
+        }))
+    }
+
+    /// Whatever follows is activity of the session.
+    fn sends(&self) {
+        if let Some(session) = self.session() {
+            self.scene.truth.sends(&session);
+        }
     }
 
     fn dispatcher(&mut self) -> IpAddr {
@@ -420,7 +538,9 @@ impl Visitor {
     fn keep(&mut self, headers: &HeaderMap, anew: bool) {
         for value in headers.get_all(header::SET_COOKIE) {
             let value = value.to_str().unwrap_or_default();
-            let Some(rest) = value.strip_prefix("slotkeeper=") else { continue };
+            let Some(rest) = value.strip_prefix(self.scene.way.cookie).and_then(|v| v.strip_prefix('=')) else {
+                continue;
+            };
             let before = self.session();
             self.jar = rest.split(';').next().map(str::to_owned);
             let now = self.session();
@@ -437,16 +557,18 @@ impl Visitor {
 
     /// The public name of the session in the jar.
     fn session(&self) -> Option<String> {
-        self.jar.as_deref().and_then(|v| self.keys.open(&POOL.into(), v)).map(|t| public_name(t.session))
+        self.jar.as_deref().and_then(|v| self.keys.open(&self.scene.way.pool.into(), v)).map(|t| public_name(t.session))
     }
 
     async fn fetch(&mut self, method: Method, path: &str, page: bool) -> Result<Reply, Failure> {
+        let asked = self.scene.truth.now();
         let response = self.open(method, path, page).await?;
         let (head, body) = response.into_parts();
         let body = tokio::time::timeout(ANSWER, body.collect()).await??.to_bytes();
         let reply = Reply { status: head.status, headers: head.headers, body };
         if reply.is_from_pod() {
             self.is_mine(reply.header("x-session"), "a page");
+            self.scene.truth.answered(reply.header("x-session"), asked);
         }
         Ok(reply)
     }
@@ -454,69 +576,40 @@ impl Visitor {
     async fn open(&mut self, method: Method, path: &str, page: bool) -> Result<http::Response<Incoming>, Failure> {
         let at = self.dispatcher();
         let anew = path.ends_with("/join");
-        let response = request(at, method, path, page, self.jar.as_deref()).await?;
+        self.sends();
+        let response =
+            request(&self.scene.windows, self.scene.way, at, method, path, page, self.jar.as_deref()).await?;
         self.keep(response.headers(), anew);
         Ok(response)
     }
 }
 
-/// One thing said and heard. The error: how the connection ended.
-async fn talk(socket: &mut Socket, ask: Option<String>, scene: &Scene) -> Result<(), String> {
-    let truth = &scene.truth;
-    let asked = truth.now();
-    let Socket { stream, uid, session, opened } = socket;
-    let wait = if ask.is_some() { SILENCE } else { Duration::from_millis(50) };
-    if let Some(ask) = &ask {
-        let sent = tokio::time::timeout(SILENCE, stream.send(Message::text(ask.clone()))).await;
-        sent.map_err(|_| "stuck".to_owned())?.map_err(|_| "broken".to_owned())?;
-    }
-    loop {
-        match tokio::time::timeout(wait, stream.next()).await {
-            Err(_) if ask.is_some() => return Err("silent".into()),
-            Err(_) => return Ok(()),
-            Ok(Some(Ok(Message::Close(frame)))) => {
-                return Err(frame.map_or("closed".into(), |f| u16::from(f.code).to_string()));
-            }
-            Ok(Some(Ok(Message::Text(heard)))) => {
-                if ask.as_deref() != Some(heard.as_str()) {
-                    truth.violate(
-                        "bytes arrive as they were sent",
-                        format!("sent {ask:.40?}, heard {:.40}", heard.as_str()),
-                    );
-                }
-                truth.echoed(uid, session, *opened, asked, scene.alone);
-                return Ok(());
-            }
-            Ok(Some(Ok(_))) => {}
-            Ok(Some(Err(_)) | None) => return Err("broken".into()),
-        }
-    }
-}
-
-async fn connect(at: IpAddr) -> io::Result<TcpStream> {
+pub async fn connect(at: IpAddr) -> io::Result<TcpStream> {
     tokio::time::timeout(CONNECT, TcpStream::connect((at, PORT))).await.map_err(io::Error::other)?
 }
 
 /// One request on a connection of its own.
 async fn request(
+    windows: &Windows,
+    way: Way,
     at: IpAddr,
     method: Method,
     path: &str,
     page: bool,
     cookie: Option<&str>,
 ) -> Result<http::Response<Incoming>, Failure> {
-    let stream = connect(at).await?;
+    let stream = windows.open(connect(at).await?)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move {
         let _ = connection.await;
     });
     let mut request = Request::builder()
         .method(method)
-        .uri(path)
+        .uri(format!("{}{path}", way.base))
         .header(header::HOST, format!("{at}:{PORT}"))
         .header(header::ACCEPT, if page { "text/html" } else { "application/json" });
     if let Some(cookie) = cookie {
-        request = request.header(header::COOKIE, format!("slotkeeper={cookie}; other=1"));
+        request = request.header(header::COOKIE, format!("{}={cookie}; other=1", way.cookie));
     }
     let request = request.body(Full::new(Bytes::new()))?;
     Ok(tokio::time::timeout(ANSWER, sender.send_request(request)).await??)
@@ -529,7 +622,9 @@ pub async fn bot(scene: Scene, mut dice: ChaCha8Rng) {
         tokio::time::sleep(Duration::from_millis(dice.random_range(200..3_000))).await;
         let at = scene.dispatchers[dice.random_range(0..scene.dispatchers.len())];
         let path = ["/", "/robots.txt", "/.slotkeeper/health", "/.slotkeeper/status"][dice.random_range(0..4)];
-        if let Ok(response) = request(at, Method::GET, path, dice.random_ratio(1, 2), None).await {
+        if let Ok(response) =
+            request(&scene.windows, scene.way, at, Method::GET, path, dice.random_ratio(1, 2), None).await
+        {
             scene.truth.count(format!("bot {}", response.status().as_u16()));
         }
     }

@@ -372,3 +372,19 @@ fn a_replica_that_is_silent_for_good_does_not_hold_up_new_semantics() {
     pool.by(R2).hello(2).silent(R1).after(secs(91));
     assert_eq!(pool.fleet.semantics(), 2);
 }
+
+#[test]
+fn a_checkpoint_with_the_highest_position_and_number_accepts_entries_without_an_overflow() {
+    let pool = Story::with_pods(1);
+    let mut state = serde_json::to_value(&pool.fleet).expect("a fleet can be written");
+    state["applied"] = u64::MAX.into();
+    for replica in state["replicas"].as_object_mut().expect("a map").values_mut() {
+        replica["number"] = u64::MAX.into();
+    }
+    let mut fleet: Fleet = serde_json::from_value(state).expect("a fleet can be read");
+    let tick = |number| Entry { at: pool.clock(), from: R1, number, pool: pool.pool_id(), command: Command::Tick };
+    for number in [0, 1, u64::MAX] {
+        assert_eq!(fleet.apply(&tick(number)), [], "no number follows the highest one");
+    }
+    assert_eq!((fleet.applied(), fleet.replica(R1)), (u64::MAX, Some(u64::MAX)));
+}

@@ -1,7 +1,7 @@
 //! Rules that change while people play.
 
 use crate::story::*;
-use slotkeeper_core::{Millis, Placement, Rules, Scaling, Why};
+use slotkeeper_core::{Millis, Placement, Rules, Scaling, Spare, Why};
 
 #[test]
 fn fewer_slots_per_pod_move_nobody_and_let_nobody_in_until_there_is_room() {
@@ -93,4 +93,12 @@ fn numbers_outside_their_range_are_brought_inside() {
     assert_eq!((rules.slots_per_pod, rules.min, rules.max), (1, 5, 5));
     assert!(rules.silence > Millis::ZERO);
     assert_eq!(Rules { max: u32::MAX, ..Rules::default() }.clamped().max, Rules::MAX_PODS);
+}
+
+#[test]
+fn a_percentage_of_spare_slots_as_large_as_its_type_saturates() {
+    assert_eq!(Spare::Percent(u32::MAX).slots(u64::MAX), u64::MAX.div_ceil(100));
+    let mut pool = Story::running(1, Rules { max: 3, spare: Spare::Percent(u32::MAX), ..Rules::default() });
+    pool.visit(ANA).attach(ANA).visit(BEN);
+    assert_eq!(pool.desired(), (0, 3), "everything there is, and nothing more");
 }

@@ -258,3 +258,15 @@ fn who_may_be_moved_does_not_wait_for_a_pod_that_is_not_ready() {
     pool.detach(id(0)).pod(0, slotkeeper_core::Phase::Unready);
     assert_eq!(pool.place(id(0)), at_pod(0));
 }
+
+#[test]
+fn a_foreign_pod_with_the_highest_ordinal_does_not_overflow_while_pods_are_being_emptied() {
+    let mut pool = running(3, gateway(3));
+    come(&mut pool, 0, 27);
+    go(&mut pool, 0, 20);
+    pool.after(secs(61));
+    assert!(pool.census().leaving > 0, "the highest pod is being emptied");
+    pool.pod_ready(u32::MAX);
+    assert_eq!(pool.desired().0, 0);
+    assert!(pool.desired().1 <= 3, "a pod outside of `max` is never wanted");
+}

@@ -139,9 +139,14 @@ impl Scaler {
 
     /// Whoever shares a journal proves often enough that it reads it. Runs until the process ends.
     pub(super) async fn keep_current(&self) {
-        let pools = self.dispatcher.pools.iter().filter(|p| is_pushed(p));
-        let Some(limit) = pools.map(|p| longest_lag(p)).min() else { return std::future::pending().await };
+        // Read again each time: a rollout may change `settle`.
+        let limit = || {
+            let view = self.dispatcher.view.borrow();
+            let pools = self.dispatcher.pools.iter().filter(|p| is_pushed(p));
+            pools.map(|p| longest_lag(&view.fleet, p)).min()
+        };
         loop {
+            let Some(limit) = limit() else { return std::future::pending().await };
             tokio::time::sleep(limit / 4).await;
             if self.dispatcher.view.borrow().lag().is_some_and(|lag| lag > limit / 2) {
                 self.dispatcher.driver.post(&"".into(), slotkeeper_core::Command::Tick);
@@ -153,7 +158,7 @@ impl Scaler {
 /// What is known here may be outdated.
 fn is_late(view: &View, pool: &Pool) -> bool {
     planted!(AnswersWhenLate => false);
-    view.is_stale() || view.is_cut_off() || view.lag().is_some_and(|lag| lag > longest_lag(pool))
+    view.is_stale() || view.is_cut_off() || view.lag().is_some_and(|lag| lag > longest_lag(&view.fleet, pool))
 }
 
 fn is_pushed(pool: &Pool) -> bool {
@@ -162,8 +167,8 @@ fn is_pushed(pool: &Pool) -> bool {
 
 /// Nobody acts on a number for longer than `settle`: one half of that it may be old when it is told, the other half KEDA
 /// has to act on it.
-fn longest_lag(pool: &Pool) -> Duration {
-    let Scaling::Keda { settle } = pool.config.rules.scaling else { return LEAST_LAG };
+fn longest_lag(fleet: &Fleet, pool: &Pool) -> Duration {
+    let Scaling::Keda { settle } = pool.rules(fleet).scaling else { return LEAST_LAG };
     (duration(settle) / 2).max(LEAST_LAG)
 }
 

@@ -47,7 +47,7 @@ async fn tell(
     let mut stopping = dispatcher.stopping.clone();
     let mut told: Option<Facts> = None;
     let end = now() + LONGEST;
-    let (mut sign, mut heartbeat) = (now() + sign_every(&pool), now() + HEARTBEAT);
+    let (mut sign, mut heartbeat) = (now() + sign_every(&dispatcher, &pool), now() + HEARTBEAT);
     loop {
         view.mark_unchanged();
         let facts = Facts::of(&dispatcher, &pool, session);
@@ -80,7 +80,7 @@ async fn tell(
                 } else if lost && !dispatcher.view.borrow().is_cut_off() {
                     dispatcher.driver.post(&pool.config.id, Command::Visit { session, hint, class });
                 }
-                sign = now() + sign_every(&pool);
+                sign = now() + sign_every(&dispatcher, &pool);
             }
             () = tokio::time::sleep_until(end) => {
                 let _ = sender.send(Bytes::from_static(b"event: again\ndata: open another stream\n\n")).await;

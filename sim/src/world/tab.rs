@@ -1,0 +1,114 @@
+//! A tab: a visitor's WebSocket. It checks what arrives: its own messages come back as they were sent, what the pod sends
+//! unasked is complete and in order, and nothing is missing when the pod says that this was all.
+
+use super::conduct::{PING, Received, Sent};
+use super::truth::Truth;
+use super::visitor::Scene;
+use super::window::Windowed;
+use futures_util::{SinkExt, StreamExt};
+use std::time::Duration;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+/// A browser notices a dead WebSocket by the silence.
+pub const SILENCE: Duration = Duration::from_secs(7);
+/// How long a visitor that says nothing looks whether there is something to read.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// A WebSocket, and what its pod said at first.
+pub struct Socket {
+    pub stream: WebSocketStream<Windowed>,
+    pub uid: String,
+    pub session: String,
+    pub opened: u64,
+    pub received: Received,
+    /// Messages sent.
+    pub sent: u64,
+    /// The visitor did not read for so long that the dispatcher may have taken it for gone.
+    pub neglected: bool,
+}
+
+impl Socket {
+    /// One thing said and heard. The error: how the connection ended.
+    pub async fn talk(&mut self, ask: Option<String>, scene: &Scene) -> Result<(), String> {
+        let truth = &scene.truth;
+        let asked = truth.now();
+        let wait = if ask.is_some() { SILENCE } else { GLANCE };
+        if let Some(ask) = &ask {
+            truth.sends(&self.session);
+            let sent = tokio::time::timeout(SILENCE, self.stream.send(Message::text(ask.clone()))).await;
+            sent.map_err(|_| "stuck".to_owned())?.map_err(|_| "broken".to_owned())?;
+            self.sent += 1;
+        }
+        loop {
+            let heard = match tokio::time::timeout(wait, self.stream.next()).await {
+                Err(_) | Ok(Some(Err(_)) | None) if self.received.is_over => return Err("ended by its pod".into()),
+                Err(_) if ask.is_some() => return Err("silent".into()),
+                Err(_) => return Ok(()),
+                Ok(Some(Err(_)) | None) => return Err("broken".into()),
+                Ok(Some(Ok(heard))) => heard,
+            };
+            match heard {
+                Message::Close(frame) => {
+                    if let Some(sent) = frame.as_ref().and_then(|f| Sent::read(f.reason.as_str(), "end")) {
+                        truth.count("pod's messages counted at a close");
+                        self.end(sent, truth);
+                    }
+                    return Err(frame.map_or("closed".into(), |f| u16::from(f.code).to_string()));
+                }
+                Message::Ping(payload) => {
+                    if payload.starts_with(PING.as_bytes()) {
+                        self.received.pings += 1;
+                        truth.count("ping of a pod received");
+                    }
+                }
+                Message::Text(heard) => {
+                    if let Some(sent) = Sent::read(heard.as_str(), "last") {
+                        truth.count("pod's messages counted at a half-close");
+                        self.end(sent, truth);
+                        self.received.is_over = true;
+                    } else if !self.is_push(heard.as_bytes(), truth) {
+                        if ask.as_deref() != Some(heard.as_str()) {
+                            truth.violate(
+                                "bytes arrive as they were sent",
+                                format!("sent {ask:.40?}, heard {:.40}", heard.as_str()),
+                            );
+                        }
+                        truth.echoed(&self.uid, &self.session, self.opened, asked, scene.alone);
+                        return Ok(());
+                    }
+                }
+                Message::Binary(heard) => {
+                    if !self.is_push(&heard, truth) {
+                        truth.violate("bytes arrive as they were sent", "a binary message came that nobody sent");
+                    }
+                }
+                Message::Pong(_) | Message::Frame(_) => {}
+            }
+        }
+    }
+
+    fn is_push(&mut self, message: &[u8], truth: &Truth) -> bool {
+        match self.received.push(message) {
+            None => return false,
+            Some(Ok(())) => truth.count("push received"),
+            Some(Err(what)) => truth.violate("bytes arrive as they were sent", what),
+        }
+        true
+    }
+
+    fn end(&self, sent: Sent, truth: &Truth) {
+        if let Err(what) = self.received.end(sent) {
+            truth.violate("bytes arrive as they were sent", format!("{what} (pod {})", self.uid));
+        }
+    }
+
+    /// Closes it, and says how much was sent.
+    pub async fn close(mut self) {
+        let sent = Sent { messages: self.sent, pings: 0 };
+        let goodbye = CloseFrame { code: CloseCode::Normal, reason: sent.written("end").into() };
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.stream.close(Some(goodbye))).await;
+    }
+}
