@@ -21,6 +21,7 @@ pub async fn run(dispatcher: Arc<Dispatcher>) {
         }
         for (pool, spare) in dispatcher.pools.iter().zip(&mut spare) {
             Visits::sweep(pool, &dispatcher);
+            pool.pods.sweep();
             let scheduled = pool.config.schedule.as_ref().map(|s| s.now(dispatcher.clock.now()));
             if scheduled != *spare
                 && let Some(now) = scheduled

@@ -1,7 +1,7 @@
 //! The right to send one session's bytes to one incarnation, and how it ends: streams are told and close with a word;
 //! what nobody polls is cut.
 
-use crate::forward::Upstream;
+use crate::forward::pods::Upstream;
 use crate::outside::now;
 use slotkeeper_core::{Incarnation, Ordinal, SessionId};
 use std::sync::atomic::{AtomicBool, Ordering};
