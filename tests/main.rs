@@ -4,6 +4,7 @@
 mod bodies;
 mod browser;
 mod client;
+mod connections;
 mod examples;
 mod gateways;
 mod http;
@@ -12,6 +13,8 @@ mod manifests;
 mod measures;
 mod monitoring;
 mod processes;
+mod requests;
+mod responses;
 mod security;
 mod sessions;
 mod shared;

@@ -268,7 +268,7 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
     lines.extend([
         ("cookie_name", pool.cookie_name.clone(), "name of the session cookie"),
         ("cookie_max_age_seconds", secs(pool.cookie_max_age), "a browser keeps it this long"),
-        ("allowed_origins", listed(&pool.allowed_origins, "the same host"), "where WebSockets may come from"),
+        ("allowed_origins", listed(&pool.allowed_origins, "the same origin"), "where WebSockets may come from"),
         (
             "connections.idle_seconds",
             pool.connections.idle.map_or("off".to_owned(), secs),

@@ -11,7 +11,7 @@ use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use prometheus::IntCounter;
 use slotkeeper_core::{Incarnation, SessionId, Uid};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -24,7 +24,7 @@ const KEPT: usize = 1024;
 
 /// The incarnations that this replica has connections to.
 pub struct Pods {
-    incarnations: Mutex<HashMap<Uid, Weak<Upstream>>>,
+    incarnations: Mutex<BTreeMap<Uid, Weak<Upstream>>>,
     kept: KeptConnections,
     /// Most fields of a response's head.
     header_fields: usize,
