@@ -32,6 +32,7 @@ extern crate alloc;
 
 mod census;
 mod check;
+mod decision;
 mod entry;
 mod estimate;
 mod fleet;
@@ -50,9 +51,10 @@ mod sessions;
 mod time;
 
 pub use census::{Census, Place};
+pub use decision::Decision;
 pub use entry::{Command, Effect, Entry, Phase, Sighting, Why};
 pub use fleet::{Fleet, Reason};
-pub use ids::{Incarnation, Ordinal, PoolId, ReplicaId, SessionId, Uid};
+pub use ids::{Incarnation, Ordinal, PoolId, ReplicaId, SessionId, Timeline, Uid};
 pub use pods::{Life, Pod, Standing};
 pub use rules::{AfterSession, Placement, Rules, Scaling, Shrink, Spare, Targets, Window};
 pub use scale::{Asked, Seen, Span};

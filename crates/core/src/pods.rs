@@ -66,6 +66,11 @@ impl Life {
         self.dirty = self.used && rules.after_session == AfterSession::Recycle;
     }
 
+    /// Inside `desired`, but it is not certain yet that nobody still deletes it.
+    pub(crate) fn is_returning(&self) -> bool {
+        matches!(self.standing, Standing::Returning { .. })
+    }
+
     /// Being late counts anew, unless it is still not ready.
     pub(crate) fn forgive(&mut self) {
         self.stuck &= self.unready != Time::NEVER;
@@ -83,6 +88,7 @@ pub enum Standing {
     /// Outside `desired`: somebody may delete it any moment.
     Retiring,
     /// Inside again since the entry at position `decided` (as in `Effect::Scale`), but not yet certain that nobody still deletes it.
+    /// After a lapse every pod inside is (`Pool::doubt`), also one with sessions.
     Returning {
         decided: u64,
         since: Time,

@@ -8,16 +8,17 @@ mod visitors;
 pub(crate) use index::{Owner, PoolIndex};
 
 use crate::census::{Census, Place};
+use crate::decision::Decision;
 use crate::entry::{Command, Effect, Phase, Why};
 use crate::estimate::Estimate;
-use crate::ids::{Ordinal, ReplicaId, SessionId};
+use crate::ids::{Ordinal, ReplicaId, SessionId, Timeline};
 use crate::load::Load;
 use crate::lookup::Lookup;
 use crate::planted::{self, Bug};
-use crate::pods::{Pod, Standing};
+use crate::pods::{Life, Pod, Standing};
 use crate::queue::Queue;
 use crate::rules::{Rules, Scaling};
-use crate::scale::{Demand, Scale};
+use crate::scale::{Demand, Scale, Span};
 use crate::sessions::{Session, State};
 use crate::time::{Millis, Time};
 use alloc::collections::BTreeMap;
@@ -72,6 +73,8 @@ pub(crate) struct Step<'a> {
     pub(crate) quiet: bool,
     /// What the semantics in force know ([`Entry::TARGETS`](crate::Entry::TARGETS)).
     pub(crate) targeted: bool,
+    /// The first one as long as the semantics in force know no other ([`Entry::TIMELINES`](crate::Entry::TIMELINES)).
+    pub(crate) timeline: Timeline,
     pub(crate) effects: &'a mut Vec<Effect>,
 }
 
@@ -107,8 +110,10 @@ impl Pool {
             Command::PodSeen { pod, uid, phase, version } => self.pod_seen(*pod, uid, phase, *version, step),
             Command::PodGone { pod, uid, version } => self.pod_gone(*pod, uid, *version, step),
             Command::PodsListed { pods, version } => self.pods_listed(pods, *version, step),
-            Command::ScaleSeen { start, replicas, decided, version } => {
-                self.scale_seen(*start, *replicas, *decided, *version, step);
+            Command::ScaleSeen { start, replicas, decided, timeline, version } => {
+                let span = Span { start: *start, end: start.saturating_add(*replicas) };
+                let decided = Decision { timeline: *timeline, position: *decided };
+                self.scale_seen(span, decided, *version, step);
             }
             Command::Load { messages, over, gauge } => {
                 self.load.note(from, (*messages, *over), *gauge, &self.rules.targets, step.now);
@@ -202,7 +207,7 @@ impl Pool {
             let (before, surplus) = (self.scale.desired, self.scale.surplus());
             let demand = demand!(self, step.targeted);
             if self.scale.update(&demand, step.quiet, step.now) {
-                self.scale.decide(step.position);
+                self.scale.decide(step.position, step.timeline);
                 self.redraw(before, step);
             }
             let moved = self.restand(surplus, step);
@@ -277,6 +282,10 @@ impl Pool {
             }
             State::Held { pod, .. } | State::Taken { pod, .. } => {
                 let life = self.pods.get(&pod).and_then(|p| p.life.as_ref());
+                if life.is_some_and(Life::is_returning) {
+                    // It is not certain yet that the pod stays: see `Pool::doubt`.
+                    return Place::Queued { ahead: 0, estimate: None };
+                }
                 match life.and_then(|l| l.incarnation.as_ref()) {
                     Some(incarnation) => Place::At { pod, incarnation },
                     None => Place::Unknown,

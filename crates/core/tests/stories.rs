@@ -9,4 +9,5 @@ mod returning;
 mod rules;
 mod scale;
 mod shared;
+mod timelines;
 mod visitor;

@@ -6,6 +6,7 @@ use slotkeeper_core::{Fleet, PoolId, Standing};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 const PACE: Duration = Duration::from_secs(1);
 
@@ -25,7 +26,7 @@ pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn
             // What is old news here is done by others; where somebody may be whom nobody knows of, all stays as it is.
             if !view.is_stale() && dispatcher.has_read(&view) && !view.fleet.is_quiet() {
                 for (pool, cluster) in clusters.iter().filter(|(pool, _)| view.fleet.is_listed(pool)) {
-                    cluster.attend(attendance(&view.fleet, pool));
+                    cluster.attend(attendance(&view.fleet, view.fresh, pool));
                 }
             }
         }
@@ -33,11 +34,16 @@ pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn
     }
 }
 
-fn attendance(fleet: &Fleet, pool: &PoolId) -> Attendance {
+fn attendance(fleet: &Fleet, until: Option<Instant>, pool: &PoolId) -> Attendance {
     let attended = fleet.pods(pool).filter_map(|(ordinal, pod)| {
         let life = pod.life.as_ref()?;
         let sessions = pod.sessions.len() as u32;
         Some((ordinal, Attended { uid: life.uid.clone(), sessions, retiring: life.standing == Standing::Retiring }))
     });
-    Attendance { active: fleet.census(pool).is_some_and(|c| c.is_active()), pods: attended.collect() }
+    Attendance {
+        active: fleet.census(pool).is_some_and(|c| c.is_active()),
+        timeline: fleet.timeline(),
+        until,
+        pods: attended.collect(),
+    }
 }

@@ -608,7 +608,13 @@ mod tests {
         assert_eq!(told(&scrape.text()), [false; 4], "a new journal knows of no pods");
         scrape.after(Command::PodsListed { pods: vec![], version: 1 });
         assert_eq!(told(&scrape.text()), [false; 4], "nor of how many there should be");
-        scrape.after(Command::ScaleSeen { start: 0, replicas: 3, decided: 0, version: 2 });
+        scrape.after(Command::ScaleSeen {
+            start: 0,
+            replicas: 3,
+            decided: 0,
+            timeline: slotkeeper_core::Timeline::FIRST,
+            version: 2,
+        });
         let text = scrape.text();
         assert_eq!(told(&text), [true; 4]);
         for line in [

@@ -19,6 +19,7 @@ use crate::models::statefulset::{Action, StatefulSet};
 use crate::record::{PodEnd, Sample};
 use guests::{Guest, Step};
 use rand_chacha::ChaCha8Rng;
+use slotkeeper_core::Decision;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// From a dispatcher's order to the API, and from the API to whoever watches it.
@@ -32,10 +33,10 @@ enum Event {
     Sync,
     Call(Action),
     Pod { ordinal: u32, uid: u64 },
-    Write { start: u32, replicas: u32, decided: u64 },
+    Write { start: u32, replicas: u32, decided: Decision },
     Recycle { ordinal: u32, uid: u64 },
     PodNews { ordinal: u32, uid: u64, phase: Phase },
-    ScaleNews { start: u32, replicas: u32, decided: u64 },
+    ScaleNews { start: u32, replicas: u32, decided: Decision },
     Fault(usize),
     Back,
     PrometheusBack { keep: bool },

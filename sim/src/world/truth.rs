@@ -627,8 +627,9 @@ impl Inner {
                 self.placed.remove(session);
                 end_spell(self.life(*session, at), at);
             }
-            Effect::Scale { start, replicas, decided } => {
-                self.tell(at, format!("pods wanted: {replicas} from {start} (decided {decided})"));
+            Effect::Scale { start, replicas, decided, .. } => {
+                let (position, timeline) = (decided.position, decided.timeline);
+                self.tell(at, format!("pods wanted: {replicas} from {start} (decided {position} in {timeline:?})"));
             }
             Effect::Recycle { pod, uid } => self.tell(at, format!("pod {pod} ({uid:?}) is to be made anew")),
             Effect::Drain { pod, gone, .. } => {

@@ -2,6 +2,7 @@
 //! when `desired` moves (behaviour §7).
 
 use super::{Pool, Step};
+use crate::decision::Decision;
 use crate::entry::{Effect, Phase, Sighting};
 use crate::ids::{Incarnation, Ordinal, SessionId, Uid};
 use crate::planted::{self, Bug};
@@ -92,11 +93,13 @@ impl Pool {
         };
         life.judge(&self.rules);
         if self.scale.desired.contains(ordinal.0) {
+            let doubted = self.scale.is_doubted(&self.rules, step.now);
             life.standing = match self.rules.scaling {
                 // A lower number that was decided before may still be on its way, as long as this one has not been seen.
                 Scaling::Direct { .. } if !self.scale.is_seen(ordinal.0, pod.raised) => {
                     Standing::Returning { decided: pod.raised, since: step.now }
                 }
+                Scaling::Keda { .. } if doubted => Standing::Returning { decided: pod.raised, since: step.now },
                 Scaling::Direct { .. } | Scaling::Keda { .. } | Scaling::None => self.scale.standing(ordinal.0),
             };
         }
@@ -190,8 +193,13 @@ impl Pool {
         if let Some(pod) = self.pods.get_mut(&ordinal) {
             pod.index.alarm = None;
         }
-        if let Some(life) = self.pods.get_mut(&ordinal).and_then(|p| p.life.as_mut()) {
-            life.stuck = true;
+        let Some(pod) = self.pods.get_mut(&ordinal) else { return };
+        let Some(life) = &mut pod.life else { return };
+        life.stuck = true;
+        if life.is_returning() {
+            // Whoever is away cannot come back here: a slot elsewhere, rather than none for ever.
+            let sessions: Vec<SessionId> = pod.sessions.iter().copied().collect();
+            self.requeue_held(&sessions, step);
         }
         self.touch_pod(ordinal, step);
     }
@@ -216,11 +224,10 @@ impl Pool {
         }
     }
 
-    pub(super) fn scale_seen(&mut self, start: u32, replicas: u32, decided: u64, version: u64, step: &mut Step<'_>) {
+    pub(super) fn scale_seen(&mut self, span: Span, decided: Decision, version: u64, step: &mut Step<'_>) {
         if self.scale.seen.is_some_and(|s| version <= s.version) {
             return;
         }
-        let span = Span { start, end: start.saturating_add(replicas) };
         let seen = self.scale.judge(span, decided, version, step.position);
         if self.scale.seen.is_none() {
             self.adopt(seen, step);
@@ -228,13 +235,18 @@ impl Pool {
         self.scale.seen = Some(seen);
     }
 
-    /// The first sight of the pool's size: it goes on as if all of it had been needed until now, and as the cluster
-    /// has been told nothing else, what runs inside is certain to stay. Only from now on is it told anything.
+    /// The first sight of the pool's size: it goes on as if all of it had been needed until now. Only from now on is the cluster
+    /// told anything. An earlier journal, which this one knows nothing of, may have told it something that is still on its way:
+    /// what runs inside is certain to stay when a size of this journal has been seen.
     fn adopt(&mut self, seen: Seen, step: &mut Step<'_>) {
         self.scale.adopt(seen.span, step.now);
-        self.scale.decide(step.position);
+        self.scale.decide(step.position, step.timeline);
         self.settle(step);
         self.scale.seen = Some(seen);
+        if !step.timeline.is_first() {
+            self.doubt(step);
+            return;
+        }
         let desired = self.scale.desired;
         for ordinal in (desired.start..desired.end).filter(|o| seen.span.contains(*o)).map(Ordinal) {
             let Some(pod) = self.pods.get_mut(&ordinal) else { continue };
@@ -258,9 +270,7 @@ impl Pool {
     }
 
     pub(super) fn served(&mut self, replicas: u32, now: Time) {
-        if self.scale.served.is_none_or(|(r, _)| r != replicas) {
-            self.scale.served = Some((replicas, now));
-        }
+        self.scale.serve(replicas, now);
     }
 
     /// `desired` has moved: pods outside retire in the same step; retiring ones inside may return; missing ones are asked for.
@@ -323,9 +333,48 @@ impl Pool {
         any
     }
 
+    /// A timeline begins: orders of another one may still be on their way, decided by entries that this fleet does not know. So
+    /// every pod inside is returning until a size of this timeline has been seen; it may have sessions meanwhile, and whoever has
+    /// no stream there is not let in before. Such orders have no effect any more then ([`Decision::may_overwrite`]).
+    pub(crate) fn doubt(&mut self, step: &mut Step<'_>) {
+        if self.rules.scaling == Scaling::None {
+            return;
+        }
+        self.scale.doubt();
+        self.scale.decide(step.position, step.timeline);
+        let (desired, decided) = (self.scale.desired, self.scale.decided);
+        for ordinal in (desired.start..desired.end).map(Ordinal) {
+            let Some(pod) = self.pods.get_mut(&ordinal) else { continue };
+            pod.raised = decided;
+            let sessions: Vec<SessionId> = match &mut pod.life {
+                Some(life) => {
+                    life.standing = Standing::Returning { decided, since: step.now };
+                    pod.sessions.iter().copied().collect()
+                }
+                None => Vec::new(),
+            };
+            self.touch_pod(ordinal, step);
+            for id in sessions {
+                self.hold_on(id, Time::NEVER);
+            }
+        }
+        if self.owes_scale() {
+            self.tell_scale(step);
+        }
+    }
+
+    /// Until when the slot of this session is kept, if nobody has a stream of it.
+    fn hold_on(&mut self, id: SessionId, time: Time) {
+        if let Some(State::Held { until, .. }) = self.sessions.get_mut(id).map(|s| &mut s.state) {
+            *until = time;
+            self.touch_session(id);
+        }
+    }
+
     pub(crate) fn scale_effect(&self) -> Effect {
         let desired = self.scale.desired;
-        Effect::Scale { start: desired.start, replicas: desired.len(), decided: self.scale.decided }
+        let over = self.scale.seen.map(|seen| seen.timeline).unwrap_or_default();
+        Effect::Scale { start: desired.start, replicas: desired.len(), decided: self.scale.decision(), over }
     }
 
     /// Makes wanted again what is certain to stay. True if that was any.
@@ -333,26 +382,47 @@ impl Pool {
         let returning: Vec<Ordinal> = self.index.returning.iter().copied().collect();
         let mut any = false;
         for ordinal in returning {
-            let Some(life) = self.pods.get_mut(&ordinal).and_then(|p| p.life.as_mut()) else { continue };
+            let Some(pod) = self.pods.get_mut(&ordinal) else { continue };
+            let Some(life) = &mut pod.life else { continue };
             let Standing::Returning { decided, since } = life.standing else { continue };
             let terminating = matches!(life.phase, Phase::Terminating);
-            // Once it is owed a recycle, somebody may be deleting it: only its successor is placeable.
-            if !terminating && !life.stuck && self.scale.is_certain(ordinal.0, decided, since, &self.rules, step.now) {
+            // Once it is owed a recycle, somebody may be deleting it: only its successor is placeable. One with sessions is not.
+            let owed = life.stuck && pod.sessions.is_empty();
+            if !terminating && !owed && self.scale.is_certain(ordinal.0, decided, since, &self.rules, step.now) {
                 life.standing = self.scale.standing(ordinal.0);
                 life.forgive();
                 any = true;
                 self.touch_pod(ordinal, step);
+                self.admit(ordinal, step);
             }
         }
         any
     }
 
+    /// The pod is certain to stay again: its sessions may come back from now on, unless it is to be emptied.
+    fn admit(&mut self, ordinal: Ordinal, step: &mut Step<'_>) {
+        let Some(pod) = self.pods.get(&ordinal) else { return };
+        let sessions: Vec<SessionId> = pod.sessions.iter().copied().collect();
+        let uid = pod.life.as_ref().filter(|l| l.standing == Standing::Leaving).map(|l| l.uid.clone());
+        if let Some(uid) = uid {
+            self.drain(ordinal, uid, step);
+        }
+        for id in sessions {
+            let came = self.sessions.get(id).is_some_and(|s| s.state.has_come());
+            self.hold_on(id, step.now + if came { self.rules.grace } else { self.rules.claim });
+        }
+    }
+
+    /// The cluster has another size, or pods wait for the sight of one that carries the last decision.
+    fn owes_scale(&self) -> bool {
+        self.scale.seen.is_some_and(|seen| {
+            !seen.span.is_same(self.scale.desired) || self.scale.is_behind(seen) && !self.index.returning.is_empty()
+        })
+    }
+
     /// What the cluster still has to do, re-derived from the state.
     pub(crate) fn owed(&self, effects: &mut Vec<Effect>) {
-        if let (Scaling::Direct { .. }, Some(seen)) = (self.rules.scaling, self.scale.seen)
-            && (!seen.span.is_same(self.scale.desired)
-                || seen.decided < self.scale.decided && !self.index.returning.is_empty())
-        {
+        if matches!(self.rules.scaling, Scaling::Direct { .. }) && self.owes_scale() {
             effects.push(self.scale_effect());
         }
         for ordinal in &self.index.owes_recycle {

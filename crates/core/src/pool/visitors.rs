@@ -3,6 +3,7 @@
 use super::{Owner, Pool, Step};
 use crate::entry::{Effect, Phase, Why};
 use crate::ids::{Ordinal, ReplicaId, SessionId};
+use crate::pods::Life;
 use crate::rules::{AfterSession, Rules, Spare};
 use crate::sessions::{Session, State};
 use crate::time::{Millis, Time};
@@ -40,6 +41,10 @@ impl Pool {
 
     pub(super) fn attach(&mut self, id: SessionId, from: ReplicaId, step: &Step<'_>) {
         let Some(session) = self.sessions.get_mut(id).filter(|_| !step.quiet) else { return };
+        let life = session.pod().and_then(|pod| self.pods.get(&pod)?.life.as_ref());
+        if life.is_some_and(Life::is_returning) {
+            return;
+        }
         match &mut session.state {
             State::Held { pod, .. } => {
                 session.state = State::Taken { pod: *pod, by: vec![from] };
@@ -79,15 +84,18 @@ impl Pool {
         }
     }
 
-    /// The last stream has closed: the slot is held for `grace`, unless the pod is on its way out, or is not ready and its
-    /// sessions may be moved.
+    /// The last stream has closed: the slot is held for `grace`, unless the pod is on its way out, is not ready and its sessions
+    /// may be moved, or has not been certain to stay for too long.
     fn hold_or_requeue(&mut self, id: SessionId, pod: Ordinal, step: &mut Step<'_>) {
         let moves = self.rules.moves(step.targeted);
-        if self.pods.get(&pod).is_some_and(|p| p.is_going() || moves && !p.is_ready()) {
+        let life = self.pods.get(&pod).and_then(|p| p.life.as_ref());
+        let given_up = life.is_some_and(|l| l.is_returning() && l.stuck);
+        if given_up || self.pods.get(&pod).is_some_and(|p| p.is_going() || moves && !p.is_ready()) {
             self.requeue(id, step);
             return;
         }
-        let until = step.now + self.rules.grace;
+        // Nobody can come back before the pod is certain to stay.
+        let until = if life.is_some_and(Life::is_returning) { Time::NEVER } else { step.now + self.rules.grace };
         if let Some(session) = self.sessions.get_mut(id) {
             session.state = State::Held { pod, until, came: true };
             self.index.taken -= 1;
@@ -200,6 +208,9 @@ impl Pool {
             // Its streams there have been closed for a grace already; those elsewhere perhaps not.
             session.parted = before;
             let State::Held { until, .. } = &mut session.state else { continue };
+            if *until == Time::NEVER {
+                continue;
+            }
             *until = before + self.rules.grace;
             if *until <= step.now {
                 self.end(id, Why::Disconnected, step);
@@ -210,9 +221,10 @@ impl Pool {
         self.settle(step);
     }
 
-    /// A lapse is over. `lost`: what happened in pods may be lost with it.
+    /// A lapse is over. `lost`: what happened in pods may be lost with it. (That all known replicas have missed nothing says
+    /// nothing of one whose first entry is lost: it may have led somebody to a pod.)
     pub(crate) fn resume(&mut self, lost: bool, step: &mut Step<'_>) {
-        if lost && self.rules.after_session == AfterSession::Recycle {
+        if (lost || !step.timeline.is_first()) && self.rules.after_session == AfterSession::Recycle {
             let ordinals: Vec<Ordinal> = self.pods.keys().copied().collect();
             for ordinal in ordinals {
                 self.suspect(ordinal, step);

@@ -3,7 +3,7 @@
 //! demands: nobody writes over a later decision.
 
 use proptest::prelude::*;
-use slotkeeper_core::{Command, Effect, Ordinal, Phase, Rules, Scaling, Sighting, Uid};
+use slotkeeper_core::{Command, Decision, Effect, Ordinal, Phase, Rules, Scaling, Sighting, Timeline, Uid};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Clone, Copy, Debug)]
@@ -65,19 +65,35 @@ pub(super) const CALM: [Act; 14] = [
     Act::Progress(5),
 ];
 
+/// A size that was ordered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
+    start: u32,
+    replicas: u32,
+    decided: Decision,
+    over: Timeline,
+}
+
+impl Order {
+    fn of(effect: &Effect) -> Option<Order> {
+        let Effect::Scale { start, replicas, decided, over } = *effect else { return None };
+        Some(Order { start, replicas, decided, over })
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct World {
     /// Real time in milliseconds: never jumps.
     pub(super) real: u64,
     start: u32,
     replicas: u32,
-    decided: u64,
+    decided: Decision,
     version: u64,
     births: u32,
     pods: BTreeMap<u32, (Uid, Phase)>,
     news: VecDeque<Command>,
     /// Sizes that were told and may still be carried out by somebody slow.
-    pub(super) orders: Vec<(u32, u32, u64)>,
+    pub(super) orders: Vec<Order>,
     /// What KEDA was told, and when.
     served: Vec<(u32, u64)>,
     /// Incarnations that were removed because the dispatcher said so.
@@ -91,7 +107,7 @@ impl World {
             real: 0,
             start: 0,
             replicas,
-            decided: 0,
+            decided: Decision::default(),
             version: 0,
             births: 0,
             pods: BTreeMap::new(),
@@ -137,8 +153,8 @@ impl World {
 
     fn size(&mut self) {
         let version = self.version();
-        let (start, replicas, decided) = (self.start, self.replicas, self.decided);
-        self.news.push_back(Command::ScaleSeen { start, replicas, decided, version });
+        let (start, replicas, Decision { timeline, position: decided }) = (self.start, self.replicas, self.decided);
+        self.news.push_back(Command::ScaleSeen { start, replicas, decided, timeline, version });
     }
 
     fn change(&mut self, ordinal: u32, phase: Phase) {
@@ -172,9 +188,7 @@ impl World {
 
     pub(super) fn hear(&mut self, effects: &[Effect]) {
         for effect in effects {
-            if let Effect::Scale { start, replicas, decided } = effect {
-                self.orders.push((*start, *replicas, *decided));
-            }
+            self.orders.extend(Order::of(effect));
         }
     }
 
@@ -184,8 +198,8 @@ impl World {
         number.is_none_or(|n: u32| n > self.births)
     }
 
-    fn resize(&mut self, (start, replicas, decided): (u32, u32, u64)) {
-        if decided >= self.decided {
+    fn resize(&mut self, Order { start, replicas, decided, over }: Order) {
+        if decided.may_overwrite(self.decided, over) {
             (self.start, self.replicas, self.decided) = (start, replicas, decided);
             self.size();
         }
@@ -206,8 +220,8 @@ impl World {
             }
             Act::Resize => {
                 for effect in owed {
-                    if let Effect::Scale { start, replicas, decided } = effect {
-                        self.resize((*start, *replicas, *decided));
+                    if let Some(order) = Order::of(effect) {
+                        self.resize(order);
                     }
                 }
                 if rules.scaling == Scaling::None && self.replicas != rules.max {

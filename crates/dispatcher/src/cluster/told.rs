@@ -54,6 +54,7 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use slotkeeper_core::Timeline;
 
     fn seen(pod: u32, uid: &str, phase: Phase, version: u64) -> Command {
         Command::PodSeen { pod: Ordinal(pod), uid: uid.into(), phase, version }
@@ -64,7 +65,7 @@ mod tests {
         let mut told = Told::default();
         assert_eq!(told.again(), []);
         let sighting = |pod, uid: &str, phase| Sighting { pod: Ordinal(pod), uid: uid.into(), phase };
-        let size = Command::ScaleSeen { start: 0, replicas: 2, decided: 7, version: 9 };
+        let size = Command::ScaleSeen { start: 0, replicas: 2, decided: 7, timeline: Timeline::FIRST, version: 9 };
         let list = vec![sighting(0, "a", Phase::Starting), sighting(1, "b", Phase::Starting)];
         for news in [
             Command::PodsListed { pods: list, version: 3 },

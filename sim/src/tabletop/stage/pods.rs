@@ -8,6 +8,7 @@ use crate::tabletop::Believes;
 use crate::tabletop::agenda::Rank;
 use crate::tabletop::cluster::Change;
 use crate::tabletop::dispatcher::Phase;
+use slotkeeper_core::Decision;
 
 impl Stage<'_> {
     pub(super) fn want_sync(&mut self, now: u64) {
@@ -122,7 +123,7 @@ impl Stage<'_> {
     }
 
     /// A write of the scale, by whomever: the last one wins.
-    pub(super) fn write(&mut self, start: u32, replicas: u32, decided: u64, now: u64) {
+    pub(super) fn write(&mut self, start: u32, replicas: u32, decided: Decision, now: u64) {
         self.tally.write();
         self.cluster.write(start, replicas, decided);
         match self.design.believes {

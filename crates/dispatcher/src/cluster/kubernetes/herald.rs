@@ -11,7 +11,7 @@ use crate::config::Workload as Named;
 use crate::outside::now;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::ListParams;
-use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Span, Uid};
+use slotkeeper_core::{Command, Decision, Ordinal, Phase, Sighting, Span, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -526,9 +526,9 @@ impl Herald {
         self.certain = Some(after);
         if self.told != Some(after) {
             self.told = Some(after);
-            let Certain { span, decided } = after;
+            let Certain { span, decided: Decision { timeline, position: decided } } = after;
             let version = workload.version * FINE;
-            self.tell(Command::ScaleSeen { start: span.start, replicas: span.len(), decided, version });
+            self.tell(Command::ScaleSeen { start: span.start, replicas: span.len(), decided, timeline, version });
         }
     }
 

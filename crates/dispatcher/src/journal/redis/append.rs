@@ -5,9 +5,9 @@ use super::connection::{Connection, PATIENCE, bytes, items, text};
 use super::trouble::{Kind, Outage, Trouble};
 use super::{House, Told, record};
 use crate::journal::{Append, Draft, JournalError, Patience};
-use crate::outside::{BoxFuture, now};
+use crate::outside::{BoxFuture, Ids, now};
 use redis::Value;
-use slotkeeper_core::{Millis, ReplicaId};
+use slotkeeper_core::{Millis, ReplicaId, Timeline};
 use std::collections::VecDeque;
 
 const BEGIN: &str = include_str!("begin.lua");
@@ -21,6 +21,8 @@ pub(super) struct Writer {
     line: Option<Line>,
     /// The life that what is unread was written in.
     life: Option<String>,
+    /// Names for timelines. No other writer has the same: a replica's own name is drawn at random.
+    timelines: Ids,
     /// Taken, and not read back; in order.
     unread: VecDeque<Unread>,
     outage: Outage,
@@ -68,7 +70,8 @@ impl Append for Writer {
 impl Writer {
     pub(super) fn new(house: House, patience: Patience) -> Writer {
         let outage = Outage::new("writer", house.place.address.host_port(), house.figures.clone());
-        Writer { house, patience, line: None, life: None, unread: VecDeque::new(), outage }
+        let timelines = Ids::seeded(0);
+        Writer { house, patience, line: None, life: None, timelines, unread: VecDeque::new(), outage }
     }
 
     /// What an earlier life of this replica has written counts no more.
@@ -76,6 +79,7 @@ impl Writer {
         let mut told = self.house.shared.lock();
         if told.ours.is_none_or(|(ours, _)| ours != from) {
             told.ours = Some((from, 0));
+            self.timelines = Ids::seeded(from.0);
             self.unread.clear();
         }
     }
@@ -93,7 +97,11 @@ impl Writer {
         // Taken out: whatever goes wrong, it is not used again.
         let known = self.line.take().filter(|line| !estranged && doubted.as_ref() != Some(&line.life));
         let patience = self.patience.get();
-        let lapse = record::lapse(patience)?;
+        let timeline = match &known {
+            Some(_) => Timeline::FIRST,
+            None => Timeline(self.timelines.draw().map_err(|error| JournalError::Unreadable(error.to_string()))?),
+        };
+        let lapse = record::lapse(patience, timeline)?;
         let written = async {
             let mut line = match known {
                 Some(line) => line,

@@ -8,7 +8,8 @@ use crate::journal::file::disk::Disk;
 use crate::journal::file::name::{DAMAGED, Name};
 use crate::journal::file::tail::Tail;
 use crate::journal::file::{OpenError, failed, folder, line, lock};
-use slotkeeper_core::{Command, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, Time};
+use crate::outside::Ids;
+use slotkeeper_core::{Command, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, Time, Timeline};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -105,7 +106,8 @@ fn lapse(folder: &Path, account: Account, now: Time) -> Result<Millis, OpenError
     }
     let usual = Rules::default();
     let patience = Millis(fleet.patience().0.max(usual.silence.0 + usual.grace.0));
-    let command = Command::Lapse { patience };
+    let timeline = Ids::Os.draw().map(Timeline).map_err(failed)?;
+    let command = Command::Lapse { patience, timeline };
     let entry = Entry { at, from: ReplicaId(0), number: 0, pool: PoolId::from(""), command };
     let json = serde_json::to_vec(&[entry]).map_err(|e| failed(io::Error::other(e)))?;
     let disk = Disk::default();
