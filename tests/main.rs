@@ -18,6 +18,7 @@ mod responses;
 mod security;
 mod sessions;
 mod shared;
+mod signals;
 mod socketio;
 mod sockets;
 mod survival;

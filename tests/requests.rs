@@ -7,7 +7,9 @@ use slotkeeper_tests::{Pod, Setup, Visitor, Wire};
 
 #[tokio::test]
 async fn a_chunked_body_arrives_whatever_the_method() {
-    let pod = Pod::answering(|r| if r.head.method() == "HEAD" { ok("") } else { ok(&String::from_utf8_lossy(&r.body)) }).await;
+    let pod =
+        Pod::answering(|r| if r.head.method() == "HEAD" { ok("") } else { ok(&String::from_utf8_lossy(&r.body)) })
+            .await;
     let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
     let mut ana = Visitor::of(&dispatcher);
     for method in ["GET", "HEAD", "DELETE", "OPTIONS", "POST", "PROPFIND"] {
@@ -22,8 +24,7 @@ async fn a_chunked_body_arrives_whatever_the_method() {
 #[tokio::test]
 async fn a_head_may_be_as_large_as_it_is_said() {
     let pod = Pod::answering(|_| ok("x")).await;
-    let dispatcher =
-        Setup::fixed(&[&pod], SHARED).limit("header_bytes = 1000000\nheader_fields = 300").start().await;
+    let dispatcher = Setup::fixed(&[&pod], SHARED).limit("header_bytes = 1000000\nheader_fields = 300").start().await;
     let mut ana = Visitor::of(&dispatcher);
     ana.get("/").await;
     for size in [30_000, 32_760, 32_768, 32_769, 65_534, 70_000, 900_000] {
@@ -54,13 +55,19 @@ async fn fields_that_others_read_as_ours_never_reach_a_pod_in_heads_or_trailers(
     let pod = Pod::answering(|_| ok("x")).await;
     let lies = "X_Session_Id: evil\r\nX-Session_ID: evil\r\nX_Forwarded_For: evil\r\nX-Forwarded_Proto: evil\r\nX.Real.IP: evil\r\n\
                 X_Slotkeeper_Path: evil\r\nX-Slotkeeper-Other: evil\r\nTransfer_Encoding: evil\r\nContent_Length: evil\r\nProxy: evil\r\n";
-    let names = "X-Session-Id, X_Session_Id, X-Forwarded-For, X_Forwarded_For, Proxy, X-Slotkeeper-Path, Cookie, X-Fine";
+    let names =
+        "X-Session-Id, X_Session_Id, X-Forwarded-For, X_Forwarded_For, Proxy, X-Slotkeeper-Path, Cookie, X-Fine";
     for proxies in ["", "trusted_proxies = [\"127.0.0.0/8\"]"] {
         let dispatcher = Setup::fixed(&[&pod], SHARED).top(proxies).start().await;
         let mut ana = Visitor::of(&dispatcher);
-        let mut wire =
-            ana.ask("POST", "/", &format!("{lies}my_field: 1\r\nTransfer-Encoding: chunked\r\nTrailer: {names}\r\n")).await;
-        wire.send(format!("1\r\nx\r\n0\r\n{}\r\n", names.split(", ").map(|n| format!("{n}: evil\r\n")).collect::<String>())).await;
+        let mut wire = ana
+            .ask("POST", "/", &format!("{lies}my_field: 1\r\nTransfer-Encoding: chunked\r\nTrailer: {names}\r\n"))
+            .await;
+        wire.send(format!(
+            "1\r\nx\r\n0\r\n{}\r\n",
+            names.split(", ").map(|n| format!("{n}: evil\r\n")).collect::<String>()
+        ))
+        .await;
         assert_eq!(ana.answer(&mut wire, "POST").await.status(), 200);
         let seen = pod.seen.last();
         let evil: Vec<_> = seen.head.fields.iter().filter(|(_, value)| value.contains("evil")).collect();
@@ -87,7 +94,16 @@ async fn all_spellings_of_a_host_lead_to_one_pool_and_impossible_ones_nowhere() 
         let body = wire.body(head.answer_length("GET")).await;
         (head.status(), String::from_utf8_lossy(&body.bytes).into_owned())
     };
-    for host in ["play.example", "PLAY.example", "play.example.", "play.example:80", "play.example:8080", "play.example:", "[::1]", "[0::1]:81"] {
+    for host in [
+        "play.example",
+        "PLAY.example",
+        "play.example.",
+        "play.example:80",
+        "play.example:8080",
+        "play.example:",
+        "[::1]",
+        "[0::1]:81",
+    ] {
         assert_eq!(ask("/", host).await, (200, "exact".into()), "{host}");
     }
     for host in ["a.example", "b.a.EXAMPLE", "a.example.:1"] {
@@ -160,7 +176,11 @@ async fn people_get_pages_and_programs_get_json_for_waiting_and_for_failures() {
         for (host, path, status) in [("fails", "/", 502), ("fails", "/.slotkeeper/none", 404), ("nowhere", "/", 404)] {
             let mut ana = Visitor { host: host.into(), ..Visitor::of(&dispatcher) };
             let got = ana.request(method, path, fields, b"").await;
-            assert_eq!((got.status(), got.head.get("content-type")), (status, Some(kind)), "{method} {host}{path} {fields}");
+            assert_eq!(
+                (got.status(), got.head.get("content-type")),
+                (status, Some(kind)),
+                "{method} {host}{path} {fields}"
+            );
             if is_page {
                 let page = got.text();
                 assert!(page.contains("Try again") && page.contains("/.slotkeeper/room.css") && page.contains("<svg"));
@@ -179,10 +199,8 @@ async fn people_get_pages_and_programs_get_json_for_waiting_and_for_failures() {
 async fn an_origin_is_the_same_by_scheme_host_and_port_or_allowed_by_name() {
     let pod = Pod::named("pod").await;
     let allowed = r#"allowed_origins = ["https://*.example.com", "capacitor://localhost", "chrome-extension://abc"]"#;
-    let dispatcher = Setup::fixed(&[&pod], &format!("{SHARED}\n{allowed}"))
-        .top("trusted_proxies = [\"127.0.0.0/8\"]")
-        .start()
-        .await;
+    let dispatcher =
+        Setup::fixed(&[&pod], &format!("{SHARED}\n{allowed}")).top("trusted_proxies = [\"127.0.0.0/8\"]").start().await;
     let mut ana = Visitor { host: "desk.example".into(), ..Visitor::of(&dispatcher) };
     ana.get("/").await;
     let tls = "X-Forwarded-Proto: https\r\n";

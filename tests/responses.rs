@@ -81,14 +81,16 @@ async fn a_response_that_cannot_be_understood_is_a_502_and_the_log_says_why() {
     let mut ana = Visitor::of(&dispatcher);
     ana.get("/fine").await;
     for (n, sent) in ANSWERS.iter().enumerate() {
-        let lines = |log: String| log.lines().filter(|l| l.contains("the pod's response cannot be understood: ")).count();
+        let lines =
+            |log: String| log.lines().filter(|l| l.contains("the pod's response cannot be understood: ")).count();
         let before = lines(dispatcher.log());
         assert_eq!(ana.get(&format!("/{n}")).await.status(), 502, "{sent}");
         slotkeeper_tests::eventually("a line in the log", async || lines(dispatcher.log()) > before).await;
         assert_eq!(ana.get("/fine").await.text(), "fine", "after {sent}");
     }
     let many = "A: b\r\n".repeat(150);
-    let text: &'static [&'static str] = vec![&*format!("HTTP/1.1 200 OK\r\n{many}Content-Length: 3\r\n\r\nabc").leak()].leak();
+    let text: &'static [&'static str] =
+        vec![&*format!("HTTP/1.1 200 OK\r\n{many}Content-Length: 3\r\n\r\nabc").leak()].leak();
     for (limit, status) in [("", 502), ("header_fields = 200", 200)] {
         let pod = saying(text).await;
         let dispatcher = Setup::fixed(&[&pod], SHARED).limit(limit).start().await;
@@ -122,7 +124,8 @@ async fn an_answer_that_breaks_off_does_not_look_whole_to_a_client_of_http_1_0()
 async fn a_response_with_the_session_cookie_is_nothing_for_a_shared_cache() {
     let caching = "Cache-Control: public, max-age=600, s-maxage=600\r\nCDN-Cache-Control: max-age=600\r\n\
                    Surrogate-Control: max-age=600\r\nX-Accel-Expires: 600\r\nExpires: Wed, 21 Oct 2099 07:28:00 GMT\r\n";
-    let page = move |_: &_| answer("200 OK", &format!("{caching}Last-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\n"), "x");
+    let page =
+        move |_: &_| answer("200 OK", &format!("{caching}Last-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\n"), "x");
     let pod = Pod::answering(page).await;
     let landing = Pod::answering(page).await;
     let setup = Setup::fixed(&[&pod], &format!("{SHARED}\nhosts = [\"shared\"]"))
@@ -134,7 +137,10 @@ async fn a_response_with_the_session_cookie_is_nothing_for_a_shared_cache() {
         let got = ana.page("/app.css").await;
         assert!(got.head.get("set-cookie").is_some(), "{host}");
         let control: Vec<&str> = got.head.all("cache-control").collect();
-        assert!(control.len() == 1 && control[0].starts_with("private") && !control[0].contains("public"), "{control:?}");
+        assert!(
+            control.len() == 1 && control[0].starts_with("private") && !control[0].contains("public"),
+            "{control:?}"
+        );
         assert!(!control[0].contains("s-maxage"));
         for field in ["cdn-cache-control", "surrogate-control", "x-accel-expires", "expires"] {
             assert_eq!(got.head.get(field), None, "{host}: {field}");
@@ -181,7 +187,11 @@ async fn a_pod_neither_sets_nor_deletes_our_cookies_in_any_kind_of_response() {
         let got = ana.request("GET", path, "TE: trailers\r\nConnection: TE\r\n", b"").await;
         let cookies: Vec<&str> = got.head.all("set-cookie").collect();
         assert_eq!(cookies, if path == "/trailers" { vec![] } else { vec!["app=1"] }, "{path}");
-        assert!(got.body.trailers.iter().all(|(name, _)| name.eq_ignore_ascii_case("x-fine")), "{:?}", got.body.trailers);
+        assert!(
+            got.body.trailers.iter().all(|(name, _)| name.eq_ignore_ascii_case("x-fine")),
+            "{:?}",
+            got.body.trailers
+        );
         assert!(got.head.all("clear-site-data").all(|v| v == "\"cache\""), "{path}");
     }
     let mut wire = ana.ask("GET", "/ws", HANDSHAKE).await;

@@ -38,7 +38,8 @@ impl<'a> Host<'a> {
         }
         let name = text.strip_suffix('.').unwrap_or(text);
         let label = |label: &str| {
-            (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         };
         (name.len() <= 253 && name.split('.').all(label)).then_some(Host::Name(name))
     }
@@ -99,7 +100,8 @@ impl HostPattern {
     pub fn parse(text: &str) -> Option<HostPattern> {
         let (star, host) = text.strip_prefix("*.").map_or(("", text), |host| ("*.", host));
         let host = Host::parse(host)?;
-        let is_name = matches!(host, Host::Name(name) if !name.split('.').all(|l| l.bytes().all(|b| b.is_ascii_digit())));
+        let is_name =
+            matches!(host, Host::Name(name) if !name.split('.').all(|l| l.bytes().all(|b| b.is_ascii_digit())));
         (star.is_empty() || is_name).then(|| HostPattern { text: format!("{star}{host}") })
     }
 
@@ -229,7 +231,9 @@ impl OriginPattern {
             },
             OriginPattern::Below(scheme, suffix, port) => Origin::parse(origin).is_some_and(|other| {
                 let below = other.authority.is_some_and(|a| matches!(a.host, Host::Name(n) if is_below(n, suffix)));
-                below && other.scheme.eq_ignore_ascii_case(scheme) && other.port() == port.or_else(|| default_port(scheme))
+                below
+                    && other.scheme.eq_ignore_ascii_case(scheme)
+                    && other.port() == port.or_else(|| default_port(scheme))
             }),
         }
     }
@@ -271,13 +275,14 @@ mod tests {
     #[test]
     fn impossible_authorities_are_none() {
         for text in [
-            "", ".", "a..b", "a b", "<a>", "evil@a", "a/b", "a?x", "a#x", "a:80x", "a:-1", "a:+1", "a:0", "a:65536", "[::1",
-            "::1", "a,b", "a\\b", "a;b", "\"a\"", "é", "a:80:80", "a%41", ":80", "[::1]x", "[::1]:x", "*.a", "a..",
+            "", ".", "a..b", "a b", "<a>", "evil@a", "a/b", "a?x", "a#x", "a:80x", "a:-1", "a:+1", "a:0", "a:65536",
+            "[::1", "::1", "a,b", "a\\b", "a;b", "\"a\"", "é", "a:80:80", "a%41", ":80", "[::1]x", "[::1]:x", "*.a",
+            "a..",
         ] {
             assert!(Authority::parse(text).is_none(), "{text:?}");
         }
         assert!(Authority::parse(&"a".repeat(64)).is_none());
-        assert!(Authority::parse(&"a.".repeat(127)).is_none());
+        assert!(Authority::parse(&"a.".repeat(128)).is_none());
         assert!(Authority::parse("my_pod-0.x").is_some());
     }
 
@@ -298,18 +303,42 @@ mod tests {
     #[test]
     fn an_origin_is_compared_by_scheme_host_and_port() {
         let allows = |pattern, origin| OriginPattern::parse(pattern).unwrap().allows(origin);
-        assert!(allows("https://a.example", "https://A.example:443") && allows("https://a.example:443", "https://a.example"));
-        assert!(!allows("https://a.example", "http://a.example") && !allows("https://a.example", "https://a.example:8443"));
+        assert!(
+            allows("https://a.example", "https://A.example:443")
+                && allows("https://a.example:443", "https://a.example")
+        );
+        assert!(
+            !allows("https://a.example", "http://a.example") && !allows("https://a.example", "https://a.example:8443")
+        );
         for app in ["capacitor://localhost", "file://", "chrome-extension://abcdef", "app://obsidian.md", "null"] {
-            assert!(allows(app, app) && !allows(app, "https://localhost") && !allows("https://localhost", app), "{app}");
+            assert!(
+                allows(app, app) && !allows(app, "https://localhost") && !allows("https://localhost", app),
+                "{app}"
+            );
         }
         assert!(allows("https://*.example.com", "https://me.example.com"));
         assert!(allows("https://*.example.com:8443", "https://a.b.example.com:8443"));
-        for foreign in ["http://me.example.com", "https://example.com", "https://me.example.com:8443", "https://meexample.com", "null"] {
+        for foreign in [
+            "http://me.example.com",
+            "https://example.com",
+            "https://me.example.com:8443",
+            "https://meexample.com",
+            "null",
+        ] {
             assert!(!allows("https://*.example.com", foreign), "{foreign}");
         }
         assert!(allows("*", "anything") && !allows("null", "https://a"));
-        for wrong in ["a.example", "https://", "https://a/x", "https://*", "https://a.*.b", "1x://a", "https://u@a", "", "javascript:x"] {
+        for wrong in [
+            "a.example",
+            "https://",
+            "https://a/x",
+            "https://*",
+            "https://a.*.b",
+            "1x://a",
+            "https://u@a",
+            "",
+            "javascript:x",
+        ] {
             assert!(OriginPattern::parse(wrong).is_none(), "{wrong}");
         }
     }

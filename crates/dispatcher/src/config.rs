@@ -26,11 +26,11 @@ mod table;
 mod targets;
 mod together;
 
+pub use crate::authority::{HostPattern, OriginPattern};
 pub use describe::describe;
 pub use file::{parse, read};
 pub use journal::from_arg as journal_from_arg;
 pub use preset::{demo, from_args};
-pub use crate::authority::{HostPattern, OriginPattern};
 pub use table::ConfigError;
 
 /// The whole configuration.
@@ -177,11 +177,7 @@ impl KeptConnections {
     /// The defaults. Common servers close idle connections after 5 seconds or later; 4 seconds stay below that.
     #[must_use]
     pub fn new(exclusive: bool) -> KeptConnections {
-        KeptConnections {
-            idle: Some(Duration::from_secs(4)),
-            age: Some(Duration::from_secs(3600)),
-            share: !exclusive,
-        }
+        KeptConnections { idle: Some(Duration::from_secs(4)), age: Some(Duration::from_secs(3600)), share: !exclusive }
     }
 }
 

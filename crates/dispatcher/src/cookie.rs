@@ -154,7 +154,10 @@ pub fn strip(headers: &mut http::HeaderMap, name: &str) {
 }
 
 /// Takes out of a response what sets or deletes a cookie with one of these names. True if there was any.
-pub fn strip_set<'n, Names: Iterator<Item = &'n str>>(headers: &mut http::HeaderMap, names: impl Fn() -> Names) -> bool {
+pub fn strip_set<'n, Names: Iterator<Item = &'n str>>(
+    headers: &mut http::HeaderMap,
+    names: impl Fn() -> Names,
+) -> bool {
     let mut stripped = false;
     let is_ours = |value: &http::HeaderValue| {
         // A cookie without a name is sent back as its value alone (RFC 6265bis §5.8.3), which may look like ours.
@@ -164,7 +167,8 @@ pub fn strip_set<'n, Names: Iterator<Item = &'n str>>(headers: &mut http::Header
         names().any(|own| own.as_bytes() == name)
     };
     if headers.get_all(http::header::SET_COOKIE).into_iter().any(is_ours) {
-        let kept: Vec<_> = headers.get_all(http::header::SET_COOKIE).into_iter().filter(|v| !is_ours(v)).cloned().collect();
+        let kept: Vec<_> =
+            headers.get_all(http::header::SET_COOKIE).into_iter().filter(|v| !is_ours(v)).cloned().collect();
         headers.remove(http::header::SET_COOKIE);
         for value in kept {
             headers.append(http::header::SET_COOKIE, value);
@@ -182,7 +186,9 @@ fn keep_on_clearing(headers: &mut http::HeaderMap) -> bool {
     }
     let mut kept: Vec<&[u8]> = Vec::new();
     let mut stripped = false;
-    for word in headers.get_all(NAME).into_iter().flat_map(|v| v.as_bytes().split(|b| *b == b',')).map(<[u8]>::trim_ascii) {
+    for word in
+        headers.get_all(NAME).into_iter().flat_map(|v| v.as_bytes().split(|b| *b == b',')).map(<[u8]>::trim_ascii)
+    {
         match word {
             b"\"cookies\"" => stripped = true,
             b"\"*\"" => {
@@ -278,7 +284,16 @@ mod tests {
     #[test]
     fn a_pod_neither_sets_nor_deletes_a_cookie_of_ours() {
         for ours in [
-            "sk=evil; Path=/", "sk=; Max-Age=0", " sk = x", "\tsk=x", "sk", "sk; Path=/x", "=sk=x", " = sk=x", "other=1", "__Host-sk=1",
+            "sk=evil; Path=/",
+            "sk=; Max-Age=0",
+            " sk = x",
+            "\tsk=x",
+            "sk",
+            "sk; Path=/x",
+            "=sk=x",
+            " = sk=x",
+            "other=1",
+            "__Host-sk=1",
         ] {
             let mut headers = HeaderMap::new();
             for value in ["app=1; Path=/", ours, "skk=2", "SK=3"] {

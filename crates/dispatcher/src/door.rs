@@ -173,11 +173,18 @@ fn route<'d>(
         return asset.map(Routed::Asset).ok_or(nothing);
     };
     let id = pool.via.as_bytes();
-    let mut via = request.headers().get_all(header::VIA).into_iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
+    let mut via =
+        request.headers().get_all(header::VIA).into_iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
     if via.any(|hop| hop.trim_ascii() == id) {
         // RFC 9110 §7.6.3, RFC 5842 §7.2
         let message = "the request has been here before: a pod leads back to this dispatcher";
-        return Err(RequestError { fault: Fault::Pod, step: Step::Route, status: StatusCode::LOOP_DETECTED, message, source: None });
+        return Err(RequestError {
+            fault: Fault::Pod,
+            step: Step::Route,
+            status: StatusCode::LOOP_DETECTED,
+            message,
+            source: None,
+        });
     }
     Ok(Routed::Pool(pool))
 }
@@ -441,7 +448,9 @@ fn wants_page(method: &Method, headers: &HeaderMap) -> bool {
         form(b"application/x-www-form-urlencoded") || form(b"multipart/form-data")
     };
     let reads = method == Method::GET || method == Method::HEAD;
-    (reads || *method == Method::POST && is_form()) && accepts() && !SCRIPTS.iter().any(|name| headers.contains_key(*name))
+    (reads || *method == Method::POST && is_form())
+        && accepts()
+        && !SCRIPTS.iter().any(|name| headers.contains_key(*name))
 }
 
 #[cfg(test)]
@@ -452,14 +461,14 @@ mod tests {
     #[test]
     fn people_get_pages_and_programs_do_not() {
         let wants = |method, fields: &[(&'static str, &'static str)]| {
-            let field = |(name, value): &(&'static str, &'static str)| {
-                (HeaderName::from_static(name), value.parse().unwrap())
-            };
+            let field =
+                |(name, value): &(&'static str, &'static str)| (HeaderName::from_static(name), value.parse().unwrap());
             wants_page(&method, &fields.iter().map(field).collect::<HeaderMap>())
         };
         let html = ("accept", "text/html,*/*;q=0.8");
         let form = ("content-type", "application/x-www-form-urlencoded; charset=utf-8");
-        for navigation in [&[("sec-fetch-mode", "navigate"), ("accept", "*/*")][..], &[("sec-fetch-mode", "navigate")]] {
+        for navigation in [&[("sec-fetch-mode", "navigate"), ("accept", "*/*")][..], &[("sec-fetch-mode", "navigate")]]
+        {
             for method in [Method::GET, Method::POST, Method::HEAD] {
                 assert!(wants(method, navigation));
             }
@@ -468,7 +477,9 @@ mod tests {
             assert!(!wants(Method::GET, &[("sec-fetch-mode", mode), html]), "{mode}");
         }
         assert!(wants(Method::GET, &[html]) && wants(Method::HEAD, &[html]) && wants(Method::POST, &[html, form]));
-        assert!(!wants(Method::GET, &[("accept", "*/*")]) && !wants(Method::PUT, &[html]) && !wants(Method::POST, &[html]));
+        assert!(
+            !wants(Method::GET, &[("accept", "*/*")]) && !wants(Method::PUT, &[html]) && !wants(Method::POST, &[html])
+        );
         for script in ["x-requested-with", "hx-request", "turbo-frame"] {
             assert!(!wants(Method::GET, &[html, (script, "1")]) && !wants(Method::POST, &[html, form, (script, "1")]));
         }

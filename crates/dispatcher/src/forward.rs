@@ -92,7 +92,8 @@ const NOT_UNDERSTOOD: &str = "the pod's response cannot be understood";
 struct Reuse {
     /// It may carry another request at all.
     keeps: bool,
-    has_body: bool,
+    /// A lax pod may take a part of it for something else: the connection stays with its session.
+    is_clean: bool,
     signs_in: bool,
 }
 
@@ -101,7 +102,11 @@ impl Reuse {
         let has_body = !request.body().is_end_stream();
         // A pod may take the body of a request that should have none for another request.
         let odd_body = has_body && !matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
-        Reuse { keeps: !upgrade && !odd_body, has_body, signs_in: fields::signs_in(request.headers(), &header::AUTHORIZATION) }
+        Reuse {
+            keeps: !upgrade && !odd_body,
+            is_clean: !has_body && *request.method() != Method::HEAD,
+            signs_in: fields::signs_in(request.headers(), &header::AUTHORIZATION),
+        }
     }
 
     /// What follows for the connection, by the head of the answer.
@@ -113,7 +118,10 @@ impl Reuse {
             Owner::Anybody | Owner::Session(_) if signs_in => {
                 lease.owner = Owner::Visitor(asker.session, asker.connection);
             }
-            Owner::Anybody if self.has_body => lease.owner = Owner::Session(asker.session),
+            // A body may follow where there must be none.
+            Owner::Anybody if !self.is_clean || fields::has_no_body_but_a_length(response) => {
+                lease.owner = Owner::Session(asker.session);
+            }
             Owner::Anybody | Owner::Session(_) | Owner::Visitor(..) => {}
         }
         lease.idle = fields::keep_alive(response.headers()).map(|timeout| {

@@ -276,7 +276,9 @@ impl AsyncRead for Guard {
                     kept
                 }
                 Err(at) => {
-                    tracing::debug!("a request was refused: its end is ambiguous, or its target is too long or malformed");
+                    tracing::debug!(
+                        "a request was refused: its end is ambiguous, or its target is too long or malformed"
+                    );
                     buf.set_filled(before + at);
                     buf.put_slice(&[POISON]);
                     at + 1

@@ -251,7 +251,11 @@ mod tests {
         let mut actions_seen = 0;
         for now in (0..100_000).step_by(10) {
             match chance.random_range(0..8) {
-                0 => cluster.write(chance.random_range(0..4), chance.random_range(0..8), slotkeeper_core::Decision::default()),
+                0 => cluster.write(
+                    chance.random_range(0..4),
+                    chance.random_range(0..8),
+                    slotkeeper_core::Decision::default(),
+                ),
                 1 => {
                     cluster.touch(chance.random_range(0..8), Pod::fail);
                 }

@@ -2,6 +2,7 @@
 //! connection it is, and who may store it.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
 use std::time::Duration;
 
 /// Fields by which a proxy says who or where a visitor is, or what was asked for: from anybody else they are lies.
@@ -149,6 +150,14 @@ pub fn frame(headers: &mut HeaderMap) -> Result<bool, &'static str> {
     Ok(true)
 }
 
+/// A response that has no body by its status, and yet a length of one (RFC 9110 §8.6).
+#[must_use]
+pub fn has_no_body_but_a_length<B>(response: &Response<B>) -> bool {
+    matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
+        && (response.headers().contains_key(header::TRANSFER_ENCODING)
+            || response.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0"))
+}
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// How long a pod keeps an idle connection, if it says so: `Keep-Alive: timeout=5` (RFC 2068 §19.7.1).
@@ -229,8 +238,20 @@ mod tests {
     #[test]
     fn fields_that_others_read_as_ours_are_dropped_in_every_spelling() {
         for name in [
-            "X_Session_Id", "X-Session_Id", "x.session.id", "X-Slotkeeper_Path", "X_Forwarded_For", "X-Forwarded_Proto", "X_Real-IP",
-            "Transfer_Encoding", "Content_Length", "Proxy", "Proxy_", "X-Slotkeeper-Anything", "Proxy_Authorization", "Cookie_",
+            "X_Session_Id",
+            "X-Session_Id",
+            "x.session.id",
+            "X-Slotkeeper_Path",
+            "X_Forwarded_For",
+            "X-Forwarded_Proto",
+            "X_Real-IP",
+            "Transfer_Encoding",
+            "Content_Length",
+            "Proxy",
+            "Proxy_",
+            "X-Slotkeeper-Anything",
+            "Proxy_Authorization",
+            "Cookie_",
         ] {
             for trusted in [true, false] {
                 let mut headers = map(&[(name, "x"), ("X-Fine", "1"), ("my_field", "2"), ("api.key", "3")]);
@@ -252,7 +273,8 @@ mod tests {
         let framed = |fields: &[(&str, &str)]| {
             let mut headers = map(fields);
             frame(&mut headers).map(|corrected| {
-                let lengths: Vec<_> = headers.get_all("content-length").iter().map(|v| v.to_str().unwrap().to_owned()).collect();
+                let lengths: Vec<_> =
+                    headers.get_all("content-length").iter().map(|v| v.to_str().unwrap().to_owned()).collect();
                 assert!(!headers.contains_key("transfer-encoding"));
                 (corrected, lengths.join("|"))
             })
@@ -262,7 +284,10 @@ mod tests {
         assert_eq!(framed(&[("Content-Length", "5"), ("Content-Length", "5")]), Ok((true, "5".into())));
         assert_eq!(framed(&[("Content-Length", "5, 5")]), Ok((true, "5".into())));
         assert_eq!(framed(&[("Content-Length", "5"), ("Transfer-Encoding", "Chunked")]), Ok((true, String::new())));
-        assert_eq!(framed(&[("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")]), Ok((false, String::new())));
+        assert_eq!(
+            framed(&[("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")]),
+            Ok((false, String::new()))
+        );
         for wrong in ["5, 6", "", "+5", "5x", "-1"] {
             assert!(framed(&[("Content-Length", wrong)]).is_err(), "{wrong}");
         }
@@ -290,10 +315,17 @@ mod tests {
             headers["cache-control"].to_str().unwrap().to_owned()
         };
         assert_eq!(private(&[]), "private");
-        assert_eq!(private(&[("Cache-Control", "public, max-age=60, immutable, s-maxage=9")]), "private, max-age=60, immutable");
-        assert_eq!(private(&[("Cache-Control", "no-store"), ("Cache-Control", "Max-Age=1")]), "private, no-store, Max-Age=1");
+        assert_eq!(
+            private(&[("Cache-Control", "public, max-age=60, immutable, s-maxage=9")]),
+            "private, max-age=60, immutable"
+        );
+        assert_eq!(
+            private(&[("Cache-Control", "no-store"), ("Cache-Control", "Max-Age=1")]),
+            "private, no-store, Max-Age=1"
+        );
         assert_eq!(private(&[("Cache-Control", "private=\"set-cookie\", public")]), "private, no-store");
-        let targeted = ["CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Surrogate-Control", "X-Accel-Expires", "Expires"];
+        let targeted =
+            ["CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Surrogate-Control", "X-Accel-Expires", "Expires"];
         assert_eq!(private(&targeted.map(|name| (name, "max-age=60"))), "private");
     }
 

@@ -3,9 +3,9 @@
 use super::fields;
 use crate::authority::{Authority, default_port};
 use crate::config::Network;
-use hyper::body::Body;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Version};
+use hyper::body::Body;
 use std::net::IpAddr;
 
 /// The hop the request came over.
@@ -49,7 +49,8 @@ impl Hop<'_> {
     /// # Errors
     /// Why it is for nobody: no host can be called so, or the target and `Host` name different ones.
     pub fn authority<'h>(&self, request: &'h Request<impl Sized>) -> Result<Option<Authority<'h>>, &'static str> {
-        let parse = |value: &'h HeaderValue| value.to_str().ok().and_then(|v| Authority::parse(v.trim())).ok_or(NO_HOST);
+        let parse =
+            |value: &'h HeaderValue| value.to_str().ok().and_then(|v| Authority::parse(v.trim())).ok_or(NO_HOST);
         let host = request.headers().get(header::HOST).map(parse).transpose()?;
         let uri = request.uri();
         let named = match (uri.scheme_str(), uri.authority()) {

@@ -161,7 +161,9 @@ impl PodSocket {
         }
         let (net, address, within) = (self.redial.net.clone(), self.redial.address, self.redial.within);
         self.repair = Repair::Dialling(Box::pin(async move {
-            tokio::time::timeout(within, net.dial(address)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+            tokio::time::timeout(within, net.dial(address))
+                .await
+                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
         }));
         true
     }

@@ -31,8 +31,7 @@ pub(super) enum Phase {
     Other,
 }
 
-const PHASES: [Phase; 6] =
-    [Phase::Idle, Phase::Due, Phase::DueOld, Phase::Chunked, Phase::OpenEnded, Phase::Other];
+const PHASES: [Phase; 6] = [Phase::Idle, Phase::Due, Phase::DueOld, Phase::Chunked, Phase::OpenEnded, Phase::Other];
 
 #[derive(Default)]
 pub struct Exchange {
@@ -69,7 +68,11 @@ impl Exchange {
         let is_old = request.version() == Version::HTTP_10;
         self.set(if is_old { Phase::DueOld } else { Phase::Due });
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > super::framing::LONGEST_TARGET / 2) {
+        if request
+            .uri()
+            .path_and_query()
+            .is_some_and(|target| target.as_str().len() > super::framing::LONGEST_TARGET / 2)
+        {
             let mut overflows = self.overflows.lock().unwrap_or_else(PoisonError::into_inner);
             while let Some((of, end)) = overflows.pop_front() {
                 if of == number {
@@ -103,8 +106,8 @@ impl Turn {
             && status != StatusCode::NO_CONTENT
             && status != StatusCode::NOT_MODIFIED
             && !response.body().is_end_stream();
-        let is_sized = response.headers().contains_key(header::CONTENT_LENGTH)
-            || response.body().size_hint().exact().is_some();
+        let is_sized =
+            response.headers().contains_key(header::CONTENT_LENGTH) || response.body().size_hint().exact().is_some();
         self.exchange.set(match has_body && !is_sized {
             true if self.is_old => Phase::OpenEnded,
             true => Phase::Chunked,

@@ -125,7 +125,9 @@ impl Framing {
                     if is_first && (self.overflow.is_some() || self.line.len() + piece > LONGEST_TARGET) {
                         let allowed = LONGEST_TARGET.saturating_sub(self.line.len());
                         let passed = if self.overflow.is_some() { 0 } else { allowed.min(piece) };
-                        let Ok(taken) = self.take_overflow(&bytes[at + passed..at + piece]) else { return self.refuse(to) };
+                        let Ok(taken) = self.take_overflow(&bytes[at + passed..at + piece]) else {
+                            return self.refuse(to);
+                        };
                         if taken > 0 {
                             // Look again at what remains.
                             bytes.copy_within(at..at + passed, to);
@@ -399,7 +401,8 @@ mod tests {
             let passed = String::from_utf8(passed).unwrap();
             let lines: Vec<&str> = passed.lines().filter(|l| l.contains(" /")).collect();
             assert_eq!((lines.len(), lines[0], lines[3]), (4, "GET / HTTP/1.1", "GET /x HTTP/1.1"));
-            for (line, (overflow, whole)) in lines[1..].iter().zip(overflows.iter().zip([target(5000), target(20_000)])) {
+            for (line, (overflow, whole)) in lines[1..].iter().zip(overflows.iter().zip([target(5000), target(20_000)]))
+            {
                 let seen = line.split(' ').nth(1).unwrap();
                 assert_eq!(format!("{seen}{}", String::from_utf8_lossy(&overflow.1)), whole, "cut {cut}");
                 assert!(line.len() <= LONGEST_TARGET + " HTTP/1.1".len());

@@ -1,8 +1,8 @@
 //! The page of a failed request: what happened, and what a visitor can do. It looks like the waiting room, whose style and
 //! picture it has.
 
-use super::page::{CSP, escape, picture};
 use super::answer;
+use super::page::{CSP, escape, picture};
 use crate::dispatcher::Pool;
 use crate::error::RequestError;
 use crate::forward::body::Answer;
