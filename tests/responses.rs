@@ -1,7 +1,7 @@
 //! What pods answer, and what of it visitors get: one length, no cookies of ours, nothing that a shared cache would store.
 
 use crate::http::SHARED;
-use slotkeeper_tests::pod::{answer, ok, switching};
+use slotkeeper_tests::pod::{answer, ok, read, switching};
 use slotkeeper_tests::visitor::HANDSHAKE;
 use slotkeeper_tests::{Pod, Setup, Visitor, Wire};
 
@@ -9,12 +9,13 @@ use slotkeeper_tests::{Pod, Setup, Visitor, Wire};
 async fn saying(answers: &'static [&'static str]) -> Pod {
     Pod::start(move |mut wire, seen| async move {
         while let Some(head) = wire.head().await {
-            let n: usize = head.path().trim_start_matches('/').parse().unwrap_or(usize::MAX);
+            let request = read(&mut wire, head, 0).await;
+            let n: usize = request.head.path().trim_start_matches('/').parse().unwrap_or(usize::MAX);
+            seen.note(request);
             let Some(bytes) = answers.get(n) else {
                 wire.send(ok("fine")).await;
                 continue;
             };
-            seen.note(slotkeeper_tests::Request { head, ..Default::default() });
             wire.send(bytes).await;
             if !bytes.contains("Keep") {
                 return;
@@ -55,6 +56,8 @@ async fn a_response_that_can_be_understood_is_normalised() {
         let mut wire = ana.ask("POST", "/x", "Transfer-Encoding: chunked\r\n").await;
         wire.send("3\r\nxyz\r\n0\r\n\r\n").await;
         assert_eq!(ana.answer(&mut wire, "POST").await.status(), 200, "after {sent}");
+        let seen = pod.seen.last();
+        assert_eq!((&seen.body[..], seen.whole), (&b"xyz"[..], true), "after {sent}");
     }
     let got = ana.get("/6").await;
     assert_eq!(got.head.get("x-folded").map(|v| v.split_whitespace().collect::<Vec<_>>()), Some(vec!["a", "b", "c"]));
@@ -133,7 +136,7 @@ async fn a_response_with_the_session_cookie_is_nothing_for_a_shared_cache() {
         .start();
     let dispatcher = setup.await;
     for host in ["shared", "landing"] {
-        let mut ana = Visitor { host: host.into(), ..Visitor::of(&dispatcher) };
+        let mut ana = Visitor::of(&dispatcher).for_host(host);
         let got = ana.page("/app.css").await;
         assert!(got.head.get("set-cookie").is_some(), "{host}");
         let control: Vec<&str> = got.head.all("cache-control").collect();
