@@ -333,7 +333,7 @@ async fn a_pod_that_dies_in_the_middle_leaves_no_whole_answer() {
 }
 
 #[tokio::test]
-async fn a_pod_that_is_not_there_is_a_502_in_json_or_text() {
+async fn a_pod_that_is_not_there_is_a_502_as_json_or_a_page() {
     let pod = Pod::start(|mut wire, _| async move {
         wire.head().await;
         wire.reset();
@@ -346,8 +346,8 @@ async fn a_pod_that_is_not_there_is_a_502_in_json_or_text() {
     assert_eq!(got.json()["fault"], "pod");
     assert!(got.head.get("retry-after").is_some());
     let got = ana.page("/").await;
-    assert_eq!((got.status(), got.head.get("content-type")), (502, Some("text/plain; charset=utf-8")));
-    assert!(got.text().starts_with("502"), "{}", got.text());
+    assert_eq!((got.status(), got.head.get("content-type")), (502, Some("text/html; charset=utf-8")));
+    assert!(got.text().contains("502 Bad Gateway") && got.text().contains("Try again"), "{}", got.text());
 }
 
 #[tokio::test]

@@ -61,6 +61,12 @@ impl Visitor {
         Visitor { at, host: at.to_string(), base: String::new(), jar: BTreeMap::new(), fields: String::new() }
     }
 
+    /// The same visitor, asking for another host.
+    #[must_use]
+    pub fn for_host(self, host: &str) -> Visitor {
+        Visitor { host: host.to_owned(), ..self }
+    }
+
     /// The head of a request, with the cookies.
     #[must_use]
     pub fn head(&self, method: &str, path: &str, fields: &str) -> String {

@@ -1,11 +1,13 @@
 //! The operators' listener: metrics, health, readiness, and a small JSON API over pools, pods and sessions. Loopback by
 //! default; with a token everything but the probes asks for it. Sessions are named by their public hash only.
 
-use crate::config::Trigger;
+use crate::config::{Limits, Trigger};
 use crate::cookie::public_name;
 use crate::dispatcher::{Dispatcher, Pool};
+use crate::door::http;
 use crate::driver::Ended;
 use crate::forward::body::Answer;
+use crate::guard::{Exchange, Guard};
 use crate::metrics::knows;
 use crate::outside::Listener;
 use crate::own::condition;
@@ -14,9 +16,8 @@ use crate::visit::{NoSeat, answered};
 use crate::waiting::answer as reply;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use slotkeeper_core::planted;
 use slotkeeper_core::{Command, Fleet, Life, Ordinal, Phase, Pod, Rules, Session, SessionId, Standing, State, Time};
@@ -25,6 +26,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
+
+/// An idle connection is closed after this.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// Sessions listed at most; the total is always told.
 const LISTED: usize = 1000;
@@ -38,13 +42,14 @@ pub async fn open(dispatcher: Arc<Dispatcher>, mut listener: Box<dyn Listener>) 
         };
         let dispatcher = dispatcher.clone();
         tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let dispatcher = dispatcher.clone();
-                async move { Ok::<_, Infallible>(answer(&dispatcher, &request).await) }
+            let limits = Limits { idle: IDLE, ..dispatcher.config.limits.clone() };
+            let exchange = Arc::<Exchange>::default();
+            let guard = Guard::new(socket, None, &limits, exchange.clone());
+            let service = service_fn(|mut request| {
+                let (dispatcher, turn) = (dispatcher.clone(), exchange.begin(&mut request));
+                async move { Ok::<_, Infallible>(turn.answer(answer(&dispatcher, &request).await)) }
             });
-            let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(60));
-            let _ = http.serve_connection(TokioIo::new(socket), service).await;
+            let _ = http(&limits).serve_connection(TokioIo::new(guard), service).await;
         });
     }
 }

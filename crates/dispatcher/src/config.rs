@@ -26,6 +26,7 @@ mod table;
 mod targets;
 mod together;
 
+pub use crate::authority::{HostPattern, OriginPattern};
 pub use describe::describe;
 pub use file::{parse, read};
 pub use journal::from_arg as journal_from_arg;
@@ -100,12 +101,18 @@ pub struct TlsFiles {
 pub struct Limits {
     /// Most bytes of a request's head.
     pub header_bytes: usize,
+    /// Most fields of a request's or a response's head.
+    pub header_fields: usize,
     /// Most time for a request's head to arrive.
     pub header_time: Duration,
     /// Most bytes of a request's body; `None`: no limit (it is never kept in memory).
     pub body_bytes: Option<u64>,
     /// An idle keep-alive connection is closed after this.
     pub idle: Duration,
+    /// Before a connection with unread input is closed, that input is read and discarded for at most this long; zero: not at all.
+    pub linger: Duration,
+    /// ... and at most this many bytes of it.
+    pub linger_bytes: u64,
     /// Most connections from visitors at once.
     pub connections: usize,
     /// Most streams (requests in flight and upgraded connections) of one session at once.
@@ -120,8 +127,8 @@ pub struct PoolConfig {
     pub id: PoolId,
     /// What visitors read: "Your console is starting".
     pub title: String,
-    /// Host names routed here; empty: any.
-    pub hosts: Vec<String>,
+    /// Hosts routed here; empty: any.
+    pub hosts: Vec<HostPattern>,
     /// Path prefix routed here (whole segments), `/` for all.
     pub path: String,
     pub rules: Rules,
@@ -138,8 +145,10 @@ pub struct PoolConfig {
     pub hold_limit: usize,
     pub cookie_name: String,
     pub cookie_max_age: Duration,
-    /// Origins a WebSocket may come from besides the same host: `https://app.example`, or `*`.
-    pub allowed_origins: Vec<String>,
+    /// Origins a WebSocket may come from in addition to the same origin: `https://app.example`, `https://*.example`, `null`, or `*`.
+    pub allowed_origins: Vec<OriginPattern>,
+    /// How connections to the pods are kept between requests.
+    pub connections: KeptConnections,
     /// The operator's own waiting page: `http://host:port/path`; ours is the fallback.
     pub landing: Option<Landing>,
     /// An extra gauge of active sessions under this name, as existing scalers expect.
@@ -151,6 +160,25 @@ pub struct PoolConfig {
     /// Where pods are asked for their own gauge, if that is a target (`rules.targets.gauge`).
     pub gauge: Option<PodGauge>,
     pub cluster: ClusterConfig,
+}
+
+/// How connections to the pods are kept between requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptConnections {
+    /// An idle connection is closed after this; `None`: no connection is kept.
+    pub idle: Option<Duration>,
+    /// A connection older than this carries no further request; `None`: no limit.
+    pub age: Option<Duration>,
+    /// Whether a connection that has carried nothing but requests without a body may serve another session.
+    pub share: bool,
+}
+
+impl KeptConnections {
+    /// The defaults. Common servers close idle connections after 5 seconds or later; 4 seconds stay below that.
+    #[must_use]
+    pub fn new(exclusive: bool) -> KeptConnections {
+        KeptConnections { idle: Some(Duration::from_secs(4)), age: Some(Duration::from_secs(3600)), share: !exclusive }
+    }
 }
 
 /// A gauge of the pods' own, in Prometheus' text format.
@@ -297,9 +325,12 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             header_bytes: 64 * 1024,
+            header_fields: 100,
             header_time: Duration::from_secs(10),
             body_bytes: None,
             idle: Duration::from_secs(75),
+            linger: Duration::from_secs(30),
+            linger_bytes: 256 * 1024 * 1024,
             connections: 20_000,
             streams_per_session: 256,
             new_sessions_per_second: 1000,
@@ -352,6 +383,7 @@ impl PoolConfig {
             cookie_name: "slotkeeper".into(),
             cookie_max_age: Duration::from_secs(30 * 24 * 3600),
             allowed_origins: Vec::new(),
+            connections: KeptConnections::new(exclusive),
             landing: None,
             active_sessions_gauge: None,
             priority_header: None,

@@ -160,6 +160,61 @@ pub fn strip(headers: &mut http::HeaderMap, name: &str) {
     }
 }
 
+/// Takes out of a response what sets or deletes a cookie with one of these names. True if there was any.
+pub fn strip_set<'n, Names: Iterator<Item = &'n str>>(
+    headers: &mut http::HeaderMap,
+    names: impl Fn() -> Names,
+) -> bool {
+    let mut stripped = false;
+    let is_ours = |value: &http::HeaderValue| {
+        // A cookie without a name is sent back as its value alone (RFC 6265bis §5.8.3), which may look like ours.
+        let text = value.as_bytes().trim_ascii_start();
+        let text = text.strip_prefix(b"=").unwrap_or(text).trim_ascii_start();
+        let name = text.split(|b| *b == b'=' || *b == b';').next().unwrap_or_default().trim_ascii();
+        names().any(|own| own.as_bytes() == name)
+    };
+    if headers.get_all(http::header::SET_COOKIE).into_iter().any(is_ours) {
+        let kept: Vec<_> =
+            headers.get_all(http::header::SET_COOKIE).into_iter().filter(|v| !is_ours(v)).cloned().collect();
+        headers.remove(http::header::SET_COOKIE);
+        for value in kept {
+            headers.append(http::header::SET_COOKIE, value);
+        }
+        stripped = true;
+    }
+    stripped | keep_on_clearing(headers)
+}
+
+/// `Clear-Site-Data` that would delete all cookies deletes everything else.
+fn keep_on_clearing(headers: &mut http::HeaderMap) -> bool {
+    const NAME: http::HeaderName = http::HeaderName::from_static("clear-site-data");
+    if !headers.contains_key(NAME) {
+        return false;
+    }
+    let mut kept: Vec<&[u8]> = Vec::new();
+    let mut stripped = false;
+    for word in
+        headers.get_all(NAME).into_iter().flat_map(|v| v.as_bytes().split(|b| *b == b',')).map(<[u8]>::trim_ascii)
+    {
+        match word {
+            b"\"cookies\"" => stripped = true,
+            b"\"*\"" => {
+                stripped = true;
+                kept.extend([&b"\"cache\""[..], b"\"storage\"", b"\"executionContexts\""]);
+            }
+            other => kept.push(other),
+        }
+    }
+    if stripped {
+        let value = http::HeaderValue::from_bytes(&kept.join(&b", "[..])).ok().filter(|v| !v.is_empty());
+        headers.remove(NAME);
+        if let Some(value) = value {
+            headers.insert(NAME, value);
+        }
+    }
+    stripped
+}
+
 /// The whole `Set-Cookie` value.
 #[must_use]
 pub fn set(pool: &PoolConfig, keys: &Keys, ticket: &Ticket, secure: bool) -> http::HeaderValue {
@@ -169,7 +224,7 @@ pub fn set(pool: &PoolConfig, keys: &Keys, ticket: &Ticket, secure: bool) -> htt
         keys.seal(&pool.id, ticket),
         pool.cookie_max_age.as_secs()
     );
-    text.push_str(security(secure));
+    text.push_str(security(secure || pool.cookie_name.starts_with("__")));
     http::HeaderValue::from_str(&text).unwrap_or_else(|_| http::HeaderValue::from_static(""))
 }
 
@@ -236,6 +291,40 @@ mod tests {
         strip(&mut headers, "sk");
         let left: Vec<_> = headers.get_all("cookie").iter().collect();
         assert_eq!(left, ["a=1; b=2; c=3; skk=4"]);
+    }
+
+    #[test]
+    fn a_pod_neither_sets_nor_deletes_a_cookie_of_ours() {
+        for ours in [
+            "sk=evil; Path=/",
+            "sk=; Max-Age=0",
+            " sk = x",
+            "\tsk=x",
+            "sk",
+            "sk; Path=/x",
+            "=sk=x",
+            " = sk=x",
+            "other=1",
+            "__Host-sk=1",
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in ["app=1; Path=/", ours, "skk=2", "SK=3"] {
+                headers.append("set-cookie", http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            assert!(strip_set(&mut headers, || ["other", "sk", "__Host-sk"].into_iter()), "{ours:?}");
+            let left: Vec<_> = headers.get_all("set-cookie").iter().collect();
+            assert_eq!(left, ["app=1; Path=/", "skk=2", "SK=3"], "{ours:?}");
+        }
+        let cleared = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.append("clear-site-data", text.parse().unwrap());
+            strip_set(&mut headers, || ["sk"].into_iter());
+            headers.get("clear-site-data").map(|v| v.to_str().unwrap().to_owned())
+        };
+        assert_eq!(cleared("\"cookies\""), None);
+        assert_eq!(cleared("\"cache\", \"cookies\"").as_deref(), Some("\"cache\""));
+        assert_eq!(cleared("\"*\"").as_deref(), Some("\"cache\", \"storage\", \"executionContexts\""));
+        assert_eq!(cleared("\"storage\"").as_deref(), Some("\"storage\""));
     }
 
     #[test]

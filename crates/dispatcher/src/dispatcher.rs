@@ -1,5 +1,6 @@
 //! What the parts of one dispatcher share: configuration, view, driver, visitors at hand, metrics.
 
+use crate::authority::Host;
 use crate::config::{Admission, Config, PoolConfig};
 use crate::cookie::{Keys, Ticket, public_name};
 use crate::driver::{Aftermath, Driver};
@@ -11,10 +12,10 @@ use crate::outside::{Clock, Ids, Net, now};
 use crate::view::View;
 use crate::visit::Visits;
 use crate::waiting::coming::Coming;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use slotkeeper_core::{Command, Effect, Fleet, Ordinal, PoolId, ReplicaId, Rules, SessionId, Why, planted};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -39,6 +40,7 @@ pub struct Dispatcher {
     /// How often entries of ours may have been lost: what is true for long has to be said again then.
     pub again: watch::Sender<u64>,
     minting: Mutex<(tokio::time::Instant, u32)>,
+    connections: AtomicU64,
 }
 
 /// One configured pool at run time.
@@ -50,6 +52,10 @@ pub struct Pool {
     pub farewells: Farewells,
     /// Below which the dispatcher's own pages of this pool are: `/.slotkeeper/`, after the pool's path.
     pub own: String,
+    /// The same as a field's value.
+    pub own_field: HeaderValue,
+    /// Says that a request has come through this pool of this replica (RFC 9110 §7.6.3).
+    pub via: HeaderValue,
     pub coming: Coming,
     /// Requests that may be held until a slot is ready.
     pub holds: tokio::sync::Semaphore,
@@ -93,13 +99,19 @@ impl Dispatcher {
         let Parts { config, keys, net, clock, ids, driver, view, hands, stopping } = parts;
         let mut pools = Vec::new();
         for pool in &config.pools {
+            let own = format!("{}{}", pool.path.trim_end_matches('/'), crate::own::PREFIX);
+            let field = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
+            let pool_metrics = metrics.pool(pool)?;
+            let pods = Pods::new(pool.connections, config.limits.header_fields, pool_metrics.repeated.clone());
             pools.push(Arc::new(Pool {
                 config: pool.clone(),
-                metrics: metrics.pool(pool)?,
+                metrics: pool_metrics,
                 visits: Visits::default(),
-                pods: Pods::default(),
+                pods,
                 farewells: Farewells::default(),
-                own: format!("{}{}", pool.path.trim_end_matches('/'), crate::own::PREFIX),
+                own_field: field(&own),
+                own,
+                via: field(&format!("1.1 slotkeeper-{}-{:x}", pool.id, driver.me().0)),
                 coming: Coming::default(),
                 holds: tokio::sync::Semaphore::new(pool.hold_limit),
             }));
@@ -122,7 +134,13 @@ impl Dispatcher {
             left: AtomicBool::new(false),
             again: watch::Sender::new(0),
             minting,
+            connections: AtomicU64::new(0),
         }))
+    }
+
+    /// A number for a visitor's connection.
+    pub fn next_connection(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed)
     }
 
     #[must_use]
@@ -130,17 +148,24 @@ impl Dispatcher {
         self.by_id.get(id).and_then(|i| self.pools.get(*i))
     }
 
-    /// The pool a request goes to: the longest matching path among those of its host, else among those of any host.
+    /// The pool a request goes to: the longest matching path among those of its host, else among those of the longest
+    /// wildcard that stands for it, else among those of any host.
     #[must_use]
-    pub fn route(&self, host: &str, path: &str) -> Option<&Arc<Pool>> {
-        let host =
-            host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(h, _)| h);
+    pub fn route(&self, host: Option<&Host<'_>>, path: &str) -> Option<&Arc<Pool>> {
         let fits = |p: &&Arc<Pool>| is_below(path, &p.config.path);
-        let named =
-            self.pools.iter().filter(|p| p.config.hosts.iter().any(|h| h.eq_ignore_ascii_case(host))).filter(fits);
-        let any = self.pools.iter().filter(|p| p.config.hosts.is_empty()).filter(fits);
         let longest = |p: &&Arc<Pool>| p.config.path.len();
-        named.max_by_key(longest).or_else(|| any.max_by_key(longest))
+        let named = host.and_then(|host| {
+            let exact = self.pools.iter().filter(|p| p.config.hosts.iter().any(|h| h.is(host)));
+            exact.filter(fits).max_by_key(longest).or_else(|| {
+                let width = |p: &Arc<Pool>| {
+                    let covering = p.config.hosts.iter().filter(|h| h.covers(host));
+                    covering.filter_map(|h| h.suffix()).map(str::len).max()
+                };
+                let wide = self.pools.iter().filter(|p| width(p).is_some()).filter(fits);
+                wide.max_by_key(|p| (width(p), p.config.path.len()))
+            })
+        });
+        named.or_else(|| self.pools.iter().filter(|p| p.config.hosts.is_empty()).filter(fits).max_by_key(longest))
     }
 
     /// What this replica has said itself has been read back, so everything before it has been, too.

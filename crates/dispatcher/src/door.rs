@@ -1,14 +1,15 @@
 //! Accepts connections, and is the one way of a request through the code, top to bottom:
 //! `cookie → place → attach → dial → send → respond | tunnel → detach`.
 
-use crate::config::Admission;
+use crate::authority::{Origin, default_port};
+use crate::config::{Admission, Limits};
 use crate::cookie::{self, Ticket};
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::error::{Fault, RequestError, Step};
 use crate::forward::body::Answer;
 use crate::forward::headers::{self, Hop};
-use crate::forward::{TOO_LARGE, forward};
-use crate::guard::Guard;
+use crate::forward::{TOO_LARGE, fields, forward};
+use crate::guard::{Exchange, Guard, TargetEnd};
 use crate::metrics::Outcome;
 use crate::outside::{Listener, now};
 use crate::own;
@@ -46,8 +47,9 @@ pub async fn open(dispatcher: Arc<Dispatcher>, mut listener: Box<dyn Listener>, 
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
                     let place = crate::guard::Place::take(&dispatcher.metrics.connections, permit);
-                    let guard = Guard::new(socket, place, dispatcher.config.limits.header_time);
-                    tokio::spawn(serve(dispatcher.clone(), guard, peer));
+                    let exchange = Arc::<Exchange>::default();
+                    let guard = Guard::new(socket, Some(place), &dispatcher.config.limits, exchange.clone());
+                    tokio::spawn(serve(dispatcher.clone(), guard, exchange, peer));
                 }
                 Err(error) => {
                     tracing::warn!("cannot accept a connection: {error}");
@@ -58,24 +60,38 @@ pub async fn open(dispatcher: Arc<Dispatcher>, mut listener: Box<dyn Listener>, 
     }
 }
 
+/// The HTTP library within our limits.
+#[must_use]
+pub fn http(limits: &Limits) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits.idle).max_header_size(limits.header_bytes);
+    if limits.header_bytes + BUFFER_BESIDE_HEAD > BUFFER {
+        // A head has to fit into the library's buffer.
+        http.max_buf_size(limits.header_bytes + BUFFER_BESIDE_HEAD);
+    }
+    if limits.header_fields != Limits::default().header_fields {
+        http.max_headers(limits.header_fields);
+    }
+    http
+}
+
+/// What the library's buffer holds by default, and what it should hold in addition to a head.
+const BUFFER: usize = 8192 + 4096 * 100;
+const BUFFER_BESIDE_HEAD: usize = 64 * 1024;
+
 /// One connection: its requests, one after the other.
-async fn serve(dispatcher: Arc<Dispatcher>, guard: Guard, peer: SocketAddr) {
-    let limits = &dispatcher.config.limits;
+async fn serve(dispatcher: Arc<Dispatcher>, guard: Guard, exchange: Arc<Exchange>, peer: SocketAddr) {
     let io = TokioIo::new(guard);
     let mut stopping: watch::Receiver<bool> = dispatcher.stopping.clone();
+    let number = dispatcher.next_connection();
     let service = {
         let dispatcher = dispatcher.clone();
-        service_fn(move |request| {
-            let dispatcher = dispatcher.clone();
-            async move { Ok::<_, Infallible>(answer(&dispatcher, request, peer).await) }
+        service_fn(move |mut request| {
+            let (dispatcher, turn) = (dispatcher.clone(), exchange.begin(&mut request));
+            async move { Ok::<_, Infallible>(turn.answer(answer(&dispatcher, request, peer, number).await)) }
         })
     };
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.idle)
-        .max_header_size(limits.header_bytes)
-        .serve_connection(io, service)
-        .with_upgrades();
+    let connection = http(&dispatcher.config.limits).serve_connection(io, service).with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
         biased;
@@ -91,18 +107,37 @@ async fn serve(dispatcher: Arc<Dispatcher>, guard: Guard, peer: SocketAddr) {
 }
 
 /// Every request gets exactly one answer, is counted once, and its failure is logged once.
-async fn answer(dispatcher: &Arc<Dispatcher>, request: Request<Incoming>, peer: SocketAddr) -> Response<Answer> {
+async fn answer(
+    dispatcher: &Arc<Dispatcher>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    connection: u64,
+) -> Response<Answer> {
     let began = now();
-    let hop = Hop { peer: peer.ip(), trusted_proxies: &dispatcher.config.trusted_proxies };
+    let hop = Hop { peer: peer.ip(), connection, trusted_proxies: &dispatcher.config.trusted_proxies };
     let wants_page = wants_page(request.method(), request.headers());
     let mentions_upgrade = request.headers().contains_key(header::UPGRADE);
-    let pool = dispatcher.route(hop.host(&request).unwrap_or_default(), request.uri().path());
-    let answered = match pool {
-        Some(pool) => life(dispatcher, pool, request, &hop, wants_page).await,
-        None => Err(RequestError::visitor(Step::Route, StatusCode::NOT_FOUND, "nothing is served at this address")),
+    let has_body = !request.body().is_end_stream();
+    let is_form = request.method() == Method::POST;
+    let mut pool = None;
+    let answered = match route(dispatcher, &request, &hop) {
+        Ok(Routed::Pool(routed)) => {
+            pool = Some(routed);
+            life(dispatcher, routed, request, &hop, wants_page).await
+        }
+        Ok(Routed::Asset(asset)) => Ok((asset, Outcome::Own)),
+        Err(error) => Err(error),
     };
     let (mut response, outcome) = answered.unwrap_or_else(|error| failed(pool, &error, wants_page));
+    let has_read = match outcome {
+        Outcome::Forwarded | Outcome::Upgraded => true,
+        Outcome::Own => is_form,
+        Outcome::Waiting | Outcome::Failed => false,
+    };
     if mentions_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        not_http_any_more(&mut response);
+    } else if has_body && !has_read {
+        // The rest of the request's body, which nobody reads, may still come.
         close_after(&mut response);
     }
     if let Some(pool) = pool {
@@ -112,9 +147,56 @@ async fn answer(dispatcher: &Arc<Dispatcher>, request: Request<Incoming>, peer: 
 }
 
 /// What follows on this connection may have been meant for another protocol: it is not read as HTTP.
-fn close_after(response: &mut Response<Answer>) {
+fn not_http_any_more(response: &mut Response<Answer>) {
     planted!(UpgradeRefusedStaysOpen => ());
+    close_after(response);
+}
+
+fn close_after(response: &mut Response<Answer>) {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+}
+
+enum Routed<'a> {
+    Pool(&'a Arc<Pool>),
+    /// Of our pages about addresses where nothing is served.
+    Asset(Response<Answer>),
+}
+
+/// Whom a request is for (RFC 9112 §3.2).
+fn route<'d>(
+    dispatcher: &'d Dispatcher,
+    request: &Request<Incoming>,
+    hop: &Hop<'_>,
+) -> Result<Routed<'d>, RequestError> {
+    let refuse = |status, why| RequestError::visitor(Step::Route, status, why);
+    if request.method() == Method::CONNECT {
+        return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "this is no forward proxy"));
+    }
+    let authority = hop.authority(request).map_err(|why| refuse(StatusCode::BAD_REQUEST, why))?;
+    if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
+        return Err(refuse(StatusCode::BAD_REQUEST, "a request must name its host"));
+    }
+    let path = request.uri().path();
+    let Some(pool) = dispatcher.route(authority.map(|a| a.host).as_ref(), path) else {
+        let asset = path.strip_prefix(own::PREFIX).and_then(waiting::asset);
+        let nothing = refuse(StatusCode::NOT_FOUND, "nothing is served at this address");
+        return asset.map(Routed::Asset).ok_or(nothing);
+    };
+    let id = pool.via.as_bytes();
+    let mut via =
+        request.headers().get_all(header::VIA).into_iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
+    if via.any(|hop| hop.trim_ascii() == id) {
+        // RFC 9110 §7.6.3, RFC 5842 §7.2
+        let message = "the request has been here before: a pod leads back to this dispatcher";
+        return Err(RequestError {
+            fault: Fault::Pod,
+            step: Step::Route,
+            status: StatusCode::LOOP_DETECTED,
+            message,
+            source: None,
+        });
+    }
+    Ok(Routed::Pool(pool))
 }
 
 fn failed(pool: Option<&Arc<Pool>>, error: &RequestError, wants_page: bool) -> (Response<Answer>, Outcome) {
@@ -122,7 +204,7 @@ fn failed(pool: Option<&Arc<Pool>>, error: &RequestError, wants_page: bool) -> (
     if let Some(pool) = pool {
         pool.metrics.fault(error.fault);
     }
-    (own::failure(error, wants_page), Outcome::Failed)
+    (own::failure(error, wants_page, pool.map(|p| &**p)), Outcome::Failed)
 }
 
 /// The life of a request.
@@ -133,13 +215,6 @@ async fn life(
     hop: &Hop<'_>,
     wants_page: bool,
 ) -> Result<(Response<Answer>, Outcome), RequestError> {
-    if request.method() == Method::CONNECT {
-        return Err(RequestError::visitor(Step::Route, StatusCode::METHOD_NOT_ALLOWED, "this is no forward proxy"));
-    }
-    if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
-        // RFC 9112 §3.2.
-        return Err(RequestError::visitor(Step::Route, StatusCode::BAD_REQUEST, "a request must name its host"));
-    }
     refuse_foreign(pool, &request, hop)?;
     refuse_large(dispatcher, &request)?;
 
@@ -225,19 +300,37 @@ fn refuse_foreign(pool: &Pool, request: &Request<Incoming>, hop: &Hop<'_>) -> Re
     if headers::upgrade(request).is_none() && !acts {
         return Ok(());
     }
-    let Some(origin) = request.headers().get(header::ORIGIN) else { return Ok(()) };
-    let foreign = RequestError::visitor(Step::Route, StatusCode::FORBIDDEN, "this is not allowed from another origin");
-    let Ok(origin) = origin.to_str() else { return Err(foreign) };
-    let same =
-        origin.split_once("://").is_some_and(|(_, host)| hop.host(request).is_some_and(|own| same_host(host, own)));
-    let allowed = pool.config.allowed_origins.iter().any(|o| o == "*" || o.eq_ignore_ascii_case(origin));
-    if same || allowed { Ok(()) } else { Err(foreign) }
+    let headers = request.headers();
+    // Scripts cannot set it (W3C Fetch Metadata): where a browser says it, it is so.
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    let allows = |origin: &str| pool.config.allowed_origins.iter().any(|pattern| pattern.allows(origin));
+    let mut origins = headers.get_all(header::ORIGIN).into_iter();
+    let allowed = match (origins.next().map(HeaderValue::to_str), origins.next()) {
+        (None, _) => !matches!(site, Some(b"cross-site" | b"same-site")) || allows(""),
+        (Some(Ok(origin)), None) => {
+            is_same_origin(origin, request, hop) || origin == "null" && site == Some(b"same-origin") || allows(origin)
+        }
+        (Some(_), _) => false,
+    };
+    if allowed {
+        return Ok(());
+    }
+    Err(RequestError::visitor(Step::Route, StatusCode::FORBIDDEN, "this is not allowed from another origin"))
 }
 
-/// The same host and port; a port that is a scheme's default may be left out.
-fn same_host(a: &str, b: &str) -> bool {
-    let bare = |s: &str| s.trim_end_matches(":80").trim_end_matches(":443").to_ascii_lowercase();
-    bare(a) == bare(b)
+/// The scheme, host and port of the request itself. Without a trusted proxy's word, both schemes may be the visitor's.
+fn is_same_origin(origin: &str, request: &Request<Incoming>, hop: &Hop<'_>) -> bool {
+    let Some(origin) = Origin::parse(origin) else { return false };
+    let Some((there, here)) = origin.authority.zip(hop.authority(request).ok().flatten()) else { return false };
+    let is_scheme = match hop.scheme(request.headers()) {
+        Some(scheme) => origin.scheme.eq_ignore_ascii_case(scheme),
+        None => origin.scheme.eq_ignore_ascii_case("https") || origin.scheme.eq_ignore_ascii_case("http"),
+    };
+    let port = origin.port();
+    let forwarded = hop.forwarded_port(request.headers());
+    is_scheme
+        && there.host == here.host
+        && (port == here.port.or_else(|| default_port(origin.scheme)) || forwarded.is_some() && port == forwarded)
 }
 
 fn refuse_large(dispatcher: &Dispatcher, request: &Request<Incoming>) -> Result<(), RequestError> {
@@ -314,14 +407,26 @@ async fn wait(
     let waits = !matches!(facts.state, waiting::RoomState::Ended | waiting::RoomState::Full);
     if let Some(landing) = pool.config.landing.as_ref().filter(|_| waits) {
         match waiting::landing::fetch(&*dispatcher.net, landing).await {
-            Ok(response) => return response,
+            Ok(mut response) => {
+                let names = || dispatcher.config.pools.iter().map(|pool| pool.cookie_name.as_str());
+                cookie::strip_set(response.headers_mut(), names);
+                return response;
+            }
             Err(error) => {
                 tracing::warn!(pool = %pool.config.id, "the landing page did not come, ours is shown: {error}");
             }
         }
     }
     let back = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    waiting::room(facts, pool, back)
+    let mut room = match request.extensions().get::<TargetEnd>() {
+        Some(TargetEnd(end)) => waiting::room(facts, pool, &format!("{back}{}", String::from_utf8_lossy(end))),
+        None => waiting::room(facts, pool, back),
+    };
+    if *request.method() != Method::GET && *request.method() != Method::HEAD {
+        // What was sent has not been done.
+        *room.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    room
 }
 
 /// The cookie as it should be: it follows the session to another ordinal, and is renewed in time.
@@ -334,7 +439,7 @@ fn renewed(dispatcher: &Dispatcher, pool: &Pool, ticket: &Ticket, seat: &Seat, i
     (is_new || old || moved).then_some(Ticket { issued, last: Some(seat.pod), ..*ticket })
 }
 
-/// Adds our cookie to an answer.
+/// Adds our cookie to an answer, which no shared cache may store from then on.
 pub fn set_cookie(
     dispatcher: &Dispatcher,
     pool: &Pool,
@@ -344,6 +449,7 @@ pub fn set_cookie(
 ) {
     let value = cookie::set(&pool.config, &dispatcher.keys, ticket, secure);
     response.headers_mut().append(header::SET_COOKIE, value);
+    fields::make_private(response.headers_mut());
 }
 
 /// The priority class a trusted proxy gives the visitor; the last one otherwise where classes are used at all.
@@ -353,13 +459,66 @@ fn class(pool: &Pool, headers: &HeaderMap, hop: &Hop<'_>) -> u8 {
     named.map_or(9, |class: u8| class.min(9))
 }
 
-/// A browser that navigates: it can show a page.
+/// Fields by which scripts' libraries say that they have asked.
+const SCRIPTS: [&str; 7] =
+    ["x-requested-with", "hx-request", "turbo-frame", "x-turbo-request-id", "x-inertia", "x-pjax", "x-up-version"];
+
+/// Whether a person will look at the answer. Browsers say whether they navigate (W3C Fetch Metadata), but not over plain
+/// HTTP; then what they accept says it.
 fn wants_page(method: &Method, headers: &HeaderMap) -> bool {
+    if headers.contains_key(header::UPGRADE) {
+        return false;
+    }
+    if let Some(mode) = headers.get("sec-fetch-mode") {
+        return mode.as_bytes() == b"navigate";
+    }
     let accepts = || {
         headers
             .get_all(header::ACCEPT)
             .iter()
             .any(|v| v.as_bytes().windows(9).any(|w| w.eq_ignore_ascii_case(b"text/html")))
     };
-    (method == Method::GET || method == Method::HEAD) && !headers.contains_key(header::UPGRADE) && accepts()
+    let is_form = || {
+        let content = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        let form = |kind: &[u8]| content.get(..kind.len()).is_some_and(|c| c.eq_ignore_ascii_case(kind));
+        form(b"application/x-www-form-urlencoded") || form(b"multipart/form-data")
+    };
+    let reads = method == Method::GET || method == Method::HEAD;
+    (reads || *method == Method::POST && is_form())
+        && accepts()
+        && !SCRIPTS.iter().any(|name| headers.contains_key(*name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wants_page;
+    use http::{HeaderMap, HeaderName, Method};
+
+    #[test]
+    fn people_get_pages_and_programs_do_not() {
+        let wants = |method, fields: &[(&'static str, &'static str)]| {
+            let field =
+                |(name, value): &(&'static str, &'static str)| (HeaderName::from_static(name), value.parse().unwrap());
+            wants_page(&method, &fields.iter().map(field).collect::<HeaderMap>())
+        };
+        let html = ("accept", "text/html,*/*;q=0.8");
+        let form = ("content-type", "application/x-www-form-urlencoded; charset=utf-8");
+        for navigation in [&[("sec-fetch-mode", "navigate"), ("accept", "*/*")][..], &[("sec-fetch-mode", "navigate")]]
+        {
+            for method in [Method::GET, Method::POST, Method::HEAD] {
+                assert!(wants(method, navigation));
+            }
+        }
+        for mode in ["cors", "same-origin", "no-cors", "websocket"] {
+            assert!(!wants(Method::GET, &[("sec-fetch-mode", mode), html]), "{mode}");
+        }
+        assert!(wants(Method::GET, &[html]) && wants(Method::HEAD, &[html]) && wants(Method::POST, &[html, form]));
+        assert!(
+            !wants(Method::GET, &[("accept", "*/*")]) && !wants(Method::PUT, &[html]) && !wants(Method::POST, &[html])
+        );
+        for script in ["x-requested-with", "hx-request", "turbo-frame"] {
+            assert!(!wants(Method::GET, &[html, (script, "1")]) && !wants(Method::POST, &[html, form, (script, "1")]));
+        }
+        assert!(!wants(Method::GET, &[html, ("upgrade", "websocket")]));
+    }
 }

@@ -1,119 +1,75 @@
-//! From a seat to its pod and back: headers, the kept connections of one incarnation, bodies that stream and are never
-//! buffered whole. A request is sent again only if nothing of it was sent.
+//! From a seat to its pod and back: headers, a connection of one incarnation, bodies that stream and are never buffered
+//! whole. A request is repeated if nothing of it was sent; and once, by its connection (`line.rs`), if the pod closed a kept
+//! connection on it, its method is idempotent and no part of its body was read.
 
 pub mod body;
+pub mod fields;
 pub mod headers;
+pub mod line;
+pub mod pods;
 
 use crate::cookie;
 use crate::dispatcher::Dispatcher;
 use crate::error::{RequestError, Step};
-use crate::metrics::Outcome;
+use crate::guard::TargetEnd;
+use crate::metrics::{Corrected, Outcome};
 use crate::outside::Net;
 use crate::tunnel;
 use crate::visit::{SESSION_OVER, Seat, Stream};
 use body::{Answer, Download, Expectation, TooLarge, Upload};
 use headers::Hop;
-use http::{Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use slotkeeper_core::{Incarnation, Uid};
-use std::collections::HashMap;
+use pods::{Asker, Lease, Owner, Upstream};
 use std::error::Error as _;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// A pod that does not take a connection in this time is not there.
-const DIAL: Duration = Duration::from_secs(5);
-/// Idle connections kept to one incarnation.
-const KEPT: usize = 1024;
+pub use pods::Pods;
 
 pub(crate) const TOO_LARGE: &str = "the request's body is larger than allowed";
 
-/// The incarnations that this replica has connections to.
-#[derive(Default)]
-pub struct Pods(Mutex<HashMap<Uid, Weak<Upstream>>>);
+/// Dropped before the answer has come: the request is not sent again.
+struct Waiting<'a>(&'a line::Line);
 
-/// The connections to one incarnation.
-pub struct Upstream {
-    address: SocketAddr,
-    idle: Mutex<Vec<SendRequest<Upload>>>,
-}
-
-impl Pods {
-    /// The connections to this incarnation: shared by all its seats, gone with the last of them.
-    #[must_use]
-    pub fn upstream(&self, incarnation: &Incarnation) -> Arc<Upstream> {
-        let mut pods = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = pods.get(&incarnation.uid).and_then(Weak::upgrade);
-        if let Some(upstream) = known.filter(|u| u.address == incarnation.address) {
-            return upstream;
-        }
-        pods.retain(|_, u| u.strong_count() > 0);
-        let upstream = Arc::new(Upstream { address: incarnation.address, idle: Mutex::default() });
-        pods.insert(incarnation.uid.clone(), Arc::downgrade(&upstream));
-        upstream
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.is_not_repeatable();
     }
 }
 
 const GOES_AWAY: &str = "the pod or the dispatcher goes away: come again";
 
 impl Upstream {
-    /// A kept connection that is ready for a request.
-    fn kept(&self) -> Option<SendRequest<Upload>> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = idle.iter().rposition(SendRequest::is_ready)?;
-        Some(idle.swap_remove(at))
-    }
-
-    pub(crate) fn keep(&self, sender: SendRequest<Upload>) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() >= KEPT / 2 {
-            idle.retain(|s| !s.is_closed());
-        }
-        if idle.len() < KEPT && !sender.is_closed() {
-            idle.push(sender);
-        }
-    }
-
-    async fn dial(&self, net: &dyn Net) -> Result<SendRequest<Upload>, RequestError> {
-        let dialled = tokio::time::timeout(DIAL, net.dial(self.address)).await;
-        let stream = dialled
-            .map_err(|e| RequestError::pod(Step::Dial, "the pod does not answer", e))?
-            .map_err(|e| RequestError::pod(Step::Dial, "the pod cannot be reached", e))?;
-        let (sender, connection) = http1::Builder::new()
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| RequestError::pod(Step::Dial, "the pod cannot be reached", e))?;
-        tokio::spawn(async move {
-            // Its errors reach whoever waits for the answer; an idle connection that ends is nobody's news.
-            let _ = connection.with_upgrades().await;
-        });
-        Ok(sender)
-    }
-
-    /// Sends, on a kept connection if there is one. Retries only what was not sent.
+    /// Sends, on a kept connection if there is one. Repeats what was not sent.
     async fn send(
         &self,
-        net: &dyn Net,
+        net: &Arc<dyn Net>,
+        asker: Asker,
         mut request: Request<Upload>,
-    ) -> Result<(Response<Incoming>, SendRequest<Upload>), RequestError> {
+        target_end: Option<TargetEnd>,
+    ) -> Result<(Response<Incoming>, Lease), RequestError> {
         loop {
-            let (mut sender, kept) = match self.kept() {
-                Some(sender) => (sender, true),
-                None => (self.dial(net).await?, false),
-            };
+            let mut lease = self.lease(net, asker).await?;
             if request.body().is_void() {
                 return Err(RequestError::visitor(Step::Send, StatusCode::SERVICE_UNAVAILABLE, GOES_AWAY));
             }
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, sender)),
+            let insert = target_end.as_ref().map(|TargetEnd(end)| {
+                let before = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+                (request.method().as_str().len() + 1 + before, end.clone())
+            });
+            // RFC 9110 §9.2.2
+            let repeatable = lease.is_kept && request.method().is_idempotent() && insert.is_none();
+            lease.line.begin(repeatable, insert);
+            request.body_mut().sent_on(lease.line.clone());
+            let waiting = Waiting(&lease.line);
+            let sent = lease.sender.try_send_request(request).await;
+            drop(waiting);
+            match sent {
+                Ok(response) => return Ok((response, lease)),
                 Err(mut failed) => match failed.take_message() {
-                    Some(unsent) if kept => request = unsent,
-                    Some(_) | None => {
-                        return Err(broken_off(failed.into_error()));
-                    }
+                    Some(unsent) if lease.is_kept => request = unsent,
+                    Some(_) | None => return Err(broken_off(failed.into_error())),
                 },
             }
         }
@@ -128,7 +84,58 @@ fn broken_off(error: hyper::Error) -> RequestError {
     if error.is_user() {
         return RequestError::visitor(Step::Send, StatusCode::BAD_REQUEST, "the request's body broke off");
     }
+    if error.is_parse() || error.is_parse_too_large() {
+        return RequestError::pod(Step::Respond, NOT_UNDERSTOOD, error);
+    }
     RequestError::pod(Step::Send, "the pod broke off", error)
+}
+
+const NOT_UNDERSTOOD: &str = "the pod's response cannot be understood";
+
+/// How its connection may be used after a request.
+#[derive(Clone, Copy)]
+struct Reuse {
+    /// It may carry another request at all.
+    keeps: bool,
+    /// A lax pod may take a part of it for something else: the connection stays with its session.
+    is_clean: bool,
+    signs_in: bool,
+}
+
+impl Reuse {
+    fn after(request: &Request<impl hyper::body::Body>, upgrade: bool) -> Reuse {
+        let has_body = !request.body().is_end_stream();
+        // A pod may take the body of a request that should have none for another request.
+        let odd_body = has_body && !matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
+        Reuse {
+            keeps: !upgrade && !odd_body,
+            is_clean: !has_body && *request.method() != Method::HEAD,
+            signs_in: fields::signs_in(request.headers(), &header::AUTHORIZATION),
+        }
+    }
+
+    /// What follows for the connection, by the head of the answer.
+    fn of(self, lease: &mut Lease, response: &Response<Incoming>, asker: Asker) -> bool {
+        // Of a pod of HTTP/1.0, the library would not send the next body whole.
+        let keeps = self.keeps && response.version() == Version::HTTP_11;
+        let signs_in = self.signs_in || fields::signs_in(response.headers(), &header::WWW_AUTHENTICATE);
+        match lease.owner {
+            Owner::Anybody | Owner::Session(_) if signs_in => {
+                lease.owner = Owner::Visitor(asker.session, asker.connection);
+            }
+            // A body may follow where there must be none.
+            Owner::Anybody if !self.is_clean || fields::has_no_body_but_a_length(response) => {
+                lease.owner = Owner::Session(asker.session);
+            }
+            Owner::Anybody | Owner::Session(_) | Owner::Visitor(..) => {}
+        }
+        lease.idle = fields::keep_alive(response.headers()).map(|timeout| {
+            // A little less: the pod's clock started before its answer got here.
+            timeout.saturating_sub((timeout / 4).min(Duration::from_secs(1)))
+        });
+        lease.is_kept = true;
+        keeps
+    }
 }
 
 /// Sends the request to its pod: the answer's head comes back, its body streams. After a `101` both connections become a
@@ -147,10 +154,12 @@ pub async fn forward(
     let upgrade = headers::upgrade(&request);
     let visitor_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     let expectation = Expectation::of(request.headers());
+    let reuse = Reuse::after(&request, request.headers().contains_key(header::UPGRADE));
+    let asker = Asker { session: stream.session(), connection: hop.connection };
+    let target_end = request.extensions_mut().remove::<TargetEnd>();
     headers::for_pod(&mut request, hop, &stream.visitor.name, upgrade.as_ref());
-    if let Ok(own) = header::HeaderValue::from_str(&pool.own) {
-        request.headers_mut().insert(headers::X_SLOTKEEPER_PATH, own);
-    }
+    request.headers_mut().insert(headers::X_SLOTKEEPER_PATH, pool.own_field.clone());
+    request.headers_mut().append(header::VIA, pool.via.clone());
     for pool in &dispatcher.config.pools {
         cookie::strip(request.headers_mut(), &pool.cookie_name);
     }
@@ -158,6 +167,7 @@ pub async fn forward(
     let stream = Arc::new(stream);
     let upload = |incoming| Upload::new(incoming, stream.clone(), seat.clone(), limit, expectation.clone());
     let mut request = request.map(upload);
+    let uploaded = request.body().uploaded();
     if let Some(expectation) = expectation {
         hyper::ext::on_informational(&mut request, move |head| {
             if head.status() == StatusCode::CONTINUE {
@@ -165,15 +175,21 @@ pub async fn forward(
             }
         });
     }
-    let (mut response, sender) = tokio::select! {
+    let (mut response, mut lease) = tokio::select! {
         biased;
-        sent = seat.upstream.send(&*dispatcher.net, request) => sent?,
+        sent = seat.upstream.send(&dispatcher.net, asker, request, target_end) => sent?,
         ending = seat.over(1000) => {
             let over = ending.code == SESSION_OVER;
             let message = if over { "the session has ended" } else { GOES_AWAY };
             return Err(RequestError::visitor(Step::Send, StatusCode::SERVICE_UNAVAILABLE, message));
         }
     };
+    let keeps = reuse.of(&mut lease, &response, asker);
+    let names = || dispatcher.config.pools.iter().map(|pool| pool.cookie_name.as_str());
+    if cookie::strip_set(response.headers_mut(), names) {
+        pool.metrics.corrected(Corrected::Cookie);
+        tracing::debug!(pool = %pool.config.id, pod = seat.pod.0, "a pod set or deleted a session cookie: field dropped");
+    }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let (Some(visitor_side), Some(protocol)) = (visitor_side, upgrade) else {
             return Err(RequestError::pod(Step::Respond, "the pod switched protocols unasked", "unexpected 101"));
@@ -187,9 +203,18 @@ pub async fn forward(
         tunnel::start(dispatcher.clone(), pool, stream, seat, visitor_side, pod_side, is_websocket);
         return Ok((answer, Outcome::Upgraded));
     }
+    match fields::frame(response.headers_mut()) {
+        Ok(true) => {
+            pool.metrics.corrected(Corrected::Framing);
+            tracing::debug!(pool = %pool.config.id, pod = seat.pod.0, "a pod stated the length of a response twice: corrected");
+        }
+        Ok(false) => {}
+        Err(why) => return Err(RequestError::pod(Step::Respond, NOT_UNDERSTOOD, why)),
+    }
     headers::for_visitor(response.headers_mut(), None);
     // Whatever the pod speaks, the visitor's connection is HTTP/1.1.
-    *response.version_mut() = http::Version::HTTP_11;
-    let answer = response.map(|incoming| Answer::Pod(Box::new(Download::new(incoming, sender, stream, seat))));
+    *response.version_mut() = Version::HTTP_11;
+    let lease = (lease, keeps, uploaded);
+    let answer = response.map(|incoming| Answer::Pod(Box::new(Download::new(incoming, lease, stream, seat))));
     Ok((answer, Outcome::Forwarded))
 }

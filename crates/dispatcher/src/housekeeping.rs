@@ -21,6 +21,7 @@ pub async fn run(dispatcher: Arc<Dispatcher>) {
         }
         for (pool, spare) in dispatcher.pools.iter().zip(&mut spare) {
             Visits::sweep(pool, &dispatcher);
+            pool.pods.sweep();
             let scheduled = scheduled(&dispatcher, pool);
             if scheduled != *spare
                 && let Some(now) = scheduled

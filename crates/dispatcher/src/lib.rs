@@ -24,6 +24,7 @@ pub mod faultpoints;
 
 pub mod admin;
 pub mod attend;
+pub mod authority;
 pub mod cluster;
 pub mod config;
 pub mod cookie;
@@ -79,6 +80,20 @@ pub async fn run(
     outside: Outside,
     config: Config,
     stop: impl Future<Output = ()> + Send,
+    started: impl FnOnce(&Listening),
+) -> anyhow::Result<()> {
+    run_until(outside, config, stop, std::future::pending(), started).await
+}
+
+/// As [`run`]; when `hurry` resolves while it ends, all streams get their close frame at once, and no more time than that takes.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_until(
+    outside: Outside,
+    config: Config,
+    stop: impl Future<Output = ()> + Send,
+    hurry: impl Future<Output = ()> + Send,
     started: impl FnOnce(&Listening),
 ) -> anyhow::Result<()> {
     let Outside { net, clock, ids, clusters, mut journal } = outside;
@@ -151,7 +166,7 @@ pub async fn run(
     for pool in &dispatcher.pools {
         pool.visits.stop(pool, &dispatcher.driver, dispatcher.config.drain);
     }
-    if !drained(&dispatcher, scaler.as_ref()).await {
+    if !drained(&dispatcher, scaler.as_ref(), hurry).await {
         tracing::info!("the time to drain is over: the remaining streams are cut");
     }
     // Before others are told that nothing of ours goes to a pod any more.
@@ -297,10 +312,19 @@ async fn news(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn cluste
     }
 }
 
+/// What streams need to end once they have their close frames.
+const FAREWELL: Duration = Duration::from_secs(3);
+
 /// Waits until every connection has ended (a tunnel is one) and KEDA has been told, but not longer than `drain` and a
-/// little. True if all have.
-async fn drained(dispatcher: &Dispatcher, scaler: Option<&AbortHandle>) -> bool {
-    let end = outside::now() + dispatcher.config.drain + Duration::from_secs(3);
+/// little, and in a hurry not longer than close frames need. True if all have.
+async fn drained(
+    dispatcher: &Dispatcher,
+    scaler: Option<&AbortHandle>,
+    hurry: impl Future<Output = ()> + Send,
+) -> bool {
+    let mut end = outside::now() + dispatcher.config.drain + FAREWELL;
+    let mut hurry = std::pin::pin!(hurry);
+    let mut hurries = false;
     loop {
         if dispatcher.metrics.connections.get() == 0 && scaler.is_none_or(AbortHandle::is_finished) {
             return true;
@@ -308,6 +332,17 @@ async fn drained(dispatcher: &Dispatcher, scaler: Option<&AbortHandle>) -> bool 
         if outside::now() >= end {
             return false;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::select! {
+            biased;
+            () = &mut hurry, if !hurries => {
+                tracing::info!("asked to stop again: all streams are closed at once");
+                hurries = true;
+                end = end.min(outside::now() + FAREWELL);
+                for pool in &dispatcher.pools {
+                    pool.visits.stop(pool, &dispatcher.driver, Duration::ZERO);
+                }
+            }
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
     }
 }

@@ -181,10 +181,10 @@ fn serve(config: Config, started: impl FnOnce(&Listening, &Config)) -> anyhow::R
         // First: whoever finds it in use starts nothing.
         let journal = journal::open(&config, &net, clock)?;
         let clusters = cluster::from_config(&config, &net, &ids).await?;
-        let stop = signals()?;
+        let (stop, hurry) = signals()?;
         let outside = Outside { net, clock, ids, clusters, journal };
         let shown = config.clone();
-        slotkeeper::run(outside, config, stop, move |listening| {
+        slotkeeper::run_until(outside, config, stop, hurry, move |listening| {
             tracing::info!(visitors = ?listening.visitors, admin = ?listening.admin, keda = ?listening.keda, "listening");
             started(listening, &shown);
         })
@@ -206,18 +206,41 @@ fn runtime(threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
     builder.enable_all().build().context("cannot start the worker threads")
 }
 
-/// Resolves on SIGTERM or SIGINT.
-fn signals() -> anyhow::Result<impl Future<Output = ()> + Send> {
+/// What the first and the second SIGTERM or SIGINT resolve. A third ends the process at once; SIGHUP (a closed terminal, a
+/// reload that is not meant for this program) ends nothing.
+fn signals() -> anyhow::Result<(impl Future<Output = ()> + Send, impl Future<Output = ()> + Send)> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut int = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    Ok(async move {
-        tokio::select! {
-            biased;
-            _ = term.recv() => {}
-            _ = int.recv() => {}
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    let (count, mut first) = tokio::sync::watch::channel(0);
+    let mut second = first.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                biased;
+                Some(()) = term.recv() => count.send_modify(|n| *n += 1),
+                Some(()) = int.recv() => count.send_modify(|n| *n += 1),
+                Some(()) = hangup.recv() => {
+                    tracing::info!("SIGHUP is ignored: a changed configuration needs a restart");
+                }
+                else => return,
+            }
+            if *count.borrow() > 2 {
+                tracing::warn!("asked to stop for the third time: ending at once");
+                std::process::exit(1);
+            }
         }
-    })
+    });
+    let reached = |n: u32| move |count: &u32| *count >= n;
+    Ok((
+        async move {
+            let _ = first.wait_for(reached(1)).await;
+        },
+        async move {
+            let _ = second.wait_for(reached(2)).await;
+        },
+    ))
 }
 
 /// `RUST_LOG` says what is logged; INFO and up by default (of the Kubernetes client, errors: what it warns of, we say). JSON with `SLOTKEEPER_LOG=json`.

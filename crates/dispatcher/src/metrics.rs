@@ -48,6 +48,8 @@ pub struct Metrics {
     cold_start: HistogramVec,
     requests: HistogramVec,
     faults: IntCounterVec,
+    repeated: IntCounterVec,
+    corrected: IntCounterVec,
     streams: IntGaugeVec,
     messages: IntCounterVec,
     bytes: IntCounterVec,
@@ -65,6 +67,15 @@ pub struct Metrics {
     pub scaler_requests: IntCounterVec,
     pub scaler_streams: IntGaugeVec,
     pub scaler_pushes: IntCounterVec,
+}
+
+/// What was wrong with a pod's response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Corrected {
+    /// It set or deleted a session cookie.
+    Cookie,
+    /// It stated its length in addition to a coding, or twice.
+    Framing,
 }
 
 /// How a request ended.
@@ -100,6 +111,8 @@ impl Outcome {
 pub struct PoolMetrics {
     requests: [Histogram; Outcome::ALL.len()],
     faults: [IntCounter; 3],
+    pub repeated: IntCounter,
+    corrected: [IntCounter; 2],
     pub open_requests: IntGauge,
     pub open_tunnels: IntGauge,
     pub messages_in: IntCounter,
@@ -199,6 +212,18 @@ impl Metrics {
                 "From a request's head to its answer's head, by outcome.",
                 &["pool", "outcome"],
                 SECONDS_OF_REQUEST,
+            )?,
+            repeated: counters(
+                &registry,
+                "slotkeeper_requests_repeated_total",
+                "Requests repeated on a new connection because a pod closed a kept one.",
+                &["pool"],
+            )?,
+            corrected: counters(
+                &registry,
+                "slotkeeper_responses_corrected_total",
+                "Responses of pods that were corrected: cookie (set or deleted a session cookie), framing (stated a length in addition to a coding, or twice).",
+                &["pool", "what"],
             )?,
             faults: counters(
                 &registry,
@@ -336,6 +361,8 @@ impl Metrics {
         }
         Ok(PoolMetrics {
             requests: Outcome::ALL.map(|o| self.requests.with_label_values(&[pool, o.word()])),
+            repeated: self.repeated.with_label_values(&[pool]),
+            corrected: ["cookie", "framing"].map(|what| self.corrected.with_label_values(&[pool, what])),
             faults: [Fault::Visitor, Fault::Pod, Fault::Us].map(|f| self.faults.with_label_values(&[pool, f.word()])),
             open_requests: self.streams.with_label_values(&[pool, "request"]),
             open_tunnels: self.streams.with_label_values(&[pool, "upgraded"]),
@@ -486,6 +513,11 @@ impl Drop for Counted {
 impl PoolMetrics {
     pub fn request(&self, outcome: Outcome, took: Duration) {
         self.requests[outcome as usize].observe(took.as_secs_f64());
+    }
+
+    /// A response of a pod was corrected.
+    pub fn corrected(&self, what: Corrected) {
+        self.corrected[what as usize].inc();
     }
 
     pub fn fault(&self, fault: Fault) {

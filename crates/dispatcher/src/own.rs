@@ -151,11 +151,11 @@ fn go_to(path: &str) -> Response<Answer> {
     response
 }
 
-/// What a failed request is answered with: a sentence.
+/// What a failed request is answered with: a page for people, a sentence for programs.
 #[must_use]
-pub(crate) fn failure(error: &RequestError, wants_page: bool) -> Response<Answer> {
+pub(crate) fn failure(error: &RequestError, wants_page: bool, pool: Option<&Pool>) -> Response<Answer> {
     let mut response = if wants_page {
-        reply(error.status, "text/plain; charset=utf-8", format!("{}: {}\n", error.status, error.message).into())
+        waiting::failure::page(error, pool)
     } else {
         let body =
             serde_json::json!({ "error": error.message, "fault": error.fault.word(), "step": error.step.word() });

@@ -8,6 +8,7 @@ pub mod frames;
 mod pump;
 
 use crate::dispatcher::{Dispatcher, Pool};
+use crate::forward::line::PodSocket;
 use crate::guard::{Guard, Place};
 use crate::outside::{Stream as Socket, now};
 use crate::visit::{Ending, Seat, Stream, share};
@@ -86,15 +87,15 @@ impl Drop for Open<'_> {
 type End = (Socket, Bytes);
 
 /// With its place among the connections: it stays one.
-fn end_of_visitor(upgraded: Upgraded) -> Option<(End, Place)> {
+fn end_of_visitor(upgraded: Upgraded) -> Option<(End, Option<Place>)> {
     let parts = upgraded.downcast::<TokioIo<Guard>>().ok()?;
     let (socket, place) = parts.io.into_inner().into_parts();
     Some(((socket, parts.read_buf), place))
 }
 
 fn end_of_pod(upgraded: Upgraded) -> Option<End> {
-    let parts = upgraded.downcast::<TokioIo<Socket>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
+    let parts = upgraded.downcast::<TokioIo<PodSocket>>().ok()?;
+    Some((parts.io.into_inner().into_stream(), parts.read_buf))
 }
 
 struct Tunnel {

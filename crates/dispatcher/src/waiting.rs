@@ -3,6 +3,7 @@
 
 pub mod coming;
 pub mod events;
+pub mod failure;
 pub mod landing;
 pub mod page;
 

@@ -1,8 +1,9 @@
 //! Addresses, routes and names: from text to a value, or what is wrong and what is allowed.
 
 use super::table::quoted;
-use super::{Landing, Network};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use super::{HostPattern, Landing, Network, OriginPattern};
+use crate::authority::Authority;
+use std::net::{IpAddr, SocketAddr};
 
 pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
@@ -53,22 +54,10 @@ pub(super) fn host_port(text: &str) -> Result<String, String> {
     }
 }
 
-/// A host as in `Host`, without a port, in lower case.
-pub(super) fn host(text: &str) -> Result<String, String> {
-    let name = text.to_ascii_lowercase();
-    let label =
-        |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-    let bracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let good = match bracketed {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => name.len() <= 253 && name.split('.').all(label),
-    };
-    let hint = if name.contains('*') {
-        "hosts without wildcards (leave `hosts` out for any host)"
-    } else {
-        "a host without scheme and port, such as play.example"
-    };
-    if good { Ok(name) } else { Err(format!("{} is not a host; allowed: {hint}", quoted(text))) }
+/// A host, or all names below one: `*.example.com`.
+pub(super) fn host_pattern(text: &str) -> Result<HostPattern, String> {
+    let allowed = "a host without scheme and port, such as play.example, or *.example.com";
+    HostPattern::parse(text).ok_or_else(|| format!("{} is not a host; allowed: {allowed}", quoted(text)))
 }
 
 /// A prefix of paths: whole segments, without the slash at the end.
@@ -99,21 +88,23 @@ pub(super) fn cookie_name(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > 64 || !text.bytes().all(letter) {
         return Err(format!("{} is not a cookie's name; allowed: 1 to 64 letters, digits, - and _", quoted(text)));
     }
-    if text.starts_with("__") {
-        let what = "browsers treat names that start with __Host- or __Secure- in their own way";
-        return Err(format!("{}: {what}; allowed: names that do not start with __", quoted(text)));
+    if let Some(rest) = text.strip_prefix("__")
+        && ["Host-", "Secure-"].iter().all(|prefix| rest.strip_prefix(prefix).is_none_or(str::is_empty))
+    {
+        let what = "browsers reserve names that start with __";
+        return Err(format!("{}: {what}; allowed: other names, or the prefixes __Host- and __Secure-", quoted(text)));
     }
     Ok(text.to_owned())
 }
 
-/// As browsers send it (RFC 6454), or `*`.
-pub(super) fn origin(text: &str) -> Result<String, String> {
-    let origin = text.to_ascii_lowercase();
-    let authority = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-    if origin == "*" || authority.is_some_and(|authority| authority_is_good(authority).is_some()) {
-        return Ok(origin);
-    }
-    Err(format!("{} is not an origin; allowed: such as https://app.example without a path, or *", quoted(text)))
+/// As browsers send it (RFC 6454), with a wildcard for subdomains, or `*`.
+pub(super) fn origin(text: &str) -> Result<OriginPattern, String> {
+    OriginPattern::parse(text).ok_or_else(|| {
+        format!(
+            "{} is not an origin; allowed: such as https://app.example without a path, https://*.example.com, null, or *",
+            quoted(text)
+        )
+    })
 }
 
 pub(super) fn landing(text: &str) -> Result<Landing, String> {
@@ -133,12 +124,7 @@ pub(super) fn landing(text: &str) -> Result<Landing, String> {
 
 /// `host` or `host:port`; `Some(true)` if it has a port.
 fn authority_is_good(authority: &str) -> Option<bool> {
-    if host(authority).is_ok() {
-        return Some(false);
-    }
-    let (name, _) = authority.rsplit_once(':')?;
-    host(name).ok()?;
-    host_port(authority).ok().map(|_| true)
+    Authority::parse(authority).filter(|_| !authority.ends_with(':')).map(|authority| authority.port.is_some())
 }
 
 /// As Prometheus wants it.

@@ -69,7 +69,7 @@ fn marked(text: &mut String, lines: &[Line], defaults: &[Line]) {
 
 fn summary(pool: &PoolConfig) -> String {
     let rules = &pool.rules;
-    let whom = if pool.hosts.is_empty() { "visitors of any host".to_owned() } else { pool.hosts.join(", ") };
+    let whom = listed(&pool.hosts, "visitors of any host");
     let below = if pool.path == "/" { String::new() } else { format!(" below {}", pool.path) };
     let slots = match rules.slots_per_pod {
         1 => "one session to a pod".to_owned(),
@@ -139,6 +139,7 @@ fn top(config: &Config) -> Vec<Line> {
             "the certificate it is shown",
         ),
         ("limits.header_bytes", limits.header_bytes.to_string(), "most bytes of a request's head"),
+        ("limits.header_fields", limits.header_fields.to_string(), "most fields of a head, of requests and responses"),
         ("limits.header_seconds", secs(limits.header_time), "most time for it to arrive"),
         (
             "limits.body_bytes",
@@ -146,6 +147,12 @@ fn top(config: &Config) -> Vec<Line> {
             "most bytes of a request's body",
         ),
         ("limits.idle_seconds", secs(limits.idle), "an idle keep-alive connection is closed after this"),
+        (
+            "limits.linger_seconds",
+            if limits.linger.is_zero() { "off".to_owned() } else { secs(limits.linger) },
+            "how long unread input is discarded before a connection is closed",
+        ),
+        ("limits.linger_bytes", limits.linger_bytes.to_string(), "most bytes of it"),
         ("limits.connections", limits.connections.to_string(), "most connections from visitors at once"),
         ("limits.streams_per_session", limits.streams_per_session.to_string(), "most streams of one session at once"),
         (
@@ -261,7 +268,22 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
     lines.extend([
         ("cookie_name", pool.cookie_name.clone(), "name of the session cookie"),
         ("cookie_max_age_seconds", secs(pool.cookie_max_age), "a browser keeps it this long"),
-        ("allowed_origins", listed(&pool.allowed_origins, "the same host"), "where WebSockets may come from"),
+        ("allowed_origins", listed(&pool.allowed_origins, "the same origin"), "where WebSockets may come from"),
+        (
+            "connections.idle_seconds",
+            pool.connections.idle.map_or("off".to_owned(), secs),
+            "an idle connection to a pod is closed after this",
+        ),
+        (
+            "connections.age_seconds",
+            pool.connections.age.map_or("off".to_owned(), secs),
+            "a connection to a pod older than this carries no further request",
+        ),
+        (
+            "connections.share",
+            pool.connections.share.to_string(),
+            "whether a connection that carried no body may serve another session",
+        ),
         (
             "landing_url",
             pool.landing.as_ref().map_or("ours".to_owned(), |page| format!("http://{}{}", page.authority, page.path)),

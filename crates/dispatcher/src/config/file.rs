@@ -34,7 +34,7 @@ pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Config, ConfigErro
 /// Every key that a file may have, `*` for names that the operator chooses.
 #[must_use]
 pub fn keys() -> BTreeSet<String> {
-    let every_table = "[admin]\n[journal]\n[keda]\n[kubernetes]\n[limits]\n[pools.a.fixed.probe]\n[pools.c.kubernetes.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
+    let every_table = "[admin]\n[journal]\n[keda]\n[kubernetes]\n[limits]\n[pools.a.fixed.probe]\n[pools.a.connections]\n[pools.c.kubernetes.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
                        probe = {}\n[[pools.b.schedule]]\n[pools.b.targets.gauge]\n";
     let source = Source::new(every_table, "", Path::new(""));
     let _: Result<Config, ConfigError> = everything(&source);
@@ -136,9 +136,12 @@ fn limits(table: &Table<'_>) -> Limits {
     let default = Limits::default();
     let limits = Limits {
         header_bytes: table.number("header_bytes", default.header_bytes, 1024..=16 * 1024 * 1024),
+        header_fields: table.number("header_fields", default.header_fields, 16..=10_000),
         header_time: table.seconds("header_seconds", default.header_time, 0.1..=3600.0),
         body_bytes: table.number_or_off("body_bytes", default.body_bytes, &(1..=1 << 50)),
         idle: table.seconds("idle_seconds", default.idle, 0.1..=86_400.0),
+        linger: table.seconds_or_off("linger_seconds", Some(default.linger), 0.1..=3600.0).unwrap_or_default(),
+        linger_bytes: table.number("linger_bytes", default.linger_bytes, 0..=1 << 50),
         connections: table.number("connections", default.connections, 1..=10_000_000),
         streams_per_session: table.number("streams_per_session", default.streams_per_session, 1..=100_000),
         new_sessions_per_second: table.number(

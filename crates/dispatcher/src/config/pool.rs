@@ -1,12 +1,12 @@
 //! One pool: `[pools.NAME]`. Its rules are read in `rules.rs`, its pods in `pods.rs`.
 
-use super::addresses::{cookie_name, gauge, host, landing, origin, path};
+use super::addresses::{cookie_name, gauge, host_pattern, landing, origin, path};
 use super::rules::{DAY, default_rules, rules, seconds};
 use super::spare::schedule;
 use super::table::{Table, millis, quoted};
 use super::targets::{shrink, targets};
 use super::together::ports;
-use super::{Admission, ClusterConfig, PoolConfig, pods};
+use super::{Admission, ClusterConfig, KeptConnections, PoolConfig, pods};
 
 /// A pool, and the table it comes from.
 pub(super) type NamedPool<'a> = (Table<'a>, PoolConfig);
@@ -51,7 +51,7 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
         }
     }
     for (text, at) in table.one_or_list("hosts").unwrap_or_default() {
-        pool.hosts.extend(at.accept(host(text)));
+        pool.hosts.extend(at.accept(host_pattern(text)));
     }
     if let Some(text) = table.string("path") {
         pool.path = table.accept("path", path(text)).unwrap_or(pool.path);
@@ -73,6 +73,9 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
     pool.cookie_max_age = table.seconds("cookie_max_age_seconds", pool.cookie_max_age, 60.0..=400.0 * DAY);
     for (text, at) in table.one_or_list("allowed_origins").unwrap_or_default() {
         pool.allowed_origins.extend(at.accept(origin(text)));
+    }
+    if let Some(connections) = table.table("connections") {
+        pool.connections = self::connections(&connections, slots_per_pod == 1);
     }
     pool.landing = table.string("landing_url").and_then(|text| table.accept("landing_url", landing(text)));
     pool.active_sessions_gauge =
@@ -112,4 +115,21 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
     }
     table.finish();
     pool
+}
+
+fn connections(table: &Table<'_>, exclusive: bool) -> KeptConnections {
+    let default = KeptConnections::new(exclusive);
+    let connections = KeptConnections {
+        idle: table.seconds_or_off("idle_seconds", default.idle, 0.1..=3600.0),
+        age: table.seconds_or_off("age_seconds", default.age, 1.0..=DAY),
+        share: table.bool("share", default.share),
+    };
+    if exclusive && connections.share {
+        table.wrong(
+            "share",
+            "a pod of an exclusive pool never serves two sessions on one connection; allowed: false, or `slots_per_pod` above 1",
+        );
+    }
+    table.finish();
+    connections
 }

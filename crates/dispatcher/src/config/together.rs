@@ -22,16 +22,17 @@ pub(super) fn conflicts(pools: &[NamedPool<'_>]) {
 fn routes(table: &Table<'_>, pool: &PoolConfig, earlier: &PoolConfig) {
     let any = |pool: &PoolConfig| pool.hosts.is_empty();
     let host = match pool.hosts.iter().find(|host| earlier.hosts.contains(host)) {
-        Some(host) => Some(host.as_str()),
-        None => (any(pool) && any(earlier)).then_some("any host"),
+        Some(host) => Some(host.to_string()),
+        None => (any(pool) && any(earlier)).then(|| "any host".to_owned()),
     };
-    if let Some(host) = host.filter(|_| pool.path == earlier.path) {
+    if let Some(host) = host.as_ref().filter(|_| pool.path == earlier.path) {
         let key = if table.has("path") { "path" } else { "hosts" };
         let what = format!("{host} with path {} leads to pool `{}` already", pool.path, earlier.id);
         table.wrong(key, format_args!("{what}; allowed: another host or path"));
     }
     // A browser keeps one cookie of a name per host, whatever the pool's path.
-    if (host.is_some() || any(pool) || any(earlier)) && pool.cookie_name == earlier.cookie_name {
+    let overlap = pool.hosts.iter().any(|host| earlier.hosts.iter().any(|other| host.overlaps(other)));
+    if (overlap || any(pool) || any(earlier)) && pool.cookie_name == earlier.cookie_name {
         let what = format!("{} is the cookie of pool `{}` on the same host", pool.cookie_name, earlier.id);
         table.wrong("cookie_name", format_args!("{what}: they would overwrite each other; allowed: another name"));
     }

@@ -1,12 +1,14 @@
 //! Bodies on their way: streamed frame by frame, trailers included, with backpressure from end to end.
 
+use super::fields;
+use super::line::Line;
+use super::pods::Lease;
 use crate::error::BoxError;
 use crate::visit::{Cut, Seat, Stream};
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::client::conn::http1::SendRequest;
 use slotkeeper_core::planted;
 use std::future::Future as _;
 use std::pin::Pin;
@@ -93,6 +95,10 @@ pub struct Upload {
     watched: bool,
     left: Option<u64>,
     expectation: Option<(Expectation, Pin<Box<tokio::time::Sleep>>)>,
+    /// The connection it is sent on, until its first part has been read.
+    line: Option<Arc<Line>>,
+    /// All of it has been read.
+    uploaded: Arc<AtomicBool>,
 }
 
 struct Inbound {
@@ -111,13 +117,27 @@ impl Upload {
         expectation: Option<Expectation>,
     ) -> Upload {
         let expectation = expectation.map(|e| (e, Box::pin(tokio::time::sleep(CONTINUE))));
+        let uploaded = Arc::new(AtomicBool::new(incoming.is_end_stream()));
         Upload {
             cargo: Cargo::new(Inbound { incoming, _stream: stream }),
             seat,
             watched: false,
             left: limit,
             expectation,
+            line: None,
+            uploaded,
         }
+    }
+
+    /// The connection it is sent on.
+    pub fn sent_on(&mut self, line: Arc<Line>) {
+        self.line = Some(line);
+    }
+
+    /// True once all of it has been read.
+    #[must_use]
+    pub fn uploaded(&self) -> Arc<AtomicBool> {
+        self.uploaded.clone()
     }
 }
 
@@ -164,6 +184,20 @@ impl Body for Upload {
             cargo.waker = Some(cx.waker().clone());
             return Poll::Pending;
         };
+        if let Some(line) = this.line.take() {
+            line.is_not_repeatable();
+        }
+        let frame = frame.map(|frame| {
+            frame.map(|mut frame| {
+                if let Some(trailers) = frame.trailers_mut() {
+                    fields::drop_from_request_trailers(trailers);
+                }
+                frame
+            })
+        });
+        if frame.is_none() || matches!(&frame, Some(Ok(_))) && inbound.incoming.is_end_stream() {
+            this.uploaded.store(true, Ordering::Release);
+        }
         if let (Some(Ok(frame)), Some(left)) = (&frame, &mut this.left) {
             let size = frame.data_ref().map_or(0, Bytes::len) as u64;
             match rest_of(*left, size) {
@@ -194,15 +228,24 @@ pub struct Download {
 
 struct Outbound {
     incoming: Incoming,
-    sender: SendRequest<Upload>,
+    lease: Lease,
+    /// Its connection may carry another request, once all of this one has been sent.
+    keeps: bool,
+    uploaded: Arc<AtomicBool>,
     _stream: Arc<Stream>,
 }
 
 impl Download {
+    /// The connection, whether it may be kept, and whether all of the request has been sent on it.
     #[must_use]
-    pub fn new(incoming: Incoming, sender: SendRequest<Upload>, stream: Arc<Stream>, seat: Arc<Seat>) -> Download {
+    pub fn new(
+        incoming: Incoming,
+        (lease, keeps, uploaded): (Lease, bool, Arc<AtomicBool>),
+        stream: Arc<Stream>,
+        seat: Arc<Seat>,
+    ) -> Download {
         let whole = incoming.is_end_stream();
-        let cargo = Cargo::new(Outbound { incoming, sender, _stream: stream });
+        let cargo = Cargo::new(Outbound { incoming, lease, keeps, uploaded, _stream: stream });
         let mut download = Download { cargo, seat, watched: false, done: false };
         if whole {
             download.finish(true);
@@ -213,8 +256,12 @@ impl Download {
     /// The stream is over; if all has come well, the connection can take the next request.
     fn finish(&mut self, well: bool) {
         self.done = true;
-        if let Some(outbound) = self.cargo.lock().load.take().filter(|_| well) {
-            self.seat.upstream.keep(outbound.sender);
+        let Some(outbound) = self.cargo.lock().load.take() else { return };
+        if well {
+            outbound.lease.line.is_answered();
+            if outbound.keeps && outbound.uploaded.load(Ordering::Acquire) {
+                self.seat.upstream.keep(outbound.lease);
+            }
         }
     }
 }
@@ -233,7 +280,14 @@ impl Body for Download {
                 return Poll::Ready(Some(Err(SessionOver.into())));
             };
             match Pin::new(&mut outbound.incoming).poll_frame(cx) {
-                Poll::Ready(frame) => (Some(frame), outbound.incoming.is_end_stream()),
+                Poll::Ready(mut frame) => {
+                    if let Some(Ok(frame)) = &mut frame
+                        && let Some(trailers) = frame.trailers_mut()
+                    {
+                        fields::drop_from_response_trailers(trailers);
+                    }
+                    (Some(frame), outbound.incoming.is_end_stream())
+                }
                 Poll::Pending => {
                     cargo.waker = Some(cx.waker().clone());
                     (None, false)

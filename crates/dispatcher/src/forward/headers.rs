@@ -1,8 +1,11 @@
 //! What changes in a head on the way (RFC 9110 §7.6): hop-by-hop fields go, who the visitor is is added.
 
+use super::fields;
+use crate::authority::{Authority, default_port};
 use crate::config::Network;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Version};
+use http::{Method, Request, Version};
+use hyper::body::Body;
 use slotkeeper_core::planted;
 use std::net::IpAddr;
 
@@ -11,6 +14,8 @@ use std::net::IpAddr;
 pub struct Hop<'a> {
     /// The other end of the connection.
     pub peer: IpAddr,
+    /// The number of the connection among those of this process.
+    pub connection: u64,
     pub trusted_proxies: &'a [Network],
 }
 
@@ -19,7 +24,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Where the dispatcher's own pages of this pool are: a pod's page can offer to leave there.
 pub const X_SLOTKEEPER_PATH: HeaderName = HeaderName::from_static("x-slotkeeper-path");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -39,15 +44,54 @@ impl Hop<'_> {
             && proto.is_some_and(|p| p.split(',').next().is_some_and(|p| p.trim().eq_ignore_ascii_case("https")))
     }
 
-    /// The host the visitor asked for.
-    #[must_use]
-    pub fn host<'h>(&self, request: &'h Request<impl Sized>) -> Option<&'h str> {
+    /// What the visitor asked for, as a trusted proxy says or as the request does (RFC 9112 §3.2). `None`: a request of
+    /// HTTP/1.0 that names no host.
+    ///
+    /// # Errors
+    /// Why it is for nobody: no host can be called so, or the target and `Host` name different ones.
+    pub fn authority<'h>(&self, request: &'h Request<impl Sized>) -> Result<Option<Authority<'h>>, &'static str> {
+        let parse =
+            |value: &'h HeaderValue| value.to_str().ok().and_then(|v| Authority::parse(v.trim())).ok_or(NO_HOST);
+        let host = request.headers().get(header::HOST).map(parse).transpose()?;
+        let uri = request.uri();
+        let named = match (uri.scheme_str(), uri.authority()) {
+            (Some(scheme), Some(authority)) => {
+                let port = default_port(scheme).filter(|_| !scheme.starts_with("ws")).ok_or(NO_TARGET)?;
+                let target = Authority::parse(authority.as_str()).ok_or(NO_TARGET)?;
+                if host.is_some_and(|host| !host.is_same(&target, Some(port))) {
+                    return Err("the target and the Host field name different hosts");
+                }
+                Some(target)
+            }
+            (None, None) if uri.path() == "*" && *request.method() != Method::OPTIONS => return Err(NO_TARGET),
+            (None, None) => host,
+            (None, Some(_)) | (Some(_), None) => return Err(NO_TARGET),
+        };
         let forwarded = request.headers().get(X_FORWARDED_HOST).filter(|_| self.is_trusted());
-        let first = |v: &'h HeaderValue| v.to_str().ok().and_then(|v| v.split(',').next()).map(str::trim);
-        let named = forwarded.or_else(|| request.headers().get(header::HOST)).and_then(first);
-        named.or_else(|| request.uri().authority().map(http::uri::Authority::as_str))
+        let first = |v: &'h HeaderValue| v.to_str().ok().and_then(|v| Authority::parse(v.split(',').next()?.trim()));
+        match forwarded {
+            Some(forwarded) => first(forwarded).map(Some).ok_or(NO_HOST),
+            None => Ok(named),
+        }
+    }
+
+    /// The port a trusted proxy was asked at, if it says so.
+    #[must_use]
+    pub fn forwarded_port(&self, headers: &HeaderMap) -> Option<u16> {
+        let port = headers.get(X_FORWARDED_PORT).filter(|_| self.is_trusted())?;
+        port.to_str().ok()?.split(',').next()?.trim().parse().ok()
+    }
+
+    /// The scheme the visitor used, if a trusted proxy says so.
+    #[must_use]
+    pub fn scheme(&self, headers: &HeaderMap) -> Option<&'static str> {
+        let said = self.is_trusted() && headers.contains_key(X_FORWARDED_PROTO);
+        said.then(|| if self.is_secure(headers) { "https" } else { "http" })
     }
 }
+
+const NO_HOST: &str = "the request names no possible host";
+const NO_TARGET: &str = "the request's target is not one of this server";
 
 /// The protocol an HTTP/1.1 request asks to switch to (RFC 9110 §7.8).
 #[must_use]
@@ -68,10 +112,11 @@ pub fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 }
 
 /// Makes a visitor's request one for the pod.
-pub fn for_pod<B>(request: &mut Request<B>, hop: &Hop<'_>, session: &str, upgrade: Option<&HeaderValue>) {
+pub fn for_pod<B: Body>(request: &mut Request<B>, hop: &Hop<'_>, session: &str, upgrade: Option<&HeaderValue>) {
     let secure = hop.is_secure(request.headers());
-    let host = request.headers().get(header::HOST).cloned();
-    let host = host.or_else(|| request.uri().authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()));
+    // The target's host replaces that of the field (RFC 9112 §3.2.2).
+    let named = request.uri().authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok());
+    let host = named.or_else(|| request.headers().get(header::HOST).cloned());
     // The pod is an origin server: it gets the origin form (RFC 9112 §3.2.1).
     if request.uri().authority().is_some()
         && let Some(path) = request.uri().path_and_query().cloned()
@@ -79,6 +124,9 @@ pub fn for_pod<B>(request: &mut Request<B>, hop: &Hop<'_>, session: &str, upgrad
         *request.uri_mut() = path.into();
     }
     *request.version_mut() = Version::HTTP_11;
+    let is_chunked = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
+    // The library sends no body with these unless it is told to.
+    let is_told = is_chunked && matches!(*request.method(), Method::GET | Method::HEAD);
     let headers = request.headers_mut();
     let trailers = takes_trailers(headers);
     drop_hop_by_hop(headers);
@@ -90,9 +138,10 @@ pub fn for_pod<B>(request: &mut Request<B>, hop: &Hop<'_>, session: &str, upgrad
         headers.insert(header::UPGRADE, protocol.clone());
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    if !hop.is_trusted() {
-        forget_forwarded(headers);
+    if is_told {
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
+    fields::drop_lies(headers, hop.is_trusted());
     if let Some(host) = host {
         headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
         headers.insert(header::HOST, host);
@@ -108,15 +157,6 @@ pub fn for_pod<B>(request: &mut Request<B>, hop: &Hop<'_>, session: &str, upgrad
 fn takes_trailers(headers: &HeaderMap) -> bool {
     planted!(TrailersLost => false);
     lists(headers, &header::TE, "trailers")
-}
-
-/// What only a proxy may say about where a request comes from.
-fn forget_forwarded(headers: &mut HeaderMap) {
-    planted!(ForwardedBelieved => ());
-    let said: Vec<HeaderName> = headers.keys().filter(|n| n.as_str().starts_with("x-forwarded-")).cloned().collect();
-    for name in said.iter().chain([&header::FORWARDED, &X_REAL_IP]) {
-        headers.remove(name);
-    }
 }
 
 fn forwarded_for(headers: &mut HeaderMap, hop: &Hop<'_>) {

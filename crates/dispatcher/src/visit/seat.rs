@@ -1,7 +1,7 @@
 //! The right to send one session's bytes to one incarnation, and how it ends: streams are told and close with a word;
 //! what nobody polls is cut.
 
-use crate::forward::Upstream;
+use crate::forward::pods::Upstream;
 use crate::outside::now;
 use crate::view::Limit;
 use slotkeeper_core::{Incarnation, Ordinal, SessionId, planted};
@@ -176,12 +176,15 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::KeptConnections;
     use crate::forward::Pods;
+    use prometheus::IntCounter;
 
     #[tokio::test(start_paused = true)]
     async fn streams_close_over_the_whole_spread_and_a_more_urgent_ending_closes_them_at_once() {
         let incarnation = Incarnation { uid: "u".into(), address: ([10, 0, 0, 1], 80).into() };
-        let seat = Seat::new(Ordinal(0), incarnation.clone(), Pods::default().upstream(&incarnation), Limit::new());
+        let pods = Pods::new(KeptConnections::new(false), 100, IntCounter::new("repeated", "repeated").unwrap());
+        let seat = Seat::new(Ordinal(0), incarnation.clone(), pods.upstream(&incarnation), Limit::new());
         let spread = Duration::from_secs(10);
         let draining = Ending { code: GOING_AWAY, reason: "pod_draining", spread };
         let told = now();
@@ -191,7 +194,7 @@ mod tests {
             assert_eq!(seat.over(share).await, draining);
             assert!(now().duration_since(told) >= spread * share / 1000, "{share}");
         }
-        let other = Seat::new(Ordinal(0), incarnation.clone(), Pods::default().upstream(&incarnation), Limit::new());
+        let other = Seat::new(Ordinal(0), incarnation.clone(), pods.upstream(&incarnation), Limit::new());
         let ended = Ending { code: SESSION_OVER, reason: "kicked", spread: Duration::ZERO };
         assert!(other.end(draining) && other.end(ended));
         let told = now();

@@ -4,7 +4,7 @@ use crate::config::Landing;
 use crate::error::BoxError;
 use crate::fetch::get;
 use crate::forward::body::Answer;
-use crate::forward::headers;
+use crate::forward::{fields, headers};
 use crate::outside::Net;
 use http::{HeaderValue, Response, header};
 use std::time::Duration;
@@ -24,6 +24,8 @@ async fn page(net: &dyn Net, landing: &Landing) -> Result<Response<Answer>, BoxE
     let address = net.resolve(&landing.authority).await?.into_iter().next().ok_or("the name has no address")?;
     let (mut head, body) = get(net, address, &landing.authority, &landing.path, LARGEST).await?.into_parts();
     headers::for_visitor(&mut head.headers, None);
+    fields::drop_targeted_caching(&mut head.headers);
+    head.headers.remove(header::EXPIRES);
     head.headers.remove(header::CONTENT_LENGTH);
     head.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(Response::from_parts(head, Answer::Whole(body)))

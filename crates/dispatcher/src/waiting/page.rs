@@ -93,6 +93,13 @@ pub fn html(facts: &Facts, view: &View<'_>) -> String {
     page
 }
 
+/// The picture on the ticket.
+pub(super) fn picture() -> &'static str {
+    let from = TEMPLATE.find("<svg").unwrap_or(0);
+    let to = TEMPLATE.find("</svg>").map_or(from, |at| at + "</svg>".len());
+    TEMPLATE.get(from..to).unwrap_or_default()
+}
+
 /// `base` if it is a path of this host, else `/`. Browsers take `//host` and `/\host` for another host, and drop tabs and
 /// line breaks before they look.
 pub fn local_path(base: &str) -> &str {
@@ -268,7 +275,7 @@ fn number(text: &str, n: Option<u64>) -> String {
     text.replace("{n}", &n.unwrap_or(0).to_string())
 }
 
-fn escape(page: &mut String, text: &str) {
+pub(super) fn escape(page: &mut String, text: &str) {
     for c in text.chars() {
         match c {
             '&' => page.push_str("&amp;"),

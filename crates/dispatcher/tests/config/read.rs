@@ -1,7 +1,7 @@
 //! What good files mean.
 
 use super::{PROCESSES, config};
-use slotkeeper::config::{Admission, ClusterConfig, Landing, PoolConfig, ProbeKind, read};
+use slotkeeper::config::{Admission, ClusterConfig, HostPattern, Landing, PoolConfig, ProbeKind, read};
 use slotkeeper_core::{AfterSession, Millis, Placement, Scaling, Spare, Window};
 use std::path::Path;
 use std::time::Duration;
@@ -122,18 +122,21 @@ fn names_are_read_as_they_are_meant() {
     let config = config(&format!(
         "listen = ['127.0.0.1:1', '[::1]:0']\ntrusted_proxies = ['10.0.0.0/8', 'fd00::/8', '192.0.2.7', '0.0.0.0/0']\n\
          admin = {{ listen = 'off' }}\n\
-         [pools.a]\nhosts = ['Play.Example', '[::1]', '127.0.0.1']\npath = '/play/'\nlanding_url = 'http://wait.example/a?b=c'\n\
-         allowed_origins = ['https://App.example:8443', '*']\npriority_header = 'X-Class'\n{PROCESSES}probe = {{ path = '/ready' }}\n"
+         [pools.a]\nhosts = ['Play.Example.', '[0:0::1]', '127.0.0.1', '*.Example.com']\npath = '/play/'\nlanding_url = 'http://wait.example/a?b=c'\n\
+         cookie_name = '__Host-a'\nallowed_origins = ['https://App.example:8443', 'https://*.A.example', 'null', 'app://obsidian.md', '*']\npriority_header = 'X-Class'\n{PROCESSES}probe = {{ path = '/ready' }}\n"
     ));
     assert_eq!(config.listen.len(), 2);
     assert_eq!(config.admin.listen, None);
     let networks: Vec<String> = config.trusted_proxies.iter().map(|n| format!("{}/{}", n.address, n.prefix)).collect();
     assert_eq!(networks, ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32", "0.0.0.0/0"]);
     let pool = &config.pools[0];
-    assert_eq!(pool.hosts, ["play.example", "[::1]", "127.0.0.1"]);
+    let texts = |items: &[HostPattern]| items.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(texts(&pool.hosts), ["play.example", "[::1]", "127.0.0.1", "*.example.com"]);
     assert_eq!(pool.path, "/play");
     assert_eq!(pool.landing, Some(Landing { authority: "wait.example:80".into(), path: "/a?b=c".into() }));
-    assert_eq!(pool.allowed_origins, ["https://app.example:8443", "*"]);
+    let origins: Vec<String> = pool.allowed_origins.iter().map(ToString::to_string).collect();
+    assert_eq!(origins, ["https://app.example:8443", "https://*.a.example", "null", "app://obsidian.md", "*"]);
+    assert_eq!(pool.cookie_name, "__Host-a");
     assert_eq!(pool.priority_header.as_ref().unwrap(), "x-class");
     let ClusterConfig::Processes(processes) = &pool.cluster else { panic!("processes") };
     assert_eq!(processes.probe.kind, ProbeKind::Http { path: "/ready".into() });

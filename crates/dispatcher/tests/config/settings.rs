@@ -27,6 +27,7 @@ fn every_known_key_is_documented_and_every_documented_key_is_known() {
         "kubernetes",
         "limits",
         "pools",
+        "pools.*.connections",
         "pools.*.fixed",
         "pools.*.kubernetes",
         "pools.*.processes",

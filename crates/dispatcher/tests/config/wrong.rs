@@ -77,7 +77,7 @@ colour = 'red'
 {PROCESSES}
 ",
         &[
-            "file:2: key `limits.colour`: unknown key; known here: body_bytes, connections, header_bytes, header_seconds, idle_seconds, new_sessions_per_second, streams_per_session",
+            "file:2: key `limits.colour`: unknown key; known here: body_bytes, connections, header_bytes, header_fields, header_seconds, idle_seconds, linger_bytes, linger_seconds, new_sessions_per_second, streams_per_session",
         ],
     ),
     (
@@ -658,12 +658,12 @@ cookie_max_age_seconds = 3600
     (
         "a host with a scheme",
         r"[pools.a]
-hosts = ['https://a.example', '*.example']
+hosts = ['https://a.example', 'a.*.example']
 {PROCESSES}
 ",
         &[
-            r#"file:2: key `pools.a.hosts[0]`: "https://a.example" is not a host; allowed: a host without scheme and port, such as play.example"#,
-            r#"file:2: key `pools.a.hosts[1]`: "*.example" is not a host; allowed: hosts without wildcards (leave `hosts` out for any host)"#,
+            r#"file:2: key `pools.a.hosts[0]`: "https://a.example" is not a host; allowed: a host without scheme and port, such as play.example, or *.example.com"#,
+            r#"file:2: key `pools.a.hosts[1]`: "a.*.example" is not a host; allowed: a host without scheme and port, such as play.example, or *.example.com"#,
         ],
     ),
     (
@@ -717,11 +717,22 @@ cookie_name = 'a b'
     (
         "a cookie's prefix",
         r"[pools.a]
-cookie_name = '__Host-a'
+cookie_name = '__Http-a'
 {PROCESSES}
 ",
         &[
-            r#"file:2: key `pools.a.cookie_name`: "__Host-a": browsers treat names that start with __Host- or __Secure- in their own way; allowed: names that do not start with __"#,
+            r#"file:2: key `pools.a.cookie_name`: "__Http-a": browsers reserve names that start with __; allowed: other names, or the prefixes __Host- and __Secure-"#,
+        ],
+    ),
+    (
+        "connections of an exclusive pool that are shared",
+        r"[pools.a]
+connections = { share = true, idle_seconds = 0.01 }
+{PROCESSES}
+",
+        &[
+            "file:2: key `pools.a.connections.idle_seconds`: 0.01 is out of range; allowed: seconds from 0.1 to 3600, 0 or \"off\"",
+            "file:2: key `pools.a.connections.share`: a pod of an exclusive pool never serves two sessions on one connection; allowed: false, or `slots_per_pod` above 1",
         ],
     ),
     (
@@ -731,8 +742,8 @@ allowed_origins = ['https://a.example/x', 'a.example']
 {PROCESSES}
 ",
         &[
-            r#"file:2: key `pools.a.allowed_origins[0]`: "https://a.example/x" is not an origin; allowed: such as https://app.example without a path, or *"#,
-            r#"file:2: key `pools.a.allowed_origins[1]`: "a.example" is not an origin; allowed: such as https://app.example without a path, or *"#,
+            r#"file:2: key `pools.a.allowed_origins[0]`: "https://a.example/x" is not an origin; allowed: such as https://app.example without a path, https://*.example.com, null, or *"#,
+            r#"file:2: key `pools.a.allowed_origins[1]`: "a.example" is not an origin; allowed: such as https://app.example without a path, https://*.example.com, null, or *"#,
         ],
     ),
     (
@@ -1020,7 +1031,7 @@ probe = { failures = 0 }
             "file:2: key `threads`: -1 is out of range; allowed: a whole number from 0 to 1024",
             r#"file:4: key `pools.a.path`: "x" is not a path; allowed: such as "/" or "/play", without . and .., % and ?"#,
             r#"file:5: key `pools.a.grace_seconds`: found the text "x"; allowed: seconds from 0 to 604800"#,
-            "file:6: key `pools.a.wat`: unknown key; known here: active_sessions_gauge, admission, after_session, allowed_origins, claim_seconds, cookie_max_age_seconds, cookie_name, cooldown_seconds, extend_limit_seconds, fixed, grace_seconds, half_open_seconds, hold_limit, hold_seconds, hosts, idle_seconds, kubernetes, landing_url, linger_seconds, max_pods, max_session_seconds, min_pods, path, placement, priority_header, processes, queue_lease_seconds, queue_limit, scaling, schedule, settle_seconds, shrink, silence_seconds, slots_per_pod, spare, sticky_storage, stuck_after_seconds, targets, time_zone, title, warn_before_seconds, window",
+            "file:6: key `pools.a.wat`: unknown key; known here: active_sessions_gauge, admission, after_session, allowed_origins, claim_seconds, connections, cookie_max_age_seconds, cookie_name, cooldown_seconds, extend_limit_seconds, fixed, grace_seconds, half_open_seconds, hold_limit, hold_seconds, hosts, idle_seconds, kubernetes, landing_url, linger_seconds, max_pods, max_session_seconds, min_pods, path, placement, priority_header, processes, queue_lease_seconds, queue_limit, scaling, schedule, settle_seconds, shrink, silence_seconds, slots_per_pod, spare, sticky_storage, stuck_after_seconds, targets, time_zone, title, warn_before_seconds, window",
             r#"file:8: key `pools.a.fixed.pods[0]`: "x" is not HOST:PORT; allowed: such as 127.0.0.1:9000, [::1]:9000 or pod.example:9000"#,
             "file:9: key `pools.a.fixed.probe.failures`: 0 is out of range; allowed: a whole number from 1 to 1000",
         ],

@@ -1,0 +1,351 @@
+//! One connection to a pod, below the HTTP library. It repeats a request once on a new connection if the pod has closed
+//! this one meanwhile, passes on an early answer of a pod that no longer reads, and completes targets that the library
+//! cannot hold.
+
+use crate::outside::{BoxFuture, Net, Stream, now};
+use bytes::{Buf, Bytes};
+use futures_util::task::AtomicWaker;
+use prometheus::IntCounter;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// After its whole answer, a pod may take this long for the next bytes of the request before the rest is discarded.
+const STALL: Duration = Duration::from_secs(3);
+/// Larger heads are not kept to be repeated.
+const REPEATED: usize = 64 * 1024;
+
+/// What the request on a connection and the connection have to know of each other.
+#[derive(Default)]
+pub struct Line {
+    flags: AtomicU8,
+    /// Counts requests.
+    turn: AtomicU32,
+    /// The connection, while the pod takes nothing.
+    stalled: AtomicWaker,
+    /// What follows after so many bytes of the present request.
+    insert: Mutex<Option<(usize, Bytes)>>,
+}
+
+/// The present request may be sent again on a new connection.
+const REPEATABLE: u8 = 1;
+/// Its answer has come to its end.
+const ANSWERED: u8 = 2;
+/// The connection must not carry another request.
+const UNFIT: u8 = 4;
+/// There is something to insert.
+const INSERT: u8 = 8;
+
+impl Line {
+    /// A request begins. `insert`: what the library's head lacks, and after how many bytes of it.
+    pub fn begin(&self, repeatable: bool, insert: Option<(usize, Bytes)>) {
+        let flags = if repeatable { REPEATABLE } else { 0 } | if insert.is_some() { INSERT } else { 0 };
+        if insert.is_some() {
+            *self.insert.lock().unwrap_or_else(PoisonError::into_inner) = insert;
+        }
+        self.turn.fetch_add(1, Ordering::Relaxed);
+        let unfit = self.flags.load(Ordering::Relaxed) & UNFIT;
+        self.flags.store(flags | unfit, Ordering::Release);
+    }
+
+    /// A part of its body has been read, or nobody waits for the answer any more: it is not sent again.
+    pub fn is_not_repeatable(&self) {
+        self.flags.fetch_and(!REPEATABLE, Ordering::AcqRel);
+    }
+
+    /// All of the answer has come. (The pod may still read the request.)
+    pub fn is_answered(&self) {
+        self.flags.fetch_or(ANSWERED, Ordering::AcqRel);
+        self.stalled.wake();
+    }
+
+    /// Whether the connection may carry another request.
+    #[must_use]
+    pub fn is_fit(&self) -> bool {
+        !self.has(UNFIT)
+    }
+
+    fn has(&self, flag: u8) -> bool {
+        self.flags.load(Ordering::Acquire) & flag != 0
+    }
+}
+
+/// What it takes to open another connection.
+pub struct Redial {
+    pub net: Arc<dyn Net>,
+    pub address: SocketAddr,
+    pub within: Duration,
+    /// Counts repeated requests.
+    pub repeated: IntCounter,
+}
+
+pub struct PodSocket {
+    stream: Stream,
+    line: Arc<Line>,
+    redial: Redial,
+    /// The request these belong to.
+    turn: u32,
+    /// What has been sent of it, as long as it may be sent again.
+    sent: Vec<u8>,
+    /// Something of its answer has come.
+    heard: bool,
+    /// The pod takes nothing more: the rest of the request goes nowhere.
+    discards: bool,
+    repair: Repair,
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+enum Repair {
+    None,
+    Dialling(BoxFuture<'static, io::Result<Stream>>),
+    /// So many bytes have been sent again.
+    Sending(usize),
+}
+
+impl PodSocket {
+    #[must_use]
+    pub fn new(stream: Stream, line: Arc<Line>, redial: Redial) -> PodSocket {
+        PodSocket {
+            stream,
+            line,
+            redial,
+            turn: 0,
+            sent: Vec::new(),
+            heard: false,
+            discards: false,
+            repair: Repair::None,
+            stall: None,
+        }
+    }
+
+    /// The socket inside.
+    #[must_use]
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
+
+    fn keep_up(&mut self) {
+        let turn = self.line.turn.load(Ordering::Relaxed);
+        if turn != self.turn {
+            self.turn = turn;
+            self.sent.clear();
+            self.heard = false;
+            self.stall = None;
+        }
+    }
+
+    /// Keeps what is sent, to send it again.
+    fn note(&mut self, sent: &[u8]) {
+        if self.line.has(REPEATABLE) {
+            if self.sent.len() + sent.len() > REPEATED {
+                self.line.is_not_repeatable();
+                self.sent = Vec::new();
+            } else {
+                self.sent.extend_from_slice(sent);
+            }
+        }
+    }
+
+    /// The pod has closed the connection. True if the request is sent again.
+    fn repeats(&mut self) -> bool {
+        let lost = self.line.has(REPEATABLE) && !self.heard && !self.sent.is_empty() && !self.line.has(INSERT);
+        if !lost || !matches!(self.repair, Repair::None) {
+            return false;
+        }
+        let (net, address, within) = (self.redial.net.clone(), self.redial.address, self.redial.within);
+        self.repair = Repair::Dialling(Box::pin(async move {
+            tokio::time::timeout(within, net.dial(address))
+                .await
+                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        }));
+        true
+    }
+
+    /// Opens another connection and sends the request there.
+    fn poll_repair(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match &mut self.repair {
+                Repair::None => return Poll::Ready(Ok(())),
+                Repair::Dialling(dialling) => {
+                    let dialled = ready!(dialling.as_mut().poll(cx));
+                    self.repair = Repair::None;
+                    self.stream = dialled?;
+                    if !self.line.has(REPEATABLE) {
+                        return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+                    }
+                    self.line.is_not_repeatable();
+                    self.redial.repeated.inc();
+                    tracing::debug!("a pod closed a kept connection: its request is repeated on a new one");
+                    self.discards = false;
+                    self.repair = Repair::Sending(0);
+                }
+                Repair::Sending(at) => {
+                    let rest = self.sent.get(*at..).unwrap_or_default();
+                    if rest.is_empty() {
+                        self.repair = Repair::None;
+                        continue;
+                    }
+                    match ready!(Pin::new(&mut self.stream).poll_write(cx, rest)) {
+                        Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                        Ok(n) => *at += n,
+                        Err(error) => return Poll::Ready(Err(error)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The pod takes nothing. If all of its answer has come, it gets a moment; then the rest of the request is discarded.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.line.stalled.register(cx.waker());
+        if !self.line.has(ANSWERED) {
+            return Poll::Pending;
+        }
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(now() + STALL)));
+        ready!(stall.as_mut().poll(cx));
+        self.discard();
+        Poll::Ready(())
+    }
+
+    fn discard(&mut self) {
+        self.discards = true;
+        self.line.flags.fetch_or(UNFIT, Ordering::AcqRel);
+    }
+
+    /// Writes what is to be inserted when it is its turn. Says how many of the library's bytes may be written before it.
+    fn poll_insert(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let line = self.line.clone();
+        let mut insert = line.insert.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some((0, bytes)) = insert.as_mut().filter(|(_, bytes)| bytes.has_remaining()) {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, bytes)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(n) => bytes.advance(n),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        match insert.as_ref() {
+            Some((before, _)) if *before > 0 => Poll::Ready(Ok(*before)),
+            Some(_) | None => {
+                *insert = None;
+                self.line.flags.fetch_and(!INSERT, Ordering::AcqRel);
+                Poll::Ready(Ok(usize::MAX))
+            }
+        }
+    }
+
+    fn poll_any_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+        vectored: bool,
+    ) -> Poll<io::Result<usize>> {
+        self.keep_up();
+        if !matches!(self.repair, Repair::None) {
+            // Reading, which comes first and wakes the same task, gets it done.
+            return Poll::Pending;
+        }
+        let total = || bufs.iter().map(|buf| buf.len()).sum();
+        if self.discards {
+            bufs.iter().for_each(|buf| self.note(buf));
+            return Poll::Ready(Ok(total()));
+        }
+        let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&b""[..], |buf| buf);
+        let written = if self.line.has(INSERT) {
+            let most = ready!(self.poll_insert(cx))?.min(first.len());
+            let written = Pin::new(&mut self.stream).poll_write(cx, &first[..most]);
+            if let (Poll::Ready(Ok(n)), Some((before, _))) =
+                (&written, self.line.insert.lock().unwrap_or_else(PoisonError::into_inner).as_mut())
+            {
+                *before -= *n;
+            }
+            written
+        } else if vectored {
+            Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        } else {
+            Pin::new(&mut self.stream).poll_write(cx, first)
+        };
+        match written {
+            Poll::Ready(Ok(n)) => {
+                self.stall = None;
+                let mut left = n;
+                for buf in bufs {
+                    let part = left.min(buf.len());
+                    self.note(&buf[..part]);
+                    left -= part;
+                }
+                Poll::Ready(Ok(n))
+            }
+            // The pod reads no more. What it has answered can still be read, and its end says the rest.
+            Poll::Ready(Err(error)) if is_closed(&error) => {
+                self.discard();
+                bufs.iter().for_each(|buf| self.note(buf));
+                Poll::Ready(Ok(total()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                ready!(self.poll_stall(cx));
+                Poll::Ready(Ok(total()))
+            }
+        }
+    }
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted
+    )
+}
+
+impl AsyncRead for PodSocket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            this.keep_up();
+            ready!(this.poll_repair(cx))?;
+            let before = buf.filled().len();
+            let read = ready!(Pin::new(&mut this.stream).poll_read(cx, buf));
+            let is_end = match &read {
+                Ok(()) => buf.filled().len() == before && buf.remaining() > 0,
+                Err(error) => is_closed(error),
+            };
+            if is_end && this.repeats() {
+                continue;
+            }
+            this.heard |= buf.filled().len() > before;
+            return Poll::Ready(read);
+        }
+    }
+}
+
+impl AsyncWrite for PodSocket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_any_write(cx, &[IoSlice::new(buf)], false)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.discards || !matches!(self.repair, Repair::None) {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_any_write(cx, bufs, true)
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,86 @@
+//! The page of a failed request: what happened, and what a visitor can do. It looks like the waiting room, whose style and
+//! picture it has.
+
+use super::answer;
+use super::page::{CSP, escape, picture};
+use crate::dispatcher::Pool;
+use crate::error::RequestError;
+use crate::forward::body::Answer;
+use http::{HeaderValue, Response, StatusCode, header};
+use std::fmt::Write;
+
+const TEMPLATE: &str = include_str!("assets/failure.html");
+
+/// What happened, for people.
+fn headline(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        403 => "This is not allowed",
+        404 => "Nothing is here",
+        405 => "This cannot be done here",
+        413 => "This is too large",
+        429 => "Too much at once",
+        502 => "Your place did not answer",
+        503 => "Not available right now",
+        508 => "This goes round in circles",
+        400..=499 => "This request was not understood",
+        _ => "Something went wrong",
+    }
+}
+
+pub(crate) fn page(error: &RequestError, pool: Option<&Pool>) -> Response<Answer> {
+    let own = pool.map_or(crate::own::PREFIX, |pool| &pool.own);
+    let mut response = answer(error.status, "text/html; charset=utf-8", html(error, pool, own).into());
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
+    response
+}
+
+fn html(error: &RequestError, pool: Option<&Pool>, own: &str) -> String {
+    let title = pool.map_or("", |pool| &pool.config.title);
+    let mut page = String::with_capacity(6 * 1024);
+    let mut rest = TEMPLATE;
+    while let Some((before, after)) = rest.split_once("{{") {
+        page.push_str(before);
+        let (name, after) = after.split_once("}}").unwrap_or((after, ""));
+        match name {
+            "own" => escape(&mut page, own),
+            "picture" => page.push_str(picture()),
+            "pool" => escape(&mut page, title),
+            "headline" => page.push_str(headline(error.status)),
+            "lead" => {
+                let mut letters = error.message.chars();
+                let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+                escape(&mut page, &format!("{first}{}.", letters.as_str()));
+            }
+            "status" => {
+                let _ = write!(page, "{}", error.status);
+            }
+            "to" => escape(&mut page, pool.map_or("/", |pool| &pool.config.path)),
+            // Only where there is something to leave.
+            "leave_hidden" if pool.is_none() => page.push_str(" hidden"),
+            _ => {}
+        }
+        rest = after;
+    }
+    page.push_str(rest);
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Step;
+
+    #[test]
+    fn a_failure_says_what_happened_and_offers_to_try_again() {
+        for status in [400, 403, 404, 405, 413, 429, 431, 500, 502, 503, 508] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let error = RequestError::visitor(Step::Route, status, "this & that <failed>");
+            let page = html(&error, None, "/.slotkeeper/");
+            assert!(page.contains(&format!("<h1 id=\"headline\">{}</h1>", headline(status))), "{page}");
+            assert!(page.contains("This &amp; that &lt;failed&gt;.") && page.contains(status.as_str()));
+            assert!(page.contains("Try again") && page.contains("<svg") && !page.contains("{{"));
+            assert!(page.contains("href=\"/.slotkeeper/room.css\""));
+            assert!(!page.contains("<script") && !page.contains("<style") && !page.contains(" style="));
+        }
+    }
+}
