@@ -364,7 +364,7 @@ fn a_plan_that_cannot_be_made_says_why() {
     assert!(plan::run(&options).is_ok());
     assert_eq!(plan::run(&plan::Options { days: 32, ..options.clone() }).err(), Some(PlanError::Days { days: 32 }));
     assert_eq!(error(plan::Options { days: 0, ..options.clone() }), "days: 0 is out of range; allowed: 1 to 31");
-    let many = plan::Options { days: 1, seeds: Some(1001), ..options.clone() };
+    let many = plan::Options { days: 1, seeds: Some(1001), ..options };
     assert_eq!(error(many), "seeds: 1001 is out of range; allowed: 1 to 1000");
     let crowded = plan::Options { days: 31, ..plan_options(POOL, "100000000/day") };
     assert!(error(crowded).starts_with("arrivals: 3100000000 visitors in 31 days are too many; allowed:"));

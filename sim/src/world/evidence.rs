@@ -113,9 +113,9 @@ impl Ledger {
 
     /// All incarnations that the journal has seen.
     fn pods(&self) -> BTreeSet<(Ordinal, Uid)> {
-        let seen = self.entries.iter().filter_map(|noted| match &noted.entry.command {
-            Command::PodSeen { pod, uid, .. } => Some((*pod, uid.clone())),
-            _ => None,
+        let seen = self.entries.iter().filter_map(|noted| {
+            let Command::PodSeen { pod, uid, .. } = &noted.entry.command else { return None };
+            Some((*pod, uid.clone()))
         });
         seen.collect()
     }
@@ -123,6 +123,7 @@ impl Ledger {
     fn pod(&self, pod: Ordinal, uid: &Uid, story: &VecDeque<Line>) -> Subject {
         let mut rows = Vec::new();
         for noted in &self.entries {
+            #[expect(clippy::wildcard_enum_match_arm, reason = "only these two are about one pod")]
             let text = match &noted.entry.command {
                 Command::PodSeen { uid: seen, phase, .. } if seen == uid => Some(format!("PodSeen {}", first(phase))),
                 Command::PodGone { uid: seen, .. } if seen == uid => Some("PodGone".to_owned()),
@@ -151,6 +152,7 @@ impl Ledger {
 
 /// The session that an entry is about.
 #[must_use]
+#[expect(clippy::wildcard_enum_match_arm, reason = "only these are about one session")]
 pub fn subject(command: &Command) -> Option<SessionId> {
     match command {
         Command::Visit { session, .. }
@@ -163,6 +165,7 @@ pub fn subject(command: &Command) -> Option<SessionId> {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "only these are about one session")]
 fn of_session(effect: &Effect, id: SessionId) -> Option<String> {
     match effect {
         Effect::Placed { session, pod, waited } if *session == id => {

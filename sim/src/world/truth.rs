@@ -70,6 +70,9 @@ pub struct Line {
     pub text: String,
 }
 
+/// By journal position, of a history that was lost, and the replicas at that time.
+type LostCensuses = (BTreeMap<usize, ReplicaId>, VecDeque<(u64, Census)>);
+
 #[derive(Default)]
 struct Inner {
     mirror: Fleet,
@@ -82,7 +85,7 @@ struct Inner {
     /// By journal position.
     censuses: VecDeque<(u64, Census)>,
     /// Those of positions that were lost, and who the replicas were.
-    lost: Vec<(BTreeMap<usize, ReplicaId>, VecDeque<(u64, Census)>)>,
+    lost: Vec<LostCensuses>,
     /// Sessions that the journal says something else of since it lost entries; until they are attached again.
     shaken: BTreeSet<SessionId>,
     /// What the journal's clock said at each entry, and when that was.
@@ -344,7 +347,7 @@ impl Truth {
         let before = inner.before.iter().filter(same).map(|b| (&b.fleet, &b.lives));
         let fleets = before.chain([(&inner.mirror, &inner.lives)]);
         let allowed = fleets
-            .map(|(fleet, lives)| inner.may_write(&self.pool, fleet, at, lives.get(&host), &uid, ordinal, session))
+            .map(|(fleet, lives)| inner.may_write(&self.pool, fleet, at, lives.get(&host), (ordinal, &uid), session))
             .reduce(|before, now| if before.is_ok() { before } else { now });
         if let Some(Err(why)) = allowed {
             let name = short(session);
@@ -853,7 +856,7 @@ impl Inner {
             Why::Disconnected => rules.grace.0,
             Why::NoShow => rules.claim.0,
             Why::LeftQueue => rules.queue_lease.0,
-            _ => return,
+            Why::Idle | Why::TimeUp | Why::Left | Why::Kicked | Why::PodLost | Why::PoolRemoved => return,
         };
         let half = rules.silence.0 / 2;
         self.count("check playing".into());
@@ -934,8 +937,7 @@ impl Inner {
         fleet: &Fleet,
         at: u64,
         me: Option<&ReplicaId>,
-        uid: &str,
-        ordinal: u32,
+        (ordinal, uid): (u32, &str),
         name: &str,
     ) -> Result<(), String> {
         let Some(session) = self.names.get(name).and_then(|id| fleet.session(pool, *id)) else {

@@ -161,7 +161,7 @@ impl Visitor {
         let mut whims = scene.chance.stream(&format!("whims of visitor {number}"));
         let manners = match manners {
             Manners::Tabs(_) if conduct.many_tabs => Manners::Tabs(whims.random_range(6..=10)),
-            other => other,
+            other @ (Manners::Tabs(_) | Manners::Pages | Manners::Program) => other,
         };
         let lost = Vec::new();
         Visitor { number, scene, dice, keys, jar: None, manners, patient, talks, served: false, lost, conduct, whims }

@@ -177,7 +177,9 @@ impl Server {
 fn plain(said: Said) -> Said {
     match said.timeless() {
         Said::Error(what) if what.starts_with("ERR ") => Said::Error("ERR".into()),
-        said => said,
+        said @ (Said::Word(_) | Said::Error(_) | Said::Number(_) | Said::Text(_) | Said::Nothing | Said::All(_)) => {
+            said
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Coverage(BTreeMap<&'static str, u64>);
 
+// Not demanded: "surplus" (two pods above the goal under sessions), which random cases hardly ever reach; a story does.
 const DEMANDED: &[&str] = &[
     "visit",
     "attach",
@@ -51,7 +52,6 @@ const DEMANDED: &[&str] = &[
     "requeued",
     "started",
     "wanted",
-    "surplus",
     "leaving",
     "retiring",
     "returning",
