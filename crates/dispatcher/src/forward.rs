@@ -51,7 +51,7 @@ impl Upstream {
     ) -> Result<(Response<Incoming>, Lease), RequestError> {
         loop {
             let mut lease = self.lease(net, asker).await?;
-            if request.body().is_void() {
+            if request.body().seat().is_void() {
                 return Err(RequestError::visitor(Step::Send, StatusCode::SERVICE_UNAVAILABLE, GOES_AWAY));
             }
             let insert = target_end.as_ref().map(|TargetEnd(end)| {
@@ -60,7 +60,7 @@ impl Upstream {
             });
             // RFC 9110 §9.2.2
             let repeatable = lease.is_kept && request.method().is_idempotent() && insert.is_none();
-            lease.line.begin(repeatable, insert);
+            lease.line.begin(repeatable, insert, request.body().seat());
             request.body_mut().sent_on(lease.line.clone());
             let waiting = Waiting(&lease.line);
             let sent = lease.sender.try_send_request(request).await;

@@ -134,17 +134,15 @@ impl Upload {
         self.line = Some(line);
     }
 
+    /// The right to send it.
+    pub(super) fn seat(&self) -> &Arc<Seat> {
+        &self.seat
+    }
+
     /// True once all of it has been read.
     #[must_use]
     pub fn uploaded(&self) -> Arc<AtomicBool> {
         self.uploaded.clone()
-    }
-}
-
-impl Upload {
-    /// Nothing of the request may go to the pod any more.
-    pub(super) fn is_void(&self) -> bool {
-        self.seat.is_void()
     }
 }
 

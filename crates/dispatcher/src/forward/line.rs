@@ -3,6 +3,7 @@
 //! cannot hold.
 
 use crate::outside::{BoxFuture, Net, Stream, now};
+use crate::visit::Seat;
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
 use prometheus::IntCounter;
@@ -11,7 +12,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -32,6 +33,8 @@ pub struct Line {
     stalled: AtomicWaker,
     /// What follows after so many bytes of the present request.
     insert: Mutex<Option<(usize, Bytes)>>,
+    /// The right to send the present request.
+    seat: Mutex<Weak<Seat>>,
 }
 
 /// The present request may be sent again on a new connection.
@@ -44,8 +47,10 @@ const UNFIT: u8 = 4;
 const INSERT: u8 = 8;
 
 impl Line {
-    /// A request begins. `insert`: what the library's head lacks, and after how many bytes of it.
-    pub fn begin(&self, repeatable: bool, insert: Option<(usize, Bytes)>) {
+    /// A request begins. `insert`: what the library's head lacks, and after how many bytes of it. `seat`: the
+    /// right to send it, which may have become void before it can be sent again.
+    pub fn begin(&self, repeatable: bool, insert: Option<(usize, Bytes)>, seat: &Arc<Seat>) {
+        *self.seat.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(seat);
         let flags = if repeatable { REPEATABLE } else { 0 } | if insert.is_some() { INSERT } else { 0 };
         if insert.is_some() {
             *self.insert.lock().unwrap_or_else(PoisonError::into_inner) = insert;
@@ -58,6 +63,12 @@ impl Line {
     /// A part of its body has been read, or nobody waits for the answer any more: it is not sent again.
     pub fn is_not_repeatable(&self) {
         self.flags.fetch_and(!REPEATABLE, Ordering::AcqRel);
+    }
+
+    /// Whether the present request may be sent again now.
+    fn is_repeatable(&self) -> bool {
+        let seat = self.seat.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        self.has(REPEATABLE) && seat.is_some_and(|seat| !seat.is_void())
     }
 
     /// All of the answer has come. (The pod may still read the request.)
@@ -155,7 +166,7 @@ impl PodSocket {
 
     /// The pod has closed the connection. True if the request is sent again.
     fn repeats(&mut self) -> bool {
-        let lost = self.line.has(REPEATABLE) && !self.heard && !self.sent.is_empty() && !self.line.has(INSERT);
+        let lost = self.line.is_repeatable() && !self.heard && !self.sent.is_empty() && !self.line.has(INSERT);
         if !lost || !matches!(self.repair, Repair::None) {
             return false;
         }
@@ -177,7 +188,7 @@ impl PodSocket {
                     let dialled = ready!(dialling.as_mut().poll(cx));
                     self.repair = Repair::None;
                     self.stream = dialled?;
-                    if !self.line.has(REPEATABLE) {
+                    if !self.line.is_repeatable() {
                         return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
                     }
                     self.line.is_not_repeatable();
@@ -347,5 +358,72 @@ impl AsyncWrite for PodSocket {
     }
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::KeptConnections;
+    use crate::forward::Pods;
+    use crate::outside::Listener;
+    use crate::view::Limit;
+    use slotkeeper_core::{Incarnation, Ordinal};
+    use std::task::Waker;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+    /// Keeps the other ends of the connections that were dialled.
+    #[derive(Default)]
+    struct Dialled(Mutex<Vec<DuplexStream>>);
+
+    impl Net for Dialled {
+        fn listen(&self, _: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+            Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+        }
+        fn dial(&self, _: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
+            Box::pin(async {
+                let (near, far) = tokio::io::duplex(64);
+                self.0.lock().unwrap().push(far);
+                Ok(Stream::Other(Box::new(near)))
+            })
+        }
+        fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+    }
+
+    /// Sends a request on a kept connection, which the pod then closes. The connections on which it was sent again.
+    async fn lost(limit: Limit) -> Vec<DuplexStream> {
+        let repeated = IntCounter::new("repeated", "repeated").unwrap();
+        let pods = Pods::new(KeptConnections::new(false), 100, repeated.clone());
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let incarnation = Incarnation { uid: "u".into(), address };
+        let seat = Seat::new(Ordinal(0), incarnation.clone(), pods.upstream(&incarnation), limit);
+        let net = Arc::new(Dialled::default());
+        let (near, far) = tokio::io::duplex(64);
+        let line = Arc::new(Line::default());
+        let redial = Redial { net: net.clone(), address, within: Duration::from_secs(1), repeated };
+        let mut socket = PodSocket::new(Stream::Other(Box::new(near)), line.clone(), redial);
+        line.begin(true, None, &seat);
+        socket.write_all(b"GET").await.unwrap();
+        drop(far);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut byte = [0];
+        let mut read = ReadBuf::new(&mut byte);
+        // Dials, sends again, and waits for the answer; or says that the connection is closed.
+        let _ = Pin::new(&mut socket).poll_read(&mut cx, &mut read);
+        std::mem::take(&mut *net.0.lock().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_request_that_a_closed_connection_lost_is_sent_again_only_while_its_seat_may_be_used() {
+        let mut again = lost(Limit::new()).await;
+        assert_eq!(again.len(), 1);
+        let mut sent = [0; 3];
+        again[0].read_exact(&mut sent).await.unwrap();
+        assert_eq!(&sent, b"GET");
+        let passed = Limit::new();
+        passed.set(now());
+        assert!(lost(passed).await.is_empty(), "the fleet may have given the slot away");
     }
 }

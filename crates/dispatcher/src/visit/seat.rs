@@ -62,7 +62,7 @@ impl Seat {
         self.active.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn new(pod: Ordinal, incarnation: Incarnation, upstream: Arc<Upstream>, limit: Limit) -> Arc<Seat> {
+    pub(crate) fn new(pod: Ordinal, incarnation: Incarnation, upstream: Arc<Upstream>, limit: Limit) -> Arc<Seat> {
         Arc::new(Seat {
             pod,
             incarnation,
