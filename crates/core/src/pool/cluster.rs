@@ -118,6 +118,7 @@ impl Pool {
             standing: Standing::Retiring,
             unready: step.now,
             stuck: false,
+            condemned: false,
         };
         life.judge(&self.rules);
         if self.scale.desired.contains(ordinal.0) {
@@ -328,6 +329,15 @@ impl Pool {
                 }
             }
             self.touch_pod(ordinal, step);
+        }
+    }
+
+    /// Whatever is owed a recycle from this entry on may be deleted at any time: see [`Life::condemned`].
+    pub(super) fn condemn(&mut self) {
+        for ordinal in &self.index.owes_recycle {
+            if let Some(life) = self.pods.get_mut(ordinal).and_then(|p| p.life.as_mut()) {
+                life.condemned = true;
+            }
         }
     }
 

@@ -179,8 +179,6 @@ impl World {
     }
 
     fn size(&mut self) {
-        // An order to recycle may be late, but not later than the next size: by then it has been carried out, or is not owed.
-        self.recycles.clear();
         let version = self.version();
         let (start, replicas, Decision { timeline, position: decided }) = (self.start, self.replicas, self.decided);
         self.news.push_back(Command::ScaleSeen { start, replicas, decided, timeline, version });
