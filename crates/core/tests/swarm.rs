@@ -5,10 +5,12 @@
 //! `SWARM_CASES=50000 cargo test -p slotkeeper-core swarm` looks harder. A failing case is shrunk and printed, and
 //! `PROPTEST_RNG_SEED` repeats a run.
 
+mod reference;
 mod world;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use reference::Witness;
 use slotkeeper_core::{
     AfterSession, Command, Effect, Entry, Fleet, Millis, Ordinal, Phase, Place, Placement, PoolId, ReplicaId, Rules,
     Scaling, SessionId, Shrink, Sighting, Span, Spare, Standing, State, Targets, Time, Uid, Window,
@@ -233,6 +235,8 @@ struct Swarm {
     ghosts: BTreeMap<Stream, u64>,
     /// Replicas that have read what is lost.
     unsound: BTreeSet<ReplicaId>,
+    /// Reports what outsiders observe to the second oracle. Not where the API server lies.
+    witness: Option<Witness>,
 }
 
 impl Swarm {
@@ -255,7 +259,9 @@ impl Swarm {
             past: VecDeque::new(),
             ghosts: BTreeMap::new(),
             unsound: BTreeSet::new(),
+            witness: None,
         };
+        swarm.witness = (!case.rude).then(|| Witness::new(&rules, &swarm.world));
         swarm.say(0, Command::Rules(case.rules.clone()));
         swarm
     }
@@ -308,7 +314,11 @@ impl Swarm {
         let owed: Vec<Effect> = self.fleet.owed().map(|(_, e)| e).collect();
         let rules = self.fleet.rules(&self.pool).cloned();
         let Some((rules, desired)) = rules.zip(desired) else { return };
-        if let Some(served) = self.world.act(act, &rules, desired, &owed) {
+        let served = self.world.act(act, &rules, desired, &owed);
+        if let Some(witness) = &mut self.witness {
+            witness.act(act, &self.world);
+        }
+        if let Some(served) = served {
             self.say(0, Command::Served { replicas: served });
         }
         self.nobody_dies_of_scaling();
@@ -380,6 +390,9 @@ impl Swarm {
         }
         // Who has not read it goes on; an attach that nobody has read back let nobody in, and what is closed stays closed.
         self.streams.retain(|stream| streams.contains(stream) && !self.unsound.contains(&stream.1));
+        if let Some(witness) = &mut self.witness {
+            witness.journal_lost(&streams, &self.unsound, trusted, self.world.real);
+        }
         (self.fleet, self.twin) = (fleet.clone(), fleet);
         self.past.clear();
         let lapse = Command::Lapse { patience };
@@ -438,6 +451,9 @@ impl Swarm {
         self.slots_are_exclusive();
         self.world.hear(&effects);
         self.nobody_dies_of_scaling();
+        if let Some(witness) = &mut self.witness {
+            witness.entry(entry, heard, &effects, &self.fleet, &self.world);
+        }
     }
 
     // ---- what must be so ----
