@@ -13,6 +13,7 @@ pub mod net;
 pub mod node;
 pub mod operator;
 pub mod redis;
+pub mod reference;
 pub mod scaler;
 pub mod scenarios;
 pub mod setting;
@@ -190,6 +191,7 @@ impl World {
     fn new(setting: &Setting, truth: &Truth) -> World {
         let door = |_| Door { stop: Arc::new(Notify::new()), skew: Arc::default(), lives: Arc::default() };
         let traps = Traps::default();
+        truth.settings(setting);
         World {
             setting: setting.clone(),
             truth: truth.clone(),
@@ -238,6 +240,7 @@ impl World {
             }
             if now >= next_sample {
                 next_sample = now + SAMPLE_EVERY;
+                self.truth.passed();
                 samples.push(self.sample(now));
                 if self.calm.load(Ordering::Relaxed) {
                     let rests = self.unrest().is_none();

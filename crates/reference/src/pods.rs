@@ -23,6 +23,8 @@ pub(crate) struct Pod {
     late_since: Option<u64>,
     /// When the dispatcher's side removed it.
     pub(crate) removed: Option<u64>,
+    /// Since when it is on its way out.
+    pub(crate) going: Option<u64>,
     /// Since when it has surely been free.
     pub(crate) free_since: Option<u64>,
 }
@@ -86,8 +88,16 @@ impl Pods {
         self.all.iter()
     }
 
-    /// Takes over a state of a pod.
-    pub(crate) fn saw(&mut self, id: &PodId, ordinal: u32, state: PodState, settings: &Settings, at: u64) {
+    /// Takes over a state of a pod. `judged`: it matters who removes it.
+    pub(crate) fn saw(
+        &mut self,
+        id: &PodId,
+        ordinal: u32,
+        state: PodState,
+        settings: &Settings,
+        at: u64,
+        judged: bool,
+    ) {
         self.caught_up = false;
         if state == PodState::Gone && !self.all.contains_key(id) {
             return;
@@ -111,12 +121,16 @@ impl Pods {
             },
             late_since: Some(at),
             removed: None,
+            going: None,
             free_since: None,
         });
         pod.state = state;
+        if pod.is_going() {
+            pod.going.get_or_insert(at);
+        }
         match state {
             PodState::Ready if !pod.doubted => pod.late_since = None,
-            PodState::Terminating { by: Remover::ScaleDown | Remover::Recycle } => {
+            PodState::Terminating { by: Remover::ScaleDown | Remover::Recycle } if judged => {
                 pod.removed.get_or_insert(at);
             }
             _ => {
@@ -196,6 +210,13 @@ impl Pods {
             pod.born = false;
             pod.unknown |= settings.is_none_or(|s| s.scaling != Scaling::Own);
             pod.late_since.get_or_insert(at);
+        }
+    }
+
+    /// What happened until now in pods that have been ready may be forgotten.
+    pub(crate) fn journal_settled(&mut self) {
+        for pod in self.all.values_mut().filter(|p| p.state != PodState::Starting) {
+            pod.born = false;
         }
     }
 

@@ -55,7 +55,7 @@ impl Reference {
             |(id, episode, lane): &(VisitorId, u64, Option<u16>)| still.contains(episode).then(|| (id.clone(), *lane));
         let mut wrong = Vec::new();
         for (id, visitor) in &self.visitors {
-            let Some(placed) = visitor.placed.as_ref().filter(|p| p.at == at && visitor.told_at == at) else {
+            let Some(placed) = visitor.placed.as_ref().filter(|p| p.is_new) else {
                 continue;
             };
             let index = placed.episode.and_then(|episode| before.iter().position(|(_, e, _)| *e == episode));
@@ -67,6 +67,11 @@ impl Reference {
             };
             if let Some((passed, _)) = passed {
                 wrong.push(format!("{id} got a slot before {passed}, which came earlier; the line was {before:?}"));
+            }
+        }
+        for visitor in self.visitors.values_mut() {
+            if let Some(placed) = &mut visitor.placed {
+                placed.is_new = false;
             }
         }
         for text in wrong {
@@ -85,6 +90,9 @@ impl Reference {
             return;
         }
         let hidden = self.settings.as_ref().map_or(0, |s| s.hidden);
+        if told_at >= earliest || self.moved_at >= wait.since {
+            return;
+        }
         if let Some((before, now)) = wait.ahead.zip(ahead)
             && now > before
             && self.moved_at + hidden < told_at
@@ -154,7 +162,7 @@ impl Reference {
             }
         }
         let Some((since, pod)) = longest else { return };
-        let lately = settings.queue_lease / 2;
+        let lately = 2 * settings.queue_lease;
         let waits = self.visitors.iter().find(|(_, v)| {
             let waits = v.wait.as_ref().filter(|_| v.state == State::Waiting && at < v.told_at + lately);
             waits.is_some_and(|wait| {

@@ -70,6 +70,8 @@ pub struct Reference {
     pub(crate) turned_away: Vec<VisitorId>,
     /// The journal has lost entries and has not settled yet.
     pub(crate) lost: bool,
+    /// When the dispatchers served again: an answer to an earlier question may be by the state that is lost.
+    pub(crate) settled_at: u64,
     /// The pool is being removed, or is removed.
     pub(crate) removed: bool,
     /// The network, processes or nodes have been broken, until then.
@@ -92,6 +94,7 @@ impl Reference {
             line: Line::default(),
             turned_away: Vec::new(),
             lost: false,
+            settled_at: 0,
             removed: false,
             disturbed_until: 0,
             moved_at: 0,
@@ -108,17 +111,24 @@ impl Reference {
             Observation::Sign { visitor, class } => self.sign(visitor, *class, earliest),
             Observation::Told { visitor, answer } => self.told(visitor, answer, at, earliest),
             Observation::Stream { visitor, pod, stream } => self.stream(visitor, pod, *stream, at, earliest),
-            Observation::Closed { visitor, stream, quiet_since } => self.closed(visitor, *stream, *quiet_since),
+            Observation::Closed { visitor, stream, quiet_since } => self.closed(visitor, *stream, *quiet_since, at),
             Observation::Notified { visitor, pod } => {
                 self.visitor(visitor).notified.insert(pod.clone());
                 self.moved_at = at;
             }
-            Observation::Leaves { visitor } => self.visitor(visitor).left = true,
-            Observation::Kicked { visitor } => self.visitor(visitor).kicked = true,
+            Observation::Leaves { visitor } => {
+                let visitor = self.visitor(visitor);
+                (visitor.left, visitor.ever_left) = (true, true);
+            }
+            Observation::Kicked { visitor } => {
+                let visitor = self.visitor(visitor);
+                (visitor.kicked, visitor.ever_kicked) = (Some(at), true);
+            }
             Observation::Pod { pod, ordinal, state } => self.pod(pod, *ordinal, *state, at),
             Observation::Ordered { start, end, position } => {
                 if let Some(settings) = &self.settings {
                     self.pods.ordered(*start, *end, *position, settings, at);
+                    self.order_spares_sessions(at);
                 }
             }
             Observation::Stored { start, end, position } => self.pods.stored(*start, *end, *position),
@@ -131,7 +141,10 @@ impl Reference {
             }
             Observation::PoolRemoved => self.removed = true,
             Observation::JournalLost => self.journal_lost(at),
-            Observation::JournalSettled => self.lost = false,
+            Observation::JournalSettled => {
+                (self.lost, self.settled_at) = (false, at);
+                self.pods.journal_settled();
+            }
             Observation::Disturbed { until } => self.disturbed_until = self.disturbed_until.max(*until),
             Observation::Snapshot => self.snapshot(at),
             Observation::Clock => self.clock(at),

@@ -1,6 +1,6 @@
 //! How many sessions a pod has, and whether any is there when the pod is given up.
 
-use crate::observation::{PodId, PodState, Remover, VisitorId};
+use crate::observation::{PodId, PodState, Remover, Scaling, VisitorId};
 use crate::reference::{Reference, Rule};
 use crate::visitors::State;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +34,22 @@ impl Reference {
         }
     }
 
+    /// The same, for an order that has just been observed.
+    pub(crate) fn order_spares_sessions(&mut self, at: u64) {
+        let own = self.settings.as_ref().is_some_and(|s| s.scaling == Scaling::Own);
+        if self.snapshots() || self.lost || !own {
+            return;
+        }
+        let outside = self.pods.iter().filter(|(_, p)| !p.is_going() && self.pods.order_excludes(p.ordinal));
+        let inside = outside.filter_map(|(pod, known)| {
+            let there = self.visitors.keys().find(|id| self.is_surely_in(id, pod, at))?;
+            Some(format!("the newest order excludes {pod} (ordinal {}) with {there}", known.ordinal))
+        });
+        for text in inside.collect::<Vec<_>>() {
+            self.report(Rule::Killed, at, text);
+        }
+    }
+
     /// The newest order must not exclude a pod with a session.
     pub(crate) fn orders_spare_sessions(&mut self, at: u64) {
         for (id, there) in self.occupants() {
@@ -55,7 +71,8 @@ impl Reference {
                 self.report(Rule::Killed, at, format!("{id} is removed ({state:?}) under {there:?}"));
             }
         }
-        self.pods.saw(id, ordinal, state, &settings, at);
+        let judged = !self.lost;
+        self.pods.saw(id, ordinal, state, &settings, at, judged);
         if matches!(state, PodState::Terminating { .. } | PodState::Gone | PodState::Unready) {
             self.moved_at = at;
         }
@@ -70,7 +87,7 @@ impl Reference {
             return seated || visitor.has_stream_in(pod);
         }
         let (Some(clocks), Some((there, since))) = (&self.shortest, &visitor.contact) else { return false };
-        let ended = visitor.left || visitor.kicked || self.removed || visitor.notified.contains(pod);
+        let ended = visitor.left || visitor.kicked.is_some() || self.removed || visitor.notified.contains(pod);
         let time_up = match (clocks.max_session, visitor.first_stream) {
             (None, _) => false,
             (Some(max), Some(first)) => at.saturating_sub(first) >= max,
@@ -126,6 +143,30 @@ impl Reference {
         }
         let visitor = self.visitor(id);
         visitor.contact = Some((pod.clone(), earliest));
+    }
+
+    /// A stream that was open when an operator ended its session must be closed with a reason soon.
+    pub(crate) fn is_notified_of_a_kick(&mut self, id: &VisitorId, number: u64, at: u64, earliest: u64) {
+        let grace = self.shortest.as_ref().map_or(0, |s| s.grace);
+        let visitor = self.visitor(id);
+        let Some(kicked) = visitor.kicked else { return };
+        let older = visitor.streams.get(&number).is_some_and(|s| s.opened < kicked);
+        if older && earliest > kicked + grace && !self.lost && !self.is_disturbed(kicked) {
+            let text = format!("{id} was ended by an operator at {kicked} ms, and its stream is still open");
+            self.report(Rule::Notice, at, text);
+        }
+    }
+
+    /// A stream that breaks off because its pod goes away must be closed with a reason before, if nothing else is broken.
+    pub(crate) fn is_notified_of_its_pods_end(&mut self, id: &VisitorId, number: u64, at: u64) {
+        let visitor = self.visitor(id);
+        let Some(stream) = visitor.streams.get(&number) else { return };
+        let (pod, notified) = (stream.pod.clone(), visitor.notified.contains(&stream.pod));
+        let Some(going) = self.pods.get(&pod).and_then(|p| p.going) else { return };
+        if !notified && !self.is_disturbed(going) {
+            let text = format!("the stream of {id} broke off; {pod} has been going away since {going} ms");
+            self.report(Rule::Notice, at, text);
+        }
     }
 
     /// The stream was open from its beginning until `until`: so many others cannot have been there meanwhile.

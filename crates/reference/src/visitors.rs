@@ -33,6 +33,8 @@ pub(crate) struct Wait {
 #[derive(Clone, Debug)]
 pub(crate) struct Placed {
     pub(crate) at: u64,
+    /// Since the last snapshot.
+    pub(crate) is_new: bool,
     /// The wait that it ended, if it waited.
     pub(crate) episode: Option<u64>,
     pub(crate) lane: Option<u16>,
@@ -67,7 +69,10 @@ pub(crate) struct Visitor {
     /// The earliest moment at which it may have got its slot.
     seated: u64,
     pub(crate) left: bool,
-    pub(crate) kicked: bool,
+    pub(crate) kicked: Option<u64>,
+    /// A dispatcher remembers an earlier end, and may still name its reason.
+    pub(crate) ever_left: bool,
+    pub(crate) ever_kicked: bool,
     pub(crate) notified: BTreeSet<PodId>,
     pub(crate) wait: Option<Wait>,
     pub(crate) placed: Option<Placed>,
@@ -83,7 +88,16 @@ impl Visitor {
     /// The journal may have forgotten anything about it. Its streams are what they are.
     pub(crate) fn forget(&mut self) {
         let streams = std::mem::take(&mut self.streams);
-        *self = Visitor { streams, class: self.class, amnesty: true, past_unknown: true, ..Visitor::default() };
+        let (ever_left, ever_kicked) = (self.ever_left, self.ever_kicked);
+        *self = Visitor {
+            streams,
+            class: self.class,
+            amnesty: true,
+            past_unknown: true,
+            ever_left,
+            ever_kicked,
+            ..Visitor::default()
+        };
     }
 
     pub(crate) fn has_stream_in(&self, pod: &PodId) -> bool {
@@ -92,7 +106,7 @@ impl Visitor {
 
     /// A session begins.
     fn begin(&mut self) {
-        (self.left, self.kicked, self.first_stream, self.parted) = (false, false, None, None);
+        (self.left, self.kicked, self.first_stream, self.parted) = (false, None, None, None);
         self.past_unknown = false;
         self.notified.clear();
     }
@@ -115,7 +129,7 @@ impl Reference {
     }
 
     pub(crate) fn told(&mut self, id: &VisitorId, answer: &Answer, at: u64, earliest: u64) {
-        if self.lost || self.settings.is_none() {
+        if self.lost || self.settings.is_none() || earliest < self.settled_at {
             return;
         }
         let visitor = self.visitor(id);
@@ -123,12 +137,14 @@ impl Reference {
         let pardoned = std::mem::take(&mut visitor.amnesty);
         match answer {
             Answer::Waiting { ahead } => self.told_to_wait(id, &was, *ahead, (at, earliest), pardoned),
+            // The waiting room of a session that has a slot says so.
+            Answer::Ready if matches!(was, State::Seat(_)) => {}
             Answer::Ready => self.told_a_slot(id, State::Ready, &was, (at, earliest), pardoned),
             Answer::Seat { pod } => {
                 if let State::Seat(from) = &was
                     && from != pod
                 {
-                    self.judge_move(id, from, &format!("is now at {pod}"), at);
+                    self.judge_move(id, from, Some(pod), at, earliest);
                 }
                 self.told_a_slot(id, State::Seat(pod.clone()), &was, (at, earliest), pardoned);
                 self.meets_no_traces(id, pod, &was, at);
@@ -141,7 +157,7 @@ impl Reference {
                     return;
                 }
                 if !pardoned {
-                    self.judge_end(id, &was, *reason, at);
+                    self.judge_end(id, &was, *reason, at, earliest);
                 }
                 let pod = if let State::Seat(pod) = &was { Some(pod.clone()) } else { None };
                 self.leave(id, State::Over(pod), &was, at);
@@ -150,7 +166,7 @@ impl Reference {
                 if *answer == Answer::Full {
                     self.turned_away.push(id.clone());
                 }
-                self.judge_silent_end(id, &was, answer, at);
+                self.judge_silent_end(id, &was, answer, at, earliest);
                 self.visitor(id).past_unknown = false;
                 self.leave(id, State::Nowhere, &was, at);
             }
@@ -175,7 +191,7 @@ impl Reference {
             return;
         }
         if let State::Seat(from) = was {
-            self.judge_move(id, from, "waits again", at);
+            self.judge_move(id, from, None, at, earliest);
         }
         self.traces(id, was);
         self.episodes += 1;
@@ -195,6 +211,7 @@ impl Reference {
         visitor.state = State::Waiting;
         visitor.told_at = at;
         visitor.came = false;
+        visitor.contact = None;
     }
 
     /// A slot, whether or not its pod is known yet.
@@ -213,7 +230,7 @@ impl Reference {
                 (_, None) => None,
             };
             let asked = visitor.asked.take().unwrap_or_default();
-            visitor.placed = Some(Placed { at, episode: wait.map(|w| w.episode), lane, asked });
+            visitor.placed = Some(Placed { at, is_new: true, episode: wait.map(|w| w.episode), lane, asked });
             visitor.came = false;
             visitor.seated = earliest;
             visitor.notified.clear();
@@ -248,6 +265,7 @@ impl Reference {
         let events = !self.snapshots();
         if events {
             self.streams_overlap(id, pod, number, earliest);
+            self.is_notified_of_a_kick(id, number, at, earliest);
         }
         if let Some(pod) = self.pods.get_mut(pod) {
             pod.guests.insert(id.clone());
@@ -268,8 +286,11 @@ impl Reference {
         }
     }
 
-    pub(crate) fn closed(&mut self, id: &VisitorId, number: u64, quiet_since: u64) {
+    pub(crate) fn closed(&mut self, id: &VisitorId, number: u64, quiet_since: u64, at: u64) {
         let snapshots = self.snapshots();
+        if !snapshots && !self.lost {
+            self.is_notified_of_its_pods_end(id, number, at);
+        }
         let visitor = self.visitor(id);
         if let Some(stream) = visitor.streams.get_mut(&number) {
             stream.open = false;
@@ -283,15 +304,18 @@ impl Reference {
     // ---- judgements ----
 
     /// It had a slot in `from`, and has not any more although its session goes on.
-    fn judge_move(&mut self, id: &VisitorId, from: &PodId, now: &str, at: u64) {
+    fn judge_move(&mut self, id: &VisitorId, from: &PodId, to: Option<&PodId>, at: u64, earliest: u64) {
         self.moved_at = at;
+        let now = to.map_or("waits again".to_owned(), |to| format!("is now at {to}"));
         let Some(settings) = self.settings.clone() else { return };
         let Some(pod) = self.pods.get(from) else { return };
         let (gone, going, emptied) = (pod.is_gone(), pod.is_going(), self.pods.is_emptied(pod.ordinal));
         let pod_stays = !going && !emptied && !settings.moves && !self.removed;
         if !self.snapshots() {
             // Its session may have ended meanwhile, and begun again.
-            if pod_stays && self.is_surely_in(id, from, at) && !(now.contains("waits") && self.is_disturbed(at)) {
+            let cut_off = to.is_none() && self.is_disturbed(at);
+            let news = self.visitor(id).told_at < earliest;
+            if pod_stays && news && self.is_surely_in(id, from, at) && !cut_off {
                 self.report(Rule::Moved, at, format!("{id} had a slot in {from}, which stays, and {now}"));
             }
             return;
@@ -306,35 +330,33 @@ impl Reference {
     }
 
     /// It was told that its session is over: the reason must be so.
-    fn judge_end(&mut self, id: &VisitorId, was: &State, reason: Reason, at: u64) {
+    fn judge_end(&mut self, id: &VisitorId, was: &State, reason: Reason, at: u64, earliest: u64) {
+        if !self.snapshots() {
+            return self.judge_end_by_events(id, was, reason, at, earliest);
+        }
+
         let Some(clocks) = self.shortest.clone() else { return };
-        let (events, removed, disturbed) = (!self.snapshots(), self.removed, self.is_disturbed(at.saturating_sub(1)));
+        let removed = self.removed;
         let visitor = self.visitor(id);
-        let no_clock = clocks.clocks_jump || events && disturbed || visitor.past_unknown;
+        let no_clock = clocks.clocks_jump || visitor.past_unknown;
         let passed = |since: u64, clock: u64| no_clock || at.saturating_sub(since) >= clock;
         let waited = visitor.wait.as_ref().map_or(0, |w| w.earliest).max(visitor.sign);
-        let parted = visitor.contact.as_ref().map_or(0, |c| c.1).max(visitor.parted.unwrap_or_default());
-        let streams = !events && visitor.streams.values().any(|s| s.open);
+        let parted = visitor.parted.unwrap_or_default();
+        let streams = visitor.streams.values().any(|s| s.open);
         let seated = matches!(was, State::Seat(_) | State::Ready);
         let sound = match reason {
-            // In a wait that was not observed from its beginning the observer cannot know.
-            Reason::LeftQueue | Reason::PodLost => {
-                (*was == State::Waiting || events) && passed(waited, clocks.queue_lease)
-            }
+            Reason::LeftQueue | Reason::PodLost => *was == State::Waiting && passed(waited, clocks.queue_lease),
             Reason::NoShow => {
                 let absent = !visitor.came || visitor.past_unknown;
-                events || seated && absent && passed(visitor.seated, clocks.claim)
+                seated && absent && passed(visitor.seated, clocks.claim)
             }
-            Reason::Disconnected => {
-                let came = visitor.came || events || visitor.past_unknown;
-                came && !streams && passed(parted, clocks.grace)
-            }
+            Reason::Disconnected => (visitor.came || visitor.past_unknown) && !streams && passed(parted, clocks.grace),
             Reason::Idle => clocks.idle.is_some_and(|idle| passed(visitor.sign, idle)),
             Reason::TimeUp => clocks
                 .max_session
                 .is_some_and(|max| no_clock || visitor.first_stream.is_some_and(|first| passed(first, max))),
             Reason::Left => visitor.left,
-            Reason::Kicked => visitor.kicked,
+            Reason::Kicked => visitor.kicked.is_some(),
             Reason::PoolRemoved => removed,
         };
         if !sound {
@@ -353,8 +375,34 @@ impl Reference {
         }
     }
 
+    /// The same, from what can be known between two answers: when the session ended is unknown, and whether it was this one.
+    fn judge_end_by_events(&mut self, id: &VisitorId, was: &State, reason: Reason, at: u64, earliest: u64) {
+        let Some(clocks) = self.shortest.clone() else { return };
+        let removed = self.removed;
+        let visitor = self.visitor(id);
+        let (kept, since) = match &visitor.wait {
+            Some(wait) if *was == State::Waiting => (visitor.told_at < earliest, wait.earliest),
+            _ => (false, at),
+        };
+        let sound = match reason {
+            Reason::LeftQueue | Reason::PodLost => !kept || clocks.clocks_jump || self.is_disturbed(since),
+            Reason::NoShow | Reason::Disconnected => true,
+            Reason::Idle => clocks.idle.is_some(),
+            Reason::TimeUp => clocks.max_session.is_some(),
+            Reason::Left => visitor.ever_left,
+            Reason::Kicked => visitor.ever_kicked,
+            Reason::PoolRemoved => removed,
+        };
+        if !sound {
+            let rule =
+                if matches!(reason, Reason::LeftQueue | Reason::PodLost) { Rule::Position } else { Rule::Killed };
+            let text = format!("the session of {id} ended with {reason:?}, which is not so: {:?}", self.visitor(id));
+            self.report(rule, at, text);
+        }
+    }
+
     /// It has no place any more, and nothing has said why.
-    fn judge_silent_end(&mut self, id: &VisitorId, was: &State, answer: &Answer, at: u64) {
+    fn judge_silent_end(&mut self, id: &VisitorId, was: &State, answer: &Answer, at: u64, earliest: u64) {
         let rule = match was {
             State::Nowhere | State::Over(_) => return,
             State::Waiting => Rule::Position,
@@ -364,8 +412,8 @@ impl Reference {
             let lease = self.shortest.as_ref().map_or(0, |s| s.queue_lease);
             let visitor = self.visitor(id);
             let waits = visitor.wait.as_ref().map(|w| w.since);
-            let gap = at.saturating_sub(visitor.sign.max(visitor.told_at)) >= lease / 2;
-            let ended = visitor.left || visitor.kicked;
+            let gap = at.saturating_sub(visitor.sign.max(visitor.told_at)) >= lease / 2 || visitor.told_at >= earliest;
+            let ended = visitor.left || visitor.kicked.is_some();
             if *was != State::Waiting || gap || ended || waits.is_none_or(|since| self.is_disturbed(since)) {
                 return;
             }

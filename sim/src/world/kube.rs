@@ -2,6 +2,7 @@
 //! (`api`), the nodes' hosts run what is assigned to them (`node`). What dispatchers write there, and KEDA (`scaler`), is read
 //! back here.
 
+use super::reference::remover;
 use super::setting::{POOL, Setting};
 use super::truth::{EPOCH, Truth};
 use crate::chance::Chance;
@@ -12,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use slotkeeper_apiserver::controllers::{self, Pod as Kubelet};
 use slotkeeper_apiserver::{Deletion, Key, Part, Resource, Server, Status, Store, stamp};
+use slotkeeper_reference::PodState;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -147,6 +149,7 @@ impl Kube {
             next_sync: 0,
             writes: 0,
         };
+        truth.size_is(0, replicas, 0);
         Kube { inner: Arc::new(Mutex::new(inner)), truth }
     }
 
@@ -219,6 +222,7 @@ impl Kube {
             life.ready.get_or_insert(now);
         }
         inner.stage(uid, stage);
+        inner.shown(uid, &self.truth);
     }
 
     /// The container has ended, and the pod object goes.
@@ -233,6 +237,7 @@ impl Kube {
         let mut inner = self.locked();
         let ready_at = now + inner.start_time().unwrap_or(60_000);
         inner.stage(uid, Stage::Unready);
+        inner.shown(uid, &self.truth);
         if let Some(pod) = inner.pod(uid).cloned() {
             inner.kubelet(&pod, |kubelet| kubelet.crash(137, "Error"));
             // Gone meanwhile, perhaps.
@@ -259,6 +264,7 @@ impl Kube {
             life.end = Some(PodEnd::Crashed);
         }
         inner.stage(uid, Stage::Failed);
+        inner.shown(uid, &self.truth);
     }
 
     /// Starts take so many times as long from now on; `None`: new pods are stuck until it is healed.
@@ -327,6 +333,7 @@ impl Inner {
                 if written != self.written {
                     self.writes += 1;
                     self.written = written;
+                    truth.size_is(written.start, written.start + written.replicas, written.decided);
                 }
             } else if change.key.resource == Resource::Pods
                 && (change.deleted || metadata["deletionTimestamp"].is_string())
@@ -364,6 +371,17 @@ impl Inner {
             Stage::Unready => kubelet.unready(),
             Stage::Failed => kubelet.fail("Evicted", "The node was low on resource: ephemeral-storage."),
         });
+    }
+
+    /// Outsiders see the pod as it is now.
+    fn shown(&self, uid: &str, truth: &Truth) {
+        let Some(pod) = self.pod(uid).filter(|p| p.terminating.is_none()) else { return };
+        let state = match pod.stage {
+            Stage::Stuck | Stage::Starting { .. } => PodState::Starting,
+            Stage::Ready { .. } => PodState::Ready,
+            Stage::Unready | Stage::Failed => PodState::Unready,
+        };
+        truth.pod_is(uid, pod.ordinal, state);
     }
 
     fn start_time(&mut self) -> Option<u64> {
@@ -448,6 +466,7 @@ impl Inner {
         self.pods
             .insert(ordinal, Pod { ordinal, uid: uid.clone(), node, ip, address, stage: before, terminating: None });
         self.stage(&uid, stage);
+        self.shown(&uid, truth);
     }
 
     fn delete(&mut self, ordinal: u32, uid: u64, now: u64, truth: &Truth) {
@@ -467,6 +486,7 @@ impl Inner {
             life.end.get_or_insert(end);
         }
         let Some(pod) = self.pods.values_mut().find(|p| p.uid == uid) else { return };
+        truth.pod_is(uid, pod.ordinal, PodState::Terminating { by: remover(end) });
         if matches!(pod.stage, Stage::Stuck | Stage::Failed) {
             self.remove(uid, now, truth);
         } else {
@@ -481,6 +501,7 @@ impl Inner {
         self.pods.remove(&ordinal);
         self.delete_object(ordinal, uid, Some(0));
         truth.pod_is_gone(uid);
+        truth.pod_is(uid, ordinal, PodState::Gone);
         truth.tell(format!("pod {ordinal} ({uid}) is gone"));
         if let Some(life) = self.lives.get_mut(uid) {
             life.gone = Some(now);
@@ -500,6 +521,7 @@ impl Inner {
             let silent = silent.get(pod.node).copied().unwrap_or_default();
             if silent >= NODE_GRACE && matches!(pod.stage, Stage::Ready { .. }) {
                 self.stage(&pod.uid, Stage::Unready);
+                self.shown(&pod.uid, truth);
             }
             if silent >= EVICTION && pod.terminating.is_none() {
                 truth.count("pod evicted");

@@ -1,6 +1,7 @@
 //! What really happened: a mirror of the fleet that reads the journal at its source, the promises that can be checked
 //! from outside, and the story of the day. Everybody in the world reports here; nobody in it may read it but checks.
 
+use super::reference::{self, Outsiders};
 use super::setting::POOL;
 use crate::record::{Mark, MarkKind, SessionLife, Spell};
 use slotkeeper::cookie::public_name;
@@ -28,6 +29,8 @@ const SCALE_DOWN: &str = "a scale-down";
 #[derive(Clone)]
 pub struct Truth {
     inner: Arc<Mutex<Inner>>,
+    /// The second oracle, and what is reported to it.
+    pub(super) outsiders: Outsiders,
     pool: PoolId,
 }
 
@@ -105,7 +108,7 @@ struct Before {
 impl Truth {
     #[must_use]
     pub fn new() -> Truth {
-        Truth { inner: Arc::default(), pool: POOL.into() }
+        Truth { inner: Arc::default(), outsiders: Outsiders::default(), pool: POOL.into() }
     }
 
     fn locked(&self) -> MutexGuard<'_, Inner> {
@@ -138,6 +141,7 @@ impl Truth {
 
     /// Something was broken on purpose.
     pub fn fault(&self, at: u64, until: Option<u64>, kind: &str, text: String) {
+        self.disturbed(until.unwrap_or(at), kind);
         let mut inner = self.locked();
         inner.count(format!("fault {kind}"));
         inner.tell(at, format!("FAULT {text}"));
@@ -210,12 +214,18 @@ impl Truth {
             inner.violate(at, "the journal goes on where it was", what);
         }
         inner.journalled(&self.pool, entry, at);
+        let serves = !inner.lapse_is_due && !inner.mirror.is_quiet();
+        drop(inner);
+        if serves {
+            self.journal_serves();
+        }
     }
 
     /// The journal has lost what came after this position.
     pub fn rewound(&self, position: u64) {
         let at = self.now();
         self.locked().rewound(&self.pool, position, at);
+        self.journal_lost();
     }
 
     /// A state has been kept: it must be what was so at its position.
@@ -445,6 +455,9 @@ impl Inner {
     }
 
     fn violate(&mut self, at: u64, promise: &'static str, what: String) {
+        if !reference::judges(promise) {
+            return;
+        }
         // The same thing again says nothing new.
         if self.violations.iter().any(|v| v.promise == promise) {
             return;

@@ -14,6 +14,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use slotkeeper::config::Secret;
 use slotkeeper::cookie::{Keys, public_name};
+use slotkeeper_reference::{Answer, Observation};
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +41,8 @@ struct Socket {
     uid: String,
     session: String,
     opened: u64,
+    /// The same for as long as it is the same stream.
+    number: u64,
 }
 
 /// What everybody knows about the world.
@@ -217,6 +220,9 @@ impl Visitor {
                 Ok(reply) => {
                     let text = String::from_utf8_lossy(&reply.body).into_owned();
                     self.scene.truth.count(format!("answer {}", reply.status.as_u16()));
+                    if let Some(session) = self.session().filter(|_| !pages) {
+                        self.scene.truth.shows(&session, &text);
+                    }
                     if !pages && text.contains("\"state\":\"ended\"") {
                         if !self.start_again().await {
                             return false;
@@ -252,17 +258,27 @@ impl Visitor {
         let Ok(mut body) = self.open(Method::GET, "/.slotkeeper/events", false).await.map(|r| r.into_body()) else {
             return true;
         };
-        let mut text = String::new();
+        let (mut text, mut shown, mut seen) = (String::new(), String::new(), self.scene.truth.now());
         loop {
             let Ok(Some(Ok(frame))) = tokio::time::timeout(Duration::from_secs(25), body.frame()).await else {
                 // It has gone quiet, or is over: the page opens another.
                 return true;
             };
+            if let Some(session) = self.session() {
+                // It has been connected since the last word.
+                self.scene.truth.observed(seen, Observation::Sign { visitor: session.as_str().into(), class: 0 });
+                self.scene.truth.shows(&session, &shown);
+            }
+            seen = self.scene.truth.now();
             text += &frame.into_data().map(|d| String::from_utf8_lossy(&d).into_owned()).unwrap_or_default();
             while let Some((event, rest)) = text.split_once("\n\n") {
                 let state = event.split("\"state\":\"").nth(1).and_then(|s| s.split('"').next()).unwrap_or_default();
                 if !state.is_empty() {
                     self.scene.truth.count(format!("room {state}"));
+                    shown = event.to_owned();
+                    if let Some(session) = self.session() {
+                        self.scene.truth.shows(&session, &shown);
+                    }
                 }
                 let over = state == "ended";
                 let reload = over || state == "ready" || event.contains("event: again");
@@ -361,6 +377,7 @@ impl Visitor {
 
     /// A WebSocket to the pod; `None` if the waiting room answers instead.
     async fn socket(&mut self) -> Result<Option<Socket>, Failure> {
+        let asked = self.scene.truth.now();
         let at = self.dispatcher();
         let stream = connect(at).await?;
         let key = format!("{:022}==", self.dice.random_range(0..1_000_000));
@@ -393,7 +410,11 @@ impl Visitor {
         let session = words.next().unwrap_or_default().to_owned();
         self.is_mine(&session, "a WebSocket");
         let uid = words.nth(1).unwrap_or_default().to_owned();
-        Ok(Some(Socket { stream: socket, uid, session, opened: self.scene.truth.now() }))
+        let opened = self.scene.truth.now();
+        let number = (self.number as u64) << 40 | opened;
+        let seen = Observation::Stream { visitor: session.as_str().into(), pod: uid.as_str().into(), stream: number };
+        self.scene.truth.observed(asked, seen);
+        Ok(Some(Socket { stream: socket, uid, session, opened, number }))
     }
 
     fn dispatcher(&mut self) -> IpAddr {
@@ -443,12 +464,15 @@ impl Visitor {
     }
 
     async fn fetch(&mut self, method: Method, path: &str, page: bool) -> Result<Reply, Failure> {
+        let asked = self.scene.truth.now();
         let response = self.open(method, path, page).await?;
         let (head, body) = response.into_parts();
         let body = tokio::time::timeout(ANSWER, body.collect()).await??.to_bytes();
         let reply = Reply { status: head.status, headers: head.headers, body };
         if reply.is_from_pod() {
             self.is_mine(reply.header("x-session"), "a page");
+            let answer = Answer::Seat { pod: reply.header("x-pod").into() };
+            self.scene.truth.observed(asked, Observation::Told { visitor: reply.header("x-session").into(), answer });
         }
         Ok(reply)
     }
@@ -456,6 +480,14 @@ impl Visitor {
     async fn open(&mut self, method: Method, path: &str, page: bool) -> Result<http::Response<Incoming>, Failure> {
         let at = self.dispatcher();
         let anew = path.ends_with("/join");
+        if let Some(session) = self.session() {
+            self.scene.truth.asks(&session);
+            if anew || path.ends_with("/leave") {
+                self.scene
+                    .truth
+                    .observed(self.scene.truth.now(), Observation::Leaves { visitor: session.as_str().into() });
+            }
+        }
         let response = request(at, method, path, page, self.jar.as_deref()).await?;
         self.keep(response.headers(), anew);
         Ok(response)
@@ -466,7 +498,7 @@ impl Visitor {
 async fn talk(socket: &mut Socket, ask: Option<String>, scene: &Scene) -> Result<(), String> {
     let truth = &scene.truth;
     let asked = truth.now();
-    let Socket { stream, uid, session, opened } = socket;
+    let Socket { stream, uid, session, opened, number } = socket;
     let wait = if ask.is_some() { SILENCE } else { Duration::from_millis(50) };
     if let Some(ask) = &ask {
         let sent = tokio::time::timeout(SILENCE, stream.send(Message::text(ask.clone()))).await;
@@ -477,6 +509,8 @@ async fn talk(socket: &mut Socket, ask: Option<String>, scene: &Scene) -> Result
             Err(_) if ask.is_some() => return Err("silent".into()),
             Err(_) => return Ok(()),
             Ok(Some(Ok(Message::Close(frame)))) => {
+                let (code, reason) = frame.as_ref().map_or((0, ""), |f| (u16::from(f.code), f.reason.as_str()));
+                truth.closed(session, uid, *number, code, reason);
                 return Err(frame.map_or("closed".into(), |f| u16::from(f.code).to_string()));
             }
             Ok(Some(Ok(Message::Text(heard)))) => {
@@ -487,10 +521,16 @@ async fn talk(socket: &mut Socket, ask: Option<String>, scene: &Scene) -> Result
                     );
                 }
                 truth.echoed(uid, session, *opened, asked, scene.alone);
+                let seen =
+                    Observation::Stream { visitor: session.as_str().into(), pod: uid.as_str().into(), stream: *number };
+                truth.observed(asked, seen);
                 return Ok(());
             }
             Ok(Some(Ok(_))) => {}
-            Ok(Some(Err(_)) | None) => return Err("broken".into()),
+            Ok(Some(Err(_)) | None) => {
+                truth.broke_off(session, *number);
+                return Err("broken".into());
+            }
         }
     }
 }
