@@ -5,6 +5,7 @@ mod models;
 #[cfg(feature = "planted")]
 mod planted;
 mod redis;
+mod reference;
 mod report;
 mod tabletop;
 mod vectors;

@@ -147,10 +147,15 @@ impl Pods {
     pub(crate) fn ordered(&mut self, start: u32, end: u32, position: u64, settings: &Settings, at: u64) {
         let size = Size { start, end, position };
         self.order = Order::Newest(size);
-        for pod in self.all.values_mut().filter(|p| !p.is_gone() && !size.contains(p.ordinal)) {
-            pod.doubted = true;
-            pod.unknown |= settings.scaling == Scaling::Keda;
-            pod.late_since.get_or_insert(at);
+        for pod in self.all.values_mut().filter(|p| !p.is_gone()) {
+            // One step may have lowered the number and raised it again: then only the last order is seen. So every new order
+            // of the dispatcher is a doubt until it is stored.
+            let outside = !size.contains(pod.ordinal);
+            if outside || settings.scaling == Scaling::Own {
+                pod.doubted = true;
+                pod.unknown |= settings.scaling == Scaling::Keda;
+                pod.late_since.get_or_insert(at);
+            }
         }
     }
 
@@ -246,8 +251,12 @@ impl Pods {
         }
     }
 
-    /// Whether a visitor may surely be placed in this pod if it has a free slot.
-    pub(crate) fn is_surely_placeable(&self, pod: &Pod, settings: &Settings) -> bool {
+    /// Whether a visitor may surely be placed in this pod if it has a free slot. `exact`: at this very moment.
+    pub(crate) fn is_surely_placeable(&self, pod: &Pod, settings: &Settings, exact: bool) -> bool {
+        // A number that is lowered and raised again between two questions of KEDA is not seen at all.
+        if exact && settings.scaling == Scaling::Keda {
+            return false;
+        }
         let cordoned = self.cordoned.contains(&pod.ordinal)
             || self.surely_open.as_ref().is_some_and(|open| !open.contains(&pod.ordinal));
         let stranger = settings.recycle && (!pod.born || pod.traces || !pod.guests.is_empty());

@@ -113,7 +113,7 @@ impl Reference {
     /// Free slots, surely: in pods where a visitor may be placed, less those that others have.
     fn free(&self, id: &PodId) -> usize {
         let (Some(settings), Some(pod)) = (&self.settings, self.pods.get(id)) else { return 0 };
-        if !self.pods.is_surely_placeable(pod, settings) {
+        if !self.pods.is_surely_placeable(pod, settings, self.snapshots()) {
             return 0;
         }
         let busy = (self.visitors.values())
