@@ -14,9 +14,20 @@ fn the_second_oracle_sees_visitors_pods_sizes_and_the_operator() {
             *seen.entry(what).or_default() += times;
         }
     }
-    for what in
-        ["Sign", "Told", "Stream", "Notified", "Closed", "Leaves", "Kicked", "Pod", "Ordered", "Stored", "Clock"]
-    {
+    for what in [
+        "Sign",
+        "Connected",
+        "Told",
+        "Stream",
+        "Notified",
+        "Closed",
+        "Leaves",
+        "Kicked",
+        "Pod",
+        "Ordered",
+        "Stored",
+        "Clock",
+    ] {
         let times = seen.get(&format!("outsiders: {what}")).copied().unwrap_or_default();
         assert!(times > 0, "no observer reported {what}: {seen:?}");
     }

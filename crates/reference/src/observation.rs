@@ -56,6 +56,11 @@ pub enum Observation {
         visitor: VisitorId,
         class: u8,
     },
+    /// The visitor has been connected to the waiting room since then, without a break.
+    Connected {
+        visitor: VisitorId,
+        since: u64,
+    },
     /// The visitor is shown this.
     Told {
         visitor: VisitorId,

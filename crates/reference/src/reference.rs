@@ -109,6 +109,7 @@ impl Reference {
         match &observed.what {
             Observation::Settings(settings) => self.set(settings),
             Observation::Sign { visitor, class } => self.sign(visitor, *class, earliest),
+            Observation::Connected { visitor, since } => self.connected(visitor, *since, earliest),
             Observation::Told { visitor, answer } => self.told(visitor, answer, at, earliest),
             Observation::Stream { visitor, pod, stream } => self.stream(visitor, pod, *stream, at, earliest),
             Observation::Closed { visitor, stream, quiet_since } => self.closed(visitor, *stream, *quiet_since, at),

@@ -128,6 +128,15 @@ impl Reference {
         visitor.sign = visitor.sign.max(earliest);
     }
 
+    pub(crate) fn connected(&mut self, id: &VisitorId, since: u64, until: u64) {
+        let lease = self.shortest.as_ref().map_or(0, |s| s.queue_lease);
+        let visitor = self.visitor(id);
+        if since.saturating_sub(visitor.sign) >= lease {
+            visitor.wait = None;
+        }
+        visitor.sign = visitor.sign.max(until);
+    }
+
     pub(crate) fn told(&mut self, id: &VisitorId, answer: &Answer, at: u64, earliest: u64) {
         if self.lost || self.settings.is_none() || earliest < self.settled_at {
             return;

@@ -265,8 +265,9 @@ impl Visitor {
                 return true;
             };
             if let Some(session) = self.session() {
-                // It has been connected since the last word.
-                self.scene.truth.observed(seen, Observation::Sign { visitor: session.as_str().into(), class: 0 });
+                let visitor = session.as_str().into();
+                self.scene.truth.observed(self.scene.truth.now(), Observation::Connected { visitor, since: seen });
+                // Whatever changed would have been pushed before.
                 self.scene.truth.shows(&session, &shown);
             }
             seen = self.scene.truth.now();
