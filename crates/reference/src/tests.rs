@@ -384,6 +384,49 @@ fn over_time_a_position_that_falls_back_is_found_unless_a_pod_went_away() {
     }
 }
 
+#[test]
+fn over_time_a_visitor_that_was_away_for_a_lease_may_have_lost_its_position() {
+    for connected in [false, true] {
+        let mut story = full(Watch::Events);
+        story.pass(1_000).sign(CEM).waits(CEM, 0).pass(40_000);
+        if connected {
+            let since = story.now - 40_000;
+            story.see(Observation::Connected { visitor: CEM.into(), since });
+        } else {
+            story.sign(CEM);
+        }
+        story.ended(CEM, Reason::LeftQueue);
+        if connected { story.finds(Rule::Position) } else { story.lawful() }
+    }
+}
+
+#[test]
+fn a_stream_that_survives_a_kick_is_found_unless_something_is_broken() {
+    for broken in [false, true] {
+        let mut story = full(Watch::Events);
+        story.see(Observation::Kicked { visitor: ANA.into() });
+        if broken {
+            let until = story.now + 60_000;
+            story.see(Observation::Disturbed { until });
+        }
+        story.pass(31_000).stream(ANA, "p0", 1);
+        if broken { story.lawful() } else { story.finds(Rule::Notice) }
+    }
+}
+
+#[test]
+fn a_stream_that_breaks_off_with_its_pod_must_be_closed_with_a_reason() {
+    for notified in [false, true] {
+        let mut story = full(Watch::Events);
+        story.pod("p0", 0, PodState::Terminating { by: Remover::Other });
+        if notified {
+            story.see(Observation::Notified { visitor: ANA.into(), pod: "p0".into() });
+        }
+        story.pass(1_000).closed(ANA, 1);
+        if notified { story.lawful() } else { story.finds(Rule::Notice) }
+    }
+}
+
 // ---- a missing notification ----
 
 #[test]
