@@ -64,6 +64,7 @@ rust.checks
       done
       program=$(jq -r '.config.Entrypoint | if length == 1 then .[0] else "more than a program" end' $config)
       [ -x "root$program" ] || fail "entry point $program is not in it"
+      if grep -qF SLOTKEEPER_PLANT "root$program"; then fail "bugs can be planted in it"; fi
       if grep -E '(^|/)(sh|bash|busybox|rustc|cargo|gcc|cc)$|\.rs$' files; then fail "more than it runs"; fi
       megabytes=$(($(du -sb root | cut -f1) / 1000000))
       [ $megabytes -lt 60 ] || fail "$megabytes MB"

@@ -11,7 +11,7 @@ use slotkeeper_tests::pod::Socket;
 use slotkeeper_tests::visitor::{HANDSHAKE, PAGE};
 use slotkeeper_tests::{Dispatcher, Pod, Setup, Visitor, eventually, patiently};
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// One session per pod, and nobody is patient.
@@ -289,6 +289,58 @@ async fn who_does_nothing_is_warned_may_extend_and_is_let_go() {
     assert_eq!(ana.get("/").await.json()["reason"], "idle");
     assert!(ana.page("/").await.text().contains("Your session ended while you were away"));
     dispatcher.pool_is("/slots/busy", 0).await;
+    assert_eq!(released(&dispatcher, "idle").await, 1);
+}
+
+#[tokio::test]
+async fn the_cookie_is_renewed_when_the_session_gets_a_pod_and_not_with_every_answer() {
+    let pod = Pod::named("pod").await;
+    let dispatcher = Setup::fixed(&[&pod], "").start().await;
+    let mut ana = Visitor::of(&dispatcher);
+    ana.wait_for_slot().await;
+    let first = ana.get("/").await;
+    assert_eq!(first.text(), "pod");
+    assert!(first.head.get("set-cookie").is_some(), "it names the pod from now on");
+    assert_eq!(ana.get("/").await.head.get("set-cookie"), None);
+}
+
+#[tokio::test]
+async fn only_what_the_client_sends_counts_as_activity_of_a_websocket() {
+    let talkative = async || {
+        Pod::sockets(|socket: Socket| async move {
+            let (mut send, mut receive) = socket.split();
+            let talk = async {
+                while send.send(Message::text("from the pod")).await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            let listen = async { while receive.next().await.is_some_and(|message| message.is_ok()) {} };
+            tokio::join!(talk, listen);
+        })
+        .await
+    };
+    let (first, second) = (talkative().await, talkative().await);
+    let dispatcher = Setup::fixed(&[&first, &second], "idle_seconds = 3").start().await;
+    let (mut ana, mut ben) = (Visitor::of(&dispatcher), Visitor::of(&dispatcher));
+    ana.wait_for_slot().await;
+    ben.wait_for_slot().await;
+    let (mut silent, busy) = (ana.socket("/").await, ben.socket("/").await);
+    let (mut send, mut receive) = busy.split();
+    let talk = async {
+        loop {
+            send.send(Message::text("from the client")).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let listen = async { while receive.next().await.is_some_and(|message| message.is_ok()) {} };
+    // The silent client's session ends although its pod sends all the time; the other one's does not.
+    let close = tokio::select! {
+        close = close_of(&mut silent) => close,
+        () = talk => None,
+        () = listen => panic!("the session of a client that sends has ended"),
+    };
+    assert_eq!(close, Some((4001, "idle".into())));
+    dispatcher.pool_is("/slots/busy", 1).await;
     assert_eq!(released(&dispatcher, "idle").await, 1);
 }
 

@@ -39,12 +39,14 @@ async fn a_pod_that_is_to_go_is_emptied_and_its_sockets_come_back_elsewhere() {
     for visitor in &mut late {
         there.push(visitor.socket("/ws").await);
     }
-    // Six of two each are three pods; whoever comes goes where the fewest are.
+    // Six of two each are three pods; a new session goes to the pod with the fewest: not to the first one, and perhaps already
+    // to the third.
     dispatcher.pool_is("/desired", 3).await;
-    let pods = dispatcher.pool().await;
-    assert_eq!((&pods["pods"][0]["sessions"], &pods["pods"][1]["sessions"]), (&4.into(), &2.into()), "{pods}");
+    let sessions = dispatcher.sessions().await;
+    let first = sessions.iter().filter(|s| s["pod"] == 0).count();
+    assert_eq!((first, sessions.len()), (4, 6), "{sessions:?}");
 
-    // Four go, from the first pod: two are left, on the second. One pod is enough for them, and it is the first.
+    // Four go, from the first pod: two are left, above it. One pod is enough for them, and it is the first.
     for visitor in &mut visitors {
         visitor.post("/.slotkeeper/leave").await;
     }
@@ -129,7 +131,9 @@ async fn pods_that_do_not_tell_their_gauge_are_complained_of_once() {
 async fn an_operator_drains_a_pod() {
     let settings = "slots_per_pod = 4\nmax_pods = 2\nmin_pods = 2";
     let dispatcher = gateways(settings).top("drain_seconds = 0.2").start().await;
-    eventually("two pods", async || dispatcher.pool().await["pods"][1]["phase"] == "ready").await;
+    // Both: the first one may be the slower one, and a visitor who comes before it is ready is not there to be moved.
+    let is_ready = async |pod: usize| dispatcher.pool().await["pods"][pod]["phase"] == "ready";
+    eventually("two pods", async || is_ready(0).await && is_ready(1).await).await;
     let mut ana = Visitor::of(&dispatcher);
     let mut socket = ana.socket("/ws").await;
     let answer = dispatcher.admin_post("/api/v1/pools/pool/pods/0/drain").await;

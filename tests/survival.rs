@@ -7,6 +7,7 @@
 mod arcade;
 pub(crate) mod house;
 pub(crate) mod redis;
+mod stopped;
 
 use arcade::{Arcade, Player};
 use house::House;

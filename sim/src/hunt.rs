@@ -4,8 +4,12 @@
 //! Each job is a process of its own: the async runtime keeps its tasks in an order that depends on a counter of the whole
 //! process, and whatever breaks must break again when it is played alone.
 
+mod shrink;
+
+pub use shrink::shrink;
+
 use crate::world::setting::{Limits, Setting};
-use crate::world::{Outcome, faults::FaultKind, play};
+use crate::world::{faults::FaultKind, play, points};
 use serde::{Deserialize, Serialize};
 use slotkeeper_core::Why;
 use std::collections::BTreeMap;
@@ -34,6 +38,8 @@ pub struct Told {
     /// Simulated milliseconds.
     pub lasted: u64,
     pub coverage: BTreeMap<String, u64>,
+    /// How many were drawn.
+    pub faults: u64,
     pub broken: bool,
 }
 
@@ -43,6 +49,7 @@ pub struct Catch {
     pub played: u64,
     /// Simulated milliseconds.
     pub simulated: u64,
+    pub faults: u64,
     pub coverage: BTreeMap<String, u64>,
     /// A seed whose world breaks a promise: the lowest of those that were found at once.
     pub broken: Option<u64>,
@@ -50,9 +57,6 @@ pub struct Catch {
 
 /// Processes at once.
 const MOST_JOBS: u64 = 64;
-
-/// Most worlds played to make a failing one smaller.
-const SHRINKS: usize = 60;
 
 /// Plays the seeds; `seen` is called after each world. Ends with the first broken promise.
 ///
@@ -87,6 +91,7 @@ pub fn hunt(hunt: &Hunt, mut seen: impl FnMut()) -> io::Result<Catch> {
         };
         catch.played += 1;
         catch.simulated += told.lasted;
+        catch.faults += told.faults;
         for (what, times) in told.coverage {
             *catch.coverage.entry(what).or_default() += times;
         }
@@ -124,8 +129,8 @@ pub fn work(from: u64, seeds: u64, step: u64, limits: &Limits, out: &mut dyn Wri
     for number in 0..seeds {
         let seed = from.wrapping_add(number.wrapping_mul(step));
         let outcome = play(&Setting::limited(seed, limits), false);
-        let broken = !outcome.violations.is_empty();
-        let told = Told { seed, lasted: outcome.lasted, coverage: outcome.coverage, broken };
+        let (broken, faults) = (!outcome.violations.is_empty(), outcome.setting.faults.len() as u64);
+        let told = Told { seed, lasted: outcome.lasted, coverage: outcome.coverage, faults, broken };
         writeln!(out, "{}", serde_json::to_string(&told)?)?;
         out.flush()?;
         if broken {
@@ -133,68 +138,6 @@ pub fn work(from: u64, seeds: u64, step: u64, limits: &Limits, out: &mut dyn Wri
         }
     }
     Ok(())
-}
-
-/// Takes away from a failing world what the same promise breaks without. `seen` is told of every attempt.
-pub fn shrink(limits: &Limits, failing: Outcome, mut seen: impl FnMut(&Limits, bool)) -> (Limits, Outcome) {
-    let (mut limits, mut smallest) = (limits.clone(), failing);
-    let mut left = SHRINKS;
-    loop {
-        let before = limits.clone();
-        for candidate in smaller(&limits, &smallest) {
-            if left == 0 {
-                return (limits, smallest);
-            }
-            left -= 1;
-            let setting = Setting::limited(smallest.setting.seed, &candidate);
-            let outcome = play(&setting, false);
-            let same = |o: &Outcome| o.violations.first().map(|v| v.promise);
-            let fails = same(&outcome).is_some() && same(&outcome) == same(&smallest);
-            seen(&candidate, fails);
-            if fails {
-                (limits, smallest) = (candidate, outcome);
-                break;
-            }
-        }
-        if limits == before {
-            return (limits, smallest);
-        }
-    }
-}
-
-/// Each with one thing less.
-fn smaller(limits: &Limits, outcome: &Outcome) -> Vec<Limits> {
-    let setting = &outcome.setting;
-    let mut all = Vec::new();
-    let mut with = |change: &dyn Fn(&mut Limits)| {
-        let mut less = limits.clone();
-        change(&mut less);
-        if less != *limits {
-            all.push(less);
-        }
-    };
-    for kind in FaultKind::ALL.iter().filter(|k| setting.faults.iter().any(|f| f.kind == **k)) {
-        with(&|l| {
-            l.without.insert(*kind);
-        });
-    }
-    for visitors in [1, setting.visitors / 2, setting.visitors.saturating_sub(1)] {
-        if visitors > 0 && visitors < setting.visitors {
-            with(&|l| l.visitors = Some(visitors));
-        }
-    }
-    for dispatchers in 1..setting.dispatchers {
-        with(&|l| l.dispatchers = Some(dispatchers));
-    }
-    for nodes in 1..setting.nodes {
-        with(&|l| l.nodes = Some(nodes));
-    }
-    for chaos in [setting.chaos / 2, setting.chaos * 3 / 4] {
-        if chaos > 5_000 {
-            with(&|l| l.chaos = Some(chaos));
-        }
-    }
-    all
 }
 
 /// Everything that must have occurred in a long hunt.
@@ -230,6 +173,7 @@ pub fn expected() -> Vec<String> {
     all.extend(Why::ALL.iter().map(|why| format!("reason {}", why.word())));
     all.extend(FaultKind::ALL.iter().map(|kind| format!("fault {kind}")));
     all.extend(rooms.iter().map(|state| format!("room {state}")));
+    all.extend(points::words().iter().map(|word| format!("point {word}")));
     all.extend(
         ["check metrics", "check egress", "check exclusive", "check order", "message echoed", "dispatcher cut off"]
             .map(String::from),
@@ -243,6 +187,13 @@ pub fn expected() -> Vec<String> {
             "history forgotten",
             "pod evicted",
             "pod stuck",
+            "API answers 429",
+            "API patch given up",
+            "pods listed again",
+            "pod drained",
+            "eviction refused",
+            "pod preempted",
+            "pod removed with its node",
         ]
         .map(String::from),
     );
@@ -250,6 +201,15 @@ pub fn expected() -> Vec<String> {
         [
             "checkpoint kept",
             "checkpoint restored",
+            "disk says EIO",
+            "disk says ENOSPC",
+            "dispatcher could not open its journal",
+            "entry found after a crash",
+            "no descriptor left",
+            "power lost",
+            "process ended in a system call",
+            "torn record cut off",
+            "unsynced bytes lost",
             "dispatcher forgets what is lost",
             "dispatcher killed while writing",
             "dispatcher starts a new life",

@@ -1,18 +1,22 @@
 //! Arguments, and the command they name.
 
+mod limits;
+
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use slotkeeper_sim::chance::{Arrivals, Draw};
+use limits::LimitArguments;
+use slotkeeper_sim::chance::{Arrivals, Draw, milliseconds};
 use slotkeeper_sim::hunt::{self, Hunt};
 use slotkeeper_sim::plan;
 use slotkeeper_sim::record::Record;
-use slotkeeper_sim::world::setting::{Limits, Setting};
-use slotkeeper_sim::world::{faults::FaultKind, play, reference, scenarios};
+use slotkeeper_sim::world::limits::{Limits, Selection};
+use slotkeeper_sim::world::setting::Setting;
+use slotkeeper_sim::world::{Outcome, play, reference, scenarios, stored};
 use slotkeeper_sim::{compare, gateway};
 use slotkeeper_sim::{report, tale, vectors};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The world of a session dispatcher in one seed.
@@ -33,12 +37,16 @@ struct Arguments {
 enum Job {
     /// Plays one world, and says what became of every promise.
     Run {
-        /// Decides everything.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// A bad day with a name instead of a drawn one (`slotkeeper-sim scenarios` lists them).
-        #[arg(long, value_name = "NAME")]
+        /// Decides everything; without it, 1, or that of a stored world.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// A world with a name instead of a drawn one (`slotkeeper-sim scenarios` lists them), or a stored one: the name of a
+        /// file in the folder of stored worlds, or a path.
+        #[arg(long, value_name = "NAME|FILE")]
         scenario: Option<String>,
+        /// Where stored worlds are.
+        #[arg(long, value_name = "FOLDER", default_value = stored::FOLDER)]
+        scenarios: PathBuf,
         /// Prints every line of every log.
         #[arg(long, conflicts_with = "json")]
         trace: bool,
@@ -61,6 +69,12 @@ enum Job {
         /// Shows a failing world as it was played, without making it smaller.
         #[arg(long)]
         as_it_is: bool,
+        /// Stores the failing world under this name (or in this file), for `run --scenario`.
+        #[arg(long, value_name = "NAME|FILE")]
+        keep: Option<String>,
+        /// Where it is stored.
+        #[arg(long, value_name = "FOLDER", default_value = stored::FOLDER)]
+        scenarios: PathBuf,
         /// Also fails if something that must occur in a long hunt never did.
         #[arg(long)]
         covered: bool,
@@ -116,16 +130,28 @@ struct PlanArguments {
     /// How long sessions are: `20m`, `10m-40m`, `exp:20m`, `lognormal:30m,p95=2h`.
     #[arg(long)]
     session_length: Draw,
-    /// From the creation of a pod until it is ready.
+    /// From the creation of a pod until it is ready; with the next two: what of it is the program's own.
     #[arg(long)]
     cold_start: Draw,
+    /// From the creation of a pod until its program starts (scheduling, volumes, the kubelet, the container), before
+    /// the cold start.
+    #[arg(long, value_name = "TIME")]
+    pod_start: Option<Draw>,
+    /// The period of the startup probe (or of the readiness probe, without one): a pod is ready at the first probe after
+    /// the cold start.
+    #[arg(long, value_name = "TIME", value_parser = milliseconds)]
+    probe_period: Option<u64>,
     /// How long visitors wait before they go.
     #[arg(long)]
     patience: Option<Draw>,
     #[arg(long, default_value_t = 1)]
     days: u32,
+    /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How many seeds each setting is played with, the same for all; without it 10, fewer if there are very many visitors.
+    #[arg(long, value_name = "N")]
+    seeds: Option<u32>,
     /// Most neighbouring settings to try.
     #[arg(long, value_name = "N")]
     variants: Option<usize>,
@@ -152,42 +178,6 @@ impl Output {
     fn write(&self, page: impl FnOnce() -> String) -> anyhow::Result<()> {
         let Some(file) = &self.report else { return Ok(()) };
         std::fs::write(file, page()).with_context(|| format!("cannot write {}", file.display()))
-    }
-}
-
-/// Takes things away from a world.
-#[derive(Args)]
-struct LimitArguments {
-    /// Only worlds with several dispatchers.
-    #[arg(long)]
-    several: bool,
-    /// No more dispatchers than this.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    dispatchers: Option<u32>,
-    /// No more visitors than this.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    visitors: Option<u32>,
-    /// No more nodes than this.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    nodes: Option<u32>,
-    /// Faults for no longer than this, in milliseconds.
-    #[arg(long, value_name = "MS")]
-    chaos_ms: Option<u64>,
-    /// Without these kinds of faults (with commas between them).
-    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
-    without: Vec<FaultKind>,
-}
-
-impl LimitArguments {
-    fn limits(self) -> Limits {
-        Limits {
-            several: self.several,
-            dispatchers: self.dispatchers,
-            visitors: self.visitors,
-            nodes: self.nodes,
-            chaos: self.chaos_ms,
-            without: self.without.into_iter().collect(),
-        }
     }
 }
 
@@ -218,9 +208,8 @@ fn planted(bug: Option<&str>) -> Vec<String> {
 fn plant(bug: Option<&str>) -> anyhow::Result<()> {
     use slotkeeper_core::planted::{Bug, plant};
     let Some(word) = bug else { return Ok(()) };
-    let all = || Bug::ALL.map(Bug::word).join(", ");
-    let bug = Bug::ALL.into_iter().find(|b| b.word() == word);
-    plant(bug.with_context(|| format!("--plant: {word:?} is no bug; there are: {}", all()))?);
+    let all = || Bug::ALL.iter().map(|bug| bug.word()).collect::<Vec<_>>().join(", ");
+    plant(Bug::find(word).with_context(|| format!("--plant: {word:?} is no bug; there are: {}", all()))?);
     Ok(())
 }
 
@@ -234,14 +223,17 @@ fn plant(bug: Option<&str>) -> anyhow::Result<()> {
 fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
     match job {
-        Job::Run { seed, scenario, trace, output, limits } => {
-            let limits = limits.limits();
+        Job::Run { seed, scenario, scenarios: folder, trace, output, limits } => {
+            let limits = limits.limits()?;
             let setting = match &scenario {
-                Some(name) => scenarios::find(name)
-                    .with_context(|| format!("--scenario: there is no {name:?}; there are: {}", names()))?
-                    .setting(seed)
-                    .within(&limits),
-                None => Setting::limited(seed, &limits),
+                Some(name) => {
+                    anyhow::ensure!(
+                        limits.selection == Selection::default(),
+                        "--several, --sparse, --only and --config select among drawn worlds; a scenario is one world"
+                    );
+                    named(name, &folder, seed)?.within(&limits)
+                }
+                None => Setting::limited(seed.unwrap_or(1), &limits),
             };
             let outcome = play(&setting, trace);
             for line in &outcome.log {
@@ -257,20 +249,21 @@ fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
             }
             Ok(outcome.violations.is_empty())
         }
-        Job::Hunt { seeds, from, jobs, as_it_is, covered, limits } => {
+        Job::Hunt { seeds, from, jobs, as_it_is, keep, scenarios: folder, covered, limits } => {
             let cores = || std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
             let hunt = Hunt {
                 from: from.unwrap_or_else(fresh),
                 seeds,
                 jobs: if jobs == 0 { cores() } else { jobs },
-                limits: limits.limits(),
+                limits: limits.limits()?,
                 program: std::env::current_exe().context("cannot find this program")?,
                 arguments: [planted(bug.as_deref()), reference::arguments()].concat(),
             };
-            search(&hunt, covered, !as_it_is, &mut out)
+            let keep = keep.map(|name| stored::path(&name, &folder));
+            search(&hunt, covered, !as_it_is, keep, &mut out)
         }
         Job::Work { from, seeds, step, limits } => {
-            hunt::work(from, seeds, step, &limits.limits(), &mut out)?;
+            hunt::work(from, seeds, step, &limits.limits()?, &mut out)?;
             Ok(true)
         }
         Job::Compare { seed, scenario, clients, output } => {
@@ -332,12 +325,21 @@ fn besiege(
 }
 
 fn foresee(asked: PlanArguments, out: &mut dyn Write) -> anyhow::Result<bool> {
-    let PlanArguments { config, pool, arrivals, session_length, cold_start, patience, days, seed, variants, output } =
-        asked;
-    let usual = plan::Options::new(slotkeeper::config::read(&config)?, arrivals, session_length, cold_start);
-    let patience = patience.unwrap_or(usual.patience);
-    let plan = plan::run(&plan::Options { pool, days, seed, variants, patience, ..usual })?;
-    output.draw(std::slice::from_ref(&plan.record))?;
+    let config = slotkeeper::config::read(&asked.config)?;
+    let usual = plan::Options::new(config, asked.arrivals, asked.session_length, asked.cold_start);
+    let plan = plan::run(&plan::Options {
+        pool: asked.pool,
+        days: asked.days,
+        seed: asked.seed,
+        seeds: asked.seeds,
+        variants: asked.variants,
+        patience: asked.patience.unwrap_or(usual.patience),
+        pod_start: asked.pod_start.unwrap_or(usual.pod_start),
+        probe_period: asked.probe_period.unwrap_or(usual.probe_period),
+        ..usual
+    })?;
+    let output = asked.output;
+    output.write(|| report::plan::html(&plan))?;
     if output.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&plan)?)?;
     } else {
@@ -346,7 +348,28 @@ fn foresee(asked: PlanArguments, out: &mut dyn Write) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-fn search(options: &Hunt, covered: bool, shrink: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
+/// A scenario that is built in, else one that is stored.
+fn named(name: &str, folder: &Path, seed: Option<u64>) -> anyhow::Result<Setting> {
+    if let Some(scenario) = scenarios::find(name) {
+        return Ok(scenario.setting(seed.unwrap_or(1)));
+    }
+    let path = stored::path(name, folder);
+    anyhow::ensure!(
+        path.exists(),
+        "--scenario: there is no {name:?}, and no file {}; there are: {}",
+        path.display(),
+        names()
+    );
+    Ok(stored::read(&path, seed)?)
+}
+
+fn search(
+    options: &Hunt,
+    covered: bool,
+    shrink: bool,
+    keep: Option<PathBuf>,
+    out: &mut dyn Write,
+) -> anyhow::Result<bool> {
     writeln!(out, "{} worlds from seed {}, {} at a time", options.seeds, options.from, options.jobs)?;
     let began = std::time::Instant::now();
     let bar = ProgressBar::new(options.seeds);
@@ -357,9 +380,10 @@ fn search(options: &Hunt, covered: bool, shrink: bool, out: &mut dyn Write) -> a
     let took = began.elapsed().as_secs_f64();
     writeln!(
         out,
-        "{} worlds, {:.1} h of simulated time in {took:.1} s: {:.0} worlds a minute",
+        "{} worlds, {:.1} h of simulated time, {:.1} faults per world, in {took:.1} s: {:.0} worlds a minute",
         catch.played,
         catch.simulated as f64 / 3_600_000.0,
+        catch.faults as f64 / catch.played.max(1) as f64,
         catch.played as f64 * 60.0 / took
     )?;
     let Some(seed) = catch.broken else {
@@ -375,17 +399,36 @@ fn search(options: &Hunt, covered: bool, shrink: bool, out: &mut dyn Write) -> a
     let again = |limits: &Limits| [limits.arguments(), options.arguments.clone()].concat();
     let failure = play(&Setting::limited(seed, &options.limits), false);
     anyhow::ensure!(!failure.violations.is_empty(), "seed {seed} broke a promise, but not a second time");
-    if !shrink {
-        tale::tell(&failure, None, &again(&options.limits), out)?;
-        return Ok(false);
-    }
-    writeln!(out, "seed {seed} breaks a promise; looking for the smallest world in which it does")?;
-    let bar = ProgressBar::new_spinner();
-    let (limits, smallest) = hunt::shrink(&options.limits, failure, |_, _| bar.tick());
-    bar.finish_and_clear();
-    writeln!(out)?;
+    let (limits, smallest) = if shrink {
+        writeln!(out, "seed {seed} breaks a promise; looking for the smallest world in which it does")?;
+        let progress = |played: usize, what: Option<String>| {
+            if let Some(what) = what {
+                let _ = writeln!(io::stderr(), "  world {played}: still broken with {what}");
+            }
+        };
+        let smallest = hunt::shrink(&options.limits, failure, progress);
+        writeln!(out)?;
+        smallest
+    } else {
+        (options.limits.clone(), failure)
+    };
     tale::tell(&smallest, None, &again(&limits), out)?;
+    if let Some(path) = keep {
+        store(&smallest, &path).with_context(|| format!("cannot write {}", path.display()))?;
+        writeln!(out, "Stored: slotkeeper-sim run --scenario {}", path.display())?;
+    }
     Ok(false)
+}
+
+/// The world of a failure, with what it breaks as its story.
+fn store(failure: &Outcome, path: &Path) -> io::Result<()> {
+    let mut setting = failure.setting.clone();
+    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    setting.name = name.unwrap_or(setting.name);
+    if let Some(violation) = failure.violations.first() {
+        setting.story = format!("Seed {} broke: {}. {}", setting.seed, violation.promise, violation.what);
+    }
+    stored::write(&setting, path)
 }
 
 /// A seed that depends on when it is asked for.

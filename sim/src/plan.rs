@@ -1,21 +1,31 @@
 //! Capacity planning: what waiting time and what pod-hours an operator's own settings buy, and their neighbours. The pool
 //! is read from the operator's configuration; who comes, how long they stay and how long a pod takes to start is said in
-//! words (`crate::chance`). Played on the tabletop, without network detail, so that a large fleet takes minutes.
+//! words (`crate::chance`). Played on the tabletop, without network detail, so that a large fleet takes minutes. Each setting
+//! is played with several seeds, the same for all: a difference counts only if it exceeds what the seeds differ by.
 
+mod cells;
+mod figure;
+mod row;
 mod schedule;
 mod table;
 mod variants;
 
+pub(crate) use cells::{COLUMNS, Cell, cells, legend};
+pub use figure::{Change, Figure};
+pub use row::{Row, Waits};
 pub use table::table;
 pub use variants::Variant;
 
-use crate::chance::{Arrivals, Chance, Draw};
+use crate::chance::{Arrivals, Chance, Draw, spoken};
 use crate::models::pace::Pace;
-use crate::record::{Quantiles, Record};
-use crate::tabletop::{self, Crowd, Design, Detail, Habits, Outcome, Setting};
+use crate::record::Record;
+use crate::tabletop::{self, Crowd, Design, Detail, Habits, Outcome, Phases, Setting};
+use row::Day;
 use serde::Serialize;
-use slotkeeper::config::{Config, PoolConfig};
+use slotkeeper::config::{Config, PoolConfig, Trigger};
 use slotkeeper_core::{Rules, Scaling};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// What the operator asks.
 #[derive(Clone, Debug)]
@@ -25,8 +35,12 @@ pub struct Options {
     pub pool: Option<String>,
     pub arrivals: Arrivals,
     pub session_length: Draw,
-    /// From the creation of a pod until it is ready.
+    /// From the creation of a pod until it is ready; without what the next two add.
     pub cold_start: Draw,
+    /// From the creation of a pod until its program starts: scheduling, volumes, the kubelet, the container.
+    pub pod_start: Draw,
+    /// The startup (or readiness) probe's period in milliseconds: a pod is ready at the first probe after its program is.
+    pub probe_period: u64,
     /// How long visitors wait for a slot before they go.
     pub patience: Draw,
     /// From the deletion of a pod until it is gone.
@@ -34,14 +48,19 @@ pub struct Options {
     /// How fast the cluster's controller creates and deletes pods; of a large fleet that can be what everybody waits for.
     pub pace: Pace,
     pub days: u32,
+    /// The first one.
     pub seed: u64,
+    /// How many seeds; `None`: [`Options::SEEDS`], or fewer if there are very many visitors.
+    pub seeds: Option<u32>,
     /// Most neighbouring settings to play; `None`: as many as keep the work bounded ([`Options::WORK`]).
     pub variants: Option<usize>,
 }
 
 impl Options {
-    /// Visitors in all variants together, if nothing else is said: a matter of seconds.
-    pub const WORK: u64 = 400_000;
+    /// Visitors in all variants and seeds together, if nothing else is said: a matter of seconds.
+    pub const WORK: u64 = 1_000_000;
+    pub const SEEDS: u32 = 10;
+    pub const MOST_SEEDS: u32 = 1000;
     pub const DAYS: std::ops::RangeInclusive<u32> = 1..=31;
 
     /// With what is usual for everything else: patience of 20 minutes on average, pods that stop in 1 to 5 s, one day.
@@ -53,11 +72,14 @@ impl Options {
             arrivals,
             session_length,
             cold_start,
+            pod_start: Draw::Always(0),
+            probe_period: 0,
             patience: Draw::Exponential(20 * 60_000),
             stop: Draw::Between(1000, 5000),
             pace: Pace::default(),
             days: 1,
             seed: 1,
+            seeds: None,
             variants: None,
         }
     }
@@ -72,6 +94,8 @@ pub enum PlanError {
     WhichPool { allowed: String },
     #[error("days: {days} is out of range; allowed: {} to {}", Options::DAYS.start(), Options::DAYS.end())]
     Days { days: u32 },
+    #[error("seeds: {seeds} is out of range; allowed: 1 to {}", Options::MOST_SEEDS)]
+    Seeds { seeds: u32 },
     #[error("arrivals: {visitors:.0} visitors in {days} days are too many; allowed: up to 1000 million in all")]
     TooMany { visitors: f64, days: u32 },
 }
@@ -82,35 +106,18 @@ pub struct Plan {
     pub pool: String,
     /// What was assumed, in one line.
     pub story: String,
+    /// The first seed, and how many there were.
+    pub seed: u64,
+    pub seeds: u32,
     /// The configured settings first.
     pub rows: Vec<Row>,
     /// Neighbouring settings that were not played, to bound the work.
     pub left_out: usize,
-    /// The configured settings over time, for the report.
+    /// The configured settings over time with the first seed, for the report.
     pub record: Record,
 }
 
-/// What one setting buys.
-#[derive(Clone, Debug, Serialize)]
-pub struct Row {
-    /// What is different from the configuration; "as configured".
-    pub name: String,
-    pub visitors: u64,
-    /// Visitors who found a free slot at once; who went because it took too long.
-    pub at_once: u64,
-    pub gave_up: u64,
-    pub time_to_slot: Option<Quantiles>,
-    pub most_pods: u32,
-    pub pod_hours: f64,
-    /// The part of them in which nobody sat there.
-    pub wasted_pod_hours: f64,
-    /// The part of all slots, from each pod's creation to its end, in which somebody sat there.
-    pub used: f64,
-    /// Sessions that a scaler ended: none, or it is a bug.
-    pub killed: u64,
-}
-
-/// Plays the configured settings and their neighbours, each with the same visitors.
+/// Plays the configured settings and their neighbours, each with the same visitors, seed by seed.
 ///
 /// # Errors
 /// When it is not clear which pool is meant, or what is asked would never end.
@@ -119,29 +126,74 @@ pub fn run(options: &Options) -> Result<Plan, PlanError> {
     if !Options::DAYS.contains(&options.days) {
         return Err(PlanError::Days { days: options.days });
     }
+    if let Some(seeds) = options.seeds.filter(|n| !(1..=Options::MOST_SEEDS).contains(n)) {
+        return Err(PlanError::Seeds { seeds });
+    }
     let expected = options.arrivals.a_day() * f64::from(options.days);
     if expected > 1e9 {
         return Err(PlanError::TooMany { visitors: expected, days: options.days });
     }
     let all = variants::around(&pool.rules);
-    let affordable = (Options::WORK as f64 / expected.max(1.0)) as usize;
-    let most = options.variants.unwrap_or(affordable).min(all.len());
+    let seeds = options.seeds.unwrap_or(usual_seeds(expected));
+    let affordable = (Options::WORK as f64 / expected.max(1.0) / f64::from(seeds)) as usize;
+    let most = options.variants.unwrap_or(affordable.saturating_sub(1)).min(all.len());
     let story = story(options, &pool.rules);
     let configured = Variant { name: "as configured".to_owned(), rules: pool.rules.clone() };
     // What the picture shows is every life, or none of them.
     let lives = if expected <= 2000.0 { 10_000 } else { 0 };
-    let first = play(options, pool, &configured.rules, Detail { lives, ..Detail::default() }, &story);
-    let mut rows = vec![row(configured, &first)];
-    for variant in all.iter().take(most) {
-        let outcome = play(options, pool, &variant.rules, Detail { samples: 16, lives: 0 }, "");
-        rows.push(row(variant.clone(), &outcome));
-    }
+    let first = play(options, pool, &configured.rules, options.seed, Detail { lives, ..Detail::default() }, &story);
+    let settings: Vec<Variant> = std::iter::once(configured).chain(all.iter().take(most).cloned()).collect();
+    let rows = rows(&days(options, pool, &settings, seeds, &first), &settings, seeds);
     let mut record = first.record;
+    record.title = format!("as configured, seed {}", options.seed);
     if first.sessions_left_out > 0 {
         let (sessions, pods) = (first.sessions_left_out, first.pods_left_out);
         record.story += &format!(" The lives of {sessions} sessions and {pods} pods are counted, not listed.");
     }
-    Ok(Plan { pool: pool.id.to_string(), story, rows, left_out: all.len() - most, record })
+    let left_out = all.len() - most;
+    Ok(Plan { pool: pool.id.to_string(), story, seed: options.seed, seeds, rows, left_out, record })
+}
+
+/// How many seeds are played with so many visitors in each: half of the work is for the neighbours.
+fn usual_seeds(visitors: f64) -> u32 {
+    ((Options::WORK as f64 / visitors.max(1.0) / 2.0) as u32).clamp(1, Options::SEEDS)
+}
+
+/// All settings with all seeds, setting by setting, on all cores: a day depends on nothing but its setting and seed. The
+/// first one has been played.
+fn days(options: &Options, pool: &PoolConfig, settings: &[Variant], seeds: u32, first: &Outcome) -> Vec<Day> {
+    let jobs: Vec<(&Variant, u64)> = settings
+        .iter()
+        .flat_map(|setting| (0..u64::from(seeds)).map(move |n| (setting, options.seed.wrapping_add(n))))
+        .collect();
+    let next = AtomicUsize::new(1);
+    let played = Mutex::new(Vec::with_capacity(jobs.len()));
+    let keep = |index, day| played.lock().unwrap_or_else(PoisonError::into_inner).push((index, day));
+    if let Some((variant, _)) = jobs.first() {
+        keep(0, Day::of(variant, first));
+    }
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some((variant, seed)) = jobs.get(index).copied() else { break };
+            let outcome = play(options, pool, &variant.rules, seed, Detail { samples: 16, lives: 0 }, "");
+            keep(index, Day::of(variant, &outcome));
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(jobs.len());
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    let mut played = played.into_inner().unwrap_or_else(PoisonError::into_inner);
+    played.sort_by_key(|(index, _)| *index);
+    played.into_iter().map(|(_, day)| day).collect()
+}
+
+fn rows(days: &[Day], settings: &[Variant], seeds: u32) -> Vec<Row> {
+    let of = |days: &[Day], setting: &Variant, configured| Row::of(setting.name.clone(), days, configured);
+    let mut chunks = days.chunks(seeds as usize).zip(settings);
+    let Some((configured, setting)) = chunks.next() else { return Vec::new() };
+    std::iter::once(of(configured, setting, None))
+        .chain(chunks.map(|(days, setting)| of(days, setting, Some(configured))))
+        .collect()
 }
 
 fn pool<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a PoolConfig, PlanError> {
@@ -157,23 +209,29 @@ fn pool<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a PoolConfig, Pl
 }
 
 fn story(options: &Options, rules: &Rules) -> String {
+    let mut start = options.cold_start.to_string();
+    if options.pod_start != Draw::Always(0) {
+        start = format!("{} and {start}", options.pod_start);
+    }
+    if options.probe_period > 0 {
+        start += &format!(", probed every {}", spoken(options.probe_period));
+    }
     format!(
-        "{} visitors arrive, stay {}, wait at most {}; a pod holds {} of them and starts in {}; {} pods; {} {}.",
+        "{} visitors arrive, stay {}, wait at most {}; a pod holds {} of them and starts in {start}; {} pods; {} {}.",
         options.arrivals,
         options.session_length,
         options.patience,
         rules.slots_per_pod,
-        options.cold_start,
         if rules.min == rules.max { rules.max.to_string() } else { format!("{} to {}", rules.min, rules.max) },
         options.days,
         if options.days == 1 { "day" } else { "days" },
     )
 }
 
-fn play(options: &Options, pool: &PoolConfig, rules: &Rules, detail: Detail, story: &str) -> Outcome {
-    let chance = Chance::new(options.seed);
+fn play(options: &Options, pool: &PoolConfig, rules: &Rules, seed: u64, detail: Detail, story: &str) -> Outcome {
+    let chance = Chance::new(seed);
     let length = u64::from(options.days) * 86_400_000;
-    let design = design(rules);
+    let design = design(rules, pool.trigger);
     let fixed = rules.scaling == Scaling::None;
     let setting = Setting {
         story: story.to_owned(),
@@ -184,8 +242,11 @@ fn play(options: &Options, pool: &PoolConfig, rules: &Rules, detail: Detail, sto
         pods: if fixed { rules.max } else { rules.min },
         // Pods of a fixed list have been running for long.
         cold_start: if fixed { Draw::Always(1) } else { options.cold_start },
+        pod_start: if fixed { Draw::Always(0) } else { options.pod_start },
+        probe_period: if fixed { 0 } else { options.probe_period },
         pace: if fixed { Pace::new(1, 0) } else { options.pace },
         stop: options.stop,
+        phases: Phases::drawn(chance),
         detail,
         ..Setting::new(rules.max, length)
     };
@@ -199,27 +260,27 @@ fn play(options: &Options, pool: &PoolConfig, rules: &Rules, detail: Detail, sto
     tabletop::run(&setting, &design, Crowd::new(habits, chance))
 }
 
-fn design(rules: &Rules) -> Design {
-    match rules.scaling {
-        Scaling::Direct { window } => Design::direct(window),
-        Scaling::Keda { .. } => Design { mind: tabletop::Mind::Slotkeeper(rules.scaling), ..Design::keda_push(rules) },
-        Scaling::None => Design::slotkeeper("fixed pods", Scaling::None, None),
+/// Behind KEDA: the numbers that Prometheus scrapes every 15 s and KEDA polls every 30 s, or those that the dispatcher answers
+/// itself; in either case its HPA grows and shrinks the pool.
+fn design(rules: &Rules, trigger: Trigger) -> Design {
+    let mind = tabletop::Mind::Slotkeeper(rules.scaling);
+    match (rules.scaling, trigger) {
+        (Scaling::Direct { window }, _) => Design::direct(window),
+        (Scaling::Keda { .. }, Trigger::Push) => Design { mind, ..Design::keda_push(rules) },
+        (Scaling::Keda { .. }, Trigger::Prometheus) => Design { mind, ..Design::keda_prometheus(rules) },
+        (Scaling::None, _) => Design::slotkeeper("fixed pods", Scaling::None, None),
     }
 }
 
-fn row(variant: Variant, outcome: &Outcome) -> Row {
-    let figures = &outcome.record.figures;
-    let slot_hours = figures.pod_hours * f64::from(variant.rules.slots_per_pod);
-    Row {
-        name: variant.name,
-        visitors: figures.visitors,
-        at_once: outcome.at_once,
-        gave_up: outcome.gave_up,
-        time_to_slot: figures.time_to_slot,
-        most_pods: outcome.most_pods,
-        pod_hours: figures.pod_hours,
-        wasted_pod_hours: figures.wasted_pod_hours,
-        used: if slot_hours > 0.0 { outcome.seat_hours / slot_hours } else { 0.0 },
-        killed: figures.killed,
+#[cfg(test)]
+mod tests {
+    use super::{Options, usual_seeds};
+
+    #[test]
+    fn very_many_visitors_are_played_with_fewer_seeds() {
+        assert_eq!(usual_seeds(0.0), Options::SEEDS);
+        assert_eq!(usual_seeds(50_000.0), Options::SEEDS);
+        assert_eq!(usual_seeds(200_000.0), 2);
+        assert_eq!(usual_seeds(1e9), 1);
     }
 }

@@ -62,6 +62,10 @@ pub enum PodEnd {
     RolledOut,
     Crashed,
     NodeLost,
+    /// Evicted from a node that was drained.
+    Drained,
+    /// A pod with a higher priority took its place.
+    Preempted,
 }
 
 /// One visitor's session.

@@ -10,6 +10,7 @@ mod ledger;
 mod marks;
 mod panels;
 mod plain;
+pub mod plan;
 mod scale;
 mod sheet;
 mod steps;
@@ -21,8 +22,9 @@ use scale::Scales;
 use std::collections::BTreeSet;
 use words::{Escaped, moment};
 
-pub(crate) use plain::quantiles;
 pub use plain::table;
+pub(crate) use plain::{aligned, still};
+pub(crate) use words::{hours, seconds};
 
 const STYLE: &str = include_str!("report/page.css");
 

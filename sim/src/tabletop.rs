@@ -42,8 +42,12 @@ pub struct Setting {
     pub spare: Vec<(u64, Spare)>,
     /// Pods that are wanted when it begins.
     pub pods: u32,
-    /// From the creation of a pod until it is ready.
+    /// From the creation of a pod until it is ready; without what the next two add.
     pub cold_start: Draw,
+    /// From the creation of a pod until its program starts.
+    pub pod_start: Draw,
+    /// Milliseconds between two probes of a program that starts: it is found ready up to so much later. 0: at once.
+    pub probe_period: u64,
     /// From the deletion of a pod until it is gone; at most `kill_after`.
     pub stop: Draw,
     /// `terminationGracePeriodSeconds`.
@@ -69,6 +73,8 @@ impl Setting {
             spare: Vec::new(),
             pods: 0,
             cold_start: Draw::Always(40_000),
+            pod_start: Draw::Always(0),
+            probe_period: 0,
             stop: Draw::Always(2000),
             kill_after: 30_000,
             pods_wait: false,

@@ -1,11 +1,19 @@
-//! What a world's outcome looks like on a terminal: for somebody who was not there, within one screen.
+//! What a world's outcome looks like on a terminal, within one screen: the broken promise as a rule, what the journal says
+//! about the sessions and pods that it names, the last events, and the command that repeats the world.
 
 use crate::record::Quantiles;
-use crate::world::Outcome;
+use crate::world::evidence::{Row, Subject};
+use crate::world::{Outcome, promises, scenarios};
 use std::io::{self, Write};
 
-/// Lines of the story that are shown before a broken promise.
-const BEFORE: usize = 24;
+/// Lines of a screen that a broken promise fills at most.
+const SCREEN: usize = 44;
+/// Of these at least for the events before it.
+const BEFORE: usize = 8;
+/// Columns.
+const WIDTH: usize = 158;
+/// Sessions and pods that are explained.
+const SUBJECTS: usize = 3;
 
 /// `others`: what else the command was told, so that it can be told again.
 ///
@@ -17,19 +25,109 @@ pub fn tell(outcome: &Outcome, scenario: Option<&str>, others: &[String], out: &
     if !setting.story.is_empty() {
         writeln!(out, "{}", setting.story)?;
     }
-    let Some(violation) = outcome.violations.first() else { return well(outcome, out) };
-    writeln!(out, "\nBROKEN after {} s: {}", seconds(violation.at), violation.promise)?;
-    writeln!(out, "  {}\n", violation.what)?;
-    for other in outcome.violations.iter().skip(1).take(3) {
-        writeln!(out, "  then, after {} s: {}: {}", seconds(other.at), other.promise, other.what)?;
+    if outcome.violations.is_empty() {
+        return well(outcome, out);
     }
-    let end = outcome.story.iter().position(|l| l.text.starts_with("BROKEN")).unwrap_or(outcome.story.len());
-    let shown = &outcome.story[end.saturating_sub(BEFORE)..end];
-    writeln!(out, "What happened before{}:", if shown.len() < end { " (the end of it)" } else { "" })?;
-    for line in shown {
-        writeln!(out, "  {:>9} s  {:.150}", seconds(line.at), line.text)?;
+    let mut lines = troubles(outcome);
+    lines.extend(broken(outcome));
+    let left = SCREEN.saturating_sub(lines.len() + BEFORE + 2);
+    lines.extend(explained(&outcome.evidence, left));
+    let left = SCREEN.saturating_sub(lines.len() + 2).max(BEFORE);
+    lines.extend(before(outcome, left));
+    for line in lines {
+        writeln!(out, "{}", fitting(&line))?;
     }
     writeln!(out, "\nAgain, with every line of every log: {}", replay(outcome, scenario, others))
+}
+
+fn fitting(line: &str) -> String {
+    if line.chars().count() <= WIDTH {
+        return line.to_owned();
+    }
+    line.chars().take(WIDTH - 1).chain(['…']).collect()
+}
+
+/// The faults and fault points, by the numbers and words that the command takes.
+fn troubles(outcome: &Outcome) -> Vec<String> {
+    let setting = &outcome.setting;
+    let time = |ms: u64| format!("{}.{}", ms / 1000, ms % 1000 / 100);
+    let faults = setting.faults.iter().map(|f| format!("#{} {} {}-{} s", f.number, f.kind, time(f.at), time(f.until)));
+    let points =
+        setting.points.iter().map(|p| format!("{} ({} of 1000, up to {} ms)", p.point, p.per_mille, p.longest));
+    let mut lines = Vec::new();
+    for (what, all) in [("Faults", faults.collect::<Vec<_>>()), ("Fault points", points.collect())] {
+        if all.is_empty() {
+            continue;
+        }
+        let mut text = format!("{what}: ");
+        for (number, one) in all.iter().enumerate() {
+            let more = format!(" and {} more", all.len() - number);
+            if text.chars().count() + one.len() + more.len() + 2 > WIDTH {
+                text += &more;
+                break;
+            }
+            text += if number == 0 { "" } else { ", " };
+            text += one;
+        }
+        lines.push(text);
+    }
+    lines
+}
+
+/// Which promise, as a rule, and who documents it.
+fn broken(outcome: &Outcome) -> Vec<String> {
+    let Some(violation) = outcome.violations.first() else { return Vec::new() };
+    let mut lines = vec![
+        String::new(),
+        format!("BROKEN after {} s: {}", seconds(violation.at), violation.promise),
+        format!("  {}", violation.what),
+    ];
+    if let Some(promise) = promises::find(violation.promise) {
+        let (file, words) = promise.documented;
+        lines.push(format!("  Rule: {}", promise.rule));
+        lines.push(format!("  Documented in {file}: \"{words}\""));
+    }
+    for other in outcome.violations.iter().skip(1).take(2) {
+        lines.push(format!("  then, after {} s: {}: {}", seconds(other.at), other.promise, other.what));
+    }
+    lines
+}
+
+/// What the journal says about the sessions and pods that the violation names. The latest lines, if not all fit.
+fn explained(subjects: &[Subject], lines: usize) -> Vec<String> {
+    let subjects = &subjects[..subjects.len().min(SUBJECTS)];
+    let mut all = Vec::new();
+    for (number, subject) in subjects.iter().enumerate() {
+        // Each gets its share of what the ones before it have left; one line is its title, one is empty.
+        let share = (lines - all.len()) / (subjects.len() - number);
+        let most = share.saturating_sub(2);
+        if most == 0 {
+            continue;
+        }
+        let from = subject.rows.len().saturating_sub(most);
+        let shown = match from {
+            0 => String::new(),
+            _ => format!(" (the last {most} of {} lines)", subject.rows.len()),
+        };
+        all.extend([String::new(), format!("{}{shown}:", subject.title)]);
+        all.extend(subject.rows[from..].iter().map(row));
+    }
+    all
+}
+
+fn row(row: &Row) -> String {
+    let position = row.position.map_or_else(String::new, |p| format!("@{p}"));
+    let host = row.host.map_or_else(String::new, |h| format!("d{h}"));
+    format!("  {:>9} s {position:>6} {host:>3}  {}", seconds(row.at), row.text)
+}
+
+fn before(outcome: &Outcome, lines: usize) -> Vec<String> {
+    let end = outcome.story.iter().position(|l| l.text.starts_with("BROKEN")).unwrap_or(outcome.story.len());
+    let shown = &outcome.story[end.saturating_sub(lines.saturating_sub(2))..end];
+    let part = if shown.len() < end { " (the end of it)" } else { "" };
+    let mut all = vec![String::new(), format!("What happened before{part}:")];
+    all.extend(shown.iter().map(|line| format!("  {:>9} s  {}", seconds(line.at), line.text)));
+    all
 }
 
 fn well(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
@@ -62,12 +160,21 @@ fn well(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
 /// The command that plays it again.
 #[must_use]
 pub fn replay(outcome: &Outcome, scenario: Option<&str>, others: &[String]) -> String {
-    let mut line = format!("slotkeeper-sim run --seed {} --trace", outcome.setting.seed);
+    // What is stored, the seed included, is in the scenario's file.
+    let seed = if scenario.is_some_and(|name| scenarios::find(name).is_none()) {
+        String::new()
+    } else {
+        format!(" --seed {}", outcome.setting.seed)
+    };
+    let mut line = format!("slotkeeper-sim run{seed} --trace");
     if let Some(name) = scenario {
         line += &format!(" --scenario {name}");
     }
     for argument in others {
         line += &format!(" {argument}");
+    }
+    if !outcome.setting.points.is_empty() {
+        line += " (built with --features faultpoints)";
     }
     line
 }

@@ -3,35 +3,47 @@
 //! and all must come to rest. One seed decides everything.
 
 pub mod api;
+pub mod disk;
+pub mod evidence;
 pub mod faults;
 mod happenings;
 pub mod journal;
 pub mod keda;
 pub mod kube;
+pub mod limits;
 pub mod log;
+mod milliseconds;
 pub mod net;
 pub mod node;
 pub mod operator;
+pub mod overload;
+pub mod points;
+pub mod promises;
 pub mod redis;
 pub mod reference;
+pub mod reset;
 pub mod scaler;
 pub mod scenarios;
 pub mod setting;
+pub mod shape;
+pub mod stall;
+pub mod stored;
 pub mod truth;
 pub mod visitor;
 
 use crate::chance::Chance;
 use crate::record::{Figures, Quantiles, Record, Sample};
 use api::Api;
-use faults::FaultKind;
+use disk::Disk;
 use happenings::Happenings;
-use journal::{Log, Traps};
+use journal::Traps;
 use keda::{Asker, KEDA_PORT};
 use kube::Kube;
 use log::Lines;
 use net::{Connections, SimNet};
 use node::{Crashes, Pods};
 use operator::Orders;
+use overload::Overload;
 use rand::Rng;
 use redis::Redis;
 use scaler::{ADMIN_PORT, Scaler};
@@ -41,8 +53,11 @@ use slotkeeper::cluster::kubernetes::{self, Pace, client};
 use slotkeeper::config::{
     Admin, Admission, ClusterConfig, Config, KubernetesPods, PoolConfig, Probe, Secret, Workload,
 };
+use slotkeeper::journal::Journal;
+use slotkeeper::journal::file::OpenError;
 use slotkeeper::outside::{Clock, Ids, Net, Outside};
 use slotkeeper_core::AfterSession;
+use stall::Gate;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -71,6 +86,8 @@ pub struct Outcome {
     pub coverage: BTreeMap<String, u64>,
     pub story: Vec<Line>,
     pub record: Record,
+    /// What explains the first violation.
+    pub evidence: Vec<evidence::Subject>,
     /// Milliseconds from a slot to the pod's first answer.
     pub answered: Vec<u64>,
     /// The log, if it was asked for.
@@ -93,7 +110,8 @@ struct World {
     setting: Setting,
     truth: Truth,
     kube: Kube,
-    log: Log,
+    disks: Vec<Disk>,
+    gates: Vec<Gate>,
     redis: Redis,
     traps: Traps,
     doors: Vec<Door>,
@@ -101,6 +119,7 @@ struct World {
     calm: Arc<AtomicBool>,
     guests: Guests,
     shaky: Arc<AtomicBool>,
+    overload: Overload,
     prometheus_down: Arc<AtomicBool>,
     removal: Arc<AtomicBool>,
     connections: Connections,
@@ -132,9 +151,15 @@ pub fn play(setting: &Setting, trace: bool) -> Outcome {
     });
     let violations = truth.violations();
     let mut coverage = truth.coverage();
-    for guest in guests.all() {
+    for guest in guests.all().values() {
         *coverage.entry(format!("guest {}", if guest.served { "served" } else { "not served" })).or_default() += 1;
     }
+    for (what, times) in kube.asked() {
+        *coverage.entry(what).or_default() += times;
+    }
+    let count = |what: &str| coverage.get(what).copied().unwrap_or_default();
+    let again = count("API list pods").saturating_sub(count("dispatcher started"));
+    coverage.insert("pods listed again".to_owned(), again);
     let (waited, answered) = truth.waits();
     let record = record(setting, &truth, &kube, samples, waited, lasted, &guests);
     Outcome {
@@ -142,6 +167,7 @@ pub fn play(setting: &Setting, trace: bool) -> Outcome {
         violations,
         coverage,
         story: truth.story(),
+        evidence: truth.evidence(),
         record,
         answered,
         log: lines.take(),
@@ -191,12 +217,18 @@ impl World {
     fn new(setting: &Setting, truth: &Truth) -> World {
         let door = |_| Door { stop: Arc::new(Notify::new()), skew: Arc::default(), lives: Arc::default() };
         let traps = Traps::default();
+        let gates: Vec<Gate> = (0..setting.dispatchers).map(|_| Gate::default()).collect();
+        let disk = |(host, gate): (usize, &Gate)| {
+            let dice = Chance::new(setting.seed).stream(&format!("disk {host}"));
+            Disk::new(host, truth.clone(), traps.clone(), gate.clone(), dice)
+        };
         truth.settings(setting);
         World {
             setting: setting.clone(),
             truth: truth.clone(),
             kube: Kube::new(setting, truth.clone()),
-            log: Log::new(truth.clone(), traps.clone()),
+            disks: gates.iter().enumerate().map(disk).collect(),
+            gates,
             redis: Redis::new(truth.clone(), traps.clone(), Chance::new(setting.seed).stream("redis")),
             traps,
             doors: (0..setting.dispatchers).map(door).collect(),
@@ -204,6 +236,7 @@ impl World {
             calm: Arc::default(),
             guests: Guests::default(),
             shaky: Arc::default(),
+            overload: Overload::default(),
             prometheus_down: Arc::default(),
             removal: Arc::default(),
             connections: Connections::default(),
@@ -221,10 +254,9 @@ impl World {
             .max_message_latency(Duration::from_millis(setting.latency.1))
             .tcp_capacity(4096)
             .build();
+        #[cfg(feature = "faultpoints")]
+        let _points = points::install(setting.seed, &setting.points, self.truth.clone(), self.calm.clone());
         self.people(&mut sim);
-        if setting.faults.iter().any(|f| f.kind == FaultKind::JournalClock) {
-            self.truth.clock_jumps();
-        }
         let mut happenings = Happenings::new(&setting);
         let (mut broken, mut quiet, mut next_sample) = (None, None, 0);
         let most = setting.chaos + setting.calm;
@@ -267,13 +299,6 @@ impl World {
         if !self.truth.is_broken() {
             self.everybody_was_served();
         }
-        if setting.faults.is_empty() {
-            let coverage = self.truth.coverage();
-            let odd = ["socket broken", "socket silent", "socket stuck", "socket refused", "answer 502", "answer none"];
-            for what in odd.into_iter().filter(|what| coverage.contains_key(*what)) {
-                self.truth.violate("nothing breaks without a cause", what);
-            }
-        }
         let strangers = self.truth.strangers();
         if self.setting.admission == Admission::Returning && !strangers.is_empty() {
             let what = format!("{} sessions take part whose cookie nobody has", strangers.len());
@@ -297,7 +322,9 @@ impl World {
             server: self.kube.server(),
             truth: self.truth.clone(),
             dice: Arc::new(Mutex::new(chance.stream("api"))),
+            overload_dice: Arc::new(Mutex::new(chance.stream("overload"))),
             shaky: self.shaky.clone(),
+            overload: self.overload.clone(),
         };
         sim.host("api", move || {
             let api = api.clone();
@@ -325,7 +352,8 @@ impl World {
                 host,
                 setting: self.setting.clone(),
                 truth: self.truth.clone(),
-                log: self.log.clone(),
+                disk: self.disks[host].clone(),
+                gate: self.gates[host].clone(),
                 kube: self.kube.clone(),
                 journal_at,
                 api_at,
@@ -395,14 +423,15 @@ impl World {
             bots_are_placed: self.setting.admission == Admission::Immediate,
             alone: self.setting.rules.slots_per_pod == 1,
         };
-        let (homes, visitors, bots) =
-            (self.setting.homes as usize, self.setting.visitors as usize, self.setting.bots as usize);
+        let (homes, bots) = (self.setting.homes as usize, self.setting.bots as usize);
         for home in 0..homes {
             let scene = scene.clone();
+            let visitors = self.setting.comers().map(|number| number as usize);
+            let visitors: Vec<usize> = visitors.filter(|number| number % homes == home).collect();
             sim.host(format!("home{home}"), move || {
-                let scene = scene.clone();
+                let (scene, visitors) = (scene.clone(), visitors.clone());
                 async move {
-                    for number in (home..visitors).step_by(homes) {
+                    for number in visitors {
                         let dice = chance.stream(&format!("visitor {number}"));
                         tokio::spawn(Visitor::new(number, scene.clone(), dice).live());
                     }
@@ -437,7 +466,7 @@ impl World {
             return Some(format!("{} sessions are left: {}", left.len(), left.join(", ")));
         }
         let at_home = self.guests.all();
-        let out = at_home.iter().filter(|g| !g.done).count();
+        let out = at_home.values().filter(|g| !g.done).count();
         if out > 0 {
             return Some(format!("{out} visitors have not gone home"));
         }
@@ -460,7 +489,7 @@ impl World {
     }
 
     fn everybody_was_served(&self) {
-        let unserved: Vec<String> = (self.guests.all().iter().enumerate())
+        let unserved: Vec<String> = (self.guests.all().iter())
             .filter(|(_, guest)| guest.patient && !guest.served)
             .map(|(number, _)| number.to_string())
             .collect();
@@ -477,7 +506,8 @@ struct Place {
     host: usize,
     setting: Setting,
     truth: Truth,
-    log: Log,
+    disk: Disk,
+    gate: Gate,
     kube: Kube,
     /// That of several.
     journal_at: Option<IpAddr>,
@@ -492,7 +522,7 @@ impl Place {
         let life = self.door.lives.fetch_add(1, Ordering::Relaxed) as u64;
         let mut dice = Chance::new(self.setting.seed).stream(&format!("dispatcher {} life {life}", self.host));
         let (truth, connections, kube) = (self.truth.clone(), self.connections.clone(), self.kube.clone());
-        let net: Arc<dyn Net> = Arc::new(SimNet { host: self.host, truth, connections, kube });
+        let net: Arc<dyn Net> = Arc::new(SimNet { host: self.host, truth, connections, kube, gate: self.gate.clone() });
         let wall = self.truth.wall();
         let skew = self.door.skew.load(Ordering::Relaxed);
         let clock = Clock::starting_at(slotkeeper_core::Time((wall.0 as i64 + skew) as u64));
@@ -501,7 +531,13 @@ impl Place {
                 Ok(journal) => journal,
                 Err(error) => return self.truth.violate("a dispatcher runs", error.to_string()),
             },
-            None => journal::own(&self.log, self.host, Duration::from_millis(dice.random_range(0..8))),
+            None => match self.own(clock).await {
+                Ok(journal) => journal,
+                Err(error) => {
+                    let what = format!("dispatcher {}: {:#}", self.host, anyhow::Error::new(error));
+                    return self.truth.violate("a dispatcher runs", what);
+                }
+            },
         };
         let cluster = match self.cluster(net.clone()) {
             Ok(cluster) => cluster,
@@ -530,6 +566,26 @@ impl Place {
         }
     }
 
+    /// The journal in a file. While the disk cannot be read or written, whoever supervises the process starts it again.
+    async fn own(&self, clock: Clock) -> Result<Journal, OpenError> {
+        loop {
+            self.gate.open().await;
+            let opened = journal::own(&self.disk, clock);
+            if self.disk.is_dead() {
+                // Killed while it started.
+                return std::future::pending().await;
+            }
+            match opened {
+                Err(OpenError::Io { what, path, source }) => {
+                    self.truth.count("dispatcher could not open its journal");
+                    self.truth.tell(format!("d{} cannot {what} {}: {source}", self.host, path.display()));
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
     /// The real adaptor. All its clocks are short.
     fn cluster(&self, net: Arc<dyn Net>) -> anyhow::Result<Arc<dyn Cluster>> {
         let server: http::Uri = format!("http://{}", SocketAddr::new(self.api_at, api::PORT)).parse()?;
@@ -540,7 +596,7 @@ impl Place {
         let pace = Pace {
             call: Duration::from_secs(2),
             watch: Duration::from_secs(10),
-            relist: Duration::from_secs(3_600),
+            relist: self.setting.relist,
             retry: (Duration::from_millis(200), Duration::from_secs(2)),
         };
         Ok(kubernetes::start(&self.pool(), &self.pods(), client, net, pace))
@@ -599,7 +655,7 @@ fn record(
     let figures = Figures {
         visitors: sessions.len() as u64,
         killed: sessions.iter().filter(|s| s.killed).count() as u64,
-        never_served: guests.all().iter().filter(|g| !g.served).count() as u64,
+        never_served: guests.all().values().filter(|g| !g.served).count() as u64,
         time_to_slot: Quantiles::of(&mut waited),
         pod_hours: hours(alive),
         wasted_pod_hours: hours(alive.saturating_sub(in_slots)),

@@ -1,5 +1,7 @@
 //! The test bed's own tests: one binary.
 
+mod disk;
+mod drawn;
 mod gateway;
 mod models;
 #[cfg(feature = "planted")]
@@ -7,6 +9,7 @@ mod planted;
 mod redis;
 mod reference;
 mod report;
+mod stored;
 mod tabletop;
 mod vectors;
 mod world;

@@ -1,14 +1,55 @@
 //! The test bed finds what it is there for: each of these bugs, planted into the dispatcher or its core, breaks a promise
-//! within 200 seeds, and the program says which, when, and how to see it again.
+//! within 200 seeds, and the program says which, when, and how to see it again. They are a sample of the list in
+//! `crates/core/src/planted.rs`; `tests/mutants` runs all of it, and asks every other check, too.
 
 use slotkeeper_core::planted::Bug;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+#[test]
+fn no_program_has_planted_bugs_unless_it_is_asked_to() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let manifests = ["Cargo.toml", "crates/core/Cargo.toml", "crates/dispatcher/Cargo.toml", "sim/Cargo.toml"];
+    let mut features = 0;
+    for manifest in manifests {
+        let text = std::fs::read_to_string(root.join(manifest)).expect("a manifest");
+        // The feature's own line may name the same feature of a dependency; nothing else turns it on.
+        for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#') && line.contains("planted")) {
+            assert!(line.starts_with("planted = ["), "{manifest}: {line}");
+            features += 1;
+        }
+    }
+    assert_eq!(features, 3, "the crates that have the feature");
+}
+
+#[test]
+fn every_planted_bug_has_a_word_of_its_own_and_is_hooked_in_once_or_more() {
+    let words: BTreeSet<&str> = Bug::ALL.iter().map(|bug| bug.word()).collect();
+    assert_eq!(words.len(), Bug::ALL.len());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+    let mut sources = String::new();
+    let mut folders = vec![root.join("core/src"), root.join("dispatcher/src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources += &std::fs::read_to_string(path).expect("a source file");
+            }
+        }
+    }
+    for bug in Bug::ALL {
+        assert!(sources.contains(&format!("planted!({bug:?} =>")), "{bug:?} is planted nowhere");
+    }
+}
 
 fn found(bug: Bug) {
     let hunt = &["hunt", "--from", "1", "--seeds", "200", "--jobs", "1", "--as-it-is", "--plant", bug.word()];
     let output = crate::world::program(hunt);
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{bug:?} was not found: {text}");
-    for part in ["BROKEN after", "What happened before", "slotkeeper-sim run --seed"] {
+    for part in ["BROKEN after", "Rule: ", "Documented in ", "What happened before", "slotkeeper-sim run --seed"] {
         assert!(text.contains(part), "{part:?} is missing in\n{text}");
     }
     assert!(text.lines().count() < 50, "more than a screen:\n{text}");

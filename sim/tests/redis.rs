@@ -1,5 +1,7 @@
 //! The stand-in of Redis against a real one: the same exercise of requests, the same answers. (Debian: `redis-server`.)
 
+mod generated;
+
 use slotkeeper_sim::chance::Chance;
 use slotkeeper_sim::world::journal::Traps;
 use slotkeeper_sim::world::redis::Redis;
@@ -232,8 +234,8 @@ fn introduces_itself(socket: &Path) {
 struct Real(Child, PathBuf);
 
 impl Real {
-    fn start() -> Real {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("redis-{}", std::process::id()));
+    fn start(name: &str) -> Real {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("redis-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let socket = folder.join("s");
         let child = Command::new("redis-server")
@@ -257,17 +259,32 @@ impl Drop for Real {
 
 #[test]
 fn the_stand_in_answers_as_a_real_one() {
-    let real = Real::start();
+    let real = Real::start("exercise");
     let socket = real.1.join("s");
     introduces_itself(&socket);
-    let theirs = exercise(&socket, &|full| {
-        let most = if full { "1" } else { "0" };
-        assert_eq!(Client::new(&socket).ask(&["CONFIG", "SET", "maxmemory", most]), Said::Word("OK".into()));
-    });
+    let theirs = exercise(&socket, &|full| fill(&socket, full));
 
-    let redis = Redis::new(Truth::new(), Traps::default(), Chance::new(1).stream("redis"));
     let own = real.1.join("o");
-    let (server, at) = (redis.clone(), own.clone());
+    let redis = stand_in(&own);
+    introduces_itself(&own);
+    let ours = exercise(&own, &|full| redis.fill(full));
+    assert!(theirs.len() > 45, "only {} answers", theirs.len());
+    assert_eq!(ours.len(), theirs.len());
+    for ((what, ours), (_, theirs)) in ours.iter().zip(&theirs) {
+        assert_eq!(ours, theirs, "{what}");
+    }
+}
+
+/// A real server has no memory left, or has some again.
+fn fill(socket: &Path, full: bool) {
+    let most = if full { "1" } else { "0" };
+    assert_eq!(Client::new(socket).ask(&["CONFIG", "SET", "maxmemory", most]), Said::Word("OK".into()));
+}
+
+/// Serves the stand-in at this socket.
+fn stand_in(own: &Path) -> Redis {
+    let redis = Redis::new(Truth::new(), Traps::default(), Chance::new(1).stream("redis"));
+    let (server, at) = (redis.clone(), own.to_owned());
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
@@ -277,11 +294,5 @@ fn the_stand_in_answers_as_a_real_one() {
             }
         });
     });
-    introduces_itself(&own);
-    let ours = exercise(&own, &|full| redis.fill(full));
-    assert!(theirs.len() > 45, "only {} answers", theirs.len());
-    assert_eq!(ours.len(), theirs.len());
-    for ((what, ours), (_, theirs)) in ours.iter().zip(&theirs) {
-        assert_eq!(ours, theirs, "{what}");
-    }
+    redis
 }

@@ -13,10 +13,13 @@ const HOSTILE: &str = r#"<script>alert("1")</script> & 'quoted' ]]> &amp; <!-- "
 
 /// Parsed, and left where it can be looked at.
 fn page(name: &str, records: &[Record]) -> Document {
-    let page = report::html(records);
+    parsed(name, &report::html(records))
+}
+
+fn parsed(name: &str, page: &str) -> Document {
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("report-{name}.html"));
-    std::fs::write(file, &page).expect("the target folder can be written to");
-    Document::parse(&page).unwrap_or_else(|problem| panic!("{name}: {problem}"))
+    std::fs::write(file, page).expect("the target folder can be written to");
+    Document::parse(page).unwrap_or_else(|problem| panic!("{name}: {problem}"))
 }
 
 fn mark(at: u64, kind: MarkKind, text: &str) -> Mark {
@@ -77,6 +80,43 @@ fn what_is_not_well_formed_is_noticed() {
     ] {
         assert!(Document::parse(bad).is_err(), "{bad}");
     }
+}
+
+/// A pool of one's own name, with three settings and four seeds.
+fn plan(pool: &str, seeds: u32) -> slotkeeper_sim::plan::Plan {
+    use slotkeeper_sim::chance::Draw;
+    let text = format!("[pools.{pool}]\nmax_pods = 9\n[pools.{pool}.processes]\ncommand = ['x']\ndata_folder = 'y'\n");
+    let config = slotkeeper::config::parse(&text, "test.toml", std::path::Path::new("/")).expect("a configuration");
+    let arrivals = "60/day:evening".parse().expect("these are arrivals");
+    let options = slotkeeper_sim::plan::Options::new(config, arrivals, Draw::Always(900_000), Draw::Always(40_000));
+    let options = slotkeeper_sim::plan::Options { seeds: Some(seeds), variants: Some(2), ..options };
+    slotkeeper_sim::plan::run(&options).expect("there is a plan")
+}
+
+#[test]
+fn a_plan_is_a_page_with_the_pools_name_and_its_neighbours() {
+    let plan = plan("remote-desktops", 4);
+    let page = parsed("plan", &report::plan::html(&plan));
+    assert!(page.source.contains("<h1>Pool remote-desktops</h1>"), "{}", page.source);
+    assert!(page.source.contains("<title>Pool remote-desktops: a plan</title>"));
+    assert_eq!((page.count("h1"), page.count("section"), page.count("figure")), (1, 1, 1));
+    assert_eq!(page.count("script") + page.count("img") + page.count("link"), 0);
+    let table = page.all("table").into_iter().find(|t| t.contains("comparison plan")).expect("the neighbours");
+    assert_eq!(table.matches("scope=\"row\"").count(), plan.rows.len());
+    assert_eq!(table.matches("<td>").count(), 9 * plan.rows.len());
+    // An interval below each figure, the same as in the terminal.
+    assert_eq!(table.matches("class=\"quiet range\"").count(), 9 * plan.rows.len());
+    let mut text = Vec::new();
+    slotkeeper_sim::plan::table(&mut text, &plan).expect("memory takes everything");
+    let text = String::from_utf8(text).expect("text");
+    for row in &plan.rows {
+        assert!(page.text.contains(&row.name) && text.contains(&row.name), "{}", row.name);
+    }
+    for line in text.lines().rev().take_while(|l| !l.is_empty()) {
+        assert!(page.text.contains(line), "{line}\n{}", page.text);
+    }
+    let single = parsed("plan-one-seed", &report::plan::html(&self::plan("a", 1)));
+    assert!(!single.source.contains("class=\"quiet range\"") && single.text.contains("--seeds N"));
 }
 
 #[test]

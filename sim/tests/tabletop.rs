@@ -220,7 +220,7 @@ fn plan_options(text: &str, arrivals: &str) -> plan::Options {
 
 #[test]
 fn more_spare_slots_buy_shorter_waits_for_more_pod_hours() {
-    let options = plan::Options { variants: Some(4), ..plan_options(POOL, "300/day:office") };
+    let options = plan::Options { variants: Some(4), seeds: Some(4), ..plan_options(POOL, "300/day:office") };
     let plan = plan::run(&options).expect("there is a plan");
     let names: Vec<&str> = plan.rows.iter().map(|r| r.name.as_str()).collect();
     assert_eq!(names, ["as configured", "spare 1", "spare 2", "spare 5", "max_pods 22"]);
@@ -228,31 +228,126 @@ fn more_spare_slots_buy_shorter_waits_for_more_pod_hours() {
     for pair in plan.rows[..4].windows(2) {
         let [less, more] = pair else { panic!("pairs are pairs") };
         let waits = |row: &plan::Row| row.time_to_slot.expect("somebody came");
-        assert!(waits(more).p50 <= waits(less).p50 && waits(more).p95 <= waits(less).p95, "{less:?} {more:?}");
-        assert!(more.at_once > less.at_once && more.pod_hours > less.pod_hours, "{less:?} {more:?}");
-        assert_eq!((more.visitors, more.killed), (less.visitors, 0));
+        let (fewer, longer) = (waits(more), waits(less));
+        assert!(fewer.p50.median <= longer.p50.median, "{less:?} {more:?}");
+        assert!(fewer.p95.median <= longer.p95.median, "{less:?} {more:?}");
+        assert!(more.at_once.median > less.at_once.median, "{less:?} {more:?}");
+        assert!(more.pod_hours.median > less.pod_hours.median, "{less:?} {more:?}");
+        assert_eq!((more.visitors.median, more.killed), (less.visitors.median, 0));
     }
     let mut text = Vec::new();
     plan::table(&mut text, &plan).expect("a buffer can be written");
     let text = String::from_utf8(text).expect("it is text");
     assert!(text.contains("spare 5") && text.contains("left out: --variants"), "{text}");
+    assert!(text.contains("median over 4 seeds (1 to 4) with the 10th to 90th percentile"), "{text}");
+}
+
+#[test]
+fn a_plan_says_which_differences_are_within_the_noise_of_its_seeds() {
+    // A pool that never grows beyond a few pods: a higher limit changes nothing at all, spare slots change a lot.
+    let options = plan::Options { seeds: Some(5), variants: Some(6), ..plan_options(POOL, "80/day:office") };
+    let plan = plan::run(&options).expect("there is a plan");
+    let row = |name: &str| plan.rows.iter().find(|r| r.name == name).expect("there is such a neighbour");
+    let configured = row("as configured");
+    assert!(configured.pod_hours.change.is_none() && !configured.pod_hours.is_noise());
+    assert!(configured.pod_hours.low < configured.pod_hours.high, "the seeds differ: {configured:?}");
+    let higher = row("max_pods 45");
+    assert!(higher.pod_hours.is_noise() && higher.at_once.is_noise(), "{higher:?}");
+    let spare = row("spare 5");
+    assert!(!spare.pod_hours.is_noise() && !spare.at_once.is_noise(), "{spare:?}");
+    let change = spare.pod_hours.change.expect("five pairs");
+    assert!(change.low > 0.0 && change.low < change.mean && change.mean < change.high, "{change:?}");
+    let mut text = Vec::new();
+    plan::table(&mut text, &plan).expect("a buffer can be written");
+    let text = String::from_utf8(text).expect("it is text");
+    let line = |name: &str| text.lines().find(|l| l.starts_with(name)).expect("a line");
+    assert!(!line("as configured").contains('~') && line("max_pods 45").matches('~').count() == 9, "{text}");
+    assert!(text.contains("99 % confidence interval"), "{text}");
+}
+
+#[test]
+fn one_seed_gives_figures_without_an_interval_and_says_so() {
+    let options = plan::Options { seeds: Some(1), variants: Some(1), ..plan_options(POOL, "100/day") };
+    let plan = plan::run(&options).expect("there is a plan");
+    assert!(plan.rows.iter().all(|r| r.pod_hours.change.is_none() && r.pod_hours.low == r.pod_hours.high));
+    let mut text = Vec::new();
+    plan::table(&mut text, &plan).expect("a buffer can be written");
+    let text = String::from_utf8(text).expect("it is text");
+    assert!(text.contains("how much of a difference is noise is unknown") && !text.contains('~'), "{text}");
+}
+
+#[test]
+fn a_plan_is_the_same_however_many_cores_play_it() {
+    let options = plan::Options { seeds: Some(3), variants: Some(3), ..plan_options(POOL, "60/day") };
+    let json = || serde_json::to_string(&plan::run(&options).expect("there is a plan")).expect("plain data");
+    assert_eq!(json(), json());
+    // Each seed is one day of its own: the second plan begins where the first one's second day is.
+    let from = |seed, seeds| {
+        let options = plan::Options { seed, seeds: Some(seeds), variants: Some(0), ..options.clone() };
+        plan::run(&options).expect("there is a plan").rows.remove(0).pod_hours
+    };
+    let (both, one, two) = (from(1, 2), from(1, 1), from(2, 1));
+    assert!((both.median - (one.median + two.median) / 2.0).abs() < 1e-9, "{both:?} {one:?} {two:?}");
+}
+
+/// KEDA by Prometheus learns of a visitor with the next scrape and the next poll, KEDA by push at once.
+#[test]
+fn a_plan_knows_what_a_scrape_a_poll_and_a_sync_cost() {
+    let waits = |scaling: &str, keda: &str| {
+        let text = format!(
+            "{keda}[pools.desktops]\nscaling = \"{scaling}\"\nmax_pods = 9\n[pools.desktops.kubernetes]\nstateful_set = \"x\"\nport = 80\n"
+        );
+        let options =
+            plan::Options { variants: Some(0), cold_start: Draw::Always(10 * SECOND), ..plan_options(&text, "12/day") };
+        let plan = plan::run(&options).expect("there is a plan");
+        plan.rows[0].time_to_slot.expect("somebody came").p50.median
+    };
+    let (push, prometheus) = (waits("keda-push", "[keda]\nlisten = \"0.0.0.0:9091\"\n"), waits("prometheus", ""));
+    assert!((10.0..13.0).contains(&push), "{push}");
+    // From 0 to 1: 0 to 45 s for the scrape and the poll.
+    assert!((push + 10.0..push + 45.0).contains(&prometheus), "{push} {prometheus}");
+}
+
+#[test]
+fn a_cold_start_has_a_part_before_the_program_and_a_part_after_it() {
+    let longest = |pod_start, probe_period| {
+        let options = plan::Options {
+            variants: Some(0),
+            seeds: Some(3),
+            cold_start: Draw::Always(3 * SECOND),
+            pod_start,
+            probe_period,
+            ..plan_options(POOL, "20/day")
+        };
+        let plan = plan::run(&options).expect("there is a plan");
+        let waits = plan.rows[0].time_to_slot.expect("somebody came");
+        (waits.max.median, plan.story)
+    };
+    let (program, story) = longest(Draw::Always(0), 0);
+    assert!((3.0..3.2).contains(&program) && story.contains("starts in 3s;"), "{program} {story}");
+    let (whole, story) = longest(Draw::Between(1000, 1400), SECOND);
+    assert!((4.0..5.6).contains(&whole), "{whole}");
+    assert!(story.contains("starts in 1s-1.4s and 3s, probed every 1s;"), "{story}");
 }
 
 #[test]
 fn a_plan_keeps_what_must_run_running_from_the_first_moment() {
     let text = POOL.replace("max_pods = 30", "max_pods = 30\nspare = 10");
-    let options = plan::Options { variants: Some(0), ..plan_options(&text, "1/day") };
+    let options = plan::Options { variants: Some(0), seeds: Some(2), ..plan_options(&text, "1/day") };
     let plan = plan::run(&options).expect("there is a plan");
-    assert!(plan.rows[0].pod_hours > 235.0, "{:?}", plan.rows[0]);
+    assert!(plan.rows[0].pod_hours.low > 235.0, "{:?}", plan.rows[0]);
 }
 
 #[test]
 fn a_long_plan_is_thinned_out_and_says_so() {
-    let options = plan::Options { variants: Some(0), ..plan_options(POOL, "2010/day") };
+    let options = plan::Options { variants: Some(0), seeds: Some(1), ..plan_options(POOL, "2010/day") };
     let plan = plan::run(&options).expect("there is a plan");
     assert!(plan.record.sessions.is_empty() && plan.record.samples.len() <= Detail::default().samples);
     let story = &plan.record.story;
-    assert!(story.contains(&format!("{} sessions", plan.rows[0].visitors)) && story.contains("not listed"), "{story}");
+    assert!(
+        story.contains(&format!("{} sessions", plan.rows[0].visitors.median)) && story.contains("not listed"),
+        "{story}"
+    );
 }
 
 #[test]
@@ -268,7 +363,9 @@ fn a_plan_that_cannot_be_made_says_why() {
     let options = plan::Options { pool: Some("seats".into()), ..options };
     assert!(plan::run(&options).is_ok());
     assert_eq!(plan::run(&plan::Options { days: 32, ..options.clone() }).err(), Some(PlanError::Days { days: 32 }));
-    assert_eq!(error(plan::Options { days: 0, ..options }), "days: 0 is out of range; allowed: 1 to 31");
+    assert_eq!(error(plan::Options { days: 0, ..options.clone() }), "days: 0 is out of range; allowed: 1 to 31");
+    let many = plan::Options { days: 1, seeds: Some(1001), ..options.clone() };
+    assert_eq!(error(many), "seeds: 1001 is out of range; allowed: 1 to 1000");
     let crowded = plan::Options { days: 31, ..plan_options(POOL, "100000000/day") };
     assert!(error(crowded).starts_with("arrivals: 3100000000 visitors in 31 days are too many; allowed:"));
 }

@@ -61,7 +61,7 @@ fn every_vector_holds() {
         count += file["vectors"].as_array().unwrap().len();
     }
     assert_eq!(tally.passed, count);
-    assert!(count >= 142, "vectors are missing: {count}");
+    assert!(count >= 176, "vectors are missing: {count}");
     assert_eq!(out, format!("{count} passed, 0 failed\n"));
 }
 
@@ -143,6 +143,33 @@ fn sizes_that_would_never_end_are_refused() {
     let (tally, out) = run_one("keda", &json!([long]));
     assert_eq!(tally.failed, 1);
     assert!(out.contains("field `input.untilSecond`: is 99999999, expected 0 to 10000000 seconds"), "{out}");
+}
+
+#[test]
+fn a_query_result_or_related_pods_of_another_kind_are_refused() {
+    let said = |component: &str, file: &str, id: &str, key: &str, value: Value| {
+        let mut changed = vector(file, id);
+        changed["input"][key] = value;
+        let (tally, out) = run_one(component, &json!([changed]));
+        assert_eq!(tally, Tally { passed: 0, failed: 1 }, "{out}");
+        out.lines().nth(1).expect("a reason").trim().to_owned()
+    };
+    let prometheus = |value| said("keda", "keda.json", "keda-prom-001", "result", value);
+    assert_eq!(prometheus(json!([[1, 2]])), "field `input.result`: holds the value 2, expected a text or null");
+    assert!(prometheus(json!(7)).starts_with("field `input.result`: invalid type"));
+    assert!(prometheus(json!([7])).starts_with("field `input.result`: invalid type"));
+    let related = |value| said("statefulset", "statefulset.json", "sts-322", "relatedPods", value);
+    let wrong = [
+        (json!("n1"), "is \"n1\", expected a list or numbers of pods per node"),
+        (json!([3]), "holds 3, expected the name of a node or a pod"),
+        (json!([{ "node": 3 }]), "holds a pod with the node 3, expected a text or null"),
+        (json!({ "n1": -1 }), "has -1 pods on n1"),
+        (json!({ "n1": 100_000, "n2": 1 }), "has more than 100000 pods"),
+        (json!({ "n1": u64::MAX }), "has more than 100000 pods"),
+    ];
+    for (value, expected) in wrong {
+        assert_eq!(related(value), format!("field `input.relatedPods`: {expected}"));
+    }
 }
 
 #[test]

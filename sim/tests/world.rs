@@ -2,8 +2,6 @@
 //! always the same, and some that nobody has tried (they are printed). `slotkeeper-sim hunt` looks longer.
 
 use slotkeeper_sim::tale;
-use slotkeeper_sim::world::faults::{Fault, FaultKind};
-use slotkeeper_sim::world::setting::{Limits, Setting};
 use slotkeeper_sim::world::{Outcome, play, scenarios};
 use std::process::{Command, Output};
 
@@ -37,9 +35,18 @@ fn same_twice(arguments: &[&str]) {
 fn a_seed_has_one_history() {
     // Several dispatchers and a node that is lost; KEDA, twice; fresh pods and a crash; a journal that loses entries; one
     // dispatcher and its own journal.
-    for name in
-        ["flaky-network", "keda-prometheus", "keda-push", "fresh-desktops", "journal-loses", "dispatcher-killed"]
-    {
+    for name in [
+        "flaky-network",
+        "keda-prometheus",
+        "keda-push",
+        "fresh-desktops",
+        "journal-loses",
+        "dispatcher-killed",
+        "power-lost",
+        "disk-in-trouble",
+        "api-overloaded",
+        "node-silent",
+    ] {
         same_twice(&["--scenario", name, "--seed", "3"]);
     }
     for seed in ["7", "12"] {
@@ -96,6 +103,11 @@ fn is_about(name: &str) -> &'static [&'static str] {
         "journal-in-trouble" => &["journal says OOM", "fault journal-slow", "journal says LAPSED", "command Lapse"],
         "killed-while-writing" => &["dispatcher killed while writing"],
         "dispatcher-killed" => &["fault dispatcher-crash", "checkpoint kept", "checkpoint restored"],
+        "disk-in-trouble" => &["disk says ENOSPC", "disk says EIO", "fault disk-slow"],
+        "power-lost" => &["power lost", "process ended in a system call", "checkpoint restored"],
+        "stalled" => &["dispatcher starts a new life"],
+        "one-way" => &["fault one-way"],
+        "no-descriptors" => &["no descriptor left"],
         "pods-crash" => &["fault pod-crash", "fault pod-failure"],
         "flaky-network" => &["fault hold", "fault pod-partition", "fault home-partition"],
         "slow-and-stuck" => &["pod stuck"],
@@ -105,7 +117,25 @@ fn is_about(name: &str) -> &'static [&'static str] {
         "keda-push" => &["KEDA is pushed", "KEDA is told Unavailable", "check told", "HPA writes", "command Served"],
         "ordered-and-limited" => &["reason time_up", "reason idle"],
         "pool-removed" => &["reason pool_removed"],
+        "api-overloaded" => &["API answers 429", "API patch given up", "effect Placed"],
+        "node-drained" => &["pod drained", "eviction refused", "effect Requeued"],
+        "preempted" => &["pod preempted", "pod stuck", "effect Requeued"],
+        "node-silent" => &["pod evicted", "pod removed with its node", "effect Requeued"],
+        "listed-again" => &["pods listed again"],
         _ => &["effect Placed"],
+    }
+}
+
+/// A full disk stops placing, not playing; so does a slow or failing one.
+#[test]
+fn nobody_who_plays_notices_the_disk() {
+    for seed in 1..=5 {
+        let outcome = play(&scenarios::find("disk-in-trouble").expect("it is there").setting(seed), false);
+        must_keep_promises(&outcome, Some("disk-in-trouble"));
+        let broken = ["socket broken", "socket silent", "socket stuck", "socket 1012"];
+        let noticed: Vec<_> = broken.iter().filter(|what| outcome.coverage.contains_key(**what)).collect();
+        assert!(noticed.is_empty(), "seed {seed}: {noticed:?}");
+        assert!(outcome.coverage.contains_key("message echoed"), "seed {seed}");
     }
 }
 
@@ -124,24 +154,4 @@ fn these_seeds_keep_every_promise() {
 #[test]
 fn seeds_nobody_has_tried_keep_every_promise() {
     hunt(&[], 20);
-}
-
-#[test]
-fn taking_a_fault_away_leaves_the_others_where_they_are() {
-    let all = Setting::draw(11);
-    let kind = all.faults[0].kind;
-    let less = Setting::draw(11).within(&Limits { without: [kind].into(), ..Limits::default() });
-    let others: Vec<Fault> = all.faults.iter().copied().filter(|f| f.kind != kind).collect();
-    assert_eq!(less.faults, others);
-    assert!(others.len() < all.faults.len());
-}
-
-#[test]
-fn every_kind_of_fault_is_drawn() {
-    let mut missing: Vec<FaultKind> = FaultKind::ALL.to_vec();
-    for seed in 0..300 {
-        let drawn = Setting::draw(seed).faults;
-        missing.retain(|kind| drawn.iter().all(|f| f.kind != *kind));
-    }
-    assert_eq!(missing, []);
 }

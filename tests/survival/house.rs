@@ -96,6 +96,25 @@ impl House {
         eventually("the dispatcher to be ready", ready).await;
     }
 
+    /// Until the process does not run any more. (`SIGSTOP` takes a moment.)
+    pub(crate) async fn suspend(&self, door: usize) {
+        self.signal(door, Signal::STOP);
+        let status = format!("/proc/{}/task", self.id(door));
+        let is_stopped = |task: std::fs::DirEntry| {
+            std::fs::read_to_string(task.path().join("status")).is_ok_and(|status| status.contains("State:\tT"))
+        };
+        eventually("the process to stop", async || {
+            std::fs::read_dir(&status).is_ok_and(|mut tasks| tasks.all(|task| task.is_ok_and(is_stopped)))
+        })
+        .await;
+    }
+
+    /// Sends a signal that the process survives.
+    pub(crate) fn signal(&self, door: usize, signal: Signal) {
+        let pid = Pid::from_raw(self.id(door) as i32).expect("a process");
+        kill_process(pid, signal).expect("it lives");
+    }
+
     pub(crate) async fn kill(&mut self, door: usize) {
         self.end(door, Signal::KILL).await;
     }

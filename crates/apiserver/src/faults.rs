@@ -23,6 +23,10 @@ pub struct Faults {
     pub drop_connections: u32,
     /// Answers instead of the real ones: each is used up by the first request it is meant for.
     pub refusals: VecDeque<Refusal>,
+    /// Answers instead of the real ones to every request that they are meant for, as long as they are here.
+    pub standing: Vec<Refusal>,
+    /// What a request changes is done this much later, even if its client has given up by then.
+    pub late_writes: Duration,
     /// Uids whose DELETED no watch is told, ever: only a list shows that they are gone.
     pub swallowed: BTreeSet<String>,
 }
@@ -76,7 +80,10 @@ impl Faults {
 
     pub(crate) fn take_refusal(&mut self, verb: &str, resource: &str) -> Option<Refusal> {
         let meant = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
-        let at = self.refusals.iter().position(|r| meant(&r.verb, verb) && meant(&r.resource, resource))?;
-        self.refusals.remove(at)
+        let fits = |r: &Refusal| meant(&r.verb, verb) && meant(&r.resource, resource);
+        match self.refusals.iter().position(fits) {
+            Some(at) => self.refusals.remove(at),
+            None => self.standing.iter().find(|r| fits(r)).cloned(),
+        }
     }
 }

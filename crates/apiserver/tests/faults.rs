@@ -186,6 +186,50 @@ async fn forgotten_history_expires_old_versions_and_spares_open_watches() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_standing_refusal_answers_every_request_it_is_meant_for_until_it_is_taken_away() {
+    let server = server();
+    server.faults(|faults| {
+        faults.standing = vec![Refusal { verb: Some("patch".to_owned()), ..Refusal::new(429).retry_after(2) }];
+        faults.refuse(1, &Refusal::new(503).of("patch", "statefulsets"));
+    });
+    // A refusal for one request goes first.
+    assert_eq!(patch(&server, SET, r#"{"spec":{"replicas":2}}"#).await.0, 503);
+    for _ in 0..3 {
+        let refused = ask(&server, "PATCH", SET, &[("content-type", "application/merge-patch+json")], "{}");
+        let refused = refused.await.unwrap();
+        assert_eq!((refused.status, refused.headers["retry-after"].to_str().unwrap()), (429, "2"));
+        assert_eq!(refused.json().await["reason"], "TooManyRequests");
+    }
+    let (code, set) = get(&server, SET).await;
+    assert_eq!((code, &set["spec"]["replicas"]), (200, &json!(1)));
+    server.faults(|faults| faults.standing.clear());
+    assert_eq!(patch(&server, SET, r#"{"spec":{"replicas":2}}"#).await.0, 200);
+    assert_eq!(server.records().codes, [(200, 2), (429, 3), (503, 1)].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_write_is_done_although_its_client_has_given_up() {
+    let server = server();
+    server.faults(|faults| faults.late_writes = Duration::from_secs(4));
+    let merge = [("content-type", "application/merge-patch+json")];
+    let asked = ask(&server, "PATCH", SET, &merge, r#"{"spec":{"replicas":5}}"#);
+    assert!(tokio::time::timeout(Duration::from_secs(2), asked).await.is_err());
+    // Reads are not late, and see nothing of it yet.
+    assert_eq!(get(&server, SET).await.1["spec"]["replicas"], 1);
+    assert_eq!(server.records().given_up, [("patch".to_owned(), 1)].into());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(get(&server, SET).await.1["spec"]["replicas"], 5);
+    // A client that waits gets its answer, and a precondition is judged when the write is done.
+    let version = get(&server, SET).await.1["metadata"]["resourceVersion"].clone();
+    let begun = Instant::now();
+    let stale = json!({"metadata": {"resourceVersion": version}, "spec": {"replicas": 6}}).to_string();
+    let (first, second) = tokio::join!(patch(&server, SET, r#"{"spec":{"replicas":7}}"#), patch(&server, SET, &stale));
+    assert!(begun.elapsed() >= Duration::from_secs(4));
+    assert_eq!((first.0, second.0), (200, 409));
+    assert_eq!(server.records().given_up, [("patch".to_owned(), 1)].into());
+}
+
+#[tokio::test(start_paused = true)]
 async fn quiet_watches_get_bookmarks_as_often_as_told() {
     let server = server();
     server.set_bookmarks(Duration::from_secs(10));

@@ -5,8 +5,8 @@
 
 use criterion::{Criterion, Throughput};
 use slotkeeper_core::{
-    Command, Entry, Fleet, Millis, Ordinal, Phase, PoolId, ReplicaId, Rules, Scaling, SessionId, Sighting, Time, Uid,
-    Window,
+    Command, Entry, Fleet, Millis, Ordinal, Phase, PoolId, ReplicaId, Rules, Scaling, SessionId, Sighting, Time,
+    Timeline, Uid, Window,
 };
 use std::hint::black_box;
 
@@ -75,7 +75,8 @@ impl Bench {
             random: 42,
         };
         bench.say(0, Command::Rules(rules));
-        bench.say(0, Command::ScaleSeen { start: 0, replicas: pods, decided: 0, version: 1 });
+        bench
+            .say(0, Command::ScaleSeen { start: 0, replicas: pods, decided: 0, timeline: Timeline::FIRST, version: 1 });
         let all = (0..pods).map(|o| Sighting { pod: Ordinal(o), uid: uid(o), phase: ready(o) }).collect();
         bench.say(0, Command::PodsListed { pods: all, version: 2 });
         bench

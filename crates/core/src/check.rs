@@ -3,7 +3,7 @@
 
 use crate::fleet::Fleet;
 use crate::ids::{Ordinal, PoolId, SessionId};
-use crate::pods::{Index, Standing};
+use crate::pods::{Index, Life, Standing};
 use crate::pool::{Owner, Pool, PoolIndex};
 use crate::prefix::Prefix;
 use crate::rules::Scaling;
@@ -70,8 +70,13 @@ fn sessions(pool: &Pool) -> Result<(), String> {
         if let State::Taken { by, .. } | State::Ending { by, .. } = &session.state {
             must!(!by.is_empty(), "{id:?} is attached by nobody");
         }
-        if let State::Held { pod, .. } = &session.state {
+        if let State::Held { pod, until, .. } = &session.state {
             must!(!pool.pods.get(pod).is_some_and(|p| p.is_going()), "{id:?} is held on a pod that goes");
+            let returning = pool.pods.get(pod).and_then(|p| p.life.as_ref()).is_some_and(Life::is_returning);
+            must!(
+                !returning || *until == Time::NEVER,
+                "{id:?} cannot come back to {pod:?}, and its slot is kept until {until:?}"
+            );
         }
     }
     Ok(())

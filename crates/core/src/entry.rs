@@ -1,6 +1,7 @@
 //! The whole vocabulary on one screen: what can happen (`Entry`, `Command`), and what follows from it (`Effect`).
 
-use crate::ids::{Ordinal, PoolId, ReplicaId, SessionId, Uid};
+use crate::decision::Decision;
+use crate::ids::{Ordinal, PoolId, ReplicaId, SessionId, Timeline, Uid};
 use crate::rules::{Rules, Spare};
 use crate::time::{Millis, Time};
 use alloc::sync::Arc;
@@ -23,10 +24,13 @@ pub struct Entry {
 impl Entry {
     /// The semantics that this program knows: what entries mean, and which there are. A fleet goes over to newer ones when
     /// all living replicas know them, and never back.
-    pub const SEMANTICS: u32 = 2;
+    pub const SEMANTICS: u32 = 3;
 
     /// Since when there are [`Command::Load`] and [`Command::Empty`], and `shrink` and `targets` of the rules count.
     pub const TARGETS: u32 = 2;
+
+    /// Since when sizes carry a [`Timeline`], and pods are in doubt after a lapse until a size of the new one has been seen.
+    pub const TIMELINES: u32 = 3;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +84,9 @@ pub enum Command {
         start: u32,
         replicas: u32,
         decided: u64,
+        /// The timeline of `decided`.
+        #[serde(default, skip_serializing_if = "Timeline::is_first")]
+        timeline: Timeline,
         version: u64,
     },
     /// KEDA has been served this number.
@@ -112,9 +119,12 @@ pub enum Command {
         speaks: u32,
     },
     /// The journal's own word (replica and number are 0, and do not count): entries before this one may be lost. For
-    /// `patience`, replicas may keep streams that nobody knows of any more.
+    /// `patience`, replicas may keep streams that nobody knows of any more. `timeline`: a random number, the name of the history
+    /// that begins here.
     Lapse {
         patience: Millis,
+        #[serde(default, skip_serializing_if = "Timeline::is_first")]
+        timeline: Timeline,
     },
     /// This replica has read everything up to the lapse at that position, and nothing that is lost.
     Whole {
@@ -200,8 +210,9 @@ impl Why {
 /// What the world has to do, or may want to know, because of an entry. Every replica gets the same ones; all are safe twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Effect {
-    /// Make the cluster run the ordinals `start..start + replicas`; write `decided` with it.
-    Scale { start: u32, replicas: u32, decided: u64 },
+    /// Make the cluster run the ordinals `start..start + replicas`; write `decided` with it, and only over a size that
+    /// [`Decision::may_overwrite`] allows. `over`: the timeline of the size that was read last.
+    Scale { start: u32, replicas: u32, decided: Decision, over: Timeline },
     /// Delete this incarnation, by uid.
     Recycle { pod: Ordinal, uid: Uid },
     /// The incarnation is on its way out (`gone`: is no more): close its streams, spread over the drain time (at once).

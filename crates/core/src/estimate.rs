@@ -34,6 +34,7 @@ impl Estimate {
 
     /// What is left of a start that has run for `elapsed`: the median, then the longest ever seen, then nobody knows.
     pub(crate) fn until_started(&self, elapsed: Millis) -> Option<Millis> {
+        planted!(EstimateNotCountedDown => [self.typical, self.longest].into_iter().find(|t| *t > elapsed));
         [self.typical, self.longest].into_iter().find(|t| *t > elapsed).map(|t| Millis(t.0 - elapsed.0))
     }
 
@@ -41,7 +42,13 @@ impl Estimate {
     pub(crate) fn until_released(&self, now: Time, count: u64) -> Option<Millis> {
         let first = *self.releases.front()?;
         let seen = self.releases.len() as u64;
-        (seen as usize >= ENOUGH).then(|| Millis(now.since(first).0.saturating_mul(count) / seen))
+        self.is_enough().then(|| Millis(now.since(first).0.saturating_mul(count) / seen))
+    }
+
+    /// Whether the releases say anything about their rate.
+    fn is_enough(&self) -> bool {
+        planted!(EstimateFromOneRelease => true);
+        self.releases.len() >= ENOUGH
     }
 }
 

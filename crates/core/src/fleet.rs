@@ -2,9 +2,8 @@
 
 use crate::census::{Census, Place};
 use crate::entry::{Command, Effect, Entry};
-use crate::ids::{Ordinal, PoolId, ReplicaId, SessionId};
+use crate::ids::{Ordinal, PoolId, ReplicaId, SessionId, Timeline};
 use crate::lapse::Lapse;
-use crate::planted::{self, Bug};
 use crate::pods::Pod;
 use crate::pool::{Pool, Step};
 use crate::rules::{Rules, Scaling};
@@ -34,6 +33,8 @@ pub struct Fleet {
     lapse: Option<Lapse>,
     /// The semantics in force.
     semantics: u32,
+    /// The history that this state belongs to; the first one as long as the semantics in force know no other.
+    timeline: Timeline,
     /// Derived: the longest `silence` and the longest `grace` of all pools.
     #[serde(skip)]
     longest: Longest,
@@ -57,6 +58,8 @@ struct Checkpoint {
     alive: Time,
     lapse: Option<Lapse>,
     semantics: u32,
+    #[serde(default)]
+    timeline: Timeline,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -75,6 +78,7 @@ struct Replica {
 
 impl Replica {
     fn departs(&self) -> Time {
+        planted!(GivenUpEarly => self.heard + Millis(self.patience.0 / 2));
         (self.heard + self.patience).max(self.keeps)
     }
 }
@@ -102,6 +106,7 @@ impl Fleet {
             alive: Time::default(),
             lapse: None,
             semantics: 0,
+            timeline: Timeline::FIRST,
             longest: Longest::default(),
         }
         .renewed()
@@ -123,9 +128,12 @@ impl Fleet {
             let number = entry.number;
             self.replicas.insert(entry.from, Replica { number, heard: self.alive, patience, keeps, speaks });
         }
-        if let Command::Lapse { patience } = entry.command {
+        if let Command::Lapse { patience, timeline } = entry.command {
             // Before anybody is given what time has made free: it may not be.
             self.doubt(patience);
+            if self.semantics >= Entry::TIMELINES {
+                self.begin_timeline(timeline, entry, &mut effects);
+            }
         }
         self.expire(&mut effects);
         if known {
@@ -135,6 +143,9 @@ impl Fleet {
         let common = self.replicas.values().map(|r| r.speaks).min();
         let targeted = self.knows_targets();
         self.semantics = self.semantics.max(common.unwrap_or_default());
+        if self.semantics >= Entry::TIMELINES && self.timeline == Timeline::FIRST {
+            self.begin_timeline(Timeline::FIRST, entry, &mut effects);
+        }
         if targeted != self.knows_targets() {
             let ids: Vec<PoolId> = self.pools.keys().cloned().collect();
             for id in ids {
@@ -152,7 +163,9 @@ impl Fleet {
     /// A replica's numbers start at 1, and exactly last + 1 is accepted: anything else is a repetition, or of a life that is over.
     fn is_next(&self, entry: &Entry) -> bool {
         let last = self.replicas.get(&entry.from).map_or(0, |r| r.number);
-        entry.number == last + 1 || planted::is(Bug::ActTwice) && entry.number > 0 && entry.number <= last
+        planted!(ActTwice => entry.number > 0 && entry.number <= last + 1);
+        planted!(EntryGapAccepted => entry.number > last);
+        entry.number == last + 1
     }
 
     /// A gap in the journal is the journal's fault: replicas tick every third of a `silence` while any deadline is
@@ -162,13 +175,19 @@ impl Fleet {
         let passed = if self.replicas.is_empty() { Millis::ZERO } else { at.since(self.journal) };
         if self.applied == 1 {
             (self.now, self.alive) = (at, at);
-        } else if passed <= Millis(self.longest.silence.0 / 2) {
+        } else if self.could_write(passed) {
             self.alive += passed;
             if !self.is_quiet() {
                 self.now += passed;
             }
         }
         self.journal = at;
+    }
+
+    /// Whether the journal took entries in the time that has passed since the last one.
+    fn could_write(&self, passed: Millis) -> bool {
+        planted!(GapCounts => true);
+        passed <= Millis(self.longest.silence.0 / 2)
     }
 
     fn perform(&mut self, entry: &Entry, effects: &mut Vec<(PoolId, Effect)>) {
@@ -221,6 +240,19 @@ impl Fleet {
         self.lapse = Some(lapse.after(self.lapse.take()));
     }
 
+    /// What was decided by entries that this fleet does not know must not take effect any more. `named`: where the entry names
+    /// the timeline; else its name is made of what no other entry has.
+    fn begin_timeline(&mut self, named: Timeline, entry: &Entry, effects: &mut Vec<(PoolId, Effect)>) {
+        let made = [entry.number, entry.at.0, self.applied]
+            .into_iter()
+            .fold(entry.from.0, |name, part| (name ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29));
+        self.timeline = if named == Timeline::FIRST { Timeline(made | 1) } else { named };
+        let ids: Vec<PoolId> = self.pools.keys().cloned().collect();
+        for id in ids {
+            self.in_pool(&id, effects, Pool::doubt);
+        }
+    }
+
     /// If it is time.
     fn end_lapse(&mut self, effects: &mut Vec<(PoolId, Effect)>) {
         let Some(lapse) = self.lapse.take_if(|lapse| lapse.ends() <= self.alive) else { return };
@@ -248,7 +280,8 @@ impl Fleet {
         let (quiet, targeted) = (self.is_quiet(), self.knows_targets());
         let Some(pool) = self.pools.get_mut(id) else { return };
         let mut own = Vec::new();
-        act(pool, &mut Step { now: self.now, position: self.applied, quiet, targeted, effects: &mut own });
+        let (now, position, timeline) = (self.now, self.applied, self.timeline);
+        act(pool, &mut Step { now, position, quiet, targeted, timeline, effects: &mut own });
         if quiet {
             own.retain(|effect| !matches!(effect, Effect::Recycle { .. }));
         }
@@ -394,7 +427,7 @@ impl Fleet {
         self.journal
     }
 
-    /// This state, and the position of another (the planted bug's).
+    /// This state under the position of another one.
     #[cfg(feature = "planted")]
     #[must_use]
     pub fn at_the_position_of(self, other: &Fleet) -> Fleet {
@@ -405,6 +438,12 @@ impl Fleet {
     #[must_use]
     pub fn semantics(&self) -> u32 {
         self.semantics
+    }
+
+    /// The history that this state belongs to.
+    #[must_use]
+    pub fn timeline(&self) -> Timeline {
+        self.timeline
     }
 
     /// All who read this journal know [`Command::Load`], and what the rules say of `shrink` and `targets`.
@@ -517,9 +556,10 @@ impl<'de> Deserialize<'de> for Fleet {
             let message: String = alloc::format!("checkpoint format {} is not {}", c.format, Fleet::FORMAT);
             return Err(serde::de::Error::custom(message));
         }
-        let Checkpoint { format, mut pools, replicas, now, journal, applied, alive, lapse, semantics } = c;
+        let Checkpoint { format, mut pools, replicas, now, journal, applied, alive, lapse, semantics, timeline } = c;
         pools.values_mut().for_each(Pool::reindex);
         let longest = Longest::default();
-        Ok(Fleet { format, pools, replicas, now, journal, applied, alive, lapse, semantics, longest }.renewed())
+        Ok(Fleet { format, pools, replicas, now, journal, applied, alive, lapse, semantics, timeline, longest }
+            .renewed())
     }
 }

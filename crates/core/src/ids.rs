@@ -21,6 +21,11 @@ pub struct Ordinal(pub u32);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ReplicaId(pub u64);
 
+/// One continuous history of the journal. Entries that are lost end it; what follows is another one. The number is drawn at
+/// random, so that no two histories share one; 0: of entries that were written before there were timelines.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Timeline(pub u64);
+
 /// One life of a pod, as the cluster names it (Kubernetes: `metadata.uid`). Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Uid(pub Arc<str>);
@@ -67,6 +72,39 @@ impl fmt::Debug for SessionId {
 impl fmt::Debug for ReplicaId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "r:{:06x}", self.0 & 0xff_ffff)
+    }
+}
+
+impl Timeline {
+    /// The timeline from before there were timelines.
+    pub const FIRST: Timeline = Timeline(0);
+
+    /// For `serde`.
+    pub(crate) fn is_first(&self) -> bool {
+        *self == Timeline::FIRST
+    }
+}
+
+impl fmt::Debug for Timeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "t:{:06x}", self.0 & 0xff_ffff)
+    }
+}
+
+/// As it is written in annotations: 16 hex digits.
+impl fmt::Display for Timeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl core::str::FromStr for Timeline {
+    type Err = core::num::ParseIntError;
+
+    /// # Errors
+    /// When it is no hexadecimal number of at most 64 bits.
+    fn from_str(text: &str) -> Result<Timeline, Self::Err> {
+        u64::from_str_radix(text, 16).map(Timeline)
     }
 }
 

@@ -54,6 +54,7 @@ impl Lapse {
     }
 
     pub(crate) fn ends(&self) -> Time {
+        planted!(LapseTooShort => self.earliest.min(self.until));
         if self.doubted.is_empty() { self.earliest.min(self.until) } else { self.until }
     }
 

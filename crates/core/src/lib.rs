@@ -30,8 +30,12 @@
 
 extern crate alloc;
 
+#[macro_use]
+pub mod planted;
+
 mod census;
 mod check;
+mod decision;
 mod entry;
 mod estimate;
 mod fleet;
@@ -39,7 +43,6 @@ mod ids;
 mod lapse;
 mod load;
 mod lookup;
-pub mod planted;
 mod pods;
 mod pool;
 mod prefix;
@@ -50,9 +53,10 @@ mod sessions;
 mod time;
 
 pub use census::{Census, Place};
+pub use decision::Decision;
 pub use entry::{Command, Effect, Entry, Phase, Sighting, Why};
 pub use fleet::{Fleet, Reason};
-pub use ids::{Incarnation, Ordinal, PoolId, ReplicaId, SessionId, Uid};
+pub use ids::{Incarnation, Ordinal, PoolId, ReplicaId, SessionId, Timeline, Uid};
 pub use pods::{Life, Pod, Standing};
 pub use rules::{AfterSession, Placement, Rules, Scaling, Shrink, Spare, Targets, Window};
 pub use scale::{Asked, Seen, Span};

@@ -71,6 +71,7 @@ impl Load {
 
     /// The sum of the pods' gauge, in thousandths; `None` if nobody has read it lately.
     pub(crate) fn gauge(&self) -> Option<u64> {
+        planted!(GaugeAddedUp => self.gauges.values().map(|(_, value)| *value).reduce(u64::saturating_add));
         self.gauges.values().map(|(_, value)| *value).max()
     }
 }

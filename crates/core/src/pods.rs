@@ -7,7 +7,6 @@
 
 use crate::entry::Phase;
 use crate::ids::{Incarnation, SessionId, Uid};
-use crate::planted::{self, Bug};
 use crate::rules::{AfterSession, Placement, Rules};
 use crate::time::Time;
 use alloc::collections::BTreeSet;
@@ -58,12 +57,27 @@ pub struct Life {
 impl Life {
     /// Leaves traces. Whether they matter is for the rules to say.
     pub(crate) fn use_up(&mut self, rules: &Rules) {
+        planted!(NeverDirty => ());
         self.used = true;
         self.judge(rules);
     }
 
     pub(crate) fn judge(&mut self, rules: &Rules) {
         self.dirty = self.used && rules.after_session == AfterSession::Recycle;
+    }
+
+    #[cfg(feature = "planted")]
+    fn taken_for_returned(&self) -> Life {
+        let standing = match self.standing {
+            Standing::Returning { .. } => Standing::Wanted,
+            other => other,
+        };
+        Life { standing, ..self.clone() }
+    }
+
+    /// Inside `desired`, but it is not certain yet that nobody still deletes it.
+    pub(crate) fn is_returning(&self) -> bool {
+        matches!(self.standing, Standing::Returning { .. })
     }
 
     /// Being late counts anew, unless it is still not ready.
@@ -83,6 +97,7 @@ pub enum Standing {
     /// Outside `desired`: somebody may delete it any moment.
     Retiring,
     /// Inside again since the entry at position `decided` (as in `Effect::Scale`), but not yet certain that nobody still deletes it.
+    /// After a lapse every pod inside is (`Pool::doubt`), also one with sessions.
     Returning {
         decided: u64,
         since: Time,
@@ -142,22 +157,51 @@ impl Pod {
         self.life.as_ref().is_some_and(|l| matches!(l.phase, Phase::Ready { .. }))
     }
 
+    /// Whether anybody may be placed in this incarnation now.
+    fn is_placeable(&self, life: &Life) -> bool {
+        planted!(PlaceOnTerminating => self.is_open(life) || self.is_terminating() && life.incarnation.is_some());
+        planted!(PlaceOnCordoned => Pod { cordoned: false, ..self.clone() }.is_open(life));
+        planted!(PlaceOnDirty => self.is_open(&Life { dirty: false, ..life.clone() }));
+        planted!(PlaceOnReturning => self.is_open(&life.taken_for_returned()));
+        self.is_open(life)
+    }
+
     fn is_open(&self, life: &Life) -> bool {
-        let terminating = matches!(life.phase, Phase::Terminating) && life.incarnation.is_some();
-        self.is_ready() || planted::is(Bug::PlaceOnTerminating) && terminating
+        let stays = matches!(life.standing, Standing::Wanted | Standing::Surplus);
+        self.is_ready() && !life.dirty && !self.cordoned && stays
+    }
+
+    /// Where it stands among the pods that can take somebody: the lowest is chosen.
+    fn rank(&self, rules: &Rules) -> u32 {
+        planted!(SpreadLikePack => 0);
+        let busy = self.sessions.len() as u32;
+        let is_surplus = self.life.as_ref().is_some_and(|l| l.standing == Standing::Surplus);
+        match rules.placement {
+            _ if is_surplus => LAST_CHOICE + busy.min(LAST_CHOICE - 1),
+            Placement::Pack => 0,
+            Placement::Spread => busy.min(LAST_CHOICE - 1),
+        }
     }
 
     /// Free slots of an incarnation that anybody may be placed in now.
     #[must_use]
     pub fn free_slots(&self) -> u32 {
-        let placeable = match &self.life {
-            Some(l) => {
-                let stays = matches!(l.standing, Standing::Wanted | Standing::Surplus);
-                self.is_open(l) && !l.dirty && !self.cordoned && stays
-            }
-            None => false,
-        };
+        let placeable = self.life.as_ref().is_some_and(|life| self.is_placeable(life));
         if placeable { self.slots.saturating_sub(self.sessions.len() as u32) } else { 0 }
+    }
+
+    /// It is outside `desired` from now on: nobody waits for it, and nobody is placed there.
+    pub(crate) fn retire(&mut self) {
+        self.asked = Time::NEVER;
+        self.mark_retiring();
+    }
+
+    fn mark_retiring(&mut self) {
+        planted!(LowerWithoutRetiring => ());
+        if let Some(life) = &mut self.life {
+            life.standing = Standing::Retiring;
+            life.forgive();
+        }
     }
 
     pub(crate) fn derive(&self, rules: &Rules) -> Index {
@@ -167,7 +211,6 @@ impl Pod {
             Standing::Returning { since, .. } => Some(since),
             Standing::Wanted | Standing::Surplus | Standing::Leaving | Standing::Retiring => None,
         });
-        let is_surplus = self.life.as_ref().is_some_and(|l| l.standing == Standing::Surplus);
         let able =
             !self.cordoned && self.life.as_ref().is_none_or(|l| !l.stuck && !matches!(l.phase, Phase::Failed { .. }));
         let usable = match &self.life {
@@ -194,11 +237,7 @@ impl Pod {
             l.unready.min(returning).known().map(|since| since + rules.stuck_after)
         });
         Index {
-            open: (free > 0).then_some(match rules.placement {
-                _ if is_surplus => LAST_CHOICE + busy.min(LAST_CHOICE - 1),
-                Placement::Pack => 0,
-                Placement::Spread => busy.min(LAST_CHOICE - 1),
-            }),
+            open: (free > 0).then_some(self.rank(rules)),
             usable,
             able,
             busy,

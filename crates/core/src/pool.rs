@@ -8,16 +8,16 @@ mod visitors;
 pub(crate) use index::{Owner, PoolIndex};
 
 use crate::census::{Census, Place};
+use crate::decision::Decision;
 use crate::entry::{Command, Effect, Phase, Why};
 use crate::estimate::Estimate;
-use crate::ids::{Ordinal, ReplicaId, SessionId};
+use crate::ids::{Ordinal, ReplicaId, SessionId, Timeline};
 use crate::load::Load;
 use crate::lookup::Lookup;
-use crate::planted::{self, Bug};
-use crate::pods::{Pod, Standing};
+use crate::pods::{Life, Pod, Standing};
 use crate::queue::Queue;
 use crate::rules::{Rules, Scaling};
-use crate::scale::{Demand, Scale};
+use crate::scale::{Demand, Scale, Span};
 use crate::sessions::{Session, State};
 use crate::time::{Millis, Time};
 use alloc::collections::BTreeMap;
@@ -72,6 +72,8 @@ pub(crate) struct Step<'a> {
     pub(crate) quiet: bool,
     /// What the semantics in force know ([`Entry::TARGETS`](crate::Entry::TARGETS)).
     pub(crate) targeted: bool,
+    /// The first one as long as the semantics in force know no other ([`Entry::TIMELINES`](crate::Entry::TIMELINES)).
+    pub(crate) timeline: Timeline,
     pub(crate) effects: &'a mut Vec<Effect>,
 }
 
@@ -107,8 +109,10 @@ impl Pool {
             Command::PodSeen { pod, uid, phase, version } => self.pod_seen(*pod, uid, phase, *version, step),
             Command::PodGone { pod, uid, version } => self.pod_gone(*pod, uid, *version, step),
             Command::PodsListed { pods, version } => self.pods_listed(pods, *version, step),
-            Command::ScaleSeen { start, replicas, decided, version } => {
-                self.scale_seen(*start, *replicas, *decided, *version, step);
+            Command::ScaleSeen { start, replicas, decided, timeline, version } => {
+                let span = Span { start: *start, end: start.saturating_add(*replicas) };
+                let decided = Decision { timeline: *timeline, position: *decided };
+                self.scale_seen(span, decided, *version, step);
             }
             Command::Load { messages, over, gauge } => {
                 self.load.note(from, (*messages, *over), *gauge, &self.rules.targets, step.now);
@@ -202,7 +206,7 @@ impl Pool {
             let (before, surplus) = (self.scale.desired, self.scale.surplus());
             let demand = demand!(self, step.targeted);
             if self.scale.update(&demand, step.quiet, step.now) {
-                self.scale.decide(step.position);
+                self.scale.decide(step.position, step.timeline);
                 self.redraw(before, step);
             }
             let moved = self.restand(surplus, step);
@@ -217,10 +221,8 @@ impl Pool {
 
     /// The lowest and the highest ordinal with a busy slot.
     fn busy(&self) -> Option<(u32, u32)> {
+        planted!(CountSessions => (self.index.busy.len() as u32).checked_sub(1).map(|last| (0, last)));
         let (lowest, highest) = self.index.busy.first().zip(self.index.busy.last())?;
-        if planted::is(Bug::CountSessions) {
-            return Some((0, self.index.busy.len() as u32 - 1));
-        }
         Some((lowest.0, highest.0))
     }
 
@@ -242,8 +244,7 @@ impl Pool {
         {
             let State::Queued { turn, lost, .. } = session.state else { return };
             let prefers = self.rules.sticky_storage || lost;
-            let last = session.last.filter(|o| prefers && self.pods.get(o).is_some_and(|p| p.free_slots() > 0));
-            let ordinal = last.unwrap_or(best);
+            let ordinal = free_again(&self.pods, session.last.filter(|_| prefers)).unwrap_or(best);
             let waited = step.now.since(session.since);
             session.state = State::Held { pod: ordinal, until: step.now + self.rules.claim, came: false };
             session.last = Some(ordinal);
@@ -277,6 +278,10 @@ impl Pool {
             }
             State::Held { pod, .. } | State::Taken { pod, .. } => {
                 let life = self.pods.get(&pod).and_then(|p| p.life.as_ref());
+                if life.is_some_and(Life::is_returning) {
+                    // It is not certain yet that the pod stays: see `Pool::doubt`.
+                    return Place::Queued { ahead: 0, estimate: None };
+                }
                 match life.and_then(|l| l.incarnation.as_ref()) {
                     Some(incarnation) => Place::At { pod, incarnation },
                     None => Place::Unknown,
@@ -336,4 +341,10 @@ impl Pool {
             frozen: self.frozen,
         }
     }
+}
+
+/// The pod that a session had last, if it has a free slot.
+fn free_again(pods: &BTreeMap<Ordinal, Pod>, last: Option<Ordinal>) -> Option<Ordinal> {
+    planted!(NoStickiness => None);
+    last.filter(|ordinal| pods.get(ordinal).is_some_and(|pod| pod.free_slots() > 0))
 }

@@ -25,11 +25,13 @@ pub(crate) struct Queue {
 impl Queue {
     /// Joins behind everybody of the same class.
     pub(crate) fn join(&mut self, session: SessionId, class: u8) -> Turn {
+        planted!(IgnorePriority => self.enter(session, 1));
         self.enter(session, u16::from(class) + 1)
     }
 
     /// Joins in front of every class, behind those who already lost a pod.
     pub(crate) fn rejoin(&mut self, session: SessionId) -> Turn {
+        planted!(LostPodGoesLast => self.enter(session, u16::MAX));
         self.enter(session, 0)
     }
 
@@ -48,6 +50,7 @@ impl Queue {
     }
 
     pub(crate) fn first(&self) -> Option<SessionId> {
+        planted!(LastComeFirstServed => self.line.back().map(|(_, s)| *s));
         self.line.front().map(|(_, s)| *s)
     }
 

@@ -2,6 +2,8 @@
 //! nothing more was needed for a whole `cooldown`, and until nobody is above: either because all have left, or because they
 //! were moved ([`Shrink::Move`](crate::rules::Shrink)). Which pods that concerns is marked in `pool/cluster.rs`.
 
+use crate::decision::Decision;
+use crate::ids::Timeline;
 use crate::load::Load;
 use crate::pods::Standing;
 use crate::prefix::Prefix;
@@ -60,9 +62,18 @@ impl Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     pub span: Span,
-    /// The journal position of the decision it carries out.
+    /// The journal position of the decision it carries out; 0 if that is not one of this fleet's.
     pub decided: u64,
+    /// The timeline of that decision.
+    #[serde(default)]
+    pub timeline: Timeline,
     pub version: u64,
+}
+
+impl Seen {
+    fn decision(self) -> Decision {
+        Decision { timeline: self.timeline, position: self.decided }
+    }
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -71,6 +82,13 @@ pub(crate) struct Scale {
     pub(crate) desired: Span,
     /// The position of the entry that changed `desired` last: counted from `base`.
     pub(crate) decided: u64,
+    /// The timeline of that entry.
+    #[serde(default)]
+    timeline: Timeline,
+    /// When KEDA was first served a number after entries were lost: one of theirs may take effect for `settle` from then on.
+    /// [`Time::NEVER`]: it has not been served yet. 0: no entries were lost.
+    #[serde(default)]
+    doubted: Time,
     /// What the cluster was told by a journal that is lost now: positions go on after its last one, so that nobody
     /// takes what is decided from now on for older than that.
     base: u64,
@@ -126,19 +144,52 @@ impl Scale {
     }
 
     /// Whatever is desired now was decided by the entry at this journal position.
-    pub(crate) fn decide(&mut self, position: u64) {
+    pub(crate) fn decide(&mut self, position: u64, timeline: Timeline) {
         self.decided = self.base.saturating_add(position);
+        self.timeline = timeline;
+    }
+
+    /// The last decision, as it is written with the size.
+    pub(crate) fn decision(&self) -> Decision {
+        Decision { timeline: self.timeline, position: self.decided }
     }
 
     /// A sight of the size, at this journal position. What this journal decided is not later than its last decision: anything
-    /// later was decided by another one, or by entries that are lost; it proves nothing, and is overruled.
-    pub(crate) fn judge(&mut self, span: Span, decided: u64, version: u64, position: u64) -> Seen {
+    /// later was decided by another one, or by entries that are lost; it proves nothing, and is overruled. So is what another
+    /// timeline decided.
+    pub(crate) fn judge(&mut self, span: Span, written: Decision, version: u64, position: u64) -> Seen {
+        let Decision { timeline, position: decided } = written;
+        planted!(LaterDecisionWins => Seen { span, decided, timeline, version });
+        if timeline != self.timeline {
+            return Seen { span, decided: 0, timeline, version };
+        }
         if decided <= self.decided {
-            return Seen { span, decided, version };
+            return Seen { span, decided, timeline, version };
         }
         self.base = self.base.max(decided.saturating_add(1).saturating_sub(position));
-        self.decide(position);
-        Seen { span, decided: 0, version }
+        self.decide(position, timeline);
+        Seen { span, decided: 0, timeline, version }
+    }
+
+    /// Entries may be lost, and numbers that KEDA was served with them: what it is served counts from now.
+    pub(crate) fn doubt(&mut self) {
+        self.served = None;
+        self.doubted = Time::NEVER;
+    }
+
+    /// KEDA may still act on a number that was served by entries that are lost.
+    pub(crate) fn is_doubted(&self, rules: &Rules, now: Time) -> bool {
+        let Scaling::Keda { settle } = rules.scaling else { return false };
+        self.doubted != Time::default() && self.doubted + settle > now
+    }
+
+    pub(crate) fn serve(&mut self, replicas: u32, now: Time) {
+        if self.doubted == Time::NEVER {
+            self.doubted = now;
+        }
+        if self.served.is_none_or(|(served, _)| served != replicas) {
+            self.served = Some((replicas, now));
+        }
     }
 
     fn remember(&mut self, span: Span, now: Time) {
@@ -181,7 +232,7 @@ impl Scale {
     pub(crate) fn standing(&self, ordinal: u32) -> Standing {
         if ordinal < self.goal || self.goal >= self.desired.end {
             Standing::Wanted
-        } else if ordinal + 1 < self.desired.end {
+        } else if ordinal < self.desired.end.saturating_sub(1) {
             Standing::Surplus
         } else {
             Standing::Leaving
@@ -195,31 +246,45 @@ impl Scale {
 
     /// When time alone will change `desired`.
     pub(crate) fn deadline(&self, rules: &Rules) -> Option<Time> {
+        planted!(CooldownNotScheduled => None);
         if rules.scaling == Scaling::None {
             return None;
         }
         [self.ends.deadline(rules.cooldown), self.starts.deadline(rules.cooldown)].into_iter().flatten().min()
     }
 
-    /// Whether it is certain that nobody will still delete a pod at `ordinal` for a number decided before `decided`.
+    /// Whether it is certain that nobody will still delete a pod at `ordinal` for a number decided before `decided`, or in
+    /// another timeline.
     pub(crate) fn is_certain(&self, ordinal: u32, decided: u64, since: Time, rules: &Rules, now: Time) -> bool {
+        planted!(CertainUnseen => true);
         match rules.scaling {
             Scaling::Direct { .. } => self.is_seen(ordinal, decided),
             Scaling::Keda { .. } => {
-                self.is_seen(ordinal, 0) && self.settled_at(ordinal, since, rules).is_some_and(|at| at <= now)
+                self.is_covered(ordinal) && self.settled_at(ordinal, since, rules).is_some_and(|at| at <= now)
             }
             Scaling::None => true,
         }
     }
 
-    /// The cluster has been told to run the ordinal, by that decision or a later one.
+    /// The cluster has been told to run the ordinal, by that decision or a later one of the same timeline.
     pub(crate) fn is_seen(&self, ordinal: u32, decided: u64) -> bool {
-        self.seen.is_some_and(|s| s.span.contains(ordinal) && s.decided >= decided)
+        let earliest = Decision { position: decided, ..self.decision() };
+        self.is_covered(ordinal) && self.seen.is_some_and(|s| s.decision().covers(earliest))
+    }
+
+    fn is_covered(&self, ordinal: u32) -> bool {
+        self.seen.is_some_and(|s| s.span.contains(ordinal))
+    }
+
+    /// The size that was seen last does not carry the last decision.
+    pub(crate) fn is_behind(&self, seen: Seen) -> bool {
+        !seen.decision().covers(self.decision())
     }
 
     /// When KEDA has certainly acted on the raised number, if it has been served one that covers the ordinal.
     pub(crate) fn settled_at(&self, ordinal: u32, since: Time, rules: &Rules) -> Option<Time> {
         let Scaling::Keda { settle } = rules.scaling else { return None };
+        planted!(SettleIgnored => self.served.filter(|(n, _)| *n > ordinal).map(|(_, at)| at.max(since)));
         self.served.filter(|(replicas, _)| *replicas > ordinal).map(|(_, at)| at.max(since) + settle)
     }
 }
@@ -334,6 +399,7 @@ impl Highest {
     }
 
     fn over(&mut self, time: Millis, now: Time) -> u32 {
+        planted!(ShrinkAtOnce => self.now);
         while self.past.front().is_some_and(|(_, ended)| *ended + time <= now) {
             self.past.pop_front();
         }

@@ -54,6 +54,7 @@ pub enum State {
 impl State {
     /// It has been at the slot it has: a no-show leaves no traces.
     pub(crate) fn has_come(&self) -> bool {
+        planted!(NoShowRecycles => !matches!(self, State::Queued { .. }));
         match self {
             State::Queued { .. } => false,
             State::Held { came, .. } => *came,
@@ -76,6 +77,20 @@ impl Session {
         }
     }
 
+    /// It still waits.
+    pub(crate) fn renew_lease(&mut self, until: Time) {
+        planted!(LeaseNotRenewed => ());
+        if let State::Queued { lease, .. } = &mut self.state {
+            *lease = until;
+        }
+    }
+
+    /// Its client has done something.
+    pub(crate) fn note_activity(&mut self, now: Time) {
+        planted!(ActivityIgnored => ());
+        self.active = now;
+    }
+
     #[must_use]
     pub fn has_attached(&self) -> bool {
         self.first_attach != Time::NEVER
@@ -93,19 +108,40 @@ impl Session {
         let time_up = rules
             .max_session
             .filter(|_| !over && self.has_attached())
-            .map(|max| (self.first_attach + max + self.extended, Why::TimeUp));
+            .map(|max| (self.begun() + max + self.extended, Why::TimeUp));
         idle.into_iter().chain(time_up).min()
+    }
+
+    /// Since when `max_session` counts.
+    fn begun(&self) -> Time {
+        planted!(TimeUpFromActivity => self.active);
+        self.first_attach
     }
 
     /// The clock that runs out first, and why the session ends then.
     pub(crate) fn due(&self, rules: &Rules) -> Option<(Time, Why)> {
-        let own = match self.state {
+        self.own_clock().into_iter().chain(self.ends(rules)).min()
+    }
+
+    /// The clock of its state.
+    fn own_clock(&self) -> Option<(Time, Why)> {
+        planted!(ClaimNeverEnds => self.patient_clock());
+        match self.state {
             State::Queued { lease, lost: false, .. } => Some((lease, Why::LeftQueue)),
             State::Queued { lease, lost: true, .. } => Some((lease, Why::PodLost)),
             State::Held { until, came: false, .. } => Some((until, Why::NoShow)),
             State::Held { until, came: true, .. } => Some((until, Why::Disconnected)),
             State::Taken { .. } | State::Ending { .. } => None,
-        };
-        own.into_iter().chain(self.ends(rules)).min()
+        }
+    }
+
+    #[cfg(feature = "planted")]
+    fn patient_clock(&self) -> Option<(Time, Why)> {
+        match self.state {
+            State::Queued { lease, lost: false, .. } => Some((lease, Why::LeftQueue)),
+            State::Queued { lease, lost: true, .. } => Some((lease, Why::PodLost)),
+            State::Held { until, came: true, .. } => Some((until, Why::Disconnected)),
+            State::Held { came: false, .. } | State::Taken { .. } | State::Ending { .. } => None,
+        }
     }
 }

@@ -3,10 +3,12 @@
 mod clocks;
 mod cluster;
 mod journal;
+mod limits;
 mod line;
 mod placing;
 mod returning;
 mod rules;
 mod scale;
 mod shared;
+mod timelines;
 mod visitor;

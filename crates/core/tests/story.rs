@@ -3,8 +3,8 @@
 //! before every entry, so every story also proves that a checkpoint loses nothing.
 
 use slotkeeper_core::{
-    Census, Command, Effect, Entry, Fleet, Millis, Ordinal, Phase, Place, PoolId, ReplicaId, Rules, Session, SessionId,
-    Sighting, Time, Uid, Why,
+    Census, Command, Decision, Effect, Entry, Fleet, Millis, Ordinal, Phase, Place, PoolId, ReplicaId, Rules, Session,
+    SessionId, Sighting, Time, Timeline, Uid, Why,
 };
 use std::collections::BTreeMap;
 
@@ -160,17 +160,24 @@ impl Story {
 
     pub(crate) fn window_seen(&mut self, start: u32, replicas: u32, decided: u64) -> &mut Story {
         let version = self.version();
-        self.say(Command::ScaleSeen { start, replicas, decided, version })
+        let timeline = Timeline::FIRST;
+        self.say(Command::ScaleSeen { start, replicas, decided, timeline, version })
     }
 
     /// The dispatcher has written what was decided last, and reads it back.
     pub(crate) fn scale_done(&mut self) -> &mut Story {
         let owed = self.owed().into_iter().find_map(|e| match e {
-            Effect::Scale { start, replicas, decided } => Some((start, replicas, decided)),
+            Effect::Scale { start, replicas, decided, .. } => Some((start, replicas, decided)),
             _ => None,
         });
         let (start, replicas, decided) = owed.expect("no scale is owed");
-        self.window_seen(start, replicas, decided)
+        self.size_seen(start, replicas, decided)
+    }
+
+    /// A size with the decision that was written with it.
+    pub(crate) fn size_seen(&mut self, start: u32, replicas: u32, decided: Decision) -> &mut Story {
+        let (version, Decision { timeline, position: decided }) = (self.version(), decided);
+        self.say(Command::ScaleSeen { start, replicas, decided, timeline, version })
     }
 }
 
@@ -222,7 +229,11 @@ impl Story {
     }
     /// The journal's own word.
     pub(crate) fn lapse(&mut self, patience: Millis) -> &mut Story {
-        self.entry(ReplicaId(0), 0, Command::Lapse { patience })
+        self.lapse_into(Timeline::FIRST, patience)
+    }
+    /// ... and the name of the timeline that begins.
+    pub(crate) fn lapse_into(&mut self, timeline: Timeline, patience: Millis) -> &mut Story {
+        self.entry(ReplicaId(0), 0, Command::Lapse { patience, timeline })
     }
     pub(crate) fn whole(&mut self, lapse: u64) -> &mut Story {
         self.say(Command::Whole { lapse })
@@ -372,6 +383,10 @@ impl Story {
 
     pub(crate) fn owed_recycles(&self) -> Vec<u32> {
         recycles(self.owed())
+    }
+
+    pub(crate) fn rules_in_force(&self) -> &Rules {
+        self.fleet.rules(&self.pool).expect("the pool exists")
     }
 
     pub(crate) fn pool_id(&self) -> PoolId {

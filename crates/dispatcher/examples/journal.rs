@@ -9,7 +9,7 @@ use slotkeeper::driver::{self, Aftermath, Driver};
 use slotkeeper::journal::{Journal, file, memory};
 use slotkeeper::outside::{Clock, Ids, now};
 use slotkeeper::view::View;
-use slotkeeper_core::{Command, Effect, Ordinal, Phase, PoolId, ReplicaId, Rules, SessionId, Sighting};
+use slotkeeper_core::{Command, Effect, Ordinal, Phase, PoolId, ReplicaId, Rules, SessionId, Sighting, Timeline};
 use std::path::Path;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -61,7 +61,7 @@ fn pool() -> PoolId {
 async fn with_pods(driver: &Driver, pods: u32) -> anyhow::Result<()> {
     let rules = Rules { min: pods, max: pods, ..Rules::default() };
     driver.tell(&pool(), Command::Rules(rules)).await?;
-    let size = Command::ScaleSeen { start: 0, replicas: pods, decided: 0, version: 1 };
+    let size = Command::ScaleSeen { start: 0, replicas: pods, decided: 0, timeline: Timeline::FIRST, version: 1 };
     let pods = (0..pods).map(|n| {
         let phase = Phase::Ready { address: ([127, 0, 0, 1], 8080).into() };
         Sighting { pod: Ordinal(n), uid: format!("uid-{n}").as_str().into(), phase }

@@ -9,6 +9,7 @@ use crate::forward::body::Answer;
 use crate::metrics::knows;
 use crate::outside::Listener;
 use crate::own::condition;
+use crate::view::View;
 use crate::visit::{NoSeat, answered};
 use crate::waiting::answer as reply;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -17,7 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
-use slotkeeper_core::planted::{self, Bug};
+use slotkeeper_core::planted;
 use slotkeeper_core::{Command, Fleet, Life, Ordinal, Phase, Pod, Session, SessionId, Standing, State, Time};
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -87,13 +88,19 @@ fn readiness(dispatcher: &Dispatcher) -> Result<(), String> {
     if view.is_stale() {
         return Err("the journal does not answer".into());
     }
-    // A pool that an operator has removed is nobody's concern.
-    let here = |p: &&Arc<Pool>| view.fleet.rules(&p.config.id).is_some();
-    let unlisted = dispatcher.pools.iter().filter(here).find(|p| !view.fleet.is_listed(&p.config.id));
-    unlisted.map_or(Ok(()), |p| Err(format!("the pods of pool {} have not been listed yet", p.config.id)))
+    unlisted(dispatcher, &view.fleet)
+        .map_or(Ok(()), |p| Err(format!("the pods of pool {} have not been listed yet", p.config.id)))
+}
+
+/// A pool whose pods are not known yet. (One that an operator has removed is nobody's concern.)
+fn unlisted<'a>(dispatcher: &'a Dispatcher, fleet: &Fleet) -> Option<&'a Arc<Pool>> {
+    planted!(ReadyUnlisted => None);
+    let here = |p: &&Arc<Pool>| fleet.rules(&p.config.id).is_some();
+    dispatcher.pools.iter().filter(here).find(|p| !fleet.is_listed(&p.config.id))
 }
 
 fn allowed(dispatcher: &Dispatcher, headers: &HeaderMap) -> bool {
+    planted!(AdminTokenIgnored => true);
     let Some(token) = &dispatcher.config.admin.token else { return true };
     let given = headers.get(header::AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
     given.is_some_and(|given| given.ct_eq(&token.0).into())
@@ -102,6 +109,7 @@ fn allowed(dispatcher: &Dispatcher, headers: &HeaderMap) -> bool {
 /// Without a token, a page that an operator happens to visit could act here: browsers send an `Origin` with what they post,
 /// and the name of the page's own host (which may point here: DNS rebinding).
 fn from_a_page(dispatcher: &Dispatcher, request: &Request<Incoming>) -> bool {
+    planted!(AdminFromPage => false);
     let host = request.headers().get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let is_address = host.parse::<SocketAddr>().is_ok() || host.parse::<IpAddr>().is_ok();
     let is_local = is_address || host.split(':').next().is_some_and(|name| name == "localhost");
@@ -112,9 +120,7 @@ fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
     dispatcher.metrics.ready.set(i64::from(readiness(dispatcher).is_ok()));
     dispatcher.metrics.journal_owed.set(dispatcher.driver.owed() as i64);
     let view = dispatcher.view.borrow();
-    // Before the journal has been read, everything seems to be 0.
-    let has_read = dispatcher.has_read(&view) || planted::is(Bug::ServeZero);
-    let fleet = (has_read && !view.is_stale()).then_some(&view.fleet);
+    let fleet = (may_report(dispatcher, &view) && !view.is_stale()).then_some(&view.fleet);
     dispatcher.metrics.lapse.set(i64::from(fleet.is_some_and(Fleet::is_quiet)));
     for pool in &dispatcher.pools {
         // From now on somebody may scale by this number. (Who asks over gRPC does not read it here.)
@@ -128,6 +134,12 @@ fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
         Ok(text) => reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()),
         Err(e) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("the metrics cannot be encoded: {e}")),
     }
+}
+
+/// Before the journal has been read, everything seems to be 0.
+fn may_report(dispatcher: &Dispatcher, view: &View) -> bool {
+    planted!(ServeZero => true);
+    dispatcher.has_read(view)
 }
 
 async fn api(dispatcher: &Arc<Dispatcher>, method: &Method, path: &[&str]) -> Response<Answer> {

@@ -13,9 +13,10 @@ use crate::outside::{BoxFuture, Clock, Ids, Net};
 use kubernetes::Pace;
 use kubernetes::client::AccessError;
 use prometheus::core::Collector;
-use slotkeeper_core::{Command, Ordinal, PoolId, Uid};
+use slotkeeper_core::{Command, Decision, Ordinal, PoolId, Span, Timeline, Uid};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// The pods of one pool.
 pub trait Cluster: Send + Sync + 'static {
@@ -24,10 +25,10 @@ pub trait Cluster: Send + Sync + 'static {
     /// those of the size. Waits for ever when there is none. Called by one task only.
     fn news(&self) -> BoxFuture<'_, Command>;
 
-    /// Make it run the ordinals `start..start + replicas`. Idempotent; returns when the order is taken, not when it is
-    /// carried out. What has been taken is reported as `ScaleSeen` with the same `decided`; an order with a lower
-    /// `decided` than the last one taken is ignored.
-    fn scale(&self, start: u32, replicas: u32, decided: u64) -> BoxFuture<'_, Result<(), ClusterError>>;
+    /// Make it run these ordinals. Idempotent; returns when the order is taken, not when it is carried out. What has been taken is
+    /// reported as `ScaleSeen` with the same decision; an order that must not overwrite the last one taken
+    /// ([`Decision::may_overwrite`]) is ignored.
+    fn scale(&self, size: Size) -> BoxFuture<'_, Result<(), ClusterError>>;
 
     /// Delete this incarnation, and only this one: nothing happens if `uid` does not live there (any more).
     fn recycle(&self, pod: Ordinal, uid: Uid) -> BoxFuture<'_, Result<(), ClusterError>>;
@@ -48,11 +49,40 @@ pub trait Cluster: Send + Sync + 'static {
     }
 }
 
+/// A size as it is ordered: the ordinals `start..start + replicas`, and what decides whether it may overwrite another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    pub start: u32,
+    pub replicas: u32,
+    pub decided: Decision,
+    /// The timeline of the size that the fleet had read when it issued the order.
+    pub over: Timeline,
+}
+
+impl Size {
+    #[must_use]
+    pub fn span(self) -> Span {
+        if self.replicas == 0 {
+            return Span::EMPTY;
+        }
+        Span { start: self.start, end: self.start.saturating_add(self.replicas) }
+    }
+
+    #[must_use]
+    pub fn may_overwrite(self, written: Decision) -> bool {
+        self.decided.may_overwrite(written, self.over)
+    }
+}
+
 /// Who lives where in one pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attendance {
     /// Any session lives, waits or drains.
     pub active: bool,
+    /// The history of the journal that this is known from.
+    pub timeline: Timeline,
+    /// What is known later may be something else. `None`: the journal is this dispatcher's own.
+    pub until: Option<Instant>,
     pub pods: BTreeMap<Ordinal, Attended>,
 }
 

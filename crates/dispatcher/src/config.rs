@@ -169,7 +169,7 @@ impl Default for PodGauge {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Trigger {
     /// It asks over gRPC, and is woken there (`scaling = "keda-push"`).
     Push,
@@ -177,7 +177,7 @@ pub enum Trigger {
     Prometheus,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Admission {
     /// Nothing is allocated before the cookie has come back once.
     Returning,

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
-use slotkeeper_core::{Ordinal, PoolId, SessionId, Time};
+use slotkeeper_core::{Ordinal, PoolId, SessionId, Time, planted};
 use std::fmt::Write;
 use std::fs;
 use std::io::{self, Write as _};
@@ -76,6 +76,7 @@ impl Keys {
     }
 
     fn mac(key: &Hmac<Sha256>, pool: &PoolId, text: &[u8]) -> Hmac<Sha256> {
+        planted!(CookieOfAnyPool => key.clone().chain_update(text));
         let mut mac = key.clone();
         mac.update(&(pool.0.len() as u64).to_be_bytes());
         mac.update(pool.0.as_bytes());
@@ -124,7 +125,12 @@ pub fn find(headers: &http::HeaderMap, pool: &PoolConfig, keys: &Keys, now: Time
     pairs(headers)
         .filter_map(|pair| std::str::from_utf8(value_of(pair, &pool.cookie_name)?).ok())
         .filter_map(|value| keys.open(&pool.id, value))
-        .find(|ticket| u128::from(now.since(ticket.issued).0) < pool.cookie_max_age.as_millis())
+        .find(|ticket| is_fresh(pool, ticket, now))
+}
+
+fn is_fresh(pool: &PoolConfig, ticket: &Ticket, now: Time) -> bool {
+    planted!(CookieNeverExpires => true);
+    u128::from(now.since(ticket.issued).0) < pool.cookie_max_age.as_millis()
 }
 
 /// `name=value` of every cookie sent (RFC 6265 §5.4), as bytes: other people's cookies may be anything.
@@ -140,6 +146,7 @@ fn value_of<'p>(pair: &'p [u8], name: &str) -> Option<&'p [u8]> {
 
 /// Takes the pool's cookie out of the request: pods never see it. Without it the header stays as it came.
 pub fn strip(headers: &mut http::HeaderMap, name: &str) {
+    planted!(CookieReachesPod => ());
     if !pairs(headers).any(|pair| value_of(pair, name).is_some()) {
         return;
     }
@@ -162,15 +169,20 @@ pub fn set(pool: &PoolConfig, keys: &Keys, ticket: &Ticket, secure: bool) -> htt
         keys.seal(&pool.id, ticket),
         pool.cookie_max_age.as_secs()
     );
-    if secure {
-        text.push_str("; Secure");
-    }
+    text.push_str(security(secure));
     http::HeaderValue::from_str(&text).unwrap_or_else(|_| http::HeaderValue::from_static(""))
+}
+
+/// Only a visitor who came by TLS can send such a cookie back.
+fn security(secure: bool) -> &'static str {
+    planted!(CookieInsecure => "");
+    if secure { "; Secure" } else { "" }
 }
 
 /// The name pods, logs and operators know a session by: a hash that says nothing about the cookie.
 #[must_use]
 pub fn public_name(session: SessionId) -> String {
+    planted!(PublicNameIsId => format!("{:032x}", session.0));
     let digest = Sha256::new().chain_update(b"slotkeeper session ").chain_update(session.0.to_be_bytes()).finalize();
     let mut name = String::with_capacity(32);
     for byte in &digest[..16] {

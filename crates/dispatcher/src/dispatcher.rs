@@ -12,7 +12,7 @@ use crate::view::View;
 use crate::visit::Visits;
 use crate::waiting::coming::Coming;
 use http::StatusCode;
-use slotkeeper_core::{Command, Effect, Fleet, Ordinal, PoolId, ReplicaId, SessionId, Why};
+use slotkeeper_core::{Command, Effect, Fleet, Ordinal, PoolId, ReplicaId, SessionId, Why, planted};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -157,6 +157,7 @@ impl Dispatcher {
 
     /// The pool's number is being told to whoever scales by it: since when is part of the state (behaviour §7).
     pub fn serve(&self, fleet: &Fleet, pool: &Pool) {
+        planted!(ServedNotWritten => ());
         if let Some(replicas) = fleet.unserved(&pool.config.id) {
             self.driver.post(&pool.config.id, Command::Served { replicas });
         }
@@ -177,12 +178,21 @@ impl Dispatcher {
     }
 
     fn may_mint(&self) -> bool {
+        planted!(MintUnlimited => true);
         let mut minting = self.minting.lock().unwrap_or_else(PoisonError::into_inner);
         if now().duration_since(minting.0) >= Duration::from_secs(1) {
             *minting = (now(), 0);
         }
         minting.1 += 1;
         minting.1 <= self.config.limits.new_sessions_per_second
+    }
+
+    /// The fleet has dissolved all attaches of this replica.
+    fn forget_visits(&self) {
+        planted!(NewLifeKeepsStreams => ());
+        for pool in &self.pools {
+            pool.visits.forget_all();
+        }
     }
 
     /// Whoever caused it acts at once, the others only if it is still owed a second later (`hands.rs` looks).
@@ -240,9 +250,7 @@ impl Aftermath for Arc<Dispatcher> {
 
     fn new_life(&self, lost: bool) -> Vec<(PoolId, Command)> {
         self.metrics.new_lives.inc();
-        for pool in &self.pools {
-            pool.visits.forget_all();
-        }
+        self.forget_visits();
         if !lost {
             return Vec::new();
         }

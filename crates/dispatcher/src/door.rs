@@ -20,8 +20,7 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use slotkeeper_core::planted::{self, Bug};
-use slotkeeper_core::{Place, Why};
+use slotkeeper_core::{Place, Why, planted};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -104,13 +103,18 @@ async fn answer(dispatcher: &Arc<Dispatcher>, request: Request<Incoming>, peer: 
     };
     let (mut response, outcome) = answered.unwrap_or_else(|error| failed(pool, &error, wants_page));
     if mentions_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        // What follows on this connection may have been meant for another protocol: it is not read as HTTP.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        close_after(&mut response);
     }
     if let Some(pool) = pool {
         pool.metrics.request(outcome, now().duration_since(began));
     }
     response
+}
+
+/// What follows on this connection may have been meant for another protocol: it is not read as HTTP.
+fn close_after(response: &mut Response<Answer>) {
+    planted!(UpgradeRefusedStaysOpen => ());
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
 }
 
 fn failed(pool: Option<&Arc<Pool>>, error: &RequestError, wants_page: bool) -> (Response<Answer>, Outcome) {
@@ -146,13 +150,8 @@ async fn life(
     if request.uri().path().starts_with(&*pool.own) {
         return Ok((own::answer(dispatcher, pool, request, found, class, secure).await?, Outcome::Own));
     }
-    let unknown =
-        |ticket: &Ticket| dispatcher.view.borrow().fleet.place(&pool.config.id, ticket.session) == Place::Unknown;
-    let (ticket, is_new) = match found.filter(|ticket| !planted::is(Bug::MintForUnknown) || !unknown(ticket)) {
-        Some(ticket) => (ticket, false),
-        None => (dispatcher.mint(pool, None)?, true),
-    };
-    if is_new && pool.config.admission == Admission::Returning {
+    let (ticket, is_new) = ticket(dispatcher, pool, found)?;
+    if is_new && must_return(pool) {
         // Nothing is allocated and nothing wakes before the cookie has come back.
         let mut response = wait(dispatcher, pool, &Facts::arriving(pool), &request, wants_page).await;
         set_cookie(dispatcher, pool, &mut response, &ticket, secure);
@@ -190,8 +189,38 @@ async fn life(
     Ok((response, outcome))
 }
 
+/// The visitor's session, and whether it is a new one.
+fn ticket(dispatcher: &Dispatcher, pool: &Pool, found: Option<Ticket>) -> Result<(Ticket, bool), RequestError> {
+    planted!(MintForUnknown => ticket_if_known(dispatcher, pool, found));
+    match found {
+        Some(ticket) => Ok((ticket, false)),
+        None => Ok((dispatcher.mint(pool, None)?, true)),
+    }
+}
+
+#[cfg(feature = "planted")]
+fn ticket_if_known(
+    dispatcher: &Dispatcher,
+    pool: &Pool,
+    found: Option<Ticket>,
+) -> Result<(Ticket, bool), RequestError> {
+    let place =
+        |ticket: &Ticket| dispatcher.view.borrow().fleet.place(&pool.config.id, ticket.session) != Place::Unknown;
+    match found.filter(place) {
+        Some(ticket) => Ok((ticket, false)),
+        None => Ok((dispatcher.mint(pool, None)?, true)),
+    }
+}
+
+/// Whether a session gets a slot only once its cookie has come back.
+fn must_return(pool: &Pool) -> bool {
+    planted!(RoomWakesPods => false);
+    pool.config.admission == Admission::Returning
+}
+
 /// Upgrades from other people's pages are refused (RFC 6455 §10.2), and so are the visitor's own acts.
 fn refuse_foreign(pool: &Pool, request: &Request<Incoming>, hop: &Hop<'_>) -> Result<(), RequestError> {
+    planted!(ForeignOriginAllowed => Ok(()));
     let acts = request.method() == Method::POST && request.uri().path().starts_with(&*pool.own);
     if headers::upgrade(request).is_none() && !acts {
         return Ok(());
@@ -297,6 +326,7 @@ async fn wait(
 
 /// The cookie as it should be: it follows the session to another ordinal, and is renewed in time.
 fn renewed(dispatcher: &Dispatcher, pool: &Pool, ticket: &Ticket, seat: &Seat, is_new: bool) -> Option<Ticket> {
+    planted!(CookieNotRenewed => is_new.then_some(*ticket));
     let now = dispatcher.clock.now();
     let old = u128::from(now.since(ticket.issued).0) > pool.config.cookie_max_age.as_millis() / 2;
     let moved = ticket.last != Some(seat.pod);

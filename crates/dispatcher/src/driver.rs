@@ -7,9 +7,7 @@ use crate::journal::{Append, Follow, Journal, JournalError, Keep, News, Patience
 use crate::outside::{Ids, duration, now};
 use crate::view::View;
 use desk::{Desk, Order, Owed};
-#[cfg(feature = "planted")]
-use slotkeeper_core::planted::{self, Bug};
-use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId};
+use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, planted};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -99,7 +97,7 @@ pub fn new(journal: Journal, ids: &Ids) -> std::io::Result<(Driver, Engine, watc
     // Names of replicas are not secrets.
     let ids = Ids::seeded(ids.draw()?);
     let (sender, receiver) = mpsc::unbounded_channel();
-    let (view, reader) = watch::channel(View { fleet: Fleet::new(), heard: now(), trusted: None, fresh: None });
+    let (view, reader) = watch::channel(View::new(Fleet::new()));
     let driver = Driver { orders: sender, me, owed: Arc::default() };
     Ok((driver.clone(), Engine { orders: receiver, driver, journal, view, ids }, reader))
 }
@@ -153,9 +151,11 @@ async fn write(
         if drafts.is_empty() {
             continue;
         }
+        fault_point!(DriverBeforeAppend);
         if let Err(error) = journal.append(drafts).await {
             return error;
         }
+        fault_point!(DriverAfterAppend);
     }
 }
 
@@ -164,6 +164,7 @@ async fn keep_states(keep: Option<Box<dyn Keep>>, mut due: mpsc::Receiver<Fleet>
     let Some(mut keep) = keep else { return std::future::pending().await };
     while let Some(fleet) = due.recv().await {
         let position = fleet.applied();
+        fault_point!(DriverBeforeCheckpoint, dropped => continue);
         match keep.keep(fleet).await {
             Ok(()) => tracing::debug!(position, "a checkpoint is kept"),
             Err(error) => {
@@ -206,10 +207,13 @@ impl<A: Aftermath> Reader<'_, A> {
             tokio::select! {
                 biased;
                 news = journal.next() => match news {
-                    Ok(News::Entries(entries)) => match self.take(&entries) {
-                        Ok(at) => alarm = at,
-                        Err(error) => return error,
-                    },
+                    Ok(News::Entries(entries)) => {
+                        fault_point!(DriverBeforeApply);
+                        match self.take(&entries) {
+                            Ok(at) => alarm = at,
+                            Err(error) => return error,
+                        }
+                    }
                     Ok(News::State(fleet)) => alarm = self.start_over(*fleet),
                     Err(error) => return error,
                 },
@@ -259,11 +263,9 @@ impl<A: Aftermath> Reader<'_, A> {
         self.view.send_modify(|view| {
             let before = view.fleet.alive();
             let mut accepted = None;
-            #[cfg(feature = "planted")]
-            let (first, entries) = (view.fleet.clone(), &planted_entries(view, entries)[..]);
             for entry in entries {
                 tracing::trace!(?entry, "applied");
-                let follows = view.fleet.apply(entry);
+                let follows = apply(view, entry);
                 // What the fleet did not take (this life was over) was said in vain.
                 let taken = view.fleet.replica(me) == Some(entry.number) || entry.command == Command::Farewell;
                 if entry.from == me && taken {
@@ -275,11 +277,7 @@ impl<A: Aftermath> Reader<'_, A> {
                 }
                 // Of those who share a journal, the one that wrote this entry does it.
                 if is_worth_keeping(&view.fleet, *every) && (entry.from == me || !shared) {
-                    let state = view.fleet.clone();
-                    #[cfg(feature = "planted")]
-                    let state =
-                        if planted::is(Bug::WrongPosition) { first.clone().at_the_position_of(&state) } else { state };
-                    let _ = states.try_send(state);
+                    let _ = states.try_send(state(view));
                 }
             }
             let mut desk = locked(self.desk);
@@ -289,6 +287,11 @@ impl<A: Aftermath> Reader<'_, A> {
             let young = desk.born.is_none_or(|at| view.heard < at + duration(view.fleet.silence()));
             let trust = if young { trust(&view.fleet).min(YOUNG_TRUST) } else { trust(&view.fleet) };
             view.trusted = self.shared.then(|| desk.proven + trust);
+            if let Some(trusted) = view.trusted {
+                // Half of what `trust` leaves of the time until the fleet gives slots away.
+                let margin = if young { Duration::from_millis(500) } else { duration(view.fleet.silence()) / 4 };
+                view.limit.set(trusted + margin);
+            }
             view.fresh = self.shared.then(|| desk.proven + duration(view.fleet.silence()));
             let third = duration(Millis(view.fleet.silence().0 / 3));
             *slowest = if view.fleet.alive() > before { LEAST_PAUSE } else { (*slowest * 2).min(third) };
@@ -354,13 +357,30 @@ impl<A: Aftermath> Reader<'_, A> {
     }
 }
 
-/// Of the moment they are read, on the clock of who reads them.
+fn apply(view: &mut View, entry: &Entry) -> Vec<(PoolId, Effect)> {
+    planted!(LocalDeadline => apply_at_local_time(view, entry));
+    planted!(WrongPosition => apply_and_remember(view, entry));
+    view.fleet.apply(entry)
+}
+
 #[cfg(feature = "planted")]
-fn planted_entries(view: &View, entries: &[Entry]) -> Vec<Entry> {
+fn apply_at_local_time(view: &mut View, entry: &Entry) -> Vec<(PoolId, Effect)> {
     let at = slotkeeper_core::Time(view.fleet.journal().0 + view.age().0);
-    let mine = |entry: &Entry| Entry { at, ..entry.clone() };
-    let planted = planted::is(Bug::LocalDeadline) && view.fleet.applied() > 0;
-    entries.iter().map(|entry| if planted { mine(entry) } else { entry.clone() }).collect()
+    let at = if view.fleet.applied() > 0 { at } else { entry.at };
+    view.heard = now();
+    view.fleet.apply(&Entry { at, ..entry.clone() })
+}
+
+#[cfg(feature = "planted")]
+fn apply_and_remember(view: &mut View, entry: &Entry) -> Vec<(PoolId, Effect)> {
+    view.former = Some(view.fleet.clone());
+    view.fleet.apply(entry)
+}
+
+/// The state for a checkpoint.
+fn state(view: &View) -> Fleet {
+    planted!(WrongPosition => view.former.clone().unwrap_or_default().at_the_position_of(&view.fleet));
+    view.fleet.clone()
 }
 
 /// Once in `every` entries, or in as many as there are sessions.
@@ -372,6 +392,7 @@ fn is_worth_keeping(fleet: &Fleet, every: u64) -> bool {
 /// How long this replica may rely on its seats after the last sign of life that is known to have arrived: the fleet gives
 /// them away after `silence` and `grace` (law 5), and a step of the journal's clock may pass for half a `silence`.
 fn trust(fleet: &Fleet) -> Duration {
+    planted!(TrustTooLong => duration(Millis(fleet.patience().0 * 2)));
     duration(Millis(fleet.patience().0.saturating_sub(fleet.silence().0 / 2)))
 }
 

@@ -2,7 +2,7 @@
 //! by itself. Bounded, and only a courtesy: what is lost here (a restart) just joins again.
 
 use crate::outside::now;
-use slotkeeper_core::{SessionId, Why};
+use slotkeeper_core::{SessionId, Why, planted};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +22,7 @@ struct Inner {
 
 impl Farewells {
     pub fn note(&self, session: SessionId, why: Why) {
+        planted!(ReasonForgotten => ());
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = now();
         while inner.order.len() >= MOST || inner.order.front().is_some_and(|(t, _)| at.duration_since(*t) > KEPT) {

@@ -57,6 +57,8 @@ impl Pods {
     }
 }
 
+const GOES_AWAY: &str = "the pod or the dispatcher goes away: come again";
+
 impl Upstream {
     /// A kept connection that is ready for a request.
     fn kept(&self) -> Option<SendRequest<Upload>> {
@@ -102,6 +104,9 @@ impl Upstream {
                 Some(sender) => (sender, true),
                 None => (self.dial(net).await?, false),
             };
+            if request.body().is_void() {
+                return Err(RequestError::visitor(Step::Send, StatusCode::SERVICE_UNAVAILABLE, GOES_AWAY));
+            }
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, sender)),
                 Err(mut failed) => match failed.take_message() {
@@ -165,7 +170,7 @@ pub async fn forward(
         sent = seat.upstream.send(&*dispatcher.net, request) => sent?,
         ending = seat.over(1000) => {
             let over = ending.code == SESSION_OVER;
-            let message = if over { "the session has ended" } else { "the pod or the dispatcher goes away: come again" };
+            let message = if over { "the session has ended" } else { GOES_AWAY };
             return Err(RequestError::visitor(Step::Send, StatusCode::SERVICE_UNAVAILABLE, message));
         }
     };

@@ -2,20 +2,24 @@
 //! the one whose entry caused an order acts at once, the others only if it is still owed a second later. All orders are
 //! safe twice (law 6). Each pool has hands of its own: a cluster that hangs holds up nobody else.
 
-use crate::cluster::{Cluster, ClusterError};
+use crate::cluster::{Cluster, ClusterError, Size};
 use crate::dispatcher::Dispatcher;
 use crate::driver::Aftermath as _;
 use crate::outside::now;
-use slotkeeper_core::{Effect, Fleet, PoolId};
+use slotkeeper_core::{Command, Effect, Fleet, PoolId, planted};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// How long an order may be owed before everybody acts on it; also how often a failed one is tried again at first.
 const PATIENCE: Duration = Duration::from_secs(1);
 const SLOWEST: Duration = Duration::from_secs(30);
+
+/// How long an order without a decision of its own may take, from before the entry that proves that it is wanted.
+const FENCE: Duration = Duration::from_millis(Fleet::YOUTH.0 - 1000);
 
 pub type Orders = mpsc::UnboundedReceiver<(PoolId, Effect)>;
 
@@ -61,16 +65,14 @@ impl Hands {
                 biased;
                 order = orders.recv() => match order {
                     Some(effect) => {
+                        #[cfg(feature = "faultpoints")]
+                        let effect = swapped(&self, effect, &mut orders).await;
                         self.obey(effect).await;
                     }
                     None => return,
                 },
                 () = tokio::time::sleep_until(look) => {
-                    let owed: Vec<Effect> = {
-                        let view = self.dispatcher.view.borrow();
-                        // By old news nothing is done: others do it.
-                        if view.is_stale() { Vec::new() } else { self.owed(&view.fleet).collect() }
-                    };
+                    let owed = self.still_owed();
                     let mut well = true;
                     for effect in owed {
                         well &= self.obey(effect).await;
@@ -82,18 +84,36 @@ impl Hands {
         }
     }
 
+    /// By old news nothing is done: others do it.
+    fn still_owed(&self) -> Vec<Effect> {
+        let view = self.dispatcher.view.borrow();
+        planted!(NothingRetried => Vec::new());
+        planted!(StaleActs => self.owed(&view.fleet).collect());
+        if view.is_stale() { Vec::new() } else { self.owed(&view.fleet).collect() }
+    }
+
     fn owed<'a>(&'a self, fleet: &'a Fleet) -> impl Iterator<Item = Effect> + 'a {
         fleet.owed().filter(|(pool, _)| *pool == self.pool).map(|(_, effect)| effect)
     }
 
-    /// An order may have waited behind another: what was decided since counts.
+    /// An order may have waited behind another: what was decided since counts. What another timeline decided counts no more.
     fn is_wanted(&self, effect: &Effect) -> bool {
         let view = self.dispatcher.view.borrow();
         let order = (effect, view.fleet.scale(&self.pool));
         if let (Effect::Scale { decided, .. }, Some(Effect::Scale { decided: latest, .. })) = order {
-            return latest <= *decided;
+            return decided.covers(latest);
         }
         !matches!(effect, Effect::Recycle { .. }) || self.owed(&view.fleet).any(|owed| owed == *effect)
+    }
+
+    /// Until when an order that carries no decision may take effect, if it is still wanted. A size carries its decision, which the
+    /// cluster compares; a deletion carries none. So it begins only after an entry of this replica has come back from the journal,
+    /// and must be over before any lapse can be over that began later ([`Fleet::YOUTH`]).
+    async fn fenced(&self, effect: &Effect) -> Option<Instant> {
+        let until = now() + FENCE;
+        let written = self.dispatcher.driver.tell(&self.pool, Command::Tick);
+        tokio::time::timeout_at(until, written).await.ok()?.ok()?;
+        self.is_wanted(effect).then_some(until)
     }
 
     /// True unless the order has to be given again.
@@ -101,8 +121,15 @@ impl Hands {
         if !self.is_wanted(&effect) {
             return true;
         }
+        let mut until = now() + SLOWEST;
+        if matches!(effect, Effect::Recycle { .. }) {
+            let Some(fence) = self.fenced(&effect).await else { return false };
+            until = fence;
+        }
         let (order, taken) = match effect {
-            Effect::Scale { start, replicas, decided } => ("scale", self.cluster.scale(start, replicas, decided)),
+            Effect::Scale { start, replicas, decided, over } => {
+                ("scale", self.cluster.scale(Size { start, replicas, decided, over }))
+            }
             Effect::Recycle { pod, uid } => ("recycle", self.cluster.recycle(pod, uid)),
             // Still owed: somebody was attached while the pod turned away.
             Effect::Drain { .. } => {
@@ -115,7 +142,13 @@ impl Hands {
             | Effect::Started { .. }
             | Effect::Broken { .. } => return true,
         };
-        let answer = tokio::time::timeout(SLOWEST, taken).await;
+        fault_point!(ActuatorBeforeCall, dropped => return false);
+        if now() >= until {
+            // This task ran late. A timeout polls its future once even then, and that may send the call.
+            return false;
+        }
+        let answer = tokio::time::timeout_at(until, taken).await;
+        fault_point!(ActuatorAfterCall, dropped => return false);
         let error = match answer {
             Ok(Ok(()) | Err(ClusterError::Stopping)) => return true,
             Ok(Err(error)) => error.to_string(),
@@ -125,4 +158,16 @@ impl Hands {
         tracing::warn!(pool = %self.pool, order, "the cluster did not take an order: {error}");
         false
     }
+}
+
+/// If the fault point swaps this order with the next one, the next one is carried out first.
+#[cfg(feature = "faultpoints")]
+async fn swapped(hands: &Hands, effect: Effect, orders: &mut mpsc::UnboundedReceiver<Effect>) -> Effect {
+    use crate::faultpoints::{Point, swaps};
+    if swaps(Point::ActuatorOrder).await
+        && let Ok(next) = orders.try_recv()
+    {
+        hands.obey(next).await;
+    }
+    effect
 }

@@ -1,9 +1,9 @@
 //! What is done once a second: the visitors' signs of life in one batch, the end of who lingered, the weekly schedules.
 
-use crate::dispatcher::Dispatcher;
+use crate::dispatcher::{Dispatcher, Pool};
 use crate::outside::now;
 use crate::visit::Visits;
-use slotkeeper_core::Command;
+use slotkeeper_core::{Command, Spare, planted};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub async fn run(dispatcher: Arc<Dispatcher>) {
         }
         for (pool, spare) in dispatcher.pools.iter().zip(&mut spare) {
             Visits::sweep(pool, &dispatcher);
-            let scheduled = pool.config.schedule.as_ref().map(|s| s.now(dispatcher.clock.now()));
+            let scheduled = scheduled(&dispatcher, pool);
             if scheduled != *spare
                 && let Some(now) = scheduled
             {
@@ -30,4 +30,10 @@ pub async fn run(dispatcher: Arc<Dispatcher>) {
             }
         }
     }
+}
+
+/// What the weekly schedule keeps ready now.
+fn scheduled(dispatcher: &Dispatcher, pool: &Pool) -> Option<Spare> {
+    planted!(ScheduleNotPosted => None);
+    pool.config.schedule.as_ref().map(|s| s.now(dispatcher.clock.now()))
 }

@@ -16,7 +16,11 @@
 //! 4. **Attach, then forward.** No byte reaches a pod before this replica has read its own `Attach` back and looked the
 //!    place up again.
 //! 5. **Silence closes.** A replica cut off from a shared journal closes its streams before the fleet gives their slots away.
-//! 6. **Effects are safe twice.**
+//! 6. **Effects are safe twice, and late.** An order of entries that are lost takes effect on no pod that is in use: a size carries the
+//!    decision that it may be compared by, a deletion is over before any lapse is. The argument is in `docs/lapse.md`.
+
+#[macro_use]
+pub mod faultpoints;
 
 pub mod admin;
 pub mod attend;
@@ -49,8 +53,7 @@ use crate::config::{Config, Secret};
 use crate::dispatcher::{Dispatcher, Parts};
 use crate::outside::{Listener, Net, Outside};
 use anyhow::Context as _;
-use slotkeeper_core::planted::{self, Bug};
-use slotkeeper_core::{Command, PoolId};
+use slotkeeper_core::{Command, PoolId, planted};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -176,14 +179,18 @@ fn bug(error: JoinError) -> anyhow::Error {
 /// The pools' settings; what is read after them is this replica's own.
 async fn introduce(dispatcher: &Dispatcher) -> Result<(), driver::Ended> {
     for pool in &dispatcher.config.pools {
-        let rules = Command::Rules(pool.rules.clone());
-        if planted::is(Bug::ServeUnread) {
-            dispatcher.driver.post(&pool.id, rules);
-        } else {
-            dispatcher.driver.tell(&pool.id, rules).await?;
-        }
+        write_rules(dispatcher, &pool.id, Command::Rules(pool.rules.clone())).await?;
     }
     Ok(())
+}
+
+/// Returns when they have been read back.
+async fn write_rules(dispatcher: &Dispatcher, pool: &PoolId, rules: Command) -> Result<(), driver::Ended> {
+    planted!(ServeUnread => {
+        dispatcher.driver.post(pool, rules);
+        Ok(())
+    });
+    dispatcher.driver.tell(pool, rules).await
 }
 
 /// Pools of an earlier configuration: nobody leads visitors there any more.

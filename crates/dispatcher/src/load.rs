@@ -8,7 +8,7 @@ use crate::fetch::get;
 use crate::outside::{Net, now};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
-use slotkeeper_core::{Command, Millis, Phase, Targets};
+use slotkeeper_core::{Command, Millis, Phase, Targets, planted};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,7 +89,7 @@ impl Measuring {
         if self.dispatcher.driver.tell(&self.pool.config.id, load).await.is_err() {
             return false;
         }
-        (self.told, self.since) = (counted, at);
+        self.note(counted, at);
         true
     }
 
@@ -121,8 +121,14 @@ impl Measuring {
             }
         }
         self.complained = trouble.is_some();
-        let mean = (known > 0).then(|| sum / known as f64)?;
-        Some((mean * asked as f64 * 1000.0).round().clamp(0.0, 1e15) as u64)
+        let total = extrapolated(sum, known, asked)?;
+        Some((total * 1000.0).round().clamp(0.0, 1e15) as u64)
+    }
+
+    /// The fleet knows of so many messages.
+    fn note(&mut self, counted: u64, at: tokio::time::Instant) {
+        planted!(MeasuredTwice => self.since = at);
+        (self.told, self.since) = (counted, at);
     }
 
     fn pods(&self, port: Option<u16>) -> Vec<SocketAddr> {
@@ -135,6 +141,12 @@ impl Measuring {
         });
         ready.map(|address| SocketAddr::new(address.ip(), port.unwrap_or(address.port()))).collect()
     }
+}
+
+/// Of what some pods bear, what all do.
+fn extrapolated(sum: f64, known: usize, asked: usize) -> Option<f64> {
+    planted!(SilentPodsBearNothing => (known > 0).then_some(sum));
+    (known > 0).then(|| sum / known as f64 * asked as f64)
 }
 
 fn every(targets: &Targets, gauge: Option<&PodGauge>) -> Duration {

@@ -8,7 +8,7 @@ use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
-use slotkeeper_core::planted::{self, Bug};
+use slotkeeper_core::planted;
 use slotkeeper_core::{Census, Fleet, Millis, PoolId, Scaling, Targets, Why};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -381,9 +381,7 @@ impl Metrics {
             if let Some((rules, census)) = fleet.and_then(|f| f.rules(&config.id)).zip(census.as_ref()) {
                 self.load(&config.id.0, &rules.targets, census);
             }
-            if let Some(census) = census.or(planted::is(Bug::ServeZero).then(Census::default)) {
-                self.state(&config.id.0, &census, own);
-            }
+            self.known_state(&config.id.0, census.as_ref(), own);
         }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
@@ -416,6 +414,14 @@ impl Metrics {
         }
         if let Some(milli) = c.gauge.filter(|_| targets.gauge.is_some()) {
             self.pod_gauge.with_label_values(&[pool]).set(milli as f64 / 1000.0);
+        }
+    }
+
+    /// Nothing, where nothing is known.
+    fn known_state(&self, pool: &str, census: Option<&Census>, own: &PoolMetrics) {
+        planted!(ServeZero => self.state(pool, &census.cloned().unwrap_or_default(), own));
+        if let Some(census) = census {
+            self.state(pool, census, own);
         }
     }
 
@@ -495,6 +501,7 @@ impl PoolMetrics {
     }
 
     pub fn released(&self, why: Why) {
+        planted!(ReleasesUncounted => ());
         if let Some(at) = Why::ALL.iter().position(|w| *w == why) {
             self.releases[at].inc();
         }
@@ -576,7 +583,13 @@ mod tests {
         assert_eq!(told(&scrape.text()), [false; 4], "a new journal knows of no pods");
         scrape.after(Command::PodsListed { pods: vec![], version: 1 });
         assert_eq!(told(&scrape.text()), [false; 4], "nor of how many there should be");
-        scrape.after(Command::ScaleSeen { start: 0, replicas: 3, decided: 0, version: 2 });
+        scrape.after(Command::ScaleSeen {
+            start: 0,
+            replicas: 3,
+            decided: 0,
+            timeline: slotkeeper_core::Timeline::FIRST,
+            version: 2,
+        });
         let text = scrape.text();
         assert_eq!(told(&text), [true; 4]);
         for line in [

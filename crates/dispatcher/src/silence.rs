@@ -2,6 +2,7 @@
 //! When that is, the driver knows (`View::trusted`); here it is done. New streams are refused in `visit`.
 
 use crate::dispatcher::Dispatcher;
+use slotkeeper_core::planted;
 use std::sync::Arc;
 
 /// Runs until the process ends.
@@ -28,6 +29,11 @@ pub async fn run(dispatcher: Arc<Dispatcher>) {
 fn cut_off(dispatcher: &Dispatcher) {
     tracing::warn!("cut off from the journal: the streams here are closed before their slots are given away");
     dispatcher.metrics.cut_off.set(1);
+    close_streams(dispatcher);
+}
+
+fn close_streams(dispatcher: &Dispatcher) {
+    planted!(SilenceKeepsStreams => ());
     for pool in &dispatcher.pools {
         pool.visits.cut_off(pool, &dispatcher.driver);
     }

@@ -15,8 +15,8 @@ use bytes::Bytes;
 use frames::{CLOSE, PING, close_payload, control};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use pump::{Direction, Pump};
-use slotkeeper_core::SessionId;
+use pump::{Direction, Pump, Signs};
+use slotkeeper_core::{SessionId, planted};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -57,6 +57,7 @@ pub fn start(
             },
         };
         if let Some(((visitor, _place), pod)) = ends {
+            fault_point!(TunnelBeforeStart);
             stream.mark_upgraded();
             pool.metrics.open_tunnels.inc();
             let _open = Open { pool: &pool };
@@ -64,6 +65,7 @@ pub fn start(
             let outcome = tunnel.run(&pool, &seat, stream.session(), &dispatcher.config.drain).await;
             tracing::debug!(pool = %pool.config.id, pod = seat.pod.0, "a tunnel ended: {outcome:?}");
         }
+        fault_point!(VisitBeforeDetach);
         drop(stream);
     });
 }
@@ -75,6 +77,7 @@ struct Open<'a> {
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
+        planted!(TunnelCountLeaks => ());
         self.pool.metrics.open_tunnels.dec();
     }
 }
@@ -103,6 +106,8 @@ struct Tunnel {
     half_open: Option<HalfOpen>,
     closing: Option<Pin<Box<Sleep>>>,
     is_websocket: bool,
+    /// Nothing more goes to the pod.
+    void: bool,
 }
 
 /// Finds out whether the client is still there (behaviour §3, `half_open`).
@@ -154,12 +159,17 @@ impl Tunnel {
             half_open,
             closing: None,
             is_websocket,
+            void: false,
         }
     }
 
     async fn run(mut self, pool: &Pool, seat: &Seat, session: SessionId, drain: &Duration) -> Outcome {
-        let mut told = pin!(seat.over(share(session)));
-        poll_fn(|cx| {
+        let mut told = pin!(async {
+            let ending = seat.over(share(session)).await;
+            fault_point!(TunnelBeforeClose);
+            ending
+        });
+        let outcome = poll_fn(|cx| {
             if self.closing.is_none()
                 && let Poll::Ready(ending) = told.as_mut().poll(cx)
             {
@@ -167,7 +177,9 @@ impl Tunnel {
             }
             self.poll(cx, pool, seat)
         })
-        .await
+        .await;
+        fault_point!(TunnelEnd);
+        outcome
     }
 
     /// Puts a close between two frames, both ways, and gives both sides a moment to finish.
@@ -180,14 +192,19 @@ impl Tunnel {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, pool: &Pool, seat: &Seat) -> Poll<Outcome> {
-        let inward = self.inward.poll(cx, &mut self.visitor, &mut self.pod, &pool.metrics);
+        // For good: what is left of a frame must not follow later.
+        self.void |= seat.is_void();
+        let inward = match self.void {
+            true => Poll::Pending,
+            false => self.inward.poll(cx, &mut self.visitor, &mut self.pod, &pool.metrics),
+        };
         let outward = self.outward.poll(cx, &mut self.pod, &mut self.visitor, &pool.metrics);
-        let signs = self.inward.take_signs();
-        if signs.active {
+        let (signs, answers) = (self.inward.take_signs(), self.outward.take_signs());
+        if is_active(signs, answers) {
             seat.mark_active();
         }
         // A client that takes what was held up is there as well.
-        let taken = self.outward.take_signs().taken;
+        let taken = answers.taken;
         if let Some(half_open) = self.half_open.as_mut().filter(|_| signs.heard || taken) {
             half_open.heard = now();
             half_open.asked = None;
@@ -209,6 +226,7 @@ impl Tunnel {
     }
 
     fn poll_half_open(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        planted!(HalfOpenUnnoticed => Poll::Pending);
         let Some(half_open) = &mut self.half_open else { return Poll::Pending };
         while half_open.timer.as_mut().poll(cx).is_ready() {
             let silent_since = half_open.asked.unwrap_or(half_open.heard);
@@ -237,6 +255,13 @@ impl Tunnel {
         }
         Poll::Pending
     }
+}
+
+/// Whether the client has done something: what its pod sends is none of its doing.
+fn is_active(client: Signs, _pod: Signs) -> bool {
+    planted!(IdleFromPod => client.active || _pod.active);
+    planted!(TunnelActivityLost => false);
+    client.active
 }
 
 /// The tunnel is over when both directions are, or one has failed.

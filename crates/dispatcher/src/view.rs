@@ -2,8 +2,11 @@
 
 use crate::outside::duration;
 use slotkeeper_core::{Fleet, Millis};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 pub struct View {
     pub fleet: Fleet,
@@ -14,9 +17,63 @@ pub struct View {
     pub trusted: Option<tokio::time::Instant>,
     /// Until when it says how things are well enough to act on from outside: to scale by it, to send visitors here.
     pub fresh: Option<tokio::time::Instant>,
+    /// The last moment at which bytes may go to a pod.
+    pub limit: Limit,
+    /// The state before the last entry.
+    #[cfg(feature = "planted")]
+    pub former: Option<Fleet>,
+}
+
+/// The last moment at which this replica may send bytes to a pod, shared with every stream (law 5). Streams are closed before
+/// it, by a timer (`silence.rs`). But a process that did not run for a while may read what its clients have sent meanwhile
+/// before its timers fire: so each stream looks at the clock as well before it passes anything on.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    since: Instant,
+    /// Milliseconds after `since`.
+    until: Arc<AtomicU64>,
+}
+
+impl Limit {
+    /// No limit yet.
+    #[must_use]
+    pub fn new() -> Limit {
+        Limit { since: crate::outside::now(), until: Arc::new(AtomicU64::new(u64::MAX)) }
+    }
+
+    pub fn set(&self, until: Instant) {
+        let millis = until.duration_since(self.since).as_millis();
+        self.until.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn has_passed(&self) -> bool {
+        let until = self.until.load(Ordering::Relaxed);
+        until != u64::MAX && crate::outside::now().duration_since(self.since).as_millis() >= u128::from(until)
+    }
+}
+
+impl Default for Limit {
+    fn default() -> Limit {
+        Limit::new()
+    }
 }
 
 impl View {
+    /// This state, applied now, of a journal that is this replica's own as far as is known.
+    #[must_use]
+    pub fn new(fleet: Fleet) -> View {
+        View {
+            fleet,
+            heard: crate::outside::now(),
+            trusted: None,
+            fresh: None,
+            limit: Limit::new(),
+            #[cfg(feature = "planted")]
+            former: None,
+        }
+    }
+
     /// How long ago, on the local clock, the state was current.
     #[must_use]
     pub fn age(&self) -> Millis {
@@ -54,4 +111,26 @@ pub async fn until(view: &mut watch::Receiver<View>, mut holds: impl FnMut(&View
 pub async fn stopped(stopping: &mut watch::Receiver<bool>) {
     // An error means that it has ended altogether.
     let _ = stopping.wait_for(|s| *s).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Limit;
+    use crate::outside::now;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_passes_at_its_moment_and_can_be_moved() {
+        let limit = Limit::new();
+        tokio::time::advance(Duration::from_secs(1_000)).await;
+        assert!(!limit.has_passed(), "nothing has been set");
+        let seen = limit.clone();
+        limit.set(now() + Duration::from_secs(5));
+        tokio::time::advance(Duration::from_millis(4_999)).await;
+        assert!(!seen.has_passed());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(seen.has_passed());
+        limit.set(now() + Duration::from_millis(1));
+        assert!(!seen.has_passed());
+    }
 }

@@ -10,8 +10,8 @@ use crate::dispatcher::{Dispatcher, Pool};
 use crate::driver::{Driver, Ended};
 use crate::metrics::Counted;
 use crate::outside::now;
-use slotkeeper_core::planted::{self, Bug};
-use slotkeeper_core::{Command, Incarnation, Ordinal, Place, SessionId, Shrink, State, Uid, Why};
+use slotkeeper_core::planted;
+use slotkeeper_core::{Command, Incarnation, Ordinal, Place, PoolId, SessionId, Shrink, State, Uid, Why};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,6 +58,15 @@ struct Taken {
     upgraded: bool,
     last: Instant,
     _counted: Counted,
+}
+
+impl Taken {
+    /// Nothing of the session is at work here, and nothing is expected.
+    fn has_lingered(&self, pool: &Pool, unready: &BTreeSet<Uid>) -> bool {
+        planted!(LingerWithoutEnd => false);
+        let lingered = now().duration_since(self.last) >= pool.config.linger;
+        self.streams == 0 && (lingered || unready.contains(&self.seat.incarnation.uid))
+    }
 }
 
 const STOPPING: &str = "dispatcher_restarting";
@@ -128,6 +137,7 @@ impl Visits {
 
     /// The session is over: its streams are told. The last of them detaches it; if there is none, this does.
     pub fn end(&self, pool: &Pool, driver: &Driver, session: SessionId, why: Why) {
+        planted!(ReleaseKeepsStreams => ());
         let visitor = locked(&self.table).get(&session).cloned();
         if let Some(visitor) = visitor {
             visitor.close(pool, driver, Ending { code: SESSION_OVER, reason: why.word(), spread: Duration::ZERO });
@@ -136,6 +146,7 @@ impl Visits {
 
     /// The fleet has dissolved the attach itself (the pod is lost): nothing is to be detached.
     pub fn forget(&self, session: SessionId) {
+        planted!(RequeueKeepsStreams => ());
         let visitor = locked(&self.table).get(&session).cloned();
         if let Some(visitor) = visitor {
             visitor.forget(Ending { code: GOING_AWAY, reason: "pod_lost", spread: Duration::ZERO });
@@ -200,6 +211,7 @@ impl Visits {
 
     /// A waiting session is still there.
     pub fn still_waits(&self, session: SessionId) {
+        planted!(SignsNotSent => ());
         locked(&self.waiting).insert(session);
     }
 
@@ -220,9 +232,7 @@ impl Visits {
             if taken.seat.take_active() && counts_activity {
                 signs.push(visitor.session);
             }
-            let lingered = now().duration_since(taken.last) >= pool.config.linger;
-            let gone = taken.streams == 0 && (lingered || unready.contains(&taken.seat.incarnation.uid));
-            if gone {
+            if taken.has_lingered(pool, &unready) {
                 visitor.detach(&mut inner, pool, &dispatcher.driver);
                 drop(inner);
                 pool.visits.tidy(visitor.session);
@@ -288,9 +298,14 @@ impl Visitor {
         // Posted while the visitor is locked: an attach that follows is written after it.
         let was_there = inner.seat.take().is_some();
         self.vacated.notify_waiters();
-        if was_there && !planted::is(Bug::DropLastDetach) {
-            driver.post(&pool.config.id, Command::Detach { session: self.session });
+        if was_there {
+            self.post_detach(pool, driver);
         }
+    }
+
+    fn post_detach(&self, pool: &Pool, driver: &Driver) {
+        planted!(DropLastDetach => ());
+        driver.post(&pool.config.id, Command::Detach { session: self.session });
     }
 }
 
@@ -357,7 +372,7 @@ impl Stream {
         let mut inner = locked(&self.visitor.inner);
         let users = inner.users;
         let Some(taken) = inner.seat.as_mut() else { return Ok(None) };
-        if users > limit {
+        if is_too_many(users, limit) {
             return Err(NoSeat::TooManyStreams);
         }
         if let Some(ending) = taken.seat.ending()
@@ -391,15 +406,8 @@ impl Stream {
         }
         for _ in 0..ATTEMPTS {
             let mut attaching = Attaching { stream: self, done: false };
-            if planted::is(Bug::ForwardBeforeAttach)
-                && let Ok((pod, incarnation)) = attaching.stream.place()
-            {
-                driver.post(&pool, Command::Attach { session });
-                attaching.done = true;
-                drop(attaching);
-                return self.take(pod, incarnation);
-            }
-            answered(driver.tell(&pool, Command::Attach { session })).await?;
+            write_attach(&driver, &pool, Command::Attach { session }).await?;
+            fault_point!(VisitAfterAttach, dropped => return Err(NoSeat::Queued));
             if let Some((pod, incarnation)) = attaching.stream.attached()? {
                 attaching.done = true;
                 drop(attaching);
@@ -423,6 +431,7 @@ impl Stream {
 
     /// Where this replica has it attached; `None` if it has a slot but not by an attach of ours.
     fn attached(&self) -> Result<Option<(Ordinal, Incarnation)>, NoSeat> {
+        planted!(ForwardBeforeAttach => self.place().map(Some));
         if self.dispatcher.has_left() {
             return Err(NoSeat::Stopping);
         }
@@ -441,14 +450,14 @@ impl Stream {
     /// The attach has been read back: from here on bytes may go to the pod.
     fn take(&mut self, pod: Ordinal, incarnation: Incarnation) -> Result<Arc<Seat>, NoSeat> {
         let upstream = self.pool.pods.upstream(&incarnation);
-        let seat = Seat::new(pod, incarnation, upstream);
+        let limit = self.dispatcher.view.borrow().limit.clone();
+        let seat = Seat::new(pod, incarnation, upstream, limit);
         let counted = Counted::one(&self.pool.metrics.attached);
         let taken = Taken { seat: seat.clone(), streams: 1, upgraded: false, last: now(), _counted: counted };
         locked(&self.visitor.inner).seat = Some(taken);
         // An entry read between that answer and this seat found no seat to end: look once more.
         match self.attached() {
             Ok(Some((_, there))) if there.uid == seat.incarnation.uid => {}
-            _ if planted::is(Bug::ForwardBeforeAttach) => {}
             Err(NoSeat::Ending(why)) => {
                 self.sit_on(seat.clone());
                 seat.end(Ending { code: SESSION_OVER, reason: why.word(), spread: Duration::ZERO });
@@ -479,7 +488,7 @@ impl Stream {
     /// The session has more at work than it may.
     #[must_use]
     pub fn is_one_too_many(&self) -> bool {
-        locked(&self.visitor.inner).users > self.dispatcher.config.limits.streams_per_session
+        is_too_many(locked(&self.visitor.inner).users, self.dispatcher.config.limits.streams_per_session)
     }
 
     /// It has become a tunnel: from now on the session's last one decides when it is detached.
@@ -502,6 +511,11 @@ impl Stream {
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
+}
+
+fn is_too_many(users: usize, limit: usize) -> bool {
+    planted!(StreamsUnlimited => false);
+    users > limit
 }
 
 impl Drop for Stream {
@@ -528,6 +542,15 @@ impl Drop for Stream {
     }
 }
 
+/// Returns when it has been read back.
+async fn write_attach(driver: &Driver, pool: &PoolId, attach: Command) -> Result<(), NoSeat> {
+    planted!(ForwardBeforeAttach => {
+        driver.post(pool, attach);
+        Ok(())
+    });
+    answered(driver.tell(pool, attach)).await
+}
+
 /// An attach that has been written but not yet read back: given up half-way (the visitor went), it is detached.
 struct Attaching<'a> {
     stream: &'a Stream,
@@ -536,6 +559,7 @@ struct Attaching<'a> {
 
 impl Drop for Attaching<'_> {
     fn drop(&mut self) {
+        planted!(AbandonAttach => ());
         if !self.done {
             let session = self.stream.visitor.session;
             self.stream.dispatcher.driver.post(&self.stream.pool.config.id, Command::Detach { session });

@@ -12,7 +12,7 @@ use crate::outside::duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
-use slotkeeper_core::{Fleet, Place, SessionId, State, Why};
+use slotkeeper_core::{Fleet, Place, SessionId, State, Why, planted};
 
 /// What the waiting room knows, the same for the page, the event stream and the JSON twin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -128,7 +128,7 @@ impl Facts {
                     .session(&pool.config.id, session)
                     .is_some_and(|s| matches!(s.state, State::Queued { lost: true, .. }));
                 let reason = lost.then_some(Why::PodLost.word()).or(quiet.then_some(CHECKING));
-                let position = Some(ahead as u64 + 1);
+                let position = Some(place_in_line(ahead));
                 Facts { position, estimate_seconds: estimate, steps, reason, ..Facts::new(pool, state) }
             }
         }
@@ -158,6 +158,12 @@ impl Facts {
     pub fn json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
+}
+
+/// From 1, with so many before it.
+fn place_in_line(ahead: usize) -> u64 {
+    planted!(PositionFromZero => ahead as u64);
+    ahead as u64 + 1
 }
 
 /// The page for people. Never cached; `503` only where there is nothing to wait for.

@@ -5,7 +5,9 @@ use slotkeeper::driver::{self, Aftermath, Driver};
 use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News};
 use slotkeeper::outside::{BoxFuture, Ids};
 use slotkeeper::view::View;
-use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, SessionId, Spare, Time};
+use slotkeeper_core::{
+    Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, SessionId, Spare, Time, Timeline,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -300,7 +302,7 @@ async fn a_replica_whose_entries_are_lost_starts_anew_and_says_again_what_it_was
 #[tokio::test(start_paused = true)]
 async fn after_a_lapse_it_says_once_that_it_has_missed_nothing() {
     let mut desk = Desk::with_pool().await;
-    let lapse = Command::Lapse { patience: Millis::secs(90) };
+    let lapse = Command::Lapse { patience: Millis::secs(90), timeline: Timeline(7) };
     let lapse = Entry { from: ReplicaId(0), number: 0, command: lapse, ..desk.other() };
     desk.others -= 1;
     desk.tell(vec![lapse]).await;

@@ -1,6 +1,7 @@
 //! A fixed list of addresses: servers of this test behind the real network, or a network of this test.
 
 use crate::processes::Watch;
+use crate::size;
 use slotkeeper::cluster::{ClusterError, fixed};
 use slotkeeper::config::{FixedPods, Probe, ProbeKind};
 use slotkeeper::outside::{BoxFuture, Listener, Net, RealNet, Stream};
@@ -124,7 +125,7 @@ async fn a_pod_is_ready_only_while_its_health_check_says_so() {
 async fn a_fixed_list_cannot_be_changed() {
     let mut pool = start(&[], ProbeKind::Tcp, Arc::new(RealNet));
     assert!(list(&mut pool).await.is_empty());
-    assert!(matches!(pool.cluster.scale(0, 1, 1).await, Err(ClusterError::Fixed)));
+    assert!(matches!(pool.cluster.scale(size(0, 1, 1)).await, Err(ClusterError::Fixed)));
     assert!(matches!(pool.cluster.recycle(Ordinal(0), "x".into()).await, Err(ClusterError::Fixed)));
     pool.cluster.stop().await;
 }

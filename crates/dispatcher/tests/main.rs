@@ -9,3 +9,9 @@ mod keda;
 mod kubernetes;
 mod processes;
 mod redis;
+
+/// A size that this position of the first timeline decided.
+pub(crate) fn size(start: u32, replicas: u32, decided: u64) -> slotkeeper::cluster::Size {
+    let decided = slotkeeper_core::Decision { position: decided, ..slotkeeper_core::Decision::default() };
+    slotkeeper::cluster::Size { start, replicas, decided, over: slotkeeper_core::Timeline::FIRST }
+}

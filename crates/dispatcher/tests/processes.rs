@@ -2,6 +2,7 @@
 //! Nothing here looks at a clock: every test waits until something is so.
 #![expect(clippy::wildcard_enum_match_arm, reason = "everything else is a failure")]
 
+use crate::size;
 use slotkeeper::cluster::{Cluster, ClusterError, processes};
 use slotkeeper::config::{Probe, ProbeKind, Processes};
 use slotkeeper::outside::{Ids, RealNet};
@@ -88,7 +89,7 @@ impl Watch {
     }
 
     async fn order(&mut self, replicas: u32, decided: u64) {
-        self.cluster.scale(0, replicas, decided).await.unwrap();
+        self.cluster.scale(size(0, replicas, decided)).await.unwrap();
     }
 
     /// The next sighting, of whomever.
@@ -500,10 +501,10 @@ async fn a_pod_wanted_again_while_it_ends_is_started_anew() {
 async fn the_window_may_start_above_zero() {
     let place = Place::new();
     let mut pool = place.script("sleep 600").await;
-    pool.cluster.scale(3, 1, 1).await.unwrap();
+    pool.cluster.scale(size(3, 1, 1)).await.unwrap();
     assert_eq!(pool.scale().await, (3, 1, 1));
     let uid = pool.starting(3).await;
-    pool.cluster.scale(4, 1, 2).await.unwrap();
+    pool.cluster.scale(size(4, 1, 2)).await.unwrap();
     pool.is(3, &uid, Phase::Terminating).await;
     assert_eq!(pool.scale().await, (4, 1, 2));
     pool.cluster.stop().await;
@@ -529,7 +530,7 @@ async fn nothing_is_left_after_stop() {
     for pid in pids {
         is_dead(pid).await;
     }
-    assert!(matches!(pool.cluster.scale(0, 1, 2).await, Err(ClusterError::Stopping)));
+    assert!(matches!(pool.cluster.scale(size(0, 1, 2)).await, Err(ClusterError::Stopping)));
     assert!(matches!(pool.cluster.recycle(Ordinal(0), "x".into()).await, Err(ClusterError::Stopping)));
     pool.cluster.stop().await;
 }

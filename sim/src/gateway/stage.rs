@@ -14,6 +14,7 @@ use crate::tabletop::agenda::{Agenda, Rank};
 use crate::tabletop::dispatcher::{News, Order, Phase};
 use clients::Client;
 use rand_chacha::ChaCha8Rng;
+use slotkeeper_core::Decision;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// From the dispatcher's order of another number of pods until the cluster acts on it.
@@ -52,7 +53,7 @@ enum Event {
     Resize {
         start: u32,
         replicas: u32,
-        decided: u64,
+        decided: Decision,
     },
     Tell {
         at: Place,

@@ -18,7 +18,7 @@ pub use external::{MetricValue, target_milli, value_milli};
 pub use fallback::{Evaluation, Fallback, FallbackBehavior, Replicas, evaluate};
 pub use operator::{Keda, Trigger};
 pub use pause::Annotations;
-pub use prometheus::{PrometheusTrigger, TriggerError};
+pub use prometheus::{PrometheusTrigger, Series, TriggerError};
 pub use query::{Answer, Failure, Heard, Query, Reading};
 pub use stream::{End, Stream};
 

@@ -24,7 +24,7 @@ pub struct StatefulSet {
 }
 
 /// `podManagementPolicy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Policy {
     /// One create or delete per sync, and only if everything before it is available.
     OrderedReady,

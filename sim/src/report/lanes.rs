@@ -206,7 +206,7 @@ fn incarnation(pod: &PodLife, record: &Record, scales: &Scales, top: u32, bar: u
 fn broke(pod: &PodLife) -> bool {
     pod.end.is_some_and(|end| match end {
         PodEnd::Crashed | PodEnd::NodeLost => true,
-        PodEnd::ScaledDown | PodEnd::Recycled | PodEnd::RolledOut => false,
+        PodEnd::ScaledDown | PodEnd::Recycled | PodEnd::RolledOut | PodEnd::Drained | PodEnd::Preempted => false,
     })
 }
 

@@ -18,7 +18,7 @@ pub fn table(records: &[Record], out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// The first column to the left, the others to the right.
-pub(super) fn aligned(rows: &[Vec<String>], out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn aligned(rows: &[Vec<String>], out: &mut dyn Write) -> io::Result<()> {
     let mut widths: Vec<usize> = Vec::new();
     for row in rows {
         widths.resize(widths.len().max(row.len()), 0);
@@ -28,19 +28,17 @@ pub(super) fn aligned(rows: &[Vec<String>], out: &mut dyn Write) -> io::Result<(
     }
     for row in rows {
         let mut cells = row.iter().zip(&widths);
-        if let Some((title, width)) = cells.next() {
-            write!(out, "{title:<width$}")?;
-        }
+        let mut line = cells.next().map_or(String::new(), |(title, width)| format!("{title:<width$}"));
         for (cell, width) in cells {
-            write!(out, "  {cell:>width$}")?;
+            line += &format!("  {cell:>width$}");
         }
-        writeln!(out)?;
+        writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
 }
 
 /// A title must not move the cursor.
-pub(super) fn still(title: &str) -> String {
+pub(crate) fn still(title: &str) -> String {
     title.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -62,6 +60,6 @@ fn row(record: &Record) -> Vec<String> {
 }
 
 /// Median, 95th percentile and maximum; dashes if nobody was served.
-pub(crate) fn quantiles(of: Option<Quantiles>) -> [String; 3] {
+pub(super) fn quantiles(of: Option<Quantiles>) -> [String; 3] {
     of.map_or_else(|| ["-".into(), "-".into(), "-".into()], |q| [q.p50, q.p95, q.max].map(seconds))
 }

@@ -60,7 +60,7 @@ pub(super) fn moment(ms: u64) -> String {
 }
 
 /// Seconds of a quantile, as short as they are still worth something.
-pub(super) fn seconds(seconds: f64) -> String {
+pub(crate) fn seconds(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {
         return "unknown".to_owned();
     }
@@ -74,7 +74,7 @@ pub(super) fn seconds(seconds: f64) -> String {
     }
 }
 
-pub(super) fn hours(hours: f64) -> String {
+pub(crate) fn hours(hours: f64) -> String {
     match hours {
         h if !h.is_finite() => "unknown".to_owned(),
         h if h.abs() < 10.0 => format!("{h:.2}"),
@@ -96,5 +96,7 @@ pub(super) fn pod_end(end: PodEnd) -> &'static str {
         PodEnd::RolledOut => "rolled out",
         PodEnd::Crashed => "crashed",
         PodEnd::NodeLost => "node lost",
+        PodEnd::Drained => "evicted by a drain",
+        PodEnd::Preempted => "preempted",
     }
 }

@@ -6,6 +6,7 @@ use crate::models::pace::Pace;
 use crate::models::pod::{Pod, Times};
 use crate::models::statefulset::{Action, Policy, StatefulSet, UpdateStrategy};
 use crate::record::PodEnd;
+use slotkeeper_core::Decision;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// From the controller's decision to a pod in the API.
@@ -35,7 +36,7 @@ struct Told {
     generation: u64,
     start: u32,
     end: u32,
-    decided: u64,
+    decided: Decision,
 }
 
 /// One pod, and why it ends if it does.
@@ -64,7 +65,7 @@ impl Cluster {
             pace,
             unsettled: (start..end).collect(),
             calls: 0,
-            told: VecDeque::from([Told { generation: 0, start, end, decided: 0 }]),
+            told: VecDeque::from([Told { generation: 0, start, end, decided: Decision::default() }]),
             generation: 0,
             syncing: 0,
             lives: 0,
@@ -78,14 +79,14 @@ impl Cluster {
 
     /// What everybody who may be at work agrees on: the start, the replicas, and the latest decision. A controller that
     /// is in the middle of a sync finishes it with the window it saw at its beginning.
-    pub(super) fn certain(&self) -> (u32, u32, u64) {
+    pub(super) fn certain(&self) -> (u32, u32, Decision) {
         let start = self.told.iter().map(|t| t.start).max().unwrap_or(0);
         let end = self.told.iter().map(|t| t.end).min().unwrap_or(0);
-        (start, end.saturating_sub(start), self.told.back().map_or(0, |t| t.decided))
+        (start, end.saturating_sub(start), self.told.back().map_or(Decision::default(), |t| t.decided))
     }
 
     /// A write of the scale.
-    pub(super) fn write(&mut self, start: u32, replicas: u32, decided: u64) {
+    pub(super) fn write(&mut self, start: u32, replicas: u32, decided: Decision) {
         let end = start.saturating_add(replicas);
         match self.told.back_mut().filter(|t| (t.start, t.end) == (start, end)) {
             // Annotations are no new generation.
@@ -250,7 +251,11 @@ mod tests {
         let mut actions_seen = 0;
         for now in (0..100_000).step_by(10) {
             match chance.random_range(0..8) {
-                0 => cluster.write(chance.random_range(0..4), chance.random_range(0..8), 0),
+                0 => cluster.write(
+                    chance.random_range(0..4),
+                    chance.random_range(0..8),
+                    slotkeeper_core::Decision::default(),
+                ),
                 1 => {
                     cluster.touch(chance.random_range(0..8), Pod::fail);
                 }

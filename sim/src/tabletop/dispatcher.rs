@@ -1,6 +1,7 @@
 //! What a dispatcher hears and what it orders: the words between the stage and the designs. Slotkeeper's own answer is in
 //! `ours.rs`, the one of least effort in `naive.rs`.
 
+use slotkeeper_core::Decision;
 use slotkeeper_core::Spare;
 
 /// Something a dispatcher gets to know.
@@ -37,7 +38,7 @@ pub(crate) enum News<'a> {
     Scale {
         start: u32,
         replicas: u32,
-        decided: u64,
+        decided: Decision,
     },
     /// A scaler has read the number.
     Served,
@@ -96,7 +97,7 @@ pub(crate) enum Order {
     Scale {
         start: u32,
         replicas: u32,
-        decided: u64,
+        decided: Decision,
     },
     Recycle {
         ordinal: u32,

@@ -3,8 +3,8 @@
 
 use super::dispatcher::{Dispatcher, Gauge, News, Order, Phase};
 use slotkeeper_core::{
-    Command, Effect, Entry, Fleet, Millis, Ordinal, Place, PoolId, ReplicaId, Rules, Scaling, SessionId, Sighting,
-    Time, Uid,
+    Command, Decision, Effect, Entry, Fleet, Millis, Ordinal, Place, PoolId, ReplicaId, Rules, Scaling, SessionId,
+    Sighting, Time, Uid,
 };
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ pub(crate) struct Ours {
     version: u64,
     /// The incarnation of each ordinal that it has heard of last, and how it is.
     lives: BTreeMap<u32, (u64, Phase)>,
-    scale: (u32, u32, u64),
+    scale: (u32, u32, Decision),
 }
 
 impl Ours {
@@ -38,7 +38,7 @@ impl Ours {
             number: 0,
             version: 0,
             lives: BTreeMap::new(),
-            scale: (0, replicas, 0),
+            scale: (0, replicas, Decision::default()),
         }
     }
 
@@ -63,7 +63,8 @@ impl Ours {
 
     fn scale_seen(&mut self) -> Command {
         let (start, replicas, decided) = self.scale;
-        Command::ScaleSeen { start, replicas, decided, version: self.version() }
+        let Decision { timeline, position: decided } = decided;
+        Command::ScaleSeen { start, replicas, decided, timeline, version: self.version() }
     }
 
     fn pod_seen(&mut self, ordinal: u32, uid: u64, phase: Phase) -> Command {
@@ -86,7 +87,7 @@ impl Ours {
     fn order(&self, effect: Effect) -> Option<Order> {
         let life = |pod: Ordinal| self.lives.get(&pod.0).map(|(uid, _)| *uid);
         match effect {
-            Effect::Scale { start, replicas, decided } => Some(Order::Scale { start, replicas, decided }),
+            Effect::Scale { start, replicas, decided, .. } => Some(Order::Scale { start, replicas, decided }),
             Effect::Recycle { pod, .. } => Some(Order::Recycle { ordinal: pod.0, uid: life(pod)? }),
             Effect::Drain { pod, gone: false, .. } => Some(Order::Drain { ordinal: pod.0, uid: life(pod)? }),
             Effect::Placed { session, pod, .. } => {

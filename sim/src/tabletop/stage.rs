@@ -19,6 +19,7 @@ use crate::models::statefulset::{Action, StatefulSet};
 use crate::record::{PodEnd, Sample};
 use guests::{Guest, Step};
 use rand_chacha::ChaCha8Rng;
+use slotkeeper_core::Decision;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// From a dispatcher's order to the API, and from the API to whoever watches it.
@@ -32,10 +33,10 @@ enum Event {
     Sync,
     Call(Action),
     Pod { ordinal: u32, uid: u64 },
-    Write { start: u32, replicas: u32, decided: u64 },
+    Write { start: u32, replicas: u32, decided: Decision },
     Recycle { ordinal: u32, uid: u64 },
     PodNews { ordinal: u32, uid: u64, phase: Phase },
-    ScaleNews { start: u32, replicas: u32, decided: u64 },
+    ScaleNews { start: u32, replicas: u32, decided: Decision },
     Fault(usize),
     Back,
     PrometheusBack { keep: bool },
@@ -62,6 +63,8 @@ struct Stage<'a> {
     scaler: Option<Scaler>,
     tally: Tally,
     starts: ChaCha8Rng,
+    pod_starts: ChaCha8Rng,
+    probes: ChaCha8Rng,
     stops: ChaCha8Rng,
     /// Ordinals whose pods never get ready.
     broken: BTreeSet<u32>,
@@ -112,6 +115,8 @@ impl<'a> Stage<'a> {
             scaler: design.wiring.clone().map(|wiring| Scaler::new(wiring, dispatchers, setting.phases)),
             tally: Tally::new(setting.detail),
             starts: setting.chance.stream("cold starts"),
+            pod_starts: setting.chance.stream("pod starts"),
+            probes: setting.chance.stream("probes"),
             stops: setting.chance.stream("stops"),
             broken: BTreeSet::new(),
             sync_noted: false,

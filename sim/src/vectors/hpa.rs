@@ -26,11 +26,11 @@ fn proposal(input: &Fields<'_>) -> Result<Value, Wrong> {
     let inner = input.inner("metric")?;
     let metric = metric(&inner)?;
     inner.done()?;
-    let values = metric.answer.map_err(|NoAnswer| input.wrong("metric", "has no values"))?;
-    Ok(json!({
-        "replicas": hpa::proposal(metric.target, &values, scale, tolerance),
-        "reportedMilli": hpa::reported(&values, scale.status),
-    }))
+    // An error and an empty list are the same to the controller: no proposal.
+    let values = metric.answer.ok().filter(|values| !values.is_empty());
+    let replicas = values.as_ref().and_then(|values| hpa::proposal(metric.target, values, scale, tolerance));
+    let reported = values.as_ref().and_then(|values| hpa::reported(values, scale.status));
+    Ok(json!({ "replicas": replicas, "reportedMilli": reported }))
 }
 
 fn stabilize(input: &Fields<'_>) -> Result<Value, Wrong> {
@@ -46,7 +46,7 @@ fn limit(input: &Fields<'_>) -> Result<Value, Wrong> {
     let behavior = if input.get("behaviorSet")? { Some(given.unwrap_or_default()) } else { None };
     let (ups, downs) = (events(input, "scaleUpEvents")?, events(input, "scaleDownEvents")?);
     let recent = Recent { ups: &ups, downs: &downs, now: NOW };
-    let bounds = (input.get("minReplicas")?, input.get("maxReplicas")?);
+    let bounds = (min_of(input)?, input.get("maxReplicas")?);
     let (current, desired) = (input.get("currentReplicas")?, input.get("desired")?);
     let (replicas, why) = hpa::limit(behavior.as_ref(), current, desired, bounds, recent);
     Ok(json!({ "replicas": replicas, "reason": limited(why) }))
@@ -109,7 +109,12 @@ fn timeline(input: &Fields<'_>) -> Result<Value, Wrong> {
 }
 
 fn spec(input: &Fields<'_>) -> Result<Spec, Wrong> {
-    Ok(Spec { min: input.get("minReplicas")?, max: input.get("maxReplicas")?, behavior: behavior(input)? })
+    Ok(Spec { min: min_of(input)?, max: input.get("maxReplicas")?, behavior: behavior(input)? })
+}
+
+/// `minReplicas` may be left out: the API server sets 1, and so does the controller.
+fn min_of(input: &Fields<'_>) -> Result<u32, Wrong> {
+    input.or("minReplicas", 1)
 }
 
 fn scale(input: &Fields<'_>) -> Result<Scale, Wrong> {

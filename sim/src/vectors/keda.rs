@@ -5,7 +5,7 @@ use super::fields::{Fields, Wrong};
 use crate::models::hpa::Target;
 use crate::models::keda::{
     self, Active, Annotations, Decision, End, Failure, Fallback, FallbackBehavior, Keda, MetricValue, Moment,
-    PrometheusTrigger, Reading, Ready, Release, Replicas, ScaledObject, Stream, Trigger,
+    PrometheusTrigger, Reading, Ready, Release, Replicas, ScaledObject, Series, Stream, Trigger,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -29,14 +29,15 @@ const NOW: u64 = 1_000_000_000_000;
 const MOST_POLLS: u64 = 1_000_000;
 
 fn decide(input: &Fields<'_>) -> Result<Value, Wrong> {
+    let usual = ScaledObject::default();
     let object = ScaledObject {
-        min: input.get("minReplicaCount")?,
+        min: min_of(input)?,
         idle: input.maybe("idleReplicaCount")?,
-        cooldown: input.seconds("cooldownPeriod")?,
-        initial_cooldown: input.seconds("initialCooldownPeriod")?,
+        cooldown: input.maybe_seconds("cooldownPeriod")?.unwrap_or(usual.cooldown),
+        initial_cooldown: input.maybe_seconds("initialCooldownPeriod")?.unwrap_or(usual.initial_cooldown),
         fallback: fallback_of(input)?,
         annotations: Annotations(input.or("annotations", BTreeMap::new())?),
-        ..ScaledObject::default()
+        ..usual
     };
     let moment = Moment {
         now: NOW,
@@ -66,19 +67,38 @@ fn decide(input: &Fields<'_>) -> Result<Value, Wrong> {
 
 fn prometheus(input: &Fields<'_>) -> Result<Value, Wrong> {
     let trigger = PrometheusTrigger {
-        ignore_null_values: input.get("ignoreNullValues")?,
-        activation_threshold: input.get("activationThreshold")?,
+        ignore_null_values: input.or("ignoreNullValues", true)?,
+        activation_threshold: input.or("activationThreshold", 0.0)?,
     };
-    let number = |(_, text): (Value, String)| {
-        text.parse::<f64>().map_err(|_| input.wrong("result", format!("holds {text:?}, which is no number")))
+    let series = match input.maybe::<Vec<Option<Vec<Value>>>>("result")? {
+        None => Vec::new(),
+        Some(lists) => lists.into_iter().map(|list| one_series(input, list)).collect::<Result<Vec<_>, _>>()?,
     };
-    let series = input.get::<Vec<(Value, String)>>("result")?.into_iter().map(number).collect::<Result<Vec<_>, _>>()?;
-    let status: u16 = input.get("httpStatus")?;
-    let answer = (200..300).contains(&status).then_some(series.as_slice());
-    Ok(match trigger.value(answer) {
+    // Without a status the server has not answered.
+    let status: Option<u16> = input.maybe("httpStatus")?;
+    let answer = status.filter(|s| (200..300).contains(s)).map(|_| series.as_slice());
+    Ok(match trigger.value_of_series(answer) {
         Ok(value) => json!({ "error": false, "value": value, "active": trigger.is_active(value) }),
         Err(_) => json!({ "error": true, "value": null, "active": null }),
     })
+}
+
+/// The `value` list of one series: a time and a text, or fewer elements, or more.
+fn one_series(input: &Fields<'_>, list: Option<Vec<Value>>) -> Result<Series, Wrong> {
+    Ok(match list.as_deref() {
+        None | Some([]) => Series::NoValue,
+        Some([_]) => Series::TimeOnly,
+        Some([_, Value::Null, ..]) => Series::Null,
+        Some([_, Value::String(text), ..]) => text.parse().map_or(Series::NoNumber, Series::Number),
+        Some([_, other, ..]) => {
+            return Err(input.wrong("result", format!("holds the value {other}, expected a text or null")));
+        }
+    })
+}
+
+/// `minReplicaCount` may be left out: 0.
+fn min_of(input: &Fields<'_>) -> Result<u32, Wrong> {
+    input.or("minReplicaCount", ScaledObject::default().min)
 }
 
 fn fallback(input: &Fields<'_>) -> Result<Value, Wrong> {
@@ -122,7 +142,7 @@ fn float(fields: &Fields<'_>, key: &'static str) -> Result<f64, Wrong> {
 }
 
 fn push(input: &Fields<'_>) -> Result<Value, Wrong> {
-    let object = ScaledObject { min: input.get("minReplicaCount")?, ..ScaledObject::default() };
+    let object = ScaledObject { min: min_of(input)?, ..ScaledObject::default() };
     let mut keda = Keda::new(object, one_trigger(), Release::V2_20, 0);
     let (active, known) = (input.get("result")?, input.get("metricNameKnown")?);
     let decision = keda.push(active, known, input.get("currentReplicas")?, NOW);
@@ -144,7 +164,7 @@ fn reconnect(input: &Fields<'_>) -> Result<Value, Wrong> {
 }
 
 fn hpa_bounds(input: &Fields<'_>) -> Result<Value, Wrong> {
-    let (min, max) = (input.get("minReplicaCount")?, input.maybe("maxReplicaCount")?);
+    let (min, max) = (min_of(input)?, input.maybe("maxReplicaCount")?);
     let (hpa_min, hpa_max) = keda::hpa_bounds(&ScaledObject { min, max, ..ScaledObject::default() });
     Ok(json!({ "hpaMin": hpa_min, "hpaMax": hpa_max }))
 }
@@ -171,11 +191,12 @@ fn unreachable(input: &Fields<'_>) -> Result<Value, Wrong> {
 }
 
 fn timeline(input: &Fields<'_>) -> Result<Value, Wrong> {
+    let usual = ScaledObject::default();
     let object = ScaledObject {
-        min: input.get("minReplicaCount")?,
-        polling: input.seconds("pollingInterval")?.max(1000),
-        cooldown: input.seconds("cooldownPeriod")?,
-        ..ScaledObject::default()
+        min: min_of(input)?,
+        polling: input.maybe_seconds("pollingInterval")?.unwrap_or(usual.polling).max(1000),
+        cooldown: input.maybe_seconds("cooldownPeriod")?.unwrap_or(usual.cooldown),
+        ..usual
     };
     let from = input.maybe_seconds("activeFromSecond")?.unwrap_or(0);
     let until = input.maybe_seconds("activeUntilSecond")?.unwrap_or(u64::MAX);

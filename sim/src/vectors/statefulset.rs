@@ -1,7 +1,7 @@
 //! The operations of `statefulset.json`.
 
 use super::Operation;
-use super::fields::{Fields, Wrong};
+use super::fields::{Fields, MOST_PODS, Wrong};
 use crate::models::replicaset;
 use crate::models::statefulset::{Action, ClaimRetention, Phase, PodView, Policy, Reason, StatefulSet, Sync};
 use serde_json::{Value, json};
@@ -24,8 +24,8 @@ const PHASES: [(&str, Phase); 5] = [
 
 fn sync(input: &Fields<'_>) -> Result<Value, Wrong> {
     let set = StatefulSet {
-        start: input.get("start")?,
-        min_ready: input.seconds("minReadySeconds")?,
+        start: input.or("start", 0)?,
+        min_ready: input.maybe_seconds("minReadySeconds")?.unwrap_or(0),
         ..StatefulSet::new(input.word("podManagementPolicy", &POLICIES)?, input.pods("replicas")?)
     };
     let Sync { actions, blocked_on, status, recheck: _ } = set.sync(&input.each("pods", pod)?, NOW);
@@ -57,7 +57,7 @@ fn pod(fields: &Fields<'_>) -> Result<PodView, Wrong> {
         uid: 0,
         phase: fields.word("phase", &PHASES)?,
         ready_since: ready.then_some(since),
-        terminating: fields.get("terminating")?,
+        terminating: fields.or("terminating", false)?,
         revision: 1,
     })
 }
@@ -68,7 +68,7 @@ pub(super) fn canonical(input: &Fields<'_>, value: &Value) -> Value {
     let mut value = value.clone();
     let number = |v: Option<&Value>| v.and_then(Value::as_u64);
     let parallel = input.value().get("podManagementPolicy").and_then(Value::as_str) == Some("Parallel");
-    let start = number(input.value().get("start"));
+    let start = Some(number(input.value().get("start")).unwrap_or(0));
     let replicas = number(input.value().get("replicas"));
     if let (true, Some(start), Some(replicas)) = (parallel, start, replicas)
         && let Some(Value::Array(actions)) = value.get_mut("actions")
@@ -92,7 +92,7 @@ struct Life {
 fn trace(input: &Fields<'_>) -> Result<Value, Wrong> {
     let (from, to) = (input.pods("fromReplicas")?, input.pods("toReplicas")?);
     let set = StatefulSet {
-        start: input.get("start")?,
+        start: input.or("start", 0)?,
         ..StatefulSet::new(input.word("podManagementPolicy", &POLICIES)?, to)
     };
     let (begin, stop, rise) =
@@ -166,7 +166,7 @@ struct Named {
 
 fn replica_set_victims(input: &Fields<'_>) -> Result<Value, Wrong> {
     let mut pods = input.each("pods", named)?;
-    let related: Option<Vec<String>> = input.maybe("relatedPods")?;
+    let related = related_nodes(input)?;
     // The model compares numbers: the rank of a text keeps its order.
     let mut uids: Vec<String> = pods.iter().map(|p| p.uid.clone()).collect();
     uids.sort();
@@ -186,20 +186,59 @@ fn replica_set_victims(input: &Fields<'_>) -> Result<Value, Wrong> {
     Ok(json!({ "deleted": names }))
 }
 
+/// The nodes of all active pods of the same owner, one text for each pod: given as a list of node names (null or empty: not
+/// scheduled yet), as a list of pods with their `node`, or as the number of pods per node.
+fn related_nodes(input: &Fields<'_>) -> Result<Option<Vec<String>>, Wrong> {
+    let Some(value) = input.maybe::<Value>("relatedPods")? else { return Ok(None) };
+    let wrong = |what: String| input.wrong("relatedPods", what);
+    let node_of = |pod: &Value| match pod {
+        Value::Null => Ok(String::new()),
+        Value::String(node) => Ok(node.clone()),
+        Value::Object(pod) => match pod.get("node") {
+            Some(Value::String(node)) => Ok(node.clone()),
+            Some(Value::Null) | None => Ok(String::new()),
+            Some(other) => Err(wrong(format!("holds a pod with the node {other}, expected a text or null"))),
+        },
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
+            Err(wrong(format!("holds {pod}, expected the name of a node or a pod")))
+        }
+    };
+    let nodes: Vec<String> = match &value {
+        Value::Array(pods) => pods.iter().map(node_of).collect::<Result<_, _>>()?,
+        Value::Object(counts) => {
+            let mut nodes = Vec::new();
+            for (node, count) in counts {
+                let number = count.as_u64().ok_or_else(|| wrong(format!("has {count} pods on {node}")))?;
+                let left = u64::from(MOST_PODS).saturating_sub(nodes.len() as u64);
+                if number > left {
+                    return Err(wrong(format!("has more than {MOST_PODS} pods")));
+                }
+                nodes.extend(std::iter::repeat_n(node.clone(), number as usize));
+            }
+            nodes
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            return Err(wrong(format!("is {value}, expected a list or numbers of pods per node")));
+        }
+    };
+    // A pod that is not scheduled shares no node.
+    Ok(Some(nodes.into_iter().filter(|node| !node.is_empty()).collect()))
+}
+
 fn named(fields: &Fields<'_>) -> Result<Named, Wrong> {
     let ready_seconds = fields.maybe_seconds("readySeconds")?;
     Ok(Named {
         name: fields.get("name")?,
         uid: fields.get("uid")?,
-        node: fields.get("node")?,
+        node: fields.or("node", String::new())?,
         view: replicaset::PodView {
             uid: 0,
             node: None,
             phase: fields.word("phase", &PHASES)?,
             ready: fields.get("ready")?,
             ready_since: NOW - ready_seconds.unwrap_or(0),
-            deletion_cost: fields.get("deletionCost")?,
-            restarts: fields.get("restarts")?,
+            deletion_cost: fields.or("deletionCost", 0)?,
+            restarts: fields.or("restarts", 0)?,
             created: NOW - fields.seconds("ageSeconds")?,
         },
     })

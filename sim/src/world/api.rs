@@ -1,5 +1,6 @@
 //! The API server's host: the test API server on the network, and its bad days. What it serves is `kube`'s, and outlives it.
 
+use super::overload::Overload;
 use super::truth::Truth;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -20,8 +21,11 @@ pub struct Api {
     pub server: Server,
     pub truth: Truth,
     pub dice: Arc<Mutex<ChaCha8Rng>>,
+    /// Of the overload only: what it draws does not move the watches' troubles.
+    pub overload_dice: Arc<Mutex<ChaCha8Rng>>,
     /// Watches are slow, stutter, break, and cannot go on where they were.
     pub shaky: Arc<AtomicBool>,
+    pub overload: Overload,
 }
 
 impl Api {
@@ -66,6 +70,9 @@ impl Api {
                 });
             }
             was_shaky = shaky;
+            self.overload.apply(&self.server, &mut |of| {
+                self.overload_dice.lock().unwrap_or_else(PoisonError::into_inner).random_range(0..of)
+            });
             tokio::time::sleep(WHIM).await;
         }
     }

@@ -1,14 +1,15 @@
 //! What goes wrong, when, and for how long: drawn from the seed, each kind from a stream of its own, so that taking one
 //! away leaves the others as they are.
 
-use super::setting::Setting;
+use super::setting::{Selection, Setting};
 use crate::chance::Chance;
 use rand::Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Fault {
     pub kind: FaultKind,
     /// Milliseconds since the world began.
@@ -16,11 +17,14 @@ pub struct Fault {
     pub until: u64,
     /// Chooses among whatever it can happen to.
     pub target: u32,
+    /// Its place among the faults that the seed draws.
+    #[serde(skip)]
+    pub number: u32,
 }
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $word:literal,)*) => {
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case")]
         pub enum FaultKind {
             $($(#[$doc])* $kind,)*
@@ -99,6 +103,32 @@ kinds! {
     KedaPartition = "keda-partition",
     /// An operator removes the pool; the next start of a dispatcher makes it anew.
     PoolRemoval = "pool-removal",
+    /// A dispatcher's host loses power while it writes its journal, and starts again.
+    PowerLoss = "power-loss",
+    /// The disk of a dispatcher's journal is full.
+    DiskFull = "disk-full",
+    /// It takes its time with everything.
+    DiskSlow = "disk-slow",
+    /// It fails now and then.
+    DiskFailing = "disk-failing",
+    /// A dispatcher's process does not run for a while; its connections stay open.
+    Stall = "stall",
+    /// A link loses everything in one direction.
+    OneWay = "one-way",
+    /// A dispatcher can open no more sockets and files.
+    Descriptors = "descriptors",
+    /// The API server refuses some or all requests with 429 and Retry-After (API priority and fairness).
+    ApiOverload = "api-overload",
+    /// The API server answers late, often after the client has given up: what was asked for is done.
+    ApiSlow = "api-slow",
+    /// The API server carries out writes late, often after the client has given up.
+    ApiLateWrites = "api-late-writes",
+    /// A pod with a higher priority takes the place of one; its successor finds no room.
+    Preemption = "preemption",
+    /// An operator drains a node: it takes no new pods, and its pods are evicted as far as a disruption budget allows.
+    NodeDrain = "node-drain",
+    /// A node's kubelet and the API server cannot talk: its pods go on, and count as lost.
+    NodeSilent = "node-silent",
 }
 
 impl fmt::Display for FaultKind {
@@ -122,31 +152,70 @@ impl FromStr for FaultKind {
 impl Fault {
     #[must_use]
     pub fn new(kind: FaultKind, at: u64, until: u64, target: u32) -> Fault {
-        Fault { kind, at, until, target }
+        Fault { kind, at, until, target, number: 0 }
     }
 
-    /// The faults of a day.
+    /// The faults of a day. How often each kind occurs is drawn per world: a bug that needs one kind alone is hidden by
+    /// the others.
     #[must_use]
-    pub fn draw(setting: &Setting) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        for kind in FaultKind::ALL.iter().copied().filter(|k| k.applies(setting)) {
-            let mut dice = Chance::new(setting.seed).stream(kind.word());
-            let (times, longest) = kind.shape();
-            for _ in 0..dice.random_range(0..=times) {
-                let at = dice.random_range(1_000..setting.chaos);
-                let lasts = dice.random_range(longest / 10..=longest);
-                let target = dice.random();
-                faults.push(Fault { kind, at, until: (at + lasts).min(setting.chaos), target });
-            }
-        }
+    pub fn draw(setting: &Setting, selection: &Selection) -> Vec<Fault> {
+        let only = &selection.only;
+        let kinds = FaultKind::ALL.iter().copied().filter(|k| only.is_empty() || only.contains(k));
+        let kinds: Vec<FaultKind> = kinds.filter(|k| k.applies(setting, only.contains(k))).collect();
+        let mut faults: Vec<Fault> = if kinds.is_empty() {
+            Vec::new()
+        } else {
+            let times = often(setting.seed, &kinds, selection);
+            times.into_iter().flat_map(|(kind, times)| kind.happens(setting, times)).collect()
+        };
         faults.sort_by_key(|f| f.at);
+        (0..).zip(&mut faults).for_each(|(number, fault)| fault.number = number);
         faults
     }
 }
 
+/// In per cent of the usual number of faults of a kind.
+const INTENSITIES: [u32; 7] = [20, 30, 45, 70, 100, 140, 200];
+
+/// How often each kind occurs in this world.
+fn often(seed: u64, kinds: &[FaultKind], selection: &Selection) -> Vec<(FaultKind, u32)> {
+    let chance = Chance::new(seed);
+    let mut dice = chance.stream("weather");
+    let sparse = dice.random_ratio(1, 10);
+    let share = dice.random_range(15..=100);
+    let intensity = INTENSITIES[dice.random_range(0..INTENSITIES.len())];
+    if selection.sparse || sparse && selection.only.is_empty() {
+        let number = dice.random_range(1..=2);
+        return (0..number).map(|_| (kinds[dice.random_range(0..kinds.len())], 1)).collect();
+    }
+    let times = |kind: FaultKind| {
+        let is_only = selection.only.contains(&kind);
+        let mut own = chance.stream(&format!("{kind} occurs"));
+        let chosen = own.random_ratio(share, 100) || is_only;
+        let hundredths = own.random_range(0..=kind.shape().0) * intensity;
+        // The rest is a probability.
+        let times = hundredths / 100 + u32::from(own.random_ratio(hundredths % 100, 100));
+        (kind, if chosen { times.max(u32::from(is_only)) } else { 0 })
+    };
+    kinds.iter().copied().map(times).collect()
+}
+
 impl FaultKind {
-    fn applies(self, setting: &Setting) -> bool {
-        let rare = |stream, of| Chance::new(setting.seed).stream(stream).random_ratio(1, of);
+    /// The first `times` faults of this kind: from a stream of its own.
+    fn happens(self, setting: &Setting, times: u32) -> Vec<Fault> {
+        let mut dice = Chance::new(setting.seed).stream(self.word());
+        let (_, longest) = self.shape();
+        let mut fault = || {
+            let at = dice.random_range(1_000..setting.chaos);
+            let lasts = dice.random_range(longest / 10..=longest);
+            Fault::new(self, at, (at + lasts).min(setting.chaos), dice.random())
+        };
+        (0..times).map(|_| fault()).collect()
+    }
+
+    /// `asked`: the hunt is about this kind, so it is not rare.
+    fn applies(self, setting: &Setting, asked: bool) -> bool {
+        let rare = |stream, of| asked || Chance::new(setting.seed).stream(stream).random_ratio(1, of);
         let remote = matches!(
             self,
             FaultKind::JournalPartition
@@ -157,9 +226,13 @@ impl FaultKind {
                 | FaultKind::JournalFlush
                 | FaultKind::JournalFull
                 | FaultKind::JournalSlow
+                | FaultKind::JournalClock
         );
+        let disk =
+            matches!(self, FaultKind::PowerLoss | FaultKind::DiskFull | FaultKind::DiskSlow | FaultKind::DiskFailing);
         let loses = matches!(self, FaultKind::JournalLoss | FaultKind::JournalFailover);
         (setting.shared_journal || !remote)
+            && (!setting.shared_journal || !disk)
             && (setting.lag > 0 || !loses)
             && (setting.is_pushed() || self != FaultKind::KedaPartition)
             && (self != FaultKind::JournalFlush || rare("flushed", 8))
@@ -188,6 +261,17 @@ impl FaultKind {
             FaultKind::ShakyWatch | FaultKind::PrometheusOutage => (1, 25_000),
             FaultKind::KedaPartition => (2, 15_000),
             FaultKind::PoolRemoval => (1, 6_000),
+            FaultKind::PowerLoss => (3, 8_000),
+            FaultKind::DiskFull => (2, 20_000),
+            FaultKind::DiskSlow | FaultKind::DiskFailing => (2, 15_000),
+            FaultKind::Stall => (1, 25_000),
+            FaultKind::OneWay => (1, 20_000),
+            FaultKind::Descriptors => (1, 12_000),
+            FaultKind::ApiOverload => (1, 20_000),
+            FaultKind::ApiSlow | FaultKind::ApiLateWrites => (1, 15_000),
+            FaultKind::Preemption => (1, 12_000),
+            FaultKind::NodeDrain => (1, 20_000),
+            FaultKind::NodeSilent => (1, 25_000),
         }
     }
 }

@@ -1,9 +1,13 @@
 //! Makes the drawn faults happen, and heals them.
 
+mod cluster;
+
 use super::World;
+use super::disk::{Disk, Doom};
 use super::faults::{Fault, FaultKind};
 use super::journal::When;
 use super::setting::Setting;
+use super::stall::Gate;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -81,14 +85,16 @@ impl Happenings {
                 sim.bounce(host.as_str());
             }
         }
-        world.log.step_clock(0);
         world.redis.step_clock(0);
         world.redis.fill(false);
         world.redis.slow_down(0);
         world.kube.slow_down(Some(1));
+        cluster::heal(world);
         world.shaky.store(false, Ordering::Relaxed);
         world.prometheus_down.store(false, Ordering::Relaxed);
         world.doors.iter().for_each(|d| d.skew.store(0, Ordering::Relaxed));
+        world.disks.iter().for_each(Disk::heal);
+        world.gates.iter().for_each(Gate::heal);
     }
 }
 
@@ -156,7 +162,20 @@ impl World {
             | FaultKind::ApiCrash
             | FaultKind::ShakyWatch
             | FaultKind::PrometheusOutage
-            | FaultKind::PoolRemoval => None,
+            | FaultKind::PoolRemoval
+            | FaultKind::PowerLoss
+            | FaultKind::DiskFull
+            | FaultKind::DiskSlow
+            | FaultKind::DiskFailing
+            | FaultKind::Stall
+            | FaultKind::OneWay
+            | FaultKind::Descriptors
+            | FaultKind::ApiOverload
+            | FaultKind::ApiSlow
+            | FaultKind::ApiLateWrites
+            | FaultKind::Preemption
+            | FaultKind::NodeDrain
+            | FaultKind::NodeSilent => None,
         }
     }
 
@@ -169,7 +188,16 @@ impl World {
         if fault.kind == FaultKind::JournalAway {
             return (0..self.setting.dispatchers).map(|d| (format!("d{d}"), "journal".to_owned())).collect();
         }
+        if fault.kind == FaultKind::OneWay {
+            return vec![self.one_way(fault)];
+        }
         self.cut(fault).into_iter().collect()
+    }
+
+    /// Nothing arrives that the first one sends to the second one.
+    fn one_way(&self, fault: Fault) -> (String, String) {
+        let (d, other) = self.link(fault.target);
+        if (fault.target / 5).is_multiple_of(2) { (d, other) } else { (other, d) }
     }
 
     /// How many milliseconds of entries are lost.
@@ -244,7 +272,12 @@ fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
         FaultKind::WriterCrash => {
             let when = [When::Before, When::Midst, When::After][fault.target as usize / 5 % 3];
             tell(format!("{d} will be killed while it writes ({when:?})"));
-            world.traps.set(host, when);
+            if world.setting.shared_journal {
+                world.traps.set(host, when);
+            } else {
+                // Of an append, which writes and syncs; or of whatever else comes then.
+                world.disks[host].arm(fault.target / 5 % 5, Doom::Killed);
+            }
         }
         FaultKind::DispatcherRestart => {
             tell(format!("{d} is asked to stop"));
@@ -296,7 +329,6 @@ fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
                 _ => i64::from(fault.target % 90_000) - 30_000,
             };
             tell(format!("the journal's clock jumps by {step} ms"));
-            world.log.step_clock(step);
             world.redis.step_clock(step);
         }
         FaultKind::ApiCrash => {
@@ -315,6 +347,47 @@ fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
             tell("the operator removes the pool".into());
             world.removal.store(true, Ordering::Relaxed);
         }
+        FaultKind::PowerLoss => {
+            // A checkpoint takes a dozen system calls.
+            let calls = fault.target / 5 % 20;
+            tell(format!("{d} will lose power after {calls} more system calls for its journal"));
+            world.disks[host].arm(calls, Doom::Powerless);
+        }
+        FaultKind::DiskFull => {
+            let left = u64::from(fault.target / 5) % 1_500;
+            tell(format!("the disk of {d} has room for {left} more bytes"));
+            world.disks[host].fill(Some(left));
+        }
+        FaultKind::DiskSlow => {
+            let most = 100 + u64::from(fault.target / 5) % 2_000;
+            tell(format!("the disk of {d} takes up to {most} ms for everything"));
+            world.disks[host].slow_down(most);
+        }
+        FaultKind::DiskFailing => {
+            let percent = 10 + fault.target / 5 % 91;
+            tell(format!("{percent} of 100 system calls for the disk of {d} fail"));
+            world.disks[host].fail(percent);
+        }
+        FaultKind::Stall => {
+            tell(format!("{d} does not run"));
+            world.gates[host].close(true);
+        }
+        FaultKind::OneWay => {
+            let (from, to) = world.one_way(fault);
+            tell(format!("{to} hears nothing of {from}"));
+            sim.partition_oneway(from.as_str(), to.as_str());
+        }
+        FaultKind::Descriptors => {
+            tell(format!("{d} has no descriptors left"));
+            world.gates[host].exhaust(true);
+            world.disks[host].exhaust(true);
+        }
+        FaultKind::ApiOverload
+        | FaultKind::ApiSlow
+        | FaultKind::ApiLateWrites
+        | FaultKind::Preemption
+        | FaultKind::NodeDrain
+        | FaultKind::NodeSilent => cluster::begin(fault, fault.target as usize % world.setting.nodes as usize, world),
         FaultKind::PodPartition
         | FaultKind::ApiPartition
         | FaultKind::JournalPartition
@@ -326,7 +399,7 @@ fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
 fn end(fault: Fault, sim: &mut Sim<'_>, world: &World) {
     let (host, d) = world.dispatcher(fault.target);
     let node = format!("node{}", fault.target % world.setting.nodes);
-    world.truth.tell(format!("{} is over", fault.kind));
+    world.truth.fault_is_over(fault.kind.word());
     if let Some((a, b)) = world.cut(fault) {
         sim.repair(a.as_str(), b.as_str());
         return;
@@ -347,8 +420,29 @@ fn end(fault: Fault, sim: &mut Sim<'_>, world: &World) {
             sim.bounce(node.as_str());
         }
         FaultKind::SlowStart | FaultKind::StuckStart => world.kube.slow_down(Some(1)),
+        FaultKind::PowerLoss => {
+            if world.disks[host].disarm() {
+                sim.crash(d.as_str());
+                world.disks[host].lose_power();
+            }
+            world.truth.crashed(host);
+            sim.bounce(d.as_str());
+        }
+        FaultKind::DiskFull => world.disks[host].fill(None),
+        FaultKind::DiskSlow => world.disks[host].slow_down(0),
+        FaultKind::DiskFailing => world.disks[host].fail(0),
+        FaultKind::Stall => world.gates[host].close(false),
+        FaultKind::OneWay => {
+            let (from, to) = world.one_way(fault);
+            sim.repair_oneway(from.as_str(), to.as_str());
+        }
+        FaultKind::Descriptors => {
+            world.gates[host].exhaust(false);
+            world.disks[host].exhaust(false);
+        }
         FaultKind::DispatcherCrash | FaultKind::DispatcherRestart | FaultKind::WriterCrash => {
             world.traps.remove(host);
+            world.disks[host].disarm();
             world.truth.crashed(host);
             sim.bounce(d.as_str());
         }
@@ -360,10 +454,7 @@ fn end(fault: Fault, sim: &mut Sim<'_>, world: &World) {
         FaultKind::JournalCrash | FaultKind::JournalLoss => sim.bounce("journal"),
         FaultKind::JournalFull => world.redis.fill(false),
         FaultKind::JournalSlow => world.redis.slow_down(0),
-        FaultKind::JournalClock => {
-            world.log.step_clock(0);
-            world.redis.step_clock(0);
-        }
+        FaultKind::JournalClock => world.redis.step_clock(0),
         FaultKind::ApiCrash => sim.bounce("api"),
         FaultKind::ShakyWatch => world.shaky.store(false, Ordering::Relaxed),
         FaultKind::PrometheusOutage => world.prometheus_down.store(false, Ordering::Relaxed),
@@ -374,6 +465,12 @@ fn end(fault: Fault, sim: &mut Sim<'_>, world: &World) {
                 sim.bounce(format!("d{host}"));
             }
         }
+        FaultKind::ApiOverload
+        | FaultKind::ApiSlow
+        | FaultKind::ApiLateWrites
+        | FaultKind::Preemption
+        | FaultKind::NodeDrain
+        | FaultKind::NodeSilent => cluster::end(fault, fault.target as usize % world.setting.nodes as usize, world),
         FaultKind::SocketDrop
         | FaultKind::PodCrash
         | FaultKind::PodFailure

@@ -2,19 +2,24 @@
 //! (`api`), the nodes' hosts run what is assigned to them (`node`). What dispatchers write there, and KEDA (`scaler`), is read
 //! back here.
 
+mod nodes;
+
+pub use nodes::Budget;
+
 use super::reference::remover;
 use super::setting::{POOL, Setting};
 use super::truth::{EPOCH, Truth};
 use crate::chance::Chance;
 use crate::models::statefulset::{Action, Phase, PodView, Policy, StatefulSet};
 use crate::record::{PodEnd, PodLife};
+use nodes::Node;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use slotkeeper_apiserver::controllers::{self, Pod as Kubelet};
 use slotkeeper_apiserver::{Deletion, Key, Part, Resource, Server, Status, Store, stamp};
 use slotkeeper_reference::PodState;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,8 +27,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const SYNC_EVERY: u64 = 50;
 /// A node that has not been heard of for so long counts as lost (`node-monitor-grace-period`, scaled down).
 const NODE_GRACE: u64 = 5_000;
-/// After so long its pods are evicted: marked as terminating, which only the node itself can end.
-const EVICTION: u64 = 9_000;
 /// `terminationGracePeriodSeconds`.
 pub const TERMINATION: u64 = 3_000;
 const FIRST_PORT: u16 = 20_000;
@@ -99,18 +102,14 @@ struct Inner {
     next_uid: u64,
     dice: ChaCha8Rng,
     nodes: Vec<Node>,
+    /// Ordinals whose pods were preempted: no node has room for a successor.
+    without_room: BTreeSet<u32>,
     cold_start: (u64, u64),
     /// Starts take this many times as long; `None`: pods get stuck.
     slowness: Option<u64>,
     lives: BTreeMap<String, PodLife>,
     next_sync: u64,
     writes: u64,
-}
-
-struct Node {
-    ip: IpAddr,
-    heard: u64,
-    next_port: u16,
 }
 
 impl Kube {
@@ -143,6 +142,7 @@ impl Kube {
             next_uid: 1,
             dice: Chance::new(setting.seed).stream("kube"),
             nodes: Vec::new(),
+            without_room: BTreeSet::new(),
             cold_start: setting.cold_start,
             slowness: Some(1),
             lives: BTreeMap::new(),
@@ -164,7 +164,7 @@ impl Kube {
     }
 
     pub fn add_node(&self, ip: IpAddr) {
-        self.locked().nodes.push(Node { ip, heard: 0, next_port: FIRST_PORT });
+        self.locked().nodes.push(Node::new(ip, FIRST_PORT));
     }
 
     /// Where packets to an address go, if it is in the network of the pods.
@@ -205,19 +205,12 @@ impl Kube {
 
     // ---- nodes ----
 
-    /// The pods of a node, which is alive.
-    pub fn assigned(&self, node: usize) -> Vec<Pod> {
-        let now = self.truth.now();
-        let mut inner = self.locked();
-        if let Some(node) = inner.nodes.get_mut(node) {
-            node.heard = now;
-        }
-        inner.pods.values().filter(|p| p.node == node).cloned().collect()
-    }
-
     pub fn stage(&self, uid: &str, stage: Stage) {
         let now = self.truth.now();
         let mut inner = self.locked();
+        if inner.is_silent(uid) {
+            return;
+        }
         if let (Stage::Ready { .. }, Some(life)) = (stage, inner.lives.get_mut(uid)) {
             life.ready.get_or_insert(now);
         }
@@ -228,14 +221,20 @@ impl Kube {
     /// The container has ended, and the pod object goes.
     pub fn ended(&self, uid: &str) {
         let now = self.truth.now();
-        self.locked().remove(uid, now, &self.truth);
+        let mut inner = self.locked();
+        if !inner.is_silent(uid) {
+            inner.remove(uid, now, &self.truth);
+        }
     }
 
     /// A container starts again: ready at this moment.
     pub fn restarts(&self, uid: &str) -> u64 {
         let now = self.truth.now();
         let mut inner = self.locked();
-        let ready_at = now + inner.start_time().unwrap_or(60_000);
+        let ready_at = now + inner.restart_time();
+        if inner.is_silent(uid) {
+            return ready_at;
+        }
         inner.stage(uid, Stage::Unready);
         inner.shown(uid, &self.truth);
         if let Some(pod) = inner.pod(uid).cloned() {
@@ -252,7 +251,9 @@ impl Kube {
     #[must_use]
     pub fn some_pod(&self, number: u32) -> Option<Pod> {
         let inner = self.locked();
-        let has_node = |p: &&Pod| p.terminating.is_none() && !matches!(p.stage, Stage::Failed | Stage::Stuck);
+        let has_node = |p: &&Pod| {
+            p.terminating.is_none() && !matches!(p.stage, Stage::Failed | Stage::Stuck) && !inner.is_silent(&p.uid)
+        };
         let pods: Vec<Pod> = inner.pods.values().filter(has_node).cloned().collect();
         pods.get(number as usize % pods.len().max(1)).cloned()
     }
@@ -272,18 +273,20 @@ impl Kube {
         let now = self.truth.now();
         let mut inner = self.locked();
         inner.slowness = times;
-        if times.is_none() {
-            return;
-        }
-        let stuck: Vec<String> =
-            inner.pods.values().filter(|p| p.stage == Stage::Stuck).map(|p| p.uid.clone()).collect();
-        for uid in stuck {
-            let ready_at = now + inner.start_time().unwrap_or_default();
-            inner.stage(&uid, Stage::Starting { ready_at });
-        }
+        inner.start_stuck(now);
     }
 
     // ---- pictures and checks ----
+
+    /// What the API server was asked, and how it answered.
+    #[must_use]
+    pub fn asked(&self) -> Vec<(String, u64)> {
+        let records = self.server().records();
+        let verbs = records.counts.iter().map(|((verb, resource), times)| (format!("API {verb} {resource}"), *times));
+        let codes = records.codes.iter().map(|(code, times)| (format!("API answers {code}"), *times));
+        let given_up = records.given_up.iter().map(|(verb, times)| (format!("API {verb} given up"), *times));
+        verbs.chain(codes).chain(given_up).collect()
+    }
 
     #[must_use]
     pub fn lives(&self) -> Vec<PodLife> {
@@ -390,6 +393,12 @@ impl Inner {
         self.slowness.map(|times| drawn * times)
     }
 
+    /// A container that starts again in its pod is not scheduled: it only may be slow.
+    fn restart_time(&mut self) -> u64 {
+        let (least, most) = self.cold_start;
+        self.dice.random_range(least..=most) * self.slowness.unwrap_or(1)
+    }
+
     fn sync(&mut self, now: u64, truth: &Truth) {
         let generation = self.generation;
         (self.set.start, self.set.replicas) = (self.written.start, self.written.replicas);
@@ -436,15 +445,16 @@ impl Inner {
             return;
         }
         let count = self.nodes.len();
-        let healthy: Vec<usize> = (0..count).filter(|n| now - self.nodes[*n].heard < NODE_GRACE).collect();
+        let healthy: Vec<usize> = (0..count).filter(|n| self.nodes[*n].takes_pods(now)).collect();
         let node = match healthy.as_slice() {
             [] => self.dice.random_range(0..count),
             some => some[self.dice.random_range(0..some.len())],
         };
+        let has_room = self.nodes[node].is_open() && !self.without_room.contains(&ordinal);
         let number = self.next_uid;
         let uid = format!("p{ordinal}-{number}");
         self.next_uid += 1;
-        let stage = match self.start_time() {
+        let stage = match self.start_time().filter(|_| has_room) {
             Some(time) => Stage::Starting { ready_at: now + time },
             None => Stage::Stuck,
         };
@@ -512,22 +522,6 @@ impl Inner {
     fn delete_object(&self, ordinal: u32, uid: &str, grace_seconds: Option<u64>) {
         let deletion = Deletion { uid: Some(uid.to_owned()), version: None, grace_seconds };
         let _ = self.server.store(|store, now| store.delete(&pod_key(ordinal), &deletion, now));
-    }
-
-    fn watch_nodes(&mut self, now: u64, truth: &Truth) {
-        let silent: Vec<u64> = self.nodes.iter().map(|n| now.saturating_sub(n.heard)).collect();
-        let pods: Vec<Pod> = self.pods.values().cloned().collect();
-        for pod in pods {
-            let silent = silent.get(pod.node).copied().unwrap_or_default();
-            if silent >= NODE_GRACE && matches!(pod.stage, Stage::Ready { .. }) {
-                self.stage(&pod.uid, Stage::Unready);
-                self.shown(&pod.uid, truth);
-            }
-            if silent >= EVICTION && pod.terminating.is_none() {
-                truth.count("pod evicted");
-                self.terminate(&pod.uid, now, PodEnd::NodeLost, truth);
-            }
-        }
     }
 }
 

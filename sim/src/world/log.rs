@@ -76,6 +76,7 @@ impl Subscriber for Listener {
                 ("cut off from the journal", "dispatcher cut off"),
                 ("it starts anew", "dispatcher starts a new life"),
                 ("this replica starts anew", "dispatcher forgets what is lost"),
+                ("the last record is not whole", "torn record cut off"),
             ];
             for (_, what) in happenings.iter().filter(|(words, _)| text.0.contains(words)) {
                 self.0.truth.count(*what);

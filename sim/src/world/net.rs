@@ -3,14 +3,15 @@
 //! would give up (keep-alive), and what has lost bytes.
 
 use super::kube::Kube;
+use super::stall::Gate;
 use super::truth::Truth;
 use slotkeeper::outside::{BoxFuture, Io, Listener, Net, Stream};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 
@@ -21,6 +22,8 @@ pub struct SimNet {
     pub connections: Connections,
     /// Knows where the pods' addresses are, as their network does.
     pub kube: Kube,
+    /// Nothing goes in or out while the process is stopped.
+    pub gate: Gate,
 }
 
 /// All open connections of dispatchers.
@@ -57,7 +60,7 @@ impl Connections {
 
     /// A connection of somebody who is no dispatcher to one.
     pub fn keep(&self, stream: TcpStream) -> io::Result<Stream> {
-        Ok(Stream::Other(Box::new(Kept::new(stream, self)?)))
+        Ok(Stream::Other(Box::new(Kept::new(stream, self, None)?)))
     }
 
     fn add(&self, stream: &TcpStream) -> io::Result<u64> {
@@ -90,11 +93,17 @@ struct Kept {
     stream: TcpStream,
     id: u64,
     connections: Connections,
+    /// Of the process at this end.
+    gate: Option<Gate>,
 }
 
 impl Kept {
-    fn new(stream: TcpStream, connections: &Connections) -> io::Result<Kept> {
-        Ok(Kept { id: connections.add(&stream)?, stream, connections: connections.clone() })
+    fn new(stream: TcpStream, connections: &Connections, gate: Option<Gate>) -> io::Result<Kept> {
+        Ok(Kept { id: connections.add(&stream)?, stream, connections: connections.clone(), gate })
+    }
+
+    fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
+        self.gate.as_ref().map_or(Poll::Ready(()), |gate| gate.poll_open(cx))
     }
 }
 
@@ -106,6 +115,7 @@ impl Drop for Kept {
 
 impl AsyncRead for Kept {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_open(cx));
         self.connections.check(self.id, 0, cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
@@ -113,6 +123,7 @@ impl AsyncRead for Kept {
 
 impl AsyncWrite for Kept {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_open(cx));
         self.connections.check(self.id, 1, cx)?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
@@ -131,15 +142,21 @@ impl Net for SimNet {
         Box::pin(async move {
             let listener = TcpListener::bind(at).await?;
             let address = listener.local_addr()?;
-            let connections = self.connections.clone();
-            Ok(Box::new(SimListener { listener, address, connections }) as Box<dyn Listener>)
+            let (connections, gate, truth) = (self.connections.clone(), self.gate.clone(), self.truth.clone());
+            let backlog = VecDeque::new();
+            Ok(Box::new(SimListener { listener, address, connections, gate, truth, backlog }) as Box<dyn Listener>)
         })
     }
 
     fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
         Box::pin(async move {
+            self.gate.open().await;
+            if self.gate.is_exhausted() {
+                return Err(no_descriptors(&self.truth));
+            }
             let pod = self.kube.route(to);
-            let stream = Kept::new(TcpStream::connect(pod.unwrap_or(to)).await?, &self.connections)?;
+            let stream = TcpStream::connect(pod.unwrap_or(to)).await?;
+            let stream = Kept::new(stream, &self.connections, Some(self.gate.clone()))?;
             let Some(to) = pod else { return Ok(Stream::Other(Box::new(stream))) };
             let watched = Watched { stream, to, host: self.host, truth: self.truth.clone(), session: None };
             Ok(Stream::Other(Box::new(watched)))
@@ -155,13 +172,32 @@ struct SimListener {
     listener: TcpListener,
     address: SocketAddr,
     connections: Connections,
+    gate: Gate,
+    truth: Truth,
+    /// Connected, and not taken for want of a descriptor.
+    backlog: VecDeque<(TcpStream, SocketAddr)>,
+}
+
+/// `EMFILE`
+fn no_descriptors(truth: &Truth) -> io::Error {
+    truth.count("no descriptor left");
+    io::Error::from_raw_os_error(24)
 }
 
 impl Listener for SimListener {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>> {
         Box::pin(async move {
-            let (stream, peer) = self.listener.accept().await?;
-            let kept = Kept::new(stream, &self.connections)?;
+            self.gate.open().await;
+            if self.backlog.is_empty() {
+                let next = self.listener.accept().await?;
+                self.backlog.push_back(next);
+                self.gate.open().await;
+            }
+            if self.gate.is_exhausted() {
+                return Err(no_descriptors(&self.truth));
+            }
+            let (stream, peer) = self.backlog.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
+            let kept = Kept::new(stream, &self.connections, Some(self.gate.clone()))?;
             Ok((Stream::Other(Box::new(kept) as Box<dyn Io>), peer))
         })
     }

@@ -93,9 +93,10 @@ pub async fn run(node: usize, pods: Pods, crashes: Crashes) -> io::Result<()> {
             }
             let ready_at = match (pod.stage, containers.get(&pod.uid)) {
                 (Stage::Starting { ready_at }, None) => ready_at,
-                (Stage::Unready, Some(container)) if !container.runs => container.ready_at,
-                // The node was taken for lost, and was not.
-                (Stage::Unready, Some(_)) => {
+                // Ready: while it was silent, the kubelet could not say that the container has ended.
+                (Stage::Ready { .. } | Stage::Unready, Some(container)) if !container.runs => container.ready_at,
+                // The node was taken for lost, and was not; or it started the container in silence.
+                (Stage::Starting { .. } | Stage::Unready, Some(_)) => {
                     pods.kube.stage(&pod.uid, Stage::Ready { since: now });
                     continue;
                 }

@@ -194,7 +194,7 @@ pub(super) fn remover(end: crate::record::PodEnd) -> Remover {
     match end {
         PodEnd::ScaledDown => Remover::ScaleDown,
         PodEnd::Recycled => Remover::Recycle,
-        PodEnd::RolledOut | PodEnd::Crashed | PodEnd::NodeLost => Remover::Other,
+        PodEnd::RolledOut | PodEnd::Crashed | PodEnd::NodeLost | PodEnd::Drained | PodEnd::Preempted => Remover::Other,
     }
 }
 

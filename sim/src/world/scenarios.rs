@@ -34,6 +34,7 @@ pub fn find(name: &str) -> Option<&'static Scenario> {
 
 fn faults(setting: &mut Setting, faults: &[(Kind, u64, u64, u32)]) {
     setting.faults = faults.iter().map(|(kind, at, until, target)| Fault::new(*kind, *at, *until, *target)).collect();
+    (0..).zip(&mut setting.faults).for_each(|(number, fault)| fault.number = number);
 }
 
 pub const ALL: &[Scenario] = &[
@@ -74,6 +75,75 @@ pub const ALL: &[Scenario] = &[
             s.dispatchers = 1;
             s.shared_journal = false;
             faults(s, &[(Kind::DispatcherCrash, 15_000, 17_000, 0), (Kind::DispatcherCrash, 30_000, 45_000, 0)]);
+        },
+    },
+    Scenario {
+        name: "disk-in-trouble",
+        story: "The disk of the only dispatcher's journal is full, then slow, then it fails now and then: nobody is placed meanwhile, and whoever plays goes on.",
+        make: |s| {
+            s.dispatchers = 1;
+            s.shared_journal = false;
+            s.rules.max_session = None;
+            s.habits.half_open = 0;
+            faults(
+                s,
+                &[
+                    (Kind::DiskFull, 8_000, 16_000, 1_000),
+                    (Kind::DiskSlow, 18_000, 26_000, 0),
+                    (Kind::DiskFailing, 28_000, 40_000, 200),
+                ],
+            );
+        },
+    },
+    Scenario {
+        name: "power-lost",
+        story: "The only dispatcher loses power four times in the midst of writing, once while the disk fails, and once after it was killed: what was acknowledged is there again.",
+        make: |s| {
+            s.dispatchers = 1;
+            s.shared_journal = false;
+            s.visitors = 9;
+            faults(
+                s,
+                &[
+                    (Kind::PowerLoss, 10_000, 13_000, 0),
+                    (Kind::PowerLoss, 18_000, 20_000, 5),
+                    (Kind::DiskFailing, 22_000, 30_000, 100),
+                    (Kind::PowerLoss, 26_000, 28_000, 65),
+                    (Kind::WriterCrash, 31_000, 33_000, 5),
+                    (Kind::PowerLoss, 35_000, 37_000, 40),
+                ],
+            );
+        },
+    },
+    Scenario {
+        name: "stalled",
+        story: "One of two dispatchers does not run for longer than silence and grace, its connections stay open, and it goes on: by then its slots are others', and it has to start anew.",
+        make: |s| {
+            s.habits.stay = (20_000, 40_000);
+            faults(s, &[(Kind::Stall, 15_000, 38_000, 0)]);
+        },
+    },
+    Scenario {
+        name: "one-way",
+        story: "What a dispatcher sends to the journal arrives and the answers do not, then the other way round; then the API server, then a node.",
+        make: |s| {
+            faults(
+                s,
+                &[
+                    (Kind::OneWay, 8_000, 18_000, 26),
+                    (Kind::OneWay, 20_000, 29_000, 10),
+                    (Kind::OneWay, 31_000, 38_000, 6),
+                    (Kind::OneWay, 40_000, 46_000, 2),
+                ],
+            );
+        },
+    },
+    Scenario {
+        name: "no-descriptors",
+        story: "Both dispatchers run out of descriptors, one after the other: they accept and dial nobody new, and whoever plays goes on.",
+        make: |s| {
+            s.visitors = 9;
+            faults(s, &[(Kind::Descriptors, 10_000, 20_000, 0), (Kind::Descriptors, 22_000, 34_000, 1)]);
         },
     },
     Scenario {
@@ -290,6 +360,60 @@ pub const ALL: &[Scenario] = &[
                     (Kind::JournalClock, 30_000, 40_000, 4_998),
                 ],
             );
+        },
+    },
+    Scenario {
+        name: "api-overloaded",
+        story: "The API server refuses everything with 429 for a while, then answers late, then carries out writes late: pods come and go meanwhile.",
+        make: |s| {
+            s.habits.stay = (3_000, 9_000);
+            s.habits.arrive_within = 45_000;
+            s.visitors = 10;
+            faults(
+                s,
+                &[
+                    (Kind::ApiOverload, 4_000, 16_000, 0),
+                    (Kind::ApiSlow, 18_000, 30_000, 0),
+                    (Kind::ApiLateWrites, 32_000, 44_000, 0),
+                ],
+            );
+        },
+    },
+    Scenario {
+        name: "node-drained",
+        story: "An operator drains one node, then the other; a disruption budget lets one pod go at a time, and the sessions move.",
+        make: |s| {
+            s.rules.min = 3;
+            s.habits.stay = (15_000, 35_000);
+            s.visitors = 8;
+            faults(s, &[(Kind::NodeDrain, 14_000, 26_000, 30), (Kind::NodeDrain, 30_000, 44_000, 31)]);
+        },
+    },
+    Scenario {
+        name: "preempted",
+        story: "Pods with a higher priority take the places of two pods, and there is no room for others for a while.",
+        make: |s| {
+            s.habits.stay = (15_000, 35_000);
+            s.visitors = 8;
+            faults(s, &[(Kind::Preemption, 16_000, 24_000, 0), (Kind::Preemption, 28_000, 36_000, 1)]);
+        },
+    },
+    Scenario {
+        name: "node-silent",
+        story: "A kubelet loses the API server: its pods count as lost while sessions go on in them. Then the other one, whose node is deleted: there are successors before the pods have ended.",
+        make: |s| {
+            s.rules.min = 2;
+            s.habits.stay = (20_000, 35_000);
+            s.visitors = 8;
+            faults(s, &[(Kind::NodeSilent, 12_000, 24_000, 6), (Kind::NodeSilent, 28_000, 48_000, 1)]);
+        },
+    },
+    Scenario {
+        name: "listed-again",
+        story: "Everything that is watched is listed again every few seconds, as it is every hour: nothing changes by that.",
+        make: |s| {
+            s.relist = Duration::from_secs(3);
+            s.visitors = 8;
         },
     },
 ];

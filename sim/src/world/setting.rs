@@ -1,11 +1,13 @@
 //! What a seed makes of the world: how many of everything, the pool's rules, and the faults of the day. Whoever looks for
 //! the reason of a failure can take things away (`Limits`) without moving the rest.
 
-use super::faults::{Fault, FaultKind};
+use super::faults::Fault;
+pub use super::limits::{Limits, Selection};
+use super::points::{self, Rate};
 use crate::chance::Chance;
 use crate::models::statefulset::Policy;
 use rand::Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use slotkeeper::config::schedule::{Days, Minute, Schedule, Window};
 use slotkeeper::config::{Admission, Trigger};
 use slotkeeper_core::{AfterSession, Millis, Placement, Rules, Scaling, Shrink, Spare, Targets, Window as Span};
@@ -16,7 +18,8 @@ use std::time::Duration;
 pub const POOL: &str = "arcade";
 
 /// One world, before it begins.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Setting {
     pub seed: u64,
     pub name: String,
@@ -35,8 +38,11 @@ pub struct Setting {
     /// How KEDA learns the number, where the pool is KEDA's.
     pub trigger: Trigger,
     pub admission: Admission,
+    #[serde(with = "super::milliseconds")]
     pub linger: Duration,
+    #[serde(with = "super::milliseconds")]
     pub half_open: Duration,
+    #[serde(with = "super::milliseconds")]
     pub hold: Duration,
     pub policy: Policy,
     /// From a pod's creation to its being ready, drawn between these.
@@ -47,6 +53,13 @@ pub struct Setting {
     pub chaos: u64,
     pub calm: u64,
     pub faults: Vec<Fault>,
+    /// After so long the dispatchers list everything again that they watch (an hour, in production).
+    #[serde(with = "super::milliseconds", default = "hour")]
+    pub relist: Duration,
+    /// What happens at fault points in the code.
+    pub points: Vec<Rate>,
+    /// Only the visitors with these numbers come; `None`: all.
+    pub guests: Option<BTreeSet<u32>>,
     /// One more spare slot in the first minute, by weekly schedule.
     pub scheduled: bool,
     /// How sessions are.
@@ -54,7 +67,8 @@ pub struct Setting {
 }
 
 /// What visitors do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Habits {
     /// All come within this time.
     pub arrive_within: u64,
@@ -68,50 +82,11 @@ pub struct Habits {
     pub idle: u32,
 }
 
-/// What is taken away from a world to find out what matters.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Limits {
-    /// Only worlds with several dispatchers: it is not a matter of chance whether a seed's is one.
-    pub several: bool,
-    pub dispatchers: Option<u32>,
-    pub visitors: Option<u32>,
-    pub nodes: Option<u32>,
-    /// Milliseconds.
-    pub chaos: Option<u64>,
-    pub without: BTreeSet<FaultKind>,
-}
-
-impl Limits {
-    /// As the command takes them.
-    #[must_use]
-    pub fn arguments(&self) -> Vec<String> {
-        let numbers = [
-            ("--dispatchers", self.dispatchers.map(u64::from)),
-            ("--visitors", self.visitors.map(u64::from)),
-            ("--nodes", self.nodes.map(u64::from)),
-            ("--chaos-ms", self.chaos),
-        ];
-        let mut all: Vec<String> = numbers
-            .into_iter()
-            .filter_map(|(name, number)| Some([name.to_owned(), number?.to_string()]))
-            .flatten()
-            .collect();
-        if self.several {
-            all.push("--several".to_owned());
-        }
-        if !self.without.is_empty() {
-            let words: Vec<&str> = self.without.iter().map(|k| k.word()).collect();
-            all.extend(["--without".to_owned(), words.join(",")]);
-        }
-        all
-    }
-}
-
 impl Setting {
     /// The world of this seed.
     #[must_use]
     pub fn draw(seed: u64) -> Setting {
-        Setting::draw_of(seed, [1, 1, 2, 2, 3])
+        Setting::select(seed, &Selection::default())
     }
 
     /// Some shared pools aim at fewer sessions or messages than would fit, and are emptied pod by pod.
@@ -134,8 +109,10 @@ impl Setting {
         }
     }
 
-    fn draw_of(seed: u64, dispatchers: [u32; 5]) -> Setting {
+    /// The world of this seed among the selected ones.
+    fn select(seed: u64, selection: &Selection) -> Setting {
         let mut dice = Chance::new(seed).stream("setting");
+        let dispatchers = if selection.several { [2, 2, 2, 3, 3] } else { [1, 1, 2, 2, 3] };
         let dispatchers = dispatchers[dice.random_range(0..5)];
         let secs = |range: std::ops::RangeInclusive<u64>, dice: &mut rand_chacha::ChaCha8Rng| {
             Millis::secs(dice.random_range(range))
@@ -200,6 +177,9 @@ impl Setting {
             chaos: dice.random_range(40_000..90_000),
             calm: CALM,
             faults: Vec::new(),
+            relist: HOUR,
+            points: points::draw(seed),
+            guests: None,
             scheduled: dice.random_ratio(1, 6),
             habits: Habits {
                 arrive_within: dice.random_range(1_000..40_000),
@@ -216,9 +196,33 @@ impl Setting {
             setting.rules.min = setting.rules.min.max(push.random_range(0..=1));
         }
         setting.gateway(&mut Chance::new(seed).stream("gateway"));
+        let mut relist = Chance::new(seed).stream("relist");
+        if relist.random_ratio(1, 2) {
+            setting.relist = Duration::from_millis(relist.random_range(3_000..40_000));
+        }
         setting.lag = [0, 300, 1_500][Chance::new(seed).stream("lag").random_range(0..3)];
-        setting.faults = Fault::draw(&setting);
+        for shape in &selection.shapes {
+            shape.apply(&mut setting);
+        }
+        setting.faults = Fault::draw(&setting, selection);
         setting
+    }
+
+    /// One session per pod.
+    pub(super) fn exclusive(&mut self, after_session: AfterSession) {
+        self.rules.slots_per_pod = 1;
+        self.rules.after_session = after_session;
+        self.rules.targets = Targets::default();
+        self.rules.shrink = Shrink::Wait;
+        self.admission = Admission::Returning;
+    }
+
+    /// Several sessions per pod.
+    pub(super) fn share(&mut self) {
+        if self.rules.slots_per_pod == 1 {
+            self.rules.slots_per_pod = Chance::new(self.seed).stream("share").random_range(2..5);
+        }
+        self.rules.after_session = AfterSession::Keep;
     }
 
     /// KEDA scales the pool, and asks over gRPC.
@@ -256,7 +260,10 @@ impl Setting {
         setting.chaos = 50_000;
         setting.calm = CALM;
         setting.faults = Vec::new();
+        setting.points = Vec::new();
+        setting.guests = None;
         setting.scheduled = false;
+        setting.relist = HOUR;
         setting
     }
 
@@ -275,8 +282,7 @@ impl Setting {
     /// The world of this seed, without what is taken away.
     #[must_use]
     pub fn limited(seed: u64, limits: &Limits) -> Setting {
-        let drawn = if limits.several { Setting::draw_of(seed, [2, 2, 2, 3, 3]) } else { Setting::draw(seed) };
-        drawn.within(limits)
+        Setting::select(seed, &limits.selection).within(limits)
     }
 
     /// Takes away what is limited.
@@ -285,9 +291,22 @@ impl Setting {
         self.dispatchers = limits.dispatchers.map_or(self.dispatchers, |n| n.clamp(1, self.dispatchers));
         self.visitors = limits.visitors.map_or(self.visitors, |n| n.min(self.visitors));
         self.nodes = limits.nodes.map_or(self.nodes, |n| n.clamp(1, self.nodes));
+        self.rules.max = limits.pods.map_or(self.rules.max, |n| n.clamp(1, self.rules.max));
+        self.rules.min = self.rules.min.min(self.rules.max);
         self.chaos = limits.chaos.map_or(self.chaos, |ms| ms.min(self.chaos));
-        self.faults.retain(|f| !limits.without.contains(&f.kind) && f.at < self.chaos);
+        self.guests = limits.guests.clone().or(self.guests);
+        self.points.retain(|rate| limits.points.as_ref().is_none_or(|chosen| chosen.contains(&rate.point)));
+        for part in &limits.reset {
+            part.reset(&mut self);
+        }
+        let chosen = |fault: &Fault| limits.faults.as_ref().is_none_or(|chosen| chosen.contains(&fault.number));
+        self.faults.retain(|f| chosen(f) && !limits.without.contains(&f.kind) && f.at < self.chaos);
         self
+    }
+
+    /// The visitors that come, by number.
+    pub fn comers(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.visitors).filter(|number| self.guests.as_ref().is_none_or(|chosen| chosen.contains(number)))
     }
 
     /// In one line, for people.
@@ -313,7 +332,7 @@ impl Setting {
             self.nodes,
             self.policy,
             r.after_session,
-            self.visitors,
+            self.comers().count(),
             self.homes,
         )
     }
@@ -342,6 +361,13 @@ pub const SETTLE: Millis = Millis(14_000);
 
 /// A fifth of the default, as all clocks of these worlds.
 pub const SETTLE_PUSH: Millis = Millis(4_000);
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Of stored worlds that are older than the setting.
+fn hour() -> Duration {
+    HOUR
+}
 
 /// From the end of all faults until everything must have come to rest.
 pub const CALM: u64 = 260_000;

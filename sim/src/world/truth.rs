@@ -1,6 +1,7 @@
 //! What really happened: a mirror of the fleet that reads the journal at its source, the promises that can be checked
 //! from outside, and the story of the day. Everybody in the world reports here; nobody in it may read it but checks.
 
+use super::evidence::{self, Ledger, Subject};
 use super::reference::{self, Outsiders};
 use super::setting::POOL;
 use crate::record::{Mark, MarkKind, SessionLife, Spell};
@@ -20,6 +21,14 @@ const REMEMBERED: usize = 20_000;
 
 /// States of the fleet that are remembered: entries that are lost are newer than this, and so are checkpoints.
 const STATES: usize = 2_000;
+
+/// Milliseconds after the end of the last fault in which streams may still break: by then everything that was cut off has
+/// been given up (`silence` and `grace` are 16 s at most), and everything that was lost has been tried again.
+const AFTERMATH: u64 = 30_000;
+
+/// What a visitor never meets in a world in which nothing goes wrong.
+const ODD: [&str; 6] =
+    ["socket broken", "socket silent", "socket stuck", "socket refused", "answer 502", "answer none"];
 
 /// What is read at a glance after a failure.
 const STORY: usize = 4_000;
@@ -61,8 +70,17 @@ struct Inner {
     lapse_is_due: bool,
     /// By journal position.
     censuses: VecDeque<(u64, Census)>,
-    /// Those of positions that were lost.
-    lost: Vec<VecDeque<(u64, Census)>>,
+    /// Those of positions that were lost, and who the replicas were.
+    lost: Vec<(BTreeMap<usize, ReplicaId>, VecDeque<(u64, Census)>)>,
+    /// Sessions that the journal says something else of since it lost entries; until they are attached again.
+    shaken: BTreeSet<SessionId>,
+    /// What the journal's clock said at each entry, and when that was.
+    stamps: VecDeque<(u64, Time)>,
+    /// Faults that are active, and when the last one ended.
+    faults: usize,
+    last_fault: Option<u64>,
+    /// Entries, for the explanation of a broken promise.
+    ledger: Ledger,
     /// The highest position there ever was.
     highest: u64,
     /// How many pods were wanted, since when.
@@ -70,8 +88,12 @@ struct Inner {
     names: BTreeMap<String, SessionId>,
     /// The incarnations each session has been given, in order.
     places: BTreeMap<SessionId, Vec<String>>,
+    /// When each session last lost its pod.
+    requeued: BTreeMap<SessionId, u64>,
     /// The replica each dispatcher's host is at the moment.
     lives: BTreeMap<usize, ReplicaId>,
+    /// Since when.
+    lives_since: BTreeMap<usize, u64>,
     /// The incarnation at an address, as long as it lives.
     addresses: BTreeMap<SocketAddr, (u32, String)>,
     /// Sessions that somebody has the cookie of.
@@ -80,8 +102,6 @@ struct Inner {
     started: BTreeMap<usize, (u64, u64)>,
     /// Who was last answered by each incarnation, as the visitors say, and when it was asked.
     echoes: BTreeMap<String, (String, u64)>,
-    /// The journal's clock jumps in this world.
-    jumps: bool,
     /// Who was in an incarnation of a pool that recycles.
     first: BTreeMap<String, String>,
     violations: Vec<Violation>,
@@ -144,12 +164,40 @@ impl Truth {
         self.disturbed(until.unwrap_or(at), kind);
         let mut inner = self.locked();
         inner.count(format!("fault {kind}"));
+        inner.faults += 1;
         inner.tell(at, format!("FAULT {text}"));
         inner.marks.push(Mark { at, until, kind: MarkKind::Fault, text });
     }
 
+    /// ... and is mended.
+    pub fn fault_is_over(&self, kind: &str) {
+        let at = self.now();
+        let mut inner = self.locked();
+        inner.faults = inner.faults.saturating_sub(1);
+        inner.last_fault = Some(at);
+        inner.tell(at, format!("{kind} is over"));
+    }
+
     pub fn count(&self, what: impl Into<String>) {
         self.locked().count(what.into());
+    }
+
+    /// A visitor meets this: some of it needs a cause.
+    pub fn meets(&self, what: String) {
+        let at = self.now();
+        let mut inner = self.locked();
+        let excused = inner.faults > 0 || inner.last_fault.is_some_and(|ended| at <= ended + AFTERMATH);
+        if ODD.contains(&what.as_str()) {
+            if excused {
+                inner.count("excused break".into());
+            } else {
+                let since = inner
+                    .last_fault
+                    .map_or("there was none".into(), |ended| format!("the last one ended at {ended} ms"));
+                inner.violate(at, "nothing breaks without a cause", format!("{what}, and no fault is active; {since}"));
+            }
+        }
+        inner.count(what);
     }
 
     pub fn violate(&self, promise: &'static str, what: impl Into<String>) {
@@ -161,7 +209,9 @@ impl Truth {
     pub fn lives_as(&self, host: usize, replica: ReplicaId) {
         let at = self.now();
         let mut inner = self.locked();
+        inner.ledger.writes_as(host, replica);
         if inner.lives.insert(host, replica) != Some(replica) {
+            inner.lives_since.insert(host, at);
             inner.tell(at, format!("dispatcher {host} lives as {replica:?}"));
         }
     }
@@ -184,6 +234,7 @@ impl Truth {
         let mut inner = self.locked();
         let applied = inner.mirror.applied();
         inner.started.insert(host, (at, applied));
+        inner.count("dispatcher started".into());
         inner.tell(at, format!("dispatcher {host} starts"));
     }
 
@@ -248,9 +299,12 @@ impl Truth {
         let mut inner = self.locked();
         inner.count("check egress".into());
         let Some((ordinal, uid)) = inner.addresses.get(&to).cloned() else { return };
-        let fleets = inner.before.iter().map(|b| (&b.fleet, &b.lives)).chain([(&inner.mirror, &inner.lives)]);
+        // A fleet that is forgotten counts only for a replica that has not started again since.
+        let same = |b: &&Before| b.lives.get(&host) == inner.lives.get(&host);
+        let before = inner.before.iter().filter(same).map(|b| (&b.fleet, &b.lives));
+        let fleets = before.chain([(&inner.mirror, &inner.lives)]);
         let allowed = fleets
-            .map(|(fleet, lives)| inner.may_write(&self.pool, fleet, lives.get(&host), &uid, ordinal, session))
+            .map(|(fleet, lives)| inner.may_write(&self.pool, fleet, at, lives.get(&host), &uid, ordinal, session))
             .reduce(|before, now| if before.is_ok() { before } else { now });
         if let Some(Err(why)) = allowed {
             let name = short(session);
@@ -345,11 +399,16 @@ impl Truth {
             let what = format!("dispatcher {host} is at journal position {position}; there are only {}", inner.highest);
             inner.violate(at, "metrics", what);
         }
-        let censuses = inner.censuses_at(position);
-        let Some((current, lost)) = censuses.split_first() else { return };
+        let Some(current) = census_at(&inner.censuses, position) else { return };
+        // A replica that had not heard of the loss when it was asked.
+        let since = inner.lives_since.get(&host).copied().unwrap_or_default();
+        let life = inner.lives.get(&host);
+        let unaware = |lives: &BTreeMap<usize, ReplicaId>| lives.get(&host) == life || since >= asked;
+        let lost = inner.lost.iter().filter(|(lives, _)| unaware(lives));
+        let lost: Vec<Census> = lost.filter_map(|(_, censuses)| census_at(censuses, position)).collect();
         inner.count("check metrics".into());
         // Who has not heard that entries are lost says what they had made so.
-        if let Some(what) = differs(current, gauges)
+        if let Some(what) = differs(&current, gauges)
             && lost.iter().all(|census| differs(census, gauges).is_some())
         {
             inner.violate(at, "metrics", format!("dispatcher {host} at journal position {position}: {what}"));
@@ -422,9 +481,18 @@ impl Truth {
         self.tell("everything is healed");
     }
 
-    /// The journal's clock will jump: what it says about time proves nothing.
-    pub fn clock_jumps(&self) {
-        self.locked().jumps = true;
+    /// What explains the first broken promise.
+    #[must_use]
+    pub fn evidence(&self) -> Vec<Subject> {
+        let inner = self.locked();
+        let Some(first) = inner.violations.first() else { return Vec::new() };
+        inner.ledger.about(&first.what, &inner.names, &inner.story)
+    }
+
+    /// The position of the journal's last entry.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.locked().mirror.applied()
     }
 
     /// The sessions of the pool and its replicas, for the last check.
@@ -480,7 +548,7 @@ impl Inner {
             self.tell(at, "entries may be lost: nobody is placed for a while".into());
         }
         let queue: Vec<SessionId> = self.mirror.queue(pool).collect();
-        self.count(format!("command {}", word(&entry.command)));
+        self.count(format!("command {}", evidence::word(&entry.command)));
         if let Command::Visit { session, .. } = &entry.command {
             self.names.insert(public_name(*session), *session);
         }
@@ -488,6 +556,11 @@ impl Inner {
             self.mirror.pods(pool).filter(|(_, p)| p.is_terminating()).map(|(ordinal, _)| ordinal).collect();
         let ending: BTreeSet<String> = terminating.into_iter().filter_map(|o| self.uid(pool, o)).collect();
         let effects = self.mirror.apply(entry);
+        self.stamps.push_back((at, entry.at));
+        if self.stamps.len() > STATES {
+            self.stamps.pop_front();
+        }
+        self.remember(pool, entry, &effects, at);
         if without.is_some_and(|without| without != serde_json::to_string(&self.mirror).ok()) {
             let what = format!(
                 "number {} of {:?} came again, and did something: {:?}",
@@ -506,6 +579,7 @@ impl Inner {
         if !self.lapse_is_due && !self.mirror.is_quiet() {
             // Whoever relied on what is lost has let go.
             self.before.clear();
+            self.shaken.clear();
         }
         self.highest = self.highest.max(self.mirror.applied());
         if self.states.len() == STATES {
@@ -513,6 +587,16 @@ impl Inner {
         }
         self.states.push_back((self.mirror.applied(), self.mirror.clone()));
         self.noted(pool, at);
+    }
+
+    fn remember(&mut self, pool: &PoolId, entry: &Entry, effects: &[(PoolId, Effect)], at: u64) {
+        let subject = evidence::subject(&entry.command);
+        let after = subject.and_then(|id| self.mirror.session(pool, id));
+        if let (Command::Attach { session }, Some(State::Taken { .. })) = (&entry.command, after.map(|s| &s.state)) {
+            self.shaken.remove(session);
+        }
+        let effects = effects.iter().map(|(_, effect)| effect.clone()).collect();
+        self.ledger.note(at, self.mirror.applied(), entry, effects, after);
     }
 
     /// The fleet has become what it is now.
@@ -541,7 +625,15 @@ impl Inner {
         };
         let fleet = std::mem::replace(&mut self.mirror, fleet);
         let gone = self.censuses.partition_point(|(p, _)| *p <= position);
-        self.lost.push(self.censuses.split_off(gone));
+        self.lost.push((self.lives.clone(), self.censuses.split_off(gone)));
+        // What the journal had of these, it has forgotten.
+        let different = |id: &SessionId, session: &slotkeeper_core::Session, other: &Fleet| {
+            other.session(pool, *id).map(|s| &s.state) != Some(&session.state)
+        };
+        let lost = fleet.sessions(pool).into_iter().filter(|(id, s)| different(id, s, &self.mirror));
+        let revived = self.mirror.sessions(pool).into_iter().filter(|(id, s)| different(id, s, &fleet));
+        let shaken: Vec<SessionId> = lost.chain(revived).map(|(id, _)| id).collect();
+        self.shaken.extend(shaken);
         for (_, applied) in self.started.values_mut() {
             *applied = position.min(*applied);
         }
@@ -635,13 +727,15 @@ impl Inner {
             Effect::Requeued { session, pod } => {
                 let name = public_name(*session);
                 self.tell(at, format!("session {} lost pod {pod}, and waits in front", short(&name)));
+                self.requeued.insert(*session, at);
                 // Likewise: its streams there are closed.
                 self.echoes.retain(|_, (heard, _)| *heard != name);
                 self.placed.remove(session);
                 end_spell(self.life(*session, at), at);
             }
-            Effect::Scale { start, replicas, decided } => {
-                self.tell(at, format!("pods wanted: {replicas} from {start} (decided {decided})"));
+            Effect::Scale { start, replicas, decided, .. } => {
+                let (position, timeline) = (decided.position, decided.timeline);
+                self.tell(at, format!("pods wanted: {replicas} from {start} (decided {position} in {timeline:?})"));
             }
             Effect::Recycle { pod, uid } => self.tell(at, format!("pod {pod} ({uid:?}) is to be made anew")),
             Effect::Drain { pod, gone, .. } => {
@@ -654,14 +748,37 @@ impl Inner {
 
     /// Who plays is not taken for gone.
     fn is_not_playing(&mut self, name: &str, why: Why, at: u64) {
-        let gone = matches!(why, Why::Disconnected | Why::NoShow | Why::LeftQueue);
-        let played = self.echoes.values().find(|(session, asked)| session == name && asked + 1_000 > at);
-        // Of a session that is forgotten nobody knows that it is played.
-        let known = self.before.is_empty() && !self.jumps;
-        if let Some((_, asked)) = played.filter(|_| gone && known) {
+        let pool = POOL.into();
+        let Some(rules) = self.mirror.rules(&pool) else { return };
+        let clock = match why {
+            Why::Disconnected => rules.grace.0,
+            Why::NoShow => rules.claim.0,
+            Why::LeftQueue => rules.queue_lease.0,
+            _ => return,
+        };
+        let half = rules.silence.0 / 2;
+        self.count("check playing".into());
+        let played = self.echoes.values().find(|(session, asked)| session == name && asked + 1_000 > at).cloned();
+        let Some((_, asked)) = played else { return };
+        // Of what is lost, nobody knows that it is played. And a step of the journal's clock passes for half a silence at
+        // most: only if that ends the session's clock, it has run out.
+        let passed = at - asked + self.stepped(asked).min(half);
+        let is_shaken = self.names.get(name).is_some_and(|id| self.shaken.contains(id));
+        if is_shaken || passed >= clock {
+            self.count("excused release".into());
+        } else {
             let what = format!("session {} is released ({}), and was answered at {asked} ms", short(name), why.word());
             self.violate(at, "who plays is not taken for gone", what);
         }
+    }
+
+    /// By how many milliseconds the journal's clock has run ahead since then.
+    fn stepped(&self, since: u64) -> u64 {
+        let ahead = |(at, clock): &(u64, Time)| clock.0.saturating_sub(EPOCH + at);
+        let then = self.stamps.partition_point(|(at, _)| *at <= since);
+        let then = then.checked_sub(1).and_then(|before| self.stamps.get(before));
+        let (then, now) = (then.map_or(0, ahead), self.stamps.back().map_or(0, ahead));
+        now.saturating_sub(then)
     }
 
     fn life(&mut self, session: SessionId, joined: u64) -> &mut SessionLife {
@@ -684,6 +801,7 @@ impl Inner {
         &self,
         pool: &PoolId,
         fleet: &Fleet,
+        at: u64,
         me: Option<&ReplicaId>,
         uid: &str,
         ordinal: u32,
@@ -694,8 +812,15 @@ impl Inner {
         };
         let (pod, by) = match &session.state {
             State::Taken { pod, by } | State::Ending { pod, by, .. } => (pod, by),
-            // The pod is lost to the fleet; whoever sits there has not heard of it.
-            State::Queued { lost: true, .. } if self.last_place(name) == Some(uid) => return Ok(()),
+            // The pod is lost to the fleet. A dispatcher may not have heard of it, but only as long as it may be cut off.
+            State::Queued { lost: true, .. } if self.last_place(name) == Some(uid) => {
+                let since = self.names.get(name).and_then(|id| self.requeued.get(id)).copied().unwrap_or_default();
+                let late = at.saturating_sub(since);
+                if late <= fleet.patience().0 {
+                    return Ok(());
+                }
+                return Err(format!("its pod was lost {late} ms ago"));
+            }
             State::Queued { .. } | State::Held { .. } => {
                 return Err(format!("it is not attached: {:?}", session.state));
             }
@@ -741,16 +866,11 @@ impl Inner {
             self.violate(at, "no live session is killed", what);
         }
     }
+}
 
-    /// What was so at this position: as it is now, then as it was before that was lost.
-    fn censuses_at(&self, position: u64) -> Vec<Census> {
-        let lines = std::iter::once(&self.censuses).chain(&self.lost);
-        let at = |line: &VecDeque<(u64, Census)>| {
-            let at = line.binary_search_by_key(&position, |(p, _)| *p).ok()?;
-            line.get(at).map(|(_, census)| *census)
-        };
-        lines.filter_map(at).collect()
-    }
+fn census_at(line: &VecDeque<(u64, Census)>, position: u64) -> Option<Census> {
+    let at = line.binary_search_by_key(&position, |(p, _)| *p).ok()?;
+    line.get(at).map(|(_, census)| *census)
 }
 
 fn uid_of(fleet: &Fleet, pool: &PoolId, pod: Ordinal) -> Option<String> {
@@ -782,12 +902,6 @@ fn differs(census: &Census, gauges: &BTreeMap<String, f64>) -> Option<String> {
         let told = gauges.get(name).copied();
         (told != Some(real as f64)).then(|| format!("{name} is {told:?}; it is {real}"))
     })
-}
-
-/// The command's name.
-fn word(command: &Command) -> String {
-    let debug = format!("{command:?}");
-    debug.split([' ', '(']).next().unwrap_or_default().to_owned()
 }
 
 impl Default for Truth {

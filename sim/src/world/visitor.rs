@@ -15,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use slotkeeper::config::Secret;
 use slotkeeper::cookie::{Keys, public_name};
 use slotkeeper_reference::{Answer, Observation};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,7 +63,7 @@ pub struct Scene {
 
 /// How it went for whom, by number.
 #[derive(Clone, Default)]
-pub struct Guests(Arc<Mutex<Vec<Guest>>>);
+pub struct Guests(Arc<Mutex<BTreeMap<usize, Guest>>>);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Guest {
@@ -74,14 +75,11 @@ pub struct Guest {
 impl Guests {
     fn note(&self, number: usize, change: impl FnOnce(&mut Guest)) {
         let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if guests.len() <= number {
-            guests.resize(number + 1, Guest::default());
-        }
-        change(&mut guests[number]);
+        change(guests.entry(number).or_default());
     }
 
     #[must_use]
-    pub fn all(&self) -> Vec<Guest> {
+    pub fn all(&self) -> BTreeMap<usize, Guest> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -219,7 +217,7 @@ impl Visitor {
                 }
                 Ok(reply) => {
                     let text = String::from_utf8_lossy(&reply.body).into_owned();
-                    self.scene.truth.count(format!("answer {}", reply.status.as_u16()));
+                    self.scene.truth.meets(format!("answer {}", reply.status.as_u16()));
                     if let Some(session) = self.session().filter(|_| !pages) {
                         self.scene.truth.shows(&session, &text);
                     }
@@ -235,7 +233,7 @@ impl Visitor {
                         tokio::time::sleep(Duration::from_secs(seconds).min(Duration::from_secs(4))).await;
                     }
                 }
-                Err(_) => self.scene.truth.count("answer none"),
+                Err(_) => self.scene.truth.meets("answer none".into()),
             }
             let pause = self.draw(100, 900);
             tokio::time::sleep(pause).await;
@@ -309,7 +307,7 @@ impl Visitor {
                 Ok(Some(socket)) => sockets.push(socket),
                 Ok(None) => return Leaving::Back,
                 Err(_) => {
-                    self.scene.truth.count("socket refused");
+                    self.scene.truth.meets("socket refused".into());
                     return Leaving::Back;
                 }
             }
@@ -333,7 +331,7 @@ impl Visitor {
                 let letters = (0..size).map(|n| char::from(b'a' + ((n * 7 + said) % 26) as u8));
                 let ask = self.talks.then(|| format!("{said}:{}", letters.collect::<String>()));
                 if let Err(end) = talk(socket, ask, &self.scene).await {
-                    self.scene.truth.count(format!("socket {end}"));
+                    self.scene.truth.meets(format!("socket {end}"));
                     if end == "4001" && self.dice.random_ratio(1, 3) {
                         return Leaving::Home;
                     }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 
@@ -21,11 +21,24 @@ impl Server {
             return refused(&Status::bad_request("the body ended early"));
         };
         self.wait_while(|state| state.faults.hang).await;
-        let response = self.respond(&head, &body.to_bytes()).await;
+        let body = body.to_bytes();
+        let waiting = Waiting::new(self, &head);
+        let late = self.lock().faults.late_writes;
+        let response = if late.is_zero() || matches!(head.method, Method::GET | Method::HEAD) {
+            self.respond(&head, &body).await
+        } else {
+            let server = self.clone();
+            let done = tokio::spawn(async move {
+                tokio::time::sleep(late).await;
+                server.respond(&head, &body).await
+            });
+            done.await.unwrap_or_else(|_| refused(&Status::trouble(500, None)))
+        };
         let delay = self.lock().faults.delay_answers;
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
+        waiting.answered();
         response
     }
 
@@ -106,6 +119,32 @@ impl Server {
         match trouble {
             Some(trouble) => Err(trouble),
             None => answer.map(Outcome::Api),
+        }
+    }
+}
+
+/// A client that waits for its answer. Dropped: it has gone.
+struct Waiting {
+    server: Server,
+    verb: &'static str,
+    is_answered: bool,
+}
+
+impl Waiting {
+    fn new(server: &Server, head: &http::request::Parts) -> Waiting {
+        let asked = Asked::read(&head.method, head.uri.path(), head.uri.query());
+        Waiting { server: server.clone(), verb: asked.map_or("other", |asked| asked.verb), is_answered: false }
+    }
+
+    fn answered(mut self) {
+        self.is_answered = true;
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            *self.server.lock().records.given_up.entry(self.verb.to_owned()).or_default() += 1;
         }
     }
 }

@@ -10,6 +10,10 @@ const LINES: usize = 1000;
 pub struct Records {
     /// By verb and resource (`pods`, `statefulsets/scale`); paths of no resource are not counted.
     pub counts: BTreeMap<(String, String), u64>,
+    /// How often it was answered with each code.
+    pub codes: BTreeMap<u16, u64>,
+    /// By verb: requests whose client had gone before the answer was ready, done or not.
+    pub given_up: BTreeMap<String, u64>,
     /// The last thousand, oldest first.
     pub lines: VecDeque<Line>,
 }
@@ -35,6 +39,7 @@ impl Records {
         if let Some(asked) = asked {
             *self.counts.entry((asked.verb.to_owned(), asked.resource())).or_default() += 1;
         }
+        *self.codes.entry(code).or_default() += 1;
         if self.lines.len() == LINES {
             self.lines.pop_front();
         }
@@ -43,6 +48,8 @@ impl Records {
 
     pub(super) fn clear(&mut self) {
         self.counts.clear();
+        self.codes.clear();
+        self.given_up.clear();
         self.lines.clear();
     }
 }

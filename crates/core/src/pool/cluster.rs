@@ -2,9 +2,9 @@
 //! when `desired` moves (behaviour §7).
 
 use super::{Pool, Step};
+use crate::decision::Decision;
 use crate::entry::{Effect, Phase, Sighting};
 use crate::ids::{Incarnation, Ordinal, SessionId, Uid};
-use crate::planted::{self, Bug};
 use crate::pods::{Life, Pod, Standing};
 use crate::rules::Scaling;
 use crate::scale::{Seen, Span};
@@ -15,26 +15,49 @@ use alloc::vec::Vec;
 
 impl Pool {
     pub(super) fn pod_seen(&mut self, ordinal: Ordinal, uid: &Uid, phase: &Phase, version: u64, step: &mut Step<'_>) {
-        if version <= self.list_version {
-            return;
-        }
         let slots = self.rules.slots_per_pod;
-        let pod = self.pods.entry(ordinal).or_insert_with(|| Pod::new(slots));
-        if version <= pod.version || pod.gone.as_ref() == Some(uid) {
+        if !self.is_news(ordinal, uid, version) {
             return;
         }
-        pod.version = version;
-        if let Some(life) = pod.life.as_mut().filter(|_| planted::is(Bug::BindToName)) {
-            life.uid = uid.clone();
-            life.phase = Phase::Starting;
-        }
-        if pod.life.as_ref().is_none_or(|l| l.uid != *uid) {
+        self.pods.entry(ordinal).or_insert_with(|| Pod::new(slots)).version = version;
+        self.succeed(ordinal, uid, phase, step);
+        self.set_phase(ordinal, phase, step);
+    }
+
+    /// Whether an observation of this incarnation is newer than what is known.
+    fn is_news(&self, ordinal: Ordinal, uid: &Uid, version: u64) -> bool {
+        let pod = self.pods.get(&ordinal);
+        planted!(OldNewsCounts => pod.is_none_or(|pod| pod.gone.as_ref() != Some(uid)));
+        planted!(GonePodReturns => version > self.list_version && pod.is_none_or(|pod| version > pod.version));
+        version > self.list_version && pod.is_none_or(|pod| version > pod.version && pod.gone.as_ref() != Some(uid))
+    }
+
+    /// If this incarnation is a new one, the one before it is gone.
+    fn succeed(&mut self, ordinal: Ordinal, uid: &Uid, phase: &Phase, step: &mut Step<'_>) {
+        planted!(BindToName => self.rename(ordinal, uid, phase, step));
+        if self.pods.get(&ordinal).is_some_and(|pod| pod.life.as_ref().is_none_or(|l| l.uid != *uid)) {
             self.lose(ordinal, step);
-            // Before the first list is complete: what already runs may have been used by somebody this journal knows nothing of.
-            let used = !self.listed && matches!(phase, Phase::Ready { .. } | Phase::Unready);
+            let used = self.was_used(phase);
             self.meet(ordinal, uid, used, step);
         }
-        self.set_phase(ordinal, phase, step);
+    }
+
+    #[cfg(feature = "planted")]
+    fn rename(&mut self, ordinal: Ordinal, uid: &Uid, phase: &Phase, step: &mut Step<'_>) {
+        let used = self.was_used(phase);
+        match self.pods.get_mut(&ordinal).and_then(|pod| pod.life.as_mut()) {
+            Some(life) => {
+                life.uid = uid.clone();
+                life.phase = Phase::Starting;
+            }
+            None => self.meet(ordinal, uid, used, step),
+        }
+    }
+
+    /// Before the first list is complete: what already runs may have been used by somebody this journal knows nothing of.
+    fn was_used(&self, phase: &Phase) -> bool {
+        planted!(HistoryPresumedClean => false);
+        !self.listed && matches!(phase, Phase::Ready { .. } | Phase::Unready)
     }
 
     pub(super) fn pod_gone(&mut self, ordinal: Ordinal, uid: &Uid, version: u64, step: &mut Step<'_>) {
@@ -47,14 +70,19 @@ impl Pool {
             return;
         }
         pod.version = version;
-        let is_name = planted::is(Bug::BindToName);
-        if !is_name && pod.life.as_ref().is_some_and(|l| l.uid == *uid) {
-            self.lose(ordinal, step);
-        }
+        self.lose_life(ordinal, uid, step);
         if let Some(pod) = self.pods.get_mut(&ordinal) {
             pod.gone = Some(uid.clone());
         }
         self.touch_pod(ordinal, step);
+    }
+
+    /// Of all incarnations, this one is gone.
+    fn lose_life(&mut self, ordinal: Ordinal, uid: &Uid, step: &mut Step<'_>) {
+        planted!(BindToName => ());
+        if self.pods.get(&ordinal).and_then(|pod| pod.life.as_ref()).is_some_and(|l| l.uid == *uid) {
+            self.lose(ordinal, step);
+        }
     }
 
     pub(super) fn pods_listed(&mut self, pods: &[Sighting], version: u64, step: &mut Step<'_>) {
@@ -62,17 +90,18 @@ impl Pool {
             self.pod_seen(seen.pod, &seen.uid, &seen.phase, version, step);
         }
         let present: BTreeSet<Ordinal> = pods.iter().map(|s| s.pod).collect();
-        let absent: Vec<(Ordinal, Uid)> = self
-            .pods
-            .iter()
-            .filter(|(o, p)| p.version < version && !present.contains(o))
-            .filter_map(|(o, p)| Some((*o, p.life.as_ref()?.uid.clone())))
-            .collect();
-        for (ordinal, uid) in absent {
+        for (ordinal, uid) in self.absent(&present, version) {
             self.pod_gone(ordinal, &uid, version, step);
         }
         self.list_version = self.list_version.max(version);
         self.listed = true;
+    }
+
+    /// The incarnations that a complete list of this version does not name.
+    fn absent(&self, present: &BTreeSet<Ordinal>, version: u64) -> Vec<(Ordinal, Uid)> {
+        planted!(ListKeepsAbsent => Vec::new());
+        let absent = self.pods.iter().filter(|(o, p)| p.version < version && !present.contains(o));
+        absent.filter_map(|(o, p)| Some((*o, p.life.as_ref()?.uid.clone()))).collect()
     }
 
     /// A new incarnation at this ordinal.
@@ -92,11 +121,13 @@ impl Pool {
         };
         life.judge(&self.rules);
         if self.scale.desired.contains(ordinal.0) {
+            let doubted = self.scale.is_doubted(&self.rules, step.now);
             life.standing = match self.rules.scaling {
                 // A lower number that was decided before may still be on its way, as long as this one has not been seen.
                 Scaling::Direct { .. } if !self.scale.is_seen(ordinal.0, pod.raised) => {
                     Standing::Returning { decided: pod.raised, since: step.now }
                 }
+                Scaling::Keda { .. } if doubted => Standing::Returning { decided: pod.raised, since: step.now },
                 Scaling::Direct { .. } | Scaling::Keda { .. } | Scaling::None => self.scale.standing(ordinal.0),
             };
         }
@@ -158,6 +189,7 @@ impl Pool {
 
     /// Those of them who have no stream.
     fn requeue_held(&mut self, sessions: &[SessionId], step: &mut Step<'_>) {
+        planted!(StayOnDrainingPod => ());
         for id in sessions {
             if self.sessions.get(*id).is_some_and(|s| matches!(s.state, State::Held { .. })) {
                 self.requeue(*id, step);
@@ -190,8 +222,13 @@ impl Pool {
         if let Some(pod) = self.pods.get_mut(&ordinal) {
             pod.index.alarm = None;
         }
-        if let Some(life) = self.pods.get_mut(&ordinal).and_then(|p| p.life.as_mut()) {
-            life.stuck = true;
+        let Some(pod) = self.pods.get_mut(&ordinal) else { return };
+        let Some(life) = &mut pod.life else { return };
+        life.stuck = true;
+        if life.is_returning() {
+            // Whoever is away cannot come back here: a slot elsewhere, rather than none for ever.
+            let sessions: Vec<SessionId> = pod.sessions.iter().copied().collect();
+            self.requeue_held(&sessions, step);
         }
         self.touch_pod(ordinal, step);
     }
@@ -216,11 +253,10 @@ impl Pool {
         }
     }
 
-    pub(super) fn scale_seen(&mut self, start: u32, replicas: u32, decided: u64, version: u64, step: &mut Step<'_>) {
+    pub(super) fn scale_seen(&mut self, span: Span, decided: Decision, version: u64, step: &mut Step<'_>) {
         if self.scale.seen.is_some_and(|s| version <= s.version) {
             return;
         }
-        let span = Span { start, end: start.saturating_add(replicas) };
         let seen = self.scale.judge(span, decided, version, step.position);
         if self.scale.seen.is_none() {
             self.adopt(seen, step);
@@ -228,13 +264,18 @@ impl Pool {
         self.scale.seen = Some(seen);
     }
 
-    /// The first sight of the pool's size: it goes on as if all of it had been needed until now, and as the cluster
-    /// has been told nothing else, what runs inside is certain to stay. Only from now on is it told anything.
+    /// The first sight of the pool's size: it goes on as if all of it had been needed until now. Only from now on is the cluster
+    /// told anything. An earlier journal, which this one knows nothing of, may have told it something that is still on its way:
+    /// what runs inside is certain to stay when a size of this journal has been seen.
     fn adopt(&mut self, seen: Seen, step: &mut Step<'_>) {
         self.scale.adopt(seen.span, step.now);
-        self.scale.decide(step.position);
+        self.scale.decide(step.position, step.timeline);
         self.settle(step);
         self.scale.seen = Some(seen);
+        if !step.timeline.is_first() {
+            self.doubt(step);
+            return;
+        }
         let desired = self.scale.desired;
         for ordinal in (desired.start..desired.end).filter(|o| seen.span.contains(*o)).map(Ordinal) {
             let Some(pod) = self.pods.get_mut(&ordinal) else { continue };
@@ -258,9 +299,7 @@ impl Pool {
     }
 
     pub(super) fn served(&mut self, replicas: u32, now: Time) {
-        if self.scale.served.is_none_or(|(r, _)| r != replicas) {
-            self.scale.served = Some((replicas, now));
-        }
+        self.scale.serve(replicas, now);
     }
 
     /// `desired` has moved: pods outside retire in the same step; retiring ones inside may return; missing ones are asked for.
@@ -270,11 +309,7 @@ impl Pool {
         let slots = self.rules.slots_per_pod;
         for ordinal in (before.start..before.end).filter(|o| !now.contains(*o)).map(Ordinal) {
             if let Some(pod) = self.pods.get_mut(&ordinal) {
-                pod.asked = Time::NEVER;
-                if let Some(life) = pod.life.as_mut().filter(|_| !planted::is(Bug::LowerWithoutRetiring)) {
-                    life.standing = Standing::Retiring;
-                    life.forgive();
-                }
+                pod.retire();
                 self.touch_pod(ordinal, step);
             }
         }
@@ -323,9 +358,48 @@ impl Pool {
         any
     }
 
+    /// A timeline begins: orders of another one may still be on their way, decided by entries that this fleet does not know. So
+    /// every pod inside is returning until a size of this timeline has been seen; it may have sessions meanwhile, and whoever has
+    /// no stream there is not let in before. Such orders have no effect any more then ([`Decision::may_overwrite`]).
+    pub(crate) fn doubt(&mut self, step: &mut Step<'_>) {
+        if self.rules.scaling == Scaling::None {
+            return;
+        }
+        self.scale.doubt();
+        self.scale.decide(step.position, step.timeline);
+        let (desired, decided) = (self.scale.desired, self.scale.decided);
+        for ordinal in (desired.start..desired.end).map(Ordinal) {
+            let Some(pod) = self.pods.get_mut(&ordinal) else { continue };
+            pod.raised = decided;
+            let sessions: Vec<SessionId> = match &mut pod.life {
+                Some(life) => {
+                    life.standing = Standing::Returning { decided, since: step.now };
+                    pod.sessions.iter().copied().collect()
+                }
+                None => Vec::new(),
+            };
+            self.touch_pod(ordinal, step);
+            for id in sessions {
+                self.hold_on(id, Time::NEVER);
+            }
+        }
+        if self.owes_scale() {
+            self.tell_scale(step);
+        }
+    }
+
+    /// Until when the slot of this session is kept, if nobody has a stream of it.
+    fn hold_on(&mut self, id: SessionId, time: Time) {
+        if let Some(State::Held { until, .. }) = self.sessions.get_mut(id).map(|s| &mut s.state) {
+            *until = time;
+            self.touch_session(id);
+        }
+    }
+
     pub(crate) fn scale_effect(&self) -> Effect {
         let desired = self.scale.desired;
-        Effect::Scale { start: desired.start, replicas: desired.len(), decided: self.scale.decided }
+        let over = self.scale.seen.map(|seen| seen.timeline).unwrap_or_default();
+        Effect::Scale { start: desired.start, replicas: desired.len(), decided: self.scale.decision(), over }
     }
 
     /// Makes wanted again what is certain to stay. True if that was any.
@@ -333,26 +407,47 @@ impl Pool {
         let returning: Vec<Ordinal> = self.index.returning.iter().copied().collect();
         let mut any = false;
         for ordinal in returning {
-            let Some(life) = self.pods.get_mut(&ordinal).and_then(|p| p.life.as_mut()) else { continue };
+            let Some(pod) = self.pods.get_mut(&ordinal) else { continue };
+            let Some(life) = &mut pod.life else { continue };
             let Standing::Returning { decided, since } = life.standing else { continue };
             let terminating = matches!(life.phase, Phase::Terminating);
-            // Once it is owed a recycle, somebody may be deleting it: only its successor is placeable.
-            if !terminating && !life.stuck && self.scale.is_certain(ordinal.0, decided, since, &self.rules, step.now) {
+            // Once it is owed a recycle, somebody may be deleting it: only its successor is placeable. One with sessions is not.
+            let owed = life.stuck && pod.sessions.is_empty();
+            if !terminating && !owed && self.scale.is_certain(ordinal.0, decided, since, &self.rules, step.now) {
                 life.standing = self.scale.standing(ordinal.0);
                 life.forgive();
                 any = true;
                 self.touch_pod(ordinal, step);
+                self.admit(ordinal, step);
             }
         }
         any
     }
 
+    /// The pod is certain to stay again: its sessions may come back from now on, unless it is to be emptied.
+    fn admit(&mut self, ordinal: Ordinal, step: &mut Step<'_>) {
+        let Some(pod) = self.pods.get(&ordinal) else { return };
+        let sessions: Vec<SessionId> = pod.sessions.iter().copied().collect();
+        let uid = pod.life.as_ref().filter(|l| l.standing == Standing::Leaving).map(|l| l.uid.clone());
+        if let Some(uid) = uid {
+            self.drain(ordinal, uid, step);
+        }
+        for id in sessions {
+            let came = self.sessions.get(id).is_some_and(|s| s.state.has_come());
+            self.hold_on(id, step.now + if came { self.rules.grace } else { self.rules.claim });
+        }
+    }
+
+    /// The cluster has another size, or pods wait for the sight of one that carries the last decision.
+    fn owes_scale(&self) -> bool {
+        self.scale.seen.is_some_and(|seen| {
+            !seen.span.is_same(self.scale.desired) || self.scale.is_behind(seen) && !self.index.returning.is_empty()
+        })
+    }
+
     /// What the cluster still has to do, re-derived from the state.
     pub(crate) fn owed(&self, effects: &mut Vec<Effect>) {
-        if let (Scaling::Direct { .. }, Some(seen)) = (self.rules.scaling, self.scale.seen)
-            && (!seen.span.is_same(self.scale.desired)
-                || seen.decided < self.scale.decided && !self.index.returning.is_empty())
-        {
+        if matches!(self.rules.scaling, Scaling::Direct { .. }) && self.owes_scale() {
             effects.push(self.scale_effect());
         }
         for ordinal in &self.index.owes_recycle {

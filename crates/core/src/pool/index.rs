@@ -90,6 +90,11 @@ impl Pool {
             }
             self.reindex_pod(ordinal);
         }
+        self.reindex_sessions();
+    }
+
+    fn reindex_sessions(&mut self) {
+        planted!(CheckpointForgetsTimers => ());
         for (id, _) in self.ids() {
             if let Some(session) = self.sessions.get_mut(id) {
                 session.alarm = Time::NEVER;

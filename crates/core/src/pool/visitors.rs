@@ -3,6 +3,8 @@
 use super::{Owner, Pool, Step};
 use crate::entry::{Effect, Phase, Why};
 use crate::ids::{Ordinal, ReplicaId, SessionId};
+use crate::pods::Life;
+use crate::queue::Queue;
 use crate::rules::{AfterSession, Rules, Spare};
 use crate::sessions::{Session, State};
 use crate::time::{Millis, Time};
@@ -40,6 +42,10 @@ impl Pool {
 
     pub(super) fn attach(&mut self, id: SessionId, from: ReplicaId, step: &Step<'_>) {
         let Some(session) = self.sessions.get_mut(id).filter(|_| !step.quiet) else { return };
+        let life = session.pod().and_then(|pod| self.pods.get(&pod)?.life.as_ref());
+        if life.is_some_and(Life::is_returning) {
+            return;
+        }
         match &mut session.state {
             State::Held { pod, .. } => {
                 session.state = State::Taken { pod: *pod, by: vec![from] };
@@ -62,7 +68,7 @@ impl Pool {
         let Some(session) = self.sessions.get_mut(id) else { return };
         match &mut session.state {
             State::Taken { pod, by } => {
-                by.retain(|r| *r != from);
+                take_off(by, from);
                 session.parted = step.now;
                 if by.is_empty() {
                     let pod = *pod;
@@ -70,7 +76,7 @@ impl Pool {
                 }
             }
             State::Ending { by, .. } => {
-                by.retain(|r| *r != from);
+                take_off(by, from);
                 if by.is_empty() {
                     self.free(id, step);
                 }
@@ -79,15 +85,18 @@ impl Pool {
         }
     }
 
-    /// The last stream has closed: the slot is held for `grace`, unless the pod is on its way out, or is not ready and its
-    /// sessions may be moved.
+    /// The last stream has closed: the slot is held for `grace`, unless the pod is on its way out, is not ready and its sessions
+    /// may be moved, or has not been certain to stay for too long.
     fn hold_or_requeue(&mut self, id: SessionId, pod: Ordinal, step: &mut Step<'_>) {
         let moves = self.rules.moves(step.targeted);
-        if self.pods.get(&pod).is_some_and(|p| p.is_going() || moves && !p.is_ready()) {
+        let life = self.pods.get(&pod).and_then(|p| p.life.as_ref());
+        let given_up = life.is_some_and(|l| l.is_returning() && l.stuck);
+        if given_up || self.pods.get(&pod).is_some_and(|p| p.is_going() || moves && !p.is_ready()) {
             self.requeue(id, step);
             return;
         }
-        let until = step.now + self.rules.grace;
+        // Nobody can come back before the pod is certain to stay.
+        let until = if life.is_some_and(Life::is_returning) { Time::NEVER } else { step.now + self.rules.grace };
         if let Some(session) = self.sessions.get_mut(id) {
             session.state = State::Held { pod, until, came: true };
             self.index.taken -= 1;
@@ -97,10 +106,11 @@ impl Pool {
     }
 
     pub(super) fn active(&mut self, id: SessionId, now: Time) {
+        let lease = now + self.rules.queue_lease;
         let Some(session) = self.sessions.get_mut(id) else { return };
-        match &mut session.state {
-            State::Queued { lease, .. } => *lease = now + self.rules.queue_lease,
-            State::Taken { .. } => session.active = now,
+        match session.state {
+            State::Queued { .. } => session.renew_lease(lease),
+            State::Taken { .. } => session.note_activity(now),
             State::Held { .. } | State::Ending { .. } => return,
         }
         self.touch_session(id);
@@ -109,7 +119,7 @@ impl Pool {
     pub(super) fn extend(&mut self, id: SessionId, now: Time) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let seated = matches!(session.state, State::Taken { .. } | State::Held { .. });
-        if seated && self.queue.len() == 0 && session.extended < self.rules.extend_limit {
+        if seated && !is_waited_for(&self.queue) && session.extended < self.rules.extend_limit {
             session.extended = (session.extended + self.rules.warn_before).min(self.rules.extend_limit);
             session.active = now;
             self.touch_session(id);
@@ -118,6 +128,7 @@ impl Pool {
 
     /// The session is over. With streams still running its slot stays busy until they are closed.
     pub(super) fn end(&mut self, id: SessionId, why: Why, step: &mut Step<'_>) {
+        planted!(FreeWhileStreaming => self.end_at_once(id, why, step));
         let Some(session) = self.sessions.get_mut(id) else { return };
         match &mut session.state {
             State::Taken { pod, by } => {
@@ -132,6 +143,14 @@ impl Pool {
                 self.free(id, step);
             }
             State::Ending { .. } => {}
+        }
+    }
+
+    #[cfg(feature = "planted")]
+    fn end_at_once(&mut self, id: SessionId, why: Why, step: &mut Step<'_>) {
+        if let Some(session) = self.sessions.get(id) {
+            step.effects.push(Effect::Released { session: id, why, last: session.last });
+            self.free(id, step);
         }
     }
 
@@ -196,23 +215,34 @@ impl Pool {
             }
             let before = self.sessions.get(id).map(|s| s.parted).unwrap_or_default();
             self.detach(id, replica, step);
-            let Some(session) = self.sessions.get_mut(id).filter(|_| graced) else { continue };
-            // Its streams there have been closed for a grace already; those elsewhere perhaps not.
-            session.parted = before;
-            let State::Held { until, .. } = &mut session.state else { continue };
-            *until = before + self.rules.grace;
-            if *until <= step.now {
-                self.end(id, Why::Disconnected, step);
-            } else {
-                self.touch_session(id);
+            if graced {
+                self.grace_from(id, before, step);
             }
         }
         self.settle(step);
     }
 
-    /// A lapse is over. `lost`: what happened in pods may be lost with it.
+    /// The session's streams at a silent replica have been closed for a grace already; those elsewhere perhaps not.
+    fn grace_from(&mut self, id: SessionId, parted: Time, step: &mut Step<'_>) {
+        planted!(GraceAfterSilence => ());
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.parted = parted;
+        let State::Held { until, .. } = &mut session.state else { return };
+        if *until == Time::NEVER {
+            return;
+        }
+        *until = parted + self.rules.grace;
+        if *until <= step.now {
+            self.end(id, Why::Disconnected, step);
+        } else {
+            self.touch_session(id);
+        }
+    }
+
+    /// A lapse is over. `lost`: what happened in pods may be lost with it. (That all known replicas have missed nothing says
+    /// nothing of one whose first entry is lost: it may have led somebody to a pod.)
     pub(crate) fn resume(&mut self, lost: bool, step: &mut Step<'_>) {
-        if lost && self.rules.after_session == AfterSession::Recycle {
+        if (lost || !step.timeline.is_first()) && self.rules.after_session == AfterSession::Recycle {
             let ordinals: Vec<Ordinal> = self.pods.keys().copied().collect();
             for ordinal in ordinals {
                 self.suspect(ordinal, step);
@@ -262,4 +292,15 @@ impl Pool {
         }
         self.reindex();
     }
+}
+
+/// This replica has no streams of the session any more.
+fn take_off(by: &mut Vec<ReplicaId>, from: ReplicaId) {
+    planted!(DetachForAll => by.clear());
+    by.retain(|r| *r != from);
+}
+
+fn is_waited_for(queue: &Queue) -> bool {
+    planted!(ExtendWhileOthersWait => false);
+    queue.len() > 0
 }

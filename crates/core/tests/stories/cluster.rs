@@ -1,7 +1,7 @@
 //! News from the cluster: late, repeated, complete.
 
 use crate::story::*;
-use slotkeeper_core::{Command, Effect, Ordinal, Phase, Place, Rules, Uid, Why};
+use slotkeeper_core::{Command, Effect, Ordinal, Phase, Place, Rules, Timeline, Uid, Why};
 
 #[test]
 fn a_session_is_bound_to_an_incarnation_not_to_a_name() {
@@ -74,7 +74,7 @@ fn news_of_a_pod_that_is_older_than_a_list_without_it_is_old() {
 fn old_sizes_are_ignored() {
     let mut pool = Story::with_pods(1);
     let id = pool.pool_id();
-    pool.say(Command::ScaleSeen { start: 0, replicas: 9, decided: 0, version: 1 });
+    pool.say(Command::ScaleSeen { start: 0, replicas: 9, decided: 0, timeline: Timeline::FIRST, version: 1 });
     assert_eq!(pool.fleet.scale_seen(&id).map(|s| s.span.len()), Some(1));
 }
 

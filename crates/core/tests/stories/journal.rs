@@ -322,7 +322,7 @@ fn a_size_that_lost_entries_decided_is_overruled() {
     let rules = Rules { max: 3, cooldown: secs(10), ..Rules::default() };
     let mut pool = Story::running(3, rules);
     let decided = |pool: &Story| match pool.fleet.scale(&pool.pool_id()) {
-        Some(Effect::Scale { decided, .. }) => decided,
+        Some(Effect::Scale { decided, .. }) => decided.position,
         _ => 0,
     };
     // What is lost lowered it to 1 at a position that has long been passed since.

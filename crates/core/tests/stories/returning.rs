@@ -21,7 +21,7 @@ fn keda() -> Story {
 
 fn decision(effects: Vec<Effect>) -> u64 {
     let scale = effects.into_iter().rev().find_map(|e| match e {
-        Effect::Scale { decided, .. } => Some(decided),
+        Effect::Scale { decided, .. } => Some(decided.position),
         _ => None,
     });
     scale.expect("a scale was told")

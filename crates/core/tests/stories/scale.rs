@@ -235,7 +235,7 @@ fn what_is_decided_after_a_journal_was_lost_is_newer_than_what_that_one_decided(
     assert_eq!((pool.place(ANA), pool.desired()), (at_pod(0), (0, 3)));
     pool.attach(ANA).at(secs(300));
     let effects = pool.effects();
-    let newer = |e: &Effect| matches!(e, Effect::Scale { replicas: 1, decided, .. } if *decided > 5000);
+    let newer = |e: &Effect| matches!(e, Effect::Scale { replicas: 1, decided, .. } if decided.position > 5000);
     assert!(effects.iter().any(newer), "{effects:?}");
     pool.scale_done();
     assert_eq!(pool.owed(), []);
@@ -246,7 +246,7 @@ fn a_size_that_an_earlier_pool_of_the_same_name_decided_is_overruled() {
     let mut pool = Story::new(Rules { max: 0, ..up_to(5) });
     pool.list(&[0]).scale_seen(1, 2);
     let effects = pool.effects();
-    assert!(matches!(effects[..], [Effect::Scale { replicas: 0, decided, .. }] if decided > 2), "{effects:?}");
+    assert!(matches!(effects[..], [Effect::Scale { replicas: 0, decided, .. }] if decided.position > 2), "{effects:?}");
 }
 
 #[test]

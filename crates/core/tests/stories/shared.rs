@@ -22,7 +22,7 @@ fn aiming(targets: Targets) -> Rules {
 
 fn running(pods: u32, rules: Rules) -> Story {
     let mut pool = Story::running(pods, rules);
-    pool.hello(Entry::SEMANTICS);
+    pool.hello(Entry::TARGETS);
     pool
 }
 
@@ -83,7 +83,7 @@ fn messages_are_counted_over_a_window_of_the_journals_time() {
     pool.visit(ANA).attach(ANA);
     for _ in 0..5 {
         load(&mut pool, 600, secs(2), None);
-        pool.by(R2).hello(Entry::SEMANTICS);
+        pool.by(R2).hello(Entry::TARGETS);
         load(&mut pool, 100, secs(2), None);
         pool.by(R1).after(secs(2));
     }
@@ -109,7 +109,7 @@ fn pods_are_as_many_as_their_own_gauge_asks_for() {
     pool.visit(ANA).attach(ANA);
     load(&mut pool, 0, secs(5), Some(1_600));
     assert_eq!((pool.census().asked.gauge, pool.desired()), (3, (0, 3)));
-    pool.by(R2).hello(Entry::SEMANTICS);
+    pool.by(R2).hello(Entry::TARGETS);
     load(&mut pool, 0, secs(5), Some(700));
     assert_eq!(pool.census().gauge, Some(1_600), "they read the same pods: the highest counts");
     pool.after(secs(200));
@@ -217,7 +217,7 @@ fn an_old_dispatcher_that_still_reads_along_is_waited_for() {
     come(&mut pool, 0, 9);
     pool.after(secs(600));
     assert_eq!((pool.needed(), pool.census().leaving), (3, 0), "it would count otherwise");
-    pool.hello(Entry::SEMANTICS);
+    pool.hello(Entry::TARGETS);
     assert_eq!(pool.needed(), 5, "as soon as all know");
 }
 

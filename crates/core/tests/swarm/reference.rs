@@ -5,11 +5,12 @@
 //! A replica closes its streams before `silence + grace` has passed since its last entry (house, law 5). So a stream of a silent
 //! or dead replica counts as open until then.
 
-use super::world::{Act, World};
-use super::{SESSIONS, Stream};
+use super::Stream;
+use super::case::SESSIONS;
+use super::world::World;
 use slotkeeper_core::{
-    AfterSession, Command, Effect, Entry, Fleet, Phase, Place, PoolId, ReplicaId, Rules, Scaling, SessionId, Shrink,
-    Why,
+    AfterSession, Command, Decision, Effect, Entry, Fleet, Phase, Place, PoolId, ReplicaId, Rules, Scaling, SessionId,
+    Shrink, Uid, Why,
 };
 use slotkeeper_reference::{
     self as reference, Answer, Observation, Observed, PodId, PodState, Reason, Reference, Remover, Settings, VisitorId,
@@ -40,7 +41,11 @@ pub(super) struct Witness {
     removed: bool,
     quiet: bool,
     pods: BTreeMap<u32, (PodId, PodState)>,
-    size: Option<(u32, u32, u64)>,
+    size: Option<(u32, u32, Decision)>,
+    /// The order in which sizes were ordered first.
+    orders: Vec<Decision>,
+    /// News comes in its order. If it does not, a size may overtake the end of a pod, and who removes it proves nothing.
+    orderly: bool,
     published: u32,
     streams: BTreeMap<(SessionId, ReplicaId), Open>,
     numbers: u64,
@@ -49,7 +54,7 @@ pub(super) struct Witness {
 }
 
 impl Witness {
-    pub(super) fn new(rules: &Rules, world: &World) -> Witness {
+    pub(super) fn new(rules: &Rules, world: &World, orderly: bool) -> Witness {
         let mut witness = Witness {
             reference: Reference::new(Watch::Snapshots),
             rules: rules.clone(),
@@ -57,6 +62,8 @@ impl Witness {
             quiet: false,
             pods: BTreeMap::new(),
             size: None,
+            orders: Vec::new(),
+            orderly,
             published: 0,
             streams: BTreeMap::new(),
             numbers: 0,
@@ -64,20 +71,15 @@ impl Witness {
             now: world.real,
         };
         witness.see(Observation::Settings(settings(rules)));
-        witness.look(world, Remover::Other);
+        witness.look(world);
         witness
     }
 
-    /// The cluster did this.
-    pub(super) fn act(&mut self, act: Act, world: &World) {
+    /// The cluster has done something.
+    pub(super) fn cluster(&mut self, world: &World) {
         self.now = world.real;
         self.close_silent();
-        let by = match act {
-            Act::Remove(_) => Remover::ScaleDown,
-            Act::Recycle => Remover::Recycle,
-            _ => Remover::Other,
-        };
-        self.look(world, by);
+        self.look(world);
     }
 
     /// `kept`: the streams at the position to which the journal has fallen back. `unsound`: the replicas that had read more; they
@@ -110,7 +112,7 @@ impl Witness {
     pub(super) fn entry(&mut self, entry: &Entry, heard: bool, effects: &[Effect], fleet: &Fleet, world: &World) {
         self.now = world.real;
         self.close_silent();
-        self.look(world, Remover::Other);
+        self.look(world);
         if heard {
             self.command(entry);
         }
@@ -145,9 +147,14 @@ impl Witness {
 
     // ---- the cluster ----
 
-    fn look(&mut self, world: &World, by: Remover) {
+    fn look(&mut self, world: &World) {
+        let by = |uid: &Uid| match self.orderly {
+            true if world.scaled_away.contains(uid) => Remover::ScaleDown,
+            true if world.recycled.contains(uid) => Remover::Recycle,
+            _ => Remover::Other,
+        };
         let now: BTreeMap<u32, (PodId, PodState)> =
-            world.pods().iter().map(|(o, (uid, phase))| (*o, (PodId::from(&*uid.0), state(phase, by)))).collect();
+            world.pods().iter().map(|(o, (uid, phase))| (*o, (PodId::from(&*uid.0), state(phase, by(uid))))).collect();
         let terminating = |s: PodState| matches!(s, PodState::Terminating { .. });
         let before = std::mem::take(&mut self.pods);
         for (ordinal, (pod, _)) in &before {
@@ -169,9 +176,15 @@ impl Witness {
         let size = world.size_stored();
         if self.size != Some(size) {
             self.size = Some(size);
-            let (start, replicas, position) = size;
+            let (start, replicas, decided) = size;
+            let position = self.position(decided);
             self.see(Observation::Stored { start, end: start + replicas, position });
         }
+    }
+
+    /// A later decision has a higher one; 0 is none of this pool's.
+    fn position(&self, decided: Decision) -> u64 {
+        self.orders.iter().position(|d| *d == decided).map_or(0, |at| at as u64 + 1)
     }
 
     /// KEDA pools: the number that a scaler would be told now.
@@ -243,8 +256,12 @@ impl Witness {
                 visit = None;
             }
             match effect {
-                Effect::Scale { start, replicas, decided } => {
-                    self.see(Observation::Ordered { start: *start, end: start + replicas, position: *decided });
+                Effect::Scale { start, replicas, decided, .. } => {
+                    if !self.orders.contains(decided) {
+                        self.orders.push(*decided);
+                    }
+                    let position = self.position(*decided);
+                    self.see(Observation::Ordered { start: *start, end: start + replicas, position });
                 }
                 Effect::Placed { session, .. } => self.tell(*session, Answer::Ready),
                 Effect::Requeued { session, .. } => self.tell(*session, Answer::Waiting { ahead: None }),

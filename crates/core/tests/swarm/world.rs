@@ -3,7 +3,9 @@
 //! demands: nobody writes over a later decision.
 
 use proptest::prelude::*;
-use slotkeeper_core::{Command, Effect, Ordinal, Phase, Rules, Scaling, Sighting, Uid};
+use slotkeeper_core::{
+    Command, Decision, Effect, Fleet, Ordinal, Phase, PoolId, Rules, Scaling, Sighting, Timeline, Uid,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Clone, Copy, Debug)]
@@ -11,8 +13,8 @@ pub(super) enum Act {
     /// Somebody carries out a size that was told once (which), or the one that is owed.
     Scale(u8),
     Resize,
-    /// KEDA asks; KEDA acts on something it was told.
-    Serve,
+    /// KEDA asks (which view of those that are not too late); KEDA acts on something it was told.
+    Serve(u8),
     Keda(u8),
     /// The controller creates what is missing, and begins to remove what is too much.
     Create(u8),
@@ -23,8 +25,9 @@ pub(super) enum Act {
     Falter(u8),
     Evict(u8),
     Vanish(u8),
-    /// Recycling is carried out.
+    /// Recycling is carried out: all that is owed, or one order of earlier.
     Recycle,
+    RecycleLate(u8),
     /// The complete list is read.
     List,
 }
@@ -34,7 +37,7 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         2 => any().prop_map(Act::Scale),
         4 => Just(Act::Resize),
-        3 => Just(Act::Serve),
+        3 => any().prop_map(Act::Serve),
         3 => any().prop_map(Act::Keda),
         5 => any().prop_map(Act::Create),
         4 => any().prop_map(Act::Remove),
@@ -43,6 +46,7 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         1 => any().prop_map(Act::Evict),
         1 => any().prop_map(Act::Vanish),
         3 => Just(Act::Recycle),
+        1 => any().prop_map(Act::RecycleLate),
         1 => Just(Act::List),
     ]
 }
@@ -50,7 +54,7 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
 /// What a cluster does that has nothing else to do.
 pub(super) const CALM: [Act; 14] = [
     Act::Resize,
-    Act::Serve,
+    Act::Serve(0),
     Act::Keda(0),
     Act::Recycle,
     Act::Remove(0),
@@ -65,39 +69,78 @@ pub(super) const CALM: [Act; 14] = [
     Act::Progress(5),
 ];
 
+/// A size that was ordered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
+    start: u32,
+    replicas: u32,
+    decided: Decision,
+    over: Timeline,
+}
+
+impl Order {
+    fn of(effect: &Effect) -> Option<Order> {
+        let Effect::Scale { start, replicas, decided, over } = *effect else { return None };
+        Some(Order { start, replicas, decided, over })
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct World {
     /// Real time in milliseconds: never jumps.
     pub(super) real: u64,
     start: u32,
     replicas: u32,
-    decided: u64,
+    decided: Decision,
     version: u64,
     births: u32,
     pods: BTreeMap<u32, (Uid, Phase)>,
     news: VecDeque<Command>,
     /// Sizes that were told and may still be carried out by somebody slow.
-    pub(super) orders: Vec<(u32, u32, u64)>,
+    pub(super) orders: Vec<Order>,
     /// What KEDA was told, and when.
     served: Vec<(u32, u64)>,
+    /// The newest number that the journal says was served, until KEDA has certainly obeyed it: when it was served first.
+    settling: Option<(u32, u64)>,
+    /// KEDA reads gauges that may be late, in any order, instead of asking a dispatcher that is up to date.
+    prometheus: bool,
+    /// What the gauges said, and since when, oldest first.
+    gauges: VecDeque<Gauge>,
+    /// Incarnations whose recycling was ordered, and those that were deleted for it.
+    recycles: Vec<(u32, Uid)>,
+    pub(super) recycled: BTreeSet<Uid>,
     /// Incarnations that were removed because the dispatcher said so.
     pub(super) scaled_away: BTreeSet<Uid>,
 }
 
+/// What a dispatcher would answer KEDA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Gauge {
+    replicas: u32,
+    /// Answering it is worth an entry.
+    is_news: bool,
+    since: u64,
+}
+
 impl World {
-    pub(super) fn new(running: u32, rules: &Rules) -> World {
+    pub(super) fn new(running: u32, rules: &Rules, prometheus: bool) -> World {
         let replicas = if rules.scaling == Scaling::None { rules.max } else { running };
         let mut world = World {
             real: 0,
             start: 0,
             replicas,
-            decided: 0,
+            decided: Decision::default(),
             version: 0,
             births: 0,
             pods: BTreeMap::new(),
             news: VecDeque::new(),
             orders: Vec::new(),
             served: Vec::new(),
+            settling: None,
+            prometheus,
+            gauges: VecDeque::new(),
+            recycles: Vec::new(),
+            recycled: BTreeSet::new(),
             scaled_away: BTreeSet::new(),
         };
         for ordinal in 0..running {
@@ -136,9 +179,11 @@ impl World {
     }
 
     fn size(&mut self) {
+        // An order to recycle may be late, but not later than the next size: by then it has been carried out, or is not owed.
+        self.recycles.clear();
         let version = self.version();
-        let (start, replicas, decided) = (self.start, self.replicas, self.decided);
-        self.news.push_back(Command::ScaleSeen { start, replicas, decided, version });
+        let (start, replicas, Decision { timeline, position: decided }) = (self.start, self.replicas, self.decided);
+        self.news.push_back(Command::ScaleSeen { start, replicas, decided, timeline, version });
     }
 
     fn change(&mut self, ordinal: u32, phase: Phase) {
@@ -166,7 +211,7 @@ impl World {
     }
 
     /// The size that the API server stores: start, replicas, and the decision it carries out.
-    pub(super) fn size_stored(&self) -> (u32, u32, u64) {
+    pub(super) fn size_stored(&self) -> (u32, u32, Decision) {
         (self.start, self.replicas, self.decided)
     }
 
@@ -187,10 +232,86 @@ impl World {
 
     pub(super) fn hear(&mut self, effects: &[Effect]) {
         for effect in effects {
-            if let Effect::Scale { start, replicas, decided } = effect {
-                self.orders.push((*start, *replicas, *decided));
+            self.orders.extend(Order::of(effect));
+            if let Effect::Recycle { pod, uid } = effect {
+                self.recycles.push((pod.0, uid.clone()));
             }
         }
+    }
+
+    /// The journal says that KEDA has been served this number.
+    pub(super) fn settle_on(&mut self, replicas: u32) {
+        if self.settling.is_none_or(|(told, _)| told != replicas) {
+            self.settling = Some((replicas, self.real));
+        }
+    }
+
+    /// What a dispatcher that is up to date answers KEDA from now on.
+    pub(super) fn show(&mut self, fleet: &Fleet, pool: &PoolId) {
+        // Before both have been read, nothing is answered.
+        let is_known = fleet.is_listed(pool) && fleet.scale_seen(pool).is_some();
+        let Some(desired) = fleet.desired(pool).filter(|_| is_known) else { return };
+        let gauge = Gauge { replicas: desired.len(), is_news: fleet.unserved(pool).is_some(), since: self.real };
+        let last = self.gauges.back();
+        if last.is_none_or(|last| (last.replicas, last.is_news) != (gauge.replicas, gauge.is_news)) {
+            self.gauges.push_back(gauge);
+        }
+        if self.gauges.len() > 8 {
+            self.gauges.pop_front();
+        }
+    }
+
+    /// KEDA and its controller act within `settle` of what they were served, and it is known by then: if that time would
+    /// pass now, they do so first. True if they did.
+    pub(super) fn obey(&mut self, passes: u64, rules: &Rules) -> bool {
+        let Scaling::Keda { settle } = rules.scaling else { return false };
+        let Some((replicas, _)) = self.settling.take_if(|(_, at)| *at + settle.0 <= self.real + passes) else {
+            return false;
+        };
+        (self.start, self.replicas) = (0, replicas);
+        self.size();
+        self.served = vec![(replicas, self.real)];
+        while let Some(ordinal) = self.surplus(0) {
+            self.remove(ordinal, rules);
+        }
+        true
+    }
+
+    /// What lost entries ordered to be recycled was empty then; who seems to be there now has been told to leave.
+    pub(super) fn forget_recycles(&mut self) {
+        self.recycles.clear();
+        self.recycled.clear();
+    }
+
+    /// The nth pod from the top that has to go.
+    fn surplus(&self, n: usize) -> Option<u32> {
+        let over = self.pods.iter().rev().filter(|(o, (_, p))| !self.contains(**o) && *p != Phase::Terminating);
+        over.map(|(o, _)| *o).nth(n)
+    }
+
+    fn remove(&mut self, ordinal: u32, rules: &Rules) {
+        if rules.scaling != Scaling::None
+            && let Some((uid, _)) = self.pods.get(&ordinal)
+        {
+            self.scaled_away.insert(uid.clone());
+        }
+        self.change(ordinal, Phase::Terminating);
+    }
+
+    /// Deletes this incarnation, if it still runs.
+    fn recycle(&mut self, ordinal: u32, uid: &Uid) {
+        if self.pods.get(&ordinal).is_some_and(|(own, phase)| own == uid && *phase != Phase::Terminating) {
+            self.recycled.insert(uid.clone());
+            self.change(ordinal, Phase::Terminating);
+        }
+    }
+
+    /// The number KEDA is answered, and whether it is worth an entry: the newest one, or one that is `late`.
+    fn answer(&self, late: u8, settle: u64) -> Option<Gauge> {
+        let newest = *self.gauges.back()?;
+        let at = self.gauges.len().checked_sub(1 + usize::from(late)).filter(|_| self.prometheus);
+        let fresh = |at: &usize| self.gauges.get(at + 1).is_none_or(|next| next.since + settle / 4 >= self.real);
+        Some(at.filter(fresh).map_or(newest, |at| self.gauges[at]))
     }
 
     /// Somebody is placed in an incarnation that was never there.
@@ -199,8 +320,8 @@ impl World {
         number.is_none_or(|n: u32| n > self.births)
     }
 
-    fn resize(&mut self, (start, replicas, decided): (u32, u32, u64)) {
-        if decided >= self.decided {
+    fn resize(&mut self, Order { start, replicas, decided, over }: Order) {
+        if decided.may_overwrite(self.decided, over) {
             (self.start, self.replicas, self.decided) = (start, replicas, decided);
             self.size();
         }
@@ -211,7 +332,7 @@ impl World {
     }
 
     /// Returns what KEDA was served, if it was.
-    pub(super) fn act(&mut self, act: Act, rules: &Rules, desired: u32, owed: &[Effect]) -> Option<u32> {
+    pub(super) fn act(&mut self, act: Act, rules: &Rules, fleet: &Fleet) -> Option<u32> {
         match act {
             Act::Scale(n) if matches!(rules.scaling, Scaling::Direct { .. }) => {
                 if usize::from(n) < self.orders.len() {
@@ -220,9 +341,9 @@ impl World {
                 }
             }
             Act::Resize => {
-                for effect in owed {
-                    if let Effect::Scale { start, replicas, decided } = effect {
-                        self.resize((*start, *replicas, *decided));
+                for (_, effect) in fleet.owed() {
+                    if let Some(order) = Order::of(&effect) {
+                        self.resize(order);
                     }
                 }
                 if rules.scaling == Scaling::None && self.replicas != rules.max {
@@ -230,9 +351,13 @@ impl World {
                     self.size();
                 }
             }
-            Act::Serve if matches!(rules.scaling, Scaling::Keda { .. }) => {
-                self.served.push((desired, self.real));
-                return Some(desired);
+            Act::Serve(late) => {
+                if let Scaling::Keda { settle } = rules.scaling
+                    && let Some(gauge) = self.answer(late, settle.0)
+                {
+                    self.served.push((gauge.replicas, self.real));
+                    return gauge.is_news.then_some(gauge.replicas);
+                }
             }
             Act::Keda(n) => {
                 if let Scaling::Keda { settle } = rules.scaling {
@@ -248,13 +373,8 @@ impl World {
                 }
             }
             Act::Remove(n) => {
-                let mut over =
-                    self.pods.iter().rev().filter(|(o, (_, p))| !self.contains(**o) && *p != Phase::Terminating);
-                if let Some((&ordinal, (uid, _))) = over.nth(usize::from(n)) {
-                    if matches!(rules.scaling, Scaling::Direct { .. }) {
-                        self.scaled_away.insert(uid.clone());
-                    }
-                    self.change(ordinal, Phase::Terminating);
+                if let Some(ordinal) = self.surplus(usize::from(n)) {
+                    self.remove(ordinal, rules);
                 }
             }
             Act::Progress(n) => {
@@ -284,26 +404,35 @@ impl World {
                 }
             }
             Act::Recycle => {
-                for effect in owed {
-                    let Effect::Recycle { pod, uid } = effect else { continue };
-                    if self.pods.get(&pod.0).is_some_and(|(own, phase)| own == uid && *phase != Phase::Terminating) {
-                        self.change(pod.0, Phase::Terminating);
+                for (_, effect) in fleet.owed() {
+                    if let Effect::Recycle { pod, uid } = effect {
+                        self.recycle(pod.0, &uid);
                     }
                 }
             }
+            Act::RecycleLate(n) => {
+                if usize::from(n) < self.recycles.len() {
+                    let (ordinal, uid) = self.recycles.swap_remove(usize::from(n));
+                    self.recycle(ordinal, &uid);
+                }
+            }
             Act::List => self.list(),
-            Act::Scale(_) | Act::Serve => {}
+            Act::Scale(_) => {}
         }
         None
     }
 
-    /// KEDA acts on what it was told last, or on anything not older than `settle`.
+    /// KEDA acts on what it was told last, or on anything not older than `settle`. Whoever asks one dispatcher after the
+    /// other never goes back to an older answer; whoever reads gauges may.
     fn keda(&mut self, n: u8, settle: u64) {
         let Some((_, last)) = self.served.last().copied() else { return };
         let since = last.min(self.real.saturating_sub(settle));
         self.served.retain(|(_, at)| *at >= since);
         let at = self.served.len().saturating_sub(1 + usize::from(n));
         let (replicas, _) = self.served[at];
+        if !self.prometheus {
+            self.served.drain(..at);
+        }
         if (self.start, self.replicas) != (0, replicas) {
             (self.start, self.replicas) = (0, replicas);
             self.size();

@@ -3,11 +3,11 @@
 
 use super::news::{self, News, Teller};
 use super::probe::{self, Health};
-use super::{Cluster, ClusterError};
+use super::{Cluster, ClusterError, Size};
 use crate::config::{FixedPods, Probe};
 use crate::outside::{BoxFuture, Net, now};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Time, Uid};
+use slotkeeper_core::{Command, Decision, Ordinal, Phase, Sighting, Time, Uid};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ impl Cluster for Fixed {
         self.news.next()
     }
 
-    fn scale(&self, _: u32, _: u32, _: u64) -> BoxFuture<'_, Result<(), ClusterError>> {
+    fn scale(&self, _: Size) -> BoxFuture<'_, Result<(), ClusterError>> {
         Box::pin(async { Err(ClusterError::Fixed) })
     }
 
@@ -176,7 +176,7 @@ impl Watch {
     fn list(&mut self) {
         let sighting = |p: &Pod| Sighting { pod: Ordinal(p.ordinal), uid: p.uid.clone(), phase: p.phase.clone() };
         self.teller.listed(self.pods.iter().map(sighting).collect());
-        self.teller.scale(0, self.pods.len() as u32, 0);
+        self.teller.scale(0, self.pods.len() as u32, Decision::default());
         for pod in self.pods.iter().filter(|p| !p.health.ready) {
             tracing::warn!(pod = %pod.name, "pod is not ready: {:?}", pod.phase);
         }

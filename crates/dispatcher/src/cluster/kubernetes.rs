@@ -17,7 +17,7 @@ mod reason;
 mod sight;
 mod workload;
 
-use super::{Attendance, Cluster, ClusterError};
+use super::{Attendance, Cluster, ClusterError, Size};
 use crate::config::{KubernetesPods, PoolConfig, Workload as Named};
 use crate::outside::{BoxFuture, Net};
 use calls::{CallError, Calls};
@@ -202,8 +202,8 @@ impl Cluster for Handle {
         })
     }
 
-    fn scale(&self, start: u32, replicas: u32, decided: u64) -> BoxFuture<'_, Result<(), ClusterError>> {
-        Box::pin(self.orders.scale(start, replicas, decided))
+    fn scale(&self, size: Size) -> BoxFuture<'_, Result<(), ClusterError>> {
+        Box::pin(self.orders.scale(size))
     }
 
     fn recycle(&self, pod: Ordinal, uid: Uid) -> BoxFuture<'_, Result<(), ClusterError>> {

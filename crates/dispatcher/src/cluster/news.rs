@@ -1,7 +1,7 @@
 //! The ordered stream of news from a pool without an API server: numbers every piece, keeps it until it is read.
 
 use crate::outside::{BoxFuture, Clock};
-use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Time, Uid};
+use slotkeeper_core::{Command, Decision, Ordinal, Phase, Sighting, Time, Uid};
 use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
 
@@ -44,9 +44,9 @@ impl Teller {
         self.tell(Command::PodGone { pod: Ordinal(ordinal), uid: uid.clone(), version });
     }
 
-    pub(crate) fn scale(&mut self, start: u32, replicas: u32, decided: u64) {
-        let version = self.next();
-        self.tell(Command::ScaleSeen { start, replicas, decided, version });
+    pub(crate) fn scale(&mut self, start: u32, replicas: u32, decided: Decision) {
+        let (version, Decision { timeline, position: decided }) = (self.next(), decided);
+        self.tell(Command::ScaleSeen { start, replicas, decided, timeline, version });
     }
 
     fn next(&mut self) -> u64 {

@@ -2,6 +2,7 @@
 
 use crate::config::{Probe, ProbeKind};
 use crate::outside::{Net, Stream};
+use slotkeeper_core::planted;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -71,12 +72,17 @@ async fn get(mut stream: Stream, at: SocketAddr, path: &str) -> Result<(), Probe
         }
         match status(&head) {
             Status::Incomplete => {}
-            Status::Is(200..=399) => return Ok(()),
+            Status::Is(code) if is_good(code) => return Ok(()),
             Status::Is(code) => return Err(ProbeError::Answered(at, code)),
             Status::NotHttp => break,
         }
     }
     Err(ProbeError::NotHttp(at))
+}
+
+fn is_good(code: u16) -> bool {
+    planted!(AnyStatusHealthy => true);
+    (200..=399).contains(&code)
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -117,8 +123,15 @@ impl Health {
     /// Takes the next answer. True if `ready` has changed.
     pub(crate) fn take(&mut self, good: bool, failures: u32) -> bool {
         self.bad = if good { 0 } else { self.bad.saturating_add(1) };
-        let ready = good || self.ready && self.bad < failures.max(1);
+        let ready = good || self.ready && self.is_borne(failures);
         std::mem::replace(&mut self.ready, ready) != ready
+    }
+
+    /// So many bad answers in a row may be an accident.
+    fn is_borne(&self, failures: u32) -> bool {
+        planted!(UnreadyAtOnce => false);
+        planted!(NeverUnready => true);
+        self.bad < failures.max(1)
     }
 }
 

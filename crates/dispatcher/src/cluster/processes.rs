@@ -10,7 +10,7 @@ mod output;
 mod template;
 
 use super::news::{self, News};
-use super::{Cluster, ClusterError};
+use super::{Cluster, ClusterError, Size};
 use crate::config::Processes;
 use crate::outside::{BoxFuture, Ids, Net};
 use child::Pool;
@@ -60,8 +60,8 @@ impl Cluster for Handle {
         self.news.next()
     }
 
-    fn scale(&self, start: u32, replicas: u32, decided: u64) -> BoxFuture<'_, Result<(), ClusterError>> {
-        Box::pin(async move { self.ask(|reply| Request::Scale { start, replicas, decided, reply }).await? })
+    fn scale(&self, size: Size) -> BoxFuture<'_, Result<(), ClusterError>> {
+        Box::pin(async move { self.ask(|reply| Request::Scale { size, reply }).await? })
     }
 
     fn recycle(&self, pod: Ordinal, uid: Uid) -> BoxFuture<'_, Result<(), ClusterError>> {

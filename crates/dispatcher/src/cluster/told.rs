@@ -1,6 +1,6 @@
 //! What has been told of one pool so far, in as few words as possible: to be told again when a journal has lost some of it.
 
-use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Uid};
+use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Uid, planted};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
@@ -42,6 +42,7 @@ impl Told {
 
     /// All of it, as of the newest: who knows it already, ignores it.
     pub(crate) fn again(&self) -> Vec<Command> {
+        planted!(NewsNotRetold => Vec::new());
         let pods = || self.pods.iter().map(|(pod, (uid, phase))| (*pod, uid.clone(), phase.clone()));
         let list = self.listed.then(|| Command::PodsListed {
             pods: pods().map(|(pod, uid, phase)| Sighting { pod, uid, phase }).collect(),
@@ -54,6 +55,7 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use slotkeeper_core::Timeline;
 
     fn seen(pod: u32, uid: &str, phase: Phase, version: u64) -> Command {
         Command::PodSeen { pod: Ordinal(pod), uid: uid.into(), phase, version }
@@ -64,7 +66,7 @@ mod tests {
         let mut told = Told::default();
         assert_eq!(told.again(), []);
         let sighting = |pod, uid: &str, phase| Sighting { pod: Ordinal(pod), uid: uid.into(), phase };
-        let size = Command::ScaleSeen { start: 0, replicas: 2, decided: 7, version: 9 };
+        let size = Command::ScaleSeen { start: 0, replicas: 2, decided: 7, timeline: Timeline::FIRST, version: 9 };
         let list = vec![sighting(0, "a", Phase::Starting), sighting(1, "b", Phase::Starting)];
         for news in [
             Command::PodsListed { pods: list, version: 3 },

@@ -2,7 +2,7 @@
 
 use crate::journal::Draft;
 use crate::outside::now;
-use slotkeeper_core::{Command, Entry, PoolId, ReplicaId};
+use slotkeeper_core::{Command, Entry, PoolId, ReplicaId, planted};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -101,10 +101,22 @@ impl Desk {
         settled
     }
 
+    /// What the life that is over has not got through.
+    fn unsaid(&mut self) -> Vec<Order> {
+        planted!(PendingForgotten => self.forget_pending());
+        let pending = self.pending.drain(..).map(|p| p.order);
+        std::mem::take(&mut self.again).into_iter().chain(pending).collect()
+    }
+
+    #[cfg(feature = "planted")]
+    fn forget_pending(&mut self) -> Vec<Order> {
+        self.pending.clear();
+        Vec::new()
+    }
+
     /// Begins a new life: what is pending was said in vain, and is said again.
     pub(super) fn begin(&mut self, me: ReplicaId, mut first: Vec<Order>) {
-        first.append(&mut self.again);
-        first.extend(self.pending.drain(..).map(|p| p.order));
+        first.extend(self.unsaid());
         self.again = first;
         (self.me, self.number, self.born) = (me, 0, None);
     }

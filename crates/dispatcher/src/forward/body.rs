@@ -7,6 +7,7 @@ use http::HeaderMap;
 use http::header;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::SendRequest;
+use slotkeeper_core::planted;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,6 +44,7 @@ impl Expectation {
     }
 
     fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        planted!(ContinueNotAwaited => Poll::Ready(()));
         *self.0.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
         if self.0.met.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -119,9 +121,22 @@ impl Upload {
     }
 }
 
+impl Upload {
+    /// Nothing of the request may go to the pod any more.
+    pub(super) fn is_void(&self) -> bool {
+        self.seat.is_void()
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("the request's body is larger than allowed")]
 pub struct TooLarge;
+
+/// What is left of a limit after this many bytes.
+fn rest_of(left: u64, size: u64) -> Option<u64> {
+    planted!(UploadUnlimited => Some(left));
+    left.checked_sub(size)
+}
 
 impl Body for Upload {
     type Data = Bytes;
@@ -141,6 +156,9 @@ impl Body for Upload {
             this.seat.watch(Arc::downgrade(&cargo));
         }
         let mut cargo = this.cargo.lock();
+        if this.seat.is_void() {
+            return Poll::Ready(Some(Err(SessionOver.into())));
+        }
         let Some(inbound) = &mut cargo.load else { return Poll::Ready(Some(Err(SessionOver.into()))) };
         let Poll::Ready(frame) = Pin::new(&mut inbound.incoming).poll_frame(cx) else {
             cargo.waker = Some(cx.waker().clone());
@@ -148,7 +166,7 @@ impl Body for Upload {
         };
         if let (Some(Ok(frame)), Some(left)) = (&frame, &mut this.left) {
             let size = frame.data_ref().map_or(0, Bytes::len) as u64;
-            match left.checked_sub(size) {
+            match rest_of(*left, size) {
                 Some(rest) => *left = rest,
                 None => return Poll::Ready(Some(Err(TooLarge.into()))),
             }

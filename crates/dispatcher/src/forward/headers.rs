@@ -3,6 +3,7 @@
 use crate::config::Network;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Version};
+use slotkeeper_core::planted;
 use std::net::IpAddr;
 
 /// The hop the request came over.
@@ -79,7 +80,7 @@ pub fn for_pod<B>(request: &mut Request<B>, hop: &Hop<'_>, session: &str, upgrad
     }
     *request.version_mut() = Version::HTTP_11;
     let headers = request.headers_mut();
-    let trailers = lists(headers, &header::TE, "trailers");
+    let trailers = takes_trailers(headers);
     drop_hop_by_hop(headers);
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -103,8 +104,15 @@ pub fn for_pod<B>(request: &mut Request<B>, hop: &Hop<'_>, session: &str, upgrad
     }
 }
 
+/// Whether the visitor takes trailers (RFC 9110 §10.1.4).
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    planted!(TrailersLost => false);
+    lists(headers, &header::TE, "trailers")
+}
+
 /// What only a proxy may say about where a request comes from.
 fn forget_forwarded(headers: &mut HeaderMap) {
+    planted!(ForwardedBelieved => ());
     let said: Vec<HeaderName> = headers.keys().filter(|n| n.as_str().starts_with("x-forwarded-")).cloned().collect();
     for name in said.iter().chain([&header::FORWARDED, &X_REAL_IP]) {
         headers.remove(name);
@@ -113,12 +121,17 @@ fn forget_forwarded(headers: &mut HeaderMap) {
 
 fn forwarded_for(headers: &mut HeaderMap, hop: &Hop<'_>) {
     let peer = hop.peer.to_canonical().to_string();
-    // Proxies add a line or add to the line: all of them, in order. (Nothing is left of an untrusted peer's.)
-    let mut chain: Vec<&str> = headers.get_all(X_FORWARDED_FOR).into_iter().filter_map(|v| v.to_str().ok()).collect();
+    let mut chain = proxies_before(headers);
     chain.push(&peer);
     if let Ok(value) = HeaderValue::from_str(&chain.join(", ")) {
         headers.insert(X_FORWARDED_FOR, value);
     }
+}
+
+/// Proxies add a line or add to the line: all of them, in order. (Nothing is left of an untrusted peer's.)
+fn proxies_before(headers: &HeaderMap) -> Vec<&str> {
+    planted!(ForwardedForReplaced => Vec::new());
+    headers.get_all(X_FORWARDED_FOR).into_iter().filter_map(|v| v.to_str().ok()).collect()
 }
 
 /// Makes a pod's answer one for the visitor.
@@ -134,6 +147,7 @@ pub fn for_visitor(headers: &mut HeaderMap, upgrade: Option<&HeaderValue>) {
 /// Fields of this hop only (RFC 9110 §7.6.1). `Transfer-Encoding` is the connection's own: what is written next follows
 /// from the body.
 fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    planted!(HopByHopKept => drop_connection_only(headers));
     if headers.contains_key(header::CONNECTION) {
         let listed: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
@@ -158,6 +172,14 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
         &header::PROXY_AUTHENTICATE,
         &header::PROXY_AUTHORIZATION,
     ] {
+        headers.remove(name);
+    }
+}
+
+/// What the HTTP library needs removed; a field that `Connection` lists passes.
+#[cfg(feature = "planted")]
+fn drop_connection_only(headers: &mut HeaderMap) {
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
         headers.remove(name);
     }
 }

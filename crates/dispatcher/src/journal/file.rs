@@ -35,7 +35,6 @@ use super::figures::Figures;
 use super::{Follow, Journal, JournalError, News};
 use crate::outside::{BoxFuture, Clock};
 use slotkeeper_core::{Entry, Fleet};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -85,17 +84,18 @@ pub fn open(folder: &Path, clock: Clock) -> Result<Journal, OpenError> {
 /// # Errors
 /// As [`open`].
 pub fn open_on(disk: Disk, folder: &Path, clock: Clock) -> Result<Journal, OpenError> {
-    if fs::metadata(folder).is_ok_and(|m| !m.is_dir()) {
+    if disk.is_folder(folder) == Some(false) {
         return Err(OpenError::NotAFolder(folder.to_owned()));
     }
     disk.make_folder(folder).map_err(failed("make the folder", folder))?;
-    let lock = Arc::new(lock::take(folder)?);
-    let (listing, mut account) = folder::read(folder, u64::MAX)?;
+    let lock = disk.lock(folder)?;
+    let (listing, mut account) = folder::read(&disk, folder, u64::MAX)?;
     if let Some(damage) = account.damage.take() {
         return Err(OpenError::Damaged { folder: folder.to_owned(), damage, entries: account.position() });
     }
-    for unfinished in &listing.unfinished {
-        disk.remove(unfinished).map_err(failed("remove", unfinished))?;
+    let abandoned = account.abandoned.iter().map(|name| folder.join(name.to_string()));
+    for unfinished in listing.unfinished.iter().cloned().chain(abandoned) {
+        disk.remove(&unfinished).map_err(failed("remove", &unfinished))?;
     }
     set_aside(&disk, folder, &account)?;
     let tail = tail(&disk, folder, &account)?;
@@ -104,6 +104,7 @@ pub fn open_on(disk: Disk, folder: &Path, clock: Clock) -> Result<Journal, OpenE
     figures.kept.set(account.checkpoint() as i64);
     let (tail, (sender, receiver)) = (Arc::new(Mutex::new(tail)), mpsc::unbounded_channel());
     let append = Box::new(Writer {
+        disk: disk.clone(),
         tail: tail.clone(),
         written: sender,
         clock,
@@ -158,7 +159,7 @@ fn tail(disk: &Disk, folder: &Path, account: &Account) -> Result<Tail, OpenError
     };
     let path = folder.join(Name::Entries(first).to_string());
     if let Some(torn) = &account.torn {
-        let content = fs::read(&path).map_err(failed("read", &path))?;
+        let content = disk.read(&path).map_err(failed("read", &path))?;
         let bytes = content.get(torn.offset as usize..).unwrap_or_default();
         let saved = torn_name(next);
         disk.create(folder, &saved, bytes).map_err(failed("save torn bytes as", &folder.join(&saved)))?;
@@ -168,11 +169,16 @@ fn tail(disk: &Disk, folder: &Path, account: &Account) -> Result<Tail, OpenError
             bytes = bytes.len(),
             "the last record is not whole ({}), as after a crash: it is cut off, and saved as {saved}", torn.flaw
         );
-        let file = fs::OpenOptions::new().write(true).open(&path).map_err(failed("open", &path))?;
-        let cut = disk.cut(&path, &file, torn.offset).and_then(|()| disk.sync(&path, &file));
+        let file = disk.open(&path).map_err(failed("open", &path))?;
+        let cut = disk.cut(&path, &*file, torn.offset).and_then(|()| disk.sync(&path, &*file));
         cut.map_err(failed("cut the end of", &path))?;
     }
-    Tail::open(disk, folder, first, next, length).map_err(failed("open", &path))
+    let tail = Tail::open(disk, folder, first, next, length).map_err(failed("open", &path))?;
+    let content = disk.read(&path).map_err(failed("read", &path))?;
+    let whole = content.get(..length as usize).unwrap_or_default();
+    // The names may only be in the cache, too.
+    tail.settle(whole).and_then(|()| disk.sync_folder(folder)).map_err(failed("sync", &path))?;
+    Ok(tail)
 }
 
 fn locked(tail: &Mutex<Tail>) -> MutexGuard<'_, Tail> {

@@ -10,8 +10,7 @@ use crate::dispatcher::{Dispatcher, Pool};
 use crate::metrics;
 use crate::outside::{duration, now};
 use crate::view::View;
-use slotkeeper_core::planted::{self, Bug};
-use slotkeeper_core::{Fleet, PoolId, Scaling};
+use slotkeeper_core::{Fleet, PoolId, Scaling, planted};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -100,9 +99,7 @@ impl Scaler {
     }
 
     fn certain(&self, view: &View, pool: &Pool) -> Result<(), Status> {
-        if planted::is(Bug::ServeZero) {
-            return Ok(());
-        }
+        planted!(ServeZero => Ok(()));
         self.doubt(view, pool).map_or(Ok(()), |why| {
             self.warn(pool, why);
             Err(Status::unavailable(why))
@@ -118,7 +115,7 @@ impl Scaler {
         if !dispatcher.has_read(view) {
             return Some("this dispatcher has not read its journal yet");
         }
-        if view.is_stale() || view.is_cut_off() || view.lag().is_some_and(|lag| lag > longest_lag(pool)) {
+        if is_late(view, pool) {
             return Some("the journal does not answer");
         }
         if view.fleet.rules(id).is_none() {
@@ -153,6 +150,12 @@ impl Scaler {
     }
 }
 
+/// What is known here may be outdated.
+fn is_late(view: &View, pool: &Pool) -> bool {
+    planted!(AnswersWhenLate => false);
+    view.is_stale() || view.is_cut_off() || view.lag().is_some_and(|lag| lag > longest_lag(pool))
+}
+
 fn is_pushed(pool: &Pool) -> bool {
     matches!(pool.config.rules.scaling, Scaling::Keda { .. }) && pool.config.trigger == Trigger::Push
 }
@@ -167,6 +170,7 @@ fn longest_lag(pool: &Pool) -> Duration {
 /// Somebody lives, waits or drains, or pods are wanted: without this KEDA writes 0, from whatever number. It follows
 /// `desired`, not `needed`: pods retire in the step that lowers `desired`, and nobody may be on one that KEDA takes.
 pub(super) fn is_active(fleet: &Fleet, pool: &PoolId) -> bool {
+    planted!(InactiveWhileWanted => fleet.census(pool).is_some_and(|c| c.is_active()));
     fleet.desired(pool).is_some_and(|d| !d.is_empty()) || fleet.census(pool).is_some_and(|c| c.is_active())
 }
 

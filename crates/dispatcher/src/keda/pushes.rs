@@ -10,6 +10,7 @@ use crate::view::{View, stopped};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use prometheus::IntCounter;
+use slotkeeper_core::planted;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -79,6 +80,12 @@ impl Pushes {
         self.open.why = why;
     }
 
+    /// Whether `true` is to be said to an active pool's scaler now.
+    fn is_due(&self) -> bool {
+        planted!(PushedOnce => self.said.is_none());
+        self.said.is_none_or(|said| said + REPEAT <= now())
+    }
+
     /// Waits until `true` is to be said; `Err` says why nothing is said any more.
     async fn next(&mut self) -> Result<(), &'static str> {
         loop {
@@ -90,8 +97,7 @@ impl Pushes {
                 answers::is_active(&view.fleet, &self.pool.config.id)
             };
             self.said = self.said.filter(|_| is_active);
-            let due = self.said.map_or_else(now, |said| said + REPEAT);
-            if is_active && due <= now() {
+            if is_active && self.is_due() {
                 self.said = Some(now());
                 self.pushed.inc();
                 return Ok(());

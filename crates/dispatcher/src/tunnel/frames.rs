@@ -1,6 +1,8 @@
 //! WebSocket frame heads (RFC 6455 §5.2), read while the bytes pass through: where frames begin and end, and what they
 //! are. Payloads are not looked at, but for the pong to the dispatcher's own ping.
 
+use slotkeeper_core::planted;
+
 /// Follows one direction of a WebSocket.
 #[derive(Debug, Default)]
 pub struct Frames {
@@ -53,6 +55,7 @@ impl Frames {
     /// True exactly between two frames: something may be put in here.
     #[must_use]
     pub fn between(&self) -> bool {
+        planted!(PingInsideFrame => !self.lost && self.have == 0);
         !self.lost && self.have == 0 && self.payload == 0
     }
 

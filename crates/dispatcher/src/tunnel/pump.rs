@@ -3,6 +3,7 @@
 
 use super::frames::{Frames, Head, PONG, Step};
 use crate::metrics::PoolMetrics;
+use slotkeeper_core::planted;
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
@@ -94,11 +95,16 @@ impl Pump {
             edit: None,
             signs: Signs::default(),
         };
-        if !early.is_empty() {
-            pump.follow(early, metrics);
-            pump.left = early.to_vec();
-        }
+        pump.take_early(early, metrics);
         pump
+    }
+
+    fn take_early(&mut self, early: &[u8], metrics: &PoolMetrics) {
+        planted!(EarlyBytesLost => ());
+        if !early.is_empty() {
+            self.follow(early, metrics);
+            self.left = early.to_vec();
+        }
     }
 
     /// A frame to be put in at the next boundary.
@@ -110,6 +116,7 @@ impl Pump {
 
     /// The last frame of this direction: what the source still sends after it is dropped.
     pub(super) fn finish_with(&mut self, frame: Vec<u8>) {
+        planted!(NoCloseFrame => drop(frame));
         if self.state == State::Open {
             self.edit.get_or_insert_default().insert = frame;
             self.state = State::Closing;
@@ -248,10 +255,14 @@ impl Pump {
 
     /// The source has ended.
     fn end(&mut self) {
-        if let Some(edit) = &mut self.edit {
-            self.left = std::mem::take(&mut edit.held);
-        }
+        self.left = self.held();
         self.state = if self.state == State::Rest { State::Done } else { State::Ended { rest: false } };
+    }
+
+    /// What is held back and may not be kept any longer.
+    fn held(&mut self) -> Vec<u8> {
+        planted!(HeldBytesLost => Vec::new());
+        self.edit.as_mut().map(|edit| std::mem::take(&mut edit.held)).unwrap_or_default()
     }
 
     /// Takes note of bytes that pass unchanged.
@@ -339,6 +350,7 @@ impl Edit {
     }
 
     fn is_ours(&self) -> bool {
+        planted!(OwnPongPassed => false);
         let Some(payload) = self.held.len().checked_sub(8).map(|at| &self.held[at..]) else { return false };
         let mask = self.mask.unwrap_or_default();
         let plain = payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m);
@@ -420,6 +432,19 @@ mod tests {
         for cut in 1..bytes.len() {
             let (out, _) = through(&bytes, cut, |p| p.keep_pong(*b"skpr0001")).await;
             assert_eq!(out, [&first[..], &theirs, &last].concat(), "pieces of {cut}");
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_held_back_are_passed_on_when_the_source_ends() {
+        let ours = control(PONG, b"skpr0001", Some([7, 7, 1, 9]));
+        let first = data(b"one");
+        for end in 1..ours.len() {
+            let bytes = [&first[..], &ours[..end]].concat();
+            for cut in [1, 4, 100] {
+                let (out, _) = through(&bytes, cut, |p| p.keep_pong(*b"skpr0001")).await;
+                assert_eq!(out, bytes, "{end} bytes of the pong, in pieces of {cut}");
+            }
         }
     }
 

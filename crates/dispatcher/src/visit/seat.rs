@@ -3,7 +3,8 @@
 
 use crate::forward::Upstream;
 use crate::outside::now;
-use slotkeeper_core::{Incarnation, Ordinal, SessionId};
+use crate::view::Limit;
+use slotkeeper_core::{Incarnation, Ordinal, SessionId, planted};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub struct Seat {
     ended: Notify,
     /// Bodies on their way: what nobody reads cannot be told, so it is cut.
     bodies: Mutex<Vec<Weak<dyn Cut>>>,
+    limit: Limit,
 }
 
 /// Something that moves bytes and can be made to stop, whether anybody polls it or not.
@@ -60,7 +62,7 @@ impl Seat {
         self.active.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn new(pod: Ordinal, incarnation: Incarnation, upstream: Arc<Upstream>) -> Arc<Seat> {
+    pub(super) fn new(pod: Ordinal, incarnation: Incarnation, upstream: Arc<Upstream>, limit: Limit) -> Arc<Seat> {
         Arc::new(Seat {
             pod,
             incarnation,
@@ -69,7 +71,15 @@ impl Seat {
             ending: Mutex::default(),
             ended: Notify::new(),
             bodies: Mutex::default(),
+            limit,
         })
+    }
+
+    /// The fleet may give the slot away at any moment: nothing more goes to the pod.
+    #[must_use]
+    pub fn is_void(&self) -> bool {
+        planted!(SilenceKeepsStreams => false);
+        self.limit.has_passed()
     }
 
     /// Whether its client has done something since the last question.
@@ -99,6 +109,7 @@ impl Seat {
 
     /// A body that takes more than a moment: it is cut when the seat ends, spread included.
     pub fn watch(&self, body: Weak<dyn Cut>) {
+        planted!(BodyNotCut => drop(body));
         let mut bodies = super::locked(&self.bodies);
         if super::locked(&self.ending).is_some_and(|told| told.share(1000) <= now()) {
             drop(bodies);
@@ -157,6 +168,34 @@ impl Told {
 
     /// When this share (of 1000) of the spread has passed.
     fn share(self, share: u32) -> Instant {
+        planted!(DrainNotSpread => self.at);
         self.at + self.ending.spread * share / 1000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forward::Pods;
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_close_over_the_whole_spread_and_a_more_urgent_ending_closes_them_at_once() {
+        let incarnation = Incarnation { uid: "u".into(), address: ([10, 0, 0, 1], 80).into() };
+        let seat = Seat::new(Ordinal(0), incarnation.clone(), Pods::default().upstream(&incarnation));
+        let spread = Duration::from_secs(10);
+        let draining = Ending { code: GOING_AWAY, reason: "pod_draining", spread };
+        let told = now();
+        assert!(seat.end(draining));
+        assert!(!seat.end(draining), "it has been said");
+        for share in [0, 250, 999] {
+            assert_eq!(seat.over(share).await, draining);
+            assert!(now().duration_since(told) >= spread * share / 1000, "{share}");
+        }
+        let other = Seat::new(Ordinal(0), incarnation.clone(), Pods::default().upstream(&incarnation));
+        let ended = Ending { code: SESSION_OVER, reason: "kicked", spread: Duration::ZERO };
+        assert!(other.end(draining) && other.end(ended));
+        let told = now();
+        assert_eq!(other.over(999).await, ended);
+        assert!(now().duration_since(told) < spread);
     }
 }

@@ -2,7 +2,7 @@
 //! entry and not once a visitor.
 
 use super::Step;
-use slotkeeper_core::{Fleet, Life, Phase, Pod, PoolId};
+use slotkeeper_core::{Fleet, Life, Phase, Pod, PoolId, planted};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// As of one journal position.
@@ -22,7 +22,7 @@ impl Coming {
     pub fn get(&self, fleet: &Fleet, pool: &PoolId) -> Arc<Pods> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*known {
-            Some((at, pods)) if *at == fleet.applied() => pods.clone(),
+            Some((at, pods)) if is_current(*at, fleet) => pods.clone(),
             Some(_) | None => {
                 let pods = Arc::new(derive(fleet, pool));
                 *known = Some((fleet.applied(), pods.clone()));
@@ -30,6 +30,11 @@ impl Coming {
             }
         }
     }
+}
+
+fn is_current(position: u64, fleet: &Fleet) -> bool {
+    planted!(ProgressFrozen => true);
+    position == fleet.applied()
 }
 
 fn derive(fleet: &Fleet, pool: &PoolId) -> Pods {

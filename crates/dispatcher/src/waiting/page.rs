@@ -2,6 +2,7 @@
 //! All words are here, and the script takes them from the page. Nothing here decides anything or reads a clock.
 
 use super::{CHECKING, Facts, RoomState};
+use slotkeeper_core::planted;
 use std::fmt::Write;
 
 /// What the page must know about the request it answers.
@@ -95,6 +96,7 @@ pub fn html(facts: &Facts, view: &View<'_>) -> String {
 /// `base` if it is a path of this host, else `/`. Browsers take `//host` and `/\host` for another host, and drop tabs and
 /// line breaks before they look.
 pub fn local_path(base: &str) -> &str {
+    planted!(OpenRedirect => base);
     let local = base.starts_with('/')
         && !base[1..].starts_with(['/', '\\'])
         && !base.chars().any(|c| c.is_ascii_control())

@@ -1,11 +1,13 @@
 //! Dispatchers for KEDA to ask: a network in memory (so that time can stand still), a journal that two of them share and the
 //! test can read, write and take away, and a cluster that says what the test says.
 
-use slotkeeper::cluster::{Cluster, ClusterError};
+use slotkeeper::cluster::{Cluster, ClusterError, Size};
 use slotkeeper::config::{ClusterConfig, Config, FixedPods, PoolConfig, Probe, Secret, TlsFiles, Trigger};
 use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, News};
 use slotkeeper::outside::{BoxFuture, Clock, Ids, Listener, Net, Outside, Stream};
-use slotkeeper_core::{Command, Entry, Millis, Ordinal, PoolId, ReplicaId, Rules, Scaling, SessionId, Time, Uid};
+use slotkeeper_core::{
+    Command, Entry, Millis, Ordinal, PoolId, ReplicaId, Rules, Scaling, SessionId, Time, Timeline, Uid,
+};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -142,7 +144,7 @@ impl Cluster for Told {
             }
         })
     }
-    fn scale(&self, _: u32, _: u32, _: u64) -> BoxFuture<'_, Result<(), ClusterError>> {
+    fn scale(&self, _: Size) -> BoxFuture<'_, Result<(), ClusterError>> {
         Box::pin(async { Ok(()) })
     }
     fn recycle(&self, _: Ordinal, _: Uid) -> BoxFuture<'_, Result<(), ClusterError>> {
@@ -249,7 +251,14 @@ impl House {
     pub(super) fn lists(&self, version: u64) {
         for news in &self.news {
             news.send(Command::PodsListed { pods: Vec::new(), version }).unwrap();
-            news.send(Command::ScaleSeen { start: 0, replicas: 0, decided: 0, version: version + 1 }).unwrap();
+            news.send(Command::ScaleSeen {
+                start: 0,
+                replicas: 0,
+                decided: 0,
+                timeline: Timeline::FIRST,
+                version: version + 1,
+            })
+            .unwrap();
         }
     }
 

@@ -1,6 +1,7 @@
 //! What is written: sizes in one guarded patch, and the end of one incarnation.
 
 use super::rig::{Rig, stateful_set};
+use crate::size;
 use serde_json::json;
 use slotkeeper_apiserver::Refusal;
 use slotkeeper_core::Ordinal;
@@ -44,7 +45,7 @@ async fn a_set_that_waits_in_order_cannot_slide() {
     set["spec"]["podManagementPolicy"] = json!("OrderedReady");
     let mut rig = Rig::with(set).await;
     rig.until("the size", |told| told.size.is_some()).await;
-    let refused = rig.cluster.scale(1, 1, 5).await.unwrap_err().to_string();
+    let refused = rig.cluster.scale(size(1, 1, 5)).await.unwrap_err().to_string();
     assert!(refused.contains("OrderedReady") && refused.contains("Parallel"), "{refused}");
 }
 
@@ -78,11 +79,11 @@ async fn an_order_without_an_api_server_fails_and_says_so() {
     let mut rig = Rig::with(stateful_set(1)).await;
     rig.until_ready(&[0]).await;
     rig.server.faults(|f| f.refuse(1, &Refusal::new(500).of("patch", "statefulsets")));
-    let refused = rig.cluster.scale(0, 2, 9).await.unwrap_err().to_string();
+    let refused = rig.cluster.scale(size(0, 2, 9)).await.unwrap_err().to_string();
     assert!(refused.contains("500"), "{refused}");
     rig.server.faults(|f| f.away = true);
     rig.server.cut_connections();
-    rig.cluster.scale(0, 2, 9).await.unwrap_err();
+    rig.cluster.scale(size(0, 2, 9)).await.unwrap_err();
     rig.server.faults(|f| f.away = false);
     rig.scale(0, 2, 9).await;
     rig.until_ready(&[0, 1]).await;

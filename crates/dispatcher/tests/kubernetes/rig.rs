@@ -1,5 +1,6 @@
 //! The server, its controllers, pods that take connections, and a pool's adaptor.
 
+use crate::size;
 use serde_json::{Value, json};
 use slotkeeper::cluster::kubernetes::{self, Pace, client};
 use slotkeeper::cluster::{Attendance, Attended, Cluster};
@@ -209,7 +210,7 @@ impl Rig {
     }
 
     pub(crate) async fn scale(&self, start: u32, replicas: u32, decided: u64) {
-        self.cluster.scale(start, replicas, decided).await.unwrap();
+        self.cluster.scale(size(start, replicas, decided)).await.unwrap();
     }
 
     /// The set or the Deployment as it is stored.
@@ -248,7 +249,11 @@ impl Rig {
                 self.told.size.is_some_and(|(start, replicas, _)| !(start..start + replicas).contains(ordinal));
             (Ordinal(*ordinal), Attended { uid: uid.clone(), sessions, retiring })
         });
-        self.cluster.attend(Attendance { active: sessions.iter().sum::<u32>() > 0, pods: pods.collect() });
+        self.cluster.attend(Attendance {
+            active: sessions.iter().sum::<u32>() > 0,
+            pods: pods.collect(),
+            ..Attendance::default()
+        });
     }
 
     /// Waits until the server's objects are so.

@@ -1,6 +1,7 @@
 //! Bad days of the API server: whatever it does, in the end what was told is what is so.
 
 use super::rig::{NAMESPACE, Rig, stateful_set};
+use crate::size;
 use serde_json::{Value, json};
 use slotkeeper_apiserver::{Access, Deletion, Key, Refusal, Resource};
 use std::time::Duration;
@@ -99,7 +100,7 @@ async fn without_rights_nothing_is_told_and_with_them_it_goes_on() {
     })
     .await;
     assert!(tokio::time::timeout(Duration::from_millis(300), rig.cluster.news()).await.is_err());
-    let refused = rig.cluster.scale(0, 1, 1).await.unwrap_err().to_string();
+    let refused = rig.cluster.scale(size(0, 1, 1)).await.unwrap_err().to_string();
     assert!(refused.contains("has not been read yet"), "{refused}");
     rig.server.restrict(None);
     agrees(&mut rig, &[0, 1]).await;

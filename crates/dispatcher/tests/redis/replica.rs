@@ -83,7 +83,7 @@ impl Reading {
 }
 
 fn is_lapse(entry: &Entry) -> bool {
-    entry.command == Command::Lapse { patience: PATIENCE }
+    matches!(entry.command, Command::Lapse { patience: PATIENCE, .. })
 }
 
 /// An entry that is recognised again.

@@ -7,6 +7,7 @@ use crate::gateway::{Balance, Farewell, Happening};
 use crate::record::MarkKind;
 use crate::tabletop::agenda::Rank;
 use crate::tabletop::dispatcher::{News, Phase};
+use slotkeeper_core::Decision;
 use slotkeeper_core::Scaling;
 
 impl Stage<'_> {
@@ -89,7 +90,7 @@ impl Stage<'_> {
     }
 
     /// The dispatcher has another number of pods written.
-    pub(super) fn resize(&mut self, start: u32, replicas: u32, decided: u64, now: u64) {
+    pub(super) fn resize(&mut self, start: u32, replicas: u32, decided: Decision, now: u64) {
         self.wanted = start + replicas;
         self.delete_unwanted(now);
         for ordinal in 0..self.wanted {

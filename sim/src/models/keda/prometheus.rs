@@ -12,6 +12,21 @@ pub struct PrometheusTrigger {
     pub activation_threshold: f64,
 }
 
+/// The `value` list of one series of an answer, as the scaler reads it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Series {
+    /// A text that is a number, NaN and the infinities included; more elements than two are not read.
+    Number(f64),
+    /// No list, or an empty one.
+    NoValue,
+    /// One element only: a time without a value.
+    TimeOnly,
+    /// The value is null: the scaler keeps the -1 that it starts with.
+    Null,
+    /// The value is a text that is no number.
+    NoNumber,
+}
+
 /// Why an answer is an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TriggerError {
@@ -23,6 +38,8 @@ pub enum TriggerError {
     Empty,
     /// NaN or infinite, with `ignoreNullValues: "false"`.
     NotANumber,
+    /// A time without a value, or a text that is no number: an error whatever `ignoreNullValues` says.
+    Unreadable,
 }
 
 impl PrometheusTrigger {
@@ -31,14 +48,27 @@ impl PrometheusTrigger {
     /// # Errors
     /// What KEDA counts as a failure of the trigger.
     pub fn value(&self, answer: Option<&[f64]>) -> Result<f64, TriggerError> {
+        let series: Option<Vec<Series>> = answer.map(|values| values.iter().copied().map(Series::Number).collect());
+        self.value_of_series(series.as_deref())
+    }
+
+    /// The value of an answer whose series may have `value` lists of any length.
+    ///
+    /// # Errors
+    /// As `value`.
+    pub fn value_of_series(&self, answer: Option<&[Series]>) -> Result<f64, TriggerError> {
+        let null = |error| if self.ignore_null_values { Ok(0.0) } else { Err(error) };
         match answer {
             None => Err(TriggerError::NoAnswer),
-            Some([]) if self.ignore_null_values => Ok(0.0),
-            Some([]) => Err(TriggerError::Empty),
-            Some([value]) if value.is_finite() => Ok(*value),
-            Some([_]) if self.ignore_null_values => Ok(0.0),
-            Some([_]) => Err(TriggerError::NotANumber),
+            Some([]) => null(TriggerError::Empty),
             Some([_, _, ..]) => Err(TriggerError::SeveralSeries),
+            Some([one]) => match *one {
+                Series::Number(value) if value.is_finite() => Ok(value),
+                Series::Number(_) => null(TriggerError::NotANumber),
+                Series::NoValue => null(TriggerError::Empty),
+                Series::Null => Ok(-1.0),
+                Series::TimeOnly | Series::NoNumber => Err(TriggerError::Unreadable),
+            },
         }
     }
 

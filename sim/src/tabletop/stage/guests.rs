@@ -310,7 +310,8 @@ fn scaled_away(end: Option<PodEnd>) -> Option<&'static str> {
     match end? {
         PodEnd::ScaledDown => Some("scaled down"),
         PodEnd::RolledOut => Some("replaced by a newer template"),
-        PodEnd::NodeLost => Some("on a node that was taken away"),
+        PodEnd::Preempted => Some("for a pod with a higher priority"),
+        PodEnd::NodeLost | PodEnd::Drained => Some("on a node that was taken away"),
         PodEnd::Recycled | PodEnd::Crashed => None,
     }
 }

@@ -8,6 +8,8 @@ use crate::tabletop::Believes;
 use crate::tabletop::agenda::Rank;
 use crate::tabletop::cluster::Change;
 use crate::tabletop::dispatcher::Phase;
+use rand::Rng;
+use slotkeeper_core::Decision;
 
 impl Stage<'_> {
     pub(super) fn want_sync(&mut self, now: u64) {
@@ -28,7 +30,7 @@ impl Stage<'_> {
     pub(super) fn call(&mut self, action: Action, now: u64) {
         match action {
             Action::Create { ordinal, revision } => {
-                let start = self.setting.cold_start.sample(&mut self.starts);
+                let start = self.start_time();
                 let start = if self.broken.contains(&ordinal) { NEVER } else { start };
                 let times =
                     Times { start, stop: self.setting.stop.sample(&mut self.stops), grace: self.setting.kill_after };
@@ -43,6 +45,17 @@ impl Stage<'_> {
             self.observe(now);
             self.want_sync(now);
         }
+    }
+
+    /// The probes of a pod begin with the pod, not with its program: the program is found ready at any time within a period.
+    fn start_time(&mut self) -> u64 {
+        let program = self.setting.cold_start.sample(&mut self.starts);
+        let before = self.setting.pod_start.sample(&mut self.pod_starts);
+        let probe = match self.setting.probe_period {
+            0 => 0,
+            period => self.probes.random_range(0..period),
+        };
+        before.saturating_add(program).saturating_add(probe)
     }
 
     pub(super) fn delete(&mut self, ordinal: u32, uid: u64, end: PodEnd, now: u64) {
@@ -122,7 +135,7 @@ impl Stage<'_> {
     }
 
     /// A write of the scale, by whomever: the last one wins.
-    pub(super) fn write(&mut self, start: u32, replicas: u32, decided: u64, now: u64) {
+    pub(super) fn write(&mut self, start: u32, replicas: u32, decided: Decision, now: u64) {
         self.tally.write();
         self.cluster.write(start, replicas, decided);
         match self.design.believes {

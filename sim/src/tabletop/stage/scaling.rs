@@ -5,6 +5,7 @@ use crate::models::hpa::Scale;
 use crate::tabletop::agenda::Rank;
 use crate::tabletop::dispatcher::{Gauge, News};
 use crate::tabletop::scaler::{Path, Scaler, Step};
+use slotkeeper_core::Decision;
 
 impl Stage<'_> {
     pub(super) fn scale(&self) -> Scale {
@@ -78,7 +79,7 @@ impl Stage<'_> {
     pub(super) fn scaler_writes(&mut self, write: Option<u32>, now: u64) {
         if let Some(replicas) = write {
             let (start, _) = self.cluster.scale();
-            self.write(start, replicas, 0, now);
+            self.write(start, replicas, Decision::default(), now);
         }
     }
 

@@ -186,21 +186,78 @@ impl Data {
         self.note(now, Undo::String(key.clone(), before));
     }
 
-    fn add(&mut self, now: u64, key: &Bytes, id: Id, fields: Fields) {
+    /// Ids only grow, also past entries that have been deleted.
+    fn add(&mut self, now: u64, key: &Bytes, id: Id, fields: Fields) -> Result<(), Answer> {
         let before = self.streams.get(key).map(|s| s.last);
+        if before.unwrap_or_default() >= id {
+            let what = "ERR The ID specified in XADD is equal or smaller than the target stream top item";
+            return Err(Answer::Error(what.into()));
+        }
         let stream = self.streams.entry(key.clone()).or_default();
         stream.entries.insert(id, fields);
         stream.last = id;
         self.note(now, Undo::Entry(key.clone(), id, before));
+        Ok(())
     }
 
-    fn trim(&mut self, now: u64, key: &Bytes, least: Id) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
+    /// Returns how many entries are gone.
+    fn trim(&mut self, now: u64, key: &Bytes, least: Id) -> usize {
+        let Some(stream) = self.streams.get_mut(key) else { return 0 };
         let stay = stream.entries.split_off(&least);
         let gone = std::mem::replace(&mut stream.entries, stay);
-        if !gone.is_empty() {
+        let count = gone.len();
+        if count > 0 {
             self.note(now, Undo::Trim(key.clone(), gone));
         }
+        count
+    }
+
+    /// The commands with which somebody changes the journal's keys by hand.
+    pub fn meddle(&mut self, command: &str, arguments: &[Bytes], now: u64) -> Answer {
+        let needs_memory = !matches!(command, "XTRIM" | "XDEL" | "DEL");
+        if self.full && needs_memory {
+            return oom();
+        }
+        let id = |text: &Bytes| String::from_utf8_lossy(text).parse::<Id>().map_err(Answer::Error);
+        let done = match (command, arguments) {
+            ("XADD", [key, at, fields @ ..]) => {
+                id(at).and_then(|id| self.add(now, key, id, fields.to_vec())).map(|()| Answer::Text(at.clone()))
+            }
+            ("XTRIM", [key, _, least]) => id(least).map(|least| Answer::Integer(self.trim(now, key, least) as i64)),
+            ("XDEL", [key, at]) => id(at).map(|id| {
+                let gone = self.streams.get_mut(key).and_then(|stream| stream.entries.remove_entry(&id));
+                let count = i64::from(gone.is_some());
+                if let Some(gone) = gone {
+                    self.note(now, Undo::Trim(key.clone(), [gone].into()));
+                }
+                Answer::Integer(count)
+            }),
+            // Not undone when the newest writes are lost: no world deletes keys by hand.
+            ("DEL", keys) => {
+                let gone = |key| {
+                    let string = self.strings.remove(key).is_some();
+                    let hash = self.hashes.remove(key).is_some();
+                    string | hash | self.streams.remove(key).is_some()
+                };
+                Ok(Answer::Integer(keys.iter().map(gone).filter(|gone| *gone).count() as i64))
+            }
+            ("SET", [key, value]) => {
+                self.set(now, key, value.clone());
+                Ok(Answer::Simple("OK"))
+            }
+            ("HSET", [key, pairs @ ..]) => {
+                let before = self.hashes.get(key).cloned();
+                let hash = self.hashes.entry(key.clone()).or_default();
+                let mut new = 0;
+                for pair in pairs.chunks_exact(2) {
+                    new += i64::from(hash.insert(pair[0].clone(), pair[1].clone()).is_none());
+                }
+                self.note(now, Undo::Hash(key.clone(), before));
+                Ok(Answer::Integer(new))
+            }
+            _ => Err(Answer::Error(format!("ERR wrong arguments of {command}"))),
+        };
+        done.unwrap_or_else(|error| error)
     }
 
     // ---- the scripts: line by line what the Lua says ----
@@ -244,7 +301,9 @@ impl Data {
         let mut id = Id { ms: last.ms.max(at.clock), seq: last.seq };
         for draft in drafts {
             id.seq += 1;
-            self.add(at.now, entries, id, vec!["entry".into(), draft.clone()]);
+            if let Err(error) = self.add(at.now, entries, id, vec!["entry".into(), draft.clone()]) {
+                return error;
+            }
             happened.push(Happened::Taken { position: id.seq, at: id.ms, draft: draft.clone() });
         }
         Answer::Integer(id.seq as i64)
@@ -273,7 +332,9 @@ impl Data {
         let kept = self.hashes.get(checkpoint);
         let field = |name: &'static str| number(kept.and_then(|h| h.get(name.as_bytes())));
         let id = Id { ms: last.ms.max(field("at")).max(at.clock), seq: last.seq.max(field("position")) + 1 };
-        self.add(at.now, entries, id, vec!["entry".into(), lapse.clone()]);
+        if let Err(error) = self.add(at.now, entries, id, vec!["entry".into(), lapse.clone()]) {
+            return error;
+        }
         happened.push(Happened::Taken { position: id.seq, at: id.ms, draft: lapse.clone() });
         let name = Bytes::from([&ours[..], id.to_string().as_bytes()].concat());
         self.set(at.now, life, name.clone());

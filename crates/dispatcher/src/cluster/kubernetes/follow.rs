@@ -9,6 +9,7 @@ use futures_util::{StreamExt as _, pin_mut};
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
+use slotkeeper_core::planted;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +97,7 @@ where
             let page = self.calls().make(("list", self.resource), self.pace().call, self.api.list(&params)).await?;
             items.extend(page.items.into_iter().filter_map(read));
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-            if params.continue_token.is_none() {
+            if is_last(params.continue_token.as_deref()) {
                 let version = number(page.metadata.resource_version.as_deref().unwrap_or_default())?;
                 return Ok((items, version));
             }
@@ -162,7 +163,7 @@ where
             self.calls().make(("watch", self.resource), self.pace().call, self.api.watch(&params, &from)).await;
         let events = match opened {
             Ok(events) => events,
-            Err(error) if error.is(410) => return Ok(Ok(End::Forgotten)),
+            Err(error) if error.is(410) => return Ok(Ok(too_old())),
             Err(error) => return Ok(Err(error)),
         };
         pin_mut!(events);
@@ -182,7 +183,7 @@ where
                     *version = number(&mark.metadata.resource_version).unwrap_or(*version);
                     continue;
                 }
-                WatchEvent::Error(status) if status.code == 410 => return Ok(Ok(End::Forgotten)),
+                WatchEvent::Error(status) if status.code == 410 => return Ok(Ok(too_old())),
                 WatchEvent::Error(status) => return Ok(Err(kube::Error::Api(status).into())),
             };
             let (object, gone) = news;
@@ -205,6 +206,18 @@ where
             tracing::warn!(%pool, resource, verb, "{error}");
         }
     }
+}
+
+/// What has changed since the last version is not known to the server any more.
+fn too_old() -> End {
+    planted!(ForgottenNotListed => End::Quietly);
+    End::Forgotten
+}
+
+/// Whether no page follows.
+fn is_last(next: Option<&str>) -> bool {
+    planted!(FirstPageOnly => true);
+    next.is_none()
 }
 
 /// Nobody listens any more.

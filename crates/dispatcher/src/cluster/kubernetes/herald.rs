@@ -11,7 +11,7 @@ use crate::config::Workload as Named;
 use crate::outside::now;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::ListParams;
-use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Span, Uid};
+use slotkeeper_core::{Command, Decision, Ordinal, Phase, Sighting, Span, Uid, planted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -69,6 +69,12 @@ impl Known {
     /// Ready, as it says, but it has not answered us.
     fn is_silent(&self) -> bool {
         matches!(self.sight.stage, Stage::Ready) && !self.answered
+    }
+
+    /// Ready, as it says, and as it has shown.
+    fn is_ready(&self) -> bool {
+        planted!(ReadyUnprobed => true);
+        self.answered
     }
 
     fn living(&self) -> Living {
@@ -526,14 +532,15 @@ impl Herald {
         self.certain = Some(after);
         if self.told != Some(after) {
             self.told = Some(after);
-            let Certain { span, decided } = after;
+            let Certain { span, decided: Decision { timeline, position: decided } } = after;
             let version = workload.version * FINE;
-            self.tell(Command::ScaleSeen { start: span.start, replicas: span.len(), decided, version });
+            self.tell(Command::ScaleSeen { start: span.start, replicas: span.len(), decided, timeline, version });
         }
     }
 
     /// Asks which pods are there and stay, now. False if nobody answers.
     async fn confirm(&mut self) -> bool {
+        planted!(ConfirmSkipped => true);
         let params = ListParams { label_selector: self.selector.clone(), ..ListParams::default() };
         let call = async { self.site.pods().list_metadata(&params).await };
         let list = match self.site.calls.make(("list", "pods"), self.site.pace.call, call).await {
@@ -570,7 +577,7 @@ impl Herald {
 fn phase(known: &Known, port: u16) -> Phase {
     let address = known.sight.ip.map(|ip| SocketAddr::new(ip, port));
     match (&known.sight.stage, address) {
-        (Stage::Ready, Some(address)) if known.answered => Phase::Ready { address },
+        (Stage::Ready, Some(address)) if known.is_ready() => Phase::Ready { address },
         // Who has been ready may have been used: a list after a lost journal must not call it new.
         (Stage::Ready, _) => Phase::Unready,
         (Stage::Unscheduled(_) | Stage::SettingUp(_) | Stage::Running, _) if known.used => Phase::Unready,

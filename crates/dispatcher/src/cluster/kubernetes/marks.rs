@@ -10,7 +10,7 @@ use crate::outside::now;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
-use slotkeeper_core::Ordinal;
+use slotkeeper_core::{Ordinal, Timeline, planted};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -26,8 +26,11 @@ const LOOK: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 10;
 /// How long nobody lives before the guard is taken away: each change of it changes KEDA's HPA.
 const QUIET: Duration = Duration::from_secs(30);
-/// How often somebody looks whether the guard is still there.
+/// How often a dispatcher checks whether the guard is still there.
 const VERIFY: Duration = Duration::from_secs(60);
+/// ... while the removal of another dispatcher, which did not know yet that a session lives, may be on its way.
+const VERIFY_AT_FIRST: Duration = Duration::from_secs(5);
+const AT_FIRST: Duration = Duration::from_secs(30);
 const SLOWEST: Duration = Duration::from_secs(60);
 
 pub(super) struct Marks {
@@ -37,11 +40,14 @@ pub(super) struct Marks {
     /// What the ScaledObject has, as far as is known, and when that was seen.
     guarded: Option<(Guard, Instant)>,
     active_until: Option<Instant>,
+    /// Since when sessions live, without a break and in this timeline.
+    active_since: Option<(Timeline, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Guard {
-    Ours,
+    /// ... and the timeline that put it there. Another one may be about to take it away again.
+    Ours(Timeline),
     Theirs,
     Off,
 }
@@ -79,7 +85,7 @@ impl Delay {
 
 impl Marks {
     pub(super) fn new(site: Arc<Site>, attended: watch::Receiver<Option<Attendance>>) -> Marks {
-        Marks { site, attended, guarded: None, active_until: None }
+        Marks { site, attended, guarded: None, active_until: None, active_since: None }
     }
 
     pub(super) async fn run(mut self) {
@@ -88,8 +94,12 @@ impl Marks {
             tokio::time::sleep(LOOK).await;
             // Before the fleet has been read, nobody knows that nobody lives.
             let Some(attendance) = self.attended.borrow_and_update().clone() else { continue };
+            // By old knowledge nothing is written: a dispatcher that reads the journal does it.
+            if attendance.until.is_some_and(|until| until <= now()) {
+                continue;
+            }
             if guard.is_over() {
-                let written = self.guard(attendance.active).await;
+                let written = self.guard(attendance.active, attendance.timeline).await;
                 guard.after(&self.site, "guard against KEDA", written);
             }
             if pods.is_over() {
@@ -136,11 +146,7 @@ impl Marks {
                     changes.insert(KEPT.into(), json!(words.join(",")));
                 }
             }
-            Some(words) if !busy => {
-                let ours = KEEPS.into_iter().filter(|(word, ..)| words.split(',').any(|w| w == *word));
-                changes.extend(ours.map(|(_, key, _)| (key.to_owned(), Value::Null)));
-                changes.insert(KEPT.into(), Value::Null);
-            }
+            Some(words) if !busy => take_away(words, &mut changes),
             None | Some(_) => {}
         }
         if self.site.is_deployment() {
@@ -177,7 +183,7 @@ impl Marks {
     }
 
     /// While anybody lives or waits, KEDA does not scale in (it may write 0 in an outage, although it saw only errors).
-    async fn guard(&mut self, active: bool) -> Result<(), CallError> {
+    async fn guard(&mut self, active: bool, timeline: Timeline) -> Result<(), CallError> {
         let Some(name) = self.site.config.scaled_object.clone().filter(|_| self.site.config.keda_guard) else {
             return Ok(());
         };
@@ -187,13 +193,20 @@ impl Marks {
         let wanted = match self.guarded {
             _ if active => true,
             _ if until <= now() => false,
-            Some((Guard::Ours, _)) => true,
+            Some((Guard::Ours(_), _)) => true,
             Some((Guard::Theirs | Guard::Off, _)) | None => return Ok(()),
         };
-        let fits = |guard| {
-            matches!((wanted, guard), (true, Guard::Ours | Guard::Theirs) | (false, Guard::Off | Guard::Theirs))
+        let fits = |guard| match guard {
+            Guard::Theirs => true,
+            Guard::Off => !wanted,
+            Guard::Ours(own) => wanted && own == timeline,
         };
-        let known = self.guarded.filter(|(_, seen)| !wanted || now() < *seen + VERIFY);
+        let since = self.active_since.filter(|(own, _)| active && *own == timeline);
+        let (_, since) = since.unwrap_or((timeline, now()));
+        let is_new = self.active_since.is_none_or(|(_, before)| before != since);
+        self.active_since = active.then_some((timeline, since));
+        let verify = if now() < since + AT_FIRST { VERIFY_AT_FIRST } else { VERIFY };
+        let known = self.guarded.filter(|(_, seen)| !wanted || !is_new && now() < *seen + verify);
         if known.is_some_and(|(guard, _)| fits(guard)) {
             return Ok(());
         }
@@ -203,10 +216,13 @@ impl Marks {
         let object = calls.make(("get", "scaledobjects"), limit, api.get(&name)).await?;
         let mut guard = guard_of(&object);
         if !fits(guard) {
-            let value = if wanted { json!("true") } else { Value::Null };
+            let name_of =
+                |timeline: Timeline| if timeline == Timeline::FIRST { "true".to_owned() } else { timeline.to_string() };
+            let (paused, owner) =
+                if wanted { (json!("true"), json!(name_of(timeline))) } else { (Value::Null, Value::Null) };
             let metadata = json!({
                 "resourceVersion": object.metadata.resource_version,
-                "annotations": { PAUSED_SCALE_IN: value, GUARD: value },
+                "annotations": { PAUSED_SCALE_IN: paused, GUARD: owner },
             });
             let body: Patch<Value> = Patch::Merge(json!({ "metadata": metadata }));
             let call = async { api.patch(&name, &PatchParams::default(), &body).await };
@@ -223,13 +239,22 @@ impl Marks {
     }
 }
 
+/// The annotations that are ours, by these words.
+fn take_away(words: &str, changes: &mut serde_json::Map<String, Value>) {
+    planted!(MarksStay => ());
+    let ours = KEEPS.into_iter().filter(|(word, ..)| words.split(',').any(|w| w == *word));
+    changes.extend(ours.map(|(_, key, _)| (key.to_owned(), Value::Null)));
+    changes.insert(KEPT.into(), Value::Null);
+}
+
 fn guard_of(object: &DynamicObject) -> Guard {
+    planted!(GuardStolen => guard_whosever(object));
     let annotations = object.metadata.annotations.as_ref();
     let has = |key: &str| annotations.and_then(|a| a.get(key));
     // Anything that is no boolean counts as true (KEDA's own reading), false as not set.
     match (has(PAUSED_SCALE_IN).filter(|v| *v != "false"), has(GUARD)) {
         (None, _) => Guard::Off,
-        (Some(_), Some(_)) => Guard::Ours,
+        (Some(_), Some(owner)) => Guard::Ours(owner.parse().unwrap_or_default()),
         (Some(_), None) => Guard::Theirs,
     }
 }
@@ -246,9 +271,18 @@ fn scaled_object() -> ApiResource {
 
 /// Coarse, since every change is a write: retiring pods first, then free ones, then by the size of their number of sessions.
 fn cost(attended: &Attended) -> i64 {
+    planted!(DeletionCostEqual => if attended.retiring && attended.sessions == 0 { -1 } else { 0 });
     match attended.sessions {
         0 if attended.retiring => -1,
         0 => 0,
         n => i64::from(n.ilog2()) + 1,
     }
+}
+
+#[cfg(feature = "planted")]
+fn guard_whosever(object: &DynamicObject) -> Guard {
+    let paused =
+        object.metadata.annotations.as_ref().and_then(|a| a.get(PAUSED_SCALE_IN)).is_some_and(|v| v != "false");
+    let owner = object.metadata.annotations.as_ref().and_then(|a| a.get(GUARD)).and_then(|owner| owner.parse().ok());
+    if paused { Guard::Ours(owner.unwrap_or_default()) } else { Guard::Off }
 }

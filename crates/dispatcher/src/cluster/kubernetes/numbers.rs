@@ -6,6 +6,7 @@ use super::Site;
 use super::sight::Sight;
 use crate::config::Workload as Named;
 use serde_json::json;
+use slotkeeper_core::planted;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -13,6 +14,7 @@ pub(super) const ORDINAL: &str = "slotkeeper.dev/ordinal";
 
 /// Whether it is one of the workload's pods; of a StatefulSet with this uid.
 pub(super) fn is_of(sight: &Sight, workload: &Named, uid: &str) -> bool {
+    planted!(ForeignPodsTaken => true);
     let Some(owner) = &sight.owner else { return false };
     match workload {
         Named::StatefulSet(set) => owner.kind == "StatefulSet" && owner.name == *set && owner.uid == uid,

@@ -3,12 +3,12 @@
 use super::Site;
 use super::calls::CallError;
 use super::sight::DELETION_COST;
-use super::workload::{DECIDED, Workload};
-use crate::cluster::ClusterError;
+use super::workload::{DECIDED, TIMELINE, Workload};
+use crate::cluster::{ClusterError, Size};
 use crate::config::Workload as Named;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
-use slotkeeper_core::{Span, Uid};
+use slotkeeper_core::{Decision, Span, Timeline, Uid, planted};
 use std::sync::Arc;
 
 /// So often somebody else may write in between.
@@ -25,14 +25,14 @@ impl Orders {
 
     /// Start, replicas and the position that decided them are one merge patch with the version as precondition: nobody
     /// writes over what he has not read, and nobody undoes what was decided later.
-    pub(super) async fn scale(&self, start: u32, replicas: u32, decided: u64) -> Result<(), ClusterError> {
-        let span = if replicas == 0 { Span::EMPTY } else { Span { start, end: start.saturating_add(replicas) } };
+    pub(super) async fn scale(&self, size: Size) -> Result<(), ClusterError> {
+        let (span, decided) = (size.span(), size.decided);
         for _ in 0..TRIES {
             let known = self.site.seen().workload.clone();
             let Some(known) = known else {
                 return Err(ClusterError::Refused(format!("the {} has not been read yet", self.name())));
             };
-            if known.decided > decided || known.decided == decided && known.span.is_same(span) {
+            if is_settled(&known, &size, span) {
                 return Ok(());
             }
             if self.site.slides && !known.parallel {
@@ -42,13 +42,18 @@ impl Orders {
             if self.site.is_deployment() && span.len() < known.span.len() {
                 self.give_up(span).await?;
             }
+            fault_point!(OrdersBeforePatch);
             match self.patch(&known, span, decided).await {
                 Ok(written) => {
-                    tracing::debug!(pool = %self.site.pool, start, replicas, decided, "written");
+                    let Decision { timeline, position } = decided;
+                    tracing::debug!(pool = %self.site.pool, ?span, position, %timeline, "size written");
                     written.into_iter().for_each(|w| self.site.take_workload(w));
                     return Ok(());
                 }
-                Err(error) if error.is(409) => self.read_again().await?,
+                Err(error) if error.is(409) => {
+                    fault_point!(OrdersAfterConflict);
+                    self.read_again().await?;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -62,18 +67,16 @@ impl Orders {
             seen.pods.get(&pod).filter(|p| p.uid == uid && !p.terminating).map(|p| p.name.clone())
         };
         let Some(name) = name else { return Ok(()) };
+        fault_point!(OrdersBeforeDelete);
         delete(&self.site, &name, &uid).await
     }
 
-    async fn patch(&self, known: &Workload, span: Span, decided: u64) -> Result<Option<Workload>, CallError> {
+    async fn patch(&self, known: &Workload, span: Span, decided: Decision) -> Result<Option<Workload>, CallError> {
         let mut spec = json!({ "replicas": span.len() });
         if !span.is_empty() && span.start != known.start {
             spec["ordinals"] = json!({ "start": span.start });
         }
-        let metadata = json!({
-            "resourceVersion": known.resource_version,
-            "annotations": { DECIDED: decided.to_string() },
-        });
+        let metadata = metadata(known, decided);
         let body: Patch<Value> = Patch::Merge(json!({ "metadata": metadata, "spec": spec }));
         let (params, pace) = (PatchParams::default(), self.site.pace);
         let name = self.site.config.workload.name();
@@ -91,16 +94,21 @@ impl Orders {
         }
     }
 
-    /// A ReplicaSet chooses who goes: first those that are to go say so.
+    /// A ReplicaSet chooses which pods go: first those that are to go are marked, and those that are to stay are not (an order of
+    /// entries that are lost may have marked them).
     async fn give_up(&self, span: Span) -> Result<(), CallError> {
-        let outside: Vec<(String, Uid)> = {
+        let wrong: Vec<(String, Uid, &str)> = {
             let seen = self.site.seen();
-            let outside = seen.pods.iter().filter(|(o, p)| !span.contains(**o) && !p.terminating);
-            let costly = outside.filter(|(_, p)| p.annotations.get(DELETION_COST).is_none_or(|cost| cost != "-1"));
-            costly.map(|(_, p)| (p.name.clone(), p.uid.clone())).collect()
+            let living = seen.pods.iter().filter(|(_, p)| !p.terminating);
+            let wrong = living.filter_map(|(ordinal, pod)| {
+                let marked = pod.annotations.get(DELETION_COST).is_some_and(|cost| cost == "-1");
+                let cost = if span.contains(*ordinal) { "0" } else { "-1" };
+                (marked == span.contains(*ordinal)).then(|| (pod.name.clone(), pod.uid.clone(), cost))
+            });
+            wrong.collect()
         };
-        for (name, uid) in outside {
-            self.site.annotate(&name, &uid, None, json!({ DELETION_COST: "-1" })).await?;
+        for (name, uid, cost) in wrong {
+            self.site.annotate(&name, &uid, None, json!({ DELETION_COST: cost })).await?;
         }
         Ok(())
     }
@@ -127,10 +135,29 @@ impl Orders {
     }
 }
 
+/// Nobody undoes what was decided later, or writes what is there.
+fn is_settled(known: &Workload, size: &Size, span: Span) -> bool {
+    planted!(UndoLaterDecision => known.decided == size.decided && known.span.is_same(span));
+    !size.may_overwrite(known.decided) || known.decided == size.decided && known.span.is_same(span)
+}
+
+/// Nobody writes over what he has not read.
+fn metadata(known: &Workload, decided: Decision) -> Value {
+    // Null takes the annotation away: as long as an older dispatcher takes part, there is only the first timeline.
+    let timeline = (decided.timeline != Timeline::FIRST).then(|| decided.timeline.to_string());
+    let annotations = json!({ DECIDED: decided.position.to_string(), TIMELINE: timeline });
+    planted!(PatchUnguarded => json!({ "annotations": annotations }));
+    json!({ "resourceVersion": known.resource_version, "annotations": annotations })
+}
+
+fn only(uid: &Uid) -> Option<Preconditions> {
+    planted!(DeleteByName => None);
+    Some(Preconditions { uid: Some(uid.0.to_string()), resource_version: None })
+}
+
 /// This incarnation, and no other of the name.
 pub(super) async fn delete(site: &Site, name: &str, uid: &Uid) -> Result<(), ClusterError> {
-    let only = Preconditions { uid: Some(uid.0.to_string()), resource_version: None };
-    let params = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
+    let params = DeleteParams { preconditions: only(uid), ..DeleteParams::default() };
     let call = async { site.pods().delete(name, &params).await };
     match site.calls.make(("delete", "pods"), site.pace.call, call).await {
         Ok(_) => Ok(()),

@@ -3,10 +3,11 @@
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::core::Selector;
-use slotkeeper_core::Span;
+use slotkeeper_core::{Decision, Span, planted};
 
-/// The journal position that decided the size, written with it.
+/// The journal position that decided the size, written with it, and its timeline (without: the first one).
 pub(super) const DECIDED: &str = "slotkeeper.dev/decided";
+pub(super) const TIMELINE: &str = "slotkeeper.dev/timeline";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Workload {
@@ -21,7 +22,7 @@ pub(super) struct Workload {
     /// As written, even where nothing runs.
     pub(super) start: u32,
     pub(super) span: Span,
-    pub(super) decided: u64,
+    pub(super) decided: Decision,
     /// Of a StatefulSet: pods come and go without waiting for each other.
     pub(super) parallel: bool,
     /// What an operator should know, in words.
@@ -79,7 +80,11 @@ impl Workload {
         let start = u32::try_from(start).unwrap_or(0);
         let end = start.saturating_add(u32::try_from(replicas).unwrap_or(0));
         let resource_version = metadata.resource_version?;
-        let decided = metadata.annotations.as_ref().and_then(|a| a.get(DECIDED)).and_then(|d| d.parse().ok());
+        let annotation = |key| metadata.annotations.as_ref().and_then(|a| a.get(key));
+        let decided = Decision {
+            timeline: annotation(TIMELINE).and_then(|t| t.parse().ok()).unwrap_or_default(),
+            position: annotation(DECIDED).and_then(|d| d.parse().ok()).unwrap_or_default(),
+        };
         let selector = Selector::try_from(selector.clone()).ok().filter(|s| !s.selects_all());
         Some(Workload {
             uid: metadata.uid?,
@@ -90,13 +95,14 @@ impl Workload {
             observed,
             start,
             span: if start < end { Span { start, end } } else { Span::EMPTY },
-            decided: decided.unwrap_or_default(),
+            decided,
             parallel,
             worries,
         })
     }
 
     pub(super) fn is_caught_up(&self) -> bool {
+        planted!(CertainAtOnce => true);
         self.observed >= self.generation
     }
 }
@@ -106,7 +112,7 @@ impl Workload {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Certain {
     pub(super) span: Span,
-    pub(super) decided: u64,
+    pub(super) decided: Decision,
 }
 
 impl Certain {
@@ -117,13 +123,20 @@ impl Certain {
         }
         let (start, end) = (self.span.start.max(workload.span.start), self.span.end.min(workload.span.end));
         let span = if missed || start >= end { Span::EMPTY } else { Span { start, end } };
-        Certain { span, decided: self.decided.min(workload.decided) }
+        // Of two timelines, only the one that its controller has acted on is certain.
+        let earlier = if self.decided.covers(workload.decided) { workload.decided } else { self.decided };
+        Certain { span, decided: earlier }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use slotkeeper_core::Timeline;
+
+    fn at(position: u64) -> Decision {
+        Decision { position, ..Decision::default() }
+    }
 
     fn sized(end: u32, decided: u64, generation: i64, observed: i64) -> Workload {
         Workload {
@@ -135,7 +148,7 @@ mod tests {
             observed,
             start: 0,
             span: Span { start: 0, end },
-            decided,
+            decided: at(decided),
             parallel: true,
             worries: Vec::new(),
         }
@@ -144,13 +157,26 @@ mod tests {
     #[test]
     fn a_raised_size_is_certain_only_once_the_controller_has_forgotten_the_lower_one() {
         let five = Certain::default().after(&sized(5, 10, 1, 1), false);
-        assert_eq!(five, Certain { span: Span { start: 0, end: 5 }, decided: 10 });
+        assert_eq!(five, Certain { span: Span { start: 0, end: 5 }, decided: at(10) });
         let lowered = five.after(&sized(3, 20, 2, 1), false);
         assert_eq!(lowered.span.end, 3, "what is lowered counts at once");
         let raised = lowered.after(&sized(5, 30, 3, 1), false);
-        assert_eq!(raised, Certain { span: Span { start: 0, end: 3 }, decided: 10 });
+        assert_eq!(raised, Certain { span: Span { start: 0, end: 3 }, decided: at(10) });
         assert_eq!(raised.after(&sized(5, 30, 3, 2), false).span.end, 3, "it has acted on the lower one only");
-        assert_eq!(raised.after(&sized(5, 30, 3, 3), false), Certain { span: Span { start: 0, end: 5 }, decided: 30 });
+        assert_eq!(
+            raised.after(&sized(5, 30, 3, 3), false),
+            Certain { span: Span { start: 0, end: 5 }, decided: at(30) }
+        );
+    }
+
+    #[test]
+    fn a_size_of_another_timeline_is_certain_only_once_the_controller_has_acted_on_it() {
+        let before = Certain::default().after(&sized(5, 10, 1, 1), false);
+        let mut next = sized(5, 3, 2, 1);
+        next.decided.timeline = Timeline(7);
+        assert_eq!(before.after(&next, false).decided, at(10));
+        next.observed = 2;
+        assert_eq!(before.after(&next, false).decided, next.decided);
     }
 
     #[test]

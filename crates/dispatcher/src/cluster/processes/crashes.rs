@@ -1,6 +1,7 @@
 //! Failures of one ordinal in a row: how long to wait before the next try, and how to say it.
 
 use crate::cluster::probe::in_words;
+use slotkeeper_core::planted;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -15,10 +16,17 @@ pub(super) struct Crashes(u32);
 impl Crashes {
     /// One more. Returns how long to wait: doubles from the first to the second of `backoff`.
     pub(super) fn another(&mut self, backoff: (Duration, Duration)) -> Duration {
+        planted!(RestartAtOnce => self.another_at_once());
         let (first, most) = backoff;
         let doubled = first.saturating_mul(1_u32.checked_shl(self.0).unwrap_or(u32::MAX));
         self.0 = self.0.saturating_add(1);
         doubled.min(most.max(first))
+    }
+
+    #[cfg(feature = "planted")]
+    fn another_at_once(&mut self) -> Duration {
+        self.0 = self.0.saturating_add(1);
+        Duration::ZERO
     }
 
     pub(super) fn is_loop(self) -> bool {

@@ -3,6 +3,7 @@
 //! (`PR_SET_PDEATHSIG`, which reaches the pod's own process only; a descendant that must not outlive it needs the same).
 //! A descendant that makes itself a session of its own (a daemon) escapes; programs in a pool must stay in the foreground.
 
+use slotkeeper_core::planted;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus};
@@ -62,7 +63,7 @@ impl Group {
             Signal::Kill => libc::SIGKILL,
         };
         // The only possible error is that nobody is left.
-        let _ = send(self.leader, number);
+        let _ = send_to_all(self.leader, number);
     }
 
     /// Whether any process of it is left. While one is, the kernel gives the group's number to nobody else.
@@ -82,6 +83,22 @@ impl Drop for Group {
         if !self.over {
             self.signal(Signal::Kill);
         }
+    }
+}
+
+/// To the leader and all its descendants.
+fn send_to_all(group: i32, signal: i32) -> io::Result<()> {
+    planted!(DescendantsLeft => send_to_leader(group, signal));
+    send(group, signal)
+}
+
+#[cfg(feature = "planted")]
+#[expect(unsafe_code, reason = "no safe wrapper in the standard library")]
+fn send_to_leader(leader: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: takes two numbers and touches no memory of ours.
+    match unsafe { libc::kill(leader, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -8,11 +8,11 @@
 
 use super::child::{Event, Life, Pool, What};
 use super::crashes::{Crashes, ending};
-use crate::cluster::ClusterError;
 use crate::cluster::news::Teller;
 use crate::cluster::probe::in_words;
+use crate::cluster::{ClusterError, Size};
 use crate::outside::{Ids, now};
-use slotkeeper_core::{Ordinal, Phase, Span, Uid};
+use slotkeeper_core::{Decision, Ordinal, Phase, Span, Uid, planted};
 use std::collections::BTreeMap;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 /// What the pool is asked to do. Answered when it is taken; `Stop`, when everything has ended.
 pub(super) enum Request {
-    Scale { start: u32, replicas: u32, decided: u64, reply: oneshot::Sender<Result<(), ClusterError>> },
+    Scale { size: Size, reply: oneshot::Sender<Result<(), ClusterError>> },
     Recycle { pod: Ordinal, uid: Uid, reply: oneshot::Sender<Result<(), ClusterError>> },
     Stop { reply: oneshot::Sender<()> },
 }
@@ -31,7 +31,7 @@ pub(super) struct Keeper {
     ids: Ids,
     teller: Teller,
     wanted: Span,
-    decided: u64,
+    decided: Decision,
     members: BTreeMap<u32, Member>,
     events: mpsc::Sender<Event>,
     stopping: bool,
@@ -64,14 +64,14 @@ impl Member {
 impl Keeper {
     pub(super) fn start(pool: Arc<Pool>, ids: Ids, mut teller: Teller, requests: mpsc::Receiver<Request>) {
         teller.listed(Vec::new());
-        teller.scale(0, 0, 0);
+        teller.scale(0, 0, Decision::default());
         let (events, reports) = mpsc::channel(64);
         let keeper = Keeper {
             pool,
             ids,
             teller,
             wanted: Span::EMPTY,
-            decided: 0,
+            decided: Decision::default(),
             members: BTreeMap::new(),
             events,
             stopping: false,
@@ -109,8 +109,8 @@ impl Keeper {
             Request::Scale { reply, .. } | Request::Recycle { reply, .. } if self.stopping => {
                 let _ = reply.send(Err(ClusterError::Stopping));
             }
-            Request::Scale { start, replicas, decided, reply } => {
-                self.scale(start, replicas, decided);
+            Request::Scale { size, reply } => {
+                self.scale(size);
                 let _ = reply.send(Ok(()));
             }
             Request::Recycle { pod, uid, reply } => {
@@ -125,22 +125,35 @@ impl Keeper {
     }
 
     /// Who stops is told before the order is: whoever reads the order knows that all others stay.
-    fn scale(&mut self, start: u32, replicas: u32, decided: u64) {
-        if decided < self.decided {
+    fn scale(&mut self, size: Size) {
+        if self.is_overruled(&size) {
             return;
         }
-        self.decided = decided;
-        self.wanted = Span { start, end: start.saturating_add(replicas) };
+        self.decided = size.decided;
+        self.wanted = size.span();
         self.end_unwanted();
-        self.teller.scale(start, replicas, decided);
+        self.teller.scale(size.start, size.replicas, size.decided);
         self.fill();
     }
 
     fn recycle(&mut self, ordinal: u32, uid: &Uid) {
-        if self.members.get(&ordinal).is_some_and(|m| m.uid == *uid) {
+        if self.lives(ordinal, uid) {
             self.end(ordinal);
             self.fill();
         }
+    }
+
+    /// A later size is known already.
+    fn is_overruled(&self, size: &Size) -> bool {
+        planted!(OlderScaleWins => false);
+        !size.may_overwrite(self.decided)
+    }
+
+    /// Whether the present life is this one.
+    fn lives(&self, ordinal: u32, uid: &Uid) -> bool {
+        let life = self.members.get(&ordinal).map(|member| &member.uid);
+        planted!(RecycleAnyLife => life.is_some());
+        life == Some(uid)
     }
 
     fn stop(&mut self) {
@@ -164,10 +177,7 @@ impl Keeper {
             State::Waiting { .. } => self.forget(ordinal),
             State::Alive { stop, .. } => {
                 let Some(stop) = stop.take() else { return };
-                // Whoever has heard of it hears that it goes; a process that has not started yet leaves unheard.
-                if member.told.is_some() {
-                    self.see(ordinal, Phase::Terminating);
-                }
+                self.see_end(ordinal);
                 let _ = stop.send(());
             }
         }
@@ -285,6 +295,14 @@ impl Keeper {
         {
             tracing::info!(pool = %self.pool.id, ordinal, "pod is gone");
             self.teller.gone(ordinal, &member.uid);
+        }
+    }
+
+    /// Whoever has heard of it hears that it goes; a process that has not started yet leaves unheard.
+    fn see_end(&mut self, ordinal: u32) {
+        planted!(TerminatingUntold => ());
+        if self.members.get(&ordinal).is_some_and(|member| member.told.is_some()) {
+            self.see(ordinal, Phase::Terminating);
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Account {
     pub torn: Option<Damage>,
     /// Damage that costs nothing.
     pub remarks: Vec<Damage>,
+    /// Segments that were begun and never used: the attempt failed, and the journal went on in the segment before.
+    pub abandoned: Vec<Name>,
     /// What the account ends with, where the journal goes on.
     pub damage: Option<Damage>,
 }
@@ -78,6 +80,7 @@ pub fn read(names: &[Name], newest: u64, bytes_of: &mut dyn FnMut(Name) -> io::R
             return Ok(reading.stopped(refused.unwrap_or(damage)));
         }
     }
+    segments.retain(|first| !reading.account.abandoned.contains(&Name::Entries(*first)));
     let end = reading.end(checkpoints.first().copied(), segments.last().copied());
     Ok(match refused.or(end) {
         Some(damage) => reading.stopped(damage),
@@ -120,6 +123,10 @@ impl Reading {
         let begin = Damage { file, line: 1, offset: 0, flaw: Flaw::Empty };
         if self.running == 0 && first <= self.next {
             self.running = first;
+        }
+        if first < self.running && bytes == line::head(file) {
+            self.account.abandoned.push(file);
+            return Ok(());
         }
         self.goes_on_at(first, &begin)?;
         let mut lines = line::lines(bytes).zip(1..);

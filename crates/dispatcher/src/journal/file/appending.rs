@@ -1,18 +1,19 @@
 //! Writing entries, and waiting out what is in the way.
 
-use super::lock::Lock;
+use super::disk::{Disk, Lock};
 use super::tail::Tail;
 use super::{line, locked};
 use crate::journal::figures::Figures;
 use crate::journal::{Append, Draft, JournalError};
 use crate::outside::{BoxFuture, Clock, now};
-use slotkeeper_core::{Entry, Millis};
+use slotkeeper_core::{Entry, Millis, Time, planted};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
 pub(super) struct Writer {
+    pub(super) disk: Disk,
     pub(super) tail: Arc<Mutex<Tail>>,
     /// To the follower. Unbounded, but never long: the driver has one append in flight and reads as fast as it applies.
     pub(super) written: mpsc::UnboundedSender<Vec<Entry>>,
@@ -20,7 +21,7 @@ pub(super) struct Writer {
     /// How far the journal's time is ahead of the clock, because that has been set back: it goes on, and never goes back.
     pub(super) ahead: Millis,
     pub(super) figures: Figures,
-    pub(super) lock: Arc<Lock>,
+    pub(super) lock: Lock,
 }
 
 /// Between two attempts.
@@ -30,7 +31,7 @@ impl Append for Writer {
     fn append(&mut self, batch: Vec<Draft>) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(async move {
             let begun = now();
-            let at = self.clock.now() + self.ahead;
+            let at = self.time();
             let entries: Vec<Entry> = batch
                 .into_iter()
                 .map(|Draft { from, number, pool, command }| Entry { at, from, number, pool, command })
@@ -38,7 +39,9 @@ impl Append for Writer {
             if entries.is_empty() {
                 return Ok(());
             }
+            fault_point!(FileBeforeSync);
             let entries = self.write(entries).await?;
+            fault_point!(FileAfterSync);
             self.figures.appends.observe(now().duration_since(begun).as_secs_f64());
             self.figures.entries.inc_by(entries.len() as u64);
             self.written.send(entries).map_err(|_| JournalError::Closed)
@@ -47,6 +50,11 @@ impl Append for Writer {
 }
 
 impl Writer {
+    fn time(&self) -> Time {
+        planted!(TimeGoesBack => self.clock.now());
+        self.clock.now() + self.ahead
+    }
+
     /// Returns when they are on the disk, however long that takes. Nobody is placed meanwhile; who plays, plays on.
     async fn write(&self, entries: Vec<Entry>) -> Result<Vec<Entry>, JournalError> {
         let position = locked(&self.tail).next();
@@ -56,14 +64,13 @@ impl Writer {
         let mut waiting = None;
         loop {
             let (tail, bytes, lock) = (self.tail.clone(), line.clone(), self.lock.clone());
-            let attempt = tokio::task::spawn_blocking(move || {
+            let attempt = self.disk.run(move || {
                 // However this process ends: nobody else writes here before this is done.
                 let _lock = lock;
                 let mut tail = locked(&tail);
                 tail.append(&bytes, count).map_err(|error| (error, tail.path().to_owned()))
             });
-            // A task that did not come back: the process is ending.
-            let Err((error, path)) = attempt.await.map_err(|_| JournalError::Closed)? else { break };
+            let Err((error, path)) = attempt.await? else { break };
             self.figures.errors.with_label_values(&[word(&error)]).inc();
             let file = path.display();
             if waiting.is_none() {

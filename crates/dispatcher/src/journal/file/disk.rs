@@ -1,11 +1,19 @@
-//! What the journal asks of the disk, step by step: each of them can fail, and a test can make it.
+//! What the journal asks of the disk, step by step: each of them can fail, and a test can make it. The files below are the
+//! operating system's, or those of a simulated disk.
 
+use super::OpenError;
+use super::lock;
 use super::name::NEW;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use crate::journal::JournalError;
+use crate::outside::BoxFuture;
+use slotkeeper_core::planted;
+use std::any::Any;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -22,87 +30,302 @@ pub enum Step {
 /// Asked before each step; what it answers stands for the disk's answer.
 pub type Trouble = Arc<dyn Fn(Step, &Path) -> io::Result<()> + Send + Sync>;
 
+/// The system calls on which the journal is built, one method each. All of them block, except `run`.
+pub trait Files: Send + Sync {
+    /// Whether the path is a folder. `None`: there is nothing at this path.
+    fn is_folder(&self, path: &Path) -> Option<bool>;
+    /// Makes a folder and its parents, readable by this user only.
+    ///
+    /// # Errors
+    /// Those of `mkdir`; so below.
+    fn make_folder(&self, folder: &Path) -> io::Result<()>;
+    /// The names in a folder and their sizes in bytes, in any order.
+    ///
+    /// # Errors
+    /// Those of `readdir`.
+    fn list(&self, folder: &Path) -> io::Result<Vec<(String, u64)>>;
+    /// # Errors
+    /// Those of `read`.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Opens an empty file for writing, readable by this user only.
+    ///
+    /// # Errors
+    /// Those of `open`.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Handle>>;
+    /// Opens an existing file for writing, or a folder for [`Handle::sync_all`].
+    ///
+    /// # Errors
+    /// Those of `open`.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Handle>>;
+    /// # Errors
+    /// Those of `rename`.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// # Errors
+    /// Those of `unlink`.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Takes the folder's lock, which is held until the returned value is dropped or the process ends.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] while another process holds it.
+    fn lock(&self, folder: &Path) -> Result<Box<dyn Any + Send + Sync>, OpenError>;
+    /// Runs blocking work where that is allowed, and completes when the work has.
+    ///
+    /// # Errors
+    /// [`JournalError::Closed`] if the work was not completed because the process is ending.
+    fn run(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, Result<(), JournalError>>;
+}
+
+/// An open file.
+pub trait Handle: Send + Sync {
+    /// Writes all bytes at this offset. After an error, any prefix of them may have been written.
+    ///
+    /// # Errors
+    /// Those of `pwrite`.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// # Errors
+    /// Those of `ftruncate`.
+    fn set_len(&self, length: u64) -> io::Result<()>;
+    /// Returns when the content is durable. After an error, what has been written since the last success may never be.
+    ///
+    /// # Errors
+    /// Those of `fdatasync`.
+    fn sync_data(&self) -> io::Result<()>;
+    /// As [`Handle::sync_data`], metadata included. Of a folder: the names in it.
+    ///
+    /// # Errors
+    /// Those of `fsync`.
+    fn sync_all(&self) -> io::Result<()>;
+}
+
 /// The operating system's files.
-#[derive(Clone, Default)]
+struct RealFiles;
+
+impl Files for RealFiles {
+    fn is_folder(&self, path: &Path) -> Option<bool> {
+        fs::metadata(path).ok().map(|metadata| metadata.is_dir())
+    }
+
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<(String, u64)>> {
+        let mut files = Vec::new();
+        for file in fs::read_dir(folder)? {
+            let file = file?;
+            // A name that is not text is not the journal's.
+            if let Ok(name) = file.file_name().into_string() {
+                files.push((name, size(&file)?));
+            }
+        }
+        Ok(files)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Handle>> {
+        let mut options = OpenOptions::new();
+        Ok(Box::new(options.read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Handle>> {
+        // A folder cannot be opened for writing.
+        let file = match path.is_dir() {
+            true => fs::File::open(path)?,
+            false => OpenOptions::new().read(true).write(true).open(path)?,
+        };
+        Ok(Box::new(file))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn lock(&self, folder: &Path) -> Result<Box<dyn Any + Send + Sync>, OpenError> {
+        Ok(Box::new(lock::take(folder)?))
+    }
+
+    fn run(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, Result<(), JournalError>> {
+        // A task that did not come back: the process is ending.
+        Box::pin(async move { tokio::task::spawn_blocking(work).await.map_err(|_| JournalError::Closed) })
+    }
+}
+
+/// Whoever uses the folder may have removed the file just now.
+fn size(file: &fs::DirEntry) -> io::Result<u64> {
+    match file.metadata() {
+        Ok(metadata) => Ok(metadata.len()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+impl Handle for fs::File {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(self, bytes, offset)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        fs::File::set_len(self, length)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        fs::File::sync_data(self)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        fs::File::sync_all(self)
+    }
+}
+
+/// What the journal does with files.
+#[derive(Clone)]
 pub struct Disk {
+    files: Arc<dyn Files>,
     trouble: Option<Trouble>,
+}
+
+impl Default for Disk {
+    fn default() -> Disk {
+        Disk::of(Arc::new(RealFiles))
+    }
 }
 
 impl Disk {
     /// One with troubles of a test's making.
     #[must_use]
     pub fn with(trouble: Trouble) -> Disk {
-        Disk { trouble: Some(trouble) }
+        Disk { trouble: Some(trouble), ..Disk::default() }
+    }
+
+    /// One whose files are these.
+    #[must_use]
+    pub fn of(files: Arc<dyn Files>) -> Disk {
+        Disk { files, trouble: None }
     }
 
     fn ask(&self, step: Step, path: &Path) -> io::Result<()> {
         self.trouble.as_ref().map_or(Ok(()), |trouble| trouble(step, path))
     }
 
+    pub(super) fn is_folder(&self, path: &Path) -> Option<bool> {
+        self.files.is_folder(path)
+    }
+
+    pub(super) fn list(&self, folder: &Path) -> io::Result<Vec<(String, u64)>> {
+        self.files.list(folder)
+    }
+
+    pub(super) fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.files.read(path)
+    }
+
+    pub(super) fn open(&self, path: &Path) -> io::Result<Box<dyn Handle>> {
+        self.files.open(path)
+    }
+
+    pub(super) fn lock(&self, folder: &Path) -> Result<Lock, OpenError> {
+        Ok(Arc::from(self.files.lock(folder)?))
+    }
+
+    /// Runs blocking work where that is allowed.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let (sender, result) = oneshot::channel();
+        // If nobody waits any more, nobody needs the result.
+        let work = Box::new(move || drop(sender.send(work())));
+        self.files.run(work).await?;
+        result.await.map_err(|_| JournalError::Closed)
+    }
+
     /// Makes the folder, for nobody but us: what the journal says of sessions is as good as their cookies.
     pub(super) fn make_folder(&self, folder: &Path) -> io::Result<()> {
-        if folder.is_dir() {
+        if self.files.is_folder(folder) == Some(true) {
             return Ok(());
         }
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
-        self.sync_folder(parent.unwrap_or(Path::new(".")))
+        let is_missing = |path: &&Path| self.files.is_folder(path).is_none();
+        let made: Vec<&Path> =
+            folder.ancestors().filter(|path| !path.as_os_str().is_empty()).take_while(is_missing).collect();
+        self.files.make_folder(folder)?;
+        for folder in made {
+            let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+            self.sync_folder(parent.unwrap_or(Path::new(".")))?;
+        }
+        Ok(())
     }
 
     /// A file with this content, whole or not at all: written under another name first.
-    pub(super) fn create(&self, folder: &Path, name: &str, content: &[u8]) -> io::Result<File> {
-        let (path, new) = (folder.join(name), folder.join(format!("{NEW}{name}")));
+    pub(super) fn create(&self, folder: &Path, name: &str, content: &[u8]) -> io::Result<Box<dyn Handle>> {
+        let (path, new) = (folder.join(name), folder.join(unfinished(name)));
         let made = self.ask(Step::Create, &path).and_then(|()| {
-            let mut options = OpenOptions::new();
-            let mut file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(content)?;
+            let file = self.files.create(&new)?;
+            file.write_all_at(content, 0)?;
             file.sync_all()?;
             // What may fail for want of a descriptor comes before the name is there.
-            let shelf = File::open(folder)?;
-            fs::rename(&new, &path)?;
+            let shelf = self.files.open(folder)?;
+            self.files.rename(&new, &path)?;
             let named = self.ask(Step::Name, &path).and_then(|()| shelf.sync_all());
             if named.is_err() {
                 // Whoever is told that it is not there must not find it later.
-                let _ = fs::remove_file(&path);
+                let _ = self.files.remove(&path);
             }
             named.map(|()| file)
         });
         if made.is_err() {
             // It may be half of what fills the disk. If it cannot be removed, the next start does it.
-            let _ = fs::remove_file(&new);
+            let _ = self.files.remove(&new);
         }
         made
     }
 
-    pub(super) fn append(&self, path: &Path, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn append(&self, path: &Path, file: &dyn Handle, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.ask(Step::Append, path)?;
         file.write_all_at(bytes, offset)
     }
 
-    pub(super) fn sync(&self, path: &Path, file: &File) -> io::Result<()> {
+    pub(super) fn sync(&self, path: &Path, file: &dyn Handle) -> io::Result<()> {
+        planted!(SyncSkipped => self.ask(Step::Sync, path));
         self.ask(Step::Sync, path)?;
         file.sync_data()
     }
 
     /// Cuts off what comes after so many bytes.
-    pub(super) fn cut(&self, path: &Path, file: &File, length: u64) -> io::Result<()> {
+    pub(super) fn cut(&self, path: &Path, file: &dyn Handle, length: u64) -> io::Result<()> {
+        planted!(RaggedTailKept => self.ask(Step::Cut, path));
         self.ask(Step::Cut, path)?;
         file.set_len(length)
     }
 
     pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
         self.ask(Step::Remove, path)?;
-        fs::remove_file(path)
+        self.files.remove(path)
     }
 
     /// Gives a file another name.
     pub(super) fn rename(&self, folder: &Path, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(folder.join(from), folder.join(to))?;
+        self.files.rename(&folder.join(from), &folder.join(to))?;
         self.sync_folder(folder)
     }
 
     /// What has been renamed or removed is so after a power cut, too.
     pub(super) fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        File::open(folder)?.sync_all()
+        self.files.open(folder)?.sync_all()
     }
+}
+
+/// The folder's lock. Held as long as anything may be written.
+pub(super) type Lock = Arc<dyn Any + Send + Sync>;
+
+/// What a file is called while it is being written.
+fn unfinished(name: &str) -> String {
+    planted!(CheckpointInPlace => name.to_owned());
+    format!("{NEW}{name}")
 }

@@ -2,9 +2,9 @@
 
 use super::OpenError;
 use super::account::{self, Account};
+use super::disk::Disk;
 use super::name::{NEW, Name, torn_position};
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,18 +19,15 @@ pub(super) struct Listing {
     pub(super) torn: Vec<u64>,
 }
 
-pub(super) fn list(folder: &Path) -> io::Result<Listing> {
+pub(super) fn list(disk: &Disk, folder: &Path) -> io::Result<Listing> {
     let mut listing = Listing::default();
-    for file in fs::read_dir(folder)? {
-        let file = file?;
-        let name = file.file_name();
-        let Some(name) = name.to_str() else { continue };
-        if let Some(ours) = Name::parse(name) {
+    for (name, size) in disk.list(folder)? {
+        if let Some(ours) = Name::parse(&name) {
             listing.names.push(ours);
-            listing.bytes += size(&file)?;
+            listing.bytes += size;
         } else if name.strip_prefix(NEW).and_then(Name::parse).is_some() {
-            listing.unfinished.push(file.path());
-        } else if let Some(position) = torn_position(name) {
+            listing.unfinished.push(folder.join(name));
+        } else if let Some(position) = torn_position(&name) {
             listing.torn.push(position);
         }
     }
@@ -38,26 +35,17 @@ pub(super) fn list(folder: &Path) -> io::Result<Listing> {
     Ok(listing)
 }
 
-/// Whoever uses the folder may have removed it just now.
-fn size(file: &fs::DirEntry) -> io::Result<u64> {
-    match file.metadata() {
-        Ok(metadata) => Ok(metadata.len()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(error),
-    }
-}
-
 /// Reads the journal, from the newest checkpoint that is not newer than this position.
-pub(super) fn read(folder: &Path, newest: u64) -> Result<(Listing, Account), OpenError> {
+pub(super) fn read(disk: &Disk, folder: &Path, newest: u64) -> Result<(Listing, Account), OpenError> {
     let broken = |path: &Path| {
         let path = path.to_owned();
         move |source| OpenError::Io { what: "read", path, source }
     };
-    let listing = list(folder).map_err(broken(folder))?;
+    let listing = list(disk, folder).map_err(broken(folder))?;
     let mut failed = folder.to_owned();
     let account = account::read(&listing.names, newest, &mut |name| {
         failed = folder.join(name.to_string());
-        fs::read(&failed)
+        disk.read(&failed)
     });
     match account {
         Ok(account) => Ok((listing, account)),
@@ -67,10 +55,10 @@ pub(super) fn read(folder: &Path, newest: u64) -> Result<(Listing, Account), Ope
 
 /// All that is there, for who only looks. Whoever uses the folder may remove a file between its name and its content.
 pub(super) fn load(folder: &Path) -> Result<BTreeMap<Name, Vec<u8>>, OpenError> {
-    let mut attempts = 1..;
+    let (disk, mut attempts) = (Disk::default(), 1..);
     loop {
-        let loaded = list(folder).and_then(|listing| {
-            listing.names.into_iter().map(|name| Ok((name, fs::read(folder.join(name.to_string()))?))).collect()
+        let loaded = list(&disk, folder).and_then(|listing| {
+            listing.names.into_iter().map(|name| Ok((name, disk.read(&folder.join(name.to_string()))?))).collect()
         });
         match loaded {
             Ok(files) => return Ok(files),

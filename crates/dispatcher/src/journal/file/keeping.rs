@@ -1,15 +1,14 @@
 //! Keeping states: a new segment begins, a checkpoint is written, and what is older than the checkpoint before this one
 //! goes. That one stays: should the newest be damaged, it leads to the same state.
 
-use super::disk::Disk;
-use super::lock::Lock;
+use super::disk::{Disk, Lock};
 use super::name::{Name, torn_name};
 use super::tail::Tail;
 use super::{checkpoint, folder, locked};
 use crate::journal::figures::Figures;
 use crate::journal::{JournalError, Keep};
 use crate::outside::BoxFuture;
-use slotkeeper_core::Fleet;
+use slotkeeper_core::{Fleet, planted};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -23,7 +22,7 @@ pub(super) struct Keeper {
     pub(super) newest: u64,
     pub(super) figures: Figures,
     /// Held as long as anything may be written.
-    pub(super) _lock: Arc<Lock>,
+    pub(super) _lock: Lock,
 }
 
 impl Keep for Keeper {
@@ -34,8 +33,8 @@ impl Keep for Keeper {
                 return Ok(());
             }
             let keeper = self.clone();
-            let kept = tokio::task::spawn_blocking(move || keeper.write(&fleet));
-            match kept.await.map_err(|_| JournalError::Closed)? {
+            let kept = self.disk.run(move || keeper.write(&fleet));
+            match kept.await? {
                 Ok(()) => {
                     self.newest = position;
                     Ok(())
@@ -67,7 +66,7 @@ impl Keeper {
 
     /// Removes what only leads to the second newest checkpoint. Oldest first: what stays goes on without a hole.
     pub(super) fn forget(&self) -> io::Result<()> {
-        let listing = folder::list(&self.folder)?;
+        let listing = folder::list(&self.disk, &self.folder)?;
         let (mut checkpoints, mut segments) = (Vec::new(), Vec::new());
         for name in &listing.names {
             match name {
@@ -75,14 +74,20 @@ impl Keeper {
                 Name::Entries(first) => segments.push(*first),
             }
         }
-        let bound = checkpoints.iter().rev().nth(1).copied().unwrap_or(0);
+        let bound = bound(&checkpoints);
         let old_checkpoints = checkpoints.into_iter().filter(|p| *p < bound).map(|p| Name::Checkpoint(p).to_string());
         let covered = segments.windows(2).filter(|pair| pair[1] <= bound + 1).map(|p| Name::Entries(p[0]).to_string());
         let torn = listing.torn.into_iter().filter(|p| *p <= bound).map(torn_name);
         for name in old_checkpoints.chain(covered).chain(torn) {
             self.disk.remove(&self.folder.join(name))?;
         }
-        self.figures.size.set(folder::list(&self.folder)?.bytes as i64);
+        self.figures.size.set(folder::list(&self.disk, &self.folder)?.bytes as i64);
         Ok(())
     }
+}
+
+/// What leads to this checkpoint only is not needed any more: the second newest one.
+fn bound(checkpoints: &[u64]) -> u64 {
+    planted!(ForgetTooMuch => checkpoints.last().copied().unwrap_or(0));
+    checkpoints.iter().rev().nth(1).copied().unwrap_or(0)
 }

@@ -8,6 +8,7 @@
 
 use super::damage::Flaw;
 use super::name::Name;
+use slotkeeper_core::planted;
 
 /// The version of this format. Readers refuse newer ones.
 pub const VERSION: u32 = 1;
@@ -56,12 +57,17 @@ pub(super) fn opened(line: &[u8]) -> Result<(u64, &[u8]), Flaw> {
         None => (line, Flaw::Incomplete),
     };
     let Some((sum, content)) = line.split_at_checked(SUM) else { return Err(flaw) };
-    if flaw == Flaw::Incomplete || sum != sum_of(crc32fast::hash(content)).as_bytes() {
+    if flaw == Flaw::Incomplete || !adds_up(sum, content) {
         return Err(if begins_whole(sum, content) { Flaw::Merged } else { flaw });
     }
     let mut parts = content.splitn(2, |byte| *byte == b' ');
     let position = parts.next().and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
     position.zip(parts.next()).ok_or_else(|| Flaw::Unreadable("it has no position".to_owned()))
+}
+
+fn adds_up(sum: &[u8], content: &[u8]) -> bool {
+    planted!(ChecksumIgnored => true);
+    sum == sum_of(crc32fast::hash(content)).as_bytes()
 }
 
 fn sum_of(sum: u32) -> String {

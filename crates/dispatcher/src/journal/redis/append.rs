@@ -5,9 +5,9 @@ use super::connection::{Connection, PATIENCE, bytes, items, text};
 use super::trouble::{Kind, Outage, Trouble};
 use super::{House, Told, record};
 use crate::journal::{Append, Draft, JournalError, Patience};
-use crate::outside::{BoxFuture, now};
+use crate::outside::{BoxFuture, Ids, now};
 use redis::Value;
-use slotkeeper_core::{Millis, ReplicaId};
+use slotkeeper_core::{Millis, ReplicaId, Timeline, planted};
 use std::collections::VecDeque;
 
 const BEGIN: &str = include_str!("begin.lua");
@@ -21,6 +21,8 @@ pub(super) struct Writer {
     line: Option<Line>,
     /// The life that what is unread was written in.
     life: Option<String>,
+    /// Names for timelines. No other writer has the same: a replica's own name is drawn at random.
+    timelines: Ids,
     /// Taken, and not read back; in order.
     unread: VecDeque<Unread>,
     outage: Outage,
@@ -68,7 +70,8 @@ impl Append for Writer {
 impl Writer {
     pub(super) fn new(house: House, patience: Patience) -> Writer {
         let outage = Outage::new("writer", house.place.address.host_port(), house.figures.clone());
-        Writer { house, patience, line: None, life: None, unread: VecDeque::new(), outage }
+        let timelines = Ids::seeded(0);
+        Writer { house, patience, line: None, life: None, timelines, unread: VecDeque::new(), outage }
     }
 
     /// What an earlier life of this replica has written counts no more.
@@ -76,6 +79,7 @@ impl Writer {
         let mut told = self.house.shared.lock();
         if told.ours.is_none_or(|(ours, _)| ours != from) {
             told.ours = Some((from, 0));
+            self.timelines = Ids::seeded(from.0);
             self.unread.clear();
         }
     }
@@ -91,16 +95,20 @@ impl Writer {
             (doubted.clone(), std::mem::take(estranged))
         };
         // Taken out: whatever goes wrong, it is not used again.
-        let known = self.line.take().filter(|line| !estranged && doubted.as_ref() != Some(&line.life));
+        let known = self.line.take().filter(|line| !is_in_doubt(line, estranged, doubted.as_deref()));
         let patience = self.patience.get();
-        let lapse = record::lapse(patience)?;
+        let timeline = match &known {
+            Some(_) => Timeline::FIRST,
+            None => Timeline(self.timelines.draw().map_err(|error| JournalError::Unreadable(error.to_string()))?),
+        };
+        let lapse = record::lapse(patience, timeline)?;
         let written = async {
             let mut line = match known {
                 Some(line) => line,
                 None => self.house.connect(&lapse, patience, doubted.as_deref().unwrap_or_default()).await?,
             };
             if self.life.as_ref() != Some(&line.life) {
-                for batch in self.unread.make_contiguous().chunks(BATCH) {
+                for batch in lost(self.unread.make_contiguous()).chunks(BATCH) {
                     self.house.append(&mut line, batch).await?;
                 }
                 self.life = Some(line.life.clone());
@@ -110,6 +118,18 @@ impl Writer {
         };
         Ok(written.await.map(|line| self.line = Some(line)))
     }
+}
+
+/// What may be lost with an earlier life.
+fn lost(unread: &[Unread]) -> &[Unread] {
+    planted!(UnreadNotRepeated => &[]);
+    unread
+}
+
+/// Whether the life has to be agreed on again.
+fn is_in_doubt(line: &Line, estranged: bool, doubted: Option<&str>) -> bool {
+    planted!(LifeNotChecked => false);
+    estranged || doubted == Some(&line.life)
 }
 
 impl House {
@@ -143,7 +163,9 @@ impl House {
         for record in records {
             append.arg(&record.json);
         }
-        match &line.connection.ask(&[&append], PATIENCE).await?[..] {
+        let answers = line.connection.ask(&[&append], PATIENCE).await?;
+        fault_point!(RedisAfterSend, dropped => return Err(Trouble::new(Kind::Closed, "the connection broke")));
+        match &answers[..] {
             [Value::Int(_)] => Ok(()),
             [other] if bytes(other).is_some() => Err(Trouble::answered_with("text instead of a position")),
             _ => Err(Trouble::answered_with("no position")),

@@ -8,7 +8,7 @@ use super::{House, Told};
 use crate::journal::{Follow, JournalError, News};
 use crate::outside::BoxFuture;
 use redis::Value;
-use slotkeeper_core::{Entry, Fleet, Time};
+use slotkeeper_core::{Entry, Fleet, Time, planted};
 use std::time::Duration;
 
 /// Entries read at a time.
@@ -183,13 +183,8 @@ impl Reader {
 
     fn take(&mut self, bookmark: &Bookmark, page: Page) -> Result<Option<News>, Stop> {
         let Page { entries, content, kept, life } = page;
-        let is_there = match &bookmark.content {
-            Some(known) => content.as_ref() == Some(known),
-            // There is no entry to find again: the state that reading started from may still be the one that is kept.
-            None => !entries.is_empty() || kept.unwrap_or(START) == bookmark.id,
-        };
-        let expected = bookmark.id.position + 1;
-        let goes_on = entries.iter().zip(expected..).all(|((id, _), position)| id.position == position);
+        let is_there = is_there(bookmark, content.as_deref(), !entries.is_empty(), kept);
+        let goes_on = goes_on(bookmark, &entries);
         if !is_there || !goes_on {
             let hole = entries.first().filter(|_| !goes_on).map(|(id, _)| *id);
             self.lose_place(bookmark, hole, kept, life)?;
@@ -288,6 +283,23 @@ impl House {
             life: text(life).map(str::to_owned),
         })
     }
+}
+
+/// Whether what was read last is still there.
+fn is_there(bookmark: &Bookmark, content: Option<&[u8]>, goes_on: bool, kept: Option<Id>) -> bool {
+    planted!(LossNotNoticed => true);
+    match &bookmark.content {
+        Some(known) => content == Some(known),
+        // There is no entry to find again: the state that reading started from may still be the one that is kept.
+        None => goes_on || kept.unwrap_or(START) == bookmark.id,
+    }
+}
+
+/// Whether nothing is missing between what was read last and what follows.
+fn goes_on(bookmark: &Bookmark, entries: &[(Id, Vec<u8>)]) -> bool {
+    planted!(HoleNotNoticed => true);
+    let expected = bookmark.id.position + 1;
+    entries.iter().zip(expected..).all(|((id, _), position)| id.position == position)
 }
 
 fn id(position: &Value, at: &Value) -> Option<Id> {

@@ -42,6 +42,7 @@ impl House {
         let mut keep = redis::cmd("EVAL");
         keep.arg(KEEP).arg(3).arg(&self.keys.entries).arg(&self.keys.life).arg(&self.keys.checkpoint);
         keep.arg(life).arg(fleet.applied()).arg(fleet.journal().0).arg(state);
+        fault_point!(RedisBeforeKeep, dropped => return Err(Trouble::new(Kind::Closed, "the connection broke")));
         let answers = Connection::open(&self.place).await?.ask(&[&keep], LONG_PATIENCE).await?;
         if answers == [Value::Int(1)] {
             self.figures.kept.set(fleet.applied().cast_signed());

@@ -2,7 +2,7 @@
 
 use crate::journal::{Draft, JournalError};
 use serde::{Deserialize, Serialize};
-use slotkeeper_core::{Command, Entry, Millis, PoolId, ReplicaId, Time};
+use slotkeeper_core::{Command, Entry, Millis, PoolId, ReplicaId, Time, Timeline};
 
 pub(super) const FIELD: &str = "entry";
 
@@ -59,9 +59,9 @@ pub(super) fn write(draft: &Draft) -> Result<String, JournalError> {
         .map_err(|error| JournalError::Unreadable(format!("{command:?} cannot be written as JSON: {error}")))
 }
 
-/// The journal's own word that entries may be lost.
-pub(super) fn lapse(patience: Millis) -> Result<String, JournalError> {
-    write(&Draft { from: ReplicaId(0), number: 0, pool: "".into(), command: Command::Lapse { patience } })
+/// The journal's own word that entries may be lost, and the name of the timeline that begins.
+pub(super) fn lapse(patience: Millis, timeline: Timeline) -> Result<String, JournalError> {
+    write(&Draft { from: ReplicaId(0), number: 0, pool: "".into(), command: Command::Lapse { patience, timeline } })
 }
 
 /// The error says what it is, not where.

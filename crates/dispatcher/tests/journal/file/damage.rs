@@ -294,3 +294,28 @@ async fn an_empty_folder_is_a_new_journal() {
     journal.append.append(vec![draft(1)]).await.unwrap();
     assert_eq!(read(&mut journal, 1).await.numbers(), [1]);
 }
+
+/// A power loss can bring back the name of a segment that could not be begun, after which the older one was used.
+#[tokio::test]
+async fn a_segment_that_was_begun_and_not_used_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    written(dir.path(), 4).await;
+    let abandoned = segment(dir.path(), 3);
+    let head = line::head(file::name::Name::Entries(3));
+    fs::write(&abandoned, &head).unwrap();
+    let mut journal = file::open(dir.path(), clock()).unwrap();
+    assert_eq!(read(&mut journal, 4).await.numbers(), [1, 2, 3, 4]);
+    assert!(!abandoned.exists());
+    journal.append.append(vec![draft(5)]).await.unwrap();
+    drop(journal);
+    let mut journal = file::open(dir.path(), clock()).unwrap();
+    assert_eq!(read(&mut journal, 5).await.numbers(), [1, 2, 3, 4, 5]);
+    drop(journal);
+    // One that says anything more is not.
+    fs::write(&abandoned, [&head[..], b"x"].concat()).unwrap();
+    refused(
+        dir.path(),
+        "entries-00000000000000000003, line 1 (byte 0): it begins with entry 3, which was there already: 6 would be the next",
+        5,
+    );
+}

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use slotkeeper::journal::file::account;
 use slotkeeper::journal::file::line;
 use slotkeeper::journal::file::name::Name;
-use slotkeeper_core::{Command, Entry, Fleet, Millis, Ordinal, Phase, Rules, SessionId, Sighting, Spare, Uid};
+use slotkeeper_core::{
+    Command, Entry, Fleet, Millis, Ordinal, Phase, Rules, SessionId, Sighting, Spare, Timeline, Uid,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -204,7 +206,7 @@ fn commands() -> Vec<Command> {
         Command::Extend { session },
         Command::PodGone { pod, uid, version: 2 },
         Command::PodsListed { pods, version: 2 },
-        Command::ScaleSeen { start: 0, replicas: 3, decided: 5, version: 2 },
+        Command::ScaleSeen { start: 0, replicas: 3, decided: 5, timeline: Timeline::FIRST, version: 2 },
         Command::Served { replicas: 3 },
         Command::Cordon { pod },
         Command::Uncordon { pod },
@@ -212,7 +214,7 @@ fn commands() -> Vec<Command> {
         Command::Schedule(Spare::Slots(2)),
         Command::Remove,
         Command::Hello { speaks: 1 },
-        Command::Lapse { patience: Millis(5) },
+        Command::Lapse { patience: Millis(5), timeline: Timeline(7) },
         Command::Farewell,
         Command::Tick,
     ];

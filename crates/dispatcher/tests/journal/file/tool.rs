@@ -3,7 +3,7 @@
 use super::{checkpoint, clock, contents, draft, names, read, segment, written};
 use slotkeeper::journal::Draft;
 use slotkeeper::journal::file;
-use slotkeeper_core::{Command, Fleet, Ordinal, Phase, ReplicaId, Sighting};
+use slotkeeper_core::{Command, Fleet, Ordinal, Phase, ReplicaId, Sighting, Timeline};
 use std::fs;
 use std::path::Path;
 
@@ -103,13 +103,13 @@ async fn replay_prints_what_each_entry_did() {
     let phase = Phase::Ready { address: ([127, 0, 0, 1], 80).into() };
     let pods = vec![Sighting { pod: Ordinal(0), uid: "uid".into(), phase }];
     let listed = Draft { command: Command::PodsListed { pods, version: 1 }, ..draft(3) };
-    let size = Command::ScaleSeen { start: 0, replicas: 1, decided: 0, version: 1 };
+    let size = Command::ScaleSeen { start: 0, replicas: 1, decided: 0, timeline: Timeline::FIRST, version: 1 };
     let (size, visit) = (Draft { command: size, ..draft(4) }, Draft { number: 5, ..draft(3) });
     let mut journal = file::open(plain.path(), clock()).unwrap();
     journal.append.append(vec![draft(1), draft(2), listed, size, visit]).await.unwrap();
     drop(journal);
     let (_, effects, _) = tool(&["replay"], plain.path());
-    assert!(effects.contains("\n          -> games  Placed { session: s:"), "{effects}");
+    assert!(effects.contains("\n          -> games  Scale { start: 0, replicas: 1, "), "{effects}");
     let (code, _, error) = tool(&["replay", "--at", "3"], dir.path());
     assert!(code == 1 && error.contains("entry 3 is not there any more, or not yet"), "{error}");
 }

@@ -8,8 +8,9 @@ use crate::journal::file::disk::Disk;
 use crate::journal::file::name::{DAMAGED, Name};
 use crate::journal::file::tail::Tail;
 use crate::journal::file::{OpenError, failed, folder, line, lock};
-use slotkeeper_core::{Command, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, Time};
-use std::fs::{self, OpenOptions};
+use crate::outside::Ids;
+use slotkeeper_core::{Command, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, Time, Timeline};
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -20,7 +21,7 @@ pub(super) fn repair(folder: &Path, now: Time, out: &mut dyn Write) -> Result<bo
     let _lock = lock::take(folder)?;
     let mut repairs = 0;
     let account = loop {
-        let (listing, account) = folder::read(folder, u64::MAX)?;
+        let (listing, account) = folder::read(&Disk::default(), folder, u64::MAX)?;
         let Some(damage) = &account.damage else { break account };
         repairs += 1;
         writeln!(out, "found: {damage}")?;
@@ -68,9 +69,9 @@ fn step(folder: &Path, names: &[Name], account: &Account, damage: &Damage, out: 
             lost(folder, damage.file, damage.offset)
         )?;
         disk.create(folder, &aside, rest)?;
-        let file = OpenOptions::new().write(true).open(&path)?;
-        disk.cut(&path, &file, damage.offset)?;
-        disk.sync(&path, &file)?;
+        let file = disk.open(&path)?;
+        disk.cut(&path, &*file, damage.offset)?;
+        disk.sync(&path, &*file)?;
     }
     Ok(())
 }
@@ -105,7 +106,8 @@ fn lapse(folder: &Path, account: Account, now: Time) -> Result<Millis, OpenError
     }
     let usual = Rules::default();
     let patience = Millis(fleet.patience().0.max(usual.silence.0 + usual.grace.0));
-    let command = Command::Lapse { patience };
+    let timeline = Ids::Os.draw().map(Timeline).map_err(failed)?;
+    let command = Command::Lapse { patience, timeline };
     let entry = Entry { at, from: ReplicaId(0), number: 0, pool: PoolId::from(""), command };
     let json = serde_json::to_vec(&[entry]).map_err(|e| failed(io::Error::other(e)))?;
     let disk = Disk::default();

@@ -1,0 +1,225 @@
+//! Each promise that a world can break, as a rule, and where it is documented.
+
+/// A promise in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// As violations name it.
+    pub name: &'static str,
+    /// What must hold.
+    pub rule: &'static str,
+    /// The file that documents it, and words that are found there.
+    pub documented: (&'static str, &'static str),
+}
+
+const README: &str = "README.md";
+const SIM: &str = "sim/README.md";
+const LAWS: &str = "crates/dispatcher/src/lib.rs";
+const CORE: &str = "crates/core/src/lib.rs";
+
+/// The promise of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Promise> {
+    ALL.iter().find(|promise| promise.name == name)
+}
+
+const fn promise(name: &'static str, rule: &'static str, file: &'static str, words: &'static str) -> Promise {
+    Promise { name, rule, documented: (file, words) }
+}
+
+pub const ALL: &[Promise] = &[
+    promise(
+        "exclusive",
+        "A pod with one slot serves one session at a time; with `after_session = \"recycle\"`, one session in its whole life.",
+        README,
+        "Nobody sits on anybody's lap",
+    ),
+    promise(
+        "attach, then forward",
+        "Whenever a dispatcher writes to a pod, the journal has that session at that pod, attached by that dispatcher.",
+        LAWS,
+        "Attach, then forward",
+    ),
+    promise(
+        "sticky",
+        "A session reaches only incarnations that it was placed in.",
+        README,
+        "A session stays with its pod",
+    ),
+    promise(
+        "everybody gets their own",
+        "A pod's answer names the session that asked.",
+        README,
+        "A session stays with its pod",
+    ),
+    promise(
+        "a cookie stays good",
+        "A visitor's cookie names the same session until the visitor asks for a new one.",
+        LAWS,
+        "Unknown is not new",
+    ),
+    promise(
+        "no live session is killed",
+        "No pod is deleted by a scale-down or a recycle while a session has a slot in it or was answered by it less than 1 s ago.",
+        README,
+        "No live session is killed",
+    ),
+    promise(
+        "who plays is not taken for gone",
+        "No session is released as disconnected, as a no-show or as having left while its pod answered it less than that clock ago.",
+        SIM,
+        "who plays is not taken for gone",
+    ),
+    promise(
+        "nothing breaks without a cause",
+        "No stream breaks and no request fails unless a fault is active or has ended less than 30 s ago.",
+        SIM,
+        "nothing breaks without a cause",
+    ),
+    promise(
+        "nobody is sent to a pod that ends",
+        "No session is placed in a pod that is known to terminate.",
+        SIM,
+        "nobody is sent to a pod that ends",
+    ),
+    promise(
+        "first come, first served",
+        "A session that is placed waited in front of all that still wait, unless it had lost its pod.",
+        SIM,
+        "first come, first served",
+    ),
+    promise(
+        "bytes arrive as they were sent",
+        "Every WebSocket message returns from the pod as it was sent.",
+        README,
+        "Bytes are not touched",
+    ),
+    promise(
+        "what is written twice counts once",
+        "An entry that the journal has already taken changes nothing when it is written again.",
+        CORE,
+        "Old news is recognised",
+    ),
+    promise(
+        "a checkpoint says what was so",
+        "A checkpoint is the state at its position, byte by byte.",
+        SIM,
+        "a checkpoint says what was so",
+    ),
+    promise(
+        "metrics",
+        "The gauges of `/metrics` are the fleet's at the journal position that they name.",
+        SIM,
+        "what `/metrics` says at a journal position",
+    ),
+    promise(
+        "no scaler hears of a journal not yet read",
+        "A dispatcher reports no number before it has read the journal as it was when the dispatcher started.",
+        SIM,
+        "nothing is said before the journal is read",
+    ),
+    promise(
+        "no scaler is told an old number",
+        "A number that KEDA is told was wanted at most 2 s before it asked.",
+        "crates/dispatcher/OPERATING.md",
+        "KEDA",
+    ),
+    promise(
+        "one metric, one pod each",
+        "KEDA is given one metric whose target is one pod.",
+        "crates/dispatcher/OPERATING.md",
+        "KEDA",
+    ),
+    promise(
+        "only `true` is pushed",
+        "The push stream to KEDA carries `true` only.",
+        "crates/dispatcher/OPERATING.md",
+        "KEDA",
+    ),
+    promise(
+        "invariants of the core",
+        "After each entry the fleet's invariants hold, and no pool is frozen.",
+        CORE,
+        "A broken invariant is a bug",
+    ),
+    promise(
+        "bots wake nothing",
+        "No session takes part whose cookie no visitor has, where the cookie must return first.",
+        README,
+        "Nothing wakes for nothing",
+    ),
+    promise("nobody logs an ERROR", "No process logs an ERROR.", SIM, "nobody logs an ERROR"),
+    promise("nothing panics", "No process panics.", SIM, "nothing panics"),
+    promise(
+        "everybody patient is served",
+        "After all faults, every visitor who waits long enough has had a slot.",
+        SIM,
+        "everybody patient is served",
+    ),
+    promise(
+        "everything comes to rest",
+        "After all faults, every session ends, every slot is free, and the pool shrinks to its minimum.",
+        SIM,
+        "everything comes to rest",
+    ),
+    promise(
+        "a dispatcher runs",
+        "A dispatcher starts, and ends only when it is asked to.",
+        LAWS,
+        "Runs a dispatcher until",
+    ),
+    promise(
+        "the cookie stays with the dispatcher",
+        "The session cookie is removed before a request reaches a pod.",
+        "crates/dispatcher/src/forward/headers.rs",
+        "cookie",
+    ),
+    promise(
+        "the journal can be read",
+        "Every entry that the journal takes can be read.",
+        README,
+        "Nothing is forgotten",
+    ),
+    promise(
+        "the journal goes on where it was",
+        "Each entry's position follows that of the one before.",
+        README,
+        "Nothing is forgotten",
+    ),
+    promise("the world runs", "The simulation itself has no error.", SIM, "A **world** has one to three dispatchers"),
+    promise(
+        "reference: two sessions in one slot",
+        "By what visitors and pods observe, an incarnation never has more sessions than slots, and a slot is held for `grace`.",
+        SIM,
+        "two sessions in one slot",
+    ),
+    promise(
+        "reference: a session moved without cause",
+        "A session is answered by another pod only if its pod goes away, it may have ended, or it may be moved.",
+        SIM,
+        "a session moved without cause",
+    ),
+    promise(
+        "reference: a session killed by us",
+        "No scale-down, recycle or size takes a pod away from a session that must have a slot there, and each end has its reason.",
+        SIM,
+        "a session killed by us",
+    ),
+    promise(
+        "reference: a visitor waits while a slot is free",
+        "No visitor waits longer beside a free slot than everything takes that an outsider cannot see.",
+        SIM,
+        "a visitor waits while a slot is free",
+    ),
+    promise(
+        "reference: a lost queue position",
+        "A connected visitor keeps its position in the queue, and no later visitor gets a slot first.",
+        SIM,
+        "a lost queue position",
+    ),
+    promise(
+        "reference: a missing notification",
+        "A stream that ends because its session or its pod does is closed with a reason.",
+        SIM,
+        "a missing notification",
+    ),
+];

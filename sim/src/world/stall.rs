@@ -1,0 +1,65 @@
+//! A process that does not run for a while (`SIGSTOP`, a starved or migrated machine): its connections stay open, and
+//! nothing goes in or out. The gate stands at every socket and every job for the disk. Turmoil ticks all hosts, so timers
+//! inside the process still fire; the test `stopped` holds the real program to the rest.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// Open, unless the process is stopped. And whether it has descriptors left.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    closed: bool,
+    exhausted: bool,
+    waiting: Vec<Waker>,
+}
+
+impl Gate {
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops the process, or lets it go on.
+    pub fn close(&self, closed: bool) {
+        let waiting = {
+            let mut state = self.locked();
+            state.closed = closed;
+            if closed { Vec::new() } else { std::mem::take(&mut state.waiting) }
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// The process has no descriptors left, or has some again.
+    pub fn exhaust(&self, exhausted: bool) {
+        self.locked().exhausted = exhausted;
+    }
+
+    pub fn heal(&self) {
+        self.close(false);
+        self.exhaust(false);
+    }
+
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.locked().exhausted
+    }
+
+    pub fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.locked();
+        if !state.closed {
+            return Poll::Ready(());
+        }
+        if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            state.waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Waits until the process runs.
+    pub async fn open(&self) {
+        poll_fn(|cx| self.poll_open(cx)).await;
+    }
+}

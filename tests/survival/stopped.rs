@@ -1,0 +1,98 @@
+//! A dispatcher that does not run for a while, as one that `SIGSTOP` stops or a starved machine: its sockets stay open, and
+//! take what clients send. When it goes on, others have given its slots away.
+
+use super::CLOCKS;
+use super::house::House;
+use super::redis::Redis;
+use futures_util::{SinkExt, StreamExt};
+use rustix::process::Signal;
+use slotkeeper_tests::pod::{ok, switch};
+use slotkeeper_tests::{Pod, Visitor, patiently};
+use std::sync::{Arc, Mutex};
+use tokio_tungstenite::tungstenite::Message;
+
+/// What the only machine hears: on which WebSocket, and what.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<(usize, String)>>>);
+
+impl Heard {
+    fn all(&self) -> Vec<(usize, String)> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+async fn machine(heard: Heard) -> Pod {
+    let sockets = Arc::new(Mutex::new(0));
+    Pod::start(move |mut wire, _| {
+        let (heard, sockets) = (heard.clone(), sockets.clone());
+        async move {
+            while let Some(head) = wire.head().await {
+                if head.get("upgrade").is_none() {
+                    wire.send(ok("machine")).await;
+                    continue;
+                }
+                let number = {
+                    let mut sockets = sockets.lock().unwrap();
+                    *sockets += 1;
+                    *sockets
+                };
+                let mut socket = switch(wire, &head, "").await;
+                while let Some(Ok(message)) = socket.next().await {
+                    if let Message::Text(text) = &message {
+                        heard.0.lock().unwrap().push((number, text.to_string()));
+                        let _ = socket.send(message).await;
+                    }
+                }
+                return;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_stopped_dispatcher_was_sent_does_not_reach_the_pod_after_its_slot_has_been_given_away() {
+    let (heard, redis) = (Heard::default(), Redis::start().await);
+    let machine = machine(heard.clone()).await;
+    let tables = format!(
+        "[pools.arcade]\nslots_per_pod = 1\n{CLOCKS}[pools.arcade.fixed]\npods = [\"{}\"]\n\
+         [pools.arcade.fixed.probe]\nevery_seconds = 2\n",
+        machine.address
+    );
+    let mut house = House::new(2, "drain_seconds = 0.5", &tables, |_| redis.address());
+    house.start(0).await;
+    house.start(1).await;
+
+    // Several sessions' worth of sockets: whichever the process reads first when it goes on.
+    let mut ana = Visitor::at(house.doors()[0]);
+    ana.wait_for_slot().await;
+    let mut sockets = Vec::new();
+    for number in 1..=8 {
+        let mut socket = ana.socket("/play").await;
+        socket.send(Message::text("early")).await.unwrap();
+        let echo = patiently("an echo", socket.next()).await.unwrap().unwrap();
+        assert_eq!(echo, Message::text("early"), "socket {number}");
+        sockets.push(socket);
+    }
+
+    house.suspend(0).await;
+    for socket in &mut sockets {
+        socket.send(Message::text("late")).await.unwrap();
+    }
+    let mut ben = Visitor::at(house.doors()[1]);
+    ben.wait_for_slot().await;
+    let mut his = ben.socket("/play").await;
+    his.send(Message::text("ben")).await.unwrap();
+    patiently("an echo", his.next()).await.unwrap().unwrap();
+    assert!(heard.all().iter().all(|(_, text)| text != "late"), "it does not run: {:?}", heard.all());
+
+    house.signal(0, Signal::CONT);
+    for mut socket in sockets {
+        // Until it is closed or broken.
+        patiently("her sockets to end", async { while let Some(Ok(_)) = socket.next().await {} }).await;
+    }
+    his.send(Message::text("ben again")).await.unwrap();
+    patiently("an echo", his.next()).await.unwrap().unwrap();
+    let late: Vec<_> = heard.all().into_iter().filter(|(_, text)| text == "late").collect();
+    assert_eq!(late, [], "the machine is another visitor's by now");
+}
