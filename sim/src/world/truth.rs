@@ -172,6 +172,7 @@ impl Truth {
     /// ... and is mended.
     pub fn fault_is_over(&self, kind: &str) {
         let at = self.now();
+        self.disturbed(at, kind);
         let mut inner = self.locked();
         inner.faults = inner.faults.saturating_sub(1);
         inner.last_fault = Some(at);
@@ -231,6 +232,7 @@ impl Truth {
     /// A life of a dispatcher begins.
     pub fn started(&self, host: usize) {
         let at = self.now();
+        self.disturbed(at, "a dispatcher starts");
         let mut inner = self.locked();
         let applied = inner.mirror.applied();
         inner.started.insert(host, (at, applied));
@@ -239,6 +241,7 @@ impl Truth {
     }
 
     pub fn crashed(&self, host: usize) {
+        self.disturbed(self.now(), "a dispatcher is killed");
         self.locked().lives.remove(&host);
     }
 
