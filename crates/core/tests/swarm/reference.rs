@@ -49,6 +49,8 @@ pub(super) struct Witness {
     published: u32,
     streams: BTreeMap<(SessionId, ReplicaId), Open>,
     numbers: u64,
+    /// Sessions that have a slot, as they were told last.
+    seated: BTreeSet<SessionId>,
     replicas: BTreeMap<ReplicaId, Silence>,
     now: u64,
 }
@@ -67,6 +69,7 @@ impl Witness {
             published: 0,
             streams: BTreeMap::new(),
             numbers: 0,
+            seated: BTreeSet::new(),
             replicas: BTreeMap::new(),
             now: world.real,
         };
@@ -244,7 +247,10 @@ impl Witness {
     /// What the dispatchers do because of an entry. What time made due comes before the command.
     fn effects(&mut self, entry: &Entry, heard: bool, effects: &[Effect]) {
         let mut visit = match &entry.command {
-            Command::Visit { session, class, .. } if heard => Some((*session, *class)),
+            // A visitor with a slot talks to its pod: no dispatcher writes this for it, and it is no activity.
+            Command::Visit { session, class, .. } if heard && !self.seated.contains(session) => {
+                Some((*session, *class))
+            }
             _ => None,
         };
         for effect in effects {
@@ -300,6 +306,11 @@ impl Witness {
                 Place::At { incarnation, .. } => Answer::Seat { pod: PodId::from(&*incarnation.uid.0) },
                 Place::Ending { why } => Answer::Ended { reason: reason(why) },
             };
+            if matches!(answer, Answer::Seat { .. }) {
+                self.seated.insert(session);
+            } else {
+                self.seated.remove(&session);
+            }
             self.tell(session, answer);
         }
     }
