@@ -246,9 +246,11 @@ impl Witness {
 
     /// What the dispatchers do because of an entry. What time made due comes before the command.
     fn effects(&mut self, entry: &Entry, heard: bool, effects: &[Effect]) {
+        let ended =
+            |id: &SessionId| effects.iter().any(|e| matches!(e, Effect::Released { session, .. } if session == id));
+        // A visitor with a slot talks to its pod: no dispatcher writes this for it, and it is no activity.
         let mut visit = match &entry.command {
-            // A visitor with a slot talks to its pod: no dispatcher writes this for it, and it is no activity.
-            Command::Visit { session, class, .. } if heard && !self.seated.contains(session) => {
+            Command::Visit { session, class, .. } if heard && (ended(session) || !self.seated.contains(session)) => {
                 Some((*session, *class))
             }
             _ => None,
