@@ -133,7 +133,11 @@ impl Pods {
             PodState::Terminating { by: Remover::ScaleDown | Remover::Recycle } if judged => {
                 pod.removed.get_or_insert(at);
             }
-            _ => {
+            PodState::Starting
+            | PodState::Ready
+            | PodState::Unready
+            | PodState::Terminating { .. }
+            | PodState::Gone => {
                 pod.late_since.get_or_insert(at);
             }
         }
