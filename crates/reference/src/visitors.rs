@@ -1,6 +1,6 @@
 //! What is known of each visitor, and what it may be shown next: where it was, why its session ended, whether it was notified.
 
-use crate::observation::{Answer, PodId, Reason, VisitorId};
+use crate::observation::{Answer, PodId, Reason, Scaling, VisitorId};
 use crate::reference::{Reference, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -321,6 +321,10 @@ impl Reference {
         let (gone, going, emptied) = (pod.is_gone(), pod.is_going(), self.pods.is_emptied(pod.ordinal));
         let pod_stays = !going && !emptied && !settings.moves && !self.removed;
         if !self.snapshots() {
+            // Until it is certain that KEDA has not acted on a lower number, the waiting room is shown, and the slot is kept.
+            if to.is_none() && settings.scaling == Scaling::Keda {
+                return;
+            }
             // Its session may have ended meanwhile, and begun again.
             let cut_off = to.is_none() && self.is_disturbed(at);
             let news = self.visitor(id).told_at < earliest;

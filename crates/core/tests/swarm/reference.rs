@@ -1,6 +1,7 @@
 //! The second oracle (`slotkeeper-reference`) watches the swarm: what its visitors are told, what its pods and its API server do,
 //! and what its operator orders are reported as observations, and every finding fails the case. Nothing here reads the fleet's
-//! state except as a visitor, a scaler or an operator is answered: `Fleet::place`, `Fleet::desired` and `Fleet::is_quiet`.
+//! state except as a visitor, a scaler or an operator is answered: `Fleet::place`, `Fleet::desired` and `Fleet::is_quiet`. One exception:
+//! in KEDA pools, whether a session that is shown the waiting room has a slot whose pod is in doubt; its answer is not reported.
 //!
 //! A replica closes its streams before `silence + grace` has passed since its last entry (house, law 5). So a stream of a silent
 //! or dead replica counts as open until then.
@@ -300,6 +301,14 @@ impl Witness {
             return;
         }
         for session in (0..SESSIONS).map(|n| SessionId(u128::from(n))) {
+            // KEDA may or may not have acted on a lower number meanwhile: until that is certain, a visitor with a slot is shown
+            // the waiting room, and its slot stays its own.
+            let in_doubt = matches!(self.rules.scaling, Scaling::Keda { .. })
+                && fleet.session(&entry.pool, session).is_some_and(|s| s.pod().is_some())
+                && matches!(fleet.place(&entry.pool, session), Place::Queued { .. });
+            if in_doubt {
+                continue;
+            }
             let asked = heard && matches!(&entry.command, Command::Visit { session: s, .. } if *s == session);
             let answer = match fleet.place(&entry.pool, session) {
                 Place::Unknown if asked => Answer::Full,
