@@ -203,6 +203,21 @@ impl World {
         self.start <= ordinal && ordinal < self.start + self.replicas
     }
 
+    /// The pods as the API server stores them.
+    pub(super) fn pods(&self) -> &BTreeMap<u32, (Uid, Phase)> {
+        &self.pods
+    }
+
+    /// The size that the API server stores: start, replicas, and the decision it carries out.
+    pub(super) fn size_stored(&self) -> (u32, u32, Decision) {
+        (self.start, self.replicas, self.decided)
+    }
+
+    /// All news has been delivered.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.news.is_empty()
+    }
+
     pub(super) fn ordinals(&self) -> Vec<u32> {
         self.pods.keys().copied().collect()
     }
