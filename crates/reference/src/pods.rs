@@ -204,6 +204,10 @@ impl Pods {
 
     /// New settings: what was decided by the old ones is unknown for the pods there are.
     pub(crate) fn settings_changed(&mut self, settings: &Settings) {
+        if settings.scaling == Scaling::Fixed {
+            // Nobody carries out an order any more.
+            self.order = Order::Unknown;
+        }
         for pod in self.all.values_mut() {
             pod.slots = pod.slots.max(settings.slots_per_pod);
             pod.unknown = true;

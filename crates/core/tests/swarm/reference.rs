@@ -130,7 +130,8 @@ impl Witness {
         if matches!(entry.command, Command::Hello { .. }) {
             return;
         }
-        if world.is_delivered() {
+        // Where news overtakes other news, what comes too late is ignored: then the dispatchers do not know everything.
+        if self.orderly && world.is_delivered() {
             self.see(Observation::CaughtUp);
         }
         self.ask_everybody(entry, heard, fleet);
