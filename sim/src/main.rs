@@ -12,7 +12,7 @@ use slotkeeper_sim::plan;
 use slotkeeper_sim::record::Record;
 use slotkeeper_sim::world::limits::{Limits, Selection};
 use slotkeeper_sim::world::setting::Setting;
-use slotkeeper_sim::world::{Outcome, play, scenarios, stored};
+use slotkeeper_sim::world::{Outcome, play, reference, scenarios, stored};
 use slotkeeper_sim::{compare, gateway};
 use slotkeeper_sim::{report, tale, vectors};
 use std::io::{self, Write};
@@ -28,6 +28,9 @@ struct Arguments {
     /// Plants a bug, to see whether it is found (needs the feature `planted`).
     #[arg(long, global = true, value_name = "BUG")]
     plant: Option<String>,
+    /// Only the second oracle judges: shows what it notices by itself.
+    #[arg(long, global = true)]
+    reference_alone: bool,
 }
 
 #[derive(Subcommand)]
@@ -180,7 +183,8 @@ impl Output {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let Arguments { job, plant: bug } = arguments;
+    let Arguments { job, plant: bug, reference_alone } = arguments;
+    reference::judge_alone(reference_alone);
     match plant(bug.as_deref()).and_then(|()| act(job, bug)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -240,7 +244,7 @@ fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
             if output.json {
                 writeln!(out, "{}", report::json(records))?;
             } else {
-                let others = [limits.arguments(), planted(bug.as_deref())].concat();
+                let others = [limits.arguments(), planted(bug.as_deref()), reference::arguments()].concat();
                 tale::tell(&outcome, scenario.as_deref(), &others, &mut out)?;
             }
             Ok(outcome.violations.is_empty())
@@ -253,7 +257,7 @@ fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
                 jobs: if jobs == 0 { cores() } else { jobs },
                 limits: limits.limits()?,
                 program: std::env::current_exe().context("cannot find this program")?,
-                arguments: planted(bug.as_deref()),
+                arguments: [planted(bug.as_deref()), reference::arguments()].concat(),
             };
             let keep = keep.map(|name| stored::path(&name, &folder));
             search(&hunt, covered, !as_it_is, keep, &mut out)

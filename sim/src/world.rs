@@ -24,6 +24,7 @@ pub mod pools;
 pub mod program;
 pub mod promises;
 pub mod redis;
+pub mod reference;
 pub mod reset;
 pub mod rollout;
 pub mod scaler;
@@ -237,6 +238,7 @@ impl World {
             let dice = Chance::new(setting.seed).stream(&format!("disk {host}"));
             Disk::new(host, truth.clone(), traps.clone(), gate.clone(), dice)
         };
+        truth.settings(setting);
         World {
             setting: setting.clone(),
             truth: truth.clone(),
@@ -288,6 +290,7 @@ impl World {
             }
             if now >= next_sample {
                 next_sample = now + SAMPLE_EVERY;
+                self.truth.passed();
                 samples.push(self.sample(now));
                 if self.calm.load(Ordering::Relaxed) {
                     let rests = self.unrest().is_none();

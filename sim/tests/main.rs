@@ -7,6 +7,7 @@ mod models;
 #[cfg(feature = "planted")]
 mod planted;
 mod redis;
+mod reference;
 mod report;
 mod stored;
 mod tabletop;

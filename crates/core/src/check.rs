@@ -96,6 +96,7 @@ fn pods(pool: &Pool) -> Result<(), String> {
         }
         let inside = pool.scale.desired.contains(ordinal.0);
         if let Some(life) = &pod.life {
+            must!(!life.condemned || pod.sessions.is_empty(), "{ordinal:?} is to be deleted under {:?}", pod.sessions);
             let retiring = life.standing == Standing::Retiring;
             must!(retiring != inside, "{ordinal:?} is {:?}, desired is {:?}", life.standing, pool.scale.desired);
             must!(!retiring || pod.sessions.is_empty(), "retiring {ordinal:?} is busy");

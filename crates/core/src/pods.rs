@@ -52,6 +52,9 @@ pub struct Life {
     pub unready: Time,
     /// It has not been ready, or not been certain to stay, for `stuck_after`.
     pub stuck: bool,
+    /// Its deletion has been ordered, and may be carried out at any time from then on, whatever has changed since: it is never used again.
+    #[serde(default)]
+    pub condemned: bool,
 }
 
 impl Life {
@@ -165,7 +168,7 @@ impl Pod {
 
     fn is_open(&self, life: &Life) -> bool {
         let stays = matches!(life.standing, Standing::Wanted | Standing::Surplus);
-        self.is_ready() && !life.dirty && !self.cordoned && stays
+        self.is_ready() && !life.dirty && !life.condemned && !self.cordoned && stays
     }
 
     /// Where it stands among the pods that can take somebody: the lowest is chosen.
@@ -216,7 +219,7 @@ impl Pod {
             Some(l) if l.stuck || matches!(l.phase, Phase::Failed { .. }) => 0,
             // Its successor will have all its slots; but a dirty one waits for whoever is still there, and that may take long.
             Some(l) if matches!(l.phase, Phase::Terminating) => rules.slots_per_pod,
-            Some(l) if l.dirty => {
+            Some(l) if l.dirty || l.condemned => {
                 if busy == 0 {
                     rules.slots_per_pod
                 } else {
@@ -226,7 +229,7 @@ impl Pod {
             Some(_) => self.slots.saturating_sub(busy),
         };
         let owes_recycle = self.life.as_ref().is_some_and(|l| {
-            let due = l.dirty || l.stuck && returning_since.is_some();
+            let due = l.dirty || l.condemned || l.stuck && returning_since.is_some();
             due && busy == 0 && !matches!(l.phase, Phase::Terminating)
         });
         let alarm = self.life.as_ref().filter(|l| !l.stuck).and_then(|l| {

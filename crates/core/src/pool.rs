@@ -214,6 +214,9 @@ impl Pool {
                 break;
             }
         }
+        if !step.quiet && !step.timeline.is_first() {
+            self.condemn();
+        }
         if !step.quiet && !self.queue_is_just() && !self.frozen {
             self.freeze("somebody is queued while a placeable slot is free", step);
         }

@@ -16,6 +16,7 @@ mod clocks;
 mod coverage;
 mod play;
 mod promises;
+mod reference;
 mod world;
 
 use case::{Case, Step};
@@ -23,6 +24,7 @@ use clocks::Clocks;
 use coverage::Coverage;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use reference::Witness;
 use slotkeeper_core::{
     Command, Entry, Fleet, Millis, Ordinal, Placement, PoolId, ReplicaId, Rules, SessionId, Time, Uid,
 };
@@ -69,6 +71,8 @@ struct Swarm {
     /// Named so far.
     timelines: u64,
     coverage: Coverage,
+    /// Reports what outsiders observe to the second oracle. Not where the API server lies.
+    witness: Option<Witness>,
 }
 
 fn play(case: &Case, coverage: &RefCell<Coverage>) {

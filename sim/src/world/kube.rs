@@ -6,6 +6,7 @@ mod nodes;
 
 pub use nodes::Budget;
 
+use super::reference::remover;
 use super::setting::{POOL, Setting};
 use super::truth::{EPOCH, Truth};
 use crate::chance::Chance;
@@ -17,6 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use slotkeeper_apiserver::controllers::{self, Pod as Kubelet};
 use slotkeeper_apiserver::{Deletion, Key, Part, Resource, Server, Status, Store, stamp};
+use slotkeeper_reference::PodState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -147,6 +149,7 @@ impl Kube {
             next_sync: 0,
             writes: 0,
         };
+        truth.size_is(0, replicas, 0);
         Kube { inner: Arc::new(Mutex::new(inner)), truth }
     }
 
@@ -212,6 +215,7 @@ impl Kube {
             life.ready.get_or_insert(now);
         }
         inner.stage(uid, stage);
+        inner.shown(uid, &self.truth);
     }
 
     /// The container has ended, and the pod object goes.
@@ -232,6 +236,7 @@ impl Kube {
             return ready_at;
         }
         inner.stage(uid, Stage::Unready);
+        inner.shown(uid, &self.truth);
         if let Some(pod) = inner.pod(uid).cloned() {
             inner.kubelet(&pod, |kubelet| kubelet.crash(137, "Error"));
             // Gone meanwhile, perhaps.
@@ -260,6 +265,7 @@ impl Kube {
             life.end = Some(PodEnd::Crashed);
         }
         inner.stage(uid, Stage::Failed);
+        inner.shown(uid, &self.truth);
     }
 
     /// Starts take so many times as long from now on; `None`: new pods are stuck until it is healed.
@@ -330,6 +336,7 @@ impl Inner {
                 if written != self.written {
                     self.writes += 1;
                     self.written = written;
+                    truth.size_is(written.start, written.start + written.replicas, written.decided);
                 }
             } else if change.key.resource == Resource::Pods
                 && (change.deleted || metadata["deletionTimestamp"].is_string())
@@ -367,6 +374,17 @@ impl Inner {
             Stage::Unready => kubelet.unready(),
             Stage::Failed => kubelet.fail("Evicted", "The node was low on resource: ephemeral-storage."),
         });
+    }
+
+    /// Outsiders see the pod as it is now.
+    fn shown(&self, uid: &str, truth: &Truth) {
+        let Some(pod) = self.pod(uid).filter(|p| p.terminating.is_none()) else { return };
+        let state = match pod.stage {
+            Stage::Stuck | Stage::Starting { .. } => PodState::Starting,
+            Stage::Ready { .. } => PodState::Ready,
+            Stage::Unready | Stage::Failed => PodState::Unready,
+        };
+        truth.pod_is(uid, pod.ordinal, state);
     }
 
     fn start_time(&mut self) -> Option<u64> {
@@ -458,6 +476,7 @@ impl Inner {
         self.pods
             .insert(ordinal, Pod { ordinal, uid: uid.clone(), node, ip, address, stage: before, terminating: None });
         self.stage(&uid, stage);
+        self.shown(&uid, truth);
     }
 
     fn delete(&mut self, ordinal: u32, uid: u64, now: u64, truth: &Truth) {
@@ -477,6 +496,7 @@ impl Inner {
             life.end.get_or_insert(end);
         }
         let Some(pod) = self.pods.values_mut().find(|p| p.uid == uid) else { return };
+        truth.pod_is(uid, pod.ordinal, PodState::Terminating { by: remover(end) });
         if matches!(pod.stage, Stage::Stuck | Stage::Failed) {
             self.remove(uid, now, truth);
         } else {
@@ -491,6 +511,7 @@ impl Inner {
         self.pods.remove(&ordinal);
         self.delete_object(ordinal, uid, Some(0));
         truth.pod_is_gone(uid);
+        truth.pod_is(uid, ordinal, PodState::Gone);
         truth.tell(format!("pod {ordinal} ({uid}) is gone"));
         if let Some(life) = self.lives.get_mut(uid) {
             life.gone = Some(now);

@@ -6,6 +6,7 @@ use super::truth::Truth;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
+use slotkeeper_reference::Observation;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,7 +42,7 @@ pub async fn work(truth: Truth, dispatchers: Vec<IpAddr>, orders: Orders, max: u
         }
         if orders.calm.load(Ordering::Relaxed) {
             if !tidied {
-                tidied = uncordon_all(at, max).await;
+                tidied = uncordon_all(&truth, at, max).await;
             }
         } else {
             act(&truth, at, max, &mut dice).await;
@@ -59,11 +60,12 @@ async fn taken_back(order: &AtomicBool) {
     }
 }
 
-async fn uncordon_all(at: IpAddr, max: u32) -> bool {
+async fn uncordon_all(truth: &Truth, at: IpAddr, max: u32) -> bool {
     for pod in 0..max {
         if post(at, &format!("/pods/{pod}/uncordon")).await.is_none() {
             return false;
         }
+        truth.observed(truth.now(), Observation::Uncordoned { ordinal: pod });
     }
     true
 }
@@ -72,8 +74,15 @@ async fn act(truth: &Truth, at: IpAddr, max: u32, dice: &mut ChaCha8Rng) {
     let chosen: u32 = dice.random_range(0..100);
     if chosen < 20 {
         let act = if chosen < 12 { "cordon" } else { "uncordon" };
-        if post(at, &format!("/pods/{}/{act}", dice.random_range(0..max))).await.is_some() {
+        let ordinal = dice.random_range(0..max);
+        if act == "cordon" {
+            truth.observed(truth.now(), Observation::Cordoned { ordinal });
+        }
+        if post(at, &format!("/pods/{ordinal}/{act}")).await.is_some() {
             truth.count(format!("operator {act}s"));
+            if act == "uncordon" {
+                truth.observed(truth.now(), Observation::Uncordoned { ordinal });
+            }
         }
         return;
     }
@@ -86,6 +95,9 @@ async fn act(truth: &Truth, at: IpAddr, max: u32, dice: &mut ChaCha8Rng) {
     }
     let session = sessions[dice.random_range(0..sessions.len())];
     let act = if chosen < 40 { "kick" } else { "extend" };
+    if act == "kick" {
+        truth.observed(truth.now(), Observation::Kicked { visitor: session.into() });
+    }
     if post(at, &format!("/sessions/{session}/{act}")).await.is_some() {
         truth.count(format!("operator {act}s"));
     }

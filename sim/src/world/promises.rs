@@ -210,4 +210,40 @@ pub const ALL: &[Promise] = &[
         "Nothing is forgotten",
     ),
     promise("the world runs", "The simulation itself has no error.", SIM, "A **world** has one to three dispatchers"),
+    promise(
+        "reference: two sessions in one slot",
+        "By what visitors and pods observe, an incarnation never has more sessions than slots, and a slot is held for `grace`.",
+        SIM,
+        "two sessions in one slot",
+    ),
+    promise(
+        "reference: a session moved without cause",
+        "A session is answered by another pod only if its pod goes away, it may have ended, or it may be moved.",
+        SIM,
+        "a session moved without cause",
+    ),
+    promise(
+        "reference: a session killed by us",
+        "No scale-down, recycle or size takes a pod away from a session that must have a slot there, and each end has its reason.",
+        SIM,
+        "a session killed by us",
+    ),
+    promise(
+        "reference: a visitor waits while a slot is free",
+        "No visitor waits longer beside a free slot than everything takes that an outsider cannot see.",
+        SIM,
+        "a visitor waits while a slot is free",
+    ),
+    promise(
+        "reference: a lost queue position",
+        "A connected visitor keeps its position in the queue, and no later visitor gets a slot first.",
+        SIM,
+        "a lost queue position",
+    ),
+    promise(
+        "reference: a missing notification",
+        "A stream that ends because its session or its pod does is closed with a reason.",
+        SIM,
+        "a missing notification",
+    ),
 ];

@@ -6,6 +6,7 @@ use super::truth::Truth;
 use super::visitor::Scene;
 use super::window::Windowed;
 use futures_util::{SinkExt, StreamExt};
+use slotkeeper_reference::Observation;
 use std::time::Duration;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -23,6 +24,10 @@ pub struct Socket {
     pub uid: String,
     pub session: String,
     pub opened: u64,
+    /// The same for as long as it is the same stream.
+    pub number: u64,
+    /// When its visitor last began to read: what is read later may have arrived since then.
+    pub looked: u64,
     pub received: Received,
     /// Messages sent.
     pub sent: u64,
@@ -35,6 +40,7 @@ impl Socket {
     pub async fn talk(&mut self, ask: Option<String>, scene: &Scene) -> Result<(), String> {
         let truth = &scene.truth;
         let asked = truth.now();
+        let before = std::mem::replace(&mut self.looked, asked);
         let wait = if ask.is_some() { SILENCE } else { GLANCE };
         if let Some(ask) = &ask {
             truth.sends(&self.session);
@@ -47,7 +53,13 @@ impl Socket {
                 Err(_) | Ok(Some(Err(_)) | None) if self.received.is_over => return Err("ended by its pod".into()),
                 Err(_) if ask.is_some() => return Err("silent".into()),
                 Err(_) => return Ok(()),
-                Ok(Some(Err(_)) | None) => return Err("broken".into()),
+                Ok(Some(Err(_)) | None) => {
+                    // A visitor that did not read may have been given up for that, without a reason.
+                    if !self.neglected {
+                        truth.broke_off(&self.session, self.number);
+                    }
+                    return Err("broken".into());
+                }
                 Ok(Some(Ok(heard))) => heard,
             };
             match heard {
@@ -56,6 +68,8 @@ impl Socket {
                         truth.count("pod's messages counted at a close");
                         self.end(sent, truth);
                     }
+                    let (code, reason) = frame.as_ref().map_or((0, ""), |f| (u16::from(f.code), f.reason.as_str()));
+                    self.closed(code, reason, before, truth);
                     return Err(frame.map_or("closed".into(), |f| u16::from(f.code).to_string()));
                 }
                 Message::Ping(payload) => {
@@ -77,6 +91,8 @@ impl Socket {
                             );
                         }
                         truth.echoed(&self.uid, &self.session, self.opened, asked, scene.alone);
+                        let (visitor, pod) = (self.session.as_str().into(), self.uid.as_str().into());
+                        truth.observed(asked, Observation::Stream { visitor, pod, stream: self.number });
                         return Ok(());
                     }
                 }
@@ -87,6 +103,15 @@ impl Socket {
                 }
                 Message::Pong(_) | Message::Frame(_) => {}
             }
+        }
+    }
+
+    /// Tells the second oracle that the stream was closed at some moment since `since`. Not if its pod may have closed it of
+    /// its own accord, or because the visitor did not read: neither says anything about the dispatchers.
+    fn closed(&self, code: u16, reason: &str, since: u64, truth: &Truth) {
+        let says_why = matches!(code, 1001 | 1012 | 4001..=4010);
+        if says_why || !self.neglected && !self.received.is_over {
+            truth.closed(&self.session, &self.uid, self.number, code, reason, since);
         }
     }
 

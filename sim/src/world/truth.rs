@@ -3,6 +3,7 @@
 
 use super::activity::Activity;
 use super::evidence::{self, Ledger, Subject};
+use super::reference::{self, Outsiders};
 use super::setting::POOL;
 use crate::record::{Mark, MarkKind, SessionLife, Spell};
 use slotkeeper::cookie::public_name;
@@ -49,6 +50,8 @@ const SCALE_DOWN: &str = "a scale-down";
 #[derive(Clone)]
 pub struct Truth {
     inner: Arc<Mutex<Inner>>,
+    /// The second oracle, and what is reported to it.
+    pub(super) outsiders: Outsiders,
     pool: PoolId,
     /// The same for another pool of the same fleet: it has a mirror of its own, and hears of everything that is not of one pool.
     beside: Option<Arc<Truth>>,
@@ -151,13 +154,17 @@ impl Truth {
 
     #[must_use]
     pub fn of(pool: &str) -> Truth {
-        Truth { inner: Arc::default(), pool: pool.into(), beside: None }
+        Truth { inner: Arc::default(), outsiders: Outsiders::default(), pool: pool.into(), beside: None }
     }
 
     /// Together with what is true of another pool.
     #[must_use]
     pub fn with(self, beside: Option<Truth>) -> Truth {
         Truth { beside: beside.map(Arc::new), ..self }
+    }
+
+    pub(super) fn is_of_the_first_pool(&self) -> bool {
+        &*self.pool.0 == POOL
     }
 
     fn others(&self, act: impl Fn(&Truth)) {
@@ -198,6 +205,7 @@ impl Truth {
     /// Something was broken on purpose.
     pub fn fault(&self, at: u64, until: Option<u64>, kind: &str, text: String) {
         self.others(|t| t.locked().faults += 1);
+        self.disturbed(until.unwrap_or(at), kind);
         let mut inner = self.locked();
         inner.count(format!("fault {kind}"));
         inner.faults += 1;
@@ -209,6 +217,7 @@ impl Truth {
     pub fn fault_is_over(&self, kind: &str) {
         let at = self.now();
         self.others(|t| t.locked().mended(at));
+        self.disturbed(at, kind);
         let mut inner = self.locked();
         inner.mended(at);
         inner.tell(at, format!("{kind} is over"));
@@ -271,6 +280,7 @@ impl Truth {
     pub fn started(&self, host: usize) {
         self.others(|t| t.started(host));
         let at = self.now();
+        self.disturbed(at, "a dispatcher starts");
         let mut inner = self.locked();
         let applied = inner.mirror.applied();
         inner.started.insert(host, (at, applied));
@@ -280,6 +290,7 @@ impl Truth {
 
     pub fn crashed(&self, host: usize) {
         self.others(|t| t.crashed(host));
+        self.disturbed(self.now(), "a dispatcher is killed");
         self.locked().lives.remove(&host);
     }
 
@@ -313,6 +324,11 @@ impl Truth {
             inner.violate(at, "the journal goes on where it was", what);
         }
         inner.journalled(&self.pool, entry, at);
+        let serves = !inner.lapse_is_due && !inner.mirror.is_quiet();
+        drop(inner);
+        if serves {
+            self.journal_serves();
+        }
     }
 
     /// The journal has lost what came after this position.
@@ -320,6 +336,7 @@ impl Truth {
         self.others(|t| t.rewound(position));
         let at = self.now();
         self.locked().rewound(&self.pool, position, at);
+        self.journal_lost();
     }
 
     /// A state has been kept: it must be what was so at its position.
@@ -617,6 +634,9 @@ impl Inner {
     }
 
     fn violate(&mut self, at: u64, promise: &'static str, what: String) {
+        if !reference::judges(promise) {
+            return;
+        }
         // The same thing again says nothing new.
         if self.violations.iter().any(|v| v.promise == promise) {
             return;

@@ -20,6 +20,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use slotkeeper::config::Secret;
 use slotkeeper::cookie::{Keys, public_name};
+use slotkeeper_reference::{Answer, Observation};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -203,11 +204,12 @@ impl Visitor {
         let requests = to
             .into_iter()
             .map(|at| request(&self.scene.windows, self.scene.way, at, Method::GET, "/desk?x=1", true, None));
-        let mut names = Vec::new();
+        let (mut names, asked) = (Vec::new(), self.scene.truth.now());
         for response in join_all(requests).await.into_iter().flatten() {
             self.keep(response.headers(), true);
             names.extend(self.session());
         }
+        names.iter().for_each(|name| self.scene.truth.asked(name, asked));
         self.scene.truth.count("five first requests at once");
         if !self.scene.bots_are_placed {
             self.scene.truth.one_of(names);
@@ -309,6 +311,9 @@ impl Visitor {
                 Ok(reply) => {
                     let text = String::from_utf8_lossy(&reply.body).into_owned();
                     self.scene.truth.meets(format!("answer {}", reply.status.as_u16()));
+                    if let Some(session) = self.session().filter(|_| !pages) {
+                        self.scene.truth.shows(&session, &text);
+                    }
                     if !pages && text.contains("\"state\":\"ended\"") {
                         if !self.start_again().await {
                             return false;
@@ -344,17 +349,28 @@ impl Visitor {
         let Ok(mut body) = self.open(Method::GET, "/.slotkeeper/events", false).await.map(|r| r.into_body()) else {
             return true;
         };
-        let mut text = String::new();
+        let (mut text, mut shown, mut seen) = (String::new(), String::new(), self.scene.truth.now());
         loop {
             let Ok(Some(Ok(frame))) = tokio::time::timeout(Duration::from_secs(25), body.frame()).await else {
                 // It has gone quiet, or is over: the page opens another.
                 return true;
             };
+            if let Some(session) = self.session() {
+                let visitor = session.as_str().into();
+                self.scene.truth.observed(self.scene.truth.now(), Observation::Connected { visitor, since: seen });
+                // Whatever changed would have been pushed before.
+                self.scene.truth.shows(&session, &shown);
+            }
+            seen = self.scene.truth.now();
             text += &frame.into_data().map(|d| String::from_utf8_lossy(&d).into_owned()).unwrap_or_default();
             while let Some((event, rest)) = text.split_once("\n\n") {
                 let state = event.split("\"state\":\"").nth(1).and_then(|s| s.split('"').next()).unwrap_or_default();
                 if !state.is_empty() {
                     self.scene.truth.count(format!("room {state}"));
+                    shown = event.to_owned();
+                    if let Some(session) = self.session() {
+                        self.scene.truth.shows(&session, &shown);
+                    }
                 }
                 let over = state == "ended";
                 let reload = over || state == "ready" || event.contains("event: again");
@@ -461,6 +477,7 @@ impl Visitor {
 
     /// A WebSocket to the pod; `None` if the waiting room answers instead.
     async fn socket(&mut self) -> Result<Option<Socket>, Failure> {
+        let asked = self.scene.truth.now();
         let at = self.dispatcher();
         self.sends();
         let stream = self.scene.windows.open(connect(at).await?)?;
@@ -494,11 +511,17 @@ impl Visitor {
         let session = words.next().unwrap_or_default().to_owned();
         self.is_mine(&session, "a WebSocket");
         let uid = words.nth(1).unwrap_or_default().to_owned();
+        let opened = self.scene.truth.now();
+        let number = (self.number as u64) << 40 | opened;
+        let seen = Observation::Stream { visitor: session.as_str().into(), pod: uid.as_str().into(), stream: number };
+        self.scene.truth.observed(asked, seen);
         Ok(Some(Socket {
             stream: socket,
             uid,
             session,
-            opened: self.scene.truth.now(),
+            opened,
+            number,
+            looked: opened,
             received: Received::default(),
             sent: 0,
             neglected: false,
@@ -509,6 +532,7 @@ impl Visitor {
     fn sends(&self) {
         if let Some(session) = self.session() {
             self.scene.truth.sends(&session);
+            self.scene.truth.asks(&session);
         }
     }
 
@@ -569,6 +593,8 @@ impl Visitor {
         if reply.is_from_pod() {
             self.is_mine(reply.header("x-session"), "a page");
             self.scene.truth.answered(reply.header("x-session"), asked);
+            let answer = Answer::Seat { pod: reply.header("x-pod").into() };
+            self.scene.truth.observed(asked, Observation::Told { visitor: reply.header("x-session").into(), answer });
         }
         Ok(reply)
     }
@@ -576,10 +602,18 @@ impl Visitor {
     async fn open(&mut self, method: Method, path: &str, page: bool) -> Result<http::Response<Incoming>, Failure> {
         let at = self.dispatcher();
         let anew = path.ends_with("/join");
+        let (before, asked) = (self.session(), self.scene.truth.now());
         self.sends();
+        if let Some(session) = before.as_deref().filter(|_| anew || path.ends_with("/leave")) {
+            self.scene.truth.observed(asked, Observation::Leaves { visitor: session.into() });
+        }
         let response =
             request(&self.scene.windows, self.scene.way, at, method, path, page, self.jar.as_deref()).await?;
         self.keep(response.headers(), anew);
+        if let Some(session) = self.session().filter(|s| before.as_ref() != Some(s)) {
+            // Its first request was this one.
+            self.scene.truth.asked(&session, asked);
+        }
         Ok(response)
     }
 }

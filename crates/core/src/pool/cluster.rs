@@ -118,6 +118,7 @@ impl Pool {
             standing: Standing::Retiring,
             unready: step.now,
             stuck: false,
+            condemned: false,
         };
         life.judge(&self.rules);
         if self.scale.desired.contains(ordinal.0) {
@@ -131,7 +132,12 @@ impl Pool {
                 Scaling::Direct { .. } | Scaling::Keda { .. } | Scaling::None => self.scale.standing(ordinal.0),
             };
         }
+        let waits = life.is_returning();
         pod.life = Some(life);
+        // It accepts nobody before a size of this timeline has been seen, which need not be another one than before.
+        if waits && !step.timeline.is_first() && self.scale.seen.is_some_and(|seen| self.scale.is_behind(seen)) {
+            self.tell_scale(step);
+        }
     }
 
     fn set_phase(&mut self, ordinal: Ordinal, phase: &Phase, step: &mut Step<'_>) {
@@ -328,6 +334,15 @@ impl Pool {
                 }
             }
             self.touch_pod(ordinal, step);
+        }
+    }
+
+    /// Whatever is owed a recycle from this entry on may be deleted at any time: see [`Life::condemned`].
+    pub(super) fn condemn(&mut self) {
+        for ordinal in &self.index.owes_recycle {
+            if let Some(life) = self.pods.get_mut(ordinal).and_then(|p| p.life.as_mut()) {
+                life.condemned = true;
+            }
         }
     }
 

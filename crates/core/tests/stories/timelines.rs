@@ -178,7 +178,13 @@ fn a_session_that_waits_for_a_pod_that_does_not_become_certain_gets_another_slot
 #[test]
 fn a_pod_that_appears_after_a_lapse_is_not_certain_either() {
     let mut pool = running(1, Rules::default());
-    pool.lapse_into(SECOND, secs(90)).pod_replaced(0).visit(ANA);
+    pool.lapse_into(SECOND, secs(90)).effects();
+    pool.pod_replaced(0);
+    assert!(
+        matches!(pool.effects()[..], [Effect::Scale { replicas: 1, .. }, ..]),
+        "a size to compare with is ordered at once"
+    );
+    pool.visit(ANA);
     lapse_ends(&mut pool);
     assert_eq!(pool.place(ANA), Where::Queued(0));
     pool.scale_done();
@@ -257,6 +263,34 @@ fn a_pool_that_nobody_scales_has_no_doubts() {
 }
 
 // ---- recycling ----
+
+#[test]
+fn an_incarnation_whose_deletion_was_ordered_is_never_used_again_whatever_has_changed_since() {
+    let mut pool = running(1, Rules { cooldown: secs(10), queue_lease: secs(5000), ..Rules::default() });
+    pool.lapse_into(SECOND, secs(90)).visit(ANA);
+    lapse_ends(&mut pool);
+    pool.after(secs(600));
+    assert_eq!(pool.owed_recycles(), [0], "it did not become certain");
+    // The size is written at last, and the pod would be certain now. The deletion is still on its way.
+    pool.leave(ANA).scale_done().after(secs(60));
+    assert_eq!(pool.desired(), (0, 0));
+    pool.visit(ANA).scale_done();
+    assert_eq!((pool.place(ANA), pool.owed_recycles()), (Where::Queued(0), vec![0]));
+    pool.pod_terminating(0).pod_replaced(0);
+    assert_eq!(pool.place(ANA), at_pod(0));
+}
+
+#[test]
+fn a_desktop_whose_deletion_was_ordered_is_replaced_even_if_the_settings_do_not_ask_for_it_any_more() {
+    let mut pool = running(1, Rules { after_session: AfterSession::Recycle, ..Rules::default() });
+    pool.pod_replaced(0);
+    pool.visit(ANA).attach(ANA).leave(ANA).detach(ANA);
+    assert_eq!(pool.owed_recycles(), [0]);
+    pool.rules(|rules| rules.after_session = AfterSession::Keep).visit(BEN);
+    assert_eq!((pool.place(BEN), pool.owed_recycles()), (Where::Queued(0), vec![0]));
+    pool.pod_replaced(0);
+    assert_eq!(pool.place(BEN), at_pod(0));
+}
 
 #[test]
 fn after_any_lapse_a_desktop_may_have_been_used_by_somebody_whose_dispatcher_is_forgotten() {

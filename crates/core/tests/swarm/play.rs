@@ -4,6 +4,7 @@ use super::Swarm;
 use super::case::{Case, Step};
 use super::clocks::{Before, Clocks};
 use super::coverage::Coverage;
+use super::reference::Witness;
 use super::world::{self, Act, World};
 use slotkeeper_core::{
     Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, Scaling, SessionId, State, Time, Timeline,
@@ -35,7 +36,9 @@ impl Swarm {
             timelines: 0,
             loses: case.speaks >= Entry::TIMELINES,
             coverage: Coverage::default(),
+            witness: None,
         };
+        swarm.witness = (!case.rude).then(|| Witness::new(&rules, &swarm.world, case.orderly));
         swarm.say(0, Command::Rules(case.rules.clone()));
         swarm
     }
@@ -111,7 +114,11 @@ impl Swarm {
     pub(super) fn act(&mut self, act: Act) {
         let Some(rules) = self.fleet.rules(&self.pool).cloned() else { return };
         let (scaled, recycled) = (self.world.scaled_away.len(), self.world.recycled.len());
-        if let Some(replicas) = self.world.act(act, &rules, &self.fleet) {
+        let served = self.world.act(act, &rules, &self.fleet);
+        if let Some(witness) = &mut self.witness {
+            witness.cluster(&self.world);
+        }
+        if let Some(replicas) = served {
             self.say(0, Command::Served { replicas });
         }
         if (scaled, recycled) != (self.world.scaled_away.len(), self.world.recycled.len()) {
@@ -139,6 +146,9 @@ impl Swarm {
             let scaled = self.world.scaled_away.len();
             if self.world.obey(ms, &rules) {
                 self.coverage.note("KEDA obeys at the last moment");
+                if let Some(witness) = &mut self.witness {
+                    witness.cluster(&self.world);
+                }
                 self.cover_removals(scaled, usize::MAX, &rules);
                 while let Some(news) = self.world.tell(0, false) {
                     self.say(0, news);
@@ -213,6 +223,9 @@ impl Swarm {
         }
         // Who has not read it goes on; an attach that nobody has read back let nobody in, and what is closed stays closed.
         self.streams.retain(|stream| streams.contains(stream) && !self.unsound.contains(&stream.1));
+        if let Some(witness) = &mut self.witness {
+            witness.journal_lost(&streams, &self.unsound, trusted, self.world.real);
+        }
         (self.fleet, self.clocks, self.twin) = (fleet, clocks, None);
         self.coverage.note("entries are lost");
         self.past.clear();
@@ -281,6 +294,9 @@ impl Swarm {
         }
         self.world.show(&self.fleet, &self.pool);
         self.nobody_dies_of_scaling();
+        if let Some(witness) = &mut self.witness {
+            witness.entry(entry, before.performed(), &effects, &self.fleet, &self.world);
+        }
     }
 
     /// The state before this entry, if entries may be lost at all.

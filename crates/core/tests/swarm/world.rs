@@ -179,8 +179,6 @@ impl World {
     }
 
     fn size(&mut self) {
-        // An order to recycle may be late, but not later than the next size: by then it has been carried out, or is not owed.
-        self.recycles.clear();
         let version = self.version();
         let (start, replicas, Decision { timeline, position: decided }) = (self.start, self.replicas, self.decided);
         self.news.push_back(Command::ScaleSeen { start, replicas, decided, timeline, version });
@@ -203,6 +201,21 @@ impl World {
 
     fn contains(&self, ordinal: u32) -> bool {
         self.start <= ordinal && ordinal < self.start + self.replicas
+    }
+
+    /// The pods as the API server stores them.
+    pub(super) fn pods(&self) -> &BTreeMap<u32, (Uid, Phase)> {
+        &self.pods
+    }
+
+    /// The size that the API server stores: start, replicas, and the decision it carries out.
+    pub(super) fn size_stored(&self) -> (u32, u32, Decision) {
+        (self.start, self.replicas, self.decided)
+    }
+
+    /// All news has been delivered.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.news.is_empty()
     }
 
     pub(super) fn ordinals(&self) -> Vec<u32> {

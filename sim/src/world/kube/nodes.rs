@@ -182,6 +182,7 @@ impl Inner {
             }
             if silent >= NODE_GRACE && matches!(pod.stage, Stage::Ready { .. }) {
                 self.unreachable(&pod, now);
+                self.shown(&pod.uid, truth);
             }
             if silent >= EVICTION && pod.terminating.is_none() {
                 truth.count("pod evicted");

@@ -1,0 +1,405 @@
+//! The second oracle (`slotkeeper-reference`) watches the swarm: what its visitors are told, what its pods and its API server do,
+//! and what its operator orders are reported as observations, and every finding fails the case. Nothing here reads the fleet's
+//! state except as a visitor, a scaler or an operator is answered: `Fleet::place`, `Fleet::desired` and `Fleet::is_quiet`. One exception:
+//! in KEDA pools, whether a session that is shown the waiting room has a slot whose pod is in doubt; its answer is not reported.
+//!
+//! A replica closes its streams before `silence + grace` has passed since its last entry (house, law 5). So a stream of a silent
+//! or dead replica counts as open until then.
+
+use super::Stream;
+use super::case::SESSIONS;
+use super::world::World;
+use slotkeeper_core::{
+    AfterSession, Command, Decision, Effect, Entry, Fleet, Phase, Place, PoolId, ReplicaId, Rules, Scaling, SessionId,
+    Shrink, Uid, Why,
+};
+use slotkeeper_reference::{
+    self as reference, Answer, Observation, Observed, PodId, PodState, Reason, Reference, Remover, Settings, VisitorId,
+    Watch,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long a replica may keep its streams after its last entry.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    heard: u64,
+    patience: u64,
+    /// Not closed before: it may not have read that the settings are shorter now.
+    keeps: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    pod: PodId,
+    number: u64,
+    /// Its replica has acted on lost entries: it closes the stream then.
+    until: Option<u64>,
+}
+
+pub(super) struct Witness {
+    reference: Reference,
+    rules: Rules,
+    removed: bool,
+    quiet: bool,
+    pods: BTreeMap<u32, (PodId, PodState)>,
+    size: Option<(u32, u32, Decision)>,
+    /// The order in which sizes were ordered first.
+    orders: Vec<Decision>,
+    /// News comes in its order. If it does not, a size may overtake the end of a pod, and who removes it proves nothing.
+    orderly: bool,
+    published: u32,
+    streams: BTreeMap<(SessionId, ReplicaId), Open>,
+    numbers: u64,
+    /// Sessions that have a slot, as they were told last.
+    seated: BTreeSet<SessionId>,
+    replicas: BTreeMap<ReplicaId, Silence>,
+    now: u64,
+}
+
+impl Witness {
+    pub(super) fn new(rules: &Rules, world: &World, orderly: bool) -> Witness {
+        let mut witness = Witness {
+            reference: Reference::new(Watch::Snapshots),
+            rules: rules.clone(),
+            removed: false,
+            quiet: false,
+            pods: BTreeMap::new(),
+            size: None,
+            orders: Vec::new(),
+            orderly,
+            published: 0,
+            streams: BTreeMap::new(),
+            numbers: 0,
+            seated: BTreeSet::new(),
+            replicas: BTreeMap::new(),
+            now: world.real,
+        };
+        witness.see(Observation::Settings(settings(rules)));
+        witness.look(world);
+        witness
+    }
+
+    /// The cluster has done something.
+    pub(super) fn cluster(&mut self, world: &World) {
+        self.now = world.real;
+        self.close_silent();
+        self.look(world);
+    }
+
+    /// `kept`: the streams at the position to which the journal has fallen back. `unsound`: the replicas that had read more; they
+    /// close their streams by `trusted`.
+    pub(super) fn journal_lost(
+        &mut self,
+        kept: &BTreeSet<Stream>,
+        unsound: &BTreeSet<ReplicaId>,
+        trusted: u64,
+        now: u64,
+    ) {
+        self.now = now;
+        self.close_silent();
+        let kept: BTreeSet<(SessionId, ReplicaId)> = kept.iter().map(|(s, r, _)| (*s, *r)).collect();
+        let keys: Vec<(SessionId, ReplicaId)> = self.streams.keys().copied().collect();
+        for key in keys {
+            match self.streams.get_mut(&key) {
+                Some(open) if unsound.contains(&key.1) => {
+                    open.until.get_or_insert(trusted);
+                }
+                Some(_) if !kept.contains(&key) => self.close(key, now),
+                _ => {}
+            }
+        }
+        self.quiet = true;
+        self.see(Observation::JournalLost);
+    }
+
+    /// The journal has taken an entry. `heard`: it counts.
+    pub(super) fn entry(&mut self, entry: &Entry, heard: bool, effects: &[Effect], fleet: &Fleet, world: &World) {
+        self.now = world.real;
+        self.close_silent();
+        self.look(world);
+        if heard {
+            self.command(entry);
+        }
+        if self.quiet && !fleet.is_quiet() {
+            self.quiet = false;
+            self.see(Observation::JournalSettled);
+        }
+        self.effects(entry, heard, effects);
+        self.publish(fleet, &entry.pool);
+        // A first word may be written while a piece of news is on its way.
+        if matches!(entry.command, Command::Hello { .. }) {
+            return;
+        }
+        // Where news overtakes other news, what comes too late is ignored: then the dispatchers do not know everything.
+        if self.orderly && world.is_delivered() {
+            self.see(Observation::CaughtUp);
+        }
+        self.ask_everybody(entry, heard, fleet);
+        if let (true, Command::Attach { session }) = (heard, &entry.command)
+            && let Place::At { incarnation, .. } = fleet.place(&entry.pool, *session)
+        {
+            self.open(*session, entry.from, PodId::from(&*incarnation.uid.0));
+        }
+        self.see(Observation::Snapshot);
+    }
+
+    fn see(&mut self, what: Observation) {
+        let observed = Observed { at: self.now, tolerance: 0, what };
+        if let Some(finding) = self.reference.observe(&observed).first() {
+            panic!("the reference: {finding}");
+        }
+    }
+
+    // ---- the cluster ----
+
+    fn look(&mut self, world: &World) {
+        let by = |uid: &Uid| match self.orderly {
+            true if world.scaled_away.contains(uid) => Remover::ScaleDown,
+            true if world.recycled.contains(uid) => Remover::Recycle,
+            _ => Remover::Other,
+        };
+        let now: BTreeMap<u32, (PodId, PodState)> =
+            world.pods().iter().map(|(o, (uid, phase))| (*o, (PodId::from(&*uid.0), state(phase, by(uid))))).collect();
+        let terminating = |s: PodState| matches!(s, PodState::Terminating { .. });
+        let before = std::mem::take(&mut self.pods);
+        for (ordinal, (pod, _)) in &before {
+            if now.get(ordinal).is_none_or(|(p, _)| p != pod) {
+                self.see(Observation::Pod { pod: pod.clone(), ordinal: *ordinal, state: PodState::Gone });
+                let broken: Vec<_> = self.streams.iter().filter(|(_, s)| s.pod == *pod).map(|(key, _)| *key).collect();
+                for key in broken {
+                    self.close(key, self.now);
+                }
+            }
+        }
+        for (ordinal, (pod, state)) in &now {
+            let old = before.get(ordinal).filter(|(p, _)| p == pod).map(|(_, s)| *s);
+            if old != Some(*state) && !(old.is_some_and(terminating) && terminating(*state)) {
+                self.see(Observation::Pod { pod: pod.clone(), ordinal: *ordinal, state: *state });
+            }
+        }
+        self.pods = now;
+        let size = world.size_stored();
+        if self.size != Some(size) {
+            self.size = Some(size);
+            let (start, replicas, decided) = size;
+            let position = self.position(decided);
+            self.see(Observation::Stored { start, end: start + replicas, position });
+        }
+    }
+
+    /// A later decision has a higher one; 0 is none of this pool's.
+    fn position(&self, decided: Decision) -> u64 {
+        self.orders.iter().position(|d| *d == decided).map_or(0, |at| at as u64 + 1)
+    }
+
+    /// KEDA pools: the number that a scaler would be told now.
+    fn publish(&mut self, fleet: &Fleet, pool: &PoolId) {
+        let keda = matches!(self.rules.scaling, Scaling::Keda { .. });
+        if let Some(desired) = fleet.desired(pool).filter(|d| keda && d.end != self.published) {
+            self.published = desired.end;
+            self.see(Observation::Ordered { start: desired.start, end: desired.end, position: 0 });
+        }
+    }
+
+    // ---- visitors ----
+
+    fn command(&mut self, entry: &Entry) {
+        let now = self.now;
+        let patience = (self.rules.silence + self.rules.grace).0;
+        let silence = self.replicas.entry(entry.from).or_insert(Silence { heard: now, patience, keeps: 0 });
+        (silence.heard, silence.patience) = (now, patience);
+        match &entry.command {
+            Command::Leave { session } => self.see(Observation::Leaves { visitor: visitor(*session) }),
+            Command::Kick { session } => self.see(Observation::Kicked { visitor: visitor(*session) }),
+            Command::Cordon { pod } => self.see(Observation::Cordoned { ordinal: pod.0 }),
+            Command::Uncordon { pod } => self.see(Observation::Uncordoned { ordinal: pod.0 }),
+            Command::Empty { pod } => self.see(Observation::Emptied { ordinal: pod.0 }),
+            Command::Remove => {
+                self.removed = true;
+                self.see(Observation::PoolRemoved);
+            }
+            Command::Detach { session } => self.close((*session, entry.from), now),
+            Command::Farewell => {
+                let own: Vec<_> = self.streams.keys().filter(|(_, r)| *r == entry.from).copied().collect();
+                for key in own {
+                    self.close(key, now);
+                }
+                self.replicas.remove(&entry.from);
+            }
+            Command::Rules(rules) => self.rules_changed(&rules.clone().clamped()),
+            _ => {}
+        }
+    }
+
+    fn rules_changed(&mut self, rules: &Rules) {
+        if *rules == self.rules && !self.removed {
+            return;
+        }
+        let (before, after) = ((self.rules.silence + self.rules.grace).0, (rules.silence + rules.grace).0);
+        for silence in self.replicas.values_mut() {
+            silence.patience = silence.patience.max(after);
+            if after < before {
+                silence.keeps = silence.keeps.max(self.now + before);
+            }
+        }
+        (self.rules, self.removed) = (rules.clone(), false);
+        self.see(Observation::Settings(settings(rules)));
+    }
+
+    /// What the dispatchers do because of an entry. What time made due comes before the command.
+    fn effects(&mut self, entry: &Entry, heard: bool, effects: &[Effect]) {
+        let ended =
+            |id: &SessionId| effects.iter().any(|e| matches!(e, Effect::Released { session, .. } if session == id));
+        // A visitor with a slot talks to its pod: no dispatcher writes this for it, and it is no activity.
+        let mut visit = match &entry.command {
+            Command::Visit { session, class, .. } if heard && (ended(session) || !self.seated.contains(session)) => {
+                Some((*session, *class))
+            }
+            _ => None,
+        };
+        for effect in effects {
+            if let (Some((session, class)), Effect::Placed { session: s, .. } | Effect::Requeued { session: s, .. }) =
+                (visit, effect)
+                && *s == session
+            {
+                self.see(Observation::Sign { visitor: visitor(session), class });
+                visit = None;
+            }
+            match effect {
+                Effect::Scale { start, replicas, decided, .. } => {
+                    if !self.orders.contains(decided) {
+                        self.orders.push(*decided);
+                    }
+                    let position = self.position(*decided);
+                    self.see(Observation::Ordered { start: *start, end: start + replicas, position });
+                }
+                Effect::Placed { session, .. } => self.tell(*session, Answer::Ready),
+                Effect::Requeued { session, .. } => self.tell(*session, Answer::Waiting { ahead: None }),
+                Effect::Released { session, why, .. } => self.tell(*session, Answer::Ended { reason: reason(*why) }),
+                Effect::Drain { uid, .. } => {
+                    let pod = PodId::from(&*uid.0);
+                    let there: BTreeSet<SessionId> =
+                        self.streams.iter().filter(|(_, s)| s.pod == pod).map(|((s, _), _)| *s).collect();
+                    for session in there {
+                        self.see(Observation::Notified { visitor: visitor(session), pod: pod.clone() });
+                    }
+                }
+                _ => {}
+            }
+        }
+        if let Some((session, class)) = visit {
+            self.see(Observation::Sign { visitor: visitor(session), class });
+        }
+        if let (true, Command::Active { sessions }) = (heard, &entry.command) {
+            for session in sessions {
+                self.see(Observation::Sign { visitor: visitor(*session), class: 0 });
+            }
+        }
+    }
+
+    fn ask_everybody(&mut self, entry: &Entry, heard: bool, fleet: &Fleet) {
+        if fleet.is_quiet() {
+            return;
+        }
+        for session in (0..SESSIONS).map(|n| SessionId(u128::from(n))) {
+            // KEDA may or may not have acted on a lower number meanwhile: until that is certain, a visitor with a slot is shown
+            // the waiting room, and its slot stays its own.
+            let in_doubt = matches!(self.rules.scaling, Scaling::Keda { .. })
+                && fleet.session(&entry.pool, session).is_some_and(|s| s.pod().is_some())
+                && matches!(fleet.place(&entry.pool, session), Place::Queued { .. });
+            if in_doubt {
+                continue;
+            }
+            let asked = heard && matches!(&entry.command, Command::Visit { session: s, .. } if *s == session);
+            let answer = match fleet.place(&entry.pool, session) {
+                Place::Unknown if asked => Answer::Full,
+                Place::Unknown => Answer::Unknown,
+                Place::Queued { ahead, .. } => Answer::Waiting { ahead: Some(ahead as u64) },
+                Place::At { incarnation, .. } => Answer::Seat { pod: PodId::from(&*incarnation.uid.0) },
+                Place::Ending { why } => Answer::Ended { reason: reason(why) },
+            };
+            if matches!(answer, Answer::Seat { .. }) {
+                self.seated.insert(session);
+            } else {
+                self.seated.remove(&session);
+            }
+            self.tell(session, answer);
+        }
+    }
+
+    fn tell(&mut self, session: SessionId, answer: Answer) {
+        self.see(Observation::Told { visitor: visitor(session), answer });
+    }
+
+    // ---- streams ----
+
+    fn open(&mut self, session: SessionId, replica: ReplicaId, pod: PodId) {
+        let key = (session, replica);
+        if self.streams.get(&key).is_some_and(|s| s.pod != pod) {
+            self.close(key, self.now);
+        }
+        self.numbers += 1;
+        let number = self.streams.get(&key).map_or(self.numbers, |s| s.number);
+        self.streams.insert(key, Open { pod: pod.clone(), number, until: None });
+        self.see(Observation::Stream { visitor: visitor(session), pod, stream: number });
+    }
+
+    fn close(&mut self, key: (SessionId, ReplicaId), quiet_since: u64) {
+        if let Some(open) = self.streams.remove(&key) {
+            self.see(Observation::Closed { visitor: visitor(key.0), stream: open.number, quiet_since });
+        }
+    }
+
+    fn close_silent(&mut self) {
+        let now = self.now;
+        let over: Vec<_> = (self.streams.iter())
+            .filter_map(|(key, open)| {
+                let silence = self.replicas.get(&key.1)?;
+                let closes = open.until.unwrap_or((silence.heard + silence.patience).max(silence.keeps));
+                (closes <= now).then_some((*key, silence.heard))
+            })
+            .collect();
+        for (key, heard) in over {
+            self.close(key, heard);
+        }
+    }
+}
+
+fn visitor(session: SessionId) -> VisitorId {
+    VisitorId::from(format!("visitor {}", session.0).as_str())
+}
+
+fn state(phase: &Phase, by: Remover) -> PodState {
+    match phase {
+        Phase::Pending { .. } | Phase::Starting => PodState::Starting,
+        Phase::Ready { .. } => PodState::Ready,
+        Phase::Unready | Phase::Failed { .. } => PodState::Unready,
+        Phase::Terminating => PodState::Terminating { by },
+    }
+}
+
+fn reason(why: Why) -> Reason {
+    Reason::from_word(why.word()).expect("the reference knows every reason")
+}
+
+fn settings(rules: &Rules) -> Settings {
+    Settings {
+        slots_per_pod: rules.slots_per_pod,
+        max: rules.max,
+        recycle: rules.after_session == AfterSession::Recycle,
+        moves: rules.shrink == Shrink::Move,
+        scaling: match rules.scaling {
+            Scaling::Direct { .. } => reference::Scaling::Own,
+            Scaling::Keda { .. } => reference::Scaling::Keda,
+            Scaling::None => reference::Scaling::Fixed,
+        },
+        queue_lease: rules.queue_lease.0,
+        claim: rules.claim.0,
+        grace: rules.grace.0,
+        idle: rules.idle.map(|t| t.0),
+        max_session: rules.max_session.map(|t| t.0),
+        stuck_after: rules.stuck_after.0,
+        hidden: 0,
+        clocks_jump: false,
+    }
+}
