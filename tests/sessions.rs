@@ -172,7 +172,7 @@ async fn the_third_visitor_of_two_slots_waits_until_one_leaves() {
     bob.wait_for_slot().await;
     ana.get("/").await;
     let first = eve.page("/game?x=1").await;
-    assert_eq!((first.status(), first.head.get("cache-control")), (200, Some("no-store")));
+    assert_eq!((first.status(), first.head.get("cache-control")), (200, Some("private, no-store")));
     assert_eq!(eve.status().await["position"], 1);
     ian.page("/").await;
     assert_eq!(ian.status().await["position"], 2);
@@ -503,7 +503,7 @@ async fn ones_own_landing_page_is_shown_and_ours_where_it_fails() {
         let dispatcher = Setup::fixed(&[&pod], &settings).start().await;
         let mut ana = Visitor::of(&dispatcher);
         let got = ana.page("/").await;
-        assert_eq!((got.status(), got.head.get("cache-control")), (200, Some("no-store")));
+        assert_eq!((got.status(), got.head.get("cache-control")), (200, Some("private, no-store")));
         assert_eq!((got.text() == "<p>our own</p>", got.head.get("x-own").is_some()), (own, own), "{}", got.text());
         assert!(ana.jar.contains_key("slotkeeper"));
         assert_eq!(landing.seen.last().head.get("cookie"), None);
@@ -591,7 +591,7 @@ async fn the_waiting_room_says_what_it_is_to_people_and_programs() {
     assert_eq!((got.status(), got.body.bytes.len()), (200, 0));
     let got = Visitor::of(&dispatcher).get("/x").await;
     assert_eq!((got.status(), got.json()["state"].clone()), (503, "arriving".into()));
-    assert_eq!(got.head.get("cache-control"), Some("no-store"));
+    assert_eq!(got.head.get("cache-control"), Some("private, no-store"));
     assert_eq!(Visitor::of(&dispatcher).get("/.slotkeeper/health").await.json()["state"], "awake");
     assert_eq!(dispatcher.pool().await["slots"]["busy"], 0);
 }

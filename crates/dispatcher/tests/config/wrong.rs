@@ -731,7 +731,7 @@ connections = { share = true, idle_seconds = 0.01 }
 {PROCESSES}
 ",
         &[
-            "file:2: key `pools.a.connections.idle_seconds`: 0.01 is out of range; allowed: seconds from 0.1 to 3600, 0 or \"off\"",
+            "file:2: key `pools.a.connections.idle_seconds`: 0.01 is out of range; allowed: seconds from 0.1 to 3600, or \"off\"",
             "file:2: key `pools.a.connections.share`: a pod of an exclusive pool never serves two sessions on one connection; allowed: false, or `slots_per_pod` above 1",
         ],
     ),
