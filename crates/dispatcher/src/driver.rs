@@ -132,7 +132,11 @@ impl Engine {
             biased;
             error = reader.run(follow) => error,
             error = write(append, orders, &desk) => error,
-            Some(Err(bug)) = keeper.join_next() => std::panic::resume_unwind(bug.into_panic()),
+            Some(Err(ended)) = keeper.join_next() => match ended.try_into_panic() {
+                Ok(bug) => std::panic::resume_unwind(bug),
+                // The runtime itself ends.
+                Err(_) => JournalError::Closed,
+            },
         }
     }
 }

@@ -194,8 +194,14 @@ pub const ALL: &[Promise] = &[
     promise(
         "the cookie stays with the dispatcher",
         "The session cookie is removed before a request reaches a pod.",
-        "crates/dispatcher/src/forward/headers.rs",
-        "cookie",
+        "crates/dispatcher/OPERATING.md",
+        "The visitor's request without Slotkeeper's cookie",
+    ),
+    promise(
+        "what was acknowledged is not lost",
+        "Every entry that the journal has acknowledged is on the disk after a crash or a loss of power.",
+        "sim/src/world/disk.rs",
+        "acknowledged",
     ),
     promise(
         "the journal can be read",
