@@ -121,9 +121,9 @@ async fn upload(dispatcher: &Dispatcher, head: String, chunked: bool) -> u16 {
     wire.send(head).await;
     for _ in 0..PIECES {
         if chunked {
-            wire.send_chunk([b'x'; PIECE]).await;
+            wire.send_chunk(vec![b'x'; PIECE]).await;
         } else {
-            wire.send([b'x'; PIECE]).await;
+            wire.send(vec![b'x'; PIECE]).await;
         }
     }
     wire.final_head().await.1.map_or(0, |head| head.status())
@@ -164,7 +164,7 @@ async fn an_early_answer_arrives_while_the_client_still_uploads() {
     let mut wire = Wire::to(dispatcher.admin).await;
     wire.send(format!("POST /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n{length}\r\n")).await;
     for _ in 0..PIECES {
-        wire.send([b'x'; PIECE]).await;
+        wire.send(vec![b'x'; PIECE]).await;
     }
     assert_eq!(wire.head().await.map(|head| head.status()), Some(404));
 }
@@ -187,7 +187,7 @@ async fn an_early_answer_of_a_pod_that_stops_reading_or_resets_is_passed_on() {
         let mut ana = Visitor::of(&dispatcher);
         let mut wire = ana.ask("POST", path, &format!("Content-Length: {}\r\n", PIECE * PIECES)).await;
         for _ in 0..PIECES {
-            wire.send([b'x'; PIECE]).await;
+            wire.send(vec![b'x'; PIECE]).await;
         }
         let got = ana.answer(&mut wire, "POST").await;
         assert_eq!((got.status(), got.body.bytes.len(), got.body.whole), (403, 60_000, true), "{path}");

@@ -51,12 +51,12 @@ fn a_file_that_is_no_world_is_refused() {
 #[test]
 fn a_failing_world_is_stored_and_played_again() {
     let folder = std::env::temp_dir().join(format!("slotkeeper-sim-stored-{}", std::process::id()));
-    let file = folder.join("crowd.json");
+    let file = folder.join("small-pool.json");
     let mut setting = Setting::plain(3);
     setting.rules.max = 1;
     stored::write(&setting, &file).expect("a file");
     let folder_text = folder.to_str().expect("text");
-    let output = crate::world::program(&["run", "--scenario", "crowd", "--scenarios", folder_text]);
+    let output = crate::world::program(&["run", "--scenario", "small-pool", "--scenarios", folder_text]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     let _ = std::fs::remove_dir_all(&folder);
     assert!(output.status.success() && text.contains("0 to 1 pods"), "{text}");

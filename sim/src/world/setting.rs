@@ -223,9 +223,10 @@ impl Setting {
         setting.annex = setting.annex.take().or_else(|| Annex::draw(&setting));
         if let Some((rollout, restarts)) = Rollout::draw(&setting, selection) {
             setting.rollout = Some(rollout);
-            let drawn = setting.faults.len() as u32;
-            setting.faults.extend((drawn..).zip(restarts).map(|(number, fault)| Fault { number, ..fault }));
+            setting.faults.extend(restarts);
             setting.faults.sort_by_key(|f| f.at);
+            // In order, as in a world that is read from a file.
+            (0..).zip(&mut setting.faults).for_each(|(number, fault)| fault.number = number);
         }
         setting
     }
