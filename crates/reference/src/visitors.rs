@@ -319,12 +319,13 @@ impl Reference {
         let Some(settings) = self.settings.clone() else { return };
         let Some(pod) = self.pods.get(from) else { return };
         let (gone, going, emptied) = (pod.is_gone(), pod.is_going(), self.pods.is_emptied(pod.ordinal));
+        // Until it is certain that KEDA has not acted on a lower number, the waiting room is shown; if that takes too long, the
+        // slot is given up.
+        if to.is_none() && (settings.scaling == Scaling::Keda || pod.is_unknown()) {
+            return;
+        }
         let pod_stays = !going && !emptied && !settings.moves && !self.removed;
         if !self.snapshots() {
-            // Until it is certain that KEDA has not acted on a lower number, the waiting room is shown, and the slot is kept.
-            if to.is_none() && settings.scaling == Scaling::Keda {
-                return;
-            }
             // Its session may have ended meanwhile, and begun again.
             let cut_off = to.is_none() && self.is_disturbed(at);
             let news = self.visitor(id).told_at < earliest;
