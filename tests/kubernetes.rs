@@ -141,7 +141,8 @@ async fn shipped_gateways_are_emptied_before_their_deployment_has_fewer() {
     let pool = async || dispatcher.admin_get("/api/v1/pools/gateway").await.json();
     let ready = async |pods: usize| {
         let pool = pool().await;
-        pool["pods"].as_array().expect("pods").iter().filter(|p| p["phase"] == "ready").count() == pods
+        let is_open = |pod: &&serde_json::Value| pod["phase"] == "ready" && pod["retiring"] == false;
+        pool["pods"].as_array().expect("pods").iter().filter(is_open).count() == pods
     };
     eventually("one gateway to be left", async || cluster.replicas() == 1 && ready(1).await).await;
     let (mut visitors, mut sockets) = (Vec::new(), Vec::new());

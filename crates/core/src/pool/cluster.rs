@@ -132,7 +132,12 @@ impl Pool {
                 Scaling::Direct { .. } | Scaling::Keda { .. } | Scaling::None => self.scale.standing(ordinal.0),
             };
         }
+        let waits = life.is_returning();
         pod.life = Some(life);
+        // It accepts nobody before a size of this timeline has been seen, which need not be another one than before.
+        if waits && !step.timeline.is_first() && self.scale.seen.is_some_and(|seen| self.scale.is_behind(seen)) {
+            self.tell_scale(step);
+        }
     }
 
     fn set_phase(&mut self, ordinal: Ordinal, phase: &Phase, step: &mut Step<'_>) {

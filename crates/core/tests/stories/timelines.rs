@@ -178,7 +178,13 @@ fn a_session_that_waits_for_a_pod_that_does_not_become_certain_gets_another_slot
 #[test]
 fn a_pod_that_appears_after_a_lapse_is_not_certain_either() {
     let mut pool = running(1, Rules::default());
-    pool.lapse_into(SECOND, secs(90)).pod_replaced(0).visit(ANA);
+    pool.lapse_into(SECOND, secs(90)).effects();
+    pool.pod_replaced(0);
+    assert!(
+        matches!(pool.effects()[..], [Effect::Scale { replicas: 1, .. }, ..]),
+        "a size to compare with is ordered at once"
+    );
+    pool.visit(ANA);
     lapse_ends(&mut pool);
     assert_eq!(pool.place(ANA), Where::Queued(0));
     pool.scale_done();
