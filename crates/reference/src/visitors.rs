@@ -226,9 +226,14 @@ impl Reference {
     /// A slot, whether or not its pod is known yet.
     fn told_a_slot(&mut self, id: &VisitorId, state: State, was: &State, (at, earliest): (u64, u64), pardoned: bool) {
         self.traces(id, if state == *was { &State::Nowhere } else { was });
+        let events = !self.snapshots();
         let visitor = self.visitor(id);
         if matches!(was, State::Nowhere | State::Over(_)) && !pardoned {
             visitor.begin();
+        }
+        if events {
+            // The session's time may have begun with a request whose answer was never seen.
+            visitor.first_stream.get_or_insert(earliest);
         }
         if *was != state && *was != State::Ready {
             let wait = visitor.wait.take();
