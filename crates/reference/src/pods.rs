@@ -34,6 +34,11 @@ impl Pod {
         matches!(self.state, PodState::Terminating { .. } | PodState::Gone)
     }
 
+    /// Whether it stays cannot be told from outside.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.unknown
+    }
+
     pub(crate) fn is_gone(&self) -> bool {
         self.state == PodState::Gone
     }

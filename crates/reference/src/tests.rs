@@ -243,6 +243,18 @@ fn a_stream_that_outlives_the_removal_of_its_pod_is_found() {
 }
 
 #[test]
+fn the_time_of_a_session_may_have_begun_before_its_first_stream_was_seen() {
+    let removal = |settings: Settings| {
+        let mut story = Story::with_pods(Watch::Events, settings);
+        story.sign(ANA).told(ANA, Answer::Ready).pass(20_000).stream(ANA, "p0", 1).pass(10_000);
+        story.pod("p0", 0, PodState::Terminating { by: Remover::Recycle });
+        story
+    };
+    removal(Settings { max_session: Some(25_000), ..settings() }).lawful();
+    removal(Settings { max_session: Some(31_000), ..settings() }).finds(Rule::Killed);
+}
+
+#[test]
 fn a_session_that_ends_before_its_clock_has_run_out_is_found() {
     let mut story = full(Watch::Snapshots);
     story.closed(ANA, 1).pass(29_999).ended(ANA, Reason::Disconnected).finds(Rule::Killed);

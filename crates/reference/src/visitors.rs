@@ -226,9 +226,14 @@ impl Reference {
     /// A slot, whether or not its pod is known yet.
     fn told_a_slot(&mut self, id: &VisitorId, state: State, was: &State, (at, earliest): (u64, u64), pardoned: bool) {
         self.traces(id, if state == *was { &State::Nowhere } else { was });
+        let events = !self.snapshots();
         let visitor = self.visitor(id);
         if matches!(was, State::Nowhere | State::Over(_)) && !pardoned {
             visitor.begin();
+        }
+        if events {
+            // The session's time may have begun with a request whose answer was never seen.
+            visitor.first_stream.get_or_insert(earliest);
         }
         if *was != state && *was != State::Ready {
             let wait = visitor.wait.take();
@@ -319,12 +324,13 @@ impl Reference {
         let Some(settings) = self.settings.clone() else { return };
         let Some(pod) = self.pods.get(from) else { return };
         let (gone, going, emptied) = (pod.is_gone(), pod.is_going(), self.pods.is_emptied(pod.ordinal));
+        // Until it is certain that KEDA has not acted on a lower number, the waiting room is shown; if that takes too long, the
+        // slot is given up.
+        if to.is_none() && (settings.scaling == Scaling::Keda || pod.is_unknown()) {
+            return;
+        }
         let pod_stays = !going && !emptied && !settings.moves && !self.removed;
         if !self.snapshots() {
-            // Until it is certain that KEDA has not acted on a lower number, the waiting room is shown, and the slot is kept.
-            if to.is_none() && settings.scaling == Scaling::Keda {
-                return;
-            }
             // Its session may have ended meanwhile, and begun again.
             let cut_off = to.is_none() && self.is_disturbed(at);
             let news = self.visitor(id).told_at < earliest;

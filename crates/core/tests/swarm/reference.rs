@@ -304,8 +304,7 @@ impl Witness {
         for session in (0..SESSIONS).map(|n| SessionId(u128::from(n))) {
             // KEDA may or may not have acted on a lower number meanwhile: until that is certain, a visitor with a slot is shown
             // the waiting room, and its slot stays its own.
-            let in_doubt = matches!(self.rules.scaling, Scaling::Keda { .. })
-                && fleet.session(&entry.pool, session).is_some_and(|s| s.pod().is_some())
+            let in_doubt = fleet.session(&entry.pool, session).is_some_and(|s| s.pod().is_some())
                 && matches!(fleet.place(&entry.pool, session), Place::Queued { .. });
             if in_doubt {
                 continue;
