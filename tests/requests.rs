@@ -48,8 +48,6 @@ async fn a_head_may_be_as_large_as_it_is_said() {
     let fields = |n: usize| (0..n).map(|n| format!("X-{n}: y\r\n")).collect::<String>();
     assert_eq!(ana.request("GET", "/", &fields(280), b"").await.status(), 200);
     assert_eq!(ana.request("GET", "/", &fields(310), b"").await.status(), 431);
-    let odd = ana.request("GET", &format!("/{}\u{1}x", "x".repeat(40_000)), "", b"").await.status();
-    assert_eq!(odd, 400);
 }
 
 #[tokio::test]

@@ -96,7 +96,6 @@ fn is_about(name: &str) -> &'static [&'static str] {
         "rolling-restart" => &["socket 1012", "command Farewell"],
         "settings-change" => &["dispatcher of an older version", "dispatcher with new settings", "check activity"],
         "impolite-pods" => &[
-            "push received",
             "ping of a pod answered",
             "pod's messages counted at a half-close",
             "pod ignores a close",

@@ -172,7 +172,7 @@ impl Guard {
                 Phase::Chunked if self.spoken && self.zeros < MOST_ZEROS => LEADING_ZERO,
                 Phase::Idle | Phase::Due | Phase::DueOld | Phase::Chunked | Phase::OpenEnded | Phase::Other => b"",
             };
-            if probes.looks % LOOKS_PER_PROBE == 0 && self.flushed && !probe.is_empty() {
+            if probes.looks.is_multiple_of(LOOKS_PER_PROBE) && self.flushed && !probe.is_empty() {
                 match Pin::new(&mut self.stream).poll_write(cx, probe) {
                     Poll::Ready(Ok(n)) if n == probe.len() => self.zeros += u8::from(probe == LEADING_ZERO),
                     Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),

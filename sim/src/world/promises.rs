@@ -106,12 +106,6 @@ pub const ALL: &[Promise] = &[
         "an active session is not ended as idle",
     ),
     promise(
-        "one browser is one session",
-        "A browser that is given several cookies at once becomes one session.",
-        SIM,
-        "one browser is one session",
-    ),
-    promise(
         "every pool has its own visitors",
         "A pod is asked only for paths of its own pool.",
         SIM,

@@ -256,6 +256,11 @@ impl Setting {
 
     /// Many pods and visitors. Less time for faults, as each second costs more.
     pub fn crowd(&mut self) {
+        // KEDA and its HPA would need longer for so many than the rest of a world takes.
+        if self.is_keda() {
+            self.rules.scaling = Scaling::Direct { window: Span::Fixed };
+            self.trigger = Trigger::Prometheus;
+        }
         self.nodes = 4;
         self.homes = 4;
         self.visitors = 200;

@@ -266,7 +266,7 @@ mod tests {
             match *owner {
                 Owner::Anybody => idle.anybodys.push(kept),
                 Owner::Session(session) | Owner::Visitor(session, _) => {
-                    idle.owned.entry(session).or_default().push(kept)
+                    idle.owned.entry(session).or_default().push(kept);
                 }
             }
         }
