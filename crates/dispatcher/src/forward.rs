@@ -3,6 +3,8 @@
 //! connection on it, its method is idempotent and no part of its body was read.
 
 pub mod body;
+#[cfg(test)]
+mod dialled;
 pub mod fields;
 pub mod headers;
 pub mod line;

@@ -1,7 +1,7 @@
 //! The second oracle (`slotkeeper-reference`) watches the swarm: what its visitors are told, what its pods and its API server do,
 //! and what its operator orders are reported as observations, and every finding fails the case. Nothing here reads the fleet's
 //! state except as a visitor, a scaler or an operator is answered: `Fleet::place`, `Fleet::desired` and `Fleet::is_quiet`. One exception:
-//! in KEDA pools, whether a session that is shown the waiting room has a slot whose pod is in doubt; its answer is not reported.
+//! whether a session that is shown the waiting room has a slot whose pod is in doubt; its answer is not reported.
 //!
 //! A replica closes its streams before `silence + grace` has passed since its last entry (house, law 5). So a stream of a silent
 //! or dead replica counts as open until then.

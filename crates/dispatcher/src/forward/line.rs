@@ -366,31 +366,11 @@ mod tests {
     use super::*;
     use crate::config::KeptConnections;
     use crate::forward::Pods;
-    use crate::outside::Listener;
+    use crate::forward::dialled::Dialled;
     use crate::view::Limit;
     use slotkeeper_core::{Incarnation, Ordinal};
     use std::task::Waker;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
-
-    /// Keeps the other ends of the connections that were dialled.
-    #[derive(Default)]
-    struct Dialled(Mutex<Vec<DuplexStream>>);
-
-    impl Net for Dialled {
-        fn listen(&self, _: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
-            Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
-        }
-        fn dial(&self, _: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
-            Box::pin(async {
-                let (near, far) = tokio::io::duplex(64);
-                self.0.lock().unwrap().push(far);
-                Ok(Stream::Other(Box::new(near)))
-            })
-        }
-        fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-            Box::pin(async { Ok(Vec::new()) })
-        }
-    }
 
     /// Sends a request on a kept connection, which the pod then closes. The connections on which it was sent again.
     async fn lost(limit: Limit) -> Vec<DuplexStream> {

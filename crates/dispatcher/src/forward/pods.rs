@@ -234,28 +234,7 @@ impl Upstream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outside::{BoxFuture, Listener, Stream};
-    use std::io;
-
-    /// Every dialled connection ends here, and nobody speaks.
-    #[derive(Default)]
-    struct Void(Mutex<Vec<tokio::io::DuplexStream>>);
-
-    impl Net for Void {
-        fn listen(&self, _: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
-            Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
-        }
-        fn dial(&self, _: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
-            Box::pin(async {
-                let (near, far) = tokio::io::duplex(64);
-                self.0.lock().unwrap().push(far);
-                Ok(Stream::Other(Box::new(near)))
-            })
-        }
-        fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-            Box::pin(async { Ok(Vec::new()) })
-        }
-    }
+    use crate::forward::dialled::Dialled;
 
     fn idle(owners: &[Owner], leases: Vec<Lease>) -> Idle {
         let mut idle = Idle::default();
@@ -297,7 +276,7 @@ mod tests {
             (Owner::Visitor(ana, 1), [true, false, false]),
         ] {
             for (asker, allowed) in [ask(ana, 1), ask(ana, 2), ask(ben, 1)].into_iter().zip(allowed) {
-                let net: Arc<dyn Net> = Arc::new(Void::default());
+                let net: Arc<dyn Net> = Arc::new(Dialled::default());
                 let mut idle = idle(&[owner], leases(1, &net).await);
                 let taken = idle.take(asker, now());
                 assert_eq!(taken.is_some(), allowed, "{owner:?} {asker:?}");
@@ -308,7 +287,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_expired_connection_goes_to_nobody() {
-        let net: Arc<dyn Net> = Arc::new(Void::default());
+        let net: Arc<dyn Net> = Arc::new(Dialled::default());
         let mut idle = idle(&[Owner::Anybody, Owner::Session(SessionId(1))], leases(2, &net).await);
         assert_eq!(idle.count, 2);
         let later = now() + Duration::from_secs(2);
