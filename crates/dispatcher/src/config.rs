@@ -3,6 +3,7 @@
 //! schedule of spare slots in `config/schedule.rs`. `CONFIG.md` lists every setting for operators.
 
 use crate::journal::redis::RedisJournal;
+use crate::passive::{Passive, Pattern, Rejoin};
 use slotkeeper_core::{PoolId, Rules};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,6 +16,7 @@ pub mod file;
 mod journal;
 mod keda;
 mod kubernetes;
+mod passive;
 mod pods;
 mod pool;
 mod preset;
@@ -147,6 +149,11 @@ pub struct PoolConfig {
     pub cookie_max_age: Duration,
     /// Origins a WebSocket may come from in addition to the same origin: `https://app.example`, `https://*.example`, `null`, or `*`.
     pub allowed_origins: Vec<OriginPattern>,
+    /// Requests that do not use the pool.
+    pub passive: Vec<Passive>,
+    pub rejoin: Rejoin,
+    /// What counts as activity of a visitor (`rules.idle`).
+    pub activity: Activity,
     /// How connections to the pods are kept between requests.
     pub connections: KeptConnections,
     /// The operator's own waiting page: `http://host:port/path`; ours is the fallback.
@@ -160,6 +167,41 @@ pub struct PoolConfig {
     /// Where pods are asked for their own gauge, if that is a target (`rules.targets.gauge`).
     pub gauge: Option<PodGauge>,
     pub cluster: ClusterConfig,
+}
+
+/// What counts as activity of a visitor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activity {
+    pub signals: Signals,
+    /// With [`Signals::Frames`]: the payload of a WebSocket frame that counts, at least and at most.
+    pub frame_bytes: u64,
+    pub frame_bytes_most: Option<u64>,
+    /// Requests for these, and what follows on them, never count.
+    pub ignored_paths: Vec<Pattern>,
+    /// One report makes a session busy for this long at most.
+    pub busy_limit: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signals {
+    /// Requests, bodies on their way, and WebSocket frames.
+    Any,
+    /// WebSocket frames of some size.
+    Frames,
+    /// What pages and pods report.
+    Reported,
+}
+
+impl Default for Activity {
+    fn default() -> Activity {
+        Activity {
+            signals: Signals::Any,
+            frame_bytes: 0,
+            frame_bytes_most: None,
+            ignored_paths: Vec::new(),
+            busy_limit: Duration::from_secs(4 * 3600),
+        }
+    }
 }
 
 /// How connections to the pods are kept between requests.
@@ -233,7 +275,14 @@ pub enum ClusterConfig {
 pub struct FixedPods {
     /// `host:port`, in order of their ordinals.
     pub pods: Vec<String>,
+    /// How often names are looked up again.
+    pub resolve: Duration,
     pub probe: Probe,
+}
+
+impl FixedPods {
+    /// The resolver of the operating system says nothing of how long an answer holds: this is short.
+    pub const RESOLVE: Duration = Duration::from_secs(5);
 }
 
 /// Local processes, started and stopped by the dispatcher.
@@ -383,6 +432,9 @@ impl PoolConfig {
             cookie_name: "slotkeeper".into(),
             cookie_max_age: Duration::from_secs(30 * 24 * 3600),
             allowed_origins: Vec::new(),
+            passive: Passive::usual(),
+            rejoin: Rejoin::usual(if exclusive { Admission::Returning } else { Admission::Immediate }),
+            activity: Activity::default(),
             connections: KeptConnections::new(exclusive),
             landing: None,
             active_sessions_gauge: None,

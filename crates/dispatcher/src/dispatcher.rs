@@ -8,6 +8,7 @@ use crate::error::{RequestError, Step};
 use crate::farewells::{Farewells, is_final};
 use crate::forward::Pods;
 use crate::metrics::{Metrics, PoolMetrics};
+use crate::newcomer::{Bursts, Firsts};
 use crate::outside::{Clock, Ids, Net, now};
 use crate::view::View;
 use crate::visit::Visits;
@@ -59,6 +60,9 @@ pub struct Pool {
     pub coming: Coming,
     /// Requests that may be held until a slot is ready.
     pub holds: tokio::sync::Semaphore,
+    /// First requests for a page that look alike.
+    pub(crate) firsts: Firsts,
+    pub(crate) bursts: Bursts,
 }
 
 /// What `Dispatcher::new` is made of.
@@ -114,6 +118,8 @@ impl Dispatcher {
                 via: field(&format!("1.1 slotkeeper-{}-{:x}", pool.id, driver.me().0)),
                 coming: Coming::default(),
                 holds: tokio::sync::Semaphore::new(pool.hold_limit),
+                firsts: Firsts::default(),
+                bursts: Bursts::default(),
             }));
         }
         let by_id = pools.iter().enumerate().map(|(i, p)| (p.config.id.clone(), i)).collect();

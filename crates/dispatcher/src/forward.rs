@@ -153,6 +153,8 @@ pub async fn forward(
     hop: &Hop<'_>,
 ) -> Result<(Response<Answer>, Outcome), RequestError> {
     let pool = stream.pool().clone();
+    let counts = stream.counts();
+    let awaits = counts.requests.then(|| seat.awaits());
     let upgrade = headers::upgrade(&request);
     let visitor_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     let expectation = Expectation::of(request.headers());
@@ -161,6 +163,10 @@ pub async fn forward(
     let target_end = request.extensions_mut().remove::<TargetEnd>();
     headers::for_pod(&mut request, hop, &stream.visitor.name, upgrade.as_ref());
     request.headers_mut().insert(headers::X_SLOTKEEPER_PATH, pool.own_field.clone());
+    request.headers_mut().remove(headers::X_SLOTKEEPER_REPORT);
+    if let Some(token) = stream.report_token() {
+        request.headers_mut().insert(headers::X_SLOTKEEPER_REPORT, token);
+    }
     request.headers_mut().append(header::VIA, pool.via.clone());
     for pool in &dispatcher.config.pools {
         cookie::strip(request.headers_mut(), &pool.cookie_name);
@@ -186,6 +192,7 @@ pub async fn forward(
             return Err(RequestError::visitor(Step::Send, StatusCode::SERVICE_UNAVAILABLE, message));
         }
     };
+    drop(awaits);
     let keeps = reuse.of(&mut lease, &response, asker);
     let names = || dispatcher.config.pools.iter().map(|pool| pool.cookie_name.as_str());
     if cookie::strip_set(response.headers_mut(), names) {
@@ -217,6 +224,7 @@ pub async fn forward(
     // Whatever the pod speaks, the visitor's connection is HTTP/1.1.
     *response.version_mut() = Version::HTTP_11;
     let lease = (lease, keeps, uploaded);
-    let answer = response.map(|incoming| Answer::Pod(Box::new(Download::new(incoming, lease, stream, seat))));
+    let reads = counts.requests && !fields::is_event_stream(response.headers());
+    let answer = response.map(|incoming| Answer::Pod(Box::new(Download::new(incoming, lease, stream, seat, reads))));
     Ok((answer, Outcome::Forwarded))
 }

@@ -22,6 +22,7 @@
 #[macro_use]
 pub mod faultpoints;
 
+pub mod activity;
 pub mod admin;
 pub mod attend;
 pub mod authority;
@@ -37,13 +38,16 @@ mod fetch;
 pub mod forward;
 pub mod guard;
 pub mod hands;
+pub mod held;
 pub mod housekeeping;
 pub mod journal;
 pub mod keda;
 mod load;
 pub mod metrics;
+pub mod newcomer;
 pub mod outside;
 mod own;
+pub mod passive;
 pub mod silence;
 pub mod tunnel;
 pub mod view;

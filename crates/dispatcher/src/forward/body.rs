@@ -103,7 +103,7 @@ pub struct Upload {
 
 struct Inbound {
     incoming: Incoming,
-    _stream: Arc<Stream>,
+    stream: Arc<Stream>,
 }
 
 impl Upload {
@@ -119,7 +119,7 @@ impl Upload {
         let expectation = expectation.map(|e| (e, Box::pin(tokio::time::sleep(CONTINUE))));
         let uploaded = Arc::new(AtomicBool::new(incoming.is_end_stream()));
         Upload {
-            cargo: Cargo::new(Inbound { incoming, _stream: stream }),
+            cargo: Cargo::new(Inbound { incoming, stream }),
             seat,
             watched: false,
             left: limit,
@@ -182,6 +182,9 @@ impl Body for Upload {
             cargo.waker = Some(cx.waker().clone());
             return Poll::Pending;
         };
+        if inbound.stream.counts().requests {
+            this.seat.mark_active();
+        }
         if let Some(line) = this.line.take() {
             line.is_not_repeatable();
         }
@@ -220,6 +223,8 @@ pub struct Download {
     cargo: Arc<Cargo<Outbound>>,
     seat: Arc<Seat>,
     watched: bool,
+    /// That the visitor takes it counts as activity.
+    reads: bool,
     /// All of it has come.
     done: bool,
 }
@@ -234,17 +239,19 @@ struct Outbound {
 }
 
 impl Download {
-    /// The connection, whether it may be kept, and whether all of the request has been sent on it.
+    /// The connection, whether it may be kept, and whether all of the request has been sent on it. `reads`: that the visitor
+    /// takes it counts as activity.
     #[must_use]
     pub fn new(
         incoming: Incoming,
         (lease, keeps, uploaded): (Lease, bool, Arc<AtomicBool>),
         stream: Arc<Stream>,
         seat: Arc<Seat>,
+        reads: bool,
     ) -> Download {
         let whole = incoming.is_end_stream();
         let cargo = Cargo::new(Outbound { incoming, lease, keeps, uploaded, _stream: stream });
-        let mut download = Download { cargo, seat, watched: false, done: false };
+        let mut download = Download { cargo, seat, watched: false, reads, done: false };
         if whole {
             download.finish(true);
         }
@@ -292,6 +299,9 @@ impl Body for Download {
                 }
             }
         };
+        if self.reads && matches!(frame, Some(Some(Ok(_)))) {
+            self.seat.mark_active();
+        }
         match &frame {
             Some(Some(Ok(_))) if !whole => {}
             Some(Some(Err(_))) => self.finish(false),

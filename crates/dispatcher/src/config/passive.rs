@@ -1,0 +1,99 @@
+//! What does not use a pool, and what counts as activity: `[[pools.NAME.passive]]`, `rejoin`, `[pools.NAME.activity]`.
+
+use super::table::{Table, Value, quoted};
+use super::{Activity, PoolConfig, Signals};
+use crate::passive::{Field, Passive, Pattern, Rejoin};
+use http::Method;
+
+pub(super) fn passive(pool: &Table<'_>, config: &mut PoolConfig) {
+    let items = pool.value("passive").and_then(|value| value.items("a list of tables, [[pools.NAME.passive]]"));
+    if !pool.bool("passive_defaults", true) {
+        config.passive.clear();
+    }
+    config.passive.extend(items.unwrap_or_default().iter().filter_map(Value::table).map(|table| rule(&table)));
+    config.rejoin =
+        pool.choice("rejoin", Rejoin::usual(config.admission), &[("page", Rejoin::Page), ("any", Rejoin::Any)]);
+}
+
+fn rule(table: &Table<'_>) -> Passive {
+    let mut rule = Passive::default();
+    rule.paths = patterns(table, "paths");
+    for (text, at) in table.one_or_list("methods").unwrap_or_default() {
+        let what = || format!("{} is not a method; allowed: such as \"GET\"", quoted(text));
+        rule.methods.extend(at.accept(Method::from_bytes(text.as_bytes()).map_err(|_| what())));
+    }
+    for (text, at) in table.one_or_list("user_agents").unwrap_or_default() {
+        if text.is_empty() {
+            at.wrong("\"\" is not a user agent; allowed: such as \"kube-probe/*\"");
+        }
+        rule.user_agents.push(Pattern(text.to_lowercase()));
+    }
+    for (text, at) in table.one_or_list("fetch").unwrap_or_default() {
+        rule.fetch.extend(at.accept(fetch(text)));
+    }
+    if !["paths", "methods", "user_agents", "fetch"].into_iter().any(|key| table.has(key) && !table.has_empty_list(key))
+    {
+        table.missing("paths", "a rule needs a condition; allowed: `paths`, `methods`, `user_agents`, `fetch`");
+    }
+    table.finish();
+    rule
+}
+
+/// Paths, `*` for anything.
+fn patterns(table: &Table<'_>, key: &'static str) -> Vec<Pattern> {
+    let mut patterns = Vec::new();
+    for (text, at) in table.one_or_list(key).unwrap_or_default() {
+        if !text.starts_with(['/', '*']) || text.contains(['?', '#']) {
+            at.wrong(format_args!(
+                "{} is not a path; allowed: such as \"/api/status\" or \"/api/*\", without a query",
+                quoted(text)
+            ));
+        }
+        patterns.push(Pattern(text.to_owned()));
+    }
+    patterns
+}
+
+fn fetch(text: &str) -> Result<(Field, String), String> {
+    let known = text.split_once('=').and_then(|(name, value)| {
+        let (_, field) = Field::ALL.into_iter().find(|(known, _)| *known == name)?;
+        (!value.is_empty()).then(|| (field, value.to_owned()))
+    });
+    known.ok_or_else(|| {
+        format!(
+            "{} is not known; allowed: \"mode=\", \"dest=\", \"site=\" or \"purpose=\" and a value, such as \"mode=cors\"",
+            quoted(text)
+        )
+    })
+}
+
+pub(super) fn activity(pool: &Table<'_>) -> Activity {
+    let default = Activity::default();
+    let Some(table) = pool.table("activity") else { return default };
+    let signals = table.choice(
+        "signals",
+        default.signals,
+        &[("any", Signals::Any), ("frames", Signals::Frames), ("reported", Signals::Reported)],
+    );
+    let activity = Activity {
+        signals,
+        frame_bytes: table.number("frame_bytes", default.frame_bytes, 0..=MOST),
+        frame_bytes_most: table.number_or_off("frame_bytes_most", None, &(1..=MOST)),
+        ignored_paths: patterns(&table, "ignored_paths"),
+        busy_limit: table.seconds("busy_limit_seconds", default.busy_limit, 1.0..=MONTH),
+    };
+    if activity.frame_bytes_most.is_some_and(|most| most < activity.frame_bytes) {
+        let what = format!("no frame counts; allowed: `frame_bytes` ({}) or more", activity.frame_bytes);
+        table.wrong("frame_bytes_most", what);
+    }
+    if signals != Signals::Frames {
+        for key in ["frame_bytes", "frame_bytes_most"].into_iter().filter(|key| table.has(key)) {
+            table.wrong(key, "frames are not measured; allowed: with `signals = \"frames\"`");
+        }
+    }
+    table.finish();
+    activity
+}
+
+const MOST: u64 = 1 << 50;
+const MONTH: f64 = 2_592_000.0;
