@@ -1,5 +1,6 @@
 //! What the parts of one dispatcher share: configuration, view, driver, visitors at hand, metrics.
 
+use crate::ages::Ages;
 use crate::authority::Host;
 use crate::config::{Admission, Config, PoolConfig};
 use crate::cookie::{Keys, Ticket, public_name};
@@ -26,6 +27,7 @@ pub struct Dispatcher {
     pub keys: Keys,
     pub net: Arc<dyn Net>,
     pub clock: Clock,
+    pub(crate) ages: Ages,
     pub ids: Ids,
     pub driver: Driver,
     pub view: watch::Receiver<View>,
@@ -128,6 +130,7 @@ impl Dispatcher {
             config,
             keys,
             net,
+            ages: Ages::new(&clock),
             clock,
             ids,
             driver,
@@ -212,7 +215,7 @@ impl Dispatcher {
         }
         let id = self.ids.draw128().map_err(|e| RequestError::us(Step::Cookie, "no name for a new session", e))?;
         pool.metrics.minted.inc();
-        Ok(Ticket { session: SessionId(id), issued: self.clock.now(), last })
+        Ok(Ticket { session: SessionId(id), issued: self.clock.wall(), last })
     }
 
     fn may_mint(&self) -> bool {

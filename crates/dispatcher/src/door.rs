@@ -25,7 +25,7 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use slotkeeper_core::{Why, planted};
+use slotkeeper_core::{Millis, Why, planted};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -223,7 +223,8 @@ async fn life(
     refuse_large(dispatcher, &request)?;
 
     // cookie
-    let found = cookie::find(request.headers(), &pool.config, &dispatcher.keys, dispatcher.clock.now());
+    let age = |issued, limit| dispatcher.ages.age(&dispatcher.clock, issued, limit);
+    let found = cookie::find(request.headers(), &pool.config, &dispatcher.keys, age);
     let secure = hop.is_secure(request.headers());
     let class = class(pool, request.headers(), hop);
     if request.uri().path().starts_with(&*pool.own) {
@@ -251,7 +252,11 @@ async fn life(
         },
     };
     let (ticket, is_new) = ticket(dispatcher, pool, found)?;
-    if !is_new && let Some(response) = settle(dispatcher, pool, &ticket, &request, hop, wants_page).await {
+    if !is_new
+        && wants_page
+        && newcomer::can_be_sent_again(&request)
+        && let Some(response) = settle(dispatcher, pool, &ticket, &request, hop).await
+    {
         return Ok((response, Outcome::Waiting));
     }
     if is_new && must_return(pool) {
@@ -307,23 +312,19 @@ async fn life(
     Ok((response, outcome))
 }
 
-/// A cookie that returns at once may be one of several that a browser was given at once, of which it keeps the last. None of
-/// them gets a place before it is known which.
+/// A page asked for with a cookie that returns at once: it may be one of several that a browser was given at once, of which
+/// it keeps the last. None of them gets a place before it is known which.
 async fn settle(
     dispatcher: &Dispatcher,
     pool: &Pool,
     ticket: &Ticket,
     request: &Request<Incoming>,
     hop: &Hop<'_>,
-    wants_page: bool,
 ) -> Option<Response<Answer>> {
     let until = newcomer::unsettled(dispatcher, pool, ticket, request, hop)?;
     tokio::time::sleep_until(until).await;
     pool.metrics.sessionless(Sessionless::Again);
-    if wants_page && newcomer::can_be_sent_again(request) {
-        return Some(newcomer::same_again(request));
-    }
-    Some(waiting::come_again(&Facts::arriving(pool)))
+    Some(newcomer::same_again(request))
 }
 
 enum Begin {
@@ -498,11 +499,16 @@ async fn wait(
     room
 }
 
+/// Clocks of several dispatchers differ by less than this.
+const OTHERS_AHEAD: Millis = Millis::secs(60);
+
 /// The cookie as it should be: it follows the session to another ordinal, and is renewed in time.
 fn renewed(dispatcher: &Dispatcher, pool: &Pool, ticket: &Ticket, seat: &Seat, is_new: bool) -> Option<Ticket> {
     planted!(CookieNotRenewed => is_new.then_some(*ticket));
-    let now = dispatcher.clock.now();
-    let old = u128::from(now.since(ticket.issued).0) > pool.config.cookie_max_age.as_millis() / 2;
+    let now = dispatcher.clock.wall();
+    let half = u128::from(now.since(ticket.issued).0) > pool.config.cookie_max_age.as_millis() / 2;
+    // Issued by a clock that was wrong: it would never be renewed.
+    let old = half || ticket.issued > now + OTHERS_AHEAD;
     let moved = ticket.last != Some(seat.pod);
     let issued = if old { now } else { ticket.issued };
     (is_new || old || moved).then_some(Ticket { issued, last: Some(seat.pod), ..*ticket })

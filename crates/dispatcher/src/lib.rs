@@ -24,6 +24,7 @@ pub mod faultpoints;
 
 pub mod activity;
 pub mod admin;
+pub mod ages;
 pub mod attend;
 pub mod authority;
 pub mod cluster;

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use slotkeeper::config::{self, Config};
-use slotkeeper::outside::{Clock, Ids, Net, Outside, RealNet};
+use slotkeeper::outside::{Clock, Ids, Net, Outside, RealNet, watch_for_suspends};
 use slotkeeper::{Listening, cluster, journal};
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -176,6 +176,7 @@ fn demo(listen: SocketAddr, admin: SocketAddr, data: Option<PathBuf>, pods: u32,
 }
 
 fn serve(config: Config, started: impl FnOnce(&Listening, &Config)) -> anyhow::Result<()> {
+    watch_for_suspends();
     runtime(config.threads)?.block_on(async move {
         let (net, ids, clock): (Arc<dyn Net>, _, _) = (Arc::new(RealNet), Ids::Os, Clock::real());
         // First: whoever finds it in use starts nothing.

@@ -171,7 +171,7 @@ pub fn unsettled<B>(
     request: &Request<B>,
     hop: &Hop<'_>,
 ) -> Option<Instant> {
-    let age = duration(dispatcher.clock.now().since(ticket.issued));
+    let age = duration(dispatcher.clock.wall().since(ticket.issued));
     if age >= UNSETTLED || pool.config.admission != Admission::Returning {
         return None;
     }
