@@ -121,7 +121,7 @@ async fn what_takes_long_is_not_idleness_and_what_the_pod_sends_by_itself_is() {
 
 #[tokio::test]
 async fn frames_count_by_their_size_and_requests_by_their_path() {
-    let frames = "[pools.pool.activity]\nsignals = \"frames\"\nframe_bytes = 6\nframe_bytes_most = 8\n";
+    let frames = "[pools.pool.activity]\nsignals = \"frames\"\nframe_bytes = \"6-8\"\n";
     let (_one, _two, dispatcher, mut ana, mut bob) = two(frames).await;
     let (key, fence) = (ana.socket("/").await, bob.socket("/").await);
     only_the_second_is_idle(&dispatcher, "frames", talk(key, 8), talk(fence, 10)).await;

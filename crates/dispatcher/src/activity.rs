@@ -1,7 +1,7 @@
 //! What counts as activity of a visitor (`idle_seconds`): requests and frames, as the pool's settings say, and what pages and
 //! pods report. A pod reports with a token of its own for each session, so it can only speak of sessions that it has.
 
-use crate::config::{Activity, Signals};
+use crate::config::{Activity, Signals, Sizes};
 use crate::cookie::{Keys, public_name};
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::forward::body::Answer;
@@ -10,20 +10,29 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, Response, StatusCode, header};
 use slotkeeper_core::{Place, PoolId, SessionId};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What of one stream counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts {
     /// Its request, its bodies on their way, and bytes of upgraded connections that are no WebSockets.
     pub requests: bool,
-    /// WebSocket frames with a payload from the first number of bytes to the second.
-    pub frames: Option<(u64, u64)>,
+    pub frames: Frames,
+}
+
+/// WebSocket frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frames {
+    All,
+    None,
+    /// With such a payload.
+    Some(Arc<[Sizes]>),
 }
 
 impl Counts {
-    pub const ALL: Counts = Counts { requests: true, frames: Some((0, u64::MAX)) };
-    pub const NOTHING: Counts = Counts { requests: false, frames: None };
+    pub const ALL: Counts = Counts { requests: true, frames: Frames::All };
+    pub const NOTHING: Counts = Counts { requests: false, frames: Frames::None };
 
     /// Of a request for this path.
     #[must_use]
@@ -33,10 +42,7 @@ impl Counts {
         }
         match activity.signals {
             Signals::Any => Counts::ALL,
-            Signals::Frames => {
-                let most = activity.frame_bytes_most.unwrap_or(u64::MAX);
-                Counts { requests: false, frames: Some((activity.frame_bytes, most)) }
-            }
+            Signals::Frames => Counts { requests: false, frames: Frames::Some(activity.frame_bytes.as_slice().into()) },
             Signals::Reported => Counts::NOTHING,
         }
     }
@@ -44,7 +50,11 @@ impl Counts {
     /// Whether a frame with so much payload counts.
     #[must_use]
     pub fn frame(&self, payload: u64) -> bool {
-        self.frames.is_some_and(|(least, most)| (least..=most).contains(&payload))
+        match &self.frames {
+            Frames::All => true,
+            Frames::None => false,
+            Frames::Some(sizes) => sizes.iter().any(|sizes| sizes.has(payload)),
+        }
     }
 }
 
@@ -181,8 +191,7 @@ mod tests {
     fn what_counts_follows_from_settings_and_path() {
         let activity = |signals| Activity {
             signals,
-            frame_bytes: 6,
-            frame_bytes_most: Some(8),
+            frame_bytes: vec![Sizes { least: 6, most: 8 }, Sizes { least: 12, most: u64::MAX }],
             ignored_paths: vec![Pattern("/api/*".into())],
             ..Activity::default()
         };
@@ -190,7 +199,21 @@ mod tests {
         assert_eq!(Counts::of(&activity(Signals::Any), "/api/kernels"), Counts::NOTHING);
         assert_eq!(Counts::of(&activity(Signals::Reported), "/lab"), Counts::NOTHING);
         let frames = Counts::of(&activity(Signals::Frames), "/ws");
-        assert!(!frames.requests && [5, 6, 8, 9].map(|n| frames.frame(n)) == [false, true, true, false]);
+        assert!(
+            !frames.requests
+                && [5, 6, 8, 9, 11, 12, 1 << 40].map(|n| frames.frame(n))
+                    == [false, true, true, false, false, true, true]
+        );
+    }
+
+    #[test]
+    fn sizes_are_one_or_a_range() {
+        for text in ["6", "6-8", "6-", "0-"] {
+            assert_eq!(Sizes::parse(text).unwrap().to_string(), text);
+        }
+        for wrong in ["", "-", "-6", "8-6", "x", "6-x", "+6", "6 - 8", "99999999999999999999"] {
+            assert_eq!(Sizes::parse(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

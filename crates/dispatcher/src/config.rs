@@ -173,13 +173,50 @@ pub struct PoolConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activity {
     pub signals: Signals,
-    /// With [`Signals::Frames`]: the payload of a WebSocket frame that counts, at least and at most.
-    pub frame_bytes: u64,
-    pub frame_bytes_most: Option<u64>,
+    /// With [`Signals::Frames`]: the payloads of WebSocket frames that count.
+    pub frame_bytes: Vec<Sizes>,
     /// Requests for these, and what follows on them, never count.
     pub ignored_paths: Vec<Pattern>,
     /// One report makes a session busy for this long at most.
     pub busy_limit: Duration,
+}
+
+/// Sizes from one to another, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    pub least: u64,
+    pub most: u64,
+}
+
+impl Sizes {
+    pub const ANY: Sizes = Sizes { least: 0, most: u64::MAX };
+
+    /// `6`, `6-8` or `6-`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Sizes> {
+        let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?;
+        let sizes = match text.split_once('-') {
+            None => number(text).map(|size| Sizes { least: size, most: size }),
+            Some((least, "")) => number(least).map(|least| Sizes { least, most: u64::MAX }),
+            Some((least, most)) => number(least).zip(number(most)).map(|(least, most)| Sizes { least, most }),
+        };
+        sizes.filter(|sizes| sizes.least <= sizes.most)
+    }
+
+    #[must_use]
+    pub fn has(&self, size: u64) -> bool {
+        (self.least..=self.most).contains(&size)
+    }
+}
+
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Sizes { least, most: u64::MAX } => write!(f, "{least}-"),
+            Sizes { least, most } if least == most => write!(f, "{least}"),
+            Sizes { least, most } => write!(f, "{least}-{most}"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,8 +233,7 @@ impl Default for Activity {
     fn default() -> Activity {
         Activity {
             signals: Signals::Any,
-            frame_bytes: 0,
-            frame_bytes_most: None,
+            frame_bytes: vec![Sizes::ANY],
             ignored_paths: Vec::new(),
             busy_limit: Duration::from_secs(4 * 3600),
         }

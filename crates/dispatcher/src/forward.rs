@@ -153,8 +153,8 @@ pub async fn forward(
     hop: &Hop<'_>,
 ) -> Result<(Response<Answer>, Outcome), RequestError> {
     let pool = stream.pool().clone();
-    let counts = stream.counts();
-    let awaits = counts.requests.then(|| seat.awaits());
+    let counts_requests = stream.counts().requests;
+    let awaits = counts_requests.then(|| seat.awaits());
     let upgrade = headers::upgrade(&request);
     let visitor_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     let expectation = Expectation::of(request.headers());
@@ -224,7 +224,7 @@ pub async fn forward(
     // Whatever the pod speaks, the visitor's connection is HTTP/1.1.
     *response.version_mut() = Version::HTTP_11;
     let lease = (lease, keeps, uploaded);
-    let reads = counts.requests && !fields::is_event_stream(response.headers());
+    let reads = counts_requests && !fields::is_event_stream(response.headers());
     let answer = response.map(|incoming| Answer::Pod(Box::new(Download::new(incoming, lease, stream, seat, reads))));
     Ok((answer, Outcome::Forwarded))
 }

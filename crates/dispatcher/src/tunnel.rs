@@ -63,7 +63,7 @@ pub fn start(
             stream.mark_upgraded();
             pool.metrics.open_tunnels.inc();
             let _open = Open { pool: &pool };
-            let tunnel = Tunnel::new(visitor, pod, is_websocket, stream.counts(), &pool);
+            let tunnel = Tunnel::new(visitor, pod, is_websocket, stream.counts().clone(), &pool);
             let outcome = tunnel.run(&pool, &seat, stream.session(), &dispatcher.config.drain).await;
             tracing::debug!(pool = %pool.config.id, pod = seat.pod.0, "a tunnel ended: {outcome:?}");
         }

@@ -561,8 +561,8 @@ impl Stream {
     }
 
     #[must_use]
-    pub fn counts(&self) -> Counts {
-        self.counts
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// Whether the session is present for a while because of this. Streams elsewhere keep it present anyway.

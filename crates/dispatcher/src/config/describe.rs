@@ -291,16 +291,7 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
             .to_owned(),
             "what counts as activity",
         ),
-        (
-            "activity.frame_bytes",
-            pool.activity.frame_bytes.to_string(),
-            "payload of a WebSocket frame that counts, at least",
-        ),
-        (
-            "activity.frame_bytes_most",
-            pool.activity.frame_bytes_most.map_or("off".to_owned(), |most| most.to_string()),
-            "and at most",
-        ),
+        ("activity.frame_bytes", listed(&pool.activity.frame_bytes, "none"), "payloads of WebSocket frames that count"),
         ("activity.ignored_paths", listed(&pool.activity.ignored_paths, "none"), "requests that never count"),
         (
             "activity.busy_limit_seconds",

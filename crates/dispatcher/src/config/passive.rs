@@ -1,7 +1,7 @@
 //! What does not use a pool, and what counts as activity: `[[pools.NAME.passive]]`, `rejoin`, `[pools.NAME.activity]`.
 
 use super::table::{Table, Value, quoted};
-use super::{Activity, PoolConfig, Signals};
+use super::{Activity, PoolConfig, Signals, Sizes};
 use crate::passive::{Field, Passive, Pattern, Rejoin};
 use http::Method;
 
@@ -77,23 +77,27 @@ pub(super) fn activity(pool: &Table<'_>) -> Activity {
     );
     let activity = Activity {
         signals,
-        frame_bytes: table.number("frame_bytes", default.frame_bytes, 0..=MOST),
-        frame_bytes_most: table.number_or_off("frame_bytes_most", None, &(1..=MOST)),
+        frame_bytes: sizes(&table).unwrap_or(default.frame_bytes),
         ignored_paths: patterns(&table, "ignored_paths"),
         busy_limit: table.seconds("busy_limit_seconds", default.busy_limit, 1.0..=MONTH),
     };
-    if activity.frame_bytes_most.is_some_and(|most| most < activity.frame_bytes) {
-        let what = format!("no frame counts; allowed: `frame_bytes` ({}) or more", activity.frame_bytes);
-        table.wrong("frame_bytes_most", what);
-    }
-    if signals != Signals::Frames {
-        for key in ["frame_bytes", "frame_bytes_most"].into_iter().filter(|key| table.has(key)) {
-            table.wrong(key, "frames are not measured; allowed: with `signals = \"frames\"`");
-        }
+    if signals != Signals::Frames && table.has("frame_bytes") {
+        table.wrong("frame_bytes", "frames are not measured; allowed: with `signals = \"frames\"`");
     }
     table.finish();
     activity
 }
 
-const MOST: u64 = 1 << 50;
+fn sizes(table: &Table<'_>) -> Option<Vec<Sizes>> {
+    let listed = table.one_or_list("frame_bytes")?;
+    if table.has_empty_list("frame_bytes") {
+        table.wrong("frame_bytes", "no frame counts; allowed: at least one size");
+    }
+    let size = |text: &str| {
+        let what = || format!("{} is not a size; allowed: such as \"6\", \"6-8\" or \"100-\"", quoted(text));
+        Sizes::parse(text).ok_or_else(what)
+    };
+    Some(listed.into_iter().filter_map(|(text, at)| at.accept(size(text))).collect())
+}
+
 const MONTH: f64 = 2_592_000.0;

@@ -761,14 +761,13 @@ colour = 'red'
         "activity that nothing counts as",
         r"[pools.a]
 rejoin = 'never'
-activity = { frame_bytes = 9, frame_bytes_most = 8, ignored_paths = 'api', busy_limit_seconds = 0 }
+activity = { frame_bytes = ['8-6', '6'], ignored_paths = 'api', busy_limit_seconds = 0 }
 {PROCESSES}
 ",
         &[
             r#"file:2: key `pools.a.rejoin`: "never" is not known; allowed: "page", "any""#,
             "file:3: key `pools.a.activity.busy_limit_seconds`: 0 is out of range; allowed: seconds from 1 to 2592000",
-            "file:3: key `pools.a.activity.frame_bytes_most`: frames are not measured; allowed: with `signals = \"frames\"`",
-            "file:3: key `pools.a.activity.frame_bytes_most`: no frame counts; allowed: `frame_bytes` (9) or more",
+            r#"file:3: key `pools.a.activity.frame_bytes[0]`: "8-6" is not a size; allowed: such as "6", "6-8" or "100-""#,
             "file:3: key `pools.a.activity.frame_bytes`: frames are not measured; allowed: with `signals = \"frames\"`",
             r#"file:3: key `pools.a.activity.ignored_paths`: "api" is not a path; allowed: such as "/api/status" or "/api/*", without a query"#,
         ],
