@@ -4,7 +4,7 @@ use super::case::SESSIONS;
 use super::clocks::Before;
 use super::{Life, Stream, Swarm};
 use slotkeeper_core::{
-    AfterSession, Command, Effect, Entry, Place, Pod, Scaling, SessionId, Span, Standing, State, Timeline,
+    AfterSession, Command, Effect, Entry, Place, Pod, Scaling, SessionId, Span, Standing, State, Timeline, Uid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -248,13 +248,21 @@ impl Swarm {
         if !self.orderly {
             return;
         }
-        for (ordinal, pod) in self.fleet.pods(&self.pool) {
-            if let Some(life) = &pod.life
-                && self.world.scaled_away.contains(&life.uid)
-            {
-                assert!(pod.sessions.is_empty(), "{ordinal:?} was scaled away under {:?}", pod.sessions);
-            }
+        for (session, uid) in self.in_removed_pods() {
+            let is_let_in = self.streams.iter().any(|(of, _, (_, life))| (of, life) == (&session, &uid));
+            let has_departed = self.departed.contains(&(session, uid.clone()));
+            assert!(has_departed && !is_let_in, "{uid:?} was scaled away under {session:?}");
         }
+    }
+
+    /// Who is, as the fleet knows it, in an incarnation that a scale-down has removed.
+    pub(super) fn in_removed_pods(&self) -> BTreeSet<(SessionId, Uid)> {
+        let pods = self.fleet.pods(&self.pool);
+        let removed = pods.filter_map(|(_, pod)| {
+            let uid = &pod.life.as_ref()?.uid;
+            self.world.scaled_away.contains(uid).then(|| pod.sessions.iter().map(|id| (*id, uid.clone())))
+        });
+        removed.flatten().collect()
     }
 }
 
