@@ -125,8 +125,8 @@ impl Swarm {
             };
             if !later {
                 assert!(pod.is_ready() && !pod.cordoned, "placed in {pod:?}");
-                // What is to be emptied is so from the next step on.
-                let moved = |e: &Effect| matches!(e, Effect::Requeued { session: s, .. } if s == session);
+                // What is to be emptied is so from the next step on; who leaves in the same entry may have been the reason to keep it.
+                let moved = |e: &Effect| matches!(e, Effect::Requeued { session: s, .. } | Effect::Released { session: s, .. } if s == session);
                 let stays = matches!(life.standing, Standing::Wanted | Standing::Surplus);
                 assert!(stays || effects.iter().any(moved), "placed in {ordinal:?}, which is {:?}", life.standing);
                 // In a shared pod another one may have left since, and its traces with it.

@@ -337,6 +337,10 @@ impl Witness {
     // ---- streams ----
 
     fn open(&mut self, session: SessionId, replica: ReplicaId, pod: PodId) {
+        // The pod may have vanished, and the news of it be on its way.
+        if !self.pods.values().any(|(there, _)| *there == pod) {
+            return;
+        }
         let key = (session, replica);
         if self.streams.get(&key).is_some_and(|s| s.pod != pod) {
             self.close(key, self.now);
