@@ -339,6 +339,7 @@ impl Pool {
 
     /// Whatever is owed a recycle from this entry on may be deleted at any time: see [`Life::condemned`].
     pub(super) fn condemn(&mut self) {
+        planted!(CondemnedReused => ());
         for ordinal in &self.index.owes_recycle {
             if let Some(life) = self.pods.get_mut(ordinal).and_then(|p| p.life.as_mut()) {
                 life.condemned = true;
@@ -377,6 +378,7 @@ impl Pool {
     /// every pod inside is returning until a size of this timeline has been seen; it may have sessions meanwhile, and whoever has
     /// no stream there is not let in before. Such orders have no effect any more then ([`Decision::may_overwrite`]).
     pub(crate) fn doubt(&mut self, step: &mut Step<'_>) {
+        planted!(TrustedAfterLapse => ());
         if self.rules.scaling == Scaling::None {
             return;
         }

@@ -231,7 +231,8 @@ impl Witness {
         }
     }
 
-    fn rules_changed(&mut self, rules: &Rules) {
+    /// Those of the present, which may be older ones: an entry that changed them may be lost.
+    pub(super) fn rules_changed(&mut self, rules: &Rules) {
         if *rules == self.rules && !self.removed {
             return;
         }
@@ -264,6 +265,9 @@ impl Witness {
             {
                 self.see(Observation::Sign { visitor: visitor(session), class });
                 visit = None;
+            }
+            if let Effect::Released { session, .. } | Effect::Requeued { session, .. } = effect {
+                self.seated.remove(session);
             }
             match effect {
                 Effect::Scale { start, replicas, decided, .. } => {
@@ -333,6 +337,10 @@ impl Witness {
     // ---- streams ----
 
     fn open(&mut self, session: SessionId, replica: ReplicaId, pod: PodId) {
+        // The pod may have vanished, and the news of it be on its way.
+        if !self.pods.values().any(|(there, _)| *there == pod) {
+            return;
+        }
         let key = (session, replica);
         if self.streams.get(&key).is_some_and(|s| s.pod != pod) {
             self.close(key, self.now);

@@ -344,7 +344,7 @@ impl World {
                         self.resize(order);
                     }
                 }
-                if rules.scaling == Scaling::None && self.replicas != rules.max {
+                if rules.scaling == Scaling::None && (self.start, self.replicas) != (0, rules.max) {
                     (self.start, self.replicas) = (0, rules.max);
                     self.size();
                 }
