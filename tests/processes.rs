@@ -208,3 +208,15 @@ async fn where_nothing_can_start_visitors_and_the_log_have_the_same_number_for_i
     let pods = dispatcher.pool().await["pods"].clone();
     assert!(pods[0]["why"].as_str().is_some_and(|why| why.contains("there is no such program")), "{pods}");
 }
+
+#[tokio::test]
+async fn a_program_that_never_listens_is_reported_in_the_log_and_to_operators() {
+    let pools =
+        "[pools.pool]\nmin_pods = 1\n[pools.pool.processes]\ncommand = [\"sleep\", \"600\"]\ndata_folder = \"data\"\n";
+    let dispatcher = Setup { pools: pools.into(), ..Setup::default() }.start().await;
+    let why = async || dispatcher.pool().await["pods"][0]["why"].as_str().unwrap_or_default().to_owned();
+    eventually("the reason", async || why().await.starts_with("nothing listens on 127.0.0.1:")).await;
+    let log = dispatcher.log();
+    let line = log.lines().find(|line| line.contains("pod is not ready: nothing listens on 127.0.0.1:"));
+    assert!(line.is_some_and(|line| line.contains("WARN")), "{log}");
+}

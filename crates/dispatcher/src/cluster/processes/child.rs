@@ -110,6 +110,7 @@ impl Life {
         // Never given up halfway: the next life must find either all of it done or nothing.
         let prepared = self.prepare().await;
         if stop.try_recv() != Err(TryRecvError::Empty) {
+            self.wipe_or_warn().await;
             return self.tell(What::Ended(End::Before)).await;
         }
         let (spec, address) = match prepared {
@@ -182,9 +183,7 @@ impl Life {
         };
         drop(watch);
         self.pool.records.remove(self.ordinal, &record.uid);
-        if let Err(why) = self.wipe().await {
-            tracing::warn!(pool = %self.pool.id, ordinal = self.ordinal, "{why}");
-        }
+        self.wipe_or_warn().await;
         let limit = self.pool.config.restart_unready.filter(|_| hung);
         self.tell(What::Ended(limit.map_or(end, End::Hung))).await;
     }
@@ -216,6 +215,13 @@ impl Life {
         let shown = folder.display().to_string();
         let wiped = tokio::task::spawn_blocking(move || folders::wipe(&folder, &uid.0, &pool.records)).await;
         wiped.map_err(io::Error::other).and_then(|wiped| wiped).map_err(|e| format!("cannot empty {shown}: {e}"))
+    }
+
+    /// At the end of a life: if it fails, the next one is not started before it succeeds.
+    async fn wipe_or_warn(&self) {
+        if let Err(why) = self.wipe().await {
+            tracing::warn!(pool = %self.pool.id, ordinal = self.ordinal, "{why}");
+        }
     }
 
     /// What to start, and where it will listen.
