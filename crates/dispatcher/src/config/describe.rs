@@ -393,6 +393,7 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
             let folder = |path: &std::path::PathBuf| path.display().to_string();
             let [kind, every, timeout, failures] = probe(&processes.probe);
             let names = processes.environment.iter().map(|(name, _)| name);
+            let usual_folder = if processes.data == DataBetween::Wipe { "its own" } else { "inherited" };
             vec![
                 ("processes.command", processes.command.join(" "), "what a pod runs"),
                 ("processes.environment", listed(names, "none"), "variables it gets in addition (values not shown)"),
@@ -403,7 +404,7 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
                 ),
                 (
                     "processes.working_folder",
-                    processes.working_folder.as_ref().map_or("inherited".to_owned(), folder),
+                    processes.working_folder.as_ref().map_or(usual_folder.to_owned(), folder),
                     "where it runs",
                 ),
                 ("processes.data_folder", folder(&processes.data_folder), "each pod has its data in a folder in it"),

@@ -78,7 +78,7 @@ async fn a_pod_that_kills_its_supervisor_ends_itself_and_all_it_has_started() {
 }
 
 /// A dispatcher in a process of its own, with one pod that has a daemon.
-async fn dispatcher(place: &Place, cgroup: bool) -> tokio::process::Child {
+fn dispatcher(place: &Place, cgroup: bool) -> tokio::process::Child {
     let folder = place.folder.path().to_str().unwrap();
     let child = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "processes::escapes::dispatch_if_asked"])
@@ -109,7 +109,7 @@ async fn dispatch_if_asked() {
 async fn everything_ends_with_a_dispatcher_that_is_killed() {
     for cgroup in [true, false] {
         let place = Place::new();
-        let mut dispatcher = dispatcher(&place, cgroup).await;
+        let mut dispatcher = dispatcher(&place, cgroup);
         let pids = [place.pid(0, "daemon").await, place.pid(0, "supervisor").await, place.pid(0, "pid").await];
         assert_eq!(pids.map(alive), [true, true, true]);
         dispatcher.kill().await.unwrap();
@@ -129,7 +129,7 @@ fn signal(pid: u32, name: &str) {
 async fn what_is_left_when_dispatcher_and_supervisor_were_killed_is_ended_before_the_next_start() {
     for cgroup in [true, false] {
         let place = Place::new();
-        let mut dispatcher = dispatcher(&place, cgroup).await;
+        let mut dispatcher = dispatcher(&place, cgroup);
         let daemon = place.pid(0, "daemon").await;
         let (supervisor, pid) = (place.pid(0, "supervisor").await, place.pid(0, "pid").await);
         until("it is recorded", || {

@@ -69,7 +69,7 @@ async fn limits_hold() {
 async fn what_a_visitor_has_left_is_gone_before_the_next_life_starts() {
     let place = Place::new();
     let script = "ls -A {data} | tr '\\n' ' ' > {data}.seen.new; echo >> {data}.seen.new; mv {data}.seen.new {data}.seen; \
-                  echo secret > {data}/secret; echo secret > $HOME/secret; echo secret > $TMPDIR/secret; \
+                  echo secret > {data}/secret; echo secret > here; echo secret > $HOME/secret; echo secret > $TMPDIR/secret; \
                   mkdir {data}/deep; chmod 000 {data}/deep; ln -s / {data}/link; touch {data}/up; exec sleep 600";
     let mut settings = place.settings(&["/bin/sh", "-c", script]);
     settings.data = DataBetween::Wipe;
@@ -81,6 +81,7 @@ async fn what_a_visitor_has_left_is_gone_before_the_next_life_starts() {
         until("it is up", || place.file(0, "up").exists().then_some(())).await;
         let seen = std::fs::read_to_string(place.folder.path().join("0.seen")).unwrap();
         assert_eq!(seen.trim(), "home run tmp");
+        assert!(place.file(0, "here").exists(), "it runs in its own folder");
         pool.cluster.recycle(Ordinal(0), uid.clone()).await.unwrap();
         pool.is(0, &uid, Phase::Terminating).await;
         pool.gone(0).await;

@@ -244,6 +244,8 @@ impl Life {
         let values = Values { ordinal: self.ordinal, port: address.port(), data, pool: &id.0, host: &host };
         let (program, arguments) = config.command.split_first().ok_or("no command is configured")?;
         let environment = environment::of(config, user.as_ref(), &values, (MARK, &self.uid.0), std::env::vars_os());
+        // What a program leaves where it runs is left by a visitor, too.
+        let wiped = config.data == DataBetween::Wipe;
         let adopt = (config.on_restart == OnRestart::Adopt)
             .then(|| Adopt { socket: records.socket(self.ordinal), within_ms: config.adopt_within.as_millis() as u64 });
         let spec = Spec {
@@ -251,7 +253,7 @@ impl Life {
             program: values.fill(program),
             arguments: arguments.iter().map(|a| values.fill(a)).collect(),
             environment,
-            folder: config.working_folder.clone(),
+            folder: config.working_folder.clone().or_else(|| wiped.then(|| data.into())),
             grace_ms: config.stop_grace.as_millis() as u64,
             account: user.as_ref().map(|user| user.account.clone()),
             limits: limits(config),
