@@ -347,6 +347,13 @@ impl Pool {
         }
     }
 
+    /// A deletion that became due and was no longer due by the end of the entry is not ordered: nothing would keep the pod from
+    /// being used again.
+    pub(super) fn withdraw_recycles(&self, step: &mut Step<'_>) {
+        let is_owed = |ordinal: &Ordinal| self.index.owes_recycle.contains(ordinal);
+        step.effects.retain(|effect| !matches!(effect, Effect::Recycle { pod, .. } if !is_owed(pod)));
+    }
+
     /// What goes when it is empty has changed: pods there are chosen last, the highest of them takes nobody, and who is
     /// there is moved. True if that was any.
     pub(super) fn restand(&mut self, before: Span, step: &mut Step<'_>) -> bool {

@@ -110,7 +110,9 @@ impl Swarm {
         }
         self.say(2, command.clone());
         if matches!(command, Command::Rules(_)) && !self.fleet.is_listed(&self.pool) {
-            // A new pool has to be told what runs there.
+            // A new pool has to be told what runs there. How long a silent replica keeps its streams depends on both pools now, and
+            // on the time between them: the reference is not told of that.
+            self.witness = None;
             self.world.orders.clear();
             self.world.introduce();
         }

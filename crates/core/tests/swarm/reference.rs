@@ -337,18 +337,19 @@ impl Witness {
     // ---- streams ----
 
     fn open(&mut self, session: SessionId, replica: ReplicaId, pod: PodId) {
-        // The pod may have vanished, and the news of it be on its way.
-        if !self.pods.values().any(|(there, _)| *there == pod) {
-            return;
-        }
         let key = (session, replica);
         if self.streams.get(&key).is_some_and(|s| s.pod != pod) {
             self.close(key, self.now);
         }
         self.numbers += 1;
         let number = self.streams.get(&key).map_or(self.numbers, |s| s.number);
+        let is_there = self.pods.values().any(|(there, _)| *there == pod);
         self.streams.insert(key, Open { pod: pod.clone(), number, until: None });
         self.see(Observation::Stream { visitor: visitor(session), pod, stream: number });
+        // The pod may have vanished, and the news of it be on its way.
+        if !is_there {
+            self.close(key, self.now);
+        }
     }
 
     fn close(&mut self, key: (SessionId, ReplicaId), quiet_since: u64) {
