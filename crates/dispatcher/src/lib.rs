@@ -22,6 +22,7 @@
 #[macro_use]
 pub mod faultpoints;
 
+mod accept;
 pub mod admin;
 pub mod attend;
 pub mod authority;
@@ -38,6 +39,7 @@ pub mod forward;
 pub mod guard;
 pub mod hands;
 pub mod housekeeping;
+pub mod inherited;
 pub mod journal;
 pub mod keda;
 mod load;
@@ -45,6 +47,7 @@ pub mod metrics;
 pub mod outside;
 mod own;
 pub mod silence;
+pub mod throttle;
 pub mod tunnel;
 pub mod view;
 pub mod visit;
@@ -149,6 +152,7 @@ pub async fn run_until(
     helpers.spawn(silence::run(dispatcher.clone()));
     helpers.spawn(load::run(dispatcher.clone()));
     let most = dispatcher.config.limits.connections;
+    dispatcher.metrics.process.connections_limit.set(i64::try_from(most).unwrap_or(i64::MAX));
     let connections = Arc::new(Semaphore::new(most));
     for listener in listeners {
         tokio::spawn(door::open(dispatcher.clone(), listener, connections.clone()));

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use slotkeeper::config::{self, Config};
 use slotkeeper::outside::{Clock, Ids, Net, Outside, RealNet};
-use slotkeeper::{Listening, cluster, journal};
+use slotkeeper::{Listening, cluster, inherited, journal};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -93,13 +93,18 @@ struct Pace {
 
 #[cfg(feature = "demo")]
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|s| (0.0..=3600.0).contains(s)).ok_or("allowed: a number from 0 to 3600")?;
+    let seconds = text.parse().ok().or_else(|| config::duration::seconds(text));
+    let allowed = "allowed: seconds from 0 to 3600, or a text such as 500ms or 2m";
+    let seconds = seconds.filter(|s| (0.0..=3600.0).contains(s)).ok_or(allowed)?;
     Ok(Duration::from_secs_f64(seconds))
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log_to_stderr();
+    if let Err(error) = inherited::settle() {
+        tracing::warn!("signals and limits stay as they were inherited: {error}");
+    }
     match act(arguments.command) {
         Ok(code) => code,
         Err(error) => {
@@ -175,7 +180,8 @@ fn demo(listen: SocketAddr, admin: SocketAddr, data: Option<PathBuf>, pods: u32,
     result
 }
 
-fn serve(config: Config, started: impl FnOnce(&Listening, &Config)) -> anyhow::Result<()> {
+fn serve(mut config: Config, started: impl FnOnce(&Listening, &Config)) -> anyhow::Result<()> {
+    fit_connections(&mut config);
     runtime(config.threads)?.block_on(async move {
         let (net, ids, clock): (Arc<dyn Net>, _, _) = (Arc::new(RealNet), Ids::Os, Clock::real());
         // First: whoever finds it in use starts nothing.
@@ -190,6 +196,25 @@ fn serve(config: Config, started: impl FnOnce(&Listening, &Config)) -> anyhow::R
         })
         .await
     })
+}
+
+/// Connections from visitors leave descriptors to everything else.
+fn fit_connections(config: &mut Config) {
+    let Some(open_files) = inherited::open_files() else { return };
+    let most = inherited::connections(open_files, config);
+    let configured = config.limits.connections;
+    if configured <= most {
+        return;
+    }
+    config.limits.connections = most;
+    if configured == config::Limits::default().connections {
+        tracing::info!(open_files, "the limit of open files leaves room for {most} connections from visitors");
+    } else {
+        tracing::warn!(
+            open_files,
+            "at most {most} connections from visitors instead of {configured} (limits.connections): raise the hard limit of open files (ulimit -Hn)"
+        );
+    }
 }
 
 /// One thread needs no scheduler between threads.

@@ -177,13 +177,14 @@ fn attend(mut child: Child) -> io::Result<Started> {
 #[expect(unsafe_code, reason = "the only way to run something between fork and exec")]
 fn die_with_us(command: &mut Command) {
     let us = std::process::id();
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed: prctl and getppid are plain system calls,
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed: prctl, setrlimit and getppid are plain system calls,
     // and nothing is allocated (`io::Error` from a number does not).
     unsafe {
         command.pre_exec(move || {
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
                 return Err(io::Error::last_os_error());
             }
+            crate::inherited::give_back()?;
             // We may have died before the call: then nobody would send the signal.
             match u32::try_from(libc::getppid()) {
                 Ok(parent) if parent == us => Ok(()),
