@@ -92,6 +92,7 @@ async fn visitors_leave_descriptors_to_operators_and_pods() {
     assert_eq!(Visitor::at(dispatcher.admin).get("/healthz").await.status(), 200);
     drop(silent);
     assert_eq!(Visitor::of(&dispatcher).get("/").await.text(), "pod");
+    eventually("a log line", async || dispatcher.log().contains("that are allowed are in use")).await;
     let log = dispatcher.log();
     assert_eq!(log.matches("that are allowed are in use").count(), 1, "{log}");
     assert_eq!(

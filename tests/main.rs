@@ -14,6 +14,7 @@ mod manifests;
 mod measures;
 mod monitoring;
 mod processes;
+mod reload;
 mod requests;
 mod responses;
 mod security;

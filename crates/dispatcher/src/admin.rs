@@ -133,7 +133,7 @@ fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
             dispatcher.serve(fleet, pool);
         }
     }
-    let pools = dispatcher.pools.iter().map(|p| (&p.config, &p.metrics));
+    let pools = dispatcher.pools.iter().map(|p| (&*p.config, &p.metrics));
     match dispatcher.metrics.text(fleet, pools) {
         Ok(text) => reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()),
         Err(e) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("the metrics cannot be encoded: {e}")),

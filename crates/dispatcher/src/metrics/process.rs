@@ -9,6 +9,7 @@ pub struct ProcessMetrics {
     pub connections_limit: IntGauge,
     /// How often a new one had to wait for that.
     pub connections_waited: IntCounter,
+    reloads: IntCounterVec,
 }
 
 impl ProcessMetrics {
@@ -34,7 +35,24 @@ impl ProcessMetrics {
                     "How often all connections that are allowed were in use, so that the next one had to wait.",
                 )?,
             )?,
+            reloads: {
+                let reloads = counters(
+                    registry,
+                    "slotkeeper_reloads_total",
+                    "Reloads of the configuration (SIGHUP): applied, in_part (some of it needs a restart), refused (it is wrong).",
+                    &["outcome"],
+                )?;
+                for outcome in ["applied", "in_part", "refused"] {
+                    reloads.with_label_values(&[outcome]);
+                }
+                reloads
+            },
         })
+    }
+
+    #[must_use]
+    pub fn reloads(&self, outcome: &str) -> IntCounter {
+        self.reloads.with_label_values(&[outcome])
     }
 
     /// `listener`: `visitors`, `admin` or `keda`.
