@@ -111,6 +111,9 @@ struct Inner {
     lives: BTreeMap<usize, ReplicaId>,
     /// Since when.
     lives_since: BTreeMap<usize, u64>,
+    /// Who it was before, since its process started. Streams of such a life may be closed with a last frame: the fleet gives
+    /// their slots to nobody before it has given that replica up.
+    former: BTreeMap<usize, BTreeSet<ReplicaId>>,
     /// The incarnation at an address, as long as it lives.
     addresses: BTreeMap<SocketAddr, (u32, String)>,
     /// Sessions that somebody has the cookie of.
@@ -256,7 +259,9 @@ impl Truth {
         let at = self.now();
         let mut inner = self.locked();
         inner.ledger.writes_as(host, replica);
-        if inner.lives.insert(host, replica) != Some(replica) {
+        let before = inner.lives.insert(host, replica);
+        if before != Some(replica) {
+            inner.former.entry(host).or_default().extend(before);
             inner.lives_since.insert(host, at);
             inner.tell(at, format!("dispatcher {host} lives as {replica:?}"));
         }
@@ -282,6 +287,7 @@ impl Truth {
         let at = self.now();
         self.disturbed(at, "a dispatcher starts");
         let mut inner = self.locked();
+        inner.ends(host);
         let applied = inner.mirror.applied();
         inner.started.insert(host, (at, applied));
         inner.count("dispatcher started".into());
@@ -291,7 +297,7 @@ impl Truth {
     pub fn crashed(&self, host: usize) {
         self.others(|t| t.crashed(host));
         self.disturbed(self.now(), "a dispatcher is killed");
-        self.locked().lives.remove(&host);
+        self.locked().ends(host);
     }
 
     /// An incarnation answers at this address.
@@ -364,7 +370,11 @@ impl Truth {
         let before = inner.before.iter().filter(same).map(|b| (&b.fleet, &b.lives));
         let fleets = before.chain([(&inner.mirror, &inner.lives)]);
         let allowed = fleets
-            .map(|(fleet, lives)| inner.may_write(&self.pool, fleet, at, lives.get(&host), (ordinal, &uid), session))
+            .map(|(fleet, lives)| {
+                let former = inner.former.get(&host).into_iter().flatten();
+                let me: BTreeSet<ReplicaId> = lives.get(&host).into_iter().chain(former).copied().collect();
+                inner.may_write(&self.pool, fleet, at, &me, (ordinal, &uid), session)
+            })
             .reduce(|before, now| if before.is_ok() { before } else { now });
         if let Some(Err(why)) = allowed {
             let name = short(session);
@@ -951,12 +961,18 @@ impl Inner {
         uid_of(&self.mirror, pool, pod)
     }
 
+    /// The host's process is over.
+    fn ends(&mut self, host: usize) {
+        self.lives.remove(&host);
+        self.former.remove(&host);
+    }
+
     fn may_write(
         &self,
         pool: &PoolId,
         fleet: &Fleet,
         at: u64,
-        me: Option<&ReplicaId>,
+        me: &BTreeSet<ReplicaId>,
         (ordinal, uid): (u32, &str),
         name: &str,
     ) -> Result<(), String> {
@@ -982,10 +998,10 @@ impl Inner {
         if pod.0 != ordinal || there != uid {
             return Err(format!("it sits in pod {pod} ({there})"));
         }
-        match me {
-            Some(me) if by.contains(me) => Ok(()),
-            _ => Err(format!("this dispatcher has not attached it: {:?}", session.state)),
+        if !by.iter().any(|replica| me.contains(replica)) {
+            return Err(format!("this dispatcher has not attached it: {:?}", session.state));
         }
+        Ok(())
     }
 
     /// The incarnation that the session was given last.

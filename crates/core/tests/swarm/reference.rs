@@ -231,7 +231,8 @@ impl Witness {
         }
     }
 
-    fn rules_changed(&mut self, rules: &Rules) {
+    /// Those of the present, which may be older ones: an entry that changed them may be lost.
+    pub(super) fn rules_changed(&mut self, rules: &Rules) {
         if *rules == self.rules && !self.removed {
             return;
         }
@@ -264,6 +265,9 @@ impl Witness {
             {
                 self.see(Observation::Sign { visitor: visitor(session), class });
                 visit = None;
+            }
+            if let Effect::Released { session, .. } | Effect::Requeued { session, .. } = effect {
+                self.seated.remove(session);
             }
             match effect {
                 Effect::Scale { start, replicas, decided, .. } => {
@@ -339,8 +343,13 @@ impl Witness {
         }
         self.numbers += 1;
         let number = self.streams.get(&key).map_or(self.numbers, |s| s.number);
+        let is_there = self.pods.values().any(|(there, _)| *there == pod);
         self.streams.insert(key, Open { pod: pod.clone(), number, until: None });
         self.see(Observation::Stream { visitor: visitor(session), pod, stream: number });
+        // The pod may have vanished, and the news of it be on its way.
+        if !is_there {
+            self.close(key, self.now);
+        }
     }
 
     fn close(&mut self, key: (SessionId, ReplicaId), quiet_since: u64) {
