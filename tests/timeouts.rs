@@ -50,7 +50,7 @@ async fn a_pod_that_never_answers_is_given_up() {
 async fn an_upgrade_that_is_never_answered_is_given_up() {
     let pod = silent().await;
     let dispatcher = behind(&pod, "answer_seconds = 0.3").await;
-    let refused = Visitor::of(&dispatcher).try_socket("/", "").await.err().expect("no answer is no socket");
+    let refused = Visitor::of(&dispatcher).try_socket("/", "").await.expect_err("no answer is no socket");
     assert_eq!(refused.status(), 504);
 }
 

@@ -323,16 +323,15 @@ impl<'a> Value<'a> {
         if off && self.is_text("off") {
             return Some(Duration::ZERO);
         }
-        let (text, seconds) = match self.inner {
-            DeValue::String(text) => {
-                let Some(seconds) = super::duration::seconds(text) else {
-                    let units = "or a text such as \"90s\", \"10m\" or \"1h30m\"";
-                    self.wrong(format_args!("{} is no duration; allowed: {expected}, {units}", quoted(text)));
-                    return None;
-                };
-                (quoted(text), seconds)
-            }
-            _ => self.float(&expected)?,
+        let (text, seconds) = if let DeValue::String(text) = self.inner {
+            let Some(seconds) = super::duration::seconds(text) else {
+                let units = "or a text such as \"90s\", \"10m\" or \"1h30m\"";
+                self.wrong(format_args!("{} is no duration; allowed: {expected}, {units}", quoted(text)));
+                return None;
+            };
+            (quoted(text), seconds)
+        } else {
+            self.float(&expected)?
         };
         if !(allowed.contains(&seconds) || off && seconds == 0.0) {
             self.wrong(format_args!("{text} is out of range; allowed: {expected}"));
