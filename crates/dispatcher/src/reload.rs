@@ -56,7 +56,7 @@ pub(crate) async fn run(dispatcher: Arc<Dispatcher>, mut reloads: Reloads, conne
         };
         dispatcher.metrics.process.reloads(outcome).inc();
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn apply(dispatcher: &Arc<Dispatcher>, new: Config, connections: &Arc<Semaphore>) -> &'static str {
