@@ -4,6 +4,8 @@
 use crate::config::{ClusterConfig, Config};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::sync::OnceLock;
 
 /// The limit of open files that this process was started with.
@@ -57,12 +59,15 @@ fn reset_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// The limit of open files as this process found it: to be called in a child, between fork and exec. (One plain system call.)
-///
-/// # Errors
-/// As the operating system says.
-pub fn give_back() -> io::Result<()> {
-    FORMER.get().map_or(Ok(()), |former| setrlimit(Resource::Nofile, *former).map_err(io::Error::from))
+/// What this command starts gets the limit of open files that this process was started with.
+#[expect(unsafe_code, reason = "the only way to run something between fork and exec")]
+pub fn give_back(command: &mut Command) {
+    let Some(former) = FORMER.get().copied() else { return };
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed: setrlimit is a plain system call, and nothing is
+    // allocated (`io::Error` from a number does not).
+    unsafe {
+        command.pre_exec(move || setrlimit(Resource::Nofile, former).map_err(io::Error::from));
+    }
 }
 
 /// Files that may be open at once; `None`: no limit.

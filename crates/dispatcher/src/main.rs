@@ -2,7 +2,8 @@
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use slotkeeper::config::{self, Config, ConfigError};
+use slotkeeper::cluster::processes;
+use slotkeeper::config::{self, ClusterConfig, Config, ConfigError};
 use slotkeeper::outside::{Clock, Ids, Net, Outside, RealNet};
 use slotkeeper::reload::Reloads;
 use slotkeeper::{Listening, cluster, inherited, journal};
@@ -101,6 +102,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn main() -> ExitCode {
+    // A pod's supervisor is this program, too: small, and with nothing of what follows.
+    let mut own = std::env::args_os().skip(1);
+    if own.next().is_some_and(|argument| argument == processes::SUPERVISE) && own.next().is_none() {
+        return processes::supervise();
+    }
     let arguments = Arguments::parse();
     log_to_stderr();
     if let Err(error) = inherited::settle() {
@@ -138,7 +144,12 @@ fn act(job: Job) -> anyhow::Result<ExitCode> {
             serve(read, again, |_, _| {})
         }
         Job::Check { config } => {
-            println_all(&config::describe(&config::read(&config)?));
+            let config = config::read(&config)?;
+            println_all(&config::describe(&config));
+            let warnings = config::doubts(&config);
+            if !warnings.is_empty() {
+                println_all(&format!("Warnings:\n{}", warnings.join("\n")));
+            }
             Ok(())
         }
         #[cfg(feature = "demo")]
@@ -199,6 +210,17 @@ fn serve(mut config: Config, again: Option<Again>, started: impl FnOnce(&Listeni
         let (net, ids, clock): (Arc<dyn Net>, _, _) = (Arc::new(RealNet), Ids::Os, Clock::real());
         // First: whoever finds it in use starts nothing.
         let journal = journal::open(&config, &net, clock)?;
+        for warning in config::doubts(&config) {
+            tracing::warn!("{warning}");
+        }
+        let has_processes = config.pools.iter().any(|pool| matches!(pool.cluster, ClusterConfig::Processes(_)));
+        if has_processes {
+            processes::hide_memory();
+        }
+        // Also of others, if this is the first process of a container.
+        if has_processes || std::process::id() == 1 {
+            tokio::spawn(processes::adopt_orphans());
+        }
         let clusters = cluster::from_config(&config, &net, &ids).await?;
         let (stop, hurry, reloads) = signals(again)?;
         let outside = Outside { net, clock, ids, clusters, journal };

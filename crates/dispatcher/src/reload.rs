@@ -132,6 +132,8 @@ pub fn merge(old: &Config, mut new: Config) -> (Config, Changes) {
         drain,
         kubernetes,
         pools,
+        // What reading it found is of the new file.
+        warnings: _,
     } = &mut new;
     changes.fixed("listen", old.listen.clone(), listen);
     changes.fixed("threads", old.threads, threads);

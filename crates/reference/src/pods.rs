@@ -226,6 +226,11 @@ impl Pods {
         for pod in self.all.values_mut() {
             pod.doubted = true;
             pod.born = false;
+            // Who has been where is lost, too. A pool that recycles replaces its pods for that; one that begins to later cannot know.
+            if settings.is_none_or(|s| !s.recycle) {
+                pod.traces = None;
+                pod.guests.clear();
+            }
             pod.unknown |= settings.is_none_or(|s| s.scaling != Scaling::Own);
             pod.late_since.get_or_insert(at);
         }

@@ -114,6 +114,9 @@ struct Inner {
     /// Who it was before, since its process started. Streams of such a life may be closed with a last frame: the fleet gives
     /// their slots to nobody before it has given that replica up.
     former: BTreeMap<usize, BTreeSet<ReplicaId>>,
+    /// Sessions (by public name) that lost entries had ended or moved away from an incarnation: the state says again that they
+    /// are there, until bytes show that they are.
+    departed: BTreeSet<(String, String)>,
     /// The incarnation at an address, as long as it lives.
     addresses: BTreeMap<SocketAddr, (u32, String)>,
     /// Sessions that somebody has the cookie of.
@@ -365,6 +368,7 @@ impl Truth {
         let mut inner = self.locked();
         inner.count("check egress".into());
         let Some((ordinal, uid)) = inner.addresses.get(&to).cloned() else { return };
+        inner.departed.remove(&(session.to_owned(), uid.clone()));
         // A fleet that is forgotten counts only for a replica that has not started again since.
         let same = |b: &&Before| b.lives.get(&host) == inner.lives.get(&host);
         let before = inner.before.iter().filter(same).map(|b| (&b.fleet, &b.lives));
@@ -755,6 +759,13 @@ impl Inner {
             _ => return self.violate(at, "the world runs", format!("nobody remembers position {position}")),
         };
         let fleet = std::mem::replace(&mut self.mirror, fleet);
+        for (id, session) in self.mirror.sessions(pool) {
+            let Some(uid) = session.pod().and_then(|at| uid_of(&self.mirror, pool, at)) else { continue };
+            let there = fleet.session(pool, id).and_then(|s| s.pod()).and_then(|at| uid_of(&fleet, pool, at));
+            if there.as_ref() != Some(&uid) {
+                self.departed.insert((public_name(id), uid));
+            }
+        }
         let gone = self.censuses.partition_point(|(p, _)| *p <= position);
         self.lost.push((self.lives.clone(), self.censuses.split_off(gone)));
         // What the journal had of these, it has forgotten.
@@ -1024,7 +1035,8 @@ impl Inner {
         if pod.life.as_ref().is_none_or(|l| &*l.uid.0 != uid) {
             return;
         }
-        let there: Vec<SessionId> = pod.sessions.iter().copied().collect();
+        let departed = |id: &SessionId| self.departed.contains(&(public_name(*id), uid.to_owned()));
+        let there: Vec<SessionId> = pod.sessions.iter().copied().filter(|id| !departed(id)).collect();
         if let Some(first) = there.first() {
             let what =
                 format!("pod {ordinal} ({uid}) is deleted by {by} under session {}", short(&public_name(*first)));

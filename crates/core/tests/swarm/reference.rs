@@ -53,6 +53,8 @@ pub(super) struct Witness {
     /// Sessions that have a slot, as they were told last.
     seated: BTreeSet<SessionId>,
     replicas: BTreeMap<ReplicaId, Silence>,
+    /// Replicas with streams that the dispatchers count on.
+    counted: BTreeSet<ReplicaId>,
     now: u64,
 }
 
@@ -72,6 +74,7 @@ impl Witness {
             numbers: 0,
             seated: BTreeSet::new(),
             replicas: BTreeMap::new(),
+            counted: BTreeSet::new(),
             now: world.real,
         };
         witness.see(Observation::Settings(settings(rules)));
@@ -115,6 +118,7 @@ impl Witness {
     /// The journal has taken an entry. `heard`: it counts.
     pub(super) fn entry(&mut self, entry: &Entry, heard: bool, effects: &[Effect], fleet: &Fleet, world: &World) {
         self.now = world.real;
+        self.counted = self.streams.keys().map(|key| key.1).filter(|r| fleet.replica(*r).is_some()).collect();
         self.close_silent();
         self.look(world);
         if heard {
@@ -358,9 +362,12 @@ impl Witness {
         }
     }
 
+    /// A stream of a silent replica is closed by now. As long as the dispatchers count on that replica, they keep its slot: to a
+    /// visitor who waits that is the same as an open stream.
     fn close_silent(&mut self) {
         let now = self.now;
         let over: Vec<_> = (self.streams.iter())
+            .filter(|(key, _)| !self.counted.contains(&key.1))
             .filter_map(|(key, open)| {
                 let silence = self.replicas.get(&key.1)?;
                 let closes = open.until.unwrap_or((silence.heard + silence.patience).max(silence.keeps));

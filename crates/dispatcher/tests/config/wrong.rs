@@ -1117,4 +1117,38 @@ processes = { command = ["e"], data_folder = "e" }
             "file:36: key `pools.e.shrink`: \"sideways\" is not known; allowed: \"wait\", \"move\"",
         ],
     ),
+    (
+        "what a pod may use and who it is",
+        r#"cookie_keys_env = "NO_SUCH_VARIABLE"
+{PROCESSES}
+inherit = ["NO_SUCH_VARIABLE", "NO_*", "A=B", "GOOD"]
+data = "burn"
+user = ""
+group = -1
+limits = { memory_bytes = 5, cpus = 0, files = 1, processes = 0, colour = 3 }
+cgroup = "on"
+on_restart = "stop"
+adopt_within_seconds = 5
+restart_unready_seconds = 0.5
+log_lines_per_second = 0
+"#,
+        &[
+            r#"file:1: key `cookie_keys_env`: the environment has no variable "NO_SUCH_VARIABLE"; allowed: the name of one"#,
+            "file:5: key `pools.a.processes.inherit[0]`: NO_SUCH_VARIABLE is a secret of the dispatcher; allowed: other variables",
+            "file:5: key `pools.a.processes.inherit[1]`: NO_SUCH_VARIABLE is a secret of the dispatcher; allowed: other variables",
+            r#"file:5: key `pools.a.processes.inherit[2]`: "A=B" is no name of an environment variable; allowed: a name, or the beginning of names and a star"#,
+            r#"file:6: key `pools.a.processes.data`: "burn" is not known; allowed: "keep", "wipe""#,
+            r#"file:7: key `pools.a.processes.user`: "" is not a name; allowed: a name or a number"#,
+            "file:8: key `pools.a.processes.group`: -1 is out of range; allowed: a whole number from 0 to 4294967294",
+            "file:9: key `pools.a.processes.limits.colour`: unknown key; known here: cpus, files, memory_bytes, processes",
+            "file:9: key `pools.a.processes.limits.cpus`: 0 is out of range; allowed: a number from 0.01 to 4096",
+            "file:9: key `pools.a.processes.limits.files`: 1 is out of range; allowed: a whole number from 16 to 1073741824",
+            "file:9: key `pools.a.processes.limits.memory_bytes`: 5 is out of range; allowed: a whole number from 1048576 to 1125899906842624",
+            "file:9: key `pools.a.processes.limits.processes`: 0 is out of range; allowed: a whole number from 1 to 4194304",
+            r#"file:10: key `pools.a.processes.cgroup`: "on" is not known; allowed: "auto", "off""#,
+            "file:12: key `pools.a.processes.adopt_within_seconds`: pods end with the dispatcher; allowed: with `on_restart = \"adopt\"`",
+            r#"file:13: key `pools.a.processes.restart_unready_seconds`: 0.5 is out of range; allowed: seconds from 1 to 86400, or "off""#,
+            "file:14: key `pools.a.processes.log_lines_per_second`: 0 is out of range; allowed: a whole number from 1 to 1000000",
+        ],
+    ),
 ];
