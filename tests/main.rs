@@ -1,6 +1,7 @@
 //! The built binaries, from outside. One test binary, a module for each theme.
 #![allow(clippy::unwrap_used, reason = "in a test, what cannot be unwrapped is a failure")]
 
+mod activity;
 mod bodies;
 mod browser;
 mod client;
@@ -13,6 +14,7 @@ mod kubernetes;
 mod manifests;
 mod measures;
 mod monitoring;
+mod newcomers;
 mod processes;
 mod reload;
 mod requests;

@@ -411,7 +411,7 @@ async fn an_operator_removes_a_pool() {
     assert_eq!(Visitor::of(&dispatcher).page("/").await.status(), 200, "the first page costs nothing");
     let mut bob = Visitor::of(&dispatcher);
     bob.page("/").await;
-    assert_eq!(bob.status().await["state"], "full");
+    bob.is_told("full").await;
     assert_eq!(dispatcher.admin_get("/readyz").await.status(), 200, "its other pools are served");
 }
 

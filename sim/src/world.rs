@@ -317,9 +317,10 @@ impl World {
         if !self.truth.is_broken() {
             self.everybody_was_served();
         }
-        // Known, and counted only: several first requests of one browser at once may use more than one slot.
-        for _ in 0..self.truth.doubles() {
-            self.truth.count("browser became several sessions");
+        let doubles = self.truth.doubles();
+        if doubles > 0 {
+            let what = format!("{doubles} browsers whose first requests came at once take part with several sessions");
+            self.truth.violate("one browser is one session", what);
         }
         let strangers = self.truth.strangers();
         if self.setting.admission == Admission::Returning && !strangers.is_empty() {

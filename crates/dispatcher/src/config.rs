@@ -3,6 +3,7 @@
 //! schedule of spare slots in `config/schedule.rs`. `CONFIG.md` lists every setting for operators.
 
 use crate::journal::redis::RedisJournal;
+use crate::passive::{Passive, Pattern, Rejoin};
 use slotkeeper_core::{PoolId, Rules};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -16,6 +17,7 @@ pub mod file;
 mod journal;
 mod keda;
 mod kubernetes;
+mod passive;
 mod permissions;
 mod pods;
 mod pool;
@@ -156,6 +158,11 @@ pub struct PoolConfig {
     pub answer: Option<Duration>,
     /// A body of which nothing moves for this long is cut, in either direction; `None`: never.
     pub stall: Option<Duration>,
+    /// Requests that do not use the pool.
+    pub passive: Vec<Passive>,
+    pub rejoin: Rejoin,
+    /// What counts as activity of a visitor (`rules.idle`).
+    pub activity: Activity,
     /// How connections to the pods are kept between requests.
     pub connections: KeptConnections,
     /// The operator's own waiting page: `http://host:port/path`; ours is the fallback.
@@ -169,6 +176,77 @@ pub struct PoolConfig {
     /// Where pods are asked for their own gauge, if that is a target (`rules.targets.gauge`).
     pub gauge: Option<PodGauge>,
     pub cluster: ClusterConfig,
+}
+
+/// What counts as activity of a visitor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activity {
+    pub signals: Signals,
+    /// With [`Signals::Frames`]: the payloads of WebSocket frames that count.
+    pub frame_bytes: Vec<Sizes>,
+    /// Requests for these, and what follows on them, never count.
+    pub ignored_paths: Vec<Pattern>,
+    /// One report makes a session busy for this long at most.
+    pub busy_limit: Duration,
+}
+
+/// Sizes from one to another, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    pub least: u64,
+    pub most: u64,
+}
+
+impl Sizes {
+    pub const ANY: Sizes = Sizes { least: 0, most: u64::MAX };
+
+    /// `6`, `6-8` or `6-`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Sizes> {
+        let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?;
+        let sizes = match text.split_once('-') {
+            None => number(text).map(|size| Sizes { least: size, most: size }),
+            Some((least, "")) => number(least).map(|least| Sizes { least, most: u64::MAX }),
+            Some((least, most)) => number(least).zip(number(most)).map(|(least, most)| Sizes { least, most }),
+        };
+        sizes.filter(|sizes| sizes.least <= sizes.most)
+    }
+
+    #[must_use]
+    pub fn has(&self, size: u64) -> bool {
+        (self.least..=self.most).contains(&size)
+    }
+}
+
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Sizes { least, most: u64::MAX } => write!(f, "{least}-"),
+            Sizes { least, most } if least == most => write!(f, "{least}"),
+            Sizes { least, most } => write!(f, "{least}-{most}"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signals {
+    /// Requests, bodies on their way, and WebSocket frames.
+    Any,
+    /// WebSocket frames of some size.
+    Frames,
+    /// What pages and pods report.
+    Reported,
+}
+
+impl Default for Activity {
+    fn default() -> Activity {
+        Activity {
+            signals: Signals::Any,
+            frame_bytes: vec![Sizes::ANY],
+            ignored_paths: Vec::new(),
+            busy_limit: Duration::from_secs(4 * 3600),
+        }
+    }
 }
 
 /// How connections to the pods are kept between requests.
@@ -243,7 +321,14 @@ pub enum ClusterConfig {
 pub struct FixedPods {
     /// `host:port`, in order of their ordinals.
     pub pods: Vec<String>,
+    /// How often names are looked up again.
+    pub resolve: Duration,
     pub probe: Probe,
+}
+
+impl FixedPods {
+    /// The resolver of the operating system says nothing of how long an answer holds: this is short.
+    pub const RESOLVE: Duration = Duration::from_secs(5);
 }
 
 /// Local processes, started and stopped by the dispatcher.
@@ -452,6 +537,9 @@ impl PoolConfig {
             allowed_origins: Vec::new(),
             answer: Some(Duration::from_secs(60)),
             stall: Some(Duration::from_secs(300)),
+            passive: Passive::usual(),
+            rejoin: Rejoin::usual(if exclusive { Admission::Returning } else { Admission::Immediate }),
+            activity: Activity::default(),
             connections: KeptConnections::new(exclusive),
             landing: None,
             active_sessions_gauge: None,

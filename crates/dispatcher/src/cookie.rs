@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
-use slotkeeper_core::{Ordinal, PoolId, SessionId, Time, planted};
+use slotkeeper_core::{Millis, Ordinal, PoolId, SessionId, Time, planted};
 use std::fmt::Write;
 use std::fs;
 use std::io::{self, Write as _};
@@ -84,6 +84,31 @@ impl Keys {
         mac
     }
 
+    fn purpose(key: &Hmac<Sha256>, pool: &PoolId, purpose: &[u8], text: &[u8]) -> Hmac<Sha256> {
+        // No cookie begins with this byte: a MAC of one purpose is none of another.
+        let mut mac = Keys::mac(key, pool, &[0]);
+        mac.update(&(purpose.len() as u64).to_be_bytes());
+        mac.update(purpose);
+        mac.update(text);
+        mac
+    }
+
+    /// A MAC for another purpose than the cookie, by the key that signs.
+    #[must_use]
+    pub fn sign(&self, pool: &PoolId, purpose: &[u8], text: &[u8]) -> Option<[u8; MAC]> {
+        let mac = Keys::purpose(self.0.first()?, pool, purpose, text).finalize().into_bytes();
+        Some(mac.into())
+    }
+
+    /// If one of the keys has signed this (`mac` may be shortened): the MAC of the second purpose by the same key.
+    #[must_use]
+    pub fn verify(&self, pool: &PoolId, purposes: (&[u8], &[u8]), text: &[u8], mac: &[u8]) -> Option<[u8; MAC]> {
+        let signed =
+            |key: &&Hmac<Sha256>| Keys::purpose(key, pool, purposes.0, text).verify_truncated_left(mac).is_ok();
+        let key = self.0.iter().find(signed)?;
+        Some(Keys::purpose(key, pool, purposes.1, text).finalize().into_bytes().into())
+    }
+
     /// The cookie's value.
     #[must_use]
     pub fn seal(&self, pool: &PoolId, ticket: &Ticket) -> String {
@@ -119,18 +144,25 @@ impl Keys {
     }
 }
 
-/// The first valid, unexpired cookie of the pool among the request's.
+/// The first valid, unexpired cookie of the pool among the request's. `age`: of a moment of issue, exact where it matters for
+/// the limit.
 #[must_use]
-pub fn find(headers: &http::HeaderMap, pool: &PoolConfig, keys: &Keys, now: Time) -> Option<Ticket> {
+pub fn find(
+    headers: &http::HeaderMap,
+    pool: &PoolConfig,
+    keys: &Keys,
+    age: impl Fn(Time, Millis) -> Millis,
+) -> Option<Ticket> {
     pairs(headers)
         .filter_map(|pair| std::str::from_utf8(value_of(pair, &pool.cookie_name)?).ok())
         .filter_map(|value| keys.open(&pool.id, value))
-        .find(|ticket| is_fresh(pool, ticket, now))
+        .find(|ticket| is_fresh(pool, ticket, &age))
 }
 
-fn is_fresh(pool: &PoolConfig, ticket: &Ticket, now: Time) -> bool {
+fn is_fresh(pool: &PoolConfig, ticket: &Ticket, age: impl Fn(Time, Millis) -> Millis) -> bool {
     planted!(CookieNeverExpires => true);
-    u128::from(now.since(ticket.issued).0) < pool.cookie_max_age.as_millis()
+    let limit = Millis(pool.cookie_max_age.as_millis() as u64);
+    age(ticket.issued, limit) < limit
 }
 
 /// `name=value` of every cookie sent (RFC 6265 §5.4), as bytes: other people's cookies may be anything.

@@ -1,5 +1,6 @@
 //! What the parts of one dispatcher share: configuration, view, driver, visitors at hand, metrics.
 
+use crate::ages::Ages;
 use crate::authority::Host;
 use crate::config::{Admission, Config, PoolConfig};
 use crate::cookie::{Keys, Ticket, public_name};
@@ -9,6 +10,7 @@ use crate::farewells::{Farewells, is_final};
 use crate::forward::Pods;
 use crate::live::Live;
 use crate::metrics::{Metrics, PoolMetrics};
+use crate::newcomer::{Bursts, Firsts};
 use crate::outside::{Clock, Ids, Net, now};
 use crate::view::View;
 use crate::visit::Visits;
@@ -26,6 +28,7 @@ pub struct Dispatcher {
     pub keys: Live<Keys>,
     pub net: Arc<dyn Net>,
     pub clock: Clock,
+    pub(crate) ages: Ages,
     pub ids: Ids,
     pub driver: Driver,
     pub view: watch::Receiver<View>,
@@ -62,6 +65,9 @@ pub struct Pool {
     pub coming: Coming,
     /// Requests that may be held until a slot is ready.
     pub holds: tokio::sync::Semaphore,
+    /// First requests for a page that look alike.
+    pub(crate) firsts: Firsts,
+    pub(crate) bursts: Bursts,
 }
 
 /// What `Dispatcher::new` is made of.
@@ -117,6 +123,8 @@ impl Dispatcher {
                 via: field(&format!("1.1 slotkeeper-{}-{:x}", pool.id, driver.me().0)),
                 coming: Coming::default(),
                 holds: tokio::sync::Semaphore::new(pool.hold_limit),
+                firsts: Firsts::default(),
+                bursts: Bursts::default(),
             }));
         }
         let by_id = pools.iter().enumerate().map(|(i, p)| (p.config.id.clone(), i)).collect();
@@ -125,6 +133,7 @@ impl Dispatcher {
             config: Live::new(config),
             keys: Live::new(keys),
             net,
+            ages: Ages::new(&clock),
             clock,
             ids,
             driver,
@@ -210,7 +219,7 @@ impl Dispatcher {
         }
         let id = self.ids.draw128().map_err(|e| RequestError::us(Step::Cookie, "no name for a new session", e))?;
         pool.metrics.minted.inc();
-        Ok(Ticket { session: SessionId(id), issued: self.clock.now(), last })
+        Ok(Ticket { session: SessionId(id), issued: self.clock.wall(), last })
     }
 
     fn may_mint(&self) -> bool {

@@ -2,6 +2,7 @@
 //! `cookie → place → attach → dial → send → respond | tunnel → detach`.
 
 use crate::accept::Acceptor;
+use crate::activity::Counts;
 use crate::authority::{Origin, default_port};
 use crate::config::{Admission, Limits};
 use crate::cookie::{self, Ticket};
@@ -11,19 +12,22 @@ use crate::forward::body::Answer;
 use crate::forward::headers::{self, Hop};
 use crate::forward::{TOO_LARGE, fields, forward};
 use crate::guard::{Exchange, Guard, TargetEnd};
-use crate::metrics::Outcome;
+use crate::held;
+use crate::metrics::{Outcome, Sessionless};
+use crate::newcomer::{self, Firsts, Turn, Undelivered};
 use crate::outside::{Listener, now};
 use crate::own;
+use crate::passive;
 use crate::throttle::Throttle;
 use crate::view::stopped;
-use crate::visit::{NoSeat, Seat, Stream, Visits};
+use crate::visit::{NoSeat, Seat, Visits};
 use crate::waiting::{self, Facts};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use slotkeeper_core::{Place, Why, planted};
+use slotkeeper_core::{Millis, Why, planted};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -221,14 +225,46 @@ async fn life(
     refuse_large(dispatcher, &request)?;
 
     // cookie
-    let found = cookie::find(request.headers(), &pool.config, &dispatcher.keys, dispatcher.clock.now());
+    let age = |issued, limit| dispatcher.ages.age(&dispatcher.clock, issued, limit);
+    let found = cookie::find(request.headers(), &pool.config, &dispatcher.keys, age);
     let secure = hop.is_secure(request.headers());
     let class = class(pool, request.headers(), hop);
     if request.uri().path().starts_with(&*pool.own) {
-        return Ok((own::answer(dispatcher, pool, request, found, class, secure).await?, Outcome::Own));
+        return Ok((own::answer(dispatcher, pool, request, hop, found, class, secure).await?, Outcome::Own));
     }
+    let passive = passive::rule(pool, &request);
+    if let Some(rule) = passive.filter(|_| !passive::is_at_its_pod(dispatcher, pool, found)) {
+        pool.metrics.sessionless(Sessionless::Passive);
+        if rule.is_health_check(&request) {
+            return Ok((own::health(dispatcher, pool), Outcome::Own));
+        }
+        let facts = found.map_or_else(|| Facts::arriving(pool), |t| Facts::of(dispatcher, pool, t.session));
+        return Ok((waiting::come_again(&facts), Outcome::Waiting));
+    }
+    if let Some(ticket) = found.filter(|t| passive::is_forgotten(dispatcher, pool, t, &request, wants_page)) {
+        pool.metrics.sessionless(Sessionless::Background);
+        let why = pool.farewells.of(ticket.session).unwrap_or(Why::Disconnected);
+        return Ok((waiting::come_again(&Facts::ended(pool, why)), Outcome::Waiting));
+    }
+    let first = match found {
+        Some(_) => Turn::Free,
+        None => match begin(pool, &request, hop, wants_page).await? {
+            Begin::Session(turn) => turn,
+            Begin::Not(response) => return Ok((response, Outcome::Own)),
+        },
+    };
     let (ticket, is_new) = ticket(dispatcher, pool, found)?;
+    if !is_new
+        && wants_page
+        && newcomer::can_be_sent_again(&request)
+        && let Some(response) = settle(dispatcher, pool, &ticket, &request, hop).await
+    {
+        return Ok((response, Outcome::Waiting));
+    }
     if is_new && must_return(pool) {
+        if wants_page {
+            pool.bursts.minted(newcomer::likeness(&request, hop));
+        }
         // Nothing is allocated and nothing wakes before the cookie has come back.
         let mut response = wait(dispatcher, pool, &Facts::arriving(pool), &request, wants_page).await;
         set_cookie(dispatcher, pool, &mut response, &ticket, secure);
@@ -242,14 +278,24 @@ async fn life(
         return Ok((wait(dispatcher, pool, &facts, &request, wants_page).await, Outcome::Waiting));
     }
     pool.farewells.forget(ticket.session);
+    let mut undelivered = Undelivered::new(dispatcher, pool, is_new.then_some(ticket.session));
     let mut stream = Visits::enter(pool, dispatcher, ticket.session);
-    let seat = match seat(dispatcher, pool, &mut stream, &ticket, class, wants_page).await {
+    let counts = match passive {
+        Some(_) => Counts::NOTHING,
+        None => Counts::of(&pool.config.activity, request.uri().path()),
+    };
+    stream.counts_as(counts, passive.is_some());
+    if is_new && newcomer::drops_cookie(request.headers()) {
+        stream.ends_with_its_streams();
+    }
+    let seat = match held::seat(dispatcher, pool, &mut stream, &ticket, class, wants_page).await {
         Ok(seat) => seat,
         Err(no_seat) => {
             let facts = no_slot(dispatcher, pool, &ticket, &no_seat)?;
             let mut response = wait(dispatcher, pool, &facts, &request, wants_page).await;
             if is_new {
                 set_cookie(dispatcher, pool, &mut response, &ticket, secure);
+                undelivered.delivered();
             }
             return Ok((response, Outcome::Waiting));
         }
@@ -263,7 +309,61 @@ async fn life(
     if let Some(ticket) = renewed {
         set_cookie(dispatcher, pool, &mut response, &ticket, secure);
     }
+    undelivered.delivered();
+    drop(first);
     Ok((response, outcome))
+}
+
+/// A page asked for with a cookie that returns at once: it may be one of several that a browser was given at once, of which
+/// it keeps the last. None of them gets a place before it is known which.
+async fn settle(
+    dispatcher: &Dispatcher,
+    pool: &Pool,
+    ticket: &Ticket,
+    request: &Request<Incoming>,
+    hop: &Hop<'_>,
+) -> Option<Response<Answer>> {
+    let until = newcomer::unsettled(dispatcher, pool, ticket, request, hop)?;
+    tokio::time::sleep_until(until).await;
+    pool.metrics.sessionless(Sessionless::Again);
+    Some(newcomer::same_again(request))
+}
+
+enum Begin {
+    Session(Turn),
+    Not(Response<Answer>),
+}
+
+/// Whether a request without a cookie may begin a session.
+async fn begin(
+    pool: &Arc<Pool>,
+    request: &Request<Incoming>,
+    hop: &Hop<'_>,
+    wants_page: bool,
+) -> Result<Begin, RequestError> {
+    if let Some(answered) = newcomer::preflight(pool, request) {
+        pool.metrics.sessionless(Sessionless::Preflight);
+        return answered.map(Begin::Not);
+    }
+    if must_return(pool) {
+        return Ok(Begin::Session(Turn::Free));
+    }
+    if newcomer::drops_cookie(request.headers()) && headers::upgrade(request).is_none() {
+        pool.metrics.sessionless(Sessionless::Cookie);
+        let message = "a session needs a cookie, and a browser keeps none of a response to this request";
+        return Err(RequestError::visitor(Step::Cookie, StatusCode::FORBIDDEN, message));
+    }
+    if !wants_page || !newcomer::can_be_sent_again(request) {
+        return Ok(Begin::Session(Turn::Free));
+    }
+    match Firsts::turn(pool, newcomer::exact_likeness(request, hop)) {
+        Turn::Again(again) => {
+            pool.metrics.sessionless(Sessionless::Again);
+            again.settled().await;
+            Ok(Begin::Not(newcomer::same_again(request)))
+        }
+        turn @ (Turn::Free | Turn::First(_)) => Ok(Begin::Session(turn)),
+    }
 }
 
 /// The visitor's session, and whether it is a new one.
@@ -281,8 +381,9 @@ fn ticket_if_known(
     pool: &Pool,
     found: Option<Ticket>,
 ) -> Result<(Ticket, bool), RequestError> {
-    let place =
-        |ticket: &Ticket| dispatcher.view.borrow().fleet.place(&pool.config.id, ticket.session) != Place::Unknown;
+    let place = |ticket: &Ticket| {
+        dispatcher.view.borrow().fleet.place(&pool.config.id, ticket.session) != slotkeeper_core::Place::Unknown
+    };
     match found.filter(place) {
         Some(ticket) => Ok((ticket, false)),
         None => Ok((dispatcher.mint(pool, None)?, true)),
@@ -345,37 +446,6 @@ fn refuse_large(dispatcher: &Dispatcher, request: &Request<Incoming>) -> Result<
     }
 }
 
-/// A seat now, or after being held for one where the pool allows that and nobody looks at a page.
-async fn seat(
-    dispatcher: &Arc<Dispatcher>,
-    pool: &Arc<Pool>,
-    stream: &mut Stream,
-    ticket: &Ticket,
-    class: u8,
-    wants_page: bool,
-) -> Result<Arc<Seat>, NoSeat> {
-    let first = stream.seat(ticket.last, class).await;
-    if !matches!(first, Err(NoSeat::Queued)) || wants_page || pool.config.hold.is_zero() {
-        return first;
-    }
-    let Ok(_held) = pool.holds.try_acquire() else { return first };
-    let mut view = dispatcher.view.clone();
-    let id = &pool.config.id;
-    let ready = crate::view::until(&mut view, |v| !matches!(v.fleet.place(id, ticket.session), Place::Queued { .. }));
-    let signs = async {
-        loop {
-            tokio::time::sleep(waiting::sign_every(dispatcher, pool)).await;
-            pool.visits.still_waits(ticket.session);
-        }
-    };
-    tokio::select! {
-        biased;
-        _ = ready => stream.seat(ticket.last, class).await,
-        () = tokio::time::sleep(pool.config.hold) => first,
-        () = signs => first,
-    }
-}
-
 /// What to say where there is no seat.
 fn no_slot(dispatcher: &Dispatcher, pool: &Pool, ticket: &Ticket, no_seat: &NoSeat) -> Result<Facts, RequestError> {
     match no_seat {
@@ -431,11 +501,16 @@ async fn wait(
     room
 }
 
+/// Clocks of several dispatchers differ by less than this.
+const OTHERS_AHEAD: Millis = Millis::secs(60);
+
 /// The cookie as it should be: it follows the session to another ordinal, and is renewed in time.
 fn renewed(dispatcher: &Dispatcher, pool: &Pool, ticket: &Ticket, seat: &Seat, is_new: bool) -> Option<Ticket> {
     planted!(CookieNotRenewed => is_new.then_some(*ticket));
-    let now = dispatcher.clock.now();
-    let old = u128::from(now.since(ticket.issued).0) > pool.config.cookie_max_age.as_millis() / 2;
+    let now = dispatcher.clock.wall();
+    let half = u128::from(now.since(ticket.issued).0) > pool.config.cookie_max_age.as_millis() / 2;
+    // Issued by a clock that was wrong: it would never be renewed.
+    let old = half || ticket.issued > now + OTHERS_AHEAD;
     let moved = ticket.last != Some(seat.pod);
     let issued = if old { now } else { ticket.issued };
     (is_new || old || moved).then_some(Ticket { issued, last: Some(seat.pod), ..*ticket })

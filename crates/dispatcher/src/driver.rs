@@ -290,13 +290,13 @@ impl<A: Aftermath> Reader<'_, A> {
             view.heard = now();
             let young = desk.born.is_none_or(|at| view.heard < at + duration(view.fleet.silence()));
             let trust = if young { trust(&view.fleet).min(YOUNG_TRUST) } else { trust(&view.fleet) };
-            view.trusted = self.shared.then(|| desk.proven + trust);
+            view.trusted = self.shared.then(|| desk.heard_of + trust);
             if let Some(trusted) = view.trusted {
                 // Half of what `trust` leaves of the time until the fleet gives slots away.
                 let margin = if young { Duration::from_millis(500) } else { duration(view.fleet.silence()) / 4 };
                 view.limit.set(trusted + margin);
             }
-            view.fresh = self.shared.then(|| desk.proven + duration(view.fleet.silence()));
+            view.fresh = self.shared.then(|| desk.heard_of + duration(view.fleet.silence()));
             let third = duration(Millis(view.fleet.silence().0 / 3));
             *slowest = if view.fleet.alive() > before { LEAST_PAUSE } else { (*slowest * 2).min(third) };
             wake = view.fleet.next_deadline().map(|(at, reason)| {

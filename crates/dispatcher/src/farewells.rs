@@ -3,7 +3,7 @@
 
 use crate::outside::now;
 use slotkeeper_core::{SessionId, Why, planted};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -18,12 +18,17 @@ pub struct Farewells(Mutex<Inner>);
 struct Inner {
     why: HashMap<SessionId, (Why, Instant)>,
     order: VecDeque<(Instant, SessionId)>,
+    /// Sessions that this replica ends itself, and whose visitors may come back as they like.
+    unnoted: BTreeSet<SessionId>,
 }
 
 impl Farewells {
     pub fn note(&self, session: SessionId, why: Why) {
         planted!(ReasonForgotten => ());
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.unnoted.contains(&session) {
+            return;
+        }
         let at = now();
         while inner.order.len() >= MOST || inner.order.front().is_some_and(|(t, _)| at.duration_since(*t) > KEPT) {
             let Some((noted, old)) = inner.order.pop_front() else { break };
@@ -33,6 +38,15 @@ impl Farewells {
         }
         inner.why.insert(session, (why, at));
         inner.order.push_back((at, session));
+    }
+
+    /// The next end of this session is not noted.
+    pub fn leave_unnoted(&self, session: SessionId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).unnoted.insert(session);
+    }
+
+    pub fn note_again(&self, session: SessionId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).unnoted.remove(&session);
     }
 
     #[must_use]

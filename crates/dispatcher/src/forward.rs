@@ -162,6 +162,8 @@ pub async fn forward(
     hop: &Hop<'_>,
 ) -> Result<(Response<Answer>, Outcome), RequestError> {
     let pool = stream.pool().clone();
+    let counts_requests = stream.counts().requests;
+    let awaits = counts_requests.then(|| seat.awaits());
     let upgrade = headers::upgrade(&request);
     let visitor_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     let expectation = Expectation::of(request.headers());
@@ -170,6 +172,10 @@ pub async fn forward(
     let target_end = request.extensions_mut().remove::<TargetEnd>();
     headers::for_pod(&mut request, hop, &stream.visitor.name, upgrade.as_ref());
     request.headers_mut().insert(headers::X_SLOTKEEPER_PATH, pool.own_field.clone());
+    request.headers_mut().remove(headers::X_SLOTKEEPER_REPORT);
+    if let Some(token) = stream.report_token() {
+        request.headers_mut().insert(headers::X_SLOTKEEPER_REPORT, token);
+    }
     request.headers_mut().append(header::VIA, pool.via.clone());
     for pool in &dispatcher.config.pools {
         cookie::strip(request.headers_mut(), &pool.cookie_name);
@@ -200,6 +206,7 @@ pub async fn forward(
             return Err(late.error());
         }
     };
+    drop(awaits);
     progress.is_answered();
     let keeps = reuse.of(&mut lease, &response, asker);
     let names = || dispatcher.config.pools.iter().map(|pool| pool.cookie_name.as_str());
@@ -233,7 +240,8 @@ pub async fn forward(
     *response.version_mut() = Version::HTTP_11;
     let lease = (lease, keeps, progress);
     let may_be_silent = fields::is_stream_of_events(response.headers());
-    let answer =
-        response.map(|incoming| Answer::Pod(Box::new(Download::new(incoming, lease, may_be_silent, stream, seat))));
+    let reads = counts_requests && !fields::is_event_stream(response.headers());
+    let answer = response
+        .map(|incoming| Answer::Pod(Box::new(Download::new(incoming, lease, may_be_silent, stream, seat, reads))));
     Ok((answer, Outcome::Forwarded))
 }

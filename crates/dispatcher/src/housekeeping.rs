@@ -22,6 +22,7 @@ pub async fn run(dispatcher: Arc<Dispatcher>) {
                 spare.fill(None);
             }
         }
+        dispatcher.ages.look(&dispatcher.clock);
         for (pool, spare) in dispatcher.pools.iter().zip(&mut spare) {
             Visits::sweep(pool, &dispatcher);
             pool.pods.sweep();
@@ -39,5 +40,5 @@ pub async fn run(dispatcher: Arc<Dispatcher>) {
 /// What the weekly schedule keeps ready now.
 fn scheduled(dispatcher: &Dispatcher, pool: &Pool) -> Option<Spare> {
     planted!(ScheduleNotPosted => None);
-    pool.config.schedule.as_ref().map(|s| s.now(dispatcher.clock.now()))
+    pool.config.schedule.as_ref().map(|s| s.now(dispatcher.clock.wall()))
 }

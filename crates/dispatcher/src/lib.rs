@@ -23,7 +23,9 @@
 pub mod faultpoints;
 
 mod accept;
+pub mod activity;
 pub mod admin;
+pub mod ages;
 pub mod attend;
 pub mod authority;
 pub mod cluster;
@@ -38,6 +40,7 @@ mod fetch;
 pub mod forward;
 pub mod guard;
 pub mod hands;
+pub mod held;
 pub mod housekeeping;
 pub mod inherited;
 pub mod journal;
@@ -45,8 +48,10 @@ pub mod keda;
 pub mod live;
 mod load;
 pub mod metrics;
+pub mod newcomer;
 pub mod outside;
 mod own;
+pub mod passive;
 pub mod reload;
 pub mod silence;
 pub mod throttle;

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use slotkeeper::cluster::processes;
 use slotkeeper::config::{self, ClusterConfig, Config, ConfigError};
-use slotkeeper::outside::{Clock, Ids, Net, Outside, RealNet};
+use slotkeeper::outside::{Clock, Ids, Net, Outside, RealNet, watch_for_suspends};
 use slotkeeper::reload::Reloads;
 use slotkeeper::{Listening, cluster, inherited, journal};
 use std::io::Write as _;
@@ -206,6 +206,7 @@ type Again = Box<dyn Fn() -> Result<Config, ConfigError> + Send>;
 
 fn serve(mut config: Config, again: Option<Again>, started: impl FnOnce(&Listening, &Config)) -> anyhow::Result<()> {
     fit_connections(&mut config);
+    watch_for_suspends();
     runtime(config.threads)?.block_on(async move {
         let (net, ids, clock): (Arc<dyn Net>, _, _) = (Arc::new(RealNet), Ids::Os, Clock::real());
         // First: whoever finds it in use starts nothing.

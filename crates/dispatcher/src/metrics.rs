@@ -2,6 +2,7 @@
 
 mod process;
 
+use crate::activity::Reporter;
 use crate::config::{PoolConfig, Trigger};
 use crate::error::Fault;
 use crate::forward::pace::Late;
@@ -55,6 +56,8 @@ pub struct Metrics {
     repeated: IntCounterVec,
     corrected: IntCounterVec,
     late: IntCounterVec,
+    sessionless: IntCounterVec,
+    reports: IntCounterVec,
     streams: IntGaugeVec,
     messages: IntCounterVec,
     bytes: IntCounterVec,
@@ -82,6 +85,45 @@ pub enum Corrected {
     Cookie,
     /// It stated its length in addition to a coding, or twice.
     Framing,
+}
+
+/// Why a request began no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sessionless {
+    /// A CORS preflight.
+    Preflight,
+    /// Its response cannot carry the cookie.
+    Cookie,
+    /// It looks like another first request, and was sent again.
+    Again,
+    /// Its client disconnected before it was answered.
+    Gone,
+    /// It does not use the pool.
+    Passive,
+    /// A page in the background sent it, whose session has ended.
+    Background,
+}
+
+impl Sessionless {
+    const ALL: [Sessionless; 6] = [
+        Sessionless::Preflight,
+        Sessionless::Cookie,
+        Sessionless::Again,
+        Sessionless::Gone,
+        Sessionless::Passive,
+        Sessionless::Background,
+    ];
+
+    fn word(self) -> &'static str {
+        match self {
+            Sessionless::Preflight => "preflight",
+            Sessionless::Cookie => "cookie",
+            Sessionless::Again => "again",
+            Sessionless::Gone => "gone",
+            Sessionless::Passive => "passive",
+            Sessionless::Background => "background",
+        }
+    }
 }
 
 /// How a request ended.
@@ -120,6 +162,8 @@ pub struct PoolMetrics {
     pub repeated: IntCounter,
     corrected: [IntCounter; 2],
     late: [IntCounter; Late::ALL.len()],
+    sessionless: [IntCounter; 6],
+    reports: [IntCounter; 2],
     pub open_requests: IntGauge,
     pub open_tunnels: IntGauge,
     pub messages_in: IntCounter,
@@ -237,6 +281,18 @@ impl Metrics {
                 "slotkeeper_timeouts_total",
                 "Requests and bodies that took too long: answer (the pod's head, answer_seconds); upload_visitor, upload_pod, download_pod, download_visitor (who did not move a body, stall_seconds).",
                 &["pool", "what"],
+            )?,
+            sessionless: counters(
+                &registry,
+                "slotkeeper_requests_without_session_total",
+                "Requests that began no session: preflight (CORS), cookie (the response cannot carry it), again (one of several alike: sent again), gone (the client disconnected), passive (does not use the pool), background (of a page whose session has ended).",
+                &["pool", "why"],
+            )?,
+            reports: counters(
+                &registry,
+                "slotkeeper_activity_reports_total",
+                "Reports of activity, by pages and by pods.",
+                &["pool", "from"],
             )?,
             faults: counters(
                 &registry,
@@ -378,6 +434,8 @@ impl Metrics {
             repeated: self.repeated.with_label_values(&[pool]),
             corrected: ["cookie", "framing"].map(|what| self.corrected.with_label_values(&[pool, what])),
             late: Late::ALL.map(|late| self.late.with_label_values(&[pool, late.word()])),
+            sessionless: Sessionless::ALL.map(|why| self.sessionless.with_label_values(&[pool, why.word()])),
+            reports: Reporter::ALL.map(|from| self.reports.with_label_values(&[pool, from.word()])),
             faults: [Fault::Visitor, Fault::Pod, Fault::Us].map(|f| self.faults.with_label_values(&[pool, f.word()])),
             open_requests: self.streams.with_label_values(&[pool, "request"]),
             open_tunnels: self.streams.with_label_values(&[pool, "upgraded"]),
@@ -538,6 +596,16 @@ impl PoolMetrics {
     /// A request or a body took too long.
     pub fn late(&self, late: Late) {
         self.late[late as usize].inc();
+    }
+
+    /// Activity was reported.
+    pub fn reported(&self, from: Reporter) {
+        self.reports[from as usize].inc();
+    }
+
+    /// A request began no session.
+    pub fn sessionless(&self, why: Sessionless) {
+        self.sessionless[why as usize].inc();
     }
 
     pub fn fault(&self, fault: Fault) {

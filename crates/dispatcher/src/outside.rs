@@ -9,7 +9,8 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -161,31 +162,110 @@ fn keepalive() -> socket2::TcpKeepalive {
     socket2::TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(3)
 }
 
-/// Wall time: read once, then carried forward by tokio's clock (which a simulation controls).
+/// Two clocks. The journal's time begins as wall time and is carried forward by tokio's clock (which a simulation controls): it
+/// measures durations, and neither steps of the system's clock nor time in which the machine was suspended count. Wall
+/// time proper follows the system's clock: for schedules and the age of cookies.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     wall: Time,
     since: tokio::time::Instant,
+    system: System,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum System {
+    /// There is none: wall time is what the journal's time is.
+    None,
+    Real,
+    /// So many milliseconds ahead of the journal's time.
+    Ahead(&'static AtomicI64),
 }
 
 impl Clock {
     #[must_use]
     pub fn starting_at(wall: Time) -> Clock {
-        Clock { wall, since: now() }
+        Clock { wall, since: now(), system: System::None }
+    }
+
+    /// The system's clock is ahead of the journal's time by so many milliseconds, which may change.
+    #[must_use]
+    pub fn stepping(wall: Time, ahead: &'static AtomicI64) -> Clock {
+        Clock { system: System::Ahead(ahead), ..Clock::starting_at(wall) }
     }
 
     /// The operating system's clock.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the place where wall time is read, once")]
     pub fn real() -> Clock {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Clock::starting_at(Time(since_epoch.as_millis() as u64))
+        Clock { system: System::Real, ..Clock::starting_at(system_time()) }
     }
 
+    /// Wall time.
+    #[must_use]
+    pub fn wall(&self) -> Time {
+        match self.system {
+            System::None => self.now(),
+            System::Real => system_time(),
+            System::Ahead(by) => Time(self.now().0.saturating_add_signed(by.load(Ordering::Relaxed))),
+        }
+    }
+
+    /// The journal's time.
     #[must_use]
     pub fn now(&self) -> Time {
         self.wall + Millis(now().duration_since(self.since).as_millis() as u64)
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the place where wall time is read")]
+fn system_time() -> Time {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time(since_epoch.as_millis() as u64)
+}
+
+/// The local clock that has advanced most: the monotonic one stands still while the machine is suspended, and knows nothing
+/// of a container or virtual machine that is restored. For how long others have certainly not heard of this process, at most
+/// (law 5): a step of the system's clock can only make that longer.
+#[must_use]
+pub fn latest() -> tokio::time::Instant {
+    now() + suspended()
+}
+
+/// How far the clocks that go on during a suspend are ahead of the monotonic one since the process began to watch them.
+#[must_use]
+pub fn suspended() -> Duration {
+    #[cfg(test)]
+    if let Some(set) = SUSPENDED.get() {
+        return set;
+    }
+    let Some(begun) = AHEAD_AT_START.get() else { return Duration::ZERO };
+    let ahead = clocks_ahead();
+    let gained = (ahead.0 - begun.0).max(ahead.1 - begun.1).max(0) as u64;
+    // It never goes back.
+    Duration::from_millis(MOST_AHEAD.fetch_max(gained, Ordering::Relaxed).max(gained))
+}
+
+/// From now on [`suspended`] counts. A simulation has no such clocks.
+pub fn watch_for_suspends() {
+    AHEAD_AT_START.get_or_init(clocks_ahead);
+}
+
+static AHEAD_AT_START: OnceLock<(i64, i64)> = OnceLock::new();
+static MOST_AHEAD: AtomicU64 = AtomicU64::new(0);
+
+#[cfg(test)]
+thread_local! {
+    pub static SUSPENDED: std::cell::Cell<Option<Duration>> = const { std::cell::Cell::new(None) };
+}
+
+/// Milliseconds by which the boot clock and the system's clock are ahead of the monotonic one.
+fn clocks_ahead() -> (i64, i64) {
+    use rustix::time::{ClockId, clock_gettime};
+    let millis = |clock| {
+        let time = clock_gettime(clock);
+        time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+    };
+    let monotonic = millis(ClockId::Monotonic);
+    (millis(ClockId::Boottime) - monotonic, millis(ClockId::Realtime) - monotonic)
 }
 
 /// The local monotonic clock, for durations only.

@@ -1,14 +1,19 @@
 //! What the dispatcher itself serves below `/.slotkeeper/`: the waiting room's parts, the client for the
 //! pods' pages, and the visitor's own acts.
 
+use crate::activity::{self, Reporter};
 use crate::cookie::Ticket;
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::door::set_cookie;
 use crate::error::{RequestError, Step};
 use crate::forward::body::Answer;
+use crate::forward::headers::Hop;
+use crate::newcomer;
+use crate::outside::now;
 use crate::visit::{Visits, answered};
 use crate::waiting::page::local_path;
 use crate::waiting::{self, Facts, answer as reply};
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -28,6 +33,7 @@ pub(crate) async fn answer(
     dispatcher: &Arc<Dispatcher>,
     pool: &Arc<Pool>,
     mut request: Request<Incoming>,
+    hop: &Hop<'_>,
     ticket: Option<Ticket>,
     class: u8,
     secure: bool,
@@ -37,7 +43,17 @@ pub(crate) async fn answer(
     if let Some(asset) = waiting::asset(path) {
         return allow(&request, &reads).map(|()| asset);
     }
+    let unsettled = ticket.and_then(|ticket| newcomer::unsettled(dispatcher, pool, &ticket, &request, hop));
     match path {
+        "status" | "events" if unsettled.is_some() => {
+            allow(&request, &reads)?;
+            if path == "status" {
+                return Ok(waiting::status(&Facts::arriving(pool)));
+            }
+            // With the cookie that the browser has kept.
+            tokio::time::sleep_until(unsettled.unwrap_or_else(now)).await;
+            Ok(waiting::events::again())
+        }
         "health" => allow(&request, &reads).map(|()| health(dispatcher, pool)),
         "status" => {
             allow(&request, &reads)?;
@@ -68,6 +84,27 @@ pub(crate) async fn answer(
                 let _ = answered(dispatcher.driver.tell(&pool.config.id, Command::Extend { session })).await;
             }
             Ok(waiting::status(&ask(dispatcher, pool, ticket, class).await))
+        }
+        "active" => {
+            allow(&request, &[Method::POST])?;
+            let reported = match activity::bearer(request.headers()) {
+                Some(token) => {
+                    activity::open_token(&dispatcher.keys, &pool.config.id, token).map(|s| (s, Reporter::Pod))
+                }
+                None => ticket.map(|ticket| (ticket.session, Reporter::Page)),
+            };
+            let Some((session, from)) = reported else {
+                let message = "whose activity? The session's cookie or its pod's token is needed";
+                return Err(RequestError::visitor(Step::Cookie, StatusCode::UNAUTHORIZED, message));
+            };
+            let mut form = request.uri().query().unwrap_or_default().as_bytes().to_vec();
+            form.push(b'&');
+            form.extend(body(&mut request).await);
+            let Some(busy) = activity::busy_seconds(&form) else {
+                let message = "busy_seconds is not a number of seconds";
+                return Err(RequestError::visitor(Step::Route, StatusCode::BAD_REQUEST, message));
+            };
+            Ok(activity::report(dispatcher, pool, session, from, busy))
         }
         // Starting again is a new session that remembers where the old one was. Who already has in another tab goes there.
         "join" => {
@@ -117,7 +154,7 @@ async fn ask(dispatcher: &Arc<Dispatcher>, pool: &Arc<Pool>, ticket: Option<Tick
 }
 
 /// For monitors and load balancers: says how the pool is, and wakes nothing.
-fn health(dispatcher: &Dispatcher, pool: &Pool) -> Response<Answer> {
+pub(crate) fn health(dispatcher: &Dispatcher, pool: &Pool) -> Response<Answer> {
     let view = dispatcher.view.borrow();
     let rules = view.fleet.rules(&pool.config.id);
     let state =
@@ -173,9 +210,13 @@ pub(crate) fn failure(error: &RequestError, wants_page: bool, pool: Option<&Pool
     response
 }
 
+async fn body(request: &mut Request<Incoming>) -> Bytes {
+    Limited::new(request.body_mut(), LARGEST_FORM).collect().await.map(|b| b.to_bytes()).unwrap_or_default()
+}
+
 /// Where a form of ours wants to go back to: a path of this host.
 async fn form(request: &mut Request<Incoming>) -> String {
-    let body = Limited::new(request.body_mut(), LARGEST_FORM).collect().await.map(|b| b.to_bytes()).unwrap_or_default();
+    let body = body(request).await;
     let to = form_urlencoded::parse(&body).find(|(name, _)| name == "to").map(|(_, to)| to.into_owned());
     to.map(|to| local_path(&to).to_owned()).unwrap_or_else(|| "/".into())
 }

@@ -233,6 +233,9 @@ fn pool(changes: &mut Changes, old: &PoolConfig, mut new: PoolConfig, same_route
         allowed_origins,
         answer,
         stall,
+        passive,
+        rejoin,
+        activity,
         connections,
         landing,
         active_sessions_gauge,
@@ -266,6 +269,9 @@ fn pool(changes: &mut Changes, old: &PoolConfig, mut new: PoolConfig, same_route
     changes.live(&name("allowed_origins"), &old.allowed_origins, allowed_origins);
     changes.live(&name("answer_seconds"), &old.answer, answer);
     changes.live(&name("stall_seconds"), &old.stall, stall);
+    changes.live(&name("passive"), &old.passive, passive);
+    changes.live(&name("rejoin"), &old.rejoin, rejoin);
+    changes.live(&name("activity"), &old.activity, activity);
     changes.fixed(&name("connections"), old.connections, connections);
     changes.live(&name("landing_url"), &old.landing, landing);
     changes.fixed(&name("active_sessions_gauge"), old.active_sessions_gauge.clone(), active_sessions_gauge);

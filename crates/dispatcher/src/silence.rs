@@ -2,8 +2,10 @@
 //! When that is, the driver knows (`View::trusted`); here it is done. New streams are refused in `visit`.
 
 use crate::dispatcher::Dispatcher;
+use crate::outside::latest;
 use slotkeeper_core::planted;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Runs until the process ends.
 pub async fn run(dispatcher: Arc<Dispatcher>) {
@@ -11,10 +13,15 @@ pub async fn run(dispatcher: Arc<Dispatcher>) {
     loop {
         let trusted = view.borrow_and_update().trusted;
         let Some(until) = trusted else { return std::future::pending().await };
+        // Timers stand still while the machine is suspended: the clock is looked at once a second at least.
+        let pause = until.saturating_duration_since(latest()).min(Duration::from_secs(1));
         tokio::select! {
             biased;
             changed = view.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep_until(until) => {
+            () = tokio::time::sleep(pause) => {
+                if !view.borrow().is_cut_off() {
+                    continue;
+                }
                 cut_off(&dispatcher);
                 if !crate::view::until(&mut view, |v| !v.is_cut_off()).await {
                     return;

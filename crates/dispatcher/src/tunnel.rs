@@ -7,6 +7,7 @@
 pub mod frames;
 mod pump;
 
+use crate::activity::Counts;
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::forward::line::PodSocket;
 use crate::guard::{Guard, Place};
@@ -62,7 +63,7 @@ pub fn start(
             stream.mark_upgraded();
             pool.metrics.open_tunnels.inc();
             let _open = Open { pool: &pool };
-            let tunnel = Tunnel::new(visitor, pod, is_websocket, &pool);
+            let tunnel = Tunnel::new(visitor, pod, is_websocket, stream.counts().clone(), &pool);
             let outcome = tunnel.run(&pool, &seat, stream.session(), &dispatcher.config.drain).await;
             tracing::debug!(pool = %pool.config.id, pod = seat.pod.0, "a tunnel ended: {outcome:?}");
         }
@@ -134,7 +135,7 @@ enum Outcome {
 }
 
 impl Tunnel {
-    fn new((visitor, early_in): End, (pod, early_out): End, is_websocket: bool, pool: &Pool) -> Tunnel {
+    fn new((visitor, early_in): End, (pod, early_out): End, is_websocket: bool, counts: Counts, pool: &Pool) -> Tunnel {
         let half_open = pool.config.half_open;
         let keepalive = half_open.filter(|_| !is_websocket);
         if let (Some(after), Socket::Tcp(socket)) = (keepalive, &visitor) {
@@ -155,8 +156,8 @@ impl Tunnel {
         Tunnel {
             visitor,
             pod,
-            inward: Pump::new(Direction::In, is_websocket, &early_in, &pool.metrics),
-            outward: Pump::new(Direction::Out, is_websocket, &early_out, &pool.metrics),
+            inward: Pump::new(Direction::In, is_websocket, counts, &early_in, &pool.metrics),
+            outward: Pump::new(Direction::Out, is_websocket, Counts::ALL, &early_out, &pool.metrics),
             half_open,
             closing: None,
             is_websocket,

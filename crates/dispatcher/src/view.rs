@@ -1,6 +1,6 @@
 //! What everybody may read: the state as of the last entry applied here. Waiting is level-triggered: until the view *is* so.
 
-use crate::outside::duration;
+use crate::outside::{duration, latest};
 use slotkeeper_core::{Fleet, Millis};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,10 +12,10 @@ pub struct View {
     pub fleet: Fleet,
     /// When (on the local clock) its last entry was applied.
     pub heard: tokio::time::Instant,
-    /// Until when (on the local clock) the fleet certainly counts this replica's streams as alive. `None`: for ever,
+    /// Until when (on the [latest] clock) the fleet certainly counts this replica's streams as alive. `None`: for ever,
     /// because the journal is its own.
     pub trusted: Option<tokio::time::Instant>,
-    /// Until when it says how things are well enough to act on from outside: to scale by it, to send visitors here.
+    /// Until when, on the same clock, it says how things are well enough to act on from outside: to scale by it, to send visitors here.
     pub fresh: Option<tokio::time::Instant>,
     /// The last moment at which bytes may go to a pod.
     pub limit: Limit,
@@ -30,7 +30,7 @@ pub struct View {
 #[derive(Clone, Debug)]
 pub struct Limit {
     since: Instant,
-    /// Milliseconds after `since`.
+    /// Milliseconds after `since`, on the [latest] clock.
     until: Arc<AtomicU64>,
 }
 
@@ -38,7 +38,7 @@ impl Limit {
     /// No limit yet.
     #[must_use]
     pub fn new() -> Limit {
-        Limit { since: crate::outside::now(), until: Arc::new(AtomicU64::new(u64::MAX)) }
+        Limit { since: latest(), until: Arc::new(AtomicU64::new(u64::MAX)) }
     }
 
     pub fn set(&self, until: Instant) {
@@ -49,7 +49,7 @@ impl Limit {
     #[must_use]
     pub fn has_passed(&self) -> bool {
         let until = self.until.load(Ordering::Relaxed);
-        until != u64::MAX && crate::outside::now().duration_since(self.since).as_millis() >= u128::from(until)
+        until != u64::MAX && latest().duration_since(self.since).as_millis() >= u128::from(until)
     }
 }
 
@@ -85,20 +85,20 @@ impl View {
     #[must_use]
     pub fn lag(&self) -> Option<Duration> {
         let silence = duration(self.fleet.silence());
-        self.fresh.map(|until| (crate::outside::now() + silence).saturating_duration_since(until))
+        self.fresh.map(|until| (latest() + silence).saturating_duration_since(until))
     }
 
     /// The shared journal has not been heard of for so long that others may get this replica's slots: no byte may go to
     /// a pod (law 5).
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
-        self.trusted.is_some_and(|until| until <= crate::outside::now())
+        self.trusted.is_some_and(|until| until <= latest())
     }
 
     /// A shared journal has not been heard of for a `silence`: what is known here may be old news.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        self.fresh.is_some_and(|until| until <= crate::outside::now())
+        self.fresh.is_some_and(|until| until <= latest())
     }
 }
 
@@ -115,8 +115,9 @@ pub async fn stopped(stopping: &mut watch::Receiver<bool>) {
 
 #[cfg(test)]
 mod tests {
-    use super::Limit;
-    use crate::outside::now;
+    use super::{Limit, View};
+    use crate::outside::{SUSPENDED, latest, now};
+    use slotkeeper_core::Fleet;
     use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
@@ -132,5 +133,25 @@ mod tests {
         assert!(seen.has_passed());
         limit.set(now() + Duration::from_millis(1));
         assert!(!seen.has_passed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_passes_while_the_machine_is_suspended() {
+        SUSPENDED.set(Some(Duration::from_secs(7)));
+        let limit = Limit::new();
+        limit.set(latest() + Duration::from_secs(5));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(!limit.has_passed());
+        SUSPENDED.set(Some(Duration::from_secs(10)));
+        assert!(limit.has_passed(), "the monotonic clock stood still for three seconds");
+        limit.set(latest() + Duration::from_secs(5));
+        assert!(!limit.has_passed());
+        let mut view = View::new(Fleet::new());
+        view.trusted = Some(latest() + Duration::from_secs(5));
+        view.fresh = Some(latest() + Duration::from_secs(6));
+        assert!(!view.is_cut_off() && !view.is_stale());
+        SUSPENDED.set(Some(Duration::from_secs(16)));
+        assert!(view.is_cut_off() && view.is_stale());
+        SUSPENDED.set(None);
     }
 }

@@ -6,17 +6,19 @@ mod seat;
 
 pub use seat::{Cut, Ending, GOING_AWAY, RESTART, SESSION_OVER, Seat, share};
 
+use crate::activity::{Counts, token};
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::driver::{Driver, Ended};
 use crate::error::Fault;
 use crate::metrics::Counted;
 use crate::outside::now;
+use http::HeaderValue;
 use slotkeeper_core::planted;
-use slotkeeper_core::{Command, Incarnation, Ordinal, Place, PoolId, SessionId, Shrink, State, Uid, Why};
-use std::collections::{BTreeSet, HashMap};
+use slotkeeper_core::{Command, Fleet, Incarnation, Ordinal, Place, PoolId, SessionId, Shrink, State, Uid, Why};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -27,6 +29,8 @@ pub struct Visits {
     table: Mutex<Table>,
     /// Signs of life of who waits, until the next batch.
     waiting: Mutex<BTreeSet<SessionId>>,
+    /// Sessions whose activity was reported, and until when they are busy.
+    busy: Mutex<BTreeMap<SessionId, Instant>>,
     /// When somebody was last told that even the line was full.
     full: Mutex<Option<Instant>>,
 }
@@ -43,6 +47,10 @@ pub struct Visitor {
     gate: tokio::sync::Mutex<()>,
     /// There is no seat any more.
     vacated: Notify,
+    /// By which its pod reports activity, once it is needed.
+    report: OnceLock<HeaderValue>,
+    /// Its client cannot return: the session ends with its last stream.
+    one_way: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -71,6 +79,8 @@ impl Taken {
 }
 
 const STOPPING: &str = "dispatcher_restarting";
+
+const MOVED: Ending = Ending { code: GOING_AWAY, reason: "pod_lost", spread: Duration::ZERO };
 
 const CUT_OFF: Ending = Ending { code: RESTART, reason: "dispatcher_cut_off", spread: Duration::ZERO };
 
@@ -123,6 +133,8 @@ impl Visits {
                 name: crate::cookie::public_name(session),
                 gate: tokio::sync::Mutex::new(()),
                 vacated: Notify::new(),
+                report: OnceLock::new(),
+                one_way: AtomicBool::new(false),
                 inner: Mutex::new(Inner { users: 0, seat: None }),
             })
         });
@@ -132,6 +144,8 @@ impl Visits {
             pool: pool.clone(),
             visitor: visitor.clone(),
             seat: None,
+            counts: Counts::ALL,
+            passive: false,
             upgraded: AtomicBool::new(false),
         }
     }
@@ -210,10 +224,31 @@ impl Visits {
         Ok(())
     }
 
+    /// The session has a request or tunnel at this replica.
+    #[must_use]
+    pub fn is_here(&self, session: SessionId) -> bool {
+        locked(&self.table).get(&session).is_some_and(|visitor| locked(&visitor.inner).users > 0)
+    }
+
     /// A waiting session is still there.
     pub fn still_waits(&self, session: SessionId) {
         planted!(SignsNotSent => ());
         locked(&self.waiting).insert(session);
+    }
+
+    /// A session is active now, and until then. What was reported before counts no more.
+    pub fn reported(&self, session: SessionId, busy: Duration) {
+        locked(&self.busy).insert(session, now() + busy);
+    }
+
+    /// Sessions that are active because it was reported, and have a slot.
+    fn take_busy(&self, fleet: &Fleet, pool: &PoolId) -> Vec<SessionId> {
+        let mut busy = locked(&self.busy);
+        busy.retain(|session, _| matches!(fleet.place(pool, *session), Place::At { .. }));
+        let active = busy.keys().copied().collect();
+        let at = now();
+        busy.retain(|_, until| at < *until);
+        active
     }
 
     /// Once a second: signs of life in one batch, and the end of who lingered.
@@ -226,6 +261,10 @@ impl Visits {
             signs.retain(waits);
         }
         let counts_activity = pool.rules(&dispatcher.view.borrow().fleet).idle.is_some();
+        let busy = pool.visits.take_busy(&dispatcher.view.borrow().fleet, &pool.config.id);
+        if counts_activity {
+            signs.extend(&busy);
+        }
         let unready = unready(pool, dispatcher);
         for visitor in pool.visits.all() {
             if let Some(stall) = pool.config.stall {
@@ -233,8 +272,14 @@ impl Visits {
             }
             let mut inner = locked(&visitor.inner);
             let Some(taken) = &inner.seat else { continue };
-            if taken.seat.take_active() && counts_activity {
+            if taken.seat.take_active() && counts_activity && !busy.contains(&visitor.session) {
                 signs.push(visitor.session);
+            }
+            let elsewhere = has_another_address(pool, dispatcher, visitor.session, &taken.seat.incarnation);
+            if elsewhere && taken.seat.ending().is_none() {
+                drop(inner);
+                visitor.close(pool, &dispatcher.driver, MOVED);
+                continue;
             }
             if taken.has_lingered(pool, &unready) {
                 visitor.detach(&mut inner, pool, &dispatcher.driver);
@@ -258,6 +303,16 @@ impl Visits {
             table.remove(&session);
         }
     }
+}
+
+/// The pod is at another address by now: this one may be somebody else's.
+fn has_another_address(pool: &Pool, dispatcher: &Dispatcher, session: SessionId, seat: &Incarnation) -> bool {
+    let view = dispatcher.view.borrow();
+    let Some(State::Taken { pod, .. }) = view.fleet.session(&pool.config.id, session).map(|s| &s.state) else {
+        return false;
+    };
+    let life = view.fleet.pod(&pool.config.id, *pod).and_then(|pod| pod.life.as_ref()?.incarnation.as_ref());
+    life.is_some_and(|life| life.uid == seat.uid && life.address != seat.address)
 }
 
 /// Pods where nobody who could be elsewhere waits for the next request.
@@ -323,6 +378,9 @@ impl Visitor {
         self.vacated.notify_waiters();
         if was_there {
             self.post_detach(pool, driver);
+            if self.one_way.load(Ordering::Relaxed) {
+                driver.post(&pool.config.id, Command::Leave { session: self.session });
+            }
         }
     }
 
@@ -338,6 +396,10 @@ pub struct Stream {
     pool: Arc<Pool>,
     pub visitor: Arc<Visitor>,
     seat: Option<Arc<Seat>>,
+    /// What of it counts as activity.
+    counts: Counts,
+    /// It does not use the pool: it does not keep the session present either.
+    passive: bool,
     /// It is no request any more.
     upgraded: AtomicBool,
 }
@@ -404,7 +466,9 @@ impl Stream {
             return Ok(None);
         }
         taken.streams += 1;
-        taken.seat.mark_active();
+        if self.counts.requests {
+            taken.seat.mark_active();
+        }
         let seat = taken.seat.clone();
         drop(inner);
         self.sit_on(seat.clone());
@@ -474,7 +538,7 @@ impl Stream {
     fn take(&mut self, pod: Ordinal, incarnation: Incarnation) -> Result<Arc<Seat>, NoSeat> {
         let upstream = self.pool.pods.upstream(&incarnation);
         let limit = self.dispatcher.view.borrow().limit.clone();
-        let seat = Seat::new(pod, incarnation, upstream, limit);
+        let seat = Seat::new(pod, incarnation, upstream, limit, self.counts.requests);
         let counted = Counted::one(&self.pool.metrics.attached);
         let taken = Taken { seat: seat.clone(), streams: 1, upgraded: false, last: now(), _counted: counted };
         locked(&self.visitor.inner).seat = Some(taken);
@@ -514,6 +578,45 @@ impl Stream {
         is_too_many(locked(&self.visitor.inner).users, self.dispatcher.config.limits.streams_per_session)
     }
 
+    /// What of it counts as activity. `passive`: it does not use the pool.
+    pub fn counts_as(&mut self, counts: Counts, passive: bool) {
+        (self.counts, self.passive) = (counts, passive);
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Whether the session is present for a while because of this. Streams elsewhere keep it present anyway.
+    fn renews_presence(&self) -> bool {
+        if !self.passive {
+            return true;
+        }
+        let me = self.dispatcher.driver.me();
+        let view = self.dispatcher.view.borrow();
+        let state = view.fleet.session(&self.pool.config.id, self.visitor.session).map(|s| &s.state);
+        matches!(state, Some(State::Taken { by, .. }) if by.iter().any(|replica| *replica != me))
+    }
+
+    /// By which the session's pod reports activity, where that matters.
+    #[must_use]
+    pub fn report_token(&self) -> Option<HeaderValue> {
+        let (pool, session) = (&self.pool.config.id, self.visitor.session);
+        self.pool.rules(&self.dispatcher.view.borrow().fleet).idle?;
+        let make = || HeaderValue::from_str(&token(&self.dispatcher.keys, pool, session)).ok();
+        if let Some(known) = self.visitor.report.get() {
+            return Some(known.clone());
+        }
+        let made = make()?;
+        Some(self.visitor.report.get_or_init(|| made).clone())
+    }
+
+    /// The client cannot return with the cookie: the session ends with its last stream.
+    pub fn ends_with_its_streams(&self) {
+        self.visitor.one_way.store(true, Ordering::Relaxed);
+    }
+
     /// It has become a tunnel: from now on the session's last one decides when it is detached.
     pub fn mark_upgraded(&self) {
         self.upgraded.store(true, Ordering::Relaxed);
@@ -543,6 +646,7 @@ fn is_too_many(users: usize, limit: usize) -> bool {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        let renews = self.renews_presence();
         if self.seat.is_some() && !*self.upgraded.get_mut() {
             self.pool.metrics.open_requests.dec();
         }
@@ -552,7 +656,9 @@ impl Drop for Stream {
             && Arc::ptr_eq(seat, &taken.seat)
         {
             taken.streams -= 1;
-            taken.last = now();
+            if renews {
+                taken.last = now();
+            }
             if taken.streams == 0 && (taken.upgraded || seat.ending().is_some()) {
                 self.visitor.detach(&mut inner, &self.pool, &self.dispatcher.driver);
             }

@@ -9,15 +9,19 @@ use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Time};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::task::JoinHandle;
 
 fn probe(kind: ProbeKind) -> Probe {
     Probe { kind, every: Duration::from_millis(10), timeout: Duration::from_secs(60), failures: 3 }
 }
+
+const RESOLVE: Duration = Duration::from_millis(20);
 
 fn health() -> ProbeKind {
     ProbeKind::Http { path: "/health?of=pod".into() }
@@ -25,7 +29,7 @@ fn health() -> ProbeKind {
 
 fn start(pods: &[&str], kind: ProbeKind, net: Arc<dyn Net>) -> Watch {
     let pods = pods.iter().map(|&p| p.to_owned()).collect();
-    Watch::new(fixed::start(FixedPods { pods, probe: probe(kind) }, net, Time(1)))
+    Watch::new(fixed::start(FixedPods { pods, resolve: RESOLVE, probe: probe(kind) }, net, Time(1)))
 }
 
 /// The first news: the list, and its length.
@@ -130,6 +134,27 @@ async fn a_fixed_list_cannot_be_changed() {
     pool.cluster.stop().await;
 }
 
+/// A connection that stays open, and on which nothing comes.
+struct Quiet;
+
+impl AsyncRead for Quiet {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Quiet {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
 /// The real network with names of this test: `silent:PORT` never answers, the address `ALIVE` always does.
 #[derive(Default)]
 struct Names {
@@ -144,6 +169,10 @@ const ALIVE: [u8; 4] = [192, 0, 2, 2];
 impl Names {
     fn say(&self, name: &str, means: &[SocketAddr]) {
         self.known.lock().unwrap().insert(name.into(), means.to_vec());
+    }
+
+    fn forget(&self, name: &str) {
+        self.known.lock().unwrap().remove(name);
     }
 }
 
@@ -161,7 +190,7 @@ impl Net for Names {
                 std::future::pending::<()>().await;
             }
             if to.ip() == IpAddr::from(ALIVE) {
-                return Ok(Stream::Other(Box::new(tokio::io::empty())));
+                return Ok(Stream::Other(Box::new(Quiet)));
             }
             RealNet.dial(to).await
         })
@@ -199,6 +228,51 @@ async fn a_name_is_looked_up_again_when_it_fails() {
     assert_eq!(pool.ready(0).await, (pods[0].uid.clone(), two.address));
 }
 
+#[tokio::test]
+async fn a_name_whose_address_changes_is_followed_also_to_one_that_another_name_had() {
+    let net = Arc::new(Names::default());
+    let (one, two) = (Server::new().await, Server::new().await);
+    net.say("web1.test:80", &[one.address]);
+    net.say("web2.test:80", &[two.address]);
+    let mut pool = start(&["web1.test:80", "web2.test:80"], health(), net.clone());
+    let pods = list(&mut pool).await;
+    assert_eq!(pods[0].phase, Phase::Ready { address: one.address });
+    // Both addresses still answer.
+    net.say("web1.test:80", &[two.address]);
+    assert_eq!(pool.ready(0).await, (pods[0].uid.clone(), two.address));
+    net.say("web2.test:80", &[one.address]);
+    assert_eq!(pool.ready(1).await, (pods[1].uid.clone(), one.address));
+    // Another address is no reason to leave one that still belongs to the name.
+    let first = one.address.min(two.address);
+    net.say("web1.test:80", &[one.address, two.address]);
+    net.say("web2.test:80", &[first]);
+    if first != one.address {
+        assert_eq!(pool.ready(1).await, (pods[1].uid.clone(), first));
+    }
+    net.say("web2.test:80", &[one.address.max(two.address)]);
+    assert_eq!(pool.ready(1).await, (pods[1].uid.clone(), one.address.max(two.address)), "nothing of web1 before");
+    // A resolver that fails is no reason either.
+    net.forget("web1.test:80");
+    two.status.store(503, Ordering::Relaxed);
+    one.status.store(503, Ordering::Relaxed);
+    let mut unready = [pool.sighting().await, pool.sighting().await];
+    unready.sort_by_key(|(pod, _)| *pod);
+    assert_eq!(unready, [(0, Phase::Unready), (1, Phase::Unready)]);
+}
+
+#[tokio::test]
+async fn a_port_that_accepts_and_closes_at_once_is_no_pod() {
+    let mut listener = RealNet.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.address();
+    // As a forwarding proxy without a server behind it.
+    let proxy = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+    let mut pool = start(&[&address.to_string()], ProbeKind::Tcp, Arc::new(RealNet));
+    let pods = list(&mut pool).await;
+    let why = format!("{address} accepts connections and closes them at once");
+    assert_eq!(pods[0].phase, Phase::Pending { why: why.into() });
+    proxy.abort();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_long_list_is_asked_a_few_at_a_time_and_never_for_long() {
     let net = Arc::new(Names::default());
@@ -206,7 +280,7 @@ async fn a_long_list_is_asked_a_few_at_a_time_and_never_for_long() {
     let alive = SocketAddr::from((ALIVE, 80));
     let pods = silent.into_iter().chain([alive.to_string()]).collect();
     let probe = Probe { timeout: Duration::from_secs(1), ..probe(ProbeKind::Tcp) };
-    let mut pool = Watch::new(fixed::start(FixedPods { pods, probe }, net.clone(), Time(1)));
+    let mut pool = Watch::new(fixed::start(FixedPods { pods, resolve: RESOLVE, probe }, net.clone(), Time(1)));
     let pods = list(&mut pool).await;
     assert_eq!(pods.len(), 3001);
     assert!(pods.iter().all(|p| matches!(&p.phase, Phase::Pending { .. })), "nobody was waited for so long");

@@ -158,7 +158,11 @@ impl Grounds {
     fn list(&self) -> FixedPods {
         let pods = (0..self.annex.rules.max).map(|ordinal| self.address(ordinal).to_string()).collect();
         let (every, timeout) = (Duration::from_millis(700), Duration::from_secs(1));
-        FixedPods { pods, probe: Probe { kind: ProbeKind::Tcp, every, timeout, failures: 2 } }
+        FixedPods {
+            pods,
+            resolve: FixedPods::RESOLVE,
+            probe: Probe { kind: ProbeKind::Tcp, every, timeout, failures: 2 },
+        }
     }
 
     /// For one life of a dispatcher. `since`: its wall clock.

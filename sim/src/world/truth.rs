@@ -251,6 +251,14 @@ impl Truth {
         inner.count(what);
     }
 
+    /// No fault is active, and none has been lately.
+    #[must_use]
+    pub fn is_undisturbed(&self) -> bool {
+        let at = self.now();
+        let inner = self.locked();
+        inner.faults == 0 && inner.last_fault.is_none_or(|ended| at > ended + AFTERMATH)
+    }
+
     pub fn violate(&self, promise: &'static str, what: impl Into<String>) {
         let at = self.now();
         self.locked().violate(at, promise, what.into());

@@ -1,5 +1,7 @@
 //! A list of addresses with health checks. Nobody can tell from outside whether a server was started anew, so an
 //! address keeps its identity through every outage, and through restarts of the dispatcher: sessions stay where they are.
+//! A name keeps its identity through changes of its address: its sessions follow it, and their streams to the former
+//! address are closed, which may belong to another name by now.
 
 use super::news::{self, News, Teller};
 use super::probe::{self, Health};
@@ -30,7 +32,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 pub fn start(config: FixedPods, net: Arc<dyn Net>, since: Time) -> Arc<dyn Cluster> {
     let (teller, news) = news::channel(since);
     let pods = config.pods.into_iter().enumerate().map(|(n, name)| Pod::new(n as u32, name)).collect();
-    let watch = Watch { pods, probe: config.probe, net, teller };
+    let watch = Watch { pods, probe: config.probe, resolve: config.resolve, net, teller };
     Arc::new(Fixed { news, watch: tokio::spawn(watch.run()).abort_handle() })
 }
 
@@ -72,8 +74,9 @@ struct Pod {
     phase: Phase,
     health: Health,
     answered: bool,
-    /// What the name was found to mean; forgotten when it fails.
+    /// What the name was found to mean, and when it is looked up again: at the latest when none of them answers.
     addresses: Vec<SocketAddr>,
+    lookup: Option<Instant>,
 }
 
 /// The answer of one check: the address that answered, or why none did; and all addresses there are.
@@ -93,6 +96,7 @@ impl Pod {
             health: Health::default(),
             answered: false,
             addresses: Vec::new(),
+            lookup: None,
         }
     }
 
@@ -111,6 +115,11 @@ impl Pod {
             Err(_) if self.phase == Phase::Unready => return false,
             Err(why) => news::pending(why),
         };
+        if let (Phase::Ready { address: before }, Phase::Ready { address }) = (&self.phase, &phase)
+            && before != address
+        {
+            tracing::info!(pod = %self.name, ordinal = self.ordinal, %before, %address, "pod has another address");
+        }
         if self.health.ready && !was_ready {
             tracing::info!(pod = %self.name, ordinal = self.ordinal, "pod is ready");
         }
@@ -123,6 +132,8 @@ impl Pod {
 struct Watch {
     pods: Vec<Pod>,
     probe: Probe,
+    /// How often names are looked up again.
+    resolve: Duration,
     net: Arc<dyn Net>,
     teller: Teller,
 }
@@ -182,37 +193,40 @@ impl Watch {
         }
     }
 
-    fn check(&self, n: usize) -> impl Future<Output = Answer> + use<> {
-        let pod = &self.pods[n];
+    fn check(&mut self, n: usize) -> impl Future<Output = Answer> + use<> {
+        let pod = &mut self.pods[n];
+        let is_name = pod.name.parse::<SocketAddr>().is_err();
+        let looks_up = pod.addresses.is_empty() || is_name && pod.lookup.is_none_or(|due| due <= now());
+        if looks_up {
+            pod.lookup = Some(now() + self.resolve);
+        }
         let (ordinal, name, addresses) = (pod.ordinal, pod.name.clone(), pod.addresses.clone());
         let (net, probe) = (self.net.clone(), self.probe.clone());
         async move {
-            let (addresses, result) = ask(&*net, &name, addresses, &probe).await;
+            let (addresses, result) = ask(&*net, &name, addresses, looks_up, &probe).await;
             Answer { ordinal, addresses, result }
         }
     }
 }
 
-/// Asks the addresses of `name` in turn until one answers; looks the name up if none is known.
+/// Asks the addresses of `name` in turn until one answers. Those that are known are kept if the resolver does not answer.
 async fn ask(
     net: &dyn Net,
     name: &str,
     mut addresses: Vec<SocketAddr>,
+    looks_up: bool,
     probe: &Probe,
 ) -> (Vec<SocketAddr>, Result<SocketAddr, String>) {
-    if addresses.is_empty() {
-        let host = name.rsplit_once(':').map_or(name, |(host, _)| host);
-        addresses = match tokio::time::timeout(probe.timeout, net.resolve(name)).await {
-            Ok(Ok(found)) if !found.is_empty() => found,
-            Ok(Ok(_)) => return (addresses, Err(format!("cannot resolve host {host}: it has no address"))),
-            Ok(Err(e)) => return (addresses, Err(format!("cannot resolve host {host}: {e}"))),
-            Err(_) => return (addresses, Err(format!("cannot resolve host {host}: no answer"))),
-        };
-        addresses.truncate(MOST_ADDRESSES);
+    if looks_up {
+        match look_up(net, name, probe.timeout).await {
+            Ok(found) => addresses = in_order(found, addresses.first()),
+            Err(why) if addresses.is_empty() => return (addresses, Err(why)),
+            Err(why) => tracing::debug!(pod = %name, "{why}: its addresses of before are used"),
+        }
     }
     let mut why = String::new();
     for n in 0..addresses.len() {
-        match probe::ask(net, addresses[n], probe).await {
+        match probe::ask_closely(net, addresses[n], probe).await {
             Ok(()) => {
                 // It is asked first from now on.
                 addresses[..=n].rotate_right(1);
@@ -223,6 +237,28 @@ async fn ask(
         }
     }
     (addresses, Err(why))
+}
+
+async fn look_up(net: &dyn Net, name: &str, timeout: Duration) -> Result<Vec<SocketAddr>, String> {
+    let host = name.rsplit_once(':').map_or(name, |(host, _)| host);
+    match tokio::time::timeout(timeout, net.resolve(name)).await {
+        Ok(Ok(found)) if !found.is_empty() => Ok(found),
+        Ok(Ok(_)) => Err(format!("cannot resolve host {host}: it has no address")),
+        Ok(Err(e)) => Err(format!("cannot resolve host {host}: {e}")),
+        Err(_) => Err(format!("cannot resolve host {host}: no answer")),
+    }
+}
+
+/// The one that is in use comes first, if it still belongs to the name. Resolvers change the order from answer to answer, and
+/// all dispatchers should take the same address: the others are sorted.
+fn in_order(mut found: Vec<SocketAddr>, used: Option<&SocketAddr>) -> Vec<SocketAddr> {
+    found.sort_unstable();
+    found.dedup();
+    if let Some(at) = found.iter().position(|address| Some(address) == used) {
+        found[..=at].rotate_right(1);
+    }
+    found.truncate(MOST_ADDRESSES);
+    found
 }
 
 /// The pod that is due, when it is.

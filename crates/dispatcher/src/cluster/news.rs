@@ -1,6 +1,6 @@
 //! The ordered stream of news from a pool without an API server: numbers every piece, keeps it until it is read.
 
-use crate::outside::{BoxFuture, Clock};
+use crate::outside::{BoxFuture, Clock, suspended};
 use slotkeeper_core::{Command, Decision, Ordinal, Phase, Sighting, Time, Uid};
 use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
@@ -50,8 +50,13 @@ impl Teller {
     }
 
     fn next(&mut self) -> u64 {
-        self.version = (self.version + 1).max(self.clock.now().0.saturating_mul(PER_MILLISECOND));
+        self.version = (self.version + 1).max(self.time().saturating_mul(PER_MILLISECOND));
         self.version
+    }
+
+    /// Others who tell news have gone on while this machine was suspended.
+    fn time(&self) -> u64 {
+        self.clock.now().0.saturating_add(suspended().as_millis() as u64)
     }
 
     fn tell(&self, news: Command) {

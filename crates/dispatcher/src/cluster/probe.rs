@@ -20,6 +20,8 @@ pub(crate) enum ProbeError {
     Silent { at: SocketAddr, timeout: Duration },
     #[error("{0} cannot be reached: {1}")]
     Unreachable(SocketAddr, #[source] io::Error),
+    #[error("{0} accepts connections and closes them at once")]
+    Closed(SocketAddr),
     #[error("{0} answers its health check with {1}")]
     Answered(SocketAddr, u16),
     #[error("{0} does not answer its health check in HTTP")]
@@ -55,6 +57,28 @@ pub(crate) async fn ask(net: &dyn Net, at: SocketAddr, probe: &Probe) -> Result<
         Err(_) => Err(ProbeError::Silent { at, timeout: probe.timeout }),
     }
 }
+
+/// A server that takes connections keeps them. What forwards connections to a server (Docker's proxy, a load balancer)
+/// accepts them also without one, and closes them at once.
+pub(crate) async fn ask_closely(net: &dyn Net, at: SocketAddr, probe: &Probe) -> Result<(), ProbeError> {
+    if probe.kind != ProbeKind::Tcp {
+        return ask(net, at, probe).await;
+    }
+    let asked = async {
+        let mut stream = net.dial(at).await.map_err(|e| ProbeError::dialling(at, e))?;
+        match tokio::time::timeout(AT_ONCE, stream.read(&mut [0])).await {
+            Ok(Ok(0) | Err(_)) => Err(ProbeError::Closed(at)),
+            Ok(Ok(_)) | Err(_) => Ok(()),
+        }
+    };
+    match tokio::time::timeout(probe.timeout, asked).await {
+        Ok(result) => result,
+        Err(_) => Err(ProbeError::Silent { at, timeout: probe.timeout }),
+    }
+}
+
+/// How soon a connection without a server behind it is closed.
+const AT_ONCE: Duration = Duration::from_millis(20);
 
 async fn get(mut stream: Stream, at: SocketAddr, path: &str) -> Result<(), ProbeError> {
     if !path.starts_with('/') || !path.bytes().all(|b| b.is_ascii_graphic()) {

@@ -4,8 +4,9 @@
 use super::rules::{default_rules, seconds as plain, usual_warning};
 use super::{
     Admission, ClusterConfig, Config, DataBetween, JournalConfig, KubernetesPods, OnRestart, PodLimits, PoolConfig,
-    Probe, ProbeKind, Processes, Trigger, Workload, pool,
+    Probe, ProbeKind, Processes, Signals, Trigger, Workload, pool,
 };
+use crate::passive::{Passive, Rejoin};
 use slotkeeper_core::{AfterSession, Millis, Placement, Scaling, Shrink, Spare, Window};
 use std::fmt::{Display, Write};
 use std::time::Duration;
@@ -40,7 +41,8 @@ pub fn describe(config: &Config) -> String {
 fn defaults_of(cluster: &ClusterConfig) -> ClusterConfig {
     match cluster {
         ClusterConfig::Fixed(fixed) => {
-            ClusterConfig::Fixed(super::FixedPods { pods: fixed.pods.clone(), probe: Probe::default() })
+            let (pods, resolve) = (fixed.pods.clone(), super::FixedPods::RESOLVE);
+            ClusterConfig::Fixed(super::FixedPods { pods, resolve, probe: Probe::default() })
         }
         ClusterConfig::Processes(processes) => {
             ClusterConfig::Processes(Processes::new(processes.command.clone(), processes.data_folder.clone()))
@@ -269,6 +271,33 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
         ("cookie_name", pool.cookie_name.clone(), "name of the session cookie"),
         ("cookie_max_age_seconds", secs(pool.cookie_max_age), "a browser keeps it this long"),
         ("allowed_origins", listed(&pool.allowed_origins, "the same origin"), "where WebSockets may come from"),
+        ("passive", passive(pool), "rules for requests that do not use the pool"),
+        (
+            "rejoin",
+            match pool.rejoin {
+                Rejoin::Page => "page",
+                Rejoin::Any => "any",
+            }
+            .to_owned(),
+            "which requests start a session again that has ended by itself",
+        ),
+        (
+            "activity.signals",
+            match pool.activity.signals {
+                Signals::Any => "any",
+                Signals::Frames => "frames",
+                Signals::Reported => "reported",
+            }
+            .to_owned(),
+            "what counts as activity",
+        ),
+        ("activity.frame_bytes", listed(&pool.activity.frame_bytes, "none"), "payloads of WebSocket frames that count"),
+        ("activity.ignored_paths", listed(&pool.activity.ignored_paths, "none"), "requests that never count"),
+        (
+            "activity.busy_limit_seconds",
+            secs(pool.activity.busy_limit),
+            "one report makes a session busy this long at most",
+        ),
         (
             "answer_seconds",
             pool.answer.map_or("off".to_owned(), secs),
@@ -312,6 +341,17 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
     ]);
     lines.extend(pods(&pool.cluster));
     lines
+}
+
+/// How many rules, and whether the usual ones are among them.
+fn passive(pool: &PoolConfig) -> String {
+    let usual = Passive::usual();
+    match pool.passive.len() - if pool.passive.starts_with(&usual) { usual.len() } else { 0 } {
+        0 if pool.passive.is_empty() => "none".to_owned(),
+        0 => "the usual".to_owned(),
+        n if n == pool.passive.len() => format!("{n} given"),
+        n => format!("the usual and {n} given"),
+    }
 }
 
 fn targets(pool: &PoolConfig) -> Vec<Line> {
@@ -392,6 +432,7 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
             let mut lines = vec![("fixed.pods", listed(&fixed.pods, "none"), "the pods, in order of their ordinals")];
             let [kind, every, timeout, failures] = probe(&fixed.probe);
             lines.extend([
+                ("fixed.resolve_seconds", secs(fixed.resolve), "how often names are looked up again"),
                 ("fixed.probe.kind", kind, "how readiness is found out"),
                 ("fixed.probe.every_seconds", every, "how often"),
                 ("fixed.probe.timeout_seconds", timeout, "how long an answer may take"),

@@ -38,7 +38,7 @@ pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Config, ConfigErro
 #[must_use]
 pub fn keys() -> BTreeSet<String> {
     let every_table = "[admin]\n[journal]\n[keda]\n[kubernetes]\n[limits]\n[pools.a.fixed.probe]\n[pools.a.connections]\n[pools.c.kubernetes.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
-                       probe = {}\nlimits = {}\n[[pools.b.schedule]]\n[pools.b.targets.gauge]\n";
+                       probe = {}\nlimits = {}\n[[pools.b.schedule]]\n[[pools.b.passive]]\n[pools.b.activity]\n[pools.b.targets.gauge]\n";
     let source = Source::new(every_table, "", Path::new(""));
     let _: Result<Config, ConfigError> = everything(&source);
     source.asked.take()

@@ -43,7 +43,8 @@ fn fixed(table: &Table<'_>) -> FixedPods {
     }
     file::distinct(&list.iter().map(|(text, at)| (*text, at)).collect::<Vec<_>>());
     let pods = list.iter().filter_map(|(text, at)| at.accept(host_port(text))).collect();
-    let fixed = FixedPods { pods, probe: probe(table) };
+    let resolve = table.seconds("resolve_seconds", FixedPods::RESOLVE, 0.1..=30.0);
+    let fixed = FixedPods { pods, resolve, probe: probe(table) };
     table.finish();
     fixed
 }

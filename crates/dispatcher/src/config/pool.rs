@@ -1,6 +1,7 @@
 //! One pool: `[pools.NAME]`. Its rules are read in `rules.rs`, its pods in `pods.rs`.
 
 use super::addresses::{cookie_name, gauge, host_pattern, landing, origin, path};
+use super::passive::{activity, passive};
 use super::rules::{DAY, default_rules, rules, seconds};
 use super::spare::schedule;
 use super::table::{Table, millis, quoted};
@@ -77,6 +78,8 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
     }
     pool.answer = table.seconds_or_off("answer_seconds", pool.answer, 0.1..=DAY);
     pool.stall = table.seconds_or_off("stall_seconds", pool.stall, 0.1..=DAY);
+    passive(table, &mut pool);
+    pool.activity = activity(table);
     if let Some(connections) = table.table("connections") {
         pool.connections = self::connections(&connections, slots_per_pod == 1);
     }

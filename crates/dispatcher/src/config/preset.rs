@@ -36,7 +36,7 @@ pub fn from_args(listen: &str, pods: &str, slots_per_pod: u32, threads: usize) -
         return Err(ConfigError { problems });
     }
     let pods = pods.split(',').map(|pod| pod.trim().to_owned()).collect();
-    let cluster = ClusterConfig::Fixed(FixedPods { pods, probe: Probe::default() });
+    let cluster = ClusterConfig::Fixed(FixedPods { pods, resolve: FixedPods::RESOLVE, probe: Probe::default() });
     let mut config = Config::new(vec![PoolConfig::new("default", default_rules(slots_per_pod, &cluster), cluster)]);
     config.listen = vec![address];
     config.threads = threads;

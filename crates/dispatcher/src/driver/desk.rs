@@ -1,7 +1,7 @@
 //! What a replica has asked the journal for and has not read back yet: numbered, life for life.
 
 use crate::journal::Draft;
-use crate::outside::now;
+use crate::outside::{latest, now};
 use slotkeeper_core::{Command, Entry, PoolId, ReplicaId, planted};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -45,6 +45,8 @@ pub(super) struct Desk {
     pub(super) again: Vec<Order>,
     /// When the last entry of ours that has been read back was sent: the fleet counts our silence from a later moment.
     pub(super) proven: Instant,
+    /// The same on the [latest](crate::outside::latest) clock.
+    pub(super) heard_of: Instant,
     /// When the first entry of this life was read back, if one has been.
     pub(super) born: Option<Instant>,
     /// It has said farewell: nothing follows.
@@ -54,12 +56,22 @@ pub(super) struct Desk {
 pub(super) struct Pending {
     pub(super) number: u64,
     pub(super) sent: Instant,
+    sent_latest: Instant,
     pub(super) order: Order,
 }
 
 impl Desk {
     pub(super) fn new(me: ReplicaId) -> Desk {
-        Desk { me, number: 0, pending: VecDeque::new(), again: Vec::new(), proven: now(), born: None, left: false }
+        Desk {
+            me,
+            number: 0,
+            pending: VecDeque::new(),
+            again: Vec::new(),
+            proven: now(),
+            heard_of: latest(),
+            born: None,
+            left: false,
+        }
     }
 
     /// Numbers the orders. First of all each life says what it knows, then what an earlier one could not say.
@@ -69,7 +81,7 @@ impl Desk {
             Order { pool: "".into(), command: hello, applied: None, _owed: Owed::one(&Arc::default()) }
         });
         let orders = hello.into_iter().chain(std::mem::take(&mut self.again)).chain(batch.drain(..));
-        let (sent, from) = (now(), self.me);
+        let (sent, sent_latest, from) = (now(), latest(), self.me);
         let mut drafts = Vec::new();
         for order in orders {
             if self.left {
@@ -84,7 +96,7 @@ impl Desk {
             self.left = matches!(order.command, Command::Farewell);
             self.number += 1;
             drafts.push(Draft { from, number: self.number, pool: order.pool.clone(), command: order.command.clone() });
-            self.pending.push_back(Pending { number: self.number, sent, order });
+            self.pending.push_back(Pending { number: self.number, sent, sent_latest, order });
         }
         drafts
     }
@@ -96,6 +108,7 @@ impl Desk {
         let settled: Vec<Pending> = self.pending.drain(..count).collect();
         if let Some(newest) = settled.last() {
             self.proven = newest.sent;
+            self.heard_of = newest.sent_latest;
             self.born.get_or_insert_with(now);
         }
         settled

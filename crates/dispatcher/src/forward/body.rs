@@ -129,7 +129,7 @@ pub struct Upload {
 struct Inbound {
     incoming: Incoming,
     progress: Arc<Progress>,
-    _stream: Arc<Stream>,
+    stream: Arc<Stream>,
 }
 
 impl Upload {
@@ -145,7 +145,7 @@ impl Upload {
         let expectation = expectation.map(|e| (e, Box::pin(tokio::time::sleep(CONTINUE))));
         let progress = Arc::new(Progress::new(incoming.is_end_stream()));
         Upload {
-            cargo: Cargo::new(Inbound { incoming, progress: progress.clone(), _stream: stream }),
+            cargo: Cargo::new(Inbound { incoming, progress: progress.clone(), stream }),
             seat,
             watched: false,
             left: limit,
@@ -209,6 +209,9 @@ impl Body for Upload {
             this.progress.waits_for_source();
             return Poll::Pending;
         };
+        if inbound.stream.counts().requests {
+            this.seat.mark_active();
+        }
         if let Some(line) = this.line.take() {
             line.is_not_repeatable();
         }
@@ -249,6 +252,8 @@ pub struct Download {
     cargo: Arc<Cargo<Outbound>>,
     seat: Arc<Seat>,
     watched: bool,
+    /// That the visitor takes it counts as activity.
+    reads: bool,
     /// All of it has come.
     done: bool,
 }
@@ -266,7 +271,8 @@ struct Outbound {
 }
 
 impl Download {
-    /// The connection, whether it may be kept, and whether all of the request has been sent on it.
+    /// The connection, whether it may be kept, and whether all of the request has been sent on it. `reads`: that the visitor
+    /// takes it counts as activity.
     #[must_use]
     pub fn new(
         incoming: Incoming,
@@ -274,6 +280,7 @@ impl Download {
         may_be_silent: bool,
         stream: Arc<Stream>,
         seat: Arc<Seat>,
+        reads: bool,
     ) -> Download {
         let whole = incoming.is_end_stream();
         let cargo = Cargo::new(Outbound {
@@ -285,7 +292,7 @@ impl Download {
             may_be_silent,
             _stream: stream,
         });
-        let mut download = Download { cargo, seat, watched: false, done: false };
+        let mut download = Download { cargo, seat, watched: false, reads, done: false };
         if whole {
             download.finish(true);
         }
@@ -336,6 +343,9 @@ impl Body for Download {
                 }
             }
         };
+        if self.reads && matches!(frame, Some(Some(Ok(_)))) {
+            self.seat.mark_active();
+        }
         match &frame {
             Some(Some(Ok(_))) if !whole => {}
             Some(Some(Err(_))) => self.finish(false),

@@ -173,6 +173,13 @@ pub fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
     timeout.trim().trim_matches('"').parse().ok().map(Duration::from_secs)
 }
 
+/// Server-sent events: the pod sends them whether the visitor does anything or not.
+#[must_use]
+pub fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
+}
+
 /// Whether credentials or challenges are of a kind that signs in the connection, not the request (RFC 4559 §6).
 #[must_use]
 pub fn signs_in(headers: &HeaderMap, name: &HeaderName) -> bool {

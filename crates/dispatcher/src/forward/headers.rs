@@ -24,6 +24,8 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Where the dispatcher's own pages of this pool are: a pod's page can offer to leave there.
 pub const X_SLOTKEEPER_PATH: HeaderName = HeaderName::from_static("x-slotkeeper-path");
+/// By which the session's pod reports activity.
+pub const X_SLOTKEEPER_REPORT: HeaderName = HeaderName::from_static("x-slotkeeper-report");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");

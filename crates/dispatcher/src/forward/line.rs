@@ -389,7 +389,7 @@ mod tests {
         let pods = Pods::new(KeptConnections::new(false), 100, repeated.clone());
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let incarnation = Incarnation { uid: "u".into(), address };
-        let seat = Seat::new(Ordinal(0), incarnation.clone(), pods.upstream(&incarnation), limit);
+        let seat = Seat::new(Ordinal(0), incarnation.clone(), pods.upstream(&incarnation), limit, true);
         let net = Arc::new(Dialled::default());
         let (near, far) = tokio::io::duplex(64);
         let line = Arc::new(Line::default());

@@ -59,6 +59,12 @@ impl Frames {
         !self.lost && self.have == 0 && self.payload == 0
     }
 
+    /// The next bytes are a frame's payload.
+    #[must_use]
+    pub fn in_payload(&self) -> bool {
+        self.payload > 0
+    }
+
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.lost

@@ -2,6 +2,7 @@
 //! once is kept, and nothing more is read until it has.
 
 use super::frames::{Frames, Head, PONG, Step};
+use crate::activity::Counts;
 use crate::metrics::PoolMetrics;
 use slotkeeper_core::planted;
 use std::cell::RefCell;
@@ -41,6 +42,9 @@ pub(super) struct Pump {
     /// Only now and then there: what is to be put in or kept back.
     edit: Option<Box<Edit>>,
     signs: Signs,
+    /// What counts as activity, and whether the present frame does.
+    counts: Counts,
+    counting: bool,
 }
 
 /// What a pump has noticed since it was last asked.
@@ -83,7 +87,13 @@ struct Edit {
 
 impl Pump {
     /// `early`: what was read before the tunnel began.
-    pub(super) fn new(direction: Direction, is_websocket: bool, early: &[u8], metrics: &PoolMetrics) -> Pump {
+    pub(super) fn new(
+        direction: Direction,
+        is_websocket: bool,
+        counts: Counts,
+        early: &[u8],
+        metrics: &PoolMetrics,
+    ) -> Pump {
         let mut pump = Pump {
             direction,
             state: State::Open,
@@ -94,6 +104,8 @@ impl Pump {
             appetite: LEAST,
             edit: None,
             signs: Signs::default(),
+            counts,
+            counting: false,
         };
         pump.take_early(early, metrics);
         pump
@@ -269,15 +281,18 @@ impl Pump {
     fn follow(&mut self, bytes: &[u8], metrics: &PoolMetrics) {
         self.note_bytes(bytes.len(), metrics);
         let Some(frames) = &mut self.frames else {
-            self.signs.active = true;
+            self.signs.active |= self.counts.requests;
             return;
         };
         let mut rest = bytes;
         while !rest.is_empty() {
+            self.signs.active |= self.counting && frames.in_payload();
             let (n, step) = frames.step(rest);
             rest = &rest[n..];
             if let Step::Head(head) = step {
-                note_head(head, self.direction, &mut self.signs, metrics);
+                self.counting = head.is_data() && self.counts.frame(head.payload);
+                self.signs.active |= self.counting;
+                note_head(head, self.direction, metrics);
             }
         }
     }
@@ -311,9 +326,12 @@ impl Pump {
             if frames.between() {
                 edit.holding = edit.pong.is_some();
             }
+            self.signs.active |= self.counting && frames.in_payload();
             let (n, step) = frames.step(rest);
             if let Step::Head(head) = step {
-                note_head(head, self.direction, &mut self.signs, metrics);
+                self.counting = head.is_data() && self.counts.frame(head.payload);
+                self.signs.active |= self.counting;
+                note_head(head, self.direction, metrics);
             }
             edit.take(&rest[..n], step, frames, &mut out);
             rest = &rest[n..];
@@ -358,8 +376,7 @@ impl Edit {
     }
 }
 
-fn note_head(head: Head, direction: Direction, signs: &mut Signs, metrics: &PoolMetrics) {
-    signs.active |= head.is_data();
+fn note_head(head: Head, direction: Direction, metrics: &PoolMetrics) {
     if head.starts_message() {
         match direction {
             Direction::In => metrics.messages_in.inc(),
@@ -378,7 +395,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     fn metrics() -> PoolMetrics {
-        let pods = ClusterConfig::Fixed(FixedPods { pods: vec![], probe: Probe::default() });
+        let pods =
+            ClusterConfig::Fixed(FixedPods { pods: vec![], resolve: FixedPods::RESOLVE, probe: Probe::default() });
         Metrics::new().unwrap().pool(&PoolConfig::new("p", slotkeeper_core::Rules::default(), pods)).unwrap()
     }
 
@@ -393,7 +411,7 @@ mod tests {
         let metrics = metrics();
         let (mut source, mut from) = duplex(1 << 16);
         let (mut to, mut sink) = duplex(7); // so small that writes block
-        let mut pump = Pump::new(Direction::In, true, &[], &metrics);
+        let mut pump = Pump::new(Direction::In, true, Counts::ALL, &[], &metrics);
         prepare(&mut pump);
         let feed = async {
             for piece in bytes.chunks(cut) {
@@ -458,7 +476,7 @@ mod tests {
             let metrics = metrics();
             let (mut source, mut from) = duplex(1 << 16);
             let (mut to, mut sink) = duplex(1 << 16);
-            let mut pump = Pump::new(Direction::Out, true, &[], &metrics);
+            let mut pump = Pump::new(Direction::Out, true, Counts::ALL, &[], &metrics);
             source.write_all(&bytes[..cut]).await.unwrap();
             poll_fn(|cx| Poll::Ready(pump.poll(cx, &mut from, &mut to, &metrics).is_pending())).await;
             pump.put_in(ping.clone());

@@ -6,7 +6,7 @@ use crate::forward::pods::Upstream;
 use crate::outside::now;
 use crate::view::Limit;
 use slotkeeper_core::{Incarnation, Ordinal, SessionId, planted};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -19,11 +19,22 @@ pub struct Seat {
     pub upstream: Arc<Upstream>,
     /// Its client has done something since the last batch of signs.
     active: AtomicBool,
+    /// Requests whose answer has not begun.
+    unanswered: AtomicUsize,
     ending: Mutex<Option<Told>>,
     ended: Notify,
     /// Bodies on their way: what nobody reads cannot be told, so it is cut.
     bodies: Mutex<Vec<Weak<dyn Cut>>>,
     limit: Limit,
+}
+
+/// A request is being answered.
+pub struct Awaits(Arc<Seat>);
+
+impl Drop for Awaits {
+    fn drop(&mut self) {
+        self.0.unanswered.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Something that moves bytes and can be made to stop, whether anybody polls it or not.
@@ -65,12 +76,19 @@ impl Seat {
         self.active.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn new(pod: Ordinal, incarnation: Incarnation, upstream: Arc<Upstream>, limit: Limit) -> Arc<Seat> {
+    pub(crate) fn new(
+        pod: Ordinal,
+        incarnation: Incarnation,
+        upstream: Arc<Upstream>,
+        limit: Limit,
+        active: bool,
+    ) -> Arc<Seat> {
         Arc::new(Seat {
             pod,
             incarnation,
             upstream,
-            active: AtomicBool::new(true),
+            active: AtomicBool::new(active),
+            unanswered: AtomicUsize::new(0),
             ending: Mutex::default(),
             ended: Notify::new(),
             bodies: Mutex::default(),
@@ -87,7 +105,14 @@ impl Seat {
 
     /// Whether its client has done something since the last question.
     pub(super) fn take_active(&self) -> bool {
-        self.active.swap(false, Ordering::Relaxed)
+        self.active.swap(false, Ordering::Relaxed) || self.unanswered.load(Ordering::Relaxed) > 0
+    }
+
+    /// A request whose visitor waits for the answer, until this is dropped.
+    #[must_use]
+    pub fn awaits(self: &Arc<Self>) -> Awaits {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        Awaits(self.clone())
     }
 
     /// Tells its streams to end. What is more urgent replaces what was said before. True if it was said now.
@@ -203,7 +228,7 @@ mod tests {
     async fn streams_close_over_the_whole_spread_and_a_more_urgent_ending_closes_them_at_once() {
         let incarnation = Incarnation { uid: "u".into(), address: ([10, 0, 0, 1], 80).into() };
         let pods = Pods::new(KeptConnections::new(false), 100, IntCounter::new("repeated", "repeated").unwrap());
-        let seat = Seat::new(Ordinal(0), incarnation.clone(), pods.upstream(&incarnation), Limit::new());
+        let seat = Seat::new(Ordinal(0), incarnation.clone(), pods.upstream(&incarnation), Limit::new(), true);
         let spread = Duration::from_secs(10);
         let draining = Ending { code: GOING_AWAY, reason: "pod_draining", spread };
         let told = now();
@@ -213,7 +238,7 @@ mod tests {
             assert_eq!(seat.over(share).await, draining);
             assert!(now().duration_since(told) >= spread * share / 1000, "{share}");
         }
-        let other = Seat::new(Ordinal(0), incarnation.clone(), pods.upstream(&incarnation), Limit::new());
+        let other = Seat::new(Ordinal(0), incarnation.clone(), pods.upstream(&incarnation), Limit::new(), true);
         let ended = Ending { code: SESSION_OVER, reason: "kicked", spread: Duration::ZERO };
         assert!(other.end(draining) && other.end(ended));
         let told = now();

@@ -35,6 +35,14 @@ pub fn open(dispatcher: Arc<Dispatcher>, stream: Stream, hint: Option<Ordinal>, 
     response
 }
 
+/// A stream that ends at once: the page opens another.
+#[must_use]
+pub fn again() -> Response<Answer> {
+    super::answer(http::StatusCode::OK, "text/event-stream", Bytes::from_static(AGAIN))
+}
+
+const AGAIN: &[u8] = b"event: again\ndata: open another stream\n\n";
+
 async fn tell(
     dispatcher: Arc<Dispatcher>,
     stream: Stream,
@@ -83,7 +91,7 @@ async fn tell(
                 sign = now() + sign_every(&dispatcher, &pool);
             }
             () = tokio::time::sleep_until(end) => {
-                let _ = sender.send(Bytes::from_static(b"event: again\ndata: open another stream\n\n")).await;
+                let _ = sender.send(Bytes::from_static(AGAIN)).await;
                 return;
             }
             () = tokio::time::sleep_until(heartbeat) => {

@@ -27,9 +27,11 @@ fn every_known_key_is_documented_and_every_documented_key_is_known() {
         "kubernetes",
         "limits",
         "pools",
+        "pools.*.activity",
         "pools.*.connections",
         "pools.*.fixed",
         "pools.*.kubernetes",
+        "pools.*.passive",
         "pools.*.processes",
         "pools.*.targets",
     ];

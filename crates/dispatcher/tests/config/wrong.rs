@@ -754,6 +754,43 @@ connections = { share = true, idle_seconds = 0.01 }
         ],
     ),
     (
+        "rules of passive requests",
+        r"{PROCESSES}
+[[pools.a.passive]]
+[[pools.a.passive]]
+paths = ['api', '/x?y']
+methods = 'G T'
+user_agents = ''
+fetch = ['mode', 'colour=red', 'dest=image']
+colour = 'red'
+",
+        &[
+            "file:4: key `pools.a.passive[0].paths`: missing; a rule needs a condition; allowed: `paths`, `methods`, `user_agents`, `fetch`",
+            r#"file:6: key `pools.a.passive[1].paths[0]`: "api" is not a path; allowed: such as "/api/status" or "/api/*", without a query"#,
+            r#"file:6: key `pools.a.passive[1].paths[1]`: "/x?y" is not a path; allowed: such as "/api/status" or "/api/*", without a query"#,
+            r#"file:7: key `pools.a.passive[1].methods`: "G T" is not a method; allowed: such as "GET""#,
+            r#"file:8: key `pools.a.passive[1].user_agents`: "" is not a user agent; allowed: such as "kube-probe/*""#,
+            r#"file:9: key `pools.a.passive[1].fetch[0]`: "mode" is not known; allowed: "mode=", "dest=", "site=" or "purpose=" and a value, such as "mode=cors""#,
+            r#"file:9: key `pools.a.passive[1].fetch[1]`: "colour=red" is not known; allowed: "mode=", "dest=", "site=" or "purpose=" and a value, such as "mode=cors""#,
+            "file:10: key `pools.a.passive[1].colour`: unknown key; known here: fetch, methods, paths, user_agents",
+        ],
+    ),
+    (
+        "activity that nothing counts as",
+        r"[pools.a]
+rejoin = 'never'
+activity = { frame_bytes = ['8-6', '6'], ignored_paths = 'api', busy_limit_seconds = 0 }
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `pools.a.rejoin`: "never" is not known; allowed: "page", "any""#,
+            "file:3: key `pools.a.activity.busy_limit_seconds`: 0 is out of range; allowed: seconds from 1 to 2592000",
+            r#"file:3: key `pools.a.activity.frame_bytes[0]`: "8-6" is not a size; allowed: such as "6", "6-8" or "100-""#,
+            "file:3: key `pools.a.activity.frame_bytes`: frames are not measured; allowed: with `signals = \"frames\"`",
+            r#"file:3: key `pools.a.activity.ignored_paths`: "api" is not a path; allowed: such as "/api/status" or "/api/*", without a query"#,
+        ],
+    ),
+    (
         "an origin with a path",
         r"[pools.a]
 allowed_origins = ['https://a.example/x', 'a.example']
@@ -1049,7 +1086,7 @@ probe = { failures = 0 }
             "file:2: key `threads`: -1 is out of range; allowed: a whole number from 0 to 1024",
             r#"file:4: key `pools.a.path`: "x" is not a path; allowed: such as "/" or "/play", without . and .., % and ?"#,
             r#"file:5: key `pools.a.grace_seconds`: "x" is no duration; allowed: seconds from 0 to 604800, or a text such as "90s", "10m" or "1h30m""#,
-            "file:6: key `pools.a.wat`: unknown key; known here: active_sessions_gauge, admission, after_session, allowed_origins, answer_seconds, claim_seconds, connections, cookie_max_age_seconds, cookie_name, cooldown_seconds, extend_limit_seconds, fixed, grace_seconds, half_open_seconds, hold_limit, hold_seconds, hosts, idle_seconds, kubernetes, landing_url, linger_seconds, max_pods, max_session_seconds, min_pods, path, placement, priority_header, processes, queue_lease_seconds, queue_limit, scaling, schedule, settle_seconds, shrink, silence_seconds, slots_per_pod, spare, stall_seconds, sticky_storage, stuck_after_seconds, targets, time_zone, title, warn_before_seconds, window",
+            "file:6: key `pools.a.wat`: unknown key; known here: active_sessions_gauge, activity, admission, after_session, allowed_origins, answer_seconds, claim_seconds, connections, cookie_max_age_seconds, cookie_name, cooldown_seconds, extend_limit_seconds, fixed, grace_seconds, half_open_seconds, hold_limit, hold_seconds, hosts, idle_seconds, kubernetes, landing_url, linger_seconds, max_pods, max_session_seconds, min_pods, passive, passive_defaults, path, placement, priority_header, processes, queue_lease_seconds, queue_limit, rejoin, scaling, schedule, settle_seconds, shrink, silence_seconds, slots_per_pod, spare, stall_seconds, sticky_storage, stuck_after_seconds, targets, time_zone, title, warn_before_seconds, window",
             r#"file:8: key `pools.a.fixed.pods[0]`: "x" is not HOST:PORT; allowed: such as 127.0.0.1:9000, [::1]:9000 or pod.example:9000"#,
             "file:9: key `pools.a.fixed.probe.failures`: 0 is out of range; allowed: a whole number from 1 to 1000",
         ],

@@ -163,7 +163,7 @@ pub(super) fn pool() -> PoolConfig {
         scaling: Scaling::Keda { settle: Millis(SETTLE.as_millis() as u64) },
         ..Rules::default()
     };
-    let fixed = FixedPods { pods: Vec::new(), probe: Probe::default() };
+    let fixed = FixedPods { pods: Vec::new(), resolve: FixedPods::RESOLVE, probe: Probe::default() };
     PoolConfig { trigger: Trigger::Push, ..PoolConfig::new(POOL, rules, ClusterConfig::Fixed(fixed)) }
 }
 

@@ -365,7 +365,9 @@ fn tried(error: &ProbeError, kind: &ProbeKind) -> String {
         ProbeError::Silent { timeout, .. } if *kind != ProbeKind::Tcp => {
             format!("GET {path} has no answer within {}", in_words(*timeout))
         }
-        ProbeError::Silent { .. } | ProbeError::Unreachable(..) | ProbeError::Path => error.to_string(),
+        ProbeError::Silent { .. } | ProbeError::Unreachable(..) | ProbeError::Closed(_) | ProbeError::Path => {
+            error.to_string()
+        }
     }
 }
 
