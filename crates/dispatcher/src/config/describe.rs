@@ -270,6 +270,16 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
         ("cookie_max_age_seconds", secs(pool.cookie_max_age), "a browser keeps it this long"),
         ("allowed_origins", listed(&pool.allowed_origins, "the same origin"), "where WebSockets may come from"),
         (
+            "answer_seconds",
+            pool.answer.map_or("off".to_owned(), secs),
+            "a pod that has not answered a request this long after its end is given up",
+        ),
+        (
+            "stall_seconds",
+            pool.stall.map_or("off".to_owned(), secs),
+            "a body of which nothing moves for this long is cut",
+        ),
+        (
             "connections.idle_seconds",
             pool.connections.idle.map_or("off".to_owned(), secs),
             "an idle connection to a pod is closed after this",
