@@ -59,7 +59,7 @@ fn reset_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// A child gets the limit of open files that this process found.
+/// What this command starts gets the limit of open files that this process was started with.
 #[expect(unsafe_code, reason = "the only way to run something between fork and exec")]
 pub fn give_back(command: &mut Command) {
     let Some(former) = FORMER.get().copied() else { return };

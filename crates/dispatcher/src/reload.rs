@@ -137,7 +137,7 @@ pub fn merge(old: &Config, mut new: Config) -> (Config, Changes) {
         drain,
         kubernetes,
         pools,
-        // Of the file that has just been read.
+        // What reading it found is of the new file.
         warnings: _,
     } = &mut new;
     changes.fixed("listen", old.listen.clone(), listen);

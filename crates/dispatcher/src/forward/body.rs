@@ -106,7 +106,7 @@ impl Cut for Cargo<Outbound> {
     fn stalled(&self, stall: Duration) -> Option<Late> {
         let cargo = self.lock();
         let outbound = cargo.load.as_ref()?;
-        outbound.progress.stalled_download(stall, outbound.may_be_silent)
+        outbound.progress.stalled_download(stall, outbound.may_be_silent, &outbound.uploaded)
     }
 }
 
@@ -326,6 +326,7 @@ impl Body for Download {
                         fields::drop_from_response_trailers(trailers);
                     }
                     outbound.progress.moved();
+                    outbound.uploaded.touch();
                     (Some(frame), outbound.incoming.is_end_stream())
                 }
                 Poll::Pending => {

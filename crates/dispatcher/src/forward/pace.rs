@@ -120,6 +120,14 @@ impl Progress {
         self.set(SINK);
     }
 
+    /// The other direction has moved: a long exchange may be silent in one of them.
+    pub fn touch(&self) {
+        let waits_for = self.waits_for.load(Ordering::Acquire);
+        if waits_for != NOBODY {
+            self.set(waits_for);
+        }
+    }
+
     /// All of it was handed on.
     pub fn is_over(&self) {
         self.set(NOBODY);
@@ -169,16 +177,18 @@ impl Progress {
         (self.is_answered.load(Ordering::Acquire) && self.is_due(stall)).then_some(late)
     }
 
-    /// Of an answer: what has stalled for this long. `may_be_silent`: the pod sends when it has something to tell.
+    /// Of an answer to a request with this body: what has stalled for this long. `may_be_silent`: the pod sends when it has something
+    /// to tell.
     #[must_use]
-    pub fn stalled_download(&self, stall: Duration, may_be_silent: bool) -> Option<Late> {
+    pub fn stalled_download(&self, stall: Duration, may_be_silent: bool, upload: &Progress) -> Option<Late> {
         let late = match self.waits_for.load(Ordering::Acquire) {
             SOURCE if may_be_silent => return None,
             SOURCE => Late::DownloadPod,
             SINK => Late::DownloadVisitor,
             _ => return None,
         };
-        self.is_due(stall).then_some(late)
+        // A pod may answer only when it has read all.
+        (self.is_due(stall) && upload.is_due(stall)).then_some(late)
     }
 
     fn is_due(&self, stall: Duration) -> bool {
@@ -245,25 +255,48 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn bodies_stall_when_nothing_moves_for_the_whole_time() {
-        let body = Progress::new(false);
+        let (body, none) = (Progress::new(false), Progress::new(true));
         tokio::time::sleep(SECOND * 4).await;
-        assert_eq!(body.stalled_download(SECOND * 5, false), None);
+        assert_eq!(body.stalled_download(SECOND * 5, false, &none), None);
         // The same answer again is no progress; another one is.
         body.waits_for_source();
         tokio::time::sleep(SECOND * 4).await;
         body.waits_for_source();
-        assert_eq!(body.stalled_download(SECOND * 5, false), None);
+        assert_eq!(body.stalled_download(SECOND * 5, false, &none), None);
         tokio::time::sleep(SECOND).await;
-        assert_eq!(body.stalled_download(SECOND * 5, false), Some(Late::DownloadPod));
-        assert_eq!(body.stalled_download(SECOND * 5, true), None, "a stream of events may be silent");
+        assert_eq!(body.stalled_download(SECOND * 5, false, &none), Some(Late::DownloadPod));
+        assert_eq!(body.stalled_download(SECOND * 5, true, &none), None, "a stream of events may be silent");
         body.moved();
         tokio::time::sleep(SECOND * 5).await;
-        assert_eq!(body.stalled_download(SECOND * 5, true), Some(Late::DownloadVisitor), "its reader may not");
+        assert_eq!(body.stalled_download(SECOND * 5, true, &none), Some(Late::DownloadVisitor), "its reader may not");
         assert_eq!(body.stalled_upload(SECOND * 5), None, "before the answer, the request itself is looked after");
         body.is_answered();
         assert_eq!(body.stalled_upload(SECOND * 5), Some(Late::UploadPod));
         body.is_over();
         tokio::time::sleep(SECOND * 10).await;
-        assert_eq!((body.stalled_upload(SECOND), body.stalled_download(SECOND, false)), (None, None));
+        assert_eq!((body.stalled_upload(SECOND), body.stalled_download(SECOND, false, &none)), (None, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_moves_in_one_direction_keeps_the_other_alive() {
+        let (upload, download) = (Progress::new(false), Progress::new(false));
+        upload.is_answered();
+        download.waits_for_source();
+        for _ in 0..5 {
+            tokio::time::sleep(SECOND * 4).await;
+            upload.moved();
+            assert_eq!(download.stalled_download(SECOND * 5, false, &upload), None, "the pod still reads");
+        }
+        for _ in 0..5 {
+            tokio::time::sleep(SECOND * 4).await;
+            download.moved();
+            upload.touch();
+            assert_eq!(upload.stalled_upload(SECOND * 5), None, "the pod answers meanwhile");
+        }
+        tokio::time::sleep(SECOND * 5).await;
+        assert_eq!(upload.stalled_upload(SECOND * 5), Some(Late::UploadPod));
+        upload.is_over();
+        upload.touch();
+        assert!(upload.is_whole());
     }
 }

@@ -4,7 +4,6 @@
 use super::children;
 use super::output::Output;
 use super::wire::{self, Failure, Leader, Spec, order, report};
-use crate::inherited;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -53,7 +52,7 @@ impl Link {
         // Nothing of the dispatcher's environment: the pod may be able to read its supervisor's.
         command.arg0(format!("slotkeeper: {name}")).arg(SUPERVISE).env_clear();
         command.stdin(Stdio::from(OwnedFd::from(other))).stdout(Stdio::null()).stderr(Stdio::null());
-        inherited::give_back(&mut command);
+        crate::inherited::give_back(&mut command);
         let pid = children::start(command)?;
         let mut link = Link::over(own, output);
         let spec = serde_json::to_vec(spec)?;
