@@ -16,8 +16,7 @@ pub(super) fn passive(pool: &Table<'_>, config: &mut PoolConfig) {
 }
 
 fn rule(table: &Table<'_>) -> Passive {
-    let mut rule = Passive::default();
-    rule.paths = patterns(table, "paths");
+    let mut rule = Passive { paths: patterns(table, "paths"), ..Passive::default() };
     for (text, at) in table.one_or_list("methods").unwrap_or_default() {
         let what = || format!("{} is not a method; allowed: such as \"GET\"", quoted(text));
         rule.methods.extend(at.accept(Method::from_bytes(text.as_bytes()).map_err(|_| what())));
