@@ -205,6 +205,7 @@ async fn where_nothing_can_start_visitors_and_the_log_have_the_same_number_for_i
     let log = dispatcher.log();
     let line = log.lines().find(|line| line.contains(&problem)).unwrap_or_else(|| panic!("no {problem} in {log}"));
     assert!(line.contains("WARN") && line.contains("there is no such program"), "{line}");
+    assert!(dispatcher.metrics().await.of_pool("slotkeeper_process_failures_total", "cause=not_started") > 0);
     let pods = dispatcher.pool().await["pods"].clone();
     assert!(pods[0]["why"].as_str().is_some_and(|why| why.contains("there is no such program")), "{pods}");
 }

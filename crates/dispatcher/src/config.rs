@@ -12,6 +12,7 @@ use std::time::Duration;
 
 mod addresses;
 mod describe;
+pub mod duration;
 pub mod file;
 mod journal;
 mod keda;
@@ -153,6 +154,10 @@ pub struct PoolConfig {
     pub cookie_max_age: Duration,
     /// Origins a WebSocket may come from in addition to the same origin: `https://app.example`, `https://*.example`, `null`, or `*`.
     pub allowed_origins: Vec<OriginPattern>,
+    /// A pod that has not answered a request this long after its end is given up; `None`: never.
+    pub answer: Option<Duration>,
+    /// A body of which nothing moves for this long is cut, in either direction; `None`: never.
+    pub stall: Option<Duration>,
     /// Requests that do not use the pool.
     pub passive: Vec<Passive>,
     pub rejoin: Rejoin,
@@ -530,6 +535,8 @@ impl PoolConfig {
             cookie_name: "slotkeeper".into(),
             cookie_max_age: Duration::from_secs(30 * 24 * 3600),
             allowed_origins: Vec::new(),
+            answer: Some(Duration::from_secs(60)),
+            stall: Some(Duration::from_secs(300)),
             passive: Passive::usual(),
             rejoin: Rejoin::usual(if exclusive { Admission::Returning } else { Admission::Immediate }),
             activity: Activity::default(),

@@ -157,7 +157,7 @@ impl Place {
         start(self.settings(&["/bin/sh", "-c", script])).await
     }
 
-    /// A pool that runs [`serve_if_asked`]: healthy unless its folder says `sick`, until it says `die`.
+    /// A pool that runs [`serve_if_asked`]: healthy unless its folder says `sick`, mute while it says `hang`, until it says `die`.
     fn server(&self) -> Processes {
         let exe = std::env::current_exe().unwrap();
         let mut settings = self.settings(&[exe.to_str().unwrap(), "--exact", "processes::serve_if_asked"]);
@@ -219,6 +219,9 @@ fn serve_if_asked() {
         if Path::new(data).join("die").exists() {
             std::fs::remove_file(format!("{data}/die")).unwrap();
             std::process::exit(7);
+        }
+        while Path::new(data).join("hang").exists() {
+            std::thread::sleep(Duration::from_millis(5));
         }
         let sick = Path::new(data).join("sick").exists();
         let Ok(mut stream) = stream else { continue };

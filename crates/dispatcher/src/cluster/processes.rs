@@ -14,6 +14,7 @@ mod children;
 mod crashes;
 mod environment;
 mod family;
+mod figures;
 mod folders;
 mod keeper;
 mod leftovers;
@@ -30,7 +31,9 @@ use super::{Cluster, ClusterError, Size};
 use crate::config::Processes;
 use crate::outside::{BoxFuture, Ids, Net};
 use child::Pool;
+use figures::Figures;
 use keeper::{Keeper, Request};
+use prometheus::core::Collector;
 use records::Records;
 use sha2::{Digest, Sha256};
 use slotkeeper_core::{Command, Ordinal, PoolId, Time, Uid};
@@ -78,9 +81,11 @@ pub fn start(
     }
     let settings = fingerprint(&config);
     let supervisor = supervisor.to_owned();
-    let shared = Pool { id: pool.clone(), config, net, records, supervisor, cgroup, user, settings };
+    let figures = Arc::new(Figures::new(pool));
+    let counted = figures.clone();
+    let shared = Pool { id: pool.clone(), config, net, records, supervisor, cgroup, user, settings, figures };
     Keeper::start(Arc::new(shared), ids, teller, orders);
-    Ok(Arc::new(Handle { news, requests }))
+    Ok(Arc::new(Handle { news, requests, figures: counted }))
 }
 
 /// Of all by which a pod that runs would differ from one that is started now.
@@ -101,6 +106,7 @@ fn fingerprint(config: &Processes) -> String {
 struct Handle {
     news: News,
     requests: mpsc::Sender<Request>,
+    figures: Arc<Figures>,
 }
 
 impl Handle {
@@ -122,6 +128,10 @@ impl Cluster for Handle {
 
     fn recycle(&self, pod: Ordinal, uid: Uid) -> BoxFuture<'_, Result<(), ClusterError>> {
         Box::pin(async move { self.ask(|reply| Request::Recycle { pod, uid, reply }).await? })
+    }
+
+    fn figures(&self) -> Vec<Box<dyn Collector>> {
+        self.figures.collectors()
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

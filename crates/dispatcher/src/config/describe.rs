@@ -299,6 +299,16 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
             "one report makes a session busy this long at most",
         ),
         (
+            "answer_seconds",
+            pool.answer.map_or("off".to_owned(), secs),
+            "a pod that has not answered a request this long after its end is given up",
+        ),
+        (
+            "stall_seconds",
+            pool.stall.map_or("off".to_owned(), secs),
+            "a body of which nothing moves for this long is cut",
+        ),
+        (
             "connections.idle_seconds",
             pool.connections.idle.map_or("off".to_owned(), secs),
             "an idle connection to a pod is closed after this",

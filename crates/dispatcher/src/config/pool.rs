@@ -76,6 +76,8 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
     for (text, at) in table.one_or_list("allowed_origins").unwrap_or_default() {
         pool.allowed_origins.extend(at.accept(origin(text)));
     }
+    pool.answer = table.seconds_or_off("answer_seconds", pool.answer, 0.1..=DAY);
+    pool.stall = table.seconds_or_off("stall_seconds", pool.stall, 0.1..=DAY);
     passive(table, &mut pool);
     pool.activity = activity(table);
     if let Some(connections) = table.table("connections") {

@@ -354,14 +354,23 @@ impl<'a> Value<'a> {
         value
     }
 
-    /// With `off`: 0 and `"off"` are allowed as well, and are zero.
+    /// A number of seconds, or a text with units. With `off`: 0 and `"off"` are allowed as well, and are zero.
     fn seconds(&self, allowed: &RangeInclusive<f64>, off: bool) -> Option<Duration> {
         let or_off = if off { ", or \"off\"" } else { "" };
         let expected = format!("seconds from {} to {}{or_off}", allowed.start(), allowed.end());
         if off && self.is_text("off") {
             return Some(Duration::ZERO);
         }
-        let (text, seconds) = self.float(&expected)?;
+        let (text, seconds) = if let DeValue::String(text) = self.inner {
+            let Some(seconds) = super::duration::seconds(text) else {
+                let units = "or a text such as \"90s\", \"10m\" or \"1h30m\"";
+                self.wrong(format_args!("{} is no duration; allowed: {expected}, {units}", quoted(text)));
+                return None;
+            };
+            (quoted(text), seconds)
+        } else {
+            self.float(&expected)?
+        };
         if !(allowed.contains(&seconds) || off && seconds == 0.0) {
             self.wrong(format_args!("{text} is out of range; allowed: {expected}"));
             return None;

@@ -126,23 +126,29 @@ async fn a_health_check_that_fails_is_reported_with_its_answer() {
 }
 
 #[tokio::test]
-async fn a_pod_that_stops_answering_is_started_again_after_its_limit() {
+async fn a_pod_that_stops_answering_is_started_again_after_its_limit_and_one_that_answers_badly_is_not() {
     let place = Place::new();
     let mut settings = place.server();
     settings.restart_unready = Some(Duration::from_millis(50));
+    settings.probe.timeout = Duration::from_millis(20);
     settings.stop_grace = PATIENCE;
     let mut pool = start(settings).await;
     pool.order(1, 1).await;
     pool.scale().await;
     pool.starting(0).await;
-    let (uid, _) = pool.ready(0).await;
+    let (uid, address) = pool.ready(0).await;
     touch(&place.file(0, "sick"));
+    pool.is(0, &uid, Phase::Unready).await;
+    let quiet = tokio::time::timeout(Duration::from_millis(200), pool.next()).await;
+    assert!(quiet.is_err(), "it answers: {quiet:?}");
+    std::fs::remove_file(place.file(0, "sick")).unwrap();
+    pool.is(0, &uid, Phase::Ready { address }).await;
+    touch(&place.file(0, "hang"));
     pool.is(0, &uid, Phase::Unready).await;
     assert_eq!(pool.gone(0).await, uid);
     let (_, why) = pool.failed(0).await;
     assert_eq!(why, "was ended once, last: it did not answer for 50 ms; next try in 1 ms");
-    std::fs::remove_file(place.file(0, "sick")).unwrap();
+    std::fs::remove_file(place.file(0, "hang")).unwrap();
     pool.starting(0).await;
-    pool.ready(0).await;
     pool.cluster.stop().await;
 }

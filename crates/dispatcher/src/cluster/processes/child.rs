@@ -3,6 +3,7 @@
 
 use super::accounts::User;
 use super::cgroup;
+use super::figures::Figures;
 use super::link::{Link, Report};
 use super::output::Output;
 use super::records::{Record, Records};
@@ -43,6 +44,7 @@ pub(super) struct Pool {
     pub(super) user: Option<User>,
     /// Differs if a pod that runs would be started in another way now.
     pub(super) settings: String,
+    pub(super) figures: Arc<Figures>,
 }
 
 impl Pool {
@@ -51,7 +53,7 @@ impl Pool {
     }
 
     pub(super) fn output(&self, ordinal: u32) -> Output {
-        Output::new(self.name(ordinal), self.config.log_lines)
+        Output::new(self.name(ordinal), self.config.log_lines, self.figures.suppressed())
     }
 
     pub(super) fn folder(&self, ordinal: u32) -> PathBuf {
@@ -318,9 +320,12 @@ impl Life {
         let probe = &config.probe;
         let mut pause = FIRST_PROBE;
         let mut patience = PATIENCE;
-        let (begin, mut was_ready, mut unready): (Instant, bool, Option<Instant>) = (now(), health.ready, None);
+        let (begin, mut was_ready, mut mute): (Instant, bool, Option<Instant>) = (now(), health.ready, None);
         loop {
-            let answer = probe::ask(&**net, address, probe).await.map_err(|e| tried(&e, &probe.kind));
+            let answer = probe::ask(&**net, address, probe).await;
+            // One that answers with an error works, and may do so because it is occupied.
+            let answers = matches!(answer, Ok(()) | Err(ProbeError::Answered(..)));
+            let answer = answer.map_err(|e| tried(&e, &probe.kind));
             if health.take(answer.is_ok(), probe.failures) {
                 let what = match &answer {
                     Err(why) if !health.ready => What::Unready(why.clone()),
@@ -329,7 +334,7 @@ impl Life {
                 self.tell(what).await;
             }
             was_ready |= health.ready;
-            unready = if health.ready { None } else { unready.or_else(|| Some(now())) };
+            mute = if answers || health.ready { None } else { mute.or_else(|| Some(now())) };
             if let Err(why) = &answer
                 && !was_ready
                 && begin.elapsed() >= patience
@@ -337,8 +342,8 @@ impl Life {
                 patience *= 4;
                 self.tell(What::Silent(format!("{why} ({} after its start)", in_words(whole(begin.elapsed()))))).await;
             }
-            let silent = unready.filter(|_| was_ready).map(|since| since.elapsed());
-            if config.restart_unready.zip(silent).is_some_and(|(limit, silent)| silent >= limit) {
+            let mute_for = mute.filter(|_| was_ready).map(|since| since.elapsed());
+            if config.restart_unready.zip(mute_for).is_some_and(|(limit, passed)| passed >= limit) {
                 return;
             }
             pause = if health.ready { probe.every } else { (pause * 2).min(probe.every) };

@@ -298,6 +298,7 @@ impl Keeper {
 
     /// There was no process: the same life tries again later.
     fn not_started(&mut self, ordinal: u32, why: &str) {
+        self.pool.figures.failed(None);
         let Some(member) = self.members.get_mut(&ordinal) else { return };
         let wait = member.crashes.another(self.pool.config.backoff);
         member.state = State::Waiting { until: now() + wait };
@@ -309,6 +310,7 @@ impl Keeper {
     /// waits its time.
     fn crashed(&mut self, ordinal: u32, end: &End) {
         let backoff = self.pool.config.backoff;
+        self.pool.figures.failed(Some(end));
         let Some(member) = self.members.get(&ordinal) else { return };
         let was_steady = match member.state {
             State::Alive { ready_since: Some(since), .. } => now().duration_since(since) >= backoff.1,

@@ -51,7 +51,7 @@ async fn ask(record: &Record, pool: &str, socket: &Path) -> Option<Link> {
     if !record.adopt || !record.is_supervised() {
         return None;
     }
-    let output = Output::new(format!("{pool}/{}", record.ordinal), Some(0));
+    let output = Output::new(format!("{pool}/{}", record.ordinal), Some(0), None);
     let mut link = Link::find(socket, &record.uid, output).await.ok()?;
     tracing::info!(pool, ordinal = record.ordinal, "ending a pod of a former dispatcher");
     link.end().await;

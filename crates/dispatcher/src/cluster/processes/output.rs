@@ -2,6 +2,7 @@
 //! `pod=off`), within a limit. Keeps no more than one line of bounded length of each.
 
 use crate::outside::now;
+use prometheus::IntCounter;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -19,24 +20,26 @@ pub(super) struct Output {
     output: Lines,
     errors: Lines,
     meter: Meter,
+    suppressed: Option<IntCounter>,
 }
 
 impl Output {
-    pub(super) fn new(name: String, lines_per_second: Option<u32>) -> Output {
-        Output { name, output: Lines::default(), errors: Lines::default(), meter: Meter::new(lines_per_second, now()) }
+    pub(super) fn new(name: String, lines_per_second: Option<u32>, suppressed: Option<IntCounter>) -> Output {
+        let meter = Meter::new(lines_per_second, now());
+        Output { name, output: Lines::default(), errors: Lines::default(), meter, suppressed }
     }
 
     pub(super) fn take(&mut self, bytes: &[u8], is_error: bool) {
-        let Output { name, output, errors, meter } = self;
+        let Output { name, output, errors, meter, suppressed } = self;
         let lines = if is_error { errors } else { output };
-        lines.take(bytes, |line| log(name, meter, line));
+        lines.take(bytes, |line| log(name, meter, suppressed.as_ref(), line));
     }
 
     /// Nothing will follow.
     pub(super) fn end(&mut self) {
-        let Output { name, output, errors, meter } = self;
-        output.end(|line| log(name, meter, line));
-        errors.end(|line| log(name, meter, line));
+        let Output { name, output, errors, meter, suppressed } = self;
+        output.end(|line| log(name, meter, suppressed.as_ref(), line));
+        errors.end(|line| log(name, meter, suppressed.as_ref(), line));
         say(name, std::mem::take(&mut meter.suppressed));
     }
 }
@@ -47,11 +50,13 @@ impl Drop for Output {
     }
 }
 
-fn log(name: &str, meter: &mut Meter, line: &str) {
+fn log(name: &str, meter: &mut Meter, suppressed: Option<&IntCounter>, line: &str) {
     let (allowed, before) = meter.take(now());
     say(name, before);
     if allowed {
         tracing::info!(target: "pod", "{name}: {line}");
+    } else {
+        suppressed.into_iter().for_each(IntCounter::inc);
     }
 }
 

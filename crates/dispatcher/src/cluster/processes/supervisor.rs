@@ -91,11 +91,11 @@ enum Source {
 }
 
 impl Supervisor {
-    fn start(spec: Spec, dispatcher: &UnixStream) -> io::Result<Supervisor> {
+    fn start(mut spec: Spec, dispatcher: &UnixStream) -> io::Result<Supervisor> {
         os::become_subreaper()?;
         let _ = rustix::process::setsid();
         let listener = spec.adopt.as_ref().map(|adopt| listen(&adopt.socket)).transpose()?;
-        let mut child = spawn(&spec)?;
+        let mut child = spawn(&mut spec)?;
         let pid = child.id() as i32;
         let started = family::of(pid).map_or(0, |process| process.started);
         let exit = Pid::from_raw(pid).and_then(os::exit_of);
@@ -378,13 +378,19 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
 
 /// Starts the program as the leader of a session of its own. It is killed if this process is.
 #[expect(unsafe_code, reason = "the only way to run something between fork and exec")]
-fn spawn(spec: &Spec) -> io::Result<Child> {
-    let mut limits = spec.limits;
-    let mut entry = None;
-    if let Some(folder) = &spec.cgroup {
-        limits = cgroup::make(folder, limits)?;
-        entry = Some(File::options().write(true).open(folder.join("cgroup.procs"))?);
-    }
+fn spawn(spec: &mut Spec) -> io::Result<Child> {
+    let enter = |folder: &Path| {
+        let left = cgroup::make(folder, spec.limits)?;
+        io::Result::Ok((left, File::options().write(true).open(folder.join("cgroup.procs"))?))
+    };
+    let (limits, entry) = match spec.cgroup.as_deref().map(enter) {
+        Some(Ok((left, entry))) => (left, Some(entry)),
+        // Where there can be no more groups, a pod goes without, as it would on another machine.
+        Some(Err(_)) | None => {
+            spec.cgroup = None;
+            (spec.limits, None)
+        }
+    };
     let bounds =
         [(Resource::Nofile, limits.files), (Resource::Nproc, limits.processes), (Resource::Data, limits.memory_bytes)];
     let mut command = Command::new(&spec.program);

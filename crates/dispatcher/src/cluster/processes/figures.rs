@@ -1,0 +1,52 @@
+//! What a pool of local processes counts, for the metrics.
+
+use super::child::End;
+use prometheus::core::Collector;
+use prometheus::{IntCounter, IntCounterVec, Opts};
+use slotkeeper_core::PoolId;
+
+/// Only a wrong name of a metric or a label is an error, and these are right.
+pub(super) struct Figures {
+    failures: Option<IntCounterVec>,
+    suppressed: Option<IntCounter>,
+}
+
+/// What ends a pod that was not to end.
+const CAUSES: [&str; 4] = ["ended", "hung", "supervisor_killed", "not_started"];
+
+impl Figures {
+    pub(super) fn new(pool: &PoolId) -> Figures {
+        let help = "Pods that were not started, or ended without having been told to, by cause.";
+        let failures = Opts::new("slotkeeper_process_failures_total", help).const_label("pool", &*pool.0);
+        let failures = IntCounterVec::new(failures, &["cause"]).ok();
+        for cause in CAUSES {
+            // From the beginning, so that the first one is an increase.
+            failures.iter().for_each(|counter| drop(counter.with_label_values(&[cause])));
+        }
+        let help = "Lines of pods' output that were not logged.";
+        let suppressed = Opts::new("slotkeeper_process_lines_suppressed_total", help).const_label("pool", &*pool.0);
+        Figures { failures, suppressed: IntCounter::with_opts(suppressed).ok() }
+    }
+
+    pub(super) fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        let failures = self.failures.iter().map(|c| Box::new(c.clone()) as Box<dyn Collector>);
+        failures.chain(self.suppressed.iter().map(|c| Box::new(c.clone()) as Box<dyn Collector>)).collect()
+    }
+
+    /// `None`: it was not started.
+    pub(super) fn failed(&self, end: Option<&End>) {
+        let cause = match end {
+            None => CAUSES[3],
+            Some(End::Status(_) | End::Before) => CAUSES[0],
+            Some(End::Hung(_)) => CAUSES[1],
+            Some(End::Unsupervised) => CAUSES[2],
+        };
+        if let Some(counter) = &self.failures {
+            counter.with_label_values(&[cause]).inc();
+        }
+    }
+
+    pub(super) fn suppressed(&self) -> Option<IntCounter> {
+        self.suppressed.clone()
+    }
+}
