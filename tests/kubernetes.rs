@@ -182,6 +182,51 @@ async fn shipped_gateways_are_emptied_before_their_deployment_has_fewer() {
     assert_eq!(pool().await["sessions"]["taken"], 2, "nobody has lost anything");
 }
 
+#[tokio::test]
+async fn a_set_that_is_made_again_as_documented_ends_no_session() {
+    let (cluster, dispatcher) = gamecube(&[("cooldown_seconds = 0.4", "cooldown_seconds = 5")]).await;
+    let (mut visitors, mut sockets) = (Vec::new(), Vec::new());
+    for pod in ["gamecube-0", "gamecube-1", "gamecube-2"] {
+        let mut visitor = Visitor::of(&dispatcher);
+        visitor.wait_for_slot().await;
+        assert_eq!(visitor.get("/").await.text(), pod);
+        sockets.push(visitor.socket("/").await);
+        visitors.push(visitor);
+    }
+    cluster.orphan().await;
+    eventually("a warning before it is made again", async || {
+        dispatcher.log().contains("its pods stay (--cascade=orphan)")
+    })
+    .await;
+    cluster.make_again(Some(5));
+    // The dispatcher takes the number over, and somebody new is placed.
+    cluster.wants(3).await;
+    let mut dan = Visitor::of(&dispatcher);
+    dan.wait_for_slot().await;
+    assert_eq!(dan.get("/").await.text(), "gamecube-3");
+    for (n, (visitor, socket)) in visitors.iter_mut().zip(&mut sockets).enumerate() {
+        assert_eq!(visitor.get("/").await.text(), format!("gamecube-{n}"));
+        socket.send(Message::Text("still here".into())).await.expect("an open stream");
+        let heard = patiently("an echo", socket.next()).await;
+        assert!(matches!(heard, Some(Ok(Message::Text(_)))), "{heard:?}");
+    }
+    assert_eq!(cluster.killed(), Vec::<String>::new(), "no pod was deleted under a session");
+}
+
+#[tokio::test]
+async fn a_set_that_is_made_again_as_its_manifest_says_costs_all_but_the_first_their_pods_and_they_get_others() {
+    let (cluster, dispatcher) = gamecube(&[("cooldown_seconds = 0.4", "cooldown_seconds = 5")]).await;
+    let (mut ana, mut bob) = (Visitor::of(&dispatcher), Visitor::of(&dispatcher));
+    ana.wait_for_slot().await;
+    bob.wait_for_slot().await;
+    let (_anas, _bobs) = (ana.socket("/").await, bob.socket("/").await);
+    cluster.orphan().await;
+    cluster.make_again(None);
+    eventually("what had to be feared", async || cluster.killed() == ["gamecube-1"]).await;
+    bob.wait_for_slot().await;
+    assert_eq!((ana.get("/").await.text(), bob.get("/").await.text()), ("gamecube-0".into(), "gamecube-1".into()));
+}
+
 /// A benchmark, not a test: `cargo test -p slotkeeper-tests how_fast -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "a benchmark"]

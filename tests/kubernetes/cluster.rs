@@ -4,7 +4,7 @@
 use crate::manifests::objects::Case;
 use serde_json::{Value, json};
 use slotkeeper_apiserver::controllers::{self, Automatic, Pod as Hands};
-use slotkeeper_apiserver::{Access, Key, Part, Resource, Server, Status};
+use slotkeeper_apiserver::{Access, Deletion, Key, Part, Resource, Server, Status};
 use slotkeeper_tests::pod::{Pod, Request, echo, ok, read, switch};
 use slotkeeper_tests::{Dispatcher, patiently};
 use std::collections::BTreeMap;
@@ -46,6 +46,7 @@ pub(super) const GATEWAYS: Workload = Workload {
 
 pub(super) struct Cluster {
     workload: Workload,
+    manifest: Value,
     pub(super) server: Server,
     configuration: String,
     kubeconfig: String,
@@ -126,7 +127,8 @@ impl Cluster {
         });
         (automatic.ready_after_ms, automatic.gone_after_ms) = (30, 30);
         let automatic = Arc::new(Mutex::new(automatic));
-        let object = case.one(workload.kind, workload.name).clone();
+        let manifest = case.one(workload.kind, workload.name).clone();
+        let object = manifest.clone();
         server.store(|store, now| store.create(workload.resource, namespace, object, now)).unwrap();
         let mut tasks = JoinSet::new();
         let served = server.clone();
@@ -170,6 +172,7 @@ impl Cluster {
         });
         Cluster {
             workload,
+            manifest,
             server,
             configuration,
             kubeconfig: kubeconfig.to_string(),
@@ -227,6 +230,25 @@ impl Cluster {
         let Workload { resource, name, .. } = self.workload;
         let object = self.server.store(|store, _| store.get(resource, name, name).unwrap());
         object["spec"]["replicas"].as_u64().unwrap_or(1)
+    }
+
+    /// Deletes the workload; its pods stay, without an owner.
+    pub(super) async fn orphan(&self) {
+        let Workload { resource, name, .. } = self.workload;
+        let deletion = Deletion { orphan: true, ..Deletion::default() };
+        self.server.store(|store, now| store.delete(&Key::new(resource, name, name), &deletion, now)).unwrap();
+        let gone = self.server.until(move |store| store.get(resource, name, name).is_err());
+        patiently("the workload to be gone", gone).await;
+    }
+
+    /// Makes it again as its manifest says, or with so many pods.
+    pub(super) fn make_again(&self, replicas: Option<u64>) {
+        let Workload { resource, name, .. } = self.workload;
+        let mut object = self.manifest.clone();
+        if let Some(replicas) = replicas {
+            object["spec"]["replicas"] = json!(replicas);
+        }
+        self.server.store(|store, now| store.create(resource, name, object, now)).unwrap();
     }
 
     /// Until so many are asked for.

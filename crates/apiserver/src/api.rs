@@ -165,6 +165,7 @@ fn deletion(asked: &Asked, body: &[u8]) -> Result<Deletion, Status> {
         uid: text("uid"),
         version: text("resourceVersion"),
         grace_seconds: options["gracePeriodSeconds"].as_u64().or(number(asked, "gracePeriodSeconds")?),
+        orphan: options["propagationPolicy"].as_str().or(asked.text("propagationPolicy")) == Some("Orphan"),
     })
 }
 

@@ -28,7 +28,7 @@
 //! ```
 //!
 //! What is left out: other resources (404), patches other than merge patches (415), dryRun (400), evictions, field
-//! management (`managedFields` never appears), tables, protobuf, TLS, cascading deletion.
+//! management (`managedFields` never appears), tables, protobuf, TLS, cascading deletion (but for orphans).
 
 mod access;
 mod api;

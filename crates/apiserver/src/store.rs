@@ -18,6 +18,9 @@ pub(crate) use naming::{letters, mix};
 
 use crate::{Resource, Status, content, stamp};
 
+/// The finalizer of an object that is deleted while its dependents stay.
+pub(crate) const ORPHAN: &str = "orphan";
+
 /// An object by its resource, namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
@@ -58,6 +61,8 @@ pub struct Deletion {
     pub uid: Option<String>,
     pub version: Option<String>,
     pub grace_seconds: Option<u64>,
+    /// Its dependents stay, without an owner: the object waits for the finalizer `orphan`.
+    pub orphan: bool,
 }
 
 #[derive(Debug)]
@@ -313,7 +318,8 @@ impl Store {
             }
             (Some(_), None) | (None, _) => 0,
         };
-        let waits = !is_empty(&metadata["finalizers"]);
+        let orphans = deletion.orphan && !is_pod && ending.is_none();
+        let waits = orphans || !is_empty(&metadata["finalizers"]);
         if !is_pod && !waits {
             self.remove(key, &old);
             return Ok(None);
@@ -325,6 +331,11 @@ impl Store {
         let mut new = Value::clone(&old);
         new["metadata"]["deletionTimestamp"] = json!(stamp(end));
         new["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
+        if orphans {
+            let mut finalizers = metadata["finalizers"].as_array().cloned().unwrap_or_default();
+            finalizers.push(json!(ORPHAN));
+            new["metadata"]["finalizers"] = json!(finalizers);
+        }
         if ending.is_none()
             && let Some(generation) = new["metadata"]["generation"].as_u64()
         {

@@ -2,6 +2,7 @@
 //! faults, controllers.
 #![allow(clippy::unwrap_used, reason = "in a test, what cannot be unwrapped is a failure")]
 
+mod adoption;
 mod client;
 mod compare;
 mod controllers;

@@ -1,5 +1,6 @@
 //! A StatefulSet and a Deployment, through the real client of the Kubernetes API, on a server that answers as a real one does.
 
+mod again;
 mod deployment;
 mod marks;
 mod orders;

@@ -25,7 +25,7 @@ pub(crate) struct Rig {
     pub(crate) cluster: Arc<dyn Cluster>,
     /// What the news add up to.
     pub(crate) told: Told,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
     /// Controllers and kubelets.
     hands: AbortHandle,
     address: SocketAddr,
@@ -140,12 +140,7 @@ impl Rig {
         server.store(|store, now| store.create(resource, NAMESPACE, set.clone(), now)).unwrap();
         let (world, hands) = (server.clone(), automatic.clone());
         world.store(|store, now| play(store, now, &mut hands.lock().unwrap()));
-        let hands_at_work = tasks.spawn(async move {
-            loop {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-                world.store(|store, now| play(store, now, &mut hands.lock().unwrap()));
-            }
-        });
+        let hands_at_work = tasks.spawn(at_work(world, hands));
         let wanted = set["spec"]["replicas"].as_u64().unwrap_or(1) as usize;
         let is_ready = |pod: &Value| {
             let conditions = pod["status"]["conditions"].as_array();
@@ -170,17 +165,7 @@ impl Rig {
         };
         let slides = set["metadata"]["labels"]["slides"] == "true";
         let cluster = start(address, &config, slides);
-        Rig {
-            server,
-            cluster,
-            told: Told::default(),
-            _tasks: tasks,
-            hands: hands_at_work,
-            address,
-            config,
-            automatic,
-            slides,
-        }
+        Rig { server, cluster, told: Told::default(), tasks, hands: hands_at_work, address, config, automatic, slides }
     }
 
     /// The dispatcher starts again, and knows nothing.
@@ -265,6 +250,17 @@ impl Rig {
 
     pub(crate) fn stop_controllers(&self) {
         self.hands.abort();
+    }
+
+    pub(crate) fn start_controllers(&mut self) {
+        self.hands = self.tasks.spawn(at_work(self.server.clone(), self.automatic.clone()));
+    }
+}
+
+async fn at_work(world: Server, hands: Arc<Mutex<Automatic>>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        world.store(|store, now| play(store, now, &mut hands.lock().unwrap()));
     }
 }
 

@@ -25,8 +25,18 @@ pub(super) struct Workload {
     pub(super) decided: Decision,
     /// Of a StatefulSet: pods come and go without waiting for each other.
     pub(super) parallel: bool,
+    /// It is being deleted.
+    pub(super) going: Option<Going>,
     /// What an operator should know, in words.
     pub(super) worries: Vec<&'static str>,
+}
+
+/// How a workload is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Going {
+    WithPods,
+    /// Its pods stay, for another one to adopt: `--cascade=orphan`.
+    WithoutPods,
 }
 
 impl Workload {
@@ -86,6 +96,10 @@ impl Workload {
             position: annotation(DECIDED).and_then(|d| d.parse().ok()).unwrap_or_default(),
         };
         let selector = Selector::try_from(selector.clone()).ok().filter(|s| !s.selects_all());
+        let going = metadata.deletion_timestamp.as_ref().map(|_| {
+            let orphans = metadata.finalizers.iter().flatten().any(|finalizer| finalizer == "orphan");
+            if orphans { Going::WithoutPods } else { Going::WithPods }
+        });
         Some(Workload {
             uid: metadata.uid?,
             version: resource_version.parse().ok()?,
@@ -97,6 +111,7 @@ impl Workload {
             span: if start < end { Span { start, end } } else { Span::EMPTY },
             decided,
             parallel,
+            going,
             worries,
         })
     }
@@ -150,6 +165,7 @@ mod tests {
             span: Span { start: 0, end },
             decided: at(decided),
             parallel: true,
+            going: None,
             worries: Vec::new(),
         }
     }
