@@ -214,6 +214,40 @@ async fn a_set_that_is_made_again_as_documented_ends_no_session() {
 }
 
 #[tokio::test]
+async fn who_was_on_a_node_that_died_gets_another_slot_and_nobody_gets_the_old_one() {
+    let quick = [("cooldown_seconds = 0.4", "cooldown_seconds = 5"), ("port = ", "give_up_seconds = 1\nport = ")];
+    let (cluster, dispatcher) = gamecube(&quick).await;
+    let (mut ana, mut bob) = (Visitor::of(&dispatcher), Visitor::of(&dispatcher));
+    ana.wait_for_slot().await;
+    bob.wait_for_slot().await;
+    assert_eq!((ana.get("/").await.text(), bob.get("/").await.text()), ("gamecube-0".into(), "gamecube-1".into()));
+    let (_anas, mut bobs) = (ana.socket("/").await, bob.socket("/").await);
+    cluster.lose_node_of("gamecube-0");
+    // The object stays, since no kubelet reports the end: its successor never comes, and another ordinal takes its place.
+    eventually("another slot", async || ana.get("/").await.text() == "gamecube-2").await;
+    let mut cem = Visitor::of(&dispatcher);
+    cem.wait_for_slot().await;
+    assert_eq!(cem.get("/").await.text(), "gamecube-3", "nobody is sent to a pod that may still run");
+    bobs.send(Message::Text("still here".into())).await.expect("an open stream");
+    let heard = patiently("an echo", bobs.next()).await;
+    assert!(matches!(heard, Some(Ok(Message::Text(_)))), "{heard:?}");
+    assert!(cluster.pods().contains(&"gamecube-0".to_owned()));
+    let log = dispatcher.log();
+    assert!(log.contains("its node is lost, and it has not answered"), "{log}");
+    // The node is back: the kubelet ends what it finds, and the ordinal is like any other again.
+    cluster.release("gamecube-0");
+    eventually("another life of it", async || {
+        let pool = dispatcher.admin_get("/api/v1/pools/gamecube").await.json();
+        let pods = pool["pods"].as_array().expect("pods").clone();
+        pods.iter().any(|pod| pod["ordinal"] == 0 && pod["phase"] == "ready")
+    })
+    .await;
+    let mut dan = Visitor::of(&dispatcher);
+    dan.wait_for_slot().await;
+    assert_eq!(dan.get("/").await.text(), "gamecube-0");
+}
+
+#[tokio::test]
 async fn a_set_that_is_made_again_as_its_manifest_says_costs_all_but_the_first_their_pods_and_they_get_others() {
     let (cluster, dispatcher) = gamecube(&[("cooldown_seconds = 0.4", "cooldown_seconds = 5")]).await;
     let (mut ana, mut bob) = (Visitor::of(&dispatcher), Visitor::of(&dispatcher));

@@ -94,6 +94,11 @@ impl Running {
         address
     }
 
+    /// The container is gone, and nobody reports it.
+    fn lose(&mut self, name: &str) {
+        self.pods.remove(name);
+    }
+
     /// Containers whose pods are to end, or are no more.
     fn end(&mut self, ending: &[String], there: &[String]) {
         for name in ending {
@@ -249,6 +254,13 @@ impl Cluster {
             object["spec"]["replicas"] = json!(replicas);
         }
         self.server.store(|store, now| store.create(resource, name, object, now)).unwrap();
+    }
+
+    /// Its node is dead: nothing answers any more, no kubelet writes, and Kubernetes notices.
+    pub(super) fn lose_node_of(&self, pod: &str) {
+        self.hold(pod);
+        self.running.lock().unwrap().lose(pod);
+        self.touch(pod, |pod| pod.lost().map(drop));
     }
 
     /// Until so many are asked for.

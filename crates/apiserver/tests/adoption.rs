@@ -5,6 +5,7 @@ use slotkeeper_apiserver::{Key, Resource, Server, controllers, milliseconds};
 
 use crate::client;
 use crate::replay::Transcript;
+use crate::transcripts::revision;
 
 const FILE: &str = "10-orphans-adopted.json";
 
@@ -40,8 +41,12 @@ async fn ask(server: &Server, transcript: &Transcript, name: &str) -> Value {
 async fn pods_lose_their_owner_and_find_another_as_in_10() {
     let transcript = Transcript::read(FILE);
     let server = Server::on_tokio_time(milliseconds("2026-11-30T11:55:14Z").unwrap());
+    let template = &transcript.body("list-statefulsets")["items"][0]["spec"]["template"];
+    let label = &transcript.body("list-pods")["items"][0]["metadata"]["labels"]["controller-revision-hash"];
+    let (recorded, ours) = revision(template, "gamecube", label.as_str().unwrap());
     for list in ["list-statefulsets", "list-pods"] {
-        let list = transcript.body(list);
+        let text = transcript.body(list).to_string().replace(&recorded, &ours);
+        let list: Value = serde_json::from_str(&text).unwrap();
         server.store(|store, _| {
             for item in list["items"].as_array().unwrap() {
                 let mut object = item.clone();

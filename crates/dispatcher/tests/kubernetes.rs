@@ -2,6 +2,7 @@
 
 mod again;
 mod deployment;
+mod lost;
 mod marks;
 mod orders;
 mod pods;

@@ -214,9 +214,10 @@ impl Reference {
         }
         self.traces(id, was);
         let home = match was {
+            _ if pardoned => Home::Unknown,
             State::Seat(pod) => self.pods.get(pod).map_or(Home::Unknown, |pod| Home::At(pod.ordinal)),
-            State::Ready => Home::Unknown,
-            State::Waiting | State::Nowhere | State::Over(_) => Home::Nowhere,
+            State::Ready | State::Waiting => Home::Unknown,
+            State::Nowhere | State::Over(_) => Home::Nowhere,
         };
         self.episodes += 1;
         let (episode, snapshots) = (self.episodes, self.snapshots());

@@ -148,6 +148,10 @@ impl Pool {
             // Nothing brings it back. But its end may never come: then it has no successor either that anybody could wait for.
             if step.returns && matches!(phase, Phase::Failed { .. }) {
                 life.stuck = true;
+                if !pod.sessions.is_empty() {
+                    let uid = life.uid.clone();
+                    step.effects.push(Effect::Drain { pod: ordinal, uid, gone: true });
+                }
                 self.touch_pod(ordinal, step);
             }
             return;

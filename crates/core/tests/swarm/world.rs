@@ -385,8 +385,10 @@ impl World {
             }
             Act::Falter(n) => {
                 let ordinal = self.nth(n)?;
-                if self.pods[&ordinal].1 == Phase::Terminating {
-                    // Its end is overdue: that changes what is told of it, not what it is.
+                if self.pods[&ordinal].1 == Phase::Terminating && !self.news.is_empty() {
+                    // Its end is overdue: whoever tells that has told that it is terminating.
+                } else if self.pods[&ordinal].1 == Phase::Terminating {
+                    // That changes what is told of it, not what it is.
                     let (version, uid) = (self.version(), self.pods[&ordinal].0.clone());
                     let phase = Phase::Failed { why: "its machine does not answer".into() };
                     self.news.push_back(Command::PodSeen { pod: Ordinal(ordinal), uid, phase, version });

@@ -48,6 +48,8 @@ pub struct Pace {
     pub watch: Duration,
     /// After so long everything is listed anew, should a watch have missed something.
     pub relist: Duration,
+    /// A pod that is being deleted should be gone so long after its grace is over.
+    pub overdue: Duration,
     /// Delays after failures: from the first, doubling, to the second.
     pub retry: (Duration, Duration),
 }
@@ -58,6 +60,7 @@ impl Default for Pace {
             call: Duration::from_secs(10),
             watch: Duration::from_secs(290),
             relist: Duration::from_secs(3600),
+            overdue: Duration::from_secs(10),
             retry: (Duration::from_millis(200), Duration::from_secs(30)),
         }
     }

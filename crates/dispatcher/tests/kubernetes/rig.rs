@@ -162,6 +162,7 @@ impl Rig {
             probe,
             scaled_object: Some("gamecube".into()),
             keda_guard: false,
+            give_up: Some(Duration::from_millis(100)),
         };
         let slides = set["metadata"]["labels"]["slides"] == "true";
         let cluster = start(address, &config, slides);
@@ -281,6 +282,7 @@ fn start(address: SocketAddr, config: &KubernetesPods, slides: bool) -> Arc<dyn 
     let pace = Pace {
         call: Duration::from_secs(5),
         watch: Duration::from_secs(20),
+        overdue: Duration::from_millis(100),
         retry: (Duration::from_millis(10), Duration::from_millis(100)),
         ..Pace::default()
     };

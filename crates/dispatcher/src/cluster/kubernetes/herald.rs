@@ -2,6 +2,7 @@
 //! times sixteen: what lies between is refined here, between two versions of its own (that a pod has answered us, say).
 
 mod known;
+mod lost;
 mod size;
 
 use super::follow::{News, Source};
@@ -55,6 +56,8 @@ pub(super) struct Herald {
     going: Option<Going>,
     /// Pods without a number, which one they are to have, and when it is to be written (again).
     unnumbered: BTreeMap<Uid, (Sight, Option<u32>, Instant)>,
+    /// Pods that are being deleted, and when they should have ended.
+    ending: BTreeSet<(Instant, Uid)>,
     at_once: Arc<Semaphore>,
     tasks: JoinSet<()>,
 }
@@ -96,13 +99,14 @@ impl Herald {
             succeeding: false,
             going: None,
             unnumbered: BTreeMap::new(),
+            ending: BTreeSet::new(),
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
             tasks: JoinSet::new(),
         }
     }
 
     pub(super) async fn run(mut self) {
-        let (mut sizes, mut answers, mut notes) = (inbox(), inbox::<Answer>(), inbox());
+        let (mut sizes, mut answers, mut notes, mut silences) = (inbox(), inbox::<Answer>(), inbox(), inbox());
         let mut pods: Option<(mpsc::Receiver<News<Sight>>, AbortHandle)> = None;
         let mut events: Option<AbortHandle> = None;
         self.follow_workload(sizes.send.clone());
@@ -116,7 +120,13 @@ impl Herald {
                         pods = Some(next);
                     }
                 }
-                Some(news) = next(&mut pods) => self.pods(news, &answers.send, &mut answers.read).await,
+                Some(news) = next(&mut pods) => {
+                    let whose = whose(&news);
+                    self.pods(news, &answers.send, &mut answers.read).await;
+                    self.look_at_ends(whose, &silences.send);
+                }
+                Some(uid) = silences.read.recv() => self.give_up(&uid),
+                () = at(self.next_end()) => self.look_for_overdue(),
                 Some(answer) = answers.read.recv() => self.answered(&answer),
                 Some((uid, note)) = notes.read.recv() => self.noted(&uid, note),
                 () = at(self.retry) => {
@@ -201,6 +211,9 @@ impl Herald {
                 }
                 self.list(version);
                 self.listed = true;
+                let overdue: Vec<Uid> =
+                    self.pods.iter().filter(|(_, k)| k.is_overdue()).map(|(uid, _)| uid.clone()).collect();
+                overdue.iter().for_each(|uid| self.tell_overdue(uid));
                 self.site.seen().pods = self.pods.values().map(|k| (k.ordinal, k.living())).collect();
                 self.size().await;
             }
@@ -218,6 +231,18 @@ impl Herald {
             }
         }
         self.number();
+    }
+
+    /// After news of one pod, or of all.
+    fn look_at_ends(&mut self, whose: Option<Uid>, silences: &mpsc::Sender<Uid>) {
+        let uids = match whose {
+            Some(uid) => vec![uid],
+            None => self.pods.keys().cloned().collect(),
+        };
+        for uid in uids {
+            self.inquire(&uid, silences);
+            self.expect_end(&uid);
+        }
     }
 
     fn renew(&mut self, version: u64) {
@@ -320,7 +345,7 @@ impl Herald {
         let mut seen = Vec::new();
         for (uid, known) in &mut self.pods {
             let phase = known.phase(self.site.config.port);
-            known.told = Some(phase.clone());
+            (known.told, known.told_overdue) = (Some(phase.clone()), false);
             seen.push(Sighting { pod: Ordinal(known.ordinal), uid: uid.clone(), phase });
         }
         self.coming = self.pods.iter().filter(|(_, k)| k.is_coming()).map(|(uid, _)| uid.clone()).collect();
@@ -349,6 +374,7 @@ impl Herald {
             known.told = Some(phase);
             self.say(uid, version);
         }
+        self.tell_overdue(uid);
     }
 
     fn say(&self, uid: &Uid, version: u64) {
@@ -424,6 +450,14 @@ impl Herald {
         if let Some(next) = self.unnumbered.values().map(|(_, _, due)| *due).min() {
             self.retry = Some(self.retry.map_or(next, |at| at.min(next)));
         }
+    }
+}
+
+/// Which pod this is news of; `None`: all of them.
+fn whose(news: &News<Sight>) -> Option<Uid> {
+    match news {
+        News::Listed { .. } => None,
+        News::Put { item, .. } | News::Gone { item, .. } => Some(item.uid.clone()),
     }
 }
 

@@ -21,12 +21,42 @@ pub(super) struct Known {
     pub(super) note: Option<Note>,
     pub(super) told: Option<Phase>,
     pub(super) knock: Option<AbortHandle>,
+    /// Its node is lost, and it has not answered for `give_up`: it is asked no more.
+    pub(super) given_up: bool,
+    /// ... or it is being asked.
+    pub(super) inquiry: Option<AbortHandle>,
+    /// It should have ended long ago.
+    pub(super) overdue: bool,
+    pub(super) told_overdue: bool,
 }
 
 impl Known {
     pub(super) fn new(sight: Sight, ordinal: u32, version: u64, owned: bool) -> Known {
         let used = sight.used;
-        Known { sight, ordinal, version, owned, answered: false, used, note: None, told: None, knock: None }
+        Known {
+            sight,
+            ordinal,
+            version,
+            owned,
+            answered: false,
+            used,
+            note: None,
+            told: None,
+            knock: None,
+            given_up: false,
+            inquiry: None,
+            overdue: false,
+            told_overdue: false,
+        }
+    }
+
+    pub(super) fn is_terminating(&self) -> bool {
+        matches!(self.sight.stage, Stage::Terminating)
+    }
+
+    /// It is being deleted, and its end may never come: nobody waits for its successor.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.is_terminating() && (self.given_up || self.overdue)
     }
 
     /// Ready, as it says, but it has not answered us.
@@ -47,8 +77,12 @@ impl Known {
 
     pub(super) fn living(&self) -> Living {
         let Sight { uid, name, annotations, .. } = &self.sight;
-        let terminating = matches!(self.sight.stage, Stage::Terminating);
-        Living { uid: uid.clone(), name: name.clone(), terminating, annotations: annotations.clone() }
+        Living {
+            uid: uid.clone(),
+            name: name.clone(),
+            terminating: self.is_terminating(),
+            annotations: annotations.clone(),
+        }
     }
 
     pub(super) fn phase(&self, port: u16) -> Phase {
@@ -65,8 +99,6 @@ impl Known {
 
 impl Drop for Known {
     fn drop(&mut self) {
-        if let Some(knock) = &self.knock {
-            knock.abort();
-        }
+        self.knock.iter().chain(&self.inquiry).for_each(AbortHandle::abort);
     }
 }
