@@ -231,7 +231,7 @@ pub(super) struct Case {
 
 pub(super) fn case() -> impl Strategy<Value = Case> {
     let manners = prop_oneof![2 => Just((false, true)), 1 => Just((false, false)), 1 => Just((true, false))];
-    let speaks = prop_oneof![1 => Just(1), 1 => Just(Entry::TIMELINES), 4 => Just(Entry::SEMANTICS)];
+    let speaks = prop_oneof![1 => Just(1), 3 => Just(Entry::SEMANTICS)];
     (rules(), 0..4u32, manners, speaks, any::<bool>(), prop::collection::vec(step(), 100..400)).prop_map(
         |(rules, running, (rude, orderly), speaks, prometheus, steps)| Case {
             rules,
