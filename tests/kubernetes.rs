@@ -6,7 +6,7 @@ mod cluster;
 use crate::manifests::objects::{Case, cases};
 use cluster::{Cluster, GAMECUBE, GATEWAYS};
 use futures_util::{SinkExt, StreamExt};
-use slotkeeper_apiserver::Resource;
+use slotkeeper_apiserver::{Key, Part, Resource, Store, Writer};
 use slotkeeper_tests::{Dispatcher, Visitor, eventually, patiently};
 use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Message;
@@ -295,4 +295,53 @@ async fn what_ten_thousand_pods_cost() {
     let of = |key| dispatcher.memory_kib(key) / 1024;
     println!("10 000 pods are known after {known:?}; resident {} MiB, at most {} MiB", of("VmRSS"), of("VmHWM"));
     println!("asked: {:?}", cluster.server.counts());
+}
+
+/// What KEDA's operator does to an object it meets: it writes it back as its own types have it, which leave out what is zero.
+fn as_keda_writes_it(object: &mut serde_json::Value) {
+    object["metadata"]["finalizers"] = serde_json::json!(["finalizer.keda.sh"]);
+    for trigger in object["spec"]["triggers"].as_array_mut().into_iter().flatten() {
+        let is_zero = |value: &serde_json::Value| [false.into(), 0.into(), "".into()].contains(value);
+        trigger.as_object_mut().expect("a trigger").retain(|_, value| !is_zero(value));
+    }
+}
+
+#[test]
+fn everything_that_is_shipped_can_be_applied_twice() {
+    let mut scaled = 0;
+    for case in cases() {
+        let mut store = Store::new(7);
+        let writer = |manager: &str| Some(Writer { manager: manager.into(), subresource: None, now: 1_000 });
+        let known: Vec<(Key, &serde_json::Value)> = case
+            .objects()
+            .filter_map(|object| {
+                let text = |field: &str| object["metadata"][field].as_str();
+                let key = Key::new(Resource::of(object)?, text("namespace")?, text("name")?);
+                Some((key, object))
+            })
+            .collect();
+        let apply = |store: &mut Store| {
+            for (key, object) in &known {
+                store.set_writer(writer("kubectl"));
+                store.apply(key, object, false, 1_000).unwrap_or_else(|e| panic!("{}: {key:?}: {e:?}", case.name));
+            }
+        };
+        apply(&mut store);
+        for (key, _) in &known {
+            if key.resource == Resource::ScaledObjects {
+                scaled += 1;
+                store.set_writer(writer("keda"));
+                store.change(key, Part::Whole, as_keda_writes_it).expect("it is there");
+            } else if key.resource == Resource::StatefulSets && key.name == "gamecube" {
+                store.set_writer(writer("slotkeeper"));
+                let size = serde_json::json!({ "spec": { "replicas": 3 } });
+                store.merge_patch(key, Part::Whole, &size).expect("it is there");
+            }
+        }
+        apply(&mut store);
+        if let Ok(set) = store.get(Resource::StatefulSets, "gamecube", "gamecube") {
+            assert_eq!(set["spec"]["replicas"], 3, "{}: an apply leaves the number alone", case.name);
+        }
+    }
+    assert!(scaled > 2, "{scaled}");
 }

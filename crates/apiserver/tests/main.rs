@@ -8,6 +8,7 @@ mod compare;
 mod controllers;
 mod faults;
 mod kube_client;
+mod managers;
 mod replay;
 mod selectors;
 mod transcripts;

@@ -363,6 +363,7 @@ impl Pool {
                     matches!(standing, Some(Standing::Retiring | Standing::Returning { .. }))
                 })
                 .count() as u32,
+            terminating: self.pods.values().filter(|p| p.is_terminating()).count() as u32,
             needed: self.scale.needed,
             desired: self.scale.desired,
             asked: demand!(self, targeted).asked(self.scale.goal),

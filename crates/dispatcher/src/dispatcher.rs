@@ -9,6 +9,7 @@ use crate::farewells::{Farewells, is_final};
 use crate::forward::Pods;
 use crate::metrics::{Metrics, PoolMetrics};
 use crate::outside::{Clock, Ids, Net, now};
+use crate::repeats::Repeats;
 use crate::view::View;
 use crate::visit::Visits;
 use crate::waiting::coming::Coming;
@@ -59,6 +60,7 @@ pub struct Pool {
     pub coming: Coming,
     /// Requests that may be held until a slot is ready.
     pub holds: tokio::sync::Semaphore,
+    pub repeats: Repeats,
 }
 
 /// What `Dispatcher::new` is made of.
@@ -114,6 +116,7 @@ impl Dispatcher {
                 via: field(&format!("1.1 slotkeeper-{}-{:x}", pool.id, driver.me().0)),
                 coming: Coming::default(),
                 holds: tokio::sync::Semaphore::new(pool.hold_limit),
+                repeats: Repeats::default(),
             }));
         }
         let by_id = pools.iter().enumerate().map(|(i, p)| (p.config.id.clone(), i)).collect();
@@ -191,6 +194,7 @@ impl Dispatcher {
     pub fn serve(&self, fleet: &Fleet, pool: &Pool) {
         planted!(ServedNotWritten => ());
         if let Some(replicas) = fleet.unserved(&pool.config.id) {
+            tracing::info!(pool = %pool.config.id, replicas, "pods wanted (as KEDA is told)");
             self.driver.post(&pool.config.id, Command::Served { replicas });
         }
     }

@@ -44,6 +44,7 @@ mod load;
 pub mod metrics;
 pub mod outside;
 mod own;
+mod repeats;
 pub mod silence;
 pub mod tunnel;
 pub mod view;

@@ -1,7 +1,7 @@
 //! What is read of a StatefulSet or a Deployment, and which ordinals it is certain to go on running.
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ManagedFieldsEntry, ObjectMeta};
 use kube::core::Selector;
 use slotkeeper_core::{Decision, Span, planted};
 
@@ -25,6 +25,8 @@ pub(super) struct Workload {
     pub(super) decided: Decision,
     /// Of a StatefulSet: pods come and go without waiting for each other.
     pub(super) parallel: bool,
+    /// Who wrote `spec.replicas` last, as `managedFields` says. Whoever scales to 0 through the scale subresource is not named.
+    pub(super) writer: Option<String>,
     /// It is being deleted.
     pub(super) going: Option<Going>,
     /// What an operator should know, in words.
@@ -111,6 +113,7 @@ impl Workload {
             span: if start < end { Span { start, end } } else { Span::EMPTY },
             decided,
             parallel,
+            writer: writer(metadata.managed_fields.as_deref().unwrap_or_default()),
             going,
             worries,
         })
@@ -120,6 +123,15 @@ impl Workload {
         planted!(CertainAtOnce => true);
         self.observed >= self.generation
     }
+}
+
+/// Of several who own the field, the one that wrote last; entries of the scale subresource carry no time.
+fn writer(managed: &[ManagedFieldsEntry]) -> Option<String> {
+    let owns = |entry: &&ManagedFieldsEntry| {
+        entry.fields_v1.as_ref().is_some_and(|fields| fields.0["f:spec"].get("f:replicas").is_some())
+    };
+    let key = |entry: &&ManagedFieldsEntry| (entry.time.is_none(), entry.time.as_ref().map(|time| time.0));
+    managed.iter().filter(owns).max_by_key(key)?.manager.clone()
 }
 
 /// What the workload has been told, as far as it is certain. A controller that has not caught up may still act on every
@@ -165,6 +177,7 @@ mod tests {
             span: Span { start: 0, end },
             decided: at(decided),
             parallel: true,
+            writer: None,
             going: None,
             worries: Vec::new(),
         }
