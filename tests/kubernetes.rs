@@ -127,6 +127,21 @@ async fn a_dispatcher_that_starts_anew_finds_the_pods_and_leaves_them_to_their_v
 }
 
 #[tokio::test]
+async fn nobody_is_sent_to_a_dispatcher_that_does_not_know_its_pods_yet() {
+    let cluster = Cluster::of(shipped("gamecube-direct"), GAMECUBE, &QUICK).await;
+    cluster.away(true);
+    let dispatcher = cluster.beginning().await;
+    eventually("its journal to be read", async || {
+        let answer = dispatcher.admin_get("/readyz").await;
+        assert_eq!(answer.status(), 503, "{}", answer.text());
+        answer.text().contains("the pods of pool gamecube have not been listed yet")
+    })
+    .await;
+    cluster.away(false);
+    eventually("its pods to be listed", async || dispatcher.admin_get("/readyz").await.status() == 200).await;
+}
+
+#[tokio::test]
 async fn shipped_gateways_are_emptied_before_their_deployment_has_fewer() {
     let small = [
         ("slots_per_pod = 8000", "slots_per_pod = 4"),

@@ -8,9 +8,11 @@ use slotkeeper_apiserver::{Access, Deletion, Key, Part, Resource, Server, Status
 use slotkeeper_tests::pod::{Pod, Request, echo, ok, read, switch};
 use slotkeeper_tests::{Dispatcher, patiently};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -188,13 +190,24 @@ impl Cluster {
     }
 
     pub(super) async fn dispatcher(&self) -> Dispatcher {
+        let (folder, file) = self.files();
+        Dispatcher::serve(folder, &file, &[]).await
+    }
+
+    /// One that need not be ready.
+    pub(super) async fn beginning(&self) -> Dispatcher {
+        let (folder, file) = self.files();
+        Dispatcher::listens(folder, &file, &[]).await
+    }
+
+    fn files(&self) -> (TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         write("kubeconfig", &self.kubeconfig);
         write("cookie-keys", &("A".repeat(43) + "="));
         write("slotkeeper.toml", &self.configuration);
         let file = folder.path().join("slotkeeper.toml");
-        Dispatcher::serve(folder, &file, &[]).await
+        (folder, file)
     }
 
     /// So many pods that run already; all of them answer.
