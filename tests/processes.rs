@@ -1,4 +1,5 @@
-//! A pool of local processes: it sleeps, wakes for whoever comes back with the cookie, and leaves nothing behind.
+//! A pool of local processes: it sleeps, wakes for whoever comes back with the cookie, leaves nothing behind, and says so
+//! when nothing can be started.
 
 use futures_util::{SinkExt, StreamExt};
 use rustix::process::Signal;
@@ -149,4 +150,73 @@ async fn a_pod_that_dies_is_replaced_and_its_player_is_first() {
     // Until the dispatcher has noticed, a socket is refused; after that its player need not wait for anybody.
     eventually("a new pod", async || ana.clone().try_socket("/play", "").await.is_ok()).await;
     asleep(&dispatcher).await;
+}
+
+#[tokio::test]
+async fn an_adopted_pod_keeps_its_session_when_the_dispatcher_is_killed() {
+    let mut setup = Setup::consoles("max_pods = 2\ngrace_seconds = 60").top("[journal]\nat = \"file:journal\"");
+    setup.pools = setup.pools.replace("stop_grace_seconds", "on_restart = \"adopt\"\nstop_grace_seconds");
+    let mut first = setup.start().await;
+    let mut ana = Visitor::of(&first);
+    ana.wait_for_slot().await;
+    let socket = play(&mut ana).await;
+    let pods = first.pool().await["pods"].clone();
+    first.signal(Signal::KILL);
+    first.end().await;
+    drop(socket);
+    assert_eq!(consoles_of(first.folder.path()), 1, "it goes on");
+    let folder = std::mem::replace(&mut first.folder, tempfile::tempdir().unwrap());
+    let file = folder.path().join("slotkeeper.toml");
+    let mut second = Dispatcher::serve(folder, &file, &[]).await;
+    let mut ana = ana.through(second.visitors);
+    let _socket = play(&mut ana).await;
+    let after = second.pool().await["pods"].clone();
+    for key in ["uid", "address"] {
+        assert_eq!(after[0][key], pods[0][key], "{after}");
+    }
+    assert_eq!(consoles_of(second.folder.path()), 1);
+    // A stop leaves it running as well; the next dispatcher ends it where pods are not adopted.
+    assert_eq!(second.stop().await.code(), Some(0));
+    assert_eq!(consoles_of(second.folder.path()), 1);
+    let folder = std::mem::replace(&mut second.folder, tempfile::tempdir().unwrap());
+    let text = std::fs::read_to_string(&file).unwrap().replace("\"adopt\"", "\"stop\"");
+    std::fs::write(&file, text).unwrap();
+    let third = Dispatcher::serve(folder, &file, &[]).await;
+    nothing_is_left_of(third.folder.path()).await;
+}
+
+#[tokio::test]
+async fn where_nothing_can_start_visitors_and_the_log_have_the_same_number_for_it() {
+    let pools = "[pools.pool]\ntitle = \"Desktop\"\n[pools.pool.processes]\ncommand = [\"/nowhere/desktop\"]\n\
+                 data_folder = \"data\"\nrestart_backoff_limit_seconds = 1\n";
+    let dispatcher = Setup { pools: pools.into(), ..Setup::default() }.start().await;
+    let mut ana = Visitor::of(&dispatcher);
+    ana.page("/").await;
+    let told = ana.is_told("failing").await;
+    let problem = told["problem"].as_str().unwrap().to_owned();
+    assert_eq!((&told["position"], &told["estimate_seconds"]), (&1.into(), &serde_json::Value::Null), "{told}");
+    let page = ana.page("/").await;
+    assert_eq!(page.status(), 503);
+    let text = page.text();
+    assert!(text.contains("It cannot be started right now") && text.contains(&problem), "{text}");
+    assert!(!text.contains("nowhere"), "how it is started is nobody's business but the operator's");
+    let program = ana.get("/api").await;
+    assert_eq!((program.status(), &program.json()["problem"]), (503, &problem.as_str().into()));
+    let log = dispatcher.log();
+    let line = log.lines().find(|line| line.contains(&problem)).unwrap_or_else(|| panic!("no {problem} in {log}"));
+    assert!(line.contains("WARN") && line.contains("there is no such program"), "{line}");
+    let pods = dispatcher.pool().await["pods"].clone();
+    assert!(pods[0]["why"].as_str().is_some_and(|why| why.contains("there is no such program")), "{pods}");
+}
+
+#[tokio::test]
+async fn a_program_that_never_listens_is_reported_in_the_log_and_to_operators() {
+    let pools =
+        "[pools.pool]\nmin_pods = 1\n[pools.pool.processes]\ncommand = [\"sleep\", \"600\"]\ndata_folder = \"data\"\n";
+    let dispatcher = Setup { pools: pools.into(), ..Setup::default() }.start().await;
+    let why = async || dispatcher.pool().await["pods"][0]["why"].as_str().unwrap_or_default().to_owned();
+    eventually("the reason", async || why().await.starts_with("nothing listens on 127.0.0.1:")).await;
+    let log = dispatcher.log();
+    let line = log.lines().find(|line| line.contains("pod is not ready: nothing listens on 127.0.0.1:"));
+    assert!(line.is_some_and(|line| line.contains("WARN")), "{log}");
 }

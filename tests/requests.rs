@@ -3,7 +3,7 @@
 use crate::http::SHARED;
 use slotkeeper_tests::pod::ok;
 use slotkeeper_tests::visitor::PAGE;
-use slotkeeper_tests::{Pod, Setup, Visitor, Wire};
+use slotkeeper_tests::{Pod, Setup, Visitor, Wire, patiently};
 
 #[tokio::test]
 async fn a_chunked_body_arrives_whatever_the_method() {
@@ -262,4 +262,43 @@ async fn a_pod_that_leads_back_is_noticed_before_a_second_connection_is_opened()
     // What another proxy has added is passed on.
     ana.request("GET", "/", "Via: 1.1 other\r\n", b"").await;
     assert_eq!(pod.seen.last().head.all("via").next(), Some("1.1 other"));
+}
+
+/// The library looks at a head that comes in parts only when it ends: what is refused before that must not end without an answer.
+#[tokio::test]
+async fn what_cannot_be_a_head_is_answered_however_long_it_is() {
+    let pod = Pod::named("pod").await;
+    let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
+    let long = |length: usize| "y".repeat(length);
+    let mut heads = Vec::new();
+    for length in [10, 5_000, 33_000, 60_000] {
+        for byte in ['\u{1}', '\u{7f}', '\0'] {
+            heads.push((400, format!("GET /{}{byte}yy HTTP/1.1\r\nHost: a\r\n\r\n", long(length))));
+            heads.push((400, format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}{byte}yy\r\n\r\n", long(length))));
+        }
+        heads.push((400, format!("GET /{} yy HTTP/1.1\r\nHost: a\r\n\r\n", long(length))));
+    }
+    for length in [66_000, 70_000, 200_000, 1_000_000] {
+        heads.push((400, format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", long(length))));
+        heads.push((400, format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", long(length))));
+        // A line without an end.
+        heads.push((400, long(length)));
+        heads.push((
+            431,
+            format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", format!("X: {}\r\n", long(length / 50)).repeat(50)),
+        ));
+    }
+    for (status, head) in heads {
+        let mut wire = Wire::to(dispatcher.visitors).await;
+        let begin: String = head.chars().take(30).collect();
+        for piece in head.as_bytes().chunks(20_000) {
+            if !wire.try_send(piece).await {
+                break;
+            }
+        }
+        let answer = patiently(&begin, wire.head()).await;
+        let answer = answer.unwrap_or_else(|| panic!("no answer to {begin:?}, {} bytes", head.len()));
+        assert_eq!(answer.status(), status, "{begin:?}, {} bytes", head.len());
+    }
+    assert_eq!(pod.seen.count(), 0);
 }

@@ -22,6 +22,7 @@ impl Decision {
     /// fleet had read when it issued the order.
     #[must_use]
     pub fn may_overwrite(self, written: Decision, over: Timeline) -> bool {
+        planted!(TimelinesIgnored => written.position <= self.position);
         if written.timeline == self.timeline { written.position <= self.position } else { written.timeline == over }
     }
 

@@ -219,6 +219,7 @@ impl Pool {
         if !step.quiet && !step.timeline.is_first() {
             self.condemn();
         }
+        self.withdraw_recycles(step);
         if !step.quiet && !self.queue_is_just() && !self.frozen {
             self.freeze("somebody is queued while a placeable slot is free", step);
         }

@@ -3,7 +3,7 @@
 //! who was where before, who has streams, when each clock runs out, and what the cluster really did.
 //!
 //! `tests/swarm 1000000` looks harder. Each case is drawn from a seed and its number alone, on as many threads as there are
-//! cores. A failing case is shrunk and printed with the command that repeats it.
+//! cores. A failing case is shrunk and printed: its steps, what every entry did, and the command that repeats it.
 //!
 //! - `SWARM_CASES`: how many cases (256).
 //! - `SWARM_SEED`: the seed (random, and printed).
@@ -23,7 +23,7 @@ use case::{Case, Step};
 use clocks::Clocks;
 use coverage::Coverage;
 use proptest::strategy::Strategy;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use reference::Witness;
 use slotkeeper_core::{
     Command, Entry, Fleet, Millis, Ordinal, Placement, PoolId, ReplicaId, Rules, SessionId, Time, Uid,
@@ -31,6 +31,7 @@ use slotkeeper_core::{
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use world::{Act, World};
@@ -64,6 +65,8 @@ struct Swarm {
     past: VecDeque<(Fleet, BTreeSet<Stream>, Clocks)>,
     /// Streams of replicas that have acted on what is lost: until when (in real time) they are open at most.
     ghosts: BTreeMap<Stream, u64>,
+    /// Sessions that had left an incarnation, which was removed then, by entries that are lost: now they seem to be there.
+    departed: BTreeSet<(SessionId, Uid)>,
     /// Replicas that have read what is lost.
     unsound: BTreeSet<ReplicaId>,
     /// Entries may be lost (from now on).
@@ -71,13 +74,19 @@ struct Swarm {
     /// Named so far.
     timelines: u64,
     coverage: Coverage,
+    /// Prints every step, entry and order.
+    aloud: bool,
     /// Reports what outsiders observe to the second oracle. Not where the API server lies.
     witness: Option<Witness>,
 }
 
-fn play(case: &Case, coverage: &RefCell<Coverage>) {
+fn play(case: &Case, coverage: &RefCell<Coverage>, aloud: bool) {
     let mut swarm = Swarm::new(case);
+    swarm.aloud = aloud;
     for step in &case.steps {
+        if aloud {
+            println!("{step:?}");
+        }
         swarm.go(step);
         swarm.coverage.state(&swarm.fleet, &swarm.pool, swarm.prometheus);
     }
@@ -135,9 +144,16 @@ impl Run {
         let mut runner = TestRunner::new_with_rng(config, rng);
         let tree = strategy.new_tree(&mut runner).map_err(|e| e.to_string())?;
         let result = runner.run_one(tree, |case| {
-            play(&case, coverage);
+            play(&case, coverage, false);
             Ok(())
         });
+        if let Err(TestError::Fail(_, case)) = &result {
+            let played = catch_unwind(AssertUnwindSafe(|| play(case, &RefCell::default(), true)));
+            println!(
+                "(the case as far as it was played, made as small as possible{})",
+                if played.is_ok() { "; not broken!" } else { "" }
+            );
+        }
         let repeat = format!("SWARM_SEED={} SWARM_FIRST={number} SWARM_CASES=1 tests/swarm", self.seed);
         result.map(|_| ()).map_err(|how| format!("{how}\nto repeat it: {repeat}"))
     }

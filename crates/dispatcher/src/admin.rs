@@ -1,6 +1,7 @@
 //! The operators' listener: metrics, health, readiness, and a small JSON API over pools, pods and sessions. Loopback by
 //! default; with a token everything but the probes asks for it. Sessions are named by their public hash only.
 
+use crate::accept::Acceptor;
 use crate::config::{Limits, Trigger};
 use crate::cookie::public_name;
 use crate::dispatcher::{Dispatcher, Pool};
@@ -34,12 +35,10 @@ const IDLE: Duration = Duration::from_secs(60);
 const LISTED: usize = 1000;
 
 /// Serves until the process ends: probes are answered while the dispatcher stops, too.
-pub async fn open(dispatcher: Arc<Dispatcher>, mut listener: Box<dyn Listener>) {
+pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>) {
+    let mut acceptor = Acceptor::new(listener, "admin", dispatcher.metrics.process.accept_errors("admin"));
     loop {
-        let Ok((socket, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
+        let (socket, _) = acceptor.accept().await;
         let dispatcher = dispatcher.clone();
         tokio::spawn(async move {
             let limits = Limits { idle: IDLE, ..dispatcher.config.limits.clone() };
@@ -134,7 +133,7 @@ fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
             dispatcher.serve(fleet, pool);
         }
     }
-    let pools = dispatcher.pools.iter().map(|p| (&p.config, &p.metrics));
+    let pools = dispatcher.pools.iter().map(|p| (&*p.config, &p.metrics));
     match dispatcher.metrics.text(fleet, pools) {
         Ok(text) => reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()),
         Err(e) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("the metrics cannot be encoded: {e}")),

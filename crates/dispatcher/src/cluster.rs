@@ -126,7 +126,10 @@ pub async fn from_config(config: &Config, net: &Arc<dyn Net>, ids: &Ids) -> Resu
     for pool in &config.pools {
         let cluster = match &pool.cluster {
             ClusterConfig::Fixed(pods) => fixed::start(pods.clone(), net.clone(), since),
-            ClusterConfig::Processes(config) => processes::start(&pool.id, config.clone(), net.clone(), ids, since)?,
+            ClusterConfig::Processes(config) => {
+                let supervisor = processes::this_program();
+                processes::start(&pool.id, config.clone(), net.clone(), ids, &supervisor, since)?
+            }
             ClusterConfig::Kubernetes(pods) => {
                 let client = match &client {
                     Some(client) => kube::Client::clone(client),

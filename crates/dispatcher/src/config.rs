@@ -11,13 +11,16 @@ use std::time::Duration;
 
 mod addresses;
 mod describe;
+pub mod duration;
 pub mod file;
 mod journal;
 mod keda;
 mod kubernetes;
+mod permissions;
 mod pods;
 mod pool;
 mod preset;
+mod processes;
 mod rules;
 pub mod schedule;
 mod secrets;
@@ -53,6 +56,8 @@ pub struct Config {
     /// How the Kubernetes API is reached, if a pool is there.
     pub kubernetes: KubernetesAccess,
     pub pools: Vec<PoolConfig>,
+    /// What looks wrong on this machine, or is not meant, but may be right: one remark a line.
+    pub warnings: Vec<String>,
 }
 
 /// Where the journal is.
@@ -147,6 +152,10 @@ pub struct PoolConfig {
     pub cookie_max_age: Duration,
     /// Origins a WebSocket may come from in addition to the same origin: `https://app.example`, `https://*.example`, `null`, or `*`.
     pub allowed_origins: Vec<OriginPattern>,
+    /// A pod that has not answered a request this long after its end is given up; `None`: never.
+    pub answer: Option<Duration>,
+    /// A body of which nothing moves for this long is cut, in either direction; `None`: never.
+    pub stall: Option<Duration>,
     /// How connections to the pods are kept between requests.
     pub connections: KeptConnections,
     /// The operator's own waiting page: `http://host:port/path`; ours is the fallback.
@@ -222,6 +231,7 @@ pub struct Landing {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one for each pool, read once")]
 pub enum ClusterConfig {
     Fixed(FixedPods),
     Processes(Processes),
@@ -244,8 +254,23 @@ pub struct Processes {
     /// Additional environment variables, filled in the same way.
     pub environment: Vec<(String, String)>,
     pub working_folder: Option<PathBuf>,
-    /// Each ordinal gets the folder `data_folder/ORDINAL`, kept between its lives.
+    /// Variables of the dispatcher's environment that are passed on in addition to the usual ones; a star at the end stands
+    /// for any end.
+    pub inherit: Vec<String>,
+    /// Each ordinal gets the folder `data_folder/ORDINAL`.
     pub data_folder: PathBuf,
+    /// What becomes of its content between two lives.
+    pub data: DataBetween,
+    /// Who the processes run as, by name or number; `None`: as the dispatcher.
+    pub user: Option<String>,
+    pub group: Option<String>,
+    pub limits: PodLimits,
+    /// Each pod gets a control group where that is possible.
+    pub cgroup: bool,
+    /// What becomes of pods when the dispatcher ends, however it ends.
+    pub on_restart: OnRestart,
+    /// How long they wait for the next one then.
+    pub adopt_within: Duration,
     /// The address the processes listen on.
     pub host: IpAddr,
     /// Ordinal n listens on `first_port + n`; `None`: any free port.
@@ -255,6 +280,35 @@ pub struct Processes {
     pub stop_grace: Duration,
     /// Restart delays after a crash: doubles from the first to the second.
     pub backoff: (Duration, Duration),
+    /// A pod that was ready, and has not answered for this long, is ended; `None`: never.
+    pub restart_unready: Option<Duration>,
+    /// Most lines of a pod's output that are logged per second; `None`: all.
+    pub log_lines: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataBetween {
+    Keep,
+    Wipe,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRestart {
+    /// They end with the dispatcher.
+    Stop,
+    /// They go on, and the next dispatcher goes on with them.
+    Adopt,
+}
+
+/// What one pod may use: all its processes together where there is a control group, each of them otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PodLimits {
+    pub memory_bytes: Option<u64>,
+    /// Thousandths of a core.
+    pub cpu_millis: Option<u64>,
+    /// Open files of each process.
+    pub files: Option<u64>,
+    pub processes: Option<u64>,
 }
 
 /// The pods of a StatefulSet or a Deployment.
@@ -344,6 +398,18 @@ impl Default for Limits {
     }
 }
 
+/// What looks wrong on this machine, or is not meant, but may be right: one remark a line.
+#[must_use]
+pub fn doubts(config: &Config) -> Vec<String> {
+    let mut doubts = config.warnings.clone();
+    if let JournalConfig::File(folder) = &config.journal {
+        let key = folder.join(crate::cookie::KEY_FILE);
+        doubts.extend(permissions::of_folder(folder).map(|what| format!("the journal: {what}")));
+        doubts.extend(permissions::of_secret(&key).map(|what| format!("the journal's cookie key: {what}")));
+    }
+    doubts
+}
+
 impl Config {
     /// These pools, and the defaults for everything else: visitors on port 8080, no admin listener.
     #[must_use]
@@ -360,6 +426,7 @@ impl Config {
             drain: Duration::from_secs(20),
             kubernetes: KubernetesAccess::default(),
             pools,
+            warnings: Vec::new(),
         }
     }
 }
@@ -389,6 +456,8 @@ impl PoolConfig {
             cookie_name: "slotkeeper".into(),
             cookie_max_age: Duration::from_secs(30 * 24 * 3600),
             allowed_origins: Vec::new(),
+            answer: Some(Duration::from_secs(60)),
+            stall: Some(Duration::from_secs(300)),
             connections: KeptConnections::new(exclusive),
             landing: None,
             active_sessions_gauge: None,

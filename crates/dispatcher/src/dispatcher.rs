@@ -7,6 +7,7 @@ use crate::driver::{Aftermath, Driver};
 use crate::error::{RequestError, Step};
 use crate::farewells::{Farewells, is_final};
 use crate::forward::Pods;
+use crate::live::Live;
 use crate::metrics::{Metrics, PoolMetrics};
 use crate::outside::{Clock, Ids, Net, now};
 use crate::repeats::Repeats;
@@ -22,8 +23,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 pub struct Dispatcher {
-    pub config: Config,
-    pub keys: Keys,
+    pub config: Live<Config>,
+    pub keys: Live<Keys>,
     pub net: Arc<dyn Net>,
     pub clock: Clock,
     pub ids: Ids,
@@ -40,13 +41,15 @@ pub struct Dispatcher {
     left: AtomicBool,
     /// How often entries of ours may have been lost: what is true for long has to be said again then.
     pub again: watch::Sender<u64>,
+    /// How often the configuration was reloaded.
+    pub reloaded: watch::Sender<u64>,
     minting: Mutex<(tokio::time::Instant, u32)>,
     connections: AtomicU64,
 }
 
 /// One configured pool at run time.
 pub struct Pool {
-    pub config: PoolConfig,
+    pub config: Live<PoolConfig>,
     pub metrics: PoolMetrics,
     pub visits: Visits,
     pub pods: Pods,
@@ -106,7 +109,7 @@ impl Dispatcher {
             let pool_metrics = metrics.pool(pool)?;
             let pods = Pods::new(pool.connections, config.limits.header_fields, pool_metrics.repeated.clone());
             pools.push(Arc::new(Pool {
-                config: pool.clone(),
+                config: Live::new(pool.clone()),
                 metrics: pool_metrics,
                 visits: Visits::default(),
                 pods,
@@ -122,8 +125,8 @@ impl Dispatcher {
         let by_id = pools.iter().enumerate().map(|(i, p)| (p.config.id.clone(), i)).collect();
         let minting = Mutex::new((now(), 0));
         Ok(Arc::new(Dispatcher {
-            config,
-            keys,
+            config: Live::new(config),
+            keys: Live::new(keys),
             net,
             clock,
             ids,
@@ -136,6 +139,7 @@ impl Dispatcher {
             stopping,
             left: AtomicBool::new(false),
             again: watch::Sender::new(0),
+            reloaded: watch::Sender::new(0),
             minting,
             connections: AtomicU64::new(0),
         }))

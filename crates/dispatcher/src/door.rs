@@ -1,6 +1,7 @@
 //! Accepts connections, and is the one way of a request through the code, top to bottom:
 //! `cookie → place → attach → dial → send → respond | tunnel → detach`.
 
+use crate::accept::Acceptor;
 use crate::authority::{Origin, default_port};
 use crate::config::{Admission, Limits};
 use crate::cookie::{self, Ticket};
@@ -13,6 +14,7 @@ use crate::guard::{Exchange, Guard, TargetEnd};
 use crate::metrics::Outcome;
 use crate::outside::{Listener, now};
 use crate::own;
+use crate::throttle::Throttle;
 use crate::view::stopped;
 use crate::visit::{NoSeat, Seat, Stream, Visits};
 use crate::waiting::{self, Facts};
@@ -25,16 +27,22 @@ use slotkeeper_core::{Ordinal, Place, Why, planted};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
-/// After an accept failed (no more files, say).
-const BREATH: Duration = Duration::from_millis(50);
-
 /// Accepts until the dispatcher stops.
-pub async fn open(dispatcher: Arc<Dispatcher>, mut listener: Box<dyn Listener>, connections: Arc<Semaphore>) {
+pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>, connections: Arc<Semaphore>) {
     let mut stopping = dispatcher.stopping.clone();
+    let process = &dispatcher.metrics.process;
+    let mut acceptor = Acceptor::new(listener, "visitors", process.accept_errors("visitors"));
+    let full = Throttle::new();
     loop {
+        if connections.available_permits() == 0 {
+            process.connections_waited.inc();
+            if let Some(times) = full.note() {
+                let most = process.connections_limit.get();
+                tracing::warn!(most, times, "all connections from visitors that are allowed are in use: new ones wait");
+            }
+        }
         let permit = tokio::select! {
             biased;
             () = stopped(&mut stopping) => return,
@@ -44,17 +52,11 @@ pub async fn open(dispatcher: Arc<Dispatcher>, mut listener: Box<dyn Listener>, 
         tokio::select! {
             biased;
             () = stopped(&mut stopping) => return,
-            accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) => {
-                    let place = crate::guard::Place::take(&dispatcher.metrics.connections, permit);
-                    let exchange = Arc::<Exchange>::default();
-                    let guard = Guard::new(socket, Some(place), &dispatcher.config.limits, exchange.clone());
-                    tokio::spawn(serve(dispatcher.clone(), guard, exchange, peer));
-                }
-                Err(error) => {
-                    tracing::warn!("cannot accept a connection: {error}");
-                    tokio::time::sleep(BREATH).await;
-                }
+            (socket, peer) = acceptor.accept() => {
+                let place = crate::guard::Place::take(&dispatcher.metrics.connections, permit);
+                let exchange = Arc::<Exchange>::default();
+                let guard = Guard::new(socket, Some(place), &dispatcher.config.limits, exchange.clone());
+                tokio::spawn(serve(dispatcher.clone(), guard, exchange, peer));
             }
         }
     }

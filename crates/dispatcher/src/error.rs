@@ -1,10 +1,15 @@
 //! Why a request failed, whose fault it was, and at which step: status, log level and metric label follow from it, here.
 
+use crate::throttle::Throttle;
 use http::StatusCode;
 use slotkeeper_core::Ordinal;
 use std::fmt;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// For as long as it lasts, every request fails of it: it is logged once a minute.
+pub const OUT_OF_FILES: &str = "the dispatcher can open no more connections";
+static OUT_OF_FILES_LOGGED: Throttle = Throttle::new();
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -59,6 +64,11 @@ impl RequestError {
             Fault::Visitor => tracing::debug!(pool, pod, step, status, "{self}"),
             Fault::Pod if repeated > 0 => tracing::info!(pool, pod, step, status, repeated, "{self}"),
             Fault::Pod => tracing::info!(pool, pod, step, status, "{self}"),
+            Fault::Us if self.message == OUT_OF_FILES => {
+                if let Some(requests) = OUT_OF_FILES_LOGGED.note() {
+                    tracing::warn!(pool, pod, step, status, requests, "{self}");
+                }
+            }
             Fault::Us => tracing::warn!(pool, pod, step, status, "{self}"),
         }
     }

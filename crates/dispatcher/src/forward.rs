@@ -8,6 +8,7 @@ mod dialled;
 pub mod fields;
 pub mod headers;
 pub mod line;
+pub mod pace;
 pub mod pods;
 
 use crate::cookie;
@@ -22,6 +23,7 @@ use body::{Answer, Download, Expectation, TooLarge, Upload};
 use headers::Hop;
 use http::{Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
+use pace::Patience;
 use pods::{Asker, Lease, Owner, Upstream};
 use std::error::Error as _;
 use std::sync::Arc;
@@ -31,12 +33,18 @@ pub use pods::Pods;
 
 pub(crate) const TOO_LARGE: &str = "the request's body is larger than allowed";
 
-/// Dropped before the answer has come: the request is not sent again.
-struct Waiting<'a>(&'a line::Line);
+/// Dropped before the answer has come: the request is not sent again, and its connection is closed.
+struct Waiting<'a> {
+    line: &'a line::Line,
+    is_over: bool,
+}
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.is_not_repeatable();
+        self.line.is_not_repeatable();
+        if !self.is_over {
+            self.line.abandon();
+        }
     }
 }
 
@@ -64,8 +72,9 @@ impl Upstream {
             let repeatable = lease.is_kept && request.method().is_idempotent() && insert.is_none();
             lease.line.begin(repeatable, insert, request.body().seat());
             request.body_mut().sent_on(lease.line.clone());
-            let waiting = Waiting(&lease.line);
+            let mut waiting = Waiting { line: &lease.line, is_over: false };
             let sent = lease.sender.try_send_request(request).await;
+            waiting.is_over = true;
             drop(waiting);
             match sent {
                 Ok(response) => return Ok((response, lease)),
@@ -169,7 +178,8 @@ pub async fn forward(
     let stream = Arc::new(stream);
     let upload = |incoming| Upload::new(incoming, stream.clone(), seat.clone(), limit, expectation.clone());
     let mut request = request.map(upload);
-    let uploaded = request.body().uploaded();
+    let progress = request.body().progress();
+    let patience = Patience { answer: pool.config.answer, stall: pool.config.stall };
     if let Some(expectation) = expectation {
         hyper::ext::on_informational(&mut request, move |head| {
             if head.status() == StatusCode::CONTINUE {
@@ -185,7 +195,12 @@ pub async fn forward(
             let message = if over { "the session has ended" } else { GOES_AWAY };
             return Err(RequestError::visitor(Step::Send, StatusCode::SERVICE_UNAVAILABLE, message));
         }
+        late = progress.late(patience) => {
+            pool.metrics.late(late);
+            return Err(late.error());
+        }
     };
+    progress.is_answered();
     let keeps = reuse.of(&mut lease, &response, asker);
     let names = || dispatcher.config.pools.iter().map(|pool| pool.cookie_name.as_str());
     if cookie::strip_set(response.headers_mut(), names) {
@@ -216,7 +231,9 @@ pub async fn forward(
     headers::for_visitor(response.headers_mut(), None);
     // Whatever the pod speaks, the visitor's connection is HTTP/1.1.
     *response.version_mut() = Version::HTTP_11;
-    let lease = (lease, keeps, uploaded);
-    let answer = response.map(|incoming| Answer::Pod(Box::new(Download::new(incoming, lease, stream, seat))));
+    let lease = (lease, keeps, progress);
+    let may_be_silent = fields::is_stream_of_events(response.headers());
+    let answer =
+        response.map(|incoming| Answer::Pod(Box::new(Download::new(incoming, lease, may_be_silent, stream, seat))));
     Ok((answer, Outcome::Forwarded))
 }

@@ -28,8 +28,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
-/// Refused by every HTTP parser, wherever in a head it stands (RFC 9110 §5.5).
-const POISON: u8 = 0;
+/// Its first byte is refused by every HTTP parser, wherever in a head it stands (RFC 9110 §5.5). The library looks at a head of which
+/// a part has come before only when it ends, so this ends as a head does.
+const POISON: &[u8] = b"\0\r\n\r\n";
 
 /// A visitor that finishes sending within this time of its request is taken for one that waits for the answer (`nc -N`,
 /// BusyBox wget): it is probed later than one that does so afterwards, which has probably gone.
@@ -77,6 +78,8 @@ pub struct Guard {
     /// answer that is cut does not look whole.
     resets: bool,
     linger: Linger,
+    /// What the library still has to read of it, after what was refused.
+    poison: &'static [u8],
 }
 
 struct Probes {
@@ -118,7 +121,16 @@ impl Guard {
             zeros: 0,
             resets: false,
             linger: Linger { time: limits.linger, bytes: limits.linger_bytes, closing: None },
+            poison: b"",
         }
+    }
+
+    /// As much of it as there is room for.
+    fn put_poison(&mut self, buf: &mut ReadBuf<'_>) -> usize {
+        let (now, later) = self.poison.split_at(self.poison.len().min(buf.remaining()));
+        buf.put_slice(now);
+        self.poison = later;
+        now.len()
     }
 
     /// The socket, and its place among the connections.
@@ -249,6 +261,8 @@ impl AsyncRead for Guard {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.framing.is_refused() {
+            // When all of it has been read: the end of the stream.
+            this.put_poison(buf);
             return Poll::Ready(Ok(()));
         }
         if this.ended {
@@ -282,8 +296,8 @@ impl AsyncRead for Guard {
                         "a request was refused: its end is ambiguous, or its target is too long or malformed"
                     );
                     buf.set_filled(before + at);
-                    buf.put_slice(&[POISON]);
-                    at + 1
+                    this.poison = POISON;
+                    at + this.put_poison(buf)
                 }
             };
             let overflows = this.framing.overflows();

@@ -11,13 +11,16 @@ use std::time::Duration;
 pub async fn run(dispatcher: Arc<Dispatcher>) {
     let mut spare = vec![None; dispatcher.pools.len()];
     let mut lost = dispatcher.again.subscribe();
+    let mut reloaded = dispatcher.reloaded.subscribe();
     let mut next = now();
     loop {
         next += Duration::from_secs(1);
         tokio::time::sleep_until(next).await;
-        if lost.has_changed().unwrap_or_default() {
-            lost.borrow_and_update();
-            spare.fill(None);
+        for changes in [&mut lost, &mut reloaded] {
+            if changes.has_changed().unwrap_or_default() {
+                changes.borrow_and_update();
+                spare.fill(None);
+            }
         }
         for (pool, spare) in dispatcher.pools.iter().zip(&mut spare) {
             Visits::sweep(pool, &dispatcher);

@@ -12,6 +12,7 @@ pub use pushes::REPEAT;
 use self::answers::Scaler;
 use self::messages::{GetMetricsRequest, ScaledObjectRef};
 use self::tls::Tls;
+use crate::accept::Acceptor;
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::outside::{Listener, Stream};
 use crate::view::stopped;
@@ -47,15 +48,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// For the streams to say that they end, when the dispatcher does.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// After an accept failed (no more files, say).
-const BREATH: Duration = Duration::from_millis(50);
 /// The first bytes of every HTTP/2 connection (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const WRONG_PROTOCOL: &str = "HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\n\
                               content-type: text/plain\r\ncontent-length: 41\r\n\r\nthis port is KEDA's: it speaks only gRPC\n";
 
 /// Answers until the dispatcher stops; then the streams end, and whoever connects is refused.
-pub async fn open(dispatcher: Arc<Dispatcher>, mut listener: Box<dyn Listener>, tls: Option<Tls>) {
+pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>, tls: Option<Tls>) {
+    let mut acceptor = Acceptor::new(listener, "keda", dispatcher.metrics.process.accept_errors("keda"));
     let scaler = Arc::new(Scaler::new(dispatcher));
     let tls = tls.map(Arc::new);
     let mut stopping = scaler.dispatcher.stopping.clone();
@@ -68,20 +68,15 @@ pub async fn open(dispatcher: Arc<Dispatcher>, mut listener: Box<dyn Listener>, 
             () = stopped(&mut stopping) => break,
             () = current.as_mut() => {}
             Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                // Refused at once: whoever waits in line is answered slowly.
-                Ok((socket, _)) if connections.len() >= CONNECTIONS => drop(socket),
-                Ok((socket, _)) => {
+            (socket, _) = acceptor.accept() => {
+                // Beyond the limit a connection is refused at once: whoever waits in line is answered slowly.
+                if connections.len() < CONNECTIONS {
                     connections.spawn(connection(scaler.clone(), socket, tls.clone()));
                 }
-                Err(error) => {
-                    tracing::warn!("cannot accept a connection of KEDA: {error}");
-                    tokio::time::sleep(BREATH).await;
-                }
-            },
+            }
         }
     }
-    drop(listener);
+    drop(acceptor);
     let ended = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(LAST_WORDS, ended).await;
 }

@@ -22,6 +22,7 @@
 #[macro_use]
 pub mod faultpoints;
 
+mod accept;
 pub mod admin;
 pub mod attend;
 pub mod authority;
@@ -38,14 +39,18 @@ pub mod forward;
 pub mod guard;
 pub mod hands;
 pub mod housekeeping;
+pub mod inherited;
 pub mod journal;
 pub mod keda;
+pub mod live;
 mod load;
 pub mod metrics;
 pub mod outside;
 mod own;
+pub mod reload;
 mod repeats;
 pub mod silence;
+pub mod throttle;
 pub mod tunnel;
 pub mod view;
 pub mod visit;
@@ -54,6 +59,7 @@ pub mod waiting;
 use crate::config::{Config, PoolConfig, Secret};
 use crate::dispatcher::{Dispatcher, Parts};
 use crate::outside::{Listener, Net, Outside};
+use crate::reload::Reloads;
 use anyhow::Context as _;
 use slotkeeper_core::{Command, PoolId, SessionId, State, planted};
 use std::future::Future;
@@ -83,10 +89,12 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send,
     started: impl FnOnce(&Listening),
 ) -> anyhow::Result<()> {
-    run_until(outside, config, stop, std::future::pending(), started).await
+    let (_never, reloads) = mpsc::unbounded_channel();
+    run_until(outside, config, stop, std::future::pending(), reloads, started).await
 }
 
 /// As [`run`]; when `hurry` resolves while it ends, all streams get their close frame at once, and no more time than that takes.
+/// Configurations that come through `reloads` are put in force, as far as that is possible without a restart.
 ///
 /// # Errors
 /// As [`run`].
@@ -95,6 +103,7 @@ pub async fn run_until(
     config: Config,
     stop: impl Future<Output = ()> + Send,
     hurry: impl Future<Output = ()> + Send,
+    reloads: Reloads,
     started: impl FnOnce(&Listening),
 ) -> anyhow::Result<()> {
     let Outside { net, clock, ids, clusters, mut journal } = outside;
@@ -150,10 +159,12 @@ pub async fn run_until(
     helpers.spawn(silence::run(dispatcher.clone()));
     helpers.spawn(load::run(dispatcher.clone()));
     let most = dispatcher.config.limits.connections;
+    dispatcher.metrics.process.connections_limit.set(i64::try_from(most).unwrap_or(i64::MAX));
     let connections = Arc::new(Semaphore::new(most));
     for listener in listeners {
         tokio::spawn(door::open(dispatcher.clone(), listener, connections.clone()));
     }
+    helpers.spawn(reload::run(dispatcher.clone(), reloads, connections));
     started(&listening);
 
     let failed = tokio::select! {

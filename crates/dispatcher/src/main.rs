@@ -2,9 +2,11 @@
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use slotkeeper::config::{self, Config};
+use slotkeeper::cluster::processes;
+use slotkeeper::config::{self, ClusterConfig, Config, ConfigError};
 use slotkeeper::outside::{Clock, Ids, Net, Outside, RealNet};
-use slotkeeper::{Listening, cluster, journal};
+use slotkeeper::reload::Reloads;
+use slotkeeper::{Listening, cluster, inherited, journal};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -93,13 +95,23 @@ struct Pace {
 
 #[cfg(feature = "demo")]
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|s| (0.0..=3600.0).contains(s)).ok_or("allowed: a number from 0 to 3600")?;
+    let seconds = text.parse().ok().or_else(|| config::duration::seconds(text));
+    let allowed = "allowed: seconds from 0 to 3600, or a text such as 500ms or 2m";
+    let seconds = seconds.filter(|s| (0.0..=3600.0).contains(s)).ok_or(allowed)?;
     Ok(Duration::from_secs_f64(seconds))
 }
 
 fn main() -> ExitCode {
+    // A pod's supervisor is this program, too: small, and with nothing of what follows.
+    let mut own = std::env::args_os().skip(1);
+    if own.next().is_some_and(|argument| argument == processes::SUPERVISE) && own.next().is_none() {
+        return processes::supervise();
+    }
     let arguments = Arguments::parse();
     log_to_stderr();
+    if let Err(error) = inherited::settle() {
+        tracing::warn!("signals and limits stay as they were inherited: {error}");
+    }
     match act(arguments.command) {
         Ok(code) => code,
         Err(error) => {
@@ -113,17 +125,31 @@ fn act(job: Job) -> anyhow::Result<ExitCode> {
     match job {
         Job::Journal(job) => return look(&job),
         Job::Serve { journal, config, listen, pods, slots_per_pod, threads } => {
-            let mut config = match config {
-                Some(path) => config::read(&path)?,
-                None => config::from_args(&listen, &pods.unwrap_or_default(), slots_per_pod, threads)?,
+            let with_journal = move |mut config: Config| match &journal {
+                Some(journal) => config::journal_from_arg(&mut config, journal).map(|()| config),
+                None => Ok(config),
             };
-            if let Some(journal) = journal {
-                config::journal_from_arg(&mut config, &journal).map_err(anyhow::Error::msg)?;
-            }
-            serve(config, |_, _| {})
+            let pods = pods.unwrap_or_default();
+            let read = match &config {
+                Some(path) => config::read(path)?,
+                None => config::from_args(&listen, &pods, slots_per_pod, threads)?,
+            };
+            let read = with_journal(read).map_err(anyhow::Error::msg)?;
+            let again = config.map(|path| -> Again {
+                Box::new(move || {
+                    let problem = |problem| ConfigError { problems: vec![problem] };
+                    config::read(&path).and_then(|config| with_journal(config).map_err(problem))
+                })
+            });
+            serve(read, again, |_, _| {})
         }
         Job::Check { config } => {
-            println_all(&config::describe(&config::read(&config)?));
+            let config = config::read(&config)?;
+            println_all(&config::describe(&config));
+            let warnings = config::doubts(&config);
+            if !warnings.is_empty() {
+                println_all(&format!("Warnings:\n{}", warnings.join("\n")));
+            }
             Ok(())
         }
         #[cfg(feature = "demo")]
@@ -159,7 +185,7 @@ fn demo(listen: SocketAddr, admin: SocketAddr, data: Option<PathBuf>, pods: u32,
         pool.rules.grace = millis(pace.grace_seconds);
         pool.rules.cooldown = millis(pace.cooldown_seconds);
     }
-    let result = serve(config, |listening, config| {
+    let result = serve(config, None, |listening, config| {
         let at = listening.visitors.iter().map(|a| format!("http://{a}/")).collect::<Vec<_>>().join(" ");
         let admin = listening.admin.map(|a| format!("http://{a}")).unwrap_or_default();
         let pods = config.pools.iter().map(|p| p.rules.max).sum::<u32>();
@@ -175,21 +201,55 @@ fn demo(listen: SocketAddr, admin: SocketAddr, data: Option<PathBuf>, pods: u32,
     result
 }
 
-fn serve(config: Config, started: impl FnOnce(&Listening, &Config)) -> anyhow::Result<()> {
+/// Reads the configuration once more.
+type Again = Box<dyn Fn() -> Result<Config, ConfigError> + Send>;
+
+fn serve(mut config: Config, again: Option<Again>, started: impl FnOnce(&Listening, &Config)) -> anyhow::Result<()> {
+    fit_connections(&mut config);
     runtime(config.threads)?.block_on(async move {
         let (net, ids, clock): (Arc<dyn Net>, _, _) = (Arc::new(RealNet), Ids::Os, Clock::real());
         // First: whoever finds it in use starts nothing.
         let journal = journal::open(&config, &net, clock)?;
+        for warning in config::doubts(&config) {
+            tracing::warn!("{warning}");
+        }
+        let has_processes = config.pools.iter().any(|pool| matches!(pool.cluster, ClusterConfig::Processes(_)));
+        if has_processes {
+            processes::hide_memory();
+        }
+        // Also of others, if this is the first process of a container.
+        if has_processes || std::process::id() == 1 {
+            tokio::spawn(processes::adopt_orphans());
+        }
         let clusters = cluster::from_config(&config, &net, &ids).await?;
-        let (stop, hurry) = signals()?;
+        let (stop, hurry, reloads) = signals(again)?;
         let outside = Outside { net, clock, ids, clusters, journal };
         let shown = config.clone();
-        slotkeeper::run_until(outside, config, stop, hurry, move |listening| {
+        slotkeeper::run_until(outside, config, stop, hurry, reloads, move |listening| {
             tracing::info!(visitors = ?listening.visitors, admin = ?listening.admin, keda = ?listening.keda, "listening");
             started(listening, &shown);
         })
         .await
     })
+}
+
+/// Connections from visitors leave descriptors to everything else.
+fn fit_connections(config: &mut Config) {
+    let Some(open_files) = inherited::open_files() else { return };
+    let most = inherited::connections(open_files, config);
+    let configured = config.limits.connections;
+    if configured <= most {
+        return;
+    }
+    config.limits.connections = most;
+    if configured == config::Limits::default().connections {
+        tracing::info!(open_files, "the limit of open files leaves room for {most} connections from visitors");
+    } else {
+        tracing::warn!(
+            open_files,
+            "at most {most} connections from visitors instead of {configured} (limits.connections): raise the hard limit of open files (ulimit -Hn)"
+        );
+    }
 }
 
 /// One thread needs no scheduler between threads.
@@ -206,24 +266,34 @@ fn runtime(threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
     builder.enable_all().build().context("cannot start the worker threads")
 }
 
-/// What the first and the second SIGTERM or SIGINT resolve. A third ends the process at once; SIGHUP (a closed terminal, a
-/// reload that is not meant for this program) ends nothing.
-fn signals() -> anyhow::Result<(impl Future<Output = ()> + Send, impl Future<Output = ()> + Send)> {
+/// What the first and the second SIGTERM or SIGINT resolve; a third ends the process at once. SIGHUP reads the configuration again, and
+/// ends nothing (it may be that of a closed terminal).
+fn signals(
+    again: Option<Again>,
+) -> anyhow::Result<(impl Future<Output = ()> + Send, impl Future<Output = ()> + Send, Reloads)> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut int = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let (count, mut first) = tokio::sync::watch::channel(0);
     let mut second = first.clone();
+    let (reload, reloads) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 biased;
                 Some(()) = term.recv() => count.send_modify(|n| *n += 1),
                 Some(()) = int.recv() => count.send_modify(|n| *n += 1),
-                Some(()) = hangup.recv() => {
-                    tracing::info!("SIGHUP is ignored: a changed configuration needs a restart");
-                }
+                Some(()) = hangup.recv() => match &again {
+                    Some(again) => {
+                        let read = again().map(|mut config| {
+                            fit_connections(&mut config);
+                            config
+                        });
+                        let _ = reload.send(read);
+                    }
+                    None => tracing::info!("SIGHUP: there is no configuration file to reload"),
+                },
                 else => return,
             }
             if *count.borrow() > 2 {
@@ -240,6 +310,7 @@ fn signals() -> anyhow::Result<(impl Future<Output = ()> + Send, impl Future<Out
         async move {
             let _ = second.wait_for(reached(2)).await;
         },
+        reloads,
     ))
 }
 

@@ -1,8 +1,12 @@
 //! What Prometheus is told. One owned registry per dispatcher; what the fleet's state says is read from it at the scrape.
 
+mod process;
+
 use crate::config::{PoolConfig, Trigger};
 use crate::error::Fault;
+use crate::forward::pace::Late;
 use crate::keda;
+use process::ProcessMetrics;
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -50,11 +54,13 @@ pub struct Metrics {
     faults: IntCounterVec,
     repeated: IntCounterVec,
     corrected: IntCounterVec,
+    late: IntCounterVec,
     streams: IntGaugeVec,
     messages: IntCounterVec,
     bytes: IntCounterVec,
     minted: IntCounterVec,
     pub connections: IntGauge,
+    pub process: ProcessMetrics,
     pub ready: IntGauge,
     pub journal_position: IntGauge,
     pub journal_owed: IntGauge,
@@ -113,6 +119,7 @@ pub struct PoolMetrics {
     faults: [IntCounter; 3],
     pub repeated: IntCounter,
     corrected: [IntCounter; 2],
+    late: [IntCounter; Late::ALL.len()],
     pub open_requests: IntGauge,
     pub open_tunnels: IntGauge,
     pub messages_in: IntCounter,
@@ -225,6 +232,12 @@ impl Metrics {
                 "Responses of pods that were corrected: cookie (set or deleted a session cookie), framing (stated a length in addition to a coding, or twice).",
                 &["pool", "what"],
             )?,
+            late: counters(
+                &registry,
+                "slotkeeper_timeouts_total",
+                "Requests and bodies that took too long: answer (the pod's head, answer_seconds); upload_visitor, upload_pod, download_pod, download_visitor (who did not move a body, stall_seconds).",
+                &["pool", "what"],
+            )?,
             faults: counters(
                 &registry,
                 "slotkeeper_request_faults_total",
@@ -259,6 +272,7 @@ impl Metrics {
                 &registry,
                 IntGauge::new("slotkeeper_connections_open", "Connections from visitors.")?,
             )?,
+            process: ProcessMetrics::new(&registry)?,
             ready: register(
                 &registry,
                 IntGauge::new("slotkeeper_ready", "1 while this dispatcher is ready for visitors, as /readyz says.")?,
@@ -363,6 +377,7 @@ impl Metrics {
             requests: Outcome::ALL.map(|o| self.requests.with_label_values(&[pool, o.word()])),
             repeated: self.repeated.with_label_values(&[pool]),
             corrected: ["cookie", "framing"].map(|what| self.corrected.with_label_values(&[pool, what])),
+            late: Late::ALL.map(|late| self.late.with_label_values(&[pool, late.word()])),
             faults: [Fault::Visitor, Fault::Pod, Fault::Us].map(|f| self.faults.with_label_values(&[pool, f.word()])),
             open_requests: self.streams.with_label_values(&[pool, "request"]),
             open_tunnels: self.streams.with_label_values(&[pool, "upgraded"]),
@@ -519,6 +534,11 @@ impl PoolMetrics {
     /// A response of a pod was corrected.
     pub fn corrected(&self, what: Corrected) {
         self.corrected[what as usize].inc();
+    }
+
+    /// A request or a body took too long.
+    pub fn late(&self, late: Late) {
+        self.late[late as usize].inc();
     }
 
     pub fn fault(&self, fault: Fault) {

@@ -8,6 +8,7 @@ pub use seat::{Cut, Ending, GOING_AWAY, RESTART, SESSION_OVER, Seat, share};
 
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::driver::{Driver, Ended};
+use crate::error::Fault;
 use crate::metrics::Counted;
 use crate::outside::now;
 use slotkeeper_core::planted;
@@ -227,6 +228,9 @@ impl Visits {
         let counts_activity = pool.rules(&dispatcher.view.borrow().fleet).idle.is_some();
         let unready = unready(pool, dispatcher);
         for visitor in pool.visits.all() {
+            if let Some(stall) = pool.config.stall {
+                visitor.cut_stalled(pool, stall);
+            }
             let mut inner = locked(&visitor.inner);
             let Some(taken) = &inner.seat else { continue };
             if taken.seat.take_active() && counts_activity {
@@ -269,6 +273,25 @@ fn unready(pool: &Pool, dispatcher: &Dispatcher) -> BTreeSet<Uid> {
 impl Visitor {
     fn sits_in(&self, uid: &Uid) -> bool {
         locked(&self.inner).seat.as_ref().is_some_and(|t| t.seat.incarnation.uid == *uid)
+    }
+
+    /// Cuts bodies of which nothing has moved for this long.
+    fn cut_stalled(&self, pool: &Pool, stall: Duration) {
+        // A body that is cut ends its stream, which locks the visitor.
+        let seat = locked(&self.inner).seat.as_ref().map(|taken| taken.seat.clone());
+        let Some(seat) = seat else { return };
+        for late in seat.cut_stalled(stall) {
+            pool.metrics.late(late);
+            let (pod, what, stall_seconds) = (seat.pod.0, late.word(), stall.as_secs_f64());
+            match late.fault() {
+                Fault::Visitor => {
+                    tracing::debug!(pool = %pool.config.id, pod, what, stall_seconds, "body stalled: stream cut");
+                }
+                Fault::Pod | Fault::Us => {
+                    tracing::info!(pool = %pool.config.id, pod, what, stall_seconds, "body stalled: stream cut");
+                }
+            }
+        }
     }
 
     fn forget(&self, ending: Ending) {

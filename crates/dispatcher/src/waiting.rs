@@ -35,6 +35,9 @@ pub struct Facts {
     /// A running session that is about to be ended, and in how many seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ends_in_seconds: Option<u64>,
+    /// Nothing can be started (`state` is `failing`): the id under which the log says why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -46,6 +49,8 @@ pub enum RoomState {
     Starting,
     /// In line, and everything is taken.
     Queued,
+    /// In line, and no pod can be started: the command is not there, it crashes again and again, it never answers.
+    Failing,
     /// The slot is there: reload.
     Ready,
     /// Even the line is full.
@@ -82,6 +87,7 @@ impl Facts {
             steps: Vec::new(),
             reason: None,
             ends_in_seconds: None,
+            problem: None,
         }
     }
 
@@ -119,7 +125,14 @@ impl Facts {
                 let estimate = estimate.map(|e| e.0.saturating_sub(view.age().0).div_ceil(1000));
                 let quiet = fleet.is_quiet();
                 let starting = !quiet && (ahead as u64) < coming.slots;
-                let state = if starting { RoomState::Starting } else { RoomState::Queued };
+                let problem = coming.problem.clone().filter(|_| !quiet);
+                let state = match (&problem, starting) {
+                    (Some(_), _) => RoomState::Failing,
+                    (None, true) => RoomState::Starting,
+                    (None, false) => RoomState::Queued,
+                };
+                let starting = state == RoomState::Starting;
+                let estimate = estimate.filter(|_| problem.is_none());
                 let steps = match (quiet, starting) {
                     (true, _) => vec![Step::checking()],
                     (false, true) => coming.steps.clone(),
@@ -130,7 +143,7 @@ impl Facts {
                     .is_some_and(|s| matches!(s.state, State::Queued { lost: true, .. }));
                 let reason = lost.then_some(Why::PodLost.word()).or(quiet.then_some(CHECKING));
                 let position = Some(place_in_line(ahead));
-                Facts { position, estimate_seconds: estimate, steps, reason, ..Facts::new(pool, state) }
+                Facts { position, estimate_seconds: estimate, steps, reason, problem, ..Facts::new(pool, state) }
             }
         }
     }
@@ -151,7 +164,7 @@ impl Facts {
         match self.state {
             RoomState::Arriving | RoomState::Ready => 1,
             RoomState::Starting | RoomState::Queued => self.estimate_seconds.unwrap_or(5).clamp(1, 30),
-            RoomState::Full | RoomState::Ended => 15,
+            RoomState::Failing | RoomState::Full | RoomState::Ended => 15,
         }
     }
 
@@ -171,11 +184,12 @@ fn place_in_line(ahead: usize) -> u64 {
 #[must_use]
 pub fn room(facts: &Facts, pool: &Pool, back: &str) -> Response<Answer> {
     let html = page::html(facts, &page::View { base: back, own: &pool.own });
-    let status = if facts.state == RoomState::Full { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let refused = matches!(facts.state, RoomState::Full | RoomState::Failing);
+    let status = if refused { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let mut response = answer(status, "text/html; charset=utf-8", html.into());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::CSP));
-    if facts.state == RoomState::Full {
+    if refused {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(facts.retry_after_seconds()));
     }
     response

@@ -1,6 +1,7 @@
 //! Configuration: what files mean, and what is said about wrong ones.
 
 mod described;
+mod doubts;
 mod examples;
 mod mutated;
 mod presets;

@@ -2,13 +2,17 @@
 //! Nothing here looks at a clock: every test waits until something is so.
 #![expect(clippy::wildcard_enum_match_arm, reason = "everything else is a failure")]
 
+mod escapes;
+mod restarts;
+mod settings;
+
 use crate::size;
 use slotkeeper::cluster::{Cluster, ClusterError, processes};
 use slotkeeper::config::{Probe, ProbeKind, Processes};
 use slotkeeper::outside::{Ids, RealNet};
 use slotkeeper_core::{Command, Ordinal, Phase, Time, Uid};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -136,12 +140,6 @@ impl Place {
 
     fn settings(&self, command: &[&str]) -> Processes {
         Processes {
-            command: command.iter().map(|&c| c.to_owned()).collect(),
-            environment: Vec::new(),
-            working_folder: None,
-            data_folder: self.folder.path().to_owned(),
-            host: Ipv4Addr::LOCALHOST.into(),
-            first_port: None,
             probe: Probe {
                 kind: ProbeKind::Tcp,
                 every: Duration::from_millis(10),
@@ -150,6 +148,7 @@ impl Place {
             },
             stop_grace: PATIENCE,
             backoff: (Duration::from_millis(1), Duration::from_millis(4)),
+            ..Processes::new(command.iter().map(|&c| c.to_owned()).collect(), self.folder.path().to_owned())
         }
     }
 
@@ -174,9 +173,17 @@ impl Place {
     }
 }
 
+/// The dispatcher's own program: it runs the pods' supervisors.
+pub(crate) const SUPERVISOR: &str = env!("CARGO_BIN_EXE_slotkeeper");
+
+fn begin(settings: Processes, since: Time) -> Arc<dyn Cluster> {
+    // Incarnations name control groups: those of other tests have other names.
+    let (net, ids) = (Arc::new(RealNet), Ids::Os);
+    processes::start(&"games".into(), settings, net, &ids, Path::new(SUPERVISOR), since).unwrap()
+}
+
 async fn start(settings: Processes) -> Watch {
-    let cluster = processes::start(&"games".into(), settings, Arc::new(RealNet), &Ids::seeded(1), Time(1)).unwrap();
-    let mut watch = Watch::new(cluster);
+    let mut watch = Watch::new(begin(settings, Time(1)));
     assert!(matches!(watch.next().await, Command::PodsListed { pods, .. } if pods.is_empty()));
     assert_eq!(watch.scale().await, (0, 0, 0));
     watch
@@ -404,16 +411,21 @@ async fn a_file_that_is_no_program_is_named() {
 #[tokio::test]
 async fn a_data_folder_that_cannot_be_written_is_named() {
     let place = Place::new();
-    let mut settings = place.settings(&["/bin/sh", "-c", "sleep 60"]);
-    settings.data_folder = place.folder.path().join("file");
-    touch(&settings.data_folder);
-    let folder = settings.data_folder.join("0");
-    let mut pool = start(settings).await;
+    let settings = place.settings(&["/bin/sh", "-c", "sleep 60"]);
+    let folder = place.folder.path().join("0");
+    touch(&folder);
+    let mut pool = start(settings.clone()).await;
     pool.order(1, 1).await;
     pool.scale().await;
     let (_, why) = pool.failed(0).await;
     assert!(why.starts_with(&format!("cannot write in the data folder {}: ", folder.display())), "{why}");
     pool.cluster.stop().await;
+    let no_folder = Processes { data_folder: folder.clone(), ..settings };
+    let (net, ids) = (Arc::new(RealNet), Ids::seeded(1));
+    let refused =
+        processes::start(&"games".into(), no_folder, net, &ids, Path::new(SUPERVISOR), Time(1)).err().unwrap();
+    let said = format!("[pools.games.processes]: {}/.slotkeeper cannot be used: ", folder.display());
+    assert!(refused.to_string().starts_with(&said), "{refused}");
 }
 
 #[tokio::test]
@@ -456,7 +468,10 @@ async fn only_the_incarnation_that_was_meant_is_recycled() {
     let next = pool.starting(0).await;
     assert_ne!(next, uid);
     pool.cluster.recycle(Ordinal(0), uid).await.unwrap();
-    pool.order(0, 2).await;
+    // The answer to another order shows that the recycle has been taken: the present life goes on.
+    pool.order(1, 2).await;
+    assert_eq!(pool.scale().await, (0, 1, 2), "the former life was meant, not this one");
+    pool.order(0, 3).await;
     pool.is(0, &next, Phase::Terminating).await;
     pool.cluster.stop().await;
 }
@@ -588,37 +603,6 @@ async fn grandchildren_of_a_crashed_pod_die_with_it() {
 }
 
 const DISPATCH: &str = "SLOTKEEPER_TEST_DISPATCHER";
-
-/// Not a test: the dispatcher of the next one.
-#[tokio::test]
-async fn dispatch_if_asked() {
-    let Ok(folder) = std::env::var(DISPATCH) else { return };
-    let place = Place::new();
-    let mut settings =
-        place.settings(&["/bin/sh", "-c", "trap '' TERM; echo $$ > {data}/pid; while :; do sleep 1; done"]);
-    settings.data_folder = folder.into();
-    let mut pool = start(settings).await;
-    pool.order(1, 1).await;
-    loop {
-        pool.cluster.news().await;
-    }
-}
-
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn a_pod_does_not_survive_a_dispatcher_that_is_killed() {
-    let place = Place::new();
-    let mut dispatcher = tokio::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "processes::dispatch_if_asked"])
-        .env(DISPATCH, place.folder.path())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let pid = place.pid(0, "pid").await;
-    assert!(alive(pid));
-    dispatcher.kill().await.unwrap();
-    is_dead(pid).await;
-}
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);

@@ -13,8 +13,8 @@ pub(crate) struct Pod {
     pub(crate) slots: u32,
     /// Everyone who has had a stream here.
     pub(crate) guests: BTreeSet<VisitorId>,
-    /// A guest has left.
-    pub(crate) traces: bool,
+    /// When a guest first left.
+    pub(crate) traces: Option<u64>,
     /// An order excludes it, or may do so: it may be deleted at any moment.
     doubted: bool,
     /// ... and nothing that can be observed ends the doubt.
@@ -117,7 +117,7 @@ impl Pods {
             born: state == PodState::Starting,
             slots: settings.slots_per_pod,
             guests: BTreeSet::new(),
-            traces: false,
+            traces: None,
             doubted: settings.scaling == Scaling::Own,
             unknown: match settings.scaling {
                 Scaling::Own => false,
@@ -226,6 +226,11 @@ impl Pods {
         for pod in self.all.values_mut() {
             pod.doubted = true;
             pod.born = false;
+            // Who has been where is lost, too. A pool that recycles replaces its pods for that; one that begins to later cannot know.
+            if settings.is_none_or(|s| !s.recycle) {
+                pod.traces = None;
+                pod.guests.clear();
+            }
             pod.unknown |= settings.is_none_or(|s| s.scaling != Scaling::Own);
             pod.late_since.get_or_insert(at);
         }
@@ -272,7 +277,7 @@ impl Pods {
         }
         let cordoned = self.cordoned.contains(&pod.ordinal)
             || self.surely_open.as_ref().is_some_and(|open| !open.contains(&pod.ordinal));
-        let stranger = settings.recycle && (!pod.born || pod.traces || !pod.guests.is_empty());
+        let stranger = settings.recycle && (!pod.born || pod.traces.is_some() || !pod.guests.is_empty());
         // Where sessions are moved, the highest pod may be the one that is being emptied.
         let highest = settings.moves && !matches!(self.order, Order::Newest(size) if pod.ordinal + 1 < size.end);
         pod.state == PodState::Ready

@@ -1,6 +1,7 @@
 //! How many sessions a pod has, and whether any is there when the pod is given up.
 
 use crate::observation::{PodId, PodState, Remover, Scaling, VisitorId};
+use crate::pods::Pod;
 use crate::reference::{Reference, Rule};
 use crate::visitors::State;
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,13 +100,15 @@ impl Reference {
         there == pod && !ended && !time_up && !clocks.clocks_jump && !may_be_moved && at.saturating_sub(*since) < held
     }
 
-    /// With recycling, nobody gets a slot in an incarnation that a session has left.
+    /// With recycling, nobody gets a slot in an incarnation that a session has left. Among several slots, the guest who leaves at
+    /// this very moment may have left just after.
     pub(crate) fn meets_no_traces(&mut self, id: &VisitorId, pod: &PodId, was: &State, at: u64) {
         let recycle = self.settings.as_ref().is_some_and(|s| s.recycle);
         if !recycle || matches!(was, State::Seat(p) if p == pod) {
             return;
         }
-        let Some(known) = self.pods.get(pod).filter(|p| p.traces && !p.guests.contains(id)) else { return };
+        let traced = |p: &&Pod| p.traces.is_some_and(|since| since < at || p.slots == 1);
+        let Some(known) = self.pods.get(pod).filter(|p| traced(p) && !p.guests.contains(id)) else { return };
         let text =
             format!("{id} gets a slot in {pod}, where {:?} was before, and sessions are to be recycled", known.guests);
         self.report(Rule::SharedSlot, at, text);

@@ -212,7 +212,7 @@ impl Reference {
         if let State::Seat(from) = was {
             self.judge_move(id, from, None, at, earliest);
         }
-        self.traces(id, was);
+        self.traces(id, was, at);
         let home = match was {
             _ if pardoned => Home::Unknown,
             State::Seat(pod) => self.pods.get(pod).map_or(Home::Unknown, |pod| Home::At(pod.ordinal)),
@@ -241,7 +241,7 @@ impl Reference {
 
     /// A slot, whether or not its pod is known yet.
     fn told_a_slot(&mut self, id: &VisitorId, state: State, was: &State, (at, earliest): (u64, u64), pardoned: bool) {
-        self.traces(id, if state == *was { &State::Nowhere } else { was });
+        self.traces(id, if state == *was { &State::Nowhere } else { was }, at);
         let events = !self.snapshots();
         let visitor = self.visitor(id);
         if matches!(was, State::Nowhere | State::Over(_)) && !pardoned {
@@ -274,7 +274,7 @@ impl Reference {
     /// Its session is over.
     fn leave(&mut self, id: &VisitorId, state: State, was: &State, at: u64) {
         if !matches!(state, State::Over(Some(_))) {
-            self.traces(id, was);
+            self.traces(id, was, at);
         }
         let visitor = self.visitor(id);
         visitor.wait = None;
@@ -285,11 +285,11 @@ impl Reference {
     }
 
     /// It is not where it was: what it did there stays.
-    fn traces(&mut self, id: &VisitorId, was: &State) {
+    fn traces(&mut self, id: &VisitorId, was: &State, at: u64) {
         if let State::Seat(pod) | State::Over(Some(pod)) = was
-            && let Some(pod) = self.pods.get_mut(pod)
+            && let Some(pod) = self.pods.get_mut(pod).filter(|pod| pod.guests.contains(id))
         {
-            pod.traces |= pod.guests.contains(id);
+            pod.traces.get_or_insert(at);
         }
     }
 

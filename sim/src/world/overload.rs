@@ -7,8 +7,9 @@ use std::time::Duration;
 
 /// Longest delay of an answer, in milliseconds: the dispatchers wait 2 s for one.
 const SLOW: u64 = 3_000;
-/// Longest delay of a write.
-const LATE: u64 = 4_000;
+/// Longest delay of a write: as long as a client may wait between two tries, or longer than a lapse lasts (5 s at least), so that
+/// an order of entries that are lost can come after it.
+pub const LATE: [u64; 2] = [4_000, 15_000];
 
 /// What is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,8 @@ pub struct Overload {
 struct State {
     refused: Option<Refused>,
     slow: bool,
-    late: bool,
+    /// Longest delay of a write, in milliseconds.
+    late: u64,
 }
 
 impl Overload {
@@ -64,8 +66,9 @@ impl Overload {
         self.locked().slow = slow;
     }
 
-    pub fn delay_writes(&self, late: bool) {
-        self.locked().late = late;
+    /// `most`: longest delay of a write, in milliseconds; 0 for none.
+    pub fn delay_writes(&self, most: u64) {
+        self.locked().late = most;
     }
 
     /// Everything is well again.
@@ -79,8 +82,8 @@ impl Overload {
         let state = *self.locked();
         let refuses = state.refused.filter(|_| draw(3) != 0);
         let after = 1 + draw(2);
-        let delay = |on: bool, most: u64| Duration::from_millis(if on { most } else { 0 });
-        let (slow, late) = (delay(state.slow, draw(SLOW)), delay(state.late, draw(LATE)));
+        let slow = Duration::from_millis(if state.slow { draw(SLOW) } else { 0 });
+        let late = Duration::from_millis(draw(state.late.max(1)));
         server.faults(|faults| {
             faults.standing.clear();
             for verb in refuses.into_iter().flat_map(Refused::verbs) {

@@ -112,8 +112,8 @@ impl Truth {
         let reason = word("reason");
         let answer = match word("state") {
             // Until it is certain what is lost, positions say nothing.
-            Some("queued" | "starting") if reason == Some("checking") => return,
-            Some("queued" | "starting") => {
+            Some("queued" | "starting" | "failing") if reason == Some("checking") => return,
+            Some("queued" | "starting" | "failing") => {
                 let position: Option<u64> = position.and_then(|p| p.parse().ok());
                 Answer::Waiting { ahead: position.map(|p| p.saturating_sub(1)) }
             }

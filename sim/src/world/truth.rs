@@ -111,6 +111,12 @@ struct Inner {
     lives: BTreeMap<usize, ReplicaId>,
     /// Since when.
     lives_since: BTreeMap<usize, u64>,
+    /// Who it was before, since its process started. Streams of such a life may be closed with a last frame: the fleet gives
+    /// their slots to nobody before it has given that replica up.
+    former: BTreeMap<usize, BTreeSet<ReplicaId>>,
+    /// Sessions (by public name) that lost entries had ended or moved away from an incarnation: the state says again that they
+    /// are there, until bytes show that they are.
+    departed: BTreeSet<(String, String)>,
     /// The incarnation at an address, as long as it lives.
     addresses: BTreeMap<SocketAddr, (u32, String)>,
     /// Sessions that somebody has the cookie of.
@@ -256,7 +262,9 @@ impl Truth {
         let at = self.now();
         let mut inner = self.locked();
         inner.ledger.writes_as(host, replica);
-        if inner.lives.insert(host, replica) != Some(replica) {
+        let before = inner.lives.insert(host, replica);
+        if before != Some(replica) {
+            inner.former.entry(host).or_default().extend(before);
             inner.lives_since.insert(host, at);
             inner.tell(at, format!("dispatcher {host} lives as {replica:?}"));
         }
@@ -282,6 +290,7 @@ impl Truth {
         let at = self.now();
         self.disturbed(at, "a dispatcher starts");
         let mut inner = self.locked();
+        inner.ends(host);
         let applied = inner.mirror.applied();
         inner.started.insert(host, (at, applied));
         inner.count("dispatcher started".into());
@@ -291,7 +300,7 @@ impl Truth {
     pub fn crashed(&self, host: usize) {
         self.others(|t| t.crashed(host));
         self.disturbed(self.now(), "a dispatcher is killed");
-        self.locked().lives.remove(&host);
+        self.locked().ends(host);
     }
 
     /// An incarnation answers at this address.
@@ -359,12 +368,17 @@ impl Truth {
         let mut inner = self.locked();
         inner.count("check egress".into());
         let Some((ordinal, uid)) = inner.addresses.get(&to).cloned() else { return };
+        inner.departed.remove(&(session.to_owned(), uid.clone()));
         // A fleet that is forgotten counts only for a replica that has not started again since.
         let same = |b: &&Before| b.lives.get(&host) == inner.lives.get(&host);
         let before = inner.before.iter().filter(same).map(|b| (&b.fleet, &b.lives));
         let fleets = before.chain([(&inner.mirror, &inner.lives)]);
         let allowed = fleets
-            .map(|(fleet, lives)| inner.may_write(&self.pool, fleet, at, lives.get(&host), (ordinal, &uid), session))
+            .map(|(fleet, lives)| {
+                let former = inner.former.get(&host).into_iter().flatten();
+                let me: BTreeSet<ReplicaId> = lives.get(&host).into_iter().chain(former).copied().collect();
+                inner.may_write(&self.pool, fleet, at, &me, (ordinal, &uid), session)
+            })
             .reduce(|before, now| if before.is_ok() { before } else { now });
         if let Some(Err(why)) = allowed {
             let name = short(session);
@@ -745,6 +759,13 @@ impl Inner {
             _ => return self.violate(at, "the world runs", format!("nobody remembers position {position}")),
         };
         let fleet = std::mem::replace(&mut self.mirror, fleet);
+        for (id, session) in self.mirror.sessions(pool) {
+            let Some(uid) = session.pod().and_then(|at| uid_of(&self.mirror, pool, at)) else { continue };
+            let there = fleet.session(pool, id).and_then(|s| s.pod()).and_then(|at| uid_of(&fleet, pool, at));
+            if there.as_ref() != Some(&uid) {
+                self.departed.insert((public_name(id), uid));
+            }
+        }
         let gone = self.censuses.partition_point(|(p, _)| *p <= position);
         self.lost.push((self.lives.clone(), self.censuses.split_off(gone)));
         // What the journal had of these, it has forgotten.
@@ -951,12 +972,18 @@ impl Inner {
         uid_of(&self.mirror, pool, pod)
     }
 
+    /// The host's process is over.
+    fn ends(&mut self, host: usize) {
+        self.lives.remove(&host);
+        self.former.remove(&host);
+    }
+
     fn may_write(
         &self,
         pool: &PoolId,
         fleet: &Fleet,
         at: u64,
-        me: Option<&ReplicaId>,
+        me: &BTreeSet<ReplicaId>,
         (ordinal, uid): (u32, &str),
         name: &str,
     ) -> Result<(), String> {
@@ -982,10 +1009,10 @@ impl Inner {
         if pod.0 != ordinal || there != uid {
             return Err(format!("it sits in pod {pod} ({there})"));
         }
-        match me {
-            Some(me) if by.contains(me) => Ok(()),
-            _ => Err(format!("this dispatcher has not attached it: {:?}", session.state)),
+        if !by.iter().any(|replica| me.contains(replica)) {
+            return Err(format!("this dispatcher has not attached it: {:?}", session.state));
         }
+        Ok(())
     }
 
     /// The incarnation that the session was given last.
@@ -1008,7 +1035,8 @@ impl Inner {
         if pod.life.as_ref().is_none_or(|l| &*l.uid.0 != uid) {
             return;
         }
-        let there: Vec<SessionId> = pod.sessions.iter().copied().collect();
+        let departed = |id: &SessionId| self.departed.contains(&(public_name(*id), uid.to_owned()));
+        let there: Vec<SessionId> = pod.sessions.iter().copied().filter(|id| !departed(id)).collect();
         if let Some(first) = there.first() {
             let what =
                 format!("pod {ordinal} ({uid}) is deleted by {by} under session {}", short(&public_name(*first)));

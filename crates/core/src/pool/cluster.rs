@@ -348,11 +348,19 @@ impl Pool {
 
     /// Whatever is owed a recycle from this entry on may be deleted at any time: see [`Life::condemned`].
     pub(super) fn condemn(&mut self) {
+        planted!(CondemnedReused => ());
         for ordinal in &self.index.owes_recycle {
             if let Some(life) = self.pods.get_mut(ordinal).and_then(|p| p.life.as_mut()) {
                 life.condemned = true;
             }
         }
+    }
+
+    /// A deletion that became due and was no longer due by the end of the entry is not ordered: nothing would keep the pod from
+    /// being used again.
+    pub(super) fn withdraw_recycles(&self, step: &mut Step<'_>) {
+        let is_owed = |ordinal: &Ordinal| self.index.owes_recycle.contains(ordinal);
+        step.effects.retain(|effect| !matches!(effect, Effect::Recycle { pod, .. } if !is_owed(pod)));
     }
 
     /// What goes when it is empty has changed: pods there are chosen last, the highest of them takes nobody, and who is
@@ -386,6 +394,7 @@ impl Pool {
     /// every pod inside is returning until a size of this timeline has been seen; it may have sessions meanwhile, and whoever has
     /// no stream there is not let in before. Such orders have no effect any more then ([`Decision::may_overwrite`]).
     pub(crate) fn doubt(&mut self, step: &mut Step<'_>) {
+        planted!(TrustedAfterLapse => ());
         if self.rules.scaling == Scaling::None {
             return;
         }

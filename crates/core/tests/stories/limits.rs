@@ -35,11 +35,11 @@ fn extending_beyond_the_limit_is_no_activity() {
 
 #[test]
 fn a_pod_is_unusable_if_it_runs_is_empty_and_cannot_be_counted_on() {
-    let mut pool = Story::with_pods(4);
-    pool.cordon(0).visit(ANA).attach(ANA).pod_gone(3).cordon(3);
-    assert_eq!(pool.place(ANA), at_pod(1));
-    // 0 is cordoned, 1 is full, 2 is free, 3 does not run.
-    assert_eq!((pool.census().pods, pool.census().unusable), (3, 1));
+    let mut pool = Story::with_pods(7);
+    pool.cordon(0).cordon(1).visit(ANA).attach(ANA).pod_gone(6).cordon(6);
+    assert_eq!(pool.place(ANA), at_pod(2));
+    // 0 and 1 are cordoned, 2 is full, 3 to 5 are free, 6 does not run: no two groups are of one size.
+    assert_eq!((pool.census().pods, pool.census().unusable), (6, 2));
 }
 
 #[test]

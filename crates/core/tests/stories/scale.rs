@@ -282,6 +282,19 @@ fn a_sliding_window_at_the_top_grows_downwards() {
 }
 
 #[test]
+fn a_sliding_window_grows_downwards_by_no_more_than_it_needs() {
+    let mut pool = Story::running(6, sliding(6));
+    crowd(&mut pool, 6);
+    for ordinal in 0..3 {
+        pool.leave(SessionId(100 + ordinal)).detach(SessionId(100 + ordinal));
+    }
+    pool.at(secs(60)).scale_done().pod_gone(0).pod_gone(1).pod_gone(2);
+    assert_eq!(pool.desired(), (3, 6));
+    pool.visit(ANA);
+    assert_eq!(pool.desired(), (2, 6));
+}
+
+#[test]
 fn a_sliding_window_stays_inside_its_range_when_that_shrinks() {
     let mut pool = Story::running(5, Rules { min: 2, ..sliding(5) });
     pool.visit_with_hint(ANA, 4).attach(ANA).at(secs(60));

@@ -211,10 +211,11 @@ impl Clocks {
                 let clocks =
                     session.clocks(&rules).into_iter().chain(old.map(|r| session.clocks(r)).unwrap_or_default());
                 let clocks: Vec<(Time, Why)> = clocks.collect();
-                // The earliest clock is the reason, but it may be of rules that no longer, or not yet, count; and a replica
-                // that departs comes first.
+                // The earliest clock is the reason, but it may be of rules that no longer, or not yet, count; a replica that
+                // departs comes first; and a lapse stops the clock of those who are away.
                 let first = clocks.iter().map(|(at, _)| *at).min();
-                let is_first = |at: &Time| departed || old != Some(&rules) || Some(*at) == first;
+                let stops = matches!(entry.command, Command::Lapse { .. });
+                let is_first = |at: &Time| departed || stops || old != Some(&rules) || Some(*at) == first;
                 let due = clocks.iter().any(|(at, reason)| reason == why && *at <= now && is_first(at));
                 // Its pod may have become certain between two departures of this entry.
                 let admitted = departed && *why == Why::Disconnected && before.doubtful.contains(id);

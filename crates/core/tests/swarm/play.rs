@@ -32,13 +32,18 @@ impl Swarm {
             guests: BTreeMap::new(),
             past: VecDeque::new(),
             ghosts: BTreeMap::new(),
+            departed: BTreeSet::new(),
             unsound: BTreeSet::new(),
             timelines: 0,
             loses: case.speaks >= Entry::TIMELINES,
             coverage: Coverage::default(),
+            aloud: false,
             witness: None,
         };
-        swarm.witness = (!case.rude).then(|| Witness::new(&rules, &swarm.world, case.orderly));
+        // The older semantics have gaps, which is why there are newer ones: an owed recycle is forgotten with the pool, and an order
+        // of a removed pool may still take effect on the next one.
+        let is_judged = !case.rude && case.speaks >= Entry::TIMELINES;
+        swarm.witness = is_judged.then(|| Witness::new(&rules, &swarm.world, case.orderly));
         swarm.say(0, Command::Rules(case.rules.clone()));
         swarm
     }
@@ -105,7 +110,9 @@ impl Swarm {
         }
         self.say(2, command.clone());
         if matches!(command, Command::Rules(_)) && !self.fleet.is_listed(&self.pool) {
-            // A new pool has to be told what runs there.
+            // A new pool has to be told what runs there. How long a silent replica keeps its streams depends on both pools now, and
+            // on the time between them: the reference is not told of that.
+            self.witness = None;
             self.world.orders.clear();
             self.world.introduce();
         }
@@ -225,9 +232,11 @@ impl Swarm {
         self.streams.retain(|stream| streams.contains(stream) && !self.unsound.contains(&stream.1));
         if let Some(witness) = &mut self.witness {
             witness.journal_lost(&streams, &self.unsound, trusted, self.world.real);
+            fleet.rules(&self.pool).into_iter().for_each(|rules| witness.rules_changed(rules));
         }
         (self.fleet, self.clocks, self.twin) = (fleet, clocks, None);
         self.coverage.note("entries are lost");
+        self.departed = self.in_removed_pods();
         self.past.clear();
         // A name that no other timeline has.
         self.timelines += 1;
@@ -276,6 +285,9 @@ impl Swarm {
         let effects = self.fleet.apply(entry);
         self.twin_goes_along(entry, &effects);
         let effects: Vec<Effect> = effects.into_iter().map(|(_, e)| e).collect();
+        if self.aloud {
+            self.tell(entry, &effects);
+        }
         self.cover(entry, &effects, &before);
         if quiet && self.fleet.is_quiet() {
             self.nothing_is_given_or_taken(size, &effects);
@@ -297,6 +309,18 @@ impl Swarm {
         self.nobody_dies_of_scaling();
         if let Some(witness) = &mut self.witness {
             witness.entry(entry, before.performed(), &effects, &self.fleet, &self.world);
+        }
+    }
+
+    /// An entry, what follows from it, and the state after it.
+    fn tell(&self, entry: &Entry, effects: &[Effect]) {
+        let (at, from, number) = (self.fleet.now(), entry.from, entry.number);
+        println!("  {at:?} {from:?} {number}: {:?} -> {effects:?}", entry.command);
+        for (ordinal, pod) in self.fleet.pods(&self.pool) {
+            println!("      {ordinal:?} {:?} {:?}", pod.life, pod.sessions);
+        }
+        for (id, session) in self.fleet.sessions(&self.pool) {
+            println!("      {id:?} {:?}", session.state);
         }
     }
 

@@ -4,7 +4,7 @@ use super::case::SESSIONS;
 use super::clocks::Before;
 use super::{Life, Stream, Swarm};
 use slotkeeper_core::{
-    AfterSession, Command, Effect, Entry, Ordinal, Place, Pod, Scaling, SessionId, Span, Standing, State, Timeline,
+    AfterSession, Command, Effect, Entry, Ordinal, Place, Pod, Scaling, SessionId, Span, Standing, State, Timeline, Uid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -137,8 +137,8 @@ impl Swarm {
             };
             if !later {
                 assert!(pod.is_ready() && !pod.cordoned, "placed in {pod:?}");
-                // What is to be emptied is so from the next step on.
-                let moved = |e: &Effect| matches!(e, Effect::Requeued { session: s, .. } if s == session);
+                // What is to be emptied is so from the next step on; who leaves in the same entry may have been the reason to keep it.
+                let moved = |e: &Effect| matches!(e, Effect::Requeued { session: s, .. } | Effect::Released { session: s, .. } if s == session);
                 let stays = matches!(life.standing, Standing::Wanted | Standing::Surplus);
                 assert!(stays || effects.iter().any(moved), "placed in {ordinal:?}, which is {:?}", life.standing);
                 // In a shared pod another one may have left since, and its traces with it.
@@ -260,13 +260,21 @@ impl Swarm {
         if !self.orderly {
             return;
         }
-        for (ordinal, pod) in self.fleet.pods(&self.pool) {
-            if let Some(life) = &pod.life
-                && self.world.scaled_away.contains(&life.uid)
-            {
-                assert!(pod.sessions.is_empty(), "{ordinal:?} was scaled away under {:?}", pod.sessions);
-            }
+        for (session, uid) in self.in_removed_pods() {
+            let is_let_in = self.streams.iter().any(|(of, _, (_, life))| (of, life) == (&session, &uid));
+            let has_departed = self.departed.contains(&(session, uid.clone()));
+            assert!(has_departed && !is_let_in, "{uid:?} was scaled away under {session:?}");
         }
+    }
+
+    /// Who is, as the fleet knows it, in an incarnation that a scale-down has removed.
+    pub(super) fn in_removed_pods(&self) -> BTreeSet<(SessionId, Uid)> {
+        let pods = self.fleet.pods(&self.pool);
+        let removed = pods.filter_map(|(_, pod)| {
+            let uid = &pod.life.as_ref()?.uid;
+            self.world.scaled_away.contains(uid).then(|| pod.sessions.iter().map(|id| (*id, uid.clone())))
+        });
+        removed.flatten().collect()
     }
 }
 

@@ -53,6 +53,8 @@ pub(super) struct Witness {
     /// Sessions that have a slot, as they were told last.
     seated: BTreeSet<SessionId>,
     replicas: BTreeMap<ReplicaId, Silence>,
+    /// Replicas with streams that the dispatchers count on.
+    counted: BTreeSet<ReplicaId>,
     now: u64,
 }
 
@@ -72,6 +74,7 @@ impl Witness {
             numbers: 0,
             seated: BTreeSet::new(),
             replicas: BTreeMap::new(),
+            counted: BTreeSet::new(),
             now: world.real,
         };
         witness.see(Observation::Settings(settings(rules)));
@@ -115,6 +118,7 @@ impl Witness {
     /// The journal has taken an entry. `heard`: it counts.
     pub(super) fn entry(&mut self, entry: &Entry, heard: bool, effects: &[Effect], fleet: &Fleet, world: &World) {
         self.now = world.real;
+        self.counted = self.streams.keys().map(|key| key.1).filter(|r| fleet.replica(*r).is_some()).collect();
         self.close_silent();
         self.look(world);
         if heard {
@@ -231,7 +235,8 @@ impl Witness {
         }
     }
 
-    fn rules_changed(&mut self, rules: &Rules) {
+    /// Those of the present, which may be older ones: an entry that changed them may be lost.
+    pub(super) fn rules_changed(&mut self, rules: &Rules) {
         if *rules == self.rules && !self.removed {
             return;
         }
@@ -264,6 +269,9 @@ impl Witness {
             {
                 self.see(Observation::Sign { visitor: visitor(session), class });
                 visit = None;
+            }
+            if let Effect::Released { session, .. } | Effect::Requeued { session, .. } = effect {
+                self.seated.remove(session);
             }
             match effect {
                 Effect::Scale { start, replicas, decided, .. } => {
@@ -339,8 +347,13 @@ impl Witness {
         }
         self.numbers += 1;
         let number = self.streams.get(&key).map_or(self.numbers, |s| s.number);
+        let is_there = self.pods.values().any(|(there, _)| *there == pod);
         self.streams.insert(key, Open { pod: pod.clone(), number, until: None });
         self.see(Observation::Stream { visitor: visitor(session), pod, stream: number });
+        // The pod may have vanished, and the news of it be on its way.
+        if !is_there {
+            self.close(key, self.now);
+        }
     }
 
     fn close(&mut self, key: (SessionId, ReplicaId), quiet_since: u64) {
@@ -349,9 +362,12 @@ impl Witness {
         }
     }
 
+    /// A stream of a silent replica is closed by now. As long as the dispatchers count on that replica, they keep its slot: to a
+    /// visitor who waits that is the same as an open stream.
     fn close_silent(&mut self) {
         let now = self.now;
         let over: Vec<_> = (self.streams.iter())
+            .filter(|(key, _)| !self.counted.contains(&key.1))
             .filter_map(|(key, open)| {
                 let silence = self.replicas.get(&key.1)?;
                 let closes = open.until.unwrap_or((silence.heard + silence.patience).max(silence.keeps));

@@ -102,8 +102,10 @@ pub(super) struct World {
     served: Vec<(u32, u64)>,
     /// The newest number that the journal says was served, until KEDA has certainly obeyed it: when it was served first.
     settling: Option<(u32, u64)>,
-    /// KEDA reads gauges that may be late, in any order, instead of asking a dispatcher that is up to date.
+    /// KEDA reads gauges that may be late, instead of asking a dispatcher that is up to date; never an older one after a newer one.
     prometheus: bool,
+    /// The number of the gauge that was read last.
+    read: u64,
     /// What the gauges said, and since when, oldest first.
     gauges: VecDeque<Gauge>,
     /// Incarnations whose recycling was ordered, and those that were deleted for it.
@@ -120,6 +122,8 @@ struct Gauge {
     /// Answering it is worth an entry.
     is_news: bool,
     since: u64,
+    /// Which of all that were shown.
+    number: u64,
 }
 
 impl World {
@@ -138,6 +142,7 @@ impl World {
             served: Vec::new(),
             settling: None,
             prometheus,
+            read: 0,
             gauges: VecDeque::new(),
             recycles: Vec::new(),
             recycled: BTreeSet::new(),
@@ -249,8 +254,10 @@ impl World {
         // Before both have been read, nothing is answered.
         let is_known = fleet.is_listed(pool) && fleet.scale_seen(pool).is_some();
         let Some(desired) = fleet.desired(pool).filter(|_| is_known) else { return };
-        let gauge = Gauge { replicas: desired.len(), is_news: fleet.unserved(pool).is_some(), since: self.real };
         let last = self.gauges.back();
+        let number = last.map_or(1, |last| last.number + 1);
+        let gauge =
+            Gauge { replicas: desired.len(), is_news: fleet.unserved(pool).is_some(), since: self.real, number };
         if last.is_none_or(|last| (last.replicas, last.is_news) != (gauge.replicas, gauge.is_news)) {
             self.gauges.push_back(gauge);
         }
@@ -305,11 +312,14 @@ impl World {
     }
 
     /// The number KEDA is answered, and whether it is worth an entry: the newest one, or one that is `late`.
-    fn answer(&self, late: u8, settle: u64) -> Option<Gauge> {
+    fn answer(&mut self, late: u8, settle: u64) -> Option<Gauge> {
         let newest = *self.gauges.back()?;
         let at = self.gauges.len().checked_sub(1 + usize::from(late)).filter(|_| self.prometheus);
         let fresh = |at: &usize| self.gauges.get(at + 1).is_none_or(|next| next.since + settle / 4 >= self.real);
-        Some(at.filter(fresh).map_or(newest, |at| self.gauges[at]))
+        let read = at.filter(fresh).map_or(newest, |at| self.gauges[at]);
+        let gauge = if read.number < self.read { newest } else { read };
+        self.read = gauge.number;
+        Some(gauge)
     }
 
     /// Somebody is placed in an incarnation that was never there.
@@ -344,7 +354,7 @@ impl World {
                         self.resize(order);
                     }
                 }
-                if rules.scaling == Scaling::None && self.replicas != rules.max {
+                if rules.scaling == Scaling::None && (self.start, self.replicas) != (0, rules.max) {
                     (self.start, self.replicas) = (0, rules.max);
                     self.size();
                 }

@@ -249,6 +249,10 @@ export function connect({
         if (!source) listen();
         tell({ ...waiting, reason: facts.reason ?? null });
         return true;
+      case "failing": // nothing can be started; the place in line is kept
+        if (!source) listen();
+        tell({ ...waiting, reason: "failing" });
+        return true;
       case "full":
         begin();
         tell({ ...waiting, reason: "full" });

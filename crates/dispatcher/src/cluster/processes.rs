@@ -1,13 +1,29 @@
 //! A pool of local processes: one machine, no Kubernetes. This is the handle; behind it,
-//! `keeper` decides what runs, `child` is one process's way from start to end, `group` starts and signals processes,
-//! `output` logs what they say, `crashes` paces restarts, `template` fills in ports and folders.
+//! `keeper` decides what runs, `child` is one pod's way from start to end, `output` logs what pods write, `crashes` paces
+//! restarts, `template` and `environment` fill in what a program gets, `folders` has the pods' data.
+//!
+//! Each pod has a `supervisor`, a process of this same program that ends it with all its descendants (`link` is the
+//! dispatcher's end, `wire` what they say to each other, `cgroup` and `family` how descendants are found). What runs is
+//! noted in `records`: the next dispatcher goes on with it (`adoption`) or ends it (`leftovers`).
 
+pub(crate) mod accounts;
+mod adoption;
+pub(crate) mod cgroup;
 mod child;
+mod children;
 mod crashes;
-mod group;
+mod environment;
+mod family;
+mod folders;
 mod keeper;
+mod leftovers;
+mod link;
+mod os;
 mod output;
-mod template;
+pub(crate) mod records;
+mod supervisor;
+pub(crate) mod template;
+pub(crate) mod wire;
 
 use super::news::{self, News};
 use super::{Cluster, ClusterError, Size};
@@ -15,31 +31,71 @@ use crate::config::Processes;
 use crate::outside::{BoxFuture, Ids, Net};
 use child::Pool;
 use keeper::{Keeper, Request};
+use records::Records;
+use sha2::{Digest, Sha256};
 use slotkeeper_core::{Command, Ordinal, PoolId, Time, Uid};
+use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
-/// Makes the pool; it runs nothing until it is told to. Dropping it ends its processes (in the background, with their
-/// grace); so does the end of the runtime (at once).
+pub use children::adopt_orphans;
+pub(crate) use environment::matches as variable_matches;
+pub use link::{SUPERVISE, this_program};
+pub use os::hide_memory;
+pub use supervisor::run as supervise;
+
+/// The variable by which a pod's processes are known again; its value is the incarnation.
+const MARK: &str = "SLOTKEEPER_INCARNATION";
+
+/// Makes the pool; what a former dispatcher has left running goes on if it is adopted, and is ended otherwise. Nothing is
+/// started until the pool is told to. Dropping it ends its processes (in the background, with their grace); so does the
+/// end of the runtime (at once). With [`OnRestart::Adopt`](crate::config::OnRestart) they go on.
 ///
-/// `since` is wall time: the pool's news have higher versions than those of any pool started earlier. To be called
-/// inside a runtime.
+/// `supervisor` is a program that runs [`supervise`] when its argument is [`SUPERVISE`]. `since` is wall time: the pool's news
+/// have higher versions than those of any pool started earlier. To be called inside a runtime.
 ///
 /// # Errors
-/// When the operating system has no randomness to give.
+/// When the operating system has no randomness to give, when there is no such user as the pods are to run as, or when the
+/// data folder cannot be used, or is used by another dispatcher.
 pub fn start(
     pool: &PoolId,
     config: Processes,
     net: Arc<dyn Net>,
     ids: &Ids,
+    supervisor: &Path,
     since: Time,
 ) -> Result<Arc<dyn Cluster>, ClusterError> {
     // Names of processes are not secrets: 64 random bits and a count keep them apart.
     let ids = Ids::seeded(ids.draw().map_err(ClusterError::NoRandomness)?);
     let (teller, news) = news::channel(since);
     let (requests, orders) = mpsc::channel(64);
-    Keeper::start(Arc::new(Pool { id: pool.clone(), config, net }), ids, teller, orders);
+    let refused = |why: String| ClusterError::Refused(format!("[pools.{pool}.processes]: {why}"));
+    let records = Records::open(&config.data_folder).map_err(refused)?;
+    let user = accounts::find(config.user.as_deref(), config.group.as_deref()).map_err(refused)?;
+    let cgroup = config.cgroup.then(cgroup::Base::find).and_then(Result::ok);
+    if let Some(Err(missing)) = cgroup.as_ref().map(|base| base.pass_on(&child::limits(&config))) {
+        tracing::warn!(%pool, "control groups cannot enforce these limits as a whole: {}", missing.join(", "));
+    }
+    let settings = fingerprint(&config);
+    let supervisor = supervisor.to_owned();
+    let shared = Pool { id: pool.clone(), config, net, records, supervisor, cgroup, user, settings };
+    Keeper::start(Arc::new(shared), ids, teller, orders);
     Ok(Arc::new(Handle { news, requests }))
+}
+
+/// Of all by which a pod that runs would differ from one that is started now.
+fn fingerprint(config: &Processes) -> String {
+    let started_with = Processes {
+        probe: crate::config::Probe::default(),
+        stop_grace: std::time::Duration::ZERO,
+        backoff: Default::default(),
+        adopt_within: std::time::Duration::ZERO,
+        restart_unready: None,
+        log_lines: None,
+        ..config.clone()
+    };
+    let digest = Sha256::digest(format!("{started_with:?}"));
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 struct Handle {

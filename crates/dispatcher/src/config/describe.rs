@@ -3,8 +3,8 @@
 
 use super::rules::{default_rules, seconds as plain, usual_warning};
 use super::{
-    Admission, ClusterConfig, Config, JournalConfig, KubernetesPods, PoolConfig, Probe, ProbeKind, Processes, Trigger,
-    Workload, pool,
+    Admission, ClusterConfig, Config, DataBetween, JournalConfig, KubernetesPods, OnRestart, PodLimits, PoolConfig,
+    Probe, ProbeKind, Processes, Trigger, Workload, pool,
 };
 use slotkeeper_core::{AfterSession, Millis, Placement, Scaling, Shrink, Spare, Window};
 use std::fmt::{Display, Write};
@@ -271,6 +271,16 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
         ("cookie_max_age_seconds", secs(pool.cookie_max_age), "a browser keeps it this long"),
         ("allowed_origins", listed(&pool.allowed_origins, "the same origin"), "where WebSockets may come from"),
         (
+            "answer_seconds",
+            pool.answer.map_or("off".to_owned(), secs),
+            "a pod that has not answered a request this long after its end is given up",
+        ),
+        (
+            "stall_seconds",
+            pool.stall.map_or("off".to_owned(), secs),
+            "a body of which nothing moves for this long is cut",
+        ),
+        (
             "connections.idle_seconds",
             pool.connections.idle.map_or("off".to_owned(), secs),
             "an idle connection to a pod is closed after this",
@@ -394,15 +404,58 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
             let folder = |path: &std::path::PathBuf| path.display().to_string();
             let [kind, every, timeout, failures] = probe(&processes.probe);
             let names = processes.environment.iter().map(|(name, _)| name);
+            let usual_folder = if processes.data == DataBetween::Wipe { "its own" } else { "inherited" };
             vec![
                 ("processes.command", processes.command.join(" "), "what a pod runs"),
-                ("processes.environment", listed(names, "inherited"), "variables it gets besides (values not shown)"),
+                ("processes.environment", listed(names, "none"), "variables it gets in addition (values not shown)"),
+                (
+                    "processes.inherit",
+                    listed(&processes.inherit, "none"),
+                    "variables of the dispatcher's environment that it gets in addition to the usual ones",
+                ),
                 (
                     "processes.working_folder",
-                    processes.working_folder.as_ref().map_or("inherited".to_owned(), folder),
+                    processes.working_folder.as_ref().map_or(usual_folder.to_owned(), folder),
                     "where it runs",
                 ),
-                ("processes.data_folder", folder(&processes.data_folder), "each pod keeps its data in a folder in it"),
+                ("processes.data_folder", folder(&processes.data_folder), "each pod has its data in a folder in it"),
+                (
+                    "processes.data",
+                    match processes.data {
+                        DataBetween::Keep => "keep",
+                        DataBetween::Wipe => "wipe",
+                    }
+                    .to_owned(),
+                    match processes.data {
+                        DataBetween::Keep => "what is in it stays when a pod is started again",
+                        DataBetween::Wipe => "it is emptied between two lives of a pod",
+                    },
+                ),
+                ("processes.user", or_own(&processes.user), "who the processes run as"),
+                ("processes.group", or_own(&processes.group), "with which group"),
+                (
+                    "processes.limits",
+                    limits(&processes.limits),
+                    "what one pod may use: memory_bytes, cpus, files, processes",
+                ),
+                (
+                    "processes.cgroup",
+                    if processes.cgroup { "auto" } else { "off" }.to_owned(),
+                    "whether each pod gets a control group where that is possible",
+                ),
+                (
+                    "processes.on_restart",
+                    match processes.on_restart {
+                        OnRestart::Stop => "stop",
+                        OnRestart::Adopt => "adopt",
+                    }
+                    .to_owned(),
+                    match processes.on_restart {
+                        OnRestart::Stop => "pods end with the dispatcher",
+                        OnRestart::Adopt => "pods go on without a dispatcher, and the next one goes on with them",
+                    },
+                ),
+                ("processes.adopt_within_seconds", secs(processes.adopt_within), "how long they wait for it then"),
                 ("processes.host", processes.host.to_string(), "the address it listens on"),
                 (
                     "processes.first_port",
@@ -416,6 +469,16 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
                     "first delay after a crash, then twice",
                 ),
                 ("processes.restart_backoff_limit_seconds", secs(processes.backoff.1), "longest delay after a crash"),
+                (
+                    "processes.restart_unready_seconds",
+                    processes.restart_unready.map_or("off".to_owned(), secs),
+                    "a pod that was ready and does not answer for this long is started again",
+                ),
+                (
+                    "processes.log_lines_per_second",
+                    processes.log_lines.map_or("off".to_owned(), |lines| lines.to_string()),
+                    "most lines of a pod's output that are logged",
+                ),
                 ("processes.probe.kind", kind, "how readiness is found out"),
                 ("processes.probe.every_seconds", every, "how often"),
                 ("processes.probe.timeout_seconds", timeout, "how long an answer may take"),
@@ -450,6 +513,18 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
             ]
         }
     }
+}
+
+fn or_own(name: &Option<String>) -> String {
+    name.clone().unwrap_or_else(|| "the dispatcher's".to_owned())
+}
+
+fn limits(limits: &PodLimits) -> String {
+    let shown = |name: &str, limit: Option<u64>| limit.map(|limit| format!("{name} {limit}"));
+    let cpus = limits.cpu_millis.map(|millis| format!("cpus {}", millis as f64 / 1000.0));
+    let memory = shown("memory_bytes", limits.memory_bytes);
+    let counts = [shown("files", limits.files), shown("processes", limits.processes)];
+    listed([memory, cpus].into_iter().chain(counts).flatten(), "none")
 }
 
 fn probe(probe: &Probe) -> [String; 4] {

@@ -5,7 +5,10 @@
 use super::addresses::{network, socket_address};
 use super::pool::{self, NamedPool};
 use super::table::{ConfigError, Source, Table, Value, quoted};
-use super::{Admin, Config, Limits, journal, keda, kubernetes, secrets, together};
+use super::{
+    Admin, ClusterConfig, Config, JournalConfig, Limits, OnRestart, PoolConfig, journal, keda, kubernetes, secrets,
+    together,
+};
 use std::collections::BTreeSet;
 use std::path::Path;
 use toml::de::DeTable;
@@ -35,7 +38,7 @@ pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Config, ConfigErro
 #[must_use]
 pub fn keys() -> BTreeSet<String> {
     let every_table = "[admin]\n[journal]\n[keda]\n[kubernetes]\n[limits]\n[pools.a.fixed.probe]\n[pools.a.connections]\n[pools.c.kubernetes.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
-                       probe = {}\n[[pools.b.schedule]]\n[pools.b.targets.gauge]\n";
+                       probe = {}\nlimits = {}\n[[pools.b.schedule]]\n[pools.b.targets.gauge]\n";
     let source = Source::new(every_table, "", Path::new(""));
     let _: Result<Config, ConfigError> = everything(&source);
     source.asked.take()
@@ -63,8 +66,9 @@ fn everything(source: &Source<'_>) -> Result<Config, ConfigError> {
     if !readable {
         source.verdict()?;
     }
-    let config = top(&Table::root(source, document.get_ref()));
+    let mut config = top(&Table::root(source, document.get_ref()));
     source.verdict()?;
+    config.warnings = source.warnings();
     Ok(config)
 }
 
@@ -100,10 +104,20 @@ fn top(table: &Table<'_>) -> Config {
     let mut pools: Vec<NamedPool<'_>> =
         pools.map(|pools| pool::all(&pools, table.has("trusted_proxies"))).unwrap_or_default();
     together::conflicts(&pools);
+    if config.journal == JournalConfig::Memory {
+        for (pool, _) in pools.iter().filter(|(_, pool)| adopts(pool)) {
+            let what = "pods go on, but a journal in memory forgets whose they are; wanted: a journal in a folder";
+            pool.table("processes").into_iter().for_each(|table| table.doubt("on_restart", what));
+        }
+    }
     config.keda = keda::keda(table, &config, &mut pools);
     config.pools = pools.into_iter().map(|(_, pool)| pool).collect();
     table.finish();
     config
+}
+
+fn adopts(pool: &PoolConfig) -> bool {
+    matches!(&pool.cluster, ClusterConfig::Processes(processes) if processes.on_restart == OnRestart::Adopt)
 }
 
 fn admin(top: &Table<'_>) -> Admin {

@@ -6,7 +6,8 @@ use super::spare::schedule;
 use super::table::{Table, millis, quoted};
 use super::targets::{shrink, targets};
 use super::together::ports;
-use super::{Admission, ClusterConfig, KeptConnections, PoolConfig, pods};
+use super::{Admission, ClusterConfig, DataBetween, KeptConnections, PoolConfig, pods};
+use slotkeeper_core::AfterSession;
 
 /// A pool, and the table it comes from.
 pub(super) type NamedPool<'a> = (Table<'a>, PoolConfig);
@@ -74,6 +75,8 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
     for (text, at) in table.one_or_list("allowed_origins").unwrap_or_default() {
         pool.allowed_origins.extend(at.accept(origin(text)));
     }
+    pool.answer = table.seconds_or_off("answer_seconds", pool.answer, 0.1..=DAY);
+    pool.stall = table.seconds_or_off("stall_seconds", pool.stall, 0.1..=DAY);
     if let Some(connections) = table.table("connections") {
         pool.connections = self::connections(&connections, slots_per_pod == 1);
     }
@@ -99,6 +102,11 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
         if let Some(processes) = table.table("processes").filter(|_| last > u32::from(u16::MAX)) {
             let what = format!("with {} pods the last port would be {last}; allowed: at most 65535", pool.rules.max);
             processes.wrong("first_port", what);
+        }
+        if processes.data == DataBetween::Wipe && pool.rules.after_session == AfterSession::Keep {
+            let what = "a pod is not started again after a session, so its next visitor finds what the former one has \
+                        left until it is; wanted: with `after_session = \"recycle\"`";
+            table.table("processes").into_iter().for_each(|table| table.doubt("data", what));
         }
     }
     if matches!(pool.cluster, ClusterConfig::Fixed(_)) {

@@ -1,6 +1,7 @@
 //! Keys of cookies and the operator's token: from a file or the environment, never from the configuration itself.
 
 use super::Secret;
+use super::permissions;
 use super::table::Table;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
@@ -67,9 +68,15 @@ fn text(table: &Table<'_>, file: &'static str, env: &'static str) -> Option<(&'s
     if table.has(file) && table.has(env) {
         table.wrong(env, format_args!("contradicts `{file}`; allowed: one of both"));
     }
+    table.source.secrets.borrow_mut().extend(name.map(str::to_owned));
     if let Some(path) = path {
         match read(&path) {
-            Ok(text) => return Some((file, text)),
+            Ok(text) => {
+                if let Some(what) = permissions::of_secret(&path) {
+                    table.doubt(file, what);
+                }
+                return Some((file, text));
+            }
             Err(error) => table.wrong(file, format_args!("{} cannot be read: {error}", path.display())),
         }
     } else if let Some(name) = name {

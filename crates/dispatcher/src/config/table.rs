@@ -35,18 +35,43 @@ pub(super) struct Source<'a> {
     /// Relative paths in the file are relative to this.
     pub(super) folder: &'a Path,
     pub(super) problems: RefCell<Vec<(usize, String)>>,
+    /// What looks wrong, but may be right.
+    warnings: RefCell<Vec<(usize, String)>>,
+    /// Variables of the environment that hold secrets.
+    pub(super) secrets: RefCell<BTreeSet<String>>,
     /// Every key that was asked for, `*` for names that the operator chooses.
     pub(super) asked: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Source<'a> {
     pub(super) fn new(text: &'a str, name: &'a str, folder: &'a Path) -> Source<'a> {
-        Source { name, text, folder, problems: RefCell::default(), asked: RefCell::default() }
+        Source {
+            name,
+            text,
+            folder,
+            problems: RefCell::default(),
+            warnings: RefCell::default(),
+            secrets: RefCell::default(),
+            asked: RefCell::default(),
+        }
     }
 
     pub(super) fn problem(&self, at: usize, what: impl Display) {
+        self.problems.borrow_mut().push(self.noted(at, what));
+    }
+
+    fn warning(&self, at: usize, what: impl Display) {
+        self.warnings.borrow_mut().push(self.noted(at, what));
+    }
+
+    fn noted(&self, at: usize, what: impl Display) -> (usize, String) {
         let line = 1 + self.text.bytes().take(at).filter(|byte| *byte == b'\n').count();
-        self.problems.borrow_mut().push((line, format!("{}:{line}: {what}", self.name)));
+        (line, format!("{}:{line}: {what}", self.name))
+    }
+
+    /// In order of their lines.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        in_order(self.warnings.take())
     }
 
     /// The table, of those read before, where a key of this name is known.
@@ -61,12 +86,15 @@ impl<'a> Source<'a> {
 
     /// `Err` if anything was found.
     pub(super) fn verdict(&self) -> Result<(), ConfigError> {
-        let mut found = self.problems.borrow().clone();
-        found.sort();
-        found.dedup();
-        let problems: Vec<String> = found.into_iter().map(|(_, text)| text).collect();
+        let problems = in_order(self.problems.borrow().clone());
         if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
     }
+}
+
+fn in_order(mut found: Vec<(usize, String)>) -> Vec<String> {
+    found.sort();
+    found.dedup();
+    found.into_iter().map(|(_, text)| text).collect()
 }
 
 /// One table of the file.
@@ -129,6 +157,12 @@ impl<'a> Table<'a> {
     pub(super) fn wrong(&self, key: &str, what: impl Display) {
         let at = self.entries.get_key_value(key).map_or(self.span.start, |(name, _)| name.span().start);
         self.source.problem(at, format_args!("key `{}`: {what}", join(&self.path, key)));
+    }
+
+    /// What this key says may be right, but looks wrong.
+    pub(super) fn doubt(&self, key: &str, what: impl Display) {
+        let at = self.entries.get_key_value(key).map_or(self.span.start, |(name, _)| name.span().start);
+        self.source.warning(at, format_args!("key `{}`: {what}", join(&self.path, key)));
     }
 
     pub(super) fn start(&self) -> usize {
@@ -268,6 +302,10 @@ impl<'a> Table<'a> {
 }
 
 impl<'a> Value<'a> {
+    pub(super) fn doubt(&self, what: impl Display) {
+        self.source.warning(self.span.start, format_args!("key `{}`: {what}", self.path));
+    }
+
     pub(super) fn wrong(&self, what: impl Display) {
         self.source.problem(self.span.start, format_args!("key `{}`: {what}", self.path));
     }
@@ -316,14 +354,23 @@ impl<'a> Value<'a> {
         value
     }
 
-    /// With `off`: 0 and `"off"` are allowed as well, and are zero.
+    /// A number of seconds, or a text with units. With `off`: 0 and `"off"` are allowed as well, and are zero.
     fn seconds(&self, allowed: &RangeInclusive<f64>, off: bool) -> Option<Duration> {
         let or_off = if off { ", or \"off\"" } else { "" };
         let expected = format!("seconds from {} to {}{or_off}", allowed.start(), allowed.end());
         if off && self.is_text("off") {
             return Some(Duration::ZERO);
         }
-        let (text, seconds) = self.float(&expected)?;
+        let (text, seconds) = if let DeValue::String(text) = self.inner {
+            let Some(seconds) = super::duration::seconds(text) else {
+                let units = "or a text such as \"90s\", \"10m\" or \"1h30m\"";
+                self.wrong(format_args!("{} is no duration; allowed: {expected}, {units}", quoted(text)));
+                return None;
+            };
+            (quoted(text), seconds)
+        } else {
+            self.float(&expected)?
+        };
         if !(allowed.contains(&seconds) || off && seconds == 0.0) {
             self.wrong(format_args!("{text} is out of range; allowed: {expected}"));
             return None;

@@ -2,6 +2,7 @@
 
 use super::fields;
 use super::line::Line;
+use super::pace::{Late, Progress};
 use super::pods::Lease;
 use crate::error::BoxError;
 use crate::visit::{Cut, Seat, Stream};
@@ -71,22 +72,47 @@ impl<T> Cargo<T> {
     }
 }
 
-impl<T: Send> Cut for Cargo<T> {
-    fn cut(&self) {
+impl<T> Cargo<T> {
+    fn unload(&self) -> Option<T> {
         let (load, waker) = {
             let mut cargo = self.lock();
             (cargo.load.take(), cargo.waker.take())
         };
-        drop(load);
         if let Some(waker) = waker {
             waker.wake();
         }
+        load
+    }
+}
+
+impl Cut for Cargo<Inbound> {
+    fn cut(&self) {
+        drop(self.unload());
+    }
+
+    fn stalled(&self, stall: Duration) -> Option<Late> {
+        self.lock().load.as_ref()?.progress.stalled_upload(stall)
+    }
+}
+
+impl Cut for Cargo<Outbound> {
+    fn cut(&self) {
+        if let Some(outbound) = self.unload() {
+            // The pod may still be sent a request that it does not read.
+            outbound.lease.line.abandon();
+        }
+    }
+
+    fn stalled(&self, stall: Duration) -> Option<Late> {
+        let cargo = self.lock();
+        let outbound = cargo.load.as_ref()?;
+        outbound.progress.stalled_download(stall, outbound.may_be_silent)
     }
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the session has ended")]
-struct SessionOver;
+#[error("the session has ended, or nothing of the body moved for too long")]
+struct CutOff;
 
 /// From the visitor to the pod.
 pub struct Upload {
@@ -97,12 +123,12 @@ pub struct Upload {
     expectation: Option<(Expectation, Pin<Box<tokio::time::Sleep>>)>,
     /// The connection it is sent on, until its first part has been read.
     line: Option<Arc<Line>>,
-    /// All of it has been read.
-    uploaded: Arc<AtomicBool>,
+    progress: Arc<Progress>,
 }
 
 struct Inbound {
     incoming: Incoming,
+    progress: Arc<Progress>,
     _stream: Arc<Stream>,
 }
 
@@ -117,15 +143,15 @@ impl Upload {
         expectation: Option<Expectation>,
     ) -> Upload {
         let expectation = expectation.map(|e| (e, Box::pin(tokio::time::sleep(CONTINUE))));
-        let uploaded = Arc::new(AtomicBool::new(incoming.is_end_stream()));
+        let progress = Arc::new(Progress::new(incoming.is_end_stream()));
         Upload {
-            cargo: Cargo::new(Inbound { incoming, _stream: stream }),
+            cargo: Cargo::new(Inbound { incoming, progress: progress.clone(), _stream: stream }),
             seat,
             watched: false,
             left: limit,
             expectation,
             line: None,
-            uploaded,
+            progress,
         }
     }
 
@@ -139,10 +165,10 @@ impl Upload {
         &self.seat
     }
 
-    /// True once all of it has been read.
+    /// How far it is.
     #[must_use]
-    pub fn uploaded(&self) -> Arc<AtomicBool> {
-        self.uploaded.clone()
+    pub fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
     }
 }
 
@@ -175,11 +201,12 @@ impl Body for Upload {
         }
         let mut cargo = this.cargo.lock();
         if this.seat.is_void() {
-            return Poll::Ready(Some(Err(SessionOver.into())));
+            return Poll::Ready(Some(Err(CutOff.into())));
         }
-        let Some(inbound) = &mut cargo.load else { return Poll::Ready(Some(Err(SessionOver.into()))) };
+        let Some(inbound) = &mut cargo.load else { return Poll::Ready(Some(Err(CutOff.into()))) };
         let Poll::Ready(frame) = Pin::new(&mut inbound.incoming).poll_frame(cx) else {
             cargo.waker = Some(cx.waker().clone());
+            this.progress.waits_for_source();
             return Poll::Pending;
         };
         if let Some(line) = this.line.take() {
@@ -194,7 +221,9 @@ impl Body for Upload {
             })
         });
         if frame.is_none() || matches!(&frame, Some(Ok(_))) && inbound.incoming.is_end_stream() {
-            this.uploaded.store(true, Ordering::Release);
+            this.progress.is_over();
+        } else {
+            this.progress.moved();
         }
         if let (Some(Ok(frame)), Some(left)) = (&frame, &mut this.left) {
             let size = frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -229,7 +258,10 @@ struct Outbound {
     lease: Lease,
     /// Its connection may carry another request, once all of this one has been sent.
     keeps: bool,
-    uploaded: Arc<AtomicBool>,
+    uploaded: Arc<Progress>,
+    progress: Progress,
+    /// The pod sends when it has something to tell, and only then.
+    may_be_silent: bool,
     _stream: Arc<Stream>,
 }
 
@@ -238,12 +270,21 @@ impl Download {
     #[must_use]
     pub fn new(
         incoming: Incoming,
-        (lease, keeps, uploaded): (Lease, bool, Arc<AtomicBool>),
+        (lease, keeps, uploaded): (Lease, bool, Arc<Progress>),
+        may_be_silent: bool,
         stream: Arc<Stream>,
         seat: Arc<Seat>,
     ) -> Download {
         let whole = incoming.is_end_stream();
-        let cargo = Cargo::new(Outbound { incoming, lease, keeps, uploaded, _stream: stream });
+        let cargo = Cargo::new(Outbound {
+            incoming,
+            lease,
+            keeps,
+            uploaded,
+            progress: Progress::new(false),
+            may_be_silent,
+            _stream: stream,
+        });
         let mut download = Download { cargo, seat, watched: false, done: false };
         if whole {
             download.finish(true);
@@ -257,7 +298,7 @@ impl Download {
         let Some(outbound) = self.cargo.lock().load.take() else { return };
         if well {
             outbound.lease.line.is_answered();
-            if outbound.keeps && outbound.uploaded.load(Ordering::Acquire) {
+            if outbound.keeps && outbound.uploaded.is_whole() {
                 self.seat.upstream.keep(outbound.lease);
             }
         }
@@ -275,7 +316,7 @@ impl Body for Download {
         let (frame, whole) = {
             let mut cargo = self.cargo.lock();
             let Some(outbound) = &mut cargo.load else {
-                return Poll::Ready(Some(Err(SessionOver.into())));
+                return Poll::Ready(Some(Err(CutOff.into())));
             };
             match Pin::new(&mut outbound.incoming).poll_frame(cx) {
                 Poll::Ready(mut frame) => {
@@ -284,9 +325,11 @@ impl Body for Download {
                     {
                         fields::drop_from_response_trailers(trailers);
                     }
+                    outbound.progress.moved();
                     (Some(frame), outbound.incoming.is_end_stream())
                 }
                 Poll::Pending => {
+                    outbound.progress.waits_for_source();
                     cargo.waker = Some(cx.waker().clone());
                     (None, false)
                 }

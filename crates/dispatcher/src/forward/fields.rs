@@ -225,6 +225,17 @@ pub fn drop_targeted_caching(headers: &mut HeaderMap) {
     }
 }
 
+/// Content types of answers that tell what happens when it happens: their silence is no fault.
+const EVENTS: [&[u8]; 2] = [b"text/event-stream", b"multipart/x-mixed-replace"];
+
+/// Whether the pod may be silent in the midst of this answer.
+#[must_use]
+pub fn is_stream_of_events(headers: &HeaderMap) -> bool {
+    let content = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let content = content.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    EVENTS.iter().any(|kind| content.eq_ignore_ascii_case(kind))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,6 +45,8 @@ const ANSWERED: u8 = 2;
 const UNFIT: u8 = 4;
 /// There is something to insert.
 const INSERT: u8 = 8;
+/// Nobody waits for the answer any more: the connection is to be closed, whatever the pod does.
+const ABANDONED: u8 = 16;
 
 impl Line {
     /// A request begins. `insert`: what the library's head lacks, and after how many bytes of it. `seat`: the
@@ -74,6 +76,12 @@ impl Line {
     /// All of the answer has come. (The pod may still read the request.)
     pub fn is_answered(&self) {
         self.flags.fetch_or(ANSWERED, Ordering::AcqRel);
+        self.stalled.wake();
+    }
+
+    /// Nobody waits for the answer any more, or for the rest of it. A pod that reads nothing would keep the connection open.
+    pub fn abandon(&self) {
+        self.flags.fetch_or(ABANDONED | UNFIT, Ordering::AcqRel);
         self.stalled.wake();
     }
 
@@ -258,6 +266,9 @@ impl PodSocket {
         vectored: bool,
     ) -> Poll<io::Result<usize>> {
         self.keep_up();
+        if self.line.has(ABANDONED) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         if !matches!(self.repair, Repair::None) {
             // Reading, which comes first and wakes the same task, gets it done.
             return Poll::Pending;

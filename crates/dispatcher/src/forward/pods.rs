@@ -5,7 +5,8 @@
 use super::body::Upload;
 use super::line::{Line, PodSocket, Redial};
 use crate::config::KeptConnections;
-use crate::error::{RequestError, Step};
+use crate::error::{OUT_OF_FILES, RequestError, Step};
+use crate::inherited::is_out_of_files;
 use crate::outside::{Net, now};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -204,9 +205,8 @@ impl Upstream {
 
     async fn dial(&self, net: &Arc<dyn Net>, asker: Asker) -> Result<Lease, RequestError> {
         let dialled = tokio::time::timeout(DIAL, net.dial(self.address)).await;
-        let stream = dialled
-            .map_err(|e| RequestError::pod(Step::Dial, "the pod does not answer", e))?
-            .map_err(|e| RequestError::pod(Step::Dial, "the pod cannot be reached", e))?;
+        let stream =
+            dialled.map_err(|e| RequestError::pod(Step::Dial, "the pod does not answer", e))?.map_err(not_reached)?;
         let line = Arc::new(Line::default());
         let redial = Redial { net: net.clone(), address: self.address, within: DIAL, repeated: self.repeated.clone() };
         let mut builder = Builder::new();
@@ -229,6 +229,14 @@ impl Upstream {
         let owner = if self.kept.share { Owner::Anybody } else { Owner::Session(asker.session) };
         Ok(Lease { sender, line, owner, idle: None, opened: now(), is_kept: false })
     }
+}
+
+/// The pod's fault, unless this process has no descriptor for the connection.
+fn not_reached(error: std::io::Error) -> RequestError {
+    if is_out_of_files(&error) {
+        return RequestError::us(Step::Dial, OUT_OF_FILES, error);
+    }
+    RequestError::pod(Step::Dial, "the pod cannot be reached", error)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The right to send one session's bytes to one incarnation, and how it ends: streams are told and close with a word;
 //! what nobody polls is cut.
 
+use crate::forward::pace::Late;
 use crate::forward::pods::Upstream;
 use crate::outside::now;
 use crate::view::Limit;
@@ -28,6 +29,8 @@ pub struct Seat {
 /// Something that moves bytes and can be made to stop, whether anybody polls it or not.
 pub trait Cut: Send + Sync {
     fn cut(&self);
+    /// What of it has not moved for this long.
+    fn stalled(&self, stall: Duration) -> Option<Late>;
 }
 
 /// Why and how its streams are to be closed.
@@ -122,6 +125,22 @@ impl Seat {
             bodies.retain(|b| b.strong_count() > 0);
         }
         bodies.push(body);
+    }
+
+    /// Cuts bodies of which nothing has moved for this long, and returns what it was.
+    pub(super) fn cut_stalled(&self, stall: Duration) -> Vec<Late> {
+        let stalled: Vec<_> = {
+            let bodies = super::locked(&self.bodies);
+            let bodies = bodies.iter().filter_map(Weak::upgrade);
+            bodies.filter_map(|body| body.stalled(stall).map(|late| (body, late))).collect()
+        };
+        stalled
+            .into_iter()
+            .map(|(body, late)| {
+                body.cut();
+                late
+            })
+            .collect()
     }
 
     /// The pod goes away, and it is this session's turn: whoever comes now is not here any more.

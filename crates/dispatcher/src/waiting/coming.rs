@@ -1,13 +1,24 @@
-//! The pods that are on their way, and how far the first of them is: the same for everybody in line, so derived once an
-//! entry and not once a visitor.
+//! The pods that are on their way, and how far the first of them is; or that none can be started. The same for everybody in
+//! line, so derived once an entry and not once a visitor.
 
 use super::Step;
-use slotkeeper_core::{Fleet, Life, Phase, Pod, PoolId, planted};
+use sha2::{Digest, Sha256};
+use slotkeeper_core::{Fleet, Life, Millis, Ordinal, Phase, Pod, PoolId, Time, planted};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Between two failures of a pod, its next try is on its way for at most this long (the longest usual delay, and a start).
+const MEMORY: Millis = Millis::secs(90);
 
 /// As of one journal position.
 #[derive(Default)]
-pub struct Coming(Mutex<Option<(u64, Arc<Pods>)>>);
+pub struct Coming(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    at: Option<(u64, Arc<Pods>)>,
+    /// Since nothing could be started, and when that was last so.
+    failing: Option<(String, Time)>,
+}
 
 #[derive(Default)]
 pub struct Pods {
@@ -15,21 +26,61 @@ pub struct Pods {
     pub slots: u64,
     /// How far the pod is that will be ready first, in plain words.
     pub steps: Vec<Step>,
+    /// No pod can be started: the id under which the log says why.
+    pub problem: Option<String>,
 }
 
 impl Coming {
     #[must_use]
     pub fn get(&self, fleet: &Fleet, pool: &PoolId) -> Arc<Pods> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*known {
+        match &known.at {
             Some((at, pods)) if is_current(*at, fleet) => pods.clone(),
             Some(_) | None => {
-                let pods = Arc::new(derive(fleet, pool));
-                *known = Some((fleet.applied(), pods.clone()));
+                let mut pods = derive(fleet, pool);
+                known.failing = failing(fleet, pool, known.failing.take());
+                pods.problem = known.failing.as_ref().map(|(id, _)| id.clone());
+                let pods = Arc::new(pods);
+                known.at = Some((fleet.applied(), pods.clone()));
                 pods
             }
         }
     }
+}
+
+/// The id of the problem, as long as nothing can be started: no pod is ready, and those that are wanted have failed or are
+/// stuck. While they are tried again it is still the same problem.
+fn failing(fleet: &Fleet, pool: &PoolId, before: Option<(String, Time)>) -> Option<(String, Time)> {
+    let desired = fleet.desired(pool)?;
+    let wanted = |(ordinal, _): &(Ordinal, &Pod)| desired.contains(ordinal.0);
+    let pods: Vec<(Ordinal, &Pod)> = fleet.pods(pool).filter(wanted).filter(|(_, pod)| !pod.cordoned).collect();
+    if pods.is_empty() || fleet.pods(pool).any(|(_, pod)| pod.is_ready()) {
+        return None;
+    }
+    let broken =
+        |pod: &Pod| pod.life.as_ref().is_some_and(|life| life.stuck || matches!(life.phase, Phase::Failed { .. }));
+    if !pods.iter().all(|(_, pod)| broken(pod)) {
+        return before.filter(|(_, last)| fleet.now().since(*last) < MEMORY);
+    }
+    let id = before.map_or_else(|| name(fleet, pool, &pods), |(id, _)| id);
+    Some((id, fleet.now()))
+}
+
+/// Makes the id, and logs what it stands for.
+fn name(fleet: &Fleet, pool: &PoolId, pods: &[(Ordinal, &Pod)]) -> String {
+    let first = pods.iter().find_map(|(ordinal, pod)| Some((*ordinal, pod.life.as_ref()?)));
+    let uid = first.map_or("", |(_, life)| &life.uid.0);
+    let digest = Sha256::digest(format!("{pool} {uid} {}", fleet.now().0));
+    let problem: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let why = match first.map(|(_, life)| &life.phase) {
+        Some(Phase::Failed { why } | Phase::Pending { why }) => why,
+        Some(Phase::Starting | Phase::Unready | Phase::Ready { .. } | Phase::Terminating) | None => {
+            "not ready for `stuck_after_seconds`"
+        }
+    };
+    let ordinal = first.map(|(ordinal, _)| ordinal.0);
+    tracing::warn!(%pool, ordinal, problem, "nothing can be started, and visitors who wait are told so: {why}");
+    problem
 }
 
 fn is_current(position: u64, fleet: &Fleet) -> bool {
@@ -48,7 +99,7 @@ fn derive(fleet: &Fleet, pool: &PoolId) -> Pods {
         }
     }
     let steps = steps(furthest.and_then(|(_, life)| life).map(|l| &l.phase));
-    Pods { slots: starting * u64::from(rules.slots_per_pod), steps }
+    Pods { slots: starting * u64::from(rules.slots_per_pod), steps, problem: None }
 }
 
 fn will_come(pod: &Pod) -> bool {

@@ -53,7 +53,7 @@ async fn tell(
         let facts = Facts::of(&dispatcher, &pool, session);
         let (last, waits, lost) = match facts.state {
             RoomState::Ended | RoomState::Full => (true, false, false),
-            RoomState::Starting | RoomState::Queued => (false, true, false),
+            RoomState::Starting | RoomState::Queued | RoomState::Failing => (false, true, false),
             RoomState::Arriving => (false, false, true),
             RoomState::Ready => (false, false, false),
         };

@@ -17,9 +17,10 @@ fn headline(status: StatusCode) -> &'static str {
         403 => "This is not allowed",
         404 => "Nothing is here",
         405 => "This cannot be done here",
+        408 => "This took too long to arrive",
         413 => "This is too large",
         429 => "Too much at once",
-        502 => "Your place did not answer",
+        502 | 504 => "Your place did not answer",
         503 => "Not available right now",
         508 => "This goes round in circles",
         400..=499 => "This request was not understood",
@@ -72,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_failure_says_what_happened_and_offers_to_try_again() {
-        for status in [400, 403, 404, 405, 413, 429, 431, 500, 502, 503, 508] {
+        for status in [400, 403, 404, 405, 408, 413, 429, 431, 500, 502, 503, 504, 508] {
             let status = StatusCode::from_u16(status).unwrap();
             let error = RequestError::visitor(Step::Route, status, "this & that <failed>");
             let page = html(&error, None, "/.slotkeeper/");

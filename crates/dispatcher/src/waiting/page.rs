@@ -38,6 +38,7 @@ const WORDS: &[(&str, &str, &str, &str)] = &[
     ("one_ahead", "1 person is ahead of you", "", "#{n}"),
     ("many_ahead", "{n} people are ahead of you", "", "#{n}"),
     ("checking", "Just a moment", "After a disturbance we make sure that nobody gets somebody else's place.", "In line"),
+    ("failing", "It cannot be started right now", "Something is wrong on our side, and waiting may not help. It is tried again and again, and opens here as soon as it works.", "Not available"),
     ("ready", "Your place is ready", "Taking you there now.", "Ready"),
     ("full", "The line is full", "So many people are waiting that nobody else can join right now. This page tries again by itself.", "Full"),
     ("ended", "Your session has ended", "Start again whenever you like.", "Ended"),
@@ -72,11 +73,12 @@ const WORDS: &[(&str, &str, &str, &str)] = &[
     ("join", "Start again", "", ""),
     ("go", "Continue", "", ""),
     ("retry", "Try now", "", ""),
+    ("problem", "If it lasts, tell the operator of this service the number of this problem:", "", ""),
 ];
 
 /// The words the script needs; the others are only ever written by the server.
 const SERVER_ONLY: &[&str] =
-    &["lost", "trouble", "happening", "place", "wait", "waited", "plain", "leave", "join", "go", "retry"];
+    &["lost", "trouble", "happening", "place", "wait", "waited", "plain", "leave", "join", "go", "retry", "problem"];
 
 /// The whole page.
 pub fn html(facts: &Facts, view: &View<'_>) -> String {
@@ -152,11 +154,12 @@ fn fill(page: &mut String, name: &str, facts: &Facts, view: &View<'_>) {
             _ => escape(page, first(word(key).2, word(state_name(state)).2)),
         },
         "note_hidden" => {
-            let waiting = matches!(state, RoomState::Starting | RoomState::Queued);
+            let waiting = matches!(state, RoomState::Starting | RoomState::Queued | RoomState::Failing);
             if !(waiting && facts.reason == Some("pod_lost")) {
                 page.push_str(" hidden");
             }
         }
+        "problem" => escape(page, facts.problem.as_deref().unwrap_or_default()),
         "steps" => steps(page, facts),
         "estimate" => escape(page, &facts.estimate_seconds.map_or_else(|| word("unknown").1.to_owned(), about)),
         "to" => escape(page, local_path(view.base)),
@@ -187,7 +190,11 @@ fn key(facts: &Facts) -> &'static str {
             Some(2) => "one_ahead",
             Some(_) => "many_ahead",
         },
-        other @ (RoomState::Arriving | RoomState::Starting | RoomState::Ready | RoomState::Full) => state_name(other),
+        other @ (RoomState::Arriving
+        | RoomState::Starting
+        | RoomState::Failing
+        | RoomState::Ready
+        | RoomState::Full) => state_name(other),
     }
 }
 
@@ -196,6 +203,7 @@ fn state_name(state: RoomState) -> &'static str {
         RoomState::Arriving => "arriving",
         RoomState::Starting => "starting",
         RoomState::Queued => "queued",
+        RoomState::Failing => "failing",
         RoomState::Ready => "ready",
         RoomState::Full => "full",
         RoomState::Ended => "ended",
@@ -207,7 +215,7 @@ fn refresh_seconds(state: RoomState) -> Option<u32> {
     match state {
         RoomState::Arriving | RoomState::Starting | RoomState::Queued => Some(5),
         RoomState::Ready => Some(2),
-        RoomState::Full => Some(15),
+        RoomState::Failing | RoomState::Full => Some(15),
         RoomState::Ended => None,
     }
 }
@@ -218,7 +226,7 @@ fn rise(facts: &Facts) -> usize {
         RoomState::Ready => 4,
         RoomState::Starting => 1 + 2 * facts.steps.iter().filter(|step| step.done).count() / facts.steps.len().max(1),
         RoomState::Queued => usize::from(facts.position == Some(1)),
-        RoomState::Arriving | RoomState::Full | RoomState::Ended => 0,
+        RoomState::Arriving | RoomState::Failing | RoomState::Full | RoomState::Ended => 0,
     }
 }
 
@@ -295,10 +303,11 @@ mod tests {
 
     const REASONS: [&str; 9] =
         ["left_queue", "no_show", "disconnected", "idle", "time_up", "left", "kicked", "pod_lost", "pool_removed"];
-    const STATES: [RoomState; 6] = [
+    const STATES: [RoomState; 7] = [
         RoomState::Arriving,
         RoomState::Starting,
         RoomState::Queued,
+        RoomState::Failing,
         RoomState::Ready,
         RoomState::Full,
         RoomState::Ended,
@@ -313,6 +322,7 @@ mod tests {
             steps: Vec::new(),
             reason: None,
             ends_in_seconds: None,
+            problem: None,
         }
     }
 
@@ -346,6 +356,7 @@ mod tests {
         assert_eq!(headline(&queued(1)), "You are next");
         assert_eq!(headline(&queued(2)), "1 person is ahead of you");
         assert_eq!(headline(&queued(3)), "2 people are ahead of you");
+        assert_eq!(headline(&facts(RoomState::Failing)), "It cannot be started right now");
         assert_eq!(headline(&facts(RoomState::Ready)), "Your place is ready");
         assert_eq!(headline(&facts(RoomState::Full)), "The line is full");
         assert_eq!(headline(&facts(RoomState::Ended)), "Your session has ended");
@@ -378,7 +389,10 @@ mod tests {
     fn who_waits_may_leave_and_who_left_may_start_again() {
         for state in STATES {
             let page = visible(&facts(state));
-            assert_eq!(has_control(&page, "/leave\""), matches!(state, RoomState::Starting | RoomState::Queued));
+            assert_eq!(
+                has_control(&page, "/leave\""),
+                matches!(state, RoomState::Starting | RoomState::Queued | RoomState::Failing)
+            );
             assert_eq!(has_control(&page, "/join\""), state == RoomState::Ended);
             assert_eq!(page.matches(r#"name="to" value="/play?game=snake&amp;level=2""#).count(), 2);
         }
@@ -395,6 +409,7 @@ mod tests {
         assert_eq!(refresh(RoomState::Arriving).as_deref(), Some("5"));
         assert_eq!(refresh(RoomState::Starting).as_deref(), Some("5"));
         assert_eq!(refresh(RoomState::Queued).as_deref(), Some("5"));
+        assert_eq!(refresh(RoomState::Failing).as_deref(), Some("15"));
         assert_eq!(refresh(RoomState::Full).as_deref(), Some("15"));
         assert_eq!(refresh(RoomState::Ended), None);
     }
@@ -474,6 +489,16 @@ mod tests {
     }
 
     #[test]
+    fn where_nothing_can_start_a_visitor_reads_so_with_the_number_of_the_problem() {
+        let failing = Facts { position: Some(1), problem: Some("0badcafe".into()), ..facts(RoomState::Failing) };
+        let page = visible(&failing);
+        assert!(page.contains("It cannot be started right now") && page.contains("0badcafe"));
+        assert!(!page.contains("taken") && !page.contains("<ol id=\"steps\"><li"), "{page}");
+        assert!(page.contains("<section class=\"problem\" data-for=\"failing\">"));
+        assert!(visible(&queued(1)).contains("data-for=\"failing\" hidden>"));
+    }
+
+    #[test]
     fn a_visitor_whose_pod_was_lost_is_told_in_line() {
         let note = |facts: &Facts| !visible(facts).contains(r#"<p id="note" hidden>"#);
         assert!(note(&Facts { reason: Some("pod_lost"), ..queued(1) }));
@@ -521,6 +546,6 @@ mod tests {
     fn it_stays_small() {
         let assets: usize = ASSETS.iter().map(|(_, _, body)| body.len()).sum();
         let page = page(&queued(1)).len();
-        assert!(assets + page < 24 * 1024, "{assets} + {page} bytes");
+        assert!(assets + page < 25 * 1024, "{assets} + {page} bytes");
     }
 }

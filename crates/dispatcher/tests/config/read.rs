@@ -55,6 +55,39 @@ fn a_fixed_list_has_as_many_pods_as_it_has() {
 }
 
 #[test]
+fn durations_may_be_texts_with_units_everywhere() {
+    let text = "drain_seconds = '1m30s'
+[limits]
+idle_seconds = '2m'
+linger_seconds = 'off'
+[pools.a]
+grace_seconds = '10m'
+idle_seconds = '1h30m'
+max_session_seconds = '1d'
+hold_seconds = '500ms'
+answer_seconds = '1.5m'
+stall_seconds = '0s'
+connections = { idle_seconds = '2s', age_seconds = '0s' }
+[pools.a.processes]
+command = ['x']
+data_folder = 'd'
+stop_grace_seconds = '3s'
+probe = { every_seconds = '200ms' }
+";
+    let config = config(text);
+    let pool = &config.pools[0];
+    assert_eq!(config.drain, Duration::from_secs(90));
+    assert_eq!((config.limits.idle, config.limits.linger), (Duration::from_secs(120), Duration::ZERO));
+    assert_eq!(pool.rules.grace, Millis::secs(600));
+    assert_eq!((pool.rules.idle, pool.rules.max_session), (Some(Millis::secs(5400)), Some(Millis::secs(86_400))));
+    assert_eq!(pool.hold, Duration::from_millis(500));
+    assert_eq!((pool.answer, pool.stall), (Some(Duration::from_secs(90)), None));
+    assert_eq!((pool.connections.idle, pool.connections.age), (Some(Duration::from_secs(2)), None));
+    let ClusterConfig::Processes(processes) = &pool.cluster else { panic!("{:?}", pool.cluster) };
+    assert_eq!((processes.stop_grace, processes.probe.every), (Duration::from_secs(3), Duration::from_millis(200)));
+}
+
+#[test]
 fn seconds_may_have_fractions_and_clocks_may_be_off() {
     let pool = pool(
         "grace_seconds = 0.25\nhalf_open_seconds = 0\nidle_seconds = 'off'\nmax_session_seconds = 90.5\nhold_seconds = 'off'",

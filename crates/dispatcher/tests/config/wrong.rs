@@ -122,10 +122,28 @@ title = 3
     (
         "a text for seconds",
         r"[pools.a]
-grace_seconds = '10s'
+grace_seconds = '10'
 {PROCESSES}
 ",
-        &[r#"file:2: key `pools.a.grace_seconds`: found the text "10s"; allowed: seconds from 0 to 604800"#],
+        &[
+            r#"file:2: key `pools.a.grace_seconds`: "10" is no duration; allowed: seconds from 0 to 604800, or a text such as "90s", "10m" or "1h30m""#,
+        ],
+    ),
+    (
+        "a text with units that is out of range",
+        r"drain_seconds = '2h'
+[pools.a]
+answer_seconds = '2d'
+stall_seconds = '50ms'
+claim_seconds = '-10s'
+{PROCESSES}
+",
+        &[
+            r#"file:1: key `drain_seconds`: "2h" is out of range; allowed: seconds from 0 to 3600"#,
+            r#"file:3: key `pools.a.answer_seconds`: "2d" is out of range; allowed: seconds from 0.1 to 86400, or "off""#,
+            r#"file:4: key `pools.a.stall_seconds`: "50ms" is out of range; allowed: seconds from 0.1 to 86400, or "off""#,
+            r#"file:5: key `pools.a.claim_seconds`: "-10s" is out of range; allowed: seconds from 0.1 to 86400"#,
+        ],
     ),
     (
         "a text for a clock",
@@ -134,7 +152,7 @@ idle_seconds = 'never'
 {PROCESSES}
 ",
         &[
-            r#"file:2: key `pools.a.idle_seconds`: found the text "never"; allowed: seconds from 0.1 to 2592000, or "off""#,
+            r#"file:2: key `pools.a.idle_seconds`: "never" is no duration; allowed: seconds from 0.1 to 2592000, or "off", or a text such as "90s", "10m" or "1h30m""#,
         ],
     ),
     (
@@ -1032,8 +1050,8 @@ probe = { failures = 0 }
             "file:1: key `listen`: found the number 5; allowed: text or a list of texts",
             "file:2: key `threads`: -1 is out of range; allowed: a whole number from 0 to 1024",
             r#"file:4: key `pools.a.path`: "x" is not a path; allowed: such as "/" or "/play", without . and .., % and ?"#,
-            r#"file:5: key `pools.a.grace_seconds`: found the text "x"; allowed: seconds from 0 to 604800"#,
-            "file:6: key `pools.a.wat`: unknown key; known here: active_sessions_gauge, admission, after_session, allowed_origins, claim_seconds, connections, cookie_max_age_seconds, cookie_name, cooldown_seconds, extend_limit_seconds, fixed, grace_seconds, half_open_seconds, hold_limit, hold_seconds, hosts, idle_seconds, kubernetes, landing_url, linger_seconds, max_pods, max_session_seconds, min_pods, path, placement, priority_header, processes, queue_lease_seconds, queue_limit, scaling, schedule, settle_seconds, shrink, silence_seconds, slots_per_pod, spare, sticky_storage, stuck_after_seconds, targets, time_zone, title, warn_before_seconds, window",
+            r#"file:5: key `pools.a.grace_seconds`: "x" is no duration; allowed: seconds from 0 to 604800, or a text such as "90s", "10m" or "1h30m""#,
+            "file:6: key `pools.a.wat`: unknown key; known here: active_sessions_gauge, admission, after_session, allowed_origins, answer_seconds, claim_seconds, connections, cookie_max_age_seconds, cookie_name, cooldown_seconds, extend_limit_seconds, fixed, grace_seconds, half_open_seconds, hold_limit, hold_seconds, hosts, idle_seconds, kubernetes, landing_url, linger_seconds, max_pods, max_session_seconds, min_pods, path, placement, priority_header, processes, queue_lease_seconds, queue_limit, scaling, schedule, settle_seconds, shrink, silence_seconds, slots_per_pod, spare, stall_seconds, sticky_storage, stuck_after_seconds, targets, time_zone, title, warn_before_seconds, window",
             r#"file:8: key `pools.a.fixed.pods[0]`: "x" is not HOST:PORT; allowed: such as 127.0.0.1:9000, [::1]:9000 or pod.example:9000"#,
             "file:9: key `pools.a.fixed.probe.failures`: 0 is out of range; allowed: a whole number from 1 to 1000",
         ],
@@ -1099,6 +1117,40 @@ processes = { command = ["e"], data_folder = "e" }
             "file:33: key `pools.d.targets.gauge.per_pod`: missing; allowed: what one pod should show, from 0.001 to 1000000000000",
             "file:33: key `pools.d.targets`: nobody scales this pool; allowed: for pools that are scaled",
             "file:36: key `pools.e.shrink`: \"sideways\" is not known; allowed: \"wait\", \"move\"",
+        ],
+    ),
+    (
+        "what a pod may use and who it is",
+        r#"cookie_keys_env = "NO_SUCH_VARIABLE"
+{PROCESSES}
+inherit = ["NO_SUCH_VARIABLE", "NO_*", "A=B", "GOOD"]
+data = "burn"
+user = ""
+group = -1
+limits = { memory_bytes = 5, cpus = 0, files = 1, processes = 0, colour = 3 }
+cgroup = "on"
+on_restart = "stop"
+adopt_within_seconds = 5
+restart_unready_seconds = 0.5
+log_lines_per_second = 0
+"#,
+        &[
+            r#"file:1: key `cookie_keys_env`: the environment has no variable "NO_SUCH_VARIABLE"; allowed: the name of one"#,
+            "file:5: key `pools.a.processes.inherit[0]`: NO_SUCH_VARIABLE is a secret of the dispatcher; allowed: other variables",
+            "file:5: key `pools.a.processes.inherit[1]`: NO_SUCH_VARIABLE is a secret of the dispatcher; allowed: other variables",
+            r#"file:5: key `pools.a.processes.inherit[2]`: "A=B" is no name of an environment variable; allowed: a name, or the beginning of names and a star"#,
+            r#"file:6: key `pools.a.processes.data`: "burn" is not known; allowed: "keep", "wipe""#,
+            r#"file:7: key `pools.a.processes.user`: "" is not a name; allowed: a name or a number"#,
+            "file:8: key `pools.a.processes.group`: -1 is out of range; allowed: a whole number from 0 to 4294967294",
+            "file:9: key `pools.a.processes.limits.colour`: unknown key; known here: cpus, files, memory_bytes, processes",
+            "file:9: key `pools.a.processes.limits.cpus`: 0 is out of range; allowed: a number from 0.01 to 4096",
+            "file:9: key `pools.a.processes.limits.files`: 1 is out of range; allowed: a whole number from 16 to 1073741824",
+            "file:9: key `pools.a.processes.limits.memory_bytes`: 5 is out of range; allowed: a whole number from 1048576 to 1125899906842624",
+            "file:9: key `pools.a.processes.limits.processes`: 0 is out of range; allowed: a whole number from 1 to 4194304",
+            r#"file:10: key `pools.a.processes.cgroup`: "on" is not known; allowed: "auto", "off""#,
+            "file:12: key `pools.a.processes.adopt_within_seconds`: pods end with the dispatcher; allowed: with `on_restart = \"adopt\"`",
+            r#"file:13: key `pools.a.processes.restart_unready_seconds`: 0.5 is out of range; allowed: seconds from 1 to 86400, or "off""#,
+            "file:14: key `pools.a.processes.log_lines_per_second`: 0 is out of range; allowed: a whole number from 1 to 1000000",
         ],
     ),
 ];

@@ -3,7 +3,7 @@
 use super::super::World;
 use super::super::faults::{Fault, FaultKind};
 use super::super::kube::Budget;
-use super::super::overload::Refused;
+use super::super::overload::{LATE, Refused};
 
 /// Begins one of these faults; `node`: its number.
 pub(super) fn begin(fault: Fault, node: usize, world: &World) {
@@ -21,8 +21,9 @@ pub(super) fn begin(fault: Fault, node: usize, world: &World) {
             world.overload.slow_down(true);
         }
         FaultKind::ApiLateWrites => {
-            tell("the API server carries out writes up to 4 s late".into());
-            world.overload.delay_writes(true);
+            let most = LATE[number % LATE.len()];
+            tell(format!("the API server carries out writes up to {} s late", most / 1000));
+            world.overload.delay_writes(most);
         }
         FaultKind::Preemption => {
             if let Some(pod) = world.kube.some_pod(fault.target) {
@@ -50,7 +51,7 @@ pub(super) fn end(fault: Fault, node: usize, world: &World) {
     match fault.kind {
         FaultKind::ApiOverload => world.overload.refuse(None),
         FaultKind::ApiSlow => world.overload.slow_down(false),
-        FaultKind::ApiLateWrites => world.overload.delay_writes(false),
+        FaultKind::ApiLateWrites => world.overload.delay_writes(0),
         FaultKind::Preemption => world.kube.make_room(),
         FaultKind::NodeDrain => world.kube.uncordon(node),
         FaultKind::NodeSilent => world.kube.reconnect(node),

@@ -1,38 +1,62 @@
-//! One process from its start to its end: prepares its folder and port, starts it, asks it whether it is ready, stops it
-//! when told. It reports to the keeper, which decides.
+//! One pod from its start to its end: prepares its folder and port, starts it through a supervisor (or goes on with one
+//! that a former dispatcher started), asks it whether it is ready, stops it when told. It reports to the keeper, which decides.
 
-use super::group::{self, Exit, Group, Signal, Started};
-use super::output;
+use super::accounts::User;
+use super::cgroup;
+use super::link::{Link, Report};
+use super::output::Output;
+use super::records::{Record, Records};
 use super::template::Values;
-use crate::cluster::probe::{self, Health};
-use crate::config::Processes;
-use crate::outside::Net;
-use slotkeeper_core::{PoolId, Uid};
+use super::wire::{Adopt, Leader, Limits, Spec};
+use super::{MARK, environment, family, folders, leftovers};
+use crate::cluster::probe::{self, Health, ProbeError, in_words};
+use crate::config::{DataBetween, OnRestart, ProbeKind, Processes};
+use crate::outside::{Net, now};
+use slotkeeper_core::{PoolId, Uid, planted};
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncRead;
-use tokio::process::{ChildStderr, ChildStdout};
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// How soon a new process is asked for the first time; doubles up to `probe.every`.
 const FIRST_PROBE: Duration = Duration::from_millis(20);
 /// Nobody is asked more often than this.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-/// How long the last lines of an ended process are waited for.
-const LAST_LINES: Duration = Duration::from_millis(500);
-/// How often a stopping group is looked at after its leader has ended.
-const LOOK: Duration = Duration::from_millis(20);
+/// A pod that has not answered after this is reported, and again after four times as long.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What all processes of a pool have in common.
 pub(super) struct Pool {
     pub(super) id: PoolId,
     pub(super) config: Processes,
     pub(super) net: Arc<dyn Net>,
+    pub(super) records: Records,
+    /// The program that runs supervisors.
+    pub(super) supervisor: PathBuf,
+    /// Where pods get control groups, if they do.
+    pub(super) cgroup: Option<cgroup::Base>,
+    pub(super) user: Option<User>,
+    /// Differs if a pod that runs would be started in another way now.
+    pub(super) settings: String,
+}
+
+impl Pool {
+    pub(super) fn name(&self, ordinal: u32) -> String {
+        format!("{}/{ordinal}", self.id)
+    }
+
+    pub(super) fn output(&self, ordinal: u32) -> Output {
+        Output::new(self.name(ordinal), self.config.log_lines)
+    }
+
+    pub(super) fn folder(&self, ordinal: u32) -> PathBuf {
+        self.config.data_folder.join(ordinal.to_string())
+    }
 }
 
 /// News of one process for the keeper.
@@ -45,11 +69,32 @@ pub(super) struct Event {
 pub(super) enum What {
     Running,
     Ready(SocketAddr),
-    Unready,
+    /// It has not been ready so far, and why.
+    Silent(String),
+    Unready(String),
     /// Nothing was started. The last event of this process.
     NotStarted(String),
-    /// It and all its descendants are no more. The last event; no status if it was stopped before it had started.
-    Ended(Option<ExitStatus>),
+    /// It and all its descendants are no more. The last event.
+    Ended(End),
+    /// It goes on without this dispatcher. The last event.
+    Left,
+}
+
+pub(super) enum End {
+    Status(ExitStatus),
+    /// It had not started yet.
+    Before,
+    /// Somebody has killed its supervisor.
+    Unsupervised,
+    /// It did not answer for this long, and was ended.
+    Hung(Duration),
+}
+
+/// What is done with a pod whose dispatcher ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    End,
+    Leave,
 }
 
 pub(super) struct Life {
@@ -61,34 +106,86 @@ pub(super) struct Life {
 
 impl Life {
     /// Lives it. Ends early when `stop` is sent or dropped.
-    pub(super) async fn live(self, mut stop: oneshot::Receiver<()>) {
-        let config = &self.pool.config;
-        let prepared = tokio::select! {
-            biased;
-            _ = &mut stop => return self.tell(What::Ended(None)).await,
-            prepared = self.prepare() => prepared,
-        };
-        let (command, address) = match prepared {
+    pub(super) async fn live(self, mut stop: oneshot::Receiver<Stop>) {
+        // Never given up halfway: the next life must find either all of it done or nothing.
+        let prepared = self.prepare().await;
+        if stop.try_recv() != Err(TryRecvError::Empty) {
+            self.wipe_or_warn().await;
+            return self.tell(What::Ended(End::Before)).await;
+        }
+        let (spec, address) = match prepared {
             Ok(prepared) => prepared,
             Err(why) => return self.tell(What::NotStarted(why)).await,
         };
-        let Started { group, mut exit, stdout, stderr } = match group::start(command).await {
+        let pool = &self.pool;
+        let started = Link::start(&pool.supervisor, &pool.name(self.ordinal), &spec, pool.output(self.ordinal)).await;
+        let (link, supervisor) = match started {
             Ok(started) => started,
-            Err(e) => return self.tell(What::NotStarted(self.cannot_start(&e))).await,
+            Err(e) => return self.tell(What::NotStarted(format!("cannot start its supervisor: {e}"))).await,
         };
-        let mut output = JoinSet::new();
-        self.read(&mut output, stdout.map(ChildStdout::from_std));
-        self.read(&mut output, stderr.map(ChildStderr::from_std));
-        self.tell(What::Running).await;
-        let status = tokio::select! {
-            biased;
-            _ = &mut stop => end(&group, &mut exit, config.stop_grace).await,
-            status = exit.wait() => status,
-            () = self.watch(address) => return,
+        let record = Record {
+            uid: spec.uid,
+            ordinal: self.ordinal,
+            address,
+            settings: pool.settings.clone(),
+            boot: family::boot(),
+            supervisor: Leader { pid: supervisor, started: family::of(supervisor).map_or(0, |p| p.started) },
+            leader: None,
+            cgroup: spec.cgroup,
+            adopt: spec.adopt.is_some(),
         };
-        group.end();
-        let _ = tokio::time::timeout(LAST_LINES, async { while output.join_next().await.is_some() {} }).await;
-        self.tell(What::Ended(Some(status))).await;
+        self.write(&record);
+        self.attend(link, record, Health::default(), stop).await;
+    }
+
+    /// Goes on with a pod that a former dispatcher has started. `health`: as of the first question.
+    pub(super) async fn go_on(self, link: Link, record: Record, health: Health, stop: oneshot::Receiver<Stop>) {
+        self.attend(link, record, health, stop).await;
+    }
+
+    async fn attend(self, mut link: Link, mut record: Record, health: Health, mut stop: oneshot::Receiver<Stop>) {
+        let mut watch = Box::pin(self.watch(record.address, health));
+        let (mut is_running, mut is_ending, mut hung) = (record.leader.is_some(), false, false);
+        let end = loop {
+            tokio::select! {
+                biased;
+                stopped = &mut stop, if !is_ending => {
+                    if stopped == Ok(Stop::Leave) {
+                        return self.tell(What::Left).await;
+                    }
+                    is_ending = true;
+                    link.end().await;
+                }
+                report = link.next() => match report {
+                    Some(Report::Running(leader)) => {
+                        record.leader = Some(leader);
+                        self.write(&record);
+                        if !is_running {
+                            is_running = true;
+                            self.tell(What::Running).await;
+                        }
+                    }
+                    Some(Report::Failed(error)) => {
+                        self.pool.records.remove(self.ordinal, &record.uid);
+                        return self.tell(What::NotStarted(self.cannot_start(&error))).await;
+                    }
+                    Some(Report::Ended(status)) => break End::Status(status),
+                    None => {
+                        self.clear(&record).await;
+                        break End::Unsupervised;
+                    }
+                },
+                () = &mut watch, if is_running && !is_ending => {
+                    (is_ending, hung) = (true, true);
+                    link.end().await;
+                }
+            }
+        };
+        drop(watch);
+        self.pool.records.remove(self.ordinal, &record.uid);
+        self.wipe_or_warn().await;
+        let limit = self.pool.config.restart_unready.filter(|_| hung);
+        self.tell(What::Ended(limit.map_or(end, End::Hung))).await;
     }
 
     async fn tell(&self, what: What) {
@@ -96,10 +193,46 @@ impl Life {
         let _ = self.events.send(Event { ordinal: self.ordinal, uid: self.uid.clone(), what }).await;
     }
 
-    /// The command to start, and where it will listen.
-    async fn prepare(&self) -> Result<(Command, SocketAddr), String> {
-        let Pool { id, config, net } = &*self.pool;
-        let data = writable(&config.data_folder.join(self.ordinal.to_string())).await?;
+    fn write(&self, record: &Record) {
+        if let Err(e) = self.pool.records.put(record) {
+            let what = "cannot be recorded: if this process is killed, the next one does not find the pod";
+            tracing::warn!(pool = %self.pool.id, ordinal = self.ordinal, "{what}: {e}");
+        }
+    }
+
+    /// Ends what is left of a former life.
+    async fn clear(&self, record: &Record) {
+        let Pool { id, config, records, .. } = &*self.pool;
+        leftovers::end(record, &id.0, &records.socket(record.ordinal), config.stop_grace).await;
+    }
+
+    /// Where nothing is kept between two lives: empties the folder.
+    async fn wipe(&self) -> Result<(), String> {
+        if self.pool.config.data != DataBetween::Wipe {
+            return Ok(());
+        }
+        let (pool, uid, folder) = (self.pool.clone(), self.uid.clone(), self.pool.folder(self.ordinal));
+        let shown = folder.display().to_string();
+        let wiped = tokio::task::spawn_blocking(move || folders::wipe(&folder, &uid.0, &pool.records)).await;
+        wiped.map_err(io::Error::other).and_then(|wiped| wiped).map_err(|e| format!("cannot empty {shown}: {e}"))
+    }
+
+    /// At the end of a life: if it fails, the next one is not started before it succeeds.
+    async fn wipe_or_warn(&self) {
+        if let Err(why) = self.wipe().await {
+            tracing::warn!(pool = %self.pool.id, ordinal = self.ordinal, "{why}");
+        }
+    }
+
+    /// What to start, and where it will listen.
+    async fn prepare(&self) -> Result<(Spec, SocketAddr), String> {
+        let Pool { id, config, net, records, user, .. } = &*self.pool;
+        if let Some(record) = records.get(self.ordinal) {
+            self.clear(&record).await;
+            records.remove(self.ordinal, &record.uid);
+        }
+        self.wipe().await?;
+        let data = self.data().await?;
         if let Some(folder) = &config.working_folder
             && !tokio::fs::metadata(folder).await.is_ok_and(|m| m.is_dir())
         {
@@ -110,16 +243,44 @@ impl Life {
         let data = data.to_str().ok_or_else(|| format!("the name of the folder {} is not UTF-8", data.display()))?;
         let values = Values { ordinal: self.ordinal, port: address.port(), data, pool: &id.0, host: &host };
         let (program, arguments) = config.command.split_first().ok_or("no command is configured")?;
-        let mut command = Command::new(values.fill(program));
-        command.args(arguments.iter().map(|a| values.fill(a)));
-        command.env("SLOTKEEPER_POOL", &*id.0).env("SLOTKEEPER_ORDINAL", self.ordinal.to_string());
-        command.env("PORT", address.port().to_string());
-        command.envs(config.environment.iter().map(|(name, value)| (name, values.fill(value))));
-        if let Some(folder) = &config.working_folder {
-            command.current_dir(folder);
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Ok((command, address))
+        let environment = environment::of(config, user.as_ref(), &values, (MARK, &self.uid.0), std::env::vars_os());
+        // What a program leaves where it runs is left by a visitor, too.
+        let wiped = config.data == DataBetween::Wipe;
+        let adopt = (config.on_restart == OnRestart::Adopt)
+            .then(|| Adopt { socket: records.socket(self.ordinal), within_ms: config.adopt_within.as_millis() as u64 });
+        let spec = Spec {
+            uid: self.uid.0.to_string(),
+            program: values.fill(program),
+            arguments: arguments.iter().map(|a| values.fill(a)).collect(),
+            environment,
+            folder: config.working_folder.clone().or_else(|| wiped.then(|| data.into())),
+            grace_ms: config.stop_grace.as_millis() as u64,
+            account: user.as_ref().map(|user| user.account.clone()),
+            limits: limits(config),
+            cgroup: self.pool.cgroup.as_ref().map(|base| base.pod(&self.uid.0)),
+            adopt,
+            leader_only: leaves_descendants(),
+        };
+        Ok((spec, address))
+    }
+
+    /// Its folder, which is there and can be written to.
+    async fn data(&self) -> Result<PathBuf, String> {
+        let folder = self.pool.folder(self.ordinal);
+        let folder = std::path::absolute(&folder)
+            .map_err(|e| format!("the data folder {} cannot be found: {e}", folder.display()))?;
+        let (pool, uid, made) = (self.pool.clone(), self.uid.clone(), folder.clone());
+        let make = move || {
+            let account = pool.user.as_ref().map(|user| &user.account);
+            folders::prepare(&made, &uid.0, account)?;
+            if pool.config.data == DataBetween::Wipe {
+                let names: Vec<&str> = environment::PRIVATE.iter().map(|(_, folder)| *folder).collect();
+                folders::make_private(&made, &names, account)?;
+            }
+            Ok(())
+        };
+        tokio::task::spawn_blocking(make).await.map_err(|e| e.to_string()).and_then(|made| made)?;
+        Ok(folder)
     }
 
     /// Its own port, or any; in any case one where nobody else would answer in its place. (Somebody may still take it
@@ -143,36 +304,42 @@ impl Life {
 
     fn cannot_start(&self, error: &io::Error) -> String {
         let program = self.pool.config.command.first().map_or("", String::as_str);
-        if error.kind() == io::ErrorKind::NotFound {
-            format!("cannot start {program}: there is no such program")
-        } else if error.kind() == io::ErrorKind::PermissionDenied {
-            format!("cannot start {program}: it may not be executed")
-        } else {
-            format!("cannot start {program}: {error}")
+        match error.raw_os_error() {
+            Some(libc::ENOENT) => format!("cannot start {program}: there is no such program"),
+            Some(libc::EACCES) => format!("cannot start {program}: it may not be executed"),
+            Some(libc::EPERM) => format!("cannot start {program}: its user, group or limits cannot be set"),
+            _ => format!("cannot start {program}: {error}"),
         }
     }
 
-    fn read(&self, readers: &mut JoinSet<()>, pipe: Option<io::Result<impl AsyncRead + Send + Unpin + 'static>>) {
-        let name: Arc<str> = format!("{}/{}", self.pool.id, self.ordinal).into();
-        match pipe {
-            Some(Ok(pipe)) => drop(readers.spawn(output::log(pipe, name))),
-            Some(Err(e)) => tracing::warn!(target: "pod", "{name}: cannot read what it says: {e}"),
-            None => {}
-        }
-    }
-
-    /// Asks for ever, and tells what changes.
-    async fn watch(&self, address: SocketAddr) {
-        let probe = &self.pool.config.probe;
-        let mut health = Health::default();
+    /// Asks, and tells what changes. Returns when the pod has been ready, and then has not answered for too long.
+    async fn watch(&self, address: SocketAddr, mut health: Health) {
+        let Pool { config, net, .. } = &*self.pool;
+        let probe = &config.probe;
         let mut pause = FIRST_PROBE;
+        let mut patience = PATIENCE;
+        let (begin, mut was_ready, mut unready): (Instant, bool, Option<Instant>) = (now(), health.ready, None);
         loop {
-            let answer = probe::ask(&*self.pool.net, address, probe).await;
-            if let Err(why) = &answer {
-                tracing::debug!(pool = %self.pool.id, ordinal = self.ordinal, "{why}");
-            }
+            let answer = probe::ask(&**net, address, probe).await.map_err(|e| tried(&e, &probe.kind));
             if health.take(answer.is_ok(), probe.failures) {
-                self.tell(if health.ready { What::Ready(address) } else { What::Unready }).await;
+                let what = match &answer {
+                    Err(why) if !health.ready => What::Unready(why.clone()),
+                    _ => What::Ready(address),
+                };
+                self.tell(what).await;
+            }
+            was_ready |= health.ready;
+            unready = if health.ready { None } else { unready.or_else(|| Some(now())) };
+            if let Err(why) = &answer
+                && !was_ready
+                && begin.elapsed() >= patience
+            {
+                patience *= 4;
+                self.tell(What::Silent(format!("{why} ({} after its start)", in_words(whole(begin.elapsed()))))).await;
+            }
+            let silent = unready.filter(|_| was_ready).map(|since| since.elapsed());
+            if config.restart_unready.zip(silent).is_some_and(|(limit, silent)| silent >= limit) {
+                return;
             }
             pause = if health.ready { probe.every } else { (pause * 2).min(probe.every) };
             tokio::time::sleep(pause.max(SHORTEST_PAUSE)).await;
@@ -180,33 +347,38 @@ impl Life {
     }
 }
 
-/// Asks the group to end, and after `grace` ends it. Returns when the child has been waited for; if it ends first, its
-/// descendants have the rest of the time (a shell may be gone long before the program that it ran has saved its work).
-async fn end(group: &Group, exit: &mut Exit, grace: Duration) -> ExitStatus {
-    group.signal(Signal::Term);
-    let all_gone = async {
-        let status = exit.wait().await;
-        while group.exists() {
-            tokio::time::sleep(LOOK).await;
-        }
-        status
+/// What was asked, and what came of it.
+fn tried(error: &ProbeError, kind: &ProbeKind) -> String {
+    let path = match kind {
+        ProbeKind::Tcp => "",
+        ProbeKind::Http { path } => path,
     };
-    match tokio::time::timeout(grace, all_gone).await {
-        Ok(status) => status,
-        Err(_) => {
-            group.signal(Signal::Kill);
-            exit.wait().await
+    match error {
+        ProbeError::Refused(at) => format!("nothing listens on {at} yet"),
+        ProbeError::Answered(_, code) => format!("GET {path} answers {code}"),
+        ProbeError::NotHttp(_) => format!("GET {path} is not answered in HTTP"),
+        ProbeError::Silent { timeout, .. } if *kind != ProbeKind::Tcp => {
+            format!("GET {path} has no answer within {}", in_words(*timeout))
         }
+        ProbeError::Silent { .. } | ProbeError::Unreachable(..) | ProbeError::Path => error.to_string(),
     }
 }
 
-/// Makes the folder if need be, and makes sure that something can be written there.
-async fn writable(folder: &Path) -> Result<PathBuf, String> {
-    let problem = |e: io::Error| format!("cannot write in the data folder {}: {e}", folder.display());
-    let folder = std::path::absolute(folder).map_err(problem)?;
-    tokio::fs::create_dir_all(&folder).await.map_err(problem)?;
-    let trial = folder.join(".slotkeeper-trial");
-    tokio::fs::write(&trial, b"").await.map_err(problem)?;
-    tokio::fs::remove_file(&trial).await.map_err(problem)?;
-    Ok(folder)
+fn whole(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs())
+}
+
+pub(super) fn limits(config: &Processes) -> Limits {
+    let limits = &config.limits;
+    Limits {
+        memory_bytes: limits.memory_bytes,
+        cpu_millis: limits.cpu_millis,
+        files: limits.files,
+        processes: limits.processes,
+    }
+}
+
+fn leaves_descendants() -> bool {
+    planted!(DescendantsLeft => true);
+    false
 }

@@ -1,5 +1,6 @@
 //! Failures of one ordinal in a row: how long to wait before the next try, and how to say it.
 
+use super::child::End;
 use crate::cluster::probe::in_words;
 use slotkeeper_core::planted;
 use std::os::unix::process::ExitStatusExt;
@@ -34,15 +35,28 @@ impl Crashes {
     }
 
     /// "crashed 3 times, last: exit status 1; next try in 8 s"
-    pub(super) fn why(self, last: ExitStatus, wait: Duration) -> Arc<str> {
-        let verb = if last.success() { "stopped by itself" } else { "crashed" };
+    pub(super) fn why(self, last: &End, wait: Duration) -> Arc<str> {
+        let verb = match last {
+            End::Status(status) if status.success() => "stopped by itself",
+            End::Status(_) | End::Before | End::Unsupervised => "crashed",
+            End::Hung(_) => "was ended",
+        };
         let times = if self.0 == 1 { "once".to_owned() } else { format!("{} times", self.0) };
         format!("{verb} {times}, last: {}; next try in {}", ending(last), in_words(wait)).into()
     }
 }
 
 /// How a process ended.
-pub(super) fn ending(status: ExitStatus) -> String {
+pub(super) fn ending(end: &End) -> String {
+    match end {
+        End::Status(status) => exit(*status),
+        End::Before => "not started".into(),
+        End::Unsupervised => "its supervisor was killed".into(),
+        End::Hung(limit) => format!("it did not answer for {}", in_words(*limit)),
+    }
+}
+
+fn exit(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => format!("killed by signal {signal}"),
@@ -70,15 +84,15 @@ mod tests {
         let mut crashes = Crashes::default();
         let backoff = (Duration::from_secs(4), Duration::from_secs(60));
         let wait = crashes.another(backoff);
-        let why = crashes.why(ExitStatus::from_raw(9), wait);
+        let why = crashes.why(&End::Status(ExitStatus::from_raw(9)), wait);
         assert_eq!(&*why, "crashed once, last: killed by signal 9; next try in 4 s");
         let wait = crashes.another(backoff);
         assert_eq!(
-            &*crashes.why(ExitStatus::from_raw(1 << 8), wait),
+            &*crashes.why(&End::Status(ExitStatus::from_raw(1 << 8)), wait),
             "crashed 2 times, last: exit status 1; next try in 8 s"
         );
         assert_eq!(
-            &*crashes.why(ExitStatus::from_raw(0), wait),
+            &*crashes.why(&End::Status(ExitStatus::from_raw(0)), wait),
             "stopped by itself 2 times, last: exit status 0; next try in 8 s"
         );
     }

@@ -6,15 +6,16 @@
 //! Alive ─ told to stop ─▶ Terminating ─ ended ─▶ gone; a new life if it is (again) wanted
 //! ```
 
-use super::child::{Event, Life, Pool, What};
+use super::adoption::{self, Adopted};
+use super::child::{End, Event, Life, Pool, Stop, What};
 use super::crashes::{Crashes, ending};
 use crate::cluster::news::Teller;
 use crate::cluster::probe::in_words;
 use crate::cluster::{ClusterError, Size};
+use crate::config::OnRestart;
 use crate::outside::{Ids, now};
-use slotkeeper_core::{Decision, Ordinal, Phase, Span, Uid, planted};
+use slotkeeper_core::{Decision, Ordinal, Phase, Sighting, Span, Uid, planted};
 use std::collections::BTreeMap;
-use std::process::ExitStatus;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -52,7 +53,7 @@ enum State {
     /// There is no process until then.
     Waiting { until: Instant },
     /// There is one, or will be in a moment. `stop` is taken when it has been told to end.
-    Alive { stop: Option<oneshot::Sender<()>>, ready_since: Option<Instant> },
+    Alive { stop: Option<oneshot::Sender<Stop>>, ready_since: Option<Instant> },
 }
 
 impl Member {
@@ -62,9 +63,7 @@ impl Member {
 }
 
 impl Keeper {
-    pub(super) fn start(pool: Arc<Pool>, ids: Ids, mut teller: Teller, requests: mpsc::Receiver<Request>) {
-        teller.listed(Vec::new());
-        teller.scale(0, 0, Decision::default());
+    pub(super) fn start(pool: Arc<Pool>, ids: Ids, teller: Teller, requests: mpsc::Receiver<Request>) {
         let (events, reports) = mpsc::channel(64);
         let keeper = Keeper {
             pool,
@@ -81,6 +80,7 @@ impl Keeper {
     }
 
     async fn run(mut self, mut requests: mpsc::Receiver<Request>, mut reports: mpsc::Receiver<Event>) {
+        self.adopt().await;
         let mut deserted = false;
         while !(deserted && self.members.is_empty()) {
             let next_start = self.next_start();
@@ -102,6 +102,29 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// The first news: what a former dispatcher has left running, if it goes on.
+    async fn adopt(&mut self) {
+        let mut listed = Vec::new();
+        for Adopted { record, link, health } in adoption::find(&self.pool).await {
+            let (ordinal, uid) = (record.ordinal, Uid(record.uid.as_str().into()));
+            let phase = if health.ready { Phase::Ready { address: record.address } } else { Phase::Unready };
+            listed.push(Sighting { pod: Ordinal(ordinal), uid: uid.clone(), phase: phase.clone() });
+            let (stop, stopped) = oneshot::channel();
+            let state = State::Alive { stop: Some(stop), ready_since: health.ready.then(now) };
+            self.members
+                .insert(ordinal, Member { uid: uid.clone(), told: Some(phase), crashes: Crashes::default(), state });
+            let life = Life { pool: self.pool.clone(), ordinal, uid, events: self.events.clone() };
+            tokio::spawn(life.go_on(link, record, health, stopped));
+        }
+        let ordinals = || self.members.keys().copied();
+        self.wanted = ordinals()
+            .min()
+            .zip(ordinals().max())
+            .map_or(Span::EMPTY, |(low, high)| Span { start: low, end: high + 1 });
+        self.teller.listed(listed);
+        self.teller.scale(self.wanted.start, self.wanted.end - self.wanted.start, Decision::default());
     }
 
     fn serve(&mut self, request: Request) {
@@ -159,7 +182,21 @@ impl Keeper {
     fn stop(&mut self) {
         self.stopping = true;
         self.wanted = Span::EMPTY;
+        if self.pool.config.on_restart == OnRestart::Adopt {
+            self.leave();
+        }
         self.end_unwanted();
+    }
+
+    /// What runs goes on, and waits for the next dispatcher.
+    fn leave(&mut self) {
+        for member in self.members.values_mut() {
+            if let State::Alive { stop, .. } = &mut member.state
+                && let Some(stop) = stop.take()
+            {
+                let _ = stop.send(Stop::Leave);
+            }
+        }
     }
 
     fn end_unwanted(&mut self) {
@@ -178,7 +215,7 @@ impl Keeper {
             State::Alive { stop, .. } => {
                 let Some(stop) = stop.take() else { return };
                 self.see_end(ordinal);
-                let _ = stop.send(());
+                let _ = stop.send(Stop::End);
             }
         }
     }
@@ -232,7 +269,7 @@ impl Keeper {
     fn heed(&mut self, Event { ordinal, uid, what }: Event) {
         let Some(member) = self.members.get_mut(&ordinal).filter(|m| m.uid == uid) else { return };
         match what {
-            What::Running | What::Ready(_) | What::Unready if member.is_ending() => {}
+            What::Running | What::Ready(_) | What::Silent(_) | What::Unready(_) if member.is_ending() => {}
             What::Running => self.see(ordinal, Phase::Starting),
             What::Ready(address) => {
                 if let State::Alive { ready_since, .. } = &mut member.state {
@@ -241,16 +278,21 @@ impl Keeper {
                 tracing::info!(pool = %self.pool.id, ordinal, %address, "pod is ready");
                 self.see(ordinal, Phase::Ready { address });
             }
-            What::Unready => {
-                tracing::info!(pool = %self.pool.id, ordinal, "pod does not answer any more");
+            What::Silent(why) => {
+                tracing::warn!(pool = %self.pool.id, ordinal, "pod is not ready: {why}");
+                self.see(ordinal, Phase::Pending { why: why.into() });
+            }
+            What::Unready(why) => {
+                tracing::warn!(pool = %self.pool.id, ordinal, "pod does not answer any more: {why}");
                 self.see(ordinal, Phase::Unready);
             }
+            What::Left => drop(self.members.remove(&ordinal)),
             What::NotStarted(_) | What::Ended(_) if member.is_ending() => {
                 self.forget(ordinal);
                 self.fill();
             }
             What::NotStarted(why) => self.not_started(ordinal, &why),
-            What::Ended(status) => self.crashed(ordinal, status.unwrap_or_default()),
+            What::Ended(end) => self.crashed(ordinal, &end),
         }
     }
 
@@ -265,7 +307,7 @@ impl Keeper {
 
     /// It ended without having been told to. First of all it is gone, and who was in it can go elsewhere; the next life
     /// waits its time.
-    fn crashed(&mut self, ordinal: u32, status: ExitStatus) {
+    fn crashed(&mut self, ordinal: u32, end: &End) {
         let backoff = self.pool.config.backoff;
         let Some(member) = self.members.get(&ordinal) else { return };
         let was_steady = match member.state {
@@ -274,11 +316,13 @@ impl Keeper {
         };
         let mut crashes = if was_steady { Crashes::default() } else { member.crashes };
         let wait = crashes.another(backoff);
-        let why = crashes.why(status, wait);
+        let why = crashes.why(end, wait);
         if crashes.is_loop() {
             tracing::warn!(pool = %self.pool.id, ordinal, "pod keeps failing: {why}");
+        } else if matches!(end, End::Status(_) | End::Before) {
+            tracing::info!(pool = %self.pool.id, ordinal, "pod has ended by itself: {}", ending(end));
         } else {
-            tracing::info!(pool = %self.pool.id, ordinal, "pod has ended by itself: {}", ending(status));
+            tracing::warn!(pool = %self.pool.id, ordinal, "pod has been ended: {}", ending(end));
         }
         self.forget(ordinal);
         self.add(ordinal, crashes);

@@ -1,20 +1,100 @@
-//! What a pod says on its standard output and error: logged line by line under the target `pod` (silence it with
-//! `pod=off`). Reading never waits for anything but the pod, and keeps no more than one line of bounded length.
+//! What a pod writes to its standard output and error: logged line by line under the target `pod` (silence it with
+//! `pod=off`), within a limit. Keeps no more than one line of bounded length of each.
 
-use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use crate::outside::now;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Most bytes of a line that are logged; the rest of the line is dropped.
 const LINE: usize = 4096;
+/// Lines that are suppressed are reported at most this often.
+const REPORT: Duration = Duration::from_secs(10);
+/// A pod that has been quiet may log this many seconds' worth of lines at once.
+const BURST: f64 = 10.0;
 
-/// Logs all lines until the end of `from`. `name` (pool and ordinal) is in front of each.
-pub(super) async fn log(mut from: impl AsyncRead + Unpin, name: Arc<str>) {
-    let mut lines = Lines::default();
-    let mut chunk = [0; 4096];
-    while let Ok(read @ 1..) = from.read(&mut chunk).await {
-        lines.take(&chunk[..read], |line| tracing::info!(target: "pod", "{name}: {line}"));
+/// The output of one pod.
+pub(super) struct Output {
+    /// Pool and ordinal: in front of each line.
+    name: String,
+    output: Lines,
+    errors: Lines,
+    meter: Meter,
+}
+
+impl Output {
+    pub(super) fn new(name: String, lines_per_second: Option<u32>) -> Output {
+        Output { name, output: Lines::default(), errors: Lines::default(), meter: Meter::new(lines_per_second, now()) }
     }
-    lines.end(|line| tracing::info!(target: "pod", "{name}: {line}"));
+
+    pub(super) fn take(&mut self, bytes: &[u8], is_error: bool) {
+        let Output { name, output, errors, meter } = self;
+        let lines = if is_error { errors } else { output };
+        lines.take(bytes, |line| log(name, meter, line));
+    }
+
+    /// Nothing will follow.
+    pub(super) fn end(&mut self) {
+        let Output { name, output, errors, meter } = self;
+        output.end(|line| log(name, meter, line));
+        errors.end(|line| log(name, meter, line));
+        say(name, std::mem::take(&mut meter.suppressed));
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        say(&self.name, self.meter.suppressed);
+    }
+}
+
+fn log(name: &str, meter: &mut Meter, line: &str) {
+    let (allowed, before) = meter.take(now());
+    say(name, before);
+    if allowed {
+        tracing::info!(target: "pod", "{name}: {line}");
+    }
+}
+
+fn say(name: &str, suppressed: u64) {
+    if suppressed > 0 {
+        tracing::warn!(target: "pod", "{name}: {suppressed} lines suppressed (log_lines_per_second)");
+    }
+}
+
+/// How many lines are logged: a number per second, and several seconds' worth at once after a pause.
+struct Meter {
+    /// `None`: all.
+    rate: Option<f64>,
+    credit: f64,
+    counted: Instant,
+    suppressed: u64,
+    reported: Instant,
+}
+
+impl Meter {
+    fn new(lines_per_second: Option<u32>, now: Instant) -> Meter {
+        let rate = lines_per_second.map(f64::from);
+        Meter { rate, credit: rate.unwrap_or_default() * BURST, counted: now, suppressed: 0, reported: now }
+    }
+
+    /// Whether the next line is logged, and how many were suppressed that are to be reported before it.
+    fn take(&mut self, now: Instant) -> (bool, u64) {
+        let Some(rate) = self.rate else { return (true, 0) };
+        let passed = now.duration_since(self.counted).as_secs_f64();
+        self.counted = now;
+        self.credit = (self.credit + passed * rate).min(rate * BURST);
+        let allowed = self.credit >= 1.0;
+        if allowed {
+            self.credit -= 1.0;
+        } else {
+            self.suppressed += 1;
+        }
+        let due = self.suppressed > 0 && now.duration_since(self.reported) >= REPORT;
+        if due {
+            self.reported = now;
+        }
+        (allowed, if due { std::mem::take(&mut self.suppressed) } else { 0 })
+    }
 }
 
 /// Cuts bytes into lines.
@@ -73,6 +153,25 @@ mod tests {
     fn lines_come_whole_whatever_the_chunks() {
         assert_eq!(lines(&[b"on", b"e\r\ntwo\n\n", b"three"]), ["one", "two", "three"]);
         assert_eq!(lines(&[b"\x1b[31mred\xff\x07\n"]), ["[31mred\u{fffd}"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_cut_to_the_rate_and_every_suppressed_line_is_counted() {
+        let mut meter = Meter::new(Some(10), now());
+        let (mut logged, mut counted) = (0, 0);
+        for _ in 0..60 {
+            for _ in 0..1000 {
+                let (allowed, suppressed) = meter.take(now());
+                logged += u64::from(allowed);
+                counted += suppressed;
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert!((600..=700).contains(&logged), "{logged}: ten a second, and ten seconds' worth at once");
+        assert_eq!(logged + counted + meter.suppressed, 60_000);
+        assert!(counted > 0, "reported while it goes on");
+        let mut endless = Meter::new(None, now());
+        assert!((0..100_000).all(|_| endless.take(now()) == (true, 0)));
     }
 
     #[test]

@@ -1,5 +1,17 @@
 //! Filling in a pod's own values where the configuration says `{ordinal}`, `{port}`, `{data}`, `{pool}` or `{host}`.
 
+/// What is filled in.
+pub(crate) const NAMES: [&str; 5] = ["ordinal", "port", "host", "data", "pool"];
+
+/// The first name in braces that looks like one of ours and is none. (`${name}` is a shell's.)
+pub(crate) fn unknown(template: &str) -> Option<&str> {
+    template.match_indices('{').find_map(|(at, _)| {
+        let name = template[at + 1..].split_once('}')?.0;
+        let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        (is_name && !NAMES.contains(&name) && !template[..at].ends_with('$')).then_some(name)
+    })
+}
+
 /// The values of one start of one pod.
 pub(super) struct Values<'a> {
     pub(super) ordinal: u32,

@@ -24,7 +24,7 @@
     return value || 0;
   };
 
-  const waiting = (state) => state === 'arriving' || state === 'starting' || state === 'queued';
+  const waiting = (state) => ['arriving', 'starting', 'queued', 'failing'].includes(state);
   let state = room.dataset.state;
   let heard = Date.now();
   let due = room.dataset.estimate === '' ? null : heard + room.dataset.estimate * 1000;
@@ -106,6 +106,7 @@
     $('note').hidden = !(waiting(state) && facts.reason === 'pod_lost');
     due = facts.estimate_seconds == null ? null : heard + facts.estimate_seconds * 1000;
     showSteps(facts.steps || []);
+    put('problem', facts.problem || '');
     const number = $('position'), position = facts.position ? String(facts.position) : '';
     if (number.textContent !== position) {
       number.textContent = position;

@@ -1,4 +1,4 @@
-//! How fast the state machine is, and how much a session weighs. `cargo bench -p slotkeeper-core`; with `-- --test`
+//! How fast the state machine is, and how much a session weighs. `cargo bench -p slotkeeper-benches`; with `-- --test`
 //! everything runs once, on a smaller world. The promises: a million entries a second at 1 000 sessions; at 10 000 pods
 //! and 1 000 000 sessions less than 5 µs for an entry, 500 ns for a place and 500 bytes for a session.
 #![expect(clippy::print_stdout, reason = "its figures are what a benchmark is for")]

@@ -1,0 +1,107 @@
+//! Pods of a former dispatcher. Those whose supervisor still runs, proven by its number and start time, and which would be
+//! started in the same way now, go on; all others are ended before anything else.
+
+use super::child::Pool;
+use super::folders;
+use super::leftovers;
+use super::link::Link;
+use super::records::Record;
+use crate::cluster::probe::{self, Health};
+use crate::config::{DataBetween, OnRestart};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// What cannot be ended within this is left to the next start at the same ordinal.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How often a supervisor is looked for, and how long between two tries.
+const TRIES: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A pod that goes on.
+pub(super) struct Adopted {
+    pub(super) record: Record,
+    pub(super) link: Link,
+    /// As of one question.
+    pub(super) health: Health,
+}
+
+/// Everything that was found running.
+pub(super) async fn find(pool: &Arc<Pool>) -> Vec<Adopted> {
+    let mut tasks = JoinSet::new();
+    for record in pool.records.all() {
+        tasks.spawn(meet(pool.clone(), record));
+    }
+    let mut found = Vec::new();
+    let all = async {
+        while let Some(met) = tasks.join_next().await {
+            found.extend(met.ok().flatten());
+        }
+    };
+    if tokio::time::timeout(PATIENCE + pool.config.stop_grace, all).await.is_err() {
+        tracing::warn!(pool = %pool.id, "pods of a former dispatcher have not ended yet");
+    }
+    if let Err(e) = pool.records.delete_rubbish() {
+        tracing::warn!(pool = %pool.id, "data of former visitors cannot be deleted: {e}");
+    }
+    found
+}
+
+async fn meet(pool: Arc<Pool>, record: Record) -> Option<Adopted> {
+    let ordinal = record.ordinal;
+    match adopt(&pool, &record).await {
+        Ok((link, health)) => {
+            tracing::info!(pool = %pool.id, ordinal, address = %record.address, "pod of a former dispatcher goes on");
+            Some(Adopted { record, link, health })
+        }
+        Err(why) => {
+            tracing::info!(pool = %pool.id, ordinal, "pod of a former dispatcher does not go on: {why}");
+            let socket = pool.records.socket(ordinal);
+            leftovers::end(&record, &pool.id.0, &socket, pool.config.stop_grace).await;
+            wipe(&pool, &record).await;
+            pool.records.remove(ordinal, &record.uid);
+            None
+        }
+    }
+}
+
+/// # Errors
+/// Why it cannot be, in words.
+async fn adopt(pool: &Pool, record: &Record) -> Result<(Link, Health), String> {
+    if pool.config.on_restart != OnRestart::Adopt || !record.adopt {
+        return Err("on_restart is \"stop\"".into());
+    }
+    if record.settings != pool.settings {
+        return Err("it was started with other settings".into());
+    }
+    if !record.is_supervised() {
+        return Err("its supervisor has ended".into());
+    }
+    let socket = pool.records.socket(record.ordinal);
+    let mut tries = 0;
+    let link = loop {
+        match Link::find(&socket, &record.uid, pool.output(record.ordinal)).await {
+            Ok(link) => break link,
+            // It may not have noticed the end of the former dispatcher yet.
+            Err(_) if tries < TRIES && record.is_supervised() => tries += 1,
+            Err(e) => return Err(format!("its supervisor does not answer: {e}")),
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
+    let answer = probe::ask(&*pool.net, record.address, &pool.config.probe).await;
+    let mut health = Health::default();
+    health.take(answer.is_ok(), pool.config.probe.failures);
+    Ok((link, health))
+}
+
+async fn wipe(pool: &Arc<Pool>, record: &Record) {
+    if pool.config.data != DataBetween::Wipe {
+        return;
+    }
+    let (own, folder, uid) = (pool.clone(), pool.folder(record.ordinal), record.uid.clone());
+    let wiped = tokio::task::spawn_blocking(move || folders::wipe(&folder, &uid, &own.records)).await;
+    if let Some(e) = wiped.map_err(std::io::Error::other).and_then(|wiped| wiped).err() {
+        tracing::warn!(pool = %pool.id, ordinal = record.ordinal, "what a visitor left cannot be deleted: {e}");
+    }
+}

@@ -1,0 +1,269 @@
+//! Time limits for a request and its answer: the pod's time to answer (`answer_seconds`), and the time in which nothing of a body
+//! moves (`stall_seconds`), in either direction. Which side is waited for decides whose fault a timeout is.
+
+use crate::error::{Fault, RequestError, Step};
+use crate::outside::now;
+use http::StatusCode;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The limits of a pool; `None`: none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// From the end of the request to the head of its answer.
+    pub answer: Option<Duration>,
+    /// Without a byte of a body that moves.
+    pub stall: Option<Duration>,
+}
+
+/// What took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Late {
+    /// The head of the pod's answer.
+    Answer,
+    /// The visitor sends no more of the request's body.
+    UploadVisitor,
+    /// The pod reads no more of it.
+    UploadPod,
+    /// The pod sends no more of the answer's body.
+    DownloadPod,
+    /// The visitor reads no more of it.
+    DownloadVisitor,
+}
+
+impl Late {
+    pub const ALL: [Late; 5] =
+        [Late::Answer, Late::UploadVisitor, Late::UploadPod, Late::DownloadPod, Late::DownloadVisitor];
+
+    /// As the metric and the log name it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Late::Answer => "answer",
+            Late::UploadVisitor => "upload_visitor",
+            Late::UploadPod => "upload_pod",
+            Late::DownloadPod => "download_pod",
+            Late::DownloadVisitor => "download_visitor",
+        }
+    }
+
+    #[must_use]
+    pub fn fault(self) -> Fault {
+        match self {
+            Late::Answer | Late::UploadPod | Late::DownloadPod => Fault::Pod,
+            Late::UploadVisitor | Late::DownloadVisitor => Fault::Visitor,
+        }
+    }
+
+    /// What a request is answered with whose pod has not answered yet.
+    #[must_use]
+    pub fn error(self) -> RequestError {
+        let (fault, step, status, message) = match self {
+            Late::UploadVisitor => {
+                let message = "the rest of the request did not arrive in time";
+                (Fault::Visitor, Step::Send, StatusCode::REQUEST_TIMEOUT, message)
+            }
+            Late::UploadPod => {
+                (Fault::Pod, Step::Send, StatusCode::GATEWAY_TIMEOUT, "the pod did not read the request in time")
+            }
+            Late::Answer | Late::DownloadPod | Late::DownloadVisitor => {
+                (Fault::Pod, Step::Respond, StatusCode::GATEWAY_TIMEOUT, "the pod did not answer in time")
+            }
+        };
+        RequestError { fault, step, status, message, source: None }
+    }
+}
+
+/// How far a body is, and who is waited for.
+#[derive(Debug)]
+pub struct Progress {
+    began: Instant,
+    /// Milliseconds after `began` when something last moved.
+    moved: AtomicU64,
+    waits_for: AtomicU8,
+    /// The answer's head has come.
+    is_answered: AtomicBool,
+}
+
+const SOURCE: u8 = 0;
+const SINK: u8 = 1;
+const NOBODY: u8 = 2;
+
+impl Progress {
+    /// `is_whole`: there is no body, or nothing more of it.
+    #[must_use]
+    pub fn new(is_whole: bool) -> Progress {
+        Progress {
+            began: now(),
+            moved: AtomicU64::new(0),
+            waits_for: AtomicU8::new(if is_whole { NOBODY } else { SINK }),
+            is_answered: AtomicBool::new(false),
+        }
+    }
+
+    fn set(&self, waits_for: u8) {
+        let elapsed = u64::try_from(now().duration_since(self.began).as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(elapsed, Ordering::Release);
+        self.waits_for.store(waits_for, Ordering::Release);
+    }
+
+    /// The source was asked and has nothing at the moment.
+    pub fn waits_for_source(&self) {
+        if self.waits_for.load(Ordering::Acquire) != SOURCE {
+            self.set(SOURCE);
+        }
+    }
+
+    /// Something was handed on; the sink will ask for more.
+    pub fn moved(&self) {
+        self.set(SINK);
+    }
+
+    /// All of it was handed on.
+    pub fn is_over(&self) {
+        self.set(NOBODY);
+    }
+
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.waits_for.load(Ordering::Acquire) == NOBODY
+    }
+
+    /// The answer's head has come: who looks after requests that wait for one is done.
+    pub fn is_answered(&self) {
+        self.is_answered.store(true, Ordering::Release);
+    }
+
+    fn last(&self) -> Instant {
+        self.began + Duration::from_millis(self.moved.load(Ordering::Acquire))
+    }
+
+    /// Waits until the head of the answer is late, or the request's body has stalled before it.
+    pub async fn late(&self, patience: Patience) -> Late {
+        loop {
+            let (limit, late) = match self.waits_for.load(Ordering::Acquire) {
+                NOBODY => (patience.answer, Late::Answer),
+                SOURCE => (patience.stall, Late::UploadVisitor),
+                _ => (patience.stall, Late::UploadPod),
+            };
+            let shortest = patience.answer.into_iter().chain(patience.stall).min();
+            let Some(shortest) = shortest else { return std::future::pending().await };
+            match limit.map(|limit| self.last() + limit) {
+                Some(due) if due <= now() => return late,
+                Some(due) => tokio::time::sleep_until(due.min(now() + shortest)).await,
+                // What has no limit now may have one when the request has been sent.
+                None => tokio::time::sleep(shortest).await,
+            }
+        }
+    }
+
+    /// Of a request whose answer has begun: what has stalled for this long.
+    #[must_use]
+    pub fn stalled_upload(&self, stall: Duration) -> Option<Late> {
+        let late = match self.waits_for.load(Ordering::Acquire) {
+            NOBODY => return None,
+            SOURCE => Late::UploadVisitor,
+            _ => Late::UploadPod,
+        };
+        (self.is_answered.load(Ordering::Acquire) && self.is_due(stall)).then_some(late)
+    }
+
+    /// Of an answer: what has stalled for this long. `may_be_silent`: the pod sends when it has something to tell.
+    #[must_use]
+    pub fn stalled_download(&self, stall: Duration, may_be_silent: bool) -> Option<Late> {
+        let late = match self.waits_for.load(Ordering::Acquire) {
+            SOURCE if may_be_silent => return None,
+            SOURCE => Late::DownloadPod,
+            SINK => Late::DownloadVisitor,
+            _ => return None,
+        };
+        self.is_due(stall).then_some(late)
+    }
+
+    fn is_due(&self, stall: Duration) -> bool {
+        self.last() + stall <= now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn patience(answer: Option<u32>, stall: Option<u32>) -> Patience {
+        Patience { answer: answer.map(|n| SECOND * n), stall: stall.map(|n| SECOND * n) }
+    }
+
+    async fn seconds_until(late: impl Future<Output = Late>) -> (Late, u64) {
+        let begun = now();
+        let late = late.await;
+        (late, (now() - begun).as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_has_its_time_from_the_end_of_the_request() {
+        let progress = Progress::new(true);
+        assert_eq!(seconds_until(progress.late(patience(Some(5), Some(2)))).await, (Late::Answer, 5));
+        let progress = Progress::new(false);
+        let upload = async {
+            for _ in 0..10 {
+                tokio::time::sleep(SECOND).await;
+                progress.moved();
+            }
+            progress.is_over();
+            std::future::pending::<Late>().await
+        };
+        let late = async {
+            tokio::select! {
+                late = progress.late(patience(Some(5), Some(2))) => late,
+                late = upload => late,
+            }
+        };
+        assert_eq!(seconds_until(late).await, (Late::Answer, 15), "a long upload that moves is not late");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stall_is_of_the_side_that_is_waited_for() {
+        let pod = Progress::new(false);
+        assert_eq!(seconds_until(pod.late(patience(Some(60), Some(3)))).await, (Late::UploadPod, 3));
+        let visitor = Progress::new(false);
+        visitor.waits_for_source();
+        assert_eq!(seconds_until(visitor.late(patience(Some(60), Some(3)))).await, (Late::UploadVisitor, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn off_is_off() {
+        let whole = Progress::new(true);
+        let day = SECOND * 86_400;
+        assert!(tokio::time::timeout(day, whole.late(patience(None, None))).await.is_err());
+        assert!(tokio::time::timeout(day, whole.late(patience(None, Some(1)))).await.is_err());
+        let body = Progress::new(false);
+        assert!(tokio::time::timeout(day, body.late(patience(Some(1), None))).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_stall_when_nothing_moves_for_the_whole_time() {
+        let body = Progress::new(false);
+        tokio::time::sleep(SECOND * 4).await;
+        assert_eq!(body.stalled_download(SECOND * 5, false), None);
+        // The same answer again is no progress; another one is.
+        body.waits_for_source();
+        tokio::time::sleep(SECOND * 4).await;
+        body.waits_for_source();
+        assert_eq!(body.stalled_download(SECOND * 5, false), None);
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(body.stalled_download(SECOND * 5, false), Some(Late::DownloadPod));
+        assert_eq!(body.stalled_download(SECOND * 5, true), None, "a stream of events may be silent");
+        body.moved();
+        tokio::time::sleep(SECOND * 5).await;
+        assert_eq!(body.stalled_download(SECOND * 5, true), Some(Late::DownloadVisitor), "its reader may not");
+        assert_eq!(body.stalled_upload(SECOND * 5), None, "before the answer, the request itself is looked after");
+        body.is_answered();
+        assert_eq!(body.stalled_upload(SECOND * 5), Some(Late::UploadPod));
+        body.is_over();
+        tokio::time::sleep(SECOND * 10).await;
+        assert_eq!((body.stalled_upload(SECOND), body.stalled_download(SECOND, false)), (None, None));
+    }
+}

@@ -1,0 +1,121 @@
+//! What a process inherits from its parent, and the dispatcher does not leave to chance: dispositions of signals, blocked
+//! signals, and the limit of open files. Local pods get ordinary signals, and the former limit back.
+
+use crate::config::{ClusterConfig, Config};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The limit of open files that this process was started with.
+static FORMER: OnceLock<Rlimit> = OnceLock::new();
+
+/// Signals that a parent may ignore or block (`nohup`, a background job of a script), and that programs rely on. `SIGPIPE`
+/// is the standard library's matter.
+const ORDINARY: [i32; 9] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTERM,
+    libc::SIGCHLD,
+    libc::SIGALRM,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGCONT,
+];
+
+/// Ordinary signals, and as many open files as the hard limit allows. Before there are threads.
+///
+/// # Errors
+/// When the operating system does not allow it; nothing depends on it but what is logged.
+pub fn settle() -> io::Result<()> {
+    reset_signals()?;
+    let former = getrlimit(Resource::Nofile);
+    if former.current != former.maximum {
+        setrlimit(Resource::Nofile, Rlimit { current: former.maximum, maximum: former.maximum })?;
+        let _ = FORMER.set(former);
+    }
+    Ok(())
+}
+
+#[expect(unsafe_code, reason = "no safe wrapper in the standard library")]
+fn reset_signals() -> io::Result<()> {
+    // SAFETY: the set is initialised by sigemptyset before it is used; no handler of ours is installed, and none is replaced
+    // while another thread may rely on it, since there is none yet.
+    unsafe {
+        let mut none = std::mem::MaybeUninit::uninit();
+        if libc::sigemptyset(none.as_mut_ptr()) != 0
+            || libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) != 0
+        {
+            return Err(io::Error::last_os_error());
+        }
+        for signal in ORDINARY {
+            if libc::signal(signal, libc::SIG_DFL) == libc::SIG_ERR {
+                return Err(io::Error::last_os_error());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A child gets the limit of open files that this process found.
+#[expect(unsafe_code, reason = "the only way to run something between fork and exec")]
+pub fn give_back(command: &mut Command) {
+    let Some(former) = FORMER.get().copied() else { return };
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed: setrlimit is a plain system call, and nothing is
+    // allocated (`io::Error` from a number does not).
+    unsafe {
+        command.pre_exec(move || setrlimit(Resource::Nofile, former).map_err(io::Error::from));
+    }
+}
+
+/// Files that may be open at once; `None`: no limit.
+#[must_use]
+pub fn open_files() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
+/// Descriptors of a pod that is a local process: its output, and what starting it takes.
+const OF_A_PROCESS: u64 = 4;
+
+/// Connections from visitors that this many open files leave room for, at most: each of them takes one descriptor, and
+/// its connection to a pod another. The rest is for the journal, the admin listener, probes and local pods.
+#[must_use]
+pub fn connections(open_files: u64, config: &Config) -> usize {
+    let processes = config.pools.iter().filter(|pool| matches!(pool.cluster, ClusterConfig::Processes(_)));
+    let processes: u64 = processes.map(|pool| u64::from(pool.rules.max)).sum();
+    let reserve = (open_files / 4).clamp(32, 512) + processes * OF_A_PROCESS;
+    usize::try_from(open_files.saturating_sub(reserve) / 2).unwrap_or(usize::MAX).max(1)
+}
+
+/// Whether an error says that no descriptor is free, in this process or on this machine.
+#[must_use]
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn visitors_leave_descriptors_to_everything_else() {
+        let config = |max| {
+            let rules = slotkeeper_core::Rules { max, ..slotkeeper_core::Rules::default() };
+            let processes = crate::config::Processes::new(vec!["program".into()], "data".into());
+            Config::new(vec![crate::config::PoolConfig::new("p", rules, ClusterConfig::Processes(processes))])
+        };
+        for (open_files, pods, most) in [(64, 1, 14), (1024, 5, 374), (20_000, 100, 9544), (1 << 20, 0, 524_032)] {
+            assert_eq!(connections(open_files, &config(pods)), most, "{open_files} files, {pods} pods");
+        }
+        assert_eq!(connections(16, &config(1000)), 1, "somebody is served");
+    }
+
+    #[test]
+    fn no_descriptor_is_told_from_other_errors() {
+        assert!(is_out_of_files(&io::Error::from_raw_os_error(libc::EMFILE)));
+        assert!(is_out_of_files(&io::Error::from_raw_os_error(libc::ENFILE)));
+        assert!(!is_out_of_files(&io::Error::from_raw_os_error(libc::ECONNREFUSED)));
+    }
+}
