@@ -154,6 +154,11 @@ pub fn binary(name: &str) -> PathBuf {
 impl Dispatcher {
     /// Starts `slotkeeper serve --config FILE`, and waits until it is ready.
     pub async fn serve(folder: TempDir, file: &Path, environment: &[(String, String)]) -> Dispatcher {
+        Dispatcher::listens(folder, file, environment).await.when_ready().await
+    }
+
+    /// The same, but it need not be ready yet.
+    pub async fn listens(folder: TempDir, file: &Path, environment: &[(String, String)]) -> Dispatcher {
         let mut command = Command::new(binary("slotkeeper"));
         command
             .env("XDG_STATE_HOME", folder.path())
@@ -162,11 +167,15 @@ impl Dispatcher {
             .arg(file)
             .env("RUST_LOG", "info,kube_client=error")
             .envs(environment.iter().cloned());
-        Dispatcher::run(folder, command).await
+        Dispatcher::begin(folder, command).await
     }
 
-    /// Starts any command line of it.
-    pub async fn run(folder: TempDir, mut command: Command) -> Dispatcher {
+    /// Starts any command line of it, and waits until it is ready.
+    pub async fn run(folder: TempDir, command: Command) -> Dispatcher {
+        Dispatcher::begin(folder, command).await.when_ready().await
+    }
+
+    async fn begin(folder: TempDir, mut command: Command) -> Dispatcher {
         command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("slotkeeper starts");
         let log = Arc::new(Mutex::new(String::new()));
@@ -181,9 +190,13 @@ impl Dispatcher {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut dispatcher = Dispatcher { visitors: nowhere, admin: nowhere, token: None, child, log, folder };
         dispatcher.find_addresses().await;
-        let ready = async || Visitor::at(dispatcher.admin).get("/readyz").await.status() == 200;
-        eventually("the dispatcher to be ready", ready).await;
         dispatcher
+    }
+
+    async fn when_ready(self) -> Dispatcher {
+        let ready = async || Visitor::at(self.admin).get("/readyz").await.status() == 200;
+        eventually("the dispatcher to be ready", ready).await;
+        self
     }
 
     async fn find_addresses(&mut self) {

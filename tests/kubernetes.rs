@@ -6,7 +6,7 @@ mod cluster;
 use crate::manifests::objects::{Case, cases};
 use cluster::{Cluster, GAMECUBE, GATEWAYS};
 use futures_util::{SinkExt, StreamExt};
-use slotkeeper_apiserver::Resource;
+use slotkeeper_apiserver::{Key, Part, Resource, Store, Writer};
 use slotkeeper_tests::{Dispatcher, Visitor, eventually, patiently};
 use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Message;
@@ -127,6 +127,21 @@ async fn a_dispatcher_that_starts_anew_finds_the_pods_and_leaves_them_to_their_v
 }
 
 #[tokio::test]
+async fn nobody_is_sent_to_a_dispatcher_that_does_not_know_its_pods_yet() {
+    let cluster = Cluster::of(shipped("gamecube-direct"), GAMECUBE, &QUICK).await;
+    cluster.away(true);
+    let dispatcher = cluster.beginning().await;
+    eventually("its journal to be read", async || {
+        let answer = dispatcher.admin_get("/readyz").await;
+        assert_eq!(answer.status(), 503, "{}", answer.text());
+        answer.text().contains("the pods of pool gamecube have not been listed yet")
+    })
+    .await;
+    cluster.away(false);
+    eventually("its pods to be listed", async || dispatcher.admin_get("/readyz").await.status() == 200).await;
+}
+
+#[tokio::test]
 async fn shipped_gateways_are_emptied_before_their_deployment_has_fewer() {
     let small = [
         ("slots_per_pod = 8000", "slots_per_pod = 4"),
@@ -182,6 +197,85 @@ async fn shipped_gateways_are_emptied_before_their_deployment_has_fewer() {
     assert_eq!(pool().await["sessions"]["taken"], 2, "nobody has lost anything");
 }
 
+#[tokio::test]
+async fn a_set_that_is_made_again_as_documented_ends_no_session() {
+    let (cluster, dispatcher) = gamecube(&[("cooldown_seconds = 0.4", "cooldown_seconds = 5")]).await;
+    let (mut visitors, mut sockets) = (Vec::new(), Vec::new());
+    for pod in ["gamecube-0", "gamecube-1", "gamecube-2"] {
+        let mut visitor = Visitor::of(&dispatcher);
+        visitor.wait_for_slot().await;
+        assert_eq!(visitor.get("/").await.text(), pod);
+        sockets.push(visitor.socket("/").await);
+        visitors.push(visitor);
+    }
+    cluster.orphan().await;
+    eventually("a warning before it is made again", async || {
+        dispatcher.log().contains("its pods stay (--cascade=orphan)")
+    })
+    .await;
+    cluster.make_again(Some(5));
+    // The dispatcher takes the number over, and somebody new is placed.
+    cluster.wants(3).await;
+    let mut dan = Visitor::of(&dispatcher);
+    dan.wait_for_slot().await;
+    assert_eq!(dan.get("/").await.text(), "gamecube-3");
+    for (n, (visitor, socket)) in visitors.iter_mut().zip(&mut sockets).enumerate() {
+        assert_eq!(visitor.get("/").await.text(), format!("gamecube-{n}"));
+        socket.send(Message::Text("still here".into())).await.expect("an open stream");
+        let heard = patiently("an echo", socket.next()).await;
+        assert!(matches!(heard, Some(Ok(Message::Text(_)))), "{heard:?}");
+    }
+    assert_eq!(cluster.killed(), Vec::<String>::new(), "no pod was deleted under a session");
+}
+
+#[tokio::test]
+async fn who_was_on_a_node_that_died_gets_another_slot_and_nobody_gets_the_old_one() {
+    let quick = [("cooldown_seconds = 0.4", "cooldown_seconds = 5"), ("port = ", "give_up_seconds = 1\nport = ")];
+    let (cluster, dispatcher) = gamecube(&quick).await;
+    let (mut ana, mut bob) = (Visitor::of(&dispatcher), Visitor::of(&dispatcher));
+    ana.wait_for_slot().await;
+    bob.wait_for_slot().await;
+    assert_eq!((ana.get("/").await.text(), bob.get("/").await.text()), ("gamecube-0".into(), "gamecube-1".into()));
+    let (_anas, mut bobs) = (ana.socket("/").await, bob.socket("/").await);
+    cluster.lose_node_of("gamecube-0");
+    // The object stays, since no kubelet reports the end: its successor never comes, and another ordinal takes its place.
+    eventually("another slot", async || ana.get("/").await.text() == "gamecube-2").await;
+    let mut cem = Visitor::of(&dispatcher);
+    cem.wait_for_slot().await;
+    assert_eq!(cem.get("/").await.text(), "gamecube-3", "nobody is sent to a pod that may still run");
+    bobs.send(Message::Text("still here".into())).await.expect("an open stream");
+    let heard = patiently("an echo", bobs.next()).await;
+    assert!(matches!(heard, Some(Ok(Message::Text(_)))), "{heard:?}");
+    assert!(cluster.pods().contains(&"gamecube-0".to_owned()));
+    let log = dispatcher.log();
+    assert!(log.contains("its node is lost, and it has not answered"), "{log}");
+    // The node is back: the kubelet ends what it finds, and the ordinal is like any other again.
+    cluster.release("gamecube-0");
+    eventually("another life of it", async || {
+        let pool = dispatcher.admin_get("/api/v1/pools/gamecube").await.json();
+        let pods = pool["pods"].as_array().expect("pods").clone();
+        pods.iter().any(|pod| pod["ordinal"] == 0 && pod["phase"] == "ready")
+    })
+    .await;
+    let mut dan = Visitor::of(&dispatcher);
+    dan.wait_for_slot().await;
+    assert_eq!(dan.get("/").await.text(), "gamecube-0");
+}
+
+#[tokio::test]
+async fn a_set_that_is_made_again_as_its_manifest_says_costs_all_but_the_first_their_pods_and_they_get_others() {
+    let (cluster, dispatcher) = gamecube(&[("cooldown_seconds = 0.4", "cooldown_seconds = 5")]).await;
+    let (mut ana, mut bob) = (Visitor::of(&dispatcher), Visitor::of(&dispatcher));
+    ana.wait_for_slot().await;
+    bob.wait_for_slot().await;
+    let (_anas, _bobs) = (ana.socket("/").await, bob.socket("/").await);
+    cluster.orphan().await;
+    cluster.make_again(None);
+    eventually("what had to be feared", async || cluster.killed() == ["gamecube-1"]).await;
+    bob.wait_for_slot().await;
+    assert_eq!((ana.get("/").await.text(), bob.get("/").await.text()), ("gamecube-0".into(), "gamecube-1".into()));
+}
+
 /// A benchmark, not a test: `cargo test -p slotkeeper-tests how_fast -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "a benchmark"]
@@ -216,4 +310,53 @@ async fn what_ten_thousand_pods_cost() {
     let of = |key| dispatcher.memory_kib(key) / 1024;
     println!("10 000 pods are known after {known:?}; resident {} MiB, at most {} MiB", of("VmRSS"), of("VmHWM"));
     println!("asked: {:?}", cluster.server.counts());
+}
+
+/// What KEDA's operator does to an object it meets: it writes it back as its own types have it, which leave out what is zero.
+fn as_keda_writes_it(object: &mut serde_json::Value) {
+    object["metadata"]["finalizers"] = serde_json::json!(["finalizer.keda.sh"]);
+    for trigger in object["spec"]["triggers"].as_array_mut().into_iter().flatten() {
+        let is_zero = |value: &serde_json::Value| [false.into(), 0.into(), "".into()].contains(value);
+        trigger.as_object_mut().expect("a trigger").retain(|_, value| !is_zero(value));
+    }
+}
+
+#[test]
+fn everything_that_is_shipped_can_be_applied_twice() {
+    let mut scaled = 0;
+    for case in cases() {
+        let mut store = Store::new(7);
+        let writer = |manager: &str| Some(Writer { manager: manager.into(), subresource: None, now: 1_000 });
+        let known: Vec<(Key, &serde_json::Value)> = case
+            .objects()
+            .filter_map(|object| {
+                let text = |field: &str| object["metadata"][field].as_str();
+                let key = Key::new(Resource::of(object)?, text("namespace")?, text("name")?);
+                Some((key, object))
+            })
+            .collect();
+        let apply = |store: &mut Store| {
+            for (key, object) in &known {
+                store.set_writer(writer("kubectl"));
+                store.apply(key, object, false, 1_000).unwrap_or_else(|e| panic!("{}: {key:?}: {e:?}", case.name));
+            }
+        };
+        apply(&mut store);
+        for (key, _) in &known {
+            if key.resource == Resource::ScaledObjects {
+                scaled += 1;
+                store.set_writer(writer("keda"));
+                store.change(key, Part::Whole, as_keda_writes_it).expect("it is there");
+            } else if key.resource == Resource::StatefulSets && key.name == "gamecube" {
+                store.set_writer(writer("slotkeeper"));
+                let size = serde_json::json!({ "spec": { "replicas": 3 } });
+                store.merge_patch(key, Part::Whole, &size).expect("it is there");
+            }
+        }
+        apply(&mut store);
+        if let Ok(set) = store.get(Resource::StatefulSets, "gamecube", "gamecube") {
+            assert_eq!(set["spec"]["replicas"], 3, "{}: an apply leaves the number alone", case.name);
+        }
+    }
+    assert!(scaled > 2, "{scaled}");
 }

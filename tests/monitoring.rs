@@ -20,7 +20,8 @@ const TOKEN: &str = "a-token-of-some-length";
 
 /// Metrics that only pools in Kubernetes have, pools that KEDA asks about, and journals in Redis or in trouble: here their panels
 /// stay empty.
-const ELSEWHERE: [&str; 5] = [
+const ELSEWHERE: [&str; 6] = [
+    "slotkeeper_sizes_overwritten_total",
     "slotkeeper_scaler_requests_total",
     "slotkeeper_scaler_streams_open",
     "slotkeeper_kubernetes_requests_total",

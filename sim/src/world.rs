@@ -692,6 +692,7 @@ impl Place {
             call: Duration::from_secs(2),
             watch: Duration::from_secs(10),
             relist: self.setting.relist,
+            overdue: Duration::from_secs(1),
             retry: (Duration::from_millis(200), Duration::from_secs(2)),
         };
         Ok(kubernetes::start(&self.pool(), &self.pods(), client, net, pace))
@@ -730,6 +731,8 @@ impl Place {
             probe: Probe { every, timeout, ..Probe::default() },
             scaled_object: Some(POOL.into()),
             keda_guard: self.setting.is_guarded(),
+            // As scaled down as the node controller's patience (`kube.rs`).
+            give_up: Some(Duration::from_secs(2)),
         }
     }
 

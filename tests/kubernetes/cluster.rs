@@ -4,13 +4,15 @@
 use crate::manifests::objects::Case;
 use serde_json::{Value, json};
 use slotkeeper_apiserver::controllers::{self, Automatic, Pod as Hands};
-use slotkeeper_apiserver::{Access, Key, Part, Resource, Server, Status};
+use slotkeeper_apiserver::{Access, Deletion, Key, Part, Resource, Server, Status};
 use slotkeeper_tests::pod::{Pod, Request, echo, ok, read, switch};
 use slotkeeper_tests::{Dispatcher, patiently};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -46,6 +48,7 @@ pub(super) const GATEWAYS: Workload = Workload {
 
 pub(super) struct Cluster {
     workload: Workload,
+    manifest: Value,
     pub(super) server: Server,
     configuration: String,
     kubeconfig: String,
@@ -93,6 +96,11 @@ impl Running {
         address
     }
 
+    /// The container is gone, and nobody reports it.
+    fn lose(&mut self, name: &str) {
+        self.pods.remove(name);
+    }
+
     /// Containers whose pods are to end, or are no more.
     fn end(&mut self, ending: &[String], there: &[String]) {
         for name in ending {
@@ -126,7 +134,8 @@ impl Cluster {
         });
         (automatic.ready_after_ms, automatic.gone_after_ms) = (30, 30);
         let automatic = Arc::new(Mutex::new(automatic));
-        let object = case.one(workload.kind, workload.name).clone();
+        let manifest = case.one(workload.kind, workload.name).clone();
+        let object = manifest.clone();
         server.store(|store, now| store.create(workload.resource, namespace, object, now)).unwrap();
         let mut tasks = JoinSet::new();
         let served = server.clone();
@@ -170,6 +179,7 @@ impl Cluster {
         });
         Cluster {
             workload,
+            manifest,
             server,
             configuration,
             kubeconfig: kubeconfig.to_string(),
@@ -180,13 +190,24 @@ impl Cluster {
     }
 
     pub(super) async fn dispatcher(&self) -> Dispatcher {
+        let (folder, file) = self.files();
+        Dispatcher::serve(folder, &file, &[]).await
+    }
+
+    /// One that need not be ready.
+    pub(super) async fn beginning(&self) -> Dispatcher {
+        let (folder, file) = self.files();
+        Dispatcher::listens(folder, &file, &[]).await
+    }
+
+    fn files(&self) -> (TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         write("kubeconfig", &self.kubeconfig);
         write("cookie-keys", &("A".repeat(43) + "="));
         write("slotkeeper.toml", &self.configuration);
         let file = folder.path().join("slotkeeper.toml");
-        Dispatcher::serve(folder, &file, &[]).await
+        (folder, file)
     }
 
     /// So many pods that run already; all of them answer.
@@ -227,6 +248,32 @@ impl Cluster {
         let Workload { resource, name, .. } = self.workload;
         let object = self.server.store(|store, _| store.get(resource, name, name).unwrap());
         object["spec"]["replicas"].as_u64().unwrap_or(1)
+    }
+
+    /// Deletes the workload; its pods stay, without an owner.
+    pub(super) async fn orphan(&self) {
+        let Workload { resource, name, .. } = self.workload;
+        let deletion = Deletion { orphan: true, ..Deletion::default() };
+        self.server.store(|store, now| store.delete(&Key::new(resource, name, name), &deletion, now)).unwrap();
+        let gone = self.server.until(move |store| store.get(resource, name, name).is_err());
+        patiently("the workload to be gone", gone).await;
+    }
+
+    /// Makes it again as its manifest says, or with so many pods.
+    pub(super) fn make_again(&self, replicas: Option<u64>) {
+        let Workload { resource, name, .. } = self.workload;
+        let mut object = self.manifest.clone();
+        if let Some(replicas) = replicas {
+            object["spec"]["replicas"] = json!(replicas);
+        }
+        self.server.store(|store, now| store.create(resource, name, object, now)).unwrap();
+    }
+
+    /// Its node is dead: nothing answers any more, no kubelet writes, and Kubernetes notices.
+    pub(super) fn lose_node_of(&self, pod: &str) {
+        self.hold(pod);
+        self.running.lock().unwrap().lose(pod);
+        self.touch(pod, |pod| pod.lost().map(drop));
     }
 
     /// Until so many are asked for.

@@ -46,6 +46,10 @@ impl Case {
         Case { name: file.file_stem().unwrap().to_string_lossy().into_owned(), objects }
     }
 
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &Value> {
+        self.objects.iter()
+    }
+
     pub(crate) fn all(&self, kind: &str) -> impl Iterator<Item = &Value> {
         self.objects.iter().filter(move |object| object["kind"] == kind)
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::request::Asked;
 use crate::selector::{Fields, Labels};
-use crate::store::{At, Deletion, Key, Page, Part, Selection, Store, merge};
+use crate::store::{At, Deletion, Key, Page, Part, Selection, Store, Writer, merge};
 use crate::watching::{Start, Watching, metadata_of};
 use crate::{Resource, Status};
 
@@ -23,8 +23,10 @@ pub(crate) enum Answer {
 pub(crate) struct Headers<'a> {
     pub accept: &'a str,
     pub content_type: &'a str,
+    pub user_agent: &'a str,
 }
 
+/// The answer to a request, whose writes are its writer's.
 pub(crate) fn answer(
     store: &mut Store,
     now: u64,
@@ -32,6 +34,15 @@ pub(crate) fn answer(
     headers: Headers<'_>,
     body: &[u8],
 ) -> Result<Answer, Status> {
+    let named = asked.text("fieldManager").or(headers.user_agent.split('/').next().filter(|name| !name.is_empty()));
+    let writer = Writer { manager: named.unwrap_or("unknown").to_owned(), subresource: asked.subresource.clone(), now };
+    store.set_writer(Some(writer));
+    let answer = answer_to(store, now, asked, headers, body);
+    store.set_writer(None);
+    answer
+}
+
+fn answer_to(store: &mut Store, now: u64, asked: &Asked, headers: Headers<'_>, body: &[u8]) -> Result<Answer, Status> {
     let resource = Resource::named(&asked.group, &asked.plural)
         .filter(|resource| resource.version() == asked.version)
         .ok_or_else(Status::no_such_path)?;
@@ -56,6 +67,13 @@ pub(crate) fn answer(
     match asked.verb {
         "get" => shape.one(200, &store.get(resource, namespace, name)?),
         "update" => shape.one(200, &store.update(&key, part, json_of(body)?)?),
+        "patch" if part == Part::Whole && headers.content_type.starts_with("application/apply-patch+yaml") => {
+            if asked.text("fieldManager").is_none() {
+                return Err(Status::bad_request("fieldManager is required for apply patch"));
+            }
+            let (is_new, object) = store.apply(&key, &json_of(body)?, asked.text("force") == Some("true"), now)?;
+            shape.one(if is_new { 201 } else { 200 }, &object)
+        }
         "patch" => {
             merge_patches_only(headers)?;
             shape.one(200, &store.merge_patch(&key, part, &json_of(body)?)?)
@@ -165,6 +183,7 @@ fn deletion(asked: &Asked, body: &[u8]) -> Result<Deletion, Status> {
         uid: text("uid"),
         version: text("resourceVersion"),
         grace_seconds: options["gracePeriodSeconds"].as_u64().or(number(asked, "gracePeriodSeconds")?),
+        orphan: options["propagationPolicy"].as_str().or(asked.text("propagationPolicy")) == Some("Orphan"),
     })
 }
 

@@ -1,10 +1,12 @@
 //! Stand-ins for the controllers and the kubelet. All of it is pure: a step looks at the store, acts, and is done; who
-//! calls it decides when. Left out: minReadySeconds (ready is available), adoption and release of pods, claims.
+//! calls it decides when. Left out: minReadySeconds (ready is available), the release of pods whose labels change, claims.
 
 mod automatic;
 mod deployment;
 mod events;
+mod garbage;
 mod kubelet;
+mod node;
 mod replica_set;
 mod stateful_set;
 
@@ -25,6 +27,7 @@ pub fn step(store: &mut Store, now: u64) -> bool {
     for set in all(store, Resource::StatefulSets) {
         stateful_set::sync(store, &set, now);
     }
+    garbage::sync(store);
     for deployment in all(store, Resource::Deployments) {
         deployment::sync(store, &deployment, now);
     }
@@ -61,6 +64,11 @@ pub async fn drive(server: Server, life: Arc<Mutex<Automatic>>) {
 
 fn all(store: &Store, resource: Resource) -> Vec<Arc<Value>> {
     store.all(resource).filter(|object| object["metadata"]["deletionTimestamp"].is_null()).cloned().collect()
+}
+
+/// A controller of another object, or of the same one in a former life, has it.
+fn has_controller(object: &Value) -> bool {
+    object["metadata"]["ownerReferences"].as_array().into_iter().flatten().any(|owner| owner["controller"] == true)
 }
 
 /// The objects that this one controls.

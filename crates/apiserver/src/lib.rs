@@ -27,8 +27,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! What is left out: other resources (404), patches other than merge patches (415), dryRun (400), evictions, field
-//! management (`managedFields` never appears), tables, protobuf, TLS, cascading deletion.
+//! What is left out: other resources (404), patches other than merge patches and applies (415), dryRun (400), evictions, keyed
+//! lists in field management, tables, protobuf, TLS, cascading deletion (but for orphans).
 
 mod access;
 mod api;
@@ -51,4 +51,4 @@ pub use resource::Resource;
 pub use server::{Line, Records, Server};
 pub use stamp::{fine_stamp, milliseconds, stamp};
 pub use status::{Cause, Status};
-pub use store::{At, Change, Deletion, Key, Page, Part, Selection, Store};
+pub use store::{At, Change, Deletion, Key, Page, Part, Selection, Store, Writer};

@@ -82,6 +82,11 @@ impl Status {
         )
     }
 
+    /// Others own what a server-side apply wants to change.
+    pub(crate) fn apply_conflict(message: String, details: Value) -> Status {
+        Status::new(409, "Conflict", message).with_details(details)
+    }
+
     /// A DELETE whose precondition names another incarnation.
     #[must_use]
     pub fn other_uid(resource: Resource, name: &str, asked: &str, found: &str) -> Status {

@@ -2,6 +2,7 @@
 //! (`now` is milliseconds since the epoch and comes with each write), uids from a seeded counter, ordered maps only.
 
 mod list;
+mod managers;
 mod merge;
 mod naming;
 
@@ -11,12 +12,16 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 pub use list::{At, Page, Selection};
+pub use managers::Writer;
 pub(crate) use merge::merge;
 use merge::{is_empty, remove, same_name, same_version, tidy};
 use naming::Names;
 pub(crate) use naming::{letters, mix};
 
 use crate::{Resource, Status, content, stamp};
+
+/// The finalizer of an object that is deleted while its dependents stay.
+pub(crate) const ORPHAN: &str = "orphan";
 
 /// An object by its resource, namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +63,8 @@ pub struct Deletion {
     pub uid: Option<String>,
     pub version: Option<String>,
     pub grace_seconds: Option<u64>,
+    /// Its dependents stay, without an owner: the object waits for the finalizer `orphan`.
+    pub orphan: bool,
 }
 
 #[derive(Debug)]
@@ -71,6 +78,7 @@ pub struct Store {
     /// Changes after this version are still in the history (`floor` can be raised above it on purpose).
     kept: u64,
     names: Names,
+    writer: Option<Writer>,
 }
 
 impl Default for Store {
@@ -91,6 +99,7 @@ impl Store {
             floor: 1,
             kept: 1,
             names: Names::new(seed),
+            writer: None,
         }
     }
 
@@ -209,6 +218,7 @@ impl Store {
         content::check(resource, &name, None, &object)?;
         content::fill(resource, &mut object);
         tidy(&mut object);
+        self.manage(&key, None, &mut object);
         Ok(self.write(key, object))
     }
 
@@ -240,7 +250,7 @@ impl Store {
         if let Some(asked) = asked.filter(|asked| *asked != found) {
             return Err(Status::other_uid_in_put(key.resource, &key.name, asked, found));
         }
-        self.replace(key, part, &old, new)
+        self.replace(key, part, &old, new, None)
     }
 
     /// A JSON merge patch (RFC 7386). `metadata.resourceVersion` in it is an optimistic lock.
@@ -262,7 +272,7 @@ impl Store {
             let cause = crate::status::Cause::value("metadata.uid", uid, "field is immutable");
             return Err(Status::invalid(key.resource, &key.name, &[cause.clone(), cause]));
         }
-        self.replace(key, part, &old, new)
+        self.replace(key, part, &old, new, None)
     }
 
     /// Reads, changes and writes back: for controllers, which hold the newest version anyway.
@@ -273,7 +283,7 @@ impl Store {
         let old = self.get(key.resource, &key.namespace, &key.name)?;
         let mut new = Value::clone(&old);
         change(&mut new);
-        self.replace(key, part, &old, new)
+        self.replace(key, part, &old, new, None)
     }
 
     /// The scheduler's binding: the only write that changes spec and status at once, and no new generation.
@@ -313,7 +323,8 @@ impl Store {
             }
             (Some(_), None) | (None, _) => 0,
         };
-        let waits = !is_empty(&metadata["finalizers"]);
+        let orphans = deletion.orphan && !is_pod && ending.is_none();
+        let waits = orphans || !is_empty(&metadata["finalizers"]);
         if !is_pod && !waits {
             self.remove(key, &old);
             return Ok(None);
@@ -325,6 +336,11 @@ impl Store {
         let mut new = Value::clone(&old);
         new["metadata"]["deletionTimestamp"] = json!(stamp(end));
         new["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
+        if orphans {
+            let mut finalizers = metadata["finalizers"].as_array().cloned().unwrap_or_default();
+            finalizers.push(json!(ORPHAN));
+            new["metadata"]["finalizers"] = json!(finalizers);
+        }
         if ending.is_none()
             && let Some(generation) = new["metadata"]["generation"].as_u64()
         {
@@ -341,7 +357,15 @@ impl Store {
         (version >= self.kept).then(|| self.history.range(start..))
     }
 
-    fn replace(&mut self, key: &Key, part: Part, old: &Arc<Value>, mut new: Value) -> Result<Arc<Value>, Status> {
+    /// `managed`: the owners of its fields, where they are known already.
+    fn replace(
+        &mut self,
+        key: &Key,
+        part: Part,
+        old: &Arc<Value>,
+        mut new: Value,
+        managed: Option<Value>,
+    ) -> Result<Arc<Value>, Status> {
         if part == Part::Status {
             let status = new["status"].take();
             new = Value::clone(old);
@@ -376,7 +400,15 @@ impl Store {
         new["kind"] = old["kind"].clone();
         new["apiVersion"] = old["apiVersion"].clone();
         tidy(&mut new);
+        if part == Part::Whole && self.writer.is_some() {
+            default(key, &mut new);
+        }
         content::check(key.resource, &key.name, Some(old), &new)?;
+        match managed {
+            Some(managed) => new["metadata"]["managedFields"] = managed,
+            None if part == Part::Whole && new != **old => self.manage(key, Some(old), &mut new),
+            None => {}
+        }
         if new == **old {
             return Ok(Arc::clone(old));
         }
@@ -427,5 +459,15 @@ impl Store {
                 self.floor = self.floor.max(gone.version);
             }
         }
+    }
+}
+
+/// Fills in what a write has left out. Its status is not part of that.
+fn default(key: &Key, object: &mut Value) {
+    let status = object.get("status").cloned();
+    content::fill(key.resource, object);
+    match status {
+        Some(status) => object["status"] = status,
+        None => remove(object, "status"),
     }
 }

@@ -2,11 +2,13 @@
 //! faults, controllers.
 #![allow(clippy::unwrap_used, reason = "in a test, what cannot be unwrapped is a failure")]
 
+mod adoption;
 mod client;
 mod compare;
 mod controllers;
 mod faults;
 mod kube_client;
+mod managers;
 mod replay;
 mod selectors;
 mod transcripts;

@@ -71,7 +71,7 @@ impl Transcript {
         exchange.response.lines.iter().flatten().map(|line| (exchange.at_ms + line.ms, line.json())).collect()
     }
 
-    fn exchange(&self, name: &str) -> &Exchange {
+    pub(crate) fn exchange(&self, name: &str) -> &Exchange {
         self.exchanges.iter().find(|exchange| exchange.name == name).unwrap_or_else(|| panic!("no exchange {name}"))
     }
 }

@@ -113,7 +113,7 @@ fn pod_lives(lines: &[(u64, Value)]) -> Vec<(u64, Act)> {
 }
 
 /// How a template's revision is called in the recordings, and by our controller.
-fn revision(template: &Value, name: &str, recorded: &str) -> (String, String) {
+pub(crate) fn revision(template: &Value, name: &str, recorded: &str) -> (String, String) {
     let mut store = Store::default();
     let spec = json!({"selector": {"matchLabels": {"a": "b"}}, "template": template});
     store.create(Resource::StatefulSets, "games", json!({"metadata": {"name": name}, "spec": spec}), 0).unwrap();

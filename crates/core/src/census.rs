@@ -39,6 +39,8 @@ pub struct Census {
     pub failing: u32,
     /// Pods that are outside `desired`, or inside again but not yet certain to stay.
     pub retiring: u32,
+    /// Pods that are being deleted, and still there.
+    pub terminating: u32,
     /// Pods inside `desired` that go when they are empty, and are being emptied one after the other.
     pub leaving: u32,
     pub needed: Span,

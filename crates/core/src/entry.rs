@@ -24,13 +24,17 @@ pub struct Entry {
 impl Entry {
     /// The semantics that this program knows: what entries mean, and which there are. A fleet goes over to newer ones when
     /// all living replicas know them, and never back.
-    pub const SEMANTICS: u32 = 3;
+    pub const SEMANTICS: u32 = 4;
 
     /// Since when there are [`Command::Load`] and [`Command::Empty`], and `shrink` and `targets` of the rules count.
     pub const TARGETS: u32 = 2;
 
     /// Since when sizes carry a [`Timeline`], and pods are in doubt after a lapse until a size of the new one has been seen.
     pub const TIMELINES: u32 = 3;
+
+    /// Since when sessions whose pods ended together return to their own ordinals, and a terminating pod that is seen to have
+    /// failed is not counted on.
+    pub const RETURNS: u32 = 4;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

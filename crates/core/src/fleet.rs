@@ -283,7 +283,8 @@ impl Fleet {
         let Some(pool) = self.pools.get_mut(id) else { return };
         let mut own = Vec::new();
         let (now, position, timeline) = (self.now, self.applied, self.timeline);
-        act(pool, &mut Step { now, position, quiet, targeted, timeline, effects: &mut own });
+        let returns = self.semantics >= Entry::RETURNS;
+        act(pool, &mut Step { now, position, quiet, targeted, returns, timeline, effects: &mut own });
         if quiet {
             own.retain(|effect| !matches!(effect, Effect::Recycle { .. }));
         }

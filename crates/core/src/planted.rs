@@ -134,6 +134,7 @@ mod list {
         FreeWhileStreaming "free-while-streaming" Placing Worlds "frees the slot of an ended session although its streams still run",
         SpreadLikePack "spread-like-pack" Placing Stories "fills the lowest pod first in a pool that spreads",
         NoStickiness "no-stickiness" Placing Stories "ignores the pod that a returning session had before",
+        OwnOrdinalForgotten "own-ordinal-forgotten" Placing Stories "gives sessions whose pods ended together each other's ordinals",
         StayOnDrainingPod "stay-on-draining-pod" Placing Stories "keeps sessions without streams on a terminating pod",
         LastComeFirstServed "last-come-first-served" Queue Stories "serves the last session in line first",
         LostPodGoesLast "lost-pod-goes-last" Queue Stories "puts a session that lost its pod at the end of the line",

@@ -15,7 +15,7 @@ use crate::ids::{Ordinal, ReplicaId, SessionId, Timeline};
 use crate::load::Load;
 use crate::lookup::Lookup;
 use crate::pods::{Life, Pod, Standing};
-use crate::queue::Queue;
+use crate::queue::{Queue, Turn};
 use crate::rules::{Rules, Scaling};
 use crate::scale::{Demand, Scale, Span};
 use crate::sessions::{Session, State};
@@ -72,6 +72,8 @@ pub(crate) struct Step<'a> {
     pub(crate) quiet: bool,
     /// What the semantics in force know ([`Entry::TARGETS`](crate::Entry::TARGETS)).
     pub(crate) targeted: bool,
+    /// ... and [`Entry::RETURNS`](crate::Entry::RETURNS).
+    pub(crate) returns: bool,
     /// The first one as long as the semantics in force know no other ([`Entry::TIMELINES`](crate::Entry::TIMELINES)).
     pub(crate) timeline: Timeline,
     pub(crate) effects: &'a mut Vec<Effect>,
@@ -242,13 +244,13 @@ impl Pool {
     fn seat(&mut self, step: &mut Step<'_>) {
         while !self.frozen
             && !step.quiet
-            && let Some(id) = self.queue.first()
-            && let Some(&(_, best)) = self.index.open.first()
+            && let Some((id, ordinal)) = self.next_seat(step.returns)
             && let Some(session) = self.sessions.get_mut(id)
         {
-            let State::Queued { turn, lost, .. } = session.state else { return };
-            let prefers = self.rules.sticky_storage || lost;
-            let ordinal = free_again(&self.pods, session.last.filter(|_| prefers)).unwrap_or(best);
+            let State::Queued { turn, .. } = session.state else { return };
+            if let Some(last) = session.last {
+                self.index.missed.remove(&(last, turn, id));
+            }
             let waited = step.now.since(session.since);
             session.state = State::Held { pod: ordinal, until: step.now + self.rules.claim, came: false };
             session.last = Some(ordinal);
@@ -262,6 +264,32 @@ impl Pool {
             }
             self.touch_pod(ordinal, step);
         }
+    }
+
+    /// Who gets a slot now, and where. A session that lost its pod goes before those in front of it if the ordinal it had is
+    /// free: its data is there, and the pods of those others are still to come.
+    fn next_seat(&self, returns: bool) -> Option<(SessionId, Ordinal)> {
+        let &(_, best) = self.index.open.first()?;
+        if returns && let Some(own) = self.own_seat() {
+            return Some(own);
+        }
+        let id = self.queue.first()?;
+        let session = self.sessions.get(id)?;
+        let prefers = self.rules.sticky_storage || matches!(session.state, State::Queued { lost: true, .. });
+        Some((id, free_again(&self.pods, session.last.filter(|_| prefers)).unwrap_or(best)))
+    }
+
+    fn own_seat(&self) -> Option<(SessionId, Ordinal)> {
+        planted!(OwnOrdinalForgotten => None);
+        let missed = &self.index.missed;
+        if missed.is_empty() {
+            return None;
+        }
+        let own = self.index.open.iter().filter_map(|(_, ordinal)| {
+            let first = (*ordinal, Turn::FIRST, SessionId(0));
+            missed.range(first..).next().filter(|(at, ..)| at == ordinal)
+        });
+        own.min_by_key(|(_, turn, _)| *turn).map(|(ordinal, _, id)| (*id, *ordinal))
     }
 
     // ---- reads ----
@@ -336,6 +364,7 @@ impl Pool {
                     matches!(standing, Some(Standing::Retiring | Standing::Returning { .. }))
                 })
                 .count() as u32,
+            terminating: self.pods.values().filter(|p| p.is_terminating()).count() as u32,
             needed: self.scale.needed,
             desired: self.scale.desired,
             asked: demand!(self, targeted).asked(self.scale.goal),

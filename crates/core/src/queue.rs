@@ -22,6 +22,11 @@ pub(crate) struct Queue {
     next: u64,
 }
 
+impl Turn {
+    /// Not behind any other.
+    pub(crate) const FIRST: Turn = Turn { lane: 0, number: 0 };
+}
+
 impl Queue {
     /// Joins behind everybody of the same class.
     pub(crate) fn join(&mut self, session: SessionId, class: u8) -> Turn {

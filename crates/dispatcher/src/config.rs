@@ -410,6 +410,12 @@ pub struct KubernetesPods {
     pub scaled_object: Option<String>,
     /// While any session lives or waits, KEDA is kept from scaling in by an annotation on the ScaledObject.
     pub keda_guard: bool,
+    /// A pod on a node that Kubernetes has lost is deleted if it has not answered for so long. `None`: never.
+    pub give_up: Option<Duration>,
+}
+
+impl KubernetesPods {
+    pub const GIVE_UP: Option<Duration> = Some(Duration::from_secs(10));
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use crate::live::Live;
 use crate::metrics::{Metrics, PoolMetrics};
 use crate::newcomer::{Bursts, Firsts};
 use crate::outside::{Clock, Ids, Net, now};
+use crate::repeats::Repeats;
 use crate::view::View;
 use crate::visit::Visits;
 use crate::waiting::coming::Coming;
@@ -68,6 +69,7 @@ pub struct Pool {
     /// First requests for a page that look alike.
     pub(crate) firsts: Firsts,
     pub(crate) bursts: Bursts,
+    pub repeats: Repeats,
 }
 
 /// What `Dispatcher::new` is made of.
@@ -125,6 +127,7 @@ impl Dispatcher {
                 holds: tokio::sync::Semaphore::new(pool.hold_limit),
                 firsts: Firsts::default(),
                 bursts: Bursts::default(),
+                repeats: Repeats::default(),
             }));
         }
         let by_id = pools.iter().enumerate().map(|(i, p)| (p.config.id.clone(), i)).collect();
@@ -204,6 +207,7 @@ impl Dispatcher {
     pub fn serve(&self, fleet: &Fleet, pool: &Pool) {
         planted!(ServedNotWritten => ());
         if let Some(replicas) = fleet.unserved(&pool.config.id) {
+            tracing::info!(pool = %pool.config.id, replicas, "pods wanted (as KEDA is told)");
             self.driver.post(&pool.config.id, Command::Served { replicas });
         }
     }

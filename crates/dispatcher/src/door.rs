@@ -27,7 +27,7 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use slotkeeper_core::{Millis, Why, planted};
+use slotkeeper_core::{Millis, Ordinal, Why, planted};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -134,7 +134,7 @@ async fn answer(
         Ok(Routed::Asset(asset)) => Ok((asset, Outcome::Own)),
         Err(error) => Err(error),
     };
-    let (mut response, outcome) = answered.unwrap_or_else(|error| failed(pool, &error, wants_page));
+    let (mut response, outcome) = answered.unwrap_or_else(|error| failed(pool, None, &error, wants_page));
     let has_read = match outcome {
         Outcome::Forwarded | Outcome::Upgraded => true,
         Outcome::Own => is_form,
@@ -205,10 +205,18 @@ fn route<'d>(
     Ok(Routed::Pool(pool))
 }
 
-fn failed(pool: Option<&Arc<Pool>>, error: &RequestError, wants_page: bool) -> (Response<Answer>, Outcome) {
-    error.log(pool.map_or("-", |p| &p.config.id.0));
-    if let Some(pool) = pool {
-        pool.metrics.fault(error.fault);
+fn failed(
+    pool: Option<&Arc<Pool>>,
+    pod: Option<Ordinal>,
+    error: &RequestError,
+    wants_page: bool,
+) -> (Response<Answer>, Outcome) {
+    match pool {
+        Some(pool) => {
+            pool.repeats.log(&pool.config.id.0, pod, error);
+            pool.metrics.fault(error.fault);
+        }
+        None => error.log("-", pod, 0),
     }
     (own::failure(error, wants_page, pool.map(|p| &**p)), Outcome::Failed)
 }
@@ -303,9 +311,10 @@ async fn life(
 
     // dial, send, respond or tunnel; the stream detaches when it is dropped
     let renewed = renewed(dispatcher, pool, &ticket, &seat, is_new);
+    let pod = Some(seat.pod);
     let forwarded = forward(dispatcher, stream, seat, request, hop).await;
     // A failure carries the cookie as well: who tries again is the same visitor.
-    let (mut response, outcome) = forwarded.unwrap_or_else(|error| failed(Some(pool), &error, wants_page));
+    let (mut response, outcome) = forwarded.unwrap_or_else(|error| failed(Some(pool), pod, &error, wants_page));
     if let Some(ticket) = renewed {
         set_cookie(dispatcher, pool, &mut response, &ticket, secure);
     }

@@ -2,6 +2,7 @@
 
 use crate::throttle::Throttle;
 use http::StatusCode;
+use slotkeeper_core::Ordinal;
 use std::fmt;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -18,7 +19,7 @@ pub enum Fault {
 }
 
 /// The steps of a request's life, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
     Route,
     Cookie,
@@ -56,17 +57,19 @@ impl RequestError {
     }
 
     /// One line in the log: a visitor's fault is nobody's news, a pod's is, ours should wake someone.
-    pub fn log(&self, pool: &str) {
-        let (step, status) = (self.step.word(), self.status.as_u16());
+    /// `repeated`: how many of its kind have not been logged before it.
+    pub fn log(&self, pool: &str, pod: Option<Ordinal>, repeated: u64) {
+        let (step, status, pod) = (self.step.word(), self.status.as_u16(), pod.map(|pod| pod.0));
         match self.fault {
-            Fault::Visitor => tracing::debug!(pool, step, status, "{self}"),
-            Fault::Pod => tracing::info!(pool, step, status, "{self}"),
+            Fault::Visitor => tracing::debug!(pool, pod, step, status, "{self}"),
+            Fault::Pod if repeated > 0 => tracing::info!(pool, pod, step, status, repeated, "{self}"),
+            Fault::Pod => tracing::info!(pool, pod, step, status, "{self}"),
             Fault::Us if self.message == OUT_OF_FILES => {
                 if let Some(requests) = OUT_OF_FILES_LOGGED.note() {
-                    tracing::warn!(pool, step, status, requests, "{self}");
+                    tracing::warn!(pool, pod, step, status, requests, "{self}");
                 }
             }
-            Fault::Us => tracing::warn!(pool, step, status, "{self}"),
+            Fault::Us => tracing::warn!(pool, pod, step, status, "{self}"),
         }
     }
 }

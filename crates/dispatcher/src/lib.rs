@@ -53,6 +53,7 @@ pub mod outside;
 mod own;
 pub mod passive;
 pub mod reload;
+mod repeats;
 pub mod silence;
 pub mod throttle;
 pub mod tunnel;

@@ -195,7 +195,7 @@ impl Metrics {
             pods: gauges(
                 &registry,
                 "slotkeeper_pods",
-                "Pods: needed, desired, told (what the cluster has been told), existing, ready, leaving, retiring, unusable, failing.",
+                "Pods: needed, desired, told (what the cluster has been told), existing, ready, leaving, retiring, terminating, unusable, failing.",
                 &["pool", "state"],
             )?,
             asked: gauges(
@@ -541,6 +541,7 @@ impl Metrics {
             ("ready", c.ready),
             ("leaving", c.leaving),
             ("retiring", c.retiring),
+            ("terminating", c.terminating),
             ("unusable", c.unusable),
             ("failing", c.failing),
         ];

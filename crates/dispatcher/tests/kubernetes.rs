@@ -1,6 +1,8 @@
 //! A StatefulSet and a Deployment, through the real client of the Kubernetes API, on a server that answers as a real one does.
 
+mod again;
 mod deployment;
+mod lost;
 mod marks;
 mod orders;
 mod pods;

@@ -2,7 +2,7 @@
 
 use crate::observation::{PodId, VisitorId};
 use crate::reference::{Reference, Rule};
-use crate::visitors::State;
+use crate::visitors::{Home, State};
 use std::collections::BTreeSet;
 
 /// The waiting visitors at a snapshot, first first: who, which wait, which lane.
@@ -59,6 +59,19 @@ impl Reference {
                 continue;
             };
             let index = placed.episode.and_then(|episode| before.iter().position(|(_, e, _)| *e == episode));
+            // Who lost a pod goes before others who did, to the ordinal it had.
+            let is_home = match placed.home {
+                Home::Nowhere => false,
+                Home::Unknown => true,
+                Home::At(ordinal) => match &visitor.state {
+                    State::Seat(pod) => self.pods.get(pod).is_none_or(|pod| pod.ordinal == ordinal),
+                    State::Ready => true,
+                    State::Nowhere | State::Waiting | State::Over(_) => false,
+                },
+            };
+            let waits = |waiting: &(VisitorId, u64, Option<u16>)| {
+                waits(waiting).filter(|(_, lane)| !is_home || lane.is_some_and(|lane| lane > 0))
+            };
             let passed = match index {
                 Some(index) => before[..index].iter().find_map(waits),
                 None => before.iter().filter_map(waits).find(|(_, lane)| {

@@ -27,6 +27,15 @@ pub(crate) struct Wait {
     /// 0: lost its pod; else 1 + its class. `None`: unknown.
     pub(crate) lane: Option<u16>,
     pub(crate) ahead: Option<u64>,
+    pub(crate) home: Home,
+}
+
+/// The pod that a waiting visitor has lost: it may go before others if that ordinal has a pod again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Home {
+    Nowhere,
+    At(u32),
+    Unknown,
 }
 
 /// How it got its last slot.
@@ -38,6 +47,7 @@ pub(crate) struct Placed {
     /// The wait that it ended, if it waited.
     pub(crate) episode: Option<u64>,
     pub(crate) lane: Option<u16>,
+    pub(crate) home: Home,
     /// The first request of this visit.
     pub(crate) asked: u64,
 }
@@ -203,6 +213,12 @@ impl Reference {
             self.judge_move(id, from, None, at, earliest);
         }
         self.traces(id, was, at);
+        let home = match was {
+            _ if pardoned => Home::Unknown,
+            State::Seat(pod) => self.pods.get(pod).map_or(Home::Unknown, |pod| Home::At(pod.ordinal)),
+            State::Ready | State::Waiting => Home::Unknown,
+            State::Nowhere | State::Over(_) => Home::Nowhere,
+        };
         self.episodes += 1;
         let (episode, snapshots) = (self.episodes, self.snapshots());
         let visitor = self.visitor(id);
@@ -216,7 +232,7 @@ impl Reference {
                 Some(u16::from(visitor.class) + 1)
             }
         };
-        visitor.wait = Some(Wait { episode, since: at, earliest, lane, ahead });
+        visitor.wait = Some(Wait { episode, since: at, earliest, lane, ahead, home });
         visitor.state = State::Waiting;
         visitor.told_at = at;
         visitor.came = false;
@@ -244,7 +260,9 @@ impl Reference {
                 (_, None) => None,
             };
             let asked = visitor.asked.take().unwrap_or_default();
-            visitor.placed = Some(Placed { at, is_new: true, episode: wait.map(|w| w.episode), lane, asked });
+            let home = wait.as_ref().map_or(Home::Nowhere, |w| w.home);
+            let episode = wait.map(|w| w.episode);
+            visitor.placed = Some(Placed { at, is_new: true, episode, lane, home, asked });
             visitor.came = false;
             visitor.seated = earliest;
             visitor.notified.clear();

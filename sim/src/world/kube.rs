@@ -344,7 +344,12 @@ impl Inner {
                 let uid = metadata["uid"].as_str().unwrap_or_default();
                 let Some(pod) = self.pod(uid) else { continue };
                 let (ordinal, known) = (pod.ordinal, pod.terminating.is_some());
-                if !known {
+                if !known && self.is_lost(uid, now) {
+                    // A dispatcher could not reach it either. It may run all the same: nobody else gets it.
+                    truth.count("pod given up");
+                    truth.tell(format!("pod {ordinal} ({uid}) is given up: its node is lost"));
+                    self.terminate(uid, now, PodEnd::NodeLost, truth);
+                } else if !known {
                     truth.recycled(ordinal, uid);
                     self.terminate(uid, now, PodEnd::Recycled, truth);
                 }
@@ -520,7 +525,7 @@ impl Inner {
 
     /// It may have been by a dispatcher.
     fn delete_object(&self, ordinal: u32, uid: &str, grace_seconds: Option<u64>) {
-        let deletion = Deletion { uid: Some(uid.to_owned()), version: None, grace_seconds };
+        let deletion = Deletion { uid: Some(uid.to_owned()), version: None, grace_seconds, orphan: false };
         let _ = self.server.store(|store, now| store.delete(&pod_key(ordinal), &deletion, now));
     }
 }

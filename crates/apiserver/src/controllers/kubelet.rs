@@ -13,9 +13,9 @@ type Done = Result<Arc<Value>, Status>;
 
 /// A pod under the kubelet's hands.
 pub struct Pod<'a> {
-    store: &'a mut Store,
-    key: Key,
-    now: u64,
+    pub(super) store: &'a mut Store,
+    pub(super) key: Key,
+    pub(super) now: u64,
 }
 
 /// The pod of this name; each method answers 404 where there is none.
@@ -149,7 +149,7 @@ impl Pod<'_> {
         self.store.get(Resource::Pods, &self.key.namespace, &self.key.name)
     }
 
-    fn status(&mut self, change: impl FnOnce(&mut Value, u64)) -> Done {
+    pub(super) fn status(&mut self, change: impl FnOnce(&mut Value, u64)) -> Done {
         let now = self.now;
         self.store.change(&self.key, Part::Status, |pod| change(pod, now))
     }

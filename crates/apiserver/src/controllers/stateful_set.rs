@@ -6,14 +6,39 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{count, from_template, over, owned, ready, revision, terminating, text};
+use super::{count, from_template, has_controller, over, owned, owner_reference, ready, revision, terminating, text};
 use crate::Resource;
+use crate::selector::Labels;
 use crate::store::{Deletion, Key, Part, Store};
 
 pub(super) fn sync(store: &mut Store, set: &Value, now: u64) {
+    adopt(store, set);
     let pods = pods_of(store, set);
     act(store, set, &pods, now);
     report(store, set, &pods);
+}
+
+/// A set that is being deleted does nothing but report.
+pub(super) fn observe(store: &mut Store, set: &Value) {
+    let pods = pods_of(store, set);
+    report(store, set, &pods);
+}
+
+/// Pods of its labels and its names that nobody controls become its own, before it decides which of them stay.
+fn adopt(store: &mut Store, set: &Value) {
+    let Some(selector) = Labels::of_spec(&set["spec"]["selector"]) else { return };
+    let prefix = format!("{}-", text(set, "name"));
+    let numbered = |pod: &Value| text(pod, "name").strip_prefix(&prefix).is_some_and(|n| n.parse::<u64>().is_ok());
+    let orphans: Vec<String> = store
+        .all(Resource::Pods)
+        .filter(|pod| text(pod, "namespace") == text(set, "namespace") && numbered(pod) && selector.matches(pod))
+        .filter(|pod| !has_controller(pod) && !terminating(pod))
+        .map(|pod| text(pod, "name").to_owned())
+        .collect();
+    for name in orphans {
+        let key = Key::new(Resource::Pods, text(set, "namespace"), &name);
+        let _ = store.change(&key, Part::Whole, |pod| pod["metadata"]["ownerReferences"] = owner_reference(set));
+    }
 }
 
 /// By ordinal.

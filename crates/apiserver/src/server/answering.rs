@@ -108,7 +108,11 @@ impl Server {
         if let (Some(trouble), Some(false)) = (&trouble, refusal.as_ref().map(|refusal| refusal.done)) {
             return Err(trouble.clone());
         }
-        let headers = Headers { accept: text(header::ACCEPT), content_type: text(header::CONTENT_TYPE) };
+        let headers = Headers {
+            accept: text(header::ACCEPT),
+            content_type: text(header::CONTENT_TYPE),
+            user_agent: text(header::USER_AGENT),
+        };
         let before = state.store.version();
         let answer = api::answer(&mut state.store, now, asked, headers, body);
         let written = state.store.version() != before;

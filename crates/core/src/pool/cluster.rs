@@ -145,7 +145,16 @@ impl Pool {
         let Some(life) = &mut pod.life else { return };
         let was_terminating = matches!(life.phase, Phase::Terminating);
         if was_terminating {
-            return; // nothing brings it back
+            // Nothing brings it back. But its end may never come: then it has no successor either that anybody could wait for.
+            if step.returns && matches!(phase, Phase::Failed { .. }) {
+                life.stuck = true;
+                if !pod.sessions.is_empty() {
+                    let uid = life.uid.clone();
+                    step.effects.push(Effect::Drain { pod: ordinal, uid, gone: true });
+                }
+                self.touch_pod(ordinal, step);
+            }
+            return;
         }
         let was_ready = matches!(life.phase, Phase::Ready { .. });
         life.phase = phase.clone();

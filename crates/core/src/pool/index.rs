@@ -6,6 +6,7 @@ use crate::entry::Effect;
 use crate::ids::{Ordinal, SessionId};
 use crate::pods::Index;
 use crate::prefix::Prefix;
+use crate::queue::Turn;
 use crate::sessions::State;
 use crate::time::Time;
 use alloc::collections::BTreeSet;
@@ -28,6 +29,8 @@ pub(crate) struct PoolIndex {
     /// Pods inside `desired` again of which it is not yet certain that they stay.
     pub(crate) returning: BTreeSet<Ordinal>,
     pub(crate) owes_recycle: BTreeSet<Ordinal>,
+    /// Waiting sessions that lost their pods, by the ordinals they had.
+    pub(crate) missed: BTreeSet<(Ordinal, Turn, SessionId)>,
     pub(crate) ready: u32,
     pub(crate) held: u64,
     pub(crate) taken: u64,
@@ -99,6 +102,9 @@ impl Pool {
             if let Some(session) = self.sessions.get_mut(id) {
                 session.alarm = Time::NEVER;
                 match session.state {
+                    State::Queued { turn, lost: true, .. } => {
+                        self.index.missed.extend(session.last.map(|last| (last, turn, id)));
+                    }
                     State::Queued { .. } => {}
                     State::Held { .. } => self.index.held += 1,
                     State::Taken { .. } => self.index.taken += 1,

@@ -159,7 +159,12 @@ impl Pool {
         let Some(session) = self.sessions.remove(id) else { return };
         self.index.deadlines.remove(&(session.alarm, Owner::Session(id)));
         match session.state {
-            State::Queued { turn, .. } => self.queue.leave(turn),
+            State::Queued { turn, .. } => {
+                self.queue.leave(turn);
+                if let Some(last) = session.last {
+                    self.index.missed.remove(&(last, turn, id));
+                }
+            }
             State::Held { pod, .. } | State::Taken { pod, .. } | State::Ending { pod, .. } => {
                 match session.state {
                     State::Held { .. } => self.index.held -= 1,
@@ -197,6 +202,7 @@ impl Pool {
         let was_there = session.state.has_come();
         session.state = State::Queued { turn, lease, lost: true };
         session.since = step.now;
+        self.index.missed.extend(session.last.map(|last| (last, turn, id)));
         step.effects.push(Effect::Requeued { session: id, pod });
         self.touch_session(id);
         self.vacate(pod, id, was_there, step);

@@ -1,7 +1,7 @@
 //! The line: order, classes, positions, its limit, and what is said about the wait.
 
 use crate::story::*;
-use slotkeeper_core::{Effect, Millis, Ordinal, Rules, SessionId, Why};
+use slotkeeper_core::{Effect, Entry, Millis, Ordinal, Rules, SessionId, Why};
 
 #[test]
 fn first_come_first_served() {
@@ -149,4 +149,57 @@ fn behind_a_full_pool_the_rate_of_releases_is_the_estimate_once_there_were_four(
     let one = pool.estimate(BEN).expect("four are enough");
     assert!((secs(8)..=secs(13)).contains(&one), "{one:?}");
     assert_eq!(pool.estimate(CAT), Some(Millis(one.0 * 2)));
+}
+
+/// Two visitors whose pods end together, and the one whose slot is lost first.
+fn both_lost(speaks: u32) -> Story {
+    let mut pool = Story::running(2, Rules { max: 2, ..Rules::default() });
+    pool.hello(speaks).scale_done().visit(ANA).attach(ANA).visit(BEN).attach(BEN);
+    assert_eq!((pool.place(ANA), pool.place(BEN)), (at_pod(0), at_pod(1)));
+    pool.pod_gone(1).pod_gone(0);
+    assert_eq!(pool.line(), [BEN, ANA]);
+    pool
+}
+
+#[test]
+fn sessions_whose_pods_end_together_return_to_their_own_ordinals() {
+    let mut pool = both_lost(Entry::RETURNS);
+    pool.pod_ready(0);
+    assert_eq!((pool.place(ANA), pool.place(BEN)), (at_pod(0), Where::Queued(0)));
+    pool.pod_ready(1);
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn who_is_in_front_gets_the_ordinal_of_somebody_who_has_left() {
+    let mut pool = both_lost(Entry::RETURNS);
+    pool.leave(ANA).pod_ready(0);
+    assert_eq!(pool.place(BEN), at_pod(0));
+}
+
+#[test]
+fn a_dispatcher_of_before_decides_for_all_who_gets_which_ordinal() {
+    let mut pool = both_lost(Entry::TIMELINES);
+    pool.pod_ready(0);
+    assert_eq!((pool.place(ANA), pool.place(BEN)), (Where::Queued(0), at_pod(0)));
+}
+
+#[test]
+fn a_terminating_pod_whose_end_is_overdue_has_no_successor_to_wait_for() {
+    for (speaks, place) in [(Entry::TIMELINES, Where::Queued(0)), (Entry::RETURNS, at_pod(2))] {
+        let mut pool = Story::running(2, Rules { max: 3, ..Rules::default() });
+        pool.hello(speaks).scale_done().visit(ANA).attach(ANA).visit(BEN).attach(BEN).pod_terminating(0).detach(ANA);
+        assert_eq!((pool.place(ANA), pool.desired()), (Where::Queued(0), (0, 2)), "its successor is waited for");
+        pool.pod(0, failed()).pod_ready(2);
+        if speaks >= Entry::RETURNS {
+            assert_eq!(pool.desired(), (0, 3), "another pod in its place");
+            pool.scale_done();
+        }
+        assert_eq!(pool.place(ANA), place);
+        // A pod whose node was only away ends after all, and its successor is like any other.
+        pool.leave(ANA).pod_ready(0).visit(CAT);
+        assert_ne!(pool.place(CAT), at_pod(0), "it is still the same incarnation");
+        pool.pod_replaced(0).leave(CAT).visit(DAN);
+        assert_eq!(pool.place(DAN), at_pod(0));
+    }
 }

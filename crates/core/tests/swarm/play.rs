@@ -275,7 +275,8 @@ impl Swarm {
     }
 
     fn apply(&mut self, entry: &Entry) {
-        let line: Vec<SessionId> = self.fleet.queue(&self.pool).collect();
+        let line: Vec<_> = self.fleet.queue(&self.pool).map(|s| (s, self.misses(s))).collect();
+        let returns = self.fleet.semantics() >= Entry::RETURNS;
         let (quiet, size) = (self.fleet.is_quiet(), self.fleet.desired(&self.pool).unwrap_or_default());
         let timeline = self.fleet.timeline();
         let before = Before::of(&self.fleet, entry, &self.pool, self.births);
@@ -294,7 +295,7 @@ impl Swarm {
         self.clocks.observe(&before, entry, &effects, &self.fleet, &self.pool, self.orderly);
         self.streams_are_closed(&running, &before, entry, &effects);
         self.keep_streams(entry, before.performed());
-        self.line_is_lawful(&line, &effects);
+        self.line_is_lawful(&line, returns, &effects);
         self.placed_is_placeable(entry, timeline, &effects);
         self.scale_spares_sessions(&effects);
         self.places_agree();

@@ -4,7 +4,7 @@ use super::case::SESSIONS;
 use super::clocks::Before;
 use super::{Life, Stream, Swarm};
 use slotkeeper_core::{
-    AfterSession, Command, Effect, Entry, Place, Pod, Scaling, SessionId, Span, Standing, State, Timeline, Uid,
+    AfterSession, Command, Effect, Entry, Ordinal, Place, Pod, Scaling, SessionId, Span, Standing, State, Timeline, Uid,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,7 +66,7 @@ impl Swarm {
         }
     }
 
-    pub(super) fn line_is_lawful(&self, before: &[SessionId], effects: &[Effect]) {
+    pub(super) fn line_is_lawful(&self, before: &[(SessionId, Option<Ordinal>)], returns: bool, effects: &[Effect]) {
         let after: Vec<SessionId> = self.fleet.queue(&self.pool).collect();
         let lane = |s: &SessionId| {
             let session = self.fleet.session(&self.pool, *s).expect("who is in line exists");
@@ -84,7 +84,7 @@ impl Swarm {
             })
             .collect();
         let stayed: Vec<SessionId> =
-            before.iter().copied().filter(|s| after.contains(s) && !left.contains(s)).collect();
+            before.iter().map(|(s, _)| *s).filter(|s| after.contains(s) && !left.contains(s)).collect();
         let same: Vec<SessionId> = after.iter().copied().filter(|s| stayed.contains(s)).collect();
         assert_eq!(stayed, same, "somebody was overtaken in line");
         for class in 0..=3 {
@@ -92,13 +92,25 @@ impl Swarm {
             assert!(of_class.clone().is_sorted_by_key(|s| !stayed.contains(s)), "a newcomer stands before others");
         }
         for effect in effects {
-            if let Effect::Placed { session, .. } = effect
-                && let Some(at) = before.iter().position(|s| s == session)
-            {
-                let passed = before[..at].iter().find(|s| stayed.contains(s));
+            let Effect::Placed { session, pod, .. } = effect else { continue };
+            let at = before.iter().position(|(s, _)| s == session);
+            let is_home = returns && at.is_some_and(|at| before[at].1 == Some(*pod));
+            if returns && !is_home {
+                let own = after.iter().find(|s| stayed.contains(s) && self.misses(**s) == Some(*pod));
+                assert_eq!(own, None, "{session:?} got the ordinal of somebody who has lost a pod there");
+            }
+            if let Some(at) = at {
+                let passed = before[..at].iter().map(|(s, _)| s);
+                let passed = passed.filter(|s| stayed.contains(s)).find(|s| !is_home || self.misses(**s).is_none());
                 assert_eq!(passed, None, "{session:?} was placed before somebody who came first");
             }
         }
+    }
+
+    /// The ordinal of the pod that a waiting session has lost.
+    pub(super) fn misses(&self, session: SessionId) -> Option<Ordinal> {
+        let session = self.fleet.session(&self.pool, session)?;
+        session.last.filter(|_| matches!(session.state, State::Queued { lost: true, .. }))
     }
 
     pub(super) fn placed_is_placeable(&self, entry: &Entry, timeline: Timeline, effects: &[Effect]) {

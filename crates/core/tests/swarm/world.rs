@@ -394,9 +394,15 @@ impl World {
                 }
             }
             Act::Falter(n) => {
-                if let Some(ordinal) = self.nth(n)
-                    && self.pods[&ordinal].1 != Phase::Terminating
-                {
+                let ordinal = self.nth(n)?;
+                if self.pods[&ordinal].1 == Phase::Terminating && !self.news.is_empty() {
+                    // Its end is overdue: whoever tells that has told that it is terminating.
+                } else if self.pods[&ordinal].1 == Phase::Terminating {
+                    // That changes what is told of it, not what it is.
+                    let (version, uid) = (self.version(), self.pods[&ordinal].0.clone());
+                    let phase = Phase::Failed { why: "its machine does not answer".into() };
+                    self.news.push_back(Command::PodSeen { pod: Ordinal(ordinal), uid, phase, version });
+                } else {
                     let phase = if n % 2 == 0 { Phase::Unready } else { Phase::Failed { why: "it crashes".into() } };
                     self.change(ordinal, phase);
                 }

@@ -20,18 +20,18 @@ mod workload;
 use super::{Attendance, Cluster, ClusterError, Size};
 use crate::config::{KubernetesPods, PoolConfig, Workload as Named};
 use crate::outside::{BoxFuture, Net};
-use calls::{CallError, Calls};
+use calls::{CallError, Calls, MANAGER, patch_params};
 use herald::Herald;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use kube::{Api, Client};
 use marks::Marks;
 use orders::Orders;
 use prometheus::core::Collector;
 use serde_json::{Value, json};
 use slotkeeper_core::{Command, Ordinal, PoolId, Scaling, Uid, Window};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -48,6 +48,8 @@ pub struct Pace {
     pub watch: Duration,
     /// After so long everything is listed anew, should a watch have missed something.
     pub relist: Duration,
+    /// A pod that is being deleted should be gone so long after its grace is over.
+    pub overdue: Duration,
     /// Delays after failures: from the first, doubling, to the second.
     pub retry: (Duration, Duration),
 }
@@ -58,6 +60,7 @@ impl Default for Pace {
             call: Duration::from_secs(10),
             watch: Duration::from_secs(290),
             relist: Duration::from_secs(3600),
+            overdue: Duration::from_secs(10),
             retry: (Duration::from_millis(200), Duration::from_secs(30)),
         }
     }
@@ -71,13 +74,20 @@ struct Site {
     by_keda: bool,
     /// The pool wants to slide, which only a `Parallel` StatefulSet can.
     slides: bool,
+    /// The dispatcher itself writes the size.
+    scales: bool,
     namespace: String,
     client: Client,
     net: Arc<dyn Net>,
     pace: Pace,
     calls: Calls,
     seen: Mutex<Seen>,
+    /// Who has been warned of as another writer of the size.
+    warned: Mutex<BTreeSet<String>>,
 }
+
+/// Writers that are warned of.
+const MOST_WRITERS: usize = 100;
 
 /// The newest that has been read.
 #[derive(Default)]
@@ -135,7 +145,7 @@ impl Site {
             metadata["resourceVersion"] = json!(version);
         }
         let body = Patch::Merge(json!({ "metadata": metadata }));
-        let call = async { self.pods().patch_metadata(name, &PatchParams::default(), &body).await };
+        let call = async { self.pods().patch_metadata(name, &patch_params(), &body).await };
         match self.calls.make(("patch", "pods"), self.pace.call, call).await {
             Ok(_) => Ok(true),
             Err(error) if error.is(404) || error.is(409) || error.is(422) => Ok(false),
@@ -146,8 +156,36 @@ impl Site {
     /// Takes what was read of the workload, unless something newer has been.
     fn take_workload(&self, workload: Workload) {
         let mut seen = self.seen();
+        if let Some(before) = seen.workload.as_ref().filter(|w| w.uid == workload.uid && w.version < workload.version) {
+            self.look_for_others(before, &workload);
+        }
         if seen.workload.as_ref().is_none_or(|w| w.uid != workload.uid || w.version < workload.version) {
             seen.workload = Some(workload);
+        }
+    }
+}
+
+impl Site {
+    /// Two who write one number undo each other. Every size of a dispatcher's carries what decided it: another number with the
+    /// same decision is somebody else's, unless a dispatcher has just put it back.
+    fn look_for_others(&self, before: &Workload, now: &Workload) {
+        if !self.scales || now.span.is_same(before.span) || now.decided != before.decided {
+            return;
+        }
+        let writer = now.writer.as_deref();
+        if writer == Some(MANAGER) {
+            return;
+        }
+        self.calls.count_overwritten();
+        let writer = writer.unwrap_or("unknown (0 through the scale subresource names nobody)").to_owned();
+        let (pool, from, to) = (&self.pool, before.span.len(), now.span.len());
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.len() < MOST_WRITERS && warned.insert(writer.clone()) {
+            tracing::warn!(
+                %pool, writer, from, to,
+                "somebody else wrote spec.replicas, which the dispatcher scales, and it writes its own number again: two who \
+                 scale one workload undo each other. Said once of each writer; counted in slotkeeper_sizes_overwritten_total"
+            );
         }
     }
 }
@@ -166,12 +204,14 @@ pub fn start(
         config: config.clone(),
         by_keda: matches!(pool.rules.scaling, Scaling::Keda { .. }),
         slides: matches!(pool.rules.scaling, Scaling::Direct { window: Window::Sliding }),
+        scales: matches!(pool.rules.scaling, Scaling::Direct { .. }),
         namespace: config.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned()),
         client,
         net,
         pace,
         calls: Calls::new(&pool.id),
         seen: Mutex::default(),
+        warned: Mutex::default(),
     });
     let (teller, news) = mpsc::unbounded_channel();
     let (attendance, attended) = watch::channel(None);

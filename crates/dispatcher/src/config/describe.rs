@@ -54,6 +54,7 @@ fn defaults_of(cluster: &ClusterConfig) -> ClusterConfig {
             probe: Probe::default(),
             scaled_object: None,
             keda_guard: false,
+            give_up: KubernetesPods::GIVE_UP,
         }),
     }
 }
@@ -544,6 +545,11 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
                     "kubernetes.keda_guard",
                     pods.keda_guard.to_string(),
                     "KEDA is kept from scaling in while anybody lives or waits",
+                ),
+                (
+                    "kubernetes.give_up_seconds",
+                    pods.give_up.map_or("off".to_owned(), secs),
+                    "a pod on a lost node that answers no probe for this long is deleted",
                 ),
             ]
         }

@@ -42,6 +42,7 @@ pub(super) fn pods(table: &Table<'_>) -> KubernetesPods {
         probe: pods::probe(table),
         scaled_object,
         keda_guard,
+        give_up: table.seconds_or_off("give_up_seconds", KubernetesPods::GIVE_UP, 1.0..=3600.0),
     };
     table.finish();
     pods

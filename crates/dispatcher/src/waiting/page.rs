@@ -62,7 +62,7 @@ const WORDS: &[(&str, &str, &str, &str)] = &[
     ("now", "Now:", "", ""),
     ("later", "Later:", "", ""),
     ("cookies", "This takes longer than it should. Your place is kept by a cookie: please allow cookies for this site.", "", ""),
-    ("lost", "The machine your session ran on went away. You are at the front of the line.", "", ""),
+    ("lost", "The machine your session ran on went away, and what was saved on it stays there. You are at the front of the line.", "", ""),
     ("trouble", "Connection lost, trying again.", "", ""),
     ("happening", "What is happening", "", ""),
     ("place", "Your place in line", "", ""),

@@ -1049,10 +1049,12 @@ port = 80
 stateful_set = 'a'
 port = 80
 keda_guard = true
+give_up_seconds = 0.5
 ",
         &[
             r#"file:4: key `pools.a.kubernetes.keda_guard`: keeps KEDA from scaling in; allowed: with `scaling` "keda-push" or "prometheus""#,
             "file:4: key `pools.a.kubernetes.keda_guard`: whose scaling in is it to pause? allowed: with `scaled_object`",
+            r#"file:5: key `pools.a.kubernetes.give_up_seconds`: 0.5 is out of range; allowed: seconds from 1 to 3600, or "off""#,
         ],
     ),
     (

@@ -2,7 +2,9 @@
 
 use super::rig::{NAMESPACE, Rig, stateful_set};
 use serde_json::{Value, json};
+use slotkeeper::cluster::Attendance;
 use slotkeeper_apiserver::{Key, Part, Resource, Store};
+use slotkeeper_core::Timeline;
 
 const EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict";
 const DISRUPT: &str = "karpenter.sh/do-not-disrupt";
@@ -99,6 +101,19 @@ async fn an_operator_keeps_what_is_theirs_of_two() {
     rig.attend(&[0]);
     rig.until_stored("free", |s| annotation(s, "gamecube-0", DISRUPT).is_none()).await;
     rig.server.store(|s, _| assert_eq!(annotation(s, "gamecube-0", EVICT).as_deref(), Some("true")));
+}
+
+#[tokio::test]
+async fn an_operators_own_pause_is_nobodys_in_any_timeline() {
+    let rig = guarded(json!({ PAUSED: "true" })).await;
+    // A guard of another timeline is renewed as soon as it is read; this one is none.
+    rig.cluster.attend(Attendance { active: true, timeline: Timeline(7), ..Attendance::default() });
+    while rig.server.records().count("get", "scaledobjects") == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert_eq!(rig.server.records().count("patch", "scaledobjects"), 0);
+    rig.server.store(|s, _| assert!(scaled_object(s)["metadata"]["annotations"]["slotkeeper.dev/guard"].is_null()));
 }
 
 #[tokio::test]

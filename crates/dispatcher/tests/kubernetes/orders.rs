@@ -3,7 +3,7 @@
 use super::rig::{PATIENCE, Rig, stateful_set};
 use crate::size;
 use serde_json::json;
-use slotkeeper_apiserver::{Refusal, Resource, Store};
+use slotkeeper_apiserver::{Part, Refusal, Resource, Store, Writer};
 use slotkeeper_core::Ordinal;
 use std::time::Duration;
 
@@ -125,4 +125,34 @@ async fn a_successor_that_has_not_been_read_yet_is_not_deleted_in_place_of_its_p
     assert_eq!(rig.server.records().count("delete", "pods"), 2, "it was asked for");
     assert_eq!(uid(&rig), second);
     assert!(rig.pod("gamecube-1").is_some_and(|pod| pod["metadata"]["deletionTimestamp"].is_null()));
+}
+
+#[tokio::test]
+async fn whoever_else_writes_the_size_is_counted_and_the_dispatchers_own_writes_are_not() {
+    let mut rig = Rig::with(stateful_set(1)).await;
+    rig.until_ready(&[0]).await;
+    let overwritten = |rig: &Rig| -> f64 {
+        let figures = rig.cluster.figures();
+        let families = figures.iter().flat_map(|figure| figure.collect());
+        let ours = families.filter(|family| family.name() == "slotkeeper_sizes_overwritten_total");
+        ours.map(|family| family.get_metric()[0].get_counter().get_value()).sum()
+    };
+    rig.scale(0, 2, 7).await;
+    rig.until("our own", |told| told.size == Some((0, 2, 7))).await;
+    let managed = rig.workload()["metadata"]["managedFields"].to_string();
+    assert!(managed.contains(r#""manager":"slotkeeper""#), "{managed}");
+    assert_eq!(overwritten(&rig), 0.0);
+    // An HPA, through the scale subresource.
+    let key = rig.key();
+    rig.server.store(|store, now| {
+        let (manager, subresource) = ("kube-controller-manager".to_owned(), Some("scale".to_owned()));
+        store.set_writer(Some(Writer { manager, subresource, now }));
+        store.merge_patch(&key, Part::Whole, &json!({ "spec": { "replicas": 5 } })).unwrap();
+        store.set_writer(None);
+    });
+    rig.until("theirs", |told| told.size == Some((0, 5, 7))).await;
+    assert_eq!(overwritten(&rig), 1.0);
+    rig.scale(0, 2, 7).await;
+    rig.until("ours again", |told| told.size == Some((0, 2, 7))).await;
+    assert_eq!(overwritten(&rig), 1.0, "to put it back is no other writer");
 }

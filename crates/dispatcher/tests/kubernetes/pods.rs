@@ -17,8 +17,9 @@ async fn what_runs_already_is_ready_in_the_first_news() {
 
 #[tokio::test]
 async fn pods_of_others_are_nobodys_concern() {
-    let foreign =
-        json!({ "metadata": { "name": "gamecube-9", "labels": { "app": "gamecube" } }, "spec": { "containers": [] } });
+    let owner = json!([{ "apiVersion": "batch/v1", "kind": "Job", "name": "another", "uid": "7", "controller": true }]);
+    let foreign = json!({ "metadata": { "name": "gamecube-9", "labels": { "app": "gamecube" }, "ownerReferences": owner },
+        "spec": { "containers": [] } });
     let mut rig = Rig::new(stateful_set(1), |server| {
         server.store(|store, now| store.create(Resource::Pods, NAMESPACE, foreign, now)).unwrap();
     })

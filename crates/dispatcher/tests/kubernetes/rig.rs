@@ -25,7 +25,7 @@ pub(crate) struct Rig {
     pub(crate) cluster: Arc<dyn Cluster>,
     /// What the news add up to.
     pub(crate) told: Told,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
     /// Controllers and kubelets.
     hands: AbortHandle,
     address: SocketAddr,
@@ -140,12 +140,7 @@ impl Rig {
         server.store(|store, now| store.create(resource, NAMESPACE, set.clone(), now)).unwrap();
         let (world, hands) = (server.clone(), automatic.clone());
         world.store(|store, now| play(store, now, &mut hands.lock().unwrap()));
-        let hands_at_work = tasks.spawn(async move {
-            loop {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-                world.store(|store, now| play(store, now, &mut hands.lock().unwrap()));
-            }
-        });
+        let hands_at_work = tasks.spawn(at_work(world, hands));
         let wanted = set["spec"]["replicas"].as_u64().unwrap_or(1) as usize;
         let is_ready = |pod: &Value| {
             let conditions = pod["status"]["conditions"].as_array();
@@ -167,20 +162,11 @@ impl Rig {
             probe,
             scaled_object: Some("gamecube".into()),
             keda_guard: false,
+            give_up: Some(Duration::from_millis(100)),
         };
         let slides = set["metadata"]["labels"]["slides"] == "true";
         let cluster = start(address, &config, slides);
-        Rig {
-            server,
-            cluster,
-            told: Told::default(),
-            _tasks: tasks,
-            hands: hands_at_work,
-            address,
-            config,
-            automatic,
-            slides,
-        }
+        Rig { server, cluster, told: Told::default(), tasks, hands: hands_at_work, address, config, automatic, slides }
     }
 
     /// The dispatcher starts again, and knows nothing.
@@ -266,6 +252,17 @@ impl Rig {
     pub(crate) fn stop_controllers(&self) {
         self.hands.abort();
     }
+
+    pub(crate) fn start_controllers(&mut self) {
+        self.hands = self.tasks.spawn(at_work(self.server.clone(), self.automatic.clone()));
+    }
+}
+
+async fn at_work(world: Server, hands: Arc<Mutex<Automatic>>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        world.store(|store, now| play(store, now, &mut hands.lock().unwrap()));
+    }
 }
 
 /// What controllers and kubelets do at this moment.
@@ -285,6 +282,7 @@ fn start(address: SocketAddr, config: &KubernetesPods, slides: bool) -> Arc<dyn 
     let pace = Pace {
         call: Duration::from_secs(5),
         watch: Duration::from_secs(20),
+        overdue: Duration::from_millis(100),
         retry: (Duration::from_millis(10), Duration::from_millis(100)),
         ..Pace::default()
     };

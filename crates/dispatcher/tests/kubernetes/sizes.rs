@@ -64,8 +64,8 @@ async fn a_set_that_is_made_again_starts_anew() {
         store.delete(&key, &Deletion::default(), now).unwrap();
         store.create(Resource::StatefulSets, NAMESPACE, stateful_set(1), now).unwrap();
     });
-    rig.until("its pods are not placed in", |told| {
-        told.pods.values().all(|(uid, phase)| !before.contains(uid) || *phase == Phase::Terminating)
+    rig.until("nobody is placed in its pods", |told| {
+        told.pods.values().all(|(uid, phase)| !before.contains(uid) || !matches!(phase, Phase::Ready { .. }))
     })
     .await;
     for name in ["gamecube-0", "gamecube-1"] {

@@ -148,6 +148,14 @@ impl Inner {
         self.pod(uid).is_some_and(|p| self.nodes.get(p.node).is_some_and(|n| n.silence.is_some()))
     }
 
+    /// The node controller has marked it: nothing has been heard of its node for too long.
+    pub(super) fn is_lost(&self, uid: &str, now: u64) -> bool {
+        self.pod(uid).is_some_and(|p| {
+            let silent = self.nodes.get(p.node).map_or(0, |n| now.saturating_sub(n.heard));
+            p.stage == Stage::Unready && silent >= NODE_GRACE
+        })
+    }
+
     /// Pods that wait for room, and for which there is some.
     pub(super) fn start_stuck(&mut self, now: u64) {
         if self.slowness.is_none() {

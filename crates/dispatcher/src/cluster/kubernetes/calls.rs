@@ -2,13 +2,25 @@
 
 use crate::cluster::ClusterError;
 use kube::Error;
+use kube::api::PatchParams;
 use prometheus::core::Collector;
-use prometheus::{IntCounterVec, Opts};
+use prometheus::{IntCounter, IntCounterVec, Opts};
 use slotkeeper_core::PoolId;
 use std::time::Duration;
 
-/// How many calls of one pool ended how.
-pub(super) struct Calls(Option<IntCounterVec>);
+/// Who writes, in `managedFields` and in the API server's log: the first word of the user agent as well.
+pub(super) const MANAGER: &str = "slotkeeper";
+
+/// Of every patch.
+pub(super) fn patch_params() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+/// How many calls of one pool ended how, and how often somebody else wrote its size.
+pub(super) struct Calls {
+    made: Option<IntCounterVec>,
+    overwritten: Option<IntCounter>,
+}
 
 impl Calls {
     pub(super) fn new(pool: &PoolId) -> Calls {
@@ -16,11 +28,19 @@ impl Calls {
             "Calls to the Kubernetes API. A steady pool opens two watches every few minutes, and lists every hour.";
         let opts = Opts::new("slotkeeper_kubernetes_requests_total", help).const_label("pool", &*pool.0);
         // Only a wrong name of a metric or a label is an error, and these are right.
-        Calls(IntCounterVec::new(opts, &["verb", "resource", "code"]).ok())
+        let made = IntCounterVec::new(opts, &["verb", "resource", "code"]).ok();
+        let help = "Sizes of the workload that somebody else wrote, although the dispatcher scales it.";
+        let opts = Opts::new("slotkeeper_sizes_overwritten_total", help).const_label("pool", &*pool.0);
+        Calls { made, overwritten: IntCounter::with_opts(opts).ok() }
     }
 
     pub(super) fn figures(&self) -> Vec<Box<dyn Collector>> {
-        self.0.iter().map(|c| Box::new(c.clone()) as Box<dyn Collector>).collect()
+        let made = self.made.iter().map(|c| Box::new(c.clone()) as Box<dyn Collector>);
+        made.chain(self.overwritten.iter().map(|c| Box::new(c.clone()) as Box<dyn Collector>)).collect()
+    }
+
+    pub(super) fn count_overwritten(&self) {
+        self.overwritten.iter().for_each(IntCounter::inc);
     }
 
     /// Makes a call: it ends in `limit`, and is counted.
@@ -41,7 +61,7 @@ impl Calls {
             Err(CallError::Silent(_)) => "timeout".to_owned(),
             Err(CallError::Unreachable(_)) => "error".to_owned(),
         };
-        if let Some(counter) = &self.0 {
+        if let Some(counter) = &self.made {
             counter.with_label_values(&[verb, resource, &code]).inc();
         }
         result

@@ -3,7 +3,7 @@
 
 use crate::config::KubernetesAccess;
 use crate::outside::{BoxFuture, Net, Stream};
-use http::Uri;
+use http::{HeaderValue, Uri};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,6 +18,8 @@ use std::time::Duration;
 use tower::util::MapErr;
 use tower::{BoxError, Service};
 
+/// The first word is also the manager of fields that are written without one.
+const USER_AGENT: &str = concat!("slotkeeper/", env!("CARGO_PKG_VERSION"));
 /// To one address of the API server.
 const DIAL: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(60);
@@ -66,7 +68,8 @@ pub async fn connect(access: &KubernetesAccess, net: Arc<dyn Net>) -> Result<Cli
 ///
 /// # Errors
 /// When certificates or keys cannot be used.
-pub fn client(config: Config, net: Arc<dyn Net>) -> Result<Client, kube::Error> {
+pub fn client(mut config: Config, net: Arc<dyn Net>) -> Result<Client, kube::Error> {
+    config.headers.push((http::header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
     let https = config.rustls_https_connector_with_connector(Dialer(net))?;
     let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE)

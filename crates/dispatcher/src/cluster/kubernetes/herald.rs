@@ -1,17 +1,21 @@
 //! Makes news for the journal of what is read: pods, the size, and why a pod is not ready yet. Versions are the API server's
 //! times sixteen: what lies between is refined here, between two versions of its own (that a pod has answered us, say).
 
+mod known;
+mod lost;
+mod size;
+
 use super::follow::{News, Source};
-use super::reason::{self, Note};
+use super::reason::Note;
 use super::sight::{Sight, Stage};
-use super::workload::{Certain, Workload};
-use super::{Living, Site, numbers};
+use super::workload::{Certain, Going, Workload};
+use super::{Site, numbers};
 use crate::cluster::probe;
 use crate::config::Workload as Named;
 use crate::outside::now;
 use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::api::ListParams;
-use slotkeeper_core::{Command, Decision, Ordinal, Phase, Sighting, Span, Uid, planted};
+use known::Known;
+use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,50 +50,16 @@ pub(super) struct Herald {
     selector: Option<String>,
     worried: Vec<&'static str>,
     workload_uid: String,
+    /// Another set of the same name has come, and has not acted on its size yet: it may delete what it has adopted.
+    succeeding: bool,
+    /// As it was said last.
+    going: Option<Going>,
     /// Pods without a number, which one they are to have, and when it is to be written (again).
     unnumbered: BTreeMap<Uid, (Sight, Option<u32>, Instant)>,
+    /// Pods that are being deleted, and when they should have ended.
+    ending: BTreeSet<(Instant, Uid)>,
     at_once: Arc<Semaphore>,
     tasks: JoinSet<()>,
-}
-
-struct Known {
-    sight: Sight,
-    ordinal: u32,
-    version: u64,
-    /// It has taken a connection of ours, or answered its probe.
-    answered: bool,
-    /// Nobody can say that nobody has been in it.
-    used: bool,
-    note: Option<Note>,
-    told: Option<Phase>,
-    knock: Option<AbortHandle>,
-}
-
-impl Known {
-    /// Ready, as it says, but it has not answered us.
-    fn is_silent(&self) -> bool {
-        matches!(self.sight.stage, Stage::Ready) && !self.answered
-    }
-
-    /// Ready, as it says, and as it has shown.
-    fn is_ready(&self) -> bool {
-        planted!(ReadyUnprobed => true);
-        self.answered
-    }
-
-    fn living(&self) -> Living {
-        let Sight { uid, name, annotations, .. } = &self.sight;
-        let terminating = matches!(self.sight.stage, Stage::Terminating);
-        Living { uid: uid.clone(), name: name.clone(), terminating, annotations: annotations.clone() }
-    }
-}
-
-impl Drop for Known {
-    fn drop(&mut self) {
-        if let Some(knock) = &self.knock {
-            knock.abort();
-        }
-    }
 }
 
 /// A pod has taken a connection, or answered its probe.
@@ -126,14 +96,17 @@ impl Herald {
             selector: None,
             worried: Vec::new(),
             workload_uid: String::new(),
+            succeeding: false,
+            going: None,
             unnumbered: BTreeMap::new(),
+            ending: BTreeSet::new(),
             at_once: Arc::new(Semaphore::new(AT_ONCE)),
             tasks: JoinSet::new(),
         }
     }
 
     pub(super) async fn run(mut self) {
-        let (mut sizes, mut answers, mut notes) = (inbox(), inbox::<Answer>(), inbox());
+        let (mut sizes, mut answers, mut notes, mut silences) = (inbox(), inbox::<Answer>(), inbox(), inbox());
         let mut pods: Option<(mpsc::Receiver<News<Sight>>, AbortHandle)> = None;
         let mut events: Option<AbortHandle> = None;
         self.follow_workload(sizes.send.clone());
@@ -147,7 +120,13 @@ impl Herald {
                         pods = Some(next);
                     }
                 }
-                Some(news) = next(&mut pods) => self.pods(news, &answers.send, &mut answers.read).await,
+                Some(news) = next(&mut pods) => {
+                    let whose = whose(&news);
+                    self.pods(news, &answers.send, &mut answers.read).await;
+                    self.look_at_ends(whose, &silences.send);
+                }
+                Some(uid) = silences.read.recv() => self.give_up(&uid),
+                () = at(self.next_end()) => self.look_for_overdue(),
                 Some(answer) = answers.read.recv() => self.answered(&answer),
                 Some((uid, note)) = notes.read.recv() => self.noted(&uid, note),
                 () = at(self.retry) => {
@@ -232,6 +211,9 @@ impl Herald {
                 }
                 self.list(version);
                 self.listed = true;
+                let overdue: Vec<Uid> =
+                    self.pods.iter().filter(|(_, k)| k.is_overdue()).map(|(uid, _)| uid.clone()).collect();
+                overdue.iter().for_each(|uid| self.tell_overdue(uid));
                 self.site.seen().pods = self.pods.values().map(|k| (k.ordinal, k.living())).collect();
                 self.size().await;
             }
@@ -251,6 +233,18 @@ impl Herald {
         self.number();
     }
 
+    /// After news of one pod, or of all.
+    fn look_at_ends(&mut self, whose: Option<Uid>, silences: &mpsc::Sender<Uid>) {
+        let uids = match whose {
+            Some(uid) => vec![uid],
+            None => self.pods.keys().cloned().collect(),
+        };
+        for uid in uids {
+            self.inquire(&uid, silences);
+            self.expect_end(&uid);
+        }
+    }
+
     fn renew(&mut self, version: u64) {
         if version > self.newest {
             (self.newest, self.refined) = (version, 0);
@@ -262,6 +256,9 @@ impl Herald {
         let workload = &self.site.config.workload;
         let number = numbers::ordinal(&sight, workload);
         let is_ours = numbers::is_of(&sight, workload, &self.workload_uid);
+        // Its set is gone, and another one will adopt it: it was somebody's, and stays.
+        let is_left = sight.owner.is_none() && !self.site.is_deployment();
+        let owned = is_ours && !self.succeeding;
         if self.site.is_deployment() && matches!(sight.stage, Stage::Ended(_)) {
             // Its ReplicaSet has replaced it, and leaves the object behind.
             self.unnumbered.remove(&uid);
@@ -277,13 +274,11 @@ impl Herald {
                     known.answered = false;
                     known.knock.take().inspect(AbortHandle::abort);
                 }
-                (known.sight, known.version) = (sight, version);
+                (known.sight, known.version, known.owned) = (sight, version, owned);
             }
-        } else if let Some(ordinal) = number.filter(|_| is_ours) {
+        } else if let Some(ordinal) = number.filter(|_| is_ours || is_left) {
             self.unnumbered.remove(&uid);
-            let used = sight.used;
-            let known = Known { sight, ordinal, version, answered: false, used, note: None, told: None, knock: None };
-            self.pods.insert(uid.clone(), known);
+            self.pods.insert(uid.clone(), Known::new(sight, ordinal, version, owned));
         } else {
             if number.is_none() && is_ours && !matches!(sight.stage, Stage::Terminating) {
                 match self.unnumbered.get_mut(&uid) {
@@ -349,11 +344,11 @@ impl Herald {
     fn list(&mut self, version: u64) {
         let mut seen = Vec::new();
         for (uid, known) in &mut self.pods {
-            let phase = phase(known, self.site.config.port);
-            known.told = Some(phase.clone());
+            let phase = known.phase(self.site.config.port);
+            (known.told, known.told_overdue) = (Some(phase.clone()), false);
             seen.push(Sighting { pod: Ordinal(known.ordinal), uid: uid.clone(), phase });
         }
-        self.coming = self.pods.iter().filter(|(_, k)| is_coming(k)).map(|(uid, _)| uid.clone()).collect();
+        self.coming = self.pods.iter().filter(|(_, k)| k.is_coming()).map(|(uid, _)| uid.clone()).collect();
         // Another dispatcher may tell a list of the same version, and may not have been answered: who knows more is newer.
         if !self.pods.values().any(Known::is_silent) {
             self.tell(Command::PodsListed { pods: seen, version: version * FINE + FINE - 2 });
@@ -369,8 +364,8 @@ impl Herald {
     /// Tells of a pod what has changed.
     fn retell(&mut self, uid: &Uid, version: u64) {
         let Some(known) = self.pods.get_mut(uid) else { return };
-        let phase = phase(known, self.site.config.port);
-        if is_coming(known) {
+        let phase = known.phase(self.site.config.port);
+        if known.is_coming() {
             self.coming.insert(uid.clone());
         } else {
             self.coming.remove(uid);
@@ -379,6 +374,7 @@ impl Herald {
             known.told = Some(phase);
             self.say(uid, version);
         }
+        self.tell_overdue(uid);
     }
 
     fn say(&self, uid: &Uid, version: u64) {
@@ -455,138 +451,14 @@ impl Herald {
             self.retry = Some(self.retry.map_or(next, |at| at.min(next)));
         }
     }
-
-    // ---- size ----
-
-    async fn workload(&mut self, news: News<Workload>) {
-        let (workload, missed) = match news {
-            News::Listed { items, .. } => {
-                let Some(workload) = items.into_iter().next() else {
-                    let (kind, name) = (self.site.config.workload.kind(), self.site.config.workload.name());
-                    let namespace = &self.site.namespace;
-                    tracing::warn!(pool = %self.site.pool, "there is no {kind} {namespace}/{name}: waiting for it");
-                    return;
-                };
-                (workload, self.certain.is_some())
-            }
-            News::Put { item, .. } => (item, false),
-            News::Gone { .. } => {
-                tracing::warn!(pool = %self.site.pool, "the {} has been deleted", self.site.config.workload.kind());
-                return;
-            }
-        };
-        if self.workload_uid != workload.uid {
-            self.meet(&workload.uid);
-        }
-        let mut workload = workload;
-        if self.site.by_keda && workload.start != 0 {
-            workload
-                .worries
-                .push("spec.ordinals.start is not 0, and KEDA knows nothing of it: set it to 0 while nobody plays");
-        }
-        for worry in workload.worries.iter().filter(|w| !self.worried.contains(w)) {
-            tracing::warn!(pool = %self.site.pool, workload = self.site.config.workload.name(), "{worry}");
-        }
-        self.worried.clone_from(&workload.worries);
-        self.site.take_workload(workload.clone());
-        let missed = missed || self.unsaid.as_ref().is_some_and(|(_, missed)| *missed);
-        self.unsaid = Some((workload, missed));
-        self.size().await;
-    }
-
-    /// Another set of the same name, or the first one: what the former one left behind goes, and says nothing of its size.
-    fn meet(&mut self, workload: &str) {
-        let former = !self.workload_uid.is_empty() && !self.site.is_deployment();
-        workload.clone_into(&mut self.workload_uid);
-        if former {
-            (self.certain, self.unsaid) = (None, None);
-            // Its pods may have been met before it was: they are listed again.
-            self.selector = None;
-            for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
-                if let Some(known) = self.pods.get_mut(&uid) {
-                    known.sight.stage = Stage::Terminating;
-                }
-                self.retell(&uid, self.newest * FINE + FINE - 1);
-                self.show(&uid);
-            }
-        }
-    }
-
-    /// Tells the size, once the pods have been listed. A pod that the size covers anew counts as certain to stay: so first
-    /// its news must be as new as the size, whatever the watch has brought so far.
-    async fn size(&mut self) {
-        let Some((workload, missed)) = self.unsaid.clone().filter(|_| self.listed) else { return };
-        let before = self.certain.unwrap_or_default();
-        if self.certain.is_none() && !workload.is_caught_up() {
-            return;
-        }
-        let after = before.after(&workload, missed);
-        // Between two lists it may have been lowered and raised again.
-        let covered = if missed { Span::EMPTY } else { before.span };
-        let raised = |k: &&Known| after.span.contains(k.ordinal) && !covered.contains(k.ordinal);
-        if workload.version > self.newest && self.pods.values().any(|k| raised(&k)) && !self.confirm().await {
-            self.retry = Some(now() + AGAIN);
-            return;
-        }
-        self.unsaid = None;
-        self.certain = Some(after);
-        if self.told != Some(after) {
-            self.told = Some(after);
-            let Certain { span, decided: Decision { timeline, position: decided } } = after;
-            let version = workload.version * FINE;
-            self.tell(Command::ScaleSeen { start: span.start, replicas: span.len(), decided, timeline, version });
-        }
-    }
-
-    /// Asks which pods are there and stay, now. False if nobody answers.
-    async fn confirm(&mut self) -> bool {
-        planted!(ConfirmSkipped => true);
-        let params = ListParams { label_selector: self.selector.clone(), ..ListParams::default() };
-        let call = async { self.site.pods().list_metadata(&params).await };
-        let list = match self.site.calls.make(("list", "pods"), self.site.pace.call, call).await {
-            Ok(list) => list,
-            Err(error) => {
-                tracing::warn!(pool = %self.site.pool, "cannot tell which pods stay: {error}");
-                return false;
-            }
-        };
-        let version = list.metadata.resource_version.as_deref().and_then(|v| v.parse::<u64>().ok());
-        let Some(version) = version else { return false };
-        let present: BTreeMap<&str, bool> = list
-            .items
-            .iter()
-            .filter_map(|p| Some((p.metadata.uid.as_deref()?, p.metadata.deletion_timestamp.is_some())))
-            .collect();
-        let absent: Vec<Uid> = self.pods.keys().filter(|uid| !present.contains_key(&*uid.0)).cloned().collect();
-        let ending: Vec<Uid> = self.pods.keys().filter(|uid| present.get(&*uid.0) == Some(&true)).cloned().collect();
-        for uid in absent {
-            // News of its successor is older than this list, and must not be taken for old.
-            self.lose(&uid, self.newest * FINE + FINE - 1);
-        }
-        for uid in ending {
-            if let Some(known) = self.pods.get_mut(&uid) {
-                known.sight.stage = Stage::Terminating;
-            }
-            self.retell(&uid, version * FINE);
-            self.show(&uid);
-        }
-        true
-    }
 }
 
-fn phase(known: &Known, port: u16) -> Phase {
-    let address = known.sight.ip.map(|ip| SocketAddr::new(ip, port));
-    match (&known.sight.stage, address) {
-        (Stage::Ready, Some(address)) if known.is_ready() => Phase::Ready { address },
-        // Who has been ready may have been used: a list after a lost journal must not call it new.
-        (Stage::Ready, _) => Phase::Unready,
-        (Stage::Unscheduled(_) | Stage::SettingUp(_) | Stage::Running, _) if known.used => Phase::Unready,
-        (stage, _) => reason::before_ready(stage, known.note.as_ref()),
+/// Which pod this is news of; `None`: all of them.
+fn whose(news: &News<Sight>) -> Option<Uid> {
+    match news {
+        News::Listed { .. } => None,
+        News::Put { item, .. } | News::Gone { item, .. } => Some(item.uid.clone()),
     }
-}
-
-fn is_coming(known: &Known) -> bool {
-    matches!(known.sight.stage, Stage::Unscheduled(_) | Stage::SettingUp(_) | Stage::Running)
 }
 
 async fn next(pods: &mut Option<(mpsc::Receiver<News<Sight>>, AbortHandle)>) -> Option<News<Sight>> {

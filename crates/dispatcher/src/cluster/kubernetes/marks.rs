@@ -2,13 +2,13 @@
 //! first, and KEDA, if it is to be guarded against, does not scale in while anybody lives. Written only where something
 //! differs, a few at a time. In a pool of a Deployment also: pods that ought to have gone and did not.
 
-use super::calls::CallError;
+use super::calls::{CallError, patch_params};
 use super::sight::{DELETION_COST, DO_NOT_DISRUPT, KEPT, SAFE_TO_EVICT};
 use super::{Living, Site, orders};
 use crate::cluster::{Attendance, Attended};
 use crate::outside::now;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, Patch};
 use serde_json::{Value, json};
 use slotkeeper_core::{Ordinal, Timeline, planted};
 use std::sync::Arc;
@@ -225,7 +225,7 @@ impl Marks {
                 "annotations": { PAUSED_SCALE_IN: paused, GUARD: owner },
             });
             let body: Patch<Value> = Patch::Merge(json!({ "metadata": metadata }));
-            let call = async { api.patch(&name, &PatchParams::default(), &body).await };
+            let call = async { api.patch(&name, &patch_params(), &body).await };
             guard = match calls.make(("patch", "scaledobjects"), limit, call).await {
                 Ok(patched) => guard_of(&patched),
                 // KEDA has written its status meanwhile: the next look sees it.

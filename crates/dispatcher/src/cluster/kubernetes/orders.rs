@@ -1,12 +1,12 @@
 //! What the fleet orders: a size, in one guarded write, and the end of an incarnation, by its uid.
 
 use super::Site;
-use super::calls::CallError;
+use super::calls::{CallError, patch_params};
 use super::sight::DELETION_COST;
 use super::workload::{DECIDED, TIMELINE, Workload};
 use crate::cluster::{ClusterError, Size};
 use crate::config::Workload as Named;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, Patch, Preconditions};
 use serde_json::{Value, json};
 use slotkeeper_core::{Decision, Span, Timeline, Uid, planted};
 use std::sync::Arc;
@@ -78,7 +78,7 @@ impl Orders {
         }
         let metadata = metadata(known, decided);
         let body: Patch<Value> = Patch::Merge(json!({ "metadata": metadata, "spec": spec }));
-        let (params, pace) = (PatchParams::default(), self.site.pace);
+        let (params, pace) = (patch_params(), self.site.pace);
         let name = self.site.config.workload.name();
         match self.site.config.workload {
             Named::StatefulSet(_) => {

@@ -25,6 +25,11 @@ pub(super) struct Sight {
     pub(super) owner: Option<Owner>,
     pub(super) ip: Option<IpAddr>,
     pub(super) stage: Stage,
+    /// The node controller has marked it, since it has not heard of the pod's node for a while (50 s by default). The pod may
+    /// run all the same.
+    pub(super) cut_off: bool,
+    /// How long it may take to end.
+    pub(super) grace: Option<u64>,
     /// It may have been ready before.
     pub(super) used: bool,
     pub(super) annotations: BTreeMap<String, String>,
@@ -57,11 +62,14 @@ pub(super) enum Stage {
 
 impl Sight {
     pub(super) fn of(pod: Pod) -> Option<Sight> {
-        let Pod { metadata, status, .. } = pod;
+        let Pod { metadata, spec, status } = pod;
         let status = status.unwrap_or_default();
         let ip = status.pod_ip.as_deref().and_then(|ip| ip.parse().ok());
         let stage = stage(&metadata, &status);
         let used = has_been_ready(&status) || restarts(&status) > 0;
+        let gated = spec.is_some_and(|spec| spec.readiness_gates.is_some_and(|gates| !gates.is_empty()));
+        let cut_off = !gated && is_cut_off(&status);
+        let grace = metadata.deletion_grace_period_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         let owner = metadata.owner_references.into_iter().flatten().find(|o| o.controller == Some(true));
         let annotations = metadata.annotations.unwrap_or_default();
         Some(Sight {
@@ -71,6 +79,8 @@ impl Sight {
             owner: owner.map(|o| Owner { kind: o.kind, name: o.name, uid: o.uid }),
             ip,
             stage,
+            cut_off,
+            grace,
             used,
             annotations: annotations.into_iter().filter(|(key, _)| READ.contains(&key.as_str())).collect(),
         })
@@ -103,6 +113,13 @@ fn stage(metadata: &ObjectMeta, status: &PodStatus) -> Stage {
     }
     let runs = |c: &ContainerStatus| c.state.as_ref().is_some_and(|s| s.running.is_some() || s.terminated.is_some());
     if status.container_statuses.iter().flatten().any(runs) { Stage::Running } else { Stage::SettingUp(String::new()) }
+}
+
+/// A kubelet says of a pod without gates that it is ready exactly when its containers are. The node controller takes back the first
+/// and nothing else, not even the reason.
+fn is_cut_off(status: &PodStatus) -> bool {
+    let is = |kind, wanted: &str| condition(status, kind).is_some_and(|c| c.status == wanted);
+    status.phase.as_deref() == Some("Running") && !is("Ready", "True") && is("ContainersReady", "True")
 }
 
 fn containers(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {

@@ -1,7 +1,7 @@
 //! What is read of a StatefulSet or a Deployment, and which ordinals it is certain to go on running.
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ManagedFieldsEntry, ObjectMeta};
 use kube::core::Selector;
 use slotkeeper_core::{Decision, Span, planted};
 
@@ -25,8 +25,20 @@ pub(super) struct Workload {
     pub(super) decided: Decision,
     /// Of a StatefulSet: pods come and go without waiting for each other.
     pub(super) parallel: bool,
+    /// Who wrote `spec.replicas` last, as `managedFields` says. Whoever scales to 0 through the scale subresource is not named.
+    pub(super) writer: Option<String>,
+    /// It is being deleted.
+    pub(super) going: Option<Going>,
     /// What an operator should know, in words.
     pub(super) worries: Vec<&'static str>,
+}
+
+/// How a workload is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Going {
+    WithPods,
+    /// Its pods stay, for another one to adopt: `--cascade=orphan`.
+    WithoutPods,
 }
 
 impl Workload {
@@ -86,6 +98,10 @@ impl Workload {
             position: annotation(DECIDED).and_then(|d| d.parse().ok()).unwrap_or_default(),
         };
         let selector = Selector::try_from(selector.clone()).ok().filter(|s| !s.selects_all());
+        let going = metadata.deletion_timestamp.as_ref().map(|_| {
+            let orphans = metadata.finalizers.iter().flatten().any(|finalizer| finalizer == "orphan");
+            if orphans { Going::WithoutPods } else { Going::WithPods }
+        });
         Some(Workload {
             uid: metadata.uid?,
             version: resource_version.parse().ok()?,
@@ -97,6 +113,8 @@ impl Workload {
             span: if start < end { Span { start, end } } else { Span::EMPTY },
             decided,
             parallel,
+            writer: writer(metadata.managed_fields.as_deref().unwrap_or_default()),
+            going,
             worries,
         })
     }
@@ -105,6 +123,15 @@ impl Workload {
         planted!(CertainAtOnce => true);
         self.observed >= self.generation
     }
+}
+
+/// Of several who own the field, the one that wrote last; entries of the scale subresource carry no time.
+fn writer(managed: &[ManagedFieldsEntry]) -> Option<String> {
+    let owns = |entry: &&ManagedFieldsEntry| {
+        entry.fields_v1.as_ref().is_some_and(|fields| fields.0["f:spec"].get("f:replicas").is_some())
+    };
+    let key = |entry: &&ManagedFieldsEntry| (entry.time.is_none(), entry.time.as_ref().map(|time| time.0));
+    managed.iter().filter(owns).max_by_key(key)?.manager.clone()
 }
 
 /// What the workload has been told, as far as it is certain. A controller that has not caught up may still act on every
@@ -150,6 +177,8 @@ mod tests {
             span: Span { start: 0, end },
             decided: at(decided),
             parallel: true,
+            writer: None,
+            going: None,
             worries: Vec::new(),
         }
     }

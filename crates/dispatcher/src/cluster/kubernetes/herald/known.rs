@@ -1,0 +1,104 @@
+//! One pod as far as it has been read, and what of it is told.
+
+use crate::cluster::kubernetes::Living;
+use crate::cluster::kubernetes::reason::{self, Note};
+use crate::cluster::kubernetes::sight::{Sight, Stage};
+use slotkeeper_core::{Phase, planted};
+use std::net::SocketAddr;
+use tokio::task::AbortHandle;
+
+pub(super) struct Known {
+    pub(super) sight: Sight,
+    pub(super) ordinal: u32,
+    pub(super) version: u64,
+    /// The workload that is there now owns it, and has acted on its own size since it came. Otherwise the pod may run, but
+    /// nobody new is sent there: a set that adopts it may delete it next.
+    pub(super) owned: bool,
+    /// It has taken a connection of ours, or answered its probe.
+    pub(super) answered: bool,
+    /// Nobody can say that nobody has been in it.
+    pub(super) used: bool,
+    pub(super) note: Option<Note>,
+    pub(super) told: Option<Phase>,
+    pub(super) knock: Option<AbortHandle>,
+    /// Its node is lost, and it has not answered for `give_up`: it is asked no more.
+    pub(super) given_up: bool,
+    /// ... or it is being asked.
+    pub(super) inquiry: Option<AbortHandle>,
+    /// It should have ended long ago.
+    pub(super) overdue: bool,
+    pub(super) told_overdue: bool,
+}
+
+impl Known {
+    pub(super) fn new(sight: Sight, ordinal: u32, version: u64, owned: bool) -> Known {
+        let used = sight.used;
+        Known {
+            sight,
+            ordinal,
+            version,
+            owned,
+            answered: false,
+            used,
+            note: None,
+            told: None,
+            knock: None,
+            given_up: false,
+            inquiry: None,
+            overdue: false,
+            told_overdue: false,
+        }
+    }
+
+    pub(super) fn is_terminating(&self) -> bool {
+        matches!(self.sight.stage, Stage::Terminating)
+    }
+
+    /// It is being deleted, and its end may never come: nobody waits for its successor.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.is_terminating() && (self.given_up || self.overdue)
+    }
+
+    /// Ready, as it says, but it has not answered us.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self.sight.stage, Stage::Ready) && !self.answered
+    }
+
+    /// Ready, as it says, and as it has shown.
+    fn is_ready(&self) -> bool {
+        planted!(ReadyUnprobed => true);
+        self.answered
+    }
+
+    /// It is on its way to be ready for the first time.
+    pub(super) fn is_coming(&self) -> bool {
+        matches!(self.sight.stage, Stage::Unscheduled(_) | Stage::SettingUp(_) | Stage::Running)
+    }
+
+    pub(super) fn living(&self) -> Living {
+        let Sight { uid, name, annotations, .. } = &self.sight;
+        Living {
+            uid: uid.clone(),
+            name: name.clone(),
+            terminating: self.is_terminating(),
+            annotations: annotations.clone(),
+        }
+    }
+
+    pub(super) fn phase(&self, port: u16) -> Phase {
+        let address = self.sight.ip.map(|ip| SocketAddr::new(ip, port));
+        match (&self.sight.stage, address) {
+            (Stage::Ready, Some(address)) if self.is_ready() && self.owned => Phase::Ready { address },
+            // Who has been ready may have been used: a list after a lost journal must not call it new.
+            (Stage::Ready, _) => Phase::Unready,
+            (Stage::Unscheduled(_) | Stage::SettingUp(_) | Stage::Running, _) if self.used => Phase::Unready,
+            (stage, _) => reason::before_ready(stage, self.note.as_ref()),
+        }
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.knock.iter().chain(&self.inquiry).for_each(AbortHandle::abort);
+    }
+}

@@ -1,0 +1,160 @@
+//! The size of the workload, and what becomes of its pods when another workload of the same name takes its place.
+
+use super::super::follow::News;
+use super::super::numbers;
+use super::super::sight::Stage;
+use super::super::workload::{Certain, Going, Workload};
+use super::{AGAIN, FINE, Herald, Known};
+use crate::outside::now;
+use kube::api::ListParams;
+use slotkeeper_core::{Command, Decision, Span, Uid, planted};
+use std::collections::BTreeMap;
+
+impl Herald {
+    pub(super) async fn workload(&mut self, news: News<Workload>) {
+        let (workload, missed) = match news {
+            News::Listed { items, .. } => {
+                let Some(workload) = items.into_iter().next() else {
+                    let (kind, name) = (self.site.config.workload.kind(), self.site.config.workload.name());
+                    let namespace = &self.site.namespace;
+                    tracing::warn!(pool = %self.site.pool, "there is no {kind} {namespace}/{name}: waiting for it");
+                    return;
+                };
+                (workload, self.certain.is_some())
+            }
+            News::Put { item, .. } => (item, false),
+            News::Gone { .. } => {
+                tracing::warn!(pool = %self.site.pool, "the {} has been deleted", self.site.config.workload.kind());
+                return;
+            }
+        };
+        if self.workload_uid != workload.uid {
+            self.meet(&workload.uid);
+        }
+        let mut workload = workload;
+        if self.site.by_keda && workload.start != 0 {
+            workload
+                .worries
+                .push("spec.ordinals.start is not 0, and KEDA knows nothing of it: set it to 0 while nobody plays");
+        }
+        for worry in workload.worries.iter().filter(|w| !self.worried.contains(w)) {
+            tracing::warn!(pool = %self.site.pool, workload = self.site.config.workload.name(), "{worry}");
+        }
+        self.worried.clone_from(&workload.worries);
+        self.bid_farewell(&workload);
+        self.site.take_workload(workload.clone());
+        let missed = missed || self.unsaid.as_ref().is_some_and(|(_, missed)| *missed);
+        self.unsaid = Some((workload, missed));
+        self.size().await;
+    }
+
+    /// A set that is being deleted: what has to be known before it is made again.
+    fn bid_farewell(&mut self, workload: &Workload) {
+        let news = workload.going.filter(|going| self.going != Some(*going));
+        self.going = workload.going;
+        let (pool, kind, name) = (&self.site.pool, self.site.config.workload.kind(), self.site.config.workload.name());
+        match news {
+            Some(Going::WithoutPods) => {
+                let pods = self.pods.values().map(|k| k.ordinal + 1).max().unwrap_or_default();
+                tracing::warn!(
+                    %pool, workload = name, pods,
+                    "the {kind} is being deleted, and its pods stay (--cascade=orphan). Created again with fewer replicas than \
+                     max_pods, it ends sessions at once; without replicas it keeps pod 0 only. k8s/README.md, \"Making the \
+                     StatefulSet again\", has the steps"
+                );
+            }
+            Some(Going::WithPods) => {
+                tracing::warn!(%pool, workload = name, "the {kind} is being deleted, with its pods");
+            }
+            None => {}
+        }
+    }
+
+    /// Another set of the same name, or the first one. Pods that the former one left behind may become its own: until it has
+    /// acted on its own size nobody new is sent to them, and the former one's size says nothing any more.
+    fn meet(&mut self, workload: &str) {
+        let former = !self.workload_uid.is_empty() && !self.site.is_deployment();
+        workload.clone_into(&mut self.workload_uid);
+        if former {
+            (self.certain, self.unsaid, self.succeeding) = (None, None, true);
+            // Its pods may have been met before it was: they are listed again.
+            self.selector = None;
+            self.own();
+        }
+    }
+
+    /// Whose pods these are has changed.
+    fn own(&mut self) {
+        for known in self.pods.values_mut() {
+            known.owned =
+                !self.succeeding && numbers::is_of(&known.sight, &self.site.config.workload, &self.workload_uid);
+        }
+        for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
+            self.retell(&uid, self.newest * FINE + FINE - 1);
+        }
+    }
+
+    /// Tells the size, once the pods have been listed. A pod that the size covers anew counts as certain to stay: so first
+    /// its news must be as new as the size, whatever the watch has brought so far.
+    pub(super) async fn size(&mut self) {
+        let Some((workload, missed)) = self.unsaid.clone().filter(|_| self.listed) else { return };
+        let before = self.certain.unwrap_or_default();
+        if self.certain.is_none() && !workload.is_caught_up() {
+            return;
+        }
+        let after = before.after(&workload, missed);
+        // Between two lists it may have been lowered and raised again.
+        let covered = if missed { Span::EMPTY } else { before.span };
+        let raised = |k: &&Known| after.span.contains(k.ordinal) && !covered.contains(k.ordinal);
+        if workload.version > self.newest && self.pods.values().any(|k| raised(&k)) && !self.confirm().await {
+            self.retry = Some(now() + AGAIN);
+            return;
+        }
+        self.unsaid = None;
+        self.certain = Some(after);
+        if std::mem::take(&mut self.succeeding) {
+            self.own();
+        }
+        if self.told != Some(after) {
+            self.told = Some(after);
+            let Certain { span, decided: Decision { timeline, position: decided } } = after;
+            let version = workload.version * FINE;
+            self.tell(Command::ScaleSeen { start: span.start, replicas: span.len(), decided, timeline, version });
+        }
+    }
+
+    /// Asks which pods are there and stay, now. False if nobody answers.
+    async fn confirm(&mut self) -> bool {
+        planted!(ConfirmSkipped => true);
+        let params = ListParams { label_selector: self.selector.clone(), ..ListParams::default() };
+        let call = async { self.site.pods().list_metadata(&params).await };
+        let list = match self.site.calls.make(("list", "pods"), self.site.pace.call, call).await {
+            Ok(list) => list,
+            Err(error) => {
+                tracing::warn!(pool = %self.site.pool, "cannot tell which pods stay: {error}");
+                return false;
+            }
+        };
+        let version = list.metadata.resource_version.as_deref().and_then(|v| v.parse::<u64>().ok());
+        let Some(version) = version else { return false };
+        let present: BTreeMap<&str, bool> = list
+            .items
+            .iter()
+            .filter_map(|p| Some((p.metadata.uid.as_deref()?, p.metadata.deletion_timestamp.is_some())))
+            .collect();
+        let absent: Vec<Uid> = self.pods.keys().filter(|uid| !present.contains_key(&*uid.0)).cloned().collect();
+        let ending: Vec<Uid> = self.pods.keys().filter(|uid| present.get(&*uid.0) == Some(&true)).cloned().collect();
+        for uid in absent {
+            // News of its successor is older than this list, and must not be taken for old.
+            self.lose(&uid, self.newest * FINE + FINE - 1);
+        }
+        for uid in ending {
+            if let Some(known) = self.pods.get_mut(&uid) {
+                known.sight.stage = Stage::Terminating;
+            }
+            self.retell(&uid, version * FINE);
+            self.show(&uid);
+        }
+        true
+    }
+}
