@@ -231,7 +231,7 @@ fn walk(path: Path, value: &Value, found: &mut BTreeSet<Path>) {
         }
         Value::Null => {}
         Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
-            drop(found.insert(path))
+            found.insert(path);
         }
     }
 }
