@@ -105,7 +105,7 @@ async fn what_cannot_be_read_is_refused_with_its_name_and_what_to_do() {
     for (json, says) in [
         (
             r#"{"v":9,"from":1,"number":1,"pool":"","command":{"New":{}}}"#,
-            "of version 9, and this slotkeeper knows only 3",
+            "of version 9, and this slotkeeper knows only 4",
         ),
         (r#"{"v":1,"from":1,"number":1,"pool":"","command":"New"}"#, "of version 1, but unknown variant `New`"),
         (r#"{"v":1,"from":1}"#, "of version 1, but missing field"),
@@ -148,7 +148,7 @@ async fn a_state_that_cannot_be_read_is_refused() {
     other["applied"] = 9.into();
     for (json, says) in [
         ("{".to_owned(), "cannot be read: EOF"),
-        (newer.to_string(), "is of semantics 9, and this slotkeeper knows only 3"),
+        (newer.to_string(), "is of semantics 9, and this slotkeeper knows only 4"),
         (other.to_string(), "not of the position that is written next to it"),
     ] {
         server.ask(&["HSET", "{slotkeeper}:checkpoint", "state", &json]).await;
