@@ -1,5 +1,5 @@
 //! Activity as visitors know it, to check what the fleet makes of it: a session is active when its visitor sends a request or
-//! a message, never when its pod does. A session that is active is not ended as idle.
+//! a message, and until that is answered, never when its pod does. A session that is active is not ended as idle.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -24,7 +24,10 @@ pub struct Activity {
 struct Deeds {
     /// Requests and messages that were sent.
     sent: u64,
-    /// Reports of activity that are in the journal.
+    /// When the last one was sent, and when the last one that was answered.
+    last: Option<u64>,
+    last_answered: Option<u64>,
+    /// Reports of activity that are in the journal, but for those while something was unanswered.
     reported: u64,
     /// When the messages were sent that the pod has answered.
     answered: VecDeque<u64>,
@@ -32,14 +35,17 @@ struct Deeds {
 
 impl Activity {
     /// The visitor is about to send a request or a message.
-    pub fn sends(&mut self, session: &str) {
-        self.sessions.entry(session.to_owned()).or_default().sent += 1;
+    pub fn sends(&mut self, session: &str, now: u64) {
+        let deeds = self.sessions.entry(session.to_owned()).or_default();
+        deeds.sent += 1;
+        deeds.last = Some(now);
     }
 
     /// What the visitor sent at `asked` has been answered by its pod.
     pub fn answered(&mut self, session: &str, asked: u64, now: u64) {
         let deeds = self.sessions.entry(session.to_owned()).or_default();
         deeds.answered.push_back(asked);
+        deeds.last_answered = deeds.last_answered.max(Some(asked));
         while deeds.answered.front().is_some_and(|at| at + REMEMBERED < now) {
             deeds.answered.pop_front();
         }
@@ -49,6 +55,10 @@ impl Activity {
     pub fn reported(&mut self, session: &str) -> Result<(), String> {
         // A session of which no visitor knows is a bot's.
         let Some(deeds) = self.sessions.get_mut(session) else { return Ok(()) };
+        // A request in progress is activity for as long as it takes, and so is a download that is read.
+        if deeds.last > deeds.last_answered {
+            return Ok(());
+        }
         deeds.reported += 1;
         if deeds.reported <= deeds.sent + SLACK {
             return Ok(());
@@ -105,12 +115,17 @@ mod tests {
     #[test]
     fn a_session_whose_visitor_sends_nothing_is_not_reported_as_active() {
         let mut activity = Activity::default();
-        activity.sends("a");
+        activity.sends("a", 1);
+        for _ in 0..9 {
+            assert_eq!(activity.reported("a"), Ok(()), "it has not been answered yet");
+        }
+        activity.answered("a", 1, 2);
         for _ in 0..4 {
             assert_eq!(activity.reported("a"), Ok(()));
         }
         assert!(activity.reported("a").is_err());
-        activity.sends("a");
+        activity.sends("a", 3);
+        activity.answered("a", 3, 4);
         assert!(activity.reported("a").is_err(), "one message does not account for two reports");
     }
 }

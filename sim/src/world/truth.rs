@@ -251,12 +251,12 @@ impl Truth {
         inner.count(what);
     }
 
-    /// No fault is active, and none has been lately.
+    /// No fault is active, none has been lately, and sessions are placed: entries are not in doubt.
     #[must_use]
     pub fn is_undisturbed(&self) -> bool {
         let at = self.now();
         let inner = self.locked();
-        inner.faults == 0 && inner.last_fault.is_none_or(|ended| at > ended + AFTERMATH)
+        inner.faults == 0 && inner.last_fault.is_none_or(|ended| at > ended + AFTERMATH) && !inner.mirror.is_quiet()
     }
 
     pub fn violate(&self, promise: &'static str, what: impl Into<String>) {
@@ -457,7 +457,8 @@ impl Truth {
 
     /// The visitor of this session is about to send a request or a message.
     pub fn sends(&self, session: &str) {
-        self.locked().activity.sends(session);
+        let at = self.now();
+        self.locked().activity.sends(session, at);
     }
 
     /// One browser was given these sessions: it uses one of them.
@@ -680,7 +681,11 @@ impl Inner {
             self.lapse_is_due = false;
             self.tell(at, "entries may be lost: nobody is placed for a while".into());
         }
-        let queue: Vec<SessionId> = self.mirror.queue(pool).collect();
+        let missed = |id: &SessionId| {
+            let session = self.mirror.session(pool, *id)?;
+            session.last.filter(|_| matches!(session.state, State::Queued { lost: true, .. }))
+        };
+        let queue: Vec<(SessionId, Option<Ordinal>)> = self.mirror.queue(pool).map(|id| (id, missed(&id))).collect();
         if let Command::Active { sessions } = &entry.command
             && !repeated
             && entry.pool == *pool
@@ -803,11 +808,22 @@ impl Inner {
         self.wanted.push((at, self.mirror.desired(pool).map_or(0, |d| d.len())));
     }
 
-    /// First come, first served: whoever was placed stood before everybody who still waits. Who lost a pod is in front.
-    fn ordered(&mut self, pool: &PoolId, before: &[SessionId], effects: &[(PoolId, Effect)], at: u64) {
+    /// First come, first served: whoever was placed stood before everybody who still waits. Who lost a pod is in front, and among
+    /// those, whoever can return to the ordinal it had. `before`: who waited, and for which ordinal.
+    fn ordered(
+        &mut self,
+        pool: &PoolId,
+        before: &[(SessionId, Option<Ordinal>)],
+        effects: &[(PoolId, Effect)],
+        at: u64,
+    ) {
+        let returns = |session: &SessionId, pod: &Ordinal| before.contains(&(*session, Some(*pod)));
         let placed: BTreeSet<SessionId> = effects
             .iter()
-            .filter_map(|(_, e)| if let Effect::Placed { session, .. } = e { Some(*session) } else { None })
+            .filter_map(|(_, e)| match e {
+                Effect::Placed { session, pod, .. } if !returns(session, pod) => Some(*session),
+                _ => None,
+            })
             .collect();
         let still: BTreeSet<SessionId> = self.mirror.queue(pool).collect();
         let requeued: BTreeSet<SessionId> = effects
@@ -815,10 +831,10 @@ impl Inner {
             .filter_map(|(_, e)| if let Effect::Requeued { session, .. } = e { Some(*session) } else { None })
             .collect();
         self.count("check order".into());
-        let passed = before.iter().position(|s| still.contains(s) && !requeued.contains(s)).and_then(|first| {
-            let is_later = |s: &SessionId| before.iter().position(|b| b == s).is_none_or(|at| at > first);
+        let passed = before.iter().position(|(s, _)| still.contains(s) && !requeued.contains(s)).and_then(|first| {
+            let is_later = |s: &SessionId| before.iter().position(|(b, _)| b == s).is_none_or(|at| at > first);
             let passer = placed.iter().find(|s| !requeued.contains(s) && is_later(s))?;
-            Some((before[first], *passer))
+            Some((before[first].0, *passer))
         });
         if let Some((waits, passer)) = passed {
             let (waits, passer) = (public_name(waits), public_name(passer));

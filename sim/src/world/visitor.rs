@@ -210,6 +210,7 @@ impl Visitor {
             .into_iter()
             .map(|at| request(&self.scene.windows, self.scene.way, at, Method::GET, "/desk?x=1", true, None));
         let (mut names, asked) = (Vec::new(), self.scene.truth.now());
+        let was_undisturbed = self.scene.truth.is_undisturbed();
         for response in join_all(requests).await.into_iter().flatten() {
             let before = self.session();
             self.keep(response.headers(), true);
@@ -218,7 +219,7 @@ impl Visitor {
         names.iter().for_each(|name| self.scene.truth.asked(name, asked));
         self.scene.truth.count("five first requests at once");
         // What a bad network spreads over a longer time is not at once.
-        let at_once = self.scene.truth.now() - asked < AT_ONCE && self.scene.truth.is_undisturbed();
+        let at_once = self.scene.truth.now() - asked < AT_ONCE && was_undisturbed && self.scene.truth.is_undisturbed();
         if !self.scene.bots_are_placed || at_once {
             self.scene.truth.one_of(names);
         } else {
