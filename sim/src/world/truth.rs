@@ -820,10 +820,9 @@ impl Inner {
         let returns = |session: &SessionId, pod: &Ordinal| before.contains(&(*session, Some(*pod)));
         let placed: BTreeSet<SessionId> = effects
             .iter()
-            .filter_map(|(_, e)| match e {
-                Effect::Placed { session, pod, .. } if !returns(session, pod) => Some(*session),
-                _ => None,
-            })
+            .filter_map(|(_, e)| if let Effect::Placed { session, pod, .. } = e { Some((session, pod)) } else { None })
+            .filter(|(session, pod)| !returns(session, pod))
+            .map(|(session, _)| *session)
             .collect();
         let still: BTreeSet<SessionId> = self.mirror.queue(pool).collect();
         let requeued: BTreeSet<SessionId> = effects
