@@ -42,7 +42,7 @@ pub(super) fn start(mut command: Command) -> io::Result<i32> {
     Ok(pid)
 }
 
-/// To be called once, by a process that starts nothing but through [`start`]: from now on orphans among the pods'
+/// To be called once, by a process that starts nothing but through `start`: from now on orphans among the pods'
 /// descendants become children of this process, and are waited for. Runs for ever; inside a runtime.
 pub async fn adopt_orphans() {
     if let Err(e) = os::become_subreaper() {
