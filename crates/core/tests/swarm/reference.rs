@@ -11,7 +11,7 @@ use super::case::SESSIONS;
 use super::world::World;
 use slotkeeper_core::{
     AfterSession, Command, Decision, Effect, Entry, Fleet, Phase, Place, PoolId, ReplicaId, Rules, Scaling, SessionId,
-    Shrink, Uid, Why,
+    Shrink, State, Uid, Why,
 };
 use slotkeeper_reference::{
     self as reference, Answer, Observation, Observed, PodId, PodState, Reason, Reference, Remover, Settings, VisitorId,
@@ -53,8 +53,8 @@ pub(super) struct Witness {
     /// Sessions that have a slot, as they were told last.
     seated: BTreeSet<SessionId>,
     replicas: BTreeMap<ReplicaId, Silence>,
-    /// Replicas with streams that the dispatchers count on.
-    counted: BTreeSet<ReplicaId>,
+    /// Streams that the dispatchers count on.
+    counted: BTreeSet<(SessionId, ReplicaId)>,
     now: u64,
 }
 
@@ -118,7 +118,13 @@ impl Witness {
     /// The journal has taken an entry. `heard`: it counts.
     pub(super) fn entry(&mut self, entry: &Entry, heard: bool, effects: &[Effect], fleet: &Fleet, world: &World) {
         self.now = world.real;
-        self.counted = self.streams.keys().map(|key| key.1).filter(|r| fleet.replica(*r).is_some()).collect();
+        let is_counted = |(session, replica): &(SessionId, ReplicaId)| {
+            fleet.session(&entry.pool, *session).is_some_and(|session| match &session.state {
+                State::Taken { by, .. } | State::Ending { by, .. } => by.contains(replica),
+                State::Queued { .. } | State::Held { .. } => false,
+            })
+        };
+        self.counted = self.streams.keys().copied().filter(is_counted).collect();
         self.close_silent();
         self.look(world);
         if heard {
@@ -362,12 +368,12 @@ impl Witness {
         }
     }
 
-    /// A stream of a silent replica is closed by now. As long as the dispatchers count on that replica, they keep its slot: to a
+    /// A stream of a silent replica is closed by now. As long as the dispatchers count on it, they keep its slot: to a
     /// visitor who waits that is the same as an open stream.
     fn close_silent(&mut self) {
         let now = self.now;
         let over: Vec<_> = (self.streams.iter())
-            .filter(|(key, _)| !self.counted.contains(&key.1))
+            .filter(|(key, _)| !self.counted.contains(key))
             .filter_map(|(key, open)| {
                 let silence = self.replicas.get(&key.1)?;
                 let closes = open.until.unwrap_or((silence.heard + silence.patience).max(silence.keeps));
