@@ -268,10 +268,15 @@ impl Witness {
             }
             _ => None,
         };
-        for effect in effects {
+        // What time made due may have moved the session and ended it: its visit comes after that.
+        let over = visit.and_then(|(session, _)| {
+            effects.iter().rposition(|e| matches!(e, Effect::Released { session: s, .. } if *s == session))
+        });
+        for (number, effect) in effects.iter().enumerate() {
             if let (Some((session, class)), Effect::Placed { session: s, .. } | Effect::Requeued { session: s, .. }) =
                 (visit, effect)
                 && *s == session
+                && over.is_none_or(|over| number > over)
             {
                 self.see(Observation::Sign { visitor: visitor(session), class });
                 visit = None;
