@@ -106,11 +106,6 @@ fn trusting_the_local_clock_for_a_deadline_is_found() {
 }
 
 #[test]
-fn serving_before_the_journal_is_read_is_found() {
-    found(Bug::ServeUnread);
-}
-
-#[test]
 fn a_checkpoint_with_the_wrong_position_is_found() {
     found(Bug::WrongPosition);
 }
