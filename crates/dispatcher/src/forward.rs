@@ -239,7 +239,7 @@ pub async fn forward(
     // Whatever the pod speaks, the visitor's connection is HTTP/1.1.
     *response.version_mut() = Version::HTTP_11;
     let lease = (lease, keeps, progress);
-    let may_be_silent = fields::is_stream_of_events(response.headers());
+    let may_be_silent = fields::may_be_silent(response.headers());
     let reads = counts_requests && !fields::is_event_stream(response.headers());
     let answer = response
         .map(|incoming| Answer::Pod(Box::new(Download::new(incoming, lease, may_be_silent, stream, seat, reads))));

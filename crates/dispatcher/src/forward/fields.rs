@@ -173,13 +173,6 @@ pub fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
     timeout.trim().trim_matches('"').parse().ok().map(Duration::from_secs)
 }
 
-/// Server-sent events: the pod sends them whether the visitor does anything or not.
-#[must_use]
-pub fn is_event_stream(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"))
-}
-
 /// Whether credentials or challenges are of a kind that signs in the connection, not the request (RFC 4559 §6).
 #[must_use]
 pub fn signs_in(headers: &HeaderMap, name: &HeaderName) -> bool {
@@ -232,15 +225,25 @@ pub fn drop_targeted_caching(headers: &mut HeaderMap) {
     }
 }
 
-/// Content types of answers that tell what happens when it happens: their silence is no fault.
-const EVENTS: [&[u8]; 2] = [b"text/event-stream", b"multipart/x-mixed-replace"];
-
-/// Whether the pod may be silent in the midst of this answer.
-#[must_use]
-pub fn is_stream_of_events(headers: &HeaderMap) -> bool {
+/// The media type of `Content-Type`, without parameters (RFC 9110 §8.3.1).
+fn media_type(headers: &HeaderMap) -> &[u8] {
     let content = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    let content = content.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    EVENTS.iter().any(|kind| content.eq_ignore_ascii_case(kind))
+    content.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
+}
+
+const SERVER_SENT_EVENTS: &[u8] = b"text/event-stream";
+
+/// Server-sent events: the pod sends them whether the visitor does anything or not.
+#[must_use]
+pub fn is_event_stream(headers: &HeaderMap) -> bool {
+    media_type(headers).eq_ignore_ascii_case(SERVER_SENT_EVENTS)
+}
+
+/// Whether the pod may be silent in the midst of this answer, because it sends what happens when it happens.
+#[must_use]
+pub fn may_be_silent(headers: &HeaderMap) -> bool {
+    let kind = media_type(headers);
+    [SERVER_SENT_EVENTS, b"multipart/x-mixed-replace"].iter().any(|events| kind.eq_ignore_ascii_case(events))
 }
 
 #[cfg(test)]
