@@ -2,7 +2,7 @@
 //! picture it has.
 
 use super::answer;
-use super::page::{CSP, escape, picture};
+use super::page::{CSP, escape, fill_in, picture};
 use crate::dispatcher::Pool;
 use crate::error::RequestError;
 use crate::forward::body::Answer;
@@ -37,33 +37,24 @@ pub(crate) fn page(error: &RequestError, pool: Option<&Pool>) -> Response<Answer
 
 fn html(error: &RequestError, pool: Option<&Pool>, own: &str) -> String {
     let title = pool.map_or("", |pool| &pool.config.title);
-    let mut page = String::with_capacity(6 * 1024);
-    let mut rest = TEMPLATE;
-    while let Some((before, after)) = rest.split_once("{{") {
-        page.push_str(before);
-        let (name, after) = after.split_once("}}").unwrap_or((after, ""));
-        match name {
-            "own" => escape(&mut page, own),
-            "picture" => page.push_str(picture()),
-            "pool" => escape(&mut page, title),
-            "headline" => page.push_str(headline(error.status)),
-            "lead" => {
-                let mut letters = error.message.chars();
-                let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
-                escape(&mut page, &format!("{first}{}.", letters.as_str()));
-            }
-            "status" => {
-                let _ = write!(page, "{}", error.status);
-            }
-            "to" => escape(&mut page, pool.map_or("/", |pool| &pool.config.path)),
-            // Only where there is something to leave.
-            "leave_hidden" if pool.is_none() => page.push_str(" hidden"),
-            _ => {}
+    fill_in(TEMPLATE, |page, name| match name {
+        "own" => escape(page, own),
+        "picture" => page.push_str(picture()),
+        "pool" => escape(page, title),
+        "headline" => page.push_str(headline(error.status)),
+        "lead" => {
+            let mut letters = error.message.chars();
+            let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+            escape(page, &format!("{first}{}.", letters.as_str()));
         }
-        rest = after;
-    }
-    page.push_str(rest);
-    page
+        "status" => {
+            let _ = write!(page, "{}", error.status);
+        }
+        "to" => escape(page, pool.map_or("/", |pool| &pool.config.path)),
+        // Only where there is something to leave.
+        "leave_hidden" if pool.is_none() => page.push_str(" hidden"),
+        _ => {}
+    })
 }
 
 #[cfg(test)]

@@ -82,13 +82,17 @@ const SERVER_ONLY: &[&str] =
 
 /// The whole page.
 pub fn html(facts: &Facts, view: &View<'_>) -> String {
+    fill_in(TEMPLATE, |page, name| fill(page, name, facts, view))
+}
+
+/// A template with its `{{names}}` filled in, in one pass: what has been filled in is never looked at again.
+pub(super) fn fill_in(template: &str, mut fill: impl FnMut(&mut String, &str)) -> String {
     let mut page = String::with_capacity(10 * 1024);
-    let mut rest = TEMPLATE;
-    // One pass: what has been filled in is never looked at again.
+    let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {
         page.push_str(before);
         let (name, after) = after.split_once("}}").unwrap_or((after, ""));
-        fill(&mut page, name, facts, view);
+        fill(&mut page, name);
         rest = after;
     }
     page.push_str(rest);
