@@ -122,9 +122,19 @@ impl Clocks {
             // Time makes pods certain before the command of the same entry changes the rules.
             let claim = self.limit(entry, old.as_ref(), |r| r.claim, id, fleet, pool);
             let grace = self.limit(entry, old.as_ref(), |r| r.grace, id, fleet, pool);
-            if let Some(session) = self.sessions.get_mut(&id).filter(|_| self.rules.is_some()) {
-                session.wait_for_pod(doubtful.contains(&id), self.now, claim, grace);
+            let Some(session) = self.sessions.get_mut(&id).filter(|_| self.rules.is_some()) else { continue };
+            // A replica that departs may do so before or after the pod has become certain, within one entry.
+            let parted = session.parted + grace;
+            let theirs = fleet.session(pool, id).map(|s| &s.state);
+            let is_parted = matches!(theirs, Some(State::Held { until, came: true, .. }) if *until == parted);
+            if departed
+                && is_parted
+                && before.doubtful.contains(&id)
+                && matches!(session.at, At::Held { came: true, .. })
+            {
+                session.at = At::Held { until: parted, came: true };
             }
+            session.wait_for_pod(doubtful.contains(&id), self.now, claim, grace);
         }
         if fleet.rules(pool).is_none() {
             self.rules = None;
