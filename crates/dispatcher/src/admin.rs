@@ -96,10 +96,11 @@ fn readiness(dispatcher: &Dispatcher) -> Result<(), String> {
         .map_or(Ok(()), |p| Err(format!("the pods of pool {} have not been listed yet", p.config.id)))
 }
 
-/// A pool whose pods are not known yet. (One that an operator has removed is nobody's concern.)
+/// A pool whose pods are not known yet. A pool that an operator has removed does not count, nor one that a reload has added: that
+/// must not take a dispatcher that serves others out of use.
 fn unlisted<'a>(dispatcher: &'a Dispatcher, fleet: &Fleet) -> Option<&'a Arc<Pool>> {
     planted!(ReadyUnlisted => None);
-    let here = |p: &&Arc<Pool>| fleet.rules(&p.config.id).is_some();
+    let here = |p: &&Arc<Pool>| !p.is_late && !p.is_being_removed() && fleet.rules(&p.config.id).is_some();
     dispatcher.pools.iter().filter(here).find(|p| !fleet.is_listed(&p.config.id))
 }
 
@@ -126,7 +127,7 @@ fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
     let view = dispatcher.view.borrow();
     let fleet = (may_report(dispatcher, &view) && !view.is_stale()).then_some(&view.fleet);
     dispatcher.metrics.lapse.set(i64::from(fleet.is_some_and(Fleet::is_quiet)));
-    for pool in &dispatcher.pools {
+    for pool in dispatcher.pools.iter() {
         // From now on somebody may scale by this number. (Who asks over gRPC does not read it here.)
         let is_read = |f: &&Fleet| pool.config.trigger == Trigger::Prometheus && knows(f, &pool.config.id);
         if let Some(fleet) = fleet.filter(is_read) {

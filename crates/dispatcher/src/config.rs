@@ -37,6 +37,7 @@ pub use file::{parse, read};
 pub use journal::from_arg as journal_from_arg;
 pub use preset::{demo, from_args};
 pub use table::ConfigError;
+pub(crate) use together::{clash, share_machine};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]

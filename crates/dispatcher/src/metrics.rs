@@ -8,13 +8,15 @@ use crate::error::Fault;
 use crate::forward::pace::Late;
 use crate::keda;
 use process::ProcessMetrics;
-use prometheus::core::Collector;
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
 use slotkeeper_core::planted;
 use slotkeeper_core::{Census, Fleet, Millis, PoolId, Scaling, Targets, Why};
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -452,6 +454,50 @@ impl Metrics {
         })
     }
 
+    /// The pool is gone: so are its series.
+    pub fn forget(&self, config: &PoolConfig, own: &PoolMetrics, figures: Vec<Box<dyn Collector>>) {
+        let pool = &*config.id.0;
+        let gauges = [
+            &self.sessions,
+            &self.queue,
+            &self.slots,
+            &self.pods,
+            &self.asked,
+            &self.message_rate,
+            &self.max_pods,
+            &self.active,
+            &self.frozen,
+            &self.attached,
+            &self.streams,
+            &self.scaler_streams,
+        ];
+        gauges.into_iter().for_each(|series| forget(series, pool));
+        let counters = [
+            &self.releases,
+            &self.faults,
+            &self.repeated,
+            &self.corrected,
+            &self.late,
+            &self.sessionless,
+            &self.reports,
+            &self.messages,
+            &self.bytes,
+            &self.minted,
+            &self.cluster_errors,
+            &self.gauge_errors,
+            &self.scaler_requests,
+            &self.scaler_pushes,
+        ];
+        counters.into_iter().for_each(|series| forget(series, pool));
+        [&self.time_to_slot, &self.cold_start, &self.requests].into_iter().for_each(|series| forget(series, pool));
+        forget(&self.pod_gauge, pool);
+        let gauge = own.own_gauge.iter().map(|gauge| Box::new(gauge.clone()) as Box<dyn Collector>);
+        for collector in gauge.chain(figures) {
+            // An error means that it was not registered.
+            let _ = self.registry.unregister(collector);
+        }
+    }
+
     /// The text format, with the state as of now; without it if there is none that can be relied on: a scaler must never
     /// read an old number, or a 0, where nothing is known.
     ///
@@ -625,6 +671,18 @@ impl PoolMetrics {
         planted!(ReleasesUncounted => ());
         if let Some(at) = Why::ALL.iter().position(|w| *w == why) {
             self.releases[at].inc();
+        }
+    }
+}
+
+/// Removes the series of this pool.
+fn forget<B: MetricVecBuilder>(series: &MetricVec<B>, pool: &str) {
+    let families = series.collect();
+    for metric in families.iter().flat_map(MetricFamily::get_metric) {
+        let labels = metric.get_label().iter().map(|label| (label.name(), label.value()));
+        let labels: HashMap<&str, &str> = labels.collect();
+        if labels.get("pool") == Some(&pool) {
+            let _ = series.remove(&labels);
         }
     }
 }

@@ -113,6 +113,7 @@ impl Facts {
         let view = dispatcher.view.borrow();
         let fleet = &view.fleet;
         match fleet.place(&pool.config.id, session) {
+            Place::Queued { .. } | Place::Unknown if pool.is_being_removed() => Facts::ended(pool, Why::PoolRemoved),
             Place::At { .. } => Facts::ready(pool, fleet, session, view.age().0),
             Place::Ending { why } => Facts::ended(pool, why),
             Place::Unknown => match pool.barred(session) {
