@@ -8,11 +8,13 @@ mod dialled;
 pub mod fields;
 pub mod headers;
 pub mod line;
+mod location;
 pub mod pace;
 pub mod pods;
 
+use crate::config::{ClusterConfig, PoolConfig};
 use crate::cookie;
-use crate::dispatcher::Dispatcher;
+use crate::dispatcher::{Dispatcher, Pool};
 use crate::error::{RequestError, Step};
 use crate::guard::TargetEnd;
 use crate::metrics::{Corrected, Outcome};
@@ -25,6 +27,7 @@ use http::{Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use pace::Patience;
 use pods::{Asker, Lease, Owner, Upstream};
+use slotkeeper_core::Ordinal;
 use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,6 +152,15 @@ impl Reuse {
     }
 }
 
+/// How the configuration calls a pod, with its port.
+fn name_of(pool: &Pool, pod: Ordinal) -> Option<&str> {
+    let pool: &PoolConfig = &pool.config;
+    match &pool.cluster {
+        ClusterConfig::Fixed(fixed) => fixed.pods.get(pod.0 as usize).map(String::as_str),
+        ClusterConfig::Processes(_) | ClusterConfig::Kubernetes(_) => None,
+    }
+}
+
 /// Sends the request to its pod: the answer's head comes back, its body streams. After a `101` both connections become a
 /// tunnel.
 ///
@@ -234,6 +246,9 @@ pub async fn forward(
         }
         Ok(false) => {}
         Err(why) => return Err(RequestError::pod(Step::Respond, NOT_UNDERSTOOD, why)),
+    }
+    if location::relate(response.headers_mut(), seat.incarnation.address, name_of(&pool, seat.pod)) {
+        pool.metrics.corrected(Corrected::Location);
     }
     headers::for_visitor(response.headers_mut(), None);
     // Whatever the pod speaks, the visitor's connection is HTTP/1.1.

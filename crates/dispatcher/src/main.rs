@@ -202,6 +202,9 @@ fn demo(listen: SocketAddr, admin: SocketAddr, data: Option<PathBuf>, pods: u32,
     result
 }
 
+/// Configurations that have been read again.
+type Configurations = UnboundedReceiver<Result<Config, ConfigError>>;
+
 /// Reads the configuration once more.
 type Again = Box<dyn Fn() -> Result<Config, ConfigError> + Send>;
 
@@ -280,11 +283,7 @@ fn runtime(threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
 /// ends nothing (it may be that of a closed terminal).
 fn signals(
     again: Option<Again>,
-) -> anyhow::Result<(
-    impl Future<Output = ()> + Send,
-    impl Future<Output = ()> + Send,
-    UnboundedReceiver<Result<Config, ConfigError>>,
-)> {
+) -> anyhow::Result<(impl Future<Output = ()> + Send, impl Future<Output = ()> + Send, Configurations)> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut int = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;

@@ -87,6 +87,8 @@ pub enum Corrected {
     Cookie,
     /// It stated its length in addition to a coding, or twice.
     Framing,
+    /// It named the pod's own address.
+    Location,
 }
 
 /// Why a request began no session.
@@ -162,7 +164,7 @@ pub struct PoolMetrics {
     requests: [Histogram; Outcome::ALL.len()],
     faults: [IntCounter; 3],
     pub repeated: IntCounter,
-    corrected: [IntCounter; 2],
+    corrected: [IntCounter; 3],
     late: [IntCounter; Late::ALL.len()],
     sessionless: [IntCounter; 6],
     reports: [IntCounter; 2],
@@ -275,7 +277,7 @@ impl Metrics {
             corrected: counters(
                 &registry,
                 "slotkeeper_responses_corrected_total",
-                "Responses of pods that were corrected: cookie (set or deleted a session cookie), framing (stated a length in addition to a coding, or twice).",
+                "Responses of pods that were corrected: cookie (set or deleted a session cookie), framing (stated a length in addition to a coding, or twice), location (named the pod's own address).",
                 &["pool", "what"],
             )?,
             late: counters(
@@ -434,7 +436,7 @@ impl Metrics {
         Ok(PoolMetrics {
             requests: Outcome::ALL.map(|o| self.requests.with_label_values(&[pool, o.word()])),
             repeated: self.repeated.with_label_values(&[pool]),
-            corrected: ["cookie", "framing"].map(|what| self.corrected.with_label_values(&[pool, what])),
+            corrected: ["cookie", "framing", "location"].map(|what| self.corrected.with_label_values(&[pool, what])),
             late: Late::ALL.map(|late| self.late.with_label_values(&[pool, late.word()])),
             sessionless: Sessionless::ALL.map(|why| self.sessionless.with_label_values(&[pool, why.word()])),
             reports: Reporter::ALL.map(|from| self.reports.with_label_values(&[pool, from.word()])),

@@ -275,6 +275,7 @@ fn pool(changes: &mut Changes, old: &PoolConfig, mut new: PoolConfig) -> PoolCon
         cookie_name,
         cookie_max_age,
         allowed_origins,
+        embedded_in,
         answer,
         stall,
         passive,
@@ -307,6 +308,7 @@ fn pool(changes: &mut Changes, old: &PoolConfig, mut new: PoolConfig) -> PoolCon
     changes.fixed(&name("cookie_name"), old.cookie_name.clone(), cookie_name);
     changes.live(&name("cookie_max_age_seconds"), &old.cookie_max_age, cookie_max_age);
     changes.live(&name("allowed_origins"), &old.allowed_origins, allowed_origins);
+    changes.live(&name("embedded_in"), &old.embedded_in, embedded_in);
     changes.live(&name("answer_seconds"), &old.answer, answer);
     changes.live(&name("stall_seconds"), &old.stall, stall);
     changes.live(&name("passive"), &old.passive, passive);

@@ -189,7 +189,7 @@ pub fn room(facts: &Facts, pool: &Pool, back: &str) -> Response<Answer> {
     let status = if refused { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let mut response = answer(status, "text/html; charset=utf-8", html.into());
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::CSP));
+    headers.insert(header::CONTENT_SECURITY_POLICY, page::policy(Some(&pool.config)));
     if refused {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(facts.retry_after_seconds()));
     }

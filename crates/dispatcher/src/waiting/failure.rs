@@ -2,11 +2,11 @@
 //! picture it has.
 
 use super::answer;
-use super::page::{CSP, escape, fill_in, picture};
+use super::page::{escape, fill_in, picture, policy};
 use crate::dispatcher::Pool;
 use crate::error::RequestError;
 use crate::forward::body::Answer;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{Response, StatusCode, header};
 use std::fmt::Write;
 
 const TEMPLATE: &str = include_str!("assets/failure.html");
@@ -31,7 +31,7 @@ fn headline(status: StatusCode) -> &'static str {
 pub(crate) fn page(error: &RequestError, pool: Option<&Pool>) -> Response<Answer> {
     let own = pool.map_or(crate::own::PREFIX, |pool| &pool.own);
     let mut response = answer(error.status, "text/html; charset=utf-8", html(error, pool, own).into());
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy(pool.map(|pool| &*pool.config)));
     response
 }
 
