@@ -177,7 +177,10 @@ impl Witness {
                 self.see(Observation::Pod { pod: pod.clone(), ordinal: *ordinal, state: PodState::Gone });
                 let broken: Vec<_> = self.streams.iter().filter(|(_, s)| s.pod == *pod).map(|(key, _)| *key).collect();
                 for key in broken {
-                    self.close(key, self.now);
+                    // Of a replica that writes nothing any more, the dispatchers do not hear that the stream is closed: they count
+                    // from its last entry.
+                    let heard = self.replicas.get(&key.1).map_or(self.now, |silence| silence.heard);
+                    self.close(key, heard);
                 }
             }
         }
