@@ -314,7 +314,9 @@ async fn life(
     // dial, send, respond or tunnel; the stream detaches when it is dropped
     let renewed = renewed(dispatcher, pool, &ticket, &seat, is_new);
     let pod = Some(seat.pod);
-    let forwarded = forward(dispatcher, stream, seat, request, hop).await;
+    // What was sent with another method may be at work, and is not to be sent again.
+    let is_page = wants_page && newcomer::can_be_sent_again(&request);
+    let forwarded = forward(dispatcher, stream, seat, request, hop, is_page).await;
     // A failure carries the cookie as well: who tries again is the same visitor.
     let (mut response, outcome) = forwarded.unwrap_or_else(|error| failed(Some(pool), pod, &error, wants_page));
     if let Some(ticket) = renewed {

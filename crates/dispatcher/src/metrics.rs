@@ -1,6 +1,6 @@
 //! What Prometheus is told. One owned registry per dispatcher; what the fleet's state says is read from it at the scrape.
 
-mod process;
+pub mod process;
 
 use crate::activity::Reporter;
 use crate::config::{PoolConfig, Trigger};
@@ -283,7 +283,7 @@ impl Metrics {
             late: counters(
                 &registry,
                 "slotkeeper_timeouts_total",
-                "Requests and bodies that took too long: answer (the pod's head, answer_seconds); upload_visitor, upload_pod, download_pod, download_visitor (who did not move a body, stall_seconds).",
+                "Requests and bodies that took too long: answer (the pod's head, answer_seconds), page (the same, of a pod that fails its health probes); upload_visitor, upload_pod, download_pod, download_visitor (who did not move a body, stall_seconds).",
                 &["pool", "what"],
             )?,
             sessionless: counters(

@@ -4,7 +4,7 @@
 use super::answer;
 use super::page::{escape, fill_in, picture, policy};
 use crate::dispatcher::Pool;
-use crate::error::RequestError;
+use crate::error::{Fault, RequestError};
 use crate::forward::body::Answer;
 use http::{Response, StatusCode, header};
 use std::fmt::Write;
@@ -28,6 +28,14 @@ fn headline(status: StatusCode) -> &'static str {
     }
 }
 
+/// What can be done where a pod does not answer. It may be busy, and what it holds is the visitor's: leaving is their choice.
+const SILENT: &str = "The program behind this page is not answering. It may only be busy: try again in a moment, and nothing is \
+                      lost. If it stays like this, leave: your place is given up, and you can start again with a fresh one.";
+
+fn is_silent(error: &RequestError) -> bool {
+    error.fault == Fault::Pod && error.status == StatusCode::GATEWAY_TIMEOUT
+}
+
 pub(crate) fn page(error: &RequestError, pool: Option<&Pool>) -> Response<Answer> {
     let own = pool.map_or(crate::own::PREFIX, |pool| &pool.own);
     let mut response = answer(error.status, "text/html; charset=utf-8", html(error, pool, own).into());
@@ -42,6 +50,7 @@ fn html(error: &RequestError, pool: Option<&Pool>, own: &str) -> String {
         "picture" => page.push_str(picture()),
         "pool" => escape(page, title),
         "headline" => page.push_str(headline(error.status)),
+        "lead" if is_silent(error) && pool.is_some() => page.push_str(SILENT),
         "lead" => {
             let mut letters = error.message.chars();
             let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();

@@ -336,6 +336,7 @@ mod tests {
             steps: Vec::new(),
             reason: None,
             ends_in_seconds: None,
+            pod_answers: None,
             problem: None,
         }
     }
