@@ -1,20 +1,18 @@
-//! Tells the clusters that want to know who lives where. Once a second at most, and only what has changed.
+//! Tells a cluster that wants to know who lives where. Once a second at most.
 
 use crate::cluster::{Attendance, Attended, Cluster};
 use crate::dispatcher::Dispatcher;
 use slotkeeper_core::{Fleet, PoolId, Standing, planted};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 const PACE: Duration = Duration::from_secs(1);
 
-/// Runs until the dispatcher ends.
-pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn Cluster>>) {
-    let clusters: Vec<_> = clusters.into_iter().filter(|(_, c)| c.wants_attendance()).collect();
-    if clusters.is_empty() {
-        return std::future::pending().await;
+/// Runs until the pool or the dispatcher ends.
+pub async fn run(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn Cluster>) {
+    if !cluster.wants_attendance() {
+        return;
     }
     let mut view = dispatcher.view.clone();
     loop {
@@ -24,10 +22,9 @@ pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn
         {
             let view = view.borrow_and_update();
             // What is old news here is done by others; where somebody may be whom nobody knows of, all stays as it is.
-            if !view.is_stale() && dispatcher.has_read(&view) && !view.fleet.is_quiet() {
-                for (pool, cluster) in clusters.iter().filter(|(pool, _)| view.fleet.is_listed(pool)) {
-                    cluster.attend(attendance(&view.fleet, view.fresh, pool));
-                }
+            let may = !view.is_stale() && dispatcher.has_read(&view) && !view.fleet.is_quiet();
+            if may && view.fleet.is_listed(&pool) {
+                cluster.attend(attendance(&view.fleet, view.fresh, &pool));
             }
         }
         tokio::time::sleep(PACE).await;
