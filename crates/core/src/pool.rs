@@ -201,7 +201,9 @@ impl Pool {
         let cooldown = self.scale.deadline(&self.rules).map(|at| (at, "cooldown"));
         let settle = self.settled_at().filter(|at| *at > now).map(|at| (at, "settle"));
         let load = self.load.deadline(self.rules.targets.window).map(|at| (at, "load"));
-        session_or_pod.into_iter().chain(cooldown).chain(settle).chain(load).min()
+        let pause =
+            self.scale.pause_ends(&self.rules).and_then(Time::known).filter(|at| *at > now).map(|at| (at, "pause"));
+        session_or_pod.into_iter().chain(cooldown).chain(settle).chain(pause).chain(load).min()
     }
 
     // ---- the end of every entry ----

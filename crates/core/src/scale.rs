@@ -190,9 +190,14 @@ impl Scale {
 
     /// KEDA may still act on a number that was served before those ordinals were wanted again.
     pub(crate) fn needs_pause(&self, rules: &Rules, now: Time) -> bool {
-        let Some((end, since)) = self.paused else { return false };
-        let last = end.min(self.desired.end).checked_sub(1);
-        last.is_some_and(|last| self.settled_at(last, since, rules).is_none_or(|at| at > now))
+        self.pause_ends(rules).is_some_and(|at| at > now)
+    }
+
+    /// When it does not any more. [`Time::NEVER`]: it has not been served a number that covers them yet.
+    pub(crate) fn pause_ends(&self, rules: &Rules) -> Option<Time> {
+        let (end, since) = self.paused?;
+        let last = end.min(self.desired.end).checked_sub(1)?;
+        Some(self.settled_at(last, since, rules).unwrap_or(Time::NEVER))
     }
 
     /// KEDA may still act on a number that was served by entries that are lost.

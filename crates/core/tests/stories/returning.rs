@@ -194,6 +194,7 @@ fn the_pause_is_needed_until_the_raised_number_has_settled() {
     assert!(!pool.census().is_active() && pool.needs_pause(), "not served");
     pool.served(2).after(secs(19));
     assert!(pool.needs_pause());
+    assert_eq!(pool.fleet.next_deadline(), Some((pool.clock() + secs(1), "pause")), "somebody has to notice");
     pool.after(secs(1)).tick();
     assert!(!pool.needs_pause(), "whatever number is acted on now covers the pod");
 }
