@@ -1,12 +1,12 @@
-//! Bugs planted on purpose, one at a time, to measure what the tests find. Without the feature `planted`, which nothing that
-//! is shipped has, this module holds a macro that expands to nothing.
+//! Bugs planted on purpose, one at a time, to measure what the tests find. Without the feature `planted`, which no shipped
+//! build enables, this module only has a macro that expands to nothing.
 //!
 //! The unit is a whole function: `planted!(SomeBug => expression);` is its first statement, and while `SomeBug` is planted
 //! the function returns the expression instead of doing its work. Where no function fits, extract one first; a hook never
 //! stands inside a condition, a loop or a match arm. A wrong version that needs more than a few words stands beside the
 //! right one, in a function behind `#[cfg(feature = "planted")]`.
 //!
-//! To add a bug: one line in the list below (name, word, kind, who should find it, what it does), one hook, and
+//! To add a bug: one line in the list below (name, word, kind, finder, what it does), one hook, and
 //! `slotkeeper-sim mutants WORD` (see sim/README.md).
 
 /// Returns the expression from the present function while the bug is planted. The first statement of a function.
@@ -48,7 +48,7 @@ mod list {
     }
 
     words! {
-        /// What a bug breaks.
+        /// The area that a bug breaks.
         Kind:
         Placing "placing",
         Queue "queue",
@@ -94,7 +94,7 @@ mod list {
             impl Bug {
                 pub const ALL: &[Bug] = &[$(Bug::$bug,)*];
 
-                /// As in commands.
+                /// The name used in commands.
                 #[must_use]
                 pub fn word(self) -> &'static str {
                     match self { $(Bug::$bug => $word,)* }
@@ -111,7 +111,7 @@ mod list {
                     match self { $(Bug::$bug => Finder::$finder,)* }
                 }
 
-                /// What the dispatcher does while it is planted.
+                /// The wrong behaviour while the bug is planted.
                 #[must_use]
                 pub fn what(self) -> &'static str {
                     match self { $(Bug::$bug => $what,)* }
@@ -192,7 +192,7 @@ mod list {
         ScheduleNotPosted "schedule-not-posted" Driver Worlds "does not apply the weekly schedule",
         NewsNotRetold "news-not-retold" Driver Worlds "does not repeat observations after entries are lost",
 
-        // From the door to the pod and back.
+        // From the listener to the pod and back.
         HopByHopKept "hop-by-hop-kept" Forwarding EndToEnd "passes hop-by-hop fields on",
         ForwardedBelieved "forwarded-believed" Forwarding EndToEnd "passes a visitor's own forwarding headers on",
         ForwardedForReplaced "forwarded-for-replaced" Forwarding EndToEnd "drops the proxies before it from X-Forwarded-For",
@@ -282,11 +282,11 @@ mod list {
         LifeNotChecked "life-not-checked" RedisJournal Dispatcher "goes on with its connection although its life is in doubt",
     }
 
-    /// 0: none; else the bug's number and 1.
+    /// 0: none; otherwise the bug's number plus 1.
     static PLANTED: AtomicU8 = AtomicU8::new(UNREAD);
     /// The environment has not been read yet.
     const UNREAD: u8 = u8::MAX;
-    /// Which bug the programs of one build plant from the start.
+    /// The environment variable with the bug that a program plants when it starts.
     const VARIABLE: &str = "SLOTKEEPER_PLANT";
 
     /// Plants a bug in the whole process.
