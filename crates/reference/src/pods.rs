@@ -158,7 +158,7 @@ impl Pods {
         self.order = Order::Newest(size);
         for pod in self.all.values_mut().filter(|p| !p.is_gone()) {
             // One step may have lowered the number and raised it again; only the last order can be observed. So after every
-            // new order of the dispatcher, a pod is doubted until that order is stored.
+            // new order of the dispatcher, pods are not certain to stay until that order is stored.
             let outside = !size.contains(pod.ordinal);
             if outside || settings.scaling == Scaling::Own {
                 pod.doubted = true;
