@@ -71,7 +71,10 @@ fn sessions(pool: &Pool) -> Result<(), String> {
             must!(!by.is_empty(), "{id:?} is attached by no replica");
         }
         if let State::Held { pod, until, .. } = &session.state {
-            must!(!pool.pods.get(pod).is_some_and(|p| p.is_going()), "{id:?} is held on a pod that is to be left");
+            must!(
+                !pool.pods.get(pod).is_some_and(|p| p.is_going()),
+                "{id:?} is held on a pod that is terminating or being emptied"
+            );
             let returning = pool.pods.get(pod).and_then(|p| p.life.as_ref()).is_some_and(Life::is_returning);
             must!(
                 !returning || *until == Time::NEVER,

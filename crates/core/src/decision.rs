@@ -2,9 +2,9 @@
 //! dispatchers: there is no leader.
 //!
 //! Within one timeline the later position wins. Positions of different timelines cannot be compared: a position of lost entries
-//! may be higher than any that follows. There an order may overwrite only a size of the timeline that its fleet had read last
-//! when it decided. So once the cluster carries a size of the present timeline, no order of an earlier one can take effect any
-//! more: the fleet that issued it had never read a size of this timeline. See `docs/lapse.md`.
+//! may be higher than any that follows. So an order may overwrite a size of another timeline only if that is the timeline of
+//! the size that its fleet had read last when it decided. Once the cluster carries a size of the present timeline, no order
+//! of an earlier one can take effect any more: its fleet had never read a size of this timeline. See `docs/lapse.md`.
 
 use crate::ids::Timeline;
 use serde::{Deserialize, Serialize};

@@ -218,7 +218,7 @@ impl Why {
     }
 }
 
-/// A task or a report for the dispatcher because of an entry. Every replica gets the same effects; doing one twice is harmless.
+/// A task or a report for the dispatcher, caused by an entry. Every replica gets the same ones; executing one twice is harmless.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Effect {
     /// Make the cluster run the ordinals `start..start + replicas`. Write `decided` with the size, and only if

@@ -67,7 +67,8 @@ struct Replica {
     /// The number of its last entry.
     number: u64,
     heard: Time,
-    /// The longest `silence` plus `grace` that it may have known since: how long it may keep its streams when it is cut off.
+    /// The longest `silence` plus `grace` that it may have known since that entry: how long it may keep its streams when it is
+    /// cut off from the journal.
     patience: Millis,
     /// It is not given up before this: until then it may rely on a longer `patience`, even if it has written since.
     #[serde(default)]
@@ -162,8 +163,8 @@ impl Fleet {
         effects
     }
 
-    /// A replica's numbers start at 1, and exactly last + 1 is accepted: other entries are repetitions, or from before the replica
-    /// was given up.
+    /// A replica's numbers start at 1, and exactly last + 1 is accepted. Any other entry is a repetition, or its replica has
+    /// been given up.
     fn is_next(&self, entry: &Entry) -> bool {
         let last = self.replicas.get(&entry.from).map_or(0, |r| r.number);
         planted!(ActTwice => entry.number > 0 && entry.number <= last.saturating_add(1));
@@ -266,8 +267,8 @@ impl Fleet {
         }
     }
 
-    /// Its streams are closed: it reported that, or was silent for so long that it has closed them itself (law 5 in the dispatcher's
-    /// documentation).
+    /// Its streams are closed: it reported that, or it was silent for long enough to have closed them itself (law 5 of the
+    /// dispatcher).
     fn depart(&mut self, replica: ReplicaId, graced: bool, effects: &mut Vec<(PoolId, Effect)>) {
         self.replicas.remove(&replica);
         let ids: Vec<PoolId> = self.pools.keys().cloned().collect();
@@ -346,7 +347,7 @@ impl Fleet {
         }
     }
 
-    /// A lapse is in progress: no session is placed or newly admitted, and no pod is removed, before it ends.
+    /// Whether a lapse is in progress: no session is placed or newly admitted, and no pod is removed, before it ends.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.lapse.is_some()
@@ -403,7 +404,7 @@ impl Fleet {
         pool.scale.served.is_none_or(|(served, _)| served != replicas).then_some(replicas)
     }
 
-    /// No new session can join: the queue has reached its limit, or the pool is frozen, being removed or unknown.
+    /// Whether no new session can join: the queue has reached its limit, or the pool is frozen, being removed or unknown.
     #[must_use]
     pub fn is_full(&self, pool: &PoolId) -> bool {
         self.pools.get(pool).is_none_or(|p| !p.takes_newcomers(self.is_quiet()))
@@ -452,7 +453,7 @@ impl Fleet {
         self.timeline
     }
 
-    /// All replicas that read this journal know [`Command::Load`], and `shrink` and `targets` of the rules.
+    /// Whether all replicas that read this journal know [`Command::Load`], and `shrink` and `targets` of the rules.
     #[must_use]
     pub fn knows_targets(&self) -> bool {
         self.semantics >= Entry::TARGETS

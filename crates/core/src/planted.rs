@@ -156,7 +156,7 @@ mod list {
         SettleIgnored "settle-ignored" Scaling Stories "relies on a raised size before KEDA had the time to act on it",
         LaterDecisionWins "later-decision-wins" Scaling Stories "accepts a size that a lost journal decided",
         OldNewsCounts "old-news-counts" Scaling Swarm "accepts observations of pods that are older than what is known",
-        GonePodReturns "gone-pod-returns" Scaling Swarm "takes late news of a deleted incarnation for a new one",
+        GonePodReturns "gone-pod-returns" Scaling Swarm "takes a late observation of a deleted incarnation for a new one",
         ListKeepsAbsent "list-keeps-absent" Scaling Stories "keeps pods that a complete list does not name",
         PlaceOnDirty "place-on-dirty" Recycle Stories "places a second session in a pod that is to be recycled",
         NeverDirty "never-dirty" Recycle Stories "does not recycle a pod after a session",
@@ -200,7 +200,7 @@ mod list {
         UploadUnlimited "upload-unlimited" Forwarding EndToEnd "does not count a streamed body against its limit",
         ContinueNotAwaited "continue-not-awaited" Forwarding EndToEnd "reads a body before the pod has asked for it",
         BodyNotCut "body-not-cut" Forwarding EndToEnd "lets a body run on that nobody reads when its session ends",
-        TrailersLost "trailers-lost" Forwarding EndToEnd "does not tell pods that trailers are accepted",
+        TrailersLost "trailers-lost" Forwarding EndToEnd "does not announce to pods that trailers are accepted",
         HeldBytesLost "held-bytes-lost" Tunnel Dispatcher "loses bytes that are held back when a stream ends",
         OwnPongPassed "own-pong-passed" Tunnel Dispatcher "passes the pong to its own ping on to the pod",
         PingInsideFrame "ping-inside-frame" Tunnel Dispatcher "puts a ping into the middle of a frame",
@@ -223,7 +223,7 @@ mod list {
         PublicNameIsId "public-name-is-id" Cookie Dispatcher "shows session ids to pods, logs and operators",
 
         // The waiting room.
-        ReasonForgotten "reason-forgotten" WaitingRoom EndToEnd "does not tell visitors why their session ended",
+        ReasonForgotten "reason-forgotten" WaitingRoom EndToEnd "does not show visitors why their session ended",
         PositionFromZero "position-from-zero" WaitingRoom EndToEnd "counts places in line from 0",
         ProgressFrozen "progress-frozen" WaitingRoom EndToEnd "shows the first progress that it has seen for good",
         OpenRedirect "open-redirect" WaitingRoom Dispatcher "redirects to other sites",
@@ -256,7 +256,7 @@ mod list {
 
         // Towards scalers and operators.
         ServeZero "serve-zero" Keda Dispatcher "reports 0 before the journal has been read",
-        ServedNotWritten "served-not-written" Keda Worlds "does not record which size scalers were told",
+        ServedNotWritten "served-not-written" Keda Worlds "does not record which size scalers were served",
         InactiveWhileWanted "inactive-while-wanted" Keda Dispatcher "reports an idle pool as inactive before its cooldown is over",
         AnswersWhenLate "answers-when-late" Keda Dispatcher "answers KEDA by a state that may be outdated",
         PushedOnce "pushed-once" Keda Dispatcher "does not repeat to KEDA that a pool is active",
@@ -313,7 +313,7 @@ mod list {
         let planted = match std::env::var(VARIABLE) {
             Ok(word) if !word.is_empty() => match Bug::find(&word) {
                 Some(bug) => bug as u8 + 1,
-                None => panic!("{VARIABLE}: {word:?} is no bug"),
+                None => panic!("{VARIABLE}: {word:?} is not the name of a planted bug"),
             },
             Ok(_) | Err(_) => 0,
         };

@@ -80,7 +80,7 @@ impl Life {
         matches!(self.standing, Standing::Returning { .. })
     }
 
-    /// It is not stuck any more, unless it is still not ready.
+    /// Clears `stuck`, unless it is still not ready.
     pub(crate) fn forgive(&mut self) {
         self.stuck &= self.unready != Time::NEVER;
     }

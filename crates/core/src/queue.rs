@@ -8,7 +8,7 @@ use crate::ids::SessionId;
 use alloc::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
-/// A place in the line. Smaller is earlier.
+/// A place in the queue. Smaller is earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Turn {
     /// 0 for a session that lost its pod, otherwise 1 + the priority class.

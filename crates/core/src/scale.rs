@@ -299,7 +299,7 @@ impl Demand<'_> {
         self.busy.map_or(0, |(_, highest)| highest.saturating_add(1))
     }
 
-    /// How many pods each reason asks for, if there are `now`.
+    /// How many pods each reason asks for. `now`: how many are kept at present.
     pub(crate) fn asked(&self, now: u32) -> Asked {
         let free = self.usable.least(self.want);
         if !self.targeted {

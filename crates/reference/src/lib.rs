@@ -19,8 +19,8 @@
 //!   ends before its deadline is a finding; one that ends later is not.
 //! - A pod outside any ordered size may be deleted at any moment, and one step may lower the number and raise it again. So a pod
 //!   counts as surely free only when the newest order covers its ordinal, the API server stores that order, and all events have
-//!   been delivered. KEDA may act on older numbers: there a pod that was ever outside stays unknown, and no pod is surely free at
-//!   the moment of a snapshot.
+//!   been delivered. KEDA may act on older numbers: there a pod that was ever outside stays unknown, and no pod is surely
+//!   free at the moment of a snapshot.
 //! - A pod that was not observed from its first moment has an unknown history: with recycling it is never surely free.
 //! - After [`Observation::JournalLost`] sessions, positions, operator commands and orders may be forgotten. Until
 //!   [`Observation::JournalSettled`] only [`Rule::SharedSlot`] (by open streams) and [`Rule::Killed`] (by pods) are judged, and no

@@ -226,8 +226,8 @@ impl Pods {
         for pod in self.all.values_mut() {
             pod.doubted = true;
             pod.born = false;
-            // The use of pods is forgotten, too. A pool that recycles replaces its pods because of that; one that starts to recycle
-            // later cannot know.
+            // The use of pods is forgotten, too. A pool that recycles replaces its pods because of that; one that starts to
+            // recycle later cannot know.
             if settings.is_none_or(|s| !s.recycle) {
                 pod.traces = None;
                 pod.guests.clear();

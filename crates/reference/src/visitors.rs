@@ -115,7 +115,7 @@ impl Visitor {
         self.streams.values().any(|s| s.open && s.pod == *pod)
     }
 
-    /// Starts a session.
+    /// Resets what belongs to the previous session.
     fn begin(&mut self) {
         (self.left, self.kicked, self.first_stream, self.parted) = (false, None, None, None);
         self.past_unknown = false;
@@ -240,7 +240,7 @@ impl Reference {
         visitor.contact = None;
     }
 
-    /// It is shown a slot, whether or not its pod is known yet.
+    /// Records that it is shown a slot, whether or not its pod is known yet.
     fn told_a_slot(&mut self, id: &VisitorId, state: State, was: &State, (at, earliest): (u64, u64), pardoned: bool) {
         self.traces(id, if state == *was { &State::Nowhere } else { was }, at);
         let events = !self.snapshots();
@@ -272,7 +272,7 @@ impl Reference {
         visitor.told_at = at;
     }
 
-    /// Its session has ended.
+    /// Records that its session has ended.
     fn leave(&mut self, id: &VisitorId, state: State, was: &State, at: u64) {
         if !matches!(state, State::Over(Some(_))) {
             self.traces(id, was, at);
@@ -285,7 +285,7 @@ impl Reference {
         visitor.told_at = at;
     }
 
-    /// It has left its pod, which is used from now on.
+    /// It has left its pod: from now on, that holds data of a session.
     fn traces(&mut self, id: &VisitorId, was: &State, at: u64) {
         if let State::Seat(pod) | State::Over(Some(pod)) = was
             && let Some(pod) = self.pods.get_mut(pod).filter(|pod| pod.guests.contains(id))

@@ -77,7 +77,7 @@ impl Pool {
         self.touch_pod(ordinal, step);
     }
 
-    /// Loses the ordinal's incarnation if it is this one.
+    /// Removes the ordinal's incarnation if it has this uid.
     fn lose_life(&mut self, ordinal: Ordinal, uid: &Uid, step: &mut Step<'_>) {
         planted!(BindToName => ());
         if self.pods.get(&ordinal).and_then(|pod| pod.life.as_ref()).is_some_and(|l| l.uid == *uid) {
@@ -97,7 +97,7 @@ impl Pool {
         self.listed = true;
     }
 
-    /// The incarnations that a complete list of this version does not name.
+    /// The incarnations that are not in a complete list of this version.
     fn absent(&self, present: &BTreeSet<Ordinal>, version: u64) -> Vec<(Ordinal, Uid)> {
         planted!(ListKeepsAbsent => Vec::new());
         let absent = self.pods.iter().filter(|(o, p)| p.version < version && !present.contains(o));

@@ -188,7 +188,7 @@ impl Pool {
         self.touch_pod(ordinal, step);
     }
 
-    /// The session's pod is lost, or is to be left: moves the session to the front of the queue.
+    /// The session loses its slot at this pod: moves it to the front of the queue.
     pub(super) fn requeue(&mut self, id: SessionId, step: &mut Step<'_>) {
         let turn = self.queue.rejoin(id);
         let Some(session) = self.sessions.get_mut(id) else { return };

@@ -11,7 +11,7 @@ pub(super) const SESSIONS: u8 = 7;
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    /// The clock advances, rarely by an hour, without an entry meanwhile. `Back`: it steps back.
+    /// The clock advances (rarely by an hour) without an entry meanwhile. `Back`: it steps back.
     Pass(u64),
     Back(u64),
     /// Passes half of `silence`, one millisecond less (0) or one more (2): the longest gap that still counts.

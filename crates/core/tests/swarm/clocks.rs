@@ -36,7 +36,7 @@ enum At {
         until: Time,
         lost: bool,
     },
-    /// Until `claim` or, if it has been there, `grace` runs out.
+    /// Until `claim` runs out or, if it has attached to the slot, `grace`.
     Held {
         until: Time,
         came: bool,
@@ -119,11 +119,11 @@ impl Clocks {
         }
         let held: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in held {
-            // Time makes pods certain before the command of the same entry changes the rules.
+            // Pods may become certain because of time, before the command of the same entry changes the rules.
             let claim = self.limit(entry, old.as_ref(), |r| r.claim, id, fleet, pool);
             let grace = self.limit(entry, old.as_ref(), |r| r.grace, id, fleet, pool);
             let Some(session) = self.sessions.get_mut(&id).filter(|_| self.rules.is_some()) else { continue };
-            // A replica that departs may do so before or after the pod has become certain, within one entry.
+            // Within one entry, a replica may be given up before or after the pod has become certain.
             let parted = session.parted + grace;
             let theirs = fleet.session(pool, id).map(|s| &s.state);
             let is_parted = matches!(theirs, Some(State::Held { until, came: true, .. }) if *until == parted);
@@ -142,7 +142,7 @@ impl Clocks {
         self.agree(fleet, pool);
     }
 
-    /// A gap of more than half a `silence` does not count, nor does time in which no replica lived.
+    /// A gap of more than half a `silence` does not count, nor does time without a living replica.
     fn advance(&mut self, before: &Before, entry: &Entry) {
         let passed = entry.at.since(self.journal);
         let silence = self.rules.as_ref().map_or(Rules::default().silence, |r| r.silence);
@@ -235,7 +235,7 @@ impl Clocks {
                 let stops = matches!(entry.command, Command::Lapse { .. });
                 let is_first = |at: &Time| departed || stops || old != Some(&rules) || Some(*at) == first;
                 let due = clocks.iter().any(|(at, reason)| reason == why && *at <= now && is_first(at));
-                // Its pod may have become certain between two departures of this entry.
+                // Its pod may have become certain after one replica of this entry was given up, and before another one.
                 let admitted = departed && *why == Why::Disconnected && before.doubtful.contains(id);
                 assert!(asked || due || admitted, "{id:?} was released at {now:?}, {why:?}, but {session:?}");
                 let At::Taken(by) = &session.at else {
@@ -377,7 +377,7 @@ impl Session {
         }
     }
 
-    /// This replica's streams are closed. If they were the last, `grace` runs since then.
+    /// The replica's streams are closed. If they were the last ones, `grace` runs from `since`.
     fn detach(&mut self, replica: ReplicaId, since: Time, grace: Millis) {
         match &mut self.at {
             At::Taken(by) => {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Coverage(BTreeMap<&'static str, u64>);
 
-// Not demanded: "surplus" and "leaving" (pods above the goal under sessions), which random cases hardly ever reach; stories do.
+// Not demanded: "surplus" and "leaving" (pods with sessions above the goal), which random cases hardly ever reach; stories do.
 const DEMANDED: &[&str] = &[
     "visit",
     "attach",

@@ -89,8 +89,8 @@ impl Witness {
         self.look(world);
     }
 
-    /// `kept`: the streams at the position to which the journal has fallen back. `unsound`: the replicas that had read more; they
-    /// close their streams before `trusted`.
+    /// `kept`: the streams at the position to which the journal has fallen back. `unsound`: the replicas that had read more;
+    /// they close their streams before `trusted`.
     pub(super) fn journal_lost(
         &mut self,
         kept: &BTreeSet<Stream>,

@@ -251,7 +251,7 @@ impl World {
 
     /// Stores the answer to KEDA of a dispatcher that is up to date.
     pub(super) fn show(&mut self, fleet: &Fleet, pool: &PoolId) {
-        // Before both have been read, nothing is answered.
+        // Before the list and the size have both been read, a dispatcher does not answer.
         let is_known = fleet.is_listed(pool) && fleet.scale_seen(pool).is_some();
         let Some(desired) = fleet.desired(pool).filter(|_| is_known) else { return };
         let last = self.gauges.back();
@@ -436,8 +436,8 @@ impl World {
         None
     }
 
-    /// KEDA acts on the number that it was served last, or on any number not older than `settle`, but never on an older one after
-    /// a newer one.
+    /// KEDA acts on the number that it was served last, or on any number not older than `settle`, but never on an older one
+    /// after a newer one.
     fn keda(&mut self, n: u8, settle: u64) {
         let Some((_, last)) = self.served.last().copied() else { return };
         let since = last.min(self.real.saturating_sub(settle));
