@@ -23,8 +23,8 @@
 //!   free at the moment of a snapshot.
 //! - A pod that was not observed from its first moment has an unknown history: with recycling it is never surely free.
 //! - After [`Observation::JournalLost`] sessions, positions, operator commands and orders may be forgotten. Until
-//!   [`Observation::JournalSettled`] only [`Rule::SharedSlot`] (by open streams) and [`Rule::Killed`] (by pods) are judged, and no
-//!   visitor may get a slot. Afterwards each visitor's first answer is taken as it is.
+//!   [`Observation::JournalSettled`] only [`Rule::SharedSlot`] (by open streams) and [`Rule::Killed`] (by pods) are judged, and
+//!   no visitor may get a slot. Afterwards each visitor's first answer is accepted as it is.
 //! - Where sessions may be moved (`moves`), the dispatcher decides when to move one. Only the notification is judged.
 //!
 //! # Two kinds of observation

@@ -61,7 +61,7 @@ pub enum Observation {
         visitor: VisitorId,
         since: u64,
     },
-    /// The visitor is shown this.
+    /// The visitor gets this answer.
     Told {
         visitor: VisitorId,
         answer: Answer,

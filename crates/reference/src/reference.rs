@@ -13,7 +13,7 @@ use std::fmt;
 pub enum Watch {
     /// At every snapshot, every visitor has been queried.
     Snapshots,
-    /// Each observation stands for itself.
+    /// Each observation is judged by itself.
     Events,
 }
 

@@ -221,7 +221,7 @@ fn a_scale_down_or_recycle_under_a_session_is_found() {
 }
 
 #[test]
-fn a_lost_node_or_an_empty_pod_is_not_our_kill() {
+fn a_lost_node_or_the_removal_of_an_empty_pod_is_not_a_finding() {
     for watch in [Watch::Snapshots, Watch::Events] {
         full(watch).pod("p1", 1, PodState::Terminating { by: Remover::Other }).lawful();
         let mut story = Story::with_pods(watch, settings());

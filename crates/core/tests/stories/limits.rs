@@ -38,7 +38,7 @@ fn a_pod_is_unusable_if_it_runs_is_empty_and_cannot_be_counted_on() {
     let mut pool = Story::with_pods(7);
     pool.cordon(0).cordon(1).visit(ANA).attach(ANA).pod_gone(6).cordon(6);
     assert_eq!(pool.place(ANA), at_pod(2));
-    // 0 and 1 are cordoned, 2 is full, 3 to 5 are free, 6 does not run.
+    // 0 and 1 are cordoned, 2 is full, 3 to 5 are free, 6 does not run: no other group has two pods.
     assert_eq!((pool.census().pods, pool.census().unusable), (6, 2));
 }
 

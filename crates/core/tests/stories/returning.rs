@@ -160,7 +160,7 @@ fn a_new_incarnation_under_keda_is_free_at_once() {
 }
 
 #[test]
-fn being_late_to_return_is_forgotten_when_the_pod_retires_again() {
+fn a_pod_that_retires_again_is_not_stuck_any_more() {
     let mut pool = keda();
     pool.visit(BEN).at(secs(900));
     assert_eq!(pool.owed_recycles(), [1]);

@@ -64,7 +64,7 @@ fn a_pod_aims_at_fewer_sessions_than_it_has_slots() {
 }
 
 #[test]
-fn a_pod_fewer_is_wanted_only_well_below_the_target() {
+fn one_pod_fewer_is_wanted_only_well_below_the_target() {
     let mut pool = running(2, aiming(Targets { sessions: Some(10), slack: 20, ..Targets::default() }));
     pool.rules(|r| r.shrink = Shrink::Move);
     come(&mut pool, 0, 11);
