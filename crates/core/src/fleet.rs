@@ -93,7 +93,7 @@ impl Fleet {
 
     /// A replica's first entry may be lost, and then the fleet does not know that replica. So a replica whose first entry is
     /// new must not rely on its seats for longer than this without proof that the journal still knows it, and no session is
-    /// admitted until this long after a lapse began.
+    /// admitted until this long after a lapse began (or the lapse's `patience`, if that is shorter).
     pub const YOUTH: Millis = Millis::secs(5);
 
     #[must_use]
