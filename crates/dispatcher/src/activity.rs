@@ -1,5 +1,5 @@
-//! Decides what counts as a visitor's activity (`idle_seconds`): requests and frames, depending on the pool's settings, and reports
-//! of pages and pods. A pod reports with one token per session, so it can only report sessions that it has.
+//! Decides what counts as a visitor's activity (`idle_seconds`): requests and frames, depending on the pool's settings, and
+//! reports of pages and pods. A pod reports with one token per session, so it can only report sessions that it has.
 
 use crate::config::{Activity, Signals, Sizes};
 use crate::cookie::{Keys, public_name};

@@ -405,7 +405,7 @@ fn must_return(pool: &Pool) -> bool {
     pool.config.admission == Admission::Returning
 }
 
-/// Refuses upgrades from pages of other origins (RFC 6455 §10.2), and such POST requests to the dispatcher's own paths.
+/// Refuses upgrades from pages of other origins (RFC 6455 §10.2), and their POST requests to the dispatcher's own paths.
 fn refuse_foreign(pool: &Pool, request: &Request<Incoming>, hop: &Hop<'_>) -> Result<(), RequestError> {
     planted!(ForeignOriginAllowed => Ok(()));
     let acts = request.method() == Method::POST && request.uri().path().starts_with(&*pool.own);
@@ -514,8 +514,8 @@ async fn wait(
 /// Clocks of several dispatchers differ by less than this.
 const OTHERS_AHEAD: Millis = Millis::secs(60);
 
-/// Returns the cookie to set, if it changes: the session has moved to another ordinal, or half of the cookie's lifetime is
-/// over.
+/// Returns the cookie to set, if it is new or changes: the session has moved to another ordinal, or half of the cookie's
+/// lifetime is over.
 fn renewed(dispatcher: &Dispatcher, pool: &Pool, ticket: &Ticket, seat: &Seat, is_new: bool) -> Option<Ticket> {
     planted!(CookieNotRenewed => is_new.then_some(*ticket));
     let now = dispatcher.clock.wall();

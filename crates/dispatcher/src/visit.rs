@@ -88,7 +88,7 @@ const CUT_OFF: Ending = Ending { code: RESTART, reason: "dispatcher_cut_off", sp
 /// How long a session that was notified to leave a pod may take before its next stream goes to that pod anyway.
 const LEAVING: Duration = Duration::from_secs(3);
 
-/// An attach that keeps finding its session moved is retried at most this many times.
+/// The limit for attempts of an attach whose session keeps moving to another pod.
 const ATTEMPTS: usize = 3;
 
 /// Why there is no seat.

@@ -10,7 +10,7 @@ const FREE = 426;
 /**
  * `on.frame(buffer)`, `on.state(object)`, `on.open()`,
  * `on.trying(text)`: connecting or waiting to, `on.ended(title, text)`: for good, the visitor decides.
- * `dispatcher`: the path of the dispatcher's own pages, which say why a session has ended and how to start again; or empty.
+ * `dispatcher`: the path of the dispatcher's own pages, which explain why a session has ended and how to start again; or empty.
  */
 export function connect(on, dispatcher) {
   let before;

@@ -16,7 +16,7 @@ function link(name, text) {
   $("link").textContent = text;
 }
 
-/** Covers the screen with a message and a button. */
+/** Covers the screen with a message and a button, after 0.25 s (style.css): mostly the first attempt has succeeded by then. */
 function curtain(title, text, label, act) {
   $("curtain-title").textContent = title;
   $("curtain-text").textContent = text;
