@@ -135,7 +135,7 @@ async fn answers_are_late_and_connections_hang_or_drop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_server_hangs_up_on_no_watch() {
+async fn a_hanging_server_keeps_its_watches_open() {
     let server = server();
     let watch = watching(&server).await;
     a_moment().await;

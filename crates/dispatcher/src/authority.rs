@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_authorities_are_none() {
+    fn impossible_authorities_are_rejected() {
         for text in [
             "", ".", "a..b", "a b", "<a>", "evil@a", "a/b", "a?x", "a#x", "a:80x", "a:-1", "a:+1", "a:0", "a:65536",
             "[::1", "::1", "a,b", "a\\b", "a;b", "\"a\"", "é", "a:80:80", "a%41", ":80", "[::1]x", "[::1]:x", "*.a",

@@ -49,7 +49,7 @@ const LEADING_ZERO: &[u8] = b"0";
 /// Some clients accept only a limited number of digits of a chunk's size.
 const MOST_ZEROS: u8 = 4;
 
-/// Ends a lingering close without any input.
+/// Ends a lingering close after this time without any input.
 const LINGER_IDLE: Duration = Duration::from_secs(5);
 /// The size of a read while lingering.
 const DISCARDED: usize = 16 * 1024;

@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_long_target_is_taken_out_however_it_is_cut() {
+    fn the_end_of_a_long_target_is_removed_however_it_is_cut() {
         let target = |n: usize| format!("/{}", "abcdefghij".repeat(n));
         let rest = " HTTP/1.1\r\nHost: a\r\n\r\n";
         let all = format!("GET /{rest}POST {}{rest}GET {}{rest}GET /x{rest}", target(5000), target(20_000));

@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_ping_goes_in_only_between_two_frames() {
+    async fn a_ping_is_inserted_only_between_two_frames() {
         let ping = control(PING, b"12345678", None);
         let bytes = [data(b"one"), data(b"two")].concat();
         for cut in 1..bytes.len() {
@@ -499,7 +499,7 @@ mod tests {
         let (out, _) = through(&bytes, 100, |p| p.finish_with(close.clone())).await;
         assert_eq!(out, close);
         let (out, _) = through(&bytes[3..], 100, |p| p.finish_with(close.clone())).await;
-        assert!(!out.windows(3).any(|w| w == b"two") || out.len() <= bytes.len(), "rubbish ends without a frame");
+        assert!(!out.windows(3).any(|w| w == b"two") || out.len() <= bytes.len(), "no close in invalid frames");
     }
 
     #[tokio::test]

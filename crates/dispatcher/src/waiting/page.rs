@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_back_stays_on_this_host() {
+    fn the_return_path_stays_on_this_host() {
         for elsewhere in [
             "//evil.example",
             "/\\evil.example",
