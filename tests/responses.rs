@@ -85,8 +85,7 @@ async fn a_response_that_cannot_be_understood_is_a_502_and_the_log_says_why() {
         let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
         let mut ana = Visitor::of(&dispatcher);
         ana.get("/fine").await;
-        let lines =
-            |log: String| log.lines().filter(|l| l.contains("the pod's response cannot be understood: ")).count();
+        let lines = |log: String| log.lines().filter(|l| l.contains("the pod's response is invalid: ")).count();
         let before = lines(dispatcher.log());
         assert_eq!(ana.get(&format!("/{n}")).await.status(), 502, "{sent}");
         slotkeeper_tests::eventually("a line in the log", async || lines(dispatcher.log()) > before).await;
