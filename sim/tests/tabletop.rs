@@ -383,7 +383,7 @@ fn what_is_not_a_distribution_is_refused_with_what_would_be_one() {
         ("60s-20s", "\"60s-20s\" ends before it begins"),
         ("exp:0s", "\"exp:0s\" has the mean 0"),
         ("normal:3s", "\"normal:3s\" is not a distribution"),
-        ("lognormal:30m", "\"lognormal:30m\" does not say what p95 is"),
+        ("lognormal:30m", "\"lognormal:30m\" has no `,p95=`"),
         ("lognormal:2h,p95=30m", "\"lognormal:2h,p95=30m\" has a p95 below its median, or the median 0"),
     ];
     for (text, expected) in refusals {
@@ -402,15 +402,15 @@ fn what_is_not_a_distribution_is_refused_with_what_would_be_one() {
 #[test]
 fn what_are_not_arrivals_is_refused_with_what_would_be_some() {
     let refusals = [
-        ("10000", "does not say how many come in what time"),
+        ("10000", "has no rate (a number, `/` and a unit of time)"),
         ("many/day", "does not begin with a number"),
         ("-3/h", "is out of range"),
         ("NaN/h", "is out of range"),
         ("99999/s", "is out of range"),
-        ("10/week", "has a unit of time that is not known"),
-        ("10/day:night", "has a daily curve that is not known"),
-        ("10/day:1,2,3", "has a daily curve that is not known"),
-        ("10/day:0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0", "has a daily curve that is not known"),
+        ("10/week", "has an unknown unit of time"),
+        ("10/day:night", "has an unknown daily curve"),
+        ("10/day:1,2,3", "has an unknown daily curve"),
+        ("10/day:0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0", "has an unknown daily curve"),
         ("10/day+200", "has a burst that cannot be read"),
         ("10/day+200@25:00", "has a burst that cannot be read"),
         ("10/day+200@18:00/fast", "has a burst that cannot be read"),

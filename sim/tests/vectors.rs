@@ -192,7 +192,7 @@ fn files_that_are_no_vectors_are_errors_with_their_names() {
     let file = folder.0.join("x.json");
     for (text, expected) in [
         ("{", "x.json is not JSON: EOF while parsing"),
-        ("[]", "x.json: the file has no text `component`"),
+        ("[]", "x.json: the file has no string `component`"),
         (r#"{"component": "hpa"}"#, "x.json: the file has no list `vectors`"),
     ] {
         std::fs::write(&file, text).unwrap();

@@ -70,7 +70,7 @@ fn queues(figures: &QueueFigures) -> Vec<Column> {
         ("dropped", "messages that somebody connected did not get", count(figures.dropped)),
         ("closed", "times a slow reader was sent away, with notice", count(figures.closed)),
         ("lost", "connections that ended without notice", count(figures.lost)),
-        ("others late", "how late a message reached those who read quickly, at most", seconds(figures.others)),
+        ("others late", "how late a message reached a fast reader, at most", seconds(figures.others)),
         ("oldest", "how old a message was when a slow reader got it, at most", seconds(figures.stale)),
     ]
 }

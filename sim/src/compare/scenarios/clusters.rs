@@ -1,4 +1,4 @@
-//! What follows from the cluster's defaults, and from an operator's hand on them.
+//! Failures caused by the cluster's defaults, and by operators' interventions.
 
 use super::super::{Harm, Scenario};
 use super::{LONG, MINUTE, SECOND, crowd, direct, every_scaling, naive, remembering, setting};

@@ -1,4 +1,4 @@
-//! What follows from a number that counts sessions, and from where a session is put.
+//! Failures caused by scaling on the number of sessions, and by the choice of a session's pod.
 
 use super::super::{Harm, Scenario};
 use super::{LONG, MINUTE, SECOND, crowd, every_scaling, external, naive, setting};

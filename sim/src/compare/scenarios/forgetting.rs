@@ -1,4 +1,4 @@
-//! What follows from a number that lives in a process's memory.
+//! Failures caused by keeping the number in a process's memory.
 
 use super::super::{Harm, Scenario};
 use super::{MINUTE, SECOND, crowd, every_scaling, naive, remembering, setting, without_window};

@@ -1,4 +1,4 @@
-//! What follows from measuring by way of Prometheus, and from scalers that fail.
+//! Failures caused by measuring through Prometheus, and by failing scalers.
 
 use super::super::{Harm, Scenario};
 use super::{LONG, MINUTE, SECOND, crowd, direct, every_scaling, external, naive, remembering, rules, setting};
@@ -16,7 +16,7 @@ pub(super) fn measuring() -> Vec<Scenario> {
                     writes 0, and five sessions end.",
             harm: Harm::Killed(5),
             setting: Setting {
-                // Back a moment before KEDA's poll, and that before the next scrape.
+                // Prometheus returns just before KEDA's poll, which comes before the next scrape.
                 faults: vec![(10 * MINUTE, Fault::PrometheusDown { lasts: 6 * MINUTE - SECOND, keeps: false })],
                 ..setting(10, 18)
             },
@@ -103,7 +103,7 @@ fn falling_back(mut design: Design, replicas: u32) -> Design {
     design
 }
 
-/// Polls every five seconds, cooldown of ten.
+/// Polling interval 5 s, cooldown 10 s.
 fn hasty(mut design: Design) -> Design {
     if let Some(wiring) = &mut design.wiring {
         (wiring.object.polling, wiring.object.cooldown) = (5 * SECOND, 10 * SECOND);
@@ -111,7 +111,7 @@ fn hasty(mut design: Design) -> Design {
     design
 }
 
-/// Polls every ten seconds, time-out of two, cooldown of thirty.
+/// Polling interval 10 s, time-out 2 s, cooldown 30 s.
 fn quick(mut design: Design) -> Design {
     if let Some(wiring) = &mut design.wiring {
         (wiring.object.polling, wiring.object.cooldown) = (10 * SECOND, 30 * SECOND);
