@@ -344,7 +344,7 @@ fn nothing_recorded_is_still_a_page() {
     let none = page("none", &[]);
     assert!(none.text.contains("Nothing was recorded"));
     let empty = page("empty", &[Record::default()]);
-    for said in ["A run without a title", "Nothing was recorded that could be drawn.", "nobody got one"] {
+    for said in ["A run without a title", "Nothing was recorded that could be drawn.", "no slot taken"] {
         assert!(empty.text.contains(said), "{said}");
     }
     let two = page("two-empty", &[Record::default(), Record::default()]);
