@@ -199,8 +199,8 @@ pub fn expected() -> Vec<String> {
         [
             "checkpoint kept",
             "checkpoint restored",
-            "disk says EIO",
-            "disk says ENOSPC",
+            "disk returns EIO",
+            "disk returns ENOSPC",
             "dispatcher could not open its journal",
             "entry found after a crash",
             "no descriptor left",
@@ -213,8 +213,8 @@ pub fn expected() -> Vec<String> {
             "dispatcher starts a new life",
             "entry repeated",
             "journal entries lost",
-            "journal says LAPSED",
-            "journal says OOM",
+            "journal returns LAPSED",
+            "journal returns OOM",
             "session forgotten",
         ]
         .map(String::from),

@@ -221,8 +221,8 @@ const NEEDED: &[&str] = &[
     "a state was read",
     "state kept",
     "state not kept",
-    "disk says EIO",
-    "disk says ENOSPC",
+    "disk returns EIO",
+    "disk returns ENOSPC",
     "entry found after a crash",
     "unsynced bytes lost",
 ];

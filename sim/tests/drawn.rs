@@ -132,7 +132,7 @@ fn wrong_selections_are_refused() {
     for (arguments, part) in [
         (&["--several", "--config", "alone"][..], "either several dispatchers or one"),
         (&["--only", "hold", "--without", "hold"], "--only hold and --without hold"),
-        (&["--faults", "1,x"], "\"x\" is no number"),
+        (&["--faults", "1,x"], "\"x\" is not a number"),
         (&["--points", "nowhere"], "no"),
         (&["--reset", "everything"], "allowed: spare"),
         (&["--scenario", "plain", "--sparse"], "a scenario is one world"),

@@ -1,13 +1,13 @@
 //! Each promise that a world can break, as a rule, and where it is documented.
 
-/// A promise in words.
+/// A promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Promise {
-    /// As violations name it.
+    /// The name that violations use.
     pub name: &'static str,
     /// What must hold.
     pub rule: &'static str,
-    /// The file that documents it, and words that are found there.
+    /// The file that documents the promise, and words that occur there.
     pub documented: (&'static str, &'static str),
 }
 
@@ -16,7 +16,7 @@ const SIM: &str = "sim/README.md";
 const LAWS: &str = "crates/dispatcher/src/lib.rs";
 const CORE: &str = "crates/core/src/lib.rs";
 
-/// The promise of this name.
+/// Returns the promise with this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Promise> {
     ALL.iter().find(|promise| promise.name == name)
@@ -65,7 +65,7 @@ pub const ALL: &[Promise] = &[
     ),
     promise(
         "who plays is not taken for gone",
-        "No session is released as disconnected, as a no-show or as having left while its pod answered it less than that clock ago.",
+        "No session is released as disconnected, as a no-show or as left while its pod answered it within that time-out.",
         SIM,
         "who plays is not taken for gone",
     ),
@@ -83,7 +83,7 @@ pub const ALL: &[Promise] = &[
     ),
     promise(
         "first come, first served",
-        "A session that is placed waited in front of all that still wait, unless it had lost its pod.",
+        "A placed session was ahead of every session that still waits, unless it had lost its pod.",
         SIM,
         "first come, first served",
     ),
@@ -131,19 +131,19 @@ pub const ALL: &[Promise] = &[
     ),
     promise(
         "no scaler hears of a journal not yet read",
-        "A dispatcher reports no number before it has read the journal as it was when the dispatcher started.",
+        "A dispatcher reports no number before it has read the journal up to its end at the dispatcher's start.",
         SIM,
         "nothing is said before the journal is read",
     ),
     promise(
         "no scaler is told an old number",
-        "A number that KEDA is told was wanted at most 2 s before it asked.",
+        "A number that KEDA receives was the desired one at most 2 s before the query.",
         "crates/dispatcher/OPERATING.md",
         "KEDA",
     ),
     promise(
         "one metric, one pod each",
-        "KEDA is given one metric whose target is one pod.",
+        "KEDA gets one metric whose target is one pod.",
         "crates/dispatcher/OPERATING.md",
         "KEDA",
     ),
@@ -161,7 +161,7 @@ pub const ALL: &[Promise] = &[
     ),
     promise(
         "bots wake nothing",
-        "No session takes part whose cookie no visitor has, where the cookie must return first.",
+        "Where the cookie must be returned first, every session that takes part has a visitor with its cookie.",
         README,
         "Nothing wakes for nothing",
     ),
@@ -218,19 +218,19 @@ pub const ALL: &[Promise] = &[
     ),
     promise(
         "reference: a session moved without cause",
-        "A session is answered by another pod only if its pod goes away, it may have ended, or it may be moved.",
+        "A session is answered by another pod only if its pod ends, or the session may have ended or may be moved.",
         SIM,
         "a session moved without cause",
     ),
     promise(
         "reference: a session killed by us",
-        "No scale-down, recycle or size takes a pod away from a session that must have a slot there, and each end has its reason.",
+        "No scale-down, recycle or size removes the pod of a session that must have a slot there, and each end has its reason.",
         SIM,
         "a session killed by us",
     ),
     promise(
         "reference: a visitor waits while a slot is free",
-        "No visitor waits longer beside a free slot than everything takes that an outsider cannot see.",
+        "No visitor waits while a slot is free, beyond the time that processes invisible to an outsider may take.",
         SIM,
         "a visitor waits while a slot is free",
     ),
