@@ -21,7 +21,7 @@ pub struct Options {
     pub rules: Rules,
     pub habits: Habits,
     pub cold_start: Draw,
-    /// From the deletion of a pod until it is gone.
+    /// From the deletion of a pod until it is removed.
     pub stop: Draw,
     pub detail: Detail,
 }

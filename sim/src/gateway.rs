@@ -24,7 +24,7 @@ pub use scenarios::{Scenario, scenario, scenarios};
 use crate::chance::{Chance, Draw};
 use slotkeeper_core::Rules;
 
-/// What all designs share: clients, pods, and events. Times are milliseconds.
+/// Shared by all designs: clients, pods, and events. Times are milliseconds.
 #[derive(Clone, Debug)]
 pub struct Setting {
     /// Explains the scenario, understandable without further context.
@@ -74,7 +74,7 @@ pub enum Happening {
     Loss { ordinal: u32 },
 }
 
-/// Chooses pods for clients, closes connections of deleted pods, and reconnects clients.
+/// A balancer, how the connections of deleted pods are closed, and how clients reconnect.
 #[derive(Clone, Debug)]
 pub struct Design {
     pub title: String,
@@ -83,7 +83,7 @@ pub struct Design {
     pub reconnect: Reconnect,
 }
 
-/// What chooses the pod for a client.
+/// The component that chooses the pod for a client.
 #[derive(Clone, Debug)]
 pub enum Balance {
     /// kube-proxy with iptables: a random ready pod.

@@ -122,7 +122,7 @@ fn stop(child: &mut Child) {
 
 /// Runs one job: plays its worlds and writes a summary line for each.
 ///
-/// # Errors If the reader of `out` is gone.
+/// # Errors If `out` is closed.
 pub fn work(from: u64, seeds: u64, step: u64, limits: &Limits, out: &mut dyn Write) -> io::Result<()> {
     for number in 0..seeds {
         let seed = from.wrapping_add(number.wrapping_mul(step));

@@ -28,7 +28,7 @@ use crate::models::pace::Pace;
 use crate::models::statefulset::{Policy, UpdateStrategy};
 use slotkeeper_core::{Millis, Rules, Scaling, Spare, Window};
 
-/// What all designs share: the pool, its pods, and the faults.
+/// Shared by all designs: the pool, its pods, and the faults.
 #[derive(Clone, Debug)]
 pub struct Setting {
     /// Explains the scenario, understandable without further context.

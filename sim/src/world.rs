@@ -81,7 +81,7 @@ use visitor::{Guests, KEY, PORT, Scene, Visitor, WAY, Way};
 use window::Windows;
 
 const TICK: Duration = Duration::from_millis(5);
-/// How long a world continues after a broken promise, in milliseconds: what follows may explain it.
+/// How long a world continues after a broken promise, in milliseconds: later events may explain it.
 const AFTERWARDS: u64 = 500;
 const SAMPLE_EVERY: u64 = 250;
 /// Every patient visitor must have been served this long after the end of all faults, in milliseconds.

@@ -165,7 +165,7 @@ mod tests {
         seen.sort_unstable();
         assert_eq!(seen, [Some(0), Some(1), Some(2)]);
         peer.hear(0, News::Pod { ordinal: 1, uid: 7, phase: Phase::Gone });
-        assert!((0..9).any(|guest| connect(&mut peer, guest) == Some(1)), "another incarnation is gone");
+        assert!((0..9).any(|guest| connect(&mut peer, guest) == Some(1)), "the event was of another incarnation");
         peer.hear(0, News::Pod { ordinal: 1, uid: 2, phase: Phase::Terminating });
         assert!((0..9).all(|guest| connect(&mut peer, guest) != Some(1)));
     }

@@ -13,7 +13,7 @@ const MS: u64 = 1000;
 /// Downtime of a pod that has run out of memory.
 const RESTART: u64 = 10_000 * MS;
 
-/// What all policies share. Times are milliseconds.
+/// Shared by all policies. Times are milliseconds.
 #[derive(Clone, Debug)]
 pub struct Setting {
     pub story: String,
@@ -34,7 +34,7 @@ pub struct Setting {
     pub reconnect: Reconnect,
 }
 
-/// What a server does about a reader that does not keep up.
+/// The server's reaction to a reader that does not keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// Nothing: the queue grows without limit.

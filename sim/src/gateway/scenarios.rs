@@ -55,25 +55,26 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "g2-rolling-restart",
-            story: "All pods are restarted, one at a time, under everybody who is connected. Whoever loses a connection \
-                    has to be back soon, and without a crowd at the door.",
+            story: "All pods are restarted, one at a time, with all clients connected. A client that loses its \
+                    connection should reconnect soon, and not all clients at once.",
             play: rolling_restart,
         },
         Scenario {
             name: "g3-scale-down",
-            story: "One pod fewer is needed. A tenth of all connections are on the one that goes.",
+            story: "One pod fewer is needed. A tenth of all connections are on the pod that is removed.",
             play: scale_down,
         },
         Scenario {
             name: "g4-slow-consumer",
-            story: "One pod sends 50 messages of 1 KiB a second to all its clients. One client in a hundred reads only 5 \
-                    to 25 a second; 64 messages may wait for each, where there is a limit; the pod has 256 MiB for queues.",
+            story: "One pod sends 50 messages of 1 KiB a second to all its clients. One client in a hundred reads only \
+                    5 to 25 a second; 64 messages may wait for each, where there is a limit; the pod has 256 MiB for \
+                    queues.",
             play: slow_consumer,
         },
         Scenario {
             name: "g5-herd",
-            story: "A node is lost, and a pod with a tenth of all connections: all of them want to be back at once. A pod \
-                    accepts 2000 a second, and 128 may wait at its door.",
+            story: "A node is lost, and a pod with a tenth of all connections: all of these clients want to reconnect \
+                    at once. A pod accepts 2000 connections a second, and 128 may wait in its backlog.",
             play: herd,
         },
     ]

@@ -6,7 +6,7 @@
 use super::dispatcher::{Dispatcher, Gauge, News, Order, Phase};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// What varies between the known failures.
+/// The variations between the known failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Habit {
     /// Dispatcher replicas that share their memory.
@@ -15,7 +15,7 @@ pub struct Habit {
     pub shares: bool,
     /// The count survives a restart.
     pub remembers: bool,
-    /// What counts as activity.
+    /// The definition of activity.
     pub active_is: ActiveIs,
     /// The slot is kept this long after the connection is lost.
     pub grace: u64,

@@ -13,7 +13,7 @@ use crate::models::prometheus::{Prometheus, Sample, ScrapeFailed};
 pub(super) const METRIC: &str = "sessions";
 pub(super) const POOL: &str = "pool";
 
-/// What queries the trigger.
+/// The origin of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Path {
     Poll,

@@ -31,7 +31,7 @@ pub enum Source {
     External { push: bool },
 }
 
-/// What the dispatcher sets on the ScaledObject while sessions exist, so that an outage cannot end in 0 pods.
+/// Set on the ScaledObject by the dispatcher while sessions exist, so that an outage cannot end in 0 pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
     Nothing,

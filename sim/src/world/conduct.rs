@@ -143,7 +143,7 @@ const PUSH: &str = "push ";
 /// The prefix of a pod's pings, before their number.
 pub const PING: &str = "pod ";
 
-/// What one end of a WebSocket reports after its last message: how much it has sent.
+/// The report of one end of a WebSocket after its last message: how much it has sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
     pub messages: u64,

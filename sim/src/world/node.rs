@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What all pods of a world share.
+/// Shared by all pods of a world.
 #[derive(Clone)]
 pub struct Pods {
     pub kube: Kube,

@@ -5,7 +5,7 @@
 pub struct Promise {
     /// The name that violations use.
     pub name: &'static str,
-    /// What must hold.
+    /// The condition that must hold.
     pub rule: &'static str,
     /// The file that documents the promise, and words that occur there.
     pub documented: (&'static str, &'static str),

@@ -243,7 +243,7 @@ impl Redis {
                 self.flush();
                 Answer::Simple("OK")
             }
-            // What an operator may do to the journal's keys by hand.
+            // Commands that an operator may run on the journal's keys by hand.
             ("XADD" | "XTRIM" | "XDEL" | "DEL" | "SET" | "HSET", arguments) => {
                 let now = self.truth.now();
                 let answer = self.locked().data.meddle(&name, arguments, now);

@@ -36,7 +36,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Sends a message, if there is one, and waits for messages. The error says how the connection ended.
+    /// Sends a message, if there is one, and waits for messages. The error is how the connection ended.
     pub async fn talk(&mut self, ask: Option<String>, scene: &Scene) -> Result<(), String> {
         let truth = &scene.truth;
         let asked = truth.now();

@@ -773,13 +773,7 @@ impl Inner {
         let fleet = match self.states.back() {
             Some((p, fleet)) if *p == position => fleet.clone(),
             _ if position == 0 => Fleet::new(),
-            _ => {
-                return self.violate(
-                    at,
-                    "the world runs",
-                    format!("the state at position {position} is not remembered"),
-                );
-            }
+            _ => return self.violate(at, "the world runs", format!("position {position} is not remembered")),
         };
         let fleet = std::mem::replace(&mut self.mirror, fleet);
         for (id, session) in self.mirror.sessions(pool) {

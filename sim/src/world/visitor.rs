@@ -42,7 +42,7 @@ pub const ANSWER: Duration = Duration::from_secs(12);
 const AT_ONCE: u64 = 900;
 
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
-/// What all visitors share.
+/// Shared by all visitors.
 #[derive(Clone)]
 pub struct Scene {
     pub truth: Truth,
@@ -283,7 +283,7 @@ impl Visitor {
         true
     }
 
-    /// Runs a visit from request to departure. Returns false if the visitor gave up, or was told to leave.
+    /// Runs a visit from request to departure. Returns false if the visitor gave up, or accepted the end of its session.
     async fn visit(&mut self) -> bool {
         let patience = if self.patient { Duration::from_secs(3600) } else { self.draw(500, 6_000) };
         let give_up = tokio::time::Instant::now() + patience;

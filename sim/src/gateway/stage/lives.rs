@@ -21,7 +21,7 @@ impl Stage<'_> {
         Some(Place { ordinal, uid: pod.uid })
     }
 
-    /// Schedules the event that tells the balancer about the pod's state.
+    /// Schedules the event that reports the pod's state to the balancer.
     fn tell(&mut self, at: Place, phase: Phase, now: u64) {
         let lag = self.design.balance.lag();
         self.agenda.note(now + lag, Rank::Pods, Event::Tell { at, phase });

@@ -1,4 +1,4 @@
-//! What the operator does after one poll (`pkg/scaling/executor/scale_scaledobjects.go`). The first matching rule
+//! The operator's decision after one poll (`pkg/scaling/executor/scale_scaledobjects.go`). The first matching rule
 //! applies.
 
 use super::ScaledObject;

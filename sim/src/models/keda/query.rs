@@ -62,7 +62,7 @@ pub(super) enum Lost {
     CacheClosed,
 }
 
-/// What the driver does next.
+/// The driver's next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// Some triggers failed: query again immediately, and pass all answers again (those already known are ignored).
