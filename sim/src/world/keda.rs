@@ -148,7 +148,7 @@ impl Asker {
         Ok(Reading { active: active.result, milli })
     }
 
-    /// Returns the ScaledObject's current state.
+    /// As the ScaledObject is now.
     fn look(&self) -> MutexGuard<'_, Keda> {
         let mut keda = locked(&self.keda);
         let on = if self.kube.is_guarded() { "true" } else { "false" };

@@ -395,8 +395,8 @@ impl Setting {
         matches!(self.rules.scaling, Scaling::Keda { .. })
     }
 
-    /// Reports whether KEDA must not scale in while sessions exist: without that, an outage in which answers are late
-    /// may end in 0 pods (KEDA 2.20); a minimum of one prevents that as well.
+    /// KEDA scales nothing in while anybody lives: without that, an outage in which answers are late may end in 0 pods
+    /// (KEDA 2.20), which a minimum of one rules out as well.
     #[must_use]
     pub fn is_guarded(&self) -> bool {
         self.is_pushed() && self.rules.min == 0
