@@ -576,7 +576,7 @@ impl World {
             .collect();
         if !unserved.is_empty() {
             let what = format!("visitors {} never got a slot", unserved.join(", "));
-            self.truth.violate("everybody patient is served", what);
+            self.truth.violate("every patient visitor is served", what);
         }
     }
 }

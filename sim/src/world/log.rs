@@ -69,7 +69,7 @@ impl Subscriber for Listener {
         event.record(&mut text);
         let (level, target) = (event.metadata().level(), event.metadata().target());
         if *level == Level::ERROR {
-            self.0.truth.violate("nobody logs an ERROR", format!("{host}:{}", text.0));
+            self.0.truth.violate("no process logs an ERROR", format!("{host}:{}", text.0));
         } else if *level == Level::WARN && target.starts_with("slotkeeper") {
             self.0.truth.tell(format!("{host} warns:{}", text.0));
             let happenings = [

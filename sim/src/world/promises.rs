@@ -46,7 +46,7 @@ pub const ALL: &[Promise] = &[
         "A session stays with its pod",
     ),
     promise(
-        "everybody gets their own",
+        "every session gets its own answers",
         "A pod's answer names the session that asked.",
         README,
         "A session stays with its pod",
@@ -64,10 +64,10 @@ pub const ALL: &[Promise] = &[
         "No live session is killed",
     ),
     promise(
-        "who plays is not taken for gone",
+        "a playing session is not released as disconnected",
         "No session is released as disconnected, as a no-show or as left while its pod answered it within that time-out.",
         SIM,
-        "who plays is not taken for gone",
+        "a playing session is not released as disconnected",
     ),
     promise(
         "nothing breaks without a cause",
@@ -76,10 +76,10 @@ pub const ALL: &[Promise] = &[
         "nothing breaks without a cause",
     ),
     promise(
-        "nobody is sent to a pod that ends",
+        "no session is placed in a terminating pod",
         "No session is placed in a pod that is known to terminate.",
         SIM,
-        "nobody is sent to a pod that ends",
+        "no session is placed in a terminating pod",
     ),
     promise(
         "first come, first served",
@@ -118,10 +118,10 @@ pub const ALL: &[Promise] = &[
         "Old news is recognised",
     ),
     promise(
-        "a checkpoint says what was so",
+        "a checkpoint equals the state at its position",
         "A checkpoint is the state at its position, byte by byte.",
         SIM,
-        "a checkpoint says what was so",
+        "a checkpoint equals the state at its position",
     ),
     promise(
         "metrics",
@@ -130,13 +130,13 @@ pub const ALL: &[Promise] = &[
         "what `/metrics` says at a journal position",
     ),
     promise(
-        "no scaler hears of a journal not yet read",
+        "no scaler reads a number before the journal is read",
         "A dispatcher reports no number before it has read the journal up to its end at the dispatcher's start.",
         SIM,
         "nothing is said before the journal is read",
     ),
     promise(
-        "no scaler is told an old number",
+        "no scaler reads an old number",
         "A number that KEDA receives was the desired one at most 2 s before the query.",
         "crates/dispatcher/OPERATING.md",
         "KEDA",
@@ -165,13 +165,13 @@ pub const ALL: &[Promise] = &[
         README,
         "Nothing wakes for nothing",
     ),
-    promise("nobody logs an ERROR", "No process logs an ERROR.", SIM, "nobody logs an ERROR"),
+    promise("no process logs an ERROR", "No process logs an ERROR.", SIM, "no process logs an ERROR"),
     promise("nothing panics", "No process panics.", SIM, "nothing panics"),
     promise(
-        "everybody patient is served",
+        "every patient visitor is served",
         "After all faults, every visitor who waits long enough has had a slot.",
         SIM,
-        "everybody patient is served",
+        "every patient visitor is served",
     ),
     promise(
         "everything comes to rest",

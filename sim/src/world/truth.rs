@@ -367,7 +367,7 @@ impl Truth {
         let real = inner.states.get(found).and_then(|(_, fleet)| serde_json::to_vec(fleet).ok());
         if real.as_deref() != Some(state) {
             let what = format!("a checkpoint differs from the state at position {position}");
-            inner.violate(at, "a checkpoint says what was so", what);
+            inner.violate(at, "a checkpoint equals the state at its position", what);
         }
     }
 
@@ -505,7 +505,7 @@ impl Truth {
             let what = format!(
                 "dispatcher {host} reports gauges at position {position}; the journal was at {started} when it started"
             );
-            inner.violate(at, "no scaler hears of a journal not yet read", what);
+            inner.violate(at, "no scaler reads a number before the journal is read", what);
         }
         if position > inner.highest {
             let what = format!("dispatcher {host} is at journal position {position}; there are only {}", inner.highest);
@@ -541,7 +541,7 @@ impl Truth {
                 "dispatcher {host} answered {milli} thousandths to a query at {asked} ms; wanted were {:?}",
                 &inner.wanted[first..]
             );
-            inner.violate(at, "no scaler is told an old number", what);
+            inner.violate(at, "no scaler reads an old number", what);
         }
     }
 
@@ -864,7 +864,7 @@ impl Inner {
         if ending.contains(&uid) || ends && !news {
             let name = public_name(*session);
             let what = format!("session {} is placed in pod {pod} ({uid}), which terminates", short(&name));
-            self.violate(at, "nobody is sent to a pod that ends", what);
+            self.violate(at, "no session is placed in a terminating pod", what);
         }
     }
 
@@ -940,7 +940,7 @@ impl Inner {
             self.count("excused release".into());
         } else {
             let what = format!("session {} is released ({}), and was answered at {asked} ms", short(name), why.word());
-            self.violate(at, "who plays is not taken for gone", what);
+            self.violate(at, "a playing session is not released as disconnected", what);
         }
     }
 

@@ -561,7 +561,7 @@ impl Visitor {
         if own.as_deref() != Some(session) {
             let own = own.unwrap_or_default();
             self.scene.truth.violate(
-                "everybody gets their own",
+                "every session gets its own answers",
                 format!(
                     "visitor {} is session {}, and {what} answered as {}",
                     self.number,
