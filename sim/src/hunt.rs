@@ -60,7 +60,8 @@ const MOST_JOBS: u64 = 64;
 
 /// Plays the seeds, and calls `seen` after each world. Stops at the first broken promise.
 ///
-/// # Errors If a job cannot be started, or ends before it has reported all its worlds.
+/// # Errors
+/// If a job cannot be started, or ends before it has reported all its worlds.
 pub fn hunt(hunt: &Hunt, mut seen: impl FnMut()) -> io::Result<Catch> {
     let jobs = hunt.jobs.clamp(1, hunt.seeds.clamp(1, MOST_JOBS));
     let (sender, worlds) = mpsc::channel::<io::Result<Told>>();
@@ -122,7 +123,8 @@ fn stop(child: &mut Child) {
 
 /// Runs one job: plays its worlds and writes a summary line for each.
 ///
-/// # Errors If `out` is closed.
+/// # Errors
+/// If `out` is closed.
 pub fn work(from: u64, seeds: u64, step: u64, limits: &Limits, out: &mut dyn Write) -> io::Result<()> {
     for number in 0..seeds {
         let seed = from.wrapping_add(number.wrapping_mul(step));
@@ -257,7 +259,8 @@ pub fn missing(coverage: &BTreeMap<String, u64>) -> Vec<String> {
 
 /// Writes how often everything occurred, in columns.
 ///
-/// # Errors If writing fails.
+/// # Errors
+/// If writing fails.
 pub fn table(coverage: &BTreeMap<String, u64>, out: &mut dyn Write) -> io::Result<()> {
     let mut all = coverage.clone();
     for what in missing(coverage) {

@@ -123,7 +123,8 @@ pub struct Plan {
 
 /// Plays the configured settings and their neighbours, each with the same visitors, seed by seed.
 ///
-/// # Errors If the pool is not uniquely selected, or an option is out of range.
+/// # Errors
+/// If the pool is not uniquely selected, or an option is out of range.
 pub fn run(options: &Options) -> Result<Plan, PlanError> {
     let pool = pool(&options.config, options.pool.as_deref())?;
     if !Options::DAYS.contains(&options.days) {

@@ -17,7 +17,8 @@ const SUBJECTS: usize = 3;
 
 /// Prints the outcome. `others` are the command's other arguments, for the replay command.
 ///
-/// # Errors If writing fails.
+/// # Errors
+/// If writing fails.
 pub fn tell(outcome: &Outcome, scenario: Option<&str>, others: &[String], out: &mut dyn Write) -> io::Result<()> {
     let setting = &outcome.setting;
     writeln!(out, "{}: {}", setting.name, setting.describe())?;

@@ -9,7 +9,8 @@ const ALLOWED: &str = "a number and a unit of ms, s, m, h or d, such as 40s or 1
 
 /// Parses a time into milliseconds.
 ///
-/// # Errors If the text is not a number with a unit, or longer than a year.
+/// # Errors
+/// If the text is not a number with a unit, or longer than a year.
 pub fn milliseconds(text: &str) -> Result<u64, Unreadable> {
     let problem = |problem| Unreadable { text: text.to_owned(), problem, allowed: ALLOWED };
     let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

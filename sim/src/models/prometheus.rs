@@ -144,7 +144,8 @@ impl Prometheus {
     /// whole seconds, because KEDA queries with RFC 3339 times without fractions: a sample of the current second is
     /// not found yet.
     ///
-    /// # Errors If Prometheus is not running.
+    /// # Errors
+    /// If Prometheus is not running.
     pub fn query(&self, expr: &Expr, now: u64) -> Result<Vec<f64>, Down> {
         if !self.running {
             return Err(Down);

@@ -7,7 +7,8 @@ use std::io::{self, Write};
 
 /// Writes one row per setting, with the intervals below it.
 ///
-/// # Errors If writing fails.
+/// # Errors
+/// If writing fails.
 pub fn table(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     writeln!(out, "Pool {}: {}", still(&plan.pool), plan.story)?;
     writeln!(out)?;

@@ -15,7 +15,8 @@ type Column = (&'static str, &'static str, String);
 
 /// Writes one row per design; numbers are right-aligned.
 ///
-/// # Errors If writing to `out` fails.
+/// # Errors
+/// If writing to `out` fails.
 pub fn table(outcomes: &[Outcome], out: &mut dyn Write) -> io::Result<()> {
     let mut rows: Vec<Vec<String>> = Vec::new();
     for outcome in outcomes {

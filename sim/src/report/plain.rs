@@ -10,7 +10,8 @@ const HEADER: [&str; 10] =
 
 /// Writes one row per record; numbers are right-aligned. "p50", "p95" and "longest" are times to a slot.
 ///
-/// # Errors If writing to `out` fails.
+/// # Errors
+/// If writing to `out` fails.
 pub fn table(records: &[Record], out: &mut dyn Write) -> io::Result<()> {
     let header = HEADER.map(str::to_owned).to_vec();
     aligned(&std::iter::once(header).chain(records.iter().map(row)).collect::<Vec<_>>(), out)

@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const EVERY: u64 = 32;
 /// Opens the journal of a single dispatcher: the real file journal, on a simulated disk.
 ///
-/// # Errors Those of [`file::open`].
+/// # Errors
+/// Those of [`file::open`].
 pub fn own(disk: &Disk, clock: Clock) -> Result<Journal, file::OpenError> {
     let mut journal = file::open_on(file::disk::Disk::of(disk.mount()), &disk::folder(), clock)?;
     disk.opened();
@@ -26,7 +27,8 @@ pub fn own(disk: &Disk, clock: Clock) -> Result<Journal, file::OpenError> {
 
 /// Opens the journal of several dispatchers: the real client, over the simulated network, to `redis`.
 ///
-/// # Errors None that a world could cause.
+/// # Errors
+/// None that a world could cause.
 pub fn shared(at: IpAddr, net: Arc<dyn Net>) -> Result<Journal, OpenError> {
     let address = RedisJournal {
         host: at.to_string(),

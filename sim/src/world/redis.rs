@@ -174,7 +174,8 @@ impl Redis {
 
     /// Runs its host. Each start of it is another process.
     ///
-    /// # Errors If it cannot listen.
+    /// # Errors
+    /// If it cannot listen.
     pub async fn serve(self) -> io::Result<()> {
         let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
         loop {
@@ -187,7 +188,8 @@ impl Redis {
 
     /// Serves one connection, until either end closes it.
     ///
-    /// # Errors If it breaks, or receives something that is not a request.
+    /// # Errors
+    /// If it breaks, or receives something that is not a request.
     pub async fn attend(self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: Option<IpAddr>) -> io::Result<()> {
         let mut over = self.lives.subscribe();
         let host = peer.and_then(|peer| self.locked().dispatchers.get(&peer).copied());

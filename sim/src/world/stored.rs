@@ -37,7 +37,8 @@ pub fn path(name: &str, folder: &Path) -> PathBuf {
 
 /// Writes a world to a file.
 ///
-/// # Errors If writing fails.
+/// # Errors
+/// If writing fails.
 pub fn write(setting: &Setting, path: &Path) -> io::Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder)?;
@@ -47,7 +48,8 @@ pub fn write(setting: &Setting, path: &Path) -> io::Result<()> {
 
 /// Reads a world from a file. `seed` replaces the file's seed.
 ///
-/// # Errors If there is no such file, or it is not a valid world.
+/// # Errors
+/// If there is no such file, or it is not a valid world.
 pub fn read(path: &Path, seed: Option<u64>) -> Result<Setting, StoredError> {
     let text = std::fs::read_to_string(path).map_err(|error| StoredError::Io(path.into(), error))?;
     parse(&text, path, seed)
@@ -55,7 +57,8 @@ pub fn read(path: &Path, seed: Option<u64>) -> Result<Setting, StoredError> {
 
 /// Parses a world from a file's text.
 ///
-/// # Errors If it is not a valid world.
+/// # Errors
+/// If it is not a valid world.
 pub fn parse(text: &str, path: &Path, seed: Option<u64>) -> Result<Setting, StoredError> {
     let json = |error| StoredError::Json(path.into(), error);
     let Value::Object(mut given) = serde_json::from_str(text).map_err(json)? else {

@@ -22,7 +22,7 @@ const OLD: u64 = 2_000;
 /// Number of journal positions whose census is remembered: a scrape's position is a recent one.
 const REMEMBERED: usize = 20_000;
 
-/// Number of the fleet's states that are remembered: lost entries are newer than these, and so are checkpoints.
+/// Number of the fleet's states that are remembered: lost entries and checkpoints are always more recent.
 const STATES: usize = 2_000;
 
 /// Milliseconds after the end of the last fault in which streams may still break: by then all interrupted connections
@@ -253,7 +253,7 @@ impl Truth {
         inner.count(what);
     }
 
-    /// Reports whether no fault is active or has ended lately, and sessions are placed: no entries may be lost.
+    /// Reports whether no fault is active or has ended lately, and sessions are placed, so no entries can be lost.
     #[must_use]
     pub fn is_undisturbed(&self) -> bool {
         let at = self.now();

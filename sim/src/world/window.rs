@@ -46,7 +46,8 @@ impl Windows {
 
     /// Opens one end of a connection.
     ///
-    /// # Errors If the connection has no addresses any more.
+    /// # Errors
+    /// If the connection has no addresses any more.
     pub fn open(&self, stream: TcpStream) -> io::Result<Windowed> {
         let (here, there) = (stream.local_addr()?, stream.peer_addr()?);
         self.locked().entry((there, here)).or_default().is_counted = true;

@@ -50,7 +50,8 @@ impl Answer {
 
 /// Reads the next request; `None` at the end.
 ///
-/// # Errors If the connection breaks, or receives something that is not a request.
+/// # Errors
+/// If the connection breaks, or receives something that is not a request.
 pub async fn request(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<Vec<Bytes>>> {
     let Some(count) = header(stream, b'*', MOST_ARGUMENTS).await? else { return Ok(None) };
     let mut arguments = Vec::with_capacity(count.min(64));
