@@ -15,7 +15,7 @@ use tokio_rustls::rustls::{self, ServerConfig};
 pub enum TlsError {
     #[error("{0}: cannot be read: {1}")]
     Unreadable(String, std::io::Error),
-    #[error("{0}: there is no certificate in it; allowed: PEM, `-----BEGIN CERTIFICATE-----`, the leaf first")]
+    #[error("{0}: contains no certificate; allowed: PEM, `-----BEGIN CERTIFICATE-----`, the leaf first")]
     NoCertificate(String),
     #[error(
         "{0}: there is no private key in it; allowed: PEM, `-----BEGIN PRIVATE KEY-----` (PKCS #8, PKCS #1 or SEC 1)"

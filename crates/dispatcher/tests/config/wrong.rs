@@ -327,7 +327,7 @@ ca_file = 'ca.pem'
 {PROCESSES}
 ",
         &[
-            r#"file:2: key `journal.at`: the address: invalid port number; allowed: redis://[user[:password]@]host[:port][/db], or rediss:// by TLS"#,
+            r#"file:2: key `journal.at`: the address: invalid port number; allowed: redis://[user[:password]@]host[:port][/db], or rediss:// for TLS"#,
             r#"file:3: key `journal.ca_file`: there is no Redis to use it for; allowed: with at = "redis://...""#,
         ],
     ),

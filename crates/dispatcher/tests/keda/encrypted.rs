@@ -86,8 +86,8 @@ async fn wrong_files_are_refused_at_start() {
     let broken = file("broken", "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n");
     let cases = [
         (absent.clone(), good.key.clone(), "absent: cannot be read: No such file"),
-        (empty.clone(), good.key.clone(), "empty: there is no certificate in it"),
-        (good.key.clone(), good.key.clone(), "tls.key: there is no certificate in it"),
+        (empty.clone(), good.key.clone(), "empty: contains no certificate"),
+        (good.key.clone(), good.key.clone(), "tls.key: contains no certificate"),
         (broken, good.key.clone(), "broken: not PEM"),
         (good.certificate.clone(), absent, "absent: cannot be read: No such file"),
         (good.certificate.clone(), empty, "empty: there is no private key in it"),
