@@ -54,7 +54,7 @@ fn what_is_wrong_with_an_address_is_said_without_its_password() {
         ("redis://:secret@redis?protocol=resp3", "the query: not supported; allowed: redis://"),
         ("redis://:secret@redis#x", "the fragment: not supported; allowed: redis://"),
         ("redis://user@redis", "the user: there is no password; allowed: user:password@"),
-        ("redis://%ff:secret@redis", "the user: it is not text; allowed: UTF-8"),
+        ("redis://%ff:secret@redis", "the user: not UTF-8; allowed: UTF-8"),
     ] {
         let error = text.parse().and_then(RedisJournal::complete).unwrap_err().to_string();
         assert!(error.starts_with(says), "{text}: {error}");

@@ -89,7 +89,7 @@ impl std::str::FromStr for RedisJournal {
 
 fn decoded(part: &'static str, text: &str) -> Result<String, AddressError> {
     let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(String::from).map_err(|_| wrong(part, "it is not text", "UTF-8, percent-encoded where it must be"))
+    decoded.map(String::from).map_err(|_| wrong(part, "not UTF-8", "UTF-8, percent-encoded where it must be"))
 }
 
 impl RedisJournal {
