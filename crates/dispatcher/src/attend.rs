@@ -1,4 +1,4 @@
-//! Tells the clusters that want to know who lives where. Once a second at most, and only what has changed.
+//! Reports slot occupancy to the clusters that ask for it, at most once a second, and only when the state has changed.
 
 use crate::cluster::{Attendance, Attended, Cluster};
 use crate::dispatcher::Dispatcher;
@@ -23,7 +23,8 @@ pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn
         }
         {
             let view = view.borrow_and_update();
-            // What is old news here is done by others; where somebody may be whom nobody knows of, all stays as it is.
+            // If this replica's state is outdated, other replicas report. During a lapse there may be streams that the
+            // journal does not contain, so nothing is changed.
             if !view.is_stale() && dispatcher.has_read(&view) && !view.fleet.is_quiet() {
                 for (pool, cluster) in clusters.iter().filter(|(pool, _)| view.fleet.is_listed(pool)) {
                     cluster.attend(attendance(&view.fleet, view.fresh, pool));
@@ -43,7 +44,7 @@ fn attendance(fleet: &Fleet, until: Option<Instant>, pool: &PoolId) -> Attendanc
     Attendance { active: is_active(fleet, pool), timeline: fleet.timeline(), until, pods: attended.collect() }
 }
 
-/// A session lives or waits.
+/// Whether any session exists.
 fn is_active(fleet: &Fleet, pool: &PoolId) -> bool {
     planted!(GuardOnlyWhileQueued => fleet.census(pool).is_some_and(|c| c.queued > 0));
     fleet.census(pool).is_some_and(|c| c.is_active())
@@ -67,11 +68,11 @@ mod tests {
             (attendance.active, attendance.pods.values().map(|pod| pod.sessions).sum::<u32>())
         };
         assert_eq!(after(Command::Rules(Rules { max: 1, scaling: Scaling::None, ..Rules::default() })), (false, 0));
-        assert_eq!(after(Command::Visit { session, hint: None, class: 0 }), (true, 0), "it waits");
+        assert_eq!(after(Command::Visit { session, hint: None, class: 0 }), (true, 0), "the session waits");
         let phase = Phase::Ready { address: ([10, 0, 0, 1], 80).into() };
         let pods = vec![Sighting { pod: Ordinal(0), uid: "u".into(), phase }];
         assert_eq!(after(Command::PodsListed { pods, version: 1 }), (true, 1), "a slot is held for it");
-        assert_eq!(after(Command::Attach { session }), (true, 1), "it is there");
+        assert_eq!(after(Command::Attach { session }), (true, 1), "the session is attached");
         assert_eq!(after(Command::Leave { session }), (true, 1), "its streams still run");
         assert_eq!(after(Command::Detach { session }), (false, 0));
     }

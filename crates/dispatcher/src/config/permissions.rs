@@ -57,7 +57,7 @@ mod tests {
     use std::fs::{self, Permissions};
 
     #[test]
-    fn a_file_that_others_can_read_write_or_replace_is_named() {
+    fn a_file_that_others_can_read_write_or_replace_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("keys");
         fs::write(&file, "x").unwrap();
