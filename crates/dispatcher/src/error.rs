@@ -1,4 +1,4 @@
-//! Why a request failed, who caused it, and at which step: status, log level and metric label are derived from that here.
+//! Why a request failed, at which step, and which side caused it: status, log level and metric label are derived from that here.
 
 use crate::throttle::Throttle;
 use http::StatusCode;

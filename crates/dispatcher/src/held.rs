@@ -15,7 +15,7 @@ const RETURN: Duration = Duration::from_secs(2);
 /// Returns a seat at once, or holds the request until there is one, if the pool allows that and the request is not for a page.
 ///
 /// # Errors
-/// [`NoSeat`] says why there is none.
+/// [`NoSeat`] is the reason why there is none.
 pub async fn seat(
     dispatcher: &Arc<Dispatcher>,
     pool: &Arc<Pool>,

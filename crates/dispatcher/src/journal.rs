@@ -97,7 +97,7 @@ pub trait Follow: Send {
     fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>>;
 }
 
-/// What a reader gets from a journal.
+/// The result of a read from a journal.
 #[derive(Debug)]
 pub enum News {
     /// Replaces the state, whatever was known before; entries continue after it. Comes first if there is a checkpoint; and

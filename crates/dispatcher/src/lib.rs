@@ -88,7 +88,7 @@ pub struct Listening {
 /// requests in flight may finish, local pods end. Calls `started` with the addresses.
 ///
 /// # Errors
-/// When it cannot start (an address is taken, say), or the journal fails.
+/// When it cannot start (for example, an address is in use), or the journal fails.
 pub async fn run(
     outside: Outside,
     config: Config,

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A session dispatcher: every browser session its own slot in a pod, and a pool that sleeps when nobody is left.
+/// A session dispatcher: every browser session gets a slot of its own in a pod, and a pool without sessions sleeps.
 #[derive(Parser)]
 #[command(name = "slotkeeper", version, arg_required_else_help = true)]
 struct Arguments {

@@ -110,7 +110,7 @@ pub async fn until(view: &mut watch::Receiver<View>, mut holds: impl FnMut(&View
 
 /// Waits until the dispatcher is stopping.
 pub async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone: the dispatcher has ended.
+    // An error means that the sender was dropped: the dispatcher has ended.
     let _ = stopping.wait_for(|s| *s).await;
 }
 

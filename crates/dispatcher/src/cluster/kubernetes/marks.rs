@@ -1,6 +1,7 @@
-//! The annotations by which others know that a pod is in use: node autoscalers keep its node, a ReplicaSet takes others
-//! first, and KEDA, if it is to be guarded against, does not scale in while anybody lives. Written only where something
-//! differs, a few at a time. In a pool of a Deployment also: pods that ought to have gone and did not.
+//! Writes the annotations that protect pods in use: node autoscalers keep their nodes, a ReplicaSet deletes other pods
+//! first, and KEDA, if `keda_guard` is set, does not scale in while there are sessions. Annotations are written only if
+//! they differ, a few at a time. In a pool of a Deployment, this also deletes retiring pods that the ReplicaSet kept
+//! while it deleted others instead.
 
 use super::calls::{CallError, patch_params};
 use super::sight::{DELETION_COST, DO_NOT_DISRUPT, KEPT, SAFE_TO_EVICT};
@@ -18,45 +19,47 @@ use tokio::time::Instant;
 
 /// KEDA's own annotation (KEDA docs, "Pause autoscaling of scaling in").
 const PAUSED_SCALE_IN: &str = "autoscaling.keda.sh/paused-scale-in";
-/// Says that it is ours: an operator's own pause is left alone.
+/// Marks the pause as the dispatcher's: an operator's own pause is left alone.
 const GUARD: &str = "slotkeeper.dev/guard";
-/// Between two looks. What is written is read back by the watch, and is not written twice.
+/// The interval of checks. Annotations that were written are read back by the watch, and not written twice.
 const LOOK: Duration = Duration::from_secs(1);
-/// Pods written per look.
+/// Maximum of pods written per check.
 const AT_ONCE: usize = 10;
-/// How long nobody lives before the guard is taken away: each change of it changes KEDA's HPA.
+/// How long there must be no session before the guard is removed: each change of the guard changes KEDA's HPA.
 const QUIET: Duration = Duration::from_secs(30);
-/// How often a dispatcher checks whether the guard is still there.
+/// How often a dispatcher checks that the guard still exists.
 const VERIFY: Duration = Duration::from_secs(60);
-/// ... while the removal of another dispatcher, which did not know yet that a session lives, may be on its way.
+/// The same during the first [`AT_FIRST`], in which a removal by another dispatcher, that did not know of the session yet,
+/// may arrive.
 const VERIFY_AT_FIRST: Duration = Duration::from_secs(5);
 const AT_FIRST: Duration = Duration::from_secs(30);
 const SLOWEST: Duration = Duration::from_secs(60);
 
 pub(super) struct Marks {
     site: Arc<Site>,
-    /// None before the fleet has been read.
+    /// `None` before the fleet has been read.
     attended: watch::Receiver<Option<Attendance>>,
-    /// What the ScaledObject has, as far as is known, and when that was seen.
+    /// The guard of the ScaledObject as last read, and when.
     guarded: Option<(Guard, Instant)>,
     active_until: Option<Instant>,
-    /// Since when sessions live, without a break and in this timeline.
+    /// Since when there have been sessions, without a break and in this timeline.
     active_since: Option<(Timeline, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Guard {
-    /// ... and the timeline that put it there. Another one may be about to take it away again.
+    /// Written by a dispatcher, in this timeline. A dispatcher of another timeline may be about to remove it.
     Ours(Timeline),
     Theirs,
     Off,
 }
 
-/// What keeps a pod: the word for it in `KEPT`, which says what is ours, the annotation, its value.
+/// The annotations that protect a pod: the word for each in `KEPT` (which lists those that are the dispatcher's), its key,
+/// its value.
 const KEEPS: [(&str, &str, &str); 2] =
     [("safe-to-evict", SAFE_TO_EVICT, "false"), ("do-not-disrupt", DO_NOT_DISRUPT, "true")];
 
-/// After failures, the next try comes later and later.
+/// A delay before the next attempt that grows with each failure.
 struct Delay {
     time: Duration,
     over: Option<Instant>,
@@ -92,19 +95,19 @@ impl Marks {
         let (mut pods, mut guard) = (Delay::new(), Delay::new());
         loop {
             tokio::time::sleep(LOOK).await;
-            // Before the fleet has been read, nobody knows that nobody lives.
+            // Before the fleet has been read, it is not known whether there are sessions.
             let Some(attendance) = self.attended.borrow_and_update().clone() else { continue };
-            // By old knowledge nothing is written: a dispatcher that reads the journal does it.
+            // If the report is outdated, nothing is written: a dispatcher that reads the journal does it.
             if attendance.until.is_some_and(|until| until <= now()) {
                 continue;
             }
             if guard.is_over() {
                 let written = self.guard(attendance.active, attendance.timeline).await;
-                guard.after(&self.site, "guard against KEDA", written);
+                guard.after(&self.site, "write the guard against KEDA", written);
             }
             if pods.is_over() {
                 let written = self.pods(&attendance).await;
-                pods.after(&self.site, "mark what is in use", written);
+                pods.after(&self.site, "write the annotations of pods", written);
             }
         }
     }
@@ -132,7 +135,7 @@ impl Marks {
         Ok(())
     }
 
-    /// What has to change; a value of null takes an annotation away.
+    /// The annotations to change; a value of null removes one.
     fn changes(&self, living: &Living, attended: &Attended) -> Option<Value> {
         let has = |key: &str| living.annotations.get(key).map(String::as_str);
         let mut changes = serde_json::Map::new();
@@ -158,8 +161,8 @@ impl Marks {
         (!changes.is_empty()).then_some(Value::Object(changes))
     }
 
-    /// A ReplicaSet may have taken another pod than the one that retires (one that was not ready goes first whatever its
-    /// cost). Then the number inside stays empty for ever, unless the one outside goes, too.
+    /// Deletes a retiring pod if the ReplicaSet has deleted another one instead (it deletes pods that are not ready first,
+    /// whatever their deletion cost). Otherwise the ordinal of the other pod would stay empty forever.
     async fn misfit(&self, attendance: &Attendance) {
         let misfit = {
             let seen = self.site.seen();
@@ -175,19 +178,19 @@ impl Marks {
             found.map(|(_, p)| (p.name.clone(), p.uid.clone()))
         };
         if let Some((name, uid)) = misfit {
-            tracing::info!(pool = %self.site.pool, pod = name, "it retires, and another went in its place: it goes, too");
+            tracing::info!(pool = %self.site.pool, pod = name, "deleting a retiring pod, because the ReplicaSet deleted another one instead");
             if let Err(error) = orders::delete(&self.site, &name, &uid).await {
                 tracing::warn!(pool = %self.site.pool, pod = name, "cannot be deleted: {error}");
             }
         }
     }
 
-    /// While anybody lives or waits, KEDA does not scale in (it may write 0 in an outage, although it saw only errors).
+    /// Keeps KEDA from scaling in while there are sessions (in an outage it may write 0 although it has only seen errors).
     async fn guard(&mut self, active: bool, timeline: Timeline) -> Result<(), CallError> {
         let Some(name) = self.site.config.scaled_object.clone().filter(|_| self.site.config.keda_guard) else {
             return Ok(());
         };
-        // Who starts anew does not know since when nobody lives.
+        // After a start it is not known since when there have been no sessions.
         let until = self.active_until.filter(|_| !active).unwrap_or_else(|| now() + QUIET);
         self.active_until = Some(until);
         let wanted = match self.guarded {
@@ -228,18 +231,18 @@ impl Marks {
             let call = async { api.patch(&name, &patch_params(), &body).await };
             guard = match calls.make(("patch", "scaledobjects"), limit, call).await {
                 Ok(patched) => guard_of(&patched),
-                // KEDA has written its status meanwhile: the next look sees it.
+                // KEDA has written its status meanwhile: the next check reads it.
                 Err(error) if error.is(409) => return Ok(()),
                 Err(error) => return Err(error),
             };
-            tracing::info!(pool = %self.site.pool, scaled_object = name, paused = wanted, "KEDA's scaling in");
+            tracing::info!(pool = %self.site.pool, scaled_object = name, paused = wanted, "pause of KEDA's scale-in written");
         }
         self.guarded = Some((guard, now()));
         Ok(())
     }
 }
 
-/// The annotations that are ours, by these words.
+/// Removes the annotations that the dispatcher wrote, named by these words.
 fn take_away(words: &str, changes: &mut serde_json::Map<String, Value>) {
     planted!(MarksStay => ());
     let ours = KEEPS.into_iter().filter(|(word, ..)| words.split(',').any(|w| w == *word));
@@ -251,7 +254,7 @@ fn guard_of(object: &DynamicObject) -> Guard {
     planted!(GuardStolen => guard_whosever(object));
     let annotations = object.metadata.annotations.as_ref();
     let has = |key: &str| annotations.and_then(|a| a.get(key));
-    // Anything that is no boolean counts as true (KEDA's own reading), false as not set.
+    // As KEDA reads it: any value that is not a boolean counts as true, false as not set.
     match (has(PAUSED_SCALE_IN).filter(|v| *v != "false"), has(GUARD)) {
         (None, _) => Guard::Off,
         (Some(_), Some(owner)) => Guard::Ours(owner.parse().unwrap_or_default()),
@@ -269,7 +272,8 @@ fn scaled_object() -> ApiResource {
     }
 }
 
-/// Coarse, since every change is a write: retiring pods first, then free ones, then by the size of their number of sessions.
+/// The deletion cost: retiring pods first, then free ones, then by the logarithm of their sessions, because every change
+/// is a write.
 fn cost(attended: &Attended) -> i64 {
     planted!(DeletionCostEqual => if attended.retiring && attended.sessions == 0 { -1 } else { 0 });
     match attended.sessions {

@@ -184,7 +184,7 @@ impl Handle for fs::File {
     }
 }
 
-/// What the journal does with files.
+/// The journal's file operations.
 #[derive(Clone)]
 pub struct Disk {
     files: Arc<dyn Files>,
