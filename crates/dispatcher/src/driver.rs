@@ -246,7 +246,7 @@ impl<A: Aftermath> Reader<'_, A> {
         (self.caught_up, self.assured) = (false, None);
         self.patience.at_least(fleet.patience());
         if lost {
-            // First: the state may contain the old replica id, and an entry of it must not count as this replica's own.
+            // First: if the checkpoint contained the current replica id, it would count as read to the end.
             tracing::warn!("entries that this replica had read are lost: starting again under a new replica id");
             self.begin_again(true);
         }

@@ -1,6 +1,5 @@
 //! KEDA's external scaler (`scaling = "keda-push"`): the listener, its connections, and the dispatch of calls. The answers
-//! are in
-//! `keda/answers.rs`, the push stream in `keda/pushes.rs`; `keda/externalscaler.proto` is the protocol.
+//! are in `keda/answers.rs`, the push stream in `keda/pushes.rs`; `keda/externalscaler.proto` is the protocol.
 
 mod answers;
 pub mod messages;

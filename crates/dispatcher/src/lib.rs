@@ -99,8 +99,8 @@ pub async fn run(
     run_until(outside, config, stop, std::future::pending(), reloads, started).await
 }
 
-/// As [`run`]; if `hurry` resolves during the shutdown, all streams get their close frame at once, and only the time to
-/// send it. Configurations received through `reloads` are applied, as far as that is possible without a restart.
+/// As [`run`]; if `hurry` resolves during the shutdown, all streams get their close frame at once, and the shutdown waits
+/// only for these. Configurations received through `reloads` are applied, as far as that is possible without a restart.
 ///
 /// # Errors
 /// As [`run`].

@@ -27,7 +27,7 @@ enum Job {
     /// Run a dispatcher, by a configuration file or in front of a list of pods.
     Serve {
         /// Where session state is stored: memory, file:FOLDER, or redis://[user[:password]@]HOST[:PORT][/DB] (rediss://
-        /// for TLS). Without it (and without [journal] in the configuration) a folder for this user's state.
+        /// for TLS). Without it (and without [journal] in the configuration) this user's state folder.
         #[arg(long, value_name = "WHERE")]
         journal: Option<String>,
         /// The configuration (TOML).

@@ -249,8 +249,8 @@ async fn look_up(net: &dyn Net, name: &str, timeout: Duration) -> Result<Vec<Soc
     }
 }
 
-/// The one that is in use comes first, if it still belongs to the name. Resolvers change the order from answer to answer, and
-/// all dispatchers should take the same address: the others are sorted.
+/// The address in use comes first, if it still belongs to the name. The others are sorted, so that all dispatchers take the
+/// same address: resolvers change the order from answer to answer.
 fn in_order(mut found: Vec<SocketAddr>, used: Option<&SocketAddr>) -> Vec<SocketAddr> {
     found.sort_unstable();
     found.dedup();

@@ -41,7 +41,7 @@ pub(super) struct Desk {
     pub(super) number: u64,
     /// In the order in which they were written, and in which they are read back.
     pub(super) pending: VecDeque<Pending>,
-    /// Orders that were not written under the previous replica id: they are written under the new one, before anything else.
+    /// Orders that were not read back under the previous replica id: they are written under the new one, before anything else.
     pub(super) again: Vec<Order>,
     /// When this replica's last entry that has been read back was sent: the fleet counts its silence from a later moment.
     pub(super) proven: Instant,

@@ -41,8 +41,6 @@ pub(super) async fn write(site: Arc<Site>, number: u32, sight: Sight, at_once: A
     match site.annotate(&sight.name, &sight.uid, Some(&sight.resource_version), annotations).await {
         Ok(true) => tracing::info!(pool = %site.pool, pod = sight.name, number, "ordinal written to the pod"),
         Ok(false) => {}
-        Err(error) => {
-            tracing::warn!(pool = %site.pool, pod = sight.name, "cannot write the ordinal to the pod: {error}")
-        }
+        Err(error) => tracing::warn!(pool = %site.pool, pod = sight.name, "cannot write the ordinal: {error}"),
     }
 }
