@@ -129,7 +129,7 @@ async fn sigterm_tells_the_visitors_ends_the_pods_and_succeeds() {
     }
     assert_eq!(dispatcher.end().await.code(), Some(0));
     assert_eq!(consoles_of(dispatcher.folder.path()), 0);
-    assert!(!dispatcher.log().contains("the time to drain is over"), "{}", dispatcher.log());
+    assert!(!dispatcher.log().contains("drain time over"), "{}", dispatcher.log());
 }
 
 #[tokio::test]

@@ -74,9 +74,9 @@ impl Subscriber for Listener {
             self.0.truth.tell(format!("{host} warns:{}", text.0));
             let happenings = [
                 ("cut off from the journal", "dispatcher cut off"),
-                ("it starts anew", "dispatcher starts a new life"),
-                ("this replica starts anew", "dispatcher forgets what is lost"),
-                ("the last record is not whole", "torn record cut off"),
+                ("continuing under a new replica id", "dispatcher starts a new life"),
+                ("starting again under a new replica id", "dispatcher forgets what is lost"),
+                ("the last record is incomplete", "torn record cut off"),
             ];
             for (_, what) in happenings.iter().filter(|(words, _)| text.0.contains(words)) {
                 self.0.truth.count(*what);

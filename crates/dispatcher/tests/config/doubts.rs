@@ -82,7 +82,7 @@ fn settings_that_do_not_do_what_they_seem_to_are_named() {
                 on_restart = 'adopt'\ncgroup = 'off'\nlimits = { cpus = 1 }\n";
     let said = warnings(text, place.path());
     let begins =
-        ["data`: a pod is not started again", "on_restart`: pods go on, but", "limits`: no control group can hold"];
+        ["data`: a pod is not restarted", "on_restart`: pods keep running, but", "limits`: no control group can hold"];
     assert_eq!(said.len(), begins.len(), "{said:#?}");
     for (line, begin) in said.iter().zip(begins) {
         assert!(line.contains(&format!("key `pools.a.processes.{begin}")), "{line}");

@@ -85,7 +85,7 @@ pub struct Moment {
 /// Writes older than this are on disk in any case, in milliseconds.
 const WRITTEN: u64 = 10_000;
 
-const LAPSED_LIFE: &str = "LAPSED this is not the server, or not the data, that the journal went on with";
+const LAPSED_LIFE: &str = "LAPSED this server or its data is not of the life that the writer knows";
 
 fn oom() -> Answer {
     Answer::Error("OOM command not allowed when used memory > 'maxmemory'.".into())
@@ -294,7 +294,7 @@ impl Data {
         if self.strings.get(life) != Some(name) {
             return Answer::Error(LAPSED_LIFE.into());
         }
-        let Some(last) = self.newest(entries) else { return Answer::Error("LAPSED the entries are gone".into()) };
+        let Some(last) = self.newest(entries) else { return Answer::Error("LAPSED the entries are missing".into()) };
         if self.full && !drafts.is_empty() {
             return oom();
         }
@@ -356,7 +356,7 @@ impl Data {
         }
         let id = Id { ms: number(Some(stamp)), seq: number(Some(position)) };
         if !self.streams.get(entries).is_some_and(|s| s.entries.contains_key(&id)) {
-            return Answer::Error("LAPSED the entry that this state was read at is gone".into());
+            return Answer::Error("LAPSED the entry that this state was read at is missing".into());
         }
         let before = self.hashes.get(checkpoint).cloned();
         let kept = before.as_ref().filter(|h| h.contains_key("position".as_bytes()));
