@@ -92,9 +92,9 @@ async fn visitors_leave_descriptors_to_operators_and_pods() {
     assert_eq!(Visitor::at(dispatcher.admin).get("/healthz").await.status(), 200);
     drop(silent);
     assert_eq!(Visitor::of(&dispatcher).get("/").await.text(), "pod");
-    eventually("a log line", async || dispatcher.log().contains("that are allowed are in use")).await;
+    eventually("a log line", async || dispatcher.log().contains("connection limit for visitors reached")).await;
     let log = dispatcher.log();
-    assert_eq!(log.matches("that are allowed are in use").count(), 1, "{log}");
+    assert_eq!(log.matches("connection limit for visitors reached").count(), 1, "{log}");
     assert_eq!(
         dispatcher.metrics().await.get("slotkeeper_accept_errors_total{listener=\"visitors\"}"),
         Some(0.0),

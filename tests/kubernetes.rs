@@ -248,7 +248,7 @@ async fn who_was_on_a_node_that_died_gets_another_slot_and_nobody_gets_the_old_o
     assert!(matches!(heard, Some(Ok(Message::Text(_)))), "{heard:?}");
     assert!(cluster.pods().contains(&"gamecube-0".to_owned()));
     let log = dispatcher.log();
-    assert!(log.contains("its node is lost, and it has not answered"), "{log}");
+    assert!(log.contains("node lost, and no answer from the pod"), "{log}");
     // The node is back: the kubelet ends what it finds, and the ordinal is like any other again.
     cluster.release("gamecube-0");
     eventually("another life of it", async || {

@@ -122,7 +122,7 @@ async fn pods_that_do_not_tell_their_gauge_are_complained_of_once() {
     ana.wait_for_slot().await;
     let errors = async || dispatcher.metrics().await.of_pool("slotkeeper_pod_gauge_errors_total", "");
     eventually("three questions", async || errors().await >= 3).await;
-    let complaints = dispatcher.log().lines().filter(|l| l.contains("do not tell their gauge")).count();
+    let complaints = dispatcher.log().lines().filter(|l| l.contains("did not return their gauge")).count();
     assert_eq!(complaints, 1, "{}", dispatcher.log());
     assert_eq!((asked(&dispatcher, "gauge").await, dispatcher.pool().await["desired"].as_u64()), (1, Some(1)));
 }

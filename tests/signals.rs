@@ -63,8 +63,8 @@ async fn a_third_signal_ends_the_process() {
     dispatcher.signal(Signal::TERM);
     logs(&dispatcher, "stopping").await;
     dispatcher.signal(Signal::TERM);
-    logs(&dispatcher, "asked to stop again").await;
+    logs(&dispatcher, "second stop signal").await;
     dispatcher.signal(Signal::TERM);
     assert_eq!(dispatcher.end().await.code(), Some(1));
-    assert!(dispatcher.log().contains("for the third time"));
+    assert!(dispatcher.log().contains("third stop signal"));
 }

@@ -1,4 +1,4 @@
-//! What the parts of one dispatcher share: configuration, view, driver, visitors at hand, metrics.
+//! The state that the parts of one dispatcher share: configuration, view, driver, sessions of this replica, metrics.
 
 use crate::ages::Ages;
 use crate::authority::Host;
@@ -8,6 +8,7 @@ use crate::driver::{Aftermath, Driver};
 use crate::error::{RequestError, Step};
 use crate::farewells::{Farewells, is_final};
 use crate::forward::Pods;
+use crate::hands::Orders;
 use crate::live::Live;
 use crate::metrics::{Metrics, PoolMetrics};
 use crate::newcomer::{Bursts, Firsts};
@@ -19,6 +20,7 @@ use crate::waiting::coming::Coming;
 use http::{HeaderValue, StatusCode};
 use slotkeeper_core::{Command, Effect, Fleet, Ordinal, PoolId, ReplicaId, Rules, SessionId, Why, planted};
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -33,16 +35,15 @@ pub struct Dispatcher {
     pub ids: Ids,
     pub driver: Driver,
     pub view: watch::Receiver<View>,
-    pub pools: Vec<Arc<Pool>>,
-    by_id: BTreeMap<PoolId, usize>,
+    /// Also those that are being removed, which get no requests any more.
+    pub pools: Live<Pools>,
+    changing: Mutex<()>,
     pub metrics: Metrics,
-    /// Orders to the clusters that an entry of ours has just made due.
-    pub hands: mpsc::UnboundedSender<(PoolId, Effect)>,
     /// True once the dispatcher is ending.
     pub stopping: watch::Receiver<bool>,
-    /// ... and no byte goes to a pod any more.
+    /// True once no more bytes may go to a pod either.
     left: AtomicBool,
-    /// How often entries of ours may have been lost: what is true for long has to be said again then.
+    /// How often entries of this replica may have been lost: reports of lasting state are repeated then.
     pub again: watch::Sender<u64>,
     /// How often the configuration was reloaded.
     pub reloaded: watch::Sender<u64>,
@@ -57,22 +58,59 @@ pub struct Pool {
     pub visits: Visits,
     pub pods: Pods,
     pub farewells: Farewells,
-    /// Below which the dispatcher's own pages of this pool are: `/.slotkeeper/`, after the pool's path.
+    /// The path prefix of the dispatcher's own pages of this pool: `/.slotkeeper/` below the pool's path.
     pub own: String,
-    /// The same as a field's value.
+    /// The same as a header value.
     pub own_field: HeaderValue,
-    /// Says that a request has come through this pool of this replica (RFC 9110 §7.6.3).
+    /// The `Via` value of requests that have passed this pool of this replica (RFC 9110 §7.6.3).
     pub via: HeaderValue,
     pub coming: Coming,
-    /// Requests that may be held until a slot is ready.
+    /// Permits for requests that are held until a slot is ready.
     pub holds: tokio::sync::Semaphore,
-    /// First requests for a page that look alike.
+    /// First requests for a page, grouped by likeness.
     pub(crate) firsts: Firsts,
     pub(crate) bursts: Bursts,
     pub repeats: Repeats,
+    /// Orders to the cluster that an entry of ours has just made due.
+    orders: mpsc::UnboundedSender<Effect>,
+    /// It was not there when the dispatcher started.
+    pub is_late: bool,
+    /// How far its removal has come.
+    removal: watch::Sender<Removal>,
 }
 
-/// What `Dispatcher::new` is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Removal {
+    No,
+    /// It gets no requests any more; its sessions end.
+    Begun,
+    /// Its cluster is not followed any more.
+    Unfollowed,
+}
+
+/// Pools, in the order of the configuration.
+pub struct Pools {
+    all: Vec<Arc<Pool>>,
+    by_id: BTreeMap<PoolId, usize>,
+}
+
+impl Pools {
+    #[must_use]
+    pub fn new(all: Vec<Arc<Pool>>) -> Pools {
+        let by_id = all.iter().enumerate().map(|(i, p)| (p.config.id.clone(), i)).collect();
+        Pools { all, by_id }
+    }
+}
+
+impl Deref for Pools {
+    type Target = [Arc<Pool>];
+
+    fn deref(&self) -> &[Arc<Pool>] {
+        &self.all
+    }
+}
+
+/// The arguments of [`Dispatcher::new`].
 pub struct Parts {
     pub config: Config,
     pub keys: Keys,
@@ -81,20 +119,77 @@ pub struct Parts {
     pub ids: Ids,
     pub driver: Driver,
     pub view: watch::Receiver<View>,
-    pub hands: mpsc::UnboundedSender<(PoolId, Effect)>,
     pub stopping: watch::Receiver<bool>,
 }
 
 impl Pool {
-    /// The rules in force: those of the fleet. During a rollout they may differ from this replica's configuration, and every
-    /// replica must act on the same ones. The configuration counts only while the fleet does not know the pool.
+    /// A pool of this replica, and the orders to its cluster.
+    ///
+    /// # Errors
+    /// Its own gauge has the name of another metric.
+    pub fn new(
+        config: PoolConfig,
+        header_fields: usize,
+        metrics: &Metrics,
+        me: ReplicaId,
+        is_late: bool,
+    ) -> Result<(Arc<Pool>, Orders), prometheus::Error> {
+        let own = format!("{}{}", config.path.trim_end_matches('/'), crate::own::PREFIX);
+        let field = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
+        let metrics = metrics.pool(&config)?;
+        let (orders, received) = mpsc::unbounded_channel();
+        let pool = Pool {
+            pods: Pods::new(config.connections, header_fields, metrics.repeated.clone()),
+            metrics,
+            visits: Visits::default(),
+            farewells: Farewells::default(),
+            own_field: field(&own),
+            own,
+            via: field(&format!("1.1 slotkeeper-{}-{:x}", config.id, me.0)),
+            coming: Coming::default(),
+            holds: tokio::sync::Semaphore::new(config.hold_limit),
+            firsts: Firsts::default(),
+            bursts: Bursts::default(),
+            repeats: Repeats::default(),
+            orders,
+            is_late,
+            removal: watch::Sender::new(Removal::No),
+            config: Live::new(config),
+        };
+        Ok((Arc::new(pool), received))
+    }
+
+    /// It is configured no more: from now on it gets no requests.
+    pub fn begin_removal(&self) {
+        self.removal.send_replace(Removal::Begun);
+    }
+
+    #[must_use]
+    pub fn is_being_removed(&self) -> bool {
+        *self.removal.borrow() != Removal::No
+    }
+
+    /// Its sessions have ended: the tasks that follow its cluster end.
+    pub fn unfollow(&self) {
+        self.removal.send_replace(Removal::Unfollowed);
+    }
+
+    /// Returns when its cluster is not to be followed any more.
+    pub async fn unfollowed(&self) {
+        let mut removal = self.removal.subscribe();
+        // The sender lives as long as the pool does.
+        let _ = removal.wait_for(|removal| *removal == Removal::Unfollowed).await;
+    }
+
+    /// The rules in force, which are those of the fleet. During a rollout they may differ from this replica's configuration,
+    /// and all replicas must act on the same rules. The configuration applies only while the fleet does not know the pool.
     #[must_use]
     pub fn rules<'a>(&'a self, fleet: &'a Fleet) -> &'a Rules {
         fleet.rules(&self.config.id).unwrap_or(&self.config.rules)
     }
 
-    /// Why this session may not simply go on: it has ended in a way after which a visitor has to act to start again. (The
-    /// clients of an `immediate` pool are often programs: those come back as they like.)
+    /// Why this session may not simply continue: it has ended in a way after which a visitor must act to start again. (The
+    /// clients of an `immediate` pool are often programs: they may reconnect at any time.)
     #[must_use]
     pub fn barred(&self, session: SessionId) -> Option<Why> {
         let why = self.farewells.of(session).filter(|_| self.config.admission == Admission::Returning);
@@ -104,35 +199,19 @@ impl Pool {
 
 impl Dispatcher {
     /// # Errors
-    /// When a pool's own gauge has the name of another metric.
-    pub fn new(parts: Parts) -> Result<Arc<Dispatcher>, prometheus::Error> {
+    /// If a gauge of a pool has the name of another metric.
+    pub fn new(parts: Parts) -> Result<(Arc<Dispatcher>, Vec<Orders>), prometheus::Error> {
         let metrics = Metrics::new()?;
-        let Parts { config, keys, net, clock, ids, driver, view, hands, stopping } = parts;
-        let mut pools = Vec::new();
-        for pool in &config.pools {
-            let own = format!("{}{}", pool.path.trim_end_matches('/'), crate::own::PREFIX);
-            let field = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
-            let pool_metrics = metrics.pool(pool)?;
-            let pods = Pods::new(pool.connections, config.limits.header_fields, pool_metrics.repeated.clone());
-            pools.push(Arc::new(Pool {
-                config: Live::new(pool.clone()),
-                metrics: pool_metrics,
-                visits: Visits::default(),
-                pods,
-                farewells: Farewells::default(),
-                own_field: field(&own),
-                own,
-                via: field(&format!("1.1 slotkeeper-{}-{:x}", pool.id, driver.me().0)),
-                coming: Coming::default(),
-                holds: tokio::sync::Semaphore::new(pool.hold_limit),
-                firsts: Firsts::default(),
-                bursts: Bursts::default(),
-                repeats: Repeats::default(),
-            }));
+        let Parts { config, keys, net, clock, ids, driver, view, stopping } = parts;
+        let header_fields = config.limits.header_fields;
+        let (mut pools, mut orders) = (Vec::new(), Vec::new());
+        for config in &config.pools {
+            let (pool, own) = Pool::new(config.clone(), header_fields, &metrics, driver.me(), false)?;
+            pools.push(pool);
+            orders.push(own);
         }
-        let by_id = pools.iter().enumerate().map(|(i, p)| (p.config.id.clone(), i)).collect();
         let minting = Mutex::new((now(), 0));
-        Ok(Arc::new(Dispatcher {
+        let dispatcher = Arc::new(Dispatcher {
             config: Live::new(config),
             keys: Live::new(keys),
             net,
@@ -141,59 +220,69 @@ impl Dispatcher {
             ids,
             driver,
             view,
-            pools,
-            by_id,
+            pools: Live::new(Pools::new(pools)),
+            changing: Mutex::default(),
             metrics,
-            hands,
             stopping,
             left: AtomicBool::new(false),
             again: watch::Sender::new(0),
             reloaded: watch::Sender::new(0),
             minting,
             connections: AtomicU64::new(0),
-        }))
+        });
+        Ok((dispatcher, orders))
     }
 
-    /// A number for a visitor's connection.
+    /// Adds or removes pools.
+    pub fn change_pools(&self, change: impl FnOnce(&mut Vec<Arc<Pool>>)) {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.pools.to_vec();
+        change(&mut all);
+        self.pools.replace(Pools::new(all));
+    }
+
+    /// Returns a number for a visitor's new connection.
     pub fn next_connection(&self) -> u64 {
         self.connections.fetch_add(1, Ordering::Relaxed)
     }
 
     #[must_use]
     pub fn pool(&self, id: &PoolId) -> Option<&Arc<Pool>> {
-        self.by_id.get(id).and_then(|i| self.pools.get(*i))
+        let pools: &Pools = &self.pools;
+        pools.by_id.get(id).and_then(|i| pools.get(*i))
     }
 
-    /// The pool a request goes to: the longest matching path among those of its host, else among those of the longest
-    /// wildcard that stands for it, else among those of any host.
+    /// The pool that a request goes to: the longest matching path among the pools of its host, else among those of the
+    /// longest matching wildcard, else among those without hosts.
     #[must_use]
     pub fn route(&self, host: Option<&Host<'_>>, path: &str) -> Option<&Arc<Pool>> {
-        let fits = |p: &&Arc<Pool>| is_below(path, &p.config.path);
+        let pools: &Pools = &self.pools;
+        let fits = |p: &&Arc<Pool>| !p.is_being_removed() && is_below(path, &p.config.path);
         let longest = |p: &&Arc<Pool>| p.config.path.len();
         let named = host.and_then(|host| {
-            let exact = self.pools.iter().filter(|p| p.config.hosts.iter().any(|h| h.is(host)));
+            let exact = pools.iter().filter(|p| p.config.hosts.iter().any(|h| h.is(host)));
             exact.filter(fits).max_by_key(longest).or_else(|| {
                 let width = |p: &Arc<Pool>| {
                     let covering = p.config.hosts.iter().filter(|h| h.covers(host));
                     covering.filter_map(|h| h.suffix()).map(str::len).max()
                 };
-                let wide = self.pools.iter().filter(|p| width(p).is_some()).filter(fits);
+                let wide = pools.iter().filter(|p| width(p).is_some()).filter(fits);
                 wide.max_by_key(|p| (width(p), p.config.path.len()))
             })
         });
-        named.or_else(|| self.pools.iter().filter(|p| p.config.hosts.is_empty()).filter(fits).max_by_key(longest))
+        named.or_else(|| pools.iter().filter(|p| p.config.hosts.is_empty()).filter(fits).max_by_key(longest))
     }
 
-    /// What this replica has said itself has been read back, so everything before it has been, too.
+    /// Whether this replica has read its own entries back, and so also all entries before them.
     #[must_use]
     pub fn has_read(&self, view: &View) -> bool {
         view.fleet.replica(self.driver.me()).is_some()
     }
 
-    /// Whoever still streams is cut, and nobody gets a seat any more, not even by an attach that is read back now.
+    /// Cuts all remaining streams and grants no seat from here on, not even for an attach already in flight.
     pub fn leave(&self) {
         self.left.store(true, Ordering::SeqCst);
-        for pool in &self.pools {
+        for pool in self.pools.iter() {
             pool.visits.forget_all();
         }
     }
@@ -203,25 +292,26 @@ impl Dispatcher {
         self.left.load(Ordering::SeqCst)
     }
 
-    /// The pool's number is being told to whoever scales by it: since when is part of the state (behaviour §7).
+    /// Records that the number of pods wanted is being reported to KEDA: the time since then is part of the state (behaviour
+    /// §7).
     pub fn serve(&self, fleet: &Fleet, pool: &Pool) {
         planted!(ServedNotWritten => ());
         if let Some(replicas) = fleet.unserved(&pool.config.id) {
-            tracing::info!(pool = %pool.config.id, replicas, "pods wanted (as KEDA is told)");
+            tracing::info!(pool = %pool.config.id, replicas, "pods wanted (reported to KEDA)");
             self.driver.post(&pool.config.id, Command::Served { replicas });
         }
     }
 
-    /// A new session, unless too many were asked for this second. Allocates nothing anywhere.
+    /// Returns a new session, unless this second's limit for new sessions is reached. Allocates no slot.
     ///
     /// # Errors
-    /// Too many, or no randomness to name it with.
+    /// If the limit is reached, or no random id is available.
     pub fn mint(&self, pool: &Pool, last: Option<Ordinal>) -> Result<Ticket, RequestError> {
         if !self.may_mint() {
             let status = StatusCode::TOO_MANY_REQUESTS;
-            return Err(RequestError::visitor(Step::Cookie, status, "too many new visitors at this moment"));
+            return Err(RequestError::visitor(Step::Cookie, status, "too many new visitors at the moment"));
         }
-        let id = self.ids.draw128().map_err(|e| RequestError::us(Step::Cookie, "no name for a new session", e))?;
+        let id = self.ids.draw128().map_err(|e| RequestError::us(Step::Cookie, "no random id for a new session", e))?;
         pool.metrics.minted.inc();
         Ok(Ticket { session: SessionId(id), issued: self.clock.wall(), last })
     }
@@ -236,18 +326,19 @@ impl Dispatcher {
         minting.1 <= self.config.limits.new_sessions_per_second
     }
 
-    /// The fleet has dissolved all attaches of this replica.
+    /// The fleet has dissolved all attaches of this replica: closes their streams.
     fn forget_visits(&self) {
         planted!(NewLifeKeepsStreams => ());
-        for pool in &self.pools {
+        for pool in self.pools.iter() {
             pool.visits.forget_all();
         }
     }
 
-    /// Whoever caused it acts at once, the others only if it is still owed a second later (`hands.rs` looks).
-    fn order(&self, id: &PoolId, effect: &Effect, from: ReplicaId) {
+    /// The replica that caused an effect executes it at once, the others only if it is still owed a second later (see
+    /// `hands.rs`).
+    fn order(&self, pool: &Pool, effect: &Effect, from: ReplicaId) {
         if from == self.driver.me() {
-            let _ = self.hands.send((id.clone(), effect.clone()));
+            let _ = pool.orders.send(effect.clone());
         }
     }
 }
@@ -269,30 +360,30 @@ impl Aftermath for Arc<Dispatcher> {
             }
             Effect::Requeued { session, pod } => {
                 pool.visits.forget(*session);
-                tracing::info!(pool = %id, session = name(session), pod = pod.0, "its pod goes away or is lost: front of the queue");
+                tracing::info!(pool = %id, session = name(session), pod = pod.0, "pod terminating or lost: requeued at the front");
             }
             Effect::Drain { pod, uid, gone } => {
                 let spread = if *gone { Duration::ZERO } else { self.config.drain };
                 let told = pool.visits.drain(pool, &self.driver, uid, spread);
                 if told > 0 {
-                    tracing::info!(pool = %id, pod = pod.0, gone, sessions = told, "a pod goes away: its streams are told");
+                    tracing::info!(pool = %id, pod = pod.0, gone, sessions = told, "pod terminating: closing its streams");
                 }
             }
             Effect::Started { pod, took } => {
                 pool.metrics.started(*took);
-                tracing::info!(pool = %id, pod = pod.0, took_ms = took.0, "a pod has started");
+                tracing::info!(pool = %id, pod = pod.0, took_ms = took.0, "pod started");
             }
             Effect::Scale { replicas, start, .. } => {
                 tracing::info!(pool = %id, start, replicas, "pods wanted");
-                self.order(id, effect, from);
+                self.order(pool, effect, from);
             }
             Effect::Recycle { pod, .. } => {
                 tracing::info!(pool = %id, pod = pod.0, "recycling");
-                self.order(id, effect, from);
+                self.order(pool, effect, from);
             }
             Effect::Broken { what } => {
                 self.metrics.broken.inc();
-                tracing::error!(pool = %id, "a promise is broken, nobody is placed in this pool any more: {what}");
+                tracing::error!(pool = %id, "invariant violated, placing stopped in this pool: {what}");
             }
         }
     }
@@ -304,11 +395,12 @@ impl Aftermath for Arc<Dispatcher> {
             return Vec::new();
         }
         self.again.send_modify(|times| *times += 1);
-        self.pools.iter().map(|p| (p.config.id.clone(), Command::Rules(p.config.rules.clone()))).collect()
+        let pools = self.pools.iter().filter(|p| !p.is_being_removed());
+        pools.map(|p| (p.config.id.clone(), Command::Rules(p.config.rules.clone()))).collect()
     }
 }
 
-/// Whether a path lies at or below a prefix of whole segments.
+/// Whether a path is equal to a prefix or below it, compared by whole segments.
 fn is_below(path: &str, prefix: &str) -> bool {
     let prefix = prefix.trim_end_matches('/');
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.is_empty())

@@ -1,11 +1,12 @@
-//! Prometheus scraping the dispatchers' real `/metrics`, and (where the pool is KEDA's) KEDA's operator and its HPA acting on
-//! what it says. The periods are a fifth of the usual ones, as all clocks of these worlds.
+//! Prometheus, which scrapes the dispatchers' real `/metrics`, and, in pools scaled by KEDA, KEDA's operator and its
+//! HPA. The periods are a fifth of the usual ones, like all clocks of these worlds.
 
 use super::kube::Kube;
 use super::setting::{POOL, Setting};
 use super::truth::Truth;
 use super::visitor::KEY;
-use crate::models::hpa::{self, Behavior, Hpa, Policy, PolicyKind, Rules, Scale, Target};
+use crate::chance::Chance;
+use crate::models::hpa::{self, Behavior, Hpa, Policy, PolicyKind, Rules, Scale, Select, Target};
 use crate::models::keda::{
     Annotations, Answer, Failure, Keda, PrometheusTrigger, Release, Replicas, ScaledObject, Trigger,
 };
@@ -15,6 +16,7 @@ use http::{Request, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rand::Rng;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,8 +28,11 @@ pub const ADMIN_PORT: u16 = 9090;
 const SCRAPE: u64 = 2_000;
 const POLL: u64 = 3_000;
 const SYNC: u64 = 3_000;
-/// KEDA's own, where it asks the dispatchers: longer than they are away.
+/// KEDA's cooldown, where it queries the dispatchers: longer than their downtime, in milliseconds.
 const COOLDOWN: u64 = 20_000;
+/// What KEDA and its HPA do because of what they have read, they have done after this: less than the dispatchers assume (`Pace::acts`).
+pub(super) const LONGEST: u64 = 1_400;
+pub const ACTS: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(1);
 const DESIRED: &str = "slotkeeper_pods desired";
 
@@ -37,12 +42,12 @@ pub struct Scaler {
     pub truth: Truth,
     pub kube: Kube,
     pub dispatchers: Vec<IpAddr>,
-    /// Prometheus is out of order.
+    /// Prometheus is down.
     pub down: Arc<AtomicBool>,
 }
 
 impl Scaler {
-    /// Prometheus's host.
+    /// Runs Prometheus's host.
     pub async fn run(self, setting: Setting) {
         let prometheus = Arc::new(Mutex::new(Prometheus::new(SCRAPE)));
         for (host, at) in self.dispatchers.iter().enumerate() {
@@ -80,34 +85,50 @@ impl Scaler {
         }
     }
 
-    /// KEDA and the HPA, as the shipped settings have them: the largest answer of all dispatchers, no tolerance, no empty
-    /// answers, and growth in one step.
+    /// Runs KEDA and the HPA with the shipped settings: the maximum of all dispatchers' answers, no tolerance, no
+    /// empty answers, and scale-up in one step.
     async fn scale(&self, setting: &Setting, prometheus: &Mutex<Prometheus>) {
         let trigger = Trigger { target: Target::AverageValue(1_000), cached: false };
         let mut keda = Keda::new(object(setting), vec![trigger], Release::V2_20, self.truth.now());
         let mut hpa = autoscaler(setting, self.truth.now());
+        let given = hpa.spec.behavior.clone();
+        let mut dice = Chance::new(setting.seed).stream("scaler");
+        // What each of them has decided, and when it writes that: the next look comes after it.
+        let (mut polled, mut synced) = (None, None);
         loop {
             let now = self.truth.now();
+            self.write("KEDA", &mut polled, now);
+            self.write("HPA", &mut synced, now);
             let (spec, status) = self.kube.status_replicas();
             let replicas = Replicas { current: spec, ready: status };
-            if keda.next_poll().is_some_and(|at| at <= now) {
+            if polled.is_none() && keda.next_poll().is_some_and(|at| at <= now) {
+                let on = if self.kube.is_guarded() { "true" } else { "false" };
+                keda.object.annotations = Annotations::default().with(Annotations::PAUSED_SCALE_IN, on);
                 let decision = keda.poll(&[self.ask(prometheus, now)], replicas, now);
-                if let Some(replicas) = decision.set {
-                    self.truth.tell(format!("KEDA writes replicas {replicas}"));
-                    self.truth.count("KEDA writes");
-                    self.kube.scale_to(replicas);
-                }
+                polled = decision.set.map(|replicas| (replicas, now + dice.random_range(0..LONGEST)));
             }
-            if hpa.next_sync() <= now {
+            if synced.is_none() && hpa.next_sync() <= now {
                 let scale = Scale { spec, status, ready: status };
                 let metric = keda.request(0, &[self.ask(prometheus, now)], replicas);
-                if let Some(replicas) = hpa.reconcile(Some(scale), &[metric], now).write {
-                    self.truth.tell(format!("the HPA writes replicas {replicas}"));
-                    self.truth.count("HPA writes");
-                    self.kube.scale_to(replicas);
+                let mut behavior = given.clone();
+                if self.kube.is_disabled()
+                    && let Some(behavior) = &mut behavior
+                {
+                    behavior.scale_down.select = Select::Disabled;
                 }
+                hpa.spec.behavior = behavior;
+                let write = hpa.reconcile(Some(scale), &[metric], now).write;
+                synced = write.map(|replicas| (replicas, now + dice.random_range(0..LONGEST)));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn write(&self, who: &str, decided: &mut Option<(u32, u64)>, now: u64) {
+        if let Some((replicas, _)) = decided.take_if(|(_, at)| *at <= now) {
+            self.truth.tell(format!("{who} writes replicas {replicas}"));
+            self.truth.count(format!("{who} writes"));
+            self.kube.scale_to(replicas);
         }
     }
 
@@ -135,7 +156,7 @@ pub(super) fn object(setting: &Setting) -> ScaledObject {
     }
 }
 
-/// Its HPA.
+/// Returns KEDA's HPA.
 pub(super) fn autoscaler(setting: &Setting, now: u64) -> Hpa {
     let up = Rules {
         policies: Some(vec![Policy { kind: PolicyKind::Pods, value: 1_000, period: SYNC }]),
@@ -157,7 +178,7 @@ fn locked(prometheus: &Mutex<Prometheus>) -> std::sync::MutexGuard<'_, Prometheu
     prometheus.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The pool's gauges: `NAME`, or `NAME STATE` where there is such a label.
+/// Returns the pool's gauges: `NAME`, or `NAME STATE` if there is such a label.
 fn read(text: &str) -> BTreeMap<String, f64> {
     let own = format!("pool=\"{POOL}\"");
     let mut gauges = BTreeMap::new();
@@ -176,7 +197,7 @@ fn read(text: &str) -> BTreeMap<String, f64> {
     gauges
 }
 
-/// One request to a dispatcher's admin listener.
+/// Sends one request to a dispatcher's admin listener.
 pub async fn get(at: IpAddr, path: &str) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     ask(at, "GET", path).await
 }

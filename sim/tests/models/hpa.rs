@@ -1,7 +1,8 @@
 use slotkeeper_sim::models::hpa::{
-    AbleToScale, Behavior, Controller, Gates, Hpa, Metric, NoAnswer, Rules, Scale, ScalingActive, Spec, Target,
+    AbleToScale, Behavior, Controller, Gates, Hpa, Metric, NoAnswer, Rules, Scale, ScalingActive, Select, Spec, Target,
     Tolerance, proposal,
 };
+use slotkeeper_sim::models::prometheus::{Expr, Prometheus, Sample, ScrapeFailed};
 
 const ONE: Target = Target::AverageValue(1000);
 
@@ -19,7 +20,7 @@ fn metric(sessions: i64) -> [Metric; 1] {
 
 const FAILS: [Metric; 1] = [Metric { target: ONE, answer: Err(NoAnswer) }];
 
-/// The spec after a sync.
+/// Returns the spec after a sync.
 fn sync(hpa: &mut Hpa, spec: u32, sessions: i64, second: u64) -> u32 {
     hpa.reconcile(Some(pods(spec)), &metric(sessions), second * 1000).write.unwrap_or(spec)
 }
@@ -28,7 +29,7 @@ fn sync(hpa: &mut Hpa, spec: u32, sessions: i64, second: u64) -> u32 {
 fn the_tolerance_table_of_target_one_holds() {
     let tolerance = Tolerance { up: 0.1, down: 0.1, old_comparison: false };
     let after = |n: u32, m: i64| proposal(ONE, &[m * 1000], pods(n), tolerance).unwrap();
-    // From n pods: the highest metric that shrinks, the lowest that grows.
+    // From n pods: the highest metric that scales down, the lowest that scales up.
     let table = [
         (1, 0, 2),
         (5, 4, 6),
@@ -51,7 +52,7 @@ fn the_tolerance_table_of_target_one_holds() {
 }
 
 #[test]
-fn up_to_1_32_exactly_ten_percent_more_acts_but_exactly_ten_percent_less_does_not() {
+fn up_to_1_32_exactly_ten_percent_more_scales_but_exactly_ten_percent_less_does_not() {
     let old = Tolerance { up: 0.1, down: 0.1, old_comparison: true };
     assert_eq!(proposal(ONE, &[11_000], pods(10), old), Some(11));
     assert_eq!(proposal(ONE, &[22_000], pods(20), old), Some(22));
@@ -73,7 +74,7 @@ fn a_tolerance_of_its_own_is_dropped_while_the_gate_is_off() {
 fn the_next_sync_is_one_period_after_the_end_of_the_last() {
     let mut hpa = hpa(1, 10, None);
     assert_eq!(hpa.next_sync(), 15_000);
-    // Started at 15 s, the metrics took 6 s.
+    // Started at 15 s; the metrics took 6 s.
     let _ = hpa.reconcile(Some(pods(3)), &FAILS, 21_000);
     assert_eq!(hpa.next_sync(), 36_000);
     let _ = hpa.reconcile(None, &metric(3), 36_000);
@@ -96,7 +97,7 @@ fn a_patch_upwards_is_reverted_at_once_whatever_the_window() {
 }
 
 #[test]
-fn a_drain_counts_as_pods_and_makes_it_grow_as_fast_as_it_may() {
+fn draining_pods_count_and_make_the_hpa_scale_up_at_its_maximum_rate() {
     // 3 wanted, 5 more draining with their sessions: status 8, metric 8.
     let mut hpa = hpa(1, 100, Some(Behavior::default()));
     hpa.history = Some(Default::default());
@@ -116,7 +117,7 @@ fn an_error_changes_nothing_and_leaves_no_recommendation() {
 }
 
 #[test]
-fn with_one_of_two_metrics_failing_it_may_grow_but_not_shrink() {
+fn with_one_of_two_metrics_failing_it_may_scale_up_but_not_down() {
     let two = |sessions: i64| [FAILS[0].clone(), metric(sessions)[0].clone()];
     let mut hpa = hpa(
         1,
@@ -166,7 +167,7 @@ fn a_window_with_behavior_ends_one_tick_earlier_than_without() {
 }
 
 #[test]
-fn only_who_went_to_zero_by_itself_leaves_it_again() {
+fn only_an_hpa_that_scaled_to_zero_itself_scales_up_again() {
     let gates = Gates { configurable_tolerance: true, scale_to_zero: true };
     let spec = Spec { min: 0, max: 10, behavior: None };
     let mut hpa = Hpa::new(spec, Controller { gates, downscale_window: 0, ..Controller::default() }, 0);
@@ -189,4 +190,42 @@ fn absurd_metrics_and_targets_do_no_harm() {
     assert_eq!(hpa.reconcile(Some(pods(4)), &negative, 15_000).write, Some(1));
     let unbounded = Scale { spec: u32::MAX, status: u32::MAX, ready: u32::MAX };
     assert_eq!(hpa.reconcile(Some(unbounded), &metric(1), 30_000).write, Some(10));
+}
+
+/// KEDA asks two Prometheus servers in turn. A raise from 1 to 2 is scraped by the first one at 15 s; the second one cannot reach
+/// the dispatcher from then on, and its `max_over_time` shows the old number for another minute. Returns the sizes after each sync.
+fn sizes_behind_two_servers(down: Rules) -> Vec<u32> {
+    let query = Expr::max_over_time("sessions", "p", 60_000).max();
+    let servers: Vec<Prometheus> = (0..2)
+        .map(|server| {
+            let mut prometheus = Prometheus::new(15_000);
+            prometheus.add_target("d0", 0);
+            for at in 0..6 {
+                let value = if at == 0 { 1.0 } else { 2.0 };
+                let sample = Sample { metric: "sessions".into(), pool: "p".into(), value, at: None };
+                let reached = server == 0 || at == 0;
+                prometheus.scrape("d0", if reached { Ok(vec![sample]) } else { Err(ScrapeFailed) }, at * 15_000);
+            }
+            prometheus
+        })
+        .collect();
+    let up = Rules { tolerance: Some(0.0), ..Rules::default() };
+    let mut hpa = hpa(1, 5, Some(Behavior { scale_up: up, scale_down: down }));
+    let mut size = 1;
+    [(16, 0), (31, 1), (46, 0)]
+        .into_iter()
+        .map(|(second, server)| {
+            let answer = servers[server].query(&query, second * 1_000).unwrap();
+            size = sync(&mut hpa, size, answer[0] as i64, second);
+            size
+        })
+        .collect()
+}
+
+#[test]
+fn an_older_number_after_a_newer_one_removes_a_new_pod_unless_a_window_or_the_guard_holds_it() {
+    let eager = Rules { window: Some(0), ..Rules::default() };
+    assert_eq!(sizes_behind_two_servers(eager.clone()), [2, 1, 2], "the pod that was created for the raise is removed");
+    assert_eq!(sizes_behind_two_servers(Rules::default()), [2, 2, 2], "the shipped window of 300 s");
+    assert_eq!(sizes_behind_two_servers(Rules { select: Select::Disabled, ..eager }), [2, 2, 2], "keda_guard");
 }

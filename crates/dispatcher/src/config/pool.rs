@@ -1,13 +1,13 @@
 //! One pool: `[pools.NAME]`. Its rules are read in `rules.rs`, its pods in `pods.rs`.
 
-use super::addresses::{cookie_name, gauge, host_pattern, landing, origin, path};
+use super::addresses::{cookie_name, embedding_origin, gauge, host_pattern, landing, origin, path};
 use super::passive::{activity, passive};
 use super::rules::{DAY, default_rules, rules, seconds};
 use super::spare::schedule;
 use super::table::{Table, millis, quoted};
 use super::targets::{shrink, targets};
 use super::together::ports;
-use super::{Admission, ClusterConfig, DataBetween, KeptConnections, PoolConfig, pods};
+use super::{Admission, ClusterConfig, DataBetween, KeptConnections, OriginPattern, PoolConfig, pods};
 use slotkeeper_core::AfterSession;
 
 /// A pool, and the table it comes from.
@@ -30,13 +30,14 @@ pub(super) fn all<'a>(pools: &Table<'a>, proxies: bool) -> Vec<NamedPool<'a>> {
         .collect()
 }
 
-/// One name for the only pool; several pools may share a host, where cookies of one name would overwrite each other.
+/// The default cookie name. With several pools it contains the pool's name: on a shared host, cookies of the same name would
+/// overwrite each other.
 pub(super) fn usual_cookie_name(pool: &str, pools: usize) -> String {
     if pools > 1 { format!("slotkeeper_{pool}") } else { "slotkeeper".to_owned() }
 }
 
 fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> PoolConfig {
-    // What to go on with when nothing says what the pods are: only the other problems are of interest then.
+    // If no pods are defined, reading continues with a placeholder, to report the other problems.
     let cluster = pods::cluster(table);
     let known = cluster.is_some();
     let cluster = cluster.unwrap_or(ClusterConfig::Processes(super::Processes::new(Vec::new(), "".into())));
@@ -76,6 +77,19 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
     for (text, at) in table.one_or_list("allowed_origins").unwrap_or_default() {
         pool.allowed_origins.extend(at.accept(origin(text)));
     }
+    for (text, at) in table.one_or_list("embedded_in").unwrap_or_default() {
+        pool.embedded_in.extend(at.accept(embedding_origin(text)));
+    }
+    if table.has("embedded_in") && !proxies {
+        let what = "a cookie for frames needs https, which a trusted proxy has to report, and there are none";
+        table.wrong("embedded_in", format_args!("{what}; allowed: with `trusted_proxies`"));
+    }
+    if !pool.embedded_in.is_empty()
+        && pool.allowed_origins.iter().any(|o| matches!(o, OriginPattern::Any | OriginPattern::Null))
+    {
+        let what = "with `embedded_in`, browsers may send the cookie from pages of other sites, and any such page could use the session";
+        table.wrong("allowed_origins", format_args!("{what}; allowed: without \"*\" and \"null\""));
+    }
     pool.answer = table.seconds_or_off("answer_seconds", pool.answer, 0.1..=DAY);
     pool.stall = table.seconds_or_off("stall_seconds", pool.stall, 0.1..=DAY);
     passive(table, &mut pool);
@@ -93,7 +107,7 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
     if table.has("priority_header") && !proxies {
         table.wrong(
             "priority_header",
-            "is believed of trusted proxies only, and there are none; allowed: with `trusted_proxies`",
+            "is only accepted from trusted proxies, and there are none; allowed: with `trusted_proxies`",
         );
     }
     rules(table, &mut pool.rules, &pool.cluster, known);
@@ -107,8 +121,8 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
             processes.wrong("first_port", what);
         }
         if processes.data == DataBetween::Wipe && pool.rules.after_session == AfterSession::Keep {
-            let what = "a pod is not started again after a session, so its next visitor finds what the former one has \
-                        left until it is; wanted: with `after_session = \"recycle\"`";
+            let what = "a pod is not restarted after a session, so until it is, the next session finds the data of the \
+                        previous one; wanted: with `after_session = \"recycle\"`";
             table.table("processes").into_iter().for_each(|table| table.doubt("data", what));
         }
     }
@@ -120,7 +134,7 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
     if let Some(max) = pool.rules.max_session.filter(|max| *max > millis(pool.cookie_max_age)) {
         let (cookie, max) = (pool.cookie_max_age.as_secs_f64(), seconds(max));
         let what = format!(
-            "the cookie would end after {cookie} s, before the session does; allowed: at most as long as `cookie_max_age_seconds`"
+            "the cookie would expire after {cookie} s, before the session does; allowed: at most as long as `cookie_max_age_seconds`"
         );
         table.wrong("max_session_seconds", format_args!("{max}: {what}"));
     }

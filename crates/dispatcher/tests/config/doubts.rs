@@ -55,6 +55,19 @@ fn what_a_shell_would_fill_in_is_named_and_a_good_command_is_not() {
         ),
     ];
     assert_eq!(said, expected);
+    let said = warnings(
+        "[journal]\nat = 'memory'\n[pools.a.processes]\ncommand = ['sh', '--home={session}']\ndata_folder = 'data/{session}'\n",
+        place.path(),
+    );
+    let why = "{session} stays as it is: pods start before it is known whose they will be, see \"Data that follow a person\" in OPERATING.md";
+    let expected = [
+        format!(
+            "file:4: key `pools.a.processes.command[1]`: \"--home={{session}}\": {why}; what is filled in: {{ordinal}}, {{port}}, \
+             {{host}}, {{data}}, {{pool}}"
+        ),
+        format!("file:5: key `pools.a.processes.data_folder`: {why}"),
+    ];
+    assert_eq!(said, expected);
     // What a shell reads after -c is a script.
     let good = "[journal]\nat = 'memory'\n[pools.a.processes]\ncommand = ['sh', '-c', 'exec x $PORT ~/y {data}']\ndata_folder = 'data'\n";
     assert_eq!(warnings(good, place.path()), Vec::<String>::new());
@@ -69,7 +82,7 @@ fn settings_that_do_not_do_what_they_seem_to_are_named() {
                 on_restart = 'adopt'\ncgroup = 'off'\nlimits = { cpus = 1 }\n";
     let said = warnings(text, place.path());
     let begins =
-        ["data`: a pod is not started again", "on_restart`: pods go on, but", "limits`: no control group can hold"];
+        ["data`: a pod is not restarted", "on_restart`: pods keep running, but", "limits`: no control group can hold"];
     assert_eq!(said.len(), begins.len(), "{said:#?}");
     for (line, begin) in said.iter().zip(begins) {
         assert!(line.contains(&format!("key `pools.a.processes.{begin}")), "{line}");

@@ -86,12 +86,12 @@ async fn wrong_files_are_refused_at_start() {
     let broken = file("broken", "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n");
     let cases = [
         (absent.clone(), good.key.clone(), "absent: cannot be read: No such file"),
-        (empty.clone(), good.key.clone(), "empty: there is no certificate in it"),
-        (good.key.clone(), good.key.clone(), "tls.key: there is no certificate in it"),
+        (empty.clone(), good.key.clone(), "empty: contains no certificate"),
+        (good.key.clone(), good.key.clone(), "tls.key: contains no certificate"),
         (broken, good.key.clone(), "broken: not PEM"),
         (good.certificate.clone(), absent, "absent: cannot be read: No such file"),
-        (good.certificate.clone(), empty, "empty: there is no private key in it"),
-        (good.certificate.clone(), good.certificate.clone(), "tls.crt: there is no private key in it"),
+        (good.certificate.clone(), empty, "empty: contains no private key"),
+        (good.certificate.clone(), good.certificate.clone(), "tls.crt: contains no private key"),
         (good.certificate.clone(), foreign.key, "other.key is not the key of"),
     ];
     for (certificate, key, expected) in cases {

@@ -109,8 +109,8 @@ async fn what_cannot_be_read_is_refused_with_its_name_and_what_to_do() {
         ),
         (r#"{"v":1,"from":1,"number":1,"pool":"","command":"New"}"#, "of version 1, but unknown variant `New`"),
         (r#"{"v":1,"from":1}"#, "of version 1, but missing field"),
-        ("", "no entry of slotkeeper's"),
-        ("\0\u{7f}", "no entry of slotkeeper's"),
+        ("", "not an entry of slotkeeper"),
+        ("\0\u{7f}", "not an entry of slotkeeper"),
     ] {
         let id = format!("{}-3", at + 1);
         server.ask(&["XADD", ENTRIES, &id, "entry", json]).await;
@@ -130,7 +130,7 @@ async fn a_stream_without_its_beginning_is_refused() {
     replica.reads(9).await;
     server.ask(&["XTRIM", ENTRIES, "MAXLEN", "4"]).await;
     let what = refusal(&server).await;
-    assert!(what.contains("-7, and no state is kept: what was between is gone"), "{what}");
+    assert!(what.contains("-7, and there is no checkpoint: the entries before that are missing"), "{what}");
     assert!(what.contains("delete {slotkeeper}:entries, {slotkeeper}:life and {slotkeeper}:checkpoint"), "{what}");
     // Whoever knows the beginning goes on.
     replica.say([10]).await;

@@ -214,5 +214,5 @@ async fn by_tls_only_who_is_trusted_is_spoken_to() {
         panic!()
     };
     let error = format!("{:#}", anyhow::Error::new(error));
-    assert!(error.contains("other.crt: there is no certificate in it; allowed: PEM"), "{error}");
+    assert!(error.contains("other.crt: contains no certificate; allowed: PEM"), "{error}");
 }

@@ -1,62 +1,40 @@
-//! The annotations by which others know that a pod is in use: node autoscalers keep its node, a ReplicaSet takes others
-//! first, and KEDA, if it is to be guarded against, does not scale in while anybody lives. Written only where something
-//! differs, a few at a time. In a pool of a Deployment also: pods that ought to have gone and did not.
+//! Writes the annotations that protect pods in use: node autoscalers keep their nodes, a ReplicaSet deletes other pods
+//! first, and KEDA, if `keda_guard` is set, does not scale in while there are sessions (`pause`). Annotations are written only if
+//! they differ, a few at a time. In a pool of a Deployment, this also deletes retiring pods that the ReplicaSet kept
+//! while it deleted others instead.
 
-use super::calls::{CallError, patch_params};
+use super::calls::CallError;
+use super::pause::{Pause, Proof};
 use super::sight::{DELETION_COST, DO_NOT_DISRUPT, KEPT, SAFE_TO_EVICT};
 use super::{Living, Site, orders};
 use crate::cluster::{Attendance, Attended};
 use crate::outside::now;
-use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch};
 use serde_json::{Value, json};
-use slotkeeper_core::{Ordinal, Timeline, planted};
+use slotkeeper_core::{Ordinal, planted};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-/// KEDA's own annotation (KEDA docs, "Pause autoscaling of scaling in").
-const PAUSED_SCALE_IN: &str = "autoscaling.keda.sh/paused-scale-in";
-/// Says that it is ours: an operator's own pause is left alone.
-const GUARD: &str = "slotkeeper.dev/guard";
-/// Between two looks. What is written is read back by the watch, and is not written twice.
+/// The interval of checks. Annotations that were written are read back by the watch, and not written twice.
 const LOOK: Duration = Duration::from_secs(1);
-/// Pods written per look.
+/// Maximum of pods written per check.
 const AT_ONCE: usize = 10;
-/// How long nobody lives before the guard is taken away: each change of it changes KEDA's HPA.
-const QUIET: Duration = Duration::from_secs(30);
-/// How often a dispatcher checks whether the guard is still there.
-const VERIFY: Duration = Duration::from_secs(60);
-/// ... while the removal of another dispatcher, which did not know yet that a session lives, may be on its way.
-const VERIFY_AT_FIRST: Duration = Duration::from_secs(5);
-const AT_FIRST: Duration = Duration::from_secs(30);
 const SLOWEST: Duration = Duration::from_secs(60);
 
 pub(super) struct Marks {
     site: Arc<Site>,
-    /// None before the fleet has been read.
+    /// `None` before the fleet has been read.
     attended: watch::Receiver<Option<Attendance>>,
-    /// What the ScaledObject has, as far as is known, and when that was seen.
-    guarded: Option<(Guard, Instant)>,
-    active_until: Option<Instant>,
-    /// Since when sessions live, without a break and in this timeline.
-    active_since: Option<(Timeline, Instant)>,
+    pause: Pause,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Guard {
-    /// ... and the timeline that put it there. Another one may be about to take it away again.
-    Ours(Timeline),
-    Theirs,
-    Off,
-}
-
-/// What keeps a pod: the word for it in `KEPT`, which says what is ours, the annotation, its value.
+/// The annotations that protect a pod: the word for each in `KEPT` (which lists those that are the dispatcher's), its key,
+/// its value.
 const KEEPS: [(&str, &str, &str); 2] =
     [("safe-to-evict", SAFE_TO_EVICT, "false"), ("do-not-disrupt", DO_NOT_DISRUPT, "true")];
 
-/// After failures, the next try comes later and later.
+/// A delay before the next attempt that grows with each failure.
 struct Delay {
     time: Duration,
     over: Option<Instant>,
@@ -84,27 +62,32 @@ impl Delay {
 }
 
 impl Marks {
-    pub(super) fn new(site: Arc<Site>, attended: watch::Receiver<Option<Attendance>>) -> Marks {
-        Marks { site, attended, guarded: None, active_until: None, active_since: None }
+    pub(super) fn new(
+        site: Arc<Site>,
+        attended: watch::Receiver<Option<Attendance>>,
+        proven: mpsc::UnboundedSender<Proof>,
+    ) -> Marks {
+        let pause = Pause::new(site.clone(), proven);
+        Marks { site, attended, pause }
     }
 
     pub(super) async fn run(mut self) {
         let (mut pods, mut guard) = (Delay::new(), Delay::new());
         loop {
             tokio::time::sleep(LOOK).await;
-            // Before the fleet has been read, nobody knows that nobody lives.
+            // Before the fleet has been read, it is not known whether there are sessions.
             let Some(attendance) = self.attended.borrow_and_update().clone() else { continue };
-            // By old knowledge nothing is written: a dispatcher that reads the journal does it.
+            // If the report is outdated, nothing is written: a dispatcher that reads the journal does it.
             if attendance.until.is_some_and(|until| until <= now()) {
                 continue;
             }
             if guard.is_over() {
-                let written = self.guard(attendance.active, attendance.timeline).await;
-                guard.after(&self.site, "guard against KEDA", written);
+                let written = self.pause.look(&attendance).await;
+                guard.after(&self.site, "write the guard against KEDA", written);
             }
             if pods.is_over() {
                 let written = self.pods(&attendance).await;
-                pods.after(&self.site, "mark what is in use", written);
+                pods.after(&self.site, "write the annotations of pods", written);
             }
         }
     }
@@ -132,7 +115,7 @@ impl Marks {
         Ok(())
     }
 
-    /// What has to change; a value of null takes an annotation away.
+    /// The annotations to change; a value of null removes one.
     fn changes(&self, living: &Living, attended: &Attended) -> Option<Value> {
         let has = |key: &str| living.annotations.get(key).map(String::as_str);
         let mut changes = serde_json::Map::new();
@@ -158,8 +141,8 @@ impl Marks {
         (!changes.is_empty()).then_some(Value::Object(changes))
     }
 
-    /// A ReplicaSet may have taken another pod than the one that retires (one that was not ready goes first whatever its
-    /// cost). Then the number inside stays empty for ever, unless the one outside goes, too.
+    /// Deletes a retiring pod if the ReplicaSet has deleted another one instead (it deletes pods that are not ready first,
+    /// whatever their deletion cost). Otherwise the ordinal of the other pod would stay empty forever.
     async fn misfit(&self, attendance: &Attendance) {
         let misfit = {
             let seen = self.site.seen();
@@ -175,71 +158,15 @@ impl Marks {
             found.map(|(_, p)| (p.name.clone(), p.uid.clone()))
         };
         if let Some((name, uid)) = misfit {
-            tracing::info!(pool = %self.site.pool, pod = name, "it retires, and another went in its place: it goes, too");
+            tracing::info!(pool = %self.site.pool, pod = name, "deleting a retiring pod, because the ReplicaSet deleted another one instead");
             if let Err(error) = orders::delete(&self.site, &name, &uid).await {
                 tracing::warn!(pool = %self.site.pool, pod = name, "cannot be deleted: {error}");
             }
         }
     }
-
-    /// While anybody lives or waits, KEDA does not scale in (it may write 0 in an outage, although it saw only errors).
-    async fn guard(&mut self, active: bool, timeline: Timeline) -> Result<(), CallError> {
-        let Some(name) = self.site.config.scaled_object.clone().filter(|_| self.site.config.keda_guard) else {
-            return Ok(());
-        };
-        // Who starts anew does not know since when nobody lives.
-        let until = self.active_until.filter(|_| !active).unwrap_or_else(|| now() + QUIET);
-        self.active_until = Some(until);
-        let wanted = match self.guarded {
-            _ if active => true,
-            _ if until <= now() => false,
-            Some((Guard::Ours(_), _)) => true,
-            Some((Guard::Theirs | Guard::Off, _)) | None => return Ok(()),
-        };
-        let fits = |guard| match guard {
-            Guard::Theirs => true,
-            Guard::Off => !wanted,
-            Guard::Ours(own) => wanted && own == timeline,
-        };
-        let since = self.active_since.filter(|(own, _)| active && *own == timeline);
-        let (_, since) = since.unwrap_or((timeline, now()));
-        let is_new = self.active_since.is_none_or(|(_, before)| before != since);
-        self.active_since = active.then_some((timeline, since));
-        let verify = if now() < since + AT_FIRST { VERIFY_AT_FIRST } else { VERIFY };
-        let known = self.guarded.filter(|(_, seen)| !wanted || !is_new && now() < *seen + verify);
-        if known.is_some_and(|(guard, _)| fits(guard)) {
-            return Ok(());
-        }
-        let resource = scaled_object();
-        let api: Api<DynamicObject> = Api::namespaced_with(self.site.client.clone(), &self.site.namespace, &resource);
-        let (calls, limit) = (&self.site.calls, self.site.pace.call);
-        let object = calls.make(("get", "scaledobjects"), limit, api.get(&name)).await?;
-        let mut guard = guard_of(&object);
-        if !fits(guard) {
-            let name_of =
-                |timeline: Timeline| if timeline == Timeline::FIRST { "true".to_owned() } else { timeline.to_string() };
-            let (paused, owner) =
-                if wanted { (json!("true"), json!(name_of(timeline))) } else { (Value::Null, Value::Null) };
-            let metadata = json!({
-                "resourceVersion": object.metadata.resource_version,
-                "annotations": { PAUSED_SCALE_IN: paused, GUARD: owner },
-            });
-            let body: Patch<Value> = Patch::Merge(json!({ "metadata": metadata }));
-            let call = async { api.patch(&name, &patch_params(), &body).await };
-            guard = match calls.make(("patch", "scaledobjects"), limit, call).await {
-                Ok(patched) => guard_of(&patched),
-                // KEDA has written its status meanwhile: the next look sees it.
-                Err(error) if error.is(409) => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            tracing::info!(pool = %self.site.pool, scaled_object = name, paused = wanted, "KEDA's scaling in");
-        }
-        self.guarded = Some((guard, now()));
-        Ok(())
-    }
 }
 
-/// The annotations that are ours, by these words.
+/// Removes the annotations that the dispatcher wrote, named by these words.
 fn take_away(words: &str, changes: &mut serde_json::Map<String, Value>) {
     planted!(MarksStay => ());
     let ours = KEEPS.into_iter().filter(|(word, ..)| words.split(',').any(|w| w == *word));
@@ -247,29 +174,8 @@ fn take_away(words: &str, changes: &mut serde_json::Map<String, Value>) {
     changes.insert(KEPT.into(), Value::Null);
 }
 
-fn guard_of(object: &DynamicObject) -> Guard {
-    planted!(GuardStolen => guard_whosever(object));
-    let annotations = object.metadata.annotations.as_ref();
-    let has = |key: &str| annotations.and_then(|a| a.get(key));
-    // Anything that is no boolean counts as true (KEDA's own reading), false as not set.
-    match (has(PAUSED_SCALE_IN).filter(|v| *v != "false"), has(GUARD)) {
-        (None, _) => Guard::Off,
-        (Some(_), Some(owner)) => Guard::Ours(owner.parse().unwrap_or_default()),
-        (Some(_), None) => Guard::Theirs,
-    }
-}
-
-fn scaled_object() -> ApiResource {
-    ApiResource {
-        group: "keda.sh".into(),
-        version: "v1alpha1".into(),
-        api_version: "keda.sh/v1alpha1".into(),
-        kind: "ScaledObject".into(),
-        plural: "scaledobjects".into(),
-    }
-}
-
-/// Coarse, since every change is a write: retiring pods first, then free ones, then by the size of their number of sessions.
+/// The deletion cost: retiring pods first, then free ones, then by the logarithm of their sessions, because every change
+/// is a write.
 fn cost(attended: &Attended) -> i64 {
     planted!(DeletionCostEqual => if attended.retiring && attended.sessions == 0 { -1 } else { 0 });
     match attended.sessions {
@@ -277,12 +183,4 @@ fn cost(attended: &Attended) -> i64 {
         0 => 0,
         n => i64::from(n.ilog2()) + 1,
     }
-}
-
-#[cfg(feature = "planted")]
-fn guard_whosever(object: &DynamicObject) -> Guard {
-    let paused =
-        object.metadata.annotations.as_ref().and_then(|a| a.get(PAUSED_SCALE_IN)).is_some_and(|v| v != "false");
-    let owner = object.metadata.annotations.as_ref().and_then(|a| a.get(GUARD)).and_then(|owner| owner.parse().ok());
-    if paused { Guard::Ours(owner.unwrap_or_default()) } else { Guard::Off }
 }

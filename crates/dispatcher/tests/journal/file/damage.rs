@@ -62,7 +62,7 @@ async fn a_bit_flipped_anywhere_in_an_early_record_is_refused() {
         bytes[at] ^= 1 << (at % 8);
         fs::write(&file, &bytes).unwrap();
         let flaw = match at + 1 == starts[3] {
-            true => "a whole record, and then something else where the line should end",
+            true => "a complete record, followed by something else where the line should end",
             false => "the checksum is wrong",
         };
         let what = format!("entries-00000000000000000001, line 3 (byte {}): {flaw}", starts[2]);
@@ -99,7 +99,7 @@ async fn a_line_break_that_is_lost_does_not_take_an_acknowledged_record_with_it(
     let mut bytes = whole.clone();
     bytes[starts[4] - 1] = b' ';
     let merged = format!(
-        "entries-00000000000000000001, line 4 (byte {}): a whole record, and then something else where the line should end",
+        "entries-00000000000000000001, line 4 (byte {}): a complete record, followed by something else where the line should end",
         starts[3]
     );
     // Whatever is left of the record behind it.
@@ -156,7 +156,7 @@ async fn a_command_that_this_version_does_not_know_is_refused_even_at_the_end() 
     fs::write(&file, &bytes).unwrap();
     let message = refusal(dir.path()).to_string();
     let what = format!(
-        "entries-00000000000000000001, line 4 (byte {offset}): whole, but of something that this version of slotkeeper does not know: \
+        "entries-00000000000000000001, line 4 (byte {offset}): intact, but with something that this version of slotkeeper does not know: \
          unknown variant `Levitate`"
     );
     assert!(message.contains(&what), "{message}");
@@ -211,8 +211,7 @@ async fn what_is_missing_is_named() {
     let whole = super::contents(folder);
     let (old, new) = ("checkpoint-00000000000000000005", "checkpoint-00000000000000000015");
     let (early, late) = ("entries-00000000000000000006", "entries-00000000000000000016");
-    let no_end =
-        format!("{new}: no segment begins after this checkpoint, as one must: the end of the journal is missing");
+    let no_end = format!("{new}: no segment begins after this checkpoint: the end of the journal is missing");
     let beginning = |from| format!("{late}, line 1 (byte 0): entries {from} to 15 are missing before it");
     // What goes missing; the refusal; up to where it can be read, or could be repaired.
     let table: &[(&[&str], Option<&str>, u64)] = &[
@@ -280,7 +279,7 @@ fn a_file_in_the_place_of_the_folder_is_named() {
         let error = anyhow::Error::new(file::open(path, Clock::starting_at(START)).err().unwrap());
         format!("{error:#}")
     };
-    assert_eq!(error(&path), format!("{at} is not a folder: name one for the journal (it is made if there is none)"));
+    assert_eq!(error(&path), format!("{at} is not a folder: name a folder for the journal (it is created if missing)"));
     let below = path.join("deeper");
     assert_eq!(error(&below), format!("cannot make the folder {}: Not a directory (os error 20)", below.display()));
 }
@@ -315,7 +314,7 @@ async fn a_segment_that_was_begun_and_not_used_is_removed() {
     fs::write(&abandoned, [&head[..], b"x"].concat()).unwrap();
     refused(
         dir.path(),
-        "entries-00000000000000000003, line 1 (byte 0): it begins with entry 3, which was there already: 6 would be the next",
+        "entries-00000000000000000003, line 1 (byte 0): it begins with entry 3 again: 6 would be the next",
         5,
     );
 }

@@ -51,7 +51,7 @@ async fn check_says_what_is_there_and_whether_it_is_sound() {
     let whole = fs::read(&file).unwrap();
     fs::write(&file, &whole[..whole.len() - 1]).unwrap();
     let (code, out, _) = tool(&["check"], dir.path());
-    assert!(code == 0 && out.contains("the last record is not whole, as after a crash"), "{out}");
+    assert!(code == 0 && out.contains("the last record is incomplete, as after a crash"), "{out}");
 
     fs::write(&file, &whole[30..]).unwrap();
     let (code, out, _) = tool(&["check"], dir.path());
@@ -111,7 +111,7 @@ async fn replay_prints_what_each_entry_did() {
     let (_, effects, _) = tool(&["replay"], plain.path());
     assert!(effects.contains("\n          -> games  Scale { start: 0, replicas: 1, "), "{effects}");
     let (code, _, error) = tool(&["replay", "--at", "3"], dir.path());
-    assert!(code == 1 && error.contains("entry 3 is not there any more, or not yet"), "{error}");
+    assert!(code == 1 && error.contains("entry 3 does not exist any more, or not yet"), "{error}");
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn repair_keeps_what_is_sound_and_says_what_was_lost() {
     let (code, out, _) = tool(&["repair"], dir.path());
     assert_eq!(code, 0);
     let moved = "damaged-entries-00000000000000000001";
-    for part in [&format!("from byte {line} on is now {moved}; of it can be read: entries 7 to 8"), "kept: 5 entries"] {
+    for part in [&format!("from byte {line} on is now {moved}; still readable: entries 7 to 8"), "kept: 5 entries"] {
         assert!(out.contains(part), "{out}");
     }
     assert_eq!(fs::read(dir.path().join(moved)).unwrap(), bytes[line..]);
