@@ -127,13 +127,13 @@ pub const ALL: &[Promise] = &[
         "metrics",
         "The gauges of `/metrics` are the fleet's at the journal position that they name.",
         SIM,
-        "what `/metrics` says at a journal position",
+        "`/metrics` equals the state at the same journal position",
     ),
     promise(
         "no scaler reads a number before the journal is read",
         "A dispatcher reports no number before it has read the journal up to its end at the dispatcher's start.",
         SIM,
-        "nothing is said before the journal is read",
+        "no numbers before the journal is read",
     ),
     promise(
         "no scaler reads an old number",
