@@ -1,5 +1,5 @@
-//! What operators see: alerts, dashboards and the queries for KEDA, tried with promtool, and on a real Prometheus that scrapes
-//! a real dispatcher.
+//! Alerts, dashboards and the queries for KEDA, tested with promtool, and on a real Prometheus that scrapes a real
+//! dispatcher.
 
 mod gateways;
 mod prometheus;
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 const CASES: [&str; 3] = ["pools.yaml", "replicas.yaml", "gateways.yaml"];
 const TOKEN: &str = "a-token-of-some-length";
 
-/// Metrics that only pools in Kubernetes have, pools that KEDA asks about, and journals in Redis or in trouble: here their panels
+/// Metrics of pools in Kubernetes, of pools that KEDA scales, and of journals in Redis or with errors: here their panels
 /// stay empty.
 const ELSEWHERE: [&str; 6] = [
     "slotkeeper_sizes_overwritten_total",
@@ -29,7 +29,7 @@ const ELSEWHERE: [&str; 6] = [
     "slotkeeper_journal_errors_total",
 ];
 
-// ---- alerts, on paper ----
+// ---- alerts, with promtool ----
 
 /// A folder with the rules and their cases.
 fn bench(rules: &Value) -> TempDir {
@@ -48,7 +48,7 @@ fn run(folder: &Path, arguments: &[&str]) -> (bool, String) {
 }
 
 #[test]
-fn promtool_takes_the_rules_and_every_case_holds() {
+fn promtool_accepts_the_rules_and_every_case_holds() {
     let folder = bench(&shipped::rules());
     let (well, said) = run(folder.path(), &["check", "rules", "rules.yaml"]);
     assert!(well && said.contains(&format!("{} rules found", alerts().len())), "{said}");
@@ -76,7 +76,7 @@ fn every_alert_has_a_case_that_fires_and_one_that_does_not() {
 }
 
 #[test]
-fn every_alert_that_waits_has_a_case_that_needs_its_patience() {
+fn every_alert_with_a_for_has_a_case_that_needs_it() {
     let mut hasty = shipped::rules();
     let mut patient = BTreeSet::new();
     each_alert(&mut hasty, |alert| {
