@@ -21,7 +21,7 @@ fn piece(n: u64) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_body_of_any_size_passes_both_ways_in_little_memory() {
+async fn a_body_of_any_size_passes_both_ways_with_little_memory() {
     let pieces = size() / PIECE as u64;
     let pod = Pod::start(move |mut wire, _| async move {
         let Some(head) = wire.head().await else { return };

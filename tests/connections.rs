@@ -308,7 +308,7 @@ async fn lax(connections: Arc<AtomicUsize>) -> Pod {
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[tokio::test]
-async fn no_session_gets_an_answer_to_the_hidden_request_of_another() {
+async fn no_session_gets_the_response_to_a_smuggled_request_of_another() {
     let pod = lax(Arc::default()).await;
     let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
     let (mut ana, mut ben) = (Visitor::of(&dispatcher), Visitor::of(&dispatcher));

@@ -100,7 +100,7 @@ async fn fixed() {
 }
 
 #[test]
-fn no_example_is_left_out() {
+fn every_example_has_a_test() {
     let mut names: Vec<String> = std::fs::read_dir(folder())
         .unwrap()
         .map(|f| f.unwrap().file_name().to_string_lossy().into_owned())

@@ -279,7 +279,7 @@ async fn connections_are_kept_and_pipelined_requests_answered_in_order() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_the_pod_closes_causes_no_error() {
+async fn a_pod_that_closes_a_kept_connection_causes_no_error() {
     let pod = Pod::start(|mut wire, seen| async move {
         // Closes after one request, without announcing it.
         if let Some(head) = wire.head().await {

@@ -32,7 +32,7 @@ async fn gamecube(changes: &[(&str, &str)]) -> (Cluster, Dispatcher) {
 }
 
 #[tokio::test]
-async fn the_shipped_system_goes_from_nothing_to_two_and_back() {
+async fn the_shipped_system_scales_from_zero_to_two_pods_and_back() {
     let (cluster, dispatcher) = gamecube(&[]).await;
     let mut ana = Visitor::of(&dispatcher);
     assert_eq!(ana.page("/").await.status(), 200);

@@ -96,7 +96,7 @@ fn the_ways_to_scale_differ_in_scaling_only() {
 }
 
 #[test]
-fn arguments_are_the_binaries_own() {
+fn arguments_are_accepted_by_the_binaries() {
     let mut asked = BTreeSet::new();
     for case in cases() {
         for (_, container) in case.containers() {

@@ -198,7 +198,7 @@ fn the_service_monitor_fits_the_service_and_the_secret() {
 
 // ---- on a real Prometheus ----
 
-/// Consoles as pods, at most two, and a fixed pool beside them.
+/// A pool of at most two consoles, and a fixed pool.
 async fn arcade(pod: &Pod) -> Dispatcher {
     let consoles = "max_pods = 2\ncooldown_seconds = 0.5\ngrace_seconds = 0.3\nactive_sessions_gauge = \"gamecube_active_sessions\"";
     let mut setup = Setup::consoles(consoles).admin("token_env = \"TOKEN\"").env("TOKEN", TOKEN);

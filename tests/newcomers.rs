@@ -161,7 +161,7 @@ async fn a_cookie_that_the_browser_has_overwritten_gets_no_slot() {
     assert_eq!(dispatcher.sessions().await.len(), 0);
     eventually("the page", async || last.page("/").await.text() == "page").await;
     assert_eq!(dispatcher.sessions().await.len(), 1);
-    // If it belongs to another visitor, that visitor gets a slot a moment later.
+    // If the first cookie belongs to another visitor, that visitor gets a slot a moment later.
     eventually("the page", async || first.page("/").await.text() == "page").await;
     assert_eq!(dispatcher.sessions().await.len(), 2);
 }

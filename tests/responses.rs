@@ -5,7 +5,7 @@ use slotkeeper_tests::pod::{answer, ok, read, switching};
 use slotkeeper_tests::visitor::HANDSHAKE;
 use slotkeeper_tests::{Pod, Setup, Visitor, Wire};
 
-/// A pod that answers `/n` with the nth of these, and then closes if the response announces that.
+/// A pod that answers `/n` with the nth of these, and then closes unless the response contains `Keep`.
 async fn saying(answers: &'static [&'static str]) -> Pod {
     Pod::start(move |mut wire, seen| async move {
         while let Some(head) = wire.head().await {

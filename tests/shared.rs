@@ -78,7 +78,7 @@ async fn a_pod_is_drained_before_its_removal_and_its_sockets_reconnect_elsewhere
 }
 
 #[tokio::test]
-async fn pods_follow_the_messages_that_pass() {
+async fn a_pool_scales_with_the_messages_that_pass() {
     let settings = "slots_per_pod = 100\nmax_pods = 3\n\
                     targets = { messages_per_second = 4, window_seconds = 5 }";
     let dispatcher = gateways(settings).start().await;
@@ -98,7 +98,7 @@ async fn pods_follow_the_messages_that_pass() {
 }
 
 #[tokio::test]
-async fn pods_follow_a_gauge_of_their_own() {
+async fn a_pool_scales_with_a_gauge_of_its_pods() {
     let settings = "slots_per_pod = 10\nmax_pods = 3\n\
                     targets = { window_seconds = 5, gauge = { name = \"console_ready\", per_pod = 0.5, every_seconds = 1 } }";
     let dispatcher = Setup::consoles(settings).start().await;

@@ -1,4 +1,4 @@
-//! Upgraded connections pass every byte, in both directions, whatever the frames are; and a client that has vanished is noticed.
+//! Upgraded connections pass every byte, in both directions, whatever the frames are; and a vanished client is noticed.
 
 use crate::http::SHARED;
 use futures_util::{SinkExt, StreamExt};

@@ -95,7 +95,7 @@ async fn a_pod_that_stops_reading_times_out() {
     let length = 1 << 30;
     let mut wire = ana.ask("POST", "/", &format!("Content-Length: {length}\r\n")).await;
     let piece = vec![b'x'; 1 << 20];
-    // Sends until the dispatcher takes no more, and then looks for the answer.
+    // Sends until the dispatcher accepts no more, and then reads the response.
     while let Ok(true) = tokio::time::timeout(std::time::Duration::from_millis(500), wire.try_send(&piece)).await {}
     let answer = ana.answer(&mut wire, "POST").await;
     assert_eq!(answer.status(), 504);

@@ -1,4 +1,4 @@
-//! A visitor: a very small browser with a cookie jar. Every request has a connection of its own.
+//! A visitor: a very small browser with a cookie jar. Every request has its own connection.
 
 use crate::dispatcher::Dispatcher;
 use crate::patience::{eventually, patiently};
@@ -16,13 +16,13 @@ pub struct Visitor {
     /// The path of the pool, without a slash at its end.
     pub base: String,
     pub jar: BTreeMap<String, String>,
-    /// Sent with every request, whole lines.
+    /// Complete lines that are sent with every request.
     pub fields: String,
 }
 
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// `1xx` that came before.
+    /// The `1xx` responses before it.
     pub before: Vec<Head>,
     pub head: Head,
     pub body: Body,

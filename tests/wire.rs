@@ -227,7 +227,7 @@ impl Wire {
         })
     }
 
-    /// What follows the last chunk.
+    /// The fields after the last chunk.
     pub async fn trailers(&mut self) -> Option<Vec<(String, String)>> {
         let mut trailers = Vec::new();
         loop {

@@ -1,5 +1,5 @@
 //! Browsers: headless Chromium, driven over the WebDriver protocol (W3C WebDriver 2), which is JSON over HTTP. One
-//! `chromedriver` per test; every browser has its own profile, and so is a visitor of its own.
+//! `chromedriver` per test; every browser has its own profile, and so is a separate visitor.
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};

@@ -47,11 +47,11 @@ def cases() -> dict[str, tuple[str, list[tuple[str, str, str]]]]:
         changes = [(gamecube, "  - ../../components/keda-push\n", f"  - ../../components/{scaling}\n")]
         changes += [(gamecube, f"  # - ../../components/{c}\n", f"  - ../../components/{c}\n") for c in extra]
         found["-".join(["gamecube", scaling, *extra])] = ("overlays/gamecube", changes)
-        # The choices of the GameCube system also apply to the one with several dispatchers, which is built on it.
+    # The choices of the GameCube system also apply to the one with several dispatchers, which is built on it.
     for extra, scaling in itertools.product([[], doors], SCALING):
         changes = found["-".join(["gamecube", scaling, *extra])][1]
         found["-".join(["redis", scaling, *extra])] = ("overlays/redis", changes)
-    # Gateways: with an Ingress or a Gateway, and behind the dispatcher with any of the doors.
+    # Gateways: with an Ingress or a Gateway, and behind the dispatcher with none, one or all of the components.
     found["websocket-gateway"] = ("overlays/websocket-gateway", [])
     alone = "overlays/websocket-gateway/kustomization.yaml"
     found["websocket-gateway-route"] = (
@@ -196,7 +196,7 @@ def main() -> None:
         if text is None:
             continue
         (rendered / f"{name}.yaml").write_text(text)
-                # The loader in C, as there is much to read.
+        # The loader in C, as there is much to read.
         for thing in yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             where = f"{name}: {thing['kind']} {thing['metadata']['name']}"
             things.setdefault(json.dumps(thing, sort_keys=True, default=str), []).append(where)

@@ -138,7 +138,7 @@ impl Arcade {
     }
 }
 
-/// A player, who reconnects through any dispatcher when the connection breaks.
+/// A player that reconnects through any dispatcher when the connection breaks.
 pub(super) struct Player {
     leaves: Arc<AtomicBool>,
     life: JoinHandle<()>,

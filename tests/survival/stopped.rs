@@ -1,5 +1,5 @@
 //! A dispatcher that does not run for a while, because of `SIGSTOP` or a starved machine: its sockets stay open, and accept
-//! what clients send. When it continues, its slots have been granted to other sessions.
+//! data of clients. When it continues, its slots have been granted to other sessions.
 
 use super::CLOCKS;
 use super::house::House;

@@ -74,7 +74,7 @@ struct Desk {
     told: mpsc::UnboundedSender<News>,
     kept: mpsc::UnboundedReceiver<Fleet>,
     engine: tokio::task::JoinHandle<JournalError>,
-    /// The other replica's entries so far, and the journal's clock.
+    /// The number of the other replica's entries so far, and the journal's clock.
     others: u64,
     now: Time,
 }
@@ -123,7 +123,7 @@ impl Desk {
         let mut desk = Desk::new();
         let rules = Rules { silence: Millis::secs(6), grace: Millis::secs(3), ..Rules::default() };
         desk.driver.post(&"pool".into(), Command::Rules(rules));
-        // The second entry is the first one that is written by these rules.
+        // The second entry is the first one to which these rules apply.
         desk.driver.post(&"pool".into(), Command::Leave { session: ANA });
         for _ in 0..2 {
             let draft = desk.draft().await;
@@ -144,7 +144,7 @@ impl Desk {
 }
 
 #[tokio::test(start_paused = true)]
-async fn entries_that_an_ended_life_could_not_write_are_written_by_the_next() {
+async fn commands_that_an_ended_life_could_not_apply_are_written_again_by_the_next() {
     let mut desk = Desk::with_pool().await;
     let first = desk.driver.me();
     let driver = desk.driver.clone();

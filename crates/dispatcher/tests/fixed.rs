@@ -82,7 +82,7 @@ impl Server {
 }
 
 #[tokio::test]
-async fn living_pods_are_ready_in_the_first_list() {
+async fn running_pods_are_ready_in_the_first_list() {
     let (one, two) = (Server::new().await, Server::new().await);
     let names = [one.address.to_string(), two.address.to_string()];
     let mut pool = start(&[&names[0], &names[1]], health(), Arc::new(RealNet));

@@ -144,7 +144,7 @@ async fn a_dispatcher_that_has_not_listed_the_pods_returns_no_number() {
             (Code::Unavailable, "the pods of this pool have not been listed yet")
         );
     }
-    // The metric's name is returned all the same: KEDA needs it to create its autoscaler and to count failures of other calls.
+    // The metric's name is returned nevertheless: KEDA needs it to create its autoscaler and to count failures of other calls.
     assert_eq!(keda.spec().await.unwrap().metric_specs.len(), 1);
     assert_eq!(book.served(), Vec::<u32>::new());
     let mut ear = Ear::of(&keda);

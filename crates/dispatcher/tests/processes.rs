@@ -457,7 +457,7 @@ async fn a_port_that_another_program_uses_is_waited_for() {
 }
 
 #[tokio::test]
-async fn only_the_incarnation_that_was_meant_is_recycled() {
+async fn only_the_named_incarnation_is_recycled() {
     let place = Place::new();
     let mut pool = place.script("sleep 600").await;
     pool.order(1, 1).await;

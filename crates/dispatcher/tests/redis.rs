@@ -1,6 +1,6 @@
 //! The journal in a real Redis: `redis-server` (or what `SLOTKEEPER_TEST_REDIS` names: `valkey-server`) is started for each
-//! test. Whatever happens to the server, all readers get one order, and where entries may be lost, a lapse precedes every
-//! new entry.
+//! test. Whatever happens to the server, all readers get one order, and where entries may be lost, a lapse precedes the
+//! new entries.
 
 mod address;
 mod driven;

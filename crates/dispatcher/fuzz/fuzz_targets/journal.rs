@@ -1,7 +1,7 @@
 //! Fuzzes the journal's reader with arbitrary folders: it always returns, and its account is consistent.
 //!
 //! The input is a folder: first a byte whose lowest bit selects whether checksums are corrected (so that the code behind
-//! the checksums is reached), then files: a byte for the kind and the position, two for the length (low byte first), the content.
+//! the checksums is reached), then files: a byte for kind and position, two for the length (low byte first), the content.
 //!
 //! `cargo fuzz run journal corpus/journal seeds/journal -- -max_len=16384`
 #![no_main]

@@ -91,7 +91,7 @@ async fn scaling_without_an_api_server_returns_an_error() {
 }
 
 #[tokio::test]
-async fn only_the_incarnation_that_was_meant_is_deleted() {
+async fn only_the_named_incarnation_is_deleted() {
     let mut rig = Rig::with(stateful_set(2)).await;
     rig.until_ready(&[0, 1]).await;
     let first = rig.told.uid(1);

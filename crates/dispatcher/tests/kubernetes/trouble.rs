@@ -137,7 +137,7 @@ async fn in_a_steady_state_there_are_no_requests_and_no_observations() {
 }
 
 #[tokio::test]
-async fn ten_thousand_pods_are_listed_in_pages_and_come_and_go() {
+async fn ten_thousand_pods_are_listed_in_pages_and_a_thousand_are_deleted() {
     const MANY: u32 = 10_000;
     let mut rig = Rig::new(stateful_set(0), |server| {
         let set = server.store(|store, _| store.get(Resource::StatefulSets, NAMESPACE, "gamecube").unwrap());

@@ -1,5 +1,5 @@
 //! The server loses some or all of the entries it had accepted, or may have: no reader goes on with lost entries, and a
-//! lapse precedes every new entry, so that no session is placed until every replica has noticed.
+//! lapse precedes the new entries, so that no session is placed until every replica has noticed.
 
 use super::replica::{ByHand, Replica, address, agree, mark, open};
 use super::server::{Server, Way};

@@ -19,7 +19,7 @@ impl Aftermath for Nothing {
 /// Measures until a command has been read back and applied, as a visitor waits for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "prints measurements, and asserts nothing"]
-async fn appends_and_what_they_cost() {
+async fn throughput_and_latency_of_appends() {
     println!("fsync    | writers | entries/s |   p50 ms |   p99 ms");
     for policy in ["always", "everysec"] {
         for writers in [1_u32, 16, 256] {

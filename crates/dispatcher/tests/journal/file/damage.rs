@@ -71,7 +71,7 @@ async fn a_bit_flipped_anywhere_in_an_early_record_is_refused() {
 }
 
 #[tokio::test]
-async fn a_bit_flipped_in_the_last_record_costs_that_record_at_most() {
+async fn a_bit_flipped_in_the_last_record_loses_that_record_at_most() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path(), 3).await;
     let file = segment(dir.path(), 1);
@@ -195,7 +195,7 @@ async fn if_the_newest_checkpoint_is_damaged_the_one_before_is_used() {
 }
 
 #[tokio::test]
-async fn a_lone_damaged_checkpoint_is_refused() {
+async fn a_damaged_checkpoint_without_an_older_one_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     kept(dir.path()).await;
     fs::remove_file(checkpoint(dir.path(), 5)).unwrap();
@@ -248,7 +248,7 @@ async fn missing_files_are_named_in_the_refusal() {
 }
 
 #[tokio::test]
-async fn damage_that_a_checkpoint_covers_costs_nothing() {
+async fn damage_before_the_checkpoint_is_ignored() {
     let dir = tempfile::tempdir().unwrap();
     kept(dir.path()).await;
     // In the segment that only the older checkpoint needs.
