@@ -1,4 +1,4 @@
-//! Annotations that protect pods in use from eviction, and a ScaledObject from scaling in.
+//! Annotations that protect pods in use from eviction, and keep KEDA from scaling in.
 
 use super::rig::{NAMESPACE, Rig, stateful_set};
 use serde_json::{Value, json};
