@@ -45,7 +45,7 @@ fn weak_and_broken_keys_are_refused_line_by_line() {
 }
 
 #[test]
-fn a_file_that_never_ends_is_not_read_to_its_end() {
+fn an_endless_file_is_read_up_to_a_limit_only() {
     let error = parse(&format!("cookie_keys_file = '/dev/zero'\n{PROCESSES}"), "file", "/".as_ref()).unwrap_err();
     assert_eq!(
         error.problems,

@@ -1,18 +1,18 @@
-//! What is said about wrong files, word for word.
+//! The error messages for invalid files, word for word.
 
 use super::{PROCESSES, problems};
 use std::fmt::Write;
 
-/// What is wrong, the file (`{PROCESSES}` stands for the three lines of a good pool's pods), and everything that is said about it.
+/// Name of the case, the file (`{PROCESSES}` stands for the three lines of a valid pool's pods), and all expected messages.
 type Case = (&'static str, &'static str, &'static [&'static str]);
 
 #[test]
-fn every_problem_is_named_with_its_line() {
+fn every_problem_is_reported_with_its_line() {
     let mut different = String::new();
     for (name, text, expected) in CASES {
         let said = problems(&text.replace("{PROCESSES}\n", PROCESSES));
         if said != *expected {
-            let _ = writeln!(different, "{name}:\n  expected {expected:#?}\n  but it says {said:#?}");
+            let _ = writeln!(different, "{name}:\n  expected {expected:#?}\n  but found {said:#?}");
         }
     }
     assert!(different.is_empty(), "{different}");
@@ -265,7 +265,7 @@ placement = 'random'
         ],
     ),
     (
-        "admin for everybody",
+        "an admin listener that other machines can reach",
         r"[admin]
 listen = '0.0.0.0:9090'
 {PROCESSES}
@@ -275,14 +275,14 @@ listen = '0.0.0.0:9090'
         ],
     ),
     (
-        "admin in the visitors' place",
+        "an admin listener on the visitors' address",
         r"listen = '127.0.0.1:9090'
 {PROCESSES}
 ",
         &["file:1: key `admin`: 127.0.0.1:9090 is already used by `listen`; allowed: another address"],
     ),
     (
-        "a journal nowhere",
+        "a journal without a location",
         r"[journal]
 name = 'a b'
 {PROCESSES}
@@ -303,7 +303,7 @@ at = 'A:\'
         ],
     ),
     (
-        "a journal in no folder",
+        "a file journal without a folder",
         r"[journal]
 at = 'file:'
 name = 'arcade'
@@ -317,7 +317,7 @@ ca_file = 'ca.pem'
         ],
     ),
     (
-        "a shared journal of strangers",
+        "a shared journal with an invalid address",
         r"[journal]
 at = 'redis://slot@redis:70000/'
 ca_file = 'ca.pem'
@@ -342,7 +342,7 @@ ca_file = 'ca.pem'
         ],
     ),
     (
-        "a token for nothing",
+        "a token without an admin listener",
         r"[admin]
 listen = 'off'
 token_env = 'NO_SUCH_VARIABLE'
@@ -354,7 +354,7 @@ token_env = 'NO_SUCH_VARIABLE'
         ],
     ),
     (
-        "keys that are not there",
+        "a missing file of keys",
         r"cookie_keys_file = 'keys'
 {PROCESSES}
 ",
@@ -363,7 +363,7 @@ token_env = 'NO_SUCH_VARIABLE'
         ],
     ),
     (
-        "keys from both",
+        "keys from a file and from the environment",
         r"cookie_keys_file = 'keys'
 cookie_keys_env = 'NO_SUCH_VARIABLE'
 {PROCESSES}
@@ -482,14 +482,14 @@ environment = { DEPTH = 3, 'A=B' = 'x' }
         ],
     ),
     (
-        "a probe that asks for nothing",
+        "an HTTP probe without a path",
         r"{PROCESSES}
 probe = { kind = 'http' }
 ",
         &[r#"file:4: key `pools.a.processes.probe.path`: missing; allowed: the path to request, such as "/readyz""#],
     ),
     (
-        "a probe that cannot ask",
+        "a TCP probe with a path",
         r"{PROCESSES}
 probe = { kind = 'tcp', path = '/x' }
 ",
@@ -594,7 +594,7 @@ settle_seconds = 5
         ],
     ),
     (
-        "settling without anybody to settle",
+        "settle_seconds without KEDA",
         r"[pools.a]
 settle_seconds = 5
 {PROCESSES}
@@ -604,7 +604,7 @@ settle_seconds = 5
         ],
     ),
     (
-        "a sliding window of nobody's",
+        "a sliding window of a fixed list",
         r"[pools.a]
 window = 'sliding'
 [pools.a.fixed]
@@ -626,7 +626,7 @@ after_session = 'recycle'
         ],
     ),
     (
-        "more at least than at most",
+        "a minimum above the maximum",
         r"[pools.a]
 min_pods = 3
 max_pods = 2
@@ -635,7 +635,7 @@ max_pods = 2
         &["file:2: key `pools.a.min_pods`: 3 is more than `max_pods`, 2; allowed: at most `max_pods`"],
     ),
     (
-        "more spare than there is",
+        "more spare slots than the pool can have",
         r"[pools.a]
 spare = 2
 {PROCESSES}
@@ -775,7 +775,7 @@ colour = 'red'
         ],
     ),
     (
-        "activity that nothing counts as",
+        "invalid settings of activity",
         r"[pools.a]
 rejoin = 'never'
 activity = { frame_bytes = ['8-6', '6'], ignored_paths = 'api', busy_limit_seconds = 0 }
@@ -868,7 +868,7 @@ priority_header = 'x class'
         ],
     ),
     (
-        "a header of nobody's",
+        "a priority header without trusted proxies",
         r"[pools.a]
 priority_header = 'x-class'
 {PROCESSES}
@@ -953,7 +953,7 @@ schedule = [{ from = 08:00:00, spare = 1 }]
         &["file:3: key `pools.a.schedule[0].from`: found a date or time (write it in quotes); allowed: text"],
     ),
     (
-        "the same way to two pools",
+        "the same host and path for two pools",
         r"[pools.a]
 hosts = ['a.example', 'b.example']
 path = '/x'
@@ -1172,7 +1172,7 @@ processes = { command = ["e"], data_folder = "e" }
         ],
     ),
     (
-        "what a pod may use and who it is",
+        "limits, environment and user of a pod",
         r#"cookie_keys_env = "NO_SUCH_VARIABLE"
 {PROCESSES}
 inherit = ["NO_SUCH_VARIABLE", "NO_*", "A=B", "GOOD"]

@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 const NAME: &str = "slotkeeper-keda.games.svc";
 
-/// A new certificate of its own, in these files.
+/// Writes a new self-signed certificate to these files.
 fn issue(files: &TlsFiles) -> CertificateDer<'static> {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(vec![NAME.to_owned()]).unwrap();
     std::fs::write(&files.certificate, cert.pem()).unwrap();
@@ -29,7 +29,7 @@ fn files(folder: &Path) -> TlsFiles {
     TlsFiles { certificate: folder.join("tls.crt"), key: folder.join("tls.key") }
 }
 
-/// As KEDA with `caCert`.
+/// Connects as KEDA does with `caCert`.
 async fn trusting(net: &dyn Net, to: SocketAddr, root: &CertificateDer<'static>) -> std::io::Result<Channel> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone()).unwrap();
@@ -43,7 +43,7 @@ async fn trusting(net: &dyn Net, to: SocketAddr, root: &CertificateDer<'static>)
 }
 
 #[tokio::test(start_paused = true)]
-async fn keda_is_answered_by_tls_and_renewed_certificates_are_taken_up() {
+async fn keda_is_answered_over_tls_and_renewed_certificates_are_loaded() {
     let folder = tempfile::tempdir().unwrap();
     let files = files(folder.path());
     let root = issue(&files);

@@ -1,4 +1,4 @@
-//! The address of a Redis: what is understood, and what is said of the rest.
+//! The address of a Redis: what is accepted, and the error messages for the rest.
 
 use slotkeeper::config::Secret;
 use slotkeeper::journal::redis::{OpenError, RedisJournal, Trust, open};
@@ -18,7 +18,7 @@ fn plain(host: &str) -> RedisJournal {
 }
 
 #[test]
-fn an_address_is_read() {
+fn addresses_are_parsed() {
     let secret = |text: &str| Some(Secret(text.into()));
     for (text, expected) in [
         ("redis://redis", plain("redis")),
@@ -38,7 +38,7 @@ fn an_address_is_read() {
 }
 
 #[test]
-fn what_is_wrong_with_an_address_is_said_without_its_password() {
+fn errors_about_an_address_do_not_contain_its_password() {
     for (text, says) in [
         (
             "",
@@ -63,7 +63,7 @@ fn what_is_wrong_with_an_address_is_said_without_its_password() {
 }
 
 #[test]
-fn a_name_that_would_part_its_keys_is_refused() {
+fn a_journal_name_that_cannot_be_a_hash_tag_is_refused() {
     for name in ["", "a b", "a}b", "ä"] {
         let config = RedisJournal { name: name.into(), ..plain("redis") };
         let opened = open(&config, Arc::new(RealNet));
