@@ -172,7 +172,7 @@ fn hangs(dispatcher: &Dispatcher, pool: &Pool, seat: &Seat) -> impl Future<Outpu
         }
         tokio::time::sleep(PAGE_OF_AN_UNREADY_POD).await;
         if !view::until(&mut view, is_unready).await {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
