@@ -24,7 +24,7 @@ const RIGHTS: [(&str, &str, &str, &str); 6] = [
     ("events", "list watch", "always", "why a pod does not start"),
     ("statefulsets", "patch", "direct", "replicas and ordinals"),
 ];
-const KEDA_RIGHTS: (&str, &str, &str) = ("scaledobjects", "get patch", "keda_guard");
+const KEDA_RIGHTS: [(&str, &str); 2] = [("scaledobjects", "get patch"), ("horizontalpodautoscalers", "get")];
 
 fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is a folder of the project")
@@ -212,7 +212,9 @@ fn the_dispatcher_has_the_rights_it_needs_and_no_other() {
             }
         }
         if keda {
-            wanted.extend(KEDA_RIGHTS.1.split(' ').map(|verb| format!("{} {verb}", KEDA_RIGHTS.0)));
+            for (resource, verbs) in KEDA_RIGHTS {
+                wanted.extend(verbs.split(' ').map(|verb| format!("{resource} {verb}")));
+            }
         }
         let role = case.one("Role", "slotkeeper");
         let mut granted = BTreeSet::new();
@@ -228,16 +230,19 @@ fn the_dispatcher_has_the_rights_it_needs_and_no_other() {
                     "pods" | "events" => "",
                     "statefulsets" => "apps",
                     "scaledobjects" => "keda.sh",
+                    "horizontalpodautoscalers" => "autoscaling",
                     other => panic!("nobody asks for {other}"),
                 };
                 assert_eq!(list("apiGroups"), [group], "{resource}");
                 // What can be narrowed to one name, is.
-                let one = verb == "patch" && resource != "pods" || resource == "scaledobjects";
-                assert_eq!(
-                    rule["resourceNames"],
-                    if one { json!(["gamecube"]) } else { Value::Null },
-                    "{verb} {resource}"
-                );
+                let one = match resource.as_str() {
+                    // As KEDA names it.
+                    "horizontalpodautoscalers" => json!(["keda-hpa-gamecube"]),
+                    "scaledobjects" => json!(["gamecube"]),
+                    other if verb == "patch" && other != "pods" => json!(["gamecube"]),
+                    _ => Value::Null,
+                };
+                assert_eq!(rule["resourceNames"], one, "{verb} {resource}");
                 assert!(granted.insert(format!("{resource} {verb}")), "{verb} {resource} twice");
             }
         }
@@ -255,7 +260,10 @@ fn the_dispatcher_has_the_rights_it_needs_and_no_other() {
         let row = format!("| {} | {resource} |", verbs.replace(' ', ", "));
         assert!(readme.contains(&row), "README.md has no row {row}");
     }
-    assert!(readme.contains("| get, patch | scaledobjects |"));
+    for (resource, verbs) in KEDA_RIGHTS {
+        let row = format!("| {} | {resource} |", verbs.replace(' ', ", "));
+        assert!(readme.contains(&row), "README.md has no row {row}");
+    }
 }
 
 #[test]

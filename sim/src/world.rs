@@ -693,6 +693,8 @@ impl Place {
             relist: self.setting.relist,
             overdue: Duration::from_secs(1),
             retry: (Duration::from_millis(200), Duration::from_secs(2)),
+            acts: scaler::ACTS,
+            ..Pace::default()
         };
         Ok(kubernetes::start(&self.pool(), &self.pods(), client, net, pace))
     }

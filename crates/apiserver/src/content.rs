@@ -58,6 +58,10 @@ pub(crate) fn fill(resource: Resource, object: &mut Value) {
                 default(object, key, Value::Null);
             }
         }
+        Resource::HorizontalPodAutoscalers => {
+            default(&mut object["spec"], "minReplicas", json!(1));
+            object["status"] = json!({"desiredReplicas": 0, "currentMetrics": null});
+        }
         Resource::ScaledObjects => {}
     }
 }
@@ -161,7 +165,7 @@ pub(crate) fn check(resource: Resource, name: &str, old: Option<&Value>, new: &V
                     causes.push(Cause::forbidden("spec", why));
                 }
             }
-            Resource::Events | Resource::ScaledObjects => {}
+            Resource::Events | Resource::ScaledObjects | Resource::HorizontalPodAutoscalers => {}
         }
     }
     if causes.is_empty() { Ok(()) } else { Err(Status::invalid(resource, name, &causes)) }

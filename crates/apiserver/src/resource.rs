@@ -11,16 +11,18 @@ pub enum Resource {
     Deployments,
     ReplicaSets,
     ScaledObjects,
+    HorizontalPodAutoscalers,
 }
 
 impl Resource {
-    pub const ALL: [Resource; 6] = [
+    pub const ALL: [Resource; 7] = [
         Resource::Pods,
         Resource::Events,
         Resource::StatefulSets,
         Resource::Deployments,
         Resource::ReplicaSets,
         Resource::ScaledObjects,
+        Resource::HorizontalPodAutoscalers,
     ];
 
     /// The resource of this group and plural, whatever version was asked for.
@@ -42,6 +44,7 @@ impl Resource {
             Resource::Pods | Resource::Events => "",
             Resource::StatefulSets | Resource::Deployments | Resource::ReplicaSets => "apps",
             Resource::ScaledObjects => "keda.sh",
+            Resource::HorizontalPodAutoscalers => "autoscaling",
         }
     }
 
@@ -49,6 +52,7 @@ impl Resource {
     pub fn version(self) -> &'static str {
         match self {
             Resource::ScaledObjects => "v1alpha1",
+            Resource::HorizontalPodAutoscalers => "v2",
             Resource::Pods
             | Resource::Events
             | Resource::StatefulSets
@@ -71,6 +75,7 @@ impl Resource {
             Resource::Deployments => "deployments",
             Resource::ReplicaSets => "replicasets",
             Resource::ScaledObjects => "scaledobjects",
+            Resource::HorizontalPodAutoscalers => "horizontalpodautoscalers",
         }
     }
 
@@ -83,6 +88,7 @@ impl Resource {
             Resource::Deployments => "Deployment",
             Resource::ReplicaSets => "ReplicaSet",
             Resource::ScaledObjects => "ScaledObject",
+            Resource::HorizontalPodAutoscalers => "HorizontalPodAutoscaler",
         }
     }
 
@@ -140,6 +146,10 @@ impl Resource {
                 "status": {"replicas": 0},
             }),
             Resource::ScaledObjects => json!({}),
+            Resource::HorizontalPodAutoscalers => json!({
+                "spec": {"scaleTargetRef": {"kind": "", "name": ""}, "maxReplicas": 0},
+                "status": {"desiredReplicas": 0, "currentMetrics": null},
+            }),
         };
         object["kind"] = json!(self.kind());
         object["apiVersion"] = json!(self.api_version());

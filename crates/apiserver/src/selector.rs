@@ -234,6 +234,9 @@ fn selectable(resource: Resource) -> &'static [&'static str] {
             "type",
         ],
         Resource::ReplicaSets => &["status.replicas"],
-        Resource::StatefulSets | Resource::Deployments | Resource::ScaledObjects => &[],
+        Resource::StatefulSets
+        | Resource::Deployments
+        | Resource::ScaledObjects
+        | Resource::HorizontalPodAutoscalers => &[],
     }
 }

@@ -204,7 +204,8 @@ impl Store {
         metadata["namespace"] = json!(namespace);
         metadata["uid"] = json!(uid);
         metadata["creationTimestamp"] = json!(stamp(now));
-        if resource == Resource::Events {
+        // Autoscalers have none before Kubernetes 1.37.
+        if matches!(resource, Resource::Events | Resource::HorizontalPodAutoscalers) {
             remove(metadata, "generation");
         } else {
             metadata["generation"] = json!(1);

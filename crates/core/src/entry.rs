@@ -24,7 +24,7 @@ pub struct Entry {
 impl Entry {
     /// The semantics that this program knows: what entries mean, and which there are. A fleet goes over to newer ones when
     /// all living replicas know them, and never back.
-    pub const SEMANTICS: u32 = 4;
+    pub const SEMANTICS: u32 = 5;
 
     /// Since when there are [`Command::Load`] and [`Command::Empty`], and `shrink` and `targets` of the rules count.
     pub const TARGETS: u32 = 2;
@@ -35,6 +35,9 @@ impl Entry {
     /// Since when sessions whose pods ended together return to their own ordinals, and a terminating pod that is seen to have
     /// failed is not counted on.
     pub const RETURNS: u32 = 4;
+
+    /// Since when there is [`Command::ScaleInPaused`].
+    pub const PAUSES: u32 = 5;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +99,14 @@ pub enum Command {
     /// KEDA has been served this number.
     Served {
         replicas: u32,
+    },
+    /// At fleet time `at`, in this timeline, it was certain that neither KEDA nor its autoscaler removes a pod, whatever number they
+    /// have been served, as long as a session lives or waits or [`Fleet::needs_pause`](crate::Fleet::needs_pause) says so. The size
+    /// and the pods that existed then have been reported before.
+    ScaleInPaused {
+        at: Time,
+        #[serde(default, skip_serializing_if = "Timeline::is_first")]
+        timeline: Timeline,
     },
     /// What this replica has measured: messages of its streams over the time that it says, on its own clock, and, where the
     /// pods have been asked, the sum of their gauge in thousandths.

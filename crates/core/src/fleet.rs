@@ -35,6 +35,8 @@ pub struct Fleet {
     semantics: u32,
     /// The history that this state belongs to; the first one as long as the semantics in force know no other.
     timeline: Timeline,
+    /// Fleet time when time passed that it does not count.
+    stalled: Time,
     /// Derived: the longest `silence` and the longest `grace` of all pools.
     #[serde(skip)]
     longest: Longest,
@@ -60,6 +62,8 @@ struct Checkpoint {
     semantics: u32,
     #[serde(default)]
     timeline: Timeline,
+    #[serde(default)]
+    stalled: Time,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -107,6 +111,7 @@ impl Fleet {
             lapse: None,
             semantics: 0,
             timeline: Timeline::FIRST,
+            stalled: Time::default(),
             longest: Longest::default(),
         }
         .renewed()
@@ -182,6 +187,9 @@ impl Fleet {
             if !self.is_quiet() {
                 self.now += passed;
             }
+        }
+        if self.replicas.is_empty() || at < self.journal || !self.could_write(passed) {
+            self.stalled = self.now;
         }
         self.journal = at;
     }
@@ -282,9 +290,9 @@ impl Fleet {
         let (quiet, targeted) = (self.is_quiet(), self.knows_targets());
         let Some(pool) = self.pools.get_mut(id) else { return };
         let mut own = Vec::new();
-        let (now, position, timeline) = (self.now, self.applied, self.timeline);
-        let returns = self.semantics >= Entry::RETURNS;
-        act(pool, &mut Step { now, position, quiet, targeted, returns, timeline, effects: &mut own });
+        let (now, position, timeline, stalled) = (self.now, self.applied, self.timeline, self.stalled);
+        let (returns, pauses) = (self.semantics >= Entry::RETURNS, self.semantics >= Entry::PAUSES);
+        act(pool, &mut Step { now, stalled, position, quiet, targeted, returns, pauses, timeline, effects: &mut own });
         if quiet {
             own.retain(|effect| !matches!(effect, Effect::Recycle { .. }));
         }
@@ -398,6 +406,18 @@ impl Fleet {
         let pool = self.pools.get(pool).filter(|p| matches!(p.rules.scaling, Scaling::Keda { .. }))?;
         let replicas = pool.scale.desired.len();
         pool.scale.served.is_none_or(|(served, _)| served != replicas).then_some(replicas)
+    }
+
+    /// Sessions could be placed in pods of this pool if it were certain that KEDA does not remove them ([`Command::ScaleInPaused`]).
+    #[must_use]
+    pub fn awaits_pause(&self, pool: &PoolId) -> bool {
+        self.semantics >= Entry::PAUSES && !self.is_quiet() && self.pools.get(pool).is_some_and(Pool::awaits_pause)
+    }
+
+    /// KEDA's scaling in must stay paused, even if no session lives or waits.
+    #[must_use]
+    pub fn needs_pause(&self, pool: &PoolId) -> bool {
+        self.pools.get(pool).is_some_and(|p| p.needs_pause(self.now))
     }
 
     /// Nobody can join: the line has reached its limit, or nobody is placed any more.
@@ -559,10 +579,35 @@ impl<'de> Deserialize<'de> for Fleet {
             let message: String = alloc::format!("checkpoint format {} is not {}", c.format, Fleet::FORMAT);
             return Err(serde::de::Error::custom(message));
         }
-        let Checkpoint { format, mut pools, replicas, now, journal, applied, alive, lapse, semantics, timeline } = c;
+        let Checkpoint {
+            format,
+            mut pools,
+            replicas,
+            now,
+            journal,
+            applied,
+            alive,
+            lapse,
+            semantics,
+            timeline,
+            stalled,
+        } = c;
         pools.values_mut().for_each(Pool::reindex);
         let longest = Longest::default();
-        Ok(Fleet { format, pools, replicas, now, journal, applied, alive, lapse, semantics, timeline, longest }
-            .renewed())
+        let fleet = Fleet {
+            format,
+            pools,
+            replicas,
+            now,
+            journal,
+            applied,
+            alive,
+            lapse,
+            semantics,
+            timeline,
+            stalled,
+            longest,
+        };
+        Ok(fleet.renewed())
     }
 }

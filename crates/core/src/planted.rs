@@ -154,6 +154,8 @@ mod list {
         CooldownNotScheduled "cooldown-not-scheduled" Scaling Stories "does not wake up at the end of `cooldown`",
         CertainUnseen "certain-unseen" Scaling Stories "relies on a raised size before the cluster is seen to have it",
         SettleIgnored "settle-ignored" Scaling Stories "relies on a raised size before KEDA had the time to act on it",
+        PauseForEver "pause-for-ever" Scaling Stories "trusts an observation of KEDA's pause however old it is",
+        PauseForgotten "pause-forgotten" Scaling Stories "lets KEDA's pause end before the raised number has settled",
         LaterDecisionWins "later-decision-wins" Scaling Stories "accepts a size that a lost journal decided",
         OldNewsCounts "old-news-counts" Scaling Swarm "accepts observations of pods that are older than what is known",
         GonePodReturns "gone-pod-returns" Scaling Swarm "takes late news of a deleted incarnation for a new one",

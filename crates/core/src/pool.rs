@@ -3,6 +3,7 @@
 
 mod cluster;
 mod index;
+mod pause;
 mod visitors;
 
 pub(crate) use index::{Owner, PoolIndex};
@@ -66,6 +67,8 @@ macro_rules! demand {
 /// One entry as a pool sees it, and where its effects go.
 pub(crate) struct Step<'a> {
     pub(crate) now: Time,
+    /// More time than it says has passed since this moment.
+    pub(crate) stalled: Time,
     /// How many entries the fleet has applied, this one included.
     pub(crate) position: u64,
     /// Entries may be lost: others may have streams where nobody seems to be.
@@ -74,6 +77,8 @@ pub(crate) struct Step<'a> {
     pub(crate) targeted: bool,
     /// ... and [`Entry::RETURNS`](crate::Entry::RETURNS).
     pub(crate) returns: bool,
+    /// ... and [`Entry::PAUSES`](crate::Entry::PAUSES).
+    pub(crate) pauses: bool,
     /// The first one as long as the semantics in force know no other ([`Entry::TIMELINES`](crate::Entry::TIMELINES)).
     pub(crate) timeline: Timeline,
     pub(crate) effects: &'a mut Vec<Effect>,
@@ -120,6 +125,7 @@ impl Pool {
                 self.load.note(from, (*messages, *over), *gauge, &self.rules.targets, step.now);
             }
             Command::Served { replicas } => self.served(*replicas, step.now),
+            Command::ScaleInPaused { at, timeline } => self.scale_in_paused(*at, *timeline, step),
             Command::Cordon { pod } => self.cordon(*pod, true),
             Command::Uncordon { pod } => self.cordon(*pod, false),
             Command::Empty { pod } => self.empty(*pod, step),
@@ -195,7 +201,9 @@ impl Pool {
         let cooldown = self.scale.deadline(&self.rules).map(|at| (at, "cooldown"));
         let settle = self.settled_at().filter(|at| *at > now).map(|at| (at, "settle"));
         let load = self.load.deadline(self.rules.targets.window).map(|at| (at, "load"));
-        session_or_pod.into_iter().chain(cooldown).chain(settle).chain(load).min()
+        let pause =
+            self.scale.pause_ends(&self.rules).and_then(Time::known).filter(|at| *at > now).map(|at| (at, "pause"));
+        session_or_pod.into_iter().chain(cooldown).chain(settle).chain(pause).chain(load).min()
     }
 
     // ---- the end of every entry ----

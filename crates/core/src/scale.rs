@@ -95,6 +95,10 @@ pub(crate) struct Scale {
     pub(crate) seen: Option<Seen>,
     /// What KEDA has been served last, and since when.
     pub(crate) served: Option<(u32, Time)>,
+    /// The end of the ordinals that are used because KEDA's scaling in is paused, and when the last of them was wanted again: lower
+    /// numbers that KEDA was served before may take effect without the pause.
+    #[serde(default)]
+    paused: Option<(u32, Time)>,
     /// The end of what will be left when everybody above it has been moved. The end of `desired` where nobody is.
     #[serde(default)]
     pub(crate) goal: u32,
@@ -175,6 +179,25 @@ impl Scale {
     pub(crate) fn doubt(&mut self) {
         self.served = None;
         self.doubted = Time::NEVER;
+        self.paused = None;
+    }
+
+    /// Ordinals below `end` are used because KEDA's scaling in is paused; the last of them is wanted again since `since`.
+    pub(crate) fn rely_on_pause(&mut self, end: u32, since: Time) {
+        let (before, then) = self.paused.unwrap_or_default();
+        self.paused = Some((before.max(end), then.max(since)));
+    }
+
+    /// KEDA may still act on a number that was served before those ordinals were wanted again.
+    pub(crate) fn needs_pause(&self, rules: &Rules, now: Time) -> bool {
+        self.pause_ends(rules).is_some_and(|at| at > now)
+    }
+
+    /// When it does not any more. [`Time::NEVER`]: it has not been served a number that covers them yet.
+    pub(crate) fn pause_ends(&self, rules: &Rules) -> Option<Time> {
+        let (end, since) = self.paused?;
+        let last = end.min(self.desired.end).checked_sub(1)?;
+        Some(self.settled_at(last, since, rules).unwrap_or(Time::NEVER))
     }
 
     /// KEDA may still act on a number that was served by entries that are lost.
@@ -272,7 +295,7 @@ impl Scale {
         self.is_covered(ordinal) && self.seen.is_some_and(|s| s.decision().covers(earliest))
     }
 
-    fn is_covered(&self, ordinal: u32) -> bool {
+    pub(crate) fn is_covered(&self, ordinal: u32) -> bool {
         self.seen.is_some_and(|s| s.span.contains(ordinal))
     }
 

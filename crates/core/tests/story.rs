@@ -219,6 +219,13 @@ impl Story {
     pub(crate) fn served(&mut self, replicas: u32) -> &mut Story {
         self.say(Command::Served { replicas })
     }
+    /// It was seen now that KEDA's scaling in is paused.
+    pub(crate) fn scale_in_paused(&mut self) -> &mut Story {
+        self.scale_in_paused_at(self.fleet.now())
+    }
+    pub(crate) fn scale_in_paused_at(&mut self, at: Time) -> &mut Story {
+        self.say(Command::ScaleInPaused { at, timeline: self.fleet.timeline() })
+    }
     pub(crate) fn rules(&mut self, change: impl FnOnce(&mut Rules)) -> &mut Story {
         let mut rules = self.fleet.rules(&self.pool).expect("the pool exists").clone();
         change(&mut rules);
@@ -294,6 +301,11 @@ impl Story {
         self
     }
 
+    /// Nobody could write for this long.
+    pub(crate) fn gap(&mut self, time: Millis) -> &mut Story {
+        self.jump_to(self.clock + time).tick()
+    }
+
     pub(crate) fn clock(&self) -> Time {
         self.clock
     }
@@ -320,6 +332,14 @@ impl Story {
 
 /// What can be seen.
 impl Story {
+    pub(crate) fn awaits_pause(&self) -> bool {
+        self.fleet.awaits_pause(&self.pool)
+    }
+
+    pub(crate) fn needs_pause(&self) -> bool {
+        self.fleet.needs_pause(&self.pool)
+    }
+
     pub(crate) fn place(&self, session: SessionId) -> Where {
         match self.fleet.place(&self.pool, session) {
             Place::Unknown => Where::Unknown,

@@ -2,10 +2,11 @@
 
 use crate::cluster::{Attendance, Attended, Cluster};
 use crate::dispatcher::Dispatcher;
+use crate::outside::duration;
+use crate::view::View;
 use slotkeeper_core::{Fleet, PoolId, Standing, planted};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 
 const PACE: Duration = Duration::from_secs(1);
 
@@ -24,43 +25,57 @@ pub async fn run(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn Clu
             // What is old news here is done by others; where somebody may be whom nobody knows of, all stays as it is.
             let may = !view.is_stale() && dispatcher.has_read(&view) && !view.fleet.is_quiet();
             if may && view.fleet.is_listed(&pool) {
-                cluster.attend(attendance(&view.fleet, view.fresh, &pool));
+                cluster.attend(attendance(&view, &pool));
             }
         }
         tokio::time::sleep(PACE).await;
     }
 }
 
-fn attendance(fleet: &Fleet, until: Option<Instant>, pool: &PoolId) -> Attendance {
+fn attendance(view: &View, pool: &PoolId) -> Attendance {
+    let (fleet, until) = (&view.fleet, view.fresh);
     let attended = fleet.pods(pool).filter_map(|(ordinal, pod)| {
         let life = pod.life.as_ref()?;
         let sessions = pod.sessions.len() as u32;
         Some((ordinal, Attended { uid: life.uid.clone(), sessions, retiring: life.standing == Standing::Retiring }))
     });
-    Attendance { active: is_active(fleet, pool), timeline: fleet.timeline(), until, pods: attended.collect() }
+    let waits = fleet.census(pool).is_some_and(|c| c.is_active());
+    Attendance {
+        active: is_active(fleet, pool),
+        awaits_pause: waits && fleet.awaits_pause(pool),
+        timeline: fleet.timeline(),
+        position: fleet.applied(),
+        at: fleet.now(),
+        heard: Some(view.heard),
+        read: until.and_then(|until| until.checked_sub(duration(fleet.silence()))),
+        until,
+        pods: attended.collect(),
+    }
 }
 
-/// A session lives or waits.
+/// A session lives or waits, or a pod is used that KEDA could still remove.
 fn is_active(fleet: &Fleet, pool: &PoolId) -> bool {
     planted!(GuardOnlyWhileQueued => fleet.census(pool).is_some_and(|c| c.queued > 0));
-    fleet.census(pool).is_some_and(|c| c.is_active())
+    fleet.census(pool).is_some_and(|c| c.is_active()) || fleet.needs_pause(pool)
 }
 
 #[cfg(test)]
 mod tests {
     use super::attendance;
+    use crate::view::View;
     use slotkeeper_core::{
         Command, Entry, Fleet, Ordinal, Phase, PoolId, ReplicaId, Rules, Scaling, SessionId, Sighting, Time,
     };
 
     #[test]
     fn a_pool_is_active_as_long_as_a_session_waits_or_has_a_slot() {
-        let (mut fleet, pool, session) = (Fleet::new(), PoolId::from("p"), SessionId(7));
+        let (mut view, pool, session) = (View::new(Fleet::new()), PoolId::from("p"), SessionId(7));
         let mut number = 0;
         let mut after = |command| {
             number += 1;
-            let _ = fleet.apply(&Entry { at: Time(number), from: ReplicaId(1), number, pool: pool.clone(), command });
-            let attendance = attendance(&fleet, None, &pool);
+            let entry = Entry { at: Time(number), from: ReplicaId(1), number, pool: pool.clone(), command };
+            let _ = view.fleet.apply(&entry);
+            let attendance = attendance(&view, &pool);
             (attendance.active, attendance.pods.values().map(|pod| pod.sessions).sum::<u32>())
         };
         assert_eq!(after(Command::Rules(Rules { max: 1, scaling: Scaling::None, ..Rules::default() })), (false, 0));

@@ -85,8 +85,16 @@ impl Size {
 pub struct Attendance {
     /// Any session lives, waits or drains.
     pub active: bool,
+    /// Pods are there that sessions wait for, and that are used as soon as it is certain that KEDA does not remove them.
+    pub awaits_pause: bool,
     /// The history of the journal that this is known from.
     pub timeline: Timeline,
+    /// The journal position, the fleet's time there, and when that entry was read. `None`: not known.
+    pub position: u64,
+    pub at: Time,
+    pub heard: Option<Instant>,
+    /// As of when the journal has certainly been read. `None`: it is this dispatcher's own.
+    pub read: Option<Instant>,
     /// What is known later may be something else. `None`: the journal is this dispatcher's own.
     pub until: Option<Instant>,
     pub pods: BTreeMap<Ordinal, Attended>,

@@ -5,6 +5,7 @@ mod deployment;
 mod lost;
 mod marks;
 mod orders;
+mod pause;
 mod pods;
 mod rig;
 mod sizes;

@@ -148,18 +148,24 @@ impl Asker {
         Ok(Reading { active: active.result, milli })
     }
 
-    /// As the ScaledObject is now.
-    fn look(&self) -> MutexGuard<'_, Keda> {
+    /// With the ScaledObject as it was read.
+    fn look(&self, guarded: bool) -> MutexGuard<'_, Keda> {
         let mut keda = locked(&self.keda);
-        let on = if self.kube.is_guarded() { "true" } else { "false" };
+        let on = if guarded { "true" } else { "false" };
         keda.object.annotations = Annotations::default().with(Annotations::PAUSED_SCALE_IN, on);
         keda
+    }
+
+    /// Of something that was read at the beginning of a call: as it was then, unless the call took longer than these worlds assume.
+    fn as_read(&self, (was, at): (bool, u64), is: bool) -> bool {
+        if self.truth.now() < at + scaler::LONGEST { was } else { is }
     }
 
     async fn poll(self) {
         loop {
             let Some(at) = locked(&self.keda).next_poll() else { return };
             tokio::time::sleep(Duration::from_millis(at.saturating_sub(self.truth.now()))).await;
+            let read = (self.kube.is_guarded(), self.truth.now());
             let mut query = locked(&self.keda).begin_poll(self.truth.now());
             loop {
                 let answer = self.ask().await;
@@ -167,7 +173,8 @@ impl Asker {
                     break;
                 }
             }
-            let decision = self.look().end_poll(query, self.replicas(), self.truth.now());
+            let guarded = self.as_read(read, self.kube.is_guarded());
+            let decision = self.look(guarded).end_poll(query, self.replicas(), self.truth.now());
             self.write("KEDA", decision.set);
             let pushed = locked(&self.keda).take_push(self.replicas().current, self.truth.now());
             self.write("KEDA", pushed.and_then(|decision| decision.set));
@@ -181,6 +188,7 @@ impl Asker {
         loop {
             tokio::time::sleep(Duration::from_millis(hpa.next_sync().saturating_sub(self.truth.now()))).await;
             let (spec, status) = self.kube.status_replicas();
+            let read = (self.kube.is_disabled(), self.truth.now());
             let mut query = locked(&self.keda).begin_request(0);
             loop {
                 let answer = self.ask().await;
@@ -191,7 +199,8 @@ impl Asker {
             let metric = locked(&self.keda).end_request(query, 0, self.replicas());
             // It acts on the size it read at the beginning; if that has changed since, its write is refused.
             let scale = Scale { spec, status, ready: status };
-            hpa.spec.behavior = hpa_behavior(&self.look().object, given.as_ref());
+            let disabled = self.as_read(read, self.kube.is_disabled());
+            hpa.spec.behavior = hpa_behavior(&self.look(disabled).object, given.as_ref());
             let write = hpa.reconcile(Some(scale), &[metric], self.truth.now()).write;
             self.write("HPA", write.filter(|_| self.kube.status_replicas().0 == spec));
         }

@@ -40,6 +40,11 @@ const DECIDED: &str = "slotkeeper.dev/decided";
 /// KEDA's (KEDA docs, "Pause autoscaling of scaling in").
 const PAUSED_SCALE_IN: &str = "autoscaling.keda.sh/paused-scale-in";
 
+/// As KEDA names it.
+const AUTOSCALER: &str = "keda-hpa-arcade";
+/// Until KEDA's operator has changed its autoscaler.
+const REACTION: std::ops::RangeInclusive<u64> = 20..=500;
+
 #[derive(Clone)]
 pub struct Kube {
     inner: Arc<Mutex<Inner>>,
@@ -110,6 +115,8 @@ struct Inner {
     lives: BTreeMap<String, PodLife>,
     next_sync: u64,
     writes: u64,
+    /// When KEDA's operator changes its autoscaler, because the guard has changed.
+    pauses: Option<u64>,
 }
 
 impl Kube {
@@ -124,6 +131,14 @@ impl Kube {
         let object = json!({ "metadata": { "name": POOL }, "spec": { "scaleTargetRef": { "name": POOL } } });
         // Nobody but KEDA and `keda_guard` looks at it.
         let _ = server.store(|store, now| store.create(Resource::ScaledObjects, NAMESPACE, object, now));
+        let autoscaler = json!({
+            "metadata": { "name": AUTOSCALER },
+            "spec": {
+                "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "StatefulSet", "name": POOL },
+                "maxReplicas": setting.rules.max, "behavior": { "scaleDown": { "selectPolicy": "Max" } },
+            },
+        });
+        let _ = server.store(|store, now| store.create(Resource::HorizontalPodAutoscalers, NAMESPACE, autoscaler, now));
         let uid = created.map(|set| set["metadata"]["uid"].clone()).unwrap_or_default();
         let owner = json!([{
             "apiVersion": "apps/v1", "kind": "StatefulSet", "name": POOL, "uid": uid,
@@ -148,6 +163,7 @@ impl Kube {
             lives: BTreeMap::new(),
             next_sync: 0,
             writes: 0,
+            pauses: None,
         };
         truth.size_is(0, replicas, 0);
         Kube { inner: Arc::new(Mutex::new(inner)), truth }
@@ -176,8 +192,13 @@ impl Kube {
     /// KEDA's ScaledObject says that nothing is scaled in (a dispatcher's `keda_guard`).
     #[must_use]
     pub fn is_guarded(&self) -> bool {
-        let object = self.locked().server.store(|store, _| store.get(Resource::ScaledObjects, NAMESPACE, POOL));
-        object.is_ok_and(|object| object["metadata"]["annotations"][PAUSED_SCALE_IN] == "true")
+        self.locked().is_guarded()
+    }
+
+    /// KEDA's autoscaler says so.
+    #[must_use]
+    pub fn is_disabled(&self) -> bool {
+        self.locked().is_disabled()
     }
 
     /// KEDA's operator or its HPA: writes the number, and knows nothing of anything else.
@@ -198,6 +219,7 @@ impl Kube {
         if now < inner.next_sync {
             return;
         }
+        inner.adjust_autoscaler(now, &self.truth);
         inner.next_sync = now + SYNC_EVERY;
         inner.watch_nodes(now, &self.truth);
         inner.sync(now, &self.truth);
@@ -308,6 +330,33 @@ impl Kube {
 }
 
 impl Inner {
+    fn is_guarded(&self) -> bool {
+        let object = self.server.store(|store, _| store.get(Resource::ScaledObjects, NAMESPACE, POOL));
+        object.is_ok_and(|object| object["metadata"]["annotations"][PAUSED_SCALE_IN] == "true")
+    }
+
+    fn is_disabled(&self) -> bool {
+        let hpa = self.server.store(|store, _| store.get(Resource::HorizontalPodAutoscalers, NAMESPACE, AUTOSCALER));
+        hpa.is_ok_and(|hpa| hpa["spec"]["behavior"]["scaleDown"]["selectPolicy"] == "Disabled")
+    }
+
+    /// KEDA's operator makes its autoscaler as the guard says, some time after that has changed.
+    fn adjust_autoscaler(&mut self, now: u64, truth: &Truth) {
+        let guarded = self.is_guarded();
+        if guarded == self.is_disabled() {
+            self.pauses = None;
+            return;
+        }
+        let at = *self.pauses.get_or_insert_with(|| now + self.dice.random_range(REACTION));
+        if at <= now {
+            let policy = if guarded { "Disabled" } else { "Max" };
+            let patch = json!({ "spec": { "behavior": { "scaleDown": { "selectPolicy": policy } } } });
+            let key = Key::new(Resource::HorizontalPodAutoscalers, NAMESPACE, AUTOSCALER);
+            let _ = self.server.store(|store, _| store.merge_patch(&key, Part::Whole, &patch));
+            truth.count(format!("KEDA's autoscaler: {policy}"));
+        }
+    }
+
     fn pod(&self, uid: &str) -> Option<&Pod> {
         self.pods.values().find(|p| p.uid == uid)
     }

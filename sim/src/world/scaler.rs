@@ -5,7 +5,8 @@ use super::kube::Kube;
 use super::setting::{POOL, Setting};
 use super::truth::Truth;
 use super::visitor::KEY;
-use crate::models::hpa::{self, Behavior, Hpa, Policy, PolicyKind, Rules, Scale, Target};
+use crate::chance::Chance;
+use crate::models::hpa::{self, Behavior, Hpa, Policy, PolicyKind, Rules, Scale, Select, Target};
 use crate::models::keda::{
     Annotations, Answer, Failure, Keda, PrometheusTrigger, Release, Replicas, ScaledObject, Trigger,
 };
@@ -15,6 +16,7 @@ use http::{Request, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rand::Rng;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +30,9 @@ const POLL: u64 = 3_000;
 const SYNC: u64 = 3_000;
 /// KEDA's own, where it asks the dispatchers: longer than they are away.
 const COOLDOWN: u64 = 20_000;
+/// What KEDA and its HPA do because of what they have read, they have done after this: less than the dispatchers assume (`Pace::acts`).
+pub(super) const LONGEST: u64 = 1_400;
+pub const ACTS: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(1);
 const DESIRED: &str = "slotkeeper_pods desired";
 
@@ -86,28 +91,44 @@ impl Scaler {
         let trigger = Trigger { target: Target::AverageValue(1_000), cached: false };
         let mut keda = Keda::new(object(setting), vec![trigger], Release::V2_20, self.truth.now());
         let mut hpa = autoscaler(setting, self.truth.now());
+        let given = hpa.spec.behavior.clone();
+        let mut dice = Chance::new(setting.seed).stream("scaler");
+        // What each of them has decided, and when it writes that: the next look comes after it.
+        let (mut polled, mut synced) = (None, None);
         loop {
             let now = self.truth.now();
+            self.write("KEDA", &mut polled, now);
+            self.write("HPA", &mut synced, now);
             let (spec, status) = self.kube.status_replicas();
             let replicas = Replicas { current: spec, ready: status };
-            if keda.next_poll().is_some_and(|at| at <= now) {
+            if polled.is_none() && keda.next_poll().is_some_and(|at| at <= now) {
+                let on = if self.kube.is_guarded() { "true" } else { "false" };
+                keda.object.annotations = Annotations::default().with(Annotations::PAUSED_SCALE_IN, on);
                 let decision = keda.poll(&[self.ask(prometheus, now)], replicas, now);
-                if let Some(replicas) = decision.set {
-                    self.truth.tell(format!("KEDA writes replicas {replicas}"));
-                    self.truth.count("KEDA writes");
-                    self.kube.scale_to(replicas);
-                }
+                polled = decision.set.map(|replicas| (replicas, now + dice.random_range(0..LONGEST)));
             }
-            if hpa.next_sync() <= now {
+            if synced.is_none() && hpa.next_sync() <= now {
                 let scale = Scale { spec, status, ready: status };
                 let metric = keda.request(0, &[self.ask(prometheus, now)], replicas);
-                if let Some(replicas) = hpa.reconcile(Some(scale), &[metric], now).write {
-                    self.truth.tell(format!("the HPA writes replicas {replicas}"));
-                    self.truth.count("HPA writes");
-                    self.kube.scale_to(replicas);
+                let mut behavior = given.clone();
+                if self.kube.is_disabled()
+                    && let Some(behavior) = &mut behavior
+                {
+                    behavior.scale_down.select = Select::Disabled;
                 }
+                hpa.spec.behavior = behavior;
+                let write = hpa.reconcile(Some(scale), &[metric], now).write;
+                synced = write.map(|replicas| (replicas, now + dice.random_range(0..LONGEST)));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn write(&self, who: &str, decided: &mut Option<(u32, u64)>, now: u64) {
+        if let Some((replicas, _)) = decided.take_if(|(_, at)| *at <= now) {
+            self.truth.tell(format!("{who} writes replicas {replicas}"));
+            self.truth.count(format!("{who} writes"));
+            self.kube.scale_to(replicas);
         }
     }
 

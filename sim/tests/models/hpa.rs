@@ -1,7 +1,8 @@
 use slotkeeper_sim::models::hpa::{
-    AbleToScale, Behavior, Controller, Gates, Hpa, Metric, NoAnswer, Rules, Scale, ScalingActive, Spec, Target,
+    AbleToScale, Behavior, Controller, Gates, Hpa, Metric, NoAnswer, Rules, Scale, ScalingActive, Select, Spec, Target,
     Tolerance, proposal,
 };
+use slotkeeper_sim::models::prometheus::{Expr, Prometheus, Sample, ScrapeFailed};
 
 const ONE: Target = Target::AverageValue(1000);
 
@@ -189,4 +190,42 @@ fn absurd_metrics_and_targets_do_no_harm() {
     assert_eq!(hpa.reconcile(Some(pods(4)), &negative, 15_000).write, Some(1));
     let unbounded = Scale { spec: u32::MAX, status: u32::MAX, ready: u32::MAX };
     assert_eq!(hpa.reconcile(Some(unbounded), &metric(1), 30_000).write, Some(10));
+}
+
+/// KEDA asks two Prometheus servers in turn. A raise from 1 to 2 is scraped by the first one at 15 s; the second one cannot reach
+/// the dispatcher from then on, and its `max_over_time` shows the old number for another minute. Returns the sizes after each sync.
+fn sizes_behind_two_servers(down: Rules) -> Vec<u32> {
+    let query = Expr::max_over_time("sessions", "p", 60_000).max();
+    let servers: Vec<Prometheus> = (0..2)
+        .map(|server| {
+            let mut prometheus = Prometheus::new(15_000);
+            prometheus.add_target("d0", 0);
+            for at in 0..6 {
+                let value = if at == 0 { 1.0 } else { 2.0 };
+                let sample = Sample { metric: "sessions".into(), pool: "p".into(), value, at: None };
+                let reached = server == 0 || at == 0;
+                prometheus.scrape("d0", if reached { Ok(vec![sample]) } else { Err(ScrapeFailed) }, at * 15_000);
+            }
+            prometheus
+        })
+        .collect();
+    let up = Rules { tolerance: Some(0.0), ..Rules::default() };
+    let mut hpa = hpa(1, 5, Some(Behavior { scale_up: up, scale_down: down }));
+    let mut size = 1;
+    [(16, 0), (31, 1), (46, 0)]
+        .into_iter()
+        .map(|(second, server)| {
+            let answer = servers[server].query(&query, second * 1_000).unwrap();
+            size = sync(&mut hpa, size, answer[0] as i64, second);
+            size
+        })
+        .collect()
+}
+
+#[test]
+fn an_older_number_after_a_newer_one_removes_a_new_pod_unless_a_window_or_the_guard_holds_it() {
+    let eager = Rules { window: Some(0), ..Rules::default() };
+    assert_eq!(sizes_behind_two_servers(eager.clone()), [2, 1, 2], "the pod that was created for the raise is removed");
+    assert_eq!(sizes_behind_two_servers(Rules::default()), [2, 2, 2], "the shipped window of 300 s");
+    assert_eq!(sizes_behind_two_servers(Rules { select: Select::Disabled, ..eager }), [2, 2, 2], "keda_guard");
 }

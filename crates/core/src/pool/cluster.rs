@@ -437,24 +437,45 @@ impl Pool {
 
     /// Makes wanted again what is certain to stay. True if that was any.
     pub(super) fn confirm_returning(&mut self, step: &mut Step<'_>) -> bool {
+        let certain = |pool: &Pool, ordinal: Ordinal, decided: u64, since: Time, now: Time| {
+            pool.scale.is_certain(ordinal.0, decided, since, &pool.rules, now)
+        };
+        self.confirm(certain, step).is_some()
+    }
+
+    /// ... by this measure: where, since which position and since when a pod is returning. Returns the highest of them, and when the
+    /// last of them began to return.
+    pub(super) fn confirm(
+        &mut self,
+        is_certain: impl Fn(&Pool, Ordinal, u64, Time, Time) -> bool,
+        step: &mut Step<'_>,
+    ) -> Option<(Ordinal, Time)> {
         let returning: Vec<Ordinal> = self.index.returning.iter().copied().collect();
-        let mut any = false;
+        let mut last: Option<(Ordinal, Time)> = None;
         for ordinal in returning {
-            let Some(pod) = self.pods.get_mut(&ordinal) else { continue };
-            let Some(life) = &mut pod.life else { continue };
-            let Standing::Returning { decided, since } = life.standing else { continue };
-            let terminating = matches!(life.phase, Phase::Terminating);
-            // Once it is owed a recycle, somebody may be deleting it: only its successor is placeable. One with sessions is not.
-            let owed = life.stuck && pod.sessions.is_empty();
-            if !terminating && !owed && self.scale.is_certain(ordinal.0, decided, since, &self.rules, step.now) {
-                life.standing = self.scale.standing(ordinal.0);
-                life.forgive();
-                any = true;
-                self.touch_pod(ordinal, step);
-                self.admit(ordinal, step);
+            let Some((decided, since)) = self.may_return(ordinal) else { continue };
+            if !is_certain(self, ordinal, decided, since, step.now) {
+                continue;
             }
+            let standing = self.scale.standing(ordinal.0);
+            let Some(life) = self.pods.get_mut(&ordinal).and_then(|pod| pod.life.as_mut()) else { continue };
+            life.standing = standing;
+            life.forgive();
+            last = Some((ordinal, last.map_or(since, |(_, before)| before.max(since))));
+            self.touch_pod(ordinal, step);
+            self.admit(ordinal, step);
         }
-        any
+        last
+    }
+
+    /// Since when it is returning, if it can be used again at all. Once it is owed a recycle, somebody may be deleting it: only its
+    /// successor is placeable. One with sessions is not owed any.
+    fn may_return(&self, ordinal: Ordinal) -> Option<(u64, Time)> {
+        let pod = self.pods.get(&ordinal)?;
+        let life = pod.life.as_ref()?;
+        let Standing::Returning { decided, since } = life.standing else { return None };
+        let owed = life.stuck && pod.sessions.is_empty();
+        (!matches!(life.phase, Phase::Terminating) && !owed).then_some((decided, since))
     }
 
     /// The pod is certain to stay again: its sessions may come back from now on, unless it is to be emptied.

@@ -1,7 +1,7 @@
 //! Demand that comes back over retiring pods: when it is certain that nobody will still delete them, and when not.
 
 use crate::story::*;
-use slotkeeper_core::{Effect, Rules, Scaling};
+use slotkeeper_core::{Command, Effect, Entry, Rules, Scaling, Timeline};
 
 /// Two pods, of which pod 1 has just begun to retire; Ana plays at pod 0.
 fn one_retires(scaling: Scaling) -> Story {
@@ -168,4 +168,95 @@ fn being_late_to_return_is_forgotten_when_the_pod_retires_again() {
     assert_eq!(pool.desired(), (0, 1));
     pool.visit(CAT);
     assert_eq!(pool.owed_recycles(), NO_PODS, "it returns anew");
+}
+
+/// As `keda`, where everybody knows of pauses; Ben waits for pod 1.
+fn pausing() -> Story {
+    let mut pool = keda();
+    pool.hello(Entry::SEMANTICS).served(1).scale_seen(2, 0).at(secs(400)).visit(BEN).after(secs(1));
+    pool
+}
+
+#[test]
+fn while_keda_cannot_scale_in_a_pod_returns_at_once() {
+    let mut pool = pausing();
+    assert_eq!(pool.place(BEN), Where::Queued(0), "a number from before may still be acted on");
+    assert!(pool.awaits_pause());
+    pool.scale_in_paused();
+    assert_eq!(pool.place(BEN), at_pod(1));
+    assert!(!pool.awaits_pause());
+}
+
+#[test]
+fn the_pause_is_needed_until_the_raised_number_has_settled() {
+    let mut pool = pausing();
+    pool.scale_in_paused().leave(BEN).leave(ANA).detach(ANA);
+    assert!(!pool.census().is_active() && pool.needs_pause(), "not served");
+    pool.served(2).after(secs(19));
+    assert!(pool.needs_pause());
+    assert_eq!(pool.fleet.next_deadline(), Some((pool.clock() + secs(1), "pause")), "somebody has to notice");
+    pool.after(secs(1)).tick();
+    assert!(!pool.needs_pause(), "whatever number is acted on now covers the pod");
+}
+
+#[test]
+fn the_pause_is_not_needed_for_pods_that_were_given_up_again() {
+    let mut pool = pausing();
+    pool.scale_in_paused().leave(BEN).leave(ANA).detach(ANA).after(secs(400));
+    assert_eq!(pool.desired(), (0, 0));
+    assert!(!pool.needs_pause());
+}
+
+#[test]
+fn a_pause_that_was_seen_too_long_ago_proves_nothing() {
+    let mut pool = pausing();
+    let seen = pool.fleet.now();
+    pool.after(secs(11)).scale_in_paused_at(seen);
+    assert_eq!(pool.place(BEN), Where::Queued(0), "eleven seconds ago");
+    let later = pool.fleet.now() + secs(1);
+    pool.scale_in_paused_at(later);
+    assert_eq!(pool.place(BEN), Where::Queued(0), "in the future");
+    pool.scale_in_paused();
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn a_pause_that_was_seen_before_time_stood_still_proves_nothing() {
+    let mut pool = pausing();
+    let seen = pool.fleet.now();
+    pool.gap(secs(60)).scale_in_paused_at(seen);
+    assert_eq!(pool.place(BEN), Where::Queued(0));
+    pool.after(secs(1)).scale_in_paused();
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn a_pause_proves_nothing_where_no_session_keeps_it() {
+    let mut pool = pausing();
+    pool.leave(BEN).leave(ANA).detach(ANA).scale_in_paused().visit(CAT).visit(BEN);
+    assert_eq!((pool.place(CAT), pool.place(BEN)), (at_pod(0), Where::Queued(0)));
+}
+
+#[test]
+fn a_pause_proves_nothing_of_a_pod_that_the_size_does_not_cover() {
+    let mut pool = pausing();
+    pool.scale_seen(1, 0).scale_in_paused();
+    assert_eq!(pool.place(BEN), Where::Queued(0));
+    pool.scale_seen(2, 0).scale_in_paused();
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn a_pause_of_another_timeline_proves_nothing() {
+    let mut pool = pausing();
+    let at = pool.fleet.now();
+    pool.say(Command::ScaleInPaused { at, timeline: Timeline(77) });
+    assert_eq!(pool.place(BEN), Where::Queued(0));
+}
+
+#[test]
+fn under_own_scaling_a_pause_of_keda_proves_nothing() {
+    let mut pool = direct();
+    pool.hello(Entry::SEMANTICS).visit(BEN).scale_in_paused();
+    assert_eq!(pool.place(BEN), Where::Queued(0));
 }

@@ -4,7 +4,7 @@ use super::world::{self, Act};
 use proptest::prelude::*;
 use slotkeeper_core::{
     AfterSession, Command, Entry, Millis, Ordinal, Phase, Placement, Rules, Scaling, SessionId, Shrink, Sighting,
-    Spare, Targets, Timeline, Uid, Window,
+    Spare, Targets, Time, Timeline, Uid, Window,
 };
 
 pub(super) const SESSIONS: u8 = 7;
@@ -104,6 +104,7 @@ fn garbage() -> impl Strategy<Value = Command> {
             version
         }),
         2 => size().prop_map(|replicas| Command::Served { replicas }),
+        1 => number().prop_map(|at| Command::ScaleInPaused { at: Time(at.saturating_add(1_000_000)), timeline: Timeline::FIRST }),
     ]
 }
 

@@ -21,6 +21,7 @@ const DEMANDED: &[&str] = &[
     "pods listed",
     "scale seen",
     "served",
+    "scale in paused",
     "load",
     "cordon",
     "uncordon",
@@ -37,6 +38,8 @@ const DEMANDED: &[&str] = &[
     "a session joins",
     "an attach takes a slot",
     "a load counts",
+    "a pause makes a pod usable",
+    "a pause is kept for a number that may come",
     "a gauge counts",
     "an emptied pod had sessions",
     "an extension counts",
@@ -142,6 +145,13 @@ impl Coverage {
                 }
                 (new.messages_per_second > old.messages_per_second).then_some("a load counts")
             }),
+            Command::ScaleInPaused { .. } => {
+                if !before.needs_pause(pool) && after.needs_pause(pool) {
+                    self.note("a pause is kept for a number that may come");
+                }
+                let usable = census().is_some_and(|(old, new)| new.retiring < old.retiring);
+                usable.then_some("a pause makes a pod usable")
+            }
             Command::Cordon { .. } => {
                 let taken = census().is_some_and(|(old, new)| new.free_slots < old.free_slots);
                 taken.then_some("a cordoned pod had a free slot")
@@ -222,6 +232,7 @@ fn word(command: &Command) -> &'static str {
         Command::PodsListed { .. } => "pods listed",
         Command::ScaleSeen { .. } => "scale seen",
         Command::Served { .. } => "served",
+        Command::ScaleInPaused { .. } => "scale in paused",
         Command::Load { .. } => "load",
         Command::Cordon { .. } => "cordon",
         Command::Uncordon { .. } => "uncordon",

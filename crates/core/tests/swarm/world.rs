@@ -16,6 +16,9 @@ pub(super) enum Act {
     /// KEDA asks (which view of those that are not too late); KEDA acts on something it was told.
     Serve(u8),
     Keda(u8),
+    /// A dispatcher pauses KEDA's scaling in, and reports it; or ends the pause.
+    Pause,
+    Resume,
     /// The controller creates what is missing, and begins to remove what is too much.
     Create(u8),
     Remove(u8),
@@ -39,6 +42,8 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
         4 => Just(Act::Resize),
         3 => any().prop_map(Act::Serve),
         3 => any().prop_map(Act::Keda),
+        3 => Just(Act::Pause),
+        2 => Just(Act::Resume),
         5 => any().prop_map(Act::Create),
         4 => any().prop_map(Act::Remove),
         9 => any().prop_map(Act::Progress),
@@ -52,9 +57,11 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
 }
 
 /// What a cluster does that has nothing else to do.
-pub(super) const CALM: [Act; 14] = [
+pub(super) const CALM: [Act; 16] = [
     Act::Resize,
     Act::Serve(0),
+    Act::Pause,
+    Act::Resume,
     Act::Keda(0),
     Act::Recycle,
     Act::Remove(0),
@@ -68,6 +75,9 @@ pub(super) const CALM: [Act; 14] = [
     Act::Progress(4),
     Act::Progress(5),
 ];
+
+/// How long a dispatcher keeps the pause that nobody needs, less what it may not know yet.
+const RESUMES: u64 = 15_000;
 
 /// A size that was ordered.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +112,10 @@ pub(super) struct World {
     served: Vec<(u32, u64)>,
     /// The newest number that the journal says was served, until KEDA has certainly obeyed it: when it was served first.
     settling: Option<(u32, u64)>,
+    /// KEDA's scaling in is paused.
+    paused: bool,
+    /// When the pause was needed, or reported, last.
+    kept: u64,
     /// KEDA reads gauges that may be late, instead of asking a dispatcher that is up to date; never an older one after a newer one.
     prometheus: bool,
     /// The number of the gauge that was read last.
@@ -141,6 +155,8 @@ impl World {
             orders: Vec::new(),
             served: Vec::new(),
             settling: None,
+            paused: false,
+            kept: 0,
             prometheus,
             read: 0,
             gauges: VecDeque::new(),
@@ -251,6 +267,9 @@ impl World {
 
     /// What a dispatcher that is up to date answers KEDA from now on.
     pub(super) fn show(&mut self, fleet: &Fleet, pool: &PoolId) {
+        if fleet.needs_pause(pool) || fleet.census(pool).is_some_and(|c| c.is_active()) {
+            self.kept = self.real;
+        }
         // Before both have been read, nothing is answered.
         let is_known = fleet.is_listed(pool) && fleet.scale_seen(pool).is_some();
         let Some(desired) = fleet.desired(pool).filter(|_| is_known) else { return };
@@ -273,8 +292,7 @@ impl World {
         let Some((replicas, _)) = self.settling.take_if(|(_, at)| *at + settle.0 <= self.real + passes) else {
             return false;
         };
-        (self.start, self.replicas) = (0, replicas);
-        self.size();
+        self.scale_to(replicas);
         self.served = vec![(replicas, self.real)];
         while let Some(ordinal) = self.surplus(0) {
             self.remove(ordinal, rules);
@@ -372,6 +390,8 @@ impl World {
                     self.keda(n, settle.0);
                 }
             }
+            Act::Pause => self.pause(fleet),
+            Act::Resume => self.resume(),
             Act::Create(n) => {
                 let missing = (self.start..self.start + self.replicas).filter(|o| !self.pods.contains_key(o));
                 if let Some(ordinal) = missing.clone().nth(usize::from(n)).or(missing.clone().next()) {
@@ -445,9 +465,31 @@ impl World {
         let at = self.served.len().saturating_sub(1 + usize::from(n));
         let (replicas, _) = self.served[at];
         self.served.drain(..at);
+        self.scale_to(replicas);
+    }
+
+    /// KEDA's autoscaler writes the size.
+    fn scale_to(&mut self, replicas: u32) {
+        let replicas = if self.paused { replicas.max(self.replicas) } else { replicas };
         if (self.start, self.replicas) != (0, replicas) {
             (self.start, self.replicas) = (0, replicas);
             self.size();
+        }
+    }
+
+    /// Where pods could be used if it were certain that KEDA removes none. Whatever is on its way from before has arrived.
+    fn pause(&mut self, fleet: &Fleet) {
+        let Some(pool) = fleet.pools().find(|pool| fleet.awaits_pause(pool)) else { return };
+        if fleet.census(pool).is_some_and(|c| c.is_active()) {
+            (self.paused, self.kept) = (true, self.real);
+            self.news.push_back(Command::ScaleInPaused { at: fleet.now(), timeline: fleet.timeline() });
+        }
+    }
+
+    /// At the earliest some time after it was needed last.
+    fn resume(&mut self) {
+        if self.paused && self.kept + RESUMES <= self.real {
+            self.paused = false;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The pods of a StatefulSet or a Deployment. This is the handle; behind it, `client` is the way to the API server,
 //! `follow` lists and watches, `workload` and `sight` are what is read of a set and of a pod, `reason` says in plain words
 //! what a pod is waiting for, `herald` makes news of all that, `orders` writes sizes and deletes incarnations, `marks`
-//! writes the annotations that keep others away from pods in use.
+//! writes the annotations that keep others away from pods in use, `pause` the one that keeps KEDA from scaling in.
 //!
 //! In a steady state nothing is written, and hardly anything asked: two watches are open, and lists are made anew every hour.
 //! Without the API server no pod comes or goes; sessions and placements go on.
@@ -13,6 +13,7 @@ mod herald;
 mod marks;
 mod numbers;
 mod orders;
+mod pause;
 mod reason;
 mod sight;
 mod workload;
@@ -52,6 +53,10 @@ pub struct Pace {
     pub overdue: Duration,
     /// Delays after failures: from the first, doubling, to the second.
     pub retry: (Duration, Duration),
+    /// What KEDA and its autoscaler do because of what they have read, they have done after this.
+    pub acts: Duration,
+    /// How long nobody lives before KEDA's pause ends: each change of it changes KEDA's autoscaler.
+    pub quiet: Duration,
 }
 
 impl Default for Pace {
@@ -62,6 +67,8 @@ impl Default for Pace {
             relist: Duration::from_secs(3600),
             overdue: Duration::from_secs(10),
             retry: (Duration::from_millis(200), Duration::from_secs(30)),
+            acts: Duration::from_secs(10),
+            quiet: Duration::from_secs(30),
         }
     }
 }
@@ -215,8 +222,9 @@ pub fn start(
     });
     let (teller, news) = mpsc::unbounded_channel();
     let (attendance, attended) = watch::channel(None);
-    let herald = tokio::spawn(Herald::new(site.clone(), teller).run()).abort_handle();
-    let marks = tokio::spawn(Marks::new(site.clone(), attended).run()).abort_handle();
+    let (proven, proofs) = mpsc::unbounded_channel();
+    let herald = tokio::spawn(Herald::new(site.clone(), teller, proofs).run()).abort_handle();
+    let marks = tokio::spawn(Marks::new(site.clone(), attended, proven).run()).abort_handle();
     let news = tokio::sync::Mutex::new(news);
     let (orders, tasks, stopped) = (Orders::new(site.clone()), [herald, marks], AtomicBool::new(false));
     Arc::new(Handle { orders, site, news, attendance, tasks, stopped })

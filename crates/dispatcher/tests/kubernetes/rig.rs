@@ -31,6 +31,7 @@ pub(crate) struct Rig {
     address: SocketAddr,
     pub(crate) config: KubernetesPods,
     pub(crate) automatic: Arc<Mutex<Automatic>>,
+    pub(crate) pace: Pace,
     slides: bool,
 }
 
@@ -67,6 +68,7 @@ impl Told {
                 }
             }
             Command::ScaleSeen { start, replicas, decided, .. } => self.size = Some((*start, *replicas, *decided)),
+            Command::ScaleInPaused { .. } | Command::Tick => {}
             other => panic!("not news: {other:?}"),
         }
     }
@@ -165,13 +167,22 @@ impl Rig {
             give_up: Some(Duration::from_millis(100)),
         };
         let slides = set["metadata"]["labels"]["slides"] == "true";
-        let cluster = start(address, &config, slides);
-        Rig { server, cluster, told: Told::default(), tasks, hands: hands_at_work, address, config, automatic, slides }
+        let pace = Pace {
+            call: Duration::from_secs(5),
+            watch: Duration::from_secs(20),
+            overdue: Duration::from_millis(100),
+            retry: (Duration::from_millis(10), Duration::from_millis(100)),
+            acts: Duration::from_millis(100),
+            ..Pace::default()
+        };
+        let cluster = start(address, &config, slides, pace);
+        let (told, hands) = (Told::default(), hands_at_work);
+        Rig { server, cluster, told, tasks, hands, address, config, automatic, pace, slides }
     }
 
     /// The dispatcher starts again, and knows nothing.
     pub(crate) fn restart(&mut self) {
-        self.cluster = start(self.address, &self.config, self.slides);
+        self.cluster = start(self.address, &self.config, self.slides, self.pace);
         self.told = Told::default();
     }
 
@@ -272,19 +283,12 @@ fn play(store: &mut Store, now: u64, automatic: &mut Automatic) {
     while controllers::step(store, now) {}
 }
 
-fn start(address: SocketAddr, config: &KubernetesPods, slides: bool) -> Arc<dyn Cluster> {
+fn start(address: SocketAddr, config: &KubernetesPods, slides: bool, pace: Pace) -> Arc<dyn Cluster> {
     let scaling = Scaling::Direct { window: if slides { Window::Sliding } else { Window::Fixed } };
     let pool = PoolConfig::new(POOL, Rules { scaling, ..Rules::default() }, ClusterConfig::Kubernetes(config.clone()));
     let mut access = kube::Config::new(format!("http://{address}").parse().unwrap());
     access.default_namespace = NAMESPACE.into();
     let net = Arc::new(RealNet);
     let client = client::client(access, net.clone()).unwrap();
-    let pace = Pace {
-        call: Duration::from_secs(5),
-        watch: Duration::from_secs(20),
-        overdue: Duration::from_millis(100),
-        retry: (Duration::from_millis(10), Duration::from_millis(100)),
-        ..Pace::default()
-    };
     kubernetes::start(&pool, config, client, net, pace)
 }

@@ -6,6 +6,7 @@ mod lost;
 mod size;
 
 use super::follow::{News, Source};
+use super::pause::Proof;
 use super::reason::Note;
 use super::sight::{Sight, Stage};
 use super::workload::{Certain, Going, Workload};
@@ -35,6 +36,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Herald {
     site: Arc<Site>,
     teller: mpsc::UnboundedSender<Command>,
+    proofs: mpsc::UnboundedReceiver<Proof>,
     pods: BTreeMap<Uid, Known>,
     /// Pods that nobody can sit in yet.
     coming: BTreeSet<Uid>,
@@ -80,10 +82,15 @@ fn inbox<T>() -> Inbox<T> {
 }
 
 impl Herald {
-    pub(super) fn new(site: Arc<Site>, teller: mpsc::UnboundedSender<Command>) -> Herald {
+    pub(super) fn new(
+        site: Arc<Site>,
+        teller: mpsc::UnboundedSender<Command>,
+        proofs: mpsc::UnboundedReceiver<Proof>,
+    ) -> Herald {
         Herald {
             site,
             teller,
+            proofs,
             pods: BTreeMap::new(),
             coming: BTreeSet::new(),
             newest: 0,
@@ -129,6 +136,7 @@ impl Herald {
                 () = at(self.next_end()) => self.look_for_overdue(),
                 Some(answer) = answers.read.recv() => self.answered(&answer),
                 Some((uid, note)) = notes.read.recv() => self.noted(&uid, note),
+                Some(proof) = self.proofs.recv() => self.proven(proof).await,
                 () = at(self.retry) => {
                     self.retry = None;
                     self.number();

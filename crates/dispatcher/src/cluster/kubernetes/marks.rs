@@ -1,55 +1,31 @@
 //! The annotations by which others know that a pod is in use: node autoscalers keep its node, a ReplicaSet takes others
-//! first, and KEDA, if it is to be guarded against, does not scale in while anybody lives. Written only where something
-//! differs, a few at a time. In a pool of a Deployment also: pods that ought to have gone and did not.
+//! first, and KEDA, if it is to be guarded against, does not scale in while anybody lives (`pause`). Written only where
+//! something differs, a few at a time. In a pool of a Deployment also: pods that ought to have gone and did not.
 
-use super::calls::{CallError, patch_params};
+use super::calls::CallError;
+use super::pause::{Pause, Proof};
 use super::sight::{DELETION_COST, DO_NOT_DISRUPT, KEPT, SAFE_TO_EVICT};
 use super::{Living, Site, orders};
 use crate::cluster::{Attendance, Attended};
 use crate::outside::now;
-use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch};
 use serde_json::{Value, json};
-use slotkeeper_core::{Ordinal, Timeline, planted};
+use slotkeeper_core::{Ordinal, planted};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-/// KEDA's own annotation (KEDA docs, "Pause autoscaling of scaling in").
-const PAUSED_SCALE_IN: &str = "autoscaling.keda.sh/paused-scale-in";
-/// Says that it is ours: an operator's own pause is left alone.
-const GUARD: &str = "slotkeeper.dev/guard";
 /// Between two looks. What is written is read back by the watch, and is not written twice.
 const LOOK: Duration = Duration::from_secs(1);
 /// Pods written per look.
 const AT_ONCE: usize = 10;
-/// How long nobody lives before the guard is taken away: each change of it changes KEDA's HPA.
-const QUIET: Duration = Duration::from_secs(30);
-/// How often a dispatcher checks whether the guard is still there.
-const VERIFY: Duration = Duration::from_secs(60);
-/// ... while the removal of another dispatcher, which did not know yet that a session lives, may be on its way.
-const VERIFY_AT_FIRST: Duration = Duration::from_secs(5);
-const AT_FIRST: Duration = Duration::from_secs(30);
 const SLOWEST: Duration = Duration::from_secs(60);
 
 pub(super) struct Marks {
     site: Arc<Site>,
     /// None before the fleet has been read.
     attended: watch::Receiver<Option<Attendance>>,
-    /// What the ScaledObject has, as far as is known, and when that was seen.
-    guarded: Option<(Guard, Instant)>,
-    active_until: Option<Instant>,
-    /// Since when sessions live, without a break and in this timeline.
-    active_since: Option<(Timeline, Instant)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Guard {
-    /// ... and the timeline that put it there. Another one may be about to take it away again.
-    Ours(Timeline),
-    Theirs,
-    Off,
+    pause: Pause,
 }
 
 /// What keeps a pod: the word for it in `KEPT`, which says what is ours, the annotation, its value.
@@ -84,8 +60,13 @@ impl Delay {
 }
 
 impl Marks {
-    pub(super) fn new(site: Arc<Site>, attended: watch::Receiver<Option<Attendance>>) -> Marks {
-        Marks { site, attended, guarded: None, active_until: None, active_since: None }
+    pub(super) fn new(
+        site: Arc<Site>,
+        attended: watch::Receiver<Option<Attendance>>,
+        proven: mpsc::UnboundedSender<Proof>,
+    ) -> Marks {
+        let pause = Pause::new(site.clone(), proven);
+        Marks { site, attended, pause }
     }
 
     pub(super) async fn run(mut self) {
@@ -99,7 +80,7 @@ impl Marks {
                 continue;
             }
             if guard.is_over() {
-                let written = self.guard(attendance.active, attendance.timeline).await;
+                let written = self.pause.look(&attendance).await;
                 guard.after(&self.site, "guard against KEDA", written);
             }
             if pods.is_over() {
@@ -181,62 +162,6 @@ impl Marks {
             }
         }
     }
-
-    /// While anybody lives or waits, KEDA does not scale in (it may write 0 in an outage, although it saw only errors).
-    async fn guard(&mut self, active: bool, timeline: Timeline) -> Result<(), CallError> {
-        let Some(name) = self.site.config.scaled_object.clone().filter(|_| self.site.config.keda_guard) else {
-            return Ok(());
-        };
-        // Who starts anew does not know since when nobody lives.
-        let until = self.active_until.filter(|_| !active).unwrap_or_else(|| now() + QUIET);
-        self.active_until = Some(until);
-        let wanted = match self.guarded {
-            _ if active => true,
-            _ if until <= now() => false,
-            Some((Guard::Ours(_), _)) => true,
-            Some((Guard::Theirs | Guard::Off, _)) | None => return Ok(()),
-        };
-        let fits = |guard| match guard {
-            Guard::Theirs => true,
-            Guard::Off => !wanted,
-            Guard::Ours(own) => wanted && own == timeline,
-        };
-        let since = self.active_since.filter(|(own, _)| active && *own == timeline);
-        let (_, since) = since.unwrap_or((timeline, now()));
-        let is_new = self.active_since.is_none_or(|(_, before)| before != since);
-        self.active_since = active.then_some((timeline, since));
-        let verify = if now() < since + AT_FIRST { VERIFY_AT_FIRST } else { VERIFY };
-        let known = self.guarded.filter(|(_, seen)| !wanted || !is_new && now() < *seen + verify);
-        if known.is_some_and(|(guard, _)| fits(guard)) {
-            return Ok(());
-        }
-        let resource = scaled_object();
-        let api: Api<DynamicObject> = Api::namespaced_with(self.site.client.clone(), &self.site.namespace, &resource);
-        let (calls, limit) = (&self.site.calls, self.site.pace.call);
-        let object = calls.make(("get", "scaledobjects"), limit, api.get(&name)).await?;
-        let mut guard = guard_of(&object);
-        if !fits(guard) {
-            let name_of =
-                |timeline: Timeline| if timeline == Timeline::FIRST { "true".to_owned() } else { timeline.to_string() };
-            let (paused, owner) =
-                if wanted { (json!("true"), json!(name_of(timeline))) } else { (Value::Null, Value::Null) };
-            let metadata = json!({
-                "resourceVersion": object.metadata.resource_version,
-                "annotations": { PAUSED_SCALE_IN: paused, GUARD: owner },
-            });
-            let body: Patch<Value> = Patch::Merge(json!({ "metadata": metadata }));
-            let call = async { api.patch(&name, &patch_params(), &body).await };
-            guard = match calls.make(("patch", "scaledobjects"), limit, call).await {
-                Ok(patched) => guard_of(&patched),
-                // KEDA has written its status meanwhile: the next look sees it.
-                Err(error) if error.is(409) => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            tracing::info!(pool = %self.site.pool, scaled_object = name, paused = wanted, "KEDA's scaling in");
-        }
-        self.guarded = Some((guard, now()));
-        Ok(())
-    }
 }
 
 /// The annotations that are ours, by these words.
@@ -247,28 +172,6 @@ fn take_away(words: &str, changes: &mut serde_json::Map<String, Value>) {
     changes.insert(KEPT.into(), Value::Null);
 }
 
-fn guard_of(object: &DynamicObject) -> Guard {
-    planted!(GuardStolen => guard_whosever(object));
-    let annotations = object.metadata.annotations.as_ref();
-    let has = |key: &str| annotations.and_then(|a| a.get(key));
-    // Anything that is no boolean counts as true (KEDA's own reading), false as not set.
-    match (has(PAUSED_SCALE_IN).filter(|v| *v != "false"), has(GUARD)) {
-        (None, _) => Guard::Off,
-        (Some(_), Some(owner)) => Guard::Ours(owner.parse().unwrap_or_default()),
-        (Some(_), None) => Guard::Theirs,
-    }
-}
-
-fn scaled_object() -> ApiResource {
-    ApiResource {
-        group: "keda.sh".into(),
-        version: "v1alpha1".into(),
-        api_version: "keda.sh/v1alpha1".into(),
-        kind: "ScaledObject".into(),
-        plural: "scaledobjects".into(),
-    }
-}
-
 /// Coarse, since every change is a write: retiring pods first, then free ones, then by the size of their number of sessions.
 fn cost(attended: &Attended) -> i64 {
     planted!(DeletionCostEqual => if attended.retiring && attended.sessions == 0 { -1 } else { 0 });
@@ -277,12 +180,4 @@ fn cost(attended: &Attended) -> i64 {
         0 => 0,
         n => i64::from(n.ilog2()) + 1,
     }
-}
-
-#[cfg(feature = "planted")]
-fn guard_whosever(object: &DynamicObject) -> Guard {
-    let paused =
-        object.metadata.annotations.as_ref().and_then(|a| a.get(PAUSED_SCALE_IN)).is_some_and(|v| v != "false");
-    let owner = object.metadata.annotations.as_ref().and_then(|a| a.get(GUARD)).and_then(|owner| owner.parse().ok());
-    if paused { Guard::Ours(owner.unwrap_or_default()) } else { Guard::Off }
 }

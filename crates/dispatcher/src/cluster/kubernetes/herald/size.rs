@@ -2,6 +2,7 @@
 
 use super::super::follow::News;
 use super::super::numbers;
+use super::super::pause::Proof;
 use super::super::sight::Stage;
 use super::super::workload::{Certain, Going, Workload};
 use super::{AGAIN, FINE, Herald, Known};
@@ -120,6 +121,33 @@ impl Herald {
             let Certain { span, decided: Decision { timeline, position: decided } } = after;
             let version = workload.version * FINE;
             self.tell(Command::ScaleSeen { start: span.start, replicas: span.len(), decided, timeline, version });
+        }
+    }
+
+    /// Nothing can be scaled in any more. Reports it if the size and the pods as they are now have been reported: what was scaled in
+    /// before must be known first.
+    pub(super) async fn proven(&mut self, proof: Proof) {
+        let (at, timeline) = match proof {
+            Proof::Outdated => return self.tell(Command::Tick),
+            Proof::ScaleInPaused { at, timeline } => (at, timeline),
+        };
+        let name = self.site.config.workload.name();
+        let call = async { self.site.sets().get(name).await };
+        let set = match self.site.calls.make(("get", "statefulsets"), self.site.pace.call, call).await {
+            Ok(set) => set,
+            Err(error) => return tracing::warn!(pool = %self.site.pool, "cannot tell which size stays: {error}"),
+        };
+        let is_told = |now: Workload| {
+            let certain = Certain { span: now.span, decided: now.decided };
+            let known =
+                self.site.seen().workload.as_ref().is_some_and(|w| (&w.uid, w.version) == (&now.uid, now.version));
+            known && now.is_caught_up() && self.told == Some(certain)
+        };
+        let ready = self.listed && self.unsaid.is_none() && !self.succeeding;
+        // Otherwise news is on its way, and the next proof comes after it.
+        if ready && Workload::of_set(set).is_some_and(is_told) && self.confirm().await {
+            tracing::info!(pool = %self.site.pool, "KEDA cannot scale in: pods that were given up are used again");
+            self.tell(Command::ScaleInPaused { at, timeline });
         }
     }
 
