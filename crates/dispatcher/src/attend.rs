@@ -1,4 +1,4 @@
-//! Tells a cluster that wants to know who lives where. Once a second at most.
+//! Reports slot occupancy to a cluster that asks for it, once a second at most.
 
 use crate::cluster::{Attendance, Attended, Cluster};
 use crate::dispatcher::Dispatcher;

@@ -1,6 +1,6 @@
 //! Does what the fleet wants done in the world, and looks now and then whether it still has to be done. Every replica may;
 //! the one whose entry caused an order acts at once, the others only if it is still owed a second later. All orders are
-//! safe twice (law 6). Each pool has a task of its own: a cluster that hangs holds up nobody else.
+//! safe twice (law 6). Each pool has a task of its own: a cluster that hangs does not delay the others.
 
 use crate::cluster::{Cluster, ClusterError, Size};
 use crate::dispatcher::Dispatcher;

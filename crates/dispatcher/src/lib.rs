@@ -3,8 +3,8 @@
 //!
 //! The way in: `door` accepts and is the life of a request; `cookie` names the session; `visit` attaches it and hands
 //! out seats; `forward` and `tunnel` move the bytes; `waiting` is what visitors see until there is a seat. The state is the
-//! core's `Fleet`: `driver` writes it, everybody reads it through `view`, `hands` carries out what it wants, `keda` tells
-//! it to whoever scales for us. `tasks` runs what each pool needs, `reload` adds and removes pools.
+//! core's `Fleet`: `driver` writes it, everybody reads it through `view`, `hands` carries out what it wants, `keda` reports
+//! the number of pods to KEDA. `tasks` runs what each pool needs, `reload` adds and removes pools.
 //!
 //! # The laws
 //!

@@ -456,7 +456,7 @@ impl Metrics {
         })
     }
 
-    /// The pool is gone: so are its series.
+    /// Removes the series of a pool that has been removed.
     pub fn forget(&self, config: &PoolConfig, own: &PoolMetrics, figures: Vec<Box<dyn Collector>>) {
         let pool = &*config.id.0;
         let gauges = [
