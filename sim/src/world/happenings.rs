@@ -177,7 +177,8 @@ impl World {
             | FaultKind::ApiLateWrites
             | FaultKind::Preemption
             | FaultKind::NodeDrain
-            | FaultKind::NodeSilent => None,
+            | FaultKind::NodeSilent
+            | FaultKind::SetRecreated => None,
         }
     }
 
@@ -389,7 +390,8 @@ fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
         | FaultKind::ApiLateWrites
         | FaultKind::Preemption
         | FaultKind::NodeDrain
-        | FaultKind::NodeSilent => cluster::begin(fault, fault.target as usize % world.setting.nodes as usize, world),
+        | FaultKind::NodeSilent
+        | FaultKind::SetRecreated => cluster::begin(fault, fault.target as usize % world.setting.nodes as usize, world),
         FaultKind::PodPartition
         | FaultKind::ApiPartition
         | FaultKind::JournalPartition
@@ -472,7 +474,8 @@ fn end(fault: Fault, sim: &mut Sim<'_>, world: &World) {
         | FaultKind::ApiLateWrites
         | FaultKind::Preemption
         | FaultKind::NodeDrain
-        | FaultKind::NodeSilent => cluster::end(fault, fault.target as usize % world.setting.nodes as usize, world),
+        | FaultKind::NodeSilent
+        | FaultKind::SetRecreated => cluster::end(fault, fault.target as usize % world.setting.nodes as usize, world),
         FaultKind::SocketDrop
         | FaultKind::PodCrash
         | FaultKind::PodFailure
