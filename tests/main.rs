@@ -15,6 +15,7 @@ mod manifests;
 mod measures;
 mod monitoring;
 mod newcomers;
+mod pools;
 mod processes;
 mod reload;
 mod requests;

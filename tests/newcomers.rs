@@ -69,6 +69,46 @@ async fn a_request_whose_response_cannot_carry_the_cookie_begins_no_session() {
 }
 
 #[tokio::test]
+async fn a_session_in_a_frame_of_another_site_is_possible_where_that_is_configured() {
+    let pod = Pod::named("pod").await;
+    let framed =
+        "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: iframe\r\nAccept: text/html\r\n";
+    let by_tls = format!("{framed}X-Forwarded-Proto: https\r\n");
+    let portal = "embedded_in = [\"https://portal.example\", \"https://*.campus.example\"]";
+    let start =
+        async |settings: &str| Setup::fixed(&[&pod], settings).top("trusted_proxies = [\"127.0.0.0/8\"]").start().await;
+    let ends = |cookie: &str, with: &str| assert!(cookie.ends_with(with), "{cookie}");
+
+    // An exclusive pool: the waiting room first.
+    let dispatcher = start(portal).await;
+    let mut ana = Visitor::of(&dispatcher);
+    let room = ana.request("GET", "/", &by_tls, b"").await.head;
+    ends(room.get("set-cookie").unwrap(), "; HttpOnly; SameSite=None; Partitioned; Secure");
+    let policy = room.get("content-security-policy").unwrap();
+    ends(policy, "frame-ancestors 'self' https://portal.example https://*.campus.example");
+    ana.wait_for_slot().await;
+    assert_eq!(ana.request("GET", "/", &by_tls, b"").await.text(), "pod");
+    // Without TLS no browser would take such a cookie.
+    let plain = Visitor::of(&dispatcher).request("GET", "/", framed, b"").await.head;
+    ends(plain.get("set-cookie").unwrap(), "; HttpOnly; SameSite=Lax");
+    // Who fails in the frame sees why.
+    let failed = Visitor::of(&dispatcher).request("GET", "/", &format!("{by_tls}Host: 1.2.3.4:x\r\n"), b"").await;
+    assert_eq!(failed.status(), 400);
+
+    // A shared pool begins the session with that request.
+    let dispatcher = start(&format!("{SHARED}\n{portal}")).await;
+    assert_eq!(Visitor::of(&dispatcher).request("GET", "/", &by_tls, b"").await.text(), "pod");
+    let parts = by_tls.replace("navigate", "no-cors").replace("iframe", "image");
+    assert_eq!(Visitor::of(&dispatcher).request("GET", "/", &parts, b"").await.status(), 403, "no page of ours");
+
+    // And where nothing is configured, nothing of it is there.
+    let dispatcher = start("").await;
+    let room = Visitor::of(&dispatcher).request("GET", "/", &by_tls, b"").await.head;
+    ends(room.get("set-cookie").unwrap(), "; HttpOnly; SameSite=Lax; Secure");
+    ends(room.get("content-security-policy").unwrap(), "frame-ancestors 'self'");
+}
+
+#[tokio::test]
 async fn a_websocket_from_another_site_ends_its_session_when_it_ends() {
     let pod = Pod::sockets(slotkeeper_tests::pod::echo).await;
     let settings = format!("{IMMEDIATE}\ngrace_seconds = 600\nallowed_origins = \"https://app.example\"");

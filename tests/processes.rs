@@ -2,13 +2,26 @@
 //! when nothing can be started.
 
 use futures_util::{SinkExt, StreamExt};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use slotkeeper_tests::pod::Socket;
 use slotkeeper_tests::{Dispatcher, Setup, Visitor, eventually, patiently};
 use std::path::Path;
 use tokio_tungstenite::tungstenite::Message;
 
 const POOL: &str = "max_pods = 2\ncooldown_seconds = 0.5\ngrace_seconds = 0.3\nlinger_seconds = 0.2";
+
+/// Stops all pods of this dispatcher where they are: their sockets take connections, and nothing answers.
+fn hang(folder: &Path) {
+    let folder = folder.canonicalize().unwrap().display().to_string();
+    for process in std::fs::read_dir("/proc").unwrap().flatten() {
+        let arguments = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let arguments = String::from_utf8_lossy(&arguments);
+        let number = process.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        if let Some(pid) = number.filter(|_| is_console(&arguments) && arguments.contains(&folder)) {
+            kill_process(pid, Signal::STOP).unwrap();
+        }
+    }
+}
 
 /// The pods that live now: processes whose arguments name this dispatcher's folder.
 fn consoles_of(folder: &Path) -> usize {
@@ -220,4 +233,63 @@ async fn a_program_that_never_listens_is_reported_in_the_log_and_to_operators() 
     let log = dispatcher.log();
     let line = log.lines().find(|line| line.contains("pod is not ready: nothing listens on 127.0.0.1:"));
     assert!(line.is_some_and(|line| line.contains("WARN")), "{log}");
+}
+
+/// `answer_seconds` is off: what a visitor learns does not come from there.
+fn that_may_hang(settings: &str) -> Setup {
+    let mut setup = Setup::consoles(&format!("{POOL}\nanswer_seconds = \"off\""));
+    setup.pools = setup.pools.replace("stop_grace_seconds = 5", &format!("stop_grace_seconds = 0.2\n{settings}"));
+    setup.pools += "timeout_seconds = 0.2\nfailures = 2\n";
+    setup
+}
+
+#[tokio::test]
+async fn a_visitor_of_a_pod_that_hangs_is_told_and_can_leave() {
+    let dispatcher = that_may_hang("restart_unready_seconds = \"off\"").start().await;
+    let mut ana = Visitor::of(&dispatcher);
+    ana.wait_for_slot().await;
+    let _socket = play(&mut ana).await;
+    assert_eq!(ana.status().await.get("pod_answers"), None);
+    hang(dispatcher.folder.path());
+    eventually("an unready pod", async || ana.status().await["pod_answers"] == false).await;
+    assert_eq!(ana.status().await["state"], "ready", "it keeps its slot");
+
+    let page = ana.page("/").await;
+    assert_eq!(page.status(), 504);
+    for words in ["Your place did not answer", "is not answering", "Try again", "/.slotkeeper/leave", ">Leave<"] {
+        assert!(page.text().contains(words), "{words}: {}", page.text());
+    }
+    assert_eq!(dispatcher.metrics().await.of_pool("slotkeeper_timeouts_total", "what=page"), 1);
+    ana.post("/.slotkeeper/leave").await;
+    ana.is_told("ended").await;
+    // The pod that hangs gets nobody else.
+    let mut bob = Visitor::of(&dispatcher);
+    bob.wait_for_slot().await;
+    assert_eq!(bob.page("/").await.status(), 200);
+    assert_eq!(bob.status().await.get("pod_answers"), None);
+}
+
+#[tokio::test]
+async fn a_pod_that_hangs_is_started_again_and_its_visitor_goes_on() {
+    let dispatcher = that_may_hang("restart_unready_seconds = 1").start().await;
+    let mut ana = Visitor::of(&dispatcher);
+    ana.wait_for_slot().await;
+    let mut socket = play(&mut ana).await;
+    hang(dispatcher.folder.path());
+    let closed = patiently("the end of the socket", async {
+        loop {
+            match socket.next().await {
+                Some(Ok(Message::Close(close))) => return close.map(|frame| frame.reason.to_string()),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return None,
+            }
+        }
+    });
+    assert!(closed.await.is_none_or(|reason| reason == "pod_lost" || reason == "pod_draining"));
+    eventually("a page of the next pod", async || {
+        let page = ana.page("/").await;
+        page.status() == 200 && !page.text().contains("room.js")
+    })
+    .await;
+    assert_eq!(ana.status().await.get("pod_answers"), None);
 }

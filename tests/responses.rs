@@ -3,7 +3,7 @@
 use crate::http::SHARED;
 use slotkeeper_tests::pod::{answer, ok, read, switching};
 use slotkeeper_tests::visitor::HANDSHAKE;
-use slotkeeper_tests::{Pod, Setup, Visitor, Wire};
+use slotkeeper_tests::{Head, Pod, Setup, Visitor, Wire};
 
 /// A pod that answers `/n` with the nth of these, and then closes if it says so.
 async fn saying(answers: &'static [&'static str]) -> Pod {
@@ -203,4 +203,60 @@ async fn a_pod_neither_sets_nor_deletes_our_cookies_in_any_kind_of_response() {
     assert_eq!((head.status(), head.all("set-cookie").collect::<Vec<_>>()), (101, vec!["app=1"]));
     assert_eq!(ana.jar["slotkeeper_pool"], ours);
     assert!(dispatcher.metrics().await.of_pool("slotkeeper_responses_corrected_total", "what=cookie") >= 4);
+}
+
+#[tokio::test]
+async fn a_redirect_to_the_pods_own_address_leads_to_the_visitors() {
+    let pod = Pod::start(|mut wire, _| async move {
+        let at = wire.local();
+        while let Some(head) = wire.head().await {
+            let request = read(&mut wire, head, 0).await;
+            let to = match request.head.path() {
+                "/own" => format!("http://{at}/login?x=1"),
+                "/local" => format!("http://localhost:{}/login", at.port()),
+                "/sly" => format!("http://{at}//evil.example/"),
+                _ => "http://evil.example/login".to_owned(),
+            };
+            let fields = format!("Location: {to}\r\nContent-Location: {to}\r\nRefresh: 1; url={to}\r\n");
+            wire.send(answer("302 Found", &fields, "")).await;
+        }
+    })
+    .await;
+    let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
+    let mut ana = Visitor::of(&dispatcher);
+    for (path, to) in [
+        ("/own", "/login?x=1"),
+        ("/local", "/login"),
+        ("/sly", "/.//evil.example/"),
+        ("/other", "http://evil.example/login"),
+    ] {
+        let head = ana.get(path).await.head;
+        assert_eq!(head.get("location"), Some(to), "{path}");
+        assert_eq!(head.get("content-location"), Some(to), "{path}");
+        assert_eq!(head.get("refresh"), Some(format!("1; url={to}").as_str()), "{path}");
+    }
+    assert_eq!(dispatcher.metrics().await.of_pool("slotkeeper_responses_corrected_total", "what=location"), 3);
+}
+
+#[tokio::test]
+async fn names_of_fields_keep_their_case_in_both_directions() {
+    let pod =
+        Pod::answering(|_| answer("200 OK", "X-CaSe: 1\r\nx-lower: 2\r\nWWW-Thing: 3\r\nX-CaSe: 4\r\n", "x")).await;
+    let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
+    let mut ana = Visitor::of(&dispatcher);
+    let fields = "X-MyKey: 1\r\nSOAPAction: x\r\nx-lower: y\r\nConnection: X-Hop\r\nX-Hop: gone\r\n";
+    for _ in 0..2 {
+        // The second time on a kept connection.
+        let got = ana.request("GET", "/", fields, b"").await.head;
+        let sent = pod.seen.last().head;
+        let names = |head: &Head| head.fields.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        for name in ["X-MyKey", "SOAPAction", "x-lower", "Host"] {
+            assert!(names(&sent).iter().any(|n| n == name), "{name}: {sent:?}");
+        }
+        assert!(!names(&sent).iter().any(|n| n.eq_ignore_ascii_case("x-hop")), "{sent:?}");
+        for name in ["X-CaSe", "x-lower", "WWW-Thing", "Content-Length"] {
+            assert!(names(&got).iter().any(|n| n == name), "{name}: {got:?}");
+        }
+        assert_eq!(got.all("x-case").collect::<Vec<_>>(), ["1", "4"]);
+    }
 }

@@ -3,7 +3,7 @@
 use crate::http::SHARED;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use slotkeeper_tests::{Dispatcher, Pod, Setup, Visitor, Wire, eventually};
+use slotkeeper_tests::{Dispatcher, Pod, Setup, Visitor, Wire, eventually, patiently};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -228,4 +228,51 @@ async fn who_somebody_is_stays_out_of_logs_metrics_and_the_admin_api() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn the_operators_listener_has_limits_and_probes_are_answered_all_the_same() {
+    let pod = Pod::named("pod").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "a-token-of-some-length").unwrap();
+    let mut dispatcher = Setup::fixed(&[&pod], SHARED).admin(&format!("token_file = {file:?}")).start().await;
+    let refused = async |dispatcher: &Dispatcher, why: &str| {
+        dispatcher.metrics().await.get(&format!("slotkeeper_admin_refused_total{{why=\"{why}\"}}")).unwrap()
+    };
+
+    // Twice as many as there may be, all silent.
+    let mut silent = Vec::new();
+    for _ in 0..128 {
+        silent.push(Wire::to(dispatcher.admin).await);
+    }
+    assert_eq!(dispatcher.admin_get("/healthz").await.status(), 200);
+    // The first ones have made room.
+    assert!(patiently("the end of a silent connection", silent[0].rest()).await.is_empty());
+
+    for token in [None, Some("a-token-of-some-lengtH"), Some("")] {
+        dispatcher.token = token.map(str::to_owned);
+        assert_eq!(dispatcher.admin_get("/metrics").await.status(), 401);
+    }
+    dispatcher.token = Some("a-token-of-some-length".into());
+    assert!(refused(&dispatcher, "connection").await >= 64.0);
+    assert_eq!(refused(&dispatcher, "token").await, 3.0);
+    let log = dispatcher.log();
+    assert_eq!(log.matches("admin requests without a valid token").count(), 1, "once a minute: {log}");
+    assert!(!log.contains("a-token-of"), "{log}");
+
+    // Heads and bodies are read as those of visitors are.
+    let ask = async |head: &str| {
+        let mut wire = Wire::to(dispatcher.admin).await;
+        wire.send(format!("{head}\r\nAuthorization: Bearer a-token-of-some-length\r\n\r\n")).await;
+        wire.head().await.unwrap().status()
+    };
+    let at = dispatcher.admin;
+    assert_eq!(ask(&format!("GET /metrics HTTP/1.1\r\nHost: {at}")).await, 200);
+    assert_eq!(ask(&format!("GET /metrics HTTP/1.1\r\nHost: {at}\r\nHost: {at}")).await, 400);
+    let post = format!("POST /api/v1/pools/pool/pods/0/cordon HTTP/1.1\r\nHost: {at}");
+    assert_eq!(ask(&format!("{post}\r\nContent-Length: 5\r\nTransfer-Encoding: chunked")).await, 400);
+    assert_eq!(ask(&format!("{post}\r\nContent-Length: 1000000")).await, 413);
+    assert_eq!(refused(&dispatcher, "body").await, 1.0);
+    assert_eq!(ask(&format!("{post}\r\nContent-Length: 0")).await, 200);
 }

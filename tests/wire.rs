@@ -118,6 +118,12 @@ impl Wire {
     }
 
     /// Sends; that the other side has closed already is noticed when reading.
+    /// Our end's address.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.stream.local_addr().expect("an address")
+    }
+
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = patiently("the other side to read", self.stream.write_all(bytes.as_ref())).await;
     }

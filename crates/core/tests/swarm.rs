@@ -28,12 +28,12 @@ use reference::Witness;
 use slotkeeper_core::{
     Command, Entry, Fleet, Millis, Ordinal, Placement, PoolId, ReplicaId, Rules, SessionId, Time, Uid,
 };
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, Once};
 use world::{Act, World};
 
 /// Whose, through whom, in which incarnation.
@@ -143,20 +143,45 @@ impl Run {
         let config = Config { failure_persistence: None, max_shrink_iters: 4096, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, rng);
         let tree = strategy.new_tree(&mut runner).map_err(|e| e.to_string())?;
-        let result = runner.run_one(tree, |case| {
-            play(&case, coverage, false);
-            Ok(())
+        let result = silently(|| {
+            runner.run_one(tree, |case| {
+                play(&case, coverage, false);
+                Ok(())
+            })
         });
-        if let Err(TestError::Fail(_, case)) = &result {
-            let played = catch_unwind(AssertUnwindSafe(|| play(case, &RefCell::default(), true)));
-            println!(
-                "(the case as far as it was played, made as small as possible{})",
-                if played.is_ok() { "; not broken!" } else { "" }
-            );
-        }
-        let repeat = format!("SWARM_SEED={} SWARM_FIRST={number} SWARM_CASES=1 tests/swarm", self.seed);
-        result.map(|_| ()).map_err(|how| format!("{how}\nto repeat it: {repeat}"))
+        let how = match result {
+            Ok(_) => return Ok(()),
+            Err(TestError::Fail(how, case)) => {
+                let played = catch_unwind(AssertUnwindSafe(|| play(&case, &RefCell::default(), true)));
+                let broken = if played.is_ok() { "; not broken!" } else { "" };
+                println!("(the case as far as it was played, made as small as possible{broken})");
+                format!("{how}\nwith {:?}", Case { steps: Vec::new(), ..case })
+            }
+            Err(abort) => abort.to_string(),
+        };
+        Err(format!("{how}\nto repeat it: SWARM_SEED={} SWARM_FIRST={number} SWARM_CASES=1 tests/swarm", self.seed))
     }
+}
+
+thread_local! {
+    static IS_SILENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Making a case small breaks promises thousands of times. Only the smallest one is worth a line.
+fn silently<T>(act: impl FnOnce() -> T) -> T {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !IS_SILENT.get() {
+                before(info);
+            }
+        }));
+    });
+    IS_SILENT.set(true);
+    let done = act();
+    IS_SILENT.set(false);
+    done
 }
 
 fn setting(name: &str) -> Option<u64> {

@@ -1,6 +1,8 @@
 //! The operators' listener: metrics, health, readiness, and a small JSON API over pools, pods and sessions. Loopback by
 //! default; with a token everything but the probes asks for it. Sessions are named by their public hash only.
 
+mod connections;
+
 use crate::accept::Acceptor;
 use crate::config::{Limits, Trigger};
 use crate::cookie::public_name;
@@ -9,14 +11,18 @@ use crate::door::http;
 use crate::driver::Ended;
 use crate::forward::body::Answer;
 use crate::guard::{Exchange, Guard};
+use crate::inherited;
 use crate::metrics::knows;
-use crate::outside::Listener;
+use crate::metrics::process::Refused;
+use crate::outside::{Listener, Stream};
 use crate::own::condition;
+use crate::throttle::Throttle;
 use crate::view::View;
 use crate::visit::{NoSeat, answered};
 use crate::waiting::answer as reply;
+use connections::{Connections, Room, Usage};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -31,29 +37,67 @@ use subtle::ConstantTimeEq;
 /// An idle connection is closed after this.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// Most bytes of a request's body. None is read.
+const LARGEST_BODY: u64 = 64 * 1024;
+/// Before a request with a wrong token is answered.
+const AFTER_WRONG_TOKEN: Duration = Duration::from_millis(100);
+static WRONG_TOKENS: Throttle = Throttle::new();
+
 /// Sessions listed at most; the total is always told.
 const LISTED: usize = 1000;
 
 /// Serves until the process ends: probes are answered while the dispatcher stops, too.
 pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>) {
     let mut acceptor = Acceptor::new(listener, "admin", dispatcher.metrics.process.accept_errors("admin"));
+    let mut connections = Connections::new(inherited::operators());
+    let full = Throttle::new();
     loop {
-        let (socket, _) = acceptor.accept().await;
-        let dispatcher = dispatcher.clone();
-        tokio::spawn(async move {
-            let limits = Limits { idle: IDLE, ..dispatcher.config.limits.clone() };
-            let exchange = Arc::<Exchange>::default();
-            let guard = Guard::new(socket, None, &limits, exchange.clone());
-            let service = service_fn(|mut request| {
-                let (dispatcher, turn) = (dispatcher.clone(), exchange.begin(&mut request));
-                async move { Ok::<_, Infallible>(turn.answer(answer(&dispatcher, &request).await)) }
-            });
-            let _ = http(&limits).serve_connection(TokioIo::new(guard), service).await;
-        });
+        let (socket, peer) = acceptor.accept().await;
+        let room = connections.make_room();
+        if room != Room::Free {
+            dispatcher.metrics.process.admin_refused(Refused::Connection);
+            if let Some(times) = full.note() {
+                tracing::warn!(%peer, times, "all connections of the admin listener are in use: idle ones are closed for new ones");
+            }
+        }
+        if room == Room::None {
+            continue;
+        }
+        let usage = Usage::new();
+        connections.add(tokio::spawn(serve(dispatcher.clone(), socket, peer, usage.clone())).abort_handle(), usage);
     }
 }
 
-async fn answer(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>) -> Response<Answer> {
+async fn serve(dispatcher: Arc<Dispatcher>, socket: Stream, peer: SocketAddr, usage: Arc<Usage>) {
+    let limits = Limits { idle: IDLE, ..dispatcher.config.limits.clone() };
+    let exchange = Arc::<Exchange>::default();
+    let guard = Guard::new(socket, None, &limits, exchange.clone());
+    let service = service_fn(|mut request| {
+        let (dispatcher, turn, at_work) = (dispatcher.clone(), exchange.begin(&mut request), usage.begin());
+        async move {
+            let answer = answer(&dispatcher, &request, peer).await;
+            drop(at_work);
+            Ok::<_, Infallible>(turn.answer(answer))
+        }
+    });
+    let _ = http(&limits).serve_connection(TokioIo::new(guard), service).await;
+}
+
+async fn answer(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>, peer: SocketAddr) -> Response<Answer> {
+    let mut response = answer_to(dispatcher, request, peer).await;
+    if !request.body().is_end_stream() {
+        // The body, which nothing here reads.
+        response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn answer_to(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>, peer: SocketAddr) -> Response<Answer> {
+    let refused = |why| dispatcher.metrics.process.admin_refused(why);
+    if request.body().size_hint().lower() > LARGEST_BODY {
+        refused(Refused::Body);
+        return error(StatusCode::PAYLOAD_TOO_LARGE, "requests to this listener need no body");
+    }
     let path = request.uri().path();
     let reads = request.method() == Method::GET || request.method() == Method::HEAD;
     match path {
@@ -63,15 +107,24 @@ async fn answer(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>) -> Re
             Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}\n")),
         },
         _ if !allowed(dispatcher, request.headers()) => {
+            refused(Refused::Token);
+            if let Some(times) = WRONG_TOKENS.note() {
+                tracing::warn!(%peer, times, "admin requests without a valid token");
+            }
+            // One who guesses is slowed.
+            tokio::time::sleep(AFTER_WRONG_TOKEN).await;
             let mut response =
                 error(StatusCode::UNAUTHORIZED, "a valid token is required: Authorization: Bearer TOKEN");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
             response
         }
-        _ if from_a_page(dispatcher, request) => error(
-            StatusCode::FORBIDDEN,
-            "requests of web pages are refused: use a program, and name the listener by address",
-        ),
+        _ if from_a_page(dispatcher, request) => {
+            refused(Refused::Page);
+            error(
+                StatusCode::FORBIDDEN,
+                "requests of web pages are refused: use a program, and name the listener by address",
+            )
+        }
         "/metrics" if reads => metrics(dispatcher),
         _ => {
             let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
@@ -96,10 +149,11 @@ fn readiness(dispatcher: &Dispatcher) -> Result<(), String> {
         .map_or(Ok(()), |p| Err(format!("the pods of pool {} have not been listed yet", p.config.id)))
 }
 
-/// A pool whose pods are not known yet. (One that an operator has removed is nobody's concern.)
+/// A pool whose pods are not known yet. A pool that an operator has removed does not count, nor one that a reload has added: that
+/// must not take a dispatcher that serves others out of use.
 fn unlisted<'a>(dispatcher: &'a Dispatcher, fleet: &Fleet) -> Option<&'a Arc<Pool>> {
     planted!(ReadyUnlisted => None);
-    let here = |p: &&Arc<Pool>| fleet.rules(&p.config.id).is_some();
+    let here = |p: &&Arc<Pool>| !p.is_late && !p.is_being_removed() && fleet.rules(&p.config.id).is_some();
     dispatcher.pools.iter().filter(here).find(|p| !fleet.is_listed(&p.config.id))
 }
 
@@ -126,7 +180,7 @@ fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
     let view = dispatcher.view.borrow();
     let fleet = (may_report(dispatcher, &view) && !view.is_stale()).then_some(&view.fleet);
     dispatcher.metrics.lapse.set(i64::from(fleet.is_some_and(Fleet::is_quiet)));
-    for pool in &dispatcher.pools {
+    for pool in dispatcher.pools.iter() {
         // From now on somebody may scale by this number. (Who asks over gRPC does not read it here.)
         let is_read = |f: &&Fleet| pool.config.trigger == Trigger::Prometheus && knows(f, &pool.config.id);
         if let Some(fleet) = fleet.filter(is_read) {

@@ -1,21 +1,19 @@
-//! Tells the clusters that want to know who lives where. Once a second at most, and only what has changed.
+//! Tells a cluster that wants to know who lives where. Once a second at most.
 
 use crate::cluster::{Attendance, Attended, Cluster};
 use crate::dispatcher::Dispatcher;
 use crate::outside::duration;
 use crate::view::View;
 use slotkeeper_core::{Fleet, PoolId, Standing, planted};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 const PACE: Duration = Duration::from_secs(1);
 
-/// Runs until the dispatcher ends.
-pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn Cluster>>) {
-    let clusters: Vec<_> = clusters.into_iter().filter(|(_, c)| c.wants_attendance()).collect();
-    if clusters.is_empty() {
-        return std::future::pending().await;
+/// Runs until the pool or the dispatcher ends.
+pub async fn run(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn Cluster>) {
+    if !cluster.wants_attendance() {
+        return;
     }
     let mut view = dispatcher.view.clone();
     loop {
@@ -25,10 +23,9 @@ pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn
         {
             let view = view.borrow_and_update();
             // What is old news here is done by others; where somebody may be whom nobody knows of, all stays as it is.
-            if !view.is_stale() && dispatcher.has_read(&view) && !view.fleet.is_quiet() {
-                for (pool, cluster) in clusters.iter().filter(|(pool, _)| view.fleet.is_listed(pool)) {
-                    cluster.attend(attendance(&view, pool));
-                }
+            let may = !view.is_stale() && dispatcher.has_read(&view) && !view.fleet.is_quiet();
+            if may && view.fleet.is_listed(&pool) {
+                cluster.attend(attendance(&view, &pool));
             }
         }
         tokio::time::sleep(PACE).await;

@@ -8,7 +8,7 @@ mod probe;
 pub mod processes;
 pub(crate) mod told;
 
-use crate::config::{ClusterConfig, Config};
+use crate::config::{ClusterConfig, Config, KubernetesAccess, PoolConfig};
 use crate::outside::{BoxFuture, Clock, Ids, Net};
 use kubernetes::Pace;
 use kubernetes::client::AccessError;
@@ -35,6 +35,12 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// The dispatcher ends: local processes end with it, a real cluster goes on.
     fn stop(&self) -> BoxFuture<'_, ()>;
+
+    /// The pool is removed, and the dispatcher goes on: local processes end, also those that would go on without a dispatcher. A
+    /// real cluster stays as it is.
+    fn end(&self) -> BoxFuture<'_, ()> {
+        self.stop()
+    }
 
     /// Who lives where, now and then, for a cluster that [wants](Cluster::wants_attendance) to keep others away from there.
     fn attend(&self, _: Attendance) {}
@@ -132,21 +138,46 @@ pub async fn from_config(config: &Config, net: &Arc<dyn Net>, ids: &Ids) -> Resu
     let mut clusters = Clusters::new();
     let mut client = None;
     for pool in &config.pools {
-        let cluster = match &pool.cluster {
-            ClusterConfig::Fixed(pods) => fixed::start(pods.clone(), net.clone(), since),
-            ClusterConfig::Processes(config) => {
-                let supervisor = processes::this_program();
-                processes::start(&pool.id, config.clone(), net.clone(), ids, &supervisor, since)?
-            }
-            ClusterConfig::Kubernetes(pods) => {
-                let client = match &client {
-                    Some(client) => kube::Client::clone(client),
-                    None => client.insert(kubernetes::client::connect(&config.kubernetes, net.clone()).await?).clone(),
-                };
-                kubernetes::start(pool, pods, client, net.clone(), Pace::default())
-            }
-        };
-        clusters.insert(pool.id.clone(), cluster);
+        clusters.insert(pool.id.clone(), of_pool(pool, &config.kubernetes, &mut client, net, ids, since).await?);
     }
     Ok(clusters)
+}
+
+/// `client`: made when it is needed first.
+async fn of_pool(
+    pool: &PoolConfig,
+    access: &KubernetesAccess,
+    client: &mut Option<kube::Client>,
+    net: &Arc<dyn Net>,
+    ids: &Ids,
+    since: Time,
+) -> Result<Arc<dyn Cluster>, ClusterError> {
+    Ok(match &pool.cluster {
+        ClusterConfig::Fixed(pods) => fixed::start(pods.clone(), net.clone(), since),
+        ClusterConfig::Processes(config) => {
+            let supervisor = processes::this_program();
+            processes::start(&pool.id, config.clone(), net.clone(), ids, &supervisor, since)?
+        }
+        ClusterConfig::Kubernetes(pods) => {
+            let client = match client {
+                Some(client) => client.clone(),
+                None => client.insert(kubernetes::client::connect(access, net.clone()).await?).clone(),
+            };
+            kubernetes::start(pool, pods, client, net.clone(), Pace::default())
+        }
+    })
+}
+
+/// Makes the pods of a pool that is added while the dispatcher runs.
+pub type Maker = Arc<
+    dyn Fn(PoolConfig, KubernetesAccess) -> BoxFuture<'static, Result<Arc<dyn Cluster>, ClusterError>> + Send + Sync,
+>;
+
+/// As [`from_config`], one pool at a time.
+#[must_use]
+pub fn maker(net: Arc<dyn Net>) -> Maker {
+    Arc::new(move |pool, access| {
+        let net = net.clone();
+        Box::pin(async move { of_pool(&pool, &access, &mut None, &net, &Ids::Os, Clock::real().now()).await })
+    })
 }

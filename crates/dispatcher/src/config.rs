@@ -37,6 +37,7 @@ pub use file::{parse, read};
 pub use journal::from_arg as journal_from_arg;
 pub use preset::{demo, from_args};
 pub use table::ConfigError;
+pub(crate) use together::{clash, share_machine};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -154,6 +155,8 @@ pub struct PoolConfig {
     pub cookie_max_age: Duration,
     /// Origins a WebSocket may come from in addition to the same origin: `https://app.example`, `https://*.example`, `null`, or `*`.
     pub allowed_origins: Vec<OriginPattern>,
+    /// Origins of pages of other sites that may show this pool's pages in a frame: `https://portal.example`, `https://*.example`.
+    pub embedded_in: Vec<OriginPattern>,
     /// A pod that has not answered a request this long after its end is given up; `None`: never.
     pub answer: Option<Duration>,
     /// A body of which nothing moves for this long is cut, in either direction; `None`: never.
@@ -541,6 +544,7 @@ impl PoolConfig {
             cookie_name: "slotkeeper".into(),
             cookie_max_age: Duration::from_secs(30 * 24 * 3600),
             allowed_origins: Vec::new(),
+            embedded_in: Vec::new(),
             answer: Some(Duration::from_secs(60)),
             stall: Some(Duration::from_secs(300)),
             passive: Passive::usual(),

@@ -251,13 +251,21 @@ fn keep_on_clearing(headers: &mut http::HeaderMap) -> bool {
 #[must_use]
 pub fn set(pool: &PoolConfig, keys: &Keys, ticket: &Ticket, secure: bool) -> http::HeaderValue {
     let mut text = format!(
-        "{}={}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax",
+        "{}={}; Path=/; Max-Age={}; HttpOnly; SameSite={}",
         pool.cookie_name,
         keys.seal(&pool.id, ticket),
-        pool.cookie_max_age.as_secs()
+        pool.cookie_max_age.as_secs(),
+        if is_framed(pool, secure) { "None; Partitioned" } else { "Lax" },
     );
     text.push_str(security(secure || pool.cookie_name.starts_with("__")));
     http::HeaderValue::from_str(&text).unwrap_or_else(|_| http::HeaderValue::from_static(""))
+}
+
+/// Whether the cookie is one for frames in pages of other sites: with a jar for each of those sites (CHIPS), where browsers
+/// have that. They take it by TLS only.
+#[must_use]
+pub fn is_framed(pool: &PoolConfig, secure: bool) -> bool {
+    secure && !pool.embedded_in.is_empty()
 }
 
 /// Only a visitor who came by TLS can send such a cookie back.

@@ -8,6 +8,7 @@ use crate::driver::{Aftermath, Driver};
 use crate::error::{RequestError, Step};
 use crate::farewells::{Farewells, is_final};
 use crate::forward::Pods;
+use crate::hands::Orders;
 use crate::live::Live;
 use crate::metrics::{Metrics, PoolMetrics};
 use crate::newcomer::{Bursts, Firsts};
@@ -19,6 +20,7 @@ use crate::waiting::coming::Coming;
 use http::{HeaderValue, StatusCode};
 use slotkeeper_core::{Command, Effect, Fleet, Ordinal, PoolId, ReplicaId, Rules, SessionId, Why, planted};
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -33,11 +35,10 @@ pub struct Dispatcher {
     pub ids: Ids,
     pub driver: Driver,
     pub view: watch::Receiver<View>,
-    pub pools: Vec<Arc<Pool>>,
-    by_id: BTreeMap<PoolId, usize>,
+    /// Also those that are being removed, which get no requests any more.
+    pub pools: Live<Pools>,
+    changing: Mutex<()>,
     pub metrics: Metrics,
-    /// Orders to the clusters that an entry of ours has just made due.
-    pub hands: mpsc::UnboundedSender<(PoolId, Effect)>,
     /// True once the dispatcher is ending.
     pub stopping: watch::Receiver<bool>,
     /// ... and no byte goes to a pod any more.
@@ -70,6 +71,43 @@ pub struct Pool {
     pub(crate) firsts: Firsts,
     pub(crate) bursts: Bursts,
     pub repeats: Repeats,
+    /// Orders to the cluster that an entry of ours has just made due.
+    orders: mpsc::UnboundedSender<Effect>,
+    /// It was not there when the dispatcher started.
+    pub is_late: bool,
+    /// How far its removal has come.
+    removal: watch::Sender<Removal>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Removal {
+    No,
+    /// It gets no requests any more; its sessions end.
+    Begun,
+    /// Its cluster is not followed any more.
+    Unfollowed,
+}
+
+/// Pools, in the order of the configuration.
+pub struct Pools {
+    all: Vec<Arc<Pool>>,
+    by_id: BTreeMap<PoolId, usize>,
+}
+
+impl Pools {
+    #[must_use]
+    pub fn new(all: Vec<Arc<Pool>>) -> Pools {
+        let by_id = all.iter().enumerate().map(|(i, p)| (p.config.id.clone(), i)).collect();
+        Pools { all, by_id }
+    }
+}
+
+impl Deref for Pools {
+    type Target = [Arc<Pool>];
+
+    fn deref(&self) -> &[Arc<Pool>] {
+        &self.all
+    }
 }
 
 /// What `Dispatcher::new` is made of.
@@ -81,11 +119,68 @@ pub struct Parts {
     pub ids: Ids,
     pub driver: Driver,
     pub view: watch::Receiver<View>,
-    pub hands: mpsc::UnboundedSender<(PoolId, Effect)>,
     pub stopping: watch::Receiver<bool>,
 }
 
 impl Pool {
+    /// A pool of this replica, and the orders to its cluster.
+    ///
+    /// # Errors
+    /// Its own gauge has the name of another metric.
+    pub fn new(
+        config: PoolConfig,
+        header_fields: usize,
+        metrics: &Metrics,
+        me: ReplicaId,
+        is_late: bool,
+    ) -> Result<(Arc<Pool>, Orders), prometheus::Error> {
+        let own = format!("{}{}", config.path.trim_end_matches('/'), crate::own::PREFIX);
+        let field = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
+        let metrics = metrics.pool(&config)?;
+        let (orders, received) = mpsc::unbounded_channel();
+        let pool = Pool {
+            pods: Pods::new(config.connections, header_fields, metrics.repeated.clone()),
+            metrics,
+            visits: Visits::default(),
+            farewells: Farewells::default(),
+            own_field: field(&own),
+            own,
+            via: field(&format!("1.1 slotkeeper-{}-{:x}", config.id, me.0)),
+            coming: Coming::default(),
+            holds: tokio::sync::Semaphore::new(config.hold_limit),
+            firsts: Firsts::default(),
+            bursts: Bursts::default(),
+            repeats: Repeats::default(),
+            orders,
+            is_late,
+            removal: watch::Sender::new(Removal::No),
+            config: Live::new(config),
+        };
+        Ok((Arc::new(pool), received))
+    }
+
+    /// It is configured no more: from now on it gets no requests.
+    pub fn begin_removal(&self) {
+        self.removal.send_replace(Removal::Begun);
+    }
+
+    #[must_use]
+    pub fn is_being_removed(&self) -> bool {
+        *self.removal.borrow() != Removal::No
+    }
+
+    /// Its sessions have ended: the tasks that follow its cluster end.
+    pub fn unfollow(&self) {
+        self.removal.send_replace(Removal::Unfollowed);
+    }
+
+    /// Returns when its cluster is not to be followed any more.
+    pub async fn unfollowed(&self) {
+        let mut removal = self.removal.subscribe();
+        // The sender lives as long as the pool does.
+        let _ = removal.wait_for(|removal| *removal == Removal::Unfollowed).await;
+    }
+
     /// The rules in force: those of the fleet. During a rollout they may differ from this replica's configuration, and every
     /// replica must act on the same ones. The configuration counts only while the fleet does not know the pool.
     #[must_use]
@@ -105,34 +200,18 @@ impl Pool {
 impl Dispatcher {
     /// # Errors
     /// When a pool's own gauge has the name of another metric.
-    pub fn new(parts: Parts) -> Result<Arc<Dispatcher>, prometheus::Error> {
+    pub fn new(parts: Parts) -> Result<(Arc<Dispatcher>, Vec<Orders>), prometheus::Error> {
         let metrics = Metrics::new()?;
-        let Parts { config, keys, net, clock, ids, driver, view, hands, stopping } = parts;
-        let mut pools = Vec::new();
-        for pool in &config.pools {
-            let own = format!("{}{}", pool.path.trim_end_matches('/'), crate::own::PREFIX);
-            let field = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
-            let pool_metrics = metrics.pool(pool)?;
-            let pods = Pods::new(pool.connections, config.limits.header_fields, pool_metrics.repeated.clone());
-            pools.push(Arc::new(Pool {
-                config: Live::new(pool.clone()),
-                metrics: pool_metrics,
-                visits: Visits::default(),
-                pods,
-                farewells: Farewells::default(),
-                own_field: field(&own),
-                own,
-                via: field(&format!("1.1 slotkeeper-{}-{:x}", pool.id, driver.me().0)),
-                coming: Coming::default(),
-                holds: tokio::sync::Semaphore::new(pool.hold_limit),
-                firsts: Firsts::default(),
-                bursts: Bursts::default(),
-                repeats: Repeats::default(),
-            }));
+        let Parts { config, keys, net, clock, ids, driver, view, stopping } = parts;
+        let header_fields = config.limits.header_fields;
+        let (mut pools, mut orders) = (Vec::new(), Vec::new());
+        for config in &config.pools {
+            let (pool, own) = Pool::new(config.clone(), header_fields, &metrics, driver.me(), false)?;
+            pools.push(pool);
+            orders.push(own);
         }
-        let by_id = pools.iter().enumerate().map(|(i, p)| (p.config.id.clone(), i)).collect();
         let minting = Mutex::new((now(), 0));
-        Ok(Arc::new(Dispatcher {
+        let dispatcher = Arc::new(Dispatcher {
             config: Live::new(config),
             keys: Live::new(keys),
             net,
@@ -141,17 +220,25 @@ impl Dispatcher {
             ids,
             driver,
             view,
-            pools,
-            by_id,
+            pools: Live::new(Pools::new(pools)),
+            changing: Mutex::default(),
             metrics,
-            hands,
             stopping,
             left: AtomicBool::new(false),
             again: watch::Sender::new(0),
             reloaded: watch::Sender::new(0),
             minting,
             connections: AtomicU64::new(0),
-        }))
+        });
+        Ok((dispatcher, orders))
+    }
+
+    /// Adds or removes pools.
+    pub fn change_pools(&self, change: impl FnOnce(&mut Vec<Arc<Pool>>)) {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.pools.to_vec();
+        change(&mut all);
+        self.pools.replace(Pools::new(all));
     }
 
     /// A number for a visitor's connection.
@@ -161,27 +248,29 @@ impl Dispatcher {
 
     #[must_use]
     pub fn pool(&self, id: &PoolId) -> Option<&Arc<Pool>> {
-        self.by_id.get(id).and_then(|i| self.pools.get(*i))
+        let pools: &Pools = &self.pools;
+        pools.by_id.get(id).and_then(|i| pools.get(*i))
     }
 
     /// The pool a request goes to: the longest matching path among those of its host, else among those of the longest
     /// wildcard that stands for it, else among those of any host.
     #[must_use]
     pub fn route(&self, host: Option<&Host<'_>>, path: &str) -> Option<&Arc<Pool>> {
-        let fits = |p: &&Arc<Pool>| is_below(path, &p.config.path);
+        let pools: &Pools = &self.pools;
+        let fits = |p: &&Arc<Pool>| !p.is_being_removed() && is_below(path, &p.config.path);
         let longest = |p: &&Arc<Pool>| p.config.path.len();
         let named = host.and_then(|host| {
-            let exact = self.pools.iter().filter(|p| p.config.hosts.iter().any(|h| h.is(host)));
+            let exact = pools.iter().filter(|p| p.config.hosts.iter().any(|h| h.is(host)));
             exact.filter(fits).max_by_key(longest).or_else(|| {
                 let width = |p: &Arc<Pool>| {
                     let covering = p.config.hosts.iter().filter(|h| h.covers(host));
                     covering.filter_map(|h| h.suffix()).map(str::len).max()
                 };
-                let wide = self.pools.iter().filter(|p| width(p).is_some()).filter(fits);
+                let wide = pools.iter().filter(|p| width(p).is_some()).filter(fits);
                 wide.max_by_key(|p| (width(p), p.config.path.len()))
             })
         });
-        named.or_else(|| self.pools.iter().filter(|p| p.config.hosts.is_empty()).filter(fits).max_by_key(longest))
+        named.or_else(|| pools.iter().filter(|p| p.config.hosts.is_empty()).filter(fits).max_by_key(longest))
     }
 
     /// What this replica has said itself has been read back, so everything before it has been, too.
@@ -193,7 +282,7 @@ impl Dispatcher {
     /// Whoever still streams is cut, and nobody gets a seat any more, not even by an attach that is read back now.
     pub fn leave(&self) {
         self.left.store(true, Ordering::SeqCst);
-        for pool in &self.pools {
+        for pool in self.pools.iter() {
             pool.visits.forget_all();
         }
     }
@@ -239,15 +328,15 @@ impl Dispatcher {
     /// The fleet has dissolved all attaches of this replica.
     fn forget_visits(&self) {
         planted!(NewLifeKeepsStreams => ());
-        for pool in &self.pools {
+        for pool in self.pools.iter() {
             pool.visits.forget_all();
         }
     }
 
     /// Whoever caused it acts at once, the others only if it is still owed a second later (`hands.rs` looks).
-    fn order(&self, id: &PoolId, effect: &Effect, from: ReplicaId) {
+    fn order(&self, pool: &Pool, effect: &Effect, from: ReplicaId) {
         if from == self.driver.me() {
-            let _ = self.hands.send((id.clone(), effect.clone()));
+            let _ = pool.orders.send(effect.clone());
         }
     }
 }
@@ -284,11 +373,11 @@ impl Aftermath for Arc<Dispatcher> {
             }
             Effect::Scale { replicas, start, .. } => {
                 tracing::info!(pool = %id, start, replicas, "pods wanted");
-                self.order(id, effect, from);
+                self.order(pool, effect, from);
             }
             Effect::Recycle { pod, .. } => {
                 tracing::info!(pool = %id, pod = pod.0, "recycling");
-                self.order(id, effect, from);
+                self.order(pool, effect, from);
             }
             Effect::Broken { what } => {
                 self.metrics.broken.inc();
@@ -304,7 +393,8 @@ impl Aftermath for Arc<Dispatcher> {
             return Vec::new();
         }
         self.again.send_modify(|times| *times += 1);
-        self.pools.iter().map(|p| (p.config.id.clone(), Command::Rules(p.config.rules.clone()))).collect()
+        let pools = self.pools.iter().filter(|p| !p.is_being_removed());
+        pools.map(|p| (p.config.id.clone(), Command::Rules(p.config.rules.clone()))).collect()
     }
 }
 

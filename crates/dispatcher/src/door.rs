@@ -71,6 +71,8 @@ pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>, conn
 pub fn http(limits: &Limits) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.idle).max_header_size(limits.header_bytes);
+    // Names have no case (RFC 9110 §5.1), but there are programs on either side that think so.
+    http.preserve_header_case(true);
     if limits.header_bytes + BUFFER_BESIDE_HEAD > BUFFER {
         // A head has to fit into the library's buffer.
         http.max_buf_size(limits.header_bytes + BUFFER_BESIDE_HEAD);
@@ -293,7 +295,7 @@ async fn life(
         None => Counts::of(&pool.config.activity, request.uri().path()),
     };
     stream.counts_as(counts, passive.is_some());
-    if is_new && newcomer::drops_cookie(request.headers()) {
+    if is_new && newcomer::drops_cookie(request.headers(), cookie::is_framed(&pool.config, secure)) {
         stream.ends_with_its_streams();
     }
     let seat = match held::seat(dispatcher, pool, &mut stream, &ticket, class, wants_page).await {
@@ -312,7 +314,9 @@ async fn life(
     // dial, send, respond or tunnel; the stream detaches when it is dropped
     let renewed = renewed(dispatcher, pool, &ticket, &seat, is_new);
     let pod = Some(seat.pod);
-    let forwarded = forward(dispatcher, stream, seat, request, hop).await;
+    // What was sent with another method may be at work, and is not to be sent again.
+    let is_page = wants_page && newcomer::can_be_sent_again(&request);
+    let forwarded = forward(dispatcher, stream, seat, request, hop, is_page).await;
     // A failure carries the cookie as well: who tries again is the same visitor.
     let (mut response, outcome) = forwarded.unwrap_or_else(|error| failed(Some(pool), pod, &error, wants_page));
     if let Some(ticket) = renewed {
@@ -357,7 +361,8 @@ async fn begin(
     if must_return(pool) {
         return Ok(Begin::Session(Turn::Free));
     }
-    if newcomer::drops_cookie(request.headers()) && headers::upgrade(request).is_none() {
+    let frames = cookie::is_framed(&pool.config, hop.is_secure(request.headers()));
+    if newcomer::drops_cookie(request.headers(), frames) && headers::upgrade(request).is_none() {
         pool.metrics.sessionless(Sessionless::Cookie);
         let message = "a session needs a cookie, and a browser keeps none of a response to this request";
         return Err(RequestError::visitor(Step::Cookie, StatusCode::FORBIDDEN, message));

@@ -8,28 +8,35 @@ mod dialled;
 pub mod fields;
 pub mod headers;
 pub mod line;
+mod location;
 pub mod pace;
 pub mod pods;
 
+use crate::config::{ClusterConfig, PoolConfig};
 use crate::cookie;
-use crate::dispatcher::Dispatcher;
+use crate::dispatcher::{Dispatcher, Pool};
 use crate::error::{RequestError, Step};
 use crate::guard::TargetEnd;
 use crate::metrics::{Corrected, Outcome};
 use crate::outside::Net;
 use crate::tunnel;
+use crate::view::{self, View};
 use crate::visit::{SESSION_OVER, Seat, Stream};
 use body::{Answer, Download, Expectation, TooLarge, Upload};
 use headers::Hop;
 use http::{Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
-use pace::Patience;
+use pace::{Late, Patience};
 use pods::{Asker, Lease, Owner, Upstream};
+use slotkeeper_core::{Ordinal, Phase};
 use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use pods::Pods;
+
+/// How long a page is waited for from a pod that fails its health probes.
+const PAGE_OF_AN_UNREADY_POD: Duration = Duration::from_secs(5);
 
 pub(crate) const TOO_LARGE: &str = "the request's body is larger than allowed";
 
@@ -149,6 +156,36 @@ impl Reuse {
     }
 }
 
+/// Returns when a page has been waited for long enough whose pod failed its health probes when it was asked, and still does: the
+/// visitor is better told. A pod that became unready since may be busy with this very page.
+fn hangs(dispatcher: &Dispatcher, pool: &Pool, seat: &Seat) -> impl Future<Output = ()> + use<> {
+    let (mut view, id) = (dispatcher.view.clone(), pool.config.id.clone());
+    let (pod, uid) = (seat.pod, seat.incarnation.uid.clone());
+    let is_unready = move |view: &View| {
+        let life = view.fleet.pod(&id, pod).and_then(|pod| pod.life.as_ref());
+        life.is_some_and(|life| life.uid == uid && life.phase == Phase::Unready)
+    };
+    let was_unready = is_unready(&view.borrow());
+    async move {
+        if !was_unready {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(PAGE_OF_AN_UNREADY_POD).await;
+        if !view::until(&mut view, is_unready).await {
+            std::future::pending().await
+        }
+    }
+}
+
+/// How the configuration calls a pod, with its port.
+fn name_of(pool: &Pool, pod: Ordinal) -> Option<&str> {
+    let pool: &PoolConfig = &pool.config;
+    match &pool.cluster {
+        ClusterConfig::Fixed(fixed) => fixed.pods.get(pod.0 as usize).map(String::as_str),
+        ClusterConfig::Processes(_) | ClusterConfig::Kubernetes(_) => None,
+    }
+}
+
 /// Sends the request to its pod: the answer's head comes back, its body streams. After a `101` both connections become a
 /// tunnel.
 ///
@@ -160,7 +197,9 @@ pub async fn forward(
     seat: Arc<Seat>,
     mut request: Request<Incoming>,
     hop: &Hop<'_>,
+    is_page: bool,
 ) -> Result<(Response<Answer>, Outcome), RequestError> {
+    let hangs = hangs(dispatcher, stream.pool(), &seat);
     let pool = stream.pool().clone();
     let counts_requests = stream.counts().requests;
     let awaits = counts_requests.then(|| seat.awaits());
@@ -205,6 +244,10 @@ pub async fn forward(
             pool.metrics.late(late);
             return Err(late.error());
         }
+        () = hangs, if is_page => {
+            pool.metrics.late(Late::Page);
+            return Err(Late::Page.error());
+        }
     };
     drop(awaits);
     progress.is_answered();
@@ -234,6 +277,9 @@ pub async fn forward(
         }
         Ok(false) => {}
         Err(why) => return Err(RequestError::pod(Step::Respond, NOT_UNDERSTOOD, why)),
+    }
+    if location::relate(response.headers_mut(), seat.incarnation.address, name_of(&pool, seat.pod)) {
+        pool.metrics.corrected(Corrected::Location);
     }
     headers::for_visitor(response.headers_mut(), None);
     // Whatever the pod speaks, the visitor's connection is HTTP/1.1.

@@ -1,17 +1,15 @@
 //! Does what the fleet wants done in the world, and looks now and then whether it still has to be done. Every replica may;
 //! the one whose entry caused an order acts at once, the others only if it is still owed a second later. All orders are
-//! safe twice (law 6). Each pool has hands of its own: a cluster that hangs holds up nobody else.
+//! safe twice (law 6). Each pool has a task of its own: a cluster that hangs holds up nobody else.
 
 use crate::cluster::{Cluster, ClusterError, Size};
 use crate::dispatcher::Dispatcher;
 use crate::driver::Aftermath as _;
 use crate::outside::now;
 use slotkeeper_core::{Command, Effect, Fleet, PoolId, planted};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// How long an order may be owed before everybody acts on it; also how often a failed one is tried again at first.
@@ -21,33 +19,12 @@ const SLOWEST: Duration = Duration::from_secs(30);
 /// How long an order without a decision of its own may take, from before the entry that proves that it is wanted.
 const FENCE: Duration = Duration::from_millis(Fleet::YOUTH.0 - 1000);
 
-pub type Orders = mpsc::UnboundedReceiver<(PoolId, Effect)>;
+/// Orders to the cluster of one pool.
+pub type Orders = mpsc::UnboundedReceiver<Effect>;
 
-pub async fn run(dispatcher: Arc<Dispatcher>, clusters: BTreeMap<PoolId, Arc<dyn Cluster>>, mut orders: Orders) {
-    let mut hands = JoinSet::new();
-    let mut pools = BTreeMap::new();
-    for (pool, cluster) in clusters {
-        let (order, own) = mpsc::unbounded_channel();
-        pools.insert(pool.clone(), order);
-        hands.spawn(Hands { dispatcher: dispatcher.clone(), pool, cluster }.run(own));
-    }
-    loop {
-        tokio::select! {
-            biased;
-            order = orders.recv() => match order {
-                Some((pool, effect)) => {
-                    // Hands end with this task only.
-                    let _ = pools.get(&pool).map(|own| own.send(effect));
-                }
-                None => return,
-            },
-            Some(ended) = hands.join_next(), if !hands.is_empty() => {
-                if let Err(error) = ended && error.is_panic() {
-                    std::panic::resume_unwind(error.into_panic());
-                }
-            }
-        }
-    }
+/// Carries out what the fleet wants of one pool's cluster, until the pool or the dispatcher ends.
+pub async fn run(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn Cluster>, orders: Orders) {
+    Hands { dispatcher, pool, cluster }.run(orders).await;
 }
 
 struct Hands {

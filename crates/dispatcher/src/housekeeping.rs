@@ -4,12 +4,13 @@ use crate::dispatcher::{Dispatcher, Pool};
 use crate::outside::now;
 use crate::visit::Visits;
 use slotkeeper_core::{Command, Spare, planted};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Runs until the process ends.
 pub async fn run(dispatcher: Arc<Dispatcher>) {
-    let mut spare = vec![None; dispatcher.pools.len()];
+    let mut scheduled = BTreeMap::new();
     let mut lost = dispatcher.again.subscribe();
     let mut reloaded = dispatcher.reloaded.subscribe();
     let mut next = now();
@@ -19,26 +20,25 @@ pub async fn run(dispatcher: Arc<Dispatcher>) {
         for changes in [&mut lost, &mut reloaded] {
             if changes.has_changed().unwrap_or_default() {
                 changes.borrow_and_update();
-                spare.fill(None);
+                scheduled.clear();
             }
         }
         dispatcher.ages.look(&dispatcher.clock);
-        for (pool, spare) in dispatcher.pools.iter().zip(&mut spare) {
+        for pool in dispatcher.pools.iter() {
             Visits::sweep(pool, &dispatcher);
             pool.pods.sweep();
-            let scheduled = scheduled(&dispatcher, pool);
-            if scheduled != *spare
-                && let Some(now) = scheduled
+            if let Some(spare) = spare_now(&dispatcher, pool)
+                && scheduled.get(&pool.config.id) != Some(&spare)
             {
-                *spare = scheduled;
-                dispatcher.driver.post(&pool.config.id, Command::Schedule(now));
+                scheduled.insert(pool.config.id.clone(), spare);
+                dispatcher.driver.post(&pool.config.id, Command::Schedule(spare));
             }
         }
     }
 }
 
 /// What the weekly schedule keeps ready now.
-fn scheduled(dispatcher: &Dispatcher, pool: &Pool) -> Option<Spare> {
+fn spare_now(dispatcher: &Dispatcher, pool: &Pool) -> Option<Spare> {
     planted!(ScheduleNotPosted => None);
-    pool.config.schedule.as_ref().map(|s| s.now(dispatcher.clock.wall()))
+    pool.config.schedule.as_ref().filter(|_| !pool.is_being_removed()).map(|s| s.now(dispatcher.clock.wall()))
 }

@@ -85,8 +85,21 @@ const OF_A_PROCESS: u64 = 4;
 pub fn connections(open_files: u64, config: &Config) -> usize {
     let processes = config.pools.iter().filter(|pool| matches!(pool.cluster, ClusterConfig::Processes(_)));
     let processes: u64 = processes.map(|pool| u64::from(pool.rules.max)).sum();
-    let reserve = (open_files / 4).clamp(32, 512) + processes * OF_A_PROCESS;
-    usize::try_from(open_files.saturating_sub(reserve) / 2).unwrap_or(usize::MAX).max(1)
+    usize::try_from(open_files.saturating_sub(reserve(open_files) + processes * OF_A_PROCESS) / 2)
+        .unwrap_or(usize::MAX)
+        .max(1)
+}
+
+/// Descriptors that connections from visitors leave.
+fn reserve(open_files: u64) -> u64 {
+    (open_files / 4).clamp(32, 512)
+}
+
+/// Connections to the admin listener at once: at most half of the reserve.
+#[must_use]
+pub fn operators() -> usize {
+    let most = open_files().map_or(u64::MAX, |open_files| reserve(open_files) / 2);
+    usize::try_from(most).unwrap_or(usize::MAX).min(64)
 }
 
 /// Whether an error says that no descriptor is free, in this process or on this machine.

@@ -4,7 +4,7 @@
 //! The way in: `door` accepts and is the life of a request; `cookie` names the session; `visit` attaches it and hands
 //! out seats; `forward` and `tunnel` move the bytes; `waiting` is what visitors see until there is a seat. The state is the
 //! core's `Fleet`: `driver` writes it, everybody reads it through `view`, `hands` carries out what it wants, `keda` tells
-//! it to whoever scales for us.
+//! it to whoever scales for us. `tasks` runs what each pool needs, `reload` adds and removes pools.
 //!
 //! # The laws
 //!
@@ -55,6 +55,7 @@ pub mod passive;
 pub mod reload;
 mod repeats;
 pub mod silence;
+mod tasks;
 pub mod throttle;
 pub mod tunnel;
 pub mod view;
@@ -65,6 +66,7 @@ use crate::config::{Config, PoolConfig, Secret};
 use crate::dispatcher::{Dispatcher, Parts};
 use crate::outside::{Listener, Net, Outside};
 use crate::reload::Reloads;
+use crate::tasks::Tasks;
 use anyhow::Context as _;
 use slotkeeper_core::{Command, PoolId, SessionId, State, planted};
 use std::future::Future;
@@ -72,7 +74,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinError};
 
 /// Where the dispatcher really listens, once it does.
@@ -94,8 +96,7 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send,
     started: impl FnOnce(&Listening),
 ) -> anyhow::Result<()> {
-    let (_never, reloads) = mpsc::unbounded_channel();
-    run_until(outside, config, stop, std::future::pending(), reloads, started).await
+    run_until(outside, config, stop, std::future::pending(), Reloads::none(), started).await
 }
 
 /// As [`run`]; when `hurry` resolves while it ends, all streams get their close frame at once, and no more time than that takes.
@@ -122,10 +123,9 @@ pub async fn run_until(
     let tls = config.keda.tls.clone().map(keda::tls::Tls::new).transpose().context("[keda]")?;
     let (listeners, admin, keda, listening) = listen(&*net, &config).await?;
     let (driver, engine, view) = driver::new(journal, &ids).context("no randomness for this replica's name")?;
-    let (hands, orders) = mpsc::unbounded_channel();
     let (stopper, stopping) = watch::channel(false);
-    let parts = Parts { config, keys, net, clock, ids, driver, view, hands, stopping };
-    let dispatcher = Dispatcher::new(parts).context("the metrics contradict each other")?;
+    let parts = Parts { config, keys, net, clock, ids, driver, view, stopping };
+    let (dispatcher, orders) = Dispatcher::new(parts).context("the metrics contradict each other")?;
 
     let mut engine = {
         let dispatcher = dispatcher.clone();
@@ -151,25 +151,28 @@ pub async fn run_until(
             return Err(failure(engine.await));
         }
     }
-    for (id, cluster) in &clusters {
-        helpers.spawn(news(dispatcher.clone(), id.clone(), cluster.clone()));
+    let (tasks, starts) = Tasks::new();
+    for (pool, orders) in dispatcher.pools.iter().zip(orders) {
+        if let Some(cluster) = clusters.get(&pool.config.id) {
+            tasks.start(pool.clone(), cluster.clone(), orders);
+        }
     }
+    helpers.spawn(tasks::run(dispatcher.clone(), starts));
     forget_others(&dispatcher, shared);
     for figures in clusters.values().flat_map(|c| c.figures()).chain(figures) {
         dispatcher.metrics.also(figures).context("the metrics contradict each other")?;
     }
-    helpers.spawn(hands::run(dispatcher.clone(), clusters.clone(), orders));
-    helpers.spawn(attend::run(dispatcher.clone(), clusters.clone()));
+    // A pool that is removed later goes with its cluster.
+    drop(clusters);
     helpers.spawn(housekeeping::run(dispatcher.clone()));
     helpers.spawn(silence::run(dispatcher.clone()));
-    helpers.spawn(load::run(dispatcher.clone()));
     let most = dispatcher.config.limits.connections;
     dispatcher.metrics.process.connections_limit.set(i64::try_from(most).unwrap_or(i64::MAX));
     let connections = Arc::new(Semaphore::new(most));
     for listener in listeners {
         tokio::spawn(door::open(dispatcher.clone(), listener, connections.clone()));
     }
-    helpers.spawn(reload::run(dispatcher.clone(), reloads, connections));
+    helpers.spawn(reload::run(dispatcher.clone(), reloads, connections, tasks.clone()));
     started(&listening);
 
     let failed = tokio::select! {
@@ -180,7 +183,7 @@ pub async fn run_until(
     };
     tracing::info!(drain_seconds = dispatcher.config.drain.as_secs_f64(), "stopping");
     stopper.send_replace(true);
-    for pool in &dispatcher.pools {
+    for pool in dispatcher.pools.iter() {
         pool.visits.stop(pool, &dispatcher.driver, dispatcher.config.drain);
     }
     if !drained(&dispatcher, scaler.as_ref(), hurry).await {
@@ -192,9 +195,7 @@ pub async fn run_until(
         let _ =
             tokio::time::timeout(Duration::from_secs(1), dispatcher.driver.tell(&"".into(), Command::Farewell)).await;
     }
-    for cluster in clusters.values() {
-        cluster.stop().await;
-    }
+    tasks.stop().await;
     helpers.shutdown().await;
     engine.abort();
     failed.map_or(Ok(()), Err)
@@ -305,32 +306,8 @@ async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
     Ok((listeners, admin, keda, listening))
 }
 
-/// What a cluster sees goes into the journal, in its order.
-async fn news(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn cluster::Cluster>) {
-    let mut again = dispatcher.again.subscribe();
-    let mut told = cluster::told::Told::default();
-    loop {
-        let commands = tokio::select! {
-            biased;
-            changed = again.changed() => match changed {
-                Ok(()) => told.again(),
-                Err(_) => return,
-            },
-            command = cluster.news() => {
-                told.note(&command);
-                vec![command]
-            }
-        };
-        for command in commands {
-            if dispatcher.driver.tell(&pool, command).await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
 /// What streams need to end once they have their close frames.
-const FAREWELL: Duration = Duration::from_secs(3);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Waits until every connection has ended (a tunnel is one) and KEDA has been told, but not longer than `drain` and a
 /// little, and in a hurry not longer than close frames need. True if all have.
@@ -355,7 +332,7 @@ async fn drained(
                 tracing::info!("asked to stop again: all streams are closed at once");
                 hurries = true;
                 end = end.min(outside::now() + FAREWELL);
-                for pool in &dispatcher.pools {
+                for pool in dispatcher.pools.iter() {
                     pool.visits.stop(pool, &dispatcher.driver, Duration::ZERO);
                 }
             }

@@ -7,7 +7,6 @@ use crate::error::BoxError;
 use crate::fetch::get;
 use crate::outside::{Net, now};
 use futures_util::StreamExt as _;
-use futures_util::future::join_all;
 use slotkeeper_core::{Command, Millis, Phase, Targets, planted};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,11 +21,10 @@ const AT_ONCE: usize = 16;
 /// Reports in one window.
 const REPORTS: u64 = 12;
 
-/// Runs until the dispatcher ends.
-pub(crate) async fn run(dispatcher: Arc<Dispatcher>) {
+/// Runs until the pool or the dispatcher ends.
+pub(crate) async fn run(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>) {
     // Whether a pool is to be measured may change with every rollout: the fleet's rules say so at each report.
-    join_all(dispatcher.pools.iter().map(|pool| Measuring::new(dispatcher.clone(), pool.clone()).run())).await;
-    std::future::pending::<()>().await;
+    Measuring::new(dispatcher, pool).run().await;
 }
 
 struct Measuring {

@@ -11,8 +11,9 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 /// A session dispatcher: every browser session its own slot in a pod, and a pool that sleeps when nobody is left.
 #[derive(Parser)]
@@ -201,6 +202,9 @@ fn demo(listen: SocketAddr, admin: SocketAddr, data: Option<PathBuf>, pods: u32,
     result
 }
 
+/// Configurations that have been read again.
+type Configurations = UnboundedReceiver<Result<Config, ConfigError>>;
+
 /// Reads the configuration once more.
 type Again = Box<dyn Fn() -> Result<Config, ConfigError> + Send>;
 
@@ -214,16 +218,10 @@ fn serve(mut config: Config, again: Option<Again>, started: impl FnOnce(&Listeni
         for warning in config::doubts(&config) {
             tracing::warn!("{warning}");
         }
-        let has_processes = config.pools.iter().any(|pool| matches!(pool.cluster, ClusterConfig::Processes(_)));
-        if has_processes {
-            processes::hide_memory();
-        }
-        // Also of others, if this is the first process of a container.
-        if has_processes || std::process::id() == 1 {
-            tokio::spawn(processes::adopt_orphans());
-        }
+        prepare_for_processes(&config);
         let clusters = cluster::from_config(&config, &net, &ids).await?;
-        let (stop, hurry, reloads) = signals(again)?;
+        let (stop, hurry, configurations) = signals(again)?;
+        let reloads = Reloads { configurations, maker: cluster::maker(net.clone()) };
         let outside = Outside { net, clock, ids, clusters, journal };
         let shown = config.clone();
         slotkeeper::run_until(outside, config, stop, hurry, reloads, move |listening| {
@@ -232,6 +230,20 @@ fn serve(mut config: Config, again: Option<Again>, started: impl FnOnce(&Listeni
         })
         .await
     })
+}
+
+/// What this process does before it starts the first pod.
+fn prepare_for_processes(config: &Config) {
+    static HIDDEN: Once = Once::new();
+    static ORPHANS: Once = Once::new();
+    let has_processes = config.pools.iter().any(|pool| matches!(pool.cluster, ClusterConfig::Processes(_)));
+    if has_processes {
+        HIDDEN.call_once(processes::hide_memory);
+    }
+    // Also those of others, if this is the first process of a container.
+    if has_processes || std::process::id() == 1 {
+        ORPHANS.call_once(|| drop(tokio::spawn(processes::adopt_orphans())));
+    }
 }
 
 /// Connections from visitors leave descriptors to everything else.
@@ -271,7 +283,7 @@ fn runtime(threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
 /// ends nothing (it may be that of a closed terminal).
 fn signals(
     again: Option<Again>,
-) -> anyhow::Result<(impl Future<Output = ()> + Send, impl Future<Output = ()> + Send, Reloads)> {
+) -> anyhow::Result<(impl Future<Output = ()> + Send, impl Future<Output = ()> + Send, Configurations)> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut int = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
@@ -289,6 +301,7 @@ fn signals(
                     Some(again) => {
                         let read = again().map(|mut config| {
                             fit_connections(&mut config);
+                            prepare_for_processes(&config);
                             config
                         });
                         let _ = reload.send(read);

@@ -1,6 +1,6 @@
 //! What Prometheus is told. One owned registry per dispatcher; what the fleet's state says is read from it at the scrape.
 
-mod process;
+pub mod process;
 
 use crate::activity::Reporter;
 use crate::config::{PoolConfig, Trigger};
@@ -8,13 +8,15 @@ use crate::error::Fault;
 use crate::forward::pace::Late;
 use crate::keda;
 use process::ProcessMetrics;
-use prometheus::core::Collector;
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
+use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
 use slotkeeper_core::planted;
 use slotkeeper_core::{Census, Fleet, Millis, PoolId, Scaling, Targets, Why};
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -85,6 +87,8 @@ pub enum Corrected {
     Cookie,
     /// It stated its length in addition to a coding, or twice.
     Framing,
+    /// It named the pod's own address.
+    Location,
 }
 
 /// Why a request began no session.
@@ -160,7 +164,7 @@ pub struct PoolMetrics {
     requests: [Histogram; Outcome::ALL.len()],
     faults: [IntCounter; 3],
     pub repeated: IntCounter,
-    corrected: [IntCounter; 2],
+    corrected: [IntCounter; 3],
     late: [IntCounter; Late::ALL.len()],
     sessionless: [IntCounter; 6],
     reports: [IntCounter; 2],
@@ -273,13 +277,13 @@ impl Metrics {
             corrected: counters(
                 &registry,
                 "slotkeeper_responses_corrected_total",
-                "Responses of pods that were corrected: cookie (set or deleted a session cookie), framing (stated a length in addition to a coding, or twice).",
+                "Responses of pods that were corrected: cookie (set or deleted a session cookie), framing (stated a length in addition to a coding, or twice), location (named the pod's own address).",
                 &["pool", "what"],
             )?,
             late: counters(
                 &registry,
                 "slotkeeper_timeouts_total",
-                "Requests and bodies that took too long: answer (the pod's head, answer_seconds); upload_visitor, upload_pod, download_pod, download_visitor (who did not move a body, stall_seconds).",
+                "Requests and bodies that took too long: answer (the pod's head, answer_seconds), page (the same, of a pod that fails its health probes); upload_visitor, upload_pod, download_pod, download_visitor (who did not move a body, stall_seconds).",
                 &["pool", "what"],
             )?,
             sessionless: counters(
@@ -432,7 +436,7 @@ impl Metrics {
         Ok(PoolMetrics {
             requests: Outcome::ALL.map(|o| self.requests.with_label_values(&[pool, o.word()])),
             repeated: self.repeated.with_label_values(&[pool]),
-            corrected: ["cookie", "framing"].map(|what| self.corrected.with_label_values(&[pool, what])),
+            corrected: ["cookie", "framing", "location"].map(|what| self.corrected.with_label_values(&[pool, what])),
             late: Late::ALL.map(|late| self.late.with_label_values(&[pool, late.word()])),
             sessionless: Sessionless::ALL.map(|why| self.sessionless.with_label_values(&[pool, why.word()])),
             reports: Reporter::ALL.map(|from| self.reports.with_label_values(&[pool, from.word()])),
@@ -450,6 +454,50 @@ impl Metrics {
             releases: Why::ALL.iter().map(|why| self.releases.with_label_values(&[pool, why.word()])).collect(),
             own_gauge,
         })
+    }
+
+    /// The pool is gone: so are its series.
+    pub fn forget(&self, config: &PoolConfig, own: &PoolMetrics, figures: Vec<Box<dyn Collector>>) {
+        let pool = &*config.id.0;
+        let gauges = [
+            &self.sessions,
+            &self.queue,
+            &self.slots,
+            &self.pods,
+            &self.asked,
+            &self.message_rate,
+            &self.max_pods,
+            &self.active,
+            &self.frozen,
+            &self.attached,
+            &self.streams,
+            &self.scaler_streams,
+        ];
+        gauges.into_iter().for_each(|series| forget(series, pool));
+        let counters = [
+            &self.releases,
+            &self.faults,
+            &self.repeated,
+            &self.corrected,
+            &self.late,
+            &self.sessionless,
+            &self.reports,
+            &self.messages,
+            &self.bytes,
+            &self.minted,
+            &self.cluster_errors,
+            &self.gauge_errors,
+            &self.scaler_requests,
+            &self.scaler_pushes,
+        ];
+        counters.into_iter().for_each(|series| forget(series, pool));
+        [&self.time_to_slot, &self.cold_start, &self.requests].into_iter().for_each(|series| forget(series, pool));
+        forget(&self.pod_gauge, pool);
+        let gauge = own.own_gauge.iter().map(|gauge| Box::new(gauge.clone()) as Box<dyn Collector>);
+        for collector in gauge.chain(figures) {
+            // An error means that it was not registered.
+            let _ = self.registry.unregister(collector);
+        }
     }
 
     /// The text format, with the state as of now; without it if there is none that can be relied on: a scaler must never
@@ -625,6 +673,18 @@ impl PoolMetrics {
         planted!(ReleasesUncounted => ());
         if let Some(at) = Why::ALL.iter().position(|w| *w == why) {
             self.releases[at].inc();
+        }
+    }
+}
+
+/// Removes the series of this pool.
+fn forget<B: MetricVecBuilder>(series: &MetricVec<B>, pool: &str) {
+    let families = series.collect();
+    for metric in families.iter().flat_map(MetricFamily::get_metric) {
+        let labels = metric.get_label().iter().map(|label| (label.name(), label.value()));
+        let labels: HashMap<&str, &str> = labels.collect();
+        if labels.get("pool") == Some(&pool) {
+            let _ = series.remove(&labels);
         }
     }
 }

@@ -58,12 +58,14 @@ pub fn preflight<B>(pool: &Pool, request: &Request<B>) -> Option<Result<Response
 }
 
 /// Whether the browser that sent this drops the cookie of the response: part of a page of another site (our cookie is
-/// `SameSite=Lax`), or a manifest, which is fetched without credentials. A navigation keeps it.
+/// `SameSite=Lax`), or a manifest, which is fetched without credentials. A navigation keeps it, in a frame if the cookie is
+/// one for `frames`.
 #[must_use]
-pub fn drops_cookie(headers: &HeaderMap) -> bool {
+pub fn drops_cookie(headers: &HeaderMap, frames: bool) -> bool {
     let is_navigation = metadata(headers, "sec-fetch-mode") == Some(b"navigate");
     let is_foreign = metadata(headers, "sec-fetch-site") == Some(b"cross-site");
-    is_foreign && (!is_navigation || is_framed(headers)) || metadata(headers, "sec-fetch-dest") == Some(b"manifest")
+    is_foreign && (!is_navigation || !frames && is_framed(headers))
+        || metadata(headers, "sec-fetch-dest") == Some(b"manifest")
 }
 
 /// A page within another page.
@@ -346,7 +348,7 @@ mod tests {
             &[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "cors")],
             &[("sec-fetch-site", "none"), navigates],
         ] {
-            assert!(!drops_cookie(&headers(kept)), "{kept:?}");
+            assert!(!drops_cookie(&headers(kept), false), "{kept:?}");
         }
         for dropped in [
             &[foreign, ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")][..],
@@ -354,7 +356,10 @@ mod tests {
             &[foreign, navigates, ("sec-fetch-dest", "iframe")],
             &[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors"), ("sec-fetch-dest", "manifest")],
         ] {
-            assert!(drops_cookie(&headers(dropped)), "{dropped:?}");
+            assert!(drops_cookie(&headers(dropped), false), "{dropped:?}");
+            let framed = dropped.contains(&("sec-fetch-mode", "navigate"))
+                && dropped.contains(&("sec-fetch-site", "cross-site"));
+            assert_eq!(drops_cookie(&headers(dropped), true), !framed, "{dropped:?}");
         }
     }
 

@@ -1,23 +1,43 @@
 //! `SIGHUP`: what of a changed configuration takes effect without a restart, and what does not. The rules of a pool go the way they
 //! go at a start: into the journal, for all replicas.
 
+mod pools;
+
+use crate::cluster::{ClusterError, Maker};
 use crate::config::{self, Config, ConfigError, Limits, PoolConfig};
 use crate::cookie::Keys;
 use crate::dispatcher::Dispatcher;
+use crate::tasks::Tasks;
 use crate::{begin_idle_clocks, write_rules};
-use slotkeeper_core::{Command, Rules};
+use pools::Changing;
+use slotkeeper_core::{Command, PoolId, Rules};
 use std::fmt::Debug;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 
-/// Configurations that have been read again.
-pub type Reloads = mpsc::UnboundedReceiver<Result<Config, ConfigError>>;
+/// Configurations that have been read again, and what makes the pods of pools that are added.
+pub struct Reloads {
+    pub configurations: mpsc::UnboundedReceiver<Result<Config, ConfigError>>,
+    pub maker: Maker,
+}
+
+impl Reloads {
+    /// The configuration stays as it is.
+    #[must_use]
+    pub fn none() -> Reloads {
+        let (_, configurations) = mpsc::unbounded_channel();
+        let refused = || Err(ClusterError::Refused("no pools can be added here".into()));
+        Reloads { configurations, maker: Arc::new(move |_, _| Box::pin(async move { refused() })) }
+    }
+}
 
 /// The names of settings that have changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     pub applied: Vec<String>,
     pub needs_restart: Vec<String>,
+    pub added: Vec<PoolId>,
+    pub removed: Vec<PoolId>,
 }
 
 impl Changes {
@@ -43,8 +63,18 @@ fn differ<T: Debug>(old: &T, new: &T) -> bool {
 }
 
 /// Applies configurations as they come, until the process ends.
-pub(crate) async fn run(dispatcher: Arc<Dispatcher>, mut reloads: Reloads, connections: Arc<Semaphore>) {
-    while let Some(read) = reloads.recv().await {
+pub(crate) async fn run(dispatcher: Arc<Dispatcher>, reloads: Reloads, connections: Arc<Semaphore>, tasks: Arc<Tasks>) {
+    let Reloads { mut configurations, maker } = reloads;
+    let mut changing = Changing::new(dispatcher.clone(), tasks, maker);
+    loop {
+        let read = tokio::select! {
+            biased;
+            read = configurations.recv() => match read {
+                Some(read) => read,
+                None => break,
+            },
+            () = changing.one_ended(), if !changing.is_settled() => continue,
+        };
         let outcome = match read {
             Err(error) => {
                 for problem in &error.problems {
@@ -56,7 +86,7 @@ pub(crate) async fn run(dispatcher: Arc<Dispatcher>, mut reloads: Reloads, conne
                 for warning in config::doubts(&new) {
                     tracing::warn!("{warning}");
                 }
-                apply(&dispatcher, new, &connections).await
+                apply(&dispatcher, new, &connections, &mut changing).await
             }
         };
         dispatcher.metrics.process.reloads(outcome).inc();
@@ -64,8 +94,25 @@ pub(crate) async fn run(dispatcher: Arc<Dispatcher>, mut reloads: Reloads, conne
     std::future::pending::<()>().await;
 }
 
-async fn apply(dispatcher: &Arc<Dispatcher>, new: Config, connections: &Arc<Semaphore>) -> &'static str {
+async fn apply(
+    dispatcher: &Arc<Dispatcher>,
+    new: Config,
+    connections: &Arc<Semaphore>,
+    changing: &mut Changing,
+) -> &'static str {
     let (config, changes) = merge(&dispatcher.config, new);
+    if let Some(clash) = config::clash(&config.pools) {
+        let (restart, names) = ("what needs a restart stays as it was", changes.needs_restart.join(", "));
+        tracing::warn!("configuration not reloaded, the old one stays in force: {clash}; {restart}: {names}");
+        return "refused";
+    }
+    let added = match changing.prepare(&config, &changes.added).await {
+        Ok(added) => added,
+        Err(error) => {
+            tracing::warn!("configuration not reloaded, the old one stays in force: {error}");
+            return "refused";
+        }
+    };
     let (before, after) = (dispatcher.config.limits.connections, config.limits.connections);
     let keys = (config.cookie_keys != dispatcher.config.cookie_keys).then(|| Keys::new(&config.cookie_keys));
     let pools = config.pools.clone();
@@ -86,9 +133,18 @@ async fn apply(dispatcher: &Arc<Dispatcher>, new: Config, connections: &Arc<Sema
             }
         }
     }
+    changing.remove(&changes.removed);
+    let config: &Config = &dispatcher.config;
+    changing.add(config, added).await;
     // What the schedules keep ready is not in the rules that have just been written.
     dispatcher.reloaded.send_modify(|times| *times += 1);
-    let Changes { applied, needs_restart } = changes;
+    report(changes)
+}
+
+fn report(changes: Changes) -> &'static str {
+    let Changes { mut applied, needs_restart, added, removed } = changes;
+    applied.extend(added.iter().map(|id| format!("pools.{id} (added)")));
+    applied.extend(removed.iter().map(|id| format!("pools.{id} (removed)")));
     if !applied.is_empty() {
         tracing::info!("configuration reloaded: {} in force now", applied.join(", "));
     }
@@ -166,25 +222,14 @@ pub fn merge(old: &Config, mut new: Config) -> (Config, Changes) {
     changes.live("drain_seconds", &old.drain, drain);
     changes.fixed("kubernetes", old.kubernetes.clone(), kubernetes);
 
-    let mut merged = Vec::new();
-    let names = |pools: &[PoolConfig]| -> Vec<(String, String)> {
-        pools.iter().map(|pool| (pool.id.to_string(), pool.path.clone())).collect()
-    };
-    let (before, after) = (names(&old.pools), names(pools));
-    let same_routes = before.len() == after.len() && before.iter().all(|route| after.contains(route));
-    for was in &old.pools {
-        match pools.iter().find(|pool| pool.id == was.id) {
-            Some(is) => merged.push(pool(&mut changes, was, is.clone(), same_routes)),
-            None => {
-                changes.needs_restart.push(format!("pools.{} (removed)", was.id));
-                merged.push(was.clone());
-            }
+    for is in pools.iter_mut() {
+        match old.pools.iter().find(|was| was.id == is.id) {
+            Some(was) => *is = pool(&mut changes, was, is.clone()),
+            None => changes.added.push(is.id.clone()),
         }
     }
-    for added in pools.iter().filter(|pool| old.pools.iter().all(|was| was.id != pool.id)) {
-        changes.needs_restart.push(format!("pools.{} (added)", added.id));
-    }
-    *pools = merged;
+    let removed = old.pools.iter().filter(|was| pools.iter().all(|is| is.id != was.id));
+    changes.removed = removed.map(|was| was.id.clone()).collect();
     (new, changes)
 }
 
@@ -214,8 +259,7 @@ fn limits(changes: &mut Changes, old: &Limits, new: &mut Limits) {
     changes.live("limits.new_sessions_per_second", &old.new_sessions_per_second, new_sessions_per_second);
 }
 
-/// `same_routes`: no pool has come, gone, or another path. Otherwise hosts stay as well: two pools might have the same.
-fn pool(changes: &mut Changes, old: &PoolConfig, mut new: PoolConfig, same_routes: bool) -> PoolConfig {
+fn pool(changes: &mut Changes, old: &PoolConfig, mut new: PoolConfig) -> PoolConfig {
     let PoolConfig {
         id,
         title,
@@ -231,6 +275,7 @@ fn pool(changes: &mut Changes, old: &PoolConfig, mut new: PoolConfig, same_route
         cookie_name,
         cookie_max_age,
         allowed_origins,
+        embedded_in,
         answer,
         stall,
         passive,
@@ -247,11 +292,7 @@ fn pool(changes: &mut Changes, old: &PoolConfig, mut new: PoolConfig, same_route
     let name = |key: &str| format!("pools.{}.{key}", old.id);
     *id = old.id.clone();
     changes.live(&name("title"), &old.title, title);
-    if same_routes {
-        changes.live(&name("hosts"), &old.hosts, hosts);
-    } else {
-        changes.fixed(&name("hosts"), old.hosts.clone(), hosts);
-    }
+    changes.live(&name("hosts"), &old.hosts, hosts);
     changes.fixed(&name("path"), old.path.clone(), path);
     self::rules(changes, &name, &old.rules, rules);
     let scaled_by = (old.trigger, old.rules.scaling);
@@ -267,6 +308,7 @@ fn pool(changes: &mut Changes, old: &PoolConfig, mut new: PoolConfig, same_route
     changes.fixed(&name("cookie_name"), old.cookie_name.clone(), cookie_name);
     changes.live(&name("cookie_max_age_seconds"), &old.cookie_max_age, cookie_max_age);
     changes.live(&name("allowed_origins"), &old.allowed_origins, allowed_origins);
+    changes.live(&name("embedded_in"), &old.embedded_in, embedded_in);
     changes.live(&name("answer_seconds"), &old.answer, answer);
     changes.live(&name("stall_seconds"), &old.stall, stall);
     changes.live(&name("passive"), &old.passive, passive);

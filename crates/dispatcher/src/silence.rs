@@ -41,7 +41,7 @@ fn cut_off(dispatcher: &Dispatcher) {
 
 fn close_streams(dispatcher: &Dispatcher) {
     planted!(SilenceKeepsStreams => ());
-    for pool in &dispatcher.pools {
+    for pool in dispatcher.pools.iter() {
         pool.visits.cut_off(pool, &dispatcher.driver);
     }
 }

@@ -199,6 +199,26 @@ impl Visits {
         }
     }
 
+    /// The pool is removed, and the time to drain is over: what still streams is cut, and its sessions are detached.
+    pub fn cut(&self, pool: &Pool, driver: &Driver) {
+        let ending = Ending { code: SESSION_OVER, reason: Why::PoolRemoved.word(), spread: Duration::ZERO };
+        for visitor in self.all() {
+            let mut inner = locked(&visitor.inner);
+            if let Some(taken) = &inner.seat {
+                taken.seat.end(ending);
+                visitor.detach(&mut inner, pool, driver);
+            }
+            drop(inner);
+            self.tidy(visitor.session);
+        }
+    }
+
+    /// Nothing of any session is here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        locked(&self.table).is_empty()
+    }
+
     fn all(&self) -> impl Iterator<Item = Arc<Visitor>> + use<> {
         let all: Vec<_> = locked(&self.table).values().cloned().collect();
         all.into_iter()
@@ -521,6 +541,9 @@ impl Stream {
         planted!(ForwardBeforeAttach => self.place().map(Some));
         if self.dispatcher.has_left() {
             return Err(NoSeat::Stopping);
+        }
+        if self.pool.is_being_removed() {
+            return Err(NoSeat::Ending(Why::PoolRemoved));
         }
         let place = self.place()?;
         let view = self.dispatcher.view.borrow();

@@ -13,7 +13,7 @@ use crate::outside::duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
-use slotkeeper_core::{Fleet, Place, SessionId, State, Why, planted};
+use slotkeeper_core::{Fleet, Ordinal, Phase, Place, SessionId, State, Why, planted};
 
 /// What the waiting room knows, the same for the page, the event stream and the JSON twin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,6 +35,9 @@ pub struct Facts {
     /// A running session that is about to be ended, and in how many seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ends_in_seconds: Option<u64>,
+    /// `false`: the session has a slot (`state` is `ready`), and its pod fails its health probes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_answers: Option<bool>,
     /// Nothing can be started (`state` is `failing`): the id under which the log says why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -87,6 +90,7 @@ impl Facts {
             steps: Vec::new(),
             reason: None,
             ends_in_seconds: None,
+            pod_answers: None,
             problem: None,
         }
     }
@@ -113,7 +117,8 @@ impl Facts {
         let view = dispatcher.view.borrow();
         let fleet = &view.fleet;
         match fleet.place(&pool.config.id, session) {
-            Place::At { .. } => Facts::ready(pool, fleet, session, view.age().0),
+            Place::Queued { .. } | Place::Unknown if pool.is_being_removed() => Facts::ended(pool, Why::PoolRemoved),
+            Place::At { pod, .. } => Facts::ready(pool, fleet, pod, session, view.age().0),
             Place::Ending { why } => Facts::ended(pool, why),
             Place::Unknown => match pool.barred(session) {
                 Some(why) => Facts::ended(pool, why),
@@ -148,7 +153,9 @@ impl Facts {
         }
     }
 
-    fn ready(pool: &Pool, fleet: &Fleet, session: SessionId, age: u64) -> Facts {
+    fn ready(pool: &Pool, fleet: &Fleet, pod: Ordinal, session: SessionId, age: u64) -> Facts {
+        let life = fleet.pod(&pool.config.id, pod).and_then(|pod| pod.life.as_ref());
+        let is_unready = life.is_some_and(|life| life.phase == Phase::Unready);
         let rules = pool.rules(fleet);
         let ends = fleet.session(&pool.config.id, session).and_then(|s| s.ends(rules));
         let left = ends.map(|(at, why)| (at.since(fleet.now()).0.saturating_sub(age), why));
@@ -156,6 +163,7 @@ impl Facts {
         Facts {
             reason: warning.map(|(_, why)| why.word()),
             ends_in_seconds: warning.map(|(ms, _)| ms / 1000),
+            pod_answers: is_unready.then_some(false),
             ..Facts::new(pool, RoomState::Ready)
         }
     }
@@ -188,7 +196,7 @@ pub fn room(facts: &Facts, pool: &Pool, back: &str) -> Response<Answer> {
     let status = if refused { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let mut response = answer(status, "text/html; charset=utf-8", html.into());
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::CSP));
+    headers.insert(header::CONTENT_SECURITY_POLICY, page::policy(Some(&pool.config)));
     if refused {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(facts.retry_after_seconds()));
     }

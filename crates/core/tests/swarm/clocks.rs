@@ -117,8 +117,24 @@ impl Clocks {
         if before.performed {
             self.command(entry, &doubtful, fleet, pool);
         }
-        for (id, session) in &mut self.sessions {
-            session.wait_for_pod(doubtful.contains(id), self.now, self.rules.as_ref());
+        let held: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in held {
+            // Time makes pods certain before the command of the same entry changes the rules.
+            let claim = self.limit(entry, old.as_ref(), |r| r.claim, id, fleet, pool);
+            let grace = self.limit(entry, old.as_ref(), |r| r.grace, id, fleet, pool);
+            let Some(session) = self.sessions.get_mut(&id).filter(|_| self.rules.is_some()) else { continue };
+            // A replica that departs may do so before or after the pod has become certain, within one entry.
+            let parted = session.parted + grace;
+            let theirs = fleet.session(pool, id).map(|s| &s.state);
+            let is_parted = matches!(theirs, Some(State::Held { until, came: true, .. }) if *until == parted);
+            if departed
+                && is_parted
+                && before.doubtful.contains(&id)
+                && matches!(session.at, At::Held { came: true, .. })
+            {
+                session.at = At::Held { until: parted, came: true };
+            }
+            session.wait_for_pod(doubtful.contains(&id), self.now, claim, grace);
         }
         if fleet.rules(pool).is_none() {
             self.rules = None;
@@ -157,12 +173,14 @@ impl Clocks {
             let (heard, patience) = self.replicas.remove(replica).expect("it has written");
             let silent = self.alive.since(heard);
             assert!(!strict || silent >= patience, "{replica:?} was given up after {silent:?} of {patience:?}");
-            let grace = self.rules.as_ref().map_or(Millis::ZERO, |r| r.grace);
+            let (claim, grace) = self.rules.as_ref().map_or((Millis::ZERO, Millis::ZERO), |r| (r.claim, r.grace));
             for (id, session) in &mut self.sessions {
                 let since = if quiet { self.now } else { session.parted };
                 if session.is_attached(*replica) {
                     session.detach(*replica, since, grace);
-                    session.wait_for_pod(before.doubtful.contains(id), self.now, self.rules.as_ref());
+                    if self.rules.is_some() {
+                        session.wait_for_pod(before.doubtful.contains(id), self.now, claim, grace);
+                    }
                 }
             }
         }
@@ -375,12 +393,12 @@ impl Session {
         }
     }
 
-    fn wait_for_pod(&mut self, is_doubtful: bool, now: Time, rules: Option<&Rules>) {
-        let (At::Held { until, came }, Some(rules)) = (&mut self.at, rules) else { return };
+    fn wait_for_pod(&mut self, is_doubtful: bool, now: Time, claim: Millis, grace: Millis) {
+        let At::Held { until, came } = &mut self.at else { return };
         if is_doubtful {
             *until = Time::NEVER;
         } else if *until == Time::NEVER {
-            *until = now + if *came { rules.grace } else { rules.claim };
+            *until = now + if *came { grace } else { claim };
         }
     }
 

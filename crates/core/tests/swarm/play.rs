@@ -232,7 +232,7 @@ impl Swarm {
         self.streams.retain(|stream| streams.contains(stream) && !self.unsound.contains(&stream.1));
         if let Some(witness) = &mut self.witness {
             witness.journal_lost(&streams, &self.unsound, trusted, self.world.real);
-            fleet.rules(&self.pool).into_iter().for_each(|rules| witness.rules_changed(rules));
+            fleet.rules(&self.pool).into_iter().for_each(|rules| witness.rules_changed(rules, rules.after_session));
         }
         (self.fleet, self.clocks, self.twin) = (fleet, clocks, None);
         self.coverage.note("entries are lost");

@@ -135,6 +135,10 @@ impl Witness {
             self.see(Observation::JournalSettled);
         }
         self.effects(entry, heard, effects);
+        self.name_seats(effects, fleet, &entry.pool);
+        if matches!(entry.command, Command::Rules(_)) {
+            self.see(Observation::Settings(settings(&self.rules)));
+        }
         self.publish(fleet, &entry.pool);
         // A first word may be written while a piece of news is on its way.
         if matches!(entry.command, Command::Hello { .. }) {
@@ -177,7 +181,10 @@ impl Witness {
                 self.see(Observation::Pod { pod: pod.clone(), ordinal: *ordinal, state: PodState::Gone });
                 let broken: Vec<_> = self.streams.iter().filter(|(_, s)| s.pod == *pod).map(|(key, _)| *key).collect();
                 for key in broken {
-                    self.close(key, self.now);
+                    // Of a replica that writes nothing any more, the dispatchers do not hear that the stream is closed: they count
+                    // from its last entry.
+                    let heard = self.replicas.get(&key.1).map_or(self.now, |silence| silence.heard);
+                    self.close(key, heard);
                 }
             }
         }
@@ -236,13 +243,18 @@ impl Witness {
                 }
                 self.replicas.remove(&entry.from);
             }
-            Command::Rules(rules) => self.rules_changed(&rules.clone().clamped()),
+            Command::Rules(rules) => {
+                // What time made due in the same entry was done by the former rules: by them a pod may have been used again.
+                let rules = rules.clone().clamped();
+                let is_keep = self.rules.after_session == AfterSession::Keep;
+                self.rules_changed(&rules, if is_keep { AfterSession::Keep } else { rules.after_session });
+            }
             _ => {}
         }
     }
 
     /// Those of the present, which may be older ones: an entry that changed them may be lost.
-    pub(super) fn rules_changed(&mut self, rules: &Rules) {
+    pub(super) fn rules_changed(&mut self, rules: &Rules, after_session: AfterSession) {
         if *rules == self.rules && !self.removed {
             return;
         }
@@ -254,7 +266,20 @@ impl Witness {
             }
         }
         (self.rules, self.removed) = (rules.clone(), false);
-        self.see(Observation::Settings(settings(rules)));
+        self.see(Observation::Settings(settings(&Rules { after_session, ..rules.clone() })));
+    }
+
+    /// The sessions that this entry placed are at their pods by the rules of this entry, whenever they ask.
+    fn name_seats(&mut self, effects: &[Effect], fleet: &Fleet, pool: &PoolId) {
+        let placed = effects.iter().filter_map(|e| match e {
+            Effect::Placed { session, .. } => Some(*session),
+            _ => None,
+        });
+        for session in placed {
+            if let Place::At { incarnation, .. } = fleet.place(pool, session) {
+                self.tell(session, Answer::Seat { pod: PodId::from(&*incarnation.uid.0) });
+            }
+        }
     }
 
     /// What the dispatchers do because of an entry. What time made due comes before the command.

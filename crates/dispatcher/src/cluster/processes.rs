@@ -137,7 +137,13 @@ impl Cluster for Handle {
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             // An error means that the keeper has ended, and so has everything else.
-            let _ = self.ask(|reply| Request::Stop { reply }).await;
+            let _ = self.ask(|reply| Request::Stop { leave: true, reply }).await;
+        })
+    }
+
+    fn end(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let _ = self.ask(|reply| Request::Stop { leave: false, reply }).await;
         })
     }
 }

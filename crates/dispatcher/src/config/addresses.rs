@@ -107,6 +107,15 @@ pub(super) fn origin(text: &str) -> Result<OriginPattern, String> {
     })
 }
 
+/// A page that may show ours in a frame.
+pub(super) fn embedding_origin(text: &str) -> Result<OriginPattern, String> {
+    let pattern = OriginPattern::parse(text).filter(|_| text.to_ascii_lowercase().starts_with("https://"));
+    pattern.ok_or_else(|| {
+        let allowed = "such as https://portal.example without a path, or https://*.example.com";
+        format!("{} is not an origin with https; allowed: {allowed}", quoted(text))
+    })
+}
+
 pub(super) fn landing(text: &str) -> Result<Landing, String> {
     let wrong = |what: &str| format!("{} {what}; allowed: such as http://127.0.0.1:8000/wait", quoted(text));
     if text.starts_with("https://") {

@@ -272,6 +272,7 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
         ("cookie_name", pool.cookie_name.clone(), "name of the session cookie"),
         ("cookie_max_age_seconds", secs(pool.cookie_max_age), "a browser keeps it this long"),
         ("allowed_origins", listed(&pool.allowed_origins, "the same origin"), "where WebSockets may come from"),
+        ("embedded_in", listed(&pool.embedded_in, "the same origin"), "pages that may show this pool in a frame"),
         ("passive", passive(pool), "rules for requests that do not use the pool"),
         (
             "rejoin",

@@ -1,13 +1,13 @@
 //! One pool: `[pools.NAME]`. Its rules are read in `rules.rs`, its pods in `pods.rs`.
 
-use super::addresses::{cookie_name, gauge, host_pattern, landing, origin, path};
+use super::addresses::{cookie_name, embedding_origin, gauge, host_pattern, landing, origin, path};
 use super::passive::{activity, passive};
 use super::rules::{DAY, default_rules, rules, seconds};
 use super::spare::schedule;
 use super::table::{Table, millis, quoted};
 use super::targets::{shrink, targets};
 use super::together::ports;
-use super::{Admission, ClusterConfig, DataBetween, KeptConnections, PoolConfig, pods};
+use super::{Admission, ClusterConfig, DataBetween, KeptConnections, OriginPattern, PoolConfig, pods};
 use slotkeeper_core::AfterSession;
 
 /// A pool, and the table it comes from.
@@ -75,6 +75,19 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
     pool.cookie_max_age = table.seconds("cookie_max_age_seconds", pool.cookie_max_age, 60.0..=400.0 * DAY);
     for (text, at) in table.one_or_list("allowed_origins").unwrap_or_default() {
         pool.allowed_origins.extend(at.accept(origin(text)));
+    }
+    for (text, at) in table.one_or_list("embedded_in").unwrap_or_default() {
+        pool.embedded_in.extend(at.accept(embedding_origin(text)));
+    }
+    if table.has("embedded_in") && !proxies {
+        let what = "a cookie for frames needs https, which a trusted proxy has to report, and there are none";
+        table.wrong("embedded_in", format_args!("{what}; allowed: with `trusted_proxies`"));
+    }
+    if !pool.embedded_in.is_empty()
+        && pool.allowed_origins.iter().any(|o| matches!(o, OriginPattern::Any | OriginPattern::Null))
+    {
+        let what = "with `embedded_in`, browsers may send the cookie from pages of other sites, and any such page could use the session";
+        table.wrong("allowed_origins", format_args!("{what}; allowed: without \"*\" and \"null\""));
     }
     pool.answer = table.seconds_or_off("answer_seconds", pool.answer, 0.1..=DAY);
     pool.stall = table.seconds_or_off("stall_seconds", pool.stall, 0.1..=DAY);

@@ -212,8 +212,22 @@ fn unfilled(text: &str, is_script: bool) -> Option<String> {
     }
     let unknown = template::unknown(text)?;
     let known = NAMES.map(|name| format!("{{{name}}}")).join(", ");
+    if is_of_a_visitor(unknown) {
+        return Some(format!(
+            "{}: {{{unknown}}} stays as it is: {OF_A_VISITOR}; what is filled in: {known}",
+            quoted(text)
+        ));
+    }
     Some(format!("{}: {{{unknown}}} stays as it is; what is filled in: {known}", quoted(text)))
 }
+
+/// Names that people expect to be filled in, and that cannot be.
+fn is_of_a_visitor(name: &str) -> bool {
+    matches!(name, "session" | "session_id" | "user" | "visitor")
+}
+
+const OF_A_VISITOR: &str =
+    "pods start before it is known whose they will be, see \"Data that follow a person\" in OPERATING.md";
 
 /// The first `$NAME` or `${NAME}`.
 fn variable(text: &str) -> Option<&str> {
@@ -261,6 +275,10 @@ fn doubts(table: &Table<'_>, processes: &Processes) {
         let is_home = |text: &str| text == "~" || text.starts_with("~/");
         if table.value(key).filter(Value::is_string).and_then(|v| v.string("text")).is_some_and(is_home) {
             table.doubt(key, "~ stays as it is; write the folder");
+        }
+        let text = table.value(key).filter(Value::is_string).and_then(|v| v.string("text"));
+        if let Some(name) = text.and_then(template::unknown).filter(|name| is_of_a_visitor(name)) {
+            table.doubt(key, format_args!("{{{name}}} stays as it is: {OF_A_VISITOR}"));
         }
     }
     match accounts::find(processes.user.as_deref(), processes.group.as_deref()) {

@@ -19,38 +19,84 @@ pub(super) fn conflicts(pools: &[NamedPool<'_>]) {
     }
 }
 
+/// What two of these pools have in common that they must not, in words.
+pub(crate) fn clash(pools: &[PoolConfig]) -> Option<String> {
+    let pairs = pools.iter().enumerate().flat_map(|(n, pool)| pools.iter().take(n).map(move |earlier| (pool, earlier)));
+    pairs.into_iter().find_map(|(pool, earlier)| {
+        let what = same_route(pool, earlier)
+            .or_else(|| same_cookie(pool, earlier))
+            .or_else(|| same_folder(pool, earlier))
+            .or_else(|| same_ports(pool, earlier))?;
+        Some(format!("pool `{}`: {what}", pool.id))
+    })
+}
+
+/// The processes of both use the same folder or the same ports.
+pub(crate) fn share_machine(pool: &PoolConfig, other: &PoolConfig) -> bool {
+    same_folder(pool, other).is_some() || same_ports(pool, other).is_some()
+}
+
 fn routes(table: &Table<'_>, pool: &PoolConfig, earlier: &PoolConfig) {
-    let any = |pool: &PoolConfig| pool.hosts.is_empty();
-    let host = match pool.hosts.iter().find(|host| earlier.hosts.contains(host)) {
-        Some(host) => Some(host.to_string()),
-        None => (any(pool) && any(earlier)).then(|| "any host".to_owned()),
-    };
-    if let Some(host) = host.as_ref().filter(|_| pool.path == earlier.path) {
+    if let Some(what) = same_route(pool, earlier) {
         let key = if table.has("path") { "path" } else { "hosts" };
-        let what = format!("{host} with path {} leads to pool `{}` already", pool.path, earlier.id);
         table.wrong(key, format_args!("{what}; allowed: another host or path"));
     }
-    // A browser keeps one cookie of a name per host, whatever the pool's path.
-    let overlap = pool.hosts.iter().any(|host| earlier.hosts.iter().any(|other| host.overlaps(other)));
-    if (overlap || any(pool) || any(earlier)) && pool.cookie_name == earlier.cookie_name {
-        let what = format!("{} is the cookie of pool `{}` on the same host", pool.cookie_name, earlier.id);
+    if let Some(what) = same_cookie(pool, earlier) {
         table.wrong("cookie_name", format_args!("{what}: they would overwrite each other; allowed: another name"));
     }
 }
 
-fn processes(table: &Table<'_>, pool: &PoolConfig, earlier: &PoolConfig) {
-    let (ClusterConfig::Processes(own), ClusterConfig::Processes(other)) = (&pool.cluster, &earlier.cluster) else {
-        return;
+fn same_route(pool: &PoolConfig, earlier: &PoolConfig) -> Option<String> {
+    let host = match pool.hosts.iter().find(|host| earlier.hosts.contains(host)) {
+        Some(host) => host.to_string(),
+        None => (serves_any(pool) && serves_any(earlier)).then(|| "any host".to_owned())?,
     };
+    let leads = || format!("{host} with path {} leads to pool `{}` already", pool.path, earlier.id);
+    (pool.path == earlier.path).then(leads)
+}
+
+/// A browser keeps one cookie of a name per host, whatever the pool's path.
+fn same_cookie(pool: &PoolConfig, earlier: &PoolConfig) -> Option<String> {
+    let overlap = pool.hosts.iter().any(|host| earlier.hosts.iter().any(|other| host.overlaps(other)));
+    let same = (overlap || serves_any(pool) || serves_any(earlier)) && pool.cookie_name == earlier.cookie_name;
+    same.then(|| format!("{} is the cookie of pool `{}` on the same host", pool.cookie_name, earlier.id))
+}
+
+fn serves_any(pool: &PoolConfig) -> bool {
+    pool.hosts.is_empty()
+}
+
+fn processes(table: &Table<'_>, pool: &PoolConfig, earlier: &PoolConfig) {
     let Some(table) = table.table("processes") else { return };
-    if own.data_folder == other.data_folder && table.has("data_folder") {
-        let what = format!("pool `{}` keeps its data in the same folder; allowed: another folder", earlier.id);
-        table.wrong("data_folder", what);
+    if let Some(what) = same_folder(pool, earlier).filter(|_| table.has("data_folder")) {
+        table.wrong("data_folder", format_args!("{what}; allowed: another folder"));
     }
-    let (Some(a), Some(b)) = (ports(own, pool.rules.max), ports(other, earlier.rules.max)) else { return };
-    if own.host == other.host && a.start() <= b.end() && b.start() <= a.end() {
-        let what = format!("{} to {} overlap with the ports of pool `{}`", a.start(), a.end(), earlier.id);
-        table.wrong("first_port", format_args!("{what}, {} to {}; allowed: others", b.start(), b.end()));
+    if let Some(what) = same_ports(pool, earlier) {
+        table.wrong("first_port", format_args!("{what}; allowed: others"));
+    }
+}
+
+fn same_folder(pool: &PoolConfig, earlier: &PoolConfig) -> Option<String> {
+    let (own, other) = both(pool, earlier)?;
+    let same = own.data_folder == other.data_folder;
+    same.then(|| format!("pool `{}` keeps its data in the same folder", earlier.id))
+}
+
+fn same_ports(pool: &PoolConfig, earlier: &PoolConfig) -> Option<String> {
+    let (own, other) = both(pool, earlier)?;
+    let (a, b) = (ports(own, pool.rules.max)?, ports(other, earlier.rules.max)?);
+    let overlap = own.host == other.host && a.start() <= b.end() && b.start() <= a.end();
+    let what = || {
+        let own = format!("{} to {} overlap with the ports of pool `{}`", a.start(), a.end(), earlier.id);
+        format!("{own}, {} to {}", b.start(), b.end())
+    };
+    overlap.then(what)
+}
+
+fn both<'p>(pool: &'p PoolConfig, earlier: &'p PoolConfig) -> Option<(&'p Processes, &'p Processes)> {
+    match (&pool.cluster, &earlier.cluster) {
+        (ClusterConfig::Processes(own), ClusterConfig::Processes(other)) => Some((own, other)),
+        _ => None,
     }
 }
 

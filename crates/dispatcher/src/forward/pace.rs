@@ -22,6 +22,8 @@ pub struct Patience {
 pub enum Late {
     /// The head of the pod's answer.
     Answer,
+    /// The same, of a page and a pod that fails its health probes.
+    Page,
     /// The visitor sends no more of the request's body.
     UploadVisitor,
     /// The pod reads no more of it.
@@ -33,14 +35,15 @@ pub enum Late {
 }
 
 impl Late {
-    pub const ALL: [Late; 5] =
-        [Late::Answer, Late::UploadVisitor, Late::UploadPod, Late::DownloadPod, Late::DownloadVisitor];
+    pub const ALL: [Late; 6] =
+        [Late::Answer, Late::Page, Late::UploadVisitor, Late::UploadPod, Late::DownloadPod, Late::DownloadVisitor];
 
     /// As the metric and the log name it.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Late::Answer => "answer",
+            Late::Page => "page",
             Late::UploadVisitor => "upload_visitor",
             Late::UploadPod => "upload_pod",
             Late::DownloadPod => "download_pod",
@@ -51,7 +54,7 @@ impl Late {
     #[must_use]
     pub fn fault(self) -> Fault {
         match self {
-            Late::Answer | Late::UploadPod | Late::DownloadPod => Fault::Pod,
+            Late::Answer | Late::Page | Late::UploadPod | Late::DownloadPod => Fault::Pod,
             Late::UploadVisitor | Late::DownloadVisitor => Fault::Visitor,
         }
     }
@@ -67,6 +70,12 @@ impl Late {
             Late::UploadPod => {
                 (Fault::Pod, Step::Send, StatusCode::GATEWAY_TIMEOUT, "the pod did not read the request in time")
             }
+            Late::Page => (
+                Fault::Pod,
+                Step::Respond,
+                StatusCode::GATEWAY_TIMEOUT,
+                "the pod answers neither its health probes nor this request",
+            ),
             Late::Answer | Late::DownloadPod | Late::DownloadVisitor => {
                 (Fault::Pod, Step::Respond, StatusCode::GATEWAY_TIMEOUT, "the pod did not answer in time")
             }

@@ -212,6 +212,7 @@ impl Upstream {
         let mut builder = Builder::new();
         // What a proxy has to repair or may overlook (RFC 9112 §§5.1, 5.2); nameless fields mean nothing to anybody.
         builder
+            .preserve_header_case(true)
             .allow_spaces_after_header_name_in_responses(true)
             .allow_obsolete_multiline_headers_in_responses(true)
             .ignore_invalid_headers_in_responses(true);

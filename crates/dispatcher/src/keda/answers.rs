@@ -11,7 +11,7 @@ use crate::metrics;
 use crate::outside::{duration, now};
 use crate::view::View;
 use slotkeeper_core::{Fleet, PoolId, Scaling, planted};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -26,15 +26,14 @@ const LEAST_LAG: Duration = Duration::from_secs(2);
 
 pub(super) struct Scaler {
     pub(super) dispatcher: Arc<Dispatcher>,
-    /// In the order of the dispatcher's pools: KEDA has asked for it.
-    met: Vec<AtomicBool>,
+    /// KEDA has asked for them.
+    met: Mutex<BTreeSet<PoolId>>,
     warned: Mutex<Option<Instant>>,
 }
 
 impl Scaler {
     pub(super) fn new(dispatcher: Arc<Dispatcher>) -> Scaler {
-        let met = dispatcher.pools.iter().map(|_| AtomicBool::new(false)).collect();
-        Scaler { dispatcher, met, warned: Mutex::new(None) }
+        Scaler { dispatcher, met: Mutex::default(), warned: Mutex::new(None) }
     }
 
     /// The pool that a trigger is for.
@@ -54,16 +53,14 @@ impl Scaler {
                 }
             };
         };
-        let Some((at, pool)) = pools.iter().enumerate().find(|(_, p)| *p.config.id.0 == **name) else {
+        let Some(pool) = pools.iter().find(|p| *p.config.id.0 == **name) else {
             return Err(Status::not_found(format!("there is no pool {}; allowed: {}", shown(name), known())));
         };
         if !is_pushed(pool) {
             let what = format!("pool {name} is not scaled by KEDA over gRPC; it needs scaling = \"keda-push\"");
             return Err(Status::failed_precondition(what));
         }
-        if let Some(met) = self.met.get(at)
-            && !met.swap(true, Ordering::Relaxed)
-        {
+        if self.met.lock().unwrap_or_else(PoisonError::into_inner).insert(pool.config.id.clone()) {
             let (namespace, object) = (shown(&asks.namespace), shown(&asks.name));
             tracing::info!(pool = %pool.config.id, namespace, scaled_object = object, "KEDA asks for this pool");
         }
@@ -118,6 +115,9 @@ impl Scaler {
         if is_late(view, pool) {
             return Some("the journal does not answer");
         }
+        if pool.is_being_removed() {
+            return Some("this pool is not configured any more");
+        }
         if view.fleet.rules(id).is_none() {
             return Some("an operator has removed this pool");
         }
@@ -146,7 +146,11 @@ impl Scaler {
             pools.map(|p| longest_lag(&view.fleet, p)).min()
         };
         loop {
-            let Some(limit) = limit() else { return std::future::pending().await };
+            let Some(limit) = limit() else {
+                // One may be added.
+                tokio::time::sleep(LEAST_LAG).await;
+                continue;
+            };
             tokio::time::sleep(limit / 4).await;
             if self.dispatcher.view.borrow().lag().is_some_and(|lag| lag > limit / 2) {
                 self.dispatcher.driver.post(&"".into(), slotkeeper_core::Command::Tick);

@@ -10,6 +10,31 @@ pub struct ProcessMetrics {
     /// How often a new one had to wait for that.
     pub connections_waited: IntCounter,
     reloads: IntCounterVec,
+    admin_refused: IntCounterVec,
+}
+
+/// Why the admin listener refused a request or a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A new connection, or an idle one for a new one.
+    Connection,
+    Token,
+    /// A web page sent it.
+    Page,
+    Body,
+}
+
+impl Refused {
+    const ALL: [Refused; 4] = [Refused::Connection, Refused::Token, Refused::Page, Refused::Body];
+
+    fn word(self) -> &'static str {
+        match self {
+            Refused::Connection => "connection",
+            Refused::Token => "token",
+            Refused::Page => "page",
+            Refused::Body => "body",
+        }
+    }
 }
 
 impl ProcessMetrics {
@@ -47,12 +72,28 @@ impl ProcessMetrics {
                 }
                 reloads
             },
+            admin_refused: {
+                let refused = counters(
+                    registry,
+                    "slotkeeper_admin_refused_total",
+                    "What the admin listener refused: connection (more than allowed: the new one, or an idle one for it), token (none that is valid), page (sent by a web page), body (too large).",
+                    &["why"],
+                )?;
+                for why in Refused::ALL {
+                    refused.with_label_values(&[why.word()]);
+                }
+                refused
+            },
         })
     }
 
     #[must_use]
     pub fn reloads(&self, outcome: &str) -> IntCounter {
         self.reloads.with_label_values(&[outcome])
+    }
+
+    pub fn admin_refused(&self, why: Refused) {
+        self.admin_refused.with_label_values(&[why.word()]).inc();
     }
 
     /// `listener`: `visitors`, `admin` or `keda`.

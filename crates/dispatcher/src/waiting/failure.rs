@@ -2,11 +2,11 @@
 //! picture it has.
 
 use super::answer;
-use super::page::{CSP, escape, fill_in, picture};
+use super::page::{escape, fill_in, picture, policy};
 use crate::dispatcher::Pool;
-use crate::error::RequestError;
+use crate::error::{Fault, RequestError};
 use crate::forward::body::Answer;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{Response, StatusCode, header};
 use std::fmt::Write;
 
 const TEMPLATE: &str = include_str!("assets/failure.html");
@@ -28,10 +28,18 @@ fn headline(status: StatusCode) -> &'static str {
     }
 }
 
+/// What can be done where a pod does not answer. It may be busy, and what it holds is the visitor's: leaving is their choice.
+const SILENT: &str = "The program behind this page is not answering. It may only be busy: try again in a moment, and nothing is \
+                      lost. If it stays like this, leave: your place is given up, and you can start again with a fresh one.";
+
+fn is_silent(error: &RequestError) -> bool {
+    error.fault == Fault::Pod && error.status == StatusCode::GATEWAY_TIMEOUT
+}
+
 pub(crate) fn page(error: &RequestError, pool: Option<&Pool>) -> Response<Answer> {
     let own = pool.map_or(crate::own::PREFIX, |pool| &pool.own);
     let mut response = answer(error.status, "text/html; charset=utf-8", html(error, pool, own).into());
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy(pool.map(|pool| &*pool.config)));
     response
 }
 
@@ -42,6 +50,7 @@ fn html(error: &RequestError, pool: Option<&Pool>, own: &str) -> String {
         "picture" => page.push_str(picture()),
         "pool" => escape(page, title),
         "headline" => page.push_str(headline(error.status)),
+        "lead" if is_silent(error) && pool.is_some() => page.push_str(SILENT),
         "lead" => {
             let mut letters = error.message.chars();
             let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();

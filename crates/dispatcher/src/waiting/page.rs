@@ -2,6 +2,8 @@
 //! All words are here, and the script takes them from the page. Nothing here decides anything or reads a clock.
 
 use super::{CHECKING, Facts, RoomState};
+use crate::config::PoolConfig;
+use http::HeaderValue;
 use slotkeeper_core::planted;
 use std::fmt::Write;
 
@@ -21,8 +23,16 @@ pub const ASSETS: &[(&str, &str, &str)] = &[
     ("room.svg", "image/svg+xml", include_str!("assets/room.svg")),
 ];
 
-/// The page's Content-Security-Policy: our own files and nothing else, not even inline.
-pub const CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+/// The page's Content-Security-Policy: our own files and nothing else, not even inline. A pool may name pages that show it in
+/// a frame.
+#[must_use]
+pub fn policy(pool: Option<&PoolConfig>) -> HeaderValue {
+    let frames = pool.into_iter().flat_map(|pool| &pool.embedded_in).map(|origin| format!(" {origin}"));
+    let policy: String = std::iter::once(CSP.to_owned()).chain(frames).collect();
+    HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static(CSP))
+}
+
+const CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
                        form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const TEMPLATE: &str = include_str!("assets/room.html");
@@ -326,6 +336,7 @@ mod tests {
             steps: Vec::new(),
             reason: None,
             ends_in_seconds: None,
+            pod_answers: None,
             problem: None,
         }
     }

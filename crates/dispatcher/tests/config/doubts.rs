@@ -55,6 +55,19 @@ fn what_a_shell_would_fill_in_is_named_and_a_good_command_is_not() {
         ),
     ];
     assert_eq!(said, expected);
+    let said = warnings(
+        "[journal]\nat = 'memory'\n[pools.a.processes]\ncommand = ['sh', '--home={session}']\ndata_folder = 'data/{session}'\n",
+        place.path(),
+    );
+    let why = "{session} stays as it is: pods start before it is known whose they will be, see \"Data that follow a person\" in OPERATING.md";
+    let expected = [
+        format!(
+            "file:4: key `pools.a.processes.command[1]`: \"--home={{session}}\": {why}; what is filled in: {{ordinal}}, {{port}}, \
+             {{host}}, {{data}}, {{pool}}"
+        ),
+        format!("file:5: key `pools.a.processes.data_folder`: {why}"),
+    ];
+    assert_eq!(said, expected);
     // What a shell reads after -c is a script.
     let good = "[journal]\nat = 'memory'\n[pools.a.processes]\ncommand = ['sh', '-c', 'exec x $PORT ~/y {data}']\ndata_folder = 'data'\n";
     assert_eq!(warnings(good, place.path()), Vec::<String>::new());

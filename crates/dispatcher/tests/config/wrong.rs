@@ -802,6 +802,22 @@ allowed_origins = ['https://a.example/x', 'a.example']
         ],
     ),
     (
+        "frames in pages without https, and without a proxy that says so",
+        r"[pools.a]
+embedded_in = ['http://portal.example', '*', 'null', 'https://portal.example/lms', 'https://portal.example']
+allowed_origins = '*'
+{PROCESSES}
+",
+        &[
+            r#"file:2: key `pools.a.embedded_in[0]`: "http://portal.example" is not an origin with https; allowed: such as https://portal.example without a path, or https://*.example.com"#,
+            r#"file:2: key `pools.a.embedded_in[1]`: "*" is not an origin with https; allowed: such as https://portal.example without a path, or https://*.example.com"#,
+            r#"file:2: key `pools.a.embedded_in[2]`: "null" is not an origin with https; allowed: such as https://portal.example without a path, or https://*.example.com"#,
+            r#"file:2: key `pools.a.embedded_in[3]`: "https://portal.example/lms" is not an origin with https; allowed: such as https://portal.example without a path, or https://*.example.com"#,
+            "file:2: key `pools.a.embedded_in`: a cookie for frames needs https, which a trusted proxy has to report, and there are none; allowed: with `trusted_proxies`",
+            "file:3: key `pools.a.allowed_origins`: with `embedded_in`, browsers may send the cookie from pages of other sites, and any such page could use the session; allowed: without \"*\" and \"null\"",
+        ],
+    ),
+    (
         "a landing page with TLS",
         r"[pools.a]
 landing_url = 'https://a.example/'
@@ -1088,7 +1104,7 @@ probe = { failures = 0 }
             "file:2: key `threads`: -1 is out of range; allowed: a whole number from 0 to 1024",
             r#"file:4: key `pools.a.path`: "x" is not a path; allowed: such as "/" or "/play", without . and .., % and ?"#,
             r#"file:5: key `pools.a.grace_seconds`: "x" is no duration; allowed: seconds from 0 to 604800, or a text such as "90s", "10m" or "1h30m""#,
-            "file:6: key `pools.a.wat`: unknown key; known here: active_sessions_gauge, activity, admission, after_session, allowed_origins, answer_seconds, claim_seconds, connections, cookie_max_age_seconds, cookie_name, cooldown_seconds, extend_limit_seconds, fixed, grace_seconds, half_open_seconds, hold_limit, hold_seconds, hosts, idle_seconds, kubernetes, landing_url, linger_seconds, max_pods, max_session_seconds, min_pods, passive, passive_defaults, path, placement, priority_header, processes, queue_lease_seconds, queue_limit, rejoin, scaling, schedule, settle_seconds, shrink, silence_seconds, slots_per_pod, spare, stall_seconds, sticky_storage, stuck_after_seconds, targets, time_zone, title, warn_before_seconds, window",
+            "file:6: key `pools.a.wat`: unknown key; known here: active_sessions_gauge, activity, admission, after_session, allowed_origins, answer_seconds, claim_seconds, connections, cookie_max_age_seconds, cookie_name, cooldown_seconds, embedded_in, extend_limit_seconds, fixed, grace_seconds, half_open_seconds, hold_limit, hold_seconds, hosts, idle_seconds, kubernetes, landing_url, linger_seconds, max_pods, max_session_seconds, min_pods, passive, passive_defaults, path, placement, priority_header, processes, queue_lease_seconds, queue_limit, rejoin, scaling, schedule, settle_seconds, shrink, silence_seconds, slots_per_pod, spare, stall_seconds, sticky_storage, stuck_after_seconds, targets, time_zone, title, warn_before_seconds, window",
             r#"file:8: key `pools.a.fixed.pods[0]`: "x" is not HOST:PORT; allowed: such as 127.0.0.1:9000, [::1]:9000 or pod.example:9000"#,
             "file:9: key `pools.a.fixed.probe.failures`: 0 is out of range; allowed: a whole number from 1 to 1000",
         ],

@@ -22,9 +22,20 @@ use tokio::time::Instant;
 
 /// What the pool is asked to do. Answered when it is taken; `Stop`, when everything has ended.
 pub(super) enum Request {
-    Scale { size: Size, reply: oneshot::Sender<Result<(), ClusterError>> },
-    Recycle { pod: Ordinal, uid: Uid, reply: oneshot::Sender<Result<(), ClusterError>> },
-    Stop { reply: oneshot::Sender<()> },
+    Scale {
+        size: Size,
+        reply: oneshot::Sender<Result<(), ClusterError>>,
+    },
+    Recycle {
+        pod: Ordinal,
+        uid: Uid,
+        reply: oneshot::Sender<Result<(), ClusterError>>,
+    },
+    /// `leave`: with [`OnRestart::Adopt`], what runs goes on.
+    Stop {
+        leave: bool,
+        reply: oneshot::Sender<()>,
+    },
 }
 
 pub(super) struct Keeper {
@@ -90,7 +101,7 @@ impl Keeper {
                     Some(request) => self.serve(request),
                     None => {
                         deserted = true;
-                        self.stop();
+                        self.stop(true);
                     }
                 },
                 Some(event) = reports.recv() => self.heed(event),
@@ -140,8 +151,8 @@ impl Keeper {
                 self.recycle(pod.0, &uid);
                 let _ = reply.send(Ok(()));
             }
-            Request::Stop { reply } => {
-                self.stop();
+            Request::Stop { leave, reply } => {
+                self.stop(leave);
                 self.stopped.push(reply);
             }
         }
@@ -179,10 +190,10 @@ impl Keeper {
         life == Some(uid)
     }
 
-    fn stop(&mut self) {
+    fn stop(&mut self, leave: bool) {
         self.stopping = true;
         self.wanted = Span::EMPTY;
-        if self.pool.config.on_restart == OnRestart::Adopt {
+        if leave && self.pool.config.on_restart == OnRestart::Adopt {
             self.leave();
         }
         self.end_unwanted();
