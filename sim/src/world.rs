@@ -65,7 +65,7 @@ use slotkeeper::config::{
 };
 use slotkeeper::journal::Journal;
 use slotkeeper::journal::file::OpenError;
-use slotkeeper::outside::{Clock, Ids, Net, Outside};
+use slotkeeper::io::{Clock, Ids, Net, Outside};
 use slotkeeper_core::{AfterSession, Rules};
 use stall::Gate;
 use std::cell::RefCell;

@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 // Node recognises a module by its file name; browsers use the Content-Type of the response.
 const folder = mkdtempSync(join(tmpdir(), "client-"));
-copyFileSync(new URL("../../crates/dispatcher/src/client/client.js", import.meta.url), join(folder, "client.mjs"));
+copyFileSync(new URL("../../crates/dispatcher/src/front/client/client.js", import.meta.url), join(folder, "client.mjs"));
 const { connect } = await import(join(folder, "client.mjs"));
 rmSync(folder, { recursive: true });
 

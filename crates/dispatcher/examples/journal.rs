@@ -5,10 +5,10 @@
 #![expect(clippy::print_stdout, reason = "it prints its measurements")]
 
 use anyhow::Context as _;
-use slotkeeper::driver::{self, Aftermath, Driver};
+use slotkeeper::fleet::engine::{self, Aftermath, Driver};
 use slotkeeper::journal::{Journal, file, memory};
-use slotkeeper::outside::{Clock, Ids, now};
-use slotkeeper::view::View;
+use slotkeeper::io::{Clock, Ids, now};
+use slotkeeper::fleet::view::View;
 use slotkeeper_core::{Command, Effect, Ordinal, Phase, PoolId, ReplicaId, Rules, SessionId, Sighting, Timeline};
 use std::path::Path;
 use std::time::Duration;

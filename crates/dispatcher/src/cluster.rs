@@ -9,7 +9,7 @@ pub mod processes;
 pub(crate) mod told;
 
 use crate::config::{ClusterConfig, Config, KubernetesAccess, PoolConfig};
-use crate::outside::{BoxFuture, Clock, Ids, Net};
+use crate::io::{BoxFuture, Clock, Ids, Net};
 use kubernetes::Pace;
 use kubernetes::client::AccessError;
 use prometheus::core::Collector;

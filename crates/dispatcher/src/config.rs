@@ -3,7 +3,7 @@
 //! `config/schedule.rs`. `CONFIG.md` lists every setting for operators.
 
 use crate::journal::redis::RedisJournal;
-use crate::passive::{Passive, Pattern, Rejoin};
+use crate::front::passive::{Passive, Pattern, Rejoin};
 use slotkeeper_core::{PoolId, Rules};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -492,7 +492,7 @@ impl Default for Limits {
 pub fn doubts(config: &Config) -> Vec<String> {
     let mut doubts = config.warnings.clone();
     if let JournalConfig::File(folder) = &config.journal {
-        let key = folder.join(crate::cookie::KEY_FILE);
+        let key = folder.join(crate::front::cookie::KEY_FILE);
         doubts.extend(permissions::of_folder(folder).map(|what| format!("the journal: {what}")));
         doubts.extend(permissions::of_secret(&key).map(|what| format!("the journal's cookie key: {what}")));
     }

@@ -1,22 +1,22 @@
 //! The state that the parts of one dispatcher share: configuration, view, driver, sessions of this replica, metrics.
 
-use crate::ages::Ages;
+use crate::front::ages::Ages;
 use crate::authority::Host;
 use crate::config::{Admission, Config, PoolConfig};
-use crate::cookie::{Keys, Ticket, public_name};
-use crate::driver::{Aftermath, Driver};
-use crate::error::{RequestError, Step};
-use crate::farewells::{Farewells, is_final};
-use crate::forward::Pods;
-use crate::hands::Orders;
+use crate::front::cookie::{Keys, Ticket, public_name};
+use crate::fleet::engine::{Aftermath, Driver};
+use crate::front::error::{RequestError, Step};
+use crate::front::recently_ended::{Farewells, is_final};
+use crate::front::forward::Pods;
+use crate::fleet::actuator::Orders;
 use crate::live::Live;
 use crate::metrics::{Metrics, PoolMetrics};
-use crate::newcomer::{Bursts, Firsts};
-use crate::outside::{Clock, Ids, Net, now};
-use crate::repeats::Repeats;
-use crate::view::View;
-use crate::visit::Visits;
-use crate::waiting::coming::Coming;
+use crate::front::newcomer::{Bursts, Firsts};
+use crate::io::{Clock, Ids, Net, now};
+use crate::front::repeats::Repeats;
+use crate::fleet::view::View;
+use crate::front::visit::Visits;
+use crate::front::waiting::coming::Coming;
 use http::{HeaderValue, StatusCode};
 use slotkeeper_core::{Command, Effect, Fleet, Ordinal, PoolId, ReplicaId, Rules, SessionId, Why, planted};
 use std::collections::BTreeMap;
@@ -134,7 +134,7 @@ impl Pool {
         me: ReplicaId,
         is_late: bool,
     ) -> Result<(Arc<Pool>, Orders), prometheus::Error> {
-        let own = format!("{}{}", config.path.trim_end_matches('/'), crate::own::PREFIX);
+        let own = format!("{}{}", config.path.trim_end_matches('/'), crate::front::endpoints::PREFIX);
         let field = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
         let metrics = metrics.pool(&config)?;
         let (orders, received) = mpsc::unbounded_channel();

@@ -7,7 +7,7 @@ pub mod memory;
 pub mod redis;
 
 use crate::config::{Config, JournalConfig};
-use crate::outside::{BoxFuture, Clock, Net};
+use crate::io::{BoxFuture, Clock, Net};
 use anyhow::Context as _;
 use prometheus::core::Collector;
 use slotkeeper_core::{Command, Entry, Fleet, Millis, PoolId, ReplicaId};

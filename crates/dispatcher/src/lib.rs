@@ -65,9 +65,9 @@ pub mod waiting;
 
 use crate::config::{Config, PoolConfig, Secret};
 use crate::dispatcher::{Dispatcher, Parts};
-use crate::outside::{Listener, Net, Outside};
-use crate::reload::Reloads;
-use crate::tasks::Tasks;
+use crate::io::{Listener, Net, Outside};
+use crate::ops::reload::Reloads;
+use crate::fleet::tasks::Tasks;
 use anyhow::Context as _;
 use slotkeeper_core::{Command, PoolId, SessionId, State, planted};
 use std::future::Future;

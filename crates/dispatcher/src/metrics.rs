@@ -2,11 +2,11 @@
 
 pub mod process;
 
-use crate::activity::Reporter;
+use crate::front::activity::Reporter;
 use crate::config::{PoolConfig, Trigger};
-use crate::error::Fault;
-use crate::forward::pace::Late;
-use crate::keda;
+use crate::front::error::Fault;
+use crate::front::forward::pace::Late;
+use crate::ops::keda;
 use process::ProcessMetrics;
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::proto::MetricFamily;

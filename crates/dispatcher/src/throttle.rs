@@ -1,6 +1,6 @@
 //! A log line that would come again and again while something lasts: at most one a minute, which says how many it stands for.
 
-use crate::outside::now;
+use crate::io::now;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;

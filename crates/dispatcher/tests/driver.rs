@@ -1,10 +1,10 @@
 //! The driver with a journal whose order the test controls: which entries the driver writes, when they are reported as
 //! applied, and what it does when the fleet has given up its replica (laws 1 and 5).
 
-use slotkeeper::driver::{self, Aftermath, Driver};
+use slotkeeper::fleet::engine::{self, Aftermath, Driver};
 use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News};
-use slotkeeper::outside::{BoxFuture, Ids};
-use slotkeeper::view::View;
+use slotkeeper::io::{BoxFuture, Ids};
+use slotkeeper::fleet::view::View;
 use slotkeeper_core::{
     Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, SessionId, Spare, Time, Timeline,
 };
@@ -230,7 +230,7 @@ async fn a_stopped_journal_clock_causes_no_flood_of_ticks() {
     let entry = desk.other();
     desk.tell(vec![entry]).await;
     let mut ticks = 0;
-    let end = slotkeeper::outside::now() + Duration::from_secs(60);
+    let end = slotkeeper::io::now() + Duration::from_secs(60);
     while let Ok(Some(draft)) = tokio::time::timeout_at(end, desk.written.recv()).await {
         ticks += 1;
         desk.tell(vec![desk.entry(draft)]).await;

@@ -4,7 +4,7 @@ use crate::processes::Watch;
 use crate::size;
 use slotkeeper::cluster::{ClusterError, fixed};
 use slotkeeper::config::{FixedPods, Probe, ProbeKind};
-use slotkeeper::outside::{BoxFuture, Listener, Net, RealNet, Stream};
+use slotkeeper::io::{BoxFuture, Listener, Net, RealNet, Stream};
 use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Time};
 use std::collections::BTreeMap;
 use std::io;

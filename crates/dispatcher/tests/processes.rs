@@ -9,7 +9,7 @@ mod settings;
 use crate::size;
 use slotkeeper::cluster::{Cluster, ClusterError, processes};
 use slotkeeper::config::{Probe, ProbeKind, Processes};
-use slotkeeper::outside::{Ids, RealNet};
+use slotkeeper::io::{Ids, RealNet};
 use slotkeeper_core::{Command, Ordinal, Phase, Time, Uid};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};

@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use slotkeeper::journal::JournalError;
 use slotkeeper::journal::file::OpenError;
 use slotkeeper::journal::file::disk::{Files, Handle};
-use slotkeeper::outside::BoxFuture;
+use slotkeeper::io::BoxFuture;
 use slotkeeper_core::Entry;
 use std::any::Any;
 use std::io;

@@ -6,7 +6,7 @@ use super::redis::PORT;
 use serde::Deserialize;
 use slotkeeper::journal::redis::{OpenError, RedisJournal};
 use slotkeeper::journal::{Journal, JournalError, Keep, file};
-use slotkeeper::outside::{BoxFuture, Clock, Net};
+use slotkeeper::io::{BoxFuture, Clock, Net};
 use slotkeeper_core::{Command, Entry, Fleet, PoolId, ReplicaId, Time};
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -6,7 +6,7 @@ use super::kube::Kube;
 use super::stall::Gate;
 use super::truth::Truth;
 use super::window::{Windowed, Windows};
-use slotkeeper::outside::{BoxFuture, Io, Listener, Net, Stream};
+use slotkeeper::io::{BoxFuture, Io, Listener, Net, Stream};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};

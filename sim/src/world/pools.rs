@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use slotkeeper::cluster::{Cluster, ClusterError, Size, fixed};
 use slotkeeper::config::{ClusterConfig, FixedPods, PoolConfig, Probe, ProbeKind};
-use slotkeeper::outside::{BoxFuture, Net};
+use slotkeeper::io::{BoxFuture, Net};
 use slotkeeper_core::{
     AfterSession, Command, Decision, Millis, Ordinal, Phase, Placement, Rules, Scaling, Shrink, Spare, Targets, Time,
     Uid, Window,

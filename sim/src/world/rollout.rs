@@ -9,7 +9,7 @@ use crate::chance::Chance;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use slotkeeper::journal::{Append, Draft, JournalError};
-use slotkeeper::outside::BoxFuture;
+use slotkeeper::io::BoxFuture;
 use slotkeeper_core::{Command, Millis, Rules};
 
 /// The semantics that the older version knows.

@@ -6,7 +6,7 @@ use super::evidence::{self, Ledger, Subject};
 use super::reference::{self, Outsiders};
 use super::setting::POOL;
 use crate::record::{Mark, MarkKind, SessionLife, Spell};
-use slotkeeper::cookie::public_name;
+use slotkeeper::front::cookie::public_name;
 use slotkeeper_core::{
     Census, Command, Effect, Entry, Fleet, Ordinal, PoolId, ReplicaId, Rules, Session, SessionId, State, Time, Why,
 };

@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use slotkeeper::config::Secret;
-use slotkeeper::cookie::{Keys, public_name};
+use slotkeeper::front::cookie::{Keys, public_name};
 use slotkeeper_reference::{Answer, Observation};
 use std::collections::BTreeMap;
 use std::io;

@@ -7,7 +7,7 @@ use super::news::{self, News, Teller};
 use super::probe::{self, Health};
 use super::{Cluster, ClusterError, Size};
 use crate::config::{FixedPods, Probe};
-use crate::outside::{BoxFuture, Net, now};
+use crate::io::{BoxFuture, Net, now};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use slotkeeper_core::{Command, Decision, Ordinal, Phase, Sighting, Time, Uid};
 use std::collections::BTreeSet;

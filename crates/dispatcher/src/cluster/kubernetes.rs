@@ -20,7 +20,7 @@ mod workload;
 
 use super::{Attendance, Cluster, ClusterError, Size};
 use crate::config::{KubernetesPods, PoolConfig, Workload as Named};
-use crate::outside::{BoxFuture, Net};
+use crate::io::{BoxFuture, Net};
 use calls::{CallError, Calls, MANAGER, patch_params};
 use herald::Herald;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};

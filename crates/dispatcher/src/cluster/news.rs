@@ -1,7 +1,7 @@
 //! The ordered stream of observations from a pool without an API server: assigns a version to each, and queues it until it
 //! is read.
 
-use crate::outside::{BoxFuture, Clock, suspended};
+use crate::io::{BoxFuture, Clock, suspended};
 use slotkeeper_core::{Command, Decision, Ordinal, Phase, Sighting, Time, Uid};
 use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};

@@ -1,7 +1,7 @@
 //! One probe of one pod, and the health that follows from successive results. The pool decides when to probe.
 
 use crate::config::{Probe, ProbeKind};
-use crate::outside::{Net, Stream};
+use crate::io::{Net, Stream};
 use slotkeeper_core::planted;
 use std::io;
 use std::net::SocketAddr;

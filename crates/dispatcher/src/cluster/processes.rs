@@ -29,7 +29,7 @@ pub(crate) mod wire;
 use super::news::{self, News};
 use super::{Cluster, ClusterError, Size};
 use crate::config::Processes;
-use crate::outside::{BoxFuture, Ids, Net};
+use crate::io::{BoxFuture, Ids, Net};
 use child::Pool;
 use figures::Figures;
 use keeper::{Keeper, Request};

@@ -4,7 +4,7 @@ use super::addresses::socket_address;
 use super::pool::NamedPool;
 use super::table::Table;
 use super::{ClusterConfig, Config, Keda, TlsFiles, Trigger};
-use crate::keda::tls;
+use crate::io::tls;
 use slotkeeper_core::Scaling;
 use std::path::PathBuf;
 

@@ -33,7 +33,7 @@ use self::name::{DAMAGED, Name, torn_name};
 use self::tail::Tail;
 use super::figures::Figures;
 use super::{Follow, Journal, JournalError, News};
-use crate::outside::{BoxFuture, Clock};
+use crate::io::{BoxFuture, Clock};
 use slotkeeper_core::{Entry, Fleet};
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! A journal that lives as long as the process: for tests, the demo and pools whose sessions need not survive a restart.
 
 use super::{Append, Draft, Follow, Journal, JournalError, News};
-use crate::outside::{BoxFuture, Clock};
+use crate::io::{BoxFuture, Clock};
 use slotkeeper_core::{Entry, Time};
 use tokio::sync::mpsc;
 

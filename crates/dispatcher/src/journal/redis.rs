@@ -30,7 +30,7 @@ pub use address::{AddressError, RedisJournal, Trust};
 
 use super::figures::Figures;
 use super::{Journal, Patience};
-use crate::outside::Net;
+use crate::io::Net;
 use connection::Place;
 use slotkeeper_core::ReplicaId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -8,7 +8,7 @@ mod tool;
 
 use slotkeeper::journal::file::{self, OpenError};
 use slotkeeper::journal::{Draft, Journal, News};
-use slotkeeper::outside::Clock;
+use slotkeeper::io::Clock;
 use slotkeeper_core::{Command, Entry, Fleet, ReplicaId, Rules, SessionId, Time};
 use std::path::{Path, PathBuf};
 

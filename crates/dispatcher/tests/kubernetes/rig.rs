@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use slotkeeper::cluster::kubernetes::{self, Pace, client};
 use slotkeeper::cluster::{Attendance, Attended, Cluster};
 use slotkeeper::config::{ClusterConfig, KubernetesPods, PoolConfig, Probe, Workload};
-use slotkeeper::outside::RealNet;
+use slotkeeper::io::RealNet;
 use slotkeeper_apiserver::controllers::{self, Automatic};
 use slotkeeper_apiserver::{Key, Part, Resource, Server, Store};
 use slotkeeper_core::{Command, Ordinal, Phase, Rules, Scaling, Uid, Window};

@@ -156,7 +156,7 @@ async fn processes_left_by_a_killed_dispatcher_and_supervisor_are_ended_before_t
 async fn another_dispatcher_does_not_get_the_same_data_folder() {
     let place = Place::new();
     let pool = start(settings(&place, "exec sleep 600", false)).await;
-    let (net, ids) = (std::sync::Arc::new(slotkeeper::outside::RealNet), slotkeeper::outside::Ids::Os);
+    let (net, ids) = (std::sync::Arc::new(slotkeeper::io::RealNet), slotkeeper::io::Ids::Os);
     let again = slotkeeper::cluster::processes::start(
         &"games".into(),
         settings(&place, "exec sleep 600", false),

@@ -3,7 +3,7 @@
 use super::{PATIENCE, Place, SUPERVISOR, start, touch, until};
 use slotkeeper::cluster::processes;
 use slotkeeper::config::{DataBetween, Processes};
-use slotkeeper::outside::{Ids, RealNet};
+use slotkeeper::io::{Ids, RealNet};
 use slotkeeper_core::{Ordinal, Phase, Time};
 use std::path::Path;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use slotkeeper::config::Secret;
 use slotkeeper::journal::redis::{OpenError, RedisJournal, Trust, open};
-use slotkeeper::outside::RealNet;
+use slotkeeper::io::RealNet;
 use std::sync::Arc;
 
 fn plain(host: &str) -> RedisJournal {

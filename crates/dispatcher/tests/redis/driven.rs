@@ -3,9 +3,9 @@
 
 use super::replica::{LONG, address, open};
 use super::server::{Server, Way};
-use slotkeeper::driver::{self, Aftermath, Driver};
-use slotkeeper::outside::Ids;
-use slotkeeper::view::View;
+use slotkeeper::fleet::engine::{self, Aftermath, Driver};
+use slotkeeper::io::Ids;
+use slotkeeper::fleet::view::View;
 use slotkeeper_core::{Command, Effect, PoolId, ReplicaId, SessionId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -2,8 +2,8 @@
 
 use super::replica::{address, open};
 use super::server::{Server, Way};
-use slotkeeper::driver::{self, Aftermath};
-use slotkeeper::outside::{Ids, now};
+use slotkeeper::fleet::engine::{self, Aftermath};
+use slotkeeper::io::{Ids, now};
 use slotkeeper_core::{Command, Effect, PoolId, ReplicaId, SessionId};
 use std::time::Duration;
 

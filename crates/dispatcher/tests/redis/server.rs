@@ -1,7 +1,7 @@
 //! A real server with its own loopback port and folder; and a network path to it, which can be redirected to another
 //! server.
 
-use slotkeeper::outside::{BoxFuture, Listener, Net, RealNet, Stream};
+use slotkeeper::io::{BoxFuture, Listener, Net, RealNet, Stream};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use crate::answer::{Answer, answer, escape};
 
 const INDEX: &str = include_str!("page/index.html");
 /// The same file that the dispatcher serves, so that a console also works without one.
-const CLIENT: &[u8] = include_bytes!("../../../dispatcher/src/client/client.js");
+const CLIENT: &[u8] = include_bytes!("../../../dispatcher/src/front/client/client.js");
 
 /// Returns the asset for the last part of a path. `dispatcher`: the path of the dispatcher's own pages, where the page can
 /// offer to leave; empty without one.

@@ -23,7 +23,7 @@ pub(super) fn find(name: &str, dispatcher: &str, pod: &str, across: bool) -> Opt
         // The dispatcher's file, so that the page also works without a dispatcher.
         "client.js" => (
             "text/javascript; charset=utf-8",
-            Bytes::from_static(include_bytes!("../../../dispatcher/src/client/client.js")),
+            Bytes::from_static(include_bytes!("../../../dispatcher/src/front/client/client.js")),
         ),
         "icon.svg" => ("image/svg+xml", Bytes::from_static(include_bytes!("page/icon.svg"))),
         _ => return None,

@@ -2,7 +2,7 @@
 //! also runs in a simulation.
 
 use crate::config::KubernetesAccess;
-use crate::outside::{BoxFuture, Net, Stream};
+use crate::io::{BoxFuture, Net, Stream};
 use http::{HeaderValue, Uri};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};

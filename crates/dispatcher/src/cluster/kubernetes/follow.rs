@@ -4,7 +4,7 @@
 
 use super::calls::{CallError, Calls};
 use super::{Pace, Site};
-use crate::outside::now;
+use crate::io::now;
 use futures_util::{StreamExt as _, pin_mut};
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Resource};

@@ -14,7 +14,7 @@ use super::workload::{Certain, Going, Workload};
 use super::{Site, numbers};
 use crate::cluster::probe;
 use crate::config::Workload as Named;
-use crate::outside::now;
+use crate::io::now;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use known::Known;
 use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Uid};

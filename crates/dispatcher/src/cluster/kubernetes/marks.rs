@@ -8,7 +8,7 @@ use super::pause::{Pause, Proof};
 use super::sight::{DELETION_COST, DO_NOT_DISRUPT, KEPT, SAFE_TO_EVICT};
 use super::{Living, Site, orders};
 use crate::cluster::{Attendance, Attended};
-use crate::outside::now;
+use crate::io::now;
 use serde_json::{Value, json};
 use slotkeeper_core::{Ordinal, planted};
 use std::sync::Arc;

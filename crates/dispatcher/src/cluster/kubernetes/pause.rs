@@ -5,7 +5,7 @@
 use super::Site;
 use super::calls::{CallError, patch_params};
 use crate::cluster::Attendance;
-use crate::outside::now;
+use crate::io::now;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, Patch};

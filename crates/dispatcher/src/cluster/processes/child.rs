@@ -12,7 +12,7 @@ use super::wire::{Adopt, Leader, Limits, Spec};
 use super::{MARK, environment, family, folders, leftovers};
 use crate::cluster::probe::{self, Health, ProbeError, in_words};
 use crate::config::{DataBetween, OnRestart, ProbeKind, Processes};
-use crate::outside::{Net, now};
+use crate::io::{Net, now};
 use slotkeeper_core::{PoolId, Uid, planted};
 use std::io;
 use std::net::SocketAddr;

@@ -13,7 +13,7 @@ use crate::cluster::news::Teller;
 use crate::cluster::probe::in_words;
 use crate::cluster::{ClusterError, Size};
 use crate::config::OnRestart;
-use crate::outside::{Ids, now};
+use crate::io::{Ids, now};
 use slotkeeper_core::{Decision, Ordinal, Phase, Sighting, Span, Uid, planted};
 use std::collections::BTreeMap;
 use std::sync::Arc;

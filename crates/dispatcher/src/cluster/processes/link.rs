@@ -52,7 +52,7 @@ impl Link {
         // Nothing of the dispatcher's environment: the pod may be able to read its supervisor's.
         command.arg0(format!("slotkeeper: {name}")).arg(SUPERVISE).env_clear();
         command.stdin(Stdio::from(OwnedFd::from(other))).stdout(Stdio::null()).stderr(Stdio::null());
-        crate::inherited::give_back(&mut command);
+        crate::io::inherited::give_back(&mut command);
         let pid = children::start(command)?;
         let mut link = Link::over(own, output);
         let spec = serde_json::to_vec(spec)?;

@@ -1,7 +1,7 @@
 //! What a pod writes to its standard output and error: logged line by line under the target `pod` (silence it with
 //! `pod=off`), within a limit. Keeps no more than one line of bounded length of each.
 
-use crate::outside::now;
+use crate::io::now;
 use prometheus::IntCounter;
 use std::time::Duration;
 use tokio::time::Instant;

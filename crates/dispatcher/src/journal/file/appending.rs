@@ -5,7 +5,7 @@ use super::tail::Tail;
 use super::{line, locked};
 use crate::journal::figures::Figures;
 use crate::journal::{Append, Draft, JournalError};
-use crate::outside::{BoxFuture, Clock, now};
+use crate::io::{BoxFuture, Clock, now};
 use slotkeeper_core::{Entry, Millis, Time, planted};
 use std::io;
 use std::sync::{Arc, Mutex};

@@ -5,7 +5,7 @@ use super::OpenError;
 use super::lock;
 use super::name::NEW;
 use crate::journal::JournalError;
-use crate::outside::BoxFuture;
+use crate::io::BoxFuture;
 use slotkeeper_core::planted;
 use std::any::Any;
 use std::fs::{self, DirBuilder, OpenOptions};

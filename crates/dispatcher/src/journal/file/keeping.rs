@@ -7,7 +7,7 @@ use super::tail::Tail;
 use super::{checkpoint, folder, locked};
 use crate::journal::figures::Figures;
 use crate::journal::{JournalError, Keep};
-use crate::outside::BoxFuture;
+use crate::io::BoxFuture;
 use slotkeeper_core::{Fleet, planted};
 use std::io;
 use std::path::PathBuf;

@@ -8,7 +8,7 @@ mod show;
 use super::account::{self, Account};
 use super::name::Name;
 use super::{OpenError, folder, lock};
-use crate::outside::Clock;
+use crate::io::Clock;
 use slotkeeper_core::{Entry, Time};
 use std::collections::BTreeMap;
 use std::fmt;

@@ -5,7 +5,7 @@
 
 use super::address::RedisJournal;
 use super::trouble::{Kind, Trouble};
-use crate::outside::{Net, Stream};
+use crate::io::{Net, Stream};
 use redis::{Cmd, ServerError, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -6,7 +6,7 @@ use super::record::{self, Id};
 use super::trouble::{Kind, Outage, Trouble};
 use super::{House, Told};
 use crate::journal::{Follow, JournalError, News};
-use crate::outside::BoxFuture;
+use crate::io::BoxFuture;
 use redis::Value;
 use slotkeeper_core::{Entry, Fleet, Time, planted};
 use std::time::Duration;

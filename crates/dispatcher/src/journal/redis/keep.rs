@@ -4,7 +4,7 @@ use super::House;
 use super::connection::{Connection, LONG_PATIENCE};
 use super::trouble::{Kind, Trouble};
 use crate::journal::{JournalError, Keep};
-use crate::outside::BoxFuture;
+use crate::io::BoxFuture;
 use redis::Value;
 use slotkeeper_core::Fleet;
 

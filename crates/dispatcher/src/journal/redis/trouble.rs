@@ -2,7 +2,7 @@
 //! repaired while it runs.
 
 use crate::journal::figures::Figures;
-use crate::outside::now;
+use crate::io::now;
 use redis::ServerError;
 use std::time::Duration;
 use tokio::time::Instant;

@@ -2,7 +2,7 @@
 
 use super::{START, checkpoint, clock, draft, names, read, refusal, segment, written};
 use slotkeeper::journal::file::{self, line};
-use slotkeeper::outside::Clock;
+use slotkeeper::io::Clock;
 use std::fs;
 use std::path::Path;
 

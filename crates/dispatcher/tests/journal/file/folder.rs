@@ -2,7 +2,7 @@
 
 use super::{START, checkpoint, clock, draft, drafts, names, read, refusal, segment, written};
 use slotkeeper::journal::file::{self, OpenError};
-use slotkeeper::outside::Clock;
+use slotkeeper::io::Clock;
 use slotkeeper_core::Time;
 use std::os::unix::fs::PermissionsExt as _;
 

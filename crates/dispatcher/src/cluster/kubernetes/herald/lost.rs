@@ -10,7 +10,7 @@ use super::{FINE, Herald};
 use crate::cluster::kubernetes::Site;
 use crate::cluster::kubernetes::calls::CallError;
 use crate::cluster::probe;
-use crate::outside::now;
+use crate::io::now;
 use kube::api::{DeleteParams, Preconditions};
 use slotkeeper_core::{Command, Ordinal, Phase, Uid};
 use std::net::SocketAddr;

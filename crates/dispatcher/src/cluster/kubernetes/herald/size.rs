@@ -6,7 +6,7 @@ use super::super::pause::Proof;
 use super::super::sight::Stage;
 use super::super::workload::{Certain, Going, Workload};
 use super::{AGAIN, FINE, Herald, Known};
-use crate::outside::now;
+use crate::io::now;
 use kube::api::ListParams;
 use slotkeeper_core::{Command, Decision, Span, Uid, planted};
 use std::collections::BTreeMap;

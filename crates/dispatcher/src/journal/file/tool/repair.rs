@@ -8,7 +8,7 @@ use crate::journal::file::disk::Disk;
 use crate::journal::file::name::{DAMAGED, Name};
 use crate::journal::file::tail::Tail;
 use crate::journal::file::{OpenError, failed, folder, line, lock};
-use crate::outside::Ids;
+use crate::io::Ids;
 use slotkeeper_core::{Command, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, Time, Timeline};
 use std::fs;
 use std::io::{self, Write};

@@ -1,0 +1,115 @@
+//! The tasks of each pool: write the cluster's reports to the journal, carry out the fleet's orders, report occupancy, and
+//! measure load. Pools are added and removed while the dispatcher runs (`reload.rs`).
+
+use crate::cluster::{Cluster, Clusters, told::Told};
+use crate::dispatcher::{Dispatcher, Pool};
+use crate::fleet::actuator::Orders;
+use crate::{attend, hands, load};
+use slotkeeper_core::PoolId;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Starts the tasks of pools, and knows their clusters.
+pub(crate) struct Tasks {
+    clusters: Mutex<Clusters>,
+    starts: mpsc::UnboundedSender<Start>,
+}
+
+/// A pool whose tasks are to be started.
+pub(crate) struct Start {
+    pool: Arc<Pool>,
+    cluster: Arc<dyn Cluster>,
+    orders: Orders,
+}
+
+impl Tasks {
+    pub(crate) fn new() -> (Arc<Tasks>, mpsc::UnboundedReceiver<Start>) {
+        let (starts, started) = mpsc::unbounded_channel();
+        (Arc::new(Tasks { clusters: Mutex::default(), starts }), started)
+    }
+
+    fn clusters(&self) -> MutexGuard<'_, Clusters> {
+        self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn start(&self, pool: Arc<Pool>, cluster: Arc<dyn Cluster>, orders: Orders) {
+        self.clusters().insert(pool.config.id.clone(), cluster.clone());
+        // The receiver lives as long as the dispatcher runs.
+        let _ = self.starts.send(Start { pool, cluster, orders });
+    }
+
+    pub(crate) fn cluster(&self, pool: &PoolId) -> Option<Arc<dyn Cluster>> {
+        self.clusters().get(pool).cloned()
+    }
+
+    pub(crate) fn forget(&self, pool: &PoolId) {
+        self.clusters().remove(pool);
+    }
+
+    /// The dispatcher ends: so do local processes.
+    pub(crate) async fn stop(&self) {
+        let clusters: Vec<_> = self.clusters().values().cloned().collect();
+        for cluster in clusters {
+            cluster.stop().await;
+        }
+    }
+}
+
+/// Runs the tasks of all pools until the dispatcher ends. A task that panics takes the dispatcher with it.
+pub(crate) async fn run(dispatcher: Arc<Dispatcher>, mut starts: mpsc::UnboundedReceiver<Start>) {
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(Start { pool, cluster, orders }) = starts.recv() => {
+                let id = pool.config.id.clone();
+                until_unfollowed(&mut tasks, &pool, news(dispatcher.clone(), id.clone(), cluster.clone()));
+                until_unfollowed(&mut tasks, &pool, hands::run(dispatcher.clone(), id.clone(), cluster.clone(), orders));
+                until_unfollowed(&mut tasks, &pool, attend::run(dispatcher.clone(), id, cluster));
+                until_unfollowed(&mut tasks, &pool, load::run(dispatcher.clone(), pool.clone()));
+            }
+            Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
+                if let Err(error) = ended && error.is_panic() {
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
+            else => std::future::pending().await,
+        }
+    }
+}
+
+fn until_unfollowed(tasks: &mut JoinSet<()>, pool: &Arc<Pool>, task: impl Future<Output = ()> + Send + 'static) {
+    let pool = pool.clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            biased;
+            () = pool.unfollowed() => {}
+            () = task => {}
+        }
+    });
+}
+
+/// Writes the cluster's reports to the journal, in their order.
+async fn news(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn Cluster>) {
+    let mut again = dispatcher.again.subscribe();
+    let mut told = Told::default();
+    loop {
+        let commands = tokio::select! {
+            biased;
+            changed = again.changed() => match changed {
+                Ok(()) => told.again(),
+                Err(_) => return,
+            },
+            command = cluster.news() => {
+                told.note(&command);
+                vec![command]
+            }
+        };
+        for command in commands {
+            if dispatcher.driver.tell(&pool, command).await.is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! Filters the bytes between a visitor's socket and the HTTP library. A request with an ambiguous end is refused (both
+//! `Content-Length` and `Transfer-Encoding`, bare CR or LF, folded lines, unknown codings, two hosts: RFC 9112 §§2.2, 3.2,
+//! 5.1, 5.2, 6.3), and a head that takes too long ends the connection. A visitor that has finished sending still gets its
+//! response; one that has left is detected by probes. Before a connection with unread input is closed, that input is read
+//! and discarded for a while (a lingering close, RFC 9112 §9.6): a reset would destroy the response.
+//!
+//! A violation is replaced by a byte that no request may contain, so that the library itself responds with `400` and closes.
+
+mod exchange;
+mod framing;
+
+pub use exchange::{Exchange, Followed, TargetEnd, Turn};
+
+use crate::config::Limits;
+use crate::io::{Stream, now};
+use exchange::Phase;
+use framing::Framing;
+use prometheus::IntGauge;
+use slotkeeper_core::planted;
+use std::future::Future;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep};
+
+/// Every HTTP parser refuses the first byte anywhere in a head (RFC 9110 §5.5). The library parses a partly received head
+/// again only when it ends, so these bytes also end the head.
+const POISON: &[u8] = b"\0\r\n\r\n";
+
+/// A visitor that finishes sending within this time of its request is assumed to wait for the response (`nc -N`, BusyBox
+/// wget). It is probed later than one that finishes afterwards, which has probably left.
+const AT_ONCE: Duration = Duration::from_millis(100);
+/// From the visitor's end of sending to the first probe, in these two cases.
+const FIRST_PROBE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(200));
+/// How often the socket is checked for a reset, which is how a closed socket answers a probe.
+const LOOK: Duration = Duration::from_millis(200);
+/// A probe is sent with the first check and then with every 25th.
+const LOOKS_PER_PROBE: u32 = 25;
+
+/// An interim response that every client of HTTP/1.1 must be able to skip (RFC 9110 §15.2).
+const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// The first digit of the next chunk's size, which may have leading zeros (RFC 9112 §7.1).
+const LEADING_ZERO: &[u8] = b"0";
+/// Some clients accept only a limited number of digits of a chunk's size.
+const MOST_ZEROS: u8 = 4;
+
+/// Ends a lingering close after this time without any input.
+const LINGER_IDLE: Duration = Duration::from_secs(5);
+/// The size of a read while lingering.
+const DISCARDED: usize = 16 * 1024;
+
+pub struct Guard {
+    stream: Stream,
+    /// Kept as long as the socket: a tunnel still counts as a connection.
+    place: Option<Place>,
+    framing: Framing,
+    exchange: Arc<Exchange>,
+    /// Starts with a head's first byte: the time within which the head must be complete. (The library limits the wait for
+    /// the next head.)
+    header_time: Duration,
+    /// When the current head began.
+    since: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The visitor has finished sending.
+    ended: bool,
+    probes: Option<Box<Probes>>,
+    /// All of the library's output has been written: before that, a probe would land between two parts of the response.
+    flushed: bool,
+    /// Something has been written since the current response became due.
+    spoken: bool,
+    /// Leading zeros since the last write.
+    zeros: u8,
+    /// Only the end of the connection marks the end of the current response: dropping the socket resets it, so that a
+    /// truncated response does not look complete.
+    resets: bool,
+    linger: Linger,
+    /// The bytes in place of a refused request that the library has not read yet.
+    poison: &'static [u8],
+}
+
+struct Probes {
+    timer: Pin<Box<Sleep>>,
+    looks: u32,
+}
+
+/// How unread input is treated when the connection is closed.
+struct Linger {
+    time: Duration,
+    bytes: u64,
+    closing: Option<Box<Closing>>,
+}
+
+struct Closing {
+    until: Instant,
+    timer: Pin<Box<Sleep>>,
+    left: u64,
+    /// Input is expected.
+    waits: bool,
+}
+
+impl Guard {
+    /// `place`: its place among the connections that are counted and limited.
+    #[must_use]
+    pub fn new(stream: Stream, place: Option<Place>, limits: &Limits, exchange: Arc<Exchange>) -> Guard {
+        Guard {
+            stream,
+            place,
+            framing: Framing::new(limits.header_bytes),
+            exchange,
+            header_time: limits.header_time,
+            since: now(),
+            timer: None,
+            ended: false,
+            probes: None,
+            flushed: true,
+            spoken: false,
+            zeros: 0,
+            resets: false,
+            linger: Linger { time: limits.linger, bytes: limits.linger_bytes, closing: None },
+            poison: b"",
+        }
+    }
+
+    /// Writes as much of the poison as there is room for.
+    fn put_poison(&mut self, buf: &mut ReadBuf<'_>) -> usize {
+        let (now, later) = self.poison.split_at(self.poison.len().min(buf.remaining()));
+        buf.put_slice(now);
+        self.poison = later;
+        now.len()
+    }
+
+    /// Returns the socket, and its place among the connections.
+    #[must_use]
+    pub fn into_parts(self) -> (Stream, Option<Place>) {
+        (self.stream, self.place)
+    }
+
+    /// Ready if a head has begun and takes too long.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        planted!(HeadTimeOff => Poll::Pending);
+        if !self.framing.is_in_head() {
+            return Poll::Pending;
+        }
+        let due = self.since + self.header_time;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if timer.deadline() > due {
+            timer.as_mut().reset(due);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if now() >= due {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+
+    /// The visitor has finished sending. The library would treat that as the end of the connection, so it is only notified
+    /// when the response has ended. A visitor that has closed its socket answers a probe with a reset.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.exchange.hide(cx.waker());
+        let phase = self.exchange.phase();
+        if phase == Phase::Idle || !self.framing.is_whole() {
+            return Poll::Ready(Ok(()));
+        }
+        let since = self.since;
+        let probes = self.probes.get_or_insert_with(|| {
+            let at_once = now().duration_since(since) < AT_ONCE;
+            let first = if at_once { FIRST_PROBE.0 } else { FIRST_PROBE.1 };
+            Box::new(Probes { timer: Box::pin(tokio::time::sleep(first)), looks: 0 })
+        });
+        while probes.timer.as_mut().poll(cx).is_ready() {
+            let mut byte = [0];
+            let mut look = ReadBuf::new(&mut byte);
+            if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_read(cx, &mut look) {
+                return Poll::Ready(Err(error));
+            }
+            let probe = match phase {
+                Phase::Due if !self.spoken => INTERIM,
+                Phase::Chunked if self.spoken && self.zeros < MOST_ZEROS => LEADING_ZERO,
+                Phase::Idle | Phase::Due | Phase::DueOld | Phase::Chunked | Phase::OpenEnded | Phase::Other => b"",
+            };
+            if probes.looks.is_multiple_of(LOOKS_PER_PROBE) && self.flushed && !probe.is_empty() {
+                match Pin::new(&mut self.stream).poll_write(cx, probe) {
+                    Poll::Ready(Ok(n)) if n == probe.len() => self.zeros += u8::from(probe == LEADING_ZERO),
+                    Poll::Ready(Ok(_)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {}
+                }
+            }
+            probes.looks += 1;
+            probes.timer.as_mut().reset(now() + LOOK);
+        }
+        Poll::Pending
+    }
+
+    /// Notes a write: the kind of the next probe depends on it.
+    fn note_write(&mut self) {
+        self.flushed = false;
+        let phase = self.exchange.phase();
+        self.spoken = !matches!(phase, Phase::Due | Phase::DueOld);
+        self.zeros = 0;
+        if phase == Phase::OpenEnded
+            && !std::mem::replace(&mut self.resets, true)
+            && let Stream::Tcp(socket) = &self.stream
+        {
+            // In effect until the library shuts the connection down by itself.
+            let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// Discards further input of the visitor, until it ends, or the visitor has had enough time to read the response.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(closing) = &mut self.linger.closing else { return Poll::Ready(()) };
+        let mut scratch = [MaybeUninit::uninit(); DISCARDED];
+        loop {
+            let mut read = ReadBuf::uninit(&mut scratch);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
+                Poll::Ready(Ok(())) if !read.filled().is_empty() => {
+                    let Some(left) = closing.left.checked_sub(read.filled().len() as u64) else {
+                        tracing::debug!("visitor still sending after its response: closing the connection");
+                        return Poll::Ready(());
+                    };
+                    closing.left = left;
+                    closing.waits = true;
+                    closing.timer.as_mut().reset((now() + LINGER_IDLE).min(closing.until));
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending if !closing.waits => return Poll::Ready(()),
+                Poll::Pending => return closing.timer.as_mut().poll(cx),
+            }
+        }
+    }
+}
+
+/// One of the connections that are allowed at the same time; released when dropped.
+pub struct Place {
+    open: IntGauge,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    #[must_use]
+    pub fn take(open: &IntGauge, permit: OwnedSemaphorePermit) -> Place {
+        open.inc();
+        Place { open: open.clone(), _permit: permit }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
+}
+
+impl AsyncRead for Guard {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.framing.is_refused() {
+            // After the last byte of the poison: the end of the stream.
+            this.put_poison(buf);
+            return Poll::Ready(Ok(()));
+        }
+        if this.ended {
+            return this.poll_ended(cx);
+        }
+        loop {
+            let before = buf.filled().len();
+            match Pin::new(&mut this.stream).poll_read(cx, buf) {
+                Poll::Pending => {
+                    // The end of the stream: the library closes without a response.
+                    return this.poll_patience(cx).map(Ok);
+                }
+                Poll::Ready(read) => read?,
+            }
+            let read = buf.filled().len() - before;
+            if read == 0 {
+                if buf.remaining() == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                this.ended = true;
+                return this.poll_ended(cx);
+            }
+            let mark = this.framing.mark();
+            let kept = match this.framing.follow(&mut buf.filled_mut()[before..]) {
+                Ok(kept) => {
+                    buf.set_filled(before + kept);
+                    kept
+                }
+                Err(at) => {
+                    tracing::debug!("request refused: its end is ambiguous, or its target is too long or malformed");
+                    buf.set_filled(before + at);
+                    this.poison = POISON;
+                    at + this.put_poison(buf)
+                }
+            };
+            let overflows = this.framing.overflows();
+            if !overflows.is_empty() {
+                this.exchange.overflow(overflows);
+            }
+            if mark != this.framing.mark() {
+                this.since = now();
+            }
+            if kept > 0 {
+                return Poll::Ready(Ok(()));
+            }
+            // All bytes were the end of a long target, which the library does not see: read again.
+        }
+    }
+}
+
+impl AsyncWrite for Guard {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.note_write();
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.flushed = true;
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.linger.closing.is_none() {
+            if std::mem::take(&mut this.resets)
+                && let Stream::Tcp(socket) = &this.stream
+            {
+                let _ = socket2::SockRef::from(socket).set_linger(None);
+            }
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            if this.ended || this.linger.time.is_zero() {
+                return Poll::Ready(Ok(()));
+            }
+            let until = now() + this.linger.time;
+            this.linger.closing = Some(Box::new(Closing {
+                until,
+                timer: Box::pin(tokio::time::sleep_until((now() + LINGER_IDLE).min(until))),
+                left: this.linger.bytes,
+                waits: !this.framing.is_idle(),
+            }));
+        }
+        this.poll_linger(cx).map(Ok)
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.note_write();
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,415 @@
+//! The operators' listener: metrics, health, readiness, and a small JSON API over pools, pods and sessions. Loopback by
+//! default; with a token everything but the probes asks for it. Sessions are named by their public hash only.
+
+mod connections;
+
+use crate::io::accept::Acceptor;
+use crate::config::{Limits, Trigger};
+use crate::front::cookie::public_name;
+use crate::dispatcher::{Dispatcher, Pool};
+use crate::front::request::http;
+use crate::fleet::engine::Ended;
+use crate::front::forward::body::Answer;
+use crate::front::guard::{Exchange, Guard};
+use crate::io::inherited;
+use crate::metrics::knows;
+use crate::metrics::process::Refused;
+use crate::io::{Listener, Stream};
+use crate::front::endpoints::condition;
+use crate::throttle::Throttle;
+use crate::fleet::view::View;
+use crate::front::visit::{NoSeat, answered};
+use crate::front::waiting::answer as reply;
+use connections::{Connections, Room, Usage};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use hyper::body::{Body as _, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use slotkeeper_core::planted;
+use slotkeeper_core::{Command, Fleet, Life, Ordinal, Phase, Pod, Rules, Session, SessionId, Standing, State, Time};
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use subtle::ConstantTimeEq;
+
+/// An idle connection is closed after this.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Most bytes of a request's body. None is read.
+const LARGEST_BODY: u64 = 64 * 1024;
+/// Before a request with a wrong token is answered.
+const AFTER_WRONG_TOKEN: Duration = Duration::from_millis(100);
+static WRONG_TOKENS: Throttle = Throttle::new();
+
+/// Sessions listed at most; the total is always told.
+const LISTED: usize = 1000;
+
+/// Serves until the process ends: probes are answered while the dispatcher stops, too.
+pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>) {
+    let mut acceptor = Acceptor::new(listener, "admin", dispatcher.metrics.process.accept_errors("admin"));
+    let mut connections = Connections::new(inherited::operators());
+    let full = Throttle::new();
+    loop {
+        let (socket, peer) = acceptor.accept().await;
+        let room = connections.make_room();
+        if room != Room::Free {
+            dispatcher.metrics.process.admin_refused(Refused::Connection);
+            if let Some(times) = full.note() {
+                tracing::warn!(%peer, times, "all connections of the admin listener are in use: idle ones are closed for new ones");
+            }
+        }
+        if room == Room::None {
+            continue;
+        }
+        let usage = Usage::new();
+        connections.add(tokio::spawn(serve(dispatcher.clone(), socket, peer, usage.clone())).abort_handle(), usage);
+    }
+}
+
+async fn serve(dispatcher: Arc<Dispatcher>, socket: Stream, peer: SocketAddr, usage: Arc<Usage>) {
+    let limits = Limits { idle: IDLE, ..dispatcher.config.limits.clone() };
+    let exchange = Arc::<Exchange>::default();
+    let guard = Guard::new(socket, None, &limits, exchange.clone());
+    let service = service_fn(|mut request| {
+        let (dispatcher, turn, at_work) = (dispatcher.clone(), exchange.begin(&mut request), usage.begin());
+        async move {
+            let answer = answer(&dispatcher, &request, peer).await;
+            drop(at_work);
+            Ok::<_, Infallible>(turn.answer(answer))
+        }
+    });
+    let _ = http(&limits).serve_connection(TokioIo::new(guard), service).await;
+}
+
+async fn answer(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>, peer: SocketAddr) -> Response<Answer> {
+    let mut response = answer_to(dispatcher, request, peer).await;
+    if !request.body().is_end_stream() {
+        // The body, which nothing here reads.
+        response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn answer_to(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>, peer: SocketAddr) -> Response<Answer> {
+    let refused = |why| dispatcher.metrics.process.admin_refused(why);
+    if request.body().size_hint().lower() > LARGEST_BODY {
+        refused(Refused::Body);
+        return error(StatusCode::PAYLOAD_TOO_LARGE, "requests to this listener need no body");
+    }
+    let path = request.uri().path();
+    let reads = request.method() == Method::GET || request.method() == Method::HEAD;
+    match path {
+        "/healthz" if reads => text(StatusCode::OK, "alive\n"),
+        "/readyz" if reads => match readiness(dispatcher) {
+            Ok(()) => text(StatusCode::OK, "ready\n"),
+            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}\n")),
+        },
+        _ if !allowed(dispatcher, request.headers()) => {
+            refused(Refused::Token);
+            if let Some(times) = WRONG_TOKENS.note() {
+                tracing::warn!(%peer, times, "admin requests without a valid token");
+            }
+            // One who guesses is slowed.
+            tokio::time::sleep(AFTER_WRONG_TOKEN).await;
+            let mut response =
+                error(StatusCode::UNAUTHORIZED, "a valid token is required: Authorization: Bearer TOKEN");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+            response
+        }
+        _ if from_a_page(dispatcher, request) => {
+            refused(Refused::Page);
+            error(
+                StatusCode::FORBIDDEN,
+                "requests of web pages are refused: use a program, and name the listener by address",
+            )
+        }
+        "/metrics" if reads => metrics(dispatcher),
+        _ => {
+            let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+            api(dispatcher, request.method(), &parts).await
+        }
+    }
+}
+
+/// Ready: the journal has been read, every pool's pods have been listed, and the dispatcher is not ending.
+fn readiness(dispatcher: &Dispatcher) -> Result<(), String> {
+    if *dispatcher.stopping.borrow() {
+        return Err("the dispatcher is stopping".into());
+    }
+    let view = dispatcher.view.borrow();
+    if !dispatcher.has_read(&view) {
+        return Err("the journal has not been read yet".into());
+    }
+    if view.is_stale() {
+        return Err("the journal does not answer".into());
+    }
+    unlisted(dispatcher, &view.fleet)
+        .map_or(Ok(()), |p| Err(format!("the pods of pool {} have not been listed yet", p.config.id)))
+}
+
+/// A pool whose pods are not known yet. A pool that an operator has removed does not count, nor one that a reload has added: that
+/// must not take a dispatcher that serves others out of use.
+fn unlisted<'a>(dispatcher: &'a Dispatcher, fleet: &Fleet) -> Option<&'a Arc<Pool>> {
+    planted!(ReadyUnlisted => None);
+    let here = |p: &&Arc<Pool>| !p.is_late && !p.is_being_removed() && fleet.rules(&p.config.id).is_some();
+    dispatcher.pools.iter().filter(here).find(|p| !fleet.is_listed(&p.config.id))
+}
+
+fn allowed(dispatcher: &Dispatcher, headers: &HeaderMap) -> bool {
+    planted!(AdminTokenIgnored => true);
+    let Some(token) = &dispatcher.config.admin.token else { return true };
+    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
+    given.is_some_and(|given| given.ct_eq(&token.0).into())
+}
+
+/// Without a token, a page that an operator happens to visit could act here: browsers send an `Origin` with what they post,
+/// and the name of the page's own host (which may point here: DNS rebinding).
+fn from_a_page(dispatcher: &Dispatcher, request: &Request<Incoming>) -> bool {
+    planted!(AdminFromPage => false);
+    let host = request.headers().get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let is_address = host.parse::<SocketAddr>().is_ok() || host.parse::<IpAddr>().is_ok();
+    let is_local = is_address || host.split(':').next().is_some_and(|name| name == "localhost");
+    request.headers().contains_key(header::ORIGIN) || dispatcher.config.admin.token.is_none() && !is_local
+}
+
+fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
+    dispatcher.metrics.ready.set(i64::from(readiness(dispatcher).is_ok()));
+    dispatcher.metrics.journal_owed.set(dispatcher.driver.owed() as i64);
+    let view = dispatcher.view.borrow();
+    let fleet = (may_report(dispatcher, &view) && !view.is_stale()).then_some(&view.fleet);
+    dispatcher.metrics.lapse.set(i64::from(fleet.is_some_and(Fleet::is_quiet)));
+    for pool in dispatcher.pools.iter() {
+        // From now on somebody may scale by this number. (Who asks over gRPC does not read it here.)
+        let is_read = |f: &&Fleet| pool.config.trigger == Trigger::Prometheus && knows(f, &pool.config.id);
+        if let Some(fleet) = fleet.filter(is_read) {
+            dispatcher.serve(fleet, pool);
+        }
+    }
+    let pools = dispatcher.pools.iter().map(|p| (&*p.config, &p.metrics));
+    match dispatcher.metrics.text(fleet, pools) {
+        Ok(text) => reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()),
+        Err(e) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("the metrics cannot be encoded: {e}")),
+    }
+}
+
+/// Before the journal has been read, everything seems to be 0.
+fn may_report(dispatcher: &Dispatcher, view: &View) -> bool {
+    planted!(ServeZero => true);
+    dispatcher.has_read(view)
+}
+
+async fn api(dispatcher: &Arc<Dispatcher>, method: &Method, path: &[&str]) -> Response<Answer> {
+    let ["api", "v1", "pools", rest @ ..] = path else { return not_found() };
+    if !dispatcher.has_read(&dispatcher.view.borrow()) {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "the journal has not been read yet");
+    }
+    let [id, rest @ ..] = rest else {
+        return if method == Method::GET { pools(dispatcher) } else { no_such_method("GET") };
+    };
+    if rest.is_empty() && method == Method::DELETE {
+        return remove(dispatcher, id).await;
+    }
+    let Some(pool) = dispatcher.pools.iter().find(|p| &*p.config.id.0 == *id) else {
+        return error(StatusCode::NOT_FOUND, &format!("there is no pool {id:?}; see /api/v1/pools"));
+    };
+    match rest {
+        [] if method == Method::GET => json_reply(StatusCode::OK, &pool_json(&dispatcher.view.borrow().fleet, pool)),
+        ["sessions"] if method == Method::GET => sessions(dispatcher, pool),
+        [] => no_such_method("GET, DELETE"),
+        ["sessions"] => no_such_method("GET"),
+        ["sessions", name, act @ ("kick" | "extend" | "busy")] => {
+            if method != Method::POST {
+                return no_such_method("POST");
+            }
+            let Some(session) = find(&dispatcher.view.borrow().fleet, pool, name) else {
+                return error(
+                    StatusCode::NOT_FOUND,
+                    "there is no such session; see the list of sessions for their names",
+                );
+            };
+            tell(dispatcher, pool, act, name, on_session(act, session)).await
+        }
+        ["pods", ordinal, act @ ("cordon" | "uncordon" | "drain")] => {
+            if method != Method::POST {
+                return no_such_method("POST");
+            }
+            let max = pool.rules(&dispatcher.view.borrow().fleet).max;
+            let known = ordinal.parse().ok().map(Ordinal).filter(|o| o.0 < max);
+            let Some(pod) = known else {
+                let last = max.saturating_sub(1);
+                return error(
+                    StatusCode::NOT_FOUND,
+                    &format!("{ordinal:?} is no pod of this pool: ordinals are 0 to {last}"),
+                );
+            };
+            if *act == "drain" && !dispatcher.view.borrow().fleet.knows_targets() {
+                let what = "an older dispatcher reads this journal, too: it would not know what that is";
+                return error(StatusCode::CONFLICT, what);
+            }
+            let command = match *act {
+                "cordon" => Command::Cordon { pod },
+                "uncordon" => Command::Uncordon { pod },
+                _ => Command::Empty { pod },
+            };
+            tell(dispatcher, pool, act, ordinal, command).await
+        }
+        _ => not_found(),
+    }
+}
+
+fn on_session(act: &str, session: SessionId) -> Command {
+    match act {
+        "kick" => Command::Kick { session },
+        "extend" => Command::Extend { session },
+        _ => Command::Active { sessions: vec![session] },
+    }
+}
+
+/// Writes what an operator wants, and answers with how the pool is then.
+async fn tell(
+    dispatcher: &Arc<Dispatcher>,
+    pool: &Pool,
+    act: &str,
+    object: &str,
+    command: Command,
+) -> Response<Answer> {
+    tracing::info!(pool = %pool.config.id, act, object, "an operator acts");
+    match written(dispatcher.driver.tell(&pool.config.id, command)).await {
+        Ok(()) => json_reply(StatusCode::OK, &pool_json(&dispatcher.view.borrow().fleet, pool)),
+        Err(response) => response,
+    }
+}
+
+/// Removes a pool, one that is not configured here (any more) too.
+async fn remove(dispatcher: &Arc<Dispatcher>, id: &str) -> Response<Answer> {
+    let pool = dispatcher.view.borrow().fleet.pools().find(|p| &*p.0 == id).cloned();
+    let Some(pool) = pool else {
+        return error(StatusCode::NOT_FOUND, &format!("there is no pool {id:?} in the journal"));
+    };
+    tracing::info!(%pool, "an operator removes the pool");
+    match written(dispatcher.driver.tell(&pool, Command::Remove)).await {
+        Ok(()) => json_reply(StatusCode::OK, &json!({ "pool": id, "removed": true })),
+        Err(response) => response,
+    }
+}
+
+/// An operator is not kept waiting by a journal that does not answer.
+async fn written(tell: impl Future<Output = Result<(), Ended>>) -> Result<(), Response<Answer>> {
+    let ended_says = Ended.to_string();
+    let late = "it is written as soon as the journal answers; it does not now";
+    answered(tell).await.map_err(|no_seat| {
+        let ended = matches!(no_seat, NoSeat::Stopping);
+        error(StatusCode::SERVICE_UNAVAILABLE, if ended { &ended_says } else { late })
+    })
+}
+
+fn pools(dispatcher: &Dispatcher) -> Response<Answer> {
+    let view = dispatcher.view.borrow();
+    let pools: Vec<Value> = dispatcher.pools.iter().map(|p| pool_json(&view.fleet, p)).collect();
+    json_reply(StatusCode::OK, &json!({ "lapse": view.fleet.is_quiet(), "pools": pools }))
+}
+
+fn pool_json(fleet: &Fleet, pool: &Pool) -> Value {
+    let id = &pool.config.id;
+    let Some((census, rules)) = fleet.census(id).zip(fleet.rules(id)) else { return json!({ "pool": &*id.0 }) };
+    let pods: Vec<Value> =
+        fleet.pods(id).filter(|(_, p)| p.life.is_some() || p.cordoned).map(|(o, p)| pod_json(o, p)).collect();
+    json!({
+        "pool": &*id.0, "title": pool.config.title, "state": condition(&census, rules),
+        "sessions": { "queued": census.queued, "held": census.held, "taken": census.taken, "ending": census.ending },
+        "slots": { "busy": census.busy_slots, "free": census.free_slots, "per_pod": rules.slots_per_pod },
+        "needed": census.needed.len(), "desired": census.desired.len(), "start": census.desired.start,
+        "asked": census.asked, "messages_per_second": census.messages_per_second,
+        "gauge": census.gauge.map(|milli| milli as f64 / 1000.0),
+        "min": rules.min, "max": rules.max, "frozen": census.frozen, "pods": pods,
+    })
+}
+
+fn pod_json(ordinal: Ordinal, pod: &Pod) -> Value {
+    let life = pod.life.as_ref();
+    json!({
+        "ordinal": ordinal.0, "uid": life.map(|l| &*l.uid.0), "phase": life.map_or("absent", phase),
+        "why": life.and_then(why), "address": life.and_then(|l| l.incarnation.as_ref()).map(|i| i.address.to_string()),
+        "sessions": pod.sessions.len(), "slots": pod.slots, "cordoned": pod.cordoned,
+        "retiring": life.is_some_and(|l| matches!(l.standing, Standing::Retiring | Standing::Returning { .. })),
+        "leaving": life.is_some_and(|l| matches!(l.standing, Standing::Surplus | Standing::Leaving)),
+        "dirty": life.is_some_and(|l| l.dirty),
+    })
+}
+
+fn phase(life: &Life) -> &'static str {
+    match life.phase {
+        Phase::Pending { .. } => "pending",
+        Phase::Starting => "starting",
+        Phase::Ready { .. } => "ready",
+        Phase::Unready => "unready",
+        Phase::Terminating => "terminating",
+        Phase::Failed { .. } => "failed",
+    }
+}
+
+fn why(life: &Life) -> Option<&str> {
+    match &life.phase {
+        Phase::Pending { why } | Phase::Failed { why } => Some(why),
+        Phase::Starting | Phase::Ready { .. } | Phase::Unready | Phase::Terminating => None,
+    }
+}
+
+fn sessions(dispatcher: &Dispatcher, pool: &Pool) -> Response<Answer> {
+    let view = dispatcher.view.borrow();
+    // As of now, not of the last entry.
+    let now = view.fleet.now() + view.age();
+    let all = view.fleet.sessions(&pool.config.id);
+    let rules = pool.rules(&view.fleet);
+    let listed: Vec<Value> = all.iter().take(LISTED).map(|(id, s)| session_json(rules, now, *id, s)).collect();
+    json_reply(StatusCode::OK, &json!({ "total": all.len(), "sessions": listed }))
+}
+
+fn session_json(rules: &Rules, now: Time, id: SessionId, session: &Session) -> Value {
+    let seconds_ago = |at: Time| now.since(at).0 / 1000;
+    let ends = session.ends(rules);
+    json!({
+        "session": public_name(id), "state": state(session), "pod": session.pod().map(|o| o.0),
+        "since_seconds": seconds_ago(session.since), "active_seconds_ago": seconds_ago(session.active),
+        "ends_in_seconds": ends.map(|(at, _)| at.since(now).0 / 1000), "ends_because": ends.map(|(_, why)| why.word()),
+    })
+}
+
+fn state(session: &Session) -> &'static str {
+    match session.state {
+        State::Queued { .. } => "queued",
+        State::Held { .. } => "held",
+        State::Taken { .. } => "taken",
+        State::Ending { .. } => "ending",
+    }
+}
+
+/// The session of this public name. O(n): operators are few.
+fn find(fleet: &Fleet, pool: &Pool, name: &str) -> Option<SessionId> {
+    fleet.sessions(&pool.config.id).into_iter().map(|(id, _)| id).find(|id| public_name(*id) == name)
+}
+
+fn json_reply(status: StatusCode, body: &Value) -> Response<Answer> {
+    reply(status, "application/json", format!("{body}\n").into())
+}
+
+fn error(status: StatusCode, message: &str) -> Response<Answer> {
+    json_reply(status, &json!({ "error": message }))
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Answer> {
+    reply(status, "text/plain; charset=utf-8", body.to_owned().into())
+}
+
+fn not_found() -> Response<Answer> {
+    error(
+        StatusCode::NOT_FOUND,
+        "known are /healthz, /readyz, /metrics and /api/v1/pools[/POOL[/sessions[/NAME/kick|extend|busy]|/pods/ORDINAL/cordon|uncordon]]",
+    )
+}
+
+fn no_such_method(allowed: &str) -> Response<Answer> {
+    error(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed} is allowed here"))
+}
