@@ -63,9 +63,9 @@ use slotkeeper::cluster::{Cluster, Clusters};
 use slotkeeper::config::{
     Admin, Admission, ClusterConfig, Config, KubernetesPods, PoolConfig, Probe, Secret, Workload,
 };
+use slotkeeper::io::{Clock, Ids, Net, Outside};
 use slotkeeper::journal::Journal;
 use slotkeeper::journal::file::OpenError;
-use slotkeeper::io::{Clock, Ids, Net, Outside};
 use slotkeeper_core::{AfterSession, Rules};
 use stall::Gate;
 use std::cell::RefCell;

@@ -4,9 +4,9 @@
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+use slotkeeper::io::Clock;
 use slotkeeper::journal::file::OpenError;
 use slotkeeper::journal::{Draft, Journal, News};
-use slotkeeper::io::Clock;
 use slotkeeper_core::{Command, Fleet, ReplicaId, Time};
 use slotkeeper_sim::chance::Chance;
 use slotkeeper_sim::world::disk::{Disk, Doom};

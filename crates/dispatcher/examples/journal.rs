@@ -6,9 +6,9 @@
 
 use anyhow::Context as _;
 use slotkeeper::fleet::engine::{self, Aftermath, Driver};
-use slotkeeper::journal::{Journal, file, memory};
-use slotkeeper::io::{Clock, Ids, now};
 use slotkeeper::fleet::view::View;
+use slotkeeper::io::{Clock, Ids, now};
+use slotkeeper::journal::{Journal, file, memory};
 use slotkeeper_core::{Command, Effect, Ordinal, Phase, PoolId, ReplicaId, Rules, SessionId, Sighting, Timeline};
 use std::path::Path;
 use std::time::Duration;

@@ -2,8 +2,8 @@
 //! `config/file.rs`; configurations without a file are in `config/preset.rs`; the weekly schedule of spare slots in
 //! `config/schedule.rs`. `CONFIG.md` lists every setting for operators.
 
-use crate::journal::redis::RedisJournal;
 use crate::front::passive::{Passive, Pattern, Rejoin};
+use crate::journal::redis::RedisJournal;
 use slotkeeper_core::{PoolId, Rules};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

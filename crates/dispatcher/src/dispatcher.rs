@@ -1,22 +1,22 @@
 //! The state that the parts of one dispatcher share: configuration, view, driver, sessions of this replica, metrics.
 
-use crate::front::ages::Ages;
 use crate::authority::Host;
 use crate::config::{Admission, Config, PoolConfig};
-use crate::front::cookie::{Keys, Ticket, public_name};
-use crate::fleet::engine::{Aftermath, Driver};
-use crate::front::error::{RequestError, Step};
-use crate::front::recently_ended::{Farewells, is_final};
-use crate::front::forward::Pods;
 use crate::fleet::actuator::Orders;
-use crate::live::Live;
-use crate::metrics::{Metrics, PoolMetrics};
-use crate::front::newcomer::{Bursts, Firsts};
-use crate::io::{Clock, Ids, Net, now};
-use crate::front::repeats::Repeats;
+use crate::fleet::engine::{Aftermath, Driver};
 use crate::fleet::view::View;
+use crate::front::ages::Ages;
+use crate::front::cookie::{Keys, Ticket, public_name};
+use crate::front::error::{RequestError, Step};
+use crate::front::forward::Pods;
+use crate::front::newcomer::{Bursts, Firsts};
+use crate::front::recently_ended::{Farewells, is_final};
+use crate::front::repeats::Repeats;
 use crate::front::visit::Visits;
 use crate::front::waiting::coming::Coming;
+use crate::io::{Clock, Ids, Net, now};
+use crate::live::Live;
+use crate::metrics::{Metrics, PoolMetrics};
 use http::{HeaderValue, StatusCode};
 use slotkeeper_core::{Command, Effect, Fleet, Ordinal, PoolId, ReplicaId, Rules, SessionId, Why, planted};
 use std::collections::BTreeMap;

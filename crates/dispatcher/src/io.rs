@@ -1,6 +1,11 @@
 //! The dispatcher's interfaces to the outside: sockets, time, randomness, pods, a journal. The real implementations are
 //! here; the simulation has its own. No other code in this crate may read a clock, draw a random number or dial.
 
+pub(crate) mod accept;
+pub(crate) mod fetch;
+pub mod inherited;
+pub mod tls;
+
 use crate::cluster::Cluster;
 use crate::journal::Journal;
 use slotkeeper_core::{Millis, PoolId, Time};

@@ -2,8 +2,8 @@
 
 pub mod process;
 
-use crate::front::activity::Reporter;
 use crate::config::{PoolConfig, Trigger};
+use crate::front::activity::Reporter;
 use crate::front::error::Fault;
 use crate::front::forward::pace::Late;
 use crate::ops::keda;

@@ -2,9 +2,9 @@
 //! applied, and what it does when the fleet has given up its replica (laws 1 and 5).
 
 use slotkeeper::fleet::engine::{self, Aftermath, Driver};
-use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News};
-use slotkeeper::io::{BoxFuture, Ids};
 use slotkeeper::fleet::view::View;
+use slotkeeper::io::{BoxFuture, Ids};
+use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News};
 use slotkeeper_core::{
     Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, SessionId, Spare, Time, Timeline,
 };

@@ -4,9 +4,9 @@
 use super::disk::{self, Disk};
 use super::redis::PORT;
 use serde::Deserialize;
+use slotkeeper::io::{BoxFuture, Clock, Net};
 use slotkeeper::journal::redis::{OpenError, RedisJournal};
 use slotkeeper::journal::{Journal, JournalError, Keep, file};
-use slotkeeper::io::{BoxFuture, Clock, Net};
 use slotkeeper_core::{Command, Entry, Fleet, PoolId, ReplicaId, Time};
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -17,11 +17,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, Connection, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prost::Message;
+use slotkeeper::io::Stream as Socket;
 use slotkeeper::ops::keda::messages::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, ScaledObjectRef,
 };
 use slotkeeper::ops::keda::{METRIC, SERVICE};
-use slotkeeper::io::Stream as Socket;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -8,8 +8,8 @@ use super::shape::Shape;
 use crate::chance::Chance;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use slotkeeper::journal::{Append, Draft, JournalError};
 use slotkeeper::io::BoxFuture;
+use slotkeeper::journal::{Append, Draft, JournalError};
 use slotkeeper_core::{Command, Millis, Rules};
 
 /// The semantics that the older version knows.

@@ -1,12 +1,12 @@
 //! The only writer of the Fleet: takes commands, writes them to the journal, reads them back in the journal's order,
 //! applies them, and passes on their effects. No other module changes the state; any may read it (`view.rs`).
 
-mod desk;
+mod outbox;
 
-use crate::journal::{Append, Follow, Journal, JournalError, Keep, News, Patience};
-use crate::io::{Ids, duration, now};
 use crate::fleet::view::View;
-use desk::{Desk, Order, Owed};
+use crate::io::{Ids, duration, now};
+use crate::journal::{Append, Follow, Journal, JournalError, Keep, News, Patience};
+use outbox::{Desk, Order, Owed};
 use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, planted};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

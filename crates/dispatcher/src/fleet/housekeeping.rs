@@ -2,8 +2,8 @@
 //! the weekly schedules.
 
 use crate::dispatcher::{Dispatcher, Pool};
-use crate::io::now;
 use crate::front::visit::Visits;
+use crate::io::now;
 use slotkeeper_core::{Command, Spare, planted};
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 
 use crate::cluster::{Attendance, Attended, Cluster};
 use crate::dispatcher::Dispatcher;
-use crate::io::duration;
 use crate::fleet::view::View;
+use crate::io::duration;
 use slotkeeper_core::{Fleet, PoolId, Standing, planted};
 use std::sync::Arc;
 use std::time::Duration;

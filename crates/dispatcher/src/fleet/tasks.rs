@@ -4,7 +4,7 @@
 use crate::cluster::{Cluster, Clusters, told::Told};
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::fleet::actuator::Orders;
-use crate::{attend, hands, load};
+use crate::fleet::{actuator, load, occupancy};
 use slotkeeper_core::PoolId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
@@ -65,8 +65,8 @@ pub(crate) async fn run(dispatcher: Arc<Dispatcher>, mut starts: mpsc::Unbounded
             Some(Start { pool, cluster, orders }) = starts.recv() => {
                 let id = pool.config.id.clone();
                 until_unfollowed(&mut tasks, &pool, news(dispatcher.clone(), id.clone(), cluster.clone()));
-                until_unfollowed(&mut tasks, &pool, hands::run(dispatcher.clone(), id.clone(), cluster.clone(), orders));
-                until_unfollowed(&mut tasks, &pool, attend::run(dispatcher.clone(), id, cluster));
+                until_unfollowed(&mut tasks, &pool, actuator::run(dispatcher.clone(), id.clone(), cluster.clone(), orders));
+                until_unfollowed(&mut tasks, &pool, occupancy::run(dispatcher.clone(), id, cluster));
                 until_unfollowed(&mut tasks, &pool, load::run(dispatcher.clone(), pool.clone()));
             }
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => {

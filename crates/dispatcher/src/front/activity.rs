@@ -2,8 +2,8 @@
 //! reports of pages and pods. A pod reports with one token per session, so it can only report sessions that it has.
 
 use crate::config::{Activity, Signals, Sizes};
-use crate::front::cookie::{Keys, public_name};
 use crate::dispatcher::{Dispatcher, Pool};
+use crate::front::cookie::{Keys, public_name};
 use crate::front::forward::body::Answer;
 use crate::front::waiting;
 use base64::Engine as _;

@@ -1,18 +1,18 @@
 //! Serves the dispatcher's own paths below `/.slotkeeper/`: the waiting room's files and status, the client library for the
 //! pods' pages, and the visitor's actions (join, leave, extend, report activity).
 
+use crate::dispatcher::{Dispatcher, Pool};
 use crate::front::activity::{self, Reporter};
 use crate::front::cookie::Ticket;
-use crate::dispatcher::{Dispatcher, Pool};
-use crate::front::request::set_cookie;
 use crate::front::error::{RequestError, Step};
 use crate::front::forward::body::Answer;
 use crate::front::forward::headers::Hop;
 use crate::front::newcomer;
-use crate::io::now;
+use crate::front::request::set_cookie;
 use crate::front::visit::{Visits, answered};
 use crate::front::waiting::page::local_path;
 use crate::front::waiting::{self, Facts, answer as reply};
+use crate::io::now;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};

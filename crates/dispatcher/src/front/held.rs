@@ -1,8 +1,8 @@
 //! Requests that wait for a slot with their connection open (`hold_seconds`), and what happens if the client disconnects.
 
 use crate::config::JournalConfig;
-use crate::front::cookie::Ticket;
 use crate::dispatcher::{Dispatcher, Pool};
+use crate::front::cookie::Ticket;
 use crate::front::visit::{NoSeat, Seat, Stream, answered};
 use crate::front::waiting;
 use slotkeeper_core::{Command, Place, SessionId, State};
@@ -33,7 +33,8 @@ pub async fn seat(
         Held { dispatcher: dispatcher.clone(), pool: pool.clone(), session: ticket.session, disconnected: true };
     let mut view = dispatcher.view.clone();
     let id = &pool.config.id;
-    let ready = crate::fleet::view::until(&mut view, |v| !matches!(v.fleet.place(id, ticket.session), Place::Queued { .. }));
+    let ready =
+        crate::fleet::view::until(&mut view, |v| !matches!(v.fleet.place(id, ticket.session), Place::Queued { .. }));
     let signs = async {
         loop {
             tokio::time::sleep(waiting::sign_every(dispatcher, pool)).await;

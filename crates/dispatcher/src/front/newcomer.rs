@@ -2,15 +2,15 @@
 //! return the cookie. Addresses are not used as identities: two visitors behind one address are two sessions.
 
 use crate::config::Admission;
-use crate::front::cookie::Ticket;
 use crate::dispatcher::{Dispatcher, Pool};
+use crate::front::cookie::Ticket;
 use crate::front::error::{RequestError, Step};
 use crate::front::forward::body::Answer;
 use crate::front::forward::headers::Hop;
 use crate::front::guard::TargetEnd;
-use crate::metrics::Sessionless;
-use crate::io::{duration, now};
 use crate::front::waiting::{answer, page::local_path};
+use crate::io::{duration, now};
+use crate::metrics::Sessionless;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use slotkeeper_core::{Command, Place, SessionId};
 use std::collections::HashMap;

@@ -2,8 +2,8 @@
 //! session is already at its pod, the pod answers them; otherwise the dispatcher does.
 
 use crate::config::Admission;
-use crate::front::cookie::Ticket;
 use crate::dispatcher::{Dispatcher, Pool};
+use crate::front::cookie::Ticket;
 use crate::front::newcomer::metadata;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 use slotkeeper_core::{Place, State};

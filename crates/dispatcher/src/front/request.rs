@@ -1,27 +1,27 @@
 //! Accepts visitors' connections and handles every request, top to bottom:
 //! `cookie → place → attach → dial → send → respond | tunnel → detach`.
 
-use crate::io::accept::Acceptor;
-use crate::front::activity::Counts;
 use crate::authority::{Origin, default_port};
 use crate::config::{Admission, Limits};
-use crate::front::cookie::{self, Ticket};
 use crate::dispatcher::{Dispatcher, Pool};
+use crate::fleet::view::stopped;
+use crate::front::activity::Counts;
+use crate::front::cookie::{self, Ticket};
+use crate::front::endpoints;
 use crate::front::error::{Fault, RequestError, Step};
 use crate::front::forward::body::Answer;
 use crate::front::forward::headers::{self, Hop};
 use crate::front::forward::{TOO_LARGE, fields, forward};
 use crate::front::guard::{Exchange, Guard, TargetEnd};
 use crate::front::held;
-use crate::metrics::{Outcome, Sessionless};
 use crate::front::newcomer::{self, Firsts, Turn, Undelivered};
-use crate::io::{Listener, now};
-use crate::front::endpoints;
 use crate::front::passive;
-use crate::throttle::Throttle;
-use crate::fleet::view::stopped;
 use crate::front::visit::{NoSeat, Seat, Visits};
 use crate::front::waiting::{self, Facts};
+use crate::io::accept::Acceptor;
+use crate::io::{Listener, now};
+use crate::metrics::{Outcome, Sessionless};
+use crate::throttle::Throttle;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -186,7 +186,7 @@ fn route<'d>(
     }
     let path = request.uri().path();
     let Some(pool) = dispatcher.route(authority.map(|a| a.host).as_ref(), path) else {
-        let asset = path.strip_prefix(own::PREFIX).and_then(waiting::asset);
+        let asset = path.strip_prefix(endpoints::PREFIX).and_then(waiting::asset);
         let nothing = refuse(StatusCode::NOT_FOUND, "nothing is served at this address");
         return asset.map(Routed::Asset).ok_or(nothing);
     };
@@ -220,7 +220,7 @@ fn failed(
         }
         None => error.log("-", pod, 0),
     }
-    (own::failure(error, wants_page, pool.map(|p| &**p)), Outcome::Failed)
+    (endpoints::failure(error, wants_page, pool.map(|p| &**p)), Outcome::Failed)
 }
 
 /// Handles a request of a pool, from its cookie to its response.
@@ -240,13 +240,13 @@ async fn life(
     let secure = hop.is_secure(request.headers());
     let class = class(pool, request.headers(), hop);
     if request.uri().path().starts_with(&*pool.own) {
-        return Ok((own::answer(dispatcher, pool, request, hop, found, class, secure).await?, Outcome::Own));
+        return Ok((endpoints::answer(dispatcher, pool, request, hop, found, class, secure).await?, Outcome::Own));
     }
     let passive = passive::rule(pool, &request);
     if let Some(rule) = passive.filter(|_| !passive::is_at_its_pod(dispatcher, pool, found)) {
         pool.metrics.sessionless(Sessionless::Passive);
         if rule.is_health_check(&request) {
-            return Ok((own::health(dispatcher, pool), Outcome::Own));
+            return Ok((endpoints::health(dispatcher, pool), Outcome::Own));
         }
         let facts = found.map_or_else(|| Facts::arriving(pool), |t| Facts::of(dispatcher, pool, t.session));
         return Ok((waiting::come_again(&facts), Outcome::Waiting));

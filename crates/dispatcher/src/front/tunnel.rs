@@ -8,12 +8,12 @@
 pub mod frames;
 mod pump;
 
-use crate::front::activity::Counts;
 use crate::dispatcher::{Dispatcher, Pool};
+use crate::front::activity::Counts;
 use crate::front::forward::line::PodSocket;
 use crate::front::guard::{Guard, Place};
-use crate::io::{Stream as Socket, now};
 use crate::front::visit::{Ending, Seat, Stream, share};
+use crate::io::{Stream as Socket, now};
 use bytes::Bytes;
 use frames::{CLOSE, PING, close_payload, control};
 use hyper::upgrade::{OnUpgrade, Upgraded};

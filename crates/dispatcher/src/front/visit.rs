@@ -7,12 +7,12 @@ mod seat;
 
 pub use seat::{Cut, Ending, GOING_AWAY, RESTART, SESSION_OVER, Seat, share};
 
-use crate::front::activity::{Counts, token};
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::fleet::engine::{Driver, Ended};
+use crate::front::activity::{Counts, token};
 use crate::front::error::Fault;
-use crate::metrics::Counted;
 use crate::io::now;
+use crate::metrics::Counted;
 use http::HeaderValue;
 use slotkeeper_core::planted;
 use slotkeeper_core::{Command, Fleet, Incarnation, Ordinal, Place, PoolId, SessionId, Shrink, State, Uid, Why};

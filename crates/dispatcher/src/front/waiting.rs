@@ -234,7 +234,8 @@ pub fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Re
 /// One of the dispatcher's own files, which do not change while it runs.
 #[must_use]
 pub fn asset(name: &str) -> Option<Response<Answer>> {
-    let (_, content_type, body) = page::ASSETS.iter().chain([&crate::front::endpoints::CLIENT]).find(|(n, _, _)| *n == name)?;
+    let (_, content_type, body) =
+        page::ASSETS.iter().chain([&crate::front::endpoints::CLIENT]).find(|(n, _, _)| *n == name)?;
     let mut response = answer(StatusCode::OK, content_type, Bytes::from_static(body.as_bytes()));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     Some(response)

@@ -3,23 +3,23 @@
 
 mod connections;
 
-use crate::io::accept::Acceptor;
 use crate::config::{Limits, Trigger};
-use crate::front::cookie::public_name;
 use crate::dispatcher::{Dispatcher, Pool};
-use crate::front::request::http;
 use crate::fleet::engine::Ended;
+use crate::fleet::view::View;
+use crate::front::cookie::public_name;
+use crate::front::endpoints::condition;
 use crate::front::forward::body::Answer;
 use crate::front::guard::{Exchange, Guard};
-use crate::io::inherited;
-use crate::metrics::knows;
-use crate::metrics::process::Refused;
-use crate::io::{Listener, Stream};
-use crate::front::endpoints::condition;
-use crate::throttle::Throttle;
-use crate::fleet::view::View;
+use crate::front::request::http;
 use crate::front::visit::{NoSeat, answered};
 use crate::front::waiting::answer as reply;
+use crate::io::accept::Acceptor;
+use crate::io::inherited;
+use crate::io::{Listener, Stream};
+use crate::metrics::knows;
+use crate::metrics::process::Refused;
+use crate::throttle::Throttle;
 use connections::{Connections, Room, Usage};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};

@@ -4,18 +4,17 @@
 mod answers;
 pub mod messages;
 mod pushes;
-pub mod tls;
 
 pub use answers::METRIC;
 pub use pushes::REPEAT;
 
 use self::answers::Scaler;
 use self::messages::{GetMetricsRequest, ScaledObjectRef};
-use self::tls::Tls;
-use crate::io::accept::Acceptor;
 use crate::dispatcher::{Dispatcher, Pool};
-use crate::io::{Listener, Stream};
 use crate::fleet::view::stopped;
+use crate::io::accept::Acceptor;
+use crate::io::tls::Tls;
+use crate::io::{Listener, Stream};
 use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;

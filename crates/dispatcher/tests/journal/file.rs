@@ -6,9 +6,9 @@ mod full;
 mod random;
 mod tool;
 
+use slotkeeper::io::Clock;
 use slotkeeper::journal::file::{self, OpenError};
 use slotkeeper::journal::{Draft, Journal, News};
-use slotkeeper::io::Clock;
 use slotkeeper_core::{Command, Entry, Fleet, ReplicaId, Rules, SessionId, Time};
 use std::path::{Path, PathBuf};
 

@@ -3,9 +3,9 @@
 use super::client::{Channel, Keda, metrics};
 use super::house::POOL;
 use super::{ASLEEP, LONG, pair};
+use slotkeeper::io::{Stream, now};
 use slotkeeper::ops::keda::SERVICE;
 use slotkeeper::ops::keda::messages::{GetMetricsRequest, GetMetricsResponse};
-use slotkeeper::io::{Stream, now};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;

@@ -6,11 +6,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prost::Message;
+use slotkeeper::io::{Net, Stream, now};
 use slotkeeper::ops::keda::messages::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, ScaledObjectRef,
 };
 use slotkeeper::ops::keda::{METRIC, SERVICE};
-use slotkeeper::io::{Net, Stream, now};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};

@@ -3,8 +3,8 @@
 
 use slotkeeper::cluster::{Cluster, ClusterError, Size};
 use slotkeeper::config::{ClusterConfig, Config, FixedPods, PoolConfig, Probe, Secret, TlsFiles, Trigger};
-use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, News};
 use slotkeeper::io::{BoxFuture, Clock, Ids, Listener, Net, Outside, Stream};
+use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, News};
 use slotkeeper_core::{
     Command, Entry, Millis, Ordinal, PoolId, ReplicaId, Rules, Scaling, SessionId, Time, Timeline, Uid,
 };

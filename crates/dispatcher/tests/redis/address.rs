@@ -1,8 +1,8 @@
 //! The address of a Redis: what is accepted, and the error messages for the rest.
 
 use slotkeeper::config::Secret;
-use slotkeeper::journal::redis::{OpenError, RedisJournal, Trust, open};
 use slotkeeper::io::RealNet;
+use slotkeeper::journal::redis::{OpenError, RedisJournal, Trust, open};
 use std::sync::Arc;
 
 fn plain(host: &str) -> RedisJournal {

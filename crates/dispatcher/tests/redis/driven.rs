@@ -4,8 +4,8 @@
 use super::replica::{LONG, address, open};
 use super::server::{Server, Way};
 use slotkeeper::fleet::engine::{self, Aftermath, Driver};
-use slotkeeper::io::Ids;
 use slotkeeper::fleet::view::View;
+use slotkeeper::io::Ids;
 use slotkeeper_core::{Command, Effect, PoolId, ReplicaId, SessionId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,7 +1,7 @@
 //! The outbox of a replica: commands that it has submitted and not read back yet, numbered per replica id.
 
-use crate::journal::Draft;
 use crate::io::{latest, now};
+use crate::journal::Draft;
 use slotkeeper_core::{Command, Entry, PoolId, ReplicaId, planted};
 use std::collections::VecDeque;
 use std::sync::Arc;

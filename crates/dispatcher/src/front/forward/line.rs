@@ -2,8 +2,8 @@
 //! one meanwhile, passes on an early response of a pod that no longer reads, and completes targets that the library cannot
 //! hold.
 
-use crate::io::{BoxFuture, Net, Stream, now};
 use crate::front::visit::Seat;
+use crate::io::{BoxFuture, Net, Stream, now};
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
 use prometheus::IntCounter;
@@ -377,9 +377,9 @@ impl AsyncWrite for PodSocket {
 mod tests {
     use super::*;
     use crate::config::KeptConnections;
+    use crate::fleet::view::Limit;
     use crate::front::forward::Pods;
     use crate::front::forward::dialled::Dialled;
-    use crate::fleet::view::Limit;
     use slotkeeper_core::{Incarnation, Ordinal};
     use std::task::Waker;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};

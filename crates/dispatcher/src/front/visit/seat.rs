@@ -1,10 +1,10 @@
 //! The right to send one session's bytes to one incarnation, and its end: streams are notified and close with a close code;
 //! bodies that are not being polled are cut.
 
+use crate::fleet::view::Limit;
 use crate::front::forward::pace::Late;
 use crate::front::forward::pods::Upstream;
 use crate::io::now;
-use crate::fleet::view::Limit;
 use slotkeeper_core::{Incarnation, Ordinal, SessionId, planted};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};

@@ -3,10 +3,10 @@
 
 use super::{Facts, RoomState, sign_every};
 use crate::dispatcher::Dispatcher;
-use crate::front::forward::body::Answer;
-use crate::io::now;
 use crate::fleet::view::stopped;
+use crate::front::forward::body::Answer;
 use crate::front::visit::Stream;
+use crate::io::now;
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use slotkeeper_core::{Command, Ordinal};

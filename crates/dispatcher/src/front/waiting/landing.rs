@@ -2,10 +2,10 @@
 
 use crate::config::Landing;
 use crate::front::error::BoxError;
-use crate::io::fetch::get;
 use crate::front::forward::body::Answer;
 use crate::front::forward::{fields, headers};
 use crate::io::Net;
+use crate::io::fetch::get;
 use http::{HeaderValue, Response, header};
 use std::time::Duration;
 

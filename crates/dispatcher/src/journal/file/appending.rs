@@ -3,9 +3,9 @@
 use super::disk::{Disk, Lock};
 use super::tail::Tail;
 use super::{line, locked};
+use crate::io::{BoxFuture, Clock, now};
 use crate::journal::figures::Figures;
 use crate::journal::{Append, Draft, JournalError};
-use crate::io::{BoxFuture, Clock, now};
 use slotkeeper_core::{Entry, Millis, Time, planted};
 use std::io;
 use std::sync::{Arc, Mutex};

@@ -4,8 +4,8 @@
 use super::OpenError;
 use super::lock;
 use super::name::NEW;
-use crate::journal::JournalError;
 use crate::io::BoxFuture;
+use crate::journal::JournalError;
 use slotkeeper_core::planted;
 use std::any::Any;
 use std::fs::{self, DirBuilder, OpenOptions};

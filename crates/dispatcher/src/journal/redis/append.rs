@@ -4,8 +4,8 @@
 use super::connection::{Connection, PATIENCE, bytes, items, text};
 use super::trouble::{Kind, Outage, Trouble};
 use super::{House, Told, record};
-use crate::journal::{Append, Draft, JournalError, Patience};
 use crate::io::{BoxFuture, Ids, now};
+use crate::journal::{Append, Draft, JournalError, Patience};
 use redis::Value;
 use slotkeeper_core::{Millis, ReplicaId, Timeline, planted};
 use std::collections::VecDeque;

@@ -3,8 +3,8 @@
 use super::House;
 use super::connection::{Connection, LONG_PATIENCE};
 use super::trouble::{Kind, Trouble};
-use crate::journal::{JournalError, Keep};
 use crate::io::BoxFuture;
+use crate::journal::{JournalError, Keep};
 use redis::Value;
 use slotkeeper_core::Fleet;
 

@@ -1,8 +1,8 @@
 //! The errors of a Redis, with hints what to do, and retrying with a pause. None of them ends the dispatcher: all can be
 //! repaired while it runs.
 
-use crate::journal::figures::Figures;
 use crate::io::now;
+use crate::journal::figures::Figures;
 use redis::ServerError;
 use std::time::Duration;
 use tokio::time::Instant;

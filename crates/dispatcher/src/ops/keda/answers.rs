@@ -7,9 +7,9 @@ use super::messages::{
 };
 use crate::config::Trigger;
 use crate::dispatcher::{Dispatcher, Pool};
-use crate::metrics;
-use crate::io::{duration, now};
 use crate::fleet::view::View;
+use crate::io::{duration, now};
+use crate::metrics;
 use slotkeeper_core::{Fleet, PoolId, Scaling, planted};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -4,9 +4,9 @@
 use super::answers::{self, Scaler};
 use super::messages::IsActiveResponse;
 use crate::dispatcher::Pool;
-use crate::metrics::Counted;
-use crate::io::now;
 use crate::fleet::view::{View, stopped};
+use crate::io::now;
+use crate::metrics::Counted;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use prometheus::IntCounter;

@@ -1,8 +1,8 @@
 //! Damaged journals: error message and outcome for each kind of damage.
 
 use super::{START, checkpoint, clock, draft, names, read, refusal, segment, written};
-use slotkeeper::journal::file::{self, line};
 use slotkeeper::io::Clock;
+use slotkeeper::journal::file::{self, line};
 use std::fs;
 use std::path::Path;
 

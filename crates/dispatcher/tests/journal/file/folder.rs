@@ -1,8 +1,8 @@
 //! Writing entries, reading them after a restart, and checkpoints.
 
 use super::{START, checkpoint, clock, draft, drafts, names, read, refusal, segment, written};
-use slotkeeper::journal::file::{self, OpenError};
 use slotkeeper::io::Clock;
+use slotkeeper::journal::file::{self, OpenError};
 use slotkeeper_core::Time;
 use std::os::unix::fs::PermissionsExt as _;
 

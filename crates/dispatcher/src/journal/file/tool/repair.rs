@@ -2,13 +2,13 @@
 //! (entries may be lost), so that returning sessions find their slots before new sessions are placed.
 
 use super::{ToolError, no_folder};
+use crate::io::Ids;
 use crate::journal::file::account::{self, Account};
 use crate::journal::file::damage::{Damage, Flaw};
 use crate::journal::file::disk::Disk;
 use crate::journal::file::name::{DAMAGED, Name};
 use crate::journal::file::tail::Tail;
 use crate::journal::file::{OpenError, failed, folder, line, lock};
-use crate::io::Ids;
 use slotkeeper_core::{Command, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, Time, Timeline};
 use std::fs;
 use std::io::{self, Write};

@@ -1,0 +1,12 @@
+//! The fleet of the core, and what follows from its state: `engine` is its only writer, everything else reads it through
+//! `view`; `actuator` executes its effects, `occupancy` reports to clusters which pods are in use, `load` measures what pods
+//! bear, `fencing` closes the streams of a replica that is cut off from its journal.
+
+pub(crate) mod actuator;
+pub mod engine;
+pub mod fencing;
+pub mod housekeeping;
+pub(crate) mod load;
+pub mod occupancy;
+pub(crate) mod tasks;
+pub mod view;

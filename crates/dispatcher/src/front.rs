@@ -1,0 +1,19 @@
+//! Visitors. `request` is the life of a request, top to bottom; `cookie` names the session; `visit` attaches it and hands out
+//! seats; `forward` and `tunnel` move the bytes; `waiting` is the waiting room; `endpoints` are the dispatcher's own paths.
+
+pub mod activity;
+pub mod ages;
+pub mod cookie;
+pub(crate) mod endpoints;
+pub mod error;
+pub mod forward;
+pub mod guard;
+pub mod held;
+pub mod newcomer;
+pub mod passive;
+pub mod recently_ended;
+pub(crate) mod repeats;
+pub mod request;
+pub mod tunnel;
+pub mod visit;
+pub mod waiting;

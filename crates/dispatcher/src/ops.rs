@@ -1,0 +1,5 @@
+//! Operators and scalers: the `admin` listener (metrics, health, API), `keda`'s external scaler, and `reload`.
+
+pub mod admin;
+pub mod keda;
+pub mod reload;

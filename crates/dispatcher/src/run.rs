@@ -1,0 +1,288 @@
+//! One life of the process: reads the journal, opens the listeners, serves, and drains at the end.
+
+use crate::config::{Config, PoolConfig, Secret};
+use crate::dispatcher::{Dispatcher, Parts};
+use crate::fleet::tasks::Tasks;
+use crate::io::{Listener, Net, Outside};
+use crate::ops::reload::Reloads;
+use anyhow::Context as _;
+use slotkeeper_core::{Command, PoolId, SessionId, State, planted};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{AbortHandle, JoinError};
+
+/// The addresses that the dispatcher listens on (port 0 resolved).
+#[derive(Clone, Debug)]
+pub struct Listening {
+    pub visitors: Vec<SocketAddr>,
+    pub admin: Option<SocketAddr>,
+    pub keda: Option<SocketAddr>,
+}
+
+/// Runs a dispatcher until `stop` resolves, then ends it gracefully: streams get a close frame spread over `drain`,
+/// requests in flight may finish, local pods end. Calls `started` with the addresses.
+///
+/// # Errors
+/// When it cannot start (for example, an address is in use), or the journal fails.
+pub async fn run(
+    outside: Outside,
+    config: Config,
+    stop: impl Future<Output = ()> + Send,
+    started: impl FnOnce(&Listening),
+) -> anyhow::Result<()> {
+    run_until(outside, config, stop, std::future::pending(), Reloads::none(), started).await
+}
+
+/// As [`run`]; if `hurry` resolves during the shutdown, all streams get their close frame at once, and the shutdown waits
+/// only for these. Configurations received through `reloads` are applied, as far as that is possible without a restart.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_until(
+    outside: Outside,
+    config: Config,
+    stop: impl Future<Output = ()> + Send,
+    hurry: impl Future<Output = ()> + Send,
+    reloads: Reloads,
+    started: impl FnOnce(&Listening),
+) -> anyhow::Result<()> {
+    let Outside { net, clock, ids, clusters, mut journal } = outside;
+    let keys = crate::front::cookie::Keys::new(&secrets(&config, journal.folder.as_deref(), &ids)?);
+    let shared = journal.shared;
+    let figures = std::mem::take(&mut journal.figures);
+    // The shared journal may lose entries before this replica has read the rules of any pool from it.
+    let rules = || config.pools.iter().map(|pool| &pool.rules);
+    let (silence, grace) = (rules().map(|r| r.silence).max(), rules().map(|r| r.grace).max());
+    journal.patience.at_least(silence.unwrap_or_default() + grace.unwrap_or_default());
+    let tls = config.keda.tls.clone().map(crate::io::tls::Tls::new).transpose().context("[keda]")?;
+    let (listeners, admin, keda, listening) = listen(&*net, &config).await?;
+    let (driver, engine, view) =
+        crate::fleet::engine::new(journal, &ids).context("no randomness for this replica's name")?;
+    let (stopper, stopping) = watch::channel(false);
+    let parts = Parts { config, keys, net, clock, ids, driver, view, stopping };
+    let (dispatcher, orders) = Dispatcher::new(parts).context("duplicate metric name")?;
+
+    let mut engine = {
+        let dispatcher = dispatcher.clone();
+        tokio::spawn(async move { engine.run(dispatcher).await })
+    };
+    let mut helpers = tokio::task::JoinSet::new();
+    // Opened first: until the journal has been read, KEDA gets an error at once instead of a timeout.
+    let scaler = keda.map(|keda| helpers.spawn(crate::ops::keda::open(dispatcher.clone(), keda, tls)));
+    // Also opened first: probes and operators can see that a dispatcher waits for its journal.
+    if let Some(admin) = admin {
+        helpers.spawn(crate::ops::admin::open(dispatcher.clone(), admin));
+    }
+    tokio::pin!(stop);
+    tokio::select! {
+        biased;
+        error = &mut engine => return Err(failure(error)),
+        () = &mut stop => {
+            tracing::info!("stopping before the journal was read");
+            return Ok(());
+        }
+        told = introduce(&dispatcher) => if told.is_err() {
+            // The engine has ended: it returns the reason.
+            return Err(failure(engine.await));
+        }
+    }
+    let (tasks, starts) = Tasks::new();
+    for (pool, orders) in dispatcher.pools.iter().zip(orders) {
+        if let Some(cluster) = clusters.get(&pool.config.id) {
+            tasks.start(pool.clone(), cluster.clone(), orders);
+        }
+    }
+    helpers.spawn(crate::fleet::tasks::run(dispatcher.clone(), starts));
+    forget_others(&dispatcher, shared);
+    for figures in clusters.values().flat_map(|c| c.figures()).chain(figures) {
+        dispatcher.metrics.also(figures).context("duplicate metric name")?;
+    }
+    // A pool that is removed later goes with its cluster.
+    drop(clusters);
+    helpers.spawn(crate::fleet::housekeeping::run(dispatcher.clone()));
+    helpers.spawn(crate::fleet::fencing::run(dispatcher.clone()));
+    let most = dispatcher.config.limits.connections;
+    dispatcher.metrics.process.connections_limit.set(i64::try_from(most).unwrap_or(i64::MAX));
+    let connections = Arc::new(Semaphore::new(most));
+    for listener in listeners {
+        tokio::spawn(crate::front::request::open(dispatcher.clone(), listener, connections.clone()));
+    }
+    helpers.spawn(crate::ops::reload::run(dispatcher.clone(), reloads, connections, tasks.clone()));
+    started(&listening);
+
+    let failed = tokio::select! {
+        biased;
+        error = &mut engine => Some(failure(error)),
+        Some(Err(error)) = helpers.join_next() => Some(bug(error)),
+        () = &mut stop => None,
+    };
+    tracing::info!(drain_seconds = dispatcher.config.drain.as_secs_f64(), "stopping");
+    stopper.send_replace(true);
+    for pool in dispatcher.pools.iter() {
+        pool.visits.stop(pool, &dispatcher.driver, dispatcher.config.drain);
+    }
+    if !drained(&dispatcher, scaler.as_ref(), hurry).await {
+        tracing::info!("drain time over: cutting the remaining streams");
+    }
+    // Before the `Farewell` below: it states that this replica sends nothing more to any pod.
+    dispatcher.leave();
+    if failed.is_none() {
+        let _ =
+            tokio::time::timeout(Duration::from_secs(1), dispatcher.driver.tell(&"".into(), Command::Farewell)).await;
+    }
+    tasks.stop().await;
+    helpers.shutdown().await;
+    engine.abort();
+    failed.map_or(Ok(()), Err)
+}
+
+fn failure(engine: Result<crate::journal::JournalError, JoinError>) -> anyhow::Error {
+    engine.map_or_else(bug, |error| anyhow::Error::new(error).context("the journal failed"))
+}
+
+fn bug(error: JoinError) -> anyhow::Error {
+    anyhow::Error::new(error).context("a task of the dispatcher failed (this is a bug)")
+}
+
+/// Writes the pools' settings, and returns when they have been read back.
+async fn introduce(dispatcher: &Dispatcher) -> Result<(), crate::fleet::engine::Ended> {
+    read_rules(dispatcher).await?;
+    for pool in &dispatcher.config.pools {
+        begin_idle_clocks(dispatcher, pool);
+        write_rules(dispatcher, &pool.id, Command::Rules(pool.rules.clone())).await?;
+    }
+    Ok(())
+}
+
+/// Returns when this replica has read an entry of its own back, so that it knows which rules are in force. Needed only if a
+/// pool has `idle`.
+async fn read_rules(dispatcher: &Dispatcher) -> Result<(), crate::fleet::engine::Ended> {
+    planted!(ServeUnread => Ok(()));
+    if dispatcher.config.pools.iter().all(|pool| pool.rules.idle.is_none()) {
+        return Ok(());
+    }
+    dispatcher.driver.tell(&"".into(), Command::Tick).await
+}
+
+/// If these rules turn `idle` on: no replica has reported activity so far, so every session in use counts as active from
+/// this moment. Otherwise the fleet would end all sessions that were attached longer than `idle` ago.
+pub(crate) fn begin_idle_clocks(dispatcher: &Dispatcher, pool: &PoolConfig) {
+    let view = dispatcher.view.borrow();
+    let is_off = view.fleet.rules(&pool.id).is_some_and(|rules| rules.idle.is_none());
+    if pool.rules.idle.is_none() || !is_off {
+        return;
+    }
+    let in_use = view.fleet.sessions(&pool.id).into_iter().filter(|(_, s)| matches!(s.state, State::Taken { .. }));
+    let sessions: Vec<SessionId> = in_use.map(|(id, _)| id).collect();
+    if !sessions.is_empty() {
+        dispatcher.driver.post(&pool.id, Command::Active { sessions });
+    }
+}
+
+/// Returns when the rules have been read back.
+pub(crate) async fn write_rules(
+    dispatcher: &Dispatcher,
+    pool: &PoolId,
+    rules: Command,
+) -> Result<(), crate::fleet::engine::Ended> {
+    planted!(ServeUnread => {
+        dispatcher.driver.post(pool, rules);
+        Ok(())
+    });
+    dispatcher.driver.tell(pool, rules).await
+}
+
+/// Removes pools of an earlier configuration, which no route leads to any more. In a shared journal they may be another
+/// replica's, so they are only logged.
+fn forget_others(dispatcher: &Dispatcher, shared: bool) {
+    let view = dispatcher.view.borrow();
+    for pool in view.fleet.pools().filter(|id| dispatcher.pool(id).is_none()) {
+        if shared {
+            tracing::info!(%pool, "pool in the journal is not configured on this replica; if no replica configures it, remove it: DELETE /api/v1/pools/{pool}");
+        } else {
+            tracing::info!(%pool, "pool is no longer configured: removing it from the journal");
+            dispatcher.driver.post(pool, Command::Remove);
+        }
+    }
+}
+
+/// The configured cookie keys, or a generated one, which is stored in the journal's folder if there is one.
+fn secrets(config: &Config, folder: Option<&Path>, ids: &crate::io::Ids) -> anyhow::Result<Vec<Secret>> {
+    if !config.cookie_keys.is_empty() {
+        return Ok(config.cookie_keys.clone());
+    }
+    if let Some(folder) = folder {
+        let path = folder.join(crate::front::cookie::KEY_FILE);
+        let key = crate::front::cookie::kept_key(&path, ids)
+            .with_context(|| format!("the cookie key in {}", path.display()))?;
+        return Ok(vec![key]);
+    }
+    tracing::info!("no cookie keys are configured: sessions will not be recognised after a restart");
+    let halves = [ids.draw128(), ids.draw128()]
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()
+        .context("no randomness for a cookie key")?;
+    Ok(vec![Secret(halves.into_iter().flat_map(u128::to_be_bytes).collect())])
+}
+
+type Listeners = (Vec<Box<dyn Listener>>, Option<Box<dyn Listener>>, Option<Box<dyn Listener>>, Listening);
+
+async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
+    let mut listeners = Vec::new();
+    for at in &config.listen {
+        listeners.push(net.listen(*at).await.with_context(|| format!("cannot listen on {at}"))?);
+    }
+    let admin = match config.admin.listen {
+        Some(at) => Some(net.listen(at).await.with_context(|| format!("cannot listen on {at} (admin)"))?),
+        None => None,
+    };
+    let keda = match config.keda.listen {
+        Some(at) => Some(net.listen(at).await.with_context(|| format!("cannot listen on {at} (keda)"))?),
+        None => None,
+    };
+    let listening = Listening {
+        visitors: listeners.iter().map(|l| l.address()).collect(),
+        admin: admin.as_ref().map(|l| l.address()),
+        keda: keda.as_ref().map(|l| l.address()),
+    };
+    Ok((listeners, admin, keda, listening))
+}
+
+/// How long streams may take to end after their close frames have been sent.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Waits until every connection has ended (a tunnel is one) and the KEDA listener has finished, for `drain` plus [`FAREWELL`]
+/// at most, and for [`FAREWELL`] after `hurry` has resolved. Returns true if all have ended.
+async fn drained(
+    dispatcher: &Dispatcher,
+    scaler: Option<&AbortHandle>,
+    hurry: impl Future<Output = ()> + Send,
+) -> bool {
+    let mut end = crate::io::now() + dispatcher.config.drain + FAREWELL;
+    let mut hurry = std::pin::pin!(hurry);
+    let mut hurries = false;
+    loop {
+        if dispatcher.metrics.connections.get() == 0 && scaler.is_none_or(AbortHandle::is_finished) {
+            return true;
+        }
+        if crate::io::now() >= end {
+            return false;
+        }
+        tokio::select! {
+            biased;
+            () = &mut hurry, if !hurries => {
+                tracing::info!("second stop signal: closing all streams at once");
+                hurries = true;
+                end = end.min(crate::io::now() + FAREWELL);
+                for pool in dispatcher.pools.iter() {
+                    pool.visits.stop(pool, &dispatcher.driver, Duration::ZERO);
+                }
+            }
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+    }
+}
