@@ -316,7 +316,8 @@ impl Swarm {
     /// Prints an entry, its effects, and the state after it.
     fn tell(&self, entry: &Entry, effects: &[Effect]) {
         let (at, from, number) = (self.fleet.now(), entry.from, entry.number);
-        println!("  {at:?} {from:?} {number}: {:?} -> {effects:?}", entry.command);
+        let real = self.world.real;
+        println!("  {at:?} (real: {real} ms) {from:?} {number}: {:?} -> {effects:?}", entry.command);
         for (ordinal, pod) in self.fleet.pods(&self.pool) {
             println!("      {ordinal:?} {:?} {:?}", pod.life, pod.sessions);
         }

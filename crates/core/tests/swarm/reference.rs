@@ -260,9 +260,13 @@ impl Witness {
         }
         let (before, after) = ((self.rules.silence + self.rules.grace).0, (rules.silence + rules.grace).0);
         for silence in self.replicas.values_mut() {
+            // A replica that has been silent for too long has closed its streams by the former rules.
+            if self.now >= (silence.heard + silence.patience).max(silence.keeps) {
+                continue;
+            }
             silence.patience = silence.patience.max(after);
             if after < before {
-                silence.keeps = silence.keeps.max(self.now + before);
+                silence.keeps = silence.keeps.max(silence.heard + before);
             }
         }
         (self.rules, self.removed) = (rules.clone(), false);
