@@ -156,6 +156,7 @@ pub fn expected() -> Vec<String> {
         "PodsListed",
         "ScaleSeen",
         "Served",
+        "ScaleInPaused",
         "Cordon",
         "Uncordon",
         "Rules",
@@ -194,6 +195,8 @@ pub fn expected() -> Vec<String> {
             "eviction refused",
             "pod preempted",
             "pod removed with its node",
+            "set created again",
+            "KEDA's autoscaler: Disabled",
         ]
         .map(String::from),
     );

@@ -143,6 +143,7 @@ fn is_about(name: &str) -> &'static [&'static str] {
         "node-drained" => &["pod drained", "eviction refused", "effect Requeued"],
         "preempted" => &["pod preempted", "pod stuck", "effect Requeued"],
         "node-silent" => &["pod evicted", "pod removed with its node", "effect Requeued"],
+        "set-recreated" => &["set created again", "message echoed"],
         "listed-again" => &["pods listed again"],
         _ => &["effect Placed"],
     }

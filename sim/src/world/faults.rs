@@ -129,6 +129,8 @@ kinds! {
     NodeDrain = "node-drain",
     /// A node's kubelet and the API server cannot communicate: its pods continue to run, and count as lost.
     NodeSilent = "node-silent",
+    /// An operator deletes the StatefulSet without its pods, and creates it again.
+    SetRecreated = "set-recreated",
 }
 
 impl fmt::Display for FaultKind {
@@ -272,6 +274,7 @@ impl FaultKind {
             FaultKind::Preemption => (1, 12_000),
             FaultKind::NodeDrain => (1, 20_000),
             FaultKind::NodeSilent => (1, 25_000),
+            FaultKind::SetRecreated => (1, 6_000),
         }
     }
 }

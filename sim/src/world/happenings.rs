@@ -179,7 +179,8 @@ impl World {
             | FaultKind::ApiLateWrites
             | FaultKind::Preemption
             | FaultKind::NodeDrain
-            | FaultKind::NodeSilent => None,
+            | FaultKind::NodeSilent
+            | FaultKind::SetRecreated => None,
         }
     }
 
@@ -391,7 +392,8 @@ fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
         | FaultKind::ApiLateWrites
         | FaultKind::Preemption
         | FaultKind::NodeDrain
-        | FaultKind::NodeSilent => cluster::begin(fault, fault.target as usize % world.setting.nodes as usize, world),
+        | FaultKind::NodeSilent
+        | FaultKind::SetRecreated => cluster::begin(fault, fault.target as usize % world.setting.nodes as usize, world),
         FaultKind::PodPartition
         | FaultKind::ApiPartition
         | FaultKind::JournalPartition
@@ -474,7 +476,8 @@ fn end(fault: Fault, sim: &mut Sim<'_>, world: &World) {
         | FaultKind::ApiLateWrites
         | FaultKind::Preemption
         | FaultKind::NodeDrain
-        | FaultKind::NodeSilent => cluster::end(fault, fault.target as usize % world.setting.nodes as usize, world),
+        | FaultKind::NodeSilent
+        | FaultKind::SetRecreated => cluster::end(fault, fault.target as usize % world.setting.nodes as usize, world),
         FaultKind::SocketDrop
         | FaultKind::PodCrash
         | FaultKind::PodFailure

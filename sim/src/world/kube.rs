@@ -2,6 +2,7 @@
 //! serves it (`api`), and the nodes' hosts run the assigned pods (`node`). Writes of dispatchers and of KEDA
 //! (`scaler`) are read back here.
 
+mod again;
 mod nodes;
 
 pub use nodes::Budget;
@@ -115,6 +116,8 @@ struct Inner {
     lives: BTreeMap<String, PodLife>,
     next_sync: u64,
     writes: u64,
+    /// The set exists; otherwise it is being made again.
+    has_set: bool,
     /// When KEDA's operator changes its autoscaler, because the guard has changed.
     pauses: Option<u64>,
 }
@@ -164,6 +167,7 @@ impl Kube {
             next_sync: 0,
             writes: 0,
             pauses: None,
+            has_set: true,
         };
         truth.size_is(0, replicas, 0);
         Kube { inner: Arc::new(Mutex::new(inner)), truth }
@@ -379,7 +383,9 @@ impl Inner {
         self.read = version;
         for change in changes {
             let metadata = &change.object["metadata"];
-            if change.key == set_key() {
+            if change.key == set_key() && change.deleted {
+                truth.tell("the set is deleted, and its pods stay".to_owned());
+            } else if change.key == set_key() {
                 self.generation = metadata["generation"].as_u64().unwrap_or_default();
                 let written = spec(&change.object);
                 if written != self.written {
@@ -454,6 +460,9 @@ impl Inner {
     }
 
     fn sync(&mut self, now: u64, truth: &Truth) {
+        if !self.has_set {
+            return;
+        }
         let generation = self.generation;
         (self.set.start, self.set.replicas) = (self.written.start, self.written.replicas);
         loop {

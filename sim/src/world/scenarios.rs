@@ -502,6 +502,15 @@ pub const ALL: &[Scenario] = &[
         },
     },
     Scenario {
+        name: "set-recreated",
+        story: "An operator makes the StatefulSet again while sessions live in its pods: it is deleted without them, and a new one adopts them.",
+        make: |s| {
+            s.habits.stay = (20_000, 35_000);
+            s.visitors = 8;
+            faults(s, &[(Kind::SetRecreated, 16_000, 18_000, 0), (Kind::SetRecreated, 30_000, 35_000, 1)]);
+        },
+    },
+    Scenario {
         name: "listed-again",
         story: "Everything that is watched is listed again every few seconds instead of every hour: that changes nothing.",
         make: |s| {

@@ -42,6 +42,10 @@ pub(super) fn begin(fault: Fault, node: usize, world: &World) {
             tell(format!("the kubelet of node{node} and the API server cannot talk{then}"));
             world.kube.silence(node, is_removed);
         }
+        FaultKind::SetRecreated => {
+            tell("the set is deleted without its pods, to be created again".into());
+            world.kube.delete_set();
+        }
         _ => {}
     }
 }
@@ -55,6 +59,7 @@ pub(super) fn end(fault: Fault, node: usize, world: &World) {
         FaultKind::Preemption => world.kube.make_room(),
         FaultKind::NodeDrain => world.kube.uncordon(node),
         FaultKind::NodeSilent => world.kube.reconnect(node),
+        FaultKind::SetRecreated => world.kube.create_set(world.setting.rules.max),
         _ => {}
     }
 }
@@ -63,6 +68,7 @@ pub(super) fn end(fault: Fault, node: usize, world: &World) {
 pub(super) fn heal(world: &World) {
     world.overload.end();
     world.kube.make_room();
+    world.kube.create_set(world.setting.rules.max);
     for node in 0..world.setting.nodes as usize {
         world.kube.uncordon(node);
         world.kube.reconnect(node);

@@ -1,0 +1,67 @@
+//! A StatefulSet that is deleted while its pods stay (`kubectl delete --cascade=orphan`), and created again as `k8s/make-again` does:
+//! with as many replicas as the pool can have, so that all pods are adopted and none is removed. Recorded from a real control plane
+//! 1.36: pods lose their owner first, then the set is gone; the new set's controller adopts them before it acts on its size.
+
+use super::{Inner, Kube, pod_key, set_key, stateful_set};
+use serde_json::json;
+use slotkeeper_apiserver::{Deletion, Part, Resource};
+
+/// The finalizer of an object whose dependents stay.
+const ORPHAN: &str = "orphan";
+
+impl Kube {
+    /// Until [`Kube::create_set`], no controller looks after the pods.
+    pub fn delete_set(&self) {
+        let mut inner = self.locked();
+        if !inner.has_set {
+            return;
+        }
+        inner.has_set = false;
+        let deletion = Deletion { uid: None, version: None, grace_seconds: None, orphan: true };
+        // It is there, and so are its pods.
+        let _ = inner.server.store(|store, now| store.delete(&set_key(), &deletion, now));
+        inner.own_pods(&json!([]));
+        let _ = inner.server.store(|store, _| {
+            store.change(&set_key(), Part::Whole, |set| {
+                if let Some(finalizers) = set["metadata"]["finalizers"].as_array_mut() {
+                    finalizers.retain(|finalizer| finalizer != ORPHAN);
+                }
+            })
+        });
+        inner.read_back(self.truth.now(), &self.truth);
+    }
+
+    /// At least this many replicas, and as many as there are ordinals in use.
+    pub fn create_set(&self, replicas: u32) {
+        let mut inner = self.locked();
+        if inner.has_set {
+            return;
+        }
+        let used = inner.pods.keys().last().map_or(0, |last| last + 1);
+        let set = stateful_set(replicas.max(used), inner.set.policy);
+        let Ok(created) =
+            inner.server.store(|store, now| store.create(Resource::StatefulSets, super::NAMESPACE, set, now))
+        else {
+            return;
+        };
+        inner.owner[0]["uid"] = created["metadata"]["uid"].clone();
+        let owner = inner.owner.clone();
+        inner.own_pods(&owner);
+        inner.has_set = true;
+        // It has reported nothing yet.
+        inner.reported = (0, 0, 0);
+        inner.read_back(self.truth.now(), &self.truth);
+        self.truth.count("set created again");
+    }
+}
+
+impl Inner {
+    fn own_pods(&self, owner: &serde_json::Value) {
+        for ordinal in self.pods.keys() {
+            // One that is gone meanwhile has no owner.
+            let _ = self.server.store(|store, _| {
+                store.change(&pod_key(*ordinal), Part::Whole, |pod| pod["metadata"]["ownerReferences"] = owner.clone())
+            });
+        }
+    }
+}
