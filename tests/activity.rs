@@ -1,4 +1,4 @@
-//! What counts as activity of a visitor, and what does not use a pool at all.
+//! Activity of a visitor, and requests that begin no session.
 
 use futures_util::SinkExt;
 use slotkeeper_tests::pod::{Socket, echo, ok, read, switch};
@@ -17,7 +17,7 @@ async fn sessionless(dispatcher: &Dispatcher, why: &str) -> u64 {
     dispatcher.metrics().await.of_pool("slotkeeper_requests_without_session_total", &format!("why={why}"))
 }
 
-/// Sockets echo; `/think` waits until the end; `/down` sends a little again and again; everything else says "page".
+/// Sockets echo; `/think` never answers; `/down` and `/events` send a little again and again; other paths return "page".
 async fn pod() -> Pod {
     Pod::start(|mut wire, seen| async move {
         while let Some(head) = wire.head().await {
@@ -48,7 +48,7 @@ async fn pod() -> Pod {
 
 const PACE: Duration = Duration::from_millis(100);
 
-/// `active` acts before `noise` does, and goes on until all has been looked at; in the end only the session of `noise` is idle.
+/// `active` starts before `noise` and goes on until all checks are done; in the end only the session of `noise` is idle.
 async fn only_the_second_is_idle(dispatcher: &Dispatcher, what: &str, active: impl Future, noise: impl Future) {
     let ended = async {
         tokio::select! {
@@ -76,14 +76,14 @@ async fn two(settings: &str) -> (Pod, Pod, Dispatcher, Visitor, Visitor) {
     (one, two, dispatcher, ana, bob)
 }
 
-/// One message after the other.
+/// Sends messages until the socket is closed.
 async fn talk(mut socket: Socket, size: usize) {
     while socket.send(Message::binary(vec![7; size])).await.is_ok() {
         tokio::time::sleep(PACE).await;
     }
 }
 
-/// One frame that takes for ever.
+/// Sends one frame that never ends.
 async fn long_frame(visitor: &Visitor) {
     let mut wire = visitor.ask("GET", "/", slotkeeper_tests::visitor::HANDSHAKE).await;
     assert_eq!(wire.head().await.unwrap().status(), 101);
@@ -109,7 +109,7 @@ async fn download(visitor: &Visitor, path: &str) {
 }
 
 #[tokio::test]
-async fn what_takes_long_is_not_idleness_and_what_the_pod_sends_by_itself_is() {
+async fn long_transfers_are_activity_and_unrequested_data_of_the_pod_is_not() {
     let silent = async |bob: &mut Visitor| {
         let _open = bob.socket("/").await;
         std::future::pending::<()>().await;
@@ -133,7 +133,7 @@ async fn frames_count_by_their_size_and_requests_by_their_path() {
 
     let paths = "[pools.pool.activity]\nignored_paths = \"/api/*\"\n";
     let (_one, _two, dispatcher, mut ana, mut bob) = two(paths).await;
-    // In the background: a session that has ended is not taken up again.
+    // As background requests: they begin no new session after the session has ended.
     let fields = "Sec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n";
     let poll = async |visitor: &mut Visitor, path: &str| {
         while visitor.request("GET", path, fields, b"").await.text() == "page" {
@@ -147,7 +147,7 @@ async fn frames_count_by_their_size_and_requests_by_their_path() {
 async fn pages_and_pods_report_activity() {
     let reported = "[pools.pool.activity]\nsignals = \"reported\"\nbusy_limit_seconds = 3600\n";
     let (one, two, dispatcher, mut ana, mut bob) = two(reported).await;
-    // As a page does it, and as the pod does.
+    // A page reports activity; below, the pod does.
     let got = ana.post("/.slotkeeper/active?busy_seconds=600").await;
     assert_eq!((got.status(), got.json()["busy_seconds"].clone()), (200, 600.into()));
     let (mut noise, socket) = (bob.clone(), bob.socket("/").await);
@@ -187,7 +187,7 @@ async fn pages_and_pods_report_activity() {
     let metrics = dispatcher.metrics().await;
     assert_eq!(metrics.of_pool("slotkeeper_activity_reports_total", "from=page"), 1);
     assert_eq!(metrics.of_pool("slotkeeper_activity_reports_total", "from=pod"), 1);
-    // Not busy any more.
+    // The pod reports that the session is no longer busy.
     assert_eq!(pod.request("POST", "/.slotkeeper/active", &bearer(&token), b"busy_seconds=0").await.status(), 200);
     eventually("the end of it", async || released(&dispatcher, "idle").await == 2).await;
 }
@@ -213,7 +213,7 @@ async fn passive_requests_begin_no_session_and_keep_none() {
     assert_eq!(sessionless(&dispatcher, "passive").await, 4);
     let mut ana = Visitor::of(&dispatcher);
     assert_eq!(ana.request("POST", "/api/x", "Content-Length: 0\r\n", b"").await.text(), "page", "another method");
-    // Its pod answers as long as the session is there for another reason.
+    // The pod answers passive requests while the session exists for another reason.
     assert_eq!(ana.get("/api/status").await.text(), "page");
     eventually("the session to end", async || {
         ana.get("/api/status").await;
@@ -225,7 +225,7 @@ async fn passive_requests_begin_no_session_and_keep_none() {
 }
 
 #[tokio::test]
-async fn a_forgotten_page_takes_no_slot_again_and_its_visitor_does() {
+async fn background_requests_of_an_old_page_take_no_slot_and_a_page_load_does() {
     let pod = pod().await;
     for (setting, rejoins) in [("", false), ("rejoin = \"any\"\n", true)] {
         let settings = format!("linger_seconds = 0.2\ngrace_seconds = 0.2\n{setting}");

@@ -1,10 +1,10 @@
-//! Bodies far larger than the dispatcher may ever hold. `E2E_GIB=5` makes them that many GiB.
+//! Bodies far larger than the memory that the dispatcher may use. `E2E_GIB=5` makes them that many GiB.
 
 use crate::http::SHARED;
 use slotkeeper_tests::pod::ok;
 use slotkeeper_tests::{Pod, Setup, Visitor};
 
-/// Most memory the dispatcher may have had at any time.
+/// Limit of the dispatcher's peak memory.
 const MOST_KIB: u64 = 100 * 1024;
 const PIECE: usize = 1 << 20;
 
@@ -21,7 +21,7 @@ fn piece(n: u64) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_body_of_any_size_passes_both_ways_in_little_memory() {
+async fn a_body_of_any_size_passes_both_ways_with_little_memory() {
     let pieces = size() / PIECE as u64;
     let pod = Pod::start(move |mut wire, _| async move {
         let Some(head) = wire.head().await else { return };
@@ -60,7 +60,7 @@ async fn a_body_of_any_size_passes_both_ways_in_little_memory() {
 }
 
 #[tokio::test]
-async fn an_answer_nobody_reads_is_not_collected() {
+async fn a_response_that_the_visitor_does_not_read_is_not_buffered() {
     let pod = Pod::start(|mut wire, seen| async move {
         let Some(head) = wire.head().await else { return };
         seen.note(slotkeeper_tests::Request { head, ..Default::default() });
@@ -80,7 +80,7 @@ async fn an_answer_nobody_reads_is_not_collected() {
         ana.hear(&mut wire).await;
         slow.push(wire);
     }
-    // Others are served meanwhile, and nothing piles up.
+    // Other visitors are served meanwhile, and the memory stays small.
     for _ in 0..100 {
         let mut wire = Visitor::of(&dispatcher).ask("GET", "/", "").await;
         assert_eq!(wire.head().await.unwrap().status(), 200);

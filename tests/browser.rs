@@ -1,4 +1,4 @@
-//! The demo in a real browser: waiting room, console, and the way from one to the other and back, as a visitor has it.
+//! The demo in a real browser: waiting room, console, and the transitions between them, as a visitor sees them.
 
 mod chromium;
 mod client;
@@ -11,7 +11,7 @@ use slotkeeper_tests::{Dispatcher, Visitor, eventually};
 use std::path::Path;
 use std::process::Command;
 
-/// Two consoles, asleep.
+/// A demo with two consoles, which sleep.
 async fn demo() -> Dispatcher {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(binary("slotkeeper"));
@@ -30,7 +30,7 @@ async fn sessions(demo: &Dispatcher) -> Vec<Value> {
     listed["sessions"].as_array().unwrap().clone()
 }
 
-/// The consoles that run, as processes of this machine.
+/// The running consoles, as processes of this machine.
 fn consoles(demo: &Dispatcher) -> Vec<i32> {
     let of_this_demo = |id: i32| {
         let command = std::fs::read(Path::new("/proc").join(id.to_string()).join("cmdline")).unwrap_or_default();
@@ -45,13 +45,13 @@ fn url(demo: &Dispatcher) -> String {
     format!("http://{}/", demo.visitors)
 }
 
-// What a page shows, as expressions: they must hold on whatever page it is.
+// Expressions for the content of a page. They must be valid on every page.
 const PLAYS: &str = "document.getElementById('link')?.dataset.state === 'connected'";
 const HEADLINE: &str = "document.getElementById('headline')?.textContent";
 const POSITION: &str = "document.getElementById('position')?.textContent";
 const PICTURE: &str = "document.getElementById('screen')?.toDataURL()";
 
-/// Which console it plays on, as the page says.
+/// The name of the console that the page shows.
 async fn console(browser: &mut Browser) -> String {
     browser.sees("a console", PLAYS).await;
     browser.eval("document.getElementById('pod').textContent").await.as_str().unwrap().to_owned()
@@ -73,12 +73,12 @@ async fn still_picture(browser: &mut Browser) -> Value {
 }
 
 #[tokio::test]
-async fn everybody_gets_a_console_of_their_own_and_afterwards_they_sleep() {
+async fn every_visitor_gets_a_console_and_unused_consoles_sleep() {
     let mut demo = demo().await;
     let driver = Driver::start().await;
-    assert!(consoles(&demo).is_empty(), "none before anybody comes");
+    assert!(consoles(&demo).is_empty(), "no console runs before the first visitor");
 
-    // The waiting room turns into a console by itself (it notes when it has).
+    // The waiting room turns into a console by itself (and stores the time at which it does).
     let mut ana = driver.browser().await;
     ana.go(&url(&demo)).await;
     let of_ana = console(&mut ana).await;
@@ -92,7 +92,7 @@ async fn everybody_gets_a_console_of_their_own_and_afterwards_they_sleep() {
     let of_ben = console(&mut ben).await;
     assert_eq!([&*of_ana, &*of_ben], ["console-0", "console-1"]);
 
-    // The third one waits, and is told so.
+    // The third one waits, and the page shows that.
     let mut cem = driver.browser().await;
     cem.go(&url(&demo)).await;
     reads(&mut cem, "You are next").await;
@@ -117,7 +117,7 @@ async fn everybody_gets_a_console_of_their_own_and_afterwards_they_sleep() {
     ana.sees("the same game", "document.title.startsWith('Bricks on ')").await;
     assert_eq!(pool(&demo).await["sessions"]["taken"], 2);
 
-    // Who leaves makes room for who waits, who has not touched anything.
+    // A visitor who leaves makes room for the waiting one, whose page changes without a click.
     ana.click("#leave").await;
     reads(&mut ana, "You have left").await;
     assert_eq!(console(&mut cem).await, of_ana);
@@ -139,7 +139,7 @@ async fn everybody_gets_a_console_of_their_own_and_afterwards_they_sleep() {
     ben.quit().await;
     assert_eq!(console(&mut ana).await, of_ben);
 
-    // After everybody has gone, nothing runs.
+    // After all visitors have left, no console runs.
     ana.quit().await;
     cem.quit().await;
     eventually("the pool to sleep", async || {
@@ -152,14 +152,14 @@ async fn everybody_gets_a_console_of_their_own_and_afterwards_they_sleep() {
 }
 
 #[tokio::test]
-async fn a_player_is_told_why_it_ended_and_gets_over_what_was_not_their_fault() {
+async fn a_page_shows_why_its_session_ended_and_recovers_from_failures() {
     let mut demo = demo().await;
     let driver = Driver::start().await;
     let mut ana = driver.browser().await;
     ana.go(&url(&demo)).await;
     console(&mut ana).await;
 
-    // An operator ends the session: the page says so, and how to go on.
+    // An operator ends the session: the page shows that, and how to go on.
     let name = sessions(&demo).await[0]["session"].as_str().unwrap().to_owned();
     assert_eq!(demo.admin_post(&format!("/api/v1/pools/consoles/sessions/{name}/kick")).await.status(), 200);
     reads(&mut ana, "Your session was ended").await;
@@ -169,7 +169,7 @@ async fn a_player_is_told_why_it_ended_and_gets_over_what_was_not_their_fault() 
     ana.click("form[action$='/join'] button").await;
     console(&mut ana).await;
 
-    // The console dies: the visitor gets another one and does nothing for it.
+    // The console crashes: the visitor gets another one without doing anything.
     let lives = consoles(&demo);
     for &id in &lives {
         kill_process(Pid::from_raw(id).unwrap(), Signal::KILL).unwrap();
@@ -180,7 +180,7 @@ async fn a_player_is_told_why_it_ended_and_gets_over_what_was_not_their_fault() 
     .await;
     console(&mut ana).await;
 
-    // The dispatcher stops: the page says so, and keeps trying.
+    // The dispatcher stops: the page shows that, and keeps trying.
     assert!(demo.stop().await.success());
     ana.sees("what is wrong", "document.getElementById('curtain-text').textContent.startsWith('The server ')").await;
     assert!(consoles(&demo).is_empty());
@@ -198,7 +198,7 @@ async fn without_scripts_the_waiting_room_refreshes_itself_into_a_console() {
         let text = page.text();
         let refresh = "<noscript><meta http-equiv=\"refresh\" content=\"";
         let Some((_, after)) = text.split_once(refresh) else { break text };
-        // It stays on its address; that it says how long is enough, for waiting is not what is tested.
+        // The refresh keeps the address. Its delay is checked instead of waited for.
         assert!(after.split_once('"').unwrap().0.parse::<u32>().unwrap() <= 5, "{after}");
         refreshes += 1;
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;

@@ -1,11 +1,11 @@
-//! The client that the dispatcher serves to pages (CLIENT.md): its logic in a made-up browser, by `node --test`
-//! (`client/*.mjs`); what a real one makes of it is in `browser/`.
+//! The client that the dispatcher serves to pages (CLIENT.md): its logic in a simulated browser, by `node --test`
+//! (`client/*.mjs`); `browser/` tests it in a real one.
 
 use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn it_reconnects_waits_and_ends_as_it_says() {
+fn client_js_passes_its_tests_in_node() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("client/client.test.mjs");
     let ran = Command::new("node").args(["--test", "--test-reporter=tap"]).arg(tests).output();
     let ran = ran.expect("node runs: install Node.js 20 or newer (tests/run does)");

@@ -1,4 +1,4 @@
-//! How connections end, on either side: half-closed clients, early answers, kept connections to pods and whose they are.
+//! The end of connections on either side: half-closed clients, early responses, kept connections to pods and their owners.
 
 use crate::http::SHARED;
 use slotkeeper_tests::pod::{answer, ok, read};
@@ -51,7 +51,7 @@ async fn a_client_that_has_finished_sending_gets_its_answer_on_every_listener() 
         let got = half_closed(at, &request).await;
         assert!(got.starts_with("HTTP/1.") && got.contains(" 200 OK") && got.ends_with(expected), "{request}: {got}");
     }
-    // However long it takes: what is put in to find out whether the client is there is an interim response.
+    // The response may take long: the dispatcher checks that the client is still connected by sending interim responses.
     let later = tokio::spawn({
         let (at, request) = (dispatcher.visitors, ana.head("GET", "/later", ""));
         async move { half_closed(at, &request).await }
@@ -87,7 +87,7 @@ async fn a_half_closed_client_reads_a_streamed_answer_to_its_end() {
     assert_eq!(ana.hear(&mut wire).await.get("transfer-encoding"), Some("chunked"));
     assert_eq!(wire.chunk().await.unwrap(), b"part 0");
     wire.finish().await;
-    // A probe stands between two chunks: the size of the next one begins with a zero.
+    // The dispatcher's probe between two chunks is a zero at the start of the next chunk's size.
     tokio::time::sleep(Duration::from_millis(600)).await;
     release.send(1).unwrap();
     assert_eq!(wire.chunk().await.unwrap(), b"part 1");
@@ -99,7 +99,7 @@ async fn a_half_closed_client_reads_a_streamed_answer_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_gone_before_its_answer_is_noticed() {
+async fn a_client_that_disconnects_before_its_response_is_noticed() {
     let pod = Pod::start(|mut wire, seen| async move {
         let Some(head) = wire.head().await else { return };
         seen.note(slotkeeper_tests::Request { head, ..Default::default() });
@@ -154,7 +154,7 @@ async fn an_early_answer_arrives_while_the_client_still_uploads() {
             assert_eq!(upload(&dispatcher, head, true).await, chunked, "{line}, chunked");
         }
     }
-    // The waiting room, and acts from other people's pages.
+    // The waiting room, and requests from pages of other sites.
     let busy = "POST / HTTP/1.1\r\nHost: busy\r\nTransfer-Encoding: chunked\r\n";
     assert_eq!(upload(&dispatcher, format!("{busy}\r\n"), true).await, 503);
     assert_eq!(upload(&dispatcher, format!("{busy}Sec-Fetch-Mode: navigate\r\n\r\n"), true).await, 503);
@@ -177,7 +177,7 @@ async fn an_early_answer_of_a_pod_that_stops_reading_or_resets_is_passed_on() {
         match head.path() {
             "/resets" => wire.reset(),
             "/closes" => {}
-            // It neither reads nor closes.
+            // The pod neither reads nor closes.
             _ => std::future::pending().await,
         }
     })
@@ -194,7 +194,7 @@ async fn an_early_answer_of_a_pod_that_stops_reading_or_resets_is_passed_on() {
     }
 }
 
-/// A pod that reads one request more than it answers, and closes. Counts connections.
+/// A pod that reads one request more than it answers, and then closes. Counts connections.
 async fn forgetful(connections: Arc<AtomicUsize>) -> Pod {
     Pod::start(move |mut wire, seen| {
         let connections = connections.clone();
@@ -214,7 +214,7 @@ async fn forgetful(connections: Arc<AtomicUsize>) -> Pod {
 }
 
 #[tokio::test]
-async fn a_request_that_a_kept_connection_loses_is_repeated_once_if_it_may_be() {
+async fn a_request_lost_on_a_kept_connection_is_repeated_once_if_that_is_safe() {
     let pod = forgetful(Arc::default()).await;
     let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
     let mut ana = Visitor::of(&dispatcher);
@@ -223,7 +223,7 @@ async fn a_request_that_a_kept_connection_loses_is_repeated_once_if_it_may_be() 
         ("GET", "", "", 200),
         ("DELETE", "X-Long: y\r\n", "", 200),
         ("PUT", "", "", 200),
-        // What is not idempotent may have been done.
+        // A request that is not idempotent may have been processed.
         ("POST", "", "", 502),
         ("GET", "", "", 200),
         // A part of the body has been read.
@@ -247,7 +247,7 @@ async fn a_request_that_a_kept_connection_loses_is_repeated_once_if_it_may_be() 
     assert!(dispatcher.metrics().await.of_pool("slotkeeper_requests_repeated_total", "") >= 4);
 }
 
-/// Which of the pod's connections each of these requests came over.
+/// The number of the pod's connection that carried each of these requests.
 async fn connections_of(settings: &str, keep_alive: &str, pause: Duration, requests: usize) -> Vec<usize> {
     let fields = keep_alive.to_owned();
     let pod = Pod::answering(move |_| answer("200 OK", &fields, "x")).await;
@@ -268,7 +268,7 @@ async fn idle_connections_to_pods_are_limited_in_time_and_can_be_switched_off() 
     assert_eq!(distinct(connections_of(&table("idle_seconds = \"off\""), "", brief, 3).await), 3);
     assert_eq!(distinct(connections_of(&table("idle_seconds = 0.5"), "", long, 3).await), 3);
     assert_eq!(distinct(connections_of(&table("age_seconds = 1"), "", long, 3).await), 3);
-    // The pod says how long it keeps them.
+    // The pod announces how long it keeps them.
     assert_eq!(distinct(connections_of(SHARED, "Keep-Alive: timeout=1, max=5\r\n", long, 3).await), 3);
     assert_eq!(distinct(connections_of(SHARED, "Keep-Alive: timeout=0\r\n", brief, 3).await), 3);
     assert_eq!(distinct(connections_of(SHARED, "Connection: close\r\n", brief, 3).await), 3);
@@ -284,7 +284,7 @@ async fn an_idle_connection_to_a_pod_is_closed_in_time() {
     pod.is_left_alone().await;
 }
 
-/// A pod that takes the body of any request for another request.
+/// A pod that treats the body of any request as another request.
 async fn lax(connections: Arc<AtomicUsize>) -> Pod {
     Pod::start(move |mut wire, seen| {
         let connection = connections.fetch_add(1, Ordering::Relaxed);
@@ -293,7 +293,7 @@ async fn lax(connections: Arc<AtomicUsize>) -> Pod {
                 let path = head.path().to_owned();
                 seen.note(slotkeeper_tests::Request { connection, head, ..Default::default() });
                 if path == "/hidden" {
-                    // Its answer comes late: whoever is next on this connection would get it.
+                    // The response is late: the next request on this connection would get it.
                     tokio::time::sleep(Duration::from_millis(300)).await;
                     wire.send(ok("evil")).await;
                 } else {
@@ -308,7 +308,7 @@ async fn lax(connections: Arc<AtomicUsize>) -> Pod {
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[tokio::test]
-async fn no_session_gets_an_answer_to_the_hidden_request_of_another() {
+async fn no_session_gets_the_response_to_a_smuggled_request_of_another() {
     let pod = lax(Arc::default()).await;
     let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
     let (mut ana, mut ben) = (Visitor::of(&dispatcher), Visitor::of(&dispatcher));
@@ -339,7 +339,7 @@ async fn no_session_gets_an_answer_to_the_hidden_request_of_another() {
 }
 
 #[tokio::test]
-async fn connections_are_shared_between_sessions_only_where_it_is_said_and_only_clean_ones() {
+async fn only_clean_connections_are_shared_between_sessions_and_only_if_configured() {
     let shared = |connections: Vec<slotkeeper_tests::Request>| {
         let ana: Vec<usize> = connections.iter().filter(|r| r.head.path() == "/ana").map(|r| r.connection).collect();
         connections.iter().any(|r| r.head.path() == "/ben" && ana.contains(&r.connection))
@@ -355,7 +355,7 @@ async fn connections_are_shared_between_sessions_only_where_it_is_said_and_only_
         }
         assert_eq!(shared(pod.seen.all()), expected, "{settings}");
     }
-    // The pod of an exclusive pool meets its next session on connections of its own.
+    // The pod of an exclusive pool gets its next session on new connections.
     let pod = Pod::answering(|_| ok("x")).await;
     let settings = "admission = \"immediate\"\ngrace_seconds = 0.1\nlinger_seconds = 0.1";
     let dispatcher = Setup::fixed(&[&pod], settings).start().await;
@@ -368,7 +368,7 @@ async fn connections_are_shared_between_sessions_only_where_it_is_said_and_only_
 }
 
 #[tokio::test]
-async fn a_connection_that_has_signed_in_serves_only_the_connection_it_was_signed_in_by() {
+async fn a_signed_in_connection_serves_only_the_client_connection_that_signed_it_in() {
     for scheme in ["NTLM", "Negotiate"] {
         let pod = Pod::start(move |mut wire, _| async move {
             let mut user = None;
@@ -390,7 +390,7 @@ async fn a_connection_that_has_signed_in_serves_only_the_connection_it_was_signe
         let mut wire = Wire::to(dispatcher.visitors).await;
         wire.send(ana.head("GET", "/", &format!("Authorization: {scheme} ana\r\n"))).await;
         assert_eq!(ana.answer(&mut wire, "GET").await.text(), "ana");
-        // On the same connection it stays signed in; on another one, of the same session or not, nobody is.
+        // The same connection stays signed in; another one, of the same session or not, is not signed in.
         wire.send(ana.head("GET", "/", "")).await;
         assert_eq!(ana.answer(&mut wire, "GET").await.text(), "ana", "{scheme}");
         assert_eq!(ana.get("/").await.status(), 401, "{scheme}");

@@ -1,4 +1,4 @@
-//! The built `slotkeeper`, started with a configuration of its own on free ports, and killed when it is let go.
+//! The built `slotkeeper`, started with its own configuration on free ports, and killed when it is dropped.
 
 use crate::patience::eventually;
 use crate::pod::Pod;
@@ -13,26 +13,27 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
-/// A configuration in the making. Port 0 everywhere (the operators' at another loopback address: the same twice is refused); one pool is called `pool` unless more are wanted.
+/// Builds a configuration. All ports are 0 (the operators' listener has another loopback address, as the same address twice
+/// is refused); a single pool is called `pool`.
 #[derive(Debug, Default)]
 pub struct Setup {
     /// Keys before all tables.
     pub top: String,
     pub admin: String,
     pub limits: String,
-    /// Whole tables.
+    /// Complete tables.
     pub pools: String,
     pub environment: Vec<(String, String)>,
 }
 
 impl Setup {
-    /// One pool of these pods, with these settings.
+    /// A configuration with one pool of these pods, with these settings.
     #[must_use]
     pub fn fixed(pods: &[&Pod], settings: &str) -> Setup {
         Setup::default().pool("pool", pods, settings)
     }
 
-    /// One more pool.
+    /// Adds a pool.
     #[must_use]
     pub fn pool(mut self, name: &str, pods: &[&Pod], settings: &str) -> Setup {
         let addresses: Vec<String> = pods.iter().map(|p| format!("\"{}\"", p.address)).collect();
@@ -44,7 +45,7 @@ impl Setup {
         self
     }
 
-    /// One pool of consoles as local processes; `{}` in the settings cannot be used for the folder: it is the dispatcher's.
+    /// A configuration with one pool of consoles as local processes, whose data is in the dispatcher's folder.
     #[must_use]
     pub fn consoles(settings: &str) -> Setup {
         let console = binary("slotkeeper-console");
@@ -90,7 +91,7 @@ impl Setup {
         )
     }
 
-    /// Starts it, and waits until it is ready.
+    /// Starts the dispatcher, and waits until it is ready.
     pub async fn start(self) -> Dispatcher {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("slotkeeper.toml");
@@ -105,19 +106,19 @@ pub struct Dispatcher {
     pub token: Option<String>,
     child: Child,
     log: Arc<Mutex<String>>,
-    /// The configuration's, and the pods' data.
+    /// The folder of the configuration and of the pods' data.
     pub folder: TempDir,
 }
 
 impl Drop for Dispatcher {
     fn drop(&mut self) {
-        // Gently first: a pool of processes takes its children with it.
+        // The pods of a pool of processes end with the dispatcher, even if it is killed.
         if matches!(self.child.try_wait(), Ok(None)) {
             self.signal(Signal::KILL);
         }
         let _ = self.child.wait();
         if std::thread::panicking() {
-            #[expect(clippy::print_stderr, reason = "what the dispatcher said belongs to a failed test")]
+            #[expect(clippy::print_stderr, reason = "the dispatcher's log belongs to the output of a failed test")]
             {
                 let log = self.log();
                 let from = log.len().saturating_sub(6000);
@@ -127,7 +128,7 @@ impl Drop for Dispatcher {
     }
 }
 
-/// A program of this workspace: beside this test, or where `SLOTKEEPER_BIN` says.
+/// A program of this workspace: from the folder of this test's build, or from the one of `SLOTKEEPER_BIN`.
 ///
 /// # Panics
 /// If it has not been built.
@@ -157,7 +158,7 @@ impl Dispatcher {
         Dispatcher::listens(folder, file, environment).await.when_ready().await
     }
 
-    /// The same, but it need not be ready yet.
+    /// As `serve`, but the dispatcher need not be ready yet.
     pub async fn listens(folder: TempDir, file: &Path, environment: &[(String, String)]) -> Dispatcher {
         let mut command = Command::new(binary("slotkeeper"));
         command
@@ -170,7 +171,7 @@ impl Dispatcher {
         Dispatcher::begin(folder, command).await
     }
 
-    /// Starts any command line of it, and waits until it is ready.
+    /// Starts `slotkeeper` with any command line, and waits until it is ready.
     pub async fn run(folder: TempDir, command: Command) -> Dispatcher {
         Dispatcher::begin(folder, command).await.when_ready().await
     }
@@ -233,13 +234,13 @@ impl Dispatcher {
         kill_process(pid, signal).expect("it lives");
     }
 
-    /// Asks it to stop (SIGTERM) and waits for it.
+    /// Sends SIGTERM to the dispatcher, and waits until it has ended.
     pub async fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.end().await
     }
 
-    /// Waits until it has ended.
+    /// Waits until the dispatcher has ended.
     pub async fn end(&mut self) -> ExitStatus {
         let mut status = None;
         eventually("the dispatcher to end", async || {
@@ -257,7 +258,7 @@ impl Dispatcher {
     #[must_use]
     pub fn memory_kib(&self, key: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it lives");
-        let line = status.lines().find(|l| l.starts_with(key)).expect("the kernel says it");
+        let line = status.lines().find(|l| l.starts_with(key)).expect("the kernel reports it");
         line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
     }
 
@@ -281,7 +282,7 @@ impl Dispatcher {
         self.operator().request("DELETE", path, "", b"").await
     }
 
-    /// What the admin API says of the pool called `pool`.
+    /// The pool called `pool`, from the admin API.
     pub async fn pool(&self) -> Value {
         self.admin_get("/api/v1/pools/pool").await.json()
     }
@@ -295,7 +296,7 @@ impl Dispatcher {
         Metrics(self.admin_get("/metrics").await.text())
     }
 
-    /// Waits until the admin API says this of the pool, as a JSON pointer and its value.
+    /// Waits until the admin API shows this value of the pool, at this JSON pointer.
     pub async fn pool_is(&self, pointer: &str, value: impl Into<Value>) {
         let value = value.into();
         eventually(&format!("{pointer} to be {value}"), async || self.pool().await.pointer(pointer) == Some(&value))
@@ -303,18 +304,18 @@ impl Dispatcher {
     }
 }
 
-/// What `/metrics` said.
+/// The text of `/metrics`.
 pub struct Metrics(pub String);
 
 impl Metrics {
-    /// The value of one line, named as it is there.
+    /// The value of the series with exactly this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<f64> {
         let line = self.0.lines().find(|l| l.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))?;
         line.rsplit_once(' ')?.1.parse().ok()
     }
 
-    /// Of the pool called `pool`: `name` with one more label (`""` for none), as a whole number.
+    /// The series `name` of the pool called `pool`, with one more label (`""` for none), as a whole number.
     ///
     /// # Panics
     /// If it is not there.

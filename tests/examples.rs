@@ -1,4 +1,4 @@
-//! Every file in `examples/` is really run: only addresses and places are others than there.
+//! Runs every file in `examples/`: only addresses and folders are replaced.
 
 use slotkeeper_tests::dispatcher::binary;
 use slotkeeper_tests::{Dispatcher, Pod, Visitor};
@@ -8,7 +8,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")
 }
 
-/// The example at free addresses, its files in a folder of this test.
+/// Runs the example at free addresses, with its files in a folder of this test.
 async fn run(name: &str, others: &[(&str, &str)]) -> Dispatcher {
     let mut text = std::fs::read_to_string(folder().join(name)).unwrap();
     let [console, gateway] = ["console", "gateway"].map(|w| binary(&format!("slotkeeper-{w}")).display().to_string());
@@ -38,7 +38,7 @@ async fn run(name: &str, others: &[(&str, &str)]) -> Dispatcher {
     Dispatcher::serve(folder, &file, &[]).await
 }
 
-/// Somebody gets a console, and the dispatcher stops as it should.
+/// A visitor gets a console, and the dispatcher stops with success.
 async fn a_console_is_given_out(mut dispatcher: Dispatcher, host: Option<&str>, base: &str) {
     let mut ana = Visitor::of(&dispatcher);
     ana.base = base.to_owned();
@@ -100,7 +100,7 @@ async fn fixed() {
 }
 
 #[test]
-fn no_example_is_left_out() {
+fn every_example_has_a_test() {
     let mut names: Vec<String> = std::fs::read_dir(folder())
         .unwrap()
         .map(|f| f.unwrap().file_name().to_string_lossy().into_owned())

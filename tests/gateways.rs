@@ -1,8 +1,8 @@
-//! A shared pool as it is meant: real gateways behind three dispatchers and a Redis, clients with a socket each that come
-//! back as `client.js` does.
+//! A shared pool in its intended use: real gateways behind three dispatchers and a Redis, and clients with one socket each
+//! that reconnect as `client.js` does.
 //!
-//! `SOCKETS` and `GATEWAYS` make it larger, and `--nocapture` prints figures (release binaries: a debug build checks every
-//! invariant after every entry): see `crates/dispatcher/OPERATING.md`, "Gateways".
+//! `SOCKETS` and `GATEWAYS` make it larger, and `--nocapture` prints measurements (with release binaries: a debug build
+//! checks every invariant after every entry): see `crates/dispatcher/OPERATING.md`, "Gateways".
 
 mod crowd;
 mod site;
@@ -21,7 +21,7 @@ fn number(name: &str, usual: usize) -> usize {
     std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }
 
-#[expect(clippy::print_stdout, reason = "figures")]
+#[expect(clippy::print_stdout, reason = "prints measurements")]
 fn say(text: &str) {
     println!("{text}");
 }
@@ -38,7 +38,7 @@ impl Site {
         let redis = Redis::start().await;
         let gateways = Gateway::start_all(gateways, &redis.address().replace("/0", "/1")).await;
         let pods: Vec<String> = gateways.iter().map(|g| format!("\"{}\"", g.address)).collect();
-        // A new Redis lets nobody in before both are over; a machine that is kept busy needs longer ones.
+        // With a new Redis no session is placed before both are over; a busy machine needs longer ones.
         let (silence, grace) = if number("SOCKETS", 60) > 1000 { (20, 20) } else { (4, 6) };
         let tables = format!(
             "[limits]\nconnections = 19000\nnew_sessions_per_second = 100000\n[pools.gateway]\nslots_per_pod = 8000\n\
@@ -63,7 +63,7 @@ impl Site {
         Visitor::at(self.house.admin(1).await)
     }
 
-    /// Where sessions are: all, or the first thousand in the order of their ids.
+    /// The pods of the sessions: of all, or of the first thousand in the order of their ids.
     async fn places(&self) -> BTreeMap<String, u64> {
         let all = self.operator().await.get("/api/v1/pools/gateway/sessions").await.json();
         let sessions = all["sessions"].as_array().expect("a list").clone();
@@ -104,7 +104,7 @@ fn told(what: &str, figures: &Figures) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sockets_are_spread_and_a_dispatcher_that_is_killed_moves_nobody() {
+async fn sockets_are_spread_and_killing_a_dispatcher_moves_no_session() {
     let (sockets, gateways) = (number("SOCKETS", 60), number("GATEWAYS", 3));
     let mut site = Site::open(gateways).await;
     let empty = site.memory();
@@ -125,25 +125,25 @@ async fn sockets_are_spread_and_a_dispatcher_that_is_killed_moves_nobody() {
     let mean = sockets as f64 / gateways as f64;
     let variance = counts.iter().map(|n| (*n as f64 - mean).powi(2)).sum::<f64>() / gateways as f64;
     say(&format!("sockets of each gateway: {counts:?}; stddev over mean {:.2} %", variance.sqrt() / mean * 100.0));
-    assert!(most - least <= 1, "the one with the fewest sessions comes next: {counts:?}");
+    assert!(most - least <= 1, "the gateway with the fewest sessions is used next: {counts:?}");
 
     let before = site.places().await;
     assert_eq!(before.len(), sockets.min(1000));
     site.house.kill(0).await;
-    // Not before they have noticed.
-    eventually("some to be away", async || site.sockets().await != counts).await;
+    // Wait until clients have noticed.
+    eventually("some clients to be disconnected", async || site.sockets().await != counts).await;
     crowd.is_complete().await;
     eventually("as many sockets as before on each gateway", async || site.sockets().await == counts).await;
     told("a dispatcher was killed", &crowd.ledger.take());
     let after = site.places().await;
     let moved = before.iter().filter(|(session, pod)| after.get(*session) != Some(*pod)).count();
-    assert_eq!(moved, 0, "everybody is where they were");
+    assert_eq!(moved, 0, "every session is where it was");
     site.house.start(0).await;
     crowd.leave().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_restart_loses_no_message_and_nobody_for_long() {
+async fn a_rolling_restart_loses_no_message_and_no_client_for_long() {
     let (sockets, gateways) = (number("SOCKETS", 60), number("GATEWAYS", 3));
     let chatters = (sockets / 10).clamp(5, 200);
     let mut site = Site::open(gateways).await;
@@ -174,14 +174,14 @@ async fn a_rolling_restart_loses_no_message_and_nobody_for_long() {
     crowd.is_complete().await;
     let figures = crowd.ledger.take();
     told(&format!("{gateways} restarts in {:?}", begun.elapsed()), &figures);
-    assert!(figures.connects >= sockets, "everybody was moved at least once: {figures:?}");
-    assert!(figures.codes.keys().all(|code| *code == 1001), "and told so before: {figures:?}");
+    assert!(figures.connects >= sockets, "every client was moved at least once: {figures:?}");
+    assert!(figures.codes.keys().all(|code| *code == 1001), "and got the close code of a drain: {figures:?}");
 
     stops.store(true, Ordering::Relaxed);
     let said = speaker.await.expect("no panic");
     assert!(said > 0);
     let everything: Vec<u64> = (1..=said).collect();
-    eventually("everybody to have heard everything", async || {
+    eventually("every chatter to have received all messages", async || {
         let heard = crowd.ledger.heard();
         heard.len() == chatters && heard.values().all(|h| h.len() >= everything.len())
     })
@@ -189,25 +189,25 @@ async fn a_rolling_restart_loses_no_message_and_nobody_for_long() {
     for (client, heard) in crowd.ledger.heard() {
         assert_eq!(heard, everything, "client {client}: each message once, in order");
     }
-    say(&format!("{said} messages, each heard once by each of {chatters} chatters"));
+    say(&format!("{said} messages, each received once by each of {chatters} chatters"));
     let pools = site.operator().await.get("/api/v1/pools/gateway").await.json();
     assert_eq!(pools["sessions"]["queued"], 0, "{pools}");
     crowd.leave().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gateway_that_ends_without_a_word_to_the_dispatcher_costs_its_clients_a_moment() {
+async fn clients_of_a_gateway_that_ends_unannounced_reconnect_elsewhere() {
     let mut site = Site::open(2).await;
     let crowd = Crowd::gather(&site.house.doors(), 20, 0, 64).await;
     crowd.ledger.take();
     site.gateways[0].stop().await;
-    eventually("everybody to be at the other one", async || site.gateways[1].sockets().await == 20).await;
+    eventually("all clients to be at the other gateway", async || site.gateways[1].sockets().await == 20).await;
     crowd.is_complete().await;
     let figures = crowd.ledger.take();
     told("a gateway has ended", &figures);
     assert!(figures.codes.keys().all(|code| *code == 1001), "{figures:?}");
     let places = site.places().await;
-    assert!(places.values().all(|pod| *pod == 1), "all are at the other one, whose sessions may be moved: {places:?}");
+    assert!(places.values().all(|pod| *pod == 1), "all sessions are on the other gateway: {places:?}");
     site.gateways[0].start().await;
     crowd.leave().await;
 }

@@ -1,11 +1,11 @@
-//! HTTP passes through as it was said: bodies, trailers, `1xx`, connections and their ends.
+//! HTTP passes through unchanged: bodies, trailers, `1xx`, connections and their ends.
 
 use slotkeeper_tests::pod::{answer, ok, read};
 use slotkeeper_tests::visitor::PAGE;
 use slotkeeper_tests::{Dispatcher, Pod, Request, Setup, Visitor, Wire, eventually, patiently};
 use tokio::sync::mpsc;
 
-/// One session more or less does not matter here.
+/// Enough slots for all sessions of a test.
 pub(crate) const SHARED: &str = "slots_per_pod = 1000";
 
 async fn before(pod: &Pod) -> Dispatcher {
@@ -71,7 +71,7 @@ async fn chunked_bodies_and_trailers_pass_both_ways() {
     assert_eq!(asked.head.get("content-length"), None);
 }
 
-/// Answers a request with `Expect` as the script says, and tells what it has read of the body.
+/// Answers a request with `Expect` with `first`, and reports what it has read of the body.
 async fn expecting(first: &'static str) -> (Pod, mpsc::UnboundedReceiver<Request>) {
     let (told, tells) = mpsc::unbounded_channel();
     let pod = Pod::start(move |mut wire, _| {
@@ -96,7 +96,7 @@ async fn expecting(first: &'static str) -> (Pod, mpsc::UnboundedReceiver<Request
 const EXPECT: &str = "Expect: 100-continue\r\nContent-Length: 4\r\n";
 
 #[tokio::test]
-async fn a_body_is_sent_when_the_pod_says_continue() {
+async fn a_body_is_sent_after_the_pod_answers_100_continue() {
     let (pod, mut told) = expecting("HTTP/1.1 100 Continue\r\n\r\n").await;
     let dispatcher = before(&pod).await;
     let mut ana = Visitor::of(&dispatcher);
@@ -273,15 +273,15 @@ async fn connections_are_kept_and_pipelined_requests_answered_in_order() {
     for path in &all {
         assert_eq!(&ana.answer(&mut wire, "GET").await.text(), path);
     }
-    // The pod's connections are kept as well: one request after the other needs no second one.
+    // The pod's connections are kept as well: consecutive requests use a single one.
     let connections: std::collections::BTreeSet<usize> = pod.seen.all().iter().map(|r| r.connection).collect();
     assert_eq!(connections.len(), 1, "{connections:?}");
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_the_pod_closes_is_not_noticed_by_anybody() {
+async fn a_pod_that_closes_a_kept_connection_causes_no_error() {
     let pod = Pod::start(|mut wire, seen| async move {
-        // One request per connection, although it says nothing of the kind.
+        // Closes after one request, without announcing it.
         if let Some(head) = wire.head().await {
             let request = read(&mut wire, head, 0).await;
             seen.note(request);
@@ -300,7 +300,7 @@ async fn a_kept_connection_that_the_pod_closes_is_not_noticed_by_anybody() {
 }
 
 #[tokio::test]
-async fn a_pod_that_dies_in_the_middle_leaves_no_whole_answer() {
+async fn a_response_of_a_pod_that_dies_midway_is_never_complete() {
     let pod = Pod::start(|mut wire, _| async move {
         let Some(head) = wire.head().await else { return };
         match head.path() {
@@ -333,7 +333,7 @@ async fn a_pod_that_dies_in_the_middle_leaves_no_whole_answer() {
 }
 
 #[tokio::test]
-async fn a_pod_that_is_not_there_is_a_502_as_json_or_a_page() {
+async fn a_pod_that_resets_its_connections_is_a_502_as_json_or_a_page() {
     let pod = Pod::start(|mut wire, _| async move {
         wire.head().await;
         wire.reset();
@@ -351,7 +351,7 @@ async fn a_pod_that_is_not_there_is_a_502_as_json_or_a_page() {
 }
 
 #[tokio::test]
-async fn fields_of_one_hop_stay_on_it() {
+async fn hop_by_hop_fields_are_not_forwarded() {
     let hop = "Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nX-Mine: 1\r\nX-Too: 2\r\n\
                Connection: keep-alive, x-mine\r\nConnection: X-Too\r\nX-Stays: 3\r\n";
     let pod = Pod::answering(move |_| answer("200 OK", hop, "x")).await;
@@ -365,18 +365,18 @@ async fn fields_of_one_hop_stay_on_it() {
         }
         assert_eq!(head.get("x-stays"), Some("3"));
     }
-    // Who ends a body and who somebody is cannot be talked away.
+    // `Connection` cannot remove the framing of a body or the identity of the visitor.
     let talk = "Connection: content-length, host, x-session-id, x-forwarded-for, cookie\r\nCookie: a=1\r\n";
     ana.request("POST", "/", talk, b"body").await;
     let asked = pod.seen.last();
     assert_eq!(asked.body, b"body");
     for name in ["host", "x-session-id", "x-forwarded-for", "cookie"] {
-        assert!(asked.head.get(name).is_some(), "{name} is gone");
+        assert!(asked.head.get(name).is_some(), "{name} is missing");
     }
 }
 
 #[tokio::test]
-async fn who_the_visitor_is_is_said_by_the_dispatcher_alone() {
+async fn only_the_dispatcher_sets_the_fields_that_identify_a_visitor() {
     let pod = Pod::named("x").await;
     let dispatcher = before(&pod).await;
     let mut ana = Visitor::of(&dispatcher);
@@ -400,7 +400,7 @@ async fn who_the_visitor_is_is_said_by_the_dispatcher_alone() {
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_is_believed() {
+async fn forwarding_fields_of_a_trusted_proxy_are_used() {
     let pod = Pod::named("x").await;
     let dispatcher = Setup::fixed(&[&pod], SHARED).top("trusted_proxies = [\"127.0.0.0/8\"]").start().await;
     let mut ana = Visitor::of(&dispatcher);
@@ -414,7 +414,7 @@ async fn a_trusted_proxy_is_believed() {
 }
 
 #[tokio::test]
-async fn only_the_dispatchers_own_cookie_is_kept_from_the_pod() {
+async fn only_the_dispatchers_own_cookie_is_removed_from_requests() {
     let pod = Pod::named("x").await;
     let dispatcher = before(&pod).await;
     let mut ana = Visitor::of(&dispatcher);
@@ -438,7 +438,7 @@ async fn only_the_dispatchers_own_cookie_is_kept_from_the_pod() {
 }
 
 #[tokio::test]
-async fn a_visitor_who_leaves_in_the_middle_ends_the_request_at_the_pod() {
+async fn a_visitor_who_disconnects_midway_ends_the_request_at_the_pod() {
     let pod = Pod::start(|mut wire, _| async move {
         if wire.head().await.is_none() {
             return;

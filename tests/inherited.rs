@@ -1,4 +1,4 @@
-//! What a dispatcher inherits: signals that its parent ignores or blocks, and a limit of open files.
+//! State that a dispatcher inherits: signals that its parent ignores or blocks, and a limit of open files.
 
 use crate::http::SHARED;
 use rustix::process::Signal;
@@ -6,7 +6,7 @@ use slotkeeper_tests::dispatcher::binary;
 use slotkeeper_tests::{Dispatcher, Pod, Setup, Visitor, Wire, eventually};
 use std::process::Command;
 
-/// Starts it as `script` says, which ends with what starts it: `exec "$0" "$@"`.
+/// Starts the dispatcher by a shell script, which must end with `exec "$0" "$@"`.
 async fn started_by(script: &str, setup: &Setup) -> Dispatcher {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("slotkeeper.toml");
@@ -31,7 +31,7 @@ fn bits(signals: &[Signal]) -> u64 {
 }
 
 #[tokio::test]
-async fn a_dispatcher_whose_parent_ignores_or_blocks_signals_can_be_stopped_all_the_same() {
+async fn a_dispatcher_whose_parent_ignores_or_blocks_signals_can_still_be_stopped() {
     let pod = Pod::named("pod").await;
     for script in [IGNORING, BLOCKING] {
         for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
@@ -44,7 +44,7 @@ async fn a_dispatcher_whose_parent_ignores_or_blocks_signals_can_be_stopped_all_
 }
 
 #[tokio::test]
-async fn its_pods_get_ordinary_signals_and_the_limit_of_files_that_it_was_started_with() {
+async fn pods_get_default_signals_and_the_dispatchers_original_limit_of_open_files() {
     let console = binary("slotkeeper-console").display().to_string();
     let program = format!(
         "ulimit -Sn > {{data}}/files; cat /proc/self/status > {{data}}/status; exec {console} --listen {{host}}:{{port}} --name c --data {{data}}"
@@ -68,13 +68,13 @@ async fn its_pods_get_ordinary_signals_and_the_limit_of_files_that_it_was_starte
         let limits = std::fs::read_to_string(format!("/proc/{}/limits", dispatcher.id())).unwrap();
         let files: Vec<&str> =
             limits.lines().find(|l| l.starts_with("Max open files")).unwrap().split_whitespace().collect();
-        assert_eq!(files[3], files[4], "its own is raised to the hard limit");
+        assert_eq!(files[3], files[4], "the dispatcher's limit is raised to the hard limit");
         assert!(dispatcher.stop().await.success());
     }
 }
 
 #[tokio::test]
-async fn visitors_leave_descriptors_to_operators_and_pods() {
+async fn connections_from_visitors_leave_descriptors_for_operators_and_pods() {
     let pod = Pod::named("pod").await;
     let setup = Setup::fixed(&[&pod], SHARED).limit("connections = 5000");
     let dispatcher = started_by("ulimit -n 100; exec \"$0\" \"$@\"", &setup).await;
@@ -92,9 +92,9 @@ async fn visitors_leave_descriptors_to_operators_and_pods() {
     assert_eq!(Visitor::at(dispatcher.admin).get("/healthz").await.status(), 200);
     drop(silent);
     assert_eq!(Visitor::of(&dispatcher).get("/").await.text(), "pod");
-    eventually("a log line", async || dispatcher.log().contains("that are allowed are in use")).await;
+    eventually("a log line", async || dispatcher.log().contains("connection limit for visitors reached")).await;
     let log = dispatcher.log();
-    assert_eq!(log.matches("that are allowed are in use").count(), 1, "{log}");
+    assert_eq!(log.matches("connection limit for visitors reached").count(), 1, "{log}");
     assert_eq!(
         dispatcher.metrics().await.get("slotkeeper_accept_errors_total{listener=\"visitors\"}"),
         Some(0.0),

@@ -1,5 +1,5 @@
-//! What we ship, at work: the workload, the configuration and the rights of `k8s/overlays/gamecube` and
-//! `websocket-gateway-dispatcher`, with the binary in front, on an API server that answers as a real one does; its pods are servers of this test.
+//! The shipped manifests in use: the workload, the configuration and the rights of `k8s/overlays/gamecube` and
+//! `websocket-gateway-dispatcher`, with the built binary and a simulated API server; the pods are servers of this test.
 
 mod cluster;
 
@@ -11,7 +11,7 @@ use slotkeeper_tests::{Dispatcher, Visitor, eventually, patiently};
 use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Message;
 
-/// Clocks of minutes become fractions of a second; nothing else of what is shipped is changed.
+/// Durations of minutes become fractions of a second; nothing else of the shipped files is changed.
 const QUICK: [(&str, &str); 3] = [
     ("cooldown_seconds = 300", "cooldown_seconds = 0.4"),
     ("grace_seconds = 10", "grace_seconds = 0.3"),
@@ -26,17 +26,17 @@ async fn gamecube(changes: &[(&str, &str)]) -> (Cluster, Dispatcher) {
     let all: Vec<_> = QUICK.iter().chain(changes).copied().collect();
     let cluster = Cluster::of(shipped("gamecube-direct"), GAMECUBE, &all).await;
     let dispatcher = cluster.dispatcher().await;
-    // The first apply makes one pod, which nobody needs.
+    // The first apply creates one pod, which no session needs.
     eventually("the pool to sleep", async || cluster.pods().is_empty() && cluster.replicas() == 0).await;
     (cluster, dispatcher)
 }
 
 #[tokio::test]
-async fn the_shipped_system_goes_from_nothing_to_two_and_back() {
+async fn the_shipped_system_scales_from_zero_to_two_pods_and_back() {
     let (cluster, dispatcher) = gamecube(&[]).await;
     let mut ana = Visitor::of(&dispatcher);
     assert_eq!(ana.page("/").await.status(), 200);
-    assert_eq!(cluster.replicas(), 0, "a first look wakes nothing");
+    assert_eq!(cluster.replicas(), 0, "a first request wakes no pod");
     ana.wait_for_slot().await;
     assert_eq!(ana.get("/").await.text(), "gamecube-0");
     let anas = ana.socket("/").await;
@@ -49,12 +49,12 @@ async fn the_shipped_system_goes_from_nothing_to_two_and_back() {
         kept("gamecube-0").as_deref() == Some("false") && kept("gamecube-1").as_deref() == Some("false")
     })
     .await;
-    // The lower one goes: the pool slides to whom is left.
+    // The lower pod is removed: the window slides to the remaining one.
     drop(anas);
     eventually("only the second to be left", async || cluster.pods() == ["gamecube-1"]).await;
     assert_eq!(bob.get("/").await.text(), "gamecube-1");
     drop(bobs);
-    eventually("nobody to be left", async || cluster.pods().is_empty() && cluster.replicas() == 0).await;
+    eventually("no pod to be left", async || cluster.pods().is_empty() && cluster.replicas() == 0).await;
     assert_eq!(cluster.killed(), Vec::<String>::new(), "no pod was deleted under a session");
     assert_eq!(cluster.refused(), 0, "the shipped role allows all that was asked for");
     let metrics = dispatcher.metrics().await.0;
@@ -62,7 +62,7 @@ async fn the_shipped_system_goes_from_nothing_to_two_and_back() {
 }
 
 #[tokio::test]
-async fn who_waits_is_told_what_the_pod_waits_for() {
+async fn a_waiting_visitor_sees_what_the_pod_waits_for() {
     let (cluster, dispatcher) = gamecube(&[]).await;
     cluster.hold("gamecube-0");
     let mut ana = Visitor::of(&dispatcher);
@@ -83,7 +83,7 @@ async fn who_waits_is_told_what_the_pod_waits_for() {
 }
 
 #[tokio::test]
-async fn without_the_api_server_those_who_play_play_on_and_free_slots_are_given() {
+async fn without_the_api_server_sessions_go_on_and_free_slots_are_granted() {
     let (cluster, dispatcher) = gamecube(&[("cooldown_seconds = 0.4", "cooldown_seconds = 5")]).await;
     let mut ana = Visitor::of(&dispatcher);
     let mut bob = Visitor::of(&dispatcher);
@@ -101,7 +101,7 @@ async fn without_the_api_server_those_who_play_play_on_and_free_slots_are_given(
     joe.page("/").await;
     joe.page("/").await;
     let queued = async || dispatcher.metrics().await.get("slotkeeper_queue_length{pool=\"gamecube\"}");
-    eventually("somebody to wait", async || queued().await == Some(1.0)).await;
+    eventually("a session to wait", async || queued().await == Some(1.0)).await;
     cluster.away(false);
     joe.wait_for_slot().await;
     assert_eq!(joe.get("/").await.text(), "gamecube-2");
@@ -109,7 +109,7 @@ async fn without_the_api_server_those_who_play_play_on_and_free_slots_are_given(
 }
 
 #[tokio::test]
-async fn a_dispatcher_that_starts_anew_finds_the_pods_and_leaves_them_to_their_visitors() {
+async fn a_restarted_dispatcher_finds_the_pods_and_keeps_their_sessions() {
     let (cluster, mut dispatcher) = gamecube(&[("cooldown_seconds = 0.4", "cooldown_seconds = 5")]).await;
     let mut ana = Visitor::of(&dispatcher);
     let mut bob = Visitor::of(&dispatcher);
@@ -127,7 +127,7 @@ async fn a_dispatcher_that_starts_anew_finds_the_pods_and_leaves_them_to_their_v
 }
 
 #[tokio::test]
-async fn nobody_is_sent_to_a_dispatcher_that_does_not_know_its_pods_yet() {
+async fn a_dispatcher_that_does_not_know_its_pods_yet_is_not_ready() {
     let cluster = Cluster::of(shipped("gamecube-direct"), GAMECUBE, &QUICK).await;
     cluster.away(true);
     let dispatcher = cluster.beginning().await;
@@ -142,7 +142,7 @@ async fn nobody_is_sent_to_a_dispatcher_that_does_not_know_its_pods_yet() {
 }
 
 #[tokio::test]
-async fn shipped_gateways_are_emptied_before_their_deployment_has_fewer() {
+async fn shipped_gateways_are_drained_before_their_deployment_scales_in() {
     let small = [
         ("slots_per_pod = 8000", "slots_per_pod = 4"),
         ("sessions = 6000", "sessions = 2\nslack_percent = 0"),
@@ -171,7 +171,7 @@ async fn shipped_gateways_are_emptied_before_their_deployment_has_fewer() {
     let others = [visitors[4].get("/").await.text(), visitors[5].get("/").await.text()];
     assert!(!others.contains(&first), "they are spread: {first}, {others:?}");
 
-    // Four go, and one gateway is enough: who is on the others is moved there, and no pod is deleted under anybody.
+    // Four leave, and one gateway is enough: sessions on the others are moved there, and no pod is deleted under a session.
     for visitor in &mut visitors[..4] {
         visitor.post("/.slotkeeper/leave").await;
     }
@@ -180,7 +180,7 @@ async fn shipped_gateways_are_emptied_before_their_deployment_has_fewer() {
         let told = patiently("the close", socket.next()).await;
         assert!(matches!(&told, Some(Ok(Message::Close(Some(close)))) if u16::from(close.code) == 1001), "{told:?}");
         drop(socket);
-        // Who comes back at once may be told once more.
+        // A visitor who reconnects at once may be closed once more.
         eventually("an echo", async || {
             let mut socket = visitor.socket("/").await;
             let sent = socket.send(Message::Text("still here".into())).await.is_ok();
@@ -194,11 +194,11 @@ async fn shipped_gateways_are_emptied_before_their_deployment_has_fewer() {
     eventually("one gateway to be left", async || cluster.replicas() == 1 && ready(1).await).await;
     assert_eq!(cluster.killed(), Vec::<String>::new(), "no pod was deleted under a session");
     assert_eq!(cluster.refused(), 0, "the shipped role allows all that was asked for");
-    assert_eq!(pool().await["sessions"]["taken"], 2, "nobody has lost anything");
+    assert_eq!(pool().await["sessions"]["taken"], 2, "no session is lost");
 }
 
 #[tokio::test]
-async fn a_set_that_is_made_again_as_documented_ends_no_session() {
+async fn a_set_that_is_recreated_as_documented_ends_no_session() {
     let (cluster, dispatcher) = gamecube(&[("cooldown_seconds = 0.4", "cooldown_seconds = 5")]).await;
     let (mut visitors, mut sockets) = (Vec::new(), Vec::new());
     for pod in ["gamecube-0", "gamecube-1", "gamecube-2"] {
@@ -214,7 +214,7 @@ async fn a_set_that_is_made_again_as_documented_ends_no_session() {
     })
     .await;
     cluster.make_again(Some(5));
-    // The dispatcher takes the number over, and somebody new is placed.
+    // The dispatcher writes its own size again, and a new session is placed.
     cluster.wants(3).await;
     let mut dan = Visitor::of(&dispatcher);
     dan.wait_for_slot().await;
@@ -229,7 +229,7 @@ async fn a_set_that_is_made_again_as_documented_ends_no_session() {
 }
 
 #[tokio::test]
-async fn who_was_on_a_node_that_died_gets_another_slot_and_nobody_gets_the_old_one() {
+async fn a_session_on_a_dead_node_gets_another_slot_and_its_old_slot_is_not_granted() {
     let quick = [("cooldown_seconds = 0.4", "cooldown_seconds = 5"), ("port = ", "give_up_seconds = 1\nport = ")];
     let (cluster, dispatcher) = gamecube(&quick).await;
     let (mut ana, mut bob) = (Visitor::of(&dispatcher), Visitor::of(&dispatcher));
@@ -238,20 +238,20 @@ async fn who_was_on_a_node_that_died_gets_another_slot_and_nobody_gets_the_old_o
     assert_eq!((ana.get("/").await.text(), bob.get("/").await.text()), ("gamecube-0".into(), "gamecube-1".into()));
     let (_anas, mut bobs) = (ana.socket("/").await, bob.socket("/").await);
     cluster.lose_node_of("gamecube-0");
-    // The object stays, since no kubelet reports the end: its successor never comes, and another ordinal takes its place.
+    // The object stays, since no kubelet reports the end: there is no successor, and another ordinal takes its place.
     eventually("another slot", async || ana.get("/").await.text() == "gamecube-2").await;
     let mut cem = Visitor::of(&dispatcher);
     cem.wait_for_slot().await;
-    assert_eq!(cem.get("/").await.text(), "gamecube-3", "nobody is sent to a pod that may still run");
+    assert_eq!(cem.get("/").await.text(), "gamecube-3", "no session is placed on a pod that may still run");
     bobs.send(Message::Text("still here".into())).await.expect("an open stream");
     let heard = patiently("an echo", bobs.next()).await;
     assert!(matches!(heard, Some(Ok(Message::Text(_)))), "{heard:?}");
     assert!(cluster.pods().contains(&"gamecube-0".to_owned()));
     let log = dispatcher.log();
-    assert!(log.contains("its node is lost, and it has not answered"), "{log}");
-    // The node is back: the kubelet ends what it finds, and the ordinal is like any other again.
+    assert!(log.contains("node lost, and no answer from the pod"), "{log}");
+    // The node returns: its kubelet ends the pod, and the ordinal can be used again.
     cluster.release("gamecube-0");
-    eventually("another life of it", async || {
+    eventually("a new incarnation", async || {
         let pool = dispatcher.admin_get("/api/v1/pools/gamecube").await.json();
         let pods = pool["pods"].as_array().expect("pods").clone();
         pods.iter().any(|pod| pod["ordinal"] == 0 && pod["phase"] == "ready")
@@ -263,7 +263,7 @@ async fn who_was_on_a_node_that_died_gets_another_slot_and_nobody_gets_the_old_o
 }
 
 #[tokio::test]
-async fn a_set_that_is_made_again_as_its_manifest_says_costs_all_but_the_first_their_pods_and_they_get_others() {
+async fn a_set_that_is_recreated_from_its_manifest_loses_all_pods_but_the_first_and_replaces_them() {
     let (cluster, dispatcher) = gamecube(&[("cooldown_seconds = 0.4", "cooldown_seconds = 5")]).await;
     let (mut ana, mut bob) = (Visitor::of(&dispatcher), Visitor::of(&dispatcher));
     ana.wait_for_slot().await;
@@ -271,16 +271,16 @@ async fn a_set_that_is_made_again_as_its_manifest_says_costs_all_but_the_first_t
     let (_anas, _bobs) = (ana.socket("/").await, bob.socket("/").await);
     cluster.orphan().await;
     cluster.make_again(None);
-    eventually("what had to be feared", async || cluster.killed() == ["gamecube-1"]).await;
-    // Until the dispatcher has noticed, it still sends Bob to the pod that is no more.
-    eventually("another life of Bob's pod", async || bob.get("/").await.text() == "gamecube-1").await;
+    eventually("gamecube-1 to be deleted under its session", async || cluster.killed() == ["gamecube-1"]).await;
+    // Until the dispatcher has noticed the end of the pod, it still forwards Bob's requests there.
+    eventually("another incarnation of gamecube-1", async || bob.get("/").await.text() == "gamecube-1").await;
     assert_eq!(ana.get("/").await.text(), "gamecube-0");
 }
 
 /// A benchmark, not a test: `cargo test -p slotkeeper-tests how_fast -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "a benchmark"]
-async fn how_fast_the_size_is_written_when_somebody_comes() {
+async fn how_fast_the_size_is_written_for_a_new_visitor() {
     let (cluster, dispatcher) = gamecube(&[]).await;
     let mut times: Vec<Duration> = Vec::new();
     for _ in 0..60 {
@@ -298,10 +298,10 @@ async fn how_fast_the_size_is_written_when_somebody_comes() {
     assert_eq!(asked, 0);
 }
 
-/// Likewise: what ten thousand pods cost in memory, and how long they take to be known.
+/// A benchmark, too: the memory for ten thousand pods, and the time until they are known.
 #[tokio::test]
 #[ignore = "a benchmark"]
-async fn what_ten_thousand_pods_cost() {
+async fn how_much_ten_thousand_pods_cost() {
     let quick: Vec<_> = QUICK.iter().copied().chain([("max_pods = 5", "max_pods = 10000")]).collect();
     let cluster = Cluster::of(shipped("gamecube-direct"), GAMECUBE, &quick).await;
     let _listener = cluster.load(10_000).await;
@@ -313,7 +313,7 @@ async fn what_ten_thousand_pods_cost() {
     println!("asked: {:?}", cluster.server.counts());
 }
 
-/// What KEDA's operator does to an object it meets: it writes it back as its own types have it, which leave out what is zero.
+/// Changes an object as KEDA's operator does: it writes the object back as its own types have it, which omit zero values.
 fn as_keda_writes_it(object: &mut serde_json::Value) {
     object["metadata"]["finalizers"] = serde_json::json!(["finalizer.keda.sh"]);
     for trigger in object["spec"]["triggers"].as_array_mut().into_iter().flatten() {

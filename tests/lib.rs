@@ -1,7 +1,7 @@
-//! What the black-box tests share: a dispatcher that is really started, pods that do what a script says, visitors with a
-//! cookie jar. Nothing here knows the dispatcher's code; everything goes through its sockets, files and signals.
+//! Shared by the black-box tests: a dispatcher that is really started, pods that follow a script, visitors with a cookie
+//! jar. Nothing here uses the dispatcher's code; everything goes through its sockets, files and signals.
 //!
-//! Nobody sleeps for a result: whoever waits, waits until something is so ([`patience`]).
+//! No test sleeps for a result: each waits until a condition holds ([`patience`]).
 
 pub mod dispatcher;
 pub mod patience;

@@ -1,5 +1,5 @@
-//! What `k8s/` ships, held against the built binaries: settings, arguments, ports, paths and rights are ones they have, and the
-//! objects fit together. Schemas are `manifests/check`'s business, which also renders what is read here.
+//! Compares `k8s/` with the built binaries: settings, arguments, ports, paths and rights exist there, and the objects fit
+//! together. `manifests/check` validates the schemas, and renders the objects that are read here.
 
 mod gateways;
 pub(crate) mod objects;
@@ -15,7 +15,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// Who asks for what, and why: the same table as in `k8s/README.md`.
+/// The rights of the dispatcher and their reasons: the same table as in `k8s/README.md`.
 const RIGHTS: [(&str, &str, &str, &str); 6] = [
     ("pods", "get list watch", "always", "which pods there are"),
     ("pods", "patch", "always", "annotations of busy pods"),
@@ -43,7 +43,7 @@ fn systems() -> impl Iterator<Item = &'static Case> {
     cases().iter().filter(|case| case.name != "base" && !case.name.starts_with("websocket-gateway"))
 }
 
-/// Whether the binary takes the configuration of this case, with its secrets somewhere else.
+/// Checks the configuration of this case with the binary, with its secrets in another folder, and returns the output.
 fn is_accepted(case: &Case) -> String {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("cookie-keys"), "A".repeat(43) + "=").unwrap();
@@ -96,7 +96,7 @@ fn the_ways_to_scale_differ_in_scaling_only() {
 }
 
 #[test]
-fn arguments_are_the_binaries_own() {
+fn arguments_are_accepted_by_the_binaries() {
     let mut asked = BTreeSet::new();
     for case in cases() {
         for (_, container) in case.containers() {
@@ -107,7 +107,7 @@ fn arguments_are_the_binaries_own() {
             }
             assert_eq!(container["command"], Value::Null, "{name}: the image's entry point is the binary");
             let arguments: Vec<&str> = container["args"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-            // The parser complains of the first argument that it does not have before it comes to --help.
+            // The parser reports an unknown argument before it handles --help.
             let output = Command::new(binary(name)).args(&arguments).arg("--help").output().unwrap();
             assert!(output.status.success(), "{name} {arguments:?}: {}", said(&output));
             let nonsense = Command::new(binary(name)).args(&arguments).args(["--nonsense", "--help"]).output().unwrap();
@@ -118,7 +118,7 @@ fn arguments_are_the_binaries_own() {
 }
 
 #[tokio::test]
-async fn probes_ask_for_paths_that_answer() {
+async fn probes_use_paths_that_exist() {
     let pod = Pod::named("pod").await;
     let case = systems().next().unwrap();
     let container = &case.one("Deployment", "slotkeeper")["spec"]["template"]["spec"]["containers"][0];
@@ -129,17 +129,17 @@ async fn probes_ask_for_paths_that_answer() {
         let answer = dispatcher.admin_get(path).await;
         assert_eq!(answer.status(), 200, "{probe} {path}");
     }
-    // What `k8s/kind/up` and `try` ask for.
+    // The path that `k8s/kind/up` and `try` use.
     assert_eq!(Visitor::of(&dispatcher).get("/.slotkeeper/health").await.status(), 200);
     for case in cases().iter().filter(|case| case.name.starts_with("kind")) {
         let console = &case.one("StatefulSet", "gamecube")["spec"]["template"]["spec"]["containers"][0];
-        // As the end-to-end tests ask real consoles.
+        // The end-to-end tests use this path of real consoles.
         assert_eq!(console["readinessProbe"]["httpGet"]["path"], "/readyz");
     }
 }
 
 #[test]
-fn the_environment_is_read() {
+fn the_environment_of_the_manifest_is_read() {
     let case = systems().next().unwrap();
     let container = &case.one("Deployment", "slotkeeper")["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["env"], json!([{"name": "SLOTKEEPER_LOG", "value": "json"}]), "not known to this test");
@@ -176,7 +176,7 @@ fn ports_are_where_the_configuration_listens() {
 }
 
 #[test]
-fn services_and_policies_lead_to_ports_that_are_there() {
+fn services_and_policies_refer_to_existing_ports() {
     for case in cases().iter().filter(|case| case.name != "base") {
         for service in case.all("Service") {
             let name = service["metadata"]["name"].as_str().unwrap();
@@ -190,7 +190,7 @@ fn services_and_policies_lead_to_ports_that_are_there() {
             let name = policy["metadata"]["name"].as_str().unwrap();
             let behind =
                 case.ports_selected(&policy["metadata"]["namespace"], &policy["spec"]["podSelector"]["matchLabels"]);
-            assert!(!behind.is_empty(), "{}: {name} is about nobody", case.name);
+            assert!(!behind.is_empty(), "{}: {name} selects no pod", case.name);
             for rule in policy["spec"]["ingress"].as_array().unwrap() {
                 for port in rule["ports"].as_array().unwrap() {
                     let number = u16::try_from(port["port"].as_u64().unwrap()).unwrap();
@@ -231,10 +231,10 @@ fn the_dispatcher_has_the_rights_it_needs_and_no_other() {
                     "statefulsets" => "apps",
                     "scaledobjects" => "keda.sh",
                     "horizontalpodautoscalers" => "autoscaling",
-                    other => panic!("nobody asks for {other}"),
+                    other => panic!("{other} is not in the table of rights"),
                 };
                 assert_eq!(list("apiGroups"), [group], "{resource}");
-                // What can be narrowed to one name, is.
+                // Rights that can be limited to one name are limited to it.
                 let one = match resource.as_str() {
                     // As KEDA names it.
                     "horizontalpodautoscalers" => json!(["keda-hpa-gamecube"]),
@@ -267,7 +267,7 @@ fn the_dispatcher_has_the_rights_it_needs_and_no_other() {
 }
 
 #[test]
-fn nobody_but_the_dispatcher_has_a_token_and_nobody_may_become_more() {
+fn only_the_dispatcher_has_a_token_and_no_container_may_gain_privileges() {
     for case in cases() {
         for (pod, container) in case.containers() {
             let what = format!("{}: {}", case.name, container["name"]);
@@ -291,7 +291,7 @@ fn nobody_but_the_dispatcher_has_a_token_and_nobody_may_become_more() {
 }
 
 #[test]
-fn images_are_ours_at_this_version_or_public_and_pinned() {
+fn images_are_of_this_project_and_version_or_public_and_pinned() {
     let targets = text_of("k8s/kind/Dockerfile");
     for case in cases() {
         for (_, container) in case.containers() {
@@ -309,10 +309,10 @@ fn images_are_ours_at_this_version_or_public_and_pinned() {
 }
 
 #[test]
-fn applying_it_again_leaves_replicas_and_volumes_alone() {
+fn applying_the_manifests_again_leaves_replicas_and_volumes_alone() {
     for case in systems() {
         let set = &case.one("StatefulSet", "gamecube")["spec"];
-        assert_eq!((&set["replicas"], &set["ordinals"]), (&Value::Null, &Value::Null), "they belong to who scales");
+        assert_eq!((&set["replicas"], &set["ordinals"]), (&Value::Null, &Value::Null), "they belong to the scaler");
         assert_eq!(
             (&set["podManagementPolicy"], &set["updateStrategy"]["type"]),
             (&json!("Parallel"), &json!("OnDelete"))
@@ -343,7 +343,7 @@ fn applying_it_again_leaves_replicas_and_volumes_alone() {
 }
 
 #[test]
-fn what_is_mounted_is_there() {
+fn mounted_volumes_exist() {
     for case in cases().iter().filter(|case| case.name != "base") {
         for (pod, _) in case.containers() {
             for volume in pod["volumes"].as_array().into_iter().flatten() {
@@ -359,7 +359,7 @@ fn what_is_mounted_is_there() {
                     let readme = text_of("k8s/README.md");
                     assert!(
                         readme.contains(&format!("create secret generic {name}")),
-                        "README.md does not say how to make {name}"
+                        "README.md does not show how to create {name}"
                     );
                 }
             }
@@ -388,7 +388,7 @@ fn what_is_mounted_is_there() {
     }
 }
 
-/// What is mounted in the dispatcher for a journal in a folder: the mount, the volume.
+/// The dispatcher's mount and volume for a journal in a folder.
 fn journal_folder(case: &Case) -> Option<(&Value, &Value)> {
     let pod = &case.one("Deployment", "slotkeeper")["spec"]["template"]["spec"];
     let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
@@ -417,7 +417,7 @@ fn a_folder_has_one_dispatcher_and_redis_several() {
             assert_eq!(claim["spec"]["accessModes"], json!(["ReadWriteOnce"]));
             assert_eq!((&spec["replicas"], &spec["strategy"]), (&json!(1), &json!({"type": "Recreate"})));
             assert_eq!(budget, 0);
-            // Whoever was there has time left after a restart, however long that took.
+            // Connected sessions have time left after a restart, however long that took.
             let pool = &config["pools"]["gamecube"];
             let seconds = |table: &toml::Value, key: &str| table[key].as_integer().unwrap();
             let gone = config["drain_seconds"].as_integer().unwrap() + seconds(pool, "silence_seconds") / 2;
@@ -434,7 +434,7 @@ fn a_folder_has_one_dispatcher_and_redis_several() {
         assert_eq!(budget, 1);
         let spread = spec["template"]["spec"]["topologySpreadConstraints"].as_array().unwrap();
         for constraint in spread {
-            assert_eq!(constraint["labelSelector"], spec["selector"], "spread over somebody else");
+            assert_eq!(constraint["labelSelector"], spec["selector"], "spread over other pods");
         }
 
         let redis = case.one("StatefulSet", "slotkeeper-redis");
@@ -447,7 +447,7 @@ fn a_folder_has_one_dispatcher_and_redis_several() {
         assert_eq!(policy["egress"], json!([]));
         let peers: Vec<&Value> = policy["ingress"].as_array().unwrap().iter().map(|rule| &rule["from"]).collect();
         assert_eq!(peers, [&json!([{"podSelector": spec["selector"]}])], "others than dispatchers reach Redis");
-        // The file in the dispatcher is a key of the secret, all keys of which are passwords to Redis.
+        // The file in the dispatcher is a key of the secret, and all keys of that secret are passwords to Redis.
         let secret = |pod: &Value| {
             let volumes = pod["spec"]["template"]["spec"]["volumes"].as_array().unwrap().clone();
             volumes.into_iter().find_map(|v| v["secret"].as_object().cloned()).unwrap()
@@ -472,7 +472,7 @@ fn a_folder_has_one_dispatcher_and_redis_several() {
 }
 
 #[tokio::test]
-async fn redis_as_it_is_shipped_keeps_a_journal_and_lets_nobody_do_more() {
+async fn the_shipped_redis_stores_a_journal_and_allows_nothing_else() {
     let redis =
         Redis::start("k8s/components/journal-redis", &[("password", "the new one\n"), ("former", "the-old-one")]);
     eventually("Redis to answer", async || redis.ask(&["PING"]).is_some()).await;
@@ -493,12 +493,12 @@ async fn redis_as_it_is_shipped_keeps_a_journal_and_lets_nobody_do_more() {
         .top(&format!("[journal]\nat = \"{}\"\npassword_file = {password:?}", redis.address()))
         .start()
         .await;
-    // The first start on an empty Redis is a lapse. Then somebody is let in.
+    // The first start on an empty Redis is a lapse. After it a session is placed.
     assert!(dispatcher.metrics().await.0.contains("slotkeeper_journal_lapses_total 1"));
     Visitor::of(&dispatcher).wait_for_slot().await;
     drop(dispatcher);
 
-    // What a kept state needs, too: the same rights as OPERATING.md lists, but for other databases.
+    // The rights for checkpoints, too: the same rights as OPERATING.md lists, except for other databases.
     let rights = |text: &str, key: &str| {
         let line = text.lines().find(|line| line.contains(key)).unwrap().to_owned();
         line.split_once(" resetkeys ").unwrap().1.split(' ').filter(|r| *r != "+select").map(str::to_owned).collect()
@@ -509,7 +509,7 @@ async fn redis_as_it_is_shipped_keeps_a_journal_and_lets_nobody_do_more() {
 }
 
 #[test]
-fn keda_is_told_what_the_dispatcher_is_told() {
+fn keda_has_the_same_limits_and_addresses_as_the_dispatcher() {
     let mut seen = 0;
     for case in systems().filter(|case| !case.name.contains("direct")) {
         seen += 1;
@@ -522,7 +522,7 @@ fn keda_is_told_what_the_dispatcher_is_told() {
         assert_eq!(pool["kubernetes"]["keda_guard"].as_bool(), Some(true));
         assert_eq!(spec["maxReplicaCount"].as_i64(), pool["max_pods"].as_integer());
         assert_eq!((&spec["minReplicaCount"], &spec["idleReplicaCount"]), (&json!(0), &Value::Null));
-        // The dispatcher has given its pods up before KEDA takes them.
+        // The dispatcher gives up its pods before KEDA removes them.
         let scrape = if case.name.contains("prometheus") { 15 } else { 0 };
         let given_up = seconds("cooldown_seconds")
             + seconds("settle_seconds")

@@ -1,11 +1,11 @@
-//! What `/metrics` says after a small life is what has happened in it.
+//! `/metrics` agrees with what happened in a small scenario.
 
 use futures_util::{SinkExt, StreamExt};
 use slotkeeper_tests::{Pod, Setup, Visitor, eventually, patiently};
 use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
-async fn the_metrics_tell_the_truth_about_a_small_life() {
+async fn the_metrics_agree_with_a_small_scenario() {
     let pods = [Pod::named("pod 0").await, Pod::named("pod 1").await];
     let settings = "grace_seconds = 0.3\nlinger_seconds = 0.2\nactive_sessions_gauge = \"players\"";
     let dispatcher = Setup::fixed(&[&pods[0], &pods[1]], settings).start().await;
@@ -41,7 +41,7 @@ async fn the_metrics_tell_the_truth_about_a_small_life() {
     assert_eq!(of("slotkeeper_time_to_slot_seconds_count", ""), 2);
     assert_eq!(of("slotkeeper_sessions_minted_total", ""), 3);
 
-    // The first leaves, the third takes the slot; an operator ends the second; the third goes away.
+    // The first leaves, the third takes the slot; an operator ends the second; the third disconnects.
     ana.post("/.slotkeeper/leave").await;
     drop(sockets);
     eve.is_told("ready").await;
@@ -81,7 +81,7 @@ async fn the_metrics_tell_the_truth_about_a_small_life() {
 }
 
 #[tokio::test]
-async fn failures_are_counted_by_whose_fault_they_were() {
+async fn failures_are_counted_by_fault() {
     let pod = Pod::start(|mut wire, _| async move {
         wire.head().await;
         wire.reset();

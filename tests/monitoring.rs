@@ -1,5 +1,5 @@
-//! What operators see: alerts, dashboards and the queries for KEDA, tried with promtool, and on a real Prometheus that scrapes
-//! a real dispatcher.
+//! Alerts, dashboards and the queries for KEDA, tested with promtool, and on a real Prometheus that scrapes a real
+//! dispatcher.
 
 mod gateways;
 mod prometheus;
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 const CASES: [&str; 3] = ["pools.yaml", "replicas.yaml", "gateways.yaml"];
 const TOKEN: &str = "a-token-of-some-length";
 
-/// Metrics that only pools in Kubernetes have, pools that KEDA asks about, and journals in Redis or in trouble: here their panels
+/// Metrics of pools in Kubernetes, of pools that KEDA scales, and of journals in Redis or with errors: here their panels
 /// stay empty.
 const ELSEWHERE: [&str; 6] = [
     "slotkeeper_sizes_overwritten_total",
@@ -29,7 +29,7 @@ const ELSEWHERE: [&str; 6] = [
     "slotkeeper_journal_errors_total",
 ];
 
-// ---- alerts, on paper ----
+// ---- alerts, with promtool ----
 
 /// A folder with the rules and their cases.
 fn bench(rules: &Value) -> TempDir {
@@ -48,7 +48,7 @@ fn run(folder: &Path, arguments: &[&str]) -> (bool, String) {
 }
 
 #[test]
-fn promtool_takes_the_rules_and_every_case_holds() {
+fn promtool_accepts_the_rules_and_every_case_holds() {
     let folder = bench(&shipped::rules());
     let (well, said) = run(folder.path(), &["check", "rules", "rules.yaml"]);
     assert!(well && said.contains(&format!("{} rules found", alerts().len())), "{said}");
@@ -76,7 +76,7 @@ fn every_alert_has_a_case_that_fires_and_one_that_does_not() {
 }
 
 #[test]
-fn every_alert_that_waits_has_a_case_that_needs_its_patience() {
+fn every_alert_with_a_for_has_a_case_that_needs_it() {
     let mut hasty = shipped::rules();
     let mut patient = BTreeSet::new();
     each_alert(&mut hasty, |alert| {
@@ -88,7 +88,7 @@ fn every_alert_that_waits_has_a_case_that_needs_its_patience() {
 }
 
 #[test]
-fn every_alert_says_what_it_is_and_what_to_do() {
+fn every_alert_has_a_severity_a_description_and_a_runbook() {
     for component in shipped::ALL {
         let readme = component.readme();
         for alert in component.alerts() {
@@ -108,7 +108,7 @@ fn every_alert_says_what_it_is_and_what_to_do() {
 }
 
 #[tokio::test]
-async fn what_an_alert_says_is_whole() {
+async fn the_texts_of_alerts_are_rendered_completely() {
     let mut loud = shipped::rules();
     each_alert(&mut loud, |alert| {
         let mut expression = "vector(301)".to_owned();
@@ -132,29 +132,29 @@ async fn what_an_alert_says_is_whole() {
     }
 }
 
-// ---- dashboards, on paper ----
+// ---- dashboards, as files ----
 
 #[test]
-fn dashboards_are_what_grafana_takes() {
+fn dashboards_are_valid_for_grafana() {
     let (mut uids, mut titles) = (BTreeSet::new(), BTreeSet::new());
     for dashboard in shipped::ALL.iter().flat_map(shipped::Component::dashboards) {
         let title = text(&dashboard, "title");
         assert!(uids.insert(text(&dashboard, "uid").to_owned()) && titles.insert(title.to_owned()));
         assert!(dashboard["schemaVersion"].as_u64().unwrap() >= 36, "{title}");
-        assert!(dashboard.get("id").is_none(), "{title}: Grafana gives ids itself");
+        assert!(dashboard.get("id").is_none(), "{title}: Grafana assigns ids itself");
         let variables = dashboard["templating"]["list"].as_array().unwrap();
         let names: Vec<&str> = variables.iter().map(|v| text(v, "name")).collect();
         assert!(names.starts_with(&["datasource", "namespace"]), "{title}: {names:?}");
         let whole = dashboard.to_string();
         for name in names {
             let used = whole.contains(&format!("${name}")) || whole.contains(&format!("${{{name}}}"));
-            assert!(used, "{title}: nobody uses ${name}");
+            assert!(used, "{title}: no panel uses ${name}");
         }
         let mut ids = BTreeSet::new();
         let mut covered = BTreeSet::new();
         for panel in dashboard["panels"].as_array().unwrap() {
             let name = format!("{title}: {}", text(panel, "title"));
-            assert!(ids.insert(panel["id"].as_u64().unwrap()), "{name}: its id is another's too");
+            assert!(ids.insert(panel["id"].as_u64().unwrap()), "{name}: its id is used twice");
             let [x, y, w, h] = ["x", "y", "w", "h"].map(|k| panel["gridPos"][k].as_u64().unwrap());
             assert!(w > 0 && h > 0 && x + w <= 24, "{name}: outside the grid");
             for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
@@ -198,7 +198,7 @@ fn the_service_monitor_fits_the_service_and_the_secret() {
 
 // ---- on a real Prometheus ----
 
-/// Consoles as pods, at most two, and a fixed pool beside them.
+/// A pool of at most two consoles, and a fixed pool.
 async fn arcade(pod: &Pod) -> Dispatcher {
     let consoles = "max_pods = 2\ncooldown_seconds = 0.5\ngrace_seconds = 0.3\nactive_sessions_gauge = \"gamecube_active_sessions\"";
     let mut setup = Setup::consoles(consoles).admin("token_env = \"TOKEN\"").env("TOKEN", TOKEN);
@@ -208,7 +208,7 @@ async fn arcade(pod: &Pod) -> Dispatcher {
     dispatcher
 }
 
-/// Somebody at a console, who looks at what it shows until this is dropped.
+/// A visitor at a console, whose socket is read until the set is dropped.
 async fn plays(dispatcher: &Dispatcher) -> (Visitor, JoinSet<()>) {
     let mut visitor = Visitor::of(dispatcher);
     visitor.wait_for_slot().await;
@@ -233,7 +233,7 @@ async fn every_query_is_answered_by_a_real_prometheus() {
     prometheus.says("up", 1.0).await;
     let queries = DISPATCHER.panel_queries();
 
-    // What is counted has to be seen at 0 first.
+    // Prometheus must have scraped the counters at 0 first.
     prometheus.says("sum(slotkeeper_time_to_slot_seconds_count{pool=\"gamecube\"})", 0.0).await;
     let ana = plays(&dispatcher).await;
     let _bob = plays(&dispatcher).await;
@@ -248,7 +248,7 @@ async fn every_query_is_answered_by_a_real_prometheus() {
     let mut answers = BTreeMap::new();
     for (name, query) in &queries {
         eventually(&format!("{name}, {query}, to show something"), async || {
-            // Time goes on: rates need something to happen.
+            // Rates need something to happen.
             eve.status().await;
             fay.get("/fixed/").await;
             let result = prometheus.query(query).await.unwrap();
@@ -262,7 +262,7 @@ async fn every_query_is_answered_by_a_real_prometheus() {
         std::fs::write(file, table(&answers)).unwrap();
     }
 
-    // Everything that alerts and panels ask for exists, is documented, and hides nothing that Prometheus knows of a target.
+    // Every metric in alerts and panels exists and is documented, and has no label that Prometheus adds to a target.
     let known = exposed(&dispatcher).await;
     let expressions = DISPATCHER.alerts().into_iter().map(|a| text(&a, "expr").to_owned());
     for metric in expressions.chain(queries.iter().map(|q| q.1.clone())).flat_map(|q| DISPATCHER.metrics_in(&q)) {
@@ -272,17 +272,17 @@ async fn every_query_is_answered_by_a_real_prometheus() {
     }
     let documented = shipped::read("crates/dispatcher/OPERATING.md");
     for metric in known.iter().map(String::as_str).chain(ELSEWHERE).filter(|m| m.starts_with("slotkeeper_")) {
-        assert!(documented.contains(&format!("| `{metric}` |")), "OPERATING.md does not tell of {metric}");
+        assert!(documented.contains(&format!("| `{metric}` |")), "OPERATING.md does not describe {metric}");
     }
     let text_of_all = dispatcher.metrics().await.0;
     for label in ["namespace", "job", "instance", "pod", "service", "endpoint", "container"] {
         assert!(!text_of_all.contains(&format!("{label}=")), "a label {label} would be renamed");
     }
 
-    // Two play, one waits, no more pods may be: that is true, and nothing else is.
+    // Two visitors play, one waits, and the pool has all its pods: only the alert about that may fire.
     for alert in DISPATCHER.alerts() {
         let (name, expression) = (text(&alert, "alert"), text(&alert, "expr"));
-        eventually(&format!("{name} to be judged rightly"), async || {
+        eventually(&format!("{name} to be evaluated correctly"), async || {
             eve.status().await;
             prometheus.query(expression).await.unwrap().is_empty() != (name == "SlotkeeperPoolFull")
         })
@@ -293,7 +293,7 @@ async fn every_query_is_answered_by_a_real_prometheus() {
         assert_eq!((&rule["health"], rule.get("lastError")), (&json!("ok"), None), "{rule}");
     }
 
-    // Nobody is there any more.
+    // No dispatcher is left.
     drop(ana);
     drop(dispatcher);
     eventually("an alert to be pending", async || {
@@ -306,7 +306,7 @@ async fn every_query_is_answered_by_a_real_prometheus() {
     .await;
 }
 
-/// What each panel showed, as a table.
+/// The results of all panels, as a table.
 fn table(answers: &BTreeMap<(&String, &String), Vec<Value>>) -> String {
     let mut lines = vec!["| panel | query | result |".to_owned(), "|---|---|---|".to_owned()];
     for ((name, query), result) in answers {
@@ -322,11 +322,11 @@ fn table(answers: &BTreeMap<(&String, &String), Vec<Value>>) -> String {
 }
 
 #[tokio::test]
-async fn what_keda_asks_is_answered_with_the_truth_or_not_at_all() {
+async fn queries_of_keda_return_the_true_number_or_nothing() {
     let pod = Pod::named("fixed").await;
     let [wanted, sessions] = &DISPATCHER.keda_queries()[..] else { panic!("two queries for KEDA") };
     assert!(shipped::read("k8s/components/keda-prometheus/scaled-object.yaml").contains(&format!(" {wanted}\n")));
-    // A minute is a long time to wait for an old answer to end.
+    // With a window of 5 s the test need not wait for a minute until old samples no longer count.
     let brisk = wanted.replace("[1m]", "[5s]");
     assert_ne!(&brisk, wanted);
 
@@ -337,7 +337,7 @@ async fn what_keda_asks_is_answered_with_the_truth_or_not_at_all() {
 
     let dispatcher = arcade(&pod).await;
     let truth = async || dispatcher.admin_get("/api/v1/pools/gamecube").await.json()["desired"].as_f64();
-    // A second way to the same state, as a second replica is; and a replica that has read nothing of it yet.
+    // A second address of the same dispatcher, like a second replica; and a replica that has not read the state yet.
     let (twin, idle) = (Way::to(dispatcher.admin).await, arcade(&pod).await);
     let stranger = Way::to(dispatcher.visitors).await;
     let targets =
@@ -363,7 +363,7 @@ async fn what_keda_asks_is_answered_with_the_truth_or_not_at_all() {
         visitor.post("/.slotkeeper/leave").await;
         drop(looks);
     }
-    eventually("nobody to be wanted", async || truth().await == Some(0.0)).await;
+    eventually("no pod to be wanted", async || truth().await == Some(0.0)).await;
     prometheus.says(&brisk, 0.0).await;
     prometheus.says(sessions, 0.0).await;
 

@@ -1,4 +1,4 @@
-//! Who begins a session: only a client that can return with its cookie, and one browser only once.
+//! Which clients begin a session: only those that can return with their cookie, and one browser only once.
 
 use crate::http::SHARED;
 use futures_util::future::join_all;
@@ -124,7 +124,7 @@ async fn a_websocket_from_another_site_ends_its_session_when_it_ends() {
     dispatcher.pool_is("/sessions/held", 1).await;
 }
 
-/// A page as a browser gets it: redirects are followed with the cookies that it has by then.
+/// Loads a page as a browser does: redirects are followed with the cookies that it has by then.
 async fn tab(jar: &std::sync::Mutex<Visitor>, path: &str) -> Answer {
     for _ in 0..5 {
         let mut tab = jar.lock().unwrap().clone();
@@ -158,7 +158,7 @@ async fn five_tabs_of_one_browser_are_one_session_and_two_visitors_behind_one_ad
     let pods = [Pod::start(script.clone()).await, Pod::start(script.clone()).await, Pod::start(script).await];
     let dispatcher = Setup::fixed(&[&pods[0], &pods[1], &pods[2]], IMMEDIATE).start().await;
     let browser = std::sync::Mutex::new(Visitor::of(&dispatcher));
-    // One is at the pod, which takes its time; the others wait for its cookie.
+    // One request is at the pod, which is slow; the others wait for its cookie.
     let (tabs, ()) =
         tokio::join!(join_all(["/a", "/b?x=1", "/c", "/d", "/e"].map(|path| tab(&browser, path))), async {
             eventually("the first request", async || pods.iter().any(|pod| pod.seen.count() > 0)).await;
@@ -195,25 +195,25 @@ async fn a_cookie_that_the_browser_has_overwritten_gets_no_slot() {
     };
     let (mut first, mut last) = (cookie().await, cookie().await);
     assert_ne!(first.jar, last.jar);
-    // A tab comes back before the browser has stored the last cookie.
+    // A tab sends a request before the browser has stored the last cookie.
     assert_eq!(first.status().await["state"], "arriving");
     assert_eq!(first.page("/").await.status(), 307);
     assert_eq!(dispatcher.sessions().await.len(), 0);
     eventually("the page", async || last.page("/").await.text() == "page").await;
     assert_eq!(dispatcher.sessions().await.len(), 1);
-    // What was another visitor all along gets its slot a moment later.
+    // If the first cookie belongs to another visitor, that visitor gets a slot a moment later.
     eventually("the page", async || first.page("/").await.text() == "page").await;
     assert_eq!(dispatcher.sessions().await.len(), 2);
 }
 
 #[tokio::test]
-async fn the_place_of_a_held_client_that_has_disconnected_is_free() {
+async fn a_held_client_that_disconnects_leaves_the_queue() {
     let pod = Pod::named("pod").await;
     let dispatcher = Setup::fixed(&[&pod], "hold_seconds = 600\nqueue_lease_seconds = 3600\nadmission = \"immediate\"");
     let dispatcher = dispatcher.start().await;
     let mut ana = Visitor::of(&dispatcher);
     assert_eq!(ana.get("/").await.text(), "pod");
-    // One that has no cookie yet, and one that has.
+    // A client without a cookie, and one with a cookie.
     let new = Visitor::of(&dispatcher).ask("GET", "/", "").await;
     dispatcher.pool_is("/sessions/queued", 1).await;
     let socket = Visitor::of(&dispatcher).ask("GET", "/", HANDSHAKE).await;

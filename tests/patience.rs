@@ -1,15 +1,15 @@
-//! Waiting, without a clock in any assertion: until something is so, and never for ever.
+//! Waits until a condition holds, with a time limit. No assertion depends on durations.
 
 use std::future::Future;
 use std::time::Duration;
 
-/// Far longer than anything here takes.
+/// Time limit of every wait, far longer than anything takes here.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The future's value.
+/// Waits for the future's value.
 ///
 /// # Panics
-/// When it does not come.
+/// If it does not complete within [`PATIENCE`].
 pub async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
@@ -17,10 +17,10 @@ pub async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Asks again and again until the answer is yes.
+/// Checks the condition again and again until it holds.
 ///
 /// # Panics
-/// When it never is.
+/// If it does not hold within [`PATIENCE`].
 pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     patiently(what, async {
         while !holds().await {

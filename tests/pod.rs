@@ -1,4 +1,4 @@
-//! An upstream pod inside the test: it does what a script says, and remembers what it was asked.
+//! An upstream pod inside the test: it runs a script, and records its requests.
 
 use crate::patience::eventually;
 use crate::wire::{Head, Wire};
@@ -18,16 +18,16 @@ pub type Socket = WebSocketStream<TcpStream>;
 /// A request as a pod got it.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Which of the pod's connections it came over, from 0.
+    /// The number of the pod's connection that carried it, from 0.
     pub connection: usize,
     pub head: Head,
     pub body: Vec<u8>,
     pub trailers: Vec<(String, String)>,
-    /// The body came to its end.
+    /// True if the body was complete.
     pub whole: bool,
 }
 
-/// What a pod was asked, in order.
+/// The requests that a pod got, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Seen(Arc<Mutex<Vec<Request>>>);
 
@@ -50,16 +50,16 @@ impl Seen {
     /// If there was none.
     #[must_use]
     pub fn last(&self) -> Request {
-        self.all().pop().expect("the pod was asked something")
+        self.all().pop().expect("the pod got a request")
     }
 }
 
 pub struct Pod {
     pub address: SocketAddr,
     pub seen: Seen,
-    /// Connections at this moment.
+    /// The number of open connections.
     pub open: Arc<AtomicUsize>,
-    /// A script has panicked.
+    /// True if a script has panicked.
     failed: Arc<AtomicBool>,
     task: AbortHandle,
 }
@@ -73,7 +73,7 @@ impl Drop for Pod {
 }
 
 impl Pod {
-    /// Every connection is a script's. (The dispatcher's probes connect and close without a word.)
+    /// A pod that runs the script on every connection. (The dispatcher's probes connect and close without sending anything.)
     pub async fn start<F, Done>(script: F) -> Pod
     where
         F: Fn(Wire, Seen) -> Done + Send + Sync + 'static,
@@ -83,7 +83,7 @@ impl Pod {
         Pod::at(listener, script)
     }
 
-    /// The same at an address that was chosen before.
+    /// As `start`, on a listener that exists already.
     pub fn at<F, Done>(listener: TcpListener, script: F) -> Pod
     where
         F: Fn(Wire, Seen) -> Done + Send + Sync + 'static,
@@ -117,7 +117,7 @@ impl Pod {
         Pod { address, seen, open, failed, task: task.abort_handle() }
     }
 
-    /// An HTTP server: reads each request to its end, and sends what `answer` says.
+    /// An HTTP server: reads each request to its end, and sends what `answer` returns.
     pub async fn answering(answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Pod {
         let (answer, connections) = (Arc::new(answer), AtomicUsize::new(0));
         Pod::start(move |mut wire, seen| {
@@ -134,7 +134,7 @@ impl Pod {
         .await
     }
 
-    /// Says which pod it is, whatever it is asked, and echoes over WebSockets.
+    /// A pod that answers every request with its name, and echoes over WebSockets.
     pub async fn named(name: &str) -> Pod {
         let name = name.to_owned();
         Pod::start(move |mut wire, seen| {
@@ -155,7 +155,7 @@ impl Pod {
         .await
     }
 
-    /// Every WebSocket is a script's.
+    /// A pod that runs the script on every WebSocket.
     pub async fn sockets<F, Done>(script: F) -> Pod
     where
         F: Fn(Socket) -> Done + Send + Sync + 'static,
@@ -173,7 +173,7 @@ impl Pod {
         .await
     }
 
-    /// Waits until nobody is connected any more.
+    /// Waits until no connection is open.
     pub async fn is_left_alone(&self) {
         eventually("the pod to be left alone", async || self.open.load(Ordering::Relaxed) == 0).await;
     }
@@ -194,19 +194,19 @@ impl Drop for Counted {
     }
 }
 
-/// The rest of a request.
+/// Reads the rest of a request.
 pub async fn read(wire: &mut Wire, head: Head, connection: usize) -> Request {
     let body = wire.body(head.request_length()).await;
     Request { connection, head, body: body.bytes, trailers: body.trailers, whole: body.whole }
 }
 
-/// A plain answer.
+/// A plain `200` response.
 #[must_use]
 pub fn ok(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
-/// Any other answer.
+/// Any other response.
 #[must_use]
 pub fn answer(status: &str, fields: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
@@ -220,7 +220,7 @@ pub fn switching(head: &Head, fields: &str) -> Vec<u8> {
     format!("{common}Sec-WebSocket-Accept: {key}\r\n{fields}\r\n").into_bytes()
 }
 
-/// Agrees to a WebSocket.
+/// Accepts a WebSocket.
 pub async fn switch(mut wire: Wire, head: &Head, fields: &str) -> Socket {
     wire.send(switching(head, fields)).await;
     socket(wire, Role::Server).await

@@ -1,5 +1,5 @@
-//! A pool of local processes: it sleeps, wakes for whoever comes back with the cookie, leaves nothing behind, and says so
-//! when nothing can be started.
+//! A pool of local processes: it sleeps, wakes for a visitor who returns with the cookie, leaves no process behind, and
+//! reports if no pod can be started.
 
 use futures_util::{SinkExt, StreamExt};
 use rustix::process::{Pid, Signal, kill_process};
@@ -23,7 +23,7 @@ fn hang(folder: &Path) {
     }
 }
 
-/// The pods that live now: processes whose arguments name this dispatcher's folder.
+/// The running pods: processes whose arguments name this dispatcher's folder.
 fn consoles_of(folder: &Path) -> usize {
     let folder = folder.canonicalize().unwrap().display().to_string();
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
@@ -36,7 +36,7 @@ fn is_console(arguments: &str) -> bool {
 }
 
 async fn nothing_is_left_of(folder: &Path) {
-    eventually("all pods to be gone", async || consoles_of(folder) == 0).await;
+    eventually("all pods to end", async || consoles_of(folder) == 0).await;
 }
 
 async fn play(visitor: &mut Visitor) -> Socket {
@@ -52,7 +52,7 @@ async fn asleep(dispatcher: &Dispatcher) {
 }
 
 #[tokio::test]
-async fn a_pool_wakes_for_a_visitor_and_sleeps_when_nobody_is_left() {
+async fn a_pool_wakes_for_a_visitor_and_sleeps_without_sessions() {
     let dispatcher = Setup::consoles(POOL).start().await;
     asleep(&dispatcher).await;
     let mut ana = Visitor::of(&dispatcher);
@@ -84,7 +84,7 @@ async fn a_pool_wakes_for_a_visitor_and_sleeps_when_nobody_is_left() {
 }
 
 #[tokio::test]
-async fn whoever_never_comes_back_wakes_nothing() {
+async fn clients_that_never_return_with_their_cookie_wake_no_pod() {
     let dispatcher = Setup::consoles(POOL).limit("new_sessions_per_second = 1000000").start().await;
     let position = async || dispatcher.metrics().await.get("slotkeeper_journal_position").unwrap();
     let before = position().await;
@@ -110,7 +110,7 @@ async fn whoever_never_comes_back_wakes_nothing() {
 }
 
 #[tokio::test]
-async fn sigterm_tells_the_visitors_ends_the_pods_and_succeeds() {
+async fn sigterm_closes_the_streams_ends_the_pods_and_exits_with_success() {
     let mut dispatcher = Setup::consoles(POOL).top("drain_seconds = 2").start().await;
     let (mut ana, mut bob) = (Visitor::of(&dispatcher), Visitor::of(&dispatcher));
     ana.wait_for_slot().await;
@@ -129,7 +129,7 @@ async fn sigterm_tells_the_visitors_ends_the_pods_and_succeeds() {
     }
     assert_eq!(dispatcher.end().await.code(), Some(0));
     assert_eq!(consoles_of(dispatcher.folder.path()), 0);
-    assert!(!dispatcher.log().contains("the time to drain is over"), "{}", dispatcher.log());
+    assert!(!dispatcher.log().contains("drain time over"), "{}", dispatcher.log());
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn sigkill_leaves_no_pod_behind() {
 }
 
 #[tokio::test]
-async fn a_pod_that_dies_is_replaced_and_its_player_is_first() {
+async fn a_pod_that_dies_is_replaced_and_its_session_is_first_in_the_queue() {
     let dispatcher = Setup::consoles(POOL).start().await;
     let mut ana = Visitor::of(&dispatcher);
     ana.wait_for_slot().await;
@@ -160,7 +160,7 @@ async fn a_pod_that_dies_is_replaced_and_its_player_is_first() {
         }
     }
     while let Some(Ok(_)) = patiently("the end", socket.next()).await {}
-    // Until the dispatcher has noticed, a socket is refused; after that its player need not wait for anybody.
+    // Until the dispatcher has noticed, a socket is refused; then the session is first in the queue.
     eventually("a new pod", async || ana.clone().try_socket("/play", "").await.is_ok()).await;
     asleep(&dispatcher).await;
 }
@@ -188,7 +188,7 @@ async fn an_adopted_pod_keeps_its_session_when_the_dispatcher_is_killed() {
         assert_eq!(after[0][key], pods[0][key], "{after}");
     }
     assert_eq!(consoles_of(second.folder.path()), 1);
-    // A stop leaves it running as well; the next dispatcher ends it where pods are not adopted.
+    // A stop leaves the pod running as well; the next dispatcher ends it if pods are not adopted.
     assert_eq!(second.stop().await.code(), Some(0));
     assert_eq!(consoles_of(second.folder.path()), 1);
     let folder = std::mem::replace(&mut second.folder, tempfile::tempdir().unwrap());
@@ -199,7 +199,7 @@ async fn an_adopted_pod_keeps_its_session_when_the_dispatcher_is_killed() {
 }
 
 #[tokio::test]
-async fn where_nothing_can_start_visitors_and_the_log_have_the_same_number_for_it() {
+async fn if_no_pod_can_start_visitors_and_the_log_have_the_same_problem_number() {
     let pools = "[pools.pool]\ntitle = \"Desktop\"\n[pools.pool.processes]\ncommand = [\"/nowhere/desktop\"]\n\
                  data_folder = \"data\"\nrestart_backoff_limit_seconds = 1\n";
     let dispatcher = Setup { pools: pools.into(), ..Setup::default() }.start().await;
@@ -212,7 +212,7 @@ async fn where_nothing_can_start_visitors_and_the_log_have_the_same_number_for_i
     assert_eq!(page.status(), 503);
     let text = page.text();
     assert!(text.contains("It cannot be started right now") && text.contains(&problem), "{text}");
-    assert!(!text.contains("nowhere"), "how it is started is nobody's business but the operator's");
+    assert!(!text.contains("nowhere"), "visitors do not see how a pod is started");
     let program = ana.get("/api").await;
     assert_eq!((program.status(), &program.json()["problem"]), (503, &problem.as_str().into()));
     let log = dispatcher.log();

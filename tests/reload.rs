@@ -1,4 +1,4 @@
-//! SIGHUP: what takes effect without a restart, what does not, and that nothing of it ends a session.
+//! SIGHUP: which settings take effect without a restart and which do not; a reload itself ends no session.
 
 use crate::http::SHARED;
 use futures_util::{SinkExt, StreamExt};
@@ -19,7 +19,7 @@ pub(crate) async fn logs(dispatcher: &Dispatcher, what: &str) {
     eventually(what, async || dispatcher.log().contains(what)).await;
 }
 
-/// The same addresses again: what they are now is not in the file.
+/// The file with a replacement. The addresses stay as they were in the file, as their actual ports are not in it.
 fn again(setup: &Setup, from: &str, to: &str) -> String {
     let text = setup.text();
     assert!(text.contains(from), "{from} is not in\n{text}");
@@ -27,7 +27,7 @@ fn again(setup: &Setup, from: &str, to: &str) -> String {
 }
 
 #[tokio::test]
-async fn clocks_texts_and_limits_take_effect_and_no_session_ends() {
+async fn durations_texts_and_limits_take_effect_and_no_session_ends() {
     let pod = Pod::named("pod").await;
     let settings = format!("{SHARED}\ntitle = \"Before\"\nmax_session_seconds = \"1h\"");
     let setup = || Setup::fixed(&[&pod], &settings).limit("body_bytes = 100").top("drain_seconds = 1");
@@ -44,7 +44,7 @@ async fn clocks_texts_and_limits_take_effect_and_no_session_ends() {
     socket.send(Message::text("still here")).await.unwrap();
     assert_eq!(patiently("the echo", socket.next()).await.unwrap().unwrap(), Message::text("still here"));
 
-    // A clock of the state machine: the session ends by it.
+    // A time limit of the state machine, which ends the session.
     reload(&dispatcher, &text.replace("\"1h\"", "0.2"), "applied").await;
     let close = patiently("a close frame", socket.next()).await.unwrap().unwrap();
     let Message::Close(Some(frame)) = close else { panic!("{close:?}") };
@@ -58,7 +58,7 @@ async fn idle_that_is_turned_on_counts_from_the_reload() {
     let dispatcher = setup().start().await;
     let mut ana = Visitor::of(&dispatcher);
     let mut socket = ana.socket("/").await;
-    // Longer than the clock that comes: only what follows the reload may count.
+    // Longer than the limit that is set next: only idle time after the reload may count.
     tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
     reload(&dispatcher, &again(&setup(), "\"off\"", "\"1s\""), "applied").await;
     for _ in 0..10 {
@@ -109,13 +109,13 @@ async fn cookie_keys_and_the_operators_token_are_rotated() {
     assert_eq!(
         dispatcher.metrics().await.of_pool("slotkeeper_sessions_minted_total", ""),
         2,
-        "nobody knows its cookie"
+        "its cookie is no longer known"
     );
     assert!(!dispatcher.log().contains("token-of"), "no secret is logged");
 }
 
 #[tokio::test]
-async fn what_needs_a_restart_is_said_and_stays_as_it_was() {
+async fn settings_that_need_a_restart_are_logged_and_not_changed() {
     let (pod, other) = (Pod::named("pod").await, Pod::named("other").await);
     let setup = || Setup::fixed(&[&pod], &format!("{SHARED}\ntitle = \"Before\"")).top("threads = 2");
     let dispatcher = setup().start().await;
@@ -134,13 +134,13 @@ async fn what_needs_a_restart_is_said_and_stays_as_it_was() {
     assert_eq!(ana.get("/").await.text(), "pod");
     eventually("the other pool, which needs no restart", async || ana.get("/more").await.text() == "other").await;
     assert_eq!(ana.status().await["pool"], "After");
-    // Back as it was.
+    // The original file again.
     reload(&dispatcher, &setup().text(), "applied").await;
     assert_eq!(ana.status().await["pool"], "Before");
 }
 
 #[tokio::test]
-async fn a_wrong_file_changes_nothing_and_ends_nothing() {
+async fn an_invalid_file_changes_nothing_and_ends_no_session() {
     let pod = Pod::named("pod").await;
     let setup = || Setup::fixed(&[&pod], &format!("{SHARED}\ntitle = \"Before\""));
     let dispatcher = setup().start().await;
@@ -179,7 +179,7 @@ async fn the_number_of_connections_follows_its_limit() {
     reload(&dispatcher, &again(&setup(), "connections = 4", "connections = 6"), "applied").await;
     open(6.0).await;
     reload(&dispatcher, &again(&setup(), "connections = 4", "connections = 2"), "applied").await;
-    assert_eq!(dispatcher.metrics().await.get("slotkeeper_connections_open"), Some(6.0), "those there are stay");
+    assert_eq!(dispatcher.metrics().await.get("slotkeeper_connections_open"), Some(6.0), "open connections stay");
     silent.drain(..6);
     open(2.0).await;
     drop(silent);

@@ -1,4 +1,4 @@
-//! What visitors ask, and what of it pods get: one host, no fields that are read as ours, bodies whatever the method.
+//! Requests as pods get them: one host, no fields that could pass for the dispatcher's own, bodies with every method.
 
 use crate::http::SHARED;
 use slotkeeper_tests::pod::ok;
@@ -22,7 +22,7 @@ async fn a_chunked_body_arrives_whatever_the_method() {
 }
 
 #[tokio::test]
-async fn a_head_may_be_as_large_as_it_is_said() {
+async fn a_head_may_be_as_large_as_its_limit() {
     let pod = Pod::answering(|_| ok("x")).await;
     let dispatcher = Setup::fixed(&[&pod], SHARED).limit("header_bytes = 1000000\nheader_fields = 300").start().await;
     let mut ana = Visitor::of(&dispatcher);
@@ -51,7 +51,7 @@ async fn a_head_may_be_as_large_as_it_is_said() {
 }
 
 #[tokio::test]
-async fn fields_that_others_read_as_ours_never_reach_a_pod_in_heads_or_trailers() {
+async fn fields_that_could_pass_for_the_dispatchers_never_reach_a_pod() {
     let pod = Pod::answering(|_| ok("x")).await;
     let lies = "X_Session_Id: evil\r\nX-Session_ID: evil\r\nX_Forwarded_For: evil\r\nX-Forwarded_Proto: evil\r\nX.Real.IP: evil\r\n\
                 X_Slotkeeper_Path: evil\r\nX-Slotkeeper-Other: evil\r\nTransfer_Encoding: evil\r\nContent_Length: evil\r\nProxy: evil\r\n";
@@ -80,7 +80,7 @@ async fn fields_that_others_read_as_ours_never_reach_a_pod_in_heads_or_trailers(
 }
 
 #[tokio::test]
-async fn all_spellings_of_a_host_lead_to_one_pool_and_impossible_ones_nowhere() {
+async fn all_spellings_of_a_host_lead_to_one_pool_and_invalid_hosts_to_none() {
     let (exact, wide, any) = (Pod::named("exact").await, Pod::named("wide").await, Pod::named("any").await);
     let dispatcher = Setup::fixed(&[&exact], &format!("{SHARED}\nhosts = [\"Play.Example.\", \"[0:0::1]\"]"))
         .pool("wide", &[&wide], &format!("{SHARED}\nhosts = [\"*.example\"]"))
@@ -190,7 +190,7 @@ async fn people_get_pages_and_programs_get_json_for_waiting_and_for_failures() {
             }
         }
     }
-    // The page of an address where nothing is served finds its style.
+    // The error page for an unknown host can load its style sheet.
     let mut nobody = Visitor::of(&dispatcher).for_host("nowhere");
     assert_eq!(nobody.get("/.slotkeeper/room.css").await.status(), 200);
 }
@@ -234,7 +234,7 @@ async fn an_origin_is_the_same_by_scheme_host_and_port_or_allowed_by_name() {
 }
 
 #[tokio::test]
-async fn a_pod_that_leads_back_is_noticed_before_a_second_connection_is_opened() {
+async fn a_pod_that_forwards_to_the_dispatcher_is_noticed_before_a_second_connection_is_opened() {
     // A proxy that sends everything to the dispatcher.
     let back = std::sync::Arc::new(std::sync::Mutex::new(None));
     let to = back.clone();
@@ -258,15 +258,15 @@ async fn a_pod_that_leads_back_is_noticed_before_a_second_connection_is_opened()
     let got = ana.get("/").await;
     assert_eq!((got.status(), pod.seen.count()), (508, 1));
     assert!(pod.seen.last().head.get("via").is_some_and(|via| via.starts_with("1.1 slotkeeper-")));
-    assert_eq!(dispatcher.sessions().await.len(), 1, "the request that came back made no session");
-    // What another proxy has added is passed on.
+    assert_eq!(dispatcher.sessions().await.len(), 1, "the request that was sent back began no session");
+    // A `Via` of another proxy is passed on.
     ana.request("GET", "/", "Via: 1.1 other\r\n", b"").await;
     assert_eq!(pod.seen.last().head.all("via").next(), Some("1.1 other"));
 }
 
-/// The library looks at a head that comes in parts only when it ends: what is refused before that must not end without an answer.
+/// The library parses a head that arrives in parts only at its end: a head that is refused earlier must still be answered.
 #[tokio::test]
-async fn what_cannot_be_a_head_is_answered_however_long_it_is() {
+async fn invalid_heads_of_any_length_are_answered() {
     let pod = Pod::named("pod").await;
     let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
     let long = |length: usize| "y".repeat(length);

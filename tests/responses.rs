@@ -1,11 +1,11 @@
-//! What pods answer, and what of it visitors get: one length, no cookies of ours, nothing that a shared cache would store.
+//! Responses as visitors get them: one length, no dispatcher cookies from pods, nothing that a shared cache would store.
 
 use crate::http::SHARED;
 use slotkeeper_tests::pod::{answer, ok, read, switching};
 use slotkeeper_tests::visitor::HANDSHAKE;
 use slotkeeper_tests::{Head, Pod, Setup, Visitor, Wire};
 
-/// A pod that answers `/n` with the nth of these, and then closes if it says so.
+/// A pod that answers `/n` with the nth of these, and then closes unless the response contains `Keep`.
 async fn saying(answers: &'static [&'static str]) -> Pod {
     Pod::start(move |mut wire, seen| async move {
         while let Some(head) = wire.head().await {
@@ -45,14 +45,14 @@ async fn a_response_that_can_be_understood_is_normalised() {
     let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
     let mut ana = Visitor::of(&dispatcher);
     for (n, sent) in ANSWERS.iter().enumerate() {
-        // A second one finds out whether the connection was left in order.
+        // The second request shows whether the connection was left in order.
         for _ in 0..2 {
             let got = ana.get(&format!("/{n}")).await;
             assert_eq!((got.status(), got.text().as_str(), got.body.whole), (200, "abc", true), "{sent}");
             assert!(got.head.all("content-length").count() <= 1);
             assert!(got.head.fields.iter().all(|(name, _)| name.trim() == name && !name.is_empty()), "{:?}", got.head);
         }
-        // A body to a pod that has answered in HTTP/1.0 before arrives whole.
+        // A body to a pod that has answered in HTTP/1.0 before arrives complete.
         let mut wire = ana.ask("POST", "/x", "Transfer-Encoding: chunked\r\n").await;
         wire.send("3\r\nxyz\r\n0\r\n\r\n").await;
         assert_eq!(ana.answer(&mut wire, "POST").await.status(), 200, "after {sent}");
@@ -66,7 +66,7 @@ async fn a_response_that_can_be_understood_is_normalised() {
 }
 
 #[tokio::test]
-async fn a_response_that_cannot_be_understood_is_a_502_and_the_log_says_why() {
+async fn a_response_that_cannot_be_understood_is_a_502_with_the_reason_in_the_log() {
     const ANSWERS: &[&str] = &[
         "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
         "HTTP/1.1 200 OK\r\nContent-Length: 3, 4\r\n\r\nabc",
@@ -81,12 +81,11 @@ async fn a_response_that_cannot_be_understood_is_a_502_and_the_log_says_why() {
     ];
     let pod = saying(ANSWERS).await;
     for (n, sent) in ANSWERS.iter().enumerate() {
-        // One pod's failures of one kind are logged once a minute: a dispatcher of its own for each.
+        // One pod's failures of one kind are logged once a minute, so each case has its own dispatcher.
         let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
         let mut ana = Visitor::of(&dispatcher);
         ana.get("/fine").await;
-        let lines =
-            |log: String| log.lines().filter(|l| l.contains("the pod's response cannot be understood: ")).count();
+        let lines = |log: String| log.lines().filter(|l| l.contains("the pod's response is invalid: ")).count();
         let before = lines(dispatcher.log());
         assert_eq!(ana.get(&format!("/{n}")).await.status(), 502, "{sent}");
         slotkeeper_tests::eventually("a line in the log", async || lines(dispatcher.log()) > before).await;
@@ -103,7 +102,7 @@ async fn a_response_that_cannot_be_understood_is_a_502_and_the_log_says_why() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_does_not_look_whole_to_a_client_of_http_1_0() {
+async fn a_truncated_response_does_not_look_complete_to_a_client_of_http_1_0() {
     const ANSWERS: &[&str] = &["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"];
     let pod = saying(ANSWERS).await;
     let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
@@ -125,7 +124,7 @@ async fn an_answer_that_breaks_off_does_not_look_whole_to_a_client_of_http_1_0()
 }
 
 #[tokio::test]
-async fn a_response_with_the_session_cookie_is_nothing_for_a_shared_cache() {
+async fn a_response_with_the_session_cookie_is_not_stored_by_a_shared_cache() {
     let caching = "Cache-Control: public, max-age=600, s-maxage=600\r\nCDN-Cache-Control: max-age=600\r\n\
                    Surrogate-Control: max-age=600\r\nX-Accel-Expires: 600\r\nExpires: Wed, 21 Oct 2099 07:28:00 GMT\r\n";
     let page =
@@ -150,7 +149,7 @@ async fn a_response_with_the_session_cookie_is_nothing_for_a_shared_cache() {
             assert_eq!(got.head.get(field), None, "{host}: {field}");
         }
         if host == "shared" {
-            // Without the cookie it is the pod's matter.
+            // Without the cookie, the pod's fields for caches are kept.
             let got = ana.get("/app.css").await;
             assert_eq!((got.head.get("set-cookie"), got.head.get("cdn-cache-control")), (None, Some("max-age=600")));
         }
@@ -158,7 +157,7 @@ async fn a_response_with_the_session_cookie_is_nothing_for_a_shared_cache() {
 }
 
 #[tokio::test]
-async fn a_pod_neither_sets_nor_deletes_our_cookies_in_any_kind_of_response() {
+async fn a_pod_can_neither_set_nor_delete_the_dispatchers_cookies() {
     const OURS: &str = "Set-Cookie: slotkeeper_pool=evil; Path=/\r\nSet-Cookie: app=1\r\nSet-Cookie: =slotkeeper_other=evil\r\n\
                         Set-Cookie: slotkeeper_other=; Max-Age=0\r\nClear-Site-Data: \"cookies\", \"cache\"\r\n";
     let pod = Pod::start(|mut wire, _| async move {

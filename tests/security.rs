@@ -1,4 +1,4 @@
-//! What must not work: requests that mean two things, too much of anything, secrets where they do not belong.
+//! Attacks that must fail: ambiguous requests, excessive sizes, and reading secrets where they do not belong.
 
 use crate::http::SHARED;
 use base64::Engine as _;
@@ -7,7 +7,7 @@ use slotkeeper_tests::{Dispatcher, Pod, Setup, Visitor, Wire, eventually, patien
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A pod that keeps every byte, and answers whatever looks like the end of a head.
+/// A pod that records every byte, and answers everything that looks like the end of a head.
 async fn recorder() -> (Pod, Arc<Mutex<Vec<u8>>>) {
     let record = Arc::<Mutex<Vec<u8>>>::default();
     let kept = record.clone();
@@ -28,7 +28,7 @@ async fn recorder() -> (Pod, Arc<Mutex<Vec<u8>>>) {
     (pod, record)
 }
 
-/// First lines and fields whose end, or whose meaning, is a matter of opinion.
+/// Heads whose end or meaning differs between implementations.
 const AMBIGUOUS: &[&str] = &[
     // where the body ends
     "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -47,7 +47,7 @@ const AMBIGUOUS: &[&str] = &[
     "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n0\r\n\r\n",
     "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    // lines
+    // line endings, folding and whitespace
     "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding\t: chunked\r\n\r\n0\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: a\r\nX: b\r\n Content-Length: 44\r\n\r\n",
@@ -66,11 +66,11 @@ const AMBIGUOUS: &[&str] = &[
     "POST / HTTP/1.2\r\nHost: a\r\n\r\n",
     "POST /\r\nHost: a\r\n\r\n",
     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    // whom it is for
+    // the host
     "POST / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
 ];
 
-/// Bodies that are no chunked coding: the request has begun by then, and is never completed.
+/// Bodies that are not in chunked coding: the request has begun by then, and is never completed.
 const BAD_CHUNKS: &[&str] = &[
     "0x0\r\n\r\n",
     "-1\r\n\r\n",
@@ -85,7 +85,7 @@ const BAD_CHUNKS: &[&str] = &[
     "G\r\n\r\n",
 ];
 
-/// The answer's status, if there is one, and what follows until the connection is closed. Fails if it is none of these.
+/// Checks that the response's status, if there is one, is allowed, and returns what follows until the connection is closed.
 async fn told(dispatcher: &Dispatcher, request: &str, allowed: &[u16]) -> String {
     let mut wire = Wire::to(dispatcher.visitors).await;
     wire.send(request).await;
@@ -96,7 +96,7 @@ async fn told(dispatcher: &Dispatcher, request: &str, allowed: &[u16]) -> String
 }
 
 #[tokio::test]
-async fn a_request_that_means_two_things_is_refused_and_nothing_is_smuggled() {
+async fn ambiguous_requests_are_refused_and_nothing_is_smuggled() {
     let (pod, record) = recorder().await;
     let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -113,7 +113,7 @@ async fn a_request_that_means_two_things_is_refused_and_nothing_is_smuggled() {
         let record = String::from_utf8_lossy(&record.lock().unwrap()).into_owned();
         assert!(!record.contains("smuggled") && !record.contains("\r\n0\r\n\r\n"), "after {body:?}: {record}");
     }
-    // It still does what is asked properly.
+    // Valid requests are still served.
     assert_eq!(Visitor::of(&dispatcher).get("/").await.status(), 200);
 }
 
@@ -131,14 +131,14 @@ async fn a_head_that_is_too_large_or_too_slow_ends_the_connection() {
     for head in huge {
         told(&dispatcher, &head, &[400, 414, 431]).await;
     }
-    // A head in one byte after the other, none of them late by itself.
+    // A head that arrives byte by byte, none of them late by itself.
     let mut wire = Wire::to(dispatcher.visitors).await;
     eventually("the slow one to be cut", async || {
         tokio::time::sleep(Duration::from_millis(200)).await;
         !wire.try_send("X").await
     })
     .await;
-    // One that says nothing any more, and one that never says anything.
+    // Connections that fall silent, and one that is silent from the beginning.
     for begun in ["GET / HTTP/1.1\r\nHost: a\r\nX: ", "GET", ""] {
         told(&dispatcher, begun, &[400, 408]).await;
     }
@@ -162,7 +162,7 @@ async fn a_body_over_the_limit_is_refused_however_it_is_sent() {
 }
 
 #[tokio::test]
-async fn operators_show_a_token() {
+async fn the_operators_listener_requires_the_token() {
     let pod = Pod::named("pod").await;
     let token = "a-token-of-some-length";
     let setup = Setup::fixed(&[&pod], SHARED).admin("token_env = \"TOKEN\"").env("TOKEN", token);
@@ -183,13 +183,13 @@ async fn operators_show_a_token() {
     dispatcher.token = Some(token.into());
     assert_eq!(dispatcher.admin_get("/metrics").await.status(), 200);
     assert_eq!(dispatcher.admin_get("/api/v1/pools").await.json()["pools"][0]["pool"], "pool");
-    // Visitors find nothing of it.
+    // The visitors' listener does not serve it.
     assert_eq!(Visitor::of(&dispatcher).get("/metrics").await.text(), "pod");
     assert!(!dispatcher.log().contains(token));
 }
 
 #[tokio::test]
-async fn who_somebody_is_stays_out_of_logs_metrics_and_the_admin_api() {
+async fn session_secrets_stay_out_of_logs_metrics_and_the_admin_api() {
     let pod = Pod::named("pod").await;
     let setup =
         Setup::fixed(&[&pod], "slots_per_pod = 2\nlinger_seconds = 0.1\ngrace_seconds = 0.1\nclaim_seconds = 0.5");

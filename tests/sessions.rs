@@ -1,4 +1,4 @@
-//! Who sits where and for how long: cookies, the line, the clocks, the visitor's own acts and the operators'.
+//! Sessions and their slots: cookies, the queue, time limits, and what visitors and operators do.
 
 use crate::http::SHARED;
 use base64::Engine as _;
@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// One session per pod, and nobody is patient.
+/// One session per pod, and short durations.
 const BRISK: &str = "grace_seconds = 0.3\nlinger_seconds = 0.2\n";
 
 async fn two_pods() -> [Pod; 2] {
@@ -38,7 +38,7 @@ async fn close_of(socket: &mut Socket) -> Option<(u16, String)> {
 }
 
 #[tokio::test]
-async fn a_cookie_that_is_not_ours_is_no_cookie() {
+async fn foreign_and_forged_cookies_are_ignored() {
     let pod = Pod::named("x").await;
     let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
     let elsewhere = Setup::default().pool("other", &[&pod], SHARED).start().await;
@@ -91,7 +91,7 @@ async fn a_session_outlives_a_restart_and_a_new_key_but_not_the_loss_of_its_key(
     assert_ne!(names[0], names[2]);
 }
 
-/// A cookie as the dispatcher makes them: version, id, time of issue, last ordinal, and a MAC over the pool and all of them.
+/// A cookie in the dispatcher's format: version, id, time of issue, last ordinal, and a MAC over the pool and all of them.
 fn cookie(key: &[u8], issued_ms: u64) -> String {
     let mut text = vec![1];
     text.extend_from_slice(&7u128.to_be_bytes());
@@ -106,7 +106,7 @@ fn cookie(key: &[u8], issued_ms: u64) -> String {
 }
 
 #[tokio::test]
-async fn a_cookie_older_than_its_max_age_is_no_cookie() {
+async fn a_cookie_older_than_its_max_age_is_ignored() {
     let pod = Pod::named("x").await;
     let settings = format!("{SHARED}\ncookie_max_age_seconds = 3600");
     let setup = Setup::fixed(&[&pod], &settings).top("cookie_keys_env = \"KEYS\"").env("KEYS", &"aa".repeat(32));
@@ -137,13 +137,13 @@ async fn two_visitors_from_one_address_have_two_pods() {
 }
 
 #[tokio::test]
-async fn all_that_one_session_does_goes_to_one_pod() {
+async fn all_requests_and_sockets_of_a_session_go_to_one_pod() {
     let pods = two_pods().await;
     let dispatcher = Setup::fixed(&[&pods[0], &pods[1]], "").start().await;
     for round in 0..2 {
         let mut ana = Visitor::of(&dispatcher);
         ana.page("/").await;
-        // Two hundred at once, before the session is known at all: requests, and sockets of three tabs.
+        // Two hundred requests at once, before the session exists, and sockets of three tabs.
         let requests = join_all((0..200).map(|_| {
             let mut tab = ana.clone();
             async move { tab.get("/").await.text() }
@@ -192,12 +192,12 @@ async fn the_third_visitor_of_two_slots_waits_until_one_leaves() {
     while !String::from_utf8(events.chunk().await.unwrap()).unwrap().contains(r#""state":"ready""#) {}
     assert_eq!(eve.get("/").await.text(), "pod 0");
     assert_eq!(ian.status().await["position"], 1);
-    // Who has left reads so, and takes no new slot by a reload.
+    // A visitor who has left sees that, and gets no new slot by a reload.
     let page = ana.page("/").await;
     assert!(page.text().contains("You have left"), "{}", page.text());
     let json = ana.get("/").await;
     assert_eq!((json.status(), json.json()["reason"].clone()), (503, "left".into()));
-    // Joining again is a new session at the end of the line.
+    // Joining again is a new session at the end of the queue.
     let joined = ana
         .request(
             "POST",
@@ -227,13 +227,13 @@ async fn a_slot_is_kept_for_grace_and_then_goes_to_the_next() {
     drop(socket);
     bob.is_told("ready").await;
     assert_eq!(released(&dispatcher, "disconnected").await, 1);
-    // Back later: the same cookie joins again.
+    // Later, the same cookie joins the queue again.
     assert_eq!(ana.page("/").await.status(), 200);
     assert_eq!(ana.status().await["position"], 1);
 }
 
 #[tokio::test]
-async fn who_only_speaks_http_is_present_for_linger_after_the_last_request() {
+async fn a_session_without_sockets_is_present_for_linger_after_its_last_request() {
     let pod = Pod::named("pod").await;
     let dispatcher = Setup::fixed(&[&pod], BRISK).start().await;
     let mut ana = Visitor::of(&dispatcher);
@@ -257,13 +257,13 @@ async fn a_slot_that_is_not_claimed_goes_to_the_next() {
     assert_eq!(ana.status().await["reason"], "no_show");
     assert_eq!(ana.get("/").await.json()["reason"], "no_show");
     assert_eq!(released(&dispatcher, "no_show").await, 1);
-    // Coming back as a person is enough to be in line again.
+    // Loading a page is enough to be in the queue again.
     ana.page("/").await;
     assert!(["queued", "ready"].contains(&ana.status().await["state"].as_str().unwrap()));
 }
 
 #[tokio::test]
-async fn who_does_nothing_is_warned_may_extend_and_is_let_go() {
+async fn an_idle_session_is_warned_may_extend_and_ends() {
     let pod = Pod::named("pod").await;
     let settings = "idle_seconds = 3\nwarn_before_seconds = 2.5\nextend_limit_seconds = 100";
     let dispatcher = Setup::fixed(&[&pod], settings).start().await;
@@ -282,7 +282,7 @@ async fn who_does_nothing_is_warned_may_extend_and_is_let_go() {
     warned(&mut ana).await;
     let extended = ana.post("/.slotkeeper/extend").await.json();
     assert!(extended["ends_in_seconds"].is_null(), "{extended}");
-    // The warning comes again although somebody looks at the waiting room all the time: that is not playing.
+    // The warning is repeated although the status is requested all the time, which is not activity.
     warned(&mut ana).await;
     assert_eq!(close_of(&mut socket).await, Some((4001, "idle".into())));
     drop(socket);
@@ -305,7 +305,7 @@ async fn the_cookie_is_renewed_when_the_session_gets_a_pod_and_not_with_every_an
 }
 
 #[tokio::test]
-async fn only_what_the_client_sends_counts_as_activity_of_a_websocket() {
+async fn only_messages_of_the_client_are_activity_of_a_websocket() {
     let talkative = async || {
         Pod::sockets(|socket: Socket| async move {
             let (mut send, mut receive) = socket.split();
@@ -333,7 +333,7 @@ async fn only_what_the_client_sends_counts_as_activity_of_a_websocket() {
         }
     };
     let listen = async { while receive.next().await.is_some_and(|message| message.is_ok()) {} };
-    // The silent client's session ends although its pod sends all the time; the other one's does not.
+    // The silent client's session ends although its pod sends all the time; the session of the client that sends does not.
     let close = async {
         tokio::select! {
             close = close_of(&mut silent) => close,
@@ -347,7 +347,7 @@ async fn only_what_the_client_sends_counts_as_activity_of_a_websocket() {
 }
 
 #[tokio::test]
-async fn time_is_up_however_busy_one_is() {
+async fn even_a_busy_session_ends_after_max_session_seconds() {
     let pod = Pod::named("pod").await;
     let dispatcher = Setup::fixed(&[&pod], "max_session_seconds = 2").start().await;
     let mut ana = Visitor::of(&dispatcher);
@@ -434,7 +434,7 @@ async fn an_api_call_is_held_until_there_is_a_slot() {
 }
 
 #[tokio::test]
-async fn what_is_limited_ends_at_its_limit() {
+async fn streams_new_sessions_and_the_queue_are_limited() {
     let pod = Pod::named("pod").await;
     let dispatcher = Setup::fixed(&[&pod], "queue_limit = 1")
         .limit("streams_per_session = 3\nnew_sessions_per_second = 5")
@@ -467,7 +467,7 @@ async fn what_is_limited_ends_at_its_limit() {
 }
 
 #[tokio::test]
-async fn a_class_is_believed_of_a_trusted_proxy_only() {
+async fn a_priority_class_is_accepted_from_a_trusted_proxy_only() {
     for (trusted, first) in [("127.0.0.1", "bob"), ("192.0.2.1", "ana")] {
         let pod = Pod::named("pod").await;
         let setup = Setup::fixed(&[&pod], "priority_header = \"x-class\"");
@@ -489,7 +489,7 @@ async fn a_class_is_believed_of_a_trusted_proxy_only() {
 }
 
 #[tokio::test]
-async fn ones_own_landing_page_is_shown_and_ours_where_it_fails() {
+async fn a_configured_landing_page_is_shown_and_the_built_in_one_if_it_fails() {
     let landing = Pod::answering(|r| match r.head.path() {
         "/wait?x=1" => {
             slotkeeper_tests::pod::answer("200 OK", "Content-Type: text/html\r\nX-Own: yes\r\n", "<p>our own</p>")
@@ -511,7 +511,7 @@ async fn ones_own_landing_page_is_shown_and_ours_where_it_fails() {
 }
 
 #[tokio::test]
-async fn sockets_and_acts_from_other_peoples_pages_are_refused() {
+async fn sockets_and_posts_from_pages_of_other_sites_are_refused() {
     let pod = Pod::named("pod").await;
     let dispatcher =
         Setup::fixed(&[&pod], &format!("{SHARED}\nallowed_origins = [\"https://app.example\"]")).start().await;
@@ -533,14 +533,14 @@ async fn sockets_and_acts_from_other_peoples_pages_are_refused() {
         assert_eq!(opened.as_ref().err().map(|a| a.status()), (!allowed).then_some(403), "{origin}");
         let left = ana.request("POST", "/.slotkeeper/join", &format!("{field}Content-Length: 0\r\n"), b"").await;
         assert_eq!(left.status(), if allowed { 303 } else { 403 }, "{origin}");
-        // An ordinary request is the pod's business.
+        // An ordinary request is left to the pod.
         assert_eq!(ana.request("GET", "/", &field, b"").await.status(), 200);
     }
     assert_eq!(pod.seen.count() - seen, 7 + 3);
 }
 
 #[tokio::test]
-async fn the_dispatchers_own_paths_take_the_methods_they_are_for() {
+async fn the_dispatchers_own_paths_accept_only_their_methods() {
     let pod = Pod::named("pod").await;
     let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
     let reads: &[&str] = &["GET", "HEAD"];
@@ -575,12 +575,12 @@ async fn the_dispatchers_own_paths_take_the_methods_they_are_for() {
             }
         }
     }
-    assert_eq!(pod.seen.count(), 0, "the pod has nothing to do with it");
+    assert_eq!(pod.seen.count(), 0, "no request reaches the pod");
     assert_eq!(dispatcher.pool().await["sessions"]["taken"], 0);
 }
 
 #[tokio::test]
-async fn the_waiting_room_says_what_it_is_to_people_and_programs() {
+async fn the_waiting_room_is_a_page_for_people_and_json_for_programs() {
     let pod = Pod::named("pod").await;
     let dispatcher = Setup::fixed(&[&pod], "title = \"Game <b>& co\"").start().await;
     let got = Visitor::of(&dispatcher).page("/x").await;

@@ -1,4 +1,4 @@
-//! Shared pools that scale: by sessions, by messages, by a gauge of the pods' own; and pods that are emptied before they go.
+//! Shared pools that scale by sessions, by messages or by a gauge of the pods; and pods that are drained before their removal.
 
 use futures_util::{SinkExt, StreamExt};
 use slotkeeper_tests::dispatcher::binary;
@@ -22,7 +22,7 @@ async fn asked(dispatcher: &Dispatcher, target: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn a_pod_that_is_to_go_is_emptied_and_its_sockets_come_back_elsewhere() {
+async fn a_pod_is_drained_before_its_removal_and_its_sockets_reconnect_elsewhere() {
     let settings = "slots_per_pod = 4\nmax_pods = 3\nshrink = \"move\"\ncooldown_seconds = 1\nlinger_seconds = 1\n\
                     targets = { sessions = 2, slack_percent = 0 }";
     let dispatcher = gateways(settings).top("drain_seconds = 0.5").start().await;
@@ -31,7 +31,7 @@ async fn a_pod_that_is_to_go_is_emptied_and_its_sockets_come_back_elsewhere() {
     for visitor in &mut visitors {
         sockets.push(visitor.socket("/ws").await);
     }
-    // Two are enough for each: there is a second pod, which those to come would get.
+    // The target is two sessions per pod: there is a second pod, to which new sessions go.
     dispatcher.pool_is("/desired", 2).await;
     eventually("the second pod", async || dispatcher.pool().await["pods"][1]["phase"] == "ready").await;
     let mut late = [(); 2].map(|()| Visitor::of(&dispatcher));
@@ -39,14 +39,14 @@ async fn a_pod_that_is_to_go_is_emptied_and_its_sockets_come_back_elsewhere() {
     for visitor in &mut late {
         there.push(visitor.socket("/ws").await);
     }
-    // Six of two each are three pods; a new session goes to the pod with the fewest: not to the first one, and perhaps already
-    // to the third.
+    // Six sessions with two per pod are three pods; a new session goes to the pod with the fewest: not to the first one, and
+    // perhaps already to the third.
     dispatcher.pool_is("/desired", 3).await;
     let sessions = dispatcher.sessions().await;
     let first = sessions.iter().filter(|s| s["pod"] == 0).count();
     assert_eq!((first, sessions.len()), (4, 6), "{sessions:?}");
 
-    // Four go, from the first pod: two are left, above it. One pod is enough for them, and it is the first.
+    // Four sessions leave the first pod: two are left, above it. One pod is enough for them, and it is the first.
     for visitor in &mut visitors {
         visitor.post("/.slotkeeper/leave").await;
     }
@@ -72,20 +72,20 @@ async fn a_pod_that_is_to_go_is_emptied_and_its_sockets_come_back_elsewhere() {
         assert_eq!(echo.to_text().unwrap(), "still here");
     }
     let released = dispatcher.metrics().await.of_pool("slotkeeper_releases_total", "reason=left");
-    assert_eq!(released, 4, "nobody else has lost anything");
+    assert_eq!(released, 4, "no other session is released");
     let sessions = dispatcher.sessions().await;
     assert!(sessions.len() == 2 && sessions.iter().all(|s| s["pod"] == 0), "{sessions:?}");
 }
 
 #[tokio::test]
-async fn pods_follow_the_messages_that_pass() {
+async fn a_pool_scales_with_the_messages_that_pass() {
     let settings = "slots_per_pod = 100\nmax_pods = 3\n\
                     targets = { messages_per_second = 4, window_seconds = 5 }";
     let dispatcher = gateways(settings).start().await;
     let mut ana = Visitor::of(&dispatcher);
     let mut socket = ana.socket("/ws").await;
     assert_eq!(asked(&dispatcher, "slots").await, 1);
-    // Twenty there and back are eight a second, over five: two pods.
+    // Twenty messages each way are eight per second over five seconds: two pods.
     for n in 0..20 {
         socket.send(Message::Text(n.to_string().into())).await.unwrap();
         patiently("the echo", socket.next()).await.unwrap().unwrap();
@@ -98,7 +98,7 @@ async fn pods_follow_the_messages_that_pass() {
 }
 
 #[tokio::test]
-async fn pods_follow_a_gauge_of_their_own() {
+async fn a_pool_scales_with_a_gauge_of_its_pods() {
     let settings = "slots_per_pod = 10\nmax_pods = 3\n\
                     targets = { window_seconds = 5, gauge = { name = \"console_ready\", per_pod = 0.5, every_seconds = 1 } }";
     let dispatcher = Setup::consoles(settings).start().await;
@@ -114,7 +114,7 @@ async fn pods_follow_a_gauge_of_their_own() {
 }
 
 #[tokio::test]
-async fn pods_that_do_not_tell_their_gauge_are_complained_of_once() {
+async fn a_gauge_that_cannot_be_read_is_logged_once() {
     let settings = "slots_per_pod = 10\nmax_pods = 3\n\
                     targets = { window_seconds = 5, gauge = { name = \"no_such_thing\", per_pod = 1, every_seconds = 1 } }";
     let dispatcher = Setup::consoles(settings).start().await;
@@ -122,7 +122,7 @@ async fn pods_that_do_not_tell_their_gauge_are_complained_of_once() {
     ana.wait_for_slot().await;
     let errors = async || dispatcher.metrics().await.of_pool("slotkeeper_pod_gauge_errors_total", "");
     eventually("three questions", async || errors().await >= 3).await;
-    let complaints = dispatcher.log().lines().filter(|l| l.contains("do not tell their gauge")).count();
+    let complaints = dispatcher.log().lines().filter(|l| l.contains("did not return their gauge")).count();
     assert_eq!(complaints, 1, "{}", dispatcher.log());
     assert_eq!((asked(&dispatcher, "gauge").await, dispatcher.pool().await["desired"].as_u64()), (1, Some(1)));
 }
@@ -131,7 +131,7 @@ async fn pods_that_do_not_tell_their_gauge_are_complained_of_once() {
 async fn an_operator_drains_a_pod() {
     let settings = "slots_per_pod = 4\nmax_pods = 2\nmin_pods = 2";
     let dispatcher = gateways(settings).top("drain_seconds = 0.2").start().await;
-    // Both: the first one may be the slower one, and a visitor who comes before it is ready is not there to be moved.
+    // Both pods: the first may be the slower one, and a visitor who comes before it is ready is not placed on it.
     let is_ready = async |pod: usize| dispatcher.pool().await["pods"][pod]["phase"] == "ready";
     eventually("two pods", async || is_ready(0).await && is_ready(1).await).await;
     let mut ana = Visitor::of(&dispatcher);

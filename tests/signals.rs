@@ -1,11 +1,11 @@
-//! What signals do to a dispatcher that has streams open and a long time to drain.
+//! Signals to a dispatcher that has open streams and a long time to drain.
 
 use crate::http::SHARED;
 use futures_util::StreamExt;
 use rustix::process::Signal;
 use slotkeeper_tests::{Dispatcher, Pod, Setup, Visitor, eventually, patiently};
 
-/// Nobody waits that long.
+/// Longer than any test waits.
 const DRAIN: &str = "drain_seconds = 3600";
 
 async fn logs(dispatcher: &Dispatcher, what: &str) {
@@ -13,7 +13,7 @@ async fn logs(dispatcher: &Dispatcher, what: &str) {
 }
 
 #[tokio::test]
-async fn a_hangup_ends_nothing() {
+async fn sighup_ends_no_session() {
     let pod = Pod::named("pod").await;
     let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
     let mut socket = Visitor::of(&dispatcher).socket("/").await;
@@ -54,7 +54,7 @@ async fn a_third_signal_ends_the_process() {
     })
     .await;
     let mut dispatcher = Setup::fixed(&[&pod], SHARED).top(DRAIN).start().await;
-    // A request that is never answered keeps it from ending by itself.
+    // A request that is never answered keeps the dispatcher from ending by itself.
     let _waits = Visitor::of(&dispatcher).ask("GET", "/", "").await;
     eventually("the request to reach the pod", async || {
         dispatcher.metrics().await.of_pool("slotkeeper_streams_open", "kind=request") == 1
@@ -63,8 +63,8 @@ async fn a_third_signal_ends_the_process() {
     dispatcher.signal(Signal::TERM);
     logs(&dispatcher, "stopping").await;
     dispatcher.signal(Signal::TERM);
-    logs(&dispatcher, "asked to stop again").await;
+    logs(&dispatcher, "second stop signal").await;
     dispatcher.signal(Signal::TERM);
     assert_eq!(dispatcher.end().await.code(), Some(1));
-    assert!(dispatcher.log().contains("for the third time"));
+    assert!(dispatcher.log().contains("third stop signal"));
 }

@@ -1,5 +1,5 @@
 //! Socket.IO through the dispatcher, with its own server as pods and its own client: every request of a client's long-polling
-//! reaches the one pod that knows it, its upgrade follows it there, and only what was upgraded counts as a tunnel.
+//! reaches the one pod that knows it, its upgrade goes to the same pod, and only upgraded connections count as tunnels.
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
-/// Where `socketio/setup` has put Socket.IO.
+/// The folder in which `socketio/setup` has installed Socket.IO.
 fn installed() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -58,14 +58,14 @@ impl Server {
     }
 }
 
-/// Socket.IO clients in a process of their own.
+/// Socket.IO clients in their own process.
 struct Clients {
     _child: Child,
     commands: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
 }
 
-/// Where a client is, as its server says.
+/// The pod and session of a client, as its server reports them.
 #[derive(Debug)]
 struct Client {
     kind: String,
@@ -115,13 +115,13 @@ impl Clients {
         self.who_of(&["polling", "upgraded", "websocket", "keeping"]).await
     }
 
-    /// Once all of these kinds are connected, and upgraded where that is to come.
+    /// Waits until all clients of these kinds are connected, and upgraded if that is expected.
     async fn who_of(&mut self, kinds: &[&str]) -> Vec<Client> {
         let said = self.ask(json!({ "command": "who", "kinds": kinds })).await;
         said.as_array().unwrap().iter().map(Client::of).collect()
     }
 
-    /// Everybody talks to the pod that they are at, and to no other.
+    /// Every client exchanges messages with its pod, and with no other.
     async fn talk(&mut self, where_they_are: &[Client]) {
         let heard = self.ask(json!({ "command": "talk", "messages": 20, "length": 500 })).await;
         for (heard, client) in heard.as_array().unwrap().iter().zip(where_they_are) {
@@ -142,7 +142,7 @@ async fn three_servers() -> Vec<Server> {
     servers
 }
 
-/// A shared pool of them: nobody waits, and whoever comes is placed where the fewest are.
+/// A shared pool of these servers: new sessions need not wait, and go to the pod with the fewest.
 async fn before(servers: &[Server]) -> Dispatcher {
     let pods: Vec<String> = servers.iter().map(|server| format!("\"{}\"", server.address)).collect();
     let pools = format!(
@@ -169,7 +169,7 @@ async fn pods_are_ready(dispatcher: &Dispatcher, count: usize) {
     .await;
 }
 
-/// How many are at each pod.
+/// The number of clients at each pod.
 fn spread(clients: &[Client]) -> BTreeMap<&str, usize> {
     let mut pods = BTreeMap::new();
     for client in clients {
@@ -207,7 +207,7 @@ async fn every_client_stays_with_its_pod_however_it_is_connected() {
     clients.talk(&who).await;
     let after = clients.who().await;
     let places = |who: &[Client]| -> Vec<String> { who.iter().map(|c| format!("{} {}", c.pod, c.session)).collect() };
-    assert_eq!(places(&who), places(&after), "nobody has moved");
+    assert_eq!(places(&who), places(&after), "no client has moved");
     assert!(after.iter().all(|client| client.connects == 1));
     assert_eq!(tunnels(&dispatcher).await, 30);
 
@@ -216,7 +216,7 @@ async fn every_client_stays_with_its_pod_however_it_is_connected() {
 }
 
 #[tokio::test]
-async fn clients_of_a_pod_that_goes_are_back_elsewhere_or_with_its_next_life() {
+async fn clients_of_an_ended_pod_reconnect_elsewhere_or_to_its_next_incarnation() {
     let mut servers = three_servers().await;
     let dispatcher = before(&servers).await;
     let mut clients = Clients::start(&dispatcher);
@@ -228,16 +228,16 @@ async fn clients_of_a_pod_that_goes_are_back_elsewhere_or_with_its_next_life() {
         let before = clients.who().await;
         let (name, address) = servers.remove(0).end(signal).await;
         pods_are_ready(&dispatcher, 2).await;
-        // A jar of Node's client does not outlive its connection: it comes back as somebody else, to another pod.
+        // The cookie jar of Node's client ends with its connection: the client reconnects as a new session, to another pod.
         let meanwhile = clients.who_of(&["polling", "upgraded", "websocket"]).await;
         assert!(meanwhile.iter().all(|client| client.pod != name), "{name} is not there: {meanwhile:?}");
-        // A cookie that is sent with every request does: who has one waits for the next life of the same address.
+        // A cookie that is sent with every request does: such a client waits for the next incarnation at the same address.
         servers.push(Server::start(&name, address).await);
         pods_are_ready(&dispatcher, 3).await;
         let after = clients.who().await;
         for (was, is) in before.iter().zip(&after) {
             let lost = was.pod == name;
-            assert_eq!(is.connects > was.connects, lost, "only who was there comes again: {was:?} {is:?}");
+            assert_eq!(is.connects > was.connects, lost, "only clients of that pod reconnect: {was:?} {is:?}");
             let keeps = !lost || is.kind == "keeping";
             assert_eq!((is.session == was.session, is.pod == was.pod), (keeps, keeps), "{was:?} {is:?}");
         }

@@ -1,4 +1,4 @@
-//! Upgraded connections: byte for byte, in both directions, whatever the frames say; and a client that has gone is found out.
+//! Upgraded connections pass every byte, in both directions, whatever the frames are; and a vanished client is noticed.
 
 use crate::http::SHARED;
 use futures_util::{SinkExt, StreamExt};
@@ -19,7 +19,7 @@ const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 const MASK: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
 
-/// A frame by hand; clients mask.
+/// A hand-made frame; clients mask.
 fn frame(first: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
     let masked = if mask.is_some() { 0x80 } else { 0 };
     let mut frame = vec![first];
@@ -110,7 +110,7 @@ impl Dice {
 
 /// `E2E_MESSAGES=10000` sends that many.
 #[tokio::test]
-async fn messages_of_every_size_come_back_as_they_were_and_are_counted() {
+async fn messages_of_every_size_are_echoed_unchanged_and_counted() {
     let count = std::env::var("E2E_MESSAGES").ok().and_then(|n| n.parse().ok()).unwrap_or(1000);
     let pod = Pod::sockets(echo).await;
     let dispatcher = before(&pod).await;
@@ -284,7 +284,7 @@ async fn another_protocol_may_close_one_direction_and_use_the_other() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_101_is_passed_on_and_nothing_after_it_is_read() {
+async fn a_response_other_than_101_is_passed_on_and_nothing_after_it_is_read() {
     for status in ["200 OK", "401 Unauthorized", "426 Upgrade Required", "302 Found"] {
         let pod = Pod::answering(move |_| answer(status, "X-Why: this\r\n", "no")).await;
         let dispatcher = before(&pod).await;
@@ -301,7 +301,7 @@ async fn an_answer_that_is_no_101_is_passed_on_and_nothing_after_it_is_read() {
 }
 
 #[tokio::test]
-async fn what_is_sent_together_with_the_handshake_is_not_lost() {
+async fn data_sent_together_with_the_handshake_is_not_lost() {
     let pod = Pod::start(|mut wire, _| async move {
         let Some(head) = wire.head().await else { return };
         // The 101 and the first frames in one packet.
@@ -329,7 +329,7 @@ async fn what_is_sent_together_with_the_handshake_is_not_lost() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_read_slows_only_its_own_pod() {
+async fn a_client_that_does_not_read_slows_only_its_own_pod() {
     let pushed = Arc::new(AtomicU64::new(0));
     let pod = Pod::start({
         let pushed = pushed.clone();
@@ -359,7 +359,7 @@ async fn whoever_does_not_read_slows_only_its_own_pod() {
     let mut slow = ana.ask("GET", "/flood", HANDSHAKE).await;
     ana.hear(&mut slow).await;
     let mut quick = ana.socket("/echo").await;
-    // Until the flood stands still, somebody else is served at any time.
+    // Until the flood stops, another client is served at any time.
     let mut level = (0, 0);
     eventually("the flood to stand still", async || {
         for n in 0..50 {
@@ -374,7 +374,7 @@ async fn whoever_does_not_read_slows_only_its_own_pod() {
         level.1 >= 20
     })
     .await;
-    assert!(level.0 < 100, "{} MiB of the flood have gone somewhere", level.0);
+    assert!(level.0 < 100, "{} MiB of the flood are buffered somewhere", level.0);
     let peak = dispatcher.memory_kib("VmHWM");
     assert!(peak < 64 * 1024, "{peak} KiB");
     drop(slow);
@@ -386,7 +386,7 @@ async fn whoever_does_not_read_slows_only_its_own_pod() {
 const PINGED: &str = "slots_per_pod = 1000\nhalf_open_seconds = 1\ngrace_seconds = 0.1";
 
 #[tokio::test]
-async fn a_client_that_does_not_answer_pings_is_let_go() {
+async fn a_client_that_does_not_answer_pings_is_disconnected() {
     let pod = mirror("").await;
     let dispatcher = Setup::fixed(&[&pod], PINGED).start().await;
     let mut ana = Visitor::of(&dispatcher);
@@ -394,7 +394,7 @@ async fn a_client_that_does_not_answer_pings_is_let_go() {
     dispatcher.pool_is("/sessions/taken", 1).await;
     let (first, payload) = next_frame(&mut wire).await.unwrap();
     assert_eq!((first, payload.len()), (PING, 8));
-    assert_eq!(next_frame(&mut wire).await, None); // it reads, but says nothing
+    assert_eq!(next_frame(&mut wire).await, None); // it reads, but sends nothing
     dispatcher.pool_is("/slots/busy", 0).await;
     pod.is_left_alone().await;
     all_streams_are_closed(&dispatcher).await;
@@ -402,7 +402,7 @@ async fn a_client_that_does_not_answer_pings_is_let_go() {
 }
 
 #[tokio::test]
-async fn a_client_that_answers_stays_and_the_pod_sees_nothing_of_it() {
+async fn a_client_that_answers_pings_stays_and_the_pod_sees_neither_pings_nor_pongs() {
     let (told, mut tells) = mpsc::unbounded_channel();
     let pod = Pod::start(move |mut wire, _| {
         let told = told.clone();
@@ -425,11 +425,11 @@ async fn a_client_that_answers_stays_and_the_pod_sees_nothing_of_it() {
     let mut wire = raw_socket(&mut ana, "").await;
     assert_eq!(next_frame(&mut wire).await.unwrap(), (TEXT, b"a slow frame".to_vec()));
     for n in 0..3u8 {
-        let (first, payload) = next_frame(&mut wire).await.expect("who answers stays");
+        let (first, payload) = next_frame(&mut wire).await.expect("a client that answers stays connected");
         assert_eq!((first, payload.len()), (PING, 8));
         wire.send(frame(PONG, &payload, Some([n, 9, 9, n]))).await;
     }
-    // A pong that is none of ours, and a message: the first that the pod hears.
+    // A pong that answers no ping of the dispatcher, and a message: the first data that the pod gets.
     wire.send(frame(PONG, b"skpr1234", Some(MASK))).await;
     wire.send(frame(TEXT, b"hello", Some(MASK))).await;
     assert_eq!(patiently("the pod", tells.recv()).await.unwrap(), (PONG, b"skpr1234".to_vec()));
@@ -438,7 +438,7 @@ async fn a_client_that_answers_stays_and_the_pod_sees_nothing_of_it() {
 }
 
 #[tokio::test]
-async fn a_pod_that_ends_its_socket_ends_the_visitors() {
+async fn a_pod_that_ends_its_socket_ends_the_visitors_socket() {
     let pod = Pod::start(|mut wire, _| async move {
         let Some(head) = wire.head().await else { return };
         if head.get("upgrade").is_none() {

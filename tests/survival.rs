@@ -1,8 +1,8 @@
-//! What survives what: dispatchers that are killed in the midst of everything, alone on a folder or several on one Redis
-//! that is killed, too. Nobody loses the pod, nobody meets anybody there.
+//! Dispatchers that are killed at any time, alone on a folder or several on one Redis that is killed, too: no session loses
+//! its pod, and no pod gets a second session.
 //!
 //! `KILLS` and `SESSIONS` make it longer: `KILLS=200 SESSIONS=200 cargo test -p slotkeeper-tests survival -- --nocapture`
-//! prints figures.
+//! prints measurements.
 
 mod arcade;
 pub(crate) mod house;
@@ -20,18 +20,18 @@ fn number(name: &str, usual: usize) -> usize {
     std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }
 
-/// Short clocks: who is forgotten is forgotten soon.
+/// Short durations: lost replicas and sessions are given up soon.
 const CLOCKS: &str = "silence_seconds = 4\ngrace_seconds = 6\nclaim_seconds = 30\nqueue_lease_seconds = 30\n";
 
-/// Waits a moment that nobody chose.
+/// Waits for a pseudo-random time.
 async fn a_moment(dice: &mut u64, most: u64) {
-    // Numerical Recipes' linear congruential generator: any moment will do, but the same ones each time.
+    // Numerical Recipes' linear congruential generator: every run has the same sequence.
     *dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223) & 0xffff_ffff;
     tokio::time::sleep(Duration::from_millis(20 + *dice % most)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dispatcher_that_is_killed_finds_everybody_again() {
+async fn sessions_keep_their_pods_when_their_dispatcher_is_killed() {
     let (kills, sessions) = (number("KILLS", 6), number("SESSIONS", 24));
     let arcade = Arcade::open(sessions).await;
     let mut house = House::on_folder(&arcade, CLOCKS);
@@ -50,7 +50,7 @@ async fn a_dispatcher_that_is_killed_finds_everybody_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_dispatchers_and_their_redis_are_killed_in_turn() {
+async fn sessions_keep_their_pods_when_three_dispatchers_and_their_redis_are_killed() {
     let (kills, sessions) = (number("KILLS", 6), number("SESSIONS", 24));
     let arcade = Arcade::open(sessions).await;
     let mut redis = Redis::start().await;
@@ -79,7 +79,7 @@ async fn three_dispatchers_and_their_redis_are_killed_in_turn() {
 }
 
 #[tokio::test]
-async fn a_dispatcher_that_is_stopped_says_so_and_its_successor_seats_everybody_where_they_were() {
+async fn sessions_keep_their_pods_when_a_dispatcher_is_stopped_and_replaced() {
     let arcade = Arcade::open(3).await;
     let mut house = House::on_folder(&arcade, "");
     house.start(0).await;
@@ -92,7 +92,7 @@ async fn a_dispatcher_that_is_stopped_says_so_and_its_successor_seats_everybody_
 }
 
 #[tokio::test]
-async fn a_folder_has_one_owner_and_whoever_else_wants_it_is_told() {
+async fn a_second_dispatcher_on_the_same_folder_refuses_to_start() {
     let arcade = Arcade::open(1).await;
     let mut house = House::on_folder(&arcade, "");
     house.start(0).await;
@@ -105,18 +105,18 @@ async fn a_folder_has_one_owner_and_whoever_else_wants_it_is_told() {
 }
 
 #[tokio::test]
-async fn a_dispatcher_waits_for_its_redis_and_says_so_to_whoever_asks() {
+async fn a_dispatcher_waits_for_its_redis_and_reports_that_it_is_not_ready() {
     let arcade = Arcade::open(1).await;
     let mut redis = Redis::start().await;
     redis.kill().await;
     let mut house = House::on_redis(&arcade, CLOCKS, &redis.address());
     house.begin(0);
     let mut operator = Visitor::at(house.admin(0).await);
-    assert_eq!(operator.get("/healthz").await.status(), 200, "it lives");
+    assert_eq!(operator.get("/healthz").await.status(), 200, "the process is alive");
     let ready = operator.get("/readyz").await;
     assert_eq!((ready.status(), ready.text().contains("journal")), (503, true), "{}", ready.text());
     let metrics = operator.get("/metrics").await.text();
-    assert!(!metrics.contains("slotkeeper_sessions{"), "gauges that nobody knows are not 0 but absent");
+    assert!(!metrics.contains("slotkeeper_sessions{"), "unknown gauges are absent, not 0");
     assert_eq!(operator.get("/api/v1/pools").await.status(), 503);
     redis.restart().await;
     eventually("it to be ready", async || Visitor::at(house.admin(0).await).get("/readyz").await.status() == 200).await;
@@ -134,7 +134,7 @@ async fn a_dispatcher_that_waits_for_its_redis_can_be_stopped() {
 }
 
 #[tokio::test]
-async fn a_journal_that_cannot_be_read_is_named_with_what_to_do() {
+async fn a_dispatcher_refuses_a_journal_that_cannot_be_read_and_names_it() {
     let arcade = Arcade::open(1).await;
     let redis = Redis::start().await;
     redis.say("HSET {slotkeeper}:checkpoint position 5 at 1 state nonsense").await;
@@ -168,7 +168,7 @@ async fn requests_of_a_known_session_do_not_touch_the_journal() {
 }
 
 #[tokio::test]
-async fn a_damaged_journal_is_refused_and_its_repair_brings_back_what_is_whole() {
+async fn a_damaged_journal_is_refused_and_its_repair_restores_the_sound_part() {
     let arcade = Arcade::open(2).await;
     let mut house = House::on_folder(&arcade, "");
     house.start(0).await;
@@ -177,7 +177,7 @@ async fn a_damaged_journal_is_refused_and_its_repair_brings_back_what_is_whole()
     house.kill(0).await;
     let file = house.segment();
     let mut bytes = std::fs::read(&file).unwrap();
-    // In the last record but one: what is torn by a crash is the last.
+    // In the last record but one: a crash can tear only the last one.
     let lines: Vec<usize> = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at).collect();
     let damaged = lines[lines.len() - 3] + 40;
     bytes[damaged] ^= 1;
@@ -190,8 +190,8 @@ async fn a_damaged_journal_is_refused_and_its_repair_brings_back_what_is_whole()
     let repair = house.journal(&["repair"]).await;
     assert!(repair.status.success(), "{}", String::from_utf8_lossy(&repair.stderr));
     house.start(0).await;
-    // Entries may be lost, so nobody is let in before everybody must have closed what they had; and she is told.
-    eventually("her to be told", async || {
+    // Entries may be lost, so no session is placed before all replicas must have closed their streams; the status shows that.
+    eventually("the status to show it", async || {
         let told = ana.status().await;
         told["state"] == "queued" && told["steps"][0]["name"] == "checking"
     })
@@ -201,7 +201,7 @@ async fn a_damaged_journal_is_refused_and_its_repair_brings_back_what_is_whole()
 }
 
 #[tokio::test]
-async fn a_signal_of_any_kind_leaves_a_journal_that_is_whole() {
+async fn every_signal_leaves_a_sound_journal() {
     for signal in [Signal::TERM, Signal::INT, Signal::KILL, Signal::QUIT] {
         let arcade = Arcade::open(1).await;
         let mut house = House::on_folder(&arcade, "");

@@ -1,4 +1,4 @@
-//! Time limits towards pods: an answer that does not come, and bodies that stop, by either side.
+//! Time limits towards pods: a missing response, and bodies that stall, on either side.
 
 use crate::http::SHARED;
 use slotkeeper_tests::pod::ok;
@@ -16,7 +16,7 @@ async fn times_out(dispatcher: &Dispatcher, what: &str) {
     eventually(what, async || timeouts(dispatcher, what).await == 1).await;
 }
 
-/// Takes requests with their bodies, says some interim words, and never answers.
+/// A pod that reads requests with their bodies, sends some interim responses, and never a final one.
 async fn silent() -> Pod {
     Pod::start(|mut wire, _| async move {
         while let Some(head) = wire.head().await {
@@ -30,7 +30,7 @@ async fn silent() -> Pod {
 }
 
 #[tokio::test]
-async fn a_pod_that_never_answers_is_given_up() {
+async fn a_pod_that_never_answers_times_out() {
     let pod = silent().await;
     let dispatcher = behind(&pod, "answer_seconds = \"300ms\"").await;
     let answer = Visitor::of(&dispatcher).get("/").await;
@@ -47,7 +47,7 @@ async fn a_pod_that_never_answers_is_given_up() {
 }
 
 #[tokio::test]
-async fn an_upgrade_that_is_never_answered_is_given_up() {
+async fn an_upgrade_that_is_never_answered_times_out() {
     let pod = silent().await;
     let dispatcher = behind(&pod, "answer_seconds = 0.3").await;
     let refused = Visitor::of(&dispatcher).try_socket("/", "").await.expect_err("no answer is no socket");
@@ -55,7 +55,7 @@ async fn an_upgrade_that_is_never_answered_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_long_upload_that_moves_and_an_answer_after_it_are_not_late() {
+async fn a_long_upload_that_makes_progress_does_not_time_out() {
     let pod = Pod::answering(|request| ok(&request.body.len().to_string())).await;
     let dispatcher = behind(&pod, "answer_seconds = 0.5\nstall_seconds = 0.5").await;
     let mut ana = Visitor::of(&dispatcher);
@@ -68,7 +68,7 @@ async fn a_long_upload_that_moves_and_an_answer_after_it_are_not_late() {
 }
 
 #[tokio::test]
-async fn a_visitor_that_stops_in_the_midst_of_a_body_is_told_so() {
+async fn a_visitor_that_stops_midway_in_a_body_gets_a_408() {
     let pod = Pod::answering(|_| ok("all of it")).await;
     let dispatcher = behind(&pod, "stall_seconds = 0.3").await;
     let mut ana = Visitor::of(&dispatcher);
@@ -81,7 +81,7 @@ async fn a_visitor_that_stops_in_the_midst_of_a_body_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_pod_that_reads_no_more_is_given_up() {
+async fn a_pod_that_stops_reading_times_out() {
     let pod = Pod::start(|mut wire, _| async move {
         wire.head().await;
         // Holds the connection without reading, until the test is over.
@@ -95,7 +95,7 @@ async fn a_pod_that_reads_no_more_is_given_up() {
     let length = 1 << 30;
     let mut wire = ana.ask("POST", "/", &format!("Content-Length: {length}\r\n")).await;
     let piece = vec![b'x'; 1 << 20];
-    // Sends until the dispatcher takes no more, and then looks for the answer.
+    // Sends until the dispatcher accepts no more, and then reads the response.
     while let Ok(true) = tokio::time::timeout(std::time::Duration::from_millis(500), wire.try_send(&piece)).await {}
     let answer = ana.answer(&mut wire, "POST").await;
     assert_eq!(answer.status(), 504);
@@ -105,7 +105,7 @@ async fn a_pod_that_reads_no_more_is_given_up() {
     eventually("the descriptors to be given back", async || files() <= before).await;
 }
 
-/// Answers with a head of these fields and the beginning of a body, and is silent then.
+/// A pod that answers with a head of these fields and the beginning of a body, and then is silent.
 async fn falls_silent(fields: &'static str) -> Pod {
     Pod::start(move |mut wire, _| async move {
         if wire.head().await.is_some() {
@@ -117,7 +117,7 @@ async fn falls_silent(fields: &'static str) -> Pod {
 }
 
 #[tokio::test]
-async fn an_answer_that_stops_breaks_off_and_a_stream_of_events_may_be_silent() {
+async fn a_stalled_response_is_cut_and_an_event_stream_may_be_silent() {
     let (slow, events) =
         (falls_silent("").await, falls_silent("Content-Type: text/event-stream; charset=utf-8\r\n").await);
     let limits = format!("{SHARED}\nstall_seconds = 0.3");
@@ -141,7 +141,7 @@ async fn an_answer_that_stops_breaks_off_and_a_stream_of_events_may_be_silent() 
 }
 
 #[tokio::test]
-async fn a_visitor_that_reads_no_more_loses_the_rest() {
+async fn a_response_to_a_visitor_that_stops_reading_is_cut() {
     let pod = Pod::start(|mut wire, _| async move {
         if wire.head().await.is_some() {
             wire.send("HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n").await;
@@ -158,7 +158,7 @@ async fn a_visitor_that_reads_no_more_loses_the_rest() {
 }
 
 #[tokio::test]
-async fn limits_that_are_off_are_off() {
+async fn time_limits_can_be_switched_off() {
     let pod = Pod::start(|mut wire, seen| async move {
         let Some(head) = wire.head().await else { return };
         seen.note(slotkeeper_tests::Request { head, ..Default::default() });

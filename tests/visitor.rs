@@ -1,4 +1,4 @@
-//! A visitor: a very small browser with a cookie jar. Every request has a connection of its own.
+//! A visitor: a very small browser with a cookie jar. Every request has its own connection.
 
 use crate::dispatcher::Dispatcher;
 use crate::patience::{eventually, patiently};
@@ -16,13 +16,13 @@ pub struct Visitor {
     /// The path of the pool, without a slash at its end.
     pub base: String,
     pub jar: BTreeMap<String, String>,
-    /// Sent with every request, whole lines.
+    /// Complete lines that are sent with every request.
     pub fields: String,
 }
 
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// `1xx` that came before.
+    /// The `1xx` responses before it.
     pub before: Vec<Head>,
     pub head: Head,
     pub body: Body,
@@ -75,7 +75,7 @@ impl Visitor {
         format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n{cookies}{}{fields}\r\n", self.host, self.fields)
     }
 
-    /// A connection on which a request has been sent.
+    /// Sends a request on a new connection, which it returns.
     pub async fn ask(&self, method: &str, path: &str, fields: &str) -> Wire {
         let mut wire = Wire::to(self.at).await;
         wire.send(self.head(method, path, fields)).await;
@@ -90,13 +90,13 @@ impl Visitor {
         head
     }
 
-    /// The same visitor at another address of the same place.
+    /// The same visitor at another address of the same system.
     #[must_use]
     pub fn through(self, at: SocketAddr) -> Visitor {
         Visitor { at, ..self }
     }
 
-    /// Asks where perhaps nobody is, or goes in the midst of the answer: its head, if there is one.
+    /// Sends a request to a dispatcher that may not run, or end during the response: returns the head, if there is one.
     pub async fn knock(&mut self, path: &str, fields: &str) -> Option<(Head, Wire)> {
         let mut wire = Wire::over(tokio::net::TcpStream::connect(self.at).await.ok()?);
         if !wire.try_send(self.head("GET", path, fields)).await {
@@ -114,7 +114,7 @@ impl Visitor {
         }
     }
 
-    /// A request and its whole answer.
+    /// Sends a request, and reads its complete response.
     pub async fn request(&mut self, method: &str, path: &str, fields: &str, body: &[u8]) -> Answer {
         let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
         let mut wire = Wire::to(self.at).await;
@@ -124,7 +124,7 @@ impl Visitor {
         self.answer(&mut wire, method).await
     }
 
-    /// A whole answer.
+    /// Reads a complete response.
     pub async fn answer(&mut self, wire: &mut Wire, method: &str) -> Answer {
         let (before, head) = wire.final_head().await;
         let head = head.expect("an answer");
@@ -133,12 +133,12 @@ impl Visitor {
         Answer { before, head, body }
     }
 
-    /// As a program asks.
+    /// Sends a request as a program does.
     pub async fn get(&mut self, path: &str) -> Answer {
         self.request("GET", path, "", b"").await
     }
 
-    /// As a browser asks.
+    /// Sends a request as a browser does.
     pub async fn page(&mut self, path: &str) -> Answer {
         self.request("GET", path, PAGE, b"").await
     }
@@ -152,7 +152,7 @@ impl Visitor {
         self.get(&path).await.json()
     }
 
-    /// Comes to the door and waits until the slot is ready.
+    /// Loads the page, and waits until the slot is ready.
     pub async fn wait_for_slot(&mut self) {
         let path = format!("{}/", self.base);
         self.page(&path).await;
@@ -160,7 +160,7 @@ impl Visitor {
         eventually("a slot", async || visitor.status().await["state"] == "ready").await;
     }
 
-    /// Waits until the status says this.
+    /// Waits until the status has this state.
     pub async fn is_told(&mut self, state: &str) -> Value {
         let mut told = Value::Null;
         let mut visitor = self.clone();
@@ -196,6 +196,6 @@ impl Visitor {
     }
 }
 
-/// What asks for a WebSocket.
+/// The fields of a WebSocket handshake.
 pub const HANDSHAKE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";

@@ -1,5 +1,5 @@
-//! HTTP/1.1 spoken by hand, on either side of a connection: what a library would tidy up can be sent here, and what
-//! it would hide can be seen. Only as much as the tests need; strict about what it reads.
+//! HTTP/1.1 by hand, on either side of a connection: tests can send what a library would correct, and see what it would
+//! hide. Only as much as the tests need; strict about what it reads.
 
 use crate::patience::patiently;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 pub struct Wire {
     stream: TcpStream,
-    /// Read, but not yet asked for.
+    /// Bytes that were read, but not yet consumed.
     buffer: Vec<u8>,
 }
 
@@ -17,7 +17,7 @@ pub struct Wire {
 pub struct Head {
     pub line: String,
     pub fields: Vec<(String, String)>,
-    /// As it came, the empty line included.
+    /// The bytes as they were received, the empty line included.
     pub raw: Vec<u8>,
 }
 
@@ -26,7 +26,7 @@ pub struct Head {
 pub enum Length {
     Exact(u64),
     Chunked,
-    /// With the connection.
+    /// The body ends with the connection.
     Open,
 }
 
@@ -34,7 +34,7 @@ pub enum Length {
 pub struct Body {
     pub bytes: Vec<u8>,
     pub trailers: Vec<(String, String)>,
-    /// It came to its end; otherwise it was cut off.
+    /// True if the body was complete, false if it was cut off.
     pub whole: bool,
 }
 
@@ -108,7 +108,7 @@ fn field(line: &str) -> (String, String) {
 
 impl Wire {
     pub async fn to(address: SocketAddr) -> Wire {
-        Wire::over(patiently("a connection", TcpStream::connect(address)).await.expect("somebody listens"))
+        Wire::over(patiently("a connection", TcpStream::connect(address)).await.expect("a listener"))
     }
 
     #[must_use]
@@ -117,23 +117,23 @@ impl Wire {
         Wire { stream, buffer: Vec::new() }
     }
 
-    /// Sends; that the other side has closed already is noticed when reading.
     /// Our end's address.
     #[must_use]
     pub fn local(&self) -> SocketAddr {
         self.stream.local_addr().expect("an address")
     }
 
+    /// Sends the bytes; only a later read notices that the other side has closed.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = patiently("the other side to read", self.stream.write_all(bytes.as_ref())).await;
     }
 
-    /// Sends as far as the other side takes it: false once it has closed.
+    /// Sends the bytes; false if the other side has closed.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).await.is_ok()
     }
 
-    /// One chunk of a chunked body.
+    /// Sends one chunk of a chunked body.
     pub async fn send_chunk(&mut self, bytes: impl AsRef<[u8]>) {
         let mut chunk = format!("{:x}\r\n", bytes.as_ref().len()).into_bytes();
         chunk.extend_from_slice(bytes.as_ref());
@@ -141,7 +141,7 @@ impl Wire {
         self.send(chunk).await;
     }
 
-    /// Nothing more will be sent.
+    /// Closes the sending direction.
     pub async fn finish(&mut self) {
         let _ = self.stream.shutdown().await;
     }
@@ -175,7 +175,7 @@ impl Wire {
         }
     }
 
-    /// The next answer's head, whatever precedes it (`1xx`) told apart.
+    /// The `1xx` responses, and the head of the final response.
     pub async fn final_head(&mut self) -> (Vec<Head>, Option<Head>) {
         let mut before = Vec::new();
         loop {
@@ -186,7 +186,7 @@ impl Wire {
         }
     }
 
-    /// Exactly so many bytes, or fewer at the end.
+    /// This many bytes, or fewer at the end.
     pub async fn bytes(&mut self, n: usize) -> Vec<u8> {
         while self.buffer.len() < n && self.more().await {}
         let n = n.min(self.buffer.len());
@@ -233,7 +233,7 @@ impl Wire {
         })
     }
 
-    /// What follows the last chunk.
+    /// The fields after the last chunk.
     pub async fn trailers(&mut self) -> Option<Vec<(String, String)>> {
         let mut trailers = Vec::new();
         loop {

@@ -1,7 +1,7 @@
-//! How fast the state machine is, and how much a session weighs. `cargo bench -p slotkeeper-benches`; with `-- --test`
-//! everything runs once, on a smaller world. The promises: a million entries a second at 1 000 sessions; at 10 000 pods
-//! and 1 000 000 sessions less than 5 µs for an entry, 500 ns for a place and 500 bytes for a session.
-#![expect(clippy::print_stdout, reason = "its figures are what a benchmark is for")]
+//! Measures the speed of the state machine and the memory per session. `cargo bench -p slotkeeper-benches`; with
+//! `-- --test` everything runs once, on a smaller fleet. Targets: a million entries per second at 1 000 sessions; at
+//! 10 000 pods and 1 000 000 sessions less than 5 µs per entry, 500 ns per place and 500 bytes per session.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its measurements")]
 
 use criterion::{Criterion, Throughput};
 use slotkeeper_core::{
@@ -53,7 +53,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// Every pod is ready, every slot but one in a hundred taken.
+    /// A fleet in which every pod is ready and 99 % of the slots are taken.
     fn new(pods: u32, slots: u32) -> Bench {
         let rules = Rules {
             slots_per_pod: slots,
@@ -115,7 +115,7 @@ impl Bench {
         self.random >> 33
     }
 
-    /// What a busy day looks like: reconnects, batches of activity, now and then somebody new, news of pods.
+    /// The mix of entries on a busy day: reconnects, batches of activity, an occasional new visitor, pod observations.
     fn day(&mut self, entries: usize) -> Vec<Entry> {
         let mut day = Vec::with_capacity(entries);
         while day.len() < entries {
@@ -146,7 +146,7 @@ impl Bench {
         day
     }
 
-    /// Many entries of one kind, which leave the world as it was.
+    /// Many entries of one kind that together leave the fleet unchanged.
     fn kind(&mut self, kind: &str, entries: usize) -> Vec<Entry> {
         let commands: Vec<(u64, Command)> = (0..entries)
             .map(|_| {
@@ -190,7 +190,7 @@ impl Bench {
     }
 }
 
-/// Ids are random in life: neighbours in time are no neighbours in memory.
+/// Session ids are random in production, so sessions that arrive one after the other are not adjacent in memory.
 fn id(n: u64) -> SessionId {
     let mix = |n: u64| (n ^ (n >> 31)).wrapping_mul(0x7FB5_D329_728E_A185).rotate_left(27) ^ n;
     SessionId(u128::from(mix(n)) << 64 | u128::from(mix(n ^ 0xABCD_EF01)))
@@ -204,7 +204,7 @@ fn ready(ordinal: u32) -> Phase {
     Phase::Ready { address: ([10, (ordinal >> 16) as u8, (ordinal >> 8) as u8, ordinal as u8], 8080).into() }
 }
 
-/// Runs the entries one after the other, a sample of them at a time, and starts over with later times when they are used up.
+/// Applies the entries in order, one sample at a time, and starts over with later times when they are used up.
 fn apply(c: &mut Criterion, group: &str, bench: &mut Bench, kinds: &[&str]) {
     let mut group = c.benchmark_group(group);
     group.throughput(Throughput::Elements(1));
@@ -220,7 +220,7 @@ fn apply(c: &mut Criterion, group: &str, bench: &mut Bench, kinds: &[&str]) {
                     black_box(bench.fleet.apply(entry));
                 }
                 let took = started.elapsed();
-                // Some kinds take several entries to leave the world as it was: what counts is the time of one.
+                // Some kinds need several entries to leave the fleet unchanged: the result is the time per entry.
                 took.mul_f64(iterations as f64 / entries.len() as f64)
             });
         });

@@ -1,6 +1,6 @@
-//! All chance of a run: one seed, and a stream of random numbers for each thing that draws, by name. What one thing
-//! draws does not move what another draws: the same visitors come whatever the pods do. How operators write
-//! distributions is in `chance/draw.rs`, how they write arrivals in `chance/arrivals.rs`.
+//! Randomness of a run: one seed, and one named stream of random numbers for each consumer. Consumers do not
+//! influence each other: the same visitors arrive whatever the pods do. `chance/draw.rs` parses distributions,
+//! `chance/arrivals.rs` parses arrival rates.
 
 mod arrivals;
 mod draw;
@@ -13,13 +13,13 @@ pub use duration::{milliseconds, spoken};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// A seed, from which every stream follows.
+/// The seed of all streams of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chance {
     pub seed: u64,
 }
 
-/// What somebody wrote, why it means nothing, and what would.
+/// An argument that cannot be parsed: its text, the problem, and the allowed form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} {problem}; allowed: {allowed}")]
 pub struct Unreadable {
@@ -34,11 +34,11 @@ impl Chance {
         Chance { seed }
     }
 
-    /// The stream of this name: always the same numbers for the same seed and name.
+    /// Returns the stream with this name: the same numbers for the same seed and name.
     #[must_use]
     pub fn stream(self, name: &str) -> ChaCha8Rng {
         let mut stream = ChaCha8Rng::seed_from_u64(self.seed);
-        // FNV-1a: ChaCha keeps streams apart by any number.
+        // FNV-1a of the name: a ChaCha stream is selected by a number.
         let number = name
             .bytes()
             .fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));

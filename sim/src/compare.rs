@@ -1,5 +1,5 @@
-//! Several designs side by side: the same pool, the same visitors, another dispatcher or another scaler each time. What
-//! happens on a usual day is here; the known failures of the design of least effort, one by one, are in `compare/scenario.rs`.
+//! Plays several designs side by side: the same pool and visitors, with a different dispatcher or scaler each time.
+//! This file has the usual day; `compare/scenario.rs` has the known failures of the least-effort design.
 
 mod scenario;
 mod scenarios;
@@ -17,11 +17,11 @@ pub struct Options {
     pub seed: u64,
     /// Milliseconds.
     pub length: u64,
-    /// The pool; who scales it is each design's own.
+    /// The pool, without its scaler: that is part of each design.
     pub rules: Rules,
     pub habits: Habits,
     pub cold_start: Draw,
-    /// From the deletion of a pod until it is gone.
+    /// From the deletion of a pod until it is removed.
     pub stop: Draw,
     pub detail: Detail,
 }
@@ -49,7 +49,7 @@ impl Options {
     }
 }
 
-/// The designs that are compared, least effort first.
+/// The designs to compare, least effort first.
 #[must_use]
 pub fn designs(rules: &Rules) -> Vec<Design> {
     vec![
@@ -61,13 +61,13 @@ pub fn designs(rules: &Rules) -> Vec<Design> {
     ]
 }
 
-/// The same day with each of the usual designs.
+/// Plays the same day with each of the usual designs.
 #[must_use]
 pub fn run(options: &Options) -> Vec<Record> {
     run_with(options, &designs(&options.rules))
 }
 
-/// The same day with each of these designs.
+/// Plays the same day with each of these designs.
 #[must_use]
 pub fn run_with(options: &Options, designs: &[Design]) -> Vec<Record> {
     let chance = Chance::new(options.seed);

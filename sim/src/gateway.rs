@@ -1,10 +1,12 @@
-//! Gateways on a table: tens of thousands of clients that each hold a socket for hours, pods that hold thousands of them, and
-//! what happens when pods come and go. Not how many pods there should be (that is `crate::tabletop`), but what a pod's end
-//! costs those who are connected: who is cut off without a word, how long everybody is away, how hard the others are hit.
+//! Simulates gateways: tens of thousands of clients that each hold a socket for hours, pods that hold thousands of
+//! these sockets, and the effects of pods starting and ending. It does not simulate the number of pods (that is
+//! `crate::tabletop`), but what the end of a pod costs the connected clients: how many connections end without a
+//! close frame, how long clients are disconnected, and how much load the other pods get.
 //!
-//! A `Design` is who chooses the pod (Slotkeeper's own core, or what people use instead), how a pod takes its leave, and how
-//! clients come back. One clock of integer milliseconds, one seed. What a slow reader does to a server is in `queues`.
-//! Deliberately absent: bytes, TLS, the network between the parts (a connect just takes a while).
+//! A `Design` is a balancer (Slotkeeper's own core, or a common alternative), how a deleted pod closes its
+//! connections, and how clients reconnect. One clock of integer milliseconds, one seed. The effect of slow readers on
+//! a server is in `queues`. Deliberately not modelled: bytes, TLS, the network between the parts (a connect takes a
+//! random time).
 
 mod balance;
 mod outcome;
@@ -22,56 +24,57 @@ pub use scenarios::{Scenario, scenario, scenarios};
 use crate::chance::{Chance, Draw};
 use slotkeeper_core::Rules;
 
-/// What is the same for every design: clients, pods, and what happens to them. Times are milliseconds.
+/// Shared by all designs: clients, pods, and events. Times are milliseconds.
 #[derive(Clone, Debug)]
 pub struct Setting {
-    /// For a reader who was not there.
+    /// Explains the scenario, understandable without further context.
     pub story: String,
     pub chance: Chance,
     pub length: u64,
-    /// Each comes once, some time within `arrival`, and stays connected as well as it can.
+    /// Each client arrives once, within `arrival`, and reconnects whenever it loses its connection.
     pub clients: u32,
     pub arrival: u64,
-    /// Pods that are wanted, and how many of them are ready when it begins; the others have just been created.
+    /// The wanted number of pods, and how many of them are ready at the start; the others have just been created.
     pub pods: u32,
     pub ready: u32,
     /// From the creation of a pod until it is ready.
     pub cold_start: Draw,
     pub limits: Limits,
-    /// How long a connect is on its way.
+    /// How long a connect takes to reach the pod.
     pub connect: Draw,
-    /// `terminationGracePeriodSeconds`: who is connected after that is cut off.
+    /// `terminationGracePeriodSeconds`: remaining connections are cut after this time.
     pub kill_after: u64,
-    /// A restart of all pods goes on with the next one when the last one has been ready for this long.
+    /// A rolling restart continues with the next pod when the current one has been ready for this long.
     pub min_ready: u64,
     pub happenings: Vec<(u64, Happening)>,
-    /// Figures are about what happened from here on: until then the clients arrive.
+    /// Figures count events from here on; the clients arrive before.
     pub from: u64,
 }
 
-/// What one pod can do.
+/// The capacity of one pod.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at most; more are refused.
+    /// Maximum number of connections; further ones are refused.
     pub connections: u32,
-    /// Connections accepted per second: handshake, who are you, the first messages.
+    /// Connections accepted per second: handshake, authentication, first messages.
     pub accepts: u32,
-    /// Connections that may wait to be accepted (`listen(2)`); more are refused.
+    /// Connections that may wait to be accepted (`listen(2)`); further ones are refused.
     pub backlog: u32,
 }
 
-/// Something that is done to the pods, whatever the design.
+/// An event that affects the pods, whatever the design.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Happening {
-    /// All pods are made anew, from the highest, one at a time.
+    /// All pods are replaced, one at a time, highest ordinal first.
     RollingRestart,
-    /// One pod fewer is wanted: the highest goes. Not done where the dispatcher itself decides about the number.
+    /// The wanted number of pods drops by one: the highest pod is deleted. Ignored if the dispatcher itself decides
+    /// the number.
     ScaleDown,
-    /// A node is gone, and this pod with it, without a word. It is made anew.
+    /// A node is lost with this pod, without notice. The pod is created again.
     Loss { ordinal: u32 },
 }
 
-/// Who chooses the pod, how a pod takes its leave, and how clients come back.
+/// A balancer, how the connections of deleted pods are closed, and how clients reconnect.
 #[derive(Clone, Debug)]
 pub struct Design {
     pub title: String,
@@ -80,22 +83,22 @@ pub struct Design {
     pub reconnect: Reconnect,
 }
 
-/// Who chooses the pod.
+/// The component that chooses the pod for a client.
 #[derive(Clone, Debug)]
 pub enum Balance {
-    /// kube-proxy with iptables: any of the ready ones.
+    /// kube-proxy with iptables: a random ready pod.
     Random,
-    /// One after the other: IPVS, and most proxies unless told otherwise.
+    /// Round robin: IPVS, and the default of most proxies.
     RoundRobin,
-    /// The one with the fewest connections, by the own count of each of so many balancers.
+    /// The pod with the fewest connections, counted separately by each of this many balancers.
     LeastConnections { balancers: u32 },
-    /// Slotkeeper's core with these rules; the number of pods is its own if `rules.scaling` says so.
+    /// Slotkeeper's core with these rules; it decides the number of pods if `rules.scaling` is direct.
     Slotkeeper(Box<Rules>),
 }
 
 impl Balance {
-    /// How long news of a pod takes. Endpoints go through a controller and are applied about once a second; the dispatcher
-    /// watches the pods themselves.
+    /// How long it takes until a pod's state is known. Endpoints go through a controller and are applied about once a
+    /// second; the dispatcher watches the pods themselves.
     fn lag(&self) -> u64 {
         match self {
             Balance::Random | Balance::RoundRobin | Balance::LeastConnections { .. } => 1000,
@@ -104,19 +107,20 @@ impl Balance {
     }
 }
 
-/// How a pod that is deleted takes its leave of whoever is connected.
+/// How a deleted pod ends its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Farewell {
-    /// The process ends, and its sockets with it.
+    /// The process ends at once, and all its sockets with it.
     Cut,
-    /// `preStop` goes on serving for `wait`, until no balancer sends anybody; then everybody gets close 1001, spread over
-    /// `over` (0: at once).
+    /// `preStop` continues to serve for `wait`, until no balancer sends new clients; then all connections are closed
+    /// with code 1001, spread over `over` (0: at once).
     Notice { wait: u64, over: u64 },
-    /// As the dispatcher says (`Effect::Drain`): close 1001, spread over its drain time. Nobody new meanwhile.
+    /// Connections are closed when the dispatcher drains the pod (`Effect::Drain`): close code 1001, spread over its
+    /// drain time. No new clients meanwhile.
     Dispatcher { over: u64 },
 }
 
-/// Plays the setting to its end with this design.
+/// Plays the whole setting with this design.
 #[must_use]
 pub fn run(setting: &Setting, design: &Design) -> Outcome {
     stage::run(setting, design)

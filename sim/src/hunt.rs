@@ -1,8 +1,8 @@
-//! Plays many seeds until a promise breaks, then takes away from the failing world what does not matter. What has occurred
-//! on the way is counted: a hunt that never met a fault proves nothing about it.
+//! Plays many seeds until a promise breaks, then shrinks the failing world. Counts what occurred on the way: a hunt
+//! that never met a fault proves nothing about it.
 //!
-//! Each job is a process of its own: the async runtime keeps its tasks in an order that depends on a counter of the whole
-//! process, and whatever breaks must break again when it is played alone.
+//! Each job is a process of its own: the order in which the async runtime polls its tasks depends on a process-wide
+//! counter, and a failure must be reproducible when its world is played alone.
 
 mod shrink;
 
@@ -18,32 +18,32 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
-/// Which seeds, and how.
+/// The seeds to play, and how.
 #[derive(Clone, Debug)]
 pub struct Hunt {
     pub from: u64,
     pub seeds: u64,
-    /// Worlds played at once.
+    /// Number of worlds played in parallel.
     pub jobs: u64,
     pub limits: Limits,
-    /// This program, and what every job of it is to be told besides.
+    /// This program, and additional arguments for every job.
     pub program: PathBuf,
     pub arguments: Vec<String>,
 }
 
-/// One world, in short: what a job tells the hunt.
+/// Summary of one world, which a job sends to the hunt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Told {
     pub seed: u64,
     /// Simulated milliseconds.
     pub lasted: u64,
     pub coverage: BTreeMap<String, u64>,
-    /// How many were drawn.
+    /// Number of faults in the world.
     pub faults: u64,
     pub broken: bool,
 }
 
-/// What a hunt came home with.
+/// The result of a hunt.
 #[derive(Debug, Default)]
 pub struct Catch {
     pub played: u64,
@@ -51,17 +51,17 @@ pub struct Catch {
     pub simulated: u64,
     pub faults: u64,
     pub coverage: BTreeMap<String, u64>,
-    /// A seed whose world breaks a promise: the lowest of those that were found at once.
+    /// A seed whose world breaks a promise: the lowest, if several were found at once.
     pub broken: Option<u64>,
 }
 
-/// Processes at once.
+/// Maximum number of parallel processes.
 const MOST_JOBS: u64 = 64;
 
-/// Plays the seeds; `seen` is called after each world. Ends with the first broken promise.
+/// Plays the seeds, and calls `seen` after each world. Stops at the first broken promise.
 ///
 /// # Errors
-/// When a job cannot be started, or ends without having told of all its worlds.
+/// If a job cannot be started, or ends before it has reported all its worlds.
 pub fn hunt(hunt: &Hunt, mut seen: impl FnMut()) -> io::Result<Catch> {
     let jobs = hunt.jobs.clamp(1, hunt.seeds.clamp(1, MOST_JOBS));
     let (sender, worlds) = mpsc::channel::<io::Result<Told>>();
@@ -83,7 +83,7 @@ pub fn hunt(hunt: &Hunt, mut seen: impl FnMut()) -> io::Result<Catch> {
     drop(sender);
     let mut catch = Catch::default();
     for told in worlds {
-        // A job that was stopped may have left half a line.
+        // A job that was stopped may have written an incomplete line.
         let told = match told {
             Ok(told) => told,
             Err(_) if catch.broken.is_some() => continue,
@@ -115,16 +115,16 @@ fn start(hunt: &Hunt, job: u64, jobs: u64) -> io::Result<Child> {
     command.args(hunt.limits.arguments()).args(&hunt.arguments).stdout(Stdio::piped()).spawn()
 }
 
-/// It may have ended by itself.
+/// The job may already have ended by itself.
 fn stop(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
 }
 
-/// What one job does: tells of each world on a line of its own.
+/// Runs one job: plays its worlds and writes a summary line for each.
 ///
 /// # Errors
-/// When nobody listens any more.
+/// If `out` is closed.
 pub fn work(from: u64, seeds: u64, step: u64, limits: &Limits, out: &mut dyn Write) -> io::Result<()> {
     for number in 0..seeds {
         let seed = from.wrapping_add(number.wrapping_mul(step));
@@ -140,7 +140,7 @@ pub fn work(from: u64, seeds: u64, step: u64, limits: &Limits, out: &mut dyn Wri
     Ok(())
 }
 
-/// Everything that must have occurred in a long hunt.
+/// Returns everything that must occur in a long hunt.
 #[must_use]
 pub fn expected() -> Vec<String> {
     let commands = [
@@ -204,8 +204,8 @@ pub fn expected() -> Vec<String> {
         [
             "checkpoint kept",
             "checkpoint restored",
-            "disk says EIO",
-            "disk says ENOSPC",
+            "disk returns EIO",
+            "disk returns ENOSPC",
             "dispatcher could not open its journal",
             "entry found after a crash",
             "no descriptor left",
@@ -218,8 +218,8 @@ pub fn expected() -> Vec<String> {
             "dispatcher starts a new life",
             "entry repeated",
             "journal entries lost",
-            "journal says LAPSED",
-            "journal says OOM",
+            "journal returns LAPSED",
+            "journal returns OOM",
             "session forgotten",
         ]
         .map(String::from),
@@ -254,16 +254,16 @@ pub fn expected() -> Vec<String> {
     all
 }
 
-/// What never occurred although it should have.
+/// Returns what should have occurred but did not.
 #[must_use]
 pub fn missing(coverage: &BTreeMap<String, u64>) -> Vec<String> {
     expected().into_iter().filter(|what| coverage.get(what).copied().unwrap_or_default() == 0).collect()
 }
 
-/// How often everything occurred, in columns.
+/// Writes how often everything occurred, in columns.
 ///
 /// # Errors
-/// When it cannot be written.
+/// If writing fails.
 pub fn table(coverage: &BTreeMap<String, u64>, out: &mut dyn Write) -> io::Result<()> {
     let mut all = coverage.clone();
     for what in missing(coverage) {

@@ -1,4 +1,4 @@
-//! The options that choose worlds and take things away from them.
+//! Options that select worlds and restrict them.
 
 use clap::Args;
 use slotkeeper_sim::world::faults::FaultKind;
@@ -7,7 +7,7 @@ use slotkeeper_sim::world::points::Names;
 use slotkeeper_sim::world::reset::Part;
 use slotkeeper_sim::world::shape::Shape;
 
-/// Chooses the worlds, and takes things away from them.
+/// Selects worlds and restricts them.
 #[derive(Args)]
 pub(crate) struct LimitArguments {
     /// Only worlds with several dispatchers.
@@ -16,28 +16,28 @@ pub(crate) struct LimitArguments {
     /// Only worlds with at most two faults.
     #[arg(long)]
     sparse: bool,
-    /// Only these kinds of faults, each at least once where it can happen at all (with commas between them).
+    /// Only these kinds of faults, each at least once where it can happen (comma-separated).
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     only: Vec<FaultKind>,
-    /// Only worlds of this configuration; several are applied in their order (`--config sliding,alone`).
+    /// Only worlds of this configuration; several are applied in the given order (`--config sliding,alone`).
     #[arg(long, value_name = "CONFIGS", value_delimiter = ',')]
     config: Vec<Shape>,
-    /// No more dispatchers than this.
+    /// At most this many dispatchers.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     dispatchers: Option<u32>,
-    /// No more visitors than this.
+    /// At most this many visitors.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     visitors: Option<u32>,
-    /// No more nodes than this.
+    /// At most this many nodes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     nodes: Option<u32>,
-    /// No more pods than this.
+    /// At most this many pods.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pods: Option<u32>,
-    /// Faults for no longer than this, in milliseconds.
+    /// Faults for at most this long, in milliseconds.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1_000..))]
     chaos_ms: Option<u64>,
-    /// Without these kinds of faults (with commas between them).
+    /// Without these kinds of faults (comma-separated).
     #[arg(long, value_name = "KINDS", value_delimiter = ',')]
     without: Vec<FaultKind>,
     /// Only the faults with these numbers (`3,7`, or `none`), as a failing world lists them.
@@ -46,10 +46,10 @@ pub(crate) struct LimitArguments {
     /// Only the visitors with these numbers (`0,4`, or `none`).
     #[arg(long, value_name = "NUMBERS")]
     guests: Option<Numbers>,
-    /// Only these fault points in the dispatcher's code (with commas between them, or `none`).
+    /// Only these fault points in the dispatcher's code (comma-separated, or `none`).
     #[arg(long, value_name = "POINTS")]
     points: Option<Names>,
-    /// Resets these settings to a simple value (with commas between them).
+    /// Resets these settings to a simple value (comma-separated).
     #[arg(long, value_name = "SETTINGS", value_delimiter = ',')]
     reset: Vec<Part>,
 }

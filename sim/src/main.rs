@@ -1,4 +1,4 @@
-//! Arguments, and the command they name.
+//! Parses the arguments and runs the command.
 
 mod limits;
 
@@ -19,32 +19,32 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// The world of a session dispatcher in one seed.
+/// Simulates the world of a session dispatcher from one seed.
 #[derive(Parser)]
 #[command(name = "slotkeeper-sim", version)]
 struct Arguments {
     #[command(subcommand)]
     job: Job,
-    /// Plants a bug, to see whether it is found (needs the feature `planted`).
+    /// Plants a bug, to check whether it is found (needs the feature `planted`).
     #[arg(long, global = true, value_name = "BUG")]
     plant: Option<String>,
-    /// Only the second oracle judges: shows what it notices by itself.
+    /// Only the second oracle judges: shows what it detects by itself.
     #[arg(long, global = true)]
     reference_alone: bool,
 }
 
 #[derive(Subcommand)]
 enum Job {
-    /// Plays one world, and says what became of every promise.
+    /// Plays one world, and reports the outcome of every promise.
     Run {
-        /// Decides everything; without it, 1, or that of a stored world.
+        /// The seed of everything; default: 1, or the seed of a stored world.
         #[arg(long)]
         seed: Option<u64>,
-        /// A world with a name instead of a drawn one (`slotkeeper-sim scenarios` lists them), or a stored one: the name of a
-        /// file in the folder of stored worlds, or a path.
+        /// A named world instead of a drawn one (`slotkeeper-sim scenarios` lists them), or a stored one: the name of
+        /// a file in the folder of stored worlds, or a path.
         #[arg(long, value_name = "NAME|FILE")]
         scenario: Option<String>,
-        /// Where stored worlds are.
+        /// The folder of stored worlds.
         #[arg(long, value_name = "FOLDER", default_value = stored::FOLDER)]
         scenarios: PathBuf,
         /// Prints every line of every log.
@@ -55,33 +55,33 @@ enum Job {
         #[command(flatten)]
         limits: LimitArguments,
     },
-    /// Plays many seeds until a promise breaks, and makes the world in which it does as small as it can.
+    /// Plays many seeds until a promise breaks, and shrinks the failing world as far as possible.
     Hunt {
-        /// How many.
+        /// The number of seeds.
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
         seeds: u64,
-        /// The first one; without it, one that nobody has tried (it is printed).
+        /// The first seed; default: one derived from the current time (it is printed).
         #[arg(long, value_name = "SEED")]
         from: Option<u64>,
-        /// Worlds played at once; 0 = one per core.
+        /// Number of worlds played in parallel; 0 = one per core.
         #[arg(long, default_value_t = 0)]
         jobs: u64,
-        /// Shows a failing world as it was played, without making it smaller.
+        /// Shows a failing world as it was played, without shrinking it.
         #[arg(long)]
         as_it_is: bool,
         /// Stores the failing world under this name (or in this file), for `run --scenario`.
         #[arg(long, value_name = "NAME|FILE")]
         keep: Option<String>,
-        /// Where it is stored.
+        /// The folder to store it in.
         #[arg(long, value_name = "FOLDER", default_value = stored::FOLDER)]
         scenarios: PathBuf,
-        /// Also fails if something that must occur in a long hunt never did.
+        /// Also fails if something that must occur in a long hunt did not occur.
         #[arg(long)]
         covered: bool,
         #[command(flatten)]
         limits: LimitArguments,
     },
-    /// What `hunt` starts several times.
+    /// One job of `hunt`, which starts several of these processes.
     #[command(hide = true)]
     Work {
         #[arg(long)]
@@ -93,55 +93,56 @@ enum Job {
         #[command(flatten)]
         limits: LimitArguments,
     },
-    /// Plays the same visitors with several designs side by side, from the one of least effort to ours.
+    /// Plays the same visitors with several designs side by side, from least effort to ours.
     Compare {
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// A known failure of the design of least effort, or a gateway's bad day, instead of a usual one (`slotkeeper-sim
-        /// scenarios` lists them).
+        /// A known failure of the least-effort design, or a gateway's bad day, instead of a usual day
+        /// (`slotkeeper-sim scenarios` lists them).
         #[arg(long, value_name = "NAME")]
         scenario: Option<String>,
-        /// Clients of a gateway instead of 50 000; what a pod can do shrinks or grows with them.
+        /// Number of gateway clients instead of 50 000; the capacity of a pod is scaled in proportion.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
         clients: Option<u32>,
         #[command(flatten)]
         output: Output,
     },
-    /// Says what waiting time and what pod-hours an operator's own settings buy, and their neighbours.
+    /// Reports the waiting time and pod-hours of an operator's own settings, and of neighbouring settings.
     Plan(Box<PlanArguments>),
-    /// Lists the worlds with a name, and the known failures that designs are compared on.
+    /// Lists the named worlds, and the known failures for comparing designs.
     Scenarios,
     /// Runs a folder of test vectors against the models of Kubernetes and KEDA.
     Vectors { folder: PathBuf },
 }
 
-/// What an operator asks.
+/// Arguments of `plan`.
 #[derive(Args)]
 struct PlanArguments {
     /// Slotkeeper's configuration.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Which pool of it, if there are several.
+    /// The pool to plan, if the configuration has several.
     #[arg(long, value_name = "NAME")]
     pool: Option<String>,
-    /// Who comes: `10000/day`, `30/h`, `2000/day:office`, with a burst: `2000/day:evening+200@18:00/10m`.
+    /// Arrivals: `10000/day`, `30/h`, `2000/day:office`, with a burst: `2000/day:evening+200@18:00/10m`.
     #[arg(long)]
     arrivals: Arrivals,
-    /// How long sessions are: `20m`, `10m-40m`, `exp:20m`, `lognormal:30m,p95=2h`.
+    /// Session length: `20m`, `10m-40m`, `exp:20m`, `lognormal:30m,p95=2h`.
     #[arg(long)]
     session_length: Draw,
-    /// From the creation of a pod until it is ready; with the next two: what of it is the program's own.
+    /// Time from the creation of a pod until it is ready; with the next two options: only the program's own part of
+    /// it.
     #[arg(long)]
     cold_start: Draw,
-    /// From the creation of a pod until its program starts (scheduling, volumes, the kubelet, the container), before
-    /// the cold start.
+    /// Time from the creation of a pod until its program starts (scheduling, volumes, the kubelet, the container),
+    /// added before the cold start.
     #[arg(long, value_name = "TIME")]
     pod_start: Option<Draw>,
-    /// The period of the startup probe (or of the readiness probe, without one): a pod is ready at the first probe after
-    /// the cold start.
+    /// The period of the startup probe (or, without one, of the readiness probe): a pod becomes ready at the first
+    /// probe after the cold start.
     #[arg(long, value_name = "TIME", value_parser = milliseconds)]
     probe_period: Option<u64>,
-    /// How long visitors wait before they go.
+    /// How long visitors wait before they give up.
     #[arg(long)]
     patience: Option<Draw>,
     #[arg(long, default_value_t = 1)]
@@ -149,23 +150,24 @@ struct PlanArguments {
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many seeds each setting is played with, the same for all; without it 10, fewer if there are very many visitors.
+    /// Number of seeds that each setting is played with, the same for all; default: 10, fewer if there are very many
+    /// visitors.
     #[arg(long, value_name = "N")]
     seeds: Option<u32>,
-    /// Most neighbouring settings to try.
+    /// Maximum number of neighbouring settings to try.
     #[arg(long, value_name = "N")]
     variants: Option<usize>,
     #[command(flatten)]
     output: Output,
 }
 
-/// What becomes of the results besides a table.
+/// Where results are written, in addition to a table.
 #[derive(Args)]
 struct Output {
-    /// Draws what happened into this HTML file.
+    /// Writes an HTML report to this file.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Prints JSON for machines instead of text.
+    /// Prints JSON instead of text.
     #[arg(long)]
     json: bool,
 }
@@ -188,7 +190,7 @@ fn main() -> ExitCode {
     match plant(bug.as_deref()).and_then(|()| act(job, bug)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        // A reader that has gone away (`| head`) is no error.
+        // A closed reader (`| head`) is no error.
         Err(error) if error.downcast_ref().is_some_and(|e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe) => {
             ExitCode::SUCCESS
         }
@@ -199,7 +201,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The same argument again.
+/// Returns the `--plant` argument for the jobs of a hunt.
 fn planted(bug: Option<&str>) -> Vec<String> {
     bug.into_iter().flat_map(|bug| ["--plant".to_owned(), bug.to_owned()]).collect()
 }
@@ -219,7 +221,7 @@ fn plant(bug: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// True if every promise was kept.
+/// Returns true if every promise was kept.
 fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
     match job {
@@ -348,7 +350,7 @@ fn foresee(asked: PlanArguments, out: &mut dyn Write) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// A scenario that is built in, else one that is stored.
+/// Returns a built-in scenario, or else a stored one.
 fn named(name: &str, folder: &Path, seed: Option<u64>) -> anyhow::Result<Setting> {
     if let Some(scenario) = scenarios::find(name) {
         return Ok(scenario.setting(seed.unwrap_or(1)));
@@ -420,7 +422,7 @@ fn search(
     Ok(false)
 }
 
-/// The world of a failure, with what it breaks as its story.
+/// Stores the world of a failure, with the broken promise as its story.
 fn store(failure: &Outcome, path: &Path) -> io::Result<()> {
     let mut setting = failure.setting.clone();
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
@@ -431,7 +433,7 @@ fn store(failure: &Outcome, path: &Path) -> io::Result<()> {
     stored::write(&setting, path)
 }
 
-/// A seed that depends on when it is asked for.
+/// Returns a seed derived from the current time.
 fn fresh() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     now.as_secs() % 1_000_000_000 * 1_000

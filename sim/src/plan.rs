@@ -1,7 +1,8 @@
-//! Capacity planning: what waiting time and what pod-hours an operator's own settings buy, and their neighbours. The pool
-//! is read from the operator's configuration; who comes, how long they stay and how long a pod takes to start is said in
-//! words (`crate::chance`). Played on the tabletop, without network detail, so that a large fleet takes minutes. Each setting
-//! is played with several seeds, the same for all: a difference counts only if it exceeds what the seeds differ by.
+//! Capacity planning: the waiting time and pod-hours of an operator's own settings, and of neighbouring settings. The
+//! pool is read from the operator's configuration; arrivals, session lengths and start-up times of pods are given as
+//! text (`crate::chance`). Played on the tabletop, without network detail, so that a large fleet takes minutes. Each
+//! setting is played with several seeds, the same for all: a difference counts only if it exceeds the variation
+//! between seeds.
 
 mod cells;
 mod figure;
@@ -27,43 +28,46 @@ use slotkeeper_core::{Rules, Scaling};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// What the operator asks.
+/// The options of a plan.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub config: Config,
-    /// Which pool of it; may be left out if there is only one.
+    /// The pool to plan; optional if the configuration has only one.
     pub pool: Option<String>,
     pub arrivals: Arrivals,
     pub session_length: Draw,
-    /// From the creation of a pod until it is ready; without what the next two add.
+    /// From the creation of a pod until it is ready, without the additions of the next two fields.
     pub cold_start: Draw,
     /// From the creation of a pod until its program starts: scheduling, volumes, the kubelet, the container.
     pub pod_start: Draw,
-    /// The startup (or readiness) probe's period in milliseconds: a pod is ready at the first probe after its program is.
+    /// The startup (or readiness) probe's period in milliseconds: a pod is ready at the first probe after its program
+    /// is.
     pub probe_period: u64,
-    /// How long visitors wait for a slot before they go.
+    /// How long visitors wait for a slot before they give up.
     pub patience: Draw,
-    /// From the deletion of a pod until it is gone.
+    /// From the deletion of a pod until it is removed.
     pub stop: Draw,
-    /// How fast the cluster's controller creates and deletes pods; of a large fleet that can be what everybody waits for.
+    /// How fast the cluster's controller creates and deletes pods; in a large fleet this can dominate the waiting
+    /// time.
     pub pace: Pace,
     pub days: u32,
-    /// The first one.
+    /// The first seed.
     pub seed: u64,
-    /// How many seeds; `None`: [`Options::SEEDS`], or fewer if there are very many visitors.
+    /// Number of seeds; `None`: [`Options::SEEDS`], or fewer if there are very many visitors.
     pub seeds: Option<u32>,
-    /// Most neighbouring settings to play; `None`: as many as keep the work bounded ([`Options::WORK`]).
+    /// Maximum number of neighbouring settings; `None`: as many as keep the work bounded ([`Options::WORK`]).
     pub variants: Option<usize>,
 }
 
 impl Options {
-    /// Visitors in all variants and seeds together, if nothing else is said: a matter of seconds.
+    /// Default limit of visitors in all variants and seeds together, which takes seconds.
     pub const WORK: u64 = 1_000_000;
     pub const SEEDS: u32 = 10;
     pub const MOST_SEEDS: u32 = 1000;
     pub const DAYS: std::ops::RangeInclusive<u32> = 1..=31;
 
-    /// With what is usual for everything else: patience of 20 minutes on average, pods that stop in 1 to 5 s, one day.
+    /// Returns options with usual values for everything else: patience of 20 minutes on average, pods that stop in 1
+    /// to 5 s, one day.
     #[must_use]
     pub fn new(config: Config, arrivals: Arrivals, session_length: Draw, cold_start: Draw) -> Options {
         Options {
@@ -85,7 +89,7 @@ impl Options {
     }
 }
 
-/// Why there is no plan.
+/// Why a plan is impossible.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PlanError {
     #[error("pool: {name:?} is not in the configuration; allowed: {allowed}")]
@@ -100,13 +104,13 @@ pub enum PlanError {
     TooMany { visitors: f64, days: u32 },
 }
 
-/// The answer.
+/// The result of planning.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
     pub pool: String,
-    /// What was assumed, in one line.
+    /// The assumptions, in one line.
     pub story: String,
-    /// The first seed, and how many there were.
+    /// The first seed, and the number of seeds.
     pub seed: u64,
     pub seeds: u32,
     /// The configured settings first.
@@ -120,7 +124,7 @@ pub struct Plan {
 /// Plays the configured settings and their neighbours, each with the same visitors, seed by seed.
 ///
 /// # Errors
-/// When it is not clear which pool is meant, or what is asked would never end.
+/// If the pool is not uniquely selected, or an option is out of range.
 pub fn run(options: &Options) -> Result<Plan, PlanError> {
     let pool = pool(&options.config, options.pool.as_deref())?;
     if !Options::DAYS.contains(&options.days) {
@@ -139,7 +143,7 @@ pub fn run(options: &Options) -> Result<Plan, PlanError> {
     let most = options.variants.unwrap_or(affordable.saturating_sub(1)).min(all.len());
     let story = story(options, &pool.rules);
     let configured = Variant { name: "as configured".to_owned(), rules: pool.rules.clone() };
-    // What the picture shows is every life, or none of them.
+    // The picture shows all pods and sessions, or none.
     let lives = if expected <= 2000.0 { 10_000 } else { 0 };
     let first = play(options, pool, &configured.rules, options.seed, Detail { lives, ..Detail::default() }, &story);
     let settings: Vec<Variant> = std::iter::once(configured).chain(all.iter().take(most).cloned()).collect();
@@ -154,13 +158,13 @@ pub fn run(options: &Options) -> Result<Plan, PlanError> {
     Ok(Plan { pool: pool.id.to_string(), story, seed: options.seed, seeds, rows, left_out, record })
 }
 
-/// How many seeds are played with so many visitors in each: half of the work is for the neighbours.
+/// Returns the number of seeds for this many visitors per seed: half of the work is for the neighbours.
 fn usual_seeds(visitors: f64) -> u32 {
     ((Options::WORK as f64 / visitors.max(1.0) / 2.0) as u32).clamp(1, Options::SEEDS)
 }
 
-/// All settings with all seeds, setting by setting, on all cores: a day depends on nothing but its setting and seed. The
-/// first one has been played.
+/// Plays all settings with all seeds, setting by setting, on all cores: a day depends only on its setting and seed.
+/// The first one has been played already.
 fn days(options: &Options, pool: &PoolConfig, settings: &[Variant], seeds: u32, first: &Outcome) -> Vec<Day> {
     let jobs: Vec<(&Variant, u64)> = settings
         .iter()
@@ -237,10 +241,10 @@ fn play(options: &Options, pool: &PoolConfig, rules: &Rules, seed: u64, detail: 
         story: story.to_owned(),
         chance,
         rules: rules.clone(),
-        // A schedule says how many slots are spare; a variant that says something else means it.
+        // A schedule sets the number of spare slots, unless a variant changes it.
         spare: if rules.spare == pool.rules.spare { schedule::changes(pool, length) } else { Vec::new() },
         pods: if fixed { rules.max } else { rules.min },
-        // Pods of a fixed list have been running for long.
+        // Pods of a fixed list have been running for a long time.
         cold_start: if fixed { Draw::Always(1) } else { options.cold_start },
         pod_start: if fixed { Draw::Always(0) } else { options.pod_start },
         probe_period: if fixed { 0 } else { options.probe_period },
@@ -260,8 +264,8 @@ fn play(options: &Options, pool: &PoolConfig, rules: &Rules, seed: u64, detail: 
     tabletop::run(&setting, &design, Crowd::new(habits, chance))
 }
 
-/// Behind KEDA: the numbers that Prometheus scrapes every 15 s and KEDA polls every 30 s, or those that the dispatcher answers
-/// itself; in either case its HPA grows and shrinks the pool.
+/// Behind KEDA, the number is scraped by Prometheus every 15 s and polled by KEDA every 30 s, or answered by the
+/// dispatcher itself; in either case KEDA's HPA scales the pool.
 fn design(rules: &Rules, trigger: Trigger) -> Design {
     let mind = tabletop::Mind::Slotkeeper(rules.scaling);
     match (rules.scaling, trigger) {

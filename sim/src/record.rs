@@ -1,4 +1,4 @@
-//! What happened in one run, for pictures, tables and machines. Plain data: the tabletop and the world write it, `report`
+//! The record of one run, for pictures, tables and JSON. Plain data: the tabletop and the world write it, `report`
 //! reads it. Times are milliseconds since the run began.
 
 use serde::Serialize;
@@ -8,10 +8,10 @@ use serde::Serialize;
 pub struct Record {
     /// What was simulated, in a few words: "direct scaling, fixed window".
     pub title: String,
-    /// What a reader who was not there has to know: the setting, and what to look at. One paragraph.
+    /// The setting, and what to look at, understandable without further context. One paragraph.
     pub story: String,
     pub seed: Option<u64>,
-    /// How long it took.
+    /// The duration of the run.
     pub length: u64,
     /// The pool over time; each sample holds until the next one.
     pub samples: Vec<Sample>,
@@ -21,24 +21,24 @@ pub struct Record {
     pub figures: Figures,
 }
 
-/// The pool in numbers at one moment.
+/// The state of the pool at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Sample {
     pub at: u64,
-    /// What the design wants.
+    /// The number of pods that the design wants.
     pub desired: u32,
-    /// What the cluster has been told (`spec.replicas`).
+    /// `spec.replicas` in the cluster.
     pub replicas: u32,
     /// Pods that exist, terminating ones included.
     pub pods: u32,
     pub ready: u32,
     /// Sessions with a slot.
     pub seated: u32,
-    /// Visitors waiting for one.
+    /// Visitors waiting for a slot.
     pub waiting: u32,
 }
 
-/// One incarnation.
+/// One incarnation of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PodLife {
     pub ordinal: u32,
@@ -56,7 +56,7 @@ pub struct PodLife {
 pub enum PodEnd {
     /// The number of pods was lowered.
     ScaledDown,
-    /// The dispatcher had it made anew between two visitors.
+    /// The dispatcher recycled the pod between two visitors.
     Recycled,
     /// A new template was rolled out.
     RolledOut,
@@ -72,18 +72,18 @@ pub enum PodEnd {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SessionLife {
     pub visitor: u32,
-    /// When it asked for a slot.
+    /// When the visitor requested a slot.
     pub joined: u64,
-    /// Where it sat, and when.
+    /// The pods in which the session had a slot, and when.
     pub spells: Vec<Spell>,
     pub end: Option<u64>,
-    /// Why it ended, in the words of the design ("disconnected", "killed by a scale-down").
+    /// Why the session ended, in the words of the design ("disconnected", "killed by a scale-down").
     pub why: Option<String>,
-    /// A scaler took the pod away while somebody sat in it.
+    /// A scaler removed the pod while the session had a slot there.
     pub killed: bool,
 }
 
-/// A time in one incarnation.
+/// A period in one incarnation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Spell {
     pub ordinal: u32,
@@ -92,11 +92,11 @@ pub struct Spell {
     pub to: Option<u64>,
 }
 
-/// Something worth a mark on the timeline.
+/// An event to mark on the timeline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mark {
     pub at: u64,
-    /// For what lasts: an outage, a partition.
+    /// The end of an event with a duration: an outage, a partition.
     pub until: Option<u64>,
     pub kind: MarkKind,
     pub text: String,
@@ -105,7 +105,7 @@ pub struct Mark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MarkKind {
-    /// Something was broken on purpose.
+    /// An injected fault.
     Fault,
     /// A live session was killed by a scaler.
     Kill,
@@ -114,21 +114,21 @@ pub enum MarkKind {
     Note,
 }
 
-/// What it comes down to.
+/// The totals of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Figures {
-    /// Visitors who asked for a slot.
+    /// Visitors who requested a slot.
     pub visitors: u64,
-    /// Sessions whose pod a scaler took away under them.
+    /// Sessions whose pod was removed by a scaler.
     pub killed: u64,
-    /// Visitors who never got a slot although they waited to the end, or gave up waiting.
+    /// Visitors who never got a slot: they waited to the end, or gave up waiting.
     pub never_served: u64,
     pub time_to_slot: Option<Quantiles>,
-    /// Pod time from creation until gone, in hours.
+    /// Pod time from creation until removal, in hours.
     pub pod_hours: f64,
-    /// The part of it in which nobody sat there.
+    /// The part of `pod_hours` without any session.
     pub wasted_pod_hours: f64,
-    /// Writes of the number of pods.
+    /// Number of writes of the pod count.
     pub writes: u64,
 }
 
@@ -141,7 +141,7 @@ pub struct Quantiles {
 }
 
 impl Quantiles {
-    /// Nearest-rank quantiles of values in milliseconds; `None` of nothing. Sorts them.
+    /// Nearest-rank quantiles of values in milliseconds; `None` if there are none. Sorts the values.
     #[must_use]
     pub fn of(values: &mut [u64]) -> Option<Quantiles> {
         values.sort_unstable();

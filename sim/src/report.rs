@@ -1,5 +1,5 @@
-//! A record made readable: one self-contained page with pictures (`html`), a table for the terminal (`table`), and the
-//! record itself for machines (`json`). Nothing is computed here that is not in the record: `record` says what happened.
+//! Presents a record: one self-contained page with pictures (`html`), a table for the terminal (`table`), and the
+//! record itself as JSON (`json`). Nothing is computed here that is not in the record (see `record`).
 
 mod density;
 mod figures;
@@ -28,7 +28,7 @@ pub(crate) use words::{hours, seconds};
 
 const STYLE: &str = include_str!("report/page.css");
 
-/// One HTML file: no script, nothing fetched. Several records are compared, on the same scales.
+/// Returns one HTML file without scripts and external resources. Several records are compared on the same scales.
 #[must_use]
 pub fn html(records: &[Record]) -> String {
     let title = page_title(records);
@@ -49,7 +49,7 @@ pub fn html(records: &[Record]) -> String {
     page(&title, &main)
 }
 
-/// What every page begins and ends with.
+/// Wraps the content of every page.
 fn page(title: &str, main: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
@@ -62,7 +62,7 @@ fn page(title: &str, main: &str) -> String {
     )
 }
 
-/// The records as they are, an array even of one.
+/// Returns the records as a JSON array, even if there is only one.
 #[must_use]
 pub fn json(records: &[Record]) -> String {
     serde_json::to_string_pretty(records).expect("plain data with names for keys always serializes")
@@ -86,12 +86,13 @@ fn section(record: &Record, number: usize, scales: &Scales, heading: &str) -> St
     out
 }
 
-/// What the compared runs have in common, so that nobody takes a difference of the setting for one of the design.
+/// Describes what the compared runs have in common, so that a difference between settings is not mistaken for one
+/// between designs.
 fn shared(records: &[Record]) -> String {
     let seeds: BTreeSet<_> = records.iter().map(|r| r.seed).collect();
     let visitors = match (seeds.len(), seeds.first()) {
         (1, Some(Some(seed))) => {
-            format!("The same seed, {seed}, for all: the same visitors come and go at the same moments. ")
+            format!("The same seed, {seed}, for all: the same visitors arrive and leave at the same moments. ")
         }
         (1, _) => String::new(),
         _ => "Their seeds differ, so the visitors are not the same. ".to_owned(),

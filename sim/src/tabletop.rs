@@ -1,9 +1,9 @@
-//! One pool on a table: visitors, pods, scalers and a dispatcher as events on one clock of integer milliseconds. No network, no
-//! threads, no real time: a day takes a moment, and the same seed gives the same day. The cluster behaves as
-//! `crate::models` says; the dispatcher is a `Design`: Slotkeeper's own core, or the one of least effort.
+//! Simulates one pool: visitors, pods, scalers and a dispatcher as events on one clock of integer milliseconds. No
+//! network, no threads, no real time: a day takes a moment, and the same seed gives the same day. The cluster is
+//! modelled by `crate::models`; the dispatcher is a `Design`: Slotkeeper's own core, or the least-effort one.
 //!
-//! Deliberately absent: anything about bytes, sockets or HTTP (that is `crate::world`), and several dispatchers with views of
-//! their own.
+//! Deliberately not modelled: bytes, sockets and HTTP (that is `crate::world`), and several dispatchers with separate
+//! views.
 
 pub(crate) mod agenda;
 mod cluster;
@@ -28,33 +28,33 @@ use crate::models::pace::Pace;
 use crate::models::statefulset::{Policy, UpdateStrategy};
 use slotkeeper_core::{Millis, Rules, Scaling, Spare, Window};
 
-/// What is the same for every design: the pool, its pods, and what goes wrong.
+/// Shared by all designs: the pool, its pods, and the faults.
 #[derive(Clone, Debug)]
 pub struct Setting {
-    /// For a reader who was not there.
+    /// Explains the scenario, understandable without further context.
     pub story: String,
     pub chance: Chance,
     /// Milliseconds.
     pub length: u64,
-    /// The pool as its operator wants it; who scales it is the design's.
+    /// The pool as its operator configures it; the scaler is part of the design.
     pub rules: Rules,
-    /// Changes of the spare slots, with their moments.
+    /// Changes of the spare slots, with their times.
     pub spare: Vec<(u64, Spare)>,
-    /// Pods that are wanted when it begins.
+    /// The number of pods wanted at the start.
     pub pods: u32,
-    /// From the creation of a pod until it is ready; without what the next two add.
+    /// From the creation of a pod until it is ready, without the additions of the next two fields.
     pub cold_start: Draw,
     /// From the creation of a pod until its program starts.
     pub pod_start: Draw,
-    /// Milliseconds between two probes of a program that starts: it is found ready up to so much later. 0: at once.
+    /// Milliseconds between two probes of a starting program: it becomes ready up to this much later. 0: at once.
     pub probe_period: u64,
-    /// From the deletion of a pod until it is gone; at most `kill_after`.
+    /// From the deletion of a pod until it is removed; at most `kill_after`.
     pub stop: Draw,
     /// `terminationGracePeriodSeconds`.
     pub kill_after: u64,
-    /// A pod that is deleted ends only when its sessions have, if `kill_after` lets it.
+    /// A deleted pod ends only when its sessions have ended, or after `kill_after`.
     pub pods_wait: bool,
-    /// How fast the cluster's controllers make their calls.
+    /// The rate of the cluster's controllers' calls.
     pub pace: Pace,
     pub phases: Phases,
     pub faults: Vec<(u64, Fault)>,
@@ -86,27 +86,29 @@ impl Setting {
     }
 }
 
-/// Who dispatches, and how the pods are scaled.
+/// The dispatcher, and how the pods are scaled.
 #[derive(Clone, Debug)]
 pub struct Design {
     pub title: String,
     pub mind: Mind,
-    /// The StatefulSet's.
+    /// The StatefulSet's `podManagementPolicy`.
     pub policy: Policy,
     pub update: UpdateStrategy,
-    /// `None`: the dispatcher scales by itself.
+    /// `None`: the dispatcher scales the pool directly.
     pub wiring: Option<Wiring>,
-    /// Pods carry `cluster-autoscaler.kubernetes.io/safe-to-evict: "false"`.
+    /// Pods have the annotation `cluster-autoscaler.kubernetes.io/safe-to-evict: "false"`.
     pub holds_nodes: bool,
     pub believes: Believes,
 }
 
-/// When the dispatcher takes it for certain that a raised number of replicas holds.
+/// When the dispatcher considers a raised number of replicas certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Believes {
-    /// As soon as it stands in the spec. A controller in the middle of a large sync may still delete for an older one.
+    /// As soon as it is in the spec. A controller in the middle of a large sync may still delete pods because of an
+    /// older number.
     Spec,
-    /// When the controller has observed it (`status.observedGeneration`); until then, what all numbers since agree on.
+    /// When the controller has observed it (`status.observedGeneration`); until then, only the range common to all
+    /// numbers since.
     Observed,
 }
 
@@ -117,7 +119,7 @@ pub enum Mind {
 }
 
 impl Design {
-    /// Slotkeeper, with whatever turns its number into pods.
+    /// Slotkeeper, with a scaler that turns its number into pods.
     #[must_use]
     pub fn slotkeeper(title: &str, scaling: Scaling, wiring: Option<Wiring>) -> Design {
         Design {
@@ -131,7 +133,7 @@ impl Design {
         }
     }
 
-    /// The dispatcher changes the number of pods itself.
+    /// The dispatcher scales the pool directly.
     #[must_use]
     pub fn direct(window: Window) -> Design {
         let title = match window {
@@ -141,7 +143,7 @@ impl Design {
         Design::slotkeeper(title, Scaling::Direct { window }, None)
     }
 
-    /// KEDA asks the dispatcher, and is told at once when somebody comes.
+    /// KEDA queries the dispatcher, which also pushes activity when a visitor arrives.
     #[must_use]
     pub fn keda_push(rules: &Rules) -> Design {
         let wiring = Wiring::slotkeeper(rules.min, rules.max, true);
@@ -170,7 +172,7 @@ impl Design {
     }
 }
 
-/// Plays the setting to its end with this design and these visitors (in order of their arrival).
+/// Plays the whole setting with this design and these visitors (in order of their arrival).
 #[must_use]
 pub fn run(setting: &Setting, design: &Design, visitors: impl IntoIterator<Item = Visitor>) -> Outcome {
     stage::run(setting, design, &mut visitors.into_iter())

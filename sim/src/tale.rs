@@ -1,24 +1,24 @@
-//! What a world's outcome looks like on a terminal, within one screen: the broken promise as a rule, what the journal says
-//! about the sessions and pods that it names, the last events, and the command that repeats the world.
+//! Prints the outcome of a world on one terminal screen: the broken promise as a rule, the journal's history of the
+//! sessions and pods involved, the last events, and the command that replays the world.
 
 use crate::record::Quantiles;
 use crate::world::evidence::{Row, Subject};
 use crate::world::{Outcome, promises, scenarios};
 use std::io::{self, Write};
 
-/// Lines of a screen that a broken promise fills at most.
+/// Maximum number of lines for a broken promise.
 const SCREEN: usize = 44;
-/// Of these at least for the events before it.
+/// Lines of these reserved for the preceding events.
 const BEFORE: usize = 8;
 /// Columns.
 const WIDTH: usize = 158;
-/// Sessions and pods that are explained.
+/// Maximum number of sessions and pods that are explained.
 const SUBJECTS: usize = 3;
 
-/// `others`: what else the command was told, so that it can be told again.
+/// Prints the outcome. `others` are the command's other arguments, for the replay command.
 ///
 /// # Errors
-/// When it cannot be written.
+/// If writing fails.
 pub fn tell(outcome: &Outcome, scenario: Option<&str>, others: &[String], out: &mut dyn Write) -> io::Result<()> {
     let setting = &outcome.setting;
     writeln!(out, "{}: {}", setting.name, setting.describe())?;
@@ -37,7 +37,7 @@ pub fn tell(outcome: &Outcome, scenario: Option<&str>, others: &[String], out: &
     for line in lines {
         writeln!(out, "{}", fitting(&line))?;
     }
-    writeln!(out, "\nAgain, with every line of every log: {}", replay(outcome, scenario, others))
+    writeln!(out, "\nReplay with every line of every log: {}", replay(outcome, scenario, others))
 }
 
 fn fitting(line: &str) -> String {
@@ -47,7 +47,7 @@ fn fitting(line: &str) -> String {
     line.chars().take(WIDTH - 1).chain(['…']).collect()
 }
 
-/// The faults and fault points, by the numbers and words that the command takes.
+/// Lists the faults and fault points with the numbers and names that the command accepts.
 fn troubles(outcome: &Outcome) -> Vec<String> {
     let setting = &outcome.setting;
     let time = |ms: u64| format!("{}.{}", ms / 1000, ms % 1000 / 100);
@@ -74,7 +74,7 @@ fn troubles(outcome: &Outcome) -> Vec<String> {
     lines
 }
 
-/// Which promise, as a rule, and who documents it.
+/// Describes the broken promise as a rule, and where it is documented.
 fn broken(outcome: &Outcome) -> Vec<String> {
     let Some(violation) = outcome.violations.first() else { return Vec::new() };
     let mut lines = vec![
@@ -93,12 +93,13 @@ fn broken(outcome: &Outcome) -> Vec<String> {
     lines
 }
 
-/// What the journal says about the sessions and pods that the violation names. The latest lines, if not all fit.
+/// Describes the journal's history of the sessions and pods that the violation names. Keeps the latest lines if not
+/// all fit.
 fn explained(subjects: &[Subject], lines: usize) -> Vec<String> {
     let subjects = &subjects[..subjects.len().min(SUBJECTS)];
     let mut all = Vec::new();
     for (number, subject) in subjects.iter().enumerate() {
-        // Each gets its share of what the ones before it have left; one line is its title, one is empty.
+        // Each subject gets an equal share of the remaining lines; one line of it is its title, one is empty.
         let share = (lines - all.len()) / (subjects.len() - number);
         let most = share.saturating_sub(2);
         if most == 0 {
@@ -135,7 +136,7 @@ fn well(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\nEvery promise was kept in {} s of simulated time.", seconds(outcome.lasted))?;
     writeln!(
         out,
-        "  {} sessions, {}, {:.3} pod-hours ({:.0} % of it with nobody there), {} writes of the size",
+        "  {} sessions, {}, {:.3} pod-hours ({:.0} % of it without a session), {} writes of the pod count",
         figures.visitors,
         match outcome.setting.faults.len() {
             1 => "1 fault".to_owned(),
@@ -146,21 +147,18 @@ fn well(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
         figures.writes
     )?;
     if let Some(Quantiles { p50, p95, max }) = figures.time_to_slot {
-        writeln!(
-            out,
-            "  from asking to a slot: half within {p50:.1} s, 95 % within {p95:.1} s, all within {max:.1} s"
-        )?;
+        writeln!(out, "  from request to slot: half within {p50:.1} s, 95 % within {p95:.1} s, all within {max:.1} s")?;
     }
     if let Some(Quantiles { p50, p95, max }) = Quantiles::of(&mut outcome.answered.clone()) {
-        writeln!(out, "  from a slot to the pod's answer: {p50:.1} s, {p95:.1} s, {max:.1} s")?;
+        writeln!(out, "  from slot to the pod's answer: {p50:.1} s, {p95:.1} s, {max:.1} s")?;
     }
     Ok(())
 }
 
-/// The command that plays it again.
+/// Returns the command that replays the world.
 #[must_use]
 pub fn replay(outcome: &Outcome, scenario: Option<&str>, others: &[String]) -> String {
-    // What is stored, the seed included, is in the scenario's file.
+    // A stored scenario's file includes everything, the seed as well.
     let seed = if scenario.is_some_and(|name| scenarios::find(name).is_none()) {
         String::new()
     } else {

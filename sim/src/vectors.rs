@@ -1,6 +1,6 @@
-//! Runs test vectors against the models: a folder of JSON files, each with cases of one component. The format is described
-//! beside the data (`tests/vectors/README.md`). Reading and comparing is here and in `fields`; what an `op` means is in the
-//! component's own room.
+//! Runs test vectors against the models: a folder of JSON files, each with cases of one component. The format is
+//! described in `tests/vectors/README.md`. Reading and comparing is here and in `fields`; the operations of a
+//! component are in its own module.
 
 mod compare;
 mod fields;
@@ -15,21 +15,22 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// How many vectors held.
+/// Number of vectors that passed and failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub passed: usize,
     pub failed: usize,
 }
 
-/// What an operation computes from its input, to be compared with what is expected.
+/// Computes an operation's result from its input, for comparison with the expected one.
 type Operation = fn(&Fields<'_>) -> Result<Value, Wrong>;
 
-/// Runs every `*.json` file of the folder, in order of name. Each failure is written with its file and id; the last line
-/// is `N passed, M failed`. A vector that cannot be understood has failed.
+/// Runs every `*.json` file of the folder, ordered by name. Writes each failure with its file and id; the last line
+/// is `N passed, M failed`. A vector that cannot be interpreted counts as failed.
 ///
 /// # Errors
-/// The folder cannot be read or holds no vectors; a file is not JSON, or not of this format; `out` cannot be written.
+/// If the folder cannot be read or holds no vectors, a file is not JSON or not of this format, or `out` cannot be
+/// written.
 pub fn run(folder: &Path, out: &mut dyn Write) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     let files = json_files(folder)?;
@@ -59,7 +60,7 @@ fn json_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 fn run_file(name: &str, file: &Value, tally: &mut Tally, out: &mut dyn Write) -> anyhow::Result<()> {
     let Some(component) = file.get("component").and_then(Value::as_str) else {
-        bail!("the file has no text `component` (hpa, keda or statefulset)");
+        bail!("the file has no string `component` (hpa, keda or statefulset)");
     };
     let Some(vectors) = file.get("vectors").and_then(Value::as_array) else {
         bail!("the file has no list `vectors`");
@@ -69,7 +70,7 @@ fn run_file(name: &str, file: &Value, tally: &mut Tally, out: &mut dyn Write) ->
         let id = vector.get("id").and_then(Value::as_str);
         let shown = id.map_or_else(|| format!("vector {index} (counted from 0)"), str::to_owned);
         let verdict = match id {
-            None => Err(Failure::Wrong(Wrong::new("id", "is missing, or no text"))),
+            None => Err(Failure::Wrong(Wrong::new("id", "is missing, or not a string"))),
             Some(id) if !ids.insert(id) => Err(Failure::Wrong(Wrong::new("id", "occurs twice in this file"))),
             Some(_) => check(component, vector),
         };
@@ -88,7 +89,7 @@ fn run_file(name: &str, file: &Value, tally: &mut Tally, out: &mut dyn Write) ->
 
 /// Why a vector failed.
 enum Failure {
-    /// It cannot be understood.
+    /// The vector cannot be interpreted.
     Wrong(Wrong),
     Differs {
         expected: Value,

@@ -1,6 +1,6 @@
-//! The world: dispatchers (`slotkeeper::run` itself) on turmoil's network, pods on nodes, a Redis, an API server
-//! with its controllers, Prometheus and KEDA, and homes full of visitors. First faults, then calm: everything is healed,
-//! and all must come to rest. One seed decides everything.
+//! Simulates a whole world: dispatchers (`slotkeeper::run` itself) on turmoil's network, pods on nodes, a Redis, an
+//! API server with its controllers, Prometheus and KEDA, and homes with visitors. First a phase with faults, then a
+//! calm one: all faults are healed, and everything must come to rest. One seed determines everything.
 
 pub mod activity;
 pub mod api;
@@ -81,15 +81,15 @@ use visitor::{Guests, KEY, PORT, Scene, Visitor, WAY, Way};
 use window::Windows;
 
 const TICK: Duration = Duration::from_millis(5);
-/// After a broken promise the world goes on for so long: what follows may explain it.
+/// How long a world continues after a broken promise, in milliseconds: later events may explain it.
 const AFTERWARDS: u64 = 500;
 const SAMPLE_EVERY: u64 = 250;
-/// Everybody patient must have been served so long after the end of all faults.
+/// Every patient visitor must have been served this long after the end of all faults, in milliseconds.
 const SERVED_WITHIN: u64 = 180_000;
-/// Nothing may change for so long before the day is over.
+/// The world ends when nothing has changed for this long, in milliseconds.
 const REST: u64 = 13_000;
 
-/// What became of a world.
+/// The outcome of a world.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub setting: Setting,
@@ -97,26 +97,26 @@ pub struct Outcome {
     pub coverage: BTreeMap<String, u64>,
     pub story: Vec<Line>,
     pub record: Record,
-    /// What explains the first violation.
+    /// The explanation of the first violation.
     pub evidence: Vec<evidence::Subject>,
     /// Milliseconds from a slot to the pod's first answer.
     pub answered: Vec<u64>,
-    /// The log, if it was asked for.
+    /// The log, if requested.
     pub log: Vec<String>,
     /// Simulated milliseconds.
     pub lasted: u64,
 }
 
-/// What a dispatcher's host and its faults share.
+/// State shared between a dispatcher's host and its faults.
 #[derive(Clone)]
 struct Door {
     stop: Arc<Notify>,
-    /// Its clock's deviation at the next start.
+    /// The clock skew at the next start.
     skew: Arc<AtomicI64>,
     lives: Arc<AtomicI64>,
 }
 
-/// Everything but the network.
+/// The state of a world, except the network.
 struct World {
     setting: Setting,
     truth: Truth,
@@ -138,10 +138,10 @@ struct World {
     windows: Windows,
 }
 
-/// Plays a world to its end. `trace`: keeps every line of every log.
+/// Plays a whole world. `trace`: keeps every line of every log.
 #[must_use]
 pub fn play(setting: &Setting, trace: bool) -> Outcome {
-    // What is true of the second pool, if there is one.
+    // The checks of the second pool, if there is one.
     let annex = setting.annex.as_ref().map(|_| Truth::of(ANNEX));
     let truth = Truth::new().with(annex.clone());
     let lines = Lines::new(truth.clone(), trace);
@@ -190,8 +190,8 @@ pub fn play(setting: &Setting, trace: bool) -> Outcome {
     }
 }
 
-/// A runtime drops its tasks in an order that depends on their numbers, which the whole process counts on from world to
-/// world: each begins at a multiple of more than it keeps lists of them.
+/// Aligns task numbers. A runtime drops its tasks in an order that depends on their numbers, which are counted across
+/// worlds in one process: each world starts at a multiple of a number larger than that of the runtime's task lists.
 fn align() {
     const LISTS: u64 = 64;
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return };
@@ -206,18 +206,18 @@ fn align() {
 }
 
 thread_local! {
-    /// What the last panic of this thread said, and where.
+    /// Message and location of the first panic of this thread.
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// A task's panic is told to nobody but the hook.
+/// Installs a panic hook: only the hook learns about a task's panic.
 fn note_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             if turmoil::in_simulation() {
-                // The first one: those that follow are about the runtime it has ended.
+                // Keeps the first panic: later ones are caused by the runtime that it ended.
                 PANIC.with_borrow_mut(|said| {
                     said.get_or_insert_with(|| info.to_string().lines().collect::<Vec<_>>().join(" "));
                 });
@@ -317,19 +317,19 @@ impl World {
         if !self.truth.is_broken() {
             self.everybody_was_served();
         }
-        // Counted, not judged: a browser whose answers are late may still use two.
+        // Counted, not a violation: a browser whose answers are late may use two sessions.
         for _ in 0..self.truth.doubles() {
             self.truth.count("one browser takes part with several sessions");
         }
         let strangers = self.truth.strangers();
         if self.setting.admission == Admission::Returning && !strangers.is_empty() {
-            let what = format!("{} sessions take part whose cookie nobody has", strangers.len());
+            let what = format!("{} sessions take part with a cookie that no visitor has", strangers.len());
             self.truth.violate("bots wake nothing", what);
         }
         Ok(())
     }
 
-    /// All hosts.
+    /// Creates all hosts.
     fn people(&self, sim: &mut turmoil::Sim<'_>) {
         let chance = Chance::new(self.setting.seed);
         let redis = self.redis.clone();
@@ -401,7 +401,7 @@ impl World {
         self.homes(sim, dispatchers, chance);
     }
 
-    /// The second pool's own host, and what its clusters need.
+    /// Creates the second pool's host, and what its clusters need.
     fn annex(&self, sim: &mut turmoil::Sim<'_>, chance: Chance) -> Option<Grounds> {
         let (annex, truth) = (self.setting.annex.clone()?, self.annex.clone()?);
         let (conduct, windows, calm) = (self.setting.conduct, self.windows.clone(), self.calm.clone());
@@ -419,7 +419,7 @@ impl World {
             processes: Arc::clone(&processes),
             cold_start,
         };
-        // The address is known once the host is; until then nobody asks for it.
+        // The address is known only after the host exists; it is not needed before.
         let on_host = ground.clone();
         sim.host(ANNEX, move || {
             let grounds = on_host(turmoil::lookup(ANNEX));
@@ -533,7 +533,7 @@ impl World {
         }
     }
 
-    /// Why the world has not come to rest, if so: a session is left, or the pool is not at its minimum.
+    /// Returns why the world is not at rest: a session is left, or the pool is not at its minimum.
     fn unrest(&self) -> Option<String> {
         let left = self.truth.left();
         if !left.is_empty() {
@@ -542,7 +542,7 @@ impl World {
         let at_home = self.guests.all();
         let out = at_home.values().filter(|g| !g.done).count();
         if out > 0 {
-            return Some(format!("{out} visitors have not gone home"));
+            return Some(format!("{out} visitors have not finished"));
         }
         if let Some((census, annex)) = self.annex.as_ref().and_then(Truth::census).zip(self.setting.annex.as_ref())
             && annex.kind == Kind::Processes
@@ -563,7 +563,7 @@ impl World {
         }
         (all != [least; 4]).then(|| {
             format!(
-                "{least} pods are needed; desired {}, told {}, existing {}, ready {}",
+                "{least} pods are needed; desired {}, replicas {}, existing {}, ready {}",
                 all[0], all[1], all[2], all[3]
             )
         })
@@ -576,12 +576,12 @@ impl World {
             .collect();
         if !unserved.is_empty() {
             let what = format!("visitors {} never got a slot", unserved.join(", "));
-            self.truth.violate("everybody patient is served", what);
+            self.truth.violate("every patient visitor is served", what);
         }
     }
 }
 
-/// Where one dispatcher runs.
+/// The environment of one dispatcher.
 #[derive(Clone)]
 struct Place {
     host: usize,
@@ -590,7 +590,7 @@ struct Place {
     disk: Disk,
     gate: Gate,
     kube: Kube,
-    /// That of several.
+    /// The address of the shared journal.
     journal_at: Option<IpAddr>,
     api_at: IpAddr,
     door: Door,
@@ -599,7 +599,7 @@ struct Place {
 }
 
 impl Place {
-    /// One life of the process.
+    /// Runs one life of the process.
     async fn dispatch(self) {
         let life = self.door.lives.fetch_add(1, Ordering::Relaxed) as u64;
         let mut dice = Chance::new(self.setting.seed).stream(&format!("dispatcher {} life {life}", self.host));
@@ -660,13 +660,13 @@ impl Place {
         }
     }
 
-    /// The journal in a file. While the disk cannot be read or written, whoever supervises the process starts it again.
+    /// Opens the file journal. While the disk cannot be read or written, the supervisor restarts the process.
     async fn own(&self, clock: Clock) -> Result<Journal, OpenError> {
         loop {
             self.gate.open().await;
             let opened = journal::own(&self.disk, clock);
             if self.disk.is_dead() {
-                // Killed while it started.
+                // Killed during the start.
                 return std::future::pending().await;
             }
             match opened {
@@ -680,7 +680,7 @@ impl Place {
         }
     }
 
-    /// The real adaptor. All its clocks are short.
+    /// Creates the real adaptor, with short time-outs.
     fn cluster(&self, net: Arc<dyn Net>) -> anyhow::Result<Arc<dyn Cluster>> {
         let server: http::Uri = format!("http://{}", SocketAddr::new(self.api_at, api::PORT)).parse()?;
         let mut access = ::kube::Config::new(server);
@@ -699,12 +699,12 @@ impl Place {
         Ok(kubernetes::start(&self.pool(), &self.pods(), client, net, pace))
     }
 
-    /// This life has the new settings, if the world has a rollout.
+    /// Reports whether this life has the new settings, if the world has a rollout.
     fn rolled_out(&self) -> bool {
         self.setting.rollout.as_ref().is_some_and(|rollout| self.truth.now() >= rollout.at)
     }
 
-    /// The rules of a life that begins now.
+    /// Returns the rules of a life that begins now.
     fn rules(&self) -> Rules {
         match &self.setting.rollout {
             Some(rollout) if self.rolled_out() => rollout.rules.clone(),
@@ -732,7 +732,7 @@ impl Place {
             probe: Probe { every, timeout, ..Probe::default() },
             scaled_object: Some(POOL.into()),
             keda_guard: self.setting.is_guarded(),
-            // As scaled down as the node controller's patience (`kube.rs`).
+            // Scaled down like the time-outs of the node controller (`kube.rs`).
             give_up: Some(Duration::from_secs(2)),
         }
     }

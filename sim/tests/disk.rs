@@ -1,6 +1,6 @@
-//! The file journal on the simulated disk, without a dispatcher around it: random histories of processes that append, keep
-//! states, are killed or lose power at any system call, on a disk that is full or fails. Whatever happens, the journal can
-//! be opened again, and begins with everything that was acknowledged.
+//! The file journal on the simulated disk, without a dispatcher: random histories of processes that append, write
+//! checkpoints, are killed or lose power at any system call, on a disk that is full or fails. In every case, the
+//! journal can be opened again, and contains everything that was acknowledged.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -16,10 +16,10 @@ use slotkeeper_sim::world::truth::Truth;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// `HISTORIES` makes it longer.
+/// The environment variable `HISTORIES` replaces it.
 const HISTORIES: u64 = 1_200;
 const LIVES: u32 = 8;
-/// Far longer than any append that is going to succeed.
+/// Far longer than any successful append.
 const PATIENCE: Duration = Duration::from_secs(100);
 
 struct History {
@@ -27,7 +27,7 @@ struct History {
     dice: ChaCha8Rng,
     disk: Disk,
     truth: Truth,
-    /// Numbers of the drafts that were acknowledged, and at which position.
+    /// Numbers of the acknowledged drafts, and their positions.
     acknowledged: BTreeMap<u64, u64>,
     number: u64,
     seen: BTreeMap<&'static str, u32>,
@@ -55,7 +55,7 @@ impl History {
         self.dice.random_ratio(1, of)
     }
 
-    /// Something that will go wrong, or goes wrong until it is healed.
+    /// A random fault, which occurs later or lasts until it is healed.
     fn trouble(&mut self) {
         match self.dice.random_range(0..7) {
             0..=1 => self.disk.arm(self.dice.random_range(0..30), Doom::Powerless),
@@ -66,7 +66,7 @@ impl History {
         }
     }
 
-    /// The journal, opened by a process that is started again until that succeeds. `None`: it was killed meanwhile.
+    /// Opens the journal, in a process that is restarted until that succeeds. `None`: it was killed meanwhile.
     async fn open(&mut self) -> Option<Life> {
         for attempt in 0.. {
             let clock = Clock::starting_at(Time(1_700_000_000_000));
@@ -78,7 +78,7 @@ impl History {
             match opened {
                 Ok(journal) => return Some(self.read(journal).await),
                 Err(OpenError::Io { .. }) if attempt < 10 => self.count("could not be opened"),
-                // Enough trouble.
+                // Enough failed attempts.
                 Err(OpenError::Io { .. }) => self.disk.heal(),
                 Err(error) => panic!("history {}: {error}", self.seed),
             }
@@ -86,7 +86,7 @@ impl History {
         None
     }
 
-    /// Reads it to its end, which the simulated disk knows.
+    /// Reads the journal to its end, which the simulated disk knows.
     async fn read(&mut self, mut journal: Journal) -> Life {
         let (mut fleet, mut found) = (Fleet::new(), BTreeMap::new());
         let mut from = 0;
@@ -113,7 +113,7 @@ impl History {
         Life { journal, fleet }
     }
 
-    /// Appends some entries. False: the process has been killed.
+    /// Appends some entries. Returns false if the process has been killed.
     async fn append(&mut self, life: &mut Life) -> bool {
         let numbers: Vec<u64> = (0..self.dice.random_range(1..5)).map(|n| self.number + 1 + n).collect();
         self.number += numbers.len() as u64;
@@ -128,12 +128,12 @@ impl History {
             return false;
         }
         if appended.is_err() {
-            // The disk was full or failing for all that time. The process is killed, and the entries may be there or not.
+            // The disk was full or failing all the time. The process is killed, and the entries may exist or not.
             self.count("append not acknowledged");
             self.disk.heal();
             return false;
         }
-        appended.expect("it is acknowledged").expect("nothing that will not pass");
+        appended.expect("it is acknowledged").expect("no permanent error");
         let next = life.fleet.applied() + 1;
         self.acknowledged.extend(numbers.into_iter().zip(next..));
         while life.fleet.applied() < next - 1 + batch.len() as u64 {
@@ -187,12 +187,12 @@ impl History {
             }
         }
         self.disk.heal();
-        self.open().await.expect("nobody kills it");
+        self.open().await.expect("it is not killed");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_acknowledged_is_never_lost() {
+async fn acknowledged_entries_are_never_lost() {
     let mut seen = BTreeMap::new();
     let histories = std::env::var("HISTORIES").ok().and_then(|n| n.parse().ok()).unwrap_or(HISTORIES);
     for seed in 0..histories {
@@ -221,8 +221,8 @@ const NEEDED: &[&str] = &[
     "a state was read",
     "state kept",
     "state not kept",
-    "disk says EIO",
-    "disk says ENOSPC",
+    "disk returns EIO",
+    "disk returns ENOSPC",
     "entry found after a crash",
     "unsynced bytes lost",
 ];

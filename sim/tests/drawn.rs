@@ -1,4 +1,4 @@
-//! Which worlds a hunt draws, what can be taken away from them, and what a promise says about itself.
+//! Which worlds a hunt draws, how they can be reduced, and the documentation of promises.
 
 use slotkeeper_core::{AfterSession, Scaling, Window};
 use slotkeeper_sim::world::conduct::Conduct;
@@ -18,7 +18,7 @@ fn selected(selection: Selection) -> impl Iterator<Item = Setting> {
 }
 
 #[test]
-fn taking_a_fault_away_leaves_the_others_where_they_are() {
+fn removing_a_fault_does_not_change_the_others() {
     let seed = (0..).find(|seed| Setting::draw(*seed).faults.len() > 5).expect("many worlds have as many");
     let all = Setting::draw(seed);
     let kind = all.faults[0].kind;
@@ -43,7 +43,7 @@ fn every_kind_of_fault_is_drawn() {
 }
 
 #[test]
-fn worlds_differ_in_how_much_goes_wrong() {
+fn worlds_differ_in_the_number_of_faults() {
     let counts: Vec<usize> = (0..500).map(|seed| Setting::draw(seed).faults.len()).collect();
     let share = |is: &dyn Fn(usize) -> bool| counts.iter().filter(|n| is(**n)).count() * 100 / counts.len();
     assert!(share(&|n| n <= 2) >= 10, "{counts:?}");
@@ -106,9 +106,9 @@ fn a_hunt_for_a_configuration_draws_no_other() {
     assert!(wrong.contains("keda-push") && wrong.contains("keda"), "{wrong}");
 }
 
-/// The command that repeats a world names everything that was chosen.
+/// The command that replays a world includes every restriction.
 #[test]
-fn arguments_mean_what_they_were_made_of() {
+fn arguments_describe_the_limits_they_were_made_from() {
     let limits = Limits {
         selection: Selection { several: true, only: [FaultKind::Hold].into(), ..Selection::default() },
         dispatchers: Some(2),
@@ -132,7 +132,7 @@ fn wrong_selections_are_refused() {
     for (arguments, part) in [
         (&["--several", "--config", "alone"][..], "either several dispatchers or one"),
         (&["--only", "hold", "--without", "hold"], "--only hold and --without hold"),
-        (&["--faults", "1,x"], "\"x\" is no number"),
+        (&["--faults", "1,x"], "\"x\" is not a number"),
         (&["--points", "nowhere"], "no"),
         (&["--reset", "everything"], "allowed: spare"),
         (&["--scenario", "plain", "--sparse"], "a scenario is one world"),
@@ -145,7 +145,7 @@ fn wrong_selections_are_refused() {
 }
 
 #[test]
-fn every_fault_point_is_drawn_and_can_be_taken_away() {
+fn every_fault_point_is_drawn_and_can_be_removed() {
     let mut missing = points::words();
     for seed in 0..300 {
         let drawn = Setting::draw(seed).points;
@@ -164,7 +164,7 @@ fn root() -> PathBuf {
 }
 
 #[test]
-fn every_promise_is_documented_where_it_says() {
+fn every_promise_is_documented_in_the_named_file() {
     for promise in promises::ALL {
         let (file, words) = promise.documented;
         let text = std::fs::read_to_string(root().join(file)).unwrap_or_default();
@@ -172,7 +172,7 @@ fn every_promise_is_documented_where_it_says() {
     }
 }
 
-/// Reads the sources: no check may break a promise that has no rule.
+/// Reads the sources: every promise that a check may break must have a rule.
 #[test]
 fn every_promise_that_a_check_names_has_a_rule() {
     fn sources(folder: &Path, all: &mut Vec<PathBuf>) {

@@ -1,5 +1,5 @@
-//! Gateways on a table: the same seed is the same day, and each scenario tells apart what it was made to tell apart. With a few
-//! hundred clients: in tests the core checks itself after every entry.
+//! Gateways: the same seed gives the same day, and each scenario distinguishes the designs it was made for. With a
+//! few hundred clients: in tests the core checks its invariants after every entry.
 
 use crate::report::markup::Document;
 use slotkeeper_core::{Placement, Rules, Scaling, Window};
@@ -14,7 +14,7 @@ fn play(name: &str) -> Vec<Outcome> {
     scenario(name).unwrap_or_else(|| panic!("there is no {name}")).play(CLIENTS, 1)
 }
 
-/// The only one whose title begins so.
+/// Returns the only outcome whose title begins like this.
 fn of<'a>(outcomes: &'a [Outcome], title: &str) -> &'a Outcome {
     let mut found = outcomes.iter().filter(|o| o.title.starts_with(title));
     let outcome = found.next().unwrap_or_else(|| panic!("there is no {title}"));
@@ -31,11 +31,11 @@ fn queues<'a>(outcomes: &'a [Outcome], title: &str) -> &'a QueueFigures {
 }
 
 fn all_back(figures: &SocketFigures) -> f64 {
-    figures.back.expect("somebody was away").max
+    figures.back.expect("a client was disconnected").max
 }
 
 #[test]
-fn the_same_seed_gives_the_same_day_and_another_one_another() {
+fn the_same_seed_gives_the_same_day_and_other_seeds_other_days() {
     for scenario in scenarios() {
         let json = |seed| serde_json::to_string(&scenario.play(60, seed)).expect("outcomes can be written");
         assert_eq!(json(1), json(1), "{}", scenario.name);
@@ -44,7 +44,7 @@ fn the_same_seed_gives_the_same_day_and_another_one_another() {
 }
 
 #[test]
-fn nobody_gets_lost_on_the_way() {
+fn every_client_is_connected_in_the_end() {
     for scenario in scenarios() {
         for outcome in scenario.play(100, 3) {
             let Some(figures) = outcome.sockets() else { continue };
@@ -58,7 +58,7 @@ fn nobody_gets_lost_on_the_way() {
 }
 
 #[test]
-fn after_a_surge_every_pod_has_as_many_though_some_came_late() {
+fn after_a_surge_every_pod_has_the_same_number_of_connections() {
     let outcomes = play("g1-surge");
     let ours = sockets(&outcomes, "Slotkeeper");
     assert!(ours.imbalance < 2.0, "{}", ours.imbalance);
@@ -70,11 +70,11 @@ fn after_a_surge_every_pod_has_as_many_though_some_came_late() {
 }
 
 #[test]
-fn a_rolling_restart_takes_nobody_by_surprise() {
+fn a_rolling_restart_closes_every_connection_with_notice() {
     let outcomes = play("g2-rolling-restart");
     let ours = sockets(&outcomes, "Slotkeeper");
     assert_eq!((ours.lost, ours.missing, ours.pods), (0, 0, 10));
-    assert!(ours.closed >= u64::from(CLIENTS) * 9 / 10, "everybody was on some pod");
+    assert!(ours.closed >= u64::from(CLIENTS) * 9 / 10, "every client was on some pod");
     assert!(all_back(ours) < 10.0, "{}", all_back(ours));
     let least_effort = sockets(&outcomes, "round robin, cut, back at once");
     assert!(least_effort.lost >= u64::from(CLIENTS) * 9 / 10);
@@ -82,7 +82,7 @@ fn a_rolling_restart_takes_nobody_by_surprise() {
 }
 
 #[test]
-fn scaling_down_takes_nobody_by_surprise_and_only_the_wait_keeps_the_pod() {
+fn scaling_down_closes_with_notice_and_only_waiting_keeps_the_pod() {
     let outcomes = play("g3-scale-down");
     let cut = sockets(&outcomes, "round robin, cut");
     assert!(cut.lost >= u64::from(CLIENTS) / 20, "{}", cut.lost);
@@ -93,16 +93,16 @@ fn scaling_down_takes_nobody_by_surprise_and_only_the_wait_keeps_the_pod() {
         assert!(all_back(ours) < 10.0, "{drained}");
         assert!(ours.imbalance < 2.0, "{drained}: {}", ours.imbalance);
     }
-    // Whoever is moved is placed before the pod is deleted: no connect meets a closed door.
+    // Moved sessions are placed before their pod is deleted, so no connect is refused.
     assert_eq!(sockets(&outcomes, "Slotkeeper, shrink = move").refused, 0);
     let waits = sockets(&outcomes, "Slotkeeper, shrink = wait");
-    assert_eq!((waits.lost, waits.closed, waits.pods), (0, 0, 10), "nobody is touched, and no pod is saved");
+    assert_eq!((waits.lost, waits.closed, waits.pods), (0, 0, 10), "no session is affected, and no pod is saved");
 }
 
 #[test]
-fn whoever_waits_for_a_slow_reader_holds_up_everybody_and_whoever_does_not_needs_a_limit() {
-    // A pod of so many that one in a hundred is some.
-    let outcomes = scenario("g4-slow-consumer").expect("it is there").play(20_000, 1);
+fn waiting_for_slow_readers_delays_all_clients_and_not_waiting_needs_a_limit() {
+    // Enough clients that one in a hundred is a significant number.
+    let outcomes = scenario("g4-slow-consumer").expect("the scenario exists").play(20_000, 1);
     let bound = |figures: &QueueFigures| figures.slow * 64 * 1024;
     let unbounded = queues(&outcomes, "unbounded");
     assert!(unbounded.memory > 10 * bound(unbounded), "{}", unbounded.memory);
@@ -119,7 +119,7 @@ fn whoever_waits_for_a_slow_reader_holds_up_everybody_and_whoever_does_not_needs
 }
 
 #[test]
-fn jitter_makes_a_line_of_a_herd() {
+fn jitter_spreads_reconnects() {
     let outcomes = play("g5-herd");
     let [backoff, jitter] = ["Slotkeeper, backoff", "Slotkeeper, client.js"].map(|title| sockets(&outcomes, title));
     assert!(jitter.peak * 3 <= backoff.peak, "{} and {}", jitter.peak, backoff.peak);
@@ -128,12 +128,12 @@ fn jitter_makes_a_line_of_a_herd() {
     assert!(at_once.connects > 2 * jitter.connects, "{} and {}", at_once.connects, jitter.connects);
     for outcome in &outcomes {
         let figures = outcome.sockets().expect("it is about connections");
-        assert!(figures.lost >= u64::from(CLIENTS) / 20, "a node that is lost says nothing");
+        assert!(figures.lost >= u64::from(CLIENTS) / 20, "a lost node closes without notice");
         assert_eq!(figures.missing, 0, "{}", outcome.title);
     }
 }
 
-/// Twice as many as fit into the only pod.
+/// Twice as many clients as fit into the only pod.
 fn too_many() -> Setting {
     Setting {
         story: String::new(),
@@ -154,7 +154,7 @@ fn too_many() -> Setting {
 }
 
 #[test]
-fn whoever_finds_no_room_stands_in_line_with_us_and_at_a_closed_door_elsewhere() {
+fn clients_without_room_are_queued_by_us_and_refused_elsewhere() {
     let rules =
         Rules { slots_per_pod: 10, max: 1, placement: Placement::Spread, scaling: Scaling::None, ..Rules::default() };
     let design =
@@ -169,7 +169,7 @@ fn whoever_finds_no_room_stands_in_line_with_us_and_at_a_closed_door_elsewhere()
 }
 
 #[test]
-fn a_crowd_that_does_not_fit_grows_the_pool() {
+fn more_clients_than_fit_scale_the_pool_up() {
     let rules = Rules {
         slots_per_pod: 10,
         max: 2,
@@ -203,5 +203,5 @@ fn the_report_is_a_page_and_the_table_has_a_row_for_each_design() {
             assert!(table.lines().any(|line| line.starts_with(&outcome.title)), "{}", outcome.title);
         }
     }
-    Document::parse(&report::gateway::html(&[])).expect("a page of nothing is a page");
+    Document::parse(&report::gateway::html(&[])).expect("an empty page is well-formed");
 }

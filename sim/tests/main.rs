@@ -1,4 +1,4 @@
-//! The test bed's own tests: one binary.
+//! The test bed's own tests, in one binary.
 
 mod disk;
 mod drawn;

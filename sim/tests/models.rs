@@ -1,5 +1,5 @@
-//! What the vectors do not cover: the models over time, and where a real control plane was measured to behave otherwise
-//! than its source suggests.
+//! Tests beyond the vectors: the models over time, and cases in which a real control plane was measured to behave
+//! differently from what its source suggests.
 
 mod hpa;
 mod keda;

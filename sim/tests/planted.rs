@@ -1,19 +1,19 @@
-//! The test bed finds what it is there for: each of these bugs, planted into the dispatcher or its core, breaks a promise
-//! within 200 seeds, and the program says which, when, and how to see it again. They are a sample of the list in
-//! `crates/core/src/planted.rs`; `tests/mutants` runs all of it, and asks every other check, too.
+//! The test bed finds what it is made for: each of these bugs, planted into the dispatcher or its core, breaks a
+//! promise within 200 seeds, and the program reports which, when, and how to replay it. They are a sample of the list
+//! in `crates/core/src/planted.rs`; `tests/mutants` runs all of them, with every other check too.
 
 use slotkeeper_core::planted::Bug;
 use std::collections::BTreeSet;
 use std::path::Path;
 
 #[test]
-fn no_program_has_planted_bugs_unless_it_is_asked_to() {
+fn no_program_has_planted_bugs_by_default() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let manifests = ["Cargo.toml", "crates/core/Cargo.toml", "crates/dispatcher/Cargo.toml", "sim/Cargo.toml"];
     let mut features = 0;
     for manifest in manifests {
         let text = std::fs::read_to_string(root.join(manifest)).expect("a manifest");
-        // The feature's own line may name the same feature of a dependency; nothing else turns it on.
+        // The feature's own line may name the same feature of a dependency; nothing else enables it.
         for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#') && line.contains("planted")) {
             assert!(line.starts_with("planted = ["), "{manifest}: {line}");
             features += 1;
@@ -23,7 +23,7 @@ fn no_program_has_planted_bugs_unless_it_is_asked_to() {
 }
 
 #[test]
-fn every_planted_bug_has_a_word_of_its_own_and_is_hooked_in_once_or_more() {
+fn every_planted_bug_has_its_own_word_and_at_least_one_hook() {
     let words: BTreeSet<&str> = Bug::ALL.iter().map(|bug| bug.word()).collect();
     assert_eq!(words.len(), Bug::ALL.len());
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
@@ -91,12 +91,12 @@ fn a_dropped_last_detach_is_found() {
 }
 
 #[test]
-fn telling_a_scaler_0_before_the_journal_is_read_is_found() {
+fn serving_0_to_a_scaler_before_the_journal_is_read_is_found() {
     found(Bug::ServeZero);
 }
 
 #[test]
-fn acting_on_an_entry_twice_is_found() {
+fn executing_an_entry_twice_is_found() {
     found(Bug::ActTwice);
 }
 

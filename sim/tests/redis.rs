@@ -1,4 +1,4 @@
-//! The stand-in of Redis against a real one: the same exercise of requests, the same answers. (Debian: `redis-server`.)
+//! Compares the Redis stand-in with a real one: the same requests, the same answers. (Debian: `redis-server`.)
 
 mod generated;
 
@@ -19,7 +19,7 @@ const ENTRIES: &str = "{journal}:entries";
 const LIFE: &str = "{journal}:life";
 const CHECKPOINT: &str = "{journal}:checkpoint";
 
-/// What a server said.
+/// An answer of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Said {
     Word(String),
@@ -39,12 +39,12 @@ impl Said {
         if let Said::Text(text) = self { text } else { "" }
     }
 
-    /// Without what depends on the clock.
+    /// Removes everything that depends on the clock.
     fn timeless(&self) -> Said {
         match self {
             Said::Text(text) => Said::Text(timeless(text)),
             Said::All(all) => Said::All(all.iter().map(Said::timeless).collect()),
-            // A real one says where in the script it was.
+            // A real server adds the position in the script.
             Said::Error(what) if what.starts_with("OOM ") => Said::Error("OOM".into()),
             Said::Word(_) | Said::Error(_) | Said::Number(_) | Said::Nothing => self.clone(),
         }
@@ -99,7 +99,7 @@ impl Client {
                 Said::Text(String::from_utf8_lossy(&text[..text.len() - 2]).into_owned())
             }
             "*" => Said::All((0..number()).map(|_| self.hear()).collect()),
-            _ => panic!("{line:?} is no answer"),
+            _ => panic!("{line:?} is not an answer"),
         }
     }
 
@@ -115,7 +115,7 @@ fn draft(number: u32) -> String {
 
 const LAPSE: &str = r#"{"v":1,"from":0,"number":0,"pool":"","command":{"Lapse":{"patience":0}}}"#;
 
-/// Asks, and writes down what was answered.
+/// Sends requests, and records the answers.
 struct Exercise {
     client: Client,
     heard: Vec<(String, Said)>,
@@ -128,7 +128,7 @@ impl Exercise {
         said
     }
 
-    /// All that is there. The ids of the entries.
+    /// Reads all data. Returns the ids of the entries.
     fn look(&mut self, what: &str) -> Vec<String> {
         let entries = self.ask(what, &["XREAD", "COUNT", "256", "STREAMS", ENTRIES, "0-0"]);
         self.ask(what, &["HMGET", CHECKPOINT, "position", "at", "state"]);
@@ -137,7 +137,7 @@ impl Exercise {
         entries.iter().map(|entry| entry.all()[0].text().to_owned()).collect()
     }
 
-    /// The life.
+    /// Begins a life, and returns it.
     fn begin(&mut self, what: &str, server: &str, doubted: &str) -> String {
         let said = self.ask(what, &["EVAL", BEGIN, "3", ENTRIES, LIFE, CHECKPOINT, server, LAPSE, doubted]);
         said.all().first().map(|life| life.text().to_owned()).unwrap_or_default()
@@ -155,12 +155,12 @@ impl Exercise {
     }
 }
 
-/// Everything that a journal asks, on good and on bad days. `full`: the server has no memory left.
+/// Sends every kind of request that a journal sends, in good and bad states. `full`: the server is out of memory.
 fn exercise(socket: &Path, full: &dyn Fn(bool)) -> Vec<(String, Said)> {
     let mut e = Exercise { client: Client::new(socket), heard: Vec::new() };
     let drafts: Vec<String> = (1..=5).map(draft).collect();
     e.look("empty");
-    e.ask("nothing comes", &["XREAD", "COUNT", "2", "BLOCK", "30", "STREAMS", ENTRIES, "0-0"]);
+    e.ask("no entry arrives", &["XREAD", "COUNT", "2", "BLOCK", "30", "STREAMS", ENTRIES, "0-0"]);
     e.ask("nothing there", &["XRANGE", ENTRIES, "1-1", "1-1"]);
     e.ask("no id", &["XRANGE", ENTRIES, "x", "1-1"]);
     e.append("append without a life", "s/1-1", &drafts);
@@ -168,11 +168,11 @@ fn exercise(socket: &Path, full: &dyn Fn(bool)) -> Vec<(String, Said)> {
     let first = e.begin("begin", "s1", "");
     e.begin("begin again", "s1", "");
     e.begin("begin on another server", "s2", "");
-    let second = e.begin("who comes later finds it begun", "s2", &first);
-    let life = e.begin("begin after a doubt", "s2", &second);
+    let second = e.begin("a later one finds it begun", "s2", &first);
+    let life = e.begin("begin after a suspected loss", "s2", &second);
     e.append("append", &life, &drafts);
     e.append("append nothing", &life, &[]);
-    e.append("append in a life that is over", &first, &drafts);
+    e.append("append in a life that has ended", &first, &drafts);
     let ids = e.look("written");
     let last = ids[ids.len() - 1].as_str();
     for after in ["0-0", "0", &ids[2], last] {
@@ -181,22 +181,22 @@ fn exercise(socket: &Path, full: &dyn Fn(bool)) -> Vec<(String, Said)> {
     e.ask("one entry", &["XRANGE", ENTRIES, &ids[3], &ids[3]]);
     e.ask("the wrong way round", &["XRANGE", ENTRIES, &ids[3], &ids[2]]);
 
-    // Somebody waits while another writes.
+    // One client waits while another writes.
     let mut waiting = Client::new(socket);
     waiting.send(&["XREAD", "COUNT", "256", "BLOCK", "5000", "STREAMS", ENTRIES, last]);
     std::thread::sleep(Duration::from_millis(50));
     e.append("append meanwhile", &life, &[draft(6)]);
     let woken = waiting.hear().timeless();
-    e.heard.push(("who waited is woken".into(), woken));
+    e.heard.push(("the waiting client is woken".into(), woken));
 
     e.keep("keep what is not there", &life, "1767600000000-77", "{}");
-    e.keep("keep in a life that is over", &first, &ids[3], "{}");
+    e.keep("keep in a life that has ended", &first, &ids[3], "{}");
     e.keep("keep", &life, &ids[3], "{}");
     e.keep("keep again", &life, &ids[3], "{}");
     e.keep("keep an older one", &life, &ids[2], "{}");
     e.keep("keep a newer one", &life, &ids[5], "{1}");
     e.look("kept");
-    e.ask("what is forgotten", &["XRANGE", ENTRIES, &ids[1], &ids[1]]);
+    e.ask("a trimmed entry", &["XRANGE", ENTRIES, &ids[1], &ids[1]]);
 
     full(true);
     e.append("append to a full one", &life, &drafts);
@@ -204,7 +204,7 @@ fn exercise(socket: &Path, full: &dyn Fn(bool)) -> Vec<(String, Said)> {
     e.keep("keep in a full one", &life, &ids[6], "{2}");
     e.look("full");
     full(false);
-    e.append("append when it is full no more", &life, &drafts);
+    e.append("append when it is no longer full", &life, &drafts);
 
     e.ask("flush", &["FLUSHALL"]);
     e.append("append to a flushed one", &life, &drafts);
@@ -214,7 +214,7 @@ fn exercise(socket: &Path, full: &dyn Fn(bool)) -> Vec<(String, Said)> {
     e.heard
 }
 
-/// What a client looks for in INFO.
+/// Checks what a client looks for in INFO.
 fn introduces_itself(socket: &Path) {
     let mut client = Client::new(socket);
     let info: String = ["server", "replication", "memory"]
@@ -258,7 +258,7 @@ impl Drop for Real {
 }
 
 #[test]
-fn the_stand_in_answers_as_a_real_one() {
+fn the_stand_in_answers_like_a_real_redis() {
     let real = Real::start("exercise");
     let socket = real.1.join("s");
     introduces_itself(&socket);
@@ -275,7 +275,7 @@ fn the_stand_in_answers_as_a_real_one() {
     }
 }
 
-/// A real server has no memory left, or has some again.
+/// Makes a real server run out of memory, or gives it some again.
 fn fill(socket: &Path, full: bool) {
     let most = if full { "1" } else { "0" };
     assert_eq!(Client::new(socket).ask(&["CONFIG", "SET", "maxmemory", most]), Said::Word("OK".into()));

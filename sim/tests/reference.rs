@@ -1,4 +1,4 @@
-//! The second oracle has something to judge: every kind of observation reaches it.
+//! Every kind of observation reaches the second oracle.
 
 use slotkeeper_sim::world::play;
 use slotkeeper_sim::world::setting::Setting;

@@ -1,5 +1,5 @@
-//! The report: is it a page that a browser and a reader can trust? The pages of these tests are written to the target folder,
-//! where they can be looked at.
+//! The report: pages must be well-formed, complete and correct. The pages of these tests are written to the target
+//! folder for inspection.
 
 pub(crate) mod markup;
 mod samples;
@@ -11,7 +11,7 @@ use slotkeeper_sim::report;
 
 const HOSTILE: &str = r#"<script>alert("1")</script> & 'quoted' ]]> &amp; <!-- "#;
 
-/// Parsed, and left where it can be looked at.
+/// Parses the page, and writes it to a file for inspection.
 fn page(name: &str, records: &[Record]) -> Document {
     parsed(name, &report::html(records))
 }
@@ -63,7 +63,7 @@ fn every_page_is_well_formed_and_complete_in_itself() {
 }
 
 #[test]
-fn what_is_not_well_formed_is_noticed() {
+fn pages_that_are_not_well_formed_are_detected() {
     let good = "<!doctype html><p id=\"a\" class=\"b\">x &amp; <br/><a href=\"#a\">y</a></p>";
     assert_eq!(Document::parse(good).map(|d| d.text).as_deref(), Ok("x & y"));
     for bad in [
@@ -82,7 +82,7 @@ fn what_is_not_well_formed_is_noticed() {
     }
 }
 
-/// A pool of one's own name, with three settings and four seeds.
+/// Plans a pool with this name, with three settings and four seeds.
 fn plan(pool: &str, seeds: u32) -> slotkeeper_sim::plan::Plan {
     use slotkeeper_sim::chance::Draw;
     let text = format!("[pools.{pool}]\nmax_pods = 9\n[pools.{pool}.processes]\ncommand = ['x']\ndata_folder = 'y'\n");
@@ -120,7 +120,7 @@ fn a_plan_is_a_page_with_the_pools_name_and_its_neighbours() {
 }
 
 #[test]
-fn foreign_text_stays_text() {
+fn foreign_text_is_escaped() {
     let mut record = scale_down_that_kills();
     record.title = HOSTILE.to_owned();
     record.story = HOSTILE.to_owned();
@@ -132,12 +132,13 @@ fn foreign_text_stays_text() {
     assert_eq!(single.text.matches(HOSTILE.trim()).count(), 1 + 3 + 4, "the name of the page, and what is in it");
     let page = page("hostile", &[record.clone(), record]);
     assert_eq!(page.count("script"), 0);
-    // For each record: the row of the comparison, heading, story, mark, and in picture and table the uid and the reason.
+    // For each record: the row of the comparison, heading, story, mark, and in picture and table the uid and the
+    // reason.
     assert_eq!(page.text.matches(HOSTILE.trim()).count(), 2 * (4 + 4));
 }
 
 #[test]
-fn characters_that_no_page_may_hold_are_replaced() {
+fn characters_not_allowed_in_a_page_are_replaced() {
     let record = Record { title: "a\u{0}b\u{1b}[31mc\u{ffff}".to_owned(), ..Record::default() };
     let page = page("control", std::slice::from_ref(&record));
     assert!(page.text.contains("a\u{fffd}b\u{fffd}[31mc\u{fffd}"));
@@ -147,7 +148,7 @@ fn characters_that_no_page_may_hold_are_replaced() {
 }
 
 #[test]
-fn every_kill_fault_and_broken_promise_is_told_in_words() {
+fn every_kill_fault_and_broken_promise_is_listed_as_text() {
     let record = massacre();
     assert!(record.figures.killed > 50, "the sample is to hold many");
     let page = page("words", std::slice::from_ref(&record));
@@ -163,12 +164,12 @@ fn every_kill_fault_and_broken_promise_is_told_in_words() {
     ] {
         assert!(page.text.contains(&format!("{kind} {text}")), "{text}");
     }
-    assert!(page.source.contains("aria-label=\"Timeline of 25 min."), "the picture in words");
+    assert!(page.source.contains("aria-label=\"Timeline of 25 min."), "the description of the picture");
     assert!(page.source.contains("2 faults, 0 kills, 1 broken promise."));
 }
 
 #[test]
-fn killed_is_red_only_where_somebody_was_killed() {
+fn killed_is_red_only_where_a_session_was_killed() {
     let designs = three_designs();
     assert!(designs[0].figures.killed > 0 && designs[1].figures.killed == 0 && designs[2].figures.killed == 0);
     let page = page("red", &designs);
@@ -178,16 +179,16 @@ fn killed_is_red_only_where_somebody_was_killed() {
 }
 
 #[test]
-fn a_session_that_was_killed_has_a_cross_in_its_lane() {
+fn a_killed_session_has_a_cross_in_its_lane() {
     let page = page("cross", &[scale_down_that_kills()]);
     let crosses = page.all("use").len() - 1;
-    assert_eq!(crosses, 2, "one for each, besides that of the key");
+    assert_eq!(crosses, 2, "one for each, in addition to that of the key");
     assert!(page.text.contains("visitor 3 in pod 2, 1 min 39 s to 5 min 37 s: killed by a scale-down"));
     assert!(page.text.contains("pod 2 (uid-2): created 1 min 19 s"), "{}", page.text);
 }
 
 #[test]
-fn a_pod_that_did_not_end_by_itself_ends_hard() {
+fn a_pod_that_ended_without_a_deletion_has_a_hard_end() {
     let page = page("broke", &[node_lost()]);
     assert_eq!(page.all("line").iter().filter(|l| l.contains("class=\"broke\"")).count(), 3 + 1, "and in the key");
     assert!(page.text.contains("pod crashed or lost"));
@@ -203,7 +204,7 @@ fn designs_are_drawn_on_the_same_scales() {
     let both = page("scales", &[queue(), small]);
     let ticks = |figure: &str| figure.matches("class=\"tick").count();
     let figures = both.all("figure");
-    // The second has no lanes, so it has one line of times where the first has two.
+    // The second has no lanes, so it has one time axis where the first has two.
     assert_eq!(ticks(figures[0]), 2 * ticks(figures[1]));
     assert!(figures[1].contains("60 min"), "the time of the longer one");
     assert!(figures[1].contains(">10</text>"), "the queue of the longer one");
@@ -211,12 +212,13 @@ fn designs_are_drawn_on_the_same_scales() {
 }
 
 #[test]
-fn a_step_is_drawn_where_it_happened() {
+fn a_step_is_drawn_at_its_time() {
     let sample = |at, desired| Sample { at, desired, ..Sample::default() };
     let record =
         Record { length: 1000, samples: vec![sample(0, 1), sample(250, 2), sample(500, 0)], ..Record::default() };
     let page = page("steps", &[record]);
-    // 190 pixels for two pods: in tenths, 950 up at once, 950 more after a quarter, all down after half, then level to the end.
+    // 190 pixels for two pods: in tenths, 950 up at once, 950 more after a quarter, all down after half, then level
+    // to the end.
     assert!(page.source.contains("<path class=\"desired\" d=\"M-50 1900v-950h2550v-950h2500v1900h5050\"/>"));
 }
 
@@ -237,20 +239,20 @@ fn many_samples_keep_every_peak_in_a_small_file() {
             }
         })
         .collect();
-    // Twelve samples are a column; this is in the middle of one.
+    // Twelve samples are a column; this one is in the middle of a column.
     samples[4998].waiting = 1000;
     samples[4998].ready = 0;
     let record = Record { length: 86_400_000, samples, ..Record::default() };
     let page = page("many", &[record]);
     assert!(page.source.len() < 200_000, "{}", page.source.len());
     assert!(page.text.contains("10 000 samples drawn in at most 834 columns"));
-    // The one peak reaches the top of its chart, the one dip the ground (where every line begins and ends).
+    // The one peak reaches the top of its chart, the one dip reaches zero (where every line begins and ends).
     let path = |class| page.all("path").into_iter().find(|p| p.contains(class)).unwrap();
     assert_eq!(heights(path("class=\"waiting\"")).into_iter().min(), Some(0));
     assert_eq!(heights(path("class=\"ready\"")).into_iter().filter(|y| *y == 1900).count(), 3);
 }
 
-/// Where a path of relative steps has been, in tenths of pixels downwards.
+/// Returns the heights of a path of relative steps, in tenths of pixels from the top.
 fn heights(path: &str) -> Vec<i64> {
     let drawn = path.split(" d=\"").nth(1).and_then(|d| d.split('"').next()).expect("a path has a d");
     let begin = drawn.find(['h', 'v']).expect("a path has steps");
@@ -267,7 +269,7 @@ fn heights(path: &str) -> Vec<i64> {
 }
 
 #[test]
-fn a_day_with_thousands_of_sessions_is_a_small_file_and_says_what_it_left_out() {
+fn a_day_with_thousands_of_sessions_is_a_small_file_and_lists_what_it_omits() {
     let record = day();
     let page = page("day", std::slice::from_ref(&record));
     assert!(page.source.len() < 200_000, "{}", page.source.len());
@@ -277,7 +279,7 @@ fn a_day_with_thousands_of_sessions_is_a_small_file_and_says_what_it_left_out() 
 }
 
 #[test]
-fn few_pods_made_anew_all_the_time_are_a_map_too() {
+fn few_pods_that_are_recycled_all_the_time_are_a_map_too() {
     let pod = |n: u32| PodLife {
         ordinal: n % 8,
         uid: format!("uid-{n}"),
@@ -296,8 +298,8 @@ fn few_pods_made_anew_all_the_time_are_a_map_too() {
 }
 
 #[test]
-fn the_map_is_dark_where_somebody_sat() {
-    // 100 ordinals, two in a row; only 98 and 99 are taken, one of them for all of the time, the other in its second half.
+fn the_map_is_dark_where_slots_were_taken() {
+    // 100 ordinals, two in a row; only 98 and 99 are taken, one of them all the time, the other in its second half.
     let life = |ordinal| PodLife {
         ordinal,
         uid: String::new(),
@@ -320,7 +322,7 @@ fn the_map_is_dark_where_somebody_sat() {
     let record = Record {
         length: 1000,
         pods: (0..100).map(life).collect(),
-        // What is too short to be seen must not make more of the rest than it is.
+        // A session too short to be visible must not affect the shades of the others.
         sessions: vec![session(98, 0), session(99, 500), blink],
         ..Record::default()
     };
@@ -332,7 +334,7 @@ fn the_map_is_dark_where_somebody_sat() {
 }
 
 #[test]
-fn a_day_without_single_lives_is_drawn_in_numbers() {
+fn a_day_without_individual_pods_and_sessions_is_drawn_in_numbers() {
     let record = Record { pods: Vec::new(), sessions: Vec::new(), ..day() };
     let page = page("numbers", &[record]);
     assert!(page.text.contains("only their numbers are drawn"));
@@ -340,11 +342,11 @@ fn a_day_without_single_lives_is_drawn_in_numbers() {
 }
 
 #[test]
-fn nothing_recorded_is_still_a_page() {
+fn an_empty_report_is_still_a_page() {
     let none = page("none", &[]);
     assert!(none.text.contains("Nothing was recorded"));
     let empty = page("empty", &[Record::default()]);
-    for said in ["A run without a title", "Nothing was recorded that could be drawn.", "nobody got one"] {
+    for said in ["A run without a title", "Nothing was recorded that could be drawn.", "no slot taken"] {
         assert!(empty.text.contains(said), "{said}");
     }
     let two = page("two-empty", &[Record::default(), Record::default()]);
@@ -352,7 +354,7 @@ fn nothing_recorded_is_still_a_page() {
 }
 
 #[test]
-fn extremes_are_drawn_without_harm() {
+fn extreme_values_are_drawn_without_harm() {
     let one =
         |at| Sample { at, desired: u32::MAX, replicas: u32::MAX, pods: u32::MAX, ready: 1, seated: 1, waiting: 1 };
     let pod = |ordinal, created, gone| PodLife {
@@ -381,7 +383,7 @@ fn extremes_are_drawn_without_harm() {
     };
     let single = Record { samples: vec![one(0)], ..Record::default() };
     let late = Record { samples: vec![one(100_000)], length: 10, ..Record::default() };
-    // A fleet of 3000 ordinals, each made anew all the time, and everybody killed.
+    // 3000 ordinals, each recycled all the time, with every session killed.
     let fleet = Record {
         length: 3_000_000,
         pods: (0..30_000).map(|n| pod(n % 3000, u64::from(n) * 100, Some(u64::from(n) * 100 + 50))).collect(),
@@ -400,7 +402,7 @@ fn extremes_are_drawn_without_harm() {
 }
 
 #[test]
-fn the_same_records_make_the_same_page() {
+fn the_same_records_yield_the_same_page() {
     let records = [day(), massacre()];
     assert_eq!(report::html(&records), report::html(&records.clone()));
     assert_eq!(report::json(&records), report::json(&records.clone()));

@@ -1,5 +1,5 @@
-//! Worlds as data: what is stored is played as it was, a file may name only what differs, and what it does not mean is
-//! refused. Every world in `sim/scenarios` keeps its promises.
+//! Worlds as data: a stored world is played unchanged, a file may contain only the differences, and unknown or
+//! invalid settings are refused. Every world in `sim/scenarios` keeps its promises.
 
 use slotkeeper_sim::tale;
 use slotkeeper_sim::world::setting::Setting;
@@ -11,7 +11,7 @@ fn parse(text: &str) -> Result<Setting, String> {
 }
 
 #[test]
-fn what_is_stored_is_the_same_world() {
+fn a_stored_world_is_read_back_unchanged() {
     for seed in 0..40 {
         let setting = Setting::draw(seed);
         let text = serde_json::to_string(&setting).expect("JSON");
@@ -22,7 +22,7 @@ fn what_is_stored_is_the_same_world() {
 }
 
 #[test]
-fn a_file_may_name_only_what_differs() {
+fn a_file_may_contain_only_the_differences() {
     let text = r#"{"seed": 5, "rules": {"max": 4, "targets": {"slack": 7}},
                    "faults": [{"kind": "pod-crash", "at": 9000, "until": 9500, "target": 0}]}"#;
     let (setting, plain) = (parse(text).expect("a world"), Setting::plain(5));
@@ -32,7 +32,7 @@ fn a_file_may_name_only_what_differs() {
 }
 
 #[test]
-fn a_file_that_is_no_world_is_refused() {
+fn a_file_that_is_not_a_world_is_refused() {
     for (text, part) in [
         ("[]", "not a JSON object"),
         ("{", "EOF"),

@@ -1,5 +1,5 @@
-//! The tabletop: the same seed is the same day, nobody gets lost, every known failure hurts the design of least effort and
-//! not ours, and a plan says what it should.
+//! The tabletop: the same seed gives the same day, no visitor is lost, every known failure harms the least-effort
+//! design and not ours, and plans are correct.
 
 use slotkeeper_core::{AfterSession, Millis, Rules, Spare, Window};
 use slotkeeper_sim::chance::{Arrivals, Chance, Draw};
@@ -29,7 +29,7 @@ fn json(records: &[Record]) -> String {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_day_and_another_one_another() {
+fn the_same_seed_gives_the_same_day_and_other_seeds_other_days() {
     let day = json(&compare::run(&options(1)));
     assert_eq!(day, json(&compare::run(&options(1))));
     assert_ne!(day, json(&compare::run(&options(2))));
@@ -45,7 +45,7 @@ fn every_design_meets_the_same_visitors() {
     }
 }
 
-/// A pool in which things go wrong, from a seed.
+/// A pool with faults, from a seed.
 fn bad_day(seed: u64) -> (Setting, Habits) {
     let options = options(seed);
     let chance = Chance::new(seed);
@@ -82,7 +82,7 @@ fn bad_day(seed: u64) -> (Setting, Habits) {
 }
 
 #[test]
-fn on_bad_days_nobody_gets_lost_and_we_kill_nobody() {
+fn on_bad_days_no_visitor_is_lost_and_we_kill_no_session() {
     let mut visitors = 0;
     let mut naive_kills = 0;
     for seed in 1..=4 {
@@ -108,19 +108,19 @@ fn on_bad_days_nobody_gets_lost_and_we_kill_nobody() {
 }
 
 #[test]
-fn with_room_nobody_waits_longer_than_a_pod_takes_to_start() {
+fn with_enough_pods_no_visitor_waits_longer_than_a_pod_takes_to_start() {
     let mut options = options(4);
     options.rules.max = 60;
     options.habits.away_per_mille = 0;
     for record in compare::run_with(&options, &[Design::direct(Window::Fixed), Design::direct(Window::Sliding)]) {
-        let waited = record.figures.time_to_slot.expect("somebody came");
+        let waited = record.figures.time_to_slot.expect("visitors arrived");
         assert!((30.0..51.0).contains(&waited.max), "{}: {waited:?}", record.title);
     }
 }
 
 // ---- known failures ----
 
-/// What the test bed has promised to show.
+/// The failures that the test bed must show.
 const PROMISED: [&str; 12] = ["f1", "f2", "f3", "f4", "f5", "f9", "f11", "f12", "f16", "f21", "f28", "f31"];
 
 #[test]
@@ -142,7 +142,7 @@ fn every_known_failure_hurts_the_naive_design_and_not_ours() {
     }
 }
 
-/// A scenario, and how it goes without what is to blame.
+/// Returns a scenario's harm, and the record of the least-effort design after a change to the scenario.
 fn innocent(name: &str, change: impl FnOnce(&mut Scenario)) -> (Harm, Record) {
     let mut scenario = scenario(name).expect("there is such a scenario");
     change(&mut scenario);
@@ -151,19 +151,20 @@ fn innocent(name: &str, change: impl FnOnce(&mut Scenario)) -> (Harm, Record) {
 }
 
 #[test]
-fn without_what_a_story_blames_there_is_no_harm() {
+fn without_the_cause_that_a_story_names_there_is_no_harm() {
     let without_faults = |s: &mut Scenario| s.setting.faults.clear();
     for name in [
         "f4", "f5", "f6", "f7", "f8", "f10", "f11", "f12", "f16", "f19", "f20", "f21", "f22", "f23", "f27", "f29",
         "f31",
     ] {
-        let full = scenarios().into_iter().find(|s| s.name.split('-').next() == Some(name)).expect("it is there").name;
+        let full =
+            scenarios().into_iter().find(|s| s.name.split('-').next() == Some(name)).expect("the scenario exists").name;
         let (harm, record) = innocent(full, without_faults);
         assert!(!harm.is_done(&record), "{full}: {harm:?} without a fault");
     }
     let (harm, record) = innocent("f2-eleventh-visitor", |s| s.visitors.truncate(10));
     assert!(!harm.is_done(&record));
-    // A minute earlier the newcomer would have been counted.
+    // A minute earlier the new visitor would have been counted.
     let (harm, record) = innocent("f3-placed-after-the-scrape", |s| s.visitors[5].arrives -= MINUTE);
     assert!(!harm.is_done(&record));
 }
@@ -179,7 +180,7 @@ fn a_scenario_is_found_by_its_name_only() {
 }
 
 #[test]
-fn behind_keda_it_is_the_guard_that_saves_us_from_a_slow_failure() {
+fn behind_keda_the_guard_protects_from_a_slow_failure() {
     let scenario = scenario("f31-a-slow-failure").expect("there is such a scenario");
     let killed = |guard| {
         let mut design = scenario.ours[0].clone();
@@ -191,7 +192,8 @@ fn behind_keda_it_is_the_guard_that_saves_us_from_a_slow_failure() {
     assert_eq!(killed(Guard::MinOne), 0);
 }
 
-/// Forty leave together; when their pods are being deleted, which takes a busy controller eight seconds, others come.
+/// Forty leave together; while their pods are being deleted, which takes a busy controller eight seconds, others
+/// arrive.
 #[test]
 fn a_raised_number_in_the_spec_is_not_certain_before_the_controller_has_observed_it() {
     let mut visitors: Vec<Visitor> = (0..40).map(|_| Visitor::at(1, 600)).collect();
@@ -219,7 +221,7 @@ fn plan_options(text: &str, arrivals: &str) -> plan::Options {
 }
 
 #[test]
-fn more_spare_slots_buy_shorter_waits_for_more_pod_hours() {
+fn more_spare_slots_shorten_waits_and_cost_pod_hours() {
     let options = plan::Options { variants: Some(4), seeds: Some(4), ..plan_options(POOL, "300/day:office") };
     let plan = plan::run(&options).expect("there is a plan");
     let names: Vec<&str> = plan.rows.iter().map(|r| r.name.as_str()).collect();
@@ -227,7 +229,7 @@ fn more_spare_slots_buy_shorter_waits_for_more_pod_hours() {
     assert!(plan.left_out > 0);
     for pair in plan.rows[..4].windows(2) {
         let [less, more] = pair else { panic!("pairs are pairs") };
-        let waits = |row: &plan::Row| row.time_to_slot.expect("somebody came");
+        let waits = |row: &plan::Row| row.time_to_slot.expect("visitors arrived");
         let (fewer, longer) = (waits(more), waits(less));
         assert!(fewer.p50.median <= longer.p50.median, "{less:?} {more:?}");
         assert!(fewer.p95.median <= longer.p95.median, "{less:?} {more:?}");
@@ -243,8 +245,8 @@ fn more_spare_slots_buy_shorter_waits_for_more_pod_hours() {
 }
 
 #[test]
-fn a_plan_says_which_differences_are_within_the_noise_of_its_seeds() {
-    // A pool that never grows beyond a few pods: a higher limit changes nothing at all, spare slots change a lot.
+fn a_plan_marks_differences_within_the_noise_of_its_seeds() {
+    // A pool that never needs more than a few pods: a higher limit changes nothing at all, spare slots change a lot.
     let options = plan::Options { seeds: Some(5), variants: Some(6), ..plan_options(POOL, "80/day:office") };
     let plan = plan::run(&options).expect("there is a plan");
     let row = |name: &str| plan.rows.iter().find(|r| r.name == name).expect("there is such a neighbour");
@@ -266,7 +268,7 @@ fn a_plan_says_which_differences_are_within_the_noise_of_its_seeds() {
 }
 
 #[test]
-fn one_seed_gives_figures_without_an_interval_and_says_so() {
+fn one_seed_gives_figures_without_an_interval_and_a_note() {
     let options = plan::Options { seeds: Some(1), variants: Some(1), ..plan_options(POOL, "100/day") };
     let plan = plan::run(&options).expect("there is a plan");
     assert!(plan.rows.iter().all(|r| r.pod_hours.change.is_none() && r.pod_hours.low == r.pod_hours.high));
@@ -277,11 +279,11 @@ fn one_seed_gives_figures_without_an_interval_and_says_so() {
 }
 
 #[test]
-fn a_plan_is_the_same_however_many_cores_play_it() {
+fn a_plan_does_not_depend_on_the_number_of_cores() {
     let options = plan::Options { seeds: Some(3), variants: Some(3), ..plan_options(POOL, "60/day") };
     let json = || serde_json::to_string(&plan::run(&options).expect("there is a plan")).expect("plain data");
     assert_eq!(json(), json());
-    // Each seed is one day of its own: the second plan begins where the first one's second day is.
+    // Each seed is a separate day: the second plan begins with the first one's second day.
     let from = |seed, seeds| {
         let options = plan::Options { seed, seeds: Some(seeds), variants: Some(0), ..options.clone() };
         plan::run(&options).expect("there is a plan").rows.remove(0).pod_hours
@@ -292,7 +294,7 @@ fn a_plan_is_the_same_however_many_cores_play_it() {
 
 /// KEDA by Prometheus learns of a visitor with the next scrape and the next poll, KEDA by push at once.
 #[test]
-fn a_plan_knows_what_a_scrape_a_poll_and_a_sync_cost() {
+fn a_plan_includes_the_delays_of_scrape_poll_and_sync() {
     let waits = |scaling: &str, keda: &str| {
         let text = format!(
             "{keda}[pools.desktops]\nscaling = \"{scaling}\"\nmax_pods = 9\n[pools.desktops.kubernetes]\nstateful_set = \"x\"\nport = 80\n"
@@ -300,7 +302,7 @@ fn a_plan_knows_what_a_scrape_a_poll_and_a_sync_cost() {
         let options =
             plan::Options { variants: Some(0), cold_start: Draw::Always(10 * SECOND), ..plan_options(&text, "12/day") };
         let plan = plan::run(&options).expect("there is a plan");
-        plan.rows[0].time_to_slot.expect("somebody came").p50.median
+        plan.rows[0].time_to_slot.expect("visitors arrived").p50.median
     };
     let (push, prometheus) = (waits("keda-push", "[keda]\nlisten = \"0.0.0.0:9091\"\n"), waits("prometheus", ""));
     assert!((10.0..13.0).contains(&push), "{push}");
@@ -320,7 +322,7 @@ fn a_cold_start_has_a_part_before_the_program_and_a_part_after_it() {
             ..plan_options(POOL, "20/day")
         };
         let plan = plan::run(&options).expect("there is a plan");
-        let waits = plan.rows[0].time_to_slot.expect("somebody came");
+        let waits = plan.rows[0].time_to_slot.expect("visitors arrived");
         (waits.max.median, plan.story)
     };
     let (program, story) = longest(Draw::Always(0), 0);
@@ -331,7 +333,7 @@ fn a_cold_start_has_a_part_before_the_program_and_a_part_after_it() {
 }
 
 #[test]
-fn a_plan_keeps_what_must_run_running_from_the_first_moment() {
+fn a_plan_starts_with_the_minimum_of_pods() {
     let text = POOL.replace("max_pods = 30", "max_pods = 30\nspare = 10");
     let options = plan::Options { variants: Some(0), seeds: Some(2), ..plan_options(&text, "1/day") };
     let plan = plan::run(&options).expect("there is a plan");
@@ -339,7 +341,7 @@ fn a_plan_keeps_what_must_run_running_from_the_first_moment() {
 }
 
 #[test]
-fn a_long_plan_is_thinned_out_and_says_so() {
+fn a_long_plan_is_thinned_out_with_a_note() {
     let options = plan::Options { variants: Some(0), seeds: Some(1), ..plan_options(POOL, "2010/day") };
     let plan = plan::run(&options).expect("there is a plan");
     assert!(plan.record.sessions.is_empty() && plan.record.samples.len() <= Detail::default().samples);
@@ -351,7 +353,7 @@ fn a_long_plan_is_thinned_out_and_says_so() {
 }
 
 #[test]
-fn a_plan_that_cannot_be_made_says_why() {
+fn an_impossible_plan_is_an_error_with_the_reason() {
     let two = format!("{POOL}[pools.seats]\npath = '/seats'\n[pools.seats.fixed]\npods = ['127.0.0.1:1']\n");
     let options = plan_options(&two, "10/day");
     let error = |options: plan::Options| plan::run(&options).expect_err("there is no plan").to_string();
@@ -373,7 +375,7 @@ fn a_plan_that_cannot_be_made_says_why() {
 // ---- words ----
 
 #[test]
-fn what_is_not_a_distribution_is_refused_with_what_would_be_one() {
+fn an_invalid_distribution_is_refused_with_the_allowed_forms() {
     let refusals = [
         ("fast", "\"fast\" is not a time"),
         ("40", "\"40\" is a time without a unit"),
@@ -383,7 +385,7 @@ fn what_is_not_a_distribution_is_refused_with_what_would_be_one() {
         ("60s-20s", "\"60s-20s\" ends before it begins"),
         ("exp:0s", "\"exp:0s\" has the mean 0"),
         ("normal:3s", "\"normal:3s\" is not a distribution"),
-        ("lognormal:30m", "\"lognormal:30m\" does not say what p95 is"),
+        ("lognormal:30m", "\"lognormal:30m\" has no `,p95=`"),
         ("lognormal:2h,p95=30m", "\"lognormal:2h,p95=30m\" has a p95 below its median, or the median 0"),
     ];
     for (text, expected) in refusals {
@@ -400,17 +402,17 @@ fn what_is_not_a_distribution_is_refused_with_what_would_be_one() {
 }
 
 #[test]
-fn what_are_not_arrivals_is_refused_with_what_would_be_some() {
+fn invalid_arrivals_are_refused_with_the_allowed_forms() {
     let refusals = [
-        ("10000", "does not say how many come in what time"),
+        ("10000", "has no rate (a number, `/` and a unit of time)"),
         ("many/day", "does not begin with a number"),
         ("-3/h", "is out of range"),
         ("NaN/h", "is out of range"),
         ("99999/s", "is out of range"),
-        ("10/week", "has a unit of time that is not known"),
-        ("10/day:night", "has a daily curve that is not known"),
-        ("10/day:1,2,3", "has a daily curve that is not known"),
-        ("10/day:0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0", "has a daily curve that is not known"),
+        ("10/week", "has an unknown unit of time"),
+        ("10/day:night", "has an unknown daily curve"),
+        ("10/day:1,2,3", "has an unknown daily curve"),
+        ("10/day:0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0", "has an unknown daily curve"),
         ("10/day+200", "has a burst that cannot be read"),
         ("10/day+200@25:00", "has a burst that cannot be read"),
         ("10/day+200@18:00/fast", "has a burst that cannot be read"),

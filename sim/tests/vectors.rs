@@ -1,4 +1,4 @@
-//! The models against the vectors: every one holds, and a wrong one is noticed.
+//! The models against the vectors: every vector holds, and a wrong one is detected.
 
 use serde_json::{Value, json};
 use slotkeeper_sim::vectors::{Tally, run};
@@ -8,7 +8,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors")
 }
 
-/// Runs one file of these vectors in a folder of its own.
+/// Runs these vectors as one file in a separate folder.
 fn run_one(component: &str, vectors: &Value) -> (Tally, String) {
     let folder = Scratch::new();
     let file = json!({ "component": component, "vectors": vectors });
@@ -18,7 +18,7 @@ fn run_one(component: &str, vectors: &Value) -> (Tally, String) {
     (tally, String::from_utf8(out).expect("text"))
 }
 
-/// A vector of the data.
+/// Returns a vector of the data.
 fn vector(file: &str, id: &str) -> Value {
     let text = std::fs::read_to_string(folder().join(file)).expect("the data is there");
     let file: Value = serde_json::from_str(&text).expect("JSON");
@@ -66,7 +66,7 @@ fn every_vector_holds() {
 }
 
 #[test]
-fn a_wrong_expectation_is_reported_with_what_was_got() {
+fn a_wrong_expectation_is_reported_with_the_actual_value() {
     let mut wrong = vector("hpa.json", "hpa-tol-001");
     wrong["expected"]["replicas"] = json!(11);
     let (tally, out) = run_one("hpa", &json!([wrong, vector("hpa.json", "hpa-tol-002")]));
@@ -96,7 +96,7 @@ fn the_order_of_actions_counts_between_groups_of_a_parallel_set_but_not_within()
 }
 
 #[test]
-fn what_is_wrong_with_a_vector_is_said_with_its_field() {
+fn an_invalid_vector_is_reported_with_its_field() {
     let good = || vector("hpa.json", "hpa-lim-011");
     let broken = |change: Change| {
         let mut vector = good();
@@ -132,7 +132,7 @@ fn what_is_wrong_with_a_vector_is_said_with_its_field() {
 }
 
 #[test]
-fn sizes_that_would_never_end_are_refused() {
+fn values_that_would_run_for_ever_are_refused() {
     let mut huge = vector("statefulset.json", "sts-006");
     huge["input"]["replicas"] = json!(4_000_000_000_u32);
     let (tally, out) = run_one("statefulset", &json!([huge]));
@@ -173,7 +173,7 @@ fn a_query_result_or_related_pods_of_another_kind_are_refused() {
 }
 
 #[test]
-fn a_vector_without_a_name_or_with_anothers_has_failed() {
+fn a_vector_without_an_id_or_with_a_duplicate_id_fails() {
     let one = vector("keda.json", "keda-act-001");
     let mut nameless = one.clone();
     nameless.as_object_mut().unwrap().remove("id");
@@ -184,7 +184,7 @@ fn a_vector_without_a_name_or_with_anothers_has_failed() {
 }
 
 #[test]
-fn files_that_are_no_vectors_are_errors_with_their_names() {
+fn invalid_files_are_errors_with_their_names() {
     let error = |folder: &Path| format!("{:#}", run(folder, &mut Vec::new()).unwrap_err());
     assert!(error(Path::new("/nowhere/at/all")).starts_with("cannot read the folder of vectors /nowhere/at/all: "));
     let folder = Scratch::new();
@@ -192,7 +192,7 @@ fn files_that_are_no_vectors_are_errors_with_their_names() {
     let file = folder.0.join("x.json");
     for (text, expected) in [
         ("{", "x.json is not JSON: EOF while parsing"),
-        ("[]", "x.json: the file has no text `component`"),
+        ("[]", "x.json: the file has no string `component`"),
         (r#"{"component": "hpa"}"#, "x.json: the file has no list `vectors`"),
     ] {
         std::fs::write(&file, text).unwrap();

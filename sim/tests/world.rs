@@ -1,16 +1,16 @@
-//! The dispatcher itself in worlds: the same seed twice before all else, then every world with a name, seeds that are
-//! always the same, and some that nobody has tried (they are printed). `slotkeeper-sim hunt` looks longer.
+//! The dispatcher itself in worlds: first the same seed twice, then every named world, a fixed set of seeds, and some
+//! new seeds (they are printed). `slotkeeper-sim hunt` plays more.
 
 use slotkeeper_sim::tale;
 use slotkeeper_sim::world::{Outcome, play, scenarios};
 use std::process::{Command, Output};
 
-/// As a user would: a world on its own, in a process of its own.
+/// Runs the program as a user would: one world in a separate process.
 pub(crate) fn program(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_slotkeeper-sim")).args(arguments).output().expect("the program runs")
 }
 
-/// Two runs of one world, line by line.
+/// Compares two runs of one world, line by line.
 fn same_twice(arguments: &[&str]) {
     let run = || {
         let output = program(&[&["run", "--trace"], arguments].concat());
@@ -33,8 +33,8 @@ fn same_twice(arguments: &[&str]) {
 
 #[test]
 fn a_seed_has_one_history() {
-    // Several dispatchers and a node that is lost; KEDA, twice; fresh pods and a crash; a journal that loses entries; one
-    // dispatcher and its own journal.
+    // Several dispatchers and a lost node; KEDA, twice; fresh pods and a crash; a journal that loses entries; one
+    // dispatcher with its own journal.
     for name in [
         "flaky-network",
         "keda-prometheus",
@@ -54,7 +54,7 @@ fn a_seed_has_one_history() {
     }
 }
 
-/// Whatever was played before in the same process: a job of a hunt plays many.
+/// Independent of earlier worlds in the same process: a job of a hunt plays many.
 #[test]
 fn a_world_is_the_same_after_others() {
     let alone = |seed: &str| {
@@ -75,11 +75,11 @@ fn must_keep_promises(outcome: &Outcome, scenario: Option<&str>) {
 }
 
 #[test]
-fn every_world_with_a_name_keeps_its_promises() {
+fn every_named_world_keeps_its_promises() {
     let mut names: Vec<&str> = scenarios::ALL.iter().map(|s| s.name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), scenarios::ALL.len(), "a name is there twice");
+    assert_eq!(names.len(), scenarios::ALL.len(), "a name occurs twice");
     let mut missing = Vec::new();
     for scenario in scenarios::ALL {
         let outcome = play(&scenario.setting(1), false);
@@ -94,7 +94,7 @@ fn every_world_with_a_name_keeps_its_promises() {
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
-/// What must happen in a world for its name to be true.
+/// Returns the events that must occur in a world of this name.
 fn is_about(name: &str) -> &'static [&'static str] {
     match name {
         "rolling-restart" => &["socket 1012", "command Farewell"],
@@ -120,10 +120,12 @@ fn is_about(name: &str) -> &'static [&'static str] {
         "wrong-clocks" => &["fault journal-clock", "dispatcher with a wrong clock"],
         "journal-down" => &["fault journal-crash", "fault journal-clock"],
         "journal-loses" => &["journal entries lost", "command Lapse", "dispatcher forgets what is lost"],
-        "journal-in-trouble" => &["journal says OOM", "fault journal-slow", "journal says LAPSED", "command Lapse"],
+        "journal-in-trouble" => {
+            &["journal returns OOM", "fault journal-slow", "journal returns LAPSED", "command Lapse"]
+        }
         "killed-while-writing" => &["dispatcher killed while writing"],
         "dispatcher-killed" => &["fault dispatcher-crash", "checkpoint kept", "checkpoint restored"],
-        "disk-in-trouble" => &["disk says ENOSPC", "disk says EIO", "fault disk-slow"],
+        "disk-in-trouble" => &["disk returns ENOSPC", "disk returns EIO", "fault disk-slow"],
         "power-lost" => &["power lost", "process ended in a system call", "checkpoint restored"],
         "stalled" => &["dispatcher starts a new life"],
         "one-way" => &["fault one-way"],
@@ -134,7 +136,7 @@ fn is_about(name: &str) -> &'static [&'static str] {
         "half-open" => &["visitor half-open", "reason disconnected"],
         "fresh-desktops" => &["effect Recycle"],
         "keda-prometheus" => &["HPA writes", "command Served"],
-        "keda-push" => &["KEDA is pushed", "KEDA is told Unavailable", "check told", "HPA writes", "command Served"],
+        "keda-push" => &["KEDA is pushed", "KEDA receives Unavailable", "check told", "HPA writes", "command Served"],
         "ordered-and-limited" => &["reason time_up", "reason idle"],
         "pool-removed" => &["reason pool_removed"],
         "api-overloaded" => &["API answers 429", "API patch given up", "effect Placed"],
@@ -149,9 +151,9 @@ fn is_about(name: &str) -> &'static [&'static str] {
 
 /// A full disk stops placing, not playing; so does a slow or failing one.
 #[test]
-fn nobody_who_plays_notices_the_disk() {
+fn sessions_with_a_slot_do_not_notice_the_disk() {
     for seed in 1..=5 {
-        let outcome = play(&scenarios::find("disk-in-trouble").expect("it is there").setting(seed), false);
+        let outcome = play(&scenarios::find("disk-in-trouble").expect("the scenario exists").setting(seed), false);
         must_keep_promises(&outcome, Some("disk-in-trouble"));
         let broken = ["socket broken", "socket silent", "socket stuck", "socket 1012"];
         let noticed: Vec<_> = broken.iter().filter(|what| outcome.coverage.contains_key(**what)).collect();
@@ -168,11 +170,11 @@ fn hunt(from: &[&str], seeds: u64) {
 }
 
 #[test]
-fn these_seeds_keep_every_promise() {
+fn fixed_seeds_keep_every_promise() {
     hunt(&["--from", "1"], 40);
 }
 
 #[test]
-fn seeds_nobody_has_tried_keep_every_promise() {
+fn new_seeds_keep_every_promise() {
     hunt(&[], 20);
 }

@@ -1,5 +1,5 @@
 //! Browsers: headless Chromium, driven over the WebDriver protocol (W3C WebDriver 2), which is JSON over HTTP. One
-//! `chromedriver` for a test; every browser has a profile of its own, so every browser is a visitor of its own.
+//! `chromedriver` per test; every browser has its own profile, and so is a separate visitor.
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// No other machine is talked to, and nothing is drawn with what a test machine may not have.
+/// No requests to other machines, and no use of hardware that a test machine may not have.
 const ARGUMENTS: &[&str] = &[
     "--headless",
     "--no-sandbox",
@@ -31,12 +31,12 @@ const ARGUMENTS: &[&str] = &[
 
 pub(crate) const ARROW_LEFT: &str = "\u{e012}";
 
-/// A running `chromedriver`. It and its browsers end when it is let go.
+/// A running `chromedriver`. It and its browsers end when it is dropped.
 pub(crate) struct Driver {
     child: Child,
     address: SocketAddr,
     chromium: PathBuf,
-    /// Profiles and whatever else is temporary.
+    /// Profiles and other temporary files.
     folder: TempDir,
 }
 
@@ -64,7 +64,7 @@ impl Driver {
         let (found, port) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
             let mut found = Some(found);
-            // Read to its end: a full pipe would stop it.
+            // Read to the end: a full pipe would block chromedriver.
             for line in out.lines().map_while(Result::ok) {
                 let port = line
                     .split_once("started successfully on port ")
@@ -74,9 +74,9 @@ impl Driver {
                 }
             }
         });
-        // Made before anything can fail: letting it go ends the child.
+        // Created before anything can fail: dropping it ends the child.
         let mut driver = Driver { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), chromium, folder };
-        driver.address.set_port(patiently("chromedriver", port).await.expect("chromedriver says its port"));
+        driver.address.set_port(patiently("chromedriver", port).await.expect("chromedriver prints its port"));
         driver
     }
 
@@ -115,7 +115,7 @@ impl Browser {
         self.tell("/refresh", &json!({})).await;
     }
 
-    /// The value of an expression in the page; null while one page gives way to the next.
+    /// The value of an expression in the page; null while one page replaces another.
     pub(crate) async fn eval(&mut self, expression: &str) -> Value {
         let script = json!({ "script": format!("return {expression}"), "args": [] });
         self.driver
@@ -134,11 +134,11 @@ impl Browser {
         });
         if seen.await.is_err() {
             let page = self.eval("document.title + '\\n' + document.body.innerText").await;
-            panic!("{what} is not to be seen. The page reads: {}", page.as_str().unwrap_or_default());
+            panic!("{what} does not appear. The text of the page: {}", page.as_str().unwrap_or_default());
         }
     }
 
-    /// Clicks like a finger: on what is there, if it can be seen.
+    /// Clicks the element as a visitor does, which needs it to be visible.
     pub(crate) async fn click(&mut self, selector: &str) {
         let found = self.tell("/element", &json!({ "using": "css selector", "value": selector })).await;
         let id = found.as_object().and_then(|found| found.values().next()?.as_str()).unwrap().to_owned();
@@ -153,7 +153,7 @@ impl Browser {
         self.tell("/actions", &json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": actions }] })).await;
     }
 
-    /// Opens a tab and looks at it. The handle finds it again.
+    /// Opens a tab and switches to it. The handle identifies the tab.
     pub(crate) async fn tab(&mut self) -> String {
         let opened = self.tell("/window/new", &json!({ "type": "tab" })).await;
         let handle = opened["handle"].as_str().unwrap().to_owned();
@@ -169,7 +169,7 @@ impl Browser {
         call(&mut self.driver, "GET", &format!("{}/window", self.path), &Value::Null).await.as_str().unwrap().to_owned()
     }
 
-    /// Closes it, with all its tabs.
+    /// Closes the browser, with all its tabs.
     pub(crate) async fn quit(mut self) {
         call(&mut self.driver, "DELETE", &self.path.clone(), &Value::Null).await;
     }

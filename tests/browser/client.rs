@@ -1,5 +1,5 @@
-//! `client.js` in a real browser, through a real dispatcher: what a page is told when its pod, its dispatcher or its session
-//! goes, and while it waits in line.
+//! `client.js` in a real browser, through a real dispatcher: the states that a page gets when its pod, its dispatcher or
+//! its session ends, and while it waits in the queue.
 
 use super::chromium::{Browser, Driver};
 use futures_util::{SinkExt, StreamExt};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-/// A page as a pod has it: it notes what it is told, and its button tries again. (Nothing waits for a pause in these tests:
+/// A page as a pod serves it: it records the states that it gets, and its button tries again. (No test waits for a pause:
 /// the pauses are short.)
 fn page(own: &str, url: &str) -> String {
     format!(
@@ -39,7 +39,7 @@ fn page(own: &str, url: &str) -> String {
     )
 }
 
-/// Serves the page; says its name and what it was asked at every socket, and then does what it is told: `close CODE REASON`.
+/// Serves the page; sends its name and the requested path on every socket, and then obeys messages: `close CODE REASON`.
 async fn pod(name: &'static str, page: String) -> Pod {
     Pod::start(move |mut wire, seen| {
         let page = page.clone();
@@ -69,7 +69,7 @@ async fn obey(mut socket: Socket, greeting: String) {
     }
 }
 
-/// The names of the states that it was told, one after the other.
+/// The names of the states that the page got, in order.
 async fn names(browser: &mut Browser) -> Vec<String> {
     let names = browser.eval("states.map((state) => state.name)").await;
     let mut names: Vec<String> = serde_json::from_value(names).unwrap();
@@ -85,7 +85,7 @@ async fn forget(browser: &mut Browser) {
     browser.eval("states.length = 0").await;
 }
 
-/// Starts it at an address where it can be started again.
+/// Starts the dispatcher at an address at which it can be started again.
 async fn restartable(listen: SocketAddr, setup: &Setup, journal: &Path) -> Dispatcher {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("slotkeeper.toml");
@@ -95,7 +95,7 @@ async fn restartable(listen: SocketAddr, setup: &Setup, journal: &Path) -> Dispa
 }
 
 #[tokio::test]
-async fn a_page_comes_back_after_its_pod_and_after_the_dispatcher() {
+async fn a_page_reconnects_after_its_pod_has_ended_and_after_a_restart_of_the_dispatcher() {
     let page = page("/rooms/.slotkeeper/", "ws");
     let pods = [pod("red", page.clone()).await, pod("blue", page).await];
     let setup =
@@ -116,7 +116,7 @@ async fn a_page_comes_back_after_its_pod_and_after_the_dispatcher() {
     let (name, path) = greeting.split_once(' ').unwrap();
     assert_eq!(path, "/rooms/ws?heard=0");
 
-    // The pod says that it goes: another socket after a pause, and the page says what it has.
+    // The pod announces its end: another socket follows after a pause, and the page sends what it has received.
     forget(&mut ana).await;
     ana.eval("connection.send('close 1001 moving')").await;
     ana.sees("the second greeting", "heard.length === 2").await;
@@ -131,14 +131,14 @@ async fn a_page_comes_back_after_its_pod_and_after_the_dispatcher() {
     assert!(dispatcher.stop().await.success());
     ana.sees("the restart", "states[0]?.code === 1012 && states[0].name === 'draining'").await;
     assert_eq!(ana.eval("states[0].reason").await, "dispatcher_restarting");
-    ana.sees("that nobody answers", "states.some((state) => state.attempt > 3)").await;
+    ana.sees("failed attempts", "states.some((state) => state.attempt > 3)").await;
     dispatcher = restartable(listen, &setup, journal.path()).await;
     is(&mut ana, "open").await;
     ana.sees("the third greeting", "heard.length === 3").await;
     assert_eq!(ana.eval("heard[2]").await, format!("{name} /rooms/ws?heard=2"), "the same pod");
     assert_eq!(names(&mut ana).await, ["draining", "connecting", "open"]);
 
-    // It is killed: no word, but the same way back.
+    // The dispatcher is killed: there is no close code, but the page reconnects in the same way.
     forget(&mut ana).await;
     dispatcher.signal(Signal::KILL);
     dispatcher.end().await;
@@ -163,7 +163,7 @@ async fn a_page_comes_back_after_its_pod_and_after_the_dispatcher() {
     ana.quit().await;
 }
 
-/// Plays, as a program.
+/// A visitor with a slot and an open socket, as a program.
 async fn player(dispatcher: &Dispatcher) -> (Visitor, Socket) {
     let mut visitor = Visitor::of(dispatcher);
     visitor.base = "/game".into();
@@ -173,8 +173,8 @@ async fn player(dispatcher: &Dispatcher) -> (Visitor, Socket) {
 }
 
 #[tokio::test]
-async fn a_page_waits_in_line_plays_and_is_told_why_it_ended() {
-    // The page is of another pool than what it connects to: it is there, however long the line is.
+async fn a_page_waits_in_the_queue_connects_and_gets_the_reason_of_its_end() {
+    // The page is in another pool than the one that it connects to: it loads however long the queue is.
     let site = pod("site", page("/game/.slotkeeper/", "/game/ws")).await;
     let game = pod("game", String::new()).await;
     let exclusive = "path = \"/game\"\nslots_per_pod = 1\ngrace_seconds = 0.3\nlinger_seconds = 0.2";
@@ -192,12 +192,12 @@ async fn a_page_waits_in_line_plays_and_is_told_why_it_ended() {
     ana.sees("its place", "connection.state.position === 2").await;
     assert_eq!(names(&mut ana).await, ["connecting", "waiting"]);
 
-    // The line moves: the first goes, the second gets the place, and goes as well.
+    // The queue moves: the first visitor leaves, the second gets the slot, and leaves as well.
     drop(first);
     second.is_told("ready").await;
     let mut wire = second.ask("GET", "/game/ws", HANDSHAKE).await;
     assert_eq!(second.hear(&mut wire).await.status(), 101);
-    ana.sees("its new place", "connection.state.position === 1").await;
+    ana.sees("its new position", "connection.state.position === 1").await;
     drop(wire);
     is(&mut ana, "open").await;
     let states: Vec<String> = names(&mut ana).await;
@@ -205,7 +205,7 @@ async fn a_page_waits_in_line_plays_and_is_told_why_it_ended() {
     assert_eq!(ana.eval("states.at(-1).resumed").await, false);
     ana.sees("the greeting", "heard[0]?.startsWith('game /game/ws')").await;
 
-    // An operator ends it: the page is told, and does not come back by itself.
+    // An operator ends the session: the page gets the reason, and does not reconnect by itself.
     let listed = dispatcher.admin_get("/api/v1/pools/game/sessions").await.json();
     let name = listed["sessions"][0]["session"].as_str().unwrap().to_owned();
     forget(&mut ana).await;
@@ -213,7 +213,7 @@ async fn a_page_waits_in_line_plays_and_is_told_why_it_ended() {
     is(&mut ana, "gone").await;
     assert_eq!(ana.eval("states").await, json!([{ "name": "gone", "code": 4001, "reason": "kicked" }]));
 
-    // Opened again, the page is told the same, for the dispatcher remembers; by the button it begins anew.
+    // A reloaded page gets the same reason, as the dispatcher remembers it; its button begins a new session.
     ana.reload().await;
     is(&mut ana, "gone").await;
     assert_eq!(ana.eval("connection.state").await, json!({ "name": "gone", "code": 4001, "reason": "kicked" }));

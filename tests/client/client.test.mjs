@@ -1,4 +1,4 @@
-// What client.js promises (CLIENT.md), in a world without time: run by `node --test`, from tests/client.rs.
+// Tests the behaviour that CLIENT.md describes, with a simulated clock: run by `node --test`, from tests/client.rs.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,10 +6,10 @@ import { opened, world } from "./world.mjs";
 
 const OWN = "/.slotkeeper/";
 const queued = (position) => ({ state: "queued", position, estimate_seconds: 40, steps: [] });
-/** A dispatcher that says these facts, in front of a pod that answers plain requests with this. */
+/** A dispatcher with these facts as its status, in front of a pod with this response to plain requests. */
 const dispatcher = (facts, pod = [426]) => (url) => (url.endsWith("/.slotkeeper/status") ? [200, facts] : pod);
 
-test("connects to where the page is, and tells what comes", async () => {
+test("connects relative to the address of the page, and delivers messages", async () => {
   const it = await world({ url: "../socket?room=1#top", protocols: ["v2"], at: "https://pod.example/a/b/" });
   assert.equal(it.last.url, "wss://pod.example/a/socket?room=1");
   assert.deepEqual([it.last.protocols, it.last.binaryType], [["v2"], "arraybuffer"]);
@@ -24,14 +24,14 @@ test("connects to where the page is, and tells what comes", async () => {
   assert.equal(it.connection.state, it.state);
 });
 
-test("nothing is told before the page has the connection", async () => {
+test("reports no state before the page has the connection", async () => {
   let told = 0;
   const state = () => (told += 1);
   await world({ state, atOnce: (connection) => assert.deepEqual([told, connection.state.name], [0, "connecting"]) });
   assert.equal(told, 1);
 });
 
-test("delays are random between nothing and twice as much each time", async () => {
+test("delays are random from 0 to a limit that doubles each time", async () => {
   for (const dice of [0, 0.25, 0.999]) {
     const it = await opened();
     it.dice = dice;
@@ -53,7 +53,7 @@ test("delays are random between nothing and twice as much each time", async () =
   }
 });
 
-test("numbers the attempts, and begins anew after an open socket that lasted", async () => {
+test("numbers the attempts, and starts over after a socket that stayed open", async () => {
   const it = await world();
   for (let attempt = 1; attempt < 4; attempt += 1) {
     assert.deepEqual(it.state, { name: "connecting", attempt, inMs: 0 });
@@ -65,11 +65,11 @@ test("numbers the attempts, and begins anew after an open socket that lasted", a
   it.last.accept();
   await it.pass(5_000);
   it.last.end();
-  assert.equal(it.state.attempt, 2, "the one after the first that failed");
+  assert.equal(it.state.attempt, 2, "the attempt after the first failed one");
   assert.equal(it.inMs, 500);
 });
 
-test("a server that accepts and closes at once is left alone more and more", async () => {
+test("delays grow if a server accepts and soon closes", async () => {
   const it = await world();
   for (const longest of [1_000, 2_000, 4_000, 8_000, 16_000, 30_000]) {
     it.last.accept();
@@ -81,7 +81,7 @@ test("a server that accepts and closes at once is left alone more and more", asy
   assert.equal(it.connection.state.name, "connecting");
 });
 
-test("is resumed, at an address that is asked for each time", async () => {
+test("resumes, at an address that is computed for each attempt", async () => {
   let last = 0;
   const it = await opened({ url: () => `ws?after=${last}` });
   assert.match(it.last.url, /after=0$/);
@@ -93,7 +93,7 @@ test("is resumed, at an address that is asked for each time", async () => {
   assert.deepEqual(it.state, { name: "open", resumed: true });
 });
 
-test("a drain and a restart are told, and answered after a pause of one's own", async () => {
+test("reports a drain and a restart, and reconnects after a random pause", async () => {
   for (const code of [1001, 1012]) {
     const it = await opened();
     await it.pass(60_000);
@@ -104,11 +104,11 @@ test("a drain and a restart are told, and answered after a pause of one's own", 
     assert.deepEqual(it.state, { name: "connecting", attempt: 2, inMs: 0 });
     it.last.accept();
     assert.deepEqual(it.names, ["connecting", "open", "draining", "connecting", "open"]);
-    assert.deepEqual(it.asked, [], "nothing to ask: the code said it");
+    assert.deepEqual(it.asked, [], "no request, as the code is enough");
   }
 });
 
-test("final closes are final, the others are not", async () => {
+test("final close codes are final, the others are not", async () => {
   const table = [
     [1000, "", true],
     [1000, "bye", true],
@@ -135,7 +135,7 @@ test("final closes are final, the others are not", async () => {
     await it.pass(final ? 3_600_000 : 1_000);
     if (final) assert.deepEqual(it.state, { name: "gone", code, reason });
     assert.equal(it.sockets.length, final ? 1 : 2, `${code} ${reason}`);
-    if (final) assert.equal(it.timers, 0, "nothing is left running");
+    if (final) assert.equal(it.timers, 0, "no timer is left");
   }
   const it = await opened({ isFinal: (code, reason) => code === 4500 && reason === "moved" });
   it.last.end(4001, "kicked");
@@ -146,7 +146,7 @@ test("final closes are final, the others are not", async () => {
   assert.deepEqual(it.state, { name: "gone", code: 4500, reason: "moved" });
 });
 
-test("after gone, a button begins another session and connects", async () => {
+test("in the state gone, a button begins another session and connects", async () => {
   const it = await opened({ own: OWN, answers: () => [303] });
   it.last.end(4001, "kicked");
   it.connection.retry();
@@ -157,7 +157,7 @@ test("after gone, a button begins another session and connects", async () => {
   assert.equal(it.state.name, "connecting");
 });
 
-test("waits in line: tells the place, and goes in when it is its turn", async () => {
+test("waits in the queue: reports the position, and connects when there is a slot", async () => {
   const it = await world({ own: OWN, answers: dispatcher(queued(2)) });
   it.last.end();
   await it.settle();
@@ -174,17 +174,17 @@ test("waits in line: tells the place, and goes in when it is its turn", async ()
   it.last.accept();
   assert.deepEqual(it.state, { name: "open", resumed: false });
   await it.pass(120_000);
-  assert.equal(it.asked.filter((url) => url.endsWith("status")).length, 4, "nothing is asked any more");
+  assert.equal(it.asked.filter((url) => url.endsWith("status")).length, 4, "no more requests");
 });
 
-test("waits at the event stream where there is one, and asks where that breaks", async () => {
+test("waits on the event stream if there is one, and polls if it breaks", async () => {
   const it = await world({ own: OWN, streams: true, answers: dispatcher(queued(3)) });
   it.last.end();
   await it.settle();
   const [stream] = it.sources;
   assert.equal(stream.url, "http://pod.example/.slotkeeper/events");
   await it.pass(60_000);
-  assert.equal(it.asked.length, 1, "a stream need not be asked");
+  assert.equal(it.asked.length, 1, "no polling beside a stream");
   stream.say(queued(2));
   assert.equal(it.state.position, 2);
   stream.happen("again");
@@ -194,10 +194,10 @@ test("waits at the event stream where there is one, and asks where that breaks",
   await it.pass(5_000);
   assert.deepEqual([it.asked.length, it.sources.length], [2, 3]);
   await it.pass(90_000);
-  assert.deepEqual([it.asked.length, it.sources.length], [3, 4], "one that says nothing is given up");
+  assert.deepEqual([it.asked.length, it.sources.length], [3, 4], "a silent stream is given up");
   assert.deepEqual(it.sources.map((source) => source.open), [false, false, false, true]);
   stream.say({ state: "ready" });
-  assert.equal(it.state.name, "waiting", "an old stream has nothing to say");
+  assert.equal(it.state.name, "waiting", "an old stream is ignored");
   it.sources[3].say({ state: "ready" });
   assert.equal(it.sources[3].open, false);
   await it.pass(1_000);
@@ -206,7 +206,7 @@ test("waits at the event stream where there is one, and asks where that breaks",
   assert.equal(it.live, 1);
 });
 
-test("a full line is asked again after a while, politely", async () => {
+test("polls a full queue again after a while", async () => {
   const it = await world({ own: OWN, streams: true, answers: dispatcher({ state: "full" }) });
   it.last.end();
   await it.settle();
@@ -218,7 +218,7 @@ test("a full line is asked again after a while, politely", async () => {
   assert.equal(it.sources.length, 0);
 });
 
-test("a session that has ended is gone with its reason, or begun again where nobody ended it", async () => {
+test("reports an ended session with its reason, or connects again if nothing ended it on purpose", async () => {
   for (const reason of ["kicked", "idle", "time_up", "left", "no_show", "pool_removed"]) {
     const it = await world({ own: OWN, answers: dispatcher({ state: "ended", reason }) });
     it.last.end();
@@ -234,7 +234,7 @@ test("a session that has ended is gone with its reason, or begun again where nob
   }
 });
 
-test("says what the server answers to a plain request, for the dispatcher lets it through", async () => {
+test("reports the response to a plain request, which the dispatcher passes on", async () => {
   const it = await world({ own: OWN, answers: dispatcher({ state: "ready" }, [409, {}]) });
   it.last.end();
   await it.settle();
@@ -242,7 +242,7 @@ test("says what the server answers to a plain request, for the dispatcher lets i
   assert.deepEqual(it.state, { name: "connecting", attempt: 2, inMs: 500, status: 409 });
 });
 
-test("a redirect, to a login say, is told as one", async () => {
+test("reports a redirect, such as to a login, as one", async () => {
   for (const own of [OWN, null]) {
     const it = await world({ own, answers: () => ["redirect"] });
     it.last.end();
@@ -251,7 +251,7 @@ test("a redirect, to a login say, is told as one", async () => {
   }
 });
 
-test("a line that does not move is told once", async () => {
+test("reports an unchanged position once", async () => {
   const it = await world({ own: OWN, answers: dispatcher(queued(4)) });
   it.last.end();
   await it.pass(60_000);
@@ -259,7 +259,7 @@ test("a line that does not move is told once", async () => {
   assert.deepEqual(it.names, ["connecting", "waiting"]);
 });
 
-test("Retry-After is honoured, whoever says it and however", async () => {
+test("honours Retry-After of dispatcher and pod, in both formats", async () => {
   const date = (ms) => new Date(ms).toUTCString();
   const cases = [
     { answers: () => [503, {}, { "retry-after": "20" }], from: 20_000, to: 21_000 },
@@ -279,10 +279,10 @@ test("Retry-After is honoured, whoever says it and however", async () => {
       it.last.end();
       await it.settle();
       assert.ok(it.inMs >= from && it.inMs <= to, `${it.inMs} for ${from}`);
-      assert.equal(it.inMs, Math.round(from + dice * 1_000), "and a little more, for not everybody at once");
+      assert.equal(it.inMs, Math.round(from + dice * 1_000), "and a random part, so that not all clients come at once");
       it.window.happen("online");
       await it.pass(from - 1);
-      if (from) assert.equal(it.sockets.length, 1, "nothing makes it come sooner");
+      if (from) assert.equal(it.sockets.length, 1, "no event makes it connect sooner");
       await it.pass(1_001);
       assert.equal(it.sockets.length, 2);
     }
@@ -311,7 +311,7 @@ test("a button does not wait for Retry-After", async () => {
   assert.equal(it.sockets.length, 2);
 });
 
-test("without an answer from anybody it goes on trying", async () => {
+test("goes on trying without any response", async () => {
   for (const said of [undefined, "silence", "half an answer"]) {
     const it = await world({ own: OWN, answers: () => said });
     it.last.end();
@@ -321,7 +321,7 @@ test("without an answer from anybody it goes on trying", async () => {
   }
 });
 
-test("answers that make no sense are no reason to stop", async () => {
+test("goes on trying after invalid responses", async () => {
   for (const said of [[200, "<html>"], [200, "null"], [200, { state: "unheard of" }], [404, "nothing"], [302, ""]]) {
     const it = await world({ own: OWN, answers: () => said });
     it.last.end();
@@ -330,7 +330,7 @@ test("answers that make no sense are no reason to stop", async () => {
   }
 });
 
-test("an attempt that leads nowhere is given up, and never are there two sockets", async () => {
+test("gives up an attempt that does not finish, and never has two sockets", async () => {
   const it = await world();
   const first = it.last;
   await it.pass(29_999);
@@ -357,7 +357,7 @@ test("an attempt that leads nowhere is given up, and never are there two sockets
   assert.equal(it.sockets.length, count, "an open socket is left alone");
 });
 
-test("offline there are no attempts, and online there is one soon", async () => {
+test("makes no attempt while offline, and one soon when online", async () => {
   const it = await opened();
   navigator.onLine = false;
   it.last.end();
@@ -366,7 +366,7 @@ test("offline there are no attempts, and online there is one soon", async () => 
   assert.deepEqual(it.state, { name: "connecting", attempt: 2, inMs: null, offline: true });
   navigator.onLine = true;
   it.window.happen("online");
-  assert.equal(it.sockets.length, 1, "not at the same moment as everybody else in the house");
+  assert.equal(it.sockets.length, 1, "not at the same moment as all others in the same network");
   await it.pass(1_000);
   assert.equal(it.sockets.length, 2);
 
@@ -379,7 +379,7 @@ test("offline there are no attempts, and online there is one soon", async () => 
   }
 });
 
-test("online and a look at the page cut a long wait short", async () => {
+test("going online or showing the page shortens a long wait", async () => {
   for (const [whom, what] of [["window", "online"], ["page", "visibilitychange"]]) {
     const it = await world();
     for (let i = 0; i < 6; i += 1) {
@@ -396,13 +396,13 @@ test("online and a look at the page cut a long wait short", async () => {
     assert.equal(it.sockets.length, before, "nobody looks");
     it.page.visibilityState = "visible";
     it[whom].happen(what);
-    assert.equal(it.inMs, 500, "and it is told");
+    assert.equal(it.inMs, 500, "and the new delay is reported");
     await it.pass(1_000);
     assert.equal(it.sockets.length, before + 1);
   }
 });
 
-test("a page that is kept for going back has no socket, and has one again when it is shown", async () => {
+test("a page in the back/forward cache has no socket, and gets one when it is shown again", async () => {
   const it = await opened();
   it.window.happen("pagehide", { persisted: true });
   assert.equal(it.last.closedWith, "no code");
@@ -421,7 +421,7 @@ test("a page that is kept for going back has no socket, and has one again when i
   assert.equal(gone.sockets.length, 1);
 });
 
-test("close ends it in every state, for good", async () => {
+test("close is final in every state", async () => {
   const states = {
     connecting: () => world(),
     opened: () => opened(),
@@ -479,11 +479,11 @@ test("close ends it in every state, for good", async () => {
     await it.pass(3_600_000);
     assert.deepEqual([it.sockets.length, it.live], [count, 0], name);
     assert.ok(it.sources.every((source) => !source.open), name);
-    assert.ok(it.timers <= 1, name); // the limit of a question that nobody waits for any more
+    assert.ok(it.timers <= 1, name); // the time limit of a request whose response is no longer needed
   }
 });
 
-test("a page may close, retry or fail in the midst of being told", async () => {
+test("a page may close, retry or throw while it gets a state", async () => {
   for (const act of ["close", "retry"]) {
     for (const name of ["connecting", "open", "draining", "waiting", "gone"]) {
       let acted = false;
@@ -521,7 +521,7 @@ test("a page may close, retry or fail in the midst of being told", async () => {
   assert.equal(new Set(errors).size, 1);
 });
 
-test("an address that cannot be one ends it, with the reason", async () => {
+test("an invalid address ends it, with the reason", async () => {
   for (const url of ["http://[", () => { throw new Error("no room chosen"); }]) {
     const it = await world({ url });
     assert.equal(it.state.name, "gone");
@@ -532,7 +532,7 @@ test("an address that cannot be one ends it, with the reason", async () => {
   }
 });
 
-test("a server that fell silent is missed only by a page that says so", async () => {
+test("a silent server is noticed only if the page sets silentMs", async () => {
   const patient = await opened();
   await patient.pass(3_600_000);
   assert.equal(patient.state.name, "open");
@@ -551,7 +551,7 @@ test("a server that fell silent is missed only by a page that says so", async ()
   assert.equal(it.state.resumed, true);
 });
 
-test("a herd comes back spread over the whole of its pause", async () => {
+test("a herd of clients reconnects spread over the whole pause", async () => {
   const arrivals = [];
   for (let i = 0; i < 1_000; i += 1) {
     const it = await opened({ firstMs: 4_000 });

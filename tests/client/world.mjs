@@ -1,28 +1,28 @@
-// A browser in which nothing happens by itself: its clock, its dice, its sockets, its network and its page are the test's.
+// A simulated browser: the test controls its clock, random numbers, sockets, network and page.
 
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-// Node takes a file for a module by its name; browsers go by what the server says.
+// Node recognises a module by its file name; browsers use the Content-Type of the response.
 const folder = mkdtempSync(join(tmpdir(), "client-"));
 copyFileSync(new URL("../../crates/dispatcher/src/client/client.js", import.meta.url), join(folder, "client.mjs"));
 const { connect } = await import(join(folder, "client.mjs"));
 rmSync(folder, { recursive: true });
 
-/** Lets everything run that needs no time. */
+/** Runs everything that needs no time. */
 async function settle() {
   for (let i = 0; i < 50; i += 1) await Promise.resolve();
 }
 
 function answer(status, body, headers) {
-  // What fetch gives for a redirect that it does not follow.
+  // The response of fetch to a redirect that it does not follow.
   if (status === "redirect") return { type: "opaqueredirect", status: 0, ok: false, headers: new Headers(), body: null };
   const text = typeof body === "string" ? body : JSON.stringify(body ?? {});
   return new Response(status === 304 ? null : text, { status, headers });
 }
 
-/** Things that happen at a page or window. */
+/** Events of a page or a window. */
 class Happens {
   handlers = new Map();
   addEventListener(name, handler) {
@@ -47,7 +47,7 @@ export async function world({ streams = false, answers = () => undefined, at = "
     asked: [],
     states: [],
     messages: [],
-    /** The next dice; 0.5 without. */
+    /** The next random number. */
     dice: 0.5,
     answers,
     page: Object.assign(new Happens(), { baseURI: at, visibilityState: "visible" }),
@@ -69,7 +69,7 @@ export async function world({ streams = false, answers = () => undefined, at = "
       return timers.length;
     },
     settle,
-    /** Lets this many ms pass; what falls due in them happens in its order. */
+    /** Lets this many ms pass, and runs the timers that fall due, in their order. */
     async pass(ms) {
       await settle();
       const end = now + ms;
@@ -83,11 +83,11 @@ export async function world({ streams = false, answers = () => undefined, at = "
       }
       now = end;
     },
-    /** The time goes on and nothing of the page runs: a laptop that sleeps. */
+    /** Time passes but no timer of the page runs: a laptop that sleeps. */
     sleep(ms) {
       now += ms;
     },
-    /** In how many ms the next socket is opened, as the state says. */
+    /** In how many ms the next socket is opened, from the state. */
     get inMs() {
       return it.state.inMs;
     },
@@ -107,7 +107,7 @@ export async function world({ streams = false, answers = () => undefined, at = "
     receive(data) {
       this.onmessage?.({ data });
     }
-    /** The other side, or the network, ends it. */
+    /** The other side closes the socket, or the network breaks. */
     end(code = 1006, reason = "") {
       this.readyState = 3;
       this.onclose?.({ code, reason });

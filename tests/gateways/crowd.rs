@@ -1,4 +1,4 @@
-//! Clients that hold a WebSocket each, and come back as `client.js` does: with exponential backoff and full jitter.
+//! Clients that hold a WebSocket each, and reconnect as `client.js` does: with exponential backoff and full jitter.
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// What has happened to all of them.
+/// Statistics of all clients.
 #[derive(Default)]
 pub(crate) struct Ledger {
     pub(crate) open: AtomicUsize,
@@ -30,20 +30,20 @@ struct Inner {
     away: Vec<Duration>,
     codes: BTreeMap<u16, usize>,
     refused: BTreeMap<u16, usize>,
-    /// What each chatter has heard, in order: the numbers of what was said.
+    /// The messages that each chatter has received, by number, in order.
     heard: BTreeMap<usize, Vec<u64>>,
 }
 
-/// What happened between two looks.
+/// Statistics of the time between two calls of [`Ledger::take`].
 #[derive(Debug)]
 pub(crate) struct Figures {
     pub(crate) connects: usize,
     /// The most in any second.
     pub(crate) peak: usize,
     pub(crate) away: Vec<Duration>,
-    /// How sockets ended; 0 is without a word.
+    /// Close codes of the sockets; 0 if there was no close frame.
     pub(crate) codes: BTreeMap<u16, usize>,
-    /// Answers other than 101.
+    /// Responses other than 101.
     pub(crate) refused: BTreeMap<u16, usize>,
 }
 
@@ -78,7 +78,8 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// So many on `/ws`, who say nothing, and so many chatters, who listen. They come `at_once` at a time, until all are there.
+    /// Connects `idle` clients on `/ws`, which send nothing, and `chatters`, which listen, `at_once` at a time, until all are
+    /// connected.
     pub(crate) async fn gather(doors: &[SocketAddr], idle: usize, chatters: usize, at_once: usize) -> Crowd {
         let ledger = Arc::new(Ledger::default());
         let goes = Arc::new(AtomicBool::new(false));
@@ -108,7 +109,7 @@ impl Crowd {
 
     pub(crate) async fn is_complete(&self) {
         let all = self.lives.len();
-        patiently("everybody to be there", async {
+        patiently("all clients to be connected", async {
             while self.ledger.open.load(Ordering::Relaxed) != all {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -161,16 +162,16 @@ impl Client {
         }
     }
 
-    /// From 0 to 1, the same numbers each time.
+    /// A number from 0 to 1; every run gets the same sequence.
     fn roll(&self) -> f64 {
-        // SplitMix64: any numbers will do, but well mixed.
+        // SplitMix64: the numbers only need to be well mixed.
         let mut z = self.dice.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Through any door, or the next one where nobody answers: as through a balancer, which knows.
+    /// Connects to any dispatcher, or to the next one if it does not answer, as a load balancer does.
     async fn come(&self, visitor: &mut Visitor) -> Option<Socket> {
         let path = match (&self.last, self.chats) {
             (_, false) => "/ws".to_owned(),
@@ -194,7 +195,7 @@ impl Client {
         Some(socket(wire, Role::Client).await)
     }
 
-    /// Until the connection ends; with which code.
+    /// Waits until the connection ends, and returns its close code.
     async fn stay(&mut self, mut socket: Socket) -> u16 {
         loop {
             let heard = tokio::time::timeout(Duration::from_millis(500), socket.next()).await;
@@ -217,7 +218,7 @@ impl Client {
                 let said = told["text"].as_str().and_then(|text| text.parse().ok()).expect("a number");
                 self.ledger.with(|inner| inner.heard.entry(self.number).or_default().push(said));
             }
-            // Who has heard nothing yet must not miss the first message either.
+            // A chatter that has received nothing yet must not miss the first message either.
             Some("welcome") if self.last.is_none() => self.last = told["last"].as_str().map(str::to_owned),
             Some("missed") => panic!("client {} is too slow for this: {told}", self.number),
             _ => {}
@@ -225,7 +226,7 @@ impl Client {
     }
 }
 
-/// Says numbers, one after the other, until it is told to stop; how many.
+/// Sends consecutive numbers until `stops` is set, and returns their count.
 pub(crate) async fn speak(at: SocketAddr, pause: Duration, stops: Arc<AtomicBool>) -> u64 {
     let mut visitor = Visitor::at(at);
     let mut next = 1;
@@ -244,7 +245,7 @@ pub(crate) async fn speak(at: SocketAddr, pause: Duration, stops: Arc<AtomicBool
             if socket.send(Message::Text(say.to_string().into())).await.is_err() {
                 break;
             }
-            // The same once more, with the same id, until it is certain that it was said.
+            // Sends the same again, with the same id, until the gateway confirms it.
             loop {
                 match socket.next().await {
                     Some(Ok(Message::Text(text))) => {

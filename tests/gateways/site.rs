@@ -1,4 +1,4 @@
-//! Real gateways in processes of their own, each on an address of its own, as pods have them.
+//! Real gateways, each in its own process and on its own address, as pods have them.
 
 use rustix::process::{Pid, Signal, kill_process};
 use slotkeeper_tests::dispatcher::{Metrics, binary};
@@ -15,7 +15,7 @@ pub(crate) struct Gateway {
     child: Option<Child>,
 }
 
-/// A port of this address that nobody has now, nor any other test.
+/// A free port of this address, which no other test uses.
 fn free(ip: &str) -> SocketAddr {
     TcpListener::bind((ip, 0)).and_then(|l| l.local_addr()).expect("a free port")
 }
@@ -33,7 +33,7 @@ impl Gateway {
         all
     }
 
-    /// Until it is ready.
+    /// Starts the gateway, and waits until it is ready.
     pub(crate) async fn start(&mut self) {
         let mut command = Command::new(binary("slotkeeper-gateway"));
         command
@@ -49,7 +49,7 @@ impl Gateway {
         eventually("the gateway to be ready", async || Visitor::at(at).get("/readyz").await.status() == 200).await;
     }
 
-    /// SIGTERM, until it has ended.
+    /// Sends SIGTERM, and waits until the gateway has ended.
     pub(crate) async fn stop(&mut self) {
         let mut child = self.child.take().expect("it runs");
         let pid = Pid::from_raw(child.id().expect("it lives") as i32).expect("a process");

@@ -1,5 +1,5 @@
-//! A cluster of one StatefulSet or Deployment in this process: API server, controllers, kubelet; each pod a server that says its name,
-//! echoes over WebSockets, and remembers if it was deleted under an open one.
+//! A cluster of one StatefulSet or Deployment in this process: API server, controllers, kubelet; each pod is a server that
+//! returns its name, echoes over WebSockets, and records whether it was deleted under an open one.
 
 use crate::manifests::objects::Case;
 use serde_json::{Value, json};
@@ -18,14 +18,14 @@ use tokio::task::JoinSet;
 
 const TOKEN: &str = "a-token-of-this-test";
 
-/// Whose pods the dispatcher of a rendered system has.
+/// The workload of the dispatcher in a rendered system.
 #[derive(Clone, Copy)]
 pub(super) struct Workload {
     kind: &'static str,
     resource: Resource,
-    /// And of its namespace.
+    /// The name of the workload and of its namespace.
     name: &'static str,
-    /// What in its configuration is not for a test: here it is otherwise.
+    /// Parts of its configuration that do not fit a test, and their replacements.
     own: &'static [(&'static str, &'static str)],
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Cluster {
 /// The containers, by the names of their pods.
 #[derive(Default)]
 struct Running {
-    /// And how many WebSockets are open in each.
+    /// Each with the number of its open WebSockets.
     pods: BTreeMap<String, (Pod, Arc<AtomicUsize>)>,
     port: u16,
     started: u32,
@@ -96,12 +96,12 @@ impl Running {
         address
     }
 
-    /// The container is gone, and nobody reports it.
+    /// Removes the container, without reporting it.
     fn lose(&mut self, name: &str) {
         self.pods.remove(name);
     }
 
-    /// Containers whose pods are to end, or are no more.
+    /// Ends the containers of pods that are terminating or no longer exist.
     fn end(&mut self, ending: &[String], there: &[String]) {
         for name in ending {
             let open = self.pods.get(name).is_some_and(|(_, sockets)| sockets.load(Ordering::Relaxed) > 0);
@@ -194,7 +194,7 @@ impl Cluster {
         Dispatcher::serve(folder, &file, &[]).await
     }
 
-    /// One that need not be ready.
+    /// A dispatcher that need not be ready.
     pub(super) async fn beginning(&self) -> Dispatcher {
         let (folder, file) = self.files();
         Dispatcher::listens(folder, &file, &[]).await
@@ -210,7 +210,7 @@ impl Cluster {
         (folder, file)
     }
 
-    /// So many pods that run already; all of them answer.
+    /// Adds this number of running pods; all of them answer.
     pub(super) async fn load(&self, count: u32) -> tokio::task::JoinHandle<()> {
         let port = self.running.lock().unwrap().port;
         let listener = TcpListener::bind(("0.0.0.0", port)).await.unwrap();
@@ -256,10 +256,10 @@ impl Cluster {
         let deletion = Deletion { orphan: true, ..Deletion::default() };
         self.server.store(|store, now| store.delete(&Key::new(resource, name, name), &deletion, now)).unwrap();
         let gone = self.server.until(move |store| store.get(resource, name, name).is_err());
-        patiently("the workload to be gone", gone).await;
+        patiently("the workload to be deleted", gone).await;
     }
 
-    /// Makes it again as its manifest says, or with so many pods.
+    /// Creates the workload again from its manifest, or with this number of pods.
     pub(super) fn make_again(&self, replicas: Option<u64>) {
         let Workload { resource, name, .. } = self.workload;
         let mut object = self.manifest.clone();
@@ -269,14 +269,14 @@ impl Cluster {
         self.server.store(|store, now| store.create(resource, name, object, now)).unwrap();
     }
 
-    /// Its node is dead: nothing answers any more, no kubelet writes, and Kubernetes notices.
+    /// The pod's node is dead: nothing answers any more, no kubelet writes, and Kubernetes notices.
     pub(super) fn lose_node_of(&self, pod: &str) {
         self.hold(pod);
         self.running.lock().unwrap().lose(pod);
         self.touch(pod, |pod| pod.lost().map(drop));
     }
 
-    /// Until so many are asked for.
+    /// Waits until this number of replicas is wanted.
     pub(super) async fn wants(&self, replicas: u64) {
         let Workload { resource, name, .. } = self.workload;
         let so = self.server.until(move |store| {
@@ -310,7 +310,7 @@ impl Cluster {
         }
     }
 
-    /// Pods that were deleted although somebody was connected to them.
+    /// Pods that were deleted while a WebSocket was open.
     pub(super) fn killed(&self) -> Vec<String> {
         self.running.lock().unwrap().killed.clone()
     }

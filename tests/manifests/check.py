@@ -1,5 +1,5 @@
-"""Renders every overlay of k8s/ with every combination of its components, and validates every object against the schemas of those who
-read it. What an object *means* (that ports, settings and rights fit the binary) is tests/manifests.rs's business."""
+"""Renders every overlay of k8s/ with every combination of its components, and validates every object against the schemas of its
+readers. tests/manifests.rs checks what an object *means* (that ports, settings and rights fit the binary)."""
 
 import itertools
 import json
@@ -19,7 +19,7 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[2]
 K8S = PROJECT / "k8s"
 CRDS = Path(__file__).resolve().parent / "crds"
-# The API server whose schemas hold; what facts and manifests were written for. (A distribution may have older ones only.)
+# The version of the API server that facts and manifests were written for. (A distribution may have older schemas only.)
 KUBERNETES = min("1.36", kubernetes_validate.latest_version(), key=lambda version: [int(part) for part in version.split(".")[:2]])
 SCALING = ["direct", "keda-push", "keda-prometheus"]
 # Which npm package has the type of an object that is not Kubernetes' own.
@@ -36,7 +36,7 @@ def problem(where: str, what: str) -> None:
 
 
 def cases() -> dict[str, tuple[str, list[tuple[str, str, str]]]]:
-    """Name -> (folder to render, lines to change first: file, from, to). Each change is one that README.md tells operators to make."""
+    """Name -> (folder to render, lines to change first: file, from, to). Each change is one that README.md describes."""
     doors = ["ingress", "gateway"]
     if (K8S / "components/monitoring/kustomization.yaml").exists():
         doors.append("monitoring")
@@ -47,11 +47,11 @@ def cases() -> dict[str, tuple[str, list[tuple[str, str, str]]]]:
         changes = [(gamecube, "  - ../../components/keda-push\n", f"  - ../../components/{scaling}\n")]
         changes += [(gamecube, f"  # - ../../components/{c}\n", f"  - ../../components/{c}\n") for c in extra]
         found["-".join(["gamecube", scaling, *extra])] = ("overlays/gamecube", changes)
-    # What is chosen in the GameCube system holds for the one with several dispatchers, which is built on it.
+    # The choices of the GameCube system also apply to the one with several dispatchers, which is built on it.
     for extra, scaling in itertools.product([[], doors], SCALING):
         changes = found["-".join(["gamecube", scaling, *extra])][1]
         found["-".join(["redis", scaling, *extra])] = ("overlays/redis", changes)
-    # Gateways: with an Ingress or a Gateway, and behind the dispatcher with any of the doors.
+    # Gateways: with an Ingress or a Gateway, and behind the dispatcher with none, one or all of the components.
     found["websocket-gateway"] = ("overlays/websocket-gateway", [])
     alone = "overlays/websocket-gateway/kustomization.yaml"
     found["websocket-gateway-route"] = (
@@ -160,7 +160,7 @@ def check_types(npm: Path, things: dict[str, list[str]]) -> None:
 
 
 def check_files(shellcheck: Path) -> int:
-    """Each file opens with what it is; scripts pass shellcheck."""
+    """Each file opens with a comment that describes it; scripts pass shellcheck."""
     folders = (PROJECT / "tests", PROJECT / "tests/manifests")
     scripts = [p for folder in folders for p in folder.iterdir() if p.suffix == "" and p.is_file()]
     count = 0
@@ -170,7 +170,7 @@ def check_files(shellcheck: Path) -> int:
             continue
         count += 1
         if not text.startswith(b"#"):
-            problem(str(path.relative_to(PROJECT)), "does not open with a comment that says what it is")
+            problem(str(path.relative_to(PROJECT)), "does not open with a comment that describes it")
         if text.startswith(b"#!"):
             scripts.append(path)
             if not os.access(path, os.X_OK):
@@ -196,7 +196,7 @@ def main() -> None:
         if text is None:
             continue
         (rendered / f"{name}.yaml").write_text(text)
-        # The loader in C: there is much to read.
+        # The loader in C, as there is much to read.
         for thing in yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             where = f"{name}: {thing['kind']} {thing['metadata']['name']}"
             things.setdefault(json.dumps(thing, sort_keys=True, default=str), []).append(where)

@@ -1,4 +1,4 @@
-//! The two systems of WebSocket gateways, held against the built gateway and against each other.
+//! The two systems of WebSocket gateways, compared with the built gateway and with each other.
 
 use super::objects::{Case, cases};
 use super::redis::Redis;
@@ -20,7 +20,7 @@ fn all() -> impl Iterator<Item = &'static Case> {
     cases().iter().filter(|case| case.name.starts_with("websocket-gateway"))
 }
 
-/// Those that KEDA scales.
+/// The cases in which KEDA scales the gateways.
 fn alone() -> impl Iterator<Item = &'static Case> {
     all().filter(|case| !case.name.contains("dispatcher"))
 }
@@ -36,7 +36,7 @@ fn argument<'v>(case: &'v Case, name: &str) -> &'v str {
     found.next().unwrap_or_else(|| panic!("{}: no {name}", case.name))
 }
 
-/// Ends with the test, however that ends.
+/// A process that ends with the test, however that ends.
 struct Process(Child);
 
 impl Drop for Process {
@@ -50,7 +50,7 @@ fn number(case: &Case, name: &str) -> i64 {
     argument(case, name).parse().unwrap()
 }
 
-/// Seconds from the deletion of a pod until its last client has been told to go.
+/// Seconds from the deletion of a pod until its last client is closed.
 fn gone_after(case: &Case) -> i64 {
     let wait = &gateway(case)["template"]["spec"]["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"];
     wait.as_i64().unwrap() + number(case, "--drain-seconds")
@@ -70,15 +70,15 @@ fn a_drain_ends_before_the_pod_is_killed_and_before_the_next_begins() {
     for case in all() {
         let spec = gateway(case);
         let grace = spec["template"]["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap();
-        // What a process that hangs is seen by: a few looks of Prometheus.
+        // Time for a few scrapes of Prometheus, so that a process that hangs is noticed.
         assert!(grace >= gone_after(case) + 40, "{}: killed after {grace} s", case.name);
         let rolling = &spec["strategy"]["rollingUpdate"];
         assert_eq!((&rolling["maxUnavailable"], &rolling["maxSurge"]), (&json!(0), &json!(1)));
-        assert_eq!(spec["replicas"], Value::Null, "they belong to who scales");
-        // Two at a time, as deployment.yaml says.
+        assert_eq!(spec["replicas"], Value::Null, "they belong to the scaler");
+        // Two pods at a time, as deployment.yaml describes.
         assert!(spec["minReadySeconds"].as_i64().unwrap() * 2 >= gone_after(case));
         for constraint in spec["template"]["spec"]["topologySpreadConstraints"].as_array().unwrap() {
-            assert_eq!(constraint["labelSelector"], spec["selector"], "spread over somebody else");
+            assert_eq!(constraint["labelSelector"], spec["selector"], "spread over other pods");
         }
         assert_eq!(case.one("PodDisruptionBudget", "websocket-gateway")["spec"]["selector"], spec["selector"]);
     }
@@ -92,12 +92,12 @@ fn a_drain_ends_before_the_pod_is_killed_and_before_the_next_begins() {
 }
 
 #[test]
-fn keda_divides_what_the_query_does_not() {
+fn the_queries_of_keda_are_not_divided() {
     for case in alone() {
         let spec = &case.one("ScaledObject", "websocket-gateway")["spec"];
         assert_eq!(spec["scaleTargetRef"]["kind"], "Deployment");
         case.one("Deployment", spec["scaleTargetRef"]["name"].as_str().unwrap());
-        assert!(spec["minReplicaCount"].as_i64().unwrap() > 1, "nobody would answer the first client");
+        assert!(spec["minReplicaCount"].as_i64().unwrap() > 1, "no gateway would answer the first client");
         assert_eq!(spec["fallback"]["behavior"], "currentReplicasIfHigher");
         assert_eq!(spec["fallback"]["replicas"], spec["minReplicaCount"]);
         let triggers = spec["triggers"].as_array().unwrap();
@@ -111,21 +111,21 @@ fn keda_divides_what_the_query_does_not() {
             assert!(query.starts_with("sum(") && !divided, "the HPA divides by itself: {query}");
             assert!(query.contains("namespace=\"websocket-gateway\",job=\"websocket-gateway\""), "{query}");
         }
-        // With its tolerance it still grows before a pod is full.
+        // With the HPA's tolerance of 10 %, the Deployment still grows before a pod is full.
         let aim: f64 = triggers[0]["metadata"]["threshold"].as_str().unwrap().parse().unwrap();
         assert!(aim * 1.1 < number(case, "--connections") as f64 * 0.85, "{aim} is too near the limit");
         let behavior = &spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"];
         let down = &behavior["scaleDown"];
         assert_eq!(down["policies"], json!([{"type": "Pods", "value": 1, "periodSeconds": 120}]));
         assert_eq!(down["stabilizationWindowSeconds"], 600);
-        assert!(gone_after(case) < 120, "the next pod goes before everybody is back");
+        assert!(gone_after(case) < 120, "the next pod ends before all clients have reconnected");
         assert_eq!(behavior["scaleUp"]["stabilizationWindowSeconds"], 0);
-        assert_eq!(case.all("HorizontalPodAutoscaler").count(), 0, "KEDA makes it");
+        assert_eq!(case.all("HorizontalPodAutoscaler").count(), 0, "KEDA creates it");
     }
 }
 
 #[test]
-fn both_ways_want_the_same_of_a_gateway() {
+fn both_systems_have_the_same_targets_for_a_gateway() {
     let object = &alone().next().unwrap().one("ScaledObject", "websocket-gateway")["spec"];
     let threshold = |at: usize| object["triggers"][at]["metadata"]["threshold"].as_str().unwrap().parse::<i64>().ok();
     for case in behind_the_dispatcher() {
@@ -148,7 +148,7 @@ fn both_ways_want_the_same_of_a_gateway() {
             0,
             "a second scaler"
         );
-        // All but one dispatcher hold what all gateways are meant to have.
+        // All dispatchers but one can hold the connections that all gateways are meant to have.
         let dispatchers = case.one("Deployment", "slotkeeper")["spec"]["replicas"].as_i64().unwrap();
         let meant = whole(pool, "max_pods").unwrap() * whole(&pool["targets"], "sessions").unwrap();
         assert!((dispatchers - 1) * whole(&config["limits"], "connections").unwrap() >= meant);
@@ -186,7 +186,7 @@ fn the_dispatcher_may_write_this_one_deployment() {
             (what.to_owned(), verbs.to_owned(), name.into_iter().map(str::to_owned).collect::<Vec<_>>())
         });
         assert_eq!(granted, BTreeSet::from(wanted), "{}", case.name);
-        // Clients come through it, and it alone knows who sits where.
+        // Clients connect through the dispatcher, which alone knows the pods of their sessions.
         let dispatcher = &case.one("Deployment", "slotkeeper")["spec"]["selector"];
         let policy = &case.one("NetworkPolicy", "websocket-gateway")["spec"]["ingress"];
         assert_eq!(policy[0]["from"], json!([{"podSelector": dispatcher}]));
@@ -259,14 +259,13 @@ async fn a_gateway_with_the_shipped_arguments_answers_probes_and_has_its_redis()
     for probe in ["readinessProbe", "livenessProbe"] {
         assert_eq!(container[probe]["httpGet"]["port"], "metrics");
         let path = container[probe]["httpGet"]["path"].as_str().unwrap();
-        eventually(&format!("{probe} to be content"), async || Visitor::at(metrics).get(path).await.status() == 200)
-            .await;
+        eventually(&format!("{probe} to succeed"), async || Visitor::at(metrics).get(path).await.status() == 200).await;
     }
     eventually("the chat to have its Redis", async || {
         Visitor::at(metrics).get("/metrics").await.text().contains("\nchat_redis_connected 1\n")
     })
     .await;
-    // Its rights suffice: what is said is taken, and heard.
+    // The gateway's rights suffice: a message is accepted and delivered.
     let mut chat = Visitor::at(clients).socket("/chat").await;
     let said = json!({"type": "say", "client_id": "of-this-test", "text": "can you hear me?"});
     chat.send(Message::text(said.to_string())).await.unwrap();
@@ -281,7 +280,7 @@ async fn a_gateway_with_the_shipped_arguments_answers_probes_and_has_its_redis()
 }
 
 #[test]
-fn both_redis_start_alike() {
+fn both_redis_start_scripts_are_the_same() {
     let script = |component: &str| {
         let text = text_of(&format!("k8s/components/{component}/start"));
         text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()

@@ -12,13 +12,13 @@ pub(crate) struct Case {
     objects: Vec<Value>,
 }
 
-/// Where the binaries under test lie, whatever the folder is called.
+/// The target folder of the binaries under test, whatever its name.
 fn target() -> PathBuf {
     let binary = slotkeeper_tests::dispatcher::binary("slotkeeper");
     binary.ancestors().nth(2).expect("target/debug/slotkeeper").to_owned()
 }
 
-/// What `manifests/check` said, and what it rendered. It runs once.
+/// The output of `manifests/check`, and the cases that it rendered. It runs once.
 fn checked() -> &'static (Output, Vec<Case>) {
     static CHECKED: OnceLock<(Output, Vec<Case>)> = OnceLock::new();
     CHECKED.get_or_init(|| {
@@ -54,7 +54,7 @@ impl Case {
         self.objects.iter().filter(move |object| object["kind"] == kind)
     }
 
-    /// The object of this name in the system's namespaces; that there is just one is part of the question.
+    /// The object of this name in the system's namespaces. Fails if there is none, or more than one.
     pub(crate) fn one(&self, kind: &str, name: &str) -> &Value {
         let mut found = self.all(kind).filter(|object| object["metadata"]["name"] == name);
         match (found.next(), found.next()) {

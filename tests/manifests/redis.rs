@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// Redis in a folder, with the files that are shipped, but for where things lie.
+/// Redis in a temporary folder, with the shipped files, except for addresses and paths.
 pub(crate) struct Redis {
     child: Child,
     port: u16,
@@ -23,7 +23,7 @@ impl Drop for Redis {
 }
 
 impl Redis {
-    /// With the configuration, users and start script of this folder of the project.
+    /// Starts Redis with the configuration, users and start script of this folder of the project.
     pub(crate) fn start(shipped: &str, passwords: &[(&str, &str)]) -> Redis {
         let folder = tempfile::tempdir().unwrap();
         let here = |name: &str| folder.path().join(name).display().to_string();
@@ -61,7 +61,7 @@ impl Redis {
         self.folder.path().join("password/password")
     }
 
-    /// What it answers to these lines; `None` as long as nobody listens.
+    /// The replies to these lines; `None` while Redis does not listen.
     pub(crate) fn ask(&self, lines: &[&str]) -> Option<Vec<String>> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         for line in lines {

@@ -1,4 +1,4 @@
-//! WebSocket gateways as operators see them: the real binary, three of it, with the chat's Redis as it is shipped, and a real Prometheus.
+//! Monitoring of WebSocket gateways: three real gateways with the shipped Redis of the chat, and a real Prometheus.
 
 use super::TOKEN;
 use super::prometheus::{Prometheus, Site, number};
@@ -15,7 +15,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use tokio_tungstenite::tungstenite::Message;
 
-/// What the gateways of this test have room for.
+/// The connection limit of the gateways in this test.
 const ROOM: usize = 40;
 
 struct Gateway {
@@ -46,7 +46,7 @@ impl Gateway {
             .arg(format!("--redis={}", redis.address()))
             .arg("--redis-password-file")
             .arg(redis.password_file())
-            // Longer than this test: it ends when it is let go.
+            // Longer than this test: the gateway ends when it is dropped.
             .arg("--drain-seconds=600")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -63,7 +63,7 @@ impl Gateway {
         gateway
     }
 
-    /// Somebody whose messages come back.
+    /// A client whose messages are echoed.
     async fn client(&self) -> Socket {
         Visitor::at(self.clients).socket("/ws").await
     }
@@ -74,7 +74,7 @@ impl Gateway {
     }
 }
 
-/// Each says something and hears it.
+/// Each client sends a message and waits for the echo.
 async fn talk(clients: &mut [Socket]) {
     for client in clients {
         client.send(Message::text("hello")).await.unwrap();
@@ -111,7 +111,7 @@ async fn every_query_about_gateways_is_answered_by_a_real_prometheus() {
             clients.push(gateway.client().await);
         }
     }
-    // As KEDA asks, in the manifest as in the README.
+    // KEDA's queries, which are the same in the manifest and in the README.
     let keda = GATEWAY.keda_queries();
     let [connections, messages] = &keda[..] else { panic!("two queries for KEDA") };
     let object = shipped::read("k8s/overlays/websocket-gateway/scaled-object.yaml");
@@ -133,7 +133,7 @@ async fn every_query_about_gateways_is_answered_by_a_real_prometheus() {
         .await;
     }
 
-    // Everything that alerts, panels and KEDA ask for exists, and everything that exists is documented.
+    // Every metric that alerts, panels and KEDA use exists, and every metric that exists is documented.
     let exposed = Visitor::at(gateways[0].metrics).get("/metrics").await.text();
     let known: BTreeSet<&str> = exposed.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     let expressions = GATEWAY.alerts().into_iter().map(|a| text(&a, "expr").to_owned());
@@ -145,18 +145,18 @@ async fn every_query_about_gateways_is_answered_by_a_real_prometheus() {
     for metric in &known {
         assert!(
             readme.contains(&format!("`{metric}`")) || readme.contains(&format!("`{metric}{{reason}}`")),
-            "README.md does not tell of {metric}"
+            "README.md does not describe {metric}"
         );
     }
     for label in ["namespace", "job", "instance", "pod", "service", "endpoint", "container"] {
         assert!(!exposed.contains(&format!("{label}=")), "a label {label} would be renamed");
     }
 
-    // Nothing is wrong; then each thing in turn is.
+    // At first nothing is wrong; then one thing after the other is.
     let judge = async |wrong: &[&str]| {
         for alert in GATEWAY.alerts() {
             let (name, expression) = (text(&alert, "alert"), text(&alert, "expr"));
-            eventually(&format!("{name} to be judged rightly beside {wrong:?}"), async || {
+            eventually(&format!("{name} to be evaluated correctly beside {wrong:?}"), async || {
                 prometheus.query(expression).await.unwrap().is_empty() != wrong.contains(&name)
             })
             .await;

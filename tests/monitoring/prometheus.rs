@@ -1,5 +1,5 @@
-//! A real Prometheus (Debian's package of that name) on a port of its own, scraping every second, and ways to take a target
-//! away from it.
+//! A real Prometheus (Debian's package of that name) on its own port, which scrapes every second, and targets that can be
+//! disconnected from it.
 
 use serde_json::{Value, json};
 use slotkeeper_tests::{Visitor, eventually};
@@ -23,10 +23,10 @@ impl Drop for Prometheus {
     }
 }
 
-/// Who is scraped, as the ServiceMonitor would have it: the name of its pod, and where it is.
+/// A target, as from a ServiceMonitor: the name of its pod, and its address.
 pub(super) type Target<'a> = (&'a str, SocketAddr);
 
-/// Whom the labels that a ServiceMonitor makes are about.
+/// The values of the labels that a ServiceMonitor adds.
 #[derive(Clone, Copy)]
 pub(super) struct Site {
     namespace: &'static str,
@@ -41,7 +41,7 @@ impl Site {
 }
 
 impl Prometheus {
-    /// Scrapes these with the token, and evaluates the rules every second.
+    /// Starts a Prometheus that scrapes these targets with the token, and evaluates the rules, every second.
     pub(super) async fn start(site: Site, targets: &[Target<'_>], token: &str, rules: &Value) -> Prometheus {
         let folder = tempfile::tempdir().expect("a folder");
         let scrapes: Vec<Value> = targets
@@ -91,7 +91,7 @@ impl Prometheus {
     /// The result of an instant query, a vector or a scalar.
     ///
     /// # Errors
-    /// What Prometheus says is wrong with it.
+    /// The error that Prometheus reports.
     pub(super) async fn query(&self, query: &str) -> Result<Vec<Value>, String> {
         let mut path = String::from("/api/v1/query?query=");
         for byte in query.bytes() {
@@ -112,7 +112,7 @@ impl Prometheus {
     /// The only value of a query: `None` if there is nothing, as KEDA reads it.
     pub(super) async fn value(&self, query: &str) -> Option<f64> {
         let result = self.query(query).await.unwrap();
-        assert!(result.len() <= 1, "KEDA takes more than one series for an error: {result:?}");
+        assert!(result.len() <= 1, "KEDA treats more than one series as an error: {result:?}");
         result.first().map(number)
     }
 
@@ -129,12 +129,12 @@ pub(super) fn number(result: &Value) -> f64 {
 }
 
 fn free_port() -> SocketAddr {
-    // Prometheus cannot say which port it was given. That nobody else takes it in between is likely enough: an address
-    // of its own.
+    // Prometheus does not report the port that it got, so the test chooses one. On an address that nothing else uses, the
+    // port is likely to stay free until Prometheus listens.
     TcpListener::bind("127.0.0.9:0").and_then(|l| l.local_addr()).expect("a free port")
 }
 
-/// Another way to the same place, as another replica is: gone when dropped, with all its connections.
+/// Another address of the same target, as another replica has. Dropping it closes all its connections.
 pub(super) struct Way {
     pub(super) address: SocketAddr,
     task: AbortHandle,

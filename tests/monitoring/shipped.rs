@@ -1,4 +1,4 @@
-//! What `k8s/components/monitoring` and `gateway-monitoring` ship, as the tests want to look at it.
+//! The files of `k8s/components/monitoring` and `gateway-monitoring`, in a form for the tests.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ pub(super) fn root() -> &'static Path {
 #[derive(Clone, Copy)]
 pub(super) struct Component {
     folder: &'static str,
-    /// What the names of its metrics begin with.
+    /// The prefixes of the names of its metrics.
     prefixes: &'static [&'static str],
 }
 
@@ -58,7 +58,7 @@ impl Component {
         root().join("k8s/components").join(self.folder).join(name)
     }
 
-    /// The PrometheusRule's `spec`, which is what a Prometheus takes for a file of rules.
+    /// The PrometheusRule's `spec`, which Prometheus accepts as a file of rules.
     pub(super) fn rules(&self) -> Value {
         yaml(self.path("prometheusrule.yaml")).remove(0)["spec"].take()
     }
@@ -89,7 +89,7 @@ impl Component {
             .collect()
     }
 
-    /// Every query of every panel, with the panel's title and where it is, all variables filled in.
+    /// Every query of every panel, with the titles of its dashboard and panel, all variables filled in.
     pub(super) fn panel_queries(&self) -> Vec<(String, String)> {
         let mut queries = Vec::new();
         for dashboard in self.dashboards() {
@@ -118,9 +118,9 @@ impl Component {
     }
 }
 
-/// As Grafana asks with everything chosen, and a scrape interval of a second.
+/// The query as Grafana sends it with all values selected and a scrape interval of a second.
 fn filled_in(query: &str) -> String {
     let query = query.replace("$__rate_interval", "10s").replace("$namespace", ".*").replace("$pool", ".*");
-    assert!(!query.contains('$'), "a variable nobody fills in: {query}");
+    assert!(!query.contains('$'), "a variable without a value: {query}");
     query
 }

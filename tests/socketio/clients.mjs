@@ -11,7 +11,7 @@ const { io } = createRequire(join(folder, "package.json"))("socket.io-client");
 const common = { reconnectionDelay: 100, reconnectionDelayMax: 1_000, forceNew: true };
 /** How a client can be set up (CLIENT.md). */
 const KINDS = {
-  /** Long-polling first and a WebSocket after: what Socket.IO does unless told otherwise. */
+  /** Long-polling first and a WebSocket after: the default of Socket.IO. */
   upgraded: async () => ({ withCredentials: true, protocols: ["chat.v2", "chat.v1"] }),
   polling: async () => ({ withCredentials: true, transports: ["polling"] }),
   /** One connection needs no cookie to stay where it is. */
@@ -39,7 +39,7 @@ async function come({ kind, count }) {
 
 const pause = () => new Promise((done) => setTimeout(done, 20));
 
-/** Everybody's whereabouts, as the server sees them, once everybody is connected and upgraded where that is to come. */
+/** The pod and session of every client, from its server, once all are connected, and upgraded if that is expected. */
 async function who({ kinds }) {
   return Promise.all(clients.filter(({ kind }) => kinds.includes(kind)).map(async (client) => {
     const polls = client.kind === "polling";
@@ -49,13 +49,13 @@ async function who({ kinds }) {
         const said = await client.socket.timeout(2_000).emitWithAck("who");
         if (polls || said.transport === "websocket") return { kind: client.kind, connects: client.connects, errors: client.errors, ...said };
       } catch {
-        // It was disconnected in the midst of asking.
+        // The client was disconnected during the request.
       }
     }
   }));
 }
 
-/** Everybody says so much, all at once, and counts what comes back. */
+/** All clients send this many messages at once, and record the echoes. */
 async function talk({ messages, length }) {
   await Promise.all(clients.map(async (client) => {
     client.pods = new Set();

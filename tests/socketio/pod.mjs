@@ -1,4 +1,4 @@
-// A pod: a Socket.IO server that says who it is. `node pod.mjs FOLDER HOST PORT NAME`, FOLDER being where `setup` put Socket.IO.
+// A pod: a Socket.IO server that reports its name. `node pod.mjs FOLDER HOST PORT NAME`; FOLDER has the installed Socket.IO.
 
 import { createRequire } from "node:module";
 import { createServer } from "node:http";
@@ -11,7 +11,7 @@ const http = createServer((request, response) => response.end(pod));
 const io = new Server(http, { perMessageDeflate: { threshold: 0 }, pingInterval: 2_000, pingTimeout: 5_000 });
 io.on("connection", (socket) => {
   const session = socket.handshake.headers["x-session-id"];
-  // The transport as it is now: what began with polling has been upgraded by then, perhaps.
+  // The current transport: a connection that began with polling may have been upgraded meanwhile.
   socket.on("who", (done) => {
     const { name, socket: wire } = socket.conn.transport;
     done({ pod, session, transport: name, extensions: wire?.extensions ?? "", protocol: wire?.protocol ?? "" });
@@ -21,6 +21,6 @@ io.on("connection", (socket) => {
     done({ pod, text });
   });
 });
-// What SIGTERM means to a server of this kind: everybody is told at once, and goes elsewhere.
+// On SIGTERM, a server of this kind disconnects all clients at once, and they reconnect elsewhere.
 process.on("SIGTERM", () => io.close(() => process.exit(0)));
 http.listen(Number(port), host, () => console.log("ready"));

@@ -1,4 +1,4 @@
-//! Machines for one player each that throw nobody out, and notice if a second one sits down; and players who come back.
+//! Machines for one player each, which disconnect no player but record if a second one connects; and players who reconnect.
 
 use futures_util::StreamExt;
 use slotkeeper_tests::pod::{Socket, echo, ok, socket, switch};
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-/// What the machines see.
+/// The observations of the machines.
 #[derive(Clone, Default)]
 struct Ledger(Arc<Mutex<Inner>>);
 
@@ -21,7 +21,7 @@ struct Ledger(Arc<Mutex<Inner>>);
 struct Inner {
     /// Open sockets: machine, session, how many.
     open: BTreeMap<(usize, String), usize>,
-    /// Where every session has ever been.
+    /// The machine of every session.
     been: BTreeMap<String, usize>,
     wrong: Vec<String>,
     away: Vec<Duration>,
@@ -37,7 +37,7 @@ impl Ledger {
         self.with(|inner| {
             let others = inner.open.keys().filter(|(m, s)| *m == machine && s != session).count();
             if others > 0 {
-                inner.wrong.push(format!("machine {machine}: {session} sits down beside {others} others"));
+                inner.wrong.push(format!("machine {machine}: {session} connects beside {others} others"));
             }
             let before = inner.been.insert(session.to_owned(), machine);
             if let Some(before) = before.filter(|before| *before != machine) {
@@ -50,7 +50,7 @@ impl Ledger {
     fn stands_up(&self, machine: usize, session: &str) {
         self.with(|inner| {
             let key = (machine, session.to_owned());
-            let open = inner.open.get_mut(&key).expect("it sat there");
+            let open = inner.open.get_mut(&key).expect("it was connected");
             *open -= 1;
             if *open == 0 {
                 inner.open.remove(&key);
@@ -93,13 +93,13 @@ impl Arcade {
         self.machines.iter().map(|m| m.address).collect()
     }
 
-    /// Everybody plays.
+    /// Waits until all players are connected.
     pub(super) async fn is_full_again(&self, players: usize) {
-        eventually("everybody to play", async || self.ledger.with(|inner| inner.open.len() == players)).await;
+        eventually("all players to be connected", async || self.ledger.with(|inner| inner.open.len() == players)).await;
     }
 
-    /// Everybody goes home. Nobody may have met anybody, or have been sent elsewhere. Returns the codes that sockets were
-    /// closed with.
+    /// Lets all players leave. Fails if two of them met, or if one was sent to another machine. Returns the close codes of the
+    /// sockets.
     pub(super) async fn close(
         self,
         players: Vec<Player>,
@@ -138,14 +138,14 @@ impl Arcade {
     }
 }
 
-/// Somebody who plays, and comes back through any door when the connection breaks.
+/// A player that reconnects through any dispatcher when the connection breaks.
 pub(super) struct Player {
     leaves: Arc<AtomicBool>,
     life: JoinHandle<()>,
 }
 
 impl Player {
-    /// All of them, when all play.
+    /// Starts the players, and waits until all are connected.
     pub(super) async fn all(arcade: &Arcade, doors: &[SocketAddr], count: usize) -> Vec<Player> {
         let doors: Arc<[SocketAddr]> = doors.into();
         let next = Arc::new(AtomicUsize::new(0));
@@ -184,18 +184,18 @@ impl Player {
     }
 }
 
-/// Until there is a place; `None` if nobody is at this door.
+/// Connects to the player's machine; `None` if there is no slot yet, or if the dispatcher does not answer.
 async fn sit(player: &mut Visitor) -> Option<Socket> {
     if player.jar.is_empty() {
         player.knock("/", PAGE).await?;
     }
-    // As the waiting room does: in line, and a sign of life.
+    // As the waiting room does: joins the queue, and sends a heartbeat.
     player.knock("/.slotkeeper/status", "").await?;
     let (head, wire) = player.knock("/play", HANDSHAKE).await?;
     if head.status() == 101 { Some(socket(wire, Role::Client).await) } else { None }
 }
 
-/// Until the connection breaks; with which code.
+/// Waits until the connection ends, and returns its close code.
 async fn play(mut socket: Socket, gone: &AtomicBool) -> Option<u16> {
     loop {
         let heard = tokio::time::timeout(Duration::from_millis(50), socket.next()).await;

@@ -1,4 +1,4 @@
-//! Dispatchers that die and come back: the same address, the same configuration, the same journal.
+//! Dispatchers that are killed and started again: with the same address, the same configuration, the same journal.
 
 use crate::survival::arcade::Arcade;
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,7 +17,7 @@ pub(crate) struct House {
     children: Vec<Option<Child>>,
 }
 
-/// Addresses that are free now, and stay so: nobody else on this machine uses this part of the loopback network.
+/// Addresses that are free and stay so, as nothing else on this machine uses this part of the loopback network.
 fn free(count: usize) -> Vec<SocketAddr> {
     let listeners: Vec<_> =
         (0..count).map(|_| std::net::TcpListener::bind("127.0.0.3:0").expect("a free port")).collect();
@@ -39,12 +39,12 @@ impl House {
         House::new(1, "drain_seconds = 0.5", &pool(arcade, settings), |folder| format!("file:{folder}/journal"))
     }
 
-    /// Three on one Redis.
+    /// Three dispatchers on one Redis.
     pub(in crate::survival) fn on_redis(arcade: &Arcade, settings: &str, redis: &str) -> House {
         House::new(3, "drain_seconds = 0.5", &pool(arcade, settings), |_| redis.to_owned())
     }
 
-    /// `top` and `tables`: what is in their file besides addresses, journal and keys.
+    /// `top` and `tables`: the parts of their configuration other than addresses, journal and keys.
     pub(crate) fn new(count: usize, top: &str, tables: &str, journal: impl Fn(&str) -> String) -> House {
         let folder = tempfile::tempdir().expect("a folder");
         let (doors, admins) = (free(count), free(count));
@@ -65,7 +65,7 @@ impl House {
         self.doors.clone()
     }
 
-    /// Where operators are answered, once they are.
+    /// The operators' address, once it accepts connections.
     pub(crate) async fn admin(&self, door: usize) -> SocketAddr {
         let at = self.admins[door];
         eventually("operators to be answered", async || tokio::net::TcpStream::connect(at).await.is_ok()).await;
@@ -83,12 +83,12 @@ impl House {
         self.children[door] = Some(self.command(door).spawn().expect("it starts"));
     }
 
-    /// The process, while it runs.
+    /// The id of the process, while it runs.
     pub(crate) fn id(&self, door: usize) -> u32 {
         self.children[door].as_ref().and_then(Child::id).expect("it lives")
     }
 
-    /// Until it is ready.
+    /// Starts the dispatcher, and waits until it is ready.
     pub(crate) async fn start(&mut self, door: usize) {
         self.begin(door);
         let at = self.admin(door).await;
@@ -96,7 +96,7 @@ impl House {
         eventually("the dispatcher to be ready", ready).await;
     }
 
-    /// Until the process does not run any more. (`SIGSTOP` takes a moment.)
+    /// Suspends the process, and waits until no thread runs. (`SIGSTOP` takes a moment.)
     pub(crate) async fn suspend(&self, door: usize) {
         self.signal(door, Signal::STOP);
         let status = format!("/proc/{}/task", self.id(door));

@@ -1,4 +1,4 @@
-//! A real Redis of this test's own, on a free port, with its data in a folder of its own.
+//! A real Redis of this test, on a free port, with its data in its own folder.
 
 use slotkeeper_tests::eventually;
 use std::net::SocketAddr;
@@ -33,7 +33,7 @@ impl Redis {
         format!("redis://{}/0", self.at)
     }
 
-    /// As it was when it was killed.
+    /// Starts Redis, again with the data that it had when it was killed.
     pub(crate) async fn restart(&mut self) {
         let port = self.at.port().to_string();
         let mut command = Command::new("redis-server");
@@ -58,7 +58,7 @@ impl Redis {
         eventually("Redis to answer", async || TcpStream::connect(self.at).await.is_ok()).await;
     }
 
-    /// One command, as one types it.
+    /// Sends one command, written as on the command line.
     pub(crate) async fn say(&self, command: &str) {
         let mut stream = TcpStream::connect(self.at).await.expect("it listens");
         stream.write_all(format!("{command}\r\n").as_bytes()).await.expect("it reads");

@@ -1,5 +1,5 @@
-//! A dispatcher that does not run for a while, as one that `SIGSTOP` stops or a starved machine: its sockets stay open, and
-//! take what clients send. When it goes on, others have given its slots away.
+//! A dispatcher that does not run for a while, because of `SIGSTOP` or a starved machine: its sockets stay open, and accept
+//! data of clients. When it continues, its slots have been granted to other sessions.
 
 use super::CLOCKS;
 use super::house::House;
@@ -11,7 +11,7 @@ use slotkeeper_tests::{Pod, Visitor, patiently};
 use std::sync::{Arc, Mutex};
 use tokio_tungstenite::tungstenite::Message;
 
-/// What the only machine hears: on which WebSocket, and what.
+/// The messages that the only machine received, each with the number of its WebSocket.
 #[derive(Clone, Default)]
 struct Heard(Arc<Mutex<Vec<(usize, String)>>>);
 
@@ -51,7 +51,7 @@ async fn machine(heard: Heard) -> Pod {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_stopped_dispatcher_was_sent_does_not_reach_the_pod_after_its_slot_has_been_given_away() {
+async fn data_sent_to_a_suspended_dispatcher_does_not_reach_the_pod_after_its_slot_was_granted_again() {
     let (heard, redis) = (Heard::default(), Redis::start().await);
     let machine = machine(heard.clone()).await;
     let tables = format!(
@@ -63,7 +63,7 @@ async fn what_a_stopped_dispatcher_was_sent_does_not_reach_the_pod_after_its_slo
     house.start(0).await;
     house.start(1).await;
 
-    // Several sessions' worth of sockets: whichever the process reads first when it goes on.
+    // Several sockets, as the process may read any of them first when it continues.
     let mut ana = Visitor::at(house.doors()[0]);
     ana.wait_for_slot().await;
     let mut sockets = Vec::new();

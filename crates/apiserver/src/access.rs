@@ -1,18 +1,18 @@
-//! Who may do what: the rules of a Role, held against each request before anything else is looked at.
+//! Authorization: checks the rules of a Role before anything else about a request.
 
 use serde_json::Value;
 
-/// The rights of the one who asks. A namespaced Role grants nothing across namespaces.
+/// The rights of a client. A namespaced Role grants nothing across namespaces.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// As refusals name it: `system:serviceaccount:games:slotkeeper`.
+    /// The user as refusals name it: `system:serviceaccount:games:slotkeeper`.
     pub user: String,
-    /// What the rules are valid in; none: everywhere, as with a ClusterRole.
+    /// The namespace in which the rules apply; none: everywhere, as with a ClusterRole.
     pub namespace: Option<String>,
     pub rules: Vec<Rule>,
 }
 
-/// One rule of a Role: any of its verbs on any of its resources in any of its groups. `*` is anything.
+/// One rule of a Role: any of its verbs on any of its resources in any of its groups. `*` matches anything.
 #[derive(Clone, Debug, Default)]
 pub struct Rule {
     pub verbs: Vec<String>,
@@ -23,22 +23,22 @@ pub struct Rule {
     pub names: Vec<String>,
 }
 
-/// What a request wants, in the words of a rule.
+/// The rights that a request needs, in the terms of a rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
     pub verb: &'a str,
     pub group: &'a str,
-    /// With the subresource.
+    /// With the subresource, if there is one.
     pub resource: &'a str,
     pub namespace: Option<&'a str>,
     pub name: Option<&'a str>,
 }
 
 impl Access {
-    /// The rules of a Role or ClusterRole object (read from JSON or YAML). A Role without namespace is one of `default`.
+    /// Reads the rules of a Role or ClusterRole object (from JSON or YAML). A Role without namespace belongs to `default`.
     ///
     /// # Errors
-    /// What is wrong with the object.
+    /// The first thing that is wrong with the object.
     pub fn of_role(user: &str, role: &Value) -> Result<Access, String> {
         let namespace = match role["kind"].as_str() {
             Some("Role") => Some(role["metadata"]["namespace"].as_str().unwrap_or("default").to_owned()),

@@ -1,4 +1,4 @@
-//! From a request that may be made to its answer: the API without its transport, its rights and its faults.
+//! Answers an authorized request: the API without its transport, its rights and its faults.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(crate) struct Headers<'a> {
     pub user_agent: &'a str,
 }
 
-/// The answer to a request, whose writes are its writer's.
+/// Answers a request. Its writes are recorded for its field manager.
 pub(crate) fn answer(
     store: &mut Store,
     now: u64,
@@ -187,7 +187,7 @@ fn deletion(asked: &Asked, body: &[u8]) -> Result<Deletion, Status> {
     })
 }
 
-/// The scale subresource: `spec.replicas` and what is there, nothing else of the workload.
+/// The scale subresource: `spec.replicas` and the current status, nothing else of the workload.
 fn scale(store: &mut Store, asked: &Asked, headers: Headers<'_>, key: &Key, body: &[u8]) -> Result<Answer, Status> {
     let old = store.get(key.resource, &key.namespace, &key.name)?;
     let new = match asked.verb {
@@ -240,7 +240,7 @@ fn json_answer(code: u16, value: &impl Serialize) -> Result<Answer, Status> {
     Ok(Answer::Json(code, bytes))
 }
 
-/// How much of an object the client asked for.
+/// The form in which the client wants an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     Whole,
@@ -260,7 +260,7 @@ impl Shape {
         if let Some(next) = &page.next {
             metadata["continue"] = json!(next);
         } else if resource.custom() {
-            // Custom resources come from another list type, which never leaves the token out.
+            // Lists of custom resources have another type, which never omits the token.
             metadata["continue"] = json!("");
         }
         if let Some(remaining) = page.remaining {
@@ -288,7 +288,7 @@ impl Shape {
     }
 }
 
-/// Written from the stored objects without copying them: a list may hold ten thousand.
+/// Serialized from the stored objects without copying them: a list may have ten thousand.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct List<'a> {
@@ -300,7 +300,7 @@ struct List<'a> {
 
 struct Item<'a> {
     object: &'a Value,
-    /// Items of built-in lists do not repeat their kind.
+    /// Whether the item names its kind; items of built-in lists do not.
     named: bool,
 }
 

@@ -1,12 +1,12 @@
-//! What the API does to the content of objects before it keeps them: fills in defaults, refuses what is invalid.
-//! Only as much of it as a dispatcher and its controllers can meet.
+//! Validates objects and fills in their defaults before they are stored. Limited to the parts that a dispatcher and its
+//! controllers can meet.
 
 use serde_json::{Map, Value, json};
 
 use crate::status::Cause;
 use crate::{Resource, Status};
 
-/// Fills in what a creator may leave out.
+/// Fills in the fields that a creator may omit.
 pub(crate) fn fill(resource: Resource, object: &mut Value) {
     match resource {
         Resource::Pods => {
@@ -86,7 +86,7 @@ fn fill_pod_spec(spec: &mut Value) {
     }
 }
 
-/// No tag, or the tag `latest`.
+/// Whether the image has no tag, or the tag `latest`.
 fn latest(image: &str) -> bool {
     let name = image.rsplit('/').next().unwrap_or(image);
     !name.contains('@') && name.split_once(':').is_none_or(|(_, tag)| tag == "latest")
@@ -97,7 +97,7 @@ fn toleration(what: &str) -> Value {
     json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300})
 }
 
-/// Guaranteed is not worked out: nobody here asks for it.
+/// Never returns `Guaranteed`: no test needs it.
 fn quality_of_service(spec: &Value) -> &'static str {
     let asks = |container: &Value| {
         ["requests", "limits"]
@@ -116,7 +116,7 @@ fn default(object: &mut Value, key: &str, value: Value) {
     }
 }
 
-/// Refuses what the API refuses. `old` is what is replaced.
+/// Refuses invalid content as the API does. `old` is the object that is replaced.
 pub(crate) fn check(resource: Resource, name: &str, old: Option<&Value>, new: &Value) -> Result<(), Status> {
     types(resource, new)?;
     let mut causes = Vec::new();
@@ -156,7 +156,7 @@ pub(crate) fn check(resource: Resource, name: &str, old: Option<&Value>, new: &V
             }
             Resource::Pods => {
                 let mutable = ["activeDeadlineSeconds", "terminationGracePeriodSeconds", "tolerations", "containers"];
-                // Of containers only the image may change; they are not looked at.
+                // Of containers only the image may change; they are not compared.
                 if without(&old["spec"], &mutable) != without(&new["spec"], &mutable) {
                     let why = "pod updates may not change fields other than `spec.containers[*].image`,\
                                `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only \
@@ -171,7 +171,7 @@ pub(crate) fn check(resource: Resource, name: &str, old: Option<&Value>, new: &V
     if causes.is_empty() { Ok(()) } else { Err(Status::invalid(resource, name, &causes)) }
 }
 
-/// Values that do not even fit the type of their field are no valid JSON of this kind: 400, not 422.
+/// A value of the wrong type for its field is invalid JSON of this kind: 400, not 422.
 fn types(resource: Resource, new: &Value) -> Result<(), Status> {
     let wrong = |field: &str, value: &Value, wanted: &str| {
         let found = match value {

@@ -1,5 +1,6 @@
-//! Stand-ins for the controllers and the kubelet. All of it is pure: a step looks at the store, acts, and is done; who
-//! calls it decides when. Left out: minReadySeconds (ready is available), the release of pods whose labels change, claims.
+//! Stand-ins for the controllers and the kubelet. All of them are pure: a step looks at the store, acts, and returns; the
+//! caller decides when. Not implemented: minReadySeconds (ready is available), the release of pods whose labels change,
+//! claims.
 
 mod automatic;
 mod deployment;
@@ -21,7 +22,7 @@ pub use kubelet::{Pod, pod};
 
 use crate::{Resource, Server, Store};
 
-/// One sync of every StatefulSet, Deployment and ReplicaSet. True where something was written: there may be more to do.
+/// One sync of every StatefulSet, Deployment and ReplicaSet. Returns true if something was written: there may be more to do.
 pub fn step(store: &mut Store, now: u64) -> bool {
     let before = store.version();
     for set in all(store, Resource::StatefulSets) {
@@ -37,8 +38,8 @@ pub fn step(store: &mut Store, now: u64) -> bool {
     store.version() != before
 }
 
-/// Runs the controllers and an automatic kubelet on a server, for as long as it is polled: after each change, and when
-/// the next pod's time has come.
+/// Runs the controllers and an automatic kubelet on a server while it is polled: after each change, and when the next step
+/// of a pod is due.
 pub async fn drive(server: Server, life: Arc<Mutex<Automatic>>) {
     let mut seen = 0;
     loop {
@@ -66,7 +67,7 @@ fn all(store: &Store, resource: Resource) -> Vec<Arc<Value>> {
     store.all(resource).filter(|object| object["metadata"]["deletionTimestamp"].is_null()).cloned().collect()
 }
 
-/// A controller of another object, or of the same one in a former life, has it.
+/// Whether a controller owns it: of another object, or of an earlier incarnation of the same one.
 fn has_controller(object: &Value) -> bool {
     object["metadata"]["ownerReferences"].as_array().into_iter().flatten().any(|owner| owner["controller"] == true)
 }
@@ -89,7 +90,7 @@ fn owner_reference(owner: &Value) -> Value {
     }])
 }
 
-/// A pod as its template says.
+/// Builds a pod from the owner's template.
 fn from_template(owner: &Value) -> Value {
     let template = &owner["spec"]["template"];
     let mut pod = json!({"metadata": template["metadata"], "spec": template["spec"]});
@@ -100,7 +101,7 @@ fn from_template(owner: &Value) -> Value {
     pod
 }
 
-/// Short letters that stand for a template.
+/// A short hash of a template.
 fn revision(template: &Value) -> String {
     let fnv = template
         .to_string()
@@ -130,7 +131,7 @@ fn condition<'a>(pod: &'a Value, kind: &str) -> Option<&'a Value> {
     pod["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
 }
 
-/// Sets a count in a status, or leaves it out where it is 0, as Go does.
+/// Sets a count in a status, or omits it if it is 0, as Go does.
 fn count(status: &mut Value, field: &str, count: usize) {
     if count > 0 {
         status[field] = json!(count);

@@ -1,10 +1,10 @@
-//! The documents by which clients such as kubectl find out what there is, and the health paths.
+//! The documents from which clients such as kubectl learn the available resources, and the health paths.
 
 use serde_json::{Value, json};
 
 use crate::Resource;
 
-/// The answer to a path that belongs to no resource, where it is one of these.
+/// The answer to a path outside of resources, if it is one of these.
 pub(crate) fn document(path: &str) -> Option<Value> {
     match path.trim_end_matches('/') {
         "/version" => Some(json!({

@@ -1,37 +1,37 @@
-//! What can go wrong with an API server, switched on and off while it runs. Breaking things now (watches,
-//! connections) is an act of the Server, not a switch.
+//! Faults of an API server that can be switched on and off while it runs. Methods of [`Server`](crate::Server) break
+//! connections and watches at once.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-/// Everything off by default.
+/// Everything is off by default.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// Each answer (of a watch: its head) comes this much later; what it asks for is done at once.
+    /// Each answer (of a watch: its head) is sent this much later; the request itself is executed at once.
     pub delay_answers: Duration,
-    /// Each watch event comes this much after the one before it.
+    /// Each watch event is sent this much after the previous one.
     pub delay_events: Duration,
     /// Each watch line is written in pieces of this many bytes, a millisecond apart.
     pub split_lines: Option<usize>,
-    /// Each watch event is told twice.
+    /// Each watch event is sent twice.
     pub duplicate_events: bool,
-    /// Requests are taken and nothing is answered, watches fall silent; switched off, it all goes on.
+    /// Requests are accepted and never answered, and watches fall silent; when switched off, everything continues.
     pub hang: bool,
-    /// Connections are closed as soon as they are made. Those already made stay: `Server::cut_connections`.
+    /// New connections are closed at once. Existing ones stay: see `Server::cut_connections`.
     pub away: bool,
-    /// As many of the next connections are closed as soon as they are made.
+    /// This many of the next connections are closed at once.
     pub drop_connections: u32,
-    /// Answers instead of the real ones: each is used up by the first request it is meant for.
+    /// Answers in place of the real ones: each is used once, for the first matching request.
     pub refusals: VecDeque<Refusal>,
-    /// Answers instead of the real ones to every request that they are meant for, as long as they are here.
+    /// Answers in place of the real ones for every matching request, until they are removed.
     pub standing: Vec<Refusal>,
-    /// What a request changes is done this much later, even if its client has given up by then.
+    /// Writes are executed this much later, even if their client has given up by then.
     pub late_writes: Duration,
-    /// Uids whose DELETED no watch is told, ever: only a list shows that they are gone.
+    /// Uids whose DELETED is never sent to a watch: only a list shows that the objects are gone.
     pub swallowed: BTreeSet<String>,
 }
 
-/// One answer of a server in trouble.
+/// An error in place of the real answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusal {
     /// 429, 500, 503 or 504.
@@ -41,7 +41,7 @@ pub struct Refusal {
     pub verb: Option<String>,
     /// Only for this resource, with its subresource (`statefulsets/scale`); none: any.
     pub resource: Option<String>,
-    /// What was asked for is done all the same, as when the answer is lost on its way.
+    /// The request is executed anyway, as if only its answer was lost.
     pub done: bool,
 }
 
@@ -64,7 +64,7 @@ impl Refusal {
         self
     }
 
-    /// The request is carried out, only its answer is this one.
+    /// Executes the request anyway, and only replaces its answer.
     #[must_use]
     pub fn but_done(mut self) -> Refusal {
         self.done = true;
@@ -73,7 +73,7 @@ impl Refusal {
 }
 
 impl Faults {
-    /// The same refusal for the next `times` requests that it is meant for.
+    /// Refuses the next `times` matching requests.
     pub fn refuse(&mut self, times: usize, refusal: &Refusal) {
         self.refusals.extend(std::iter::repeat_n(refusal.clone(), times));
     }

@@ -1,10 +1,10 @@
-//! A small Kubernetes API server for tests: as much of the API as a dispatcher talks to, answering as a real one does
-//! (tests/transcripts, recorded from a real server 1.36, hold it to that), and breaking as asked.
+//! A small Kubernetes API server for tests: the part of the API that a dispatcher uses, with the answers of a real server
+//! (compared with recordings of a 1.36 server in tests/transcripts), and with faults on demand.
 //!
 //! - [`Store`]: the objects and the history of their changes. Pure: no socket, no clock (`now` in milliseconds since
 //!   the epoch comes with each write), uids from a seed. Its methods answer as the API would, errors are [`Status`].
 //! - [`Server`]: a cloneable handle that serves the API over any connection ([`Server::serve`]) or listener
-//!   ([`Server::listen`]), with rights ([`Access`]), faults ([`Faults`]) and a record of what was asked.
+//!   ([`Server::listen`]), with rights ([`Access`]), faults ([`Faults`]) and a record of requests.
 //! - [`controllers`]: stand-ins for the controllers and for the kubelet, pure as well.
 //!
 //! ```no_run
@@ -27,8 +27,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! What is left out: other resources (404), patches other than merge patches and applies (415), dryRun (400), evictions, keyed
-//! lists in field management, tables, protobuf, TLS, cascading deletion (but for orphans).
+//! Not implemented: other resources (404), patches other than merge patches and applies (415), dryRun (400), evictions,
+//! keyed lists in field management, tables, protobuf, TLS, cascading deletion (except orphaning).
 
 mod access;
 mod api;

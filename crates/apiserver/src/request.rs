@@ -1,4 +1,4 @@
-//! A request's line, read: verb, resource, subresource, namespace, name, query. Not its body.
+//! Parses a request's line: verb, resource, subresource, namespace, name, query. Does not read its body.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use http::Method;
 
 use crate::access::Wanted;
 
-/// What a request line asks for. The resource is as written; whether there is one is decided later, after the rights.
+/// A parsed request line. The resource is as written: whether it exists is checked after the rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
-    /// As a rule names it: get, list, watch, create, update, patch, delete, deletecollection.
+    /// In the terms of a rule: get, list, watch, create, update, patch, delete, deletecollection.
     pub verb: &'static str,
     pub group: String,
     pub version: String,
@@ -21,7 +21,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// None: no path of a resource.
+    /// None: the path is not one of a resource.
     pub(crate) fn read(method: &Method, path: &str, query: Option<&str>) -> Option<Asked> {
         let mut parts = path.split('/').filter(|part| !part.is_empty());
         let (group, version) = match parts.next()? {
@@ -66,7 +66,7 @@ impl Asked {
         })
     }
 
-    /// `pods`, `statefulsets/scale`: as a rule names it.
+    /// In the terms of a rule: `pods`, `statefulsets/scale`.
     pub(crate) fn resource(&self) -> String {
         match &self.subresource {
             Some(subresource) => format!("{}/{subresource}", self.plural),

@@ -1,8 +1,8 @@
-//! The kinds of objects this server keeps, and what the API calls each of them. Everything else is not found.
+//! The kinds of objects that this server stores, and their names in the API. All others are not found.
 
 use serde_json::{Value, json};
 
-/// A kind of object, by the plural its paths use.
+/// A kind of object, named by the plural in its paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
     Pods,
@@ -25,13 +25,13 @@ impl Resource {
         Resource::HorizontalPodAutoscalers,
     ];
 
-    /// The resource of this group and plural, whatever version was asked for.
+    /// Returns the resource of this group and plural, whatever the version.
     #[must_use]
     pub fn named(group: &str, plural: &str) -> Option<Resource> {
         Resource::ALL.into_iter().find(|r| r.group() == group && r.plural() == plural)
     }
 
-    /// The resource an object says it is, by `apiVersion` and `kind`.
+    /// Returns the resource of an object, from its `apiVersion` and `kind`.
     #[must_use]
     pub fn of(object: &Value) -> Option<Resource> {
         let (version, kind) = (object["apiVersion"].as_str()?, object["kind"].as_str()?);
@@ -92,13 +92,13 @@ impl Resource {
         }
     }
 
-    /// `statefulsets.apps`, as most refusals name it.
+    /// `statefulsets.apps`, the name in most refusals.
     #[must_use]
     pub fn qualified(self) -> String {
         dotted(self.plural(), self.group())
     }
 
-    /// `StatefulSet.apps`, as refusals for invalid content and preconditions name it.
+    /// `StatefulSet.apps`, the name in refusals for invalid content and preconditions.
     #[must_use]
     pub fn qualified_kind(self) -> String {
         dotted(self.kind(), self.group())
@@ -110,7 +110,7 @@ impl Resource {
         self == Resource::ScaledObjects
     }
 
-    /// Writes to the object leave its status alone; `/status` writes nothing else.
+    /// Whether writes to the object leave its status unchanged, and `/status` writes nothing else.
     #[must_use]
     pub fn has_status(self) -> bool {
         self != Resource::Events
@@ -121,7 +121,7 @@ impl Resource {
         matches!(self, Resource::StatefulSets | Resource::Deployments | Resource::ReplicaSets)
     }
 
-    /// The object of a bookmark: empty but for its resourceVersion, with the fields that Go never leaves out.
+    /// The object of a bookmark: empty except for its resourceVersion and the fields that Go never omits.
     #[must_use]
     pub fn bookmark(self, version: u64, initial_events_end: bool) -> Value {
         let mut object = match self {

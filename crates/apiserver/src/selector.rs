@@ -1,4 +1,4 @@
-//! Which objects a list or watch wants: label and field selectors, parsed and matched as the API does.
+//! Label and field selectors of lists and watches, parsed and matched as the API does.
 
 use serde_json::Value;
 
@@ -32,7 +32,7 @@ impl Labels {
         Ok(Labels(labels))
     }
 
-    /// The selector in a workload's `spec.selector`: matchLabels and matchExpressions. Nothing there matches nothing.
+    /// Parses a workload's `spec.selector`: matchLabels and matchExpressions. An empty one matches nothing.
     #[must_use]
     pub fn of_spec(selector: &Value) -> Option<Labels> {
         let mut labels = Vec::new();
@@ -181,14 +181,14 @@ impl Fields {
         self.0.is_empty()
     }
 
-    /// The same, and only the object of this name.
+    /// Adds the condition that the object has this name.
     #[must_use]
     pub fn and_name(mut self, name: &str) -> Fields {
         self.0.push(Field { path: "metadata.name".to_owned(), value: name.to_owned(), equal: true });
         self
     }
 
-    /// The one name that is selected, where there is one.
+    /// The selected name, if the selector requires one.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.0.iter().find(|field| field.equal && field.path == "metadata.name").map(|field| field.value.as_str())

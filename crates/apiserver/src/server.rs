@@ -1,5 +1,5 @@
-//! The server: one handle on store, rights, faults and records; serves connections of any kind. Time comes in through
-//! a closure, waiting is tokio's; no threads, no randomness.
+//! The server: one handle on store, rights, faults and records, which serves connections of any kind. Time comes from a
+//! closure, waiting from tokio; no threads, no randomness.
 
 mod answering;
 mod record;
@@ -47,7 +47,7 @@ struct State {
     token: Option<String>,
     bookmark_every: Duration,
     open_watches: usize,
-    /// Counted up to break watches: by cutting their connection, or by ending them in order.
+    /// Incremented to break watches (their connections are cut); the next field is incremented to end them in order.
     watches_broken: u64,
     watches_ended: u64,
     connections_cut: u64,
@@ -77,7 +77,7 @@ impl Server {
         }
     }
 
-    /// A server whose clock starts at `start_ms` and is carried forward by tokio's (paused or simulated, too).
+    /// A server whose clock starts at `start_ms` and advances with tokio's (also if that one is paused or simulated).
     #[must_use]
     pub fn on_tokio_time(start_ms: u64) -> Server {
         let start = tokio::time::Instant::now();
@@ -89,7 +89,7 @@ impl Server {
         (self.inner.now)()
     }
 
-    /// Reads or changes the objects; watches are told afterwards. Inside, this server must not be used: it is locked.
+    /// Reads or changes the objects, and then notifies the watches. The closure must not use this server, which is locked.
     pub fn store<T>(&self, act: impl FnOnce(&mut Store, u64) -> T) -> T {
         let now = self.now();
         let mut state = self.lock();
@@ -108,17 +108,17 @@ impl Server {
         self.act(|state| act(&mut state.faults))
     }
 
-    /// Only requests with this bearer token are answered; the others get 401.
+    /// Requires this bearer token; other requests get 401.
     pub fn require_token(&self, token: Option<&str>) {
         self.act(|state| state.token = token.map(str::to_owned));
     }
 
-    /// Only what these rules grant is done; everything else gets 403.
+    /// Allows only what these rules grant; everything else gets 403.
     pub fn restrict(&self, access: Option<Access>) {
         self.act(|state| state.access = access);
     }
 
-    /// How often a quiet watch gets a bookmark, if it asked for them (60 s unless told).
+    /// Sets how often a quiet watch that requests bookmarks gets one (default: 60 s).
     pub fn set_bookmarks(&self, every: Duration) {
         self.act(|state| state.bookmark_every = every);
     }
@@ -133,20 +133,20 @@ impl Server {
         self.act(|state| state.watches_ended += 1);
     }
 
-    /// Cuts all connections, whatever they are doing. New ones are taken (see `Faults::away`).
+    /// Cuts all connections, whatever they are doing. New ones are accepted (see `Faults::away`).
     pub fn cut_connections(&self) {
         self.act(|state| state.connections_cut += 1);
     }
 
-    /// All versions but the newest are expired from now on (410); open watches go on.
+    /// Expires all versions except the newest from now on (410); open watches continue.
     pub fn forget_history(&self) {
         self.act(|state| state.store.forget_history());
     }
 
-    /// The deletion of this incarnation (the one that is there now) will be told to no watch.
+    /// Hides the deletion of the current incarnation of this object from all watches.
     ///
     /// # Errors
-    /// 404 where there is no such object.
+    /// 404 if there is no such object.
     pub fn swallow_deletion(&self, key: &Key) -> Result<(), Status> {
         self.act(|state| {
             let object = state.store.get(key.resource, &key.namespace, &key.name)?;
@@ -160,34 +160,34 @@ impl Server {
         self.lock().open_watches
     }
 
-    /// What was asked so far.
+    /// The record of requests so far.
     #[must_use]
     pub fn records(&self) -> Records {
         self.lock().records.clone()
     }
 
-    /// How often it was asked, by verb and resource: `("patch", "statefulsets/scale")`.
+    /// How many requests there were, by verb and resource: `("patch", "statefulsets/scale")`.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<(String, String), u64> {
         self.lock().records.counts.clone()
     }
 
-    /// Forgets what was asked so far.
+    /// Clears the record of requests.
     pub fn forget_records(&self) {
         self.lock().records.clear();
     }
 
-    /// Completes when anything has changed since `seen` (as this returned it last; 0 at first).
+    /// Completes when anything has changed since `seen` (the value that this method returned last; 0 at first).
     pub async fn changed(&self, seen: u64) -> u64 {
         let mut changes = self.inner.changed.subscribe();
-        // The sender lives in this handle.
+        // This cannot fail: this handle owns the sender.
         match changes.wait_for(|now| *now != seen).await {
             Ok(now) => *now,
             Err(_) => seen,
         }
     }
 
-    /// Completes when something is so; looks again after each change. It is for tests: give it a limit.
+    /// Completes when a condition holds; checks it after each change. Has no timeout of its own.
     pub async fn until(&self, so: impl Fn(&Store) -> bool) {
         let mut seen = 0;
         while !so(&self.lock().store) {
@@ -198,7 +198,7 @@ impl Server {
     /// Serves connections until the listener fails.
     ///
     /// # Errors
-    /// As accepting does.
+    /// The error of a failed accept.
     pub async fn listen(&self, listener: tokio::net::TcpListener) -> std::io::Result<()> {
         loop {
             let (io, _) = listener.accept().await?;
@@ -207,7 +207,7 @@ impl Server {
         }
     }
 
-    /// Serves one connection to its end.
+    /// Serves one connection until it ends.
     pub fn serve<I>(self, io: I) -> impl Future<Output = ()> + Send + 'static
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -228,7 +228,7 @@ impl Server {
                 async move { Ok::<_, Infallible>(server.answer(request).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
-                // The date would be this machine's, not `now`'s.
+                // The header would have this machine's date, not that of `now`.
                 .auto_date_header(false)
                 .serve_connection(TokioIo::new(io), service);
             let cut = async {
@@ -238,7 +238,7 @@ impl Server {
                     }
                 }
             };
-            // Clients come and go as they like: how a connection ended is nothing to report.
+            // Clients may close connections at any time: the reason is not reported.
             tokio::select! {
                 biased;
                 () = cut => {}
@@ -267,7 +267,7 @@ impl Server {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A test that panics inside `store` is the test's failure, not the server's.
+        // If a test panics inside `store`, the test has failed, not the server.
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

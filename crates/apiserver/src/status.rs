@@ -1,5 +1,5 @@
-//! Refusals, as the API words them: code, reason, message and details of a `Status` object. The words are those of a
-//! real server 1.36 (tests/transcripts) wherever one was recorded.
+//! Refusals with the API's code, reason, message and details of a `Status` object. The texts are those of a real 1.36 server
+//! wherever one was recorded (tests/transcripts).
 
 use serde_json::{Value, json};
 
@@ -9,11 +9,11 @@ use crate::Resource;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     pub code: u16,
-    /// Empty: the answer has none.
+    /// Empty if the answer has no reason.
     pub reason: &'static str,
     pub message: String,
     pub details: Option<Value>,
-    /// A continue token with which an expired list can go on.
+    /// A continue token with which an expired list can be continued.
     pub next: Option<String>,
 }
 
@@ -70,7 +70,7 @@ impl Status {
             .with_details(named(name, resource.group(), resource.plural()))
     }
 
-    /// A write with a resourceVersion that is no longer the object's.
+    /// A write with an outdated resourceVersion.
     #[must_use]
     pub fn modified(resource: Resource, name: &str) -> Status {
         conflict(
@@ -82,7 +82,7 @@ impl Status {
         )
     }
 
-    /// Others own what a server-side apply wants to change.
+    /// Other managers own fields that a server-side apply changes.
     pub(crate) fn apply_conflict(message: String, details: Value) -> Status {
         Status::new(409, "Conflict", message).with_details(details)
     }
@@ -114,7 +114,7 @@ impl Status {
         conflict(&resource.qualified(), resource.plural(), resource, name, &why)
     }
 
-    /// Content that validation refuses.
+    /// Content that fails validation.
     #[must_use]
     pub fn invalid(resource: Resource, name: &str, causes: &[Cause]) -> Status {
         let mut told: Vec<String> = Vec::new();
@@ -149,7 +149,7 @@ impl Status {
         Status::new(401, "Unauthorized", "Unauthorized")
     }
 
-    /// `resource` as a rule names it, with the subresource: `statefulsets/scale`.
+    /// `resource` in the terms of a rule, with the subresource: `statefulsets/scale`.
     #[must_use]
     pub fn forbidden(
         user: &str,
@@ -181,19 +181,19 @@ impl Status {
         .with_details(details)
     }
 
-    /// A watch from a version whose changes are no longer known.
+    /// A watch from a version whose changes have expired.
     #[must_use]
     pub fn too_old(asked: u64, oldest: u64) -> Status {
         Status::new(410, "Expired", format!("too old resource version: {asked} ({oldest})"))
     }
 
-    /// A list at exactly a version that is no longer known.
+    /// A list at exactly a version that has expired.
     #[must_use]
     pub fn list_too_old() -> Status {
         Status::new(410, "Expired", "The resourceVersion for the provided list is too old.")
     }
 
-    /// A continue token of a version that is no longer known; `next` goes on without consistency.
+    /// A continue token of an expired version; `next` continues without consistency.
     #[must_use]
     pub fn continue_too_old(next: String) -> Status {
         let mut status = Status::new(
@@ -208,7 +208,7 @@ impl Status {
         status
     }
 
-    /// A list that asks for a version this server has not reached.
+    /// A list at a version that this server has not reached.
     #[must_use]
     pub fn from_the_future(asked: u64, current: u64) -> Status {
         Status::new(504, "Timeout", format!("Timeout: Too large resource version: {asked}, current: {current}"))
@@ -229,7 +229,7 @@ impl Status {
         )
     }
 
-    /// The answer of a server in trouble: 429, 500, 503 or 504.
+    /// An error of an overloaded or failing server: 429, 500, 503 or 504.
     #[must_use]
     pub fn trouble(code: u16, retry_after_seconds: Option<u64>) -> Status {
         let (reason, message) = match code {
@@ -277,7 +277,7 @@ impl std::fmt::Display for Status {
 
 impl std::error::Error for Status {}
 
-/// One thing that is wrong with an object.
+/// One error in an object.
 #[derive(Clone, Debug)]
 pub struct Cause {
     pub reason: &'static str,

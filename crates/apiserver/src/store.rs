@@ -1,5 +1,5 @@
-//! The objects, and the history of their changes: one resourceVersion for all, as in etcd. Pure: no socket, no clock
-//! (`now` is milliseconds since the epoch and comes with each write), uids from a seeded counter, ordered maps only.
+//! The objects and the history of their changes, with one resourceVersion for all of them, as in etcd. Pure: no socket, no
+//! clock (each write has `now` in milliseconds since the epoch), uids from a seeded counter, ordered maps only.
 
 mod list;
 mod managers;
@@ -20,7 +20,7 @@ pub(crate) use naming::{letters, mix};
 
 use crate::{Resource, Status, content, stamp};
 
-/// The finalizer of an object that is deleted while its dependents stay.
+/// The finalizer of an object whose dependents stay when it is deleted.
 pub(crate) const ORPHAN: &str = "orphan";
 
 /// An object by its resource, namespace and name.
@@ -38,32 +38,32 @@ impl Key {
     }
 }
 
-/// One write, as the history keeps it.
+/// One write, as recorded in the history.
 #[derive(Clone, Debug)]
 pub struct Change {
     pub version: u64,
     pub key: Key,
-    /// What was there before: nothing where the object is new.
+    /// The previous state; none if the object is new.
     pub before: Option<Arc<Value>>,
-    /// What is there now; of a deleted object its last state, with the version of the deletion.
+    /// The new state; for a deletion, the last state with the version of the deletion.
     pub object: Arc<Value>,
     pub deleted: bool,
 }
 
-/// What a write may touch: the API lets `/status` change the status only, and everything else all but the status.
+/// The part that a write may change: `/status` changes only the status, and other writes everything but the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     Whole,
     Status,
 }
 
-/// What a DELETE asks for.
+/// The options of a DELETE.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deletion {
     pub uid: Option<String>,
     pub version: Option<String>,
     pub grace_seconds: Option<u64>,
-    /// Its dependents stay, without an owner: the object waits for the finalizer `orphan`.
+    /// Leaves its dependents behind without an owner: the object waits for the finalizer `orphan`.
     pub orphan: bool,
 }
 
@@ -73,7 +73,7 @@ pub struct Store {
     version: u64,
     history: VecDeque<Change>,
     history_limit: usize,
-    /// Changes after this version are known to whoever starts to watch.
+    /// A new watch can get all changes after this version.
     floor: u64,
     /// Changes after this version are still in the history (`floor` can be raised above it on purpose).
     kept: u64,
@@ -88,7 +88,7 @@ impl Default for Store {
 }
 
 impl Store {
-    /// Empty, at version 1; `seed` makes the uids.
+    /// An empty store at version 1; the uids are derived from `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Store {
         Store {
@@ -103,14 +103,14 @@ impl Store {
         }
     }
 
-    /// How many changes are kept (50 000 unless told; a pod takes some kilobytes in each). Older ones answer 410, to
-    /// open watches too, should they lag that far behind.
+    /// Sets how many changes are kept (default: 50 000; each holds some kilobytes for a pod). Older versions get 410, also
+    /// in open watches that lag that far behind.
     pub fn keep_history(&mut self, changes: usize) {
         self.history_limit = changes;
         self.trim();
     }
 
-    /// From now on every version before this one is expired, for whoever asks; open watches go on.
+    /// From now on all earlier versions are expired for new requests; open watches continue.
     pub fn forget_history(&mut self) {
         self.floor = self.version;
     }
@@ -127,16 +127,16 @@ impl Store {
         self.floor
     }
 
-    /// Lets the version run ahead, as writes to other objects do in a real cluster.
+    /// Advances the version, as writes to other objects do in a real cluster.
     pub fn skip_to(&mut self, version: u64) {
         self.version = self.version.max(version);
     }
 
-    /// Puts an object in as it is, uid, times, status and (if it has one) resourceVersion included: a given beginning.
-    /// A version that has passed already expires all versions before the newest.
+    /// Stores an object unchanged as an initial state, with its uid, times, status and resourceVersion (if it has one). If
+    /// that version has already passed, all versions before the newest expire.
     ///
     /// # Errors
-    /// 400 where `apiVersion`, `kind`, namespace or name are missing or unknown.
+    /// 400 if `apiVersion`, `kind`, namespace or name are missing or unknown.
     pub fn load(&mut self, mut object: Value) -> Result<Arc<Value>, Status> {
         let resource = Resource::of(&object)
             .ok_or_else(|| Status::bad_request(format!("unknown kind: {} {}", object["apiVersion"], object["kind"])))?;
@@ -154,7 +154,7 @@ impl Store {
             self.version = version - 1;
             return Ok(self.write(key, object));
         }
-        // Older than what is known: it cannot be told as a change, so nobody can have seen what was before.
+        // Older than the current version: this cannot be represented as a change, so all earlier versions expire.
         let object = Arc::new(object);
         self.objects.entry(resource).or_default().insert((key.namespace, key.name), Arc::clone(&object));
         self.floor = self.version;
@@ -163,10 +163,10 @@ impl Store {
         Ok(object)
     }
 
-    /// A new object, with defaults filled in.
+    /// Creates an object, with defaults filled in.
     ///
     /// # Errors
-    /// 400, 409 (it exists) or 422, as the API answers.
+    /// 400, 409 (it exists) or 422, like the API.
     pub fn create(
         &mut self,
         resource: Resource,
@@ -233,15 +233,15 @@ impl Store {
             .ok_or_else(|| Status::not_found(resource, name))
     }
 
-    /// All objects of a resource, by namespace and name.
+    /// All objects of a resource, sorted by namespace and name.
     pub fn all(&self, resource: Resource) -> impl Iterator<Item = &Arc<Value>> {
         self.objects.get(&resource).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// PUT: the object as a whole. With a resourceVersion in it, only over that version.
+    /// PUT: replaces the whole object. If it has a resourceVersion, only that version.
     ///
     /// # Errors
-    /// 404, 409 or 422, as the API answers.
+    /// 404, 409 or 422, like the API.
     pub fn update(&mut self, key: &Key, part: Part, new: Value) -> Result<Arc<Value>, Status> {
         let old = self.get(key.resource, &key.namespace, &key.name)?;
         same_name(key, &new)?;
@@ -257,7 +257,7 @@ impl Store {
     /// A JSON merge patch (RFC 7386). `metadata.resourceVersion` in it is an optimistic lock.
     ///
     /// # Errors
-    /// 400, 404, 409 or 422, as the API answers.
+    /// 400, 404, 409 or 422, like the API.
     pub fn merge_patch(&mut self, key: &Key, part: Part, patch: &Value) -> Result<Arc<Value>, Status> {
         let old = self.get(key.resource, &key.namespace, &key.name)?;
         if !patch.is_object() {
@@ -269,17 +269,17 @@ impl Store {
         same_version(key, &old, &new)?;
         let uid = &new["metadata"]["uid"];
         if *uid != old["metadata"]["uid"] && uid.as_str().is_some_and(|uid| !uid.is_empty()) {
-            // A real server finds this twice and says it twice.
+            // A real server lists this cause twice.
             let cause = crate::status::Cause::value("metadata.uid", uid, "field is immutable");
             return Err(Status::invalid(key.resource, &key.name, &[cause.clone(), cause]));
         }
         self.replace(key, part, &old, new, None)
     }
 
-    /// Reads, changes and writes back: for controllers, which hold the newest version anyway.
+    /// Reads, changes and writes back: for controllers, which always have the newest version.
     ///
     /// # Errors
-    /// 404 or 422, as the API answers.
+    /// 404 or 422, like the API.
     pub fn change(&mut self, key: &Key, part: Part, change: impl FnOnce(&mut Value)) -> Result<Arc<Value>, Status> {
         let old = self.get(key.resource, &key.namespace, &key.name)?;
         let mut new = Value::clone(&old);
@@ -287,17 +287,17 @@ impl Store {
         self.replace(key, part, &old, new, None)
     }
 
-    /// The scheduler's binding: the only write that changes spec and status at once, and no new generation.
+    /// The scheduler's binding: the only write that changes spec and status at once, without a new generation.
     pub(crate) fn bind(&mut self, key: &Key, bound: Value) -> Result<Arc<Value>, Status> {
         self.get(key.resource, &key.namespace, &key.name)?;
         Ok(self.write(key.clone(), bound))
     }
 
-    /// DELETE. A scheduled pod only begins to end (unless its grace is 0), an object with finalizers waits for them.
-    /// The answer is the object, or nothing where the API answers with a mere success.
+    /// DELETE. A scheduled pod only starts terminating (unless its grace period is 0), and an object with finalizers waits
+    /// for them. Returns the object, or nothing if the API returns only a success.
     ///
     /// # Errors
-    /// 404, or 409 where a precondition does not hold.
+    /// 404, or 409 if a precondition does not hold.
     pub fn delete(&mut self, key: &Key, deletion: &Deletion, now: u64) -> Result<Option<Arc<Value>>, Status> {
         let old = self.get(key.resource, &key.namespace, &key.name)?;
         let metadata = &old["metadata"];
@@ -311,7 +311,7 @@ impl Store {
         let is_pod = key.resource == Resource::Pods;
         let ending = metadata["deletionTimestamp"].as_str();
         let grace = match (ending, metadata["deletionGracePeriodSeconds"].as_u64()) {
-            // Already ending: the grace can only become shorter.
+            // Already terminating: the grace period can only become shorter.
             (Some(_), Some(current)) => match deletion.grace_seconds {
                 Some(asked) if asked < current => asked,
                 Some(_) | None => return Ok(Some(old)),
@@ -351,14 +351,14 @@ impl Store {
         if grace > 0 || waits { Ok(Some(new)) } else { Ok(Some(self.remove(key, &new))) }
     }
 
-    /// The changes after a version, oldest first; nothing where some of them are no longer kept.
+    /// The changes after a version, oldest first; `None` if some of them are no longer kept.
     #[must_use]
     pub fn changes_after(&self, version: u64) -> Option<impl Iterator<Item = &Change>> {
         let start = self.history.partition_point(|change| change.version <= version);
         (version >= self.kept).then(|| self.history.range(start..))
     }
 
-    /// `managed`: the owners of its fields, where they are known already.
+    /// `managed`: the owners of its fields, if they are already known.
     fn replace(
         &mut self,
         key: &Key,
@@ -463,7 +463,7 @@ impl Store {
     }
 }
 
-/// Fills in what a write has left out. Its status is not part of that.
+/// Fills in fields that a write has omitted, except for the status.
 fn default(key: &Key, object: &mut Value) {
     let status = object.get("status").cloned();
     content::fill(key.resource, object);

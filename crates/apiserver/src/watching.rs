@@ -1,4 +1,4 @@
-//! One watch: which changes it is told, as which event, in which words. Pure; server/stream.rs gives it a connection.
+//! One watch: turns changes into its events. Pure; server/stream.rs connects it to a client.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use crate::{Resource, Status};
 /// How a watch begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
-    /// With an ADDED for each object that is there, then their changes.
+    /// With an ADDED for each existing object, then their changes.
     Now,
-    /// The same, and a bookmark that ends the beginning (`sendInitialEvents`).
+    /// The same, with a bookmark after the initial events (`sendInitialEvents`).
     Streamed,
     /// With the changes after this version.
     After(u64),
@@ -26,7 +26,7 @@ pub(crate) struct Watching {
     metadata_only: bool,
     pub(crate) bookmarks: bool,
     pub(crate) timeout_seconds: Option<u64>,
-    /// All changes up to here are told or in the queue.
+    /// All changes up to this version have been sent or queued.
     version: u64,
     queue: VecDeque<Event>,
     over: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Watching {
 #[derive(Debug)]
 enum Event {
     Object(&'static str, Arc<Value>),
-    /// All changes up to the version are told before it.
+    /// Follows all changes up to the version.
     Bookmark {
         version: u64,
         initial_events_end: bool,
@@ -79,7 +79,7 @@ impl Watching {
         watching
     }
 
-    /// Takes in what has changed. Deletions of the uids in `swallowed` are not told, as if they were lost.
+    /// Queues events for new changes. Deletions of the uids in `swallowed` are dropped.
     pub(crate) fn read(&mut self, store: &Store, swallowed: &BTreeSet<String>) {
         if self.over {
             return;
@@ -94,7 +94,7 @@ impl Watching {
                 self.queue.push_back(event);
             }
         }
-        // A watch may start after a version that is not reached yet.
+        // A watch may start after a version that has not been reached yet.
         self.version = self.version.max(store.version());
     }
 
@@ -106,12 +106,12 @@ impl Watching {
         self.queue.is_empty()
     }
 
-    /// Everything that can be told has been told: after an error nothing follows.
+    /// Whether everything has been sent: nothing follows after an error.
     pub(crate) fn over(&self) -> bool {
         self.over && self.queue.is_empty()
     }
 
-    /// The next line with its newline, and whether it tells of an object (bookmarks and errors do not).
+    /// The next line with its newline, and whether it is about an object (not a bookmark or error).
     pub(crate) fn line(&mut self) -> Option<(Vec<u8>, bool)> {
         let event = self.queue.pop_front()?;
         let (kind, object) = match &event {
@@ -139,7 +139,7 @@ impl Watching {
             (None, true) => Some(Event::Object("ADDED", Arc::clone(&change.object))),
             (Some(_), true) => Some(Event::Object("MODIFIED", Arc::clone(&change.object))),
             (Some(_), false) if change.deleted => Some(Event::Object("DELETED", Arc::clone(&change.object))),
-            // No longer selected: to this watch it is gone, in the state in which it was last selected.
+            // No longer selected: this watch gets a DELETED with the last state that was selected.
             (Some(before), false) => {
                 let mut last = Value::clone(before);
                 last["metadata"]["resourceVersion"] = json!(change.version.to_string());
@@ -155,7 +155,7 @@ impl Watching {
     }
 }
 
-/// What an Accept header with `as=PartialObjectMetadata` gets of an object.
+/// The answer to an Accept header with `as=PartialObjectMetadata`.
 pub(crate) fn metadata_of(object: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
 }

@@ -1,4 +1,4 @@
-//! A set that is deleted with its pods left behind, and one that adopts them: as the recording shows, pod by pod.
+//! Deleting a set without its pods, and adopting them with another: compared with the recording, pod by pod.
 
 use serde_json::{Value, json};
 use slotkeeper_apiserver::{Key, Resource, Server, controllers, milliseconds};
@@ -9,8 +9,8 @@ use crate::transcripts::revision;
 
 const FILE: &str = "10-orphans-adopted.json";
 
-/// What a pod's watch shows of it: whether it has a controller, and whether it is being deleted. What a kubelet writes at
-/// its end is left out.
+/// The steps of a pod as its watch shows them: whether it has a controller, and whether it is being deleted. Without the
+/// writes of a kubelet at the pod's end.
 fn steps<'a>(changes: impl Iterator<Item = &'a Value>, name: &str) -> Vec<(bool, bool)> {
     let of = changes.filter(|object| object["metadata"]["name"] == name);
     let mut steps: Vec<(bool, bool)> = of
@@ -90,12 +90,12 @@ async fn pods_lose_their_owner_and_find_another_as_in_10() {
             let key = Key::new(Resource::Pods, "games", pod);
             let uids: std::collections::BTreeSet<String> =
                 changes.iter().filter(|c| c.key == key).map(|c| c.object["metadata"]["uid"].to_string()).collect();
-            assert_eq!(uids.len(), 1, "{pod} is the same all the time");
+            assert_eq!(uids.len(), 1, "{pod} keeps its uid");
         }
     });
 }
 
-/// The pod of the recording as it was before a line of its watch, and what that line made of it.
+/// The first pod in the recording's watch that meets a condition.
 fn at(transcript: &Transcript, is: impl Fn(&Value) -> bool) -> Value {
     let lines = transcript.lines("watch-pods").into_iter().map(|(_, line)| line["object"].clone());
     lines.into_iter().find(is).unwrap()

@@ -1,4 +1,4 @@
-//! A bare HTTP client on an in-memory connection: what is asked and answered, byte for byte.
+//! A bare HTTP client on an in-memory connection, for tests of the exact bytes.
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
@@ -56,7 +56,7 @@ impl Answer {
         (lines.filter_map(|line| serde_json::from_slice(line).ok()).collect(), fine)
     }
 
-    /// Reads on until there is a whole line.
+    /// Reads on until a line is complete.
     pub(crate) async fn line(&mut self, pending: &mut Vec<u8>) -> Option<Value> {
         loop {
             if let Some(end) = pending.iter().position(|byte| *byte == b'\n') {

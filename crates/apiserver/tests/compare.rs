@@ -1,13 +1,13 @@
-//! When an answer of ours is as good as the recorded one. Everything must be equal, but for what cannot be: uids and
-//! versions (each recorded one stands for one of ours, always the same), times (to two seconds), addresses, nodes,
-//! managedFields, the mounted token. What a kubelet says may say more than the recorded simulator did.
+//! Compares an answer with the recorded one. Everything must be equal, except for uids and versions (each recorded one
+//! always stands for the same one of ours), times (up to two seconds), addresses, nodes, managedFields, and the mounted
+//! token. The status may have more fields than the recorded simulator wrote.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 use slotkeeper_apiserver::milliseconds;
 
-/// Recorded uids and versions, and which of ours they are.
+/// Maps recorded uids and versions to ours.
 #[derive(Default)]
 pub(crate) struct Names {
     uids: BTreeMap<String, String>,
@@ -15,7 +15,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// A recorded text with the uids and versions in it replaced by ours, where they are known.
+    /// Replaces the known uids and versions in a recorded text by ours.
     pub(crate) fn translate(&self, text: &str) -> String {
         let mut out = String::new();
         let mut rest = text;
@@ -23,7 +23,7 @@ impl Names {
             let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).unwrap_or(rest.len());
             let (word, tail) = rest.split_at(end);
             out.push_str(self.uids.get(word).or_else(|| self.versions.get(word)).map_or(word, String::as_str));
-            // An escape in a path is no part of the word behind it.
+            // An escape in a path is not part of the following word.
             let next = if tail.starts_with('%') { 3 } else { tail.chars().next().map_or(0, char::len_utf8) };
             out.push_str(&tail[..next]);
             rest = &tail[next..];
@@ -37,7 +37,7 @@ impl Names {
     }
 }
 
-/// What differs.
+/// Reports the first difference.
 pub(crate) fn compare(recorded: &Value, ours: &Value, names: &mut Names) -> Result<(), String> {
     let list = recorded["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
     walk("", recorded, ours, names, list)
@@ -125,7 +125,7 @@ fn ignored(at: &str, key: &str, value: &Value) -> bool {
     }
 }
 
-/// Numbers and uids in a message that were met here for the first time.
+/// Masks uids and numbers of at least four digits: a message may have some that are not mapped yet.
 fn masked(text: &str) -> String {
     let word = |word: &str| {
         let number = word.len() >= 4 && word.chars().all(|c| c.is_ascii_digit());

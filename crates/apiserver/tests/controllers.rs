@@ -1,4 +1,4 @@
-//! The stand-ins for the controllers: which pods come and go, in which order.
+//! The stand-ins for the controllers: which pods are created and deleted, and in which order.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -50,7 +50,7 @@ fn a_parallel_set_moves_its_window_at_once() {
     patch(&mut store, Resource::StatefulSets, &json!({"spec": {"replicas": 2, "ordinals": {"start": 2}}}));
     assert_eq!(pods(&store), ["gamecube-2", "gamecube-3"]);
     let status = &store.get(Resource::StatefulSets, "games", "gamecube").unwrap()["status"];
-    assert_eq!(status["replicas"], 4, "those that end are counted until they are gone");
+    assert_eq!(status["replicas"], 4, "terminating pods are counted until they are deleted");
     pod(&mut store, NOW, "games", "gamecube-0").end().unwrap();
     pod(&mut store, NOW, "games", "gamecube-1").end().unwrap();
     settle(&mut store);
@@ -83,7 +83,7 @@ fn an_ordered_set_goes_one_by_one() {
     run(&mut store, "gamecube-1");
     run(&mut store, "gamecube-2");
     patch(&mut store, Resource::StatefulSets, &json!({"spec": {"replicas": 1}}));
-    assert_eq!(pods(&store), ["gamecube-0", "gamecube-1"], "the highest first, and nobody else until it is gone");
+    assert_eq!(pods(&store), ["gamecube-0", "gamecube-1"], "the highest first, and no other until it is deleted");
     pod(&mut store, NOW, "games", "gamecube-2").end().unwrap();
     settle(&mut store);
     assert_eq!(pods(&store), ["gamecube-0"]);
@@ -98,7 +98,7 @@ fn an_unready_pod_blocks_an_ordered_set() {
     pod(&mut store, NOW, "games", "gamecube-1").unready().unwrap();
     patch(&mut store, Resource::StatefulSets, &json!({"spec": {"replicas": 2}}));
     assert_eq!(pods(&store).len(), 3);
-    // Measured on a real control plane: the unready one is condemned itself, so this works.
+    // Measured on a real control plane: the surplus pod that blocks is the unready one itself, so this works.
     patch(&mut store, Resource::StatefulSets, &json!({"spec": {"replicas": 1}}));
     assert_eq!(pods(&store), ["gamecube-0", "gamecube-1"]);
     pod(&mut store, NOW, "games", "gamecube-2").end().unwrap();
@@ -130,7 +130,7 @@ fn a_failed_pod_is_replaced() {
 }
 
 #[test]
-fn a_deployment_lets_go_of_whoever_costs_least() {
+fn a_deployment_deletes_the_pods_with_the_lowest_cost_first() {
     let mut store = Store::default();
     let mut deployment = a_set(5);
     for field in ["serviceName", "podManagementPolicy"] {
@@ -142,7 +142,7 @@ fn a_deployment_lets_go_of_whoever_costs_least() {
     assert_eq!(names.len(), 5);
     let labels = &store.get(Resource::Pods, "games", &names[0]).unwrap()["metadata"]["labels"];
     assert!(labels["pod-template-hash"].is_string());
-    // 0 and 1 are ready and dear, 2 is ready and cheap, 3 is not ready, 4 has no node.
+    // 0 and 1 are ready and expensive, 2 is ready and cheap, 3 is not ready, 4 has no node.
     for name in &names[..4] {
         pod(&mut store, NOW, "games", name).schedule("node-a").unwrap();
         pod(&mut store, NOW, "games", name).start("127.0.0.2").unwrap();

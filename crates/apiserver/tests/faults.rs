@@ -1,4 +1,4 @@
-//! What goes wrong on demand, and who may do what. Time is paused: delays cost nothing and order is certain.
+//! Faults on demand, and rights. Time is paused: delays cost nothing and the order is deterministic.
 
 use std::time::Duration;
 
@@ -72,11 +72,11 @@ async fn a_swallowed_deletion_is_seen_in_a_list_only() {
     });
     a_moment().await;
     server.end_watches();
-    // The pod was not scheduled: its deletion is announced and done at once.
+    // The pod was not scheduled: its deletion is announced and executed at once.
     assert_eq!(told(&watch.await.unwrap().0), ["ADDED a", "MODIFIED a", "ADDED b"]);
     let (_, list) = get(&server, PODS).await;
     assert_eq!(list["items"].as_array().unwrap().len(), 1);
-    // Another incarnation of the name is not meant.
+    // Another incarnation of the name is not affected.
     add(&server, "a");
     let watch = watching(&server).await;
     a_moment().await;
@@ -135,7 +135,7 @@ async fn answers_are_late_and_connections_hang_or_drop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_server_hangs_up_on_no_watch() {
+async fn a_hanging_server_keeps_its_watches_open() {
     let server = server();
     let watch = watching(&server).await;
     a_moment().await;
@@ -149,7 +149,7 @@ async fn a_hanging_server_hangs_up_on_no_watch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refusals_meet_whom_they_are_meant_for() {
+async fn refusals_apply_only_to_matching_requests() {
     let server = server();
     server.faults(|faults| faults.refuse(1, &Refusal::new(429).retry_after(3).of("patch", "statefulsets")));
     assert_eq!(get(&server, PODS).await.0, 200);
@@ -158,7 +158,7 @@ async fn refusals_meet_whom_they_are_meant_for() {
     assert_eq!((refused.status, refused.headers["retry-after"].to_str().unwrap()), (429, "3"));
     assert_eq!(refused.json().await["reason"], "TooManyRequests");
     assert_eq!(get(&server, SET).await.1["spec"]["replicas"], 1);
-    // An answer that is lost: the write is done.
+    // A lost answer: the write is executed.
     server.faults(|faults| faults.refuse(1, &Refusal::new(504).but_done()));
     assert_eq!(patch(&server, SET, r#"{"spec":{"replicas":2}}"#).await.0, 504);
     assert_eq!(get(&server, SET).await.1["spec"]["replicas"], 2);
@@ -186,13 +186,13 @@ async fn forgotten_history_expires_old_versions_and_spares_open_watches() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_standing_refusal_answers_every_request_it_is_meant_for_until_it_is_taken_away() {
+async fn a_standing_refusal_answers_every_matching_request_until_it_is_removed() {
     let server = server();
     server.faults(|faults| {
         faults.standing = vec![Refusal { verb: Some("patch".to_owned()), ..Refusal::new(429).retry_after(2) }];
         faults.refuse(1, &Refusal::new(503).of("patch", "statefulsets"));
     });
-    // A refusal for one request goes first.
+    // A refusal for one request takes precedence.
     assert_eq!(patch(&server, SET, r#"{"spec":{"replicas":2}}"#).await.0, 503);
     for _ in 0..3 {
         let refused = ask(&server, "PATCH", SET, &[("content-type", "application/merge-patch+json")], "{}");
@@ -214,12 +214,12 @@ async fn a_late_write_is_done_although_its_client_has_given_up() {
     let merge = [("content-type", "application/merge-patch+json")];
     let asked = ask(&server, "PATCH", SET, &merge, r#"{"spec":{"replicas":5}}"#);
     assert!(tokio::time::timeout(Duration::from_secs(2), asked).await.is_err());
-    // Reads are not late, and see nothing of it yet.
+    // Reads are not delayed, and do not see the write yet.
     assert_eq!(get(&server, SET).await.1["spec"]["replicas"], 1);
     assert_eq!(server.records().given_up, [("patch".to_owned(), 1)].into());
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(get(&server, SET).await.1["spec"]["replicas"], 5);
-    // A client that waits gets its answer, and a precondition is judged when the write is done.
+    // A client that waits gets its answer, and a precondition is checked when the write is executed.
     let version = get(&server, SET).await.1["metadata"]["resourceVersion"].clone();
     let begun = Instant::now();
     let stale = json!({"metadata": {"resourceVersion": version}, "spec": {"replicas": 6}}).to_string();
@@ -230,7 +230,7 @@ async fn a_late_write_is_done_although_its_client_has_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn quiet_watches_get_bookmarks_as_often_as_told() {
+async fn quiet_watches_get_bookmarks_at_the_configured_interval() {
     let server = server();
     server.set_bookmarks(Duration::from_secs(10));
     let (lines, in_order) = watching(&server).await.await.unwrap();
@@ -240,7 +240,7 @@ async fn quiet_watches_get_bookmarks_as_often_as_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_role_grants_what_it_says_and_only_where_it_is() {
+async fn a_role_grants_its_rules_only_in_its_namespace() {
     let server = server();
     let role = json!({"kind": "Role", "metadata": {"namespace": "games"}, "rules": [
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
@@ -266,7 +266,7 @@ async fn a_role_grants_what_it_says_and_only_where_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_is_asked_for_when_there_is_one() {
+async fn a_token_is_required_if_one_is_set() {
     let server = server();
     server.require_token(Some("secret"));
     assert_eq!(get(&server, PODS).await.0, 401);
@@ -275,7 +275,7 @@ async fn a_token_is_asked_for_when_there_is_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_asked_is_counted_and_kept() {
+async fn requests_are_counted_and_recorded() {
     let server = server();
     get(&server, PODS).await;
     get(&server, PODS).await;
@@ -291,7 +291,7 @@ async fn what_was_asked_is_counted_and_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_there_is_refused_in_the_words_of_the_api() {
+async fn unknown_paths_and_methods_are_refused_like_in_the_api() {
     let server = server();
     for path in
         ["/api/v1/namespaces/games/configmaps/x", "/apis/nobody.org/v1/things", "/apis/apps/v2/statefulsets", "/"]

@@ -1,4 +1,4 @@
-//! The real client, on real loopback sockets: what it understands of our server, whole and broken.
+//! The real client on real loopback sockets: how it handles this server's answers and faults.
 
 use std::time::Duration;
 
@@ -136,7 +136,7 @@ async fn it_reads_events_about_pods() {
 }
 
 #[tokio::test]
-async fn it_survives_what_is_done_to_it() {
+async fn it_survives_faults() {
     let (server, client) = a_cluster().await;
     let pods: Api<Pod> = Api::namespaced(client, "games");
     server.faults(|faults| {
@@ -150,7 +150,7 @@ async fn it_survives_what_is_done_to_it() {
     }
     server.break_watches();
     let rest = tokio::time::timeout(Duration::from_secs(30), watch.collect::<Vec<_>>()).await.unwrap();
-    assert!(rest.iter().all(Result::is_err), "nothing more is told: {rest:?}");
+    assert!(rest.iter().all(Result::is_err), "no more events: {rest:?}");
     server.faults(|faults| *faults = Faults::default());
     server.faults(|faults| faults.refuse(1, &Refusal::new(500).of("list", "pods")));
     assert_eq!(code(&pods.list(&ListParams::default()).await.unwrap_err()), 500);
@@ -161,11 +161,11 @@ async fn it_survives_what_is_done_to_it() {
     assert_eq!(code(&pods.list(&ListParams::default()).await.unwrap_err()), 401);
     server.require_token(None);
     server.cut_connections();
-    // A pooled connection that was cut may be found so only when it is used.
+    // The client may notice only on use that a pooled connection was cut.
     let mut left = 3;
     while pods.list(&ListParams::default()).await.is_err() {
         left -= 1;
-        assert!(left > 0, "the client does not come back");
+        assert!(left > 0, "the client does not recover");
     }
     let key = Key::new(Resource::Pods, "games", "gamecube-0");
     let busy = json!({"metadata": {"annotations": {"karpenter.sh/do-not-disrupt": "true"}}});
@@ -174,7 +174,7 @@ async fn it_survives_what_is_done_to_it() {
 }
 
 #[tokio::test]
-async fn ten_thousand_pods_are_listed_in_pages_and_told_in_one_watch() {
+async fn ten_thousand_pods_are_listed_in_pages_and_sent_in_one_watch() {
     let (server, client) = a_cluster().await;
     let pods: Api<Pod> = Api::namespaced(client, "games");
     server.store(|store, _| store.skip_to(1000));

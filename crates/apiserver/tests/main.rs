@@ -1,5 +1,5 @@
-//! The test API server held to the truth (the transcripts of a real one), and its own promises: selectors, rights,
-//! faults, controllers.
+//! Tests of the test API server: against the transcripts of a real one, and of its own features: selectors, rights, faults,
+//! controllers.
 #![allow(clippy::unwrap_used, reason = "in a test, what cannot be unwrapped is a failure")]
 
 mod adoption;

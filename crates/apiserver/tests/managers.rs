@@ -1,4 +1,4 @@
-//! Who owns `spec.replicas` after each write, and what an apply conflicts with: as the recording shows.
+//! The owners of `spec.replicas` after each write, and the conflicts of an apply, compared with the recording.
 
 use serde_json::{Value, json};
 use slotkeeper_apiserver::{Part, Resource, Server, Writer, milliseconds};
@@ -8,7 +8,7 @@ use crate::replay::{Exchange, Transcript};
 
 const FILE: &str = "12-field-managers.json";
 
-/// What is not asked of ours, and why.
+/// Exchanges that are not compared, and why.
 const EXCUSED: &[(&str, &str)] = &[
     ("merge-patch-field-manager-too-long-422", "managers of any length are taken"),
     ("apply-unknown-field-500", "there is no schema"),
@@ -16,7 +16,7 @@ const EXCUSED: &[(&str, &str)] = &[
     ("watch-scaledobjects", "the operator's writes"),
 ];
 
-/// As the recording's notes say.
+/// The user agents that the recording's notes list.
 fn user_agent(name: &str) -> Option<&'static str> {
     let slotkeeper = [
         "merge-patch-user-agent-slotkeeper",
@@ -37,7 +37,7 @@ fn user_agent(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Manager, operation and subresource of those who own a field.
+/// The manager, operation and subresource of each owner of a field.
 fn owners(object: &Value, pointer: &str) -> Vec<(String, String, String)> {
     let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
     let owns = |entry: &&Value| entry["fieldsV1"].pointer(pointer).is_some();
@@ -69,7 +69,7 @@ async fn ask(server: &Server, exchange: &Exchange) -> Value {
     ours
 }
 
-/// What KEDA's operator does to an object it meets: it writes it back as its own types have it, which leave out what is zero.
+/// KEDA's operator writes an object back in the form of its own types, which omit zero values.
 fn operate(server: &Server, name: &str) {
     server.store(|store, now| {
         let key = slotkeeper_apiserver::Key::new(Resource::ScaledObjects, "arcade", name);
@@ -120,7 +120,7 @@ async fn owners_of_the_size_and_conflicts_are_as_in_12() {
             }
         }
         if name.starts_with("so-delete") {
-            // The operator lets go of it.
+            // The operator removes its finalizer.
             server.store(|store, _| {
                 let there: Vec<String> = store
                     .all(Resource::ScaledObjects)
@@ -142,7 +142,7 @@ async fn owners_of_the_size_and_conflicts_are_as_in_12() {
 }
 
 #[test]
-fn what_is_excused_was_recorded() {
+fn all_excused_exchanges_were_recorded() {
     let transcript = Transcript::read(FILE);
     for (name, why) in EXCUSED {
         assert!(transcript.exchanges.iter().any(|exchange| exchange.name == *name), "{name}: {why}");

@@ -1,6 +1,6 @@
-//! Plays a transcript's requests against our server, at their times (tokio's, paused), and compares every answer and
-//! every line of every watch. Scheduler, kubelet and operators act when the recording says so; what the API server and
-//! the StatefulSet controller did then, ours must do by themselves.
+//! Replays a transcript's requests against this server, at their times (tokio's, paused), and compares every answer and
+//! every line of every watch. Scheduler, kubelet and operators act at the recorded times; the recorded actions of the API
+//! server and the StatefulSet controller must happen by themselves.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -60,7 +60,7 @@ impl Transcript {
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     }
 
-    /// An answer's body.
+    /// The body of an answer.
     pub(crate) fn body(&self, name: &str) -> Value {
         serde_json::from_str(self.exchange(name).response.body.as_ref().unwrap()).unwrap()
     }
@@ -83,13 +83,13 @@ enum Step {
     Ask(Exchange),
 }
 
-/// What goes on beside the requests.
+/// Actions in addition to the requests.
 pub(crate) struct Beside {
-    /// What scheduler, kubelet and operators do, and when.
+    /// The actions of scheduler, kubelet and operators, and their times.
     pub acts: Vec<(u64, Act)>,
-    /// What is done before an exchange: rights, tokens.
+    /// Runs before each exchange, for rights and tokens.
     pub prepare: fn(&Server, &Exchange),
-    /// The controllers are slow: they look only after an act.
+    /// The controllers are slow: they run only after an action.
     pub slow_controllers: bool,
 }
 
@@ -99,7 +99,7 @@ impl Beside {
     }
 }
 
-/// Plays all exchanges but the excused ones, with what others do in between.
+/// Replays all exchanges except the excused ones, together with the actions of others.
 pub(crate) async fn replay(server: &Server, transcript: &Transcript, excused: &[&str], beside: Beside) {
     let Beside { acts, prepare, slow_controllers } = beside;
     let start = Instant::now();
@@ -116,7 +116,7 @@ pub(crate) async fn replay(server: &Server, transcript: &Transcript, excused: &[
         match step {
             Step::Act(act) => {
                 server.store(act);
-                // What was seen at the same moment is done before a controller looks.
+                // Actions at the same moment come before a sync of the controllers.
                 if steps.peek().is_some_and(|(next, step)| *next == at && matches!(step, Step::Act(_))) {
                     continue;
                 }
@@ -132,7 +132,7 @@ pub(crate) async fn replay(server: &Server, transcript: &Transcript, excused: &[
                 assert_eq!(answer.headers["content-type"], "application/json", "{}", exchange.name);
                 if exchange.response.lines.is_some() {
                     let lines = tokio::spawn(answer.lines());
-                    // A watch is open before anything else happens.
+                    // Lets the watch open before anything else happens.
                     tokio::time::sleep(Duration::from_micros(1)).await;
                     watches.push((exchange, lines));
                 } else {
@@ -172,9 +172,9 @@ fn compare_lines(exchange: &Exchange, recorded: &[Value], ours: &[Value], names:
     assert_eq!(
         ours.iter().any(|line| line["type"] == "BOOKMARK"),
         exchange.request.path.contains("allowWatchBookmarks=true") && !ours.iter().any(|line| line["type"] == "ERROR"),
-        "{name}: bookmarks come to whoever asked for them"
+        "{name}: bookmarks are sent if and only if requested"
     );
-    // Bookmarks on the way come when a timer says so; the one that ends a beginning is part of the protocol.
+    // A timer decides when ordinary bookmarks are sent; the one after the initial events is part of the protocol.
     let told = |lines: &[Value]| -> Vec<Value> {
         let plain = |line: &&Value| line["type"] != "BOOKMARK" || line["object"]["metadata"]["annotations"].is_object();
         lines.iter().filter(plain).cloned().collect()

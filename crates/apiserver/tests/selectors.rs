@@ -1,4 +1,4 @@
-//! Selectors, and what a watch is told of objects that come under them or leave them.
+//! Selectors, and the events of a watch when objects start or stop matching.
 
 use serde_json::json;
 use slotkeeper_apiserver::selector::{Fields, Labels};
@@ -8,7 +8,7 @@ use crate::client::{ask, get};
 use crate::writes::a_pod;
 
 #[test]
-fn label_selectors_mean_what_they_mean_in_the_api() {
+fn label_selectors_match_like_in_the_api() {
     let pod = json!({"metadata": {"labels": {"app": "gamecube", "tier": "front"}}});
     let cases = [
         ("", true),
@@ -57,7 +57,7 @@ fn field_selectors_know_their_resource() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_sees_objects_come_under_its_selector_and_leave_it() {
+async fn a_watch_reports_objects_that_start_or_stop_matching_its_selector() {
     let server = Server::on_tokio_time(0);
     let path = "/api/v1/namespaces/games/pods?watch=true&timeoutSeconds=5&labelSelector=free%3Dyes";
     let watch = tokio::spawn(ask(&server, "GET", path, &[], "").await.unwrap().lines());
@@ -76,7 +76,7 @@ async fn a_watch_sees_objects_come_under_its_selector_and_leave_it() {
 }
 
 #[tokio::test]
-async fn namespaces_are_apart_and_can_be_seen_together() {
+async fn namespaces_are_separate_and_can_be_listed_together() {
     let server = Server::on_tokio_time(0);
     server.store(|store, now| {
         store.create(Resource::Pods, "games", a_pod("a"), now).unwrap();
@@ -94,7 +94,7 @@ async fn namespaces_are_apart_and_can_be_seen_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn metadata_only_is_metadata_only() {
+async fn a_request_for_metadata_gets_only_metadata() {
     let server = Server::on_tokio_time(0);
     server.store(|store, now| store.create(Resource::Pods, "games", a_pod("a"), now).map(|_| ())).unwrap();
     let path = "/api/v1/namespaces/games/pods";

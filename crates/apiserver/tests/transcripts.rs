@@ -1,4 +1,4 @@
-//! One test for each transcript, and the list of what is not replayed, with the reason.
+//! One test for each transcript, and the exchanges that are not replayed, with the reason.
 
 use serde_json::{Value, json};
 use slotkeeper_apiserver::{Access, Key, Part, Resource, Server, Store, controllers, milliseconds};
@@ -7,9 +7,9 @@ use crate::replay::{Act, Beside, Exchange, Transcript, replay};
 
 /// Exchanges that are not replayed.
 const EXCUSED: &[(&str, &str, &str)] = &[
-    ("07-pod-stuck.json", "list-events-events-k8s-io-v1", "events.k8s.io is not served: nobody here asks for it"),
-    ("08-forbidden-and-eviction.json", "get-pdb", "disruption budgets are not served: nobody here asks for them"),
-    ("08-forbidden-and-eviction.json", "evict-429", "evictions are not served: nobody here asks for them"),
+    ("07-pod-stuck.json", "list-events-events-k8s-io-v1", "events.k8s.io is not served: no test needs it"),
+    ("08-forbidden-and-eviction.json", "get-pdb", "disruption budgets are not served: no test needs them"),
+    ("08-forbidden-and-eviction.json", "evict-429", "evictions are not served: no test needs them"),
     ("08-forbidden-and-eviction.json", "evict-missing-404", "an eviction"),
     ("08-forbidden-and-eviction.json", "watch-pods-evicted", "shows an eviction's DisruptionTarget condition"),
     ("08-forbidden-and-eviction.json", "evict-allowed", "an eviction"),
@@ -26,7 +26,7 @@ fn excused(file: &str) -> Vec<&'static str> {
 }
 
 #[test]
-fn what_is_excused_was_recorded() {
+fn all_excused_exchanges_were_recorded() {
     for (file, name, why) in EXCUSED {
         assert!(Transcript::read(file).exchanges.iter().any(|exchange| exchange.name == *name), "{file} {name}: {why}");
     }
@@ -37,7 +37,7 @@ fn server(zero: &str) -> Server {
     Server::on_tokio_time(milliseconds(zero).unwrap())
 }
 
-/// Puts recorded objects in as they were, list items included. The revision is renamed to what our controller calls it.
+/// Stores recorded objects unchanged, also those in lists. The revision is renamed to that of our controller.
 fn load(server: &Server, recorded: &Value) {
     let kind = recorded["kind"].as_str().unwrap();
     let objects = match kind.strip_suffix("List") {
@@ -62,12 +62,12 @@ fn load(server: &Server, recorded: &Value) {
             store.load(object).unwrap();
         }
         store.skip_to(recorded["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap());
-        // A list's version is newer than its objects': nothing happened in between.
+        // A list's version is newer than those of its objects: nothing was written meanwhile.
         store.forget_history();
     });
 }
 
-/// What scheduler and kubelet did to the pods of a recorded watch, when it was seen.
+/// The recorded actions of scheduler and kubelet on a watch's pods, at the times at which the watch showed them.
 fn pod_lives(lines: &[(u64, Value)]) -> Vec<(u64, Act)> {
     let mut acts: Vec<(u64, Act)> = Vec::new();
     let mut seen: std::collections::BTreeMap<String, Value> = std::collections::BTreeMap::new();
@@ -101,7 +101,7 @@ fn pod_lives(lines: &[(u64, Value)]) -> Vec<(u64, Act)> {
                 *at,
                 Box::new(move |store: &mut Store, now| {
                     let Ok(pod) = store.get(Resource::Pods, "games", &name) else { return };
-                    // Ended by a request instead, and there is another incarnation already.
+                    // A request ended it, and another incarnation exists already.
                     if pod["metadata"]["deletionTimestamp"].is_string() {
                         controllers::pod(store, now, "games", &name).end().unwrap();
                     }
@@ -112,7 +112,7 @@ fn pod_lives(lines: &[(u64, Value)]) -> Vec<(u64, Act)> {
     acts
 }
 
-/// How a template's revision is called in the recordings, and by our controller.
+/// The name of a template's revision in the recordings, and by our controller.
 pub(crate) fn revision(template: &Value, name: &str, recorded: &str) -> (String, String) {
     let mut store = Store::default();
     let spec = json!({"selector": {"matchLabels": {"a": "b"}}, "template": template});
@@ -122,7 +122,7 @@ pub(crate) fn revision(template: &Value, name: &str, recorded: &str) -> (String,
     (recorded.to_owned(), set["status"]["updateRevision"].as_str().unwrap().to_owned())
 }
 
-/// Reads a transcript with the revisions called as our controller calls them.
+/// Reads a transcript and renames its revisions to those of our controller.
 fn read(file: &str) -> Transcript {
     let sets = Transcript::read("02-statefulset-list-watch.json").body("list-statefulsets");
     let stuck = Transcript::read("07-pod-stuck.json").body("create-gpu");
@@ -152,7 +152,7 @@ fn at_version(mut object: Value, version: &str) -> Value {
     object
 }
 
-/// The objects that a streamed list begins with.
+/// The initial objects of a streamed list.
 fn streamed(transcript: &Transcript, watch: &str) -> Vec<Value> {
     let lines = transcript.lines(watch).into_iter();
     lines.filter(|(_, line)| line["type"] == "ADDED").map(|(_, line)| line["object"].clone()).collect()
@@ -175,7 +175,7 @@ async fn replicas_start_and_an_annotation_are_patched_at_once_as_in_03() {
     load(&server, &transcript.body("get"));
     load(&server, &transcript.body("list-pods-before"));
     let mut lives = pod_lives(&transcript.lines("watch-pods"));
-    // gamecube-0 was there before the watch, which therefore does not show how it came.
+    // gamecube-0 existed before the watch, which therefore does not show its creation.
     lives.sort_by_key(|(at, _)| *at);
     replay(&server, &transcript, &excused("03-statefulset-merge-patch.json"), Beside::acts(lives)).await;
 }
@@ -184,7 +184,7 @@ async fn replicas_start_and_an_annotation_are_patched_at_once_as_in_03() {
 async fn scale_is_read_patched_and_put_as_in_04() {
     let server = server("2026-11-21T18:24:32Z");
     let mut pods = read("05-pod-delete.json").body("list-pods");
-    // The third is what the patch brings.
+    // The patch creates the third one.
     pods["items"].as_array_mut().unwrap().retain(|pod| pod["metadata"]["name"] != "gamecube-3");
     load(&server, &at_version(pods, "51581"));
     load(&server, &read("03-statefulset-merge-patch.json").body("get-after"));
@@ -234,7 +234,7 @@ async fn a_pod_is_stuck_in_every_way_as_in_07() {
                 let mut pod = controllers::pod(store, now, "games", "gamecube-gpu-0");
                 pod.event("FailedScheduling", why).unwrap();
                 pod.unschedulable(why).unwrap();
-                // The real controller speaks of the set as it was created.
+                // The real controller's event refers to the set as it was created.
                 let mut changes = store.changes_after(51_600).unwrap();
                 let set = changes.find(|change| change.key.resource == Resource::StatefulSets).unwrap().object.clone();
                 drop(changes);
@@ -243,7 +243,7 @@ async fn a_pod_is_stuck_in_every_way_as_in_07() {
             }),
         ),
         (1110, {
-            // They were there all the time; their versions are later than those of the set made here.
+            // They existed all the time; their versions are later than those of the set created here.
             let pods = ["get-pull-scheduled", "get-crash-scheduled"].map(|name| transcript.body(name));
             Box::new(move |store: &mut Store, _| {
                 for pod in pods {
@@ -256,7 +256,7 @@ async fn a_pod_is_stuck_in_every_way_as_in_07() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_not_is_told_so_as_in_08() {
+async fn missing_rights_are_refused_as_in_08() {
     let server = server("2026-11-21T18:26:14Z");
     let transcript = read("08-forbidden-and-eviction.json");
     load(&server, &transcript.body("list-pods"));
@@ -283,7 +283,7 @@ async fn annotations_come_and_go_as_in_09() {
         store.skip_to(51_745);
         store.forget_history();
     });
-    // KEDA's operator: what it wrote before the list, then each line of the watch that no answer of ours explains.
+    // KEDA's operator: its write before the list, then each line of the watch that none of our answers explains.
     let mut operator: Vec<(u64, Value)> = vec![(1200, transcript.body("so-list")["items"][0].clone())];
     let ours: Vec<Value> = ["so-set-own", "so-pause", "so-unpause", "so-delete"]
         .map(|name| transcript.body(name)["metadata"]["resourceVersion"].clone())

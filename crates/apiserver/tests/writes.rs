@@ -1,4 +1,4 @@
-//! What writing does: versions, generations, locks, defaults, refusals. On the store itself, without a connection.
+//! Writes: versions, generations, locks, defaults, refusals. Tests the store itself, without a connection.
 
 use serde_json::{Value, json};
 use slotkeeper_apiserver::{At, Deletion, Key, Part, Resource, Selection, Store};
@@ -59,7 +59,7 @@ fn the_generation_counts_changes_of_the_spec_only() {
 }
 
 #[test]
-fn a_patch_that_changes_nothing_is_no_write() {
+fn a_patch_without_changes_writes_nothing() {
     let mut store = store();
     let version = store.version();
     store.merge_patch(&set_key(), Part::Whole, &json!({"spec": {"replicas": 1}, "status": {"replicas": 9}})).unwrap();
@@ -67,7 +67,7 @@ fn a_patch_that_changes_nothing_is_no_write() {
 }
 
 #[test]
-fn status_and_the_rest_are_written_apart() {
+fn status_and_the_rest_are_written_separately() {
     let mut store = store();
     let both = json!({"spec": {"replicas": 5}, "status": {"replicas": 4}});
     let object = store.merge_patch(&set_key(), Part::Status, &both).unwrap();
@@ -88,7 +88,7 @@ fn a_put_over_an_old_version_is_refused() {
 }
 
 #[test]
-fn what_a_client_may_not_set_it_does_not_set() {
+fn fields_that_a_client_may_not_set_are_ignored() {
     let mut store = store();
     let old = store.get(Resource::StatefulSets, "games", "gamecube").unwrap();
     let wishes = json!({"metadata": {
@@ -98,7 +98,7 @@ fn what_a_client_may_not_set_it_does_not_set() {
 }
 
 #[test]
-fn nonsense_is_refused_in_words() {
+fn invalid_objects_are_refused_with_a_message() {
     let mut store = store();
     let mut refused = |patch: Value| {
         let status = store.merge_patch(&set_key(), Part::Whole, &patch).unwrap_err();
@@ -127,7 +127,7 @@ fn nonsense_is_refused_in_words() {
 }
 
 #[test]
-fn grace_is_only_ever_shortened() {
+fn the_grace_period_can_only_be_shortened() {
     let mut store = Store::default();
     let key = Key::new(Resource::Pods, "games", "a");
     store.create(Resource::Pods, "games", a_pod("a"), NOW).unwrap();
@@ -148,7 +148,7 @@ fn grace_is_only_ever_shortened() {
 }
 
 #[test]
-fn an_object_with_finalizers_goes_with_the_last_of_them() {
+fn an_object_is_deleted_with_its_last_finalizer() {
     let mut store = Store::default();
     let key = Key::new(Resource::ScaledObjects, "games", "gamecube");
     let object = json!({"metadata": {"name": "gamecube", "finalizers": ["one", "two"]}, "spec": {}});

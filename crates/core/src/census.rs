@@ -1,4 +1,4 @@
-//! What the state machine tells its readers: where a session is, and how many there are of everything.
+//! The results of queries: where a session is, and a pool in numbers.
 
 use crate::entry::Why;
 use crate::ids::{Incarnation, Ordinal};
@@ -11,11 +11,11 @@ use serde::Serialize;
 pub enum Place<'a> {
     /// Never seen, released, or turned away because the queue was full.
     Unknown,
-    /// In line, with so many before it; `estimate` is `None` where nobody can know.
+    /// In the queue, behind `ahead` other sessions; `estimate` is `None` if there is no basis for one.
     Queued { ahead: usize, estimate: Option<Millis> },
     /// It has a slot in this incarnation.
     At { pod: Ordinal, incarnation: &'a Incarnation },
-    /// It is over, and its last streams are being closed.
+    /// It has ended, and its last streams are being closed.
     Ending { why: Why },
 }
 
@@ -26,7 +26,7 @@ pub struct Census {
     pub held: u64,
     pub taken: u64,
     pub ending: u64,
-    /// Slots anybody could be placed in now.
+    /// Slots in which a session could be placed now.
     pub free_slots: u64,
     /// Slots held, taken or ending.
     pub busy_slots: u64,
@@ -39,23 +39,23 @@ pub struct Census {
     pub failing: u32,
     /// Pods that are outside `desired`, or inside again but not yet certain to stay.
     pub retiring: u32,
-    /// Pods that are being deleted, and still there.
+    /// Pods that are being deleted but still exist.
     pub terminating: u32,
-    /// Pods inside `desired` that go when they are empty, and are being emptied one after the other.
+    /// Pods inside `desired` that are being emptied one after the other, and removed when they are empty.
     pub leaving: u32,
     pub needed: Span,
     pub desired: Span,
-    /// What `needed` is the largest of.
+    /// The demands of which `needed` is the largest.
     pub asked: Asked,
-    /// WebSocket messages, where a target asks for them.
+    /// WebSocket messages, if a target uses them.
     pub messages_per_second: u64,
-    /// The sum of the pods' own gauge in thousandths, where a target asks for it and somebody has read it lately.
+    /// The sum of the pods' own gauge in thousandths, if a target uses it and a replica has read it within the window.
     pub gauge: Option<u64>,
     pub frozen: bool,
 }
 
 impl Census {
-    /// Somebody lives, waits or drains here.
+    /// Whether the pool has sessions: waiting, in slots, or ending.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.queued + self.busy_slots > 0

@@ -1,5 +1,5 @@
-//! What must be true after every entry. Called there in debug builds (so in every test and simulation); reads the
-//! state from scratch and trusts no index.
+//! Invariants that must hold after every entry. Checked there in debug builds (so in every test and simulation); reads the
+//! state from scratch and relies on no index.
 
 use crate::fleet::Fleet;
 use crate::ids::{Ordinal, PoolId, SessionId};
@@ -22,7 +22,7 @@ macro_rules! must {
 }
 
 impl Fleet {
-    /// Everything that must hold, or what does not. O(everything).
+    /// Checks all invariants; the error names the one that does not hold. O(size of the state).
     ///
     /// # Errors
     /// The first broken invariant, in words.
@@ -55,27 +55,30 @@ fn sessions(pool: &Pool) -> Result<(), String> {
     for (id, session) in pool.sessions.sorted() {
         match &session.state {
             State::Queued { .. } => {
-                must!(pool.pods.values().all(|p| !p.sessions.contains(&id)), "queued {id:?} sits in a pod");
+                must!(pool.pods.values().all(|p| !p.sessions.contains(&id)), "queued {id:?} is in a pod");
             }
             State::Held { pod, .. } | State::Taken { pod, .. } | State::Ending { pod, .. } => {
                 let known = pool.pods.get(pod);
                 must!(known.is_some_and(|p| p.sessions.contains(&id)), "pod {pod:?} does not know {id:?}");
                 must!(
                     known.is_some_and(|p| p.life.as_ref().is_some_and(|l| l.incarnation.is_some())),
-                    "{id:?} sits in no incarnation"
+                    "{id:?} is in no incarnation"
                 );
                 must!(pool.scale.desired.contains(pod.0), "busy {pod:?} is outside desired {:?}", pool.scale.desired);
             }
         }
         if let State::Taken { by, .. } | State::Ending { by, .. } = &session.state {
-            must!(!by.is_empty(), "{id:?} is attached by nobody");
+            must!(!by.is_empty(), "{id:?} is attached by no replica");
         }
         if let State::Held { pod, until, .. } = &session.state {
-            must!(!pool.pods.get(pod).is_some_and(|p| p.is_going()), "{id:?} is held on a pod that goes");
+            must!(
+                !pool.pods.get(pod).is_some_and(|p| p.is_going()),
+                "{id:?} is held on a pod that is terminating or being emptied"
+            );
             let returning = pool.pods.get(pod).and_then(|p| p.life.as_ref()).is_some_and(Life::is_returning);
             must!(
                 !returning || *until == Time::NEVER,
-                "{id:?} cannot come back to {pod:?}, and its slot is kept until {until:?}"
+                "{id:?} cannot return to {pod:?}, and its slot is kept until {until:?}"
             );
         }
     }
@@ -115,16 +118,16 @@ fn queue(pool: &Pool, quiet: bool) -> Result<(), String> {
     let line: Vec<_> = pool.queue.iter().copied().collect();
     must!(line.windows(2).all(|w| w[0].0 < w[1].0), "the queue is out of order");
     let queued = pool.sessions.sorted().iter().filter(|(_, s)| matches!(s.state, State::Queued { .. })).count();
-    must!(queued == line.len(), "{queued} sessions are queued, {} stand in line", line.len());
+    must!(queued == line.len(), "{queued} sessions are queued, {} are in the line", line.len());
     for (turn, id) in &line {
         let own = pool.sessions.get(*id).map(|s| &s.state);
         must!(
             matches!(own, Some(State::Queued { turn: t, .. }) if t == turn),
-            "{id:?} stands at another turn than its own"
+            "{id:?} is in the line at another turn than its own"
         );
     }
     let placeable = pool.pods.values().any(|p| p.free_slots() > 0);
-    must!(quiet || line.is_empty() || !placeable, "somebody is queued while a placeable slot is free");
+    must!(quiet || line.is_empty() || !placeable, "a session is queued while a placeable slot is free");
     Ok(())
 }
 
@@ -158,7 +161,7 @@ fn indexes(pool: &Pool, quiet: bool, now: Time) -> Result<(), String> {
             Owner::Session(id) => pool.sessions.get(*id).is_some_and(|s| s.alarm == *at),
             Owner::Pod(o) => pool.pods.get(o).is_some_and(|p| p.index.alarm == Some(*at)),
         };
-        must!(lives && *at > now, "the deadline {at:?} of {owner:?} is past, or nobody's");
+        must!(lives && *at > now, "the deadline {at:?} of {owner:?} is past, or has no owner");
     }
     let blank = pool.pods.values().all(|p| p.index != Index::default() || p.derive(&pool.rules) == Index::default());
     must!(blank, "a pod is not indexed");

@@ -1,10 +1,10 @@
 //! Which decision a size carries out, and which written size an order may overwrite. Nothing else orders the writes of several
 //! dispatchers: there is no leader.
 //!
-//! Within one timeline the later position wins. Between timelines positions say nothing: a position of lost entries may be higher
-//! than any that follows. There an order may overwrite only the timeline whose size its fleet had read when it decided. So once
-//! the cluster carries a size of the present timeline, no order of an earlier one can take effect any more: the fleet that
-//! issued it had never read a size of this timeline. See `docs/lapse.md`.
+//! Within one timeline the later position wins. Positions of different timelines cannot be compared: a position of lost entries
+//! may be higher than any that follows. So an order may overwrite a size of another timeline only if that is the timeline of
+//! the size that its fleet had read last when it decided. Once the cluster carries a size of the present timeline, no order
+//! of an earlier one can take effect any more: its fleet had never read a size of this timeline. See `docs/lapse.md`.
 
 use crate::ids::Timeline;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! The whole vocabulary on one screen: what can happen (`Entry`, `Command`), and what follows from it (`Effect`).
+//! The state machine's input (`Entry`, `Command`) and output (`Effect`).
 
 use crate::decision::Decision;
 use crate::ids::{Ordinal, PoolId, ReplicaId, SessionId, Timeline, Uid};
@@ -9,31 +9,32 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
-/// One line of the journal.
+/// One entry of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// When the journal took it, on the journal's clock.
+    /// When the journal accepted it, on the journal's clock.
     pub at: Time,
     pub from: ReplicaId,
-    /// The replica's own count of its entries, from 1: exactly last + 1 is accepted.
+    /// Counts this replica's entries, from 1: exactly last + 1 is accepted.
     pub number: u64,
     pub pool: PoolId,
     pub command: Command,
 }
 
 impl Entry {
-    /// The semantics that this program knows: what entries mean, and which there are. A fleet goes over to newer ones when
-    /// all living replicas know them, and never back.
+    /// The newest semantics that this program knows: which entries exist, and what they mean. A fleet switches to newer ones
+    /// when all living replicas know them, and never back.
     pub const SEMANTICS: u32 = 5;
 
-    /// Since when there are [`Command::Load`] and [`Command::Empty`], and `shrink` and `targets` of the rules count.
+    /// These semantics add [`Command::Load`] and [`Command::Empty`], and put `shrink` and `targets` of the rules into effect.
     pub const TARGETS: u32 = 2;
 
-    /// Since when sizes carry a [`Timeline`], and pods are in doubt after a lapse until a size of the new one has been seen.
+    /// These semantics add a [`Timeline`] to sizes; after a lapse, pods are not certain to stay until a size of the new
+    /// timeline has been read.
     pub const TIMELINES: u32 = 3;
 
-    /// Since when sessions whose pods ended together return to their own ordinals, and a terminating pod that is seen to have
-    /// failed is not counted on.
+    /// With these semantics, sessions whose pods ended together return to their own ordinals, and a terminating pod that is
+    /// reported as failed is not counted on.
     pub const RETURNS: u32 = 4;
 
     /// Since when there is [`Command::ScaleInPaused`].
@@ -42,51 +43,55 @@ impl Entry {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// The cookie came back. `hint`: the ordinal it had last. `class`: its priority class, 0 first.
+    /// A browser has returned the session's cookie. `hint`: the ordinal in the cookie. `class`: its priority class, 0 first.
     Visit {
         session: SessionId,
         hint: Option<Ordinal>,
         class: u8,
     },
-    /// The replica's first stream of this session opens; its last one has closed.
+    /// The replica's first stream of this session opens.
     Attach {
         session: SessionId,
     },
+    /// The replica's last stream of this session has closed.
     Detach {
         session: SessionId,
     },
-    /// Signs of life, batched: renews the lease of who waits, and the activity of who plays.
+    /// Heartbeats, batched: renew the leases of waiting sessions and the activity of attached ones.
     Active {
         sessions: Vec<SessionId>,
     },
-    /// The visitor ended it; the operator ended it; the visitor (or operator) wants more time.
+    /// The visitor ends the session.
     Leave {
         session: SessionId,
     },
+    /// An operator ends the session.
     Kick {
         session: SessionId,
     },
+    /// The visitor (or an operator) wants more time.
     Extend {
         session: SessionId,
     },
-    /// News of one pod.
+    /// An observation of one pod.
     PodSeen {
         pod: Ordinal,
         uid: Uid,
         phase: Phase,
         version: u64,
     },
+    /// This incarnation has been deleted.
     PodGone {
         pod: Ordinal,
         uid: Uid,
         version: u64,
     },
-    /// The complete list: what is absent is gone.
+    /// The complete list of the pool's pods: any other pod has been deleted.
     PodsListed {
         pods: Vec<Sighting>,
         version: u64,
     },
-    /// What the cluster has been told: the size, and the journal position that decided it (the annotation written with it).
+    /// The size as the cluster has it, and the journal position that decided it (from the annotation written with it).
     ScaleSeen {
         start: u32,
         replicas: u32,
@@ -96,7 +101,7 @@ pub enum Command {
         timeline: Timeline,
         version: u64,
     },
-    /// KEDA has been served this number.
+    /// KEDA has been served this number of pods.
     Served {
         replicas: u32,
     },
@@ -108,8 +113,8 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Timeline::is_first")]
         timeline: Timeline,
     },
-    /// What this replica has measured: messages of its streams over the time that it says, on its own clock, and, where the
-    /// pods have been asked, the sum of their gauge in thousandths.
+    /// This replica's measurements: messages of its streams during `over` (on its own clock), and, if it has read the pods'
+    /// gauge, the sum in thousandths.
     Load {
         messages: u64,
         over: Millis,
@@ -121,33 +126,35 @@ pub enum Command {
     Uncordon {
         pod: Ordinal,
     },
-    /// Cordoned, and whoever is there is moved.
+    /// Cordons the pod and moves its sessions.
     Empty {
         pod: Ordinal,
     },
-    /// The pool's settings (creates the pool); its weekly schedule's current number of spare slots; its end.
+    /// The pool's settings. Creates the pool if it does not exist.
     Rules(Rules),
+    /// The spare slots that the weekly schedule asks for now.
     Schedule(Spare),
+    /// Ends all sessions of the pool, and then the pool.
     Remove,
-    /// The first of each life: the newest semantics that it knows ([`Entry::SEMANTICS`]).
+    /// A replica's first entry: the newest semantics that it knows ([`Entry::SEMANTICS`]).
     Hello {
         speaks: u32,
     },
-    /// The journal's own word (replica and number are 0, and do not count): entries before this one may be lost. For
-    /// `patience`, replicas may keep streams that nobody knows of any more. `timeline`: a random number, the name of the history
-    /// that begins here.
+    /// Written by the journal itself (replica and number are 0, and do not count): entries before this one may be lost. For
+    /// `patience`, replicas may keep streams that the journal no longer knows. `timeline`: a random number that names the
+    /// history that begins here.
     Lapse {
         patience: Millis,
         #[serde(default, skip_serializing_if = "Timeline::is_first")]
         timeline: Timeline,
     },
-    /// This replica has read everything up to the lapse at that position, and nothing that is lost.
+    /// This replica has read every entry up to the lapse at that position, and none of the lost ones.
     Whole {
         lapse: u64,
     },
-    /// This replica ends: everything it had attached is detached.
+    /// This replica stops: every session it had attached is detached.
     Farewell,
-    /// Time passes.
+    /// Only time passes.
     Tick,
 }
 
@@ -159,15 +166,15 @@ pub struct Sighting {
     pub phase: Phase,
 }
 
-/// How far an incarnation is. `why` is in plain words: the waiting room shows it.
+/// The phase of an incarnation. `why` is for visitors: the waiting room shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     Pending {
         why: Arc<str>,
     },
-    /// It has never been ready: nobody can have been in it.
+    /// It has never been ready, so no session can have been in it.
     Starting,
-    /// The pod says it is ready, and one connection to it has succeeded.
+    /// The pod reports that it is ready, and one connection to it has succeeded.
     Ready {
         address: SocketAddr,
     },
@@ -222,24 +229,25 @@ impl Why {
     }
 }
 
-/// What the world has to do, or may want to know, because of an entry. Every replica gets the same ones; all are safe twice.
+/// A task or a report for the dispatcher, caused by an entry. Every replica gets the same ones; executing one twice is harmless.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Effect {
-    /// Make the cluster run the ordinals `start..start + replicas`; write `decided` with it, and only over a size that
-    /// [`Decision::may_overwrite`] allows. `over`: the timeline of the size that was read last.
+    /// Make the cluster run the ordinals `start..start + replicas`. Write `decided` with the size, and only if
+    /// [`Decision::may_overwrite`] allows it. `over`: the timeline of the size that was read last.
     Scale { start: u32, replicas: u32, decided: Decision, over: Timeline },
     /// Delete this incarnation, by uid.
     Recycle { pod: Ordinal, uid: Uid },
-    /// The incarnation is on its way out (`gone`: is no more): close its streams, spread over the drain time (at once).
+    /// The incarnation is terminating or being emptied: close its streams, spread over the drain time. `gone`: it has ended, so
+    /// close them at once.
     Drain { pod: Ordinal, uid: Uid, gone: bool },
     /// The session got a slot after waiting this long.
     Placed { session: SessionId, pod: Ordinal, waited: Millis },
-    /// The session is over: close its streams. `last`: where it was.
+    /// The session has ended: close its streams. `last`: the ordinal it had last.
     Released { session: SessionId, why: Why, last: Option<Ordinal> },
-    /// The pod under the session is lost; the session is at the front of the queue again.
+    /// The session has lost its slot at this pod and is at the front of the queue again.
     Requeued { session: SessionId, pod: Ordinal },
     /// A pod became ready this long after it was first wanted.
     Started { pod: Ordinal, took: Millis },
-    /// An invariant does not hold: placing in this pool is frozen. A bug: log it as an ERROR.
+    /// An invariant does not hold: placing in this pool is frozen. This is a bug: log it as an ERROR.
     Broken { what: alloc::string::String },
 }

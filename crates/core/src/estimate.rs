@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Samples remembered of each kind.
 const MEMORY: usize = 16;
-/// Releases needed before their rate says anything.
+/// Releases needed before their rate is meaningful.
 const ENOUGH: usize = 4;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -32,20 +32,20 @@ impl Estimate {
         remember(&mut self.releases, at);
     }
 
-    /// What is left of a start that has run for `elapsed`: the median, then the longest ever seen, then nobody knows.
+    /// The rest of a start that has run for `elapsed`: by the median, then by the longest of the samples, then `None`.
     pub(crate) fn until_started(&self, elapsed: Millis) -> Option<Millis> {
         planted!(EstimateNotCountedDown => [self.typical, self.longest].into_iter().find(|t| *t > elapsed));
         [self.typical, self.longest].into_iter().find(|t| *t > elapsed).map(|t| Millis(t.0 - elapsed.0))
     }
 
-    /// When `count` more slots will have been released, at the rate of the last ones.
+    /// How long until `count` more slots are released, at the rate of the last releases.
     pub(crate) fn until_released(&self, now: Time, count: u64) -> Option<Millis> {
         let first = *self.releases.front()?;
         let seen = self.releases.len() as u64;
         self.is_enough().then(|| Millis(now.since(first).0.saturating_mul(count) / seen))
     }
 
-    /// Whether the releases say anything about their rate.
+    /// Whether there are enough releases for a rate.
     fn is_enough(&self) -> bool {
         planted!(EstimateFromOneRelease => true);
         self.releases.len() >= ENOUGH

@@ -1,4 +1,4 @@
-//! The whole: fleet time, the replicas' signs of life, and each command to its pool.
+//! The complete state: fleet time, which replicas are alive, and the pools. Passes each command to its pool.
 
 use crate::census::{Census, Place};
 use crate::entry::{Command, Effect, Entry};
@@ -15,25 +15,25 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-/// Who sits where in every pool, and how many pods each needs. See the crate's documentation.
+/// Which session has which slot in every pool, and how many pods each pool needs. See the crate's documentation.
 #[derive(Clone, Debug, Serialize)]
 pub struct Fleet {
-    /// The version of this format.
+    /// The version of the checkpoint format.
     format: u32,
     pools: BTreeMap<PoolId, Pool>,
     replicas: BTreeMap<ReplicaId, Replica>,
-    /// Fleet time: never backwards, and never forwards over a gap in which nobody could write.
+    /// Fleet time: never goes back, and does not advance over a gap in which no replica could write.
     now: Time,
     /// The journal's clock at the last entry.
     journal: Time,
     /// Entries applied so far: the journal position.
     applied: u64,
-    /// Replicas are given up by this clock. It is `now`, but for lapses, in which only this one goes on.
+    /// The clock by which silent replicas are given up. Unlike `now`, it also advances during a lapse.
     alive: Time,
     lapse: Option<Lapse>,
     /// The semantics in force.
     semantics: u32,
-    /// The history that this state belongs to; the first one as long as the semantics in force know no other.
+    /// The timeline that this state belongs to; [`Timeline::FIRST`] until the semantics in force include [`Entry::TIMELINES`].
     timeline: Timeline,
     /// Fleet time when time passed that it does not count.
     stalled: Time,
@@ -48,7 +48,7 @@ struct Longest {
     grace: Millis,
 }
 
-/// The checkpoint as it is stored: what can be derived is built anew when it is read.
+/// The checkpoint as it is stored: derived fields are rebuilt when it is read.
 #[derive(Deserialize)]
 struct Checkpoint {
     format: u32,
@@ -68,12 +68,13 @@ struct Checkpoint {
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Replica {
-    /// Its last entry.
+    /// The number of its last entry.
     number: u64,
     heard: Time,
-    /// The longest `silence` and `grace` that it may have known since: how long it may keep its streams when it is cut off.
+    /// The longest `silence` plus `grace` that it may have known since that entry: how long it may keep its streams when it is
+    /// cut off from the journal.
     patience: Millis,
-    /// Not given up before: until then it may rely on longer ones, even if it has written since.
+    /// It is not given up before this: until then it may rely on a longer `patience`, even if it has written since.
     #[serde(default)]
     keeps: Time,
     /// The newest semantics it knows.
@@ -87,15 +88,16 @@ impl Replica {
     }
 }
 
-/// Why the fleet wants to be woken.
+/// The kind of a deadline: `silence`, `lapse`, `stuck`, `cooldown`, `settle`, `load`, or why a session will end.
 pub type Reason = &'static str;
 
 impl Fleet {
     /// The version of the checkpoint format.
     pub const FORMAT: u32 = 1;
 
-    /// The first word of a replica may be lost with all it did since: for a while it must not rely on anything for longer
-    /// than this without a sign that the journal still knows it; and after a lapse nobody is let in before this has passed.
+    /// A replica's first entry may be lost, and then the fleet does not know that replica. So a replica whose first entry is
+    /// new must not rely on its seats for longer than this without proof that the journal still knows it, and no session is
+    /// admitted until this long after a lapse began (or the lapse's `patience`, if that is shorter).
     pub const YOUTH: Millis = Millis::secs(5);
 
     #[must_use]
@@ -117,17 +119,17 @@ impl Fleet {
         .renewed()
     }
 
-    /// Does first what is due at the entry's time, then the entry. What the world has to do about it is returned, with
-    /// the pool it concerns.
+    /// First does what is due at the entry's time, then applies the entry. Returns the effects, each with the pool it
+    /// concerns.
     #[must_use]
     pub fn apply(&mut self, entry: &Entry) -> Vec<(PoolId, Effect)> {
         let mut effects = Vec::new();
-        // From a checkpoint, which is input: any number may be in it.
+        // From a checkpoint, which is input: it may be any number.
         self.applied = self.applied.saturating_add(1);
         self.advance(entry.at);
         let known = self.is_next(entry);
         if known {
-            // Before anything expires: this very entry proves that its replica lives.
+            // Before anything expires: this entry proves that its replica is alive.
             let patience = self.patience();
             let before = self.replicas.get(&entry.from);
             let (keeps, speaks) = before.map_or((Time::default(), 1), |r| (r.keeps, r.speaks));
@@ -135,7 +137,7 @@ impl Fleet {
             self.replicas.insert(entry.from, Replica { number, heard: self.alive, patience, keeps, speaks });
         }
         if let Command::Lapse { patience, timeline } = entry.command {
-            // Before anybody is given what time has made free: it may not be.
+            // Before expired slots are given to other sessions: they may still be in use.
             self.doubt(patience);
             if self.semantics >= Entry::TIMELINES {
                 self.begin_timeline(timeline, entry, &mut effects);
@@ -166,7 +168,8 @@ impl Fleet {
         effects
     }
 
-    /// A replica's numbers start at 1, and exactly last + 1 is accepted: anything else is a repetition, or of a life that is over.
+    /// A replica's numbers start at 1, and exactly last + 1 is accepted. Any other entry is a repetition, or its replica has
+    /// been given up.
     fn is_next(&self, entry: &Entry) -> bool {
         let last = self.replicas.get(&entry.from).map_or(0, |r| r.number);
         planted!(ActTwice => entry.number > 0 && entry.number <= last.saturating_add(1));
@@ -175,9 +178,9 @@ impl Fleet {
         last.checked_add(1) == Some(entry.number)
     }
 
-    /// A gap in the journal is the journal's fault: replicas tick every third of a `silence` while any deadline is
-    /// pending, so nobody could write for longer than half of one, and nobody is released for that time: it does not count.
-    /// Nor does time in which nobody lived who could have let anybody in.
+    /// Replicas tick every third of a `silence` while any deadline is pending. So a gap of more than half a `silence` means
+    /// that no replica could write: it does not count as fleet time, and no session is released because of it. Time
+    /// without a living replica does not count either, since no visitor could have been admitted.
     fn advance(&mut self, at: Time) {
         let passed = if self.replicas.is_empty() { Millis::ZERO } else { at.since(self.journal) };
         if self.applied == 1 {
@@ -194,7 +197,7 @@ impl Fleet {
         self.journal = at;
     }
 
-    /// Whether the journal took entries in the time that has passed since the last one.
+    /// Whether the journal accepted entries during the time since the last one.
     fn could_write(&self, passed: Millis) -> bool {
         planted!(GapCounts => true);
         passed <= Millis(self.longest.silence.0 / 2)
@@ -208,7 +211,7 @@ impl Fleet {
             self.pools.insert(entry.pool.clone(), Pool::new(rules.clone()));
         }
         if matches!(entry.command, Command::Farewell) {
-            // It has closed its streams, whatever it had read. (Who is silent may have closed them later than we think.)
+            // It has closed its streams, whatever it had read. (A silent replica may have closed them later than assumed.)
             if let Some(lapse) = &mut self.lapse {
                 lapse.trust(entry.from);
             }
@@ -231,7 +234,7 @@ impl Fleet {
         while let Some((replica, at)) = self.next_departure()
             && at <= self.alive
         {
-            // In a lapse nobody can come back: a grace that nobody could use has not passed.
+            // During a lapse no session can reconnect, so its grace has not passed.
             self.depart(replica, !self.is_quiet(), effects);
         }
         self.end_lapse(effects);
@@ -243,15 +246,15 @@ impl Fleet {
     }
 
     fn doubt(&mut self, patience: Millis) {
-        // Whoever wrote it may have known less than is known here. (Without pools, nothing is.)
+        // The writer of the lapse may have known shorter times than this fleet. (A fleet without pools knows none.)
         let known = if self.pools.is_empty() { Millis::default() } else { self.patience() };
         let doubted = self.replicas.keys().copied().collect();
         let lapse = Lapse::new(self.applied, self.alive, patience.max(known), Self::YOUTH, doubted);
         self.lapse = Some(lapse.after(self.lapse.take()));
     }
 
-    /// What was decided by entries that this fleet does not know must not take effect any more. `named`: where the entry names
-    /// the timeline; else its name is made of what no other entry has.
+    /// Decisions of entries that this fleet does not know must not take effect any more. `named`: the timeline in the entry; if
+    /// it has none, the name is made of values that no other entry has.
     fn begin_timeline(&mut self, named: Timeline, entry: &Entry, effects: &mut Vec<(PoolId, Effect)>) {
         let made = [entry.number, entry.at.0, self.applied]
             .into_iter()
@@ -263,7 +266,7 @@ impl Fleet {
         }
     }
 
-    /// If it is time.
+    /// Ends the lapse if it is due.
     fn end_lapse(&mut self, effects: &mut Vec<(PoolId, Effect)>) {
         let Some(lapse) = self.lapse.take_if(|lapse| lapse.ends() <= self.alive) else { return };
         let ids: Vec<PoolId> = self.pools.keys().cloned().collect();
@@ -272,7 +275,8 @@ impl Fleet {
         }
     }
 
-    /// Its streams are closed: it said so, or it was silent for so long that it has closed them itself (house, law 5).
+    /// Its streams are closed: it reported that, or it was silent for long enough to have closed them itself (law 5 of the
+    /// dispatcher).
     fn depart(&mut self, replica: ReplicaId, graced: bool, effects: &mut Vec<(PoolId, Effect)>) {
         self.replicas.remove(&replica);
         let ids: Vec<PoolId> = self.pools.keys().cloned().collect();
@@ -304,8 +308,8 @@ impl Fleet {
         }
     }
 
-    /// The pools or their rules have changed: nobody who may have read the longer ones is taken for gone earlier.
-    /// `relied`: somebody may have relied on the old ones.
+    /// The pools or their rules have changed: no replica that may have read longer times is given up earlier.
+    /// `relied`: replicas may have relied on the old rules.
     fn renew(&mut self, relied: bool) {
         let before = self.patience();
         let rules = || self.pools.values().map(|p| &p.rules);
@@ -332,32 +336,32 @@ impl Fleet {
         self
     }
 
-    /// The replica that counts as gone first, and when.
+    /// The replica that will be given up first, and when.
     fn next_departure(&self) -> Option<(ReplicaId, Time)> {
         self.replicas.iter().map(|(id, r)| (*id, r.departs())).min_by_key(|(_, at)| *at)
     }
 
     // ---- reads ----
 
-    /// Where the session is. O(1) but for a queued one's position; allocates nothing.
+    /// Where the session is. O(1) except for the position of a queued one; allocates nothing.
     #[must_use]
     pub fn place(&self, pool: &PoolId, session: SessionId) -> Place<'_> {
         let place = self.pools.get(pool).map_or(Place::Unknown, |p| p.place(session, self.now));
         match place {
             Place::Queued { ahead, .. } if self.is_quiet() => Place::Queued { ahead, estimate: None },
-            // Its slot may have been given to somebody else by what is lost. (Who is attached already goes on.)
+            // Lost entries may have given its slot to another session. (Open streams go on.)
             Place::At { .. } if self.is_quiet() => Place::Queued { ahead: 0, estimate: None },
             Place::Unknown | Place::Queued { .. } | Place::At { .. } | Place::Ending { .. } => place,
         }
     }
 
-    /// Entries may be lost: nobody is placed or let in anew, and no pod taken away, before that is over.
+    /// Whether a lapse is in progress: no session is placed or newly admitted, and no pod is removed, before it ends.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.lapse.is_some()
     }
 
-    /// The lapse about which this replica has to say whether it has read everything before it.
+    /// The position of the lapse for which this replica has not yet reported that it missed nothing.
     #[must_use]
     pub fn doubts(&self, replica: ReplicaId) -> Option<u64> {
         self.lapse.as_ref().filter(|lapse| lapse.doubts(replica)).map(|lapse| lapse.position)
@@ -373,7 +377,7 @@ impl Fleet {
         pools.chain(others).min()
     }
 
-    /// What the world still has to do, re-derived from the state.
+    /// The effects that still have to be executed, derived again from the state.
     pub fn owed(&self) -> impl Iterator<Item = (PoolId, Effect)> {
         self.pools.iter().flat_map(|(id, pool)| {
             let mut own = Vec::new();
@@ -394,13 +398,13 @@ impl Fleet {
         self.pools.get(pool).map(|p| p.scale.desired)
     }
 
-    /// The size as it is ordered from the cluster.
+    /// The effect that orders the present size from the cluster.
     #[must_use]
     pub fn scale(&self, pool: &PoolId) -> Option<Effect> {
         self.pools.get(pool).map(Pool::scale_effect)
     }
 
-    /// What KEDA is to be served, if that is another number than the last one ([`Command::Served`]).
+    /// The number that KEDA has to be served, if it differs from the last one ([`Command::Served`]).
     #[must_use]
     pub fn unserved(&self, pool: &PoolId) -> Option<u32> {
         let pool = self.pools.get(pool).filter(|p| matches!(p.rules.scaling, Scaling::Keda { .. }))?;
@@ -420,19 +424,19 @@ impl Fleet {
         self.pools.get(pool).is_some_and(|p| p.needs_pause(self.now))
     }
 
-    /// Nobody can join: the line has reached its limit, or nobody is placed any more.
+    /// Whether no new session can join: the queue has reached its limit, or the pool is frozen, being removed or unknown.
     #[must_use]
     pub fn is_full(&self, pool: &PoolId) -> bool {
         self.pools.get(pool).is_none_or(|p| !p.takes_newcomers(self.is_quiet()))
     }
 
-    /// The moment up to which everything has happened. It stands while entries may be lost.
+    /// Fleet time: everything due up to this moment has been done. It stands still during a lapse.
     #[must_use]
     pub fn now(&self) -> Time {
         self.now
     }
 
-    /// As [`Fleet::now`], but it goes on even then.
+    /// As [`Fleet::now`], but it also advances during a lapse.
     #[must_use]
     pub fn alive(&self) -> Time {
         self.alive
@@ -450,32 +454,32 @@ impl Fleet {
         self.journal
     }
 
-    /// This state under the position of another one.
+    /// This state with the journal position of another one.
     #[cfg(feature = "planted")]
     #[must_use]
     pub fn at_the_position_of(self, other: &Fleet) -> Fleet {
         Fleet { applied: other.applied, journal: other.journal, ..self }
     }
 
-    /// The semantics in force: whoever knows only older ones must not read on.
+    /// The semantics in force: a replica that knows only older ones must stop reading.
     #[must_use]
     pub fn semantics(&self) -> u32 {
         self.semantics
     }
 
-    /// The history that this state belongs to.
+    /// The timeline that this state belongs to.
     #[must_use]
     pub fn timeline(&self) -> Timeline {
         self.timeline
     }
 
-    /// All who read this journal know [`Command::Load`], and what the rules say of `shrink` and `targets`.
+    /// Whether all replicas that read this journal know [`Command::Load`], and `shrink` and `targets` of the rules.
     #[must_use]
     pub fn knows_targets(&self) -> bool {
         self.semantics >= Entry::TARGETS
     }
 
-    /// The last number this replica wrote; `None` if it is not (or no longer) known: then its life is over.
+    /// The last number this replica wrote; `None` if the fleet does not know it or has given it up.
     #[must_use]
     pub fn replica(&self, replica: ReplicaId) -> Option<u64> {
         self.replicas.get(&replica).map(|r| r.number)
@@ -487,7 +491,7 @@ impl Fleet {
         self.longest.silence
     }
 
-    /// How long (in fleet time) a replica may be silent before everything it had attached is given away.
+    /// How long (by [`Fleet::alive`]) a replica may be silent before it is given up, and its sessions are detached.
     #[must_use]
     pub fn patience(&self) -> Millis {
         self.longest.silence + self.longest.grace
@@ -502,13 +506,13 @@ impl Fleet {
         self.pools.get(pool).map(|p| &p.rules)
     }
 
-    /// A complete list of the pool's pods has been read.
+    /// Whether a complete list of the pool's pods has been read.
     #[must_use]
     pub fn is_listed(&self, pool: &PoolId) -> bool {
         self.pools.get(pool).is_some_and(|p| p.listed)
     }
 
-    /// What the cluster says the pool's size is.
+    /// The pool's size as last read from the cluster.
     #[must_use]
     pub fn scale_seen(&self, pool: &PoolId) -> Option<Seen> {
         self.pools.get(pool).and_then(|p| p.scale.seen)
@@ -540,7 +544,7 @@ impl Fleet {
         self.pools.values().map(|p| p.sessions.len()).sum()
     }
 
-    /// The sessions in line, first first.
+    /// The waiting sessions in order.
     pub fn queue(&self, pool: &PoolId) -> impl Iterator<Item = SessionId> {
         self.pools.get(pool).into_iter().flat_map(|p| p.queue.iter().map(|(_, s)| *s))
     }
@@ -550,7 +554,7 @@ impl Fleet {
     }
 }
 
-/// Two sizes decided at the same journal position could not be told apart later: only the last one counts.
+/// Two sizes decided at the same journal position could not be distinguished later: keeps only the last one.
 fn keep_last_scale(effects: &mut Vec<(PoolId, Effect)>) {
     let is_scale = |(_, effect): &(PoolId, Effect)| matches!(effect, Effect::Scale { .. });
     if effects.iter().filter(|e| is_scale(e)).nth(1).is_none() {

@@ -1,4 +1,4 @@
-//! Names of things. All of them are minted outside; the core only compares them.
+//! Identifiers. They are created outside (except a timeline that its entry does not name); the core only compares them.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PoolId(pub Arc<str>);
 
-/// What one signed cookie names: 128 random bits from the operating system. Never logged.
+/// The id in one signed cookie: 128 random bits from the operating system. Never logged.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub u128);
 
@@ -17,12 +17,12 @@ pub struct SessionId(pub u128);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ordinal(pub u32);
 
-/// One life of one dispatcher process: random, never used twice.
+/// One life of a dispatcher process, which ends when the fleet gives it up: random, never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ReplicaId(pub u64);
 
-/// One continuous history of the journal. Entries that are lost end it; what follows is another one. The number is drawn at
-/// random, so that no two histories share one; 0: of entries that were written before there were timelines.
+/// One continuous history of the journal. A loss of entries ends it, and another one begins. The number is random, so that
+/// no two histories share one; 0: the history of entries that were written before timelines existed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Timeline(pub u64);
 
@@ -30,7 +30,7 @@ pub struct Timeline(pub u64);
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Uid(pub Arc<str>);
 
-/// What a session is bound to: a life of a pod and the address of that life. Never a name.
+/// A session is bound to this: one life of a pod and the address of that life. Never to a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incarnation {
     pub uid: Uid,
@@ -76,7 +76,7 @@ impl fmt::Debug for ReplicaId {
 }
 
 impl Timeline {
-    /// The timeline from before there were timelines.
+    /// The timeline of entries that were written before timelines existed.
     pub const FIRST: Timeline = Timeline(0);
 
     /// For `serde`.
@@ -102,7 +102,7 @@ impl core::str::FromStr for Timeline {
     type Err = core::num::ParseIntError;
 
     /// # Errors
-    /// When it is no hexadecimal number of at most 64 bits.
+    /// If it is not a hexadecimal number of at most 64 bits.
     fn from_str(text: &str) -> Result<Timeline, Self::Err> {
         u64::from_str_radix(text, 16).map(Timeline)
     }

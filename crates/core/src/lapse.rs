@@ -1,22 +1,22 @@
-//! Entries may be lost. Somebody may have acted on them who keeps streams that nobody knows of, so nobody is placed or let in
-//! anew, nothing is taken away, and the pools' clocks stand, until that cannot be so any more. What follows for the fleet and its
-//! pools is there (`Fleet::is_quiet`); here is when it is over.
+//! Entries may be lost. A replica may have acted on them and keep streams that the journal does not know, so until all such
+//! streams are closed, no session is placed or newly admitted, no pod is removed, and the pools' clocks stand still. This file
+//! decides when that ends; its consequences are in the fleet and its pools (see `Fleet::is_quiet`).
 
 use crate::ids::ReplicaId;
 use crate::time::{Millis, Time};
 use alloc::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
-/// On the clock by which replicas are given up.
+/// Its times are on the clock by which replicas are given up (`Fleet::alive`).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Lapse {
-    /// Of the entry that said so.
+    /// The journal position of the entry that began it.
     pub(crate) position: u64,
-    /// By then everybody has closed such streams.
+    /// By then every replica has closed such streams.
     until: Time,
-    /// By then even those have of whom no word has reached us; if nobody is doubted, that is all.
+    /// By then even replicas unknown to the journal have closed them. The lapse ends then if `doubted` is empty.
     earliest: Time,
-    /// Who may have read what is lost, and has not said yet that it has not.
+    /// Replicas that may have read lost entries, and have not yet reported that they have not.
     doubted: BTreeSet<ReplicaId>,
 }
 
@@ -29,12 +29,12 @@ impl Lapse {
         doubted: BTreeSet<ReplicaId>,
     ) -> Lapse {
         let until = now + patience;
-        // With nobody to ask it may be much that is lost, or everything.
+        // Without a known replica, many entries may be lost, or all.
         let earliest = if doubted.is_empty() { until } else { now + youth.min(patience) };
         Lapse { position, until, earliest, doubted }
     }
 
-    /// It came while another one lasted: what that one was to wait for is waited for.
+    /// If another lapse is still in progress, also waits for what that one waits for.
     pub(crate) fn after(mut self, before: Option<Lapse>) -> Lapse {
         if let Some(before) = before {
             self.until = self.until.max(before.until);
@@ -44,7 +44,8 @@ impl Lapse {
         self
     }
 
-    /// It has missed nothing, or has closed all its streams and said so. (Who is silent may have closed them later than we think.)
+    /// The replica has missed nothing, or has reported that its streams are closed. (A silent one may have closed them later
+    /// than assumed.)
     pub(crate) fn trust(&mut self, replica: ReplicaId) {
         self.doubted.remove(&replica);
     }
@@ -58,7 +59,8 @@ impl Lapse {
         if self.doubted.is_empty() { self.earliest.min(self.until) } else { self.until }
     }
 
-    /// Nobody could say that nothing has happened that is forgotten now.
+    /// Whether something may have happened that is forgotten now: no replica was known, or one has not reported that it missed
+    /// nothing.
     pub(crate) fn is_loss(&self) -> bool {
         self.ends() == self.until
     }

@@ -1,19 +1,19 @@
-//! Who sits where, and how many pods: the pure heart of Slotkeeper.
+//! Which session has which slot, and how many pods each pool needs: Slotkeeper's state machine, without I/O.
 //!
 //! A replicated state machine fed by an ordered journal. Four reads ([`Fleet::place`], [`Fleet::next_deadline`],
 //! [`Fleet::owed`], [`Fleet::census`]) and one mutation ([`Fleet::apply`]). Every dispatcher that applies the same
 //! entries computes the same state and the same effects.
 //!
 //! - **Time enters only with an entry.** `apply` first does what is due at the entry's time, then the entry itself;
-//!   [`Command::Tick`] is the empty command. Nobody expires anything by a clock of their own.
-//! - **Randomness never enters**: ids are minted outside. **Settings are entries too** ([`Command::Rules`]).
-//! - **Effects are the return value**, and levels as much as edges: [`Fleet::owed`] derives them again after a restart.
+//!   [`Command::Tick`] is the empty command. No dispatcher expires anything by its own clock.
+//! - **Randomness never enters**: ids are created outside. **Settings are entries too** ([`Command::Rules`]).
+//! - **Effects are the return value**, and those still owed can be derived from the state ([`Fleet::owed`]), as after a restart.
 //! - **There is no `Result`.** Being queued or refused is an answer. A broken invariant is a bug: it panics in debug
-//!   builds, and in release builds freezes the pool's placing and says so ([`Effect::Broken`]).
-//! - **What is lost is never given away twice**: after [`Command::Lapse`] nobody is placed until everybody who may have acted on
-//!   entries that are gone has closed the streams, or has said that it has missed nothing ([`Command::Whole`]).
-//! - **Old news is recognised**: entries by their replica's number, observations by the cluster's version, incarnations
-//!   by uid. Everything is safe twice and late.
+//!   builds; in release builds it freezes placing in that pool and is reported ([`Effect::Broken`]).
+//! - **Lost entries never put two sessions into one slot**: after [`Command::Lapse`] no session is placed until every replica
+//!   that may have acted on lost entries has closed its streams, or has reported that it missed nothing ([`Command::Whole`]).
+//! - **Outdated input is ignored**: entries by their replica's number, observations by the cluster's version, incarnations
+//!   by uid. Applying anything twice or late is harmless.
 //!
 //! ```text
 //! session:  (Visit) ─▶ Queued ─▶ Held{until} ◀─────▶ Taken{by replicas} ─▶ Ending{by replicas} ─▶ released
@@ -25,7 +25,7 @@
 //!           where sessions may be moved:  Serving ─▶ Surplus ─▶ Leaving ─▶ (empty) Retiring ─▶ gone
 //! ```
 //!
-//! Deliberately absent: clocks, sockets, threads, randomly ordered maps. `no_std` makes the compiler the reviewer.
+//! Deliberately absent: clocks, sockets, threads, randomly ordered maps. `no_std` makes the compiler enforce it.
 #![no_std]
 
 extern crate alloc;

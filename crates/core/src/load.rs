@@ -1,5 +1,5 @@
-//! What the pods of a pool bear, as the replicas report it: messages over a window of fleet time, and a gauge of the pods'
-//! own. What follows from it is in `scale.rs`.
+//! The load of a pool's pods, as the replicas report it: messages over a window of fleet time, and a gauge that the pods
+//! export. `scale.rs` derives a number of pods from it.
 
 use crate::ids::ReplicaId;
 use crate::rules::Targets;
@@ -11,17 +11,17 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Load {
     /// Messages of the window, oldest first, with the moments at which they were reported.
     counts: VecDeque<(Time, u64)>,
-    /// All of them.
+    /// The sum of `counts`.
     messages: u64,
-    /// What each replica has read last of the pods' gauge. They read the same pods: the highest counts.
+    /// The pods' gauge as each replica read it last. All replicas read the same pods: the highest value counts.
     gauges: BTreeMap<ReplicaId, (Time, u64)>,
 }
 
-/// Reports that are kept apart; more are added to the latest.
+/// Reports that are kept apart; beyond that, the two oldest are merged.
 const MOST: usize = 1024;
 
 impl Load {
-    /// A report. What was counted over a longer time than the window (a replica that could not write) counts with its share.
+    /// Adds a report. If it covers more time than the window (the replica could not write meanwhile), only its share counts.
     pub(crate) fn note(
         &mut self,
         from: ReplicaId,
@@ -58,7 +58,7 @@ impl Load {
         self.gauges.retain(|_, (at, _)| *at + window > now);
     }
 
-    /// When time alone will change it.
+    /// When time alone will change the load.
     pub(crate) fn deadline(&self, window: Millis) -> Option<Time> {
         let gauges = self.gauges.values().map(|(at, _)| *at);
         self.counts.front().map(|(at, _)| *at).into_iter().chain(gauges).min().map(|at| at + window)
@@ -69,7 +69,7 @@ impl Load {
         u64::try_from(u128::from(self.messages) * 1_000_000 / u128::from(window.0.max(1))).unwrap_or(u64::MAX)
     }
 
-    /// The sum of the pods' gauge, in thousandths; `None` if nobody has read it lately.
+    /// The sum of the pods' gauge, in thousandths; `None` if no replica has read it within the window.
     pub(crate) fn gauge(&self) -> Option<u64> {
         planted!(GaugeAddedUp => self.gauges.values().map(|(_, value)| *value).reduce(u64::saturating_add));
         self.gauges.values().map(|(_, value)| *value).max()

@@ -1,5 +1,5 @@
-//! A hashed map that can only be asked by key: nothing can iterate it, so its order can never show in the state.
-//! The hash is fixed. Nobody outside chooses session ids (they are minted and signed), so nobody can make them collide.
+//! A hash map that cannot be iterated in hash order, so that order can never show in the state. The hash is fixed:
+//! session ids are minted and signed, so a client can neither choose them nor make them collide.
 
 use crate::ids::SessionId;
 use alloc::vec::Vec;
@@ -60,7 +60,7 @@ impl<K: Hash + Eq + Ord + Copy, V> Lookup<K, V> {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
-    /// All of it, in order of the keys. O(n log n): for listings, checkpoints and changes of the rules.
+    /// All entries in order of their keys. O(n log n): for listings, checkpoints and changes of the rules.
     pub(crate) fn sorted(&self) -> Vec<(K, &V)> {
         let mut all: Vec<_> = self.0.iter().map(|(k, v)| (*k, v)).collect();
         all.sort_unstable_by_key(|(k, _)| *k);

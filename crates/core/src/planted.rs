@@ -1,12 +1,12 @@
-//! Bugs planted on purpose, one at a time, to measure what the tests find. Without the feature `planted`, which nothing that
-//! is shipped has, this module holds a macro that expands to nothing.
+//! Bugs planted on purpose, one at a time, to measure what the tests find. Without the feature `planted`, which no shipped
+//! build enables, this module only has a macro that expands to nothing.
 //!
 //! The unit is a whole function: `planted!(SomeBug => expression);` is its first statement, and while `SomeBug` is planted
 //! the function returns the expression instead of doing its work. Where no function fits, extract one first; a hook never
 //! stands inside a condition, a loop or a match arm. A wrong version that needs more than a few words stands beside the
 //! right one, in a function behind `#[cfg(feature = "planted")]`.
 //!
-//! To add a bug: one line in the list below (name, word, kind, who should find it, what it does), one hook, and
+//! To add a bug: one line in the list below (name, word, kind, finder, what it does), one hook, and
 //! `slotkeeper-sim mutants WORD` (see sim/README.md).
 
 /// Returns the expression from the present function while the bug is planted. The first statement of a function.
@@ -48,7 +48,7 @@ mod list {
     }
 
     words! {
-        /// What a bug breaks.
+        /// The area that a bug breaks.
         Kind:
         Placing "placing",
         Queue "queue",
@@ -94,7 +94,7 @@ mod list {
             impl Bug {
                 pub const ALL: &[Bug] = &[$(Bug::$bug,)*];
 
-                /// As in commands.
+                /// The name used in commands.
                 #[must_use]
                 pub fn word(self) -> &'static str {
                     match self { $(Bug::$bug => $word,)* }
@@ -111,7 +111,7 @@ mod list {
                     match self { $(Bug::$bug => Finder::$finder,)* }
                 }
 
-                /// What the dispatcher does while it is planted.
+                /// The wrong behaviour while the bug is planted.
                 #[must_use]
                 pub fn what(self) -> &'static str {
                     match self { $(Bug::$bug => $what,)* }
@@ -158,7 +158,7 @@ mod list {
         PauseForgotten "pause-forgotten" Scaling Stories "lets KEDA's pause end before the raised number has settled",
         LaterDecisionWins "later-decision-wins" Scaling Stories "accepts a size that a lost journal decided",
         OldNewsCounts "old-news-counts" Scaling Swarm "accepts observations of pods that are older than what is known",
-        GonePodReturns "gone-pod-returns" Scaling Swarm "takes late news of a deleted incarnation for a new one",
+        GonePodReturns "gone-pod-returns" Scaling Swarm "takes a late observation of a deleted incarnation for a new one",
         ListKeepsAbsent "list-keeps-absent" Scaling Stories "keeps pods that a complete list does not name",
         PlaceOnDirty "place-on-dirty" Recycle Stories "places a second session in a pod that is to be recycled",
         NeverDirty "never-dirty" Recycle Stories "does not recycle a pod after a session",
@@ -194,15 +194,15 @@ mod list {
         ScheduleNotPosted "schedule-not-posted" Driver Worlds "does not apply the weekly schedule",
         NewsNotRetold "news-not-retold" Driver Worlds "does not repeat observations after entries are lost",
 
-        // From the door to the pod and back.
+        // From the listener to the pod and back.
         HopByHopKept "hop-by-hop-kept" Forwarding EndToEnd "passes hop-by-hop fields on",
         ForwardedBelieved "forwarded-believed" Forwarding EndToEnd "passes a visitor's own forwarding headers on",
         ForwardedForReplaced "forwarded-for-replaced" Forwarding EndToEnd "drops the proxies before it from X-Forwarded-For",
         CookieReachesPod "cookie-reaches-pod" Forwarding EndToEnd "passes the session cookie to pods",
         UploadUnlimited "upload-unlimited" Forwarding EndToEnd "does not count a streamed body against its limit",
         ContinueNotAwaited "continue-not-awaited" Forwarding EndToEnd "reads a body before the pod has asked for it",
-        BodyNotCut "body-not-cut" Forwarding EndToEnd "lets a body run on that nobody reads when its session ends",
-        TrailersLost "trailers-lost" Forwarding EndToEnd "does not tell pods that trailers are accepted",
+        BodyNotCut "body-not-cut" Forwarding EndToEnd "does not cut a body that is not being read when its session ends",
+        TrailersLost "trailers-lost" Forwarding EndToEnd "does not announce to pods that trailers are accepted",
         HeldBytesLost "held-bytes-lost" Tunnel Dispatcher "loses bytes that are held back when a stream ends",
         OwnPongPassed "own-pong-passed" Tunnel Dispatcher "passes the pong to its own ping on to the pod",
         PingInsideFrame "ping-inside-frame" Tunnel Dispatcher "puts a ping into the middle of a frame",
@@ -225,7 +225,7 @@ mod list {
         PublicNameIsId "public-name-is-id" Cookie Dispatcher "shows session ids to pods, logs and operators",
 
         // The waiting room.
-        ReasonForgotten "reason-forgotten" WaitingRoom EndToEnd "does not tell visitors why their session ended",
+        ReasonForgotten "reason-forgotten" WaitingRoom EndToEnd "does not show visitors why their session ended",
         PositionFromZero "position-from-zero" WaitingRoom EndToEnd "counts places in line from 0",
         ProgressFrozen "progress-frozen" WaitingRoom EndToEnd "shows the first progress that it has seen for good",
         OpenRedirect "open-redirect" WaitingRoom Dispatcher "redirects to other sites",
@@ -238,7 +238,7 @@ mod list {
         DeleteByName "delete-by-name" Kubernetes Dispatcher "deletes a pod by its name, whichever incarnation has it",
         PatchUnguarded "patch-unguarded" Kubernetes Dispatcher "writes the size without the version as precondition",
         UndoLaterDecision "undo-later-decision" Kubernetes Dispatcher "overwrites a size that was decided later",
-        MarksStay "marks-stay" Kubernetes Dispatcher "leaves annotations on pods that nobody uses any more",
+        MarksStay "marks-stay" Kubernetes Dispatcher "leaves annotations on pods that are not used any more",
         GuardStolen "guard-stolen" Kubernetes Dispatcher "removes an operator's own pause of KEDA",
         DeletionCostEqual "deletion-cost-equal" Kubernetes Dispatcher "gives a Deployment's busy pods no higher deletion cost",
         ReadyUnprobed "ready-unprobed" Kubernetes Dispatcher "believes a pod's readiness before it has answered",
@@ -258,7 +258,7 @@ mod list {
 
         // Towards scalers and operators.
         ServeZero "serve-zero" Keda Dispatcher "reports 0 before the journal has been read",
-        ServedNotWritten "served-not-written" Keda Worlds "does not record which size scalers were told",
+        ServedNotWritten "served-not-written" Keda Worlds "does not record which size scalers were served",
         InactiveWhileWanted "inactive-while-wanted" Keda Dispatcher "reports an idle pool as inactive before its cooldown is over",
         AnswersWhenLate "answers-when-late" Keda Dispatcher "answers KEDA by a state that may be outdated",
         PushedOnce "pushed-once" Keda Dispatcher "does not repeat to KEDA that a pool is active",
@@ -284,11 +284,11 @@ mod list {
         LifeNotChecked "life-not-checked" RedisJournal Dispatcher "goes on with its connection although its life is in doubt",
     }
 
-    /// 0: none; else the bug's number and 1.
+    /// 0: none; otherwise the bug's number plus 1.
     static PLANTED: AtomicU8 = AtomicU8::new(UNREAD);
     /// The environment has not been read yet.
     const UNREAD: u8 = u8::MAX;
-    /// Which bug the programs of one build plant from the start.
+    /// The environment variable with the bug that a program plants when it starts.
     const VARIABLE: &str = "SLOTKEEPER_PLANT";
 
     /// Plants a bug in the whole process.
@@ -315,7 +315,7 @@ mod list {
         let planted = match std::env::var(VARIABLE) {
             Ok(word) if !word.is_empty() => match Bug::find(&word) {
                 Some(bug) => bug as u8 + 1,
-                None => panic!("{VARIABLE}: {word:?} is no bug"),
+                None => panic!("{VARIABLE}: {word:?} is not the name of a planted bug"),
             },
             Ok(_) | Err(_) => 0,
         };

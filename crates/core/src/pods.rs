@@ -1,4 +1,4 @@
-//! One pod's life: its incarnation, who sits in it, and what follows for placing and scaling.
+//! One pod: its incarnation, its sessions, and what follows for placing and scaling.
 //!
 //! ```text
 //! (new uid) Free ─▶ Serving ─▶ Free (keep) | Dirty (recycle) ─▶ (new uid) Free;   Free ─▶ Retiring ─▶ gone
@@ -16,22 +16,22 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     pub life: Option<Life>,
-    /// Who occupies its slots: held, taken and ending sessions.
+    /// The sessions that occupy its slots: held, taken and ending.
     pub sessions: BTreeSet<SessionId>,
     pub slots: u32,
     pub cordoned: bool,
-    /// ... and its sessions are to be moved.
+    /// Cordoned, and its sessions are to be moved.
     #[serde(default)]
     pub emptied: bool,
-    /// Since when a ready incarnation of this ordinal is wanted and missing. [`Time::NEVER`] if none is.
+    /// Since when a ready incarnation of this ordinal has been awaited. [`Time::NEVER`] if none is.
     pub asked: Time,
-    /// The position of the entry since which it is inside `desired`.
+    /// The position of the entry that brought it inside `desired`.
     pub(crate) raised: u64,
-    /// The cluster's version of the newest news of this ordinal.
+    /// The cluster's version of the newest observation of this ordinal.
     pub(crate) version: u64,
-    /// The last uid that is known to be gone: it stays gone.
+    /// The uid of the last incarnation known to be deleted: later observations of it are ignored.
     pub(crate) gone: Option<Uid>,
-    /// Derived: what the pool's indexes hold about it.
+    /// Derived: its entries in the pool's indexes.
     #[serde(skip)]
     pub(crate) index: Index,
 }
@@ -41,24 +41,24 @@ pub struct Pod {
 pub struct Life {
     pub uid: Uid,
     pub phase: Phase,
-    /// Known from the first moment it was ready.
+    /// Known since it was first ready.
     pub incarnation: Option<Incarnation>,
-    /// Somebody has been in it, or may have been: it already ran when the journal began.
+    /// A session has been in it, or may have been because it already ran when the journal began.
     pub used: bool,
-    /// Somebody's traces are in it: nobody else is placed here (`after_session = recycle`).
+    /// It may hold data of a session: no other session is placed here (`after_session = recycle`).
     pub dirty: bool,
     pub standing: Standing,
     /// Since when it has not been ready. [`Time::NEVER`] while it is.
     pub unready: Time,
-    /// It has not been ready, or not been certain to stay, for `stuck_after`.
+    /// It has not been ready, or not been certain to stay, for `stuck_after`; or it has failed while terminating.
     pub stuck: bool,
-    /// Its deletion has been ordered, and may be carried out at any time from then on, whatever has changed since: it is never used again.
+    /// Its deletion has been ordered and may be carried out at any time, whatever has changed since: it is never used again.
     #[serde(default)]
     pub condemned: bool,
 }
 
 impl Life {
-    /// Leaves traces. Whether they matter is for the rules to say.
+    /// Records that a session has been in it. The rules decide whether that makes it dirty.
     pub(crate) fn use_up(&mut self, rules: &Rules) {
         planted!(NeverDirty => ());
         self.used = true;
@@ -75,54 +75,54 @@ impl Life {
         Life { standing, ..self.clone() }
     }
 
-    /// Inside `desired`, but it is not certain yet that nobody still deletes it.
+    /// Inside `desired`, but not yet certain to stay: an earlier order may still delete it.
     pub(crate) fn is_returning(&self) -> bool {
         matches!(self.standing, Standing::Returning { .. })
     }
 
-    /// Being late counts anew, unless it is still not ready.
+    /// Clears `stuck`, unless it is still not ready.
     pub(crate) fn forgive(&mut self) {
         self.stuck &= self.unready != Time::NEVER;
     }
 }
 
-/// Where an incarnation stands towards `desired` (behaviour §7).
+/// The relation of an incarnation to `desired` (behaviour §7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
     Wanted,
-    /// It will have to go, but somebody above it goes first: chosen where nothing else is free ([`Shrink::Move`](crate::rules::Shrink)).
+    /// To be removed after the pods above it; takes sessions only if no other pod can ([`Shrink::Move`](crate::rules::Shrink)).
     Surplus,
-    /// It is being emptied: nobody is placed here, and whoever is here is moved. It stays until it is empty.
+    /// It is being emptied: no session is placed here, and its sessions are moved. It stays until it is empty.
     Leaving,
-    /// Outside `desired`: somebody may delete it any moment.
+    /// Outside `desired`: the cluster may delete it at any moment.
     Retiring,
-    /// Inside again since the entry at position `decided` (as in `Effect::Scale`), but not yet certain that nobody still deletes it.
-    /// After a lapse every pod inside is (`Pool::doubt`), also one with sessions.
+    /// Inside `desired` again since the entry at position `decided` (as in `Effect::Scale`), but an earlier order may still
+    /// delete it. After a lapse every pod inside is returning (`Pool::doubt`), also one with sessions.
     Returning {
         decided: u64,
         since: Time,
     },
 }
 
-/// What the pool's indexes hold about a pod: derived from it by [`Pod::derive`], replaced as a whole.
+/// A pod's entries in the pool's indexes: derived by [`Pod::derive`], replaced as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Index {
-    /// Its key among the pods that can take somebody now: the lowest is chosen.
+    /// Its key among the pods that can take a session now: the lowest is chosen.
     pub(crate) open: Option<u32>,
     /// Free slots it has or will have, for `needed`.
     pub(crate) usable: u32,
-    /// It is counted on to bear its share.
+    /// It is counted on to bear its share of the load.
     pub(crate) able: bool,
     pub(crate) busy: u32,
     pub(crate) ready: bool,
-    /// Waited for, and since when.
+    /// Since when a ready incarnation has been awaited, if one is.
     pub(crate) starting: Option<Time>,
     pub(crate) returning: bool,
     pub(crate) owes_recycle: bool,
     pub(crate) alarm: Option<Time>,
 }
 
-/// A key behind those of all pods that stay.
+/// The lowest key of surplus pods: above the keys of all pods that stay.
 const LAST_CHOICE: u32 = 1 << 31;
 
 impl Pod {
@@ -146,7 +146,7 @@ impl Pod {
         self.life.as_ref().is_some_and(|l| matches!(l.phase, Phase::Terminating))
     }
 
-    /// Whoever has no stream here any more is placed elsewhere: it is on its way out.
+    /// It is terminating or being emptied: a session without a stream here is placed elsewhere.
     #[must_use]
     pub fn is_going(&self) -> bool {
         self.emptied || self.is_terminating() || self.life.as_ref().is_some_and(|l| l.standing == Standing::Leaving)
@@ -157,7 +157,7 @@ impl Pod {
         self.life.as_ref().is_some_and(|l| matches!(l.phase, Phase::Ready { .. }))
     }
 
-    /// Whether anybody may be placed in this incarnation now.
+    /// Whether a session may be placed in this incarnation now.
     fn is_placeable(&self, life: &Life) -> bool {
         planted!(PlaceOnTerminating => self.is_open(life) || self.is_terminating() && life.incarnation.is_some());
         planted!(PlaceOnCordoned => Pod { cordoned: false, ..self.clone() }.is_open(life));
@@ -171,7 +171,7 @@ impl Pod {
         self.is_ready() && !life.dirty && !life.condemned && !self.cordoned && stays
     }
 
-    /// Where it stands among the pods that can take somebody: the lowest is chosen.
+    /// Its key among the pods that can take a session: the lowest is chosen.
     fn rank(&self, rules: &Rules) -> u32 {
         planted!(SpreadLikePack => 0);
         let busy = self.sessions.len() as u32;
@@ -183,14 +183,14 @@ impl Pod {
         }
     }
 
-    /// Free slots of an incarnation that anybody may be placed in now.
+    /// Its free slots; 0 if no session may be placed in its incarnation now.
     #[must_use]
     pub fn free_slots(&self) -> u32 {
         let placeable = self.life.as_ref().is_some_and(|life| self.is_placeable(life));
         if placeable { self.slots.saturating_sub(self.sessions.len() as u32) } else { 0 }
     }
 
-    /// It is outside `desired` from now on: nobody waits for it, and nobody is placed there.
+    /// It is outside `desired` from now on: not awaited any more, and no session is placed there.
     pub(crate) fn retire(&mut self) {
         self.asked = Time::NEVER;
         self.mark_retiring();
@@ -217,7 +217,7 @@ impl Pod {
             _ if self.cordoned => 0,
             None => rules.slots_per_pod,
             Some(l) if l.stuck || matches!(l.phase, Phase::Failed { .. }) => 0,
-            // Its successor will have all its slots; but a dirty one waits for whoever is still there, and that may take long.
+            // Its successor will have all slots. A dirty pod is replaced only after its last session: that may take long.
             Some(l) if matches!(l.phase, Phase::Terminating) => rules.slots_per_pod,
             Some(l) if l.dirty || l.condemned => {
                 if busy == 0 {

@@ -1,5 +1,5 @@
-//! One pool: its sessions, pods and queue. Each command is a step of `pool/visitors.rs` or `pool/cluster.rs`; what it changes
-//! is indexed at once (`pool/index.rs`); at the end of every entry `settle` seats who can be seated and renews `desired`.
+//! One pool: its sessions, pods and queue. Commands are implemented in `pool/visitors.rs` and `pool/cluster.rs`; they update
+//! the indexes at once (`pool/index.rs`); at the end of every entry `settle` places waiting sessions and updates `desired`.
 
 mod cluster;
 mod index;
@@ -38,17 +38,17 @@ pub(crate) struct Pool {
     pub(crate) load: Load,
     /// A complete list of pods has been read at least once.
     pub(crate) listed: bool,
-    /// The cluster's version of the newest complete list: no news of any pod is older.
+    /// The cluster's version of the newest complete list: older observations of pods are ignored.
     pub(crate) list_version: u64,
-    /// An invariant was broken: nobody is placed any more.
+    /// An invariant was broken: no session is placed any more.
     pub(crate) frozen: bool,
-    /// The pool is going away: nobody joins.
+    /// The pool is being removed: no session can join.
     pub(crate) removed: bool,
     #[serde(skip)]
     pub(crate) index: PoolIndex,
 }
 
-/// What the pool asks for, at this moment. (Other parts of the pool may be written to meanwhile.)
+/// The pool's present demand. (A macro, so that other fields of the pool can be written to meanwhile.)
 macro_rules! demand {
     ($pool:expr, $targeted:expr) => {
         Demand {
@@ -64,22 +64,22 @@ macro_rules! demand {
     };
 }
 
-/// One entry as a pool sees it, and where its effects go.
+/// The context of one entry for a pool, and the list that receives its effects.
 pub(crate) struct Step<'a> {
     pub(crate) now: Time,
     /// More time than it says has passed since this moment.
     pub(crate) stalled: Time,
     /// How many entries the fleet has applied, this one included.
     pub(crate) position: u64,
-    /// Entries may be lost: others may have streams where nobody seems to be.
+    /// A lapse is in progress: there may be streams in slots that look free.
     pub(crate) quiet: bool,
-    /// What the semantics in force know ([`Entry::TARGETS`](crate::Entry::TARGETS)).
+    /// The semantics in force include [`Entry::TARGETS`](crate::Entry::TARGETS).
     pub(crate) targeted: bool,
-    /// ... and [`Entry::RETURNS`](crate::Entry::RETURNS).
+    /// The semantics in force include [`Entry::RETURNS`](crate::Entry::RETURNS).
     pub(crate) returns: bool,
     /// ... and [`Entry::PAUSES`](crate::Entry::PAUSES).
     pub(crate) pauses: bool,
-    /// The first one as long as the semantics in force know no other ([`Entry::TIMELINES`](crate::Entry::TIMELINES)).
+    /// [`Timeline::FIRST`] until the semantics in force include [`Entry::TIMELINES`](crate::Entry::TIMELINES).
     pub(crate) timeline: Timeline,
     pub(crate) effects: &'a mut Vec<Effect>,
 }
@@ -136,7 +136,7 @@ impl Pool {
             }
             Command::Schedule(spare) => self.rules.spare = *spare,
             Command::Remove => self.remove(step),
-            // The fleet has done it, for every pool.
+            // Already handled by the fleet, for all pools.
             Command::Hello { .. }
             | Command::Lapse { .. }
             | Command::Whole { .. }
@@ -146,7 +146,7 @@ impl Pool {
         self.settle(step);
     }
 
-    /// Does what time alone has made due.
+    /// Handles what is due because of time alone.
     pub(crate) fn expire(&mut self, step: &mut Step<'_>) {
         let mut due = false;
         while let Some(&(at, owner)) = self.index.deadlines.first()
@@ -170,14 +170,14 @@ impl Pool {
         }
     }
 
-    /// Whether time alone has made anything due.
+    /// Whether anything is due because of time alone.
     pub(crate) fn is_due(&self, now: Time) -> bool {
         let first = self.index.deadlines.first().map(|(at, _)| *at);
         let load = self.load.deadline(self.rules.targets.window);
         [first, self.scale.deadline(&self.rules), self.settled_at(), load].into_iter().flatten().any(|at| at <= now)
     }
 
-    /// When KEDA has settled on a raised number, for the first pod that waits for it.
+    /// When KEDA has certainly acted on a raised number, for the first pod that waits for that.
     fn settled_at(&self) -> Option<Time> {
         if !matches!(self.rules.scaling, Scaling::Keda { .. }) {
             return None;
@@ -208,7 +208,7 @@ impl Pool {
 
     // ---- the end of every entry ----
 
-    /// Seats who can be seated and renews `desired`, until neither changes anything.
+    /// Places waiting sessions and updates `desired`, until neither changes anything.
     pub(crate) fn settle(&mut self, step: &mut Step<'_>) {
         self.load.forget(self.rules.targets.window, step.now);
         loop {
@@ -229,7 +229,7 @@ impl Pool {
         }
         self.withdraw_recycles(step);
         if !step.quiet && !self.queue_is_just() && !self.frozen {
-            self.freeze("somebody is queued while a placeable slot is free", step);
+            self.freeze("a session is queued while a placeable slot is free", step);
         }
     }
 
@@ -274,8 +274,8 @@ impl Pool {
         }
     }
 
-    /// Who gets a slot now, and where. A session that lost its pod goes before those in front of it if the ordinal it had is
-    /// free: its data is there, and the pods of those others are still to come.
+    /// The next session to place, and its ordinal. A session that lost its pod overtakes those in front of it if its former
+    /// ordinal has a free slot: its data is there, and the pods of the others are still to come.
     fn next_seat(&self, returns: bool) -> Option<(SessionId, Ordinal)> {
         let &(_, best) = self.index.open.first()?;
         if returns && let Some(own) = self.own_seat() {
@@ -302,7 +302,7 @@ impl Pool {
 
     // ---- reads ----
 
-    /// Whether somebody new can join the line. With a free slot nobody is in it, and the newcomer will not stay.
+    /// Whether a new session can join the queue. If a slot is free, the queue is empty, and the session is placed at once.
     pub(crate) fn takes_newcomers(&self, quiet: bool) -> bool {
         let closed = quiet || self.index.open.is_empty();
         let full = self.queue.len() >= self.rules.queue_limit as usize && closed;
@@ -331,7 +331,7 @@ impl Pool {
         }
     }
 
-    /// When whoever has `ahead` before them will get a slot: from a pod that is starting, else from somebody who leaves.
+    /// How long until a session behind `ahead` others gets a slot: from a pod that is starting, else from a session that ends.
     fn estimate(&self, ahead: u64, now: Time) -> Option<Millis> {
         let per_pod = u64::from(self.rules.slots_per_pod);
         let coming = (self.index.starting.len() as u64).saturating_mul(per_pod);
@@ -384,7 +384,7 @@ impl Pool {
     }
 }
 
-/// The pod that a session had last, if it has a free slot.
+/// The session's previous ordinal, if it has a free slot.
 fn free_again(pods: &BTreeMap<Ordinal, Pod>, last: Option<Ordinal>) -> Option<Ordinal> {
     planted!(NoStickiness => None);
     last.filter(|ordinal| pods.get(ordinal).is_some_and(|pod| pod.free_slots() > 0))

@@ -1,5 +1,5 @@
 //! Prefix sums over ordinals that can change one at a time (a Fenwick tree): "how many free slots are there below n",
-//! and "what is the least n with so many", both in O(log n).
+//! and "what is the least n with this many", both in O(log n).
 
 use alloc::vec;
 use alloc::vec::Vec;

@@ -1,5 +1,5 @@
-//! The line of waiting sessions: who is next, and how many are ahead. First come, first served, within priority classes;
-//! whoever lost a pod stands before everybody.
+//! The waiting sessions: which is next, and how many are ahead of one. First come, first served, within priority classes;
+//! sessions that lost a pod come before all others.
 //!
 //! A sorted deque: joining at the end and leaving at the front are O(1), a position is a binary search. Leaving from
 //! the middle moves the shorter side; `queue_limit` bounds it.
@@ -8,10 +8,10 @@ use crate::ids::SessionId;
 use alloc::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
-/// A place in the line. Smaller is earlier.
+/// A place in the queue. Smaller is earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Turn {
-    /// 0 for who lost a pod, else 1 + the priority class.
+    /// 0 for a session that lost its pod, otherwise 1 + the priority class.
     lane: u16,
     number: u64,
 }
@@ -23,18 +23,18 @@ pub(crate) struct Queue {
 }
 
 impl Turn {
-    /// Not behind any other.
+    /// Not behind any other turn.
     pub(crate) const FIRST: Turn = Turn { lane: 0, number: 0 };
 }
 
 impl Queue {
-    /// Joins behind everybody of the same class.
+    /// Adds the session behind all others of the same class.
     pub(crate) fn join(&mut self, session: SessionId, class: u8) -> Turn {
         planted!(IgnorePriority => self.enter(session, 1));
         self.enter(session, u16::from(class) + 1)
     }
 
-    /// Joins in front of every class, behind those who already lost a pod.
+    /// Adds the session in front of all classes, behind sessions that lost a pod earlier.
     pub(crate) fn rejoin(&mut self, session: SessionId) -> Turn {
         planted!(LostPodGoesLast => self.enter(session, u16::MAX));
         self.enter(session, 0)
@@ -59,7 +59,7 @@ impl Queue {
         self.line.front().map(|(_, s)| *s)
     }
 
-    /// How many stand before this turn.
+    /// The number of sessions before this turn.
     pub(crate) fn ahead(&self, turn: Turn) -> usize {
         self.line.partition_point(|(t, _)| *t < turn)
     }

@@ -1,5 +1,6 @@
 //! One pool's settings, as the state machine needs them. They enter as an entry, so two dispatchers rolled out with
-//! different configurations still compute the same state. What only the shell needs (linger, hold, half_open) is not here.
+//! different configurations still compute the same state. Settings that only the dispatcher needs (linger, hold, half_open)
+//! are not here.
 
 use crate::time::Millis;
 use serde::{Deserialize, Serialize};
@@ -9,27 +10,27 @@ use serde::{Deserialize, Serialize};
 pub struct Rules {
     /// Sessions that fit in one pod; 1 = exclusive. At least 1.
     pub slots_per_pod: u32,
-    /// Pods kept even when nobody is there.
+    /// Pods kept even without sessions.
     pub min: u32,
-    /// Pods never exceeded (but never below the highest busy ordinal: a lowered `max` kills nobody). At most [`Rules::MAX_PODS`].
+    /// Most pods (but never below the highest busy ordinal: lowering `max` ends no session). At most [`Rules::MAX_PODS`].
     pub max: u32,
     pub placement: Placement,
-    /// A session that comes back prefers the ordinal it had: its saves are on that volume.
+    /// A returning session prefers its previous ordinal: its saved data is on that volume.
     pub sticky_storage: bool,
     pub after_session: AfterSession,
     pub scaling: Scaling,
-    /// What becomes of the sessions on pods that are not needed any more.
+    /// What happens to the sessions on pods that are no longer needed.
     #[serde(default)]
     pub shrink: Shrink,
-    /// What a pod should bear, besides not having more sessions than slots.
+    /// The load that a pod should bear, in addition to the limit of its slots.
     #[serde(default)]
     pub targets: Targets,
     pub spare: Spare,
-    /// Waiting sessions at most.
+    /// Most waiting sessions.
     pub queue_limit: u32,
-    /// A waiting session without a sign of life for this long has left.
+    /// A waiting session without a heartbeat for this long leaves the queue.
     pub queue_lease: Millis,
-    /// A slot is kept this long for a session that has not come yet.
+    /// A slot is kept this long for a session that has not attached to it yet.
     pub claim: Millis,
     /// A slot is kept this long after the last stream closed.
     pub grace: Millis,
@@ -37,15 +38,15 @@ pub struct Rules {
     pub idle: Option<Millis>,
     /// The session ends this long after its first attach.
     pub max_session: Option<Millis>,
-    /// How early the visitor is told that `idle` or `max_session` will end the session; also what one `Extend` adds.
+    /// How long before `idle` or `max_session` ends the session the visitor is warned; also what one `Extend` adds.
     pub warn_before: Millis,
-    /// What all extensions of one session may add up to.
+    /// The most that all extensions of one session may add up to.
     pub extend_limit: Millis,
-    /// A dispatcher replica without a sign of life for this long is presumed cut off.
+    /// A dispatcher replica without an entry for this long is presumed cut off.
     pub silence: Millis,
-    /// Fewer pods are asked for only after this long of not needing more.
+    /// How long demand must stay lower before fewer pods are asked for.
     pub cooldown: Millis,
-    /// A pod that has not been ready for this long is not counted on any more.
+    /// A pod that has not been ready for this long is no longer counted on.
     pub stuck_after: Millis,
 }
 
@@ -53,7 +54,7 @@ impl Rules {
     /// Most pods in one pool.
     pub const MAX_PODS: u32 = 100_000;
 
-    /// Sessions may be moved; not before the semantics in force know that (`targeted`).
+    /// Whether sessions may be moved; not before the semantics in force know that (`targeted`).
     pub(crate) fn moves(&self, targeted: bool) -> bool {
         targeted && self.shrink == Shrink::Move
     }
@@ -64,12 +65,12 @@ impl Rules {
         self.max = self.max.min(Self::MAX_PODS);
         self.min = self.min.min(self.max);
         self.slots_per_pod = self.slots_per_pod.max(1);
-        // A clock that has run out before it starts would be a deadline in the past.
+        // A duration of 0 would be a deadline that has already passed.
         let clocks = [&mut self.queue_lease, &mut self.claim, &mut self.grace, &mut self.stuck_after];
         for clock in clocks.into_iter().chain(&mut self.idle).chain(&mut self.max_session) {
             *clock = (*clock).max(Millis(1));
         }
-        // Half of it must still be a time in which fleet time can pass.
+        // Fleet time advances only over gaps of at most half of it, so that half must not be 0.
         self.silence = self.silence.max(Millis(2));
         self.targets = self.targets.clamped(self.slots_per_pod);
         let slides = self.scaling == (Scaling::Direct { window: Window::Sliding });
@@ -85,28 +86,28 @@ impl Rules {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Placement {
-    /// Lowest ordinal first: lets the top drain.
+    /// Lowest ordinal first, so that the highest pods become empty.
     Pack,
-    /// Least sessions first.
+    /// Fewest sessions first.
     Spread,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AfterSession {
-    /// The pod goes on.
+    /// The pod takes other sessions.
     Keep,
-    /// The incarnation is deleted by uid; only a new one is free again.
+    /// The incarnation is deleted by uid; only a new one takes other sessions.
     Recycle,
 }
 
-/// Who turns `desired` into pods.
+/// The program that turns `desired` into pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scaling {
     /// The dispatcher itself: `Effect::Scale`.
     Direct { window: Window },
-    /// KEDA asks the dispatcher, or reads its gauges; `settle` after a raised number was served nobody still acts on a lower one.
+    /// KEDA asks the dispatcher, or reads its gauges; `settle` after a raised number was served, it acts on no lower one.
     Keda { settle: Millis },
-    /// Nobody: a fixed pool.
+    /// None: a fixed pool.
     None,
 }
 
@@ -118,30 +119,30 @@ pub enum Window {
     Sliding,
 }
 
-/// What becomes of the sessions on pods that are not needed any more.
+/// What happens to the sessions on pods that are no longer needed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Shrink {
-    /// They stay as long as they live, and so does the pod.
+    /// They stay until they end, and the pod stays as long.
     #[default]
     Wait,
-    /// They are moved: the highest pod takes nobody any more, its streams are told to close, and whoever comes back is at
-    /// another one. The pod goes when it is empty, then the next one's turn comes. Whoever has no stream does not stay at a
-    /// pod that is not ready either. Shared pools with a fixed window only.
+    /// They are moved: the highest pod takes no session any more, its streams are closed, and clients that reconnect get a
+    /// slot on another pod. When it is empty it is removed, and the next one follows. In addition, a session without a stream
+    /// does not stay on a pod that is not ready. Only in shared pools with a fixed window.
     Move,
 }
 
-/// What one pod should bear. Of several targets the one that asks for the most pods counts. Not with a sliding window.
+/// The load that one pod should bear. Of several targets the one that asks for the most pods counts. Not with a sliding window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Targets {
-    /// Sessions, at most the slots: the rest is headroom. `None`: as many as it has slots.
+    /// Sessions, at most the slots: the other slots are headroom. `None`: as many as it has slots.
     pub sessions: Option<u32>,
     /// WebSocket messages per second, both directions together.
     pub messages: Option<u32>,
-    /// A gauge of the pods' own, in thousandths.
+    /// A gauge that the pods export, in thousandths.
     pub gauge: Option<u64>,
-    /// Messages are counted over this time, and a gauge that is older counts no more.
+    /// Messages are counted over this time, and an older gauge value does not count.
     pub window: Millis,
-    /// A pod fewer is wanted only when the rest would be this far (per cent) below every target; at most 90.
+    /// One pod fewer is wanted only if the others would then be this far (per cent) below every target; at most 90.
     pub slack: u32,
 }
 
@@ -168,11 +169,11 @@ impl Default for Targets {
     }
 }
 
-/// Free slots kept warm for whoever comes next.
+/// Free slots kept ready for the next sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Spare {
     Slots(u32),
-    /// Of the busy slots, rounded up: 0 busy slots keep nothing warm.
+    /// Of the busy slots, rounded up: none if no slot is busy.
     Percent(u32),
 }
 

@@ -1,6 +1,6 @@
-//! How many pods (behaviour §7): what is needed now, and what is asked for. Growing is immediate; shrinking waits until
-//! nothing more was needed for a whole `cooldown`, and until nobody is above: either because all have left, or because they
-//! were moved ([`Shrink::Move`](crate::rules::Shrink)). Which pods that concerns is marked in `pool/cluster.rs`.
+//! How many pods are needed now, and how many are asked for (behaviour §7). Growing is immediate; shrinking waits until
+//! no more was needed for a whole `cooldown`, and until no session is above the new end: either all have ended, or they
+//! were moved ([`Shrink::Move`](crate::rules::Shrink)). `pool/cluster.rs` changes the standings of the pods concerned.
 
 use crate::decision::Decision;
 use crate::ids::Timeline;
@@ -42,7 +42,7 @@ impl Span {
         Span { start: self.start, end: self.end.min(end) }
     }
 
-    /// The least span that has both.
+    /// The smallest span that contains both.
     fn with(self, other: Span) -> Span {
         match (self.is_empty(), other.is_empty()) {
             (true, _) => other,
@@ -51,18 +51,18 @@ impl Span {
         }
     }
 
-    /// The same ordinals; all empty spans are the same.
+    /// Whether both have the same ordinals; all empty spans are the same.
     #[must_use]
     pub fn is_same(self, other: Span) -> bool {
         self == other || self.is_empty() && other.is_empty()
     }
 }
 
-/// What the cluster says it has been told.
+/// A size as it was read from the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     pub span: Span,
-    /// The journal position of the decision it carries out; 0 if that is not one of this fleet's.
+    /// The journal position of the decision it carries out; 0 if that decision is not this fleet's.
     pub decided: u64,
     /// The timeline of that decision.
     #[serde(default)]
@@ -80,34 +80,34 @@ impl Seen {
 pub(crate) struct Scale {
     pub(crate) needed: Span,
     pub(crate) desired: Span,
-    /// The position of the entry that changed `desired` last: counted from `base`.
+    /// The position of the entry that last changed `desired`, plus `base`.
     pub(crate) decided: u64,
     /// The timeline of that entry.
     #[serde(default)]
     timeline: Timeline,
-    /// When KEDA was first served a number after entries were lost: one of theirs may take effect for `settle` from then on.
-    /// [`Time::NEVER`]: it has not been served yet. 0: no entries were lost.
+    /// When KEDA was first served a number after entries were lost: for `settle` from then on it may still act on a number that
+    /// was served before. [`Time::NEVER`]: none has been served yet. 0: no entries were lost.
     #[serde(default)]
     doubted: Time,
-    /// What the cluster was told by a journal that is lost now: positions go on after its last one, so that nobody
-    /// takes what is decided from now on for older than that.
+    /// If the cluster has a size from a lost journal, positions go on after the one written with that size, so that new
+    /// decisions do not look older.
     base: u64,
     pub(crate) seen: Option<Seen>,
-    /// What KEDA has been served last, and since when.
+    /// The number that KEDA was served last, and since when.
     pub(crate) served: Option<(u32, Time)>,
     /// The end of the ordinals that are used because KEDA's scaling in is paused, and when the last of them was wanted again: lower
     /// numbers that KEDA was served before may take effect without the pause.
     #[serde(default)]
     paused: Option<(u32, Time)>,
-    /// The end of what will be left when everybody above it has been moved. The end of `desired` where nobody is.
+    /// The end of `desired` after all sessions above it have been moved. The present end of `desired` if there are none.
     #[serde(default)]
     pub(crate) goal: u32,
     ends: Highest,
-    /// Of the starts counted down from `u32::MAX`, so that "lowest" is "highest".
+    /// `u32::MAX` minus the start, so that the lowest start is the highest value.
     starts: Highest,
 }
 
-/// What `needed` looks at.
+/// The inputs of `needed`.
 pub(crate) struct Demand<'a> {
     pub(crate) rules: &'a Rules,
     pub(crate) usable: &'a Prefix,
@@ -116,7 +116,7 @@ pub(crate) struct Demand<'a> {
     pub(crate) busy_slots: u64,
     /// Free slots wanted: waiting sessions and spare.
     pub(crate) want: u64,
-    /// Ordinals that bear their share.
+    /// 1 for each ordinal that is counted on to bear its share of the load.
     pub(crate) able: &'a Prefix,
     pub(crate) load: &'a Load,
     /// The semantics in force know `shrink` and `targets`.
@@ -126,7 +126,7 @@ pub(crate) struct Demand<'a> {
 /// How many pods each reason asks for. The largest counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Asked {
-    /// Free slots, and (where sessions are not moved) the ordinals that are busy.
+    /// For free slots and, if sessions are not moved, for the highest busy ordinal.
     pub slots: u32,
     pub sessions: u32,
     pub messages: u32,
@@ -140,27 +140,27 @@ impl Asked {
 }
 
 impl Scale {
-    /// The pool was running this when it was first met: as if it had been needed until now.
+    /// The pool had this size when it was first read: treats it as needed until now.
     pub(crate) fn adopt(&mut self, span: Span, now: Time) {
         if !span.is_empty() {
             self.remember(span, now);
         }
     }
 
-    /// Whatever is desired now was decided by the entry at this journal position.
+    /// Records that the entry at this journal position decided the present `desired`.
     pub(crate) fn decide(&mut self, position: u64, timeline: Timeline) {
         self.decided = self.base.saturating_add(position);
         self.timeline = timeline;
     }
 
-    /// The last decision, as it is written with the size.
+    /// The last decision, as written with the size.
     pub(crate) fn decision(&self) -> Decision {
         Decision { timeline: self.timeline, position: self.decided }
     }
 
-    /// A sight of the size, at this journal position. What this journal decided is not later than its last decision: anything
-    /// later was decided by another one, or by entries that are lost; it proves nothing, and is overruled. So is what another
-    /// timeline decided.
+    /// Judges a size that was read, by an entry at this journal position. Decisions of this journal are not later than its last
+    /// one. A later one was made by another journal or by lost entries, and so was one of another timeline: it proves nothing,
+    /// and is overruled.
     pub(crate) fn judge(&mut self, span: Span, written: Decision, version: u64, position: u64) -> Seen {
         let Decision { timeline, position: decided } = written;
         planted!(LaterDecisionWins => Seen { span, decided, timeline, version });
@@ -175,7 +175,7 @@ impl Scale {
         Seen { span, decided: 0, timeline, version }
     }
 
-    /// Entries may be lost, and numbers that KEDA was served with them: what it is served counts from now.
+    /// Entries may be lost, and with them numbers that KEDA was served: only numbers served from now on count.
     pub(crate) fn doubt(&mut self) {
         self.served = None;
         self.doubted = Time::NEVER;
@@ -200,7 +200,7 @@ impl Scale {
         Some(self.settled_at(last, since, rules).unwrap_or(Time::NEVER))
     }
 
-    /// KEDA may still act on a number that was served by entries that are lost.
+    /// Whether KEDA may still act on a number that was served because of lost entries.
     pub(crate) fn is_doubted(&self, rules: &Rules, now: Time) -> bool {
         let Scaling::Keda { settle } = rules.scaling else { return false };
         self.doubted != Time::default() && self.doubted + settle > now
@@ -220,8 +220,8 @@ impl Scale {
         self.starts.set(if span.is_empty() { 0 } else { u32::MAX - span.start }, now);
     }
 
-    /// Takes the demand of this moment. True if `desired` changed. `quiet`: somebody may be anywhere, so that all is needed
-    /// that is desired, or that the cluster has been told by entries that are lost now.
+    /// Updates `needed` and `desired` from the present demand. Returns whether `desired` changed. `quiet`: there may be sessions
+    /// on any pod, so everything that is desired or that the cluster has (maybe because of lost entries) is needed.
     pub(crate) fn update(&mut self, demand: &Demand<'_>, quiet: bool, now: Time) -> bool {
         let rules = demand.rules;
         self.needed = demand.needed(self.desired, self.goal);
@@ -229,7 +229,7 @@ impl Scale {
             self.needed =
                 self.needed.with(self.desired).with(self.seen.map_or(Span::EMPTY, |s| s.span.below(rules.max)));
         }
-        // Nobody's pod goes: where sessions are moved that is no need, but it holds all the same.
+        // No busy pod is removed: where sessions are moved, busy pods are not part of `needed`, but of `desired`.
         let floor = if demand.moves() { demand.floor() } else { 0 };
         let desired = if rules.scaling == Scaling::None {
             self.goal = rules.max.max(self.needed.end).max(floor);
@@ -250,8 +250,8 @@ impl Scale {
         changed
     }
 
-    /// Where pods stand inside `desired` that are certain to stay there: in the part that is left, above it, or (the
-    /// highest of these) being emptied.
+    /// The standing of a pod inside `desired` that is certain to stay there: below `goal`, above it, or (the highest above it)
+    /// being emptied.
     pub(crate) fn standing(&self, ordinal: u32) -> Standing {
         if ordinal < self.goal || self.goal >= self.desired.end {
             Standing::Wanted
@@ -262,7 +262,7 @@ impl Scale {
         }
     }
 
-    /// The part of `desired` that goes when it is empty.
+    /// The part of `desired` that is removed when it is empty.
     pub(crate) fn surplus(&self) -> Span {
         Span { start: self.goal.min(self.desired.end), end: self.desired.end }
     }
@@ -276,8 +276,8 @@ impl Scale {
         [self.ends.deadline(rules.cooldown), self.starts.deadline(rules.cooldown)].into_iter().flatten().min()
     }
 
-    /// Whether it is certain that nobody will still delete a pod at `ordinal` for a number decided before `decided`, or in
-    /// another timeline.
+    /// Whether it is certain that no number decided before `decided`, or in another timeline, can still delete a pod at
+    /// `ordinal`.
     pub(crate) fn is_certain(&self, ordinal: u32, decided: u64, since: Time, rules: &Rules, now: Time) -> bool {
         planted!(CertainUnseen => true);
         match rules.scaling {
@@ -289,7 +289,7 @@ impl Scale {
         }
     }
 
-    /// The cluster has been told to run the ordinal, by that decision or a later one of the same timeline.
+    /// Whether the cluster has a size that covers the ordinal, by that decision or a later one of the same timeline.
     pub(crate) fn is_seen(&self, ordinal: u32, decided: u64) -> bool {
         let earliest = Decision { position: decided, ..self.decision() };
         self.is_covered(ordinal) && self.seen.is_some_and(|s| s.decision().covers(earliest))
@@ -299,12 +299,12 @@ impl Scale {
         self.seen.is_some_and(|s| s.span.contains(ordinal))
     }
 
-    /// The size that was seen last does not carry the last decision.
+    /// Whether the size that was read last does not carry the last decision.
     pub(crate) fn is_behind(&self, seen: Seen) -> bool {
         !seen.decision().covers(self.decision())
     }
 
-    /// When KEDA has certainly acted on the raised number, if it has been served one that covers the ordinal.
+    /// When KEDA has certainly acted on a raised number, if it has been served one that covers the ordinal.
     pub(crate) fn settled_at(&self, ordinal: u32, since: Time, rules: &Rules) -> Option<Time> {
         let Scaling::Keda { settle } = rules.scaling else { return None };
         planted!(SettleIgnored => self.served.filter(|(n, _)| *n > ordinal).map(|(_, at)| at.max(since)));
@@ -322,7 +322,7 @@ impl Demand<'_> {
         self.busy.map_or(0, |(_, highest)| highest.saturating_add(1))
     }
 
-    /// How many pods each reason asks for, where `now` are kept.
+    /// How many pods each reason asks for. `now`: how many are kept at present.
     pub(crate) fn asked(&self, now: u32) -> Asked {
         let free = self.usable.least(self.want);
         if !self.targeted {
@@ -332,7 +332,7 @@ impl Demand<'_> {
         let now = now.min(self.rules.max);
         let sessions = self.busy_slots.saturating_add(self.want);
         let slots = u64::from(self.rules.slots_per_pod);
-        // Where sessions are moved there must be room for everybody, wherever they are now.
+        // Where sessions are moved there must be room for all of them, wherever they are now.
         let held = if self.moves() { self.pods(sessions, slots) } else { self.floor() };
         let bear = |load: u64, each: u64| self.steady(load, each, now);
         Asked {
@@ -341,17 +341,17 @@ impl Demand<'_> {
             messages: targets
                 .messages
                 .map_or(0, |each| bear(self.load.rate(targets.window), u64::from(each).saturating_mul(1000))),
-            // What nobody can read asks for as much as there is.
+            // A gauge that cannot be read asks for the present number of pods.
             gauge: targets.gauge.map_or(0, |each| self.load.gauge().map_or(now, |load| bear(load, each))),
         }
     }
 
-    /// The least number of ordinals that bear this load, each so much.
+    /// The least number of ordinals that bear this load, at `each` per ordinal.
     fn pods(&self, load: u64, each: u64) -> u32 {
         self.able.least(load.div_ceil(each.max(1)))
     }
 
-    /// The same, but it stays at `now` as long as one fewer would be near the limit.
+    /// As `pods`, but does not fall below `now` while the remaining pods would be near the limit.
     fn steady(&self, load: u64, each: u64, now: u32) -> u32 {
         let least = self.pods(load, each);
         if least >= now {
@@ -402,11 +402,11 @@ impl Demand<'_> {
     }
 }
 
-/// A value, and the highest it was over a time that ends now.
+/// A value, and its maximum over a period that ends now.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Highest {
     now: u32,
-    /// Higher values of the past, falling, each with the moment it ended.
+    /// Higher past values in falling order, each with the moment it ended.
     past: VecDeque<(u32, Time)>,
 }
 

@@ -1,5 +1,5 @@
-//! One session's life: its states, and the one clock of each state that runs out first. What the transitions do to
-//! pods and queue is in `pool.rs`.
+//! One session: its states, and the deadline of each state that comes first. The transitions, and what they do to pods
+//! and queue, are in `pool/visitors.rs`.
 //!
 //! ```text
 //! (Visit) ─▶ Queued ─▶ Held{until} ◀─────▶ Taken{by replicas} ─▶ Ending{by replicas} ─▶ released
@@ -19,40 +19,40 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     pub state: State,
-    /// The ordinal it has, had, or says it had: preferred when it is placed.
+    /// The ordinal it has, had, or had according to its cookie: preferred when it is placed.
     pub last: Option<Ordinal>,
     pub class: u8,
-    /// Since when it waits, or (after placing) how long it has been at this slot.
+    /// Since when it has been waiting or (after placing) has had this slot.
     pub since: Time,
     /// Its client's last activity.
     pub active: Time,
-    /// Its first attach ever: `max_session` counts from here. [`Time::NEVER`] before.
+    /// Its first attach: `max_session` counts from here. [`Time::NEVER`] before.
     pub first_attach: Time,
-    /// When a replica last detached it while others still had it. Of those some may be gone without a word: its grace
-    /// runs from here then.
+    /// When a replica last detached it. If all other replicas that had it attached turn out to be dead, its grace runs
+    /// from here.
     #[serde(default)]
     pub parted: Time,
-    /// What its extensions add up to.
+    /// The sum of its extensions.
     pub extended: Millis,
-    /// Derived: when it stands in the pool's deadlines.
+    /// Derived: its deadline in the pool's index.
     #[serde(skip, default = "never")]
     pub(crate) alarm: Time,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
-    /// In line until the lease runs out. `lost`: because the pod under it went away.
+    /// In the queue until the lease runs out. `lost`: because it lost its pod.
     Queued { turn: Turn, lease: Time, lost: bool },
-    /// A slot is kept for it until then. `came`: it has been there (else `claim` runs, and running out is a no-show).
+    /// A slot is kept for it until then. `came`: it has attached to it (otherwise `claim` runs, and its end is a no-show).
     Held { pod: Ordinal, until: Time, came: bool },
-    /// These replicas have streams of it.
+    /// These replicas have streams of the session.
     Taken { pod: Ordinal, by: Vec<ReplicaId> },
-    /// It is over, but these replicas' streams may still run: the slot stays busy.
+    /// It has ended, but these replicas' streams may still run: the slot stays busy.
     Ending { pod: Ordinal, by: Vec<ReplicaId>, why: Why },
 }
 
 impl State {
-    /// It has been at the slot it has: a no-show leaves no traces.
+    /// Whether it has attached to its present slot: a no-show does not count as use of the pod.
     pub(crate) fn has_come(&self) -> bool {
         planted!(NoShowRecycles => !matches!(self, State::Queued { .. }));
         match self {
@@ -77,7 +77,7 @@ impl Session {
         }
     }
 
-    /// It still waits.
+    /// Renews the lease if it is queued.
     pub(crate) fn renew_lease(&mut self, until: Time) {
         planted!(LeaseNotRenewed => ());
         if let State::Queued { lease, .. } = &mut self.state {
@@ -85,7 +85,7 @@ impl Session {
         }
     }
 
-    /// Its client has done something.
+    /// Records that its client has been active.
     pub(crate) fn note_activity(&mut self, now: Time) {
         planted!(ActivityIgnored => ());
         self.active = now;
@@ -96,14 +96,14 @@ impl Session {
         self.first_attach != Time::NEVER
     }
 
-    /// When `idle` or `max_session` will end it if nothing happens, and which. The visitor is warned before.
+    /// When `idle` or `max_session` will end it if nothing happens, and which of them. The visitor is warned before.
     #[must_use]
     pub fn ends(&self, rules: &Rules) -> Option<(Time, Why)> {
         let idle = match self.state {
             State::Taken { .. } => rules.idle.map(|idle| (self.active + idle, Why::Idle)),
             State::Queued { .. } | State::Held { .. } | State::Ending { .. } => None,
         };
-        // Losing a pod does not stop this clock: it runs in the queue, too.
+        // Losing a pod does not stop this clock: it also runs in the queue.
         let over = matches!(self.state, State::Ending { .. });
         let time_up = rules
             .max_session
@@ -118,12 +118,12 @@ impl Session {
         self.first_attach
     }
 
-    /// The clock that runs out first, and why the session ends then.
+    /// The deadline that comes first, and why the session ends then.
     pub(crate) fn due(&self, rules: &Rules) -> Option<(Time, Why)> {
         self.own_clock().into_iter().chain(self.ends(rules)).min()
     }
 
-    /// The clock of its state.
+    /// The deadline of its state.
     fn own_clock(&self) -> Option<(Time, Why)> {
         planted!(ClaimNeverEnds => self.patient_clock());
         match self.state {

@@ -4,7 +4,7 @@ use core::fmt;
 use core::ops::{Add, AddAssign, Sub};
 use serde::{Deserialize, Serialize};
 
-/// A moment: milliseconds on the journal's clock (Unix time where the journal is honest about it).
+/// A moment: milliseconds on the journal's clock (Unix time, if the journal's clock is right).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Time(pub u64);
 
@@ -13,7 +13,7 @@ pub struct Time(pub u64);
 pub struct Millis(pub u64);
 
 impl Time {
-    /// Later than every moment: stands for "no deadline" where an `Option` would cost 8 bytes a session.
+    /// Later than every moment: stands for "no deadline" where an `Option` would cost 8 bytes per session.
     pub const NEVER: Time = Time(u64::MAX);
 
     /// How long after `earlier` this is; zero if it is not.

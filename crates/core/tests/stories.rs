@@ -1,4 +1,4 @@
-//! The rules of the house, one story each, in the order in which a visitor meets them.
+//! One story per rule of the core, in the order in which they concern a visitor.
 
 mod clocks;
 mod cluster;

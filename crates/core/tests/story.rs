@@ -1,6 +1,6 @@
-//! A story: one pool, told in the order in which things happen. Time passes as in life: every replica that speaks keeps
-//! ticking until it is told to be silent. Beside the fleet runs a twin that is written to a checkpoint and read back
-//! before every entry, so every story also proves that a checkpoint loses nothing.
+//! A story: one pool and its entries in order. When time passes, every replica that has written an entry keeps ticking until
+//! `silent` or `farewell`. Before every entry the fleet is written to a checkpoint and read back, and the entry is applied to
+//! both, so every story also proves that a checkpoint loses nothing.
 
 use slotkeeper_core::{
     Census, Command, Decision, Effect, Entry, Fleet, Millis, Ordinal, Phase, Place, PoolId, ReplicaId, Rules, Session,
@@ -24,11 +24,11 @@ pub(crate) const fn secs(n: u64) -> Millis {
     Millis::secs(n)
 }
 
-/// A [`Place`] without what changes from run to run.
+/// A [`Place`] without estimates and addresses.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Where {
     Unknown,
-    /// So many ahead.
+    /// The number of sessions ahead.
     Queued(usize),
     At(u32),
     Ending(Why),
@@ -43,17 +43,18 @@ pub(crate) struct Story {
     pool: PoolId,
     clock: Time,
     speaker: ReplicaId,
-    /// The replicas that tick, and everybody's last number.
+    /// The replicas that tick.
     alive: Vec<ReplicaId>,
+    /// The last number of each replica.
     numbers: BTreeMap<ReplicaId, u64>,
     version: u64,
-    /// How many lives each ordinal has had.
+    /// The number of each ordinal's present incarnation.
     lives: BTreeMap<u32, u32>,
-    /// Since they were last asked for.
+    /// Effects since `effects` was last called.
     effects: Vec<Effect>,
 }
 
-/// The lives of the pods and what they have been told.
+/// Pods and sizes, as the cluster reports them.
 impl Story {
     /// An empty cluster with these rules.
     pub(crate) fn new(rules: Rules) -> Story {
@@ -72,7 +73,7 @@ impl Story {
         story
     }
 
-    /// A journal that begins with the word that entries may be lost.
+    /// A journal that begins with a lapse.
     pub(crate) fn lapsed(patience: Millis, rules: Rules) -> Story {
         let mut story = Story::new(rules.clone());
         story.fleet = Fleet::new();
@@ -81,14 +82,14 @@ impl Story {
         story
     }
 
-    /// A cluster of which it is known that nothing runs there.
+    /// A cluster that is known to run no pods.
     pub(crate) fn asleep(rules: Rules) -> Story {
         let mut story = Story::new(rules);
         story.list(&[]).scale_seen(0, 0);
         story
     }
 
-    /// `pods` exclusive pods, running and ready, of which nothing was known before: they stay for `cooldown`.
+    /// `pods` exclusive pods that were already running when the journal began, and are ready: they stay for `cooldown`.
     pub(crate) fn with_pods(pods: u32) -> Story {
         Story::running(pods, Rules { max: pods, ..Rules::default() })
     }
@@ -112,13 +113,13 @@ impl Story {
         self.version
     }
 
-    /// The present life of the pod is seen in this phase.
+    /// The ordinal's present incarnation is observed in this phase.
     pub(crate) fn pod(&mut self, ordinal: u32, phase: Phase) -> &mut Story {
         let (uid, version) = (self.uid(ordinal), self.version());
         self.say(Command::PodSeen { pod: Ordinal(ordinal), uid, phase, version })
     }
 
-    /// News of a certain life, with a certain version.
+    /// An observation of a given incarnation, with a given version.
     pub(crate) fn pod_seen(&mut self, ordinal: u32, life: u32, phase: Phase, version: u64) -> &mut Story {
         let uid = Uid::from(format!("{ordinal}/{life}").as_str());
         self.version = self.version.max(version);
@@ -134,19 +135,19 @@ impl Story {
         self.pod(ordinal, Phase::Terminating)
     }
 
-    /// Its life ends; what comes next has another uid.
+    /// Its incarnation has been deleted; the next one has another uid.
     pub(crate) fn pod_gone(&mut self, ordinal: u32) -> &mut Story {
         let (uid, version) = (self.uid(ordinal), self.version());
         *self.lives.entry(ordinal).or_default() += 1;
         self.say(Command::PodGone { pod: Ordinal(ordinal), uid, version })
     }
 
-    /// Gone, and its successor is ready.
+    /// Its incarnation has been deleted, and the next one is ready.
     pub(crate) fn pod_replaced(&mut self, ordinal: u32) -> &mut Story {
         self.pod_gone(ordinal).pod_ready(ordinal)
     }
 
-    /// The complete list: these ordinals' present lives, ready.
+    /// The complete list: the present incarnations of these ordinals, all ready.
     pub(crate) fn list(&mut self, ordinals: &[u32]) -> &mut Story {
         let pods = ordinals.iter().map(|&o| Sighting { pod: Ordinal(o), uid: self.uid(o), phase: ready(o) }).collect();
         let version = self.version();
@@ -164,7 +165,7 @@ impl Story {
         self.say(Command::ScaleSeen { start, replicas, decided, timeline, version })
     }
 
-    /// The dispatcher has written what was decided last, and reads it back.
+    /// The dispatcher has written the last decision, and reads it back.
     pub(crate) fn scale_done(&mut self) -> &mut Story {
         let owed = self.owed().into_iter().find_map(|e| match e {
             Effect::Scale { start, replicas, decided, .. } => Some((start, replicas, decided)),
@@ -181,7 +182,7 @@ impl Story {
     }
 }
 
-/// What visitors, operators and replicas do.
+/// Entries caused by visitors, operators and replicas.
 impl Story {
     pub(crate) fn visit(&mut self, session: SessionId) -> &mut Story {
         self.say(Command::Visit { session, hint: None, class: 0 })
@@ -234,11 +235,11 @@ impl Story {
     pub(crate) fn hello(&mut self, speaks: u32) -> &mut Story {
         self.say(Command::Hello { speaks })
     }
-    /// The journal's own word.
+    /// The journal's own entry that begins a lapse.
     pub(crate) fn lapse(&mut self, patience: Millis) -> &mut Story {
         self.lapse_into(Timeline::FIRST, patience)
     }
-    /// ... and the name of the timeline that begins.
+    /// As `lapse`, with the name of the timeline that begins.
     pub(crate) fn lapse_into(&mut self, timeline: Timeline, patience: Millis) -> &mut Story {
         self.entry(ReplicaId(0), 0, Command::Lapse { patience, timeline })
     }
@@ -253,7 +254,7 @@ impl Story {
         self.say(Command::Farewell)
     }
 
-    /// Who speaks from now on (and ticks, until told otherwise).
+    /// Entries are from this replica from now on. It ticks until `silent` or `farewell`.
     pub(crate) fn by(&mut self, replica: ReplicaId) -> &mut Story {
         self.speaker = replica;
         if !self.alive.contains(&replica) {
@@ -262,7 +263,7 @@ impl Story {
         self
     }
 
-    /// Nothing more is heard of it.
+    /// The replica writes no more entries.
     pub(crate) fn silent(&mut self, replica: ReplicaId) -> &mut Story {
         self.alive.retain(|r| *r != replica);
         self
@@ -271,10 +272,10 @@ impl Story {
 
 /// Time, and the entries themselves.
 impl Story {
-    /// It becomes this late (since the story began).
+    /// Lets time pass until this long after the story began.
     pub(crate) fn at(&mut self, since_start: Millis) -> &mut Story {
         let goal = START + since_start;
-        assert!(goal >= self.clock, "a story is told forwards; to step the clock back, use jump_to");
+        assert!(goal >= self.clock, "time only moves forward here; to step the clock back, use jump_to");
         loop {
             let silence = self.fleet.rules(&self.pool).map_or(secs(60), |r| r.silence);
             let left = goal.since(self.clock);
@@ -295,7 +296,7 @@ impl Story {
         self.at(self.clock.since(START) + time)
     }
 
-    /// The journal's clock jumps, and nobody wrote anything meanwhile.
+    /// The journal's clock jumps, without an entry meanwhile.
     pub(crate) fn jump_to(&mut self, clock: Time) -> &mut Story {
         self.clock = clock;
         self
@@ -315,7 +316,7 @@ impl Story {
         self.entry(self.speaker, number, command)
     }
 
-    /// An entry with a number of its own choice.
+    /// An entry with any number.
     pub(crate) fn entry(&mut self, from: ReplicaId, number: u64, command: Command) -> &mut Story {
         let last = self.numbers.entry(from).or_default();
         *last = number.max(*last);
@@ -323,14 +324,14 @@ impl Story {
         let written = serde_json::to_string(&self.fleet).expect("a fleet can be written");
         let mut twin: Fleet = serde_json::from_str(&written).expect("a fleet can be read");
         let effects = self.fleet.apply(&entry);
-        assert_eq!(twin.apply(&entry), effects, "a fleet read from a checkpoint goes on differently");
+        assert_eq!(twin.apply(&entry), effects, "a fleet read from a checkpoint behaves differently");
         assert_eq!(json(&twin), json(&self.fleet));
         self.effects.extend(effects.into_iter().map(|(_, e)| e));
         self
     }
 }
 
-/// What can be seen.
+/// Reads.
 impl Story {
     pub(crate) fn awaits_pause(&self) -> bool {
         self.fleet.awaits_pause(&self.pool)
@@ -378,12 +379,12 @@ impl Story {
         self.fleet.queue(&self.pool).collect()
     }
 
-    /// What has followed since this was last asked.
+    /// The effects since this was last called.
     pub(crate) fn effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
     }
 
-    /// Who was released since this was last asked, and why.
+    /// The sessions released since effects were last taken, and why.
     pub(crate) fn released(&mut self) -> Vec<(SessionId, Why)> {
         let released = self.effects().into_iter().filter_map(|e| match e {
             Effect::Released { session, why, .. } => Some((session, why)),
@@ -392,7 +393,7 @@ impl Story {
         released.collect()
     }
 
-    /// The pods whose recycling has been asked for since effects were last looked at.
+    /// The pods whose recycling has been ordered since effects were last taken.
     pub(crate) fn recycled(&mut self) -> Vec<u32> {
         recycles(self.effects())
     }

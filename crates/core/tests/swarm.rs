@@ -1,14 +1,14 @@
-//! The swarm: random commands over jumping time, from several replicas with good and bad manners, and a small honest
-//! cluster that obeys late. `Fleet::invariants` runs inside every `apply`; what is checked here is what it cannot know:
-//! who was where before, who has streams, when each clock runs out, and what the cluster really did.
+//! The swarm: random commands with jumping time, from several replicas, some of which misbehave, and a small correct cluster
+//! that acts late. `Fleet::invariants` runs inside every `apply`; the swarm checks what the invariants cannot know: where
+//! sessions were before, which streams are open, when each deadline passes, and what the cluster really did.
 //!
-//! `tests/swarm 1000000` looks harder. Each case is drawn from a seed and its number alone, on as many threads as there are
-//! cores. A failing case is shrunk and printed: its steps, what every entry did, and the command that repeats it.
+//! `tests/swarm 1000000` plays more cases. Each case depends only on a seed and its number; there is one thread per core.
+//! A failing case is shrunk and printed: its steps, what every entry did, and the command that repeats it.
 //!
 //! - `SWARM_CASES`: how many cases (256).
 //! - `SWARM_SEED`: the seed (random, and printed).
 //! - `SWARM_FIRST`: the number of the first case (0).
-//! - `SWARM_THREADS`: how many threads (one for each core).
+//! - `SWARM_THREADS`: how many threads (one per core).
 
 mod calm;
 mod case;
@@ -36,15 +36,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Once};
 use world::{Act, World};
 
-/// Whose, through whom, in which incarnation.
+/// A stream: its session, its replica, and its incarnation.
 type Stream = (SessionId, ReplicaId, Life);
 
-/// An incarnation. (Garbage uses a uid for several pods.)
+/// An incarnation. (`Step::Garbage` uses a uid for several pods.)
 type Life = (Ordinal, Uid);
 
 struct Swarm {
     fleet: Fleet,
-    /// Read from a checkpoint of the fleet now and then; goes through so many entries with it.
+    /// A copy that was read from a checkpoint of the fleet, and for how many more entries it is compared with the fleet.
     twin: Option<(Fleet, u32)>,
     pool: PoolId,
     clock: Time,
@@ -57,26 +57,26 @@ struct Swarm {
     prometheus: bool,
     most_slots: usize,
     clocks: Clocks,
-    /// Open streams: whose, through whom, in which incarnation.
+    /// Open streams.
     streams: BTreeSet<Stream>,
-    /// Everybody who ever had a stream in an incarnation.
+    /// All sessions that have had a stream in an incarnation.
     guests: BTreeMap<Life, BTreeSet<SessionId>>,
-    /// The newest states, each with the streams there were.
+    /// The newest states, each with the streams and clocks of that moment.
     past: VecDeque<(Fleet, BTreeSet<Stream>, Clocks)>,
-    /// Streams of replicas that have acted on what is lost: until when (in real time) they are open at most.
+    /// Streams of replicas that have acted on lost entries, and until when (in real time) they are open at most.
     ghosts: BTreeMap<Stream, u64>,
-    /// Sessions that had left an incarnation, which was removed then, by entries that are lost: now they seem to be there.
+    /// Sessions that seem to be in a removed incarnation, because the entries by which they had left it before are lost.
     departed: BTreeSet<(SessionId, Uid)>,
-    /// Replicas that have read what is lost.
+    /// Replicas that have read lost entries.
     unsound: BTreeSet<ReplicaId>,
-    /// Entries may be lost (from now on).
+    /// Steps may lose entries.
     loses: bool,
-    /// Named so far.
+    /// The number of timelines so far, which names the last one.
     timelines: u64,
     coverage: Coverage,
     /// Prints every step, entry and order.
     aloud: bool,
-    /// Reports what outsiders observe to the second oracle. Not where the API server lies.
+    /// Reports what outsiders observe to the second oracle. `None` where observations may be false.
     witness: Option<Witness>,
 }
 
@@ -105,7 +105,7 @@ struct Run {
 }
 
 impl Run {
-    /// Plays them on all threads. Stops at the first that breaks a promise: how, and how to repeat it.
+    /// Plays the cases on all threads. Stops at the first one that breaks a promise, and returns how, and how to repeat it.
     fn play(self, threads: u64) -> Result<Coverage, String> {
         let (next, total, broken) = (AtomicU64::new(0), Mutex::new(Coverage::default()), Mutex::new(None));
         std::thread::scope(|scope| {
@@ -153,8 +153,8 @@ impl Run {
             Ok(_) => return Ok(()),
             Err(TestError::Fail(how, case)) => {
                 let played = catch_unwind(AssertUnwindSafe(|| play(&case, &RefCell::default(), true)));
-                let broken = if played.is_ok() { "; not broken!" } else { "" };
-                println!("(the case as far as it was played, made as small as possible{broken})");
+                let broken = if played.is_ok() { "; it did not fail again!" } else { "" };
+                println!("(the shrunk case, as far as it was played{broken})");
                 format!("{how}\nwith {:?}", Case { steps: Vec::new(), ..case })
             }
             Err(abort) => abort.to_string(),
@@ -167,7 +167,7 @@ thread_local! {
     static IS_SILENT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Making a case small breaks promises thousands of times. Only the smallest one is worth a line.
+/// Runs without panic messages: shrinking a case breaks promises thousands of times, and only the smallest case is printed.
 fn silently<T>(act: impl FnOnce() -> T) -> T {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -189,7 +189,7 @@ fn setting(name: &str) -> Option<u64> {
     Some(value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}, and must be a number")))
 }
 
-/// These cases are the same in every run: what they meet does not depend on luck.
+/// These cases are the same in every run, so that coverage does not depend on the seed.
 const FIXED: Run = Run { seed: 1, first: 0, cases: 128 };
 
 #[test]
@@ -213,10 +213,10 @@ fn no_order_of_events_breaks_a_promise() {
     assert!(is_repetition || coverage.missing().is_empty(), "never met: {:?}", coverage.missing());
 }
 
-/// Found by this swarm: the entry that decided "0 pods" was lost together with its writer's first one, the lapse was soon over,
-/// a visitor was placed on pod 0, and then the order arrived that had been on its way all the time.
+/// Found by this swarm: the entry that decided "0 pods" was lost together with its writer's first one, the lapse ended early,
+/// a visitor was placed on pod 0, and then the order of the lost entry, which was still in flight, arrived.
 #[test]
-fn an_order_that_lost_entries_decided_kills_nobody() {
+fn an_order_of_lost_entries_deletes_no_busy_pod() {
     let said = |replica: u8, command: Command| Step::Visitor(replica, command);
     let ana = SessionId(0);
     let visit = || Command::Visit { session: ana, hint: None, class: 0 };

@@ -1,8 +1,8 @@
-//! What journals cost: entries a second and the latency that a visitor sees added, through the driver, with so many who
-//! write at once; and how long a start takes with many sessions in the journal.
+//! Measures what journals cost: entries per second and the latency added for a visitor, through the driver, with a given
+//! number of concurrent writers; and how long a start takes with many sessions in the journal.
 //!
 //! `cargo run --release -p slotkeeper --example journal -- FOLDER` (on the disk in question; it must not exist yet)
-#![expect(clippy::print_stdout, reason = "its figures are what it is for")]
+#![expect(clippy::print_stdout, reason = "it prints its measurements")]
 
 use anyhow::Context as _;
 use slotkeeper::driver::{self, Aftermath, Driver};
@@ -86,7 +86,7 @@ async fn measure(name: &str, journal: Journal, writers: usize) -> anyhow::Result
                 let mut took = Vec::new();
                 for number in 0..ENTRIES / writers {
                     let session = SessionId((writer * ENTRIES + number % 8) as u128 + 1);
-                    // Somebody comes, and goes.
+                    // Eight sessions visit, then the same eight leave.
                     let command = if number / 8 % 2 == 0 {
                         Command::Visit { session, hint: None, class: 0 }
                     } else {
@@ -113,12 +113,12 @@ async fn measure(name: &str, journal: Journal, writers: usize) -> anyhow::Result
     let rate = took.len() as f64 / seconds;
     println!("{name:<8} {writers:>7} {rate:>11.0} {:>8.3} {:>8.3}", millis(0.5), millis(0.99));
     task.abort();
-    // It is the journal's only user.
+    // The task is the only user of the journal: after its end the journal is closed.
     let _ = task.await;
     Ok(())
 }
 
-/// From opening to having read everything, with the sessions in a checkpoint and in the entries after it.
+/// Measures from opening the journal until everything is read, with the sessions in a checkpoint and in the entries after it.
 fn start(folder: &Path) -> anyhow::Result<()> {
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let position = runtime()?.block_on(async {
@@ -127,13 +127,13 @@ fn start(folder: &Path) -> anyhow::Result<()> {
         for number in 0..SESSIONS {
             driver.post(&pool(), visit(number));
         }
-        // Each is there, and plays.
+        // Every session attaches.
         for number in 0..SESSIONS {
             driver.post(&pool(), Command::Attach { session: SessionId(number as u128 + 1) });
         }
         driver.tell(&pool(), Command::Tick).await?;
         let position = view.borrow().fleet.applied();
-        // A state may be on its way to the disk.
+        // A checkpoint may still be being written.
         tokio::time::sleep(Duration::from_secs(1)).await;
         task.abort();
         let _ = task.await;

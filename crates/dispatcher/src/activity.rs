@@ -1,5 +1,5 @@
-//! What counts as activity of a visitor (`idle_seconds`): requests and frames, as the pool's settings say, and what pages and
-//! pods report. A pod reports with a token of its own for each session, so it can only speak of sessions that it has.
+//! Decides what counts as a visitor's activity (`idle_seconds`): requests and frames, depending on the pool's settings, and
+//! reports of pages and pods. A pod reports with one token per session, so it can only report sessions that it has.
 
 use crate::config::{Activity, Signals, Sizes};
 use crate::cookie::{Keys, public_name};
@@ -13,10 +13,10 @@ use slotkeeper_core::{Place, PoolId, SessionId};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What of one stream counts.
+/// Which events of one stream count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts {
-    /// Its request, its bodies on their way, and bytes of upgraded connections that are no WebSockets.
+    /// Its request, its bodies in transit, and bytes of upgraded connections that are not WebSockets.
     pub requests: bool,
     pub frames: Frames,
 }
@@ -26,7 +26,7 @@ pub struct Counts {
 pub enum Frames {
     All,
     None,
-    /// With such a payload.
+    /// Frames with a payload of one of these sizes.
     Some(Arc<[Sizes]>),
 }
 
@@ -34,7 +34,7 @@ impl Counts {
     pub const ALL: Counts = Counts { requests: true, frames: Frames::All };
     pub const NOTHING: Counts = Counts { requests: false, frames: Frames::None };
 
-    /// Of a request for this path.
+    /// For a request with this path.
     #[must_use]
     pub fn of(activity: &Activity, path: &str) -> Counts {
         if activity.ignored_paths.iter().any(|ignored| ignored.matches(path)) {
@@ -47,7 +47,7 @@ impl Counts {
         }
     }
 
-    /// Whether a frame with so much payload counts.
+    /// Whether a frame with this payload (in bytes) counts.
     #[must_use]
     pub fn frame(&self, payload: u64) -> bool {
         match &self.frames {
@@ -61,7 +61,7 @@ impl Counts {
 const MAC: usize = 16;
 const LENGTH: usize = 16 + 16 + MAC;
 
-/// The token by which a session's pod reports: the session's public name, its id made unreadable, and a MAC.
+/// The token with which a session's pod reports: the session's public name, its masked id, and a MAC.
 #[must_use]
 pub fn token(keys: &Keys, pool: &PoolId, session: SessionId) -> String {
     let name = name_of(session);
@@ -74,7 +74,7 @@ pub fn token(keys: &Keys, pool: &PoolId, session: SessionId) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The session of a token that one of the keys has made for this pool.
+/// Returns the session of a token that one of the keys has made for this pool.
 #[must_use]
 pub fn open_token(keys: &Keys, pool: &PoolId, token: &str) -> Option<SessionId> {
     let bytes: [u8; LENGTH] = URL_SAFE_NO_PAD.decode(token).ok()?.try_into().ok()?;
@@ -106,7 +106,7 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Who reports.
+/// The sender of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reporter {
     Page,
@@ -125,7 +125,7 @@ impl Reporter {
     }
 }
 
-/// A session is active now, and busy for this long.
+/// Handles a report that a session is active now and busy for this long.
 pub fn report(
     dispatcher: &Dispatcher,
     pool: &Pool,
@@ -145,7 +145,7 @@ pub fn report(
     waiting::answer(StatusCode::OK, "application/json", body.to_string().into())
 }
 
-/// `busy_seconds` of a form or query; without it, zero.
+/// Parses `busy_seconds` of a form or query; zero if it is missing.
 #[must_use]
 pub fn busy_seconds(form: &[u8]) -> Option<Duration> {
     let Some((_, text)) = form_urlencoded::parse(form).find(|(name, _)| name == "busy_seconds") else {
@@ -162,7 +162,7 @@ mod tests {
     use crate::passive::Pattern;
 
     #[test]
-    fn a_token_is_of_one_session_and_one_pool() {
+    fn a_token_is_valid_for_one_session_and_one_pool() {
         let keys = |byte: u8| Keys::new(&[Secret(vec![byte; 32])]);
         let session = SessionId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
         let token = token(&keys(1), &"p".into(), session);
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(open_token(&keys(2), &"p".into(), &token), None);
         assert_eq!(open_token(&keys(1), &"q".into(), &token), None);
         let both = Keys::new(&[Secret(vec![2; 32]), Secret(vec![1; 32])]);
-        assert_eq!(open_token(&both, &"p".into(), &token), Some(session), "a former key");
+        assert_eq!(open_token(&both, &"p".into(), &token), Some(session), "a previous key");
         for at in 0..token.len() {
             let mut forged = token.clone().into_bytes();
             forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_follows_from_settings_and_path() {
+    fn settings_and_path_decide_which_events_count() {
         let activity = |signals| Activity {
             signals,
             frame_bytes: vec![Sizes { least: 6, most: 8 }, Sizes { least: 12, most: u64::MAX }],

@@ -1,27 +1,27 @@
-//! The age of cookies. A system's clock may be wrong when a cookie is issued, and set right afterwards (a machine without a
-//! battery starts in 1970): a cookie that this process has issued does not expire by that.
+//! The age of cookies. A system's clock may be wrong when a cookie is issued, and corrected afterwards (a machine without a
+//! battery starts in 1970): cookies that this process has issued do not expire because of that.
 
 use crate::outside::{Clock, suspended};
 use slotkeeper_core::{Millis, Time};
 use std::sync::{Mutex, PoisonError};
 
-/// Smaller steps are no matter.
+/// Smaller steps are ignored, in milliseconds.
 const STEP: i64 = 1000;
-/// Steps that are remembered.
+/// The maximum number of steps that are remembered.
 const MOST: usize = 64;
 
 pub struct Ages(Mutex<Steps>);
 
 struct Steps {
-    /// By how much wall time was ahead of the time that passes, the last time it was looked at.
+    /// How far wall time was ahead of the journal's time and suspends at the last check, in milliseconds.
     ahead: i64,
-    /// Between these moments, as the clock shows them now, this process has issued cookies.
+    /// This process has issued cookies between these moments, in terms of the current clock.
     from: Time,
     to: Time,
     forward: Vec<Step>,
 }
 
-/// Cookies of between these moments were issued by a clock that was behind by so much.
+/// Cookies issued between these moments were issued by a clock that was behind by `by` milliseconds.
 struct Step {
     from: Time,
     to: Time,
@@ -38,7 +38,7 @@ impl Ages {
         Ages(Mutex::new(Steps { ahead: ahead(clock), from: clock.wall(), to: clock.wall(), forward: Vec::new() }))
     }
 
-    /// Takes note of a step of the system's clock, if there was one.
+    /// Checks for a step of the system's clock, and remembers it.
     pub fn look(&self, clock: &Clock) {
         let mut steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (wall, ahead) = (clock.wall(), ahead(clock));
@@ -60,7 +60,7 @@ impl Ages {
         steps.from = shifted(steps.from);
     }
 
-    /// How old a cookie is, at least: steps are looked at only if it would be older than `limit`.
+    /// The age of a cookie. Steps of the clock are only considered if it would be older than `limit` otherwise.
     #[must_use]
     pub fn age(&self, clock: &Clock, issued: Time, limit: Millis) -> Millis {
         let age = clock.wall().since(issued);
@@ -96,11 +96,11 @@ mod tests {
         let first = clock.wall();
         tokio::time::advance(Duration::from_secs(5)).await;
         ahead.fetch_add(20_000 * DAY, Ordering::Relaxed);
-        assert_eq!(ages.age(&clock, first, MONTH), Millis::secs(5), "nobody has looked at the clock since");
+        assert_eq!(ages.age(&clock, first, MONTH), Millis::secs(5), "the step has not been checked before");
         assert_eq!(ages.age(&clock, clock.wall(), MONTH), Millis::ZERO);
         assert!(ages.age(&clock, of_yesterday, MONTH) > MONTH, "it was not issued by this process");
         let second = clock.wall();
-        // Back by an hour, and on by two months, in which nobody is suspended.
+        // Back by an hour, and then forward by two months without a suspend.
         ahead.fetch_sub(3_600_000, Ordering::Relaxed);
         ages.look(&clock);
         assert_eq!(ages.age(&clock, second, MONTH), Millis::ZERO, "of the future");
@@ -119,7 +119,7 @@ mod tests {
         SUSPENDED.set(Some(Duration::ZERO));
         let ages = Ages::new(&clock);
         let issued = clock.wall();
-        // Both the system's clock and the boot clock go on.
+        // Both the system's clock and the boot clock keep running.
         ahead.fetch_add(31 * DAY, Ordering::Relaxed);
         SUSPENDED.set(Some(Duration::from_millis(31 * DAY as u64)));
         assert_eq!(ages.age(&clock, issued, MONTH), Millis(31 * DAY as u64));

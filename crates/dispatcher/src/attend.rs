@@ -1,4 +1,4 @@
-//! Tells a cluster that wants to know who lives where. Once a second at most.
+//! Reports slot occupancy to a cluster that asks for it, at most once a second, and only when the state has changed.
 
 use crate::cluster::{Attendance, Attended, Cluster};
 use crate::dispatcher::Dispatcher;
@@ -22,7 +22,8 @@ pub async fn run(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn Clu
         }
         {
             let view = view.borrow_and_update();
-            // What is old news here is done by others; where somebody may be whom nobody knows of, all stays as it is.
+            // If this replica's state is outdated, other replicas report. During a lapse there may be streams that the
+            // journal does not contain, so nothing is changed.
             let may = !view.is_stale() && dispatcher.has_read(&view) && !view.fleet.is_quiet();
             if may && view.fleet.is_listed(&pool) {
                 cluster.attend(attendance(&view, &pool));
@@ -53,7 +54,7 @@ fn attendance(view: &View, pool: &PoolId) -> Attendance {
     }
 }
 
-/// A session lives or waits, or a pod is used that KEDA could still remove.
+/// Whether any session exists, or a pod is used that KEDA could still remove.
 fn is_active(fleet: &Fleet, pool: &PoolId) -> bool {
     planted!(GuardOnlyWhileQueued => fleet.census(pool).is_some_and(|c| c.queued > 0));
     fleet.census(pool).is_some_and(|c| c.is_active()) || fleet.needs_pause(pool)
@@ -79,11 +80,11 @@ mod tests {
             (attendance.active, attendance.pods.values().map(|pod| pod.sessions).sum::<u32>())
         };
         assert_eq!(after(Command::Rules(Rules { max: 1, scaling: Scaling::None, ..Rules::default() })), (false, 0));
-        assert_eq!(after(Command::Visit { session, hint: None, class: 0 }), (true, 0), "it waits");
+        assert_eq!(after(Command::Visit { session, hint: None, class: 0 }), (true, 0), "the session waits");
         let phase = Phase::Ready { address: ([10, 0, 0, 1], 80).into() };
         let pods = vec![Sighting { pod: Ordinal(0), uid: "u".into(), phase }];
         assert_eq!(after(Command::PodsListed { pods, version: 1 }), (true, 1), "a slot is held for it");
-        assert_eq!(after(Command::Attach { session }), (true, 1), "it is there");
+        assert_eq!(after(Command::Attach { session }), (true, 1), "the session is attached");
         assert_eq!(after(Command::Leave { session }), (true, 1), "its streams still run");
         assert_eq!(after(Command::Detach { session }), (false, 0));
     }

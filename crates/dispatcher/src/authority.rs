@@ -1,5 +1,5 @@
-//! Hosts, authorities and origins in one normal form: what a request is for, and which page it comes from. Spellings of
-//! one host (case, a dot at the end, a default port, forms of an IPv6 address) are equal here; what no host can be is none.
+//! Hosts, authorities and origins in one normal form. Spellings of one host (case, a trailing dot, a default port, forms of
+//! an IPv6 address) compare equal; a text that cannot be a host is rejected.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 /// A host, without a port.
 #[derive(Clone, Copy, Debug)]
 pub enum Host<'a> {
-    /// A name or an IPv4 address, without the dot at its end; compared without regard to case.
+    /// A name or an IPv4 address, without a trailing dot; compared without regard to case.
     Name(&'a str),
     V6(Ipv6Addr),
 }
@@ -30,7 +30,7 @@ impl PartialEq for Host<'_> {
 }
 
 impl<'a> Host<'a> {
-    /// A registered name as DNS knows them (underscores are in use), an IPv4 address, or an IPv6 address in brackets.
+    /// A registered name as in DNS (underscores are in use), an IPv4 address, or an IPv6 address in brackets.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Host<'a>> {
         if let Some(address) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -62,7 +62,7 @@ impl<'a> Authority<'a> {
             Some(_) | None => (text, ""),
         };
         let port = match port {
-            "" => None, // `host:` is allowed (RFC 3986 §3.2.3), and says nothing
+            "" => None, // `host:` is allowed (RFC 3986 §3.2.3), and means no port
             digits => {
                 let digits = digits.bytes().all(|b| b.is_ascii_digit()).then_some(digits)?;
                 Some(digits.parse().ok().filter(|port| *port > 0)?)
@@ -71,14 +71,14 @@ impl<'a> Authority<'a> {
         Some(Authority { host: Host::parse(host)?, port })
     }
 
-    /// Whether both name the same host and port, with the scheme's port where none is named.
+    /// Whether both have the same host and port; a missing port is the scheme's.
     #[must_use]
     pub fn is_same(&self, other: &Authority<'_>, default_port: Option<u16>) -> bool {
         self.host == other.host && self.port.or(default_port) == other.port.or(default_port)
     }
 }
 
-/// The port of a scheme where none is named.
+/// The default port of a scheme.
 #[must_use]
 pub fn default_port(scheme: &str) -> Option<u16> {
     match scheme {
@@ -88,10 +88,10 @@ pub fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// A host that a pool is for: `play.example`, `[::1]`, or `*.example.com` for all names below one.
+/// A host that a pool serves: `play.example`, `[::1]`, or `*.example.com` for all names below one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPattern {
-    /// In lower case and without the dot at the end; IPv6 addresses as RFC 5952 writes them.
+    /// In lower case and without a trailing dot; IPv6 addresses as in RFC 5952.
     text: String,
 }
 
@@ -105,13 +105,13 @@ impl HostPattern {
         (star.is_empty() || is_name).then(|| HostPattern { text: format!("{star}{host}") })
     }
 
-    /// What follows `*.`.
+    /// The part after `*.`.
     #[must_use]
     pub fn suffix(&self) -> Option<&str> {
         self.text.strip_prefix("*.")
     }
 
-    /// Whether it names exactly this host.
+    /// Whether the pattern names exactly this host.
     #[must_use]
     pub fn is(&self, host: &Host<'_>) -> bool {
         match host {
@@ -120,14 +120,14 @@ impl HostPattern {
         }
     }
 
-    /// Whether its wildcard stands for this host.
+    /// Whether the wildcard matches this host.
     #[must_use]
     pub fn covers(&self, host: &Host<'_>) -> bool {
         let Host::Name(name) = host else { return false };
         self.suffix().is_some_and(|suffix| is_below(name, suffix))
     }
 
-    /// Whether some host belongs to both.
+    /// Whether some host matches both.
     #[must_use]
     pub fn overlaps(&self, other: &HostPattern) -> bool {
         let covered = |wide: &HostPattern, narrow: &HostPattern| {
@@ -144,7 +144,7 @@ impl fmt::Display for HostPattern {
     }
 }
 
-/// Whether a name has one or more labels in front of this one.
+/// Whether a name is this suffix with one or more labels in front.
 fn is_below(name: &str, suffix: &str) -> bool {
     let Some(at) = name.len().checked_sub(suffix.len() + 1) else { return false };
     at > 0
@@ -156,14 +156,14 @@ fn is_below(name: &str, suffix: &str) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     pub scheme: &'a str,
-    /// Everything behind `://`.
+    /// Everything after `://`.
     rest: &'a str,
-    /// Of schemes whose origins have hosts as the web has them.
+    /// Present for origins of the form that the web uses.
     pub authority: Option<Authority<'a>>,
 }
 
 impl<'a> Origin<'a> {
-    /// `None` for `null` and for what is no origin.
+    /// `None` for `null` and for anything else that is not an origin.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Origin<'a>> {
         let (scheme, rest) = text.split_once("://")?;
@@ -175,22 +175,22 @@ impl<'a> Origin<'a> {
         (good && plain && (authority.is_some() || !is_web)).then_some(Origin { scheme, rest, authority })
     }
 
-    /// The port, its scheme's where none is named.
+    /// The port, or else the scheme's default port.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         self.authority.and_then(|a| a.port).or_else(|| default_port(self.scheme))
     }
 }
 
-/// An origin that is allowed by the configuration.
+/// An origin that the configuration allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OriginPattern {
     Any,
-    /// Sandboxed frames, local files, and packaged apps that say nothing else.
+    /// The origin of sandboxed frames, local files, and packaged apps that send no other one.
     Null,
     /// `scheme://host[:port]`, in lower case.
     One(String),
-    /// `scheme://*.host[:port]`: scheme, what follows `*.`, port.
+    /// `scheme://*.host[:port]`: scheme, the part after `*.`, port.
     Below(String, String, Option<u16>),
 }
 
@@ -213,7 +213,7 @@ impl OriginPattern {
         Some(OriginPattern::Below(scheme.to_owned(), name.to_owned(), authority.port))
     }
 
-    /// Whether it allows this origin, as a request names it.
+    /// Whether the pattern allows this origin, as written in a request.
     #[must_use]
     pub fn allows(&self, origin: &str) -> bool {
         match self {
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_authorities_are_none() {
+    fn impossible_authorities_are_rejected() {
         for text in [
             "", ".", "a..b", "a b", "<a>", "evil@a", "a/b", "a?x", "a#x", "a:80x", "a:-1", "a:+1", "a:0", "a:65536",
             "[::1", "::1", "a,b", "a\\b", "a;b", "\"a\"", "é", "a:80:80", "a%41", ":80", "[::1]x", "[::1]:x", "*.a",
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_stands_for_one_label_or_more_and_never_for_none() {
+    fn a_wildcard_matches_one_or_more_labels_and_never_none() {
         let pattern = HostPattern::parse("*.Example.com.").unwrap();
         let covers = |name| pattern.covers(&Host::parse(name).unwrap());
         assert!(covers("a.example.com") && covers("b.a.EXAMPLE.com."));

@@ -1,5 +1,5 @@
-//! The pods of a pool, whatever they are: of a Kubernetes workload, local processes, a fixed list of addresses.
-//! A cluster reports what it sees and does what it is told; it decides nothing.
+//! The interface to the pods of a pool: those of a Kubernetes workload, local processes, or a fixed list of addresses. A
+//! cluster reports observations and executes orders; it decides nothing.
 
 pub mod fixed;
 pub mod kubernetes;
@@ -20,20 +20,21 @@ use tokio::time::Instant;
 
 /// The pods of one pool.
 pub trait Cluster: Send + Sync + 'static {
-    /// The next news, in order: `PodsListed` first (the complete list), then `PodSeen`, `PodGone`, `ScaleSeen`; again
-    /// `PodsListed` whenever something may have been missed. Versions grow over all news of one pod and all lists, and over
-    /// those of the size. Waits for ever when there is none. Called by one task only.
+    /// The next observation, in order: `PodsListed` first (the complete list), then `PodSeen`, `PodGone`, `ScaleSeen`;
+    /// `PodsListed` again whenever something may have been missed. Versions increase over all observations of a pod and
+    /// all lists, and separately over those of the size. Pends forever if there are no more observations. Called by one
+    /// task only.
     fn news(&self) -> BoxFuture<'_, Command>;
 
-    /// Make it run these ordinals. Idempotent; returns when the order is taken, not when it is carried out. What has been taken is
-    /// reported as `ScaleSeen` with the same decision; an order that must not overwrite the last one taken
-    /// ([`Decision::may_overwrite`]) is ignored.
+    /// Makes the cluster run these ordinals. Idempotent; returns when the order is accepted, not when it is carried out.
+    /// An accepted order is reported as `ScaleSeen` with the same decision; an order that must not overwrite the last
+    /// accepted one ([`Decision::may_overwrite`]) is ignored.
     fn scale(&self, size: Size) -> BoxFuture<'_, Result<(), ClusterError>>;
 
-    /// Delete this incarnation, and only this one: nothing happens if `uid` does not live there (any more).
+    /// Deletes this incarnation, and only this one: does nothing if the ordinal's pod does not have this `uid` (any more).
     fn recycle(&self, pod: Ordinal, uid: Uid) -> BoxFuture<'_, Result<(), ClusterError>>;
 
-    /// The dispatcher ends: local processes end with it, a real cluster goes on.
+    /// The dispatcher ends: local processes end with it, other pods keep running.
     fn stop(&self) -> BoxFuture<'_, ()>;
 
     /// The pool is removed, and the dispatcher goes on: local processes end, also those that would go on without a dispatcher. A
@@ -42,20 +43,20 @@ pub trait Cluster: Send + Sync + 'static {
         self.stop()
     }
 
-    /// Who lives where, now and then, for a cluster that [wants](Cluster::wants_attendance) to keep others away from there.
+    /// Reports from time to time which pods are in use, to a cluster that [wants](Cluster::wants_attendance) to protect them.
     fn attend(&self, _: Attendance) {}
 
     fn wants_attendance(&self) -> bool {
         false
     }
 
-    /// What it counts, for the metrics.
+    /// Its metrics.
     fn figures(&self) -> Vec<Box<dyn Collector>> {
         Vec::new()
     }
 }
 
-/// A size as it is ordered: the ordinals `start..start + replicas`, and what decides whether it may overwrite another one.
+/// The size of an order: the ordinals `start..start + replicas`, and the decision by which it may overwrite another size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
     pub start: u32,
@@ -80,22 +81,22 @@ impl Size {
     }
 }
 
-/// Who lives where in one pool.
+/// The slot occupancy of one pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attendance {
-    /// Any session lives, waits or drains.
+    /// There is any session: waiting, with a slot, or draining.
     pub active: bool,
-    /// Pods are there that sessions wait for, and that are used as soon as it is certain that KEDA does not remove them.
+    /// There are pods for waiting sessions, usable as soon as it is certain that KEDA does not remove them.
     pub awaits_pause: bool,
-    /// The history of the journal that this is known from.
+    /// The timeline of the journal that this was read from.
     pub timeline: Timeline,
-    /// The journal position, the fleet's time there, and when that entry was read. `None`: not known.
+    /// The journal position, the fleet time there, and when that entry was read. `None`: not known.
     pub position: u64,
     pub at: Time,
     pub heard: Option<Instant>,
-    /// As of when the journal has certainly been read. `None`: it is this dispatcher's own.
+    /// As of when the journal has certainly been read. `None`: the journal is not shared.
     pub read: Option<Instant>,
-    /// What is known later may be something else. `None`: the journal is this dispatcher's own.
+    /// After this moment the report is outdated. `None`: never, because the journal is not shared.
     pub until: Option<Instant>,
     pub pods: BTreeMap<Ordinal, Attended>,
 }
@@ -105,7 +106,7 @@ pub struct Attendance {
 pub struct Attended {
     pub uid: Uid,
     pub sessions: u32,
-    /// It is outside of what is wanted.
+    /// It is outside of the desired ordinals.
     pub retiring: bool,
 }
 
@@ -118,7 +119,7 @@ pub enum ClusterError {
     Stopping,
     #[error("the cluster cannot be reached: {0}")]
     Unreachable(#[source] std::io::Error),
-    #[error("the operating system has no randomness to give")]
+    #[error("the operating system provides no randomness")]
     NoRandomness(#[source] std::io::Error),
     #[error("{0}")]
     Refused(String),
@@ -128,11 +129,11 @@ pub enum ClusterError {
 
 pub type Clusters = BTreeMap<PoolId, Arc<dyn Cluster>>;
 
-/// The real pods of every configured pool. Reads the operating system's wall clock once, so that news are newer than those
-/// that a journal has kept from the last life of this process.
+/// Starts the cluster of every configured pool. Reads the operating system's wall clock once, so that observations have higher
+/// versions than those of an earlier process that are in the journal.
 ///
 /// # Errors
-/// When the operating system has no randomness to give, or there is no way to the Kubernetes API.
+/// When the operating system provides no randomness, or the Kubernetes API cannot be used.
 pub async fn from_config(config: &Config, net: &Arc<dyn Net>, ids: &Ids) -> Result<Clusters, ClusterError> {
     let since = Clock::real().now();
     let mut clusters = Clusters::new();

@@ -1,6 +1,6 @@
-//! What the operator wants, parsed once. [`Config`] is what the program runs on; how a TOML file becomes one, and every
-//! message about a wrong one, is in `config/file.rs`; configurations without a file in `config/preset.rs`; the weekly
-//! schedule of spare slots in `config/schedule.rs`. `CONFIG.md` lists every setting for operators.
+//! The configuration, parsed once into [`Config`]. How a TOML file is read, and every message about a wrong one, starts in
+//! `config/file.rs`; configurations without a file are in `config/preset.rs`; the weekly schedule of spare slots in
+//! `config/schedule.rs`. `CONFIG.md` lists every setting for operators.
 
 use crate::journal::redis::RedisJournal;
 use crate::passive::{Passive, Pattern, Rejoin};
@@ -49,17 +49,18 @@ pub struct Config {
     pub admin: Admin,
     pub keda: Keda,
     pub journal: JournalConfig,
-    /// Keys of the session cookies: the first signs, all verify. Empty: a random one is made, and kept beside a journal that is in a folder.
+    /// Keys of the session cookies: the first signs, all verify. Empty: a random key is generated, and stored in the journal's
+    /// folder if there is one.
     pub cookie_keys: Vec<Secret>,
-    /// Whose `X-Forwarded-*` is believed.
+    /// The proxies whose `X-Forwarded-*` headers are trusted.
     pub trusted_proxies: Vec<Network>,
     pub limits: Limits,
     /// How long streams may take to end when the dispatcher stops or a pod drains; close frames are spread over it.
     pub drain: Duration,
-    /// How the Kubernetes API is reached, if a pool is there.
+    /// How to reach the Kubernetes API, if a pool needs it.
     pub kubernetes: KubernetesAccess,
     pub pools: Vec<PoolConfig>,
-    /// What looks wrong on this machine, or is not meant, but may be right: one remark a line.
+    /// Settings that look wrong or unintended on this machine, but may be right: one warning per line.
     pub warnings: Vec<String>,
 }
 
@@ -68,14 +69,14 @@ pub struct Config {
 pub enum JournalConfig {
     /// Sessions end with the process.
     Memory,
-    /// In this folder, of one dispatcher.
+    /// In this folder, for one dispatcher.
     File(PathBuf),
     /// Shared by several dispatchers.
     Redis(RedisJournal),
 }
 
-/// How the Kubernetes API is reached: by default as the pod's own service account, where there is one, else as the
-/// `KUBECONFIG` of the environment or `~/.kube/config` say.
+/// How to reach the Kubernetes API: by default with the pod's own service account, if there is one, else with the kubeconfig
+/// named by the environment variable `KUBECONFIG`, else with `~/.kube/config`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KubernetesAccess {
     pub kubeconfig: Option<PathBuf>,
@@ -91,14 +92,14 @@ pub struct Admin {
     pub token: Option<Secret>,
 }
 
-/// Where KEDA asks over gRPC how many pods there should be.
+/// The gRPC listener from which KEDA gets the numbers of pods.
 #[derive(Clone, Debug, Default)]
 pub struct Keda {
     pub listen: Option<SocketAddr>,
     pub tls: Option<TlsFiles>,
 }
 
-/// A certificate with its chain, and its key, in PEM.
+/// A certificate with its chain, and its private key, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     pub certificate: PathBuf,
@@ -133,19 +134,19 @@ pub struct Limits {
 #[derive(Clone, Debug)]
 pub struct PoolConfig {
     pub id: PoolId,
-    /// What visitors read: "Your console is starting".
+    /// The name that visitors see: "Your console is starting".
     pub title: String,
     /// Hosts routed here; empty: any.
     pub hosts: Vec<HostPattern>,
     /// Path prefix routed here (whole segments), `/` for all.
     pub path: String,
     pub rules: Rules,
-    /// How KEDA learns the number, of a pool that it scales.
+    /// How KEDA gets the number of pods, if it scales this pool.
     pub trigger: Trigger,
     pub admission: Admission,
     /// A session that only speaks HTTP counts as present this long after its last request.
     pub linger: Duration,
-    /// A WebSocket client that has not been heard of this long is pinged, and given as long again to answer; `None`: never.
+    /// A WebSocket client that has sent nothing for this long is pinged, and has the same time to answer; `None`: never.
     pub half_open: Option<Duration>,
     /// How long an upgrade or API call waits for a slot instead of a `503`; zero: not at all.
     pub hold: Duration,
@@ -157,18 +158,18 @@ pub struct PoolConfig {
     pub allowed_origins: Vec<OriginPattern>,
     /// Origins of pages of other sites that may show this pool's pages in a frame: `https://portal.example`, `https://*.example`.
     pub embedded_in: Vec<OriginPattern>,
-    /// A pod that has not answered a request this long after its end is given up; `None`: never.
+    /// A request that the pod has not answered this long after the request's end is given up; `None`: never.
     pub answer: Option<Duration>,
-    /// A body of which nothing moves for this long is cut, in either direction; `None`: never.
+    /// A body without progress for this long is cut, in either direction; `None`: never.
     pub stall: Option<Duration>,
     /// Requests that do not use the pool.
     pub passive: Vec<Passive>,
     pub rejoin: Rejoin,
     /// What counts as activity of a visitor (`rules.idle`).
     pub activity: Activity,
-    /// How connections to the pods are kept between requests.
+    /// How connections to the pods are reused between requests.
     pub connections: KeptConnections,
-    /// The operator's own waiting page: `http://host:port/path`; ours is the fallback.
+    /// The operator's own waiting page: `http://host:port/path`; the built-in page is the fallback.
     pub landing: Option<Landing>,
     /// An extra gauge of active sessions under this name, as existing scalers expect.
     pub active_sessions_gauge: Option<String>,
@@ -176,7 +177,7 @@ pub struct PoolConfig {
     pub priority_header: Option<http::HeaderName>,
     /// Spare slots by weekly schedule; outside of it `rules.spare`.
     pub schedule: Option<schedule::Schedule>,
-    /// Where pods are asked for their own gauge, if that is a target (`rules.targets.gauge`).
+    /// Where to read the pods' own gauge, if it is a target (`rules.targets.gauge`).
     pub gauge: Option<PodGauge>,
     pub cluster: ClusterConfig,
 }
@@ -187,7 +188,7 @@ pub struct Activity {
     pub signals: Signals,
     /// With [`Signals::Frames`]: the payloads of WebSocket frames that count.
     pub frame_bytes: Vec<Sizes>,
-    /// Requests for these, and what follows on them, never count.
+    /// Requests for these paths, and their bodies and WebSockets, never count.
     pub ignored_paths: Vec<Pattern>,
     /// One report makes a session busy for this long at most.
     pub busy_limit: Duration,
@@ -237,7 +238,7 @@ pub enum Signals {
     Any,
     /// WebSocket frames of some size.
     Frames,
-    /// What pages and pods report.
+    /// Reports of pages and pods.
     Reported,
 }
 
@@ -252,7 +253,7 @@ impl Default for Activity {
     }
 }
 
-/// How connections to the pods are kept between requests.
+/// How connections to the pods are reused between requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeptConnections {
     /// An idle connection is closed after this; `None`: no connection is kept.
@@ -271,11 +272,11 @@ impl KeptConnections {
     }
 }
 
-/// A gauge of the pods' own, in Prometheus' text format.
+/// A gauge that the pods export in Prometheus' text format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodGauge {
     pub name: String,
-    /// `None`: the port that visitors are sent to.
+    /// `None`: the port that visitors' requests go to.
     pub port: Option<u16>,
     pub path: String,
     pub every: Duration,
@@ -289,17 +290,17 @@ impl Default for PodGauge {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Trigger {
-    /// It asks over gRPC, and is woken there (`scaling = "keda-push"`).
+    /// KEDA calls the dispatcher over gRPC, and gets pushes on a stream (`scaling = "keda-push"`).
     Push,
-    /// It asks Prometheus, which has our gauges (`scaling = "prometheus"`).
+    /// KEDA queries Prometheus, which scrapes the dispatcher's gauges (`scaling = "prometheus"`).
     Prometheus,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Admission {
-    /// Nothing is allocated before the cookie has come back once.
+    /// No slot is allocated before the browser has returned the cookie once.
     Returning,
-    /// The first request is placed at once, and its answer carries the cookie.
+    /// The first request is placed at once, and its response sets the cookie.
     Immediate,
 }
 
@@ -330,7 +331,7 @@ pub struct FixedPods {
 }
 
 impl FixedPods {
-    /// The resolver of the operating system says nothing of how long an answer holds: this is short.
+    /// Short, because the resolver of the operating system does not return the TTL of an answer.
     pub const RESOLVE: Duration = Duration::from_secs(5);
 }
 
@@ -342,22 +343,22 @@ pub struct Processes {
     /// Additional environment variables, filled in the same way.
     pub environment: Vec<(String, String)>,
     pub working_folder: Option<PathBuf>,
-    /// Variables of the dispatcher's environment that are passed on in addition to the usual ones; a star at the end stands
-    /// for any end.
+    /// Variables of the dispatcher's environment that are passed on in addition to the usual ones; a star at the end matches
+    /// any rest of the name.
     pub inherit: Vec<String>,
     /// Each ordinal gets the folder `data_folder/ORDINAL`.
     pub data_folder: PathBuf,
-    /// What becomes of its content between two lives.
+    /// What happens to the folder's content between two incarnations.
     pub data: DataBetween,
-    /// Who the processes run as, by name or number; `None`: as the dispatcher.
+    /// The user that the processes run as, by name or number; `None`: the dispatcher's.
     pub user: Option<String>,
     pub group: Option<String>,
     pub limits: PodLimits,
-    /// Each pod gets a control group where that is possible.
+    /// Each pod gets a control group, if that is possible.
     pub cgroup: bool,
-    /// What becomes of pods when the dispatcher ends, however it ends.
+    /// What happens to pods when the dispatcher ends, however it ends.
     pub on_restart: OnRestart,
-    /// How long they wait for the next one then.
+    /// With [`OnRestart::Adopt`]: how long they wait for the next dispatcher.
     pub adopt_within: Duration,
     /// The address the processes listen on.
     pub host: IpAddr,
@@ -366,7 +367,7 @@ pub struct Processes {
     pub probe: Probe,
     /// From SIGTERM to SIGKILL.
     pub stop_grace: Duration,
-    /// Restart delays after a crash: doubles from the first to the second.
+    /// Restart delays after a crash: doubling from the first up to the second.
     pub backoff: (Duration, Duration),
     /// A pod that was ready, and has not answered for this long, is ended; `None`: never.
     pub restart_unready: Option<Duration>,
@@ -384,11 +385,11 @@ pub enum DataBetween {
 pub enum OnRestart {
     /// They end with the dispatcher.
     Stop,
-    /// They go on, and the next dispatcher goes on with them.
+    /// They keep running, and the next dispatcher adopts them.
     Adopt,
 }
 
-/// What one pod may use: all its processes together where there is a control group, each of them otherwise.
+/// The resource limits of one pod: of all its processes together if there is a control group, otherwise of each process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PodLimits {
     pub memory_bytes: Option<u64>,
@@ -407,13 +408,13 @@ pub struct KubernetesPods {
     pub namespace: Option<String>,
     /// The container port the pods listen on.
     pub port: u16,
-    /// How a new incarnation is asked once, after the pod's own readiness.
+    /// How a new incarnation is probed, until it answers once, after the pod's own readiness.
     pub probe: Probe,
     /// KEDA's ScaledObject of this workload.
     pub scaled_object: Option<String>,
-    /// While any session lives or waits, KEDA is kept from scaling in by an annotation on the ScaledObject.
+    /// While any session exists, an annotation on the ScaledObject keeps KEDA from scaling in.
     pub keda_guard: bool,
-    /// A pod on a node that Kubernetes has lost is deleted if it has not answered for so long. `None`: never.
+    /// A pod on a node that Kubernetes has lost is deleted if it has not answered for this long. `None`: never.
     pub give_up: Option<Duration>,
 }
 
@@ -435,7 +436,7 @@ impl Workload {
         }
     }
 
-    /// As Kubernetes calls it.
+    /// The Kubernetes kind.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -445,7 +446,7 @@ impl Workload {
     }
 }
 
-/// How readiness is found out.
+/// How readiness is probed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     pub kind: ProbeKind,
@@ -486,7 +487,7 @@ impl Default for Limits {
     }
 }
 
-/// What looks wrong on this machine, or is not meant, but may be right: one remark a line.
+/// Returns warnings: settings that look wrong or unintended on this machine, but may be right, one per line.
 #[must_use]
 pub fn doubts(config: &Config) -> Vec<String> {
     let mut doubts = config.warnings.clone();
@@ -499,7 +500,7 @@ pub fn doubts(config: &Config) -> Vec<String> {
 }
 
 impl Config {
-    /// These pools, and the defaults for everything else: visitors on port 8080, no admin listener.
+    /// A configuration with these pools, and defaults for everything else: visitors on port 8080, no admin listener.
     #[must_use]
     pub fn new(pools: Vec<PoolConfig>) -> Config {
         Config {
@@ -520,12 +521,12 @@ impl Config {
 }
 
 impl Admin {
-    /// Where a file's admin listener is if it does not say.
+    /// The address of the admin listener if the file does not set it.
     pub const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 }
 
 impl PoolConfig {
-    /// A pool with every default, for an exclusive (`slots_per_pod` 1) or a shared one.
+    /// A pool with default values, exclusive (`slots_per_pod` 1) or shared.
     #[must_use]
     pub fn new(name: &str, rules: Rules, cluster: ClusterConfig) -> PoolConfig {
         let exclusive = rules.slots_per_pod == 1;
@@ -581,7 +582,7 @@ impl Network {
     }
 }
 
-/// Bytes that never show in a log.
+/// Bytes that are never logged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub Vec<u8>);
 

@@ -1,5 +1,5 @@
-//! The session cookie: a signed name. Version, session id, time of issue, the ordinal the session had last (a hint), and
-//! a MAC over the pool and all of them (HMAC-SHA-256). Anything else is no cookie.
+//! The session cookie, a signed id. Its bytes: version, session id, time of issue, the session's last ordinal (a hint), and
+//! a MAC over the pool and all of these (HMAC-SHA-256). Anything else is not a valid cookie.
 
 use crate::config::{PoolConfig, Secret};
 use crate::outside::Ids;
@@ -17,10 +17,10 @@ use std::path::Path;
 const VERSION: u8 = 1;
 const MAC: usize = 32;
 const LENGTH: usize = 1 + 16 + 8 + 4 + MAC;
-/// The hint of a session that has none.
+/// The hint of a session without a last ordinal.
 const NOWHERE: u32 = u32::MAX;
 
-/// What a valid cookie says.
+/// The content of a valid cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
     pub session: SessionId,
@@ -28,13 +28,13 @@ pub struct Ticket {
     pub last: Option<Ordinal>,
 }
 
-/// Of a journal in a folder: the key that signs where none is configured.
+/// The file in a journal folder with the signing key, used if the configuration has none.
 pub const KEY_FILE: &str = "cookie-key";
 
-/// The key in this file, which is made if there is none; only its owner can read it.
+/// Reads the key in this file, or creates it if there is none; only its owner can read it.
 ///
 /// # Errors
-/// When the file cannot be read, made, or understood; or there is no randomness.
+/// If the file cannot be read, created or parsed, or no randomness is available.
 pub fn kept_key(path: &Path, ids: &Ids) -> io::Result<Secret> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -58,12 +58,12 @@ pub fn kept_key(path: &Path, ids: &Ids) -> io::Result<Secret> {
     key.filter(|key| key.len() == 32).map(Secret).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::InvalidData,
-            "it is no key: allowed are 64 hexadecimal digits; without the file a new key is made, and all sessions end",
+            "not a valid key: allowed are 64 hexadecimal digits; without the file a new key is made, and all sessions end",
         )
     })
 }
 
-/// Signs with the first key, accepts any: so keys can be rotated.
+/// Signs with the first key and accepts any, so that keys can be rotated.
 pub struct Keys(Vec<Hmac<Sha256>>);
 
 impl Keys {
@@ -85,7 +85,7 @@ impl Keys {
     }
 
     fn purpose(key: &Hmac<Sha256>, pool: &PoolId, purpose: &[u8], text: &[u8]) -> Hmac<Sha256> {
-        // No cookie begins with this byte: a MAC of one purpose is none of another.
+        // No cookie begins with this byte: a MAC of one purpose is not valid for another.
         let mut mac = Keys::mac(key, pool, &[0]);
         mac.update(&(purpose.len() as u64).to_be_bytes());
         mac.update(purpose);
@@ -93,14 +93,14 @@ impl Keys {
         mac
     }
 
-    /// A MAC for another purpose than the cookie, by the key that signs.
+    /// Returns a MAC for a purpose other than the cookie, by the signing key.
     #[must_use]
     pub fn sign(&self, pool: &PoolId, purpose: &[u8], text: &[u8]) -> Option<[u8; MAC]> {
         let mac = Keys::purpose(self.0.first()?, pool, purpose, text).finalize().into_bytes();
         Some(mac.into())
     }
 
-    /// If one of the keys has signed this (`mac` may be shortened): the MAC of the second purpose by the same key.
+    /// If one of the keys has signed this (`mac` may be truncated): returns the MAC of the second purpose by the same key.
     #[must_use]
     pub fn verify(&self, pool: &PoolId, purposes: (&[u8], &[u8]), text: &[u8], mac: &[u8]) -> Option<[u8; MAC]> {
         let signed =
@@ -109,7 +109,7 @@ impl Keys {
         Some(Keys::purpose(key, pool, purposes.1, text).finalize().into_bytes().into())
     }
 
-    /// The cookie's value.
+    /// Returns the cookie's value.
     #[must_use]
     pub fn seal(&self, pool: &PoolId, ticket: &Ticket) -> String {
         let mut bytes = Vec::with_capacity(LENGTH);
@@ -124,7 +124,7 @@ impl Keys {
         URL_SAFE_NO_PAD.encode(&bytes)
     }
 
-    /// The ticket, if one of the keys has signed it for this pool.
+    /// Returns the ticket, if one of the keys has signed it for this pool.
     #[must_use]
     pub fn open(&self, pool: &PoolId, value: &str) -> Option<Ticket> {
         if value.len() != LENGTH.div_ceil(3) * 4 - (3 - LENGTH % 3) % 3 {
@@ -144,8 +144,8 @@ impl Keys {
     }
 }
 
-/// The first valid, unexpired cookie of the pool among the request's. `age`: of a moment of issue, exact where it matters for
-/// the limit.
+/// Returns the request's first valid, unexpired cookie of the pool. `age`: the age of a time of issue, exact where it
+/// matters for the limit.
 #[must_use]
 pub fn find(
     headers: &http::HeaderMap,
@@ -165,7 +165,7 @@ fn is_fresh(pool: &PoolConfig, ticket: &Ticket, age: impl Fn(Time, Millis) -> Mi
     age(ticket.issued, limit) < limit
 }
 
-/// `name=value` of every cookie sent (RFC 6265 §5.4), as bytes: other people's cookies may be anything.
+/// `name=value` of every cookie sent (RFC 6265 §5.4), as bytes: other applications' cookies may contain anything.
 fn pairs(headers: &http::HeaderMap) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(http::header::COOKIE).into_iter().map(http::HeaderValue::as_bytes);
     lines.flat_map(|line| line.split(|b| *b == b';')).map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
@@ -176,7 +176,7 @@ fn value_of<'p>(pair: &'p [u8], name: &str) -> Option<&'p [u8]> {
     pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
 }
 
-/// Takes the pool's cookie out of the request: pods never see it. Without it the header stays as it came.
+/// Removes the pool's cookie from the request: pods never see it. A header without it stays unchanged.
 pub fn strip(headers: &mut http::HeaderMap, name: &str) {
     planted!(CookieReachesPod => ());
     if !pairs(headers).any(|pair| value_of(pair, name).is_some()) {
@@ -192,7 +192,8 @@ pub fn strip(headers: &mut http::HeaderMap, name: &str) {
     }
 }
 
-/// Takes out of a response what sets or deletes a cookie with one of these names. True if there was any.
+/// Removes `Set-Cookie` fields that set or delete a cookie with one of these names, also by `Clear-Site-Data`. True if there
+/// was any.
 pub fn strip_set<'n, Names: Iterator<Item = &'n str>>(
     headers: &mut http::HeaderMap,
     names: impl Fn() -> Names,
@@ -217,7 +218,7 @@ pub fn strip_set<'n, Names: Iterator<Item = &'n str>>(
     stripped | keep_on_clearing(headers)
 }
 
-/// `Clear-Site-Data` that would delete all cookies deletes everything else.
+/// Reduces a `Clear-Site-Data` that would delete all cookies to everything but cookies.
 fn keep_on_clearing(headers: &mut http::HeaderMap) -> bool {
     const NAME: http::HeaderName = http::HeaderName::from_static("clear-site-data");
     if !headers.contains_key(NAME) {
@@ -268,13 +269,13 @@ pub fn is_framed(pool: &PoolConfig, secure: bool) -> bool {
     secure && !pool.embedded_in.is_empty()
 }
 
-/// Only a visitor who came by TLS can send such a cookie back.
+/// A browser sends such a cookie back over TLS only, so this is for visitors who came by TLS.
 fn security(secure: bool) -> &'static str {
     planted!(CookieInsecure => "");
     if secure { "; Secure" } else { "" }
 }
 
-/// The name pods, logs and operators know a session by: a hash that says nothing about the cookie.
+/// The name by which pods, logs and operators know a session: a hash that reveals nothing about the cookie.
 #[must_use]
 pub fn public_name(session: SessionId) -> String {
     planted!(PublicNameIsId => format!("{:032x}", session.0));
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn every_changed_or_missing_character_makes_it_no_cookie() {
+    fn a_cookie_with_a_changed_or_missing_character_is_invalid() {
         let (keys, pool) = (keys(b"a"), "p".into());
         let sealed = keys.seal(&pool, &TICKET);
         for i in 0..sealed.len() {
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_cookie_is_taken_out() {
+    fn only_the_pools_cookie_is_removed() {
         let mut headers = HeaderMap::new();
         headers.append("cookie", "a=1; sk=secret; b=2".parse().unwrap());
         headers.append("cookie", "sk=again".parse().unwrap());
@@ -334,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_neither_sets_nor_deletes_a_cookie_of_ours() {
+    fn a_pod_can_neither_set_nor_delete_the_dispatchers_cookies() {
         for ours in [
             "sk=evil; Path=/",
             "sk=; Max-Age=0",
@@ -380,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_public_name_is_stable_and_says_nothing_of_the_id() {
+    fn a_public_name_is_stable_and_reveals_nothing_about_the_id() {
         let name = public_name(SessionId(1));
         assert_eq!(name, public_name(SessionId(1)));
         assert_ne!(name, public_name(SessionId(2)));

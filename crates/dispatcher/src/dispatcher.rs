@@ -1,4 +1,4 @@
-//! What the parts of one dispatcher share: configuration, view, driver, visitors at hand, metrics.
+//! The state that the parts of one dispatcher share: configuration, view, driver, sessions of this replica, metrics.
 
 use crate::ages::Ages;
 use crate::authority::Host;
@@ -41,9 +41,9 @@ pub struct Dispatcher {
     pub metrics: Metrics,
     /// True once the dispatcher is ending.
     pub stopping: watch::Receiver<bool>,
-    /// ... and no byte goes to a pod any more.
+    /// True once no more bytes may go to a pod either.
     left: AtomicBool,
-    /// How often entries of ours may have been lost: what is true for long has to be said again then.
+    /// How often entries of this replica may have been lost: reports of lasting state are repeated then.
     pub again: watch::Sender<u64>,
     /// How often the configuration was reloaded.
     pub reloaded: watch::Sender<u64>,
@@ -58,16 +58,16 @@ pub struct Pool {
     pub visits: Visits,
     pub pods: Pods,
     pub farewells: Farewells,
-    /// Below which the dispatcher's own pages of this pool are: `/.slotkeeper/`, after the pool's path.
+    /// The path prefix of the dispatcher's own pages of this pool: `/.slotkeeper/` below the pool's path.
     pub own: String,
-    /// The same as a field's value.
+    /// The same as a header value.
     pub own_field: HeaderValue,
-    /// Says that a request has come through this pool of this replica (RFC 9110 §7.6.3).
+    /// The `Via` value of requests that have passed this pool of this replica (RFC 9110 §7.6.3).
     pub via: HeaderValue,
     pub coming: Coming,
-    /// Requests that may be held until a slot is ready.
+    /// Permits for requests that are held until a slot is ready.
     pub holds: tokio::sync::Semaphore,
-    /// First requests for a page that look alike.
+    /// First requests for a page, grouped by likeness.
     pub(crate) firsts: Firsts,
     pub(crate) bursts: Bursts,
     pub repeats: Repeats,
@@ -110,7 +110,7 @@ impl Deref for Pools {
     }
 }
 
-/// What `Dispatcher::new` is made of.
+/// The arguments of [`Dispatcher::new`].
 pub struct Parts {
     pub config: Config,
     pub keys: Keys,
@@ -181,15 +181,15 @@ impl Pool {
         let _ = removal.wait_for(|removal| *removal == Removal::Unfollowed).await;
     }
 
-    /// The rules in force: those of the fleet. During a rollout they may differ from this replica's configuration, and every
-    /// replica must act on the same ones. The configuration counts only while the fleet does not know the pool.
+    /// The rules in force, which are those of the fleet. During a rollout they may differ from this replica's configuration,
+    /// and all replicas must act on the same rules. The configuration applies only while the fleet does not know the pool.
     #[must_use]
     pub fn rules<'a>(&'a self, fleet: &'a Fleet) -> &'a Rules {
         fleet.rules(&self.config.id).unwrap_or(&self.config.rules)
     }
 
-    /// Why this session may not simply go on: it has ended in a way after which a visitor has to act to start again. (The
-    /// clients of an `immediate` pool are often programs: those come back as they like.)
+    /// Why this session may not simply continue: it has ended in a way after which a visitor must act to start again. (The
+    /// clients of an `immediate` pool are often programs: they may reconnect at any time.)
     #[must_use]
     pub fn barred(&self, session: SessionId) -> Option<Why> {
         let why = self.farewells.of(session).filter(|_| self.config.admission == Admission::Returning);
@@ -199,7 +199,7 @@ impl Pool {
 
 impl Dispatcher {
     /// # Errors
-    /// When a pool's own gauge has the name of another metric.
+    /// If a gauge of a pool has the name of another metric.
     pub fn new(parts: Parts) -> Result<(Arc<Dispatcher>, Vec<Orders>), prometheus::Error> {
         let metrics = Metrics::new()?;
         let Parts { config, keys, net, clock, ids, driver, view, stopping } = parts;
@@ -241,7 +241,7 @@ impl Dispatcher {
         self.pools.replace(Pools::new(all));
     }
 
-    /// A number for a visitor's connection.
+    /// Returns a number for a visitor's new connection.
     pub fn next_connection(&self) -> u64 {
         self.connections.fetch_add(1, Ordering::Relaxed)
     }
@@ -252,8 +252,8 @@ impl Dispatcher {
         pools.by_id.get(id).and_then(|i| pools.get(*i))
     }
 
-    /// The pool a request goes to: the longest matching path among those of its host, else among those of the longest
-    /// wildcard that stands for it, else among those of any host.
+    /// The pool that a request goes to: the longest matching path among the pools of its host, else among those of the
+    /// longest matching wildcard, else among those without hosts.
     #[must_use]
     pub fn route(&self, host: Option<&Host<'_>>, path: &str) -> Option<&Arc<Pool>> {
         let pools: &Pools = &self.pools;
@@ -273,13 +273,13 @@ impl Dispatcher {
         named.or_else(|| pools.iter().filter(|p| p.config.hosts.is_empty()).filter(fits).max_by_key(longest))
     }
 
-    /// What this replica has said itself has been read back, so everything before it has been, too.
+    /// Whether this replica has read its own entries back, and so also all entries before them.
     #[must_use]
     pub fn has_read(&self, view: &View) -> bool {
         view.fleet.replica(self.driver.me()).is_some()
     }
 
-    /// Whoever still streams is cut, and nobody gets a seat any more, not even by an attach that is read back now.
+    /// Cuts all remaining streams and grants no seat from here on, not even for an attach already in flight.
     pub fn leave(&self) {
         self.left.store(true, Ordering::SeqCst);
         for pool in self.pools.iter() {
@@ -292,25 +292,26 @@ impl Dispatcher {
         self.left.load(Ordering::SeqCst)
     }
 
-    /// The pool's number is being told to whoever scales by it: since when is part of the state (behaviour §7).
+    /// Records that the number of pods wanted is being reported to KEDA: the time since then is part of the state (behaviour
+    /// §7).
     pub fn serve(&self, fleet: &Fleet, pool: &Pool) {
         planted!(ServedNotWritten => ());
         if let Some(replicas) = fleet.unserved(&pool.config.id) {
-            tracing::info!(pool = %pool.config.id, replicas, "pods wanted (as KEDA is told)");
+            tracing::info!(pool = %pool.config.id, replicas, "pods wanted (reported to KEDA)");
             self.driver.post(&pool.config.id, Command::Served { replicas });
         }
     }
 
-    /// A new session, unless too many were asked for this second. Allocates nothing anywhere.
+    /// Returns a new session, unless this second's limit for new sessions is reached. Allocates no slot.
     ///
     /// # Errors
-    /// Too many, or no randomness to name it with.
+    /// If the limit is reached, or no random id is available.
     pub fn mint(&self, pool: &Pool, last: Option<Ordinal>) -> Result<Ticket, RequestError> {
         if !self.may_mint() {
             let status = StatusCode::TOO_MANY_REQUESTS;
-            return Err(RequestError::visitor(Step::Cookie, status, "too many new visitors at this moment"));
+            return Err(RequestError::visitor(Step::Cookie, status, "too many new visitors at the moment"));
         }
-        let id = self.ids.draw128().map_err(|e| RequestError::us(Step::Cookie, "no name for a new session", e))?;
+        let id = self.ids.draw128().map_err(|e| RequestError::us(Step::Cookie, "no random id for a new session", e))?;
         pool.metrics.minted.inc();
         Ok(Ticket { session: SessionId(id), issued: self.clock.wall(), last })
     }
@@ -325,7 +326,7 @@ impl Dispatcher {
         minting.1 <= self.config.limits.new_sessions_per_second
     }
 
-    /// The fleet has dissolved all attaches of this replica.
+    /// The fleet has dissolved all attaches of this replica: closes their streams.
     fn forget_visits(&self) {
         planted!(NewLifeKeepsStreams => ());
         for pool in self.pools.iter() {
@@ -333,7 +334,8 @@ impl Dispatcher {
         }
     }
 
-    /// Whoever caused it acts at once, the others only if it is still owed a second later (`hands.rs` looks).
+    /// The replica that caused an effect executes it at once, the others only if it is still owed a second later (see
+    /// `hands.rs`).
     fn order(&self, pool: &Pool, effect: &Effect, from: ReplicaId) {
         if from == self.driver.me() {
             let _ = pool.orders.send(effect.clone());
@@ -358,18 +360,18 @@ impl Aftermath for Arc<Dispatcher> {
             }
             Effect::Requeued { session, pod } => {
                 pool.visits.forget(*session);
-                tracing::info!(pool = %id, session = name(session), pod = pod.0, "its pod goes away or is lost: front of the queue");
+                tracing::info!(pool = %id, session = name(session), pod = pod.0, "pod terminating or lost: requeued at the front");
             }
             Effect::Drain { pod, uid, gone } => {
                 let spread = if *gone { Duration::ZERO } else { self.config.drain };
                 let told = pool.visits.drain(pool, &self.driver, uid, spread);
                 if told > 0 {
-                    tracing::info!(pool = %id, pod = pod.0, gone, sessions = told, "a pod goes away: its streams are told");
+                    tracing::info!(pool = %id, pod = pod.0, gone, sessions = told, "pod terminating: closing its streams");
                 }
             }
             Effect::Started { pod, took } => {
                 pool.metrics.started(*took);
-                tracing::info!(pool = %id, pod = pod.0, took_ms = took.0, "a pod has started");
+                tracing::info!(pool = %id, pod = pod.0, took_ms = took.0, "pod started");
             }
             Effect::Scale { replicas, start, .. } => {
                 tracing::info!(pool = %id, start, replicas, "pods wanted");
@@ -381,7 +383,7 @@ impl Aftermath for Arc<Dispatcher> {
             }
             Effect::Broken { what } => {
                 self.metrics.broken.inc();
-                tracing::error!(pool = %id, "a promise is broken, nobody is placed in this pool any more: {what}");
+                tracing::error!(pool = %id, "invariant violated, placing stopped in this pool: {what}");
             }
         }
     }
@@ -398,7 +400,7 @@ impl Aftermath for Arc<Dispatcher> {
     }
 }
 
-/// Whether a path lies at or below a prefix of whole segments.
+/// Whether a path is equal to a prefix or below it, compared by whole segments.
 fn is_below(path: &str, prefix: &str) -> bool {
     let prefix = prefix.trim_end_matches('/');
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.is_empty())

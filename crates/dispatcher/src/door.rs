@@ -1,4 +1,4 @@
-//! Accepts connections, and is the one way of a request through the code, top to bottom:
+//! Accepts visitors' connections and handles every request, top to bottom:
 //! `cookie → place → attach → dial → send → respond | tunnel → detach`.
 
 use crate::accept::Acceptor;
@@ -33,7 +33,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
-/// Accepts until the dispatcher stops.
+/// Accepts connections until the dispatcher stops.
 pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>, connections: Arc<Semaphore>) {
     let mut stopping = dispatcher.stopping.clone();
     let process = &dispatcher.metrics.process;
@@ -44,7 +44,7 @@ pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>, conn
             process.connections_waited.inc();
             if let Some(times) = full.note() {
                 let most = process.connections_limit.get();
-                tracing::warn!(most, times, "all connections from visitors that are allowed are in use: new ones wait");
+                tracing::warn!(most, times, "connection limit for visitors reached: new connections wait");
             }
         }
         let permit = tokio::select! {
@@ -66,7 +66,7 @@ pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>, conn
     }
 }
 
-/// The HTTP library within our limits.
+/// The HTTP library, configured with our limits.
 #[must_use]
 pub fn http(limits: &Limits) -> http1::Builder {
     let mut http = http1::Builder::new();
@@ -74,7 +74,7 @@ pub fn http(limits: &Limits) -> http1::Builder {
     // Names have no case (RFC 9110 §5.1), but there are programs on either side that think so.
     http.preserve_header_case(true);
     if limits.header_bytes + BUFFER_BESIDE_HEAD > BUFFER {
-        // A head has to fit into the library's buffer.
+        // A head must fit into the library's buffer.
         http.max_buf_size(limits.header_bytes + BUFFER_BESIDE_HEAD);
     }
     if limits.header_fields != Limits::default().header_fields {
@@ -83,11 +83,11 @@ pub fn http(limits: &Limits) -> http1::Builder {
     http
 }
 
-/// What the library's buffer holds by default, and what it should hold in addition to a head.
+/// The library's default buffer size, and the room that the buffer needs in addition to a head.
 const BUFFER: usize = 8192 + 4096 * 100;
 const BUFFER_BESIDE_HEAD: usize = 64 * 1024;
 
-/// One connection: its requests, one after the other.
+/// Serves one connection: its requests, one after the other.
 async fn serve(dispatcher: Arc<Dispatcher>, guard: Guard, exchange: Arc<Exchange>, peer: SocketAddr) {
     let io = TokioIo::new(guard);
     let mut stopping: watch::Receiver<bool> = dispatcher.stopping.clone();
@@ -110,11 +110,11 @@ async fn serve(dispatcher: Arc<Dispatcher>, guard: Guard, exchange: Arc<Exchange
         }
     };
     if let Err(error) = ended {
-        tracing::debug!("a connection ended: {error}");
+        tracing::debug!("connection ended: {error}");
     }
 }
 
-/// Every request gets exactly one answer, is counted once, and its failure is logged once.
+/// Sends exactly one response to every request, counts the request once, and logs its failure once.
 async fn answer(
     dispatcher: &Arc<Dispatcher>,
     request: Request<Incoming>,
@@ -145,7 +145,7 @@ async fn answer(
     if mentions_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         not_http_any_more(&mut response);
     } else if has_body && !has_read {
-        // The rest of the request's body, which nobody reads, may still come.
+        // The rest of the request's body may still arrive, and nothing reads it.
         close_after(&mut response);
     }
     if let Some(pool) = pool {
@@ -154,7 +154,7 @@ async fn answer(
     response
 }
 
-/// What follows on this connection may have been meant for another protocol: it is not read as HTTP.
+/// The bytes that follow on this connection may be meant for another protocol: they are not read as HTTP.
 fn not_http_any_more(response: &mut Response<Answer>) {
     planted!(UpgradeRefusedStaysOpen => ());
     close_after(response);
@@ -166,11 +166,11 @@ fn close_after(response: &mut Response<Answer>) {
 
 enum Routed<'a> {
     Pool(&'a Arc<Pool>),
-    /// Of our pages about addresses where nothing is served.
+    /// A file for the dispatcher's own error page at an address where nothing is served.
     Asset(Response<Answer>),
 }
 
-/// Whom a request is for (RFC 9112 §3.2).
+/// Finds the pool that a request is for (RFC 9112 §3.2).
 fn route<'d>(
     dispatcher: &'d Dispatcher,
     request: &Request<Incoming>,
@@ -178,7 +178,7 @@ fn route<'d>(
 ) -> Result<Routed<'d>, RequestError> {
     let refuse = |status, why| RequestError::visitor(Step::Route, status, why);
     if request.method() == Method::CONNECT {
-        return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "this is no forward proxy"));
+        return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "this is not a forward proxy"));
     }
     let authority = hop.authority(request).map_err(|why| refuse(StatusCode::BAD_REQUEST, why))?;
     if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
@@ -195,7 +195,7 @@ fn route<'d>(
         request.headers().get_all(header::VIA).into_iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
     if via.any(|hop| hop.trim_ascii() == id) {
         // RFC 9110 §7.6.3, RFC 5842 §7.2
-        let message = "the request has been here before: a pod leads back to this dispatcher";
+        let message = "the request has passed this dispatcher before: a pod forwards it back";
         return Err(RequestError {
             fault: Fault::Pod,
             step: Step::Route,
@@ -223,7 +223,7 @@ fn failed(
     (own::failure(error, wants_page, pool.map(|p| &**p)), Outcome::Failed)
 }
 
-/// The life of a request.
+/// Handles a request of a pool, from its cookie to its response.
 async fn life(
     dispatcher: &Arc<Dispatcher>,
     pool: &Arc<Pool>,
@@ -275,14 +275,14 @@ async fn life(
         if wants_page {
             pool.bursts.minted(newcomer::likeness(&request, hop));
         }
-        // Nothing is allocated and nothing wakes before the cookie has come back.
+        // No slot is allocated and no pod is started before the client has sent the cookie back.
         let mut response = wait(dispatcher, pool, &Facts::arriving(pool), &request, wants_page).await;
         set_cookie(dispatcher, pool, &mut response, &ticket, secure);
         return Ok((response, Outcome::Waiting));
     }
 
     // place, attach
-    // A no-show who now asks for a page has come after all.
+    // A no-show whose browser now asks for a page has arrived after all.
     if let Some(why) = pool.barred(ticket.session).filter(|why| *why != Why::NoShow || !wants_page) {
         let facts = Facts::ended(pool, why);
         return Ok((wait(dispatcher, pool, &facts, &request, wants_page).await, Outcome::Waiting));
@@ -311,13 +311,13 @@ async fn life(
         }
     };
 
-    // dial, send, respond or tunnel; the stream detaches when it is dropped
+    // dial, send, respond or tunnel; dropping the stream detaches it
     let renewed = renewed(dispatcher, pool, &ticket, &seat, is_new);
     let pod = Some(seat.pod);
     // What was sent with another method may be at work, and is not to be sent again.
     let is_page = wants_page && newcomer::can_be_sent_again(&request);
     let forwarded = forward(dispatcher, stream, seat, request, hop, is_page).await;
-    // A failure carries the cookie as well: who tries again is the same visitor.
+    // A failure carries the cookie as well: a client that retries is the same visitor.
     let (mut response, outcome) = forwarded.unwrap_or_else(|error| failed(Some(pool), pod, &error, wants_page));
     if let Some(ticket) = renewed {
         set_cookie(dispatcher, pool, &mut response, &ticket, secure);
@@ -327,8 +327,8 @@ async fn life(
     Ok((response, outcome))
 }
 
-/// A page asked for with a cookie that returns at once: it may be one of several that a browser was given at once, of which
-/// it keeps the last. None of them gets a place before it is known which.
+/// Holds back a request for a page whose cookie returns at once: the cookie may be one of several that a browser was given
+/// at the same time, of which it keeps the last. None of them gets a place before it is known which one that is.
 async fn settle(
     dispatcher: &Dispatcher,
     pool: &Pool,
@@ -347,7 +347,7 @@ enum Begin {
     Not(Response<Answer>),
 }
 
-/// Whether a request without a cookie may begin a session.
+/// Decides whether a request without a cookie may begin a session.
 async fn begin(
     pool: &Arc<Pool>,
     request: &Request<Incoming>,
@@ -364,7 +364,7 @@ async fn begin(
     let frames = cookie::is_framed(&pool.config, hop.is_secure(request.headers()));
     if newcomer::drops_cookie(request.headers(), frames) && headers::upgrade(request).is_none() {
         pool.metrics.sessionless(Sessionless::Cookie);
-        let message = "a session needs a cookie, and a browser keeps none of a response to this request";
+        let message = "a session needs a cookie, and browsers do not keep the cookie of a response to such a request";
         return Err(RequestError::visitor(Step::Cookie, StatusCode::FORBIDDEN, message));
     }
     if !wants_page || !newcomer::can_be_sent_again(request) {
@@ -380,7 +380,7 @@ async fn begin(
     }
 }
 
-/// The visitor's session, and whether it is a new one.
+/// Returns the visitor's session, and whether it is a new one.
 fn ticket(dispatcher: &Dispatcher, pool: &Pool, found: Option<Ticket>) -> Result<(Ticket, bool), RequestError> {
     planted!(MintForUnknown => ticket_if_known(dispatcher, pool, found));
     match found {
@@ -404,13 +404,13 @@ fn ticket_if_known(
     }
 }
 
-/// Whether a session gets a slot only once its cookie has come back.
+/// Whether a session gets a slot only after the client has sent its cookie back.
 fn must_return(pool: &Pool) -> bool {
     planted!(RoomWakesPods => false);
     pool.config.admission == Admission::Returning
 }
 
-/// Upgrades from other people's pages are refused (RFC 6455 §10.2), and so are the visitor's own acts.
+/// Refuses upgrades from pages of other origins (RFC 6455 §10.2), and their POST requests to the dispatcher's own paths.
 fn refuse_foreign(pool: &Pool, request: &Request<Incoming>, hop: &Hop<'_>) -> Result<(), RequestError> {
     planted!(ForeignOriginAllowed => Ok(()));
     let acts = request.method() == Method::POST && request.uri().path().starts_with(&*pool.own);
@@ -418,7 +418,7 @@ fn refuse_foreign(pool: &Pool, request: &Request<Incoming>, hop: &Hop<'_>) -> Re
         return Ok(());
     }
     let headers = request.headers();
-    // Scripts cannot set it (W3C Fetch Metadata): where a browser says it, it is so.
+    // Scripts cannot set this header (W3C Fetch Metadata): a browser's value can be trusted.
     let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
     let allows = |origin: &str| pool.config.allowed_origins.iter().any(|pattern| pattern.allows(origin));
     let mut origins = headers.get_all(header::ORIGIN).into_iter();
@@ -435,7 +435,8 @@ fn refuse_foreign(pool: &Pool, request: &Request<Incoming>, hop: &Hop<'_>) -> Re
     Err(RequestError::visitor(Step::Route, StatusCode::FORBIDDEN, "this is not allowed from another origin"))
 }
 
-/// The scheme, host and port of the request itself. Without a trusted proxy's word, both schemes may be the visitor's.
+/// Compares with the scheme, host and port of the request itself. Unless a trusted proxy names the scheme, the visitor's may
+/// be `http` or `https`.
 fn is_same_origin(origin: &str, request: &Request<Incoming>, hop: &Hop<'_>) -> bool {
     let Some(origin) = Origin::parse(origin) else { return false };
     let Some((there, here)) = origin.authority.zip(hop.authority(request).ok().flatten()) else { return false };
@@ -460,7 +461,7 @@ fn refuse_large(dispatcher: &Dispatcher, request: &Request<Incoming>) -> Result<
     }
 }
 
-/// What to say where there is no seat.
+/// The facts or the error for a request that gets no seat.
 fn no_slot(dispatcher: &Dispatcher, pool: &Pool, ticket: &Ticket, no_seat: &NoSeat) -> Result<Facts, RequestError> {
     match no_seat {
         NoSeat::Queued => Ok(Facts::of(dispatcher, pool, ticket.session)),
@@ -479,7 +480,7 @@ fn not_now(message: &'static str) -> RequestError {
     RequestError { fault: Fault::Us, step: Step::Attach, status, message, source: None }
 }
 
-/// The waiting room for people, `503` for programs.
+/// The waiting room for a person, `503` for a program.
 async fn wait(
     dispatcher: &Dispatcher,
     pool: &Pool,
@@ -499,7 +500,7 @@ async fn wait(
                 return response;
             }
             Err(error) => {
-                tracing::warn!(pool = %pool.config.id, "the landing page did not come, ours is shown: {error}");
+                tracing::warn!(pool = %pool.config.id, "landing page unavailable, showing the built-in waiting room: {error}");
             }
         }
     }
@@ -509,7 +510,7 @@ async fn wait(
         None => waiting::room(facts, pool, back),
     };
     if *request.method() != Method::GET && *request.method() != Method::HEAD {
-        // What was sent has not been done.
+        // The request has not reached a pod.
         *room.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
     room
@@ -518,19 +519,20 @@ async fn wait(
 /// Clocks of several dispatchers differ by less than this.
 const OTHERS_AHEAD: Millis = Millis::secs(60);
 
-/// The cookie as it should be: it follows the session to another ordinal, and is renewed in time.
+/// Returns the cookie to set, if it is new or changes: the session has moved to another ordinal, or half of the cookie's
+/// lifetime is over.
 fn renewed(dispatcher: &Dispatcher, pool: &Pool, ticket: &Ticket, seat: &Seat, is_new: bool) -> Option<Ticket> {
     planted!(CookieNotRenewed => is_new.then_some(*ticket));
     let now = dispatcher.clock.wall();
     let half = u128::from(now.since(ticket.issued).0) > pool.config.cookie_max_age.as_millis() / 2;
-    // Issued by a clock that was wrong: it would never be renewed.
+    // Issued by a clock that was ahead: without this, it would never be renewed.
     let old = half || ticket.issued > now + OTHERS_AHEAD;
     let moved = ticket.last != Some(seat.pod);
     let issued = if old { now } else { ticket.issued };
     (is_new || old || moved).then_some(Ticket { issued, last: Some(seat.pod), ..*ticket })
 }
 
-/// Adds our cookie to an answer, which no shared cache may store from then on.
+/// Adds the session's cookie to a response, which no shared cache may store from then on.
 pub fn set_cookie(
     dispatcher: &Dispatcher,
     pool: &Pool,
@@ -543,19 +545,19 @@ pub fn set_cookie(
     fields::make_private(response.headers_mut());
 }
 
-/// The priority class a trusted proxy gives the visitor; the last one otherwise where classes are used at all.
+/// The visitor's priority class, as named by a trusted proxy; otherwise the last class, if the pool uses classes at all.
 fn class(pool: &Pool, headers: &HeaderMap, hop: &Hop<'_>) -> u8 {
     let Some(name) = &pool.config.priority_header else { return 0 };
     let named = headers.get(name).filter(|_| hop.is_trusted()).and_then(|v| v.to_str().ok()?.trim().parse().ok());
     named.map_or(9, |class: u8| class.min(9))
 }
 
-/// Fields by which scripts' libraries say that they have asked.
+/// Fields with which libraries mark requests made by scripts.
 const SCRIPTS: [&str; 7] =
     ["x-requested-with", "hx-request", "turbo-frame", "x-turbo-request-id", "x-inertia", "x-pjax", "x-up-version"];
 
-/// Whether a person will look at the answer. Browsers say whether they navigate (W3C Fetch Metadata), but not over plain
-/// HTTP; then what they accept says it.
+/// Whether a person will look at the response. Browsers mark navigations (W3C Fetch Metadata), but not over plain HTTP;
+/// there, `Accept` decides.
 fn wants_page(method: &Method, headers: &HeaderMap) -> bool {
     if headers.contains_key(header::UPGRADE) {
         return false;

@@ -1,5 +1,5 @@
-//! The only writer of the Fleet: takes orders, writes them to the journal, reads them back in the journal's order,
-//! applies them, and hands on what follows. Nobody else changes the state; everybody may read it (`view.rs`).
+//! The only writer of the Fleet: takes commands, writes them to the journal, reads them back in the journal's order,
+//! applies them, and passes on their effects. No other module changes the state; any may read it (`view.rs`).
 
 mod desk;
 
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// Where orders go in.
+/// The handle that commands are submitted through.
 #[derive(Clone)]
 pub struct Driver {
     orders: mpsc::UnboundedSender<Order>,
@@ -23,9 +23,9 @@ pub struct Driver {
     owed: Arc<AtomicU64>,
 }
 
-/// The dispatcher is ending: nothing is written any more.
+/// The dispatcher is stopping: nothing more is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the journal takes nothing any more")]
+#[error("the dispatcher is stopping: nothing more is written to the journal")]
 pub struct Ended;
 
 /// Entries written at a time.
@@ -34,11 +34,11 @@ const BATCH: usize = 256;
 impl Driver {
     /// Writes without waiting.
     pub fn post(&self, pool: &PoolId, command: Command) {
-        // The receiver lives as long as the process; at its end nobody needs the answer.
+        // The receiver is dropped only when the process ends, and then no caller needs the result.
         let _ = self.orders.send(self.order(pool, command, None));
     }
 
-    /// Writes, and returns when the entry has been applied here: what the view says then is the answer to it.
+    /// Writes, and returns when the entry has been applied here: the view then shows the result.
     ///
     /// # Errors
     /// [`Ended`] when the dispatcher stops first.
@@ -52,37 +52,37 @@ impl Driver {
         Order { pool: pool.clone(), command, applied, _owed: Owed::one(&self.owed) }
     }
 
-    /// Entries that have been asked for, and not been read back.
+    /// The number of entries that have been submitted and not been read back yet.
     #[must_use]
     pub fn owed(&self) -> u64 {
         self.owed.load(Ordering::Relaxed)
     }
 
-    /// This life of this process. A replica that was silent for too long has another one afterwards.
+    /// The replica id that this process uses now. A replica that the fleet has given up continues under a new one.
     #[must_use]
     pub fn me(&self) -> ReplicaId {
         ReplicaId(self.me.load(Ordering::Acquire))
     }
 }
 
-/// What follows from what has been read, in order, before anybody who waits for an entry is told: whoever has read an
-/// answer can rely on its consequences having been taken note of here.
+/// Receives the effects of the entries read, in order and before any caller of [`Driver::tell`] returns: when `tell` has
+/// returned, the effects of its entry have been recorded here.
 pub trait Aftermath: Send + Sync {
     fn effect(&self, pool: &PoolId, effect: &Effect, from: ReplicaId);
-    /// The fleet has given this replica up: whatever it had attached is attached no more. It goes on under a new name.
-    /// `lost`: because entries are lost that had been read here; others that it wrote may be lost as well. What is returned
-    /// it says before anything else.
+    /// The fleet has given this replica up: everything it had attached is detached. It continues under a new replica id.
+    /// `lost`: entries that it had read are lost; others that it wrote may be lost as well. The returned commands are written
+    /// before anything else.
     fn new_life(&self, lost: bool) -> Vec<(PoolId, Command)>;
 }
 
 /// The two tasks behind a [`Driver`]; they run until the journal ends.
 pub struct Engine {
     orders: mpsc::UnboundedReceiver<Order>,
-    /// For the ticks.
+    /// To submit ticks.
     driver: Driver,
     journal: Journal,
     view: watch::Sender<View>,
-    /// Names of further lives.
+    /// For new replica ids.
     ids: Ids,
 }
 
@@ -91,10 +91,10 @@ fn locked(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
 }
 
 /// # Errors
-/// When there is no randomness to name this life with.
+/// When there is no randomness for a replica id.
 pub fn new(journal: Journal, ids: &Ids) -> std::io::Result<(Driver, Engine, watch::Receiver<View>)> {
     let me = Arc::new(AtomicU64::new(ids.draw()?));
-    // Names of replicas are not secrets.
+    // Replica ids are not secrets, so a seeded generator is enough.
     let ids = Ids::seeded(ids.draw()?);
     let (sender, receiver) = mpsc::unbounded_channel();
     let (view, reader) = watch::channel(View::new(Fleet::new()));
@@ -108,7 +108,7 @@ impl Engine {
         let Engine { orders, driver, journal, view, ids } = self;
         let Journal { append, follow, keep, shared, patience, .. } = journal;
         let desk = Mutex::new(Desk::new(driver.me()));
-        // One state at a time: while one is being kept, others need not be.
+        // One checkpoint at a time: states that become due while one is being written are skipped.
         let (states, due) = mpsc::channel(1);
         let every = keep.as_ref().map_or(u64::MAX, |keep| keep.every());
         let reader = Reader {
@@ -125,7 +125,7 @@ impl Engine {
             assured: None,
             slowest: LEAST_PAUSE,
         };
-        // A large state takes a while to write down: nobody waits for it.
+        // In a task of its own: writing a large checkpoint takes a while and must not hold up entries.
         let mut keeper = JoinSet::new();
         keeper.spawn(keep_states(keep, due));
         tokio::select! {
@@ -134,7 +134,7 @@ impl Engine {
             error = write(append, orders, &desk) => error,
             Some(Err(ended)) = keeper.join_next() => match ended.try_into_panic() {
                 Ok(bug) => std::panic::resume_unwind(bug),
-                // The runtime itself ends.
+                // The task was cancelled: the runtime is shutting down.
                 Err(_) => JournalError::Closed,
             },
         }
@@ -163,17 +163,17 @@ async fn write(
     }
 }
 
-/// What cannot be kept makes the journal longer, and nothing worse.
+/// Writes checkpoints. If one fails, the journal gets longer, and nothing worse happens.
 async fn keep_states(keep: Option<Box<dyn Keep>>, mut due: mpsc::Receiver<Fleet>) {
     let Some(mut keep) = keep else { return std::future::pending().await };
     while let Some(fleet) = due.recv().await {
         let position = fleet.applied();
         fault_point!(DriverBeforeCheckpoint, dropped => continue);
         match keep.keep(fleet).await {
-            Ok(()) => tracing::debug!(position, "a checkpoint is kept"),
+            Ok(()) => tracing::debug!(position, "checkpoint written"),
             Err(error) => {
                 let error = anyhow::Error::new(error);
-                tracing::warn!(position, "the state could not be kept, so the journal grows: {error:#}");
+                tracing::warn!(position, "checkpoint failed, so the journal grows: {error:#}");
             }
         }
     }
@@ -187,14 +187,14 @@ struct Reader<'a, A> {
     ids: Ids,
     shared: bool,
     patience: Patience,
-    /// Where states to be kept go, and after how many entries.
+    /// Takes the states for checkpoints, one every `every` entries.
     states: mpsc::Sender<Fleet>,
     every: u64,
-    /// What this replica has to say itself has been read: from now on things happen, before they were remembered.
+    /// An entry of this replica has been read back: from now on effects are executed; those of earlier entries are history.
     caught_up: bool,
-    /// The last lapse of which this replica has said that it has missed nothing.
+    /// The last lapse for which this replica has written `Whole`.
     assured: Option<u64>,
-    /// The shortest pause for now.
+    /// The current minimum pause between two ticks.
     slowest: Duration,
 }
 
@@ -229,14 +229,14 @@ impl<A: Aftermath> Reader<'_, A> {
         }
     }
 
-    /// To whichever pool: time passes for all of them.
+    /// Submits a tick. Its pool does not matter: time passes for all pools.
     fn tick(&self) {
         self.driver.post(&"".into(), Command::Tick);
     }
 
-    /// The state is this, whatever was known before.
+    /// Replaces the state, whatever was known before.
     fn start_over(&mut self, fleet: Fleet) -> Option<Instant> {
-        // At the beginning nothing has been read that could be lost.
+        // At the start, nothing has been read that could be lost.
         let lost = self.view.borrow().fleet.applied() > 0;
         tracing::info!(
             position = fleet.applied(),
@@ -246,8 +246,8 @@ impl<A: Aftermath> Reader<'_, A> {
         (self.caught_up, self.assured) = (false, None);
         self.patience.at_least(fleet.patience());
         if lost {
-            // First: the state may know the old name, and must not pass for one that has been read to the end.
-            tracing::warn!("entries that were read here are lost: this replica starts anew");
+            // First: if the checkpoint contained the current replica id, it would count as read to the end.
+            tracing::warn!("entries that this replica had read are lost: starting again under a new replica id");
             self.begin_again(true);
         }
         self.view.send_modify(|view| {
@@ -257,7 +257,7 @@ impl<A: Aftermath> Reader<'_, A> {
         None
     }
 
-    /// Applies what the journal says; returns when to wake up next.
+    /// Applies entries; returns when to wake up next.
     fn take(&mut self, entries: &[Entry]) -> Result<Option<Instant>, JournalError> {
         let me = self.driver.me();
         let mut effects: Vec<(PoolId, Effect, ReplicaId)> = Vec::new();
@@ -270,7 +270,7 @@ impl<A: Aftermath> Reader<'_, A> {
             for entry in entries {
                 tracing::trace!(?entry, "applied");
                 let follows = apply(view, entry);
-                // What the fleet did not take (this life was over) was said in vain.
+                // Entries that the fleet ignored (it had already given this replica up) have no effect.
                 let taken = view.fleet.replica(me) == Some(entry.number) || entry.command == Command::Farewell;
                 if entry.from == me && taken {
                     accepted = Some(entry.number);
@@ -279,7 +279,7 @@ impl<A: Aftermath> Reader<'_, A> {
                 if *caught_up {
                     effects.extend(follows.into_iter().map(|(pool, effect)| (pool, effect, entry.from)));
                 }
-                // Of those who share a journal, the one that wrote this entry does it.
+                // In a shared journal, the replica that wrote this entry writes the checkpoint.
                 if is_worth_keeping(&view.fleet, *every) && (entry.from == me || !shared) {
                     let _ = states.try_send(state(view));
                 }
@@ -292,7 +292,7 @@ impl<A: Aftermath> Reader<'_, A> {
             let trust = if young { trust(&view.fleet).min(YOUNG_TRUST) } else { trust(&view.fleet) };
             view.trusted = self.shared.then(|| desk.heard_of + trust);
             if let Some(trusted) = view.trusted {
-                // Half of what `trust` leaves of the time until the fleet gives slots away.
+                // Half of the time between the end of `trust` and the moment at which the fleet reassigns the slots.
                 let margin = if young { Duration::from_millis(500) } else { duration(view.fleet.silence()) / 4 };
                 view.limit.set(trusted + margin);
             }
@@ -304,7 +304,7 @@ impl<A: Aftermath> Reader<'_, A> {
                 (view.heard + until, reason)
             });
             if self.shared && desk.pending.is_empty() {
-                // Whoever shares a journal shows that it lives, whatever else is going on.
+                // A replica on a shared journal sends heartbeats even when nothing else is due.
                 let often = if young { YOUNG_TRUST / 4 } else { third };
                 let sign = (desk.proven + often, "sign of life");
                 wake = Some(wake.map_or(sign, |wake| wake.min(sign)));
@@ -320,14 +320,14 @@ impl<A: Aftermath> Reader<'_, A> {
         {
             self.assured = doubt;
             tracing::warn!(
-                "entries may be lost, but none that were read here: nobody is placed until all have said so"
+                "entries may be lost, but none that this replica has read: no session is placed until all replicas have confirmed this"
             );
             self.driver.post(&"".into(), Command::Whole { lapse });
         }
         if semantics > Entry::SEMANTICS {
             let what = format!(
-                "the journal has gone over to semantics {semantics}, and this version of slotkeeper knows only {}: \
-                 it must not go on; run the version that the others run",
+                "the journal has switched to semantics {semantics}, and this version of slotkeeper knows only {}: \
+                 it must not continue; run the version that the other replicas run",
                 Entry::SEMANTICS
             );
             return Err(JournalError::Unreadable(what));
@@ -336,7 +336,7 @@ impl<A: Aftermath> Reader<'_, A> {
             self.aftermath.effect(pool, effect, *from);
         }
         if over {
-            tracing::warn!("this replica was silent for too long, and has been given up: it starts anew");
+            tracing::warn!("this replica was silent for too long and was given up: continuing under a new replica id");
             self.begin_again(false);
         }
         for applied in settled.into_iter().filter_map(|p| p.order.applied) {
@@ -349,7 +349,7 @@ impl<A: Aftermath> Reader<'_, A> {
         Ok(wake.map(|(at, _)| at))
     }
 
-    /// Under a new name: the fleet has given this replica up, or has forgotten what it said.
+    /// Continues under a new replica id: the fleet has given this replica up, or entries of this replica are lost.
     fn begin_again(&self, lost: bool) {
         let Ok(name) = self.ids.draw() else { return };
         self.driver.me.store(name, Ordering::Release);
@@ -381,27 +381,30 @@ fn apply_and_remember(view: &mut View, entry: &Entry) -> Vec<(PoolId, Effect)> {
     view.fleet.apply(entry)
 }
 
-/// The state for a checkpoint.
+/// The state to write to a checkpoint.
 fn state(view: &View) -> Fleet {
     planted!(WrongPosition => view.former.clone().unwrap_or_default().at_the_position_of(&view.fleet));
     view.fleet.clone()
 }
 
-/// Once in `every` entries, or in as many as there are sessions.
+/// True once in `every` entries, or, if that is more, once in as many entries as there are sessions (rounded up to a power
+/// of two).
 fn is_worth_keeping(fleet: &Fleet, every: u64) -> bool {
     let every = every.max((fleet.population() as u64).next_power_of_two());
     fleet.applied().is_multiple_of(every)
 }
 
-/// How long this replica may rely on its seats after the last sign of life that is known to have arrived: the fleet gives
-/// them away after `silence` and `grace` (law 5), and a step of the journal's clock may pass for half a `silence`.
+/// How long this replica may rely on its seats after sending the last heartbeat known to be in the journal: the fleet reassigns
+/// them after `silence` plus `grace` (law 5), and one step of the journal's clock may count as much as half a `silence`.
 fn trust(fleet: &Fleet) -> Duration {
     planted!(TrustTooLong => duration(Millis(fleet.patience().0 * 2)));
     duration(Millis(fleet.patience().0.saturating_sub(fleet.silence().0 / 2)))
 }
 
-/// ... and as long as all that is known of it may be lost together with its first word ([`Fleet::YOUTH`]), less a margin.
+/// The same for a replica whose first entry may still be lost together with everything it wrote since ([`Fleet::YOUTH`]),
+/// less a margin.
 const YOUNG_TRUST: Duration = Duration::from_millis(Fleet::YOUTH.0 - 1000);
 
-/// Between two ticks. Longer while the journal's clock stands: a tick that moves nothing need not be repeated at once.
+/// The minimum pause between two ticks. It doubles while the journal's clock stands still: a tick that moves nothing need not
+/// be repeated at once.
 const LEAST_PAUSE: Duration = Duration::from_millis(1);

@@ -1,4 +1,4 @@
-//! Why a request failed, whose fault it was, and at which step: status, log level and metric label follow from it, here.
+//! Why a request failed, at which step, and which side caused it: status, log level and metric label are derived from that here.
 
 use crate::throttle::Throttle;
 use http::StatusCode;
@@ -7,7 +7,7 @@ use std::fmt;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// For as long as it lasts, every request fails of it: it is logged once a minute.
+/// While this lasts, every request fails with it, so it is logged only once a minute.
 pub const OUT_OF_FILES: &str = "the dispatcher can open no more connections";
 static OUT_OF_FILES_LOGGED: Throttle = Throttle::new();
 
@@ -36,7 +36,7 @@ pub struct RequestError {
     pub fault: Fault,
     pub step: Step,
     pub status: StatusCode,
-    /// For the visitor: what was wrong, in one sentence.
+    /// Shown to the visitor: what was wrong, in one sentence.
     pub message: &'static str,
     pub source: Option<BoxError>,
 }
@@ -56,8 +56,8 @@ impl RequestError {
         RequestError { fault: Fault::Us, step, status, message, source: Some(source.into()) }
     }
 
-    /// One line in the log: a visitor's fault is nobody's news, a pod's is, ours should wake someone.
-    /// `repeated`: how many of its kind have not been logged before it.
+    /// Logs the error in one line: visitor faults at DEBUG, pod faults at INFO, our own at WARN. `repeated`: how many of
+    /// the same kind were suppressed before it.
     pub fn log(&self, pool: &str, pod: Option<Ordinal>, repeated: u64) {
         let (step, status, pod) = (self.step.word(), self.status.as_u16(), pod.map(|pod| pod.0));
         match self.fault {

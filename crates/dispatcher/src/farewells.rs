@@ -1,5 +1,5 @@
-//! Whose session ended lately, and why: so that a visitor reads the reason, and a forgotten tab does not take a new slot
-//! by itself. Bounded, and only a courtesy: what is lost here (a restart) just joins again.
+//! Which sessions ended lately, and why: so that a visitor sees the reason, and a forgotten tab does not take a new slot by
+//! itself. Bounded, and best effort: after a restart, sessions that are forgotten here simply join again.
 
 use crate::outside::now;
 use slotkeeper_core::{SessionId, Why, planted};
@@ -18,7 +18,7 @@ pub struct Farewells(Mutex<Inner>);
 struct Inner {
     why: HashMap<SessionId, (Why, Instant)>,
     order: VecDeque<(Instant, SessionId)>,
-    /// Sessions that this replica ends itself, and whose visitors may come back as they like.
+    /// Sessions that this replica ends itself, and whose visitors may join again without being asked.
     unnoted: BTreeSet<SessionId>,
 }
 
@@ -40,7 +40,7 @@ impl Farewells {
         inner.order.push_back((at, session));
     }
 
-    /// The next end of this session is not noted.
+    /// Until [`Farewells::note_again`], an end of this session is not noted.
     pub fn leave_unnoted(&self, session: SessionId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).unnoted.insert(session);
     }
@@ -63,7 +63,7 @@ impl Farewells {
     }
 }
 
-/// Whether only the visitor's own act (and not a reload) starts again after this.
+/// Whether a new session after this reason requires an act of the visitor, not only a reload of the page.
 #[must_use]
 pub fn is_final(why: Why) -> bool {
     match why {

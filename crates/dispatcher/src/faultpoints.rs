@@ -1,6 +1,6 @@
-//! Named points in the code at which a simulation may delay an operation, drop it, or swap it with the next one: what a
-//! slow scheduler, a slow API server, a cancelled future or a broken connection may do at any time. This file lists all
-//! points. Without the feature `faultpoints`, which nothing that ships has, they compile to nothing.
+//! Named points in the code at which a simulation may delay an operation, drop it, or swap it with the next one: the effects
+//! of a slow scheduler, a slow API server, a cancelled future or a broken connection. This file lists all points. Without
+//! the feature `faultpoints`, which no release has, they compile to nothing.
 
 /// Passes a fault point of an async function. With `dropped => EXPRESSION`, the expression is evaluated if the operation is
 /// dropped here.
@@ -27,7 +27,7 @@ mod points {
 
     macro_rules! points {
         ($($(#[$doc:meta])* $point:ident = $word:literal, longest $longest:literal ms $(, $extra:ident)?;)*) => {
-            /// A point in the code. Its comment says what may happen there in reality.
+            /// A point in the code. Its comment names what may happen there in reality.
             #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
             pub enum Point {
                 $($(#[$doc])* $point,)*
@@ -36,7 +36,7 @@ mod points {
             impl Point {
                 pub const ALL: &[Point] = &[$(Point::$point),*];
 
-                /// As in commands and tables.
+                /// Its name in commands and tables.
                 #[must_use]
                 pub fn word(self) -> &'static str {
                     match self {
@@ -67,25 +67,25 @@ mod points {
     }
 
     points! {
-        /// An order has arrived: two calls of one client may arrive at the API server in the other order.
+        /// An effect has arrived: two calls of one client may reach the API server in the opposite order.
         ActuatorOrder = "actuator.order", longest 1_000 ms, swaps;
-        /// Before an order is carried out; dropped: the call was not sent.
+        /// Before an effect is executed; dropped: the call was not sent.
         ActuatorBeforeCall = "actuator.before-call", longest 3_000 ms, drops;
-        /// The call is done; dropped: its answer was lost, so it is not known to be done.
+        /// The call is done; dropped: its response was lost, so the caller does not know that it is done.
         ActuatorAfterCall = "actuator.after-call", longest 1_000 ms, drops;
         /// Between reading the workload and the patch that depends on it.
         OrdersBeforePatch = "orders.before-patch", longest 1_500 ms;
-        /// Another client has written the workload in between.
+        /// Another client has written the workload meanwhile.
         OrdersAfterConflict = "orders.after-conflict", longest 1_000 ms;
         /// Between the decision that an incarnation ends and the call that deletes it.
         OrdersBeforeDelete = "orders.before-delete", longest 1_500 ms;
-        /// The attach has been read back, and the place is not looked up yet; dropped: the visitor has gone.
+        /// The attach has been read back, and the place is not looked up yet; dropped: the visitor has left.
         VisitAfterAttach = "visit.after-attach", longest 500 ms, drops;
         /// A tunnel has ended, and its stream is not released yet.
         VisitBeforeDetach = "visit.before-detach", longest 1_000 ms;
         /// Both ends are upgraded, and nothing is forwarded yet.
         TunnelBeforeStart = "tunnel.before-start", longest 300 ms;
-        /// A tunnel has been ordered to close, and has not begun to.
+        /// A tunnel has been ordered to close, and has not begun to close.
         TunnelBeforeClose = "tunnel.before-close", longest 200 ms;
         /// Both directions have ended, and the sockets are still open.
         TunnelEnd = "tunnel.end-of-stream", longest 300 ms;
@@ -95,13 +95,13 @@ mod points {
         DriverAfterAppend = "driver.after-append", longest 400 ms;
         /// Entries have been read, and are not applied yet.
         DriverBeforeApply = "driver.before-apply", longest 300 ms;
-        /// A checkpoint is due; dropped: it is not kept.
+        /// A checkpoint is due; dropped: it is not stored.
         DriverBeforeCheckpoint = "driver.before-checkpoint", longest 3_000 ms, drops;
-        /// Entries have been sent to Redis; dropped: the connection breaks before the answer.
+        /// Entries have been sent to Redis; dropped: the connection breaks before the response.
         RedisAfterSend = "journal-redis.after-send", longest 400 ms, drops;
         /// A checkpoint is on its way to Redis; dropped: the connection breaks.
         RedisBeforeKeep = "journal-redis.before-keep", longest 1_000 ms, drops;
-        /// Entries are to be written to the file, and are not yet.
+        /// Entries are to be written to the file, and are not written yet.
         FileBeforeSync = "journal-file.before-sync", longest 400 ms;
         /// Entries are durable, and are not read back yet.
         FileAfterSync = "journal-file.after-sync", longest 400 ms;
@@ -114,9 +114,9 @@ mod points {
         /// Other tasks run first.
         Yield,
         Delay(Duration),
-        /// The operation is dropped; only where the point says so.
+        /// The operation is dropped; only at points that allow it.
         Drop,
-        /// The next one comes first; only where the point says so.
+        /// The next operation comes first; only at points that allow it.
         Swap,
     }
 
@@ -126,11 +126,11 @@ mod points {
         static SOURCE: RefCell<Option<Source>> = const { RefCell::new(None) };
     }
 
-    /// While it lives, this thread's fault points are decided by its source.
+    /// While this value exists, the installed source decides this thread's fault points.
     #[must_use]
     pub struct Installed(());
 
-    /// Decides what happens at the fault points that this thread passes.
+    /// Installs the source that decides what happens at the fault points that this thread passes.
     pub fn install(source: impl FnMut(Point) -> Act + 'static) -> Installed {
         SOURCE.with_borrow_mut(|slot| *slot = Some(Box::new(source)));
         Installed(())
@@ -146,7 +146,7 @@ mod points {
         SOURCE.with_borrow_mut(|source| source.as_mut().map_or(Act::Pass, |decide| decide(point)))
     }
 
-    /// Delays happen here; everything else is for the caller to do.
+    /// Passes a point. Delays happen here; the caller must handle everything else.
     pub async fn pass(point: Point) -> Act {
         let act = decide(point);
         match act {

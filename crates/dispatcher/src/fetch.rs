@@ -9,10 +9,10 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 
-/// How long it takes is for the caller to limit.
+/// Sets no time limit: that is up to the caller.
 ///
 /// # Errors
-/// Whatever kept the page from coming: a status that is no success and a body of more than `largest` bytes included.
+/// If the page cannot be fetched, its status is not a success, or its body is longer than `largest` bytes.
 pub(crate) async fn get(
     net: &dyn Net,
     at: SocketAddr,
@@ -28,7 +28,7 @@ pub(crate) async fn get(
     let request = Request::get(path).header(header::HOST, host).body(Empty::<Bytes>::new())?;
     let (head, body) = sender.send_request(request).await?.into_parts();
     if !head.status.is_success() {
-        return Err(format!("it answered {}", head.status).into());
+        return Err(format!("the response has status {}", head.status).into());
     }
     let body = Limited::new(body, largest).collect().await?.to_bytes();
     Ok(Response::from_parts(head, body))

@@ -1,6 +1,6 @@
-//! From a seat to its pod and back: headers, a connection of one incarnation, bodies that stream and are never buffered
-//! whole. A request is repeated if nothing of it was sent; and once, by its connection (`line.rs`), if the pod closed a kept
-//! connection on it, its method is idempotent and no part of its body was read.
+//! Forwards a request from its seat to the pod and the response back: headers, a connection to one incarnation, bodies that
+//! are streamed and never buffered completely. A request is repeated if nothing of it was sent; and once, by its connection
+//! (`line.rs`), if the pod closed a kept connection on it, its method is idempotent and no part of its body was read.
 
 pub mod body;
 #[cfg(test)]
@@ -40,7 +40,7 @@ const PAGE_OF_AN_UNREADY_POD: Duration = Duration::from_secs(5);
 
 pub(crate) const TOO_LARGE: &str = "the request's body is larger than allowed";
 
-/// Dropped before the answer has come: the request is not sent again, and its connection is closed.
+/// Dropped before the response has arrived: the request is not sent again, and its connection is closed.
 struct Waiting<'a> {
     line: &'a line::Line,
     is_over: bool,
@@ -55,10 +55,10 @@ impl Drop for Waiting<'_> {
     }
 }
 
-const GOES_AWAY: &str = "the pod or the dispatcher goes away: come again";
+const GOES_AWAY: &str = "the pod or the dispatcher is shutting down: try again";
 
 impl Upstream {
-    /// Sends, on a kept connection if there is one. Repeats what was not sent.
+    /// Sends the request, on a kept connection if there is one. Repeats it if nothing was sent.
     async fn send(
         &self,
         net: &Arc<dyn Net>,
@@ -94,28 +94,29 @@ impl Upstream {
     }
 }
 
-/// The pod's fault, unless it was the visitor who sent too much, or not all.
+/// The pod's fault, unless the visitor sent too much or an incomplete body.
 fn broken_off(error: hyper::Error) -> RequestError {
     if error.source().is_some_and(|s| s.is::<TooLarge>()) {
         return RequestError::visitor(Step::Send, StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE);
     }
     if error.is_user() {
-        return RequestError::visitor(Step::Send, StatusCode::BAD_REQUEST, "the request's body broke off");
+        return RequestError::visitor(Step::Send, StatusCode::BAD_REQUEST, "the request's body ended early");
     }
     if error.is_parse() || error.is_parse_too_large() {
         return RequestError::pod(Step::Respond, NOT_UNDERSTOOD, error);
     }
-    RequestError::pod(Step::Send, "the pod broke off", error)
+    RequestError::pod(Step::Send, "the connection to the pod broke", error)
 }
 
-const NOT_UNDERSTOOD: &str = "the pod's response cannot be understood";
+const NOT_UNDERSTOOD: &str = "the pod's response is invalid";
 
-/// How its connection may be used after a request.
+/// How a connection may be used after a request.
 #[derive(Clone, Copy)]
 struct Reuse {
-    /// It may carry another request at all.
+    /// The connection may carry another request at all.
     keeps: bool,
-    /// A lax pod may take a part of it for something else: the connection stays with its session.
+    /// If false, a lenient pod may mistake a part of the request for another one: the connection then stays with its
+    /// session.
     is_clean: bool,
     signs_in: bool,
 }
@@ -123,7 +124,7 @@ struct Reuse {
 impl Reuse {
     fn after(request: &Request<impl hyper::body::Body>, upgrade: bool) -> Reuse {
         let has_body = !request.body().is_end_stream();
-        // A pod may take the body of a request that should have none for another request.
+        // A pod may mistake the body of a request that should have none for another request.
         let odd_body = has_body && !matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
         Reuse {
             keeps: !upgrade && !odd_body,
@@ -132,23 +133,23 @@ impl Reuse {
         }
     }
 
-    /// What follows for the connection, by the head of the answer.
+    /// Updates how the connection may be used, from the head of the response. Returns whether it may carry another request.
     fn of(self, lease: &mut Lease, response: &Response<Incoming>, asker: Asker) -> bool {
-        // Of a pod of HTTP/1.0, the library would not send the next body whole.
+        // To an HTTP/1.0 pod, the library would not send the next body completely.
         let keeps = self.keeps && response.version() == Version::HTTP_11;
         let signs_in = self.signs_in || fields::signs_in(response.headers(), &header::WWW_AUTHENTICATE);
         match lease.owner {
             Owner::Anybody | Owner::Session(_) if signs_in => {
                 lease.owner = Owner::Visitor(asker.session, asker.connection);
             }
-            // A body may follow where there must be none.
+            // A body may follow where none is allowed.
             Owner::Anybody if !self.is_clean || fields::has_no_body_but_a_length(response) => {
                 lease.owner = Owner::Session(asker.session);
             }
             Owner::Anybody | Owner::Session(_) | Owner::Visitor(..) => {}
         }
         lease.idle = fields::keep_alive(response.headers()).map(|timeout| {
-            // A little less: the pod's clock started before its answer got here.
+            // A little less: the pod's clock started before its response arrived here.
             timeout.saturating_sub((timeout / 4).min(Duration::from_secs(1)))
         });
         lease.is_kept = true;
@@ -186,11 +187,11 @@ fn name_of(pool: &Pool, pod: Ordinal) -> Option<&str> {
     }
 }
 
-/// Sends the request to its pod: the answer's head comes back, its body streams. After a `101` both connections become a
-/// tunnel.
+/// Sends the request to its pod, and returns the head of the response with a streaming body. After a `101`, both connections
+/// become a tunnel.
 ///
 /// # Errors
-/// Whose fault it was, and at which step.
+/// Names whose fault it was, and the step that failed.
 pub async fn forward(
     dispatcher: &Arc<Dispatcher>,
     stream: Stream,
@@ -255,15 +256,15 @@ pub async fn forward(
     let names = || dispatcher.config.pools.iter().map(|pool| pool.cookie_name.as_str());
     if cookie::strip_set(response.headers_mut(), names) {
         pool.metrics.corrected(Corrected::Cookie);
-        tracing::debug!(pool = %pool.config.id, pod = seat.pod.0, "a pod set or deleted a session cookie: field dropped");
+        tracing::debug!(pool = %pool.config.id, pod = seat.pod.0, "pod set or deleted a session cookie: field dropped");
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let (Some(visitor_side), Some(protocol)) = (visitor_side, upgrade) else {
-            return Err(RequestError::pod(Step::Respond, "the pod switched protocols unasked", "unexpected 101"));
+            return Err(RequestError::pod(Step::Respond, "unexpected protocol switch by the pod", "unexpected 101"));
         };
         let pod_side = hyper::upgrade::on(&mut response);
         headers::for_visitor(response.headers_mut(), Some(&protocol));
-        // What the pod has chosen, of perhaps several that were asked for.
+        // The protocol that the pod has chosen: the request may have offered several.
         let chosen = response.headers().get(header::UPGRADE).unwrap_or(&protocol);
         let is_websocket = chosen.as_bytes().eq_ignore_ascii_case(b"websocket");
         let answer = response.map(|_| Answer::Empty);
@@ -273,7 +274,7 @@ pub async fn forward(
     match fields::frame(response.headers_mut()) {
         Ok(true) => {
             pool.metrics.corrected(Corrected::Framing);
-            tracing::debug!(pool = %pool.config.id, pod = seat.pod.0, "a pod stated the length of a response twice: corrected");
+            tracing::debug!(pool = %pool.config.id, pod = seat.pod.0, "pod stated the length of a response twice: corrected");
         }
         Ok(false) => {}
         Err(why) => return Err(RequestError::pod(Step::Respond, NOT_UNDERSTOOD, why)),
@@ -282,7 +283,7 @@ pub async fn forward(
         pool.metrics.corrected(Corrected::Location);
     }
     headers::for_visitor(response.headers_mut(), None);
-    // Whatever the pod speaks, the visitor's connection is HTTP/1.1.
+    // The visitor's connection is HTTP/1.1, whatever version the pod speaks.
     *response.version_mut() = Version::HTTP_11;
     let lease = (lease, keeps, progress);
     let may_be_silent = fields::may_be_silent(response.headers());

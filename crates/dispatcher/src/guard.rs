@@ -1,10 +1,10 @@
-//! Stands between a visitor's socket and the HTTP library. What is ambiguous about where a request ends never gets
-//! through (both `Content-Length` and `Transfer-Encoding`, bare CR or LF, folded lines, unknown codings, two hosts: RFC 9112
-//! §§2.2, 3.2, 5.1, 5.2, 6.3), and a head that takes too long ends the connection. A visitor that has finished sending still
-//! gets its answer; one that has gone is found out by probes. Before a connection with unread input is closed, that input is
-//! read and discarded for a while (a lingering close, RFC 9112 §9.6): a reset would destroy the answer.
+//! Filters the bytes between a visitor's socket and the HTTP library. A request with an ambiguous end is refused (both
+//! `Content-Length` and `Transfer-Encoding`, bare CR or LF, folded lines, unknown codings, two hosts: RFC 9112 §§2.2, 3.2,
+//! 5.1, 5.2, 6.3), and a head that takes too long ends the connection. A visitor that has finished sending still gets its
+//! response; one that has left is detected by probes. Before a connection with unread input is closed, that input is read
+//! and discarded for a while (a lingering close, RFC 9112 §9.6): a reset would destroy the response.
 //!
-//! A violation is turned into a byte no request may have, so that the library itself answers `400` and closes.
+//! A violation is replaced by a byte that no request may contain, so that the library itself responds with `400` and closes.
 
 mod exchange;
 mod framing;
@@ -28,57 +28,58 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
-/// Its first byte is refused by every HTTP parser, wherever in a head it stands (RFC 9110 §5.5). The library looks at a head of which
-/// a part has come before only when it ends, so this ends as a head does.
+/// Every HTTP parser refuses the first byte anywhere in a head (RFC 9110 §5.5). The library parses a partly received head
+/// again only when it ends, so these bytes also end the head.
 const POISON: &[u8] = b"\0\r\n\r\n";
 
-/// A visitor that finishes sending within this time of its request is taken for one that waits for the answer (`nc -N`,
-/// BusyBox wget): it is probed later than one that does so afterwards, which has probably gone.
+/// A visitor that finishes sending within this time of its request is assumed to wait for the response (`nc -N`, BusyBox
+/// wget). It is probed later than one that finishes afterwards, which has probably left.
 const AT_ONCE: Duration = Duration::from_millis(100);
-/// From a visitor's end of sending to the first probe, in both cases.
+/// From the visitor's end of sending to the first probe, in these two cases.
 const FIRST_PROBE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(200));
-/// How often the socket is asked whether the visitor has answered a probe with a reset.
+/// How often the socket is checked for a reset, which is how a closed socket answers a probe.
 const LOOK: Duration = Duration::from_millis(200);
-/// Every so many looks there is another probe.
+/// A probe is sent with the first check and then with every 25th.
 const LOOKS_PER_PROBE: u32 = 25;
 
 /// An interim response that every client of HTTP/1.1 must be able to skip (RFC 9110 §15.2).
 const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// The first digit of the next chunk's size, which may have leading zeros (RFC 9112 §7.1).
 const LEADING_ZERO: &[u8] = b"0";
-/// Some clients take only so many digits of a chunk's size.
+/// Some clients accept only a limited number of digits of a chunk's size.
 const MOST_ZEROS: u8 = 4;
 
-/// A lingering close without any input ends after this.
+/// Ends a lingering close after this time without any input.
 const LINGER_IDLE: Duration = Duration::from_secs(5);
-/// Read at once while lingering.
+/// The size of a read while lingering.
 const DISCARDED: usize = 16 * 1024;
 
 pub struct Guard {
     stream: Stream,
-    /// Kept as long as the socket is: what becomes a tunnel is still a connection.
+    /// Kept as long as the socket: a tunnel still counts as a connection.
     place: Option<Place>,
     framing: Framing,
     exchange: Arc<Exchange>,
-    /// A head must have come within this time of its first byte. (How long the next one is waited for is the library's matter.)
+    /// Starts with a head's first byte: the time within which the head must be complete. (The library limits the wait for
+    /// the next head.)
     header_time: Duration,
-    /// Since when the present head comes.
+    /// When the current head began.
     since: Instant,
     timer: Option<Pin<Box<Sleep>>>,
     /// The visitor has finished sending.
     ended: bool,
     probes: Option<Box<Probes>>,
-    /// All that the library has to say has been written: a probe would stand between two parts of the answer.
+    /// All of the library's output has been written: before that, a probe would land between two parts of the response.
     flushed: bool,
-    /// Something has been written since the present exchange's head became due.
+    /// Something has been written since the current response became due.
     spoken: bool,
     /// Leading zeros since the last write.
     zeros: u8,
-    /// Only the end of the connection marks the end of the present answer: dropping the socket resets it, so that an
-    /// answer that is cut does not look whole.
+    /// Only the end of the connection marks the end of the current response: dropping the socket resets it, so that a
+    /// truncated response does not look complete.
     resets: bool,
     linger: Linger,
-    /// What the library still has to read of it, after what was refused.
+    /// The bytes in place of a refused request that the library has not read yet.
     poison: &'static [u8],
 }
 
@@ -98,12 +99,12 @@ struct Closing {
     until: Instant,
     timer: Pin<Box<Sleep>>,
     left: u64,
-    /// There is input to wait for.
+    /// Input is expected.
     waits: bool,
 }
 
 impl Guard {
-    /// `place`: among the connections that are counted and limited.
+    /// `place`: its place among the connections that are counted and limited.
     #[must_use]
     pub fn new(stream: Stream, place: Option<Place>, limits: &Limits, exchange: Arc<Exchange>) -> Guard {
         Guard {
@@ -125,7 +126,7 @@ impl Guard {
         }
     }
 
-    /// As much of it as there is room for.
+    /// Writes as much of the poison as there is room for.
     fn put_poison(&mut self, buf: &mut ReadBuf<'_>) -> usize {
         let (now, later) = self.poison.split_at(self.poison.len().min(buf.remaining()));
         buf.put_slice(now);
@@ -133,13 +134,13 @@ impl Guard {
         now.len()
     }
 
-    /// The socket, and its place among the connections.
+    /// Returns the socket, and its place among the connections.
     #[must_use]
     pub fn into_parts(self) -> (Stream, Option<Place>) {
         (self.stream, self.place)
     }
 
-    /// Pending, unless a head has begun and takes too long.
+    /// Ready if a head has begun and takes too long.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         planted!(HeadTimeOff => Poll::Pending);
         if !self.framing.is_in_head() {
@@ -159,8 +160,8 @@ impl Guard {
         Poll::Pending
     }
 
-    /// The visitor has finished sending. The library takes that for the end of the connection, so it learns of it when the
-    /// answer has ended. A visitor that has closed its socket answers a probe with a reset.
+    /// The visitor has finished sending. The library would treat that as the end of the connection, so it is only notified
+    /// when the response has ended. A visitor that has closed its socket answers a probe with a reset.
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.exchange.hide(cx.waker());
         let phase = self.exchange.phase();
@@ -198,7 +199,7 @@ impl Guard {
         Poll::Pending
     }
 
-    /// Something is written: what a probe may be follows from it.
+    /// Notes a write: the kind of the next probe depends on it.
     fn note_write(&mut self) {
         self.flushed = false;
         let phase = self.exchange.phase();
@@ -208,12 +209,12 @@ impl Guard {
             && !std::mem::replace(&mut self.resets, true)
             && let Stream::Tcp(socket) = &self.stream
         {
-            // Until the library shuts the connection down by itself.
+            // In effect until the library shuts the connection down by itself.
             let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
         }
     }
 
-    /// Discards what the visitor still sends, until it ends, or has had time enough to read the answer.
+    /// Discards further input of the visitor, until it ends, or the visitor has had enough time to read the response.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(closing) = &mut self.linger.closing else { return Poll::Ready(()) };
         let mut scratch = [MaybeUninit::uninit(); DISCARDED];
@@ -222,7 +223,7 @@ impl Guard {
             match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
                 Poll::Ready(Ok(())) if !read.filled().is_empty() => {
                     let Some(left) = closing.left.checked_sub(read.filled().len() as u64) else {
-                        tracing::debug!("a visitor still sends after its answer: closing its connection");
+                        tracing::debug!("visitor still sending after its response: closing the connection");
                         return Poll::Ready(());
                     };
                     closing.left = left;
@@ -237,7 +238,7 @@ impl Guard {
     }
 }
 
-/// One of the connections that are allowed at once; given back when dropped.
+/// One of the connections that are allowed at the same time; released when dropped.
 pub struct Place {
     open: IntGauge,
     _permit: OwnedSemaphorePermit,
@@ -261,7 +262,7 @@ impl AsyncRead for Guard {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.framing.is_refused() {
-            // When all of it has been read: the end of the stream.
+            // After the last byte of the poison: the end of the stream.
             this.put_poison(buf);
             return Poll::Ready(Ok(()));
         }
@@ -272,7 +273,7 @@ impl AsyncRead for Guard {
             let before = buf.filled().len();
             match Pin::new(&mut this.stream).poll_read(cx, buf) {
                 Poll::Pending => {
-                    // The end of the stream: the library closes without a word.
+                    // The end of the stream: the library closes without a response.
                     return this.poll_patience(cx).map(Ok);
                 }
                 Poll::Ready(read) => read?,
@@ -292,9 +293,7 @@ impl AsyncRead for Guard {
                     kept
                 }
                 Err(at) => {
-                    tracing::debug!(
-                        "a request was refused: its end is ambiguous, or its target is too long or malformed"
-                    );
+                    tracing::debug!("request refused: its end is ambiguous, or its target is too long or malformed");
                     buf.set_filled(before + at);
                     this.poison = POISON;
                     at + this.put_poison(buf)
@@ -310,7 +309,7 @@ impl AsyncRead for Guard {
             if kept > 0 {
                 return Poll::Ready(Ok(()));
             }
-            // All of it was the end of a long target; for the library, nothing has come.
+            // All bytes were the end of a long target, which the library does not see: read again.
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Does what the fleet wants done in the world, and looks now and then whether it still has to be done. Every replica may;
-//! the one whose entry caused an order acts at once, the others only if it is still owed a second later. All orders are
-//! safe twice (law 6). Each pool has a task of its own: a cluster that hangs holds up nobody else.
+//! Executes the fleet's effects on the clusters, and retries those still owed. Every replica may: the replica whose entry
+//! caused an effect acts at once, the others only if it is still owed a second later. All effects may be executed twice
+//! (law 6). Each pool has its own task, so a cluster that hangs does not hold up other pools.
 
 use crate::cluster::{Cluster, ClusterError, Size};
 use crate::dispatcher::Dispatcher;
@@ -12,17 +12,17 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// How long an order may be owed before everybody acts on it; also how often a failed one is tried again at first.
+/// How long an effect may be owed before every replica acts on it; also the first pause before a retry.
 const PATIENCE: Duration = Duration::from_secs(1);
 const SLOWEST: Duration = Duration::from_secs(30);
 
-/// How long an order without a decision of its own may take, from before the entry that proves that it is wanted.
+/// How long a deletion may take, counted from before the entry that proves that it is still wanted.
 const FENCE: Duration = Duration::from_millis(Fleet::YOUTH.0 - 1000);
 
 /// Orders to the cluster of one pool.
 pub type Orders = mpsc::UnboundedReceiver<Effect>;
 
-/// Carries out what the fleet wants of one pool's cluster, until the pool or the dispatcher ends.
+/// Executes one pool's effects on its cluster, until the pool or the dispatcher ends.
 pub async fn run(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn Cluster>, orders: Orders) {
     Hands { dispatcher, pool, cluster }.run(orders).await;
 }
@@ -61,7 +61,7 @@ impl Hands {
         }
     }
 
-    /// By old news nothing is done: others do it.
+    /// If this replica's state is outdated, it does nothing: other replicas do.
     fn still_owed(&self) -> Vec<Effect> {
         let view = self.dispatcher.view.borrow();
         planted!(NothingRetried => Vec::new());
@@ -73,7 +73,8 @@ impl Hands {
         fleet.owed().filter(|(pool, _)| *pool == self.pool).map(|(_, effect)| effect)
     }
 
-    /// An order may have waited behind another: what was decided since counts. What another timeline decided counts no more.
+    /// Whether the effect is still wanted: it may have waited behind another one, and a newer decision replaces it.
+    /// Decisions of another timeline do not count any more.
     fn is_wanted(&self, effect: &Effect) -> bool {
         let view = self.dispatcher.view.borrow();
         let order = (effect, view.fleet.scale(&self.pool));
@@ -83,9 +84,9 @@ impl Hands {
         !matches!(effect, Effect::Recycle { .. }) || self.owed(&view.fleet).any(|owed| owed == *effect)
     }
 
-    /// Until when an order that carries no decision may take effect, if it is still wanted. A size carries its decision, which the
-    /// cluster compares; a deletion carries none. So it begins only after an entry of this replica has come back from the journal,
-    /// and must be over before any lapse can be over that began later ([`Fleet::YOUTH`]).
+    /// Until when a deletion may take effect, if it is still wanted. A size is written together with its decision, which
+    /// the cluster compares; a deletion is not. So it begins only after an entry of this replica has been read back from
+    /// the journal, and must end before any lapse that began later can end ([`Fleet::YOUTH`]).
     async fn fenced(&self, effect: &Effect) -> Option<Instant> {
         let until = now() + FENCE;
         let written = self.dispatcher.driver.tell(&self.pool, Command::Tick);
@@ -93,7 +94,7 @@ impl Hands {
         self.is_wanted(effect).then_some(until)
     }
 
-    /// True unless the order has to be given again.
+    /// Executes an effect. False if it must be retried.
     async fn obey(&self, effect: Effect) -> bool {
         if !self.is_wanted(&effect) {
             return true;
@@ -108,7 +109,7 @@ impl Hands {
                 ("scale", self.cluster.scale(Size { start, replicas, decided, over }))
             }
             Effect::Recycle { pod, uid } => ("recycle", self.cluster.recycle(pod, uid)),
-            // Still owed: somebody was attached while the pod turned away.
+            // Still owed: a session was attached after the drain had begun.
             Effect::Drain { .. } => {
                 self.dispatcher.effect(&self.pool, &effect, self.dispatcher.driver.me());
                 return true;
@@ -121,7 +122,7 @@ impl Hands {
         };
         fault_point!(ActuatorBeforeCall, dropped => return false);
         if now() >= until {
-            // This task ran late. A timeout polls its future once even then, and that may send the call.
+            // This task ran late. A timeout polls its future once even then, which may send the call.
             return false;
         }
         let answer = tokio::time::timeout_at(until, taken).await;
@@ -129,15 +130,15 @@ impl Hands {
         let error = match answer {
             Ok(Ok(()) | Err(ClusterError::Stopping)) => return true,
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "it does not answer".to_owned(),
+            Err(_) => "no answer".to_owned(),
         };
         self.dispatcher.metrics.cluster_errors.with_label_values(&[&self.pool.0, order]).inc();
-        tracing::warn!(pool = %self.pool, order, "the cluster did not take an order: {error}");
+        tracing::warn!(pool = %self.pool, order, "cluster rejected an order: {error}");
         false
     }
 }
 
-/// If the fault point swaps this order with the next one, the next one is carried out first.
+/// If the fault point swaps this effect with the next one, the next one is executed first.
 #[cfg(feature = "faultpoints")]
 async fn swapped(hands: &Hands, effect: Effect, orders: &mut mpsc::UnboundedReceiver<Effect>) -> Effect {
     use crate::faultpoints::{Point, swaps};

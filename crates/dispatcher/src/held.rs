@@ -12,10 +12,10 @@ use std::time::Duration;
 /// A client whose held request broke off may return within this time without losing its place.
 const RETURN: Duration = Duration::from_secs(2);
 
-/// A seat now, or after being held for one where the pool allows that and nobody looks at a page.
+/// Returns a seat at once, or holds the request until there is one, if the pool allows that and the request is not for a page.
 ///
 /// # Errors
-/// [`NoSeat`] says why there is none.
+/// [`NoSeat`] is the reason why there is none.
 pub async fn seat(
     dispatcher: &Arc<Dispatcher>,
     pool: &Arc<Pool>,
@@ -50,7 +50,7 @@ pub async fn seat(
     seat
 }
 
-/// Dropped before the request is answered, the client has disconnected.
+/// A held request. If it is dropped before it is answered, the client has disconnected.
 struct Held {
     dispatcher: Arc<Dispatcher>,
     pool: Arc<Pool>,
@@ -60,7 +60,7 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // Whether the session waits at another dispatcher, too, is not known: there, `queue_lease` decides.
+        // With a shared journal the session may also wait at another dispatcher, so `queue_lease` decides when it leaves.
         let shared = matches!(self.dispatcher.config.journal, JournalConfig::Redis(_));
         if self.disconnected && !shared {
             tokio::spawn(free(self.dispatcher.clone(), self.pool.clone(), self.session));
@@ -68,7 +68,7 @@ impl Drop for Held {
     }
 }
 
-/// Takes a session whose client has disconnected out of the line. If the client returns later, it joins again.
+/// Removes a session whose client has disconnected from the queue. If the client returns later, it joins again.
 async fn free(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>, session: SessionId) {
     tokio::time::sleep(RETURN).await;
     let waits = {
@@ -79,7 +79,7 @@ async fn free(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>, session: SessionId) 
     if !waits || pool.visits.is_here(session) {
         return;
     }
-    tracing::debug!(pool = %pool.config.id, "the client of a held request has disconnected: its place is free");
+    tracing::debug!(pool = %pool.config.id, "client of a held request disconnected: removing its session from the queue");
     pool.farewells.leave_unnoted(session);
     let _ = answered(dispatcher.driver.tell(&pool.config.id, Command::Leave { session })).await;
     pool.farewells.note_again(session);

@@ -1,4 +1,5 @@
-//! What is done once a second: the visitors' signs of life in one batch, the end of who lingered, the weekly schedules.
+//! Runs once a second: writes the sessions' heartbeats in one batch, detaches sessions whose linger is over, and applies
+//! the weekly schedules.
 
 use crate::dispatcher::{Dispatcher, Pool};
 use crate::outside::now;
@@ -37,7 +38,7 @@ pub async fn run(dispatcher: Arc<Dispatcher>) {
     }
 }
 
-/// What the weekly schedule keeps ready now.
+/// The spare slots of the weekly schedule now.
 fn spare_now(dispatcher: &Dispatcher, pool: &Pool) -> Option<Spare> {
     planted!(ScheduleNotPosted => None);
     pool.config.schedule.as_ref().filter(|_| !pool.is_being_removed()).map(|s| s.now(dispatcher.clock.wall()))

@@ -1,5 +1,5 @@
-//! What a process inherits from its parent, and the dispatcher does not leave to chance: dispositions of signals, blocked
-//! signals, and the limit of open files. Local pods get ordinary signals, and the former limit back.
+//! Resets attributes that a process inherits from its parent: signal dispositions, blocked signals, and the limit of open
+//! files. Local pods get default signals and the original limit.
 
 use crate::config::{ClusterConfig, Config};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 /// The limit of open files that this process was started with.
 static FORMER: OnceLock<Rlimit> = OnceLock::new();
 
-/// Signals that a parent may ignore or block (`nohup`, a background job of a script), and that programs rely on. `SIGPIPE`
-/// is the standard library's matter.
+/// Signals that a parent may ignore or block (`nohup`, a background job of a script), and that programs rely on. The standard
+/// library handles `SIGPIPE`.
 const ORDINARY: [i32; 9] = [
     libc::SIGHUP,
     libc::SIGINT,
@@ -25,10 +25,10 @@ const ORDINARY: [i32; 9] = [
     libc::SIGCONT,
 ];
 
-/// Ordinary signals, and as many open files as the hard limit allows. Before there are threads.
+/// Resets signals, and raises the limit of open files to the hard limit. Must be called before there are other threads.
 ///
 /// # Errors
-/// When the operating system does not allow it; nothing depends on it but what is logged.
+/// When the operating system does not allow it; the caller only logs that.
 pub fn settle() -> io::Result<()> {
     reset_signals()?;
     let former = getrlimit(Resource::Nofile);
@@ -59,7 +59,7 @@ fn reset_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// What this command starts gets the limit of open files that this process was started with.
+/// Gives the command's process the limit of open files that this process was started with.
 #[expect(unsafe_code, reason = "the only way to run something between fork and exec")]
 pub fn give_back(command: &mut Command) {
     let Some(former) = FORMER.get().copied() else { return };
@@ -70,17 +70,17 @@ pub fn give_back(command: &mut Command) {
     }
 }
 
-/// Files that may be open at once; `None`: no limit.
+/// The limit of open files; `None`: no limit.
 #[must_use]
 pub fn open_files() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// Descriptors of a pod that is a local process: its output, and what starting it takes.
+/// Descriptors that a local process needs in the dispatcher: for its output, and for starting it.
 const OF_A_PROCESS: u64 = 4;
 
-/// Connections from visitors that this many open files leave room for, at most: each of them takes one descriptor, and
-/// its connection to a pod another. The rest is for the journal, the admin listener, probes and local pods.
+/// The maximum of visitors' connections for this limit of open files: each needs one descriptor, and one for its
+/// connection to a pod. The reserve is for the journal, the admin listener, probes and local pods.
 #[must_use]
 pub fn connections(open_files: u64, config: &Config) -> usize {
     let processes = config.pools.iter().filter(|pool| matches!(pool.cluster, ClusterConfig::Processes(_)));
@@ -102,7 +102,7 @@ pub fn operators() -> usize {
     usize::try_from(most).unwrap_or(usize::MAX).min(64)
 }
 
-/// Whether an error says that no descriptor is free, in this process or on this machine.
+/// Whether the error means that no descriptor is free, in this process or on this machine.
 #[must_use]
 pub fn is_out_of_files(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn visitors_leave_descriptors_to_everything_else() {
+    fn visitors_connections_leave_descriptors_for_everything_else() {
         let config = |max| {
             let rules = slotkeeper_core::Rules { max, ..slotkeeper_core::Rules::default() };
             let processes = crate::config::Processes::new(vec!["program".into()], "data".into());
@@ -122,11 +122,11 @@ mod tests {
         for (open_files, pods, most) in [(64, 1, 14), (1024, 5, 374), (20_000, 100, 9544), (1 << 20, 0, 524_032)] {
             assert_eq!(connections(open_files, &config(pods)), most, "{open_files} files, {pods} pods");
         }
-        assert_eq!(connections(16, &config(1000)), 1, "somebody is served");
+        assert_eq!(connections(16, &config(1000)), 1, "never 0");
     }
 
     #[test]
-    fn no_descriptor_is_told_from_other_errors() {
+    fn lack_of_descriptors_is_distinguished_from_other_errors() {
         assert!(is_out_of_files(&io::Error::from_raw_os_error(libc::EMFILE)));
         assert!(is_out_of_files(&io::Error::from_raw_os_error(libc::ENFILE)));
         assert!(!is_out_of_files(&io::Error::from_raw_os_error(libc::ECONNREFUSED)));

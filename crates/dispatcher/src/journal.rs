@@ -1,4 +1,5 @@
-//! The ordered journal: where entries get their order and their time. What is behind it is nobody else's business.
+//! The ordered journal: it gives entries their order and their time. The rest of the program does not depend on where it
+//! is stored.
 
 pub mod figures;
 pub mod file;
@@ -14,23 +15,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// All ends of one journal, for one replica.
+/// One replica's access to a journal: writing, reading, checkpoints.
 pub struct Journal {
     pub append: Box<dyn Append>,
     pub follow: Box<dyn Follow>,
-    /// `None`: nothing outlives the process, so nothing is kept.
+    /// `None`: no checkpoints, because nothing of the journal outlives the process.
     pub keep: Option<Box<dyn Keep>>,
-    /// Other replicas write to it, too: whoever is cut off from it must not rely on what it read last (law 5).
+    /// Other replicas write to it, too: a replica that is cut off from it must not rely on what it read last (law 5).
     pub shared: bool,
-    /// How long nobody is placed should entries turn out to be lost.
+    /// How long no session is placed if entries turn out to be lost.
     pub patience: Patience,
-    /// Where it is on this machine's disk, if it is: what else has to outlive the process can be kept there.
+    /// Its folder on this machine's disk, if it has one: other data that must outlive the process can be stored there.
     pub folder: Option<PathBuf>,
-    /// What it counts, for the metrics.
+    /// Its metrics.
     pub figures: Vec<Box<dyn Collector>>,
 }
 
-/// The journal that is configured.
+/// Opens the configured journal.
 ///
 /// # Errors
 /// A folder that cannot be used or read, a certificate that cannot be read.
@@ -44,15 +45,15 @@ pub fn open(config: &Config, net: &Arc<dyn Net>, clock: Clock) -> anyhow::Result
 }
 
 impl Journal {
-    /// One that keeps no states.
+    /// A journal without checkpoints.
     #[must_use]
     pub fn new(append: Box<dyn Append>, follow: Box<dyn Follow>, shared: bool) -> Journal {
         Journal { append, follow, keep: None, shared, patience: Patience::default(), folder: None, figures: Vec::new() }
     }
 }
 
-/// The longest `silence` and `grace` together that this replica has ever known: for so long others may keep streams
-/// that a journal with a hole in it says nothing of.
+/// The largest sum of `silence` and `grace` that this replica has ever known: for that long, other replicas may keep streams
+/// that a journal with lost entries does not contain.
 #[derive(Clone, Debug, Default)]
 pub struct Patience(Arc<AtomicU64>);
 
@@ -67,7 +68,7 @@ impl Patience {
     }
 }
 
-/// What a replica wants to write; order and time are the journal's.
+/// An entry to be written; the journal adds its order and its time.
 #[derive(Clone, Debug)]
 pub struct Draft {
     pub from: ReplicaId,
@@ -78,45 +79,47 @@ pub struct Draft {
 
 /// Writing: one append in flight, a batch at a time.
 pub trait Append: Send {
-    /// Returns when the whole batch has its place in the order (and is as durable as this journal gets). What is in the
-    /// way of that and may pass (a full disk, a network, a restart of whatever keeps it) is waited out here, with a
-    /// warning; it may be written twice then: the fleet knows repetitions by their numbers.
+    /// Returns when the whole batch has its place in the order (and is as durable as this journal gets). Temporary failures
+    /// (a full disk, the network, a restart of the server) are retried here, with a warning; the batch may then be written
+    /// twice: the fleet recognises repetitions by their numbers.
     ///
     /// # Errors
-    /// What will not pass: the dispatcher ends.
+    /// Permanent failures: the dispatcher ends.
     fn append(&mut self, batch: Vec<Draft>) -> BoxFuture<'_, Result<(), JournalError>>;
 }
 
-/// Reading: every entry once, in order, one's own included.
+/// Reading: every entry once, in order, including those of this replica.
 pub trait Follow: Send {
-    /// What comes next; waits until there is something. Safe to cancel: nothing is lost.
+    /// Waits for the next entries or the next state. Safe to cancel: nothing is lost.
     ///
     /// # Errors
-    /// What will not pass: an entry or a checkpoint that this version cannot read, say.
+    /// Permanent failures: for example, an entry or a checkpoint that this version cannot read.
     fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>>;
 }
 
-/// What a journal has to say.
+/// The result of a read from a journal.
 #[derive(Debug)]
 pub enum News {
-    /// The state is this, whatever was known before; entries go on after it. First of all, where a checkpoint has been
-    /// kept; and again (from the newest checkpoint, or empty) when entries that had been read here turn out to be lost.
+    /// Replaces the state, whatever was known before; entries continue after it. Comes first if there is a checkpoint; and
+    /// again (from the newest checkpoint, or empty) when entries that this replica had read turn out to be lost.
     State(Box<Fleet>),
     /// Never empty.
     Entries(Vec<Entry>),
 }
 
-/// Keeping states, so that the entries that led to them can be forgotten.
+/// Writes checkpoints, so that the entries before them can be removed.
 pub trait Keep: Send {
-    /// After how many entries a state is worth keeping. (More, where there are many sessions: a state is as large as they are.)
+    /// The number of entries between two checkpoints. (More if there are more sessions: the size of a checkpoint grows
+    /// with them.)
     fn every(&self) -> u64 {
         4096
     }
 
-    /// Keeps this state (its position is [`Fleet::applied`]). An older one than what is kept already is ignored.
+    /// Writes this state as a checkpoint (its position is [`Fleet::applied`]). A state older than the newest checkpoint is
+    /// ignored.
     ///
     /// # Errors
-    /// It could not be kept; the journal goes on, and grows.
+    /// The checkpoint could not be written; the journal continues to work, and grows.
     fn keep(&mut self, fleet: Fleet) -> BoxFuture<'_, Result<(), JournalError>>;
 }
 

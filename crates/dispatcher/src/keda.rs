@@ -1,5 +1,5 @@
-//! KEDA's external scaler (`scaling = "keda-push"`): the listener, its connections, and each call to its answer. What is
-//! answered is in `keda/answers.rs`, the stream that wakes in `keda/pushes.rs`; `keda/externalscaler.proto` is the protocol.
+//! KEDA's external scaler (`scaling = "keda-push"`): the listener, its connections, and the dispatch of calls. The answers
+//! are in `keda/answers.rs`, the push stream in `keda/pushes.rs`; `keda/externalscaler.proto` is the protocol.
 
 mod answers;
 pub mod messages;
@@ -35,25 +35,25 @@ use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
 pub const SERVICE: &str = "externalscaler.ExternalScaler";
-/// Connections at once. KEDA has one for each replica of its own.
+/// Maximum of concurrent connections. Each replica of KEDA has one.
 const CONNECTIONS: usize = 64;
-/// Calls at once on one connection.
+/// Maximum of concurrent calls on one connection.
 const CALLS: u32 = 256;
-/// Bytes of a request. KEDA's have a few hundred.
+/// Maximum size of a request in bytes. KEDA's have a few hundred.
 const REQUEST: usize = 16 * 1024;
 const HEADERS: u32 = 16 * 1024;
-/// For what a client has to send: the beginning of a connection, a request.
+/// How long a client may take to send the beginning of a connection, or a request.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A connection is asked for a sign of life this often, and has `PATIENCE` to answer.
+/// A connection is pinged this often, and must answer within `PATIENCE`.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// For the streams to say that they end, when the dispatcher does.
+/// When the dispatcher stops: how long the streams may take to end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The first bytes of every HTTP/2 connection (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const WRONG_PROTOCOL: &str = "HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\n\
                               content-type: text/plain\r\ncontent-length: 41\r\n\r\nthis port is KEDA's: it speaks only gRPC\n";
 
-/// Answers until the dispatcher stops; then the streams end, and whoever connects is refused.
+/// Serves KEDA until the dispatcher stops; then the streams end, and new connections are refused.
 pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>, tls: Option<Tls>) {
     let mut acceptor = Acceptor::new(listener, "keda", dispatcher.metrics.process.accept_errors("keda"));
     let scaler = Arc::new(Scaler::new(dispatcher));
@@ -69,7 +69,7 @@ pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>, tls:
             () = current.as_mut() => {}
             Some(_) = connections.join_next() => {}
             (socket, _) = acceptor.accept() => {
-                // Beyond the limit a connection is refused at once: whoever waits in line is answered slowly.
+                // Beyond the limit a connection is refused at once: for KEDA a slow answer is worse than a fast failure.
                 if connections.len() < CONNECTIONS {
                     connections.spawn(connection(scaler.clone(), socket, tls.clone()));
                 }
@@ -83,13 +83,13 @@ pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>, tls:
 
 async fn connection(scaler: Arc<Scaler>, socket: Stream, tls: Option<Arc<Tls>>) {
     let Ok(begun) = tokio::time::timeout(PATIENCE, begin(socket, tls)).await else { return };
-    let Ok(stream) = begun.inspect_err(|error| tracing::debug!("no connection of KEDA: {error}")) else { return };
+    let Ok(stream) = begun.inspect_err(|error| tracing::debug!("connection from KEDA failed: {error}")) else { return };
     let mut stopping = scaler.dispatcher.stopping.clone();
     let service = service_fn(move |request| {
         let scaler = scaler.clone();
         async move { Ok::<_, Infallible>(answer(&scaler, request).await) }
     });
-    // What has been read is read once more.
+    // The preface has been consumed already, so it is put in front of the stream again.
     let (reading, writing) = tokio::io::split(stream);
     let io = TokioIo::new(tokio::io::join(PREFACE.chain(reading), writing));
     let connection = http2::Builder::new(TokioExecutor::new())
@@ -110,11 +110,11 @@ async fn connection(scaler: Arc<Scaler>, socket: Stream, tls: Option<Arc<Tls>>) 
         }
     };
     if let Err(error) = ended {
-        tracing::debug!("a connection of KEDA ended: {error}");
+        tracing::debug!("connection from KEDA ended: {error}");
     }
 }
 
-/// A connection that really begins as HTTP/2 does: the library would wait for that without an end.
+/// Reads the connection preface of HTTP/2, with a timeout set by the caller: the library would wait for it forever.
 async fn begin(socket: Stream, tls: Option<Arc<Tls>>) -> io::Result<Stream> {
     let mut stream = match tls {
         Some(tls) => Stream::Other(Box::new(tls.acceptor().accept(socket).await?)),
@@ -129,7 +129,7 @@ async fn begin(socket: Stream, tls: Option<Arc<Tls>>) -> io::Result<Stream> {
             if more > 0 && first[0].is_ascii_uppercase() {
                 stream.write_all(WRONG_PROTOCOL.as_bytes()).await?;
                 stream.shutdown().await?;
-                // Whoever is cut off while still speaking may not read the answer.
+                // The rest of the request is read, too: a client that is still sending may not read the answer otherwise.
                 tokio::io::copy(&mut stream.take(REQUEST as u64), &mut tokio::io::sink()).await?;
             }
             return Err(io::Error::new(io::ErrorKind::InvalidData, "this is not HTTP/2"));
@@ -151,7 +151,7 @@ async fn answer(scaler: &Arc<Scaler>, request: Request<Incoming>) -> Response<Bo
     let mut asked = None;
     let answered = tokio::time::timeout(PATIENCE, call(scaler, method, request, &mut asked)).await;
     let response =
-        answered.unwrap_or_else(|_| Status::deadline_exceeded("the request did not come in time").into_http());
+        answered.unwrap_or_else(|_| Status::deadline_exceeded("the request did not arrive in time").into_http());
     let pool = asked.as_ref().map_or("-", |p: &Arc<Pool>| &p.config.id.0);
     let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
     scaler.dispatcher.metrics.scaler_requests.with_label_values(&[pool, method, word(code)]).inc();
@@ -160,7 +160,7 @@ async fn answer(scaler: &Arc<Scaler>, request: Request<Incoming>) -> Response<Bo
 
 pub(crate) const METHODS: [&str; 5] = ["IsActive", "StreamIsActive", "GetMetricSpec", "GetMetrics", "StreamMetricSpec"];
 
-/// `asked`: the pool it is about.
+/// Answers one call. `asked` is set to the pool that the call is about.
 async fn call(
     scaler: &Arc<Scaler>,
     method: &str,
@@ -196,7 +196,7 @@ async fn call(
     }
 }
 
-/// A call that is answered at once: there is no place in it to wait.
+/// A call that is answered at once: its function is not async, so it cannot wait.
 struct Call<F>(F);
 
 impl<M, R, F: FnMut(M) -> Result<R, Status>> tower::Service<tonic::Request<M>> for Call<F> {

@@ -1,23 +1,24 @@
-//! The process: everything that touches a socket, a file, a cluster or a clock. `main` reads arguments and the world,
-//! [`run`] does the rest, and runs the same in a simulation.
+//! The process: everything that touches a socket, a file, a cluster or a clock. `main` reads the arguments and opens the
+//! outside world; [`run`] does the rest, and runs unchanged in a simulation.
 //!
-//! The way in: `door` accepts and is the life of a request; `cookie` names the session; `visit` attaches it and hands
-//! out seats; `forward` and `tunnel` move the bytes; `waiting` is what visitors see until there is a seat. The state is the
-//! core's `Fleet`: `driver` writes it, everybody reads it through `view`, `hands` carries out what it wants, `keda` tells
-//! it to whoever scales for us. `tasks` runs what each pool needs, `reload` adds and removes pools.
+//! The path of a request: `door` accepts it; `cookie` names the session; `visit` attaches the session and hands out
+//! seats; `forward` and `tunnel` move the bytes; `waiting` serves the waiting room until there is a seat. The state is the
+//! core's `Fleet`: `driver` writes it, everything else reads it through `view`, `hands` executes its effects, `keda` reports
+//! its sizes to an external scaler. `tasks` runs the tasks of each pool, `reload` adds and removes pools.
 //!
 //! # The laws
 //!
 //! 1. **The journal decides.** No code outside `driver` changes the Fleet; no code outside `slotkeeper-core` decides a
 //!    place or a number of pods.
-//! 2. **Time is in the entry.** Nobody expires anything by a clock of their own.
-//! 3. **Unknown is not new.** A cookie this replica does not know may be news it has not read: `Visit` is written, and
-//!    the answer is read after that entry has been applied here.
+//! 2. **Time is in the entry.** No replica expires anything by its own clock.
+//! 3. **Unknown is not new.** A cookie that this replica does not know may be in entries it has not read yet: `Visit` is
+//!    written, and the answer is read after that entry has been applied here.
 //! 4. **Attach, then forward.** No byte reaches a pod before this replica has read its own `Attach` back and looked the
 //!    place up again.
-//! 5. **Silence closes.** A replica cut off from a shared journal closes its streams before the fleet gives their slots away.
-//! 6. **Effects are safe twice, and late.** An order of entries that are lost takes effect on no pod that is in use: a size carries the
-//!    decision that it may be compared by, a deletion is over before any lapse is. The argument is in `docs/lapse.md`.
+//! 5. **Silence closes.** A replica cut off from a shared journal closes its streams before the fleet reassigns their slots.
+//! 6. **Effects may be executed twice, and late.** An effect of entries that are lost changes no pod that is in use: a size is
+//!    written together with the decision it is compared by, and a deletion ends before any lapse does. The proof is in
+//!    `docs/lapse.md`.
 
 #[macro_use]
 pub mod faultpoints;
@@ -77,7 +78,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinError};
 
-/// Where the dispatcher really listens, once it does.
+/// The addresses that the dispatcher listens on (port 0 resolved).
 #[derive(Clone, Debug)]
 pub struct Listening {
     pub visitors: Vec<SocketAddr>,
@@ -86,10 +87,10 @@ pub struct Listening {
 }
 
 /// Runs a dispatcher until `stop` resolves, then ends it gracefully: streams get a close frame spread over `drain`,
-/// requests in flight may finish, local pods end. `started` is told the addresses.
+/// requests in flight may finish, local pods end. Calls `started` with the addresses.
 ///
 /// # Errors
-/// When it cannot start (an address is taken, say), or the journal fails.
+/// When it cannot start (for example, an address is in use), or the journal fails.
 pub async fn run(
     outside: Outside,
     config: Config,
@@ -99,8 +100,8 @@ pub async fn run(
     run_until(outside, config, stop, std::future::pending(), Reloads::none(), started).await
 }
 
-/// As [`run`]; when `hurry` resolves while it ends, all streams get their close frame at once, and no more time than that takes.
-/// Configurations that come through `reloads` are put in force, as far as that is possible without a restart.
+/// As [`run`]; if `hurry` resolves during the shutdown, all streams get their close frame at once, and the shutdown waits
+/// only for these. Configurations received through `reloads` are applied, as far as that is possible without a restart.
 ///
 /// # Errors
 /// As [`run`].
@@ -116,7 +117,7 @@ pub async fn run_until(
     let keys = cookie::Keys::new(&secrets(&config, journal.folder.as_deref(), &ids)?);
     let shared = journal.shared;
     let figures = std::mem::take(&mut journal.figures);
-    // What others keep may be lost before anything of it has been read here.
+    // The shared journal may lose entries before this replica has read the rules of any pool from it.
     let rules = || config.pools.iter().map(|pool| &pool.rules);
     let (silence, grace) = (rules().map(|r| r.silence).max(), rules().map(|r| r.grace).max());
     journal.patience.at_least(silence.unwrap_or_default() + grace.unwrap_or_default());
@@ -125,16 +126,16 @@ pub async fn run_until(
     let (driver, engine, view) = driver::new(journal, &ids).context("no randomness for this replica's name")?;
     let (stopper, stopping) = watch::channel(false);
     let parts = Parts { config, keys, net, clock, ids, driver, view, stopping };
-    let (dispatcher, orders) = Dispatcher::new(parts).context("the metrics contradict each other")?;
+    let (dispatcher, orders) = Dispatcher::new(parts).context("duplicate metric name")?;
 
     let mut engine = {
         let dispatcher = dispatcher.clone();
         tokio::spawn(async move { engine.run(dispatcher).await })
     };
     let mut helpers = tokio::task::JoinSet::new();
-    // From the beginning: until something is known, KEDA is refused at once.
+    // Opened first: until the journal has been read, KEDA gets an error at once instead of a timeout.
     let scaler = keda.map(|keda| helpers.spawn(keda::open(dispatcher.clone(), keda, tls)));
-    // So do probes and operators: that a dispatcher waits for its journal can be seen.
+    // Also opened first: probes and operators can see that a dispatcher waits for its journal.
     if let Some(admin) = admin {
         helpers.spawn(admin::open(dispatcher.clone(), admin));
     }
@@ -143,11 +144,11 @@ pub async fn run_until(
         biased;
         error = &mut engine => return Err(failure(error)),
         () = &mut stop => {
-            tracing::info!("stopping; the journal has not been read");
+            tracing::info!("stopping before the journal was read");
             return Ok(());
         }
         told = introduce(&dispatcher) => if told.is_err() {
-            // It takes nothing any more: why, the engine says.
+            // The engine has ended: it returns the reason.
             return Err(failure(engine.await));
         }
     }
@@ -160,7 +161,7 @@ pub async fn run_until(
     helpers.spawn(tasks::run(dispatcher.clone(), starts));
     forget_others(&dispatcher, shared);
     for figures in clusters.values().flat_map(|c| c.figures()).chain(figures) {
-        dispatcher.metrics.also(figures).context("the metrics contradict each other")?;
+        dispatcher.metrics.also(figures).context("duplicate metric name")?;
     }
     // A pool that is removed later goes with its cluster.
     drop(clusters);
@@ -187,9 +188,9 @@ pub async fn run_until(
         pool.visits.stop(pool, &dispatcher.driver, dispatcher.config.drain);
     }
     if !drained(&dispatcher, scaler.as_ref(), hurry).await {
-        tracing::info!("the time to drain is over: the remaining streams are cut");
+        tracing::info!("drain time over: cutting the remaining streams");
     }
-    // Before others are told that nothing of ours goes to a pod any more.
+    // Before the `Farewell` below: it states that this replica sends nothing more to any pod.
     dispatcher.leave();
     if failed.is_none() {
         let _ =
@@ -206,10 +207,10 @@ fn failure(engine: Result<journal::JournalError, JoinError>) -> anyhow::Error {
 }
 
 fn bug(error: JoinError) -> anyhow::Error {
-    anyhow::Error::new(error).context("a part of the dispatcher failed: a bug")
+    anyhow::Error::new(error).context("a task of the dispatcher failed (this is a bug)")
 }
 
-/// The pools' settings; what is read after them is this replica's own.
+/// Writes the pools' settings, and returns when they have been read back.
 async fn introduce(dispatcher: &Dispatcher) -> Result<(), driver::Ended> {
     read_rules(dispatcher).await?;
     for pool in &dispatcher.config.pools {
@@ -219,7 +220,8 @@ async fn introduce(dispatcher: &Dispatcher) -> Result<(), driver::Ended> {
     Ok(())
 }
 
-/// Returns when it is known which rules are in force, if that matters: an entry of this replica's own has been read back.
+/// Returns when this replica has read an entry of its own back, so that it knows which rules are in force. Needed only if a
+/// pool has `idle`.
 async fn read_rules(dispatcher: &Dispatcher) -> Result<(), driver::Ended> {
     planted!(ServeUnread => Ok(()));
     if dispatcher.config.pools.iter().all(|pool| pool.rules.idle.is_none()) {
@@ -228,8 +230,8 @@ async fn read_rules(dispatcher: &Dispatcher) -> Result<(), driver::Ended> {
     dispatcher.driver.tell(&"".into(), Command::Tick).await
 }
 
-/// Where these rules turn `idle` on: no replica has reported activity so far, so every session that is in use counts as active
-/// at this moment. Otherwise the fleet would end all that were attached longer ago than `idle`.
+/// If these rules turn `idle` on: no replica has reported activity so far, so every session in use counts as active from
+/// this moment. Otherwise the fleet would end all sessions that were attached longer than `idle` ago.
 fn begin_idle_clocks(dispatcher: &Dispatcher, pool: &PoolConfig) {
     let view = dispatcher.view.borrow();
     let is_off = view.fleet.rules(&pool.id).is_some_and(|rules| rules.idle.is_none());
@@ -243,7 +245,7 @@ fn begin_idle_clocks(dispatcher: &Dispatcher, pool: &PoolConfig) {
     }
 }
 
-/// Returns when they have been read back.
+/// Returns when the rules have been read back.
 async fn write_rules(dispatcher: &Dispatcher, pool: &PoolId, rules: Command) -> Result<(), driver::Ended> {
     planted!(ServeUnread => {
         dispatcher.driver.post(pool, rules);
@@ -252,20 +254,21 @@ async fn write_rules(dispatcher: &Dispatcher, pool: &PoolId, rules: Command) -> 
     dispatcher.driver.tell(pool, rules).await
 }
 
-/// Pools of an earlier configuration: nobody leads visitors there any more.
+/// Removes pools of an earlier configuration, which no route leads to any more. In a shared journal they may be another
+/// replica's, so they are only logged.
 fn forget_others(dispatcher: &Dispatcher, shared: bool) {
     let view = dispatcher.view.borrow();
     for pool in view.fleet.pools().filter(|id| dispatcher.pool(id).is_none()) {
         if shared {
-            tracing::info!(%pool, "a pool of the journal is not configured here; if it is nowhere: DELETE /api/v1/pools/{pool}");
+            tracing::info!(%pool, "pool in the journal is not configured on this replica; if no replica configures it, remove it: DELETE /api/v1/pools/{pool}");
         } else {
-            tracing::info!(%pool, "a pool of the journal is not configured any more: it is removed");
+            tracing::info!(%pool, "pool is no longer configured: removing it from the journal");
             dispatcher.driver.post(pool, Command::Remove);
         }
     }
 }
 
-/// The keys configured, or one of this dispatcher's own, which lies beside its journal if that is in a folder.
+/// The configured cookie keys, or a generated one, which is stored in the journal's folder if there is one.
 fn secrets(config: &Config, folder: Option<&Path>, ids: &outside::Ids) -> anyhow::Result<Vec<Secret>> {
     if !config.cookie_keys.is_empty() {
         return Ok(config.cookie_keys.clone());
@@ -306,11 +309,11 @@ async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
     Ok((listeners, admin, keda, listening))
 }
 
-/// What streams need to end once they have their close frames.
+/// How long streams may take to end after their close frames have been sent.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
 
-/// Waits until every connection has ended (a tunnel is one) and KEDA has been told, but not longer than `drain` and a
-/// little, and in a hurry not longer than close frames need. True if all have.
+/// Waits until every connection has ended (a tunnel is one) and the KEDA listener has finished, for `drain` plus [`FAREWELL`]
+/// at most, and for [`FAREWELL`] after `hurry` has resolved. Returns true if all have ended.
 async fn drained(
     dispatcher: &Dispatcher,
     scaler: Option<&AbortHandle>,
@@ -329,7 +332,7 @@ async fn drained(
         tokio::select! {
             biased;
             () = &mut hurry, if !hurries => {
-                tracing::info!("asked to stop again: all streams are closed at once");
+                tracing::info!("second stop signal: closing all streams at once");
                 hurries = true;
                 end = end.min(outside::now() + FAREWELL);
                 for pool in dispatcher.pools.iter() {

@@ -1,5 +1,5 @@
-//! A setting that can be replaced while it is read everywhere. Readers pay one atomic load; replaced versions are kept until the
-//! whole is dropped, so that references to them stay valid. (A configuration has some kilobytes, and operators reload it now and then.)
+//! A value that can be replaced while others read it. A read costs one atomic load; replaced versions are kept until the
+//! `Live` is dropped, so that references to them stay valid. (A configuration has some kilobytes, and reloads are rare.)
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct Live<T> {
     first: T,
     later: boxcar::Vec<T>,
-    /// 0 is the first, n the nth of the later ones.
+    /// 0: `first`; n: the nth element of `later`.
     current: AtomicUsize,
 }
 
@@ -16,7 +16,7 @@ impl<T> Live<T> {
         Live { first, later: boxcar::Vec::new(), current: AtomicUsize::new(0) }
     }
 
-    /// From now on, readers get this one.
+    /// Replaces the value for later reads.
     pub fn replace(&self, next: T) {
         let at = self.later.push(next);
         self.current.store(at + 1, Ordering::Release);

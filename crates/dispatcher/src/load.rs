@@ -1,5 +1,5 @@
-//! Measures what the pods of a pool bear, where its targets ask for it: the WebSocket messages that pass here, and a gauge of
-//! the pods' own. What follows from it is the fleet's matter; here it is only reported.
+//! Measures the load of a pool for its targets: the WebSocket messages that pass this replica, and a gauge that the pods
+//! export. The measurements are only reported; the fleet decides what follows from them.
 
 use crate::config::PodGauge;
 use crate::dispatcher::{Dispatcher, Pool};
@@ -12,31 +12,31 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a pod may take to tell its gauge.
+/// The timeout of reading a pod's gauge.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Metrics of a pod that are longer are none.
+/// The maximum size of a pod's metrics, in bytes.
 const LARGEST: usize = 4 << 20;
-/// Pods asked at a time.
+/// Pods that are read concurrently.
 const AT_ONCE: usize = 16;
-/// Reports in one window.
+/// Reports per window.
 const REPORTS: u64 = 12;
 
 /// Runs until the pool or the dispatcher ends.
 pub(crate) async fn run(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>) {
-    // Whether a pool is to be measured may change with every rollout: the fleet's rules say so at each report.
+    // Whether a pool is measured may change with a rollout, so the fleet's rules are checked at each report.
     Measuring::new(dispatcher, pool).run().await;
 }
 
 struct Measuring {
     dispatcher: Arc<Dispatcher>,
     pool: Arc<Pool>,
-    /// Messages of which the fleet knows.
+    /// The number of messages reported to the fleet.
     told: u64,
-    /// Since when they are counted that it does not know of.
+    /// The start of the period since the last report.
     since: tokio::time::Instant,
-    /// When pods are to be asked next for their gauge.
+    /// When to read the pods' gauge next.
     ask_at: tokio::time::Instant,
-    /// The pods that did not answer last time were complained of.
+    /// A warning about the pods that did not answer last time has been logged.
     complained: bool,
 }
 
@@ -51,7 +51,8 @@ impl Measuring {
             next += every(&self.targets(), self.pool.config.gauge.as_ref());
             next = next.max(now());
             tokio::time::sleep_until(next).await;
-            // Whoever does not know what a report is must not read one; and old news says nothing about these pods.
+            // A replica of an older version must not read a report that it does not know; and an outdated state does not
+            // list the current pods.
             let may = {
                 let view = self.dispatcher.view.borrow();
                 view.fleet.knows_targets() && !view.is_stale() && self.pool.rules(&view.fleet).targets.is_measured()
@@ -66,7 +67,7 @@ impl Measuring {
         self.pool.rules(&self.dispatcher.view.borrow().fleet).targets.clone()
     }
 
-    /// What is due at this moment. False when the dispatcher ends.
+    /// Measures and reports what is due at this moment. False when the dispatcher ends.
     async fn report(&mut self, at: tokio::time::Instant) -> bool {
         let targets = self.targets();
         let gauge = match &self.pool.config.gauge {
@@ -88,7 +89,7 @@ impl Measuring {
         }
         let over = Millis(at.duration_since(self.since).as_millis() as u64);
         let load = Command::Load { messages, over, gauge };
-        // A journal that takes nothing gets one report when it does again, over all the time in between.
+        // While the journal is unavailable, this waits: afterwards there is one report for the whole period.
         if self.dispatcher.driver.tell(&self.pool.config.id, load).await.is_err() {
             return false;
         }
@@ -96,8 +97,7 @@ impl Measuring {
         true
     }
 
-    /// The sum over all ready pods, in thousandths. Those that do not answer are taken for average ones; if none answers,
-    /// nothing is known.
+    /// The sum over all ready pods, in thousandths. Pods that do not answer count as average ones; `None` if no pod answers.
     async fn ask(&mut self, gauge: PodGauge) -> Option<u64> {
         let pods = self.pods(gauge.port);
         let asked = pods.len();
@@ -120,7 +120,7 @@ impl Measuring {
             self.dispatcher.metrics.gauge_errors.with_label_values(&[&*self.pool.config.id.0]).inc_by(missing as u64);
             if !self.complained {
                 let (pool, gauge) = (&self.pool.config.id, &gauge.name);
-                tracing::warn!(%pool, gauge, missing, asked, "pods do not tell their gauge; {at}: {error}");
+                tracing::warn!(%pool, gauge, missing, asked, "pods did not return their gauge; {at}: {error}");
             }
         }
         self.complained = trouble.is_some();
@@ -128,7 +128,7 @@ impl Measuring {
         Some((total * 1000.0).round().clamp(0.0, 1e15) as u64)
     }
 
-    /// The fleet knows of so many messages.
+    /// Notes that this many messages have been reported.
     fn note(&mut self, counted: u64, at: tokio::time::Instant) {
         planted!(MeasuredTwice => self.since = at);
         (self.told, self.since) = (counted, at);
@@ -146,7 +146,7 @@ impl Measuring {
     }
 }
 
-/// Of what some pods bear, what all do.
+/// Extrapolates the sum over some pods to all pods.
 fn extrapolated(sum: f64, known: usize, asked: usize) -> Option<f64> {
     planted!(SilentPodsBearNothing => (known > 0).then_some(sum));
     (known > 0).then(|| sum / known as f64 * asked as f64)
@@ -168,7 +168,7 @@ fn value(text: &str, name: &str) -> Option<f64> {
     let number = |line: &str| -> Option<f64> {
         let rest = line.trim_start().strip_prefix(name)?;
         let rest = match rest.bytes().next()? {
-            // A label's value may have anything in it, but what comes after the last brace is the number.
+            // A label's value may contain anything, but the number follows the last brace.
             b'{' => rest.rsplit_once('}')?.1,
             b' ' | b'\t' => rest,
             _ => return None,

@@ -1,4 +1,4 @@
-//! Arguments → Config → Outside → run. Nothing else.
+//! Turns arguments into a `Config` and an `Outside`, and runs the dispatcher. Nothing else.
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -15,7 +15,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-/// A session dispatcher: every browser session its own slot in a pod, and a pool that sleeps when nobody is left.
+/// A session dispatcher: every browser session gets a slot of its own in a pod, and a pool without sessions sleeps.
 #[derive(Parser)]
 #[command(name = "slotkeeper", version, arg_required_else_help = true)]
 struct Arguments {
@@ -27,8 +27,8 @@ struct Arguments {
 enum Job {
     /// Run a dispatcher, by a configuration file or in front of a list of pods.
     Serve {
-        /// Where it is kept who sits where: memory, file:FOLDER, or redis://[user[:password]@]HOST[:PORT][/DB] (rediss:// by TLS).
-        /// Without it (and without [journal] in the configuration) a folder for this user's state.
+        /// Where session state is stored: memory, file:FOLDER, or redis://[user[:password]@]HOST[:PORT][/DB] (rediss://
+        /// for TLS). Without it (and without [journal] in the configuration) this user's state folder.
         #[arg(long, value_name = "WHERE")]
         journal: Option<String>,
         /// The configuration (TOML).
@@ -47,12 +47,12 @@ enum Job {
         #[arg(long, value_name = "N", default_value_t = 0)]
         threads: usize,
     },
-    /// Say what a configuration file means, or everything that is wrong in it.
+    /// Print what a configuration file means, or everything that is wrong in it.
     Check {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Look into the folder of a file journal, or repair it.
+    /// Inspect the folder of a file journal, or repair it.
     #[command(subcommand)]
     Journal(journal::file::tool::Job),
     /// Five game consoles on this machine, started and stopped as visitors come and go.
@@ -79,17 +79,17 @@ enum Job {
     ConsolePod(slotkeeper_workloads::console::Args),
 }
 
-/// How fast things go in the demo. Fractions are allowed.
+/// Durations of the demo. Fractions are allowed.
 #[cfg(feature = "demo")]
 #[derive(clap::Args)]
 struct Pace {
     /// How long a console takes to start.
     #[arg(long, value_name = "N", default_value = "3", value_parser = seconds)]
     cold_start_seconds: Duration,
-    /// How long the slot of who went away is kept.
+    /// How long the slot of a disconnected session is kept.
     #[arg(long, value_name = "N", default_value = "10", value_parser = seconds)]
     grace_seconds: Duration,
-    /// How long a console that nobody needs goes on.
+    /// How long an unused console keeps running.
     #[arg(long, value_name = "N", default_value = "30", value_parser = seconds)]
     cooldown_seconds: Duration,
 }
@@ -103,7 +103,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 fn main() -> ExitCode {
-    // A pod's supervisor is this program, too: small, and with nothing of what follows.
+    // A pod's supervisor is this program, too. It must stay small, so it starts nothing of what follows.
     let mut own = std::env::args_os().skip(1);
     if own.next().is_some_and(|argument| argument == processes::SUPERVISE) && own.next().is_none() {
         return processes::supervise();
@@ -111,7 +111,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log_to_stderr();
     if let Err(error) = inherited::settle() {
-        tracing::warn!("signals and limits stay as they were inherited: {error}");
+        tracing::warn!("cannot reset inherited signals and limits: {error}");
     }
     match act(arguments.command) {
         Ok(code) => code,
@@ -161,11 +161,11 @@ fn act(job: Job) -> anyhow::Result<ExitCode> {
     .map(|()| ExitCode::SUCCESS)
 }
 
-/// 1 says that something is wrong with the journal.
+/// Exit code 1: something is wrong with the journal.
 fn look(job: &journal::file::tool::Job) -> anyhow::Result<ExitCode> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let sound = match journal::file::tool::run(job, &mut out) {
-        // A reader that has gone away (`| head`) is no error.
+        // A closed pipe (`| head`) is no error.
         Err(journal::file::tool::ToolError::Print(_)) => true,
         result => result?,
     };
@@ -205,7 +205,7 @@ fn demo(listen: SocketAddr, admin: SocketAddr, data: Option<PathBuf>, pods: u32,
 /// Configurations that have been read again.
 type Configurations = UnboundedReceiver<Result<Config, ConfigError>>;
 
-/// Reads the configuration once more.
+/// Reads the configuration file again.
 type Again = Box<dyn Fn() -> Result<Config, ConfigError> + Send>;
 
 fn serve(mut config: Config, again: Option<Again>, started: impl FnOnce(&Listening, &Config)) -> anyhow::Result<()> {
@@ -213,7 +213,7 @@ fn serve(mut config: Config, again: Option<Again>, started: impl FnOnce(&Listeni
     watch_for_suspends();
     runtime(config.threads)?.block_on(async move {
         let (net, ids, clock): (Arc<dyn Net>, _, _) = (Arc::new(RealNet), Ids::Os, Clock::real());
-        // First: whoever finds it in use starts nothing.
+        // First: if another process holds the journal, nothing else is started.
         let journal = journal::open(&config, &net, clock)?;
         for warning in config::doubts(&config) {
             tracing::warn!("{warning}");
@@ -232,7 +232,7 @@ fn serve(mut config: Config, again: Option<Again>, started: impl FnOnce(&Listeni
     })
 }
 
-/// What this process does before it starts the first pod.
+/// Prepares this process for local pods, before the first one starts.
 fn prepare_for_processes(config: &Config) {
     static HIDDEN: Once = Once::new();
     static ORPHANS: Once = Once::new();
@@ -240,13 +240,13 @@ fn prepare_for_processes(config: &Config) {
     if has_processes {
         HIDDEN.call_once(processes::hide_memory);
     }
-    // Also those of others, if this is the first process of a container.
+    // As the first process of a container, this process also gets the orphans of processes that it did not start.
     if has_processes || std::process::id() == 1 {
         ORPHANS.call_once(|| drop(tokio::spawn(processes::adopt_orphans())));
     }
 }
 
-/// Connections from visitors leave descriptors to everything else.
+/// Lowers `limits.connections` so that visitors' connections leave enough file descriptors for everything else.
 fn fit_connections(config: &mut Config) {
     let Some(open_files) = inherited::open_files() else { return };
     let most = inherited::connections(open_files, config);
@@ -256,7 +256,7 @@ fn fit_connections(config: &mut Config) {
     }
     config.limits.connections = most;
     if configured == config::Limits::default().connections {
-        tracing::info!(open_files, "the limit of open files leaves room for {most} connections from visitors");
+        tracing::info!(open_files, "connections from visitors limited to {most} by the limit of open files");
     } else {
         tracing::warn!(
             open_files,
@@ -265,7 +265,7 @@ fn fit_connections(config: &mut Config) {
     }
 }
 
-/// One thread needs no scheduler between threads.
+/// A runtime with this many worker threads. With one thread, no work-stealing scheduler is needed.
 fn runtime(threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
     let mut builder = match threads {
         1 => tokio::runtime::Builder::new_current_thread(),
@@ -279,8 +279,8 @@ fn runtime(threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
     builder.enable_all().build().context("cannot start the worker threads")
 }
 
-/// What the first and the second SIGTERM or SIGINT resolve; a third ends the process at once. SIGHUP reads the configuration again, and
-/// ends nothing (it may be that of a closed terminal).
+/// Two futures, which the first and the second SIGTERM or SIGINT resolve; a third ends the process at once. SIGHUP reads the
+/// configuration again, and never ends the process (a closed terminal sends SIGHUP, too).
 fn signals(
     again: Option<Again>,
 ) -> anyhow::Result<(impl Future<Output = ()> + Send, impl Future<Output = ()> + Send, Configurations)> {
@@ -311,7 +311,7 @@ fn signals(
                 else => return,
             }
             if *count.borrow() > 2 {
-                tracing::warn!("asked to stop for the third time: ending at once");
+                tracing::warn!("third stop signal: exiting at once");
                 std::process::exit(1);
             }
         }
@@ -328,7 +328,8 @@ fn signals(
     ))
 }
 
-/// `RUST_LOG` says what is logged; INFO and up by default (of the Kubernetes client, errors: what it warns of, we say). JSON with `SLOTKEEPER_LOG=json`.
+/// `RUST_LOG` sets what is logged; INFO and up by default (from the Kubernetes client only errors: the dispatcher logs the
+/// causes of its warnings itself). JSON with `SLOTKEEPER_LOG=json`.
 fn log_to_stderr() {
     let filter =
         tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,kube_client=error".into());
@@ -341,7 +342,7 @@ fn log_to_stderr() {
     }
 }
 
-/// A reader that has gone away (`| head`) is no error.
+/// Ignores a closed pipe (`| head`).
 fn println_all(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }

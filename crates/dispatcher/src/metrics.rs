@@ -1,4 +1,4 @@
-//! What Prometheus is told. One owned registry per dispatcher; what the fleet's state says is read from it at the scrape.
+//! The metrics for Prometheus. Each dispatcher has its own registry; gauges of the fleet's state are computed at each scrape.
 
 pub mod process;
 
@@ -24,7 +24,7 @@ const SECONDS_TO_SLOT: &[f64] = &[
     0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 1200.0,
     1800.0, 3600.0,
 ];
-/// Finest where pods with graphics cards, large images and fresh nodes take their time.
+/// Finest in the range of pods with GPUs, large images and new nodes.
 const SECONDS_OF_START: &[f64] = &[
     0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 240.0, 300.0, 420.0, 600.0, 900.0, 1200.0,
     1800.0, 3600.0,
@@ -32,12 +32,12 @@ const SECONDS_OF_START: &[f64] = &[
 const SECONDS_OF_REQUEST: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 
-/// What a cluster can be ordered (`hands.rs`).
+/// The orders to a cluster (`hands.rs`).
 const ORDERS: [&str; 2] = ["scale", "recycle"];
 
 pub struct Metrics {
     registry: Registry,
-    /// One scrape at a time: none may see what another has half set.
+    /// One scrape at a time: a scrape must not see gauges that another one is still setting.
     scrape: Mutex<()>,
     sessions: IntGaugeVec,
     queue: IntGaugeVec,
@@ -104,7 +104,7 @@ pub enum Sessionless {
     Gone,
     /// It does not use the pool.
     Passive,
-    /// A page in the background sent it, whose session has ended.
+    /// It was sent by a background page whose session has ended.
     Background,
 }
 
@@ -137,11 +137,11 @@ pub enum Outcome {
     Forwarded,
     /// Became a tunnel.
     Upgraded,
-    /// Answered by the waiting room, or told to come again.
+    /// Answered by the waiting room, or with a request to retry.
     Waiting,
     /// Answered by the dispatcher itself (its own pages and assets).
     Own,
-    /// Refused or failed; `fault` says whose fault it was.
+    /// Refused or failed; the label `fault` names the cause.
     Failed,
 }
 
@@ -184,7 +184,7 @@ pub struct PoolMetrics {
 
 impl Metrics {
     /// # Errors
-    /// Two metrics of one name: a pool's own gauge can ask for that.
+    /// Two metrics of the same name.
     pub fn new() -> Result<Metrics, prometheus::Error> {
         let registry = Registry::new();
         let metrics = Metrics {
@@ -199,7 +199,7 @@ impl Metrics {
             pods: gauges(
                 &registry,
                 "slotkeeper_pods",
-                "Pods: needed, desired, told (what the cluster has been told), existing, ready, leaving, retiring, terminating, unusable, failing.",
+                "Pods: needed, desired, told (the size written to the cluster), existing, ready, leaving, retiring, terminating, unusable, failing.",
                 &["pool", "state"],
             )?,
             asked: gauges(
@@ -211,34 +211,42 @@ impl Metrics {
             message_rate: gauges(
                 &registry,
                 "slotkeeper_messages_per_second",
-                "WebSocket messages through all dispatchers over the window, of a pool that aims at them.",
+                "WebSocket messages per second through all dispatchers, over the window of a pool that has them as a target.",
                 &["pool"],
             )?,
             pod_gauge: register(
                 &registry,
                 GaugeVec::new(
-                    Opts::new("slotkeeper_pod_gauge", "The sum of the pods' own gauge, of a pool that aims at it."),
+                    Opts::new(
+                        "slotkeeper_pod_gauge",
+                        "The sum of the pods' own gauge, of a pool that has it as a target.",
+                    ),
                     &["pool"],
                 )?,
             )?,
             gauge_errors: counters(
                 &registry,
                 "slotkeeper_pod_gauge_errors_total",
-                "Pods that did not tell their gauge when they were asked.",
+                "Failed reads of the pods' own gauge.",
                 &["pool"],
             )?,
             max_pods: gauges(&registry, "slotkeeper_max_pods", "Pods at most.", &["pool"])?,
-            active: gauges(&registry, "slotkeeper_active", "1 while any session lives, waits or drains.", &["pool"])?,
+            active: gauges(
+                &registry,
+                "slotkeeper_active",
+                "1 while any session exists: waits, has a slot or drains.",
+                &["pool"],
+            )?,
             frozen: gauges(
                 &registry,
                 "slotkeeper_frozen",
-                "1 when a promise was found broken (a bug): nobody is placed in the pool any more.",
+                "1 after an invariant was broken (a bug): no session is placed in the pool any more.",
                 &["pool"],
             )?,
             attached: gauges(
                 &registry,
                 "slotkeeper_sessions_attached",
-                "Sessions that have streams here, or had some just now.",
+                "Sessions with streams on this replica, or until a moment ago.",
                 &["pool"],
             )?,
             releases: counters(
@@ -283,7 +291,7 @@ impl Metrics {
             late: counters(
                 &registry,
                 "slotkeeper_timeouts_total",
-                "Requests and bodies that took too long: answer (the pod's head, answer_seconds), page (the same, of a pod that fails its health probes); upload_visitor, upload_pod, download_pod, download_visitor (who did not move a body, stall_seconds).",
+                "Requests and bodies that took too long: answer (the pod's head, answer_seconds), page (the same, of a pod that fails its health probes); upload_visitor, upload_pod, download_pod, download_visitor (the side that stalled a body, stall_seconds).",
                 &["pool", "what"],
             )?,
             sessionless: counters(
@@ -301,7 +309,7 @@ impl Metrics {
             faults: counters(
                 &registry,
                 "slotkeeper_request_faults_total",
-                "Failed requests, by whose fault it was.",
+                "Failed requests, by cause.",
                 &["pool", "fault"],
             )?,
             streams: gauges(
@@ -325,7 +333,7 @@ impl Metrics {
             minted: counters(
                 &registry,
                 "slotkeeper_sessions_minted_total",
-                "Session cookies given out. Costs nothing until one comes back.",
+                "Session cookies issued, whether or not they were ever returned.",
                 &["pool"],
             )?,
             connections: register(
@@ -335,7 +343,7 @@ impl Metrics {
             process: ProcessMetrics::new(&registry)?,
             ready: register(
                 &registry,
-                IntGauge::new("slotkeeper_ready", "1 while this dispatcher is ready for visitors, as /readyz says.")?,
+                IntGauge::new("slotkeeper_ready", "1 while this dispatcher is ready for visitors, as in /readyz.")?,
             )?,
             journal_position: register(
                 &registry,
@@ -345,7 +353,7 @@ impl Metrics {
                 &registry,
                 IntGauge::new(
                     "slotkeeper_journal_owed",
-                    "Entries this dispatcher has for the journal, and has not read back yet.",
+                    "Entries that this dispatcher has submitted to the journal and not read back yet.",
                 )?,
             )?,
             cut_off: register(
@@ -359,19 +367,22 @@ impl Metrics {
                 &registry,
                 IntGauge::new(
                     "slotkeeper_lapse",
-                    "1 while the journal may have lost entries: nobody is placed, and no pod is taken away, until that is over.",
+                    "1 while the journal may have lost entries: meanwhile no session is placed and no pod is removed.",
                 )?,
             )?,
             new_lives: register(
                 &registry,
                 IntCounter::new(
                     "slotkeeper_new_lives_total",
-                    "How often this replica started anew: the others had given it up, or the journal had lost what it had read.",
+                    "How often this replica started again under a new id: the fleet had given it up, or the journal had lost entries that it had read.",
                 )?,
             )?,
             broken: register(
                 &registry,
-                IntCounter::new("slotkeeper_broken_invariants_total", "Bugs: a pool's placing was frozen.")?,
+                IntCounter::new(
+                    "slotkeeper_broken_invariants_total",
+                    "Bugs: broken invariants, each of which froze a pool's placing.",
+                )?,
             )?,
             cluster_errors: counters(
                 &registry,
@@ -382,19 +393,19 @@ impl Metrics {
             scaler_requests: counters(
                 &registry,
                 "slotkeeper_scaler_requests_total",
-                "Calls of KEDA, by method and by the gRPC code they were answered with (of a stream: at its beginning).",
+                "Calls of KEDA, by method and gRPC status code (of a stream: at its start).",
                 &["pool", "method", "code"],
             )?,
             scaler_streams: gauges(
                 &registry,
                 "slotkeeper_scaler_streams_open",
-                "Open streams on which KEDA is woken.",
+                "Open push streams of KEDA.",
                 &["pool"],
             )?,
             scaler_pushes: counters(
                 &registry,
                 "slotkeeper_scaler_pushes_total",
-                "How often KEDA was told on a stream that the pool is active.",
+                "Messages pushed to KEDA that the pool is active.",
                 &["pool"],
             )?,
             registry,
@@ -403,20 +414,22 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// What a cluster counts.
+    /// Registers metrics of a cluster or a journal.
     ///
     /// # Errors
-    /// It has the name of another metric.
+    /// If another metric has the same name.
     pub fn also(&self, figures: Box<dyn Collector>) -> Result<(), prometheus::Error> {
         self.registry.register(figures)
     }
 
     /// # Errors
-    /// The pool's own gauge has the name of another metric.
+    /// If the pool's own gauge has the name of another metric.
     pub fn pool(&self, config: &PoolConfig) -> Result<PoolMetrics, prometheus::Error> {
         let pool = &*config.id.0;
         let own_gauge = match &config.active_sessions_gauge {
-            Some(name) => Some(gauges(&self.registry, name, "Sessions that live, wait or drain in one pool.", &[])?),
+            Some(name) => {
+                Some(gauges(&self.registry, name, "Sessions of one pool: waiting, with a slot, or draining.", &[])?)
+            }
             None => None,
         };
         if config.trigger == Trigger::Push {
@@ -430,7 +443,7 @@ impl Metrics {
             self.gauge_errors.with_label_values(&[pool]);
         }
         for order in ORDERS {
-            // A counter that begins with its first event hides it from increase().
+            // Created at 0: increase() does not see the first event of a counter that starts with it.
             self.cluster_errors.with_label_values(&[pool, order]);
         }
         Ok(PoolMetrics {
@@ -456,7 +469,7 @@ impl Metrics {
         })
     }
 
-    /// The pool is gone: so are its series.
+    /// Removes the series of a pool that was removed.
     pub fn forget(&self, config: &PoolConfig, own: &PoolMetrics, figures: Vec<Box<dyn Collector>>) {
         let pool = &*config.id.0;
         let gauges = [
@@ -500,8 +513,8 @@ impl Metrics {
         }
     }
 
-    /// The text format, with the state as of now; without it if there is none that can be relied on: a scaler must never
-    /// read an old number, or a 0, where nothing is known.
+    /// The text format, with the current state; without any state if it is not reliable: a scaler must never read an outdated
+    /// number, or a 0, when nothing is known.
     ///
     /// # Errors
     /// Only if the registry itself is broken.
@@ -536,7 +549,7 @@ impl Metrics {
         String::from_utf8(text).map_err(|e| prometheus::Error::Msg(e.to_string()))
     }
 
-    /// What the pool may have, and what its cluster has been told.
+    /// The pool's maximum, and the size that was last written to its cluster.
     fn size(&self, fleet: &Fleet, pool: &PoolId) {
         if let Some(rules) = fleet.rules(pool) {
             self.max_pods.with_label_values(&[&pool.0]).set(i64::from(rules.max));
@@ -546,7 +559,7 @@ impl Metrics {
         }
     }
 
-    /// What the pool's targets ask for, and what was measured for them.
+    /// The pods that each target of the pool asks for, and the measured load.
     fn load(&self, pool: &str, targets: &Targets, c: &Census) {
         let asked = [
             ("slots", Some(c.asked.slots)),
@@ -565,7 +578,7 @@ impl Metrics {
         }
     }
 
-    /// Nothing, where nothing is known.
+    /// Sets no gauge if nothing is known.
     fn known_state(&self, pool: &str, census: Option<&Census>, own: &PoolMetrics) {
         planted!(ServeZero => self.state(pool, &census.cloned().unwrap_or_default(), own));
         if let Some(census) = census {
@@ -604,8 +617,8 @@ impl Metrics {
     }
 }
 
-/// Whether the fleet knows enough of this pool to be believed: before its pods have been listed and its size has been read, a
-/// new journal's 0 pods are only what nobody has told it.
+/// Whether the fleet knows enough of this pool to report it: before its pods have been listed and its size has been read, the 0
+/// pods of a new journal only mean that nothing is known.
 #[must_use]
 pub fn knows(fleet: &Fleet, pool: &PoolId) -> bool {
     let sized = match fleet.rules(pool).map(|r| r.scaling) {
@@ -615,7 +628,7 @@ pub fn knows(fleet: &Fleet, pool: &PoolId) -> bool {
     sized && fleet.is_listed(pool)
 }
 
-/// One of what a gauge counts, until it is dropped.
+/// Counts as one in a gauge until it is dropped.
 pub struct Counted(IntGauge);
 
 impl Counted {
@@ -750,7 +763,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_of_a_pool_before_its_pods_and_its_size_are_known() {
+    fn no_gauges_of_a_pool_before_its_pods_and_its_size_are_known() {
         let mut scrape = Scrape::of(POOL);
         let by_state =
             ["slotkeeper_pods{", "slotkeeper_active{", "slotkeeper_queue_length{", "gamecube_active_sessions "];
@@ -763,7 +776,7 @@ mod tests {
         }));
         assert_eq!(told(&scrape.text()), [false; 4], "a new journal knows of no pods");
         scrape.after(Command::PodsListed { pods: vec![], version: 1 });
-        assert_eq!(told(&scrape.text()), [false; 4], "nor of how many there should be");
+        assert_eq!(told(&scrape.text()), [false; 4], "nor of the size of the workload");
         scrape.after(Command::ScaleSeen {
             start: 0,
             replicas: 3,
@@ -782,11 +795,11 @@ mod tests {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         }
         let nothing = scrape.metrics.text(None, [(&scrape.config, &scrape.own)].into_iter()).unwrap();
-        assert_eq!(told(&nothing), [false; 4], "what was told once is not told again by old news");
+        assert_eq!(told(&nothing), [false; 4], "an unreliable state does not repeat earlier values");
     }
 
     #[test]
-    fn what_can_be_counted_is_there_before_it_happens() {
+    fn counters_exist_at_0_before_their_first_event() {
         let text = Scrape::of(POOL).text();
         for (name, count) in [
             ("slotkeeper_releases_total", 9),

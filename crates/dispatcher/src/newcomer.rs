@@ -1,5 +1,5 @@
-//! Requests without a session's cookie: which of them may begin a session. A session is only worth a slot if its cookie
-//! can come back. Addresses decide nothing here: two visitors behind one address are two sessions.
+//! Decides which requests without a session's cookie may begin a session. A session is only worth a slot if its client can
+//! return the cookie. Addresses are not used as identities: two visitors behind one address are two sessions.
 
 use crate::config::Admission;
 use crate::cookie::Ticket;
@@ -20,17 +20,17 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// What Fetch Metadata says about a request (W3C Fetch Metadata). Scripts cannot set these fields.
+/// Returns a Fetch Metadata field of a request (W3C Fetch Metadata). Scripts cannot set these fields.
 #[must_use]
 pub fn metadata<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
     headers.get(name).map(HeaderValue::as_bytes)
 }
 
-/// Answers a CORS preflight, which browsers send without cookies (W3C Fetch §4.8): by `allowed_origins`, since no pod can
-/// be asked without a session.
+/// Answers a CORS preflight, which browsers send without cookies (W3C Fetch §4.8). `allowed_origins` decides, because
+/// without a session no pod can be asked.
 ///
 /// # Errors
-/// When the origin is not one of them.
+/// If the origin is not one of `allowed_origins`.
 pub fn preflight<B>(pool: &Pool, request: &Request<B>) -> Option<Result<Response<Answer>, RequestError>> {
     let headers = request.headers();
     let origin = headers.get(header::ORIGIN)?;
@@ -40,7 +40,7 @@ pub fn preflight<B>(pool: &Pool, request: &Request<B>) -> Option<Result<Response
     }
     let allows = |origin: &str| pool.config.allowed_origins.iter().any(|pattern| pattern.allows(origin));
     if !origin.to_str().is_ok_and(allows) {
-        let message = "requests of this origin are not allowed: it is not one of allowed_origins";
+        let message = "this origin is not in the pool's allowed_origins";
         return Some(Err(RequestError::visitor(Step::Cookie, StatusCode::FORBIDDEN, message)));
     }
     let mut response = answer(StatusCode::NO_CONTENT, "text/plain; charset=utf-8", "".into());
@@ -57,9 +57,9 @@ pub fn preflight<B>(pool: &Pool, request: &Request<B>) -> Option<Result<Response
     Some(Ok(response))
 }
 
-/// Whether the browser that sent this drops the cookie of the response: part of a page of another site (our cookie is
-/// `SameSite=Lax`), or a manifest, which is fetched without credentials. A navigation keeps it, in a frame if the cookie is
-/// one for `frames`.
+/// Whether the browser that sent this request drops the cookie of the response: the request belongs to a page of another
+/// site (the cookie is `SameSite=Lax`), or fetches a manifest, which browsers do without credentials. A navigation keeps the
+/// cookie, in a frame only if the cookie is one for `frames`.
 #[must_use]
 pub fn drops_cookie(headers: &HeaderMap, frames: bool) -> bool {
     let is_navigation = metadata(headers, "sec-fetch-mode") == Some(b"navigate");
@@ -68,12 +68,12 @@ pub fn drops_cookie(headers: &HeaderMap, frames: bool) -> bool {
         || metadata(headers, "sec-fetch-dest") == Some(b"manifest")
 }
 
-/// A page within another page.
+/// Whether the request is for a page embedded in another page.
 fn is_framed(headers: &HeaderMap) -> bool {
     matches!(metadata(headers, "sec-fetch-dest"), Some(b"iframe" | b"frame" | b"embed" | b"object" | b"fencedframe"))
 }
 
-/// Ends a new session unless its first answer, which carries the cookie, has been handed to the connection.
+/// Ends a new session unless its first response, which carries the cookie, has been handed to the connection.
 pub struct Undelivered<'a> {
     dispatcher: &'a Dispatcher,
     pool: &'a Pool,
@@ -100,16 +100,16 @@ impl Drop for Undelivered<'_> {
     }
 }
 
-/// First requests for a page in pools that place at once. A browser that restores five tabs sends five of them before it
-/// has a cookie, and nothing in them proves that they are one browser's. So of requests that look alike (address and
-/// headers), the first begins a session, and the others wait until its answer is out. Then they are sent to the same
-/// address once more: a tab of that browser comes back with its cookie, and another visitor without one, who begins a
-/// session of its own. A wrong guess costs a moment, never a session.
+/// First requests for a page, in pools that place at once. A browser that restores five tabs sends five of them before it
+/// has a cookie, and nothing in them proves that they come from one browser. So of requests that look alike (address and
+/// headers), the first begins a session, and the others wait until its response has been sent. Then they are redirected to
+/// the same address: a tab of the same browser now sends the cookie; another visitor still has none and begins a session. A
+/// wrong guess costs a moment, never a session.
 #[derive(Default)]
 pub struct Firsts(Mutex<HashMap<u64, Alike>>);
 
-/// Pools where the cookie must return first: cookies given to requests that look alike at the same time. A browser keeps the
-/// last of its own only, so none of them gets a place before all answers have reached it.
+/// For pools where the cookie must return first: cookies given at the same time to requests that look alike. A browser keeps
+/// only the last of its own, so none of them gets a place before all responses have reached it.
 #[derive(Default)]
 pub struct Bursts(Mutex<HashMap<u64, Burst>>);
 
@@ -124,7 +124,7 @@ impl Bursts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A cookie is given to such a request.
+    /// Notes that a cookie is given to a request with this likeness.
     pub fn minted(&self, key: u64) {
         let at = now();
         let mut all = self.lock();
@@ -144,7 +144,8 @@ impl Bursts {
         }
     }
 
-    /// Until when a cookie of this age, which returns with such a request, may be one of several of its browser.
+    /// A cookie of this age that returns with such a request may be one of several of its browser: returns until when it has
+    /// to wait.
     #[must_use]
     pub fn unsettled(&self, key: u64, age: Duration) -> Option<Instant> {
         if age >= UNSETTLED {
@@ -154,7 +155,7 @@ impl Bursts {
         let mut all = self.lock();
         let burst = all.get(&key).filter(|burst| at <= burst.last + SETTLED)?;
         if burst.cookies == 1 {
-            // It is the only one so far, and gets its place: what follows is compared with each other.
+            // It is the only cookie so far and gets its place. Later ones are compared with each other only.
             all.remove(&key);
             return None;
         }
@@ -164,7 +165,7 @@ impl Bursts {
     }
 }
 
-/// The same of a request with its cookie. Only a session that nobody knows yet has to wait.
+/// The same for a request with its cookie. Only a session that the fleet does not know yet has to wait.
 #[must_use]
 pub fn unsettled<B>(
     dispatcher: &Dispatcher,
@@ -181,34 +182,35 @@ pub fn unsettled<B>(
     pool.bursts.unsettled(likeness(request, hop), age).filter(|_| !is_known)
 }
 
-/// Visitors behind one address who arrive without end do not keep each other waiting for longer than this.
+/// Bounds the wait of visitors behind one address where new ones arrive all the time.
 const UNSETTLED: Duration = Duration::from_secs(1);
 
 /// Requests that look alike.
 struct Alike {
     began: Instant,
     answered: Option<Instant>,
-    /// Closed when the first one is answered.
+    /// Closed when the first request has been answered.
     answering: watch::Receiver<()>,
-    /// How many were sent again: as many may begin sessions of their own afterwards.
+    /// How many requests were redirected: that many may begin sessions of their own afterwards.
     sent_again: u32,
 }
 
-/// The first request may take this long; then the others no longer wait for it.
+/// How long the first request may take; after that, the others no longer wait for it.
 const LONGEST: Duration = Duration::from_secs(5);
-/// After the first answer: by then its cookie has reached the browser, and requests sent before that have reached us.
+/// Starts with the first response: after this time its cookie has reached the browser, and requests sent before that have
+/// arrived.
 const SETTLED: Duration = Duration::from_millis(500);
-/// After this nothing is known of them.
+/// Starts with the first request: after this time the entry is forgotten.
 const KEPT: Duration = Duration::from_secs(30);
-/// Most kinds of requests at once; more are not compared.
+/// The limit for groups of requests that look alike; requests beyond it are not compared.
 const MOST: usize = 4096;
 
 pub enum Turn {
-    /// The session it begins is its own.
+    /// The request begins a session of its own.
     Free,
     /// Others wait until this is dropped.
     First(First),
-    /// Sent again, once this has resolved.
+    /// The request is redirected to the same address after waiting for [`Again::settled`].
     Again(Again),
 }
 
@@ -232,7 +234,7 @@ pub struct Again {
 }
 
 impl Again {
-    /// Until the first one's cookie has reached its browser.
+    /// Waits until the first request's cookie has reached its browser.
     pub async fn settled(mut self) {
         let _ = tokio::time::timeout_at(self.until, async { while self.answering.changed().await.is_ok() {} }).await;
         tokio::time::sleep(SETTLED).await;
@@ -271,7 +273,7 @@ impl Firsts {
     }
 }
 
-/// What browsers of one kind behind one address send alike.
+/// Header fields that are equal for browsers of one kind behind one address.
 const ALIKE: [HeaderName; 4] = [header::HOST, header::USER_AGENT, header::ACCEPT_LANGUAGE, header::ACCEPT_ENCODING];
 
 /// Whether a request can be sent again by a redirect to the same address.
@@ -283,7 +285,8 @@ pub fn can_be_sent_again<B>(request: &Request<B>) -> bool {
         && local_path(path) == path
 }
 
-/// As [`likeness`], for first requests for a page: a browser sends all fields alike that are not about the page.
+/// Like [`likeness`], but also compares all header fields that do not depend on the page: a browser sends the same ones with
+/// each first request.
 #[must_use]
 pub fn exact_likeness<B>(request: &Request<B>, hop: &Hop<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -306,7 +309,7 @@ const ABOUT_THE_PAGE: [HeaderName; 7] = [
     header::RANGE,
 ];
 
-/// Different for requests that cannot be one browser's.
+/// A hash that differs for requests that cannot come from one browser.
 #[must_use]
 pub fn likeness<B>(request: &Request<B>, hop: &Hop<'_>) -> u64 {
     let headers = request.headers();
@@ -321,7 +324,7 @@ pub fn likeness<B>(request: &Request<B>, hop: &Hop<'_>) -> u64 {
     hasher.finish()
 }
 
-/// The same request again (RFC 9110 §15.4.8), with the cookies that the browser has by now.
+/// Redirects to the same address (RFC 9110 §15.4.8), so that the browser sends the cookies that it has by now.
 #[must_use]
 pub fn same_again<B>(request: &Request<B>) -> Response<Answer> {
     let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);

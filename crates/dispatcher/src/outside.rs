@@ -1,5 +1,5 @@
-//! What the world gives the dispatcher: sockets, time, randomness, pods, a journal. The real versions are here; the
-//! simulation brings its own. Nothing else in this crate may read a clock, draw a random number or dial.
+//! The dispatcher's interfaces to the outside: sockets, time, randomness, pods, a journal. The real implementations are
+//! here; the simulation has its own. No other code in this crate may read a clock, draw a random number or dial.
 
 use crate::cluster::Cluster;
 use crate::journal::Journal;
@@ -39,7 +39,7 @@ pub trait Net: Send + Sync + 'static {
 /// A socket that accepts.
 pub trait Listener: Send {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>>;
-    /// Where it really listens (port 0 asks for any).
+    /// The address that it listens on, with the actual port if port 0 was requested.
     fn address(&self) -> SocketAddr;
 }
 
@@ -47,7 +47,7 @@ pub trait Listener: Send {
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// A connection: a real socket, or whatever a simulated network hands out.
+/// A connection: a real socket, or one of a simulated network.
 pub enum Stream {
     Tcp(TcpStream),
     Other(Box<dyn Io>),
@@ -102,7 +102,7 @@ impl AsyncWrite for Stream {
 /// The operating system's sockets.
 pub struct RealNet;
 
-/// Connections waiting to be accepted: as many as Linux allows by default.
+/// The backlog of connections to be accepted: the default maximum of Linux.
 const BACKLOG: i32 = 4096;
 
 impl Net for RealNet {
@@ -125,7 +125,7 @@ impl Net for RealNet {
         Box::pin(async move {
             let stream = TcpStream::connect(to).await?;
             stream.set_nodelay(true)?;
-            // Whoever waits for an answer of a machine that has died would wait for ever.
+            // Without it, a request to a machine that has died would wait forever.
             socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
             Ok(Stream::Tcp(stream))
         })
@@ -146,7 +146,7 @@ impl Listener for RealListener {
         Box::pin(async move {
             let (stream, peer) = self.listener.accept().await?;
             stream.set_nodelay(true)?;
-            // A visitor who has vanished without a word is noticed, whatever is going on.
+            // Detects visitors that have disappeared without closing the connection.
             socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
             Ok((Stream::Tcp(stream), peer))
         })
@@ -156,15 +156,15 @@ impl Listener for RealListener {
     }
 }
 
-/// Asked after half a minute of silence, given up after another.
+/// Probes start after 30 seconds of silence; the connection is closed 30 seconds later.
 fn keepalive() -> socket2::TcpKeepalive {
     let (time, interval) = (Duration::from_secs(30), Duration::from_secs(10));
     socket2::TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(3)
 }
 
-/// Two clocks. The journal's time begins as wall time and is carried forward by tokio's clock (which a simulation controls): it
-/// measures durations, and neither steps of the system's clock nor time in which the machine was suspended count. Wall
-/// time proper follows the system's clock: for schedules and the age of cookies.
+/// Two clocks. The journal's time starts at wall time and is advanced by tokio's clock (which a simulation controls): it
+/// measures durations, and neither steps of the system's clock nor suspends of the machine affect it. Wall time follows
+/// the system's clock: for schedules and the age of cookies.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     wall: Time,
@@ -174,10 +174,10 @@ pub struct Clock {
 
 #[derive(Clone, Copy, Debug)]
 enum System {
-    /// There is none: wall time is what the journal's time is.
+    /// There is no system clock: wall time equals the journal's time.
     None,
     Real,
-    /// So many milliseconds ahead of the journal's time.
+    /// This many milliseconds ahead of the journal's time.
     Ahead(&'static AtomicI64),
 }
 
@@ -187,7 +187,7 @@ impl Clock {
         Clock { wall, since: now(), system: System::None }
     }
 
-    /// The system's clock is ahead of the journal's time by so many milliseconds, which may change.
+    /// A system clock that is ahead of the journal's time by this many milliseconds, which may change.
     #[must_use]
     pub fn stepping(wall: Time, ahead: &'static AtomicI64) -> Clock {
         Clock { system: System::Ahead(ahead), ..Clock::starting_at(wall) }
@@ -222,15 +222,15 @@ fn system_time() -> Time {
     Time(since_epoch.as_millis() as u64)
 }
 
-/// The local clock that has advanced most: the monotonic one stands still while the machine is suspended, and knows nothing
-/// of a container or virtual machine that is restored. For how long others have certainly not heard of this process, at most
-/// (law 5): a step of the system's clock can only make that longer.
+/// The local clock that has advanced most: the monotonic clock stands still while the machine is suspended, and while a
+/// container or virtual machine is frozen to be restored later. It never underestimates how long this process has been
+/// silent to others (law 5): a step of the system's clock can only make that time longer.
 #[must_use]
 pub fn latest() -> tokio::time::Instant {
     now() + suspended()
 }
 
-/// How far the clocks that go on during a suspend are ahead of the monotonic one since the process began to watch them.
+/// How much more than the monotonic clock the clocks that run during a suspend have advanced since [`watch_for_suspends`].
 #[must_use]
 pub fn suspended() -> Duration {
     #[cfg(test)]
@@ -240,11 +240,11 @@ pub fn suspended() -> Duration {
     let Some(begun) = AHEAD_AT_START.get() else { return Duration::ZERO };
     let ahead = clocks_ahead();
     let gained = (ahead.0 - begun.0).max(ahead.1 - begun.1).max(0) as u64;
-    // It never goes back.
+    // The result never decreases.
     Duration::from_millis(MOST_AHEAD.fetch_max(gained, Ordering::Relaxed).max(gained))
 }
 
-/// From now on [`suspended`] counts. A simulation has no such clocks.
+/// Starts the measurement of [`suspended`]. A simulation has no such clocks and does not call this.
 pub fn watch_for_suspends() {
     AHEAD_AT_START.get_or_init(clocks_ahead);
 }
@@ -295,7 +295,7 @@ impl Ids {
     /// 64 random bits.
     ///
     /// # Errors
-    /// When the operating system has no randomness to give.
+    /// When the operating system provides no randomness.
     #[expect(clippy::disallowed_methods, reason = "this is the place where randomness is drawn")]
     pub fn draw(&self) -> io::Result<u64> {
         match self {

@@ -1,5 +1,5 @@
-//! What the dispatcher itself serves below `/.slotkeeper/`: the waiting room's parts, the client for the
-//! pods' pages, and the visitor's own acts.
+//! Serves the dispatcher's own paths below `/.slotkeeper/`: the waiting room's files and status, the client library for the
+//! pods' pages, and the visitor's actions (join, leave, extend, report activity).
 
 use crate::activity::{self, Reporter};
 use crate::cookie::Ticket;
@@ -22,11 +22,12 @@ use std::sync::Arc;
 
 pub(crate) const PREFIX: &str = "/.slotkeeper/";
 
-/// What the pods' own pages reconnect with (CLIENT.md), served like the room's files: name, content type, body.
+/// The client library with which the pods' pages reconnect (CLIENT.md), served like the room's files: name, content type,
+/// body.
 pub(crate) const CLIENT: (&str, &str, &str) =
     ("client.js", "text/javascript; charset=utf-8", include_str!("client/client.js"));
 
-/// A form of ours is one short field.
+/// The body limit: the dispatcher's forms have one short field.
 const LARGEST_FORM: usize = 16 * 1024;
 
 pub(crate) async fn answer(
@@ -50,7 +51,7 @@ pub(crate) async fn answer(
             if path == "status" {
                 return Ok(waiting::status(&Facts::arriving(pool)));
             }
-            // With the cookie that the browser has kept.
+            // The reconnect carries the cookie that the browser has kept.
             tokio::time::sleep_until(unsettled.unwrap_or_else(now)).await;
             Ok(waiting::events::again())
         }
@@ -62,7 +63,7 @@ pub(crate) async fn answer(
         "events" => {
             allow(&request, &[Method::GET])?;
             let facts = ask(dispatcher, pool, ticket, class).await;
-            // Without the cookie there is nothing to follow.
+            // Without the cookie there is no session to follow.
             let Some(ticket) = ticket else { return Ok(waiting::come_again(&facts)) };
             let stream = Visits::enter(pool, dispatcher, ticket.session);
             if stream.is_one_too_many() {
@@ -94,7 +95,7 @@ pub(crate) async fn answer(
                 None => ticket.map(|ticket| (ticket.session, Reporter::Page)),
             };
             let Some((session, from)) = reported else {
-                let message = "whose activity? The session's cookie or its pod's token is needed";
+                let message = "reporting activity needs the session's cookie or its pod's token";
                 return Err(RequestError::visitor(Step::Cookie, StatusCode::UNAUTHORIZED, message));
             };
             let mut form = request.uri().query().unwrap_or_default().as_bytes().to_vec();
@@ -106,7 +107,8 @@ pub(crate) async fn answer(
             };
             Ok(activity::report(dispatcher, pool, session, from, busy))
         }
-        // Starting again is a new session that remembers where the old one was. Who already has in another tab goes there.
+        // Starting again creates a new session that remembers the previous pod. If the visitor has already done so in
+        // another tab, this tab joins that session.
         "join" => {
             allow(&request, &[Method::POST])?;
             let mut response = go_to(&form(&mut request).await);
@@ -120,7 +122,7 @@ pub(crate) async fn answer(
     }
 }
 
-/// Whether its session waits or has a slot.
+/// Whether the session waits or has a slot.
 fn lives(dispatcher: &Dispatcher, pool: &Pool, ticket: Ticket) -> bool {
     match dispatcher.view.borrow().fleet.place(&pool.config.id, ticket.session) {
         Place::Queued { .. } | Place::At { .. } => true,
@@ -128,7 +130,7 @@ fn lives(dispatcher: &Dispatcher, pool: &Pool, ticket: Ticket) -> bool {
     }
 }
 
-/// Only these methods. (Acts from other people's pages have been refused at the door.)
+/// Allows only these methods. (Actions from pages of other origins have already been refused in `door.rs`.)
 fn allow(request: &Request<Incoming>, methods: &[Method]) -> Result<(), RequestError> {
     if methods.contains(request.method()) {
         return Ok(());
@@ -136,7 +138,7 @@ fn allow(request: &Request<Incoming>, methods: &[Method]) -> Result<(), RequestE
     Err(RequestError::visitor(Step::Route, StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed here"))
 }
 
-/// The cookie came back: the session is asked for, unless it has just ended.
+/// The client has sent its cookie back: requests a place for the session, unless it has just ended.
 async fn ask(dispatcher: &Arc<Dispatcher>, pool: &Arc<Pool>, ticket: Option<Ticket>, class: u8) -> Facts {
     let Some(Ticket { session, last, .. }) = ticket else { return Facts::arriving(pool) };
     let (unknown, queued) = match dispatcher.view.borrow().fleet.place(&pool.config.id, session) {
@@ -145,7 +147,7 @@ async fn ask(dispatcher: &Arc<Dispatcher>, pool: &Arc<Pool>, ticket: Option<Tick
         Place::At { .. } | Place::Ending { .. } => (false, false),
     };
     if unknown && pool.barred(session).is_none() {
-        // If the dispatcher is ending, the facts say what is known.
+        // If the dispatcher is ending, the facts report what is known.
         let _ = Visits::ask(pool, dispatcher, Command::Visit { session, hint: last, class }).await;
     } else if queued {
         pool.visits.still_waits(session);
@@ -153,7 +155,7 @@ async fn ask(dispatcher: &Arc<Dispatcher>, pool: &Arc<Pool>, ticket: Option<Tick
     Facts::of(dispatcher, pool, session)
 }
 
-/// For monitors and load balancers: says how the pool is, and wakes nothing.
+/// For monitors and load balancers: reports the pool's condition and starts no pod.
 pub(crate) fn health(dispatcher: &Dispatcher, pool: &Pool) -> Response<Answer> {
     let view = dispatcher.view.borrow();
     let rules = view.fleet.rules(&pool.config.id);
@@ -166,7 +168,7 @@ pub(crate) fn health(dispatcher: &Dispatcher, pool: &Pool) -> Response<Answer> {
     )
 }
 
-/// The pool in one word.
+/// The pool's condition in one word.
 #[must_use]
 pub(crate) fn condition(census: &Census, rules: &Rules) -> &'static str {
     let all_slots = u64::from(rules.max) * u64::from(rules.slots_per_pod);
@@ -188,7 +190,7 @@ fn go_to(path: &str) -> Response<Answer> {
     response
 }
 
-/// What a failed request is answered with: a page for people, a sentence for programs.
+/// The response to a failed request: a page for people, JSON for programs.
 #[must_use]
 pub(crate) fn failure(error: &RequestError, wants_page: bool, pool: Option<&Pool>) -> Response<Answer> {
     let mut response = if wants_page {
@@ -203,7 +205,7 @@ pub(crate) fn failure(error: &RequestError, wants_page: bool, pool: Option<&Pool
         let headers = response.headers_mut();
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         if wants_page {
-            // A browser tries again by itself: what failed is usually about to be replaced.
+            // A browser retries by itself: the part that failed is usually about to be replaced.
             headers.insert("refresh", HeaderValue::from_static("3"));
         }
     }
@@ -214,7 +216,7 @@ async fn body(request: &mut Request<Incoming>) -> Bytes {
     Limited::new(request.body_mut(), LARGEST_FORM).collect().await.map(|b| b.to_bytes()).unwrap_or_default()
 }
 
-/// Where a form of ours wants to go back to: a path of this host.
+/// The path of this host that one of the dispatcher's forms returns to.
 async fn form(request: &mut Request<Incoming>) -> String {
     let body = body(request).await;
     let to = form_urlencoded::parse(&body).find(|(name, _)| name == "to").map(|(_, to)| to.into_owned());

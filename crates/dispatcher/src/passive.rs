@@ -1,5 +1,5 @@
-//! Requests that do not use the pool: they neither begin a session, nor wake a pod, nor count as activity. While the session
-//! is at its pod anyway, the pod answers them; otherwise the dispatcher does.
+//! Passive requests, which do not use the pool: they neither begin a session, nor start a pod, nor count as activity. If the
+//! session is already at its pod, the pod answers them; otherwise the dispatcher does.
 
 use crate::config::Admission;
 use crate::cookie::Ticket;
@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, header};
 use slotkeeper_core::{Place, State};
 use std::fmt;
 
-/// A text in which `*` stands for anything.
+/// A text in which `*` matches any characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(pub String);
 
@@ -53,7 +53,7 @@ impl Field {
             Field::Mode => &["sec-fetch-mode"],
             Field::Dest => &["sec-fetch-dest"],
             Field::Site => &["sec-fetch-site"],
-            // The second and the third are what older browsers send.
+            // Older browsers send the second and the third.
             Field::Purpose => &["sec-purpose", "purpose", "x-moz"],
         };
         names.iter().filter_map(|name| metadata(headers, name)).any(|said| {
@@ -63,13 +63,13 @@ impl Field {
     }
 }
 
-/// Requests for which all that is given holds.
+/// A rule: matches requests that meet all its conditions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Passive {
-    /// Of the path without the query. Of each list, one has to match; an empty one matches everything.
+    /// Patterns for the path without the query. Of each list, one entry must match; an empty list matches everything.
     pub paths: Vec<Pattern>,
     pub methods: Vec<Method>,
-    /// In small letters; compared without regard to case.
+    /// In lower case; compared without regard to case.
     pub user_agents: Vec<Pattern>,
     pub fetch: Vec<(Field, String)>,
 }
@@ -119,20 +119,20 @@ impl Passive {
             })
     }
 
-    /// It asks for the state of the service, not for a page of it.
+    /// Whether the request asks for the state of the service, not for a page.
     #[must_use]
     pub fn is_health_check<B>(&self, request: &Request<B>) -> bool {
         !self.user_agents.is_empty() && matches!(*request.method(), Method::GET | Method::HEAD)
     }
 }
 
-/// The rule by which a request does not use the pool.
+/// Returns the rule that makes a request passive.
 #[must_use]
 pub fn rule<'p, B>(pool: &'p Pool, request: &Request<B>) -> Option<&'p Passive> {
     pool.config.passive.iter().find(|rule| rule.matches(request))
 }
 
-/// Whether the session is at its pod already, here or at another dispatcher.
+/// Whether the session is already at its pod, through this or another dispatcher.
 #[must_use]
 pub fn is_at_its_pod(dispatcher: &Dispatcher, pool: &Pool, ticket: Option<Ticket>) -> bool {
     let Some(Ticket { session, .. }) = ticket else { return false };
@@ -141,12 +141,12 @@ pub fn is_at_its_pod(dispatcher: &Dispatcher, pool: &Pool, ticket: Option<Ticket
     matches!(state, Some(State::Taken { .. }))
 }
 
-/// Which requests start a session again that has ended by itself.
+/// Which requests restart a session that has ended by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejoin {
-    /// All.
+    /// All requests.
     Any,
-    /// Those that a visitor makes, not those that a page makes in the background.
+    /// Requests that a visitor makes, not those that a page makes in the background.
     Page,
 }
 
@@ -160,7 +160,8 @@ impl Rejoin {
     }
 }
 
-/// Whether a forgotten page has sent this: its session has had a slot and has ended, and no visitor has done anything.
+/// Whether a page that was left open has sent this: its session has had a slot and has ended, and the visitor has done
+/// nothing.
 #[must_use]
 pub fn is_forgotten<B>(
     dispatcher: &Dispatcher,
@@ -176,7 +177,7 @@ pub fn is_forgotten<B>(
         && dispatcher.view.borrow().fleet.place(&pool.config.id, ticket.session) == Place::Unknown
 }
 
-/// A browser has sent it for a page, not for its visitor. Over plain HTTP there is no Fetch Metadata.
+/// Whether a page has sent this by itself, not its visitor. Browsers send no Fetch Metadata over plain HTTP.
 fn is_in_background(headers: &HeaderMap) -> bool {
     let is_browser = || headers.get(header::USER_AGENT).is_some_and(|v| v.as_bytes().starts_with(b"Mozilla/"));
     let is_part = || headers.contains_key(header::REFERER) || headers.contains_key(header::ORIGIN);
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn speculative_loads_and_health_checks_are_passive_by_themselves() {
+    fn speculative_loads_and_health_checks_are_passive_by_default() {
         let usual = Passive::usual();
         let is = |fields: &[(&str, &str)]| usual.iter().any(|rule| rule.matches(&request("GET", "/x?y", fields)));
         for fields in [
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_page_sends_by_itself_is_in_the_background() {
+    fn requests_that_a_page_sends_by_itself_are_in_the_background() {
         let is = |fields: &[(&str, &str)]| is_in_background(request("GET", "/", fields).headers());
         let browser = ("user-agent", "Mozilla/5.0 (X11)");
         assert!(is(&[("sec-fetch-mode", "cors")]) && is(&[("sec-fetch-mode", "websocket")]));

@@ -1,5 +1,5 @@
-//! Failed requests that a pod caused are logged once a minute for each pod and step: a page whose pod is dead asks several times a
-//! second. All of them are counted (`slotkeeper_request_faults_total`).
+//! Logs failed requests that a pod caused once a minute for each pod and step: a page whose pod is dead sends several
+//! requests a second. All failures are counted (`slotkeeper_request_faults_total`).
 
 use crate::error::{Fault, RequestError, Step};
 use crate::outside::now;
@@ -9,18 +9,18 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long the next failure of the same kind is only counted.
+/// For this long after a logged failure, failures of the same kind are only counted.
 const QUIET: Duration = Duration::from_secs(60);
-/// Kinds remembered. Beyond it the oldest are forgotten, and logged again.
+/// The maximum number of kinds. Beyond it the oldest are forgotten, and logged again.
 const MOST: usize = 1024;
 
-/// What has been logged lately, of one pool.
+/// The failures of one pool that were logged lately.
 #[derive(Default)]
 pub struct Repeats(Mutex<BTreeMap<(Option<Ordinal>, Step), Logged>>);
 
 struct Logged {
     at: Instant,
-    /// Failures since then.
+    /// The number of failures since then.
     repeated: u64,
 }
 
@@ -58,13 +58,13 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_same_failure_is_logged_once_a_minute_and_says_how_often_it_was() {
+    async fn a_repeated_failure_is_logged_once_a_minute_with_its_count() {
         let (repeats, dead) = (Repeats::default(), (Some(Ordinal(0)), Step::Dial));
         assert_eq!(repeats.is_due(dead), Some(0));
         for _ in 0..400 {
             assert_eq!(repeats.is_due(dead), None);
         }
-        assert_eq!(repeats.is_due((Some(Ordinal(1)), Step::Dial)), Some(0), "another pod is other news");
+        assert_eq!(repeats.is_due((Some(Ordinal(1)), Step::Dial)), Some(0), "another pod is another kind");
         assert_eq!(repeats.is_due((Some(Ordinal(0)), Step::Send)), Some(0), "and so is another step");
         tokio::time::advance(QUIET).await;
         assert_eq!(repeats.is_due(dead), Some(400));
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_remembered_is_bounded() {
+    async fn the_number_of_remembered_failures_is_bounded() {
         let repeats = Repeats::default();
         for pod in 0..(MOST as u32 * 2) {
             assert_eq!(repeats.is_due((Some(Ordinal(pod)), Step::Dial)), Some(0));

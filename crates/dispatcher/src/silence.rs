@@ -1,5 +1,5 @@
-//! Law 5: a replica that is cut off from a shared journal closes its streams before the fleet gives their slots away.
-//! When that is, the driver knows (`View::trusted`); here it is done. New streams are refused in `visit`.
+//! Law 5: a replica that is cut off from a shared journal closes its streams before the fleet reassigns their slots. The driver
+//! computes the moment (`View::trusted`); this module closes the streams. New streams are refused in `visit`.
 
 use crate::dispatcher::Dispatcher;
 use crate::outside::latest;
@@ -13,7 +13,7 @@ pub async fn run(dispatcher: Arc<Dispatcher>) {
     loop {
         let trusted = view.borrow_and_update().trusted;
         let Some(until) = trusted else { return std::future::pending().await };
-        // Timers stand still while the machine is suspended: the clock is looked at once a second at least.
+        // Timers stand still while the machine is suspended, so the clock is checked at least once a second.
         let pause = until.saturating_duration_since(latest()).min(Duration::from_secs(1));
         tokio::select! {
             biased;
@@ -26,7 +26,7 @@ pub async fn run(dispatcher: Arc<Dispatcher>) {
                 if !crate::view::until(&mut view, |v| !v.is_cut_off()).await {
                     return;
                 }
-                tracing::info!("the journal is back");
+                tracing::info!("journal available again");
                 dispatcher.metrics.cut_off.set(0);
             }
         }
@@ -34,7 +34,7 @@ pub async fn run(dispatcher: Arc<Dispatcher>) {
 }
 
 fn cut_off(dispatcher: &Dispatcher) {
-    tracing::warn!("cut off from the journal: the streams here are closed before their slots are given away");
+    tracing::warn!("cut off from the journal: closing all streams before the fleet reassigns their slots");
     dispatcher.metrics.cut_off.set(1);
     close_streams(dispatcher);
 }

@@ -1,8 +1,9 @@
-//! After the pod's `101`: bytes both ways, untouched. On the way the heads of WebSocket frames are read (`frames.rs`): to
-//! count messages, to know when the client last spoke, and to put a ping or a close exactly between two frames.
-//!
-//! One task, no buffer while idle: a shared one per thread takes what a socket has, and only what the other side does not
-//! take at once is kept, until it does. So a slow reader slows its writer, and costs no more than one read.
+//! The tunnel after the pod's `101`: bytes pass both ways unchanged. The heads of WebSocket frames are read on the way
+//! (`frames.rs`): to count messages, to know when the client last sent something, and to insert a ping or a close exactly
+//! between two frames.
+//! A tunnel is one task and has no buffer while idle: one buffer per thread, shared by all tunnels, receives the bytes of a
+//! socket, and only bytes that the other side does not accept at once are kept. So a slow reader slows its writer down, and
+//! costs no more memory than one read.
 
 pub mod frames;
 mod pump;
@@ -27,14 +28,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
-/// How long both sides get to finish after a close frame was put in.
+/// How long both sides may take to finish after a close frame was inserted.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How long a pod may go on sending after its WebSocket client has gone.
+/// How long a pod may go on sending after its WebSocket client has left.
 const LAST_WORDS: Duration = Duration::from_secs(10);
-/// What our own pings carry, before a number that tells them apart.
+/// The first half of the payload of the dispatcher's pings; the second half is a serial number.
 const PING_TAG: [u8; 4] = *b"skpr";
 
-/// Begins the tunnel once both connections are free of HTTP.
+/// Starts the tunnel once both connections have been taken over from HTTP.
 pub fn start(
     dispatcher: Arc<Dispatcher>,
     pool: Arc<Pool>,
@@ -48,12 +49,12 @@ pub fn start(
         let upgraded = async { tokio::try_join!(visitor, pod) };
         let ends = tokio::select! {
             biased;
-            // A visitor who takes nothing must not keep the pod's end open.
+            // A visitor that does not read must not keep the pod's connection open.
             _ = seat.over(1000) => None,
             upgraded = upgraded => match upgraded {
                 Ok((visitor, pod)) => end_of_visitor(visitor).zip(end_of_pod(pod)),
                 Err(error) => {
-                    tracing::debug!("no tunnel: {error}");
+                    tracing::debug!("tunnel not started: {error}");
                     None
                 }
             },
@@ -65,7 +66,7 @@ pub fn start(
             let _open = Open { pool: &pool };
             let tunnel = Tunnel::new(visitor, pod, is_websocket, stream.counts().clone(), &pool);
             let outcome = tunnel.run(&pool, &seat, stream.session(), &dispatcher.config.drain).await;
-            tracing::debug!(pool = %pool.config.id, pod = seat.pod.0, "a tunnel ended: {outcome:?}");
+            tracing::debug!(pool = %pool.config.id, pod = seat.pod.0, "tunnel ended: {outcome:?}");
         }
         fault_point!(VisitBeforeDetach);
         drop(stream);
@@ -84,10 +85,10 @@ impl Drop for Open<'_> {
     }
 }
 
-/// The socket inside, and what HTTP had already read of it.
+/// A socket, and the bytes that HTTP has already read from it.
 type End = (Socket, Bytes);
 
-/// With its place among the connections: it stays one.
+/// Returns the visitor's socket with its place among the connections: a tunnel still counts as one.
 fn end_of_visitor(upgraded: Upgraded) -> Option<(End, Option<Place>)> {
     let parts = upgraded.downcast::<TokioIo<Guard>>().ok()?;
     let (socket, place) = parts.io.into_inner().into_parts();
@@ -102,33 +103,33 @@ fn end_of_pod(upgraded: Upgraded) -> Option<End> {
 struct Tunnel {
     visitor: Socket,
     pod: Socket,
-    /// From the visitor to the pod, and back.
+    /// From the visitor to the pod.
     inward: Pump,
     outward: Pump,
     half_open: Option<HalfOpen>,
     closing: Option<Pin<Box<Sleep>>>,
     is_websocket: bool,
-    /// Nothing more goes to the pod.
+    /// No more bytes may go to the pod.
     void: bool,
 }
 
-/// Finds out whether the client is still there (behaviour §3, `half_open`).
+/// Detects clients that have disappeared (behaviour §3, `half_open`).
 struct HalfOpen {
     after: Duration,
     timer: Pin<Box<Sleep>>,
     heard: Instant,
-    /// Our ping is on its way since then.
+    /// When the unanswered ping was sent.
     asked: Option<Instant>,
     number: u32,
 }
 
-/// How it ended.
+/// How a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     /// Both sides had finished.
     Finished,
     Broken,
-    /// The client did not answer our ping.
+    /// The client did not answer the ping.
     HalfOpen,
     /// The session ended, the pod drained or the dispatcher stopped.
     Closed,
@@ -139,11 +140,11 @@ impl Tunnel {
         let half_open = pool.config.half_open;
         let keepalive = half_open.filter(|_| !is_websocket);
         if let (Some(after), Socket::Tcp(socket)) = (keepalive, &visitor) {
-            // Without frames to put a ping between, the kernel asks instead.
+            // Protocols without frames have no ping: the kernel probes instead.
             let settings = socket2::TcpKeepalive::new().with_time(after).with_interval(after / 3).with_retries(3);
             let socket = socket2::SockRef::from(socket);
             let _ = socket.set_tcp_keepalive(&settings);
-            // Keep-alive rests while something is unacknowledged; this does not.
+            // Keep-alive does not probe while data is unacknowledged; this timeout covers that case.
             let _ = socket.set_tcp_user_timeout(Some(after * 2));
         }
         let half_open = half_open.filter(|_| is_websocket).map(|after| HalfOpen {
@@ -184,17 +185,17 @@ impl Tunnel {
         outcome
     }
 
-    /// Puts a close between two frames, both ways, and gives both sides a moment to finish.
+    /// Inserts a close between two frames, both ways, and gives both sides a moment to finish.
     fn close(&mut self, ending: Ending, drain: Duration) {
         let payload = close_payload(ending.code, ending.reason);
         self.outward.finish_with(control(CLOSE, &payload, None));
-        // As a client the dispatcher has to mask; any mask will do, for it hides nothing.
+        // As a client the dispatcher must mask its frames (RFC 6455 §5.3). The mask is arbitrary: nothing has to be hidden.
         self.inward.finish_with(control(CLOSE, &close_payload(1001, "visitor_left"), Some([0x5c; 4])));
         self.closing = Some(Box::pin(tokio::time::sleep(FAREWELL.min(drain.max(Duration::from_millis(100))))));
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, pool: &Pool, seat: &Seat) -> Poll<Outcome> {
-        // For good: what is left of a frame must not follow later.
+        // For good: the rest of a frame must not follow later.
         self.void |= seat.is_void();
         let inward = match self.void {
             true => Poll::Pending,
@@ -205,7 +206,7 @@ impl Tunnel {
         if is_active(signs, answers) {
             seat.mark_active();
         }
-        // A client that takes what was held up is there as well.
+        // A client that accepts bytes after it was blocked is also present.
         let taken = answers.taken;
         if let Some(half_open) = self.half_open.as_mut().filter(|_| signs.heard || taken) {
             half_open.heard = now();
@@ -216,7 +217,7 @@ impl Tunnel {
             return Poll::Ready(outcome);
         }
         if self.is_websocket && self.closing.is_none() && inward.is_ready() {
-            // A WebSocket knows no half-close: the pod gets a moment to finish.
+            // A WebSocket has no half-close: the pod gets a moment to finish.
             self.closing = Some(Box::pin(tokio::time::sleep(LAST_WORDS)));
         }
         if let Some(closing) = &mut self.closing
@@ -236,8 +237,9 @@ impl Tunnel {
             if due > now() {
                 half_open.timer.as_mut().reset(due);
             } else if self.inward.is_blocked() || self.outward.is_putting_in() && !self.outward.is_blocked() {
-                // The pod takes nothing, so nothing of the client is read; or it is in the middle of a frame, and the
-                // client has not been asked yet. (One that takes nothing is not there, whether asked or not.)
+                // The client's silence proves nothing: the pod accepts no bytes, so nothing is read from the client; or the
+                // pod is in the middle of a frame, so the ping has not been sent. (A client that accepts no bytes itself
+                // counts as gone, with or without a ping.)
                 half_open.asked = half_open.asked.map(|_| now());
                 half_open.timer.as_mut().reset(now() + half_open.after);
             } else if half_open.asked.is_some() {
@@ -251,7 +253,7 @@ impl Tunnel {
                 self.outward.put_in(control(PING, &payload, None));
                 half_open.asked = Some(now());
                 half_open.timer.as_mut().reset(now() + half_open.after);
-                // The ping goes out with the next poll of the outward pump.
+                // The next poll of the outward pump sends the ping.
                 cx.waker().wake_by_ref();
             }
         }
@@ -259,14 +261,14 @@ impl Tunnel {
     }
 }
 
-/// Whether the client has done something: what its pod sends is none of its doing.
+/// Whether the client has done something. Bytes from its pod do not count.
 fn is_active(client: Signs, _pod: Signs) -> bool {
     planted!(IdleFromPod => client.active || _pod.active);
     planted!(TunnelActivityLost => false);
     client.active
 }
 
-/// The tunnel is over when both directions are, or one has failed.
+/// The tunnel has ended when both directions have, or one of them has failed.
 fn ended(inward: &Poll<io::Result<()>>, outward: &Poll<io::Result<()>>) -> Poll<Outcome> {
     match (inward, outward) {
         (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(Outcome::Broken),

@@ -1,4 +1,4 @@
-//! What everybody may read: the state as of the last entry applied here. Waiting is level-triggered: until the view *is* so.
+//! The read side of the state: as of the last entry applied here. Waiting is level-triggered: until a condition holds.
 
 use crate::outside::{duration, latest};
 use slotkeeper_core::{Fleet, Millis};
@@ -10,12 +10,13 @@ use tokio::time::Instant;
 
 pub struct View {
     pub fleet: Fleet,
-    /// When (on the local clock) its last entry was applied.
+    /// When (on the local clock) the last entry was applied.
     pub heard: tokio::time::Instant,
-    /// Until when (on the [latest] clock) the fleet certainly counts this replica's streams as alive. `None`: for ever,
-    /// because the journal is its own.
+    /// Until when (on the [latest] clock) the fleet certainly counts this replica's streams as alive. `None`: forever,
+    /// because the journal is not shared.
     pub trusted: Option<tokio::time::Instant>,
-    /// Until when, on the same clock, it says how things are well enough to act on from outside: to scale by it, to send visitors here.
+    /// Until when, on the same clock, the state is current enough for external decisions: to scale by it, to send visitors
+    /// here.
     pub fresh: Option<tokio::time::Instant>,
     /// The last moment at which bytes may go to a pod.
     pub limit: Limit,
@@ -24,9 +25,9 @@ pub struct View {
     pub former: Option<Fleet>,
 }
 
-/// The last moment at which this replica may send bytes to a pod, shared with every stream (law 5). Streams are closed before
-/// it, by a timer (`silence.rs`). But a process that did not run for a while may read what its clients have sent meanwhile
-/// before its timers fire: so each stream looks at the clock as well before it passes anything on.
+/// The last moment at which this replica may send bytes to a pod, shared with every stream (law 5). A timer closes streams
+/// before it (`silence.rs`). But a process that was stopped for a while may read bytes that its clients sent meanwhile
+/// before its timers fire: so each stream also checks the clock before it forwards anything.
 #[derive(Clone, Debug)]
 pub struct Limit {
     since: Instant,
@@ -60,7 +61,7 @@ impl Default for Limit {
 }
 
 impl View {
-    /// This state, applied now, of a journal that is this replica's own as far as is known.
+    /// A view of this state as of now, of a journal that is not shared as far as is known.
     #[must_use]
     pub fn new(fleet: Fleet) -> View {
         View {
@@ -80,22 +81,22 @@ impl View {
         Millis(crate::outside::now().duration_since(self.heard).as_millis() as u64)
     }
 
-    /// How old what is known here may be at most: since then this replica has not proven that it reads the journal.
-    /// `None`: the journal is its own.
+    /// The maximum age of this state: how long ago this replica last proved that it reads the journal. `None`: the journal
+    /// is not shared.
     #[must_use]
     pub fn lag(&self) -> Option<Duration> {
         let silence = duration(self.fleet.silence());
         self.fresh.map(|until| (latest() + silence).saturating_duration_since(until))
     }
 
-    /// The shared journal has not been heard of for so long that others may get this replica's slots: no byte may go to
-    /// a pod (law 5).
+    /// This replica has not read the shared journal for so long that the fleet may reassign its slots: no byte may go to a pod
+    /// (law 5).
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
         self.trusted.is_some_and(|until| until <= latest())
     }
 
-    /// A shared journal has not been heard of for a `silence`: what is known here may be old news.
+    /// This replica has not read the shared journal for a `silence`: its state may be outdated.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.fresh.is_some_and(|until| until <= latest())
@@ -107,9 +108,9 @@ pub async fn until(view: &mut watch::Receiver<View>, mut holds: impl FnMut(&View
     view.wait_for(|v| holds(v)).await.is_ok()
 }
 
-/// Waits until the dispatcher is ending.
+/// Waits until the dispatcher is stopping.
 pub async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    // An error means that it has ended altogether.
+    // An error means that the sender was dropped: the dispatcher has ended.
     let _ = stopping.wait_for(|s| *s).await;
 }
 

@@ -1,6 +1,7 @@
-//! The visitors this replica has at hand. A request enters, gets a [`Seat`] (attach first), and its [`Stream`] detaches
-//! on drop: with the last upgraded connection, or `linger` after the last request of a session that never upgraded.
-//! No byte reaches a pod without a seat, and a seat exists only after this replica has read its own `Attach` back (law 4).
+//! The sessions that have requests or tunnels at this replica. A request enters and gets a [`Seat`] (attach first). Its
+//! [`Stream`] detaches on drop: with the last upgraded connection, or `linger` after the last request of a session that
+//! never upgraded. No byte reaches a pod without a seat, and a seat exists only after this replica has read its own `Attach`
+//! back (law 4).
 
 mod seat;
 
@@ -23,44 +24,44 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// The visitors of one pool.
+/// The sessions of one pool at this replica.
 #[derive(Default)]
 pub struct Visits {
     table: Mutex<Table>,
-    /// Signs of life of who waits, until the next batch.
+    /// Waiting sessions whose heartbeat is due in the next batch.
     waiting: Mutex<BTreeSet<SessionId>>,
     /// Sessions whose activity was reported, and until when they are busy.
     busy: Mutex<BTreeMap<SessionId, Instant>>,
-    /// When somebody was last told that even the line was full.
+    /// When an entry for a newcomer was last written although the queue was full.
     full: Mutex<Option<Instant>>,
 }
 
-/// Ids are random and verified: nobody can choose them to collide. Without a hasher of its own, two runs of one
-/// simulation go through it in the same order.
+/// Ids are random and verified, so a client cannot provoke collisions. The default hasher without a random seed makes two
+/// runs of one simulation iterate in the same order.
 type Table = HashMap<SessionId, Arc<Visitor>, BuildHasherDefault<DefaultHasher>>;
 
-/// One session, as far as this replica has anything of it.
+/// One session, as far as it concerns this replica.
 pub struct Visitor {
     session: SessionId,
     pub name: String,
-    /// One attach at a time.
+    /// Held while attaching: one attach at a time.
     gate: tokio::sync::Mutex<()>,
-    /// There is no seat any more.
+    /// Notified when the seat is vacated.
     vacated: Notify,
-    /// By which its pod reports activity, once it is needed.
+    /// The token with which its pod reports activity, made on first use.
     report: OnceLock<HeaderValue>,
-    /// Its client cannot return: the session ends with its last stream.
+    /// The client cannot return: the session ends with its last stream.
     one_way: AtomicBool,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
-    /// Requests and tunnels at work, seated or not.
+    /// Open requests and tunnels, with or without a seat.
     users: usize,
     seat: Option<Taken>,
 }
 
-/// This replica has the session attached.
+/// The session is attached to this replica.
 struct Taken {
     seat: Arc<Seat>,
     streams: usize,
@@ -70,7 +71,7 @@ struct Taken {
 }
 
 impl Taken {
-    /// Nothing of the session is at work here, and nothing is expected.
+    /// Whether the session has no stream here and no next request is expected.
     fn has_lingered(&self, pool: &Pool, unready: &BTreeSet<Uid>) -> bool {
         planted!(LingerWithoutEnd => false);
         let lingered = now().duration_since(self.last) >= pool.config.linger;
@@ -84,22 +85,22 @@ const MOVED: Ending = Ending { code: GOING_AWAY, reason: "pod_lost", spread: Dur
 
 const CUT_OFF: Ending = Ending { code: RESTART, reason: "dispatcher_cut_off", spread: Duration::ZERO };
 
-/// How long a session that has been told to leave a pod may take, before its next stream goes there all the same.
+/// How long a session that was notified to leave a pod may take before its next stream goes to that pod anyway.
 const LEAVING: Duration = Duration::from_secs(3);
 
-/// An attach that keeps missing its session gives up after this many.
+/// The limit for attempts of an attach whose session keeps moving to another pod.
 const ATTEMPTS: usize = 3;
 
 /// Why there is no seat.
 #[derive(Debug)]
 pub enum NoSeat {
     Queued,
-    /// Even the queue is full.
+    /// The queue is full as well.
     Full,
     Ending(Why),
     TooManyStreams,
     Stopping,
-    /// The journal has not been heard of for too long.
+    /// Nothing has been read from the journal for too long.
     CutOff,
 }
 
@@ -109,7 +110,7 @@ impl From<Ended> for NoSeat {
     }
 }
 
-/// A visitor does not wait for a journal that does not answer.
+/// Waits for the journal, but at most [`JOURNAL_PATIENCE`]: visitors do not wait for one that does not respond.
 pub(crate) async fn answered(tell: impl Future<Output = Result<(), Ended>>) -> Result<(), NoSeat> {
     match tokio::time::timeout(JOURNAL_PATIENCE, tell).await {
         Ok(told) => Ok(told?),
@@ -124,7 +125,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Visits {
-    /// A request or tunnel of this session begins.
+    /// Begins a request or tunnel of this session.
     pub fn enter(pool: &Arc<Pool>, dispatcher: &Arc<Dispatcher>, session: SessionId) -> Stream {
         let mut table = locked(&pool.visits.table);
         let visitor = table.entry(session).or_insert_with(|| {
@@ -150,7 +151,7 @@ impl Visits {
         }
     }
 
-    /// The session is over: its streams are told. The last of them detaches it; if there is none, this does.
+    /// The session has ended: closes its streams. The last of them detaches it; if there is none, this does.
     pub fn end(&self, pool: &Pool, driver: &Driver, session: SessionId, why: Why) {
         planted!(ReleaseKeepsStreams => ());
         let visitor = locked(&self.table).get(&session).cloned();
@@ -159,7 +160,7 @@ impl Visits {
         }
     }
 
-    /// The fleet has dissolved the attach itself (the pod is lost): nothing is to be detached.
+    /// The fleet has dissolved the attach itself (the pod is lost): closes the streams, and writes no detach.
     pub fn forget(&self, session: SessionId) {
         planted!(RequeueKeepsStreams => ());
         let visitor = locked(&self.table).get(&session).cloned();
@@ -169,7 +170,7 @@ impl Visits {
         }
     }
 
-    /// The fleet has given this replica up, and dissolved all its attaches.
+    /// The fleet has given this replica up and dissolved all its attaches: closes all streams.
     pub fn forget_all(&self) {
         for visitor in self.all() {
             visitor.forget(CUT_OFF);
@@ -177,21 +178,21 @@ impl Visits {
         }
     }
 
-    /// Others may get these slots soon: every stream is closed at once.
+    /// These slots may soon be given to other sessions: closes every stream at once.
     pub fn cut_off(&self, pool: &Pool, driver: &Driver) {
         for visitor in self.all() {
             visitor.close(pool, driver, CUT_OFF);
         }
     }
 
-    /// The incarnation goes away: all its streams are told, to close over this time.
-    /// How many had not been told before.
+    /// The incarnation is terminating: closes all its streams, spread over this time. Returns the number of sessions that
+    /// had not been notified before.
     pub fn drain(&self, pool: &Pool, driver: &Driver, uid: &Uid, spread: Duration) -> usize {
         let ending = Ending { code: GOING_AWAY, reason: "pod_draining", spread };
         self.all().filter(|v| v.sits_in(uid) && v.close(pool, driver, ending)).count()
     }
 
-    /// The dispatcher ends: every stream is told.
+    /// The dispatcher is ending: closes every stream.
     pub fn stop(&self, pool: &Pool, driver: &Driver, spread: Duration) {
         let ending = Ending { code: RESTART, reason: STOPPING, spread };
         for visitor in self.all() {
@@ -224,10 +225,10 @@ impl Visits {
         all.into_iter()
     }
 
-    /// Asks for a session this replica does not know. While the line is full, one request a second is worth an entry.
+    /// Writes an entry for a session that this replica does not know. While the queue is full, at most one a second.
     ///
     /// # Errors
-    /// When the dispatcher stops first, or the journal does not answer.
+    /// If the dispatcher stops first, or the journal does not respond.
     pub async fn ask(pool: &Pool, dispatcher: &Dispatcher, visit: Command) -> Result<(), NoSeat> {
         if dispatcher.view.borrow().is_cut_off() {
             return Err(NoSeat::CutOff);
@@ -244,24 +245,24 @@ impl Visits {
         Ok(())
     }
 
-    /// The session has a request or tunnel at this replica.
+    /// Whether the session has a request or tunnel at this replica.
     #[must_use]
     pub fn is_here(&self, session: SessionId) -> bool {
         locked(&self.table).get(&session).is_some_and(|visitor| locked(&visitor.inner).users > 0)
     }
 
-    /// A waiting session is still there.
+    /// Notes a waiting session's heartbeat.
     pub fn still_waits(&self, session: SessionId) {
         planted!(SignsNotSent => ());
         locked(&self.waiting).insert(session);
     }
 
-    /// A session is active now, and until then. What was reported before counts no more.
+    /// Marks a session as active now and for this long. Replaces an earlier report.
     pub fn reported(&self, session: SessionId, busy: Duration) {
         locked(&self.busy).insert(session, now() + busy);
     }
 
-    /// Sessions that are active because it was reported, and have a slot.
+    /// Returns the sessions that were reported as active and have a slot.
     fn take_busy(&self, fleet: &Fleet, pool: &PoolId) -> Vec<SessionId> {
         let mut busy = locked(&self.busy);
         busy.retain(|session, _| matches!(fleet.place(pool, *session), Place::At { .. }));
@@ -271,11 +272,11 @@ impl Visits {
         active
     }
 
-    /// Once a second: signs of life in one batch, and the end of who lingered.
+    /// Once a second: sends heartbeats and activity in one batch, and detaches sessions that have lingered.
     pub fn sweep(pool: &Arc<Pool>, dispatcher: &Dispatcher) {
         let mut signs: Vec<SessionId> = std::mem::take(&mut *locked(&pool.visits.waiting)).into_iter().collect();
         if !signs.is_empty() {
-            // Who has a slot and still watches the waiting room does nothing at the pod by that.
+            // A session that has a slot and still polls the waiting room is not active at its pod by that.
             let view = dispatcher.view.borrow();
             let waits = |s: &SessionId| matches!(view.fleet.place(&pool.config.id, *s), Place::Queued { .. });
             signs.retain(waits);
@@ -312,7 +313,7 @@ impl Visits {
         }
     }
 
-    /// Forgets a visitor nothing is left of.
+    /// Removes a session that has neither streams nor a seat here.
     fn tidy(&self, session: SessionId) {
         let mut table = locked(&self.table);
         let idle = table.get(&session).is_some_and(|v| {
@@ -325,7 +326,7 @@ impl Visits {
     }
 }
 
-/// The pod is at another address by now: this one may be somebody else's.
+/// Whether the pod now has another address: the old one may already belong to another pod.
 fn has_another_address(pool: &Pool, dispatcher: &Dispatcher, session: SessionId, seat: &Incarnation) -> bool {
     let view = dispatcher.view.borrow();
     let Some(State::Taken { pod, .. }) = view.fleet.session(&pool.config.id, session).map(|s| &s.state) else {
@@ -335,7 +336,7 @@ fn has_another_address(pool: &Pool, dispatcher: &Dispatcher, session: SessionId,
     life.is_some_and(|life| life.uid == seat.uid && life.address != seat.address)
 }
 
-/// Pods where nobody who could be elsewhere waits for the next request.
+/// Pods from which idle sessions are detached at once, without linger: they are not ready, and the pool's sessions may move.
 fn unready(pool: &Pool, dispatcher: &Dispatcher) -> BTreeSet<Uid> {
     let view = dispatcher.view.borrow();
     if pool.rules(&view.fleet).shrink != Shrink::Move {
@@ -350,9 +351,9 @@ impl Visitor {
         locked(&self.inner).seat.as_ref().is_some_and(|t| t.seat.incarnation.uid == *uid)
     }
 
-    /// Cuts bodies of which nothing has moved for this long.
+    /// Cuts bodies of which no byte has moved for this long.
     fn cut_stalled(&self, pool: &Pool, stall: Duration) {
-        // A body that is cut ends its stream, which locks the visitor.
+        // Cutting a body ends its stream, which locks the visitor: so the seat is cloned first.
         let seat = locked(&self.inner).seat.as_ref().map(|taken| taken.seat.clone());
         let Some(seat) = seat else { return };
         for late in seat.cut_stalled(stall) {
@@ -376,7 +377,7 @@ impl Visitor {
         }
     }
 
-    /// True if its streams had not been told (as urgently) before.
+    /// Closes its streams. Returns true if they had not been notified (as urgently) before.
     fn close(&self, pool: &Pool, driver: &Driver, ending: Ending) -> bool {
         let mut inner = locked(&self.inner);
         let Some(taken) = &inner.seat else { return false };
@@ -393,7 +394,7 @@ impl Visitor {
     }
 
     fn detach(&self, inner: &mut Inner, pool: &Pool, driver: &Driver) {
-        // Posted while the visitor is locked: an attach that follows is written after it.
+        // Posted while the visitor is locked: a following attach is written after it.
         let was_there = inner.seat.take().is_some();
         self.vacated.notify_waiters();
         if was_there {
@@ -416,19 +417,19 @@ pub struct Stream {
     pool: Arc<Pool>,
     pub visitor: Arc<Visitor>,
     seat: Option<Arc<Seat>>,
-    /// What of it counts as activity.
+    /// Which of its events count as activity.
     counts: Counts,
-    /// It does not use the pool: it does not keep the session present either.
+    /// The request does not use the pool, so it does not keep the session present either.
     passive: bool,
-    /// It is no request any more.
+    /// It has become a tunnel.
     upgraded: AtomicBool,
 }
 
 impl Stream {
-    /// Gets a seat: at once if this replica has the session attached, else by the journal.
+    /// Gets a seat: at once if this replica has the session attached, else through the journal.
     ///
     /// # Errors
-    /// [`NoSeat`] says why there is none now.
+    /// [`NoSeat`] gives the reason.
     pub async fn seat(&mut self, hint: Option<Ordinal>, class: u8) -> Result<Arc<Seat>, NoSeat> {
         self.until_vacated().await;
         if let Some(seat) = self.sit()? {
@@ -442,8 +443,8 @@ impl Stream {
         self.attach(hint, class).await
     }
 
-    /// The pod goes away, and this session has been told: its last streams there are given the moment they need to close,
-    /// for whoever comes back at once belongs elsewhere.
+    /// If this session was notified to leave a terminating pod, waits a moment until its last streams there have closed: a
+    /// client that reconnects at once belongs on another pod.
     async fn until_vacated(&self) {
         let visitor = &self.visitor;
         let is_left = || locked(&visitor.inner).seat.as_ref().is_some_and(|t| t.seat.is_left(visitor.session));
@@ -461,11 +462,11 @@ impl Stream {
                 changed.await;
             }
         };
-        // Something else of it takes longer: then it is still there.
+        // If some other stream takes longer, the session is still at that pod.
         let _ = tokio::time::timeout(LEAVING, vacated).await;
     }
 
-    /// The seat this replica already has.
+    /// Returns the seat that this replica already has.
     fn sit(&mut self) -> Result<Option<Arc<Seat>>, NoSeat> {
         if self.dispatcher.has_left() {
             return Err(NoSeat::Stopping);
@@ -500,13 +501,13 @@ impl Stream {
         let driver = self.dispatcher.driver.clone();
         let mut place = self.place();
         if matches!(place, Err(NoSeat::Full)) {
-            // Unknown is not new (law 3): the answer is what the fleet says after this entry.
+            // Unknown is not new (law 3): the fleet's state after this entry decides.
             Visits::ask(&self.pool, &self.dispatcher, Command::Visit { session, hint, class }).await?;
             place = self.place();
         }
         if let Err(no_seat) = place {
             if matches!(no_seat, NoSeat::Queued) {
-                // A request of a waiting session is a sign of life; batched, for there may be many.
+                // A request of a waiting session is a heartbeat; batched, because there may be many.
                 self.pool.visits.still_waits(session);
             }
             return Err(no_seat);
@@ -520,12 +521,12 @@ impl Stream {
                 drop(attaching);
                 return self.take(pod, incarnation);
             }
-            // The entry itself has moved the session to another pod: once more.
+            // The entry itself has moved the session to another pod: attach again.
         }
         Err(NoSeat::Queued)
     }
 
-    /// Where the fleet has the session, as of the entries read here.
+    /// Where the fleet has the session, as of the entries that this replica has read.
     fn place(&self) -> Result<(Ordinal, Incarnation), NoSeat> {
         let view = self.dispatcher.view.borrow();
         match view.fleet.place(&self.pool.config.id, self.visitor.session) {
@@ -536,7 +537,7 @@ impl Stream {
         }
     }
 
-    /// Where this replica has it attached; `None` if it has a slot but not by an attach of ours.
+    /// Where the session is attached to this replica; `None` if it has a slot but no attach of this replica.
     fn attached(&self) -> Result<Option<(Ordinal, Incarnation)>, NoSeat> {
         planted!(ForwardBeforeAttach => self.place().map(Some));
         if self.dispatcher.has_left() {
@@ -548,7 +549,7 @@ impl Stream {
         let place = self.place()?;
         let view = self.dispatcher.view.borrow();
         if view.is_cut_off() {
-            // It was read back, but so late that it may be true no more.
+            // The attach was read back so late that it may no longer be valid.
             return Err(NoSeat::CutOff);
         }
         let session = view.fleet.session(&self.pool.config.id, self.visitor.session);
@@ -565,7 +566,7 @@ impl Stream {
         let counted = Counted::one(&self.pool.metrics.attached);
         let taken = Taken { seat: seat.clone(), streams: 1, upgraded: false, last: now(), _counted: counted };
         locked(&self.visitor.inner).seat = Some(taken);
-        // An entry read between that answer and this seat found no seat to end: look once more.
+        // An entry that was read after the check and before this seat existed found no seat to end: check again.
         match self.attached() {
             Ok(Some((_, there))) if there.uid == seat.incarnation.uid => {}
             Err(NoSeat::Ending(why)) => {
@@ -574,11 +575,11 @@ impl Stream {
                 return Err(NoSeat::Ending(why));
             }
             moved => {
-                // If it is still attached, it is so for nobody.
+                // If the session is still attached, the attach has no stream: detach it.
                 let session = self.visitor.session;
                 self.dispatcher.driver.post(&self.pool.config.id, Command::Detach { session });
                 locked(&self.visitor.inner).seat = None;
-                // Another request may have sat down on it meanwhile.
+                // Another request may have taken this seat meanwhile.
                 seat.end(Ending { code: GOING_AWAY, reason: "pod_lost", spread: Duration::ZERO });
                 return Err(moved.err().unwrap_or(NoSeat::Queued));
             }
@@ -595,13 +596,13 @@ impl Stream {
         self.pool.metrics.open_requests.inc();
     }
 
-    /// The session has more at work than it may.
+    /// Whether the session has more open streams than allowed.
     #[must_use]
     pub fn is_one_too_many(&self) -> bool {
         is_too_many(locked(&self.visitor.inner).users, self.dispatcher.config.limits.streams_per_session)
     }
 
-    /// What of it counts as activity. `passive`: it does not use the pool.
+    /// Sets which events count as activity. `passive`: the request does not use the pool.
     pub fn counts_as(&mut self, counts: Counts, passive: bool) {
         (self.counts, self.passive) = (counts, passive);
     }
@@ -611,7 +612,8 @@ impl Stream {
         &self.counts
     }
 
-    /// Whether the session is present for a while because of this. Streams elsewhere keep it present anyway.
+    /// Whether this stream keeps the session present for `linger`. A passive one does only if streams at other replicas keep
+    /// it present anyway.
     fn renews_presence(&self) -> bool {
         if !self.passive {
             return true;
@@ -622,7 +624,7 @@ impl Stream {
         matches!(state, Some(State::Taken { by, .. }) if by.iter().any(|replica| *replica != me))
     }
 
-    /// By which the session's pod reports activity, where that matters.
+    /// The token with which the session's pod reports activity, if the pool counts activity.
     #[must_use]
     pub fn report_token(&self) -> Option<HeaderValue> {
         let (pool, session) = (&self.pool.config.id, self.visitor.session);
@@ -635,12 +637,12 @@ impl Stream {
         Some(self.visitor.report.get_or_init(|| made).clone())
     }
 
-    /// The client cannot return with the cookie: the session ends with its last stream.
+    /// The client cannot return the cookie: the session ends with its last stream.
     pub fn ends_with_its_streams(&self) {
         self.visitor.one_way.store(true, Ordering::Relaxed);
     }
 
-    /// It has become a tunnel: from now on the session's last one decides when it is detached.
+    /// The request has become a tunnel: from now on the session is detached when its last stream ends.
     pub fn mark_upgraded(&self) {
         self.upgraded.store(true, Ordering::Relaxed);
         self.pool.metrics.open_requests.dec();
@@ -694,7 +696,7 @@ impl Drop for Stream {
     }
 }
 
-/// Returns when it has been read back.
+/// Returns when the attach has been read back.
 async fn write_attach(driver: &Driver, pool: &PoolId, attach: Command) -> Result<(), NoSeat> {
     planted!(ForwardBeforeAttach => {
         driver.post(pool, attach);
@@ -703,7 +705,7 @@ async fn write_attach(driver: &Driver, pool: &PoolId, attach: Command) -> Result
     answered(driver.tell(pool, attach)).await
 }
 
-/// An attach that has been written but not yet read back: given up half-way (the visitor went), it is detached.
+/// An attach that has been written but not yet read back. Dropped half-way (the visitor left), it is detached again.
 struct Attaching<'a> {
     stream: &'a Stream,
     done: bool,

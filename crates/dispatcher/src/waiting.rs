@@ -1,5 +1,5 @@
-//! The waiting room: what a visitor sees until the slot is ready, as a page, as an event stream, and as JSON. Here the
-//! facts and the answers; how the page looks is in `waiting/page.rs`, the event stream in `waiting/events.rs`.
+//! The waiting room: shows a visitor's state until the slot is ready, as a page, as an event stream, and as JSON. This file
+//! has the facts and the responses; `waiting/page.rs` has the page, `waiting/events.rs` the event stream.
 
 pub mod coming;
 pub mod events;
@@ -15,30 +15,30 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use slotkeeper_core::{Fleet, Ordinal, Phase, Place, SessionId, State, Why, planted};
 
-/// What the waiting room knows, the same for the page, the event stream and the JSON twin.
+/// The visitor's state, the same for the page, the event stream and the JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Facts {
     /// The pool's title.
     pub pool: String,
     pub state: RoomState,
-    /// Place in line, from 1. Only while queued.
+    /// Position in the queue, from 1. Only while queued.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
-    /// Seconds until a slot is ready, as far as anybody can know.
+    /// Estimated seconds until a slot is ready, if an estimate is possible.
     pub estimate_seconds: Option<u64>,
     /// What is happening now, in order; the first one that is not `done` is in progress.
     pub steps: Vec<Step>,
-    /// Why the session ended (`state` is `ended`), will end (`ready` with `ends_in_seconds`), or waits again (`pod_lost`),
-    /// or waits until it is certain whose slots are whose (`checking`).
+    /// Why the session ended (`state` is `ended`), will end (`ready` with `ends_in_seconds`), waits again (`pod_lost`), or
+    /// waits until it is certain which session has which slot (`checking`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
-    /// A running session that is about to be ended, and in how many seconds.
+    /// In how many seconds a session that has a slot is going to be ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ends_in_seconds: Option<u64>,
     /// `false`: the session has a slot (`state` is `ready`), and its pod fails its health probes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_answers: Option<bool>,
-    /// Nothing can be started (`state` is `failing`): the id under which the log says why.
+    /// No pod can be started (`state` is `failing`): the id of the log line with the reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
@@ -46,31 +46,32 @@ pub struct Facts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RoomState {
-    /// The first visit: the cookie has not come back yet.
+    /// The first visit: the client has not sent the cookie back yet.
     Arriving,
-    /// In line, and a pod for this visitor is on its way.
+    /// Queued, and a pod for this visitor is being started.
     Starting,
-    /// In line, and everything is taken.
+    /// Queued, and all slots are taken.
     Queued,
-    /// In line, and no pod can be started: the command is not there, it crashes again and again, it never answers.
+    /// Queued, and no pod can be started: the command does not exist, the pod crashes again and again, or it never becomes
+    /// ready.
     Failing,
-    /// The slot is there: reload.
+    /// The slot is ready: reload.
     Ready,
-    /// Even the line is full.
+    /// The queue is full as well.
     Full,
-    /// The session is over, and `reason` says why.
+    /// The session is over, for the given `reason`.
     Ended,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
     pub name: &'static str,
-    /// In plain words; from the cluster where it says something ("no GPU is free").
+    /// In plain words; from the cluster if it reports a reason ("no GPU is free").
     pub text: String,
     pub done: bool,
 }
 
-/// Entries of the journal may be lost: whose slots are whose is not certain.
+/// Entries of the journal may be lost: it is not certain which session has which slot.
 const CHECKING: &str = "checking";
 
 impl Step {
@@ -95,7 +96,7 @@ impl Facts {
         }
     }
 
-    /// The first visit.
+    /// The facts of a first visit.
     #[must_use]
     pub fn arriving(pool: &Pool) -> Facts {
         Facts::new(pool, RoomState::Arriving)
@@ -111,7 +112,7 @@ impl Facts {
         Facts { reason: Some(why.word()), ..Facts::new(pool, RoomState::Ended) }
     }
 
-    /// What is known of this session now.
+    /// The facts of this session now.
     #[must_use]
     pub fn of(dispatcher: &Dispatcher, pool: &Pool, session: SessionId) -> Facts {
         let view = dispatcher.view.borrow();
@@ -182,13 +183,13 @@ impl Facts {
     }
 }
 
-/// From 1, with so many before it.
+/// The position in the queue, from 1, with this many sessions ahead.
 fn place_in_line(ahead: usize) -> u64 {
     planted!(PositionFromZero => ahead as u64);
     ahead as u64 + 1
 }
 
-/// The page for people. Never cached; `503` only where there is nothing to wait for.
+/// The page for people. Never cached; `503` only if waiting cannot help.
 #[must_use]
 pub fn room(facts: &Facts, pool: &Pool, back: &str) -> Response<Answer> {
     let html = page::html(facts, &page::View { base: back, own: &pool.own });
@@ -203,7 +204,7 @@ pub fn room(facts: &Facts, pool: &Pool, back: &str) -> Response<Answer> {
     response
 }
 
-/// The same facts for programs: `503`, when to come again, and JSON.
+/// The same facts for programs: `503`, `Retry-After`, and JSON.
 #[must_use]
 pub fn come_again(facts: &Facts) -> Response<Answer> {
     let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, "application/json", facts.json().into());
@@ -211,13 +212,13 @@ pub fn come_again(facts: &Facts) -> Response<Answer> {
     response
 }
 
-/// The facts as such: `/.slotkeeper/status`.
+/// The facts without the waiting room: `/.slotkeeper/status`.
 #[must_use]
 pub fn status(facts: &Facts) -> Response<Answer> {
     answer(StatusCode::OK, "application/json", facts.json().into())
 }
 
-/// An answer of our own, never to be cached.
+/// A response of the dispatcher itself, never to be cached.
 #[must_use]
 pub fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Answer> {
     let mut response = Response::new(Answer::Whole(body));
@@ -230,7 +231,7 @@ pub fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Re
     response
 }
 
-/// One of our own files: those do not change while the dispatcher runs.
+/// One of the dispatcher's own files, which do not change while it runs.
 #[must_use]
 pub fn asset(name: &str) -> Option<Response<Answer>> {
     let (_, content_type, body) = page::ASSETS.iter().chain([&crate::own::CLIENT]).find(|(n, _, _)| *n == name)?;
@@ -239,7 +240,7 @@ pub fn asset(name: &str) -> Option<Response<Answer>> {
     Some(response)
 }
 
-/// How often a waiting session shows that it is still there.
+/// The interval of a waiting session's heartbeats.
 #[must_use]
 pub fn sign_every(dispatcher: &Dispatcher, pool: &Pool) -> std::time::Duration {
     duration(pool.rules(&dispatcher.view.borrow().fleet).queue_lease) / 3

@@ -1,4 +1,4 @@
-//! Configuration: what files mean, and what is said about wrong ones.
+//! Configuration: the meaning of valid files, and the error messages for invalid ones.
 
 mod described;
 mod doubts;
@@ -14,7 +14,7 @@ mod wrong;
 use slotkeeper::config::{Config, parse};
 use std::path::Path;
 
-/// A small pool of processes, to which a test adds what it is about.
+/// A small pool of processes; each test adds the settings that it checks.
 const PROCESSES: &str = "[pools.a.processes]\ncommand = ['run']\ndata_folder = 'data'\n";
 
 /// Every setting.

@@ -1,5 +1,5 @@
-//! The driver and a journal whose order is in the test's hands: what it writes, when it is told, and what it does when the
-//! fleet has given it up (laws 1 and 5).
+//! The driver with a journal whose order the test controls: which entries the driver writes, when they are reported as
+//! applied, and what it does when the fleet has given up its replica (laws 1 and 5).
 
 use slotkeeper::driver::{self, Aftermath, Driver};
 use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News};
@@ -43,7 +43,7 @@ impl Keep for Keeps {
     }
 }
 
-/// New lives, those of them for lost entries, and effects.
+/// Counts new lives, new lives because of lost entries, and effects.
 #[derive(Clone, Default)]
 struct Lives(Arc<[AtomicU32; 3]>);
 
@@ -74,7 +74,7 @@ struct Desk {
     told: mpsc::UnboundedSender<News>,
     kept: mpsc::UnboundedReceiver<Fleet>,
     engine: tokio::task::JoinHandle<JournalError>,
-    /// The other replica's entries so far, and the journal's clock.
+    /// The number of the other replica's entries so far, and the journal's clock.
     others: u64,
     now: Time,
 }
@@ -92,7 +92,7 @@ impl Desk {
         Desk { driver, view, lives, written, told, kept, engine, others: 0, now: Time(1_000_000) }
     }
 
-    /// The next thing it writes that is no tick.
+    /// The next draft other than a tick or a hello.
     async fn draft(&mut self) -> Draft {
         loop {
             let draft = self.written.recv().await.unwrap();
@@ -123,7 +123,7 @@ impl Desk {
         let mut desk = Desk::new();
         let rules = Rules { silence: Millis::secs(6), grace: Millis::secs(3), ..Rules::default() };
         desk.driver.post(&"pool".into(), Command::Rules(rules));
-        // The second entry is the first one that is written by these rules.
+        // The second entry is the first one to which these rules apply.
         desk.driver.post(&"pool".into(), Command::Leave { session: ANA });
         for _ in 0..2 {
             let draft = desk.draft().await;
@@ -132,7 +132,7 @@ impl Desk {
         desk
     }
 
-    /// The other replica's ticks until everybody else has been given up.
+    /// Ticks of the other replica, until the fleet has given up every other one.
     fn long_silence(&mut self) -> Vec<Entry> {
         (0..6)
             .map(|_| {
@@ -144,7 +144,7 @@ impl Desk {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_life_that_is_over_could_not_say_is_said_by_the_next() {
+async fn commands_that_an_ended_life_could_not_apply_are_written_again_by_the_next() {
     let mut desk = Desk::with_pool().await;
     let first = desk.driver.me();
     let driver = desk.driver.clone();
@@ -154,13 +154,13 @@ async fn what_a_life_that_is_over_could_not_say_is_said_by_the_next() {
     let late = desk.draft().await;
     assert_eq!((late.from, &late.command), (first, &visit));
 
-    // It is delayed until the fleet has given this replica up, and comes in the same batch.
+    // The visit is delayed until the fleet has given up this replica, and is read in the same batch.
     let mut entries = desk.long_silence();
     entries.push(desk.entry(late));
     desk.tell(entries).await;
     assert_eq!(desk.lives.all()[..2], [1, 0]);
     assert_ne!(desk.driver.me(), first);
-    assert!(!asks.is_finished(), "nobody is told that it was taken");
+    assert!(!asks.is_finished(), "the visit is not reported as applied");
 
     let again = desk.draft().await;
     assert_eq!((again.from, again.number, &again.command), (desk.driver.me(), 2, &visit));
@@ -170,23 +170,23 @@ async fn what_a_life_that_is_over_could_not_say_is_said_by_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_that_reads_nothing_of_its_own_distrusts_itself_in_time() {
+async fn a_replica_that_reads_none_of_its_own_entries_becomes_stale_and_cut_off() {
     let mut desk = Desk::with_pool().await;
     assert!(!desk.view.borrow().is_stale() && !desk.view.borrow().is_cut_off());
-    // What others write proves nothing about this one.
+    // Entries of others do not prove that this replica's entries arrive.
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let entry = desk.other();
         desk.tell(vec![entry]).await;
     }
     tokio::time::sleep(Duration::from_millis(1_100)).await;
-    // Others count 6 s of silence and 3 s of grace, of which half a silence may be a step of the journal's clock.
+    // Others wait for 6 s of silence and 3 s of grace; half a silence of that may be a step of the journal's clock.
     assert!(desk.view.borrow().is_cut_off());
     assert!(desk.view.borrow().is_stale());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_of_a_shared_journal_shows_that_it_lives() {
+async fn a_replica_of_a_shared_journal_writes_heartbeats() {
     let mut desk = Desk::with_pool().await;
     let mut signs = 0;
     while let Ok(Some(draft)) = tokio::time::timeout(Duration::from_secs(3), desk.written.recv()).await {
@@ -199,11 +199,11 @@ async fn a_replica_of_a_shared_journal_shows_that_it_lives() {
             return;
         }
     }
-    panic!("after {signs} signs of life it says nothing more");
+    panic!("the replica writes nothing more after {signs} heartbeats");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_visit_whose_visitor_has_gone_is_not_written() {
+async fn a_visit_is_not_written_after_its_visitor_has_disconnected() {
     let mut desk = Desk::with_pool().await;
     let driver = desk.driver.clone();
     let visit = Command::Visit { session: ANA, hint: None, class: 0 };
@@ -214,12 +214,12 @@ async fn a_visit_whose_visitor_has_gone_is_not_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_journal_clock_that_stands_is_not_flooded_with_ticks() {
+async fn a_stopped_journal_clock_causes_no_flood_of_ticks() {
     let mut desk = Desk::with_pool().await;
     let visit = Command::Visit { session: ANA, hint: None, class: 0 };
     desk.driver.post(&"pool".into(), visit);
     let draft = desk.draft().await;
-    // Its lease runs out in 30 s; the journal's clock is a moment before that, and stays there.
+    // Ana's queue lease ends in 30 s; the journal's clock stops shortly before that.
     desk.tell(vec![desk.entry(draft)]).await;
     for _ in 0..14 {
         desk.now += Millis::secs(2);
@@ -239,7 +239,7 @@ async fn a_journal_clock_that_stands_is_not_flooded_with_ticks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_life_says_first_what_it_knows() {
+async fn the_first_entry_of_each_life_is_a_hello() {
     let mut desk = Desk::new();
     desk.driver.post(&"pool".into(), Command::Rules(Rules::default()));
     let hello = desk.written.recv().await.unwrap();
@@ -248,7 +248,7 @@ async fn each_life_says_first_what_it_knows() {
     assert_eq!((rules.number, rules.from), (2, hello.from));
 }
 
-/// A state in which Ana waits, and the other replica lives.
+/// A state in which Ana waits and the other replica is alive.
 fn state_with_ana(desk: &mut Desk) -> Fleet {
     let mut fleet = Fleet::new();
     let commands = [Command::Rules(Rules::default()), Command::Visit { session: ANA, hint: None, class: 0 }];
@@ -260,14 +260,14 @@ fn state_with_ana(desk: &mut Desk) -> Fleet {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_read_before_ones_own_first_word_is_remembered_and_does_not_happen() {
+async fn entries_before_the_replicas_own_first_entry_have_no_effects() {
     let mut desk = Desk::new();
     let fleet = state_with_ana(&mut desk);
     desk.told.send(News::State(Box::new(fleet))).unwrap();
     let kick = Entry { command: Command::Kick { session: ANA }, pool: "pool".into(), ..desk.other() };
     desk.tell(vec![kick]).await;
     assert_eq!((desk.view.borrow().fleet.applied(), desk.lives.all()), (3, [0, 0, 0]));
-    // From its own word on, things happen.
+    // From the replica's own first entry on, effects are executed.
     desk.driver.post(&"pool".into(), Command::Visit { session: ANA, hint: None, class: 0 });
     desk.driver.post(&"pool".into(), Command::Kick { session: ANA });
     for _ in 0..2 {
@@ -278,7 +278,7 @@ async fn what_is_read_before_ones_own_first_word_is_remembered_and_does_not_happ
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_whose_entries_are_lost_starts_anew_and_says_again_what_it_was_about_to() {
+async fn a_replica_whose_entries_are_lost_starts_a_new_life_and_writes_them_again() {
     let mut desk = Desk::with_pool().await;
     let first = desk.driver.me();
     desk.driver.post(&"pool".into(), Command::Leave { session: ANA });
@@ -289,7 +289,7 @@ async fn a_replica_whose_entries_are_lost_starts_anew_and_says_again_what_it_was
     assert_eq!(
         (told.number, &told.command),
         (2, &Command::Schedule(Spare::Slots(3))),
-        "what is true for long goes first"
+        "lasting settings are written first"
     );
     let again = desk.draft().await;
     assert_eq!((again.number, &again.command), (3, &Command::Leave { session: ANA }));
@@ -300,7 +300,7 @@ async fn a_replica_whose_entries_are_lost_starts_anew_and_says_again_what_it_was
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_lapse_it_says_once_that_it_has_missed_nothing() {
+async fn after_a_lapse_a_replica_confirms_once_that_it_missed_no_entry() {
     let mut desk = Desk::with_pool().await;
     let lapse = Command::Lapse { patience: Millis::secs(90), timeline: Timeline(7) };
     let lapse = Entry { from: ReplicaId(0), number: 0, command: lapse, ..desk.other() };
@@ -315,7 +315,7 @@ async fn after_a_lapse_it_says_once_that_it_has_missed_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_those_who_share_a_journal_the_one_that_wrote_the_entry_keeps_the_state() {
+async fn the_replica_that_wrote_the_entry_writes_the_checkpoint() {
     let mut desk = Desk::with_pool().await;
     while desk.view.borrow().fleet.applied() < 7 {
         let entry = desk.other();
@@ -333,7 +333,7 @@ async fn of_those_who_share_a_journal_the_one_that_wrote_the_entry_keeps_the_sta
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_version_that_knows_too_little_refuses_to_go_on() {
+async fn a_version_stops_when_another_replica_has_newer_semantics() {
     let mut desk = Desk::with_pool().await;
     let farewell = Command::Hello { speaks: Entry::SEMANTICS + 1 };
     desk.driver.post(&"".into(), Command::Farewell);

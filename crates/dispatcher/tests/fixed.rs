@@ -1,4 +1,4 @@
-//! A fixed list of addresses: servers of this test behind the real network, or a network of this test.
+//! A fixed list of addresses: servers of this test on the real network, or a network with names of this test.
 
 use crate::processes::Watch;
 use crate::size;
@@ -32,7 +32,7 @@ fn start(pods: &[&str], kind: ProbeKind, net: Arc<dyn Net>) -> Watch {
     Watch::new(fixed::start(FixedPods { pods, resolve: RESOLVE, probe: probe(kind) }, net, Time(1)))
 }
 
-/// The first news: the list, and its length.
+/// The first observations: the list of pods, and its length.
 async fn list(pool: &mut Watch) -> Vec<Sighting> {
     let Command::PodsListed { pods, .. } = pool.next().await else { panic!("the list comes first") };
     assert_eq!(pool.scale().await, (0, pods.len() as u32, 0));
@@ -82,7 +82,7 @@ impl Server {
 }
 
 #[tokio::test]
-async fn living_pods_are_ready_in_the_first_list() {
+async fn running_pods_are_ready_in_the_first_list() {
     let (one, two) = (Server::new().await, Server::new().await);
     let names = [one.address.to_string(), two.address.to_string()];
     let mut pool = start(&[&names[0], &names[1]], health(), Arc::new(RealNet));
@@ -110,7 +110,7 @@ async fn a_pod_keeps_its_identity_through_an_outage() {
 }
 
 #[tokio::test]
-async fn a_pod_is_ready_only_while_its_health_check_says_so() {
+async fn a_pod_is_ready_only_while_its_health_check_succeeds() {
     let server = Server::new().await;
     server.status.store(503, Ordering::Relaxed);
     let mut pool = start(&[&server.address.to_string()], health(), Arc::new(RealNet));
@@ -134,7 +134,7 @@ async fn a_fixed_list_cannot_be_changed() {
     pool.cluster.stop().await;
 }
 
-/// A connection that stays open, and on which nothing comes.
+/// A connection that stays open and delivers nothing.
 struct Quiet;
 
 impl AsyncRead for Quiet {
@@ -224,12 +224,12 @@ async fn a_name_is_looked_up_again_when_it_fails() {
     assert_eq!(pool.ready(0).await, (pods[0].uid.clone(), one.address));
     net.say("console.test:80", &[two.address]);
     one.close().await;
-    // Not an outage: the name has moved, and who was there goes on there.
+    // Not an outage: the name resolves to another address, and the sessions continue there.
     assert_eq!(pool.ready(0).await, (pods[0].uid.clone(), two.address));
 }
 
 #[tokio::test]
-async fn a_name_whose_address_changes_is_followed_also_to_one_that_another_name_had() {
+async fn a_changed_address_of_a_name_is_used_even_if_another_name_had_it() {
     let net = Arc::new(Names::default());
     let (one, two) = (Server::new().await, Server::new().await);
     net.say("web1.test:80", &[one.address]);
@@ -242,7 +242,7 @@ async fn a_name_whose_address_changes_is_followed_also_to_one_that_another_name_
     assert_eq!(pool.ready(0).await, (pods[0].uid.clone(), two.address));
     net.say("web2.test:80", &[one.address]);
     assert_eq!(pool.ready(1).await, (pods[1].uid.clone(), one.address));
-    // Another address is no reason to leave one that still belongs to the name.
+    // A pod keeps its address while the name still resolves to it.
     let first = one.address.min(two.address);
     net.say("web1.test:80", &[one.address, two.address]);
     net.say("web2.test:80", &[first]);
@@ -250,8 +250,8 @@ async fn a_name_whose_address_changes_is_followed_also_to_one_that_another_name_
         assert_eq!(pool.ready(1).await, (pods[1].uid.clone(), first));
     }
     net.say("web2.test:80", &[one.address.max(two.address)]);
-    assert_eq!(pool.ready(1).await, (pods[1].uid.clone(), one.address.max(two.address)), "nothing of web1 before");
-    // A resolver that fails is no reason either.
+    assert_eq!(pool.ready(1).await, (pods[1].uid.clone(), one.address.max(two.address)), "no change of web1 before");
+    // A resolver that fails does not change the address either.
     net.forget("web1.test:80");
     two.status.store(503, Ordering::Relaxed);
     one.status.store(503, Ordering::Relaxed);
@@ -261,10 +261,10 @@ async fn a_name_whose_address_changes_is_followed_also_to_one_that_another_name_
 }
 
 #[tokio::test]
-async fn a_port_that_accepts_and_closes_at_once_is_no_pod() {
+async fn a_port_that_accepts_and_closes_at_once_is_not_a_ready_pod() {
     let mut listener = RealNet.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.address();
-    // As a forwarding proxy without a server behind it.
+    // Like a forwarding proxy without a server behind it.
     let proxy = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
     let mut pool = start(&[&address.to_string()], ProbeKind::Tcp, Arc::new(RealNet));
     let pods = list(&mut pool).await;
@@ -274,7 +274,7 @@ async fn a_port_that_accepts_and_closes_at_once_is_no_pod() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_list_is_asked_a_few_at_a_time_and_never_for_long() {
+async fn pods_of_a_long_list_are_probed_at_most_128_at_a_time() {
     let net = Arc::new(Names::default());
     let silent: Vec<String> = (1..=3000).map(|port| format!("silent:{port}")).collect();
     let alive = SocketAddr::from((ALIVE, 80));
@@ -283,8 +283,11 @@ async fn a_long_list_is_asked_a_few_at_a_time_and_never_for_long() {
     let mut pool = Watch::new(fixed::start(FixedPods { pods, resolve: RESOLVE, probe }, net.clone(), Time(1)));
     let pods = list(&mut pool).await;
     assert_eq!(pods.len(), 3001);
-    assert!(pods.iter().all(|p| matches!(&p.phase, Phase::Pending { .. })), "nobody was waited for so long");
-    // The last one is reached in spite of all the silence before it.
+    assert!(
+        pods.iter().all(|p| matches!(&p.phase, Phase::Pending { .. })),
+        "the first list does not wait for slow probes"
+    );
+    // The last pod is probed although none before it answers.
     while pool.sighting().await != (3000, Phase::Ready { address: alive }) {}
     assert_eq!(net.most.load(Ordering::Relaxed), 128);
 }

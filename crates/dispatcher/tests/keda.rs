@@ -1,4 +1,4 @@
-//! The external scaler, asked as KEDA asks it.
+//! The external scaler, called as KEDA calls it.
 
 mod attacks;
 mod client;
@@ -22,7 +22,7 @@ use tonic::{Code, Status};
 const ASLEEP: Learned = Learned { replicas: 0.0, is_active: false };
 const LONG: Duration = Duration::from_secs(600);
 
-/// One sleeping dispatcher, and KEDA.
+/// One dispatcher with a sleeping pool, and KEDA.
 async fn pair() -> (House, Book, Keda) {
     let (book, net) = (Book::new(), Arc::new(Wires::default()));
     let house = Plan::new(net.clone(), &book).asleep().await;
@@ -30,7 +30,7 @@ async fn pair() -> (House, Book, Keda) {
     (house, book, keda)
 }
 
-/// What KEDA's push handler hears.
+/// The events that KEDA's push handler receives.
 struct Ear(mpsc::UnboundedReceiver<(Instant, Heard)>);
 
 impl Ear {
@@ -41,7 +41,7 @@ impl Ear {
     }
 
     async fn next(&mut self) -> (Instant, Heard) {
-        tokio::time::timeout(LONG, self.0.recv()).await.expect("nothing is heard").unwrap()
+        tokio::time::timeout(LONG, self.0.recv()).await.expect("no event is received").unwrap()
     }
 
     async fn hears(&mut self, expected: Heard) -> Instant {
@@ -65,7 +65,7 @@ async fn eventually(keda: &mut Keda, expected: Result<Learned, Code>) {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("it does not become {expected:?}");
+    panic!("the answer does not become {expected:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,7 +86,7 @@ async fn the_first_visitor_wakes_a_sleeping_pool_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pool_that_stays_active_says_so_again_and_one_that_sleeps_says_nothing() {
+async fn an_active_pool_is_pushed_repeatedly_and_a_sleeping_one_never() {
     let (house, book, mut keda) = pair().await;
     book.visit(1);
     let mut ear = Ear::of(&keda);
@@ -97,7 +97,7 @@ async fn a_pool_that_stays_active_says_so_again_and_one_that_sleeps_says_nothing
         assert!(at - last >= REPEAT && at - last <= REPEAT + Duration::from_secs(1), "{:?}", at - last);
         last = at;
     }
-    // Who waits has left after 30 s; for the whole cooldown the pod is still wanted, and KEDA must not take it.
+    // The waiting session leaves after 30 s; the pod is wanted for the whole cooldown after that, and KEDA must not remove it.
     eventually(&mut keda, Ok(ASLEEP)).await;
     while let Ok((_, heard)) = ear.0.try_recv() {
         assert_eq!(heard, Heard::Active(true));
@@ -105,14 +105,14 @@ async fn a_pool_that_stays_active_says_so_again_and_one_that_sleeps_says_nothing
     ear.hears_nothing_for(REPEAT * 3).await;
     let pushes = house.metric(&format!("slotkeeper_scaler_pushes_total{{pool=\"{POOL}\"}}")).await;
     assert!(pushes >= 9.0, "{pushes}");
-    // 30 s in line and 60 s of cooldown: it was never inactive before nothing was wanted.
+    // 30 s in the queue and 60 s of cooldown: the pool did not become inactive while a pod was wanted.
     assert!(now() - last >= Duration::from_secs(50));
     book.visit(2);
     ear.hears(Heard::Active(true)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn spare_slots_wake_a_pool_in_which_nobody_is() {
+async fn spare_slots_wake_a_pool_without_sessions() {
     let (_house, book, mut keda) = pair().await;
     let mut ear = Ear::of(&keda);
     ear.hears(Heard::Opened).await;
@@ -122,7 +122,7 @@ async fn spare_slots_wake_a_pool_in_which_nobody_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_who_waits_makes_the_pool_active_even_if_no_pod_can_be_used() {
+async fn a_waiting_session_makes_the_pool_active_even_if_no_pod_can_be_used() {
     let (_house, book, mut keda) = pair().await;
     for pod in 0..5 {
         book.write(Command::Cordon { pod: slotkeeper_core::Ordinal(pod) });
@@ -132,7 +132,7 @@ async fn somebody_who_waits_makes_the_pool_active_even_if_no_pod_can_be_used() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_not_listed_the_pods_tells_no_number() {
+async fn a_dispatcher_that_has_not_listed_the_pods_returns_no_number() {
     let (book, net) = (Book::new(), Arc::new(Wires::default()));
     let house = Plan::new(net.clone(), &book).start().await.unwrap();
     let mut keda = Keda::new(net, &[house.keda]);
@@ -144,7 +144,7 @@ async fn who_has_not_listed_the_pods_tells_no_number() {
             (Code::Unavailable, "the pods of this pool have not been listed yet")
         );
     }
-    // What the metric is called is no number: with it KEDA can make its autoscaler, and count failures of the rest.
+    // The metric's name is returned nevertheless: KEDA needs it to create its autoscaler and to count failures of other calls.
     assert_eq!(keda.spec().await.unwrap().metric_specs.len(), 1);
     assert_eq!(book.served(), Vec::<u32>::new());
     let mut ear = Ear::of(&keda);
@@ -161,7 +161,7 @@ async fn who_has_not_listed_the_pods_tells_no_number() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pool_that_an_operator_has_removed_is_not_asleep() {
+async fn a_pool_removed_by_an_operator_is_unavailable_and_not_asleep() {
     let (_house, book, mut keda) = pair().await;
     book.write(Command::Remove);
     eventually(&mut keda, Err(Code::Unavailable)).await;
@@ -174,7 +174,7 @@ fn named(name: &str, scaling: Scaling, trigger: Trigger) -> PoolConfig {
 }
 
 #[tokio::test(start_paused = true)]
-async fn triggers_that_are_not_for_a_pool_of_ours_are_told_what_is_allowed() {
+async fn invalid_triggers_are_refused_with_the_allowed_values() {
     let (book, net) = (Book::new(), Arc::new(Wires::default()));
     let keda_scaled = Scaling::Keda { settle: Millis::secs(20) };
     let direct = Scaling::Direct { window: slotkeeper_core::Window::Fixed };
@@ -195,7 +195,7 @@ async fn triggers_that_are_not_for_a_pool_of_ours_are_told_what_is_allowed() {
         all[0].clone()
     };
     assert_eq!(refused(&[("pool", POOL), ("scalerAddress", "slotkeeper-keda:9091")]).await, Ok(()));
-    assert_eq!(refused(&[]).await, Ok(()), "there is only one");
+    assert_eq!(refused(&[]).await, Ok(()), "there is only one pool");
     let message = r#"there is no pool "caht"; allowed: chat"#;
     assert_eq!(refused(&[("pool", "caht")]).await, Err((Code::NotFound, message.to_owned())));
     for name in ["own", "scraped"] {
@@ -218,7 +218,7 @@ async fn triggers_that_are_not_for_a_pool_of_ours_are_told_what_is_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_is_one_metric_and_no_other_method() {
+async fn unknown_metrics_and_methods_are_refused() {
     let (_house, _book, mut keda) = pair().await;
     let channel = keda.channel().await.unwrap();
     let asks = GetMetricsRequest { metric_name: "sessions".into(), ..metrics(keda.asks.clone()) };
@@ -232,10 +232,10 @@ async fn there_is_one_metric_and_no_other_method() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_number_is_journaled_when_it_is_told_and_once() {
+async fn a_number_is_journaled_once_when_it_is_served() {
     let (house, book, mut keda) = pair().await;
     let settle = Duration::from_millis(10);
-    // Who asks whether it is active, who is woken, and who reads the gauges does not scale by the number.
+    // IsActive, a push and a scrape of the gauges do not serve the number for scaling, so nothing is journaled.
     let mut ear = Ear::of(&keda);
     ear.hears(Heard::Opened).await;
     keda.is_active().await.unwrap();
@@ -267,7 +267,7 @@ async fn a_scrape_serves_the_number_of_a_pool_that_is_scaled_by_prometheus() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dispatcher_that_stops_ends_its_streams_cleanly_and_refuses_the_rest() {
+async fn a_stopping_dispatcher_ends_its_streams_cleanly_and_refuses_calls() {
     let (mut house, book, mut keda) = pair().await;
     book.visit(1);
     let mut ear = Ear::of(&keda);
@@ -276,7 +276,7 @@ async fn a_dispatcher_that_stops_ends_its_streams_cleanly_and_refuses_the_rest()
     assert_eq!(keda.evaluate().await, Ok(Learned { replicas: 1.0, is_active: true }));
     house.stop();
     let ended = ear.hears(Heard::Ended).await;
-    // The first failure after a clean end comes 2 s later, the next after 4: it was forgotten how often it had failed.
+    // The first failure after a clean end comes after 2 s, the next after 4 s: a clean end resets KEDA's backoff.
     let mut waits = Vec::new();
     let mut last = ended;
     for _ in 0..3 {
@@ -290,7 +290,7 @@ async fn a_dispatcher_that_stops_ends_its_streams_cleanly_and_refuses_the_rest()
 }
 
 #[tokio::test(start_paused = true)]
-async fn keda_finds_a_dispatcher_again_that_was_killed() {
+async fn keda_reconnects_after_a_dispatcher_was_killed() {
     let (book, net) = (Book::new(), Arc::new(Wires::default()));
     let house = Plan::new(net.clone(), &book).asleep().await;
     let mut keda = Keda::new(net.clone(), &[house.keda]);
@@ -310,7 +310,7 @@ async fn keda_finds_a_dispatcher_again_that_was_killed() {
     assert_eq!(keda.evaluate().await, Err(Code::Unavailable));
     let house = Plan::new(net, &book).start().await.unwrap();
     book.visit(1);
-    // It was listed before: the journal remembers what the last life knew.
+    // The pods were listed before: the journal has what the previous process knew.
     house.until_ready().await;
     eventually(&mut keda, Ok(Learned { replicas: 1.0, is_active: true })).await;
     book.visit(2);
@@ -319,7 +319,7 @@ async fn keda_finds_a_dispatcher_again_that_was_killed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_that_does_not_hear_its_journal_tells_no_old_number_for_long() {
+async fn a_replica_that_cannot_read_its_journal_soon_returns_no_number() {
     let (book, net) = (Book::new(), Arc::new(Wires::default()));
     let one = Plan::new(net.clone(), &book).asleep().await;
     let two = Plan { host: 2, ..Plan::new(net.clone(), &book) }.start().await.unwrap();
@@ -345,10 +345,10 @@ async fn a_replica_that_does_not_hear_its_journal_tells_no_old_number_for_long()
                 refused.get_or_insert(now());
             }
         }
-        assert!(with_one.evaluate().await.is_ok(), "the other one goes on");
+        assert!(with_one.evaluate().await.is_ok(), "the other replica answers");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    let refused = refused.expect("it is refused at last");
+    let refused = refused.expect("the replica refuses in the end");
     assert!(refused - cut <= SETTLE / 2 + Duration::from_secs(1), "{:?}", refused - cut);
     let ended = ear.hears(Heard::Ended).await;
     assert!(ended - cut <= SETTLE / 2 + Duration::from_secs(2), "{:?}", ended - cut);
@@ -361,7 +361,7 @@ async fn a_replica_that_does_not_hear_its_journal_tells_no_old_number_for_long()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_with_nothing_to_do_proves_that_it_reads_its_journal() {
+async fn an_idle_replica_proves_that_it_reads_its_journal() {
     let (_house, _book, mut keda) = pair().await;
     for _ in 0..600 {
         assert_eq!(keda.evaluate().await, Ok(ASLEEP));
@@ -370,7 +370,7 @@ async fn a_replica_with_nothing_to_do_proves_that_it_reads_its_journal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_has_left_keeps_the_pool_active_until_nothing_is_wanted() {
+async fn after_a_session_has_left_the_pool_is_active_until_no_pod_is_wanted() {
     let (_house, book, mut keda) = pair().await;
     book.visit(1);
     eventually(&mut keda, Ok(Learned { replicas: 1.0, is_active: true })).await;
@@ -378,7 +378,7 @@ async fn a_session_that_has_left_keeps_the_pool_active_until_nothing_is_wanted()
     book.write(Command::Leave { session: SessionId(1) });
     loop {
         let learned = keda.evaluate().await.unwrap();
-        assert_eq!(learned.is_active, learned.replicas > 0.0, "KEDA writes 0 for whoever is not active");
+        assert_eq!(learned.is_active, learned.replicas > 0.0, "KEDA scales an inactive pool to 0");
         if !learned.is_active {
             break;
         }
@@ -390,7 +390,7 @@ async fn a_session_that_has_left_keeps_the_pool_active_until_nothing_is_wanted()
 
 /// `cargo test --release -p slotkeeper --test dispatcher keda::speed -- --ignored --nocapture`
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "prints figures"]
+#[ignore = "prints measurements"]
 async fn speed() {
     let (book, net) = (Book::new(), Arc::new(RealNet));
     let house = Plan { host: 0, ..Plan::new(net.clone(), &book) }.asleep().await;

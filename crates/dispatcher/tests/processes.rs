@@ -1,5 +1,5 @@
 //! A pool of local processes, with real ones: shell scripts, and this test binary itself as a small web server.
-//! Nothing here looks at a clock: every test waits until something is so.
+//! No test depends on durations: each waits until a condition holds.
 #![expect(clippy::wildcard_enum_match_arm, reason = "everything else is a failure")]
 
 mod escapes;
@@ -18,14 +18,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Far longer than anything takes.
+/// Time limit of every wait, far longer than anything takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Reads a pool's news and insists on their order.
+/// Reads a pool's observations and checks that their versions grow.
 pub(crate) struct Watch {
     pub(crate) cluster: Arc<dyn Cluster>,
     version: u64,
-    /// Everything so far, in words.
+    /// All observations so far, as text.
     heard: Vec<String>,
 }
 
@@ -36,14 +36,14 @@ impl Watch {
 
     pub(crate) async fn next(&mut self) -> Command {
         let Ok(news) = tokio::time::timeout(PATIENCE, self.cluster.news()).await else {
-            panic!("no more news after {:#?}", self.heard)
+            panic!("no observation after {:#?}", self.heard)
         };
         let version = match &news {
             Command::PodSeen { version, .. }
             | Command::PodGone { version, .. }
             | Command::PodsListed { version, .. }
             | Command::ScaleSeen { version, .. } => *version,
-            _ => panic!("not news: {news:?}"),
+            _ => panic!("not an observation: {news:?}"),
         };
         self.heard.push(format!("{news:?}"));
         assert!(version > self.version, "versions must grow: {:#?}", self.heard);
@@ -51,7 +51,7 @@ impl Watch {
         news
     }
 
-    /// The next news of a phase; fails if it is anything else.
+    /// The next observation, which must be a phase of this pod.
     pub(crate) async fn phase(&mut self, ordinal: u32) -> (Uid, Phase) {
         match self.next().await {
             Command::PodSeen { pod, uid, phase, .. } if pod.0 == ordinal => (uid, phase),
@@ -80,11 +80,11 @@ impl Watch {
     async fn gone(&mut self, ordinal: u32) -> Uid {
         match self.next().await {
             Command::PodGone { pod, uid, .. } if pod.0 == ordinal => uid,
-            other => panic!("{ordinal} is not gone: {other:?} after {:#?}", self.heard),
+            other => panic!("{ordinal} has not ended: {other:?} after {:#?}", self.heard),
         }
     }
 
-    /// The next news of the scale: start, replicas, decided.
+    /// The next observation, which must be the scale: start, replicas, decided.
     pub(crate) async fn scale(&mut self) -> (u32, u32, u64) {
         match self.next().await {
             Command::ScaleSeen { start, replicas, decided, .. } => (start, replicas, decided),
@@ -96,7 +96,7 @@ impl Watch {
         self.cluster.scale(size(0, replicas, decided)).await.unwrap();
     }
 
-    /// The next sighting, of whomever.
+    /// The next sighting, of any pod.
     pub(crate) async fn sighting(&mut self) -> (u32, Phase) {
         match self.next().await {
             Command::PodSeen { pod, phase, .. } => (pod.0, phase),
@@ -111,7 +111,7 @@ impl Watch {
     }
 }
 
-/// Waits until something is so.
+/// Waits until `look` returns something.
 async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let looking = async {
         loop {
@@ -152,12 +152,13 @@ impl Place {
         }
     }
 
-    /// A pool that runs a shell script. Its first news have been read.
+    /// A pool that runs a shell script. Its first observations have been read.
     async fn script(&self, script: &str) -> Watch {
         start(self.settings(&["/bin/sh", "-c", script])).await
     }
 
-    /// A pool that runs [`serve_if_asked`]: healthy unless its folder says `sick`, mute while it says `hang`, until it says `die`.
+    /// A pool that runs [`serve_if_asked`]. Files in the pod's folder control it: unhealthy while `sick` exists, mute while
+    /// `hang` exists; at the next connection after `die` was made, it exits.
     fn server(&self) -> Processes {
         let exe = std::env::current_exe().unwrap();
         let mut settings = self.settings(&[exe.to_str().unwrap(), "--exact", "processes::serve_if_asked"]);
@@ -177,7 +178,7 @@ impl Place {
 pub(crate) const SUPERVISOR: &str = env!("CARGO_BIN_EXE_slotkeeper");
 
 fn begin(settings: Processes, since: Time) -> Arc<dyn Cluster> {
-    // Incarnations name control groups: those of other tests have other names.
+    // Control groups are named after incarnations, so those of other tests have other names.
     let (net, ids) = (Arc::new(RealNet), Ids::Os);
     processes::start(&"games".into(), settings, net, &ids, Path::new(SUPERVISOR), since).unwrap()
 }
@@ -190,7 +191,7 @@ async fn start(settings: Processes) -> Watch {
 }
 
 fn alive(pid: u32) -> bool {
-    // Who has ended but has not been waited for (by the container's init, perhaps never) is not alive.
+    // A zombie is not alive: it has ended, but its parent (perhaps the container's init) has not waited for it.
     if let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) {
         return !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with(['Z', 'X']);
     }
@@ -208,7 +209,7 @@ fn touch(file: &Path) {
 
 const SERVE: &str = "SLOTKEEPER_TEST_SERVER";
 
-/// Not a test: what the pods run.
+/// Not a test, but the server that pods run.
 #[test]
 fn serve_if_asked() {
     let Ok(asked) = std::env::var(SERVE) else { return };
@@ -240,7 +241,7 @@ fn serve_if_asked() {
 }
 
 #[tokio::test]
-async fn a_pod_starts_becomes_ready_and_knows_who_it_is() {
+async fn a_pod_starts_becomes_ready_and_has_its_identity_in_the_environment() {
     let place = Place::new();
     let mut pool = start(place.server()).await;
     pool.order(2, 7).await;
@@ -266,7 +267,7 @@ async fn a_pod_starts_becomes_ready_and_knows_who_it_is() {
 }
 
 #[tokio::test]
-async fn a_pod_is_ready_only_while_its_health_check_says_so() {
+async fn a_pod_is_ready_only_while_its_health_check_succeeds() {
     let place = Place::new();
     std::fs::create_dir(place.folder.path().join("0")).unwrap();
     touch(&place.file(0, "sick"));
@@ -288,7 +289,7 @@ async fn a_pod_is_ready_only_while_its_health_check_says_so() {
 }
 
 #[tokio::test]
-async fn a_stopped_pod_gets_term_and_is_told_before_the_order_that_stops_it() {
+async fn a_stopped_pod_gets_sigterm_and_is_reported_before_the_size_that_stops_it() {
     let place = Place::new();
     let mut pool =
         place.script("trap 'echo bye > {data}/bye; exit 0' TERM; touch {data}/up; while :; do sleep 1; done").await;
@@ -302,7 +303,7 @@ async fn a_stopped_pod_gets_term_and_is_told_before_the_order_that_stops_it() {
     assert_eq!(phase, Phase::Terminating);
     assert_eq!(pool.scale().await, (0, 1, 2));
     assert_eq!(pool.gone(1).await, second);
-    assert!(place.file(1, "bye").exists(), "it had its time");
+    assert!(place.file(1, "bye").exists(), "it had time to stop");
     assert!(!place.file(0, "bye").exists());
     pool.cluster.stop().await;
     assert!(place.file(0, "bye").exists());
@@ -327,7 +328,7 @@ async fn a_pod_that_ignores_term_is_killed_after_its_grace() {
 }
 
 #[tokio::test]
-async fn a_crashed_pod_is_gone_first_then_failed_then_started_again() {
+async fn a_crashed_pod_is_reported_as_gone_then_failed_then_started_again() {
     let place = Place::new();
     let mut pool = start(place.server()).await;
     pool.order(1, 1).await;
@@ -345,7 +346,7 @@ async fn a_crashed_pod_is_gone_first_then_failed_then_started_again() {
 }
 
 #[tokio::test]
-async fn a_crash_loop_is_said_in_plain_words_and_every_try_is_a_life_of_its_own() {
+async fn a_crash_loop_is_reported_in_plain_words_and_every_try_is_an_incarnation() {
     let place = Place::new();
     let mut pool = place.script("kill -9 $$").await;
     pool.order(1, 1).await;
@@ -363,7 +364,7 @@ async fn a_crash_loop_is_said_in_plain_words_and_every_try_is_a_life_of_its_own(
 }
 
 #[tokio::test]
-async fn scaling_away_a_pod_that_waits_for_its_next_try_ends_it_at_once() {
+async fn a_pod_that_waits_for_its_next_try_ends_at_once_when_scaled_in() {
     let place = Place::new();
     let mut settings = place.settings(&["/bin/sh", "-c", "exit 1"]);
     settings.backoff = (PATIENCE, PATIENCE);
@@ -373,7 +374,7 @@ async fn scaling_away_a_pod_that_waits_for_its_next_try_ends_it_at_once() {
     pool.starting(0).await;
     pool.gone(0).await;
     let (waiting, _) = pool.failed(0).await;
-    // A recycle means: try now.
+    // A recycle triggers the next try at once.
     pool.cluster.recycle(Ordinal(0), waiting.clone()).await.unwrap();
     assert_eq!(pool.gone(0).await, waiting);
     pool.starting(0).await;
@@ -386,7 +387,7 @@ async fn scaling_away_a_pod_that_waits_for_its_next_try_ends_it_at_once() {
 }
 
 #[tokio::test]
-async fn a_program_that_is_not_there_is_named() {
+async fn a_missing_program_is_reported() {
     let place = Place::new();
     let mut pool = start(place.settings(&["/nowhere/console", "--port", "{port}"])).await;
     pool.order(1, 1).await;
@@ -394,12 +395,12 @@ async fn a_program_that_is_not_there_is_named() {
     let (uid, why) = pool.failed(0).await;
     assert_eq!(why, "cannot start /nowhere/console: there is no such program; next try in 1 ms");
     let (same, _) = pool.failed(0).await;
-    assert_eq!(same, uid, "nothing has lived in between");
+    assert_eq!(same, uid, "no process ran meanwhile");
     pool.cluster.stop().await;
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_program_is_named() {
+async fn a_file_that_is_not_executable_is_reported() {
     let place = Place::new();
     let file = place.folder.path().join("notes.txt");
     touch(&file);
@@ -412,7 +413,7 @@ async fn a_file_that_is_no_program_is_named() {
 }
 
 #[tokio::test]
-async fn a_data_folder_that_cannot_be_written_is_named() {
+async fn a_data_folder_that_cannot_be_written_is_reported() {
     let place = Place::new();
     let settings = place.settings(&["/bin/sh", "-c", "sleep 60"]);
     let folder = place.folder.path().join("0");
@@ -432,7 +433,7 @@ async fn a_data_folder_that_cannot_be_written_is_named() {
 }
 
 #[tokio::test]
-async fn a_port_that_somebody_else_has_is_waited_for() {
+async fn a_port_that_another_program_uses_is_waited_for() {
     let place = Place::new();
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap();
@@ -456,7 +457,7 @@ async fn a_port_that_somebody_else_has_is_waited_for() {
 }
 
 #[tokio::test]
-async fn only_the_incarnation_that_was_meant_is_recycled() {
+async fn only_the_named_incarnation_is_recycled() {
     let place = Place::new();
     let mut pool = place.script("sleep 600").await;
     pool.order(1, 1).await;
@@ -471,16 +472,16 @@ async fn only_the_incarnation_that_was_meant_is_recycled() {
     let next = pool.starting(0).await;
     assert_ne!(next, uid);
     pool.cluster.recycle(Ordinal(0), uid).await.unwrap();
-    // The answer to another order shows that the recycle has been taken: the present life goes on.
+    // The response to a later order shows that the recycle was processed: the current incarnation goes on.
     pool.order(1, 2).await;
-    assert_eq!(pool.scale().await, (0, 1, 2), "the former life was meant, not this one");
+    assert_eq!(pool.scale().await, (0, 1, 2), "the recycle named the former incarnation");
     pool.order(0, 3).await;
     pool.is(0, &next, Phase::Terminating).await;
     pool.cluster.stop().await;
 }
 
 #[tokio::test]
-async fn a_late_order_changes_nothing() {
+async fn an_order_older_than_the_last_one_changes_nothing() {
     let place = Place::new();
     let mut pool = place.script("sleep 600").await;
     pool.order(1, 5).await;
@@ -488,7 +489,7 @@ async fn a_late_order_changes_nothing() {
     let uid = pool.starting(0).await;
     pool.order(0, 4).await;
     pool.order(1, 5).await;
-    assert_eq!(pool.scale().await, (0, 1, 5), "said again, and nothing about the late one");
+    assert_eq!(pool.scale().await, (0, 1, 5), "the size is reported again, without the outdated order");
     pool.order(0, 6).await;
     pool.is(0, &uid, Phase::Terminating).await;
     assert_eq!(pool.scale().await, (0, 0, 6));
@@ -496,7 +497,7 @@ async fn a_late_order_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_pod_wanted_again_while_it_ends_is_started_anew() {
+async fn a_pod_wanted_again_while_it_ends_is_started_again() {
     let place = Place::new();
     let mut pool =
         place.script("trap 'while [ ! -e {data}/go ]; do sleep 0.01; done; exit 0' TERM; touch {data}/up; while :; do sleep 1; done").await;
@@ -528,12 +529,12 @@ async fn the_window_may_start_above_zero() {
     pool.cluster.stop().await;
 }
 
-/// A process, its child, and a child of that which does not care.
+/// A process with a child that ignores SIGTERM and has a child of its own.
 const FAMILY: &str = "echo $$ > {data}/pid; sh -c 'trap \"\" TERM; echo $$ > {data}/child; \
                       sleep 600 & while :; do sleep 1; done; :'; :";
 
 #[tokio::test]
-async fn nothing_is_left_after_stop() {
+async fn no_process_is_left_after_stop() {
     let place = Place::new();
     let mut settings = place.settings(&["/bin/sh", "-c", FAMILY]);
     settings.stop_grace = Duration::from_millis(50);
@@ -554,7 +555,7 @@ async fn nothing_is_left_after_stop() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_after_drop() {
+async fn no_process_is_left_after_drop() {
     let place = Place::new();
     let mut settings = place.settings(&["/bin/sh", "-c", FAMILY]);
     settings.stop_grace = Duration::from_millis(50);
@@ -568,7 +569,7 @@ async fn nothing_is_left_after_drop() {
 }
 
 #[test]
-fn nothing_is_left_after_the_runtime() {
+fn no_process_is_left_after_the_runtime_has_ended() {
     let place = Place::new();
     let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let first = runtime();
@@ -627,7 +628,7 @@ impl Write for Log {
 }
 
 #[tokio::test]
-async fn what_a_pod_says_is_logged_with_its_name() {
+async fn the_output_of_a_pod_is_logged_with_its_name() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time().with_writer(move || writer.clone());

@@ -1,6 +1,6 @@
 //! The journal in a real Redis: `redis-server` (or what `SLOTKEEPER_TEST_REDIS` names: `valkey-server`) is started for each
-//! test. Whatever happens to the server, all readers come to one order, and where entries may be lost, that is said before
-//! anything new.
+//! test. Whatever happens to the server, all readers get one order, and where entries may be lost, a lapse precedes the
+//! new entries.
 
 mod address;
 mod driven;
@@ -12,9 +12,9 @@ mod replica;
 mod server;
 mod trouble;
 
-/// All of this once more.
+/// Runs all tests of this module again, on Valkey.
 #[test]
-fn a_valkey_is_as_good() {
+fn a_valkey_server_passes_the_same_tests() {
     const VALKEY: &str = "valkey-server";
     if std::process::Command::new(VALKEY).arg("--version").output().is_err() {
         println!("SKIPPED: {VALKEY} is not installed; with it, all tests of the Redis journal run on it as well");

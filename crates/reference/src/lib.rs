@@ -3,35 +3,35 @@
 //!
 //! | rule | the promise |
 //! |---|---|
-//! | [`Rule::SharedSlot`] | an incarnation never has more sessions than slots; with recycling, no visitor meets another's traces |
-//! | [`Rule::Moved`] | a session stays with its incarnation until it ends, the pod goes away, or an operator moves it |
-//! | [`Rule::Killed`] | a pod that the dispatcher gives up holds no session; a session ends only for the reason it is told |
+//! | [`Rule::SharedSlot`] | an incarnation never has more sessions than slots; with recycling, no visitor gets a used one |
+//! | [`Rule::Moved`] | a session stays with its incarnation until it ends, the pod terminates, or an operator moves it |
+//! | [`Rule::Killed`] | a pod that the dispatcher removes has no session; the reason given for a session's end is true |
 //! | [`Rule::WaitsInVain`] | no visitor waits (or is turned away) while a slot is surely free |
 //! | [`Rule::Position`] | first come, first served within a priority class; a visitor that sends heartbeats keeps its position |
-//! | [`Rule::Notice`] | a visitor whose session ends, or whose pod goes away under an open stream, is notified |
+//! | [`Rule::Notice`] | a visitor whose session ends, or whose pod terminates while it has an open stream, is notified |
 //!
 //! # What it does not know
 //!
 //! An outsider cannot see everything. Where the observations leave a question open, the answer is *unknown* and nothing is
 //! reported:
 //!
-//! - The dispatcher's clocks may stand still during an outage, but they never run faster than real time. So a clock that ended a
-//!   session too early is a finding; one that has not ended it yet is not.
+//! - The dispatcher's clocks may stand still during an outage, but they never run faster than real time. So a session that
+//!   ends before its deadline is a finding; one that ends later is not.
 //! - A pod outside any ordered size may be deleted at any moment, and one step may lower the number and raise it again. So a pod
-//!   counts as surely free only when the newest order covers its ordinal, the API server stores that order, and all news has been
-//!   delivered. KEDA may act on older numbers: there a pod that was ever outside stays unknown, and no pod is surely free at
-//!   the moment of a snapshot.
+//!   counts as surely free only when the newest order covers its ordinal, the API server stores that order, and all events have
+//!   been delivered. KEDA may act on older numbers: there a pod that was ever outside stays unknown, and no pod is surely
+//!   free at the moment of a snapshot.
 //! - A pod that was not observed from its first moment has an unknown history: with recycling it is never surely free.
 //! - After [`Observation::JournalLost`] sessions, positions, operator commands and orders may be forgotten. Until
-//!   [`Observation::JournalSettled`] only [`Rule::SharedSlot`] (by open streams) and [`Rule::Killed`] (by pods) are judged, and no
-//!   visitor may get a slot. Afterwards each visitor's first answer is taken as it is.
-//! - Where sessions may be moved (`moves`), the reason to move one is the dispatcher's. Only the notification is judged.
+//!   [`Observation::JournalSettled`] only [`Rule::SharedSlot`] (by open streams) and [`Rule::Killed`] (by pods) are judged, and
+//!   no visitor may get a slot. Afterwards each visitor's first answer is accepted as it is.
+//! - Where sessions may be moved (`moves`), the dispatcher decides when to move one. Only the notification is judged.
 //!
-//! # Two ways to watch
+//! # Two kinds of observation
 //!
-//! [`Watch::Snapshots`]: every visitor is asked at every [`Observation::Snapshot`], so what they are told is complete and can be
+//! [`Watch::Snapshots`]: every visitor is queried at every [`Observation::Snapshot`], so the answers are complete and can be
 //! compared exactly. [`Watch::Events`]: observations come as visitors and pods happen to make them, each with a tolerance; an
-//! answer is then proof only for the moment it was given, and for as long as the slot must be held afterwards.
+//! answer then proves something only for its moment, and for as long as the slot must be held afterwards.
 
 mod observation;
 mod pods;

@@ -1,4 +1,4 @@
-//! The vocabulary: what visitors, pods, the API server and operators can observe. All times are milliseconds of real time.
+//! The observations that visitors, pods, the API server and operators can make. All times are milliseconds of real time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ macro_rules! name {
 }
 
 name! {
-    /// One session: what one signed cookie names.
+    /// One session, as identified by one signed cookie.
     VisitorId
 }
 name! {
@@ -38,7 +38,7 @@ name! {
     PodId
 }
 
-/// One observation. It was made at `at`; what it says was so at some moment between `at - tolerance` and `at`.
+/// One observation. It was made at `at`, and was true at some moment between `at - tolerance` and `at`.
 #[derive(Clone, Debug)]
 pub struct Observed {
     pub at: u64,
@@ -56,17 +56,17 @@ pub enum Observation {
         visitor: VisitorId,
         class: u8,
     },
-    /// The visitor has been connected to the waiting room since then, without a break.
+    /// The visitor has been connected to the waiting room since `since` without interruption.
     Connected {
         visitor: VisitorId,
         since: u64,
     },
-    /// The visitor is shown this.
+    /// The visitor gets this answer.
     Told {
         visitor: VisitorId,
         answer: Answer,
     },
-    /// The visitor has an open stream to the pod; `stream` is the same number for as long as it is the same one.
+    /// The visitor has an open stream to the pod; `stream` identifies it.
     Stream {
         visitor: VisitorId,
         pod: PodId,
@@ -78,15 +78,16 @@ pub enum Observation {
         stream: u64,
         quiet_since: u64,
     },
-    /// The visitor is notified that its pod goes away: its stream is closed with a reason.
+    /// The visitor is notified that its pod terminates: its stream is closed with a reason.
     Notified {
         visitor: VisitorId,
         pod: PodId,
     },
-    /// The visitor ends its session, or an operator does.
+    /// The visitor ends its session.
     Leaves {
         visitor: VisitorId,
     },
+    /// An operator ends the visitor's session.
     Kicked {
         visitor: VisitorId,
     },
@@ -127,29 +128,29 @@ pub enum Observation {
 
     /// The journal has lost its newest entries.
     JournalLost,
-    /// The dispatchers serve again after that.
+    /// The dispatchers serve again after a journal loss.
     JournalSettled,
-    /// Until then the network, processes or nodes are broken: promises with a time limit do not hold.
+    /// Until `until` the network, processes or nodes are broken: promises with a time limit do not hold.
     Disturbed {
         until: u64,
     },
 
-    /// All visitors have been asked at this moment, and all streams reported ([`Watch::Snapshots`](crate::Watch)).
+    /// All visitors have been queried at this moment, and all streams reported ([`Watch::Snapshots`](crate::Watch)).
     Snapshot,
-    /// Time has passed ([`Watch::Events`](crate::Watch)).
+    /// Only time has passed ([`Watch::Events`](crate::Watch)).
     Clock,
 }
 
-/// What a visitor is shown.
+/// An answer that a visitor gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The waiting room, with this many visitors ahead if it says so.
+    /// The waiting room, with this many visitors ahead if it shows a number.
     Waiting { ahead: Option<u64> },
-    /// A slot is ready. Which pod it is in will be seen later.
+    /// A slot is ready. Its pod will be observed later.
     Ready,
     /// An answer from this pod, or (in a snapshot) the pod that the next request goes to.
     Seat { pod: PodId },
-    /// The session is over.
+    /// The session has ended.
     Ended { reason: Reason },
     /// The queue is full.
     Full,
@@ -157,7 +158,7 @@ pub enum Answer {
     Unknown,
 }
 
-/// Why a session ended, as its visitor is told.
+/// Why a session ended, as shown to its visitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     LeftQueue,
@@ -201,25 +202,25 @@ pub enum PodState {
     Gone,
 }
 
-/// Who removes a pod.
+/// The cause of a pod's removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remover {
     /// Its controller, because the dispatcher lowered the number.
     ScaleDown,
     /// A dispatcher, by uid.
     Recycle,
-    /// Anybody else: a node, an eviction, an operator.
+    /// Anything else: a node, an eviction, an operator.
     Other,
 }
 
-/// Who turns the number of pods into pods.
+/// The program that turns the number of pods into pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scaling {
     /// The dispatcher, with ordered writes.
     Own,
     /// KEDA, which may act on a number that has changed meanwhile.
     Keda,
-    /// Nobody: ordinals below `max` run.
+    /// None: ordinals below `max` run.
     Fixed,
 }
 
@@ -228,7 +229,7 @@ pub enum Scaling {
 pub struct Settings {
     pub slots_per_pod: u32,
     pub max: u32,
-    /// An incarnation is replaced after a session.
+    /// An incarnation is replaced after each session.
     pub recycle: bool,
     /// Sessions may be moved when the pool shrinks.
     pub moves: bool,
@@ -239,8 +240,8 @@ pub struct Settings {
     pub idle: Option<u64>,
     pub max_session: Option<u64>,
     pub stuck_after: u64,
-    /// How long everything together may take that an outsider cannot see: news that are on their way, slots that are promised
-    /// to or held for absent visitors ([`Watch::Events`](crate::Watch) only).
+    /// How long all that an outsider cannot observe may take in total: events in flight, slots promised to or held for absent
+    /// visitors ([`Watch::Events`](crate::Watch) only).
     pub hidden: u64,
     /// The dispatchers' clocks may run faster than real time, so that clocks prove nothing.
     pub clocks_jump: bool,

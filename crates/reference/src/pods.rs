@@ -1,4 +1,4 @@
-//! Pods as the API server knows them, and the question whether one is surely free to place a visitor in.
+//! Pods as the API server knows them. Decides whether a visitor could surely be placed in one.
 
 use crate::observation::{PodId, PodState, Remover, Scaling, Settings, VisitorId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,23 +7,23 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Pod {
     pub(crate) ordinal: u32,
     state: PodState,
-    /// It was observed from its first moment.
+    /// It has been observed from its first moment.
     born: bool,
     /// The most slots it has had.
     pub(crate) slots: u32,
-    /// Everyone who has had a stream here.
+    /// All visitors that have had a stream here.
     pub(crate) guests: BTreeSet<VisitorId>,
     /// When a guest first left.
     pub(crate) traces: Option<u64>,
-    /// An order excludes it, or may do so: it may be deleted at any moment.
+    /// An order excludes it, or may exclude it: it may be deleted at any moment.
     doubted: bool,
-    /// ... and nothing that can be observed ends the doubt.
+    /// It cannot be observed whether it may still be deleted.
     unknown: bool,
-    /// Since when it has been doubted, or not ready, without a break.
+    /// Since when it has been `doubted` or not ready without interruption.
     late_since: Option<u64>,
-    /// When the dispatcher's side removed it.
+    /// When the dispatcher or the scaler removed it.
     pub(crate) removed: Option<u64>,
-    /// Since when it is on its way out.
+    /// Since when it has been terminating.
     pub(crate) going: Option<u64>,
     /// Since when it has surely been free.
     pub(crate) free_since: Option<u64>,
@@ -34,7 +34,7 @@ impl Pod {
         matches!(self.state, PodState::Terminating { .. } | PodState::Gone)
     }
 
-    /// Whether it stays cannot be told from outside.
+    /// Whether it is unknown, and cannot be observed, that it stays.
     pub(crate) fn is_unknown(&self) -> bool {
         self.unknown
     }
@@ -63,7 +63,7 @@ enum Order {
     /// The dispatcher has not ordered anything: the stored size counts.
     #[default]
     None,
-    /// It may have, and that is forgotten.
+    /// It may have ordered a size that is forgotten now.
     Unknown,
     Newest(Size),
 }
@@ -75,7 +75,7 @@ pub(crate) struct Pods {
     stored: Option<Size>,
     caught_up: bool,
     cordoned: BTreeSet<u32>,
-    /// Cordons may be forgotten or remembered: only these ordinals are surely open.
+    /// After a journal loss cordons may be forgotten or not: only these ordinals are surely open.
     surely_open: Option<BTreeSet<u32>>,
     emptied: BTreeSet<u32>,
 }
@@ -93,7 +93,7 @@ impl Pods {
         self.all.iter()
     }
 
-    /// Takes over a state of a pod. `judged`: it matters who removes it.
+    /// Records a state of a pod. `judged`: a removal by the dispatcher's side is recorded too.
     pub(crate) fn saw(
         &mut self,
         id: &PodId,
@@ -147,7 +147,7 @@ impl Pods {
             }
         }
         if state == PodState::Gone && self.all.len() > 200 {
-            // Streams and seats there have long been judged.
+            // Its streams and seats were judged long ago.
             let oldest = self.all.iter().find(|(_, pod)| pod.is_gone()).map(|(id, _)| id.clone());
             oldest.map(|id| self.all.remove(&id));
         }
@@ -157,8 +157,8 @@ impl Pods {
         let size = Size { start, end, position };
         self.order = Order::Newest(size);
         for pod in self.all.values_mut().filter(|p| !p.is_gone()) {
-            // One step may have lowered the number and raised it again: then only the last order is seen. So every new order
-            // of the dispatcher is a doubt until it is stored.
+            // One step may have lowered the number and raised it again; only the last order can be observed. So after every
+            // new order of the dispatcher, pods are not certain to stay until that order is stored.
             let outside = !size.contains(pod.ordinal);
             if outside || settings.scaling == Scaling::Own {
                 pod.doubted = true;
@@ -177,7 +177,7 @@ impl Pods {
         self.caught_up = true;
     }
 
-    /// The newest order, if there is one.
+    /// Whether the newest order, if there is one, excludes this ordinal.
     pub(crate) fn order_excludes(&self, ordinal: u32) -> bool {
         matches!(self.order, Order::Newest(size) if !size.contains(ordinal))
     }
@@ -207,10 +207,10 @@ impl Pods {
         self.emptied.contains(&ordinal)
     }
 
-    /// New settings: what was decided by the old ones is unknown for the pods there are.
+    /// The settings have changed: what was decided by the old ones about existing pods is unknown.
     pub(crate) fn settings_changed(&mut self, settings: &Settings) {
         if settings.scaling == Scaling::Fixed {
-            // Nobody carries out an order any more.
+            // Orders are not carried out any more.
             self.order = Order::Unknown;
         }
         for pod in self.all.values_mut() {
@@ -219,14 +219,15 @@ impl Pods {
         }
     }
 
-    /// Orders and cordons may be forgotten, and what happened in pods.
+    /// Orders, cordons and the use of pods may be forgotten.
     pub(crate) fn journal_lost(&mut self, settings: Option<&Settings>, at: u64) {
         self.order = Order::Unknown;
         self.surely_open = Some(BTreeSet::new());
         for pod in self.all.values_mut() {
             pod.doubted = true;
             pod.born = false;
-            // Who has been where is lost, too. A pool that recycles replaces its pods for that; one that begins to later cannot know.
+            // The use of pods is forgotten, too. A pool that recycles replaces its pods because of that; one that starts to
+            // recycle later cannot know.
             if settings.is_none_or(|s| !s.recycle) {
                 pod.traces = None;
                 pod.guests.clear();
@@ -236,14 +237,14 @@ impl Pods {
         }
     }
 
-    /// What happened until now in pods that have been ready may be forgotten.
+    /// The use, until now, of pods that have been ready may be forgotten.
     pub(crate) fn journal_settled(&mut self) {
         for pod in self.all.values_mut().filter(|p| p.state != PodState::Starting) {
             pod.born = false;
         }
     }
 
-    /// Ends the doubts that the observations so far rule out.
+    /// Clears `doubted` for pods that certainly stay, by the observations so far.
     pub(crate) fn judge(&mut self, settings: &Settings, at: u64) {
         if !self.caught_up || settings.scaling != Scaling::Own {
             return;
@@ -257,7 +258,7 @@ impl Pods {
             }
         };
         for pod in self.all.values_mut().filter(|p| p.doubted && !p.unknown && certain(p.ordinal)) {
-            // After that long it may be owed a recycle.
+            // After `stuck_after` it may owe a recycle.
             if pod.late_since.is_some_and(|since| at.saturating_sub(since) >= settings.stuck_after) {
                 pod.unknown = true;
                 continue;
@@ -269,9 +270,9 @@ impl Pods {
         }
     }
 
-    /// Whether a visitor may surely be placed in this pod if it has a free slot. `exact`: at this very moment.
+    /// Whether a visitor may surely be placed in this pod if it has a free slot. `exact`: at exactly this moment.
     pub(crate) fn is_surely_placeable(&self, pod: &Pod, settings: &Settings, exact: bool) -> bool {
-        // A number that is lowered and raised again between two questions of KEDA is not seen at all.
+        // A number that is lowered and raised again between two queries of KEDA cannot be observed.
         if exact && settings.scaling == Scaling::Keda {
             return false;
         }

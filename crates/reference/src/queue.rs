@@ -1,11 +1,11 @@
-//! The order of waiting visitors, and whether any waits in vain.
+//! Judges the order of waiting visitors, and whether one waits although a slot is free.
 
 use crate::observation::{PodId, VisitorId};
 use crate::reference::{Reference, Rule};
 use crate::visitors::{Home, State};
 use std::collections::BTreeSet;
 
-/// The waiting visitors at a snapshot, first first: who, which wait, which lane.
+/// The waiting visitors at a snapshot, in order: visitor, episode (number of the wait), lane.
 pub(crate) type Line = Vec<(VisitorId, u64, Option<u16>)>;
 
 impl Reference {
@@ -34,7 +34,7 @@ impl Reference {
             for (second, e2, l2) in &self.line[n + 1..] {
                 let lawful = match (old(*e1), old(*e2)) {
                     (Some(one), Some(other)) => one < other,
-                    // The first one is new: it stands before the second only by its lane.
+                    // The first one is new: only its lane can put it before the second.
                     (None, Some(_)) => l1.zip(*l2).is_none_or(|(l1, l2)| l1 < l2 || l1 == 0),
                     (Some(_), None) => l1.zip(*l2).is_none_or(|(l1, l2)| l1 <= l2),
                     (None, None) => l1.zip(*l2).is_none_or(|(l1, l2)| l1 <= l2),
@@ -59,7 +59,7 @@ impl Reference {
                 continue;
             };
             let index = placed.episode.and_then(|episode| before.iter().position(|(_, e, _)| *e == episode));
-            // Who lost a pod goes before others who did, to the ordinal it had.
+            // A visitor that lost its pod may overtake others that lost theirs, to return to its own ordinal.
             let is_home = match placed.home {
                 Home::Nowhere => false,
                 Home::Unknown => true,
@@ -92,7 +92,7 @@ impl Reference {
         }
     }
 
-    /// The visitor is told again that it waits: not further back than before, and not behind one that came later.
+    /// The visitor is shown again that it waits: not further back than before, and not after one that came later was placed.
     pub(crate) fn position_holds(&mut self, id: &VisitorId, ahead: Option<u64>, at: u64, earliest: u64) {
         if self.snapshots() {
             return;
@@ -123,7 +123,7 @@ impl Reference {
         }
     }
 
-    /// Free slots, surely: in pods where a visitor may be placed, less those that others have.
+    /// The slots that are surely free in this pod: 0 unless a visitor may be placed there, less those that others have.
     fn free(&self, id: &PodId) -> usize {
         let (Some(settings), Some(pod)) = (&self.settings, self.pods.get(id)) else { return 0 };
         if !self.pods.is_surely_placeable(pod, settings, self.snapshots()) {
@@ -154,7 +154,7 @@ impl Reference {
         }
     }
 
-    /// A visitor that has been waiting for as long as a pod has been free, and longer than everything hidden may take.
+    /// Reports a visitor that has been waiting while a pod was free, for longer than all that is hidden may take.
     pub(crate) fn waiting_over_time(&mut self, at: u64) {
         let Some(settings) = self.settings.clone() else { return };
         self.pods.judge(&settings, at);
@@ -189,7 +189,7 @@ impl Reference {
         }
     }
 
-    /// A session that has not been seen in its pod for that long has no slot there any more.
+    /// A session that has not been observed in its pod for `hidden` has no slot there any more.
     fn forget_the_absent(&mut self, at: u64, hidden: u64) {
         for visitor in self.visitors.values_mut() {
             let newest = visitor.contact.as_ref().map_or(0, |c| c.1);

@@ -1,4 +1,5 @@
-//! Takes observations one by one and keeps what is known of visitors and pods. The rules are in `visitors`, `slots` and `queue`.
+//! Takes observations one by one and stores what is known about visitors and pods. The rules are in `visitors`, `slots` and
+//! `queue`.
 
 use crate::observation::{Observation, Observed, Settings, VisitorId};
 use crate::pods::Pods;
@@ -10,9 +11,9 @@ use std::fmt;
 /// How complete the observations are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watch {
-    /// At every snapshot, every visitor has been asked.
+    /// At every snapshot, every visitor has been queried.
     Snapshots,
-    /// Each observation stands for itself.
+    /// Each observation is judged by itself.
     Events,
 }
 
@@ -60,7 +61,7 @@ impl fmt::Display for Finding {
 pub struct Reference {
     pub(crate) watch: Watch,
     pub(crate) settings: Option<Settings>,
-    /// The shortest of each clock that has been in force.
+    /// The shortest value of each duration that has been in force.
     pub(crate) shortest: Option<Settings>,
     pub(crate) visitors: BTreeMap<VisitorId, Visitor>,
     pub(crate) pods: Pods,
@@ -70,13 +71,13 @@ pub struct Reference {
     pub(crate) turned_away: Vec<VisitorId>,
     /// The journal has lost entries and has not settled yet.
     pub(crate) lost: bool,
-    /// When the dispatchers served again: an answer to an earlier question may be by the state that is lost.
+    /// When the dispatchers served again after a journal loss: answers to earlier requests may be based on the lost state.
     pub(crate) settled_at: u64,
     /// The pool is being removed, or is removed.
     pub(crate) removed: bool,
-    /// The network, processes or nodes have been broken, until then.
+    /// Until when the network, processes or nodes have been broken.
     pub(crate) disturbed_until: u64,
-    /// When a pod last went away or a session was last moved: a waiting visitor may see its position fall back.
+    /// When a pod last ended or a session was last moved: a waiting visitor may fall back by a position.
     pub(crate) moved_at: u64,
     pub(crate) episodes: u64,
     findings: Vec<Finding>,
@@ -103,7 +104,7 @@ impl Reference {
         }
     }
 
-    /// Takes an observation, and returns the contradictions it reveals. Before the first settings nothing is judged.
+    /// Takes an observation and returns the contradictions it reveals. Before the first settings nothing is judged.
     pub fn observe(&mut self, observed: &Observed) -> Vec<Finding> {
         let (at, earliest) = (observed.at, observed.at.saturating_sub(observed.tolerance));
         match &observed.what {

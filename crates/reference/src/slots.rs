@@ -1,4 +1,4 @@
-//! How many sessions a pod has, and whether any is there when the pod is given up.
+//! Judges how many sessions a pod has, and whether it has any when the dispatcher removes it.
 
 use crate::observation::{PodId, PodState, Remover, Scaling, VisitorId};
 use crate::pods::Pod;
@@ -7,7 +7,7 @@ use crate::visitors::State;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Reference {
-    /// Who occupies a slot in each pod, at a snapshot: those with a place, those whose session is ending, those with a stream.
+    /// The visitors that occupy a slot in each pod at a snapshot: with a seat, with a session that is ending, or with a stream.
     /// After a journal loss only streams are known.
     fn occupants(&self) -> BTreeMap<PodId, BTreeSet<VisitorId>> {
         let mut all: BTreeMap<PodId, BTreeSet<VisitorId>> = BTreeMap::new();
@@ -35,7 +35,7 @@ impl Reference {
         }
     }
 
-    /// The same, for an order that has just been observed.
+    /// An order that has just been observed must not exclude a pod that surely has a session ([`Watch::Events`](crate::Watch)).
     pub(crate) fn order_spares_sessions(&mut self, at: u64) {
         let own = self.settings.as_ref().is_some_and(|s| s.scaling == Scaling::Own);
         if self.snapshots() || self.lost || !own {
@@ -51,7 +51,7 @@ impl Reference {
         }
     }
 
-    /// The newest order must not exclude a pod with a session.
+    /// The newest order must not exclude a pod with a session ([`Watch::Snapshots`](crate::Watch)).
     pub(crate) fn orders_spare_sessions(&mut self, at: u64) {
         for (id, there) in self.occupants() {
             let Some(pod) = self.pods.get(&id).filter(|p| !p.is_going() && self.pods.order_excludes(p.ordinal)) else {
@@ -79,8 +79,8 @@ impl Reference {
         }
     }
 
-    /// Whether the visitor surely has a slot in this pod. Between two answers of a pod it must, for as long as a slot is held
-    /// for an absent session, unless the session may have ended for another reason.
+    /// Whether the visitor surely has a slot in this pod. After an answer of the pod it has, for as long as a slot is held for
+    /// an absent session, unless the session may have ended for another reason.
     pub(crate) fn is_surely_in(&self, id: &VisitorId, pod: &PodId, at: u64) -> bool {
         let Some(visitor) = self.visitors.get(id) else { return false };
         if self.snapshots() {
@@ -100,8 +100,8 @@ impl Reference {
         there == pod && !ended && !time_up && !clocks.clocks_jump && !may_be_moved && at.saturating_sub(*since) < held
     }
 
-    /// With recycling, nobody gets a slot in an incarnation that a session has left. Among several slots, the guest who leaves at
-    /// this very moment may have left just after.
+    /// With recycling, no visitor gets a slot in an incarnation that a session has left. If the pod has several slots, a guest
+    /// that leaves at this moment may have left after the placement.
     pub(crate) fn meets_no_traces(&mut self, id: &VisitorId, pod: &PodId, was: &State, at: u64) {
         let recycle = self.settings.as_ref().is_some_and(|s| s.recycle);
         if !recycle || matches!(was, State::Seat(p) if p == pod) {
@@ -122,7 +122,7 @@ impl Reference {
         {
             self.report(Rule::Killed, at, format!("{pod} was removed by us at {removed} ms, and {id} is still there"));
         }
-        // Whoever must still have a slot here, and was answered before this one asked.
+        // Visitors that must still have a slot here, and were answered before this one made its request.
         let held: Vec<VisitorId> = (self.visitors.iter())
             .filter(|(other, v)| {
                 *other != id
@@ -148,7 +148,7 @@ impl Reference {
         visitor.contact = Some((pod.clone(), earliest));
     }
 
-    /// A stream that was open when an operator ended its session must be closed with a reason soon.
+    /// A stream that was open when an operator ended its session must be closed within `grace`.
     pub(crate) fn is_notified_of_a_kick(&mut self, id: &VisitorId, number: u64, at: u64, earliest: u64) {
         let grace = self.shortest.as_ref().map_or(0, |s| s.grace);
         let visitor = self.visitor(id);
@@ -160,19 +160,19 @@ impl Reference {
         }
     }
 
-    /// A stream that breaks off because its pod goes away must be closed with a reason before, if nothing else is broken.
+    /// A stream must be closed with a reason before it breaks because its pod terminates, unless something else is broken.
     pub(crate) fn is_notified_of_its_pods_end(&mut self, id: &VisitorId, number: u64, at: u64) {
         let visitor = self.visitor(id);
         let Some(stream) = visitor.streams.get(&number) else { return };
         let (pod, notified) = (stream.pod.clone(), visitor.notified.contains(&stream.pod));
         let Some(going) = self.pods.get(&pod).and_then(|p| p.going) else { return };
         if !notified && !self.is_disturbed(going) {
-            let text = format!("the stream of {id} broke off; {pod} has been going away since {going} ms");
+            let text = format!("the stream of {id} broke off; {pod} has been terminating since {going} ms");
             self.report(Rule::Notice, at, text);
         }
     }
 
-    /// The stream was open from its beginning until `until`: so many others cannot have been there meanwhile.
+    /// The stream was open from its beginning until `until`: the streams of other visitors meanwhile must leave a slot for it.
     pub(crate) fn streams_overlap(&mut self, id: &VisitorId, pod: &PodId, number: u64, until: u64) {
         let Some(slots) = self.pods.get(pod).map(|p| p.slots as usize) else { return };
         let Some(since) = self.visitor(id).streams.get(&number).map(|s| s.opened) else { return };

@@ -1,4 +1,4 @@
-//! Each rule with observation lists written by hand: what is lawful passes, what is not is found.
+//! Tests each rule with observation lists written by hand: lawful ones pass, violations are found.
 
 use crate::*;
 
@@ -39,7 +39,7 @@ impl Story {
         story
     }
 
-    /// Pods 0 and 1 are ready, and known from their first moment.
+    /// Pods 0 and 1 are ready, and have been observed from their first moment.
     fn with_pods(watch: Watch, settings: Settings) -> Story {
         let mut story = Story::new(watch, settings);
         for (pod, ordinal) in [("p0", 0), ("p1", 1)] {
@@ -125,7 +125,7 @@ fn two_seats_in_one_slot_are_found() {
 }
 
 #[test]
-fn a_seat_beside_an_open_stream_is_found() {
+fn a_seat_in_a_slot_with_an_open_stream_is_found() {
     let mut story = full(Watch::Snapshots);
     story.see(Observation::Leaves { visitor: ANA.into() }).ended(ANA, Reason::Left).told(ANA, Answer::Unknown);
     story.sign(CEM).seat(CEM, "p0").snapshot().finds(Rule::SharedSlot);
@@ -152,7 +152,7 @@ fn a_pod_that_answers_another_visitor_within_grace_is_found() {
 }
 
 #[test]
-fn a_pod_may_answer_another_visitor_after_grace_or_after_a_goodbye() {
+fn a_pod_may_answer_another_visitor_after_grace_or_after_the_session_was_ended() {
     let mut story = full(Watch::Events);
     story.pass(31_000).seat(CEM, "p0").lawful();
     let mut story = full(Watch::Events);
@@ -160,14 +160,14 @@ fn a_pod_may_answer_another_visitor_after_grace_or_after_a_goodbye() {
 }
 
 #[test]
-fn streams_that_overlap_are_found_whatever_came_between() {
+fn streams_that_overlap_are_found_even_if_a_session_ended_meanwhile() {
     let mut story = full(Watch::Events);
     story.pass(40_000).stream(CEM, "p0", 3).lawful();
     story.pass(100).see(Observation::Leaves { visitor: CEM.into() }).stream(ANA, "p0", 1).finds(Rule::SharedSlot);
 }
 
 #[test]
-fn a_stranger_in_a_used_incarnation_is_found_where_pods_are_recycled() {
+fn another_visitor_in_a_used_incarnation_is_found_where_pods_are_recycled() {
     for (recycle, found) in [(true, vec![(Rule::SharedSlot, 2_000)]), (false, vec![])] {
         let mut story = Story::with_pods(Watch::Snapshots, Settings { recycle, ..settings() });
         story.seat(ANA, "p0").stream(ANA, "p0", 1).snapshot().pass(1_000);
@@ -188,7 +188,7 @@ fn a_session_that_changes_its_pod_is_found() {
 }
 
 #[test]
-fn a_session_may_move_when_its_pod_goes_away_or_is_emptied() {
+fn a_session_may_move_when_its_pod_terminates_or_is_emptied() {
     let mut story = Story::with_pods(Watch::Snapshots, settings());
     story.seat(ANA, "p0").snapshot().pass(1_000).pod("p0", 0, PodState::Terminating { by: Remover::Other });
     story.waits(ANA, 0).seat(ANA, "p1").snapshot().lawful();
@@ -221,7 +221,7 @@ fn a_scale_down_or_recycle_under_a_session_is_found() {
 }
 
 #[test]
-fn a_lost_node_or_an_empty_pod_is_not_our_kill() {
+fn a_lost_node_or_the_removal_of_an_empty_pod_is_not_a_finding() {
     for watch in [Watch::Snapshots, Watch::Events] {
         full(watch).pod("p1", 1, PodState::Terminating { by: Remover::Other }).lawful();
         let mut story = Story::with_pods(watch, settings());
@@ -263,13 +263,13 @@ fn a_session_that_ends_before_its_clock_has_run_out_is_found() {
 }
 
 #[test]
-fn a_session_with_an_open_stream_is_not_disconnected_and_one_that_came_is_no_no_show() {
+fn a_session_with_an_open_stream_is_not_disconnected_and_one_that_attached_is_not_a_no_show() {
     full(Watch::Snapshots).pass(90_000).ended(ANA, Reason::Disconnected).finds(Rule::Killed);
     full(Watch::Snapshots).pass(90_000).ended(ANA, Reason::NoShow).finds(Rule::Killed);
 }
 
 #[test]
-fn a_reason_that_nobody_gave_is_found() {
+fn a_false_reason_is_found() {
     let reasons = [Reason::Left, Reason::Kicked, Reason::Idle, Reason::TimeUp, Reason::PoolRemoved];
     for reason in reasons {
         full(Watch::Snapshots).pass(90_000).ended(ANA, reason).finds(Rule::Killed);
@@ -281,19 +281,19 @@ fn a_reason_that_nobody_gave_is_found() {
 // ---- a visitor waits while a slot is free ----
 
 #[test]
-fn a_visitor_that_waits_beside_a_free_pod_is_found() {
+fn a_visitor_that_waits_although_a_pod_is_free_is_found() {
     let mut story = Story::with_pods(Watch::Snapshots, settings());
     story.sign(ANA).waits(ANA, 0).snapshot().finds(Rule::WaitsInVain);
 }
 
 #[test]
-fn a_visitor_that_is_turned_away_beside_a_free_pod_is_found() {
+fn a_visitor_that_is_turned_away_although_a_pod_is_free_is_found() {
     let mut story = Story::with_pods(Watch::Snapshots, settings());
     story.sign(ANA).told(ANA, Answer::Full).snapshot().finds(Rule::WaitsInVain);
 }
 
 #[test]
-fn a_pod_is_not_surely_free_if_it_is_cordoned_or_outside_an_order_or_its_news_is_on_the_way() {
+fn a_pod_is_not_surely_free_if_it_is_cordoned_or_outside_an_order_or_an_event_is_in_flight_or_it_is_busy() {
     let cases: [fn(&mut Story); 4] = [
         |s| {
             s.see(Observation::Cordoned { ordinal: 0 }).see(Observation::Cordoned { ordinal: 1 });
@@ -384,7 +384,7 @@ fn over_time_a_later_visitor_that_is_served_first_is_found() {
 }
 
 #[test]
-fn over_time_a_position_that_falls_back_is_found_unless_a_pod_went_away() {
+fn over_time_a_position_that_falls_back_is_found_unless_a_pod_ended() {
     for gone in [false, true] {
         let mut story = full(Watch::Events);
         story.pass(200_000).sign(CEM).waits(CEM, 0).pass(1_000).sign(CEM);
@@ -442,12 +442,12 @@ fn a_stream_that_breaks_off_with_its_pod_must_be_closed_with_a_reason() {
 // ---- a missing notification ----
 
 #[test]
-fn a_session_that_ends_without_a_word_is_found() {
+fn a_session_that_ends_without_a_reason_is_found() {
     full(Watch::Snapshots).closed(ANA, 1).pass(40_000).told(ANA, Answer::Unknown).finds(Rule::Notice);
 }
 
 #[test]
-fn a_stream_in_a_pod_that_goes_away_must_be_notified() {
+fn a_stream_in_a_terminating_pod_must_be_notified() {
     for notified in [false, true] {
         let mut story = full(Watch::Snapshots);
         story.pod("p0", 0, PodState::Terminating { by: Remover::Other });

@@ -1,19 +1,20 @@
-//! What is known of each visitor, and what it may be shown next: where it was, why its session ended, whether it was notified.
+//! Stores what is known about each visitor, and judges its next answer: where it is, why its session ended, whether it was
+//! notified.
 
 use crate::observation::{Answer, PodId, Reason, Scaling, VisitorId};
 use crate::reference::{Reference, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where the visitor was told it is.
+/// Where the visitor is, by its last answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum State {
     #[default]
     Nowhere,
     Waiting,
-    /// A slot is promised; its pod has not been seen.
+    /// A slot is promised; its pod has not been observed.
     Ready,
     Seat(PodId),
-    /// Its session ended, there.
+    /// Its session ended in that pod.
     Over(Option<PodId>),
 }
 
@@ -21,10 +22,10 @@ pub(crate) enum State {
 #[derive(Clone, Debug)]
 pub(crate) struct Wait {
     pub(crate) episode: u64,
-    /// When it was told so for the first time, and the earliest moment that may have been so.
+    /// When it was first shown the waiting room, and the earliest moment at which that may have been true.
     pub(crate) since: u64,
     pub(crate) earliest: u64,
-    /// 0: lost its pod; else 1 + its class. `None`: unknown.
+    /// 0 if it lost its pod, otherwise 1 + its class. `None`: unknown.
     pub(crate) lane: Option<u16>,
     pub(crate) ahead: Option<u64>,
     pub(crate) home: Home,
@@ -38,11 +39,11 @@ pub(crate) enum Home {
     Unknown,
 }
 
-/// How it got its last slot.
+/// How a visitor got its last slot.
 #[derive(Clone, Debug)]
 pub(crate) struct Placed {
     pub(crate) at: u64,
-    /// Since the last snapshot.
+    /// It got the slot after the last snapshot.
     pub(crate) is_new: bool,
     /// The wait that it ended, if it waited.
     pub(crate) episode: Option<u64>,
@@ -67,7 +68,7 @@ pub(crate) struct Visitor {
     pub(crate) told_at: u64,
     /// The earliest moment of its newest request, heartbeat or message.
     pub(crate) sign: u64,
-    /// The first sign since it had no place.
+    /// The first request or heartbeat since it had no session.
     pub(crate) asked: Option<u64>,
     pub(crate) class: u8,
     pub(crate) streams: BTreeMap<u64, Stream>,
@@ -80,22 +81,22 @@ pub(crate) struct Visitor {
     seated: u64,
     pub(crate) left: bool,
     pub(crate) kicked: Option<u64>,
-    /// A dispatcher remembers an earlier end, and may still name its reason.
+    /// A dispatcher may still give the reason of an earlier end.
     pub(crate) ever_left: bool,
     pub(crate) ever_kicked: bool,
     pub(crate) notified: BTreeSet<PodId>,
     pub(crate) wait: Option<Wait>,
     pub(crate) placed: Option<Placed>,
-    /// The pod that answered it last, and when at the earliest.
+    /// The pod that answered it last, and the earliest moment of that.
     pub(crate) contact: Option<(PodId, u64)>,
-    /// Its session may be forgotten: the next answer is taken as it is.
+    /// Its session may be forgotten: the next answer is accepted as it is.
     pub(crate) amnesty: bool,
-    /// What happened to this session before a journal loss may be forgotten: its clocks are unknown.
+    /// Events of this session before a journal loss may be forgotten: its deadlines are unknown.
     past_unknown: bool,
 }
 
 impl Visitor {
-    /// The journal may have forgotten anything about it. Its streams are what they are.
+    /// The journal may have forgotten anything about it. Its streams are still known.
     pub(crate) fn forget(&mut self) {
         let streams = std::mem::take(&mut self.streams);
         let (ever_left, ever_kicked) = (self.ever_left, self.ever_kicked);
@@ -114,7 +115,7 @@ impl Visitor {
         self.streams.values().any(|s| s.open && s.pod == *pod)
     }
 
-    /// A session begins.
+    /// Resets what belongs to the previous session.
     fn begin(&mut self) {
         (self.left, self.kicked, self.first_stream, self.parted) = (false, None, None, None);
         self.past_unknown = false;
@@ -132,7 +133,7 @@ impl Reference {
             visitor.asked.get_or_insert(earliest);
         }
         if events && earliest.saturating_sub(visitor.sign) >= lease {
-            // It may have left the line meanwhile, and joined again.
+            // It may have left the queue and joined it again meanwhile.
             visitor.wait = None;
         }
         visitor.sign = visitor.sign.max(earliest);
@@ -156,7 +157,7 @@ impl Reference {
         let pardoned = std::mem::take(&mut visitor.amnesty);
         match answer {
             Answer::Waiting { ahead } => self.told_to_wait(id, &was, *ahead, (at, earliest), pardoned),
-            // The waiting room of a session that has a slot says so.
+            // The waiting room of a session that has a slot shows that.
             Answer::Ready if matches!(was, State::Seat(_)) => {}
             Answer::Ready => self.told_a_slot(id, State::Ready, &was, (at, earliest), pardoned),
             Answer::Seat { pod } => {
@@ -239,7 +240,7 @@ impl Reference {
         visitor.contact = None;
     }
 
-    /// A slot, whether or not its pod is known yet.
+    /// Records that it is shown a slot, whether or not its pod is known yet.
     fn told_a_slot(&mut self, id: &VisitorId, state: State, was: &State, (at, earliest): (u64, u64), pardoned: bool) {
         self.traces(id, if state == *was { &State::Nowhere } else { was }, at);
         let events = !self.snapshots();
@@ -248,7 +249,7 @@ impl Reference {
             visitor.begin();
         }
         if events {
-            // The session's time may have begun with a request whose answer was never seen.
+            // The session's time may have begun with a request whose answer was never observed.
             visitor.first_stream.get_or_insert(earliest);
         }
         if *was != state && *was != State::Ready {
@@ -271,7 +272,7 @@ impl Reference {
         visitor.told_at = at;
     }
 
-    /// Its session is over.
+    /// Records that its session has ended.
     fn leave(&mut self, id: &VisitorId, state: State, was: &State, at: u64) {
         if !matches!(state, State::Over(Some(_))) {
             self.traces(id, was, at);
@@ -284,7 +285,7 @@ impl Reference {
         visitor.told_at = at;
     }
 
-    /// It is not where it was: what it did there stays.
+    /// It has left its pod: from now on, that holds data of a session.
     fn traces(&mut self, id: &VisitorId, was: &State, at: u64) {
         if let State::Seat(pod) | State::Over(Some(pod)) = was
             && let Some(pod) = self.pods.get_mut(pod).filter(|pod| pod.guests.contains(id))
@@ -335,21 +336,21 @@ impl Reference {
 
     // ---- judgements ----
 
-    /// It had a slot in `from`, and has not any more although its session goes on.
+    /// Judges that it no longer has the slot in `from` although its session goes on.
     fn judge_move(&mut self, id: &VisitorId, from: &PodId, to: Option<&PodId>, at: u64, earliest: u64) {
         self.moved_at = at;
         let now = to.map_or("waits again".to_owned(), |to| format!("is now at {to}"));
         let Some(settings) = self.settings.clone() else { return };
         let Some(pod) = self.pods.get(from) else { return };
         let (gone, going, emptied) = (pod.is_gone(), pod.is_going(), self.pods.is_emptied(pod.ordinal));
-        // Until it is certain that KEDA has not acted on a lower number, the waiting room is shown; if that takes too long, the
-        // slot is given up.
+        // Until it is certain that KEDA does not act on a lower number any more, the waiting room is shown; if that takes too
+        // long, the session loses the slot.
         if to.is_none() && (settings.scaling == Scaling::Keda || pod.is_unknown()) {
             return;
         }
         let pod_stays = !going && !emptied && !settings.moves && !self.removed;
         if !self.snapshots() {
-            // Its session may have ended meanwhile, and begun again.
+            // Its session may have ended and begun again meanwhile.
             let cut_off = to.is_none() && self.is_disturbed(at);
             let news = self.visitor(id).told_at < earliest;
             if pod_stays && news && self.is_surely_in(id, from, at) && !cut_off {
@@ -366,7 +367,7 @@ impl Reference {
         }
     }
 
-    /// It was told that its session is over: the reason must be so.
+    /// Its session was reported as ended: the reason must be true.
     fn judge_end(&mut self, id: &VisitorId, was: &State, reason: Reason, at: u64, earliest: u64) {
         if !self.snapshots() {
             return self.judge_end_by_events(id, was, reason, at, earliest);
@@ -412,7 +413,7 @@ impl Reference {
         }
     }
 
-    /// The same, from what can be known between two answers: when the session ended is unknown, and whether it was this one.
+    /// As `judge_end`, for [`Watch::Events`](crate::Watch): it is unknown when the session ended, and whether it was this one.
     fn judge_end_by_events(&mut self, id: &VisitorId, was: &State, reason: Reason, at: u64, earliest: u64) {
         let Some(clocks) = self.shortest.clone() else { return };
         let removed = self.removed;
@@ -438,7 +439,7 @@ impl Reference {
         }
     }
 
-    /// It has no place any more, and nothing has said why.
+    /// Judges that its session has disappeared without a reason.
     fn judge_silent_end(&mut self, id: &VisitorId, was: &State, answer: &Answer, at: u64, earliest: u64) {
         let rule = match was {
             State::Nowhere | State::Over(_) => return,
@@ -456,7 +457,7 @@ impl Reference {
             }
         }
         if !self.removed || self.snapshots() {
-            self.report(rule, at, format!("{id} was {was:?}, is shown {answer:?}, and was not told that it ended"));
+            self.report(rule, at, format!("{id} was {was:?}, is shown {answer:?}, and was not notified that it ended"));
         }
     }
 }

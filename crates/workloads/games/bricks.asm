@@ -58,7 +58,7 @@ play:
     call frame
     call move_paddle
     call step_ball
-    ; from the second level on, the ball takes an extra step now and then
+    ; from the second level on, the ball sometimes takes an extra step
     se level, 0
     call hurry
     sne ball_y, 63
@@ -92,7 +92,7 @@ lost:
     se lives, 0
     jp serve
     call fall_away
-    ; the score once more, in large digits
+    ; the score again, in large digits
     ld i, digits
     ld b, hundreds
     ld v2, [i]
@@ -210,7 +210,7 @@ at_brick:
     ld v2, 3
     and v1, v2
     sne v1, 3
-    ret                 ; between two rows
+    ret                 ; between rows
     shr v0
     shr v0
     ld ve, v0           ; the row
@@ -228,7 +228,7 @@ at_brick:
     add i, v2
     ld v0, [i]
     sne v0, 0
-    ret                 ; broken long ago
+    ret                 ; broken already
     ld i, wall
     add i, v2
     ld v0, 0

@@ -1,4 +1,4 @@
-; What all games share; it is appended to each of them. Subroutines may change v0 to v3 and vf.
+; Shared code of all games, appended to each of them. Subroutines may change v0 to v3 and vf.
 
 ; The page sends these keys for arrows, WASD, the touch pad and gamepads.
 up = 5
@@ -50,7 +50,7 @@ number_more:
     jp number_more
     ret
 
-; The picture falls off the screen with a long beep.
+; Scrolls the picture off the screen with a long beep.
 fall_away:
     ld v0, 20
     ld st, v0

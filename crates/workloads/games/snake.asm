@@ -5,8 +5,8 @@
 
 x = v4              ; the head, in cells
 y = v5
-turn = v6           ; where to: 0 up, 1 right, 2 down, 3 left
-last = v7           ; where it went last
+turn = v6           ; direction: 0 up, 1 right, 2 down, 3 left
+last = v7           ; direction of the last step
 head = v8           ; offset of the head in the ring of 128 cells
 tail = v9
 apple_x = va
@@ -32,7 +32,7 @@ start:
     call put_head
     call place_apple
 
-ready:                  ; it waits for the first key, except the one for the way back
+ready:                  ; waits for the first key, except the one that turns back
     ld v0, up
     sknp v0
     jp step
@@ -77,7 +77,7 @@ advance:
     se y, apple_y
     jp bitten
 
-    ld v0, apple_x      ; the head covers the apple: turn its pixels over again
+    ld v0, apple_x      ; the head covers the apple: flip its pixels again
     ld v1, apple_y
     ld i, apple
     call draw_cell
@@ -130,7 +130,7 @@ steer:
     ld v1, 3
     ld v0, v1
     xor v0, last
-    se v0, 2            ; no way back
+    se v0, 2            ; it cannot turn back
     ld turn, v1
     ret
 
@@ -141,7 +141,7 @@ put_head:
     ld v1, y
     ld [i], v1
     ld i, segment
-draw_cell:              ; the sprite at I in cell v0, v1
+draw_cell:              ; draws the sprite at I in cell v0, v1
     shl v0
     shl v0
     shl v1
@@ -167,7 +167,7 @@ place_apple:
     call draw_apple
     sne vf, 0
     ret
-    call draw_apple     ; occupied
+    call draw_apple     ; the cell is occupied
     jp place_apple
 draw_apple:
     ld v0, apple_x

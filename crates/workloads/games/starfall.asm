@@ -1,4 +1,4 @@
-; Starfall: catch the stars, let the bombs pass. 128x64 pixels.
+; Starfall: catch the stars, avoid the bombs. 128x64 pixels.
 .title "Starfall"
 .about "Catch stars and hearts in the basket, let bombs pass. Left and right."
 .speed 300
@@ -102,7 +102,7 @@ missed_yet:
     se y, 56
     jp draw_object
     se kind, 0
-    jp spawn            ; nobody wants bombs
+    jp spawn            ; a missed bomb costs nothing
     call lose_life
     jp spawn
 
@@ -115,7 +115,7 @@ caught:
     call draw_stars
     add stars, 1
     call draw_stars
-    sne stars, 10       ; it gets faster
+    sne stars, 10       ; the objects fall faster
     ld mask, 1
     sne stars, 40
     ld mask, 0
@@ -142,7 +142,7 @@ lose_life:
     add lives, -1
     jp draw_life
 
-; A new object somewhere above.
+; Spawns a new object above the screen.
 spawn:
     rnd x, 127
     ld v0, 119

@@ -1,4 +1,4 @@
-; What the screen shows while nobody has picked a game. 64x32 pixels.
+; The screen while no game is selected. 64x32 pixels.
 .title "Title"
 .about "Pick a game"
 .speed 60
@@ -44,7 +44,7 @@ show:
     call draw_lamp
     jp show
 
-; A star comes where one has gone: the sky has a memory of sixteen places.
+; Replaces the oldest star by a new one: the sky has sixteen stars.
 twinkle:
     ld i, sky
     add i, stars

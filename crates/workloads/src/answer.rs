@@ -1,4 +1,4 @@
-//! Answers to plain requests. Pages have nothing inline and nothing from elsewhere, so the policy is strict.
+//! Answers to plain HTTP requests. Pages have no inline parts and load nothing from other hosts, so the policy is strict.
 
 use bytes::Bytes;
 use http::header::{
@@ -13,7 +13,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
-/// An answer with the headers that all answers have.
+/// Builds an answer with the headers that all answers have.
 pub(crate) fn answer(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
@@ -30,7 +30,7 @@ pub(crate) fn text(status: StatusCode, words: impl Into<Bytes>) -> Answer {
     answer(status, "text/plain; charset=utf-8", words)
 }
 
-/// Prometheus' text format, as far as it could be written.
+/// Metrics in Prometheus' text format, or an error.
 pub(crate) fn metrics(text_format: Result<Vec<u8>, prometheus::Error>) -> Answer {
     match text_format {
         Ok(metrics) => answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics),
@@ -38,10 +38,10 @@ pub(crate) fn metrics(text_format: Result<Vec<u8>, prometheus::Error>) -> Answer
     }
 }
 
-/// A page or a part of one, for those who only want to read it.
+/// A page or a part of one, for GET and HEAD only.
 pub(crate) fn found(page: Option<Answer>, method: &Method) -> Answer {
     match page {
-        None => text(StatusCode::NOT_FOUND, "there is nothing here\n"),
+        None => text(StatusCode::NOT_FOUND, "not found\n"),
         Some(_) if method != Method::GET && method != Method::HEAD => {
             text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n")
         }
@@ -49,9 +49,9 @@ pub(crate) fn found(page: Option<Answer>, method: &Method) -> Answer {
     }
 }
 
-/// Where a socket is, for those who did not ask for one.
+/// The answer at a socket's path to a request without an upgrade.
 pub(crate) fn upgrade_required() -> Answer {
-    let mut response = text(StatusCode::UPGRADE_REQUIRED, "this path speaks WebSocket, version 13\n");
+    let mut response = text(StatusCode::UPGRADE_REQUIRED, "this path requires a WebSocket upgrade, version 13\n");
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
     response
 }
@@ -67,7 +67,7 @@ pub(crate) fn switching(accept: HeaderValue) -> Answer {
     response
 }
 
-/// Where the dispatcher's own pages are, if one has sent the request.
+/// The path of the dispatcher's own pages, if a dispatcher has sent the request.
 pub(crate) fn dispatcher(headers: &HeaderMap) -> &str {
     headers.get("x-slotkeeper-path").and_then(|path| path.to_str().ok()).unwrap_or_default()
 }

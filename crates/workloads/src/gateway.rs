@@ -1,28 +1,30 @@
-//! The gateway: thousands of WebSockets in one pod. It echoes, passes messages on within rooms, and serves a chat that
-//! reaches across pods over Redis. It is what pods of shared pools run in the examples, and something to start from.
+//! The gateway: thousands of WebSockets in one pod. It echoes, relays messages within rooms, and serves a chat that reaches
+//! all pods through Redis. The examples' shared pools run it, and it can be a starting point for a server of your own.
 //!
 //! # Paths
 //!
-//! On the visitors' port `/healthz` and `/readyz` are exact; on the metrics port these and `/metrics`. The chat's page (`…/`), its
-//! assets and the sockets (`…/ws`, `…/chat`) are found by the last part of the path and refer to each other relatively, so a
-//! proxy may put the gateway below any path.
+//! On the visitors' port `/healthz` and `/readyz` are exact; on the metrics port these and `/metrics`. The chat's page
+//! (`…/`), its assets and the sockets (`…/ws`, `…/chat`) are matched by the last part of the path and use relative links, so
+//! a proxy may put the gateway below any path.
 //!
-//! # How many
+//! # Limits
 //!
-//! A socket takes a place of [`Config::connections`] before its upgrade is answered; without one it is `503` with `Retry-After`. Near the
-//! limit the pod is not ready, so that new ones go elsewhere before any is refused.
+//! A socket takes one of [`Config::connections`] places before its upgrade is answered; if there is none, the answer is
+//! `503` with `Retry-After`. Near the limit the pod is not ready, so that new visitors go to other pods before one is
+//! refused.
 //!
-//! # How a socket lives
+//! # Sockets
 //!
-//! One task each, small buffers, and a mailbox that holds at most [`Config::send_queue`] messages: who is slower than
-//! what comes loses the oldest, or the connection. Who does not answer a ping by the next one is gone.
+//! Each socket has one task, small buffers, and a mailbox of at most [`Config::send_queue`] messages: a client that reads
+//! too slowly loses the oldest messages, or its connection. A client that has not answered a ping by the next one is
+//! dropped.
 //!
-//! # How it ends
+//! # Shutdown
 //!
-//! SIGTERM: not ready, no new sockets, the chat is told, sockets are closed with 1001 evenly over [`Config::drain`]. A second signal
-//! closes all that is left at once.
+//! On SIGTERM the pod is not ready and accepts no new sockets, the chat is notified, and sockets are closed with 1001 evenly
+//! over [`Config::drain`]. A second signal closes all remaining sockets at once.
 //!
-//! [`chat`] says how the chat keeps its promise.
+//! [`chat`] documents the chat's guarantees.
 
 mod capacity;
 pub mod chat;
@@ -45,7 +47,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Runs a gateway until SIGTERM or SIGINT and a drain, which a second signal cuts short.
 ///
 /// # Errors
-/// An address cannot be listened on.
+/// If an address cannot be listened on.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
@@ -57,7 +59,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            // Two are enough.
+            // The gateway needs two signals at most.
             if told.send(()).await.is_err() {
                 return;
             }

@@ -1,4 +1,4 @@
-//! The WebSocket handshake, as far as headers go (RFC 6455 §4.2).
+//! The headers of the WebSocket handshake (RFC 6455 §4.2).
 
 use http::Method;
 use http::header::{
@@ -6,7 +6,7 @@ use http::header::{
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-/// The answer to a WebSocket handshake (RFC 6455 §4.2.1), if this is one.
+/// Returns the accept key if the request is a WebSocket handshake (RFC 6455 §4.2.1).
 pub(crate) fn accept_key(method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
     let has = |name, word: &str| {
         headers
@@ -23,7 +23,7 @@ pub(crate) fn accept_key(method: &Method, headers: &HeaderMap) -> Option<HeaderV
     HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
 }
 
-/// A page of another site must not get a socket: browsers tell where a page is from. Other clients say nothing.
+/// Whether the request comes from a page of the same origin. Clients other than browsers send no `Origin` and are allowed.
 pub(crate) fn same_origin(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(ORIGIN) else {
         return true;

@@ -1,7 +1,7 @@
-//! What runs in the pods of the examples. It stands alone: nothing here knows the dispatcher, except that a header may name
-//! the session of a request, and that the pages bring the dispatcher's client with them.
+//! The programs that run in the pods of the examples. Independent of the dispatcher, except that a header may name the
+//! session of a request, and that the pages include the dispatcher's client.
 //!
-//! - [`console`]: an emulator that streams its screen to a page and takes keys back; one player session at a time.
+//! - [`console`]: an emulator that streams its screen to a page and receives keys; one session plays at a time.
 //! - [`gateway`]: thousands of WebSockets per pod: echo, rooms, and a chat across pods.
 
 mod answer;

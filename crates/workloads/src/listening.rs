@@ -1,4 +1,4 @@
-//! Listening, and how connections are spoken to before they become sockets.
+//! Listening sockets, and the HTTP settings for connections before they become sockets.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioTimer;
 use tokio::net::{TcpListener, TcpSocket};
 
-/// So long a client may take for a request's headers, and a connection may wait for its next request.
+/// The time limit for a request's headers, and for the wait for the next request.
 const HEADER_TIME: Duration = Duration::from_secs(10);
 
 /// Accepted sockets inherit the size of the send buffer, in bytes.

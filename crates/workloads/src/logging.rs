@@ -1,10 +1,10 @@
-//! Where the binaries' logs go: to stderr, as `RUST_LOG` says.
+//! Logging of the binaries: to stderr, filtered by `RUST_LOG`.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-/// Once per process, by its `main`.
+/// Starts logging. Called once per process, in `main`.
 pub fn start() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = std::io::stderr().is_terminal();

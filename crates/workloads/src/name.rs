@@ -1,6 +1,6 @@
-//! Which pod this is.
+//! The pod's name.
 
-/// What the pod was told, else what the environment calls it, else what it is.
+/// The given name, else the one in the environment, else the default.
 pub(crate) fn name(told: Option<String>, otherwise: &str) -> String {
     let environment = ["POD_NAME", "HOSTNAME"].into_iter().filter_map(|variable| std::env::var(variable).ok());
     told.into_iter().chain(environment).find(|name| !name.is_empty()).unwrap_or_else(|| otherwise.to_owned())

@@ -1,4 +1,4 @@
-//! A console as its clients meet it: over real sockets, from cold start to shutdown.
+//! Tests a console as its clients use it: over real sockets, from cold start to shutdown.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -55,7 +55,7 @@ impl Running {
         self.ask(path, "").await
     }
 
-    /// Status and everything, headers included.
+    /// Returns the status and the whole answer with its headers.
     async fn ask(&self, path: &str, headers: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).await.expect("a connection");
         let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n{headers}\r\n", self.address);
@@ -204,13 +204,13 @@ async fn a_player_sees_frames_and_presses_keys() {
         after = ana.frame().await;
     }
     ana.say(json!({"type": "key", "key": 7, "down": false})).await;
-    // A tap that is over at once counts too: the ball is served.
+    // A tap counts even if it is over at once: the ball is served.
     let ball = |frame: &[u8]| frame[6 + 58 * 16..6 + 60 * 16].iter().any(|byte| *byte != 0);
     assert!(ball(&after));
     ana.say(json!({"type": "key", "key": 6, "down": true})).await;
     ana.say(json!({"type": "key", "key": 6, "down": false})).await;
     while ball(&ana.frame().await) {}
-    // Nothing moves now; a frame still comes once a second.
+    // Nothing moves now; frames still arrive once a second.
     ana.say(json!({"type": "pause", "on": true})).await;
     ana.state_that(|state| state["paused"] == true).await;
     let numbers = |frame: &[u8]| u32::from_be_bytes([frame[2], frame[3], frame[4], frame[5]]);
@@ -251,7 +251,7 @@ async fn a_second_player_is_refused_and_a_second_tab_is_not() {
     assert_eq!(console.metric("console_sockets").await, 2);
     assert_eq!(console.metric("console_sessions_total").await, 1);
 
-    // One tab goes: still hers. Both go: she finds her game, Ben the menu.
+    // After one tab has closed, the seat is still hers. After both, she finds her game, and Ben the menu.
     drop(tab);
     ana.state_that(|state| state["sockets"] == 1).await;
     assert_eq!(console.refused(Some("ben")).await.0, 409);
@@ -268,7 +268,7 @@ async fn a_second_player_is_refused_and_a_second_tab_is_not() {
 }
 
 #[tokio::test]
-async fn players_without_a_session_are_all_different() {
+async fn every_socket_without_a_session_is_another_player() {
     let console = Running::ready(Config::default()).await;
     let mut one = console.play(None).await.expect("a seat");
     assert_eq!(console.refused(None).await.0, 409);
@@ -294,7 +294,7 @@ async fn pages_of_other_sites_may_not_play() {
 }
 
 #[tokio::test]
-async fn saves_survive_a_restart_and_damage_is_told() {
+async fn saves_survive_a_restart_and_damaged_ones_are_reported() {
     let folder = tempfile::tempdir().expect("a folder");
     let console = Running::ready(on(folder.path())).await;
     let mut ana = console.play(Some("ana")).await.expect("a seat");
@@ -361,7 +361,7 @@ async fn without_a_data_folder_saving_is_off() {
 }
 
 #[tokio::test]
-async fn a_games_folder_may_hold_anything() {
+async fn a_games_folder_may_contain_invalid_files() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("good.ch8"), [0x12, 0x00]).expect("a file");
     std::fs::write(folder.path().join("crash.ch8"), [0xFF, 0xFF]).expect("a file");
@@ -376,7 +376,7 @@ async fn a_games_folder_may_hold_anything() {
     ana.state_that(|state| state["notice"]["text"] == "There is no such game.").await;
     ana.say(json!({"type": "choose", "game": "crash"})).await;
     ana.state_that(|state| state["halted"] == "invalid instruction 0xffff at 0x200").await;
-    // A ROM that was put there meanwhile is in the menu.
+    // A ROM that was added meanwhile is in the menu.
     std::fs::write(folder.path().join("late.sc8"), [0x12, 0x00]).expect("a file");
     ana.say(json!({"type": "menu"})).await;
     ana.state_that(|state| state["games"].as_array().is_some_and(|games| games.len() == 4)).await;
@@ -402,7 +402,7 @@ async fn bad_messages_are_counted_and_large_ones_close() {
 }
 
 #[tokio::test]
-async fn a_console_that_stops_says_so() {
+async fn a_stopping_console_closes_its_sockets_with_a_reason() {
     let console = Running::ready(Config::default()).await;
     let mut ana = console.play(Some("ana")).await.expect("a seat");
     ana.frame().await;
@@ -417,11 +417,11 @@ async fn a_console_that_stops_says_so() {
 #[tokio::test]
 async fn a_slow_reader_misses_frames_and_nothing_piles_up() {
     let folder = tempfile::tempdir().expect("a folder");
-    // Large screen, and every frame is different.
+    // The large screen, and every frame is different.
     let rom = [0x00, 0xFF, 0x60, 0x00, 0x70, 0x01, 0xF0, 0x29, 0xD0, 0x05, 0x12, 0x04];
     std::fs::write(folder.path().join("busy.sc8"), rom).expect("a file");
     let console = Running::ready(Config { games: Some(folder.path().into()), ..Config::default() }).await;
-    // A client that chooses the game and reads nothing any more, with a small window.
+    // A client with a small window that selects the game and then stops reading.
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a small buffer");
     let stream = socket.connect(console.address).await.expect("a connection");
@@ -432,7 +432,7 @@ async fn a_slow_reader_misses_frames_and_nothing_piles_up() {
     slow.send(choose).await.expect("sent");
     sleep(Duration::from_millis(300)).await;
 
-    // Somebody else of the same session is served all the while.
+    // Meanwhile, another tab of the same session is served.
     let mut quick = console.play(Some("ana")).await.expect("a second tab");
     let mut last = 0;
     let since = Instant::now();
@@ -442,7 +442,7 @@ async fn a_slow_reader_misses_frames_and_nothing_piles_up() {
     }
     drop(quick);
 
-    // What the slow one gets now: some old frames that were on their way, then the latest.
+    // The slow client now gets some old frames that were in transit, then the latest.
     let mut numbers = Vec::new();
     while numbers.last().is_none_or(|number| *number < last) {
         match timeout(Duration::from_secs(2), slow.next()).await.expect("in time").expect("open").expect("a message") {

@@ -1,4 +1,4 @@
-//! Gateways over real sockets, some of them with a real Redis.
+//! Tests of gateways over real sockets, some with a real Redis.
 
 mod chat;
 mod client;
@@ -18,11 +18,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// Far more than anything here takes; who waits longer waits in vain.
+/// Far longer than any step of these tests takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn patiently<T>(what: &str, waiting: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("timed out waiting for {what}"))
 }
 
 async fn eventually(what: &str, mut is: impl AsyncFnMut() -> bool) {
@@ -37,7 +37,7 @@ async fn eventually(what: &str, mut is: impl AsyncFnMut() -> bool) {
 struct Running {
     address: SocketAddr,
     metrics: SocketAddr,
-    /// A signal for every permit.
+    /// A permit for every signal.
     signals: Arc<Semaphore>,
     task: JoinHandle<Ended>,
 }
@@ -85,7 +85,7 @@ impl Running {
     }
 }
 
-/// Status and everything, headers included.
+/// Returns the status and the whole answer with its headers.
 async fn ask(address: SocketAddr, path: &str, headers: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n");

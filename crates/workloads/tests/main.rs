@@ -1,4 +1,4 @@
-//! The workloads as their clients meet them: over real sockets. One test binary, a module for each.
+//! Tests the workloads as their clients use them: over real sockets. One test binary with a module for each.
 
 mod console;
 mod gateway;

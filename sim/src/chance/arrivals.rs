@@ -1,6 +1,6 @@
-//! When visitors come, as operators write it: `10000/day` (also `/h`, `/min`, `/s`), with a daily curve after a colon
-//! (`10000/day:evening`, `:office`, or 24 weights with commas between them, one an hour), and crowds that come at once
-//! every day: `10000/day:evening+200@18:00`, spread over one minute or over what follows a slash, `+200@18:00/10m`.
+//! Parses when visitors arrive: `10000/day` (also `/h`, `/min`, `/s`), with a daily curve after a colon
+//! (`10000/day:evening`, `:office`, or 24 comma-separated weights, one per hour), and daily bursts:
+//! `10000/day:evening+200@18:00`, spread over one minute or over the time after a slash, `+200@18:00/10m`.
 
 use super::{Chance, Unreadable, milliseconds};
 use rand::Rng;
@@ -16,18 +16,18 @@ const MOST_PER_DAY: f64 = 1e8;
 const ALLOWED: &str = "NUMBER/day (or /h, /min, /s; up to 100 million a day), then perhaps :office, :evening or 24 hourly weights, \
                        then perhaps +NUMBER@HH:MM, such as 10000/day:evening+200@18:00";
 
-/// Weekday visitors of tools: a peak before noon, one after.
+/// Weekday visitors of office tools: one peak before noon, one after.
 const OFFICE: [f64; 24] = [
     0.2, 0.1, 0.1, 0.1, 0.1, 0.3, 1.0, 3.0, 7.0, 10.0, 10.5, 9.5, 7.0, 8.5, 10.0, 9.5, 8.0, 6.0, 3.5, 2.0, 1.5, 1.0,
     0.7, 0.4,
 ];
-/// Visitors of games: most of them between 19 and 23 o'clock.
+/// Visitors of games: most of them between 19:00 and 23:00.
 const EVENING: [f64; 24] = [
     3.0, 1.5, 0.8, 0.4, 0.3, 0.3, 0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 2.5, 2.8, 3.0, 3.8, 5.0, 6.5, 8.5, 11.0, 13.0, 13.0,
     10.5, 6.5,
 ];
 
-/// How many visitors come in a day, and when.
+/// How many visitors arrive in a day, and when.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arrivals {
     /// Without the bursts.
@@ -38,7 +38,7 @@ pub struct Arrivals {
     text: String,
 }
 
-/// So many within a short time, every day.
+/// This many visitors within a short time, every day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Burst {
     pub visitors: u32,
@@ -48,7 +48,7 @@ pub struct Burst {
 }
 
 impl Arrivals {
-    /// Most of them in the evening: `:evening`.
+    /// Visitors with the daily curve `:evening`.
     #[must_use]
     pub fn evening(per_day: u32) -> Arrivals {
         let all: f64 = EVENING.iter().sum();
@@ -56,13 +56,13 @@ impl Arrivals {
         Arrivals { per_day: f64::from(per_day), hours: EVENING.map(|w| w / all), bursts: Vec::new(), text }
     }
 
-    /// The moments in order, without end: milliseconds since the first midnight.
+    /// Returns the arrivals in order, without end, in milliseconds since the first midnight.
     #[must_use]
     pub fn moments(&self, chance: Chance) -> Moments {
         Moments { arrivals: self.clone(), chance: chance.stream("arrivals"), hour: 0, drawn: VecDeque::new() }
     }
 
-    /// How many come in a day on average, bursts included.
+    /// Returns the average number of visitors per day, bursts included.
     #[must_use]
     pub fn a_day(&self) -> f64 {
         self.per_day + self.bursts.iter().map(|b| f64::from(b.visitors)).sum::<f64>()
@@ -80,7 +80,8 @@ pub struct Moments {
 }
 
 impl Moments {
-    /// Within an hour the rate does not change: how many come is Poisson distributed, and each of them at any moment alike.
+    /// Within an hour the rate is constant: the number of arrivals is Poisson distributed and their times are
+    /// uniform.
     fn draw_hour(&mut self) {
         let (start, of_day) = (self.hour * HOUR, self.hour % 24);
         let mean = self.arrivals.per_day * self.arrivals.hours[of_day as usize];
@@ -103,7 +104,7 @@ impl Iterator for Moments {
         if self.arrivals.a_day() <= 0.0 {
             return None;
         }
-        // A burst of the hour before may reach into the next one: nothing is given away that is not drawn completely.
+        // A burst may reach into the next hour, so an arrival is returned only once every hour up to it is drawn.
         while self.drawn.front().is_none_or(|first| *first >= self.hour * HOUR) {
             self.draw_hour();
         }
@@ -119,19 +120,20 @@ impl FromStr for Arrivals {
         let mut parts = text.split('+');
         let usual = parts.next().unwrap_or_default();
         let (rate, curve) = usual.split_once(':').unwrap_or((usual, "even"));
-        let (number, unit) = rate.split_once('/').ok_or_else(|| wrong("does not say how many come in what time"))?;
+        let (number, unit) =
+            rate.split_once('/').ok_or_else(|| wrong("has no rate (a number, `/` and a unit of time)"))?;
         let times_a_day = match unit {
             "day" => 1.0,
             "h" => 24.0,
             "min" => 24.0 * 60.0,
             "s" => 86_400.0,
-            _ => return Err(wrong("has a unit of time that is not known")),
+            _ => return Err(wrong("has an unknown unit of time")),
         };
         let per_day = number.parse::<f64>().map_err(|_| wrong("does not begin with a number"))? * times_a_day;
         if !(0.0..=MOST_PER_DAY).contains(&per_day) {
             return Err(wrong("is out of range"));
         }
-        let hours = curve_of(curve).ok_or_else(|| wrong("has a daily curve that is not known"))?;
+        let hours = curve_of(curve).ok_or_else(|| wrong("has an unknown daily curve"))?;
         let bursts = parts.map(|burst| burst_of(burst).ok_or_else(|| wrong("has a burst that cannot be read")));
         let bursts = bursts.collect::<Result<Vec<Burst>, Unreadable>>()?;
         Ok(Arrivals { per_day, hours, bursts, text: text.to_owned() })
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_come_as_were_ordered_and_in_order() {
+    fn the_number_of_arrivals_matches_the_rate_and_they_are_in_order() {
         for (text, expected) in [("10000/day", 10_000), ("30/h", 720), ("10000/day:evening+2000@18:00", 12_000)] {
             let day = first_day(text);
             assert!(day.is_sorted());
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_curve_says_when_they_come() {
+    fn a_curve_determines_the_hour_of_arrivals() {
         let only_at_six = format!("1000/day:{}1{}", "0,".repeat(6), ",0".repeat(17));
         assert!(first_day(&only_at_six).iter().all(|at| at / HOUR == 6));
         let share = |hours: std::ops::Range<u64>| {
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn no_arrivals_end() {
+    fn a_rate_of_zero_yields_no_arrivals() {
         assert_eq!(first_day("0/day"), Vec::<u64>::new());
     }
 }

@@ -1,5 +1,5 @@
-//! A duration of which only the distribution is known, as operators write it: `40s` (always), `20s-60s` (anything between
-//! them alike), `exp:20m` (mean), `lognormal:30m,p95=2h` (median, and what one in twenty exceeds).
+//! Parses a duration given as a distribution: `40s` (constant), `20s-60s` (uniform), `exp:20m` (exponential with this
+//! mean), `lognormal:30m,p95=2h` (median, and 95th percentile).
 
 use super::{Unreadable, milliseconds, spoken};
 use rand::Rng;
@@ -22,11 +22,11 @@ pub enum Draw {
 
 const ALLOWED: &str =
     "a time (40s), a range (20s-60s), exp:MEAN (exp:20m) or lognormal:MEDIAN,p95=TIME (lognormal:30m,p95=2h)";
-/// How many standard deviations above the mean 95 % of a normal distribution end.
+/// The 95th percentile of a normal distribution, in standard deviations above the mean.
 const P95: f64 = 1.644_853_626_951_472_2;
 
 impl Draw {
-    /// One value.
+    /// Returns one value, in milliseconds.
     #[must_use]
     pub fn sample(&self, chance: &mut impl Rng) -> u64 {
         match *self {
@@ -57,7 +57,7 @@ impl FromStr for Draw {
             };
         }
         if let Some(parameters) = text.strip_prefix("lognormal:") {
-            let (median, p95) = parameters.split_once(",p95=").ok_or_else(|| wrong("does not say what p95 is"))?;
+            let (median, p95) = parameters.split_once(",p95=").ok_or_else(|| wrong("has no `,p95=`"))?;
             let (median, p95) = (milliseconds(median)?, milliseconds(p95)?);
             if median == 0 || p95 < median {
                 return Err(wrong("has a p95 below its median, or the median 0"));
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn distributions_are_what_they_say() {
+    fn samples_match_their_distribution() {
         assert!(samples("40s").iter().all(|v| *v == 40_000));
         let between = samples("20s-50s");
         assert!(between[0] >= 20_000 && between[between.len() - 1] <= 50_000);

@@ -1,46 +1,46 @@
-//! A small story in which the design of least effort does harm, by itself, and Slotkeeper does not.
+//! A small scenario in which the least-effort design does harm without an injected kill, and Slotkeeper does not.
 
 use crate::record::Record;
 use crate::tabletop::{self, Design, Setting, Visitor};
 
 pub use super::scenarios::scenarios;
 
-/// One known failure, as a play.
+/// One known failure, with its setting and the designs to play.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// `f1-count-not-ordinal`.
     pub name: &'static str,
-    /// What happens and why, for somebody who was not there.
+    /// What happens and why, understandable without further context.
     pub story: &'static str,
-    /// What the design of least effort does.
+    /// The harm that the least-effort design does.
     pub harm: Harm,
     pub setting: Setting,
     pub visitors: Vec<Visitor>,
-    /// The design of least effort, with whatever habit this failure needs.
+    /// The least-effort design, with the variation that this failure needs.
     pub naive: Design,
-    /// Slotkeeper, with each scaling that meets the trouble.
+    /// Slotkeeper, with each kind of scaling that is affected.
     pub ours: Vec<Design>,
 }
 
-/// How a design hurts.
+/// The harm that a design does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Harm {
-    /// So many live sessions are killed.
+    /// This many live sessions are killed.
     Killed(u64),
-    /// So many visitors never get a slot, however long they wait.
+    /// This many visitors never get a slot, however long they wait.
     NeverServed(u64),
-    /// So many times as many pods as sessions.
+    /// This many times as many pods as sessions.
     TooManyPods(u32),
 }
 
-/// The scenario of this name.
+/// Returns the scenario with this name.
 #[must_use]
 pub fn scenario(name: &str) -> Option<Scenario> {
     scenarios().into_iter().find(|s| s.name == name)
 }
 
 impl Scenario {
-    /// The design of least effort first, then ours.
+    /// Plays the least-effort design first, then ours.
     #[must_use]
     pub fn play(&self) -> Vec<Record> {
         let designs = std::iter::once(&self.naive).chain(&self.ours);
@@ -50,7 +50,7 @@ impl Scenario {
 }
 
 impl Harm {
-    /// How much of this harm there is in a record.
+    /// Returns the amount of this harm in a record.
     #[must_use]
     pub fn in_record(self, record: &Record) -> u64 {
         match self {
@@ -64,7 +64,7 @@ impl Harm {
         }
     }
 
-    /// As much as the story says.
+    /// Reports whether a record has at least the harm that the scenario expects.
     #[must_use]
     pub fn is_done(self, record: &Record) -> bool {
         let expected = match self {
@@ -74,7 +74,8 @@ impl Harm {
         self.in_record(record) >= expected
     }
 
-    /// Nobody was killed, everybody was served, and there were not twice as many pods as sessions.
+    /// Reports whether no session was killed, every visitor was served, and there were never twice as many pods as
+    /// sessions.
     #[must_use]
     pub fn is_spared(self, record: &Record) -> bool {
         let figures = &record.figures;

@@ -1,6 +1,6 @@
-//! The known failures of the design of least effort, by their numbers in the project's notes on autoscaling: count sessions,
-//! let a Prometheus trigger of KEDA turn the count into replicas, and see. Each setting is as small as it can be while the
-//! failure still comes by itself: nobody is killed by hand.
+//! The known failures of the least-effort design, numbered as in the project's notes on autoscaling. That design
+//! counts sessions and lets a KEDA Prometheus trigger turn the count into replicas. Each setting is as small as
+//! possible while the failure still occurs by itself: no kill is injected.
 
 mod clusters;
 mod counting;
@@ -14,10 +14,10 @@ use slotkeeper_core::{Rules, Window};
 
 const SECOND: u64 = 1000;
 const MINUTE: u64 = 60 * SECOND;
-/// Longer than every run.
+/// Longer than every run, in seconds.
 const LONG: u64 = 24 * 3600;
 
-/// Every scenario, in order of its number.
+/// Returns every scenario, ordered by number.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = counting::counting();
@@ -33,7 +33,7 @@ fn number(name: &str) -> u32 {
     name.trim_start_matches('f').split('-').next().and_then(|n| n.parse().ok()).unwrap_or(u32::MAX)
 }
 
-/// So many visitors at once, who stay longer than the run.
+/// Returns this many visitors who arrive at once and stay longer than the run.
 fn crowd(visitors: u64) -> Vec<Visitor> {
     (0..visitors).map(|_| Visitor::at(1, LONG)).collect()
 }
@@ -54,7 +54,8 @@ fn direct() -> Vec<Design> {
     vec![Design::direct(Window::Fixed), Design::direct(Window::Sliding)]
 }
 
-/// Ours behind KEDA with the guard that stops all shrinking, and with the one that does not; and scaling by itself.
+/// Our designs behind KEDA, both with the guard that prevents any scale-down and with the one that allows it, and our
+/// direct scaling.
 fn every_scaling(max: u32) -> Vec<Design> {
     let behind_keda = [Design::keda_prometheus(&rules(max)), Design::keda_push(&rules(max))];
     let mut all = behind_keda.to_vec();
@@ -71,7 +72,7 @@ fn shrinking(mut design: Design) -> Design {
     design
 }
 
-/// The operator has switched the window off that delays every scale-down, to save pods.
+/// The operator has set the scale-down stabilization window to 0 to save pods.
 fn without_window(mut design: Design) -> Design {
     if let Some(wiring) = &mut design.wiring {
         let down = Direction { window: Some(0), ..Direction::default() };
@@ -87,7 +88,7 @@ fn remembering(mut design: Design) -> Design {
     design
 }
 
-/// KEDA asks the dispatcher itself.
+/// KEDA queries the dispatcher as an external scaler.
 fn external(mut design: Design) -> Design {
     if let Some(wiring) = &mut design.wiring {
         wiring.source = Source::External { push: false };

@@ -1,5 +1,5 @@
-//! Who chooses the pod, in the words of the tabletop's dispatchers: Slotkeeper's own core as it is driven there, or what
-//! people put in front of their gateways instead. A peer keeps nothing of a client that is not connected.
+//! Balancers, behind the tabletop's dispatcher interface: Slotkeeper's own core, driven as on the tabletop, or common
+//! alternatives in front of a gateway (peers). A peer remembers nothing of a disconnected client.
 
 use super::Balance;
 use crate::chance::Chance;
@@ -56,10 +56,10 @@ enum Rule {
 
 pub(super) struct Peer {
     rule: Rule,
-    /// The endpoints it knows of: ordinal and incarnation.
+    /// The known endpoints: ordinal and incarnation.
     ready: BTreeMap<u32, u64>,
     turn: usize,
-    /// Which balancer each client came through, and the incarnation it was sent to.
+    /// For each client: the balancer it came through, and the incarnation it was sent to.
     chosen: BTreeMap<u32, (u32, u64)>,
     /// Connections by balancer and incarnation.
     counts: BTreeMap<(u32, u64), u32>,
@@ -87,13 +87,13 @@ impl Peer {
                 None
             }
             News::Pod { ordinal, uid, .. } => {
-                // Late news of the last incarnation say nothing about this one.
+                // A late event of the previous incarnation does not apply to this one.
                 if self.ready.get(&ordinal) == Some(&uid) {
                     self.ready.remove(&ordinal);
                 }
                 None
             }
-            // It decides about no number of pods, and nobody waits at its door.
+            // A peer does not decide the number of pods, and has no queue.
             News::Started
             | News::Close { .. }
             | News::Active { .. }
@@ -119,7 +119,7 @@ impl Peer {
         let at = match self.rule {
             Rule::Random => self.chance.random_range(0..number),
             Rule::RoundRobin => self.turn,
-            // Among equals in turn, or the lowest would get the first of everything.
+            // In turn among equals, otherwise the lowest would always be chosen first.
             Rule::Least { .. } => {
                 let count = |uid: &u64| self.counts.get(&(through, *uid)).copied().unwrap_or_default();
                 let pods = self.ready.values().enumerate();
@@ -159,23 +159,23 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_sends_people_where_it_believes_a_pod_to_be() {
+    fn a_peer_sends_clients_to_the_pods_it_knows() {
         let mut peer = peer(&Balance::RoundRobin, 3);
         let mut seen: Vec<_> = (0..3).map(|guest| connect(&mut peer, guest)).collect();
         seen.sort_unstable();
         assert_eq!(seen, [Some(0), Some(1), Some(2)]);
         peer.hear(0, News::Pod { ordinal: 1, uid: 7, phase: Phase::Gone });
-        assert!((0..9).any(|guest| connect(&mut peer, guest) == Some(1)), "another incarnation is gone");
+        assert!((0..9).any(|guest| connect(&mut peer, guest) == Some(1)), "the event was of another incarnation");
         peer.hear(0, News::Pod { ordinal: 1, uid: 2, phase: Phase::Terminating });
         assert!((0..9).all(|guest| connect(&mut peer, guest) != Some(1)));
     }
 
     #[test]
-    fn least_connections_fills_the_emptiest() {
+    fn least_connections_fills_the_emptiest_pod() {
         let mut peer = peer(&Balance::LeastConnections { balancers: 1 }, 2);
         let first: Vec<_> = (0..4).filter_map(|guest| connect(&mut peer, guest)).collect();
         assert_eq!(first.iter().filter(|o| **o == 0).count(), 2);
-        let leaves = first.iter().position(|o| *o == 1).expect("somebody is there") as u32;
+        let leaves = first.iter().position(|o| *o == 1).expect("a client is connected to pod 1") as u32;
         peer.hear(0, News::Detach { guest: leaves });
         assert_eq!(connect(&mut peer, 9), Some(1));
         let none = Balancer::new(&Balance::Random, 0, Chance::new(1)).hear(0, News::Visit { guest: 1, last: None });

@@ -1,5 +1,5 @@
-//! What one design made of a gateway scenario, for pictures, tables and machines. Plain data: the stage and the queues write
-//! it, `report` reads it.
+//! The outcome of a gateway scenario for one design, for pictures, tables and JSON. Plain data: the stage and the
+//! queues write it, `report` reads it.
 
 use crate::record::{Mark, Quantiles};
 use serde::Serialize;
@@ -8,7 +8,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
     pub title: String,
-    /// What a reader who was not there has to know.
+    /// Explains the scenario, understandable without further context.
     pub story: String,
     pub seed: u64,
     pub length: u64,
@@ -17,7 +17,7 @@ pub struct Outcome {
     pub charts: Vec<Chart>,
 }
 
-/// What it comes down to.
+/// The totals of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Figures {
@@ -25,22 +25,22 @@ pub enum Figures {
     Queues(QueueFigures),
 }
 
-/// Of connections that end and come back.
+/// Totals of a scenario with ending connections.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SocketFigures {
     pub clients: u64,
     /// Connections that ended without a close frame.
     pub lost: u64,
-    /// Connections that ended with one.
+    /// Connections that ended with a close frame.
     pub closed: u64,
-    /// From the moment a client has no connection and wants one until it has.
+    /// Time from when a client wants a connection and has none until it has one.
     pub back: Option<Quantiles>,
     /// Clients without a connection at the end.
     pub missing: u64,
-    /// Attempts to connect, and how many of them were refused.
+    /// Attempts to connect; `refused` counts those that were refused.
     pub connects: u64,
     pub refused: u64,
-    /// Most attempts per second, over a tenth of one.
+    /// Highest rate of attempts per second, measured over a tenth of a second.
     pub peak: u64,
     /// Standard deviation over mean of the connections per ready pod, at the end, in percent.
     pub imbalance: f64,
@@ -48,32 +48,32 @@ pub struct SocketFigures {
     pub pods: u32,
 }
 
-/// Of messages that wait for their readers, in one pod.
+/// Totals of a scenario with messages queued for their readers, in one pod.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct QueueFigures {
     pub clients: u64,
-    /// Of them.
+    /// The slow readers among the clients.
     pub slow: u64,
-    /// Most bytes in all queues together.
+    /// Peak size of all queues together, in bytes.
     pub memory: u64,
-    /// Messages that somebody connected did not get.
+    /// Messages that a connected client did not receive.
     pub dropped: u64,
-    /// Slow readers sent away, with a close frame.
+    /// Slow readers whose connection was closed with a close frame.
     pub closed: u64,
-    /// Connections that ended without one: the pod had used all its memory.
+    /// Connections that ended without a close frame, because the pod ran out of memory.
     pub lost: u64,
-    /// How late a message reached somebody who reads quickly, at most. Seconds.
+    /// Highest delay of a message to a fast reader, in seconds.
     pub others: f64,
-    /// How old a message was when a slow reader got it, at most. Seconds.
+    /// Highest age of a message when a slow reader received it, in seconds.
     pub stale: f64,
 }
 
-/// Numbers over time, as steps.
+/// Numbers over time, drawn as steps.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Chart {
     pub heading: String,
     pub lines: Vec<Line>,
-    /// Each line has a row of its own.
+    /// Draw each line in a row of its own.
     pub rows: bool,
 }
 
@@ -81,23 +81,23 @@ pub struct Chart {
 pub struct Line {
     pub look: Look,
     pub name: String,
-    /// Each holds until the next one.
+    /// Each value holds until the next point.
     pub points: Vec<(u64, u32)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Look {
-    /// What is as it should be.
+    /// Normal.
     Good,
-    /// Who waits.
+    /// Waiting.
     Waiting,
     /// Harm.
     Bad,
 }
 
 impl Outcome {
-    /// Of connections; `None` if this was about queues.
+    /// Returns the totals of connections; `None` if the scenario was about queues.
     #[must_use]
     pub fn sockets(&self) -> Option<&SocketFigures> {
         match &self.figures {
@@ -106,7 +106,7 @@ impl Outcome {
         }
     }
 
-    /// Of queues; `None` if this was about connections.
+    /// Returns the totals of queues; `None` if the scenario was about connections.
     #[must_use]
     pub fn queues(&self) -> Option<&QueueFigures> {
         match &self.figures {

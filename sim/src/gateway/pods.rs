@@ -1,5 +1,4 @@
-//! One pod of a gateway: how many it holds, and how fast it takes more. It decides nothing about its own life: that is the
-//! stage's.
+//! One pod of a gateway: its connections, and how fast it accepts more. The stage decides when it starts and ends.
 
 use super::Limits;
 use std::collections::BTreeSet;
@@ -8,13 +7,13 @@ use std::collections::BTreeSet;
 pub(super) struct Pod {
     pub(super) uid: u64,
     pub(super) state: State,
-    /// Who is connected.
+    /// The connected clients.
     pub(super) open: BTreeSet<u32>,
-    /// Whoever is connected is asked to go until then.
+    /// While set, the pod is being drained, and its connections are closed by this time.
     pub(super) drained: Option<u64>,
-    /// Connects that wait to be accepted.
+    /// Connects waiting to be accepted.
     queued: u32,
-    /// When it will have accepted all of them, in microseconds.
+    /// When all waiting connects will have been accepted, in microseconds.
     free: u64,
 }
 
@@ -24,7 +23,7 @@ pub(super) enum State {
     Ready,
     /// Deleted, but still serving (`preStop`).
     Leaving,
-    /// Deleted; takes nobody any more.
+    /// Deleted; accepts no more clients.
     Closing,
     Gone,
 }
@@ -34,7 +33,7 @@ impl Pod {
         Pod { uid, state: State::Starting, open: BTreeSet::new(), drained: None, queued: 0, free: 0 }
     }
 
-    /// A connect arrives. When it is accepted; `None` if it is refused.
+    /// A connect arrives. Returns when it is accepted; `None` if it is refused.
     pub(super) fn connect(&mut self, now: u64, limits: Limits) -> Option<u64> {
         if !matches!(self.state, State::Ready | State::Leaving) {
             return None;
@@ -48,7 +47,7 @@ impl Pod {
         Some(self.free.div_ceil(1000))
     }
 
-    /// Accepts one that waited, unless the process has ended or is about to.
+    /// Accepts a waiting connect, unless the process has ended or is closing.
     pub(super) fn accept(&mut self, client: u32) -> bool {
         self.queued = self.queued.saturating_sub(1);
         let serves = matches!(self.state, State::Ready | State::Leaving);
@@ -69,7 +68,7 @@ mod tests {
     use crate::gateway::Limits;
 
     #[test]
-    fn a_pod_accepts_as_fast_as_it_can_and_refuses_what_is_more() {
+    fn a_pod_accepts_at_its_rate_and_refuses_the_excess() {
         let limits = Limits { connections: 5, accepts: 100, backlog: 3 };
         let mut pod = Pod::new(1);
         assert_eq!(pod.connect(0, limits), None, "it is not ready");
@@ -80,7 +79,7 @@ mod tests {
         assert_eq!(pod.connect(2000, limits), Some(2010));
         assert!(pod.accept(3));
         assert_eq!(pod.connect(2020, limits), Some(2030));
-        assert_eq!(pod.connect(2020, limits), None, "with who waits there are five");
+        assert_eq!(pod.connect(2020, limits), None, "five, including waiting connects");
         pod.state = State::Closing;
         assert!(!pod.accept(4));
     }

@@ -1,6 +1,6 @@
-//! One pod of a gateway that sends the same messages to everybody, some of whom read more slowly than it sends. What becomes
-//! of its memory, of them, and of everybody else, is decided by what it does when the queue of one is full. A message takes
-//! its bytes once for each queue it waits in. Deliberately absent: what the sockets' own buffers hold on both sides.
+//! One pod of a gateway that broadcasts messages to all clients, some of which read more slowly than it sends. The
+//! policy for a full queue determines the pod's memory and the effects on slow and fast readers. A message occupies
+//! its size once for each queue it is in. Deliberately not modelled: the buffers of the sockets on both sides.
 
 use super::outcome::{Chart, Figures, Line, Look, Outcome, QueueFigures};
 use super::reconnect::Reconnect;
@@ -8,42 +8,42 @@ use crate::chance::{Chance, Draw};
 use crate::record::{Mark, MarkKind};
 use std::collections::VecDeque;
 
-/// Microseconds in a millisecond: queues are faster than pods.
+/// Microseconds per millisecond: the queues need a finer clock than pods.
 const MS: u64 = 1000;
-/// How long a pod is away that has used all its memory.
+/// Downtime of a pod that has run out of memory.
 const RESTART: u64 = 10_000 * MS;
 
-/// What is the same for every policy. Times are milliseconds.
+/// Shared by all policies. Times are milliseconds.
 #[derive(Clone, Debug)]
 pub struct Setting {
     pub story: String,
     pub chance: Chance,
     pub length: u64,
     pub clients: u32,
-    /// Every so manieth reads slowly.
+    /// One in this many clients reads slowly.
     pub one_in: u32,
-    /// How long a slow one takes for each message.
+    /// How long a slow reader takes for each message.
     pub reads: Draw,
-    /// Messages per second to everybody, and bytes of each.
+    /// Messages per second to every client; `bytes` is the size of each.
     pub rate: u32,
     pub bytes: u32,
-    /// Messages that may wait for one reader.
+    /// Maximum number of messages in one reader's queue.
     pub limit: usize,
-    /// Bytes that all queues may take before the pod is killed for it.
+    /// Total size of all queues, in bytes, at which the pod is killed for its memory.
     pub memory: u64,
     pub reconnect: Reconnect,
 }
 
-/// What a server does about a reader that does not keep up.
+/// The server's reaction to a reader that does not keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// Nothing: its queue grows.
+    /// Nothing: the queue grows without limit.
     Unbounded,
-    /// It waits until there is room, and everybody with it.
+    /// The server waits until the queue has room, which delays all clients.
     Wait,
-    /// The oldest message makes way for the newest.
+    /// Drops the oldest message in favour of the newest.
     DropOldest,
-    /// Its connection is closed; it comes back when it likes.
+    /// Closes the reader's connection; the reader reconnects.
     Close,
 }
 
@@ -64,16 +64,16 @@ impl Policy {
 /// One slow reader. Times are microseconds.
 struct Reader {
     period: u64,
-    /// When each message that waits was sent by its author.
+    /// When each queued message was sent.
     queue: VecDeque<u64>,
-    /// Until then it is busy with a message.
+    /// Busy with a message until then.
     busy: u64,
-    /// Away until then.
+    /// Disconnected until then.
     back: u64,
 }
 
 impl Reader {
-    /// Takes what it has had time for. How old the oldest of them was.
+    /// Reads the messages it has had time for. Returns the highest age among them.
     fn read(&mut self, now: u64) -> u64 {
         let mut stale = 0;
         while self.busy <= now
@@ -87,7 +87,7 @@ impl Reader {
     }
 }
 
-/// Sends for as long as the setting says, and counts.
+/// Sends messages for the setting's length, and returns the totals.
 #[must_use]
 pub fn run(setting: &Setting, policy: Policy) -> Outcome {
     let mut pod = Pod::new(setting, policy);
@@ -102,7 +102,7 @@ struct Pod<'a> {
     setting: &'a Setting,
     policy: Policy,
     readers: Vec<Reader>,
-    /// Until then it is busy with a message, or not there.
+    /// Busy with a message until `busy`, and down until `down`.
     busy: u64,
     down: u64,
     waiting: u64,
@@ -142,7 +142,7 @@ impl<'a> Pod<'a> {
         }
     }
 
-    /// One message to everybody.
+    /// Sends one message to all clients.
     fn send(&mut self, sent: u64) {
         if sent < self.down {
             return;
@@ -156,7 +156,7 @@ impl<'a> Pod<'a> {
                 return self.die(sent);
             }
         }
-        // Somebody who reads quickly may be the last one it is sent to.
+        // A fast reader may be the last one the message is sent to.
         self.busy = now;
         self.figures.others = self.figures.others.max((now - sent) as f64 / 1e6);
         let kib = self.waiting * u64::from(self.setting.bytes) / 1024;
@@ -164,7 +164,7 @@ impl<'a> Pod<'a> {
         note(&mut self.delay, sent / MS, u32::try_from((now - sent) / (1000 * MS)).unwrap_or(u32::MAX));
     }
 
-    /// The message goes into one queue. When that was done.
+    /// Puts the message into one queue. Returns when that is done.
     fn offer(&mut self, at: usize, sent: u64, now: u64) -> u64 {
         if self.readers[at].back > now {
             return now;
@@ -204,22 +204,22 @@ impl<'a> Pod<'a> {
 
     fn close(&mut self, at: usize, now: u64) {
         let reader = &mut self.readers[at];
-        // With what waited, and the message that did not fit.
+        // The queued messages, and the one that did not fit.
         self.figures.dropped += reader.queue.len() as u64 + 1;
         self.figures.closed += 1;
         self.waiting -= reader.queue.len() as u64;
         reader.queue.clear();
-        // The connection had held: it is the first attempt again.
+        // The connection had been established, so the backoff starts from the first attempt.
         reader.back = now + self.setting.reconnect.delay(0, &mut self.waits) * MS;
         reader.busy = reader.back;
     }
 
-    /// All memory is used: the kernel ends the process, and all its connections.
+    /// Memory is used up: the kernel ends the process, and all its connections.
     fn die(&mut self, now: u64) {
         let lost = self.readers.iter().map(|r| r.queue.len() as u64).sum::<u64>();
         self.figures.dropped += lost;
         self.figures.lost += u64::from(self.setting.clients);
-        let text = format!("the pod is out of memory: {} connections end without a word", self.setting.clients);
+        let text = format!("the pod is out of memory: {} connections end without a close frame", self.setting.clients);
         self.marks.push(Mark { at: now / MS, until: Some((now + RESTART) / MS), kind: MarkKind::Kill, text });
         note(&mut self.memory, now / MS, 0);
         self.down = now + RESTART;
@@ -246,13 +246,13 @@ impl<'a> Pod<'a> {
             marks: self.marks,
             charts: vec![
                 chart("Memory of all queues, in KiB", Look::Good, "KiB", self.memory),
-                chart("How late messages reach those who read quickly, in seconds", Look::Bad, "seconds", self.delay),
+                chart("How late messages reach fast readers, in seconds", Look::Bad, "seconds", self.delay),
             ],
         }
     }
 }
 
-/// Two numbers a second are enough for a picture.
+/// Keeps two values per second, which is enough for a picture.
 fn note(points: &mut Vec<(u64, u32)>, now: u64, value: u32) {
     let due = points.last().is_none_or(|(at, last)| now >= at + 500 && *last != value);
     if due || value == 0 && points.last().is_some_and(|(_, last)| *last > 0) {
@@ -266,7 +266,7 @@ mod tests {
     use std::collections::VecDeque;
 
     #[test]
-    fn a_reader_takes_one_message_in_each_of_its_periods() {
+    fn a_reader_takes_one_message_per_period() {
         let mut reader = Reader { period: 10, queue: VecDeque::from([0, 1, 2, 3]), busy: 5, back: 0 };
         assert_eq!(reader.read(4), 0);
         assert_eq!(reader.queue.len(), 4, "it is busy until 5");
@@ -276,6 +276,6 @@ mod tests {
         assert_eq!((reader.queue.len(), reader.busy), (0, 45));
         reader.queue.push_back(90);
         reader.read(100);
-        assert_eq!(reader.busy, 100, "whoever has nothing to read is not busy");
+        assert_eq!(reader.busy, 100, "a reader with an empty queue is not busy");
     }
 }

@@ -1,24 +1,24 @@
-//! How a client comes back after its socket has ended or a connect was refused.
+//! How a client reconnects after its socket has ended or a connect was refused.
 
 use rand::Rng;
 
-/// Milliseconds.
+/// Times are milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconnect {
     /// `onclose = connect`.
     AtOnce,
-    /// 1 s, 2 s, 4 s ... for everybody alike.
+    /// 1 s, 2 s, 4 s ... without jitter.
     Backoff { first: u64, longest: u64 },
-    /// Anything between nothing and what backoff would wait ("full jitter"): `client.js`.
+    /// A random time up to the backoff ("full jitter"): `client.js`.
     FullJitter { first: u64, longest: u64 },
 }
 
 impl Reconnect {
     pub const BACKOFF: Reconnect = Reconnect::Backoff { first: 1000, longest: 30_000 };
-    /// As Slotkeeper's `client.js` does it.
+    /// The settings of Slotkeeper's `client.js`.
     pub const CLIENT_JS: Reconnect = Reconnect::FullJitter { first: 1000, longest: 30_000 };
 
-    /// How long to wait after `failed` connects that came to nothing since the last one that held.
+    /// Returns the delay after `failed` failed connects since the last successful one.
     #[must_use]
     pub fn delay(self, failed: u32, chance: &mut impl Rng) -> u64 {
         let doubled =
@@ -37,7 +37,7 @@ mod tests {
     use crate::chance::Chance;
 
     #[test]
-    fn backoff_doubles_up_to_the_longest_and_jitter_is_anything_below() {
+    fn backoff_doubles_up_to_the_longest_and_jitter_is_at_most_the_backoff() {
         let mut chance = Chance::new(1).stream("test");
         let delays: Vec<u64> = (0..7).map(|n| Reconnect::BACKOFF.delay(n, &mut chance)).collect();
         assert_eq!(delays, [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);

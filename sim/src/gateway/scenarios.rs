@@ -1,5 +1,5 @@
-//! Gateway scenarios with names, each with the designs it tells apart: what takes the least effort first, ours last. They are
-//! written for 50 000 clients; with fewer, everything that counts clients shrinks with them.
+//! Named gateway scenarios, each with the designs it compares: least effort first, ours last. They are written for 50
+//! 000 clients; with fewer, every number that counts clients is scaled down.
 
 use super::queues::{self, Policy};
 use super::{Balance, Design, Farewell, Happening, Limits, Outcome, Reconnect, Setting, run};
@@ -8,78 +8,79 @@ use slotkeeper_core::{Millis, Placement, Rules, Scaling, Shrink, Targets, Window
 
 const SECOND: u64 = 1000;
 const PODS: u32 = 10;
-/// Until something happens. Everybody has come after half of it.
+/// Time before the event. All clients have arrived after half of it.
 const WARM_UP: u64 = 120 * SECOND;
-/// `drain_seconds` of the dispatcher, and what a careful server gives itself.
+/// `drain_seconds` of the dispatcher, and the drain time of a careful server.
 const DRAIN: u64 = 20 * SECOND;
-/// `preStop`: until no balancer sends anybody.
+/// `preStop`: until no balancer sends new clients.
 const PRE_STOP: Farewell = Farewell::Notice { wait: 5 * SECOND, over: DRAIN };
 const DRAINED: Farewell = Farewell::Dispatcher { over: DRAIN };
 
-/// One of them.
+/// A named gateway scenario.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
     /// `g1-surge`.
     pub name: &'static str,
-    /// What happens and what to look at, for somebody who was not there.
+    /// What happens and what to look at, understandable without further context.
     pub story: &'static str,
     play: fn(&Scene) -> Vec<Outcome>,
 }
 
 impl Scenario {
-    /// How many clients there are unless somebody says otherwise.
+    /// The default number of clients.
     pub const CLIENTS: u32 = 50_000;
 
-    /// Each design with so many clients, and this seed.
+    /// Plays each design with this many clients and this seed.
     #[must_use]
     pub fn play(&self, clients: u32, seed: u64) -> Vec<Outcome> {
         (self.play)(&Scene { story: self.story, clients: clients.max(PODS), chance: Chance::new(seed) })
     }
 }
 
-/// The scenario of this name.
+/// Returns the scenario with this name.
 #[must_use]
 pub fn scenario(name: &str) -> Option<Scenario> {
     scenarios().into_iter().find(|s| s.name == name)
 }
 
-/// All of them.
+/// Returns all scenarios.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario {
             name: "g1-surge",
-            story: "Everybody connects within a minute. Six pods are ready, four are still starting: whoever counts \
-                    nothing leaves those half empty, and nobody who is connected moves.",
+            story: "Everybody connects within a minute. Six pods are ready, four are still starting: a balancer that \
+                    counts nothing leaves those half empty, and connected clients do not move.",
             play: surge,
         },
         Scenario {
             name: "g2-rolling-restart",
-            story: "All pods are restarted, one at a time, under everybody who is connected. Whoever loses a connection \
-                    has to be back soon, and without a crowd at the door.",
+            story: "All pods are restarted, one at a time, with all clients connected. A client that loses its \
+                    connection should reconnect soon, and not all clients at once.",
             play: rolling_restart,
         },
         Scenario {
             name: "g3-scale-down",
-            story: "One pod fewer is needed. A tenth of all connections are on the one that goes.",
+            story: "One pod fewer is needed. A tenth of all connections are on the pod that is removed.",
             play: scale_down,
         },
         Scenario {
             name: "g4-slow-consumer",
-            story: "One pod sends 50 messages of 1 KiB a second to all its clients. One client in a hundred reads only 5 \
-                    to 25 a second; 64 messages may wait for each, where there is a limit; the pod has 256 MiB for queues.",
+            story: "One pod sends 50 messages of 1 KiB a second to all its clients. One client in a hundred reads only \
+                    5 to 25 a second; 64 messages may wait for each, where there is a limit; the pod has 256 MiB for \
+                    queues.",
             play: slow_consumer,
         },
         Scenario {
             name: "g5-herd",
-            story: "A node is lost, and a pod with a tenth of all connections: all of them want to be back at once. A pod \
-                    accepts 2000 a second, and 128 may wait at its door.",
+            story: "A node is lost, and a pod with a tenth of all connections: all of these clients want to reconnect \
+                    at once. A pod accepts 2000 connections a second, and 128 may wait in its backlog.",
             play: herd,
         },
     ]
 }
 
-/// What a scenario is played with.
+/// The parameters of a scenario's run.
 struct Scene {
     story: &'static str,
     clients: u32,
@@ -87,7 +88,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// So many, when there are 50 000 clients.
+    /// Scales a number that applies to 50 000 clients.
     fn part(&self, number: u32) -> u32 {
         let part = u64::from(number) * u64::from(self.clients) / u64::from(Scenario::CLIENTS);
         u32::try_from(part).unwrap_or(u32::MAX).max(1)
@@ -129,7 +130,8 @@ impl Scene {
         Balance::Slotkeeper(Box::new(self.rules()))
     }
 
-    /// It decides itself how many pods there are: one fewer than ten for 50 000, and that as soon as anybody else would.
+    /// Slotkeeper with direct scaling: one pod fewer than ten for 50 000 clients, at the time when another scaler
+    /// would remove it.
     fn shrinking(&self, shrink: Shrink) -> Balance {
         let rules = Rules {
             scaling: Scaling::Direct { window: Window::Fixed },
@@ -146,7 +148,7 @@ fn design(title: &str, balance: Balance, farewell: Farewell, reconnect: Reconnec
     Design { title: title.to_owned(), balance, farewell, reconnect }
 }
 
-/// Three proxies that count for themselves.
+/// Three proxies that count separately.
 const LEAST: Balance = Balance::LeastConnections { balancers: 3 };
 
 fn each(setting: &Setting, designs: &[Design]) -> Vec<Outcome> {
@@ -198,7 +200,7 @@ fn scale_down(scene: &Scene) -> Vec<Outcome> {
 }
 
 fn herd(scene: &Scene) -> Vec<Outcome> {
-    // Short, so that single seconds can be seen in the picture.
+    // Short, so that single seconds are visible in the picture.
     let lost = 20 * SECOND;
     let setting = Setting {
         arrival: 15 * SECOND,
@@ -223,7 +225,7 @@ fn slow_consumer(scene: &Scene) -> Vec<Outcome> {
         chance: scene.chance,
         length: 300 * SECOND,
         clients,
-        // At least one of the few there are in a small one.
+        // At least one slow reader, even with few clients.
         one_in: clients.clamp(1, 100),
         reads: Draw::Between(40, 200),
         rate: 50,

@@ -1,5 +1,5 @@
-//! The play: takes the next event, lets it happen, and passes on what follows. What clients do is in `stage/clients.rs`,
-//! how pods live and end in `stage/lives.rs`.
+//! The event loop of a gateway run: takes the next event, applies it, and schedules what follows. Clients are in
+//! `stage/clients.rs`, the life of pods in `stage/lives.rs`.
 
 mod clients;
 mod lives;
@@ -17,15 +17,15 @@ use rand_chacha::ChaCha8Rng;
 use slotkeeper_core::Decision;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// From the dispatcher's order of another number of pods until the cluster acts on it.
+/// From the dispatcher's order to change the number of pods until the cluster acts on it.
 const CALL: u64 = 100;
-/// How often it is said who still waits.
+/// Interval of the heartbeats of waiting clients.
 const SIGNS: u64 = 10_000;
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Come(u32),
-    /// `turn`: of the client, so that what it has outlived is nothing to it.
+    /// `turn`: the client's attempt that the event belongs to; events of an earlier one are ignored.
     Knock {
         client: u32,
         turn: u32,
@@ -45,7 +45,7 @@ enum Event {
         turn: u32,
     },
     Happen(Happening),
-    /// A pod is ready; has been so long enough; takes its leave; is killed.
+    /// A pod becomes ready; has been ready for long enough; starts to close; is killed.
     Ready(Place),
     Settled(Place),
     Leave(Place),
@@ -63,14 +63,14 @@ enum Event {
     Alarm,
 }
 
-/// An incarnation.
+/// A pod incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     ordinal: u32,
     uid: u64,
 }
 
-/// See the file.
+/// The state of a run.
 struct Stage<'a> {
     setting: &'a Setting,
     design: &'a Design,
@@ -78,15 +78,15 @@ struct Stage<'a> {
     balancer: Balancer,
     alarm: Option<u64>,
     pods: BTreeMap<u32, Pod>,
-    /// The ordinals that are wanted.
+    /// The wanted number of ordinals.
     wanted: u32,
     uids: u64,
-    /// The ordinal that a restart of all is at.
+    /// The ordinal that a rolling restart is at.
     restarting: Option<u32>,
     clients: Vec<Client>,
-    /// Who has knocked and has no place yet.
+    /// Clients that try to connect and have no pod yet.
     waiting: BTreeSet<u32>,
-    /// How many want a connection and have none.
+    /// Number of clients that want a connection and have none.
     away: u32,
     tally: Tally,
     marks: Vec<Mark>,
@@ -178,7 +178,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The balancer gets to know something, and what it wants is done.
+    /// Passes an event to the balancer, and executes its orders.
     fn hear(&mut self, news: News<'_>, now: u64) {
         let orders = self.balancer.hear(now, news);
         if let Some(at) = self.balancer.alarm(now).filter(|at| self.alarm.is_none_or(|alarm| *at < alarm)) {

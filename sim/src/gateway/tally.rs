@@ -1,4 +1,4 @@
-//! Counts what happens on the stage. Numbers over time are kept in steps of a tenth of a second.
+//! Counts the events of a run. Numbers over time have a resolution of a tenth of a second.
 
 use super::outcome::{Chart, Figures, Line, Look, SocketFigures};
 use crate::record::Quantiles;
@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 const STEP: u64 = 100;
 
 pub(super) struct Tally {
-    /// Only what happens from here on counts in the figures.
+    /// Figures count only events from here on.
     from: u64,
     figures: SocketFigures,
-    /// Milliseconds without a connection.
+    /// Durations without a connection, in milliseconds.
     spells: Vec<u64>,
     connects: Rate,
     refused: Rate,
@@ -51,7 +51,7 @@ impl Tally {
         *which += u64::from(now >= self.from);
     }
 
-    /// Somebody who has been without a connection since then has one.
+    /// A client that has been without a connection since then has one again.
     pub(super) fn back(&mut self, since: u64, now: u64) {
         if since >= self.from {
             self.spells.push(now - since);
@@ -66,7 +66,7 @@ impl Tally {
         self.pods.entry(ordinal).or_default().note(now, u32::try_from(sockets).unwrap_or(u32::MAX));
     }
 
-    /// `pods`: the connections of each ready one.
+    /// `pods`: the number of connections of each ready pod.
     pub(super) fn finish(mut self, clients: u32, missing: u64, pods: &[usize], length: u64) -> (Figures, Vec<Chart>) {
         let figures = SocketFigures {
             clients: u64::from(clients),
@@ -93,7 +93,7 @@ impl Tally {
     }
 }
 
-/// Standard deviation over mean, in percent, to a hundredth of one.
+/// Standard deviation over mean, in percent, to a hundredth of a percent.
 fn imbalance(pods: &[usize]) -> f64 {
     let number = pods.len() as f64;
     let mean = pods.iter().sum::<usize>() as f64 / number;
@@ -102,7 +102,7 @@ fn imbalance(pods: &[usize]) -> f64 {
     if percent.is_finite() { (percent * 100.0).round() / 100.0 } else { 0.0 }
 }
 
-/// How often something happens.
+/// Counts events per step.
 #[derive(Default)]
 struct Rate {
     steps: BTreeMap<u64, u32>,
@@ -113,7 +113,7 @@ impl Rate {
         *self.steps.entry(now / STEP).or_default() += 1;
     }
 
-    /// Per second.
+    /// Returns the highest rate, per second.
     fn most(&self, from: u64) -> u64 {
         let most = self.steps.range(from / STEP..).map(|(_, n)| *n).max().unwrap_or_default();
         u64::from(most) * (1000 / STEP)
@@ -128,7 +128,7 @@ impl Rate {
     }
 }
 
-/// The last number of each step, where it is another one than before.
+/// The last number of each step, where it differs from the previous one.
 #[derive(Default)]
 struct Series {
     points: Vec<(u64, u32)>,
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_keeps_what_changed_and_a_rate_is_per_second() {
+    fn a_series_keeps_changes_and_a_rate_is_per_second() {
         let mut series = Series::default();
         for (at, value) in [(0, 1), (10, 2), (250, 2), (310, 3), (320, 2), (500, 4)] {
             series.note(at, value);

@@ -1,5 +1,5 @@
-//! Makes a failing world smaller as long as the same promise breaks: fault by fault, visitor by visitor, setting by setting,
-//! then its time. Deterministic; the number of worlds is bounded.
+//! Shrinks a failing world while the same promise still breaks: removes faults, visitors and settings, then shortens
+//! its time. Deterministic; the number of worlds played is bounded.
 
 use crate::world::limits::Limits;
 use crate::world::reset::Part;
@@ -7,9 +7,9 @@ use crate::world::setting::Setting;
 use crate::world::{Outcome, play};
 use std::collections::BTreeSet;
 
-/// Most worlds that are played.
+/// Maximum number of worlds played.
 const WORLDS: usize = 160;
-/// No world has a shorter time for its faults, in milliseconds.
+/// Minimum duration of a world's fault phase, in milliseconds.
 const SHORTEST: u64 = 5_000;
 
 struct Shrinker<S> {
@@ -19,8 +19,8 @@ struct Shrinker<S> {
     say: S,
 }
 
-/// Returns the smallest world that was found. `say` is called after each world: how many were played, and what has been
-/// taken away if the promise still breaks.
+/// Returns the smallest failing world found. Calls `say` after each world with the number of worlds played, and with
+/// what was removed if the promise still breaks.
 pub fn shrink(limits: &Limits, failing: Outcome, say: impl FnMut(usize, Option<String>)) -> (Limits, Outcome) {
     let mut shrinker = Shrinker { limits: limits.clone(), smallest: failing, played: 0, say };
     loop {
@@ -33,7 +33,7 @@ pub fn shrink(limits: &Limits, failing: Outcome, say: impl FnMut(usize, Option<S
 }
 
 impl<S: FnMut(usize, Option<String>)> Shrinker<S> {
-    /// Everything once.
+    /// Attempts every kind of reduction once.
     fn pass(&mut self) {
         self.thin("faults", |s| s.faults.iter().map(|f| f.number).collect(), |l, kept| l.faults = Some(kept));
         self.thin(
@@ -56,7 +56,7 @@ impl<S: FnMut(usize, Option<String>)> Shrinker<S> {
         }
     }
 
-    /// True if the same promise breaks in the changed world: then that is the smallest.
+    /// Plays the changed world. If the same promise breaks, it becomes the smallest one, and this returns true.
     fn attempt(&mut self, what: &str, change: impl FnOnce(&mut Limits, &Setting)) -> bool {
         let mut candidate = self.limits.clone();
         change(&mut candidate, &self.smallest.setting);
@@ -66,7 +66,7 @@ impl<S: FnMut(usize, Option<String>)> Shrinker<S> {
         let promise = |outcome: &Outcome| outcome.violations.first().map(|v| v.promise);
         let setting = Setting::limited(self.smallest.setting.seed, &candidate);
         if serde_json::to_string(&setting).ok() == serde_json::to_string(&self.smallest.setting).ok() {
-            // It is so already.
+            // The change has no effect on this world.
             return false;
         }
         let outcome = play(&setting, false);
@@ -79,7 +79,7 @@ impl<S: FnMut(usize, Option<String>)> Shrinker<S> {
         breaks
     }
 
-    /// Takes away halves, then quarters, in the end one by one.
+    /// Removes halves, then quarters, and finally single elements.
     fn thin<T: Clone + Ord>(
         &mut self,
         what: &str,
@@ -104,7 +104,7 @@ impl<S: FnMut(usize, Option<String>)> Shrinker<S> {
         }
     }
 
-    /// As few as possible, but one.
+    /// Lowers a number as far as possible, to no less than 1.
     fn lower(&mut self, what: &str, number: impl Fn(&Setting) -> u32, set: impl Fn(&mut Limits, u32)) {
         for fewer in 1..number(&self.smallest.setting) {
             if self.attempt(&format!("{fewer} {what}"), |l, _| set(l, fewer)) {

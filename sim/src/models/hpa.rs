@@ -1,5 +1,6 @@
-//! The HorizontalPodAutoscaler controller with external metrics (`pkg/controller/podautoscaler`): one object's spec and its
-//! memory; `reconcile` is one sync. Not here: resource, pod and object metrics, and the workers shared with other HPAs.
+//! The HorizontalPodAutoscaler controller with external metrics (`pkg/controller/podautoscaler`): one object's spec
+//! and the controller's memory of it; `reconcile` is one sync. Not modelled: resource, pod and object metrics, and
+//! the workers shared with other HPAs.
 
 mod behavior;
 mod limit;
@@ -13,7 +14,7 @@ pub use proposal::{Answer, Metric, NoAnswer, Target, Tolerance, proposal, report
 pub use reconcile::{AbleToScale, Scale, ScalingActive, Sync};
 pub use stabilize::{History, Recommendation, Windows};
 
-/// What the cluster's controller is started with. The defaults are those of kube-controller-manager 1.36.
+/// Flags of the cluster's controller. The defaults are those of kube-controller-manager 1.36.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Controller {
     /// `--horizontal-pod-autoscaler-sync-period`: from the end of one sync to the start of the next.
@@ -23,29 +24,29 @@ pub struct Controller {
     /// `--horizontal-pod-autoscaler-tolerance`.
     pub tolerance: f64,
     pub gates: Gates,
-    /// Kubernetes up to 1.32 compared `|1 - ratio| <= tolerance`, which lets exactly +10 % act.
+    /// Kubernetes up to 1.32 compared `|1 - ratio| <= tolerance`, which scales at exactly +10 %, due to rounding.
     pub old_comparison: bool,
 }
 
 /// Feature gates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gates {
-    /// HPAConfigurableTolerance: on since 1.35. Off: the API drops the field.
+    /// HPAConfigurableTolerance: on since 1.35. If off, the API drops the field.
     pub configurable_tolerance: bool,
     /// HPAScaleToZero: off.
     pub scale_to_zero: bool,
 }
 
-/// The object's spec: bounds and behavior. The metrics come with each sync, because their targets do.
+/// The object's spec: bounds and behavior. The metrics are passed to each sync, because their targets are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
     pub min: u32,
     pub max: u32,
-    /// `None` and `Some(Behavior::default())` are not the same: any behavior brings other rate limits.
+    /// `None` and `Some(Behavior::default())` differ: any behavior enables other rate limits.
     pub behavior: Option<Behavior>,
 }
 
-/// One HPA and what the controller remembers of it. Dropping it (or `restart`) loses that memory, as a restart of the
+/// One HPA and the controller's memory of it. Dropping it (or `restart`) loses that memory, as a restart of the
 /// controller or a new HPA object does.
 #[derive(Clone, Debug)]
 pub struct Hpa {
@@ -55,13 +56,13 @@ pub struct Hpa {
     pub history: Option<History>,
     pub ups: Events,
     pub downs: Events,
-    /// The status condition ScaledToZero (gate HPAScaleToZero): only who went to 0 itself leaves it again.
+    /// The status condition ScaledToZero (gate HPAScaleToZero): only an HPA that scaled to 0 itself scales up from 0.
     pub scaled_to_zero: bool,
     next_sync: u64,
 }
 
 impl Hpa {
-    /// A new object: the first sync is one period after its creation.
+    /// Creates a new object: the first sync is one period after its creation.
     #[must_use]
     pub fn new(spec: Spec, controller: Controller, created: u64) -> Hpa {
         Hpa {
@@ -75,14 +76,14 @@ impl Hpa {
         }
     }
 
-    /// When the next sync starts: one period after the last one has ended. Nothing wakes it earlier, neither a change of the
-    /// object nor one of its target.
+    /// Returns when the next sync starts: one period after the last one has ended. Nothing triggers it earlier,
+    /// neither a change of the object nor one of its target.
     #[must_use]
     pub fn next_sync(&self) -> u64 {
         self.next_sync
     }
 
-    /// The controller starts anew, or another replica of it takes over: it remembers nothing.
+    /// The controller restarts, or another replica of it takes over: it loses its memory.
     pub fn restart(&mut self, now: u64) {
         self.history = None;
         self.ups = Events::default();
@@ -90,7 +91,7 @@ impl Hpa {
         self.next_sync = now.saturating_add(self.controller.period);
     }
 
-    /// The tolerances that hold, per direction.
+    /// Returns the effective tolerances per direction.
     #[must_use]
     pub fn tolerance(&self) -> Tolerance {
         let own = |rules: &Rules| rules.tolerance.filter(|_| self.controller.gates.configurable_tolerance);

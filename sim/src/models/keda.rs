@@ -1,6 +1,7 @@
-//! KEDA: the operator that writes 0 and 1, and the metrics API behind the HPA (`pkg/scaling`, v2.20). `operator` keeps one
-//! ScaledObject's state and connects the rest: what a poll decides, when fallback begins, what a trigger's answer means.
-//! Not here: scalingModifiers, ScaledJobs, StreamMetricSpec, other scalers than prometheus and external.
+//! KEDA: the operator that scales between 0 and 1, and the metrics API behind the HPA (`pkg/scaling`, v2.20).
+//! `operator` has the state of one ScaledObject and combines the other modules: what a poll decides, when fallback
+//! begins, how a trigger's answer is interpreted. Not modelled: scalingModifiers, ScaledJobs, StreamMetricSpec,
+//! scalers other than prometheus and external.
 
 mod bounds;
 mod decide;
@@ -22,7 +23,7 @@ pub use prometheus::{PrometheusTrigger, Series, TriggerError};
 pub use query::{Answer, Failure, Heard, Query, Reading};
 pub use stream::{End, Stream};
 
-/// One ScaledObject, without its triggers. Milliseconds.
+/// One ScaledObject, without its triggers. Times are milliseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScaledObject {
     /// `minReplicaCount`.
@@ -33,22 +34,23 @@ pub struct ScaledObject {
     pub idle: Option<u32>,
     /// `pollingInterval`.
     pub polling: u64,
-    /// `cooldownPeriod`: from the last active poll or push to 0.
+    /// `cooldownPeriod`: from the last active poll or push until scaling to 0.
     pub cooldown: u64,
-    /// `initialCooldownPeriod`: the same from the creation, while no trigger has ever been active.
+    /// `initialCooldownPeriod`: replaces `cooldown`, counted from the creation, while no trigger has ever been
+    /// active.
     pub initial_cooldown: u64,
     pub fallback: Option<Fallback>,
     pub annotations: Annotations,
 }
 
-/// In which version, as far as it matters here.
+/// The KEDA version, as far as its behaviour differs here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
-    /// v2.19: a closed scaler cache is rebuilt by whoever meets it.
+    /// v2.19: a closed scaler cache is rebuilt by the first query that finds it closed.
     V2_19,
-    /// v2.20: whoever meets a closed cache learns nothing, and a poll takes that for "inactive, without error".
+    /// v2.20: a query that finds a closed cache gets no result, and a poll treats that as "inactive, without error".
     V2_20,
-    /// Of August 2026, on the way to 2.21: as 2.20, but an error leaves a cached value (useCachedMetrics) alone.
+    /// As of August 2026, before 2.21: as 2.20, but an error does not clear cached values (useCachedMetrics).
     Main,
 }
 

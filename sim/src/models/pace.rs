@@ -1,11 +1,11 @@
-//! How fast a controller's calls leave: the token bucket of its API client. It is why a hundred pods are not created in one
-//! moment. The default is fitted to a measured 1.36 controller (Parallel, 0 to 100 pods: the 30th after 0.96 s, the 50th
-//! after 2.2 s, the 100th after 4.9 s; one pod: 18 ms), whose flags say 20 requests a second, 30 at once.
+//! The rate of a controller's calls: the token bucket of its API client. It is the reason why a hundred pods are not
+//! created at once. The default is fitted to a measured 1.36 controller (Parallel, 0 to 100 pods: the 30th after 0.96
+//! s, the 50th after 2.2 s, the 100th after 4.9 s; one pod: 18 ms), whose flags set 20 requests per second, burst 30.
 
 /// A token bucket, shared by all sets of a controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Calls that leave at once.
+    /// Number of calls that are sent at once.
     pub burst: u64,
     /// Milliseconds between calls after that.
     pub spacing: u64,
@@ -19,7 +19,7 @@ impl Pace {
         Pace { burst, spacing, full_at: 0 }
     }
 
-    /// When a call that is wanted now leaves; takes its token.
+    /// Takes a token, and returns when a call that is wanted now is sent.
     pub fn take(&mut self, now: u64) -> u64 {
         let full_at = self.full_at.max(now).saturating_add(self.spacing);
         self.full_at = full_at;

@@ -1,24 +1,24 @@
-//! The life of one pod and its kubelet, as far as others see it: created, ready after its start-up time, crashing,
-//! terminating, gone; and what becomes of it when its node dies. Not here: the session in it, and its address.
+//! The life of one pod and its kubelet, as other components see it: created, ready after its start-up time, crashing,
+//! terminating, removed; and the effects of a dead node. Not modelled: the sessions in it, and its address.
 
 use super::statefulset::{Phase, PodView};
 
-/// How long things take.
+/// Durations, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
     /// From creation to Ready: scheduling, image, start, first probe.
     pub start: u64,
-    /// From SIGTERM to the end of the last container, if nobody kills it earlier.
+    /// From SIGTERM to the end of the last container, if it is not killed earlier.
     pub stop: u64,
-    /// `terminationGracePeriodSeconds`: then it is killed.
+    /// `terminationGracePeriodSeconds`: then the containers are killed.
     pub grace: u64,
 }
 
-/// When a node is dead, how long until others notice, and until its pods are deleted (node-monitor-grace-period 50 s
-/// and a check every 5 s; the default toleration of unreachable nodes).
+/// How long after a node's death it becomes unready, and then until its pods are deleted (node-monitor-grace-period
+/// 50 s and a check every 5 s; the default toleration of unreachable nodes).
 pub const NODE_UNREADY: u64 = 55_000;
 pub const NODE_TOLERATION: u64 = 300_000;
-/// The kubelet's pause before the nth restart of a crashing container: at once, then 10 s, 20 s, ... 300 s.
+/// The kubelet's delay before the nth restart of a crashing container: none, then 10 s, 20 s, ... 300 s.
 const CRASH_BACKOFF: u64 = 10_000;
 const CRASH_BACKOFF_MAX: u64 = 300_000;
 
@@ -30,13 +30,13 @@ pub struct Pod {
     pub created: u64,
     pub times: Times,
     pub restarts: u32,
-    /// The DELETE, by anybody.
+    /// When a DELETE was received, from any client.
     pub deleted: Option<u64>,
-    /// The node died.
+    /// When the node died.
     pub node_lost: Option<u64>,
     /// Evicted or rejected.
     pub failed: bool,
-    /// It has been ready, or has crashed.
+    /// The pod has been ready, or has crashed.
     started: bool,
     ready_since: Option<u64>,
     starts_at: Option<u64>,
@@ -61,7 +61,7 @@ impl Pod {
         }
     }
 
-    /// What time alone has changed by now.
+    /// Applies the changes due by now.
     pub fn advance(&mut self, now: u64) {
         if let Some(at) = self.starts_at
             && at <= now
@@ -81,7 +81,7 @@ impl Pod {
         }
     }
 
-    /// When time alone will change it next.
+    /// Returns when the next change without an external cause is due.
     #[must_use]
     pub fn next(&self) -> Option<u64> {
         let unready = self.node_lost.filter(|_| self.ready_since.is_some()).map(|t| t + NODE_UNREADY);
@@ -89,15 +89,15 @@ impl Pod {
         [self.starts_at, unready, evicted, self.gone_at()].into_iter().flatten().min()
     }
 
-    /// DELETE. Once terminating there is no way back.
+    /// Handles a DELETE. Termination cannot be undone.
     pub fn delete(&mut self, now: u64) {
         if self.deleted.is_none() {
             self.deleted = Some(now);
         }
     }
 
-    /// When the object disappears. `None`: nobody has deleted it, or its kubelet is dead and cannot say that it has
-    /// ended: only a force-delete (or the end of the Node object) helps.
+    /// Returns when the object disappears. `None`: it has not been deleted, or its kubelet is dead and cannot confirm
+    /// the end of the containers: only a force-delete (or the removal of the Node object) removes it.
     #[must_use]
     pub fn gone_at(&self) -> Option<u64> {
         let deleted = self.deleted?;
@@ -113,7 +113,7 @@ impl Pod {
         self.gone_at().is_some_and(|at| at <= now)
     }
 
-    /// The container ends by itself; the kubelet starts it again in place: the same incarnation, ready later.
+    /// A container exits by itself; the kubelet restarts it in place: the same incarnation, ready later.
     pub fn crash(&mut self, now: u64) {
         if self.node_lost.is_some() || self.failed {
             return;
@@ -134,7 +134,7 @@ impl Pod {
         self.starts_at = None;
     }
 
-    /// The node is dead: the pod with it, though others take it for ready for a while.
+    /// The node dies, and the pod with it, although other components consider it ready for a while.
     pub fn lose_node(&mut self, now: u64) {
         if self.node_lost.is_none() {
             self.node_lost = Some(now);

@@ -1,6 +1,6 @@
-//! Prometheus: what it scrapes when, and what a query finds (2.42). Series end with stale markers: at once if a scrape
-//! fails or lacks them, two intervals and a bit late if the target was removed; without a marker a value is found for five
-//! minutes. Not here: PromQL as text, rates, rules, remote writes.
+//! Prometheus: which targets it scrapes when, and what a query finds (2.42). Series end with stale markers:
+//! immediately if a scrape fails or lacks them, slightly more than two intervals later if the target was removed;
+//! without a marker a value is found for five minutes. Not modelled: PromQL as text, rates, rules, remote writes.
 
 mod query;
 
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// An instant query finds values up to this old (`--query.lookback-delta`).
 pub const LOOKBACK: u64 = 300_000;
-/// Samples are kept this long: more than any window in use.
+/// Samples are kept this long: longer than any window in use.
 const RETENTION: u64 = 3_600_000;
 
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct Prometheus {
     running: bool,
 }
 
-/// What tells one line of samples from another: the labels this model knows.
+/// The labels that identify a series in this model.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Series {
     pub metric: String,
@@ -31,7 +31,7 @@ pub struct Series {
     pub target: String,
 }
 
-/// One value a target exposes.
+/// One exposed value of a target.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     pub metric: String,
@@ -41,7 +41,7 @@ pub struct Sample {
     pub at: Option<u64>,
 }
 
-/// The target did not answer, or not in time, or not with a page of metrics.
+/// The target did not answer, was too slow, or did not return a page of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScrapeFailed;
 
@@ -51,16 +51,16 @@ pub struct Down;
 
 #[derive(Clone, Debug)]
 struct Target {
-    /// The next scrape.
+    /// When the next scrape is due.
     next: u64,
-    /// What the last one found, but for series with explicit timestamps.
+    /// The series found by the last scrape, except those with explicit timestamps.
     found: BTreeSet<Series>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Point {
     at: u64,
-    /// When it got into the storage: stale markers of removed targets are stamped earlier than they are written.
+    /// When it was written to the storage: the stale markers of removed targets have an earlier timestamp.
     written: u64,
     /// `None`: a stale marker.
     value: Option<f64>,
@@ -72,13 +72,14 @@ impl Prometheus {
         Prometheus { interval: interval.max(1), targets: BTreeMap::new(), series: BTreeMap::new(), running: true }
     }
 
-    /// Discovered: scraped at `first` and every interval after it.
+    /// A target is discovered: scraped at `first` and every interval after that.
     pub fn add_target(&mut self, name: &str, first: u64) {
         self.targets.insert(name.to_owned(), Target { next: first, found: BTreeSet::new() });
     }
 
-    /// No longer discovered. Its series end at the first scrape it misses, but that is written down only when it could
-    /// not have come back: after one more interval and a tenth (`scrape.go`: endOfRunStaleness). Until then its last values are found.
+    /// A target is no longer discovered. Its series end at the first missed scrape, but the stale markers are written
+    /// only when the target could not have returned: after one more interval and a tenth (`scrape.go`:
+    /// endOfRunStaleness). Until then its last values are found.
     pub fn remove_target(&mut self, name: &str) {
         let Some(target) = self.targets.remove(name) else { return };
         if !self.running {
@@ -90,19 +91,19 @@ impl Prometheus {
         }
     }
 
-    /// The next scrape, and of whom.
+    /// Returns when the next scrape is due, and its target.
     #[must_use]
     pub fn next_scrape(&self) -> Option<(u64, &str)> {
         let due = self.targets.iter().map(|(name, target)| (target.next, name.as_str()));
         due.min().filter(|_| self.running)
     }
 
-    /// The result of the scrape that was due, known at `now`: it carries the time at which it was due.
+    /// Records the result of the due scrape, known at `now`; its samples get the time at which it was due.
     pub fn scrape(&mut self, name: &str, outcome: Result<Vec<Sample>, ScrapeFailed>, now: u64) {
         let Some(target) = self.targets.get_mut(name).filter(|_| self.running) else { return };
         let at = target.next;
         let before = std::mem::take(&mut target.found);
-        // A failed scrape counts as one that found nothing.
+        // A failed scrape counts as an empty one.
         let samples = outcome.unwrap_or_default();
         let mut points = Vec::with_capacity(samples.len());
         for Sample { metric, pool, value, at: explicit } in samples {
@@ -120,12 +121,12 @@ impl Prometheus {
         }
     }
 
-    /// The process ends: nothing is scraped, nothing marked as stale, no query answered.
+    /// The process ends: no scrapes, no stale markers, no answers to queries.
     pub fn stop(&mut self) {
         self.running = false;
     }
 
-    /// It comes back, with its storage or without.
+    /// The process starts again, with or without its storage.
     pub fn start(&mut self, now: u64, keep: bool) {
         self.running = true;
         if !keep {
@@ -139,11 +140,12 @@ impl Prometheus {
         }
     }
 
-    /// The values an instant query finds at `now`, one per resulting series. The time is cut to whole seconds, as KEDA
-    /// asks (RFC 3339 without fractions): a sample of the current second is not found yet.
+    /// Returns the values that an instant query finds at `now`, one per resulting series. The time is truncated to
+    /// whole seconds, because KEDA queries with RFC 3339 times without fractions: a sample of the current second is
+    /// not found yet.
     ///
     /// # Errors
-    /// It is not running.
+    /// If Prometheus is not running.
     pub fn query(&self, expr: &Expr, now: u64) -> Result<Vec<f64>, Down> {
         if !self.running {
             return Err(Down);
@@ -154,7 +156,7 @@ impl Prometheus {
     fn write(&mut self, series: Series, point: Point) {
         let points = self.series.entry(series).or_default();
         let place = points.partition_point(|p| p.at <= point.at);
-        // Two samples of one time: the first stays (out of order is refused).
+        // Of two samples with the same time the first is kept (the second is rejected as out of order).
         if place.checked_sub(1).and_then(|i| points.get(i)).is_some_and(|p| p.at == point.at) {
             return;
         }
@@ -164,16 +166,16 @@ impl Prometheus {
     }
 }
 
-/// When is "now", for one query.
+/// The time of one query.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
-    /// What the query asks for.
+    /// The time that the query asks for.
     time: u64,
-    /// What is written by then counts.
+    /// Only points written by then are visible.
     now: u64,
 }
 
-/// The first time after `now` (and after `last`) that a target is scraped.
+/// Returns the first time after `now` (and after `last`) at which a target is scraped.
 fn next_on_grid(last: u64, interval: u64, now: u64) -> u64 {
     let behind = now.saturating_sub(last) / interval;
     last.saturating_add((behind + 1).saturating_mul(interval))

@@ -1,33 +1,33 @@
-//! The ReplicaSet controller: how many pods it creates, and which ones it deletes
-//! (`pkg/controller/replicaset`, `controller_utils.go`: ActivePodsWithRanks). Deployments scale through it.
+//! The ReplicaSet controller: how many pods it creates, and which ones it deletes (`pkg/controller/replicaset`,
+//! `controller_utils.go`: ActivePodsWithRanks). Deployments scale through it.
 
 use super::statefulset::Phase;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// Most creations or deletions of one sync.
+/// Maximum number of creations or deletions in one sync.
 const BURST: usize = 500;
 
-/// One active pod of the set: neither terminating nor Failed nor Succeeded. Others must be left out.
+/// One active pod of the set: neither terminating nor Failed nor Succeeded. Other pods must be omitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodView {
-    /// Orders pods that are alike in everything else.
+    /// Orders pods that are equal in everything else.
     pub uid: u64,
     /// `None`: not scheduled yet.
     pub node: Option<u32>,
     pub phase: Phase,
     /// The Ready condition.
     pub ready: bool,
-    /// Since when.
+    /// Time of the last change to ready.
     pub ready_since: u64,
     /// `controller.kubernetes.io/pod-deletion-cost`.
     pub deletion_cost: i32,
-    /// Of its containers, the most.
+    /// The highest restart count of its containers.
     pub restarts: u32,
     pub created: u64,
 }
 
-/// What one sync does.
+/// The actions of one sync.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sync {
     pub create: usize,
@@ -37,8 +37,8 @@ pub struct Sync {
     pub status: usize,
 }
 
-/// One sync. `related`: the nodes of all active pods of the same owner (a Deployment's other ReplicaSets); `None`: only
-/// these pods' own. O(n log n).
+/// Runs one sync. `related`: the nodes of all active pods of the same owner (a Deployment's other ReplicaSets);
+/// `None`: only the nodes of these pods. O(n log n).
 #[must_use]
 pub fn sync(replicas: usize, pods: &[PodView], related: Option<&[u32]>, now: u64) -> Sync {
     let create = replicas.saturating_sub(pods.len()).min(BURST);
@@ -63,7 +63,7 @@ fn victims(pods: &[PodView], count: usize, related: Option<&[u32]>, now: u64) ->
     order
 }
 
-/// Less: `a` goes first. The first difference decides.
+/// Less: `a` is deleted first. The first difference decides.
 fn compare(a: &PodView, b: &PodView, (crowd_a, crowd_b): (usize, usize), now: u64) -> Ordering {
     a.node
         .is_some()
@@ -80,7 +80,7 @@ fn compare(a: &PodView, b: &PodView, (crowd_a, crowd_b): (usize, usize), now: u6
         .then_with(|| by_age(a.created, b.created, (a.uid, b.uid), now))
 }
 
-/// Younger first, but only by orders of magnitude (of two, in nanoseconds); within one, the lower uid first.
+/// Younger first, but only by orders of magnitude (powers of two, in nanoseconds); within one, the lower uid first.
 fn by_age(a: u64, b: u64, (uid_a, uid_b): (u64, u64), now: u64) -> Ordering {
     if a == b {
         return Ordering::Equal;
@@ -89,8 +89,8 @@ fn by_age(a: u64, b: u64, (uid_a, uid_b): (u64, u64), now: u64) -> Ordering {
     magnitude(a).cmp(&magnitude(b)).then(uid_a.cmp(&uid_b))
 }
 
-/// The rules above do not make a total order (equal times go on to the restarts, others of one magnitude to the uid), and
-/// the library's sort may panic on that.
+/// The rules above are not a total order (equal times are ordered by restarts, different times of one magnitude by
+/// uid), and the library's sort may panic on that.
 fn merge_sort(mut items: Vec<usize>, before: &impl Fn(&usize, &usize) -> bool) -> Vec<usize> {
     if items.len() < 2 {
         return items;

@@ -1,12 +1,13 @@
-//! The StatefulSet controller: which pods one sync creates and deletes (`pkg/controller/statefulset/stateful_set_control.go`).
-//! A sync reads the pods as they are and returns what it does; the driver does it, and calls again when a pod has changed.
-//! Not here: `maxUnavailable` (off in 1.36, never about scaling), released pods, and the time the API calls take (`pace`).
+//! The StatefulSet controller: which pods one sync creates and deletes
+//! (`pkg/controller/statefulset/stateful_set_control.go`). A sync reads the pods and returns the actions; the driver
+//! executes them, and calls again when a pod has changed. Not modelled: `maxUnavailable` (off in 1.36, never about
+//! scaling), released pods, and the duration of API calls (`pace`).
 
 mod claims;
 
 pub use claims::{ClaimOwners, ClaimRetention};
 
-/// The fields of a StatefulSet that decide about pods. `start`, `replicas`, `min_ready`, `update` and `revision` may change
+/// The fields of a StatefulSet that affect pods. `start`, `replicas`, `min_ready`, `update` and `revision` may change
 /// at any time; the policy is fixed when the set is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatefulSet {
@@ -19,24 +20,25 @@ pub struct StatefulSet {
     pub update: UpdateStrategy,
     /// The newest template.
     pub revision: u32,
-    /// The template before: what ordinals below the partition are created with.
+    /// The previous template: ordinals below the partition are created with it.
     pub previous: u32,
 }
 
 /// `podManagementPolicy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Policy {
-    /// One create or delete per sync, and only if everything before it is available.
+    /// One create or delete per sync, and only if every lower ordinal is available.
     OrderedReady,
-    /// Everything at once, whatever the health.
+    /// All at once, regardless of health.
     Parallel,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpdateStrategy {
-    /// Pods with an old template are deleted from the top, one after the other, down to `start + partition`, sessions or not.
+    /// Pods with an old template are deleted one after the other, highest ordinal first, down to `start + partition`,
+    /// even if they have sessions.
     RollingUpdate { partition: u32 },
-    /// The new template is for pods that are created anyway.
+    /// The new template applies only to pods that are created for another reason.
     OnDelete,
 }
 
@@ -44,12 +46,12 @@ pub enum UpdateStrategy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PodView {
     pub ordinal: u32,
-    /// Which life of the ordinal. A driver may call it something longer elsewhere.
+    /// The incarnation of the ordinal. A driver may use a longer name elsewhere.
     pub uid: u64,
     pub phase: Phase,
-    /// Since when the Ready condition is true.
+    /// When the Ready condition became true.
     pub ready_since: Option<u64>,
-    /// It has a deletion time.
+    /// The pod has a deletion timestamp.
     pub terminating: bool,
     pub revision: u32,
 }
@@ -64,16 +66,16 @@ pub enum Phase {
     Failed,
 }
 
-/// What one sync did.
+/// The result of one sync.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sync {
-    /// In the order in which the calls are made. Those of one sync of a Parallel set are concurrent.
+    /// In the order of the calls. The calls of one sync of a Parallel set are concurrent.
     pub actions: Vec<Action>,
-    /// Why nothing (more) is done. `None` after an ordered action, and when there is nothing to wait for.
+    /// Why no (further) action is taken. `None` after an ordered action, and if there is nothing to wait for.
     pub blocked_on: Option<Blocked>,
-    /// Of the pods before the actions: a pod created now is counted from the next sync on.
+    /// Counts the pods before the actions: a pod created now is counted from the next sync on.
     pub status: Status,
-    /// A ready pod becomes available then, without any event: sync again.
+    /// When a ready pod becomes available without an event: sync again then.
     pub recheck: Option<u64>,
 }
 
@@ -83,7 +85,7 @@ pub enum Action {
         ordinal: u32,
         revision: u32,
     },
-    /// A plain DELETE with the pod's own grace period: no disruption budget is asked, nor the pod.
+    /// A plain DELETE with the pod's own grace period: neither a disruption budget nor the pod can refuse it.
     Delete {
         ordinal: u32,
         uid: u64,
@@ -103,7 +105,7 @@ pub enum Reason {
     NotAvailable,
 }
 
-/// All three count terminating and condemned pods too.
+/// All three include terminating and condemned pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     pub replicas: u32,
@@ -112,7 +114,7 @@ pub struct Status {
 }
 
 impl StatefulSet {
-    /// As the API defaults it, but for the policy: start 0, rolling update without a partition.
+    /// Creates a set with the API's defaults, except for the policy: start 0, rolling update without a partition.
     #[must_use]
     pub fn new(policy: Policy, replicas: u32) -> StatefulSet {
         StatefulSet {
@@ -126,19 +128,19 @@ impl StatefulSet {
         }
     }
 
-    /// A new template.
+    /// Rolls out a new template.
     pub fn roll_out(&mut self) {
         self.previous = self.revision;
         self.revision += 1;
     }
 
-    /// The ordinal is inside `start..start + replicas`.
+    /// Reports whether the ordinal is inside `start..start + replicas`.
     #[must_use]
     pub fn covers(&self, ordinal: u32) -> bool {
         ordinal.checked_sub(self.start).is_some_and(|index| index < self.replicas)
     }
 
-    /// The template a pod of this ordinal is created with.
+    /// Returns the template with which a pod of this ordinal is created.
     #[must_use]
     pub fn revision_of(&self, ordinal: u32) -> u32 {
         match self.update {
@@ -149,7 +151,7 @@ impl StatefulSet {
         }
     }
 
-    /// One sync over all pods of the set, in any order, at most one per ordinal. O(n log n).
+    /// Runs one sync over all pods of the set, in any order, at most one per ordinal. O(n log n).
     #[must_use]
     pub fn sync(&self, pods: &[PodView], now: u64) -> Sync {
         let mut sync = Sync { status: self.status(pods, now), recheck: self.recheck(pods, now), ..Sync::default() };
@@ -164,7 +166,7 @@ impl StatefulSet {
         sync
     }
 
-    /// A: every ordinal of the window, ascending. True: the sync ends here.
+    /// A: every ordinal of the window, ascending. Returns true if the sync ends here.
     fn fill(&self, window: &[&PodView], now: u64, sync: &mut Sync) -> bool {
         let ordered = self.policy == Policy::OrderedReady;
         let mut present = window.iter().peekable();
@@ -190,13 +192,13 @@ impl StatefulSet {
         false
     }
 
-    /// B: every pod outside the window, the highest ordinal first. True: the sync ends here.
+    /// B: every pod outside the window, highest ordinal first. Returns true if the sync ends here.
     fn clear(&self, condemned: &[&PodView], now: u64, sync: &mut Sync) -> bool {
         if self.policy == Policy::Parallel {
             sync.actions.extend(condemned.iter().filter(|p| !p.terminating).map(|p| p.delete()));
             return false;
         }
-        // The whole window is available here, so the first unavailable pod is the lowest condemned one in trouble.
+        // The whole window is available here, so the first unavailable pod is the lowest unavailable condemned one.
         let first_unavailable = condemned.iter().rev().find(|p| self.trouble(p, now).is_some()).map(|p| p.ordinal);
         let Some(pod) = condemned.first() else { return false };
         match self.trouble(pod, now) {
@@ -208,7 +210,7 @@ impl StatefulSet {
         true
     }
 
-    /// C: the rolling update. The highest pod with an old template is deleted if all above it are available.
+    /// C: the rolling update. Deletes the highest pod with an old template if all pods above it are available.
     fn replace(&self, window: &[&PodView], now: u64, sync: &mut Sync) {
         let UpdateStrategy::RollingUpdate { partition } = self.update else { return };
         let mut present = window.iter().rev().peekable();
@@ -229,7 +231,7 @@ impl StatefulSet {
         }
     }
 
-    /// Why a pod is not available.
+    /// Returns why a pod is not available.
     fn trouble(&self, pod: &PodView, now: u64) -> Option<Reason> {
         if pod.terminating {
             Some(Reason::Terminating)
@@ -242,7 +244,7 @@ impl StatefulSet {
         }
     }
 
-    /// Ready for `min_ready`. Terminating or not.
+    /// Reports whether a pod has been ready for `min_ready`, terminating or not.
     fn is_available(&self, pod: &PodView, now: u64) -> bool {
         pod.is_ready() && pod.ready_since.is_some_and(|since| since.saturating_add(self.min_ready) <= now)
     }
@@ -268,7 +270,7 @@ impl PodView {
         self.phase == Phase::Running && self.ready_since.is_some()
     }
 
-    /// It will never run again: evicted, rejected, or done.
+    /// Reports whether the pod will never run again: evicted, rejected, or finished.
     #[must_use]
     pub fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Failed | Phase::Succeeded)

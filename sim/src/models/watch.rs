@@ -1,16 +1,16 @@
-//! The API server's watch, as one client sees it: a store whose objects carry resource versions, and cursors over its
-//! changes. Events come late, in order, sometimes twice; a broken watch loses what was on its way, deletions included, and
-//! goes on with the changes it has missed or with a complete list. How late and how often is the driver's decision.
-//! Not here: selectors, bookmarks, pages.
+//! The API server's watch, as one client sees it: a store whose objects have resource versions, and cursors over its
+//! changes. Events arrive late, in order, sometimes twice; a broken watch loses the events in flight, deletions
+//! included, and resumes with the missed changes or with a complete list. The driver decides how late and how often.
+//! Not modelled: selectors, bookmarks, pages.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// The objects, and what happened to them. O(log n) per change.
+/// The objects and their changes. O(log n) per change.
 #[derive(Clone, Debug)]
 pub struct Store<K, O> {
     objects: BTreeMap<K, O>,
     version: u64,
-    /// The latest changes, without gaps: older ones are compacted away.
+    /// The latest changes, without gaps: older ones are compacted.
     changes: VecDeque<Change<O>>,
     kept: usize,
 }
@@ -19,10 +19,10 @@ pub struct Store<K, O> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change<O> {
     pub what: What,
-    /// As it is since, or as it was at last.
+    /// The object after the change, or its last state before a deletion.
     pub object: O,
     pub version: u64,
-    /// When it was made.
+    /// When the change was made.
     pub at: u64,
 }
 
@@ -33,11 +33,11 @@ pub enum What {
     Deleted,
 }
 
-/// What a client reads.
+/// An event that a client reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event<O> {
     pub news: News<O>,
-    /// The resource version: of the object, or of the list.
+    /// The resource version of the object or of the list.
     pub version: u64,
 }
 
@@ -46,26 +46,28 @@ pub enum News<O> {
     Added(O),
     Modified(O),
     Deleted(O),
-    /// The complete list: what is absent is gone.
+    /// The complete list: absent objects no longer exist.
     Relist(Vec<O>),
 }
 
-/// What becomes of a change on its way to a client.
+/// How a change reaches a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fate {
-    /// Milliseconds from the change to its arrival. Nothing overtakes: a change arrives with the one before it at the earliest.
+    /// Milliseconds from the change to its arrival. Order is preserved: a change never arrives before the previous
+    /// one.
     pub delay: u64,
-    /// It arrives twice.
+    /// The change arrives twice.
     pub twice: bool,
 }
 
 /// One client's position in the changes of a store.
 #[derive(Clone, Debug)]
 pub struct Watch<O> {
-    /// The version up to which everything has been taken from the store; the one up to which it has arrived.
+    /// The version up to which changes have been taken from the store; `arrived` is the version up to which they have
+    /// arrived.
     taken: u64,
     arrived: u64,
-    /// On the way, with the time of arrival; each waits for those before it.
+    /// Events in flight, with their time of arrival; each waits for the earlier ones.
     coming: VecDeque<(u64, Event<O>)>,
     open: bool,
 }
@@ -77,14 +79,14 @@ impl<K: Ord + Clone, O: Clone> Store<K, O> {
         Store { objects: BTreeMap::new(), version: 0, changes: VecDeque::new(), kept }
     }
 
-    /// Creates or replaces the object; the new resource version.
+    /// Creates or replaces the object, and returns the new resource version.
     pub fn put(&mut self, key: K, object: O, now: u64) -> u64 {
         let before = self.objects.insert(key, object.clone());
         let what = if before.is_some() { What::Modified } else { What::Added };
         self.record(what, object, now)
     }
 
-    /// The version of the deletion; `None`: there is no such object.
+    /// Deletes the object, and returns the version of the deletion; `None` if there is no such object.
     pub fn delete(&mut self, key: &K, now: u64) -> Option<u64> {
         let object = self.objects.remove(key)?;
         Some(self.record(What::Deleted, object, now))
@@ -95,7 +97,7 @@ impl<K: Ord + Clone, O: Clone> Store<K, O> {
         self.objects.get(key)
     }
 
-    /// Every object in order of its key.
+    /// Returns every object, ordered by key.
     #[must_use]
     pub fn list(&self) -> Vec<O> {
         self.objects.values().cloned().collect()
@@ -115,7 +117,7 @@ impl<K: Ord + Clone, O: Clone> Store<K, O> {
         self.objects.is_empty()
     }
 
-    /// The version of the last change.
+    /// Returns the version of the last change.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
@@ -130,7 +132,7 @@ impl<K: Ord + Clone, O: Clone> Store<K, O> {
         self.version
     }
 
-    /// The changes after `version`; `None`: some of them are compacted away (HTTP 410).
+    /// Returns the changes after `version`; `None` if some of them are compacted (HTTP 410).
     fn since(&self, version: u64) -> Option<impl Iterator<Item = &Change<O>>> {
         let missing = self.version.saturating_sub(version);
         let skip = self.changes.len().checked_sub(usize::try_from(missing).ok()?)?;
@@ -139,7 +141,7 @@ impl<K: Ord + Clone, O: Clone> Store<K, O> {
 }
 
 impl<O: Clone> Watch<O> {
-    /// A client that has seen nothing: `resume` it to begin with a list.
+    /// Creates a client that has received nothing: `resume` it to begin with a list.
     #[must_use]
     pub fn new() -> Watch<O> {
         Watch { taken: 0, arrived: 0, coming: VecDeque::new(), open: false }
@@ -150,8 +152,8 @@ impl<O: Clone> Watch<O> {
         self.open
     }
 
-    /// Sends what is new in the store on its way. A closed watch gets nothing; one that is too far behind is closed by the
-    /// server (resume it: it will list again).
+    /// Sends the store's new changes to the client. A closed watch gets nothing; the server closes one that is too
+    /// far behind (after `resume` it lists again).
     pub fn take<K: Ord + Clone>(&mut self, store: &Store<K, O>, mut fate: impl FnMut(&Change<O>) -> Fate) {
         if !self.open {
             return;
@@ -172,7 +174,7 @@ impl<O: Clone> Watch<O> {
         self.taken = store.version();
     }
 
-    /// What has arrived by now.
+    /// Returns what has arrived by now.
     pub fn poll(&mut self, now: u64) -> Vec<Event<O>> {
         let mut events = Vec::new();
         while let Some((at, _)) = self.coming.front()
@@ -185,21 +187,21 @@ impl<O: Clone> Watch<O> {
         events
     }
 
-    /// When the next event arrives.
+    /// Returns when the next event arrives.
     #[must_use]
     pub fn next(&self) -> Option<u64> {
         self.coming.front().map(|(at, _)| *at)
     }
 
-    /// The connection is gone, and everything that was on its way.
+    /// The connection breaks, and the events in flight are lost.
     pub fn break_watch(&mut self) {
         self.open = false;
         self.coming.clear();
         self.taken = self.arrived;
     }
 
-    /// Connects again: with the changes after the last one that arrived, or, if `relist` or when the server does not
-    /// have them any more, with a complete list as it is now, arriving `delay` later.
+    /// Connects again: with the changes after the last one that arrived, or, if `relist` is set or the server no
+    /// longer has these changes, with a complete list of the current objects, arriving `delay` later.
     pub fn resume<K: Ord + Clone>(&mut self, store: &Store<K, O>, relist: bool, now: u64, delay: u64) {
         self.break_watch();
         self.open = true;

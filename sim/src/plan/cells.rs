@@ -1,4 +1,4 @@
-//! The figures of a plan as a reader wants them, for the terminal and for the page alike.
+//! Formats the figures of a plan, for the terminal and for the page.
 
 use super::figure::Figure;
 use super::{Plan, Row};
@@ -8,13 +8,13 @@ use crate::report::{hours, seconds};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cell {
     pub(crate) median: String,
-    /// From the 10th to the 90th percentile; `None`: there is one seed only.
+    /// From the 10th to the 90th percentile; `None` if there is only one seed.
     pub(crate) range: Option<String>,
-    /// The difference to the configured settings is within the noise.
+    /// The difference from the configured settings is within the noise.
     pub(crate) is_noise: bool,
 }
 
-/// What the columns of [`cells`] are called: the group, if there is one, and the column.
+/// The names of the columns of [`cells`]: the group and the column.
 pub(crate) const COLUMNS: [(&str, &str); 9] = [
     ("time to slot", "p50"),
     ("time to slot", "p95"),
@@ -27,7 +27,7 @@ pub(crate) const COLUMNS: [(&str, &str); 9] = [
     ("pods", "wasted"),
 ];
 
-/// One cell for each of [`COLUMNS`].
+/// Returns one cell for each of [`COLUMNS`].
 pub(crate) fn cells(plan: &Plan, row: &Row) -> [Cell; 9] {
     let several = plan.seeds > 1;
     let cell = |figure: Figure, text: fn(f64) -> String| Cell {
@@ -55,7 +55,7 @@ pub(crate) fn cells(plan: &Plan, row: &Row) -> [Cell; 9] {
     ]
 }
 
-/// What the figures are, for a reader who sees them for the first time.
+/// Explains the figures to a new reader.
 pub(crate) fn legend(plan: &Plan) -> Vec<String> {
     let visitors = plan.rows.first().map_or(String::new(), |row| match plan.seeds {
         1 => format!("{:.0} visitors", row.visitors.median),
@@ -98,7 +98,7 @@ pub(crate) fn legend(plan: &Plan) -> Vec<String> {
     all
 }
 
-/// "29-33 s" where both have the same unit, else "950 ms - 1.2 s".
+/// Formats a range: "29-33 s" if both have the same unit, otherwise "950 ms - 1.2 s".
 fn range(low: &str, high: &str) -> String {
     if low == high {
         return low.to_owned();

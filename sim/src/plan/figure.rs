@@ -1,4 +1,5 @@
-//! One figure over several seeds: where it lies, and whether a setting changes it by more than the seeds differ.
+//! One figure over several seeds: its distribution, and whether a setting changes it by more than the variation
+//! between seeds.
 
 use serde::Serialize;
 
@@ -8,9 +9,9 @@ pub struct Figure {
     pub median: f64,
     /// The 10th percentile over the seeds (between two seeds: interpolated).
     pub low: f64,
-    /// The 90th.
+    /// The 90th percentile.
     pub high: f64,
-    /// Compared with the configured settings, seed by seed; `None` for these themselves, and of a single seed.
+    /// The comparison with the configured settings, seed by seed; `None` for these themselves, and for a single seed.
     pub change: Option<Change>,
 }
 
@@ -24,7 +25,7 @@ pub struct Change {
 }
 
 impl Figure {
-    /// `None` of no value.
+    /// Returns `None` if there are no values.
     #[must_use]
     pub fn of(values: &[f64]) -> Option<Figure> {
         let mut sorted = values.to_vec();
@@ -37,7 +38,7 @@ impl Figure {
         Some(Figure { median: at(0.5)?, low: at(0.1)?, high: at(0.9)?, change: None })
     }
 
-    /// The difference to the configured settings cannot be told from the noise of the seeds.
+    /// Reports whether the difference from the configured settings is within the noise of the seeds.
     #[must_use]
     pub fn is_noise(&self) -> bool {
         self.change.is_some_and(|change| change.is_noise())
@@ -45,7 +46,7 @@ impl Figure {
 }
 
 impl Change {
-    /// `None` of fewer than two differences: nothing is known about their noise.
+    /// Returns `None` for fewer than two differences: their noise is unknown.
     #[must_use]
     pub fn of(differences: &[f64]) -> Option<Change> {
         let count = differences.len();
@@ -56,14 +57,14 @@ impl Change {
         Some(Change { mean, low: mean - half, high: mean + half })
     }
 
-    /// The interval contains 0.
+    /// Reports whether the interval contains 0.
     #[must_use]
     pub fn is_noise(self) -> bool {
         self.low <= 0.0 && 0.0 <= self.high
     }
 }
 
-/// Two-sided 99 % quantiles of Student's t for 1 to 30 degrees of freedom; more have at most the last one.
+/// Two-sided 99 % quantiles of Student's t for 1 to 30 degrees of freedom; for more, the last one is an upper bound.
 const T_99: [f64; 30] = [
     63.657, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355, 3.250, 3.169, 3.106, 3.055, 3.012, 2.977, 2.947, 2.921,
     2.898, 2.878, 2.861, 2.845, 2.831, 2.819, 2.807, 2.797, 2.787, 2.779, 2.771, 2.763, 2.756, 2.750,

@@ -1,4 +1,4 @@
-//! What one setting buys, over all seeds.
+//! The results of one setting over all seeds.
 
 use super::Variant;
 use super::figure::{Change, Figure};
@@ -6,28 +6,29 @@ use crate::record::Quantiles;
 use crate::tabletop::Outcome;
 use serde::Serialize;
 
-/// What one setting buys.
+/// The results of one setting.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// What is different from the configuration; "as configured".
+    /// The difference from the configuration, or "as configured".
     pub name: String,
     pub visitors: Figure,
-    /// Seconds; `None`: nobody got a slot with any seed.
+    /// In seconds; `None` if no visitor got a slot with any seed.
     pub time_to_slot: Option<Waits>,
-    /// Percent of the visitors who found a free slot at once; visitors who went because it took too long.
+    /// Percentage of visitors who found a free slot at once; `gave_up`: number of visitors who left because the wait
+    /// was too long.
     pub at_once: Figure,
     pub gave_up: Figure,
     pub most_pods: Figure,
     pub pod_hours: Figure,
-    /// The part of them in which nobody sat there.
+    /// The part of `pod_hours` without a session.
     pub wasted_pod_hours: Figure,
-    /// Percent of all slots, from each pod's creation to its end, in which somebody sat there.
+    /// Percentage of slot time, from each pod's creation to its end, with a session.
     pub used: Figure,
-    /// Sessions that a scaler ended, with all seeds together: none, or it is a bug.
+    /// Sessions that a scaler ended, with all seeds together; any number but 0 is a bug.
     pub killed: u64,
 }
 
-/// How long visitors waited for a slot: quantiles of each seed, over the seeds.
+/// Waiting times of visitors: quantiles of each seed, over the seeds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Waits {
     pub p50: Figure,
@@ -35,7 +36,7 @@ pub struct Waits {
     pub max: Figure,
 }
 
-/// What one setting bought with one seed.
+/// The results of one setting with one seed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Day {
     visitors: f64,
@@ -69,8 +70,8 @@ impl Day {
 }
 
 impl Row {
-    /// `days`: one for each seed, at least one. `configured`: those of the configured settings with the same seeds; `None`:
-    /// these are they.
+    /// `days`: one for each seed, at least one. `configured`: those of the configured settings with the same seeds;
+    /// `None` if `days` are these.
     pub(super) fn of(name: String, days: &[Day], configured: Option<&[Day]>) -> Row {
         let maybe = |get: &dyn Fn(&Day) -> Option<f64>| {
             let figure = Figure::of(&days.iter().filter_map(get).collect::<Vec<_>>())?;

@@ -1,5 +1,5 @@
-//! The pool's weekly schedule of spare slots, on the clock of a run: it begins on a Monday at midnight in the schedule's time
-//! zone, so that hours of arrivals and hours of the schedule are the same hours.
+//! The pool's weekly schedule of spare slots, on the clock of a run: it begins on a Monday at midnight in the
+//! schedule's time zone, so that the hours of arrivals and of the schedule match.
 
 use slotkeeper::config::PoolConfig;
 use slotkeeper::config::schedule::{Days, Minute, Schedule, Window};
@@ -8,7 +8,7 @@ use slotkeeper_core::{Spare, Time};
 /// A Saturday: 2026-01-03, 00:00 UTC.
 const SATURDAY: Time = Time(1_767_398_400_000);
 
-/// When another number of slots is spare, and how many.
+/// Returns when the number of spare slots changes, and the new number.
 pub(super) fn changes(pool: &PoolConfig, length: u64) -> Vec<(u64, Spare)> {
     let Some(schedule) = &pool.schedule else { return Vec::new() };
     let Some(begin) = next_monday(schedule.zone()) else { return Vec::new() };
@@ -21,7 +21,7 @@ pub(super) fn changes(pool: &PoolConfig, length: u64) -> Vec<(u64, Spare)> {
     changes
 }
 
-/// A schedule of Mondays, asked when it begins.
+/// Returns the beginning of the next Monday, from a schedule that begins on Mondays.
 fn next_monday(zone: &str) -> Option<Time> {
     let monday =
         Window { days: Days::parse("mon")?, from: Minute::MIDNIGHT, to: Minute::END_OF_DAY, spare: Spare::Slots(1) };

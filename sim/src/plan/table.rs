@@ -1,14 +1,14 @@
-//! A plan as text.
+//! Formats a plan as text.
 
 use super::Plan;
 use super::cells::{COLUMNS, cells, legend};
 use crate::report::{aligned, still};
 use std::io::{self, Write};
 
-/// One setting in a row, the intervals below it.
+/// Writes one row per setting, with the intervals below it.
 ///
 /// # Errors
-/// What writing fails with.
+/// If writing fails.
 pub fn table(out: &mut dyn Write, plan: &Plan) -> io::Result<()> {
     writeln!(out, "Pool {}: {}", still(&plan.pool), plan.story)?;
     writeln!(out)?;

@@ -1,15 +1,15 @@
-//! The neighbours of a setting: one thing changed at a time, the ones that tell most first.
+//! The neighbours of a setting: one change at a time, the most informative ones first.
 
 use slotkeeper_core::{AfterSession, Millis, Rules, Scaling, Spare, Window};
 
-/// A setting that could have been chosen.
+/// An alternative setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variant {
     pub name: String,
     pub rules: Rules,
 }
 
-/// What else could be chosen. Settings that are not allowed, or the same as the one at hand, are not among them.
+/// Returns the alternatives. Settings that are invalid or equal to the given one are omitted.
 pub(super) fn around(rules: &Rules) -> Vec<Variant> {
     let mut all = Vec::new();
     let mut add = |name: String, change: &dyn Fn(&mut Rules)| {
@@ -27,9 +27,9 @@ pub(super) fn around(rules: &Rules) -> Vec<Variant> {
         return all;
     }
     let slots = u64::from(rules.max) * u64::from(rules.slots_per_pod);
-    // Of a pool of five one slot is a lot, of a pool of ten thousand it is nothing.
+    // One slot is a lot in a pool of five, and negligible in a pool of ten thousand.
     let unit = u32::try_from(slots / 100).unwrap_or(u32::MAX).max(1);
-    // More than half of everything kept free is no advice.
+    // Keeping more than half of all slots free is not a useful suggestion.
     let sensible = |spare: &u32| u64::from(*spare) <= slots / 2;
     for spare in [0, 1, 2, 5].map(|n: u32| n.saturating_mul(unit)).into_iter().filter(sensible) {
         add(format!("spare {spare}"), &|r| r.spare = Spare::Slots(spare));

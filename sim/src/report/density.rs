@@ -1,5 +1,5 @@
-//! A pool with too much in it for lanes: ordinals downwards in steps, time across, and the darker the busier. Shows at a
-//! glance which ordinals stood idle below one that was busy.
+//! Draws a pool that is too large for lanes: ordinals downwards in steps, time across, darker where busier. Shows at
+//! a glance which ordinals were idle below a busy one.
 
 use super::key;
 use super::scale::{Scales, WIDTH, end_of, part};
@@ -14,7 +14,7 @@ const ROWS: usize = 50;
 /// The width of a column, in hundredths of a percent.
 const COLUMN: u32 = WIDTH / COLUMNS as u32;
 
-/// How much of a cell is taken: looks in the style sheet, from the least.
+/// CSS classes for how much of a cell is taken, lowest first.
 const SHADES: [&str; 4] = ["q1", "q2", "q3", "q4"];
 
 pub(super) fn draw(sheet: &mut Sheet, record: &Record, scales: &Scales) {
@@ -62,7 +62,7 @@ pub(super) fn draw(sheet: &mut Sheet, record: &Record, scales: &Scales) {
     ));
 }
 
-/// Where somebody was killed. A cross is twelve pixels large: what it would cover is not drawn.
+/// Marks killed sessions. A cross is twelve pixels wide: marks that it would cover are not drawn.
 fn crosses(sheet: &mut Sheet, kills: &BTreeSet<(u32, u32)>, pixels: u32, top: u32) {
     if kills.is_empty() {
         return;
@@ -81,7 +81,7 @@ fn crosses(sheet: &mut Sheet, kills: &BTreeSet<(u32, u32)>, pixels: u32, top: u3
 struct Rows {
     ordinals: Vec<u32>,
     rank: BTreeMap<u32, usize>,
-    /// So many in each, but for the last.
+    /// Number of ordinals in each row except the last.
     each: usize,
 }
 
@@ -104,7 +104,7 @@ impl Rows {
         u32::try_from(self.ordinals.chunks(self.each).len()).unwrap_or(0)
     }
 
-    /// The height of each.
+    /// The height of each row, in pixels.
     fn pixels(&self) -> u32 {
         (300 / self.count().max(1)).clamp(6, 18)
     }
@@ -128,7 +128,7 @@ impl Map {
     }
 
     fn add(&mut self, row: u32, from: u32, to: u32) {
-        // Shorter than the eye can see is still there.
+        // A period too short to be visible is still drawn.
         let to = to.max(from + 1).min(WIDTH);
         let mut at = from.min(WIDTH - 1);
         while at < to {
@@ -139,9 +139,9 @@ impl Map {
         }
     }
 
-    /// One path for each shade; neighbours of one shade are one box.
+    /// Returns one path per shade; adjacent cells of one shade are one box.
     fn paths(&self, class: &str, shades: &[&str]) -> String {
-        // The record does not say how many slots a pod has: about as many as were ever taken.
+        // The record does not include the number of slots per pod: the maximum that was ever taken is close enough.
         let taken = |row: &Row| row.cells.iter().map(|c| (c + row.whole / 2) / row.whole).max();
         let slots = self.rows.iter().filter_map(taken).max();
         let slots = slots.unwrap_or(1).max(1);

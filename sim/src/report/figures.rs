@@ -1,4 +1,4 @@
-//! What it comes down to: the figures of one run, and of several side by side.
+//! The totals of one run, and of several side by side.
 
 use super::words::{Escaped, count, hours, percent, seconds};
 use super::{anchor, title_of};
@@ -11,7 +11,7 @@ pub(super) fn of(record: &Record) -> String {
     out += &small(
         "Visitors",
         &[
-            ("who came", count(figures.visitors)),
+            ("arrived", count(figures.visitors)),
             ("sessions killed", killed(figures.killed)),
             ("never served", none_or(figures.never_served)),
         ],
@@ -22,14 +22,14 @@ pub(super) fn of(record: &Record) -> String {
             Some(Quantiles { p50, p95, max }) => {
                 vec![("median", seconds(p50)), ("95 of 100 within", seconds(p95)), ("longest", seconds(max))]
             }
-            None => vec![("median", "nobody got one".to_owned())],
+            None => vec![("median", "no slot taken".to_owned())],
         },
     );
     out += &small(
         "Pods",
         &[
             ("pod-hours", hours(figures.pod_hours)),
-            ("of them nobody there", wasted(figures)),
+            ("without a session", wasted(figures)),
             ("changes of their number", count(figures.writes)),
         ],
     );
@@ -44,7 +44,7 @@ fn small(caption: &str, rows: &[(&str, String)]) -> String {
     out + "</tbody>\n</table>\n"
 }
 
-/// All runs, one in a row.
+/// All runs, one per row.
 pub(super) fn comparison(records: &[Record]) -> String {
     let mut out = "<div class=\"scroll\" role=\"region\" aria-label=\"Comparison of the designs\" tabindex=\"0\">\n\
          <table class=\"comparison\">\n<caption>Comparison of the designs</caption>\n<thead>\n\
@@ -52,12 +52,12 @@ pub(super) fn comparison(records: &[Record]) -> String {
          <th scope=\"col\" rowspan=\"2\">Never served</th><th scope=\"colgroup\" colspan=\"3\">Time to a slot</th>\
          <th scope=\"colgroup\" colspan=\"2\">Pod-hours</th><th scope=\"col\" rowspan=\"2\">Changes of size</th></tr>\n\
          <tr><th scope=\"col\">median</th><th scope=\"col\">95 %</th><th scope=\"col\">longest</th>\
-         <th scope=\"col\">all</th><th scope=\"col\">nobody there</th></tr>\n</thead>\n<tbody>\n"
+         <th scope=\"col\">all</th><th scope=\"col\">without a session</th></tr>\n</thead>\n<tbody>\n"
         .to_owned();
     for (number, record) in records.iter().enumerate() {
         let figures = &record.figures;
         let times = figures.time_to_slot.map_or_else(
-            || "<td colspan=\"3\">nobody got one</td>".to_owned(),
+            || "<td colspan=\"3\">no slot taken</td>".to_owned(),
             |t| format!("<td>{}</td><td>{}</td><td>{}</td>", seconds(t.p50), seconds(t.p95), seconds(t.max)),
         );
         out += &format!(

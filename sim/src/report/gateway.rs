@@ -1,5 +1,5 @@
-//! The gateway's outcomes made readable: a table for the terminal, and a page like the other reports. Nothing is computed here
-//! that is not in the outcome.
+//! Presents a gateway's outcomes: a table for the terminal, and a page like the other reports. Nothing is computed
+//! here that is not in the outcome.
 
 use super::plain::{aligned, still};
 use super::scale::{Height, Time};
@@ -10,13 +10,13 @@ use super::{anchor, marks, page, plain, steps};
 use crate::gateway::{Chart, Figures, Line, Look, Outcome, QueueFigures, SocketFigures};
 use std::io::{self, Write};
 
-/// What each figure is called in a table, and in full.
+/// A figure's name in a table, its description, and its value.
 type Column = (&'static str, &'static str, String);
 
-/// One row for each design; numbers to the right.
+/// Writes one row per design; numbers are right-aligned.
 ///
 /// # Errors
-/// Those of `out`.
+/// If writing to `out` fails.
 pub fn table(outcomes: &[Outcome], out: &mut dyn Write) -> io::Result<()> {
     let mut rows: Vec<Vec<String>> = Vec::new();
     for outcome in outcomes {
@@ -51,7 +51,7 @@ fn sockets(figures: &SocketFigures) -> Vec<Column> {
         ("closed", "connections that ended with notice", count(figures.closed)),
         ("median", "until half of them had a connection (again)", median),
         ("95 %", "until 95 of 100 had one", most),
-        ("all", "until all had one who got one at all", all),
+        ("all", "until all clients that got a connection had one", all),
         ("missing", "clients without a connection at the end", count(figures.missing)),
         ("connects", "attempts to connect", count(figures.connects)),
         ("refused", "of them refused", count(figures.refused)),
@@ -67,15 +67,15 @@ fn queues(figures: &QueueFigures) -> Vec<Column> {
     let mebibytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0));
     vec![
         ("memory", "of all queues, at most", mebibytes(figures.memory)),
-        ("dropped", "messages that somebody connected did not get", count(figures.dropped)),
-        ("closed", "times a slow reader was sent away, with notice", count(figures.closed)),
+        ("dropped", "messages that a connected client did not get", count(figures.dropped)),
+        ("closed", "times a slow reader was disconnected with notice", count(figures.closed)),
         ("lost", "connections that ended without notice", count(figures.lost)),
-        ("others late", "how late a message reached those who read quickly, at most", seconds(figures.others)),
+        ("others late", "how late a message reached a fast reader, at most", seconds(figures.others)),
         ("oldest", "how old a message was when a slow reader got it, at most", seconds(figures.stale)),
     ]
 }
 
-/// One HTML file: no script, nothing fetched; all designs on the same scales.
+/// Returns one HTML file without scripts and external resources; all designs are on the same scales.
 #[must_use]
 pub fn html(outcomes: &[Outcome]) -> String {
     let title = match outcomes.len() {
@@ -149,11 +149,11 @@ fn section(outcome: &Outcome, number: usize, time: Time, all: &[Outcome]) -> Str
     out
 }
 
-/// The picture in words, for who cannot see it.
+/// Describes the picture for readers who cannot see it.
 fn summary(outcome: &Outcome) -> String {
     let charts: Vec<&str> = outcome.charts.iter().map(|c| c.heading.as_str()).collect();
     format!(
-        "Timeline of {}: {}. The tables around it say the same in words.",
+        "Timeline of {}: {}. The tables around it contain the same information.",
         moment(outcome.length),
         charts.join("; ")
     )
@@ -206,7 +206,7 @@ fn lines(sheet: &mut Sheet, lines: &[Line], height: Height, top: u32, time: Time
     sheet.plot += "</svg>\n";
 }
 
-/// The parts in which there is anything, and their ends: no harm is nothing to draw a line for.
+/// Returns the parts with values above zero, and their ends: where there is no harm, no line is drawn.
 fn spells(points: &[(u64, u32)], end: u64) -> impl Iterator<Item = (&[(u64, u32)], u64)> {
     let some = |part: &&[(u64, u32)]| part.first().is_some_and(|(_, value)| *value > 0);
     let parts = points.chunk_by(|(_, before), (_, after)| (*before > 0) == (*after > 0));

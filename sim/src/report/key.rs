@@ -1,6 +1,6 @@
-//! What the lines and fills of the pictures mean, and the shapes that all pictures share.
+//! The legend of the pictures, and the shapes that all pictures share.
 
-/// Hatches and the cross, referred to by every picture.
+/// Hatches and the cross, referenced by every picture.
 pub(super) const SHAPES: &str = r##"<svg class="shapes" width="0" height="0" aria-hidden="true" focusable="false">
 <defs>
 <pattern id="hatch-starting" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="hatch-ground" width="6" height="6"/><rect class="hatch-starting" width="2" height="6"/></pattern>
@@ -11,7 +11,7 @@ pub(super) const SHAPES: &str = r##"<svg class="shapes" width="0" height="0" ari
 </svg>
 "##;
 
-/// The lines, where there is no room for their names at their ends.
+/// The legend of the lines, for screens too narrow for names at their ends.
 pub(super) const LINES: &str = r##"<li class="narrow"><svg width="30" height="12" aria-hidden="true"><path class="desired" d="M0 6H30"/></svg>desired</li>
 <li class="narrow"><svg width="30" height="12" aria-hidden="true"><path class="told" d="M0 6H30"/></svg>told</li>
 <li class="narrow"><svg width="30" height="12" aria-hidden="true"><path class="seated" d="M0 6H30"/></svg>seated</li>
@@ -28,7 +28,7 @@ pub(super) const LANES: &str = r##"<li><svg width="30" height="12" aria-hidden="
 pub(super) const BROKE: &str = r##"<li><svg width="30" height="12" aria-hidden="true"><rect class="up" width="20" height="12"/><line class="broke" x1="20" x2="20" y1="0" y2="12"/></svg>pod crashed or lost</li>
 "##;
 
-pub(super) const MAP: &str = r##"<li><svg class="map" width="30" height="12" aria-hidden="true"><rect class="exists" width="30" height="12"/></svg>pods exist, nobody there</li>
+pub(super) const MAP: &str = r##"<li><svg class="map" width="30" height="12" aria-hidden="true"><rect class="exists" width="30" height="12"/></svg>pods exist, without a session</li>
 <li><svg class="map" width="120" height="12" aria-hidden="true"><rect class="q1" width="30" height="12"/><rect class="q2" x="30" width="30" height="12"/><rect class="q3" x="60" width="30" height="12"/><rect class="q4" x="90" width="30" height="12"/></svg>a quarter of them taken, half, three quarters, all</li>
 "##;
 

@@ -1,5 +1,5 @@
-//! One lane for each ordinal: its incarnations one after the other, the sessions that sat in them, and where one was killed.
-//! What is too much for that is drawn as a map (`density`).
+//! Draws one lane per ordinal: its incarnations one after the other, their sessions, and where one was killed.
+//! Records that are too large for lanes are drawn as a map (`density`).
 
 use super::density;
 use super::key;
@@ -9,23 +9,23 @@ use super::words::{Escaped, moment, pod_end};
 use crate::record::{PodEnd, PodLife, Record, SessionLife, Spell};
 use std::collections::BTreeMap;
 
-/// More lanes, pixels or bars than this are a map.
+/// With more lanes, pixels or bars than these, a map is drawn.
 const LANES: usize = 60;
 const PIXELS: u32 = 1700;
 const BARS: usize = 2500;
 
-/// How wide a letter of a label is, of 10 000, in a plot of about 900 pixels.
+/// The width of a label's letter, of 10 000, in a plot of about 900 pixels.
 const LETTER: u32 = 80;
 
-/// What a cross covers of the label.
+/// The part of the label that a cross covers.
 const CROSS: u32 = 130;
 
-/// What happened at one ordinal.
+/// The pods and sessions of one ordinal.
 #[derive(Default)]
 struct Lane<'a> {
     pods: Vec<&'a PodLife>,
     seats: Vec<Seat<'a>>,
-    /// The most seats taken at once.
+    /// Maximum number of slots taken at once.
     rows: u32,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn draw(sheet: &mut Sheet, record: &Record, scales: &Scales) {
         density::draw(sheet, record, scales);
         return;
     }
-    sheet.heading("Pods by ordinal, and who sat in them");
+    sheet.heading("Pods by ordinal, and their sessions");
     sheet.key += key::LANES;
     if record.pods.iter().any(broke) {
         sheet.key += key::BROKE;
@@ -76,7 +76,7 @@ pub(super) fn draw(sheet: &mut Sheet, record: &Record, scales: &Scales) {
     }
 }
 
-/// Sorted by ordinal, and by time within.
+/// Sorted by ordinal, and then by time.
 fn lanes(record: &Record) -> BTreeMap<u32, Lane<'_>> {
     let mut lanes: BTreeMap<u32, Lane<'_>> = BTreeMap::new();
     for pod in &record.pods {
@@ -98,7 +98,7 @@ fn lanes(record: &Record) -> BTreeMap<u32, Lane<'_>> {
     lanes
 }
 
-/// Sessions that sat there at the same time go below each other; says how many rows that takes.
+/// Places simultaneous sessions below each other; returns the number of rows.
 fn stack(seats: &mut [Seat<'_>]) -> u32 {
     let mut rows: Vec<u64> = Vec::new();
     for seat in seats {
@@ -118,7 +118,7 @@ impl Lane<'_> {
         for (at, pod) in self.pods.iter().enumerate() {
             let next = self.pods.get(at + 1).map(|p| scales.time.x(p.created));
             sheet.plot += &incarnation(pod, record, scales, top, bar);
-            // A kill says more than the end of its pod.
+            // A kill is more informative than the end of its pod.
             if !self.seats.iter().any(|s| s.session.killed && s.spell.uid == pod.uid) {
                 sheet.plot += &end_label(pod, scales, next, top + bar / 2);
             }
@@ -146,7 +146,7 @@ impl Lane<'_> {
         let mut out = format!("<g><title>{}</title>{}", Escaped(&told(seat)), rect(class, from, to, y, height));
         let letters = if seat.session.killed { letters.saturating_add(CROSS) } else { letters };
         if height >= 12 && letters.saturating_add(60) < to - from {
-            // The same letters take three times as much of a narrow screen.
+            // On a narrow screen the same letters take three times the share of the width.
             let narrow = if letters.saturating_mul(3) < to - from { "" } else { " wide" };
             let middle = part(from.midpoint(to));
             out += &format!("<text class=\"visitor{narrow}\" x=\"{middle}\" y=\"{}\">{label}</text>", y + 11);
@@ -163,7 +163,7 @@ fn told(seat: &Seat<'_>) -> String {
     let waited = moment(seat.spell.from.saturating_sub(seat.session.joined));
     let why = seat.session.why.as_deref().map_or(String::new(), |why| format!(": {why}"));
     format!(
-        "visitor {} in pod {}, {} to {}{why} (asked {waited} before)",
+        "visitor {} in pod {}, {} to {}{why} (requested {waited} before)",
         seat.session.visitor,
         seat.spell.ordinal,
         moment(seat.spell.from),
@@ -171,7 +171,7 @@ fn told(seat: &Seat<'_>) -> String {
     )
 }
 
-/// The cross, and the word beside it if the lane is empty there.
+/// The cross, and the label beside it if the lane is empty there.
 fn kill(seat: &Seat<'_>, scales: &Scales, next: Option<u32>, middle: u32) -> String {
     let x = scales.time.x(seat.until);
     let at = part(x);
@@ -202,7 +202,7 @@ fn incarnation(pod: &PodLife, record: &Record, scales: &Scales, top: u32, bar: u
     out + "</g>\n"
 }
 
-/// It did not go: it was gone.
+/// Reports whether the pod ended without a deletion.
 fn broke(pod: &PodLife) -> bool {
     pod.end.is_some_and(|end| match end {
         PodEnd::Crashed | PodEnd::NodeLost => true,
@@ -210,7 +210,7 @@ fn broke(pod: &PodLife) -> bool {
     })
 }
 
-/// Why it ended, if the lane is empty long enough after it.
+/// Returns the reason why the pod ended, if the lane stays empty long enough after it.
 fn end_label(pod: &PodLife, scales: &Scales, next: Option<u32>, middle: u32) -> String {
     let (Some(end), Some(gone)) = (pod.end.map(pod_end), pod.gone.or(pod.terminating)) else { return String::new() };
     let from = scales.time.x(gone);

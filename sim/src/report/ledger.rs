@@ -1,12 +1,13 @@
-//! The lanes in words: every incarnation and every session as a row, for who cannot see the picture or wants to know exactly.
+//! The lanes as text: every incarnation and every session as a row, for readers who cannot see the picture or need
+//! exact values.
 
 use super::words::{Escaped, count, moment, plural, pod_end};
 use crate::record::{PodLife, Record, SessionLife};
 
-/// So many of each; the rest is in the JSON.
+/// Maximum number of rows of each kind; the rest is in the JSON.
 const ROWS: usize = 150;
 
-/// Closed until it is wanted; nothing if there is nothing.
+/// Collapsed by default; empty if there is nothing to list.
 pub(super) fn details(record: &Record) -> String {
     let (sessions, pods) = (record.sessions.len(), record.pods.len());
     if sessions + pods == 0 {

@@ -1,5 +1,5 @@
-//! What happened from outside or went wrong: numbered badges above the charts, bands and lines through them, and the list
-//! that says in words what each number was.
+//! External events and failures: numbered badges above the charts, bands and lines through them, and a list that
+//! explains each number.
 
 use super::scale::{COLUMN, Time, part};
 use super::sheet::{Sheet, rect};
@@ -7,18 +7,18 @@ use super::words::{Escaped, count, moment, plural};
 use crate::record::{Mark, MarkKind};
 use std::collections::BTreeMap;
 
-/// What a pixel is of the width of a wide and of a narrow screen.
+/// The share of one pixel in the width of a wide and of a narrow screen.
 const PIXEL: u32 = 11;
 const PIXEL_ON_A_PHONE: u32 = 34;
 
-/// More moments of a kind than these would be a fence in front of the charts: they get no lines.
+/// If a kind has more moments than this, it gets no lines, because they would hide the charts.
 const LINES: usize = 24;
 
-/// The list shows so many at once, and has so many at all.
+/// Number of rows shown initially, and in total.
 const SHOWN: usize = 16;
 const LISTED: usize = 500;
 
-/// How a kind is called and looks. The sign stands before its numbers, so that no kind is known by its colour alone.
+/// The name and look of a kind. The sign stands before its numbers, so that kinds do not differ by colour alone.
 struct Look {
     class: &'static str,
     row: &'static str,
@@ -37,14 +37,14 @@ fn look(kind: MarkKind) -> Look {
     }
 }
 
-/// In the order of time, with the numbers they are known by.
+/// Sorted by time, with their numbers.
 fn numbered(marks: &[Mark]) -> Vec<(usize, &Mark)> {
     let mut sorted: Vec<&Mark> = marks.iter().collect();
     sorted.sort_by_key(|m| m.at);
     sorted.into_iter().enumerate().map(|(at, mark)| (at + 1, mark)).collect()
 }
 
-/// One row of badges for each kind there is.
+/// Draws one row of badges for each kind that occurs.
 pub(super) fn badges(sheet: &mut Sheet, marks: &[Mark], time: Time) {
     let numbered = numbered(marks);
     for kind in KINDS {
@@ -62,7 +62,7 @@ pub(super) fn badges(sheet: &mut Sheet, marks: &[Mark], time: Time) {
     }
 }
 
-/// Neighbours share a badge where one would cover the next.
+/// Adjacent marks share a badge where one would cover the next.
 fn row(look: &Look, marks: &[(usize, u32)], pixel: u32, top: u32) -> String {
     let mut groups: Vec<(u32, Vec<usize>)> = Vec::new();
     for (number, x) in marks {
@@ -85,7 +85,7 @@ fn label(look: &Look, numbers: &[usize]) -> String {
     }
 }
 
-/// In pixels.
+/// The width of a label, in pixels.
 fn width(label: &str) -> u32 {
     u32::try_from(label.chars().count()).unwrap_or(u32::MAX).saturating_mul(7).saturating_add(10)
 }
@@ -104,7 +104,7 @@ fn badge(look: &Look, numbers: &[usize], x: u32, top: u32) -> String {
     )
 }
 
-/// Through the picture: what lasted as a band, and when it began, or happened, as a line.
+/// Draws marks through the picture: periods as bands, and their beginnings, or single moments, as lines.
 pub(super) fn drawn(marks: &[Mark], time: Time, height: u32) -> String {
     let spans = marks.iter().map(|m| (m.kind, time.x(m.at), m.until.map_or(0, |until| time.x(until))));
     let distinct: BTreeMap<_, _> = spans.map(|(kind, from, to)| (cell(kind, from, to), (kind, from, to))).collect();
@@ -123,12 +123,12 @@ pub(super) fn drawn(marks: &[Mark], time: Time, height: u32) -> String {
     out
 }
 
-/// What the eye could not tell apart is drawn once.
+/// Marks with the same cell are indistinguishable and drawn once.
 fn cell(kind: MarkKind, from: u32, to: u32) -> (&'static str, u32, u32) {
     (look(kind).class, from / COLUMN, to / COLUMN)
 }
 
-/// What each number was.
+/// Explains each number.
 pub(super) fn list(marks: &[Mark]) -> String {
     let numbered = numbered(marks);
     if numbered.is_empty() {

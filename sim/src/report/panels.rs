@@ -1,5 +1,5 @@
-//! Numbers over time as steps: the pods that are wanted (broken lines) and those that are (filled), and who waits. Thousands of
-//! samples become columns that keep their lowest and highest value.
+//! Draws numbers over time as steps: the desired pods (dashed lines), the actual ones (filled), and the waiting
+//! visitors. Thousands of samples become columns that keep their lowest and highest value.
 
 use super::scale::{COLUMN, Height, Scales, Time, WIDTH, end_of, part};
 use super::sheet::Sheet;
@@ -7,14 +7,15 @@ use super::words::{count, moment, plural};
 use super::{key, steps};
 use crate::record::{Record, Sample};
 
-/// One line. `class` is its look in the style sheet.
+/// One line. `class` is its CSS class.
 struct Series {
     class: &'static str,
     name: &'static str,
     value: fn(&Sample) -> u32,
 }
 
-// What is comes first and lies below; what is wanted is drawn over it with gaps, so that neither hides the other.
+// The actual state comes first and lies below; the desired one is drawn over it with gaps, so that neither hides the
+// other.
 const EXISTING: Series = Series { class: "existing", name: "existing", value: |s| s.pods };
 const READY: Series = Series { class: "ready", name: "ready", value: |s| s.ready };
 const SEATED: Series = Series { class: "seated", name: "seated", value: |s| s.seated };
@@ -22,7 +23,7 @@ const TOLD: Series = Series { class: "told", name: "told", value: |s| s.replicas
 const DESIRED: Series = Series { class: "desired", name: "desired", value: |s| s.desired };
 const WAITING: Series = Series { class: "waiting", name: "waiting", value: |s| s.waiting };
 
-/// All charts of the record.
+/// Draws all charts of the record.
 pub(super) fn draw(sheet: &mut Sheet, record: &Record, scales: &Scales) {
     let mut samples = record.samples.clone();
     samples.sort_by_key(|s| s.at);
@@ -51,7 +52,7 @@ pub(super) fn draw(sheet: &mut Sheet, record: &Record, scales: &Scales) {
         let heading = format!("Visitors waiting for a slot, at most {}", count(u64::from(most)));
         chart.draw(sheet, &heading, &[WAITING], scales.waiting, 72);
     } else {
-        sheet.note("Nobody waited for a slot.");
+        sheet.note("No visitor waited for a slot.");
     }
     sheet.key += key::LINES;
     let columns = (WIDTH / COLUMN + 1) as usize;
@@ -85,7 +86,7 @@ impl Chart<'_> {
         self.names(sheet, series, height, top);
     }
 
-    /// Each line's name at its end, moved apart where they meet; the line leads there in its own look.
+    /// Draws each line's name at its end, moved apart where they overlap, with a connecting line in the same style.
     fn names(&self, sheet: &mut Sheet, series: &[Series], height: Height, top: u32) {
         let Some(last) = self.samples.last() else { return };
         let mut names: Vec<(u32, u32, &Series)> =
@@ -114,7 +115,7 @@ impl Chart<'_> {
     }
 }
 
-/// Where the record ends before the others do.
+/// Marks where the record ends before the others do.
 pub(super) fn end(sheet: &mut Sheet, record: &Record, scales: &Scales, bottom: u32) {
     let end = end_of(record);
     let x = scales.time.x(end);

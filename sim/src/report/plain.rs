@@ -1,4 +1,4 @@
-//! The figures as a table of plain text, for a terminal or a log.
+//! The figures as a plain-text table, for a terminal or a log.
 
 use super::title_of;
 use super::words::{count, hours, seconds};
@@ -8,16 +8,16 @@ use std::io::{self, Write};
 const HEADER: [&str; 10] =
     ["design", "visitors", "killed", "never served", "p50", "p95", "longest", "pod-hours", "wasted", "writes"];
 
-/// One row for each record; numbers to the right. "p50", "p95" and "longest" are times to a slot.
+/// Writes one row per record; numbers are right-aligned. "p50", "p95" and "longest" are times to a slot.
 ///
 /// # Errors
-/// Those of `out`.
+/// If writing to `out` fails.
 pub fn table(records: &[Record], out: &mut dyn Write) -> io::Result<()> {
     let header = HEADER.map(str::to_owned).to_vec();
     aligned(&std::iter::once(header).chain(records.iter().map(row)).collect::<Vec<_>>(), out)
 }
 
-/// The first column to the left, the others to the right.
+/// Aligns the first column to the left, the others to the right.
 pub(crate) fn aligned(rows: &[Vec<String>], out: &mut dyn Write) -> io::Result<()> {
     let mut widths: Vec<usize> = Vec::new();
     for row in rows {
@@ -37,7 +37,7 @@ pub(crate) fn aligned(rows: &[Vec<String>], out: &mut dyn Write) -> io::Result<(
     Ok(())
 }
 
-/// A title must not move the cursor.
+/// Replaces control characters: a title must not move the cursor.
 pub(crate) fn still(title: &str) -> String {
     title.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -59,7 +59,7 @@ fn row(record: &Record) -> Vec<String> {
     ]
 }
 
-/// Median, 95th percentile and maximum; dashes if nobody was served.
+/// Median, 95th percentile and maximum; dashes if no visitor was served.
 pub(super) fn quantiles(of: Option<Quantiles>) -> [String; 3] {
     of.map_or_else(|| ["-".into(), "-".into(), "-".into()], |q| [q.p50, q.p95, q.max].map(seconds))
 }

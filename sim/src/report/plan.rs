@@ -1,11 +1,12 @@
-//! A plan as a page: what the configured settings and their neighbours buy, and the pool over time with the first seed.
+//! A plan as a page: the results of the configured settings and their neighbours, and the pool over time with the
+//! first seed.
 
 use super::scale::Scales;
 use super::words::Escaped;
 use super::{anchor, page, section};
 use crate::plan::{COLUMNS, Cell, Plan, cells, legend};
 
-/// One HTML file: no script, nothing fetched.
+/// Returns one HTML file without scripts and external resources.
 #[must_use]
 pub fn html(plan: &Plan) -> String {
     let title = format!("Pool {}: a plan", plan.pool);

@@ -1,20 +1,21 @@
-//! From milliseconds and numbers to places on the picture. Widths are parts of the whole, not pixels: the page is as wide as
-//! its reader's screen or paper, and its text stays as large as text is.
+//! Converts milliseconds and numbers to positions in the picture. Widths are fractions of the whole, not pixels: the
+//! page is as wide as the screen or paper, and its text keeps its size.
 
 use crate::record::{Record, Sample};
 
-/// The width of every picture: hundredths of a percent.
+/// The width of every picture, in hundredths of a percent.
 pub(super) const WIDTH: u32 = 10_000;
 
-/// What is closer than this is one column. 834 of them: about a pixel on a wide screen.
+/// Positions closer than this share a column: 834 columns, about a pixel each on a wide screen.
 pub(super) const COLUMN: u32 = 12;
 
-/// The same for all records of a page.
+/// The scales, which all records of a page share.
 pub(super) struct Scales {
     pub(super) time: Time,
     /// The highest number in the chart of pods.
     pub(super) pods: u32,
-    /// Pods with many slots seat far more sessions than there are pods: those get a chart of their own, up to here.
+    /// The highest number of sessions, in a chart of its own if pods with many slots have far more sessions than
+    /// there are pods.
     pub(super) seated: Option<u32>,
     pub(super) waiting: u32,
 }
@@ -35,7 +36,7 @@ impl Scales {
     }
 }
 
-/// When the record ends: nothing it holds lies after that.
+/// Returns when the record ends: it holds no later time.
 pub(super) fn end_of(record: &Record) -> u64 {
     let samples = record.samples.iter().map(|s| s.at);
     let pods = record.pods.iter().map(|p| p.gone.or(p.terminating).or(p.ready).unwrap_or(p.created));
@@ -59,7 +60,7 @@ const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// Distances of ticks that a reader can count in.
+/// Distances between ticks that are easy to read.
 const STEPS: [u64; 27] = [
     1,
     10,
@@ -127,7 +128,7 @@ impl Time {
     }
 }
 
-/// As it stands in an attribute: 1234 is 12.34%.
+/// Formats a width as an attribute: 1234 is 12.34%.
 pub(super) fn part(x: u32) -> String {
     match (x / 100, x % 100) {
         (whole, 0) => format!("{whole}%"),
@@ -136,7 +137,7 @@ pub(super) fn part(x: u32) -> String {
     }
 }
 
-/// Numbers upwards, in a chart of so many pixels.
+/// A vertical scale, in a chart of this many pixels.
 #[derive(Clone, Copy)]
 pub(super) struct Height {
     pub(super) most: u32,
@@ -144,13 +145,13 @@ pub(super) struct Height {
 }
 
 impl Height {
-    /// Tenths of a pixel from the top.
+    /// Returns tenths of a pixel from the top.
     pub(super) fn y(self, value: u32) -> u32 {
         let up = u64::from(value) * u64::from(self.pixels) * 10 / u64::from(self.most.max(1));
         (self.pixels * 10).saturating_sub(u32::try_from(up).unwrap_or(u32::MAX))
     }
 
-    /// Whole numbers, at most six of them, the last one at or below the top.
+    /// Returns whole numbers, at most six of them, the last one at or below the top.
     pub(super) fn ticks(self) -> Vec<u32> {
         let room = (self.pixels / 24).clamp(1, 5);
         let powers = (0..10).map(|p| 10_u32.pow(p));

@@ -1,10 +1,11 @@
-//! Numbers over time as steps in a chart: thousands of them become columns that keep their lowest and highest value.
+//! Draws numbers over time as steps in a chart: thousands of them become columns that keep their lowest and highest
+//! value.
 
 use super::scale::{COLUMN, Height, Time, WIDTH};
 use super::sheet::Sheet;
 use super::words::count;
 
-/// Lines across the chart, with their numbers beside it.
+/// Draws horizontal lines across the chart, with their numbers in the margin.
 pub(super) fn ruled(sheet: &mut Sheet, height: Height, top: u32) {
     for tick in height.ticks() {
         let y = top + height.y(tick) / 10;
@@ -13,7 +14,8 @@ pub(super) fn ruled(sheet: &mut Sheet, height: Height, top: u32) {
     }
 }
 
-/// What the paths of a chart are drawn in. Two pixels more above and below, so that lines at the edge keep their thickness.
+/// Opens the element for the paths of a chart. It has two more pixels above and below, so that lines at the edge keep
+/// their thickness.
 pub(super) fn opening(top: u32, pixels: u32) -> String {
     format!(
         "<svg class=\"lines\" y=\"{}\" width=\"100%\" height=\"{}\" viewBox=\"0 -20 {WIDTH} {}\" \
@@ -24,7 +26,8 @@ pub(super) fn opening(top: u32, pixels: u32) -> String {
     )
 }
 
-/// Begins and ends on the ground, outside of the picture if the run fills it, so that one path can be filled and drawn.
+/// Returns a path that begins and ends at zero, outside of the picture if the run fills it, so that one path can be
+/// filled and drawn.
 pub(super) fn path(points: impl Iterator<Item = (u64, u32)>, time: Time, end: u64, height: Height) -> String {
     let columns = columns(points, time);
     let Some(first) = columns.first() else { return String::new() };
@@ -67,7 +70,7 @@ struct Column {
     last: u32,
 }
 
-/// Draws steps: across, then up or down, and nothing where nothing changes.
+/// Draws steps: across, then up or down; no segment where the value does not change.
 struct Pen {
     x: i64,
     y: i64,

@@ -1,4 +1,4 @@
-//! One record's picture: marks, charts and lanes above one another on one axis of time.
+//! The picture of one record: marks, charts and lanes above one another on one time axis.
 
 use super::scale::{Scales, Time, end_of, part};
 use super::sheet::Sheet;
@@ -6,7 +6,7 @@ use super::words::{Escaped, moment, plural};
 use super::{lanes, marks, panels};
 use crate::record::{MarkKind, Record};
 
-/// The height of a line of times.
+/// The height of the time axis, in pixels.
 pub(super) const AXIS: u32 = 24;
 
 pub(super) fn figure(record: &Record, scales: &Scales) -> String {
@@ -16,7 +16,7 @@ pub(super) fn figure(record: &Record, scales: &Scales) -> String {
     let mut sheet = Sheet::default();
     marks::badges(&mut sheet, &record.marks, scales.time);
     panels::draw(&mut sheet, record, scales);
-    // Marks lie over the charts, but below the lanes: there they would cross out what is written.
+    // Marks are in front of the charts, but behind the lanes, where they would cover labels.
     let marks_at = sheet.plot.len();
     let mut bottom = sheet.take(AXIS);
     let mut axes = vec![bottom];
@@ -32,12 +32,12 @@ pub(super) fn figure(record: &Record, scales: &Scales) -> String {
     framed(&sheet, &grid(scales.time, &axes, bottom), &summary(record))
 }
 
-/// Lines of time behind the charts, and their times on each of these heights.
+/// Draws vertical time lines behind the charts, with time labels at each of these heights.
 pub(super) fn grid(time: Time, axes: &[u32], bottom: u32) -> String {
     let mut back = String::new();
     for (at, tick) in time.ticks().iter().enumerate() {
         let x = part(tick.x);
-        // Every other one makes way on a narrow screen.
+        // Every other one is hidden on a narrow screen.
         let odd = if at % 2 == 1 { " wide" } else { "" };
         let last = if tick.x > 9700 { " last" } else { "" };
         back += &format!("<line class=\"grid{odd}\" x1=\"{x}\" x2=\"{x}\" y1=\"0\" y2=\"{bottom}\"/>\n");
@@ -49,7 +49,7 @@ pub(super) fn grid(time: Time, axes: &[u32], bottom: u32) -> String {
     back
 }
 
-/// The sheet as a figure of the page.
+/// Returns the sheet as a figure of the page.
 pub(super) fn framed(sheet: &Sheet, back: &str, summary: &str) -> String {
     let height = sheet.height;
     let mut out = format!(
@@ -74,13 +74,13 @@ pub(super) fn framed(sheet: &Sheet, back: &str, summary: &str) -> String {
     out
 }
 
-/// The picture in words, for who cannot see it.
+/// Describes the picture for readers who cannot see it.
 fn summary(record: &Record) -> String {
     let most = |value: fn(&crate::record::Sample) -> u32| record.samples.iter().map(value).max().unwrap_or_default();
     let many = |kind: MarkKind| record.marks.iter().filter(|m| m.kind == kind).count();
     format!(
         "Timeline of {}. At most {} wanted and {} ready, {} seated and {} waiting; {}, {}, {}. \
-         The tables around it say the same in words.",
+         The tables around it contain the same information.",
         moment(end_of(record)),
         plural(most(|s| s.desired) as usize, "pod"),
         most(|s| s.ready),

@@ -1,10 +1,10 @@
-//! Numbers, times and foreign text as a reader wants them. No layout here.
+//! Formats numbers, times and foreign text. No layout here.
 
 use crate::record::PodEnd;
 use std::fmt;
 
-/// Text from outside inside of markup, in elements and in attributes. Characters that no document may contain (and that
-/// could speak to a terminal) are replaced.
+/// Escapes foreign text for elements and attributes. Characters that are not allowed in a document (and that could
+/// control a terminal) are replaced.
 pub(super) struct Escaped<'a>(pub(super) &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -22,7 +22,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// 950, 4200, 12 000, 1 000 000.
+/// Formats a number: 950, 4200, 12 000, 1 000 000.
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     if digits.len() < 5 {
@@ -38,12 +38,12 @@ pub(super) fn count(number: u64) -> String {
     out
 }
 
-/// "1 session", "3 sessions".
+/// Formats a count: "1 session", "3 sessions".
 pub(super) fn plural(number: usize, noun: &str) -> String {
     format!("{} {noun}{}", count(number as u64), if number == 1 { "" } else { "s" })
 }
 
-/// A moment or a stretch of milliseconds: 350 ms, 12.3 s, 4 min 12 s, 6 h 5 min.
+/// Formats a moment or duration: 350 ms, 12.3 s, 4 min 12 s, 6 h 5 min.
 pub(super) fn moment(ms: u64) -> String {
     let (h, min, s) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
     let parts: Vec<String> = [(h, "h"), (min, "min"), (s, "s")]
@@ -59,7 +59,7 @@ pub(super) fn moment(ms: u64) -> String {
     }
 }
 
-/// Seconds of a quantile, as short as they are still worth something.
+/// Formats a quantile's seconds with as few digits as are meaningful.
 pub(crate) fn seconds(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {
         return "unknown".to_owned();
@@ -83,7 +83,7 @@ pub(crate) fn hours(hours: f64) -> String {
     }
 }
 
-/// A part of the whole in percent, if that means anything.
+/// Returns a part of the whole in percent, if it is defined.
 pub(super) fn percent(part: f64, whole: f64) -> Option<String> {
     let share = part / whole * 100.0;
     (whole > 0.0 && share.is_finite()).then(|| format!("{share:.0} %"))

@@ -1,10 +1,10 @@
-//! What happens next: events in order of their moment, those of one moment in a fixed order of their kinds (`Rank`), and
-//! those of one kind in the order in which they were noted.
+//! The event queue: events ordered by time, events of the same moment by kind (`Rank`), and events of the same kind
+//! by insertion.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-/// Which of two events of one moment comes first.
+/// The order of events at the same moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
     Pods,
@@ -52,7 +52,7 @@ impl<E> Ord for Item<E> {
     }
 }
 
-/// See the file.
+/// The event queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Agenda<E> {
     items: BinaryHeap<Reverse<Item<E>>>,
@@ -69,7 +69,7 @@ impl<E> Agenda<E> {
         self.noted += 1;
     }
 
-    /// The next event, unless it is later than `end`.
+    /// Returns the next event, unless it is later than `end`.
     pub(crate) fn next(&mut self, end: u64) -> Option<(u64, E)> {
         if self.items.peek().is_none_or(|Reverse(item)| item.at > end) {
             return None;

@@ -1,6 +1,7 @@
-//! The StatefulSet of a run: its scale, its pods, and a controller whose calls take time. One sync of the controller decides
-//! with what it sees then; its creates and deletes leave one after the other (`models::pace`), and only when all of them are
-//! done it looks again: what is decided is done, even if the scale has changed meanwhile. When things happen is the stage's.
+//! The StatefulSet of a run: its scale, its pods, and a controller whose calls take time. One sync of the controller
+//! decides with what it sees then; its creates and deletes are sent one after the other (`models::pace`), and it
+//! syncs again only when all of them are done: every decision is executed, even if the scale has changed meanwhile.
+//! The stage does the timing.
 
 use crate::models::pace::Pace;
 use crate::models::pod::{Pod, Times};
@@ -9,23 +10,23 @@ use crate::record::PodEnd;
 use slotkeeper_core::Decision;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// From the controller's decision to a pod in the API.
+/// Milliseconds from the controller's decision to a pod in the API.
 const CALL: u64 = 8;
 
-/// See the file.
+/// The StatefulSet of a run.
 pub(super) struct Cluster {
     set: StatefulSet,
     pods: BTreeMap<u32, Member>,
     pace: Pace,
-    /// Ordinals that may need something: all that a Parallel set without rolling updates has to look at.
+    /// Ordinals that may need an action: a Parallel set without rolling updates checks only these.
     unsettled: BTreeSet<u32>,
-    /// Calls that have been decided and have not been made yet.
+    /// Calls that are decided but not yet made.
     calls: usize,
-    /// What the set has been told: its window and the decision written with it, by generation. The oldest is the one that
-    /// the last complete sync saw (`status.observedGeneration`); any of them may be at work.
+    /// The recent specs of the set, by generation: its window and the decision written with it. The oldest is the one
+    /// that the last complete sync saw (`status.observedGeneration`); a sync may be executing any of them.
     told: VecDeque<Told>,
     generation: u64,
-    /// The generation that the present sync sees.
+    /// The generation that the current sync uses.
     syncing: u64,
     lives: u64,
     ready: u32,
@@ -39,14 +40,14 @@ struct Told {
     decided: Decision,
 }
 
-/// One pod, and why it ends if it does.
+/// One pod, and why it ends.
 struct Member {
     pod: Pod,
     ready: bool,
     end: Option<PodEnd>,
 }
 
-/// What has become of a pod.
+/// A change of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Created,
@@ -77,19 +78,19 @@ impl Cluster {
         (self.set.start, self.set.replicas)
     }
 
-    /// What everybody who may be at work agrees on: the start, the replicas, and the latest decision. A controller that
-    /// is in the middle of a sync finishes it with the window it saw at its beginning.
+    /// Returns what all specs that may be in use agree on: the start, the replicas, and the latest decision. A
+    /// controller in the middle of a sync completes it with the window that it saw at its beginning.
     pub(super) fn certain(&self) -> (u32, u32, Decision) {
         let start = self.told.iter().map(|t| t.start).max().unwrap_or(0);
         let end = self.told.iter().map(|t| t.end).min().unwrap_or(0);
         (start, end.saturating_sub(start), self.told.back().map_or(Decision::default(), |t| t.decided))
     }
 
-    /// A write of the scale.
+    /// Writes the scale.
     pub(super) fn write(&mut self, start: u32, replicas: u32, decided: Decision) {
         let end = start.saturating_add(replicas);
         match self.told.back_mut().filter(|t| (t.start, t.end) == (start, end)) {
-            // Annotations are no new generation.
+            // A change of annotations creates no new generation.
             Some(told) => told.decided = decided,
             None => {
                 self.generation += 1;
@@ -102,12 +103,12 @@ impl Cluster {
         self.unsettled.extend(new.filter(|o| !old.contains(o)));
     }
 
-    /// A new template.
+    /// Rolls out a new template.
     pub(super) fn roll_out(&mut self) {
         self.set.roll_out();
     }
 
-    /// `status.replicas`: terminating pods count.
+    /// `status.replicas`, which includes terminating pods.
     pub(super) fn pods(&self) -> u32 {
         self.pods.len() as u32
     }
@@ -124,7 +125,7 @@ impl Cluster {
         self.pods.values().map(|m| &m.pod)
     }
 
-    /// One sync: the calls, and when they are made. None while calls of the last one are on their way.
+    /// Runs one sync. Returns its calls, and when they are made; none while calls of the previous sync are pending.
     pub(super) fn sync(&mut self, now: u64) -> Vec<(u64, Action)> {
         if self.calls > 0 {
             return Vec::new();
@@ -143,7 +144,8 @@ impl Cluster {
         actions.into_iter().map(|action| (self.pace.take(now) + CALL, action)).collect()
     }
 
-    /// The one rule of a Parallel set: inside the window a pod, outside none. A test holds it to `StatefulSet::sync`.
+    /// The only rule of a Parallel set: a pod for each ordinal inside the window, none outside. A test compares it
+    /// with `StatefulSet::sync`.
     fn wants(&self, ordinal: u32) -> Option<Action> {
         match self.pods.get(&ordinal) {
             None => {
@@ -158,13 +160,13 @@ impl Cluster {
         }
     }
 
-    /// One call of a sync has been made. True if it was the last one: the controller looks again.
+    /// One call of a sync has been made. Returns true if it was the last one: the controller syncs again.
     pub(super) fn called(&mut self) -> bool {
         self.calls = self.calls.saturating_sub(1);
         self.calls == 0
     }
 
-    /// A sync without calls that are still to be made is complete: what it saw is observed. True if that is news.
+    /// A sync without pending calls is complete: its generation is observed. Returns true if that is a change.
     pub(super) fn observe(&mut self) -> bool {
         let before = self.told.len();
         if self.calls == 0 {
@@ -173,7 +175,7 @@ impl Cluster {
         self.told.len() < before
     }
 
-    /// The uid of the new pod, unless the ordinal has one.
+    /// Creates a pod, and returns its uid, unless the ordinal has a pod.
     pub(super) fn create(&mut self, ordinal: u32, revision: u32, times: Times, now: u64) -> Option<u64> {
         if self.pods.contains_key(&ordinal) {
             return None;
@@ -184,7 +186,7 @@ impl Cluster {
         Some(self.lives)
     }
 
-    /// A DELETE, by whomever. False if there is nothing to delete, or it already goes.
+    /// Deletes a pod. Returns false if there is no such pod, or it is already terminating.
     pub(super) fn delete(&mut self, ordinal: u32, uid: u64, end: PodEnd, now: u64) -> bool {
         let Some(member) = self.pods.get_mut(&ordinal).filter(|m| m.pod.uid == uid) else { return false };
         let first = member.pod.deleted.is_none();
@@ -193,7 +195,7 @@ impl Cluster {
         first
     }
 
-    /// Why the controller deletes a pod.
+    /// Returns why the controller deletes a pod.
     pub(super) fn reason(&self, ordinal: u32) -> PodEnd {
         match self.pods.get(&ordinal) {
             Some(member) if member.pod.failed => PodEnd::Crashed,
@@ -202,7 +204,7 @@ impl Cluster {
         }
     }
 
-    /// Lets something happen to a pod.
+    /// Applies a change to a pod.
     pub(super) fn touch(&mut self, ordinal: u32, act: impl FnOnce(&mut Pod)) -> Option<u64> {
         let member = self.pods.get_mut(&ordinal)?;
         act(&mut member.pod);
@@ -210,7 +212,7 @@ impl Cluster {
         Some(member.pod.uid)
     }
 
-    /// What time has changed about a pod, and when it will change it next.
+    /// Returns the change of a pod that is due by now, and when the next one is due.
     pub(super) fn advance(&mut self, ordinal: u32, uid: u64, now: u64) -> (Option<Change>, Option<u64>) {
         let Some(member) = self.pods.get_mut(&ordinal).filter(|m| m.pod.uid == uid) else { return (None, None) };
         member.pod.advance(now);
@@ -243,7 +245,7 @@ mod tests {
     use rand::Rng;
 
     #[test]
-    fn looking_only_at_what_changed_decides_as_a_whole_sync_does() {
+    fn checking_only_changed_ordinals_decides_like_a_whole_sync() {
         let mut chance = Chance::new(7).stream("windows");
         let set = StatefulSet { update: UpdateStrategy::OnDelete, ..StatefulSet::new(Policy::Parallel, 3) };
         let mut cluster = Cluster::new(set, Pace::new(1000, 0));

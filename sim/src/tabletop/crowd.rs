@@ -1,42 +1,43 @@
-//! Who comes, when, for how long, and how patient they are. What a visitor will do is drawn when it arrives and does not
-//! depend on what happens to it: every design meets the same visitors.
+//! The visitors: when they arrive, how long they stay, and how long they are willing to wait. A visitor's behaviour
+//! is drawn at its arrival and does not depend on what happens to it: every design meets the same visitors.
 
 use crate::chance::{Arrivals, Chance, Draw, Moments};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-/// One visitor. Times in milliseconds.
+/// One visitor. Times are milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Visitor {
     pub arrives: u64,
-    /// Waits so long for a slot, then goes.
+    /// Waits this long for a slot, then leaves.
     pub patience: u64,
-    /// Sits so long, in all.
+    /// The total time with a slot.
     pub stays: u64,
-    /// After sitting this long, loses its connection (a reload, a tunnel, a closed lid) and is back after this long.
+    /// After this long with a slot, the visitor loses its connection (a reload, a tunnel, a closed lid), and
+    /// reconnects after the second time.
     pub away: Option<(u64, u64)>,
 }
 
 impl Visitor {
-    /// Comes at this second, stays for so many seconds, and waits for ever.
+    /// Returns a visitor that arrives at this second, stays for this many seconds, and waits without limit.
     #[must_use]
     pub fn at(second: u64, stays: u64) -> Visitor {
         Visitor { arrives: second * 1000, patience: u64::MAX, stays: stays * 1000, away: None }
     }
 }
 
-/// What visitors have in common.
+/// The distributions that all visitors share.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Habits {
     pub arrivals: Arrivals,
     pub length: Draw,
     pub patience: Draw,
-    /// Of a thousand visitors, so many are away for a while once.
+    /// This many of a thousand visitors are disconnected once.
     pub away_per_mille: u32,
     pub away: Draw,
 }
 
-/// Visitors in order of their arrival, without end (unless nobody ever comes).
+/// Visitors in order of their arrival, without end (unless the rate is 0).
 #[derive(Clone, Debug)]
 pub struct Crowd {
     habits: Habits,

@@ -1,31 +1,31 @@
-//! What a dispatcher hears and what it orders: the words between the stage and the designs. Slotkeeper's own answer is in
-//! `ours.rs`, the one of least effort in `naive.rs`.
+//! The interface between the stage and the designs: a dispatcher's inputs and orders. Slotkeeper's implementation is
+//! in `ours.rs`, the least-effort one in `naive.rs`.
 
 use slotkeeper_core::Decision;
 use slotkeeper_core::Spare;
 
-/// Something a dispatcher gets to know.
+/// An event that a dispatcher receives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum News<'a> {
     /// The process starts for the first time.
     Started,
-    /// A visitor asks for a slot, or shows that it still waits. `last`: the ordinal it had.
+    /// A visitor requests a slot, or shows that it still waits. `last`: the ordinal that it had.
     Visit {
         guest: u32,
         last: Option<u32>,
     },
-    /// Its first stream opens; its last one has closed.
+    /// The visitor's first stream opens; for `Detach`, its last stream has closed.
     Attach {
         guest: u32,
     },
     Detach {
         guest: u32,
     },
-    /// It has given up waiting, and closed the page.
+    /// The visitor has given up waiting, and closed the page.
     Close {
         guest: u32,
     },
-    /// These wait or play on.
+    /// These visitors still wait or play.
     Active {
         guests: &'a [u32],
     },
@@ -34,25 +34,25 @@ pub(crate) enum News<'a> {
         uid: u64,
         phase: Phase,
     },
-    /// What the cluster has been told.
+    /// The written scale.
     Scale {
         start: u32,
         replicas: u32,
         decided: Decision,
     },
-    /// A scaler has read the number.
+    /// A scaler has read the metric.
     Served,
-    /// The pool's largest size has been changed.
+    /// The pool's maximum size has changed.
     Max {
         pods: u32,
     },
-    /// The schedule has another number of spare slots now.
+    /// The schedule's number of spare slots has changed.
     Spare {
         slots: Spare,
     },
-    /// The process has started anew.
+    /// The process has restarted.
     Restarted,
-    /// Its own alarm.
+    /// The dispatcher's own alarm is due.
     Tick,
 }
 
@@ -62,34 +62,34 @@ pub(crate) enum Phase {
     Ready,
     Unready,
     Terminating,
-    /// It crashes again and again.
+    /// The pod crashes repeatedly.
     Failed,
     Gone,
 }
 
-/// What a dispatcher wants.
+/// A dispatcher's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// The visitor has a slot.
+    /// The visitor gets a slot.
     Seat {
         guest: u32,
         ordinal: u32,
         uid: u64,
     },
-    /// There is no room in the line: come again later.
+    /// The queue is full: the visitor has to retry later.
     Refuse {
         guest: u32,
     },
-    /// The session is over.
+    /// The session has ended.
     Release {
         guest: u32,
         why: &'static str,
     },
-    /// The slot is lost, the visitor waits again.
+    /// The session loses its slot and waits again.
     Requeue {
         guest: u32,
     },
-    /// Its streams are to be closed: the pod goes.
+    /// The pod's streams are to be closed, because it ends.
     Drain {
         ordinal: u32,
         uid: u64,
@@ -105,7 +105,7 @@ pub(crate) enum Order {
     },
 }
 
-/// What scalers read.
+/// The values that scalers read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Gauge {
     pub(crate) metric: f64,
@@ -116,14 +116,15 @@ pub(crate) struct Gauge {
 pub(crate) trait Dispatcher {
     fn hear(&mut self, now: u64, news: News<'_>) -> Vec<Order>;
 
-    /// When it wants to hear a `Tick`.
+    /// Returns when the dispatcher needs a `Tick`.
     fn alarm(&self, now: u64) -> Option<u64>;
 
     fn gauge(&self) -> Gauge;
 
-    /// How many pods it wants.
+    /// Returns how many pods the dispatcher wants.
     fn desired(&self) -> u32;
 
-    /// A visitor whose pod went away gets another slot. (Otherwise the visitor finds a broken page, and goes.)
+    /// Reports whether a visitor whose pod ended gets another slot. (Otherwise the visitor gets a broken page, and
+    /// leaves.)
     fn moves_guests(&self) -> bool;
 }

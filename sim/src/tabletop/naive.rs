@@ -1,21 +1,21 @@
-//! The dispatcher of least effort: counts sessions in memory, gives the first free ready pod to the first in line, knows
-//! pods by name only, and exports how many sessions are active or waiting. It is what one writes in an afternoon; what
-//! follows is told by the scenarios of `crate::compare`. Not a caricature: sessions are sticky, the line is in order, a
-//! lost connection has a grace.
+//! The least-effort dispatcher: counts sessions in memory, gives the first free ready pod to the first session in the
+//! queue, identifies pods only by name, and exports the number of active or waiting sessions. It can be written in an
+//! afternoon; the scenarios of `crate::compare` show the consequences. It is not a caricature: sessions are sticky,
+//! the queue is ordered, and a lost connection has a grace period.
 
 use super::dispatcher::{Dispatcher, Gauge, News, Order, Phase};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// What varies between the known failures.
+/// The variations between the known failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Habit {
     /// Dispatcher replicas that share their memory.
     pub replicas: u32,
-    /// Each replica exports how many of the sessions are its own, not how many there are.
+    /// Each replica exports the number of its own sessions, not the total.
     pub shares: bool,
     /// The count survives a restart.
     pub remembers: bool,
-    /// What counts as activity.
+    /// The definition of activity.
     pub active_is: ActiveIs,
     /// The slot is kept this long after the connection is lost.
     pub grace: u64,
@@ -25,7 +25,7 @@ pub struct Habit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ActiveIs {
     Anybody,
-    /// Only who waits: everybody seated means "nothing to do".
+    /// Only waiting sessions: if all sessions have a slot, the pool is inactive.
     WhoWaits,
 }
 
@@ -43,16 +43,16 @@ impl Habit {
     }
 }
 
-/// See the file.
+/// The least-effort dispatcher.
 pub(super) struct Naive {
     habit: Habit,
     line: VecDeque<u32>,
-    /// Ready pods, by the number in their name, with their present uid.
+    /// Ready pods, by the number in their name, with their current uid.
     ready: BTreeMap<u32, u64>,
-    /// Who sits at which pod, and until when a seat without a connection is kept.
+    /// Each session's pod, and until when a slot without a connection is kept.
     seats: BTreeMap<u32, (u32, Option<u64>)>,
     taken: BTreeMap<u32, u32>,
-    /// Pods with room.
+    /// Pods with free slots.
     open: BTreeSet<u32>,
     leaving: BTreeSet<(u64, u32)>,
 }
@@ -136,13 +136,14 @@ impl Dispatcher for Naive {
                     Phase::Starting | Phase::Unready | Phase::Failed | Phase::Gone => {
                         self.ready.remove(&ordinal);
                     }
-                    // Its Ready condition is true until the end.
+                    // Its Ready condition remains true until the end.
                     Phase::Terminating => {}
                 }
                 self.renew(ordinal);
             }
             News::Restarted => {
-                // Who plays goes on by its cookie, which names the pod; nobody counts that.
+                // Visitors with a slot continue with their cookie, which names the pod; these sessions are not
+                // counted.
                 if !self.habit.remembers {
                     let ready = std::mem::take(&mut self.ready);
                     *self = Naive { ready, ..Naive::new(self.habit) };

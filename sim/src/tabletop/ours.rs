@@ -1,5 +1,5 @@
-//! Slotkeeper's core as a dispatcher of the tabletop: news become entries of a journal that is never slow, effects become
-//! orders. Not here: any decision about places or pods.
+//! Slotkeeper's core as a dispatcher of the tabletop: turns events into entries of a journal without latency, and
+//! effects into orders. Makes no decision about places or pods.
 
 use super::dispatcher::{Dispatcher, Gauge, News, Order, Phase};
 use slotkeeper_core::{
@@ -11,10 +11,10 @@ use std::net::SocketAddr;
 
 /// Where the journal's clock begins: a Monday, 00:00 UTC.
 const BEGIN: u64 = 1_767_571_200_000;
-/// The first word of each of its processes.
+/// The first command of each of its processes.
 const HELLO: Command = Command::Hello { speaks: Entry::SEMANTICS };
 
-/// See the file.
+/// Slotkeeper's core as a dispatcher of the tabletop.
 pub(crate) struct Ours {
     fleet: Fleet,
     pool: PoolId,
@@ -22,13 +22,13 @@ pub(crate) struct Ours {
     replica: u64,
     number: u64,
     version: u64,
-    /// The incarnation of each ordinal that it has heard of last, and how it is.
+    /// The latest known incarnation of each ordinal, and its phase.
     lives: BTreeMap<u32, (u64, Phase)>,
     scale: (u32, u32, Decision),
 }
 
 impl Ours {
-    /// A pool of which `replicas` pods are wanted before it has decided anything.
+    /// Creates a pool that initially wants `replicas` pods.
     pub(crate) fn new(rules: Rules, replicas: u32) -> Ours {
         Ours {
             fleet: Fleet::new(),
@@ -42,7 +42,7 @@ impl Ours {
         }
     }
 
-    /// The first entries of its journal.
+    /// Writes the first entries of the journal.
     fn begin(&mut self, now: u64) -> Vec<Order> {
         let first = [HELLO, Command::Rules(self.rules.clone()), self.list(), self.scale_seen()];
         first.into_iter().flat_map(|command| self.write(now, command)).collect()
@@ -95,7 +95,7 @@ impl Ours {
             }
             Effect::Released { session, why, .. } => Some(Order::Release { guest: guest(session), why: why.word() }),
             Effect::Requeued { session, .. } => Some(Order::Requeue { guest: guest(session) }),
-            // The streams to a pod that is gone have ended by themselves.
+            // The streams to a removed pod have already ended.
             Effect::Drain { gone: true, .. } | Effect::Started { .. } => None,
             Effect::Broken { what } => panic!("an invariant of the core does not hold: {what}"),
         }
@@ -112,7 +112,7 @@ impl Dispatcher for Ours {
             }
             News::Attach { guest } => Command::Attach { session: session(guest) },
             News::Detach { guest } => Command::Detach { session: session(guest) },
-            // A closed page is only noticed by what it does not say any more.
+            // The dispatcher notices a closed page only by the missing heartbeats.
             News::Close { .. } => return Vec::new(),
             News::Active { guests } => Command::Active { sessions: guests.iter().map(|g| session(*g)).collect() },
             News::Pod { ordinal, uid, phase } => {
@@ -129,7 +129,7 @@ impl Dispatcher for Ours {
                 Command::Rules(self.rules.clone())
             }
             News::Restarted => {
-                // Another process: the one before is silent from now on.
+                // Another process: the previous one is silent from now on.
                 self.replica += 1;
                 self.number = 0;
                 orders = self.write(now, HELLO);
@@ -150,14 +150,14 @@ impl Dispatcher for Ours {
         orders
     }
 
-    /// Replicas tick at least every third of a `silence` while anything is due.
+    /// Replicas tick at least every third of a `silence` while a deadline is pending.
     fn alarm(&self, now: u64) -> Option<u64> {
         let (due, _) = self.fleet.next_deadline()?;
         let wait = due.since(self.fleet.now()).min(Millis(self.rules.silence.0 / 3));
         Some(now + wait.0.max(1))
     }
 
-    /// The highest ordinal that is wanted, plus one: never the count of sessions.
+    /// The metric is the highest wanted ordinal plus one, never the count of sessions.
     fn gauge(&self) -> Gauge {
         let metric = self.desired();
         Gauge { metric: f64::from(metric), active: metric > 0 }
@@ -187,7 +187,7 @@ fn name(ordinal: u32, uid: u64) -> Uid {
     Uid::from(format!("{ordinal}/{uid}").as_str())
 }
 
-/// `None`: it is no more.
+/// Converts a phase; `None`: the pod no longer exists.
 fn core_phase(ordinal: u32, phase: Phase) -> Option<slotkeeper_core::Phase> {
     use slotkeeper_core::Phase as Core;
     Some(match phase {
@@ -198,7 +198,7 @@ fn core_phase(ordinal: u32, phase: Phase) -> Option<slotkeeper_core::Phase> {
         }
         Phase::Unready => Core::Unready,
         Phase::Terminating => Core::Terminating,
-        Phase::Failed => Core::Failed { why: "it crashes again and again".into() },
+        Phase::Failed => Core::Failed { why: "it crashes repeatedly".into() },
         Phase::Gone => return None,
     })
 }

@@ -1,5 +1,6 @@
-//! KEDA, its HPA and Prometheus around one pool: the models of `crate::models`, wired as a cluster wires them. A poll, or the
-//! HPA's request, is a round of questions that takes time when the trigger is slow to fail; the stage comes back for the answers.
+//! KEDA, its HPA and Prometheus around one pool: the models of `crate::models`, connected as in a cluster. A poll, or
+//! the HPA's request, is a query that takes time if the trigger is slow to fail; the stage then calls again for the
+//! answers.
 
 use super::dispatcher::Gauge;
 use super::wiring::{Guard, Phases, Source, Wiring};
@@ -12,52 +13,52 @@ use crate::models::prometheus::{Prometheus, Sample, ScrapeFailed};
 pub(super) const METRIC: &str = "sessions";
 pub(super) const POOL: &str = "pool";
 
-/// Who asks.
+/// The origin of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Path {
     Poll,
     Hpa,
 }
 
-/// How a round of questions goes on.
+/// How a query continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// The answers come then.
+    /// The answers arrive then.
     Later(u64),
-    /// It is over; this is to be written.
+    /// The query is complete; this number is to be written.
     Over(Option<u32>),
 }
 
 #[derive(Clone, Debug)]
 struct Round {
     query: Query,
-    /// It was asked something that hangs.
+    /// The trigger did not respond when the query began.
     hangs: bool,
 }
 
-/// See the file.
+/// The scalers of one pool.
 pub(super) struct Scaler {
     wiring: Wiring,
     keda: Keda,
     hpa: Hpa,
     prometheus: Option<Prometheus>,
     targets: Vec<String>,
-    /// How many targets there have ever been.
+    /// Number of targets created so far, for their names.
     named: u32,
     poll: Option<Round>,
     request: Option<Round>,
-    /// Until then questions are not answered, and not refused either.
+    /// Queries before this time are neither answered nor refused.
     hangs_until: u64,
-    /// Until then the dispatcher is out of reach.
+    /// Before this time the dispatcher is unreachable.
     cut_off_until: u64,
-    /// This target does not answer.
+    /// A target that does not answer.
     lost_target: Option<String>,
-    /// What the guard was told last.
+    /// The last state passed to the guard.
     guarded: Option<bool>,
 }
 
 impl Scaler {
-    /// `dispatchers`: replicas, each of them scraped.
+    /// `dispatchers`: number of replicas, each of them scraped.
     pub(super) fn new(wiring: Wiring, dispatchers: u32, phases: Phases) -> Scaler {
         let prometheus = match &wiring.source {
             Source::Prometheus { scrape, .. } => Some(Prometheus::new(*scrape)),
@@ -97,7 +98,7 @@ impl Scaler {
         self.targets.push(name);
     }
 
-    /// The dispatcher's pods have been replaced: other targets.
+    /// The dispatcher's pods have been replaced, and with them the targets.
     pub(super) fn replace_targets(&mut self, now: u64) {
         let old = std::mem::take(&mut self.targets);
         for name in &old {
@@ -122,7 +123,7 @@ impl Scaler {
         self.prometheus.as_ref()?.next_scrape().map(|(at, _)| at)
     }
 
-    /// The scrapes that are due. `gauge`: `None` if the dispatcher does not answer.
+    /// Runs the scrapes that are due. `gauge`: `None` if the dispatcher does not answer.
     pub(super) fn scrape(&mut self, gauge: Option<Gauge>, now: u64) {
         let Some(prometheus) = &mut self.prometheus else { return };
         while let Some((_, name)) = prometheus.next_scrape().filter(|(at, _)| *at <= now) {
@@ -133,7 +134,7 @@ impl Scaler {
         }
     }
 
-    /// What the trigger says when it is asked now.
+    /// Returns the trigger's answer to a query now.
     fn answer(&self, hangs: bool, gauge: Option<Gauge>, now: u64) -> Answer {
         if hangs {
             return Err(Failure::Metrics);
@@ -151,7 +152,7 @@ impl Scaler {
         }
     }
 
-    /// A poll, or a sync of the HPA, begins.
+    /// Begins a poll, or a sync of the HPA.
     pub(super) fn begin(&mut self, path: Path, gauge: Option<Gauge>, scale: Scale, now: u64) -> Step {
         if path == Path::Hpa && !self.hpa.reads_metrics(scale) {
             return Step::Over(self.hpa.reconcile(Some(scale), &[], now).write);
@@ -176,7 +177,7 @@ impl Scaler {
         }
     }
 
-    /// The answers of a round are there.
+    /// The answers to a query have arrived.
     pub(super) fn hear(&mut self, path: Path, gauge: Option<Gauge>, scale: Scale, now: u64) -> Step {
         let Some(Round { mut query, hangs }) = self.round(path).take() else { return Step::Over(None) };
         let answer = self.answer(hangs, gauge, now);
@@ -197,7 +198,7 @@ impl Scaler {
         })
     }
 
-    /// Whether KEDA listens for pushes.
+    /// Reports whether KEDA accepts pushes.
     pub(super) fn takes_pushes(&self) -> bool {
         matches!(self.wiring.source, Source::External { push: true })
     }
@@ -206,12 +207,12 @@ impl Scaler {
         matches!(self.wiring.source, Source::External { .. })
     }
 
-    /// The dispatcher says that somebody is there.
+    /// The dispatcher pushes that it is active.
     pub(super) fn push(&mut self, current: u32, now: u64) -> Option<u32> {
         self.keda.push(true, true, current, now)?.set
     }
 
-    /// Keeps the guard as it should be. True if something was changed.
+    /// Updates the guard. Returns true if something changed.
     pub(super) fn keep_guard(&mut self, active: bool, now: u64) -> bool {
         if self.guarded.replace(active) == Some(active) {
             return false;
@@ -242,14 +243,14 @@ impl Scaler {
         self.hpa.spec.behavior = hpa_behavior(&self.keda.object, self.wiring.behavior.as_ref());
     }
 
-    /// `maxReplicaCount` is changed.
+    /// Changes `maxReplicaCount`.
     pub(super) fn set_max(&mut self, max: u32, now: u64) {
         (self.wiring.object.max, self.keda.object.max) = (Some(max), Some(max));
         self.renew_hpa();
         self.keda.restart_loop(now);
     }
 
-    /// The ScaledObject is deleted and made anew.
+    /// The ScaledObject is deleted and created again.
     pub(super) fn recreate(&mut self, now: u64) {
         (self.keda, self.hpa) = (self.wiring.keda(now), self.wiring.hpa(now));
         (self.poll, self.request, self.guarded) = (None, None, None);
@@ -267,17 +268,17 @@ impl Scaler {
         }
     }
 
-    /// Until then the trigger's questions run into their time-out.
+    /// Queries to the trigger time out until then.
     pub(super) fn hang(&mut self, until: u64) {
         self.hangs_until = until;
     }
 
-    /// Until then the dispatcher's scaler cannot be asked.
+    /// The dispatcher's scaler is unreachable until then.
     pub(super) fn cut_off(&mut self, until: u64) {
         self.cut_off_until = until;
     }
 
-    /// The last of its targets does not answer any more.
+    /// The last of the dispatcher's targets no longer answers.
     pub(super) fn lose_target(&mut self) {
         self.lost_target = self.targets.last().cloned();
     }

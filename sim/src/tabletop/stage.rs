@@ -1,5 +1,6 @@
-//! The play: takes the next event, lets it happen, and passes on what follows. Everybody hears of everything by way of
-//! here, nobody decides anything here. What visitors, pods and scalers do is in the rooms below.
+//! The event loop of a run: takes the next event, applies it, and schedules what follows. All communication between
+//! the parts goes through here; nothing is decided here. The behaviour of visitors, pods and scalers is in the
+//! submodules.
 
 mod guests;
 mod pods;
@@ -22,10 +23,10 @@ use rand_chacha::ChaCha8Rng;
 use slotkeeper_core::Decision;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// From a dispatcher's order to the API, and from the API to whoever watches it.
+/// Milliseconds from a dispatcher's order to the API, and (`WATCH`) from the API to its watchers.
 const CALL: u64 = 10;
 const WATCH: u64 = 10;
-/// Longer than any run: a pod that never gets ready.
+/// Longer than any run: for a pod that never becomes ready.
 const NEVER: u64 = u64::MAX / 4;
 
 #[derive(Clone, Copy, Debug)]
@@ -51,14 +52,14 @@ enum Event {
     Scrape,
 }
 
-/// See the file.
+/// The state of a run.
 struct Stage<'a> {
     setting: &'a Setting,
     design: &'a Design,
     agenda: Agenda<Event>,
     cluster: Cluster,
     dispatcher: Box<dyn Dispatcher>,
-    /// The dispatcher's process is not there.
+    /// The dispatcher's process is not running.
     down: bool,
     scaler: Option<Scaler>,
     tally: Tally,
@@ -66,14 +67,15 @@ struct Stage<'a> {
     pod_starts: ChaCha8Rng,
     probes: ChaCha8Rng,
     stops: ChaCha8Rng,
-    /// Ordinals whose pods never get ready.
+    /// Ordinals whose pods never become ready.
     broken: BTreeSet<u32>,
     sync_noted: bool,
     push_noted: bool,
     alarm: Option<u64>,
     guests: BTreeMap<u32, Guest>,
     arrivals: u32,
-    /// Who waits; who has to ask (again) to get into the line; who sits where, by uid.
+    /// `waiting`: visitors without a slot; `outside`: those that must (again) request a slot to be queued; `sitting`:
+    /// visitors with a slot, by the uid of their pod.
     waiting: BTreeSet<u32>,
     outside: BTreeSet<u32>,
     sitting: BTreeMap<u64, BTreeSet<u32>>,
@@ -200,7 +202,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// After every event: the dispatcher's alarm, KEDA's ear, and a sample.
+    /// After every event: schedules the dispatcher's alarm and a push to KEDA, and takes a sample.
     fn afterwards(&mut self, now: u64) {
         if !self.down
             && let Some(at) = self.dispatcher.alarm(now)
@@ -233,7 +235,7 @@ impl<'a> Stage<'a> {
 
     // ---- the dispatcher ----
 
-    /// Says something to the dispatcher, and does what it orders.
+    /// Passes an event to the dispatcher, and executes its orders.
     fn tell(&mut self, news: News<'_>, now: u64) {
         if self.down {
             return;

@@ -1,38 +1,38 @@
-//! Counts what happens on the stage, and writes it down as a `Record`. Long runs are thinned out: samples to a number that
-//! can be drawn, and of pods and sessions only the first ones are kept, the rest is counted.
+//! Counts the events of a run, and writes them to a `Record`. Long runs are thinned out: samples to a number that can
+//! be drawn, and of pods and sessions only the first ones are listed; the others are only counted.
 
 use crate::record::{Figures, Mark, MarkKind, PodEnd, PodLife, Quantiles, Record, Sample, SessionLife, Spell};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// A run and what came of it.
+/// A run and its results.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
     pub record: Record,
     /// Visitors who found a free slot at once.
     pub at_once: u64,
-    /// Visitors who went because it took too long.
+    /// Visitors who left because the wait was too long.
     pub gave_up: u64,
     /// Visitors who still waited for their first slot at the end.
     pub waiting: u64,
-    /// Visitors who were there at the end, seated or away for a moment.
+    /// Visitors with a slot at the end, connected or temporarily disconnected.
     pub there: u64,
-    /// Visitors who have gone, with or without having been served.
+    /// Visitors who have left, served or not.
     pub gone: u64,
-    /// Most pods at once.
+    /// Maximum number of pods at once.
     pub most_pods: u32,
-    /// How long seats were taken, in hours: of pods with several slots more than pod-hours.
+    /// Total time of taken slots, in hours: more than pod-hours if pods have several slots.
     pub seat_hours: f64,
-    /// Lives that are counted in the figures and not listed in the record.
+    /// Pods and sessions that are counted in the figures but not listed in the record.
     pub pods_left_out: u64,
     pub sessions_left_out: u64,
 }
 
-/// How much of a run is written down.
+/// How much of a run is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detail {
     pub samples: usize,
-    /// Pods, and sessions.
+    /// Maximum number of pods, and of sessions.
     pub lives: usize,
 }
 
@@ -47,17 +47,17 @@ impl Default for Detail {
 struct Span {
     created: u64,
     sitting: u32,
-    /// Since when somebody sits there, and how long somebody did before.
+    /// Since when the pod has had a session, and the total time with one before that.
     busy_since: u64,
     busy: u64,
     listed: Option<usize>,
 }
 
-/// See the file.
+/// The counters of a run.
 pub(super) struct Tally {
     detail: Detail,
     record: Record,
-    /// Samples of one step of time overwrite each other.
+    /// Samples within one step of time overwrite each other.
     step: u64,
     pods: BTreeMap<u64, Span>,
     pods_left_out: u64,
@@ -70,7 +70,8 @@ pub(super) struct Tally {
     most_pods: u32,
     pod_time: u64,
     busy_time: u64,
-    /// By now, if who sits stays: every seat counts minus the moment it was taken, and plus the one it was left.
+    /// The total time of taken slots if all current visitors stayed: for every slot, the time when it was taken is
+    /// subtracted, and the time when it was left is added.
     seat_time: i128,
 }
 
@@ -111,7 +112,7 @@ impl Tally {
         if samples.len() > self.detail.samples {
             self.step *= 2;
             let step = self.step;
-            // Of each step its last sample counts, from the moment of its first.
+            // Each step keeps its last sample, with the time of its first.
             let mut thinned: Vec<Sample> = Vec::with_capacity(samples.len());
             for sample in samples.drain(..) {
                 match thinned.last_mut().filter(|last| last.at / step == sample.at / step) {
@@ -199,7 +200,7 @@ impl Tally {
         self.record.sessions.get_mut(at)
     }
 
-    /// `waited`: for its first slot.
+    /// `waited`: the wait for the visitor's first slot.
     pub(super) fn seated(&mut self, guest: u32, ordinal: u32, uid: u64, waited: Option<u64>, now: u64) {
         self.waits.extend(waited);
         self.at_once += u64::from(waited == Some(0));
@@ -236,7 +237,7 @@ impl Tally {
         self.mark(now, None, MarkKind::Kill, format!("visitor {guest} was at pod {ordinal}, which was {how}"));
     }
 
-    /// `served`: it has had a slot.
+    /// `served`: the visitor has had a slot.
     pub(super) fn gone(&mut self, guest: u32, served: bool, why: &str, now: u64) {
         self.gone += 1;
         self.gave_up += u64::from(!served);
@@ -248,7 +249,7 @@ impl Tally {
 
     // ---- the end ----
 
-    /// `waiting`: how many wait for their first slot; `seated`: how many have one.
+    /// `waiting`: the number of visitors waiting for their first slot; `seated`: the number with a slot.
     pub(super) fn outcome(mut self, waiting: u64, there: u64, seated: u32, now: u64) -> Outcome {
         let seat_time = self.seat_time + i128::from(seated) * i128::from(now);
         for span in std::mem::take(&mut self.pods).into_values() {

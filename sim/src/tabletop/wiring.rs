@@ -1,5 +1,5 @@
-//! What an operator has written about scaling by KEDA: the ScaledObject, its trigger, the HPA's behavior. The least that
-//! works, and what Slotkeeper needs. How it comes to life is in `scaler.rs`.
+//! An operator's configuration for scaling by KEDA: the ScaledObject, its trigger, and the HPA's behavior. Defines
+//! the least-effort one, and the one that Slotkeeper needs; `scaler.rs` runs it.
 
 use super::scaler::{METRIC, POOL};
 use crate::chance::Chance;
@@ -8,16 +8,16 @@ use crate::models::keda::{Keda, PrometheusTrigger, Release, ScaledObject, Trigge
 use crate::models::prometheus::Expr;
 use rand::Rng;
 
-/// What an operator has written about scaling.
+/// An operator's configuration for scaling.
 #[derive(Clone, Debug)]
 pub struct Wiring {
     pub object: ScaledObject,
     /// `advanced.horizontalPodAutoscalerConfig.behavior`.
     pub behavior: Option<Behavior>,
     pub source: Source,
-    /// KEDA gives up on a question after this long (`timeout`, 3 s).
+    /// KEDA's time-out for a query (`timeout`, 3 s).
     pub timeout: u64,
-    /// The metric's `threshold` (or `targetSize`): so much of it per pod.
+    /// The metric's `threshold` (or `targetSize`) per pod.
     pub per_pod: u32,
     pub guard: Guard,
 }
@@ -25,24 +25,24 @@ pub struct Wiring {
 /// Where KEDA gets its number.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// What Prometheus has scraped, every so many milliseconds.
+    /// From Prometheus, which scrapes every `scrape` milliseconds.
     Prometheus { query: Expr, meaning: PrometheusTrigger, scrape: u64 },
-    /// The dispatcher answers itself; `push`: and says at once when somebody comes.
+    /// From the dispatcher as an external scaler; `push`: it also pushes when a visitor arrives.
     External { push: bool },
 }
 
-/// What the dispatcher does to the ScaledObject while anybody lives or waits, so that an outage cannot end in 0 pods.
+/// Set on the ScaledObject by the dispatcher while sessions exist, so that an outage cannot end in 0 pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
     Nothing,
-    /// Keeps the annotation `paused-scale-in`: nothing shrinks.
+    /// Sets the annotation `paused-scale-in`, which prevents any scale-down.
     PausedScaleIn,
-    /// Keeps `minReplicaCount` at 1.
+    /// Sets `minReplicaCount` to 1.
     MinOne,
 }
 
 impl Wiring {
-    /// As an operator would write it who sees this for the first time: every default, and `sum(sessions)`.
+    /// A first attempt of an operator: every default, and `sum(sessions)`.
     #[must_use]
     pub fn least_effort(max: u32, slots_per_pod: u32) -> Wiring {
         Wiring {
@@ -59,7 +59,8 @@ impl Wiring {
         }
     }
 
-    /// Slotkeeper behind KEDA: grows in one step and without a tolerance, an empty answer is an error, one answer of several.
+    /// Slotkeeper behind KEDA: scales up in one step and without a tolerance, treats an empty answer as an error, and
+    /// uses the maximum of several answers.
     #[must_use]
     pub fn slotkeeper(min: u32, max: u32, push: bool) -> Wiring {
         let at_once = Policy { kind: PolicyKind::Pods, value: 100_000, period: 15_000 };
@@ -82,14 +83,14 @@ impl Wiring {
         Hpa::new(Spec { min, max, behavior }, Controller::default(), now)
     }
 
-    /// The API knows in which second it was created.
+    /// The API stores the creation time in whole seconds.
     pub(super) fn keda(&self, now: u64) -> Keda {
         let trigger = Trigger { target: Target::AverageValue(i64::from(self.per_pod) * 1000), cached: false };
         Keda::new(self.object.clone(), vec![trigger], Release::V2_20, now - now % 1000)
     }
 }
 
-/// When the scalers do their things for the first time: nothing keeps their periods in step.
+/// When the scalers act for the first time: their periods are not synchronized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Phases {
     /// KEDA's poll.

@@ -1,5 +1,5 @@
-//! Whether what was computed is what was expected: only the fields that are expected count, lists are equal in length and
-//! order, numbers in value (2 is 2.0).
+//! Compares a computed value with the expected one: only expected fields count, lists must have the same length and
+//! order, numbers are compared by value (2 equals 2.0).
 
 use serde_json::Value;
 

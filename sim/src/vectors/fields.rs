@@ -1,17 +1,17 @@
-//! Reads one JSON object field by field, so that whatever is wrong is said with the path of the field and what is allowed.
-//! A field nobody asked for is wrong too: it is a typing mistake, or a rule nobody has modelled.
+//! Reads one JSON object field by field, so that an error names the path of the field and the allowed values. A field
+//! that no operation reads is an error too: a typing mistake, or a rule that is not modelled.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::fmt;
 
-/// Seconds in vectors; more would not be a test but a wait.
+/// Maximum number of seconds in vectors.
 const MOST_SECONDS: f64 = 10_000_000.0;
-/// Pods in vectors.
+/// Maximum number of pods in vectors.
 pub(super) const MOST_PODS: u32 = 100_000;
 
-/// What is wrong, and where.
+/// What is wrong, and in which field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
     field: String,
@@ -22,7 +22,7 @@ pub(super) struct Fields<'a> {
     path: String,
     value: &'a Value,
     map: &'a Map<String, Value>,
-    /// What was asked for: these are the fields there are.
+    /// The fields read so far; any other field is unknown.
     known: RefCell<Vec<&'static str>>,
 }
 
@@ -53,12 +53,12 @@ impl<'a> Fields<'a> {
         self.value
     }
 
-    /// A field that must be there.
+    /// Reads a required field.
     pub(super) fn get<T: DeserializeOwned>(&self, key: &'static str) -> Result<T, Wrong> {
         self.find(key).ok_or_else(|| self.wrong(key, "is missing")).and_then(|value| self.read(key, value))
     }
 
-    /// A field that may be left out or null.
+    /// Reads a field that may be absent or null.
     pub(super) fn maybe<T: DeserializeOwned>(&self, key: &'static str) -> Result<Option<T>, Wrong> {
         self.find(key).filter(|v| !v.is_null()).map(|value| self.read(key, value)).transpose()
     }
@@ -67,7 +67,7 @@ impl<'a> Fields<'a> {
         Ok(self.maybe(key)?.unwrap_or(otherwise))
     }
 
-    /// One of these words.
+    /// Reads a field that must be one of these words.
     pub(super) fn word<T: Copy>(&self, key: &'static str, words: &[(&str, T)]) -> Result<T, Wrong> {
         let text: String = self.get(key)?;
         let found = words.iter().find(|(word, _)| *word == text);
@@ -77,7 +77,7 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| self.wrong(key, format!("is {text:?}, expected {}", allowed())))
     }
 
-    /// Seconds, as milliseconds.
+    /// Reads seconds, and returns milliseconds.
     pub(super) fn seconds(&self, key: &'static str) -> Result<u64, Wrong> {
         self.get(key).and_then(|seconds| self.milliseconds(key, seconds))
     }
@@ -86,13 +86,13 @@ impl<'a> Fields<'a> {
         self.maybe(key)?.map(|seconds| self.milliseconds(key, seconds)).transpose()
     }
 
-    /// A number of pods.
+    /// Reads a number of pods.
     pub(super) fn pods(&self, key: &'static str) -> Result<u32, Wrong> {
         let n: u32 = self.get(key)?;
         if n > MOST_PODS { Err(self.wrong(key, format!("is {n}, expected at most {MOST_PODS}"))) } else { Ok(n) }
     }
 
-    /// An object that must be there.
+    /// Reads a required object.
     pub(super) fn inner(&self, key: &'static str) -> Result<Fields<'a>, Wrong> {
         self.maybe_inner(key)?.ok_or_else(|| self.wrong(key, "is missing"))
     }
@@ -101,7 +101,7 @@ impl<'a> Fields<'a> {
         self.find(key).filter(|v| !v.is_null()).map(|value| Fields::at(self.path_of(key), value)).transpose()
     }
 
-    /// A list of objects, each read and checked for fields nobody knows.
+    /// Reads a list of objects, and rejects unknown fields in each.
     pub(super) fn each<T>(
         &self,
         key: &'static str,
@@ -127,14 +127,14 @@ impl<'a> Fields<'a> {
         items.iter().enumerate().map(one).collect::<Result<_, _>>().map(Some)
     }
 
-    /// Every field was asked for.
+    /// Checks that every field has been read.
     pub(super) fn done(&self) -> Result<(), Wrong> {
         let known = self.known.borrow();
         let unknown = self.map.keys().find(|key| !known.contains(&key.as_str()));
         unknown.map_or(Ok(()), |key| Err(self.wrong(key, format!("is unknown here: there are {}", known.join(", ")))))
     }
 
-    /// Every field is among those that were computed.
+    /// Checks that every field is among the computed ones.
     pub(super) fn known_to(&self, got: &Value) -> Result<(), Wrong> {
         let unknown = self.map.keys().find(|key| got.get(key.as_str()).is_none());
         let there = || got.as_object().map(|m| m.keys().cloned().collect::<Vec<_>>().join(", ")).unwrap_or_default();

@@ -16,7 +16,7 @@ pub(super) const OPERATIONS: &[(&str, Operation)] = &[
     ("timeline", timeline),
 ];
 
-/// The moment of a call: ages count back from here.
+/// The moment of a call: ages are subtracted from it.
 const NOW: u64 = 1_000_000_000_000;
 
 fn proposal(input: &Fields<'_>) -> Result<Value, Wrong> {
@@ -26,7 +26,7 @@ fn proposal(input: &Fields<'_>) -> Result<Value, Wrong> {
     let inner = input.inner("metric")?;
     let metric = metric(&inner)?;
     inner.done()?;
-    // An error and an empty list are the same to the controller: no proposal.
+    // The controller treats an error and an empty list alike: no proposal.
     let values = metric.answer.ok().filter(|values| !values.is_empty());
     let replicas = values.as_ref().and_then(|values| hpa::proposal(metric.target, values, scale, tolerance));
     let reported = values.as_ref().and_then(|values| hpa::reported(values, scale.status));
@@ -112,7 +112,7 @@ fn spec(input: &Fields<'_>) -> Result<Spec, Wrong> {
     Ok(Spec { min: min_of(input)?, max: input.get("maxReplicas")?, behavior: behavior(input)? })
 }
 
-/// `minReplicas` may be left out: the API server sets 1, and so does the controller.
+/// `minReplicas` defaults to 1, in the API server and in the controller.
 fn min_of(input: &Fields<'_>) -> Result<u32, Wrong> {
     input.or("minReplicas", 1)
 }

@@ -23,9 +23,9 @@ pub(super) const OPERATIONS: &[(&str, Operation)] = &[
     ("timeline", timeline),
 ];
 
-/// The moment of a call: ages count back from here.
+/// The moment of a call: ages are subtracted from it.
 const NOW: u64 = 1_000_000_000_000;
-/// The length of timelines, in polls.
+/// Maximum length of timelines, in polls.
 const MOST_POLLS: u64 = 1_000_000;
 
 fn decide(input: &Fields<'_>) -> Result<Value, Wrong> {
@@ -74,7 +74,7 @@ fn prometheus(input: &Fields<'_>) -> Result<Value, Wrong> {
         None => Vec::new(),
         Some(lists) => lists.into_iter().map(|list| one_series(input, list)).collect::<Result<Vec<_>, _>>()?,
     };
-    // Without a status the server has not answered.
+    // Without a status, the server has not answered.
     let status: Option<u16> = input.maybe("httpStatus")?;
     let answer = status.filter(|s| (200..300).contains(s)).map(|_| series.as_slice());
     Ok(match trigger.value_of_series(answer) {
@@ -83,7 +83,7 @@ fn prometheus(input: &Fields<'_>) -> Result<Value, Wrong> {
     })
 }
 
-/// The `value` list of one series: a time and a text, or fewer elements, or more.
+/// Interprets the `value` list of one series: a time and a string, or fewer or more elements.
 fn one_series(input: &Fields<'_>, list: Option<Vec<Value>>) -> Result<Series, Wrong> {
     Ok(match list.as_deref() {
         None | Some([]) => Series::NoValue,
@@ -96,7 +96,7 @@ fn one_series(input: &Fields<'_>, list: Option<Vec<Value>>) -> Result<Series, Wr
     })
 }
 
-/// `minReplicaCount` may be left out: 0.
+/// `minReplicaCount` defaults to 0.
 fn min_of(input: &Fields<'_>) -> Result<u32, Wrong> {
     input.or("minReplicaCount", ScaledObject::default().min)
 }
@@ -130,12 +130,12 @@ fn external_target(input: &Fields<'_>) -> Result<Value, Wrong> {
     Ok(json!({ "targetMilli": milli }))
 }
 
-/// As protobuf's JSON has it: what is no finite number is a text ("NaN", "Infinity"); 0 may be left out.
+/// Reads a float as protobuf's JSON encodes it: a non-finite number is a string ("NaN", "Infinity"); 0 may be absent.
 fn float(fields: &Fields<'_>, key: &'static str) -> Result<f64, Wrong> {
     match fields.maybe::<Value>(key)? {
         None => Ok(0.0),
         Some(Value::String(text)) => {
-            text.parse().map_err(|_| fields.wrong(key, format!("is {text:?}, which is no number")))
+            text.parse().map_err(|_| fields.wrong(key, format!("is {text:?}, which is not a number")))
         }
         Some(_) => fields.get(key),
     }
@@ -180,7 +180,7 @@ fn unreachable(input: &Fields<'_>) -> Result<Value, Wrong> {
     for poll in 0..few(input, "polls", polls)? {
         let decision = keda.poll(&[Err(failure)], replicas, poll * period);
         replicas.current = decision.set.unwrap_or(replicas.current);
-        // A trigger that fails is active only by its fallback.
+        // A failing trigger is active only through its fallback.
         stands_in = decision.active == Some(Active::ScalerActive);
     }
     Ok(json!({

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 pub(super) const OPERATIONS: &[(&str, Operation)] =
     &[("sync", sync), ("trace", trace), ("pvcOwner", pvc_owner), ("replicaSetVictims", replica_set_victims)];
 
-/// The moment of a call: ages count back from here.
+/// The moment of a call: ages are subtracted from it.
 const NOW: u64 = 1_000_000_000_000;
 
 const POLICIES: [(&str, Policy); 2] = [("OrderedReady", Policy::OrderedReady), ("Parallel", Policy::Parallel)];
@@ -62,8 +62,8 @@ fn pod(fields: &Fields<'_>) -> Result<PodView, Wrong> {
     })
 }
 
-/// Calls of one sync of a Parallel set are concurrent, but those inside the window come first: sorted within each run of
-/// either kind, two orders that mean the same are equal.
+/// Sorts the actions within each run of either kind (inside or outside the ordinal window), so that equivalent orders
+/// compare equal: a Parallel set's calls of one sync are concurrent, but those inside the window come first.
 pub(super) fn canonical(input: &Fields<'_>, value: &Value) -> Value {
     let mut value = value.clone();
     let number = |v: Option<&Value>| v.and_then(Value::as_u64);
@@ -167,7 +167,7 @@ struct Named {
 fn replica_set_victims(input: &Fields<'_>) -> Result<Value, Wrong> {
     let mut pods = input.each("pods", named)?;
     let related = related_nodes(input)?;
-    // The model compares numbers: the rank of a text keeps its order.
+    // The model compares numbers: the rank of a string preserves its order.
     let mut uids: Vec<String> = pods.iter().map(|p| p.uid.clone()).collect();
     uids.sort();
     let mut nodes: Vec<String> = pods.iter().map(|p| p.node.clone()).chain(related.iter().flatten().cloned()).collect();
@@ -186,8 +186,8 @@ fn replica_set_victims(input: &Fields<'_>) -> Result<Value, Wrong> {
     Ok(json!({ "deleted": names }))
 }
 
-/// The nodes of all active pods of the same owner, one text for each pod: given as a list of node names (null or empty: not
-/// scheduled yet), as a list of pods with their `node`, or as the number of pods per node.
+/// Returns the nodes of all active pods of the same owner, one string per pod. The input is a list of node names
+/// (null or empty: not scheduled yet), a list of pods with their `node`, or the number of pods per node.
 fn related_nodes(input: &Fields<'_>) -> Result<Option<Vec<String>>, Wrong> {
     let Some(value) = input.maybe::<Value>("relatedPods")? else { return Ok(None) };
     let wrong = |what: String| input.wrong("relatedPods", what);

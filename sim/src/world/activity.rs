@@ -1,35 +1,36 @@
-//! Activity as visitors know it, to check what the fleet makes of it: a session is active when its visitor sends a request or
-//! a message, and until that is answered, never when its pod does. A session that is active is not ended as idle.
+//! Tracks activity from the visitors' view, to check the fleet's view of it: a session is active when its visitor
+//! sends a request or a message, and until that is answered, but never because its pod sends something. An active
+//! session is not ended as idle.
 
 use std::collections::{BTreeMap, VecDeque};
 
 /// How long answered messages are remembered, in milliseconds.
 const REMEMBERED: u64 = 60_000;
-/// A session is still active if the last message that was answered is not older than this, in milliseconds.
+/// A session is still active if its last answered message is at most this old, in milliseconds.
 const RECENT: u64 = 2_000;
 /// Milliseconds from a message until a replica must have written the report: a sweep, a write, and a slow network.
 const REPORT: u64 = 3_000;
-/// Reports that may concern a message of which the visitor does not know that it was sent, or a time in the queue.
+/// Allowed surplus of reports: for messages that were sent without the visitor's knowledge, or for time in the queue.
 const SLACK: u64 = 3;
 
-/// What each session's visitor has done, by the session's public name.
+/// The activity of each session's visitor, by the session's public name.
 #[derive(Debug, Default)]
 pub struct Activity {
     sessions: BTreeMap<String, Deeds>,
-    /// Entries were lost at this moment: reports of activity may be among them.
+    /// When entries were lost, possibly including reports of activity.
     lost: Option<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Deeds {
-    /// Requests and messages that were sent.
+    /// Number of requests and messages sent.
     sent: u64,
-    /// When the last one was sent, and when the last one that was answered.
+    /// When the last one was sent; `last_answered`: when the last answered one was sent.
     last: Option<u64>,
     last_answered: Option<u64>,
-    /// Reports of activity that are in the journal, but for those while something was unanswered.
+    /// Number of activity reports in the journal, except those while something was unanswered.
     reported: u64,
-    /// When the messages were sent that the pod has answered.
+    /// When the messages that the pod has answered were sent.
     answered: VecDeque<u64>,
 }
 
@@ -41,7 +42,7 @@ impl Activity {
         deeds.last = Some(now);
     }
 
-    /// What the visitor sent at `asked` has been answered by its pod.
+    /// The pod has answered what the visitor sent at `asked`.
     pub fn answered(&mut self, session: &str, asked: u64, now: u64) {
         let deeds = self.sessions.entry(session.to_owned()).or_default();
         deeds.answered.push_back(asked);
@@ -51,11 +52,12 @@ impl Activity {
         }
     }
 
-    /// A replica reports that a session with streams was active. The error: its visitor cannot have been.
+    /// A replica reports that a session with streams was active. Returns an error if its visitor cannot have been
+    /// active.
     pub fn reported(&mut self, session: &str) -> Result<(), String> {
-        // A session of which no visitor knows is a bot's.
+        // A session unknown to all visitors belongs to a bot.
         let Some(deeds) = self.sessions.get_mut(session) else { return Ok(()) };
-        // A request in progress is activity for as long as it takes, and so is a download that is read.
+        // A request in progress is activity for its whole duration, and so is a download that is read.
         if deeds.last > deeds.last_answered {
             return Ok(());
         }
@@ -72,10 +74,11 @@ impl Activity {
         self.lost = Some(now);
     }
 
-    /// A session has been ended as idle. The error: it was active, and a replica had enough time to report it.
+    /// A session has been ended as idle. Returns an error if it was active, and a replica had enough time to report
+    /// that.
     ///
-    /// `silence`: after so long without a sign of life a replica is given up, so whatever it could not report before that is no
-    /// fault. All in milliseconds.
+    /// `silence`: a replica without a heartbeat for this long is given up, so activity that it could not report
+    /// before that does not count. All times are milliseconds.
     pub fn idled(&self, session: &str, idle: u64, silence: u64, now: u64) -> Result<(), String> {
         if self.lost.is_some_and(|at| at + idle > now) {
             return Ok(());
@@ -109,7 +112,7 @@ mod tests {
         assert!(activity.idled("a", 15_000, 14_000, 30_000).is_ok(), "no replica had the time to report it");
         activity.rewound(20_000);
         assert!(activity.idled("a", 15_000, 6_000, 30_000).is_ok(), "the reports may be lost");
-        assert!(activity.idled("b", 15_000, 6_000, 30_000).is_ok(), "nobody has heard of it");
+        assert!(activity.idled("b", 15_000, 6_000, 30_000).is_ok(), "the session is unknown");
     }
 
     #[test]

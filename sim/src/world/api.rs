@@ -1,4 +1,5 @@
-//! The API server's host: the test API server on the network, and its bad days. What it serves is `kube`'s, and outlives it.
+//! The API server's host: the test API server on the network, and its faults. The served data belongs to `kube` and
+//! outlives the host.
 
 use super::overload::Overload;
 use super::truth::Truth;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use turmoil::net::TcpListener;
 
 pub const PORT: u16 = 6443;
-/// How often a bad day changes its mind.
+/// Interval between random decisions while the server is faulty.
 const WHIM: Duration = Duration::from_millis(100);
 
 /// The API server as its faults see it.
@@ -21,9 +22,9 @@ pub struct Api {
     pub server: Server,
     pub truth: Truth,
     pub dice: Arc<Mutex<ChaCha8Rng>>,
-    /// Of the overload only: what it draws does not move the watches' troubles.
+    /// Used by the overload only, so that its draws do not change the watches' faults.
     pub overload_dice: Arc<Mutex<ChaCha8Rng>>,
-    /// Watches are slow, stutter, break, and cannot go on where they were.
+    /// Watches are slow, stutter, break, and cannot be resumed.
     pub shaky: Arc<AtomicBool>,
     pub overload: Overload,
 }
@@ -33,7 +34,7 @@ impl Api {
         self.dice.lock().unwrap_or_else(PoisonError::into_inner).random_range(0..of)
     }
 
-    /// The host.
+    /// Runs the host.
     pub async fn serve(self) -> io::Result<()> {
         let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
         tokio::spawn(self.clone().shake());

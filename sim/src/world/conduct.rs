@@ -1,7 +1,7 @@
-//! How pods and visitors behave on their connections. Most are polite: they answer at once, read at once, and speak only when
-//! they are spoken to. Others push data, send pings, half-close, read slowly, ignore a close, answer late; or upload, read
-//! slowly, open many tabs, are suspended. What is sent can be checked at the other end: it is numbered, or follows from two
-//! numbers.
+//! How pods and visitors behave on their connections. Most are polite: they answer at once, read at once, and send
+//! nothing unrequested. Others push data, send pings, half-close, read slowly, ignore a close, answer late; or
+//! upload, read slowly, open many tabs, are suspended. All data can be checked at the other end: it is numbered, or
+//! determined by two numbers.
 
 use crate::chance::Chance;
 use rand::Rng;
@@ -13,16 +13,16 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Conduct {
-    /// Of 100 pods.
+    /// Percentage of pods.
     pub pods: u32,
-    /// Of 100 visitors.
+    /// Percentage of visitors.
     pub visitors: u32,
 }
 
 impl Conduct {
     pub const IMPOLITE: Conduct = Conduct { pods: 100, visitors: 100 };
 
-    /// In half of all worlds everybody is polite.
+    /// Draws the shares, each of which is 0 in half of all worlds.
     #[must_use]
     pub fn draw(chance: Chance) -> Conduct {
         let mut dice = chance.stream("conduct");
@@ -31,16 +31,16 @@ impl Conduct {
     }
 }
 
-/// What one incarnation does.
+/// The behaviour of one incarnation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PodConduct {
-    /// Sends messages that nobody asked for.
+    /// Sends unrequested messages.
     pub pushes: bool,
     /// Sends pings on its WebSockets.
     pub pings: bool,
     /// Stops sending on a WebSocket after a while, and ends the connection without a close frame.
     pub half_closes: bool,
-    /// Takes its time before it reads on.
+    /// Waits before it reads more.
     pub reads_slowly: bool,
     /// Does nothing for a while when the visitor closes.
     pub ignores_close: bool,
@@ -73,7 +73,7 @@ impl PodConduct {
     }
 }
 
-/// What one visitor does.
+/// The behaviour of one visitor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VisitorConduct {
     /// Sends bodies.
@@ -84,7 +84,7 @@ pub struct VisitorConduct {
     pub many_tabs: bool,
     /// Makes five requests at once before it has a cookie.
     pub rushes: bool,
-    /// Neither reads nor writes for a while, and goes on.
+    /// Neither reads nor writes for a while, then continues.
     pub suspends: bool,
 }
 
@@ -106,44 +106,44 @@ impl VisitorConduct {
     }
 }
 
-/// A number of milliseconds between these.
+/// Returns a random number of milliseconds in this range.
 pub fn pause(dice: &mut ChaCha8Rng, from: u64, to: u64) -> Duration {
     Duration::from_millis(dice.random_range(from..=to))
 }
 
-/// The content of a body or a message: it follows from its number and its size.
+/// Returns the content of a body or message, which is determined by its number and size.
 #[must_use]
 pub fn letters(number: u64, size: usize) -> String {
     (0..size as u64).map(|n| char::from(b'a' + (n.wrapping_mul(7).wrapping_add(number) % 26) as u8)).collect()
 }
 
-/// The header that says which content a body has.
+/// The header that describes a body's content.
 pub const LETTERS: &str = "x-letters";
 
-/// The value of that header.
+/// Returns the value of that header.
 #[must_use]
 pub fn described(number: u64, size: usize) -> String {
     format!("{number} {size}")
 }
 
-/// The body is what its header says. `None`: the header says nothing.
+/// Reports whether the body matches its header. `None`: the header describes nothing.
 #[must_use]
 pub fn is_as_described(header: &str, body: &[u8]) -> Option<bool> {
     let (number, size) = header.split_once(' ')?;
     Some(letters(number.parse().ok()?, size.parse().ok()?).as_bytes() == body)
 }
 
-/// A message that a pod sends unasked: the `number`-th on its WebSocket.
+/// Returns the `number`-th message that a pod pushes on its WebSocket.
 #[must_use]
 pub fn push(number: u64, size: usize) -> String {
     format!("{PUSH}{number} {size}:{}", letters(number, size))
 }
 
 const PUSH: &str = "push ";
-/// What a pod's pings carry before their number.
+/// The prefix of a pod's pings, before their number.
 pub const PING: &str = "pod ";
 
-/// What one end of a WebSocket says when it has sent everything: how much that was.
+/// The report of one end of a WebSocket after its last message: how much it has sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
     pub messages: u64,
@@ -165,17 +165,18 @@ impl Sent {
     }
 }
 
-/// What a visitor has received of what its pod sent unasked.
+/// The pushed messages and pings that a visitor has received from its pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Received {
     pub pushes: u64,
     pub pings: u64,
-    /// The pod has said that nothing more follows.
+    /// The pod has announced that nothing more follows.
     pub is_over: bool,
 }
 
 impl Received {
-    /// A message that may be a push. `None`: it is something else. The error: what is wrong with it.
+    /// Checks a message that may be a push. `None`: it is something else. Returns an error if it is not the expected
+    /// one.
     pub fn push(&mut self, message: &[u8]) -> Option<Result<(), String>> {
         let text = std::str::from_utf8(message).ok()?;
         let rest = text.strip_prefix(PUSH)?;
@@ -188,7 +189,7 @@ impl Received {
         Some(Err(format!("push {} was expected, {:.40?} was received", self.pushes - 1, text)))
     }
 
-    /// The pod says that it has sent this much. The error: what is missing.
+    /// The pod reports that it has sent this much. Returns an error if something is missing.
     pub fn end(&self, sent: Sent) -> Result<(), String> {
         if (self.pushes, self.pings) == (sent.messages, sent.pings) {
             return Ok(());
@@ -203,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_or_out_of_order_is_noticed() {
+    fn missing_or_reordered_messages_are_detected() {
         let mut received = Received::default();
         assert_eq!(received.push(b"7:echo"), None);
         assert_eq!(received.push(push(0, 5).as_bytes()), Some(Ok(())));
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_held_to_its_description() {
+    fn a_body_is_checked_against_its_description() {
         let body = letters(3, 1_000);
         assert_eq!(is_as_described(&described(3, 1_000), body.as_bytes()), Some(true));
         assert_eq!(is_as_described(&described(3, 1_000), &body.as_bytes()[..999]), Some(false));

@@ -1,10 +1,11 @@
-//! The disk of a dispatcher's host, for the file journal: a volume with one folder, in memory. It keeps what processes see
-//! apart from what is durable, as an operating system with a page cache does. A killed process loses nothing that it has
-//! written; a power loss keeps any part of what was not synced, sector by sector and name by name. It can also be slow, full
-//! or failing, and end a process at any system call. `disk/volume.rs` is the volume itself.
+//! The disk of a dispatcher's host, for the file journal: a volume with one folder, in memory. It separates what
+//! processes see from what is durable, like an operating system with a page cache. A killed process loses nothing
+//! that it has written; a power loss keeps an arbitrary part of what was not synced, sector by sector and name by
+//! name. The disk can also be slow, full or failing, and end a process at any system call. `disk/volume.rs` is the
+//! volume itself.
 //!
-//! Blocking work runs inline, so a world stays deterministic; two jobs of one process (an append and a checkpoint) never
-//! interleave within a job.
+//! Blocking work runs inline, so a world stays deterministic; two jobs of one process (an append and a checkpoint)
+//! never interleave within a job.
 
 mod volume;
 
@@ -32,7 +33,7 @@ const EIO: i32 = 5;
 const EMFILE: i32 = 24;
 const ENOSPC: i32 = 28;
 
-/// How the process on this host ends in the middle of a system call.
+/// How the process on this host ends during a system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doom {
     /// The process is killed: the page cache survives.
@@ -41,7 +42,7 @@ pub enum Doom {
     Powerless,
 }
 
-/// The disk. What is on it outlives its host's processes.
+/// The disk. Its content outlives the host's processes.
 #[derive(Clone)]
 pub struct Disk {
     inner: Arc<Mutex<Inner>>,
@@ -54,20 +55,20 @@ pub struct Disk {
 struct Inner {
     volume: Volume,
     dice: ChaCha8Rng,
-    /// Counts the processes that have used this disk. Handles of earlier ones do nothing any more.
+    /// Counts the processes that have used this disk. Handles of earlier processes have no effect.
     life: u64,
     locked: bool,
     /// The current process ends at the system call after this many.
     fuse: Option<(u32, Doom)>,
-    /// The current process is about to be ended: none of its calls does anything.
+    /// The current process is about to end: its calls have no effect.
     dead: bool,
-    /// The journal is being opened: entries that are synced are of an earlier process.
+    /// The journal is being opened: synced entries belong to an earlier process.
     opening: bool,
-    /// Bytes that the volume holds at most.
+    /// Capacity of the volume, in bytes.
     room: Option<u64>,
-    /// A job takes up to this many milliseconds.
+    /// Maximum duration of a job, in milliseconds.
     slow: u64,
-    /// Of 100 calls, this many fail.
+    /// Percentage of failing calls.
     failing: u32,
     no_descriptors: bool,
 }
@@ -95,14 +96,14 @@ impl Disk {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    // ---- what happens to it ----
+    // ---- faults ----
 
-    /// The process that uses the disk ends in the system call after this many.
+    /// Ends the process that uses the disk in the system call after this many.
     pub fn arm(&self, calls: u32, doom: Doom) {
         self.locked().fuse = Some((calls, doom));
     }
 
-    /// Disarms what [`Disk::arm`] has set. True if that has not happened yet.
+    /// Disarms what [`Disk::arm`] has set. Returns true if it had not been triggered yet.
     pub fn disarm(&self) -> bool {
         self.locked().fuse.take().is_some()
     }
@@ -113,18 +114,18 @@ impl Disk {
         inner.lose_power(&self.truth);
     }
 
-    /// Room for this many more bytes; `None`: as much as anybody wants.
+    /// Limits the disk to this many more bytes; `None`: unlimited.
     pub fn fill(&self, left: Option<u64>) {
         let mut inner = self.locked();
         inner.room = left.map(|left| inner.volume.size() + left);
     }
 
-    /// Each job takes up to this many milliseconds from now on.
+    /// From now on, each job takes up to this many milliseconds.
     pub fn slow_down(&self, most: u64) {
         self.locked().slow = most;
     }
 
-    /// From now on this many of 100 system calls fail.
+    /// From now on, this percentage of system calls fails.
     pub fn fail(&self, percent: u32) {
         self.locked().failing = percent;
     }
@@ -134,15 +135,15 @@ impl Disk {
         self.locked().no_descriptors = exhausted;
     }
 
-    /// Everything is as on a good day.
+    /// Ends all faults.
     pub fn heal(&self) {
         let mut inner = self.locked();
         (inner.fuse, inner.room, inner.slow, inner.failing, inner.no_descriptors) = (None, None, 0, 0, false);
     }
 
-    // ---- its users ----
+    // ---- users ----
 
-    /// The files of a new process.
+    /// Returns the files of a new process.
     #[must_use]
     pub fn mount(&self) -> Arc<dyn Files> {
         let mut inner = self.locked();
@@ -151,7 +152,8 @@ impl Disk {
         Arc::new(Mounted { disk: self.clone(), life: inner.life })
     }
 
-    /// The journal has been opened: what can be read now counts, and nothing that was acknowledged may be missing.
+    /// The journal has been opened: its readable content counts from now on, and no acknowledged entry may be
+    /// missing.
     pub fn opened(&self) {
         let mut inner = self.locked();
         inner.opening = false;
@@ -166,7 +168,7 @@ impl Disk {
         self.reveal(entries, false);
     }
 
-    /// The process is about to be ended: it must not go on.
+    /// Reports whether the process is about to end and must not continue.
     #[must_use]
     pub fn is_dead(&self) -> bool {
         self.locked().dead
@@ -189,11 +191,11 @@ impl Disk {
     }
 }
 
-/// What a system call may do.
+/// How much of a system call is executed.
 enum Permit {
     /// All of it.
     Whole,
-    /// The process ends during the call. This part (of 1000) of it has an effect.
+    /// The process ends during the call. This part of it (in thousandths) is executed.
     Last(u32),
 }
 
@@ -219,7 +221,7 @@ struct Mounted {
 }
 
 impl Mounted {
-    /// Whether the process still lives.
+    /// Fails if the process has ended.
     fn alive(&self) -> io::Result<MutexGuard<'_, Inner>> {
         let inner = self.disk.locked();
         if inner.life != self.life || inner.dead {
@@ -228,7 +230,7 @@ impl Mounted {
         Ok(inner)
     }
 
-    /// Before a call that changes something: whether it fails, and whether it is the last one.
+    /// Called before each modifying system call: decides whether it fails, and whether it is the last one.
     fn call(&self) -> io::Result<(MutexGuard<'_, Inner>, Permit)> {
         let mut inner = self.alive()?;
         match &mut inner.fuse {
@@ -240,13 +242,13 @@ impl Mounted {
             None => {}
         }
         if inner.fails() {
-            self.disk.truth.count("disk says EIO");
+            self.disk.truth.count("disk returns EIO");
             return Err(io::Error::from_raw_os_error(EIO));
         }
         Ok((inner, Permit::Whole))
     }
 
-    /// After the last call of this process.
+    /// Called after the last system call of this process.
     fn end(&self, mut inner: MutexGuard<'_, Inner>) -> io::Error {
         let doom = inner.fuse.take().map(|(_, doom)| doom);
         inner.dead = true;
@@ -259,7 +261,7 @@ impl Mounted {
         io::Error::from_raw_os_error(EIO)
     }
 
-    /// A call that has its effect as a whole or not at all.
+    /// A call that is executed completely or not at all.
     fn atomic<T>(&self, effect: impl FnOnce(&mut Volume) -> io::Result<T>) -> io::Result<T> {
         let (mut inner, permit) = self.call()?;
         match permit {
@@ -274,15 +276,15 @@ impl Mounted {
         }
     }
 
-    /// A read fails as often as any call of a failing disk.
+    /// A read fails as often as any call on a failing disk.
     fn reading(&self) -> io::Result<MutexGuard<'_, Inner>> {
         let mut inner = self.alive()?;
         if inner.no_descriptors {
-            self.disk.truth.count("disk says EMFILE");
+            self.disk.truth.count("disk returns EMFILE");
             return Err(io::Error::from_raw_os_error(EMFILE));
         }
         if inner.fails() {
-            self.disk.truth.count("disk says EIO");
+            self.disk.truth.count("disk returns EIO");
             return Err(io::Error::from_raw_os_error(EIO));
         }
         Ok(inner)
@@ -306,7 +308,7 @@ impl Files for Mounted {
     }
 
     fn make_folder(&self, _: &Path) -> io::Result<()> {
-        // The volume has its one folder from the beginning.
+        // The volume has exactly one folder from the beginning.
         Err(io::ErrorKind::PermissionDenied.into())
     }
 
@@ -378,7 +380,7 @@ impl Files for Mounted {
             slotkeeper::faultpoints::pass(slotkeeper::faultpoints::Point::FileBeforeSync).await;
             work();
             if disk.is_dead() {
-                // Whatever the work would have reported, nobody is left to hear it.
+                // The process has ended, so the result is never delivered.
                 return std::future::pending().await;
             }
             #[cfg(feature = "faultpoints")]
@@ -388,7 +390,7 @@ impl Files for Mounted {
     }
 }
 
-/// Most milliseconds that a job takes on a good day.
+/// Maximum duration of a job without faults, in milliseconds.
 const USUAL: u64 = 8;
 
 struct Held {
@@ -439,7 +441,7 @@ impl Handle for Open {
         let fits = (room.saturating_sub(offset)).min(bytes.len() as u64) as usize;
         inner.volume.write(file, offset, &bytes[..fits]);
         if fits < bytes.len() {
-            self.mounted.disk.truth.count("disk says ENOSPC");
+            self.mounted.disk.truth.count("disk returns ENOSPC");
             return Err(io::Error::from_raw_os_error(ENOSPC));
         }
         Ok(())
@@ -458,7 +460,8 @@ impl Handle for Open {
         let (mut inner, permit) = match self.mounted.call() {
             Ok(call) => call,
             Err(error) => {
-                // As Linux does: what could not be written counts as clean from now on, and is still in the cache.
+                // As on Linux: the data that could not be written counts as clean from now on, and is still in the
+                // cache.
                 let mut inner = self.mounted.alive()?;
                 let Inner { volume, dice, .. } = &mut *inner;
                 volume.sync_badly(file, dice);
@@ -489,7 +492,7 @@ impl Handle for Open {
     }
 }
 
-/// Where the journal is, for [`slotkeeper::journal::file::open_on`].
+/// The journal's folder, for [`slotkeeper::journal::file::open_on`].
 #[must_use]
 pub fn folder() -> PathBuf {
     FOLDER.into()

@@ -1,18 +1,18 @@
-//! What explains a broken promise: the journal's entries about one session, with what followed from each, and the life of a
-//! pod. Entries are kept for every world; they become text only when a promise is broken.
+//! Explains a broken promise: the journal's entries about one session with their effects, and the life of a pod.
+//! Entries are kept in every world, but only formatted when a promise is broken.
 
 use super::truth::{Line, short};
 use slotkeeper_core::{Command, Effect, Entry, Ordinal, ReplicaId, Session, SessionId, State, Uid};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Entries that are remembered.
+/// Maximum number of remembered entries.
 const ENTRIES: usize = 4_000;
 
-/// One journal, as it grew.
+/// The entries of one journal, in order.
 #[derive(Default)]
 pub struct Ledger {
     entries: VecDeque<Noted>,
-    /// The dispatcher that wrote under each name.
+    /// The dispatcher that wrote under each replica id.
     hosts: BTreeMap<ReplicaId, usize>,
 }
 
@@ -21,7 +21,7 @@ struct Noted {
     position: u64,
     entry: Entry,
     effects: Vec<Effect>,
-    /// What the entry's own session is afterwards.
+    /// The state of the entry's session afterwards.
     state: Option<State>,
 }
 
@@ -29,14 +29,14 @@ struct Noted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     pub at: u64,
-    /// In the journal; none for what happened outside of it.
+    /// The position in the journal; none for events outside of it.
     pub position: Option<u64>,
-    /// The dispatcher that wrote it.
+    /// The dispatcher that wrote the entry.
     pub host: Option<usize>,
     pub text: String,
 }
 
-/// Everything about one session or one pod.
+/// The history of one session or one pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
     pub title: String,
@@ -48,7 +48,7 @@ impl Ledger {
         self.hosts.insert(replica, host);
     }
 
-    /// `after`: the entry's own session, as the entry has left it.
+    /// `after`: the entry's own session, after the entry.
     pub fn note(&mut self, at: u64, position: u64, entry: &Entry, effects: Vec<Effect>, after: Option<&Session>) {
         if self.entries.len() == ENTRIES {
             self.entries.pop_front();
@@ -57,7 +57,7 @@ impl Ledger {
         self.entries.push_back(Noted { at, position, entry: entry.clone(), effects, state });
     }
 
-    /// What a violation's text names: its sessions, then its pods.
+    /// Returns the sessions, then the pods, that a violation's text names.
     #[must_use]
     pub fn about(&self, what: &str, names: &BTreeMap<String, SessionId>, story: &VecDeque<Line>) -> Vec<Subject> {
         let words: BTreeSet<&str> = what.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').collect();
@@ -111,7 +111,7 @@ impl Ledger {
         }
     }
 
-    /// All incarnations that the journal has seen.
+    /// Returns all incarnations in the journal.
     fn pods(&self) -> BTreeSet<(Ordinal, Uid)> {
         let seen = self.entries.iter().filter_map(|noted| {
             let Command::PodSeen { pod, uid, .. } = &noted.entry.command else { return None };
@@ -132,9 +132,9 @@ impl Ledger {
             let host = self.host(noted);
             rows.extend(text.map(|text| Row { at: noted.at, position: Some(noted.position), host, text }));
         }
-        // Dispatchers report the same phase one after the other.
+        // Several dispatchers report the same phase one after the other.
         rows.dedup_by(|later, first| later.text == first.text);
-        // Ends of a word: `pod-1` is not in `pod-12`.
+        // Compares whole words: `pod-1` is not in `pod-12`.
         let names = |line: &&Line| {
             let mut words = line.text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
             words.any(|word| word == &*uid.0) && !line.text.starts_with("BROKEN")
@@ -150,7 +150,7 @@ impl Ledger {
     }
 }
 
-/// The session that an entry is about.
+/// Returns the session that an entry is about.
 #[must_use]
 #[expect(clippy::wildcard_enum_match_arm, reason = "only these are about one session")]
 pub fn subject(command: &Command) -> Option<SessionId> {
@@ -177,7 +177,7 @@ fn of_session(effect: &Effect, id: SessionId) -> Option<String> {
     }
 }
 
-/// The command's name.
+/// Returns the command's name.
 pub(super) fn word(command: &Command) -> String {
     first(command)
 }

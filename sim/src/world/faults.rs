@@ -1,5 +1,5 @@
-//! What goes wrong, when, and for how long: drawn from the seed, each kind from a stream of its own, so that taking one
-//! away leaves the others as they are.
+//! The faults of a world, with their times and durations: drawn from the seed, with a separate stream for each kind,
+//! so that removing one does not affect the others.
 
 use super::setting::{Selection, Setting};
 use crate::chance::Chance;
@@ -15,9 +15,9 @@ pub struct Fault {
     /// Milliseconds since the world began.
     pub at: u64,
     pub until: u64,
-    /// Chooses among whatever it can happen to.
+    /// Selects the affected component.
     pub target: u32,
-    /// Its place among the faults that the seed draws.
+    /// Its number among the faults that the seed draws.
     #[serde(skip)]
     pub number: u32,
 }
@@ -33,7 +33,7 @@ macro_rules! kinds {
         impl FaultKind {
             pub const ALL: &[FaultKind] = &[$(FaultKind::$kind),*];
 
-            /// As in commands and tables.
+            /// Returns the word used in commands and tables.
             #[must_use]
             pub fn word(self) -> &'static str {
                 match self {
@@ -47,25 +47,25 @@ macro_rules! kinds {
 kinds! {
     /// A link is slow.
     Latency = "latency",
-    /// A link keeps everything back, and delivers it later.
+    /// A link delays everything, and delivers it later.
     Hold = "hold",
     /// Every connection over a link is reset.
     SocketDrop = "socket-drop",
-    /// A dispatcher and a node cannot talk.
+    /// A dispatcher and a node cannot communicate.
     PodPartition = "pod-partition",
-    /// A dispatcher and the API server cannot talk.
+    /// A dispatcher and the API server cannot communicate.
     ApiPartition = "api-partition",
-    /// A dispatcher and the journal cannot talk.
+    /// A dispatcher and the journal cannot communicate.
     JournalPartition = "journal-partition",
-    /// No dispatcher and the journal can.
+    /// No dispatcher can reach the journal.
     JournalAway = "journal-away",
-    /// A home and a dispatcher cannot talk.
+    /// A home and a dispatcher cannot communicate.
     HomePartition = "home-partition",
-    /// A container crashes, and starts again in the same pod.
+    /// A container crashes, and is restarted in the same pod.
     PodCrash = "pod-crash",
-    /// A pod fails for good, and is replaced.
+    /// A pod fails permanently, and is replaced.
     PodFailure = "pod-failure",
-    /// A node is gone, and comes back much later.
+    /// A node is lost, and returns much later.
     NodeLoss = "node-loss",
     /// Cold starts take five times as long.
     SlowStart = "slow-start",
@@ -73,23 +73,23 @@ kinds! {
     StuckStart = "stuck-start",
     /// A dispatcher is killed, and started again.
     DispatcherCrash = "dispatcher-crash",
-    /// A dispatcher is killed in the midst of writing to the journal, and started again.
+    /// A dispatcher is killed while writing to the journal, and started again.
     WriterCrash = "writer-crash",
     /// A dispatcher is asked to stop, and started again.
     DispatcherRestart = "dispatcher-restart",
     /// A dispatcher's clock is wrong after its next start.
     DispatcherClock = "dispatcher-clock",
-    /// The journal's service is down, and has lost nothing.
+    /// The journal's server is down, and loses nothing.
     JournalCrash = "journal-crash",
-    /// It is down, and has lost its newest entries.
+    /// The journal's server is down, and loses its newest entries.
     JournalLoss = "journal-loss",
-    /// Another server takes its place, and has never had its newest entries.
+    /// Another server replaces the journal's, without its newest entries.
     JournalFailover = "journal-failover",
-    /// Somebody deletes everything in it.
+    /// An operator deletes everything in the journal.
     JournalFlush = "journal-flush",
-    /// It has no memory for anything new.
+    /// The journal has no memory for new entries.
     JournalFull = "journal-full",
-    /// It takes its time with everything.
+    /// The journal answers slowly.
     JournalSlow = "journal-slow",
     /// The journal's clock jumps, and jumps back.
     JournalClock = "journal-clock",
@@ -99,17 +99,17 @@ kinds! {
     ShakyWatch = "shaky-watch",
     /// Prometheus is down.
     PrometheusOutage = "prometheus-outage",
-    /// A dispatcher and KEDA cannot talk.
+    /// A dispatcher and KEDA cannot communicate.
     KedaPartition = "keda-partition",
-    /// An operator removes the pool; the next start of a dispatcher makes it anew.
+    /// An operator removes the pool; the next start of a dispatcher creates it again.
     PoolRemoval = "pool-removal",
     /// A dispatcher's host loses power while it writes its journal, and starts again.
     PowerLoss = "power-loss",
     /// The disk of a dispatcher's journal is full.
     DiskFull = "disk-full",
-    /// It takes its time with everything.
+    /// The disk is slow.
     DiskSlow = "disk-slow",
-    /// It fails now and then.
+    /// The disk fails occasionally.
     DiskFailing = "disk-failing",
     /// A dispatcher's process does not run for a while; its connections stay open.
     Stall = "stall",
@@ -117,17 +117,17 @@ kinds! {
     OneWay = "one-way",
     /// A dispatcher can open no more sockets and files.
     Descriptors = "descriptors",
-    /// The API server refuses some or all requests with 429 and Retry-After (API priority and fairness).
+    /// The API server rejects some or all requests with 429 and Retry-After (API priority and fairness).
     ApiOverload = "api-overload",
-    /// The API server answers late, often after the client has given up: what was asked for is done.
+    /// The API server answers late, often after the client has given up: the request is executed.
     ApiSlow = "api-slow",
-    /// The API server carries out writes late, often after the client has given up.
+    /// The API server executes writes late, often after the client has given up.
     ApiLateWrites = "api-late-writes",
-    /// A pod with a higher priority takes the place of one; its successor finds no room.
+    /// A pod with a higher priority preempts a pod; there is no capacity for its successor.
     Preemption = "preemption",
     /// An operator drains a node: it takes no new pods, and its pods are evicted as far as a disruption budget allows.
     NodeDrain = "node-drain",
-    /// A node's kubelet and the API server cannot talk: its pods go on, and count as lost.
+    /// A node's kubelet and the API server cannot communicate: its pods continue to run, and count as lost.
     NodeSilent = "node-silent",
     /// An operator deletes the StatefulSet without its pods, and creates it again.
     SetRecreated = "set-recreated",
@@ -157,8 +157,8 @@ impl Fault {
         Fault { kind, at, until, target, number: 0 }
     }
 
-    /// The faults of a day. How often each kind occurs is drawn per world: a bug that needs one kind alone is hidden by
-    /// the others.
+    /// Draws the faults of a world. The frequency of each kind is drawn per world: a bug that needs only one kind
+    /// would be hidden by the others.
     #[must_use]
     pub fn draw(setting: &Setting, selection: &Selection) -> Vec<Fault> {
         let only = &selection.only;
@@ -176,10 +176,10 @@ impl Fault {
     }
 }
 
-/// In per cent of the usual number of faults of a kind.
+/// In percent of the usual number of faults of a kind.
 const INTENSITIES: [u32; 7] = [20, 30, 45, 70, 100, 140, 200];
 
-/// How often each kind occurs in this world.
+/// Draws how often each kind occurs in this world.
 fn often(seed: u64, kinds: &[FaultKind], selection: &Selection) -> Vec<(FaultKind, u32)> {
     let chance = Chance::new(seed);
     let mut dice = chance.stream("weather");
@@ -195,7 +195,7 @@ fn often(seed: u64, kinds: &[FaultKind], selection: &Selection) -> Vec<(FaultKin
         let mut own = chance.stream(&format!("{kind} occurs"));
         let chosen = own.random_ratio(share, 100) || is_only;
         let hundredths = own.random_range(0..=kind.shape().0) * intensity;
-        // The rest is a probability.
+        // The remainder is a probability.
         let times = hundredths / 100 + u32::from(own.random_ratio(hundredths % 100, 100));
         (kind, if chosen { times.max(u32::from(is_only)) } else { 0 })
     };
@@ -203,7 +203,7 @@ fn often(seed: u64, kinds: &[FaultKind], selection: &Selection) -> Vec<(FaultKin
 }
 
 impl FaultKind {
-    /// The first `times` faults of this kind: from a stream of its own.
+    /// Draws the first `times` faults of this kind, from a separate stream.
     fn happens(self, setting: &Setting, times: u32) -> Vec<Fault> {
         let mut dice = Chance::new(setting.seed).stream(self.word());
         let (_, longest) = self.shape();
@@ -215,7 +215,7 @@ impl FaultKind {
         (0..times).map(|_| fault()).collect()
     }
 
-    /// `asked`: the hunt is about this kind, so it is not rare.
+    /// Reports whether this kind can occur. `asked`: the hunt is for this kind, so it is not rare.
     fn applies(self, setting: &Setting, asked: bool) -> bool {
         let rare = |stream, of| asked || Chance::new(setting.seed).stream(stream).random_ratio(1, of);
         let remote = matches!(
@@ -241,7 +241,7 @@ impl FaultKind {
             && (self != FaultKind::PoolRemoval || rare("removed", 12))
     }
 
-    /// How often at most in a day, and how many milliseconds it lasts at most.
+    /// Returns the maximum number per world, and the maximum duration in milliseconds.
     fn shape(self) -> (u32, u64) {
         match self {
             FaultKind::Latency => (2, 15_000),

@@ -1,4 +1,4 @@
-//! Makes the drawn faults happen, and heals them.
+//! Applies the drawn faults, and heals them.
 
 mod cluster;
 
@@ -14,17 +14,18 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use turmoil::Sim;
 
-/// What is to come, and what goes on.
+/// Upcoming and active faults.
 pub(super) struct Happenings {
     coming: Vec<Fault>,
-    /// By when they end.
+    /// Active faults by the time they end.
     going: BTreeMap<(u64, usize), Fault>,
     count: usize,
-    /// Connections across these partitions are given up at this moment.
+    /// When connections across these partitions are given up.
     giving_up: Vec<(u64, String, String)>,
 }
 
-/// A connection without any answer is given up after this (TCP keep-alive, scaled down as all clocks here).
+/// A connection without any answer is given up after this many milliseconds (TCP keep-alive, scaled down like all
+/// clocks here).
 const KEEP_ALIVE: u64 = 5_000;
 
 impl Happenings {
@@ -51,7 +52,8 @@ impl Happenings {
         while let Some(fault) = self.coming.pop_if(|f| f.at <= now) {
             begin(fault, sim, world);
             for (a, b) in world.parted(fault) {
-                // What was lost is not sent again here: at its end, nothing that was open goes on.
+                // Lost segments are not retransmitted here: when the fault ends, no connection that was open
+                // continues.
                 self.giving_up.push((fault.until.min(now + KEEP_ALIVE), a.clone(), b.clone()));
                 self.giving_up.push((fault.until, a, b));
             }
@@ -67,7 +69,7 @@ impl Happenings {
         }
     }
 
-    /// Ends everything, and mends what is still broken.
+    /// Ends all faults, and repairs what is still broken.
     pub(super) fn heal(&mut self, sim: &mut Sim<'_>, world: &World) {
         self.coming.clear();
         for (_, fault) in std::mem::take(&mut self.going) {
@@ -117,7 +119,7 @@ impl World {
         (host as usize, format!("d{host}"))
     }
 
-    /// The two ends of a link that matters.
+    /// Returns the two ends of a relevant link.
     fn link(&self, target: u32) -> (String, String) {
         let (_, d) = self.dispatcher(target);
         let number = target / 7;
@@ -131,7 +133,7 @@ impl World {
         (d, other)
     }
 
-    /// The partition's two ends, for the kinds that cut a link.
+    /// Returns the partition's two ends, for the kinds that cut a link.
     fn cut(&self, fault: Fault) -> Option<(String, String)> {
         let (_, d) = self.dispatcher(fault.target);
         let number = fault.target / 7;
@@ -182,7 +184,7 @@ impl World {
         }
     }
 
-    /// All pairs that cannot talk because of it.
+    /// Returns all pairs that cannot communicate because of the fault.
     fn parted(&self, fault: Fault) -> Vec<(String, String)> {
         if fault.kind == FaultKind::NodeLoss {
             let node = format!("node{}", fault.target % self.setting.nodes);
@@ -197,13 +199,13 @@ impl World {
         self.cut(fault).into_iter().collect()
     }
 
-    /// Nothing arrives that the first one sends to the second one.
+    /// Returns the sender and the receiver of the lost direction.
     fn one_way(&self, fault: Fault) -> (String, String) {
         let (d, other) = self.link(fault.target);
         if (fault.target / 5).is_multiple_of(2) { (d, other) } else { (other, d) }
     }
 
-    /// How many milliseconds of entries are lost.
+    /// Returns how many milliseconds of entries are lost.
     fn lag(&self, fault: Fault) -> u64 {
         u64::from(fault.target / 11) % (self.setting.lag + 1)
     }
@@ -278,7 +280,7 @@ fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
             if world.setting.shared_journal {
                 world.traps.set(host, when);
             } else {
-                // Of an append, which writes and syncs; or of whatever else comes then.
+                // During an append, which writes and syncs, or during any other operation that comes first.
                 world.disks[host].arm(fault.target / 5 % 5, Doom::Killed);
             }
         }
@@ -326,7 +328,7 @@ fn begin(fault: Fault, sim: &mut Sim<'_>, world: &World) {
             world.redis.slow_down(most);
         }
         FaultKind::JournalClock => {
-            // Small ones pass for time; large ones do not.
+            // Small steps look like elapsed time; large ones do not.
             let step = match fault.target % 2 {
                 0 => i64::from(fault.target % 5_000),
                 _ => i64::from(fault.target % 90_000) - 30_000,

@@ -1,5 +1,5 @@
-//! The dispatchers' journals: that in a file, on `disk`, or the client of the one on the network (`redis`). And the traps
-//! that kill a dispatcher in the midst of writing to the latter.
+//! The dispatchers' journals: the file journal on `disk`, or the client of the shared one on the network (`redis`).
+//! Also the traps that kill a dispatcher while it writes to the shared one.
 
 use super::disk::{self, Disk};
 use super::redis::PORT;
@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Entries between two states that are kept: few, so that there are many.
+/// Number of entries between two checkpoints: low, so that there are many checkpoints.
 const EVERY: u64 = 32;
-/// The journal of the only dispatcher: the file journal itself, on a simulated disk.
+/// Opens the journal of a single dispatcher: the real file journal, on a simulated disk.
 ///
 /// # Errors
 /// Those of [`file::open`].
@@ -25,7 +25,7 @@ pub fn own(disk: &Disk, clock: Clock) -> Result<Journal, file::OpenError> {
     Ok(journal)
 }
 
-/// The journal of several: the real client, over the simulated network, to `redis`.
+/// Opens the journal of several dispatchers: the real client, over the simulated network, to `redis`.
 ///
 /// # Errors
 /// None that a world could cause.
@@ -44,7 +44,7 @@ pub fn shared(at: IpAddr, net: Arc<dyn Net>) -> Result<Journal, OpenError> {
     Ok(journal)
 }
 
-/// Keeps states more often than it would.
+/// Writes checkpoints more often than the journal would.
 struct Often(Box<dyn Keep>);
 
 impl Keep for Often {
@@ -57,7 +57,7 @@ impl Keep for Often {
     }
 }
 
-/// A draft as the journal on the network has it.
+/// Converts a draft to an entry, as the shared journal does.
 pub fn entry(at: u64, draft: &[u8]) -> Option<Entry> {
     #[derive(Deserialize)]
     struct Written {
@@ -70,7 +70,8 @@ pub fn entry(at: u64, draft: &[u8]) -> Option<Entry> {
     Some(Entry { at: Time(at), from, number, pool, command })
 }
 
-/// When a dispatcher is killed: of the entries it is writing the journal has taken none, some, or all, and it has not heard.
+/// When a dispatcher is killed: the journal has taken none, some, or all of the entries it is writing, and it has not
+/// received the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     Before,
@@ -78,7 +79,7 @@ pub enum When {
     After,
 }
 
-/// Wait for dispatchers to write.
+/// Traps that are triggered when a dispatcher writes.
 #[derive(Clone, Default)]
 pub struct Traps(Arc<Mutex<Set>>);
 
@@ -101,7 +102,7 @@ impl Traps {
         self.locked().waiting.remove(&host);
     }
 
-    /// A dispatcher is writing. What to do before it dies, if it is to.
+    /// A dispatcher is writing. Returns what is to be written before it is killed, if it has a trap.
     pub fn springs(&self, host: usize) -> Option<When> {
         let mut set = self.locked();
         let when = set.waiting.remove(&host)?;
@@ -114,7 +115,7 @@ impl Traps {
         self.locked().caught.push(host);
     }
 
-    /// Who is to be killed now.
+    /// Returns the dispatchers that are to be killed now.
     pub fn caught(&self) -> Vec<usize> {
         std::mem::take(&mut self.locked().caught)
     }

@@ -1,6 +1,6 @@
-//! KEDA as it asks the dispatchers' own external scaler (gRPC over the simulated network): its operator's polls, its push
-//! stream, and the HPA behind its metrics API. Connections as grpc-go keeps them: one to each dispatcher, used in turn, opened
-//! again after growing pauses. What is made of the answers is `models::keda`'s matter.
+//! KEDA, querying the dispatchers' external scaler (gRPC over the simulated network): its operator's polls, its push
+//! stream, and the HPA behind its metrics API. Connections behave as with grpc-go: one to each dispatcher, used in
+//! turn, reopened with a growing backoff. `models::keda` interprets the answers.
 
 use super::kube::Kube;
 use super::net::Connections;
@@ -35,10 +35,10 @@ use tower::Service;
 use turmoil::net::TcpStream;
 
 pub const KEDA_PORT: u16 = 9091;
-/// Between two attempts to connect, growing; and how long one may take.
+/// Minimum and maximum backoff between two attempts to connect; `CONNECT`: the time-out of one attempt.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 const CONNECT: Duration = Duration::from_secs(2);
-/// As Go's keep-alive finds a dead peer, a fifth of its times.
+/// Interval and time-out of the keep-alive: a fifth of those of grpc-go.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(2));
 
 /// KEDA's host, and what it can reach.
@@ -48,7 +48,7 @@ pub struct Asker {
     kube: Kube,
     dispatchers: Vec<IpAddr>,
     connections: Connections,
-    /// Those that are open, by dispatcher.
+    /// The open channels, by dispatcher.
     channels: Arc<Mutex<Vec<Option<Channel>>>>,
     turn: Arc<AtomicUsize>,
     keda: Arc<Mutex<Keda>>,
@@ -102,7 +102,7 @@ impl Asker {
         Some((Channel(sender), connection))
     }
 
-    /// The connection whose turn it is, and whose it is.
+    /// Returns the connection whose turn it is, and its dispatcher.
     fn channel(&self) -> Option<(usize, Channel)> {
         let channels = locked(&self.channels);
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -115,18 +115,18 @@ impl Asker {
         M: Message + 'static,
         R: Message + Default + 'static,
     {
-        let (host, channel) = self.channel().ok_or_else(|| Status::unavailable("nobody is connected"))?;
+        let (host, channel) = self.channel().ok_or_else(|| Status::unavailable("no dispatcher is connected"))?;
         let mut grpc = channel.grpc().await?;
         let answer = grpc.unary(tonic::Request::new(message), path(method)?, ProstCodec::<M, R>::default()).await;
         if let Err(status) = &answer {
-            self.truth.count(format!("KEDA is told {:?}", status.code()));
+            self.truth.count(format!("KEDA receives {:?}", status.code()));
         }
         Ok((host, answer?.into_inner()))
     }
 
-    // ---- what it asks ----
+    // ---- KEDA's queries ----
 
-    /// One evaluation: three calls, each to whoever's turn it is.
+    /// Runs one evaluation: three calls, each to the dispatcher whose turn it is.
     async fn ask(&self) -> Answer {
         let spec = self.unary::<_, GetMetricSpecResponse>("GetMetricSpec", trigger()).await;
         let (_, spec) = spec.map_err(|_| Failure::Spec)?;
@@ -181,7 +181,7 @@ impl Asker {
         }
     }
 
-    /// The HPA, through the API server and the adapter.
+    /// Runs the HPA, which uses the API server and the adapter.
     async fn sync(self, setting: Setting) {
         let mut hpa = scaler::autoscaler(&setting, self.truth.now());
         let given = hpa.spec.behavior.clone();
@@ -197,7 +197,7 @@ impl Asker {
                 }
             }
             let metric = locked(&self.keda).end_request(query, 0, self.replicas());
-            // It acts on the size it read at the beginning; if that has changed since, its write is refused.
+            // It uses the replicas it read at the beginning; if they have changed since, its write is rejected.
             let scale = Scale { spec, status, ready: status };
             let disabled = self.as_read(read, self.kube.is_disabled());
             hpa.spec.behavior = hpa_behavior(&self.look(disabled).object, given.as_ref());
@@ -206,7 +206,7 @@ impl Asker {
         }
     }
 
-    /// The push stream.
+    /// Runs the push stream.
     async fn listen(self) {
         let mut stream = Stream::default();
         loop {
@@ -215,13 +215,13 @@ impl Asker {
                 Err(_) => End::Error,
             };
             self.truth.count(format!("KEDA's stream ends: {end:?}"));
-            // A fifth of its pauses, as all clocks here.
+            // A fifth of the real backoff, like all clocks here.
             tokio::time::sleep(Duration::from_millis(stream.ended(end) / 5)).await;
         }
     }
 
     async fn hear(&self) -> Result<(), Status> {
-        let (_, channel) = self.channel().ok_or_else(|| Status::unavailable("nobody is connected"))?;
+        let (_, channel) = self.channel().ok_or_else(|| Status::unavailable("no dispatcher is connected"))?;
         let mut grpc = channel.grpc().await?;
         let codec = ProstCodec::<ScaledObjectRef, IsActiveResponse>::default();
         let request = tonic::Request::new(trigger());

@@ -1,6 +1,6 @@
-//! The cluster: controllers, nodes, and a test API server that holds all of it as objects. The API server's host serves it
-//! (`api`), the nodes' hosts run what is assigned to them (`node`). What dispatchers write there, and KEDA (`scaler`), is read
-//! back here.
+//! The cluster: controllers, nodes, and a test API server that holds all of it as objects. The API server's host
+//! serves it (`api`), and the nodes' hosts run the assigned pods (`node`). Writes of dispatchers and of KEDA
+//! (`scaler`) are read back here.
 
 mod again;
 mod nodes;
@@ -24,21 +24,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How often the controllers look.
+/// Interval of the controllers' syncs, in milliseconds.
 const SYNC_EVERY: u64 = 50;
-/// A node that has not been heard of for so long counts as lost (`node-monitor-grace-period`, scaled down).
+/// A node without a heartbeat for this many milliseconds counts as lost (`node-monitor-grace-period`, scaled down).
 const NODE_GRACE: u64 = 5_000;
 /// `terminationGracePeriodSeconds`.
 pub const TERMINATION: u64 = 3_000;
 const FIRST_PORT: u16 = 20_000;
-/// Changes a client may be behind.
+/// How many changes a client may be behind.
 const KEPT: usize = 300;
 pub const NAMESPACE: &str = "games";
-/// Where each pod listens, at an address of its own.
+/// The port of each pod, at its own address.
 pub const PORT: u16 = 3_000;
-/// The annotation: the journal position that decided the size.
+/// The annotation with the journal position that decided the size.
 const DECIDED: &str = "slotkeeper.dev/decided";
-/// KEDA's (KEDA docs, "Pause autoscaling of scaling in").
+/// KEDA's annotation (KEDA docs, "Pause autoscaling of scaling in").
 const PAUSED_SCALE_IN: &str = "autoscaling.keda.sh/paused-scale-in";
 
 /// As KEDA names it.
@@ -52,7 +52,7 @@ pub struct Kube {
     truth: Truth,
 }
 
-/// What the set has been told.
+/// The written spec of the set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spec {
     pub start: u32,
@@ -66,49 +66,49 @@ pub struct Pod {
     pub ordinal: u32,
     pub uid: String,
     pub node: usize,
-    /// In the network of the pods (`Kube::route`).
+    /// The address in the pod network (`Kube::route`).
     pub ip: IpAddr,
-    /// Where that is on its node.
+    /// The corresponding address on its node.
     pub address: SocketAddr,
     pub stage: Stage,
-    /// It must be gone by then.
+    /// When it must have been removed.
     pub terminating: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Nothing will come of it until the cluster is healed: no GPU is free.
+    /// The pod stays pending until the cluster is healed: no GPU is free.
     Stuck,
-    /// Its container starts, and is ready at this moment.
+    /// The container is starting, and will be ready at this moment.
     Starting {
         ready_at: u64,
     },
     Ready {
         since: u64,
     },
-    /// It was ready: its container has crashed, or its node is lost.
+    /// The pod was ready: its container has crashed, or its node is lost.
     Unready,
     Failed,
 }
 
 struct Inner {
     server: Server,
-    /// Up to this version.
+    /// Changes have been read up to this version.
     read: u64,
     set: StatefulSet,
     owner: Value,
-    /// What has been written, and in which generation.
+    /// The last written spec; `generation`: its generation.
     written: Spec,
     generation: u64,
-    /// What the controller has said last: the generation it has acted on, pods, ready ones.
+    /// The controller's last report: the generation it has acted on, the number of pods, and of ready ones.
     reported: (u64, usize, usize),
     pods: BTreeMap<u32, Pod>,
-    /// Every pod there has been, by its address in the network of the pods.
+    /// The address of every pod so far, by its address in the pod network.
     routes: BTreeMap<IpAddr, SocketAddr>,
     next_uid: u64,
     dice: ChaCha8Rng,
     nodes: Vec<Node>,
-    /// Ordinals whose pods were preempted: no node has room for a successor.
+    /// Ordinals whose pods were preempted: no node has capacity for a successor.
     without_room: BTreeSet<u32>,
     cold_start: (u64, u64),
     /// Starts take this many times as long; `None`: pods get stuck.
@@ -132,7 +132,7 @@ impl Kube {
         let set = stateful_set(replicas, setting.policy);
         let created = server.store(|store, now| store.create(Resource::StatefulSets, NAMESPACE, set, now));
         let object = json!({ "metadata": { "name": POOL }, "spec": { "scaleTargetRef": { "name": POOL } } });
-        // Nobody but KEDA and `keda_guard` looks at it.
+        // Only KEDA and `keda_guard` read it.
         let _ = server.store(|store, now| store.create(Resource::ScaledObjects, NAMESPACE, object, now));
         let autoscaler = json!({
             "metadata": { "name": AUTOSCALER },
@@ -173,7 +173,7 @@ impl Kube {
         Kube { inner: Arc::new(Mutex::new(inner)), truth }
     }
 
-    /// The API server, which outlives its host.
+    /// Returns the API server, which outlives its host.
     #[must_use]
     pub fn server(&self) -> Server {
         self.locked().server.clone()
@@ -187,13 +187,13 @@ impl Kube {
         self.locked().nodes.push(Node::new(ip, FIRST_PORT));
     }
 
-    /// Where packets to an address go, if it is in the network of the pods.
+    /// Returns where packets to an address go, if it is in the pod network.
     #[must_use]
     pub fn route(&self, to: SocketAddr) -> Option<SocketAddr> {
         self.locked().routes.get(&to.ip()).copied().filter(|_| to.port() == PORT)
     }
 
-    /// KEDA's ScaledObject says that nothing is scaled in (a dispatcher's `keda_guard`).
+    /// Reports whether KEDA's ScaledObject prevents scale-in (a dispatcher's `keda_guard`).
     #[must_use]
     pub fn is_guarded(&self) -> bool {
         self.locked().is_guarded()
@@ -205,18 +205,18 @@ impl Kube {
         self.locked().is_disabled()
     }
 
-    /// KEDA's operator or its HPA: writes the number, and knows nothing of anything else.
+    /// Writes the number of replicas, and nothing else, as KEDA's operator and its HPA do.
     pub fn scale_to(&self, replicas: u32) {
         let mut inner = self.locked();
         let patch = json!({ "spec": { "replicas": replicas } });
-        // The set is always there.
+        // The set always exists.
         let _ = inner.server.store(|store, _| store.merge_patch(&set_key(), Part::Whole, &patch));
         inner.read_back(self.truth.now(), &self.truth);
     }
 
     // ---- controllers ----
 
-    /// What the controllers do at this moment.
+    /// Runs the controllers' work that is due.
     pub fn step(&self, now: u64) {
         let mut inner = self.locked();
         inner.read_back(now, &self.truth);
@@ -244,7 +244,7 @@ impl Kube {
         inner.shown(uid, &self.truth);
     }
 
-    /// The container has ended, and the pod object goes.
+    /// The container has ended, and the pod object is removed.
     pub fn ended(&self, uid: &str) {
         let now = self.truth.now();
         let mut inner = self.locked();
@@ -253,7 +253,7 @@ impl Kube {
         }
     }
 
-    /// A container starts again: ready at this moment.
+    /// A container is restarted. Returns when it will be ready.
     pub fn restarts(&self, uid: &str) -> u64 {
         let now = self.truth.now();
         let mut inner = self.locked();
@@ -265,7 +265,7 @@ impl Kube {
         inner.shown(uid, &self.truth);
         if let Some(pod) = inner.pod(uid).cloned() {
             inner.kubelet(&pod, |kubelet| kubelet.crash(137, "Error"));
-            // Gone meanwhile, perhaps.
+            // The pod may have been removed meanwhile.
             let _ = inner.server.store(|store, _| store.change(&pod_key(pod.ordinal), Part::Status, started_again));
         }
         ready_at
@@ -273,7 +273,7 @@ impl Kube {
 
     // ---- faults ----
 
-    /// A pod that has a node, chosen by a number.
+    /// Returns a pod that has a node, selected by a number.
     #[must_use]
     pub fn some_pod(&self, number: u32) -> Option<Pod> {
         let inner = self.locked();
@@ -284,7 +284,7 @@ impl Kube {
         pods.get(number as usize % pods.len().max(1)).cloned()
     }
 
-    /// The pod fails for good (evicted for disk pressure, say): its controller deletes and replaces it.
+    /// The pod fails permanently (evicted for disk pressure, for example): its controller deletes and replaces it.
     pub fn fail(&self, uid: &str) {
         let mut inner = self.locked();
         if let Some(life) = inner.lives.get_mut(uid) {
@@ -294,7 +294,7 @@ impl Kube {
         inner.shown(uid, &self.truth);
     }
 
-    /// Starts take so many times as long from now on; `None`: new pods are stuck until it is healed.
+    /// From now on, starts take this many times as long; `None`: new pods are stuck until the cluster is healed.
     pub fn slow_down(&self, times: Option<u64>) {
         let now = self.truth.now();
         let mut inner = self.locked();
@@ -302,9 +302,9 @@ impl Kube {
         inner.start_stuck(now);
     }
 
-    // ---- pictures and checks ----
+    // ---- reports and checks ----
 
-    /// What the API server was asked, and how it answered.
+    /// Returns the requests to the API server, and its answers.
     #[must_use]
     pub fn asked(&self) -> Vec<(String, u64)> {
         let records = self.server().records();
@@ -319,7 +319,7 @@ impl Kube {
         self.locked().lives.values().cloned().collect()
     }
 
-    /// What has been written, how many pods exist, how many are ready, how often the size was written.
+    /// Returns the written spec, the number of pods, the number of ready ones, and the number of writes.
     #[must_use]
     pub fn size(&self) -> (Spec, u32, u32, u64) {
         let inner = self.locked();
@@ -369,7 +369,7 @@ impl Inner {
         self.pods.values().filter(|p| matches!(p.stage, Stage::Ready { .. })).count()
     }
 
-    /// What has been written by others: the size, and deletions. Our own writes come by, too, and say nothing new.
+    /// Reads the writes of other components: the size, and deletions. Our own writes appear too, and change nothing.
     fn read_back(&mut self, now: u64, truth: &Truth) {
         let since = self.read;
         let (version, changes) = self.server.store(|store, _| {
@@ -400,7 +400,7 @@ impl Inner {
                 let Some(pod) = self.pod(uid) else { continue };
                 let (ordinal, known) = (pod.ordinal, pod.terminating.is_some());
                 if !known && self.is_lost(uid, now) {
-                    // A dispatcher could not reach it either. It may run all the same: nobody else gets it.
+                    // A dispatcher could not reach it either. It may still run, so no other session gets it.
                     truth.count("pod given up");
                     truth.tell(format!("pod {ordinal} ({uid}) is given up: its node is lost"));
                     self.terminate(uid, now, PodEnd::NodeLost, truth);
@@ -415,7 +415,7 @@ impl Inner {
         }
     }
 
-    /// Who is gone meanwhile needs no status.
+    /// A pod that was removed meanwhile needs no status.
     fn kubelet<T>(&self, pod: &Pod, act: impl FnOnce(&mut Kubelet<'_>) -> Result<T, Status>) {
         let _ = self.server.store(|store, now| act(&mut controllers::pod(store, now, NAMESPACE, &name(pod.ordinal))));
     }
@@ -436,7 +436,7 @@ impl Inner {
         });
     }
 
-    /// Outsiders see the pod as it is now.
+    /// Reports the pod's current state to the second oracle.
     fn shown(&self, uid: &str, truth: &Truth) {
         let Some(pod) = self.pod(uid).filter(|p| p.terminating.is_none()) else { return };
         let state = match pod.stage {
@@ -453,7 +453,7 @@ impl Inner {
         self.slowness.map(|times| drawn * times)
     }
 
-    /// A container that starts again in its pod is not scheduled: it only may be slow.
+    /// A restarted container needs no scheduling: it can be slow, but not stuck.
     fn restart_time(&mut self) -> u64 {
         let (least, most) = self.cold_start;
         self.dice.random_range(least..=most) * self.slowness.unwrap_or(1)
@@ -484,14 +484,14 @@ impl Inner {
         self.report(generation);
     }
 
-    /// Only when all has been done: whoever reads that a size has been acted on may rely on it.
+    /// Reports the generation only after all its actions: readers rely on an observed size having been applied.
     fn report(&mut self, generation: u64) {
         let (pods, ready) = (self.pods.len(), self.ready());
         if self.reported == (generation, pods, ready) {
             return;
         }
         self.reported = (generation, pods, ready);
-        // The set is always there.
+        // The set always exists.
         let _ = self.server.store(|store, _| {
             store.change(&set_key(), Part::Status, |set| {
                 let status = &mut set["status"];
@@ -532,9 +532,9 @@ impl Inner {
         let ip = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + number as u32));
         self.routes.insert(ip, address);
         let pod = pod(ordinal, &uid, &self.owner, EPOCH + now);
-        // Whatever had its name is gone.
+        // The previous pod with this name has been removed.
         let _ = self.server.store(|store, _| store.load(pod));
-        // Until a moment from now, when its stage is told.
+        // Until the real stage is set below.
         let before = if stage == Stage::Stuck { Stage::Failed } else { Stage::Stuck };
         self.pods
             .insert(ordinal, Pod { ordinal, uid: uid.clone(), node, ip, address, stage: before, terminating: None });
@@ -581,7 +581,7 @@ impl Inner {
         }
     }
 
-    /// It may have been by a dispatcher.
+    /// A dispatcher may have deleted it already.
     fn delete_object(&self, ordinal: u32, uid: &str, grace_seconds: Option<u64>) {
         let deletion = Deletion { uid: Some(uid.to_owned()), version: None, grace_seconds, orphan: false };
         let _ = self.server.store(|store, now| store.delete(&pod_key(ordinal), &deletion, now));
@@ -619,7 +619,7 @@ fn pod_spec() -> Value {
     json!({ "terminationGracePeriodSeconds": TERMINATION / 1_000, "containers": [{ "name": "program", "image": "program:1" }] })
 }
 
-/// As it is when its controller has just made it.
+/// Returns a pod as its controller creates it.
 fn pod(ordinal: u32, uid: &str, owner: &Value, now: u64) -> Value {
     let name = name(ordinal);
     json!({
@@ -653,7 +653,7 @@ fn started_again(pod: &mut Value) {
     }
 }
 
-/// The life's number, at the end of the uid.
+/// Returns the incarnation's number, at the end of the uid.
 fn number(uid: &str) -> u64 {
     uid.rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! Which worlds a hunt draws, and what is taken away from one of them. Both are command-line options, so that the command
-//! that repeats a world names them.
+//! Selects the worlds that a hunt draws, and restricts a world. Both are command-line options, so that the command
+//! that replays a world includes them.
 
 use super::faults::FaultKind;
 use super::reset::Part;
@@ -7,14 +7,14 @@ use super::shape::Shape;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// The empty value changes nothing.
+/// The empty value has no effect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     pub selection: Selection,
     pub dispatchers: Option<u32>,
     pub visitors: Option<u32>,
     pub nodes: Option<u32>,
-    /// Most pods.
+    /// Maximum number of pods.
     pub pods: Option<u32>,
     /// Milliseconds.
     pub chaos: Option<u64>,
@@ -29,10 +29,10 @@ pub struct Limits {
     pub reset: BTreeSet<Part>,
 }
 
-/// Which worlds are drawn.
+/// Selects the worlds to draw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Only worlds with several dispatchers: it is not a matter of chance whether a seed's is one.
+    /// Only worlds with several dispatchers, instead of leaving that to the seed.
     pub several: bool,
     /// Only worlds with at most two faults.
     pub sparse: bool,
@@ -43,7 +43,7 @@ pub struct Selection {
 }
 
 impl Limits {
-    /// As the command takes them.
+    /// Returns the command-line arguments.
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
         let mut all = self.selection.arguments();
@@ -94,10 +94,10 @@ fn list(all: &mut Vec<String>, name: &str, words: impl Iterator<Item = String>) 
     }
 }
 
-/// No element of a list at all.
+/// An empty list.
 pub(super) const NONE: &str = "none";
 
-/// A list of numbers as the command takes it: `3,7`, or `none`.
+/// A list of numbers as the command accepts it: `3,7`, or `none`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Numbers(pub BTreeSet<u32>);
 
@@ -110,7 +110,7 @@ impl std::str::FromStr for Numbers {
         let number = |word: &str| {
             word.trim()
                 .parse()
-                .map_err(|_| format!("{word:?} is no number; allowed: {NONE:?}, or numbers with commas between them"))
+                .map_err(|_| format!("{word:?} is not a number; allowed: {NONE:?}, or comma-separated numbers"))
         };
         text.split(',').map(number).collect::<Result<_, _>>().map(Numbers)
     }

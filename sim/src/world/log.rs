@@ -1,5 +1,5 @@
-//! Every log line of every process in the world: an ERROR breaks a promise, a WARN belongs to the story, and all of them,
-//! if they are asked for, are the trace that two runs of one seed must share.
+//! Receives every log line of every process in the world: an ERROR breaks a promise, a WARN is part of the story, and
+//! all lines, if requested, are the trace that two runs of one seed must share.
 
 use super::truth::Truth;
 use std::fmt::{Debug, Write as _};
@@ -8,7 +8,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// What is logged in one world.
+/// The log of one world.
 pub struct Lines {
     inner: Arc<Inner>,
 }
@@ -17,7 +17,7 @@ struct Inner {
     truth: Truth,
     trace: bool,
     lines: Mutex<Vec<String>>,
-    /// The host whose turn it is.
+    /// The spans of the host that is currently running.
     host: Mutex<Vec<(u64, String)>>,
     spans: std::sync::atomic::AtomicU64,
 }
@@ -43,7 +43,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 struct Listener(Arc<Inner>);
 
-/// Turmoil names the host whose turn it is by a span.
+/// Turmoil enters a span with this name for the running host.
 const HOST: &str = "node";
 
 impl Subscriber for Listener {
@@ -69,14 +69,14 @@ impl Subscriber for Listener {
         event.record(&mut text);
         let (level, target) = (event.metadata().level(), event.metadata().target());
         if *level == Level::ERROR {
-            self.0.truth.violate("nobody logs an ERROR", format!("{host}:{}", text.0));
+            self.0.truth.violate("no process logs an ERROR", format!("{host}:{}", text.0));
         } else if *level == Level::WARN && target.starts_with("slotkeeper") {
             self.0.truth.tell(format!("{host} warns:{}", text.0));
             let happenings = [
                 ("cut off from the journal", "dispatcher cut off"),
-                ("it starts anew", "dispatcher starts a new life"),
-                ("this replica starts anew", "dispatcher forgets what is lost"),
-                ("the last record is not whole", "torn record cut off"),
+                ("continuing under a new replica id", "dispatcher starts a new life"),
+                ("starting again under a new replica id", "dispatcher forgets what is lost"),
+                ("the last record is incomplete", "torn record cut off"),
             ];
             for (_, what) in happenings.iter().filter(|(words, _)| text.0.contains(words)) {
                 self.0.truth.count(*what);
@@ -97,7 +97,7 @@ impl Subscriber for Listener {
     }
 }
 
-/// An event's fields. Bytes on the wire are counted only: WebSocket masks are the clients' own chance.
+/// Formats an event's fields. Bytes on the wire are only counted: WebSocket masks are random.
 struct Text(String);
 
 impl Visit for Text {

@@ -1,4 +1,4 @@
-//! How a stored world writes a duration: a whole number of milliseconds.
+//! Serializes a duration of a stored world as a whole number of milliseconds.
 
 use serde::{Deserialize, Deserializer, Serializer};
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! The dispatchers' sockets on the simulated network. What a dispatcher writes to a pod is looked at as it leaves (laws 4
-//! and 5). Turmoil's TCP neither sends again nor notices that a peer has died; `Connections` breaks what a real one
-//! would give up (keep-alive), and what has lost bytes.
+//! The dispatchers' sockets on the simulated network. Every write of a dispatcher to a pod is checked (laws 4 and 5).
+//! Turmoil's TCP neither retransmits nor notices that a peer has died, so `Connections` breaks connections that real
+//! TCP would give up (keep-alive), or that have lost bytes.
 
 use super::kube::Kube;
 use super::stall::Gate;
@@ -21,11 +21,11 @@ pub struct SimNet {
     pub host: usize,
     pub truth: Truth,
     pub connections: Connections,
-    /// Knows where the pods' addresses are, as their network does.
+    /// Knows the current owners of the pods' addresses.
     pub kube: Kube,
-    /// What is true of the second pool.
+    /// The checks of the second pool.
     pub annex: Option<Truth>,
-    /// Nothing goes in or out while the process is stopped.
+    /// Blocks all traffic while the process is stopped.
     pub gate: Gate,
 }
 
@@ -59,7 +59,7 @@ impl Connections {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whatever is open between these two is reset.
+    /// Resets every open connection between these two addresses.
     pub fn reset(&self, a: IpAddr, b: IpAddr) {
         for ends in self.locked().open.values_mut() {
             if (ends.local, ends.remote) == (a, b) || (ends.local, ends.remote) == (b, a) {
@@ -69,7 +69,7 @@ impl Connections {
         }
     }
 
-    /// A connection of somebody who is no dispatcher to one.
+    /// Registers a connection to a dispatcher from another component.
     pub fn keep(&self, stream: TcpStream) -> io::Result<Stream> {
         Ok(Stream::Other(Box::new(Kept::new(stream, self, None)?)))
     }
@@ -100,12 +100,12 @@ impl Connections {
     }
 }
 
-/// One of them.
+/// A registered connection.
 struct Kept {
     stream: Windowed,
     id: u64,
     connections: Connections,
-    /// Of the process at this end.
+    /// The gate of the process at this end.
     gate: Option<Gate>,
 }
 
@@ -192,7 +192,7 @@ struct SimListener {
     connections: Connections,
     gate: Gate,
     truth: Truth,
-    /// Connected, and not taken for want of a descriptor.
+    /// Connected, but not accepted for lack of a descriptor.
     backlog: VecDeque<(TcpStream, SocketAddr)>,
 }
 
@@ -225,7 +225,7 @@ impl Listener for SimListener {
     }
 }
 
-/// A connection from a dispatcher to a pod: whose bytes they are is in the last request's head.
+/// A connection from a dispatcher to a pod: the head of the last request names the session.
 struct Watched {
     stream: Kept,
     to: SocketAddr,
@@ -238,7 +238,7 @@ const NAMES: &[u8] = b"x-session-id: ";
 
 impl Watched {
     fn look(&mut self, bytes: &[u8]) {
-        // What visitors of these worlds ask with.
+        // The methods that visitors of these worlds use.
         if [&b"GET "[..], b"POST "].iter().any(|method| bytes.starts_with(method)) {
             let at = bytes.windows(NAMES.len()).position(|w| w.eq_ignore_ascii_case(NAMES));
             let name = at.and_then(|at| bytes.get(at + NAMES.len()..at + NAMES.len() + 32));
@@ -246,7 +246,7 @@ impl Watched {
         }
         match &self.session {
             Some(session) => self.truth.egress(self.host, self.to, session),
-            None => self.truth.violate("attach, then forward", "bytes go to a pod, and nobody knows whose they are"),
+            None => self.truth.violate("attach, then forward", "bytes go to a pod, and their session is unknown"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A node: its kubelet runs the pods assigned to it. What runs in a pod is in `program`.
+//! A node: its kubelet runs the pods assigned to it. The program in a pod is in `program`.
 
 use super::conduct::{Conduct, PodConduct};
 use super::kube::{Kube, Pod, Stage, TERMINATION};
@@ -15,12 +15,12 @@ use tokio::task::JoinSet;
 
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What all pods of a world have in common.
+/// Shared by all pods of a world.
 #[derive(Clone)]
 pub struct Pods {
     pub kube: Kube,
     pub truth: Truth,
-    /// Each belongs to its first session for ever.
+    /// Each pod belongs to its first session for its whole life.
     pub recycled: bool,
     pub chance: Chance,
     pub conduct: Conduct,
@@ -30,19 +30,19 @@ pub struct Pods {
 /// One container.
 struct Container {
     tasks: JoinSet<()>,
-    /// True: SIGTERM.
+    /// True after SIGTERM.
     stopping: watch::Sender<bool>,
     ready_at: u64,
     runs: bool,
 }
 
-/// Containers that a fault wants dead: by uid.
+/// Uids of containers that a fault crashes.
 pub type Crashes = Arc<Mutex<Vec<String>>>;
 
-/// The node's host.
+/// Runs the node's host.
 pub async fn run(node: usize, pods: Pods, crashes: Crashes) -> io::Result<()> {
     let mut containers: BTreeMap<String, Container> = BTreeMap::new();
-    // What ran here before the node was lost is gone: it starts again.
+    // Containers from before the loss of the node have ended: they start again.
     for pod in pods.kube.assigned(node) {
         if matches!(pod.stage, Stage::Ready { .. } | Stage::Unready) {
             let ready_at = pods.kube.restarts(&pod.uid);
@@ -84,9 +84,9 @@ pub async fn run(node: usize, pods: Pods, crashes: Crashes) -> io::Result<()> {
             }
             let ready_at = match (pod.stage, containers.get(&pod.uid)) {
                 (Stage::Starting { ready_at }, None) => ready_at,
-                // Ready: while it was silent, the kubelet could not say that the container has ended.
+                // The pod is ready: while the node was silent, the kubelet could not report the end of the container.
                 (Stage::Ready { .. } | Stage::Unready, Some(container)) if !container.runs => container.ready_at,
-                // The node was taken for lost, and was not; or it started the container in silence.
+                // The node was considered lost, but was not; or it started the container while it was silent.
                 (Stage::Starting { .. } | Stage::Unready, Some(_)) => {
                     pods.kube.stage(&pod.uid, Stage::Ready { since: now });
                     continue;
@@ -103,7 +103,7 @@ pub async fn run(node: usize, pods: Pods, crashes: Crashes) -> io::Result<()> {
 }
 
 impl Container {
-    /// Not running before that moment.
+    /// Creates a container that does not run before `ready_at`.
     fn new(ready_at: u64) -> Container {
         Container { tasks: JoinSet::new(), stopping: watch::channel(false).0, ready_at, runs: false }
     }

@@ -1,4 +1,4 @@
-//! An operator who does now and then what the admin API allows: kicks, extends, cordons.
+//! An operator who occasionally uses the admin API: kicks, extends, cordons.
 
 use super::scaler::{ask, get};
 use super::setting::POOL;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// What the operator has been told.
+/// Instructions for the operator.
 #[derive(Clone)]
 pub struct Orders {
     pub calm: Arc<AtomicBool>,
@@ -20,7 +20,7 @@ pub struct Orders {
     pub removal: Arc<AtomicBool>,
 }
 
-/// The operator's host. `max`: the pool's most pods.
+/// Runs the operator's host. `max`: the pool's maximum number of pods.
 pub async fn work(truth: Truth, dispatchers: Vec<IpAddr>, orders: Orders, max: u32, mut dice: ChaCha8Rng) {
     let mut tidied = false;
     loop {
@@ -29,7 +29,7 @@ pub async fn work(truth: Truth, dispatchers: Vec<IpAddr>, orders: Orders, max: u
             let path = format!("/api/v1/pools/{POOL}");
             let removed = tokio::select! {
                 biased;
-                // Whoever started anew would be told to remove what it has just made.
+                // A dispatcher that starts a new life must not be asked to remove the pool that it has just created.
                 () = taken_back(&orders.removal) => None,
                 removed = within(ask(at, "DELETE", &path)) => removed,
             };

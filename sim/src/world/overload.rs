@@ -1,17 +1,17 @@
-//! An API server that cannot keep up: it refuses requests with 429 (API priority and fairness), answers late, or carries out
-//! writes late. Both kinds of lateness exceed what its clients wait: a write is done although its client has given up.
+//! An overloaded API server: it rejects requests with 429 (API priority and fairness), answers late, or executes
+//! writes late. Both delays exceed the clients' time-outs: a write is executed although its client has given up.
 
 use slotkeeper_apiserver::{Refusal, Server};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Longest delay of an answer, in milliseconds: the dispatchers wait 2 s for one.
+/// Maximum delay of an answer, in milliseconds: the dispatchers wait 2 s for one.
 const SLOW: u64 = 3_000;
-/// Longest delay of a write: as long as a client may wait between two tries, or longer than a lapse lasts (5 s at least), so that
-/// an order of entries that are lost can come after it.
+/// Maximum delay of a write, in milliseconds: as long as a client may wait between two attempts, or longer than a
+/// lapse (at least 5 s), so that a write ordered by entries that are lost can arrive after it.
 pub const LATE: [u64; 2] = [4_000, 15_000];
 
-/// What is refused.
+/// Which requests are rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     Everything,
@@ -43,7 +43,7 @@ impl Refused {
     }
 }
 
-/// What the faults of the day have switched on.
+/// The overload that the current faults have enabled.
 #[derive(Clone, Debug, Default)]
 pub struct Overload {
     state: Arc<Mutex<State>>,
@@ -53,7 +53,7 @@ pub struct Overload {
 struct State {
     refused: Option<Refused>,
     slow: bool,
-    /// Longest delay of a write, in milliseconds.
+    /// Maximum delay of a write, in milliseconds.
     late: u64,
 }
 
@@ -66,18 +66,18 @@ impl Overload {
         self.locked().slow = slow;
     }
 
-    /// `most`: longest delay of a write, in milliseconds; 0 for none.
+    /// `most`: maximum delay of a write, in milliseconds; 0 for none.
     pub fn delay_writes(&self, most: u64) {
         self.locked().late = most;
     }
 
-    /// Everything is well again.
+    /// Ends the overload.
     pub fn end(&self) {
         *self.locked() = State::default();
     }
 
-    /// Applies the state to the server; called again and again. Some requests pass all the same: a queue of the server has
-    /// room now and then.
+    /// Applies the state to the server; called repeatedly. Some requests still pass: a queue of the server
+    /// occasionally has room.
     pub(super) fn apply(&self, server: &Server, draw: &mut dyn FnMut(u64) -> u64) {
         let state = *self.locked();
         let refuses = state.refused.filter(|_| draw(3) != 0);

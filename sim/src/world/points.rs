@@ -1,5 +1,5 @@
-//! What happens at the dispatcher's fault points in one world: drawn from the seed, each point from a stream of its own, so
-//! that taking one away leaves the others as they are. Without the feature `faultpoints` no world has any.
+//! What happens at the dispatcher's fault points in one world: drawn from the seed, with a separate stream for each
+//! point, so that removing one does not affect the others. Without the feature `faultpoints` there are none.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -10,13 +10,13 @@ use std::str::FromStr;
 #[serde(deny_unknown_fields)]
 pub struct Rate {
     pub point: String,
-    /// Of 1000 times that it is passed.
+    /// Per 1000 times that the point is passed.
     pub per_mille: u32,
-    /// Milliseconds.
+    /// Maximum delay, in milliseconds.
     pub longest: u64,
 }
 
-/// A list of points as the command takes it: words with commas between them, or `none`.
+/// A list of points as the command accepts it: comma-separated words, or `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names(pub BTreeSet<String>);
 
@@ -54,13 +54,13 @@ mod built {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
-    /// All points.
+    /// Returns all points.
     #[must_use]
     pub fn words() -> Vec<&'static str> {
         Point::ALL.iter().map(|p| p.word()).collect()
     }
 
-    /// What every entry passes, or every batch of them.
+    /// The points that every entry or batch of entries passes.
     const FREQUENT: [Point; 6] = [
         Point::DriverBeforeAppend,
         Point::DriverAfterAppend,
@@ -70,7 +70,7 @@ mod built {
         Point::FileAfterSync,
     ];
 
-    /// The points of this seed's world: none in six of ten, else a random subset.
+    /// Draws the points of this seed's world: none in six of ten worlds, otherwise a random subset.
     #[must_use]
     pub fn draw(seed: u64) -> Vec<Rate> {
         let chance = Chance::new(seed);
@@ -88,7 +88,7 @@ mod built {
         Point::ALL.iter().filter_map(rate).collect()
     }
 
-    /// From now on, until the guard is dropped or the world is calm, these points act.
+    /// Activates these points until the guard is dropped or the world is calm.
     pub fn install(seed: u64, rates: &[Rate], truth: Truth, calm: Arc<AtomicBool>) -> Installed {
         let chance = Chance::new(seed);
         let mut sources: BTreeMap<Point, (Rate, ChaCha8Rng)> = BTreeMap::new();
@@ -121,7 +121,7 @@ mod built {
     }
 }
 
-/// All points: none are built in.
+/// Returns all points: none are compiled in.
 #[cfg(not(feature = "faultpoints"))]
 #[must_use]
 pub fn words() -> Vec<&'static str> {

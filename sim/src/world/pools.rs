@@ -1,9 +1,10 @@
-//! A second pool beside the first one, with other pods: a fixed list of addresses, or processes of the dispatcher. It has its own
-//! path, cookie, rules and visitors, and shares dispatchers and journal with the first one; neither may notice the other.
+//! A second pool in addition to the first one, with other pods: a fixed list of addresses, or processes of the
+//! dispatcher. It has its own path, cookie, rules and visitors, and shares dispatchers and journal with the first
+//! pool; neither pool may affect the other.
 //!
-//! The real adaptor for local processes starts processes of the operating system and has no seam below that. `Processes` is a
-//! cluster that behaves as it does: nothing runs at first, what runs ends with its dispatcher, and a life begins with an
-//! empty list.
+//! The real adaptor for local processes starts operating-system processes and has no seam below that. `Processes` is
+//! a cluster that behaves like it: nothing runs at first, processes end with their dispatcher, and a life begins with
+//! an empty list.
 
 use super::conduct::{Conduct, PodConduct, pause};
 use super::program::Program;
@@ -29,16 +30,16 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
-/// The second pool, below which path it is, and its cookie.
+/// The second pool's name, path prefix and cookie.
 pub const ANNEX: &str = "annex";
 pub const PATH: &str = "/annex";
 pub const COOKIE: &str = "slotkeeper_annex";
 
 const FIRST_PORT: u16 = 4_000;
-/// A fault of this pool only: nothing listens at a listed address.
+/// A fault of this pool only: nothing listens at one of the listed addresses.
 const AWAY: &str = "listed-address-away";
 const LOOK: Duration = Duration::from_millis(50);
-/// How long a process takes to end after SIGTERM.
+/// How long a process takes to end after SIGTERM, in milliseconds.
 const ENDING: u64 = 800;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +49,7 @@ pub enum Kind {
     Processes,
 }
 
-/// What the second pool is.
+/// The second pool.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Annex {
@@ -58,14 +59,14 @@ pub struct Annex {
 }
 
 impl Annex {
-    /// In one of five worlds.
+    /// Draws the second pool, which exists in one of five worlds.
     #[must_use]
     pub fn draw(setting: &Setting) -> Option<Annex> {
         let mut dice = Chance::new(setting.seed).stream("annex");
         if !dice.random_ratio(1, 5) {
             return None;
         }
-        // Processes live on the machine of their only dispatcher.
+        // Processes run on the machine of their only dispatcher.
         let kind = if setting.dispatchers == 1 && dice.random_ratio(2, 3) { Kind::Processes } else { Kind::Fixed };
         let mut annex = Annex::new(kind, &setting.rules);
         annex.visitors = dice.random_range(2..=5);
@@ -77,7 +78,7 @@ impl Annex {
         Some(annex)
     }
 
-    /// Two pods of one slot, with the clocks of the first pool.
+    /// Returns a pool of two pods with one slot each, and the time-outs of the first pool.
     #[must_use]
     pub fn new(kind: Kind, rules: &Rules) -> Annex {
         let scaling = match kind {
@@ -102,11 +103,11 @@ impl Annex {
     }
 }
 
-/// Everything of the second pool that is not the dispatchers'.
+/// The parts of the second pool outside of the dispatchers.
 #[derive(Clone)]
 pub struct Grounds {
     pub annex: Annex,
-    /// What is true of this pool.
+    /// The checks of this pool.
     pub truth: Truth,
     /// The host of the listed addresses.
     pub host: IpAddr,
@@ -114,9 +115,9 @@ pub struct Grounds {
     pub conduct: Conduct,
     pub windows: Windows,
     pub calm: Arc<AtomicBool>,
-    /// Things may go wrong.
+    /// Faults are enabled.
     pub troubled: bool,
-    /// Processes there have been.
+    /// Number of processes started so far.
     pub processes: Arc<AtomicU64>,
     pub cold_start: (u64, u64),
 }
@@ -126,7 +127,7 @@ impl Grounds {
         SocketAddr::new(self.host, FIRST_PORT + ordinal as u16)
     }
 
-    /// As the real adaptor calls it.
+    /// Returns the uid that the real adaptor gives a listed pod.
     fn listed_uid(&self, ordinal: u32) -> String {
         format!("fixed-{ordinal}-{}", self.address(ordinal))
     }
@@ -165,7 +166,7 @@ impl Grounds {
         }
     }
 
-    /// For one life of a dispatcher. `since`: its wall clock.
+    /// Creates the cluster of one life of a dispatcher. `since`: its wall clock.
     #[must_use]
     pub fn cluster(&self, net: Arc<dyn Net>, since: Time) -> Arc<dyn Cluster> {
         match self.annex.kind {
@@ -174,7 +175,7 @@ impl Grounds {
         }
     }
 
-    /// The host of the listed addresses. Now and then one of them does not answer for a while.
+    /// Runs the host of the listed addresses. Occasionally one of them does not answer for a while.
     pub async fn serve(self) {
         let mut dice = self.chance.stream("annex host");
         let listed = if self.annex.kind == Kind::Fixed { self.annex.rules.max } else { 0 };
@@ -317,14 +318,15 @@ fn locked(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
 }
 
 impl Table {
-    /// As the real adaptor numbers its news: higher than those of every life that began earlier.
+    /// Returns the next version of an observation. As in the real adaptor, it is higher than those of every earlier
+    /// life.
     fn next(&mut self) -> u64 {
         self.version = (self.version + 1).max(self.grounds.truth.wall().0.saturating_mul(1_000));
         self.version
     }
 
     fn tell(&self, news: Command) {
-        // The dispatcher may be gone already.
+        // The dispatcher may have ended already.
         let _ = self.sender.send(news);
     }
 
@@ -340,7 +342,7 @@ impl Table {
         self.tell(Command::PodSeen { pod: Ordinal(ordinal), uid, phase, version });
     }
 
-    /// What is due now.
+    /// Does what is due now.
     fn keep(&mut self) {
         let now = self.grounds.truth.now();
         let (start, end) = self.wanted;

@@ -1,5 +1,5 @@
-//! What runs in a pod: it speaks HTTP and WebSocket, serves what it is asked for, and refuses a second session where it belongs
-//! to one for ever. How politely it does that is drawn for each incarnation (`conduct`).
+//! The program in a pod: it speaks HTTP and WebSocket, answers requests, and refuses a second session if the pod
+//! belongs to one for its whole life. How politely it behaves is drawn for each incarnation (`conduct`).
 
 use super::conduct::{LETTERS, PING, PodConduct, Sent, described, is_as_described, letters, pause, push};
 use super::pools::PATH;
@@ -30,9 +30,9 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use turmoil::net::TcpListener;
 
-/// How long a pod goes on reading after it has half-closed a WebSocket.
+/// How long a pod continues to read after it has half-closed a WebSocket.
 const AFTER_HALF_CLOSE: Duration = Duration::from_secs(3);
-/// Bytes of a body in one chunk.
+/// Number of bytes in one chunk of a body.
 const CHUNK: usize = 9_000;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -40,14 +40,14 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// One incarnation's program.
 #[derive(Clone)]
 pub struct Program {
-    /// The path below which its pool is.
+    /// The path prefix of its pool.
     pub base: &'static str,
     pub ordinal: u32,
     pub uid: String,
     pub truth: Truth,
-    /// It belongs to its first session for ever.
+    /// The pod belongs to its first session for its whole life.
     pub recycled: bool,
-    /// True: SIGTERM.
+    /// True after SIGTERM.
     pub stopping: watch::Receiver<bool>,
     pub conduct: PodConduct,
     pub dice: Arc<Mutex<ChaCha8Rng>>,
@@ -70,7 +70,7 @@ impl Program {
                     async move { Ok::<_, Infallible>(program.answer(request, &upgrades).await) }
                 });
                 let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;
-                // As long as its WebSockets live: they end with the container.
+                // Waits for the connection's WebSockets: they end with the container.
                 let mut upgrades = kept.lock().await;
                 while upgrades.join_next().await.is_some() {}
             });
@@ -94,15 +94,16 @@ impl Program {
         let session =
             request.headers().get("x-session-id").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         if request.headers().get(header::COOKIE).is_some_and(|c| c.as_bytes().starts_with(b"slotkeeper")) {
-            self.truth.violate("the cookie stays with the dispatcher", format!("pod {} was sent it", self.ordinal));
+            self.truth.violate("the cookie stays with the dispatcher", format!("pod {} received it", self.ordinal));
         }
         let path = request.uri().path();
         if !path.starts_with(self.base) || self.base != PATH && path.starts_with(PATH) {
-            self.truth.violate("every pool has its own visitors", format!("pod {} was asked for {path}", self.uid));
+            self.truth
+                .violate("every pool has its own visitors", format!("pod {} received a request for {path}", self.uid));
         }
         self.truth.arrived(self.ordinal, &self.uid, &session);
         if self.recycled && !self.truth.serves(self.ordinal, &self.uid, &session) {
-            return self.plain(StatusCode::CONFLICT, &session, whole("this pod is somebody else's".into()));
+            return self.plain(StatusCode::CONFLICT, &session, whole("this pod belongs to another session".into()));
         }
         if let Some(key) = request.headers().get(header::SEC_WEBSOCKET_KEY).cloned() {
             return self.upgrade(&mut request, upgrades, &session, &key).await;
@@ -160,7 +161,7 @@ impl Program {
         response
     }
 
-    /// A long body, and a header that says which.
+    /// Returns a long body, and a header that describes it.
     fn long(&self, session: &str) -> Response<Body> {
         let (number, size) = self.draw(|dice| (dice.random_range(0..1_000), dice.random_range(1_000..200_000)));
         let text = letters(number, size);
@@ -186,7 +187,7 @@ impl Program {
         response
     }
 
-    /// Reads a body, and holds it to what its header says.
+    /// Reads a body, and compares it with its header.
     async fn receive(&self, request: Request<Incoming>, session: &str) -> Response<Body> {
         let (head, mut body) = request.into_parts();
         let description = head.headers.get(LETTERS).and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -220,7 +221,7 @@ struct Conversation<S> {
     program: Program,
     socket: WebSocketStream<S>,
     sent: Sent,
-    /// Messages received.
+    /// Number of messages received.
     received: u64,
 }
 
@@ -229,7 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         Conversation { program, socket, sent: Sent::default(), received: 0 }
     }
 
-    /// Says whose it is, sends everything back, and says goodbye when it has to.
+    /// Sends the session's name, echoes everything, and closes when it has to.
     async fn hold(mut self, session: &str) {
         let hello = format!("hello {session} from {}", self.program.uid);
         if self.socket.send(Message::text(hello)).await.is_err() {
@@ -268,7 +269,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         }
     }
 
-    /// False: the conversation is over.
+    /// Handles a message. Returns false when the conversation is over.
     async fn hear(&mut self, message: Message) -> bool {
         let conduct = self.program.conduct;
         match message {
@@ -292,14 +293,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                     self.program.truth.count("pod ignores a close");
                     tokio::time::sleep(self.program.pause(500, 4_000)).await;
                 }
-                // Its answer leaves with the next read.
+                // The reply to the close is sent with the next read.
                 true
             }
             Message::Ping(_) | Message::Frame(_) => true,
         }
     }
 
-    /// A visitor that closes says how many messages it has sent.
+    /// A closing visitor reports how many messages it has sent: compares that with what has arrived.
     fn check(&self, reason: &str) {
         let Some(sent) = Sent::read(reason, "end") else { return };
         self.program.truth.count("visitor's messages counted");
@@ -312,7 +313,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         }
     }
 
-    /// Sends what nobody asked for.
+    /// Sends unrequested messages and pings.
     async fn speak(&mut self) -> Result<(), tokio_tungstenite::tungstenite::Error> {
         if self.program.conduct.pings {
             self.socket.send(Message::Ping(format!("{PING}{}", self.sent.pings).into())).await?;
@@ -334,7 +335,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         Ok(())
     }
 
-    /// Nothing more follows: the last bytes, and the end of the stream right after them. What still comes is read.
+    /// Half-closes the connection: the last message is directly followed by the end of the stream. Continues to read.
     async fn half_close(mut self) {
         self.program.truth.count("pod half-closes");
         if self.socket.send(Message::text(self.sent.written("last"))).await.is_err() {

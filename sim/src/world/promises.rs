@@ -1,13 +1,13 @@
 //! Each promise that a world can break, as a rule, and where it is documented.
 
-/// A promise in words.
+/// A promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Promise {
-    /// As violations name it.
+    /// The name that violations use.
     pub name: &'static str,
-    /// What must hold.
+    /// The condition that must hold.
     pub rule: &'static str,
-    /// The file that documents it, and words that are found there.
+    /// The file that documents the promise, and words that occur there.
     pub documented: (&'static str, &'static str),
 }
 
@@ -16,7 +16,7 @@ const SIM: &str = "sim/README.md";
 const LAWS: &str = "crates/dispatcher/src/lib.rs";
 const CORE: &str = "crates/core/src/lib.rs";
 
-/// The promise of this name.
+/// Returns the promise with this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Promise> {
     ALL.iter().find(|promise| promise.name == name)
@@ -46,7 +46,7 @@ pub const ALL: &[Promise] = &[
         "A session stays with its pod",
     ),
     promise(
-        "everybody gets their own",
+        "every session gets its own answers",
         "A pod's answer names the session that asked.",
         README,
         "A session stays with its pod",
@@ -64,10 +64,10 @@ pub const ALL: &[Promise] = &[
         "No live session is killed",
     ),
     promise(
-        "who plays is not taken for gone",
-        "No session is released as disconnected, as a no-show or as having left while its pod answered it less than that clock ago.",
+        "a playing session is not released as disconnected",
+        "No session is released as disconnected, as a no-show or as left while its pod answered it within that time-out.",
         SIM,
-        "who plays is not taken for gone",
+        "a playing session is not released as disconnected",
     ),
     promise(
         "nothing breaks without a cause",
@@ -76,14 +76,14 @@ pub const ALL: &[Promise] = &[
         "nothing breaks without a cause",
     ),
     promise(
-        "nobody is sent to a pod that ends",
+        "no session is placed in a terminating pod",
         "No session is placed in a pod that is known to terminate.",
         SIM,
-        "nobody is sent to a pod that ends",
+        "no session is placed in a terminating pod",
     ),
     promise(
         "first come, first served",
-        "A session that is placed waited in front of all that still wait, unless it had lost its pod.",
+        "A placed session was ahead of every session that still waits, unless it had lost its pod.",
         SIM,
         "first come, first served",
     ),
@@ -118,10 +118,10 @@ pub const ALL: &[Promise] = &[
         "Old news is recognised",
     ),
     promise(
-        "a checkpoint says what was so",
+        "a checkpoint equals the state at its position",
         "A checkpoint is the state at its position, byte by byte.",
         SIM,
-        "a checkpoint says what was so",
+        "a checkpoint equals the state at its position",
     ),
     promise(
         "metrics",
@@ -130,20 +130,20 @@ pub const ALL: &[Promise] = &[
         "what `/metrics` says at a journal position",
     ),
     promise(
-        "no scaler hears of a journal not yet read",
-        "A dispatcher reports no number before it has read the journal as it was when the dispatcher started.",
+        "no scaler reads a number before the journal is read",
+        "A dispatcher reports no number before it has read the journal up to its end at the dispatcher's start.",
         SIM,
         "nothing is said before the journal is read",
     ),
     promise(
-        "no scaler is told an old number",
-        "A number that KEDA is told was wanted at most 2 s before it asked.",
+        "no scaler reads an old number",
+        "A number that KEDA receives was the desired one at most 2 s before the query.",
         "crates/dispatcher/OPERATING.md",
         "KEDA",
     ),
     promise(
         "one metric, one pod each",
-        "KEDA is given one metric whose target is one pod.",
+        "KEDA gets one metric whose target is one pod.",
         "crates/dispatcher/OPERATING.md",
         "KEDA",
     ),
@@ -161,17 +161,17 @@ pub const ALL: &[Promise] = &[
     ),
     promise(
         "bots wake nothing",
-        "No session takes part whose cookie no visitor has, where the cookie must return first.",
+        "Where the cookie must be returned first, every session that takes part has a visitor with its cookie.",
         README,
         "Nothing wakes for nothing",
     ),
-    promise("nobody logs an ERROR", "No process logs an ERROR.", SIM, "nobody logs an ERROR"),
+    promise("no process logs an ERROR", "No process logs an ERROR.", SIM, "no process logs an ERROR"),
     promise("nothing panics", "No process panics.", SIM, "nothing panics"),
     promise(
-        "everybody patient is served",
+        "every patient visitor is served",
         "After all faults, every visitor who waits long enough has had a slot.",
         SIM,
-        "everybody patient is served",
+        "every patient visitor is served",
     ),
     promise(
         "everything comes to rest",
@@ -218,19 +218,19 @@ pub const ALL: &[Promise] = &[
     ),
     promise(
         "reference: a session moved without cause",
-        "A session is answered by another pod only if its pod goes away, it may have ended, or it may be moved.",
+        "A session is answered by another pod only if its pod ends, or the session may have ended or may be moved.",
         SIM,
         "a session moved without cause",
     ),
     promise(
         "reference: a session killed by us",
-        "No scale-down, recycle or size takes a pod away from a session that must have a slot there, and each end has its reason.",
+        "No scale-down, recycle or size removes the pod of a session that must have a slot there, and each end has its reason.",
         SIM,
         "a session killed by us",
     ),
     promise(
         "reference: a visitor waits while a slot is free",
-        "No visitor waits longer beside a free slot than everything takes that an outsider cannot see.",
+        "No visitor waits while a slot is free, beyond the time that processes invisible to an outsider may take.",
         SIM,
         "a visitor waits while a slot is free",
     ),

@@ -1,7 +1,7 @@
-//! The stand-in of Redis: a host that speaks its protocol (RESP2) and knows what the journal asks (the list is at the top of
-//! the dispatcher's `journal/redis.rs`), and nothing else. It can lose its newest writes, be flushed, full or slow, and its
-//! clock can be wrong. `tests/redis.rs` holds it against a real one. Not here: replicas, persistence but as a delay,
-//! memory but as full or not, passwords, TLS, other databases.
+//! A stand-in for Redis: a host that speaks its protocol (RESP2) and supports only what the journal uses (listed at
+//! the top of the dispatcher's `journal/redis.rs`). It can lose its newest writes, be flushed, full or slow, and its
+//! clock can be wrong. `tests/redis.rs` compares it with a real Redis. Not modelled: replicas, persistence except as
+//! a delay, memory except as full or not, passwords, TLS, other databases.
 
 pub mod data;
 pub mod resp;
@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use turmoil::net::TcpListener;
 
 pub const PORT: u16 = 6379;
-/// The one it is held against.
+/// The version it is compared with.
 const VERSION: &str = "7.0.15";
 
 const SCRIPTS: [(Script, &str); 3] = [
@@ -32,13 +32,13 @@ const SCRIPTS: [(Script, &str); 3] = [
     (Script::Keep, include_str!("../../../crates/dispatcher/src/journal/redis/keep.lua")),
 ];
 
-/// The server. What is in it outlives its host.
+/// The server. Its content outlives its host.
 #[derive(Clone)]
 pub struct Redis {
     inner: Arc<Mutex<Inner>>,
-    /// Counts writes: whoever waits for news looks again.
+    /// Counts writes: blocked readers look again.
     written: watch::Sender<u64>,
-    /// Counts lives: connections end with the one they were made in.
+    /// Counts lives: connections end with the life in which they were made.
     lives: watch::Sender<u64>,
     truth: Truth,
     traps: Traps,
@@ -47,19 +47,19 @@ pub struct Redis {
 struct Inner {
     data: Data,
     run_id: String,
-    /// Of the data, now and before it was a replica.
+    /// The replication ids of the data: the current one, and the one before it was a replica.
     replid: [String; 2],
-    /// Its clock's deviation, in milliseconds.
+    /// The clock skew, in milliseconds.
     step: i64,
-    /// Most milliseconds that a request takes.
+    /// Maximum duration of a request, in milliseconds.
     slow: u64,
     dice: ChaCha8Rng,
-    /// Whose address it is.
+    /// The dispatcher at each address.
     dispatchers: BTreeMap<IpAddr, usize>,
 }
 
 impl Inner {
-    /// As it names what it cannot tell apart otherwise.
+    /// Returns a random name, as Redis uses for its run and replication ids.
     fn name(&mut self) -> String {
         (0..40).map(|_| char::from(b"0123456789abcdef"[self.dice.random_range(0..16)])).collect()
     }
@@ -100,7 +100,7 @@ impl Redis {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another process: it has a name of its own, and no clients.
+    /// Starts another process, with its own name and no clients.
     fn live(&self) {
         let mut inner = self.locked();
         inner.run_id = inner.name();
@@ -109,7 +109,7 @@ impl Redis {
         self.lives.send_modify(|life| *life += 1);
     }
 
-    /// The same process has been a replica for a moment, and was given the data of who was the primary.
+    /// The same process was briefly a replica, and received the data of the server that was the primary.
     fn come_back(&self) {
         let mut inner = self.locked();
         let name = inner.name();
@@ -119,19 +119,19 @@ impl Redis {
         self.lives.send_modify(|life| *life += 1);
     }
 
-    // ---- what happens to it ----
+    // ---- faults ----
 
     pub fn knows(&self, address: IpAddr, dispatcher: usize) {
         self.locked().dispatchers.insert(address, dispatcher);
     }
 
-    /// It has been restarted, or another has taken its place. What it was told in the last `newest` milliseconds is lost.
+    /// The server is restarted or replaced. Its writes of the last `newest` milliseconds are lost.
     pub fn restarts(&self, newest: u64) {
         self.lose(newest);
         self.live();
     }
 
-    /// It was the primary, is it again, and has the data of who was it in between.
+    /// The server was the primary, is the primary again, and has the data of the server that was it meanwhile.
     pub fn returns(&self, newest: u64) {
         self.lose(newest);
         self.come_back();
@@ -149,7 +149,7 @@ impl Redis {
         }
     }
 
-    /// Somebody deletes everything.
+    /// An operator deletes everything.
     pub fn flush(&self) {
         self.locked().data.flush();
         self.truth.rewound(0);
@@ -160,36 +160,36 @@ impl Redis {
         self.locked().data.full = full;
     }
 
-    /// Each request takes up to this many milliseconds from now on.
+    /// From now on, each request takes up to this many milliseconds.
     pub fn slow_down(&self, most: u64) {
         self.locked().slow = most;
     }
 
-    /// Its clock is wrong by this from now on.
+    /// From now on, the clock is wrong by this much.
     pub fn step_clock(&self, by: i64) {
         self.locked().step = by;
     }
 
-    // ---- what it answers ----
+    // ---- requests ----
 
-    /// Its host. Each start of it is another process.
+    /// Runs its host. Each start of it is another process.
     ///
     /// # Errors
-    /// When nothing can be heard.
+    /// If it cannot listen.
     pub async fn serve(self) -> io::Result<()> {
         let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
         loop {
             let (stream, peer) = listener.accept().await?;
             let redis = self.clone();
-            // A client that is gone connects again.
+            // A disconnected client connects again.
             tokio::spawn(async move { redis.attend(stream, Some(peer.ip())).await });
         }
     }
 
-    /// One connection, until either end closes it.
+    /// Serves one connection, until either end closes it.
     ///
     /// # Errors
-    /// When it breaks, or says what is no request.
+    /// If it breaks, or receives something that is not a request.
     pub async fn attend(self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: Option<IpAddr>) -> io::Result<()> {
         let mut over = self.lives.subscribe();
         let host = peer.and_then(|peer| self.locked().dispatchers.get(&peer).copied());
@@ -245,7 +245,7 @@ impl Redis {
                 self.flush();
                 Answer::Simple("OK")
             }
-            // What somebody may do to the journal's keys by hand.
+            // Commands that an operator may run on the journal's keys by hand.
             ("XADD" | "XTRIM" | "XDEL" | "DEL" | "SET" | "HSET", arguments) => {
                 let now = self.truth.now();
                 let answer = self.locked().data.meddle(&name, arguments, now);
@@ -256,7 +256,7 @@ impl Redis {
         }
     }
 
-    /// What is asked of it: which process it is, and that it is nobody's replica.
+    /// Answers `INFO`: which process it is, and that it is not a replica.
     fn info(&self) -> Answer {
         let inner = self.locked();
         let text = format!(
@@ -336,7 +336,7 @@ impl Redis {
         answer
     }
 
-    /// In one step, as scripts are.
+    /// Runs a script atomically.
     fn perform(&self, script: Script, keys: &[Bytes], argv: &[Bytes], host: Option<usize>) -> Answer {
         let mut happened = Vec::new();
         let mut inner = self.locked();
@@ -345,7 +345,7 @@ impl Redis {
         let answer = inner.data.run(script, keys, argv, moment, &mut happened);
         drop(inner);
         if let Answer::Error(what) = &answer {
-            self.truth.count(format!("journal says {}", what.split(' ').next().unwrap_or_default()));
+            self.truth.count(format!("journal returns {}", what.split(' ').next().unwrap_or_default()));
         }
         for what in happened {
             match what {

@@ -1,9 +1,10 @@
-//! The second oracle (`slotkeeper-reference`) watches the world. Visitors report what they ask and are shown, the API server what it
-//! stores, the operator what it orders; every finding is a violation. Nothing here reads the mirror: whether the dispatchers
-//! serve again after a journal loss is reported to it, as the waiting room shows it (`checking`).
+//! The second oracle (`slotkeeper-reference`) watches the world. Visitors report what they send and receive, the API
+//! server what it stores, the operator what it orders; every finding is a violation. Nothing here reads the mirror,
+//! except one fact that visitors could see in the waiting room (`checking`): whether the dispatchers serve again
+//! after a journal loss.
 //!
-//! It judges the first pool only. Pods of a second pool (a fixed list of addresses, local processes) are no pods of the API
-//! server, so nobody could report their states and sizes.
+//! It judges the first pool only. Pods of a second pool (a fixed list of addresses, local processes) are not pods of
+//! the API server, so no observer could report their states and sizes.
 //!
 //! In a world with a rolling restart, old and new settings are in force at the same time. There it judges by the more
 //! permissive value of each setting, and does not judge how long visitors wait and whether positions fall back.
@@ -18,28 +19,29 @@ use slotkeeper_reference::{
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// After a fault everything needs a while: connections are given up, dispatchers start, clocks of absent sessions run out.
+/// Time to recover after a fault, in milliseconds: connections are given up, dispatchers start, time-outs of absent
+/// sessions run out.
 const RECOVERY: u64 = 15_000;
-/// A dispatcher may show what another one has changed this many milliseconds ago.
+/// A dispatcher may show state that another one changed this many milliseconds ago.
 const BEHIND: u64 = 1_000;
 
 /// Longer than any world.
 const NEVER: u64 = 24 * 3_600_000;
 
-/// Dispatchers that have not read that they serve again do so within this time.
+/// Dispatchers that have not yet read that they serve again do so within this many milliseconds.
 const LATE: u64 = 2_000;
 
-/// The beginning of every promise that the second oracle judges.
+/// The prefix of every promise that the second oracle judges.
 const PREFIX: &str = "reference: ";
 
 static ALONE: AtomicBool = AtomicBool::new(false);
 
-/// Nothing but the findings of the second oracle counts as a violation in this process.
+/// In this process, only findings of the second oracle count as violations.
 pub fn judge_alone(alone: bool) {
     ALONE.store(alone, Ordering::Relaxed);
 }
 
-/// What another process has to be told to judge as this one does.
+/// Returns the arguments with which another process judges like this one.
 #[must_use]
 pub fn arguments() -> Vec<String> {
     let alone = ALONE.load(Ordering::Relaxed);
@@ -50,7 +52,7 @@ pub(super) fn judges(promise: &str) -> bool {
     !ALONE.load(Ordering::Relaxed) || promise.starts_with(PREFIX)
 }
 
-/// What all observers of a world report to.
+/// The receiver of all observations of a world.
 #[derive(Clone)]
 pub(super) struct Outsiders(Arc<Mutex<Inner>>);
 
@@ -76,7 +78,7 @@ impl Outsiders {
 }
 
 impl Truth {
-    /// Something was observed now. It was so at some moment since `since`.
+    /// Reports an observation. It became true at some moment since `since`.
     pub fn observed(&self, since: u64, what: Observation) {
         if !self.is_of_the_first_pool() {
             return;
@@ -90,7 +92,7 @@ impl Truth {
         }
     }
 
-    /// The settings of this world, before it begins.
+    /// Reports the settings of this world, before it begins.
     pub fn settings(&self, setting: &Setting) {
         self.observed(self.now(), Observation::Settings(settings(setting)));
     }
@@ -100,7 +102,7 @@ impl Truth {
         self.asked(session, self.now());
     }
 
-    /// It sent one at that moment, before it had a cookie.
+    /// A visitor sent a request at that moment, before it had a cookie.
     pub fn asked(&self, session: &str, since: u64) {
         self.observed(since, Observation::Sign { visitor: session.into(), class: 0 });
     }
@@ -111,7 +113,7 @@ impl Truth {
         let position = facts.split("\"position\":").nth(1).and_then(|s| s.split([',', '}']).next());
         let reason = word("reason");
         let answer = match word("state") {
-            // Until it is certain what is lost, positions say nothing.
+            // Until it is certain what is lost, positions have no meaning.
             Some("queued" | "starting" | "failing") if reason == Some("checking") => return,
             Some("queued" | "starting" | "failing") => {
                 let position: Option<u64> = position.and_then(|p| p.parse().ok());
@@ -140,7 +142,7 @@ impl Truth {
         }
     }
 
-    /// The visitor's stream ended without a word.
+    /// The visitor's stream ended without a close frame.
     pub fn broke_off(&self, session: &str, stream: u64) {
         let now = self.now();
         self.observed(now, Observation::Closed { visitor: session.into(), stream, quiet_since: now });
@@ -151,17 +153,17 @@ impl Truth {
         self.observed(self.now(), Observation::Pod { pod: uid.into(), ordinal, state });
     }
 
-    /// The API server stores this size.
+    /// The API server stores this number of replicas.
     pub fn size_is(&self, start: u32, end: u32, position: u64) {
         self.observed(self.now(), Observation::Ordered { start, end, position });
         self.observed(self.now(), Observation::Stored { start, end, position });
     }
 
-    /// Something is broken from now on, until that moment.
+    /// A fault is active from now on, until that moment.
     pub(super) fn disturbed(&self, until: u64, kind: &str) {
         self.observed(self.now(), Observation::Disturbed { until: until + RECOVERY });
         if kind == FaultKind::PoolRemoval.word() {
-            // Everything about the pool is forgotten, and it begins again.
+            // All state of the pool is deleted, and it begins again.
             self.outsiders.locked().not_before = until + RECOVERY;
             self.journal_lost();
         }
@@ -174,7 +176,7 @@ impl Truth {
         self.observed(self.now(), Observation::JournalLost);
     }
 
-    /// The journal takes entries, and no loss is being dealt with.
+    /// The journal accepts entries, and no loss is being handled.
     pub(super) fn journal_serves(&self) {
         let now = self.now();
         let mut outsiders = self.outsiders.locked();
@@ -205,7 +207,7 @@ fn what_kind(what: &Observation) -> String {
     debug.split([' ', '(']).next().unwrap_or_default().to_owned()
 }
 
-/// Who removes a pod that ends like this.
+/// Returns what removes a pod that ends like this.
 pub(super) fn remover(end: crate::record::PodEnd) -> Remover {
     use crate::record::PodEnd;
     match end {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 macro_rules! parts {
     ($($part:ident = $word:literal: |$setting:ident| $reset:expr,)*) => {
-        /// One setting, or a few that belong together.
+        /// One setting, or a few related ones.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Part {
             $($part,)*
@@ -19,7 +19,7 @@ macro_rules! parts {
         impl Part {
             pub const ALL: &[Part] = &[$(Part::$part),*];
 
-            /// As in commands.
+            /// Returns the word used in commands.
             #[must_use]
             pub fn word(self) -> &'static str {
                 match self {
@@ -27,7 +27,7 @@ macro_rules! parts {
                 }
             }
 
-            /// Resets it. Faults and visitors stay as they were drawn.
+            /// Resets the setting. Faults and visitors stay as drawn.
             pub(super) fn reset(self, setting: &mut Setting) {
                 match self {
                     $(Part::$part => { let $setting = setting; $reset; })*
@@ -75,6 +75,6 @@ impl FromStr for Part {
     fn from_str(word: &str) -> Result<Part, String> {
         let all = || Part::ALL.iter().map(|p| p.word()).collect::<Vec<_>>().join(", ");
         let found = Part::ALL.iter().copied().find(|p| p.word() == word);
-        found.ok_or_else(|| format!("{word:?} is no setting that can be reset; allowed: {}", all()))
+        found.ok_or_else(|| format!("{word:?} is not a setting that can be reset; allowed: {}", all()))
     }
 }

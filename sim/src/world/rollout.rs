@@ -1,6 +1,6 @@
-//! A rolling restart with other settings: from a moment on, every dispatcher that starts has the new rules, and all are
-//! restarted one after the other. Meanwhile old and new settings run side by side. The dispatchers may also be of an older
-//! version before: one that knows only the first semantics.
+//! A rolling restart with other settings: from a moment on, every starting dispatcher has the new rules, and all
+//! dispatchers are restarted one after the other. Meanwhile old and new settings are in use at the same time. Before
+//! that moment, the dispatchers may also be of an older version that knows only the first semantics.
 
 use super::faults::{Fault, FaultKind};
 use super::setting::{Selection, Setting};
@@ -18,7 +18,7 @@ const OLDER: u32 = 1;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rollout {
-    /// Whoever starts at this moment or later has the new rules. Milliseconds.
+    /// Dispatchers that start at this moment or later have the new rules, in milliseconds.
     pub at: u64,
     pub rules: Rules,
     /// The dispatchers before that moment are of an older version.
@@ -26,7 +26,7 @@ pub struct Rollout {
 }
 
 impl Rollout {
-    /// In one of four worlds, or where it is asked for; and the restarts that belong to it.
+    /// Draws a rollout, with its restarts, in one of four worlds or where it is requested.
     #[must_use]
     pub fn draw(setting: &Setting, selection: &Selection) -> Option<(Rollout, Vec<Fault>)> {
         let others = !selection.only.is_empty() && !selection.only.contains(&FaultKind::DispatcherRestart);
@@ -43,14 +43,14 @@ impl Rollout {
         let rollout = Rollout {
             at,
             rules: changed(&setting.rules, &mut dice),
-            // Only where it makes a difference: older ones know nothing of targets.
+            // Only with a shared journal, where the version matters: older dispatchers know no targets.
             from_older: setting.shared_journal && dice.random_ratio(1, 2),
         };
         Some((rollout, restarts(setting.dispatchers, at, gap)))
     }
 }
 
-/// Every dispatcher is restarted, one after the other.
+/// Restarts every dispatcher, one after the other.
 #[must_use]
 pub fn restarts(dispatchers: u32, at: u64, gap: u64) -> Vec<Fault> {
     let one = |host: u32| {
@@ -60,7 +60,8 @@ pub fn restarts(dispatchers: u32, at: u64, gap: u64) -> Vec<Fault> {
     (0..dispatchers).map(one).collect()
 }
 
-/// Other settings of the same pool. What the pods are made for (one session or several, one session for ever) stays.
+/// Returns other settings of the same pool. The purpose of the pods (one session or several, one session for its
+/// whole life) stays the same.
 fn changed(rules: &Rules, dice: &mut rand_chacha::ChaCha8Rng) -> Rules {
     let mut rules = rules.clone();
     let seconds = |dice: &mut rand_chacha::ChaCha8Rng, from: u64, to: u64| Millis::secs(dice.random_range(from..=to));
@@ -89,7 +90,7 @@ fn changed(rules: &Rules, dice: &mut rand_chacha::ChaCha8Rng) -> Rules {
     rules
 }
 
-/// Writes to the journal as the older version does.
+/// Writes to the journal like the older version.
 pub struct Older(pub Box<dyn Append>);
 
 impl Append for Older {

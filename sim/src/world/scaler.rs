@@ -1,5 +1,5 @@
-//! Prometheus scraping the dispatchers' real `/metrics`, and (where the pool is KEDA's) KEDA's operator and its HPA acting on
-//! what it says. The periods are a fifth of the usual ones, as all clocks of these worlds.
+//! Prometheus, which scrapes the dispatchers' real `/metrics`, and, in pools scaled by KEDA, KEDA's operator and its
+//! HPA. The periods are a fifth of the usual ones, like all clocks of these worlds.
 
 use super::kube::Kube;
 use super::setting::{POOL, Setting};
@@ -28,7 +28,7 @@ pub const ADMIN_PORT: u16 = 9090;
 const SCRAPE: u64 = 2_000;
 const POLL: u64 = 3_000;
 const SYNC: u64 = 3_000;
-/// KEDA's own, where it asks the dispatchers: longer than they are away.
+/// KEDA's cooldown, where it queries the dispatchers: longer than their downtime, in milliseconds.
 const COOLDOWN: u64 = 20_000;
 /// What KEDA and its HPA do because of what they have read, they have done after this: less than the dispatchers assume (`Pace::acts`).
 pub(super) const LONGEST: u64 = 1_400;
@@ -42,12 +42,12 @@ pub struct Scaler {
     pub truth: Truth,
     pub kube: Kube,
     pub dispatchers: Vec<IpAddr>,
-    /// Prometheus is out of order.
+    /// Prometheus is down.
     pub down: Arc<AtomicBool>,
 }
 
 impl Scaler {
-    /// Prometheus's host.
+    /// Runs Prometheus's host.
     pub async fn run(self, setting: Setting) {
         let prometheus = Arc::new(Mutex::new(Prometheus::new(SCRAPE)));
         for (host, at) in self.dispatchers.iter().enumerate() {
@@ -85,8 +85,8 @@ impl Scaler {
         }
     }
 
-    /// KEDA and the HPA, as the shipped settings have them: the largest answer of all dispatchers, no tolerance, no empty
-    /// answers, and growth in one step.
+    /// Runs KEDA and the HPA with the shipped settings: the maximum of all dispatchers' answers, no tolerance, no
+    /// empty answers, and scale-up in one step.
     async fn scale(&self, setting: &Setting, prometheus: &Mutex<Prometheus>) {
         let trigger = Trigger { target: Target::AverageValue(1_000), cached: false };
         let mut keda = Keda::new(object(setting), vec![trigger], Release::V2_20, self.truth.now());
@@ -156,7 +156,7 @@ pub(super) fn object(setting: &Setting) -> ScaledObject {
     }
 }
 
-/// Its HPA.
+/// Returns KEDA's HPA.
 pub(super) fn autoscaler(setting: &Setting, now: u64) -> Hpa {
     let up = Rules {
         policies: Some(vec![Policy { kind: PolicyKind::Pods, value: 1_000, period: SYNC }]),
@@ -178,7 +178,7 @@ fn locked(prometheus: &Mutex<Prometheus>) -> std::sync::MutexGuard<'_, Prometheu
     prometheus.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The pool's gauges: `NAME`, or `NAME STATE` where there is such a label.
+/// Returns the pool's gauges: `NAME`, or `NAME STATE` if there is such a label.
 fn read(text: &str) -> BTreeMap<String, f64> {
     let own = format!("pool=\"{POOL}\"");
     let mut gauges = BTreeMap::new();
@@ -197,7 +197,7 @@ fn read(text: &str) -> BTreeMap<String, f64> {
     gauges
 }
 
-/// One request to a dispatcher's admin listener.
+/// Sends one request to a dispatcher's admin listener.
 pub async fn get(at: IpAddr, path: &str) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     ask(at, "GET", path).await
 }

@@ -1,4 +1,4 @@
-//! Worlds with a name: one bad day each, the same for every seed but for its dice.
+//! Named worlds: one scenario each, the same for every seed except for random draws.
 
 use super::conduct::Conduct;
 use super::faults::{Fault, FaultKind as Kind};
@@ -29,7 +29,7 @@ impl Scenario {
     }
 }
 
-/// The scenario of this name.
+/// Returns the scenario with this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Scenario> {
     ALL.iter().find(|s| s.name == name)
@@ -48,7 +48,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "evening-rush",
-        story: "Fourteen visitors come within two seconds to a sleeping pool of three pods: they wait in line, and everybody gets in.",
+        story: "Fourteen visitors arrive within two seconds at a sleeping pool of three pods: they queue, and all of them get a slot.",
         make: |s| {
             s.visitors = 14;
             s.habits.arrive_within = 2_000;
@@ -58,7 +58,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "rolling-restart",
-        story: "Three dispatchers are restarted one after the other while people play: streams break, and everybody comes back to the same pod.",
+        story: "Three dispatchers are restarted one after the other while people play: streams break, and every session reconnects to the same pod.",
         make: |s| {
             s.dispatchers = 3;
             faults(
@@ -73,7 +73,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "settings-change",
-        story: "Two dispatchers are restarted with other settings while people play: idle sessions end from now on, pods have another maximum. Active sessions go on, whichever dispatcher they are at.",
+        story: "Two dispatchers are restarted with other settings while people play: idle sessions end from now on, pods have another maximum. Active sessions continue, on any dispatcher.",
         make: |s| {
             s.habits.stay = (30_000, 40_000);
             s.habits.idle = 30;
@@ -94,7 +94,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "disk-in-trouble",
-        story: "The disk of the only dispatcher's journal is full, then slow, then it fails now and then: nobody is placed meanwhile, and whoever plays goes on.",
+        story: "The disk of the only dispatcher's journal is full, then slow, then it fails occasionally: no session is placed meanwhile, and sessions with a slot continue.",
         make: |s| {
             s.dispatchers = 1;
             s.shared_journal = false;
@@ -112,7 +112,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "power-lost",
-        story: "The only dispatcher loses power four times in the midst of writing, once while the disk fails, and once after it was killed: what was acknowledged is there again.",
+        story: "The only dispatcher loses power four times while writing, once while the disk fails, and once after it was killed: every acknowledged entry is still there.",
         make: |s| {
             s.dispatchers = 1;
             s.shared_journal = false;
@@ -132,7 +132,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "stalled",
-        story: "One of two dispatchers does not run for longer than silence and grace, its connections stay open, and it goes on: by then its slots are others', and it has to start anew.",
+        story: "One of two dispatchers is stopped for longer than silence and grace with its connections open, and continues: by then its slots belong to other sessions, and it has to start a new life.",
         make: |s| {
             s.habits.stay = (20_000, 40_000);
             faults(s, &[(Kind::Stall, 15_000, 38_000, 0)]);
@@ -155,7 +155,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "no-descriptors",
-        story: "Both dispatchers run out of descriptors, one after the other: they accept and dial nobody new, and whoever plays goes on.",
+        story: "Both dispatchers run out of descriptors, one after the other: they make no new connections, and sessions with a slot continue.",
         make: |s| {
             s.visitors = 9;
             faults(s, &[(Kind::Descriptors, 10_000, 20_000, 0), (Kind::Descriptors, 22_000, 34_000, 1)]);
@@ -163,17 +163,17 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "cut-off",
-        story: "One of two dispatchers is cut off from the journal for longer than silence and grace: it closes its streams before the others give its slots away, and starts anew.",
+        story: "One of two dispatchers is cut off from the journal for longer than silence and grace: it closes its streams before the others reassign its slots, and starts a new life.",
         make: |s| faults(s, &[(Kind::JournalPartition, 18_000, 40_000, 0)]),
     },
     Scenario {
         name: "journal-down",
-        story: "The journal is down for a while: whoever plays goes on, whoever comes waits, and no clock runs meanwhile.",
+        story: "The journal is down for a while: sessions with a slot continue, new ones wait, and no time-out runs meanwhile.",
         make: |s| faults(s, &[(Kind::JournalCrash, 15_000, 25_000, 0), (Kind::JournalClock, 30_000, 42_000, 60_001)]),
     },
     Scenario {
         name: "journal-loses",
-        story: "The journal of three dispatchers loses its newest entries, twice: some sessions are forgotten, nobody is placed until whoever relied on them has let go, and everybody gets in again.",
+        story: "The journal of three dispatchers loses its newest entries, twice: some sessions are forgotten, no session is placed until every replica that relied on the lost entries has released its streams, and all visitors get a slot again.",
         make: |s| {
             s.dispatchers = 3;
             s.visitors = 9;
@@ -182,7 +182,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "journal-in-trouble",
-        story: "The journal has no memory left, then it is slow, then nobody reaches it, then somebody deletes everything in it.",
+        story: "The journal runs out of memory, then it is slow, then unreachable, then everything in it is deleted.",
         make: |s| {
             faults(
                 s,
@@ -197,7 +197,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "killed-while-writing",
-        story: "Dispatchers are killed before, after and in the midst of writing to the journal: what they wrote counts once.",
+        story: "Dispatchers are killed before, while and after writing to the journal: what they wrote counts once.",
         make: |s| {
             s.dispatchers = 3;
             faults(
@@ -212,7 +212,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "api-server-away",
-        story: "The API server is down, then one dispatcher cannot reach it, then its watches stutter: who sits, sits; nothing is scaled by old news.",
+        story: "The API server is down, then one dispatcher cannot reach it, then its watches stutter: sessions keep their slots; nothing is scaled on outdated information.",
         make: |s| {
             faults(
                 s,
@@ -226,7 +226,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "node-lost",
-        story: "A node with pods on it is gone for longer than its grace, and comes back: its visitors are told and go to the front of the line.",
+        story: "A node with pods is down for longer than its grace, and returns: its visitors are notified and go to the front of the queue.",
         make: |s| {
             s.habits.stay = (20_000, 40_000);
             faults(s, &[(Kind::NodeLoss, 15_000, 38_000, 1)]);
@@ -234,7 +234,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "pods-crash",
-        story: "Containers crash under their visitors, a pod fails for good: crashes bring people back to the same pod, a failure to another.",
+        story: "Containers crash under their visitors, a pod fails for good: after a crash, sessions return to the same pod; after the failure, they move to another.",
         make: |s| {
             faults(
                 s,
@@ -248,7 +248,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "slow-and-stuck",
-        story: "New pods are not scheduled at all, then they start five times as slowly: the line is told, and moves on when it can.",
+        story: "New pods are not scheduled at all, then they start five times as slowly: the queue is notified, and moves on when it can.",
         make: |s| {
             s.habits.arrive_within = 25_000;
             s.visitors = 8;
@@ -257,7 +257,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "flaky-network",
-        story: "Links are slow, hold everything back, or lose it, between dispatchers, pods and homes.",
+        story: "Links are slow, delay everything, or lose it, between dispatchers, pods and homes.",
         make: |s| {
             s.dispatchers = 3;
             faults(
@@ -274,7 +274,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "half-open",
-        story: "Everybody closes the lid without a word: pings find out, and the slots come back.",
+        story: "All visitors close the lid without closing their connections: pings detect it, and the slots become free.",
         make: |s| {
             s.habits.half_open = 100;
             s.habits.stay = (3_000, 10_000);
@@ -283,7 +283,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "fresh-desktops",
-        story: "Every session gets a pod nobody has been in: used ones are made anew, while a node is lost and a dispatcher dies.",
+        story: "Every session gets an unused pod: used ones are recycled, while a node is lost and a dispatcher dies.",
         make: |s| {
             s.rules.after_session = AfterSession::Recycle;
             s.visitors = 9;
@@ -308,7 +308,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "sliding-window",
-        story: "Long sessions on high ordinals: the window slides up, idle low pods go, and nobody is moved.",
+        story: "Long sessions on high ordinals: the window slides up, idle low pods are removed, and no session is moved.",
         make: |s| {
             s.rules.scaling = Scaling::Direct { window: Window::Sliding };
             s.rules.max = 5;
@@ -319,7 +319,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "keda-prometheus",
-        story: "KEDA scales by what Prometheus scrapes, and Prometheus goes away in between: frozen, but nobody is killed.",
+        story: "KEDA scales by what Prometheus scrapes, and Prometheus is down for a while: scaling freezes, but no session is killed.",
         make: |s| {
             s.rules.scaling = Scaling::Keda { settle: SETTLE };
             s.rules.min = 1;
@@ -328,7 +328,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "keda-push",
-        story: "KEDA asks the dispatchers themselves, each in its turn, and is woken by them; one is cut off from the journal, one from KEDA, one is restarted.",
+        story: "KEDA queries the dispatchers themselves, in turn, and receives their pushes; one is cut off from the journal, one from KEDA, one is restarted.",
         make: |s| {
             s.push();
             s.visitors = 9;
@@ -346,7 +346,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "ordered-and-limited",
-        story: "OrderedReady pods, short sessions by the clock, idle people sent home, a queue of three.",
+        story: "OrderedReady pods, a short session limit, idle sessions ended, a queue of three.",
         make: |s| {
             s.policy = Policy::OrderedReady;
             s.rules.max_session = Some(Millis::secs(12));
@@ -377,7 +377,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "idle-and-pushed",
-        story: "Pods push data to visitors who say nothing: what a pod sends is no activity, and idle sessions end.",
+        story: "Pods push data to visitors who send nothing: what a pod sends is no activity, and idle sessions end.",
         make: |s| {
             s.conduct.pods = 100;
             s.rules.idle = Some(Millis::secs(9));
@@ -388,7 +388,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "impolite-and-unlucky",
-        story: "Nobody is polite, and dispatchers, links and pods fail.",
+        story: "All pods and visitors are impolite, and dispatchers, links and pods fail.",
         make: |s| {
             s.conduct = Conduct::IMPOLITE;
             s.visitors = 9;
@@ -408,7 +408,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "two-pools",
-        story: "Beside the first pool there is a fixed list of addresses, which are away now and then; a dispatcher is restarted and another one killed.",
+        story: "A second pool is a fixed list of addresses, which are occasionally down; a dispatcher is restarted and another one killed.",
         make: |s| {
             s.annex = Some(Annex::new(pools::Kind::Fixed, &s.rules));
             faults(s, &[(Kind::DispatcherRestart, 15_000, 18_000, 0), (Kind::DispatcherCrash, 28_000, 32_000, 1)]);
@@ -416,7 +416,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "processes-beside",
-        story: "Beside the first pool there is one of local processes, each for one session only; their dispatcher is restarted and killed, and they end with it.",
+        story: "A second pool has local processes, each for one session only; their dispatcher is restarted and killed, and they end with it.",
         make: |s| {
             s.dispatchers = 1;
             s.shared_journal = false;
@@ -428,7 +428,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "crowd",
-        story: "Two hundred visitors come to fifty pods, while a node is lost and a dispatcher restarted.",
+        story: "Two hundred visitors arrive at fifty pods, while a node is lost and a dispatcher restarted.",
         make: |s| {
             s.crowd();
             s.habits.arrive_within = 10_000;
@@ -437,7 +437,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "pool-removed",
-        story: "An operator removes the pool under everybody; the next start of the dispatchers makes it anew.",
+        story: "An operator removes the pool while it has sessions; the next start of the dispatchers creates it again.",
         make: |s| faults(s, &[(Kind::PoolRemoval, 20_000, 26_000, 0)]),
     },
     Scenario {
@@ -457,7 +457,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "api-overloaded",
-        story: "The API server refuses everything with 429 for a while, then answers late, then carries out writes late: pods come and go meanwhile.",
+        story: "The API server refuses everything with 429 for a while, then answers late, then executes writes late: pods start and end meanwhile.",
         make: |s| {
             s.habits.stay = (3_000, 9_000);
             s.habits.arrive_within = 45_000;
@@ -484,7 +484,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "preempted",
-        story: "Pods with a higher priority take the places of two pods, and there is no room for others for a while.",
+        story: "Pods with a higher priority preempt two pods, and there is no capacity for others for a while.",
         make: |s| {
             s.habits.stay = (15_000, 35_000);
             s.visitors = 8;
@@ -512,7 +512,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "listed-again",
-        story: "Everything that is watched is listed again every few seconds, as it is every hour: nothing changes by that.",
+        story: "Everything that is watched is listed again every few seconds instead of every hour: that changes nothing.",
         make: |s| {
             s.relist = Duration::from_secs(3);
             s.visitors = 8;

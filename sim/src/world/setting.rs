@@ -1,5 +1,5 @@
-//! What a seed makes of the world: how many of everything, the pool's rules, and the faults of the day. Whoever looks for
-//! the reason of a failure can take things away (`Limits`) without moving the rest.
+//! The world that a seed determines: the number of everything, the pool's rules, and the faults. To find the cause of
+//! a failure, parts can be removed (`Limits`) without changing the rest.
 
 use super::conduct::Conduct;
 use super::faults::Fault;
@@ -26,19 +26,19 @@ pub const POOL: &str = "arcade";
 pub struct Setting {
     pub seed: u64,
     pub name: String,
-    /// What a reader should know about it.
+    /// A description for readers.
     pub story: String,
     pub dispatchers: u32,
-    /// One journal for all dispatchers on the network; else a durable one of the only dispatcher.
+    /// One journal on the network for all dispatchers; otherwise a durable one of the only dispatcher.
     pub shared_journal: bool,
-    /// Most milliseconds of entries that the journal on the network loses when it is killed; 0: it loses none.
+    /// How much the journal on the network loses when it is killed, at most, in milliseconds of entries; 0: nothing.
     pub lag: u64,
     pub nodes: u32,
     pub homes: u32,
     pub visitors: u32,
     pub bots: u32,
     pub rules: Rules,
-    /// How KEDA learns the number, where the pool is KEDA's.
+    /// How KEDA gets the number, in pools scaled by KEDA.
     pub trigger: Trigger,
     pub admission: Admission,
     #[serde(with = "super::milliseconds")]
@@ -48,57 +48,57 @@ pub struct Setting {
     #[serde(with = "super::milliseconds")]
     pub hold: Duration,
     pub policy: Policy,
-    /// From a pod's creation to its being ready, drawn between these.
+    /// Time from a pod's creation until it is ready, drawn from this range.
     pub cold_start: (u64, u64),
-    /// Milliseconds a message takes, drawn between these.
+    /// Latency of a message, drawn from this range.
     pub latency: (u64, u64),
-    /// Things go wrong for so long; then everything is healed, and has so long to come to rest.
+    /// Duration of the fault phase; then all faults are healed, and everything must come to rest within `calm`.
     pub chaos: u64,
     pub calm: u64,
     pub faults: Vec<Fault>,
-    /// After so long the dispatchers list everything again that they watch (an hour, in production).
+    /// Interval at which the dispatchers list everything again that they watch (an hour, in production).
     #[serde(with = "super::milliseconds", default = "hour")]
     pub relist: Duration,
-    /// A second pool beside the first one.
+    /// A second pool in addition to the first one.
     pub annex: Option<Annex>,
     /// A rolling restart with other settings.
     pub rollout: Option<Rollout>,
     /// What happens at fault points in the code.
     pub points: Vec<Rate>,
-    /// Only the visitors with these numbers come; `None`: all.
+    /// Only visitors with these numbers arrive; `None`: all.
     pub guests: Option<BTreeSet<u32>>,
     /// One more spare slot in the first minute, by weekly schedule.
     pub scheduled: bool,
-    /// How sessions are.
+    /// The habits of the visitors.
     pub habits: Habits,
     /// How many pods and visitors are impolite.
     pub conduct: Conduct,
 }
 
-/// What visitors do.
+/// The habits of visitors.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Habits {
-    /// All come within this time.
+    /// All visitors arrive within this time.
     pub arrive_within: u64,
-    /// They stay between these.
+    /// The length of a stay, drawn from this range.
     pub stay: (u64, u64),
-    /// Of 100, who gives up in line soon.
+    /// Percentage of visitors who soon give up waiting.
     pub impatient: u32,
-    /// Of 100 endings: without a word and without a FIN.
+    /// Percentage of endings without a close frame and without a FIN.
     pub half_open: u32,
-    /// Of 100 visitors: say nothing while they sit there.
+    /// Percentage of visitors who send nothing while they have a slot.
     pub idle: u32,
 }
 
 impl Setting {
-    /// The world of this seed.
+    /// Draws the world of this seed.
     #[must_use]
     pub fn draw(seed: u64) -> Setting {
         Setting::select(seed, &Selection::default())
     }
 
-    /// Some shared pools aim at fewer sessions or messages than would fit, and are emptied pod by pod.
+    /// Some shared pools have targets for sessions or messages below their capacity, and are emptied pod by pod.
     fn gateway(&mut self, dice: &mut rand_chacha::ChaCha8Rng) {
         let slides = self.rules.scaling == Scaling::Direct { window: Span::Sliding };
         if self.rules.slots_per_pod == 1 || slides || dice.random_ratio(1, 3) {
@@ -118,7 +118,7 @@ impl Setting {
         }
     }
 
-    /// The world of this seed among the selected ones.
+    /// Draws the world of this seed among the selected ones.
     fn select(seed: u64, selection: &Selection) -> Setting {
         let mut dice = Chance::new(seed).stream("setting");
         let dispatchers = if selection.several { [2, 2, 2, 3, 3] } else { [1, 1, 2, 2, 3] };
@@ -204,7 +204,7 @@ impl Setting {
         let mut push = Chance::new(seed).stream("push");
         if setting.is_keda() && push.random_ratio(1, 2) {
             setting.push();
-            // The others are guarded, and shrink only when nobody is left.
+            // The others are guarded, and scale down only when no session is left.
             setting.rules.min = setting.rules.min.max(push.random_range(0..=1));
         }
         if Chance::new(seed).stream("crowd").random_ratio(1, 50) {
@@ -248,7 +248,7 @@ impl Setting {
         self.rules.after_session = AfterSession::Keep;
     }
 
-    /// KEDA scales the pool, and asks over gRPC.
+    /// KEDA scales the pool, and queries over gRPC.
     pub fn push(&mut self) {
         self.rules.scaling = Scaling::Keda { settle: SETTLE_PUSH };
         self.trigger = Trigger::Push;
@@ -256,7 +256,7 @@ impl Setting {
 
     /// Many pods and visitors. Less time for faults, as each second costs more.
     pub fn crowd(&mut self) {
-        // KEDA and its HPA would need longer for so many than the rest of a world takes.
+        // KEDA and its HPA would need longer for that many pods than the rest of a world takes.
         if self.is_keda() {
             self.rules.scaling = Scaling::Direct { window: Span::Fixed };
             self.trigger = Trigger::Prometheus;
@@ -271,7 +271,7 @@ impl Setting {
         self.habits.stay = (5_000, 20_000);
     }
 
-    /// A small world in which nothing goes wrong: two dispatchers, three pods, six visitors.
+    /// Returns a small world without faults: two dispatchers, three pods, six visitors.
     #[must_use]
     pub fn plain(seed: u64) -> Setting {
         let mut setting = Setting::draw(seed);
@@ -310,7 +310,7 @@ impl Setting {
         setting
     }
 
-    /// The weekly schedule of spare slots, if there is one: one more in the world's first minute.
+    /// Returns the weekly schedule of spare slots, if there is one: one more in the world's first minute.
     #[must_use]
     pub fn schedule(&self) -> Option<Schedule> {
         if !self.scheduled {
@@ -322,13 +322,13 @@ impl Setting {
         Schedule::new("UTC", self.rules.spare, vec![Window { days, from, to, spare: more }]).ok()
     }
 
-    /// The world of this seed, without what is taken away.
+    /// Draws the world of this seed within the limits.
     #[must_use]
     pub fn limited(seed: u64, limits: &Limits) -> Setting {
         Setting::select(seed, &limits.selection).within(limits)
     }
 
-    /// Takes away what is limited.
+    /// Removes everything beyond the limits.
     #[must_use]
     pub fn within(mut self, limits: &Limits) -> Setting {
         self.dispatchers = limits.dispatchers.map_or(self.dispatchers, |n| n.clamp(1, self.dispatchers));
@@ -347,12 +347,12 @@ impl Setting {
         self
     }
 
-    /// The visitors that come, by number.
+    /// Returns the numbers of the visitors that arrive.
     pub fn comers(&self) -> impl Iterator<Item = u32> + '_ {
         (0..self.visitors).filter(|number| self.guests.as_ref().is_none_or(|chosen| chosen.contains(number)))
     }
 
-    /// In one line, for people.
+    /// Describes the world in one line.
     #[must_use]
     pub fn describe(&self) -> String {
         let r = &self.rules;
@@ -403,25 +403,25 @@ impl Setting {
         self.is_keda() && self.rules.min == 0 && guarded
     }
 
-    /// KEDA scales, and asks the dispatchers themselves.
+    /// Reports whether KEDA scales, and queries the dispatchers themselves.
     #[must_use]
     pub fn is_pushed(&self) -> bool {
         self.is_keda() && self.trigger == Trigger::Push
     }
 }
 
-/// Long enough for a number that was served to have been scraped, polled and synced (see `scaler`).
+/// Long enough for a served number to have been scraped, polled and synced (see `scaler`).
 pub const SETTLE: Millis = Millis(14_000);
 
-/// A fifth of the default, as all clocks of these worlds.
+/// A fifth of the default, like all clocks of these worlds.
 pub const SETTLE_PUSH: Millis = Millis(4_000);
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Of stored worlds that are older than the setting.
+/// The default for stored worlds that are older than the setting.
 fn hour() -> Duration {
     HOUR
 }
 
-/// From the end of all faults until everything must have come to rest.
+/// Milliseconds from the end of all faults until everything must have come to rest.
 pub const CALM: u64 = 260_000;

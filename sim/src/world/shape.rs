@@ -1,5 +1,5 @@
-//! The configurations a hunt can be restricted to (`--config`). A shape fixes only what its name says; everything else
-//! stays as the seed draws it.
+//! The configurations that a hunt can be restricted to (`--config`). A shape fixes only what its name refers to;
+//! everything else stays as drawn.
 
 use super::conduct::Conduct;
 use super::pools::{Annex, Kind};
@@ -21,7 +21,7 @@ macro_rules! shapes {
         impl Shape {
             pub const ALL: &[Shape] = &[$(Shape::$shape),*];
 
-            /// As in commands.
+            /// Returns the word used in commands.
             #[must_use]
             pub fn word(self) -> &'static str {
                 match self {
@@ -106,7 +106,7 @@ impl Shape {
         }
     }
 
-    /// Whether worlds of this shape have one dispatcher only.
+    /// Reports whether worlds of this shape have only one dispatcher.
     #[must_use]
     pub fn is_alone(self) -> bool {
         matches!(self, Shape::Alone | Shape::AloneShared | Shape::ProcessesBeside)
@@ -127,6 +127,6 @@ impl FromStr for Shape {
             .iter()
             .copied()
             .find(|s| s.word() == word)
-            .ok_or_else(|| format!("{word:?} is no configuration; allowed: {}", all()))
+            .ok_or_else(|| format!("{word:?} is not a configuration; allowed: {}", all()))
     }
 }

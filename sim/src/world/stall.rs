@@ -1,12 +1,12 @@
-//! A process that does not run for a while (`SIGSTOP`, a starved or migrated machine): its connections stay open, and
-//! nothing goes in or out. The gate stands at every socket and every job for the disk. Turmoil ticks all hosts, so timers
-//! inside the process still fire; the test `stopped` holds the real program to the rest.
+//! A process that does not run for a while (`SIGSTOP`, a starved or migrated machine): its connections stay open,
+//! without any traffic. The gate blocks every socket and every disk job. Turmoil ticks all hosts, so timers inside
+//! the process still fire; the test `stopped` covers that with the real program.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// Open, unless the process is stopped. And whether it has descriptors left.
+/// Open, unless the process is stopped. Also records whether the process has descriptors left.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<Mutex<State>>);
 
@@ -22,7 +22,7 @@ impl Gate {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stops the process, or lets it go on.
+    /// Stops the process, or lets it continue.
     pub fn close(&self, closed: bool) {
         let waiting = {
             let mut state = self.locked();
@@ -32,7 +32,7 @@ impl Gate {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// The process has no descriptors left, or has some again.
+    /// The process runs out of descriptors, or has some again.
     pub fn exhaust(&self, exhausted: bool) {
         self.locked().exhausted = exhausted;
     }

@@ -1,5 +1,5 @@
-//! Worlds as data: a setting as JSON. A file may name only what differs from the scenario `plain` of its seed; what `hunt
-//! --keep` writes names everything, so that it stays the same world when drawing changes.
+//! Worlds as data: a setting as JSON. A file may contain only the differences from the scenario `plain` with its
+//! seed; the files that `hunt --keep` writes are complete, so that they remain the same world when drawing changes.
 
 use super::points;
 use super::setting::Setting;
@@ -7,13 +7,14 @@ use serde_json::{Map, Value};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where `--keep NAME` stores worlds and `--scenario NAME` finds them, from the repository's root.
+/// The folder in which `--keep NAME` stores worlds and `--scenario NAME` finds them, relative to the repository's
+/// root.
 pub const FOLDER: &str = "sim/scenarios";
 
-/// Keys whose values are settings themselves: a file may name some of them.
+/// Keys whose values are objects: a file may contain some of their fields.
 const NESTED: [&str; 3] = ["rules", "habits", "targets"];
 
-/// Why a file is no world.
+/// Why a file is not a valid world.
 #[derive(Debug, thiserror::Error)]
 pub enum StoredError {
     #[error("cannot read {0}: {1}")]
@@ -28,14 +29,16 @@ pub enum StoredError {
     OutOfRange { path: PathBuf, what: &'static str, allowed: &'static str },
 }
 
-/// The file of a stored world's name; a path is taken as it is.
+/// Returns the file of a stored world's name; a path is returned unchanged.
 #[must_use]
 pub fn path(name: &str, folder: &Path) -> PathBuf {
     if name.contains('/') || name.ends_with(".json") { name.into() } else { folder.join(format!("{name}.json")) }
 }
 
+/// Writes a world to a file.
+///
 /// # Errors
-/// When it cannot be written.
+/// If writing fails.
 pub fn write(setting: &Setting, path: &Path) -> io::Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder)?;
@@ -43,19 +46,19 @@ pub fn write(setting: &Setting, path: &Path) -> io::Result<()> {
     std::fs::write(path, serde_json::to_string_pretty(setting)? + "\n")
 }
 
-/// `seed`: instead of the file's.
+/// Reads a world from a file. `seed` replaces the file's seed.
 ///
 /// # Errors
-/// When there is no such file, or it is no world.
+/// If there is no such file, or it is not a valid world.
 pub fn read(path: &Path, seed: Option<u64>) -> Result<Setting, StoredError> {
     let text = std::fs::read_to_string(path).map_err(|error| StoredError::Io(path.into(), error))?;
     parse(&text, path, seed)
 }
 
-/// The same from a file's text.
+/// Parses a world from a file's text.
 ///
 /// # Errors
-/// When it is no world.
+/// If it is not a valid world.
 pub fn parse(text: &str, path: &Path, seed: Option<u64>) -> Result<Setting, StoredError> {
     let json = |error| StoredError::Json(path.into(), error);
     let Value::Object(mut given) = serde_json::from_str(text).map_err(json)? else {
@@ -91,7 +94,7 @@ fn merge(all: &mut Map<String, Value>, given: Map<String, Value>, path: &Path) -
     Ok(())
 }
 
-/// What a world cannot do without, and what is allowed.
+/// Checks what every world requires. Returns the problem, and what is allowed.
 fn possible(setting: &Setting) -> Result<(), (&'static str, &'static str)> {
     let s = setting;
     let least = [s.dispatchers, s.nodes, s.homes, s.rules.slots_per_pod, s.rules.max];

@@ -1,5 +1,5 @@
-//! A tab: a visitor's WebSocket. It checks what arrives: its own messages come back as they were sent, what the pod sends
-//! unasked is complete and in order, and nothing is missing when the pod says that this was all.
+//! A tab: a visitor's WebSocket. It checks what arrives: its own messages are echoed unchanged, the pod's unrequested
+//! messages are complete and in order, and nothing is missing when the pod reports its end.
 
 use super::conduct::{PING, Received, Sent};
 use super::truth::Truth;
@@ -13,30 +13,30 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-/// A browser notices a dead WebSocket by the silence.
+/// A browser considers a WebSocket dead after this silence.
 pub const SILENCE: Duration = Duration::from_secs(7);
-/// How long a visitor that says nothing looks whether there is something to read.
+/// How long a visitor that sends nothing waits for a message.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// A WebSocket, and what its pod said at first.
+/// A WebSocket, and the pod's greeting.
 pub struct Socket {
     pub stream: WebSocketStream<Windowed>,
     pub uid: String,
     pub session: String,
     pub opened: u64,
-    /// The same for as long as it is the same stream.
+    /// Identifies the stream.
     pub number: u64,
-    /// When its visitor last began to read: what is read later may have arrived since then.
+    /// When its visitor last began to read: messages read later may have arrived since then.
     pub looked: u64,
     pub received: Received,
-    /// Messages sent.
+    /// Number of messages sent.
     pub sent: u64,
-    /// The visitor did not read for so long that the dispatcher may have taken it for gone.
+    /// The visitor has not read for so long that the dispatcher may have closed the connection for that.
     pub neglected: bool,
 }
 
 impl Socket {
-    /// One thing said and heard. The error: how the connection ended.
+    /// Sends a message, if there is one, and waits for messages. The error is how the connection ended.
     pub async fn talk(&mut self, ask: Option<String>, scene: &Scene) -> Result<(), String> {
         let truth = &scene.truth;
         let asked = truth.now();
@@ -54,7 +54,7 @@ impl Socket {
                 Err(_) if ask.is_some() => return Err("silent".into()),
                 Err(_) => return Ok(()),
                 Ok(Some(Err(_)) | None) => {
-                    // A visitor that did not read may have been given up for that, without a reason.
+                    // The connection of a visitor that did not read may have been closed for that, without a reason.
                     if !self.neglected {
                         truth.broke_off(&self.session, self.number);
                     }
@@ -87,7 +87,7 @@ impl Socket {
                         if ask.as_deref() != Some(heard.as_str()) {
                             truth.violate(
                                 "bytes arrive as they were sent",
-                                format!("sent {ask:.40?}, heard {:.40}", heard.as_str()),
+                                format!("sent {ask:.40?}, received {:.40}", heard.as_str()),
                             );
                         }
                         truth.echoed(&self.uid, &self.session, self.opened, asked, scene.alone);
@@ -98,7 +98,7 @@ impl Socket {
                 }
                 Message::Binary(heard) => {
                     if !self.is_push(&heard, truth) {
-                        truth.violate("bytes arrive as they were sent", "a binary message came that nobody sent");
+                        truth.violate("bytes arrive as they were sent", "an unexpected binary message arrived");
                     }
                 }
                 Message::Pong(_) | Message::Frame(_) => {}
@@ -106,8 +106,8 @@ impl Socket {
         }
     }
 
-    /// Tells the second oracle that the stream was closed at some moment since `since`. Not if its pod may have closed it of
-    /// its own accord, or because the visitor did not read: neither says anything about the dispatchers.
+    /// Reports to the second oracle that the stream was closed at some moment since `since`; not if its pod may have
+    /// closed it by itself, or because the visitor did not read: both are independent of the dispatchers.
     fn closed(&self, code: u16, reason: &str, since: u64, truth: &Truth) {
         let says_why = matches!(code, 1001 | 1012 | 4001..=4010);
         if says_why || !self.neglected && !self.received.is_over {
@@ -130,7 +130,7 @@ impl Socket {
         }
     }
 
-    /// Closes it, and says how much was sent.
+    /// Closes the WebSocket, and reports how much was sent.
     pub async fn close(mut self) {
         let sent = Sent { messages: self.sent, pings: 0 };
         let goodbye = CloseFrame { code: CloseCode::Normal, reason: sent.written("end").into() };

@@ -1,4 +1,4 @@
-//! Bodies that visitors send and fetch, and what they make of them: sent in pieces, read slowly, and compared at the end.
+//! Bodies that visitors send and fetch: sent in pieces, read slowly, and compared at the end.
 
 use super::conduct::{LETTERS, described, is_as_described, letters, pause};
 use super::visitor::{ANSWER, Failure, PORT, Way, connect};
@@ -16,7 +16,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Pieces of an upload.
+/// Number of pieces of an upload.
 const PIECES: usize = 6;
 
 /// Sends a body in pieces, with its description.
@@ -51,14 +51,14 @@ pub async fn upload(
         .header(header::COOKIE, format!("{}={cookie}", way.cookie))
         .header(LETTERS, described(number, size));
     if dice.random_ratio(1, 2) {
-        // Otherwise the length is not known beforehand, and the body is sent in chunks.
+        // Otherwise the length is not announced, and the body is sent in chunks.
         request = request.header(header::CONTENT_LENGTH, size);
     }
     let request = request.body(StreamBody::new(Box::pin(pieces)))?;
     Ok(tokio::time::timeout(ANSWER, sender.send_request(request)).await??)
 }
 
-/// Reads a body with pauses. The error: it broke off. False: all has come, and it is not what was sent.
+/// Reads a body with pauses. Returns an error if it broke off, and false if it is complete but not what was sent.
 pub async fn read_slowly(response: Response<Incoming>, dice: &mut ChaCha8Rng) -> Result<bool, Failure> {
     let (head, mut body) = response.into_parts();
     let description = head.headers.get(LETTERS).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();

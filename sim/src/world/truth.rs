@@ -1,5 +1,5 @@
-//! What really happened: a mirror of the fleet that reads the journal at its source, the promises that can be checked
-//! from outside, and the story of the day. Everybody in the world reports here; nobody in it may read it but checks.
+//! The facts of a world: a mirror of the fleet that reads the journal at its source, the promises that can be checked
+//! from outside, and the story. All components report here, but only checks may read it.
 
 use super::activity::Activity;
 use super::evidence::{self, Ledger, Subject};
@@ -17,19 +17,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// When every world begins: a Monday morning (Unix time, milliseconds).
 pub const EPOCH: u64 = 1_767_600_000_000;
 
-/// Milliseconds: older than this (half a `settle`) no number may be told to KEDA.
+/// A number sent to KEDA must not be older than this, in milliseconds (half a `settle`).
 const OLD: u64 = 2_000;
-/// Positions of the journal whose census is remembered: a scrape is answered from one that is not long ago.
+/// Number of journal positions whose census is remembered: a scrape's position is a recent one.
 const REMEMBERED: usize = 20_000;
 
-/// States of the fleet that are remembered: entries that are lost are newer than this, and so are checkpoints.
+/// Number of the fleet's states that are remembered: lost entries and checkpoints are always more recent.
 const STATES: usize = 2_000;
 
-/// Milliseconds after the end of the last fault in which streams may still break: by then everything that was cut off has
-/// been given up (`silence` and `grace` are 16 s at most), and everything that was lost has been tried again.
+/// Milliseconds after the end of the last fault in which streams may still break: by then all interrupted connections
+/// have been given up (`silence` and `grace` are at most 16 s), and all lost requests have been retried.
 const AFTERMATH: u64 = 30_000;
 
-/// What a visitor never meets in a world in which nothing goes wrong.
+/// Events that a visitor never meets in a world without faults.
 const ODD: [&str; 9] = [
     "socket broken",
     "socket silent",
@@ -42,7 +42,7 @@ const ODD: [&str; 9] = [
     "download failed",
 ];
 
-/// What is read at a glance after a failure.
+/// Number of story lines that are kept to explain a failure.
 const STORY: usize = 4_000;
 
 const SCALE_DOWN: &str = "a scale-down";
@@ -50,10 +50,11 @@ const SCALE_DOWN: &str = "a scale-down";
 #[derive(Clone)]
 pub struct Truth {
     inner: Arc<Mutex<Inner>>,
-    /// The second oracle, and what is reported to it.
+    /// The second oracle.
     pub(super) outsiders: Outsiders,
     pool: PoolId,
-    /// The same for another pool of the same fleet: it has a mirror of its own, and hears of everything that is not of one pool.
+    /// The same for another pool of the same fleet: it has its own mirror, and receives every event that does not
+    /// belong to one pool.
     beside: Option<Arc<Truth>>,
 }
 
@@ -61,92 +62,93 @@ pub struct Truth {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
     pub at: u64,
-    /// Which promise, in a word or two.
+    /// The name of the promise.
     pub promise: &'static str,
     pub what: String,
 }
 
-/// One line of the day.
+/// One line of the story.
 #[derive(Clone, Debug)]
 pub struct Line {
     pub at: u64,
     pub text: String,
 }
 
-/// By journal position, of a history that was lost, and the replicas at that time.
+/// Censuses of lost entries by journal position, and the replicas at that time.
 type LostCensuses = (BTreeMap<usize, ReplicaId>, VecDeque<(u64, Census)>);
 
 #[derive(Default)]
 struct Inner {
     mirror: Fleet,
-    /// The fleet as it was, by journal position.
+    /// Past states of the fleet, by journal position.
     states: VecDeque<(u64, Fleet)>,
-    /// What the fleet was before entries were lost: until nobody can still act by that.
+    /// Fleets before a loss of entries, until no component can still act on them.
     before: Vec<Before>,
-    /// Entries may be lost, and the journal has not said so.
+    /// Entries may be lost, and the journal has no lapse for them yet.
     lapse_is_due: bool,
     /// By journal position.
     censuses: VecDeque<(u64, Census)>,
-    /// Those of positions that were lost, and who the replicas were.
+    /// Censuses of lost positions, and the replicas at that time.
     lost: Vec<LostCensuses>,
-    /// Sessions that the journal says something else of since it lost entries; until they are attached again.
+    /// Sessions whose state in the journal has changed by a loss of entries, until they are attached again.
     shaken: BTreeSet<SessionId>,
-    /// What the journal's clock said at each entry, and when that was.
+    /// The journal's clock at each entry, and the world's time.
     stamps: VecDeque<(u64, Time)>,
-    /// Faults that are active, and when the last one ended.
+    /// Number of active faults; `last_fault`: when the last one ended.
     faults: usize,
     last_fault: Option<u64>,
-    /// Entries, for the explanation of a broken promise.
+    /// Entries, to explain a broken promise.
     ledger: Ledger,
-    /// The highest position there ever was.
+    /// The highest position so far.
     highest: u64,
-    /// How many pods were wanted, since when.
+    /// The number of pods wanted, and since when.
     wanted: Vec<(u64, u32)>,
     names: BTreeMap<String, SessionId>,
-    /// The incarnations each session has been given, in order.
+    /// The incarnations in which each session was placed, in order.
     places: BTreeMap<SessionId, Vec<String>>,
     /// When each session last lost its pod.
     requeued: BTreeMap<SessionId, u64>,
-    /// The replica each dispatcher's host is at the moment.
+    /// The current replica id of each dispatcher's host.
     lives: BTreeMap<usize, ReplicaId>,
     /// Since when.
     lives_since: BTreeMap<usize, u64>,
-    /// Who it was before, since its process started. Streams of such a life may be closed with a last frame: the fleet gives
-    /// their slots to nobody before it has given that replica up.
+    /// The earlier replica ids of each host's process. Streams of such a life may still send a close frame: the fleet
+    /// reassigns their slots only after it has given that replica up.
     former: BTreeMap<usize, BTreeSet<ReplicaId>>,
-    /// Sessions (by public name) that lost entries had ended or moved away from an incarnation: the state says again that they
-    /// are there, until bytes show that they are.
+    /// Sessions (by public name) that had ended or moved away from an incarnation according to lost entries: the
+    /// state has them there again, until bytes confirm that they are.
     departed: BTreeSet<(String, String)>,
-    /// The incarnation at an address, as long as it lives.
+    /// The incarnation at an address, while it exists.
     addresses: BTreeMap<SocketAddr, (u32, String)>,
-    /// Sessions that somebody has the cookie of.
+    /// Sessions whose cookie a visitor has.
     owned: BTreeSet<String>,
-    /// When each dispatcher started, and how far the journal was then.
+    /// When each dispatcher started, and the journal's position at that time.
     started: BTreeMap<usize, (u64, u64)>,
-    /// Who was last answered by each incarnation, as the visitors say, and when it was asked.
+    /// The session that each incarnation answered last, as reported by the visitors, and when it had sent the
+    /// message.
     echoes: BTreeMap<String, (String, u64)>,
-    /// What the visitors of each session have done.
+    /// The activity of each session's visitor.
     activity: Activity,
-    /// Sessions of which one browser may use only one.
+    /// Groups of sessions of which one browser may use only one.
     choices: Vec<Vec<String>>,
-    /// Who was in an incarnation of a pool that recycles.
+    /// The first session of each incarnation in a recycling pool.
     first: BTreeMap<String, String>,
     violations: Vec<Violation>,
-    /// What occurred, and how often.
+    /// Events, and how often they occurred.
     coverage: BTreeMap<String, u64>,
     story: VecDeque<Line>,
     marks: Vec<Mark>,
     sessions: BTreeMap<SessionId, SessionLife>,
-    /// When each session that has a slot got it, until it has been answered by its pod.
+    /// When each session got its slot, until its pod has answered.
     placed: BTreeMap<SessionId, u64>,
-    /// How long that took.
+    /// Times from slot to answer.
     answered: Vec<u64>,
-    /// From asking to a slot.
+    /// Times from request to slot.
     waited: Vec<u64>,
     clock: u64,
 }
 
-/// A fleet that is forgotten, and who its replicas were.
+/// A discarded fleet, and its replicas.
 struct Before {
     fleet: Fleet,
     lives: BTreeMap<usize, ReplicaId>,
@@ -163,7 +165,7 @@ impl Truth {
         Truth { inner: Arc::default(), outsiders: Outsiders::default(), pool: pool.into(), beside: None }
     }
 
-    /// Together with what is true of another pool.
+    /// Adds the checks of another pool.
     #[must_use]
     pub fn with(self, beside: Option<Truth>) -> Truth {
         Truth { beside: beside.map(Arc::new), ..self }
@@ -183,32 +185,32 @@ impl Truth {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Milliseconds since the world began.
+    /// Returns milliseconds since the world began.
     #[must_use]
     pub fn now(&self) -> u64 {
         turmoil::sim_elapsed().map_or_else(|| self.locked().clock, |t| t.as_millis() as u64)
     }
 
-    /// What time it is between two steps, when no host has its turn.
+    /// Sets the time between two steps, when no host runs.
     pub fn clock(&self, now: u64) {
         self.others(|t| t.clock(now));
         self.locked().clock = now;
     }
 
-    /// The world's wall clock.
+    /// Returns the world's wall clock.
     #[must_use]
     pub fn wall(&self) -> Time {
         Time(EPOCH + self.now())
     }
 
-    // ---- what the world reports ----
+    // ---- reports ----
 
     pub fn tell(&self, text: impl Into<String>) {
         let at = self.now();
         self.locked().tell(at, text.into());
     }
 
-    /// Something was broken on purpose.
+    /// A fault begins.
     pub fn fault(&self, at: u64, until: Option<u64>, kind: &str, text: String) {
         self.others(|t| t.locked().faults += 1);
         self.disturbed(until.unwrap_or(at), kind);
@@ -219,7 +221,7 @@ impl Truth {
         inner.marks.push(Mark { at, until, kind: MarkKind::Fault, text });
     }
 
-    /// ... and is mended.
+    /// A fault ends.
     pub fn fault_is_over(&self, kind: &str) {
         let at = self.now();
         self.others(|t| t.locked().mended(at));
@@ -233,7 +235,7 @@ impl Truth {
         self.locked().count(what.into());
     }
 
-    /// A visitor meets this: some of it needs a cause.
+    /// A visitor meets this event; some events need a cause.
     pub fn meets(&self, what: String) {
         let at = self.now();
         let mut inner = self.locked();
@@ -251,7 +253,7 @@ impl Truth {
         inner.count(what);
     }
 
-    /// No fault is active, none has been lately, and sessions are placed: entries are not in doubt.
+    /// Reports whether no fault is active or has ended lately, and sessions are placed, so no entries can be lost.
     #[must_use]
     pub fn is_undisturbed(&self) -> bool {
         let at = self.now();
@@ -264,7 +266,7 @@ impl Truth {
         self.locked().violate(at, promise, what.into());
     }
 
-    /// The host writes under this name from now on.
+    /// The host writes under this replica id from now on.
     pub fn lives_as(&self, host: usize, replica: ReplicaId) {
         self.others(|t| t.lives_as(host, replica));
         let at = self.now();
@@ -283,7 +285,7 @@ impl Truth {
         self.locked().owned.insert(session);
     }
 
-    /// Sessions that take part although nobody has their cookie.
+    /// Returns sessions that take part although no visitor has their cookie.
     #[must_use]
     pub fn strangers(&self) -> Vec<String> {
         let mut all = self.beside.as_ref().map(|t| t.strangers()).unwrap_or_default();
@@ -311,12 +313,12 @@ impl Truth {
         self.locked().ends(host);
     }
 
-    /// An incarnation answers at this address.
+    /// An incarnation serves at this address.
     pub fn pod_is_at(&self, address: SocketAddr, ordinal: u32, uid: &str) {
         self.locked().addresses.insert(address, (ordinal, uid.to_owned()));
     }
 
-    /// A pod of this pool answers there, or did.
+    /// Reports whether a pod of this pool serves there, or did.
     #[must_use]
     pub fn has_pod_at(&self, address: SocketAddr) -> bool {
         self.locked().addresses.contains_key(&address)
@@ -326,12 +328,12 @@ impl Truth {
         self.locked().addresses.retain(|_, (_, u)| u != uid);
     }
 
-    /// Nothing there runs any more.
+    /// No program runs on this node any more.
     pub fn node_lost(&self, node: std::net::IpAddr) {
         self.locked().addresses.retain(|address, _| address.ip() != node);
     }
 
-    /// The journal has taken an entry: the mirror applies it, and everything that can be checked at this moment is.
+    /// The journal has taken an entry: applies it to the mirror, and runs all checks that are possible now.
     pub fn journalled(&self, position: u64, entry: &Entry) {
         self.others(|t| t.journalled(position, entry));
         let at = self.now();
@@ -348,7 +350,7 @@ impl Truth {
         }
     }
 
-    /// The journal has lost what came after this position.
+    /// The journal has lost all entries after this position.
     pub fn rewound(&self, position: u64) {
         self.others(|t| t.rewound(position));
         let at = self.now();
@@ -356,7 +358,7 @@ impl Truth {
         self.journal_lost();
     }
 
-    /// A state has been kept: it must be what was so at its position.
+    /// A checkpoint has been written: it must equal the state at its position.
     pub fn kept(&self, position: u64, state: &[u8]) {
         let at = self.now();
         let mut inner = self.locked();
@@ -364,20 +366,20 @@ impl Truth {
         let Ok(found) = inner.states.binary_search_by_key(&position, |(p, _)| *p) else { return };
         let real = inner.states.get(found).and_then(|(_, fleet)| serde_json::to_vec(fleet).ok());
         if real.as_deref() != Some(state) {
-            let what = format!("a state is kept as that of position {position}, and it is not");
-            inner.violate(at, "a checkpoint says what was so", what);
+            let what = format!("a checkpoint differs from the state at position {position}");
+            inner.violate(at, "a checkpoint equals the state at its position", what);
         }
     }
 
-    /// A dispatcher writes bytes of a session to a pod: at this moment the slot must be that session's, and the dispatcher
-    /// must be known to use it.
+    /// A dispatcher writes bytes of a session to a pod: the slot must belong to that session now, and the dispatcher
+    /// must be attached to it.
     pub fn egress(&self, host: usize, to: SocketAddr, session: &str) {
         let at = self.now();
         let mut inner = self.locked();
         inner.count("check egress".into());
         let Some((ordinal, uid)) = inner.addresses.get(&to).cloned() else { return };
         inner.departed.remove(&(session.to_owned(), uid.clone()));
-        // A fleet that is forgotten counts only for a replica that has not started again since.
+        // A discarded fleet counts only for a replica that has not restarted since.
         let same = |b: &&Before| b.lives.get(&host) == inner.lives.get(&host);
         let before = inner.before.iter().filter(same).map(|b| (&b.fleet, &b.lives));
         let fleets = before.chain([(&inner.mirror, &inner.lives)]);
@@ -395,7 +397,8 @@ impl Truth {
         }
     }
 
-    /// A pod that is one session's for ever has been asked to serve somebody. False: it refuses.
+    /// A pod that belongs to one session for its whole life has received a request. Returns false if it must refuse
+    /// it.
     #[must_use]
     pub fn serves(&self, ordinal: u32, uid: &str, session: &str) -> bool {
         let at = self.now();
@@ -414,7 +417,7 @@ impl Truth {
         false
     }
 
-    /// A session has reached a pod: it must be one it has been given.
+    /// A session has reached a pod: it must have been placed there.
     pub fn arrived(&self, ordinal: u32, uid: &str, session: &str) {
         let at = self.now();
         let mut inner = self.locked();
@@ -422,7 +425,7 @@ impl Truth {
             return inner.violate(
                 at,
                 "sticky",
-                format!("pod {ordinal} meets session {} that the journal does not know", short(session)),
+                format!("pod {ordinal} got session {}, which the journal does not know", short(session)),
             );
         };
         let given = inner.places.get(&id).is_some_and(|uids| uids.iter().any(|u| u == uid));
@@ -435,8 +438,8 @@ impl Truth {
         }
     }
 
-    /// A visitor has heard from a pod what it said at `asked`, on a connection opened at `opened`: the visitor's own word,
-    /// whatever the fleet believes. `alone`: nobody else may be in that pod.
+    /// A pod has answered a message that the visitor sent at `asked`, on a connection opened at `opened`: evidence
+    /// from the visitor, independent of the fleet's state. `alone`: no other session may be in that pod.
     pub fn echoed(&self, uid: &str, session: &str, opened: u64, asked: u64, alone: bool) {
         let at = self.now();
         let mut inner = self.locked();
@@ -448,7 +451,7 @@ impl Truth {
             return;
         };
         let what = format!(
-            "{uid} answers session {} on a connection of {opened} ms, and answered {} at {theirs} ms in between",
+            "{uid} answers session {} on a connection of {opened} ms, and answered {} at {theirs} ms meanwhile",
             short(session),
             short(&other)
         );
@@ -461,12 +464,12 @@ impl Truth {
         self.locked().activity.sends(session, at);
     }
 
-    /// One browser was given these sessions: it uses one of them.
+    /// One browser got these sessions, and uses one of them.
     pub fn one_of(&self, sessions: Vec<String>) {
         self.locked().choices.push(sessions);
     }
 
-    /// Browsers that were given several sessions, and of which more than one takes part.
+    /// Returns the number of browsers that got several sessions and use more than one.
     #[must_use]
     pub fn doubles(&self) -> usize {
         let others = self.beside.as_ref().map_or(0, |t| t.doubles());
@@ -475,48 +478,48 @@ impl Truth {
         others + inner.choices.iter().filter(used).count()
     }
 
-    /// A request that the visitor sent at `asked` has been answered by the session's pod.
+    /// The session's pod has answered a request that the visitor sent at `asked`.
     pub fn answered(&self, session: &str, asked: u64) {
         let at = self.now();
         self.locked().activity.answered(session, asked, at);
     }
 
-    /// A scaler deletes an incarnation: nobody may sit there.
+    /// A scaler deletes an incarnation: no session may have a slot there.
     pub fn scaled_down(&self, ordinal: u32, uid: &str) {
         let at = self.now();
         self.locked().deleted(&self.pool, ordinal, uid, at, SCALE_DOWN);
     }
 
-    /// A dispatcher has an incarnation made anew.
+    /// A dispatcher recycles an incarnation.
     pub fn recycled(&self, ordinal: u32, uid: &str) {
         let at = self.now();
         self.locked().deleted(&self.pool, ordinal, uid, at, "a recycle");
     }
 
-    /// What a dispatcher's `/metrics` said at a journal position must be so. `asked`: when.
+    /// A dispatcher's `/metrics`, requested at `asked`, must match the fleet at the journal position that it names.
     pub fn scraped(&self, host: usize, asked: u64, position: u64, gauges: &BTreeMap<String, f64>) {
         let at = self.now();
         let mut inner = self.locked();
         let (since, started) = inner.started.get(&host).copied().unwrap_or_default();
         if asked >= since && position < started {
             let what = format!(
-                "dispatcher {host} tells its gauges at position {position}; the journal was at {started} when it started"
+                "dispatcher {host} reports gauges at position {position}; the journal was at {started} when it started"
             );
-            inner.violate(at, "no scaler hears of a journal not yet read", what);
+            inner.violate(at, "no scaler reads a number before the journal is read", what);
         }
         if position > inner.highest {
             let what = format!("dispatcher {host} is at journal position {position}; there are only {}", inner.highest);
             inner.violate(at, "metrics", what);
         }
         let Some(current) = census_at(&inner.censuses, position) else { return };
-        // A replica that had not heard of the loss when it was asked.
+        // Includes replicas that did not yet know about the loss when they were scraped.
         let since = inner.lives_since.get(&host).copied().unwrap_or_default();
         let life = inner.lives.get(&host);
         let unaware = |lives: &BTreeMap<usize, ReplicaId>| lives.get(&host) == life || since >= asked;
         let lost = inner.lost.iter().filter(|(lives, _)| unaware(lives));
         let lost: Vec<Census> = lost.filter_map(|(_, censuses)| census_at(censuses, position)).collect();
         inner.count("check metrics".into());
-        // Who has not heard that entries are lost says what they had made so.
+        // A replica that does not know about the loss reports the state with the lost entries.
         if let Some(what) = differs(&current, gauges)
             && lost.iter().all(|census| differs(census, gauges).is_some())
         {
@@ -524,7 +527,8 @@ impl Truth {
         }
     }
 
-    /// What KEDA was told by a dispatcher, asked at that moment, in thousandths: it was wanted then, or not long before.
+    /// Checks a dispatcher's answer to KEDA, in thousandths: the number must have been wanted at the time of the
+    /// query, or shortly before.
     pub fn told(&self, host: usize, asked: u64, milli: i64) {
         let at = self.now();
         let mut inner = self.locked();
@@ -534,21 +538,21 @@ impl Truth {
         let lately = inner.wanted.iter().skip(first).any(|(_, n)| i64::from(*n) * 1_000 == milli);
         if !lately {
             let what = format!(
-                "dispatcher {host} told {milli} thousandths to who asked at {asked} ms; wanted were {:?}",
+                "dispatcher {host} answered {milli} thousandths to a query at {asked} ms; wanted were {:?}",
                 &inner.wanted[first..]
             );
-            inner.violate(at, "no scaler is told an old number", what);
+            inner.violate(at, "no scaler reads an old number", what);
         }
     }
 
-    // ---- what checks and pictures ask ----
+    // ---- queries of checks and reports ----
 
     #[must_use]
     pub fn census(&self) -> Option<Census> {
         self.locked().mirror.census(&self.pool)
     }
 
-    /// The rules in force.
+    /// Returns the rules in force.
     #[must_use]
     pub fn rules(&self) -> Option<Rules> {
         self.locked().mirror.rules(&self.pool).cloned()
@@ -595,19 +599,19 @@ impl Truth {
         self.locked().sessions.values().cloned().collect()
     }
 
-    /// Milliseconds from asking to a slot, and from a slot to the pod's first answer.
+    /// Returns milliseconds from request to slot, and from slot to the pod's first answer.
     #[must_use]
     pub fn waits(&self) -> (Vec<u64>, Vec<u64>) {
         let inner = self.locked();
         (inner.waited.clone(), inner.answered.clone())
     }
 
-    /// Everything is healed from now on.
+    /// All faults are healed from now on.
     pub fn calm(&self) {
         self.tell("everything is healed");
     }
 
-    /// What explains the first broken promise.
+    /// Returns the explanation of the first broken promise.
     #[must_use]
     pub fn evidence(&self) -> Vec<Subject> {
         let inner = self.locked();
@@ -617,13 +621,13 @@ impl Truth {
         inner.ledger.about(&first.what, &inner.names, &inner.story)
     }
 
-    /// The position of the journal's last entry.
+    /// Returns the position of the journal's last entry.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.locked().mirror.applied()
     }
 
-    /// The sessions of the pool and its replicas, for the last check.
+    /// Returns the remaining sessions of all pools, for the last check.
     #[must_use]
     pub fn left(&self) -> Vec<String> {
         let inner = self.locked();
@@ -633,7 +637,7 @@ impl Truth {
     }
 }
 
-/// The part of a public name that logs show.
+/// Returns the part of a public name that logs show.
 #[must_use]
 pub fn short(name: &str) -> &str {
     name.get(..8).unwrap_or(name)
@@ -660,7 +664,7 @@ impl Inner {
         if !reference::judges(promise) {
             return;
         }
-        // The same thing again says nothing new.
+        // Only the first violation of each promise is reported.
         if self.violations.iter().any(|v| v.promise == promise) {
             return;
         }
@@ -679,7 +683,7 @@ impl Inner {
         });
         if let Command::Lapse { .. } = entry.command {
             self.lapse_is_due = false;
-            self.tell(at, "entries may be lost: nobody is placed for a while".into());
+            self.tell(at, "entries may be lost: no session is placed for a while".into());
         }
         let missed = |id: &SessionId| {
             let session = self.mirror.session(pool, *id)?;
@@ -710,7 +714,7 @@ impl Inner {
         self.remember(pool, entry, &effects, at);
         if without.is_some_and(|without| without != serde_json::to_string(&self.mirror).ok()) {
             let what = format!(
-                "number {} of {:?} came again, and did something: {:?}",
+                "number {} of {:?} was written twice, and had an effect: {:?}",
                 entry.number, entry.from, entry.command
             );
             self.violate(at, "what is written twice counts once", what);
@@ -724,7 +728,7 @@ impl Inner {
             self.effect(pool, effect, at);
         }
         if !self.lapse_is_due && !self.mirror.is_quiet() {
-            // Whoever relied on what is lost has let go.
+            // All that relied on lost entries has been released.
             self.before.clear();
             self.shaken.clear();
         }
@@ -746,7 +750,7 @@ impl Inner {
         self.ledger.note(at, self.mirror.applied(), entry, effects, after);
     }
 
-    /// The fleet has become what it is now.
+    /// The fleet has changed: remembers its census.
     fn noted(&mut self, pool: &PoolId, at: u64) {
         if let Some(census) = self.mirror.census(pool) {
             if self.censuses.len() == REMEMBERED {
@@ -759,7 +763,7 @@ impl Inner {
         }
     }
 
-    /// What came after this position is lost: the fleet is what it was then.
+    /// The entries after this position are lost: restores the fleet's state at this position.
     fn rewound(&mut self, pool: &PoolId, position: u64, at: u64) {
         self.tell(at, format!("the journal has lost what came after {position}; it was at {}", self.mirror.applied()));
         self.lapse_is_due = true;
@@ -769,7 +773,7 @@ impl Inner {
         let fleet = match self.states.back() {
             Some((p, fleet)) if *p == position => fleet.clone(),
             _ if position == 0 => Fleet::new(),
-            _ => return self.violate(at, "the world runs", format!("nobody remembers position {position}")),
+            _ => return self.violate(at, "the world runs", format!("position {position} is not remembered")),
         };
         let fleet = std::mem::replace(&mut self.mirror, fleet);
         for (id, session) in self.mirror.sessions(pool) {
@@ -781,7 +785,7 @@ impl Inner {
         }
         let gone = self.censuses.partition_point(|(p, _)| *p <= position);
         self.lost.push((self.lives.clone(), self.censuses.split_off(gone)));
-        // What the journal had of these, it has forgotten.
+        // Sessions whose state differs because of the loss.
         let different = |id: &SessionId, session: &slotkeeper_core::Session, other: &Fleet| {
             other.session(pool, *id).map(|s| &s.state) != Some(&session.state)
         };
@@ -808,8 +812,9 @@ impl Inner {
         self.wanted.push((at, self.mirror.desired(pool).map_or(0, |d| d.len())));
     }
 
-    /// First come, first served: whoever was placed stood before everybody who still waits. Who lost a pod is in front, and among
-    /// those, whoever can return to the ordinal it had. `before`: who waited, and for which ordinal.
+    /// First come, first served: a placed session was ahead of every session that still waits. Sessions that lost
+    /// their pod are in front, and among those, the ones that can return to their ordinal. `before`: the waiting
+    /// sessions, and the ordinal each may return to.
     fn ordered(
         &mut self,
         pool: &PoolId,
@@ -842,7 +847,8 @@ impl Inner {
         }
     }
 
-    /// `ending`: the incarnations that were about to end before the entry. What time made due with it came before its own news of a pod.
+    /// `ending`: the incarnations that were about to end before the entry. Deadlines that became due with the entry
+    /// are handled before its own observation of a pod.
     fn placed_where_it_can_stay(
         &mut self,
         pool: &PoolId,
@@ -858,7 +864,7 @@ impl Inner {
         if ending.contains(&uid) || ends && !news {
             let name = public_name(*session);
             let what = format!("session {} is placed in pod {pod} ({uid}), which terminates", short(&name));
-            self.violate(at, "nobody is sent to a pod that ends", what);
+            self.violate(at, "no session is placed in a terminating pod", what);
         }
     }
 
@@ -882,7 +888,7 @@ impl Inner {
                 self.is_not_playing(&name, *why, at);
                 self.is_idle(pool, &name, *why, at);
                 self.tell(at, format!("session {} is released: {}", short(&name), why.word()));
-                // What it heard from its pod before is no sign that it is there still.
+                // Answers from before the release do not show that the visitor is still connected.
                 self.echoes.retain(|_, (heard, _)| *heard != name);
                 self.placed.remove(session);
                 let life = self.life(*session, at);
@@ -894,7 +900,7 @@ impl Inner {
                 let name = public_name(*session);
                 self.tell(at, format!("session {} lost pod {pod}, and waits in front", short(&name)));
                 self.requeued.insert(*session, at);
-                // Likewise: its streams there are closed.
+                // The same applies here: its streams to the pod are closed.
                 self.echoes.retain(|_, (heard, _)| *heard != name);
                 self.placed.remove(session);
                 end_spell(self.life(*session, at), at);
@@ -903,16 +909,16 @@ impl Inner {
                 let (position, timeline) = (decided.position, decided.timeline);
                 self.tell(at, format!("pods wanted: {replicas} from {start} (decided {position} in {timeline:?})"));
             }
-            Effect::Recycle { pod, uid } => self.tell(at, format!("pod {pod} ({uid:?}) is to be made anew")),
+            Effect::Recycle { pod, uid } => self.tell(at, format!("pod {pod} ({uid:?}) is to be recycled")),
             Effect::Drain { pod, gone, .. } => {
-                self.tell(at, format!("pod {pod} {}", if *gone { "is gone" } else { "goes away" }));
+                self.tell(at, format!("pod {pod} {}", if *gone { "has ended" } else { "is terminating" }));
             }
             Effect::Started { pod, took } => self.tell(at, format!("pod {pod} has started in {took:?}")),
             Effect::Broken { what } => self.violate(at, "invariants of the core", what.clone()),
         }
     }
 
-    /// Who plays is not taken for gone.
+    /// A session of a playing visitor must not be released as disconnected.
     fn is_not_playing(&mut self, name: &str, why: Why, at: u64) {
         let pool = POOL.into();
         let Some(rules) = self.mirror.rules(&pool) else { return };
@@ -926,19 +932,19 @@ impl Inner {
         self.count("check playing".into());
         let played = self.echoes.values().find(|(session, asked)| session == name && asked + 1_000 > at).cloned();
         let Some((_, asked)) = played else { return };
-        // Of what is lost, nobody knows that it is played. And a step of the journal's clock passes for half a silence at
-        // most: only if that ends the session's clock, it has run out.
+        // For sessions affected by a loss of entries, this is unknown. A step of the journal's clock counts for at
+        // most half a silence; the release is excused if the session's time-out has passed with that step.
         let passed = at - asked + self.stepped(asked).min(half);
         let is_shaken = self.names.get(name).is_some_and(|id| self.shaken.contains(id));
         if is_shaken || passed >= clock {
             self.count("excused release".into());
         } else {
             let what = format!("session {} is released ({}), and was answered at {asked} ms", short(name), why.word());
-            self.violate(at, "who plays is not taken for gone", what);
+            self.violate(at, "a playing session is not released as disconnected", what);
         }
     }
 
-    /// A replica reports these sessions as active: of those that have streams, their visitors must have sent something.
+    /// A replica reports these sessions as active: the visitors of those with streams must have sent something.
     fn check_reports(&mut self, pool: &PoolId, sessions: &[SessionId], at: u64) {
         for id in sessions {
             let is_taken = |s: &Session| matches!(s.state, State::Taken { .. });
@@ -957,7 +963,7 @@ impl Inner {
         }
     }
 
-    /// A session that was ended as idle was.
+    /// Checks that a session that was ended as idle was idle.
     fn is_idle(&mut self, pool: &PoolId, name: &str, why: Why, at: u64) {
         let Some(rules) = self.mirror.rules(pool).filter(|_| why == Why::Idle) else { return };
         let (idle, silence) = (rules.idle.unwrap_or_default().0, self.mirror.silence().0);
@@ -970,7 +976,7 @@ impl Inner {
         }
     }
 
-    /// By how many milliseconds the journal's clock has run ahead since then.
+    /// Returns by how many milliseconds the journal's clock has run ahead since then.
     fn stepped(&self, since: u64) -> u64 {
         let ahead = |(at, clock): &(u64, Time)| clock.0.saturating_sub(EPOCH + at);
         let then = self.stamps.partition_point(|(at, _)| *at <= since);
@@ -995,7 +1001,7 @@ impl Inner {
         uid_of(&self.mirror, pool, pod)
     }
 
-    /// The host's process is over.
+    /// The host's process has ended.
     fn ends(&mut self, host: usize) {
         self.lives.remove(&host);
         self.former.remove(&host);
@@ -1015,7 +1021,7 @@ impl Inner {
         };
         let (pod, by) = match &session.state {
             State::Taken { pod, by } | State::Ending { pod, by, .. } => (pod, by),
-            // The pod is lost to the fleet. A dispatcher may not have heard of it, but only as long as it may be cut off.
+            // The fleet considers the pod lost. A dispatcher may not know that yet, but only while it may be cut off.
             State::Queued { lost: true, .. } if self.last_place(name) == Some(uid) => {
                 let since = self.names.get(name).and_then(|id| self.requeued.get(id)).copied().unwrap_or_default();
                 let late = at.saturating_sub(since);
@@ -1030,7 +1036,7 @@ impl Inner {
         };
         let there = uid_of(fleet, pool, *pod).unwrap_or_default();
         if pod.0 != ordinal || there != uid {
-            return Err(format!("it sits in pod {pod} ({there})"));
+            return Err(format!("it is placed in pod {pod} ({there})"));
         }
         if !by.iter().any(|replica| me.contains(replica)) {
             return Err(format!("this dispatcher has not attached it: {:?}", session.state));
@@ -1038,7 +1044,7 @@ impl Inner {
         Ok(())
     }
 
-    /// The incarnation that the session was given last.
+    /// Returns the incarnation in which the session was placed last.
     fn last_place(&self, name: &str) -> Option<&str> {
         let places = self.places.get(self.names.get(name)?)?;
         places.last().map(String::as_str)
@@ -1087,7 +1093,7 @@ fn end_spell(life: &mut SessionLife, at: u64) {
     }
 }
 
-/// What these gauges say that is not so.
+/// Returns a difference between the gauges and the fleet.
 fn differs(census: &Census, gauges: &BTreeMap<String, f64>) -> Option<String> {
     let real = [
         ("slotkeeper_sessions queued", census.queued),

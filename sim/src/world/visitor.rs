@@ -1,5 +1,5 @@
-//! Visitors: browsers behind one address a home, each with its own cookie jar, patience and manners. They check what
-//! concerns them: that the pod is theirs, that what they say comes back as they said it.
+//! Visitors: browsers behind one address per home, each with its own cookie jar and behaviour. They check that a
+//! pod's answers are for their own session, and that their messages are echoed unchanged.
 
 use super::conduct::{Conduct, Received, VisitorConduct, pause};
 use super::setting::{Habits, POOL};
@@ -31,28 +31,29 @@ use tokio_tungstenite::tungstenite::Message;
 use turmoil::net::TcpStream;
 
 pub const PORT: u16 = 8080;
-/// The key of all cookies here.
+/// The key of all cookies in the simulation.
 pub const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
 
-/// A visitor gives a connection up after this, an answer after that.
+/// A visitor's time-out for connecting; `ANSWER`: for an answer.
 const CONNECT: Duration = Duration::from_secs(2);
 pub const ANSWER: Duration = Duration::from_secs(12);
-/// First requests that a dispatcher must recognise as one browser's are answered within this time, in milliseconds.
+/// First requests that a dispatcher must recognise as coming from one browser are answered within this time, in
+/// milliseconds.
 const AT_ONCE: u64 = 900;
 
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
-/// What everybody knows about the world.
+/// Shared by all visitors.
 #[derive(Clone)]
 pub struct Scene {
     pub truth: Truth,
     pub dispatchers: Vec<IpAddr>,
     pub habits: Habits,
-    /// Nothing goes wrong any more: who has been served goes home.
+    /// The fault phase is over: visitors that have been served leave.
     pub calm: Arc<AtomicBool>,
     pub guests: Guests,
-    /// The first request of anybody is placed at once.
+    /// First requests are placed at once, before a cookie returns.
     pub bots_are_placed: bool,
-    /// A pod is one session's at a time.
+    /// A pod has one session at a time.
     pub alone: bool,
     pub chance: Chance,
     pub conduct: Conduct,
@@ -60,7 +61,7 @@ pub struct Scene {
     pub way: Way,
 }
 
-/// How a pool is reached: its name, what comes before every path, and the name of its cookie.
+/// How a pool is reached: its name, its path prefix, and the name of its cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Way {
     pub pool: &'static str,
@@ -71,7 +72,7 @@ pub struct Way {
 /// The first pool's.
 pub const WAY: Way = Way { pool: POOL, base: "", cookie: "slotkeeper" };
 
-/// How it went for whom, by number.
+/// The progress of each visitor, by number.
 #[derive(Clone, Default)]
 pub struct Guests(Arc<Mutex<BTreeMap<usize, Guest>>>);
 
@@ -103,24 +104,24 @@ pub struct Visitor {
     jar: Option<String>,
     manners: Manners,
     patient: bool,
-    /// It says something now and then.
+    /// Sends messages occasionally.
     talks: bool,
     served: bool,
-    /// Left open without a word.
+    /// Sockets that were left open without closing them.
     lost: Vec<Socket>,
     conduct: VisitorConduct,
-    /// What its conduct draws.
+    /// Random numbers for its conduct.
     whims: ChaCha8Rng,
 }
 
-/// What kind of client it is.
+/// The kind of client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Manners {
     /// Pages, and one to three tabs with a WebSocket each.
     Tabs(u32),
-    /// Pages only, again and again.
+    /// Pages only, repeatedly.
     Pages,
-    /// A program: no pages, comes again when it is told to.
+    /// A program: no pages, retries when a response asks for it.
     Program,
 }
 
@@ -142,9 +143,9 @@ impl Reply {
 
 /// How a visit to the pod ended.
 enum Leaving {
-    /// Of its own will.
+    /// The visitor left.
     Home,
-    /// Something broke off: it comes back.
+    /// The connection broke: the visitor reconnects.
     Back,
 }
 
@@ -178,7 +179,7 @@ impl Visitor {
         Duration::from_millis(self.dice.random_range(from..=to.max(from)))
     }
 
-    /// A whole day.
+    /// Runs the visitor until it has finished.
     pub async fn live(mut self) {
         let arrive = self.draw(0, self.scene.habits.arrive_within);
         tokio::time::sleep(arrive).await;
@@ -200,8 +201,8 @@ impl Visitor {
         }
     }
 
-    /// Five requests at once, before there is a cookie. Where the first request is placed at once, one dispatcher gets them
-    /// all: it sends four of them again. Elsewhere all answers set a cookie, and the browser keeps the last.
+    /// Sends five requests at once, before there is a cookie. Where first requests are placed at once, one dispatcher
+    /// gets all of them, and redirects four. Elsewhere all answers set a cookie, and the browser keeps the last.
     async fn rush(&mut self) {
         let one = self.dispatcher();
         let to: Vec<IpAddr> =
@@ -218,7 +219,7 @@ impl Visitor {
         }
         names.iter().for_each(|name| self.scene.truth.asked(name, asked));
         self.scene.truth.count("five first requests at once");
-        // What a bad network spreads over a longer time is not at once.
+        // On a bad network the requests may be spread over a longer time.
         let at_once = self.scene.truth.now() - asked < AT_ONCE && was_undisturbed && self.scene.truth.is_undisturbed();
         if !self.scene.bots_are_placed || at_once {
             self.scene.truth.one_of(names);
@@ -227,7 +228,8 @@ impl Visitor {
         }
     }
 
-    /// Something a browser does besides its tabs; they are not read meanwhile. False: the pod did not answer.
+    /// Performs one action outside of its tabs, which are not read meanwhile. Returns false if the pod did not
+    /// answer.
     async fn act_up(&mut self, sockets: &mut [Socket]) -> bool {
         let answered = match self.whims.random_range(0..12) {
             0 if self.conduct.suspends => {
@@ -281,7 +283,7 @@ impl Visitor {
         true
     }
 
-    /// From coming to leaving. False: gave up, or was told to.
+    /// Runs a visit from request to departure. Returns false if the visitor gave up, or accepted the end of its session.
     async fn visit(&mut self) -> bool {
         let patience = if self.patient { Duration::from_secs(3600) } else { self.draw(500, 6_000) };
         let give_up = tokio::time::Instant::now() + patience;
@@ -300,7 +302,7 @@ impl Visitor {
             match self.stay().await {
                 Leaving::Home => return true,
                 Leaving::Back => {
-                    self.scene.truth.count("visitor comes back");
+                    self.scene.truth.count("visitor reconnects");
                     let pause = self.draw(50, 1_500);
                     tokio::time::sleep(pause).await;
                 }
@@ -308,7 +310,7 @@ impl Visitor {
         }
     }
 
-    /// Until the pod has answered. False: it is over.
+    /// Retries until the pod has answered. Returns false if the session has ended.
     async fn reach(&mut self) -> bool {
         loop {
             let pages = self.manners != Manners::Program;
@@ -344,7 +346,7 @@ impl Visitor {
         }
     }
 
-    /// The session is over. A button starts a new one.
+    /// The session has ended. A button starts a new one.
     async fn start_again(&mut self) -> bool {
         if !self.patient || self.served && self.calm() {
             self.scene.truth.count("visitor accepts the end");
@@ -355,7 +357,8 @@ impl Visitor {
         true
     }
 
-    /// The waiting room's event stream, until it says to reload. False: the session is over, and that is accepted.
+    /// Follows the waiting room's event stream until it asks for a reload. Returns false if the session has ended,
+    /// and the visitor accepts that.
     async fn follow(&mut self) -> bool {
         let Ok(mut body) = self.open(Method::GET, "/.slotkeeper/events", false).await.map(|r| r.into_body()) else {
             return true;
@@ -363,13 +366,13 @@ impl Visitor {
         let (mut text, mut shown, mut seen) = (String::new(), String::new(), self.scene.truth.now());
         loop {
             let Ok(Some(Ok(frame))) = tokio::time::timeout(Duration::from_secs(25), body.frame()).await else {
-                // It has gone quiet, or is over: the page opens another.
+                // The stream is silent or has ended: the page opens another.
                 return true;
             };
             if let Some(session) = self.session() {
                 let visitor = session.as_str().into();
                 self.scene.truth.observed(self.scene.truth.now(), Observation::Connected { visitor, since: seen });
-                // Whatever changed would have been pushed before.
+                // A change would have been pushed before.
                 self.scene.truth.shows(&session, &shown);
             }
             seen = self.scene.truth.now();
@@ -396,7 +399,7 @@ impl Visitor {
         }
     }
 
-    /// At the pod.
+    /// Uses the pod.
     async fn stay(&mut self) -> Leaving {
         let (least, most) = self.scene.habits.stay;
         let stay = if self.calm() { self.draw(1_000, 4_000) } else { self.draw(least, most) };
@@ -469,7 +472,7 @@ impl Visitor {
     async fn leave(&mut self, sockets: Vec<Socket>) -> Leaving {
         let manner = self.dice.random_range(0..100);
         if manner < self.scene.habits.half_open {
-            // The lid is closed: nobody says anything any more, not even goodbye.
+            // The lid is closed: nothing more is sent, not even a close frame.
             self.scene.truth.count("visitor half-open");
             self.lost.extend(sockets);
             return Leaving::Home;
@@ -486,7 +489,7 @@ impl Visitor {
         Leaving::Home
     }
 
-    /// A WebSocket to the pod; `None` if the waiting room answers instead.
+    /// Opens a WebSocket to the pod; `None` if the waiting room answers instead.
     async fn socket(&mut self) -> Result<Option<Socket>, Failure> {
         let asked = self.scene.truth.now();
         let at = self.dispatcher();
@@ -539,7 +542,7 @@ impl Visitor {
         }))
     }
 
-    /// Whatever follows is activity of the session.
+    /// The following request counts as activity of the session.
     fn sends(&self) {
         if let Some(session) = self.session() {
             self.scene.truth.sends(&session);
@@ -552,13 +555,13 @@ impl Visitor {
         self.scene.dispatchers[self.dice.random_range(0..count)]
     }
 
-    /// What a pod says about whose it is must be about us.
+    /// The session that a pod's answer names must be this visitor's.
     fn is_mine(&self, session: &str, what: &str) {
         let own = self.session();
         if own.as_deref() != Some(session) {
             let own = own.unwrap_or_default();
             self.scene.truth.violate(
-                "everybody gets their own",
+                "every session gets its own answers",
                 format!(
                     "visitor {} is session {}, and {what} answered as {}",
                     self.number,
@@ -569,7 +572,7 @@ impl Visitor {
         }
     }
 
-    /// `anew`: another session was asked for.
+    /// Stores a cookie. `anew`: another session was requested.
     fn keep(&mut self, headers: &HeaderMap, anew: bool) {
         for value in headers.get_all(header::SET_COOKIE) {
             let value = value.to_str().unwrap_or_default();
@@ -581,16 +584,16 @@ impl Visitor {
             let now = self.session();
             match &now {
                 Some(now) => self.scene.truth.owns(now.clone()),
-                None => self.scene.truth.violate("a cookie stays good", "a cookie was set that nobody can open"),
+                None => self.scene.truth.violate("a cookie stays good", "a cookie was set that cannot be decrypted"),
             }
             if let Some(before) = before.filter(|b| !anew && now.as_ref() != Some(b)) {
-                let text = format!("visitor {} was session {}, and was made another", self.number, short(&before));
+                let text = format!("visitor {} was session {}, and got another one", self.number, short(&before));
                 self.scene.truth.violate("a cookie stays good", text);
             }
         }
     }
 
-    /// The public name of the session in the jar.
+    /// Returns the public name of the session in the jar.
     fn session(&self) -> Option<String> {
         self.jar.as_deref().and_then(|v| self.keys.open(&self.scene.way.pool.into(), v)).map(|t| public_name(t.session))
     }
@@ -622,7 +625,7 @@ impl Visitor {
             request(&self.scene.windows, self.scene.way, at, method, path, page, self.jar.as_deref()).await?;
         self.keep(response.headers(), anew);
         if let Some(session) = self.session().filter(|s| before.as_ref() != Some(s)) {
-            // Its first request was this one.
+            // This request was the session's first.
             self.scene.truth.asked(&session, asked);
         }
         Ok(response)
@@ -633,7 +636,7 @@ pub async fn connect(at: IpAddr) -> io::Result<TcpStream> {
     tokio::time::timeout(CONNECT, TcpStream::connect((at, PORT))).await.map_err(io::Error::other)?
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a separate connection.
 async fn request(
     windows: &Windows,
     way: Way,
@@ -660,8 +663,8 @@ async fn request(
     Ok(tokio::time::timeout(ANSWER, sender.send_request(request)).await??)
 }
 
-/// Crawlers and health checks: no cookies. They wake nothing where the cookie must come back first; where it need not, they
-/// do, and stay away when everything is to come to rest.
+/// Runs a crawler or health check without cookies. It wakes nothing where the cookie must be returned first; where
+/// that is not required, it does, and stops when everything is to come to rest.
 pub async fn bot(scene: Scene, mut dice: ChaCha8Rng) {
     while !(scene.bots_are_placed && scene.calm.load(Ordering::Relaxed)) {
         tokio::time::sleep(Duration::from_millis(dice.random_range(200..3_000))).await;

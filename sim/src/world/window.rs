@@ -1,5 +1,6 @@
-//! Receive windows. The simulated TCP counts segments and takes thousands of them, so a reader that does not read would never
-//! slow its writer down. Here a connection holds a limited number of bytes that the reader has not read; then its writer waits.
+//! Receive windows. The simulated TCP counts segments and buffers thousands of them, so a reader that does not read
+//! would never slow its writer down. Here a connection holds a limited number of unread bytes; beyond that, its
+//! writer waits.
 
 use super::truth::Truth;
 use std::collections::BTreeMap;
@@ -11,8 +12,8 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::TcpStream;
 
-/// Bytes on their way in one direction. More than any single message, so that two sides that both write before they read are
-/// not held up for ever.
+/// Maximum number of unread bytes in one direction: more than any single message, so that two sides that both write
+/// before they read do not block for ever.
 const WINDOW: usize = 128 * 1024;
 
 /// All windows of a world.
@@ -28,7 +29,7 @@ type Way = (SocketAddr, SocketAddr);
 #[derive(Default)]
 struct Flow {
     unread: usize,
-    /// The reader takes part. If it does not, nobody counts what it has read, and its writer never waits.
+    /// The reader reports what it reads. Otherwise its writer never waits.
     is_counted: bool,
     writer: Option<Waker>,
 }
@@ -43,15 +44,17 @@ impl Windows {
         self.flows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Opens one end of a connection.
+    ///
     /// # Errors
-    /// When the connection has no addresses any more.
+    /// If the connection has no addresses any more.
     pub fn open(&self, stream: TcpStream) -> io::Result<Windowed> {
         let (here, there) = (stream.local_addr()?, stream.peer_addr()?);
         self.locked().entry((there, here)).or_default().is_counted = true;
         Ok(Windowed { stream, here, there, windows: self.clone() })
     }
 
-    /// How many bytes may be written now. If none: the writer is woken when there is room.
+    /// Returns how many bytes may be written now. If none, the writer is woken when there is room.
     fn room(&self, way: Way, cx: &Context<'_>) -> Option<usize> {
         let mut flows = self.locked();
         let flow = flows.entry(way).or_default();
@@ -99,7 +102,7 @@ impl Windowed {
 
 impl Drop for Windowed {
     fn drop(&mut self) {
-        // Nobody reads here any more: whoever writes to this end finds out by the connection.
+        // This end is not read any more: its writer learns that from the connection.
         self.windows.close((self.there, self.here));
     }
 }

@@ -20,7 +20,7 @@ fn metric(sessions: i64) -> [Metric; 1] {
 
 const FAILS: [Metric; 1] = [Metric { target: ONE, answer: Err(NoAnswer) }];
 
-/// The spec after a sync.
+/// Returns the spec after a sync.
 fn sync(hpa: &mut Hpa, spec: u32, sessions: i64, second: u64) -> u32 {
     hpa.reconcile(Some(pods(spec)), &metric(sessions), second * 1000).write.unwrap_or(spec)
 }
@@ -29,7 +29,7 @@ fn sync(hpa: &mut Hpa, spec: u32, sessions: i64, second: u64) -> u32 {
 fn the_tolerance_table_of_target_one_holds() {
     let tolerance = Tolerance { up: 0.1, down: 0.1, old_comparison: false };
     let after = |n: u32, m: i64| proposal(ONE, &[m * 1000], pods(n), tolerance).unwrap();
-    // From n pods: the highest metric that shrinks, the lowest that grows.
+    // From n pods: the highest metric that scales down, the lowest that scales up.
     let table = [
         (1, 0, 2),
         (5, 4, 6),
@@ -52,7 +52,7 @@ fn the_tolerance_table_of_target_one_holds() {
 }
 
 #[test]
-fn up_to_1_32_exactly_ten_percent_more_acts_but_exactly_ten_percent_less_does_not() {
+fn up_to_1_32_exactly_ten_percent_more_scales_but_exactly_ten_percent_less_does_not() {
     let old = Tolerance { up: 0.1, down: 0.1, old_comparison: true };
     assert_eq!(proposal(ONE, &[11_000], pods(10), old), Some(11));
     assert_eq!(proposal(ONE, &[22_000], pods(20), old), Some(22));
@@ -74,7 +74,7 @@ fn a_tolerance_of_its_own_is_dropped_while_the_gate_is_off() {
 fn the_next_sync_is_one_period_after_the_end_of_the_last() {
     let mut hpa = hpa(1, 10, None);
     assert_eq!(hpa.next_sync(), 15_000);
-    // Started at 15 s, the metrics took 6 s.
+    // Started at 15 s; the metrics took 6 s.
     let _ = hpa.reconcile(Some(pods(3)), &FAILS, 21_000);
     assert_eq!(hpa.next_sync(), 36_000);
     let _ = hpa.reconcile(None, &metric(3), 36_000);
@@ -97,7 +97,7 @@ fn a_patch_upwards_is_reverted_at_once_whatever_the_window() {
 }
 
 #[test]
-fn a_drain_counts_as_pods_and_makes_it_grow_as_fast_as_it_may() {
+fn draining_pods_count_and_make_the_hpa_scale_up_at_its_maximum_rate() {
     // 3 wanted, 5 more draining with their sessions: status 8, metric 8.
     let mut hpa = hpa(1, 100, Some(Behavior::default()));
     hpa.history = Some(Default::default());
@@ -117,7 +117,7 @@ fn an_error_changes_nothing_and_leaves_no_recommendation() {
 }
 
 #[test]
-fn with_one_of_two_metrics_failing_it_may_grow_but_not_shrink() {
+fn with_one_of_two_metrics_failing_it_may_scale_up_but_not_down() {
     let two = |sessions: i64| [FAILS[0].clone(), metric(sessions)[0].clone()];
     let mut hpa = hpa(
         1,
@@ -167,7 +167,7 @@ fn a_window_with_behavior_ends_one_tick_earlier_than_without() {
 }
 
 #[test]
-fn only_who_went_to_zero_by_itself_leaves_it_again() {
+fn only_an_hpa_that_scaled_to_zero_itself_scales_up_again() {
     let gates = Gates { configurable_tolerance: true, scale_to_zero: true };
     let spec = Spec { min: 0, max: 10, behavior: None };
     let mut hpa = Hpa::new(spec, Controller { gates, downscale_window: 0, ..Controller::default() }, 0);

@@ -51,7 +51,7 @@ fn a_new_object_on_a_running_workload_goes_to_zero_at_its_first_poll() {
 }
 
 #[test]
-fn a_trigger_that_fails_is_asked_once_more() {
+fn a_failing_trigger_is_queried_once_more() {
     let mut keda = keda(ScaledObject::default(), &[TRIGGER]);
     let mut query = keda.begin_poll(0);
     assert_eq!(keda.hear(&mut query, &[FAILS]), Heard::Again);
@@ -78,7 +78,7 @@ fn the_time_of_the_last_activity_is_kept_in_whole_seconds() {
 }
 
 #[test]
-fn with_an_idle_count_it_goes_there_and_back() {
+fn with_an_idle_count_it_scales_to_idle_and_back() {
     let object = ScaledObject { min: 3, idle: Some(1), cooldown: 60_000, ..ScaledObject::default() };
     let mut keda = keda(object, &[TRIGGER]);
     assert_eq!(keda.poll(&[says(5)], pods(1), 1_000).set, Some(3));
@@ -100,14 +100,14 @@ fn a_paused_object_has_neither_polls_nor_an_hpa() {
 }
 
 #[test]
-fn an_annotation_that_is_no_boolean_counts_as_true() {
+fn an_annotation_that_is_not_a_boolean_counts_as_true() {
     for (value, paused) in [("true", true), ("yes", true), ("", true), ("false", false), ("0", false), ("F", false)] {
         assert_eq!(annotated(Annotations::PAUSED, value).annotations.paused(), paused, "{value:?}");
     }
 }
 
 #[test]
-fn a_pause_in_one_direction_disables_it_in_the_hpa_and_brings_a_behavior_along() {
+fn a_pause_in_one_direction_disables_it_in_the_hpa_and_adds_a_behavior() {
     let behavior = hpa_behavior(&annotated(Annotations::PAUSED_SCALE_IN, "true"), None).unwrap();
     assert_eq!((behavior.scale_down.select, behavior.scale_up.select), (Select::Disabled, Select::Max));
     let behavior = hpa_behavior(&annotated(Annotations::PAUSED_SCALE_OUT, "true"), Some(&Behavior::default())).unwrap();
@@ -123,20 +123,20 @@ fn paused_scale_out_neither_activates_nor_counts_as_activity() {
 }
 
 #[test]
-fn a_push_waits_for_the_poll_that_is_under_way() {
+fn a_push_waits_for_the_poll_in_progress() {
     let object = ScaledObject { cooldown: 0, ..ScaledObject::default() };
     let mut keda = keda(object, &[TRIGGER]);
     let mut query = keda.begin_poll(10_000);
     assert_eq!(keda.push(true, true, 3, 11_000), None);
     assert_eq!(keda.hear(&mut query, &[says(0)]), Heard::Over);
-    // The poll saw nobody: everything is gone before the push that knows better is looked at.
+    // The poll was inactive: it scales to 0 before the push, which knows better, is handled.
     assert_eq!(keda.end_poll(query, pods(3), 12_000).set, Some(0));
     assert_eq!(keda.take_push(0, 12_000).unwrap().set, Some(1));
     assert_eq!(keda.take_push(1, 12_000), None);
 }
 
 #[test]
-fn pushes_keep_a_pool_alive_although_polls_see_nobody() {
+fn pushes_keep_a_pool_alive_although_polls_are_inactive() {
     let object = ScaledObject { cooldown: 20_000, ..ScaledObject::default() };
     let mut keda = keda(object, &[TRIGGER]);
     let _ = keda.poll(&[says(1)], pods(3), 0);
@@ -155,7 +155,7 @@ fn a_push_stream_backs_off_as_measured() {
         ends.iter().map(|end| stream.ended(*end) / 1000).collect::<Vec<_>>()
     };
     assert_eq!(waits(&[Error; 7]), [2, 4, 8, 16, 32, 60, 60]);
-    // The clean end is the first of the new row: the next error already waits 4 s.
+    // The clean end restarts the backoff: the next error already waits 4 s.
     assert_eq!(waits(&[Clean, Error, Error, Error, Error, Error, Error]), [2, 4, 8, 16, 32, 60, 60]);
     assert_eq!(waits(&[Error, Error, Error, Clean, Clean, Error]), [2, 4, 8, 2, 2, 4]);
 }
@@ -175,7 +175,7 @@ fn fallback_needs_a_metric_to_count_on() {
 }
 
 #[test]
-fn the_hpa_turns_the_failure_counter_as_polls_do() {
+fn hpa_requests_update_the_failure_counter_like_polls() {
     let object =
         ScaledObject { fallback: fallback(6, FallbackBehavior::CurrentReplicasIfHigher), ..ScaledObject::default() };
     let mut keda = keda(object, &[TRIGGER]);
@@ -196,23 +196,23 @@ fn a_trigger_in_fallback_counts_as_active() {
 }
 
 #[test]
-fn an_unreachable_scaler_takes_the_metrics_of_the_others_along() {
+fn an_unreachable_scaler_fails_the_metrics_of_the_other_triggers_too() {
     let mut keda = keda(ScaledObject::default(), &[TRIGGER, TRIGGER]);
     assert!(keda.request(0, &[says(3), UNREACHABLE], pods(3)).answer.is_err());
-    // If it is only the value that fails, the other one is not asked for it.
+    // If only the value fails, the other trigger is not queried for its value.
     assert_eq!(keda.request(0, &[says(3), FAILS], pods(3)).answer, Ok(vec![3_000]));
 }
 
 #[test]
-fn a_cached_metric_is_that_of_the_last_poll_but_its_spec_is_asked_for_each_time() {
+fn a_cached_metric_is_that_of_the_last_poll_but_its_spec_is_queried_each_time() {
     let cached = Trigger { cached: true, ..TRIGGER };
     let mut keda = keda(ScaledObject::default(), &[cached]);
-    assert_eq!(keda.request(0, &[says(1)], pods(3)).answer, Ok(vec![1_000]), "nothing is stored yet: live");
+    assert_eq!(keda.request(0, &[says(1)], pods(3)).answer, Ok(vec![1_000]), "nothing is stored yet: queried");
     let _ = keda.poll(&[says(2)], pods(3), 0);
     assert_eq!(keda.request(0, &[says(5)], pods(3)).answer, Ok(vec![2_000]));
     assert_eq!(keda.request(0, &[FAILS], pods(3)).answer, Ok(vec![2_000]));
     assert!(keda.request(0, &[UNREACHABLE], pods(3)).answer.is_err());
-    // After that error the value is gone, but for the version to come.
+    // After that error the stored value is lost, except in the next version.
     assert_eq!(keda.request(0, &[says(5)], pods(3)).answer, Ok(vec![5_000]));
     keda.release = Release::Main;
     let _ = keda.poll(&[says(3)], pods(3), 30_000);
@@ -221,7 +221,7 @@ fn a_cached_metric_is_that_of_the_last_poll_but_its_spec_is_asked_for_each_time(
 }
 
 #[test]
-fn a_prometheus_answer_that_is_no_number_is_zero_or_an_error() {
+fn a_prometheus_answer_that_is_not_a_number_is_zero_or_an_error() {
     let lenient = PrometheusTrigger::default();
     let strict = PrometheusTrigger { ignore_null_values: false, ..lenient };
     for odd in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
@@ -235,7 +235,7 @@ fn a_prometheus_answer_that_is_no_number_is_zero_or_an_error() {
 }
 
 #[test]
-fn an_object_whose_scaler_does_not_answer_is_tried_again_more_and_more_rarely() {
+fn an_object_whose_scaler_does_not_answer_is_retried_with_growing_backoff() {
     let waits: Vec<u64> = [1, 2, 3, 10, 18, 19, 500].map(reconcile_backoff).to_vec();
     assert_eq!(waits, [5, 10, 20, 2_560, 655_360, 1_000_000, 1_000_000]);
 }

@@ -1,6 +1,7 @@
-//! Outages of a trigger, as they were measured: ScaledObjects with 4 pods each and minimum 0, whose sessions live on, and
-//! what KEDA's two paths to the trigger (its polls, and the HPA's requests) make of the errors. Times are since the outage
-//! began. The HPA controller has five workers for all: that is what mixes the phases of polls and requests.
+//! Outages of a trigger, as measured: ScaledObjects with 4 pods each and minimum 0, whose sessions continue, and the
+//! effect of the errors on KEDA's two paths to the trigger (its polls, and the HPA's requests). Times count from the
+//! beginning of the outage. The HPA controller has five workers for all objects, which mixes the phases of polls and
+//! requests.
 
 use slotkeeper_sim::models::hpa::{Controller, Hpa, Scale, Spec, Target};
 use slotkeeper_sim::models::keda::{
@@ -14,9 +15,9 @@ struct Outage {
     object: ScaledObject,
     release: Release,
     failure: Failure,
-    /// How many objects share the HPA controller, created one after the other within two seconds.
+    /// Number of objects that share the HPA controller, created one after the other within two seconds.
     objects: u64,
-    /// How long a call takes to fail.
+    /// How long a call takes to fail, in milliseconds.
     fails_after: u64,
     lasts: u64,
     window: u64,
@@ -25,11 +26,11 @@ struct Outage {
 const BEGINS: u64 = 100_000;
 const WORKERS: usize = 5;
 
-/// A write of the replicas: when, and to what.
+/// A write of the replicas: its time, and its value.
 type Write = (u64, u32);
 
 impl Outage {
-    /// Prometheus accepts connections and never answers; KEDA gives up after 3 s.
+    /// Prometheus accepts connections and never answers; KEDA's time-out is 3 s.
     fn of_silence() -> Outage {
         Outage {
             object: ScaledObject { cooldown: 30_000, ..ScaledObject::default() },
@@ -42,17 +43,17 @@ impl Outage {
         }
     }
 
-    /// How many objects were set to 0.
+    /// Returns how many objects were set to 0.
     fn zeroes(&self) -> usize {
         World::run(self).into_iter().filter(|writes| writes.iter().any(|(_, to)| *to == 0)).count()
     }
 
-    /// What one object alone goes through.
+    /// Returns the writes for a single object.
     fn writes(self) -> Vec<Write> {
         World::run(&Outage { objects: 1, ..self }).remove(0)
     }
 
-    /// How long a call takes that is made now, and what comes of it.
+    /// Returns how long a call takes that is made now, and its answer.
     fn answer(&self, now: u64) -> (u64, Answer) {
         let some = now % 97;
         if (BEGINS..BEGINS + self.lasts).contains(&now) {
@@ -77,15 +78,15 @@ enum Caller {
     Hpa,
 }
 
-/// A pool, its caller, and the round that one is in.
+/// A pool, its caller, and the caller's current query.
 type Turn = (usize, Caller, Option<Round>);
 type Round = (Query, Answer);
 
-/// What is under way and what is to come, by time.
+/// Current and planned events, by time.
 struct World<'a> {
     outage: &'a Outage,
     pools: Vec<Pool>,
-    /// By time and order of planning: whose turn it is.
+    /// Planned turns, by time and order of planning.
     plan: BTreeMap<(u64, u64), Turn>,
     planned: u64,
     free_workers: usize,
@@ -149,7 +150,7 @@ impl World<'_> {
         }
     }
 
-    /// Free workers take who waits.
+    /// Assigns waiting pools to free workers.
     fn work(&mut self, now: u64) {
         while self.free_workers > 0
             && let Some(n) = self.waiting.pop_front()
@@ -201,7 +202,7 @@ fn refused(cooldown: u64) -> Outage {
     Outage { object, fails_after: 20, ..Outage::of_silence() }
 }
 
-/// The sizes, and whether each came within some seconds of what was measured.
+/// Checks the values of the writes, and that each happened within some seconds of the measured time.
 fn assert_writes(writes: &[Write], measured: &[(u64, u32)]) {
     let sizes = |writes: &[Write]| writes.iter().map(|(_, to)| *to).collect::<Vec<_>>();
     assert_eq!(sizes(writes), sizes(measured), "{writes:?}");
@@ -220,7 +221,7 @@ fn a_slow_failure_lets_keda_write_zero_although_it_saw_only_errors() {
 }
 
 #[test]
-fn a_quick_failure_hardly_ever_does() {
+fn a_quick_failure_hardly_ever_lets_keda_write_zero() {
     // Measured: 0 of 10, 0 of 6, and 0 of 6 if already GetMetricSpec fails.
     assert_eq!(Outage { fails_after: 20, ..Outage::of_silence() }.zeroes(), 0);
     assert_eq!(external(20).zeroes(), 0);
@@ -236,15 +237,15 @@ fn before_2_20_an_error_always_freezes() {
 }
 
 #[test]
-fn a_single_pool_is_in_step_with_its_polls_and_may_be_spared() {
-    // 3 s time-outs make the HPA's period 21 s: with polls every 30 s the same phases come again and again. It takes
-    // others that hold up the workers (or polls every 10 s) to get out of step.
+fn a_single_pool_is_in_step_with_its_polls_and_may_be_unaffected() {
+    // 3 s time-outs make the HPA's period 21 s: with polls every 30 s the same phases repeat. Only other objects that
+    // occupy the workers (or polls every 10 s) change the phases.
     assert_eq!(Outage::of_silence().writes(), []);
     assert!(external(2_000).writes().iter().any(|(_, to)| *to == 0));
 }
 
 #[test]
-fn three_guards_hold_through_it() {
+fn three_guards_hold_through_the_outage() {
     let silence = |object| Outage { object, ..Outage::of_silence() };
     let plain = ScaledObject { cooldown: 30_000, ..ScaledObject::default() };
     assert_ne!(silence(plain.clone()).zeroes(), 0);
@@ -267,7 +268,7 @@ fn a_fallback_to_zero_that_starts_in_time_ends_at_one() {
 }
 
 #[test]
-fn a_fallback_to_zero_that_starts_too_late_goes_to_zero_and_comes_back() {
+fn a_fallback_to_zero_that_starts_too_late_goes_to_zero_and_recovers() {
     let outage = Outage { lasts: 200_000, ..refused(10_000) };
     assert_writes(&outage.writes(), &[(8_600, 0), (13_600, 1), (25_000, 4)]);
 }

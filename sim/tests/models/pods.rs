@@ -5,7 +5,7 @@ use slotkeeper_sim::models::statefulset::Phase;
 
 const TIMES: Times = Times { start: 10_000, stop: 2_000, grace: 30_000 };
 
-/// A pod created at 0, as it is at `now`.
+/// A pod created at 0, in its state at `now`.
 fn pod_at(now: u64) -> Pod {
     let mut pod = Pod::new(0, 1, 1, 0, TIMES);
     pod.advance(now);
@@ -24,7 +24,7 @@ fn a_pod_is_ready_after_its_start_up_time() {
 }
 
 #[test]
-fn a_deleted_pod_stays_ready_until_it_is_gone_and_never_longer_than_its_grace_period() {
+fn a_deleted_pod_stays_ready_until_it_is_removed_and_never_longer_than_its_grace_period() {
     let mut pod = pod_at(20_000);
     pod.delete(20_000);
     pod.delete(21_000);
@@ -41,7 +41,7 @@ fn a_deleted_pod_stays_ready_until_it_is_gone_and_never_longer_than_its_grace_pe
 fn a_pod_on_a_dead_node_is_terminating_after_six_minutes_and_stays_so() {
     let mut pod = pod_at(20_000);
     pod.lose_node(20_000);
-    assert!(pod.view().is_ready(), "nobody has noticed");
+    assert!(pod.view().is_ready(), "not detected yet");
     let noticed = 20_000 + NODE_UNREADY;
     assert_eq!(pod.next(), Some(noticed));
     pod.advance(noticed);
@@ -66,7 +66,7 @@ fn a_pod_that_was_ending_when_its_node_died_never_ends() {
 }
 
 #[test]
-fn a_crash_is_the_same_incarnation_later_and_each_one_takes_longer() {
+fn a_crash_keeps_the_incarnation_and_each_restart_takes_longer() {
     let mut pod = pod_at(20_000);
     let mut now = 20_000;
     let mut pauses = Vec::new();
@@ -84,7 +84,7 @@ fn a_crash_is_the_same_incarnation_later_and_each_one_takes_longer() {
 }
 
 #[test]
-fn a_failed_pod_is_gone_as_soon_as_it_is_deleted() {
+fn a_failed_pod_is_removed_as_soon_as_it_is_deleted() {
     let mut pod = pod_at(20_000);
     pod.fail();
     assert_eq!((pod.view().phase, pod.gone_at()), (Phase::Failed, None));
@@ -127,8 +127,8 @@ fn a_replica_set_creates_and_deletes_at_most_five_hundred_at_a_time() {
 }
 
 #[test]
-fn rules_that_contradict_each_other_still_choose_victims() {
-    // Equal times go on to the restarts, others of one magnitude to the uid: a circle.
+fn contradictory_rules_still_choose_victims() {
+    // Equal times are ordered by restarts, others of one magnitude by uid: a cycle.
     let now = 1_000_000;
     let a = PodView { ready_since: 1, restarts: 5, ..replica(9) };
     let b = PodView { ready_since: 1, restarts: 0, ..replica(1) };
@@ -140,7 +140,7 @@ fn rules_that_contradict_each_other_still_choose_victims() {
 }
 
 #[test]
-fn a_crowded_node_is_relieved_first_and_the_owners_other_pods_count() {
+fn pods_on_a_crowded_node_are_deleted_first_and_the_owners_other_pods_count() {
     let on = |uid, node| PodView { node: Some(node), ..replica(uid) };
     let pods = [on(1, 1), on(2, 2), on(3, 2)];
     assert_eq!(replicaset::sync(2, &pods, None, 1_000).delete, [1]);

@@ -19,7 +19,7 @@ fn prometheus(targets: &[&str]) -> Prometheus {
     prometheus
 }
 
-/// Every scrape up to `until`, with what each target says (`None`: it does not answer).
+/// Runs every scrape up to `until`, with each target's value (`None`: it does not answer).
 fn scrape(prometheus: &mut Prometheus, until: u64, says: impl Fn(&str) -> Option<f64>) {
     while let Some((at, target)) = prometheus.next_scrape()
         && at <= until
@@ -45,7 +45,7 @@ fn a_target_is_scraped_every_interval_even_if_it_answers_late() {
 }
 
 #[test]
-fn a_value_is_that_of_the_last_scrape_and_not_there_before_it_is_known() {
+fn a_value_is_that_of_the_last_scrape_and_unavailable_before_it_is_known() {
     let mut prometheus = prometheus(&["a"]);
     scrape(&mut prometheus, 15_000, |_| Some(3.0));
     assert_eq!(ask(&prometheus, &sessions(), 29_999), [3.0]);
@@ -68,7 +68,7 @@ fn a_failed_scrape_ends_the_series_at_once() {
     let mut prometheus = prometheus(&["a", "b"]);
     scrape(&mut prometheus, 15_000, |_| Some(3.0));
     scrape(&mut prometheus, 30_000, |target| (target == "a").then_some(3.0));
-    assert_eq!(ask(&prometheus, &sessions().sum(), 30_000), [3.0], "a sum of what is left");
+    assert_eq!(ask(&prometheus, &sessions().sum(), 30_000), [3.0], "the sum of the remaining series");
     scrape(&mut prometheus, 45_000, |_| None);
     assert_eq!(ask(&prometheus, &sessions().sum(), 45_000), [0.0; 0], "a sum of nothing is nothing, not 0");
     scrape(&mut prometheus, 60_000, |_| Some(4.0));
@@ -89,15 +89,15 @@ fn a_removed_target_is_found_for_two_intervals_and_a_bit_after_its_last_scrape()
     scrape(&mut prometheus, 30_000, |_| Some(10.0));
     prometheus.remove_target("old");
     scrape(&mut prometheus, 60_000, |_| Some(10.0));
-    // Both count, although only one is there.
+    // Both count, although only one exists.
     assert_eq!(ask(&prometheus, &sessions().sum(), 61_499), [20.0]);
     assert_eq!(ask(&prometheus, &sessions().max(), 61_499), [10.0]);
-    // Written at 30 + 2.1 * 15 = 61.5 s, and stamped 45 s.
+    // Written at 30 + 2.1 * 15 = 61.5 s, with the timestamp 45 s.
     assert_eq!(ask(&prometheus, &sessions().sum(), 61_500), [10.0]);
 }
 
 #[test]
-fn a_target_that_comes_back_in_time_does_not_end() {
+fn a_target_that_returns_in_time_does_not_end() {
     let mut prometheus = prometheus(&["a"]);
     scrape(&mut prometheus, 30_000, |_| Some(1.0));
     prometheus.remove_target("a");
@@ -117,7 +117,7 @@ fn without_a_stale_marker_a_value_is_found_for_five_minutes() {
 }
 
 #[test]
-fn a_stopped_prometheus_answers_nothing_and_marks_nothing() {
+fn a_stopped_prometheus_answers_no_query_and_writes_no_stale_marker() {
     let mut prometheus = prometheus(&["a"]);
     scrape(&mut prometheus, 30_000, |_| Some(3.0));
     prometheus.stop();
@@ -129,7 +129,7 @@ fn a_stopped_prometheus_answers_nothing_and_marks_nothing() {
 }
 
 #[test]
-fn a_prometheus_that_comes_back_without_its_storage_finds_nothing_at_first() {
+fn a_prometheus_restarted_without_its_storage_finds_nothing_at_first() {
     let mut prometheus = prometheus(&["a"]);
     scrape(&mut prometheus, 30_000, |_| Some(3.0));
     prometheus.stop();
@@ -153,7 +153,7 @@ fn the_maximum_over_time_bridges_a_gap() {
 }
 
 #[test]
-fn absence_can_be_asked_for_and_replaced() {
+fn absence_can_be_queried_and_replaced() {
     let mut prometheus = prometheus(&["a"]);
     let or_zero = sessions().sum().or(Expr::Number(0.0));
     assert_eq!(ask(&prometheus, &sessions().absent(), 15_000), [1.0]);

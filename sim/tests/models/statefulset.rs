@@ -27,7 +27,7 @@ fn parallel(replicas: u32) -> StatefulSet {
     StatefulSet::new(Policy::Parallel, replicas)
 }
 
-/// The ordinals a sync deletes.
+/// Returns the ordinals that a sync deletes.
 fn deleted(set: &StatefulSet, pods: &[PodView]) -> Vec<u32> {
     let delete = |a: &Action| match a {
         Action::Delete { ordinal, .. } => Some(*ordinal),
@@ -56,7 +56,7 @@ fn a_lost_node_stops_an_ordered_set_but_only_one_ordinal_of_a_parallel_one() {
     assert_eq!(parallel(5).sync(&pods, 0).actions.len(), 2);
     assert_eq!(deleted(&ordered(2), &pods), [0_u32; 0]);
     assert_eq!(deleted(&parallel(2), &pods), [2]);
-    // Condemned itself, it holds up only those below it.
+    // As a condemned pod, it blocks only those below it.
     assert_eq!(deleted(&ordered(0), &pods), [2]);
     assert_eq!(deleted(&ordered(0), &pods[..2]), [0_u32; 0]);
     assert_eq!(deleted(&parallel(0), &pods[..2]), [0]);
@@ -86,7 +86,7 @@ fn a_rolling_update_waits_for_pods_that_are_yet_to_be_created() {
 }
 
 #[test]
-fn a_new_template_waits_for_the_next_life_with_on_delete() {
+fn on_delete_applies_a_new_template_to_new_pods_only() {
     let mut set = parallel(2);
     set.update = UpdateStrategy::OnDelete;
     set.roll_out();
@@ -105,7 +105,7 @@ fn a_partition_keeps_the_pods_below_it_and_their_template() {
 }
 
 #[test]
-fn a_failed_pod_is_deleted_once_and_replaced_when_it_is_gone() {
+fn a_failed_pod_is_deleted_once_and_replaced_after_its_removal() {
     let failed = PodView { phase: Phase::Failed, ..unready(1) };
     let gone = PodView { terminating: true, ..failed };
     for set in [ordered(2), parallel(2)] {
@@ -116,12 +116,12 @@ fn a_failed_pod_is_deleted_once_and_replaced_when_it_is_gone() {
 }
 
 #[test]
-fn an_ordinal_that_is_terminating_is_not_created_again_before_it_is_gone() {
+fn an_ordinal_is_not_created_again_while_its_pod_is_terminating() {
     assert_eq!(parallel(2).sync(&[ready(0), terminating(1)], 0).actions, []);
 }
 
 #[test]
-fn who_waits_for_min_ready_seconds_says_when_to_look_again() {
+fn a_pod_waiting_for_min_ready_seconds_sets_the_time_of_the_recheck() {
     let set = StatefulSet { min_ready: 30_000, ..ordered(2) };
     let pods = [PodView { ready_since: Some(50_000), ..ready(0) }];
     let early = set.sync(&pods, 60_000);
@@ -131,7 +131,7 @@ fn who_waits_for_min_ready_seconds_says_when_to_look_again() {
 }
 
 #[test]
-fn a_sliding_window_takes_from_below_and_adds_above() {
+fn a_sliding_window_removes_from_below_and_adds_above() {
     let set = StatefulSet { start: 2, ..parallel(3) };
     let sync = set.sync(&[ready(1), ready(2), ready(3), ready(0)], 0);
     let expected = [
@@ -154,7 +154,7 @@ fn ten_thousand_pods_in_any_order_are_one_sync() {
 }
 
 #[test]
-fn the_last_ordinals_there_are_do_no_harm() {
+fn the_highest_possible_ordinals_do_no_harm() {
     let set = StatefulSet { start: u32::MAX - 1, ..parallel(5) };
     assert_eq!(set.sync(&[], 0).actions.len(), 2);
     assert!(set.covers(u32::MAX) && !set.covers(0));

@@ -4,7 +4,7 @@ type Pods = Store<&'static str, u32>;
 
 const AT_ONCE: Fate = Fate { delay: 0, twice: false };
 
-/// A store, and a client that has seen its first list.
+/// Returns a store, and a client that has received its first list.
 fn watched(kept: usize) -> (Pods, Watch<u32>) {
     let store = Pods::new(kept);
     let mut watch = Watch::new();
@@ -18,7 +18,7 @@ fn news(events: Vec<Event<u32>>) -> Vec<News<u32>> {
 }
 
 #[test]
-fn every_change_arrives_in_order_with_a_version_of_its_own() {
+fn every_change_arrives_in_order_with_its_own_version() {
     let (mut store, mut watch) = watched(100);
     assert_eq!((store.put("a", 1, 10), store.put("a", 2, 20), store.put("b", 3, 30)), (1, 2, 3));
     assert_eq!((store.delete(&"a", 40), store.delete(&"a", 41)), (Some(4), None));
@@ -31,7 +31,7 @@ fn every_change_arrives_in_order_with_a_version_of_its_own() {
 }
 
 #[test]
-fn an_event_comes_late_and_nothing_overtakes_it() {
+fn an_event_arrives_late_and_in_order() {
     let (mut store, mut watch) = watched(100);
     store.put("a", 1, 100);
     store.put("b", 2, 110);
@@ -42,7 +42,7 @@ fn an_event_comes_late_and_nothing_overtakes_it() {
 }
 
 #[test]
-fn an_event_may_come_twice() {
+fn an_event_may_arrive_twice() {
     let (mut store, mut watch) = watched(100);
     store.put("a", 1, 0);
     store.delete(&"a", 1);
@@ -52,7 +52,7 @@ fn an_event_may_come_twice() {
 }
 
 #[test]
-fn a_broken_watch_loses_what_was_on_its_way_and_resumes_after_what_had_arrived() {
+fn a_broken_watch_loses_events_in_flight_and_resumes_after_the_last_arrived() {
     let (mut store, mut watch) = watched(100);
     store.put("a", 1, 0);
     watch.take(&store, |_| AT_ONCE);
@@ -69,7 +69,7 @@ fn a_broken_watch_loses_what_was_on_its_way_and_resumes_after_what_had_arrived()
 }
 
 #[test]
-fn a_deletion_that_was_missed_shows_only_as_absence_in_a_complete_list() {
+fn a_missed_deletion_shows_only_as_absence_in_a_complete_list() {
     let (mut store, mut watch) = watched(100);
     store.put("a", 1, 0);
     store.put("b", 2, 0);
@@ -78,7 +78,7 @@ fn a_deletion_that_was_missed_shows_only_as_absence_in_a_complete_list() {
     watch.break_watch();
     store.delete(&"a", 10);
     watch.resume(&store, true, 100, 7);
-    // What changes while the list is under way comes after it.
+    // Changes made while the list is in flight arrive after it.
     store.put("c", 3, 102);
     watch.take(&store, |_| AT_ONCE);
     assert_eq!(watch.poll(106), []);
@@ -89,7 +89,7 @@ fn a_deletion_that_was_missed_shows_only_as_absence_in_a_complete_list() {
 }
 
 #[test]
-fn who_is_too_far_behind_has_to_list_again() {
+fn a_client_too_far_behind_has_to_list_again() {
     let (mut store, mut watch) = watched(2);
     store.put("a", 1, 0);
     watch.take(&store, |_| AT_ONCE);

@@ -1,6 +1,6 @@
 //! Random histories of a journal in Redis: the real server, which runs the Lua scripts, and the stand-in get the same
-//! requests, and must give the same answers and hold the same data after every one of them. A difference is printed with
-//! everything that led to it.
+//! requests, and must give the same answers and hold the same data after each of them. A difference is printed with
+//! all preceding requests.
 
 use super::{APPEND, BEGIN, CHECKPOINT, Client, ENTRIES, KEEP, LAPSE, LIFE, Real, Said, draft, fill, stand_in};
 use rand::Rng;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const HISTORIES: u64 = 150;
 const STEPS: u64 = 40;
-/// Further than any clock: what the journal does after a clock that was ahead has been set back.
+/// Later than any clock: tests the journal after a clock that was ahead has been set back.
 const AHEAD: u64 = 9_000_000_000_000_000;
 
 /// One request, in terms that both servers share: lives and entries by their number.
@@ -41,7 +41,7 @@ enum Step {
     DeleteEntry(Name),
     Delete(&'static str),
     Flush,
-    /// An entry of a clock that is ahead.
+    /// An entry written by a clock that is ahead.
     Ahead {
         ms: u64,
         seq: u64,
@@ -57,7 +57,7 @@ enum Step {
 #[derive(Clone, Debug)]
 enum Name {
     Nothing,
-    /// None that was ever given.
+    /// A name that was never assigned.
     Unknown,
     Known(usize),
     Newest,
@@ -109,7 +109,7 @@ impl Step {
     }
 }
 
-/// A server, and the names that it has given.
+/// A server, and the names that it has assigned.
 struct Server {
     client: Client,
     lives: Vec<String>,
@@ -164,7 +164,7 @@ impl Server {
         }
     }
 
-    /// All data.
+    /// Reads all data.
     fn look(&mut self) -> [Said; 3] {
         let all = self.client.ask(&["XRANGE", ENTRIES, "0-0", "9999999999999999-9999999"]);
         self.entries = all.all().iter().map(|entry| entry.all()[0].text().to_owned()).collect();
@@ -173,7 +173,7 @@ impl Server {
     }
 }
 
-/// Where in a script an error was is the real one's to say.
+/// Removes the position in the script, which only the real server reports in its errors.
 fn plain(said: Said) -> Said {
     match said.timeless() {
         Said::Error(what) if what.starts_with("ERR ") => Said::Error("ERR".into()),
@@ -184,7 +184,7 @@ fn plain(said: Said) -> Said {
 }
 
 #[test]
-fn random_histories_are_the_same_in_both() {
+fn random_histories_are_the_same_on_both_servers() {
     let real = Real::start("generated");
     let (socket, own) = (real.1.join("s"), real.1.join("o"));
     let redis = stand_in(&own);
@@ -199,7 +199,7 @@ fn random_histories_are_the_same_in_both() {
             server.take(&Step::Flush);
         }
         for moment in 1..=STEPS {
-            // A life is named by its first entry's time and position, so both clocks move.
+            // A life is named after its first entry's time and position, so both clocks move.
             std::thread::sleep(Duration::from_millis(1));
             redis.step_clock((history * STEPS + moment) as i64);
             let step = Step::draw(&mut dice);

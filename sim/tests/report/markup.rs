@@ -1,14 +1,14 @@
-//! A strict reader of the pages we write: every element closed in order, every attribute quoted, every reference to something
-//! that is there. Stricter than a browser, which would repair it silently.
+//! A strict parser for our pages: every element is closed in order, every attribute is quoted, every reference has a
+//! target. Stricter than a browser, which would repair errors silently.
 
 use std::collections::BTreeSet;
 
 #[derive(Debug)]
 pub(crate) struct Document {
     pub(crate) source: String,
-    /// Everything written in it, without tags and with references resolved.
+    /// All its text, without tags and with references resolved.
     pub(crate) text: String,
-    /// Each element's name and where it begins and ends in the source.
+    /// Each element's name, and where it begins and ends in the source.
     elements: Vec<(String, usize, usize)>,
 }
 
@@ -28,7 +28,7 @@ impl Document {
         }
     }
 
-    /// The source of all elements of that name, in the order in which they end.
+    /// Returns the source of all elements with this name, in the order of their ends.
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
         self.elements.iter().filter(|(n, _, _)| n == name).map(|(_, from, to)| &self.source[*from..*to]).collect()
     }
@@ -41,14 +41,14 @@ impl Document {
 struct Reader<'a> {
     source: &'a str,
     at: usize,
-    /// The elements around this place, and where they begin.
+    /// The open elements, and where they begin.
     open: Vec<(&'a str, usize)>,
     ids: BTreeSet<&'a str>,
     targets: Vec<&'a str>,
 }
 
 impl<'a> Reader<'a> {
-    /// One tag, or the text up to the next one.
+    /// Reads one tag, or the text up to the next one.
     fn next(&mut self, text: &mut String, elements: &mut Vec<(String, usize, usize)>) -> Result<(), String> {
         let (start, rest) = (self.at, &self.source[self.at..]);
         if self.open.last().is_some_and(|(name, _)| *name == "style") && !rest.starts_with("</") {
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
             } else {
                 let (tag, empty) = tag.strip_suffix('/').map_or((tag, false), |t| (t, true));
                 let name = self.tag(tag)?;
-                // A browser closes these by itself, whatever is written.
+                // A browser closes these implicitly.
                 let void = matches!(name, "meta" | "br");
                 if void && !empty {
                     return Err(format!("{name} cannot hold anything"));
@@ -87,11 +87,11 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Its name; its attributes are checked.
+    /// Returns the tag's name, and checks its attributes.
     fn tag(&mut self, tag: &'a str) -> Result<&'a str, String> {
         let (name, mut rest) = tag.split_once(' ').unwrap_or((tag, ""));
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric()) {
-            return Err(format!("<{tag}> is no tag"));
+            return Err(format!("<{tag}> is not a tag"));
         }
         let mut seen = BTreeSet::new();
         while !rest.is_empty() {
@@ -120,7 +120,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The text that is meant.
+/// Resolves the references in a text.
 fn resolved(text: &str) -> Result<String, String> {
     let mut parts = text.split('&');
     let mut out = parts.next().unwrap_or_default().to_owned();
@@ -132,7 +132,7 @@ fn resolved(text: &str) -> Result<String, String> {
             "gt" => ">",
             "quot" => "\"",
             "#39" => "'",
-            other => return Err(format!("&{other}; is not known")),
+            other => return Err(format!("&{other}; is unknown")),
         };
         out += rest;
     }

@@ -1,24 +1,25 @@
-//! Records to draw, from a pool in miniature: one slot in each pod, one second a step. It is no model of anything
-//! (`models` are): it only has to look like a day in a pool.
+//! Records to draw, from a miniature pool: one slot per pod, one second per step. It models nothing (`models` does):
+//! it only has to look like a day in a pool.
 
 use slotkeeper_sim::record::{Figures, Mark, MarkKind, PodEnd, PodLife, Quantiles, Record, Sample, SessionLife, Spell};
 use std::sync::LazyLock;
 
-/// What is tried on whom.
+/// The parameters of a record.
 pub(crate) struct Setting {
     pub(crate) title: &'static str,
     pub(crate) story: &'static str,
     /// Wants as many pods as there are sessions, instead of all up to the highest busy ordinal.
     pub(crate) counts: bool,
-    /// Seconds until the cluster hears of a wish; seconds of needing less before it is told so; seconds a pod takes to start.
+    /// `delay`: seconds until the cluster knows the desired number; `cooldown`: seconds of lower demand before it is
+    /// lowered; `cold`: seconds a pod takes to start.
     pub(crate) delay: usize,
     pub(crate) cooldown: u64,
     pub(crate) cold: u64,
     pub(crate) most: u32,
     pub(crate) length: u64,
-    /// Seconds from one look at the pool to the next.
+    /// Seconds between two samples of the pool.
     pub(crate) step: usize,
-    /// Second, and what happens to which ordinals.
+    /// The second at which a node is lost, and its ordinals.
     pub(crate) lost: Option<(u64, std::ops::Range<u32>)>,
 }
 
@@ -39,10 +40,10 @@ impl Default for Setting {
     }
 }
 
-/// Second of arrival and seconds of stay.
+/// The second of arrival, and the length of stay in seconds.
 pub(crate) type Visitor = (u64, u64);
 
-/// Numbers that look like chance, always the same.
+/// Pseudo-random numbers, always the same.
 pub(crate) fn drawn(seed: u64) -> impl FnMut(u64) -> u64 {
     let mut state = seed;
     move |below| {
@@ -96,13 +97,13 @@ struct Pool<'a> {
     setting: &'a Setting,
     sessions: Vec<SessionLife>,
     pods: Vec<PodLife>,
-    /// Indices of the sessions that wait.
+    /// Indices of the waiting sessions.
     line: Vec<usize>,
     marks: Vec<Mark>,
 }
 
 impl Pool<'_> {
-    /// Pods start and go, sessions end.
+    /// Starts and removes pods, and ends sessions.
     fn age(&mut self, now: u64, visitors: &[Visitor]) {
         for (number, session) in self.sessions.iter_mut().enumerate() {
             let stay = visitors[number].1 * 1000;
@@ -146,7 +147,7 @@ impl Pool<'_> {
         if self.setting.counts { count.min(self.setting.most) } else { count.max(floor).min(self.setting.most) }
     }
 
-    /// The cluster does as it is told, whoever sits there.
+    /// The cluster executes the desired number, whether or not pods have sessions.
     fn obey(&mut self, told: u32, now: u64) {
         for ordinal in 0..told {
             if !self.pods.iter().any(|p| p.ordinal == ordinal && p.gone.is_none()) {
@@ -171,8 +172,10 @@ impl Pool<'_> {
                 spell.to = Some(now);
                 (session.end, session.killed) = (Some(now), true);
                 session.why = Some("killed by a scale-down".to_owned());
-                let text =
-                    format!("visitor {} sat in pod {}, which was scaled away under it", session.visitor, pod.ordinal);
+                let text = format!(
+                    "visitor {} was in pod {}, which was removed by a scale-down",
+                    session.visitor, pod.ordinal
+                );
                 self.marks.push(Mark { at: now, until: None, kind: MarkKind::Kill, text });
             }
         }
@@ -236,14 +239,14 @@ impl Pool<'_> {
     }
 }
 
-// ---- the pictures we look at ----
+// ---- the pictures ----
 
 /// Three visitors, the first leaves first: counting sessions kills the highest.
 pub(crate) fn scale_down_that_kills() -> Record {
     let setting = Setting {
         title: "counting sessions: a scale-down kills one",
-        story: "Three visitors come, the one in pod 0 leaves after four minutes. Two sessions are left, so a design that counts \
-                sessions asks for two pods; a StatefulSet removes the highest ordinal, and there sits visitor 3.",
+        story: "Three visitors arrive, the one in pod 0 leaves after four minutes. Two sessions are left, so a design that counts \
+                sessions wants two pods; a StatefulSet removes the highest ordinal, which has visitor 3.",
         counts: true,
         delay: 4,
         length: 900,
@@ -278,7 +281,7 @@ pub(crate) fn node_lost() -> Record {
 pub(crate) fn queue() -> Record {
     let setting = Setting {
         title: "more visitors than pods",
-        story: "Forty visitors in half an hour, at most five pods: the queue is served in order, and nobody is turned away.",
+        story: "Forty visitors in half an hour, at most five pods: the queue is served in order, and no visitor is turned away.",
         most: 5,
         cold: 45,
         length: 3600,
@@ -306,7 +309,7 @@ pub(crate) fn three_designs() -> Vec<Record> {
     [
         setting(
             "naive: count of sessions, Prometheus trigger",
-            "KEDA asks Prometheus how many sessions there are and asks for as many pods. It is told half a minute late, and a \
+            "KEDA queries Prometheus for the number of sessions and wants as many pods. It learns the number half a minute late, and a \
              StatefulSet removes from the top, whoever sits there.",
             true,
             35,
@@ -314,14 +317,14 @@ pub(crate) fn three_designs() -> Vec<Record> {
         ),
         setting(
             "KEDA push",
-            "The dispatcher tells KEDA the number that keeps the highest busy ordinal; the pods follow one sync of the HPA later.",
+            "The dispatcher pushes KEDA the number that keeps the highest busy ordinal; the pods follow one sync of the HPA later.",
             false,
             12,
             120,
         ),
         setting(
             "direct scaling, fixed window",
-            "The dispatcher writes the number of pods itself, at once when it grows and after a cooldown when it falls.",
+            "The dispatcher writes the number of pods itself, at once when it rises and after a cooldown when it falls.",
             false,
             1,
             120,
@@ -408,7 +411,7 @@ pub(crate) fn shared() -> Record {
     }
 }
 
-/// A large pool whose design counts sessions: too many kills for a lane or a badge each.
+/// A large pool whose design counts sessions: too many kills for one lane or badge each.
 pub(crate) fn massacre() -> Record {
     let setting = Setting {
         title: "counting sessions with 100 pods",

@@ -1,5 +1,5 @@
-//! A kubelet that needs no telling: pods are bound, become ready and go after given times. Pods on hold are left to the
-//! test.
+//! A kubelet that acts by itself: pods are bound, become ready and end after given times. The test controls the pods on
+//! hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use super::{over, pod, ready, terminating, text};
 use crate::{Resource, Store, milliseconds};
 
 pub struct Automatic {
-    /// From creation to a node.
+    /// From the pod's creation to its binding to a node.
     pub scheduled_after_ms: u64,
-    /// From the node to ready.
+    /// From the binding to ready.
     pub ready_after_ms: u64,
-    /// From the deletion to the end; never longer than the grace.
+    /// From the deletion to the end; never longer than the grace period.
     pub gone_after_ms: u64,
-    /// Nodes `fake-0`, `fake-1`.. in turn.
+    /// How many nodes are used in turn: `fake-0`, `fake-1`..
     pub nodes: usize,
-    /// Names of pods to leave alone.
+    /// Names of pods on hold, which are left alone.
     pub hold: BTreeSet<String>,
     address: Box<dyn FnMut(&Value) -> String + Send>,
     lives: BTreeMap<String, Life>,
     scheduled: usize,
 }
 
-/// When something was first seen, by uid.
+/// When each step of a pod was first seen, by uid.
 #[derive(Default)]
 struct Life {
     created: Option<u64>,
@@ -34,7 +34,7 @@ struct Life {
 }
 
 impl Automatic {
-    /// `address` gives each pod its IP when it starts: it sees the whole object.
+    /// `address` gives each pod its IP when it starts, from the whole object.
     pub fn new(address: impl FnMut(&Value) -> String + Send + 'static) -> Automatic {
         Automatic {
             scheduled_after_ms: 0,
@@ -48,7 +48,7 @@ impl Automatic {
         }
     }
 
-    /// Does what is due; says when the next thing is.
+    /// Does what is due. Returns when the next step is due.
     pub fn step(&mut self, store: &mut Store, now: u64) -> Option<u64> {
         let pods: Vec<Arc<Value>> = store.all(Resource::Pods).cloned().collect();
         let there: BTreeSet<&str> = pods.iter().map(|pod| text(pod, "uid")).collect();
@@ -62,7 +62,7 @@ impl Automatic {
                 let latest = object["metadata"]["deletionTimestamp"].as_str().and_then(milliseconds);
                 let due = (*life.ended.get_or_insert(now) + self.gone_after_ms).min(latest.unwrap_or(u64::MAX));
                 if now >= due {
-                    // It cannot be gone: it was there a moment ago.
+                    // This cannot fail with 404: the pod was listed a moment ago.
                     let _ = hand.end();
                     continue;
                 }

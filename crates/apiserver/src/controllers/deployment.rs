@@ -1,5 +1,5 @@
-//! One sync of a Deployment: a ReplicaSet per template. Of the rolling update only the order is kept: new pods first,
-//! old ones go as new ones become ready.
+//! One sync of a Deployment: a ReplicaSet per template. Of the rolling update, only the order is implemented: new pods
+//! first, and old ones are deleted as new ones become ready.
 
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ pub(super) fn sync(store: &mut Store, deployment: &Value, now: u64) {
             },
             "spec": {"replicas": wanted, "selector": selector, "template": template},
         });
-        // Somebody else's set of this name is in the way.
+        // Fails if another owner's set has this name.
         let _ = store.create(Resource::ReplicaSets, namespace, set, now);
     }
     let mut old_ones = wanted.saturating_sub(updated_ready);

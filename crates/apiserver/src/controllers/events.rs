@@ -1,4 +1,4 @@
-//! Core v1 events about objects, in the shapes of scheduler and kubelet. A repeated one is counted, not repeated.
+//! Core v1 events about objects, in the form of scheduler and kubelet. A repeated event is counted, not created again.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use super::text;
 use crate::store::{Key, Part, Store};
 use crate::{Resource, Status, fine_stamp, stamp};
 
-/// Says something about an object.
+/// Records an event about an object.
 ///
 /// # Errors
-/// 422, where the object has no name.
+/// 422 if the object has no name.
 pub fn event(store: &mut Store, now: u64, about: &Value, reason: &str, message: &str) -> Result<Arc<Value>, Status> {
     let uid = &about["metadata"]["uid"];
     let same = |event: &&Arc<Value>| {

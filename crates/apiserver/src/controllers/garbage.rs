@@ -1,5 +1,5 @@
-//! Of the garbage collector: what is deleted with `propagationPolicy: Orphan` leaves its dependents behind without an
-//! owner, and is gone when the last of them has none (tests/transcripts 10).
+//! The part of the garbage collector for `propagationPolicy: Orphan`: the deleted object leaves its dependents behind
+//! without an owner, and disappears when the last of them has none (tests/transcripts 10).
 
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ pub(super) fn sync(store: &mut Store) {
             for dependent in owned(store, dependents, &owner) {
                 let key = Key::new(dependents, text(&dependent, "namespace"), text(&dependent, "name"));
                 let uid = owner["metadata"]["uid"].clone();
-                // Gone meanwhile is as good.
+                // If the dependent has been deleted meanwhile, nothing is left to do.
                 let _ = store.change(&key, Part::Whole, |object| {
                     if let Some(owners) = object["metadata"]["ownerReferences"].as_array_mut() {
                         owners.retain(|owner| owner["uid"] != uid);

@@ -1,5 +1,5 @@
-//! What scheduler and kubelet write on pods: one method per moment of a pod's life, each called when the test says so.
-//! The shapes are those of tests/transcripts 01 and 07.
+//! The writes of scheduler and kubelet to pods: one method per step of a pod's life, called by the test. The forms are those
+//! of tests/transcripts 01 and 07.
 
 use std::sync::Arc;
 
@@ -11,30 +11,30 @@ use crate::{Resource, Status, stamp};
 
 type Done = Result<Arc<Value>, Status>;
 
-/// A pod under the kubelet's hands.
+/// A pod, as scheduler and kubelet handle it.
 pub struct Pod<'a> {
     pub(super) store: &'a mut Store,
     pub(super) key: Key,
     pub(super) now: u64,
 }
 
-/// The pod of this name; each method answers 404 where there is none.
+/// Returns a handle to the pod of this name; each method returns 404 if there is none.
 pub fn pod<'a>(store: &'a mut Store, now: u64, namespace: &str, name: &str) -> Pod<'a> {
     Pod { store, key: Key::new(Resource::Pods, namespace, name), now }
 }
 
 impl Pod<'_> {
-    /// Bound to a node.
+    /// Binds it to a node.
     pub fn schedule(&mut self, node: &str) -> Done {
         let now = self.now;
         let mut bound = Value::clone(&*self.get()?);
         bound["spec"]["nodeName"] = json!(node);
         set(&mut bound, now, "PodScheduled", Ok(()));
-        // A binding is one write of spec and status; no other request may do that.
+        // A binding is one write of spec and status; no other request may write both.
         self.store.bind(&self.key, bound)
     }
 
-    /// No node fits; the scheduler's own words.
+    /// No node fits; `message` is the scheduler's.
     pub fn unschedulable(&mut self, message: &str) -> Done {
         self.status(|pod, now| set(pod, now, "PodScheduled", Err(("Unschedulable", message))))
     }
@@ -53,7 +53,7 @@ impl Pod<'_> {
         })
     }
 
-    /// Its container runs, at this address; not ready yet.
+    /// Its container runs at this address, and is not ready yet.
     pub fn start(&mut self, ip: &str) -> Done {
         self.status(|pod, now| {
             running(pod, now, ip, false);
@@ -61,7 +61,7 @@ impl Pod<'_> {
         })
     }
 
-    /// Running and ready, at this address.
+    /// It runs and is ready, at this address.
     pub fn run(&mut self, ip: &str) -> Done {
         self.status(|pod, now| running(pod, now, ip, true))
     }
@@ -78,7 +78,7 @@ impl Pod<'_> {
         })
     }
 
-    /// Its readiness probe fails; the container goes on.
+    /// Its readiness probe fails; the container continues.
     pub fn unready(&mut self) -> Done {
         self.status(|pod, now| {
             for container in statuses(pod) {
@@ -101,7 +101,7 @@ impl Pod<'_> {
         })
     }
 
-    /// After a crash: waits before its container is started again (`10s`, `5m0s`).
+    /// After a crash: its container waits for a restart (`10s`, `5m0s`).
     pub fn back_off(&mut self, wait: &str) -> Done {
         self.status(|pod, now| {
             let metadata = &pod["metadata"];
@@ -122,7 +122,7 @@ impl Pod<'_> {
         })
     }
 
-    /// Over for good: `Evicted`, `NodeLost`, `UnexpectedAdmissionError`.
+    /// It has failed for good: `Evicted`, `NodeLost`, `UnexpectedAdmissionError`.
     pub fn fail(&mut self, reason: &str, message: &str) -> Done {
         self.status(|pod, now| {
             pod["status"]["phase"] = json!("Failed");
@@ -132,14 +132,14 @@ impl Pod<'_> {
         })
     }
 
-    /// All its containers have stopped after a deletion: it goes. (Of a pod that is not being deleted it is the end, too.)
+    /// All its containers have stopped after its deletion: removes it. (Removes a pod that is not being deleted as well.)
     pub fn end(&mut self) -> Result<(), Status> {
         let deletion = Deletion { grace_seconds: Some(0), ..Deletion::default() };
         self.store.delete(&self.key, &deletion, self.now).map(|_| ())
     }
 
-    /// An event about it: `Scheduled`, `Pulling`, `Pulled`, `Created`, `Started`, `FailedScheduling`, `FailedMount`,
-    /// `BackOff`... `Normal` or `Warning` follows from the reason.
+    /// Records an event about it: `Scheduled`, `Pulling`, `Pulled`, `Created`, `Started`, `FailedScheduling`, `FailedMount`,
+    /// `BackOff`... The reason decides between `Normal` and `Warning`.
     pub fn event(&mut self, reason: &str, message: &str) -> Done {
         let about = self.get()?;
         events::event(self.store, self.now, &about, reason, message)
@@ -185,7 +185,7 @@ fn unready(pod: &mut Value, now: u64) {
     set(pod, now, "ContainersReady", Err(("ContainersNotReady", &message)));
 }
 
-/// A container status for each container of the spec, in this state; what was known of them stays.
+/// Sets a container status with this state for each container of the spec, and keeps the rest of the old one.
 fn containers(pod: &mut Value, state: &Value, change: impl Fn(&mut Value)) {
     let specs = pod["spec"]["containers"].as_array().cloned().unwrap_or_default();
     let old = pod["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
@@ -210,7 +210,7 @@ fn statuses(pod: &mut Value) -> impl Iterator<Item = &mut Value> {
     pod["status"]["containerStatuses"].as_array_mut().into_iter().flatten()
 }
 
-/// A condition: true, or false for a reason. Its time changes only when its status does.
+/// Sets a condition: true, or false for a reason. Its time changes only when its status does.
 fn set(pod: &mut Value, now: u64, kind: &str, holds: Result<(), (&str, &str)>) {
     let status = if holds.is_ok() { "True" } else { "False" };
     let conditions = &mut pod["status"]["conditions"];

@@ -1,6 +1,6 @@
-//! Of the node controller and the taint manager: what they write on the pods of a node whose kubelet is silent, and of
-//! one that is back (tests/transcripts 11). The kubelet itself writes nothing meanwhile: pods of a lost node are put on hold by
-//! the test.
+//! The writes of the node controller and the taint manager to the pods of a node whose kubelet is silent, and of one that
+//! has recovered (tests/transcripts 11). The kubelet itself writes nothing meanwhile: the test puts the pods of a lost node
+//! on hold.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use crate::store::Deletion;
 use crate::{Status, stamp};
 
 impl Pod<'_> {
-    /// Its node has not been heard of for the grace period (50 s by default): only the status of its condition Ready
-    /// changes; reason, `ContainersReady` and everything else stay as the kubelet left them.
+    /// Its node has been silent for the grace period (50 s by default): only the status and the time of its condition Ready
+    /// change; reason, `ContainersReady` and everything else stay as the kubelet wrote them.
     pub fn lost(&mut self) -> Result<Arc<Value>, Status> {
         self.ready_is("False")
     }
 
-    /// The node was heard of again, and its kubelet says that nothing has happened to the pod.
+    /// The node has recovered, and its kubelet reports the pod unchanged.
     pub fn found(&mut self) -> Result<Arc<Value>, Status> {
         self.ready_is("True")
     }
 
-    /// Its toleration of the taint `node.kubernetes.io/unreachable` is over: it is deleted, and stays until somebody
-    /// ends it.
+    /// Its toleration of the taint `node.kubernetes.io/unreachable` has expired: it is deleted, and stays until `end` is
+    /// called.
     pub fn evict_from_lost_node(&mut self) -> Result<Option<Arc<Value>>, Status> {
         self.status(|pod, now| {
             let condition = json!({

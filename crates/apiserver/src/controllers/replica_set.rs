@@ -1,4 +1,4 @@
-//! One sync of a ReplicaSet: as many pods as wanted, and who goes first where there are too many.
+//! One sync of a ReplicaSet: creates missing pods, and deletes surplus ones in the controller's order.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ pub(super) fn sync(store: &mut Store, set: &Value, now: u64) {
     for _ in pods.len()..wanted {
         let mut pod = from_template(set);
         pod["metadata"]["generateName"] = json!(format!("{name}-"));
-        // Two generated names may be equal; the next sync makes up for it.
+        // If two generated names are equal, the next sync creates the missing pod.
         let _ = store.create(Resource::Pods, namespace, pod, now);
     }
     for victim in victims(&pods, now).into_iter().take(pods.len().saturating_sub(wanted)) {
@@ -37,7 +37,7 @@ pub(super) fn sync(store: &mut Store, set: &Value, now: u64) {
     });
 }
 
-/// First is deleted first.
+/// In the order of deletion.
 fn victims(pods: &[Arc<Value>], now: u64) -> Vec<Arc<Value>> {
     let node = |pod: &Value| pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
     let mut neighbours: BTreeMap<String, usize> = BTreeMap::new();
@@ -65,7 +65,7 @@ fn victims(pods: &[Arc<Value>], now: u64) -> Vec<Arc<Value>> {
         (
             (!on_node.is_empty(), phase, ready(pod), cost.and_then(|cost| cost.parse::<i32>().ok()).unwrap_or(0)),
             Reverse(neighbours.get(&on_node).copied().unwrap_or(0)),
-            // Ready pods of the same bucket go by uid; restarts and age decide among those that are not.
+            // Ready pods of the same age bucket are ordered by uid; restarts and age decide among the others.
             (ready_since, ready_since.map(|_| uid.clone())),
             (Reverse(restarts), since(&pod["metadata"]["creationTimestamp"], now), uid),
         )
@@ -73,7 +73,7 @@ fn victims(pods: &[Arc<Value>], now: u64) -> Vec<Arc<Value>> {
     sorted
 }
 
-/// How long ago, as the power of two of nanoseconds.
+/// The age as a power of two, in nanoseconds.
 fn since(time: &Value, now: u64) -> u32 {
     let then = time.as_str().and_then(milliseconds).unwrap_or(now);
     (u128::from(now.saturating_sub(then)) * 1_000_000).checked_ilog2().unwrap_or(0)

@@ -1,5 +1,5 @@
-//! One sync of a StatefulSet: Parallel or OrderedReady, with ordinals.start and RollingUpdate or OnDelete. The status
-//! counts the pods as they were before this sync, and is written after everything else.
+//! One sync of a StatefulSet: Parallel or OrderedReady, with ordinals.start and RollingUpdate or OnDelete. The status counts
+//! the pods as they were before this sync, and is written last.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ pub(super) fn sync(store: &mut Store, set: &Value, now: u64) {
     report(store, set, &pods);
 }
 
-/// A set that is being deleted does nothing but report.
+/// A set that is being deleted only reports its status.
 pub(super) fn observe(store: &mut Store, set: &Value) {
     let pods = pods_of(store, set);
     report(store, set, &pods);
 }
 
-/// Pods of its labels and its names that nobody controls become its own, before it decides which of them stay.
+/// Adopts pods with matching labels and names that have no controller, before surplus pods are selected.
 fn adopt(store: &mut Store, set: &Value) {
     let Some(selector) = Labels::of_spec(&set["spec"]["selector"]) else { return };
     let prefix = format!("{}-", text(set, "name"));
@@ -120,14 +120,14 @@ fn create(store: &mut Store, set: &Value, ordinal: u64, now: u64) {
     if set["spec"]["serviceName"].as_str().is_some_and(|service| !service.is_empty()) {
         pod["spec"]["subdomain"] = set["spec"]["serviceName"].clone();
     }
-    // A pod of this name that belongs to somebody else is in the way until it is gone.
+    // Fails while another owner's pod of this name exists.
     let _ = store.create(Resource::Pods, text(set, "namespace"), pod, now);
 }
 
 fn delete(store: &mut Store, pod: &Value, now: u64) {
     let key = Key::new(Resource::Pods, text(pod, "namespace"), text(pod, "name"));
     let deletion = Deletion { uid: Some(text(pod, "uid").to_owned()), ..Deletion::default() };
-    // Somebody else was faster: the next sync sees it.
+    // If the pod has already been deleted, the next sync sees it.
     let _ = store.delete(&key, &deletion, now);
 }
 
@@ -142,7 +142,7 @@ fn report(store: &mut Store, set: &Value, pods: &BTreeMap<u64, Arc<Value>>) {
     let old = set["status"]["currentRevision"].as_str().filter(|old| living(old) > 0).unwrap_or(&update).to_owned();
     let readies = pods.values().filter(|pod| ready(pod)).count();
     let key = Key::new(Resource::StatefulSets, text(set, "namespace"), text(set, "name"));
-    // The set cannot have gone meanwhile: nothing else runs between.
+    // This cannot fail with 404: nothing else runs during the sync.
     let _ = store.change(&key, Part::Status, |set| {
         let generation = set["metadata"]["generation"].clone();
         let current = living(&old);

@@ -1,4 +1,4 @@
-//! One request and its answer: rights, then faults, then the API; and what HTTP needs around them.
+//! One request and its answer: rights, then faults, then the API; and the HTTP around them.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl Server {
         let outcome = loop {
             let seen = *self.inner.changed.borrow();
             let outcome = self.attempt(&head.headers, asked.as_ref(), path, body);
-            // A version from the future may arrive: a real server waits three seconds for it.
+            // The version may still be reached: a real server waits three seconds for it.
             match &outcome {
                 Err(status) if status.message.starts_with("Timeout: Too large resource version") => {
                     if tokio::time::timeout_at(patience, self.changed(seen)).await.is_err() {
@@ -78,7 +78,7 @@ impl Server {
         }
     }
 
-    /// Rights, then faults, then the API.
+    /// Checks rights, then faults, then calls the API.
     fn attempt(&self, headers: &HeaderMap, asked: Option<&Asked>, path: &str, body: &[u8]) -> Result<Outcome, Status> {
         let text =
             |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -127,7 +127,7 @@ impl Server {
     }
 }
 
-/// A client that waits for its answer. Dropped: it has gone.
+/// A client that waits for its answer. If this is dropped before `answered`, the client has disconnected.
 struct Waiting {
     server: Server,
     verb: &'static str,

@@ -1,4 +1,4 @@
-//! What the server was asked: counts, and the last request lines. So that a test can say "no call in steady state".
+//! A record of requests: counts, and the last request lines. It lets a test assert "no call in steady state".
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,24 +8,24 @@ const LINES: usize = 1000;
 
 #[derive(Clone, Debug, Default)]
 pub struct Records {
-    /// By verb and resource (`pods`, `statefulsets/scale`); paths of no resource are not counted.
+    /// By verb and resource (`pods`, `statefulsets/scale`); paths outside of resources are not counted.
     pub counts: BTreeMap<(String, String), u64>,
-    /// How often it was answered with each code.
+    /// How many answers had each code.
     pub codes: BTreeMap<u16, u64>,
-    /// By verb: requests whose client had gone before the answer was ready, done or not.
+    /// By verb: requests whose client disconnected before the answer was ready, executed or not.
     pub given_up: BTreeMap<String, u64>,
     /// The last thousand, oldest first.
     pub lines: VecDeque<Line>,
 }
 
-/// One request and how it was answered.
+/// One request and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Milliseconds since the epoch, when it was answered.
+    /// When it was answered, in milliseconds since the epoch.
     pub at: u64,
     /// `PATCH /apis/apps/v1/namespaces/games/statefulsets/gamecube`
     pub line: String,
-    /// Of the answer's head: a watch that fails later began with 200.
+    /// The code of the answer's head: a watch that fails later has 200.
     pub code: u16,
 }
 

@@ -1,4 +1,4 @@
-//! The body of a watch: its lines as they come, its bookmarks, its end; and what the faults do to them.
+//! The body of a watch: its lines, bookmarks and end, as modified by the faults.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use tokio::time::{Instant, sleep_until};
 use super::{Body, Server};
 use crate::watching::Watching;
 
-/// A watch without a timeout of its own ends after this long.
+/// The timeout of a watch that requests none.
 const LONGEST_SECONDS: u64 = 1800;
-/// A last bookmark comes this long before the end.
+/// How long before the end the last bookmark is sent.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 pub(super) struct Stream {
@@ -33,11 +33,11 @@ pub(super) struct Stream {
 
 enum Next {
     Pieces(Vec<Bytes>, Duration),
-    /// Until something changes, or until then.
+    /// Until something changes, or until this time.
     Wait(Instant),
-    /// In order.
+    /// Ends the body in order.
     End,
-    /// In the middle.
+    /// Cuts the connection.
     Break,
 }
 
@@ -71,7 +71,7 @@ impl Stream {
         loop {
             if let Some(piece) = self.pieces.pop_front() {
                 if !self.pieces.is_empty() || self.server.lock().faults.split_lines.is_some() {
-                    // Time for the connection to write the piece before it.
+                    // Gives the connection time to write the previous piece.
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
                 return Some(Ok(piece));
@@ -132,7 +132,7 @@ impl Stream {
         Next::Pieces(pieces, if of_object { state.faults.delay_events } else { Duration::ZERO })
     }
 
-    /// Waits until a time; true where the watch was broken meanwhile.
+    /// Waits until a time; returns true if the watch was broken meanwhile.
     async fn wait(&mut self, until: Instant) -> bool {
         loop {
             if self.server.lock().watches_broken != self.broken {

@@ -1,4 +1,4 @@
-//! Lists: what is selected, at which version, in pages. A page after the first shows the state of the first.
+//! Lists: selected objects at a version, in pages. Later pages show the state of the first one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::Store;
 use crate::selector::{Fields, Labels};
 use crate::{Resource, Status};
 
-/// Which objects of a resource are meant.
+/// Selects objects of a resource.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     /// None: all namespaces.
@@ -34,7 +34,7 @@ impl Selection {
     }
 }
 
-/// The version a list is to show.
+/// The version that a list shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
     Newest,
@@ -42,18 +42,18 @@ pub enum At {
     Exactly(u64),
 }
 
-/// One answer to a list.
+/// One page of a list.
 #[derive(Clone, Debug)]
 pub struct Page {
     pub version: u64,
     pub items: Vec<Arc<Value>>,
     /// The token for the next page.
     pub next: Option<String>,
-    /// How many come after this page, where the API says so (only without selectors).
+    /// How many objects follow this page, in the cases in which the API reports it (only without selectors).
     pub remaining: Option<usize>,
 }
 
-/// The continue token, the same bytes as a real server's.
+/// The continue token, with the same bytes as a real server's.
 #[derive(Serialize, Deserialize)]
 struct Token {
     v: String,
@@ -62,10 +62,10 @@ struct Token {
 }
 
 impl Store {
-    /// Objects in the order of their keys. `limit` 0 is none.
+    /// Lists objects in the order of their keys. A `limit` of 0 is unlimited.
     ///
     /// # Errors
-    /// 400 (token), 410 (too old) or 504 (from the future), as the API answers.
+    /// 400 (token), 410 (too old) or 504 (version not reached), like the API.
     pub fn list(
         &self,
         resource: Resource,
@@ -120,7 +120,7 @@ impl Store {
         let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| wrong())?;
         let token: Token = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
         match u64::try_from(token.rv) {
-            // Minus one: go on in what is there now.
+            // Minus one: continue in the current state.
             Err(_) => Ok((self.version, Some(token.start))),
             Ok(version) if version < self.floor => Err(Status::continue_too_old(encode(-1, token.start))),
             Ok(version) if version > self.version => Err(Status::from_the_future(version, self.version)),
@@ -128,7 +128,7 @@ impl Store {
         }
     }
 
-    /// The objects as they were at a version that the history reaches back to.
+    /// The objects as of a version within the history.
     fn snapshot(&self, resource: Resource, version: u64) -> Vec<Arc<Value>> {
         let mut undone: BTreeMap<(&str, &str), Option<&Arc<Value>>> = BTreeMap::new();
         for change in self.changes_after(version).into_iter().flatten().filter(|c| c.key.resource == resource) {
@@ -160,6 +160,6 @@ fn token_of(version: u64, start: &str) -> String {
 
 fn encode(rv: i64, start: String) -> String {
     let token = Token { v: "meta.k8s.io/v1".to_owned(), rv, start };
-    // Three plain fields: this cannot fail.
+    // This cannot fail: three plain fields.
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
 }

@@ -1,6 +1,6 @@
-//! Field management (Kubernetes docs, "Server-Side Apply"), as far as the recording of it shows (tests/transcripts 12): who owns
-//! which field, what an apply conflicts with, and what it takes away. Lists are owned as a whole, which they are in custom
-//! resources; the built-in lists with keys are not told apart here.
+//! Field management (Kubernetes docs, "Server-Side Apply"), as far as the recording covers it (tests/transcripts 12): the
+//! owners of fields, conflicts of an apply, and fields that an apply removes. Lists are owned as a whole, as in custom
+//! resources; the keyed lists of built-in types are treated alike.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{Key, Part, Store, same_version, tidy};
 use crate::{Status, stamp};
 
-/// Who writes. Writes without one leave `managedFields` as they are.
+/// The field manager of a write. Writes without one leave `managedFields` unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Writer {
     pub manager: String,
@@ -18,7 +18,7 @@ pub struct Writer {
     pub now: u64,
 }
 
-/// A field, by the keys that lead to it.
+/// A field, as the keys on the path to it.
 type Path = Vec<String>;
 
 /// An entry of `managedFields`.
@@ -38,12 +38,12 @@ impl Entry {
 }
 
 impl Store {
-    /// From now on these writes are this writer's.
+    /// Sets the field manager of the following writes.
     pub fn set_writer(&mut self, writer: Option<Writer>) {
         self.writer = writer;
     }
 
-    /// An update has made `new` of `old`: what it has changed is the writer's, and nobody else's any more.
+    /// An update has turned `old` into `new`: changed fields now belong to the writer alone.
     pub(super) fn manage(&self, key: &Key, old: Option<&Value>, new: &mut Value) {
         let Some(writer) = &self.writer else { return };
         let (before, after) = (old.map(leaves).unwrap_or_default(), leaves(new));
@@ -57,7 +57,8 @@ impl Store {
         }
         let scale = writer.subresource.as_deref() == Some("scale");
         if scale {
-            // The scale has no field where it is 0, and none that somebody owned is none that it can take.
+            // Through `scale`, the writer becomes the owner of `replicas` only if the new value is not 0 (the scale object
+            // omits 0) and the field had an owner before.
             let replicas: Path = ["spec", "replicas"].map(str::to_owned).to_vec();
             let owned = old.is_some_and(|old| self::entries(old).iter().any(|e| e.fields.contains(&replicas)));
             if at(new, &replicas).and_then(Value::as_u64) == Some(0) || !owned {
@@ -83,10 +84,10 @@ impl Store {
         write(key, new, entries);
     }
 
-    /// Server-side apply. True: the object is new.
+    /// Server-side apply. Returns true if the object is new.
     ///
     /// # Errors
-    /// 400, 409 (others own what it wants to change, and it is not forced) or 422, as the API answers.
+    /// 400, 409 (other managers own fields that it changes, and it is not forced) or 422, like the API.
     pub fn apply(&mut self, key: &Key, object: &Value, force: bool, now: u64) -> Result<(bool, Arc<Value>), Status> {
         let Some(writer) = self.writer.take() else {
             return Err(Status::bad_request("fieldManager is required for apply patch"));
@@ -111,7 +112,7 @@ impl Store {
         };
         same_version(key, &old, object)?;
         let wanted = wanted(object);
-        // Items of lists are compared as they will be stored.
+        // Items of lists are compared in their stored form, with defaults.
         let mut filled = object.clone();
         super::default(key, &mut filled);
         let mut entries = entries(&old);
@@ -169,7 +170,7 @@ fn applied(writer: &Writer, fields: BTreeSet<Path>) -> Entry {
     }
 }
 
-/// Without the times.
+/// `managedFields` without the times.
 fn fields_only(managed: &Value) -> Value {
     let mut managed = managed.clone();
     for entry in managed.as_array_mut().into_iter().flatten() {
@@ -196,12 +197,12 @@ fn conflict(key: &Key, conflicts: &[(Entry, Path)]) -> Status {
     Status::apply_conflict(format!("Apply failed with {number}: {}", said.join("\n")), json!({ "causes": causes }))
 }
 
-/// What an applied configuration is about: not its identity.
+/// The fields of an applied configuration, without its identity.
 fn wanted(object: &Value) -> BTreeSet<Path> {
     leaves(object)
 }
 
-/// Fields that hold a value, an empty map or a list. Identity and status are nobody's.
+/// Fields that hold a value, an empty map or a list. Identity and status have no owner.
 fn leaves(object: &Value) -> BTreeSet<Path> {
     let mut found = BTreeSet::new();
     for (key, value) in object.as_object().into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! Merging, and what a write may not change: a name, a lock. Small and apart from what is kept.
+//! Merging, and checks of fields that a write must not change: the name and the resourceVersion.
 
 use serde_json::{Map, Value};
 
@@ -45,7 +45,7 @@ pub(super) fn same_version(key: &Key, old: &Value, new: &Value) -> Result<(), St
     Ok(())
 }
 
-/// The API leaves out what is empty.
+/// Removes empty fields, as the API does.
 pub(super) fn tidy(object: &mut Value) {
     for field in ["annotations", "labels", "finalizers", "ownerReferences"] {
         if is_empty(&object["metadata"][field]) {

@@ -1,4 +1,4 @@
-//! Uids and generated names: a counter and a seed, made to look random.
+//! Uids and generated names: from a counter and a seed, mixed to look random.
 
 #[derive(Debug)]
 pub(super) struct Names {
@@ -24,14 +24,14 @@ impl Names {
         )
     }
 
-    /// The end of a generated name.
+    /// The suffix of a generated name.
     pub(super) fn suffix(&mut self) -> String {
         self.born += 1;
         letters(mix(self.seed ^ self.born.wrapping_mul(31)), 5)
     }
 }
 
-/// splitmix64: a counter turned into something that looks random.
+/// splitmix64: mixes a counter so that it looks random.
 pub(crate) fn mix(counter: u64) -> u64 {
     let mut x = counter.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -39,7 +39,7 @@ pub(crate) fn mix(counter: u64) -> u64 {
     x ^ x >> 31
 }
 
-/// The letters Kubernetes puts behind generated names: none that spells a word.
+/// The letters of Kubernetes' generated names, which cannot spell a word.
 pub(crate) fn letters(mut number: u64, count: usize) -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let base = LETTERS.len() as u64;

@@ -1,5 +1,5 @@
-//! What the cluster tells a pool (pods come, change, go; the size it has been told), and which pods retire or return
-//! when `desired` moves (behaviour §7).
+//! Applies observations of the cluster to a pool (its pods and its size), and decides which pods retire or return when
+//! `desired` changes (behaviour §7).
 
 use super::{Pool, Step};
 use crate::decision::Decision;
@@ -32,7 +32,7 @@ impl Pool {
         version > self.list_version && pod.is_none_or(|pod| version > pod.version && pod.gone.as_ref() != Some(uid))
     }
 
-    /// If this incarnation is a new one, the one before it is gone.
+    /// If this incarnation is a new one, the previous one has ended.
     fn succeed(&mut self, ordinal: Ordinal, uid: &Uid, phase: &Phase, step: &mut Step<'_>) {
         planted!(BindToName => self.rename(ordinal, uid, phase, step));
         if self.pods.get(&ordinal).is_some_and(|pod| pod.life.as_ref().is_none_or(|l| l.uid != *uid)) {
@@ -54,7 +54,7 @@ impl Pool {
         }
     }
 
-    /// Before the first list is complete: what already runs may have been used by somebody this journal knows nothing of.
+    /// Before the first complete list, a pod that already runs may have been used by a session that this journal does not know.
     fn was_used(&self, phase: &Phase) -> bool {
         planted!(HistoryPresumedClean => false);
         !self.listed && matches!(phase, Phase::Ready { .. } | Phase::Unready)
@@ -77,7 +77,7 @@ impl Pool {
         self.touch_pod(ordinal, step);
     }
 
-    /// Of all incarnations, this one is gone.
+    /// Removes the ordinal's incarnation if it has this uid.
     fn lose_life(&mut self, ordinal: Ordinal, uid: &Uid, step: &mut Step<'_>) {
         planted!(BindToName => ());
         if self.pods.get(&ordinal).and_then(|pod| pod.life.as_ref()).is_some_and(|l| l.uid == *uid) {
@@ -97,14 +97,14 @@ impl Pool {
         self.listed = true;
     }
 
-    /// The incarnations that a complete list of this version does not name.
+    /// The incarnations that are not in a complete list of this version.
     fn absent(&self, present: &BTreeSet<Ordinal>, version: u64) -> Vec<(Ordinal, Uid)> {
         planted!(ListKeepsAbsent => Vec::new());
         let absent = self.pods.iter().filter(|(o, p)| p.version < version && !present.contains(o));
         absent.filter_map(|(o, p)| Some((*o, p.life.as_ref()?.uid.clone()))).collect()
     }
 
-    /// A new incarnation at this ordinal.
+    /// Adds a new incarnation at this ordinal.
     fn meet(&mut self, ordinal: Ordinal, uid: &Uid, used: bool, step: &mut Step<'_>) {
         let slots = self.rules.slots_per_pod;
         let Some(pod) = self.pods.get_mut(&ordinal) else { return };
@@ -124,7 +124,7 @@ impl Pool {
         if self.scale.desired.contains(ordinal.0) {
             let doubted = self.scale.is_doubted(&self.rules, step.now);
             life.standing = match self.rules.scaling {
-                // A lower number that was decided before may still be on its way, as long as this one has not been seen.
+                // Until the size that covers this ordinal has been read, an earlier, lower one may still take effect.
                 Scaling::Direct { .. } if !self.scale.is_seen(ordinal.0, pod.raised) => {
                     Standing::Returning { decided: pod.raised, since: step.now }
                 }
@@ -134,7 +134,7 @@ impl Pool {
         }
         let waits = life.is_returning();
         pod.life = Some(life);
-        // It accepts nobody before a size of this timeline has been seen, which need not be another one than before.
+        // It accepts no session before a size of this timeline has been read, even if the size itself has not changed.
         if waits && !step.timeline.is_first() && self.scale.seen.is_some_and(|seen| self.scale.is_behind(seen)) {
             self.tell_scale(step);
         }
@@ -145,7 +145,7 @@ impl Pool {
         let Some(life) = &mut pod.life else { return };
         let was_terminating = matches!(life.phase, Phase::Terminating);
         if was_terminating {
-            // Nothing brings it back. But its end may never come: then it has no successor either that anybody could wait for.
+            // A terminating pod never becomes ready again. If it fails, it may never end, so no successor is awaited.
             if step.returns && matches!(phase, Phase::Failed { .. }) {
                 life.stuck = true;
                 if !pod.sessions.is_empty() {
@@ -164,7 +164,7 @@ impl Pool {
                 life.unready = Time::NEVER;
                 life.stuck &= matches!(life.standing, Standing::Returning { .. });
                 let asked = core::mem::replace(&mut pod.asked, Time::NEVER).known();
-                // What already ran when the pool was first met says nothing about cold starts.
+                // A pod that already ran before the first complete list is no sample of a cold start.
                 if let Some(took) = asked.filter(|_| self.listed).map(|asked| step.now.since(asked)) {
                     self.estimate.cold_start(took);
                     step.effects.push(Effect::Started { pod: ordinal, took });
@@ -180,7 +180,7 @@ impl Pool {
                 if was_ready {
                     life.unready = step.now;
                     if self.rules.moves(step.targeted) {
-                        // Whoever comes back does so elsewhere; who has streams may keep them.
+                        // Sessions without a stream are placed elsewhere; open streams may go on.
                         let sessions: Vec<SessionId> = pod.sessions.iter().copied().collect();
                         self.requeue_held(&sessions, step);
                     }
@@ -190,8 +190,8 @@ impl Pool {
         self.touch_pod(ordinal, step);
     }
 
-    /// The incarnation is on its way out: who has no stream there goes back to the front of the queue at once, the
-    /// others when their streams close.
+    /// The incarnation is terminating or being emptied: sessions without a stream there return to the front of the queue at
+    /// once, the others when their streams close.
     fn drain(&mut self, ordinal: Ordinal, uid: Uid, step: &mut Step<'_>) {
         let sessions: Vec<SessionId> =
             self.pods.get(&ordinal).map(|p| p.sessions.iter().copied().collect()).unwrap_or_default();
@@ -202,7 +202,7 @@ impl Pool {
         self.requeue_held(&sessions, step);
     }
 
-    /// Those of them who have no stream.
+    /// Requeues those of the sessions that have no stream.
     fn requeue_held(&mut self, sessions: &[SessionId], step: &mut Step<'_>) {
         planted!(StayOnDrainingPod => ());
         for id in sessions {
@@ -212,7 +212,7 @@ impl Pool {
         }
     }
 
-    /// The incarnation is no more, and everybody in it with it.
+    /// The incarnation has ended: its sessions are requeued, or released if they were ending.
     fn lose(&mut self, ordinal: Ordinal, step: &mut Step<'_>) {
         let Some(pod) = self.pods.get_mut(&ordinal) else { return };
         let Some(life) = pod.life.take() else { return };
@@ -232,7 +232,7 @@ impl Pool {
         self.touch_pod(ordinal, step);
     }
 
-    /// Not ready, or not certain to stay, for `stuck_after`.
+    /// The pod has not been ready, or not been certain to stay, for `stuck_after`.
     pub(super) fn pod_is_late(&mut self, ordinal: Ordinal, step: &mut Step<'_>) {
         if let Some(pod) = self.pods.get_mut(&ordinal) {
             pod.index.alarm = None;
@@ -241,7 +241,7 @@ impl Pool {
         let Some(life) = &mut pod.life else { return };
         life.stuck = true;
         if life.is_returning() {
-            // Whoever is away cannot come back here: a slot elsewhere, rather than none for ever.
+            // Sessions without a stream cannot return here: they get a slot elsewhere instead of waiting without limit.
             let sessions: Vec<SessionId> = pod.sessions.iter().copied().collect();
             self.requeue_held(&sessions, step);
         }
@@ -279,9 +279,9 @@ impl Pool {
         self.scale.seen = Some(seen);
     }
 
-    /// The first sight of the pool's size: it goes on as if all of it had been needed until now. Only from now on is the cluster
-    /// told anything. An earlier journal, which this one knows nothing of, may have told it something that is still on its way:
-    /// what runs inside is certain to stay when a size of this journal has been seen.
+    /// Handles the first size that is read for the pool, as if all of it had been needed until now. Sizes are ordered only from
+    /// now on. An order of an earlier journal, unknown to this one, may still be in flight: pods inside `desired` are certain to
+    /// stay only when a size of this journal has been read.
     fn adopt(&mut self, seen: Seen, step: &mut Step<'_>) {
         self.scale.adopt(seen.span, step.now);
         self.scale.decide(step.position, step.timeline);
@@ -306,7 +306,7 @@ impl Pool {
         }
     }
 
-    /// Nobody writes over what he has not read: before the first sight, nothing is told.
+    /// Orders the present size. Not before a size has been read: an unknown size must not be overwritten.
     fn tell_scale(&self, step: &mut Step<'_>) {
         if let (Scaling::Direct { .. }, Some(_)) = (self.rules.scaling, self.scale.seen) {
             step.effects.push(self.scale_effect());
@@ -317,7 +317,7 @@ impl Pool {
         self.scale.serve(replicas, now);
     }
 
-    /// `desired` has moved: pods outside retire in the same step; retiring ones inside may return; missing ones are asked for.
+    /// `desired` has changed: pods outside retire in the same step; retiring ones inside may return; missing ones are awaited.
     pub(super) fn redraw(&mut self, before: Span, step: &mut Step<'_>) {
         let now = self.scale.desired;
         self.tell_scale(step);
@@ -346,7 +346,7 @@ impl Pool {
         }
     }
 
-    /// Whatever is owed a recycle from this entry on may be deleted at any time: see [`Life::condemned`].
+    /// A pod that owes a recycle at the end of this entry may be deleted at any time from now on: see [`Life::condemned`].
     pub(super) fn condemn(&mut self) {
         planted!(CondemnedReused => ());
         for ordinal in &self.index.owes_recycle {
@@ -356,15 +356,15 @@ impl Pool {
         }
     }
 
-    /// A deletion that became due and was no longer due by the end of the entry is not ordered: nothing would keep the pod from
+    /// A deletion that became due, but is no longer due at the end of the entry, is not ordered: nothing would keep the pod from
     /// being used again.
     pub(super) fn withdraw_recycles(&self, step: &mut Step<'_>) {
         let is_owed = |ordinal: &Ordinal| self.index.owes_recycle.contains(ordinal);
         step.effects.retain(|effect| !matches!(effect, Effect::Recycle { pod, .. } if !is_owed(pod)));
     }
 
-    /// What goes when it is empty has changed: pods there are chosen last, the highest of them takes nobody, and who is
-    /// there is moved. True if that was any.
+    /// Updates standings after a change of the surplus: its pods are chosen last, the highest takes no session, and its sessions
+    /// are moved. Returns whether any standing changed.
     pub(super) fn restand(&mut self, before: Span, step: &mut Step<'_>) -> bool {
         let now = self.scale.surplus();
         if now == before {
@@ -390,9 +390,9 @@ impl Pool {
         any
     }
 
-    /// A timeline begins: orders of another one may still be on their way, decided by entries that this fleet does not know. So
-    /// every pod inside is returning until a size of this timeline has been seen; it may have sessions meanwhile, and whoever has
-    /// no stream there is not let in before. Such orders have no effect any more then ([`Decision::may_overwrite`]).
+    /// A timeline begins: orders of another one, decided by entries that this fleet does not know, may still be in flight. So
+    /// every pod inside `desired` is returning until a size of this timeline has been read; from then on such orders have no
+    /// effect ([`Decision::may_overwrite`]). Until then it keeps its sessions, but admits none that has no stream there.
     pub(crate) fn doubt(&mut self, step: &mut Step<'_>) {
         planted!(TrustedAfterLapse => ());
         if self.rules.scaling == Scaling::None {
@@ -421,7 +421,7 @@ impl Pool {
         }
     }
 
-    /// Until when the slot of this session is kept, if nobody has a stream of it.
+    /// Sets until when the session's slot is kept, if it has no streams.
     fn hold_on(&mut self, id: SessionId, time: Time) {
         if let Some(State::Held { until, .. }) = self.sessions.get_mut(id).map(|s| &mut s.state) {
             *until = time;
@@ -435,7 +435,7 @@ impl Pool {
         Effect::Scale { start: desired.start, replicas: desired.len(), decided: self.scale.decision(), over }
     }
 
-    /// Makes wanted again what is certain to stay. True if that was any.
+    /// Ends `Returning` for pods that are certain to stay. Returns whether there was one.
     pub(super) fn confirm_returning(&mut self, step: &mut Step<'_>) -> bool {
         let certain = |pool: &Pool, ordinal: Ordinal, decided: u64, since: Time, now: Time| {
             pool.scale.is_certain(ordinal.0, decided, since, &pool.rules, now)
@@ -478,7 +478,7 @@ impl Pool {
         (!matches!(life.phase, Phase::Terminating) && !owed).then_some((decided, since))
     }
 
-    /// The pod is certain to stay again: its sessions may come back from now on, unless it is to be emptied.
+    /// The pod is certain to stay again: its sessions may return from now on, unless it is to be emptied.
     fn admit(&mut self, ordinal: Ordinal, step: &mut Step<'_>) {
         let Some(pod) = self.pods.get(&ordinal) else { return };
         let sessions: Vec<SessionId> = pod.sessions.iter().copied().collect();
@@ -492,14 +492,14 @@ impl Pool {
         }
     }
 
-    /// The cluster has another size, or pods wait for the sight of one that carries the last decision.
+    /// Whether the cluster has another size, or pods wait until a size with the last decision has been read.
     fn owes_scale(&self) -> bool {
         self.scale.seen.is_some_and(|seen| {
             !seen.span.is_same(self.scale.desired) || self.scale.is_behind(seen) && !self.index.returning.is_empty()
         })
     }
 
-    /// What the cluster still has to do, re-derived from the state.
+    /// The effects on the cluster that are still owed, derived again from the state.
     pub(crate) fn owed(&self, effects: &mut Vec<Effect>) {
         if matches!(self.rules.scaling, Scaling::Direct { .. }) && self.owes_scale() {
             effects.push(self.scale_effect());

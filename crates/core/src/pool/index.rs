@@ -1,5 +1,5 @@
-//! What can be derived from a pool's sessions and pods, kept so that nothing has to be searched: brought up to date by
-//! `touch_session` and `touch_pod` at each step, built anew by `reindex` after a checkpoint was read.
+//! Indexes derived from a pool's sessions and pods, so that nothing has to be searched: updated by `touch_session` and
+//! `touch_pod` at each step, rebuilt by `reindex` after a checkpoint was read and when the rules change.
 
 use super::{Pool, Step};
 use crate::entry::Effect;
@@ -12,24 +12,24 @@ use crate::time::Time;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-/// What can be derived from sessions and pods, kept so that nothing has to be searched.
+/// The indexes of one pool, and counts by session state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PoolIndex {
     pub(crate) deadlines: BTreeSet<(Time, Owner)>,
-    /// Pods that can take somebody now, best first.
+    /// Pods that can take a session now, best first.
     pub(crate) open: BTreeSet<(u32, Ordinal)>,
     pub(crate) busy: BTreeSet<Ordinal>,
     pub(crate) busy_slots: u64,
     /// Free slots of each ordinal below `max` that `needed` may count on.
     pub(crate) usable: Prefix,
-    /// 1 for each ordinal below `max` that is counted on to bear its share.
+    /// 1 for each ordinal below `max` that is counted on to bear its share of the load.
     pub(crate) able: Prefix,
-    /// Ordinals whose ready incarnation is awaited, longest first.
+    /// Ordinals whose ready incarnation is awaited, longest wait first.
     pub(crate) starting: BTreeSet<(Time, Ordinal)>,
-    /// Pods inside `desired` again of which it is not yet certain that they stay.
+    /// Pods that are inside `desired` again but not yet certain to stay.
     pub(crate) returning: BTreeSet<Ordinal>,
     pub(crate) owes_recycle: BTreeSet<Ordinal>,
-    /// Waiting sessions that lost their pods, by the ordinals they had.
+    /// Waiting sessions that lost their pods, by their former ordinals.
     pub(crate) missed: BTreeSet<(Ordinal, Turn, SessionId)>,
     pub(crate) ready: u32,
     pub(crate) held: u64,
@@ -37,7 +37,7 @@ pub(crate) struct PoolIndex {
     pub(crate) ending: u64,
 }
 
-/// Whose deadline it is.
+/// The owner of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Owner {
     Session(SessionId),
@@ -57,7 +57,7 @@ impl Pool {
         }
     }
 
-    /// Brings the indexes in line with the pod, and says what it newly owes.
+    /// Updates the pod's index entries, and emits `Recycle` if it newly owes one.
     pub(super) fn touch_pod(&mut self, ordinal: Ordinal, step: &mut Step<'_>) {
         let owed_before = self.index.owes_recycle.contains(&ordinal);
         self.reindex_pod(ordinal);
@@ -79,7 +79,7 @@ impl Pool {
         pod.index = new;
     }
 
-    /// Builds every index anew: after a checkpoint was read, and when the rules change.
+    /// Rebuilds every index: after a checkpoint was read, and when the rules change.
     pub(crate) fn reindex(&mut self) {
         self.index = PoolIndex {
             usable: Prefix::new(self.rules.max, self.rules.slots_per_pod),

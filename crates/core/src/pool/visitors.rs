@@ -1,4 +1,4 @@
-//! What visitors and operators do to a pool, and what time does to its sessions: the steps between a session's states.
+//! The transitions between a session's states, caused by visitors, operators and time.
 
 use super::{Owner, Pool, Step};
 use crate::entry::{Effect, Phase, Why};
@@ -85,8 +85,8 @@ impl Pool {
         }
     }
 
-    /// The last stream has closed: the slot is held for `grace`, unless the pod is on its way out, is not ready and its sessions
-    /// may be moved, or has not been certain to stay for too long.
+    /// The last stream has closed: the slot is held for `grace`. If the pod is terminating or being emptied, is not ready and
+    /// its sessions may be moved, or has not been certain to stay for `stuck_after`, the session is requeued instead.
     fn hold_or_requeue(&mut self, id: SessionId, pod: Ordinal, step: &mut Step<'_>) {
         let moves = self.rules.moves(step.targeted);
         let life = self.pods.get(&pod).and_then(|p| p.life.as_ref());
@@ -95,7 +95,7 @@ impl Pool {
             self.requeue(id, step);
             return;
         }
-        // Nobody can come back before the pod is certain to stay.
+        // The session cannot return before the pod is certain to stay.
         let until = if life.is_some_and(Life::is_returning) { Time::NEVER } else { step.now + self.rules.grace };
         if let Some(session) = self.sessions.get_mut(id) {
             session.state = State::Held { pod, until, came: true };
@@ -126,7 +126,7 @@ impl Pool {
         }
     }
 
-    /// The session is over. With streams still running its slot stays busy until they are closed.
+    /// Ends the session. If streams are still open, its slot stays busy until they are closed.
     pub(super) fn end(&mut self, id: SessionId, why: Why, step: &mut Step<'_>) {
         planted!(FreeWhileStreaming => self.end_at_once(id, why, step));
         let Some(session) = self.sessions.get_mut(id) else { return };
@@ -154,7 +154,7 @@ impl Pool {
         }
     }
 
-    /// Forgets the session and gives back what it had.
+    /// Forgets the session and releases its slot or its place in the queue.
     pub(super) fn free(&mut self, id: SessionId, step: &mut Step<'_>) {
         let Some(session) = self.sessions.remove(id) else { return };
         self.index.deadlines.remove(&(session.alarm, Owner::Session(id)));
@@ -177,7 +177,7 @@ impl Pool {
         }
     }
 
-    /// Takes the session off the pod's list.
+    /// Removes the session from the pod's list. `was_there`: it has attached there.
     fn vacate(&mut self, ordinal: Ordinal, id: SessionId, was_there: bool, step: &mut Step<'_>) {
         let Some(pod) = self.pods.get_mut(&ordinal) else { return };
         pod.sessions.remove(&id);
@@ -188,7 +188,7 @@ impl Pool {
         self.touch_pod(ordinal, step);
     }
 
-    /// The pod under the session is lost, or about to be: front of the queue.
+    /// The session loses its slot at this pod: moves it to the front of the queue.
     pub(super) fn requeue(&mut self, id: SessionId, step: &mut Step<'_>) {
         let turn = self.queue.rejoin(id);
         let Some(session) = self.sessions.get_mut(id) else { return };
@@ -208,7 +208,7 @@ impl Pool {
         self.vacate(pod, id, was_there, step);
     }
 
-    /// A replica is no more (it said farewell, or was silent too long): its streams are closed. `graced`: their grace is over too.
+    /// A replica has stopped or was silent for too long: its streams are closed. `graced`: a whole grace has passed since.
     pub(crate) fn replica_gone(&mut self, replica: ReplicaId, graced: bool, step: &mut Step<'_>) {
         let seated: Vec<SessionId> = self.pods.values().flat_map(|p| p.sessions.iter().copied()).collect();
         for id in seated {
@@ -228,7 +228,7 @@ impl Pool {
         self.settle(step);
     }
 
-    /// The session's streams at a silent replica have been closed for a grace already; those elsewhere perhaps not.
+    /// The session's streams at a silent replica have been closed for a grace already; those at other replicas perhaps not.
     fn grace_from(&mut self, id: SessionId, parted: Time, step: &mut Step<'_>) {
         planted!(GraceAfterSilence => ());
         let Some(session) = self.sessions.get_mut(id) else { return };
@@ -245,8 +245,8 @@ impl Pool {
         }
     }
 
-    /// A lapse is over. `lost`: what happened in pods may be lost with it. (That all known replicas have missed nothing says
-    /// nothing of one whose first entry is lost: it may have led somebody to a pod.)
+    /// A lapse has ended. `lost`: the use of pods may be forgotten. (Even if all known replicas have missed nothing, one whose
+    /// first entry is lost may have admitted a session to a pod.)
     pub(crate) fn resume(&mut self, lost: bool, step: &mut Step<'_>) {
         if (lost || !step.timeline.is_first()) && self.rules.after_session == AfterSession::Recycle {
             let ordinals: Vec<Ordinal> = self.pods.keys().copied().collect();
@@ -257,7 +257,7 @@ impl Pool {
         self.settle(step);
     }
 
-    /// Somebody may have been in this pod: nobody else gets it, who has not been there either.
+    /// A forgotten session may have used this pod: marks it as used, and requeues sessions that have not attached to it yet.
     fn suspect(&mut self, ordinal: Ordinal, step: &mut Step<'_>) {
         let Some(pod) = self.pods.get_mut(&ordinal) else { return };
         let Some(life) = &mut pod.life else { return };
@@ -300,7 +300,7 @@ impl Pool {
     }
 }
 
-/// This replica has no streams of the session any more.
+/// Removes the replica from those that have streams of the session.
 fn take_off(by: &mut Vec<ReplicaId>, from: ReplicaId) {
     planted!(DetachForAll => by.clear());
     by.retain(|r| *r != from);

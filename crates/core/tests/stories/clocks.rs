@@ -1,10 +1,10 @@
-//! Every clock of a session, and the reason it gives.
+//! Every time limit of a session, and the reason with which it ends the session.
 
 use crate::story::*;
 use slotkeeper_core::{Millis, Rules, Time, Why};
 
 #[test]
-fn who_waits_without_a_sign_of_life_for_queue_lease_has_left_the_queue() {
+fn a_waiting_session_without_a_heartbeat_leaves_after_queue_lease() {
     let mut pool = Story::asleep(Rules::default());
     pool.visit(ANA).visit(BEN).at(secs(20)).active(BEN).at(secs(29));
     assert_eq!(pool.place(ANA), Where::Queued(0));
@@ -12,13 +12,13 @@ fn who_waits_without_a_sign_of_life_for_queue_lease_has_left_the_queue() {
     assert_eq!(pool.released(), [(ANA, Why::LeftQueue)]);
     assert_eq!(pool.place(BEN), Where::Queued(0));
     pool.at(secs(49)).visit(BEN).at(secs(78));
-    assert_eq!(pool.place(BEN), Where::Queued(0), "a visit is a sign of life, too");
+    assert_eq!(pool.place(BEN), Where::Queued(0), "a visit renews the lease, too");
     pool.at(secs(79));
     assert_eq!(pool.released(), [(BEN, Why::LeftQueue)]);
 }
 
 #[test]
-fn who_does_not_come_within_claim_is_a_no_show_and_the_slot_goes_to_the_next() {
+fn a_session_that_does_not_attach_within_claim_is_a_no_show_and_the_next_one_gets_the_slot() {
     let mut pool = Story::with_pods(1);
     pool.visit(ANA).at(secs(50)).visit(BEN).at(secs(59));
     assert_eq!((pool.place(ANA), pool.place(BEN)), (at_pod(0), Where::Queued(0)));
@@ -35,7 +35,7 @@ fn visiting_again_does_not_prolong_the_claim() {
 }
 
 #[test]
-fn who_is_away_for_grace_is_disconnected() {
+fn a_session_without_streams_for_grace_is_disconnected() {
     let mut pool = Story::with_pods(1);
     pool.visit(ANA).attach(ANA).at(secs(100)).detach(ANA).at(secs(129));
     assert_eq!(pool.place(ANA), at_pod(0));
@@ -44,7 +44,7 @@ fn who_is_away_for_grace_is_disconnected() {
 }
 
 #[test]
-fn who_plays_without_a_word_for_idle_is_ended_as_idle() {
+fn a_session_without_activity_for_idle_ends_as_idle() {
     let mut pool = Story::running(1, Rules { idle: Some(secs(100)), ..Rules::default() });
     pool.visit(ANA).attach(ANA).at(secs(90)).active(ANA).at(secs(189));
     assert_eq!(pool.place(ANA), at_pod(0));
@@ -63,7 +63,7 @@ fn idle_is_off_by_default() {
 }
 
 #[test]
-fn max_session_counts_from_the_first_attach_and_does_not_start_anew() {
+fn max_session_counts_from_the_first_attach_and_does_not_start_again() {
     let mut pool = Story::running(1, Rules { max_session: Some(secs(100)), ..Rules::default() });
     pool.visit(ANA).at(secs(30)).attach(ANA).at(secs(80)).detach(ANA).at(secs(90)).attach(ANA).at(secs(129));
     assert_eq!(pool.place(ANA), at_pod(0));
@@ -73,7 +73,7 @@ fn max_session_counts_from_the_first_attach_and_does_not_start_anew() {
 }
 
 #[test]
-fn max_session_ends_who_is_just_away_at_once() {
+fn max_session_ends_a_session_without_streams_at_once() {
     let mut pool = Story::running(1, Rules { max_session: Some(secs(100)), ..Rules::default() });
     pool.visit(ANA).attach(ANA).at(secs(90)).detach(ANA).at(secs(100));
     assert_eq!(pool.released(), [(ANA, Why::TimeUp)]);
@@ -81,7 +81,7 @@ fn max_session_ends_who_is_just_away_at_once() {
 }
 
 #[test]
-fn max_session_goes_on_while_a_lost_session_waits() {
+fn max_session_counts_on_while_a_session_that_lost_its_pod_waits() {
     let mut pool = Story::running(1, Rules { max_session: Some(secs(40)), queue_lease: secs(100), ..Rules::default() });
     pool.visit(ANA).attach(ANA).at(secs(20)).pod_gone(0).at(secs(40));
     assert_eq!(pool.released(), [(ANA, Why::TimeUp)]);
@@ -95,7 +95,7 @@ fn the_visitor_can_be_warned_before_idle_and_before_time_is_up() {
     let mut pool = Story::running(1, rules.clone());
     pool.visit(ANA);
     let start = pool.clock();
-    assert_eq!(pool.session(ANA).ends(&rules), None, "who has not come yet is not warned");
+    assert_eq!(pool.session(ANA).ends(&rules), None, "a visitor that has not attached yet is not warned");
     pool.attach(ANA);
     assert_eq!(pool.session(ANA).ends(&rules), Some((start + secs(100), Why::Idle)));
     pool.at(secs(99)).active(ANA).at(secs(180)).active(ANA);
@@ -120,14 +120,14 @@ fn a_session_may_be_extended_within_the_limit() {
 }
 
 #[test]
-fn extending_is_a_sign_of_activity() {
+fn extending_counts_as_activity() {
     let mut pool = Story::running(1, Rules { idle: Some(secs(100)), ..Rules::default() });
     pool.visit(ANA).attach(ANA).at(secs(90)).extend(ANA).at(secs(189));
     assert_eq!(pool.place(ANA), at_pod(0));
 }
 
 #[test]
-fn nobody_extends_while_somebody_waits() {
+fn a_session_cannot_be_extended_while_another_waits() {
     let mut pool = Story::running(1, Rules { max_session: Some(secs(100)), ..Rules::default() });
     pool.visit(ANA).attach(ANA).visit(BEN).at(secs(20)).active(BEN).extend(ANA);
     pool.at(secs(40)).active(BEN).at(secs(60)).active(BEN).at(secs(80)).active(BEN).at(secs(100));
@@ -135,7 +135,7 @@ fn nobody_extends_while_somebody_waits() {
 }
 
 #[test]
-fn the_next_deadline_says_when_and_why() {
+fn the_next_deadline_has_a_time_and_a_reason() {
     let mut pool = Story::with_pods(1);
     pool.rules(|r| r.idle = Some(secs(50)));
     let start = pool.clock();
@@ -153,11 +153,11 @@ fn the_next_deadline_says_when_and_why() {
     pool.at(secs(300)).pod_terminating(0);
     assert_eq!(pool.fleet.next_deadline(), Some((pool.clock() + secs(600), "stuck")));
     pool.pod_gone(0);
-    assert_eq!(pool.fleet.next_deadline(), None, "a pool that sleeps needs no clock");
+    assert_eq!(pool.fleet.next_deadline(), None, "a pool without pods and sessions has no deadline");
 }
 
 #[test]
-fn a_clock_of_no_time_at_all_is_the_shortest_there_is() {
+fn a_duration_of_0_is_raised_to_the_shortest_one() {
     let none = Millis::ZERO;
     let rules = Rules {
         queue_lease: none,

@@ -1,4 +1,4 @@
-//! News from the cluster: late, repeated, complete.
+//! Observations of the cluster: late, repeated, complete.
 
 use crate::story::*;
 use slotkeeper_core::{Command, Effect, Ordinal, Phase, Place, Rules, Timeline, Uid, Why};
@@ -8,7 +8,7 @@ fn a_session_is_bound_to_an_incarnation_not_to_a_name() {
     let mut pool = Story::with_pods(1);
     pool.visit(ANA).attach(ANA);
     pool.pod_seen(0, 1, ready(7), 100);
-    assert_eq!(pool.place(ANA), at_pod(0), "lost, and at once placed in the next life");
+    assert_eq!(pool.place(ANA), at_pod(0), "lost, and at once placed in the next incarnation");
     let id = pool.pool_id();
     let Place::At { incarnation, .. } = pool.fleet.place(&id, ANA) else { panic!("Ana is placed") };
     assert_eq!((incarnation.uid.clone(), incarnation.address.port()), (Uid::from("0/1"), 80));
@@ -16,12 +16,12 @@ fn a_session_is_bound_to_an_incarnation_not_to_a_name() {
 }
 
 #[test]
-fn old_news_is_ignored() {
+fn old_observations_are_ignored() {
     let mut pool = Story::with_pods(1);
     pool.pod_seen(0, 0, Phase::Unready, 50).pod_seen(0, 0, ready(0), 49).visit(ANA);
     assert_eq!(pool.place(ANA), Where::Queued(0));
     pool.pod_seen(0, 0, ready(0), 50);
-    assert_eq!(pool.place(ANA), Where::Queued(0), "the same version is no news");
+    assert_eq!(pool.place(ANA), Where::Queued(0), "an observation with the same version is ignored");
     pool.pod_seen(0, 0, ready(0), 51);
     assert_eq!(pool.place(ANA), at_pod(0));
     pool.say(Command::PodGone { pod: Ordinal(0), uid: Uid::from("0/0"), version: 50 });
@@ -29,14 +29,14 @@ fn old_news_is_ignored() {
 }
 
 #[test]
-fn a_uid_once_gone_stays_gone() {
+fn observations_of_a_deleted_uid_are_ignored() {
     let mut pool = Story::with_pods(1);
     pool.pod_gone(0).pod_seen(0, 0, ready(0), 1000).visit(ANA);
     assert_eq!(pool.place(ANA), Where::Queued(0));
 }
 
 #[test]
-fn the_end_of_a_former_life_does_not_touch_the_present_one() {
+fn the_end_of_an_earlier_incarnation_does_not_affect_the_present_one() {
     let mut pool = Story::with_pods(1);
     pool.pod_seen(0, 1, ready(0), 50).visit(ANA).attach(ANA);
     pool.say(Command::PodGone { pod: Ordinal(0), uid: Uid::from("0/0"), version: 60 });
@@ -44,7 +44,7 @@ fn the_end_of_a_former_life_does_not_touch_the_present_one() {
 }
 
 #[test]
-fn absent_from_a_complete_list_means_gone() {
+fn a_pod_that_is_absent_from_a_complete_list_is_deleted() {
     let mut pool = Story::with_pods(2);
     pool.visit_with_hint(ANA, 1).attach(ANA).list(&[0]);
     assert_eq!(pool.place(ANA), at_pod(0), "lost, front of the line, placed");
@@ -52,7 +52,7 @@ fn absent_from_a_complete_list_means_gone() {
 }
 
 #[test]
-fn a_list_that_is_older_than_the_news_of_a_pod_does_not_take_it_away() {
+fn a_list_that_is_older_than_the_observation_of_a_pod_does_not_remove_it() {
     let mut pool = Story::with_pods(1);
     pool.pod_seen(0, 0, ready(0), 100).visit(ANA);
     pool.say(Command::PodsListed { pods: vec![], version: 99 });
@@ -60,7 +60,7 @@ fn a_list_that_is_older_than_the_news_of_a_pod_does_not_take_it_away() {
 }
 
 #[test]
-fn news_of_a_pod_that_is_older_than_a_list_without_it_is_old() {
+fn an_observation_of_a_pod_that_is_older_than_a_list_without_it_is_ignored() {
     let mut pool = Story::with_pods(2);
     pool.pod_gone(1).pod_gone(0);
     pool.say(Command::PodsListed { pods: vec![], version: 100 });
@@ -92,7 +92,7 @@ fn a_lost_pod_is_drained_at_once_and_a_terminating_one_slowly() {
 }
 
 #[test]
-fn the_slot_of_an_ending_session_is_free_when_its_pod_is_gone() {
+fn the_slot_of_an_ending_session_is_free_when_its_pod_is_deleted() {
     let mut pool = Story::with_pods(1);
     pool.visit(ANA).attach(ANA).kick(ANA).pod_replaced(0);
     assert_eq!(pool.place(ANA), Where::Unknown);
@@ -102,20 +102,20 @@ fn the_slot_of_an_ending_session_is_free_when_its_pod_is_gone() {
 }
 
 #[test]
-fn what_is_owed_is_what_the_world_has_not_done_yet() {
+fn effects_are_owed_until_the_cluster_shows_them() {
     let mut pool = Story::asleep(Rules::default());
     pool.visit(ANA);
     let told = pool.effects();
     assert_eq!(pool.owed(), told, "after a restart the same is derived again");
-    assert_eq!(pool.owed(), told, "as often as one likes");
+    assert_eq!(pool.owed(), told, "and any number of times");
     pool.scale_done();
     assert_eq!(pool.owed(), []);
     pool.scale_seen(0, 0);
-    assert_eq!(pool.owed(), told, "somebody else has written 0: it is owed again");
+    assert_eq!(pool.owed(), told, "something else has written 0: it is owed again");
 }
 
 #[test]
-fn a_removed_pool_releases_everybody_and_is_gone_when_the_last_stream_is_closed() {
+fn a_removed_pool_releases_all_sessions_and_ends_when_the_last_stream_is_closed() {
     let mut pool = Story::with_pods(2);
     pool.visit(ANA).attach(ANA).visit(BEN).visit(CAT).say(Command::Remove);
     let mut released = pool.released();
@@ -128,7 +128,7 @@ fn a_removed_pool_releases_everybody_and_is_gone_when_the_last_stream_is_closed(
 }
 
 #[test]
-fn a_removed_pool_is_gone_with_the_replica_that_had_its_last_stream() {
+fn a_removed_pool_ends_with_the_replica_that_had_its_last_stream() {
     let mut pool = Story::with_pods(1);
     pool.visit(ANA).by(R2).attach(ANA).by(R1).say(Command::Remove);
     pool.by(R2).farewell();
@@ -136,7 +136,7 @@ fn a_removed_pool_is_gone_with_the_replica_that_had_its_last_stream() {
 }
 
 #[test]
-fn a_pool_that_is_configured_again_before_it_was_gone_goes_on() {
+fn a_pool_that_is_configured_again_before_its_removal_is_complete_goes_on() {
     let mut pool = Story::with_pods(2);
     pool.visit(ANA).attach(ANA).say(Command::Remove).say(Command::Rules(Rules { max: 2, ..Rules::default() }));
     pool.detach(ANA).visit(BEN);

@@ -3,7 +3,7 @@
 use crate::story::*;
 use slotkeeper_core::{Entry, Millis, Phase, Placement, Rules, Scaling, SessionId, Shrink, Time, Why, Window};
 
-/// The journal's clock goes on by this much in one gap.
+/// The journal's clock advances by `time` without an entry meanwhile.
 fn gap(pool: &mut Story, time: Millis) {
     let clock = Time(pool.clock().0 + time.0);
     pool.jump_to(clock).tick();
@@ -16,7 +16,7 @@ fn a_gap_of_half_a_silence_counts_and_a_longer_one_does_not() {
     for _ in 0..5 {
         gap(&mut pool, Millis(30_001));
     }
-    assert_eq!(pool.place(ANA), at_pod(0), "for these gaps nobody could write");
+    assert_eq!(pool.place(ANA), at_pod(0), "in these gaps no replica could write");
     gap(&mut pool, Millis(30_000));
     assert_eq!(pool.place(ANA), at_pod(0), "half of the claim is over");
     gap(&mut pool, Millis(30_000));
@@ -38,12 +38,12 @@ fn a_pod_is_unusable_if_it_runs_is_empty_and_cannot_be_counted_on() {
     let mut pool = Story::with_pods(7);
     pool.cordon(0).cordon(1).visit(ANA).attach(ANA).pod_gone(6).cordon(6);
     assert_eq!(pool.place(ANA), at_pod(2));
-    // 0 and 1 are cordoned, 2 is full, 3 to 5 are free, 6 does not run: no two groups are of one size.
+    // 0 and 1 are cordoned, 2 is full, 3 to 5 are free, 6 does not run: no other group has two pods.
     assert_eq!((pool.census().pods, pool.census().unusable), (6, 2));
 }
 
 #[test]
-fn of_the_pods_that_will_go_the_least_busy_one_takes_a_newcomer() {
+fn of_the_surplus_pods_the_least_busy_one_takes_a_new_session() {
     let rules = Rules {
         slots_per_pod: 10,
         max: 5,
@@ -61,7 +61,7 @@ fn of_the_pods_that_will_go_the_least_busy_one_takes_a_newcomer() {
     }
     assert_eq!(pool.place(id(8)), at_pod(3));
     pool.leave(id(3)).detach(id(3)).after(secs(61));
-    // One pod would do: 1 to 3 will go, 4 is being emptied. Pod 3 has one session, the others two.
+    // One pod is enough: 1 to 3 are surplus, 4 is being emptied. Pod 3 has one session, the others two.
     assert_eq!((pool.desired(), pool.census().leaving), ((0, 5), 4));
     pool.pod(0, Phase::Unready).visit(ANA);
     assert_eq!(pool.place(ANA), at_pod(3));
@@ -70,7 +70,7 @@ fn of_the_pods_that_will_go_the_least_busy_one_takes_a_newcomer() {
 }
 
 #[test]
-fn a_sliding_window_counts_on_what_starts_below_before_it_grows() {
+fn a_sliding_window_counts_on_an_unready_pod_inside_before_it_grows() {
     let rules =
         Rules { max: 6, scaling: Scaling::Direct { window: Window::Sliding }, cooldown: secs(60), ..Rules::default() };
     let mut pool = Story::running(3, rules);
@@ -85,7 +85,7 @@ fn a_sliding_window_counts_on_what_starts_below_before_it_grows() {
 }
 
 #[test]
-fn each_need_of_the_past_has_a_cooldown_of_its_own() {
+fn each_earlier_need_has_its_own_cooldown() {
     let mut pool = Story::with_pods(2);
     let start = pool.clock();
     pool.visit(ANA).attach(ANA).visit(BEN).attach(BEN).at(secs(10)).leave(BEN).detach(BEN);

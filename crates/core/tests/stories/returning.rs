@@ -1,9 +1,9 @@
-//! Demand that comes back over retiring pods: when it is certain that nobody will still delete them, and when not.
+//! Demand that returns while pods retire: when it is certain that they are not deleted any more, and when it is not.
 
 use crate::story::*;
 use slotkeeper_core::{Command, Effect, Entry, Rules, Scaling, Timeline};
 
-/// Two pods, of which pod 1 has just begun to retire; Ana plays at pod 0.
+/// Two pods, of which pod 1 has just begun to retire; Ana is attached at pod 0.
 fn one_retires(scaling: Scaling) -> Story {
     let mut pool = Story::running(2, Rules { max: 3, scaling, queue_lease: secs(5000), ..Rules::default() });
     pool.visit(ANA).attach(ANA).at(secs(300));
@@ -24,11 +24,11 @@ fn decision(effects: Vec<Effect>) -> u64 {
         Effect::Scale { decided, .. } => Some(decided.position),
         _ => None,
     });
-    scale.expect("a scale was told")
+    scale.expect("a scale was ordered")
 }
 
 #[test]
-fn a_retiring_pod_returns_when_the_raised_number_has_been_seen_in_the_cluster() {
+fn a_retiring_pod_returns_when_the_raised_number_has_been_read_from_the_cluster() {
     let mut pool = direct();
     pool.visit(BEN);
     assert_eq!((pool.place(BEN), pool.desired()), (Where::Queued(0), (0, 2)));
@@ -38,7 +38,7 @@ fn a_retiring_pod_returns_when_the_raised_number_has_been_seen_in_the_cluster() 
 }
 
 #[test]
-fn a_sight_from_before_the_raise_proves_nothing_even_if_its_number_is_the_same() {
+fn a_size_read_from_before_the_raise_proves_nothing_even_if_its_number_is_the_same() {
     let mut pool = direct();
     let lowered = decision(pool.effects());
     pool.visit(BEN).scale_seen(2, lowered);
@@ -50,7 +50,7 @@ fn a_sight_from_before_the_raise_proves_nothing_even_if_its_number_is_the_same()
 }
 
 #[test]
-fn a_sight_that_does_not_cover_the_pod_proves_nothing() {
+fn a_size_that_does_not_cover_the_pod_proves_nothing() {
     let mut pool = direct();
     pool.visit(BEN);
     let raised = decision(pool.effects());
@@ -79,10 +79,10 @@ fn a_pod_that_is_already_terminating_does_not_return_but_its_successor_does() {
 }
 
 #[test]
-fn a_new_incarnation_is_not_trusted_either_before_the_raised_number_has_been_seen() {
+fn a_new_incarnation_is_not_certain_either_before_the_raised_number_has_been_read() {
     let mut pool = direct();
     pool.visit(BEN).pod_replaced(1);
-    assert_eq!(pool.place(BEN), Where::Queued(0), "the lower number may still be on its way");
+    assert_eq!(pool.place(BEN), Where::Queued(0), "the lower number may still take effect");
     pool.scale_done();
     assert_eq!(pool.place(BEN), at_pod(1));
 }
@@ -95,7 +95,7 @@ fn a_pod_that_cannot_be_certain_for_too_long_is_owed_a_recycle_and_its_successor
     pool.at(secs(900));
     assert_eq!((pool.recycled(), pool.owed_recycles()), (vec![1], vec![1]));
     pool.pod_ready(1);
-    assert_eq!(pool.owed_recycles(), [1], "being ready is not the question");
+    assert_eq!(pool.owed_recycles(), [1], "readiness does not matter here");
     pool.pod_terminating(1).pod_replaced(1);
     assert_eq!(pool.place(BEN), at_pod(1));
 }
@@ -105,7 +105,7 @@ fn a_recycle_once_owed_stays_owed_even_if_the_pod_would_be_certain_now() {
     let mut pool = direct();
     pool.visit(BEN).at(secs(900));
     assert_eq!(pool.owed_recycles(), [1]);
-    // Somebody may be deleting it at this moment.
+    // It may be being deleted at this moment.
     pool.scale_done();
     assert_eq!((pool.place(BEN), pool.owed_recycles()), (Where::Queued(0), vec![1]));
     pool.pod_terminating(1).pod_replaced(1);
@@ -113,7 +113,7 @@ fn a_recycle_once_owed_stays_owed_even_if_the_pod_would_be_certain_now() {
 }
 
 #[test]
-fn a_pod_that_falters_while_it_cannot_be_certain_is_late_from_the_moment_it_was_wanted_again() {
+fn a_pod_that_becomes_unready_while_uncertain_is_stuck_counting_from_when_it_was_wanted_again() {
     let mut pool = keda();
     pool.scale_seen(1, 0).visit(BEN).at(secs(600)).pod(1, slotkeeper_core::Phase::Unready).at(secs(899));
     assert_eq!(pool.recycled(), NO_PODS);
@@ -160,14 +160,14 @@ fn a_new_incarnation_under_keda_is_free_at_once() {
 }
 
 #[test]
-fn being_late_to_return_is_forgotten_when_the_pod_retires_again() {
+fn a_pod_that_retires_again_is_not_stuck_any_more() {
     let mut pool = keda();
     pool.visit(BEN).at(secs(900));
     assert_eq!(pool.owed_recycles(), [1]);
     pool.leave(BEN).at(secs(1200));
     assert_eq!(pool.desired(), (0, 1));
     pool.visit(CAT);
-    assert_eq!(pool.owed_recycles(), NO_PODS, "it returns anew");
+    assert_eq!(pool.owed_recycles(), NO_PODS, "it returns again, and its clock starts again");
 }
 
 /// As `keda`, where everybody knows of pauses; Ben waits for pod 1.

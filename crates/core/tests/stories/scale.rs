@@ -11,7 +11,7 @@ fn sliding(max: u32) -> Rules {
     Rules { scaling: Scaling::Direct { window: Window::Sliding }, cooldown: secs(60), ..up_to(max) }
 }
 
-/// `n` sessions that play.
+/// `n` sessions that are attached.
 fn crowd(pool: &mut Story, n: u128) {
     for id in 100..100 + n {
         pool.visit(SessionId(id)).attach(SessionId(id));
@@ -19,7 +19,7 @@ fn crowd(pool: &mut Story, n: u128) {
 }
 
 #[test]
-fn a_pool_that_nobody_uses_sleeps() {
+fn an_unused_pool_wants_no_pods() {
     let pool = Story::asleep(up_to(5));
     assert_eq!((pool.needed(), pool.desired()), (0, (0, 0)));
     assert!(!pool.census().is_active());
@@ -55,15 +55,15 @@ fn the_floor_is_above_the_highest_busy_ordinal() {
 }
 
 #[test]
-fn free_slots_below_the_floor_serve_who_waits() {
+fn free_slots_below_the_floor_count_for_waiting_sessions() {
     let mut pool = Story::asleep(up_to(5));
     pool.visit(ANA).visit(BEN).visit(CAT).scale_done().pod_ready(2);
     assert_eq!(pool.place(ANA), at_pod(2));
-    assert_eq!(pool.needed(), 3, "ordinals 0 and 1 will do for the other two");
+    assert_eq!(pool.needed(), 3, "ordinals 0 and 1 are enough for the other two");
 }
 
 #[test]
-fn min_pods_are_kept_even_for_nobody() {
+fn min_pods_are_kept_even_without_sessions() {
     let mut pool = Story::asleep(Rules { min: 2, ..up_to(5) });
     assert_eq!(pool.desired(), (0, 2));
     pool.at(secs(1000));
@@ -71,13 +71,13 @@ fn min_pods_are_kept_even_for_nobody() {
 }
 
 #[test]
-fn a_lowered_max_kills_nobody() {
+fn a_lowered_max_ends_no_session() {
     let mut pool = Story::running(4, Rules { cooldown: secs(10), ..up_to(4) });
     crowd(&mut pool, 4);
     pool.rules(|r| r.max = 1).at(secs(100));
     assert_eq!(pool.desired(), (0, 4));
     pool.leave(SessionId(103)).detach(SessionId(103)).at(secs(120));
-    assert_eq!(pool.desired(), (0, 3), "over max there is no cooldown to wait for");
+    assert_eq!(pool.desired(), (0, 3), "above max there is no cooldown");
     pool.leave(SessionId(100)).detach(SessionId(100)).visit(ANA);
     assert_eq!(pool.place(ANA), at_pod(0));
 }
@@ -99,7 +99,7 @@ fn desired_is_the_highest_need_over_the_last_cooldown() {
 }
 
 #[test]
-fn needing_it_once_more_starts_the_cooldown_anew() {
+fn a_repeated_need_restarts_the_cooldown() {
     let mut pool = Story::running(2, up_to(2));
     pool.visit(ANA).attach(ANA).at(secs(200)).visit(BEN).at(secs(210)).leave(BEN).at(secs(509));
     assert_eq!(pool.desired(), (0, 2));
@@ -108,7 +108,7 @@ fn needing_it_once_more_starts_the_cooldown_anew() {
 }
 
 #[test]
-fn the_entry_that_lowers_desired_marks_what_retires_in_the_same_step() {
+fn the_entry_that_lowers_desired_retires_pods_in_the_same_step() {
     let mut pool = Story::with_pods(2);
     pool.visit(ANA).attach(ANA).at(secs(299));
     assert_eq!((pool.census().retiring, pool.census().free_slots), (0, 1));
@@ -120,7 +120,7 @@ fn the_entry_that_lowers_desired_marks_what_retires_in_the_same_step() {
 }
 
 #[test]
-fn a_pool_falls_asleep_after_the_last_has_gone() {
+fn a_pool_wants_no_pods_cooldown_after_its_last_session() {
     let mut pool = Story::asleep(Rules::default());
     pool.visit(ANA).scale_done().pod_ready(0).attach(ANA).at(secs(100)).leave(ANA).detach(ANA);
     pool.at(secs(399));
@@ -132,7 +132,7 @@ fn a_pool_falls_asleep_after_the_last_has_gone() {
 }
 
 #[test]
-fn spare_slots_are_kept_warm_beyond_who_is_there() {
+fn spare_slots_are_kept_in_addition_to_busy_ones() {
     let mut pool = Story::asleep(Rules { spare: Spare::Slots(2), ..up_to(5) });
     assert_eq!(pool.desired(), (0, 2));
     pool.scale_done().pod_ready(0).pod_ready(1).visit(ANA);
@@ -140,7 +140,7 @@ fn spare_slots_are_kept_warm_beyond_who_is_there() {
 }
 
 #[test]
-fn a_share_of_spare_slots_is_rounded_up_and_nobody_needs_none() {
+fn a_percentage_of_spare_slots_is_rounded_up_and_is_0_without_sessions() {
     let mut pool = Story::asleep(Rules { spare: Spare::Percent(50), slots_per_pod: 2, ..up_to(9) });
     assert_eq!(pool.desired(), (0, 0));
     pool.visit(ANA).scale_done().pod_ready(0);
@@ -159,7 +159,7 @@ fn the_schedule_changes_the_spare_slots() {
 }
 
 #[test]
-fn a_broken_pod_0_does_not_eat_the_only_place() {
+fn a_failed_pod_0_is_not_counted_on() {
     let mut pool = Story::asleep(up_to(3));
     pool.visit(ANA).scale_done().pod(0, failed());
     assert_eq!(pool.needed(), 2);
@@ -187,7 +187,7 @@ fn a_cordoned_pod_is_not_counted_on() {
 }
 
 #[test]
-fn an_empty_pool_with_a_broken_pod_sleeps() {
+fn an_unused_pool_with_a_failed_pod_wants_no_pods() {
     let mut pool = Story::asleep(up_to(3));
     pool.visit(ANA).scale_done().pod(0, failed()).leave(ANA).at(secs(300));
     assert_eq!((pool.needed(), pool.desired()), (0, (0, 0)));
@@ -203,10 +203,10 @@ fn a_terminating_pod_counts_for_its_successor_until_it_is_stuck() {
 }
 
 #[test]
-fn a_running_pool_that_is_met_for_the_first_time_is_not_cut_down_before_the_cooldown() {
+fn a_running_pool_that_is_first_observed_does_not_shrink_before_the_cooldown() {
     let mut pool = Story::new(up_to(5));
     pool.visit(ANA).list(&[0, 1, 2]);
-    assert!(pool.effects().is_empty(), "nobody writes over what has not been read");
+    assert!(pool.effects().is_empty(), "a size that has not been read is not overwritten");
     assert_eq!(pool.place(ANA), Where::Queued(0));
     pool.scale_seen(3, 0);
     assert_eq!((pool.place(ANA), pool.desired()), (at_pod(0), (0, 3)));
@@ -219,7 +219,7 @@ fn a_running_pool_that_is_met_for_the_first_time_is_not_cut_down_before_the_cool
 }
 
 #[test]
-fn what_was_decided_before_the_first_sight_is_told_with_it() {
+fn a_size_decided_before_the_first_one_was_read_is_ordered_then() {
     let mut pool = Story::new(Rules { min: 2, ..up_to(5) });
     pool.list(&[]);
     assert!(pool.effects().is_empty());
@@ -229,7 +229,7 @@ fn what_was_decided_before_the_first_sight_is_told_with_it() {
 }
 
 #[test]
-fn what_is_decided_after_a_journal_was_lost_is_newer_than_what_that_one_decided() {
+fn decisions_after_a_lost_journal_are_newer_than_those_of_the_lost_one() {
     let mut pool = Story::new(up_to(5));
     pool.list(&[0, 1, 2]).scale_seen(3, 5000).visit(ANA);
     assert_eq!((pool.place(ANA), pool.desired()), (at_pod(0), (0, 3)));
@@ -250,14 +250,14 @@ fn a_size_that_an_earlier_pool_of_the_same_name_decided_is_overruled() {
 }
 
 #[test]
-fn more_than_max_is_adopted_up_to_max() {
+fn a_running_pool_above_max_is_adopted_up_to_max() {
     let pool = Story::running(5, up_to(3));
     assert_eq!(pool.desired(), (0, 3));
     assert_eq!(pool.census().retiring, 2);
 }
 
 #[test]
-fn a_sliding_window_lets_idle_low_ordinals_go() {
+fn a_sliding_window_retires_idle_low_ordinals() {
     let mut pool = Story::running(3, sliding(6));
     crowd(&mut pool, 3);
     pool.at(secs(10)).leave(SessionId(100)).detach(SessionId(100));
@@ -268,7 +268,7 @@ fn a_sliding_window_lets_idle_low_ordinals_go() {
     assert!(pool.owed().iter().any(|e| matches!(e, Effect::Scale { start: 1, replicas: 2, .. })));
     assert_eq!(pool.census().retiring, 1);
     pool.visit(ANA);
-    assert_eq!(pool.desired(), (1, 4), "it grows at the top, not back over what retires");
+    assert_eq!(pool.desired(), (1, 4), "it grows at the top, not over the retiring pod");
 }
 
 #[test]
@@ -300,13 +300,13 @@ fn a_sliding_window_stays_inside_its_range_when_that_shrinks() {
     pool.visit_with_hint(ANA, 4).attach(ANA).at(secs(60));
     assert_eq!(pool.desired(), (3, 5));
     pool.rules(|r| r.max = 2);
-    assert_eq!(pool.desired().1, 5, "nobody is killed");
+    assert_eq!(pool.desired().1, 5, "no session is ended");
     pool.leave(ANA).detach(ANA).at(secs(200));
     assert_eq!(pool.desired(), (0, 2));
 }
 
 #[test]
-fn keda_and_fixed_pools_are_never_told_a_scale() {
+fn keda_and_fixed_pools_never_get_a_scale_effect() {
     for scaling in [Scaling::Keda { settle: secs(20) }, Scaling::None] {
         let mut pool = Story::asleep(Rules { scaling, ..up_to(2) });
         pool.visit(ANA).visit(BEN).leave(ANA).leave(BEN).at(secs(1000));
@@ -316,7 +316,7 @@ fn keda_and_fixed_pools_are_never_told_a_scale() {
 }
 
 #[test]
-fn a_fixed_pool_is_always_wanted_whole() {
+fn a_fixed_pool_always_wants_all_pods() {
     let mut pool = Story::asleep(Rules { scaling: Scaling::None, ..up_to(2) });
     assert_eq!(pool.desired(), (0, 2));
     pool.pod_ready(1).visit(ANA);

@@ -1,9 +1,9 @@
-//! Shared pools: what a pod should bear, and pods that are emptied before they go.
+//! Shared pools: the load that a pod should bear, and pods that are emptied before they are removed.
 
 use crate::story::*;
 use slotkeeper_core::{Command, Effect, Entry, Millis, Placement, Rules, SessionId, Shrink, Targets};
 
-/// Ten slots a pod, pods that are emptied.
+/// Ten slots per pod; pods are emptied before they are removed.
 fn gateway(max: u32) -> Rules {
     Rules {
         slots_per_pod: 10,
@@ -30,7 +30,7 @@ fn id(n: u32) -> SessionId {
     SessionId(u128::from(n) + 1)
 }
 
-/// `n` more sessions, numbered from `first`, that stay.
+/// `n` more sessions, numbered from `first`, that attach and stay.
 fn come(pool: &mut Story, first: u32, n: u32) {
     for n in first..first + n {
         pool.visit(id(n)).attach(id(n));
@@ -60,11 +60,11 @@ fn a_pod_aims_at_fewer_sessions_than_it_has_slots() {
     come(&mut pool, 6, 1);
     assert_eq!((pool.desired(), pool.census().asked.sessions), ((0, 2), 2));
     come(&mut pool, 7, 3);
-    assert_eq!(pool.place(id(9)), at_pod(0), "headroom is there to be used while the next pod starts");
+    assert_eq!(pool.place(id(9)), at_pod(0), "headroom is used while the next pod starts");
 }
 
 #[test]
-fn a_pod_fewer_is_wanted_only_well_below_the_target() {
+fn one_pod_fewer_is_wanted_only_well_below_the_target() {
     let mut pool = running(2, aiming(Targets { sessions: Some(10), slack: 20, ..Targets::default() }));
     pool.rules(|r| r.shrink = Shrink::Move);
     come(&mut pool, 0, 11);
@@ -87,15 +87,15 @@ fn messages_are_counted_over_a_window_of_the_journals_time() {
         load(&mut pool, 100, secs(2), None);
         pool.by(R1).after(secs(2));
     }
-    // 700 every two seconds, whoever reports them; the first is just out of the window.
+    // 700 every two seconds, from both replicas; the first ones are just out of the window.
     assert_eq!((pool.census().messages_per_second, pool.desired()), (280, (0, 4)));
     pool.after(secs(9));
-    assert_eq!((pool.census().messages_per_second, pool.needed()), (0, 1), "what is past counts no more");
+    assert_eq!((pool.census().messages_per_second, pool.needed()), (0, 1), "older messages do not count");
     assert_eq!(pool.desired(), (0, 4), "but a need is remembered for the cooldown");
 }
 
 #[test]
-fn who_could_not_write_for_long_does_not_report_a_rush() {
+fn a_report_over_a_long_time_does_not_count_as_a_burst() {
     let targets = Targets { messages: Some(100), window: secs(10), ..Targets::default() };
     let mut pool = running(1, aiming(targets));
     pool.visit(ANA).attach(ANA);
@@ -104,16 +104,20 @@ fn who_could_not_write_for_long_does_not_report_a_rush() {
 }
 
 #[test]
-fn pods_are_as_many_as_their_own_gauge_asks_for() {
+fn the_pods_gauge_determines_the_number_of_pods() {
     let mut pool = running(1, aiming(Targets { gauge: Some(750), window: secs(30), ..Targets::default() }));
     pool.visit(ANA).attach(ANA);
     load(&mut pool, 0, secs(5), Some(1_600));
     assert_eq!((pool.census().asked.gauge, pool.desired()), (3, (0, 3)));
     pool.by(R2).hello(Entry::TARGETS);
     load(&mut pool, 0, secs(5), Some(700));
-    assert_eq!(pool.census().gauge, Some(1_600), "they read the same pods: the highest counts");
+    assert_eq!(pool.census().gauge, Some(1_600), "both replicas read the same pods: the highest value counts");
     pool.after(secs(200));
-    assert_eq!((pool.census().gauge, pool.desired()), (None, (0, 3)), "what nobody can read shrinks nothing");
+    assert_eq!(
+        (pool.census().gauge, pool.desired()),
+        (None, (0, 3)),
+        "a gauge that cannot be read does not shrink the pool"
+    );
     load(&mut pool, 0, secs(5), Some(700));
     pool.after(secs(20));
     load(&mut pool, 0, secs(5), Some(700));
@@ -133,7 +137,7 @@ fn of_several_targets_the_largest_counts() {
 }
 
 #[test]
-fn pods_that_cannot_be_counted_on_bear_nothing() {
+fn pods_that_cannot_be_counted_on_bear_no_load() {
     let mut pool = running(2, aiming(Targets { sessions: Some(5), ..Targets::default() }));
     pool.cordon(0);
     come(&mut pool, 0, 6);
@@ -141,7 +145,7 @@ fn pods_that_cannot_be_counted_on_bear_nothing() {
 }
 
 #[test]
-fn a_pod_that_is_to_go_is_emptied_first() {
+fn a_pod_is_emptied_before_it_is_removed() {
     let mut pool = running(3, gateway(3));
     come(&mut pool, 0, 9);
     pool.effects();
@@ -151,9 +155,9 @@ fn a_pod_that_is_to_go_is_emptied_first() {
     assert_eq!((pool.needed(), pool.desired(), drained(&mut pool)), (1, (0, 3), vec![2]));
     assert_eq!((pool.census().leaving, pool.owed().len()), (2, 1));
     for n in [2, 5, 8] {
-        assert_eq!(pool.place(id(n)), at_pod(2), "who has streams stays until they are closed");
+        assert_eq!(pool.place(id(n)), at_pod(2), "a session with streams stays until they are closed");
         pool.detach(id(n));
-        assert!(matches!(pool.place(id(n)), Where::At(0 | 1)), "and has another slot at once");
+        assert!(matches!(pool.place(id(n)), Where::At(0 | 1)), "and then has another slot at once");
     }
     assert_eq!((pool.desired(), drained(&mut pool)), ((0, 2), vec![1]), "then it is the next one's turn");
     for n in 0..9 {
@@ -165,11 +169,11 @@ fn a_pod_that_is_to_go_is_emptied_first() {
         }
     }
     assert_eq!((pool.desired(), pool.census().taken, pool.census().leaving), ((0, 1), 9, 0));
-    assert_eq!(pool.released(), [], "nobody has lost anything");
+    assert_eq!(pool.released(), [], "no session has ended");
 }
 
 #[test]
-fn newcomers_go_where_they_can_stay() {
+fn new_sessions_prefer_pods_that_stay() {
     let mut pool = running(3, gateway(3));
     come(&mut pool, 0, 3);
     pool.after(secs(61));
@@ -178,7 +182,7 @@ fn newcomers_go_where_they_can_stay() {
     assert_eq!((pool.place(id(10)), pool.place(id(11))), (at_pod(0), at_pod(0)));
     pool.pod(0, slotkeeper_core::Phase::Unready);
     come(&mut pool, 12, 1);
-    assert_eq!(pool.place(id(12)), at_pod(1), "rather than wait, to a pod that goes later");
+    assert_eq!(pool.place(id(12)), at_pod(1), "a surplus pod rather than the queue");
 }
 
 #[test]
@@ -190,12 +194,12 @@ fn demand_that_returns_keeps_the_pod() {
     pool.detach(id(1));
     come(&mut pool, 10, 8);
     assert_eq!((pool.needed(), pool.desired(), pool.census().leaving), (2, (0, 2), 0));
-    assert_eq!(pool.place(id(17)), at_pod(1), "nobody was told to delete it: it is placeable at once");
-    assert_eq!(pool.place(id(3)), at_pod(1), "who had not gone yet stays");
+    assert_eq!(pool.place(id(17)), at_pod(1), "its deletion was not ordered: it is placeable at once");
+    assert_eq!(pool.place(id(3)), at_pod(1), "a session that had not left yet stays");
 }
 
 #[test]
-fn who_is_away_is_moved_without_being_asked() {
+fn a_session_without_streams_is_moved_at_once() {
     let mut pool = running(2, gateway(2));
     come(&mut pool, 0, 2);
     pool.after(secs(55)).detach(id(1)).after(secs(6));
@@ -203,7 +207,7 @@ fn who_is_away_is_moved_without_being_asked() {
 }
 
 #[test]
-fn a_pool_that_waits_moves_nobody() {
+fn with_shrink_wait_no_session_is_moved() {
     let mut pool = running(2, Rules { shrink: Shrink::Wait, ..gateway(2) });
     come(&mut pool, 0, 2);
     pool.after(secs(600));
@@ -211,14 +215,14 @@ fn a_pool_that_waits_moves_nobody() {
 }
 
 #[test]
-fn an_old_dispatcher_that_still_reads_along_is_waited_for() {
+fn targets_take_effect_when_all_dispatchers_know_them() {
     let mut pool =
         Story::running(3, Rules { targets: Targets { sessions: Some(2), ..Targets::default() }, ..gateway(9) });
     come(&mut pool, 0, 9);
     pool.after(secs(600));
-    assert_eq!((pool.needed(), pool.census().leaving), (3, 0), "it would count otherwise");
+    assert_eq!((pool.needed(), pool.census().leaving), (3, 0), "the old dispatcher would count differently");
     pool.hello(Entry::TARGETS);
-    assert_eq!(pool.needed(), 5, "as soon as all know");
+    assert_eq!(pool.needed(), 5, "as soon as all replicas know targets");
 }
 
 #[test]
@@ -245,12 +249,12 @@ fn an_operator_empties_a_pod_of_any_pool() {
 }
 
 #[test]
-fn who_may_be_moved_does_not_wait_for_a_pod_that_is_not_ready() {
+fn a_session_that_may_be_moved_does_not_wait_for_a_pod_that_is_not_ready() {
     let mut pool = running(2, gateway(2));
     come(&mut pool, 0, 3);
     pool.detach(id(0)).pod(0, slotkeeper_core::Phase::Unready);
-    assert_eq!(pool.place(id(0)), at_pod(1), "who was away at once");
-    assert_eq!(pool.place(id(2)), at_pod(0), "who has streams keeps them as long as they last");
+    assert_eq!(pool.place(id(0)), at_pod(1), "a session without streams moves at once");
+    assert_eq!(pool.place(id(2)), at_pod(0), "a session with streams keeps them until they close");
     pool.detach(id(2));
     assert_eq!(pool.place(id(2)), at_pod(1));
     let mut pool = running(2, Rules { shrink: Shrink::Wait, ..gateway(2) });

@@ -1,10 +1,10 @@
-//! The visitor's way: joining, coming, going, coming back.
+//! A visitor's session: joining, attaching, detaching, returning.
 
 use crate::story::*;
 use slotkeeper_core::{Effect, Ordinal, Rules, Why};
 
 #[test]
-fn somebody_nobody_knows_has_no_place_and_wakes_nothing() {
+fn an_unknown_session_has_no_place_and_starts_no_pod() {
     let mut pool = Story::asleep(Rules::default());
     pool.attach(ANA).detach(ANA).active(ANA).leave(ANA).extend(ANA);
     assert_eq!(pool.place(ANA), Where::Unknown);
@@ -13,14 +13,14 @@ fn somebody_nobody_knows_has_no_place_and_wakes_nothing() {
 }
 
 #[test]
-fn the_cookie_that_comes_back_is_placed_where_a_slot_is_free() {
+fn a_session_whose_cookie_is_returned_is_placed_where_a_slot_is_free() {
     let mut pool = Story::with_pods(2);
     pool.visit(ANA).visit(BEN);
     assert_eq!((pool.place(ANA), pool.place(BEN)), (at_pod(0), at_pod(1)));
 }
 
 #[test]
-fn the_first_visitor_wakes_a_sleeping_pool_and_gets_the_pod_it_woke() {
+fn the_first_visitor_of_an_empty_pool_starts_a_pod_and_gets_it() {
     let mut pool = Story::asleep(Rules::default());
     pool.visit(ANA);
     assert_eq!(pool.place(ANA), Where::Queued(0));
@@ -31,7 +31,7 @@ fn the_first_visitor_wakes_a_sleeping_pool_and_gets_the_pod_it_woke() {
 }
 
 #[test]
-fn a_visitor_back_within_grace_finds_the_same_pod() {
+fn a_visitor_that_returns_within_grace_keeps_its_pod() {
     let mut pool = Story::with_pods(1);
     pool.at(secs(0)).visit(ANA).attach(ANA).detach(ANA);
     pool.at(secs(29)).attach(ANA);
@@ -41,7 +41,7 @@ fn a_visitor_back_within_grace_finds_the_same_pod() {
 }
 
 #[test]
-fn a_session_with_streams_at_two_replicas_is_away_only_when_both_have_closed_theirs() {
+fn a_session_with_streams_at_two_replicas_is_disconnected_only_after_both_have_closed_theirs() {
     let mut pool = Story::with_pods(1);
     pool.visit(ANA).by(R1).attach(ANA).by(R2).attach(ANA);
     pool.by(R1).detach(ANA).after(secs(60));
@@ -60,7 +60,7 @@ fn a_replica_that_attaches_twice_detaches_once() {
 }
 
 #[test]
-fn back_later_means_the_ordinal_it_had_if_that_is_free() {
+fn a_returning_session_gets_its_former_ordinal_if_that_is_free() {
     let mut pool = Story::with_pods(3);
     pool.visit_with_hint(ANA, 2).visit_with_hint(BEN, 2);
     assert_eq!(pool.place(ANA), at_pod(2));
@@ -68,14 +68,14 @@ fn back_later_means_the_ordinal_it_had_if_that_is_free() {
 }
 
 #[test]
-fn without_sticky_storage_the_hint_is_nothing() {
+fn without_sticky_storage_the_hint_is_ignored() {
     let mut pool = Story::running(2, Rules { max: 2, sticky_storage: false, ..Rules::default() });
     pool.visit_with_hint(ANA, 1);
     assert_eq!(pool.place(ANA), at_pod(0));
 }
 
 #[test]
-fn who_leaves_while_streams_are_open_is_ending_and_the_slot_stays_busy_until_they_are_closed() {
+fn a_session_that_leaves_with_open_streams_is_ending_and_its_slot_stays_busy_until_they_are_closed() {
     let mut pool = Story::with_pods(1);
     pool.visit(ANA).by(R1).attach(ANA).by(R2).attach(ANA).visit(BEN);
     pool.leave(ANA);
@@ -86,11 +86,11 @@ fn who_leaves_while_streams_are_open_is_ending_and_the_slot_stays_busy_until_the
     assert_eq!(pool.place(BEN), Where::Queued(0));
     pool.by(R2).detach(ANA);
     assert_eq!((pool.place(ANA), pool.place(BEN)), (Where::Unknown, at_pod(0)));
-    assert_eq!(pool.released(), [], "released is said once");
+    assert_eq!(pool.released(), [], "a release is reported once");
 }
 
 #[test]
-fn an_ending_session_can_neither_attach_nor_come_back_before_it_is_over() {
+fn an_ending_session_can_neither_attach_nor_rejoin_before_it_has_ended() {
     let mut pool = Story::with_pods(2);
     pool.visit(ANA).attach(ANA).kick(ANA);
     pool.visit(ANA).by(R2).attach(ANA).active(ANA).extend(ANA);
@@ -102,7 +102,7 @@ fn an_ending_session_can_neither_attach_nor_come_back_before_it_is_over() {
 }
 
 #[test]
-fn who_is_kicked_without_streams_is_gone_at_once() {
+fn a_session_kicked_without_streams_ends_at_once() {
     let mut pool = Story::with_pods(1);
     pool.visit(ANA).kick(ANA);
     assert_eq!(pool.released(), [(ANA, Why::Kicked)]);
@@ -110,7 +110,7 @@ fn who_is_kicked_without_streams_is_gone_at_once() {
 }
 
 #[test]
-fn who_leaves_the_line_has_left() {
+fn a_session_that_leaves_the_queue_is_released() {
     let mut pool = Story::asleep(Rules::default());
     pool.visit(ANA).leave(ANA);
     assert_eq!(pool.released(), [(ANA, Why::Left)]);
@@ -118,7 +118,7 @@ fn who_leaves_the_line_has_left() {
 }
 
 #[test]
-fn placing_and_releasing_say_where_and_how_long_it_took() {
+fn placing_and_releasing_report_the_pod_and_the_wait() {
     let mut pool = Story::with_pods(1);
     pool.visit(ANA).attach(ANA).visit(BEN);
     pool.effects();

@@ -1,16 +1,17 @@
-//! The end of every case: everything comes to rest, and the pool serves again.
+//! The end of every case: all activity stops, and then the pool serves a visitor again.
 
 use super::Swarm;
 use super::case::SESSIONS;
 use slotkeeper_core::{Command, Effect, Millis, Ordinal, Place, Rules, Scaling, SessionId};
 
-/// Nobody can do anything but wait; the cluster has something to do.
+/// Steps of time while nothing is left to do but to wait.
 const SLOW: Millis = Millis(10_000);
+/// Steps of time while the cluster has something to do.
 const QUICK: Millis = Millis(400);
 
 impl Swarm {
-    /// Everybody closes up or falls silent, the cluster obeys, time passes: everything is free again, the pool asleep,
-    /// and whoever comes then is served.
+    /// All sessions leave or fall silent, the cluster acts, time passes: then all slots are free, the pool has shrunk to its
+    /// minimum, and the next visitor is served.
     pub(super) fn calm(&mut self) {
         self.loses = false;
         for id in (0..SESSIONS).step_by(2).map(|n| SessionId(u128::from(n))) {
@@ -27,14 +28,14 @@ impl Swarm {
         }
         assert!(!self.fleet.is_quiet(), "the lapse does not end");
         if let Some(rules) = self.fleet.rules(&self.pool).cloned() {
-            // A silent life keeps its slots until it is presumed over: here that is the speaker's own.
+            // A silent replica keeps its slots until it is given up: here that is replica 0 itself.
             self.restart(0);
-            // While there is no pool yet, the silence is the default one.
+            // Before the first rules are known, the silence is the default one.
             let others = Rules::default().silence;
             self.wait(rules.silence + rules.grace + others, SLOW);
         }
         let Some(rules) = self.fleet.rules(&self.pool).cloned() else { return };
-        assert_eq!(self.fleet.sessions(&self.pool), [], "somebody is still there");
+        assert_eq!(self.fleet.sessions(&self.pool), [], "not all sessions have ended");
         if self.rude {
             return;
         }
@@ -58,11 +59,11 @@ impl Swarm {
                 self.say(0, Command::Active { sessions: vec![id] });
                 self.wait(Millis(300), QUICK);
             }
-            panic!("nobody is served any more: {:?} {:?}", self.fleet, self.world);
+            panic!("a visitor is not served any more: {:?} {:?}", self.fleet, self.world);
         }
     }
 
-    /// In steps in which fleet time passes.
+    /// Lets time pass, in steps that count as fleet time.
     fn wait(&mut self, time: Millis, step: Millis) {
         let mut passed = 0;
         while passed < time.0 {

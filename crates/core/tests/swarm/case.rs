@@ -1,4 +1,4 @@
-//! What a case of the swarm is: one pool's rules and a few hundred steps, drawn from a seed.
+//! A case of the swarm: one pool's rules and a few hundred steps, drawn from a seed.
 
 use super::world::{self, Act};
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ pub(super) const SESSIONS: u8 = 7;
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    /// The clock goes on, or (rarely) far on or back; nobody writes meanwhile.
+    /// The clock advances (rarely by an hour) without an entry meanwhile. `Back`: it steps back.
     Pass(u64),
     Back(u64),
     /// Passes half of `silence`, one millisecond less (0) or one more (2): the longest gap that still counts.
@@ -19,26 +19,26 @@ pub(super) enum Step {
     /// Passes until the next deadline, or until one millisecond before it.
     Due(bool),
     Visitor(u8, Command),
-    /// A visitor comes, and whoever has a slot (this visitor or another) comes to it.
+    /// A visitor visits, and then the first session that holds a slot (of this visitor or another) attaches to it.
     Come(u8, SessionId),
-    /// The cluster does what it has to, and its news arrives.
+    /// The cluster does everything it has to do, and all observations arrive.
     Cluster,
-    /// An entry whose number is not the next.
+    /// An entry whose number is not the next one.
     OutOfTurn(u8, u64, Command),
     Operator(Command),
     World(Act),
-    /// News arrives: which of those on their way, and whether it stays on its way and comes again.
+    /// An observation arrives: which of those in flight, and whether it will arrive again.
     News(u8, bool),
-    /// News that nobody sent.
+    /// An observation that the cluster did not make.
     Garbage(Command),
     Farewell(u8),
-    /// A process dies without a word and another starts.
+    /// A process dies without an entry, and another starts.
     Crash(u8),
-    /// The fleet is written down and read back.
+    /// The fleet is written to a checkpoint and read back.
     Checkpoint,
-    /// The newest entries are lost: so many, and who of the replicas had read them.
+    /// The newest entries are lost: how many, and (as bits) which replicas had read them.
     Lose(u8, u8),
-    /// A replica says that it has missed nothing, if it is asked and has not.
+    /// A replica reports that it has missed nothing, if the fleet asks for that and it is true.
     Whole(u8),
 }
 
@@ -137,7 +137,7 @@ fn rules() -> impl Strategy<Value = Rules> {
     prop_oneof![3 => any_rules(), 1 => any_rules().prop_map(moving)]
 }
 
-/// A shared pool that moves its sessions, and has reason to.
+/// A shared pool that may move its sessions, with rules that make it do so.
 fn moving(rules: Rules) -> Rules {
     let scaling = match rules.scaling {
         Scaling::Direct { .. } | Scaling::None => Scaling::Direct { window: Window::Fixed },
@@ -217,13 +217,13 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Clone, Debug)]
 pub(super) struct Case {
     pub(super) rules: Rules,
-    /// Pods that run already when the journal begins.
+    /// Pods that already run when the journal begins.
     pub(super) running: u32,
-    /// Somebody sends news that is not true.
+    /// False observations are sent, too.
     pub(super) rude: bool,
     /// The semantics that every dispatcher knows.
     pub(super) speaks: u32,
-    /// News comes in its order, and the rules stay: then more is promised, and checked.
+    /// Observations arrive in order, and the rules do not change: then more is promised and checked.
     pub(super) orderly: bool,
     /// KEDA reads gauges that may be late, from any dispatcher, instead of asking one that is up to date.
     pub(super) prometheus: bool,

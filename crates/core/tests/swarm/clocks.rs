@@ -1,5 +1,5 @@
-//! Every clock against its definition: fleet time, and when and why each session has to end, computed from the entries and
-//! effects alone. Nothing here reads a deadline of the fleet.
+//! Checks every clock against its definition: fleet time, and when and why each session has to end, are computed from
+//! entries and effects alone. Nothing here reads a deadline of the fleet.
 
 use super::case::SESSIONS;
 use super::promises::is_returning;
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Clocks {
-    /// Fleet time; the same without the standstill of a lapse; and the journal's clock.
+    /// Fleet time. `alive`: the same, but it also advances during a lapse. `journal`: the journal's clock.
     now: Time,
     alive: Time,
     journal: Time,
@@ -24,7 +24,7 @@ struct Session {
     at: At,
     active: Time,
     first_attach: Option<Time>,
-    /// When a replica detached it last: a replica that falls silent afterwards has had no streams for that grace.
+    /// When a replica last detached it: if the others fall silent, its grace counts from here.
     parted: Time,
     extended: Millis,
 }
@@ -36,7 +36,7 @@ enum At {
         until: Time,
         lost: bool,
     },
-    /// Until `claim` or, if it has been there, `grace` runs out.
+    /// Until `claim` runs out or, if it has attached to the slot, `grace`.
     Held {
         until: Time,
         came: bool,
@@ -45,7 +45,7 @@ enum At {
     Ending(BTreeSet<ReplicaId>),
 }
 
-/// What has to be known of the fleet before the entry is applied.
+/// Facts about the fleet before the entry is applied.
 pub(super) struct Before {
     quiet: bool,
     known: BTreeSet<ReplicaId>,
@@ -55,7 +55,7 @@ pub(super) struct Before {
     doubtful: BTreeSet<SessionId>,
 }
 
-/// Sessions whose pod is not certain to stay: who has no stream there cannot come to it, and no clock runs for that.
+/// Sessions whose pod is not certain to stay: those without a stream cannot attach, and their claim or grace does not run.
 fn doubtful(fleet: &Fleet, pool: &PoolId) -> BTreeSet<SessionId> {
     let pods = fleet.pods(pool).filter(|(_, pod)| is_returning(pod));
     pods.flat_map(|(_, pod)| pod.sessions.iter().copied()).collect()
@@ -107,11 +107,11 @@ impl Clocks {
             self.effect(effect, entry, (before, departed), old.as_ref(), fleet, pool);
         }
         if !quiet && old.is_some() {
-            // A place that a departed replica has freed may have been given to a session whose time was over.
+            // A slot freed by a replica that was given up may have gone to a waiting session whose time was over.
             let is_released =
                 |id: &SessionId| effects.iter().any(|e| matches!(e, Effect::Released { session, .. } if session == id));
             let late = due.iter().find(|(id, _)| !departed && !is_released(id));
-            assert_eq!(late, None, "its time is over at {:?}, and it goes on: {:?}", self.now, self.sessions);
+            assert_eq!(late, None, "its time was over at {:?}, and it has not ended: {:?}", self.now, self.sessions);
         }
         let doubtful = doubtful(fleet, pool);
         if before.performed {
@@ -119,11 +119,11 @@ impl Clocks {
         }
         let held: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in held {
-            // Time makes pods certain before the command of the same entry changes the rules.
+            // Pods may become certain because of time, before the command of the same entry changes the rules.
             let claim = self.limit(entry, old.as_ref(), |r| r.claim, id, fleet, pool);
             let grace = self.limit(entry, old.as_ref(), |r| r.grace, id, fleet, pool);
             let Some(session) = self.sessions.get_mut(&id).filter(|_| self.rules.is_some()) else { continue };
-            // A replica that departs may do so before or after the pod has become certain, within one entry.
+            // Within one entry, a replica may be given up before or after the pod has become certain.
             let parted = session.parted + grace;
             let theirs = fleet.session(pool, id).map(|s| &s.state);
             let is_parted = matches!(theirs, Some(State::Held { until, came: true, .. }) if *until == parted);
@@ -142,7 +142,7 @@ impl Clocks {
         self.agree(fleet, pool);
     }
 
-    /// A gap of more than half a `silence` does not count, nor does time in which no replica lived.
+    /// A gap of more than half a `silence` does not count, nor does time without a living replica.
     fn advance(&mut self, before: &Before, entry: &Entry) {
         let passed = entry.at.since(self.journal);
         let silence = self.rules.as_ref().map_or(Rules::default().silence, |r| r.silence);
@@ -161,8 +161,8 @@ impl Clocks {
         self.rules.as_ref().map_or(Rules::default().silence, |r| r.silence + r.grace)
     }
 
-    /// Replicas that have been silent for too long. Their streams are closed, and have been for a grace (which counts only
-    /// outside a lapse). True if there were any.
+    /// Gives up replicas that have been silent for too long. Their streams are closed, and have been for a grace (which counts
+    /// only outside a lapse). Returns whether there were any.
     fn departures(&mut self, before: &Before, entry: &Entry, fleet: &Fleet, strict: bool) -> bool {
         let said_farewell = before.performed && matches!(entry.command, Command::Farewell);
         let own = said_farewell.then_some(entry.from);
@@ -196,7 +196,7 @@ impl Clocks {
         !gone.is_empty()
     }
 
-    /// The sessions whose time is over, with the reasons that may be given: those of the clocks that ran out first.
+    /// The sessions whose time is over, with the possible reasons: those of the earliest deadline.
     fn due(&self, rules: Option<&Rules>) -> BTreeMap<SessionId, BTreeSet<Why>> {
         let Some(rules) = rules else { return BTreeMap::new() };
         let due = self.sessions.iter().filter_map(|(id, session)| {
@@ -229,13 +229,13 @@ impl Clocks {
                 let clocks =
                     session.clocks(&rules).into_iter().chain(old.map(|r| session.clocks(r)).unwrap_or_default());
                 let clocks: Vec<(Time, Why)> = clocks.collect();
-                // The earliest clock is the reason, but it may be of rules that no longer, or not yet, count; a replica that
-                // departs comes first; and a lapse stops the clock of those who are away.
+                // The earliest deadline gives the reason. Exceptions: it may be by rules that are no longer, or not yet, in
+                // force; a replica that is given up comes first; and a lapse stops the clock of sessions without streams.
                 let first = clocks.iter().map(|(at, _)| *at).min();
                 let stops = matches!(entry.command, Command::Lapse { .. });
                 let is_first = |at: &Time| departed || stops || old != Some(&rules) || Some(*at) == first;
                 let due = clocks.iter().any(|(at, reason)| reason == why && *at <= now && is_first(at));
-                // Its pod may have become certain between two departures of this entry.
+                // Its pod may have become certain after one replica of this entry was given up, and before another one.
                 let admitted = departed && *why == Why::Disconnected && before.doubtful.contains(id);
                 assert!(asked || due || admitted, "{id:?} was released at {now:?}, {why:?}, but {session:?}");
                 let At::Taken(by) = &session.at else {
@@ -258,7 +258,7 @@ impl Clocks {
         }
     }
 
-    /// A limit of the rules. While they change, it is that of the old or of the new ones: what the fleet has taken.
+    /// A duration of the rules. In an entry that changes them it is the old or the new one, whichever the fleet has used.
     fn limit(
         &self,
         entry: &Entry,
@@ -338,7 +338,7 @@ impl Clocks {
 
     /// The fleet has the same sessions in the same states, and warns of the same ends.
     fn agree(&mut self, fleet: &Fleet, pool: &PoolId) {
-        // A session that was ending is gone with its pod, without another word.
+        // A session that was ending is released with its pod, without another effect.
         self.sessions.retain(|id, s| !matches!(s.at, At::Ending(_)) || fleet.session(pool, *id).is_some());
         for id in (0..SESSIONS).map(|n| SessionId(u128::from(n))) {
             let (own, theirs) = (self.sessions.get(&id), fleet.session(pool, id));
@@ -377,12 +377,12 @@ impl Session {
         }
     }
 
-    /// This replica's streams are closed. If they were the last, `grace` runs since then.
+    /// The replica's streams are closed. If they were the last ones, `grace` runs from `since`.
     fn detach(&mut self, replica: ReplicaId, since: Time, grace: Millis) {
         match &mut self.at {
             At::Taken(by) => {
                 by.remove(&replica);
-                // Even of a replica that had none it is heard, a little late, that it has none.
+                // This also counts a detach by a replica that had no streams.
                 self.parted = since;
             }
             At::Ending(by) => drop(by.remove(&replica)),

@@ -1,5 +1,5 @@
-//! What the cases of a run have met: every command (and whether it did anything), effect, reason, standing and way of
-//! scaling. A run in which one of them never occurred proves nothing about it.
+//! Counts what occurred in the cases of a run: every command (and whether it did anything), effect, reason, standing and
+//! kind of scaling. A run in which one of them never occurred proves nothing about it.
 
 use slotkeeper_core::{Command, Effect, Entry, Fleet, Phase, PoolId, Scaling, Standing, State, Why, Window};
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Coverage(BTreeMap<&'static str, u64>);
 
-// Not demanded: "surplus" and "leaving" (pods above the goal under sessions), which random cases hardly ever reach; stories do.
+// Not demanded: "surplus" and "leaving" (pods with sessions above the goal), which random cases hardly ever reach; stories do.
 const DEMANDED: &[&str] = &[
     "visit",
     "attach",
@@ -43,7 +43,7 @@ const DEMANDED: &[&str] = &[
     "a gauge counts",
     "an emptied pod had sessions",
     "an extension counts",
-    "a replica is doubted no more",
+    "a replica has missed nothing",
     "a cordoned pod had a free slot",
     "a schedule changes the spare slots",
     "scale",
@@ -72,7 +72,7 @@ const DEMANDED: &[&str] = &[
     "keda",
     "prometheus",
     "fixed",
-    // What the promises are about.
+    // Events that the promises are about.
     "a number removes a pod",
     "a number of KEDA removes a pod",
     "a recycle removes a pod",
@@ -93,13 +93,13 @@ impl Coverage {
         }
     }
 
-    /// What should have occurred, and did not.
+    /// Everything that should have occurred and did not.
     pub(super) fn missing(&self) -> Vec<&'static str> {
         let reasons = Why::ALL.map(Why::word);
         DEMANDED.iter().copied().chain(reasons).filter(|what| !self.0.contains_key(what)).collect()
     }
 
-    /// What occurred, least first.
+    /// Everything that occurred, rarest first.
     pub(super) fn rarest(&self) -> Vec<(u64, &'static str)> {
         let mut all: Vec<(u64, &'static str)> = self.0.iter().map(|(what, count)| (*count, *what)).collect();
         all.sort_unstable();
@@ -126,7 +126,7 @@ impl Coverage {
         }
     }
 
-    /// Whether an entry that counted did what it is there for. For commands that may well do nothing.
+    /// Notes whether an accepted entry had its intended effect, for commands that often do nothing.
     pub(super) fn change(&mut self, entry: &Entry, before: &Fleet, after: &Fleet, pool: &PoolId) {
         let census = || before.census(pool).zip(after.census(pool));
         let did = match &entry.command {
@@ -166,7 +166,7 @@ impl Coverage {
             }
             Command::Whole { .. } => {
                 let doubted = |fleet: &Fleet| fleet.doubts(entry.from).is_some();
-                (doubted(before) && !doubted(after)).then_some("a replica is doubted no more")
+                (doubted(before) && !doubted(after)).then_some("a replica has missed nothing")
             }
             Command::Schedule(_) => {
                 let spare = |fleet: &Fleet| fleet.rules(pool).map(|r| r.spare);
@@ -179,7 +179,7 @@ impl Coverage {
         }
     }
 
-    /// What there is at this moment.
+    /// Notes the present states of sessions, standings and phases of pods, and the kind of scaling.
     pub(super) fn state(&mut self, fleet: &Fleet, pool: &PoolId, prometheus: bool) {
         if let Some(rules) = fleet.rules(pool) {
             self.note(match rules.scaling {

@@ -1,4 +1,4 @@
-//! How a case is played: the replicas that write, the cluster that obeys late, and the journal that forgets.
+//! Plays a case: replicas that write entries, a cluster that acts late, and a journal that loses entries.
 
 use super::Swarm;
 use super::case::{Case, Step};
@@ -40,8 +40,8 @@ impl Swarm {
             aloud: false,
             witness: None,
         };
-        // The older semantics have gaps, which is why there are newer ones: an owed recycle is forgotten with the pool, and an order
-        // of a removed pool may still take effect on the next one.
+        // The older semantics have known gaps, which the newer ones close: an owed recycle is forgotten with the pool, and an
+        // order of a removed pool may still take effect on the next one.
         let is_judged = !case.rude && case.speaks >= Entry::TIMELINES;
         swarm.witness = is_judged.then(|| Witness::new(&rules, &swarm.world, case.orderly));
         swarm.say(0, Command::Rules(case.rules.clone()));
@@ -94,7 +94,7 @@ impl Swarm {
         }
     }
 
-    /// What a cluster does that has nothing else to do.
+    /// The cluster completes all outstanding work, and its observations arrive.
     pub(super) fn cluster(&mut self) {
         for act in world::CALM {
             self.act(act);
@@ -110,8 +110,8 @@ impl Swarm {
         }
         self.say(2, command.clone());
         if matches!(command, Command::Rules(_)) && !self.fleet.is_listed(&self.pool) {
-            // A new pool has to be told what runs there. How long a silent replica keeps its streams depends on both pools now, and
-            // on the time between them: the reference is not told of that.
+            // A new pool needs observations of everything that runs. How long a silent replica keeps its streams now depends on
+            // both pools and on the time between them, which the reference does not know.
             self.witness = None;
             self.world.orders.clear();
             self.world.introduce();
@@ -145,7 +145,7 @@ impl Swarm {
         }
     }
 
-    /// Time passes. If KEDA has to obey before it has passed, it does so first, and the news of it arrives.
+    /// Lets time pass. If KEDA has to act before the end of that time, it acts first, and the observations of that arrive.
     pub(super) fn pass(&mut self, ms: u64) {
         if self.orderly
             && let Some(rules) = self.fleet.rules(&self.pool).cloned()
@@ -174,12 +174,12 @@ impl Swarm {
         self.replicas[usize::from(replica)] = (ReplicaId(self.births), 0);
     }
 
-    /// From here on a fleet that is read from a checkpoint goes through the same entries, until the next checkpoint or for
-    /// a while.
+    /// Reads a twin from a checkpoint of the fleet. It applies the same entries from here on, until the next checkpoint or for
+    /// `TWIN_LIVES` entries.
     pub(super) fn checkpoint(&mut self) {
         let written = json(&self.fleet);
         if let Some((twin, _)) = &self.twin {
-            assert_eq!(written, json(twin), "the twin has gone another way");
+            assert_eq!(written, json(twin), "the fleet read from a checkpoint has diverged");
         }
         self.twin = Some((serde_json::from_str(&written).expect("what was written can be read"), TWIN_LIVES));
     }
@@ -187,7 +187,7 @@ impl Swarm {
     pub(super) fn say(&mut self, replica: u8, command: Command) {
         let (from, last) = self.replicas[usize::from(replica)];
         if self.fleet.replica(from).unwrap_or(0) != last {
-            // It was silent for so long that it is not known any more: it starts over.
+            // It was silent for so long that it has been given up: it starts again as a new replica.
             self.restart(replica);
         }
         if self.replicas[usize::from(replica)].1 == 0 {
@@ -203,15 +203,15 @@ impl Swarm {
         self.apply(&entry);
     }
 
-    /// The journal goes on without its newest entries. Those of the replicas that had read them start over, and are slow to
-    /// close what they have; the cluster is as it is, and is told of anew.
+    /// The journal goes on without its newest entries. Replicas that had read them start again under new ids, and their streams
+    /// stay open for a while; the cluster does not change, and is observed again.
     fn lose(&mut self, entries: usize, readers: u8) {
         let Some((fleet, streams, clocks)) = self.past.iter().rev().nth(entries).cloned() else { return };
         if fleet.applied() == 0 || fleet.rules(&self.pool).is_none() {
             return;
         }
-        // While a rollout lasts, the older semantics are in force, and they know nothing of timelines: an order of lost entries
-        // may take effect then. That gap is why there are newer ones.
+        // During a rollout the older semantics are in force, which have no timelines: an order of lost entries may take effect
+        // then. The newer semantics close this gap.
         if !self.loses {
             return;
         }
@@ -228,7 +228,8 @@ impl Swarm {
                 self.restart(index);
             }
         }
-        // Who has not read it goes on; an attach that nobody has read back let nobody in, and what is closed stays closed.
+        // Replicas that have not read the lost entries go on. An attach that no replica has read back opened no stream, and
+        // closed streams stay closed.
         self.streams.retain(|stream| streams.contains(stream) && !self.unsound.contains(&stream.1));
         if let Some(witness) = &mut self.witness {
             witness.journal_lost(&streams, &self.unsound, trusted, self.world.real);
@@ -238,7 +239,7 @@ impl Swarm {
         self.coverage.note("entries are lost");
         self.departed = self.in_removed_pods();
         self.past.clear();
-        // A name that no other timeline has.
+        // A name that no other timeline of this case has.
         self.timelines += 1;
         let lapse = Command::Lapse { patience, timeline: Timeline(self.timelines) };
         self.world.forget_recycles();
@@ -262,7 +263,7 @@ impl Swarm {
         let (wrong, nothing) = (entry(from, number, command.clone()), entry(ReplicaId(0), 5, Command::Tick));
         let mut other = self.fleet.clone();
         let expected = other.apply(&nothing);
-        // The replica may be forgotten meanwhile: then a repeated first entry would begin a new life.
+        // The replica may be given up in this entry: then a repeated first entry would be accepted as its first one.
         if number == 1 {
             return;
         }
@@ -312,7 +313,7 @@ impl Swarm {
         }
     }
 
-    /// An entry, what follows from it, and the state after it.
+    /// Prints an entry, its effects, and the state after it.
     fn tell(&self, entry: &Entry, effects: &[Effect]) {
         let (at, from, number) = (self.fleet.now(), entry.from, entry.number);
         println!("  {at:?} {from:?} {number}: {:?} -> {effects:?}", entry.command);
@@ -324,7 +325,7 @@ impl Swarm {
         }
     }
 
-    /// The state before this entry, if entries may be lost at all.
+    /// Stores the state before this entry, if entries may be lost at all.
     fn remember(&mut self) {
         if !self.loses {
             return;
@@ -337,10 +338,10 @@ impl Swarm {
 
     fn twin_goes_along(&mut self, entry: &Entry, effects: &[(PoolId, Effect)]) {
         let Some((twin, lives)) = &mut self.twin else { return };
-        assert_eq!(twin.apply(entry), effects, "the twin has gone another way");
+        assert_eq!(twin.apply(entry), effects, "the fleet read from a checkpoint has diverged");
         *lives -= 1;
         if *lives == 0 {
-            assert_eq!(json(&self.fleet), json(twin), "the twin has gone another way");
+            assert_eq!(json(&self.fleet), json(twin), "the fleet read from a checkpoint has diverged");
             self.twin = None;
         }
     }
@@ -360,7 +361,7 @@ impl Swarm {
     }
 }
 
-/// Entries.
+/// For how many entries a twin is compared with the fleet.
 const TWIN_LIVES: u32 = 100;
 
 fn json(fleet: &Fleet) -> String {

@@ -1,4 +1,4 @@
-//! What must be so after every entry, whatever happened before: what `Fleet::invariants` cannot know.
+//! Conditions that must hold after every entry and that `Fleet::invariants` cannot check, because they depend on the past.
 
 use super::case::SESSIONS;
 use super::clocks::Before;
@@ -9,18 +9,18 @@ use slotkeeper_core::{
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Swarm {
-    /// ... as long as entries may be lost.
+    /// During a lapse no session is placed or admitted, and no pod is removed.
     pub(super) fn nothing_is_given_or_taken(&self, before: Span, effects: &[Effect]) {
         let forbidden = |e: &&Effect| matches!(e, Effect::Placed { .. } | Effect::Recycle { .. });
         assert_eq!(effects.iter().find(forbidden), None);
         let scaled = self.fleet.rules(&self.pool).is_some_and(|r| r.scaling != Scaling::None);
         let now = self.fleet.desired(&self.pool).unwrap_or(before);
         let kept = before.is_empty() || now.start <= before.start && before.end <= now.end;
-        // A pool that was being removed may be gone, and this entry may have made a new one, which knows of nobody.
+        // A pool that was being removed may have ended, and this entry may have created a new one without sessions.
         let is_new = !self.fleet.is_listed(&self.pool);
         assert!(kept || !scaled || is_new, "{before:?} has become {now:?}");
         for id in (0..SESSIONS).map(|n| SessionId(u128::from(n))) {
-            assert!(!matches!(self.fleet.place(&self.pool, id), Place::At { .. }), "{id:?} is let in");
+            assert!(!matches!(self.fleet.place(&self.pool, id), Place::At { .. }), "{id:?} is admitted");
         }
     }
 
@@ -43,7 +43,7 @@ impl Swarm {
         self.streams.retain(|(_, r, life)| self.fleet.replica(*r).is_some() && alive.contains(life));
     }
 
-    /// In every incarnation: those with a stream and those with a place are together no more than there are slots.
+    /// In every incarnation, sessions with a stream and sessions with a slot are together no more than there are slots.
     pub(super) fn slots_are_exclusive(&self) {
         let mut there: BTreeMap<Life, BTreeSet<SessionId>> = BTreeMap::new();
         let open = self.ghosts.iter().filter(|(_, until)| self.world.real < **until).map(|(stream, _)| stream);
@@ -61,7 +61,7 @@ impl Swarm {
         let rules = self.fleet.rules(&self.pool);
         if self.orderly && rules.is_some_and(|r| r.after_session == AfterSession::Recycle && r.slots_per_pod == 1) {
             for (life, sessions) in &self.guests {
-                assert!(sessions.len() <= 1, "{sessions:?} have met in {life:?}");
+                assert!(sessions.len() <= 1, "{sessions:?} have all been in {life:?}");
             }
         }
     }
@@ -69,7 +69,7 @@ impl Swarm {
     pub(super) fn line_is_lawful(&self, before: &[(SessionId, Option<Ordinal>)], returns: bool, effects: &[Effect]) {
         let after: Vec<SessionId> = self.fleet.queue(&self.pool).collect();
         let lane = |s: &SessionId| {
-            let session = self.fleet.session(&self.pool, *s).expect("who is in line exists");
+            let session = self.fleet.session(&self.pool, *s).expect("a queued session exists");
             match session.state {
                 State::Queued { lost: true, .. } => 0,
                 _ => u16::from(session.class) + 1,
@@ -86,10 +86,10 @@ impl Swarm {
         let stayed: Vec<SessionId> =
             before.iter().map(|(s, _)| *s).filter(|s| after.contains(s) && !left.contains(s)).collect();
         let same: Vec<SessionId> = after.iter().copied().filter(|s| stayed.contains(s)).collect();
-        assert_eq!(stayed, same, "somebody was overtaken in line");
+        assert_eq!(stayed, same, "a waiting session was overtaken");
         for class in 0..=3 {
             let of_class = after.iter().filter(|s| lane(s) == class);
-            assert!(of_class.clone().is_sorted_by_key(|s| !stayed.contains(s)), "a newcomer stands before others");
+            assert!(of_class.clone().is_sorted_by_key(|s| !stayed.contains(s)), "a new session is before earlier ones");
         }
         for effect in effects {
             let Effect::Placed { session, pod, .. } = effect else { continue };
@@ -97,12 +97,12 @@ impl Swarm {
             let is_home = returns && at.is_some_and(|at| before[at].1 == Some(*pod));
             if returns && !is_home {
                 let own = after.iter().find(|s| stayed.contains(s) && self.misses(**s) == Some(*pod));
-                assert_eq!(own, None, "{session:?} got the ordinal of somebody who has lost a pod there");
+                assert_eq!(own, None, "{session:?} got the ordinal of a session that has lost its pod there");
             }
             if let Some(at) = at {
                 let passed = before[..at].iter().map(|(s, _)| s);
                 let passed = passed.filter(|s| stayed.contains(s)).find(|s| !is_home || self.misses(**s).is_none());
-                assert_eq!(passed, None, "{session:?} was placed before somebody who came first");
+                assert_eq!(passed, None, "{session:?} was placed before a session that came earlier");
             }
         }
     }
@@ -114,7 +114,7 @@ impl Swarm {
     }
 
     pub(super) fn placed_is_placeable(&self, entry: &Entry, timeline: Timeline, effects: &[Effect]) {
-        // What time alone did came before the command, which may have changed the pod since; so may a timeline that began.
+        // Sessions may have been placed before the command, which may then have changed the pod; so may a timeline that began.
         let later = self.fleet.timeline() != timeline
             || matches!(
                 entry.command,
@@ -132,23 +132,23 @@ impl Swarm {
             let Effect::Placed { session, pod: ordinal, .. } = effect else { continue };
             let pod = self.fleet.pod(&self.pool, *ordinal);
             let Some((pod, life)) = pod.and_then(|p| Some((p, p.life.as_ref()?))) else {
-                assert!(later, "placed in {ordinal:?}, which has no life");
+                assert!(later, "placed in {ordinal:?}, which has no incarnation");
                 continue;
             };
             if !later {
                 assert!(pod.is_ready() && !pod.cordoned, "placed in {pod:?}");
-                // What is to be emptied is so from the next step on; who leaves in the same entry may have been the reason to keep it.
+                // A pod may become surplus after the placement, because a session leaves later in the same entry.
                 let moved = |e: &Effect| matches!(e, Effect::Requeued { session: s, .. } | Effect::Released { session: s, .. } if s == session);
                 let stays = matches!(life.standing, Standing::Wanted | Standing::Surplus);
                 assert!(stays || effects.iter().any(moved), "placed in {ordinal:?}, which is {:?}", life.standing);
-                // In a shared pod another one may have left since, and its traces with it.
+                // In a shared pod another session may have left since, which makes the pod dirty.
                 assert!(!life.dirty || self.most_slots > 1, "placed in dirty {ordinal:?}");
             }
             assert!(!self.world.lies_about(&life.uid) || self.rude);
         }
     }
 
-    /// What is told to the cluster leaves every busy pod inside, and one entry tells it once.
+    /// A size that is ordered covers every busy pod, and one entry orders at most one size.
     pub(super) fn scale_spares_sessions(&self, effects: &[Effect]) {
         let mut told = 0;
         for effect in effects {
@@ -159,7 +159,7 @@ impl Swarm {
                 assert!(inside || pod.sessions.is_empty(), "{effect:?} removes {ordinal:?} under {:?}", pod.sessions);
             }
         }
-        assert!(told <= 1, "two sizes decided at one position cannot be told apart: {effects:?}");
+        assert!(told <= 1, "two sizes decided at one position cannot be distinguished: {effects:?}");
     }
 
     pub(super) fn places_agree(&self) {
@@ -188,7 +188,8 @@ impl Swarm {
         }
     }
 
-    /// The streams that may go on: their replica lives, their session is taken through it, and their pod is not on its way out.
+    /// The streams that may go on (their replica is known, and their session is attached through it in their incarnation), and
+    /// whether their pod is terminating or being emptied.
     pub(super) fn running(&self) -> BTreeMap<Stream, bool> {
         let running = self.streams.iter().filter_map(|stream| {
             let (id, replica, (ordinal, uid)) = stream;
@@ -203,7 +204,7 @@ impl Swarm {
         running.collect()
     }
 
-    /// A stream whose session ends or loses its slot, or whose pod is on its way out, is closed: an effect says so.
+    /// An effect closes every stream whose session ends or loses its slot, or whose pod begins to terminate or to be emptied.
     pub(super) fn streams_are_closed(
         &self,
         running: &BTreeMap<Stream, bool>,
@@ -253,9 +254,9 @@ impl Swarm {
         }
     }
 
-    /// What the cluster deletes because it was told fewer replicas is empty, however late it was told (own scaling), or if it
-    /// obeyed within `settle` (KEDA). But its news must come in order: a size that overtakes the end of a pod makes that pod
-    /// look safe once more.
+    /// A pod that the cluster deletes because of a lower number is empty, however late the order is carried out (own scaling),
+    /// or if it is carried out within `settle` (KEDA). This requires observations in order: a size that overtakes the end of a
+    /// pod makes that pod look certain again.
     pub(super) fn nobody_dies_of_scaling(&self) {
         if !self.orderly {
             return;
@@ -267,7 +268,7 @@ impl Swarm {
         }
     }
 
-    /// Who is, as the fleet knows it, in an incarnation that a scale-down has removed.
+    /// The sessions that are, according to the fleet, in an incarnation that a scale-down has removed.
     pub(super) fn in_removed_pods(&self) -> BTreeSet<(SessionId, Uid)> {
         let pods = self.fleet.pods(&self.pool);
         let removed = pods.filter_map(|(_, pod)| {

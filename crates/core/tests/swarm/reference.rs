@@ -1,10 +1,10 @@
-//! The second oracle (`slotkeeper-reference`) watches the swarm: what its visitors are told, what its pods and its API server do,
-//! and what its operator orders are reported as observations, and every finding fails the case. Nothing here reads the fleet's
-//! state except as a visitor, a scaler or an operator is answered: `Fleet::place`, `Fleet::desired` and `Fleet::is_quiet`. One exception:
-//! whether a session that is shown the waiting room has a slot whose pod is in doubt; its answer is not reported.
+//! Runs the second oracle (`slotkeeper-reference`) with the swarm: answers to visitors, changes of pods and of the API server,
+//! and operators' commands are reported as observations, and every finding fails the case. The fleet is only read as a
+//! visitor, a scaler or an operator could: `Fleet::place`, `Fleet::desired` and `Fleet::is_quiet`. One exception: the answer
+//! to a session that is shown the waiting room although it has a slot (its pod is not certain to stay) is not reported.
 //!
-//! A replica closes its streams before `silence + grace` has passed since its last entry (house, law 5). So a stream of a silent
-//! or dead replica counts as open until then.
+//! A replica closes its streams before `silence + grace` has passed since its last entry (law 5 of the dispatcher). So a
+//! stream of a silent or dead replica counts as open until then.
 
 use super::Stream;
 use super::case::SESSIONS;
@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 struct Silence {
     heard: u64,
     patience: u64,
-    /// Not closed before: it may not have read that the settings are shorter now.
+    /// Its streams may be open until then: it may not have read that the settings are shorter now.
     keeps: u64,
 }
 
@@ -32,7 +32,7 @@ struct Silence {
 struct Open {
     pod: PodId,
     number: u64,
-    /// Its replica has acted on lost entries: it closes the stream then.
+    /// When its replica closes it at the latest, if the replica has acted on lost entries.
     until: Option<u64>,
 }
 
@@ -43,17 +43,17 @@ pub(super) struct Witness {
     quiet: bool,
     pods: BTreeMap<u32, (PodId, PodState)>,
     size: Option<(u32, u32, Decision)>,
-    /// The order in which sizes were ordered first.
+    /// The decisions of all sizes, in the order in which they were first ordered.
     orders: Vec<Decision>,
-    /// News comes in its order. If it does not, a size may overtake the end of a pod, and who removes it proves nothing.
+    /// Observations arrive in order. If not, a size may overtake the end of a pod, and the cause of its removal proves nothing.
     orderly: bool,
     published: u32,
     streams: BTreeMap<(SessionId, ReplicaId), Open>,
     numbers: u64,
-    /// Sessions that have a slot, as they were told last.
+    /// Sessions that have a slot, by their last answer.
     seated: BTreeSet<SessionId>,
     replicas: BTreeMap<ReplicaId, Silence>,
-    /// Streams that the dispatchers count on.
+    /// Streams that are attached according to the fleet.
     counted: BTreeSet<(SessionId, ReplicaId)>,
     now: u64,
 }
@@ -89,8 +89,8 @@ impl Witness {
         self.look(world);
     }
 
-    /// `kept`: the streams at the position to which the journal has fallen back. `unsound`: the replicas that had read more; they
-    /// close their streams by `trusted`.
+    /// `kept`: the streams at the position to which the journal has fallen back. `unsound`: the replicas that had read more;
+    /// they close their streams before `trusted`.
     pub(super) fn journal_lost(
         &mut self,
         kept: &BTreeSet<Stream>,
@@ -115,7 +115,7 @@ impl Witness {
         self.see(Observation::JournalLost);
     }
 
-    /// The journal has taken an entry. `heard`: it counts.
+    /// The journal has accepted an entry. `heard`: the fleet accepts it, too.
     pub(super) fn entry(&mut self, entry: &Entry, heard: bool, effects: &[Effect], fleet: &Fleet, world: &World) {
         self.now = world.real;
         let is_counted = |(session, replica): &(SessionId, ReplicaId)| {
@@ -140,11 +140,11 @@ impl Witness {
             self.see(Observation::Settings(settings(&self.rules)));
         }
         self.publish(fleet, &entry.pool);
-        // A first word may be written while a piece of news is on its way.
+        // A first entry may be written while an observation is in flight.
         if matches!(entry.command, Command::Hello { .. }) {
             return;
         }
-        // Where news overtakes other news, what comes too late is ignored: then the dispatchers do not know everything.
+        // If observations overtake each other, late ones are ignored: then the dispatchers do not know everything.
         if self.orderly && world.is_delivered() {
             self.see(Observation::CaughtUp);
         }
@@ -181,7 +181,7 @@ impl Witness {
                 self.see(Observation::Pod { pod: pod.clone(), ordinal: *ordinal, state: PodState::Gone });
                 let broken: Vec<_> = self.streams.iter().filter(|(_, s)| s.pod == *pod).map(|(key, _)| *key).collect();
                 for key in broken {
-                    // Of a replica that writes nothing any more, the dispatchers do not hear that the stream is closed: they count
+                    // A replica that writes no more entries does not report that the stream is closed: the dispatchers count
                     // from its last entry.
                     let heard = self.replicas.get(&key.1).map_or(self.now, |silence| silence.heard);
                     self.close(key, heard);
@@ -204,12 +204,12 @@ impl Witness {
         }
     }
 
-    /// A later decision has a higher one; 0 is none of this pool's.
+    /// A number for the decision: higher for later decisions, 0 if it is not this pool's.
     fn position(&self, decided: Decision) -> u64 {
         self.orders.iter().position(|d| *d == decided).map_or(0, |at| at as u64 + 1)
     }
 
-    /// KEDA pools: the number that a scaler would be told now.
+    /// Reports the number that a scaler would be served now, in pools of KEDA.
     fn publish(&mut self, fleet: &Fleet, pool: &PoolId) {
         let keda = matches!(self.rules.scaling, Scaling::Keda { .. });
         if let Some(desired) = fleet.desired(pool).filter(|d| keda && d.end != self.published) {
@@ -253,7 +253,7 @@ impl Witness {
         }
     }
 
-    /// Those of the present, which may be older ones: an entry that changed them may be lost.
+    /// The rules in force, which may be earlier ones: an entry that changed them may be lost.
     pub(super) fn rules_changed(&mut self, rules: &Rules, after_session: AfterSession) {
         if *rules == self.rules && !self.removed {
             return;
@@ -282,18 +282,18 @@ impl Witness {
         }
     }
 
-    /// What the dispatchers do because of an entry. What time made due comes before the command.
+    /// Reports what the dispatchers do because of an entry. Effects of time come before those of the command.
     fn effects(&mut self, entry: &Entry, heard: bool, effects: &[Effect]) {
         let ended =
             |id: &SessionId| effects.iter().any(|e| matches!(e, Effect::Released { session, .. } if session == id));
-        // A visitor with a slot talks to its pod: no dispatcher writes this for it, and it is no activity.
+        // Requests of a visitor with a slot go to its pod: a dispatcher would not write this entry, and it is no activity.
         let mut visit = match &entry.command {
             Command::Visit { session, class, .. } if heard && (ended(session) || !self.seated.contains(session)) => {
                 Some((*session, *class))
             }
             _ => None,
         };
-        // What time made due may have moved the session and ended it: its visit comes after that.
+        // Deadlines may have requeued the session and ended it in this entry: its visit comes after that.
         let over = visit.and_then(|(session, _)| {
             effects.iter().rposition(|e| matches!(e, Effect::Released { session: s, .. } if *s == session))
         });
@@ -347,7 +347,7 @@ impl Witness {
         }
         for session in (0..SESSIONS).map(|n| SessionId(u128::from(n))) {
             // KEDA may or may not have acted on a lower number meanwhile: until that is certain, a visitor with a slot is shown
-            // the waiting room, and its slot stays its own.
+            // the waiting room, and keeps its slot.
             let in_doubt = fleet.session(&entry.pool, session).is_some_and(|s| s.pod().is_some())
                 && matches!(fleet.place(&entry.pool, session), Place::Queued { .. });
             if in_doubt {
@@ -386,7 +386,7 @@ impl Witness {
         let is_there = self.pods.values().any(|(there, _)| *there == pod);
         self.streams.insert(key, Open { pod: pod.clone(), number, until: None });
         self.see(Observation::Stream { visitor: visitor(session), pod, stream: number });
-        // The pod may have vanished, and the news of it be on its way.
+        // The pod may have vanished, and the observation of that may still be in flight.
         if !is_there {
             self.close(key, self.now);
         }
@@ -398,8 +398,8 @@ impl Witness {
         }
     }
 
-    /// A stream of a silent replica is closed by now. As long as the dispatchers count on it, they keep its slot: to a
-    /// visitor who waits that is the same as an open stream.
+    /// Closes streams of silent replicas whose time is over. While the fleet still counts a stream as attached, its slot stays
+    /// busy: for waiting visitors that is the same as an open stream.
     fn close_silent(&mut self) {
         let now = self.now;
         let over: Vec<_> = (self.streams.iter())

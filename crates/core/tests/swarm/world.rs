@@ -1,6 +1,6 @@
-//! A small honest cluster: one StatefulSet-like controller, and KEDA where the rules say so. It obeys late, in any order
-//! its controllers may act, and tells what it did with growing versions. Writes of the size are ordered as the house
-//! demands: nobody writes over a later decision.
+//! A small correct cluster: one controller like that of a StatefulSet, and KEDA if the rules use it. It acts late, in any
+//! order in which its controllers may act, and reports its changes with growing versions. A size is only written if
+//! `Decision::may_overwrite` allows it.
 
 use proptest::prelude::*;
 use slotkeeper_core::{
@@ -10,25 +10,25 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Act {
-    /// Somebody carries out a size that was told once (which), or the one that is owed.
+    /// A dispatcher writes a size that was ordered earlier (which one). `Resize`: the one that is owed.
     Scale(u8),
     Resize,
-    /// KEDA asks (which view of those that are not too late); KEDA acts on something it was told.
+    /// KEDA asks (and reads which of the answers that are not too old). `Keda`: it acts on a number that it was served.
     Serve(u8),
     Keda(u8),
     /// A dispatcher pauses KEDA's scaling in, and reports it; or ends the pause.
     Pause,
     Resume,
-    /// The controller creates what is missing, and begins to remove what is too much.
+    /// The controller creates a missing pod. `Remove`: it begins to delete a surplus one.
     Create(u8),
     Remove(u8),
-    /// A pod goes on: starting, ready; or terminating, gone.
+    /// A pod makes progress: from starting to ready, or from terminating to deleted.
     Progress(u8),
-    /// A pod falters, is evicted, or vanishes.
+    /// A pod becomes unready or fails. `Evict`: it is terminated. `Vanish`: it is deleted at once.
     Falter(u8),
     Evict(u8),
     Vanish(u8),
-    /// Recycling is carried out: all that is owed, or one order of earlier.
+    /// Everything that is owed a recycle is deleted. `RecycleLate`: one incarnation whose recycling was ordered earlier.
     Recycle,
     RecycleLate(u8),
     /// The complete list is read.
@@ -56,7 +56,7 @@ pub(super) fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// What a cluster does that has nothing else to do.
+/// The acts of a cluster that completes all outstanding work.
 pub(super) const CALM: [Act; 16] = [
     Act::Resize,
     Act::Serve(0),
@@ -106,37 +106,37 @@ pub(super) struct World {
     births: u32,
     pods: BTreeMap<u32, (Uid, Phase)>,
     news: VecDeque<Command>,
-    /// Sizes that were told and may still be carried out by somebody slow.
+    /// Sizes that were ordered and may still be written by a slow dispatcher.
     pub(super) orders: Vec<Order>,
-    /// What KEDA was told, and when.
+    /// The numbers that KEDA was served, and when.
     served: Vec<(u32, u64)>,
-    /// The newest number that the journal says was served, until KEDA has certainly obeyed it: when it was served first.
+    /// The newest number served according to the journal, and when it was first served; until KEDA has certainly acted on it.
     settling: Option<(u32, u64)>,
     /// KEDA's scaling in is paused.
     paused: bool,
     /// When the pause was needed, or reported, last.
     kept: u64,
-    /// KEDA reads gauges that may be late, instead of asking a dispatcher that is up to date; never an older one after a newer one.
+    /// KEDA reads gauges that may be late (but never an older one after a newer one) instead of asking a current dispatcher.
     prometheus: bool,
     /// The number of the gauge that was read last.
     read: u64,
-    /// What the gauges said, and since when, oldest first.
+    /// The values of the gauges, oldest first.
     gauges: VecDeque<Gauge>,
-    /// Incarnations whose recycling was ordered, and those that were deleted for it.
+    /// Incarnations whose recycling was ordered. `recycled`: those that were deleted because of that.
     recycles: Vec<(u32, Uid)>,
     pub(super) recycled: BTreeSet<Uid>,
-    /// Incarnations that were removed because the dispatcher said so.
+    /// Incarnations that were removed because the dispatcher lowered the size.
     pub(super) scaled_away: BTreeSet<Uid>,
 }
 
-/// What a dispatcher would answer KEDA.
+/// A dispatcher's answer to KEDA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Gauge {
     replicas: u32,
-    /// Answering it is worth an entry.
+    /// This answer has to be written to the journal (`Fleet::unserved`).
     is_news: bool,
     since: u64,
-    /// Which of all that were shown.
+    /// Counts all gauges.
     number: u64,
 }
 
@@ -182,7 +182,7 @@ impl World {
         self.version
     }
 
-    /// To somebody who knows nothing.
+    /// Reports all pods and the size, as to a new dispatcher.
     pub(super) fn introduce(&mut self) {
         self.list();
         self.size();
@@ -234,7 +234,7 @@ impl World {
         (self.start, self.replicas, self.decided)
     }
 
-    /// All news has been delivered.
+    /// Whether all observations have been delivered.
     pub(super) fn is_delivered(&self) -> bool {
         self.news.is_empty()
     }
@@ -243,7 +243,7 @@ impl World {
         self.pods.keys().copied().collect()
     }
 
-    /// One piece of news, not necessarily the first; it may come again.
+    /// One observation, not necessarily the first; it may be delivered again.
     pub(super) fn tell(&mut self, which: usize, again: bool) -> Option<Command> {
         let at = if which < self.news.len() { which } else { 0 };
         if again { self.news.get(at).cloned() } else { self.news.remove(at) }
@@ -258,19 +258,19 @@ impl World {
         }
     }
 
-    /// The journal says that KEDA has been served this number.
+    /// The journal has an entry that KEDA has been served this number.
     pub(super) fn settle_on(&mut self, replicas: u32) {
         if self.settling.is_none_or(|(told, _)| told != replicas) {
             self.settling = Some((replicas, self.real));
         }
     }
 
-    /// What a dispatcher that is up to date answers KEDA from now on.
+    /// Stores the answer to KEDA of a dispatcher that is up to date.
     pub(super) fn show(&mut self, fleet: &Fleet, pool: &PoolId) {
         if fleet.needs_pause(pool) || fleet.census(pool).is_some_and(|c| c.is_active()) {
             self.kept = self.real;
         }
-        // Before both have been read, nothing is answered.
+        // Before the list and the size have both been read, a dispatcher does not answer.
         let is_known = fleet.is_listed(pool) && fleet.scale_seen(pool).is_some();
         let Some(desired) = fleet.desired(pool).filter(|_| is_known) else { return };
         let last = self.gauges.back();
@@ -285,8 +285,8 @@ impl World {
         }
     }
 
-    /// KEDA and its controller act within `settle` of what they were served, and it is known by then: if that time would
-    /// pass now, they do so first. True if they did.
+    /// KEDA and its controller act on a number within `settle` after it was served, and that is also reported by then: if that
+    /// time would pass now, they act first. Returns whether they did.
     pub(super) fn obey(&mut self, passes: u64, rules: &Rules) -> bool {
         let Scaling::Keda { settle } = rules.scaling else { return false };
         let Some((replicas, _)) = self.settling.take_if(|(_, at)| *at + settle.0 <= self.real + passes) else {
@@ -300,13 +300,13 @@ impl World {
         true
     }
 
-    /// What lost entries ordered to be recycled was empty then; who seems to be there now has been told to leave.
+    /// Forgets recycles ordered by lost entries: those pods were empty then. Sessions that seem to be there now had left.
     pub(super) fn forget_recycles(&mut self) {
         self.recycles.clear();
         self.recycled.clear();
     }
 
-    /// The nth pod from the top that has to go.
+    /// The nth pod from the top that has to be removed.
     fn surplus(&self, n: usize) -> Option<u32> {
         let over = self.pods.iter().rev().filter(|(o, (_, p))| !self.contains(**o) && *p != Phase::Terminating);
         over.map(|(o, _)| *o).nth(n)
@@ -329,7 +329,7 @@ impl World {
         }
     }
 
-    /// The number KEDA is answered, and whether it is worth an entry: the newest one, or one that is `late`.
+    /// The answer that KEDA reads: the newest one, or one that is `late`.
     fn answer(&mut self, late: u8, settle: u64) -> Option<Gauge> {
         let newest = *self.gauges.back()?;
         let at = self.gauges.len().checked_sub(1 + usize::from(late)).filter(|_| self.prometheus);
@@ -340,7 +340,7 @@ impl World {
         Some(gauge)
     }
 
-    /// Somebody is placed in an incarnation that was never there.
+    /// Whether this incarnation never existed.
     pub(super) fn lies_about(&self, uid: &Uid) -> bool {
         let number = uid.0.strip_prefix("uid/").and_then(|n| n.parse().ok());
         number.is_none_or(|n: u32| n > self.births)
@@ -357,7 +357,7 @@ impl World {
         self.pods.keys().nth(usize::from(n)).copied()
     }
 
-    /// Returns what KEDA was served, if it was.
+    /// Returns the number that KEDA was served, if that has to be written to the journal.
     pub(super) fn act(&mut self, act: Act, rules: &Rules, fleet: &Fleet) -> Option<u32> {
         match act {
             Act::Scale(n) if matches!(rules.scaling, Scaling::Direct { .. }) => {
@@ -416,9 +416,9 @@ impl World {
             Act::Falter(n) => {
                 let ordinal = self.nth(n)?;
                 if self.pods[&ordinal].1 == Phase::Terminating && !self.news.is_empty() {
-                    // Its end is overdue: whoever tells that has told that it is terminating.
+                    // That its end is overdue is only reported after the report that it is terminating.
                 } else if self.pods[&ordinal].1 == Phase::Terminating {
-                    // That changes what is told of it, not what it is.
+                    // That its end is overdue is reported; the pod itself does not change.
                     let (version, uid) = (self.version(), self.pods[&ordinal].0.clone());
                     let phase = Phase::Failed { why: "its machine does not answer".into() };
                     self.news.push_back(Command::PodSeen { pod: Ordinal(ordinal), uid, phase, version });
@@ -456,8 +456,8 @@ impl World {
         None
     }
 
-    /// KEDA acts on the number that it was served last, or on any number not older than `settle`, but never on an older one after
-    /// a newer one.
+    /// KEDA acts on the number that it was served last, or on any number not older than `settle`, but never on an older one
+    /// after a newer one.
     fn keda(&mut self, n: u8, settle: u64) {
         let Some((_, last)) = self.served.last().copied() else { return };
         let since = last.min(self.real.saturating_sub(settle));

@@ -1,13 +1,13 @@
-//! The journal's reader on any folder: whatever the files say, it comes back, and its account adds up.
+//! Fuzzes the journal's reader with arbitrary folders: it always returns, and its account is consistent.
 //!
-//! The input is a folder. First a byte of which the lowest bit says whether checksums are made right (so that what is
-//! behind them is reached), then files: a byte for the kind and the position, two for the length (the lower one first), the content.
+//! The input is a folder: first a byte whose lowest bit selects whether checksums are corrected (so that the code behind
+//! the checksums is reached), then files: a byte for kind and position, two for the length (low byte first), the content.
 //!
 //! `cargo fuzz run journal corpus/journal seeds/journal -- -max_len=16384`
 #![no_main]
-#![allow(dead_code, reason = "the reader is taken by itself, without those who use the rest of it")]
+#![allow(dead_code, reason = "only the reader is compiled in, so parts of it are unused")]
 
-// The files as they are: nothing else of the dispatcher need be built with a sanitizer.
+// The source files themselves, so that no other part of the dispatcher is built with a sanitizer.
 #[path = "../../src/journal/file/account.rs"]
 mod account;
 #[path = "../../src/journal/file/checkpoint.rs"]
@@ -37,7 +37,7 @@ fuzz_target!(|input: &[u8]| {
             assert!(length <= files[&Name::Entries(first)].len() as u64);
         }
         if let Some(torn) = &account.torn {
-            // What a start would cut off is the last line of the last file, and nothing else.
+            // A start would cut off exactly the last line of the last file.
             let (first, length) = account.last.expect("a torn record is in a segment");
             assert!(account.damage.is_none() || torn.offset == length);
             let Some((Name::Entries(newest), bytes)) = files.last_key_value() else { panic!("no segment") };
@@ -61,7 +61,7 @@ fn folder(mut input: &[u8], sealed: bool) -> BTreeMap<Name, Vec<u8>> {
     files
 }
 
-/// Every line after the head with the right checksum.
+/// Replaces the checksum of every line after the head with the right one.
 fn resealed(content: &[u8]) -> Vec<u8> {
     let lines = content.split_inclusive(|byte| *byte == b'\n').enumerate();
     lines.flat_map(|(number, line)| if number == 0 { line.to_vec() } else { seal(line).unwrap_or(line.to_vec()) }).collect()

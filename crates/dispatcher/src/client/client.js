@@ -1,23 +1,23 @@
-// A WebSocket that comes back: reconnects with full jitter, waits where the dispatcher has no slot yet, and knows what is
-// final. Served at /.slotkeeper/client.js; CLIENT.md says how to use it. It neither keeps messages nor sends them again:
-// what a lost connection means to an application only the application knows (`url` may be a function, for resuming).
+// A WebSocket that reconnects, with full jitter; it waits while the dispatcher has no slot, and stops after a final close.
+// Served at /.slotkeeper/client.js and documented in CLIENT.md. It neither stores nor resends messages: only the application
+// knows what a lost connection means to it (`url` may be a function, for resuming).
 
-const OPENING_MS = 30_000; // an attempt that takes longer is given up
-const ANSWER_MS = 10_000; // so is a question
-const POLL_MS = 5_000; // while waiting without an event stream
-const FULL_MS = 15_000; // while even the line is full
-const STREAM_MS = 90_000; // the dispatcher ends its event streams every minute: one that is silent for longer is dead
-const LATEST_MS = 3_600_000; // more than this no Retry-After may ask for
+const OPENING_MS = 30_000; // how long an attempt to connect may take
+const ANSWER_MS = 10_000; // how long a request to the dispatcher may take
+const POLL_MS = 5_000; // the poll interval while waiting without an event stream
+const FULL_MS = 15_000; // the poll interval while the queue is full
+const STREAM_MS = 90_000; // how long an event stream may be silent: the dispatcher ends each one after a minute
+const LATEST_MS = 3_600_000; // the longest Retry-After that is obeyed
 
 const SESSION_OVER = 4001; // the dispatcher's own close code, see visit/seat.rs
 const DRAINS = [1001, 1012];
-/** A session that ended for one of these is simply begun again by whoever comes back. */
+/** After one of these reasons, reconnecting simply begins a new session. */
 const BEGUN_AGAIN = ["disconnected", "left_queue", "pod_lost"];
 const isOver = (code, reason) =>
   code === 1000 || code === 1008 ||
   (code >= 4001 && code <= 4010 && !(code === SESSION_OVER && BEGUN_AGAIN.includes(reason)));
 
-/** How long an answer asks to be left alone, in ms: RFC 9110 §10.2.3, seconds or a date. */
+/** The response's Retry-After in ms (RFC 9110 §10.2.3: seconds or a date). */
 function retryAfter(answer) {
   const said = answer.headers.get("retry-after");
   if (!said || answer.ok) return 0;
@@ -39,16 +39,16 @@ export function connect({
   silentMs = 0,
 }) {
   let state;
-  let told; // the same as text, once the page has heard it
-  let socket; // the one that counts: connecting or open
+  let told; // the last reported state as JSON
+  let socket; // the current one: connecting or open
   let source; // the dispatcher's event stream, while waiting
   let opened = 0; // when the socket opened
   let wasOpen = false;
-  let failures = 0; // attempts in a row that led to nothing, or to nothing that lasted
-  let notBefore = 0; // until then a server wants to be left alone
-  let turn = 0; // whatever began in an earlier turn has nothing to say any more
+  let failures = 0; // consecutive attempts that failed or did not last
+  let notBefore = 0; // no attempt before this time, as a server's Retry-After demands
+  let turn = 0; // callbacks of earlier turns are ignored
   let timer;
-  let due; // what the timer is for, while it is for an attempt: when
+  let due; // when the next attempt starts, if the timer is for one
   let joining = false;
   let closed = false;
 
@@ -56,7 +56,7 @@ export function connect({
   const target = (scheme) => {
     const to = new URL(typeof url === "function" ? url() : url, base());
     to.protocol = to.protocol.replace(/^(http|ws)/, scheme);
-    to.hash = ""; // WebSocket refuses one
+    to.hash = ""; // WebSocket refuses a fragment
     return to;
   };
   const ownUrl = (name) => new URL(name, new URL(own, base()));
@@ -64,17 +64,17 @@ export function connect({
 
   function tell(next) {
     const text = JSON.stringify(next);
-    if (text === told) return; // the line is asked often and moves seldom
+    if (text === told) return; // polls are frequent, changes rare
     told = text;
     state = next;
     try {
       changed(next);
     } catch (error) {
-      console.error(error); // a mistake of the page must not end the connection
+      console.error(error); // an error of the page must not end the connection
     }
   }
 
-  /** Ends whatever goes on, and returns whether this turn still is the current one. */
+  /** Ends the current turn and begins another. Returns a function that reports whether that one is still current. */
   function begin() {
     clearTimeout(timer);
     due = undefined;
@@ -85,7 +85,7 @@ export function connect({
     return () => mine === turn;
   }
 
-  /** Without a code: 1000 would say that the visitor is done, and 1001 is not for pages to use. */
+  /** Closes without a code: 1000 would mean that the visitor is done, and pages must not use 1001. */
   function drop(code) {
     if (!socket) return;
     const old = socket;
@@ -101,7 +101,7 @@ export function connect({
 
   // ---- attempts
 
-  /** Without a network there is nothing to try; what is on this very machine needs none. */
+  /** Without a network an attempt is pointless, except to this machine. */
   function isOffline(to) {
     return globalThis.navigator?.onLine === false && !/^(localhost|127\.[\d.]+|\[::1\])$/.test(to.hostname);
   }
@@ -114,7 +114,7 @@ export function connect({
       if (!byHand && isOffline(to)) return tell({ name: "connecting", attempt: failures + 1, inMs: null, offline: true });
       socket = new WebSocket(to.href, protocols);
     } catch (error) {
-      // An address that cannot be one, or a page that may not: trying again does not mend it.
+      // The address is invalid, or the page may not use it: a retry would fail as well.
       return tell({ name: "gone", code: null, reason: error.message });
     }
     const mine = socket;
@@ -140,7 +140,7 @@ export function connect({
     later(lost, OPENING_MS);
     tell({ name: "connecting", attempt: failures + 1, inMs: 0 });
 
-    /** A network can go without a word. Only a server that speaks regularly can be missed, so the page says how often. */
+    /** Detects a connection that died silently; only a server that sends regularly can be missed, hence `silentMs`. */
     function watch() {
       clearTimeout(timer);
       if (!silentMs) return;
@@ -159,7 +159,7 @@ export function connect({
     const lasted = opened && Date.now() - opened >= stableMs;
     if (lasted) failures = 0;
     if (opened && isFinal(code, reason)) return over(code, reason);
-    // Who never was let in asks why; who was goes by the code.
+    // The close code only matters once the socket was open; before, the dispatcher is asked for the reason.
     if (!opened) return ask();
     const pause = backoff();
     if (DRAINS.includes(code)) tell({ name: "draining", code, reason, inMs: pause });
@@ -191,7 +191,7 @@ export function connect({
     tell({ name: "gone", code, reason });
   }
 
-  // ---- questions: a page cannot see how the server answered an upgrade, but it can ask
+  // ---- status requests: a page cannot see the response to an upgrade, but it can ask
 
   async function ask() {
     const still = begin();
@@ -199,21 +199,21 @@ export function connect({
       const answer = await get(ownUrl("status"), { reads: true });
       if (!still()) return;
       if (answer?.facts && heed(answer.facts)) return;
-      // A dispatcher that does not answer either has nothing to say about the pod.
+      // A dispatcher that does not answer either knows nothing about the pod.
       if (!answer?.facts) return again(answer?.status);
     }
-    // The dispatcher would let us in, or there is none: so it was the server itself.
+    // The dispatcher would let the session in, or there is no dispatcher: so the server itself refused.
     let to;
     try {
       to = target("http");
     } catch {
-      return again(); // the next attempt says what is wrong with the address
+      return again(); // the next attempt reports the invalid address
     }
     const answer = await get(to);
     if (still()) again(answer?.status);
   }
 
-  /** Status and facts, or nothing. What is said about when to come again is remembered. */
+  /** Returns status and facts, or nothing. Remembers the response's Retry-After. */
   async function get(from, { method = "GET", reads = false } = {}) {
     const stop = new AbortController();
     const limit = setTimeout(() => stop.abort(), ANSWER_MS);
@@ -223,12 +223,12 @@ export function connect({
         headers: { accept: "application/json" },
         cache: "no-store",
         redirect: "manual",
-        credentials: "include", // without the cookie it would be another visitor who asks
+        credentials: "include", // without the cookie it would be another session
         signal: stop.signal,
       });
       const wait = retryAfter(answer);
       if (wait) notBefore = Date.now() + wait;
-      // Where a redirect leads a page cannot see, nor which one it is.
+      // A page can see neither the target of a redirect nor its status.
       const status = answer.type === "opaqueredirect" ? 302 : answer.status;
       if (reads && answer.ok) return { status, facts: await answer.json().catch(() => null) };
       answer.body?.cancel().catch(() => {});
@@ -240,7 +240,7 @@ export function connect({
     }
   }
 
-  /** The dispatcher's facts (waiting.rs): true if they say what happens next. */
+  /** Acts on the dispatcher's facts (waiting.rs). Returns false if they do not decide what happens next. */
   function heed(facts) {
     const waiting = { name: "waiting", position: facts.position ?? null, estimateSeconds: facts.estimate_seconds ?? null };
     switch (facts.state) {
@@ -263,16 +263,16 @@ export function connect({
         over(SESSION_OVER, facts.reason ?? "");
         return true;
       case "ready":
-        // Whoever waited goes in now. (Not all at once: one pod can have thousands of slots.)
+        // A waiting session now connects, after a random delay: one pod can have thousands of slots.
         if (state.name !== "waiting") return false;
         soon();
         return true;
-      default: // "arriving": not even in line; the next attempt will be
+      default: // "arriving": not in the queue yet; the next attempt joins it
         return false;
     }
   }
 
-  /** Hears how the line moves. While the stream is open it holds the place, also in a tab whose timers hardly run. */
+  /** Follows the queue. The open stream keeps the place, also in a tab whose timers are throttled. */
   function listen() {
     const pollMs = () => POLL_MS / 2 + jitter(POLL_MS / 2);
     if (!globalThis.EventSource) return later(ask, pollMs());
@@ -292,15 +292,15 @@ export function connect({
     });
     mine.onerror = () => {
       if (mine !== source) return;
-      mine.close(); // it would try again by itself, and not as politely
+      mine.close(); // it would reconnect by itself, without jitter
       source = undefined;
       later(ask, pollMs());
     };
   }
 
-  // ---- the page's own life
+  // ---- the page's lifecycle
 
-  /** The network is back, or somebody looks: the rest of a long wait is not worth it, unless a server asked for it. */
+  /** The network is back, or the page is visible again: cuts a long wait short, unless a server asked for it. */
   function sooner() {
     if (socket || closed || state.name === "gone") return;
     const idle = state.offline || (due && due > Date.now() + firstMs) || (due && due < Date.now());
@@ -313,7 +313,7 @@ export function connect({
   function seen() {
     if (globalThis.document?.visibilityState === "visible") sooner();
   }
-  /** A page with an open socket cannot be kept for going back to it (bfcache). */
+  /** A page with an open socket cannot enter the back/forward cache. */
   function hidden() {
     if (state.name === "gone") return;
     begin();
@@ -328,7 +328,7 @@ export function connect({
   for (const [name, what] of listeners) globalThis.addEventListener?.(name, what);
   globalThis.document?.addEventListener("visibilitychange", seen);
 
-  // Not before the page has what is returned here.
+  // The page must receive the returned object before the first state.
   state = { name: "connecting", attempt: 1, inMs: 0 };
   const still = begin();
   queueMicrotask(() => still() && attempt());
@@ -351,7 +351,7 @@ export function connect({
       if (state.name === "gone") return void begin();
       over(1000, "");
     },
-    /** Now. After the end of a session it begins another one, as the waiting room's button does. */
+    /** Connects now. After the end of a session it begins another one, like the waiting room's button. */
     async retry() {
       if (socket || joining || closed) return;
       notBefore = 0;

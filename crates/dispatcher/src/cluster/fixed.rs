@@ -1,7 +1,7 @@
-//! A list of addresses with health checks. Nobody can tell from outside whether a server was started anew, so an
-//! address keeps its identity through every outage, and through restarts of the dispatcher: sessions stay where they are.
-//! A name keeps its identity through changes of its address: its sessions follow it, and their streams to the former
-//! address are closed, which may belong to another name by now.
+//! A list of addresses with health checks. A restart of a server cannot be detected from outside, so an address keeps its
+//! identity through every outage, and through restarts of the dispatcher: sessions stay where they are. A name keeps its
+//! identity when its address changes: its sessions move to the new address, and their streams to the previous one are closed,
+//! because that address may belong to another name by now.
 
 use super::news::{self, News, Teller};
 use super::probe::{self, Health};
@@ -17,16 +17,16 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-/// Most checks at once.
+/// Maximum of concurrent checks.
 const AT_ONCE: usize = 128;
-/// Most addresses of one name that are tried.
+/// Maximum of addresses per name that are tried.
 const MOST_ADDRESSES: usize = 4;
-/// Nobody is asked more often than this.
+/// The minimum pause between two checks of a pod.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
-/// Makes the pool. Everything is asked once before the first news, so that what already runs is ready at once.
+/// Starts the pool. Every pod is checked once before the first observation, so that running pods are ready at once.
 ///
-/// `since` is wall time: the pool's news have higher versions than those of any pool started earlier. To be called
+/// `since` is wall time: the pool's observations have higher versions than those of any pool started earlier. Must be called
 /// inside a runtime.
 #[must_use]
 pub fn start(config: FixedPods, net: Arc<dyn Net>, since: Time) -> Arc<dyn Cluster> {
@@ -74,12 +74,12 @@ struct Pod {
     phase: Phase,
     health: Health,
     answered: bool,
-    /// What the name was found to mean, and when it is looked up again: at the latest when none of them answers.
+    /// The addresses of the name, and when it is resolved again: at the latest when none of them answers.
     addresses: Vec<SocketAddr>,
     lookup: Option<Instant>,
 }
 
-/// The answer of one check: the address that answered, or why none did; and all addresses there are.
+/// The result of one check: the address that answered, or why none did; and all addresses of the name.
 struct Answer {
     ordinal: u32,
     addresses: Vec<SocketAddr>,
@@ -109,7 +109,7 @@ impl Pod {
             Ok(address) => Phase::Ready { address },
             Err(_) if self.health.ready => return false,
             Err(why) if was_ready => {
-                tracing::info!(pod = %self.name, "pod does not answer any more: {why}");
+                tracing::info!(pod = %self.name, "pod no longer answers: {why}");
                 Phase::Unready
             }
             Err(_) if self.phase == Phase::Unready => return false,
@@ -118,7 +118,7 @@ impl Pod {
         if let (Phase::Ready { address: before }, Phase::Ready { address }) = (&self.phase, &phase)
             && before != address
         {
-            tracing::info!(pod = %self.name, ordinal = self.ordinal, %before, %address, "pod has another address");
+            tracing::info!(pod = %self.name, ordinal = self.ordinal, %before, %address, "pod address changed");
         }
         if self.health.ready && !was_ready {
             tracing::info!(pod = %self.name, ordinal = self.ordinal, "pod is ready");
@@ -141,10 +141,10 @@ struct Watch {
 impl Watch {
     async fn run(mut self) {
         let mut checks = FuturesUnordered::new();
-        // Pods by when they are due.
+        // Pods by the time of their next check.
         let mut due: BTreeSet<(Instant, usize)> = (0..self.pods.len()).map(|n| (now(), n)).collect();
         let mut unanswered = self.pods.len();
-        // A long list of silent pods must not keep back those that answer.
+        // A long list of pods without an answer must not delay the report of those that answer.
         let patience = now() + self.probe.timeout * 2;
         let mut listed = false;
         let pause = self.probe.every.max(SHORTEST_PAUSE);
@@ -159,7 +159,7 @@ impl Watch {
                 Some(answer) = checks.next(), if !checks.is_empty() => {
                     let Answer { ordinal, .. } = answer;
                     let n = ordinal as usize;
-                    // After the first round they are spread over time, and stay so.
+                    // After the first round, checks are spread over the interval.
                     let shift = pause.mul_f64(n as f64 / self.pods.len() as f64);
                     let pod = &mut self.pods[n];
                     let changed = pod.take(answer, self.probe.failures);
@@ -183,7 +183,7 @@ impl Watch {
         }
     }
 
-    /// The first news: everybody, and that nobody can be added.
+    /// The first observations: all pods, and a size that never changes.
     fn list(&mut self) {
         let sighting = |p: &Pod| Sighting { pod: Ordinal(p.ordinal), uid: p.uid.clone(), phase: p.phase.clone() };
         self.teller.listed(self.pods.iter().map(sighting).collect());
@@ -209,7 +209,7 @@ impl Watch {
     }
 }
 
-/// Asks the addresses of `name` in turn until one answers. Those that are known are kept if the resolver does not answer.
+/// Probes the addresses of `name` in turn until one answers. If the resolver does not answer, the known addresses are kept.
 async fn ask(
     net: &dyn Net,
     name: &str,
@@ -221,14 +221,14 @@ async fn ask(
         match look_up(net, name, probe.timeout).await {
             Ok(found) => addresses = in_order(found, addresses.first()),
             Err(why) if addresses.is_empty() => return (addresses, Err(why)),
-            Err(why) => tracing::debug!(pod = %name, "{why}: its addresses of before are used"),
+            Err(why) => tracing::debug!(pod = %name, "{why}: using its previous addresses"),
         }
     }
     let mut why = String::new();
     for n in 0..addresses.len() {
         match probe::ask_closely(net, addresses[n], probe).await {
             Ok(()) => {
-                // It is asked first from now on.
+                // This address is tried first from now on.
                 addresses[..=n].rotate_right(1);
                 let address = addresses[0];
                 return (addresses, Ok(address));
@@ -249,8 +249,8 @@ async fn look_up(net: &dyn Net, name: &str, timeout: Duration) -> Result<Vec<Soc
     }
 }
 
-/// The one that is in use comes first, if it still belongs to the name. Resolvers change the order from answer to answer, and
-/// all dispatchers should take the same address: the others are sorted.
+/// The address in use comes first, if it still belongs to the name. The others are sorted, so that all dispatchers take the
+/// same address: resolvers change the order from answer to answer.
 fn in_order(mut found: Vec<SocketAddr>, used: Option<&SocketAddr>) -> Vec<SocketAddr> {
     found.sort_unstable();
     found.dedup();
@@ -261,7 +261,7 @@ fn in_order(mut found: Vec<SocketAddr>, used: Option<&SocketAddr>) -> Vec<Socket
     found
 }
 
-/// The pod that is due, when it is.
+/// Waits until the next pod is due, and returns it.
 async fn at(next: Option<(Instant, usize)>) -> usize {
     match next {
         Some((due, n)) => {

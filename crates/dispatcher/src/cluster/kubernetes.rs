@@ -1,10 +1,10 @@
-//! The pods of a StatefulSet or a Deployment. This is the handle; behind it, `client` is the way to the API server,
-//! `follow` lists and watches, `workload` and `sight` are what is read of a set and of a pod, `reason` says in plain words
-//! what a pod is waiting for, `herald` makes news of all that, `orders` writes sizes and deletes incarnations, `marks`
-//! writes the annotations that keep others away from pods in use, `pause` the one that keeps KEDA from scaling in.
+//! The pods of a StatefulSet or a Deployment. This file is the handle; `client` connects to the API server, `follow` lists and
+//! watches, `workload` and `sight` parse workloads and pods, `reason` explains in plain words why a pod is not ready, `herald`
+//! turns all that into observations for the journal, `orders` writes sizes and deletes incarnations, `marks` writes the
+//! annotations that protect pods in use, `pause` the one that keeps KEDA from scaling in.
 //!
-//! In a steady state nothing is written, and hardly anything asked: two watches are open, and lists are made anew every hour.
-//! Without the API server no pod comes or goes; sessions and placements go on.
+//! In a steady state nothing is written, and there are few requests: two watches are open, and everything is listed again every
+//! hour. While the API server is down no pod starts or ends; sessions and placements continue.
 
 mod calls;
 pub mod client;
@@ -40,16 +40,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use workload::Workload;
 
-/// How patient this adaptor is.
+/// The timeouts and intervals of this adaptor.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// A call that has not been answered for so long has failed.
+    /// The timeout of a call.
     pub call: Duration,
-    /// The API server ends a watch after this, and it is opened again.
+    /// The API server ends a watch after this time, and the watch is opened again.
     pub watch: Duration,
-    /// After so long everything is listed anew, should a watch have missed something.
+    /// Everything is listed again after this time, in case a watch has missed something.
     pub relist: Duration,
-    /// A pod that is being deleted should be gone so long after its grace is over.
+    /// A pod that is being deleted counts as overdue this long after the end of its grace period.
     pub overdue: Duration,
     /// Delays after failures: from the first, doubling, to the second.
     pub retry: (Duration, Duration),
@@ -73,13 +73,13 @@ impl Default for Pace {
     }
 }
 
-/// What the parts of one pool's adaptor have in common.
+/// What the parts of one pool's adaptor share.
 struct Site {
     pool: PoolId,
     config: KubernetesPods,
-    /// KEDA writes the size, and knows nothing of a first ordinal.
+    /// KEDA writes the size, and does not support a first ordinal.
     by_keda: bool,
-    /// The pool wants to slide, which only a `Parallel` StatefulSet can.
+    /// The pool has a sliding window, which requires a `Parallel` StatefulSet.
     slides: bool,
     /// The dispatcher itself writes the size.
     scales: bool,
@@ -89,14 +89,14 @@ struct Site {
     pace: Pace,
     calls: Calls,
     seen: Mutex<Seen>,
-    /// Who has been warned of as another writer of the size.
+    /// Other writers of the size that a warning was logged for.
     warned: Mutex<BTreeSet<String>>,
 }
 
-/// Writers that are warned of.
+/// Maximum of writers that warnings are logged for.
 const MOST_WRITERS: usize = 100;
 
-/// The newest that has been read.
+/// The newest state that has been read.
 #[derive(Default)]
 struct Seen {
     workload: Option<Workload>,
@@ -138,8 +138,8 @@ impl Site {
         matches!(self.config.workload, Named::Deployment(_))
     }
 
-    /// Writes annotations of this incarnation (null takes one away), of this version if one is given. False if it is gone, or
-    /// is not (or no longer) as that says.
+    /// Writes annotations of this incarnation (null removes one), with `version` as a precondition if it is given. False if the
+    /// incarnation does not exist any more, or has another version.
     async fn annotate(
         &self,
         name: &str,
@@ -160,7 +160,7 @@ impl Site {
         }
     }
 
-    /// Takes what was read of the workload, unless something newer has been.
+    /// Stores what was read of the workload, unless something newer is known.
     fn take_workload(&self, workload: Workload) {
         let mut seen = self.seen();
         if let Some(before) = seen.workload.as_ref().filter(|w| w.uid == workload.uid && w.version < workload.version) {
@@ -173,8 +173,9 @@ impl Site {
 }
 
 impl Site {
-    /// Two who write one number undo each other. Every size of a dispatcher's carries what decided it: another number with the
-    /// same decision is somebody else's, unless a dispatcher has just put it back.
+    /// Detects other writers of the size: two writers undo each other's changes. A dispatcher writes every size together
+    /// with its decision: another size with the same decision comes from another writer, unless a dispatcher has just
+    /// restored it.
     fn look_for_others(&self, before: &Workload, now: &Workload) {
         if !self.scales || now.span.is_same(before.span) || now.decided != before.decided {
             return;
@@ -184,20 +185,20 @@ impl Site {
             return;
         }
         self.calls.count_overwritten();
-        let writer = writer.unwrap_or("unknown (0 through the scale subresource names nobody)").to_owned();
+        let writer = writer.unwrap_or("unknown (writing 0 through the scale subresource leaves no name)").to_owned();
         let (pool, from, to) = (&self.pool, before.span.len(), now.span.len());
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         if warned.len() < MOST_WRITERS && warned.insert(writer.clone()) {
             tracing::warn!(
                 %pool, writer, from, to,
-                "somebody else wrote spec.replicas, which the dispatcher scales, and it writes its own number again: two who \
-                 scale one workload undo each other. Said once of each writer; counted in slotkeeper_sizes_overwritten_total"
+                "another writer changed spec.replicas, which the dispatcher scales: writing its own number again. Two that scale \
+                 one workload undo each other. Logged once per writer; counted in slotkeeper_sizes_overwritten_total"
             );
         }
     }
 }
 
-/// Makes the pool. To be called inside a runtime. Dropping it leaves the pods alone.
+/// Starts the pool. Must be called inside a runtime. Dropping it does not affect the pods.
 #[must_use]
 pub fn start(
     pool: &PoolConfig,
@@ -245,7 +246,7 @@ impl Cluster for Handle {
             match self.news.lock().await.recv().await {
                 Some(news) => news,
                 None if self.stopped.load(Ordering::Relaxed) => std::future::pending().await,
-                None => panic!("whoever follows the pods of {} has failed: a bug", self.site.pool),
+                None => panic!("the task that follows the pods of {} has failed (this is a bug)", self.site.pool),
             }
         })
     }

@@ -1,18 +1,19 @@
-//! The ordered stream of news from a pool without an API server: numbers every piece, keeps it until it is read.
+//! The ordered stream of observations from a pool without an API server: assigns a version to each, and queues it until it
+//! is read.
 
 use crate::outside::{BoxFuture, Clock, suspended};
 use slotkeeper_core::{Command, Decision, Ordinal, Phase, Sighting, Time, Uid};
 use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
 
-/// Versions per millisecond of wall time: a journal that outlives the process has seen the versions of its
-/// predecessor, and one that is shared those of others: both would ignore lower ones. A life that tells less than this many
-/// news per millisecond is never ahead of what others tell later.
+/// Versions per millisecond of wall time. Versions follow wall time because the fleet ignores lower ones, and the journal
+/// contains those of earlier processes and of other replicas. A process that reports fewer observations per millisecond
+/// than this is never ahead of what others report later.
 const PER_MILLISECOND: u64 = 1000;
 
 /// The writing end.
 pub(crate) struct Teller {
-    // Unbounded, but never long: each piece has cost a probe, a process or an order, and all of those are paced.
+    // Unbounded, but never long: each observation follows from a probe, a process or an order, and those are paced.
     sender: mpsc::UnboundedSender<Command>,
     clock: Clock,
     version: u64,
@@ -21,7 +22,7 @@ pub(crate) struct Teller {
 /// The reading end, behind `Cluster::news`.
 pub(crate) struct News(Mutex<mpsc::UnboundedReceiver<Command>>);
 
-/// `since`: wall time at the start; versions are higher than those of any life that started earlier.
+/// `since`: wall time at the start; versions are higher than those of any process that started earlier.
 pub(crate) fn channel(since: Time) -> (Teller, News) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let clock = Clock::starting_at(since);
@@ -54,13 +55,13 @@ impl Teller {
         self.version
     }
 
-    /// Others who tell news have gone on while this machine was suspended.
+    /// Wall time, suspends included: other replicas have advanced while this machine was suspended.
     fn time(&self) -> u64 {
         self.clock.now().0.saturating_add(suspended().as_millis() as u64)
     }
 
     fn tell(&self, news: Command) {
-        // Nobody listens any more only when the pool is being dropped.
+        // The receiver is dropped only together with the pool.
         let _ = self.sender.send(news);
     }
 }
@@ -77,7 +78,7 @@ impl News {
     }
 }
 
-/// Words for a pod that is not there yet.
+/// A pending phase with this reason, which the waiting room shows.
 pub(crate) fn pending(why: impl Into<Arc<str>>) -> Phase {
     Phase::Pending { why: why.into() }
 }

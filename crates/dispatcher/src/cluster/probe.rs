@@ -1,4 +1,4 @@
-//! One question to one pod: do you answer? And what the answers in a row mean. When to ask is the pool's business.
+//! One probe of one pod, and the health that follows from successive results. The pool decides when to probe.
 
 use crate::config::{Probe, ProbeKind};
 use crate::outside::{Net, Stream};
@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Most bytes read while looking for the status line (interim answers come before it).
+/// Maximum of bytes that are read to find the status line (interim responses may precede it).
 const MOST_BYTES: usize = 16 * 1024;
 
-/// Why a pod does not count as healthy, in words for the waiting room.
+/// Why a pod does not count as healthy; the waiting room shows it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProbeError {
     #[error("{0} refuses connections")]
@@ -40,7 +40,7 @@ impl ProbeError {
     }
 }
 
-/// Asks once, within `probe.timeout`.
+/// Probes once, within `probe.timeout`.
 ///
 /// # Errors
 /// When the pod is not healthy, and why.
@@ -58,8 +58,8 @@ pub(crate) async fn ask(net: &dyn Net, at: SocketAddr, probe: &Probe) -> Result<
     }
 }
 
-/// A server that takes connections keeps them. What forwards connections to a server (Docker's proxy, a load balancer)
-/// accepts them also without one, and closes them at once.
+/// As [`ask`], but a TCP probe also fails if the connection is closed at once: a proxy in front of the server (Docker's, a load
+/// balancer) accepts connections even without a server, and then closes them.
 pub(crate) async fn ask_closely(net: &dyn Net, at: SocketAddr, probe: &Probe) -> Result<(), ProbeError> {
     if probe.kind != ProbeKind::Tcp {
         return ask(net, at, probe).await;
@@ -77,7 +77,7 @@ pub(crate) async fn ask_closely(net: &dyn Net, at: SocketAddr, probe: &Probe) ->
     }
 }
 
-/// How soon a connection without a server behind it is closed.
+/// How soon a proxy closes a connection if there is no server behind it.
 const AT_ONCE: Duration = Duration::from_millis(20);
 
 async fn get(mut stream: Stream, at: SocketAddr, path: &str) -> Result<(), ProbeError> {
@@ -116,7 +116,7 @@ enum Status {
     NotHttp,
 }
 
-/// The final status in the first bytes of an answer; interim ones (RFC 9110 section 15.2) are skipped.
+/// The final status in the first bytes of a response; interim responses (RFC 9110 section 15.2) are skipped.
 fn status(mut head: &[u8]) -> Status {
     loop {
         let Some(end) = head.iter().position(|b| *b == b'\n') else { return Status::Incomplete };
@@ -136,7 +136,7 @@ fn status(mut head: &[u8]) -> Status {
     }
 }
 
-/// What the answers so far say: ready after one good answer, not ready after several bad ones in a row.
+/// A pod's health: ready after one good result, not ready after several bad ones in a row.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     pub(crate) ready: bool,
@@ -144,14 +144,14 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Takes the next answer. True if `ready` has changed.
+    /// Records the next result. True if `ready` has changed.
     pub(crate) fn take(&mut self, good: bool, failures: u32) -> bool {
         self.bad = if good { 0 } else { self.bad.saturating_add(1) };
         let ready = good || self.ready && self.is_borne(failures);
         std::mem::replace(&mut self.ready, ready) != ready
     }
 
-    /// So many bad answers in a row may be an accident.
+    /// Whether the bad results in a row are still too few to make the pod unready.
     fn is_borne(&self, failures: u32) -> bool {
         planted!(UnreadyAtOnce => false);
         planted!(NeverUnready => true);
@@ -159,7 +159,7 @@ impl Health {
     }
 }
 
-/// "8 s", "500 ms": a length of time as the waiting room says it.
+/// "8 s", "500 ms": a duration as the waiting room shows it.
 pub(crate) fn in_words(time: Duration) -> String {
     match time.as_millis() {
         ms if ms % 1000 == 0 || ms >= 10_000 => format!("{} s", (ms + 500) / 1000),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_said_in_words() {
+    fn durations_are_formatted_for_the_waiting_room() {
         assert_eq!(in_words(Duration::from_secs(8)), "8 s");
         assert_eq!(in_words(Duration::from_millis(500)), "500 ms");
         assert_eq!(in_words(Duration::from_millis(12_300)), "12 s");

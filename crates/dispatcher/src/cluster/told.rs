@@ -1,23 +1,24 @@
-//! What has been told of one pool so far, in as few words as possible: to be told again when a journal has lost some of it.
+//! A snapshot of the observations of one pool that were written to the journal, to write them again if the journal loses
+//! entries.
 
 use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Uid, planted};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    /// A complete list has been told.
+    /// A complete list has been written.
     listed: bool,
     pods: BTreeMap<Ordinal, (Uid, Phase)>,
-    /// The newest of all news of pods.
+    /// The highest version of all observations of pods.
     version: u64,
-    /// The size.
+    /// The last `ScaleSeen`.
     scale: Option<Command>,
 }
 
 impl Told {
-    /// News that are being told.
+    /// Records an observation that is being written.
     pub(crate) fn note(&mut self, news: &Command) {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "a cluster tells only some of all commands")]
+        #[expect(clippy::wildcard_enum_match_arm, reason = "a cluster sends only some of all commands")]
         match news {
             Command::PodsListed { pods, version } => {
                 self.pods = pods.iter().map(|s| (s.pod, (s.uid.clone(), s.phase.clone()))).collect();
@@ -40,7 +41,7 @@ impl Told {
         }
     }
 
-    /// All of it, as of the newest: who knows it already, ignores it.
+    /// The snapshot as commands, with the highest version: a fleet that knows it already ignores it.
     pub(crate) fn again(&self) -> Vec<Command> {
         planted!(NewsNotRetold => Vec::new());
         let pods = || self.pods.iter().map(|(pod, (uid, phase))| (*pod, uid.clone(), phase.clone()));
@@ -62,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_is_told_again_as_one_list() {
+    fn observations_are_repeated_as_one_list() {
         let mut told = Told::default();
         assert_eq!(told.again(), []);
         let sighting = |pod, uid: &str, phase| Sighting { pod: Ordinal(pod), uid: uid.into(), phase };
@@ -74,7 +75,7 @@ mod tests {
             seen(0, "a", Phase::Unready, 4),
             seen(2, "c", Phase::Starting, 5),
             Command::PodGone { pod: Ordinal(1), uid: "b".into(), version: 6 },
-            // Of a life before the one that is known.
+            // Of an earlier incarnation.
             Command::PodGone { pod: Ordinal(2), uid: "before".into(), version: 8 },
         ] {
             told.note(&news);

@@ -1,4 +1,4 @@
-//! Addresses, routes and names: from text to a value, or what is wrong and what is allowed.
+//! Parses addresses, routes and names; the errors contain what is wrong and what is allowed.
 
 use super::table::quoted;
 use super::{HostPattern, Landing, Network, OriginPattern};
@@ -97,7 +97,7 @@ pub(super) fn cookie_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// As browsers send it (RFC 6454), with a wildcard for subdomains, or `*`.
+/// An origin as browsers send it (RFC 6454), with a wildcard for subdomains, or `*`.
 pub(super) fn origin(text: &str) -> Result<OriginPattern, String> {
     OriginPattern::parse(text).ok_or_else(|| {
         format!(
@@ -125,7 +125,7 @@ pub(super) fn landing(text: &str) -> Result<Landing, String> {
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let port = authority_is_good(authority).ok_or_else(|| wrong("has no host"))?;
     if !path.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
-        return Err(wrong("has characters in it that a URL has not"));
+        return Err(wrong("contains characters that are not allowed in a URL"));
     }
     let authority = if port { authority.to_owned() } else { format!("{authority}:80") };
     Ok(Landing { authority, path: if path.is_empty() { "/".to_owned() } else { path.to_owned() } })
@@ -136,8 +136,7 @@ fn authority_is_good(authority: &str) -> Option<bool> {
     Authority::parse(authority).filter(|_| !authority.ends_with(':')).map(|authority| authority.port.is_some())
 }
 
-/// As Prometheus wants it.
-/// What a pod can be asked for.
+/// The path of a request to a pod.
 pub(super) fn asked_path(text: &str, such_as: &str) -> Result<String, String> {
     if !text.starts_with('/') || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(format!("{} is not a path; allowed: such as {}", quoted(text), quoted(such_as)));
@@ -145,6 +144,7 @@ pub(super) fn asked_path(text: &str, such_as: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// A metric name of Prometheus.
 pub(super) fn gauge(text: &str) -> Result<String, String> {
     let letter = |b: u8| b.is_ascii_alphanumeric() || b"_:".contains(&b);
     if text.is_empty() || text.starts_with(|c: char| c.is_ascii_digit()) || !text.bytes().all(letter) {

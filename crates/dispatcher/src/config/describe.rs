@@ -1,5 +1,5 @@
-//! What a configuration means, in words: every effective value, and a mark where it is not the default. For operators
-//! who want to know before they start it; secrets are counted, not shown.
+//! Describes a configuration for operators: every effective value with its meaning, and a mark if it is not the default.
+//! Secrets are counted, not shown.
 
 use super::rules::{default_rules, seconds as plain, usual_warning};
 use super::{
@@ -11,7 +11,7 @@ use slotkeeper_core::{AfterSession, Millis, Placement, Scaling, Shrink, Spare, W
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
-/// One setting: its key (within its table), its value, what it says.
+/// One setting: its key (within its table), its value, its meaning.
 type Line = (&'static str, String, &'static str);
 
 /// Every effective value.
@@ -37,7 +37,7 @@ pub fn describe(config: &Config) -> String {
     text
 }
 
-/// The same pods with every default; what has none stays.
+/// The same pods with all defaults; settings without a default stay.
 fn defaults_of(cluster: &ClusterConfig) -> ClusterConfig {
     match cluster {
         ClusterConfig::Fixed(fixed) => {
@@ -88,9 +88,9 @@ fn summary(pool: &PoolConfig) -> String {
     let sleep = if matches!(rules.scaling, Scaling::None) {
         "which always run".to_owned()
     } else if rules.min == 0 && rules.spare == Spare::Slots(0) && pool.schedule.is_none() {
-        format!("asleep {} s after nobody needs them", plain(rules.cooldown))
+        format!("scaled to zero after {} s without demand", plain(rules.cooldown))
     } else {
-        format!("fewer {} s after nobody needs them", plain(rules.cooldown))
+        format!("scaled down after {} s of lower demand", plain(rules.cooldown))
     };
     format!("\"{}\" for {whom}{below}, {slots}, {pods}, {sleep}.", pool.title)
 }
@@ -107,8 +107,8 @@ fn top(config: &Config) -> Vec<Line> {
         ),
         (
             "trusted_proxies",
-            listed(config.trusted_proxies.iter().map(|net| format!("{}/{}", net.address, net.prefix)), "nobody"),
-            "whose X-Forwarded-* headers are believed",
+            listed(config.trusted_proxies.iter().map(|net| format!("{}/{}", net.address, net.prefix)), "none"),
+            "proxies whose X-Forwarded-* headers are trusted",
         ),
         (
             "cookie_keys",
@@ -133,13 +133,13 @@ fn top(config: &Config) -> Vec<Line> {
         (
             "admin.token",
             if config.admin.token.is_some() { "given" } else { "none" }.to_owned(),
-            "what operators have to show",
+            "the bearer token for operators",
         ),
         keda(config),
         (
             "keda.tls",
             if config.keda.tls.is_some() { "given" } else { "none" }.to_owned(),
-            "the certificate it is shown",
+            "the certificate of this listener",
         ),
         ("limits.header_bytes", limits.header_bytes.to_string(), "most bytes of a request's head"),
         ("limits.header_fields", limits.header_fields.to_string(), "most fields of a head, of requests and responses"),
@@ -166,7 +166,7 @@ fn top(config: &Config) -> Vec<Line> {
     ]
 }
 
-/// The usual folder depends on who asks.
+/// Not the path of the default folder, which depends on the user.
 fn journal_at(config: &Config) -> String {
     if config.journal == JournalConfig::usual() { "a folder".to_owned() } else { config.journal.shown() }
 }
@@ -174,19 +174,19 @@ fn journal_at(config: &Config) -> String {
 fn journal_means(config: &Config) -> &'static str {
     match config.journal {
         JournalConfig::File(_) if config.journal == JournalConfig::usual() => {
-            "who sits where is kept in this user's folder for state, for one dispatcher"
+            "session state is stored in this user's state folder, for one dispatcher"
         }
-        JournalConfig::Memory => "who sits where is kept in memory: sessions end with this process",
-        JournalConfig::File(_) => "who sits where is kept in this folder, for one dispatcher",
-        JournalConfig::Redis(_) => "who sits where is kept there, for several dispatchers",
+        JournalConfig::Memory => "session state is stored in memory: sessions end with this process",
+        JournalConfig::File(_) => "session state is stored in this folder, for one dispatcher",
+        JournalConfig::Redis(_) => "session state is stored there, for several dispatchers",
     }
 }
 
 fn keda(config: &Config) -> Line {
     let is_asked = config.pools.iter().any(|p| p.trigger == Trigger::Push);
     let means = match config.keda.listen {
-        Some(_) if !is_asked => "where KEDA asks; WARNING: about nothing, as no pool has scaling = \"keda-push\"",
-        Some(_) | None => "where KEDA asks how many pods there should be",
+        Some(_) if !is_asked => "where KEDA connects; WARNING: unused, as no pool has scaling = \"keda-push\"",
+        Some(_) | None => "where KEDA gets the numbers of pods",
     };
     ("keda.listen", config.keda.listen.map_or("off".to_owned(), |at| at.to_string()), means)
 }
@@ -194,11 +194,11 @@ fn keda(config: &Config) -> Line {
 fn lines(pool: &PoolConfig) -> Vec<Line> {
     let rules = &pool.rules;
     let mut lines = vec![
-        ("title", format!("{:?}", pool.title), "what visitors read"),
+        ("title", format!("{:?}", pool.title), "the title that visitors see"),
         ("hosts", listed(&pool.hosts, "any"), "host names that lead here"),
-        ("path", pool.path.clone(), "path below which it is"),
+        ("path", pool.path.clone(), "path prefix that leads here"),
         ("slots_per_pod", rules.slots_per_pod.to_string(), "sessions that fit in one pod"),
-        ("min_pods", rules.min.to_string(), "pods kept even when nobody is there"),
+        ("min_pods", rules.min.to_string(), "pods kept even without sessions"),
         ("max_pods", rules.max.to_string(), "pods at most"),
         (
             "admission",
@@ -208,7 +208,7 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
             }
             .to_owned(),
             match pool.admission {
-                Admission::Returning => "nothing is allocated before the cookie has come back once",
+                Admission::Returning => "no slot is allocated before the browser has returned the cookie once",
                 Admission::Immediate => "the first request is placed at once",
             },
         ),
@@ -224,7 +224,7 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
                 Placement::Spread => "the pod with the fewest sessions",
             },
         ),
-        ("sticky_storage", rules.sticky_storage.to_string(), "whoever comes back prefers the pod of the last time"),
+        ("sticky_storage", rules.sticky_storage.to_string(), "a returning session prefers its previous pod"),
         (
             "after_session",
             match rules.after_session {
@@ -233,21 +233,23 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
             }
             .to_owned(),
             match rules.after_session {
-                AfterSession::Keep => "the pod goes on after a session",
-                AfterSession::Recycle => "the pod is started anew after each session",
+                AfterSession::Keep => "the pod keeps running after a session",
+                AfterSession::Recycle => "the pod is restarted after each session",
             },
         ),
     ];
     match rules.scaling {
-        Scaling::None => lines.push(("scaling", "none".to_owned(), "nobody starts or stops pods")),
+        Scaling::None => lines.push(("scaling", "none".to_owned(), "pods are never started or stopped")),
         Scaling::Keda { settle } => {
             lines.push(match pool.trigger {
-                Trigger::Push => ("scaling", "keda-push".to_owned(), "KEDA starts and stops pods: it asks at [keda]"),
+                Trigger::Push => {
+                    ("scaling", "keda-push".to_owned(), "KEDA starts and stops pods: it calls the listener of [keda]")
+                }
                 Trigger::Prometheus => {
-                    ("scaling", "prometheus".to_owned(), "KEDA starts and stops pods: it asks Prometheus")
+                    ("scaling", "prometheus".to_owned(), "KEDA starts and stops pods: it queries Prometheus")
                 }
             });
-            lines.push(("settle_seconds", millis(settle), "nobody acts on an older number after this"));
+            lines.push(("settle_seconds", millis(settle), "after this, KEDA no longer acts on an older number"));
         }
         Scaling::Direct { window } => {
             lines.push(("scaling", "direct".to_owned(), "the dispatcher starts and stops pods"));
@@ -258,12 +260,12 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
         }
     }
     if !matches!(rules.scaling, Scaling::None) {
-        lines.push(("spare", spare(rules.spare), "slots kept warm for whoever comes next"));
+        lines.push(("spare", spare(rules.spare), "free slots kept warm for new sessions"));
         if let Some(schedule) = &pool.schedule {
             let windows = schedule.windows().iter();
             let windows = windows.map(|w| format!("{} {} to {}: {}", w.days, w.from, w.to, spare(w.spare)));
-            lines.push(("schedule", windows.collect::<Vec<_>>().join("; "), "slots kept warm at these times"));
-            lines.push(("time_zone", schedule.zone().to_owned(), "whose times these are"));
+            lines.push(("schedule", windows.collect::<Vec<_>>().join("; "), "free slots kept warm at these times"));
+            lines.push(("time_zone", schedule.zone().to_owned(), "the time zone of these times"));
         }
     }
     lines.extend(targets(pool));
@@ -281,7 +283,7 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
                 Rejoin::Any => "any",
             }
             .to_owned(),
-            "which requests start a session again that has ended by itself",
+            "which requests restart a session that has ended by itself",
         ),
         (
             "activity.signals",
@@ -303,13 +305,9 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
         (
             "answer_seconds",
             pool.answer.map_or("off".to_owned(), secs),
-            "a pod that has not answered a request this long after its end is given up",
+            "a request that the pod has not answered this long after its end is given up",
         ),
-        (
-            "stall_seconds",
-            pool.stall.map_or("off".to_owned(), secs),
-            "a body of which nothing moves for this long is cut",
-        ),
+        ("stall_seconds", pool.stall.map_or("off".to_owned(), secs), "a body without progress for this long is cut"),
         (
             "connections.idle_seconds",
             pool.connections.idle.map_or("off".to_owned(), secs),
@@ -345,7 +343,7 @@ fn lines(pool: &PoolConfig) -> Vec<Line> {
     lines
 }
 
-/// How many rules, and whether the usual ones are among them.
+/// The number of rules, and whether the default ones are among them.
 fn passive(pool: &PoolConfig) -> String {
     let usual = Passive::usual();
     match pool.passive.len() - if pool.passive.starts_with(&usual) { usual.len() } else { 0 } {
@@ -360,34 +358,34 @@ fn targets(pool: &PoolConfig) -> Vec<Line> {
     let (rules, targets) = (&pool.rules, &pool.rules.targets);
     let mut lines = Vec::new();
     lines.push(match rules.shrink {
-        Shrink::Wait => ("shrink", "wait".to_owned(), "a pod goes when its last session has left by itself"),
-        Shrink::Move => ("shrink", "move".to_owned(), "a pod that is to go is emptied: its sessions are moved"),
+        Shrink::Wait => ("shrink", "wait".to_owned(), "an unneeded pod ends when its last session has left by itself"),
+        Shrink::Move => ("shrink", "move".to_owned(), "an unneeded pod is emptied: its sessions are moved"),
     });
     if let Some(sessions) = targets.sessions {
         lines.push(("targets.sessions", sessions.to_string(), "sessions a pod should have"));
     }
     if let Some(messages) = targets.messages {
-        let means = "WebSocket messages a pod should bear, both directions together";
+        let means = "WebSocket messages a pod should carry, both directions together";
         lines.push(("targets.messages_per_second", messages.to_string(), means));
     }
     if let Some((gauge, per_pod)) = pool.gauge.as_ref().zip(targets.gauge) {
         lines.extend([
-            ("targets.gauge.name", gauge.name.clone(), "a gauge of the pods' own"),
-            ("targets.gauge.per_pod", (per_pod as f64 / 1000.0).to_string(), "what it should show on each"),
+            ("targets.gauge.name", gauge.name.clone(), "a gauge that the pods export"),
+            ("targets.gauge.per_pod", (per_pod as f64 / 1000.0).to_string(), "its target value per pod"),
             (
                 "targets.gauge.port",
                 gauge.port.map_or("the visitors'".to_owned(), |port| port.to_string()),
-                "where pods are asked for it",
+                "the port that it is read from",
             ),
-            ("targets.gauge.path", gauge.path.clone(), "what they are asked for"),
+            ("targets.gauge.path", gauge.path.clone(), "the path that it is read from"),
             ("targets.gauge.every_seconds", secs(gauge.every), "how often"),
         ]);
     }
     if targets.is_measured() {
-        lines.push(("targets.window_seconds", millis(targets.window), "over which is measured"));
+        lines.push(("targets.window_seconds", millis(targets.window), "the period of measurement"));
     }
     if targets.is_measured() || targets.sessions.is_some() {
-        let means = "a pod fewer only when the rest would be so far below every target";
+        let means = "scale down only if the remaining pods stay this far below every target";
         lines.push(("targets.slack_percent", targets.slack.to_string(), means));
     }
     lines
@@ -398,9 +396,17 @@ fn clocks(pool: &PoolConfig) -> [Line; 15] {
     let off = |clock: Option<Millis>| clock.map_or("off".to_owned(), millis);
     let hold = if pool.hold.is_zero() { "off".to_owned() } else { secs(pool.hold) };
     [
-        ("queue_limit", rules.queue_limit.to_string(), "sessions wait at most"),
-        ("queue_lease_seconds", millis(rules.queue_lease), "without a sign of life for this long, who waits has left"),
-        ("claim_seconds", millis(rules.claim), "a ready slot is kept this long for whoever has not come yet"),
+        ("queue_limit", rules.queue_limit.to_string(), "most sessions that may wait"),
+        (
+            "queue_lease_seconds",
+            millis(rules.queue_lease),
+            "a waiting session that sends no heartbeat for this long leaves the queue",
+        ),
+        (
+            "claim_seconds",
+            millis(rules.claim),
+            "a ready slot is kept this long for a session that has not connected yet",
+        ),
         ("grace_seconds", millis(rules.grace), "a slot is kept this long after the last stream closed"),
         (
             "linger_seconds",
@@ -414,17 +420,25 @@ fn clocks(pool: &PoolConfig) -> [Line; 15] {
         ),
         ("idle_seconds", off(rules.idle), "a session without activity ends after this"),
         ("max_session_seconds", off(rules.max_session), "every session ends after this"),
-        ("warn_before_seconds", millis(rules.warn_before), "so long before, the visitor is told; also one extension"),
+        (
+            "warn_before_seconds",
+            millis(rules.warn_before),
+            "the visitor is warned this long before the end; also the length of an extension",
+        ),
         ("extend_limit_seconds", millis(rules.extend_limit), "what all extensions of a session may add up to"),
         (
             "silence_seconds",
             millis(rules.silence),
-            "a dispatcher without a sign of life for this long is presumed cut off",
+            "a dispatcher that sends no heartbeat for this long is presumed cut off",
         ),
-        ("cooldown_seconds", millis(rules.cooldown), "fewer pods only after this long of not needing more"),
-        ("stuck_after_seconds", millis(rules.stuck_after), "a pod that is not ready for this long is not counted on"),
+        ("cooldown_seconds", millis(rules.cooldown), "how long demand must stay lower before the pool scales down"),
+        (
+            "stuck_after_seconds",
+            millis(rules.stuck_after),
+            "a pod that is not ready for this long is no longer counted on",
+        ),
         ("hold_seconds", hold, "upgrades and API calls wait this long for a slot instead of a 503"),
-        ("hold_limit", pool.hold_limit.to_string(), "most of them at once"),
+        ("hold_limit", pool.hold_limit.to_string(), "most requests held at once"),
     ]
 }
 
@@ -435,10 +449,10 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
             let [kind, every, timeout, failures] = probe(&fixed.probe);
             lines.extend([
                 ("fixed.resolve_seconds", secs(fixed.resolve), "how often names are looked up again"),
-                ("fixed.probe.kind", kind, "how readiness is found out"),
+                ("fixed.probe.kind", kind, "how readiness is probed"),
                 ("fixed.probe.every_seconds", every, "how often"),
                 ("fixed.probe.timeout_seconds", timeout, "how long an answer may take"),
-                ("fixed.probe.failures", failures, "so many in a row make a pod unready"),
+                ("fixed.probe.failures", failures, "failures in a row that make a pod unready"),
             ]);
             lines
         }
@@ -469,12 +483,12 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
                     }
                     .to_owned(),
                     match processes.data {
-                        DataBetween::Keep => "what is in it stays when a pod is started again",
-                        DataBetween::Wipe => "it is emptied between two lives of a pod",
+                        DataBetween::Keep => "its content stays when a pod is restarted",
+                        DataBetween::Wipe => "it is emptied between two incarnations of a pod",
                     },
                 ),
-                ("processes.user", or_own(&processes.user), "who the processes run as"),
-                ("processes.group", or_own(&processes.group), "with which group"),
+                ("processes.user", or_own(&processes.user), "the user that the processes run as"),
+                ("processes.group", or_own(&processes.group), "the group that the processes run as"),
                 (
                     "processes.limits",
                     limits(&processes.limits),
@@ -494,10 +508,14 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
                     .to_owned(),
                     match processes.on_restart {
                         OnRestart::Stop => "pods end with the dispatcher",
-                        OnRestart::Adopt => "pods go on without a dispatcher, and the next one goes on with them",
+                        OnRestart::Adopt => "pods keep running without a dispatcher, and the next one adopts them",
                     },
                 ),
-                ("processes.adopt_within_seconds", secs(processes.adopt_within), "how long they wait for it then"),
+                (
+                    "processes.adopt_within_seconds",
+                    secs(processes.adopt_within),
+                    "how long they wait for the next dispatcher",
+                ),
                 ("processes.host", processes.host.to_string(), "the address it listens on"),
                 (
                     "processes.first_port",
@@ -508,23 +526,23 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
                 (
                     "processes.restart_backoff_seconds",
                     secs(processes.backoff.0),
-                    "first delay after a crash, then twice",
+                    "first delay after a crash, then doubled",
                 ),
                 ("processes.restart_backoff_limit_seconds", secs(processes.backoff.1), "longest delay after a crash"),
                 (
                     "processes.restart_unready_seconds",
                     processes.restart_unready.map_or("off".to_owned(), secs),
-                    "a pod that was ready and does not answer for this long is started again",
+                    "a pod that was ready and does not answer for this long is restarted",
                 ),
                 (
                     "processes.log_lines_per_second",
                     processes.log_lines.map_or("off".to_owned(), |lines| lines.to_string()),
                     "most lines of a pod's output that are logged",
                 ),
-                ("processes.probe.kind", kind, "how readiness is found out"),
+                ("processes.probe.kind", kind, "how readiness is probed"),
                 ("processes.probe.every_seconds", every, "how often"),
                 ("processes.probe.timeout_seconds", timeout, "how long an answer may take"),
-                ("processes.probe.failures", failures, "so many in a row make a pod unready"),
+                ("processes.probe.failures", failures, "failures in a row that make a pod unready"),
             ]
         }
         ClusterConfig::Kubernetes(pods) => {
@@ -538,14 +556,14 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
                 (workload, pods.workload.name().to_owned(), "whose pods these are"),
                 ("kubernetes.namespace", or(&pods.namespace, "its own"), "where it is"),
                 ("kubernetes.port", pods.port.to_string(), "the port the pods listen on"),
-                ("kubernetes.probe.kind", kind, "how a new pod is asked once, after its own readiness"),
+                ("kubernetes.probe.kind", kind, "how a new pod is probed once, after its own readiness"),
                 ("kubernetes.probe.every_seconds", every, "how often, until it answers"),
                 ("kubernetes.probe.timeout_seconds", timeout, "how long an answer may take"),
-                ("kubernetes.scaled_object", or(&pods.scaled_object, "none"), "KEDA's object for it"),
+                ("kubernetes.scaled_object", or(&pods.scaled_object, "none"), "KEDA's ScaledObject for it"),
                 (
                     "kubernetes.keda_guard",
                     pods.keda_guard.to_string(),
-                    "KEDA is kept from scaling in while anybody lives or waits",
+                    "KEDA is kept from scaling in while any session exists",
                 ),
                 (
                     "kubernetes.give_up_seconds",
@@ -593,7 +611,7 @@ fn millis(millis: Millis) -> String {
     secs(Duration::from_millis(millis.0))
 }
 
-/// Seconds, and what they are in larger units where that is easier to read.
+/// Seconds, and also a larger unit if that is easier to read.
 fn secs(duration: Duration) -> String {
     let seconds = duration.as_millis() as f64 / 1000.0;
     let units = [(86_400.0, "d"), (3600.0, "h"), (60.0, "min")];

@@ -34,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_not() {
+    fn other_texts_are_not_durations() {
         for text in ["", " ", "10", "1.5", "m", "soon", "10x", "1mo", "1y", "off", "1h30", "10m!", "NaN s", "1e3s"] {
             assert_eq!(seconds(text), None, "{text:?}");
         }

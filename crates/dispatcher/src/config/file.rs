@@ -1,5 +1,5 @@
-//! From a TOML file to a `Config`: the top of the file, and what concerns several pools. One pool is read in
-//! `pool.rs`, what its pods are in `pods.rs`, secrets in `secrets.rs`; `table.rs` finds lines and wrong types.
+//! Reads a TOML file into a `Config`: the top level of the file, and checks across pools. A single pool is read in
+//! `pool.rs`, its pods in `pods.rs`, secrets in `secrets.rs`; `table.rs` finds line numbers and wrong types.
 //! Every setting, with default, unit and range, is listed in `CONFIG.md`.
 
 use super::addresses::{network, socket_address};
@@ -58,7 +58,7 @@ fn everything(source: &Source<'_>) -> Result<Config, ConfigError> {
         readable &= twice;
         if twice {
             let key = source.text.get(span.clone()).unwrap_or_default();
-            source.problem(span.start, format_args!("key `{key}`: is here for the second time; allowed: once"));
+            source.problem(span.start, format_args!("key `{key}`: is set twice; allowed: once"));
         } else {
             source.problem(span.start, format_args!("not TOML: {}", error.message()));
         }
@@ -91,7 +91,7 @@ fn top(table: &Table<'_>) -> Config {
     config.admin = admin(table);
     if let Some(address) = config.admin.listen.filter(|address| address.port() != 0 && config.listen.contains(address))
     {
-        table.wrong("admin", format_args!("listens on {address} as the visitors' side does; allowed: another address"));
+        table.wrong("admin", format_args!("{address} is already used by `listen`; allowed: another address"));
     }
     if let Some(limits) = table.table("limits") {
         config.limits = self::limits(&limits);
@@ -106,7 +106,8 @@ fn top(table: &Table<'_>) -> Config {
     together::conflicts(&pools);
     if config.journal == JournalConfig::Memory {
         for (pool, _) in pools.iter().filter(|(_, pool)| adopts(pool)) {
-            let what = "pods go on, but a journal in memory forgets whose they are; wanted: a journal in a folder";
+            let what =
+                "pods keep running, but a journal in memory forgets their sessions; wanted: a journal in a folder";
             pool.table("processes").into_iter().for_each(|table| table.doubt("on_restart", what));
         }
     }
@@ -140,7 +141,7 @@ fn admin(top: &Table<'_>) -> Admin {
         table.wrong("listen", what);
     }
     if admin.listen.is_none() && says_token {
-        table.wrong("listen", "is \"off\", so the token guards nothing; allowed: one of both");
+        table.wrong("listen", "is \"off\", so the token has no use; allowed: one of the two");
     }
     table.finish();
     admin
@@ -168,7 +169,7 @@ fn limits(table: &Table<'_>) -> Limits {
     limits
 }
 
-/// Nothing in the list is said twice.
+/// Reports items that are in the list twice.
 pub(super) fn distinct(items: &[(&str, &Value<'_>)]) {
     let mut seen = BTreeSet::new();
     for (text, at) in items {

@@ -1,4 +1,4 @@
-//! Where the journal is: `[journal]` of a file, `--journal` of the command line, or this user's folder for state.
+//! Where the journal is: `[journal]` of a file, `--journal` of the command line, or this user's state folder.
 
 use super::secrets;
 use super::table::{Table, quoted};
@@ -7,26 +7,27 @@ use crate::journal::redis::{RedisJournal, Trust};
 use std::path::{Path, PathBuf};
 
 const ALLOWED: &str =
-    "\"memory\", \"file:FOLDER\", or \"redis://[user[:password]@]host[:port][/db]\" (rediss:// by TLS)";
+    "\"memory\", \"file:FOLDER\", or \"redis://[user[:password]@]host[:port][/db]\" (rediss:// for TLS)";
 
-/// As `at` says. Relative folders are relative to `folder`.
+/// Parses the location of a journal. Relative folders are relative to `folder`.
 fn place(text: &str, folder: &Path) -> Result<JournalConfig, String> {
     if text == "memory" {
         return Ok(JournalConfig::Memory);
     }
     if let Some(path) = text.strip_prefix("file:") {
         if path.is_empty() {
-            return Err(format!("there is no folder behind \"file:\"; allowed: {ALLOWED}"));
+            return Err(format!("there is no folder after \"file:\"; allowed: {ALLOWED}"));
         }
         return Ok(JournalConfig::File(folder.join(path)));
     }
     if text.starts_with("redis:") || text.starts_with("rediss:") {
         return text.parse().map(JournalConfig::Redis).map_err(|error| format!("{error}"));
     }
-    Err(format!("{} is no place for a journal; allowed: {ALLOWED}", quoted(text)))
+    Err(format!("{} is not the location of a journal; allowed: {ALLOWED}", quoted(text)))
 }
 
-/// `--journal`. Whatever a file says of a Redis' password, name and certificates is kept for another Redis.
+/// Applies `--journal`. If the file and the argument both name a Redis, the file's key prefix and CA certificates stay, and its
+/// password unless the argument has one.
 ///
 /// # Errors
 /// What is wrong with it, and what is allowed.
@@ -48,14 +49,14 @@ pub fn from_arg(config: &mut Config, text: &str) -> Result<(), String> {
     Ok(())
 }
 
-const NEEDS_KEYS: &str = "dispatchers that share a journal have to know each other's cookies; allowed: with \
-                          `cookie_keys_file` or `cookie_keys_env` in the configuration, the same for all of them";
+const NEEDS_KEYS: &str = "dispatchers that share a journal need the same cookie keys; allowed: with \
+                          `cookie_keys_file` or `cookie_keys_env` in the configuration";
 
 fn needs_keys(journal: &JournalConfig, config: &Config) -> bool {
     matches!(journal, JournalConfig::Redis(_)) && config.cookie_keys.is_empty()
 }
 
-/// `config` is read so far that it says which keys there are.
+/// Reads `[journal]`. The cookie keys of `config` must have been read before.
 pub(super) fn journal(top: &Table<'_>, config: &Config) -> JournalConfig {
     let Some(table) = top.table("journal") else { return JournalConfig::usual() };
     if !table.has("at") {
@@ -71,7 +72,7 @@ pub(super) fn journal(top: &Table<'_>, config: &Config) -> JournalConfig {
             redis.name = name;
         }
         if password.is_some() && redis.password.is_some() {
-            table.wrong("at", "has a password, as the file or variable has; allowed: one of both");
+            table.wrong("at", "has a password, and so does the file or variable; allowed: one of the two");
         }
         redis.password = redis.password.take().or(password);
         let given = ["password_file", "password_env"].iter().any(|key| table.has(key));
@@ -97,7 +98,7 @@ pub(super) fn journal(top: &Table<'_>, config: &Config) -> JournalConfig {
     journal
 }
 
-/// What keys in a Redis begin with.
+/// The prefix of keys in a Redis.
 fn journal_name(text: &str) -> Result<String, String> {
     let good = (1..=63).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'));
@@ -106,8 +107,8 @@ fn journal_name(text: &str) -> Result<String, String> {
 }
 
 impl JournalConfig {
-    /// What is not said otherwise: the folder that systemd gives (`STATE_DIRECTORY`), else `slotkeeper` in the user's folder
-    /// for state (XDG Base Directory Specification), else in the system's.
+    /// The default: the folder that systemd sets (`STATE_DIRECTORY`), else `slotkeeper` in the user's state folder (XDG Base
+    /// Directory Specification), else `/var/lib/slotkeeper`.
     #[must_use]
     pub fn usual() -> JournalConfig {
         let named = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -119,7 +120,7 @@ impl JournalConfig {
         JournalConfig::File(folder.unwrap_or_else(|| "/var/lib/slotkeeper".into()))
     }
 
-    /// As an operator would write it; never with a password.
+    /// The location as an operator would write it; never with a password.
     #[must_use]
     pub fn shown(&self) -> String {
         match self {

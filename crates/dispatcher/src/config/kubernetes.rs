@@ -1,4 +1,4 @@
-//! `[kubernetes]`, how the API is reached, and `[pools.NAME.kubernetes]`, which workload a pool's pods belong to.
+//! `[kubernetes]`: how to reach the API; and `[pools.NAME.kubernetes]`: which workload a pool's pods belong to.
 
 use super::table::{Table, quoted};
 use super::{KubernetesAccess, KubernetesPods, Workload, pods};
@@ -18,7 +18,7 @@ pub(super) fn pods(table: &Table<'_>) -> KubernetesPods {
     let name = |key: &'static str| table.string(key).and_then(|text| table.accept(key, object_name(text)));
     let (stateful_set, deployment) = (name("stateful_set"), name("deployment"));
     if table.has("stateful_set") && table.has("deployment") {
-        table.wrong("deployment", "contradicts `stateful_set`; allowed: one of both");
+        table.wrong("deployment", "contradicts `stateful_set`; allowed: one of the two");
     } else if !table.has("stateful_set") && !table.has("deployment") {
         table.missing("stateful_set", "allowed: the name of a StatefulSet (or `deployment`, of a Deployment)");
     }
@@ -33,7 +33,7 @@ pub(super) fn pods(table: &Table<'_>) -> KubernetesPods {
     let scaled_object = name("scaled_object");
     let keda_guard = table.bool("keda_guard", false);
     if keda_guard && !table.has("scaled_object") {
-        table.wrong("keda_guard", "whose scaling in is it to pause? allowed: with `scaled_object`");
+        table.wrong("keda_guard", "there is no ScaledObject to annotate; allowed: with `scaled_object`");
     }
     let pods = KubernetesPods {
         workload,
@@ -55,7 +55,7 @@ fn object_name(text: &str) -> Result<String, String> {
     if good { Ok(text.to_owned()) } else { Err(format!("{} is not a name; allowed: {allowed}", quoted(text))) }
 }
 
-/// A DNS label (same place).
+/// A DNS label (same source).
 fn namespace(text: &str) -> Result<String, String> {
     let allowed = "1 to 63 letters a-z, digits and -, such as games";
     if text.len() <= 63 && is_label(text) {

@@ -1,4 +1,4 @@
-//! What does not use a pool, and what counts as activity: `[[pools.NAME.passive]]`, `rejoin`, `[pools.NAME.activity]`.
+//! Which requests do not use a pool, and what counts as activity: `[[pools.NAME.passive]]`, `rejoin`, `[pools.NAME.activity]`.
 
 use super::table::{Table, Value, quoted};
 use super::{Activity, PoolConfig, Signals, Sizes};
@@ -38,7 +38,7 @@ fn rule(table: &Table<'_>) -> Passive {
     rule
 }
 
-/// Paths, `*` for anything.
+/// Paths, in which `*` matches anything.
 fn patterns(table: &Table<'_>, key: &'static str) -> Vec<Pattern> {
     let mut patterns = Vec::new();
     for (text, at) in table.one_or_list(key).unwrap_or_default() {

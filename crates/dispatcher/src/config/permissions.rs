@@ -1,4 +1,4 @@
-//! Who else can read or write what only the dispatcher should.
+//! Warns of secrets and folders that other users can read or write.
 
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -6,10 +6,10 @@ use std::path::Path;
 
 const OTHERS_READ: u32 = 0o004;
 const OTHERS_WRITE: u32 = 0o022;
-/// Others cannot replace what is not theirs in such a folder.
+/// In a folder with this bit, users cannot replace files of other users.
 const STICKY: u32 = 0o1000;
 
-/// What is wrong with a file that holds a secret; `None` if nothing is, or it cannot be found.
+/// What is wrong with the permissions of a file that holds a secret; `None` if nothing is, or the file is not found.
 pub(crate) fn of_secret(file: &Path) -> Option<String> {
     let found = std::fs::metadata(file).ok()?;
     let shown = file.display();
@@ -23,7 +23,7 @@ pub(crate) fn of_secret(file: &Path) -> Option<String> {
     of_parent(file)
 }
 
-/// What is wrong with a folder in which nobody else should be able to write.
+/// What is wrong with the permissions of a folder that no other user should be able to write to.
 pub(crate) fn of_folder(folder: &Path) -> Option<String> {
     let found = std::fs::metadata(folder).ok()?;
     let mode = mode(&found);
@@ -31,9 +31,9 @@ pub(crate) fn of_folder(folder: &Path) -> Option<String> {
     is_open.then(|| format!("{} can be written by other users (mode {mode:04o}); wanted: 0700", folder.display()))
 }
 
-/// Whoever can write in the folder can put another file in its place.
+/// Warns if other users can write to the file's folder, so that they can replace the file.
 fn of_parent(file: &Path) -> Option<String> {
-    // Through links: a mounted secret is one.
+    // Symbolic links are followed: a mounted Kubernetes secret is one.
     let real = std::fs::canonicalize(file).ok()?;
     let folder = real.parent()?;
     let found = std::fs::metadata(folder).ok()?;
@@ -42,7 +42,7 @@ fn of_parent(file: &Path) -> Option<String> {
     is_open.then(|| format!("other users can replace {}: {} has mode {mode:04o}", file.display(), folder.display()))
 }
 
-/// Writable for a group that is this user's own, as many systems make folders.
+/// True if the folder is writable for the owner's private group only, as many systems create folders.
 fn is_private_group(found: &Metadata) -> bool {
     mode(found) & 0o002 == 0 && found.uid() == found.gid()
 }
@@ -57,7 +57,7 @@ mod tests {
     use std::fs::{self, Permissions};
 
     #[test]
-    fn a_file_that_others_can_read_write_or_replace_is_named() {
+    fn a_file_that_others_can_read_write_or_replace_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("keys");
         fs::write(&file, "x").unwrap();

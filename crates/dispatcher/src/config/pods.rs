@@ -1,25 +1,25 @@
-//! What the pods of a pool are: `[pools.NAME.fixed]` (`processes.rs` and `kubernetes.rs` read the other kinds), and how
-//! their readiness is found out.
+//! The pods of a pool: `[pools.NAME.fixed]` (`processes.rs` and `kubernetes.rs` read the other kinds), and how their readiness
+//! is probed.
 
 use super::addresses::{asked_path, host_port};
 use super::table::Table;
 use super::{ClusterConfig, FixedPods, Probe, ProbeKind, file, kubernetes, processes};
 use slotkeeper_core::Rules;
 
-/// `None` after a problem that leaves no pods to speak of.
+/// `None` if the file does not define any pods, which has been reported then.
 pub(super) fn cluster(pool: &Table<'_>) -> Option<ClusterConfig> {
     let said: Vec<&str> = ["kubernetes", "processes", "fixed"].into_iter().filter(|kind| pool.has(kind)).collect();
     match said.as_slice() {
         [] => {
             let name = &pool.path;
             let what = format!(
-                "what are its pods? allowed: a table [{name}.kubernetes], [{name}.processes] or [{name}.fixed]"
+                "no pods are configured; allowed: a table [{name}.kubernetes], [{name}.processes] or [{name}.fixed]"
             );
             pool.source.problem(pool.start(), format_args!("key `{name}`: {what}"));
         }
         [first, others @ ..] => {
             for other in others {
-                pool.wrong(first, format_args!("contradicts `{other}`; allowed: one of both"));
+                pool.wrong(first, format_args!("contradicts `{other}`; allowed: one of the two"));
             }
         }
     }
@@ -61,9 +61,9 @@ pub(super) fn probe(pods: &Table<'_>) -> Probe {
     let kind = table.choice("kind", if table.has("path") { Kind::Http } else { Kind::Tcp }, &kinds);
     let path = table.string("path");
     if kind == Kind::Tcp && table.has("path") {
-        table.wrong("path", "a probe of kind \"tcp\" asks for nothing; allowed: with kind \"http\"");
+        table.wrong("path", "a probe of kind \"tcp\" has no path; allowed: with kind \"http\"");
     } else if kind == Kind::Http && !table.has("path") {
-        table.missing("path", "allowed: what to ask for, such as \"/readyz\"");
+        table.missing("path", "allowed: the path to request, such as \"/readyz\"");
     }
     if let Some(path) = path {
         table.accept("path", asked_path(path, "/readyz"));

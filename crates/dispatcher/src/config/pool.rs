@@ -30,13 +30,14 @@ pub(super) fn all<'a>(pools: &Table<'a>, proxies: bool) -> Vec<NamedPool<'a>> {
         .collect()
 }
 
-/// One name for the only pool; several pools may share a host, where cookies of one name would overwrite each other.
+/// The default cookie name. With several pools it contains the pool's name: on a shared host, cookies of the same name would
+/// overwrite each other.
 pub(super) fn usual_cookie_name(pool: &str, pools: usize) -> String {
     if pools > 1 { format!("slotkeeper_{pool}") } else { "slotkeeper".to_owned() }
 }
 
 fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> PoolConfig {
-    // What to go on with when nothing says what the pods are: only the other problems are of interest then.
+    // If no pods are defined, reading continues with a placeholder, to report the other problems.
     let cluster = pods::cluster(table);
     let known = cluster.is_some();
     let cluster = cluster.unwrap_or(ClusterConfig::Processes(super::Processes::new(Vec::new(), "".into())));
@@ -106,7 +107,7 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
     if table.has("priority_header") && !proxies {
         table.wrong(
             "priority_header",
-            "is believed of trusted proxies only, and there are none; allowed: with `trusted_proxies`",
+            "is only accepted from trusted proxies, and there are none; allowed: with `trusted_proxies`",
         );
     }
     rules(table, &mut pool.rules, &pool.cluster, known);
@@ -120,8 +121,8 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
             processes.wrong("first_port", what);
         }
         if processes.data == DataBetween::Wipe && pool.rules.after_session == AfterSession::Keep {
-            let what = "a pod is not started again after a session, so its next visitor finds what the former one has \
-                        left until it is; wanted: with `after_session = \"recycle\"`";
+            let what = "a pod is not restarted after a session, so until it is, the next session finds the data of the \
+                        previous one; wanted: with `after_session = \"recycle\"`";
             table.table("processes").into_iter().for_each(|table| table.doubt("data", what));
         }
     }
@@ -133,7 +134,7 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
     if let Some(max) = pool.rules.max_session.filter(|max| *max > millis(pool.cookie_max_age)) {
         let (cookie, max) = (pool.cookie_max_age.as_secs_f64(), seconds(max));
         let what = format!(
-            "the cookie would end after {cookie} s, before the session does; allowed: at most as long as `cookie_max_age_seconds`"
+            "the cookie would expire after {cookie} s, before the session does; allowed: at most as long as `cookie_max_age_seconds`"
         );
         table.wrong("max_session_seconds", format_args!("{max}: {what}"));
     }

@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// One pool, `default`, of a fixed list of pods (`host:port`, with commas between them). No admin listener.
+/// One pool, `default`, of a fixed list of pods (`host:port`, separated by commas). No admin listener.
 ///
 /// # Errors
-/// Everything that is wrong with the arguments, one problem a line.
+/// Everything that is wrong with the arguments, one problem per line.
 pub fn from_args(listen: &str, pods: &str, slots_per_pod: u32, threads: usize) -> Result<Config, ConfigError> {
     let mut problems = Vec::new();
     let mut note = |option: &str, what: String| problems.push(format!("{option}: {what}"));
@@ -44,7 +44,7 @@ pub fn from_args(listen: &str, pods: &str, slots_per_pod: u32, threads: usize) -
     Ok(config)
 }
 
-/// Five consoles at most, as local processes of `program` (this program itself), asleep when nobody plays.
+/// At most five consoles, as local processes of `program` (this program itself), scaled to zero without sessions.
 #[must_use]
 pub fn demo(
     listen: SocketAddr,
@@ -70,7 +70,7 @@ pub fn demo(
     let mut config = Config::new(vec![pool]);
     config.listen = vec![listen];
     config.admin = Admin { listen: Some(admin), token: None };
-    // Few players, and somebody who has pressed Ctrl-C.
+    // Short, because the user who has pressed Ctrl-C waits for it, and there are few sessions.
     config.drain = Duration::from_secs(1);
     config
 }

@@ -1,5 +1,5 @@
-//! `[pools.NAME.processes]`: pods are local processes. What can be known of the command before it is started, and looks
-//! wrong, is noted as a warning: it may be right on the machine where it will run.
+//! `[pools.NAME.processes]`: pods are local processes. Commands that look wrong are reported as warnings before they are
+//! started: they may be right on the machine where they will run.
 
 use super::addresses::ip_address;
 use super::pods::probe;
@@ -130,7 +130,10 @@ fn environment(table: &Table<'_>) -> Vec<(String, String)> {
     let mut environment = Vec::new();
     for (name, value) in table.table("environment").map(|table| table.named()).unwrap_or_default() {
         if name.is_empty() || name.contains(['=', '\0']) {
-            value.wrong(format_args!("{} is no name of an environment variable; allowed: no = in it", quoted(&name)));
+            value.wrong(format_args!(
+                "{} is not the name of an environment variable; allowed: no = in it",
+                quoted(&name)
+            ));
         }
         if let Some(text) = value.string("text").and_then(|text| value.accept(argument(text))) {
             if let Some(what) = unfilled(&text, false) {
@@ -148,7 +151,7 @@ fn inherit(table: &Table<'_>) -> Vec<String> {
         let secrets = table.source.secrets.borrow();
         if name.is_empty() || name.trim_end_matches('*').contains(['=', '\0', '*']) {
             let allowed = "a name, or the beginning of names and a star";
-            at.wrong(format_args!("{} is no name of an environment variable; allowed: {allowed}", quoted(name)));
+            at.wrong(format_args!("{} is not the name of an environment variable; allowed: {allowed}", quoted(name)));
         } else if let Some(secret) = secrets.iter().find(|secret| variable_matches(name, secret)) {
             at.wrong(format_args!("{secret} is a secret of the dispatcher; allowed: other variables"));
         } else {
@@ -158,7 +161,7 @@ fn inherit(table: &Table<'_>) -> Vec<String> {
     names
 }
 
-/// A name, or a number in quotes or without.
+/// A name, or a number with or without quotes.
 fn account(table: &Table<'_>, key: &'static str) -> Option<String> {
     let value: Value<'_> = table.value(key)?;
     if value.is_string() {
@@ -187,10 +190,10 @@ fn limits(table: &Table<'_>) -> PodLimits {
     limits
 }
 
-/// What the operating system takes as an argument or a variable.
+/// A text that the operating system accepts as an argument or a variable.
 fn argument(text: &str) -> Result<String, String> {
     if text.contains('\0') {
-        return Err(format!("{} has a zero byte in it; allowed: any other text", quoted(text)));
+        return Err(format!("{} contains a zero byte; allowed: any other text", quoted(text)));
     }
     Ok(text.to_owned())
 }
@@ -200,7 +203,8 @@ fn is_shell(program: &str) -> bool {
     ["sh", "bash", "dash", "zsh", "ksh", "ash", "fish", "busybox"].contains(&name)
 }
 
-/// What would be filled in elsewhere, but stays as it is here. `is_script`: a shell reads it.
+/// A warning about placeholders that a shell or another program would expand, but that are not expanded here. `is_script`:
+/// the text is a script for a shell.
 fn unfilled(text: &str, is_script: bool) -> Option<String> {
     let shell = "arguments are not interpreted by a shell";
     if !is_script && (text == "~" || text.starts_with("~/") || text.contains("=~/")) {
@@ -261,7 +265,7 @@ fn cannot_run(program: &str, environment: &[(String, String)]) -> Option<String>
     (!is_there).then(|| format!("there is no program {program} in any folder of PATH ({shown})"))
 }
 
-/// What this machine lacks for it.
+/// Warns of what is missing on this machine.
 fn doubts(table: &Table<'_>, processes: &Processes) {
     if let Some(folder) = processes.working_folder.as_ref().filter(|folder| !folder.is_dir()) {
         table.doubt("working_folder", format_args!("there is no folder {} on this machine", folder.display()));
@@ -308,7 +312,7 @@ fn doubts(table: &Table<'_>, processes: &Processes) {
     }
 }
 
-/// Why a folder cannot be made or written to.
+/// Why a folder cannot be created or written to.
 fn cannot_keep(folder: &Path) -> Option<String> {
     let existing = folder.ancestors().find(|path| path.exists())?;
     if !existing.is_dir() {
@@ -323,7 +327,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_shell_would_fill_in_is_noticed() {
+    fn placeholders_that_a_shell_would_expand_are_reported() {
         let said = |text| unfilled(text, false).unwrap_or_default();
         assert!(said("~/bin/x").contains("arguments are not interpreted by a shell"));
         assert!(said("--dir=~/data").contains('~'));

@@ -7,10 +7,10 @@ use super::table::{Table, millis};
 use slotkeeper_core::{AfterSession, Millis, Placement, Rules, Scaling, Window};
 
 pub(super) const DAY: f64 = 86_400.0;
-/// What is allowed for clocks that may run for weeks.
+/// The maximum of clocks that may run for weeks.
 const LONG: f64 = 30.0 * DAY;
 
-/// Who turns a number into pods, as the file names it.
+/// The component that scales the workload, as named in the file.
 #[derive(Clone, Copy, PartialEq)]
 enum Scaler {
     Direct,
@@ -26,7 +26,7 @@ const SCALERS: [(&str, Scaler); 4] = [
     ("none", Scaler::Nobody),
 ];
 
-/// The rules of a pool of which nothing but this is known (behaviour §3, §5, §7).
+/// The default rules of a pool.
 pub(super) fn default_rules(slots_per_pod: u32, cluster: &ClusterConfig) -> Rules {
     let mut rules = Rules { slots_per_pod, ..Rules::default() };
     if slots_per_pod > 1 {
@@ -41,7 +41,7 @@ pub(super) fn default_rules(slots_per_pod: u32, cluster: &ClusterConfig) -> Rule
     rules
 }
 
-/// `known`: the file says what the pods are.
+/// Reads the rules of a pool. `known`: the file defines the pods.
 pub(super) fn rules(table: &Table<'_>, rules: &mut Rules, cluster: &ClusterConfig, known: bool) {
     let fixed = matches!(cluster, ClusterConfig::Fixed(_));
     let pods = rules.max;
@@ -79,7 +79,7 @@ pub(super) fn rules(table: &Table<'_>, rules: &mut Rules, cluster: &ClusterConfi
             table.wrong("after_session", what);
         }
         if fixed {
-            table.wrong("after_session", "the pods of a fixed list cannot be started anew; allowed: \"keep\"");
+            table.wrong("after_session", "the pods of a fixed list cannot be restarted; allowed: \"keep\"");
         }
     }
     if known {
@@ -114,7 +114,10 @@ fn scaling(table: &Table<'_>, cluster: &ClusterConfig) -> Scaling {
     let windows = [("fixed", Window::Fixed), ("sliding", Window::Sliding)];
     let window = table.choice("window", Window::Fixed, &windows);
     if window == Window::Sliding && scaler != Scaler::Direct {
-        table.wrong("window", "only who scales can slide; allowed: \"sliding\" with `scaling = \"direct\"`");
+        table.wrong(
+            "window",
+            "an external scaler cannot slide the window; allowed: \"sliding\" with `scaling = \"direct\"`",
+        );
     }
     if let ClusterConfig::Kubernetes(pods) = cluster {
         if window == Window::Sliding && matches!(pods.workload, Workload::Deployment(_)) {
@@ -128,7 +131,7 @@ fn scaling(table: &Table<'_>, cluster: &ClusterConfig) -> Scaling {
     let usual = Millis::secs(if scaler == Scaler::Prometheus { 50 } else { 20 });
     let settle = table.millis("settle_seconds", usual, 0.0..=3600.0);
     if table.has("settle_seconds") && !matches!(scaler, Scaler::KedaPush | Scaler::Prometheus) {
-        let what = "nobody has to settle; allowed: with `scaling` \"keda-push\" or \"prometheus\"";
+        let what = "there is no external scaler; allowed: with `scaling` \"keda-push\" or \"prometheus\"";
         table.wrong("settle_seconds", what);
     }
     match scaler {
@@ -138,7 +141,7 @@ fn scaling(table: &Table<'_>, cluster: &ClusterConfig) -> Scaling {
     }
 }
 
-/// Whoever is warned at every moment is not warned: by default at most half of the shortest clock before its end.
+/// The default of `warn_before_seconds`: at most half of the shorter clock, because a permanent warning would be useless.
 pub(super) fn usual_warning(rules: &Rules) -> Millis {
     let usual = Rules::default().warn_before;
     rules.idle.into_iter().chain(rules.max_session).map(|clock| Millis(clock.0 / 2)).fold(usual, Millis::min)

@@ -1,8 +1,8 @@
-//! Spare slots by day and hour: which number holds at a moment, and when it changes next. Windows are local time of one
-//! time zone, from the database built into the program: what the machine has installed makes no difference.
+//! Spare slots by day and hour: which number applies at a moment, and when it changes next. Windows are in local time of one
+//! time zone, from the database built into the program, independent of the one installed on the machine.
 //!
-//! A window belongs to the day it starts on. Where a clock change skips its start or end, it is as much later as the gap
-//! is long; where a clock change repeats it, the first time counts (RFC 5545, "compatible").
+//! A window belongs to the day it starts on. If a clock change skips its start or end, it is later by the length of the gap;
+//! if a clock change repeats it, the first occurrence counts (RFC 5545, "compatible").
 
 use jiff::civil::{Date, Weekday};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
@@ -59,7 +59,8 @@ impl Schedule {
         &self.windows
     }
 
-    /// What holds at this moment: the largest of the windows it is in, outside of all windows the pool's own number.
+    /// The number that applies at this moment: the largest of the windows that contain it; outside of all windows the
+    /// pool's own.
     #[must_use]
     pub fn now(&self, at: Time) -> Spare {
         let Some((moment, today)) = self.local(at) else { return self.base };
@@ -72,11 +73,11 @@ impl Schedule {
             .unwrap_or(self.base)
     }
 
-    /// The first moment after this one at which another number holds; `None` if none ever does.
+    /// The first moment after this one at which another number applies; `None` if the number never changes.
     #[must_use]
     pub fn next_change(&self, at: Time) -> Option<Time> {
         let (moment, today) = self.local(at)?;
-        // A clock change can swallow a window of one week, not of two.
+        // A clock change can skip a window in one week, not in two weeks in a row.
         let mut edges: Vec<Timestamp> =
             self.spans(today, -1..=15).flat_map(|(from, to, _)| [from, to]).filter(|edge| *edge > moment).collect();
         edges.sort_unstable();

@@ -1,4 +1,4 @@
-//! Keys of cookies and the operator's token: from a file or the environment, never from the configuration itself.
+//! Cookie keys, the operators' token and passwords: from a file or the environment, never from the configuration itself.
 
 use super::Secret;
 use super::permissions;
@@ -10,9 +10,9 @@ use std::path::Path;
 
 /// A key for HMAC-SHA-256 has at least as many bytes as its output (RFC 2104, section 3).
 const KEY_BYTES: usize = 32;
-/// What a request may carry after `Bearer`, and nobody guesses.
+/// The minimum length of a token: long enough not to be guessed.
 const TOKEN_CHARACTERS: usize = 16;
-/// No file with secrets is longer: a wrong path is not read to its end.
+/// The maximum size of a file with secrets: if the path is wrong, a large file is not read to its end.
 const FILE_BYTES: u64 = 64 * 1024;
 
 pub(super) fn cookie_keys(table: &Table<'_>) -> Vec<Secret> {
@@ -20,7 +20,7 @@ pub(super) fn cookie_keys(table: &Table<'_>) -> Vec<Secret> {
     let mut keys = Vec::new();
     let lines = text.lines().enumerate().map(|(n, line)| (n + 1, line.trim()));
     for (line, text) in lines.filter(|(_, text)| !text.is_empty() && !text.starts_with('#')) {
-        let allowed = format!("base64 or hex of at least {KEY_BYTES} random bytes, one key a line");
+        let allowed = format!("base64 or hex of at least {KEY_BYTES} random bytes, one key per line");
         match decode(text) {
             None => table.wrong(key, format_args!("line {line} is neither base64 nor hex; allowed: {allowed}")),
             Some(bytes) if bytes.len() < KEY_BYTES => {
@@ -34,7 +34,7 @@ pub(super) fn cookie_keys(table: &Table<'_>) -> Vec<Secret> {
         }
     }
     if text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) {
-        table.wrong(key, format_args!("there is no key in it; allowed: at least one line with a key"));
+        table.wrong(key, format_args!("it contains no key; allowed: at least one line with a key"));
     }
     keys
 }
@@ -44,13 +44,13 @@ pub(super) fn token(table: &Table<'_>) -> Option<Secret> {
     let token = text.trim();
     if token.len() < TOKEN_CHARACTERS || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         let allowed = format!("at least {TOKEN_CHARACTERS} visible ASCII characters, without spaces");
-        table.wrong(key, format_args!("this is no token ({} bytes); allowed: {allowed}", token.len()));
+        table.wrong(key, format_args!("this is not a valid token ({} bytes); allowed: {allowed}", token.len()));
         return None;
     }
     Some(Secret(token.as_bytes().to_vec()))
 }
 
-/// Of a Redis: any text but for what ends the line.
+/// The password of a Redis: any text, without the line break at its end.
 pub(super) fn password(table: &Table<'_>) -> Option<Secret> {
     let (key, text) = text(table, "password_file", "password_env")?;
     let password = text.trim_end_matches(['\r', '\n']);
@@ -61,12 +61,12 @@ pub(super) fn password(table: &Table<'_>) -> Option<Secret> {
     Some(Secret(password.as_bytes().to_vec()))
 }
 
-/// The text, and which of both keys led to it.
+/// The secret's text, and which of the two keys it came from.
 fn text(table: &Table<'_>, file: &'static str, env: &'static str) -> Option<(&'static str, String)> {
     let path = table.path(file);
     let name = table.string(env);
     if table.has(file) && table.has(env) {
-        table.wrong(env, format_args!("contradicts `{file}`; allowed: one of both"));
+        table.wrong(env, format_args!("contradicts `{file}`; allowed: one of the two"));
     }
     table.source.secrets.borrow_mut().extend(name.map(str::to_owned));
     if let Some(path) = path {
@@ -84,7 +84,7 @@ fn text(table: &Table<'_>, file: &'static str, env: &'static str) -> Option<(&'s
         match valid.then(|| std::env::var(name)) {
             Some(Ok(text)) => return Some((env, text)),
             Some(Err(std::env::VarError::NotUnicode(_))) => {
-                table.wrong(env, format_args!("the environment variable {name} is not text"));
+                table.wrong(env, format_args!("the environment variable {name} is not UTF-8"));
             }
             _ => table.wrong(env, format_args!("the environment has no variable {name:?}; allowed: the name of one")),
         }

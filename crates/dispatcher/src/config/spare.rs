@@ -1,4 +1,4 @@
-//! Spare slots in the file: a number, a percentage, or a weekly schedule of them.
+//! Reads spare slots: a number, a percentage, or a weekly schedule of them.
 
 use super::schedule::{Days, Minute, Schedule, Window};
 use super::table::{Table, Value, quoted};
@@ -50,10 +50,7 @@ pub(super) fn schedule(pool: &Table<'_>, rules: &Rules) -> Option<Schedule> {
         }
         let (from, to) = (time("from", Minute::MIDNIGHT), time("to", Minute::END_OF_DAY));
         if from == to {
-            table.wrong(
-                "to",
-                format_args!("{to} is also `from`; allowed: another time, or none of both for the whole day"),
-            );
+            table.wrong("to", format_args!("{to} is also `from`; allowed: another time, or neither for the whole day"));
         }
         if !table.has("spare") {
             table.missing("spare", "allowed: slots, or a percentage in quotes");
@@ -65,13 +62,13 @@ pub(super) fn schedule(pool: &Table<'_>, rules: &Rules) -> Option<Schedule> {
     if windows.iter().any(percent) && !windows.iter().all(percent) {
         pool.wrong(
             "schedule",
-            "mixes slots and percentages; allowed: one of both, so that the largest is known where windows overlap",
+            "mixes slots and percentages; allowed: one of the two, so that the largest is known where windows overlap",
         );
     }
     match zone {
         Some(zone) => {
             if windows.is_empty() && !pool.has("schedule") {
-                pool.wrong("time_zone", "means nothing by itself; allowed: with [[schedule]]");
+                pool.wrong("time_zone", "has no effect alone; allowed: with [[schedule]]");
             }
             let what = |_| format!("{} is not a time zone; allowed: names such as Europe/Berlin or UTC", quoted(zone));
             pool.accept("time_zone", Schedule::new(zone, rules.spare, windows).map_err(what))

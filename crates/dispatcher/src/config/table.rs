@@ -1,6 +1,6 @@
-//! Reading one table of the file, key by key. Every key asked for is a known key; whatever is left over is a problem. A
-//! wrong value is noted with its line and read as if it were not there, so one pass finds every problem of a file.
-//! What a key means is not here.
+//! Reads one table of the file, key by key. Every key that is requested is a known key; any other key is a problem. A wrong
+//! value is reported with its line and then treated as missing, so one pass finds every problem of a file. The meaning of
+//! keys is not defined here.
 
 use slotkeeper_core::Millis;
 use std::cell::RefCell;
@@ -19,7 +19,7 @@ pub struct ConfigError {
 }
 
 impl Display for ConfigError {
-    /// One problem a line.
+    /// One problem per line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.problems.join("\n"))
     }
@@ -29,17 +29,17 @@ impl std::error::Error for ConfigError {}
 
 /// One file being read, and what was found in it.
 pub(super) struct Source<'a> {
-    /// As the messages call it.
+    /// The file's name in messages.
     pub(super) name: &'a str,
     pub(super) text: &'a str,
     /// Relative paths in the file are relative to this.
     pub(super) folder: &'a Path,
     pub(super) problems: RefCell<Vec<(usize, String)>>,
-    /// What looks wrong, but may be right.
+    /// Settings that look wrong, but may be right.
     warnings: RefCell<Vec<(usize, String)>>,
     /// Variables of the environment that hold secrets.
     pub(super) secrets: RefCell<BTreeSet<String>>,
-    /// Every key that was asked for, `*` for names that the operator chooses.
+    /// Every key that was requested, `*` for names that the operator chooses.
     pub(super) asked: RefCell<BTreeSet<String>>,
 }
 
@@ -74,7 +74,7 @@ impl<'a> Source<'a> {
         in_order(self.warnings.take())
     }
 
-    /// The table, of those read before, where a key of this name is known.
+    /// A table that was read before and has a key of this name.
     fn elsewhere(&self, key: &str) -> Option<String> {
         let asked = self.asked.borrow();
         asked.iter().find_map(|known| match known.rsplit_once('.') {
@@ -102,7 +102,7 @@ pub(super) struct Table<'a> {
     pub(super) source: &'a Source<'a>,
     /// `pools.consoles`; empty for the file itself.
     pub(super) path: String,
-    /// The same as in [`Source::asked`].
+    /// The same path in the form of [`Source::asked`].
     shape: String,
     span: Range<usize>,
     entries: &'a DeTable<'a>,
@@ -153,13 +153,13 @@ impl<'a> Table<'a> {
         self.entries.contains_key(key)
     }
 
-    /// Something is wrong with what this key says or does not say.
+    /// Reports a problem with this key, which may be missing.
     pub(super) fn wrong(&self, key: &str, what: impl Display) {
         let at = self.entries.get_key_value(key).map_or(self.span.start, |(name, _)| name.span().start);
         self.source.problem(at, format_args!("key `{}`: {what}", join(&self.path, key)));
     }
 
-    /// What this key says may be right, but looks wrong.
+    /// Reports a warning: the value of this key looks wrong, but may be right.
     pub(super) fn doubt(&self, key: &str, what: impl Display) {
         let at = self.entries.get_key_value(key).map_or(self.span.start, |(name, _)| name.span().start);
         self.source.warning(at, format_args!("key `{}`: {what}", join(&self.path, key)));
@@ -220,7 +220,7 @@ impl<'a> Table<'a> {
         millis(self.seconds(key, Duration::from_millis(default.0), allowed))
     }
 
-    /// Seconds, or `"off"`, which 0 means as well.
+    /// Seconds, or `"off"`; 0 also means off.
     pub(super) fn seconds_or_off(
         &self,
         key: &'static str,
@@ -246,7 +246,7 @@ impl<'a> Table<'a> {
         Some(items.into_iter().filter_map(|item| Some((item.string("text")?, item))).collect())
     }
 
-    /// There is a list, and nothing in it.
+    /// True if there is an empty list.
     pub(super) fn has_empty_list(&self, key: &str) -> bool {
         self.entries.get(key).is_some_and(|value| matches!(value.get_ref(), DeValue::Array(items) if items.is_empty()))
     }
@@ -264,7 +264,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Where relative paths begin.
+    /// The folder that relative paths are relative to.
     pub(super) fn folder(&self) -> &Path {
         self.source.folder
     }
@@ -279,7 +279,7 @@ impl<'a> Table<'a> {
         Some(self.source.folder.join(text))
     }
 
-    /// Every key has been asked for: what else is in the table is unknown.
+    /// Reports unknown keys, after every known key has been requested.
     pub(super) fn finish(&self) {
         let known = self.asked.borrow();
         for (name, _) in self.entries.iter() {
@@ -354,7 +354,7 @@ impl<'a> Value<'a> {
         value
     }
 
-    /// A number of seconds, or a text with units. With `off`: 0 and `"off"` are allowed as well, and are zero.
+    /// A number of seconds, or a text with units. With `off`, 0 and `"off"` are also allowed, and return zero.
     fn seconds(&self, allowed: &RangeInclusive<f64>, off: bool) -> Option<Duration> {
         let or_off = if off { ", or \"off\"" } else { "" };
         let expected = format!("seconds from {} to {}{or_off}", allowed.start(), allowed.end());
@@ -364,7 +364,7 @@ impl<'a> Value<'a> {
         let (text, seconds) = if let DeValue::String(text) = self.inner {
             let Some(seconds) = super::duration::seconds(text) else {
                 let units = "or a text such as \"90s\", \"10m\" or \"1h30m\"";
-                self.wrong(format_args!("{} is no duration; allowed: {expected}, {units}", quoted(text)));
+                self.wrong(format_args!("{} is not a duration; allowed: {expected}, {units}", quoted(text)));
                 return None;
             };
             (quoted(text), seconds)
@@ -389,7 +389,7 @@ impl<'a> Value<'a> {
         Some(number)
     }
 
-    /// A number as it is written, and its value.
+    /// The text of a number, and its value.
     fn float(&self, expected: &str) -> Option<(String, f64)> {
         if let DeValue::Integer(n) = self.inner {
             Some((n.to_string(), i64::from_str_radix(n.as_str(), n.radix()).map_or(f64::NAN, |n| n as f64)))
@@ -439,7 +439,7 @@ pub(super) fn millis(duration: Duration) -> Millis {
     Millis(duration.as_millis() as u64)
 }
 
-/// Text as a message shows it: quoted, escaped, not endless.
+/// Text for a message: quoted, escaped, and shortened to 80 characters.
 pub(super) fn quoted(text: &str) -> String {
     if text.chars().count() <= 80 {
         format!("{text:?}")
@@ -454,7 +454,8 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key } else { format!("{path}.{key}") }
 }
 
-/// The known key somebody may have meant: one that lacks only its unit, or the one with the fewest typing mistakes.
+/// The known key that was probably meant: one that starts with `key` and an underscore, or the one with the fewest typing
+/// errors.
 fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     if let Some(longer) = known.iter().find(|other| other.strip_prefix(key).is_some_and(|rest| rest.starts_with('_'))) {
         return Some(longer);
@@ -463,7 +464,7 @@ fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     (near.0 <= 1 + key.len() / 5).then_some(near.1)
 }
 
-/// Levenshtein's: letters to insert, delete or replace.
+/// The Levenshtein distance: the number of letters to insert, delete or replace.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,4 +1,4 @@
-//! What one pod should bear: `[pools.NAME.targets]`, and what becomes of sessions on pods that are not needed: `shrink`.
+//! The target load of one pod, `[pools.NAME.targets]`, and what happens to sessions on pods that are not needed, `shrink`.
 
 use super::PodGauge;
 use super::addresses::{asked_path, gauge};
@@ -24,12 +24,12 @@ pub(super) fn shrink(table: &Table<'_>, rules: &Rules) -> Shrink {
     shrink
 }
 
-/// With the gauge that pods have to be asked for, if that is a target.
+/// The targets, and the gauge to read from the pods, if it is a target.
 pub(super) fn targets(pool: &Table<'_>, rules: &Rules) -> (Targets, Option<PodGauge>) {
     let default = Targets::default();
     let Some(table) = pool.table("targets") else { return (default, None) };
     match rules.scaling {
-        Scaling::None => pool.wrong("targets", "nobody scales this pool; allowed: for pools that are scaled"),
+        Scaling::None => pool.wrong("targets", "this pool is not scaled; allowed: for pools that are scaled"),
         Scaling::Direct { window: Window::Sliding } => {
             pool.wrong("targets", "they count pods from 0; allowed: with `window = \"fixed\"`");
         }
@@ -58,7 +58,7 @@ pub(super) fn targets(pool: &Table<'_>, rules: &Rules) -> (Targets, Option<PodGa
     if let Some((gauge, _)) = asked.as_ref().filter(|(gauge, _)| gauge.every.as_millis() * 2 > targets.window.0.into())
     {
         let (every, window) = (gauge.every.as_secs_f64(), targets.window.0 as f64 / 1000.0);
-        let what = format!("{every} is too seldom for a window of {window} s; allowed: at most half of it");
+        let what = format!("{every} is too long for a window of {window} s; allowed: at most half of it");
         table.table("gauge").into_iter().for_each(|table| table.wrong("every_seconds", &what));
     }
     table.finish();
@@ -74,7 +74,7 @@ fn pod_gauge(table: &Table<'_>) -> (PodGauge, u64) {
     let path = table.string("path").and_then(|text| table.accept("path", asked_path(text, &default.path)));
     let per_pod = table.value("per_pod").and_then(|value| value.decimal(&(0.001..=1e12)));
     if !table.has("per_pod") {
-        table.missing("per_pod", "allowed: what one pod should show, from 0.001 to 1000000000000");
+        table.missing("per_pod", "allowed: the target value per pod, from 0.001 to 1000000000000");
     }
     let gauge = PodGauge {
         name: name.unwrap_or_default(),

@@ -1,11 +1,11 @@
-//! What two pools must not have in common.
+//! Checks for conflicts between two pools.
 
 use super::pool::NamedPool;
 use super::table::Table;
 use super::{ClusterConfig, PoolConfig, Processes};
 use std::ops::RangeInclusive;
 
-/// Notes every conflict at the later of both pools.
+/// Reports every conflict at the later of the two pools.
 pub(super) fn conflicts(pools: &[NamedPool<'_>]) {
     for (n, (table, pool)) in pools.iter().enumerate() {
         for (_, earlier) in pools.get(..n).unwrap_or_default() {

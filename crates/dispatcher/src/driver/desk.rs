@@ -1,4 +1,4 @@
-//! What a replica has asked the journal for and has not read back yet: numbered, life for life.
+//! The outbox of a replica: commands that it has submitted and not read back yet, numbered per replica id.
 
 use crate::journal::Draft;
 use crate::outside::{latest, now};
@@ -12,16 +12,16 @@ use tokio::time::Instant;
 pub(super) struct Order {
     pub(super) pool: PoolId,
     pub(super) command: Command,
-    /// Told when the entry has been applied here.
+    /// Resolved when the entry has been applied here.
     pub(super) applied: Option<oneshot::Sender<()>>,
     pub(super) _owed: Owed,
 }
 
-/// Counts an order until it has been read back, or given up.
+/// Counts an order as owed until it is dropped: read back, or given up.
 pub(super) struct Owed(Arc<AtomicU64>);
 
 impl Owed {
-    /// One more, of so many.
+    /// Adds one to the counter of all owed orders.
     pub(super) fn one(all: &Arc<AtomicU64>) -> Owed {
         all.fetch_add(1, Ordering::Relaxed);
         Owed(all.clone())
@@ -34,22 +34,22 @@ impl Drop for Owed {
     }
 }
 
-/// This life's entries that have not been read back.
+/// The entries of the current replica id that have not been read back.
 pub(super) struct Desk {
     pub(super) me: ReplicaId,
-    /// The last number of this life.
+    /// The last number used under this replica id.
     pub(super) number: u64,
-    /// In the order they were written in, which is the order they come back in.
+    /// In the order in which they were written, and in which they are read back.
     pub(super) pending: VecDeque<Pending>,
-    /// What a life that is over could not say any more: the next one does, before anything else.
+    /// Orders that were not read back under the previous replica id: they are written under the new one, before anything else.
     pub(super) again: Vec<Order>,
-    /// When the last entry of ours that has been read back was sent: the fleet counts our silence from a later moment.
+    /// When this replica's last entry that has been read back was sent: the fleet counts its silence from a later moment.
     pub(super) proven: Instant,
     /// The same on the [latest](crate::outside::latest) clock.
     pub(super) heard_of: Instant,
-    /// When the first entry of this life was read back, if one has been.
+    /// When the first entry under this replica id was read back, if one has been.
     pub(super) born: Option<Instant>,
-    /// It has said farewell: nothing follows.
+    /// `Farewell` has been written: nothing follows.
     pub(super) left: bool,
 }
 
@@ -74,7 +74,8 @@ impl Desk {
         }
     }
 
-    /// Numbers the orders. First of all each life says what it knows, then what an earlier one could not say.
+    /// Numbers the orders. Each replica id starts with a `Hello` (the semantics it knows), followed by the orders left
+    /// over from the previous one.
     pub(super) fn draft(&mut self, batch: &mut Vec<Order>) -> Vec<Draft> {
         let hello = (self.number == 0 && !self.left).then(|| {
             let hello = Command::Hello { speaks: Entry::SEMANTICS };
@@ -90,7 +91,7 @@ impl Desk {
             if matches!(order.command, Command::Visit { .. })
                 && order.applied.as_ref().is_some_and(oneshot::Sender::is_closed)
             {
-                // The visitor has gone meanwhile: nobody would claim the slot.
+                // The request has been dropped meanwhile: no one would claim the slot.
                 continue;
             }
             self.left = matches!(order.command, Command::Farewell);
@@ -101,7 +102,7 @@ impl Desk {
         drafts
     }
 
-    /// Takes what has come back up to this number; whoever waits for it can be told.
+    /// Removes and returns the entries read back up to this number, so that their callers can be notified.
     pub(super) fn settle(&mut self, accepted: Option<u64>) -> Vec<Pending> {
         let Some(accepted) = accepted else { return Vec::new() };
         let count = self.pending.iter().take_while(|p| p.number <= accepted).count();
@@ -114,7 +115,7 @@ impl Desk {
         settled
     }
 
-    /// What the life that is over has not got through.
+    /// The orders that were not read back under the previous replica id.
     fn unsaid(&mut self) -> Vec<Order> {
         planted!(PendingForgotten => self.forget_pending());
         let pending = self.pending.drain(..).map(|p| p.order);
@@ -127,7 +128,7 @@ impl Desk {
         Vec::new()
     }
 
-    /// Begins a new life: what is pending was said in vain, and is said again.
+    /// Starts again under a new replica id: pending orders had no effect and are written again.
     pub(super) fn begin(&mut self, me: ReplicaId, mut first: Vec<Order>) {
         first.extend(self.unsaid());
         self.again = first;

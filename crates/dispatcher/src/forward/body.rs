@@ -1,4 +1,4 @@
-//! Bodies on their way: streamed frame by frame, trailers included, with backpressure from end to end.
+//! Bodies in transit: streamed frame by frame, with trailers and end-to-end backpressure.
 
 use super::fields;
 use super::line::Line;
@@ -19,11 +19,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// How long a pod that was asked for `100 Continue` may say nothing before the body is sent anyway (RFC 9110 §10.1.1
-/// forbids waiting indefinitely).
+/// How long a pod may take to respond to `Expect: 100-continue` before the body is sent anyway (RFC 9110 §10.1.1 forbids
+/// waiting indefinitely).
 const CONTINUE: Duration = Duration::from_secs(1);
 
-/// `Expect: 100-continue`: the body is not read from the visitor (who is then told to continue) before the pod wants it.
+/// `Expect: 100-continue`: the body is not read from the visitor (to which the library then sends `100 Continue`) before the
+/// pod wants it.
 #[derive(Clone)]
 pub struct Expectation(Arc<Waiting>);
 
@@ -53,8 +54,8 @@ impl Expectation {
     }
 }
 
-/// A body on its way, and what it keeps busy. Can be cut from outside: who does not read is not polled, and a pod's slot is
-/// not free while bytes of its session still run.
+/// A body in transit, and the resources that it holds. It can be cut from outside: a body that its receiver does not read is
+/// not polled, and a pod's slot is not free while bytes of its session are in transit.
 struct Cargo<T>(Mutex<Loaded<T>>);
 
 struct Loaded<T> {
@@ -98,7 +99,7 @@ impl Cut for Cargo<Inbound> {
 impl Cut for Cargo<Outbound> {
     fn cut(&self) {
         if let Some(outbound) = self.unload() {
-            // The pod may still be sent a request that it does not read.
+            // The request may still be in transit to a pod that does not read it.
             outbound.lease.line.abandon();
         }
     }
@@ -114,14 +115,14 @@ impl Cut for Cargo<Outbound> {
 #[error("the session has ended, or nothing of the body moved for too long")]
 struct CutOff;
 
-/// From the visitor to the pod.
+/// The request's body, from the visitor to the pod.
 pub struct Upload {
     cargo: Arc<Cargo<Inbound>>,
     seat: Arc<Seat>,
     watched: bool,
     left: Option<u64>,
     expectation: Option<(Expectation, Pin<Box<tokio::time::Sleep>>)>,
-    /// The connection it is sent on, until its first part has been read.
+    /// The connection that it is sent on, until its first part has been read.
     line: Option<Arc<Line>>,
     progress: Arc<Progress>,
 }
@@ -133,7 +134,7 @@ struct Inbound {
 }
 
 impl Upload {
-    /// `limit`: bytes at most.
+    /// `limit`: in bytes.
     #[must_use]
     pub fn new(
         incoming: Incoming,
@@ -155,7 +156,7 @@ impl Upload {
         }
     }
 
-    /// The connection it is sent on.
+    /// Sets the connection that it is sent on.
     pub fn sent_on(&mut self, line: Arc<Line>) {
         self.line = Some(line);
     }
@@ -165,7 +166,7 @@ impl Upload {
         &self.seat
     }
 
-    /// How far it is.
+    /// Its progress.
     #[must_use]
     pub fn progress(&self) -> Arc<Progress> {
         self.progress.clone()
@@ -176,7 +177,7 @@ impl Upload {
 #[error("the request's body is larger than allowed")]
 pub struct TooLarge;
 
-/// What is left of a limit after this many bytes.
+/// The rest of a limit after this many bytes.
 fn rest_of(left: u64, size: u64) -> Option<u64> {
     planted!(UploadUnlimited => Some(left));
     left.checked_sub(size)
@@ -247,32 +248,33 @@ impl Body for Upload {
     }
 }
 
-/// From the pod to the visitor. Keeps the session's stream open as long as it runs, and the connection afterwards.
+/// The response's body, from the pod to the visitor. Keeps the session's stream open until its end, and then releases the
+/// connection for reuse.
 pub struct Download {
     cargo: Arc<Cargo<Outbound>>,
     seat: Arc<Seat>,
     watched: bool,
-    /// That the visitor takes it counts as activity.
+    /// Whether progress counts as activity, because the visitor reads it.
     reads: bool,
-    /// All of it has come.
+    /// It has been received completely.
     done: bool,
 }
 
 struct Outbound {
     incoming: Incoming,
     lease: Lease,
-    /// Its connection may carry another request, once all of this one has been sent.
+    /// Its connection may carry another request, once this one has been sent completely.
     keeps: bool,
     uploaded: Arc<Progress>,
     progress: Progress,
-    /// The pod sends when it has something to tell, and only then.
+    /// The pod sends events only when they happen.
     may_be_silent: bool,
     _stream: Arc<Stream>,
 }
 
 impl Download {
-    /// The connection, whether it may be kept, and whether all of the request has been sent on it. `reads`: that the visitor
-    /// takes it counts as activity.
+    /// `lease`: the connection, whether it may be kept, and the progress of the request's body on it. `reads`: whether
+    /// progress counts as activity.
     #[must_use]
     pub fn new(
         incoming: Incoming,
@@ -299,7 +301,7 @@ impl Download {
         download
     }
 
-    /// The stream is over; if all has come well, the connection can take the next request.
+    /// Ends the stream; if the response was received completely, the connection can take the next request.
     fn finish(&mut self, well: bool) {
         self.done = true;
         let Some(outbound) = self.cargo.lock().load.take() else { return };
@@ -372,7 +374,7 @@ impl Body for Download {
     }
 }
 
-/// Any answer to a visitor.
+/// The body of any response to a visitor.
 pub enum Answer {
     Empty,
     Whole(Bytes),

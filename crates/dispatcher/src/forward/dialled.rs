@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use tokio::io::DuplexStream;
 
-/// Keeps the other ends of the connections that were dialled. Nothing is sent there.
+/// Keeps the other ends of the dialled connections. Nothing is sent there.
 #[derive(Default)]
 pub(super) struct Dialled(pub(super) Mutex<Vec<DuplexStream>>);
 

@@ -1,12 +1,12 @@
-//! Fields that need a second look: those other servers read as ours, those that say where a pod's response ends, whose
-//! connection it is, and who may store it.
+//! Header fields with special rules: fields that other servers read as the dispatcher's own, fields that state where a pod's
+//! response ends, that bind a connection to a visitor, or that allow caches to store a response.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use slotkeeper_core::planted;
 use std::time::Duration;
 
-/// Fields by which a proxy says who or where a visitor is, or what was asked for: from anybody else they are lies.
+/// Fields by which a proxy identifies the visitor or the original request; from any other peer they are forged.
 const SAID_BY_PROXIES: [&str; 22] = [
     "cf-connecting-ip",
     "cf-connecting-ipv6",
@@ -32,7 +32,7 @@ const SAID_BY_PROXIES: [&str; 22] = [
     "x-rewrite-url",
 ];
 
-/// Fields of framing and of one hop that must not come in another spelling.
+/// Fields of framing and of one hop that must not arrive in another spelling.
 const STRUCTURAL: [&str; 10] = [
     "content-length",
     "content-type",
@@ -55,7 +55,8 @@ fn is_ours(name: &str) -> bool {
     name == "x-session-id" || name.starts_with("x-slotkeeper-")
 }
 
-/// What CGI, WSGI, Rack and PHP make of a name: every other character is as good as a hyphen. `None` if it has none such.
+/// How CGI, WSGI, Rack and PHP read a name: they treat every other character like a hyphen. `None` if the name has no such
+/// character.
 fn as_others_read(name: &str) -> Option<String> {
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
     if name.bytes().all(is_plain) {
@@ -64,8 +65,9 @@ fn as_others_read(name: &str) -> Option<String> {
     Some(name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect())
 }
 
-/// Removes what must not reach a pod from anybody: `Proxy` (CVE-2016-5385), fields of ours, and fields that other servers
-/// read as ours, as a proxy's or as framing (`X_Session_Id`). From a peer that is not trusted, also what only proxies may say.
+/// Removes fields that must not reach a pod from any peer: `Proxy` (CVE-2016-5385), the dispatcher's own fields, and fields
+/// that other servers read as the dispatcher's, as a proxy's or as framing (`X_Session_Id`). From an untrusted peer, also
+/// removes the fields of proxies.
 pub fn drop_lies(headers: &mut HeaderMap, is_trusted: bool) {
     let is_lie = |name: &&HeaderName| {
         let name = name.as_str();
@@ -87,7 +89,7 @@ pub fn drop_lies(headers: &mut HeaderMap, is_trusted: bool) {
     }
 }
 
-/// Removes from a request's trailers what belongs into a head, or is for nobody but us to say (RFC 9110 §6.5.1).
+/// Removes fields from a request's trailers that belong in a head, or that only the dispatcher may set (RFC 9110 §6.5.1).
 pub fn drop_from_request_trailers(trailers: &mut HeaderMap) {
     drop_lies(trailers, false);
     for name in [&header::COOKIE, &header::VIA, &header::EXPECT, &header::ORIGIN, &header::AUTHORIZATION] {
@@ -96,7 +98,7 @@ pub fn drop_from_request_trailers(trailers: &mut HeaderMap) {
     drop_structure(trailers);
 }
 
-/// The same for a response's trailers: a pod could set our cookie there, or say who may store the response.
+/// The same for a response's trailers: a pod could set the session cookie there, or allow caches to store the response.
 pub fn drop_from_response_trailers(trailers: &mut HeaderMap) {
     for name in [&header::SET_COOKIE, &CLEAR_SITE_DATA, &header::LOCATION, &header::CACHE_CONTROL, &header::EXPIRES] {
         trailers.remove(name);
@@ -121,11 +123,11 @@ fn drop_structure(trailers: &mut HeaderMap) {
     }
 }
 
-/// Leaves one statement of where a response ends (RFC 9112 §6.3): a coding decides against any length, equal lengths are
-/// one. True if something was corrected. What remains is only what the library frames by itself.
+/// Reduces the statements of where a response ends to one (RFC 9112 §6.3): a coding takes precedence over any length, and
+/// equal lengths become one. True if something was corrected. Only framing that the library does by itself remains.
 ///
 /// # Errors
-/// When its end, or its content, cannot be known.
+/// If the end or the content of the response cannot be determined.
 pub fn frame(headers: &mut HeaderMap) -> Result<bool, &'static str> {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         let mut lines = headers.get_all(header::TRANSFER_ENCODING).into_iter();
@@ -152,7 +154,7 @@ pub fn frame(headers: &mut HeaderMap) -> Result<bool, &'static str> {
     Ok(true)
 }
 
-/// A response that has no body by its status, and yet a length of one (RFC 9110 §8.6).
+/// Whether the response has no body because of its status, but states a length (RFC 9110 §8.6).
 #[must_use]
 pub fn has_no_body_but_a_length<B>(response: &Response<B>) -> bool {
     matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
@@ -162,7 +164,7 @@ pub fn has_no_body_but_a_length<B>(response: &Response<B>) -> bool {
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// How long a pod keeps an idle connection, if it says so: `Keep-Alive: timeout=5` (RFC 2068 §19.7.1).
+/// How long the pod keeps an idle connection, if it sends `Keep-Alive: timeout=5` (RFC 2068 §19.7.1).
 #[must_use]
 pub fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
     let field = headers.get(KEEP_ALIVE)?.to_str().ok()?;
@@ -173,7 +175,7 @@ pub fn keep_alive(headers: &HeaderMap) -> Option<Duration> {
     timeout.trim().trim_matches('"').parse().ok().map(Duration::from_secs)
 }
 
-/// Whether credentials or challenges are of a kind that signs in the connection, not the request (RFC 4559 §6).
+/// Whether credentials or challenges are of a scheme that authenticates the connection, not the request (RFC 4559 §6).
 #[must_use]
 pub fn signs_in(headers: &HeaderMap, name: &HeaderName) -> bool {
     if !headers.contains_key(name) {
@@ -189,15 +191,15 @@ pub fn signs_in(headers: &HeaderMap, name: &HeaderName) -> bool {
 
 pub(super) const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
-/// Makes a response one that no shared cache may store (RFC 9111 §3, RFC 9213): it carries a session cookie.
+/// Forbids shared caches to store a response (RFC 9111 §3, RFC 9213), because it carries a session cookie.
 pub fn make_private(headers: &mut HeaderMap) {
     drop_targeted_caching(headers);
-    // Caches that know no Cache-Control know these.
+    // Caches that do not know `Cache-Control` use these.
     headers.remove(header::EXPIRES);
     headers.remove(header::PRAGMA);
     let mut directives = String::from("private");
     for line in headers.get_all(header::CACHE_CONTROL) {
-        // What has quotes could hide a comma: it is left out.
+        // A quoted value could hide a comma: such a line becomes `no-store`.
         let text = line.to_str().ok().filter(|text| !text.contains('"')).unwrap_or("no-store");
         for directive in text.split(',').map(str::trim) {
             let name = directive.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -212,7 +214,7 @@ pub fn make_private(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, value);
 }
 
-/// Fields by which some caches are told more than all (RFC 9213 and older ones); those obey them before `Cache-Control`.
+/// Removes fields for some caches only (RFC 9213 and older ones): those caches prefer them to `Cache-Control`.
 pub fn drop_targeted_caching(headers: &mut HeaderMap) {
     let is_targeted = |name: &&HeaderName| {
         let name = name.as_str();
@@ -233,13 +235,13 @@ fn media_type(headers: &HeaderMap) -> &[u8] {
 
 const SERVER_SENT_EVENTS: &[u8] = b"text/event-stream";
 
-/// Server-sent events: the pod sends them whether the visitor does anything or not.
+/// Whether the response is server-sent events: the pod sends them even if the visitor does nothing.
 #[must_use]
 pub fn is_event_stream(headers: &HeaderMap) -> bool {
     media_type(headers).eq_ignore_ascii_case(SERVER_SENT_EVENTS)
 }
 
-/// Whether the pod may be silent in the midst of this answer, because it sends what happens when it happens.
+/// Whether the pod may be silent in the middle of this response, because it sends events only when they happen.
 #[must_use]
 pub fn may_be_silent(headers: &HeaderMap) -> bool {
     let kind = media_type(headers);
@@ -292,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_states_once_where_it_ends() {
+    fn a_response_states_its_end_only_once() {
         let framed = |fields: &[(&str, &str)]| {
             let mut headers = map(fields);
             frame(&mut headers).map(|corrected| {
@@ -320,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_signs_in_a_connection_is_recognised() {
+    fn schemes_that_authenticate_a_connection_are_recognised() {
         for value in ["NTLM TlRM", "Negotiate YII", "negotiate", "Basic realm=\"a\", NTLM", "Negotiate, NTLM"] {
             assert!(signs_in(&map(&[("WWW-Authenticate", value)]), &header::WWW_AUTHENTICATE), "{value}");
         }
@@ -330,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_with_a_cookie_is_private_whatever_it_said() {
+    fn a_response_with_a_cookie_is_private_whatever_its_cache_control() {
         let private = |fields: &[(&str, &str)]| {
             let mut headers = map(fields);
             make_private(&mut headers);
@@ -353,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pods_own_limit_is_read() {
+    fn a_pods_keep_alive_timeout_is_read() {
         let timeout = |value| keep_alive(&map(&[("Keep-Alive", value)])).map(|d| d.as_secs());
         assert_eq!(timeout("timeout=5"), Some(5));
         assert_eq!(timeout("max=100, Timeout = 7"), Some(7));

@@ -1,4 +1,4 @@
-//! What changes in a head on the way (RFC 9110 §7.6): hop-by-hop fields go, who the visitor is is added.
+//! Rewrites heads on their way (RFC 9110 §7.6): removes hop-by-hop fields and adds the forwarding headers.
 
 use super::fields;
 use crate::authority::{Authority, default_port};
@@ -9,12 +9,12 @@ use hyper::body::Body;
 use slotkeeper_core::planted;
 use std::net::IpAddr;
 
-/// The hop the request came over.
+/// The connection that a request arrived on.
 #[derive(Clone, Copy, Debug)]
 pub struct Hop<'a> {
     /// The other end of the connection.
     pub peer: IpAddr,
-    /// The number of the connection among those of this process.
+    /// The connection's number within this process.
     pub connection: u64,
     pub trusted_proxies: &'a [Network],
 }
@@ -22,9 +22,9 @@ pub struct Hop<'a> {
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// Where the dispatcher's own pages of this pool are: a pod's page can offer to leave there.
+/// The path of the dispatcher's own pages of this pool, so that a pod's page can link to them.
 pub const X_SLOTKEEPER_PATH: HeaderName = HeaderName::from_static("x-slotkeeper-path");
-/// By which the session's pod reports activity.
+/// The token with which the session's pod reports activity.
 pub const X_SLOTKEEPER_REPORT: HeaderName = HeaderName::from_static("x-slotkeeper-report");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
@@ -32,13 +32,13 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 impl Hop<'_> {
-    /// Whether the other end may say where the request really comes from.
+    /// Whether the peer is a trusted proxy, which may state where the request comes from.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
         self.trusted_proxies.iter().any(|n| n.contains(self.peer))
     }
 
-    /// Whether the visitor came by TLS, as far as a trusted proxy says so.
+    /// Whether the visitor uses TLS, according to a trusted proxy.
     #[must_use]
     pub fn is_secure(&self, headers: &HeaderMap) -> bool {
         let proto = headers.get(X_FORWARDED_PROTO).and_then(|v| v.to_str().ok());
@@ -46,11 +46,11 @@ impl Hop<'_> {
             && proto.is_some_and(|p| p.split(',').next().is_some_and(|p| p.trim().eq_ignore_ascii_case("https")))
     }
 
-    /// What the visitor asked for, as a trusted proxy says or as the request does (RFC 9112 §3.2). `None`: a request of
-    /// HTTP/1.0 that names no host.
+    /// The host and port that the visitor requested, according to a trusted proxy or to the request itself (RFC 9112 §3.2).
+    /// `None`: an HTTP/1.0 request that names no host.
     ///
     /// # Errors
-    /// Why it is for nobody: no host can be called so, or the target and `Host` name different ones.
+    /// If no host can have this name, or the target and `Host` differ.
     pub fn authority<'h>(&self, request: &'h Request<impl Sized>) -> Result<Option<Authority<'h>>, &'static str> {
         let parse =
             |value: &'h HeaderValue| value.to_str().ok().and_then(|v| Authority::parse(v.trim())).ok_or(NO_HOST);
@@ -77,14 +77,14 @@ impl Hop<'_> {
         }
     }
 
-    /// The port a trusted proxy was asked at, if it says so.
+    /// The port at which the visitor reached the trusted proxy, if the proxy states it.
     #[must_use]
     pub fn forwarded_port(&self, headers: &HeaderMap) -> Option<u16> {
         let port = headers.get(X_FORWARDED_PORT).filter(|_| self.is_trusted())?;
         port.to_str().ok()?.split(',').next()?.trim().parse().ok()
     }
 
-    /// The scheme the visitor used, if a trusted proxy says so.
+    /// The scheme that the visitor used, if a trusted proxy states it.
     #[must_use]
     pub fn scheme(&self, headers: &HeaderMap) -> Option<&'static str> {
         let said = self.is_trusted() && headers.contains_key(X_FORWARDED_PROTO);
@@ -92,14 +92,14 @@ impl Hop<'_> {
     }
 }
 
-const NO_HOST: &str = "the request names no possible host";
-const NO_TARGET: &str = "the request's target is not one of this server";
+const NO_HOST: &str = "the request's host is invalid";
+const NO_TARGET: &str = "the request's target is not valid for this server";
 
 /// The protocol an HTTP/1.1 request asks to switch to (RFC 9110 §7.8).
 #[must_use]
 pub fn upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
     let protocol = request.headers().get(header::UPGRADE)?;
-    // HTTP/2 without TLS would be HTTP that nobody here looks at; RFC 9113 §3.1 has given this upgrade up.
+    // HTTP/2 without TLS would be HTTP that the dispatcher does not inspect; RFC 9113 §3.1 has deprecated this upgrade.
     let is_http = !protocol.to_str().is_ok_and(|p| p.split(',').all(|p| !p.trim().eq_ignore_ascii_case("h2c")));
     let connection = || lists(request.headers(), &header::CONNECTION, "upgrade");
     let asks = request.version() == Version::HTTP_11 && !is_http && connection();
@@ -113,10 +113,10 @@ pub fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     lines.flat_map(|l| l.split(',')).any(|t| t.trim().eq_ignore_ascii_case(token))
 }
 
-/// Makes a visitor's request one for the pod.
+/// Turns a visitor's request into one for the pod.
 pub fn for_pod<B: Body>(request: &mut Request<B>, hop: &Hop<'_>, session: &str, upgrade: Option<&HeaderValue>) {
     let secure = hop.is_secure(request.headers());
-    // The target's host replaces that of the field (RFC 9112 §3.2.2).
+    // The target's host takes precedence over the `Host` field (RFC 9112 §3.2.2).
     let named = request.uri().authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok());
     let host = named.or_else(|| request.headers().get(header::HOST).cloned());
     // The pod is an origin server: it gets the origin form (RFC 9112 §3.2.1).
@@ -127,7 +127,7 @@ pub fn for_pod<B: Body>(request: &mut Request<B>, hop: &Hop<'_>, session: &str, 
     }
     *request.version_mut() = Version::HTTP_11;
     let is_chunked = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
-    // The library sends no body with these unless it is told to.
+    // With these methods, the library sends no body unless `Transfer-Encoding` is set.
     let is_told = is_chunked && matches!(*request.method(), Method::GET | Method::HEAD);
     let headers = request.headers_mut();
     let trailers = takes_trailers(headers);
@@ -155,7 +155,7 @@ pub fn for_pod<B: Body>(request: &mut Request<B>, hop: &Hop<'_>, session: &str, 
     }
 }
 
-/// Whether the visitor takes trailers (RFC 9110 §10.1.4).
+/// Whether the visitor accepts trailers (RFC 9110 §10.1.4).
 fn takes_trailers(headers: &HeaderMap) -> bool {
     planted!(TrailersLost => false);
     lists(headers, &header::TE, "trailers")
@@ -170,13 +170,14 @@ fn forwarded_for(headers: &mut HeaderMap, hop: &Hop<'_>) {
     }
 }
 
-/// Proxies add a line or add to the line: all of them, in order. (Nothing is left of an untrusted peer's.)
+/// Returns all lines of `X-Forwarded-For`, in order: a proxy may add a line or extend one. (An untrusted peer's have been
+/// removed.)
 fn proxies_before(headers: &HeaderMap) -> Vec<&str> {
     planted!(ForwardedForReplaced => Vec::new());
     headers.get_all(X_FORWARDED_FOR).into_iter().filter_map(|v| v.to_str().ok()).collect()
 }
 
-/// Makes a pod's answer one for the visitor.
+/// Turns a pod's response into one for the visitor.
 pub fn for_visitor(headers: &mut HeaderMap, upgrade: Option<&HeaderValue>) {
     let protocol = upgrade.map(|asked| headers.get(header::UPGRADE).unwrap_or(asked).clone());
     drop_hop_by_hop(headers);
@@ -186,8 +187,8 @@ pub fn for_visitor(headers: &mut HeaderMap, upgrade: Option<&HeaderValue>) {
     }
 }
 
-/// Fields of this hop only (RFC 9110 §7.6.1). `Transfer-Encoding` is the connection's own: what is written next follows
-/// from the body.
+/// Removes the fields of this hop only (RFC 9110 §7.6.1). `Transfer-Encoding` is one of them: the body decides the framing
+/// of the next hop.
 fn drop_hop_by_hop(headers: &mut HeaderMap) {
     planted!(HopByHopKept => drop_connection_only(headers));
     if headers.contains_key(header::CONNECTION) {
@@ -197,7 +198,7 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
             .filter_map(|v| v.to_str().ok())
             .flat_map(|line| line.split(','))
             .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-            // Who ends a body, and whose session it is, cannot be talked away.
+            // `Connection` must not remove the fields that end a body or identify host and session.
             .filter(|name| *name != header::CONTENT_LENGTH && *name != header::HOST && *name != header::COOKIE)
             .collect();
         for name in listed {
@@ -218,7 +219,7 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// What the HTTP library needs removed; a field that `Connection` lists passes.
+/// Removes what the HTTP library needs removed; a field listed in `Connection` passes.
 #[cfg(feature = "planted")]
 fn drop_connection_only(headers: &mut HeaderMap) {
     for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {

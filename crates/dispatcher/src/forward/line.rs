@@ -1,6 +1,6 @@
-//! One connection to a pod, below the HTTP library. It repeats a request once on a new connection if the pod has closed
-//! this one meanwhile, passes on an early answer of a pod that no longer reads, and completes targets that the library
-//! cannot hold.
+//! One connection to a pod, below the HTTP library. Repeats a request once on a new connection if the pod has closed this
+//! one meanwhile, passes on an early response of a pod that no longer reads, and completes targets that the library cannot
+//! hold.
 
 use crate::outside::{BoxFuture, Net, Stream, now};
 use crate::visit::Seat;
@@ -18,38 +18,38 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// After its whole answer, a pod may take this long for the next bytes of the request before the rest is discarded.
+/// Starts with the end of the response: how long a pod may accept no bytes of the request before the rest is discarded.
 const STALL: Duration = Duration::from_secs(3);
-/// Larger heads are not kept to be repeated.
+/// Larger request heads are not kept to be repeated.
 const REPEATED: usize = 64 * 1024;
 
-/// What the request on a connection and the connection have to know of each other.
+/// The state that a connection and its current request share.
 #[derive(Default)]
 pub struct Line {
     flags: AtomicU8,
     /// Counts requests.
     turn: AtomicU32,
-    /// The connection, while the pod takes nothing.
+    /// Wakes the connection while the pod accepts no bytes.
     stalled: AtomicWaker,
-    /// What follows after so many bytes of the present request.
+    /// Bytes to insert into the current request, and after how many of its bytes.
     insert: Mutex<Option<(usize, Bytes)>>,
-    /// The right to send the present request.
+    /// The right to send the current request.
     seat: Mutex<Weak<Seat>>,
 }
 
-/// The present request may be sent again on a new connection.
+/// The current request may be sent again on a new connection.
 const REPEATABLE: u8 = 1;
-/// Its answer has come to its end.
+/// Its response has been received completely.
 const ANSWERED: u8 = 2;
 /// The connection must not carry another request.
 const UNFIT: u8 = 4;
 /// There is something to insert.
 const INSERT: u8 = 8;
-/// Nobody waits for the answer any more: the connection is to be closed, whatever the pod does.
+/// The response is no longer needed: the connection is to be closed, whatever the pod does.
 const ABANDONED: u8 = 16;
 
 impl Line {
-    /// A request begins. `insert`: what the library's head lacks, and after how many bytes of it. `seat`: the
+    /// Begins a request. `insert`: bytes missing from the library's head, and after how many bytes they belong. `seat`: the
     /// right to send it, which may have become void before it can be sent again.
     pub fn begin(&self, repeatable: bool, insert: Option<(usize, Bytes)>, seat: &Arc<Seat>) {
         *self.seat.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(seat);
@@ -62,24 +62,25 @@ impl Line {
         self.flags.store(flags | unfit, Ordering::Release);
     }
 
-    /// A part of its body has been read, or nobody waits for the answer any more: it is not sent again.
+    /// A part of its body has been read, or the response is no longer needed: the request is not sent again.
     pub fn is_not_repeatable(&self) {
         self.flags.fetch_and(!REPEATABLE, Ordering::AcqRel);
     }
 
-    /// Whether the present request may be sent again now.
+    /// Whether the current request may be sent again now.
     fn is_repeatable(&self) -> bool {
         let seat = self.seat.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
         self.has(REPEATABLE) && seat.is_some_and(|seat| !seat.is_void())
     }
 
-    /// All of the answer has come. (The pod may still read the request.)
+    /// The response has been received completely. (The pod may still read the request.)
     pub fn is_answered(&self) {
         self.flags.fetch_or(ANSWERED, Ordering::AcqRel);
         self.stalled.wake();
     }
 
-    /// Nobody waits for the answer any more, or for the rest of it. A pod that reads nothing would keep the connection open.
+    /// The response, or its rest, is no longer needed. Without this, a pod that reads nothing would keep the connection
+    /// open.
     pub fn abandon(&self) {
         self.flags.fetch_or(ABANDONED | UNFIT, Ordering::AcqRel);
         self.stalled.wake();
@@ -96,7 +97,7 @@ impl Line {
     }
 }
 
-/// What it takes to open another connection.
+/// What is needed to open another connection.
 pub struct Redial {
     pub net: Arc<dyn Net>,
     pub address: SocketAddr,
@@ -109,13 +110,13 @@ pub struct PodSocket {
     stream: Stream,
     line: Arc<Line>,
     redial: Redial,
-    /// The request these belong to.
+    /// The number of the request that these fields belong to.
     turn: u32,
-    /// What has been sent of it, as long as it may be sent again.
+    /// The bytes sent of it, while it may be sent again.
     sent: Vec<u8>,
-    /// Something of its answer has come.
+    /// Some of its response has been received.
     heard: bool,
-    /// The pod takes nothing more: the rest of the request goes nowhere.
+    /// The pod accepts no more bytes: the rest of the request is discarded.
     discards: bool,
     repair: Repair,
     stall: Option<Pin<Box<Sleep>>>,
@@ -124,7 +125,7 @@ pub struct PodSocket {
 enum Repair {
     None,
     Dialling(BoxFuture<'static, io::Result<Stream>>),
-    /// So many bytes have been sent again.
+    /// This many bytes have been sent again.
     Sending(usize),
 }
 
@@ -160,7 +161,7 @@ impl PodSocket {
         }
     }
 
-    /// Keeps what is sent, to send it again.
+    /// Keeps sent bytes, in case they must be sent again.
     fn note(&mut self, sent: &[u8]) {
         if self.line.has(REPEATABLE) {
             if self.sent.len() + sent.len() > REPEATED {
@@ -172,7 +173,7 @@ impl PodSocket {
         }
     }
 
-    /// The pod has closed the connection. True if the request is sent again.
+    /// Handles a connection that the pod has closed. True if the request is sent again.
     fn repeats(&mut self) -> bool {
         let lost = self.line.is_repeatable() && !self.heard && !self.sent.is_empty() && !self.line.has(INSERT);
         if !lost || !matches!(self.repair, Repair::None) {
@@ -201,7 +202,7 @@ impl PodSocket {
                     }
                     self.line.is_not_repeatable();
                     self.redial.repeated.inc();
-                    tracing::debug!("a pod closed a kept connection: its request is repeated on a new one");
+                    tracing::debug!("pod closed a kept connection: repeating its request on a new one");
                     self.discards = false;
                     self.repair = Repair::Sending(0);
                 }
@@ -221,7 +222,7 @@ impl PodSocket {
         }
     }
 
-    /// The pod takes nothing. If all of its answer has come, it gets a moment; then the rest of the request is discarded.
+    /// The pod accepts no bytes. Once its response is complete, it gets a moment; then the rest of the request is discarded.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.line.stalled.register(cx.waker());
         if !self.line.has(ANSWERED) {
@@ -238,7 +239,7 @@ impl PodSocket {
         self.line.flags.fetch_or(UNFIT, Ordering::AcqRel);
     }
 
-    /// Writes what is to be inserted when it is its turn. Says how many of the library's bytes may be written before it.
+    /// Writes the bytes to insert when it is their turn. Returns how many of the library's bytes may be written before them.
     fn poll_insert(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let line = self.line.clone();
         let mut insert = line.insert.lock().unwrap_or_else(PoisonError::into_inner);
@@ -270,7 +271,7 @@ impl PodSocket {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         if !matches!(self.repair, Repair::None) {
-            // Reading, which comes first and wakes the same task, gets it done.
+            // Reading comes first, wakes the same task, and completes the repair.
             return Poll::Pending;
         }
         let total = || bufs.iter().map(|buf| buf.len()).sum();
@@ -304,7 +305,7 @@ impl PodSocket {
                 }
                 Poll::Ready(Ok(n))
             }
-            // The pod reads no more. What it has answered can still be read, and its end says the rest.
+            // The pod no longer reads. Its response can still be read, and the end of it shows the rest.
             Poll::Ready(Err(error)) if is_closed(&error) => {
                 self.discard();
                 bufs.iter().for_each(|buf| self.note(buf));
@@ -383,7 +384,7 @@ mod tests {
     use std::task::Waker;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
-    /// Sends a request on a kept connection, which the pod then closes. The connections on which it was sent again.
+    /// Sends a request on a kept connection, which the pod then closes. Returns the connections on which it was sent again.
     async fn lost(limit: Limit) -> Vec<DuplexStream> {
         let repeated = IntCounter::new("repeated", "repeated").unwrap();
         let pods = Pods::new(KeptConnections::new(false), 100, repeated.clone());
@@ -401,13 +402,13 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         let mut byte = [0];
         let mut read = ReadBuf::new(&mut byte);
-        // Dials, sends again, and waits for the answer; or says that the connection is closed.
+        // Dials, sends again, and waits for the response; or reports the connection as closed.
         let _ = Pin::new(&mut socket).poll_read(&mut cx, &mut read);
         std::mem::take(&mut *net.0.lock().unwrap())
     }
 
     #[tokio::test]
-    async fn a_request_that_a_closed_connection_lost_is_sent_again_only_while_its_seat_may_be_used() {
+    async fn a_request_lost_on_a_closed_connection_is_sent_again_only_while_its_seat_is_valid() {
         let mut again = lost(Limit::new()).await;
         assert_eq!(again.len(), 1);
         let mut sent = [0; 3];
@@ -415,6 +416,6 @@ mod tests {
         assert_eq!(&sent, b"GET");
         let passed = Limit::new();
         passed.set(now());
-        assert!(lost(passed).await.is_empty(), "the fleet may have given the slot away");
+        assert!(lost(passed).await.is_empty(), "the fleet may have given the slot to another session");
     }
 }

@@ -1,5 +1,5 @@
-//! Time limits for a request and its answer: the pod's time to answer (`answer_seconds`), and the time in which nothing of a body
-//! moves (`stall_seconds`), in either direction. Which side is waited for decides whose fault a timeout is.
+//! Time limits for a request and its response: the pod's time to respond (`answer_seconds`), and the time in which no byte
+//! of a body moves (`stall_seconds`), in either direction. The side that is waited for is at fault for a timeout.
 
 use crate::error::{Fault, RequestError, Step};
 use crate::outside::now;
@@ -8,29 +8,29 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The limits of a pool; `None`: none.
+/// The limits of a pool; `None`: unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// From the end of the request to the head of its answer.
+    /// From the end of the request to the head of its response.
     pub answer: Option<Duration>,
-    /// Without a byte of a body that moves.
+    /// The longest time without progress of a body.
     pub stall: Option<Duration>,
 }
 
-/// What took too long.
+/// What took too long, and on which side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Late {
-    /// The head of the pod's answer.
+    /// The head of the pod's response.
     Answer,
     /// The same, of a page and a pod that fails its health probes.
     Page,
-    /// The visitor sends no more of the request's body.
+    /// The visitor stopped sending the request's body.
     UploadVisitor,
-    /// The pod reads no more of it.
+    /// The pod stopped reading the request's body.
     UploadPod,
-    /// The pod sends no more of the answer's body.
+    /// The pod stopped sending the response's body.
     DownloadPod,
-    /// The visitor reads no more of it.
+    /// The visitor stopped reading the response's body.
     DownloadVisitor,
 }
 
@@ -38,7 +38,7 @@ impl Late {
     pub const ALL: [Late; 6] =
         [Late::Answer, Late::Page, Late::UploadVisitor, Late::UploadPod, Late::DownloadPod, Late::DownloadVisitor];
 
-    /// As the metric and the log name it.
+    /// The name in metrics and logs.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ impl Late {
         }
     }
 
-    /// What a request is answered with whose pod has not answered yet.
+    /// The error for a request whose pod has not responded yet.
     #[must_use]
     pub fn error(self) -> RequestError {
         let (fault, step, status, message) = match self {
@@ -84,14 +84,14 @@ impl Late {
     }
 }
 
-/// How far a body is, and who is waited for.
+/// The progress of a body, and the side that is waited for.
 #[derive(Debug)]
 pub struct Progress {
     began: Instant,
-    /// Milliseconds after `began` when something last moved.
+    /// Milliseconds from `began` to the last progress.
     moved: AtomicU64,
     waits_for: AtomicU8,
-    /// The answer's head has come.
+    /// The response's head has been received.
     is_answered: AtomicBool,
 }
 
@@ -100,7 +100,7 @@ const SINK: u8 = 1;
 const NOBODY: u8 = 2;
 
 impl Progress {
-    /// `is_whole`: there is no body, or nothing more of it.
+    /// `is_whole`: there is no body, or no more of it.
     #[must_use]
     pub fn new(is_whole: bool) -> Progress {
         Progress {
@@ -117,19 +117,19 @@ impl Progress {
         self.waits_for.store(waits_for, Ordering::Release);
     }
 
-    /// The source was asked and has nothing at the moment.
+    /// The source was polled and has no data at the moment.
     pub fn waits_for_source(&self) {
         if self.waits_for.load(Ordering::Acquire) != SOURCE {
             self.set(SOURCE);
         }
     }
 
-    /// Something was handed on; the sink will ask for more.
+    /// Data was handed on; the sink will ask for more.
     pub fn moved(&self) {
         self.set(SINK);
     }
 
-    /// The other direction has moved: a long exchange may be silent in one of them.
+    /// The other direction has made progress: in a long exchange, one of them may be silent.
     pub fn touch(&self) {
         let waits_for = self.waits_for.load(Ordering::Acquire);
         if waits_for != NOBODY {
@@ -137,7 +137,7 @@ impl Progress {
         }
     }
 
-    /// All of it was handed on.
+    /// The body was handed on completely.
     pub fn is_over(&self) {
         self.set(NOBODY);
     }
@@ -147,7 +147,7 @@ impl Progress {
         self.waits_for.load(Ordering::Acquire) == NOBODY
     }
 
-    /// The answer's head has come: who looks after requests that wait for one is done.
+    /// The response's head has been received: from now on `stalled_upload` applies instead of `late`.
     pub fn is_answered(&self) {
         self.is_answered.store(true, Ordering::Release);
     }
@@ -156,7 +156,7 @@ impl Progress {
         self.began + Duration::from_millis(self.moved.load(Ordering::Acquire))
     }
 
-    /// Waits until the head of the answer is late, or the request's body has stalled before it.
+    /// Waits until the head of the response is late, or the request's body has stalled before it.
     pub async fn late(&self, patience: Patience) -> Late {
         loop {
             let (limit, late) = match self.waits_for.load(Ordering::Acquire) {
@@ -169,13 +169,13 @@ impl Progress {
             match limit.map(|limit| self.last() + limit) {
                 Some(due) if due <= now() => return late,
                 Some(due) => tokio::time::sleep_until(due.min(now() + shortest)).await,
-                // What has no limit now may have one when the request has been sent.
+                // A state without a limit may change to one with a limit, once the request has been sent.
                 None => tokio::time::sleep(shortest).await,
             }
         }
     }
 
-    /// Of a request whose answer has begun: what has stalled for this long.
+    /// For a request whose response has begun: the side that has stalled for this long.
     #[must_use]
     pub fn stalled_upload(&self, stall: Duration) -> Option<Late> {
         let late = match self.waits_for.load(Ordering::Acquire) {
@@ -186,8 +186,8 @@ impl Progress {
         (self.is_answered.load(Ordering::Acquire) && self.is_due(stall)).then_some(late)
     }
 
-    /// Of an answer to a request with this body: what has stalled for this long. `may_be_silent`: the pod sends when it has something
-    /// to tell.
+    /// For the response to a request with this body: the side that has stalled for this long. `may_be_silent`: the pod sends
+    /// events only when they happen.
     #[must_use]
     pub fn stalled_download(&self, stall: Duration, may_be_silent: bool, upload: &Progress) -> Option<Late> {
         let late = match self.waits_for.load(Ordering::Acquire) {
@@ -196,7 +196,7 @@ impl Progress {
             SINK => Late::DownloadVisitor,
             _ => return None,
         };
-        // A pod may answer only when it has read all.
+        // A pod may respond only after it has read the whole request.
         (self.is_due(stall) && upload.is_due(stall)).then_some(late)
     }
 
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pod_has_its_time_from_the_end_of_the_request() {
+    async fn a_pods_time_starts_with_the_end_of_the_request() {
         let progress = Progress::new(true);
         assert_eq!(seconds_until(progress.late(patience(Some(5), Some(2)))).await, (Late::Answer, 5));
         let progress = Progress::new(false);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stall_is_of_the_side_that_is_waited_for() {
+    async fn a_stall_counts_against_the_side_that_is_waited_for() {
         let pod = Progress::new(false);
         assert_eq!(seconds_until(pod.late(patience(Some(60), Some(3)))).await, (Late::UploadPod, 3));
         let visitor = Progress::new(false);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn off_is_off() {
+    async fn without_limits_nothing_is_late() {
         let whole = Progress::new(true);
         let day = SECOND * 86_400;
         assert!(tokio::time::timeout(day, whole.late(patience(None, None))).await.is_err());
@@ -267,7 +267,7 @@ mod tests {
         let (body, none) = (Progress::new(false), Progress::new(true));
         tokio::time::sleep(SECOND * 4).await;
         assert_eq!(body.stalled_download(SECOND * 5, false, &none), None);
-        // The same answer again is no progress; another one is.
+        // The same state again is not progress; another one is.
         body.waits_for_source();
         tokio::time::sleep(SECOND * 4).await;
         body.waits_for_source();
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_moves_in_one_direction_keeps_the_other_alive() {
+    async fn progress_in_one_direction_keeps_the_other_alive() {
         let (upload, download) = (Progress::new(false), Progress::new(false));
         upload.is_answered();
         download.waits_for_source();

@@ -1,6 +1,6 @@
 //! The connections to the pods of one pool, and which request may use an idle one. A connection serves one session; in a
-//! pool that shares them, one that has carried nothing but requests without a body may serve any. Connections that sign in
-//! (NTLM, Negotiate: RFC 4559 §6) serve only the visitor's connection they were signed in by.
+//! pool that shares connections, one that has only carried requests without a body may serve any session. A connection that
+//! was authenticated (NTLM, Negotiate: RFC 4559 §6) serves only the visitor's connection that authenticated it.
 
 use super::body::Upload;
 use super::line::{Line, PodSocket, Redial};
@@ -18,16 +18,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A pod that does not take a connection in this time is not there.
+/// A pod that does not accept a connection within this time is unreachable.
 const DIAL: Duration = Duration::from_secs(5);
-/// Idle connections kept to one incarnation.
+/// The limit for idle connections to one incarnation.
 const KEPT: usize = 1024;
 
 /// The incarnations that this replica has connections to.
 pub struct Pods {
     incarnations: Mutex<BTreeMap<Uid, Weak<Upstream>>>,
     kept: KeptConnections,
-    /// Most fields of a response's head.
+    /// The limit for fields of a response's head.
     header_fields: usize,
     repeated: IntCounter,
 }
@@ -43,22 +43,22 @@ pub struct Upstream {
 
 #[derive(Default)]
 struct Idle {
-    /// For any session.
+    /// Usable by any session.
     anybodys: Vec<Kept>,
     owned: BTreeMap<SessionId, Vec<Kept>>,
     count: usize,
 }
 
-/// Whose requests a connection may carry.
+/// Which requests a connection may carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     Anybody,
     Session(SessionId),
-    /// One connection of a visitor, by its number.
+    /// Requests of one connection of a visitor, by its number.
     Visitor(SessionId, u64),
 }
 
-/// Who asks: a session, over one of its connections.
+/// The session that makes a request, and the number of its connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker {
     pub session: SessionId,
@@ -70,7 +70,7 @@ pub struct Lease {
     pub sender: SendRequest<Upload>,
     pub line: Arc<Line>,
     pub owner: Owner,
-    /// How long it may be idle after this request, at most.
+    /// How long it may be idle after this request, according to the pod.
     pub idle: Option<Duration>,
     opened: Instant,
     /// It has carried a request before.
@@ -88,7 +88,7 @@ impl Pods {
         Pods { incarnations: Mutex::default(), kept, header_fields, repeated }
     }
 
-    /// The connections to this incarnation: shared by all its seats, gone with the last of them.
+    /// The connections to this incarnation: shared by all its seats, and closed when the last of them is dropped.
     #[must_use]
     pub fn upstream(&self, incarnation: &Incarnation) -> Arc<Upstream> {
         let mut pods = self.incarnations.lock().unwrap_or_else(PoisonError::into_inner);
@@ -166,7 +166,7 @@ impl Upstream {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a connection whose last exchange has ended cleanly.
+    /// Keeps a connection whose last exchange has ended cleanly for reuse.
     pub(crate) fn keep(&self, lease: Lease) {
         let now = now();
         let Some(idle_time) = self.kept.idle.map(|most| lease.idle.map_or(most, |asked| asked.min(most))) else {
@@ -191,10 +191,10 @@ impl Upstream {
         }
     }
 
-    /// A connection for a request of this session: an idle one if there is one it may use.
+    /// Returns a connection for a request of this session: an idle one that it may use, or a new one.
     ///
     /// # Errors
-    /// When there is none and the pod takes no new one.
+    /// If there is no idle one and the pod accepts no new one.
     pub(super) async fn lease(&self, net: &Arc<dyn Net>, asker: Asker) -> Result<Lease, RequestError> {
         let kept = self.idle().take(asker, now());
         match kept {
@@ -206,11 +206,11 @@ impl Upstream {
     async fn dial(&self, net: &Arc<dyn Net>, asker: Asker) -> Result<Lease, RequestError> {
         let dialled = tokio::time::timeout(DIAL, net.dial(self.address)).await;
         let stream =
-            dialled.map_err(|e| RequestError::pod(Step::Dial, "the pod does not answer", e))?.map_err(not_reached)?;
+            dialled.map_err(|e| RequestError::pod(Step::Dial, "connecting timed out", e))?.map_err(not_reached)?;
         let line = Arc::new(Line::default());
         let redial = Redial { net: net.clone(), address: self.address, within: DIAL, repeated: self.repeated.clone() };
         let mut builder = Builder::new();
-        // What a proxy has to repair or may overlook (RFC 9112 §§5.1, 5.2); nameless fields mean nothing to anybody.
+        // A proxy may repair or ignore these (RFC 9112 §§5.1, 5.2); invalid fields are dropped.
         builder
             .preserve_header_case(true)
             .allow_spaces_after_header_name_in_responses(true)
@@ -224,7 +224,7 @@ impl Upstream {
             .await
             .map_err(|e| RequestError::pod(Step::Dial, "the pod cannot be reached", e))?;
         tokio::spawn(async move {
-            // Its errors reach whoever waits for the answer; an idle connection that ends concerns no request.
+            // The pending request gets its errors; if an idle connection ends, no request is affected.
             let _ = connection.with_upgrades().await;
         });
         let owner = if self.kept.share { Owner::Anybody } else { Owner::Session(asker.session) };
@@ -232,7 +232,7 @@ impl Upstream {
     }
 }
 
-/// The pod's fault, unless this process has no descriptor for the connection.
+/// The pod's fault, unless this process has no file descriptor for the connection.
 fn not_reached(error: std::io::Error) -> RequestError {
     if is_out_of_files(&error) {
         return RequestError::us(Step::Dial, OUT_OF_FILES, error);
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_goes_only_to_who_may_use_it() {
+    async fn a_connection_is_reused_only_by_requests_that_may_use_it() {
         let [ana, ben] = [SessionId(1), SessionId(2)];
         let ask = |session, connection| Asker { session, connection };
         for (owner, allowed) in [
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_expired_connection_goes_to_nobody() {
+    async fn an_expired_connection_is_not_reused() {
         let net: Arc<dyn Net> = Arc::new(Dialled::default());
         let mut idle = idle(&[Owner::Anybody, Owner::Session(SessionId(1))], leases(2, &net).await);
         assert_eq!(idle.count, 2);

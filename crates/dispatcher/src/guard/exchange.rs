@@ -1,5 +1,5 @@
-//! What the connection of a visitor and the handler of its requests have to know of each other: whether an answer is due,
-//! and what of its framing allows a probe to be put in; ends of targets that the HTTP library cannot hold.
+//! The state that a visitor's connection and the handler of its requests share: whether a response is due, whether its
+//! framing allows a probe, and the ends of targets that the HTTP library cannot hold.
 
 use crate::error::BoxError;
 use crate::forward::body::Answer;
@@ -13,21 +13,21 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// How far the present exchange is.
+/// The state of the current exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Phase {
     /// No request is being answered.
     Idle,
-    /// A head is due, and the visitor understands interim responses (HTTP/1.1).
+    /// A response head is due, and the visitor understands interim responses (HTTP/1.1).
     Due,
-    /// A head is due to a visitor of HTTP/1.0.
+    /// A response head is due to an HTTP/1.0 visitor.
     DueOld,
-    /// An answer in chunks is on its way.
+    /// A chunked response is being sent.
     Chunked,
-    /// An answer is on its way whose end only the end of the connection marks (HTTP/1.0).
+    /// A response is being sent whose end only the end of the connection marks (HTTP/1.0).
     OpenEnded,
-    /// Any other answer is on its way.
+    /// Any other response is being sent.
     Other,
 }
 
@@ -36,7 +36,7 @@ const PHASES: [Phase; 6] = [Phase::Idle, Phase::Due, Phase::DueOld, Phase::Chunk
 #[derive(Default)]
 pub struct Exchange {
     phase: AtomicU8,
-    /// The connection, while it hides from the library that the visitor has finished sending.
+    /// Wakes the connection, which hides from the library that the visitor has finished sending.
     hidden: AtomicWaker,
     is_hidden: AtomicBool,
     /// Requests begun.
@@ -53,7 +53,7 @@ impl Exchange {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
-    /// Wakes the connection when the answer has ended.
+    /// Registers the connection to be woken when the response has ended.
     pub(super) fn hide(&self, waker: &Waker) {
         self.hidden.register(waker);
         self.is_hidden.store(true, Ordering::Release);
@@ -63,7 +63,7 @@ impl Exchange {
         self.overflows.lock().unwrap_or_else(PoisonError::into_inner).extend(overflows);
     }
 
-    /// A request has come. The end of its target, if the library could not hold it, is in its extensions.
+    /// Begins a request. If its target is too long for the library, the end of it is added to the request's extensions.
     pub fn begin<B>(self: &Arc<Self>, request: &mut Request<B>) -> Turn {
         let is_old = request.version() == Version::HTTP_10;
         self.set(if is_old { Phase::DueOld } else { Phase::Due });
@@ -85,11 +85,11 @@ impl Exchange {
     }
 }
 
-/// What follows the target that the request has, of one that the library cannot hold.
+/// The end of a target that the library cannot hold; it follows the target in the request.
 #[derive(Clone, Debug)]
 pub struct TargetEnd(pub Bytes);
 
-/// A request is being answered, until this is dropped.
+/// A request that is being answered, until this is dropped.
 pub struct Turn {
     exchange: Arc<Exchange>,
     is_old: bool,
@@ -97,7 +97,7 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Follows the answer to its end.
+    /// Follows the response to its end.
     #[must_use]
     pub fn answer(self, response: Response<Answer>) -> Response<Followed> {
         let status = response.status();
@@ -126,7 +126,7 @@ impl Drop for Turn {
     }
 }
 
-/// The body of an answer, and the turn that ends with it.
+/// The body of a response, and the turn that ends with it.
 pub struct Followed {
     answer: Answer,
     _turn: Turn,

@@ -1,16 +1,16 @@
-//! Follows where requests begin and end in what a visitor sends (RFC 9112 §§2.2, 5.1, 5.2, 6.3), and takes the end of
-//! a very long target out of the way of the HTTP library, which keeps targets of 64 KiB at most.
+//! Follows where a visitor's requests begin and end (RFC 9112 §§2.2, 5.1, 5.2, 6.3), and removes the end of a very long
+//! target, because the HTTP library accepts targets of 64 KiB at most.
 
 use slotkeeper_core::planted;
 
 /// Follows where requests begin and end.
 pub(super) struct Framing {
     state: State,
-    /// Most bytes of a line of a head.
+    /// The limit for a line of a head, in bytes.
     longest_line: usize,
-    /// The present line, as far as it has come in earlier reads.
+    /// The current line, as far as received in earlier reads.
     line: Vec<u8>,
-    /// Lines of the present head so far.
+    /// Lines of the current head so far.
     lines: usize,
     length: Option<u64>,
     /// Requests that have ended.
@@ -18,35 +18,35 @@ pub(super) struct Framing {
     chunked: bool,
     upgrade: bool,
     host: bool,
-    /// Request heads that have ended: the number of the present request.
+    /// Request heads that have ended: the number of the current request.
     requests: u64,
-    /// The end of the present request's target, as far as it has come.
+    /// The end of the current request's target, as far as received.
     overflow: Option<Vec<u8>>,
-    /// ... of requests whose line has ended, with their numbers.
+    /// The ends of targets whose request line is complete, with the numbers of their requests.
     overflows: Vec<(u64, Vec<u8>)>,
 }
 
-/// So many bytes of a request line the library gets to see; what of the target goes beyond is an overflow.
+/// How many bytes of a request line the library gets; the rest of the target is the overflow.
 pub(super) const LONGEST_TARGET: usize = 32 * 1024;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     #[default]
     Head,
-    /// Bytes of a body still to come.
+    /// Remaining bytes of a body.
     Length(u64),
     ChunkSize,
     Chunk(u64),
     /// The line end after a chunk.
     ChunkEnd,
     Trailers,
-    /// After a request to switch protocols: what follows is not followed. (The door closes the connection if the
-    /// answer is no `101`.)
+    /// After a request to switch protocols: what follows is not parsed. (If the response is not `101`, `door.rs` closes the
+    /// connection.)
     Other,
     Refused,
 }
 
-/// Something ambiguous.
+/// The end of a request is ambiguous.
 struct Ambiguous;
 
 impl Framing {
@@ -67,12 +67,12 @@ impl Framing {
         }
     }
 
-    /// Nothing of a request has come that is not whole.
+    /// Whether no request is partly received.
     pub(super) fn is_idle(&self) -> bool {
         self.state == State::Head && self.lines == 0 && self.line.is_empty()
     }
 
-    /// A head has begun and is not whole.
+    /// Whether a head has begun and is not complete.
     pub(super) fn is_in_head(&self) -> bool {
         self.state == State::Head && !self.is_idle()
     }
@@ -81,7 +81,7 @@ impl Framing {
         self.state == State::Refused
     }
 
-    /// All that was asked for has come: the rest is the other side's matter.
+    /// Whether the last request has been received completely, or the protocol is switched.
     pub(super) fn is_whole(&self) -> bool {
         self.is_idle() || self.state == State::Other
     }
@@ -91,16 +91,16 @@ impl Framing {
         (self.heads, self.is_idle())
     }
 
-    /// The ends of long targets, with the numbers of their requests.
+    /// Takes the ends of long targets, with the numbers of their requests.
     pub(super) fn overflows(&mut self) -> Vec<(u64, Vec<u8>)> {
         std::mem::take(&mut self.overflows)
     }
 
-    /// Goes over bytes just read, and says how many of them remain: overflows are taken out. An error says how many may
-    /// pass before what is ambiguous.
+    /// Follows bytes that were just read, and removes overflows from them. Returns how many bytes remain; an error is the
+    /// number of bytes before the ambiguity.
     pub(super) fn follow(&mut self, bytes: &mut [u8]) -> Result<usize, usize> {
         planted!(GuardOff => self.ignore(bytes));
-        // Read up to `at`, kept up to `to`.
+        // Read position `at`, write position `to`.
         let (mut at, mut to) = (0, 0);
         while at < bytes.len() {
             let left = bytes.len() - at;
@@ -132,7 +132,7 @@ impl Framing {
                             return self.refuse(to);
                         };
                         if taken > 0 {
-                            // Look again at what remains.
+                            // Continue with the remaining bytes.
                             bytes.copy_within(at..at + passed, to);
                             self.line.extend_from_slice(&bytes[to..to + passed]);
                             to += passed;
@@ -166,10 +166,10 @@ impl Framing {
         Ok(to)
     }
 
-    /// Takes what of a target the library cannot hold, up to the space behind it. Says how many bytes that were.
+    /// Takes the part of a target that the library cannot hold, up to the following space. Returns its length in bytes.
     fn take_overflow(&mut self, bytes: &[u8]) -> Result<usize, Ambiguous> {
         if self.overflow.as_ref().is_some_and(|o| o.ends_with(b" ")) {
-            return Ok(0); // its end has come
+            return Ok(0); // complete
         }
         let end = bytes.iter().position(|b| *b == b' ' || *b == b'\n');
         let piece = &bytes[..end.unwrap_or(bytes.len())];
@@ -180,7 +180,7 @@ impl Framing {
         }
         overflow.extend_from_slice(piece);
         match end.map(|end| bytes[end]) {
-            Some(b' ') => overflow.push(b' '), // kept as the mark of its end; the bytes themselves pass
+            Some(b' ') => overflow.push(b' '), // marks that the overflow is complete; the space itself passes
             Some(_) => return Err(Ambiguous),
             None => {}
         }
@@ -198,12 +198,12 @@ impl Framing {
         Err(at)
     }
 
-    /// A CR that no LF follows, with these bytes after the line so far; the very last byte may still be followed by one.
+    /// Whether the line, continued by these bytes, has a CR without LF; the very last byte may still be followed by one.
     fn has_bare_cr(&self, more: &[u8]) -> bool {
         self.line.ends_with(b"\r") || more.strip_suffix(b"\r").unwrap_or(more).contains(&b'\r')
     }
 
-    /// A line, without its LF.
+    /// Handles a complete line, without its LF.
     fn line_ends(&mut self, line: &[u8]) -> Result<(), Ambiguous> {
         let line = line.strip_suffix(b"\r").ok_or(Ambiguous)?;
         if line.contains(&b'\r') {
@@ -241,7 +241,7 @@ impl Framing {
             if self.lines > 0 {
                 self.head_ends();
             }
-            return Ok(()); // empty lines before a request are let pass (RFC 9112 §2.2)
+            return Ok(()); // empty lines before a request are allowed (RFC 9112 §2.2)
         }
         self.lines += 1;
         if self.lines == 1 {
@@ -255,7 +255,7 @@ impl Framing {
                 }
                 self.overflows.push((self.requests, overflow));
             }
-            return Ok(()); // the request line: the library looks at it
+            return Ok(()); // the request line: the library parses it
         }
         if line[0] == b' ' || line[0] == b'\t' {
             return Err(Ambiguous);
@@ -311,7 +311,7 @@ impl Framing {
     }
 }
 
-/// Moves bytes to where those before them end.
+/// Moves `n` bytes from the read to the write position, and advances both.
 fn keep(bytes: &mut [u8], at: &mut usize, to: &mut usize, n: usize) {
     if *at != *to {
         bytes.copy_within(*at..*at + n, *to);
@@ -324,7 +324,7 @@ fn keep(bytes: &mut [u8], at: &mut usize, to: &mut usize, n: usize) {
 mod tests {
     use super::{Framing, LONGEST_TARGET};
 
-    /// How many bytes pass, fed in pieces of `cut`; `None` if all do.
+    /// The number of bytes that pass, fed in pieces of `cut`; `None` if all do.
     fn stops_at(request: &str, cut: usize) -> Option<usize> {
         let mut framing = Framing::new(1 << 20);
         let mut passed = 0;
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_clear_passes_however_it_is_cut() {
+    fn unambiguous_requests_pass_however_they_are_cut() {
         let requests = [
             "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n\n\r\n\rxGET / HTTP/1.1\r\nA: b\r\n\r\n",
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ambiguous_does_not() {
+    fn ambiguous_requests_do_not_pass() {
         let heads = [
             "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
             "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_long_target_is_taken_out_however_it_is_cut() {
+    fn the_end_of_a_long_target_is_removed_however_it_is_cut() {
         let target = |n: usize| format!("/{}", "abcdefghij".repeat(n));
         let rest = " HTTP/1.1\r\nHost: a\r\n\r\n";
         let all = format!("GET /{rest}POST {}{rest}GET {}{rest}GET /x{rest}", target(5000), target(20_000));
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_target_with_anything_odd_in_its_end_is_refused() {
+    fn a_long_target_with_an_invalid_byte_in_its_end_is_refused() {
         for odd in ["#", "\r", "\n", "\t", "\u{e9}", "\0"] {
             let request = format!("GET /{}{odd}x HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(LONGEST_TARGET + 10));
             for cut in [1, 1000, 1 << 20] {

@@ -1,15 +1,15 @@
-//! A journal in a folder on this machine's disk: for one dispatcher, which comes back to it.
+//! A journal in a folder on this machine's disk: for one dispatcher, which finds its state there after a restart.
 //!
 //! ```text
-//! lock                              held by the process that writes; says which
-//! entries-00000000000000004097      a segment: entries from this position on, a batch a line (`line.rs`)
-//! checkpoint-00000000000000004096   the state after so many entries
+//! lock                              held by the process that writes; contains its process id
+//! entries-00000000000000004097      a segment: entries from this position on, one batch per line (`line.rs`)
+//! checkpoint-00000000000000004096   the state after this number of entries
 //! ```
 //!
-//! A batch counts when it is on the disk: only then it is acknowledged, and read back. One is written at a time, so what
-//! a crash tears can only be the last record, which nobody was told of. All else that does not add up is not guessed at: the
-//! journal is refused as it is, and `repair` is for people to decide on. See `account.rs` for what can be read,
-//! OPERATING.md for what each damage means.
+//! A batch counts when it is on the disk: only then is it acknowledged and read back. One batch is written at a time, so a
+//! crash can only tear the last record, which was never acknowledged. Any other inconsistency is not guessed at: the journal
+//! is refused and left as it is, and a person decides whether to run `repair`. See `account.rs` for what can be read,
+//! OPERATING.md for what each kind of damage means.
 
 pub mod account;
 mod appending;
@@ -50,7 +50,7 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
-    #[error("{} is not a folder: name one for the journal (it is made if there is none)", .0.display())]
+    #[error("{} is not a folder: name a folder for the journal (it is created if missing)", .0.display())]
     NotAFolder(PathBuf),
     #[error("there is no folder {}", .0.display())]
     NoFolder(PathBuf),
@@ -58,7 +58,7 @@ pub enum OpenError {
     InUse { folder: PathBuf, process: String },
     #[error("the journal in {} is refused, and left as it is: {damage}; {}", folder.display(), remedy(folder, damage, *entries))]
     Damaged { folder: PathBuf, damage: Damage, entries: u64 },
-    #[error("the journal's metrics contradict each other")]
+    #[error("duplicate metric name of the journal")]
     Figures(#[from] prometheus::Error),
 }
 
@@ -71,15 +71,15 @@ fn remedy(folder: &Path, damage: &Damage, entries: u64) -> String {
     format!("{version}`slotkeeper journal repair {folder}` keeps it up to entry {entries} and moves the rest aside")
 }
 
-/// Opens the journal in this folder, which is made if there is none.
+/// Opens the journal in this folder, which is created if it does not exist.
 ///
 /// # Errors
-/// When the folder cannot be used, or what is in it cannot be read to the end. Nothing has been changed then.
+/// When the folder cannot be used, or its files cannot be read to the end. In that case nothing has been changed.
 pub fn open(folder: &Path, clock: Clock) -> Result<Journal, OpenError> {
     open_on(Disk::default(), folder, clock)
 }
 
-/// As [`open`], on a disk that a test can make trouble on.
+/// As [`open`], on a disk that a test can make fail.
 ///
 /// # Errors
 /// As [`open`].
@@ -133,14 +133,14 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenErro
     move |source| OpenError::Io { what, path, source }
 }
 
-/// Says what is wrong with the journal and costs nothing; a checkpoint that cannot be read must not count as one later.
+/// Logs damage by which nothing is lost, and renames damaged checkpoints, so that they do not count as checkpoints later.
 fn set_aside(disk: &Disk, folder: &Path, account: &Account) -> Result<(), OpenError> {
     for damage in &account.remarks {
         let name = damage.file.to_string();
         match damage.file {
             Name::Checkpoint(_) => {
                 let aside = format!("{DAMAGED}{name}");
-                tracing::warn!(folder = %folder.display(), "{damage}; the journal goes on from an older state, nothing is lost; the file is now {aside}");
+                tracing::warn!(folder = %folder.display(), "{damage}; continuing from an older state, nothing is lost; the file is now {aside}");
                 disk.rename(folder, &name, &aside).map_err(failed("rename", &folder.join(&name)))?;
             }
             Name::Entries(_) => {
@@ -151,7 +151,7 @@ fn set_aside(disk: &Disk, folder: &Path, account: &Account) -> Result<(), OpenEr
     Ok(())
 }
 
-/// Where the journal goes on: without what a crash has torn.
+/// Opens the end of the journal, and cuts off a record that a crash has torn.
 fn tail(disk: &Disk, folder: &Path, account: &Account) -> Result<Tail, OpenError> {
     let next = account.position() + 1;
     let Some((first, length)) = account.last else {
@@ -167,7 +167,7 @@ fn tail(disk: &Disk, folder: &Path, account: &Account) -> Result<Tail, OpenError
             file = %path.display(),
             offset = torn.offset,
             bytes = bytes.len(),
-            "the last record is not whole ({}), as after a crash: it is cut off, and saved as {saved}", torn.flaw
+            "the last record is incomplete ({}), as after a crash: it is cut off, and saved as {saved}", torn.flaw
         );
         let file = disk.open(&path).map_err(failed("open", &path))?;
         let cut = disk.cut(&path, &*file, torn.offset).and_then(|()| disk.sync(&path, &*file));
@@ -176,7 +176,7 @@ fn tail(disk: &Disk, folder: &Path, account: &Account) -> Result<Tail, OpenError
     let tail = Tail::open(disk, folder, first, next, length).map_err(failed("open", &path))?;
     let content = disk.read(&path).map_err(failed("read", &path))?;
     let whole = content.get(..length as usize).unwrap_or_default();
-    // The names may only be in the cache, too.
+    // The file names, too, may only be in the cache.
     tail.settle(whole).and_then(|()| disk.sync_folder(folder)).map_err(failed("sync", &path))?;
     Ok(tail)
 }
@@ -187,7 +187,7 @@ fn locked(tail: &Mutex<Tail>) -> MutexGuard<'_, Tail> {
 
 struct Reader {
     state: Option<Box<Fleet>>,
-    /// From before this process.
+    /// The entries that were in the folder when it was opened.
     early: std::vec::IntoIter<Entry>,
     receiver: mpsc::UnboundedReceiver<Vec<Entry>>,
 }

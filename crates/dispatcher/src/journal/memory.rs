@@ -5,7 +5,7 @@ use crate::outside::{BoxFuture, Clock};
 use slotkeeper_core::{Entry, Time};
 use tokio::sync::mpsc;
 
-/// A new, empty one. Its time is the clock's, and never goes back.
+/// A new, empty journal. Its time is the clock's, and never goes back.
 #[must_use]
 pub fn open(clock: Clock) -> Journal {
     let (sender, receiver) = mpsc::unbounded_channel();

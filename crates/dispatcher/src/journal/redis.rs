@@ -1,19 +1,19 @@
 //! A journal that several dispatchers share: one stream in a Redis (7 or newer) or a Valkey is its order and its clock.
 //! Three scripts are the whole protocol (`redis/{append,begin,keep}.lua`): each does its part in one step of the server.
 //!
-//! What has been taken can be lost: by a restart, a failover, a flush. So the journal has *lives*: this data on this server.
-//! Whoever finds another one than it knows writes that entries may be lost (`Command::Lapse`) before anything else; the
-//! fleet places nobody until everyone who may have relied on them has given up. A reader compares what it read last with
-//! what is there, and starts over from the newest state that was kept, if it is not the same.
+//! Acknowledged entries can be lost: by a restart, a failover, a flush. So the journal has *lives*: a life is this data on this
+//! server. A writer that finds another life than it knows writes that entries may be lost (`Command::Lapse`) before anything
+//! else; the fleet places no session until every replica that may have relied on lost entries has closed its streams. A reader
+//! compares the entry it read last with the server's copy, and starts over from the newest checkpoint if they differ.
 //!
-//! All that is ever sent, in this order on each connection (RESP2; the writer, the reader and each keeping of a state have
-//! one of their own, and `K` is `{NAME}:`):
+//! All commands that are ever sent, in this order on each connection (RESP2; the writer, the reader and each write of a
+//! checkpoint use their own connection, and `K` is `{NAME}:`):
 //!
 //! - on connecting: `AUTH [user] password` if configured, `SELECT db` unless 0, then at once `INFO server` (`run_id`),
 //!   `INFO replication` (`role`, `master_replid`, `master_replid2`), `INFO memory` (`maxmemory_policy`)
 //! - writer: `EVAL <begin.lua> 3 Kentries Klife Kcheckpoint SERVER LAPSE DOUBTED`,
 //!   `EVAL <append.lua> 2 Kentries Klife LIFE ENTRY...`
-//! - reader, starting: `HMGET Kcheckpoint position at state`, then `XRANGE Kentries ID ID`; then again and again at once
+//! - reader, starting: `HMGET Kcheckpoint position at state`, then `XRANGE Kentries ID ID`; then repeatedly, in one pipeline,
 //!   `XREAD COUNT 256 BLOCK 1000 STREAMS Kentries ID`, `GET Klife`, `XRANGE Kentries ID ID`, `HMGET Kcheckpoint position at`
 //! - keeper: `EVAL <keep.lua> 3 Kentries Klife Kcheckpoint LIFE POSITION AT STATE`
 
@@ -37,7 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_rustls::rustls::pki_types::ServerName;
 use trouble::Kind;
 
-/// Why a journal cannot even be tried. (A server that does not answer is waited for.)
+/// Why a journal cannot be opened at all. (A server that does not answer is waited for.)
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -47,14 +47,14 @@ pub enum OpenError {
     Host(String),
     #[error("its certificates cannot be verified")]
     Trust(#[from] tls::TrustError),
-    #[error("the metrics contradict each other")]
+    #[error("duplicate metric name")]
     Figures(#[from] prometheus::Error),
 }
 
-/// Connects when it is first used.
+/// Opens the journal. It connects when it is first used.
 ///
 /// # Errors
-/// What no waiting would mend.
+/// Errors that waiting would not repair.
 pub fn open(config: &RedisJournal, net: Arc<dyn Net>) -> Result<Journal, OpenError> {
     let name = &config.name;
     // A brace would end the hash tag that keeps the keys together in a cluster.
@@ -70,7 +70,7 @@ pub fn open(config: &RedisJournal, net: Arc<dyn Net>) -> Result<Journal, OpenErr
     };
     let figures = Figures::new()?;
     for kind in Kind::ALL {
-        // There from the start, at 0.
+        // Creates the series, so that they start at 0.
         let _ = figures.errors.with_label_values(&[kind.word()]);
     }
     let patience = Patience::default();
@@ -88,7 +88,7 @@ pub fn open(config: &RedisJournal, net: Arc<dyn Net>) -> Result<Journal, OpenErr
     })
 }
 
-/// What all ends of the journal have in common.
+/// What the writer, the reader and the keeper of the journal share.
 #[derive(Clone)]
 struct House {
     place: Arc<Place>,
@@ -97,7 +97,7 @@ struct House {
     figures: Figures,
 }
 
-/// They hash to one slot, so that a script may touch them all.
+/// The keys of the journal. All hash to one cluster slot, so that a script may use all of them.
 #[derive(Clone)]
 struct Keys {
     entries: String,
@@ -112,19 +112,20 @@ impl Keys {
     }
 }
 
-/// What the ends tell each other.
+/// State that the reader and the writer exchange.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Told>>);
 
 #[derive(Default)]
 struct Told {
-    /// By the writer: who writes here. By the reader: that one's highest number that has been read.
+    /// Set by the writer: the replica id it writes for. Set by the reader: the highest number of that replica that has
+    /// been read.
     ours: Option<(ReplicaId, u64)>,
-    /// By the reader: the life in which all that it has read is still there.
+    /// Set by the reader: the life that still contains everything it has read.
     life: Option<String>,
-    /// By the reader: a life in which entries are lost that nobody has written a lapse for.
+    /// Set by the reader: a life in which entries are lost without a lapse having been written.
     doubted: Option<String>,
-    /// By the reader: the server has become a replica, so it is not the one that the writer knows.
+    /// Set by the reader: the server has become a replica, so it is not the primary that the writer knows.
     estranged: bool,
 }
 

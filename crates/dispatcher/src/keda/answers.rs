@@ -1,5 +1,5 @@
-//! What KEDA is answered, from memory and at once: nothing here can wait, because KEDA sets no deadline, and a slow failure
-//! is worse for it than a quick one. Who cannot be sure of a number refuses to tell one: never 0.
+//! The answers to KEDA, from memory and at once: nothing here waits, because KEDA sets no deadline, and a slow failure is worse
+//! for it than a fast one. If a number is not certain, the answer is an error, never 0.
 
 use super::messages::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec, MetricValue,
@@ -17,16 +17,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Status;
 
-/// The one metric there is: one pod for each that is wanted.
+/// The only metric: the desired number of pods.
 pub const METRIC: &str = "slotkeeper-pods";
-/// Between two warnings that nobody is answered.
+/// The pause between two warnings that KEDA gets no answer.
 const WARN_EVERY: Duration = Duration::from_secs(60);
-/// A journal may take this long to answer, however short `settle` is.
+/// The minimum lag of the journal that is tolerated, however short `settle` is.
 const LEAST_LAG: Duration = Duration::from_secs(2);
 
 pub(super) struct Scaler {
     pub(super) dispatcher: Arc<Dispatcher>,
-    /// KEDA has asked for them.
+    /// The pools for which KEDA has called.
     met: Mutex<BTreeSet<PoolId>>,
     warned: Mutex<Option<Instant>>,
 }
@@ -62,12 +62,12 @@ impl Scaler {
         }
         if self.met.lock().unwrap_or_else(PoisonError::into_inner).insert(pool.config.id.clone()) {
             let (namespace, object) = (shown(&asks.namespace), shown(&asks.name));
-            tracing::info!(pool = %pool.config.id, namespace, scaled_object = object, "KEDA asks for this pool");
+            tracing::info!(pool = %pool.config.id, namespace, scaled_object = object, "first call of KEDA for this pool");
         }
         Ok(pool)
     }
 
-    /// Always the same, and told even by who knows no number: without it KEDA makes no autoscaler, and never falls back.
+    /// Constant, and returned even if no number is known: without it KEDA creates no HPA, and never uses its fallback.
     pub(super) fn spec() -> GetMetricSpecResponse {
         let spec = MetricSpec { metric_name: METRIC.into(), target_size: 1, target_size_float: 1.0 };
         GetMetricSpecResponse { metric_specs: vec![spec] }
@@ -79,8 +79,8 @@ impl Scaler {
         Ok(IsActiveResponse { result: is_active(&view.fleet, &pool.config.id) })
     }
 
-    /// Telling the number is an act: the journal learns that it is being served. (Being told that the pool is active is none:
-    /// nobody shrinks by it, and that it was sent proves nothing about who has received it.)
+    /// Returns the number, and records in the journal that it is served. (`IsActive` is not recorded: no scale-down
+    /// follows from it, and having sent it does not prove that KEDA has received it.)
     pub(super) fn metrics(&self, pool: &Pool, asks: &GetMetricsRequest) -> Result<GetMetricsResponse, Status> {
         if !asks.metric_name.is_empty() && asks.metric_name != METRIC {
             let what = format!("there is no metric {}; allowed: {METRIC}", shown(&asks.metric_name));
@@ -103,7 +103,7 @@ impl Scaler {
         })
     }
 
-    /// Why no number may be told now.
+    /// Why no number may be returned now.
     pub(super) fn doubt(&self, view: &View, pool: &Pool) -> Option<&'static str> {
         let (dispatcher, id) = (&self.dispatcher, &pool.config.id);
         if *dispatcher.stopping.borrow() {
@@ -124,7 +124,7 @@ impl Scaler {
         if !view.fleet.is_listed(id) {
             return Some("the pods of this pool have not been listed yet");
         }
-        // Before that, nobody knows what runs already.
+        // Before that, it is not known how many pods run already.
         (!metrics::knows(&view.fleet, id)).then_some("the size of this pool has not been read yet")
     }
 
@@ -134,10 +134,10 @@ impl Scaler {
             return;
         }
         *warned = Some(now());
-        tracing::warn!(pool = %pool.config.id, "KEDA asks, and is not answered: {why}");
+        tracing::warn!(pool = %pool.config.id, "not answering KEDA: {why}");
     }
 
-    /// Whoever shares a journal proves often enough that it reads it. Runs until the process ends.
+    /// On a shared journal, writes ticks often enough to prove that this replica reads it. Runs until the process ends.
     pub(super) async fn keep_current(&self) {
         // Read again each time: a rollout may change `settle`.
         let limit = || {
@@ -159,7 +159,7 @@ impl Scaler {
     }
 }
 
-/// What is known here may be outdated.
+/// Whether this replica's state may be outdated.
 fn is_late(view: &View, pool: &Pool) -> bool {
     planted!(AnswersWhenLate => false);
     view.is_stale() || view.is_cut_off() || view.lag().is_some_and(|lag| lag > longest_lag(&view.fleet, pool))
@@ -169,21 +169,21 @@ fn is_pushed(pool: &Pool) -> bool {
     matches!(pool.config.rules.scaling, Scaling::Keda { .. }) && pool.config.trigger == Trigger::Push
 }
 
-/// Nobody acts on a number for longer than `settle`: one half of that it may be old when it is told, the other half KEDA
-/// has to act on it.
+/// The maximum age of a number when it is served. KEDA must not act on a number for longer than `settle`: half of that is
+/// for the age of the number, the other half for KEDA to act on it.
 fn longest_lag(fleet: &Fleet, pool: &Pool) -> Duration {
     let Scaling::Keda { settle } = pool.rules(fleet).scaling else { return LEAST_LAG };
     (duration(settle) / 2).max(LEAST_LAG)
 }
 
-/// Somebody lives, waits or drains, or pods are wanted: without this KEDA writes 0, from whatever number. It follows
-/// `desired`, not `needed`: pods retire in the step that lowers `desired`, and nobody may be on one that KEDA takes.
+/// True if there is any session, or pods are desired: when this is false, KEDA scales to 0 from any number. It depends on
+/// `desired`, not `needed`: pods retire in the step that lowers `desired`, and no session may be on a pod that KEDA removes.
 pub(super) fn is_active(fleet: &Fleet, pool: &PoolId) -> bool {
     planted!(InactiveWhileWanted => fleet.census(pool).is_some_and(|c| c.is_active()));
     fleet.desired(pool).is_some_and(|d| !d.is_empty()) || fleet.census(pool).is_some_and(|c| c.is_active())
 }
 
-/// What somebody else has written, quoted and not endless.
+/// Foreign text, quoted and cut to 63 characters.
 fn shown(text: &str) -> String {
     format!("{:?}", text.chars().take(63).collect::<String>())
 }

@@ -1,9 +1,9 @@
-//! What KEDA and an external scaler say to each other: `externalscaler.proto` in Rust, written by hand, so that nobody
-//! needs a compiler of such files.
+//! The messages between KEDA and an external scaler: `externalscaler.proto` in Rust, written by hand, so that the build
+//! needs no protobuf compiler.
 
 use std::collections::BTreeMap;
 
-/// Who asks: one trigger of a ScaledObject, with its metadata as written.
+/// The caller: one trigger of a ScaledObject, with its metadata.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct ScaledObjectRef {
     #[prost(string, tag = "1")]
@@ -75,7 +75,7 @@ mod tests {
     /// A field's key is `number << 3 | type`; 0 is a varint, 1 has 8 bytes, 2 has a length before it
     /// (protobuf.dev/programming-guides/encoding).
     #[test]
-    fn messages_have_the_bytes_that_the_protocol_asks_for() {
+    fn messages_are_encoded_as_the_protocol_requires() {
         let asked = b"\x0a\x02so\x12\x02ns\x1a\x0c\x0a\x04pool\x12\x04chat";
         assert_eq!(pool().encode_to_vec(), asked);
         assert_eq!(ScaledObjectRef::decode(&asked[..]).unwrap(), pool());
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_protocol_as_documented_has_the_same_numbers() {
+    fn field_numbers_match_the_proto_file() {
         let text = include_str!("externalscaler.proto");
         let numbers = |message: &str| -> Vec<u32> {
             let body = text.split(&format!("message {message} {{")).nth(1).unwrap().split('}').next().unwrap();

@@ -1,5 +1,5 @@
-//! The stream on which KEDA is woken: `true` at once when the pool becomes active, and again every few seconds while it is,
-//! which keeps the workload alive whatever its polls say. `false` is never said: since 2.18 KEDA ignores it.
+//! The push stream of KEDA: `true` is sent at once when the pool becomes active, and again every few seconds while it is
+//! active, which keeps the workload alive whatever KEDA's polls return. `false` is never sent: since 2.18 KEDA ignores it.
 
 use super::answers::{self, Scaler};
 use super::messages::IsActiveResponse;
@@ -17,11 +17,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::Status;
 
-/// Between two messages while nothing changes.
+/// The pause between two messages while nothing changes.
 pub const REPEAT: Duration = Duration::from_secs(10);
-/// Doubt can come with time alone, unlike activity: it is looked for this often.
+/// Unlike activity, certainty can be lost by time alone, without an entry: it is checked this often.
 const LOOK: Duration = Duration::from_secs(1);
-/// Streams of one pool at once. KEDA has one for each trigger; those of its earlier lives end by themselves.
+/// Maximum of open streams of one pool. KEDA has one for each trigger; those of earlier KEDA processes end by themselves.
 const MOST: i64 = 64;
 
 /// One open stream.
@@ -30,7 +30,7 @@ struct Pushes {
     pool: Arc<Pool>,
     view: watch::Receiver<View>,
     stopping: watch::Receiver<bool>,
-    /// When `true` was said last, unless the pool has been inactive since.
+    /// When `true` was sent last, unless the pool has been inactive since.
     said: Option<Instant>,
     pushed: IntCounter,
     open: Open,
@@ -45,11 +45,12 @@ struct Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        tracing::info!(pool = %self.pool.config.id, why = self.why, "KEDA's stream has ended");
+        tracing::info!(pool = %self.pool.config.id, why = self.why, "stream of KEDA ended");
     }
 }
 
-/// Ends cleanly where others would fail: only after a clean end KEDA comes again in two seconds, and asks the next replica.
+/// The stream ends without an error, even if a number is not certain: only after a clean end does KEDA reconnect within
+/// two seconds, to the next replica.
 pub(super) fn open(
     scaler: Arc<Scaler>,
     pool: Arc<Pool>,
@@ -59,9 +60,9 @@ pub(super) fn open(
     if streams.get() >= MOST {
         return Err(Status::resource_exhausted(format!("pool {id} has {MOST} open streams already")));
     }
-    tracing::info!(pool = %pool.config.id, "KEDA has opened a stream");
+    tracing::info!(pool = %pool.config.id, "stream of KEDA opened");
     let pushed = metrics.scaler_pushes.with_label_values(&[id]);
-    let open = Open { _counted: Counted::one(&streams), pool: pool.clone(), why: "KEDA has closed it" };
+    let open = Open { _counted: Counted::one(&streams), pool: pool.clone(), why: "closed by KEDA" };
     let (view, stopping) = (scaler.dispatcher.view.clone(), scaler.dispatcher.stopping.clone());
     let pushes = Pushes { scaler, pool, view, stopping, said: None, pushed, open };
     Ok(unfold(pushes, |mut pushes| async move {
@@ -80,13 +81,13 @@ impl Pushes {
         self.open.why = why;
     }
 
-    /// Whether `true` is to be said to an active pool's scaler now.
+    /// Whether `true` is due for an active pool.
     fn is_due(&self) -> bool {
         planted!(PushedOnce => self.said.is_none());
         self.said.is_none_or(|said| said + REPEAT <= now())
     }
 
-    /// Waits until `true` is to be said; `Err` says why nothing is said any more.
+    /// Waits until `true` is due; `Err` is the reason why the stream ends.
     async fn next(&mut self) -> Result<(), &'static str> {
         loop {
             let is_active = {

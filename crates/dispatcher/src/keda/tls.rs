@@ -1,5 +1,6 @@
-//! The certificate that KEDA is shown, if it asks by TLS. Both files are read again for every connection (there are few):
-//! certificates are renewed while we run. A pair that cannot be used is refused at start; later the last good one stays.
+//! The certificate of the KEDA listener, if it uses TLS. Both files are read again for every connection (there are few),
+//! because certificates are renewed at run time. An unusable pair is an error at start; later, the last usable pair stays
+//! in use.
 
 use crate::config::TlsFiles;
 use std::path::Path;
@@ -15,11 +16,9 @@ use tokio_rustls::rustls::{self, ServerConfig};
 pub enum TlsError {
     #[error("{0}: cannot be read: {1}")]
     Unreadable(String, std::io::Error),
-    #[error("{0}: there is no certificate in it; allowed: PEM, `-----BEGIN CERTIFICATE-----`, the leaf first")]
+    #[error("{0}: contains no certificate; allowed: PEM, `-----BEGIN CERTIFICATE-----`, the leaf first")]
     NoCertificate(String),
-    #[error(
-        "{0}: there is no private key in it; allowed: PEM, `-----BEGIN PRIVATE KEY-----` (PKCS #8, PKCS #1 or SEC 1)"
-    )]
+    #[error("{0}: contains no private key; allowed: PEM, `-----BEGIN PRIVATE KEY-----` (PKCS #8, PKCS #1 or SEC 1)")]
     NoKey(String),
     #[error("{0}: not PEM: {1}")]
     NotPem(String, pem::Error),
@@ -28,7 +27,7 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    /// The key is at fault, not the certificate.
+    /// True if the key is wrong, not the certificate.
     #[must_use]
     pub fn concerns_key(&self, files: &TlsFiles) -> bool {
         let file = match self {
@@ -57,7 +56,7 @@ impl Tls {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match read(&self.files) {
             Ok(config) => *last = Arc::new(config),
-            Err(error) => tracing::warn!("the certificate for KEDA stays as it was: {error}"),
+            Err(error) => tracing::warn!("certificate for KEDA not reloaded, the previous one stays in use: {error}"),
         }
         last.clone().into()
     }

@@ -1,4 +1,4 @@
-//! Figures of this process: its listeners, its limits, its reloads.
+//! Metrics of this process: its listeners, its limits, its reloads.
 
 use super::{counters, register};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
@@ -7,7 +7,7 @@ pub struct ProcessMetrics {
     accept_errors: IntCounterVec,
     /// Connections from visitors allowed at once.
     pub connections_limit: IntGauge,
-    /// How often a new one had to wait for that.
+    /// How often a new connection had to wait because of that limit.
     pub connections_waited: IntCounter,
     reloads: IntCounterVec,
     admin_refused: IntCounterVec,
@@ -43,28 +43,28 @@ impl ProcessMetrics {
             accept_errors: counters(
                 registry,
                 "slotkeeper_accept_errors_total",
-                "Connections that could not be accepted (no free file descriptor, say), by listener: visitors, admin, keda.",
+                "Connections that could not be accepted (no free file descriptor, for example), by listener: visitors, admin, keda.",
                 &["listener"],
             )?,
             connections_limit: register(
                 registry,
                 IntGauge::new(
                     "slotkeeper_connections_limit",
-                    "Connections from visitors allowed at once: limits.connections, or what the limit of open files leaves room for.",
+                    "Maximum of concurrent connections from visitors: limits.connections, or fewer because of the limit of open files.",
                 )?,
             )?,
             connections_waited: register(
                 registry,
                 IntCounter::new(
                     "slotkeeper_connections_waited_total",
-                    "How often all connections that are allowed were in use, so that the next one had to wait.",
+                    "How often a new connection had to wait because the maximum was in use.",
                 )?,
             )?,
             reloads: {
                 let reloads = counters(
                     registry,
                     "slotkeeper_reloads_total",
-                    "Reloads of the configuration (SIGHUP): applied, in_part (some of it needs a restart), refused (it is wrong).",
+                    "Reloads of the configuration (SIGHUP): applied, in_part (some of it needs a restart), refused (it has errors).",
                     &["outcome"],
                 )?;
                 for outcome in ["applied", "in_part", "refused"] {

@@ -1,17 +1,17 @@
-//! WebSocket frame heads (RFC 6455 §5.2), read while the bytes pass through: where frames begin and end, and what they
-//! are. Payloads are not looked at, but for the pong to the dispatcher's own ping.
+//! Parses WebSocket frame heads (RFC 6455 §5.2) while the bytes pass through: where frames begin and end, and of what kind
+//! they are. Payloads are ignored, except for the pong to the dispatcher's own ping.
 
 use slotkeeper_core::planted;
 
 /// Follows one direction of a WebSocket.
 #[derive(Debug, Default)]
 pub struct Frames {
-    /// Bytes of the present head, as far as it has come.
+    /// Bytes of the current head, as far as received.
     head: [u8; 14],
     have: u8,
-    /// Payload bytes of the present frame still to come.
+    /// Remaining payload bytes of the current frame.
     payload: u64,
-    /// Something that is no WebSocket frame was seen: boundaries are unknown from there on.
+    /// The bytes were not a valid WebSocket frame: boundaries are unknown from there on.
     lost: bool,
 }
 
@@ -25,13 +25,13 @@ pub struct Head {
 }
 
 impl Head {
-    /// The first frame of a text or binary message.
+    /// Whether it is the first frame of a text or binary message.
     #[must_use]
     pub fn starts_message(self) -> bool {
         matches!(self.opcode, 1 | 2)
     }
 
-    /// Carries the application's data (not a ping, pong or close).
+    /// Whether it carries the application's data (it is not a ping, pong or close).
     #[must_use]
     pub fn is_data(self) -> bool {
         self.opcode < 8
@@ -42,24 +42,24 @@ pub const CLOSE: u8 = 8;
 pub const PING: u8 = 9;
 pub const PONG: u8 = 10;
 
-/// What a step over the bytes met.
+/// The result of a step over some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A head ended here; its payload follows.
     Head(Head),
-    /// The bytes ended, or a payload did.
+    /// The bytes or a payload ended here.
     Bytes,
 }
 
 impl Frames {
-    /// True exactly between two frames: something may be put in here.
+    /// True exactly between two frames, where a frame may be inserted.
     #[must_use]
     pub fn between(&self) -> bool {
         planted!(PingInsideFrame => !self.lost && self.have == 0);
         !self.lost && self.have == 0 && self.payload == 0
     }
 
-    /// The next bytes are a frame's payload.
+    /// Whether the next bytes are a frame's payload.
     #[must_use]
     pub fn in_payload(&self) -> bool {
         self.payload > 0
@@ -70,7 +70,7 @@ impl Frames {
         self.lost
     }
 
-    /// Goes over some of the bytes: how many, and what that met. Never zero bytes unless `bytes` is empty.
+    /// Steps over some of the bytes. Returns how many, and what was found. Never zero bytes unless `bytes` is empty.
     pub fn step(&mut self, bytes: &[u8]) -> (usize, Step) {
         if self.lost {
             return (bytes.len(), Step::Bytes);
@@ -106,7 +106,7 @@ impl Frames {
             127 => (10, u64::from_be_bytes(head.get(2..10)?.try_into().ok()?)),
             n => (2, u64::from(n)),
         };
-        // Reserved opcodes, oversized or fragmented control frames, lengths over 63 bits: not WebSocket any more.
+        // Reserved opcodes, oversized or fragmented control frames, lengths over 63 bits: no longer a WebSocket.
         let control = opcode >= 8;
         if matches!(opcode, 3..=7 | 11..=15) || control && (payload > 125 || first & 0x80 == 0) || payload >> 63 != 0 {
             self.lost = true;
@@ -122,7 +122,7 @@ impl Frames {
     }
 }
 
-/// A control frame from a server (unmasked) or a client (masked). `payload` at most 125 bytes.
+/// Builds a control frame from a server (unmasked) or a client (masked). `payload` has at most 125 bytes.
 #[must_use]
 pub fn control(opcode: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
     let payload = &payload[..payload.len().min(125)];
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_websocket_is_passed_but_never_called_a_boundary() {
+    fn bytes_that_are_not_websocket_pass_but_have_no_boundaries() {
         for rubbish in [&[0x83u8, 0][..], &[0x08, 0], &[0x89, 126, 1, 0], &[0x82, 127, 255, 0, 0, 0, 0, 0, 0, 0]] {
             let (heads, frames) = heads(rubbish, 1);
             assert!(heads.is_empty() && frames.is_lost() && !frames.between());

@@ -1,5 +1,5 @@
-//! One direction of a tunnel: reads what is there, follows the frames, writes it on. What the other side does not take at
-//! once is kept, and nothing more is read until it has.
+//! One direction of a tunnel: reads available bytes, follows the frames, and writes the bytes to the other side. Bytes that
+//! the other side does not accept at once are kept, and reading stops until they are written.
 
 use super::frames::{Frames, Head, PONG, Step};
 use crate::activity::Counts;
@@ -11,9 +11,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The most that is read at once; what a blocked peer can cost in memory.
+/// The largest read, and so the memory that a blocked peer can cost.
 const MOST: usize = 128 * 1024;
-/// What is read at once while the other side does not keep up.
+/// The size of a read while the other side does not keep up.
 const LEAST: usize = 16 * 1024;
 
 thread_local! {
@@ -32,27 +32,27 @@ pub(super) struct Pump {
     state: State,
     /// Follows the frames of a WebSocket; `None` for any other protocol.
     frames: Option<Frames>,
-    /// What the other side has not taken yet, and how much of that it has.
+    /// Bytes that the other side has not accepted completely, and how many of them it has.
     left: Vec<u8>,
     sent: usize,
-    /// The other side has refused to take more, and not caught up yet.
+    /// The other side has refused to accept more, and not caught up yet.
     blocked: bool,
-    /// How much to read next.
+    /// The size of the next read.
     appetite: usize,
-    /// Only now and then there: what is to be put in or kept back.
+    /// Present only while a frame is to be inserted or held back.
     edit: Option<Box<Edit>>,
     signs: Signs,
-    /// What counts as activity, and whether the present frame does.
+    /// Which events count as activity, and whether the current frame does.
     counts: Counts,
     counting: bool,
 }
 
-/// What a pump has noticed since it was last asked.
+/// What a pump has noticed since the last call of `take_signs`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Signs {
     /// The source has sent something.
     pub(super) heard: bool,
-    /// The other side has taken something that it did not take at once.
+    /// The other side has accepted something after it was blocked.
     pub(super) taken: bool,
     /// The application at the source has sent something.
     pub(super) active: bool,
@@ -61,10 +61,10 @@ pub(super) struct Signs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
-    /// After the frame that is to be put in nothing more follows.
+    /// After the frame that is to be inserted, nothing more follows.
     Closing,
-    /// Nothing more is sent; the other side is still to be told. `rest`: what the source still sends is read and dropped,
-    /// so that a reset does not overtake our last bytes.
+    /// Nothing more is sent, and the other side is still to be notified. `rest`: further bytes of the source are read and
+    /// discarded, so that a reset does not overtake the last bytes sent.
     Ended {
         rest: bool,
     },
@@ -75,18 +75,18 @@ enum State {
 /// Changes to the stream of frames.
 #[derive(Default)]
 struct Edit {
-    /// Goes in at the next boundary.
+    /// To be inserted at the next boundary.
     insert: Vec<u8>,
-    /// The payload of the pong that is ours to keep.
+    /// The payload of the pong that the dispatcher consumes.
     pong: Option<[u8; 8]>,
-    /// A frame that may be that pong, as far as it has come.
+    /// A frame that may be that pong, as far as received.
     held: Vec<u8>,
     holding: bool,
     mask: Option<[u8; 4]>,
 }
 
 impl Pump {
-    /// `early`: what was read before the tunnel began.
+    /// `early`: bytes that were read before the tunnel began.
     pub(super) fn new(
         direction: Direction,
         is_websocket: bool,
@@ -119,14 +119,14 @@ impl Pump {
         }
     }
 
-    /// A frame to be put in at the next boundary.
+    /// Inserts a frame at the next boundary.
     pub(super) fn put_in(&mut self, frame: Vec<u8>) {
         if self.state == State::Open && self.frames.is_some() {
             self.edit.get_or_insert_default().insert = frame;
         }
     }
 
-    /// The last frame of this direction: what the source still sends after it is dropped.
+    /// Ends this direction with a frame: further bytes of the source are discarded.
     pub(super) fn finish_with(&mut self, frame: Vec<u8>) {
         planted!(NoCloseFrame => drop(frame));
         if self.state == State::Open {
@@ -135,19 +135,19 @@ impl Pump {
         }
     }
 
-    /// The pong to our own ping is not passed on.
+    /// Consumes the pong to the dispatcher's own ping instead of passing it on.
     pub(super) fn keep_pong(&mut self, payload: [u8; 8]) {
         if self.frames.is_some() {
             self.edit.get_or_insert_default().pong = Some(payload);
         }
     }
 
-    /// Something still waits for a boundary.
+    /// Whether a frame still waits for a boundary.
     pub(super) fn is_putting_in(&self) -> bool {
         self.edit.as_ref().is_some_and(|e| !e.insert.is_empty())
     }
 
-    /// The other side does not take what it is sent.
+    /// Whether the other side does not accept what it is sent.
     pub(super) fn is_blocked(&self) -> bool {
         self.blocked
     }
@@ -156,7 +156,7 @@ impl Pump {
         std::mem::take(&mut self.signs)
     }
 
-    /// Moves what can be moved. Ready when the source has ended and the other side knows.
+    /// Moves what can be moved. Ready when the source has ended and the other side has been notified.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -181,7 +181,7 @@ impl Pump {
         }
     }
 
-    /// Writes what is left; ready when nothing is.
+    /// Writes the kept bytes; ready when there are none.
     fn poll_left(&mut self, cx: &mut Context<'_>, to: &mut (impl AsyncWrite + Unpin)) -> Poll<io::Result<()>> {
         while self.sent < self.left.len() {
             let Poll::Ready(taken) = Pin::new(&mut *to).poll_write(cx, &self.left[self.sent..])? else {
@@ -201,7 +201,7 @@ impl Pump {
         Poll::Ready(Ok(()))
     }
 
-    /// At a boundary: puts in what waits for one. False if there is nothing to do (yet).
+    /// At a boundary: inserts the waiting frame. False if there is nothing to do (yet).
     fn put_in_now(&mut self) -> bool {
         let followed = self.frames.as_ref().filter(|f| !f.is_lost());
         if self.state == State::Closing && followed.is_none() {
@@ -265,19 +265,19 @@ impl Pump {
         Poll::Ready(Ok(()))
     }
 
-    /// The source has ended.
+    /// Handles the end of the source.
     fn end(&mut self) {
         self.left = self.held();
         self.state = if self.state == State::Rest { State::Done } else { State::Ended { rest: false } };
     }
 
-    /// What is held back and may not be kept any longer.
+    /// Takes the bytes that were held back: they can no longer become the pong.
     fn held(&mut self) -> Vec<u8> {
         planted!(HeldBytesLost => Vec::new());
         self.edit.as_mut().map(|edit| std::mem::take(&mut edit.held)).unwrap_or_default()
     }
 
-    /// Takes note of bytes that pass unchanged.
+    /// Follows bytes that pass unchanged.
     fn follow(&mut self, bytes: &[u8], metrics: &PoolMetrics) {
         self.note_bytes(bytes.len(), metrics);
         let Some(frames) = &mut self.frames else {
@@ -306,7 +306,7 @@ impl Pump {
         self.signs.heard = true;
     }
 
-    /// The bytes as they are to be passed on: with what is to be put in, without what is to be kept back.
+    /// Returns the bytes to pass on: with the frame to be inserted, without the pong that is consumed.
     fn edited(&mut self, bytes: &[u8], metrics: &PoolMetrics) -> Vec<u8> {
         self.note_bytes(bytes.len(), metrics);
         let (Some(frames), Some(edit)) = (&mut self.frames, &mut self.edit) else { return bytes.to_vec() };
@@ -340,7 +340,7 @@ impl Pump {
 }
 
 impl Edit {
-    /// Passes some bytes on, or holds them while they may be our pong.
+    /// Passes some bytes on, or holds them while they may be the pong.
     fn take(&mut self, bytes: &[u8], step: Step, frames: &Frames, out: &mut Vec<u8>) {
         if !self.holding {
             out.extend_from_slice(bytes);
@@ -352,7 +352,7 @@ impl Edit {
                 self.mask = head.mask;
                 head.opcode == PONG && head.payload == 8
             }
-            // A head that has not all come, or the pong's payload.
+            // An incomplete head, or the pong's payload.
             Step::Bytes => !frames.between() && !frames.is_lost(),
         };
         if undecided {
@@ -406,7 +406,8 @@ mod tests {
         frame
     }
 
-    /// Sends `bytes` in pieces of `cut` through a pump prepared by `prepare`; what arrives on the other side.
+    /// Sends `bytes` in pieces of `cut` through a pump prepared by `prepare`. Returns the bytes that arrive on the other
+    /// side.
     async fn through(bytes: &[u8], cut: usize, prepare: impl Fn(&mut Pump)) -> (Vec<u8>, PoolMetrics) {
         let metrics = metrics();
         let (mut source, mut from) = duplex(1 << 16);
@@ -442,7 +443,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn our_own_pong_is_kept_and_every_other_passes() {
+    async fn the_dispatchers_own_pong_is_consumed_and_every_other_passes() {
         let ours = control(PONG, b"skpr0001", Some([7, 7, 1, 9]));
         let theirs = control(PONG, b"skpr0002", Some([0; 4]));
         let (first, last) = (data(b"one"), data(b"two"));
@@ -467,11 +468,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_ping_goes_in_only_between_two_frames() {
+    async fn a_ping_is_inserted_only_between_two_frames() {
         let ping = control(PING, b"12345678", None);
         let bytes = [data(b"one"), data(b"two")].concat();
         for cut in 1..bytes.len() {
-            // A fresh budget: without one, what is ready is pending too.
+            // A fresh coop budget: with an exhausted one, tokio reports ready sockets as pending.
             tokio::task::yield_now().await;
             let metrics = metrics();
             let (mut source, mut from) = duplex(1 << 16);
@@ -492,17 +493,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_follows_a_close_that_was_put_in() {
+    async fn nothing_follows_an_inserted_close() {
         let close = control(CLOSE, &close_payload(1001, "bye"), None);
         let bytes = [data(b"one"), data(b"two")].concat();
         let (out, _) = through(&bytes, 100, |p| p.finish_with(close.clone())).await;
         assert_eq!(out, close);
         let (out, _) = through(&bytes[3..], 100, |p| p.finish_with(close.clone())).await;
-        assert!(!out.windows(3).any(|w| w == b"two") || out.len() <= bytes.len(), "rubbish ends without a frame");
+        assert!(!out.windows(3).any(|w| w == b"two") || out.len() <= bytes.len(), "no close in invalid frames");
     }
 
     #[tokio::test]
-    async fn what_is_no_websocket_passes_too() {
+    async fn bytes_that_are_not_websocket_pass_too() {
         let bytes = vec![0x83; 1000];
         let (out, metrics) = through(&bytes, 33, |p| p.keep_pong(*b"skpr0001")).await;
         assert_eq!(out, bytes);

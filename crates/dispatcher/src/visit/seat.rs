@@ -1,5 +1,5 @@
-//! The right to send one session's bytes to one incarnation, and how it ends: streams are told and close with a word;
-//! what nobody polls is cut.
+//! The right to send one session's bytes to one incarnation, and its end: streams are notified and close with a close code;
+//! bodies that are not being polled are cut.
 
 use crate::forward::pace::Late;
 use crate::forward::pods::Upstream;
@@ -17,18 +17,18 @@ pub struct Seat {
     pub pod: Ordinal,
     pub incarnation: Incarnation,
     pub upstream: Arc<Upstream>,
-    /// Its client has done something since the last batch of signs.
+    /// The client has done something since the last batch of activity was sent.
     active: AtomicBool,
-    /// Requests whose answer has not begun.
+    /// Requests whose response has not begun.
     unanswered: AtomicUsize,
     ending: Mutex<Option<Told>>,
     ended: Notify,
-    /// Bodies on their way: what nobody reads cannot be told, so it is cut.
+    /// Bodies in transit: one that is not polled cannot notice the end, so it is cut.
     bodies: Mutex<Vec<Weak<dyn Cut>>>,
     limit: Limit,
 }
 
-/// A request is being answered.
+/// A request that waits for its response.
 pub struct Awaits(Arc<Seat>);
 
 impl Drop for Awaits {
@@ -37,35 +37,36 @@ impl Drop for Awaits {
     }
 }
 
-/// Something that moves bytes and can be made to stop, whether anybody polls it or not.
+/// Something that moves bytes and can be made to stop, even while it is not polled.
 pub trait Cut: Send + Sync {
     fn cut(&self);
-    /// What of it has not moved for this long.
+    /// Which part of it has not moved for this long.
     fn stalled(&self, stall: Duration) -> Option<Late>;
 }
 
-/// Why and how its streams are to be closed.
+/// Why and how streams are to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ending {
     pub code: u16,
     pub reason: &'static str,
-    /// Each stream waits a share of this first, so that not all close at once.
+    /// Each stream first waits for its share of this time, so that not all close at once.
     pub spread: Duration,
 }
 
-/// An ending, and when it was told.
+/// An ending, and when streams were notified of it.
 #[derive(Clone, Copy)]
 struct Told {
     ending: Ending,
     at: Instant,
 }
 
-/// Normal closure, going away, service restart (RFC 6455 §7.4.1 and the IANA registry), and ours: the session is over.
+/// Close codes: going away, service restart (RFC 6455 §7.4.1 and the IANA registry), and our own: the session is over.
 pub const GOING_AWAY: u16 = 1001;
 pub const RESTART: u16 = 1012;
 pub const SESSION_OVER: u16 = 4001;
 
-/// Which part (of 1000) of a spread a session's WebSockets wait before they close: ids are random, so they are spread.
+/// The share (of 1000) of a spread that a session's WebSockets wait before they close. Ids are random, so the shares are
+/// uniform.
 #[must_use]
 pub fn share(session: SessionId) -> u32 {
     (session.0 >> 64) as u32 % 1000
@@ -96,26 +97,26 @@ impl Seat {
         })
     }
 
-    /// The fleet may give the slot away at any moment: nothing more goes to the pod.
+    /// The fleet may give the slot to another session at any moment: nothing more goes to the pod.
     #[must_use]
     pub fn is_void(&self) -> bool {
         planted!(SilenceKeepsStreams => false);
         self.limit.has_passed()
     }
 
-    /// Whether its client has done something since the last question.
+    /// Returns whether the client has done something since the last call, or waits for a response.
     pub(super) fn take_active(&self) -> bool {
         self.active.swap(false, Ordering::Relaxed) || self.unanswered.load(Ordering::Relaxed) > 0
     }
 
-    /// A request whose visitor waits for the answer, until this is dropped.
+    /// Registers a request that waits for its response, until the returned value is dropped.
     #[must_use]
     pub fn awaits(self: &Arc<Self>) -> Awaits {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
         Awaits(self.clone())
     }
 
-    /// Tells its streams to end. What is more urgent replaces what was said before. True if it was said now.
+    /// Notifies its streams to end. A more urgent ending replaces an earlier one. Returns true if this one was new.
     pub(super) fn end(self: &Arc<Self>, ending: Ending) -> bool {
         let told = Told { ending, at: now() };
         {
@@ -135,7 +136,7 @@ impl Seat {
         true
     }
 
-    /// A body that takes more than a moment: it is cut when the seat ends, spread included.
+    /// Registers a body that takes more than a moment: it is cut when the seat ends, after the whole spread.
     pub fn watch(&self, body: Weak<dyn Cut>) {
         planted!(BodyNotCut => drop(body));
         let mut bodies = super::locked(&self.bodies);
@@ -152,7 +153,7 @@ impl Seat {
         bodies.push(body);
     }
 
-    /// Cuts bodies of which nothing has moved for this long, and returns what it was.
+    /// Cuts bodies of which no byte has moved for this long, and returns which part of each had stalled.
     pub(super) fn cut_stalled(&self, stall: Duration) -> Vec<Late> {
         let stalled: Vec<_> = {
             let bodies = super::locked(&self.bodies);
@@ -168,7 +169,7 @@ impl Seat {
             .collect()
     }
 
-    /// The pod goes away, and it is this session's turn: whoever comes now is not here any more.
+    /// Whether the pod is terminating and this session's share of the drain time is over: new streams belong on another pod.
     pub(super) fn is_left(&self, session: SessionId) -> bool {
         let told = *super::locked(&self.ending);
         told.is_some_and(|told| told.ending.code == GOING_AWAY && told.share(share(session)) <= now())
@@ -179,7 +180,7 @@ impl Seat {
         super::locked(&self.ending).map(|told| told.ending)
     }
 
-    /// Waits until its streams are to be closed and `share` (of 1000) of the time over which they are has passed.
+    /// Waits until streams are to be closed and `share` (of 1000) of the spread has passed.
     pub async fn over(&self, share: u32) -> Ending {
         loop {
             let changed = self.ended.notified();
@@ -197,7 +198,7 @@ impl Seat {
             };
             tokio::select! {
                 biased;
-                () = changed => {} // the first word, or a more urgent one: look again
+                () = changed => {} // the first ending, or a more urgent one: check again
                 ending = due => return ending,
             }
         }
@@ -233,7 +234,7 @@ mod tests {
         let draining = Ending { code: GOING_AWAY, reason: "pod_draining", spread };
         let told = now();
         assert!(seat.end(draining));
-        assert!(!seat.end(draining), "it has been said");
+        assert!(!seat.end(draining), "it was already sent");
         for share in [0, 250, 999] {
             assert_eq!(seat.over(share).await, draining);
             assert!(now().duration_since(told) >= spread * share / 1000, "{share}");

@@ -1,32 +1,32 @@
-//! The pods that are on their way, and how far the first of them is; or that none can be started. The same for everybody in
-//! line, so derived once an entry and not once a visitor.
+//! The pods that are being started, and the progress of the first of them; or why none can be started. Equal for all waiting
+//! sessions, so derived once per entry and not per visitor.
 
 use super::Step;
 use sha2::{Digest, Sha256};
 use slotkeeper_core::{Fleet, Life, Millis, Ordinal, Phase, Pod, PoolId, Time, planted};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Between two failures of a pod, its next try is on its way for at most this long (the longest usual delay, and a start).
+/// How long after a failure a pod's retry counts as the same problem (the longest usual delay between retries, and a start).
 const MEMORY: Millis = Millis::secs(90);
 
-/// As of one journal position.
+/// The result for the current journal position.
 #[derive(Default)]
 pub struct Coming(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
     at: Option<(u64, Arc<Pods>)>,
-    /// Since nothing could be started, and when that was last so.
+    /// The id of the current problem, and when no pod could be started for the last time.
     failing: Option<(String, Time)>,
 }
 
 #[derive(Default)]
 pub struct Pods {
-    /// Slots that will be there.
+    /// Slots that these pods will have.
     pub slots: u64,
-    /// How far the pod is that will be ready first, in plain words.
+    /// The progress of the pod that will be ready first, in plain words.
     pub steps: Vec<Step>,
-    /// No pod can be started: the id under which the log says why.
+    /// No pod can be started: the id of the log line with the reason.
     pub problem: Option<String>,
 }
 
@@ -48,8 +48,8 @@ impl Coming {
     }
 }
 
-/// The id of the problem, as long as nothing can be started: no pod is ready, and those that are wanted have failed or are
-/// stuck. While they are tried again it is still the same problem.
+/// Returns the id of the problem while no pod can be started: none is ready, and all wanted ones have failed or are stuck.
+/// While they are retried, it remains the same problem.
 fn failing(fleet: &Fleet, pool: &PoolId, before: Option<(String, Time)>) -> Option<(String, Time)> {
     let desired = fleet.desired(pool)?;
     let wanted = |(ordinal, _): &(Ordinal, &Pod)| desired.contains(ordinal.0);
@@ -66,7 +66,7 @@ fn failing(fleet: &Fleet, pool: &PoolId, before: Option<(String, Time)>) -> Opti
     Some((id, fleet.now()))
 }
 
-/// Makes the id, and logs what it stands for.
+/// Makes the id, and logs it with the reason.
 fn name(fleet: &Fleet, pool: &PoolId, pods: &[(Ordinal, &Pod)]) -> String {
     let first = pods.iter().find_map(|(ordinal, pod)| Some((*ordinal, pod.life.as_ref()?)));
     let uid = first.map_or("", |(_, life)| &life.uid.0);
@@ -79,7 +79,7 @@ fn name(fleet: &Fleet, pool: &PoolId, pods: &[(Ordinal, &Pod)]) -> String {
         }
     };
     let ordinal = first.map(|(ordinal, _)| ordinal.0);
-    tracing::warn!(%pool, ordinal, problem, "nothing can be started, and visitors who wait are told so: {why}");
+    tracing::warn!(%pool, ordinal, problem, "nothing can be started, the waiting room shows it: {why}");
     problem
 }
 
@@ -120,7 +120,7 @@ fn steps(phase: Option<&Phase>) -> Vec<Step> {
     ]
 }
 
-/// How near to ready.
+/// How close the pod is to ready.
 fn progress(phase: &Phase) -> u8 {
     match phase {
         Phase::Terminating => 0,

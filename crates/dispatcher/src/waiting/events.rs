@@ -1,5 +1,5 @@
-//! The waiting room's event stream (server-sent events, WHATWG HTML §9.2): the facts whenever they change. While it is open
-//! the session is still there.
+//! The waiting room's event stream (server-sent events, WHATWG HTML §9.2): sends the facts whenever they change. An open
+//! stream is the waiting session's heartbeat.
 
 use super::{Facts, RoomState, sign_every};
 use crate::dispatcher::Dispatcher;
@@ -16,12 +16,12 @@ use tokio::sync::mpsc;
 
 /// Facts are sent at most this often.
 const CALM: Duration = Duration::from_millis(250);
-/// A stream ends after this, and the page opens another: a sign of life that no dead connection can give.
+/// A stream ends after this time, and the page opens another: a dead connection cannot do that.
 const LONGEST: Duration = Duration::from_secs(60);
-/// A comment keeps proxies from closing a silent stream, and shows that the visitor has gone.
+/// The interval of comments, which keep proxies from closing a silent stream, and detect visitors that have left.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// Opens the stream. The session must have been asked for (`Visit`) already; `stream` counts it among the session's.
+/// Opens the stream. `Visit` must have been sent for the session already; `stream` counts among its streams.
 #[must_use]
 pub fn open(dispatcher: Arc<Dispatcher>, stream: Stream, hint: Option<Ordinal>, class: u8) -> Response<Answer> {
     let (sender, receiver) = mpsc::channel(4);
@@ -30,12 +30,12 @@ pub fn open(dispatcher: Arc<Dispatcher>, stream: Stream, hint: Option<Ordinal>, 
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx holds streams back unless told not to.
+    // Without this field, nginx buffers the stream.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
 
-/// A stream that ends at once: the page opens another.
+/// A stream that ends at once, so that the page opens another.
 #[must_use]
 pub fn again() -> Response<Answer> {
     super::answer(http::StatusCode::OK, "text/event-stream", Bytes::from_static(AGAIN))
@@ -80,9 +80,10 @@ async fn tell(
             biased;
             () = stopped(&mut stopping) => return,
             () = sender.closed() => return,
-            // The timers stand before the view: on a busy dispatcher it changes all the time.
+            // The timers come before the view, which changes all the time on a busy dispatcher.
             () = tokio::time::sleep_until(sign) => {
-                // Of who waits only: who plays shows it by playing. Who has fallen out of line is here, and joins again.
+                // Heartbeats are for waiting sessions: one with a slot shows activity at its pod. A session that has fallen
+                // out of the queue although its page is open joins again.
                 if waits {
                     pool.visits.still_waits(session);
                 } else if lost && !dispatcher.view.borrow().is_cut_off() {

@@ -1,4 +1,4 @@
-//! The operator's own waiting page: fetched from `landing_url` for each visitor, ours where that fails.
+//! The operator's own waiting page: fetched from `landing_url` for each visitor. If that fails, the built-in page is shown.
 
 use crate::config::Landing;
 use crate::error::BoxError;
@@ -9,13 +9,13 @@ use crate::outside::Net;
 use http::{HeaderValue, Response, header};
 use std::time::Duration;
 
-/// A landing page that takes longer is no page to wait at.
+/// The limit for fetching a landing page: a slower one is useless for waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A landing page is a page.
+/// The limit for the size of a landing page, in bytes.
 const LARGEST: usize = 1 << 20;
 
 /// # Errors
-/// Whatever kept the page from coming, a status that is no success included.
+/// If the page cannot be fetched or its status is not a success.
 pub async fn fetch(net: &dyn Net, landing: &Landing) -> Result<Response<Answer>, BoxError> {
     tokio::time::timeout(PATIENCE, page(net, landing)).await?
 }

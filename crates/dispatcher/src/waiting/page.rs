@@ -1,5 +1,5 @@
 //! The waiting room as HTML: one page for all its states, complete without JavaScript; `assets/room.js` keeps it current.
-//! All words are here, and the script takes them from the page. Nothing here decides anything or reads a clock.
+//! All words are in this file, and the script takes them from the page. This file makes no decisions and reads no clock.
 
 use super::{CHECKING, Facts, RoomState};
 use crate::config::PoolConfig;
@@ -7,23 +7,23 @@ use http::HeaderValue;
 use slotkeeper_core::planted;
 use std::fmt::Write;
 
-/// What the page must know about the request it answers.
+/// Facts about the request that the page depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    /// Where the visitor wanted to go: path and query. Anything but a path of this host becomes `/`.
+    /// The visitor's original target: path and query. Anything but a path of this host becomes `/`.
     pub base: &'a str,
-    /// Below which our own files and forms are: `/.slotkeeper/`, after the pool's path.
+    /// The path prefix of the dispatcher's own files and forms: `/.slotkeeper/` below the pool's path.
     pub own: &'a str,
 }
 
-/// What the page loads: name, content type, body.
+/// Files that the page loads: name, content type, body.
 pub const ASSETS: &[(&str, &str, &str)] = &[
     ("room.css", "text/css; charset=utf-8", include_str!("assets/room.css")),
     ("room.js", "text/javascript; charset=utf-8", include_str!("assets/room.js")),
     ("room.svg", "image/svg+xml", include_str!("assets/room.svg")),
 ];
 
-/// The page's Content-Security-Policy: our own files and nothing else, not even inline. A pool may name pages that show it in
+/// The page's Content-Security-Policy: only the dispatcher's own files, and nothing inline. A pool may name pages that show it in
 /// a frame.
 #[must_use]
 pub fn policy(pool: Option<&PoolConfig>) -> HeaderValue {
@@ -37,8 +37,8 @@ const CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; conn
 
 const TEMPLATE: &str = include_str!("assets/room.html");
 
-/// A state or a phrase in words: key, headline or phrase, what it means for the visitor, title of the tab.
-/// `{n}` is a number: people ahead, seconds, the place in line (in the tab). What is empty is as for the plain state.
+/// A state or a phrase in words: key, headline or phrase, explanation for the visitor, title of the tab. `{n}` is a number:
+/// people ahead, seconds, the place in line (in the tab). An empty text is the same as in the state without a reason.
 #[rustfmt::skip] // a table
 const WORDS: &[(&str, &str, &str, &str)] = &[
     ("arriving", "Getting you a place…", "One moment. This page goes on by itself.", "One moment"),
@@ -86,16 +86,16 @@ const WORDS: &[(&str, &str, &str, &str)] = &[
     ("problem", "If it lasts, tell the operator of this service the number of this problem:", "", ""),
 ];
 
-/// The words the script needs; the others are only ever written by the server.
+/// Words that only the server writes; the script gets the others.
 const SERVER_ONLY: &[&str] =
     &["lost", "trouble", "happening", "place", "wait", "waited", "plain", "leave", "join", "go", "retry", "problem"];
 
-/// The whole page.
+/// Renders the whole page.
 pub fn html(facts: &Facts, view: &View<'_>) -> String {
     fill_in(TEMPLATE, |page, name| fill(page, name, facts, view))
 }
 
-/// A template with its `{{names}}` filled in, in one pass: what has been filled in is never looked at again.
+/// Fills in a template's `{{names}}` in one pass: filled-in text is never scanned for names.
 pub(super) fn fill_in(template: &str, mut fill: impl FnMut(&mut String, &str)) -> String {
     let mut page = String::with_capacity(10 * 1024);
     let mut rest = template;
@@ -116,8 +116,8 @@ pub(super) fn picture() -> &'static str {
     TEMPLATE.get(from..to).unwrap_or_default()
 }
 
-/// `base` if it is a path of this host, else `/`. Browsers take `//host` and `/\host` for another host, and drop tabs and
-/// line breaks before they look.
+/// Returns `base` if it is a path of this host, else `/`. Browsers read `//host` and `/\host` as another host, and drop tabs
+/// and line breaks first.
 pub fn local_path(base: &str) -> &str {
     planted!(OpenRedirect => base);
     let local = base.starts_with('/')
@@ -190,7 +190,7 @@ fn fill(page: &mut String, name: &str, facts: &Facts, view: &View<'_>) {
     }
 }
 
-/// Which words describe these facts. The script has the same rule.
+/// Returns which words describe these facts. The script has the same rule.
 fn key(facts: &Facts) -> &'static str {
     match facts.state {
         RoomState::Ended => facts
@@ -224,7 +224,7 @@ fn state_name(state: RoomState) -> &'static str {
     }
 }
 
-/// How soon a browser without JavaScript asks again.
+/// After how many seconds a browser without JavaScript reloads.
 fn refresh_seconds(state: RoomState) -> Option<u32> {
     match state {
         RoomState::Arriving | RoomState::Starting | RoomState::Queued => Some(5),
@@ -234,7 +234,7 @@ fn refresh_seconds(state: RoomState) -> Option<u32> {
     }
 }
 
-/// How high the sun stands in the picture, 0 to 4. The script has the same rule.
+/// The height of the sun in the picture, 0 to 4. The script has the same rule.
 fn rise(facts: &Facts) -> usize {
     match facts.state {
         RoomState::Ready => 4,
@@ -244,7 +244,7 @@ fn rise(facts: &Facts) -> usize {
     }
 }
 
-/// A length of time as honestly as it is known. The script has the same rule.
+/// Rounds a duration to the precision that an estimate has. The script has the same rule.
 fn about(seconds: u64) -> String {
     let round = |unit: u64| (seconds + unit / 2) / unit;
     let (key, n) = match seconds {
@@ -349,7 +349,8 @@ mod tests {
         html(facts, &View { base: "/play?game=snake&level=2", own: "/.slotkeeper/" })
     }
 
-    /// What a visitor can see: not the words kept for the script, and no hidden element's opening tag.
+    /// The parts of the page that a visitor can see: without the words for the script, and without opening tags of hidden
+    /// elements.
     fn visible(facts: &Facts) -> String {
         page(facts).split_once("<template").unwrap().0.to_owned()
     }
@@ -360,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_says_what_it_is() {
+    fn every_state_has_its_own_headline() {
         let headline = |facts: &Facts| {
             let page = visible(facts);
             page.split_once("<h1 id=\"headline\" tabindex=\"-1\">").unwrap().1.split_once('<').unwrap().0.to_owned()
@@ -393,7 +394,7 @@ mod tests {
             assert_eq!(key(&over), format!("ended.{reason}"));
             let (_, headline, lead, _) = word(key(&over));
             assert!(visible(&over).contains(headline) && visible(&over).contains(lead), "{reason}");
-            assert!(!seen.contains(&lead), "{reason} says the same as another reason");
+            assert!(!seen.contains(&lead), "{reason} has the same words as another reason");
             seen.push(lead);
         }
         let unheard_of = Facts { reason: Some("bored"), ..facts(RoomState::Ended) };
@@ -401,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_may_leave_and_who_left_may_start_again() {
+    fn a_waiting_visitor_may_leave_and_start_again_afterwards() {
         for state in STATES {
             let page = visible(&facts(state));
             assert_eq!(
@@ -414,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn without_javascript_the_page_refreshes_itself_while_there_is_hope() {
+    fn without_javascript_the_page_refreshes_itself_while_the_state_may_change() {
         let refresh = |state| {
             let page = page(&facts(state));
             let head = page.split_once("</head>").unwrap().0;
@@ -444,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_back_stays_on_this_host() {
+    fn the_return_path_stays_on_this_host() {
         for elsewhere in [
             "//evil.example",
             "/\\evil.example",
@@ -460,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn estimates_are_rounded_and_unknown_is_said() {
+    fn estimates_are_rounded_and_unknown_ones_are_shown_as_unknown() {
         let said: Vec<String> = [0, 4, 5, 18, 21, 54, 55, 89, 90, 180, 5399, 5400, 8000].map(about).into();
         assert_eq!(
             said,
@@ -497,14 +498,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_that_all_is_taken_while_places_are_checked() {
+    fn the_page_does_not_claim_that_all_is_taken_while_places_are_checked() {
         let checked = visible(&Facts { reason: Some(CHECKING), ..queued(1) });
         assert!(checked.contains("Just a moment") && !checked.contains("taken"), "{checked}");
         assert!(visible(&queued(1)).contains("You are next"));
     }
 
     #[test]
-    fn where_nothing_can_start_a_visitor_reads_so_with_the_number_of_the_problem() {
+    fn if_nothing_can_start_the_page_shows_it_with_the_number_of_the_problem() {
         let failing = Facts { position: Some(1), problem: Some("0badcafe".into()), ..facts(RoomState::Failing) };
         let page = visible(&failing);
         assert!(page.contains("It cannot be started right now") && page.contains("0badcafe"));
@@ -514,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn a_visitor_whose_pod_was_lost_is_told_in_line() {
+    fn the_page_of_a_visitor_whose_pod_was_lost_explains_it() {
         let note = |facts: &Facts| !visible(facts).contains(r#"<p id="note" hidden>"#);
         assert!(note(&Facts { reason: Some("pod_lost"), ..queued(1) }));
         assert!(!note(&queued(1)));
@@ -538,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_loads_only_what_we_serve() {
+    fn the_page_loads_only_files_of_the_dispatcher() {
         let page = page(&queued(1));
         for (path, _, _) in ASSETS {
             assert!(page.contains(path), "{path}");

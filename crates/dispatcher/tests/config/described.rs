@@ -1,23 +1,23 @@
-//! What `slotkeeper check` says.
+//! The output of `slotkeeper check`.
 
 use super::{FULL, PROCESSES, config};
 use slotkeeper::config::describe;
 
 #[test]
-fn a_file_with_every_setting_is_told_in_full() {
+fn a_file_with_every_setting_is_described_in_full() {
     let told = describe(&config(FULL));
-    assert_eq!(told, include_str!("described.txt"), "this is what it says now:\n{told}");
+    assert_eq!(told, include_str!("described.txt"), "the description is now:\n{told}");
 }
 
 #[test]
-fn nothing_is_marked_where_everything_is_the_default() {
+fn default_settings_are_not_marked() {
     let told = describe(&config(PROCESSES));
     let marked: Vec<&str> = told.lines().filter(|line| line.starts_with('*')).collect();
     assert_eq!(marked, Vec::<&str>::new());
 }
 
 #[test]
-fn the_default_of_a_shared_pool_is_that_of_shared_pools() {
+fn a_shared_pool_is_described_with_the_defaults_of_shared_pools() {
     let told = describe(&config(&format!("[pools.a]\nslots_per_pod = 9\n{PROCESSES}")));
     let marked: Vec<&str> = told.lines().filter(|line| line.starts_with('*')).collect();
     let [line] = marked.as_slice() else { panic!("{marked:?}") };

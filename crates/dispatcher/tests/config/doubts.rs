@@ -1,4 +1,4 @@
-//! What may be right, but looks wrong on this machine: noted, not refused.
+//! Settings that are valid but look wrong on this machine: a warning, not an error.
 
 use slotkeeper::config::{doubts, parse};
 use std::path::Path;
@@ -9,7 +9,7 @@ fn warnings(text: &str, folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_command_that_cannot_run_here_and_folders_that_are_not_there_are_named() {
+fn commands_that_cannot_run_and_missing_folders_are_warned_about() {
     let place = tempfile::tempdir().unwrap();
     std::fs::write(place.path().join("notes.txt"), "").unwrap();
     let folder = place.path().display();
@@ -32,7 +32,7 @@ fn a_command_that_cannot_run_here_and_folders_that_are_not_there_are_named() {
 }
 
 #[test]
-fn what_a_shell_would_fill_in_is_named_and_a_good_command_is_not() {
+fn shell_syntax_in_arguments_is_warned_about() {
     let place = tempfile::tempdir().unwrap();
     let said = warnings(
         "[journal]\nat = 'memory'\n[pools.a.processes]\ncommand = ['sh', '~/x', '--dir', '$HOME/y', '--port={prot}']\n\
@@ -68,7 +68,7 @@ fn what_a_shell_would_fill_in_is_named_and_a_good_command_is_not() {
         format!("file:5: key `pools.a.processes.data_folder`: {why}"),
     ];
     assert_eq!(said, expected);
-    // What a shell reads after -c is a script.
+    // The argument after sh -c is a script.
     let good = "[journal]\nat = 'memory'\n[pools.a.processes]\ncommand = ['sh', '-c', 'exec x $PORT ~/y {data}']\ndata_folder = 'data'\n";
     assert_eq!(warnings(good, place.path()), Vec::<String>::new());
     let plain = good.replace("'sh', '-c'", "'cat'");
@@ -76,13 +76,13 @@ fn what_a_shell_would_fill_in_is_named_and_a_good_command_is_not() {
 }
 
 #[test]
-fn settings_that_do_not_do_what_they_seem_to_are_named() {
+fn settings_without_the_expected_effect_are_warned_about() {
     let place = tempfile::tempdir().unwrap();
     let text = "[journal]\nat = 'memory'\n[pools.a.processes]\ncommand = ['sh']\ndata_folder = 'data'\ndata = 'wipe'\n\
                 on_restart = 'adopt'\ncgroup = 'off'\nlimits = { cpus = 1 }\n";
     let said = warnings(text, place.path());
     let begins =
-        ["data`: a pod is not started again", "on_restart`: pods go on, but", "limits`: no control group can hold"];
+        ["data`: a pod is not restarted", "on_restart`: pods keep running, but", "limits`: no control group can hold"];
     assert_eq!(said.len(), begins.len(), "{said:#?}");
     for (line, begin) in said.iter().zip(begins) {
         assert!(line.contains(&format!("key `pools.a.processes.{begin}")), "{line}");
@@ -92,7 +92,7 @@ fn settings_that_do_not_do_what_they_seem_to_are_named() {
 }
 
 #[test]
-fn files_and_folders_that_others_can_read_or_write_are_named() {
+fn files_and_folders_that_other_users_can_access_are_warned_about() {
     use std::os::unix::fs::PermissionsExt;
     let place = tempfile::tempdir().unwrap();
     let mode = |name: &str, mode| {

@@ -28,7 +28,7 @@ fn every_example_is_read_and_described() {
 }
 
 #[test]
-fn every_example_says_how_to_run_it() {
+fn every_example_contains_its_command_line() {
     for (path, text, _) in examples() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         assert!(text.starts_with("# "), "{name}");

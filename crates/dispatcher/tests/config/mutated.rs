@@ -1,4 +1,4 @@
-//! Whatever is in a file, there is an answer, not a panic.
+//! The parser answers any file with a configuration or with errors, never with a panic.
 
 use super::FULL;
 use slotkeeper::config::{describe, parse};
@@ -57,7 +57,7 @@ const PIECES: [&str; 36] = [
 ];
 
 #[test]
-fn no_file_is_too_strange() {
+fn randomly_changed_files_do_not_panic() {
     let mut dice = Dice(7);
     let (mut good, mut bad) = (0, 0);
     for _ in 0..2000 {
@@ -77,7 +77,7 @@ fn no_file_is_too_strange() {
             Err(error) => {
                 bad += 1;
                 assert!(error.problems.iter().all(|problem| problem.starts_with("file:")), "{error}");
-                assert!(!error.problems.is_empty(), "a reason is missing for:\n{text}");
+                assert!(!error.problems.is_empty(), "no problem is reported for:\n{text}");
             }
         }
     }
@@ -85,7 +85,7 @@ fn no_file_is_too_strange() {
 }
 
 #[test]
-fn no_value_is_too_strange_for_any_key() {
+fn unusual_values_of_every_key_do_not_panic() {
     for key in slotkeeper::config::file::keys() {
         let key = key.replace('*', "a");
         for value in
@@ -97,10 +97,10 @@ fn no_value_is_too_strange_for_any_key() {
 }
 
 #[test]
-fn deep_and_long_files_have_an_end() {
+fn deeply_nested_and_long_files_do_not_panic() {
     let _ = parse(&"[".repeat(100_000), "file", Path::new(""));
     let _ = parse(&format!("a = {}", "[".repeat(100_000)), "file", Path::new(""));
     let _ = parse(&format!("[{}]", "a.".repeat(50_000)), "file", Path::new(""));
     let text: String = (0..2000).map(|n| format!("unknown_{n} = 1\n")).collect();
-    assert_eq!(super::problems(&text).len(), 2001, "each of them, and no pool");
+    assert_eq!(super::problems(&text).len(), 2001, "one for each key, and one for the missing pool");
 }

@@ -23,7 +23,7 @@ fn arguments_with_more_slots_make_a_shared_pool() {
 }
 
 #[test]
-fn everything_that_is_wrong_with_arguments_is_said() {
+fn all_problems_of_the_arguments_are_reported() {
     let error = from_args("8080", "127.0.0.1:9001,,127.0.0.1:9001,http://pod:80", 0, 0).unwrap_err();
     let allowed = "is not HOST:PORT; allowed: such as 127.0.0.1:9000, [::1]:9000 or pod.example:9000";
     assert_eq!(

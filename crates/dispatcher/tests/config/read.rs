@@ -1,4 +1,4 @@
-//! What good files mean.
+//! The meaning of valid files.
 
 use super::{PROCESSES, config};
 use slotkeeper::config::{Admission, ClusterConfig, HostPattern, Landing, PoolConfig, ProbeKind, read};
@@ -11,7 +11,7 @@ fn pool(lines: &str) -> PoolConfig {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_promises() {
+fn defaults_are_those_of_the_behaviour_document() {
     let pool = pool("");
     let rules = &pool.rules;
     let secs = Millis::secs;
@@ -38,7 +38,7 @@ fn the_defaults_are_those_of_the_promises() {
 }
 
 #[test]
-fn a_shared_pool_has_defaults_of_its_own_and_may_say_otherwise() {
+fn a_shared_pool_has_its_own_defaults_which_can_be_overridden() {
     let shared = pool("slots_per_pod = 50");
     assert_eq!(shared.admission, Admission::Immediate);
     assert_eq!((shared.rules.placement, shared.rules.sticky_storage), (Placement::Spread, false));
@@ -48,7 +48,7 @@ fn a_shared_pool_has_defaults_of_its_own_and_may_say_otherwise() {
 }
 
 #[test]
-fn a_fixed_list_has_as_many_pods_as_it_has() {
+fn the_size_of_a_fixed_pool_is_the_length_of_its_list() {
     let config = config("[pools.a.fixed]\npods = ['127.0.0.1:1', 'b.example:2', '[::1]:3']");
     let rules = &config.pools[0].rules;
     assert_eq!((rules.min, rules.max, rules.scaling), (3, 3, Scaling::None));
@@ -98,7 +98,7 @@ fn seconds_may_have_fractions_and_clocks_may_be_off() {
 }
 
 #[test]
-fn nobody_is_warned_all_the_time() {
+fn the_default_of_warn_before_is_at_most_half_of_the_shortest_limit() {
     assert_eq!(pool("idle_seconds = 60").rules.warn_before, Millis::secs(30));
     assert_eq!(pool("idle_seconds = 3600\nmax_session_seconds = 120").rules.warn_before, Millis::secs(60));
     assert_eq!(pool("max_session_seconds = 86400").rules.warn_before, Millis::secs(300));
@@ -151,7 +151,7 @@ fn pools_with_different_hosts_may_share_a_cookie_name_and_a_path() {
 }
 
 #[test]
-fn names_are_read_as_they_are_meant() {
+fn hosts_networks_and_origins_are_normalised() {
     let config = config(&format!(
         "listen = ['127.0.0.1:1', '[::1]:0']\ntrusted_proxies = ['10.0.0.0/8', 'fd00::/8', '192.0.2.7', '0.0.0.0/0']\n\
          admin = {{ listen = 'off' }}\n\
@@ -183,7 +183,7 @@ fn pools_keep_the_order_of_the_file() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_said_to_be_so() {
+fn a_missing_file_is_reported() {
     let error = read(Path::new("/nowhere/slotkeeper.toml")).unwrap_err();
     assert_eq!(error.to_string(), "/nowhere/slotkeeper.toml: cannot be read: No such file or directory (os error 2)");
 }

@@ -10,7 +10,7 @@ fn with_file(line: &str, content: &str) -> Result<Config, ConfigError> {
 }
 
 const KEYS: &str = "cookie_keys_file = 'secret'";
-const ALLOWED: &str = "allowed: base64 or hex of at least 32 random bytes, one key a line";
+const ALLOWED: &str = "allowed: base64 or hex of at least 32 random bytes, one key per line";
 
 #[test]
 fn keys_are_hex_or_base64_and_keep_their_order() {
@@ -40,12 +40,12 @@ fn weak_and_broken_keys_are_refused_line_by_line() {
     let error = with_file(KEYS, "# none\n\n").unwrap_err();
     assert_eq!(
         error.problems,
-        ["file:1: key `cookie_keys_file`: there is no key in it; allowed: at least one line with a key"]
+        ["file:1: key `cookie_keys_file`: it contains no key; allowed: at least one line with a key"]
     );
 }
 
 #[test]
-fn a_file_that_never_ends_is_not_read_to_its_end() {
+fn an_endless_file_is_read_up_to_a_limit_only() {
     let error = parse(&format!("cookie_keys_file = '/dev/zero'\n{PROCESSES}"), "file", "/".as_ref()).unwrap_err();
     assert_eq!(
         error.problems,
@@ -62,7 +62,7 @@ fn a_token_is_one_line_of_visible_characters() {
         let allowed = "at least 16 visible ASCII characters, without spaces";
         assert_eq!(
             with_file(line, content).unwrap_err().problems,
-            [format!("file:3: key `admin.token_file`: this is no token ({length} bytes); allowed: {allowed}")]
+            [format!("file:3: key `admin.token_file`: this is not a valid token ({length} bytes); allowed: {allowed}")]
         );
     }
 }

@@ -1,4 +1,4 @@
-//! `CONFIG.md` lists what the parser knows, no more and no less, with the defaults that really hold.
+//! `CONFIG.md` lists exactly the keys that the parser knows, with their real defaults.
 
 use slotkeeper::config::{describe, file};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ fn documented() -> BTreeMap<String, String> {
 #[test]
 fn every_known_key_is_documented_and_every_documented_key_is_known() {
     let mut known = file::keys();
-    // The tables themselves, and what a name of the operator's choice is in.
+    // The tables themselves, and tables whose keys are chosen by the operator.
     let tables = [
         "admin",
         "journal",

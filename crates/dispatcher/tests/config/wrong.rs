@@ -1,18 +1,18 @@
-//! What is said about wrong files, word for word.
+//! The error messages for invalid files, word for word.
 
 use super::{PROCESSES, problems};
 use std::fmt::Write;
 
-/// What is wrong, the file (`{PROCESSES}` stands for the three lines of a good pool's pods), and everything that is said about it.
+/// Name of the case, the file (`{PROCESSES}` stands for the three lines of a valid pool's pods), and all expected messages.
 type Case = (&'static str, &'static str, &'static [&'static str]);
 
 #[test]
-fn every_problem_is_named_with_its_line() {
+fn every_problem_is_reported_with_its_line() {
     let mut different = String::new();
     for (name, text, expected) in CASES {
         let said = problems(&text.replace("{PROCESSES}\n", PROCESSES));
         if said != *expected {
-            let _ = writeln!(different, "{name}:\n  expected {expected:#?}\n  but it says {said:#?}");
+            let _ = writeln!(different, "{name}:\n  expected {expected:#?}\n  but found {said:#?}");
         }
     }
     assert!(different.is_empty(), "{different}");
@@ -41,10 +41,7 @@ title = 'x'
 title = 'y'
 {PROCESSES}
 ",
-        &[
-            "file:3: key `a`: is here for the second time; allowed: once",
-            "file:4: key `title`: is here for the second time; allowed: once",
-        ],
+        &["file:3: key `a`: is set twice; allowed: once", "file:4: key `title`: is set twice; allowed: once"],
     ),
     (
         "a key twice",
@@ -53,7 +50,7 @@ title = 'x'
 title = 'y'
 {PROCESSES}
 ",
-        &["file:3: key `title`: is here for the second time; allowed: once"],
+        &["file:3: key `title`: is set twice; allowed: once"],
     ),
     (
         "an unknown key with a near one",
@@ -126,7 +123,7 @@ grace_seconds = '10'
 {PROCESSES}
 ",
         &[
-            r#"file:2: key `pools.a.grace_seconds`: "10" is no duration; allowed: seconds from 0 to 604800, or a text such as "90s", "10m" or "1h30m""#,
+            r#"file:2: key `pools.a.grace_seconds`: "10" is not a duration; allowed: seconds from 0 to 604800, or a text such as "90s", "10m" or "1h30m""#,
         ],
     ),
     (
@@ -152,7 +149,7 @@ idle_seconds = 'never'
 {PROCESSES}
 ",
         &[
-            r#"file:2: key `pools.a.idle_seconds`: "never" is no duration; allowed: seconds from 0.1 to 2592000, or "off", or a text such as "90s", "10m" or "1h30m""#,
+            r#"file:2: key `pools.a.idle_seconds`: "never" is not a duration; allowed: seconds from 0.1 to 2592000, or "off", or a text such as "90s", "10m" or "1h30m""#,
         ],
     ),
     (
@@ -268,7 +265,7 @@ placement = 'random'
         ],
     ),
     (
-        "admin for everybody",
+        "an admin listener that other machines can reach",
         r"[admin]
 listen = '0.0.0.0:9090'
 {PROCESSES}
@@ -278,20 +275,20 @@ listen = '0.0.0.0:9090'
         ],
     ),
     (
-        "admin in the visitors' place",
+        "an admin listener on the visitors' address",
         r"listen = '127.0.0.1:9090'
 {PROCESSES}
 ",
-        &["file:1: key `admin`: listens on 127.0.0.1:9090 as the visitors' side does; allowed: another address"],
+        &["file:1: key `admin`: 127.0.0.1:9090 is already used by `listen`; allowed: another address"],
     ),
     (
-        "a journal nowhere",
+        "a journal without a location",
         r"[journal]
 name = 'a b'
 {PROCESSES}
 ",
         &[
-            r#"file:1: key `journal.at`: missing; allowed: "memory", "file:FOLDER", or "redis://[user[:password]@]host[:port][/db]" (rediss:// by TLS)"#,
+            r#"file:1: key `journal.at`: missing; allowed: "memory", "file:FOLDER", or "redis://[user[:password]@]host[:port][/db]" (rediss:// for TLS)"#,
             r#"file:2: key `journal.name`: "a b" is not a name; allowed: 1 to 63 of the letters a-z and A-Z, digits, -, _, . and :"#,
         ],
     ),
@@ -302,11 +299,11 @@ at = 'A:\'
 {PROCESSES}
 ",
         &[
-            r#"file:2: key `journal.at`: "A:\\" is no place for a journal; allowed: "memory", "file:FOLDER", or "redis://[user[:password]@]host[:port][/db]" (rediss:// by TLS)"#,
+            r#"file:2: key `journal.at`: "A:\\" is not the location of a journal; allowed: "memory", "file:FOLDER", or "redis://[user[:password]@]host[:port][/db]" (rediss:// for TLS)"#,
         ],
     ),
     (
-        "a journal in no folder",
+        "a file journal without a folder",
         r"[journal]
 at = 'file:'
 name = 'arcade'
@@ -314,20 +311,20 @@ ca_file = 'ca.pem'
 {PROCESSES}
 ",
         &[
-            r#"file:2: key `journal.at`: there is no folder behind "file:"; allowed: "memory", "file:FOLDER", or "redis://[user[:password]@]host[:port][/db]" (rediss:// by TLS)"#,
+            r#"file:2: key `journal.at`: there is no folder after "file:"; allowed: "memory", "file:FOLDER", or "redis://[user[:password]@]host[:port][/db]" (rediss:// for TLS)"#,
             r#"file:3: key `journal.name`: there is no Redis to use it for; allowed: with at = "redis://...""#,
             r#"file:4: key `journal.ca_file`: there is no Redis to use it for; allowed: with at = "redis://...""#,
         ],
     ),
     (
-        "a shared journal of strangers",
+        "a shared journal with an invalid address",
         r"[journal]
 at = 'redis://slot@redis:70000/'
 ca_file = 'ca.pem'
 {PROCESSES}
 ",
         &[
-            r#"file:2: key `journal.at`: the address: invalid port number; allowed: redis://[user[:password]@]host[:port][/db], or rediss:// by TLS"#,
+            r#"file:2: key `journal.at`: the address: invalid port number; allowed: redis://[user[:password]@]host[:port][/db], or rediss:// for TLS"#,
             r#"file:3: key `journal.ca_file`: there is no Redis to use it for; allowed: with at = "redis://...""#,
         ],
     ),
@@ -339,25 +336,25 @@ ca_file = 'ca.pem'
 {PROCESSES}
 ",
         &[
-            "file:2: key `journal.at`: dispatchers that share a journal have to know each other's cookies; allowed: with `cookie_keys_file` or `cookie_keys_env` in the configuration, the same for all of them",
+            "file:2: key `journal.at`: dispatchers that share a journal need the same cookie keys; allowed: with `cookie_keys_file` or `cookie_keys_env` in the configuration",
             "file:2: key `journal.at`: the user: there is no password; allowed: user:password@, :password@ for the default user, or a password from elsewhere",
             "file:3: key `journal.ca_file`: redis:// is not encrypted; allowed: with rediss://",
         ],
     ),
     (
-        "a token for nothing",
+        "a token without an admin listener",
         r"[admin]
 listen = 'off'
 token_env = 'NO_SUCH_VARIABLE'
 {PROCESSES}
 ",
         &[
-            r#"file:2: key `admin.listen`: is "off", so the token guards nothing; allowed: one of both"#,
+            r#"file:2: key `admin.listen`: is "off", so the token has no use; allowed: one of the two"#,
             r#"file:3: key `admin.token_env`: the environment has no variable "NO_SUCH_VARIABLE"; allowed: the name of one"#,
         ],
     ),
     (
-        "keys that are not there",
+        "a missing file of keys",
         r"cookie_keys_file = 'keys'
 {PROCESSES}
 ",
@@ -366,14 +363,14 @@ token_env = 'NO_SUCH_VARIABLE'
         ],
     ),
     (
-        "keys from both",
+        "keys from a file and from the environment",
         r"cookie_keys_file = 'keys'
 cookie_keys_env = 'NO_SUCH_VARIABLE'
 {PROCESSES}
 ",
         &[
             "file:1: key `cookie_keys_file`: /etc/slotkeeper/keys cannot be read: No such file or directory (os error 2)",
-            "file:2: key `cookie_keys_env`: contradicts `cookie_keys_file`; allowed: one of both",
+            "file:2: key `cookie_keys_env`: contradicts `cookie_keys_file`; allowed: one of the two",
         ],
     ),
     (
@@ -388,7 +385,7 @@ cookie_keys_env = 'NO_SUCH_VARIABLE'
 title = 'x'
 ",
         &[
-            "file:1: key `pools.a`: what are its pods? allowed: a table [pools.a.kubernetes], [pools.a.processes] or [pools.a.fixed]",
+            "file:1: key `pools.a`: no pods are configured; allowed: a table [pools.a.kubernetes], [pools.a.processes] or [pools.a.fixed]",
         ],
     ),
     (
@@ -397,7 +394,7 @@ title = 'x'
 pods = ['h:1', 'h:2']
 {PROCESSES}
 ",
-        &["file:3: key `pools.a.processes`: contradicts `fixed`; allowed: one of both"],
+        &["file:3: key `pools.a.processes`: contradicts `fixed`; allowed: one of the two"],
     ),
     (
         "a pool's name",
@@ -480,24 +477,24 @@ restart_backoff_limit_seconds = 5
 environment = { DEPTH = 3, 'A=B' = 'x' }
 ",
         &[
-            r#"file:4: key `pools.a.processes.environment."A=B"`: "A=B" is no name of an environment variable; allowed: no = in it"#,
+            r#"file:4: key `pools.a.processes.environment."A=B"`: "A=B" is not the name of an environment variable; allowed: no = in it"#,
             "file:4: key `pools.a.processes.environment.DEPTH`: found the number 3; allowed: text",
         ],
     ),
     (
-        "a probe that asks for nothing",
+        "an HTTP probe without a path",
         r"{PROCESSES}
 probe = { kind = 'http' }
 ",
-        &[r#"file:4: key `pools.a.processes.probe.path`: missing; allowed: what to ask for, such as "/readyz""#],
+        &[r#"file:4: key `pools.a.processes.probe.path`: missing; allowed: the path to request, such as "/readyz""#],
     ),
     (
-        "a probe that cannot ask",
+        "a TCP probe with a path",
         r"{PROCESSES}
 probe = { kind = 'tcp', path = '/x' }
 ",
         &[
-            r#"file:4: key `pools.a.processes.probe.path`: a probe of kind "tcp" asks for nothing; allowed: with kind "http""#,
+            r#"file:4: key `pools.a.processes.probe.path`: a probe of kind "tcp" has no path; allowed: with kind "http""#,
         ],
     ),
     (
@@ -574,7 +571,7 @@ after_session = 'recycle'
 [pools.a.fixed]
 pods = ['h:1', 'h:2']
 ",
-        &[r#"file:2: key `pools.a.after_session`: the pods of a fixed list cannot be started anew; allowed: "keep""#],
+        &[r#"file:2: key `pools.a.after_session`: the pods of a fixed list cannot be restarted; allowed: "keep""#],
     ),
     (
         "spare in a fixed list",
@@ -597,23 +594,25 @@ settle_seconds = 5
         ],
     ),
     (
-        "settling without anybody to settle",
+        "settle_seconds without KEDA",
         r"[pools.a]
 settle_seconds = 5
 {PROCESSES}
 ",
         &[
-            r#"file:2: key `pools.a.settle_seconds`: nobody has to settle; allowed: with `scaling` "keda-push" or "prometheus""#,
+            r#"file:2: key `pools.a.settle_seconds`: there is no external scaler; allowed: with `scaling` "keda-push" or "prometheus""#,
         ],
     ),
     (
-        "a sliding window of nobody's",
+        "a sliding window of a fixed list",
         r"[pools.a]
 window = 'sliding'
 [pools.a.fixed]
 pods = ['h:1', 'h:2']
 ",
-        &[r#"file:2: key `pools.a.window`: only who scales can slide; allowed: "sliding" with `scaling = "direct"`"#],
+        &[
+            r#"file:2: key `pools.a.window`: an external scaler cannot slide the window; allowed: "sliding" with `scaling = "direct"`"#,
+        ],
     ),
     (
         "recycling a shared pod",
@@ -627,7 +626,7 @@ after_session = 'recycle'
         ],
     ),
     (
-        "more at least than at most",
+        "a minimum above the maximum",
         r"[pools.a]
 min_pods = 3
 max_pods = 2
@@ -636,7 +635,7 @@ max_pods = 2
         &["file:2: key `pools.a.min_pods`: 3 is more than `max_pods`, 2; allowed: at most `max_pods`"],
     ),
     (
-        "more spare than there is",
+        "more spare slots than the pool can have",
         r"[pools.a]
 spare = 2
 {PROCESSES}
@@ -670,7 +669,7 @@ cookie_max_age_seconds = 3600
 {PROCESSES}
 ",
         &[
-            "file:2: key `pools.a.max_session_seconds`: 7200: the cookie would end after 3600 s, before the session does; allowed: at most as long as `cookie_max_age_seconds`",
+            "file:2: key `pools.a.max_session_seconds`: 7200: the cookie would expire after 3600 s, before the session does; allowed: at most as long as `cookie_max_age_seconds`",
         ],
     ),
     (
@@ -776,7 +775,7 @@ colour = 'red'
         ],
     ),
     (
-        "activity that nothing counts as",
+        "invalid settings of activity",
         r"[pools.a]
 rejoin = 'never'
 activity = { frame_bytes = ['8-6', '6'], ignored_paths = 'api', busy_limit_seconds = 0 }
@@ -869,13 +868,13 @@ priority_header = 'x class'
         ],
     ),
     (
-        "a header of nobody's",
+        "a priority header without trusted proxies",
         r"[pools.a]
 priority_header = 'x-class'
 {PROCESSES}
 ",
         &[
-            "file:2: key `pools.a.priority_header`: is believed of trusted proxies only, and there are none; allowed: with `trusted_proxies`",
+            "file:2: key `pools.a.priority_header`: is only accepted from trusted proxies, and there are none; allowed: with `trusted_proxies`",
         ],
     ),
     (
@@ -905,7 +904,7 @@ schedule = [{ spare = 1 }]
 time_zone = 'UTC'
 {PROCESSES}
 ",
-        &["file:2: key `pools.a.time_zone`: means nothing by itself; allowed: with [[schedule]]"],
+        &["file:2: key `pools.a.time_zone`: has no effect alone; allowed: with [[schedule]]"],
     ),
     (
         "a schedule's windows",
@@ -930,7 +929,7 @@ to = '08:00'
             "file:11: key `pools.a.schedule[0].spare`: 10 is out of range; allowed: a whole number from 0 to 9",
             "file:12: key `pools.a.schedule[1].spare`: missing; allowed: slots, or a percentage in quotes",
             "file:13: key `pools.a.schedule[1].days`: the list is empty; allowed: days, or leave it out for every day",
-            "file:15: key `pools.a.schedule[1].to`: 08:00 is also `from`; allowed: another time, or none of both for the whole day",
+            "file:15: key `pools.a.schedule[1].to`: 08:00 is also `from`; allowed: another time, or neither for the whole day",
         ],
     ),
     (
@@ -941,7 +940,7 @@ schedule = [{ spare = 1 }, { spare = '5%' }]
 {PROCESSES}
 ",
         &[
-            "file:3: key `pools.a.schedule`: mixes slots and percentages; allowed: one of both, so that the largest is known where windows overlap",
+            "file:3: key `pools.a.schedule`: mixes slots and percentages; allowed: one of the two, so that the largest is known where windows overlap",
         ],
     ),
     (
@@ -954,7 +953,7 @@ schedule = [{ from = 08:00:00, spare = 1 }]
         &["file:3: key `pools.a.schedule[0].from`: found a date or time (write it in quotes); allowed: text"],
     ),
     (
-        "the same way to two pools",
+        "the same host and path for two pools",
         r"[pools.a]
 hosts = ['a.example', 'b.example']
 path = '/x'
@@ -1025,7 +1024,7 @@ processes = { command = ['a'], data_folder = './x', first_port = 9009 }
 kubernetes = { stateful_set = 'a', port = 80 }
 fixed = { pods = ['h:1'] }
 ",
-        &["file:2: key `pools.a.kubernetes`: contradicts `fixed`; allowed: one of both"],
+        &["file:2: key `pools.a.kubernetes`: contradicts `fixed`; allowed: one of the two"],
     ),
     (
         "a workload without a name or a port",
@@ -1057,7 +1056,7 @@ stateful_set = 'a'
 deployment = 'b'
 port = 80
 ",
-        &["file:3: key `pools.a.kubernetes.deployment`: contradicts `stateful_set`; allowed: one of both"],
+        &["file:3: key `pools.a.kubernetes.deployment`: contradicts `stateful_set`; allowed: one of the two"],
     ),
     (
         "a guard without an object, and without KEDA",
@@ -1069,7 +1068,7 @@ give_up_seconds = 0.5
 ",
         &[
             r#"file:4: key `pools.a.kubernetes.keda_guard`: keeps KEDA from scaling in; allowed: with `scaling` "keda-push" or "prometheus""#,
-            "file:4: key `pools.a.kubernetes.keda_guard`: whose scaling in is it to pause? allowed: with `scaled_object`",
+            "file:4: key `pools.a.kubernetes.keda_guard`: there is no ScaledObject to annotate; allowed: with `scaled_object`",
             r#"file:5: key `pools.a.kubernetes.give_up_seconds`: 0.5 is out of range; allowed: seconds from 1 to 3600, or "off""#,
         ],
     ),
@@ -1103,7 +1102,7 @@ probe = { failures = 0 }
             "file:1: key `listen`: found the number 5; allowed: text or a list of texts",
             "file:2: key `threads`: -1 is out of range; allowed: a whole number from 0 to 1024",
             r#"file:4: key `pools.a.path`: "x" is not a path; allowed: such as "/" or "/play", without . and .., % and ?"#,
-            r#"file:5: key `pools.a.grace_seconds`: "x" is no duration; allowed: seconds from 0 to 604800, or a text such as "90s", "10m" or "1h30m""#,
+            r#"file:5: key `pools.a.grace_seconds`: "x" is not a duration; allowed: seconds from 0 to 604800, or a text such as "90s", "10m" or "1h30m""#,
             "file:6: key `pools.a.wat`: unknown key; known here: active_sessions_gauge, activity, admission, after_session, allowed_origins, answer_seconds, claim_seconds, connections, cookie_max_age_seconds, cookie_name, cooldown_seconds, embedded_in, extend_limit_seconds, fixed, grace_seconds, half_open_seconds, hold_limit, hold_seconds, hosts, idle_seconds, kubernetes, landing_url, linger_seconds, max_pods, max_session_seconds, min_pods, passive, passive_defaults, path, placement, priority_header, processes, queue_lease_seconds, queue_limit, rejoin, scaling, schedule, settle_seconds, shrink, silence_seconds, slots_per_pod, spare, stall_seconds, sticky_storage, stuck_after_seconds, targets, time_zone, title, warn_before_seconds, window",
             r#"file:8: key `pools.a.fixed.pods[0]`: "x" is not HOST:PORT; allowed: such as 127.0.0.1:9000, [::1]:9000 or pod.example:9000"#,
             "file:9: key `pools.a.fixed.probe.failures`: 0 is out of range; allowed: a whole number from 1 to 1000",
@@ -1165,15 +1164,15 @@ processes = { command = ["e"], data_folder = "e" }
             "file:25: key `pools.c.shrink`: sessions cannot leave what they have stored; allowed: \"move\" without `sticky_storage`",
             "file:26: key `pools.c.targets.window_seconds`: nothing is measured; allowed: with `messages_per_second` or `gauge`",
             "file:26: key `pools.c.targets`: no target in it; allowed: `sessions`, `messages_per_second`, `gauge`, one or more of them",
-            "file:33: key `pools.d.targets.gauge.every_seconds`: 20 is too seldom for a window of 30 s; allowed: at most half of it",
+            "file:33: key `pools.d.targets.gauge.every_seconds`: 20 is too long for a window of 30 s; allowed: at most half of it",
             "file:33: key `pools.d.targets.gauge.name`: missing; allowed: the name of a gauge that pods have, such as \"websocket_capacity_ratio\"",
-            "file:33: key `pools.d.targets.gauge.per_pod`: missing; allowed: what one pod should show, from 0.001 to 1000000000000",
-            "file:33: key `pools.d.targets`: nobody scales this pool; allowed: for pools that are scaled",
+            "file:33: key `pools.d.targets.gauge.per_pod`: missing; allowed: the target value per pod, from 0.001 to 1000000000000",
+            "file:33: key `pools.d.targets`: this pool is not scaled; allowed: for pools that are scaled",
             "file:36: key `pools.e.shrink`: \"sideways\" is not known; allowed: \"wait\", \"move\"",
         ],
     ),
     (
-        "what a pod may use and who it is",
+        "limits, environment and user of a pod",
         r#"cookie_keys_env = "NO_SUCH_VARIABLE"
 {PROCESSES}
 inherit = ["NO_SUCH_VARIABLE", "NO_*", "A=B", "GOOD"]
@@ -1191,7 +1190,7 @@ log_lines_per_second = 0
             r#"file:1: key `cookie_keys_env`: the environment has no variable "NO_SUCH_VARIABLE"; allowed: the name of one"#,
             "file:5: key `pools.a.processes.inherit[0]`: NO_SUCH_VARIABLE is a secret of the dispatcher; allowed: other variables",
             "file:5: key `pools.a.processes.inherit[1]`: NO_SUCH_VARIABLE is a secret of the dispatcher; allowed: other variables",
-            r#"file:5: key `pools.a.processes.inherit[2]`: "A=B" is no name of an environment variable; allowed: a name, or the beginning of names and a star"#,
+            r#"file:5: key `pools.a.processes.inherit[2]`: "A=B" is not the name of an environment variable; allowed: a name, or the beginning of names and a star"#,
             r#"file:6: key `pools.a.processes.data`: "burn" is not known; allowed: "keep", "wipe""#,
             r#"file:7: key `pools.a.processes.user`: "" is not a name; allowed: a name or a number"#,
             "file:8: key `pools.a.processes.group`: -1 is out of range; allowed: a whole number from 0 to 4294967294",

@@ -1,4 +1,4 @@
-//! The journal in a folder: what has been written is there again, and what is damaged is not guessed at.
+//! The journal in a folder: written entries are read back, and the content of damaged ones is never guessed.
 
 mod damage;
 mod folder;
@@ -18,7 +18,7 @@ fn clock() -> Clock {
     Clock::starting_at(START)
 }
 
-/// What replica 7 writes: who it is, a pool, then visitors.
+/// The entries of replica 7: its hello, a pool, then visits.
 fn draft(number: u64) -> Draft {
     let command = match number {
         1 => Command::Hello { speaks: Entry::SEMANTICS },
@@ -32,7 +32,7 @@ fn drafts(numbers: std::ops::RangeInclusive<u64>) -> Vec<Draft> {
     numbers.map(draft).collect()
 }
 
-/// What has been read so far.
+/// The state and the entries read so far.
 #[derive(Debug, Default)]
 struct Read {
     state: Option<u64>,
@@ -66,7 +66,7 @@ async fn read(journal: &mut Journal, position: u64) -> Read {
     read
 }
 
-/// A folder with so many entries, each in a record of its own.
+/// Fills a folder with this many entries, each in its own record.
 async fn written(folder: &Path, entries: u64) {
     let mut journal = file::open(folder, clock()).unwrap();
     for number in 1..=entries {
@@ -89,13 +89,13 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// All of a folder, to see that nothing has changed.
+/// The content of all files, to check that nothing has changed.
 fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let contents = names(folder).into_iter().filter(|n| n != "lock");
     contents.map(|name| (name.clone(), std::fs::read(folder.join(name)).unwrap())).collect()
 }
 
-/// The refusal of a journal that must not be touched by it.
+/// Opens a journal that must be refused and left unchanged, and returns the error.
 fn refusal(folder: &Path) -> OpenError {
     let before = contents(folder);
     let Err(error) = file::open(folder, clock()) else { panic!("opened") };

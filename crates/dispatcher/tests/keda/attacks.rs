@@ -1,4 +1,4 @@
-//! Whoever connects to KEDA's port and is not KEDA.
+//! Connections to KEDA's port by clients other than KEDA.
 
 use super::client::{Channel, Keda, metrics};
 use super::house::POOL;
@@ -19,7 +19,7 @@ async fn all_of(stream: &mut Stream) -> Vec<u8> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_http2_is_closed_and_http1_is_told_why() {
+async fn connections_without_http2_are_closed_and_http1_gets_the_reason() {
     let (house, _book, mut keda) = pair().await;
     for garbage in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"\0\0\0\0"] {
         let mut stream = house.net.dial(house.keda).await.unwrap();
@@ -35,7 +35,7 @@ async fn what_is_not_http2_is_closed_and_http1_is_told_why() {
         assert!(head.contains(&format!("content-length: {}", body.len())), "{answer}");
         assert!(body.contains("gRPC"), "{body}");
     }
-    // What follows a good beginning is the library's to refuse.
+    // After a valid preface, the HTTP/2 library refuses invalid frames.
     let mut stream = house.net.dial(house.keda).await.unwrap();
     stream.write_all(&[PREFACE, &[0xff; 1000]].concat()).await.unwrap();
     all_of(&mut stream).await;
@@ -43,7 +43,7 @@ async fn what_is_not_http2_is_closed_and_http1_is_told_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_says_nothing_is_not_waited_for() {
+async fn silent_connections_are_closed() {
     let (house, _book, mut keda) = pair().await;
     let connected = now();
     let mut silent = house.net.dial(house.keda).await.unwrap();
@@ -52,7 +52,7 @@ async fn who_says_nothing_is_not_waited_for() {
     assert_eq!(all_of(&mut silent).await, b"");
     assert_eq!(all_of(&mut half).await, b"");
     assert!(now() - connected <= Duration::from_secs(11));
-    // The beginning, and not a word more: no sign of life is given, either.
+    // A preface and an empty SETTINGS frame, and nothing more: pings are not answered either.
     let mut begun = house.net.dial(house.keda).await.unwrap();
     begun.write_all(PREFACE).await.unwrap();
     begun.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
@@ -63,7 +63,7 @@ async fn who_says_nothing_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_never_comes_to_its_end_is_given_up() {
+async fn a_request_that_never_ends_is_aborted() {
     let (house, _book, _keda) = pair().await;
     let stream = house.net.dial(house.keda).await.unwrap();
     let io = hyper_util::rt::TokioIo::new(stream);
@@ -83,7 +83,7 @@ async fn a_request_that_never_comes_to_its_end_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_grpc_or_too_large_is_refused() {
+async fn requests_that_are_too_large_or_not_grpc_are_refused() {
     let (house, _book, mut keda) = pair().await;
     let channel = keda.channel().await.unwrap();
     let mut asks = keda.asks.clone();
@@ -102,7 +102,7 @@ async fn what_is_not_grpc_or_too_large_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_streams_are_bounded() {
+async fn the_number_of_streams_is_limited() {
     let (house, _book, mut keda) = pair().await;
     let mut channels = Vec::new();
     for _ in 0..10 {
@@ -122,7 +122,7 @@ async fn a_thousand_streams_are_bounded() {
     assert_eq!((open.len(), refused), (64, 936));
     let gauge = format!("slotkeeper_scaler_streams_open{{pool=\"{POOL}\"}}");
     assert_eq!(house.metric(&gauge).await, 64.0);
-    assert_eq!(keda.evaluate().await, Ok(ASLEEP), "it is answered all the same");
+    assert_eq!(keda.evaluate().await, Ok(ASLEEP), "KEDA is still answered");
     drop(open);
     drop(channels);
     for _ in 0..1000 {
@@ -131,7 +131,7 @@ async fn a_thousand_streams_are_bounded() {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("streams stay open for nobody");
+    panic!("streams of closed connections stay open");
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,8 +146,8 @@ async fn too_many_connections_are_refused_at_once() {
     let mut late = house.net.dial(house.keda).await.unwrap();
     assert_eq!(all_of(&mut late).await, b"");
     assert!(now() - connected < Duration::from_secs(1));
-    assert_eq!(keda.evaluate().await, Ok(ASLEEP), "who was there before is answered");
-    // They say nothing, so they are not kept.
+    assert_eq!(keda.evaluate().await, Ok(ASLEEP), "an existing connection is answered");
+    // The silent connections are closed.
     for stream in &mut held {
         all_of(stream).await;
     }

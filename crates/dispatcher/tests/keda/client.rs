@@ -1,5 +1,5 @@
-//! A client that asks as KEDA's operator does: round robin over the addresses it knows, three unary calls for one
-//! evaluation, and a stream that comes again after 2, 4, 8 ... 60 s, or after 2 s if it was ended cleanly.
+//! A client that calls the scaler as KEDA's operator does: round robin over its addresses, three unary calls per
+//! evaluation, and a stream that is opened again after 2, 4, 8 ... 60 s, or after 2 s if it ended cleanly.
 
 use http::uri::PathAndQuery;
 use hyper::body::Incoming;
@@ -23,7 +23,7 @@ use tonic::{Code, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tower::Service;
 
-/// No answer takes this long: it comes from memory.
+/// No answer takes this long, as it comes from memory.
 pub(super) const DEADLINE: Duration = Duration::from_secs(1);
 
 /// One connection.
@@ -98,14 +98,14 @@ pub(super) fn metrics(asks: ScaledObjectRef) -> GetMetricsRequest {
     GetMetricsRequest { scaled_object_ref: Some(asks), metric_name: METRIC.into() }
 }
 
-/// What KEDA has learned from one evaluation.
+/// The result of one evaluation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Learned {
     pub(super) replicas: f64,
     pub(super) is_active: bool,
 }
 
-/// The operator.
+/// KEDA's operator.
 #[derive(Clone)]
 pub(super) struct Keda {
     net: Arc<dyn Net>,
@@ -121,7 +121,7 @@ impl Keda {
         Keda { net, addresses: addresses.to_vec(), channels, next: 0, asks: trigger(&[("pool", super::house::POOL)]) }
     }
 
-    /// The connection whose turn it is; addresses that refuse are passed over.
+    /// The next connection in turn; addresses that refuse are skipped.
     pub(super) async fn channel(&mut self) -> Result<Channel, Status> {
         for _ in 0..self.addresses.len() {
             let turn = self.next % self.addresses.len();
@@ -146,8 +146,8 @@ impl Keda {
     pub(super) async fn metrics(&mut self) -> Result<f64, Status> {
         let asks = metrics(self.asks.clone());
         let answer: GetMetricsResponse = self.channel().await?.unary("GetMetrics", asks).await?;
-        let [value] = answer.metric_values.as_slice() else { panic!("the HPA adds up {answer:?}") };
-        // The float counts if it is above 0, else the whole number.
+        let [value] = answer.metric_values.as_slice() else { panic!("the HPA would add up {answer:?}") };
+        // KEDA uses the float if it is above 0, else the integer.
         assert_eq!(value.metric_value as f64, value.metric_value_float);
         Ok(value.metric_value_float)
     }
@@ -158,7 +158,7 @@ impl Keda {
         Ok(answer.result)
     }
 
-    /// All three, one after the other, each wherever it is the turn; an error of one is an error of the trigger.
+    /// Makes all three calls in order, each on the next connection; an error of one is an error of the trigger.
     pub(super) async fn evaluate(&mut self) -> Result<Learned, Code> {
         let spec = self.spec().await.map_err(|status| status.code())?;
         let [spec] = spec.metric_specs.as_slice() else { panic!("{spec:?}") };
@@ -168,7 +168,7 @@ impl Keda {
         Ok(Learned { replicas, is_active })
     }
 
-    /// Its push handler, until nobody listens to it any more.
+    /// KEDA's push handler; it ends when the receiver is dropped.
     pub(super) async fn listen(mut self, told: mpsc::UnboundedSender<(Instant, Heard)>) {
         let mut wait = Duration::from_secs(2);
         let say = |heard| told.send((now(), heard)).is_ok();
@@ -198,12 +198,12 @@ impl Keda {
     }
 }
 
-/// What happens on a stream.
+/// An event on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     Opened,
     Active(bool),
-    /// Cleanly.
+    /// The stream ended cleanly.
     Ended,
     Broken(Code),
 }

@@ -1,4 +1,4 @@
-//! `[keda]` in a file.
+//! The table `[keda]` of the configuration.
 
 use slotkeeper::config::{Trigger, describe, parse};
 use std::path::Path;
@@ -13,11 +13,10 @@ fn problems(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_pool_that_keda_asks_about_needs_a_place_to_ask() {
+fn a_pool_scaled_by_keda_push_needs_the_keda_table() {
     let pool = format!("[pools.a]\nmax_pods = 5\nscaling = 'keda-push'\n{PODS}");
     let said = problems(&pool);
-    let expected =
-        "file:3: key `pools.a.scaling`: KEDA has nowhere to ask; add a table [keda] with listen = \"0.0.0.0:9091\"";
+    let expected = "file:3: key `pools.a.scaling`: KEDA has no listener to call; add a table [keda] with listen = \"0.0.0.0:9091\"";
     assert_eq!(said, [expected]);
     let config = parse(&format!("[keda]\nlisten = '0.0.0.0:9091'\n{pool}"), "file", Path::new("/")).unwrap();
     assert_eq!(config.keda.listen, Some("0.0.0.0:9091".parse().unwrap()));
@@ -30,27 +29,29 @@ fn a_pool_that_keda_asks_about_needs_a_place_to_ask() {
 }
 
 #[test]
-fn who_listens_for_keda_in_vain_is_warned() {
+fn a_keda_listener_without_a_pool_for_it_causes_a_warning() {
     let config = parse(&format!("[keda]\nlisten = '0.0.0.0:9091'\n{PODS}"), "file", Path::new("/")).unwrap();
-    assert!(describe(&config).contains("WARNING: about nothing, as no pool has scaling = \"keda-push\""));
+    assert!(describe(&config).contains("WARNING: unused, as no pool has scaling = \"keda-push\""));
 }
 
 #[test]
-fn what_is_wrong_with_it_is_said() {
+fn wrong_keda_settings_are_reported() {
     let cases: [(&str, &[&str]); 6] = [
         ("", &["file:1: key `keda.listen`: missing; allowed: IP:PORT, such as \"0.0.0.0:9091\""]),
         ("listen = '0.0.0.0'", &["file:2: key `keda.listen`: "]),
         (
             "listen = '127.0.0.1:9090'",
-            &["file:2: key `keda.listen`: 127.0.0.1:9090 is where [admin] listens; allowed: another address"],
+            &["file:2: key `keda.listen`: 127.0.0.1:9090 is already used by [admin]; allowed: another address"],
         ),
         (
             "listen = '0.0.0.0:8080'",
-            &["file:2: key `keda.listen`: 0.0.0.0:8080 is where the visitors' side listens; allowed: another address"],
+            &[
+                "file:2: key `keda.listen`: 0.0.0.0:8080 is already used by the visitors' `listen`; allowed: another address",
+            ],
         ),
         (
             "listen = '0.0.0.0:9091'\ntls_cert_file = 'tls.crt'",
-            &["file:1: key `keda.tls_key_file`: missing; `tls_cert_file` is there; allowed: both or none"],
+            &["file:1: key `keda.tls_key_file`: missing; `tls_cert_file` is set; allowed: both or none"],
         ),
         (
             "listen = '0.0.0.0:9091'\ntls_cert_file = 'absent.crt'\ntls_key_file = 'absent.key'",
@@ -60,6 +61,6 @@ fn what_is_wrong_with_it_is_said() {
     for (lines, expected) in cases {
         let said = problems(&format!("[keda]\n{lines}\n{PODS}"));
         let fits = said.len() == expected.len() && said.iter().zip(expected).all(|(s, e)| s.starts_with(e));
-        assert!(fits, "{lines}\n  expected {expected:#?}\n  but it says {said:#?}");
+        assert!(fits, "{lines}\n  expected {expected:#?}\n  but found {said:#?}");
     }
 }

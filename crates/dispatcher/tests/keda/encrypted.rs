@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 const NAME: &str = "slotkeeper-keda.games.svc";
 
-/// A new certificate of its own, in these files.
+/// Writes a new self-signed certificate to these files.
 fn issue(files: &TlsFiles) -> CertificateDer<'static> {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(vec![NAME.to_owned()]).unwrap();
     std::fs::write(&files.certificate, cert.pem()).unwrap();
@@ -29,7 +29,7 @@ fn files(folder: &Path) -> TlsFiles {
     TlsFiles { certificate: folder.join("tls.crt"), key: folder.join("tls.key") }
 }
 
-/// As KEDA with `caCert`.
+/// Connects as KEDA does with `caCert`.
 async fn trusting(net: &dyn Net, to: SocketAddr, root: &CertificateDer<'static>) -> std::io::Result<Channel> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone()).unwrap();
@@ -43,7 +43,7 @@ async fn trusting(net: &dyn Net, to: SocketAddr, root: &CertificateDer<'static>)
 }
 
 #[tokio::test(start_paused = true)]
-async fn keda_is_answered_by_tls_and_renewed_certificates_are_taken_up() {
+async fn keda_is_answered_over_tls_and_renewed_certificates_are_loaded() {
     let folder = tempfile::tempdir().unwrap();
     let files = files(folder.path());
     let root = issue(&files);
@@ -86,12 +86,12 @@ async fn wrong_files_are_refused_at_start() {
     let broken = file("broken", "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n");
     let cases = [
         (absent.clone(), good.key.clone(), "absent: cannot be read: No such file"),
-        (empty.clone(), good.key.clone(), "empty: there is no certificate in it"),
-        (good.key.clone(), good.key.clone(), "tls.key: there is no certificate in it"),
+        (empty.clone(), good.key.clone(), "empty: contains no certificate"),
+        (good.key.clone(), good.key.clone(), "tls.key: contains no certificate"),
         (broken, good.key.clone(), "broken: not PEM"),
         (good.certificate.clone(), absent, "absent: cannot be read: No such file"),
-        (good.certificate.clone(), empty, "empty: there is no private key in it"),
-        (good.certificate.clone(), good.certificate.clone(), "tls.crt: there is no private key in it"),
+        (good.certificate.clone(), empty, "empty: contains no private key"),
+        (good.certificate.clone(), good.certificate.clone(), "tls.crt: contains no private key"),
         (good.certificate.clone(), foreign.key, "other.key is not the key of"),
     ];
     for (certificate, key, expected) in cases {

@@ -1,5 +1,5 @@
-//! Dispatchers for KEDA to ask: a network in memory (so that time can stand still), a journal that two of them share and the
-//! test can read, write and take away, and a cluster that says what the test says.
+//! Dispatchers for KEDA to call: a network in memory (so that time can be paused), a journal that two of them share and
+//! that the test can read, write and make unreadable, and a cluster that reports what the test sends.
 
 use slotkeeper::cluster::{Cluster, ClusterError, Size};
 use slotkeeper::config::{ClusterConfig, Config, FixedPods, PoolConfig, Probe, Secret, TlsFiles, Trigger};
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 pub(super) const POOL: &str = "chat";
 pub(super) const SETTLE: Duration = Duration::from_secs(20);
-/// The visitors' side, the operators' and KEDA's.
+/// The ports for visitors, operators and KEDA.
 const PORTS: [u16; 3] = [80, 90, 91];
 
 /// Addresses that lead to listeners of this process.
@@ -66,7 +66,7 @@ impl Listener for Ear {
     }
 }
 
-/// The journal.
+/// A journal in memory, shared by the dispatchers of a test.
 #[derive(Clone)]
 pub(super) struct Book {
     clock: Clock,
@@ -92,7 +92,7 @@ impl Book {
         self.entries.send_modify(|entries| entries.push(Entry { at, from, number, pool, command }));
     }
 
-    /// As another dispatcher would, in the first words of its life.
+    /// Writes as another dispatcher would, in the first entry of its life.
     pub(super) fn write(&self, command: Command) {
         let from = ReplicaId(self.entries.borrow().len() as u64);
         self.append(Draft { from, number: 1, pool: POOL.into(), command });
@@ -102,7 +102,7 @@ impl Book {
         self.write(Command::Visit { session: SessionId(session), hint: None, class: 0 });
     }
 
-    /// What KEDA has been served, as far as it is written.
+    /// The numbers served to KEDA, as far as they are journaled.
     pub(super) fn served(&self) -> Vec<u32> {
         let served = |e: &Entry| if let Command::Served { replicas } = e.command { Some(replicas) } else { None };
         self.entries.borrow().iter().filter_map(served).collect()
@@ -155,7 +155,7 @@ impl Cluster for Told {
     }
 }
 
-/// A pool that KEDA scales, for five sessions.
+/// A pool for up to five sessions that KEDA scales.
 pub(super) fn pool() -> PoolConfig {
     let rules = Rules {
         max: 5,
@@ -172,15 +172,15 @@ pub(super) struct House {
     pub(super) net: Arc<dyn Net>,
     pub(super) keda: SocketAddr,
     admin: SocketAddr,
-    /// Of each pool.
+    /// Sends observations to each pool.
     news: Vec<mpsc::UnboundedSender<Command>>,
-    /// Whether it cannot read its journal.
+    /// True while the dispatcher cannot read its journal.
     pub(super) away: watch::Sender<bool>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<anyhow::Result<()>>,
 }
 
-/// How a dispatcher is to be.
+/// The configuration of a dispatcher.
 pub(super) struct Plan {
     pub(super) net: Arc<dyn Net>,
     pub(super) book: Book,
@@ -194,7 +194,7 @@ impl Plan {
         Plan { net, book: book.clone(), host: 1, pools: vec![pool()], tls: None }
     }
 
-    /// Starts, and has not yet listed its pods.
+    /// Starts a dispatcher that has not yet listed its pods.
     pub(super) async fn start(self) -> anyhow::Result<House> {
         let at = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, self.host)), port);
         let ports = if self.host == 0 { [0; 3] } else { PORTS };
@@ -237,7 +237,7 @@ impl Plan {
         Ok(House { net, keda, admin, news, away, stop: Some(stop), running })
     }
 
-    /// Starts with a pool of which nothing runs.
+    /// Starts a dispatcher whose pool has no running pod.
     pub(super) async fn asleep(self) -> House {
         let house = self.start().await.unwrap();
         house.lists(1);
@@ -247,7 +247,7 @@ impl Plan {
 }
 
 impl House {
-    /// The cluster says that no pod runs.
+    /// The cluster reports that no pod runs.
     pub(super) fn lists(&self, version: u64) {
         for news in &self.news {
             news.send(Command::PodsListed { pods: Vec::new(), version }).unwrap();
@@ -277,7 +277,7 @@ impl House {
         answer
     }
 
-    /// One series of its metrics, 0 if there is none.
+    /// The value of one series of the dispatcher's metrics, 0 if there is none.
     pub(super) async fn metric(&self, series: &str) -> f64 {
         let text = self.get("/metrics").await;
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
@@ -292,7 +292,7 @@ impl House {
         self.running.await.unwrap()
     }
 
-    /// Killed: everything it had open is cut.
+    /// Kills the dispatcher: its connections are cut.
     pub(super) async fn crash(self, wires: &Wires) {
         wires.0.lock().unwrap().remove(&self.keda);
         self.running.abort();

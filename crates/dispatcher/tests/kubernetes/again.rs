@@ -1,24 +1,24 @@
-//! A StatefulSet that is deleted with `--cascade=orphan` and made again: the new one adopts the pods, and deletes at once
-//! those that its own number does not cover.
+//! A StatefulSet that is deleted with `--cascade=orphan` and created again: the new one adopts the pods, and deletes at
+//! once those that its number of replicas does not cover.
 
 use super::rig::{NAMESPACE, Rig, stateful_set};
 use serde_json::Value;
 use slotkeeper_apiserver::{Deletion, Resource};
 use slotkeeper_core::{Command, Ordinal, Phase, Uid};
 
-/// Deletes the set, and leaves its pods.
+/// Deletes the set and leaves its pods.
 async fn orphan(rig: &Rig) {
     let key = rig.key();
     let deletion = Deletion { orphan: true, ..Deletion::default() };
     rig.server.store(|store, now| store.delete(&key, &deletion, now)).unwrap();
-    rig.until_stored("it is gone", |s| s.get(Resource::StatefulSets, NAMESPACE, "gamecube").is_err()).await;
+    rig.until_stored("the set is deleted", |s| s.get(Resource::StatefulSets, NAMESPACE, "gamecube").is_err()).await;
 }
 
 fn make(rig: &Rig, set: Value) {
     rig.server.store(|store, now| store.create(Resource::StatefulSets, NAMESPACE, set, now)).unwrap();
 }
 
-/// What has been told of this incarnation, in the order in which it was.
+/// The phases reported of this incarnation, in order.
 fn told_of(rig: &Rig, of: &Uid) -> Vec<Phase> {
     let mut phases = Vec::new();
     for news in &rig.told.all {
@@ -40,12 +40,12 @@ fn is_ready(phase: &Phase) -> bool {
 }
 
 #[tokio::test]
-async fn pods_that_a_new_set_adopts_and_covers_go_on() {
+async fn pods_that_a_new_set_adopts_become_ready_again() {
     let mut rig = Rig::with(stateful_set(3)).await;
     rig.until_ready(&[0, 1, 2]).await;
     let uids = [0, 1, 2].map(|ordinal| rig.told.uid(ordinal));
     orphan(&rig).await;
-    rig.until("nobody new is sent to pods without a set", |told| {
+    rig.until("pods without a set get no new session", |told| {
         told.ready().is_empty() && told.pods.values().all(|(_, phase)| *phase == Phase::Unready)
     })
     .await;
@@ -61,12 +61,12 @@ async fn pods_that_a_new_set_adopts_and_covers_go_on() {
 }
 
 #[tokio::test]
-async fn pods_that_a_new_set_deletes_are_not_ready_in_between() {
+async fn pods_that_a_new_set_deletes_are_not_ready_meanwhile() {
     let mut rig = Rig::with(stateful_set(3)).await;
     rig.until_ready(&[0, 1, 2]).await;
     let uids = [0, 1, 2].map(|ordinal| rig.told.uid(ordinal));
     orphan(&rig).await;
-    // As the shipped manifest: without replicas, which is one.
+    // As in the shipped manifest: without `replicas`, which means 1.
     let mut set = stateful_set(1);
     set["spec"].as_object_mut().unwrap().remove("replicas");
     make(&rig, set);
@@ -79,13 +79,13 @@ async fn pods_that_a_new_set_deletes_are_not_ready_in_between() {
 }
 
 #[tokio::test]
-async fn a_dispatcher_that_starts_while_pods_have_no_set_finds_them_when_they_have_one_again() {
+async fn a_dispatcher_that_starts_while_pods_have_no_set_finds_them_after_adoption() {
     let mut rig = Rig::with(stateful_set(2)).await;
     rig.until_ready(&[0, 1]).await;
     let uids = [rig.told.uid(0), rig.told.uid(1)];
     orphan(&rig).await;
     rig.restart();
-    // The set is there, and its controller has not looked yet: what runs is not gone.
+    // The set exists, but its controller has not adopted the pods yet: running pods are not reported as removed.
     rig.stop_controllers();
     make(&rig, stateful_set(2));
     rig.until("the list", |told| told.pods.len() == 2).await;

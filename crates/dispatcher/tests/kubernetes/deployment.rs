@@ -1,4 +1,4 @@
-//! Pods without ordinals: numbered as they are met, the emptiest asked to go.
+//! Pods of a Deployment, which have no ordinals: they are numbered as they are observed, and the emptiest is removed first.
 
 use super::rig::{NAMESPACE, Rig, deployment};
 use serde_json::Value;
@@ -32,7 +32,7 @@ async fn pods_are_numbered_and_keep_their_numbers() {
 }
 
 #[tokio::test]
-async fn the_pod_that_retires_goes_first_and_the_fullest_last() {
+async fn the_retiring_pod_is_removed_first_and_the_fullest_last() {
     let mut rig = Rig::with(deployment(3)).await;
     rig.until_ready(&[0, 1, 2]).await;
     rig.attend(&[5, 900, 0]);
@@ -41,15 +41,15 @@ async fn the_pod_that_retires_goes_first_and_the_fullest_last() {
     })
     .await;
     rig.scale(0, 2, 7).await;
-    rig.until("one has gone", |told| told.ready() == [0, 1] && told.pods.len() == 2).await;
+    rig.until("one pod is removed", |told| told.ready() == [0, 1] && told.pods.len() == 2).await;
     assert_eq!(rig.told.size, Some((0, 2, 7)));
 }
 
 #[tokio::test]
-async fn a_pod_that_ought_to_have_gone_goes_when_another_went_in_its_place() {
+async fn the_retiring_pod_is_deleted_if_kubernetes_removed_another_one_first() {
     let mut rig = Rig::with(deployment(3)).await;
     rig.until_ready(&[0, 1, 2]).await;
-    // Pod 1 is not ready at the wrong moment: it goes first, whatever it costs.
+    // Pod 1 is not ready when the size changes: Kubernetes removes it first, whatever its deletion cost.
     let one = name(&rig, 1);
     rig.server.store(|store, now| controllers::pod(store, now, NAMESPACE, &one).unready()).unwrap();
     rig.scale(0, 2, 7).await;

@@ -1,20 +1,20 @@
-//! Nodes that Kubernetes has lost: their pods may run all the same, and say so by answering; and pods whose end never comes.
+//! Pods on nodes that Kubernetes has lost may still run, which they show by answering; and pods that do not end in time.
 
 use super::rig::{NAMESPACE, Rig, stateful_set};
 use slotkeeper_apiserver::{Resource, controllers};
 use slotkeeper_core::{Command, Phase, Uid};
 use std::time::Duration;
 
-/// An address at which nobody listens: that of another address family's listener.
+/// An address without a listener: the listener has the other address family.
 const NOWHERE: &str = "::1";
 
 fn hands(rig: &Rig, act: impl FnOnce(&mut controllers::Pod<'_>)) {
     rig.server.store(|store, now| act(&mut controllers::pod(store, now, NAMESPACE, "gamecube-1")));
 }
 
-/// Its node is dead, and nothing answers there any more.
+/// The node of pod 1 is dead, and nothing answers there any more.
 fn die(rig: &Rig) {
-    // No kubelet is left to end it.
+    // No kubelet is left to end the pod.
     rig.hold("gamecube-1");
     hands(rig, |pod| {
         pod.run(NOWHERE).unwrap();
@@ -38,26 +38,26 @@ async fn two() -> (Rig, Uid) {
 }
 
 #[tokio::test]
-async fn a_pod_on_a_lost_node_that_does_not_answer_is_deleted_and_nobody_waits_for_its_successor() {
+async fn a_pod_on_a_lost_node_that_does_not_answer_is_deleted_and_reported_as_failed() {
     let (mut rig, uid) = two().await;
     die(&rig);
-    rig.until("its end, and that it is not to be waited for", |told| {
+    rig.until("its end, and its failure", |told| {
         told.pods.get(&1).is_some_and(|(_, phase)| matches!(phase, Phase::Failed { .. }))
     })
     .await;
     let phases = told_of(&rig, &uid);
     assert!(
         matches!(phases.as_slice(), [.., Phase::Unready, Phase::Terminating, Phase::Failed { .. }]),
-        "sessions move when it is terminating; that alone brings them elsewhere: {phases:?}"
+        "only the phase Terminating moves sessions to other pods: {phases:?}"
     );
-    let pod = rig.pod("gamecube-1").expect("nobody has ended it");
+    let pod = rig.pod("gamecube-1").expect("the pod's object still exists");
     assert!(pod["metadata"]["deletionTimestamp"].is_string() && pod["metadata"]["uid"] == *uid.0, "{pod}");
     assert_eq!(rig.server.records().count("delete", "pods"), 1);
     // A dispatcher that starts meanwhile comes to the same conclusion.
     rig.restart();
     rig.until("the same", |told| told.pods.get(&1).is_some_and(|(_, phase)| matches!(phase, Phase::Failed { .. })))
         .await;
-    // The node is back: its kubelet ends the pod, and there is another one.
+    // The node returns: its kubelet ends the pod, and another one replaces it.
     rig.automatic.lock().unwrap().hold.clear();
     hands(&rig, |pod| pod.end().unwrap());
     rig.until_ready(&[0, 1]).await;
@@ -69,8 +69,8 @@ async fn a_pod_on_a_lost_node_that_answers_keeps_its_sessions() {
     let (mut rig, uid) = two().await;
     rig.hold("gamecube-1");
     hands(&rig, |pod| drop(pod.lost().unwrap()));
-    rig.until("nobody new", |told| told.ready() == [0]).await;
-    // Longer than it would have been given.
+    rig.until("no new session", |told| told.ready() == [0]).await;
+    // Longer than `give_up`.
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(rig.server.records().count("delete", "pods"), 0);
     hands(&rig, |pod| drop(pod.found().unwrap()));
@@ -85,7 +85,7 @@ async fn a_pod_whose_node_is_found_again_in_time_is_not_deleted() {
     rig.restart();
     rig.until_ready(&[0, 1]).await;
     die(&rig);
-    rig.until("nobody new", |told| told.ready() == [0]).await;
+    rig.until("no new session", |told| told.ready() == [0]).await;
     hands(&rig, |pod| {
         pod.run("127.0.0.77").unwrap();
         pod.found().unwrap();
@@ -95,36 +95,36 @@ async fn a_pod_whose_node_is_found_again_in_time_is_not_deleted() {
 }
 
 #[tokio::test]
-async fn who_would_rather_wait_for_the_disk_of_the_pod_waits() {
+async fn without_give_up_a_pod_on_a_lost_node_is_left_to_kubernetes() {
     let (mut rig, uid) = two().await;
     rig.config.give_up = None;
     rig.restart();
     rig.until_ready(&[0, 1]).await;
     die(&rig);
-    rig.until("nobody new", |told| told.ready() == [0]).await;
+    rig.until("no new session", |told| told.ready() == [0]).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(rig.server.records().count("delete", "pods"), 0);
-    // Kubernetes itself gives it up at last.
+    // Kubernetes itself evicts the pod in the end.
     hands(&rig, |pod| drop(pod.evict_from_lost_node().unwrap()));
     rig.until("its end", |told| told.pods.get(&1).is_some_and(|(_, phase)| *phase == Phase::Terminating)).await;
     assert_eq!(rig.told.uid(1), uid);
 }
 
 #[tokio::test]
-async fn a_kubelet_that_says_itself_that_a_pod_is_not_ready_has_lost_nothing() {
+async fn a_pod_that_its_kubelet_reports_as_not_ready_is_not_deleted() {
     let (mut rig, _) = two().await;
     rig.hold("gamecube-1");
     hands(&rig, |pod| {
         pod.run(NOWHERE).unwrap();
         pod.unready().unwrap();
     });
-    rig.until("nobody new", |told| told.ready() == [0]).await;
+    rig.until("no new session", |told| told.ready() == [0]).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(rig.server.records().count("delete", "pods"), 0);
 }
 
 #[tokio::test]
-async fn a_pod_that_should_have_ended_long_ago_is_not_waited_for() {
+async fn a_pod_that_does_not_end_within_its_grace_is_reported_as_failed() {
     let mut set = stateful_set(2);
     set["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 1.into();
     let mut rig = Rig::with(set).await;

@@ -1,4 +1,4 @@
-//! Annotations that keep others away from pods in use, and KEDA from scaling in.
+//! Annotations that protect pods in use from eviction, and keep KEDA from scaling in.
 
 use super::rig::{NAMESPACE, Rig, stateful_set};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ fn annotation(store: &Store, pod: &str, key: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_pod_in_use_is_not_to_be_evicted_and_one_that_is_free_may_be() {
+async fn a_pod_in_use_is_protected_from_eviction_and_a_free_one_is_not() {
     let mut rig = Rig::with(stateful_set(2)).await;
     rig.until_ready(&[0, 1]).await;
     rig.attend(&[1, 0]);
@@ -31,7 +31,7 @@ async fn a_pod_in_use_is_not_to_be_evicted_and_one_that_is_free_may_be() {
 }
 
 #[tokio::test]
-async fn what_an_operator_has_marked_stays_marked() {
+async fn annotations_of_an_operator_are_left_alone() {
     let mut set = stateful_set(1);
     set["spec"]["template"]["metadata"]["annotations"] = json!({ EVICT: "false", DISRUPT: "true" });
     let mut rig = Rig::with(set).await;
@@ -49,7 +49,7 @@ fn scaled_object(store: &Store) -> Value {
     Value::clone(&*store.get(Resource::ScaledObjects, NAMESPACE, "gamecube").unwrap())
 }
 
-/// A pool whose KEDA is guarded against.
+/// A pool with a guard against KEDA's scaling in.
 async fn guarded(annotations: Value) -> Rig {
     let mut rig = Rig::new(stateful_set(1), |server| {
         let object = json!({ "metadata": { "name": "gamecube", "annotations": annotations },
@@ -64,7 +64,7 @@ async fn guarded(annotations: Value) -> Rig {
 }
 
 #[tokio::test]
-async fn while_anybody_lives_keda_does_not_scale_in() {
+async fn while_there_are_sessions_scaling_in_by_keda_is_paused() {
     let rig = guarded(json!({ "other": "stays" })).await;
     rig.attend(&[1]);
     rig.until_stored("paused", |s| scaled_object(s)["metadata"]["annotations"][PAUSED] == "true").await;
@@ -74,7 +74,7 @@ async fn while_anybody_lives_keda_does_not_scale_in() {
 }
 
 #[tokio::test]
-async fn what_a_former_life_has_paused_stays_so_until_it_is_known_that_nobody_lives() {
+async fn a_pause_of_a_former_dispatcher_stays_until_no_session_is_left_for_certain() {
     let mut rig = guarded(json!({})).await;
     rig.attend(&[1]);
     rig.until_stored("paused", |s| scaled_object(s)["metadata"]["annotations"][PAUSED] == "true").await;
@@ -83,7 +83,7 @@ async fn what_a_former_life_has_paused_stays_so_until_it_is_known_that_nobody_li
     rig.server.forget_records();
     tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
     assert_eq!(rig.server.records().count("patch", "scaledobjects"), 0, "nothing is known yet");
-    // Nobody has come back so far: they are given time.
+    // No session has reconnected so far: the pause stays for some time.
     rig.attend(&[0]);
     tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
     assert_eq!(rig.server.records().count("patch", "scaledobjects"), 0);
@@ -91,7 +91,7 @@ async fn what_a_former_life_has_paused_stays_so_until_it_is_known_that_nobody_li
 }
 
 #[tokio::test]
-async fn an_operator_keeps_what_is_theirs_of_two() {
+async fn of_two_annotations_the_one_of_the_operator_is_kept() {
     let mut set = stateful_set(1);
     set["spec"]["template"]["metadata"]["annotations"] = json!({ EVICT: "true" });
     let mut rig = Rig::with(set).await;
@@ -104,9 +104,9 @@ async fn an_operator_keeps_what_is_theirs_of_two() {
 }
 
 #[tokio::test]
-async fn an_operators_own_pause_is_nobodys_in_any_timeline() {
+async fn an_operators_own_pause_is_not_taken_for_a_guard_of_another_timeline() {
     let rig = guarded(json!({ PAUSED: "true" })).await;
-    // A guard of another timeline is renewed as soon as it is read; this one is none.
+    // A guard of another timeline would be renewed as soon as it is read; this pause is not a guard.
     rig.cluster.attend(Attendance { active: true, timeline: Timeline(7), ..Attendance::default() });
     while rig.server.records().count("get", "scaledobjects") == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;

@@ -1,4 +1,4 @@
-//! What is written: sizes in one guarded patch, and the end of one incarnation.
+//! The adaptor's writes: sizes in one guarded patch, and the deletion of one incarnation.
 
 use super::rig::{PATIENCE, Rig, stateful_set};
 use crate::size;
@@ -8,7 +8,7 @@ use slotkeeper_core::Ordinal;
 use std::time::Duration;
 
 #[tokio::test]
-async fn a_size_is_one_write_with_what_decided_it() {
+async fn a_size_is_one_write_together_with_its_decision() {
     let mut rig = Rig::with(stateful_set(0)).await;
     rig.until("the size", |told| told.size == Some((0, 0, 0))).await;
     rig.server.forget_records();
@@ -20,7 +20,7 @@ async fn a_size_is_one_write_with_what_decided_it() {
     rig.until_ready(&[0, 1, 2]).await;
     assert_eq!(rig.told.size, Some((0, 3, 17)));
     rig.scale(0, 3, 17).await;
-    assert_eq!(rig.server.records().count("patch", "statefulsets"), 1, "what is so is not written again");
+    assert_eq!(rig.server.records().count("patch", "statefulsets"), 1, "an unchanged size is not written again");
 }
 
 #[tokio::test]
@@ -32,15 +32,15 @@ async fn the_start_slides_in_the_same_write() {
     let kept = rig.told.uid(3);
     rig.scale(2, 3, 40).await;
     rig.until_ready(&[2, 3, 4]).await;
-    assert_eq!((rig.told.size, rig.told.uid(3)), (Some((2, 3, 40)), kept), "who stays is not touched");
+    assert_eq!((rig.told.size, rig.told.uid(3)), (Some((2, 3, 40)), kept), "a pod that stays is not touched");
     rig.scale(0, 0, 41).await;
-    rig.until("nobody is left", |told| told.pods.is_empty() && told.size == Some((0, 0, 41))).await;
+    rig.until("no pod is left", |told| told.pods.is_empty() && told.size == Some((0, 0, 41))).await;
     rig.scale(0, 1, 42).await;
     rig.until_ready(&[0]).await;
 }
 
 #[tokio::test]
-async fn a_set_that_waits_in_order_cannot_slide() {
+async fn a_set_with_the_policy_ordered_ready_cannot_slide() {
     let mut set = stateful_set(2);
     set["metadata"]["labels"] = json!({ "slides": "true" });
     set["spec"]["podManagementPolicy"] = json!("OrderedReady");
@@ -57,14 +57,14 @@ async fn a_later_decision_is_not_undone() {
     rig.scale(0, 4, 30).await;
     rig.scale(0, 1, 29).await;
     assert_eq!(rig.workload()["spec"]["replicas"], 4);
-    // Somebody else has decided later, and we have not read it yet.
+    // Another dispatcher has decided later, and this one has not read that yet.
     rig.patch(&json!({ "metadata": { "annotations": { "slotkeeper.dev/decided": "50" } }, "spec": { "replicas": 5 } }));
     rig.scale(0, 2, 49).await;
-    assert_eq!(rig.workload()["spec"]["replicas"], 5, "the version guards what was not read");
+    assert_eq!(rig.workload()["spec"]["replicas"], 5, "the resource version guards changes that were not read");
 }
 
 #[tokio::test]
-async fn what_somebody_else_writes_in_between_is_read_before_it_is_overwritten() {
+async fn a_concurrent_write_by_another_is_read_before_the_size_is_written() {
     let mut rig = Rig::with(stateful_set(1)).await;
     rig.until_ready(&[0]).await;
     for n in 0..20_u64 {
@@ -72,11 +72,11 @@ async fn what_somebody_else_writes_in_between_is_read_before_it_is_overwritten()
         rig.scale(0, (n % 4) as u32, 100 + n).await;
         assert_eq!(rig.workload()["metadata"]["annotations"]["slotkeeper.dev/decided"], (100 + n).to_string());
     }
-    assert_eq!(rig.workload()["metadata"]["labels"]["n"], "19", "nothing of theirs is lost");
+    assert_eq!(rig.workload()["metadata"]["labels"]["n"], "19", "no change of another writer is lost");
 }
 
 #[tokio::test]
-async fn an_order_without_an_api_server_fails_and_says_so() {
+async fn scaling_without_an_api_server_returns_an_error() {
     let mut rig = Rig::with(stateful_set(1)).await;
     rig.until_ready(&[0]).await;
     rig.server.faults(|f| f.refuse(1, &Refusal::new(500).of("patch", "statefulsets")));
@@ -91,7 +91,7 @@ async fn an_order_without_an_api_server_fails_and_says_so() {
 }
 
 #[tokio::test]
-async fn only_the_incarnation_that_was_meant_is_deleted() {
+async fn only_the_named_incarnation_is_deleted() {
     let mut rig = Rig::with(stateful_set(2)).await;
     rig.until_ready(&[0, 1]).await;
     let first = rig.told.uid(1);
@@ -101,7 +101,7 @@ async fn only_the_incarnation_that_was_meant_is_deleted() {
     rig.cluster.recycle(Ordinal(1), first.clone()).await.unwrap();
     rig.cluster.recycle(Ordinal(0), second.clone()).await.unwrap();
     rig.cluster.recycle(Ordinal(7), second.clone()).await.unwrap();
-    assert_eq!(rig.server.records().count("delete", "pods"), 1, "nothing of that lives there");
+    assert_eq!(rig.server.records().count("delete", "pods"), 1, "no other incarnation is deleted");
     assert!(rig.pod("gamecube-0").is_some_and(|p| p["metadata"]["deletionTimestamp"].is_null()));
     assert_eq!(rig.pod("gamecube-1").unwrap()["metadata"]["uid"], *second.0);
 }
@@ -111,7 +111,7 @@ async fn a_successor_that_has_not_been_read_yet_is_not_deleted_in_place_of_its_p
     let mut rig = Rig::with(stateful_set(2)).await;
     rig.until_ready(&[0, 1]).await;
     let first = rig.told.uid(1);
-    // From here on the watch is an hour late: the adaptor goes on believing that the first incarnation lives.
+    // From here on the watch is an hour late: for the adaptor the first incarnation is still running.
     rig.server.faults(|f| f.delay_events = Duration::from_secs(3600));
     rig.cluster.recycle(Ordinal(1), first.clone()).await.unwrap();
     let uid = |rig: &Rig| rig.pod("gamecube-1").map(|pod| pod["metadata"]["uid"].to_string());
@@ -122,13 +122,13 @@ async fn a_successor_that_has_not_been_read_yet_is_not_deleted_in_place_of_its_p
     tokio::time::timeout(PATIENCE, rig.server.until(is_second)).await.expect("a successor comes");
     let second = uid(&rig);
     rig.cluster.recycle(Ordinal(1), first.clone()).await.unwrap();
-    assert_eq!(rig.server.records().count("delete", "pods"), 2, "it was asked for");
+    assert_eq!(rig.server.records().count("delete", "pods"), 2, "the second deletion was sent");
     assert_eq!(uid(&rig), second);
     assert!(rig.pod("gamecube-1").is_some_and(|pod| pod["metadata"]["deletionTimestamp"].is_null()));
 }
 
 #[tokio::test]
-async fn whoever_else_writes_the_size_is_counted_and_the_dispatchers_own_writes_are_not() {
+async fn size_writes_by_others_are_counted_and_the_dispatchers_own_are_not() {
     let mut rig = Rig::with(stateful_set(1)).await;
     rig.until_ready(&[0]).await;
     let overwritten = |rig: &Rig| -> f64 {
@@ -154,5 +154,5 @@ async fn whoever_else_writes_the_size_is_counted_and_the_dispatchers_own_writes_
     assert_eq!(overwritten(&rig), 1.0);
     rig.scale(0, 2, 7).await;
     rig.until("ours again", |told| told.size == Some((0, 2, 7))).await;
-    assert_eq!(overwritten(&rig), 1.0, "to put it back is no other writer");
+    assert_eq!(overwritten(&rig), 1.0, "writing the size back is not counted");
 }

@@ -1,4 +1,4 @@
-//! What is told of pods: who is there, and why one is not ready yet.
+//! What is reported of pods: which ones exist, and why one is not ready yet.
 
 use super::rig::{NAMESPACE, Rig, stateful_set};
 use serde_json::json;
@@ -6,7 +6,7 @@ use slotkeeper_apiserver::{Key, Part, Resource, controllers};
 use slotkeeper_core::{Command, Phase};
 
 #[tokio::test]
-async fn what_runs_already_is_ready_in_the_first_news() {
+async fn running_pods_are_ready_in_the_first_observation() {
     let mut rig = Rig::with(stateful_set(3)).await;
     rig.until_ready(&[0, 1, 2]).await;
     let Some(Command::PodsListed { pods, .. }) = rig.told.all.first() else { panic!("{:?}", rig.told.all) };
@@ -16,7 +16,7 @@ async fn what_runs_already_is_ready_in_the_first_news() {
 }
 
 #[tokio::test]
-async fn pods_of_others_are_nobodys_concern() {
+async fn pods_of_other_owners_are_ignored() {
     let owner = json!([{ "apiVersion": "batch/v1", "kind": "Job", "name": "another", "uid": "7", "controller": true }]);
     let foreign = json!({ "metadata": { "name": "gamecube-9", "labels": { "app": "gamecube" }, "ownerReferences": owner },
         "spec": { "containers": [] } });
@@ -28,7 +28,7 @@ async fn pods_of_others_are_nobodys_concern() {
 }
 
 #[tokio::test]
-async fn a_pod_on_its_way_says_in_plain_words_what_it_waits_for() {
+async fn a_pending_pod_is_reported_with_what_it_waits_for_in_plain_words() {
     let mut rig = Rig::with(stateful_set(0)).await;
     rig.until("the size", |told| told.size.is_some()).await;
     rig.hold("gamecube-0");
@@ -60,30 +60,30 @@ async fn a_pod_on_its_way_says_in_plain_words_what_it_waits_for() {
 }
 
 #[tokio::test]
-async fn who_has_been_ready_is_never_new_again() {
+async fn a_pod_that_was_ready_once_is_unready_and_never_pending_again() {
     let mut rig = Rig::with(stateful_set(1)).await;
     rig.until_ready(&[0]).await;
     let key = Key::new(Resource::Pods, NAMESPACE, "gamecube-0");
     rig.server.store(|store, now| controllers::pod(store, now + 60_000, NAMESPACE, "gamecube-0").unready()).unwrap();
     rig.until("unready", |told| matches!(told.pods.get(&0), Some((_, Phase::Unready)))).await;
-    // Nor for a dispatcher that was not there when it was.
+    // This also holds for a dispatcher that started after the pod was ready.
     rig.restart();
     rig.until("the list", |told| !told.pods.is_empty()).await;
     assert!(matches!(rig.told.pods.get(&0), Some((_, Phase::Unready))), "{:?}", rig.told);
     rig.server
         .store(|store, _| store.change(&key, Part::Status, |pod| pod["status"]["phase"] = json!("Failed")))
         .unwrap();
-    rig.until("it has ended, and goes", |told| told.ready() == [0]).await;
+    rig.until("the failed pod is replaced", |told| told.ready() == [0]).await;
 }
 
 #[tokio::test]
-async fn a_pod_that_does_not_answer_is_not_ready_whatever_it_says() {
+async fn a_pod_that_does_not_answer_is_not_ready_whatever_its_status_is() {
     let mut rig = Rig::with(stateful_set(1)).await;
     rig.until_ready(&[0]).await;
     rig.hold("gamecube-1");
     rig.scale(0, 2, 1).await;
     rig.until_stored("the pod", |store| store.get(Resource::Pods, NAMESPACE, "gamecube-1").is_ok()).await;
-    // A port at which nobody listens: that of another address family's listener.
+    // An address without a listener: the listener has the other address family.
     let server = rig.server.clone();
     let run = |ip: &str| {
         server.store(|store, now| {

@@ -1,4 +1,4 @@
-//! The server, its controllers, pods that take connections, and a pool's adaptor.
+//! The API server, its controllers, pods that accept connections, and a pool's adaptor.
 
 use crate::size;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 
-/// How long anything may take that must happen.
+/// Time limit of every wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const NAMESPACE: &str = "games";
 pub(crate) const POOL: &str = "gamecube";
@@ -23,7 +23,7 @@ pub(crate) const POOL: &str = "gamecube";
 pub(crate) struct Rig {
     pub(crate) server: Server,
     pub(crate) cluster: Arc<dyn Cluster>,
-    /// What the news add up to.
+    /// The state that the observations add up to.
     pub(crate) told: Told,
     tasks: JoinSet<()>,
     /// Controllers and kubelets.
@@ -46,12 +46,12 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are no news")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are not observations")]
     fn take(&mut self, news: &Command) {
         self.all.push(news.clone());
         match news {
             Command::PodsListed { pods, version } => {
-                assert!(*version >= self.listed, "lists grow newer");
+                assert!(*version >= self.listed, "lists never get older");
                 self.listed = *version;
                 self.pods = pods.iter().map(|s| (s.pod.0, (s.uid.clone(), s.phase.clone()))).collect();
             }
@@ -69,7 +69,7 @@ impl Told {
             }
             Command::ScaleSeen { start, replicas, decided, .. } => self.size = Some((*start, *replicas, *decided)),
             Command::ScaleInPaused { .. } | Command::Tick => {}
-            other => panic!("not news: {other:?}"),
+            other => panic!("not an observation: {other:?}"),
         }
     }
 
@@ -90,7 +90,7 @@ impl Told {
     }
 }
 
-/// A StatefulSet as it should be.
+/// A StatefulSet with the recommended settings.
 pub(crate) fn stateful_set(replicas: u32) -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": "StatefulSet",
@@ -114,7 +114,7 @@ fn template() -> Value {
 }
 
 impl Rig {
-    /// The set exists, and runs as many pods as it asks for.
+    /// The workload exists and runs as many pods as it specifies.
     pub(crate) async fn with(set: Value) -> Rig {
         Rig::new(set, |_| {}).await
     }
@@ -180,13 +180,13 @@ impl Rig {
         Rig { server, cluster, told, tasks, hands, address, config, automatic, pace, slides }
     }
 
-    /// The dispatcher starts again, and knows nothing.
+    /// Restarts the dispatcher, without any state.
     pub(crate) fn restart(&mut self) {
         self.cluster = start(self.address, &self.config, self.slides, self.pace);
         self.told = Told::default();
     }
 
-    /// Reads news until it is so.
+    /// Reads observations until the condition holds.
     pub(crate) async fn until(&mut self, what: &str, so: impl Fn(&Told) -> bool) {
         let read = async {
             while !so(&self.told) {
@@ -198,7 +198,7 @@ impl Rig {
         }
     }
 
-    /// Until all of these are ready, and nobody else.
+    /// Waits until exactly these pods are ready.
     pub(crate) async fn until_ready(&mut self, ordinals: &[u32]) {
         self.until("ready", |told| {
             told.ready() == ordinals && told.pods.len() == ordinals.len() && told.size.is_some()
@@ -210,7 +210,7 @@ impl Rig {
         self.cluster.scale(size(start, replicas, decided)).await.unwrap();
     }
 
-    /// The set or the Deployment as it is stored.
+    /// The StatefulSet or Deployment as it is stored.
     pub(crate) fn workload(&self) -> Value {
         let resource = self.key().resource;
         self.server.store(|store, _| Value::clone(&*store.get(resource, NAMESPACE, "gamecube").unwrap()))
@@ -224,7 +224,7 @@ impl Rig {
         Key::new(resource, NAMESPACE, "gamecube")
     }
 
-    /// Somebody else writes the workload.
+    /// Changes the workload as another writer.
     pub(crate) fn patch(&self, patch: &Value) {
         let key = self.key();
         self.server.store(|store, _| store.merge_patch(&key, Part::Whole, patch)).unwrap();
@@ -238,7 +238,7 @@ impl Rig {
         self.automatic.lock().unwrap().hold.insert(name.to_owned());
     }
 
-    /// So many sessions in each pod, by what has been told of them.
+    /// Reports this number of sessions for each observed pod, by ordinal.
     pub(crate) fn attend(&self, sessions: &[u32]) {
         let pods = self.told.pods.iter().map(|(ordinal, (uid, _))| {
             let sessions = sessions.get(*ordinal as usize).copied().unwrap_or_default();
@@ -253,7 +253,7 @@ impl Rig {
         });
     }
 
-    /// Waits until the server's objects are so.
+    /// Waits until the condition holds for the server's objects.
     pub(crate) async fn until_stored(&self, what: &str, so: impl Fn(&Store) -> bool) {
         if tokio::time::timeout(PATIENCE, self.server.until(so)).await.is_err() {
             panic!("{what}: never; asked: {:?}", self.server.counts());
@@ -276,7 +276,7 @@ async fn at_work(world: Server, hands: Arc<Mutex<Automatic>>) {
     }
 }
 
-/// What controllers and kubelets do at this moment.
+/// One step of the controllers and kubelets.
 fn play(store: &mut Store, now: u64, automatic: &mut Automatic) {
     while controllers::step(store, now) {}
     automatic.step(store, now);

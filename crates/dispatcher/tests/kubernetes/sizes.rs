@@ -1,4 +1,4 @@
-//! What is told of the size, and what must have been told of the pods before.
+//! When a size is reported, and which observations of pods must precede it.
 
 use super::rig::{NAMESPACE, Rig, stateful_set};
 use serde_json::json;
@@ -6,10 +6,10 @@ use slotkeeper_apiserver::{Deletion, Key, Part, Refusal, Resource};
 use slotkeeper_core::{Command, Phase};
 
 #[tokio::test]
-async fn a_size_that_covers_pods_anew_is_told_after_what_has_been_deleted_for_a_smaller_one() {
+async fn a_larger_size_is_reported_after_the_deletions_for_the_smaller_one() {
     let mut rig = Rig::with(stateful_set(3)).await;
     rig.until_ready(&[0, 1, 2]).await;
-    // The pods' watch breaks and stays away, the set's goes on; pods take their time to end.
+    // The watch of pods breaks and does not recover, the set's goes on; pods take 10 minutes to end.
     rig.automatic.lock().unwrap().gone_after_ms = 600_000;
     rig.server.faults(|f| f.refuse(100_000, &Refusal::new(500).of("watch", "pods")));
     rig.server.break_watches();
@@ -25,7 +25,7 @@ async fn a_size_that_covers_pods_anew_is_told_after_what_has_been_deleted_for_a_
 }
 
 #[tokio::test]
-async fn a_size_is_not_told_before_its_controller_has_acted_on_it() {
+async fn a_larger_size_is_not_reported_before_its_controller_has_acted_on_it() {
     let mut rig = Rig::with(stateful_set(2)).await;
     rig.until_ready(&[0, 1]).await;
     rig.stop_controllers();
@@ -50,12 +50,12 @@ async fn a_size_is_not_told_before_its_controller_has_acted_on_it() {
         .iter()
         .filter_map(|c| if let Command::ScaleSeen { replicas, .. } = c { Some(*replicas) } else { None })
         .collect();
-    assert_eq!(sizes, [2, 1, 4], "what was not certain was not told");
+    assert_eq!(sizes, [2, 1, 4], "an uncertain size is not reported");
     assert!(rig.server.store(|store, _| store.get(Resource::Pods, NAMESPACE, "gamecube-1").is_ok()));
 }
 
 #[tokio::test]
-async fn a_set_that_is_made_again_starts_anew() {
+async fn a_set_that_is_created_again_starts_with_new_pods() {
     let mut rig = Rig::with(stateful_set(2)).await;
     rig.until_ready(&[0, 1]).await;
     let before = [rig.told.uid(0), rig.told.uid(1)];
@@ -64,7 +64,7 @@ async fn a_set_that_is_made_again_starts_anew() {
         store.delete(&key, &Deletion::default(), now).unwrap();
         store.create(Resource::StatefulSets, NAMESPACE, stateful_set(1), now).unwrap();
     });
-    rig.until("nobody is placed in its pods", |told| {
+    rig.until("no session is placed in the old pods", |told| {
         told.pods.values().all(|(uid, phase)| !before.contains(uid) || !matches!(phase, Phase::Ready { .. }))
     })
     .await;
@@ -74,5 +74,5 @@ async fn a_set_that_is_made_again_starts_anew() {
             let _ = store.delete(&pod, &Deletion { grace_seconds: Some(0), ..Deletion::default() }, now);
         });
     }
-    rig.until("the new one's", |told| told.ready() == [0] && told.size == Some((0, 1, 0))).await;
+    rig.until("the new set's pods", |told| told.ready() == [0] && told.size == Some((0, 1, 0))).await;
 }

@@ -1,4 +1,4 @@
-//! Bad days of the API server: whatever it does, in the end what was told is what is so.
+//! Failures of the API server: in the end, the reported state is the server's.
 
 use super::rig::{NAMESPACE, Rig, stateful_set};
 use crate::size;
@@ -31,7 +31,7 @@ async fn agrees(rig: &mut Rig, ordinals: &[u32]) {
 }
 
 #[tokio::test]
-async fn a_watch_that_breaks_repeats_and_stutters_ends_in_the_truth() {
+async fn a_watch_that_breaks_repeats_and_stutters_ends_in_the_true_state() {
     let mut rig = Rig::with(stateful_set(2)).await;
     agrees(&mut rig, &[0, 1]).await;
     rig.server.faults(|f| {
@@ -50,24 +50,24 @@ async fn a_watch_that_breaks_repeats_and_stutters_ends_in_the_truth() {
 }
 
 #[tokio::test]
-async fn a_deletion_that_was_never_told_shows_in_the_next_list() {
+async fn a_deletion_missing_from_the_watch_shows_in_the_next_list() {
     let mut rig = Rig::with(stateful_set(3)).await;
     agrees(&mut rig, &[0, 1, 2]).await;
     rig.server.swallow_deletion(&Key::new(Resource::Pods, NAMESPACE, "gamecube-2")).unwrap();
     rig.scale(0, 2, 5).await;
-    rig.until_stored("it is gone", |store| store.get(Resource::Pods, NAMESPACE, "gamecube-2").is_err()).await;
+    rig.until_stored("the pod is deleted", |store| store.get(Resource::Pods, NAMESPACE, "gamecube-2").is_err()).await;
     rig.server.forget_history();
     rig.server.break_watches();
     agrees(&mut rig, &[0, 1]).await;
 }
 
 #[tokio::test]
-async fn a_server_that_was_away_is_caught_up_with() {
+async fn the_adaptor_catches_up_after_an_outage_of_the_server() {
     let mut rig = Rig::with(stateful_set(2)).await;
     agrees(&mut rig, &[0, 1]).await;
     rig.server.faults(|f| f.away = true);
     rig.server.cut_connections();
-    // Meanwhile somebody else acts, and everything the watch could have gone on from is forgotten.
+    // Meanwhile another writer changes the set, and the history from which the watch could resume is dropped.
     rig.patch(&serde_json::json!({ "spec": { "replicas": 4 } }));
     rig.until_stored("four", |store| store.get(Resource::Pods, NAMESPACE, "gamecube-3").is_ok()).await;
     rig.server.forget_history();
@@ -76,7 +76,7 @@ async fn a_server_that_was_away_is_caught_up_with() {
 }
 
 #[tokio::test]
-async fn a_server_in_trouble_is_asked_again() {
+async fn failed_requests_to_the_server_are_retried() {
     let mut rig = Rig::new(stateful_set(2), |server| {
         for (code, verb, resource) in [
             (500, "list", "pods"),
@@ -94,7 +94,7 @@ async fn a_server_in_trouble_is_asked_again() {
 }
 
 #[tokio::test]
-async fn without_rights_nothing_is_told_and_with_them_it_goes_on() {
+async fn without_rights_nothing_is_reported_until_they_are_granted() {
     let mut rig = Rig::new(stateful_set(2), |server| {
         server.restrict(Some(Access { user: "nobody".into(), namespace: None, rules: Vec::new() }));
     })
@@ -107,7 +107,7 @@ async fn without_rights_nothing_is_told_and_with_them_it_goes_on() {
 }
 
 #[tokio::test]
-async fn a_set_that_comes_later_is_met_then() {
+async fn a_set_that_is_created_later_is_observed() {
     let mut set = stateful_set(1);
     set["metadata"]["name"] = "another".into();
     let mut rig = Rig::with(set).await;
@@ -117,14 +117,14 @@ async fn a_set_that_comes_later_is_met_then() {
 }
 
 #[tokio::test]
-async fn in_a_steady_state_nothing_is_asked_and_nothing_is_told() {
+async fn in_a_steady_state_there_are_no_requests_and_no_observations() {
     let mut rig = Rig::with(stateful_set(3)).await;
     agrees(&mut rig, &[0, 1, 2]).await;
     rig.attend(&[1, 0, 1]);
     let marked = |p: &Value| p["metadata"]["annotations"]["slotkeeper.dev/kept"].is_string();
-    rig.until_stored("marks", |store| store.all(Resource::Pods).filter(|p| marked(p)).count() == 2).await;
+    rig.until_stored("annotations", |store| store.all(Resource::Pods).filter(|p| marked(p)).count() == 2).await;
     rig.server.forget_records();
-    // Heartbeats of a status are no news.
+    // A changed status message is not an observation.
     let key = Key::new(Resource::Pods, NAMESPACE, "gamecube-0");
     rig.server
         .store(|store, _| {
@@ -133,11 +133,11 @@ async fn in_a_steady_state_nothing_is_asked_and_nothing_is_told() {
         .unwrap();
     let quiet = tokio::time::timeout(Duration::from_millis(2500), rig.cluster.news()).await;
     assert!(quiet.is_err(), "{quiet:?}");
-    assert_eq!(rig.server.counts(), Default::default(), "two watches are open, and that is all");
+    assert_eq!(rig.server.counts(), Default::default(), "there are only the two open watches");
 }
 
 #[tokio::test]
-async fn ten_thousand_pods_are_listed_in_pages_and_come_and_go() {
+async fn ten_thousand_pods_are_listed_in_pages_and_a_thousand_are_deleted() {
     const MANY: u32 = 10_000;
     let mut rig = Rig::new(stateful_set(0), |server| {
         let set = server.store(|store, _| store.get(Resource::StatefulSets, NAMESPACE, "gamecube").unwrap());

@@ -1,5 +1,5 @@
-//! Nothing of a pod survives the pod, whatever its processes do: each story with control groups, where this machine lets
-//! the tests make some, and without.
+//! No process of a pod survives the pod, whatever its processes do. Each test runs with control groups, where this
+//! machine lets the tests create some, and without.
 
 use super::{DISPATCH, Place, SUPERVISOR, Watch, alive, begin, is_dead, start, until};
 use slotkeeper::config::Processes;
@@ -7,7 +7,7 @@ use slotkeeper_core::{Command, Ordinal, Phase, Time};
 use std::process::Stdio;
 use std::time::Duration;
 
-/// A pod with a daemon: in a session of its own, forked twice, deaf to SIGTERM.
+/// A pod with a daemon: in its own session, forked twice, ignoring SIGTERM.
 const DAEMON: &str = "(setsid sh -c 'trap \"\" TERM HUP; echo $$ > {data}/daemon; while :; do sleep 1; done' &) ; \
                       trap '' TERM; echo $$ > {data}/pid; echo $PPID > {data}/supervisor; while :; do sleep 1; done";
 
@@ -17,7 +17,7 @@ fn settings(place: &Place, script: &str, cgroup: bool) -> Processes {
 }
 
 #[tokio::test]
-async fn a_daemon_of_a_visitor_who_left_is_gone_before_the_next_life_starts() {
+async fn a_daemon_of_the_former_session_ends_before_the_next_incarnation_starts() {
     for cgroup in [true, false] {
         let place = Place::new();
         let mut pool = start(settings(&place, DAEMON, cgroup)).await;
@@ -36,7 +36,7 @@ async fn a_daemon_of_a_visitor_who_left_is_gone_before_the_next_life_starts() {
 }
 
 #[tokio::test]
-async fn a_daemon_dies_with_a_pod_that_ends_by_itself() {
+async fn a_daemon_ends_with_a_pod_that_ends_by_itself() {
     for cgroup in [true, false] {
         let place = Place::new();
         let script = DAEMON.replace("while :; do sleep 1; done\"", "").replace(
@@ -55,7 +55,7 @@ async fn a_daemon_dies_with_a_pod_that_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn a_pod_that_kills_its_supervisor_ends_itself_and_all_it_has_started() {
+async fn a_pod_that_kills_its_supervisor_ends_with_all_its_processes() {
     for cgroup in [true, false] {
         let place = Place::new();
         let script = format!("[ -e {{data}}/go ] && exec sleep 600; touch {{data}}/go; {DAEMON}");
@@ -77,7 +77,7 @@ async fn a_pod_that_kills_its_supervisor_ends_itself_and_all_it_has_started() {
     }
 }
 
-/// A dispatcher in a process of its own, with one pod that has a daemon.
+/// A dispatcher in its own process, with one pod that has a daemon.
 fn dispatcher(place: &Place, cgroup: bool) -> tokio::process::Child {
     let folder = place.folder.path().to_str().unwrap();
     let child = tokio::process::Command::new(std::env::current_exe().unwrap())
@@ -90,7 +90,7 @@ fn dispatcher(place: &Place, cgroup: bool) -> tokio::process::Child {
     child.unwrap()
 }
 
-/// Not a test: that dispatcher.
+/// Not a test, but that dispatcher.
 #[tokio::test]
 async fn dispatch_if_asked() {
     let Ok(asked) = std::env::var(DISPATCH) else { return };
@@ -106,7 +106,7 @@ async fn dispatch_if_asked() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn everything_ends_with_a_dispatcher_that_is_killed() {
+async fn all_processes_end_with_a_dispatcher_that_is_killed() {
     for cgroup in [true, false] {
         let place = Place::new();
         let mut dispatcher = dispatcher(&place, cgroup);
@@ -126,7 +126,7 @@ fn signal(pid: u32, name: &str) {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn what_is_left_when_dispatcher_and_supervisor_were_killed_is_ended_before_the_next_start() {
+async fn processes_left_by_a_killed_dispatcher_and_supervisor_are_ended_before_the_next_start() {
     for cgroup in [true, false] {
         let place = Place::new();
         let mut dispatcher = dispatcher(&place, cgroup);
@@ -141,10 +141,10 @@ async fn what_is_left_when_dispatcher_and_supervisor_were_killed_is_ended_before
         dispatcher.kill().await.unwrap();
         signal(supervisor, "KILL");
         is_dead(pid).await;
-        assert!(alive(daemon), "nobody is there to end it");
+        assert!(alive(daemon), "no supervisor is left to end it");
         std::fs::remove_file(place.file(0, "daemon")).unwrap();
         let mut pool = Watch::new(begin(settings(&place, "exec sleep 600", cgroup), Time(2)));
-        // The list comes when everything of a former dispatcher has ended.
+        // The list is reported when all processes of a former dispatcher have ended.
         assert!(matches!(pool.next().await, Command::PodsListed { pods, .. } if pods.is_empty()));
         assert!(!alive(daemon));
         assert!(!place.folder.path().join(".slotkeeper/0.json").exists());

@@ -1,4 +1,4 @@
-//! `on_restart = "adopt"`: pods that go on without a dispatcher, and with the next one.
+//! `on_restart = "adopt"`: pods keep running without a dispatcher, and the next one adopts them.
 
 use super::{Place, SERVE, Watch, alive, begin, is_dead, start, touch, until};
 use slotkeeper::config::{OnRestart, Processes};
@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// Pods that go on. They answer, and write to their output all the time.
+/// Pods that outlive their dispatcher. They answer requests, and write to their output all the time.
 fn settings(place: &Place) -> Processes {
     let server = place.server();
     let program = server.command.join(" ");
@@ -45,7 +45,7 @@ async fn next_dispatcher(settings: Processes) -> (Watch, Vec<Sighting>) {
 }
 
 #[test]
-fn a_pod_survives_a_dispatcher_that_is_killed_and_is_the_same_for_the_next() {
+fn a_pod_survives_a_dispatcher_that_is_killed_and_keeps_its_incarnation() {
     let place = Place::new();
     let (uid, address) = killed_dispatcher(settings(&place));
     runtime().block_on(async {
@@ -57,7 +57,7 @@ fn a_pod_survives_a_dispatcher_that_is_killed_and_is_the_same_for_the_next() {
         assert_eq!(pool.scale().await, (0, 1, 0));
         pool.order(1, 8).await;
         assert_eq!(pool.scale().await, (0, 1, 8), "nothing is started or stopped");
-        // It is watched as before.
+        // The pod's health is checked as before.
         touch(&place.file(0, "sick"));
         pool.is(0, &uid, Phase::Unready).await;
         std::fs::remove_file(place.file(0, "sick")).unwrap();
@@ -86,7 +86,7 @@ fn a_dispatcher_that_stops_leaves_its_pods_to_the_next() {
         drop(pool);
         assert!(alive(pid));
         let (pool, listed) = loop {
-            // The former one lets go of its folder when its last task has ended.
+            // The former dispatcher unlocks its folder when its last task has ended.
             tokio::task::yield_now().await;
             if std::fs::File::open(place.folder.path().join(".slotkeeper/lock")).unwrap().try_lock().is_ok() {
                 break next_dispatcher(settings(&place)).await;
@@ -99,7 +99,7 @@ fn a_dispatcher_that_stops_leaves_its_pods_to_the_next() {
 }
 
 #[test]
-fn a_pod_that_would_be_started_in_another_way_now_is_ended_first() {
+fn a_pod_with_changed_settings_is_ended_and_not_adopted() {
     let place = Place::new();
     killed_dispatcher(settings(&place));
     runtime().block_on(async {
@@ -114,7 +114,7 @@ fn a_pod_that_would_be_started_in_another_way_now_is_ended_first() {
 }
 
 #[test]
-fn a_pod_is_not_adopted_where_pods_end_with_their_dispatcher() {
+fn a_pod_is_not_adopted_if_pods_end_with_their_dispatcher() {
     let place = Place::new();
     killed_dispatcher(settings(&place));
     runtime().block_on(async {
@@ -126,7 +126,7 @@ fn a_pod_is_not_adopted_where_pods_end_with_their_dispatcher() {
 }
 
 #[test]
-fn a_pod_whose_next_dispatcher_does_not_come_ends_by_itself() {
+fn a_pod_that_is_not_adopted_in_time_ends_by_itself() {
     let place = Place::new();
     killed_dispatcher(Processes { adopt_within: Duration::from_millis(100), ..settings(&place) });
     runtime().block_on(async {

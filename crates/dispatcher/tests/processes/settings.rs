@@ -1,4 +1,4 @@
-//! What a pod gets and may use, what becomes of its data, and what is said when it does not answer.
+//! Environment, user, limits and data of a pod, and the report of a pod that does not answer.
 
 use super::{PATIENCE, Place, SUPERVISOR, start, touch, until};
 use slotkeeper::cluster::processes;
@@ -15,7 +15,7 @@ async fn written(place: &Place, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_pod_gets_nothing_of_the_dispatchers_environment_but_what_is_named() {
+async fn a_pod_gets_only_the_named_variables_of_the_dispatchers_environment() {
     let place = Place::new();
     // Set for every test of this package.
     assert!(std::env::var("CARGO_MANIFEST_DIR").is_ok() && std::env::var("CARGO_PKG_NAME").is_ok());
@@ -54,7 +54,7 @@ async fn a_pod_runs_as_its_user_and_owns_its_folder_or_the_pool_is_refused() {
 }
 
 #[tokio::test]
-async fn limits_hold() {
+async fn limits_are_applied_to_pods() {
     let place = Place::new();
     let mut settings =
         place.settings(&["/bin/sh", "-c", "echo $(ulimit -n) $(ulimit -H -n) > {data}/limits; exec sleep 600"]);
@@ -66,7 +66,7 @@ async fn limits_hold() {
 }
 
 #[tokio::test]
-async fn what_a_visitor_has_left_is_gone_before_the_next_life_starts() {
+async fn data_of_a_session_is_wiped_before_the_next_incarnation_starts() {
     let place = Place::new();
     let script = "ls -A {data} | tr '\\n' ' ' > {data}.seen.new; echo >> {data}.seen.new; mv {data}.seen.new {data}.seen; \
                   echo secret > {data}/secret; echo secret > here; echo secret > $HOME/secret; echo secret > $TMPDIR/secret; \
@@ -126,7 +126,7 @@ async fn a_health_check_that_fails_is_reported_with_its_answer() {
 }
 
 #[tokio::test]
-async fn a_pod_that_stops_answering_is_started_again_after_its_limit_and_one_that_answers_badly_is_not() {
+async fn a_pod_that_stops_answering_is_restarted_after_its_limit_but_an_unhealthy_one_is_not() {
     let place = Place::new();
     let mut settings = place.server();
     settings.restart_unready = Some(Duration::from_millis(50));

@@ -1,4 +1,4 @@
-//! The address of a Redis: what is understood, and what is said of the rest.
+//! The address of a Redis: what is accepted, and the error messages for the rest.
 
 use slotkeeper::config::Secret;
 use slotkeeper::journal::redis::{OpenError, RedisJournal, Trust, open};
@@ -18,7 +18,7 @@ fn plain(host: &str) -> RedisJournal {
 }
 
 #[test]
-fn an_address_is_read() {
+fn addresses_are_parsed() {
     let secret = |text: &str| Some(Secret(text.into()));
     for (text, expected) in [
         ("redis://redis", plain("redis")),
@@ -38,23 +38,23 @@ fn an_address_is_read() {
 }
 
 #[test]
-fn what_is_wrong_with_an_address_is_said_without_its_password() {
+fn errors_about_an_address_do_not_contain_its_password() {
     for (text, says) in [
         (
             "",
-            "the address: relative URL without a base; allowed: redis://[user[:password]@]host[:port][/db], or rediss:// by TLS",
+            "the address: relative URL without a base; allowed: redis://[user[:password]@]host[:port][/db], or rediss:// for TLS",
         ),
-        ("redis:6379", "the host: there is none; allowed: redis://"),
-        ("redis://", "the host: there is none; allowed: redis://"),
-        ("http://:secret@redis", "the scheme: \"http\" is unknown; allowed: redis, rediss (by TLS)"),
+        ("redis:6379", "the host: missing; allowed: redis://"),
+        ("redis://", "the host: missing; allowed: redis://"),
+        ("http://:secret@redis", "the scheme: \"http\" is unknown; allowed: redis, rediss (with TLS)"),
         ("redis://:secret@redis:70000", "the address: invalid port number; allowed: redis://"),
-        ("redis://:secret@redis:0", "the port: 0 cannot be dialled; allowed: 1 to 65535"),
-        ("redis://:secret@redis/games", "the database: \"games\" is no number; allowed: a number"),
-        ("redis://:secret@redis/-1", "the database: \"-1\" is no number; allowed: a number"),
-        ("redis://:secret@redis?protocol=resp3", "the query: nothing is understood there; allowed: redis://"),
-        ("redis://:secret@redis#x", "the fragment: nothing is understood there; allowed: redis://"),
+        ("redis://:secret@redis:0", "the port: not a valid port; allowed: 1 to 65535"),
+        ("redis://:secret@redis/games", "the database: \"games\" is not a number; allowed: a number"),
+        ("redis://:secret@redis/-1", "the database: \"-1\" is not a number; allowed: a number"),
+        ("redis://:secret@redis?protocol=resp3", "the query: not supported; allowed: redis://"),
+        ("redis://:secret@redis#x", "the fragment: not supported; allowed: redis://"),
         ("redis://user@redis", "the user: there is no password; allowed: user:password@"),
-        ("redis://%ff:secret@redis", "the user: it is not text; allowed: UTF-8"),
+        ("redis://%ff:secret@redis", "the user: not UTF-8; allowed: UTF-8"),
     ] {
         let error = text.parse().and_then(RedisJournal::complete).unwrap_err().to_string();
         assert!(error.starts_with(says), "{text}: {error}");
@@ -63,7 +63,7 @@ fn what_is_wrong_with_an_address_is_said_without_its_password() {
 }
 
 #[test]
-fn a_name_that_would_part_its_keys_is_refused() {
+fn a_journal_name_that_cannot_be_a_hash_tag_is_refused() {
     for name in ["", "a b", "a}b", "ä"] {
         let config = RedisJournal { name: name.into(), ..plain("redis") };
         let opened = open(&config, Arc::new(RealNet));

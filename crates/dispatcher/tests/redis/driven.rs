@@ -1,5 +1,5 @@
-//! Drivers on the journal, as in a dispatcher: whatever is asked of them is done in the end, whatever the server goes
-//! through meanwhile, and they come to one state.
+//! Drivers on the journal, as in a dispatcher: every command is applied in the end, whatever happens to the server
+//! meanwhile, and all drivers reach the same state.
 
 use super::replica::{LONG, address, open};
 use super::server::{Server, Way};
@@ -18,7 +18,7 @@ struct Lives(Arc<AtomicU32>);
 impl Aftermath for Lives {
     fn effect(&self, _: &PoolId, _: &Effect, _: ReplicaId) {}
     fn new_life(&self, lost: bool) -> Vec<(PoolId, Command)> {
-        assert!(lost, "it was never silent");
+        assert!(lost, "a new life although no entries are lost");
         self.0.fetch_add(1, Ordering::Relaxed);
         Vec::new()
     }
@@ -41,7 +41,7 @@ fn dispatcher(seed: u64, way: &Way) -> Dispatcher {
     Dispatcher { driver, view, lives }
 }
 
-/// Asks much of all of them while `trouble` goes on.
+/// Sends many commands through all of them while `trouble` runs.
 async fn busy(dispatchers: &[Dispatcher], orders: u128, trouble: impl AsyncFn()) {
     let mut lines = tokio::task::JoinSet::new();
     for dispatcher in dispatchers {
@@ -57,7 +57,7 @@ async fn busy(dispatchers: &[Dispatcher], orders: u128, trouble: impl AsyncFn())
         }
     }
     let work = async { while lines.join_next().await.transpose().unwrap().is_some() {} };
-    tokio::time::timeout(LONG, async { tokio::join!(work, trouble()) }).await.expect("not everything was done");
+    tokio::time::timeout(LONG, async { tokio::join!(work, trouble()) }).await.expect("not every command was applied");
 }
 
 async fn agree(dispatchers: &[Dispatcher]) {
@@ -72,11 +72,11 @@ async fn agree(dispatchers: &[Dispatcher]) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(LONG, same).await.expect("they do not come to one position");
+    tokio::time::timeout(LONG, same).await.expect("the dispatchers do not reach the same position");
 }
 
 #[tokio::test]
-async fn whatever_is_lost_everything_asked_for_is_done() {
+async fn every_command_is_applied_whatever_the_server_loses() {
     let mut server = Server::forgetful().await;
     let way = Way::to(&server);
     let dispatchers = [1, 2, 3].map(|seed| dispatcher(seed, &way));
@@ -100,7 +100,7 @@ async fn whatever_is_lost_everything_asked_for_is_done() {
 }
 
 #[tokio::test]
-async fn states_are_kept_and_nobody_is_started_over_by_it() {
+async fn checkpoints_are_stored_without_starting_a_replica_over() {
     let mut server = Server::durable().await;
     let way = Way::to(&server);
     let mut dispatchers = vec![dispatcher(1, &way), dispatcher(2, &way)];
@@ -118,7 +118,7 @@ async fn states_are_kept_and_nobody_is_started_over_by_it() {
     busy(&dispatchers, 1, async || {}).await;
     agree(&dispatchers).await;
     let lives = dispatchers.iter().map(|d| d.lives.0.load(Ordering::Relaxed)).collect::<Vec<_>>();
-    // The newcomer may write before it has read its first state, and begin anew when it does: nothing of others is touched.
+    // The newcomer may write before it has read its first state, and then starts a new life: others are not affected.
     assert_eq!(lives[..2], [0, 0]);
     let first: Vec<(String, Vec<String>)> =
         redis::from_redis_value(server.ask(&["XRANGE", "{slotkeeper}:entries", "-", "+", "COUNT", "1"]).await).unwrap();

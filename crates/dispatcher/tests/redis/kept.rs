@@ -1,4 +1,4 @@
-//! States that are kept, what is forgotten for them, and what cannot be read.
+//! Checkpoints, the entries that are removed for them, and what cannot be read.
 
 use super::replica::{ByHand, Replica, agree};
 use super::server::{Server, Way};
@@ -11,7 +11,7 @@ async fn length(server: &Server) -> i64 {
     redis::from_redis_value(server.ask(&["XLEN", ENTRIES]).await).unwrap()
 }
 
-/// Says these, and keeps the state at the end of them.
+/// Writes these marks, and a checkpoint at the end of them.
 async fn say_and_keep(replica: &mut Replica, marks: std::ops::RangeInclusive<u128>) -> Fleet {
     let last = *marks.end();
     replica.say(marks).await;
@@ -21,16 +21,16 @@ async fn say_and_keep(replica: &mut Replica, marks: std::ops::RangeInclusive<u12
 }
 
 #[tokio::test]
-async fn a_newcomer_starts_from_the_state_that_is_kept() {
+async fn a_newcomer_starts_from_the_checkpoint() {
     let server = Server::forgetful().await;
     let way = Way::to(&server);
     let mut old = Replica::new(1, &way);
     let first = say_and_keep(&mut old, 1..=9).await;
     assert_eq!(length(&server).await, 10);
     let second = say_and_keep(&mut old, 10..=19).await;
-    // The state before is the last entry that is still there: whoever is a little behind finds his place.
+    // The oldest entry left is that of the checkpoint before, so that a reader that is a little behind can go on.
     assert_eq!(length(&server).await, 11);
-    // An older one than that is not kept.
+    // A checkpoint older than the stored one is not stored.
     old.keep.keep(first).await.unwrap();
     old.say([20]).await;
     let mut new = Replica::new(2, &way);
@@ -42,7 +42,7 @@ async fn a_newcomer_starts_from_the_state_that_is_kept() {
 }
 
 #[tokio::test]
-async fn whoever_is_far_behind_starts_over_and_nothing_lapses() {
+async fn a_reader_that_is_far_behind_starts_over_without_a_lapse() {
     let server = Server::forgetful().await;
     let way = Way::to(&server);
     let mut writer = Replica::new(1, &way);
@@ -69,7 +69,7 @@ async fn whoever_is_far_behind_starts_over_and_nothing_lapses() {
 }
 
 #[tokio::test]
-async fn a_state_of_entries_that_are_lost_is_not_kept() {
+async fn a_checkpoint_of_lost_entries_is_not_stored() {
     let server = Server::forgetful().await;
     let way = Way::to(&server);
     let mut replica = Replica::new(1, &way);
@@ -97,7 +97,7 @@ async fn refusal(server: &Server) -> String {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_refused_with_its_name_and_what_to_do() {
+async fn unreadable_entries_are_refused_with_their_name_and_a_remedy() {
     let server = Server::forgetful().await;
     let mut replica = Replica::new(1, &Way::to(&server));
     replica.say([1]).await;
@@ -109,8 +109,8 @@ async fn what_cannot_be_read_is_refused_with_its_name_and_what_to_do() {
         ),
         (r#"{"v":1,"from":1,"number":1,"pool":"","command":"New"}"#, "of version 1, but unknown variant `New`"),
         (r#"{"v":1,"from":1}"#, "of version 1, but missing field"),
-        ("", "no entry of slotkeeper's"),
-        ("\0\u{7f}", "no entry of slotkeeper's"),
+        ("", "not an entry of slotkeeper"),
+        ("\0\u{7f}", "not an entry of slotkeeper"),
     ] {
         let id = format!("{}-3", at + 1);
         server.ask(&["XADD", ENTRIES, &id, "entry", json]).await;
@@ -130,15 +130,15 @@ async fn a_stream_without_its_beginning_is_refused() {
     replica.reads(9).await;
     server.ask(&["XTRIM", ENTRIES, "MAXLEN", "4"]).await;
     let what = refusal(&server).await;
-    assert!(what.contains("-7, and no state is kept: what was between is gone"), "{what}");
+    assert!(what.contains("-7, and there is no checkpoint: the entries before that are missing"), "{what}");
     assert!(what.contains("delete {slotkeeper}:entries, {slotkeeper}:life and {slotkeeper}:checkpoint"), "{what}");
-    // Whoever knows the beginning goes on.
+    // A replica that has read the beginning goes on.
     replica.say([10]).await;
     assert_eq!(replica.reads(10).await.states, 0);
 }
 
 #[tokio::test]
-async fn a_state_that_cannot_be_read_is_refused() {
+async fn an_unreadable_checkpoint_is_refused() {
     let server = Server::forgetful().await;
     let mut replica = Replica::new(1, &Way::to(&server));
     let state = say_and_keep(&mut replica, 1..=9).await;

@@ -1,12 +1,12 @@
-//! The server loses some of what it had taken, or all of it, or may have: no reader goes on with what is lost, and before
-//! anything new there is the word that entries may be lost, so nobody is placed until everyone has noticed.
+//! The server loses some or all of the entries it had accepted, or may have: no reader goes on with lost entries, and a
+//! lapse precedes the new entries, so that no session is placed until every replica has noticed.
 
 use super::replica::{ByHand, Replica, address, agree, mark, open};
 use super::server::{Server, Way};
 use slotkeeper::journal::Draft;
 use slotkeeper_core::ReplicaId;
 
-/// Both have said and read something.
+/// Two replicas that have written and read some entries.
 async fn two(way: &Way) -> (Replica, Replica) {
     let (mut one, mut two) = (Replica::new(1, way), Replica::new(2, way));
     one.say(1..=5).await;
@@ -16,7 +16,7 @@ async fn two(way: &Way) -> (Replica, Replica) {
 }
 
 #[tokio::test]
-async fn nothing_acknowledged_is_lost_when_it_is_killed_with_its_log_on_disk() {
+async fn a_killed_server_with_a_synced_log_loses_no_acknowledged_entry() {
     let mut server = Server::durable().await;
     let way = Way::to(&server);
     let (mut one, mut other) = two(&way).await;
@@ -51,7 +51,7 @@ async fn nothing_acknowledged_is_lost_when_it_is_killed_with_its_log_on_disk() {
 }
 
 #[tokio::test]
-async fn a_restart_that_loses_everything_starts_everybody_over() {
+async fn a_restart_that_loses_everything_starts_all_replicas_over() {
     let mut server = Server::forgetful().await;
     let way = Way::to(&server);
     let (mut one, mut other) = two(&way).await;
@@ -70,7 +70,7 @@ async fn a_restart_that_loses_everything_starts_everybody_over() {
 }
 
 #[tokio::test]
-async fn a_lost_tail_is_noticed_by_whoever_had_read_it() {
+async fn a_lost_tail_is_noticed_by_replicas_that_had_read_it() {
     let mut server = Server::durable().await;
     let way = Way::to(&server);
     let (mut one, mut other) = two(&way).await;
@@ -78,7 +78,7 @@ async fn a_lost_tail_is_noticed_by_whoever_had_read_it() {
     one.say(20..30).await;
     other.reads(29).await;
     server.kill();
-    // In the middle of an entry.
+    // The log is cut in the middle of an entry.
     let log = std::fs::OpenOptions::new().write(true).open(file).unwrap();
     log.set_len(length + (log.metadata().unwrap().len() - length) / 2).unwrap();
     server.start().await;
@@ -90,13 +90,13 @@ async fn a_lost_tail_is_noticed_by_whoever_had_read_it() {
     one.say_anew([12]).await;
     agree(&mut [&mut one, &mut other], 12).await;
     let reading = one.now();
-    // What is left is followed by a lapse, and that by what is new.
+    // The remaining entries are followed by a lapse, and that by the new entries.
     assert!(reading.has(10) && !reading.has(29));
     assert!(reading.lapsed_between(Some(10), 11));
 }
 
 #[tokio::test]
-async fn a_flush_under_living_connections_starts_everybody_over() {
+async fn a_flush_under_open_connections_starts_all_replicas_over() {
     let server = Server::forgetful().await;
     let way = Way::to(&server);
     let (mut one, mut other) = two(&way).await;
@@ -113,7 +113,7 @@ async fn a_flush_under_living_connections_starts_everybody_over() {
 }
 
 #[tokio::test]
-async fn what_was_taken_and_not_read_is_said_again_in_the_next_life() {
+async fn entries_accepted_but_not_read_are_written_again_after_a_loss() {
     let server = Server::forgetful().await;
     let way = Way::to(&server);
     let mut deaf = open(&address(), &way);
@@ -125,7 +125,7 @@ async fn what_was_taken_and_not_read_is_said_again_in_the_next_life() {
     say(1..=2).await;
     say(3..=3).await;
     server.ask(&["FLUSHALL"]).await;
-    // Somebody else notices it first.
+    // Another replica notices the loss first.
     let mut other = Replica::new(1, &way);
     other.say([1]).await;
     say(4..=4).await;
@@ -136,7 +136,7 @@ async fn what_was_taken_and_not_read_is_said_again_in_the_next_life() {
 }
 
 #[tokio::test]
-async fn any_of_its_keys_can_be_deleted() {
+async fn any_key_of_the_journal_can_be_deleted() {
     let server = Server::forgetful().await;
     let way = Way::to(&server);
     let (mut one, mut other) = two(&way).await;
@@ -152,7 +152,7 @@ async fn any_of_its_keys_can_be_deleted() {
     one.say([12]).await;
     for replica in [&mut one, &mut other] {
         let reading = replica.until("a new state", |reading| reading.states == 1 && reading.has(12)).await;
-        // Back to the state that was kept, and on after it.
+        // The replica returns to the checkpoint, and goes on from there.
         assert!(reading.lapsed_between(None, 12));
         assert_eq!(reading.fleet.applied(), state.applied() + reading.entries.len() as u64);
     }
@@ -164,7 +164,7 @@ async fn any_of_its_keys_can_be_deleted() {
 }
 
 #[tokio::test]
-async fn an_entry_deleted_by_hand_is_a_loss_that_is_told() {
+async fn an_entry_deleted_by_hand_is_reported_as_a_loss() {
     let server = Server::forgetful().await;
     let way = Way::to(&server);
     let (mut one, mut other) = two(&way).await;
@@ -181,14 +181,14 @@ async fn an_entry_deleted_by_hand_is_a_loss_that_is_told() {
 }
 
 #[tokio::test]
-async fn a_replica_that_lagged_is_promoted() {
+async fn a_lagging_replica_is_promoted() {
     let (mut primary, replica) = (Server::durable().await, Server::durable().await);
     let way = Way::to(&primary);
     let (mut one, mut other) = two(&way).await;
     replica.replicates(&primary).await;
     one.say([11]).await;
     replica.replicates(&primary).await;
-    // From here on it is cut off, and becomes the primary without ever having heard of what follows.
+    // From here on the replica is cut off, and becomes the primary without the entries that follow.
     replica.ask(&["REPLICAOF", "NO", "ONE"]).await;
     one.say(20..30).await;
     other.reads(29).await;
@@ -204,14 +204,14 @@ async fn a_replica_that_lagged_is_promoted() {
 }
 
 #[tokio::test]
-async fn a_promotion_that_loses_nothing_starts_nobody_over() {
+async fn a_promotion_without_loss_starts_no_replica_over() {
     let (mut primary, replica) = (Server::durable().await, Server::durable().await);
     let way = Way::to(&primary);
     let (mut one, mut other) = two(&way).await;
     replica.replicates(&primary).await;
     primary.kill();
     way.turn_to(&replica);
-    // Nobody has told it yet.
+    // The server has not been promoted yet.
     one.say_through(11, "replica", async {
         replica.ask(&["REPLICAOF", "NO", "ONE"]).await;
     })
@@ -220,9 +220,9 @@ async fn a_promotion_that_loses_nothing_starts_nobody_over() {
     assert!(one.now().lapsed_between(Some(10), 11) && one.now().states == 0);
 }
 
-/// The process is the same, and so is every connection; the data is older.
+/// The process and all connections are the same as before, but the data is older.
 #[tokio::test]
-async fn a_primary_that_was_a_replica_for_a_while_is_not_taken_for_the_one_it_was() {
+async fn a_primary_that_was_a_replica_meanwhile_starts_replicas_over() {
     let (primary, replica) = (Server::durable().await, Server::durable().await);
     let way = Way::to(&primary);
     let (mut one, mut other) = two(&way).await;
@@ -241,10 +241,10 @@ async fn a_primary_that_was_a_replica_for_a_while_is_not_taken_for_the_one_it_wa
     assert!(one.now().lapsed_between(Some(10), 11) && !one.now().has(20));
 }
 
-/// A clock that is behind gives new entries older times than those that were lost had: asking only for what is newer would
-/// never show them.
+/// A clock that is behind gives new entries older times than the lost ones had: reading only what is newer would never
+/// find them.
 #[tokio::test]
-async fn what_is_new_may_be_older_than_what_is_lost() {
+async fn new_entries_may_have_older_times_than_lost_ones() {
     let server = Server::forgetful().await;
     let way = Way::to(&server);
     let mut one = Replica::new(1, &way);

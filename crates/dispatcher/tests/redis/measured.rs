@@ -1,4 +1,4 @@
-//! Figures, not promises: `cargo test -p slotkeeper -- --ignored --nocapture redis::measured`.
+//! Measurements without assertions: `cargo test -p slotkeeper -- --ignored --nocapture redis::measured`.
 
 use super::replica::{address, open};
 use super::server::{Server, Way};
@@ -16,10 +16,10 @@ impl Aftermath for Nothing {
     }
 }
 
-/// Until what was asked for has been read back and applied, as a visitor waits for it.
+/// Measures until a command has been read back and applied, as a visitor waits for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "it prints figures, and asserts nothing"]
-async fn appends_and_what_they_cost() {
+#[ignore = "prints measurements, and asserts nothing"]
+async fn throughput_and_latency_of_appends() {
     println!("fsync    | writers | entries/s |   p50 ms |   p99 ms");
     for policy in ["always", "everysec"] {
         for writers in [1_u32, 16, 256] {

@@ -1,4 +1,4 @@
-//! One order for all, each entry once, nothing skipped.
+//! All readers get one order, each entry once, and none is skipped.
 
 use super::replica::{ByHand, PATIENCE, Replica, agree, mark};
 use super::server::{Server, Way};
@@ -36,7 +36,7 @@ async fn several_writers_are_read_in_one_order_by_all() {
 }
 
 #[tokio::test]
-async fn the_first_word_in_an_empty_redis_is_that_it_may_have_been_emptied() {
+async fn the_first_entry_in_an_empty_redis_is_a_lapse() {
     let server = Server::forgetful().await;
     let mut replica = Replica::new(1, &Way::to(&server));
     replica.say([1]).await;
@@ -49,7 +49,7 @@ async fn the_first_word_in_an_empty_redis_is_that_it_may_have_been_emptied() {
 }
 
 #[tokio::test]
-async fn what_is_written_is_read_as_it_was() {
+async fn entries_are_read_as_they_were_written() {
     let server = Server::forgetful().await;
     let mut replica = Replica::new(u64::MAX, &Way::to(&server));
     let session = slotkeeper_core::SessionId(u128::MAX);
@@ -92,7 +92,7 @@ async fn a_repeated_entry_counts_once() {
 }
 
 #[tokio::test]
-async fn whoever_stops_waiting_misses_nothing() {
+async fn a_cancelled_read_misses_no_entry() {
     let server = Server::forgetful().await;
     let way = Way::to(&server);
     let mut writer = Replica::new(1, &way);
@@ -110,7 +110,7 @@ async fn whoever_stops_waiting_misses_nothing() {
 }
 
 #[tokio::test]
-async fn two_journals_share_a_redis_without_meeting() {
+async fn journals_with_other_names_or_databases_share_a_redis() {
     let server = Server::forgetful().await;
     let way = Way::to(&server);
     let other = slotkeeper::journal::redis::RedisJournal { name: "other".into(), ..super::replica::address() };

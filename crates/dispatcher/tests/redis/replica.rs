@@ -1,4 +1,4 @@
-//! One replica's ends of the journal, without the dispatcher around them: what it writes, and all that it reads.
+//! One replica's access to the journal, without the dispatcher around it: what it writes, and all that it reads.
 
 use super::server::Way;
 use prometheus::core::Collector;
@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Nothing in these tests takes so long, however busy the machine is.
+/// Time limit of every wait: nothing takes this long, however busy the machine is.
 pub(super) const LONG: Duration = Duration::from_secs(60);
 
-/// How long nobody is placed after a lapse.
+/// How long no session is placed after a lapse.
 pub(super) const PATIENCE: Millis = Millis(40_000);
 
 pub(super) fn address() -> RedisJournal {
@@ -35,13 +35,13 @@ pub(super) struct Replica {
     task: tokio::task::JoinHandle<()>,
 }
 
-/// What has been read.
+/// The state and the entries that a replica has read.
 #[derive(Clone, Default)]
 pub(super) struct Reading {
     pub(super) fleet: Fleet,
-    /// Since the last state.
+    /// The entries since the last state.
     pub(super) entries: Vec<Entry>,
-    /// How often it has been told one.
+    /// The number of states read.
     pub(super) states: u32,
     pub(super) error: Option<Arc<JournalError>>,
 }
@@ -66,7 +66,7 @@ impl Reading {
         self.find(what).is_some()
     }
 
-    /// Where this mark is among what has been read.
+    /// The index of this mark among the entries.
     pub(super) fn find(&self, what: u128) -> Option<usize> {
         self.entries.iter().position(|entry| entry.command == mark(what))
     }
@@ -75,7 +75,7 @@ impl Reading {
         self.entries.iter().filter(|entry| is_lapse(entry)).count()
     }
 
-    /// Between the two there is the word that entries may be lost.
+    /// True if there is a lapse between the two marks.
     pub(super) fn lapsed_between(&self, before: Option<u128>, after: u128) -> bool {
         let from = before.map_or(0, |before| self.find(before).unwrap());
         self.entries[from..self.find(after).unwrap()].iter().any(is_lapse)
@@ -86,7 +86,7 @@ fn is_lapse(entry: &Entry) -> bool {
     matches!(entry.command, Command::Lapse { patience: PATIENCE, .. })
 }
 
-/// An entry that is recognised again.
+/// A command by which a test recognises its entry.
 pub(super) fn mark(what: u128) -> Command {
     Command::Leave { session: SessionId(what) }
 }
@@ -136,7 +136,7 @@ impl Replica {
         tokio::time::timeout(LONG, self.append.append(drafts)).await.expect("the journal does not answer").unwrap();
     }
 
-    /// Says so as a new life, as the driver does when entries are lost.
+    /// Writes the marks as a new life, as the driver does when entries are lost.
     pub(super) async fn say_anew(&mut self, marks: impl IntoIterator<Item = u128>) {
         (self.me, self.number) = (ReplicaId(self.me.0 + 1000), 0);
         self.say(marks).await;
@@ -151,7 +151,7 @@ impl Replica {
         self.until(&format!("mark {what}"), |reading| reading.has(what)).await
     }
 
-    /// Says this once whatever is in the way has been met and `mend` has taken it away.
+    /// Writes this mark; meanwhile waits for a failure of the kind `step` and then repairs it with `mend`.
     pub(super) async fn say_through(&mut self, what: u128, step: &str, mend: impl Future<Output = ()>) {
         let troubles = self.troubles.clone();
         let met = async {
@@ -173,7 +173,7 @@ impl Drop for Replica {
     }
 }
 
-/// All of them have come to the same state by the same entries, as far back as each knows them.
+/// Checks that all replicas have the same state from the same entries, as far back as each has them.
 pub(super) async fn agree(replicas: &mut [&mut Replica], last: u128) {
     let mut readings = Vec::new();
     for replica in replicas {
@@ -187,7 +187,7 @@ pub(super) async fn agree(replicas: &mut [&mut Replica], last: u128) {
     }
 }
 
-/// What a replica has met, as its metrics tell it.
+/// The failures that a replica has met, from its metrics.
 #[derive(Clone)]
 pub(super) struct Troubles(Arc<[Box<dyn Collector>]>);
 
@@ -210,7 +210,7 @@ impl Troubles {
     }
 }
 
-/// Follows by hand: reads only when it is told to.
+/// A reader that reads only when a test calls it.
 pub(super) struct ByHand {
     follow: Box<dyn Follow>,
     pub(super) reading: Reading,
@@ -227,7 +227,7 @@ impl ByHand {
         Ok(())
     }
 
-    /// Asks, and does not wait for the answer.
+    /// Polls the reader once, and cancels the read if there is nothing yet.
     pub(super) async fn glance(&mut self) -> Result<(), JournalError> {
         let news = tokio::select! {
             biased;

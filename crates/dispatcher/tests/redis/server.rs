@@ -1,5 +1,5 @@
-//! A real server on a loopback port of its own, with a folder of its own; and the way to it, which can be turned to
-//! another one.
+//! A real server with its own loopback port and folder; and a network path to it, which can be redirected to another
+//! server.
 
 use slotkeeper::outside::{BoxFuture, Listener, Net, RealNet, Stream};
 use std::io;
@@ -17,18 +17,18 @@ pub(super) struct Server {
     process: Option<Child>,
 }
 
-/// `redis-server`, or what `SLOTKEEPER_TEST_REDIS` names (`valkey-server`, say).
+/// `redis-server`, or the program that `SLOTKEEPER_TEST_REDIS` names (such as `valkey-server`).
 fn program() -> String {
     std::env::var("SLOTKEEPER_TEST_REDIS").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
 impl Server {
-    /// Keeps everything that it has acknowledged.
+    /// A server that keeps everything that it has acknowledged.
     pub(super) async fn durable() -> Server {
         Server::with(&["--appendonly", "yes", "--appendfsync", "always"]).await
     }
 
-    /// Keeps nothing over a restart.
+    /// A server that keeps nothing over a restart.
     pub(super) async fn forgetful() -> Server {
         Server::with(&[]).await
     }
@@ -69,11 +69,11 @@ impl Server {
     async fn is_up(&self) -> bool {
         let Ok(mut connection) = self.connection(None).await else { return false };
         let answer: redis::RedisResult<String> = redis::cmd("PING").query_async(&mut connection).await;
-        // It is up, even if it wants a password.
+        // A server that demands a password is up, too.
         answer.map_or_else(|error| error.code() == Some("NOAUTH"), |_| true)
     }
 
-    /// As `kill -9` does.
+    /// Kills the server as `kill -9` does.
     pub(super) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();
@@ -112,7 +112,7 @@ impl Server {
         found.unwrap_or_default().trim().to_owned()
     }
 
-    /// Follows the other one, and has all of it.
+    /// Replicates the other server, and waits until it has all its data.
     pub(super) async fn replicates(&self, other: &Server) {
         self.ask(&["REPLICAOF", "127.0.0.1", &other.port.to_string()]).await;
         loop {
@@ -144,7 +144,7 @@ pub(super) fn free_port() -> u16 {
     std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// The way to a server: to another one, once it has been turned.
+/// A network that leads to one server, or to another one after [`Way::turn_to`].
 #[derive(Clone)]
 pub(super) struct Way(Arc<AtomicU16>);
 

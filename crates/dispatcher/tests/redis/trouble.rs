@@ -1,4 +1,4 @@
-//! What can be in the way and pass: each is met under its own name, and waited out; nothing is lost by it.
+//! Failures that can pass: each is counted under its own name and waited for, and no entry is lost.
 
 use super::replica::{Replica, address, agree};
 use super::server::{Server, Way, free_port};
@@ -24,13 +24,13 @@ async fn a_full_server_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_waited_for_and_never_told() {
+async fn a_wrong_password_is_waited_for_and_never_shown() {
     let server = Server::forgetful().await;
     let way = Way::to(&server);
     let config: RedisJournal = "redis://:s%C3%A4cret@localhost".parse().unwrap();
     assert_eq!(config.password, Some(Secret("säcret".into())));
     assert!(!format!("{config:?}").contains("cret@") && !format!("{config:?}").contains("säcret"));
-    // First the server has none, then another one, then that one.
+    // At first the server has no password, then another one, then the right one.
     let mut replica = Replica::with(1, &config, &way);
     replica
         .say_through(1, "password", async {
@@ -47,7 +47,7 @@ async fn a_wrong_password_is_waited_for_and_never_told() {
         .await;
 }
 
-/// As OPERATING.md gives it.
+/// The rules in OPERATING.md.
 const ACL: &[&str] = &[
     "ACL",
     "SETUSER",
@@ -74,7 +74,7 @@ const ACL: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn the_rights_that_are_documented_are_enough_and_needed() {
+async fn the_documented_rights_are_sufficient_and_necessary() {
     let server = Server::forgetful().await;
     let config: RedisJournal = "redis://slotkeeper:word@localhost/1".parse().unwrap();
     let mut replica = Replica::with(1, &config, &Way::to(&server));
@@ -95,7 +95,7 @@ async fn the_rights_that_are_documented_are_enough_and_needed() {
 }
 
 #[tokio::test]
-async fn a_replica_is_not_written_to_until_it_is_promoted() {
+async fn a_server_that_is_a_replica_is_waited_for_until_it_is_promoted() {
     let (primary, second) = (Server::forgetful().await, Server::forgetful().await);
     second.replicates(&primary).await;
     let mut replica = Replica::new(1, &Way::to(&second));
@@ -107,7 +107,7 @@ async fn a_replica_is_not_written_to_until_it_is_promoted() {
 }
 
 #[tokio::test]
-async fn a_server_that_stands_still_is_waited_for() {
+async fn a_hanging_server_is_waited_for() {
     let server = Server::forgetful().await;
     let way = Way::to(&server);
     let (mut one, mut two) = (Replica::new(1, &way), Replica::new(2, &way));
@@ -155,7 +155,7 @@ async fn until(server: &Server, status: &str) {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_yet_is_waited_for() {
+async fn a_server_that_has_not_started_is_waited_for() {
     let mut server = Server::forgetful().await;
     server.kill();
     let mut replica = Replica::new(1, &Way::to(&server));
@@ -177,7 +177,7 @@ fn issue(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
 }
 
 #[tokio::test]
-async fn by_tls_only_who_is_trusted_is_spoken_to() {
+async fn tls_connections_are_made_to_trusted_servers_only() {
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = issue(folder.path(), "server");
     let (other, _) = issue(folder.path(), "other");
@@ -205,7 +205,7 @@ async fn by_tls_only_who_is_trusted_is_spoken_to() {
     let stranger = Replica::with(2, &config(&other), &way);
     stranger.troubles.until("tls").await;
     assert!(stranger.now().entries.is_empty());
-    // Who expects TLS is not spoken to without.
+    // A journal with TLS does not talk to a server without it.
     let plain = Replica::with(3, &config(&certificate), &Way::to(&server));
     plain.troubles.until("tls").await;
 
@@ -214,5 +214,5 @@ async fn by_tls_only_who_is_trusted_is_spoken_to() {
         panic!()
     };
     let error = format!("{:#}", anyhow::Error::new(error));
-    assert!(error.contains("other.crt: there is no certificate in it; allowed: PEM"), "{error}");
+    assert!(error.contains("other.crt: contains no certificate; allowed: PEM"), "{error}");
 }

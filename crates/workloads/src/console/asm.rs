@@ -2,16 +2,16 @@
 //!
 //! ```text
 //! ; a comment
-//! .title "Bricks"          what the menu shows: also .about "..." and .speed 60 (instructions per frame)
+//! .title "Bricks"          the title in the menu; also .about "..." and .speed 60 (instructions per frame)
 //! speed = 3                a number with a name
 //! ball_x = v5              a register with a name
 //! again:                   a label
 //!     ld v0, speed + 1     numbers: 12, 0x0C, 0b1100, 'label', sums and differences of them
 //!     drw ball_x, v1, 4
 //!     db 1, 2, "..##..##"  bytes; a string of '.' and '#' is eight (or sixteen) pixels
-//!     ds 80                that many zeros
-//!     text over "THE END"  the words as sprites of 8x5 pixels: `over_columns` of them, and `over_x` is where to begin for
-//!                          them to be in the middle of 128 pixels
+//!     ds 80                this many zeros
+//!     text over "THE END"  the words as sprites of 8x5 pixels: `over_columns` of them; `over_x` is the column at which
+//!                          they are centred in 128 pixels
 //! ```
 
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ mod tests;
 
 use super::chip8::{ROM_LIMIT, START};
 
-/// What a source turns into.
+/// An assembled source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
     pub title: String,
@@ -33,7 +33,7 @@ pub struct Program {
     pub rom: Vec<u8>,
 }
 
-/// What is wrong with a source, and in which line (counted from 1).
+/// An error in a source, and its line (counted from 1).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
 pub struct SourceError {
@@ -41,14 +41,14 @@ pub struct SourceError {
     pub what: String,
 }
 
-/// Turns a source into a program.
+/// Assembles a source.
 ///
 /// # Errors
-/// The first line that makes no sense.
+/// The first error in the source.
 pub fn assemble(source: &str) -> Result<Program, SourceError> {
     let mut program = Program::default();
     let mut names = Names::default();
-    // The first pass finds out where labels are, the second knows them.
+    // The first pass collects the labels, the second uses them.
     for pass in [Pass::Collect, Pass::Emit] {
         program = Program::default();
         for (number, line) in source.lines().enumerate() {
@@ -67,7 +67,7 @@ enum Pass {
     Emit,
 }
 
-/// Labels, numbers and registers with names.
+/// Named labels, numbers and registers.
 #[derive(Default)]
 struct Names {
     numbers: HashMap<String, i32>,
@@ -182,7 +182,7 @@ impl Names {
         u16::from_str_radix(digit, 16).ok()
     }
 
-    /// The value of `1`, `label`, `label + 2 - one`. While labels are being collected, an unknown name counts as 0.
+    /// The value of `1`, `label`, `label + 2 - one`. In the collecting pass, an unknown name counts as 0.
     fn value(&self, text: &str, pass: Pass) -> Result<i32, String> {
         let mut total: i32 = 0;
         let mut sign = 1;
@@ -218,7 +218,7 @@ impl Names {
             match (self.numbers.get(term), pass) {
                 (Some(value), _) => *value,
                 (None, Pass::Collect) if is_name(term) => 0,
-                (None, _) => return Err(format!("nothing is called {term}")),
+                (None, _) => return Err(format!("unknown name {term}")),
             }
         };
         Ok(number)

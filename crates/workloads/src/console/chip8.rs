@@ -1,9 +1,9 @@
-//! The machine of the console: a CHIP-8 with the SUPER-CHIP additions (128x64 screen, scrolling, 16x16 sprites).
-//! Pure and deterministic: no clock (a frame is one call), no randomness but a seed, no I/O, and no panic whatever the
-//! ROM does: a ROM that goes wrong halts the machine, with a reason for the player.
+//! The console's machine: a CHIP-8 with the SUPER-CHIP additions (128x64 screen, scrolling, 16x16 sprites). Pure and
+//! deterministic: no clock (a frame is one call), no randomness except from a seed, no I/O, and no panic whatever the ROM
+//! does: an invalid ROM halts the machine, with a reason for the player.
 //!
-//! The instructions follow Cowgod's "Chip-8 Technical Reference". Where machines differ, [`Quirks`] says which way to
-//! go, by the names that Timendus' "CHIP-8 test suite" (its quirks ROM) uses.
+//! The instructions follow Cowgod's "Chip-8 Technical Reference". Where machines differ, [`Quirks`] selects the behaviour,
+//! by the names in Timendus' "CHIP-8 test suite" (its quirks ROM).
 
 mod instructions;
 pub mod screen;
@@ -23,12 +23,13 @@ const STACK: usize = 16;
 const FONT_AT: usize = 0x50;
 const BIG_FONT_AT: usize = 0xA0;
 
-/// Where CHIP-8 machines differ. "Clipping" is not here: sprites are always cut off at the edges, as on both machines.
+/// Differences between CHIP-8 machines. "Clipping" is not one here: sprites are always clipped at the edges, as on both
+/// machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quirks {
     /// "vF reset": 8XY1, 8XY2 and 8XY3 set VF to 0.
     pub logic_clears_flag: bool,
-    /// "Memory": FX55 and FX65 leave I behind the last byte.
+    /// "Memory": FX55 and FX65 leave I after the last byte.
     pub memory_moves_index: bool,
     /// "Shifting": 8XY6 and 8XYE shift VY into VX, rather than VX in place.
     pub shift_reads_y: bool,
@@ -39,7 +40,7 @@ pub struct Quirks {
 }
 
 impl Quirks {
-    /// The COSMAC VIP of 1977: what files named `.ch8` expect.
+    /// The COSMAC VIP of 1977, for which files named `.ch8` are written.
     pub const VIP: Quirks = Quirks {
         logic_clears_flag: true,
         memory_moves_index: true,
@@ -47,7 +48,7 @@ impl Quirks {
         jump_adds_x: false,
         draw_waits: true,
     };
-    /// SUPER-CHIP 1.1: what the built-in games and files named `.sc8` expect.
+    /// SUPER-CHIP 1.1, for which the built-in games and files named `.sc8` are written.
     pub const SUPER: Quirks = Quirks {
         logic_clears_flag: false,
         memory_moves_index: false,
@@ -66,14 +67,14 @@ pub enum RomError {
     TooLarge(usize),
 }
 
-/// Why a machine stands still for good (until it is reset).
+/// Why a machine has stopped until it is reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Halt {
     #[error("the game ended")]
     Exit,
     #[error("invalid instruction {opcode:#06x} at {at:#05x}")]
     Invalid { opcode: u16, at: u16 },
-    #[error("more than {STACK} calls inside each other at {at:#05x}")]
+    #[error("more than {STACK} nested calls at {at:#05x}")]
     StackOverflow { at: u16 },
     #[error("return without a call at {at:#05x}")]
     StackUnderflow { at: u16 },
@@ -81,7 +82,7 @@ pub enum Halt {
     OutsideMemory { at: u16 },
 }
 
-/// One machine. [`Machine::frame`] is all that makes time pass.
+/// One machine. Time passes only by [`Machine::frame`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
     quirks: Quirks,
@@ -97,7 +98,7 @@ pub struct Machine {
     flags: [u8; 16],
     /// One bit per key of the hexadecimal keypad.
     keys: u16,
-    /// FX0A: the key that went down while waiting; the instruction ends when it goes up, as on the VIP.
+    /// FX0A: the key that was pressed while waiting; the instruction ends when it is released, as on the VIP.
     pressed: Option<u8>,
     random: u64,
     halt: Option<Halt>,
@@ -105,10 +106,10 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine with `rom` loaded, about to start. The same seed gives the same random numbers.
+    /// Loads `rom` into a new machine. The same seed gives the same random numbers.
     ///
     /// # Errors
-    /// An empty or oversized ROM.
+    /// If the ROM is empty or too large.
     pub fn new(rom: &[u8], quirks: Quirks, seed: u64) -> Result<Machine, RomError> {
         if rom.is_empty() {
             return Err(RomError::Empty);
@@ -139,7 +140,7 @@ impl Machine {
         })
     }
 
-    /// One sixtieth of a second: timers count down once, then at most `instructions` run. Returns how many did.
+    /// Runs a sixtieth of a second: timers count down once, then at most `instructions` are executed. Returns how many were.
     pub fn frame(&mut self, instructions: u32) -> u32 {
         if self.halt.is_some() {
             return 0;
@@ -160,7 +161,7 @@ impl Machine {
         instructions
     }
 
-    /// Which keys are down from now on: bit `n` is key `n`.
+    /// Sets which keys are down: bit `n` is key `n`.
     pub fn press(&mut self, keys: u16) {
         self.keys = keys;
     }
@@ -178,7 +179,7 @@ impl Machine {
         self.halt
     }
 
-    /// A number from the seed (SplitMix64, Steele, Lea and Flood 2014).
+    /// The next random number from the seed (SplitMix64, Steele, Lea and Flood 2014).
     fn next_random(&mut self) -> u8 {
         self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.random;
@@ -188,7 +189,7 @@ impl Machine {
     }
 }
 
-/// The digits 0 to F, 4x5, as Cowgod's reference gives them (§2.4).
+/// The digits 0 to F, 4x5, as in Cowgod's reference (§2.4).
 #[rustfmt::skip]
 pub(super) const FONT: [u8; 80] = [
     0xF0, 0x90, 0x90, 0x90, 0xF0,  0x20, 0x60, 0x20, 0x20, 0x70,  0xF0, 0x10, 0xF0, 0x80, 0xF0,  0xF0, 0x10, 0xF0, 0x10, 0xF0,

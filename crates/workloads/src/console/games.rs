@@ -1,5 +1,5 @@
-//! The shelf: which games there are. Built-in ones are assembled from `games/*.asm`; with a games folder, its ROM files
-//! take their place. A file that cannot be played stays on the shelf, with the reason.
+//! The list of games. Built-in ones are assembled from `games/*.asm`; if there is a games folder, its ROM files replace
+//! them. A file that cannot be played is listed with the reason.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::asm::{self, SourceError};
 use super::chip8::{Machine, Quirks, ROM_LIMIT, RomError};
 
-/// More files than this are not looked at.
+/// The limit for files that are read.
 const FILES_LIMIT: usize = 256;
 const KIT: &str = include_str!("../../games/kit.asm");
 const TITLE: &str = include_str!("../../games/title.asm");
@@ -19,7 +19,7 @@ const BUILT_IN: [(&str, &str); 3] = [
     ("starfall", include_str!("../../games/starfall.asm")),
 ];
 
-/// One game, ready to be played.
+/// One playable game.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Game {
     /// Lower-case letters, digits and dashes: safe in file names.
@@ -33,7 +33,7 @@ pub(crate) struct Game {
 }
 
 impl Game {
-    /// Tells two versions of a game apart (FNV-1a, 64 bit). Saves carry it.
+    /// A hash that distinguishes versions of a game (FNV-1a, 64 bit). Saves contain it.
     pub(crate) fn digest(&self) -> u64 {
         self.rom
             .iter()
@@ -41,7 +41,7 @@ impl Game {
     }
 
     /// # Errors
-    /// A ROM that cannot be loaded.
+    /// If the ROM cannot be loaded.
     pub(crate) fn machine(&self, seed: u64) -> Result<Machine, RomError> {
         Machine::new(&self.rom, self.quirks, seed)
     }
@@ -54,7 +54,7 @@ pub(crate) struct Unusable {
     pub(crate) reason: String,
 }
 
-/// All games, by title.
+/// All games, sorted by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shelf {
     pub(crate) games: Vec<Arc<Game>>,
@@ -67,16 +67,17 @@ impl Shelf {
     }
 
     /// # Errors
-    /// A built-in source that does not assemble (a test makes sure that all do).
+    /// If a built-in source does not assemble (a test ensures that all do).
     pub(crate) fn built_in() -> Result<Shelf, SourceError> {
         let games = BUILT_IN.into_iter().map(|(id, source)| built_in(id, source).map(Arc::new));
         Ok(Shelf { games: games.collect::<Result<_, _>>()?, unusable: Vec::new() })
     }
 
-    /// What is in the folder. If the folder itself cannot be read, the built-in games, and that as a complaint.
+    /// Reads the games in the folder. If the folder cannot be read, returns the built-in games and lists the folder with the
+    /// reason.
     ///
     /// # Errors
-    /// As [`Shelf::built_in`].
+    /// Like [`Shelf::built_in`].
     pub(crate) fn read(folder: &Path) -> Result<Shelf, SourceError> {
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
@@ -109,13 +110,13 @@ impl Shelf {
     }
 }
 
-/// What the screen shows while nobody has picked a game.
+/// The program that runs while no game is selected.
 pub(crate) fn title() -> Result<Game, SourceError> {
     built_in("title", TITLE)
 }
 
 fn built_in(id: &str, source: &str) -> Result<Game, SourceError> {
-    // The kit comes first for the numbers it defines, and its code last: the machine starts at the first byte.
+    // The kit's numbers come first, because the source uses them, and its code last: the machine starts at the first byte.
     let (numbers, code): (Vec<&str>, Vec<&str>) = KIT.lines().partition(|line| line.contains(" = "));
     let program = asm::assemble(&format!("{}\n{source}\n{}", numbers.join("\n"), code.join("\n")))?;
     Ok(Game {
@@ -132,7 +133,7 @@ fn is_rom(path: &Path) -> bool {
     quirks_of(path).is_some()
 }
 
-/// The ending of the name says for which machine a file was made, and how fast that was.
+/// The file extension names the machine that a file was made for, and so its speed.
 fn quirks_of(path: &Path) -> Option<(Quirks, u32)> {
     match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
         "ch8" => Some((Quirks::VIP, 15)),

@@ -1,4 +1,4 @@
-//! What the console counts. The registry is its own: several consoles in one process do not share numbers.
+//! The console's metrics. Each console has its own registry: several consoles in one process do not share metrics.
 
 use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
 use tokio::time::Instant;
@@ -13,7 +13,7 @@ macro_rules! metrics {
 
         impl Metrics {
             /// # Errors
-            /// Two metrics of one name.
+            /// If two metrics have the same name.
             pub(crate) fn new() -> prometheus::Result<Metrics> {
                 let registry = Registry::new();
                 $(
@@ -28,15 +28,15 @@ macro_rules! metrics {
 
 metrics! {
     IntGauge ready: "1 once the cold start is over",
-    IntGauge players: "Sessions that play now: 0 or 1",
+    IntGauge players: "Sessions that are playing: 0 or 1",
     IntGauge sockets: "Open sockets of the player",
     IntGauge uptime_seconds: "Seconds since the start",
-    IntCounter sessions_total: "Sessions that sat down to play",
+    IntCounter sessions_total: "Sessions that have started to play",
     IntCounter refused_players_total: "Requests of a second session while one played",
     IntCounter frames_sent_total: "Frames sent to clients",
     IntCounter frames_skipped_total: "Frames not sent because the client was slow",
     IntCounter inputs_total: "Commands of clients",
-    IntCounter bad_messages_total: "Messages of clients that made no sense",
+    IntCounter bad_messages_total: "Invalid messages of clients",
     IntCounter instructions_total: "Instructions the machine executed",
     IntCounter games_started_total: "Games started from the menu",
     IntCounter saves_total: "Games saved",
@@ -45,7 +45,7 @@ metrics! {
 }
 
 impl Metrics {
-    /// Prometheus' text format.
+    /// All metrics in Prometheus' text format.
     pub(crate) fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
         self.uptime_seconds.set(self.started.elapsed().as_secs() as i64);
         let mut text = Vec::new();

@@ -1,4 +1,4 @@
-//! The page and its assets, in the binary.
+//! The page and its assets, built into the binary.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -6,11 +6,11 @@ use http::StatusCode;
 use crate::answer::{Answer, answer, escape};
 
 const INDEX: &str = include_str!("page/index.html");
-/// The same that the dispatcher serves: a console also works without one.
+/// The same file that the dispatcher serves, so that a console also works without one.
 const CLIENT: &[u8] = include_bytes!("../../../dispatcher/src/client/client.js");
 
-/// What lies under the last part of a path. `dispatcher` is where the page can offer to leave: the path of the
-/// dispatcher's own pages, empty without one.
+/// Returns the asset for the last part of a path. `dispatcher`: the path of the dispatcher's own pages, where the page can
+/// offer to leave; empty without one.
 pub(crate) fn find(name: &str, dispatcher: &str, pod: &str) -> Option<Answer> {
     let (kind, body) = match name {
         "" | "index.html" => {

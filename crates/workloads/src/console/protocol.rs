@@ -1,4 +1,4 @@
-//! What goes over the socket: commands in, states and frames out. `console.rs` describes it from the outside.
+//! The socket's messages: commands in, states and frames out. `console.rs` documents the protocol.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
@@ -9,31 +9,31 @@ use super::chip8::screen::Screen;
 pub const MESSAGE_LIMIT: usize = 4096;
 const FRAME_VERSION: u8 = 1;
 
-/// What a client may say, as JSON with a `type`.
+/// A command of a client, as JSON with a `type`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Command {
-    /// A key of the hexadecimal keypad (0 to 15) went down or up.
+    /// A key of the hexadecimal keypad (0 to 15) was pressed or released.
     Key { key: u8, down: bool },
     /// Start this game.
     Choose { game: String },
-    /// Back to the menu.
+    /// Return to the menu.
     Menu,
-    /// Start the game over.
+    /// Restart the game.
     Reset,
-    /// Put the game into a slot, 1 to 8.
+    /// Save the game in a slot, 1 to 8.
     Save { slot: u8 },
-    /// Take the game from a slot.
+    /// Load the game from a slot.
     Load { slot: u8 },
-    /// How fast the machine runs, in percent: 25 to 400.
+    /// The machine's speed in percent: 25 to 400.
     Speed { percent: u16 },
-    /// Stand still, or go on.
+    /// Pause or continue.
     Pause { on: bool },
     /// Whether clients should sound the buzzer.
     Sound { on: bool },
 }
 
-/// All that a page shows besides the screen.
+/// All that a page shows in addition to the screen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct State {
     /// Always `state`.
@@ -42,21 +42,21 @@ pub struct State {
     /// Name of the pod.
     pub pod: String,
     pub games: Vec<Listed>,
-    /// Id of the game that runs; none: the menu.
+    /// Id of the running game; none: the menu.
     pub playing: Option<String>,
-    /// Why the machine stands still for good.
+    /// Why the machine has halted.
     pub halted: Option<String>,
     pub paused: bool,
     pub speed_percent: u16,
     pub sound: bool,
-    /// Whether there is a place for saves.
+    /// Whether there is a data folder for saves.
     pub saving: bool,
     pub slots: u8,
-    /// Slots of the running game that are taken.
+    /// Used slots of the running game.
     pub saves: Vec<Save>,
     /// Sockets of the player's session.
     pub sockets: usize,
-    /// The last thing worth saying.
+    /// The last notice for the player.
     pub notice: Option<Notice>,
 }
 
@@ -70,7 +70,7 @@ pub struct Listed {
     pub unusable: Option<String>,
 }
 
-/// A slot that is taken.
+/// A used slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Save {
     pub slot: u8,
@@ -78,7 +78,7 @@ pub struct Save {
     pub saved_at_ms: u64,
 }
 
-/// Something to tell the player once; a new number is a new notice.
+/// A notice that is shown once; a new number is a new notice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Notice {
     pub number: u64,
@@ -86,7 +86,7 @@ pub struct Notice {
     pub bad: bool,
 }
 
-/// A picture on its way to the clients.
+/// A picture for the clients.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Frame {
     pub(crate) number: u32,

@@ -1,5 +1,5 @@
-//! Saves: machines at rest, in files of this pod: `FOLDER/saves/GAME/SLOT.json`. A file is complete or not there (written
-//! beside, synced, renamed); one that is damaged or belongs to another version of the game is refused in words.
+//! Saved machines, in files of this pod: `FOLDER/saves/GAME/SLOT.json`. A file is either complete or absent (it is written
+//! under another name, synced, renamed); a damaged one, or one of another version of the game, is refused with a message.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
@@ -15,11 +15,11 @@ use super::protocol::Save;
 
 /// Saves per game: slots 1 to 8.
 pub(crate) const SLOTS: u8 = 8;
-/// A save has about 11 KB; nothing longer is read.
+/// The limit for reading a save, in bytes; a save has about 11 KB.
 const FILE_LIMIT: u64 = 64 * 1024;
 const FORMAT: u32 = 1;
 
-/// Why something was not saved or loaded; the player reads it.
+/// Why a game was not saved or loaded; shown to the player.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SaveError {
     #[error("saving is off: this console has no data folder")]
@@ -38,7 +38,7 @@ pub(crate) enum SaveError {
     Format(u8, u32),
     #[error("the save in slot {0} belongs to another version of the game")]
     OtherRom(u8),
-    #[error("the data folder does not answer: {0}")]
+    #[error("the data folder is unavailable: {0}")]
     Disk(#[from] std::io::Error),
 }
 
@@ -50,7 +50,7 @@ struct SaveFile {
     machine: Snapshot,
 }
 
-/// Where the saves are. All calls block on the disk.
+/// The folder of the saves. All calls block on the disk.
 #[derive(Clone, Debug)]
 pub(crate) struct Saves {
     folder: Option<PathBuf>,
@@ -60,7 +60,7 @@ impl Saves {
     /// Creates the folder.
     ///
     /// # Errors
-    /// It cannot be created.
+    /// If it cannot be created.
     pub(crate) fn open(data: Option<&Path>) -> std::io::Result<Saves> {
         let folder = data.map(|data| data.join("saves"));
         if let Some(folder) = &folder {
@@ -73,7 +73,7 @@ impl Saves {
         self.folder.is_some()
     }
 
-    /// Which slots of a game are taken, and since when.
+    /// The used slots of a game, and when each was saved.
     pub(crate) fn list(&self, game: &str) -> Vec<Save> {
         (1..=SLOTS)
             .filter_map(|slot| {

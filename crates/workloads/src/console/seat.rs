@@ -1,21 +1,21 @@
-//! The seat: which session plays. There is one, and it is free when the last socket of its session has closed.
+//! The console's only seat: which session plays. It is free once the last socket of that session has closed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::metrics::Metrics;
 
-/// Who a request belongs to.
+/// The player that a request belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Player {
-    /// What the header `X-Session-Id` says.
+    /// The session named by the header `X-Session-Id`.
     Session(String),
-    /// A socket without that header; every one has its own number.
+    /// A socket without that header; each one has its own number.
     Alone(u64),
 }
 
-/// Somebody else plays.
+/// Another session is playing.
 #[derive(Debug, thiserror::Error)]
-#[error("somebody else is playing on this console")]
+#[error("another session is playing on this console")]
 pub(crate) struct Taken;
 
 #[derive(Clone)]
@@ -26,19 +26,19 @@ pub(crate) struct Seat {
 
 #[derive(Default)]
 struct State {
-    /// Who plays, or played last.
+    /// The current player, or else the last one.
     player: Option<Player>,
     sockets: usize,
-    /// Numbers for players without a session and for sockets.
+    /// The last number for players without a session and for sockets.
     numbers: u64,
 }
 
-/// One socket's part of the seat, given back on drop.
+/// A socket's part of the seat, released on drop.
 pub(crate) struct Sitting {
     seat: Seat,
-    /// Nobody of this session has been here since another one (or since the start).
+    /// The last socket belonged to another session, or there was none since the start.
     pub(crate) is_new: bool,
-    /// Tells sockets apart.
+    /// The socket's number.
     pub(crate) socket: u64,
 }
 
@@ -48,7 +48,7 @@ impl Seat {
     }
 
     /// # Errors
-    /// Another session plays.
+    /// If another session is playing.
     pub(crate) fn sit(&self, session: Option<&str>) -> Result<Sitting, Taken> {
         let mut state = self.lock();
         if !state.admits(session) {
@@ -69,7 +69,7 @@ impl Seat {
         Ok(Sitting { seat: self.clone(), is_new, socket: number })
     }
 
-    /// Whether somebody else plays.
+    /// Whether another session is playing.
     pub(crate) fn is_taken_for(&self, session: Option<&str>) -> bool {
         !self.lock().admits(session)
     }

@@ -1,4 +1,4 @@
-//! The listener: connections, paths, the upgrade to a socket, and the orderly end.
+//! The listener: connections, paths, the upgrade to a socket, and the shutdown.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -26,13 +26,13 @@ use crate::answer::{self, Answer, answer, text};
 use crate::handshake::{accept_key, same_origin};
 use crate::listening::{http1, listen};
 
-/// Connections at a time; more wait in the listener's queue.
+/// The limit for connections; more wait in the listener's queue.
 const CONNECTIONS: usize = 256;
 /// How long connections may take to end when the console stops.
 const FAREWELL: Duration = Duration::from_millis(1500);
-/// Small, so that little is on its way to a slow client and the latest frame soon wins. Accepted sockets inherit it.
+/// Small, so that little data is in transit to a slow client and the latest frame arrives soon. Accepted sockets inherit it.
 const SEND_BUFFER: u32 = 32 * 1024;
-/// Connections that wait to be accepted.
+/// The limit for connections that wait to be accepted.
 const WAITING: u32 = 1024;
 
 /// A console that listens, but does not answer before [`Console::run`].
@@ -43,7 +43,7 @@ pub struct Console {
     stop: watch::Sender<bool>,
 }
 
-/// What every connection needs.
+/// The state that all connections share.
 struct House {
     config: Arc<Config>,
     metrics: Arc<Metrics>,
@@ -57,7 +57,7 @@ impl Console {
     /// Listens and prepares everything. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// The address cannot be listened on, the data folder cannot be created.
+    /// If the address cannot be listened on, or the data folder cannot be created.
     pub fn bind(config: Config) -> anyhow::Result<Console> {
         let listener =
             listen(config.listen, SEND_BUFFER, WAITING).with_context(|| format!("listening on {}", config.listen))?;
@@ -71,18 +71,18 @@ impl Console {
         Ok(Console { listener, address, house: Arc::new(house), stop })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until `shutdown`, then closes sockets with 1001 and waits for them a short while.
+    /// Serves until `shutdown`, then closes sockets with 1001 and waits a short time for them.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Console { listener, address, house, stop } = self;
         let pod = house.config.name.clone();
-        tracing::info!(pod, %address, "console listens");
+        tracing::info!(pod, %address, "console listening");
         let places = Arc::new(Semaphore::new(CONNECTIONS));
-        // Every connection and socket holds a clone; when all are gone, the receiver ends.
+        // Every connection and socket holds a clone; when all have been dropped, the receiver ends.
         let (alive, mut all_gone) = mpsc::channel::<()>(1);
         let mut shutdown = pin!(shutdown);
         let mut cold_start = pin!(sleep(house.config.cold_start));
@@ -99,7 +99,7 @@ impl Console {
                     cold = false;
                     house.ready.store(true, Ordering::Relaxed);
                     house.metrics.ready.set(1);
-                    tracing::info!(pod, "console is ready");
+                    tracing::info!(pod, "console ready");
                 }
                 (place, accepted) = accept => match accepted {
                     Ok((stream, _)) => {
@@ -110,7 +110,7 @@ impl Console {
                         });
                     }
                     Err(error) => {
-                        // Out of file descriptors, mostly: others have to close first.
+                        // Usually because there are no more file descriptors: other connections have to close first.
                         tracing::warn!(pod, %error, "connection not accepted");
                         sleep(Duration::from_millis(100)).await;
                     }
@@ -126,7 +126,7 @@ impl Console {
 }
 
 async fn connection(stream: TcpStream, house: Arc<House>, alive: mpsc::Sender<()>) {
-    // Frames are small and should leave at once; where the option does not exist they are only later.
+    // Frames are small and should be sent at once; without this option they are only delayed.
     let _ = stream.set_nodelay(true);
     let mut stop = house.stop.clone();
     let service = service_fn(|request| {
@@ -149,7 +149,7 @@ async fn connection(stream: TcpStream, house: Arc<House>, alive: mpsc::Sender<()
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error means that the console is gone altogether.
+    // An error means that the console has been dropped.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
@@ -163,7 +163,7 @@ fn respond(request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sender<()
         _ if !ready => {
             let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "this console is still starting\n");
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            // A browser that came without a dispatcher, and so without a waiting room, tries again by itself.
+            // A browser without a dispatcher, and so without a waiting room, retries by itself.
             response.headers_mut().insert(REFRESH, HeaderValue::from_static("1"));
             return response;
         }
@@ -184,18 +184,20 @@ fn play(mut request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sender<(
         session => session,
     };
     let Some(accept) = accept_key(request.method(), headers) else {
-        // Without an upgrade this path only tells whether a socket would be let in: a page cannot see why one was not.
+        // Without an upgrade, this path only shows whether a socket would be accepted: a page cannot see why one was
+        // refused.
         let is_taken = house.seat.is_taken_for(session.as_deref());
         return if is_taken { taken(&house) } else { answer::upgrade_required() };
     };
-    // Behind the dispatcher, it has looked at the origin, and the host may not be the one that the visitor sees.
+    // Behind a dispatcher, the dispatcher has checked the origin, and the host may differ from the one that the visitor
+    // sees.
     if session.is_none() && !same_origin(headers) {
-        return text(StatusCode::FORBIDDEN, "this page may not play here\n");
+        return text(StatusCode::FORBIDDEN, "pages of other origins may not play here\n");
     }
     let Ok(sitting) = house.seat.sit(session.as_deref()) else {
         return taken(&house);
     };
-    tracing::info!(pod = house.config.name, socket = sitting.socket, new = sitting.is_new, "player sat down");
+    tracing::info!(pod = house.config.name, socket = sitting.socket, new = sitting.is_new, "player connected");
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         attend(upgrade, sitting, &house).await;
@@ -204,12 +206,13 @@ fn play(mut request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sender<(
     answer::switching(accept)
 }
 
-/// From sitting down to standing up. The stage hears of both, in this order, whatever becomes of the upgrade.
+/// Serves a socket. The stage gets its arrival and its departure, in this order, even if the upgrade fails.
 async fn attend(upgrade: hyper::upgrade::OnUpgrade, sitting: Sitting, house: &House) {
     let socket = sitting.socket;
     let (done, arrived) = oneshot::channel();
     let order = Order::Arrive { socket, is_new: sitting.is_new, done };
-    // Only a stage that has stopped refuses, and then everything stops. Waiting keeps a new player from a stranger's screen.
+    // This fails only if the stage has stopped, and then everything stops. Waiting ensures that a new player never sees
+    // another session's screen.
     if house.stage.orders.send(order).await.is_err() || arrived.await.is_err() {
         return;
     }
@@ -218,13 +221,13 @@ async fn attend(upgrade: hyper::upgrade::OnUpgrade, sitting: Sitting, house: &Ho
         Err(error) => tracing::debug!(pod = house.config.name, %error, "upgrade failed"),
     }
     let _ = house.stage.orders.send(Order::Leave { socket }).await;
-    tracing::info!(pod = house.config.name, socket, "player stood up");
+    tracing::info!(pod = house.config.name, socket, "player disconnected");
 }
 
 fn taken(house: &House) -> Answer {
     let body = serde_json::json!({
         "error": "taken",
-        "message": "somebody else is playing on this console",
+        "message": "another session is playing on this console",
         "pod": house.config.name,
     });
     answer(StatusCode::CONFLICT, "application/json", format!("{body}\n"))

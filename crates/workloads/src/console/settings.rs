@@ -1,4 +1,4 @@
-//! The settings of a console: as arguments, and as the plain struct that everything else reads.
+//! The console's settings: as arguments, and as the plain struct that the other modules use.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub struct Args {
     /// Folder for the saves of this pod, created if missing. Without it, saving is off
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
-    /// How long it takes until it is ready, in seconds (fractions allowed)
+    /// How long the start takes before it is ready, in seconds (fractions allowed)
     #[arg(long, value_name = "N", default_value = "0", value_parser = seconds)]
     pub cold_start_seconds: Duration,
 }
@@ -29,15 +29,15 @@ pub struct Args {
 /// The settings of a console.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Port 0 picks a free one; `Console::address` tells which.
+    /// Port 0 picks a free one; `Console::address` returns it.
     pub listen: SocketAddr,
-    /// Which pod this is, as the page shows it.
+    /// The pod's name, shown on the page.
     pub name: String,
     /// Read-only folder of ROM files; `None`: the built-in games.
     pub games: Option<PathBuf>,
-    /// Where saves are kept; `None`: nowhere, saving is off.
+    /// Folder for saves; `None`: saving is off.
     pub data: Option<PathBuf>,
-    /// How long it listens without being ready.
+    /// How long it listens before it is ready.
     pub cold_start: Duration,
 }
 

@@ -1,5 +1,5 @@
-//! The life of one socket: frames and states out, commands in. Whatever a client does or does not do, at most one frame and
-//! one state wait for it.
+//! Serves one socket: frames and states out, commands in. At most one frame and one state are queued for it, however the
+//! client behaves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +19,16 @@ use super::metrics::Metrics;
 use super::protocol::{Command, Frame, MESSAGE_LIMIT};
 use super::stage::{Order, Stage};
 
-/// How often a client is asked whether it is still there ...
+/// The interval of pings ...
 const PING: Duration = Duration::from_secs(10);
-/// ... and how long it may say nothing at all.
+/// ... and how long a client may send nothing at all.
 const SILENCE: Duration = Duration::from_secs(35);
-/// How long a closing socket may take.
+/// How long the closing handshake may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 type Stream = WebSocketStream<TokioIo<Upgraded>>;
 
-/// Plays until the client goes, misbehaves or falls silent, or until `stop`.
+/// Plays until the client leaves, violates the protocol or is silent, or until `stop`.
 pub(crate) async fn play(
     upgraded: Upgraded,
     stage: &Stage,
@@ -55,12 +55,12 @@ pub(crate) async fn play(
             while let Some(Ok(_)) = stream.next().await {}
             Ok::<_, tungstenite::Error>(())
         };
-        // A client that does not take its leave is simply gone.
+        // A client that does not answer the close is dropped.
         let _ = timeout(FAREWELL, goodbye).await;
     }
 }
 
-/// Returns what to say at the end, if there is still somebody to say it to.
+/// Returns the close frame to send, if the client can still receive one.
 async fn read(stream: &mut SplitStream<Stream>, stage: &Stage, socket: u64, metrics: &Metrics) -> Option<CloseFrame> {
     loop {
         let message = match timeout(SILENCE, stream.next()).await {
@@ -76,7 +76,7 @@ async fn read(stream: &mut SplitStream<Stream>, stage: &Stage, socket: u64, metr
             Message::Text(text) => serde_json::from_str::<Command>(&text).ok(),
             Message::Binary(_) => None,
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
-            // The answer is on its way; the next read ends.
+            // The answer to the close has been queued; the next read ends.
             Message::Close(_) => continue,
         };
         match command {
@@ -117,7 +117,7 @@ async fn write(
                 Message::Binary(frame.bytes)
             }
         };
-        // Flushes: waits until the client's side of the connection has room.
+        // Also flushes: waits until the client's connection has room.
         sink.send(message).await.ok()?;
     }
 }

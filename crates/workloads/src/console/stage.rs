@@ -1,5 +1,6 @@
-//! The stage: the one task that owns the machine. Orders come in through a bounded queue, pictures and states go out
-//! through `watch` channels, so that the latest wins and a slow client costs nothing. Time stands still while nobody is here.
+//! The stage: the one task that owns the machine. Orders arrive through a bounded queue. Pictures and states leave through
+//! `watch` channels, so that the latest one replaces older ones and a slow client costs nothing. Time stands still while no
+//! socket is connected.
 
 mod disk;
 
@@ -19,15 +20,15 @@ use super::saves::{SLOTS, Saves};
 use super::settings::Config;
 
 const FRAMES_PER_SECOND: u64 = 60;
-/// The longest silence of a picture that does not change.
+/// The longest interval between frames while the picture does not change.
 const STILL: Duration = Duration::from_millis(900);
 
-/// The shortest press of a key, in frames.
+/// The shortest time for which a key counts as pressed, in frames.
 const TAP_FRAMES: u8 = 3;
 
-/// What sockets tell the stage.
+/// Messages of sockets to the stage.
 pub(crate) enum Order {
-    /// A socket is there. If its session is new, the machine goes back to the menu; then `done`.
+    /// A socket has connected. If its session is new, the machine returns to the menu; then `done` is sent.
     Arrive {
         socket: u64,
         is_new: bool,
@@ -42,7 +43,7 @@ pub(crate) enum Order {
     },
 }
 
-/// The ends of the stage that sockets hold.
+/// The stage's channel ends for sockets.
 #[derive(Clone)]
 pub(crate) struct Stage {
     pub(crate) orders: mpsc::Sender<Order>,
@@ -60,15 +61,15 @@ struct Player {
     machine: Machine,
     paused: bool,
     percent: u16,
-    /// Percent of a frame that the machine is behind.
+    /// How far the machine is behind, in percent of a frame.
     behind: u16,
     sound: bool,
     taken: Vec<Save>,
     notice: Option<Notice>,
     notices: u64,
-    /// Keys that are down, per socket.
+    /// Pressed keys of each socket.
     keys: HashMap<u64, u16>,
-    /// Frames for which each key is down in any case: a tap may be over before the machine has looked.
+    /// Frames for which each key still counts as pressed: a tap may end before the machine reads the keys.
     taps: [u8; 16],
     shown: (Instant, bool),
     number: u32,
@@ -77,10 +78,10 @@ struct Player {
 }
 
 impl Stage {
-    /// Starts the task; it ends when all clones of the stage are gone.
+    /// Starts the task; it ends when all clones of the stage have been dropped.
     ///
     /// # Errors
-    /// The data folder cannot be created.
+    /// If the data folder cannot be created.
     pub(crate) fn start(config: Arc<Config>, metrics: Arc<Metrics>) -> anyhow::Result<Stage> {
         let saves = Saves::open(config.data.as_deref()).map_err(|error| {
             let folder = config.data.clone().unwrap_or_default();
@@ -153,7 +154,7 @@ impl Player {
         self.show(false);
     }
 
-    /// Sends a picture if there is something new in it, or if the last one is old.
+    /// Sends a picture if it has changed, or if the last one is old.
     fn show(&mut self, always: bool) {
         let sounds = self.machine.sounds() && self.sound && !self.paused;
         let (at, sounded) = self.shown;
@@ -180,7 +181,7 @@ impl Player {
                 self.keys.insert(socket, 0);
                 self.publish();
                 self.show(true);
-                // Whoever asked may have gone already.
+                // The socket may have closed already.
                 let _ = done.send(());
             }
             Order::Leave { socket } => {
@@ -290,7 +291,7 @@ impl Player {
     }
 }
 
-/// Every start of a game is different; a system without randomness only loses that.
+/// A random seed makes every start of a game different; without system randomness only this is lost.
 fn seed() -> u64 {
     getrandom::u64().unwrap_or(1)
 }

@@ -1,12 +1,12 @@
-//! How many sockets this pod has room for: places, and whether it is so nearly full that new visitors should go elsewhere.
+//! The pod's capacity for sockets, and whether it is so nearly full that new visitors should go to other pods.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::metrics::Metrics;
 
-/// Percent of the limit from which on the pod is not ready ...
+/// Percent of the limit from which the pod is not ready ...
 const CROWDED: usize = 95;
-/// ... until fewer than these are taken. Between both it stays what it was.
+/// ... until usage is below this percentage. In the range between them, readiness does not change.
 const ROOMY: usize = 90;
 
 pub(super) struct Capacity {
@@ -21,7 +21,7 @@ struct State {
     crowded: bool,
 }
 
-/// One socket's place, given back on drop.
+/// One socket's place, released on drop.
 pub(super) struct Place(Arc<Capacity>);
 
 impl Capacity {
@@ -30,7 +30,7 @@ impl Capacity {
         Arc::new(Capacity { limit, state: Mutex::default(), metrics })
     }
 
-    /// `None`: all are taken.
+    /// `None` if all places are taken.
     pub(super) fn take(self: &Arc<Capacity>) -> Option<Place> {
         self.change(|taken| taken + 1).then(|| Place(self.clone()))
     }
@@ -70,18 +70,18 @@ impl Drop for Place {
     }
 }
 
-/// Files for everything that is no socket: plain requests, metrics, Redis, the runtime's own.
+/// File descriptors for everything but sockets: plain requests, metrics, Redis, the runtime.
 pub(super) const OTHER_FILES: usize = 64 + super::server::PLAIN_CONNECTIONS;
 
-/// Asks for as many open files as this process may have. Returns how many sockets that is enough for.
+/// Raises the limit of open files as far as allowed. Returns how many sockets that is enough for.
 pub(super) fn room_for(wanted: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
-        // Where it is not allowed, what there is has to do.
+        // If this is not allowed, the current limit applies.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     }
-    // None: as many as one likes.
+    // `None`: unlimited.
     let Some(files) = getrlimit(Resource::Nofile).current else { return wanted };
     let files = usize::try_from(files).unwrap_or(usize::MAX);
     if wanted.saturating_add(OTHER_FILES) <= files {
@@ -91,7 +91,7 @@ pub(super) fn room_for(wanted: usize) -> usize {
     tracing::warn!(
         wanted,
         room,
-        "this process may only have {files} open files, too few for --connections: fewer sockets are let in (ulimit -n)"
+        "open files are limited to {files} (ulimit -n), too few for --connections: accepting fewer sockets"
     );
     room
 }

@@ -1,31 +1,31 @@
-//! The chat: what is said in any pod reaches everybody in all pods, once, in one order, and those who come back get what they
-//! missed.
+//! The chat: every message reaches all clients of all pods once, in one order, and reconnecting clients get the messages
+//! that they missed.
 //!
 //! # One order
 //!
-//! A Redis stream is the truth. `say.lua` appends a message and publishes it in one step; the id it gets (`ms-number`) is
-//! its place. Every pod subscribes, and delivers in the order of the ids what is newer than what it delivered last. Pub/sub is only the bell:
-//! each notice says which id came before, so a pod that missed one knows, and after every loss of the connection, and every
-//! two seconds in any case, it reads the stream from where it is. So nothing is delivered twice, and nothing that is in the stream
-//! is left out.
+//! A Redis stream is the source of truth. `say.lua` appends a message and publishes it in one step; the id of its entry
+//! (`ms-number`) is its position. Every pod subscribes, and delivers messages that are newer than the last one it delivered,
+//! in the order of their ids. Pub/sub is only a notification: each notice has the id of the previous message, so a pod
+//! detects a gap. Then, after every loss of the connection, and every two seconds in any case, it reads the stream from its
+//! position. So no message is delivered twice, and no message in the stream is skipped.
 //!
-//! # Once
+//! # Exactly once
 //!
-//! A client makes an id for each message and says it again with the same id until it hears `sent`: the script remembers these ids for
-//! an hour, and pods those of their history.
+//! A client makes an id for each message and sends the message again with the same id until it receives `sent`: the script
+//! remembers these ids for an hour, and pods those in their history.
 //!
-//! # Coming back
+//! # Reconnecting
 //!
-//! Every pod keeps the last messages (`--history`) in memory, in that order. Who comes back says which id it saw last (`?after=`), and gets what
-//! came after it; joining and what is delivered are one after the other under one lock, so there is no gap and nothing twice. A pod whose
-//! history does not reach back that far says so (`complete` is false).
+//! Every pod keeps the last messages (`--history`) in memory, in that order. A reconnecting client sends the last id that it
+//! saw (`?after=`) and gets the later messages. Joining and delivery use one lock, so there are no gaps and no duplicates.
+//! If the pod's history does not reach back that far, `complete` is false.
 //!
 //! # Without Redis
 //!
-//! While it is away sockets stay open, history is served from memory, and whoever says something is told `refused` and says it again
-//! later. When it comes back without its data, each pod first tells it the last id that it delivered: new ids are larger than
-//! all of them, so clients never see them go backwards. What only that data had is lost; what pods delivered stays in their
-//! history until they end.
+//! While Redis is unavailable, sockets stay open, history is served from memory, and new messages are answered with
+//! `refused`; clients send them again later. If Redis returns without its data, each pod first reports the last id that it
+//! delivered: new ids are larger than all of them, so ids never go backwards for a client. Messages that were only in the
+//! lost data are lost; delivered messages stay in the pods' history until the pods end.
 
 mod local;
 mod log;
@@ -49,10 +49,10 @@ use log::{Id, Log};
 use manners::{Allowance, Pace};
 use protocol::{Command, Draft, Out, Reach, Refusal};
 
-/// How often those who are here hear how many they are, if it changed.
+/// The shortest interval between two messages with the number of connected clients.
 const PRESENCE: Duration = Duration::from_secs(1);
 
-/// Who wants to come in.
+/// The parameters of a client that joins.
 pub(super) struct Arrival {
     name: String,
     after: Option<Id>,
@@ -60,7 +60,7 @@ pub(super) struct Arrival {
 
 impl Arrival {
     /// # Errors
-    /// `after` is no id. A name can be anything: of it, what can be shown is taken.
+    /// If `after` is not an id. A name may be any text: characters that cannot be shown are removed.
     pub(super) fn new(name: Option<&str>, after: Option<&str>) -> Result<Arrival, &'static str> {
         let after = after.filter(|after| !after.is_empty()).map(str::parse);
         let after = after.transpose().map_err(|_| "after: allowed is the id of a message, such as 1700000000000-0")?;
@@ -73,14 +73,14 @@ pub(super) struct Chat {
     table: Mutex<Table>,
     changed: Notify,
     post: Option<redis::Post>,
-    /// Redis has answered once, or there is none.
+    /// Redis has answered once, or is not configured.
     is_met: AtomicBool,
     is_connected: AtomicBool,
     metrics: Arc<Metrics>,
     tasks: Mutex<JoinSet<()>>,
 }
 
-/// Under one lock, so that what a new member gets and what it hears fit together.
+/// Under one lock, so that a new member's history and the messages delivered afterwards have no gap.
 struct Table {
     log: Log,
     members: HashMap<u64, Arc<Mailbox>>,
@@ -117,12 +117,12 @@ impl Chat {
         chat
     }
 
-    /// A pod that has never seen Redis knows nothing of what was said: others should be asked.
+    /// A pod that has never reached Redis has no history: clients should use other pods.
     pub(super) fn is_waiting_for_first_contact(&self) -> bool {
         !self.is_met.load(Ordering::Relaxed)
     }
 
-    /// Lets a socket in: who is here, and what was said that it does not know.
+    /// Adds a socket: sends it the welcome, and the messages that it has not seen.
     pub(super) fn join(self: &Arc<Chat>, number: u64, arrival: Arrival, mailbox: &Arc<Mailbox>) -> Seat {
         let mut table = self.lock();
         table.members.insert(number, mailbox.clone());
@@ -144,14 +144,14 @@ impl Chat {
         Seat { chat: self.clone(), mailbox: mailbox.clone(), number, name: arrival.name, pace: Pace::default() }
     }
 
-    /// All sockets hear that the pod goes, and how long that takes.
+    /// Notifies all sockets that the pod is shutting down, and in how many seconds.
     pub(super) fn shut_down(&self, time: Duration) {
         let mut table = self.lock();
         table.stopping = Some(time.as_secs());
         table.tell(&Out::ServerShutdown { in_seconds: time.as_secs() }.letter());
     }
 
-    /// Nothing is delivered any more.
+    /// Stops delivering.
     pub(super) fn stop(&self) {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
@@ -166,7 +166,7 @@ impl Chat {
         }
     }
 
-    /// The last id that was delivered here.
+    /// The id of the last message that was delivered here.
     fn last(&self) -> Id {
         self.lock().log.last()
     }
@@ -175,7 +175,7 @@ impl Chat {
         self.lock().deliver(id, draft, &self.metrics);
     }
 
-    /// What cannot be delivered is behind us all the same.
+    /// Skips an entry that cannot be delivered.
     fn pass_over(&self, id: Id) {
         self.lock().log.pass_over(id);
     }
@@ -205,7 +205,8 @@ impl Chat {
 }
 
 impl Table {
-    /// Passes a message on to everybody here, unless that has been done. Whatever is not newer than the last one has been.
+    /// Delivers a message to all members here, unless it has been delivered: a message that is not newer than the last one
+    /// has been.
     fn deliver(&mut self, id: Id, draft: &Draft, metrics: &Metrics) {
         let Draft { from, text, pod, client_id } = draft;
         let letter = Out::Message { id: id.to_string(), from, text, at_ms: id.ms, pod, client_id }.letter();
@@ -228,7 +229,8 @@ fn sent(mailbox: &Mailbox, client_id: &str, id: Id) {
     mailbox.post(Out::Sent { client_id, id: id.to_string() }.letter());
 }
 
-/// A thousand who come at once are one piece of news, not a thousand for each of a thousand.
+/// Waits before it reports a change of the number of members: a thousand clients that join at once cause one message each,
+/// not a thousand.
 async fn presence(chat: Arc<Chat>) {
     let mut told = 0;
     loop {
@@ -243,7 +245,7 @@ async fn presence(chat: Arc<Chat>) {
     }
 }
 
-/// One socket's place in the chat, given back on drop.
+/// A socket's membership in the chat, ended on drop.
 pub(super) struct Seat {
     chat: Arc<Chat>,
     mailbox: Arc<Mailbox>,
@@ -252,12 +254,12 @@ pub(super) struct Seat {
     pace: Pace,
 }
 
-/// Far more than anybody can have to say.
+/// The client sends far more than a person can.
 pub(super) struct Flood;
 
 impl Seat {
     /// # Errors
-    /// The client goes on and on although it is told that it is too fast.
+    /// If the client keeps sending too fast after many refusals.
     pub(super) fn hear(&mut self, letter: &Letter) -> Result<(), Flood> {
         let command = match letter {
             Letter::Text(text) => serde_json::from_str::<Command>(text).ok(),
@@ -292,8 +294,8 @@ impl Seat {
         Ok(())
     }
 
-    /// The client was too slow for so many messages.
-    #[expect(clippy::unused_self, reason = "only who sits in the chat is told")]
+    /// The notice for a client that was too slow for this many messages.
+    #[expect(clippy::unused_self, reason = "only members of the chat get this")]
     pub(super) fn missed(&self, messages: u64) -> Letter {
         Out::Missed { messages }.letter()
     }

@@ -1,5 +1,5 @@
-//! The end of a pod that hurts nobody: sockets are told and closed one after the other, evenly over the time there is, so
-//! that they do not all come back to the others at once.
+//! Drains the pod gently: notifies sockets and closes them one by one, evenly over the drain time, so that their clients do
+//! not all reconnect to the other pods at once.
 
 use std::time::Duration;
 
@@ -8,12 +8,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::server::House;
 
 const STEP: Duration = Duration::from_millis(20);
-/// Of the time, in percent, sockets are closed; the rest is for those that take long over it.
+/// The share of the drain time, in percent, in which sockets are closed; the rest is for slow closing handshakes.
 const CLOSING: u32 = 90;
-/// Even without any time, and after a second signal: as long as closed sockets may take to be gone.
+/// The time for closing handshakes if the drain time is shorter, and after a second signal.
 const LEAST: Duration = Duration::from_secs(1);
 
-/// Until nobody is left, or the time is over, or `hurry` and a moment. Returns how many sockets are left.
+/// Drains until no socket is left or the time is over; `hurry` shortens the time to [`LEAST`]. Returns how many sockets are
+/// left.
 pub(super) async fn drain(house: &House, hurry: impl Future<Output = ()>) -> usize {
     let time = house.config.drain;
     let began = Instant::now();
@@ -30,11 +31,11 @@ pub(super) async fn drain(house: &House, hurry: impl Future<Output = ()>) -> usi
                 hurrying = true;
                 closed_by = Instant::now();
                 over = closed_by + LEAST;
-                tracing::info!(pod = house.config.name, "second signal: all sockets are closed now");
+                tracing::info!(pod = house.config.name, "second signal: closing all sockets now");
             }
             _ = steps.tick() => {}
         }
-        // Of those that are left, as many as the step is of the time that is left; whoever came in last counts too.
+        // Closes this step's share of the open sockets, including those that connected during the drain.
         let left = closed_by.saturating_duration_since(Instant::now());
         house.hall.send_away(|here| share(here, left));
         let taken = house.capacity.taken();
@@ -44,12 +45,12 @@ pub(super) async fn drain(house: &House, hurry: impl Future<Output = ()>) -> usi
     }
 }
 
-/// Sockets to close in this step, of those that are here.
+/// How many of the open sockets to close in this step.
 fn share(here: usize, left: Duration) -> usize {
     if left < STEP {
         return here;
     }
-    // Rounded by chance, so that few sockets do not all go at the beginning.
+    // Rounded randomly, so that a small number of sockets is not closed at the beginning.
     let exact = here as f64 * STEP.as_secs_f64() / left.as_secs_f64();
     let chance = f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX);
     (exact + chance) as usize

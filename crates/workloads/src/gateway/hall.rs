@@ -1,4 +1,4 @@
-//! Who is here: all sockets, and who is in which room. The chat keeps its own list, next to its history.
+//! The list of connected sockets, and of the members of each room. The chat has its own list, next to its history.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,12 +14,12 @@ pub(super) struct Hall {
 
 #[derive(Default)]
 struct Guests {
-    /// Those that nobody has sent away yet.
+    /// Sockets that are not closing.
     all: HashMap<u64, Arc<Mailbox>>,
     rooms: HashMap<String, HashMap<u64, Arc<Mailbox>>>,
 }
 
-/// One socket's presence, which ends on drop.
+/// A socket's entry in the list, removed on drop.
 pub(super) struct Guest {
     hall: Arc<Hall>,
     pub(super) number: u64,
@@ -37,14 +37,14 @@ impl Hall {
         Guest { hall: self.clone(), number, room: room.map(str::to_owned) }
     }
 
-    /// To everybody in the room, whoever says it included.
+    /// Sends a message to all sockets in the room, including the sender.
     pub(super) fn tell(&self, room: &str, letter: &Letter) {
         for mailbox in self.lock().rooms.get(room).into_iter().flat_map(HashMap::values) {
             mailbox.post(letter.clone());
         }
     }
 
-    /// Sends away `so_many` of those that nobody has sent away yet. Returns how many are left.
+    /// Closes `so_many` of the sockets that are not closing yet. Returns how many of these are left.
     pub(super) fn send_away(&self, so_many: impl FnOnce(usize) -> usize) -> usize {
         let mut guests = self.lock();
         let so_many = so_many(guests.all.len());

@@ -1,5 +1,5 @@
-//! What waits for one socket: a bounded queue that others put letters into and the socket's task takes them out of. Letters are
-//! shared, not copied.
+//! A socket's outgoing queue: bounded, filled by other tasks, and emptied by the socket's task. Messages are shared, not
+//! copied.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,36 +12,36 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use super::metrics::Metrics;
 use super::settings::SlowConsumer;
 
-/// A message on its way to a client.
+/// A message for a client.
 #[derive(Clone, Debug)]
 pub(super) enum Letter {
     Text(Utf8Bytes),
     Binary(Bytes),
 }
 
-/// How a socket ends.
+/// The reason for closing a socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Farewell {
     pub(super) code: CloseCode,
     pub(super) reason: &'static str,
-    /// As it is counted.
+    /// Its label in the metrics.
     pub(super) why: &'static str,
 }
 
 pub(super) const DRAIN: Farewell = Farewell { code: CloseCode::Away, reason: "server-shutdown", why: "drain" };
 const SLOW: Farewell = Farewell { code: CloseCode::Again, reason: "slow consumer", why: "slow_consumer" };
 
-/// What the socket finds.
+/// The next thing for the socket to do.
 pub(super) enum Next {
     Letter(Letter),
-    /// So many were dropped since the last look.
+    /// This many messages were dropped since the last call.
     Dropped(u64),
     Farewell(Farewell),
 }
 
 pub(super) struct Mailbox {
     letters: Mutex<Letters>,
-    /// Rung when there is something new.
+    /// Notified when there is something new.
     pub(super) bell: Notify,
     limit: usize,
     slow_consumer: SlowConsumer,
@@ -51,7 +51,7 @@ pub(super) struct Mailbox {
 #[derive(Default)]
 struct Letters {
     waiting: VecDeque<Letter>,
-    /// Of those that wait, so many in front came with the arrival (history): they do not count against the limit.
+    /// How many queued messages, at the front, are the welcome and the history: they do not count against the limit.
     spare: usize,
     dropped: u64,
     farewell: Option<Farewell>,
@@ -62,7 +62,7 @@ impl Mailbox {
         Arc::new(Mailbox { letters: Mutex::default(), bell: Notify::new(), limit, slow_consumer, metrics })
     }
 
-    /// Puts one in. If there is no room, the slow consumer's policy decides what goes.
+    /// Queues a message. If the queue is full, the slow consumer's policy applies.
     pub(super) fn post(&self, letter: Letter) {
         let mut letters = self.lock();
         if letters.farewell.is_some() {
@@ -74,7 +74,7 @@ impl Mailbox {
                 SlowConsumer::Close => {
                     letters.farewell = Some(SLOW);
                     letters.spare = 0;
-                    // The new one is lost too.
+                    // The new message is lost as well.
                     self.metrics.dropped.inc();
                     std::mem::take(&mut letters.waiting).len()
                 }
@@ -91,7 +91,7 @@ impl Mailbox {
         self.bell.notify_one();
     }
 
-    /// What a new socket gets first, whatever the limit.
+    /// Queues the first messages of a new socket, whatever the limit.
     pub(super) fn welcome(&self, first: impl Iterator<Item = Letter>) {
         let mut letters = self.lock();
         let before = letters.waiting.len();
@@ -103,13 +103,13 @@ impl Mailbox {
         self.bell.notify_one();
     }
 
-    /// After what waits, this is the end.
+    /// Closes the socket after the queued messages.
     pub(super) fn close(&self, farewell: Farewell) {
         self.lock().farewell.get_or_insert(farewell);
         self.bell.notify_one();
     }
 
-    /// The oldest; the farewell when nothing waits any more.
+    /// Returns the oldest message, or the closing reason once the queue is empty.
     pub(super) fn next(&self) -> Option<Next> {
         let mut letters = self.lock();
         let dropped = std::mem::take(&mut letters.dropped);
@@ -119,7 +119,7 @@ impl Mailbox {
         match letters.take() {
             Some(letter) => {
                 self.metrics.backlog.dec();
-                // What a burst needed is given back.
+                // Frees the memory that a burst needed.
                 if letters.waiting.is_empty() && letters.waiting.capacity() > 8 {
                     letters.waiting = VecDeque::new();
                 }
@@ -129,7 +129,7 @@ impl Mailbox {
         }
     }
 
-    /// It was too slow: nothing waits any more, and what is being written may never end.
+    /// The client was too slow: the queue has been dropped, and the current write may never end.
     pub(super) fn is_given_up(&self) -> Option<Farewell> {
         let letters = self.lock();
         letters.farewell.filter(|farewell| farewell.why == SLOW.why)

@@ -1,14 +1,14 @@
-//! What the gateway counts. The names are those that dashboards for WebSockets use. The registry is its own: several gateways in one
-//! process do not share numbers.
+//! The gateway's metrics, under the names that WebSocket dashboards use. Each gateway has its own registry: several gateways
+//! in one process do not share metrics.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
 use prometheus::{Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
-/// Why a socket was not let in.
+/// Reasons for refusing a socket.
 const REFUSALS: [&str; 4] = ["full", "draining", "origin", "bad_request"];
-/// Why a socket ended.
+/// Reasons for the end of a socket.
 const ENDS: [&str; 7] = ["client", "heartbeat", "slow_consumer", "drain", "too_large", "protocol", "error"];
 
 pub(super) struct Metrics {
@@ -34,7 +34,7 @@ pub(super) struct Metrics {
 
 impl Metrics {
     /// # Errors
-    /// Two metrics of one name.
+    /// If two metrics have the same name.
     pub(super) fn new() -> prometheus::Result<Metrics> {
         let registry = Registry::new();
         let gauge = |name, help| known(&registry, IntGauge::new(name, help)?);
@@ -42,13 +42,13 @@ impl Metrics {
         let counter = |name, help| known(&registry, IntCounter::new(name, help)?);
         let counters = |name, help, reasons: &[&str]| {
             let counters = known(&registry, IntCounterVec::new(Opts::new(name, help), &["reason"])?)?;
-            // All are there from the start: a rate needs a zero to begin with.
+            // All labels exist from the start, because a rate needs an initial zero.
             reasons.iter().for_each(|reason| counters.with_label_values(&[*reason]).inc_by(0));
             Ok::<_, prometheus::Error>(counters)
         };
         let metrics = Metrics {
             active: [
-                gauge("websocket_active_connections", "Open WebSockets, those that are being opened included")?,
+                gauge("websocket_active_connections", "Open WebSockets, including those that are being opened")?,
                 gauge("ws_connections_active", "The same as websocket_active_connections")?,
             ],
             limit: gauge("websocket_connection_limit", "WebSockets that this pod has room for")?,
@@ -59,17 +59,17 @@ impl Metrics {
                 "websocket_drain_started_timestamp_seconds",
                 "When the drain began, in seconds since 1970; 0 before",
             )?,
-            connections: counter("websocket_connections_total", "WebSockets let in")?,
-            refused: counters("websocket_connections_refused_total", "WebSockets not let in, by reason", &REFUSALS)?,
+            connections: counter("websocket_connections_total", "WebSockets accepted")?,
+            refused: counters("websocket_connections_refused_total", "WebSockets refused, by reason", &REFUSALS)?,
             closed: counters("websocket_closed_total", "WebSockets that ended, by reason", &ENDS)?,
             received: counter("websocket_messages_received_total", "Messages of clients")?,
             sent: counter("websocket_messages_sent_total", "Messages written to clients")?,
             dropped: counter("websocket_messages_dropped_total", "Messages not sent because a client was slow")?,
-            backlog: gauge("websocket_send_queue_messages", "Messages that wait for their socket, of all sockets")?,
+            backlog: gauge("websocket_send_queue_messages", "Messages queued for all sockets")?,
             draining: gauge("websocket_draining", "1 once the pod drains")?,
             redis_connected: gauge("chat_redis_connected", "1 while the chat has its Redis")?,
-            published: counter("chat_messages_published_total", "Chat messages of this pod's clients that were taken")?,
-            delivered: counter("chat_messages_delivered_total", "Chat messages passed to sockets of this pod")?,
+            published: counter("chat_messages_published_total", "Published chat messages of this pod's clients")?,
+            delivered: counter("chat_messages_delivered_total", "Chat messages delivered to sockets of this pod")?,
             registry,
         };
         Ok(metrics)
@@ -90,11 +90,11 @@ impl Metrics {
         self.drain_started.set(now.as_secs_f64());
     }
 
-    /// Prometheus' text format.
+    /// All metrics in Prometheus' text format.
     pub(super) fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         self.max_fds.set(limit.and_then(|files| i64::try_from(files).ok()).unwrap_or(i64::MAX));
-        // One of them is the folder itself, which is read.
+        // One of them is the descriptor that reads this folder.
         let open = std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count().saturating_sub(1));
         self.open_fds.set(open as i64);
         let mut text = Vec::new();

@@ -1,5 +1,5 @@
-//! A message while it is written: in frames of a few KiB, so that a socket's buffer never grows beyond one of them, however
-//! large the message (RFC 6455 §5.4). A message that many sockets get is one piece of memory all the same.
+//! A message that is being written, in frames of a few KiB, so that a socket's buffer never grows beyond one frame, however
+//! large the message is (RFC 6455 §5.4). All sockets that get a message share its memory.
 
 use bytes::Bytes;
 use tokio_tungstenite::tungstenite::Message;
@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::mailbox::Letter;
 
-/// Bytes of a frame.
+/// The size of a frame in bytes.
 pub(super) const FRAME: usize = 4096;
 
 pub(super) struct Outgoing {
@@ -24,7 +24,7 @@ impl Outgoing {
         }
     }
 
-    /// The next frame, and whether it is the last one.
+    /// Returns the next frame, and whether it is the last one.
     pub(super) fn frame(&mut self) -> (Message, bool) {
         let kind = std::mem::replace(&mut self.kind, Data::Continue);
         let part = self.rest.split_to(self.rest.len().min(FRAME));

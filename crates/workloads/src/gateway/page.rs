@@ -1,4 +1,4 @@
-//! The chat's page and its assets, in the binary.
+//! The chat's page and its assets, built into the binary.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -7,7 +7,7 @@ use crate::answer::{Answer, answer, escape};
 
 const INDEX: &str = include_str!("page/index.html");
 
-/// What lies under the last part of a path. `dispatcher`: the path of the dispatcher's own pages, empty without one.
+/// Returns the asset for the last part of a path. `dispatcher`: the path of the dispatcher's own pages, empty without one.
 /// `across`: the chat reaches other pods.
 pub(super) fn find(name: &str, dispatcher: &str, pod: &str, across: bool) -> Option<Answer> {
     let (kind, body) = match name {
@@ -20,7 +20,7 @@ pub(super) fn find(name: &str, dispatcher: &str, pod: &str, across: bool) -> Opt
         "style.css" => ("text/css; charset=utf-8", Bytes::from_static(include_bytes!("page/style.css"))),
         "chat.js" => ("text/javascript; charset=utf-8", Bytes::from_static(include_bytes!("page/chat.js"))),
         "outbox.js" => ("text/javascript; charset=utf-8", Bytes::from_static(include_bytes!("page/outbox.js"))),
-        // The dispatcher's own, so that the page also works without one.
+        // The dispatcher's file, so that the page also works without a dispatcher.
         "client.js" => (
             "text/javascript; charset=utf-8",
             Bytes::from_static(include_bytes!("../../../dispatcher/src/client/client.js")),

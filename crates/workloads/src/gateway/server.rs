@@ -1,4 +1,4 @@
-//! The listeners: connections, paths, the upgrade to a socket, and the orderly end.
+//! The listeners: connections, paths, the upgrade to a socket, and the shutdown.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,11 +28,11 @@ use crate::answer::{self, Answer, answer, text};
 use crate::handshake::{accept_key, same_origin};
 use crate::listening::{http1, listen};
 
-/// Connections at a time that are no sockets (yet); more wait in the listener's queue.
+/// The limit for connections that are not (yet) sockets; more wait in the listener's queue.
 pub(super) const PLAIN_CONNECTIONS: usize = 512;
-/// Small: the kernel's memory is the pod's too. Accepted sockets inherit it.
+/// Small, because the kernel's memory counts for the pod. Accepted sockets inherit it.
 const SEND_BUFFER: u32 = 16 * 1024;
-/// Connections that wait to be accepted: when a pod goes, all of its clients come at once.
+/// The limit for connections that wait to be accepted: when a pod ends, all of its clients reconnect at once.
 const WAITING: u32 = 4096;
 const ROOM_NAME: usize = 64;
 
@@ -43,14 +43,14 @@ pub struct Gateway {
     house: Arc<House>,
 }
 
-/// How a drain went.
+/// The result of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Sockets that were still there when the time was over.
+    /// Sockets that were still open when the time was over.
     pub cut: usize,
 }
 
-/// What every connection needs.
+/// The state that all connections share.
 pub(super) struct House {
     pub(super) config: Config,
     pub(super) metrics: Arc<Metrics>,
@@ -64,7 +64,7 @@ impl Gateway {
     /// Listens and prepares everything. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// An address cannot be listened on.
+    /// If an address cannot be listened on.
     pub fn bind(config: Config) -> anyhow::Result<Gateway> {
         let open = |address: SocketAddr| {
             listen(address, SEND_BUFFER, WAITING).with_context(|| format!("listening on {address}"))
@@ -79,28 +79,28 @@ impl Gateway {
         Ok(Gateway { listener, metrics_listener, house: Arc::new(house) })
     }
 
-    /// Where it listens for visitors.
+    /// The address for visitors.
     ///
     /// # Errors
-    /// The system does not say.
+    /// If the system does not return it.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Where it listens for metrics, if it does.
+    /// The address for metrics, if they are served.
     ///
     /// # Errors
-    /// The system does not say.
+    /// If the system does not return it.
     pub fn metrics_address(&self) -> std::io::Result<Option<SocketAddr>> {
         self.metrics_listener.as_ref().map(TcpListener::local_addr).transpose()
     }
 
-    /// Serves until `stop` is over, drains, and hurries when `stop` is over again.
+    /// Serves until `stop` completes, then drains; when `stop` completes again, the drain is cut short.
     pub async fn run(self, mut stop: impl AsyncFnMut()) -> Ended {
         let Gateway { listener, metrics_listener, house } = self;
         let pod = house.config.name.clone();
         let address = listener.local_addr().ok();
-        tracing::info!(pod, ?address, metrics = ?house.config.metrics_listen, "gateway listens");
+        tracing::info!(pod, ?address, metrics = ?house.config.metrics_listen, "gateway listening");
         let mut serving = tokio::task::JoinSet::new();
         serving.spawn(serve(listener, house.clone(), Port::Visitors));
         if let Some(listener) = metrics_listener {
@@ -110,15 +110,15 @@ impl Gateway {
         house.draining.store(true, Ordering::Relaxed);
         house.metrics.drain_started();
         let sockets = house.capacity.taken();
-        tracing::info!(pod, sockets, "gateway drains");
+        tracing::info!(pod, sockets, "gateway draining");
         house.chat.shut_down(house.config.drain);
-        // Listeners stay: who asks is told to go elsewhere, and probes are answered.
+        // The listeners stay open: new visitors get a refusal, and probes an answer.
         let cut = drain(&house, stop()).await;
         house.chat.stop();
         if cut == 0 {
-            tracing::info!(pod, "gateway stopped, nobody is left");
+            tracing::info!(pod, "gateway stopped, all sockets closed");
         } else {
-            tracing::warn!(pod, cut, "gateway stopped; the time for the drain was over for these sockets");
+            tracing::warn!(pod, cut, "gateway stopped, drain time over: sockets cut off");
         }
         Ended { cut }
     }
@@ -133,7 +133,7 @@ enum Port {
 async fn serve(listener: TcpListener, house: Arc<House>, port: Port) {
     let places = Arc::new(Semaphore::new(PLAIN_CONNECTIONS));
     loop {
-        // Nobody closes the semaphore.
+        // The semaphore is never closed.
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -144,7 +144,7 @@ async fn serve(listener: TcpListener, house: Arc<House>, port: Port) {
                 });
             }
             Err(error) => {
-                // Out of file descriptors, mostly: others have to close first.
+                // Usually because there are no more file descriptors: other connections have to close first.
                 tracing::warn!(pod = house.config.name, %error, "connection not accepted");
                 sleep(Duration::from_millis(100)).await;
             }
@@ -152,9 +152,9 @@ async fn serve(listener: TcpListener, house: Arc<House>, port: Port) {
     }
 }
 
-/// Until it ends or becomes a socket.
+/// Serves a connection until it ends or becomes a socket.
 async fn connection(stream: TcpStream, house: Arc<House>, port: Port) {
-    // Messages are small and should leave at once; where the option does not exist they are only later.
+    // Messages are small and should be sent at once; without this option they are only delayed.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| {
         let house = house.clone();
@@ -176,7 +176,7 @@ fn respond(request: Request<Incoming>, house: Arc<House>, port: Port) -> Answer 
             };
         }
         ("/metrics", Port::Metrics) => return answer::metrics(house.metrics.text()),
-        (_, Port::Metrics) => return text(StatusCode::NOT_FOUND, "here are only /metrics, /healthz and /readyz\n"),
+        (_, Port::Metrics) => return text(StatusCode::NOT_FOUND, "only /metrics, /healthz and /readyz here\n"),
         (_, Port::Visitors) => {}
     }
     match path.rsplit('/').next().unwrap_or_default() {
@@ -190,7 +190,7 @@ fn respond(request: Request<Incoming>, house: Arc<House>, port: Port) -> Answer 
 }
 
 impl House {
-    /// Why new visitors should go elsewhere.
+    /// Why new visitors should go to other pods.
     fn unready(&self) -> Option<&'static str> {
         if self.draining.load(Ordering::Relaxed) {
             return Some("draining");
@@ -198,8 +198,8 @@ impl House {
         if self.capacity.is_crowded() {
             return Some("nearly full");
         }
-        // Later losses of Redis do not count: sockets, rooms and what is known of the chat go on without it, and all pods
-        // would be unready at once.
+        // A later loss of Redis does not count: sockets, rooms and the chat's history work without it, and otherwise all
+        // pods would be unready at once.
         self.chat.is_waiting_for_first_contact().then_some("no contact with Redis yet")
     }
 
@@ -208,7 +208,7 @@ impl House {
         let body = serde_json::json!({ "error": reason, "message": message, "pod": self.config.name });
         let mut response = answer(status, "application/json", format!("{body}\n"));
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            // Not all at the same time.
+            // Random, so that clients do not all return at the same time.
             let seconds = 1 + getrandom::u32().unwrap_or(0) % 5;
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -221,15 +221,16 @@ fn upgrade(mut request: Request<Incoming>, house: Arc<House>) -> Answer {
     if house.draining.load(Ordering::Relaxed) {
         return house.refuse(StatusCode::SERVICE_UNAVAILABLE, "draining", "this pod is shutting down");
     }
-    let full =
-        || house.refuse(StatusCode::SERVICE_UNAVAILABLE, "full", "this pod has all the sockets that it can have");
+    let full = || house.refuse(StatusCode::SERVICE_UNAVAILABLE, "full", "this pod has no room for more sockets");
     let Some(accept) = accept_key(request.method(), headers) else {
-        // Without an upgrade this path only tells whether a socket would be let in: a page cannot see why one was not.
+        // Without an upgrade, this path only shows whether a socket would be accepted: a page cannot see why one was
+        // refused.
         return if house.capacity.is_full() { full() } else { answer::upgrade_required() };
     };
-    // Behind the dispatcher, it has looked at the origin, and the host may not be the one that the visitor sees.
+    // Behind a dispatcher, the dispatcher has checked the origin, and the host may differ from the one that the visitor
+    // sees.
     if !headers.contains_key("x-session-id") && !same_origin(headers) {
-        return house.refuse(StatusCode::FORBIDDEN, "origin", "pages of other sites get no socket here");
+        return house.refuse(StatusCode::FORBIDDEN, "origin", "pages of other origins get no socket here");
     }
     let purpose = match purpose(&request) {
         Ok(purpose) => purpose,
@@ -255,7 +256,7 @@ fn purpose(request: &Request<Incoming>) -> Result<Purpose, &'static str> {
     }
 }
 
-/// From the upgrade to the end of the socket.
+/// Serves a socket from its upgrade to its end.
 async fn attend(upgrade: hyper::upgrade::OnUpgrade, purpose: Purpose, place: Place, house: Arc<House>) {
     let why = match upgrade.await {
         Ok(upgraded) => match upgraded.downcast::<TokioIo<TcpStream>>() {
@@ -263,7 +264,7 @@ async fn attend(upgrade: hyper::upgrade::OnUpgrade, purpose: Purpose, place: Pla
                 let mailbox = Mailbox::new(house.config.send_queue, house.config.slow_consumer, house.metrics.clone());
                 Box::pin(socket::live(parts.io.into_inner(), parts.read_buf, purpose, &mailbox, &house)).await
             }
-            // All connections are of this kind.
+            // This cannot happen: all connections have this type.
             Err(_) => "error",
         },
         Err(error) => {

@@ -1,4 +1,4 @@
-//! The settings of a gateway: as arguments, and as the plain struct that everything else reads.
+//! The gateway's settings: as arguments, and as the plain struct that the other modules use.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -28,24 +28,24 @@ pub struct Args {
     pub connections: u32,
     /// Redis of the chat. Without it the chat stays within this pod
     #[arg(long, value_name = "redis://[user[:password]@]host[:port][/db]")]
-    // Understood later: clap would quote a wrong one, with its password.
+    // Parsed later: clap would quote an invalid one with its password.
     pub redis: Option<String>,
     /// File with the password for Redis, before the one in the URL; $REDIS_PASSWORD is another way
     #[arg(long, value_name = "FILE")]
     pub redis_password_file: Option<PathBuf>,
-    /// Messages of the chat that are kept for those who come, or come back
+    /// Messages of the chat that are kept for joining and reconnecting clients
     #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub history: u32,
-    /// How long sockets are closed for at the end
+    /// How long the closing of sockets takes at the end
     #[arg(long, value_name = "N", default_value = "30", value_parser = seconds(0..=86_400))]
     pub drain_seconds: Duration,
-    /// How often a client is asked whether it is still there
+    /// How often a client is pinged
     #[arg(long, value_name = "N", default_value = "30", value_parser = seconds(1..=3_600))]
     pub heartbeat_seconds: Duration,
     /// Messages that may wait for one socket
     #[arg(long, value_name = "N", default_value = "64", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub send_queue: u32,
-    /// What happens when more would wait: drop the oldest message, or close the socket
+    /// What to do if more would wait: drop the oldest message, or close the socket
     #[arg(long, value_name = "WAY", default_value = "drop")]
     pub slow_consumer: SlowConsumer,
     /// The largest message that a client may send, in bytes
@@ -53,12 +53,12 @@ pub struct Args {
     pub message_bytes: u32,
 }
 
-/// What happens to a client that reads more slowly than others write.
+/// The policy for a client that reads more slowly than others write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum SlowConsumer {
-    /// It loses the oldest of what waits for it.
+    /// The oldest waiting messages are dropped.
     Drop,
-    /// It is closed with 1013.
+    /// The socket is closed with 1013.
     Close,
 }
 
@@ -79,7 +79,7 @@ impl FromStr for MetricsAddress {
     }
 }
 
-/// Which Redis. What it shows of itself has no password in it.
+/// The address of a Redis. Its `Display` and `Debug` omit the password.
 #[derive(Clone)]
 pub struct RedisAddress(ConnectionInfo);
 
@@ -89,17 +89,17 @@ impl FromStr for RedisAddress {
     fn from_str(text: &str) -> Result<RedisAddress, String> {
         const ALLOWED: &str = "allowed: redis://[user[:password]@]host[:port][/db]";
         if !text.starts_with("redis://") {
-            // The scheme only: what follows may have a password in it.
+            // Only the scheme: the rest may contain a password.
             let scheme = text.split_once("://").map_or("no scheme", |(scheme, _)| scheme);
-            return Err(format!("{scheme:?} is not spoken here (nor is TLS); {ALLOWED}"));
+            return Err(format!("{scheme:?} is not supported (nor is TLS); {ALLOWED}"));
         }
-        // The `redis` crate's own words are not used: they may quote the address.
-        text.into_connection_info().map(RedisAddress).map_err(|_| format!("not understood; {ALLOWED}"))
+        // The error of the `redis` crate is not used: it may quote the address.
+        text.into_connection_info().map(RedisAddress).map_err(|_| format!("invalid; {ALLOWED}"))
     }
 }
 
 impl RedisAddress {
-    /// With another password.
+    /// The same with another password.
     #[must_use]
     pub fn with_password(self, password: &str) -> RedisAddress {
         let settings = self.0.redis_settings().clone().set_password(password);
@@ -126,19 +126,19 @@ impl std::fmt::Debug for RedisAddress {
 /// The settings of a gateway.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// For visitors. Port 0 picks a free one; `Gateway::address` tells which.
+    /// For visitors. Port 0 picks a free one; `Gateway::address` returns it.
     pub listen: SocketAddr,
     /// For metrics; `None`: they are not served.
     pub metrics_listen: Option<SocketAddr>,
-    /// Which pod this is, as the page shows it.
+    /// The pod's name, shown on the page.
     pub name: String,
     /// WebSockets at a time.
     pub connections: usize,
     /// The chat's Redis; `None`: the chat stays within this pod.
     pub redis: Option<RedisAddress>,
-    /// What the chat's keys in Redis begin with.
+    /// The prefix of the chat's keys in Redis.
     pub redis_prefix: String,
-    /// Messages of the chat kept for those who come, or come back.
+    /// Messages of the chat kept for joining and reconnecting clients.
     pub history: usize,
     pub drain: Duration,
     pub heartbeat: Duration,
@@ -172,14 +172,14 @@ impl TryFrom<Args> for Config {
     type Error = anyhow::Error;
 
     /// # Errors
-    /// The file with the password cannot be read, or there is a password and no Redis.
+    /// If the password file cannot be read, or there is a password and no Redis.
     fn try_from(args: Args) -> anyhow::Result<Config> {
         let from_file = args.redis_password_file.map(|file| {
             let told = std::fs::read_to_string(&file);
             let told = told.with_context(|| format!("--redis-password-file {}: reading it", file.display()))?;
             let password = told.trim_end_matches(['\r', '\n']).to_owned();
             ensure!(!password.is_empty(), "--redis-password-file {}: it is empty", file.display());
-            ensure!(args.redis.is_some(), "--redis-password-file: there is no --redis that it could be for");
+            ensure!(args.redis.is_some(), "--redis-password-file: allowed only with --redis");
             Ok(password)
         });
         let from_environment = || std::env::var("REDIS_PASSWORD").ok().filter(|password| !password.is_empty());

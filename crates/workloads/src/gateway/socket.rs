@@ -1,5 +1,5 @@
-//! The life of one socket: one task, which writes what waits, hears what comes, and asks at every heartbeat whether anybody is
-//! there. Whatever a client does or does not do, a mailbox and a frame are all that waits for it.
+//! Serves one socket: one task writes queued messages, reads incoming ones, and pings the client. Only its mailbox and one
+//! frame are held for it, however the client behaves.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -22,9 +22,9 @@ use super::mailbox::{Farewell, Letter, Mailbox, Next};
 use super::outgoing::{FRAME, Outgoing};
 use super::server::House;
 
-/// Read at once. It is there for as long as the socket is.
+/// The size of a read; the buffer exists as long as the socket.
 const READ_BUFFER: usize = 1024;
-/// How long a closing socket may take.
+/// How long the closing handshake may take.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 const SILENT: Farewell = Farewell { code: CloseCode::Away, reason: "no answer to pings", why: "heartbeat" };
@@ -33,14 +33,14 @@ const NO_TEXT: Farewell = Farewell { code: CloseCode::Invalid, reason: "text tha
 const NO_SENSE: Farewell = Farewell { code: CloseCode::Protocol, reason: "not WebSocket", why: "protocol" };
 const FLOOD: Farewell = Farewell { code: CloseCode::Policy, reason: "too many messages", why: "protocol" };
 
-/// What a socket is for.
+/// The kind of a socket.
 pub(super) enum Purpose {
     Echo,
     Room(String),
     Chat(Arrival),
 }
 
-/// What it does with a message.
+/// How a socket handles messages.
 enum Task {
     Echo,
     Room(String),
@@ -51,27 +51,28 @@ struct Socket<'a> {
     stream: WebSocketStream<TcpStream>,
     mailbox: &'a Mailbox,
     task: Task,
-    /// What is being written, if it is not written as a whole yet.
+    /// The message that is being written, until its last frame.
     writing: Option<Outgoing>,
-    /// A frame is on its way, and has to leave before the next one comes.
+    /// A frame is being written, and must be flushed before the next one.
     flushing: bool,
-    /// The frame on its way did not leave at once.
+    /// The current frame could not be flushed at once.
     stuck: bool,
     ping_due: bool,
-    /// Since the last ping nothing has come.
+    /// Nothing has arrived since the last ping.
     asked: bool,
     house: &'a House,
 }
 
-/// What happened.
+/// The result of polling the socket.
 enum Event {
     Heard(Message),
-    /// The client's side is closed, or broken.
+    /// The client has closed the connection, or it broke.
     Ended(Option<Error>),
     Farewell(Farewell),
 }
 
-/// Until the client goes, misbehaves or falls silent, or is sent away. Returns why, as it is counted.
+/// Serves until the client leaves, violates the protocol or is silent, or the socket is closed. Returns the reason for the
+/// metrics.
 pub(super) async fn live(
     tcp: TcpStream,
     read: Bytes,
@@ -83,7 +84,7 @@ pub(super) async fn live(
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
-        // A frame, and what answers a ping meanwhile.
+        // A frame, and the answers to pings meanwhile.
         .max_write_buffer_size(4 * FRAME)
         .max_message_size(Some(limit))
         .max_frame_size(Some(limit));
@@ -114,7 +115,8 @@ pub(super) async fn live(
 impl Socket<'_> {
     async fn serve(&mut self) -> &'static str {
         let heartbeat = self.house.config.heartbeat;
-        // The first one at any time of the interval, so that the pings of many that came together do not go together.
+        // The first ping comes at a random time in the interval, so that sockets that connected together are not pinged
+        // together.
         let first = heartbeat.mul_f64(f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX));
         let mut alarm = std::pin::pin!(sleep(first));
         let mailbox = self.mailbox;
@@ -149,7 +151,7 @@ impl Socket<'_> {
                 break farewell;
             }
         };
-        // A client that does not take its leave is simply gone.
+        // A client that does not answer the close is dropped.
         let _ = timeout(FAREWELL, self.leave(farewell)).await;
         farewell.why
     }
@@ -160,14 +162,14 @@ impl Socket<'_> {
         alarm.reset(Instant::now() + heartbeat);
     }
 
-    /// Writes as much as can be written, then hears what has come.
+    /// Writes as much as possible, then reads.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         match self.poll_write(context) {
             Ok(None) => {}
             Ok(Some(farewell)) => return Poll::Ready(Event::Farewell(farewell)),
             Err(error) => return Poll::Ready(Event::Ended(Some(error))),
         }
-        // Who wants to hear an echo has to listen: nothing more is taken from a client before it took its answer.
+        // An echo is not buffered: nothing more is read from a client before it has received its answer.
         if matches!(self.task, Task::Echo) && (self.flushing || self.writing.is_some()) {
             return Poll::Pending;
         }
@@ -178,7 +180,7 @@ impl Socket<'_> {
         })
     }
 
-    /// `Some`: everything is written, and that was it.
+    /// `Some`: everything has been written, and the socket is to be closed.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Result<Option<Farewell>, Error> {
         loop {
             if self.flushing {
@@ -190,7 +192,7 @@ impl Socket<'_> {
                     }
                 }
                 self.flushing = false;
-                // Whoever makes room is there.
+                // A client that makes room is alive.
                 if std::mem::take(&mut self.stuck) {
                     self.asked = false;
                 }
@@ -227,12 +229,12 @@ impl Socket<'_> {
         let letter = match message {
             Message::Text(text) => Letter::Text(text),
             Message::Binary(bytes) => Letter::Binary(bytes),
-            // The answer to a close is on its way; the next read ends.
+            // The answer to a close has been queued; the next read ends.
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) | Message::Close(_) => return None,
         };
         self.house.metrics.received.inc();
         match &mut self.task {
-            // Not by the mailbox: an echo is never dropped, and nothing is being written now.
+            // Not through the mailbox: an echo is never dropped, and nothing else is being written now.
             Task::Echo => self.writing = Some(Outgoing::new(letter)),
             Task::Room(room) => self.house.hall.tell(room, &letter),
             Task::Chat(seat) => {
@@ -243,10 +245,10 @@ impl Socket<'_> {
         None
     }
 
-    /// Nothing is heard any more; the close waits for what is still on its way.
+    /// Ignores further messages; the close is sent after the current frame.
     async fn leave(&mut self, farewell: Farewell) -> Result<(), Error> {
         let frame = CloseFrame { code: farewell.code, reason: Utf8Bytes::from_static(farewell.reason) };
-        // A message that is cut off in the middle cannot be followed by anything but its end: the close says it all the same.
+        // If a message was interrupted, only its rest could follow (RFC 6455 §5.4); a close is sent anyway.
         self.stream.send(Message::Close(Some(frame))).await?;
         while let Some(heard) = self.stream.next().await {
             if heard.is_err() {
@@ -256,8 +258,8 @@ impl Socket<'_> {
         Ok(())
     }
 
-    /// What a client still sends is taken and thrown away: a connection that is dropped with something unread in it is reset,
-    /// and the client might never see the close.
+    /// Reads and discards further input: a connection that is dropped with unread input is reset, and the client might never
+    /// get the close.
     async fn hear_out(&mut self) -> Result<(), Error> {
         let tcp = self.stream.get_mut();
         tcp.shutdown().await?;
@@ -267,7 +269,7 @@ impl Socket<'_> {
     }
 }
 
-/// The connection is, rather than what came over it.
+/// Whether the connection has failed, rather than the protocol on it.
 fn is_broken(error: &Error) -> bool {
     use tokio_tungstenite::tungstenite::error::ProtocolError::{ResetWithoutClosingHandshake, SendAfterClosing};
     matches!(error, Error::Io(_) | Error::Protocol(ResetWithoutClosingHandshake | SendAfterClosing))

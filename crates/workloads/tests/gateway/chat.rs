@@ -9,7 +9,7 @@ use super::client::Client;
 use super::redis::Redis;
 
 #[tokio::test]
-async fn within_a_pod_everybody_hears_everything_once_and_knows_who_said_it() {
+async fn within_a_pod_every_client_gets_every_message_once_with_its_sender() {
     let gateway = Running::ready(Config { name: "pod-7".into(), ..Config::default() }).await;
     let mut ana = Client::open(&gateway, "/any/chat?name=%20Ana%20%0a%e2%80%ae%20B%20").await;
     let welcome = ana.hear("welcome").await;
@@ -25,7 +25,7 @@ async fn within_a_pod_everybody_hears_everything_once_and_knows_who_said_it() {
     assert_eq!(sent, heard);
     assert_eq!((heard["from"].as_str(), heard["text"].as_str()), (Some("Ana B"), Some("<b>bold</b>")));
     assert_eq!((heard["pod"].as_str(), heard["client_id"].as_str()), (Some("pod-7"), Some("a-1")));
-    // Said again, as after a lost answer: the same answer, and nobody hears it again.
+    // Sent again, as after a lost answer: the sender gets the same answer, and the others get nothing.
     ana.say("a-1", "<b>bold</b>").await;
     assert_eq!(ana.hear("sent").await["id"], heard["id"]);
     assert_eq!(ana.hear("sent").await["id"], heard["id"]);
@@ -36,7 +36,7 @@ async fn within_a_pod_everybody_hears_everything_once_and_knows_who_said_it() {
     gateway.counts("chat_messages_published_total", 2.0).await;
     gateway.counts("chat_messages_delivered_total", 4.0).await;
 
-    // Who comes gets what there is; who comes back, what is new.
+    // A new client gets the history; a returning one, the messages that it missed.
     let mut cleo = Client::open(&gateway, "/chat").await;
     assert_eq!(cleo.texts_until("two").await, ["<b>bold</b>", "two"]);
     let mut dora = Client::open(&gateway, &format!("/chat?after={}", heard["id"].as_str().expect("an id"))).await;
@@ -47,7 +47,7 @@ async fn within_a_pod_everybody_hears_everything_once_and_knows_who_said_it() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused_and_the_socket_stays() {
+async fn invalid_messages_are_refused_and_the_socket_stays_open() {
     let gateway = Running::ready(Config::default()).await;
     let mut ana = Client::open(&gateway, "/chat").await;
     for nonsense in ["", "{", "[]", r#"{"type":"fly"}"#, r#"{"type":"say","text":"no id"}"#] {
@@ -83,7 +83,7 @@ async fn a_flood_is_refused_and_then_closed_and_others_are_spared() {
     let heard = ben.texts_until("calm").await;
     assert!(heard.len() < 100, "{} messages of the flood came through", heard.len());
     use futures_util::SinkExt;
-    // It may be closed in the middle.
+    // The socket may be closed in the middle of this.
     for _ in 0..1000 {
         if ana.socket.send(Message::text("{}")).await.is_err() {
             break;
@@ -95,7 +95,7 @@ async fn a_flood_is_refused_and_then_closed_and_others_are_spared() {
 }
 
 #[tokio::test]
-async fn across_pods_everybody_hears_everything_once_in_one_order() {
+async fn across_pods_every_client_gets_every_message_once_in_one_order() {
     let redis = Redis::start().await;
     let (one, two) = (Running::ready(redis.config("one")).await, Running::ready(redis.config("two")).await);
     let mut ana = Client::open(&one, "/chat?name=Ana").await;
@@ -114,7 +114,7 @@ async fn across_pods_everybody_hears_everything_once_in_one_order() {
     assert_eq!(heard_by_ana, heard_by_ben);
     let from_one = heard_by_ben.iter().filter(|message| message["pod"] == "one").count();
     assert_eq!(from_one, 10);
-    // On another pod she goes on where she was.
+    // On another pod she continues where she was.
     let last = heard_by_ana[14]["id"].as_str().expect("an id");
     let mut ana = Client::open(&two, &format!("/chat?after={last}")).await;
     for expected in &heard_by_ana[15..] {
@@ -122,7 +122,7 @@ async fn across_pods_everybody_hears_everything_once_in_one_order() {
     }
     one.counts("chat_messages_published_total", 10.0).await;
     assert_eq!(one.metric("chat_redis_connected").await, 1.0);
-    // A pod that starts has the same history.
+    // A new pod has the same history.
     let three = Running::ready(Config { history: 7, ..redis.config("three") }).await;
     let mut cleo = Client::open(&three, "/chat").await;
     for expected in &heard_by_ana[13..] {
@@ -137,21 +137,21 @@ async fn across_pods_everybody_hears_everything_once_in_one_order() {
 }
 
 #[tokio::test]
-async fn the_stream_is_the_truth_and_the_bell_is_only_a_bell() {
+async fn the_stream_is_the_source_of_truth_and_pubsub_only_notifies() {
     let redis = Redis::start().await;
     let gateway = Running::ready(redis.config("one")).await;
     let mut ana = Client::open(&gateway, "/chat").await;
     ana.say("1", "one").await;
     ana.texts_until("one").await;
-    // In the stream, and nobody was told: it is found all the same. What is no message is passed over.
+    // A message in the stream without a notice is found anyway. Other entries are skipped.
     redis.run(&["XADD", "slotkeeper-chat:log", "*", "something", "else"]).await;
     let silent = r#"{"from":"X","text":"silent","pod":"x","client_id":"x"}"#;
     redis.run(&["XADD", "slotkeeper-chat:log", "*", "message", silent]).await;
     assert_eq!(ana.texts_until("silent").await, ["silent"]);
-    // Told, and not in the stream, and no message at all.
+    // A notice that is not in the stream and is not a message.
     redis.run(&["PUBLISH", "slotkeeper-chat:live:1", "nonsense"]).await;
     redis.run(&["PUBLISH", "slotkeeper-chat:live:0", &format!("99999999999998-0 0-0 {silent}")]).await;
-    // A clock that went back, or what pods had delivered from data that is lost: ids go on after it.
+    // A clock that was set back, or ids that pods delivered from lost data: new ids are larger.
     redis.run(&["SET", "slotkeeper-chat:floor", "99999999999999-7"]).await;
     ana.say("2", "two").await;
     let heard = ana.hear("message").await;
@@ -161,7 +161,7 @@ async fn the_stream_is_the_truth_and_the_bell_is_only_a_bell() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_too_slow_for_the_chat_is_told_how_much_it_missed() {
+async fn a_slow_client_of_the_chat_is_told_how_many_messages_it_missed() {
     let gateway = Running::ready(Config { send_queue: 8, history: 10, ..Config::default() }).await;
     let mut slow = Client::open(&gateway, "/chat").await;
     let mut talkers = Vec::new();
@@ -174,7 +174,7 @@ async fn a_client_that_is_too_slow_for_the_chat_is_told_how_much_it_missed() {
     }
     gateway.counts("chat_messages_published_total", 120.0).await;
     assert!(slow.hear("missed").await["messages"].as_u64() > Some(0));
-    // Who comes gets the history, although it is more than may wait.
+    // A new client gets the whole history, although it is longer than the queue.
     let mut ben = Client::open(&gateway, "/chat").await;
     for _ in 0..10 {
         ben.hear("message").await;
@@ -182,7 +182,7 @@ async fn a_client_that_is_too_slow_for_the_chat_is_told_how_much_it_missed() {
 }
 
 #[test]
-fn addresses_of_redis_are_understood_or_said_to_be_wrong_without_their_password() {
+fn addresses_of_redis_are_parsed_or_refused_without_showing_their_password() {
     for good in ["redis://host", "redis://:secret@host:7000/3", "redis://ana:secret@[::1]:7000"] {
         let address: RedisAddress = good.parse().expect(good);
         assert!(!format!("{address} {address:?}").contains("secret"));

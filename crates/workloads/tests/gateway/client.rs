@@ -18,7 +18,7 @@ impl Client {
         Client::try_open(gateway.address, path).await.expect("a socket")
     }
 
-    /// With a small window, so that who does not read soon has no room.
+    /// With a small window, so that a client that does not read soon blocks.
     pub(super) async fn try_open(address: SocketAddr, path: &str) -> Result<Client, Error> {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4096).expect("a small buffer");
@@ -44,7 +44,7 @@ impl Client {
         self.send(Message::text(json!({"type": "say", "client_id": client_id, "text": text}).to_string())).await;
     }
 
-    /// The next text or bytes.
+    /// The next message, text or binary.
     pub(super) async fn next(&mut self) -> Vec<u8> {
         loop {
             let message = patiently("a message", self.socket.next()).await.expect("open").expect("a message");
@@ -57,7 +57,7 @@ impl Client {
         }
     }
 
-    /// The next news of the chat of this kind; what comes before it is not looked at.
+    /// The next message of the chat of this kind; earlier ones are skipped.
     pub(super) async fn hear(&mut self, kind: &str) -> Value {
         loop {
             let news: Value = serde_json::from_slice(&self.next().await).expect("JSON");
@@ -67,7 +67,7 @@ impl Client {
         }
     }
 
-    /// Texts of the messages up to this one.
+    /// The texts of the messages up to this one.
     pub(super) async fn texts_until(&mut self, last: &str) -> Vec<String> {
         let mut texts = Vec::new();
         while texts.last().is_none_or(|text| text != last) {
@@ -76,13 +76,13 @@ impl Client {
         texts
     }
 
-    /// Code and reason of the close; `None`: the connection broke.
+    /// The code and reason of the close; `None` if the connection broke.
     pub(super) async fn closed(&mut self) -> Option<(u16, String)> {
         loop {
             match patiently("the close", self.socket.next()).await {
                 Some(Ok(Message::Close(frame))) => {
                     let told = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
-                    // Answers it.
+                    // Answers the close.
                     while let Some(Ok(_)) = self.socket.next().await {}
                     return told;
                 }

@@ -1,4 +1,4 @@
-//! The end of a pod: notice, closes, and who is left.
+//! The shutdown of a pod: the notice, the closes, and sockets that do not close.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::client::Client;
 use super::{Running, ask};
 
 #[tokio::test]
-async fn a_drain_tells_everybody_closes_them_one_by_one_and_ends_when_nobody_is_left() {
+async fn a_drain_notifies_all_clients_closes_them_one_by_one_and_ends_with_the_last() {
     let config = Config { drain: Duration::from_secs(4), name: "leaving".into(), ..Config::default() };
     let gateway = Running::ready(config).await;
     let (address, metrics) = (gateway.address, gateway.metrics);
@@ -41,7 +41,7 @@ async fn a_drain_tells_everybody_closes_them_one_by_one_and_ends_when_nobody_is_
         assert_eq!(close, Some((1001, "server-shutdown".into())));
         times.push(at);
     }
-    // Not all at once: in no tenth of the time that it took as many as half of them.
+    // Not all at once: fewer than half of them in any tenth of the time.
     times.sort_unstable();
     let tenth = (times[39] - times[0]) / 10;
     let largest =
@@ -50,7 +50,7 @@ async fn a_drain_tells_everybody_closes_them_one_by_one_and_ends_when_nobody_is_
 }
 
 #[tokio::test]
-async fn who_does_not_go_is_cut_off_when_the_time_is_over_and_a_second_signal_cuts_it_short() {
+async fn a_stubborn_client_is_cut_off_after_the_drain_time_or_a_second_signal() {
     let gateway = Running::ready(Config { drain: Duration::from_secs(1), ..Config::default() }).await;
     let mut polite = Client::open(&gateway, "/ws").await;
     // It does not read, so it does not answer the close.
@@ -75,7 +75,7 @@ async fn who_does_not_go_is_cut_off_when_the_time_is_over_and_a_second_signal_cu
 }
 
 #[tokio::test]
-async fn without_guests_it_ends_at_once_and_during_a_drain_those_who_are_left_are_served() {
+async fn a_drain_without_sockets_ends_at_once_and_remaining_sockets_are_served() {
     let gateway = Running::ready(Config { drain: Duration::from_secs(3600), ..Config::default() }).await;
     let mut last = Client::open(&gateway, "/ws").await;
     gateway.signal();
@@ -87,7 +87,7 @@ async fn without_guests_it_ends_at_once_and_during_a_drain_those_who_are_left_ar
 }
 
 #[tokio::test]
-async fn the_binary_ends_well_by_sigterm_and_says_what_is_wrong_with_its_arguments() {
+async fn the_binary_ends_cleanly_on_sigterm_and_reports_invalid_arguments() {
     let binary = env!("CARGO_BIN_EXE_slotkeeper-gateway");
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = free.local_addr().expect("an address");

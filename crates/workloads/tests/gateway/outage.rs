@@ -1,4 +1,4 @@
-//! Redis is killed in the middle, and comes back with and without its data.
+//! Redis is killed during the chat, and returns with and without its data.
 
 use slotkeeper_workloads::gateway::Config;
 
@@ -11,7 +11,7 @@ fn id(message: &serde_json::Value) -> (u64, u64) {
     (ms.parse().expect("a number"), number.parse().expect("a number"))
 }
 
-/// Says it until it is taken, as the page does.
+/// Sends a message until it is confirmed, as the page does.
 async fn insist(client: &mut Client, client_id: &str, text: &str) {
     loop {
         client.say(client_id, text).await;
@@ -29,7 +29,7 @@ async fn insist(client: &mut Client, client_id: &str, text: &str) {
 }
 
 #[tokio::test]
-async fn while_redis_is_away_sockets_stay_and_messages_come_through_once_afterwards() {
+async fn during_a_redis_outage_sockets_stay_and_messages_are_delivered_once_afterwards() {
     let mut redis = Redis::start().await;
     let (one, two) = (Running::ready(redis.config("one")).await, Running::ready(redis.config("two")).await);
     let mut ana = Client::open(&one, "/chat").await;
@@ -46,11 +46,11 @@ async fn while_redis_is_away_sockets_stay_and_messages_come_through_once_afterwa
     ben.say("2", "meanwhile").await;
     let refused = ben.hear("refused").await;
     assert_eq!((refused["client_id"].as_str(), refused["why"].as_str()), (Some("2"), Some("redis")));
-    // Who comes now gets what the pod knows.
+    // A client that joins now gets the pod's history.
     let mut cleo = Client::open(&two, "/chat").await;
     assert_eq!(cleo.hear("welcome").await["reach"], "away");
     assert_eq!(cleo.texts_until("before").await, ["before"]);
-    // A pod that has never seen it is not ready: it knows nothing.
+    // A pod that has never reached Redis has no history and is not ready.
     let three = Running::start(redis.config("three"));
     eventually("the third pod to answer", async || three.get("/healthz").await.0 == 200).await;
     assert_eq!(three.get("/readyz").await.0, 503);
@@ -68,7 +68,7 @@ async fn while_redis_is_away_sockets_stay_and_messages_come_through_once_afterwa
 }
 
 #[tokio::test]
-async fn messages_in_flight_when_redis_is_killed_are_there_once() {
+async fn messages_in_flight_when_redis_is_killed_are_delivered_once() {
     let mut redis = Redis::start().await;
     let (one, two) = (Running::ready(redis.config("one")).await, Running::ready(redis.config("two")).await);
     let mut listeners = [Client::open(&one, "/chat").await, Client::open(&two, "/chat").await];
@@ -90,7 +90,7 @@ async fn messages_in_flight_when_redis_is_killed_are_there_once() {
     for speaker in speakers {
         super::patiently("the speakers", speaker).await.expect("no panic");
     }
-    // 30 in all, of which the first has heard 4 already.
+    // There are 30 messages; the first client has already received 4 of them.
     let mut rest = Vec::new();
     for _ in 4..30 {
         rest.push(listeners[0].hear("message").await);
@@ -104,7 +104,7 @@ async fn messages_in_flight_when_redis_is_killed_are_there_once() {
     texts.sort_unstable();
     texts.dedup();
     assert_eq!(texts.len(), 30);
-    // Nothing else follows them.
+    // No other message follows them.
     let mut ana = Client::open(&one, "/chat").await;
     insist(&mut ana, "last", "last").await;
     for listener in &mut listeners {
@@ -113,7 +113,7 @@ async fn messages_in_flight_when_redis_is_killed_are_there_once() {
 }
 
 #[tokio::test]
-async fn when_redis_comes_back_empty_ids_go_on_and_nothing_is_heard_twice() {
+async fn after_redis_returns_empty_ids_continue_and_nothing_is_delivered_twice() {
     let mut redis = Redis::start().await;
     let (one, two) = (Running::ready(redis.config("one")).await, Running::ready(redis.config("two")).await);
     let mut ana = Client::open(&one, "/chat").await;
@@ -126,16 +126,16 @@ async fn when_redis_comes_back_empty_ids_go_on_and_nothing_is_heard_twice() {
     redis.restart_empty().await;
     assert_eq!(ben.hear("redis").await["connected"], true);
     one.counts("chat_redis_connected", 1.0).await;
-    // Redis has forgotten that this was said; the pods that delivered it have not.
+    // Redis has lost the record of this message; the pods that delivered it have not.
     insist(&mut ana, "1", "before").await;
     insist(&mut ana, "2", "after").await;
     let after = ben.hear("message").await;
     assert_eq!(after["text"], "after");
     assert!(id(&after) > id(&before));
-    // What a pod delivered it still has.
+    // A pod still has the messages that it delivered.
     let mut cleo = Client::open(&two, "/chat").await;
     assert_eq!(cleo.texts_until("after").await, ["before", "after"]);
-    // A new pod knows what this Redis knows.
+    // A new pod has the messages of this Redis.
     let three = Running::ready(Config { history: 2, ..redis.config("three") }).await;
     let mut dora = Client::open(&three, "/chat").await;
     assert_eq!(dora.texts_until("after").await, ["before", "after"]);

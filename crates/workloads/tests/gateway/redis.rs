@@ -1,4 +1,4 @@
-//! A real Redis of this test's own, on a free port, with its data in a folder of its own.
+//! A real Redis for one test, on a free port, with its own data folder.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -18,7 +18,7 @@ pub(super) struct Redis {
 
 impl Redis {
     /// # Panics
-    /// Without a `redis-server`.
+    /// If `redis-server` is not installed.
     pub(super) async fn start() -> Redis {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let at = free.local_addr().expect("an address");
@@ -33,7 +33,7 @@ impl Redis {
         Config { name: name.into(), redis: Some(address), ..Config::default() }
     }
 
-    /// With the data that it had when it was killed.
+    /// Restarts it with the data that it had when it was killed.
     pub(super) async fn restart(&mut self) {
         let mut command = Command::new("redis-server");
         command.args([
@@ -52,13 +52,13 @@ impl Redis {
         eventually("Redis to answer", async || TcpStream::connect(self.at).await.is_ok()).await;
     }
 
-    /// As one whose volume is gone.
+    /// Restarts it without its data, as if its volume was lost.
     pub(super) async fn restart_empty(&mut self) {
         self.data = tempfile::tempdir().expect("a folder");
         self.restart().await;
     }
 
-    /// One command, by somebody who is no gateway.
+    /// Executes one command as another client.
     pub(super) async fn run(&self, command: &[&str]) {
         let client = redis::Client::open(format!("redis://:secret@{}/1", self.at)).expect("an address");
         let mut connection = client.get_multiplexed_async_connection().await.expect("it answers");

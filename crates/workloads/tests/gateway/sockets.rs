@@ -9,14 +9,14 @@ use super::client::Client;
 use super::{Running, ask, eventually};
 
 #[tokio::test]
-async fn an_echo_is_what_was_said_however_large() {
+async fn an_echo_equals_the_message_however_large() {
     let gateway = Running::ready(Config::default()).await;
     let mut ana = Client::open(&gateway, "/below/any/path/ws").await;
     ana.send(Message::text("hello")).await;
     assert_eq!(ana.next().await, b"hello");
     ana.send(Message::text("")).await;
     assert_eq!(ana.next().await, b"");
-    // In frames of a few KiB on its way back.
+    // The echo arrives in frames of a few KiB.
     let large: Vec<u8> = (0..65_536_u32).map(|at| (at % 251) as u8).collect();
     ana.send(Message::binary(large.clone())).await;
     assert_eq!(ana.next().await, large);
@@ -30,7 +30,7 @@ async fn an_echo_is_what_was_said_however_large() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_or_no_websocket_closes() {
+async fn too_large_messages_and_invalid_frames_close_the_socket() {
     let gateway = Running::ready(Config { message_bytes: 1000, ..Config::default() }).await;
     let mut ana = Client::open(&gateway, "/ws").await;
     ana.send(Message::text("x".repeat(100_000))).await;
@@ -50,13 +50,13 @@ async fn what_is_too_large_or_no_websocket_closes() {
 }
 
 #[tokio::test]
-async fn a_room_hears_what_is_said_in_it_and_others_do_not() {
+async fn messages_reach_their_room_and_no_other() {
     let gateway = Running::ready(Config::default()).await;
     let mut ana = Client::open(&gateway, "/ws?room=harbour").await;
     let mut ben = Client::open(&gateway, "/a/ws?x=1&room=harbour").await;
     let mut cleo = Client::open(&gateway, "/ws?room=hill").await;
     let mut dora = Client::open(&gateway, "/ws").await;
-    // A socket is in its room before it is heard.
+    // A socket joins its room before its messages are read.
     for client in [&mut ana, &mut cleo] {
         client.send(Message::text("one")).await;
         assert_eq!(client.next().await, b"one");
@@ -80,7 +80,7 @@ async fn a_full_pod_refuses_and_one_that_is_nearly_full_is_not_ready_until_there
     for _ in 0..18 {
         clients.push(Client::open(&gateway, "/ws").await);
     }
-    // 90 percent, on the way up.
+    // 90 percent, while usage rises.
     assert_eq!(gateway.get("/readyz").await.0, 200);
     clients.push(Client::open(&gateway, "/ws").await);
     let (status, answer) = gateway.get("/readyz").await;
@@ -106,10 +106,10 @@ async fn a_full_pod_refuses_and_one_that_is_nearly_full_is_not_ready_until_there
     }
     assert!(gateway.metric("process_open_fds").await > 20.0);
     assert!(gateway.metric("process_max_fds").await > gateway.metric("process_open_fds").await);
-    // The others are served all the same.
+    // The other sockets are still served.
     clients[0].send(Message::text("still here")).await;
     assert_eq!(clients[0].next().await, b"still here");
-    // Down to 90 percent it stays as it is; below, it is ready again.
+    // At 90 percent it stays unready; below, it is ready again.
     clients.truncate(18);
     gateway.counts("websocket_active_connections", 18.0).await;
     assert_eq!(gateway.get("/readyz").await.0, 503);
@@ -125,7 +125,7 @@ async fn a_dead_peer_is_dropped_and_one_that_answers_is_not() {
     // It does not read, so it does not answer either.
     let dead = Client::open(&gateway, "/ws").await;
     let listening = tokio::spawn(async move {
-        // Pings are answered on the way.
+        // Reading answers the pings.
         alive.next().await
     });
     gateway.counts("websocket_closed_total{reason=\"heartbeat\"}", 1.0).await;
@@ -136,7 +136,7 @@ async fn a_dead_peer_is_dropped_and_one_that_answers_is_not() {
     drop(dead);
 }
 
-/// Fills a room until something of a client that does not read has been dropped. Returns how many messages that took.
+/// Fills a room until a message for a client that does not read is dropped. Returns how many messages that took.
 async fn flood(gateway: &Running, talker: &mut Client) -> u64 {
     let mut said = 0;
     while gateway.metric("websocket_messages_dropped_total").await == 0.0 {
@@ -155,7 +155,7 @@ async fn a_slow_consumer_loses_the_oldest_and_the_queue_stays_small() {
     let mut slow = Client::open(&gateway, "/ws?room=r").await;
     let mut talker = Client::open(&gateway, "/ws?room=r").await;
     let said = flood(&gateway, &mut talker).await;
-    // What the slow one has not got is its queue, and a frame that is stuck.
+    // The slow client has not received the queued messages and one frame that is stuck.
     gateway.counts("websocket_send_queue_messages", 8.0).await;
     let mut numbers = Vec::new();
     while numbers.last() != Some(&(said - 1)) {
@@ -177,7 +177,7 @@ async fn a_slow_consumer_can_be_closed_instead() {
     let mut slow = Client::open(&gateway, "/ws?room=r").await;
     let mut talker = Client::open(&gateway, "/ws?room=r").await;
     flood(&gateway, &mut talker).await;
-    // It reads now, and finds the end where the messages were.
+    // It reads now, and gets the close in place of the messages.
     assert_eq!(slow.closed().await, Some((1013, "slow consumer".into())));
     gateway.counts("websocket_closed_total{reason=\"slow_consumer\"}", 1.0).await;
     gateway.counts("websocket_send_queue_messages", 0.0).await;

@@ -1,4 +1,4 @@
-//! What follows from a number that lives in a process's memory.
+//! Failures caused by keeping the number in a process's memory.
 
 use super::super::{Harm, Scenario};
 use super::{MINUTE, SECOND, crowd, every_scaling, naive, remembering, setting, without_window};
@@ -9,9 +9,9 @@ pub(super) fn forgetting() -> Vec<Scenario> {
     vec![
         Scenario {
             name: "f4-restart-forgets",
-            story: "Five visitors play. The dispatcher's process is replaced; browsers reconnect, and their cookies name \
-                    the pod, so everybody plays on. But the count in memory begins at 0. After five minutes of 0 the HPA \
-                    and KEDA believe it, and all five sessions end.",
+            story: "Five visitors play. The dispatcher's process is replaced; browsers reconnect, and their cookies \
+                    name the pod, so all visitors continue. But the count in memory begins at 0. After five minutes of \
+                    0 the HPA and KEDA believe it, and all five sessions end.",
             harm: Harm::Killed(5),
             setting: Setting { faults: vec![restart], ..setting(10, 30) },
             visitors: crowd(5),
@@ -21,8 +21,8 @@ pub(super) fn forgetting() -> Vec<Scenario> {
         Scenario {
             name: "f5-restart-without-a-window",
             story: "As in f4, but the operator has set the HPA's scale-down window to 0 to save pods. The first metric \
-                    after the restart that is 0 is acted upon within 15 s: all pods but one are gone before two minutes have \
-                    passed.",
+                    after the restart that is 0 is acted upon within 15 s: all pods but one are deleted before two \
+                    minutes have passed.",
             harm: Harm::Killed(4),
             setting: Setting { faults: vec![restart], ..setting(10, 12) },
             visitors: crowd(5),
@@ -31,9 +31,9 @@ pub(super) fn forgetting() -> Vec<Scenario> {
         },
         Scenario {
             name: "f6-outage-then-a-wrong-zero",
-            story: "Prometheus is away for six minutes. Nothing happens: errors freeze KEDA and the HPA. Meanwhile the \
-                    dispatcher has been restarted and counts from 0. During errors the HPA remembers nothing, so its window \
-                    of five minutes is empty when Prometheus is back: the first 0 is acted upon at once.",
+            story: "Prometheus is down for six minutes. Nothing happens: errors freeze KEDA and the HPA. Meanwhile the \
+                    dispatcher has been restarted and counts from 0. During errors the HPA remembers nothing, so its \
+                    window of five minutes is empty when Prometheus is back: the first 0 is acted upon at once.",
             harm: Harm::Killed(4),
             setting: Setting {
                 faults: vec![
@@ -48,10 +48,10 @@ pub(super) fn forgetting() -> Vec<Scenario> {
         },
         Scenario {
             name: "f12-a-gap-in-a-rollout",
-            story: "The dispatcher is rolled out, its old pod gone 45 s before the new one answers. A failed scrape ends a \
-                    series at once: the sum of nothing is empty, and empty means 0 to KEDA by default. With a scale-down \
-                    window of 0 the pool shrinks to one pod under five players. (With the default window it takes a gap of \
-                    five minutes.)",
+            story: "The dispatcher is rolled out, its old pod ended 45 s before the new one answers. A failed scrape \
+                    ends a series at once: the sum of nothing is empty, and empty means 0 to KEDA by default. With a \
+                    scale-down window of 0 the pool shrinks to one pod under five players. (With the default window it \
+                    takes a gap of five minutes.)",
             harm: Harm::Killed(4),
             setting: Setting { faults: vec![(10 * MINUTE, Fault::Restart { down: 45 * SECOND })], ..setting(10, 15) },
             visitors: crowd(5),

@@ -1,30 +1,31 @@
-//! What clients do: they knock, are sent to a pod, are accepted there or refused, lose their connection, and come back.
+//! The behaviour of clients: they connect, are sent to a pod, are accepted or refused there, lose their connection,
+//! and reconnect.
 
 use super::{Event, Place, Stage};
 use crate::tabletop::agenda::Rank;
 use crate::tabletop::dispatcher::News;
 
-/// One client, from its first knock to the end.
+/// One client, from its first connect to the end.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Client {
-    /// Where its cookie (or its balancer) sends it.
+    /// The pod that its cookie (or its balancer) sends it to.
     place: Option<Place>,
     /// The pod of its last connection: the cookie's hint.
     last: Option<u32>,
-    /// Where it is connected.
+    /// The pod it is connected to.
     open: Option<Place>,
-    /// It has been sent to a pod and is not connected yet.
+    /// The client has been sent to a pod and is not connected yet.
     dialing: bool,
     /// Without a connection since then.
     since: u64,
-    /// Connects that came to nothing since the last one that held.
+    /// Failed connects since the last successful one.
     failed: u32,
     /// Counts its attempts and connections.
     turn: u32,
 }
 
 impl Stage<'_> {
-    /// What the number of a client's connection is now.
+    /// Returns the client's current turn.
     pub(super) fn turn(&self, client: u32) -> u32 {
         self.clients[client as usize].turn
     }
@@ -40,7 +41,7 @@ impl Stage<'_> {
         self.knock(client, 0, now);
     }
 
-    /// A connect leaves the client.
+    /// The client sends a connect.
     pub(super) fn knock(&mut self, client: u32, turn: u32, now: u64) {
         let it = self.client(client);
         if it.turn != turn {
@@ -51,7 +52,7 @@ impl Stage<'_> {
         self.tally.connect(now);
         self.waiting.insert(client);
         self.hear(News::Visit { guest: client, last }, now);
-        // Who had a place before hears nothing about it.
+        // A client that already had a pod gets no new placement event.
         if self.waiting.contains(&client)
             && let Some(place) = self.client(client).place
         {
@@ -59,11 +60,11 @@ impl Stage<'_> {
         }
     }
 
-    /// It has a place.
+    /// The client is placed in a pod.
     pub(super) fn seat(&mut self, client: u32, place: Place, now: u64) {
         self.client(client).place = Some(place);
         if let Some(pod) = self.pod(place) {
-            // Nobody is placed in a pod that is being emptied: this one stays after all.
+            // The dispatcher places no client in a draining pod, so the drain is cancelled.
             pod.drained = None;
         }
         if self.waiting.contains(&client) {
@@ -71,7 +72,7 @@ impl Stage<'_> {
         }
     }
 
-    /// It has none any more. `refused`: nor is it in the line for one.
+    /// The client loses its placement. `refused`: it is not queued either.
     pub(super) fn unseat(&mut self, client: u32, refused: bool, now: u64) {
         self.client(client).place = None;
         if refused && self.waiting.remove(&client) {
@@ -113,12 +114,12 @@ impl Stage<'_> {
         self.tally.away(now, self.away);
         self.tally.back(since, now);
         if let Some(until) = drained {
-            // Sent here before the pod was to be emptied.
+            // The client was sent here before the drain began.
             self.agenda.note(until.max(now), Rank::Visitors, Event::Close { client, turn });
         }
     }
 
-    /// The pod does not answer, or answers that it will not.
+    /// The pod does not answer, or refuses the connect.
     fn refuse(&mut self, client: u32, turn: u32, now: u64) {
         let it = self.client(client);
         if it.turn != turn || !it.dialing {
@@ -139,7 +140,7 @@ impl Stage<'_> {
         self.agenda.note(now + delay, Rank::Visitors, Event::Knock { client, turn });
     }
 
-    /// It gets a close frame, if its pod still has to be empty.
+    /// Closes the connection with a close frame, if its pod is still to be emptied.
     pub(super) fn dismiss(&mut self, client: u32, turn: u32, now: u64) {
         let it = self.client(client);
         let Some(at) = it.open.filter(|_| it.turn == turn) else { return };
@@ -148,7 +149,7 @@ impl Stage<'_> {
         }
     }
 
-    /// Its connection ends.
+    /// The client's connection ends.
     pub(super) fn lose(&mut self, client: u32, notice: bool, now: u64) {
         let Some(at) = self.client(client).open.take() else { return };
         if let Some(pod) = self.pod(at) {

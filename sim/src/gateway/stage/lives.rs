@@ -1,5 +1,5 @@
-//! How pods live and end: created, ready, deleted, emptied, gone. The cluster here is a StatefulSet that works at once; what
-//! controllers make of it is `crate::models`, and not in question.
+//! The life of pods: created, ready, deleted, drained, gone. The cluster here is a StatefulSet that acts at once; the
+//! real controllers are modelled in `crate::models`.
 
 use super::{Event, Place, Stage};
 use crate::gateway::pods::{Pod, State};
@@ -11,7 +11,7 @@ use slotkeeper_core::Decision;
 use slotkeeper_core::Scaling;
 
 impl Stage<'_> {
-    /// This incarnation, if there still is one.
+    /// Returns this incarnation, if it still exists.
     pub(super) fn pod(&mut self, at: Place) -> Option<&mut Pod> {
         self.pods.get_mut(&at.ordinal).filter(|pod| pod.uid == at.uid && pod.state != State::Gone)
     }
@@ -21,7 +21,7 @@ impl Stage<'_> {
         Some(Place { ordinal, uid: pod.uid })
     }
 
-    /// The balancer will hear of it.
+    /// Schedules the event that reports the pod's state to the balancer.
     fn tell(&mut self, at: Place, phase: Phase, now: u64) {
         let lag = self.design.balance.lag();
         self.agenda.note(now + lag, Rank::Pods, Event::Tell { at, phase });
@@ -76,10 +76,10 @@ impl Stage<'_> {
         }
     }
 
-    /// It has been ready for long enough: the next one, if this one is what a restart of all waits for.
+    /// A pod has been ready for long enough: if a rolling restart waits for it, continues with the next pod.
     pub(super) fn settled(&mut self, at: Place, now: u64) {
         let ready = self.pod(at).is_some_and(|pod| pod.state == State::Ready);
-        // What was there before the restart has settled long ago.
+        // A pod from before the restart settled long ago.
         if ready && self.restarting == Some(at.ordinal) {
             self.restarting = at.ordinal.checked_sub(1);
             self.restart(now);
@@ -89,7 +89,7 @@ impl Stage<'_> {
         }
     }
 
-    /// The dispatcher has another number of pods written.
+    /// The dispatcher changes the number of pods.
     pub(super) fn resize(&mut self, start: u32, replicas: u32, decided: Decision, now: u64) {
         self.wanted = start + replicas;
         self.delete_unwanted(now);
@@ -108,7 +108,7 @@ impl Stage<'_> {
         }
     }
 
-    /// The pod is deleted: what follows is the design's.
+    /// Deletes the pod; the design determines what follows.
     pub(super) fn delete(&mut self, at: Place, now: u64) {
         let farewell = self.design.farewell;
         let Some(pod) = self.pod(at).filter(|pod| !pod.is_deleted()) else { return };
@@ -127,7 +127,7 @@ impl Stage<'_> {
         self.agenda.note(now + self.setting.kill_after, Rank::Pods, Event::Kill(at));
     }
 
-    /// `preStop` is over.
+    /// `preStop` has ended.
     pub(super) fn take_leave(&mut self, at: Place, now: u64) {
         let Farewell::Notice { over, .. } = self.design.farewell else { return };
         if let Some(pod) = self.pod(at) {
@@ -137,7 +137,7 @@ impl Stage<'_> {
         }
     }
 
-    /// The dispatcher wants the pod empty.
+    /// The dispatcher drains the pod.
     pub(super) fn drain(&mut self, at: Place, now: u64) {
         let Farewell::Dispatcher { over } = self.design.farewell else { return };
         let Some(pod) = self.pod(at).filter(|pod| pod.drained.is_none()) else { return };
@@ -147,7 +147,7 @@ impl Stage<'_> {
         self.close_all(at, over, now);
     }
 
-    /// Whoever is connected gets a close frame, one after the other.
+    /// Closes all connections with a close frame, one after the other.
     fn close_all(&mut self, at: Place, over: u64, now: u64) {
         let clients: Vec<u32> = self.pod(at).map(|pod| pod.open.iter().copied().collect()).unwrap_or_default();
         let number = clients.len().max(1) as u64;
@@ -157,7 +157,7 @@ impl Stage<'_> {
         }
     }
 
-    /// The process of a pod that is on its way out ends when nobody is connected any more.
+    /// Ends the process of a closing pod once no client is connected.
     pub(super) fn leave_if_empty(&mut self, at: Place, now: u64) {
         if self.pod(at).is_some_and(|pod| pod.state == State::Closing && pod.open.is_empty()) {
             self.end(at, now);
@@ -170,14 +170,14 @@ impl Stage<'_> {
         }
     }
 
-    /// The process ends; its sockets with it.
+    /// The process ends, and all its sockets with it.
     fn end(&mut self, at: Place, now: u64) {
         let Some(pod) = self.pod(at) else { return };
         pod.state = State::Gone;
         let cut: Vec<u32> = core::mem::take(&mut pod.open).into_iter().collect();
         self.tally.sockets(now, at.ordinal, 0);
         if !cut.is_empty() {
-            let text = format!("pod {} ends under {} connections", at.ordinal, cut.len());
+            let text = format!("pod {} ends with {} connections open", at.ordinal, cut.len());
             self.mark(MarkKind::Kill, text, now);
         }
         self.tell(at, Phase::Gone, now);

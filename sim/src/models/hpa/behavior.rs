@@ -1,14 +1,14 @@
-//! `spec.behavior`: how fast an HPA may go, per direction, and the defaults of what is left out
+//! `spec.behavior`: how fast an HPA may scale, per direction, and the defaults of omitted fields
 //! (`pkg/apis/autoscaling/v2/defaults.go`).
 
-/// Both directions. The default is `behavior: {}`: everything left out.
+/// Both directions. The default is `behavior: {}`: all fields omitted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Behavior {
     pub scale_up: Rules,
     pub scale_down: Rules,
 }
 
-/// One direction; `None` is "left out".
+/// One direction; `None` means omitted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules {
     /// `stabilizationWindowSeconds`, in milliseconds. Default: 0 upwards, the controller's downwards.
@@ -51,7 +51,7 @@ const DEFAULT_UP: [Policy; 2] = [
 const DEFAULT_DOWN: [Policy; 1] = [Policy { kind: PolicyKind::Percent, value: 100, period: DEFAULT_PERIOD }];
 
 impl Behavior {
-    /// The policies upwards, downwards.
+    /// Returns the policies for scaling up; `policies_down` returns those for scaling down.
     #[must_use]
     pub fn policies_up(&self) -> &[Policy] {
         self.scale_up.policies.as_deref().unwrap_or(&DEFAULT_UP)

@@ -7,7 +7,7 @@ use super::behavior::{Behavior, Policy, PolicyKind, Select};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     pub at: u64,
-    /// By how many.
+    /// The number of pods added or removed.
     pub change: u32,
 }
 
@@ -15,7 +15,7 @@ pub struct Event {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Events(pub Vec<Event>);
 
-/// Why the result is not what was asked for (condition ScalingLimited).
+/// Why the result is not the desired number (condition ScalingLimited).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limited {
     ScaleUpLimit,
@@ -26,14 +26,14 @@ pub enum Limited {
 }
 
 impl Events {
-    /// Stores one, and drops what no policy of its direction can still see.
+    /// Stores an event, and drops events older than every policy's period.
     pub(super) fn store(&mut self, event: Event, policies: &[Policy]) {
         let longest = policies.iter().map(|p| p.period).max().unwrap_or(0);
         self.0.retain(|e| event.at.saturating_sub(e.at) <= longest);
         self.0.push(event);
     }
 
-    /// What happened strictly less than `period` ago.
+    /// Returns the sum of changes strictly less than `period` ago.
     fn within(&self, period: u64, now: u64) -> i64 {
         self.0.iter().filter(|e| now.saturating_sub(e.at) < period).map(|e| i64::from(e.change)).sum()
     }
@@ -48,13 +48,13 @@ pub struct Recent<'a> {
 }
 
 impl Recent<'_> {
-    /// Where the period began: both directions count in both directions.
+    /// The number of pods at the start of the period: events of both directions count for both directions.
     fn start(self, current: i64, period: u64) -> i64 {
         current - self.ups.within(period, self.now) + self.downs.within(period, self.now)
     }
 }
 
-/// A stabilized value inside what the rate and the bounds allow.
+/// Clamps a stabilized value to the rate limit and the bounds.
 #[must_use]
 pub fn limit(
     behavior: Option<&Behavior>,
@@ -91,7 +91,7 @@ pub fn limit(
     (u32::try_from(result.max(0)).unwrap_or(u32::MAX), why)
 }
 
-/// Without behavior: at most twice as many (or 4) at a time, and downwards any distance.
+/// Without behavior: scales up to at most twice the number (or 4) at a time; scaling down is not limited.
 fn plain(current: i64, desired: i64, min: i64, max: i64) -> (i64, Limited) {
     let rate = (2 * current).max(4);
     if desired < min {

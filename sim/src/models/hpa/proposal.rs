@@ -1,5 +1,5 @@
-//! From a metric to a proposal, and how far a ratio may be off before anything happens
-//! (`replica_calculator.go`: GetExternalPerPodMetricReplicas, GetExternalMetricReplicas). In IEEE doubles, as there.
+//! Computes a proposal from a metric, and the tolerance of the ratio (`replica_calculator.go`:
+//! GetExternalPerPodMetricReplicas, GetExternalMetricReplicas). In IEEE doubles, as there.
 
 /// One external metric at one sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,16 +15,16 @@ pub type Answer = Result<Vec<i64>, NoAnswer>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoAnswer;
 
-/// What one metric is compared with, in thousandths.
+/// The target of one metric, in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// Per pod of `status.replicas`, ready or not.
     AverageValue(i64),
-    /// As a whole; scales the number of *ready* pods.
+    /// The total; scales the number of *ready* pods.
     Value(i64),
 }
 
-/// How far the ratio of usage and target may be off, per direction. Both bounds belong to the inside.
+/// How much the ratio of usage and target may deviate, per direction. Both bounds are inclusive.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
     pub up: f64,
@@ -34,7 +34,7 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
-    /// NaN (0 of 0 pods) is outside.
+    /// NaN (0 of 0 pods) is outside the tolerance.
     fn holds(self, ratio: f64) -> bool {
         if self.old_comparison {
             let tolerance = if ratio < 1.0 { self.down } else { self.up };
@@ -44,8 +44,9 @@ impl Tolerance {
     }
 }
 
-/// The replicas one metric asks for; may be negative if the metric is. `None`: a Value target without any matching pod
-/// is an error. `spec`, `status` and `ready` are the target's replicas as the scale subresource and the pods say.
+/// Returns the replicas that one metric proposes; negative if the metric is. `None`: a Value target without any
+/// matching pod is an error. `spec`, `status` and `ready` are the target's replicas from the scale subresource and
+/// the pods.
 #[must_use]
 pub fn proposal(target: Target, values: &[i64], scale: super::Scale, tolerance: Tolerance) -> Option<i64> {
     let usage = total(values) as f64;
@@ -70,13 +71,13 @@ pub fn proposal(target: Target, values: &[i64], scale: super::Scale, tolerance: 
     }
 }
 
-/// The current average the HPA reports, in thousandths.
+/// Returns the current average that the HPA reports, in thousandths.
 #[must_use]
 pub fn reported(values: &[i64], status: u32) -> Option<i64> {
     (status > 0).then(|| ceil(total(values) as f64 / f64::from(status)))
 }
 
-/// The sum, without overflow.
+/// Saturating sum.
 fn total(values: &[i64]) -> i64 {
     values.iter().fold(0, |sum: i64, value| sum.saturating_add(*value))
 }

@@ -1,5 +1,5 @@
-//! One complete sync (`horizontal.go`: reconcileAutoscaler). The write is returned, and taken for granted: on a conflict
-//! the controller writes the same number again, so whoever patched in between is overwritten.
+//! One complete sync (`horizontal.go`: reconcileAutoscaler). The write is returned and assumed to succeed: on a
+//! conflict the controller writes the same number again, and overwrites any patch made meanwhile.
 
 use super::Hpa;
 use super::behavior::Behavior;
@@ -12,22 +12,22 @@ use super::stabilize::{History, Recommendation, Windows};
 pub struct Scale {
     /// `spec.replicas`.
     pub spec: u32,
-    /// `status.replicas`. Of a StatefulSet it counts terminating pods.
+    /// `status.replicas`. For a StatefulSet it includes terminating pods.
     pub status: u32,
-    /// Pods Running and Ready, terminating or not: for Value targets only.
+    /// Pods that are Running and Ready, terminating or not; used by Value targets only.
     pub ready: u32,
 }
 
-/// What one sync did and said.
+/// The result of one sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sync {
     /// The number written to `spec.replicas`.
     pub write: Option<u32>,
     pub able_to_scale: AbleToScale,
-    /// `None`: metrics were not looked at.
+    /// `None`: metrics were not evaluated.
     pub scaling_active: Option<ScalingActive>,
     pub scaling_limited: Option<Limited>,
-    /// The sync returned an error, perhaps after it has scaled.
+    /// The sync returned an error, possibly after scaling.
     pub error: bool,
 }
 
@@ -51,8 +51,8 @@ pub enum ScalingActive {
 }
 
 impl Hpa {
-    /// One sync that ends at `now`: the next one starts a period later. `scale`: `None` if the API server does not answer.
-    /// `metrics`: one per metric of the HPA, in any order.
+    /// Runs one sync that ends at `now`: the next one starts a period later. `scale`: `None` if the API server does
+    /// not answer. `metrics`: one per metric of the HPA, in any order.
     pub fn reconcile(&mut self, scale: Option<Scale>, metrics: &[Metric], now: u64) -> Sync {
         self.next_sync = now.saturating_add(self.controller.period);
         let Some(scale) = scale else { return Sync::idle(AbleToScale::FailedGetScale, None, true) };
@@ -70,13 +70,13 @@ impl Hpa {
         sync
     }
 
-    /// A sync will read the metrics at this scale: otherwise a slow metrics API does not hold it up.
+    /// Reports whether a sync reads the metrics at this scale; if not, a slow metrics API does not delay it.
     #[must_use]
     pub fn reads_metrics(&self, scale: Scale) -> bool {
         self.short_cut(scale).is_none()
     }
 
-    /// What needs no metric, no window and no rate limit.
+    /// Handles the cases that need no metric, no window and no rate limit.
     fn short_cut(&self, scale: Scale) -> Option<Sync> {
         let may_wake = self.controller.gates.scale_to_zero && self.scaled_to_zero;
         let to = |n| Some(Sync { write: Some(n), ..Sync::idle(AbleToScale::SucceededGetScale, None, false) });

@@ -1,5 +1,5 @@
-//! What a controller remembers of its own proposals, and how they hold a new one back
-//! (`horizontal.go`: stabilizeRecommendation, stabilizeRecommendationWithBehaviors).
+//! The controller's memory of its own proposals, and how they delay a new one (`horizontal.go`:
+//! stabilizeRecommendation, stabilizeRecommendationWithBehaviors).
 
 /// One unstabilized, unclamped proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,21 +8,21 @@ pub struct Recommendation {
     pub replicas: u32,
 }
 
-/// The proposals of successful syncs; an expired one's place is used again, so the list stays short.
+/// The proposals of successful syncs; a new one replaces an expired one, so the list stays short.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History(pub Vec<Recommendation>);
 
-/// How long proposals hold.
+/// How long proposals count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Windows {
-    /// Without `behavior`: one window, downwards; a proposal that is exactly as old still counts.
+    /// Without `behavior`: one window, for scaling down; a proposal exactly as old as the window still counts.
     Plain { down: u64 },
-    /// With `behavior`: one window each; a proposal must be strictly younger.
+    /// With `behavior`: one window per direction; a proposal must be strictly younger than its window.
     Behavior { up: u64, down: u64 },
 }
 
 impl History {
-    /// The new proposal after what is remembered, which then includes it.
+    /// Stabilizes the new proposal, and stores it.
     pub fn stabilize(&mut self, current: u32, proposed: u32, windows: Windows, now: u64) -> u32 {
         let age = |r: &Recommendation| now.saturating_sub(r.at);
         let (result, expired) = match windows {

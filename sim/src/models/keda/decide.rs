@@ -1,16 +1,17 @@
-//! What the operator does after one poll (`pkg/scaling/executor/scale_scaledobjects.go`). The first rule that fits counts.
+//! The operator's decision after one poll (`pkg/scaling/executor/scale_scaledobjects.go`). The first matching rule
+//! applies.
 
 use super::ScaledObject;
 
-/// What a poll has found.
+/// The result of a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     pub now: u64,
     /// `spec.replicas` of the target.
     pub current: u32,
-    /// Some trigger without error is active, or in fallback.
+    /// A trigger without error is active, or a trigger is in fallback.
     pub active: bool,
-    /// Some trigger failed.
+    /// A trigger failed.
     pub error: bool,
     pub last_active: Option<u64>,
     /// When the ScaledObject was created.
@@ -23,7 +24,7 @@ pub struct Decision {
     pub set: Option<u32>,
     /// `lastActive` becomes now.
     pub refreshed: bool,
-    /// Reason of the condition Active; `None`: left as it is.
+    /// Reason of the condition Active; `None`: unchanged.
     pub active: Option<Active>,
     pub ready: Ready,
     pub paused: bool,
@@ -46,7 +47,7 @@ pub enum Ready {
     TriggerError,
 }
 
-/// One decision. Changes nothing.
+/// Makes one decision, without side effects.
 #[must_use]
 pub fn decide(object: &ScaledObject, moment: &Moment) -> Decision {
     let notes = &object.annotations;
@@ -77,7 +78,7 @@ fn while_active(object: &ScaledObject, moment: &Moment, quiet: Decision) -> Deci
 
 fn while_inactive(object: &ScaledObject, moment: &Moment, quiet: Decision) -> Decision {
     match &object.fallback {
-        // Wait for it, instead of going to 0.
+        // Waits for the fallback, instead of scaling to 0.
         Some(fallback) if moment.error && fallback.replicas != 0 => return quiet,
         None if moment.error => return Decision { ready: Ready::TriggerError, ..quiet },
         // With `fallback.replicas: 0` an error is no reason to wait.
@@ -98,7 +99,7 @@ fn while_inactive(object: &ScaledObject, moment: &Moment, quiet: Decision) -> De
     }
 }
 
-/// Strictly. While no trigger has ever been active the cooldown itself does not count.
+/// Compares strictly. While no trigger has ever been active, only `initial_cooldown` counts.
 fn cooldown_is_over(object: &ScaledObject, moment: &Moment) -> bool {
     let (since, wait) = match moment.last_active {
         Some(at) => (at, object.cooldown),

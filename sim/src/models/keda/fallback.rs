@@ -1,12 +1,12 @@
-//! What stands in for a metric that fails (`pkg/fallback/fallback.go`). The counter belongs to one metric, and both the poll
-//! and every request of the HPA turn it.
+//! The fallback for a failing metric (`pkg/fallback/fallback.go`). The failure counter belongs to one metric; both
+//! the poll and every request of the HPA update it.
 
 use crate::models::hpa::Target;
 
 /// `spec.fallback`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fallback {
-    /// Fallback holds when *more* failures than this came in a row.
+    /// Fallback applies when *more* than this many failures occurred in a row.
     pub threshold: u32,
     pub replicas: u32,
     pub behavior: FallbackBehavior,
@@ -17,9 +17,9 @@ pub enum FallbackBehavior {
     /// `replicas`.
     #[default]
     Static,
-    /// What it is now.
+    /// The current number of replicas.
     CurrentReplicas,
-    /// The higher one: never shrinks.
+    /// The higher of both: never scales down.
     CurrentReplicasIfHigher,
     CurrentReplicasIfLower,
 }
@@ -34,11 +34,11 @@ pub struct Replicas {
 /// One evaluation of one metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evaluation {
-    /// The counter after it.
+    /// The failure counter afterwards.
     pub failures: u32,
-    /// The synthetic metric in thousandths, if fallback holds.
+    /// The synthetic metric in thousandths, if fallback applies.
     pub synthetic: Option<i64>,
-    /// Somebody has to be told: the scaler failed, and nothing stands in for it.
+    /// The scaler failed and no fallback applies: the error must be reported.
     pub error: bool,
 }
 
@@ -53,7 +53,7 @@ pub fn evaluate(fallback: Option<&Fallback>, failures: u32, failed: bool, target
 }
 
 impl Fallback {
-    /// A metric that makes the HPA want so many pods. `None`: a Value target and no pod is ready.
+    /// Returns a metric that makes the HPA want this number of pods. `None`: a Value target and no ready pod.
     fn metric(&self, target: Target, now: Replicas) -> Option<i64> {
         let wanted = f64::from(match self.behavior {
             FallbackBehavior::Static => self.replicas,

@@ -1,8 +1,9 @@
 //! One ScaledObject as the operator runs it: its polls, its pushes, and its answers to the HPA. Writes are returned.
 //!
-//! A round of questions takes time, so it has a beginning and an end: `begin_poll`, ask the triggers, `hear` until it is
-//! over, `end_poll`; the same with `begin_request` and `end_request` for each metric of each HPA sync. `poll` and `request`
-//! do it in one go for triggers that answer in no time. One driver, one object: polls do not overlap.
+//! Querying the triggers takes time, so it has a beginning and an end: `begin_poll`, query the triggers, pass the
+//! answers to `hear` until it is complete, `end_poll`; the same with `begin_request` and `end_request` for each
+//! metric of each HPA sync. `poll` and `request` do it in one step for triggers that answer immediately. One driver,
+//! one object: polls do not overlap.
 
 use super::decide::{Decision, Moment, decide};
 use super::fallback::{Replicas, evaluate};
@@ -18,7 +19,7 @@ pub struct Trigger {
     pub cached: bool,
 }
 
-/// From a change of the object to the first poll of its (new) loop, as measured.
+/// Measured time from a change of the object to the first poll of its (new) loop, in milliseconds.
 const REACTION: u64 = 210;
 
 #[derive(Clone, Debug)]
@@ -28,24 +29,24 @@ pub struct Keda {
     triggers: Vec<Trigger>,
     created: u64,
     last_active: Option<u64>,
-    /// Per trigger: failures in a row, and what the last poll read (`Err`: that it failed).
+    /// Per trigger: consecutive failures, and in `stored` the result of the last poll (`Err`: it failed).
     failures: Vec<u32>,
     stored: Vec<Option<Result<Vec<i64>, Failure>>>,
     cache: Cache,
     next_poll: u64,
     polling: bool,
-    /// A push came while a poll held the lock.
+    /// A push arrived while a poll held the lock.
     pushed: bool,
 }
 
 impl Keda {
-    /// A new ScaledObject whose triggers answer: the loop starts, with a poll at once.
+    /// Creates a new ScaledObject whose triggers answer: the loop starts with an immediate poll.
     #[must_use]
     pub fn new(object: ScaledObject, triggers: Vec<Trigger>, release: Release, now: u64) -> Keda {
         Keda {
             object,
             release,
-            // The API keeps it in whole seconds.
+            // The API stores it in whole seconds.
             created: now - now % 1000,
             last_active: None,
             failures: vec![0; triggers.len()],
@@ -68,26 +69,28 @@ impl Keda {
         self.last_active
     }
 
-    /// Failures in a row, as the fallback of this trigger counts them.
+    /// Returns the consecutive failures, as the fallback of this trigger counts them.
     #[must_use]
     pub fn failures(&self, trigger: usize) -> u32 {
         self.failures.get(trigger).copied().unwrap_or(0)
     }
 
-    /// The HPA as it should be now: minimum, maximum. `None`: paused, it is deleted. When it comes back it is a new one.
+    /// Returns the desired minimum and maximum of the HPA. `None`: paused, and the HPA is deleted. After the pause it
+    /// is a new object.
     #[must_use]
     pub fn hpa_bounds(&self) -> Option<(u32, u32)> {
         (!self.object.annotations.paused()).then(|| super::hpa_bounds(&self.object))
     }
 
-    /// When the next poll starts; if that is over, now. `None`: one is under way, or the object is paused.
+    /// Returns when the next poll starts; a time in the past means now. `None`: a poll is in progress, or the object
+    /// is paused.
     #[must_use]
     pub fn next_poll(&self) -> Option<u64> {
         (!self.polling && !self.object.annotations.paused()).then_some(self.next_poll)
     }
 
-    /// The spec has changed, or a pause annotation, or the operator has started: the loop starts anew, with a poll at once.
-    /// Other annotations are seen at the next poll.
+    /// The spec or a pause annotation has changed, or the operator has started: the loop restarts with an immediate
+    /// poll. Other annotations take effect at the next poll.
     pub fn restart_loop(&mut self, now: u64) {
         self.next_poll = now.saturating_add(REACTION);
     }
@@ -98,15 +101,15 @@ impl Keda {
         self.object.annotations.paused_replicas().filter(|n| *n != current)
     }
 
-    /// A poll starts. It holds the lock until it ends: pushes wait.
+    /// Starts a poll. It holds the lock until it ends: pushes wait.
     pub fn begin_poll(&mut self, now: u64) -> Query {
         self.polling = true;
         self.next_poll = now.saturating_add(self.object.polling.max(1));
         self.cache.ask(self.triggers.iter().map(|_| Asked::Everything))
     }
 
-    /// The HPA asks for the metric of one trigger, through the API server and the adapter. Every trigger is asked for its
-    /// spec, and that one for its value, unless the last poll's will do.
+    /// The HPA requests the metric of one trigger, through the API server and the adapter. Every trigger is queried
+    /// for its spec, and this one also for its value, unless a value stored by the last poll can be used.
     #[must_use]
     pub fn begin_request(&self, trigger: usize) -> Query {
         let wanted = |index| index == trigger && self.stored.get(index).is_none_or(Option::is_none);
@@ -114,12 +117,12 @@ impl Keda {
         self.cache.ask((0..self.triggers.len()).map(asked))
     }
 
-    /// The triggers' answers, one each. `Heard::Again`: ask them once more.
+    /// Takes the triggers' answers, one each. `Heard::Again`: query them again.
     pub fn hear(&mut self, query: &mut Query, answers: &[Answer]) -> Heard {
         self.cache.hear(query, answers, self.release)
     }
 
-    /// A poll ends and decides. Take the push that waited for it next.
+    /// Ends a poll and decides. Call `take_push` next.
     pub fn end_poll(&mut self, query: Query, replicas: Replicas, now: u64) -> Decision {
         let (mut active, mut error) = (false, false);
         for (index, result) in query.results().into_iter().enumerate() {
@@ -142,23 +145,24 @@ impl Keda {
         self.decide(active, error, replicas.current, now)
     }
 
-    /// The push that came while the poll held the lock, after the poll's own write. `None`: there was none.
+    /// Returns the decision of a push that arrived while the poll held the lock; it follows the poll's own write.
+    /// `None`: there was no push.
     pub fn take_push(&mut self, current: u32, now: u64) -> Option<Decision> {
         std::mem::take(&mut self.pushed).then(|| self.decide(true, false, current, now))
     }
 
-    /// What the HPA gets for the metric of one trigger.
+    /// Returns what the HPA gets for the metric of one trigger.
     pub fn end_request(&mut self, query: Query, trigger: usize, replicas: Replicas) -> hpa::Metric {
         let target = self.triggers.get(trigger).map_or(Target::AverageValue(1000), |t| t.target);
         let results = query.results();
         let failed = |f: Failure| results.contains(&Some(Err(Lost::Failed(f))));
         let (no_spec, no_metrics) = (failed(Failure::Spec), failed(Failure::Metrics));
         if (no_spec || no_metrics) && self.release != Release::Main {
-            // With the scaler cache the last poll's values go.
+            // A closed scaler cache loses the last poll's values too.
             self.stored.fill(None);
         }
         if no_spec {
-            // The whole request fails, for triggers that are well too (kedacore/keda#5914).
+            // The whole request fails, also for healthy triggers (kedacore/keda#5914).
             return hpa::Metric { target, answer: Err(NoAnswer) };
         }
         let asked = results.into_iter().nth(trigger).flatten().map(|r| r.map(|reading| reading.milli));
@@ -174,23 +178,24 @@ impl Keda {
         hpa::Metric { target, answer }
     }
 
-    /// A whole poll, with triggers that answer at once. Asked again they say the same.
+    /// Runs a whole poll with triggers that answer immediately; a repeated query gets the same answers.
     pub fn poll(&mut self, answers: &[Answer], replicas: Replicas, now: u64) -> Decision {
         let mut query = self.begin_poll(now);
         while self.hear(&mut query, answers) == Heard::Again {}
         self.end_poll(query, replicas, now)
     }
 
-    /// A whole request of the HPA for one trigger's metric, likewise.
+    /// Runs a whole request of the HPA for one trigger's metric, with the same answers to repeated queries.
     pub fn request(&mut self, trigger: usize, answers: &[Answer], replicas: Replicas) -> hpa::Metric {
         let mut query = self.begin_request(trigger);
         while self.hear(&mut query, answers) == Heard::Again {}
         self.end_request(query, trigger, replicas)
     }
 
-    /// A message on a push stream. Only `true` means anything: from 0 it activates at once, else it keeps alive; it carries
-    /// no value and does not wake the HPA. `known`: the ScaledObject's status lists the trigger's metric already.
-    /// `None`: nothing is decided (now); while a poll is under way, see `take_push`.
+    /// Handles a message on a push stream. Only `true` has an effect: from 0 it activates at once, otherwise it
+    /// refreshes the cooldown; it carries no value and does not trigger the HPA. `known`: the ScaledObject's status
+    /// already lists the trigger's metric. `None`: nothing is decided (yet); while a poll is in progress, see
+    /// `take_push`.
     pub fn push(&mut self, active: bool, known: bool, current: u32, now: u64) -> Option<Decision> {
         if !active || !known || self.object.annotations.paused() {
             return None;
@@ -212,7 +217,7 @@ impl Keda {
         decision
     }
 
-    /// Turns the failure counter; the synthetic metric, if fallback holds.
+    /// Updates the failure counter; returns the synthetic metric if fallback applies.
     fn count(&mut self, trigger: usize, failed: bool, replicas: Replicas) -> Option<i64> {
         let (Some(failures), Some(t)) = (self.failures.get_mut(trigger), self.triggers.get(trigger)) else {
             return None;

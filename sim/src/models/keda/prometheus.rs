@@ -1,21 +1,21 @@
-//! The prometheus trigger: what an answer means (`pkg/scalers/prometheus_scaler.go`).
+//! The prometheus trigger: interprets an answer (`pkg/scalers/prometheus_scaler.go`).
 
 use super::external::milli;
 use super::query::Reading;
 
-/// The trigger's metadata, as far as it decides.
+/// The trigger's metadata that affects decisions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PrometheusTrigger {
-    /// Default true: no result, or none that is a number, is 0.
+    /// Default true: no result, or a non-finite one, counts as 0.
     pub ignore_null_values: bool,
-    /// Active above it, strictly.
+    /// Active above this value, strictly.
     pub activation_threshold: f64,
 }
 
 /// The `value` list of one series of an answer, as the scaler reads it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Series {
-    /// A text that is a number, NaN and the infinities included; more elements than two are not read.
+    /// A string that is a number, including NaN and the infinities; elements after the second are ignored.
     Number(f64),
     /// No list, or an empty one.
     NoValue,
@@ -23,7 +23,7 @@ pub enum Series {
     TimeOnly,
     /// The value is null: the scaler keeps the -1 that it starts with.
     Null,
-    /// The value is a text that is no number.
+    /// The value is a string that is not a number.
     NoNumber,
 }
 
@@ -38,21 +38,21 @@ pub enum TriggerError {
     Empty,
     /// NaN or infinite, with `ignoreNullValues: "false"`.
     NotANumber,
-    /// A time without a value, or a text that is no number: an error whatever `ignoreNullValues` says.
+    /// A time without a value, or a string that is not a number: an error regardless of `ignoreNullValues`.
     Unreadable,
 }
 
 impl PrometheusTrigger {
-    /// The value of an answer: one number per series, or none at all.
+    /// Returns the value of an answer: one number per series, or none.
     ///
     /// # Errors
-    /// What KEDA counts as a failure of the trigger.
+    /// If KEDA counts the answer as a failure of the trigger.
     pub fn value(&self, answer: Option<&[f64]>) -> Result<f64, TriggerError> {
         let series: Option<Vec<Series>> = answer.map(|values| values.iter().copied().map(Series::Number).collect());
         self.value_of_series(series.as_deref())
     }
 
-    /// The value of an answer whose series may have `value` lists of any length.
+    /// Returns the value of an answer whose series may have `value` lists of any length.
     ///
     /// # Errors
     /// As `value`.
@@ -77,7 +77,7 @@ impl PrometheusTrigger {
         value > self.activation_threshold
     }
 
-    /// The answer as the operator takes it.
+    /// Returns the answer as the operator reads it.
     ///
     /// # Errors
     /// As `value`.

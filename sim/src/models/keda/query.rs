@@ -1,13 +1,14 @@
-//! One round of questions to the triggers of a ScaledObject: by a poll, or for the HPA. Each trigger that fails is built
-//! anew and asked once more; a round that ends with a failure closes the scaler cache both paths share
-//! (`pkg/scaling/cache/scalers_cache.go`). All triggers of a round are taken to answer at the same moment.
+//! One query of the triggers of a ScaledObject: by a poll, or for the HPA. Each failing trigger is rebuilt and
+//! queried once more; a query that ends with a failure closes the scaler cache that both paths share
+//! (`pkg/scaling/cache/scalers_cache.go`). All triggers of a query are assumed to answer at the same moment.
 //!
-//! Since 2.20 whoever finds the cache closed under it, between its first answer and its second question, gets neither a
-//! result nor an error. The time in between is how long the failing call took, so slow failures meet it and quick ones hardly.
+//! Since 2.20, a query that finds the cache closed between its first answer and its retry gets neither a result nor
+//! an error. That interval is as long as the failing call takes, so slow failures are affected and quick ones hardly
+//! ever.
 
 use super::Release;
 
-/// What a trigger says.
+/// A trigger's reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
     /// IsActive, or above the activation threshold.
@@ -16,57 +17,57 @@ pub struct Reading {
     pub milli: Vec<i64>,
 }
 
-/// One trigger's answer to one question.
+/// One trigger's answer to one query.
 pub type Answer = Result<Reading, Failure>;
 
 /// Which call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// GetMetricSpec: without a metric there is nothing fallback could count.
+    /// GetMetricSpec: without a metric, fallback has nothing to count.
     Spec,
     /// GetMetrics or IsActive; a Prometheus query.
     Metrics,
 }
 
-/// A round that is under way.
+/// A query in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
-    /// Which life of the cache it holds.
+    /// The generation of the cache that the query uses.
     cache: u64,
-    /// What each trigger is asked, and what it has come to.
+    /// The calls to each trigger, and their result so far.
     triggers: Vec<(Asked, Known)>,
     asked_twice: bool,
 }
 
-/// Which calls a round makes to a trigger.
+/// Which calls a query makes to a trigger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     Everything,
-    /// GetMetricSpec only: the metric is not wanted, or the last poll's value will do.
+    /// GetMetricSpec only: the metric is not wanted, or the value of the last poll is used.
     Spec,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Known {
     Open,
-    /// It knows its metric, and that was all.
+    /// The trigger returned its metric spec; no more was requested.
     NotAsked,
     Settled(Result<Reading, Lost>),
 }
 
-/// Why a trigger has no reading at the end of a round.
+/// Why a trigger has no reading at the end of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lost {
     Failed(Failure),
     CacheClosed,
 }
 
-/// How a round goes on.
+/// The driver's next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// Some triggers failed: ask again, now, and report all answers once more (those known already do not count).
+    /// Some triggers failed: query again immediately, and pass all answers again (those already known are ignored).
     Again,
-    /// The round is over.
+    /// The query is complete.
     Over,
 }
 
@@ -82,7 +83,7 @@ impl Cache {
         Query { cache: self.life, triggers, asked_twice: false }
     }
 
-    /// Takes the answers of one question.
+    /// Takes the answers of one attempt.
     pub(super) fn hear(&mut self, query: &mut Query, answers: &[Answer], release: Release) -> Heard {
         let closed = self.life != query.cache && release != Release::V2_19;
         let mut again = false;
@@ -90,7 +91,7 @@ impl Cache {
             if *known != Known::Open {
                 continue;
             }
-            // A trigger without an answer failed.
+            // A trigger without an answer counts as failed.
             match (answers.get(index).cloned().unwrap_or(Err(Failure::Metrics)), *asked) {
                 (Ok(reading), Asked::Everything) => *known = Known::Settled(Ok(reading)),
                 (Ok(_) | Err(Failure::Metrics), Asked::Spec) => *known = Known::NotAsked,
@@ -111,7 +112,7 @@ impl Cache {
 }
 
 impl Query {
-    /// What each trigger came to; `None`: it was not asked for its metric.
+    /// Returns the result of each trigger; `None`: its metric was not requested.
     pub(super) fn results(self) -> Vec<Option<Result<Reading, Lost>>> {
         let result = |(_, known)| match known {
             Known::Open => Some(Err(Lost::Failed(Failure::Metrics))),

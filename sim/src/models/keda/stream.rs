@@ -1,4 +1,5 @@
-//! The push stream of an external-push trigger: when it is opened again (`pkg/scaling/scale_handler.go`, startPushScalers).
+//! The push stream of an external-push trigger: when it is reopened (`pkg/scaling/scale_handler.go`,
+//! startPushScalers).
 
 /// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +19,8 @@ impl Stream {
     const FIRST: u64 = 2_000;
     const LONGEST: u64 = 60_000;
 
-    /// How long until it is opened again, in milliseconds: 2 s, doubling, at most 60 s. Only a clean end begins anew (and
-    /// is itself the first of the new row); hours of health do not.
+    /// Returns how long until the stream is reopened, in milliseconds: 2 s, doubling, at most 60 s. Only a clean end
+    /// resets the backoff (and itself waits 2 s); hours of uptime do not.
     pub fn ended(&mut self, end: End) -> u64 {
         if end == End::Clean {
             self.wait = Self::FIRST;

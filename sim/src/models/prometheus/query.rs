@@ -1,4 +1,4 @@
-//! The queries our designs need, as a tree, and how they are evaluated. Displayed, they read as PromQL.
+//! The queries that our designs need, as a tree, and their evaluation. `Display` formats them as PromQL.
 
 use super::{LOOKBACK, Moment, Point, Prometheus, Series};
 use std::fmt;
@@ -12,15 +12,15 @@ pub enum Expr {
     MaxOverTime(Selector, u64),
     Sum(Box<Expr>),
     Max(Box<Expr>),
-    /// 1 if there is nothing, else nothing.
+    /// 1 if the vector is empty, otherwise an empty vector.
     Absent(Box<Expr>),
-    /// The left side, and what of the right one has no partner there.
+    /// The left side, and the elements of the right side without a counterpart on the left.
     Or(Box<Expr>, Box<Expr>),
     /// `vector(x)`: a number without labels.
     Number(f64),
 }
 
-/// Which series: `None` is any.
+/// Selects series; `None` matches any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selector {
     pub metric: String,
@@ -28,7 +28,7 @@ pub struct Selector {
     pub target: Option<String>,
 }
 
-/// What an element of a vector is called; an aggregate has no name.
+/// The labels that identify an element of a vector; an aggregate has none.
 type Name<'a> = Option<(&'a str, &'a str)>;
 
 impl Expr {
@@ -92,7 +92,7 @@ impl Prometheus {
     }
 }
 
-/// What is written by now and not younger than the query, the youngest first.
+/// Returns the points written by now and not later than the query's time, latest first.
 fn visible(points: &[Point], moment: Moment) -> impl Iterator<Item = &Point> {
     points.iter().rev().filter(move |p| p.at <= moment.time && p.written <= moment.now)
 }

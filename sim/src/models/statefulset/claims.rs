@@ -1,7 +1,7 @@
-//! Who owns a pod's volume claim, and so takes it along: the retention policy works by owner references. A claim that goes
-//! with its pod is deleted after it; an ordinal that comes back before that waits.
+//! The owners of a pod's volume claim: the retention policy works through owner references. A claim owned by its pod
+//! is deleted after the pod; a new pod of the ordinal waits for that.
 
-/// `persistentVolumeClaimRetentionPolicy`: who owns a pod's claim, and takes it along.
+/// `persistentVolumeClaimRetentionPolicy`: determines whether a claim is deleted with its pod or set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClaimRetention {
     /// `whenDeleted: Delete`.
@@ -17,8 +17,8 @@ pub struct ClaimOwners {
 }
 
 impl ClaimRetention {
-    /// The owner references on the claim of a pod inside the window, or of a condemned one (Kubernetes documentation,
-    /// StatefulSets, "PersistentVolumeClaim retention").
+    /// Returns the owner references on the claim of a pod inside the window, or of a condemned one (Kubernetes
+    /// documentation, StatefulSets, "PersistentVolumeClaim retention").
     #[must_use]
     pub fn owners(self, condemned: bool) -> ClaimOwners {
         let pod = self.delete_when_scaled && condemned;

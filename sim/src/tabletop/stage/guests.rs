@@ -1,4 +1,5 @@
-//! What visitors do on the stage: come, wait, go to their slot, sit, lose their connection and come back, leave, or give up.
+//! The behaviour of visitors: they arrive, wait, connect to their slot, lose their connection and reconnect, leave,
+//! or give up.
 
 use super::{Event, Stage};
 use crate::record::{MarkKind, PodEnd};
@@ -7,21 +8,21 @@ use crate::tabletop::crowd::Visitor;
 use crate::tabletop::dispatcher::News;
 use std::collections::BTreeSet;
 
-/// From a free slot to the first byte at the pod: the page notices it and loads itself anew.
+/// Milliseconds from a free slot to the first byte at the pod: the page notices the slot and reloads.
 const RELOAD: u64 = 500;
-/// How often a visitor whose pod does not answer tries again.
+/// How often a visitor whose pod does not answer retries, in milliseconds.
 const RETRY: u64 = 5000;
 
-/// One visitor who is in the house.
+/// One visitor, from arrival to departure.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Guest {
     visitor: Visitor,
-    /// Counts its states: what was noted in an earlier one does not happen.
+    /// Counts its states: a step scheduled in an earlier state is ignored.
     turn: u32,
     state: State,
     /// What is left of its stay.
     stays: u64,
-    /// The time without a connection that is still to come.
+    /// The period without a connection that is still to come.
     away: Option<(u64, u64)>,
     pub(super) served: bool,
     last: Option<u32>,
@@ -36,13 +37,13 @@ struct Seat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Waiting,
-    /// Has a slot, and is on its way there.
+    /// Has a slot, and is loading the page.
     Coming(Seat),
     Here {
         seat: Seat,
         since: u64,
     },
-    /// Without a connection; without a seat if it was given to somebody else.
+    /// Without a connection; without a seat if the slot was given to another session.
     Away(Option<Seat>),
 }
 
@@ -76,7 +77,7 @@ impl Stage<'_> {
         self.ask(guest, now);
     }
 
-    /// Asks for a slot.
+    /// The visitor requests a slot.
     fn ask(&mut self, guest: u32, now: u64) {
         let Some(patience) = self.guests.get(&guest).map(|g| g.visitor.patience) else { return };
         self.turn(guest, State::Waiting);
@@ -87,7 +88,7 @@ impl Stage<'_> {
         self.knock(guest, now);
     }
 
-    /// Tells the dispatcher that somebody is there. A dispatcher that is away is told when it is back.
+    /// Sends the visitor's request to the dispatcher, or as soon as the dispatcher is up again.
     fn knock(&mut self, guest: u32, now: u64) {
         let last = self.guests.get(&guest).and_then(|g| g.last);
         self.outside.remove(&guest);
@@ -131,7 +132,7 @@ impl Stage<'_> {
                 self.tell(News::Close { guest }, now);
                 self.say_goodbye(guest, "gave up waiting", now);
             }
-            // Its state has changed without a turn: there is no such step any more.
+            // Its state has changed without a turn, so this step no longer applies.
             (Step::Come | Step::Leave | Step::LoseConnection | Step::Return | Step::GiveUp, _) => {}
         }
     }
@@ -161,7 +162,7 @@ impl Stage<'_> {
         self.tell(News::Detach { guest }, now);
     }
 
-    /// Takes the visitor off its pod's list.
+    /// Removes the visitor from its pod's list.
     fn stand_up(&mut self, guest: u32, now: u64) {
         let Some(seat) = self.guests.get(&guest).and_then(|g| g.state.seat()) else { return };
         self.seated -= 1;
@@ -187,7 +188,7 @@ impl Stage<'_> {
     // ---- what the dispatcher orders ----
 
     pub(super) fn seat(&mut self, guest: u32, ordinal: u32, uid: u64, now: u64) {
-        // Who has gone does not come: the slot is kept for nobody, as in life.
+        // A visitor that has left does not connect: its slot is kept unused, as in reality.
         let Some(g) = self.guests.get_mut(&guest).filter(|g| g.state.seat().is_none()) else { return };
         let waited = (!g.served).then(|| now - g.visitor.arrives);
         (g.served, g.last) = (true, Some(ordinal));
@@ -199,7 +200,7 @@ impl Stage<'_> {
         self.seated += 1;
         self.tally.seated(guest, ordinal, uid, waited, now);
         if away {
-            // It will find the slot when it is back.
+            // The visitor uses the slot when it reconnects.
             if let Some(g) = self.guests.get_mut(&guest) {
                 g.state = State::Away(Some(seat));
             }
@@ -234,7 +235,7 @@ impl Stage<'_> {
 
     pub(super) fn requeue(&mut self, guest: u32, now: u64) {
         let Some(state) = self.guests.get(&guest).map(|g| g.state) else { return };
-        // Moving somebody in time is better than nothing, but the session in the pod is over.
+        // Moving the visitor in time avoids an interruption, but the session in the pod is lost.
         if let Some(Seat { ordinal, uid }) = state.seat()
             && let Some(how) = scaled_away(self.end(ordinal, uid))
         {
@@ -259,7 +260,7 @@ impl Stage<'_> {
 
     // ---- what happens to them ----
 
-    /// The pod has ended under whoever sat there.
+    /// The pod has ended with visitors connected.
     pub(super) fn bereave(&mut self, ordinal: u32, uid: u64, end: Option<PodEnd>, now: u64) {
         let by_a_scaler = scaled_away(end);
         for guest in self.sitting.get(&uid).cloned().unwrap_or_default() {
@@ -274,7 +275,7 @@ impl Stage<'_> {
         }
     }
 
-    /// Once in a while everybody shows that they are there.
+    /// Periodic heartbeats of all visitors.
     pub(super) fn signs_of_life(&mut self, now: u64) {
         for guest in self.outside.clone() {
             self.knock(guest, now);
@@ -294,7 +295,7 @@ impl Stage<'_> {
         here.map(|(guest, _)| *guest).collect()
     }
 
-    /// The dispatcher is there again: who has a seat connects anew, who waits asks again.
+    /// The dispatcher is up again: visitors with a slot reconnect, and waiting ones request a slot again.
     pub(super) fn reconnect(&mut self, now: u64) {
         for guest in self.here() {
             self.tell(News::Attach { guest }, now);
@@ -305,7 +306,8 @@ impl Stage<'_> {
     }
 }
 
-/// A pod that ended because somebody wanted fewer pods, or others, and not by itself.
+/// Returns how a pod ended, if it was removed by scaling, a rollout or another intervention, and did not end by
+/// itself.
 fn scaled_away(end: Option<PodEnd>) -> Option<&'static str> {
     match end? {
         PodEnd::ScaledDown => Some("scaled down"),

@@ -1,4 +1,4 @@
-//! The cluster on the stage: what the StatefulSet's controller does, what becomes of its pods, and who hears of it.
+//! The cluster on the stage: the StatefulSet's controller, the life of its pods, and the resulting watch events.
 
 use super::{CALL, Event, NEVER, Stage, WATCH};
 use crate::models::pod::Times;
@@ -47,7 +47,8 @@ impl Stage<'_> {
         }
     }
 
-    /// The probes of a pod begin with the pod, not with its program: the program is found ready at any time within a period.
+    /// A pod's probes begin with the pod, not with its program, so the program is found ready at a random time within
+    /// a period.
     fn start_time(&mut self) -> u64 {
         let program = self.setting.cold_start.sample(&mut self.starts);
         let before = self.setting.pod_start.sample(&mut self.pod_starts);
@@ -69,7 +70,7 @@ impl Stage<'_> {
         }
     }
 
-    /// The last visitor of a pod has left it: a pod that waited for that may end.
+    /// The last visitor of a pod has left: a pod that waited for that may end.
     pub(super) fn emptied(&mut self, ordinal: u32, uid: u64, now: u64) {
         if let Some(deleted) = self.cluster.pod(ordinal, uid).and_then(|p| p.deleted)
             && self.setting.pods_wait
@@ -80,12 +81,12 @@ impl Stage<'_> {
         }
     }
 
-    /// Whether visitors can connect to this incarnation.
+    /// Reports whether visitors can connect to this incarnation.
     pub(super) fn answers(&self, ordinal: u32, uid: u64) -> bool {
         self.cluster.pod(ordinal, uid).is_some_and(|pod| pod.view().is_ready())
     }
 
-    /// Why a pod that is there ends.
+    /// Returns why an existing pod ends.
     pub(super) fn end(&self, ordinal: u32, uid: u64) -> Option<PodEnd> {
         self.cluster.end(ordinal, uid)
     }
@@ -134,7 +135,7 @@ impl Stage<'_> {
         self.agenda.note(now + WATCH, Rank::Dispatcher, Event::PodNews { ordinal, uid, phase });
     }
 
-    /// A write of the scale, by whomever: the last one wins.
+    /// Writes the scale, for any writer: the last write wins.
     pub(super) fn write(&mut self, start: u32, replicas: u32, decided: Decision, now: u64) {
         self.tally.write();
         self.cluster.write(start, replicas, decided);
@@ -147,7 +148,7 @@ impl Stage<'_> {
         self.want_sync(now);
     }
 
-    /// The controller has completed a sync, and says so in the set's status.
+    /// The controller has completed a sync, and reports it in the set's status.
     pub(super) fn observe(&mut self, now: u64) {
         if self.cluster.observe() && self.design.believes == Believes::Observed {
             self.certain_news(now + CALL + WATCH);

@@ -1,4 +1,4 @@
-//! KEDA and the HPA on the stage: their polls, syncs, scrapes and pushes in time, and the writes that come of them.
+//! KEDA and the HPA on the stage: the timing of their polls, syncs, scrapes and pushes, and the resulting writes.
 
 use super::{CALL, Event, Stage};
 use crate::models::hpa::Scale;
@@ -13,7 +13,7 @@ impl Stage<'_> {
         Scale { spec, status: self.cluster.pods(), ready: self.cluster.ready() }
     }
 
-    /// Notes what the scaler will do next; what was noted before and is no longer true is passed over.
+    /// Schedules the scaler's next events; earlier scheduled events that are obsolete are ignored.
     pub(super) fn note_scaler(&mut self, now: u64) {
         let Some(scaler) = &self.scaler else { return };
         if let Some(at) = scaler.next_poll() {
@@ -87,7 +87,7 @@ impl Stage<'_> {
         (!self.down).then(|| self.dispatcher.gauge())
     }
 
-    /// KEDA is to be told that somebody is there, if it listens.
+    /// Schedules a push to KEDA, if it accepts pushes.
     pub(super) fn want_push(&mut self, now: u64) {
         if !self.push_noted && self.scaler.as_ref().is_some_and(Scaler::takes_pushes) {
             self.push_noted = true;

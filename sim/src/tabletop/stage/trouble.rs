@@ -1,4 +1,4 @@
-//! What goes wrong on the stage, when the script says so.
+//! Applies the script's faults.
 
 use super::{Event, NEVER, Stage};
 use crate::models::pod::Pod;
@@ -83,7 +83,7 @@ impl Stage<'_> {
         }
     }
 
-    /// The dispatcher's new process is there.
+    /// The dispatcher's new process is up.
     pub(super) fn come_back(&mut self, now: u64) {
         self.down = false;
         if let Some(scaler) = &mut self.scaler {

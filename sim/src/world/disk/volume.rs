@@ -1,5 +1,5 @@
-//! Names and contents as processes see them, and as they would be after a power loss. POSIX promises little: before an
-//! `fsync` any sector of a write may be durable or not, and a name before an `fsync` of its folder.
+//! Names and contents as processes see them, and as they would be after a power loss. POSIX guarantees little: before
+//! an `fsync` any sector of a write may be durable or not, and so may a name before an `fsync` of its folder.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -7,7 +7,7 @@ use slotkeeper_core::Entry;
 use std::collections::BTreeMap;
 use std::io;
 
-/// Bytes that a disk writes as a whole.
+/// Number of bytes that a disk writes atomically.
 const SECTOR: usize = 512;
 
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub(super) struct Volume {
     names: BTreeMap<String, u64>,
     /// As they are on the disk.
     safe: BTreeMap<String, u64>,
-    /// What leads from the one to the other, in order.
+    /// The changes from `safe` to `names`, in order.
     changes: Vec<Change>,
     files: BTreeMap<u64, File>,
     next: u64,
@@ -33,7 +33,7 @@ enum Change {
 struct File {
     now: Vec<u8>,
     safe: Vec<u8>,
-    /// What has been written since the last sync, in order.
+    /// Writes since the last sync, in order.
     dirty: Vec<Write>,
 }
 
@@ -42,11 +42,11 @@ enum Write {
     Length(usize),
 }
 
-/// How much of what is not durable survives a power loss.
+/// How much non-durable data survives a power loss.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Survives {
     Nothing,
-    /// As on a file system that writes in order.
+    /// A prefix, as on a file system that writes in order.
     First,
     Any,
     All,
@@ -58,7 +58,7 @@ impl Survives {
             [dice.random_range(0..6)]
     }
 
-    /// For each of so many things.
+    /// Decides for each of `count` changes whether it survives.
     fn of(self, count: usize, dice: &mut ChaCha8Rng) -> Vec<bool> {
         let first = dice.random_range(0..=count);
         (0..count)
@@ -79,7 +79,7 @@ fn write(content: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     content[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-/// A write in pieces that are durable as a whole.
+/// Splits a write into pieces that are written atomically.
 fn sectors(at: usize, bytes: &[u8]) -> Vec<(usize, &[u8])> {
     let mut pieces = Vec::new();
     let (mut at, mut rest) = (at, bytes);
@@ -95,7 +95,7 @@ impl File {
     fn lose_power(&mut self, dice: &mut ChaCha8Rng) -> bool {
         let before = self.now.len();
         let survives = Survives::draw(dice);
-        // The length may be durable before the content is: zeros.
+        // The length may become durable before the content, which is then zeros.
         let hollow = survives == Survives::Any && dice.random_ratio(1, 3);
         for write_ in std::mem::take(&mut self.dirty) {
             match write_ {
@@ -127,7 +127,7 @@ impl Volume {
         self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Bytes in use.
+    /// Returns the number of bytes in use.
     pub(super) fn size(&self) -> u64 {
         self.names.values().filter_map(|file| self.files.get(file)).map(|file| file.now.len() as u64).sum()
     }
@@ -146,7 +146,7 @@ impl Volume {
         Ok(self.files.get(&file).map(|file| file.now.clone()).unwrap_or_default())
     }
 
-    /// Empty, if it was there before.
+    /// Creates a file, or truncates an existing one.
     pub(super) fn create(&mut self, name: &str) -> u64 {
         if let Ok(file) = self.find(name) {
             self.set_len(file, 0);
@@ -193,7 +193,7 @@ impl Volume {
 
     pub(super) fn sync(&mut self, file: u64) {
         let Some(file) = self.files.get_mut(&file) else { return };
-        // Not `safe = now`: what a failed sync has dropped is not written by a later one.
+        // Not `safe = now`: data that a failed sync has dropped is not written by a later one.
         for dirty in std::mem::take(&mut file.dirty) {
             match dirty {
                 Write::Bytes(at, bytes) => write(&mut file.safe, at, &bytes),
@@ -202,7 +202,7 @@ impl Volume {
         }
     }
 
-    /// Some of it is durable; all of it counts as clean.
+    /// A failed sync: part of the data becomes durable; all of it counts as clean.
     pub(super) fn sync_badly(&mut self, file: u64, dice: &mut ChaCha8Rng) {
         let Some(file) = self.files.get_mut(&file) else { return };
         let now = file.now.clone();
@@ -216,7 +216,7 @@ impl Volume {
         self.sweep();
     }
 
-    /// Only what is durable is left. True if that is less than there was.
+    /// Discards everything that is not durable. Returns true if that was not all.
     pub(super) fn lose_power(&mut self, dice: &mut ChaCha8Rng) -> bool {
         let changes = std::mem::take(&mut self.changes);
         let kept = Survives::draw(dice).of(changes.len(), dice);
@@ -232,7 +232,7 @@ impl Volume {
         lost
     }
 
-    /// Forgets files without a name.
+    /// Removes files without a name.
     fn sweep(&mut self) {
         let Volume { names, safe, changes, files, .. } = self;
         let pending =
@@ -241,9 +241,9 @@ impl Volume {
         files.retain(|file, _| named(file) || pending(file));
     }
 
-    // ---- what the journal has written there ----
+    // ---- the journal's data ----
 
-    /// All whole records, in order.
+    /// Returns all complete records, in order.
     pub(super) fn entries(&self) -> Vec<(u64, Entry)> {
         let segments = self.names.iter().filter(|(name, _)| name.starts_with("entries-"));
         segments.flat_map(|(_, file)| self.entries_of(*file)).collect()
@@ -258,7 +258,7 @@ impl Volume {
         lines.skip(1).filter_map(record).flat_map(|(first, entries)| (first..).zip(entries)).collect()
     }
 
-    /// The position of the newest state.
+    /// Returns the position of the newest checkpoint.
     pub(super) fn newest_checkpoint(&self) -> u64 {
         let positions = self.names.keys().filter_map(|name| name.strip_prefix("checkpoint-")?.parse().ok());
         positions.max().unwrap_or_default()
@@ -282,14 +282,15 @@ impl Change {
     }
 }
 
-/// `sum position json`: without a look at the sum. What is torn here lacks bytes or has zeros, which is no JSON.
+/// Parses `sum position json` without verifying the sum: a torn record lacks bytes or has zeros, and is not valid
+/// JSON.
 fn record(line: &[u8]) -> Option<(u64, Vec<Entry>)> {
     let position = line.split(|byte| *byte == b' ').nth(1)?;
     let position = std::str::from_utf8(position).ok()?.parse().ok()?;
     Some((position, serde_json::from_slice(json(line)?).ok()?))
 }
 
-/// The JSON of a line.
+/// Returns the JSON of a line.
 pub(super) fn json(line: &[u8]) -> Option<&[u8]> {
     Some(line.splitn(3, |byte| *byte == b' ').nth(2)?.trim_ascii_end())
 }

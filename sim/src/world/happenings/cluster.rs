@@ -1,4 +1,4 @@
-//! The faults of the cluster: an API server that cannot keep up, preemption, drains, and nodes that fall silent.
+//! The faults of the cluster: an overloaded API server, preemption, drains, and silent nodes.
 
 use super::super::World;
 use super::super::faults::{Fault, FaultKind};
@@ -64,7 +64,7 @@ pub(super) fn end(fault: Fault, node: usize, world: &World) {
     }
 }
 
-/// Everything is well again.
+/// Ends all of these faults.
 pub(super) fn heal(world: &World) {
     world.overload.end();
     world.kube.make_room();

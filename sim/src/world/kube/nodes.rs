@@ -1,6 +1,7 @@
-//! Nodes that are cordoned, drained, silent, lost or deleted, pods that are preempted, and what the controllers then write on
-//! pods. The shapes were recorded from a real control plane 1.36 (evictions, a lost node): a lost node changes nothing but the
-//! status of a pod's Ready condition, and whatever deletes a pod first says why in its condition DisruptionTarget.
+//! Nodes that are cordoned, drained, silent, lost or deleted, preempted pods, and what the controllers then write to
+//! pods. The formats were recorded from a real control plane 1.36 (evictions, a lost node): a lost node changes only
+//! the status of a pod's Ready condition, and every component that deletes a pod first writes the reason to its
+//! condition DisruptionTarget.
 
 use super::super::truth::Truth;
 use super::{Inner, Kube, NODE_GRACE, Pod, Stage, pod_key};
@@ -9,20 +10,20 @@ use serde_json::{Value, json};
 use slotkeeper_apiserver::{Part, stamp};
 use std::net::IpAddr;
 
-/// After so long without a word the pods of a node are evicted (`tolerationSeconds` of the taint node.kubernetes.io/unreachable,
-/// scaled down): marked as terminating, which only the node itself can end.
+/// After this many milliseconds without a heartbeat, the pods of a node are evicted (`tolerationSeconds` of the taint
+/// node.kubernetes.io/unreachable, scaled down): marked as terminating, which only the node itself can complete.
 const EVICTION: u64 = 9_000;
-/// After so long the object of a silent node is deleted, if it is to be.
+/// After this many milliseconds the object of a silent node is deleted, if the fault includes that.
 const REMOVAL: u64 = EVICTION + 2_000;
-/// How often `kubectl drain` asks for an eviction (5 s, scaled down).
+/// Interval at which `kubectl drain` retries an eviction, in milliseconds (5 s, scaled down).
 const DRAIN_EVERY: u64 = 500;
 
-/// How many pods of the set a PodDisruptionBudget lets go at once.
+/// How many pods of the set a PodDisruptionBudget allows to be evicted at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Budget {
     /// `maxUnavailable: 1`.
     One,
-    /// `maxUnavailable: 0`: none is ever evicted.
+    /// `maxUnavailable: 0`: no pod is ever evicted.
     Zero,
     /// There is no budget.
     Unlimited,
@@ -31,7 +32,7 @@ pub enum Budget {
 /// One node, as the control plane and its kubelet know it.
 pub(super) struct Node {
     pub(super) ip: IpAddr,
-    /// When its kubelet was heard of last.
+    /// When its kubelet sent the last heartbeat.
     pub(super) heard: u64,
     pub(super) next_port: u16,
     /// `spec.unschedulable`: no new pods.
@@ -49,7 +50,7 @@ struct Drain {
 
 /// The kubelet cannot reach the API server.
 struct Silence {
-    /// What it knew then.
+    /// The kubelet's pods at that time.
     pods: Vec<Pod>,
     is_removed: bool,
 }
@@ -59,7 +60,7 @@ impl Node {
         Node { ip, heard: 0, next_port: first_port, cordoned: false, drain: None, silence: None, removed: false }
     }
 
-    /// The scheduler may use it.
+    /// Reports whether the scheduler may use the node.
     pub(super) fn takes_pods(&self, now: u64) -> bool {
         !self.cordoned && !self.removed && now.saturating_sub(self.heard) < NODE_GRACE
     }
@@ -70,7 +71,7 @@ impl Node {
 }
 
 impl Kube {
-    /// The pods of a node as its kubelet knows them; it also sends its heartbeat.
+    /// Returns the pods of a node as its kubelet knows them; also sends its heartbeat.
     pub fn assigned(&self, node: usize) -> Vec<Pod> {
         let now = self.truth.now();
         let mut inner = self.locked();
@@ -102,8 +103,9 @@ impl Kube {
         inner.start_stuck(now);
     }
 
-    /// A node's kubelet and the API server cannot talk; everybody else and its pods can. `is_removed`: the node's object is
-    /// deleted after the eviction, and with it the objects of its pods, whether they have ended or not.
+    /// A node's kubelet and the API server cannot communicate; all other components can reach its pods. `is_removed`:
+    /// the node's object is deleted after the eviction, and with it the objects of its pods, whether they have ended
+    /// or not.
     pub fn silence(&self, node: usize, is_removed: bool) {
         let mut inner = self.locked();
         let pods = inner.pods.values().filter(|p| p.node == node).cloned().collect();
@@ -112,7 +114,7 @@ impl Kube {
         }
     }
 
-    /// The kubelet of a silent node reaches the API server again, and registers its node if it has to.
+    /// The kubelet of a silent node reaches the API server again, and registers its node if necessary.
     pub fn reconnect(&self, node: usize) {
         let now = self.truth.now();
         let mut inner = self.locked();
@@ -122,7 +124,7 @@ impl Kube {
         inner.start_stuck(now);
     }
 
-    /// A pod with a higher priority takes this one's place; its successor is not scheduled before there is room again.
+    /// A pod with a higher priority preempts this one; its successor is not scheduled until there is capacity again.
     pub fn preempt(&self, uid: &str) {
         let now = self.truth.now();
         let mut inner = self.locked();
@@ -143,12 +145,12 @@ impl Kube {
 }
 
 impl Inner {
-    /// What this kubelet says does not reach the API server.
+    /// Reports whether the pod's kubelet cannot reach the API server.
     pub(super) fn is_silent(&self, uid: &str) -> bool {
         self.pod(uid).is_some_and(|p| self.nodes.get(p.node).is_some_and(|n| n.silence.is_some()))
     }
 
-    /// The node controller has marked it: nothing has been heard of its node for too long.
+    /// Reports whether the node controller has marked the pod: its node has sent no heartbeat for too long.
     pub(super) fn is_lost(&self, uid: &str, now: u64) -> bool {
         self.pod(uid).is_some_and(|p| {
             let silent = self.nodes.get(p.node).map_or(0, |n| now.saturating_sub(n.heard));
@@ -156,7 +158,7 @@ impl Inner {
         })
     }
 
-    /// Pods that wait for room, and for which there is some.
+    /// Starts pods that waited for capacity, if there is some.
     pub(super) fn start_stuck(&mut self, now: u64) {
         if self.slowness.is_none() {
             return;
@@ -170,7 +172,7 @@ impl Inner {
         }
     }
 
-    /// The node lifecycle controller, and the garbage collector of pods.
+    /// Runs the node lifecycle controller, and the garbage collector of pods.
     pub(super) fn watch_nodes(&mut self, now: u64, truth: &Truth) {
         for (number, node) in self.nodes.iter_mut().enumerate() {
             let is_due = now.saturating_sub(node.heard) >= REMOVAL;
@@ -202,7 +204,7 @@ impl Inner {
         self.evict(now, truth);
     }
 
-    /// What drains ask for: one eviction at a time.
+    /// Runs the drains: one eviction at a time.
     fn evict(&mut self, now: u64, truth: &Truth) {
         for number in 0..self.nodes.len() {
             let Some(drain) = self.nodes.get_mut(number).and_then(|n| n.drain.as_mut()) else { continue };
@@ -224,8 +226,8 @@ impl Inner {
         }
     }
 
-    /// The disruption controller counts ready pods that are not terminating, and expects as many as the set wants; a pod that is
-    /// not ready may go only while the others suffice (IfHealthyBudget).
+    /// The disruption controller counts ready pods that are not terminating, and expects as many as the set wants; a
+    /// pod that is not ready may be evicted only while the others suffice (IfHealthyBudget).
     fn allows(&self, budget: Budget, pod: &Pod) -> bool {
         let is_ready = |p: &&Pod| matches!(p.stage, Stage::Ready { .. }) && p.terminating.is_none();
         let healthy = self.pods.values().filter(is_ready).count();
@@ -238,7 +240,7 @@ impl Inner {
         if is_ready(&pod) { healthy > needed } else { healthy >= needed }
     }
 
-    /// Its node is lost: the status of the Ready condition, and nothing else.
+    /// The pod's node is lost: changes only the status of the Ready condition.
     fn unreachable(&mut self, pod: &Pod, now: u64) {
         if let Some(pod) = self.pods.get_mut(&pod.ordinal) {
             pod.stage = Stage::Unready;
@@ -246,7 +248,7 @@ impl Inner {
         self.condition(pod, "Ready", now, |condition| condition["status"] = json!("False"));
     }
 
-    /// Says why a pod is about to be deleted.
+    /// Writes why a pod is about to be deleted.
     fn disrupt(&mut self, pod: &Pod, reason: &str, message: &str, now: u64) {
         self.condition(pod, "DisruptionTarget", now, |condition| {
             condition["status"] = json!("True");
@@ -257,7 +259,7 @@ impl Inner {
 
     fn condition(&self, pod: &Pod, kind: &str, now: u64, change: impl FnOnce(&mut Value)) {
         let time = super::EPOCH + now;
-        // Whatever is gone meanwhile needs no status.
+        // A pod that was removed meanwhile needs no status.
         let _ = self.server.store(|store, _| {
             store.change(&pod_key(pod.ordinal), Part::Status, |object| {
                 let conditions = &mut object["status"]["conditions"];

@@ -1,5 +1,5 @@
-//! What is in the stand-in of Redis, the commands on it, and the journal's three scripts, in Rust. Every write can be taken
-//! back: that is how the newest ones are lost.
+//! The data of the Redis stand-in, the commands on it, and the journal's three scripts, in Rust. Every write can be
+//! undone: that is how the newest ones are lost.
 
 use super::resp::Answer;
 use bytes::Bytes;
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// An entry's place in a stream.
+/// An entry's position in a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Id {
     pub ms: u64,
@@ -43,13 +43,13 @@ pub struct Data {
     strings: BTreeMap<Bytes, Bytes>,
     hashes: BTreeMap<Bytes, Hash>,
     streams: BTreeMap<Bytes, Stream>,
-    /// The newest writes, and when they were made (milliseconds of the world).
+    /// The newest writes, and when they were made (in milliseconds of the world).
     written: Vec<(u64, Undo)>,
-    /// No more memory: nothing that needs some is done.
+    /// Out of memory: commands that need memory fail.
     pub full: bool,
 }
 
-/// How a write is taken back.
+/// How to undo a write.
 enum Undo {
     String(Bytes, Option<Bytes>),
     Hash(Bytes, Option<Hash>),
@@ -58,7 +58,7 @@ enum Undo {
     Trim(Bytes, BTreeMap<Id, Fields>),
 }
 
-/// What others want to know of a script.
+/// Effects of a script that other components need.
 #[derive(Debug)]
 pub enum Happened {
     Taken { position: u64, at: u64, draft: Bytes },
@@ -73,19 +73,19 @@ pub enum Script {
     Keep,
 }
 
-/// The moment of a request.
+/// The time of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     /// Milliseconds of the world.
     pub now: u64,
-    /// What its clock says, in milliseconds.
+    /// The server's clock, in milliseconds.
     pub clock: u64,
 }
 
-/// Writes older than this are on disk, whatever happens.
+/// Writes older than this are on disk in any case, in milliseconds.
 const WRITTEN: u64 = 10_000;
 
-const LAPSED_LIFE: &str = "LAPSED this is not the server, or not the data, that the journal went on with";
+const LAPSED_LIFE: &str = "LAPSED this server or its data is not of the life that the writer knows";
 
 fn oom() -> Answer {
     Answer::Error("OOM command not allowed when used memory > 'maxmemory'.".into())
@@ -115,14 +115,14 @@ impl Data {
         Answer::Array(fields.iter().map(field).collect())
     }
 
-    /// From one to the other, both included.
+    /// Returns the entries from one id to the other, both included.
     #[must_use]
     pub fn range(&self, key: &Bytes, from: Id, to: Id) -> Answer {
         let stream = self.streams.get(key).filter(|_| from <= to);
         Answer::Array(stream.into_iter().flat_map(|s| s.entries.range(from..=to)).map(entry).collect())
     }
 
-    /// What comes after it; `None`: nothing yet.
+    /// Returns the entries after an id; `None`: none yet.
     #[must_use]
     pub fn after(&self, key: &Bytes, after: Id, most: usize) -> Option<Answer> {
         let stream = self.streams.get(key)?;
@@ -131,7 +131,7 @@ impl Data {
         (!found.is_empty()).then_some(Answer::Array(found))
     }
 
-    /// The position at which whatever is here ends: the newest entry's, or that of a state without any.
+    /// Returns the position at which the data ends: that of the newest entry, or of a checkpoint without entries.
     #[must_use]
     pub fn position(&self) -> u64 {
         let newest = |s: &Stream| s.entries.keys().next_back().map(|id| id.seq);
@@ -141,7 +141,7 @@ impl Data {
 
     // ---- writes ----
 
-    /// What was written less than this long ago is lost. True if that was anything.
+    /// Undoes the writes of the last `newest` milliseconds. Returns true if there were any.
     pub fn lose(&mut self, now: u64, newest: u64) -> bool {
         let kept = now.saturating_sub(newest);
         let mut any = false;
@@ -169,7 +169,7 @@ impl Data {
         any
     }
 
-    /// Everything is deleted, and that is on disk.
+    /// Deletes everything; the deletion is on disk.
     pub fn flush(&mut self) {
         let full = self.full;
         *self = Data { full, ..Data::default() };
@@ -186,7 +186,7 @@ impl Data {
         self.note(now, Undo::String(key.clone(), before));
     }
 
-    /// Ids only grow, also past entries that have been deleted.
+    /// Ids only grow, even beyond deleted entries.
     fn add(&mut self, now: u64, key: &Bytes, id: Id, fields: Fields) -> Result<(), Answer> {
         let before = self.streams.get(key).map(|s| s.last);
         if before.unwrap_or_default() >= id {
@@ -200,7 +200,7 @@ impl Data {
         Ok(())
     }
 
-    /// Returns how many entries are gone.
+    /// Returns how many entries were removed.
     fn trim(&mut self, now: u64, key: &Bytes, least: Id) -> usize {
         let Some(stream) = self.streams.get_mut(key) else { return 0 };
         let stay = stream.entries.split_off(&least);
@@ -212,7 +212,7 @@ impl Data {
         count
     }
 
-    /// The commands with which somebody changes the journal's keys by hand.
+    /// Runs the commands with which an operator may change the journal's keys by hand.
     pub fn meddle(&mut self, command: &str, arguments: &[Bytes], now: u64) -> Answer {
         let needs_memory = !matches!(command, "XTRIM" | "XDEL" | "DEL");
         if self.full && needs_memory {
@@ -260,7 +260,7 @@ impl Data {
         done.unwrap_or_else(|error| error)
     }
 
-    // ---- the scripts: line by line what the Lua says ----
+    // ---- the scripts: line by line as in the Lua code ----
 
     pub fn run(
         &mut self,
@@ -294,7 +294,7 @@ impl Data {
         if self.strings.get(life) != Some(name) {
             return Answer::Error(LAPSED_LIFE.into());
         }
-        let Some(last) = self.newest(entries) else { return Answer::Error("LAPSED the entries are gone".into()) };
+        let Some(last) = self.newest(entries) else { return Answer::Error("LAPSED the entries are missing".into()) };
         if self.full && !drafts.is_empty() {
             return oom();
         }
@@ -356,7 +356,7 @@ impl Data {
         }
         let id = Id { ms: number(Some(stamp)), seq: number(Some(position)) };
         if !self.streams.get(entries).is_some_and(|s| s.entries.contains_key(&id)) {
-            return Answer::Error("LAPSED the entry that this state was read at is gone".into());
+            return Answer::Error("LAPSED the entry that this state was read at is missing".into());
         }
         let before = self.hashes.get(checkpoint).cloned();
         let kept = before.as_ref().filter(|h| h.contains_key("position".as_bytes()));

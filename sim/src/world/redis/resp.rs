@@ -1,10 +1,11 @@
-//! What Redis and its clients say to each other (RESP2): requests are arrays of strings, answers are what `Answer` can be.
+//! The protocol between Redis and its clients (RESP2): requests are arrays of strings, answers are the variants of
+//! `Answer`.
 
 use bytes::Bytes;
 use std::io;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 
-/// No request of a journal is larger than this.
+/// Maximum size of a journal's request, in bytes.
 const MOST_BYTES: usize = 64 << 20;
 const MOST_ARGUMENTS: usize = 100_000;
 
@@ -14,7 +15,7 @@ pub enum Answer {
     Error(String),
     Integer(i64),
     Text(Bytes),
-    /// No string.
+    /// The null string.
     Nothing,
     NoArray,
     Array(Vec<Answer>),
@@ -47,10 +48,10 @@ impl Answer {
     }
 }
 
-/// The next request; `None` at the end.
+/// Reads the next request; `None` at the end.
 ///
 /// # Errors
-/// When the connection breaks, or says something that is no request.
+/// If the connection breaks, or receives something that is not a request.
 pub async fn request(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<Vec<Bytes>>> {
     let Some(count) = header(stream, b'*', MOST_ARGUMENTS).await? else { return Ok(None) };
     let mut arguments = Vec::with_capacity(count.min(64));
@@ -72,5 +73,5 @@ async fn header(stream: &mut (impl AsyncBufRead + Unpin), kind: u8, most: usize)
     let number =
         line.strip_prefix(&[kind]).and_then(|rest| std::str::from_utf8(rest.trim_ascii_end()).ok()?.parse().ok());
     let number = number.filter(|n| *n <= most);
-    number.map(Some).ok_or_else(|| io::Error::other(format!("no request: {}", String::from_utf8_lossy(&line))))
+    number.map(Some).ok_or_else(|| io::Error::other(format!("not a request: {}", String::from_utf8_lossy(&line))))
 }

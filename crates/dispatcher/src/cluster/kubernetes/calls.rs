@@ -1,4 +1,4 @@
-//! Calls to the API server: each with a limit of time, each counted, and what an error of one means.
+//! Calls to the API server, each with a timeout and counted, and the meaning of their errors.
 
 use crate::cluster::ClusterError;
 use kube::Error;
@@ -8,15 +8,15 @@ use prometheus::{IntCounter, IntCounterVec, Opts};
 use slotkeeper_core::PoolId;
 use std::time::Duration;
 
-/// Who writes, in `managedFields` and in the API server's log: the first word of the user agent as well.
+/// The field manager, in `managedFields` and in the API server's log: also the first word of the user agent.
 pub(super) const MANAGER: &str = "slotkeeper";
 
-/// Of every patch.
+/// The parameters of every patch.
 pub(super) fn patch_params() -> PatchParams {
     PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
 }
 
-/// How many calls of one pool ended how, and how often somebody else wrote its size.
+/// Counters of one pool: calls by result, and sizes written by others.
 pub(super) struct Calls {
     made: Option<IntCounterVec>,
     overwritten: Option<IntCounter>,
@@ -27,9 +27,9 @@ impl Calls {
         let help =
             "Calls to the Kubernetes API. A steady pool opens two watches every few minutes, and lists every hour.";
         let opts = Opts::new("slotkeeper_kubernetes_requests_total", help).const_label("pool", &*pool.0);
-        // Only a wrong name of a metric or a label is an error, and these are right.
+        // Only an invalid name of a metric or a label is an error, and these are valid.
         let made = IntCounterVec::new(opts, &["verb", "resource", "code"]).ok();
-        let help = "Sizes of the workload that somebody else wrote, although the dispatcher scales it.";
+        let help = "Sizes of the workload written by others, although the dispatcher scales it.";
         let opts = Opts::new("slotkeeper_sizes_overwritten_total", help).const_label("pool", &*pool.0);
         Calls { made, overwritten: IntCounter::with_opts(opts).ok() }
     }
@@ -43,7 +43,7 @@ impl Calls {
         self.overwritten.iter().for_each(IntCounter::inc);
     }
 
-    /// Makes a call: it ends in `limit`, and is counted.
+    /// Makes a call with the timeout `limit`, and counts it.
     pub(super) async fn make<T>(
         &self,
         (verb, resource): (&str, &str),
@@ -70,7 +70,7 @@ impl Calls {
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
-    #[error("the API server refuses it ({code}): {message}")]
+    #[error("the API server refused the call ({code}): {message}")]
     Refused { code: u16, message: String },
     #[error("the API server has not answered within {0:?}")]
     Silent(Duration),
@@ -79,7 +79,7 @@ pub(super) enum CallError {
 }
 
 impl CallError {
-    /// Something else was there than expected, or nothing.
+    /// Whether the API server refused the call with this status code.
     pub(super) fn is(&self, expected: u16) -> bool {
         matches!(self, CallError::Refused { code, .. } if *code == expected)
     }
@@ -90,7 +90,7 @@ impl From<Error> for CallError {
         if let Error::Api(status) = error {
             return CallError::Refused { code: status.code, message: status.message };
         }
-        // What is at the bottom says more than what is at the top.
+        // The innermost cause is more specific than the outer errors.
         let mut bottom: &dyn std::error::Error = &error;
         while let Some(source) = bottom.source() {
             bottom = source;

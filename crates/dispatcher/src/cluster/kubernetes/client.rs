@@ -1,5 +1,5 @@
-//! The way to the API server: kube's client (credentials, TLS, tokens that are renewed on disk) on our own `Net`, so that it
-//! runs wherever the dispatcher does.
+//! The client of the API server: kube's (credentials, TLS, tokens that are renewed on disk) on our own `Net`, so that it
+//! also runs in a simulation.
 
 use crate::config::KubernetesAccess;
 use crate::outside::{BoxFuture, Net, Stream};
@@ -18,9 +18,9 @@ use std::time::Duration;
 use tower::util::MapErr;
 use tower::{BoxError, Service};
 
-/// The first word is also the manager of fields that are written without one.
+/// The first word is also the field manager of writes that do not name one.
 const USER_AGENT: &str = concat!("slotkeeper/", env!("CARGO_PKG_VERSION"));
-/// To one address of the API server.
+/// The timeout of connecting to one address of the API server.
 const DIAL: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -35,10 +35,10 @@ pub enum AccessError {
     Credentials(#[source] kube::Error),
 }
 
-/// Reads credentials; connects when it is first used.
+/// Reads credentials, and returns a client that connects when it is first used.
 ///
 /// # Errors
-/// When there are none, or they cannot be read.
+/// When there are no credentials, or they cannot be read.
 pub async fn connect(access: &KubernetesAccess, net: Arc<dyn Net>) -> Result<Client, AccessError> {
     let options = KubeConfigOptions { context: access.context.clone(), cluster: None, user: None };
     let config = match (&access.kubeconfig, &access.context) {
@@ -57,7 +57,7 @@ pub async fn connect(access: &KubernetesAccess, net: Arc<dyn Net>) -> Result<Cli
         },
     };
     let server = config.cluster_url.host().unwrap_or_default();
-    tracing::info!(server, namespace = config.default_namespace, "Kubernetes");
+    tracing::info!(server, namespace = config.default_namespace, "using the Kubernetes API");
     if config.proxy_url.is_some() {
         tracing::warn!("the kubeconfig's proxy (or HTTPS_PROXY) is not used: the API server is dialled directly");
     }
@@ -116,7 +116,7 @@ impl Service<Uri> for Dialer {
     }
 }
 
-/// A connection as hyper's client wants it.
+/// A connection in the form that hyper's client requires.
 struct Line(TokioIo<Stream>);
 
 impl Connection for Line {

@@ -1,6 +1,6 @@
-//! One resource as a stream of news: a complete list, then what changes, then a list again when the server has forgotten
-//! where we were (Kubernetes docs, "API concepts", "Efficient detection of changes"). A watch that breaks goes on at the
-//! last version read; whatever is repeated is told again, and is for the reader to ignore.
+//! Follows one resource as a stream of events: a complete list, then changes, then a list again when the server no longer
+//! has the changes since our version (Kubernetes docs, "API concepts", "Efficient detection of changes"). A watch that
+//! breaks is resumed at the last version read; repeated events are passed on, and the receiver must ignore them.
 
 use super::calls::{CallError, Calls};
 use super::{Pace, Site};
@@ -16,9 +16,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// Objects in one answer to a list.
+/// Objects per page of a list.
 const PAGE: u32 = 500;
-/// A server that ends watches at once is not asked again at once.
+/// The pause before a watch is opened again, for a server that ends watches at once.
 const BREATH: Duration = Duration::from_millis(50);
 
 pub(super) enum News<T> {
@@ -27,21 +27,21 @@ pub(super) enum News<T> {
     Gone { item: T, version: u64 },
 }
 
-/// What to follow.
+/// The resource to follow.
 pub(super) struct Source<K> {
     pub(super) site: Arc<Site>,
     pub(super) api: Api<K>,
-    /// As in the URL: `pods`.
+    /// The name in the URL: `pods`.
     pub(super) resource: &'static str,
     pub(super) labels: Option<String>,
     pub(super) fields: Option<String>,
 }
 
-/// Why a watch is over.
+/// Why a watch has ended.
 enum End {
-    /// It goes on at the last version.
+    /// It can be resumed at the last version.
     Quietly,
-    /// What has changed since the last version is not known any more.
+    /// The server no longer has the changes since the last version.
     Forgotten,
 }
 
@@ -49,7 +49,7 @@ impl<K> Source<K>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    /// Follows until nobody listens. `read` takes from an object what matters (and may find that nothing does).
+    /// Follows until the receiver is dropped. `read` converts an object; objects for which it returns `None` are skipped.
     pub(super) async fn follow<T>(self, read: impl Fn(K) -> Option<T>, out: mpsc::Sender<News<T>>) {
         let mut delay = self.pace().retry.0;
         loop {
@@ -84,7 +84,7 @@ where
         &self.site.calls
     }
 
-    /// Every page, at one version.
+    /// Reads all pages, at one version.
     async fn list<T>(&self, read: &impl Fn(K) -> Option<T>) -> Result<(Vec<T>, u64), CallError> {
         let mut items = Vec::new();
         let mut params = ListParams {
@@ -104,7 +104,7 @@ where
         }
     }
 
-    /// Until everything has to be listed again. An error: nobody listens any more.
+    /// Watches until everything has to be listed again. An error: the receiver was dropped.
     async fn watch_from<T>(
         &self,
         mut version: u64,
@@ -127,7 +127,7 @@ where
                 Ok(End::Quietly) if now() < relist => tokio::time::sleep(BREATH).await,
                 Ok(End::Quietly) => return Ok(()),
                 Ok(End::Forgotten) => {
-                    tracing::info!(pool = %self.site.pool, resource = self.resource, "the watch is too old: listing again");
+                    tracing::info!(pool = %self.site.pool, resource = self.resource, "the version of the watch is too old: listing again");
                     tokio::time::sleep(BREATH).await;
                     return Ok(());
                 }
@@ -135,7 +135,7 @@ where
                     self.complain("watch", &error);
                     tokio::time::sleep(delay).await;
                     delay = (delay * 2).min(self.pace().retry.1);
-                    // A version of the future (the server was set back), or a watch that never opens.
+                    // The version is higher than the server's (it was restored from a backup), or the watch never opens.
                     if error.is(504) || now() >= relist {
                         return Ok(());
                     }
@@ -144,7 +144,7 @@ where
         }
     }
 
-    /// One watch. The inner error is the server's, the outer one says that nobody listens any more.
+    /// Runs one watch. The inner error is the server's; the outer one means that the receiver was dropped.
     async fn watch<T>(
         &self,
         version: &mut u64,
@@ -167,7 +167,7 @@ where
             Err(error) => return Ok(Err(error)),
         };
         pin_mut!(events);
-        // The server ends it; whoever is not even told that has lost the connection.
+        // The server ends the watch before this; otherwise the connection is lost.
         let latest = (now() + self.pace().watch + self.pace().call).min(relist + self.pace().watch);
         loop {
             let event = match tokio::time::timeout_at(latest, events.next()).await {
@@ -208,7 +208,7 @@ where
     }
 }
 
-/// What has changed since the last version is not known to the server any more.
+/// The server no longer has the changes since the last version.
 fn too_old() -> End {
     planted!(ForgottenNotListed => End::Quietly);
     End::Forgotten
@@ -220,7 +220,7 @@ fn is_last(next: Option<&str>) -> bool {
     next.is_none()
 }
 
-/// Nobody listens any more.
+/// The receiver was dropped.
 struct Closed;
 
 /// A version as a number: larger is newer (Kubernetes docs, "API concepts", "Resource version semantics", since 1.35; true of

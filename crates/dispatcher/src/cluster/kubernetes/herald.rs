@@ -1,5 +1,6 @@
-//! Makes news for the journal of what is read: pods, the size, and why a pod is not ready yet. Versions are the API server's
-//! times sixteen: what lies between is refined here, between two versions of its own (that a pod has answered us, say).
+//! Turns Kubernetes watch events into observations for the journal: pods, the size, and why a pod is not ready yet.
+//! Versions are the API server's times 16, which leaves room for observations between two of its versions (for example,
+//! that a pod has answered a probe).
 
 mod known;
 mod lost;
@@ -25,11 +26,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-/// Refinements between two versions of the API server's; the last one is kept for "it answers".
+/// Versions per version of the API server; the last one is reserved for "the pod answers".
 const FINE: u64 = 16;
-/// Probes at once.
+/// Maximum of concurrent probes.
 const AT_ONCE: usize = 128;
-/// News read ahead: whoever tells more waits.
+/// The capacity of the channels: a sender waits if one is full.
 const AHEAD: usize = 256;
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -38,25 +39,25 @@ pub(super) struct Herald {
     teller: mpsc::UnboundedSender<Command>,
     proofs: mpsc::UnboundedReceiver<Proof>,
     pods: BTreeMap<Uid, Known>,
-    /// Pods that nobody can sit in yet.
+    /// Pods that are starting, or run without being ready.
     coming: BTreeSet<Uid>,
-    /// The newest version of the pods, and how often it has been refined.
+    /// The newest version of the pods, and the number of observations reported after it within the version.
     newest: u64,
     refined: u64,
     listed: bool,
     certain: Option<Certain>,
     told: Option<Certain>,
-    /// A size that was read and could not be told yet.
+    /// A size that was read and could not be reported yet; true if sizes may have been missed before it.
     unsaid: Option<(Workload, bool)>,
     retry: Option<Instant>,
     selector: Option<String>,
     worried: Vec<&'static str>,
     workload_uid: String,
-    /// Another set of the same name has come, and has not acted on its size yet: it may delete what it has adopted.
+    /// Another set of the same name exists now, and has not acted on its size yet: it may delete pods that it has adopted.
     succeeding: bool,
-    /// As it was said last.
+    /// The deletion of the workload that was logged last.
     going: Option<Going>,
-    /// Pods without a number, which one they are to have, and when it is to be written (again).
+    /// Pods without an ordinal annotation, the ordinal chosen for them, and when to write it (again).
     unnumbered: BTreeMap<Uid, (Sight, Option<u32>, Instant)>,
     /// Pods that are being deleted, and when they should have ended.
     ending: BTreeSet<(Instant, Uid)>,
@@ -64,13 +65,13 @@ pub(super) struct Herald {
     tasks: JoinSet<()>,
 }
 
-/// A pod has taken a connection, or answered its probe.
+/// A pod has accepted a connection, or answered its probe.
 struct Answer {
     uid: Uid,
     from: SocketAddr,
 }
 
-/// Where the parts that run beside tell what they found.
+/// A channel on which the background tasks report their results.
 struct Inbox<T> {
     send: mpsc::Sender<T>,
     read: mpsc::Receiver<T>,
@@ -173,7 +174,7 @@ impl Herald {
         }
     }
 
-    /// Once it is known by which labels; anew when those change.
+    /// Starts to follow the pods when the workload's selector is known; starts again when the selector changes.
     fn follow_pods(&mut self, following: Option<&AbortHandle>) -> Option<(mpsc::Receiver<News<Sight>>, AbortHandle)> {
         let workload = self.site.seen().workload.clone()?;
         let labels = workload.selector;
@@ -194,7 +195,7 @@ impl Herald {
     }
 
     fn tell(&self, command: Command) {
-        // Nobody listens any more only when the pool is being dropped.
+        // The receiver is dropped only together with the pool.
         let _ = self.teller.send(command);
     }
 
@@ -207,7 +208,7 @@ impl Herald {
                 let present: BTreeSet<Uid> = items.iter().map(|s| s.uid.clone()).collect();
                 self.pods.retain(|uid, _| present.contains(uid));
                 self.unnumbered.retain(|uid, _| present.contains(uid));
-                // Those that have a number first: nobody else may get it.
+                // First the pods that have an ordinal, so that no other pod gets it.
                 let workload = &self.site.config.workload;
                 let (numbered, others): (Vec<_>, Vec<_>) =
                     items.into_iter().partition(|s| numbers::ordinal(s, workload).is_some());
@@ -241,7 +242,7 @@ impl Herald {
         self.number();
     }
 
-    /// After news of one pod, or of all.
+    /// After an event of one pod, or a list of all pods.
     fn look_at_ends(&mut self, whose: Option<Uid>, silences: &mpsc::Sender<Uid>) {
         let uids = match whose {
             Some(uid) => vec![uid],
@@ -264,21 +265,21 @@ impl Herald {
         let workload = &self.site.config.workload;
         let number = numbers::ordinal(&sight, workload);
         let is_ours = numbers::is_of(&sight, workload, &self.workload_uid);
-        // Its set is gone, and another one will adopt it: it was somebody's, and stays.
+        // Its set has been deleted, and another one will adopt the pod: it may be in use, and stays.
         let is_left = sight.owner.is_none() && !self.site.is_deployment();
         let owned = is_ours && !self.succeeding;
         if self.site.is_deployment() && matches!(sight.stage, Stage::Ended(_)) {
-            // Its ReplicaSet has replaced it, and leaves the object behind.
+            // Its ReplicaSet has replaced the pod, and keeps the object.
             self.unnumbered.remove(&uid);
             self.lose(&uid, version * FINE);
             return;
         }
         if let Some(known) = self.pods.get_mut(&uid) {
-            // A watch that goes on repeats; what has been read stays read.
+            // A resumed watch repeats events; older versions are ignored.
             if known.version < version {
                 known.used |= sight.used || matches!(known.sight.stage, Stage::Ready);
                 if known.sight.ip != sight.ip {
-                    // A new sandbox: whoever answered there need not answer here.
+                    // A new sandbox: it has to be probed again.
                     known.answered = false;
                     known.knock.take().inspect(AbortHandle::abort);
                 }
@@ -301,7 +302,7 @@ impl Herald {
         self.knock(&uid, knocks);
     }
 
-    /// Asks a ready pod until it answers. Never again after that: its readiness is its own.
+    /// Probes a ready pod until it answers once. After that, only the pod's own readiness counts.
     fn knock(&mut self, uid: &Uid, knocks: &mpsc::Sender<Answer>) {
         let Some(known) = self.pods.get_mut(uid) else { return };
         let address = known.sight.ip.map(|ip| SocketAddr::new(ip, self.site.config.port));
@@ -324,19 +325,19 @@ impl Herald {
                     Ok(()) => break,
                     Err(why) if !said => {
                         said = true;
-                        tracing::info!(pool = %site.pool, pod = name, "ready, but it does not answer us yet: {why}");
+                        tracing::info!(pool = %site.pool, pod = name, "ready, but does not answer the dispatcher yet: {why}");
                     }
                     Err(_) => {}
                 }
                 drop(permit);
                 tokio::time::sleep(site.config.probe.every).await;
             }
-            // Whoever does not listen any more does not need it.
+            // If the receiver was dropped, the answer is not needed.
             let _ = knocks.send(Answer { uid, from: address }).await;
         }));
     }
 
-    /// Before the first list: what runs already is to be ready at once.
+    /// Before the first list is reported: waits for the pods to answer, so that running pods are ready at once.
     async fn hear(&mut self, answers: &mut mpsc::Receiver<Answer>) {
         let patience = now() + self.site.config.probe.timeout * 2;
         while self.pods.values().any(Known::is_silent) {
@@ -357,7 +358,8 @@ impl Herald {
             seen.push(Sighting { pod: Ordinal(known.ordinal), uid: uid.clone(), phase });
         }
         self.coming = self.pods.iter().filter(|(_, k)| k.is_coming()).map(|(uid, _)| uid.clone()).collect();
-        // Another dispatcher may tell a list of the same version, and may not have been answered: who knows more is newer.
+        // Another dispatcher may report a list of the same version while pods have not answered it: a list in which all
+        // ready pods have answered gets a higher version.
         if !self.pods.values().any(Known::is_silent) {
             self.tell(Command::PodsListed { pods: seen, version: version * FINE + FINE - 2 });
             return;
@@ -369,7 +371,7 @@ impl Herald {
         }
     }
 
-    /// Tells of a pod what has changed.
+    /// Reports a pod if its phase has changed.
     fn retell(&mut self, uid: &Uid, version: u64) {
         let Some(known) = self.pods.get_mut(uid) else { return };
         let phase = known.phase(self.site.config.port);
@@ -411,7 +413,7 @@ impl Herald {
         }
     }
 
-    /// Unless the pod has another address by now.
+    /// Records an answer, unless the pod has another address by now.
     fn believe(&mut self, answer: &Answer) -> bool {
         let known = self.pods.get_mut(&answer.uid).filter(|k| k.sight.ip == Some(answer.from.ip()));
         known.map(|known| known.answered = true).is_some()
@@ -426,15 +428,16 @@ impl Herald {
         }
     }
 
-    /// What orders and marks look at.
+    /// Updates the state that orders and marks read.
     fn show(&self, uid: &Uid) {
         if let Some(known) = self.pods.get(uid) {
             self.site.seen().pods.insert(known.ordinal, known.living());
         }
     }
 
-    /// Writes the numbers that are due, and again those that have not been read back: the lowest that nobody has or is
-    /// about to have. While a pod that ends has a number that is wanted, its successor waits for that.
+    /// Writes the ordinals that are due, and again those that have not been read back. A pod gets the lowest ordinal that
+    /// is free. If a terminating pod still has an ordinal below the size, its successor waits for that ordinal instead of
+    /// taking a higher one.
     fn number(&mut self) {
         if self.unnumbered.is_empty() {
             return;
@@ -461,7 +464,7 @@ impl Herald {
     }
 }
 
-/// Which pod this is news of; `None`: all of them.
+/// The pod of this event; `None`: all pods.
 fn whose(news: &News<Sight>) -> Option<Uid> {
     match news {
         News::Listed { .. } => None,
@@ -483,7 +486,7 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
-/// The events of pods, while any pod is on its way: nice to have, so that an error is no matter.
+/// Follows the Kubernetes events of pods, while any pod is starting. They are optional, so errors have no consequences.
 async fn note(site: Arc<Site>, out: mpsc::Sender<(Uid, Note)>) {
     let (told, mut news) = mpsc::channel(AHEAD);
     let fields = Some("involvedObject.kind=Pod".to_owned());

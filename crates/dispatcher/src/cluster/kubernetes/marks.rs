@@ -1,6 +1,7 @@
-//! The annotations by which others know that a pod is in use: node autoscalers keep its node, a ReplicaSet takes others
-//! first, and KEDA, if it is to be guarded against, does not scale in while anybody lives (`pause`). Written only where
-//! something differs, a few at a time. In a pool of a Deployment also: pods that ought to have gone and did not.
+//! Writes the annotations that protect pods in use: node autoscalers keep their nodes, a ReplicaSet deletes other pods
+//! first, and KEDA, if `keda_guard` is set, does not scale in while there are sessions (`pause`). Annotations are written only if
+//! they differ, a few at a time. In a pool of a Deployment, this also deletes retiring pods that the ReplicaSet kept
+//! while it deleted others instead.
 
 use super::calls::CallError;
 use super::pause::{Pause, Proof};
@@ -15,24 +16,25 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-/// Between two looks. What is written is read back by the watch, and is not written twice.
+/// The interval of checks. Annotations that were written are read back by the watch, and not written twice.
 const LOOK: Duration = Duration::from_secs(1);
-/// Pods written per look.
+/// Maximum of pods written per check.
 const AT_ONCE: usize = 10;
 const SLOWEST: Duration = Duration::from_secs(60);
 
 pub(super) struct Marks {
     site: Arc<Site>,
-    /// None before the fleet has been read.
+    /// `None` before the fleet has been read.
     attended: watch::Receiver<Option<Attendance>>,
     pause: Pause,
 }
 
-/// What keeps a pod: the word for it in `KEPT`, which says what is ours, the annotation, its value.
+/// The annotations that protect a pod: the word for each in `KEPT` (which lists those that are the dispatcher's), its key,
+/// its value.
 const KEEPS: [(&str, &str, &str); 2] =
     [("safe-to-evict", SAFE_TO_EVICT, "false"), ("do-not-disrupt", DO_NOT_DISRUPT, "true")];
 
-/// After failures, the next try comes later and later.
+/// A delay before the next attempt that grows with each failure.
 struct Delay {
     time: Duration,
     over: Option<Instant>,
@@ -73,19 +75,19 @@ impl Marks {
         let (mut pods, mut guard) = (Delay::new(), Delay::new());
         loop {
             tokio::time::sleep(LOOK).await;
-            // Before the fleet has been read, nobody knows that nobody lives.
+            // Before the fleet has been read, it is not known whether there are sessions.
             let Some(attendance) = self.attended.borrow_and_update().clone() else { continue };
-            // By old knowledge nothing is written: a dispatcher that reads the journal does it.
+            // If the report is outdated, nothing is written: a dispatcher that reads the journal does it.
             if attendance.until.is_some_and(|until| until <= now()) {
                 continue;
             }
             if guard.is_over() {
                 let written = self.pause.look(&attendance).await;
-                guard.after(&self.site, "guard against KEDA", written);
+                guard.after(&self.site, "write the guard against KEDA", written);
             }
             if pods.is_over() {
                 let written = self.pods(&attendance).await;
-                pods.after(&self.site, "mark what is in use", written);
+                pods.after(&self.site, "write the annotations of pods", written);
             }
         }
     }
@@ -113,7 +115,7 @@ impl Marks {
         Ok(())
     }
 
-    /// What has to change; a value of null takes an annotation away.
+    /// The annotations to change; a value of null removes one.
     fn changes(&self, living: &Living, attended: &Attended) -> Option<Value> {
         let has = |key: &str| living.annotations.get(key).map(String::as_str);
         let mut changes = serde_json::Map::new();
@@ -139,8 +141,8 @@ impl Marks {
         (!changes.is_empty()).then_some(Value::Object(changes))
     }
 
-    /// A ReplicaSet may have taken another pod than the one that retires (one that was not ready goes first whatever its
-    /// cost). Then the number inside stays empty for ever, unless the one outside goes, too.
+    /// Deletes a retiring pod if the ReplicaSet has deleted another one instead (it deletes pods that are not ready first,
+    /// whatever their deletion cost). Otherwise the ordinal of the other pod would stay empty forever.
     async fn misfit(&self, attendance: &Attendance) {
         let misfit = {
             let seen = self.site.seen();
@@ -156,7 +158,7 @@ impl Marks {
             found.map(|(_, p)| (p.name.clone(), p.uid.clone()))
         };
         if let Some((name, uid)) = misfit {
-            tracing::info!(pool = %self.site.pool, pod = name, "it retires, and another went in its place: it goes, too");
+            tracing::info!(pool = %self.site.pool, pod = name, "deleting a retiring pod, because the ReplicaSet deleted another one instead");
             if let Err(error) = orders::delete(&self.site, &name, &uid).await {
                 tracing::warn!(pool = %self.site.pool, pod = name, "cannot be deleted: {error}");
             }
@@ -164,7 +166,7 @@ impl Marks {
     }
 }
 
-/// The annotations that are ours, by these words.
+/// Removes the annotations that the dispatcher wrote, named by these words.
 fn take_away(words: &str, changes: &mut serde_json::Map<String, Value>) {
     planted!(MarksStay => ());
     let ours = KEEPS.into_iter().filter(|(word, ..)| words.split(',').any(|w| w == *word));
@@ -172,7 +174,8 @@ fn take_away(words: &str, changes: &mut serde_json::Map<String, Value>) {
     changes.insert(KEPT.into(), Value::Null);
 }
 
-/// Coarse, since every change is a write: retiring pods first, then free ones, then by the size of their number of sessions.
+/// The deletion cost: retiring pods first, then free ones, then by the logarithm of their sessions, because every change
+/// is a write.
 fn cost(attended: &Attended) -> i64 {
     planted!(DeletionCostEqual => if attended.retiring && attended.sessions == 0 { -1 } else { 0 });
     match attended.sessions {

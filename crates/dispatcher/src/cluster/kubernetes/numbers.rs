@@ -1,6 +1,7 @@
-//! Which ordinal a pod has. A StatefulSet says so in its pods' names. The pods of a Deployment have none: whoever first meets
-//! one writes the lowest free number on it, guarded by its version, and only then is it told of: so that the dispatcher of tomorrow
-//! agrees. (Two that number two pods at the same moment may choose one number: such a pool wants one dispatcher.)
+//! The ordinal of a pod. For a StatefulSet it is part of the pod's name. The pods of a Deployment have none: the
+//! dispatcher writes the lowest free number to a pod's annotation, with the pod's version as a precondition, and reports
+//! the pod only then, so that later dispatchers use the same number. (Two dispatchers that number two pods at the same
+//! moment may choose the same number: such a pool should have only one dispatcher.)
 
 use super::Site;
 use super::sight::Sight;
@@ -12,13 +13,13 @@ use tokio::sync::Semaphore;
 
 pub(super) const ORDINAL: &str = "slotkeeper.dev/ordinal";
 
-/// Whether it is one of the workload's pods; of a StatefulSet with this uid.
+/// Whether the pod belongs to the workload; a StatefulSet must also have this uid.
 pub(super) fn is_of(sight: &Sight, workload: &Named, uid: &str) -> bool {
     planted!(ForeignPodsTaken => true);
     let Some(owner) = &sight.owner else { return false };
     match workload {
         Named::StatefulSet(set) => owner.kind == "StatefulSet" && owner.name == *set && owner.uid == uid,
-        // Its ReplicaSets: the name and a hash.
+        // The names of its ReplicaSets: the Deployment's name and a hash.
         Named::Deployment(deployment) => {
             let hash = owner.name.strip_prefix(deployment).and_then(|rest| rest.strip_prefix('-'));
             owner.kind == "ReplicaSet" && hash.is_some_and(|hash| !hash.contains('-'))
@@ -33,13 +34,13 @@ pub(super) fn ordinal(sight: &Sight, workload: &Named) -> Option<u32> {
     }
 }
 
-/// Writes the number on the pod; it is read back by the watch. Somebody else may be faster: then theirs holds.
+/// Writes the number to the pod; the watch reads it back. If another dispatcher has written one meanwhile, that one stays.
 pub(super) async fn write(site: Arc<Site>, number: u32, sight: Sight, at_once: Arc<Semaphore>) {
     let Ok(_permit) = at_once.acquire().await else { return };
     let annotations = json!({ ORDINAL: number.to_string() });
     match site.annotate(&sight.name, &sight.uid, Some(&sight.resource_version), annotations).await {
-        Ok(true) => tracing::info!(pool = %site.pool, pod = sight.name, number, "numbered"),
+        Ok(true) => tracing::info!(pool = %site.pool, pod = sight.name, number, "ordinal written to the pod"),
         Ok(false) => {}
-        Err(error) => tracing::warn!(pool = %site.pool, pod = sight.name, "cannot be numbered: {error}"),
+        Err(error) => tracing::warn!(pool = %site.pool, pod = sight.name, "cannot write the ordinal: {error}"),
     }
 }

@@ -1,4 +1,4 @@
-//! What the fleet orders: a size, in one guarded write, and the end of an incarnation, by its uid.
+//! Executes the fleet's orders: writes a size, in one write with a precondition, and deletes an incarnation, by its uid.
 
 use super::Site;
 use super::calls::{CallError, patch_params};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use slotkeeper_core::{Decision, Span, Timeline, Uid, planted};
 use std::sync::Arc;
 
-/// So often somebody else may write in between.
+/// Maximum of attempts if other writers cause conflicts.
 const TRIES: usize = 5;
 
 pub(super) struct Orders {
@@ -23,8 +23,8 @@ impl Orders {
         Orders { site }
     }
 
-    /// Start, replicas and the position that decided them are one merge patch with the version as precondition: nobody
-    /// writes over what he has not read, and nobody undoes what was decided later.
+    /// Start, replicas and the position that decided them are one merge patch with the version as precondition: so a dispatcher
+    /// never overwrites a size that it has not read, and never undoes a later decision.
     pub(super) async fn scale(&self, size: Size) -> Result<(), ClusterError> {
         let (span, decided) = (size.span(), size.decided);
         for _ in 0..TRIES {
@@ -57,10 +57,10 @@ impl Orders {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(ClusterError::Refused(format!("{}: others write it all the time", self.name())))
+        Err(ClusterError::Refused(format!("{}: too many conflicts with other writers", self.name())))
     }
 
-    /// Nothing to do if it is not there (any more).
+    /// Does nothing if the incarnation does not exist (any more).
     pub(super) async fn recycle(&self, pod: u32, uid: Uid) -> Result<(), ClusterError> {
         let name = {
             let seen = self.site.seen();
@@ -94,8 +94,8 @@ impl Orders {
         }
     }
 
-    /// A ReplicaSet chooses which pods go: first those that are to go are marked, and those that are to stay are not (an order of
-    /// entries that are lost may have marked them).
+    /// Before a scale-down, sets the deletion costs by which a ReplicaSet chooses pods: marks those outside of the span,
+    /// and removes the mark from those inside (an order of entries that are lost may have set it).
     async fn give_up(&self, span: Span) -> Result<(), CallError> {
         let wrong: Vec<(String, Uid, &str)> = {
             let seen = self.site.seen();
@@ -135,15 +135,15 @@ impl Orders {
     }
 }
 
-/// Nobody undoes what was decided later, or writes what is there.
+/// Whether nothing must be written: a later decision must not be undone, or the size is already written.
 fn is_settled(known: &Workload, size: &Size, span: Span) -> bool {
     planted!(UndoLaterDecision => known.decided == size.decided && known.span.is_same(span));
     !size.may_overwrite(known.decided) || known.decided == size.decided && known.span.is_same(span)
 }
 
-/// Nobody writes over what he has not read.
+/// The metadata of a patch, with the version that was read as a precondition.
 fn metadata(known: &Workload, decided: Decision) -> Value {
-    // Null takes the annotation away: as long as an older dispatcher takes part, there is only the first timeline.
+    // Null removes the annotation: older dispatchers do not know it, and there is only the first timeline while they take part.
     let timeline = (decided.timeline != Timeline::FIRST).then(|| decided.timeline.to_string());
     let annotations = json!({ DECIDED: decided.position.to_string(), TIMELINE: timeline });
     planted!(PatchUnguarded => json!({ "annotations": annotations }));
@@ -155,13 +155,13 @@ fn only(uid: &Uid) -> Option<Preconditions> {
     Some(Preconditions { uid: Some(uid.0.to_string()), resource_version: None })
 }
 
-/// This incarnation, and no other of the name.
+/// Deletes this incarnation, and no other pod of the same name.
 pub(super) async fn delete(site: &Site, name: &str, uid: &Uid) -> Result<(), ClusterError> {
     let params = DeleteParams { preconditions: only(uid), ..DeleteParams::default() };
     let call = async { site.pods().delete(name, &params).await };
     match site.calls.make(("delete", "pods"), site.pace.call, call).await {
         Ok(_) => Ok(()),
-        // Gone already, or another incarnation has its name.
+        // Deleted already, or another incarnation has its name.
         Err(error) if error.is(404) || error.is(409) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -1,5 +1,5 @@
-//! Why a pod is not ready yet, in plain words: for the waiting room, whose readers know nothing of Kubernetes. What an
-//! operator needs besides is in the pod's events.
+//! Why a pod is not ready yet, in plain words for the waiting room, whose readers need not know Kubernetes. Operators find
+//! more in the pod's events.
 
 use super::sight::Stage;
 use crate::cluster::news::pending;
@@ -12,7 +12,7 @@ pub(super) struct Note {
     pub(super) message: String,
 }
 
-/// What a pod that is not ready, and has never been, is to the fleet.
+/// The phase of a pod that has never been ready.
 pub(super) fn before_ready(stage: &Stage, note: Option<&Note>) -> Phase {
     match stage {
         Stage::Unscheduled(message) => pending(unscheduled(message, note)),
@@ -23,7 +23,7 @@ pub(super) fn before_ready(stage: &Stage, note: Option<&Note>) -> Phase {
     }
 }
 
-/// Why nothing is to be expected of it.
+/// Why the pod is not expected to become ready.
 pub(super) fn failed(stage: &Stage) -> &'static str {
     match stage {
         Stage::Ended(reason) if reason == "Evicted" => "it was moved away from its machine",
@@ -36,7 +36,7 @@ pub(super) fn failed(stage: &Stage) -> &'static str {
     }
 }
 
-/// The scheduler's message is a list of what speaks against each node (`0/5 nodes are available: 5 Insufficient nvidia.com/gpu`).
+/// The scheduler's message lists why each node was rejected (`0/5 nodes are available: 5 Insufficient nvidia.com/gpu`).
 fn unscheduled(message: &str, note: Option<&Note>) -> &'static str {
     if let Some("TriggeredScaleUp" | "Nominated" | "NominatedNode") = note.map(|n| n.reason.as_str()) {
         return "a new machine is being started for it";

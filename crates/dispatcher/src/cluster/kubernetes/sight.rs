@@ -1,4 +1,4 @@
-//! What is read of a pod: who it is, how far it is, and those of its annotations that are ours to write.
+//! What is read of a pod: its identity, its stage, and the annotations that the dispatcher may write.
 
 use super::numbers::ORDINAL;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
@@ -13,7 +13,7 @@ pub(super) const SAFE_TO_EVICT: &str = "cluster-autoscaler.kubernetes.io/safe-to
 pub(super) const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
 /// Which pods of a ReplicaSet go first: those with the lowest (Kubernetes docs, "ReplicaSet").
 pub(super) const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
-/// Says that the first two are ours: what somebody else has set is left alone.
+/// Lists which of the first two annotations the dispatcher wrote: those of other writers are left alone.
 pub(super) const KEPT: &str = "slotkeeper.dev/kept";
 const READ: [&str; 5] = [SAFE_TO_EVICT, DO_NOT_DISRUPT, DELETION_COST, KEPT, ORDINAL];
 
@@ -25,10 +25,10 @@ pub(super) struct Sight {
     pub(super) owner: Option<Owner>,
     pub(super) ip: Option<IpAddr>,
     pub(super) stage: Stage,
-    /// The node controller has marked it, since it has not heard of the pod's node for a while (50 s by default). The pod may
-    /// run all the same.
+    /// The node controller has marked the pod as not ready, because its node has not reported for a while (50 s by
+    /// default). The pod may still run.
     pub(super) cut_off: bool,
-    /// How long it may take to end.
+    /// The grace period of its deletion, in seconds.
     pub(super) grace: Option<u64>,
     /// It may have been ready before.
     pub(super) used: bool,
@@ -43,20 +43,20 @@ pub(super) struct Owner {
     pub(super) uid: String,
 }
 
-/// How far it is, in the words of its conditions and statuses.
+/// The stage of a pod, from its conditions and container statuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// No node has been found for it; the scheduler's message.
     Unscheduled(String),
-    /// It is being set up: the reason its container waits for, if there is one.
+    /// It is being set up; the reason why its container waits, if there is one.
     SettingUp(String),
     /// Its container runs, and is not ready.
     Running,
     Ready,
     Terminating,
-    /// It is started again and again; how often so far.
+    /// It crashes repeatedly; the number of restarts.
     Crashing(i32),
-    /// It has ended for good: the reason, if there is one.
+    /// It has ended and is not restarted; the reason, if there is one.
     Ended(String),
 }
 
@@ -102,7 +102,7 @@ fn stage(metadata: &ObjectMeta, status: &PodStatus) -> Stage {
     if let Some((container, _)) = waits.iter().find(|(_, reason)| *reason == "CrashLoopBackOff") {
         return Stage::Crashing(container.restart_count);
     }
-    // What somebody has to mend is more interesting than what goes by itself.
+    // Reasons that need a repair take precedence over those that pass by themselves.
     let usual = ["ContainerCreating", "PodInitializing"];
     if let Some((_, reason)) = waits.iter().find(|(_, r)| !usual.contains(r)).or(waits.first()) {
         return Stage::SettingUp((*reason).to_owned());
@@ -115,8 +115,8 @@ fn stage(metadata: &ObjectMeta, status: &PodStatus) -> Stage {
     if status.container_statuses.iter().flatten().any(runs) { Stage::Running } else { Stage::SettingUp(String::new()) }
 }
 
-/// A kubelet says of a pod without gates that it is ready exactly when its containers are. The node controller takes back the first
-/// and nothing else, not even the reason.
+/// A kubelet sets `Ready` of a pod without readiness gates exactly when `ContainersReady` is set. The node controller only
+/// sets `Ready` to false, and changes nothing else, not even the reason.
 fn is_cut_off(status: &PodStatus) -> bool {
     let is = |kind, wanted: &str| condition(status, kind).is_some_and(|c| c.status == wanted);
     status.phase.as_deref() == Some("Running") && !is("Ready", "True") && is("ContainersReady", "True")
@@ -134,7 +134,8 @@ fn restarts(status: &PodStatus) -> i32 {
     status.container_statuses.iter().flatten().map(|c| c.restart_count).max().unwrap_or_default()
 }
 
-/// The kubelet sets the condition when it first sees the pod, and again whenever it changes: if that was later, it has changed.
+/// The kubelet sets the condition when it first sees the pod, and again whenever it changes: if that was later, the pod
+/// has probably been ready.
 fn has_been_ready(status: &PodStatus) -> bool {
     let Some(ready) = condition(status, "Ready") else { return false };
     let (changed, start) = (ready.last_transition_time.as_ref(), status.start_time.as_ref());

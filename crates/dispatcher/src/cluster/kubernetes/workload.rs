@@ -1,4 +1,4 @@
-//! What is read of a StatefulSet or a Deployment, and which ordinals it is certain to go on running.
+//! What is read of a StatefulSet or a Deployment, and which ordinals it is certain to keep running.
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ManagedFieldsEntry, ObjectMeta};
@@ -19,17 +19,18 @@ pub(super) struct Workload {
     pub(super) generation: i64,
     /// The generation its controller has acted on.
     pub(super) observed: i64,
-    /// As written, even where nothing runs.
+    /// The first ordinal as written, even if the size is 0.
     pub(super) start: u32,
     pub(super) span: Span,
     pub(super) decided: Decision,
-    /// Of a StatefulSet: pods come and go without waiting for each other.
+    /// For a StatefulSet: pods start and end without waiting for each other.
     pub(super) parallel: bool,
-    /// Who wrote `spec.replicas` last, as `managedFields` says. Whoever scales to 0 through the scale subresource is not named.
+    /// The last writer of `spec.replicas` in `managedFields`. A writer that scales to 0 through the scale subresource is
+    /// not recorded.
     pub(super) writer: Option<String>,
     /// It is being deleted.
     pub(super) going: Option<Going>,
-    /// What an operator should know, in words.
+    /// Warnings for operators about its settings.
     pub(super) worries: Vec<&'static str>,
 }
 
@@ -37,7 +38,7 @@ pub(super) struct Workload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Going {
     WithPods,
-    /// Its pods stay, for another one to adopt: `--cascade=orphan`.
+    /// Its pods stay, to be adopted by another one: `--cascade=orphan`.
     WithoutPods,
 }
 
@@ -125,7 +126,7 @@ impl Workload {
     }
 }
 
-/// Of several who own the field, the one that wrote last; entries of the scale subresource carry no time.
+/// The last writer among several owners of the field; entries of the scale subresource have no time.
 fn writer(managed: &[ManagedFieldsEntry]) -> Option<String> {
     let owns = |entry: &&ManagedFieldsEntry| {
         entry.fields_v1.as_ref().is_some_and(|fields| fields.0["f:spec"].get("f:replicas").is_some())
@@ -134,8 +135,9 @@ fn writer(managed: &[ManagedFieldsEntry]) -> Option<String> {
     managed.iter().filter(owns).max_by_key(key)?.manager.clone()
 }
 
-/// What the workload has been told, as far as it is certain. A controller that has not caught up may still act on every
-/// size since the one it has acted on, large batches to their end: until it has, only what all of them have in common is certain.
+/// The part of the workload's size that is certain. A controller that has not caught up may still act on any size since
+/// the last one it observed, and it completes large batches: until it has caught up, only the ordinals common to all these
+/// sizes are certain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Certain {
     pub(super) span: Span,
@@ -143,7 +145,7 @@ pub(super) struct Certain {
 }
 
 impl Certain {
-    /// After this sight; `missed`: there may have been others between it and the last one.
+    /// After this workload was read; `missed`: sizes between it and the last one may have been missed.
     pub(super) fn after(self, workload: &Workload, missed: bool) -> Certain {
         if workload.is_caught_up() {
             return Certain { span: workload.span, decided: workload.decided };
@@ -184,14 +186,18 @@ mod tests {
     }
 
     #[test]
-    fn a_raised_size_is_certain_only_once_the_controller_has_forgotten_the_lower_one() {
+    fn a_raised_size_is_certain_only_once_the_controller_has_observed_it() {
         let five = Certain::default().after(&sized(5, 10, 1, 1), false);
         assert_eq!(five, Certain { span: Span { start: 0, end: 5 }, decided: at(10) });
         let lowered = five.after(&sized(3, 20, 2, 1), false);
-        assert_eq!(lowered.span.end, 3, "what is lowered counts at once");
+        assert_eq!(lowered.span.end, 3, "a lowered size counts at once");
         let raised = lowered.after(&sized(5, 30, 3, 1), false);
         assert_eq!(raised, Certain { span: Span { start: 0, end: 3 }, decided: at(10) });
-        assert_eq!(raised.after(&sized(5, 30, 3, 2), false).span.end, 3, "it has acted on the lower one only");
+        assert_eq!(
+            raised.after(&sized(5, 30, 3, 2), false).span.end,
+            3,
+            "the controller has acted on the lower size only"
+        );
         assert_eq!(
             raised.after(&sized(5, 30, 3, 3), false),
             Certain { span: Span { start: 0, end: 5 }, decided: at(30) }

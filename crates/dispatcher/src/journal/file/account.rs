@@ -1,8 +1,8 @@
-//! What a journal's files say: the newest whole state, the entries after it, and the first thing that is wrong. Works on
-//! bytes, writes nothing, and trusts none of them: it is what the fuzzer runs.
+//! Parses a journal's files: the newest intact checkpoint, the entries after it, and the first damage. Works on bytes, writes
+//! nothing, and trusts no byte: this is what the fuzzer runs.
 //!
-//! Damage that costs nothing is only remarked: a damaged checkpoint while an older one leads to the same state, a damaged
-//! record of entries that a checkpoint covers. Each record says its position, so nothing can go missing unseen.
+//! Damage by which nothing is lost is only a remark: a damaged checkpoint while an older one leads to the same state, a damaged
+//! record of entries that a checkpoint covers. Each record contains its position, so a missing record is always noticed.
 
 use super::damage::{Damage, Flaw};
 use super::name::Name;
@@ -12,24 +12,24 @@ use std::io;
 
 #[derive(Debug, Default)]
 pub struct Account {
-    /// As the newest usable checkpoint has it. `None`: the journal begins with the first entry.
+    /// The state of the newest usable checkpoint. `None`: the journal begins with the first entry.
     pub state: Option<Box<Fleet>>,
-    /// What came after it.
+    /// The entries after it.
     pub entries: Vec<Entry>,
-    /// The last segment, and how many of its bytes are whole records.
+    /// The position of the last segment, and how many of its bytes are complete records.
     pub last: Option<(u64, u64)>,
-    /// The last record is not whole, which is what a crash leaves: where it begins.
+    /// The last record if it is incomplete, as after a crash: where it begins.
     pub torn: Option<Damage>,
-    /// Damage that costs nothing.
+    /// Damage by which nothing is lost.
     pub remarks: Vec<Damage>,
-    /// Segments that were begun and never used: the attempt failed, and the journal went on in the segment before.
+    /// Segments that were begun and never used: the attempt failed, and the journal continued in the segment before.
     pub abandoned: Vec<Name>,
-    /// What the account ends with, where the journal goes on.
+    /// The damage at which reading stopped, although the journal continues after it.
     pub damage: Option<Damage>,
 }
 
 impl Account {
-    /// The position of the last entry that is accounted for.
+    /// The position of the last entry that was read.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.checkpoint() + self.entries.len() as u64
@@ -48,7 +48,7 @@ impl Account {
     }
 }
 
-/// Reads the files of these names. Of checkpoints older than `newest` only.
+/// Reads the files of these names. Checkpoints after the position `newest` are ignored.
 ///
 /// # Errors
 /// When a file cannot be read at all.
@@ -63,7 +63,7 @@ pub fn read(names: &[Name], newest: u64, bytes_of: &mut dyn FnMut(Name) -> io::R
                 account.state = Some(fleet);
                 break;
             }
-            // Something newer has been here. What an older one leads to is only what a repair would keep.
+            // Written by a newer version, so the journal is refused. The state of an older checkpoint is only used by a repair.
             Err(damage) if damage.flaw.is_foreign_version() => refused = refused.or(Some(damage)),
             Err(damage) => account.remarks.push(damage),
         }
@@ -71,7 +71,7 @@ pub fn read(names: &[Name], newest: u64, bytes_of: &mut dyn FnMut(Name) -> io::R
     let mut segments: Vec<u64> = names.iter().filter_map(|n| segment_of(*n)).collect();
     segments.sort_unstable();
     let next = account.position() + 1;
-    // The last one that begins before what is needed.
+    // The last segment that begins at or before the next position.
     let start = segments.partition_point(|first| *first <= next).saturating_sub(1);
     let mut reading = Reading { running: 0, next, hole: None, account };
     for first in &segments[start..] {
@@ -103,11 +103,11 @@ fn segment_of(name: Name) -> Option<u64> {
 }
 
 struct Reading {
-    /// The position that comes next in the files; 0 before the first one.
+    /// The next position in the files; 0 before the first one.
     running: u64,
-    /// The position that comes next in the account.
+    /// The next position of the account.
     next: u64,
-    /// Lines that make no sense. Whether anything is lost by them, what follows tells.
+    /// Unreadable lines. The next readable record shows whether anything is lost by them.
     hole: Option<Hole>,
     account: Account,
 }
@@ -160,7 +160,7 @@ impl Reading {
         Ok(())
     }
 
-    /// The files go on at this position: whatever makes no sense before that is either covered, or a loss.
+    /// The files continue at this position: the unreadable lines before it are either covered by a checkpoint, or a loss.
     fn goes_on_at(&mut self, position: u64, here: &Damage) -> Result<(), Damage> {
         if position < self.running {
             let flaw = Flaw::Repeated { found: position, expected: self.running };
@@ -170,7 +170,7 @@ impl Reading {
         if position > self.running.max(1) {
             let from = if self.running == 0 { self.next } else { self.running };
             let missing = Flaw::Missing { from, to: position - 1 };
-            // A checkpoint that is damaged would have made up for the beginning.
+            // The missing beginning may be due to a damaged checkpoint, which is then the cause to report.
             let checkpoint = if self.running == 0 { self.account.remarks.pop() } else { None };
             let damage = remark.take().or(checkpoint).unwrap_or_else(|| Damage { flaw: missing, ..here.clone() });
             if position > self.next {
@@ -199,7 +199,8 @@ impl Reading {
         self.account
     }
 
-    /// Whether this can be the end: a segment begins before a checkpoint is written, so there is one after it.
+    /// Checks whether this can be the end: a segment is begun before a checkpoint is written, so one must follow each
+    /// checkpoint.
     fn end(&mut self, checkpoint: Option<u64>, segment: Option<u64>) -> Option<Damage> {
         let last = segment.map(Name::Entries);
         match self.hole.take() {
@@ -221,12 +222,12 @@ impl Reading {
     }
 }
 
-/// Each record of a segment by itself: the position of its first entry, and its entries.
+/// The records of a segment, each checked on its own: the position of its first entry, and its entries.
 pub(super) fn records(first: u64, bytes: &[u8]) -> impl Iterator<Item = Result<(u64, Vec<Entry>), Damage>> {
     records_of(first, bytes, true)
 }
 
-/// Of a part of it, with or without its head.
+/// The records of a part of a segment, with or without its head.
 pub(super) fn records_of(
     first: u64,
     bytes: &[u8],
@@ -246,7 +247,7 @@ fn record(line: &[u8]) -> Result<(u64, Vec<Entry>), Flaw> {
     let (position, json) = line::opened(line)?;
     let entries: Vec<Entry> = serde_json::from_slice(json).map_err(|e| Flaw::Unreadable(e.to_string()))?;
     if entries.is_empty() || position == 0 || position.checked_add(entries.len() as u64).is_none() {
-        return Err(Flaw::Unreadable("a batch of no entries, or at no position".to_owned()));
+        return Err(Flaw::Unreadable("an empty batch, or one at an invalid position".to_owned()));
     }
     Ok((position, entries))
 }

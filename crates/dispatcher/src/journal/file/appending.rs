@@ -1,4 +1,4 @@
-//! Writing entries, and waiting out what is in the way.
+//! Writes entries, and retries until they are on the disk.
 
 use super::disk::{Disk, Lock};
 use super::tail::Tail;
@@ -15,16 +15,17 @@ use tokio::sync::mpsc;
 pub(super) struct Writer {
     pub(super) disk: Disk,
     pub(super) tail: Arc<Mutex<Tail>>,
-    /// To the follower. Unbounded, but never long: the driver has one append in flight and reads as fast as it applies.
+    /// Sends written entries to the reader. Unbounded, but never long: the driver has one append in flight and reads as
+    /// fast as it applies.
     pub(super) written: mpsc::UnboundedSender<Vec<Entry>>,
     pub(super) clock: Clock,
-    /// How far the journal's time is ahead of the clock, because that has been set back: it goes on, and never goes back.
+    /// How far the journal's time is ahead of the clock, because the clock was set back: the journal's time never goes back.
     pub(super) ahead: Millis,
     pub(super) figures: Figures,
     pub(super) lock: Lock,
 }
 
-/// Between two attempts.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Append for Writer {
@@ -55,7 +56,8 @@ impl Writer {
         self.clock.now() + self.ahead
     }
 
-    /// Returns when they are on the disk, however long that takes. Nobody is placed meanwhile; who plays, plays on.
+    /// Returns when the entries are on the disk, however long that takes. Meanwhile no session is placed; running sessions
+    /// continue.
     async fn write(&self, entries: Vec<Entry>) -> Result<Vec<Entry>, JournalError> {
         let position = locked(&self.tail).next();
         let count = entries.len() as u64;
@@ -65,7 +67,7 @@ impl Writer {
         loop {
             let (tail, bytes, lock) = (self.tail.clone(), line.clone(), self.lock.clone());
             let attempt = self.disk.run(move || {
-                // However this process ends: nobody else writes here before this is done.
+                // Held by this work: even if the process is ending, no other process writes here before the work is done.
                 let _lock = lock;
                 let mut tail = locked(&tail);
                 tail.append(&bytes, count).map_err(|error| (error, tail.path().to_owned()))
@@ -75,22 +77,22 @@ impl Writer {
             let file = path.display();
             if waiting.is_none() {
                 waiting = Some(now());
-                tracing::warn!(%file, "the journal cannot be written: {error}; nobody is placed until it can (tried every second)");
+                tracing::warn!(%file, "cannot write the journal: {error}; no session is placed until it succeeds (retried every second)");
             } else {
-                tracing::debug!(%file, "the journal still cannot be written: {error}");
+                tracing::debug!(%file, "still cannot write the journal: {error}");
             }
             tokio::time::sleep(PAUSE).await;
         }
         if let Some(since) = waiting {
             let seconds = now().duration_since(since).as_secs();
-            tracing::warn!(seconds, "the journal can be written again: nothing is lost");
+            tracing::warn!(seconds, "journal written again: nothing is lost");
         }
         self.figures.size.add(line.len() as i64);
         Ok(entries)
     }
 }
 
-/// For the metrics.
+/// The `step` label of the error metric.
 fn word(error: &io::Error) -> &'static str {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     if [StorageFull, QuotaExceeded, FileTooLarge].contains(&error.kind()) { "full" } else { "append" }

@@ -1,14 +1,14 @@
-//! A checkpoint: the state after so many entries, in a file of its own.
+//! A checkpoint: the state after a number of entries, in a file of its own.
 
 use super::damage::{Damage, Flaw};
 use super::line;
 use super::name::Name;
 use slotkeeper_core::Fleet;
 
-/// The file.
+/// The content of the file.
 ///
 /// # Errors
-/// When the state cannot be told as JSON.
+/// When the state cannot be serialized as JSON.
 pub(super) fn bytes(fleet: &Fleet) -> Result<Vec<u8>, serde_json::Error> {
     let mut bytes = line::head(Name::Checkpoint(fleet.applied()));
     bytes.extend(line::sealed(fleet.applied(), &serde_json::to_vec(fleet)?));

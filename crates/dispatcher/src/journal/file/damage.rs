@@ -1,4 +1,4 @@
-//! What can be wrong with a journal, and where.
+//! The kinds of damage of a journal, and where it is.
 
 use super::name::Name;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     pub file: Name,
-    /// From 1 (0: the file as a whole), and the byte it starts at.
+    /// The line, from 1 (0: the file as a whole), and the byte it starts at.
     pub line: usize,
     pub offset: u64,
     pub flaw: Flaw,
@@ -27,28 +27,28 @@ pub enum Flaw {
     Incomplete,
     #[error("the checksum is wrong")]
     Checksum,
-    #[error("a whole record, and then something else where the line should end")]
+    #[error("a complete record, followed by something else where the line should end")]
     Merged,
-    #[error("whole, but of something that this version of slotkeeper does not know: {0}")]
+    #[error("intact, but with something that this version of slotkeeper does not know: {0}")]
     Unreadable(String),
     #[error("it ends after its head")]
     Hollow,
     #[error("entries {from} to {to} are missing before it")]
     Missing { from: u64, to: u64 },
-    #[error("it begins with entry {found}, which was there already: {expected} would be the next")]
+    #[error("it begins with entry {found} again: {expected} would be the next")]
     Repeated { found: u64, expected: u64 },
-    #[error("no segment begins after this checkpoint, as one must: the end of the journal is missing")]
+    #[error("no segment begins after this checkpoint: the end of the journal is missing")]
     NoEnd,
 }
 
 impl Flaw {
-    /// Written by another version, in all likelihood: nothing is broken, and nothing must be thrown away.
+    /// Most likely written by another version: nothing is broken, and nothing must be thrown away.
     #[must_use]
     pub fn is_foreign_version(&self) -> bool {
         matches!(self, Flaw::Newer(_) | Flaw::Unreadable(_))
     }
 
-    /// What a crash leaves of a record that was being written.
+    /// True for what a crash leaves of a record that was being written.
     pub(super) fn is_torn(&self) -> bool {
         matches!(self, Flaw::Incomplete | Flaw::Checksum)
     }

@@ -1,4 +1,4 @@
-//! What the journal asks of the disk, step by step: each of them can fail, and a test can make it. The files below are the
+//! The journal's disk operations, step by step: each step can fail, and a test can make it fail. The files below are the
 //! operating system's, or those of a simulated disk.
 
 use super::OpenError;
@@ -17,17 +17,17 @@ use tokio::sync::oneshot;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A file is made: of a new segment, or a checkpoint.
+    /// Creating the file of a new segment or a checkpoint.
     Create,
     Append,
     Sync,
     Cut,
     Remove,
-    /// Of a new file: that its name lasts.
+    /// Making the name of a new file durable.
     Name,
 }
 
-/// Asked before each step; what it answers stands for the disk's answer.
+/// Called before each step; an error that it returns counts as the disk's.
 pub type Trouble = Arc<dyn Fn(Step, &Path) -> io::Result<()> + Send + Sync>;
 
 /// The system calls on which the journal is built, one method each. All of them block, except `run`.
@@ -152,12 +152,12 @@ impl Files for RealFiles {
     }
 
     fn run(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, Result<(), JournalError>> {
-        // A task that did not come back: the process is ending.
+        // The task did not complete: the process is ending.
         Box::pin(async move { tokio::task::spawn_blocking(work).await.map_err(|_| JournalError::Closed) })
     }
 }
 
-/// Whoever uses the folder may have removed the file just now.
+/// The size of a file, or 0 if the process that uses the folder has just removed it.
 fn size(file: &fs::DirEntry) -> io::Result<u64> {
     match file.metadata() {
         Ok(metadata) => Ok(metadata.len()),
@@ -184,7 +184,7 @@ impl Handle for fs::File {
     }
 }
 
-/// What the journal does with files.
+/// The journal's file operations.
 #[derive(Clone)]
 pub struct Disk {
     files: Arc<dyn Files>,
@@ -198,13 +198,13 @@ impl Default for Disk {
 }
 
 impl Disk {
-    /// One with troubles of a test's making.
+    /// A disk with failures injected by a test.
     #[must_use]
     pub fn with(trouble: Trouble) -> Disk {
         Disk { trouble: Some(trouble), ..Disk::default() }
     }
 
-    /// One whose files are these.
+    /// A disk with these files.
     #[must_use]
     pub fn of(files: Arc<dyn Files>) -> Disk {
         Disk { files, trouble: None }
@@ -240,13 +240,13 @@ impl Disk {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JournalError> {
         let (sender, result) = oneshot::channel();
-        // If nobody waits any more, nobody needs the result.
+        // If the caller was cancelled, the result is dropped.
         let work = Box::new(move || drop(sender.send(work())));
         self.files.run(work).await?;
         result.await.map_err(|_| JournalError::Closed)
     }
 
-    /// Makes the folder, for nobody but us: what the journal says of sessions is as good as their cookies.
+    /// Creates the folder, readable by this user only: the journal's session ids must be as well protected as cookies.
     pub(super) fn make_folder(&self, folder: &Path) -> io::Result<()> {
         if self.files.is_folder(folder) == Some(true) {
             return Ok(());
@@ -262,25 +262,25 @@ impl Disk {
         Ok(())
     }
 
-    /// A file with this content, whole or not at all: written under another name first.
+    /// Creates a file with this content, atomically: it is written under another name first.
     pub(super) fn create(&self, folder: &Path, name: &str, content: &[u8]) -> io::Result<Box<dyn Handle>> {
         let (path, new) = (folder.join(name), folder.join(unfinished(name)));
         let made = self.ask(Step::Create, &path).and_then(|()| {
             let file = self.files.create(&new)?;
             file.write_all_at(content, 0)?;
             file.sync_all()?;
-            // What may fail for want of a descriptor comes before the name is there.
+            // Before the rename: this may fail for lack of a file descriptor.
             let shelf = self.files.open(folder)?;
             self.files.rename(&new, &path)?;
             let named = self.ask(Step::Name, &path).and_then(|()| shelf.sync_all());
             if named.is_err() {
-                // Whoever is told that it is not there must not find it later.
+                // The caller gets an error, so it must not find the file later.
                 let _ = self.files.remove(&path);
             }
             named.map(|()| file)
         });
         if made.is_err() {
-            // It may be half of what fills the disk. If it cannot be removed, the next start does it.
+            // The file may be what fills the disk. If it cannot be removed here, the next start removes it.
             let _ = self.files.remove(&new);
         }
         made
@@ -297,7 +297,7 @@ impl Disk {
         file.sync_data()
     }
 
-    /// Cuts off what comes after so many bytes.
+    /// Truncates the file to this many bytes.
     pub(super) fn cut(&self, path: &Path, file: &dyn Handle, length: u64) -> io::Result<()> {
         planted!(RaggedTailKept => self.ask(Step::Cut, path));
         self.ask(Step::Cut, path)?;
@@ -309,22 +309,22 @@ impl Disk {
         self.files.remove(path)
     }
 
-    /// Gives a file another name.
+    /// Renames a file.
     pub(super) fn rename(&self, folder: &Path, from: &str, to: &str) -> io::Result<()> {
         self.files.rename(&folder.join(from), &folder.join(to))?;
         self.sync_folder(folder)
     }
 
-    /// What has been renamed or removed is so after a power cut, too.
+    /// Makes renames and removals durable.
     pub(super) fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         self.files.open(folder)?.sync_all()
     }
 }
 
-/// The folder's lock. Held as long as anything may be written.
+/// The folder's lock. Every part of the program that may still write holds it.
 pub(super) type Lock = Arc<dyn Any + Send + Sync>;
 
-/// What a file is called while it is being written.
+/// The name of a file while it is being written.
 fn unfinished(name: &str) -> String {
     planted!(CheckpointInPlace => name.to_owned());
     format!("{NEW}{name}")

@@ -1,4 +1,4 @@
-//! The files of a folder: which there are, and what they say.
+//! Lists and reads the files of a journal's folder.
 
 use super::OpenError;
 use super::account::{self, Account};
@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What is there.
+/// The journal's files in a folder.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     pub(super) names: Vec<Name>,
     pub(super) bytes: u64,
-    /// Not finished when the process ended.
+    /// Files that were still being written when the process ended.
     pub(super) unfinished: Vec<PathBuf>,
-    /// What was cut off, by position.
+    /// The positions of saved torn bytes.
     pub(super) torn: Vec<u64>,
 }
 
@@ -53,7 +53,8 @@ pub(super) fn read(disk: &Disk, folder: &Path, newest: u64) -> Result<(Listing, 
     }
 }
 
-/// All that is there, for who only looks. Whoever uses the folder may remove a file between its name and its content.
+/// Reads all files, without the lock. The process that uses the folder may remove a file after it was listed and before it
+/// is read; then all of it is read again.
 pub(super) fn load(folder: &Path) -> Result<BTreeMap<Name, Vec<u8>>, OpenError> {
     let (disk, mut attempts) = (Disk::default(), 1..);
     loop {

@@ -1,5 +1,5 @@
-//! Keeping states: a new segment begins, a checkpoint is written, and what is older than the checkpoint before this one
-//! goes. That one stays: should the newest be damaged, it leads to the same state.
+//! Checkpoints: begins a new segment, writes the checkpoint, and removes everything older than the previous checkpoint. The
+//! previous one stays: if the newest is damaged, it leads to the same state.
 
 use super::disk::{Disk, Lock};
 use super::name::{Name, torn_name};
@@ -53,7 +53,7 @@ type Failure = (&'static str, &'static str, io::Error);
 
 impl Keeper {
     fn write(&self, fleet: &Fleet) -> Result<(), Failure> {
-        // First: so there is always a segment after a checkpoint, and a missing end is noticed.
+        // First: then there is always a segment after a checkpoint, and a missing end is noticed.
         locked(&self.tail).turn().map_err(|e| ("segment", "begin a new segment", e))?;
         let name = Name::Checkpoint(fleet.applied()).to_string();
         let written = checkpoint::bytes(fleet)
@@ -64,7 +64,7 @@ impl Keeper {
         self.forget().map_err(|e| ("remove", "remove what is not needed any more", e))
     }
 
-    /// Removes what only leads to the second newest checkpoint. Oldest first: what stays goes on without a hole.
+    /// Removes the files that are not needed after the second newest checkpoint. Oldest first: the remaining files have no gap.
     pub(super) fn forget(&self) -> io::Result<()> {
         let listing = folder::list(&self.disk, &self.folder)?;
         let (mut checkpoints, mut segments) = (Vec::new(), Vec::new());
@@ -86,7 +86,7 @@ impl Keeper {
     }
 }
 
-/// What leads to this checkpoint only is not needed any more: the second newest one.
+/// The position of the second newest checkpoint: entries up to it are not needed any more.
 fn bound(checkpoints: &[u64]) -> u64 {
     planted!(ForgetTooMuch => checkpoints.last().copied().unwrap_or(0));
     checkpoints.iter().rev().nth(1).copied().unwrap_or(0)

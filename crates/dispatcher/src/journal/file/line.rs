@@ -1,9 +1,9 @@
-//! One line of a file: a head that says what the file is, then lines that can be told to be whole. JSON has no line
-//! breaks of its own, so a line that was cut off is one that does not end.
+//! The lines of a file: a head that identifies the file, then lines with checksums. Serialized JSON contains no line
+//! breaks, so a line that was cut off is one without a line break at its end.
 //!
 //! ```text
-//! slotkeeper-entries 1 4097                    what it is, the format's version, its position
-//! 5c1f09ab 4097 [{"at":...},{"at":...}]        CRC-32 of all that follows, the first entry's position, a batch
+//! slotkeeper-entries 1 4097                    the kind of file, the format's version, its position
+//! 5c1f09ab 4097 [{"at":...},{"at":...}]        CRC-32 of the rest of the line, the first entry's position, a batch
 //! ```
 
 use super::damage::Flaw;
@@ -47,7 +47,7 @@ pub fn sealed(position: u64, json: &[u8]) -> Vec<u8> {
     line
 }
 
-/// The checksum's digits, and the space behind them.
+/// The length of the checksum's digits and the space after them.
 const SUM: usize = 9;
 
 /// The position and the JSON of a line.
@@ -74,8 +74,8 @@ fn sum_of(sum: u32) -> String {
     format!("{sum:08x} ")
 }
 
-/// There is a whole record, and more behind it than a line break that did not reach the disk: no crash does that, and
-/// the record had been acknowledged.
+/// True if the line begins with a complete record and goes on with more than a line break that did not reach the disk: no crash
+/// leaves that, and the record had been acknowledged.
 fn begins_whole(sum: &[u8], content: &[u8]) -> bool {
     let mut hasher = crc32fast::Hasher::new();
     let mut hashed = 0;
@@ -88,7 +88,7 @@ fn begins_whole(sum: &[u8], content: &[u8]) -> bool {
     )
 }
 
-/// Each line of a file with where it starts, its line break included.
+/// Each line of a file with its offset, its line break included.
 pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     bytes.split_inclusive(|byte| *byte == b'\n').scan(0, |offset, line| {
         let start = *offset;

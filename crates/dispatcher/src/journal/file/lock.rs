@@ -1,4 +1,4 @@
-//! One process at a time writes to a folder. The operating system lets go of the lock when its process ends, however it does.
+//! One process at a time writes to a folder. The operating system releases the lock when its process ends, however it ends.
 
 use super::OpenError;
 use slotkeeper_core::planted;
@@ -15,7 +15,7 @@ pub(super) struct Lock {
 
 const NAME: &str = "lock";
 
-/// Who only looks whether a folder is in use holds the lock for a moment: not a reason to give up.
+/// A process that only checks whether a folder is in use holds the lock for a moment: not a reason to give up.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -34,7 +34,7 @@ pub(super) fn take(folder: &Path) -> Result<Lock, OpenError> {
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
     }
-    // Only for people: which process it is.
+    // The process id, for error messages only.
     let _ = file.set_len(0).and_then(|()| file.rewind());
     let _ = writeln!(file, "{}", std::process::id());
     Ok(Lock { _file: file })
@@ -45,7 +45,7 @@ fn lock(file: &File) -> Result<(), TryLockError> {
     file.try_lock()
 }
 
-/// The process that uses the folder now.
+/// The id of the process that uses the folder now.
 pub(super) fn holder(folder: &Path) -> Option<String> {
     let mut file = File::open(folder.join(NAME)).ok()?;
     match file.try_lock_shared() {
@@ -56,7 +56,7 @@ pub(super) fn holder(folder: &Path) -> Option<String> {
 
 fn process(file: &mut File) -> String {
     let mut text = String::new();
-    // Without a number, the message says less.
+    // Without a process id, the message is only less specific.
     let _ = file.take(20).read_to_string(&mut text);
     let digits = text.trim();
     if digits.is_empty() { "(unknown)".to_owned() } else { digits.to_owned() }

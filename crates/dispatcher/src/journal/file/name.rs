@@ -1,23 +1,24 @@
-//! The names in a journal's folder. Whatever is called otherwise is not ours (`lost+found`, say), and is left alone.
+//! The file names in a journal's folder. Files with other names (`lost+found`, for example) are not the journal's and are
+//! ignored.
 
 use std::fmt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Name {
-    /// The state after so many entries.
+    /// The state after this number of entries.
     Checkpoint(u64),
     /// A segment: entries from this position on.
     Entries(u64),
 }
 
-/// Before the name of what is not finished yet.
+/// The prefix of files that are still being written.
 pub(super) const NEW: &str = "new-";
-/// Before the name of a segment that the bytes in it were cut from, with the position of the entry they were to be.
+/// The prefix of a file with torn bytes that were cut off a segment; then comes the position that their entry would have had.
 pub(super) const TORN: &str = "torn-";
-/// Before the name of what a repair has moved out of the way.
+/// The prefix of damaged files and parts of files that were moved aside.
 pub(super) const DAMAGED: &str = "damaged-";
 
-/// As many as the greatest position has, so that names sort as positions do.
+/// The number of digits of the greatest position, so that names sort as positions do.
 const DIGITS: usize = 20;
 
 impl Name {
@@ -48,7 +49,7 @@ impl Name {
     }
 }
 
-/// The position that ends the name of torn bytes.
+/// The position in the name of a file with torn bytes.
 pub(super) fn torn_position(name: &str) -> Option<u64> {
     position(name.strip_prefix(TORN)?)
 }
@@ -59,7 +60,7 @@ pub(super) fn torn_name(position: u64) -> String {
 
 fn position(digits: &str) -> Option<u64> {
     let is_ours = digits.len() == DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
-    // So far no journal goes, and behind it there is still a next one.
+    // No journal gets that long, and adding to the position cannot overflow.
     is_ours.then(|| digits.parse().ok()).flatten().filter(|position| *position <= u64::MAX / 2)
 }
 

@@ -1,4 +1,4 @@
-//! The end of the journal, where it grows. Blocks: it is called where that is allowed.
+//! The end of the journal, where entries are appended. Its methods block, so they are called where that is allowed.
 
 use super::disk::{Disk, Handle};
 use super::line;
@@ -11,19 +11,19 @@ pub(super) struct Tail {
     folder: PathBuf,
     path: PathBuf,
     file: Box<dyn Handle>,
-    /// The position that this segment begins with, and the one that comes next.
+    /// The position that this segment begins with, and the next one to be written.
     first: u64,
     next: u64,
-    /// So many bytes are whole records.
+    /// The number of bytes that are complete records.
     length: u64,
-    /// There may be more bytes than that, of what failed.
+    /// A failed append may have left more bytes than that.
     ragged: bool,
-    /// A segment that could not be begun. Its name may be there.
+    /// A segment that could not be begun. Its file may exist.
     abandoned: Option<PathBuf>,
 }
 
 impl Tail {
-    /// The segment that begins with `first`, which is sound up to `length`.
+    /// Opens the segment that begins with `first` and is sound up to `length`.
     pub(super) fn open(disk: &Disk, folder: &Path, first: u64, next: u64, length: u64) -> io::Result<Tail> {
         let path = folder.join(Name::Entries(first).to_string());
         let file = disk.open(&path)?;
@@ -31,7 +31,7 @@ impl Tail {
         Ok(Tail { disk, folder, path, file, first, next, length, ragged: false, abandoned: None })
     }
 
-    /// A new segment that begins with `next`.
+    /// Creates a new segment that begins with `next`.
     pub(super) fn begin(disk: &Disk, folder: &Path, next: u64) -> io::Result<Tail> {
         let name = Name::Entries(next);
         let (head, path) = (line::head(name), folder.join(name.to_string()));
@@ -48,8 +48,9 @@ impl Tail {
         self.next
     }
 
-    /// Writes a line of so many entries, and returns when it is on the disk. What fails leaves nothing that counts, and
-    /// can be repeated: all of it is written again then, because after a failed sync nobody knows what has been.
+    /// Writes a line with this many entries, and returns when it is on the disk. A failed append leaves nothing that
+    /// counts, and can be repeated: then the whole line is written again, because after a failed sync it is unknown what
+    /// is on the disk.
     pub(super) fn append(&mut self, line: &[u8], entries: u64) -> io::Result<()> {
         self.trim()?;
         self.ragged = true;
@@ -61,18 +62,18 @@ impl Tail {
         Ok(())
     }
 
-    /// Goes on in a new segment, unless this one is new.
+    /// Begins a new segment, unless this one is still empty.
     pub(super) fn turn(&mut self) -> io::Result<()> {
         if self.first == self.next {
             return Ok(());
         }
         if self.ragged {
-            // Nothing torn stays behind in the middle of a journal.
+            // No torn record must stay in the middle of a journal.
             self.trim()?;
             self.disk.sync(&self.path, &*self.file)?;
         }
         if let Some(abandoned) = &self.abandoned {
-            // Between this segment and the next one, it would contradict both.
+            // This file would overlap with both this segment and the next one.
             match self.disk.remove(abandoned) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 Ok(()) | Err(_) => self.abandoned = None,
@@ -88,8 +89,8 @@ impl Tail {
         Ok(())
     }
 
-    /// Makes durable what has been read here. It may only be in the cache: a process that was killed before its sync leaves
-    /// that; and after a failed sync Linux counts what was not written as clean, so that another sync alone writes nothing.
+    /// Makes the content that has been read durable. It may only be in the page cache: after a process was killed before
+    /// its sync; and after a failed sync, Linux marks unwritten pages as clean, so that another sync alone writes nothing.
     pub(super) fn settle(&self, content: &[u8]) -> io::Result<()> {
         self.disk.append(&self.path, &*self.file, 0, content)?;
         self.disk.sync(&self.path, &*self.file)

@@ -1,4 +1,4 @@
-//! `slotkeeper journal`: looking into a folder, and repairing it. Only repairing takes the lock and changes anything.
+//! `slotkeeper journal`: inspects the folder of a journal, and repairs it. Only a repair takes the lock and changes anything.
 
 mod check;
 mod repair;
@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Subcommand)]
 pub enum Job {
-    /// Say what is there, and whether it is sound.
+    /// List the files, and report whether the journal is sound.
     Check { folder: PathBuf },
-    /// Print the entries, one a line. Sessions appear as in the log, never by their cookies.
+    /// Print the entries, one per line. Sessions appear as in the log, never by their cookies.
     Show {
         folder: PathBuf,
         /// The first position.
@@ -29,24 +29,24 @@ pub enum Job {
         #[arg(long, value_name = "POSITION", default_value_t = u64::MAX, hide_default_value = true)]
         to: u64,
     },
-    /// Step through the entries from the newest checkpoint, and print what each of them did.
+    /// Apply the entries from the newest checkpoint on, and print the effects of each.
     Replay {
         folder: PathBuf,
-        /// From the newest checkpoint up to this position; 0 = from the beginning, if that is still there.
+        /// Start from the newest checkpoint up to this position; 0 = from the first entry, if it still exists.
         #[arg(long, value_name = "POSITION")]
         checkpoint: Option<u64>,
-        /// Print only how every pool was after this entry.
+        /// Print only the state of every pool after this entry.
         #[arg(long, value_name = "POSITION")]
         at: Option<u64>,
     },
-    /// Keep what is sound up to the first damage, and move the rest aside.
+    /// Keep everything up to the first damage, and move the rest aside.
     Repair { folder: PathBuf },
 }
 
-/// Does it. False: something is wrong with the journal, and has been said.
+/// Runs the command. Returns false if something is wrong with the journal, which has been printed then.
 ///
 /// # Errors
-/// When the folder cannot be read, repaired, or is in use by somebody who writes.
+/// When the folder cannot be read or repaired, or is to be repaired while another process uses it.
 pub fn run(job: &Job, out: &mut dyn Write) -> Result<bool, ToolError> {
     match job {
         Job::Check { folder } => check::check(&opened(folder, out)?, out),
@@ -61,14 +61,14 @@ pub fn run(job: &Job, out: &mut dyn Write) -> Result<bool, ToolError> {
 pub enum ToolError {
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// Whoever reads it may have gone away.
+    /// The output may be a closed pipe.
     #[error("cannot print")]
     Print(#[from] io::Error),
     #[error("{0}")]
     NotThere(String),
 }
 
-/// What is in a folder, at one moment.
+/// The content of a folder at one moment.
 struct Files(BTreeMap<Name, Vec<u8>>);
 
 fn opened(folder: &Path, out: &mut dyn Write) -> Result<Files, ToolError> {
@@ -77,7 +77,7 @@ fn opened(folder: &Path, out: &mut dyn Write) -> Result<Files, ToolError> {
     }
     let files = Files(folder::load(folder)?);
     if let Some(process) = lock::holder(folder) {
-        writeln!(out, "in use by process {process}: what it writes just now may seem not to be whole")?;
+        writeln!(out, "in use by process {process}: a record that it is writing may appear incomplete")?;
     }
     Ok(files)
 }
@@ -115,7 +115,7 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// The journal's time as people read it.
+/// A time of the journal, formatted for people.
 struct Moment(Time);
 
 impl fmt::Display for Moment {

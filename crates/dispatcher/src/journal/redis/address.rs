@@ -1,4 +1,4 @@
-//! Which Redis, and which journal in it: `redis://[user[:password]@]host[:port][/db]`, `rediss://` by TLS.
+//! The address of a Redis journal: `redis://[user[:password]@]host[:port][/db]`, `rediss://` for TLS.
 
 use crate::config::Secret;
 use percent_encoding::percent_decode_str;
@@ -14,25 +14,25 @@ pub struct RedisJournal {
     pub host: String,
     pub port: u16,
     pub database: u32,
-    /// Without one: `default`, as Redis calls whoever gives only a password.
+    /// `None`: the user `default`, which Redis assumes if only a password is given.
     pub username: Option<String>,
     pub password: Option<Secret>,
     /// `None`: not encrypted.
     pub tls: Option<Trust>,
-    /// What its keys begin with: several journals can share one Redis.
+    /// The prefix of its keys: several journals can share one Redis.
     pub name: String,
 }
 
-/// Whose certificates are believed.
+/// The certificate authorities to trust.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// Of the authorities that this system knows.
+    /// Those of this system.
     System,
-    /// Of those in this file (PEM).
+    /// Those in this file (PEM).
     File(PathBuf),
 }
 
-/// What is wrong with an address. Never says the password.
+/// What is wrong with an address. Never contains the password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{part}: {what}; allowed: {allowed}")]
 pub struct AddressError {
@@ -41,7 +41,7 @@ pub struct AddressError {
     pub allowed: &'static str,
 }
 
-const WHOLE: &str = "redis://[user[:password]@]host[:port][/db], or rediss:// by TLS";
+const WHOLE: &str = "redis://[user[:password]@]host[:port][/db], or rediss:// for TLS";
 
 fn wrong(part: &'static str, what: impl Into<String>, allowed: &'static str) -> AddressError {
     AddressError { part, what: what.into(), allowed }
@@ -51,33 +51,33 @@ impl std::str::FromStr for RedisJournal {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<RedisJournal, AddressError> {
-        // An error of the parser's names a rule, not the text.
+        // The parser's error contains no part of the address, so it cannot leak the password.
         let url = Url::parse(text).map_err(|error| wrong("the address", error.to_string(), WHOLE))?;
         let tls = match url.scheme() {
             "redis" => None,
             "rediss" => Some(Trust::System),
-            other => return Err(wrong("the scheme", format!("{other:?} is unknown"), "redis, rediss (by TLS)")),
+            other => return Err(wrong("the scheme", format!("{other:?} is unknown"), "redis, rediss (with TLS)")),
         };
         // A bracketed IPv6 address is resolved with, and verified without, its brackets.
         let host = url.host_str().unwrap_or_default();
         let host = decoded("the host", host)?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         if host.is_empty() {
-            return Err(wrong("the host", "there is none", WHOLE));
+            return Err(wrong("the host", "missing", WHOLE));
         }
         let port = url.port().unwrap_or(PORT);
         if port == 0 {
-            return Err(wrong("the port", "0 cannot be dialled", "1 to 65535"));
+            return Err(wrong("the port", "not a valid port", "1 to 65535"));
         }
         let database = match url.path().trim_start_matches('/') {
             "" => 0,
             number => number.parse().map_err(|_| {
-                wrong("the database", format!("{number:?} is no number"), "a number (most servers have 0 to 15)")
+                wrong("the database", format!("{number:?} is not a number"), "a number (most servers have 0 to 15)")
             })?,
         };
         for (part, is_there) in [("the query", url.query().is_some()), ("the fragment", url.fragment().is_some())] {
             if is_there {
-                return Err(wrong(part, "nothing is understood there", WHOLE));
+                return Err(wrong(part, "not supported", WHOLE));
             }
         }
         let username = Some(decoded("the user", url.username())?).filter(|name| !name.is_empty());
@@ -89,12 +89,12 @@ impl std::str::FromStr for RedisJournal {
 
 fn decoded(part: &'static str, text: &str) -> Result<String, AddressError> {
     let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(String::from).map_err(|_| wrong(part, "it is not text", "UTF-8, percent-encoded where it must be"))
+    decoded.map(String::from).map_err(|_| wrong(part, "not UTF-8", "UTF-8, percent-encoded where it must be"))
 }
 
 impl RedisJournal {
     /// # Errors
-    /// A user without a password, wherever that comes from.
+    /// If there is a user, but no password from any source.
     pub fn complete(self) -> Result<RedisJournal, AddressError> {
         if self.username.is_some() && self.password.is_none() {
             let allowed = "user:password@, :password@ for the default user, or a password from elsewhere";
@@ -103,7 +103,7 @@ impl RedisJournal {
         Ok(self)
     }
 
-    /// As it is dialled and shown.
+    /// The address to connect to, and to show.
     #[must_use]
     pub fn host_port(&self) -> String {
         if self.host.contains(':') {

@@ -1,12 +1,12 @@
--- Appends drafts, all or none: gives them their order and their time in one step.
--- KEYS: entries, life    ARGV: the life that the writer goes on with (begin.lua told it), drafts (JSON)...
--- Returns the position of the last one, or LAPSED if entries may have been lost since that was agreed on.
+-- Appends drafts, all or none, and gives them their order and their time, in one step.
+-- KEYS: entries, life    ARGV: the life that the writer got from begin.lua, drafts (JSON)...
+-- Returns the position of the last draft, or LAPSED if entries may have been lost since begin.lua was called.
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then
-    return redis.error_reply('LAPSED this is not the server, or not the data, that the journal went on with')
+    return redis.error_reply('LAPSED this server or its data is not of the life that the writer knows')
 end
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if not last then
-    return redis.error_reply('LAPSED the entries are gone')
+    return redis.error_reply('LAPSED the entries are missing')
 end
 local ms, position = string.match(last[1], '^(%d+)-(%d+)$')
 local time = redis.call('TIME')

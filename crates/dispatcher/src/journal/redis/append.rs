@@ -1,5 +1,5 @@
-//! Writing. What was taken and has not been read back may be lost together with a life of the server: it is written again
-//! in the next one, before anything new.
+//! Writes entries. Acknowledged entries that have not been read back may be lost with the journal's life (a restart, a
+//! failover): they are written again in the next life, before anything new.
 
 use super::connection::{Connection, PATIENCE, bytes, items, text};
 use super::trouble::{Kind, Outage, Trouble};
@@ -12,23 +12,23 @@ use std::collections::VecDeque;
 
 const BEGIN: &str = include_str!("begin.lua");
 const APPEND: &str = include_str!("append.lua");
-/// Entries written again at a time.
+/// The maximum number of entries per batch when entries are written again.
 const BATCH: usize = 256;
 
 pub(super) struct Writer {
     house: House,
     patience: Patience,
     line: Option<Line>,
-    /// The life that what is unread was written in.
+    /// The life in which the entries of `unread` were written.
     life: Option<String>,
-    /// Names for timelines. No other writer has the same: a replica's own name is drawn at random.
+    /// Generates names for timelines. They are unique because it is seeded with the replica id, which is drawn at random.
     timelines: Ids,
-    /// Taken, and not read back; in order.
+    /// Acknowledged entries that have not been read back; in order.
     unread: VecDeque<Unread>,
     outage: Outage,
 }
 
-/// A connection, and the life that was agreed on over it.
+/// A connection, and the life that `begin.lua` returned on it.
 struct Line {
     connection: Connection,
     life: String,
@@ -53,7 +53,7 @@ impl Append for Writer {
             loop {
                 match self.write(&records).await? {
                     Ok(()) => break,
-                    // The next try begins the life anew: nothing to wait for.
+                    // The next attempt begins a new life: there is nothing to wait for.
                     Err(trouble) if trouble.kind == Kind::Lapsed && !lapsed_before => lapsed_before = true,
                     Err(trouble) => self.outage.wait(&trouble).await,
                 }
@@ -74,7 +74,7 @@ impl Writer {
         Writer { house, patience, line: None, life: None, timelines, unread: VecDeque::new(), outage }
     }
 
-    /// What an earlier life of this replica has written counts no more.
+    /// Forgets entries that were written under an earlier replica id: the fleet ignores them.
     fn begin_replica(&mut self, from: ReplicaId) {
         let mut told = self.house.shared.lock();
         if told.ours.is_none_or(|(ours, _)| ours != from) {
@@ -94,7 +94,7 @@ impl Writer {
             }
             (doubted.clone(), std::mem::take(estranged))
         };
-        // Taken out: whatever goes wrong, it is not used again.
+        // Taken out, so that a connection that failed is not used again.
         let known = self.line.take().filter(|line| !is_in_doubt(line, estranged, doubted.as_deref()));
         let patience = self.patience.get();
         let timeline = match &known {
@@ -120,20 +120,20 @@ impl Writer {
     }
 }
 
-/// What may be lost with an earlier life.
+/// The entries that may be lost with an earlier life.
 fn lost(unread: &[Unread]) -> &[Unread] {
     planted!(UnreadNotRepeated => &[]);
     unread
 }
 
-/// Whether the life has to be agreed on again.
+/// Whether the life must be checked again with `begin.lua`.
 fn is_in_doubt(line: &Line, estranged: bool, doubted: Option<&str>) -> bool {
     planted!(LifeNotChecked => false);
     estranged || doubted == Some(&line.life)
 }
 
 impl House {
-    /// Connects, and agrees on the life that the journal goes on with.
+    /// Connects, and gets the current life of the journal, or begins a new one.
     async fn connect(&self, lapse: &str, patience: Millis, doubted: &str) -> Result<Line, Trouble> {
         let House { place, keys, figures, .. } = self;
         let mut connection = Connection::open(place).await?;
@@ -150,7 +150,7 @@ impl House {
                 server = place.address.host_port(),
                 journal = keys.entries,
                 "this Redis is new, has restarted, has been promoted or has been emptied, so entries may be lost: \
-                 nobody is placed for {} s",
+                 no session is placed for {} s",
                 patience.0 as f64 / 1000.0
             );
         }

@@ -1,8 +1,8 @@
--- Agrees on the life that the journal goes on with: this data on this server, SERVER/ID, ID being that of the life's first
--- entry. What an earlier life had taken may be lost (a restart, a failover, a flush), so that first entry is the word of
--- it. Whoever comes second finds it done.
+-- Returns the journal's current life, or begins a new one. A life is this data on this server: SERVER/ID, where ID is the id of
+-- the life's first entry. Entries of an earlier life may be lost (a restart, a failover, a flush), so that first entry is a
+-- lapse. If several writers call this, the first one begins the life.
 -- KEYS: entries, life, checkpoint    ARGV: server, the lapse (a draft, JSON), a life in which entries are known to be lost (or '')
--- Returns the life, and 1 if it has been begun now, 0 if it was before.
+-- Returns the life, and 1 if this call has begun it, otherwise 0.
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local life = redis.call('GET', KEYS[2])
 local ours = ARGV[1] .. '/'
@@ -13,7 +13,7 @@ local ms, position = 0, 0
 if last then
     ms, position = string.match(last[1], '^(%d+)-(%d+)$')
 end
--- Without entries it goes on after the state that is kept, if there is one.
+-- If there are no entries, positions continue after the checkpoint, if there is one.
 local kept = redis.call('HMGET', KEYS[3], 'position', 'at')
 ms = math.max(tonumber(ms), tonumber(kept[2] or 0))
 position = math.max(tonumber(position), tonumber(kept[1] or 0)) + 1

@@ -1,6 +1,7 @@
-//! One connection to the server: dialled over our own `Net`, introduced, asked. Commands are packed and answers parsed by
-//! the `redis` crate; its own connections are not used, since theirs are multiplexed by a task and say more than needed
-//! here: ours is asked by one at a time, and dropped at the first trouble, since answers could be mixed up afterwards.
+//! One connection to the server: dials over our own `Net`, authenticates, sends commands. The `redis` crate packs the commands
+//! and parses the answers; its own connections are not used, because a task multiplexes them and they send more commands than
+//! needed here. Our connection has one user at a time, and is dropped at the first error, after which answers could be
+//! mixed up.
 
 use super::address::RedisJournal;
 use super::trouble::{Kind, Trouble};
@@ -13,26 +14,26 @@ use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-/// An answer that takes longer is not waited for.
+/// The timeout of connecting, and of an answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
-/// Of these, so long for TLS.
+/// The part of the timeout that the TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_millis(1500);
-/// Where whole states are moved.
+/// The timeout when a checkpoint is transferred.
 pub(super) const LONG_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where the server is, and how it is spoken to.
+/// Where the server is, and how to connect to it.
 pub(super) struct Place {
     pub(super) address: RedisJournal,
     pub(super) net: Arc<dyn Net>,
     pub(super) tls: Option<(TlsConnector, ServerName<'static>)>,
-    /// It has been said that the server may throw the journal away.
+    /// The warning that the server may evict the journal has been logged.
     pub(super) warned: AtomicBool,
 }
 
 pub(super) struct Connection {
     stream: Stream,
     decoder: combine::stream::Decoder<combine::parser::combinator::AnySendSyncPartialState, Position>,
-    /// This process, serving this data: another one after a restart, or when it has been a replica meanwhile.
+    /// Identifies this server process with its data: changes after a restart, or if the server was a replica meanwhile.
     pub(super) server: String,
 }
 
@@ -82,23 +83,23 @@ impl Connection {
         if self.server.is_empty() {
             return Err(Trouble::answered_with("INFO server without a run_id"));
         }
-        // It has been a replica, and may have been given older data than it had when it was the primary before.
+        // The server was a replica, and may have got older data than it had when it was the primary before.
         if says("master_replid2").bytes().any(|digit| digit != b'0') {
             self.server = format!("{}+{}", self.server, says("master_replid"));
         }
         let policy = says("maxmemory_policy");
-        // Keys that expire may go; the journal's never do.
+        // `volatile-*` policies evict only keys with an expiry; the journal's keys have none.
         if policy.starts_with("allkeys") && !place.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 server = place.address.host_port(),
-                "Redis may throw the journal away when its memory is full (maxmemory-policy {policy}): set it to noeviction"
+                "Redis may evict the journal when its memory is full (maxmemory-policy {policy}): set it to noeviction"
             );
         }
         Ok(())
     }
 
-    /// Asks all of them at once; the first error that the server answers with is the trouble. After any, the connection is
-    /// of no use.
+    /// Sends all commands in one pipeline; returns the first error that the server answers with. After any error, the
+    /// connection must not be used any more.
     pub(super) async fn ask(&mut self, commands: &[&Cmd], patience: Duration) -> Result<Vec<Value>, Trouble> {
         let answers = tokio::time::timeout(patience, self.exchange(commands)).await;
         answers.unwrap_or_else(|_| Err(Trouble::late(patience)))
@@ -142,8 +143,8 @@ async fn encrypt(stream: Stream, place: &Place) -> Result<Stream, Trouble> {
     match tokio::time::timeout(HANDSHAKE, connector.connect(name.clone(), stream)).await {
         Ok(Ok(stream)) => Ok(Stream::Other(Box::new(stream))),
         Ok(Err(error)) => Err(Trouble::new(Kind::Tls, format!("TLS failed: {error}"))),
-        // One that speaks no TLS waits for the end of a line.
-        Err(_) => Err(Trouble::new(Kind::Tls, "TLS is not answered: is this its TLS port?")),
+        // A server without TLS waits for a line break, so it does not answer.
+        Err(_) => Err(Trouble::new(Kind::Tls, "no answer to TLS: is this its TLS port?")),
     }
 }
 

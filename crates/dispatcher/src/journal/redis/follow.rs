@@ -1,5 +1,5 @@
-//! Reading: entries in order, and after each answer the question whether what was read last is still there. If it is not,
-//! or if there is a hole, reading starts over from the newest state that was kept.
+//! Reads entries in order, and checks with each answer whether the entry read last still exists. If it does not, or if there is
+//! a gap, reading starts over from the newest checkpoint.
 
 use super::connection::{Connection, LONG_PATIENCE, bytes, items, text};
 use super::record::{self, Id};
@@ -11,13 +11,13 @@ use redis::Value;
 use slotkeeper_core::{Entry, Fleet, Time, planted};
 use std::time::Duration;
 
-/// Entries read at a time.
+/// The maximum number of entries per answer.
 const COUNT: usize = 256;
-/// So long the server waits for something new before it says that there is nothing.
+/// How long the server waits for new entries before it answers that there are none.
 const BLOCK: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What is being read goes on when nobody waits for it: it is safe to cancel.
+/// Safe to cancel: a read that was cancelled is kept in `busy` and continues with the next call.
 pub(super) struct Follower {
     idle: Option<Reader>,
     busy: Option<BoxFuture<'static, (Reader, Result<News, JournalError>)>>,
@@ -38,7 +38,7 @@ impl Follow for Follower {
                     (reader, news)
                 }));
             }
-            // One of both is always there.
+            // Either `idle` or `busy` is always set.
             let Some(busy) = &mut self.busy else { return Err(JournalError::Closed) };
             let (reader, news) = busy.await;
             (self.idle, self.busy) = (Some(reader), None);
@@ -51,27 +51,27 @@ struct Reader {
     house: House,
     connection: Option<Connection>,
     outage: Outage,
-    /// Where reading is; `None`: it has to start over.
+    /// The position of reading; `None`: reading has to start over.
     place: Option<Bookmark>,
-    /// Something has been told already: starting over is news, even if there is nothing.
+    /// Something has been returned already: starting over must be reported, even if the journal is empty.
     told: bool,
-    /// The state that reading started over from last, if nothing could be read after it.
+    /// The checkpoint that reading started over from last, if nothing could be read after it.
     fruitless: Option<Id>,
 }
 
-/// What was read last.
+/// The entry or checkpoint read last.
 #[derive(Clone, Debug)]
 struct Bookmark {
     id: Id,
-    /// As it was read. `None`: there was no entry, only a state, or nothing at all.
+    /// The content of the entry. `None`: there was no entry, only a checkpoint, or nothing at all.
     content: Option<Vec<u8>>,
 }
 
 const START: Id = Id { at: Time(0), position: 0 };
 
-/// Why reading stops here.
+/// Why a read failed.
 enum Stop {
-    /// It may pass.
+    /// A temporary failure.
     Trouble(Trouble),
     Fatal(JournalError),
 }
@@ -86,11 +86,11 @@ fn unreadable(what: String) -> Stop {
     Stop::Fatal(JournalError::Unreadable(what))
 }
 
-/// One answer of the server's.
+/// One answer of the server.
 struct Page {
-    /// The entries after the bookmark, as they are.
+    /// The entries after the bookmark, unparsed.
     entries: Vec<(Id, Vec<u8>)>,
-    /// What is at the bookmark now.
+    /// The content of the entry at the bookmark now.
     content: Option<Vec<u8>>,
     kept: Option<Id>,
     life: Option<String>,
@@ -122,7 +122,7 @@ impl Reader {
     }
 
     async fn step(&mut self) -> Result<Option<News>, Stop> {
-        // Taken out: whatever goes wrong, it is not used again.
+        // Taken out, so that a connection that failed is not used again.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => Connection::open(&self.house.place).await?,
@@ -156,7 +156,7 @@ impl Reader {
         Ok(Some(News::State(Box::new(fleet))))
     }
 
-    /// The state that is kept, if there is one.
+    /// Parses the checkpoint, if there is one.
     fn state(&self, kept: &[Value]) -> Result<Option<(Id, Fleet)>, Stop> {
         let key = &self.house.keys.checkpoint;
         let [position, at, state] = kept else { return Ok(None) };
@@ -208,7 +208,7 @@ impl Reader {
         Ok((!read.is_empty()).then_some(News::Entries(read)))
     }
 
-    /// Tells the others what has been read, and in which life.
+    /// Shares with the writer and the keeper what has been read, and in which life.
     fn note(&self, read: &[Entry], life: Option<String>) {
         let mut told = self.house.shared.lock();
         let Told { ours, life: known, .. } = &mut *told;
@@ -219,7 +219,7 @@ impl Reader {
         }
     }
 
-    /// What was read last is not there any more, or what follows (`hole`) is not what comes next.
+    /// Starts over: the entry read last does not exist any more, or the next one (`hole`) does not have the next position.
     fn lose_place(
         &mut self,
         bookmark: &Bookmark,
@@ -230,11 +230,11 @@ impl Reader {
         let House { keys, shared, .. } = &self.house;
         let (last, kept) = (bookmark.id, kept.unwrap_or(START));
         if kept.position > last.position {
-            tracing::info!(%last, %kept, "entries were forgotten before they were read here: starting over from the state that is kept");
+            tracing::info!(%last, %kept, "entries were trimmed before this replica read them: starting over from the checkpoint");
         } else {
-            tracing::warn!(%last, %kept, "entries that were read here are lost: starting over from what is left");
+            tracing::warn!(%last, %kept, "entries that this replica had read are lost: starting over from what is left");
             let mut told = shared.lock();
-            // As long as it is the life that they were in, nobody has said so.
+            // If the journal is still in the life of the lost entries, no lapse has been written for them.
             if life.is_some() && told.life == life {
                 told.doubted = life;
             }
@@ -243,10 +243,13 @@ impl Reader {
             && bookmark.id == kept
             && self.fruitless == Some(kept)
         {
-            let after =
-                if kept == START { "no state is kept".to_owned() } else { format!("the state kept is of {kept}") };
+            let after = if kept == START {
+                "there is no checkpoint".to_owned()
+            } else {
+                format!("the checkpoint is of {kept}")
+            };
             return Err(unreadable(format!(
-                "{} goes on with {first}, and {after}: what was between is gone (trimmed or deleted by somebody else); \
+                "{} continues with {first}, and {after}: the entries before that are missing (trimmed or deleted by another client); \
                  restore Redis from a backup, or stop all dispatchers and delete {}, {} and {}: sessions are forgotten then",
                 keys.entries, keys.entries, keys.life, keys.checkpoint
             )));
@@ -272,8 +275,8 @@ impl House {
         kept.arg(&self.keys.checkpoint).arg("position").arg("at");
         let mut life = redis::cmd("GET");
         life.arg(&self.keys.life);
-        // In this order: what is there after the entries and the life were read was there when they were; and whatever has
-        // been forgotten by then, the state that it was forgotten for is kept already.
+        // The order matters: an entry that exists after the entries and the life were read existed when they were read; and if
+        // entries have been trimmed by then, the checkpoint that they were trimmed for exists already.
         let answers = connection.ask(&[&read, &life, &self.range(bookmark.id), &kept], PATIENCE).await?;
         let [read, life, range, kept] = &answers[..] else { return Err(Trouble::answered_with("fewer answers")) };
         Ok(Page {
@@ -285,17 +288,17 @@ impl House {
     }
 }
 
-/// Whether what was read last is still there.
+/// Whether the entry read last still exists.
 fn is_there(bookmark: &Bookmark, content: Option<&[u8]>, goes_on: bool, kept: Option<Id>) -> bool {
     planted!(LossNotNoticed => true);
     match &bookmark.content {
         Some(known) => content == Some(known),
-        // There is no entry to find again: the state that reading started from may still be the one that is kept.
+        // There is no entry to compare: check whether the checkpoint that reading started from is still the current one.
         None => goes_on || kept.unwrap_or(START) == bookmark.id,
     }
 }
 
-/// Whether nothing is missing between what was read last and what follows.
+/// Whether no entry is missing after the one read last.
 fn goes_on(bookmark: &Bookmark, entries: &[(Id, Vec<u8>)]) -> bool {
     planted!(HoleNotNoticed => true);
     let expected = bookmark.id.position + 1;
@@ -306,7 +309,7 @@ fn id(position: &Value, at: &Value) -> Option<Id> {
     Some(Id { at: Time(text(at)?.parse().ok()?), position: text(position)?.parse().ok()? })
 }
 
-/// What XREAD answers of one stream; nothing new: nil.
+/// Parses the answer of XREAD for one stream; nil if there is nothing new.
 fn entries(read: &Value) -> Result<Vec<(Id, Vec<u8>)>, Trouble> {
     if *read == Value::Nil {
         return Ok(Vec::new());
@@ -316,7 +319,7 @@ fn entries(read: &Value) -> Result<Vec<(Id, Vec<u8>)>, Trouble> {
     stream.iter().map(|value| entry(value).ok_or_else(|| Trouble::answered_with("no entry"))).collect()
 }
 
-/// One entry of a stream. One without our field is empty: unreadable, as it should be.
+/// Parses one entry of a stream. Without our field, its content is empty, which fails as unreadable later.
 fn entry(value: &Value) -> Option<(Id, Vec<u8>)> {
     let [id, fields] = items(value)? else { return None };
     let fields = items(fields)?;

@@ -1,12 +1,13 @@
--- Keeps a state, and forgets the entries that led to the one before it: whoever is a little behind still finds his.
+-- Writes a checkpoint, and removes the entries before the previous checkpoint: readers that are a little behind still find
+-- their next entries.
 -- KEYS: entries, life, checkpoint    ARGV: life, position, at (ms), state (JSON)
--- Returns 1, or 0 if a newer one is kept already, or LAPSED.
+-- Returns 1, or 0 if there is a newer checkpoint already, or LAPSED.
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then
-    return redis.error_reply('LAPSED this is not the server, or not the data, that the journal went on with')
+    return redis.error_reply('LAPSED this server or its data is not of the life that the writer knows')
 end
 local id = ARGV[3] .. '-' .. ARGV[2]
 if #redis.call('XRANGE', KEYS[1], id, id) == 0 then
-    return redis.error_reply('LAPSED the entry that this state was read at is gone')
+    return redis.error_reply('LAPSED the entry that this state was read at is missing')
 end
 local kept = redis.call('HMGET', KEYS[3], 'position', 'at')
 if kept[1] and tonumber(kept[1]) >= tonumber(ARGV[2]) then

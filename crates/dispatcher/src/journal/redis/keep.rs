@@ -1,4 +1,4 @@
-//! Keeping states. On a connection of its own, opened each time: a large state holds up no appends on its way.
+//! Writes checkpoints, each on a connection of its own, so that a large checkpoint does not hold up appends.
 
 use super::House;
 use super::connection::{Connection, LONG_PATIENCE};

@@ -1,4 +1,4 @@
-//! An entry as it lies in the stream: JSON in the field `entry`. Its position and its time are in the id, not here.
+//! The format of an entry in the stream: JSON in the field `entry`. Its position and its time are in the stream id, not here.
 
 use crate::journal::{Draft, JournalError};
 use serde::{Deserialize, Serialize};
@@ -6,8 +6,8 @@ use slotkeeper_core::{Command, Entry, Millis, PoolId, ReplicaId, Time, Timeline}
 
 pub(super) const FIELD: &str = "entry";
 
-/// The semantics that a reader must know to make sense of what is written here. Commands that only newer ones have are
-/// written when the fleet has gone over to them, not before: a new version runs next to an old one until then.
+/// The semantics that a reader must know to understand the entries written here. Commands of newer semantics are only written
+/// after the fleet has switched to them: until then, a new version can run next to an old one.
 const NEEDS: u32 = 1;
 
 #[derive(Serialize)]
@@ -32,7 +32,7 @@ struct Version {
     v: u32,
 }
 
-/// The id of a stream's entry: the journal's time, and the position.
+/// The id of an entry in the stream: the journal's time, and the position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Id {
     pub(super) at: Time,
@@ -59,14 +59,14 @@ pub(super) fn write(draft: &Draft) -> Result<String, JournalError> {
         .map_err(|error| JournalError::Unreadable(format!("{command:?} cannot be written as JSON: {error}")))
 }
 
-/// The journal's own word that entries may be lost, and the name of the timeline that begins.
+/// A lapse, the journal's own entry: entries may be lost, and a new timeline with this name begins.
 pub(super) fn lapse(patience: Millis, timeline: Timeline) -> Result<String, JournalError> {
     write(&Draft { from: ReplicaId(0), number: 0, pool: "".into(), command: Command::Lapse { patience, timeline } })
 }
 
-/// The error says what it is, not where.
+/// Parses an entry. The error contains the reason, not the position.
 pub(super) fn read(id: Id, json: &[u8]) -> Result<Entry, String> {
-    let Version { v } = serde_json::from_slice(json).map_err(|error| format!("no entry of slotkeeper's: {error}"))?;
+    let Version { v } = serde_json::from_slice(json).map_err(|error| format!("not an entry of slotkeeper: {error}"))?;
     if v > Entry::SEMANTICS {
         return Err(format!("of version {v}, and this slotkeeper knows only {}", Entry::SEMANTICS));
     }

@@ -1,4 +1,4 @@
-//! Whose word is taken for a Redis that is spoken to by TLS.
+//! Which certificate authorities are trusted for a Redis with TLS.
 
 use super::address::Trust;
 use std::path::Path;
@@ -16,9 +16,9 @@ pub enum TrustError {
     Unreadable(String, #[source] std::io::Error),
     #[error("{0}: not PEM: {1}")]
     NotPem(String, pem::Error),
-    #[error("{0}: a certificate in it is none: {1}")]
+    #[error("{0}: contains an invalid certificate: {1}")]
     NoCertificate(String, rustls::Error),
-    #[error("{0}: there is no certificate in it; allowed: PEM, `-----BEGIN CERTIFICATE-----`")]
+    #[error("{0}: contains no certificate; allowed: PEM, `-----BEGIN CERTIFICATE-----`")]
     Empty(String),
     #[error("this system knows no certificate authorities ({0}); name a file with the one of your Redis")]
     Nobody(String),

@@ -1,5 +1,5 @@
-//! What can be in the way of a Redis, in words that say what to do; and waiting until it has passed. Nothing of this ends
-//! the dispatcher: all of it can be repaired while it runs.
+//! The errors of a Redis, with hints what to do, and retrying with a pause. None of them ends the dispatcher: all can be
+//! repaired while it runs.
 
 use crate::journal::figures::Figures;
 use crate::outside::now;
@@ -7,7 +7,7 @@ use redis::ServerError;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// One thing in the way.
+/// A temporary error.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{why}")]
 pub(super) struct Trouble {
@@ -15,7 +15,7 @@ pub(super) struct Trouble {
     why: String,
 }
 
-/// Told apart in the metrics; a new one is a new warning.
+/// The kind of an error, a label in the metrics. A change of the kind logs a new warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Connect,
@@ -76,7 +76,7 @@ impl Trouble {
     }
 
     pub(super) fn answered_with(what: impl std::fmt::Display) -> Trouble {
-        Trouble::new(Kind::Refused, format!("it answered with what no Redis says here: {what}"))
+        Trouble::new(Kind::Refused, format!("unexpected answer: {what}"))
     }
 }
 
@@ -86,22 +86,24 @@ impl From<ServerError> for Trouble {
         let (code, details) = (error.code().to_owned(), error.details().unwrap_or_default().to_owned());
         let (kind, hint) = match code.as_str() {
             "LAPSED" => (Kind::Lapsed, "entries may be lost"),
-            "NOAUTH" => (Kind::Password, "it wants a password, and none is configured (or it was not accepted)"),
+            "NOAUTH" => (Kind::Password, "it requires a password, and none is configured (or it was not accepted)"),
             "WRONGPASS" => (Kind::Password, "it does not accept the user and password that are configured"),
             "ERR" if details.contains("without any password configured") => {
-                (Kind::Password, "a password is configured, and it has none")
+                (Kind::Password, "a password is configured, and the server has none")
             }
-            "NOPERM" => (Kind::Permission, "its ACL does not let this user do what a journal needs"),
+            "NOPERM" => (Kind::Permission, "its ACL does not permit this user what a journal needs"),
             "LOADING" => (Kind::Loading, "it is still loading its data"),
-            "BUSY" => (Kind::Loading, "it is busy with somebody's script"),
+            "BUSY" => (Kind::Loading, "it is busy with another client's script"),
             "READONLY" | "MASTERDOWN" | "UNBLOCKED" => {
                 (Kind::Replica, "it is a replica: the journal is written to the primary")
             }
             "OOM" => (Kind::Full, "it is full: raise its maxmemory, or give it a Redis of its own"),
             "MISCONF" => {
-                (Kind::Unsaved, "it cannot persist, and takes nothing until it can: look at its disk and its log")
+                (Kind::Unsaved, "it cannot persist, and rejects writes until it can: check its disk and its log")
             }
-            "NOREPLICAS" => (Kind::Unsaved, "it wants more replicas before it takes anything (min-replicas-to-write)"),
+            "NOREPLICAS" => {
+                (Kind::Unsaved, "it requires more replicas before it accepts writes (min-replicas-to-write)")
+            }
             _ => (Kind::Refused, "it refused"),
         };
         Trouble::new(kind, format!("{hint} ({code} {details})"))
@@ -111,7 +113,7 @@ impl From<ServerError> for Trouble {
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A while in which something is in the way. Says so once, and again only if it is something else.
+/// A period of errors. Logs a warning once, and again only if the kind of error changes.
 pub(super) struct Outage {
     who: &'static str,
     server: String,
@@ -125,13 +127,13 @@ impl Outage {
         Outage { who, server, figures, pause: LEAST_PAUSE, since: None }
     }
 
-    /// Waits before the next try.
+    /// Waits before the next attempt.
     pub(super) async fn wait(&mut self, trouble: &Trouble) {
         let (who, server, kind) = (self.who, &self.server, trouble.kind);
         self.figures.errors.with_label_values(&[kind.word()]).inc();
         match self.since {
-            Some((_, last)) if last == kind => tracing::debug!(who, server, "still: {trouble}"),
-            _ => tracing::warn!(who, server, "the journal is out of reach: {trouble}; trying again until it is back"),
+            Some((_, last)) if last == kind => tracing::debug!(who, server, "journal still unreachable: {trouble}"),
+            _ => tracing::warn!(who, server, "journal unreachable: {trouble}; retrying until it succeeds"),
         }
         let since = self.since.map_or_else(now, |(since, _)| since);
         self.since = Some((since, kind));
@@ -144,7 +146,7 @@ impl Outage {
         if let Some((since, _)) = self.since.take() {
             let (who, server) = (self.who, &self.server);
             let after_ms = now().duration_since(since).as_millis() as u64;
-            tracing::info!(who, server, after_ms, "the journal is back");
+            tracing::info!(who, server, after_ms, "journal reachable again");
         }
     }
 }

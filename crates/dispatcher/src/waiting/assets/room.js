@@ -1,5 +1,5 @@
-// The waiting room, live: hears facts, shows them, and reloads when the slot is ready. All words come from the page
-// (`#words`); facts only ever become text.
+// The waiting room's script: receives facts, shows them, and reloads when the slot is ready. All words come from the page
+// (`#words`); facts are only inserted as text.
 (() => {
   'use strict';
   const own = new URL('.', document.currentScript.src).pathname;
@@ -72,7 +72,7 @@
     });
   };
 
-  // Screen readers hear what changed: at most every five seconds while waiting, and never a ticking clock.
+  // Screen readers announce changes: at most every five seconds while waiting, and never a ticking clock.
   let said = $('headline').textContent, saidAt = 0, saying;
   const announce = () => {
     if (saying && waiting(state)) return;
@@ -131,7 +131,7 @@
     put('waited', Math.floor(waited / 60) + ':' + String(waited % 60).padStart(2, '0'));
     $('since').hidden = false;
     if (state === 'arriving' && (!navigator.cookieEnabled || now - since > 20000)) put('lead', say('cookies'));
-    // Nothing for long: quiet, or the laptop slept, or the stream died without a word.
+    // No facts for 20 s: nothing has changed, or the laptop slept, or the stream died unnoticed.
     if (source && now - heard > 20000) {
       heard = now;
       if (source.readyState === 1) ask();
@@ -142,7 +142,7 @@
     }
   };
 
-  // ---- hearing
+  // ---- receiving facts
 
   let source, timer, failures = 0, asked = 0;
   const later = (what, ms) => {
@@ -188,7 +188,7 @@
   const poll = async () => {
     await ask();
     if (over) return;
-    if (++asked % 12 === 0) failures = 0; // once a minute, the stream gets another chance
+    if (++asked % 12 === 0) failures = 0; // once a minute, try the stream again
     later(listen, state === 'full' ? 15000 : 5000);
   };
   const listen = () => {
@@ -209,14 +209,14 @@
       if (mine !== source) return;
       failures++;
       lost();
-      if (failures >= 3 || mine.readyState === 2) { // otherwise the browser tries again by itself
+      if (failures >= 3 || mine.readyState === 2) { // otherwise the browser retries by itself
         hangUp();
         later(listen, failures >= 3 ? 0 : 2000);
       }
     };
   };
 
-  // The slot may be gone again by the time we come: then each reload waits longer than the one before.
+  // The slot may be gone when the page reloads: then each further reload waits longer.
   const go = () => {
     const now = Date.now();
     const again = now - memory('went') < 15000 ? Math.min(memory('again') + 1, 5) : 0;

@@ -1,4 +1,4 @@
-//! The table of bad journals: message and outcome.
+//! Damaged journals: error message and outcome for each kind of damage.
 
 use super::{START, checkpoint, clock, draft, names, read, refusal, segment, written};
 use slotkeeper::journal::file::{self, line};
@@ -6,7 +6,7 @@ use slotkeeper::outside::Clock;
 use std::fs;
 use std::path::Path;
 
-/// What to do about it, as the message ends.
+/// The advice at the end of the message.
 fn restore(folder: &Path, entries: u64) -> String {
     format!(
         "; restore it from a backup, or `slotkeeper journal repair {}` keeps it up to entry {entries} and moves the rest aside",
@@ -30,7 +30,7 @@ fn starts(bytes: &[u8]) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn truncated_at_every_byte_of_the_last_record_it_is_cut_and_saved() {
+async fn a_last_record_truncated_at_any_byte_is_cut_off_and_saved() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path(), 4).await;
     let file = segment(dir.path(), 1);
@@ -62,7 +62,7 @@ async fn a_bit_flipped_anywhere_in_an_early_record_is_refused() {
         bytes[at] ^= 1 << (at % 8);
         fs::write(&file, &bytes).unwrap();
         let flaw = match at + 1 == starts[3] {
-            true => "a whole record, and then something else where the line should end",
+            true => "a complete record, followed by something else where the line should end",
             false => "the checksum is wrong",
         };
         let what = format!("entries-00000000000000000001, line 3 (byte {}): {flaw}", starts[2]);
@@ -71,7 +71,7 @@ async fn a_bit_flipped_anywhere_in_an_early_record_is_refused() {
 }
 
 #[tokio::test]
-async fn a_bit_flipped_in_the_last_record_costs_that_record_at_most() {
+async fn a_bit_flipped_in_the_last_record_loses_that_record_at_most() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path(), 3).await;
     let file = segment(dir.path(), 1);
@@ -81,7 +81,7 @@ async fn a_bit_flipped_in_the_last_record_costs_that_record_at_most() {
         let mut bytes = whole.clone();
         bytes[at] ^= 1;
         fs::write(&file, &bytes).unwrap();
-        // A flip that makes a line break is not what a crash leaves.
+        // A bit flip that makes a line break cannot result from a crash, so it may be refused.
         match file::open(dir.path(), clock()) {
             Ok(mut journal) => assert_eq!(read(&mut journal, 2).await.numbers(), [1, 2]),
             Err(error) => assert!(error.to_string().contains("line 4"), "{error}"),
@@ -90,7 +90,7 @@ async fn a_bit_flipped_in_the_last_record_costs_that_record_at_most() {
 }
 
 #[tokio::test]
-async fn a_line_break_that_is_lost_does_not_take_an_acknowledged_record_with_it() {
+async fn a_lost_line_break_does_not_drop_an_acknowledged_record() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path(), 4).await;
     let file = segment(dir.path(), 1);
@@ -99,21 +99,21 @@ async fn a_line_break_that_is_lost_does_not_take_an_acknowledged_record_with_it(
     let mut bytes = whole.clone();
     bytes[starts[4] - 1] = b' ';
     let merged = format!(
-        "entries-00000000000000000001, line 4 (byte {}): a whole record, and then something else where the line should end",
+        "entries-00000000000000000001, line 4 (byte {}): a complete record, followed by something else where the line should end",
         starts[3]
     );
-    // Whatever is left of the record behind it.
+    // For any remaining length of the record behind it.
     for length in [starts[4] + 1, starts[4] + 30, whole.len()] {
         fs::write(&file, &bytes[..length]).unwrap();
         refused(dir.path(), &merged, 2);
     }
-    // But the last one's line break may have missed the disk by a block.
+    // But the line break of the last record may be in a block that did not reach the disk.
     fs::write(&file, &bytes[..starts[4]]).unwrap();
     assert_eq!(read(&mut file::open(dir.path(), clock()).unwrap(), 2).await.numbers(), [1, 2]);
 }
 
 #[tokio::test]
-async fn a_head_that_is_damaged_costs_nothing_while_what_follows_is_whole() {
+async fn a_damaged_head_is_accepted_if_the_rest_is_intact() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path(), 3).await;
     let file = segment(dir.path(), 1);
@@ -156,7 +156,7 @@ async fn a_command_that_this_version_does_not_know_is_refused_even_at_the_end() 
     fs::write(&file, &bytes).unwrap();
     let message = refusal(dir.path()).to_string();
     let what = format!(
-        "entries-00000000000000000001, line 4 (byte {offset}): whole, but of something that this version of slotkeeper does not know: \
+        "entries-00000000000000000001, line 4 (byte {offset}): intact, but with something that this version of slotkeeper does not know: \
          unknown variant `Levitate`"
     );
     assert!(message.contains(&what), "{message}");
@@ -184,7 +184,7 @@ fn flip(path: &Path, at: usize) {
 }
 
 #[tokio::test]
-async fn a_damaged_newest_checkpoint_is_made_up_for_by_the_one_before() {
+async fn if_the_newest_checkpoint_is_damaged_the_one_before_is_used() {
     let dir = tempfile::tempdir().unwrap();
     kept(dir.path()).await;
     flip(&checkpoint(dir.path(), 15), 100);
@@ -195,7 +195,7 @@ async fn a_damaged_newest_checkpoint_is_made_up_for_by_the_one_before() {
 }
 
 #[tokio::test]
-async fn a_lone_damaged_checkpoint_is_refused() {
+async fn a_damaged_checkpoint_without_an_older_one_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     kept(dir.path()).await;
     fs::remove_file(checkpoint(dir.path(), 5)).unwrap();
@@ -204,17 +204,16 @@ async fn a_lone_damaged_checkpoint_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_named() {
+async fn missing_files_are_named_in_the_refusal() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path();
     kept(folder).await;
     let whole = super::contents(folder);
     let (old, new) = ("checkpoint-00000000000000000005", "checkpoint-00000000000000000015");
     let (early, late) = ("entries-00000000000000000006", "entries-00000000000000000016");
-    let no_end =
-        format!("{new}: no segment begins after this checkpoint, as one must: the end of the journal is missing");
+    let no_end = format!("{new}: no segment begins after this checkpoint: the end of the journal is missing");
     let beginning = |from| format!("{late}, line 1 (byte 0): entries {from} to 15 are missing before it");
-    // What goes missing; the refusal; up to where it can be read, or could be repaired.
+    // Removed files; the refusal; the last entry that can be read, or that a repair would keep.
     let table: &[(&[&str], Option<&str>, u64)] = &[
         (&[old], None, 20),
         (&[new], None, 20),
@@ -248,10 +247,10 @@ async fn what_is_missing_is_named() {
 }
 
 #[tokio::test]
-async fn damage_that_a_checkpoint_covers_costs_nothing() {
+async fn damage_before_the_checkpoint_is_ignored() {
     let dir = tempfile::tempdir().unwrap();
     kept(dir.path()).await;
-    // Of the segment that only the older checkpoint needs.
+    // In the segment that only the older checkpoint needs.
     flip(&segment(dir.path(), 6), 200);
     assert_eq!(read(&mut file::open(dir.path(), clock()).unwrap(), 20).await.state, Some(15));
     // And in the one that both need, before the checkpoint.
@@ -271,7 +270,7 @@ async fn damage_that_a_checkpoint_covers_costs_nothing() {
 }
 
 #[test]
-fn a_file_in_the_place_of_the_folder_is_named() {
+fn a_file_in_place_of_the_folder_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal");
     fs::write(&path, "").unwrap();
@@ -280,7 +279,7 @@ fn a_file_in_the_place_of_the_folder_is_named() {
         let error = anyhow::Error::new(file::open(path, Clock::starting_at(START)).err().unwrap());
         format!("{error:#}")
     };
-    assert_eq!(error(&path), format!("{at} is not a folder: name one for the journal (it is made if there is none)"));
+    assert_eq!(error(&path), format!("{at} is not a folder: name a folder for the journal (it is created if missing)"));
     let below = path.join("deeper");
     assert_eq!(error(&below), format!("cannot make the folder {}: Not a directory (os error 20)", below.display()));
 }
@@ -295,9 +294,9 @@ async fn an_empty_folder_is_a_new_journal() {
     assert_eq!(read(&mut journal, 1).await.numbers(), [1]);
 }
 
-/// A power loss can bring back the name of a segment that could not be begun, after which the older one was used.
+/// A power loss can restore a segment whose creation had failed, after which the older segment was used.
 #[tokio::test]
-async fn a_segment_that_was_begun_and_not_used_is_removed() {
+async fn an_abandoned_segment_without_entries_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path(), 4).await;
     let abandoned = segment(dir.path(), 3);
@@ -311,11 +310,11 @@ async fn a_segment_that_was_begun_and_not_used_is_removed() {
     let mut journal = file::open(dir.path(), clock()).unwrap();
     assert_eq!(read(&mut journal, 5).await.numbers(), [1, 2, 3, 4, 5]);
     drop(journal);
-    // One that says anything more is not.
+    // A segment with anything behind its head is not removed.
     fs::write(&abandoned, [&head[..], b"x"].concat()).unwrap();
     refused(
         dir.path(),
-        "entries-00000000000000000003, line 1 (byte 0): it begins with entry 3, which was there already: 6 would be the next",
+        "entries-00000000000000000003, line 1 (byte 0): it begins with entry 3 again: 6 would be the next",
         5,
     );
 }

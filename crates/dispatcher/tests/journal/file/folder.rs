@@ -1,4 +1,4 @@
-//! Writing, coming back, keeping.
+//! Writing entries, reading them after a restart, and checkpoints.
 
 use super::{START, checkpoint, clock, draft, drafts, names, read, refusal, segment, written};
 use slotkeeper::journal::file::{self, OpenError};
@@ -7,7 +7,7 @@ use slotkeeper_core::Time;
 use std::os::unix::fs::PermissionsExt as _;
 
 #[tokio::test]
-async fn what_is_written_is_read_back_in_order_and_again_after_a_restart() {
+async fn entries_are_read_back_in_order_and_again_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("deep/journal");
     let mut journal = file::open(&folder, clock()).unwrap();
@@ -26,7 +26,7 @@ async fn what_is_written_is_read_back_in_order_and_again_after_a_restart() {
 }
 
 #[tokio::test]
-async fn sessions_are_secrets_so_nobody_else_may_read_the_files() {
+async fn journal_files_contain_session_secrets_and_are_readable_by_the_owner_only() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("journal");
     written(&folder, 2).await;
@@ -38,7 +38,7 @@ async fn sessions_are_secrets_so_nobody_else_may_read_the_files() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn time_never_goes_back_not_even_over_a_restart() {
+async fn journal_time_never_goes_back_even_over_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let mut journal = file::open(dir.path(), clock()).unwrap();
     tokio::time::advance(std::time::Duration::from_secs(5)).await;
@@ -52,12 +52,12 @@ async fn time_never_goes_back_not_even_over_a_restart() {
     let read = read(&mut journal, 3).await;
     let times: Vec<u64> = read.entries.iter().map(|e| e.at.0 - START.0).collect();
     assert!(times[0] >= 5000 && times[1] >= times[0], "{times:?}");
-    // And it does not stand until the clock has caught up.
+    // The journal's time goes on without waiting for the clock to catch up.
     assert!((7000..8000).contains(&(times[2] - times[1])), "{times:?}");
 }
 
 #[tokio::test]
-async fn a_checkpoint_is_where_the_next_start_begins_and_what_is_older_than_the_one_before_goes() {
+async fn a_start_begins_at_the_newest_checkpoint_and_only_two_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path();
     let mut journal = file::open(folder, clock()).unwrap();
@@ -88,7 +88,7 @@ async fn a_checkpoint_is_where_the_next_start_begins_and_what_is_older_than_the_
 }
 
 #[tokio::test]
-async fn a_state_that_is_kept_late_does_not_lose_what_came_after_it() {
+async fn a_late_checkpoint_does_not_lose_the_entries_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut journal = file::open(dir.path(), clock()).unwrap();
     journal.append.append(drafts(1..=10)).await.unwrap();
@@ -96,7 +96,7 @@ async fn a_state_that_is_kept_late_does_not_lose_what_came_after_it() {
     journal.append.append(drafts(11..=20)).await.unwrap();
     let keep = journal.keep.as_mut().unwrap();
     keep.keep(early.clone()).await.unwrap();
-    // Once more, and an older one: neither is news.
+    // The same state again, and an older one: neither changes anything.
     keep.keep(early).await.unwrap();
     keep.keep(slotkeeper_core::Fleet::new()).await.unwrap();
     journal.append.append(drafts(21..=22)).await.unwrap();
@@ -120,7 +120,7 @@ async fn two_processes_do_not_share_a_folder() {
 }
 
 #[tokio::test]
-async fn what_was_not_finished_is_removed_and_what_is_not_ours_stays() {
+async fn unfinished_files_are_removed_and_foreign_files_stay() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path(), 3).await;
     for name in ["new-checkpoint-00000000000000000003", "lost+found", "entries-4", "new-notes"] {

@@ -1,4 +1,4 @@
-//! A disk that does not take what it is given: entries wait, in order, and nothing is lost or left half.
+//! A disk that refuses writes: entries wait, in order, and none is lost or left half written.
 
 use super::{clock, draft, drafts, names, read, segment};
 use slotkeeper::journal::file;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// The steps that fail from now on, and how often.
+/// The steps that fail from now on, and the number of failures.
 #[derive(Clone, Default)]
 struct Troubles {
     steps: Arc<Mutex<Vec<(Step, io::ErrorKind)>>>,
@@ -23,7 +23,7 @@ impl Troubles {
             let Some(kind) = kind else { return Ok(()) };
             troubles.failed.fetch_add(1, Ordering::Relaxed);
             if step == Step::Append {
-                // As a disk that becomes full in the middle: a part of it is written.
+                // As on a disk that becomes full during a write: a part of the record is written.
                 std::fs::OpenOptions::new().append(true).open(path)?.write_all(b"0123 half a rec")?;
             }
             Err(kind.into())
@@ -44,13 +44,13 @@ impl Troubles {
 const FULL: io::ErrorKind = io::ErrorKind::StorageFull;
 
 #[tokio::test(start_paused = true)]
-async fn what_a_full_disk_does_not_take_waits_and_arrives_in_order() {
+async fn entries_wait_for_a_full_disk_and_arrive_in_order() {
     for step in [Step::Append, Step::Sync, Step::Cut] {
         let dir = tempfile::tempdir().unwrap();
         let troubles = Troubles::default();
         let mut journal = file::open_on(troubles.disk(), dir.path(), clock()).unwrap();
         journal.append.append(drafts(1..=3)).await.unwrap();
-        // A cut only follows upon something that failed.
+        // A cut happens only after a failed write.
         troubles.are(&[(Step::Append, FULL), (step, FULL)]);
         if step == Step::Sync {
             troubles.are(&[(step, io::ErrorKind::Other)]);
@@ -77,7 +77,7 @@ async fn what_a_full_disk_does_not_take_waits_and_arrives_in_order() {
         drop((journal.follow, journal.keep));
         let mut journal = file::open(dir.path(), clock()).unwrap();
         assert_eq!(read(&mut journal, 7).await.numbers(), [1, 2, 3, 4, 5, 6, 7], "{step:?}");
-        // Nothing torn had to be cut off.
+        // No torn record had to be cut off.
         assert_eq!(names(dir.path()), ["entries-00000000000000000001", "lock"]);
     }
 }
@@ -91,7 +91,7 @@ fn prometheus_text(figures: Vec<Box<dyn prometheus::core::Collector>>) -> String
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_read_back_before_it_is_on_the_disk() {
+async fn entries_are_read_back_only_after_they_are_on_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let troubles = Troubles::default();
     let mut journal = file::open_on(troubles.disk(), dir.path(), clock()).unwrap();
@@ -107,7 +107,7 @@ async fn nothing_is_read_back_before_it_is_on_the_disk() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_checkpoint_that_cannot_be_written_leaves_all_as_it_was() {
+async fn a_checkpoint_that_cannot_be_written_leaves_the_journal_unchanged() {
     for step in [Step::Create, Step::Name] {
         let dir = tempfile::tempdir().unwrap();
         let troubles = Troubles::default();
@@ -120,7 +120,7 @@ async fn a_checkpoint_that_cannot_be_written_leaves_all_as_it_was() {
         assert_eq!(format!("{error:#}"), expected);
         journal.append.append(drafts(6..=7)).await.unwrap();
         troubles.are(&[]);
-        // Had the new segment's name been left behind, it would contradict the old one, which has gone on.
+        // The name of the new segment must not remain: it would contradict the old segment, to which entries were added.
         let segments =
             std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
         assert_eq!(segments.filter(|name| name.starts_with("entries-")).count(), 1);
@@ -143,7 +143,7 @@ async fn a_new_segment_does_not_leave_a_torn_one_behind() {
     let mut append = journal.append;
     let waiting = tokio::spawn(async move { append.append(drafts(4..=5)).await.unwrap() });
     troubles.until(2).await;
-    // A state is kept just now, and where it is kept there is room again.
+    // A checkpoint is written meanwhile, and then there is space again.
     journal.keep.as_mut().unwrap().keep(fleet).await.unwrap();
     troubles.are(&[]);
     waiting.await.unwrap();
@@ -153,9 +153,9 @@ async fn a_new_segment_does_not_leave_a_torn_one_behind() {
     assert_eq!((again.state, again.numbers()), (Some(3), vec![4, 5]));
 }
 
-/// In a process of its own, where no file may be larger than 16 KiB: what a real file system does then.
+/// Runs in its own process with a file size limit of 16 KiB, to get the errors of a real file system.
 #[test]
-fn a_real_limit_is_waited_out() {
+fn the_journal_waits_while_a_real_file_size_limit_holds() {
     let dir = tempfile::tempdir().unwrap();
     let script = "trap '' XFSZ; ulimit -f 32; exec \"$0\" --exact journal::file::full::under_a_real_limit --ignored";
     let output = std::process::Command::new("sh")
@@ -169,7 +169,7 @@ fn a_real_limit_is_waited_out() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "run by a_real_limit_is_waited_out, under a limit"]
+#[ignore = "run by the_journal_waits_while_a_real_file_size_limit_holds, under a limit"]
 async fn under_a_real_limit() {
     let folder = std::env::var("SLOTKEEPER_TEST_FOLDER").unwrap();
     let folder = Path::new(&folder);

@@ -1,4 +1,4 @@
-//! Whatever the bytes are: nothing panics, and nothing is read that had not been written.
+//! Random damage: the reader never panics, and never returns an entry that was not written.
 
 use super::START;
 use proptest::collection::vec;
@@ -66,7 +66,7 @@ enum Harm {
         file: usize,
         other: usize,
     },
-    /// A line is there twice, or is gone.
+    /// A line is repeated, or removed.
     Twice {
         file: usize,
         line: usize,
@@ -143,26 +143,26 @@ fn account_of(files: &BTreeMap<Name, Vec<u8>>) -> account::Account {
 }
 
 proptest! {
-    // What is found becomes a test of its own.
+    // A failing case becomes its own test.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn harmed_files_never_say_what_was_not_written(harms in vec(harm(), 1..4)) {
+    fn damaged_files_never_yield_entries_that_were_not_written(harms in vec(harm(), 1..4)) {
         let mut files = files();
         for harm in &harms {
             harmed(&mut files, harm);
         }
         let account = account_of(&files);
-        // From where it begins, each entry is the one that was written there.
+        // Each entry equals the one that was written at its position.
         for (position, read) in (account.checkpoint() + 1..).zip(&account.entries) {
             prop_assert_eq!(read, &entry(position));
         }
         prop_assert!(account.position() <= 12);
     }
 
-    /// A dispatcher starts only with the whole of it, or without a torn last record.
+    /// A dispatcher starts only with the complete journal, or with all of it except a torn last record.
     #[test]
-    fn one_flip_loses_the_last_record_at_most(file in 0..8usize, at in 0..4000usize, bit in 0..8u8) {
+    fn one_flipped_bit_loses_the_last_record_at_most(file in 0..8usize, at in 0..4000usize, bit in 0..8u8) {
         let mut files = files();
         harmed(&mut files, &Harm::Flip { file, at, bit });
         let account = account_of(&files);
@@ -222,7 +222,7 @@ fn commands() -> Vec<Command> {
     commands
 }
 
-/// The fuzzer's input for these files: see there.
+/// The fuzzer's input for these files, in the format that the fuzz target describes.
 fn input(mode: u8, files: &BTreeMap<Name, Vec<u8>>) -> Vec<u8> {
     let mut input = vec![mode];
     for (name, content) in files {
@@ -237,7 +237,7 @@ fn input(mode: u8, files: &BTreeMap<Name, Vec<u8>>) -> Vec<u8> {
 }
 
 #[test]
-#[ignore = "writes what the fuzzer begins with: to be run when the format changes"]
+#[ignore = "writes the seeds of the fuzzer: run it when the format changes"]
 fn seeds_of_the_fuzzer() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/journal");
     std::fs::create_dir_all(&folder).unwrap();
@@ -252,7 +252,7 @@ fn seeds_of_the_fuzzer() {
     }
 }
 
-/// What has once been written, any later version must read.
+/// Later versions must read everything that was ever written.
 #[test]
 fn every_command_is_read_as_it_was_written() {
     for command in commands() {
@@ -265,7 +265,7 @@ fn every_command_is_read_as_it_was_written() {
 }
 
 #[test]
-fn unharmed_they_say_all() {
+fn undamaged_files_are_read_completely() {
     let account = account_of(&files());
     assert_eq!((account.checkpoint(), account.position()), (8, 12));
     assert!(account.damage.is_none() && account.torn.is_none() && account.remarks.is_empty());

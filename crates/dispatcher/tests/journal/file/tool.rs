@@ -1,4 +1,4 @@
-//! `slotkeeper journal`: the real program, on folders good and bad.
+//! `slotkeeper journal`: the real program, on sound and damaged folders.
 
 use super::{checkpoint, clock, contents, draft, names, read, segment, written};
 use slotkeeper::journal::Draft;
@@ -31,7 +31,7 @@ async fn kept(folder: &Path) {
 }
 
 #[tokio::test]
-async fn check_says_what_is_there_and_whether_it_is_sound() {
+async fn check_reports_the_content_and_whether_it_is_sound() {
     let dir = tempfile::tempdir().unwrap();
     kept(dir.path()).await;
     let before = contents(dir.path());
@@ -51,7 +51,7 @@ async fn check_says_what_is_there_and_whether_it_is_sound() {
     let whole = fs::read(&file).unwrap();
     fs::write(&file, &whole[..whole.len() - 1]).unwrap();
     let (code, out, _) = tool(&["check"], dir.path());
-    assert!(code == 0 && out.contains("the last record is not whole, as after a crash"), "{out}");
+    assert!(code == 0 && out.contains("the last record is incomplete, as after a crash"), "{out}");
 
     fs::write(&file, &whole[30..]).unwrap();
     let (code, out, _) = tool(&["check"], dir.path());
@@ -63,7 +63,7 @@ async fn check_says_what_is_there_and_whether_it_is_sound() {
 }
 
 #[tokio::test]
-async fn a_folder_in_use_can_be_looked_at_but_not_repaired() {
+async fn a_folder_in_use_can_be_checked_but_not_repaired() {
     let dir = tempfile::tempdir().unwrap();
     let journal = file::open(dir.path(), clock()).unwrap();
     let (code, out, _) = tool(&["check"], dir.path());
@@ -111,11 +111,11 @@ async fn replay_prints_what_each_entry_did() {
     let (_, effects, _) = tool(&["replay"], plain.path());
     assert!(effects.contains("\n          -> games  Scale { start: 0, replicas: 1, "), "{effects}");
     let (code, _, error) = tool(&["replay", "--at", "3"], dir.path());
-    assert!(code == 1 && error.contains("entry 3 is not there any more, or not yet"), "{error}");
+    assert!(code == 1 && error.contains("entry 3 does not exist any more, or not yet"), "{error}");
 }
 
 #[tokio::test]
-async fn repair_keeps_what_is_sound_and_says_what_was_lost() {
+async fn repair_keeps_the_sound_part_and_reports_what_was_lost() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path(), 8).await;
     let (code, out, _) = tool(&["repair"], dir.path());
@@ -130,7 +130,7 @@ async fn repair_keeps_what_is_sound_and_says_what_was_lost() {
     let (code, out, _) = tool(&["repair"], dir.path());
     assert_eq!(code, 0);
     let moved = "damaged-entries-00000000000000000001";
-    for part in [&format!("from byte {line} on is now {moved}; of it can be read: entries 7 to 8"), "kept: 5 entries"] {
+    for part in [&format!("from byte {line} on is now {moved}; still readable: entries 7 to 8"), "kept: 5 entries"] {
         assert!(out.contains(part), "{out}");
     }
     assert_eq!(fs::read(dir.path().join(moved)).unwrap(), bytes[line..]);
@@ -151,7 +151,7 @@ async fn repair_of_every_kind_of_damage_leads_to_a_journal_that_opens() {
     let foreign = |path: &Path| fs::write(path, "foreign").unwrap();
     let gone = |path: &Path| fs::remove_file(path).unwrap();
     let newer = |path: &Path| fs::write(path, "slotkeeper-checkpoint 9 7\n").unwrap();
-    // What happens, and which entry is the last that is kept.
+    // The damage, and the last entry that a repair keeps.
     let table: &[(&dyn Fn(), u64)] = &[
         (&|| gone(&e8), 7),
         (&|| foreign(&e8), 7),

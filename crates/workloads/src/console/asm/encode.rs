@@ -1,8 +1,8 @@
-//! Mnemonics and operands to opcodes.
+//! Encodes mnemonics and operands as opcodes.
 
 use super::{Names, Pass};
 
-/// Register, number or one of the special places of `ld`.
+/// A register, a number, or one of the special operands of `ld`.
 enum Operand<'a> {
     Register(u16),
     Special(&'a str),
@@ -36,7 +36,7 @@ pub(super) fn instruction(word: &str, operands: &[&str], pass: Pass, names: &Nam
         ("xor", [Register(x), Register(y)]) => 0x8003 | x << 8 | y << 4,
         ("add", [Register(x), Register(y)]) => 0x8004 | x << 8 | y << 4,
         ("sub", [Register(x), Register(y)]) => 0x8005 | x << 8 | y << 4,
-        // Shifts name one register and mean the same on every machine.
+        // Shifts have one register, and the same meaning on every machine.
         ("shr", [Register(x)]) => 0x8006 | x << 8 | x << 4,
         ("subn", [Register(x), Register(y)]) => 0x8007 | x << 8 | y << 4,
         ("shl", [Register(x)]) => 0x800E | x << 8 | x << 4,
@@ -59,10 +59,7 @@ pub(super) fn instruction(word: &str, operands: &[&str], pass: Pass, names: &Nam
         ("ld", [Special("r"), Register(x)]) => 0xF075 | x << 8,
         ("ld", [Register(x), Special("r")]) => 0xF085 | x << 8,
         _ => {
-            return Err(format!(
-                "there is no such instruction: {word} with {} operands of these kinds",
-                operands.len()
-            ));
+            return Err(format!("unknown instruction: {word} with {} operands of these kinds", operands.len()));
         }
     };
     Ok(opcode)
@@ -78,7 +75,7 @@ fn operand<'a>(text: &'a str, pass: Pass, names: &Names) -> Result<Operand<'a>, 
     }
 }
 
-/// -128 to 255: negative numbers as two's complement.
+/// A byte from -128 to 255: negative numbers as two's complement.
 pub(super) fn byte(value: i32) -> Result<u8, String> {
     match value {
         -128..=-1 => Ok((value + 256) as u8),

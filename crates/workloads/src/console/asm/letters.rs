@@ -1,6 +1,6 @@
-//! Letters of 4x5 pixels (M, N, W and the like may use 5), for the words that games show.
+//! Letters of 4x5 pixels (M, N, W and similar ones may be 5 wide), for the words in games.
 
-/// Words as a row of sprites, each 8 pixels wide and 5 high.
+/// Words as a row of sprites of 8x5 pixels.
 pub(super) struct Picture {
     pub(super) bytes: Vec<u8>,
     pub(super) columns: usize,
@@ -8,12 +8,12 @@ pub(super) struct Picture {
 }
 
 /// # Errors
-/// A letter that there is no picture for.
+/// A letter without a picture.
 pub(super) fn picture(words: &str) -> Result<Picture, String> {
     let mut rows = [0_u128; 5];
     let mut width = 0;
     for letter in words.chars() {
-        let (pixels, wide) = glyph(letter).ok_or_else(|| format!("there is no letter {letter:?}"))?;
+        let (pixels, wide) = glyph(letter).ok_or_else(|| format!("unknown letter {letter:?}"))?;
         if width + wide > 128 {
             return Err(format!("{words:?} is wider than the screen"));
         }
@@ -28,7 +28,7 @@ pub(super) fn picture(words: &str) -> Result<Picture, String> {
     Ok(Picture { bytes, columns, width })
 }
 
-/// Five rows of five pixels, and how many columns of them count.
+/// Five rows of five pixels, and the letter's width in columns.
 #[rustfmt::skip]
 fn glyph(letter: char) -> Option<([u8; 5], usize)> {
     let rows = match letter {

@@ -1,4 +1,4 @@
-//! The assembler's words, one by one, and its complaints.
+//! Every instruction of the assembler, and its errors.
 
 use super::*;
 
@@ -77,14 +77,14 @@ fn names_labels_and_data() {
 }
 
 #[test]
-fn complaints_name_the_line() {
+fn errors_name_the_line() {
     for (source, complaint) in [
-        ("cls\n jump 3", "line 2: there is no such instruction: jump with 1 operands of these kinds"),
+        ("cls\n jump 3", "line 2: unknown instruction: jump with 1 operands of these kinds"),
         ("ld v0, 256", "line 1: 256 does not fit into a byte"),
-        ("jp nowhere", "line 1: nothing is called nowhere"),
+        ("jp nowhere", "line 1: unknown name nowhere"),
         ("a:\na:", "line 2: a is defined twice"),
         ("db \"##\"", "line 1: \"##\" is not eight or sixteen of '.' and '#'"),
-        ("text t \"a\"", "line 1: there is no letter 'a'"),
+        ("text t \"a\"", "line 1: unknown letter 'a'"),
         ("ds 4000", "line 1: bad length"),
         ("ds 3584\ncls", "line 2: the program exceeds 3584 bytes"),
         ("1a = 3", "line 1: 1a cannot be a name"),

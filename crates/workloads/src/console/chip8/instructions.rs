@@ -1,11 +1,11 @@
-//! One instruction: fetch, decode, do. The names in the comments are Cowgod's.
+//! Executes one instruction: fetch, decode, execute. Mnemonics in the comments are Cowgod's.
 
 use super::{BIG_FONT_AT, FONT_AT, Halt, MEMORY, Machine, STACK};
 
-/// What a frame does after an instruction.
+/// How a frame continues after an instruction.
 pub(super) enum Next {
     Go,
-    /// Nothing more can happen in this frame: waiting for a key or for the vertical blank.
+    /// The frame ends here: waiting for a key or for the vertical blank.
     EndFrame,
 }
 
@@ -34,7 +34,7 @@ impl Machine {
                 0x0FD => return Err(Halt::Exit),                          // EXIT
                 0x0FE => self.screen.resize(false),                       // LOW
                 0x0FF => self.screen.resize(true),                        // HIGH
-                _ => return invalid,                                      // SYS: native code of a machine long gone
+                _ => return invalid,                                      // SYS: native code of the original machine
             },
             0x1 => self.counter = address,                         // JP addr
             0x2 => self.call(address, at)?,                        // CALL addr
@@ -100,8 +100,8 @@ impl Machine {
         }
     }
 
-    /// DXYN: the place wraps around, the sprite is cut off. DXY0 is a 16x16 sprite (SUPER-CHIP). VF is 0 or 1, also in
-    /// high resolution, where SUPER-CHIP 1.1 counted rows: games only ask whether it is 0.
+    /// DXYN: the position wraps around, the sprite is clipped. DXY0 is a 16x16 sprite (SUPER-CHIP). VF is 0 or 1, also in
+    /// high resolution, where SUPER-CHIP 1.1 counted rows: games only check whether it is 0.
     fn draw(&mut self, x: usize, y: usize, n: u8) -> Next {
         let left = usize::from(self.v[x]) % self.screen.width();
         let top = usize::from(self.v[y]) % self.screen.height();
@@ -119,7 +119,7 @@ impl Machine {
         if self.quirks.draw_waits && !self.screen.is_large() { Next::EndFrame } else { Next::Go }
     }
 
-    /// FX0A: stays on the instruction until a key has gone down and up again.
+    /// FX0A: repeats the instruction until a key has been pressed and released.
     fn wait_for_key(&mut self, x: usize, at: u16) -> Next {
         match self.pressed {
             Some(key) if !self.is_down(key) => {

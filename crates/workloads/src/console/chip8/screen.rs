@@ -1,7 +1,7 @@
-//! The screen: 64x32 or 128x64 pixels that are on or off. A row is one `u128`, leftmost pixel in the highest bit, so that
-//! drawing, clipping and scrolling are shifts.
+//! The screen: 64x32 or 128x64 pixels that are on or off. A row is one `u128` with the leftmost pixel in the highest bit, so
+//! that drawing, clipping and scrolling are shifts.
 
-/// What the machine shows. In low resolution only the upper 32 rows and the left 64 columns are used.
+/// The machine's screen. In low resolution only the upper 32 rows and the left 64 columns are used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Screen {
     large: bool,
@@ -31,18 +31,18 @@ impl Screen {
         if self.large { 64 } else { 32 }
     }
 
-    /// Whether the pixel is on; outside of the screen nothing is.
+    /// Whether the pixel is on; false outside of the screen.
     pub fn pixel(&self, x: usize, y: usize) -> bool {
         x < self.width() && y < self.height() && self.rows.0[y] << x >> 127 == 1
     }
 
-    /// Row after row, eight pixels per byte, leftmost pixel in the highest bit: 256 or 1024 bytes.
+    /// The pixels row by row, eight per byte, leftmost pixel in the highest bit: 256 or 1024 bytes.
     pub fn packed(&self) -> impl Iterator<Item = u8> {
         let bytes = self.width() / 8;
         self.rows.0.iter().take(self.height()).flat_map(move |row| row.to_be_bytes().into_iter().take(bytes))
     }
 
-    /// The screen that [`Screen::packed`] came from; `None` if the length fits neither size.
+    /// Restores a screen from [`Screen::packed`]; `None` if the length fits neither size.
     pub fn unpack(bytes: &[u8]) -> Option<Screen> {
         let large = match bytes.len() {
             256 => false,
@@ -66,8 +66,8 @@ impl Screen {
         self.clear();
     }
 
-    /// Turns the pixels of one sprite row over; says whether one of them was on. `row` has its pixels in the highest
-    /// bits. What lies right of the screen is cut off.
+    /// Flips the pixels of one row of a sprite; returns whether one of them was on. `row` has its pixels in the highest
+    /// bits. Pixels right of the screen are clipped.
     pub(super) fn toggle(&mut self, row: u128, x: usize, y: usize) -> bool {
         if x >= self.width() || y >= self.height() {
             return false;
@@ -100,7 +100,7 @@ impl Screen {
 
 #[cfg(test)]
 impl std::fmt::Display for Screen {
-    /// The picture in characters, for tests that fail and for people who look at games.
+    /// The picture in characters, for failing tests and for debugging games.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for y in (0..self.height()).step_by(2) {
             for x in 0..self.width() {

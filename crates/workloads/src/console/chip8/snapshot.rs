@@ -1,12 +1,12 @@
-//! A machine at rest, as it lies in a save file. Reading one back trusts nothing: a file that was cut off, edited or
-//! damaged gives an error, never a machine that could panic.
+//! A saved machine, as stored in a file. Restoring validates everything: a truncated, edited or damaged file gives an error,
+//! never a machine that could panic.
 
 use serde::{Deserialize, Serialize};
 
 use super::screen::Screen;
 use super::{MEMORY, Machine, Quirks, STACK};
 
-/// Everything a machine is, except keys that are down, its quirks (they belong to the game) and a halt (a halted machine is
+/// The whole state of a machine, except pressed keys, its quirks (they belong to the game) and a halt (a halted machine is
 /// not saved). Bytes are hexadecimal text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,9 +23,9 @@ pub struct Snapshot {
     random: u64,
 }
 
-/// Which part of a snapshot makes no sense.
+/// The part of a snapshot that is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("its {0} makes no sense")]
+#[error("invalid {0}")]
 pub struct Damaged(pub &'static str);
 
 impl Machine {
@@ -45,12 +45,12 @@ impl Machine {
     }
 
     /// # Errors
-    /// Says which part is damaged.
+    /// Names the damaged part.
     pub fn restore(snapshot: &Snapshot, quirks: Quirks) -> Result<Machine, Damaged> {
         let memory: [u8; MEMORY] = exactly(&snapshot.memory).ok_or(Damaged("memory"))?;
         let mut stack = [0; STACK];
         stack.get_mut(..snapshot.stack.len()).ok_or(Damaged("stack"))?.copy_from_slice(&snapshot.stack);
-        // A counter that is almost at the end of u16 would overflow when it skips; no machine gets there.
+        // A counter near the end of u16 would overflow when it skips; no valid machine has one.
         if snapshot.stack.iter().chain([&snapshot.counter]).any(|address| usize::from(*address) > 2 * MEMORY) {
             return Err(Damaged("program counter"));
         }

@@ -1,4 +1,4 @@
-//! Opcode by opcode, quirk by quirk, and nonsense of all kinds.
+//! Every opcode, every quirk, and invalid programs.
 
 use super::snapshot::Snapshot;
 use super::*;
@@ -35,7 +35,7 @@ fn arithmetic_sets_the_flag() {
         let machine = after(&[0x6000 | a, 0x6100 | b, 0x8010 | n]);
         assert_eq!((machine.v[0], machine.v[0xF]), (result, flag), "8XY{n:X} of {a} and {b}");
     }
-    // The flag wins when VF is the target.
+    // The flag takes precedence if VF is the target.
     assert_eq!(after(&[0x6FFF, 0x6101, 0x8F14]).v[0xF], 1);
     assert_eq!(after(&[0x6005, 0x6103, 0x8011, 0x6205, 0x8212, 0x6305, 0x8313]).v[..4], [7, 3, 1, 6]);
 }
@@ -63,7 +63,7 @@ fn calls_return() {
 }
 
 #[test]
-fn sprites_turn_pixels_over_wrap_and_are_cut_off() {
+fn sprites_flip_pixels_wrap_and_are_clipped() {
     let mut machine = after(&[0x603E, 0x611F, 0xA20A, 0xD012, 0x1208, 0xF0F0]);
     let pixels: Vec<_> = (0..64).flat_map(|x| (0..32).map(move |y| (x, y))).collect();
     let on: Vec<_> = pixels.iter().filter(|(x, y)| machine.screen.pixel(*x, *y)).collect();
@@ -129,14 +129,14 @@ fn keys_skip() {
 }
 
 #[test]
-fn what_goes_wrong_halts_with_a_reason() {
+fn errors_halt_the_machine_with_a_reason() {
     let reason = |words: &[u16]| after(words).halt().map(|halt| halt.to_string()).unwrap_or_default();
     assert_eq!(reason(&[0x0000]), "invalid instruction 0x0000 at 0x200");
     assert_eq!(reason(&[0xF0FF]), "invalid instruction 0xf0ff at 0x200");
     assert_eq!(reason(&[0x5001]), "invalid instruction 0x5001 at 0x200");
     assert_eq!(reason(&[0x00EE]), "return without a call at 0x200");
     assert_eq!(reason(&[0x1FFF, 0]), "the program ran out of memory at 0xfff");
-    assert_eq!(reason(&[0x2200; 20]), "more than 16 calls inside each other at 0x200");
+    assert_eq!(reason(&[0x2200; 20]), "more than 16 nested calls at 0x200");
     assert_eq!(reason(&[0x00FD]), "the game ended");
     assert_eq!(after(&[0x00FD]).frame(10), 0);
 }
@@ -149,7 +149,7 @@ fn roms_have_limits() {
 }
 
 #[test]
-fn random_bytes_never_panic_and_the_same_seed_does_the_same() {
+fn random_bytes_never_panic_and_the_same_seed_gives_the_same_result() {
     let mut noise = Machine::new(&[0], Quirks::VIP, 42).expect("a ROM");
     for round in 0..800_u64 {
         let length = 1 + usize::from(noise.next_random()) * usize::from(noise.next_random() % 14);
@@ -173,7 +173,7 @@ fn random_bytes_never_panic_and_the_same_seed_does_the_same() {
 }
 
 #[test]
-fn a_snapshot_goes_on_where_the_machine_was() {
+fn a_restored_snapshot_continues_like_the_machine() {
     let mut machine = after(&[0xC0FF, 0x8104, 0xF033, 0xD125, 0x1200]);
     machine.frame(33);
     let mut again = Machine::restore(&machine.snapshot(), Quirks::SUPER).expect("a machine");

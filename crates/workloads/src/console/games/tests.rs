@@ -1,4 +1,4 @@
-//! The built-in games are played: by scripts with eyes on the screen, and the folder is filled with rubbish.
+//! Scripts play the built-in games by reading the screen, and read a folder of invalid files.
 
 use super::*;
 use crate::console::chip8::FONT;
@@ -29,7 +29,7 @@ impl Play {
         assert_eq!(self.machine.halt(), None, "{}", self.game.title);
     }
 
-    /// Set `SHOW=1` and run with `--nocapture` to see it.
+    /// Prints the screen if `SHOW=1` is set (run with `--nocapture`).
     fn show(&self, what: &str) {
         if std::env::var_os("SHOW").is_some() {
             println!("{}: {what}\n{}", self.game.title, self.machine.screen());
@@ -48,7 +48,7 @@ impl Play {
         Some(((0..128).find(lit)?, (0..128).rfind(lit)?))
     }
 
-    /// A number in digits of the small font, read from the screen.
+    /// Reads a number in digits of the small font from the screen.
     fn number(&self, x: usize, y: usize, digits: usize) -> Option<u32> {
         (0..digits).try_fold(0, |number, place| {
             let shown = |dx: usize, dy: usize| self.machine.screen().pixel(x + 5 * place + dx, y + dy);
@@ -72,7 +72,7 @@ fn titles_assemble_and_run() {
 }
 
 #[test]
-fn games_survive_a_monkey() {
+fn games_survive_random_keys() {
     for game in Shelf::built_in().expect("games").games {
         for seed in 0..3 {
             let mut play = Play { game: game.clone(), machine: game.machine(seed).expect("a machine") };
@@ -85,7 +85,7 @@ fn games_survive_a_monkey() {
     }
 }
 
-/// Where the two by two pixels of the ball are, below the wall.
+/// The position of the ball's two by two pixels, below the wall.
 fn ball(play: &Play) -> Option<(usize, usize)> {
     let lit = |x, y| play.machine.screen().pixel(x, y);
     (33..58).flat_map(|y| (0..128).map(move |x| (x, y))).find(|(x, y)| lit(*x, *y))
@@ -100,7 +100,7 @@ fn bricks_break_and_points_count() {
     play.hold(BUTTON, 2);
     let (mut seen_x, mut best) = (std::collections::BTreeSet::new(), 0);
     for frame in 0..6000 {
-        // Follow the ball; meet it with a changing part of the paddle.
+        // Follow the ball, and hit it with different parts of the paddle.
         let keys = match (ball(&play), play.span(61..62)) {
             (Some((x, _)), Some((from, _))) => {
                 seen_x.insert(x);
@@ -127,7 +127,7 @@ fn bricks_break_and_points_count() {
 }
 
 #[test]
-fn bricks_end_when_nobody_plays() {
+fn bricks_ends_without_input() {
     let mut play = Play::of("bricks", 1);
     for _ in 0..3 {
         play.hold(0, 10);
@@ -171,7 +171,7 @@ fn a_snake_that_looks_for_apples_finds_some() {
         let mut seen = play.machine.screen().clone();
         let mut head = (10_usize, 8_usize);
         for _ in 0..1500 {
-            // The head is the cell that has become full.
+            // The head is the cell that has been filled.
             let full = |screen: &crate::console::chip8::screen::Screen, x: usize, y: usize| {
                 screen.pixel(4 * x + 1, 4 * y) && screen.pixel(4 * x + 2, 4 * y) && !screen.pixel(4 * x, 4 * y)
             };
@@ -219,12 +219,12 @@ fn stars_are_caught_or_cost_a_life() {
     assert!(best > 0, "a basket that sweeps catches something");
     let mut lazy = Play::of("starfall", 4);
     lazy.hold(LEFT, 8000);
-    lazy.show("nobody played");
+    lazy.show("without input");
     assert!(lazy.lit(30..100, 36..41) > 60, "the words of the end");
 }
 
 #[test]
-fn a_folder_with_rubbish_is_a_shelf_with_reasons() {
+fn invalid_files_in_a_folder_are_listed_with_reasons() {
     let folder = tempfile::tempdir().expect("a folder");
     let put = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("a file");
     put("Space_Race.ch8", &[0x12, 0x00]);
@@ -252,7 +252,7 @@ fn a_folder_with_rubbish_is_a_shelf_with_reasons() {
 }
 
 #[test]
-fn without_the_folder_the_built_in_games_are_there() {
+fn without_the_folder_the_built_in_games_are_listed() {
     let shelf = Shelf::read(Path::new("/nowhere/at/all")).expect("a shelf");
     assert_eq!((shelf.games.len(), shelf.unusable.len()), (BUILT_IN.len(), 1));
     assert!(shelf.unusable[0].reason.starts_with("the games folder cannot be read: "));

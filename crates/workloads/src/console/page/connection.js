@@ -1,5 +1,5 @@
-// The console's socket: what the client (client.js, the dispatcher's) reports, in the console's words. Where the server has
-// another page to show, a waiting room or why the session has ended, that page takes over.
+// The console's socket: translates the states of client.js (the dispatcher's client) for the console's page. If the server
+// has another page to show, a waiting room or the reason why the session has ended, the browser loads that page.
 
 import { connect as open } from "./client.js";
 
@@ -10,7 +10,7 @@ const FREE = 426;
 /**
  * `on.frame(buffer)`, `on.state(object)`, `on.open()`,
  * `on.trying(text)`: connecting or waiting to, `on.ended(title, text)`: for good, the visitor decides.
- * `dispatcher`: the path of the dispatcher's own pages, which say why a session has ended and how to start again; or empty.
+ * `dispatcher`: the path of the dispatcher's own pages, which explain why a session has ended and how to start again; or empty.
  */
 export function connect(on, dispatcher) {
   let before;
@@ -19,7 +19,7 @@ export function connect(on, dispatcher) {
   const connection = open({
     url: "play",
     own: dispatcher || null,
-    firstMs: 500, // there is one player for each console: no herd to hold back
+    firstMs: 500, // each console has one player: no thundering herd
     longestMs: 10_000,
     stableMs: 3_000,
     isFinal: (code, reason) => (code >= 4001 && code <= 4010) || (code === 1000 && reason !== ""),
@@ -41,16 +41,16 @@ export function connect(on, dispatcher) {
   });
 
   function trying({ inMs, attempt, status, offline }) {
-    if (offline) on.trying("This device is offline. Going on as soon as it is not …");
+    if (offline) on.trying("This device is offline. Reconnecting as soon as it is online …");
     else if (inMs === 0) attempt === 1 && before !== "draining" && on.trying("Connecting …");
     else if (before === "open") on.trying("Connection lost. Reconnecting …");
     else if (status === undefined) on.trying("The server does not answer. Trying again …");
-    else if (status === TAKEN) on.trying("Somebody else is playing on this console. Waiting for them to leave …");
+    else if (status === TAKEN) on.trying("Another player is using this console. Waiting for them to leave …");
     else if (status === FREE) on.trying("Reconnecting …");
     else reload();
   }
 
-  /** From here on the answer of the server is the page. */
+  /** Hands over to the page that the server returns now. */
   function reload() {
     over = true;
     connection.close();

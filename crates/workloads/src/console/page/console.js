@@ -1,4 +1,4 @@
-// The console's page: puts screen, keys and connection together and shows the state that the server sends.
+// The console's page: connects screen, keys and socket, and shows the state that the server sends.
 
 import { connect } from "./connection.js";
 import { BLOCK, listen } from "./input.js";
@@ -9,14 +9,14 @@ const screen = new Screen($("screen"));
 let state;
 let slot = 1;
 let noticed = 0;
-let followed = ""; // the heading that was last worth going to
+let followed = ""; // the heading that was last focused
 
 function link(name, text) {
   $("link").dataset.state = name;
   $("link").textContent = text;
 }
 
-/** Covers the screen with something to read. The first try is silent for a moment: mostly it succeeds. */
+/** Covers the screen with a message and a button, after 0.25 s (style.css): mostly the first attempt has succeeded by then. */
 function curtain(title, text, label, act) {
   $("curtain-title").textContent = title;
   $("curtain-text").textContent = text;
@@ -57,7 +57,7 @@ function show(next) {
   }
 }
 
-/** Where a game starts or ends, what had the focus has gone: go on at the new heading. */
+/** When a game starts or ends, the focused element disappears: moves the focus to the new heading. */
 function follow() {
   const heading = state.playing ? "playing-title" : "menu-title";
   if (heading === followed) return;
@@ -67,7 +67,7 @@ function follow() {
 
 let shown = "";
 function games(list) {
-  // Only when it changed: buttons must not lose the focus.
+  // Only if it has changed: otherwise buttons would lose the focus.
   if (shown === JSON.stringify(list)) return;
   shown = JSON.stringify(list);
   $("games").replaceChildren(
@@ -161,7 +161,7 @@ function beep(on) {
 addEventListener("pointerdown", awaken);
 addEventListener("keydown", awaken);
 
-// The tube is a matter of this browser, not of the session.
+// The tube's colour is stored in this browser, not in the session.
 function theme(name) {
   document.documentElement.dataset.theme = name;
   $("theme").value = name;
@@ -198,7 +198,7 @@ const acts = {
 for (const [id, act] of Object.entries(acts)) {
   $(id).addEventListener("click", (event) => {
     act();
-    // After a click the keys belong to the game again; who came by keyboard stays where they are.
+    // After a click, the keys belong to the game again; keyboard users keep their focus.
     if (event.detail > 0) $(id).blur();
   });
 }

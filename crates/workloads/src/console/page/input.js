@@ -1,4 +1,4 @@
-// Fingers: keyboard, touch, gamepad. Each source has its own set of keys that are down; the machine hears about the union.
+// Input from keyboard, touch and gamepad. Each source has its own set of pressed keys; the machine gets their union.
 
 // The machine's keypad in the order of the block from 1 to V on a keyboard: 123C 456D 789E A0BF.
 export const BLOCK = [1, 2, 3, 12, 4, 5, 6, 13, 7, 8, 9, 14, 10, 0, 11, 15];
@@ -13,7 +13,7 @@ BLOCK_CODES.forEach((code, at) => (CODES[code] = BLOCK[at]));
 const PAD_BUTTONS = { 0: 6, 1: 6, 2: 6, 3: 6, 12: 5, 13: 8, 14: 7, 15: 9 };
 const PAD_START = 9;
 
-/** Calls `send(key, down)` when a key of the machine changes, `pause()` for P and Start. */
+/** Calls `send(key, down)` when a key of the machine changes, and `pause()` for P and Start. */
 export function listen(send, pause) {
   const sources = new Map(); // name of a source → set of keys
   let down = new Set();
@@ -46,7 +46,7 @@ export function listen(send, pause) {
     if (codes.delete(event.code)) update("keyboard", keysOf());
   });
 
-  // A finger may slide from one button to the next; several fingers are several sources.
+  // A finger may slide from one button to the next; each finger is a source.
   const keyAt = (event) => document.elementFromPoint(event.clientX, event.clientY)?.closest("[data-key]");
   const touch = (event) => {
     const button = keyAt(event);
@@ -67,7 +67,7 @@ export function listen(send, pause) {
   };
   addEventListener("pointerup", lift);
   addEventListener("pointercancel", lift);
-  // Buttons of the pad also work from the keyboard and with switch devices: a click is a short press.
+  // Buttons of the pad also work with the keyboard and with switch devices: a click is a short press.
   addEventListener("click", (event) => {
     const button = event.target.closest?.("[data-key]");
     if (!button || event.detail > 0) return;

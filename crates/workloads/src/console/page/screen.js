@@ -1,7 +1,7 @@
-// The tube: takes frames, draws pixels that glow and fade. Nothing is drawn while nothing changes.
+// The tube: receives frames, and draws pixels that glow and fade. Draws only while something changes.
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
-const FADE = 0.62; // what is left of a dark pixel's light after a sixtieth of a second
+const FADE = 0.62; // the share of a dark pixel's light that remains after a sixtieth of a second
 const DARK = 0.03;
 
 export class Screen {
@@ -87,7 +87,7 @@ export class Screen {
     this.smallPen.putImageData(image, 0, 0);
     const { pen, canvas } = this;
     pen.clearRect(0, 0, canvas.width, canvas.height);
-    // First the picture out of focus, as light spreads in the glass, then the sharp one on top of it.
+    // First the picture out of focus, for the light that spreads in the glass, then the sharp one on top.
     if (this.glow > 0) {
       pen.imageSmoothingEnabled = true;
       pen.imageSmoothingQuality = "high";

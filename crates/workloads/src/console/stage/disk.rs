@@ -1,5 +1,5 @@
-//! What the stage does with disks: saves, and the shelf of games. Disks (the games may be on a network) can be slow: nothing here
-//! blocks the thread, and nothing waits for long.
+//! The stage's disk operations: saves and the games folder. Disks may be slow (the games may be on a network): nothing here
+//! blocks the thread, and every operation has a time limit.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::Player;
 use crate::console::games::{Shelf, Unusable};
 use crate::console::saves::SaveError;
 
-/// How long a folder may take to answer.
+/// The time limit of a disk operation.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Player {
@@ -57,7 +57,7 @@ impl Player {
         self.taken = on_disk(move || saves.list(&game.id)).await.unwrap_or_default();
     }
 
-    /// Reads the games folder again: a ROM that was put there is in the menu of the next player.
+    /// Reads the games folder again, so that the next player's menu lists new ROMs.
     pub(super) async fn look_at_shelf(&mut self) {
         let Some(folder) = self.config.games.clone() else {
             return;
@@ -74,13 +74,13 @@ impl Player {
             Ok(Err(error)) => tracing::error!(pod = self.config.name, %error, "a built-in game does not assemble"),
             Err(error) => {
                 tracing::warn!(pod = self.config.name, %error, "games folder not read");
-                self.shelf.unusable = vec![Unusable { file: shown, reason: "the games folder does not answer".into() }];
+                self.shelf.unusable = vec![Unusable { file: shown, reason: "the games folder is unavailable".into() }];
             }
         }
     }
 }
 
-/// Runs something that may block, for a while.
+/// Runs a blocking operation with a time limit.
 async fn on_disk<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, SaveError> {
     match timeout(PATIENCE, tokio::task::spawn_blocking(work)).await {
         Ok(Ok(done)) => Ok(done),

@@ -1,4 +1,4 @@
-//! The chat of one pod alone: its own log gives the ids.
+//! The chat within one pod, without Redis: its own log assigns the ids.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

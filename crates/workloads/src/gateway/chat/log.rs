@@ -1,11 +1,11 @@
-//! The last messages, in their order, as they are sent: what a pod knows of the chat.
+//! The pod's history of the chat: the last messages, in order, in the form in which they are sent.
 
 use std::collections::{HashSet, VecDeque};
 use std::str::FromStr;
 
 use crate::gateway::mailbox::Letter;
 
-/// A message's place: that of its entry in the stream.
+/// A message's position: the id of its entry in the stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Id {
     /// Milliseconds since 1970.
@@ -31,10 +31,10 @@ impl std::fmt::Display for Id {
 pub(super) struct Log {
     limit: usize,
     messages: VecDeque<Kept>,
-    /// The ids that clients gave to what is kept.
+    /// The clients' ids of the messages that are kept.
     client_ids: HashSet<String>,
     last: Id,
-    /// The newest of those that were here and are not any more.
+    /// The newest message that is no longer kept.
     forgotten: Id,
 }
 
@@ -54,13 +54,13 @@ impl Log {
         self.last
     }
 
-    /// False: it is not new.
+    /// Returns false if the message is not new.
     pub(super) fn push(&mut self, id: Id, client_id: &str, letter: Letter) -> bool {
         if id <= self.last {
             return false;
         }
         self.last = id;
-        // Said again after Redis had forgotten that it was said.
+        // Sent again after Redis had lost the record of it.
         if !self.client_ids.insert(client_id.to_owned()) {
             return false;
         }
@@ -78,18 +78,18 @@ impl Log {
         self.last = self.last.max(id);
     }
 
-    /// What a client has not seen that saw this one last, or nothing at all.
+    /// The messages after this one, or all if there is none.
     pub(super) fn after(&self, after: Option<Id>) -> Vec<Letter> {
         let seen = after.map_or(0, |after| self.messages.partition_point(|kept| kept.id <= after));
         self.messages.range(seen..).map(|kept| kept.letter.clone()).collect()
     }
 
-    /// Nothing is missing between this one and what is kept.
+    /// Whether no message is missing between this one and the history.
     pub(super) fn reaches_back_to(&self, after: Id) -> bool {
         after >= self.forgotten
     }
 
-    /// Of a message that is kept.
+    /// The id of a message in the history.
     pub(super) fn find(&self, client_id: &str) -> Option<Id> {
         self.client_ids.contains(client_id).then_some(())?;
         self.messages.iter().rev().find(|kept| kept.client_id == client_id).map(|kept| kept.id)

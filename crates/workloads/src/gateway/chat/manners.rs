@@ -1,30 +1,30 @@
-//! What clients may call themselves and say, and how fast.
+//! Limits for names, texts and the rate of messages.
 
 use tokio::time::Instant;
 
 use super::protocol::Refusal;
 
-/// Characters of a name.
+/// The limit for a name, in characters.
 const NAME: usize = 32;
-/// Characters of a message.
+/// The limit for a message, in characters.
 pub(super) const TEXT: usize = 2000;
 const CLIENT_ID: usize = 64;
 
-/// So many messages at once, after a pause ...
+/// The number of messages allowed at once, after a pause ...
 const BURST: f64 = 20.0;
-/// ... and so many per second in the long run.
+/// ... and per second in the long run.
 const PER_SECOND: f64 = 5.0;
-/// Who is told so many times in a row to be slower does not listen.
+/// After this many consecutive refusals, the client is closed.
 const REPEATED: u32 = 500;
 
-/// What can be shown of a name; `guest` if that is nothing.
+/// Removes hidden characters from a name; `guest` if nothing remains.
 pub(super) fn name(told: &str) -> String {
     let words: Vec<&str> = told.split(|c: char| c.is_whitespace() || is_hidden(c)).filter(|w| !w.is_empty()).collect();
     let name: String = words.join(" ").chars().take(NAME).collect();
     if name.is_empty() { "guest".to_owned() } else { name.trim_end().to_owned() }
 }
 
-/// What can be shown of a text: line breaks stay, other things that nobody sees go.
+/// Removes hidden characters from a text, except line breaks and tabs.
 pub(super) fn text(told: &str) -> Result<String, Refusal> {
     let text: String = told.chars().filter(|c| *c == '\n' || *c == '\t' || !is_hidden(*c)).collect();
     let text = text.trim();
@@ -37,7 +37,7 @@ pub(super) fn text(told: &str) -> Result<String, Refusal> {
     Ok(text.to_owned())
 }
 
-/// Control characters, and those that change the direction of what stands around them.
+/// Control characters, and those that change the direction of the text around them.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
@@ -47,7 +47,7 @@ pub(super) fn is_client_id(id: &str) -> bool {
     (1..=CLIENT_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
-/// How fast one socket talks: a bucket that fills by the second.
+/// The rate limit of one socket: a token bucket.
 pub(super) struct Pace {
     left: f64,
     at: Instant,

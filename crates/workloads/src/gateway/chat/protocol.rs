@@ -1,57 +1,57 @@
-//! What goes over a socket of the chat, and what a message is in Redis. The README describes it from the outside.
+//! The chat's messages on a socket, and the form of a message in Redis. The README documents them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::gateway::mailbox::Letter;
 
-/// What a client may say, as JSON with a `type`.
+/// A command of a client, as JSON with a `type`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Command {
-    /// To everybody. The client makes the id, and says the same again with the same id until it hears `sent`.
+    /// Sends a text to all. The client makes the id, and repeats the command with the same id until it receives `sent`.
     Say { client_id: String, text: String },
-    /// Call me this from now on.
+    /// Changes the client's name.
     Name { name: String },
 }
 
-/// A message before it has its id, as Redis keeps it.
+/// A message before it has its id, as stored in Redis.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Draft {
     pub(super) from: String,
     pub(super) text: String,
-    /// Where it was said.
+    /// The sender's pod.
     pub(super) pod: String,
     pub(super) client_id: String,
 }
 
-/// How far the chat reaches now.
+/// Which clients a message reaches now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Reach {
     /// All pods.
     Pods,
-    /// There is no Redis in the settings: this pod.
+    /// This pod: Redis is not configured.
     Pod,
-    /// Redis is away: nobody, until it is back.
+    /// None: Redis is unavailable.
     Away,
 }
 
-/// What a client hears.
+/// A message to a client.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub(super) enum Out<'a> {
-    /// First of all.
+    /// The first message.
     Welcome {
         pod: &'a str,
-        /// What is left of the name that was asked for.
+        /// The requested name without hidden characters.
         name: &'a str,
         here: usize,
         reach: Reach,
-        /// The client said what it saw last.
+        /// The client sent the last id that it saw.
         resumed: bool,
-        /// Nothing is missing between that and what follows.
+        /// No message is missing between that one and the following ones.
         complete: bool,
-        /// The newest message here.
+        /// The id of the newest message here.
         last: String,
     },
     Message {
@@ -71,11 +71,11 @@ pub(super) enum Out<'a> {
         why: Refusal,
         text: &'static str,
     },
-    /// Sockets of the chat in this pod.
+    /// The number of the chat's sockets in this pod.
     Presence {
         here: usize,
     },
-    /// So many messages were dropped, since the client is slow.
+    /// This many messages were dropped, because the client is slow.
     Missed {
         messages: u64,
     },
@@ -87,7 +87,7 @@ pub(super) enum Out<'a> {
     },
 }
 
-/// Why a message was not passed on.
+/// Why a message was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Refusal {
@@ -95,9 +95,9 @@ pub(super) enum Refusal {
     Empty,
     TooLong,
     TooFast,
-    /// It is away.
+    /// Redis is unavailable.
     Redis,
-    /// It went away meanwhile: perhaps the message is there, perhaps not.
+    /// Redis became unavailable meanwhile: the message may have been published.
     Unsure,
     /// Too many messages of this pod wait for Redis.
     Busy,
@@ -106,13 +106,13 @@ pub(super) enum Refusal {
 impl Refusal {
     pub(super) fn text(self) -> &'static str {
         match self {
-            Refusal::Malformed => "this is not a message as the README describes it",
-            Refusal::Empty => "there is nothing in it",
-            Refusal::TooLong => "it is too long: 2000 characters are allowed",
+            Refusal::Malformed => "not a valid message, see the README",
+            Refusal::Empty => "the text is empty",
+            Refusal::TooLong => "the text is too long: 2000 characters are allowed",
             Refusal::TooFast => "too many messages: wait a second",
-            Refusal::Redis => "not delivered: Redis is away; say it again with the same client_id when it is back",
-            Refusal::Unsure => "perhaps not delivered: say it again with the same client_id",
-            Refusal::Busy => "not delivered, there is too much to do: say it again with the same client_id",
+            Refusal::Redis => "not delivered, Redis is unavailable: send it again later with the same client_id",
+            Refusal::Unsure => "perhaps not delivered: send it again with the same client_id",
+            Refusal::Busy => "not delivered, too many messages are waiting: send it again with the same client_id",
         }
     }
 }
@@ -121,7 +121,7 @@ impl Out<'_> {
     pub(super) fn letter(&self) -> Letter {
         match serde_json::to_string(self) {
             Ok(text) => Letter::Text(text.into()),
-            // Strings and numbers can always be written.
+            // Strings and numbers always serialize.
             Err(error) => unreachable!("message of the chat not written: {error}"),
         }
     }

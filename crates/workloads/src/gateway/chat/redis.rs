@@ -1,4 +1,4 @@
-//! The chat's Redis: one task reads and delivers, another one writes. `chat.rs` says how they keep the promise.
+//! The chat's Redis: one task reads and delivers, another one writes. `chat.rs` documents the guarantees.
 
 mod follow;
 mod publish;
@@ -14,30 +14,30 @@ use super::{Chat, refuse};
 use crate::gateway::mailbox::Mailbox;
 use crate::gateway::settings::RedisAddress;
 
-/// Messages of this pod that may wait for Redis.
+/// The limit for messages of this pod that wait for Redis.
 const WAITING: usize = 1024;
-/// Entries that the stream keeps at least, for pods that were away.
+/// The minimum of entries that the stream keeps, for pods that were disconnected.
 const KEPT: usize = 1000;
 
-/// A message of a client's, and where the answer goes.
+/// A message of a client, and the mailbox for the answer.
 struct Parcel {
     draft: Draft,
     mailbox: Arc<Mailbox>,
 }
 
-/// Where sockets put what they have to say.
+/// The sending half: sockets queue their messages here.
 pub(super) struct Post(mpsc::Sender<Parcel>);
 
-/// The other side, before it is open.
+/// The receiving half, before its tasks are started.
 pub(super) struct Desk {
     place: Place,
     parcels: mpsc::Receiver<Parcel>,
 }
 
-/// Where the chat is.
+/// The chat's address and keys in Redis.
 struct Place {
     address: RedisAddress,
-    /// Keys: the stream; the least id that comes next; what has been said (and the id that the client gave to it).
+    /// Keys: the stream; the lower bound for new ids; the prefix for clients' ids of published messages.
     log: String,
     floor: String,
     said: String,
@@ -53,7 +53,7 @@ pub(super) fn office(address: &RedisAddress, prefix: &str, history: usize) -> (P
         log: key("log"),
         floor: key("floor"),
         said: key("said:"),
-        // Pub/sub knows no databases; the chats in two of them are two.
+        // Pub/sub does not distinguish databases; the chats in two databases are separate.
         channel: format!("{prefix}:live:{}", address.info().redis_settings().db()),
         history,
     };
@@ -72,7 +72,7 @@ impl Post {
 impl Desk {
     pub(super) fn open(self, chat: &Arc<Chat>, tasks: &mut JoinSet<()>) {
         let place = Arc::new(self.place);
-        // There is a connection to write to exactly while the other task reads.
+        // The writing task has a connection exactly while the reading task has one.
         let (found, connection) = watch::channel::<Option<MultiplexedConnection>>(None);
         tasks.spawn(follow::follow(chat.clone(), place.clone(), found));
         tasks.spawn(publish::publish(chat.clone(), place, self.parcels, connection));

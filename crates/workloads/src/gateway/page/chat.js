@@ -1,4 +1,4 @@
-// The page of the chat: what is said, what the connection does, and what waits to be delivered.
+// The page of the chat: the messages, the state of the connection, and the messages that wait to be delivered.
 
 import { connect } from "./client.js";
 import { outbox } from "./outbox.js";
@@ -6,10 +6,10 @@ import { outbox } from "./outbox.js";
 const $ = (id) => document.getElementById(id);
 const { dispatcher, scope } = document.documentElement.dataset;
 const own = dispatcher || null;
-const SHOWN = 500; // messages on the page; older ones go
+const SHOWN = 500; // messages on the page; older ones are removed
 const SEEN = 2_000; // ids remembered
 
-// ---- who
+// ---- the name
 
 let name = localName();
 function localName() {
@@ -34,12 +34,12 @@ $("name").addEventListener("change", () => {
   connection.send(JSON.stringify({ type: "name", name }));
 });
 
-// ---- what is said
+// ---- messages
 
-let last; // the id of the newest message seen: what comes after it is asked for
-let lastFrom; // who said the newest one on the page
+let last; // the id of the newest message received: a reconnect asks for later ones
+let lastFrom; // the sender of the newest message on the page
 const seen = new Set();
-const mine = new Set(); // ids that this page gave to its messages
+const mine = new Set(); // the ids of this page's own messages
 const time = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
 const scroll = $("scroll");
 const isAtEnd = () => scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 80;
@@ -80,7 +80,7 @@ function remember(...ids) {
 function show({ id, from, text, at_ms: at, pod, client_id: given }) {
   box.sent(given);
   last = id;
-  // An id of the gateway has a dash, one of a page has none: they do not get mixed up.
+  // The gateway's ids contain a dash, the page's do not: they cannot be confused.
   if (seen.has(id) || seen.has(given)) return;
   remember(id, given);
   const isMine = mine.has(given);
@@ -101,7 +101,7 @@ $("newer").addEventListener("click", () => {
   $("text").focus();
 });
 
-// ---- what waits
+// ---- messages that wait to be delivered
 
 const box = outbox({
   send: (text) => connection.send(text),

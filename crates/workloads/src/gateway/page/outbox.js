@@ -1,19 +1,19 @@
-// What has been said and not been confirmed: kept, also over a reload of the page, and said again with the same id until the
-// gateway has it. The id makes that harmless.
+// Messages that have been sent and not been confirmed: kept, also over a reload of the page, and sent again with the same id
+// until the gateway has them. The id makes repetition harmless.
 
 const KEY = "slotkeeper-chat-outbox";
 const MOST = 100;
-/** Refusals that pass: what they were about is said again. */
+/** Temporary refusals: the message is sent again, after this many ms (`null`: when Redis is back). */
 const PASSING = { redis: null, unsure: 1_000, busy: 1_000, "too-fast": 1_000 };
 
-/** `send(text)`: true if it went out. `changed(messages)`: what is not confirmed now, oldest first. */
+/** `send(text)`: true if it was sent. `changed(messages)`: the unconfirmed messages, oldest first. */
 export function outbox({ send, changed }) {
   let messages = [];
   let timer;
   try {
     messages = JSON.parse(sessionStorage.getItem(KEY)) ?? [];
   } catch {
-    // A page without storage keeps them as long as it lives.
+    // Without storage the messages are lost with the page.
   }
 
   function keep() {
@@ -37,7 +37,7 @@ export function outbox({ send, changed }) {
   }
 
   return {
-    /** False: too much waits already. */
+    /** Returns false if too many messages wait already. */
     say(text) {
       if (messages.length >= MOST) return false;
       const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -47,7 +47,7 @@ export function outbox({ send, changed }) {
       keep();
       return true;
     },
-    /** The gateway has it, or it has been seen among what all say. */
+    /** The gateway has confirmed the message, or the page has received it. */
     sent(id) {
       if (!messages.some((message) => message.id === id)) return;
       messages = messages.filter((message) => message.id !== id);
@@ -63,7 +63,7 @@ export function outbox({ send, changed }) {
       }
       keep();
     },
-    /** Those that will never be delivered have been seen. */
+    /** Removes the messages that were finally refused, once the visitor has seen them. */
     forgetFinal() {
       messages = messages.filter((message) => !message.final);
       keep();

@@ -1,4 +1,4 @@
-//! One pod as far as it has been read, and what of it is told.
+//! The state of one pod as read, and as reported.
 
 use crate::cluster::kubernetes::Living;
 use crate::cluster::kubernetes::reason::{self, Note};
@@ -11,19 +11,19 @@ pub(super) struct Known {
     pub(super) sight: Sight,
     pub(super) ordinal: u32,
     pub(super) version: u64,
-    /// The workload that is there now owns it, and has acted on its own size since it came. Otherwise the pod may run, but
-    /// nobody new is sent there: a set that adopts it may delete it next.
+    /// The current workload owns the pod, and has acted on its size since it was created. Otherwise the pod may run, but
+    /// gets no new sessions: a set that adopts it may delete it next.
     pub(super) owned: bool,
-    /// It has taken a connection of ours, or answered its probe.
+    /// It has accepted a connection, or answered its probe.
     pub(super) answered: bool,
-    /// Nobody can say that nobody has been in it.
+    /// A session may have used it.
     pub(super) used: bool,
     pub(super) note: Option<Note>,
     pub(super) told: Option<Phase>,
     pub(super) knock: Option<AbortHandle>,
-    /// Its node is lost, and it has not answered for `give_up`: it is asked no more.
+    /// Its node is lost, and it has not answered for `give_up`: it is not probed any more.
     pub(super) given_up: bool,
-    /// ... or it is being asked.
+    /// The task that probes the pod while its node is lost.
     pub(super) inquiry: Option<AbortHandle>,
     /// It should have ended long ago.
     pub(super) overdue: bool,
@@ -54,23 +54,23 @@ impl Known {
         matches!(self.sight.stage, Stage::Terminating)
     }
 
-    /// It is being deleted, and its end may never come: nobody waits for its successor.
+    /// It is being deleted and may never end: its ordinal is not counted on.
     pub(super) fn is_overdue(&self) -> bool {
         self.is_terminating() && (self.given_up || self.overdue)
     }
 
-    /// Ready, as it says, but it has not answered us.
+    /// Ready in Kubernetes, but it has not answered the dispatcher.
     pub(super) fn is_silent(&self) -> bool {
         matches!(self.sight.stage, Stage::Ready) && !self.answered
     }
 
-    /// Ready, as it says, and as it has shown.
+    /// Ready in Kubernetes, and it has answered.
     fn is_ready(&self) -> bool {
         planted!(ReadyUnprobed => true);
         self.answered
     }
 
-    /// It is on its way to be ready for the first time.
+    /// It is starting, or runs without being ready.
     pub(super) fn is_coming(&self) -> bool {
         matches!(self.sight.stage, Stage::Unscheduled(_) | Stage::SettingUp(_) | Stage::Running)
     }
@@ -89,7 +89,7 @@ impl Known {
         let address = self.sight.ip.map(|ip| SocketAddr::new(ip, port));
         match (&self.sight.stage, address) {
             (Stage::Ready, Some(address)) if self.is_ready() && self.owned => Phase::Ready { address },
-            // Who has been ready may have been used: a list after a lost journal must not call it new.
+            // A pod that has been ready may have been used: a list after a lapse must not report it as new.
             (Stage::Ready, _) => Phase::Unready,
             (Stage::Unscheduled(_) | Stage::SettingUp(_) | Stage::Running, _) if self.used => Phase::Unready,
             (stage, _) => reason::before_ready(stage, self.note.as_ref()),

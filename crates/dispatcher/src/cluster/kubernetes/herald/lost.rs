@@ -1,9 +1,10 @@
-//! Pods on nodes that Kubernetes has lost, and pods whose end is overdue.
+//! Pods on nodes that Kubernetes has lost, and pods whose termination is overdue.
 //!
-//! A pod that the node controller has marked, and that does not answer us either, is deleted, by uid and version. That is all:
-//! a pod that is being deleted gets no session any more, whatever is read of it later, and its successor is another incarnation, which
-//! Kubernetes makes only when the object is gone (the kubelet has reported the end, or somebody has vouched for it by deleting the
-//! node). So its sessions move, and nobody follows them into a pod that may still be running.
+//! A pod that the node controller has marked as not ready, and that does not answer the dispatcher either, is deleted, by
+//! uid and version. That is sufficient: a pod that is being deleted gets no session any more, whatever is read of it
+//! later, and its successor is another incarnation, which Kubernetes creates only after the object has been removed (the
+//! kubelet has reported the end, or someone has confirmed it by deleting the node). So its sessions move, and no new
+//! session gets a pod that may still run.
 
 use super::{FINE, Herald};
 use crate::cluster::kubernetes::Site;
@@ -18,11 +19,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// Between two questions to a pod that answers although its node is lost.
+/// The pause between two probes of a pod that answers although its node is lost.
 const PAUSE: Duration = Duration::from_secs(2);
 
 impl Herald {
-    /// Begins to ask a pod whose node is lost, and stops when it is not lost any more.
+    /// Starts to probe a pod whose node is lost, and stops when the node is back.
     pub(super) fn inquire(&mut self, uid: &Uid, silences: &mpsc::Sender<Uid>) {
         let Some(known) = self.pods.get_mut(uid) else { return };
         if !known.sight.cut_off {
@@ -35,20 +36,20 @@ impl Herald {
         if known.inquiry.as_ref().is_some_and(|inquiry| !inquiry.is_finished()) {
             return;
         }
-        tracing::info!(pool = %self.site.pool, pod = known.sight.name, "its node is lost, as Kubernetes says: asking the pod itself");
+        tracing::info!(pool = %self.site.pool, pod = known.sight.name, "node lost according to Kubernetes: probing the pod itself");
         let (site, silences, uid, name) = (self.site.clone(), silences.clone(), uid.clone(), known.sight.name.clone());
         known.inquiry = Some(self.tasks.spawn(async move {
             let why = silence(&site, address, give_up).await;
             tracing::warn!(
                 pool = %site.pool, pod = name,
-                "its node is lost, and it has not answered for {give_up:?} ({why}): it is deleted, and its sessions get other slots"
+                "node lost, and no answer from the pod for {give_up:?} ({why}): deleting the pod, its sessions get other slots"
             );
-            // Nobody listens any more only when the pool is being dropped.
+            // The receiver is dropped only together with the pool.
             let _ = silences.send(uid).await;
         }));
     }
 
-    /// Its node is lost, and it does not answer.
+    /// Deletes a pod whose node is lost and that does not answer; if it is being deleted already, reports it as overdue.
     pub(super) fn give_up(&mut self, uid: &Uid) {
         let Some(known) = self.pods.get_mut(uid).filter(|known| known.sight.cut_off) else { return };
         known.given_up = true;
@@ -60,7 +61,7 @@ impl Herald {
         }
     }
 
-    /// Until when a pod that is being deleted should have ended.
+    /// Notes when a pod that is being deleted becomes overdue.
     pub(super) fn expect_end(&mut self, uid: &Uid) {
         let Some(known) = self.pods.get(uid).filter(|known| known.is_terminating()) else { return };
         if known.overdue || self.ending.iter().any(|(_, ending)| ending == uid) {
@@ -83,13 +84,13 @@ impl Herald {
             known.overdue = true;
             tracing::warn!(
                 pool = %self.site.pool, pod = known.sight.name,
-                "its end is overdue: its ordinal is not counted on before it is gone. If its node is off for certain, delete the Node"
+                "termination overdue: its ordinal is not counted on until the pod has been removed. If its node is certainly off, delete the Node"
             );
             self.tell_overdue(&uid);
         }
     }
 
-    /// What follows the news that it is being deleted.
+    /// Reports an overdue pod as failed. This follows the report that it is being deleted.
     pub(super) fn tell_overdue(&mut self, uid: &Uid) {
         let version = self.newest * FINE + FINE - 1;
         let Some(known) = self.pods.get_mut(uid).filter(|k| self.listed && k.is_overdue() && !k.told_overdue) else {
@@ -101,7 +102,7 @@ impl Herald {
     }
 }
 
-/// Until it has not answered for so long; and how it has not.
+/// Probes until the pod has not answered for `give_up`; returns the last error.
 async fn silence(site: &Site, address: SocketAddr, give_up: Duration) -> String {
     let mut silent_since: Option<Instant> = None;
     loop {
@@ -132,7 +133,7 @@ async fn end(site: Arc<Site>, name: String, uid: Uid, version: String) {
         let call = async { site.pods().delete(&name, &params).await };
         let error: CallError = match site.calls.make(("delete", "pods"), site.pace.call, call).await {
             Ok(_) => return,
-            // Gone, or changed: the watch tells, and what was read anew is judged anew.
+            // Removed or changed: the watch reports that, and the new state is evaluated again.
             Err(error) if error.is(404) || error.is(409) => return,
             Err(error) => error,
         };

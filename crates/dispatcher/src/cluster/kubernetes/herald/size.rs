@@ -1,4 +1,4 @@
-//! The size of the workload, and what becomes of its pods when another workload of the same name takes its place.
+//! The size of the workload, and what happens to its pods when another workload of the same name replaces it.
 
 use super::super::follow::News;
 use super::super::numbers;
@@ -34,9 +34,9 @@ impl Herald {
         }
         let mut workload = workload;
         if self.site.by_keda && workload.start != 0 {
-            workload
-                .worries
-                .push("spec.ordinals.start is not 0, and KEDA knows nothing of it: set it to 0 while nobody plays");
+            workload.worries.push(
+                "spec.ordinals.start is not 0, which KEDA does not support: set it to 0 while there are no sessions",
+            );
         }
         for worry in workload.worries.iter().filter(|w| !self.worried.contains(w)) {
             tracing::warn!(pool = %self.site.pool, workload = self.site.config.workload.name(), "{worry}");
@@ -49,7 +49,7 @@ impl Herald {
         self.size().await;
     }
 
-    /// A set that is being deleted: what has to be known before it is made again.
+    /// Logs that a set is being deleted, and what to consider before it is created again.
     fn bid_farewell(&mut self, workload: &Workload) {
         let news = workload.going.filter(|going| self.going != Some(*going));
         self.going = workload.going;
@@ -71,20 +71,20 @@ impl Herald {
         }
     }
 
-    /// Another set of the same name, or the first one. Pods that the former one left behind may become its own: until it has
-    /// acted on its own size nobody new is sent to them, and the former one's size says nothing any more.
+    /// Another set of the same name, or the first one. It may adopt pods of the former set: until it has acted on its own
+    /// size, they get no new sessions, and the former set's size does not count any more.
     fn meet(&mut self, workload: &str) {
         let former = !self.workload_uid.is_empty() && !self.site.is_deployment();
         workload.clone_into(&mut self.workload_uid);
         if former {
             (self.certain, self.unsaid, self.succeeding) = (None, None, true);
-            // Its pods may have been met before it was: they are listed again.
+            // Its pods may have been read before the set itself: they are listed again.
             self.selector = None;
             self.own();
         }
     }
 
-    /// Whose pods these are has changed.
+    /// Updates the ownership of all pods, and reports changes.
     fn own(&mut self) {
         for known in self.pods.values_mut() {
             known.owned =
@@ -95,8 +95,8 @@ impl Herald {
         }
     }
 
-    /// Tells the size, once the pods have been listed. A pod that the size covers anew counts as certain to stay: so first
-    /// its news must be as new as the size, whatever the watch has brought so far.
+    /// Reports the size, once the pods have been listed. A pod that a raised size newly covers counts as certain to stay:
+    /// so first the state of the pods must be as new as the size, however far the watch is.
     pub(super) async fn size(&mut self) {
         let Some((workload, missed)) = self.unsaid.clone().filter(|_| self.listed) else { return };
         let before = self.certain.unwrap_or_default();
@@ -104,7 +104,7 @@ impl Herald {
             return;
         }
         let after = before.after(&workload, missed);
-        // Between two lists it may have been lowered and raised again.
+        // If sizes were missed, the size may have been lowered and raised again meanwhile.
         let covered = if missed { Span::EMPTY } else { before.span };
         let raised = |k: &&Known| after.span.contains(k.ordinal) && !covered.contains(k.ordinal);
         if workload.version > self.newest && self.pods.values().any(|k| raised(&k)) && !self.confirm().await {
@@ -151,7 +151,7 @@ impl Herald {
         }
     }
 
-    /// Asks which pods are there and stay, now. False if nobody answers.
+    /// Lists which pods exist and are not being deleted, now. False if the API server does not answer.
     async fn confirm(&mut self) -> bool {
         planted!(ConfirmSkipped => true);
         let params = ListParams { label_selector: self.selector.clone(), ..ListParams::default() };
@@ -159,7 +159,7 @@ impl Herald {
         let list = match self.site.calls.make(("list", "pods"), self.site.pace.call, call).await {
             Ok(list) => list,
             Err(error) => {
-                tracing::warn!(pool = %self.site.pool, "cannot tell which pods stay: {error}");
+                tracing::warn!(pool = %self.site.pool, "cannot list which pods stay: {error}");
                 return false;
             }
         };
@@ -173,7 +173,7 @@ impl Herald {
         let absent: Vec<Uid> = self.pods.keys().filter(|uid| !present.contains_key(&*uid.0)).cloned().collect();
         let ending: Vec<Uid> = self.pods.keys().filter(|uid| present.get(&*uid.0) == Some(&true)).cloned().collect();
         for uid in absent {
-            // News of its successor is older than this list, and must not be taken for old.
+            // Not the list's version: events of the pod's successor may be older than this list, and must not be ignored.
             self.lose(&uid, self.newest * FINE + FINE - 1);
         }
         for uid in ending {

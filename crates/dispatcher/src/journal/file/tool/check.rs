@@ -1,4 +1,4 @@
-//! What is in a folder, file by file, and whether a dispatcher would start from it.
+//! Prints the files of a folder, and whether a dispatcher would start from it.
 
 use super::{Files, Moment, ToolError};
 use crate::journal::file::account;
@@ -43,17 +43,17 @@ pub(super) fn check(files: &Files, out: &mut dyn Write) -> Result<bool, ToolErro
         )?;
     }
     if let Some(torn) = &account.torn {
-        writeln!(out, "the last record is not whole, as after a crash: the next start cuts it off ({torn})")?;
+        writeln!(out, "the last record is incomplete, as after a crash: the next start cuts it off ({torn})")?;
     }
     for remark in &account.remarks {
         sound = false;
         writeln!(out, "damaged, but nothing is lost by it: {remark}")?;
     }
-    writeln!(out, "{}", if sound { "sound" } else { "not sound, but whole where it matters" })?;
+    writeln!(out, "{}", if sound { "sound" } else { "damaged, but nothing is lost" })?;
     Ok(sound)
 }
 
-/// The last line of the last segment may be torn, which is for the account to say: here only what comes before counts.
+/// Describes a segment. A torn last line is no damage here: if it is not that of the last segment, the account reports it.
 fn segment(first: u64, bytes: &[u8]) -> Result<String, String> {
     let (mut last, mut flawed) = (first.saturating_sub(1), None);
     if bytes.is_empty() {

@@ -1,5 +1,5 @@
-//! Keeps what is sound up to the first damage. What comes after is moved aside, not deleted; and the journal is told that
-//! entries may be lost, so that who comes back finds the place they had before anybody new gets it.
+//! Keeps everything up to the first damage. The rest is moved aside, not deleted; and a lapse is written to the journal
+//! (entries may be lost), so that returning sessions find their slots before new sessions are placed.
 
 use super::{ToolError, no_folder};
 use crate::journal::file::account::{self, Account};
@@ -37,19 +37,19 @@ pub(super) fn repair(folder: &Path, now: Time, out: &mut dyn Write) -> Result<bo
     let seconds = patience.0 / 1000;
     writeln!(
         out,
-        "entries after {position} may be lost: nobody is placed in the first {seconds} s, so that who had a place can come back to it"
+        "entries after {position} may be lost: no session is placed in the first {seconds} s, so that returning sessions find their slots"
     )?;
     Ok(true)
 }
 
-/// Moves one thing aside, or begins the segment that is missing. What remains ends earlier, so this ends.
+/// Moves one damaged file or part aside, or begins the missing segment. Each step shortens the journal, so the loop ends.
 fn step(folder: &Path, names: &[Name], account: &Account, damage: &Damage, out: &mut dyn Write) -> io::Result<()> {
     let disk = Disk::default();
     if damage.flaw == Flaw::NoEnd && damage.file.position() <= account.position() {
         return Tail::begin(&disk, folder, account.position() + 1).map(|_| ());
     }
     let whole = damage.line <= 1 || matches!(damage.file, Name::Checkpoint(_));
-    // The newest first: at every moment what is there has no hole that it had not before.
+    // The newest first: an interrupted repair leaves no new gap.
     let later = names.iter().rev().filter(|name| matches!(damage.file, Name::Entries(_)) && **name > damage.file);
     for name in later.chain(Some(&damage.file).filter(|_| whole)) {
         let aside = aside(folder, &name.to_string());
@@ -76,14 +76,14 @@ fn step(folder: &Path, names: &[Name], account: &Account, damage: &Damage, out: 
     Ok(())
 }
 
-/// A name that is still free.
+/// A name that is not in use.
 fn aside(folder: &Path, name: &str) -> String {
     let plain = format!("{DAMAGED}{name}");
     let numbered = (2..).map(|n| format!("{plain}-{n}"));
     std::iter::once(plain.clone()).chain(numbered).find(|n| !folder.join(n).exists()).unwrap_or(plain)
 }
 
-/// What can still be read of what is moved.
+/// Which entries of the part that is moved can still be read.
 fn lost(folder: &Path, name: Name, offset: u64) -> String {
     let Name::Entries(first) = name else { return String::new() };
     let content = fs::read(folder.join(name.to_string())).unwrap_or_default();
@@ -93,10 +93,10 @@ fn lost(folder: &Path, name: Name, offset: u64) -> String {
         let last = position.saturating_add(entries.len() as u64) - 1;
         Some(span.map_or((position, last), |(begin, _)| (begin, last)))
     });
-    span.map_or_else(String::new, |(from, to)| format!("; of it can be read: entries {from} to {to}"))
+    span.map_or_else(String::new, |(from, to)| format!("; still readable: entries {from} to {to}"))
 }
 
-/// Says in the journal that entries may be lost.
+/// Writes to the journal that entries may be lost.
 fn lapse(folder: &Path, account: Account, now: Time) -> Result<Millis, OpenError> {
     let failed = |source| OpenError::Io { what: "write to the journal in", path: folder.to_owned(), source };
     let (next, at, last) = (account.position() + 1, account.time().max(now), account.last);

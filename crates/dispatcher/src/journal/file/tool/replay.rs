@@ -1,4 +1,4 @@
-//! What each entry did: the same state machine, over the same entries, with its effects printed.
+//! Prints what each entry did: runs the same state machine over the same entries.
 
 use super::{Files, Moment, Shown, ToolError};
 use slotkeeper_core::{Census, Fleet};
@@ -13,7 +13,7 @@ pub(super) fn replay(
     let account = files.account(checkpoint.unwrap_or(u64::MAX).min(at.unwrap_or(u64::MAX)))?;
     let (begin, end) = (account.checkpoint(), account.position());
     if let Some(at) = at.filter(|at| !(begin..=end).contains(at)) {
-        let what = format!("entry {at} is not there any more, or not yet: there is {begin} to {end}");
+        let what = format!("entry {at} does not exist any more, or not yet: available are {begin} to {end}");
         return Err(ToolError::NotThere(what));
     }
     let mut fleet = account.state.map_or_else(Fleet::new, |fleet| *fleet);
@@ -33,13 +33,13 @@ pub(super) fn replay(
     }
     print(&fleet, out)?;
     if let Some(damage) = &account.damage {
-        writeln!(out, "the account ends here: {damage}")?;
+        writeln!(out, "reading stopped here: {damage}")?;
     }
     Ok(account.damage.is_none())
 }
 
 fn print(fleet: &Fleet, out: &mut dyn Write) -> Result<(), ToolError> {
-    let quiet = if fleet.is_quiet() { "; nobody is placed, because entries may be lost" } else { "" };
+    let quiet = if fleet.is_quiet() { "; no session is placed, because entries may be lost" } else { "" };
     writeln!(out, "after entry {}, {}{quiet}:", fleet.applied(), Moment(fleet.journal()))?;
     for pool in fleet.pools() {
         let Some(Census {
@@ -59,7 +59,7 @@ fn print(fleet: &Fleet, out: &mut dyn Write) -> Result<(), ToolError> {
         else {
             continue;
         };
-        let frozen = if frozen { "; FROZEN: a promise was broken" } else { "" };
+        let frozen = if frozen { "; FROZEN: an invariant was broken" } else { "" };
         writeln!(
             out,
             "  {pool}: sessions queued {queued}, held {held}, taken {taken}, ending {ending}; slots busy {busy_slots}, free {free_slots}; \

@@ -1,4 +1,4 @@
-//! The entries as they are in the files, damage in its place.
+//! Prints the entries as they are in the files, and damage where it is.
 
 use super::{Files, Shown, ToolError};
 use crate::journal::file::account;
@@ -18,7 +18,7 @@ pub(super) fn show(files: &Files, positions: RangeInclusive<u64>, out: &mut dyn 
                 }
             };
             if let Some(next) = next.filter(|next| *next != position) {
-                writeln!(out, "-- entry {position} follows, where {next} would be the next")?;
+                writeln!(out, "-- entry {position} follows, but {next} would be the next")?;
                 sound = false;
             }
             next = position.checked_add(entries.len() as u64);

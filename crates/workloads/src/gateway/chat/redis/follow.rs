@@ -1,4 +1,4 @@
-//! Reading: the bell rings (pub/sub), and the stream has what was missed.
+//! The reading task: pub/sub notifies, and the stream has messages that were missed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,24 +14,24 @@ use crate::gateway::chat::Chat;
 use crate::gateway::chat::log::Id;
 use crate::gateway::chat::protocol::Draft;
 
-/// An answer that takes longer is not waited for.
+/// The time limit for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often the stream is read without a bell: this is also how a dead connection is found out.
+/// How often the stream is read without a notification, which also detects a dead connection.
 const LOOK: Duration = Duration::from_secs(2);
-/// Entries read at a time.
+/// The number of entries per read.
 const COUNT: usize = 500;
-/// So many looks in a row that find what no bell has rung for: pub/sub is dead.
+/// After this many consecutive reads that find messages without a notification, pub/sub is considered dead.
 const DEAF: u32 = 3;
-/// Between two attempts.
+/// The first pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Of the stream: its id and its fields.
+/// An entry of the stream: its id and its fields.
 type Entry = (String, Vec<(String, Vec<u8>)>);
 
 const MEET: &str = include_str!("meet.lua");
 
-/// For ever.
+/// Runs until it is aborted.
 pub(super) async fn follow(chat: Arc<Chat>, place: Arc<Place>, found: watch::Sender<Option<MultiplexedConnection>>) {
     let mut pause = PAUSE;
     let mut said = false;
@@ -44,9 +44,9 @@ pub(super) async fn follow(chat: Arc<Chat>, place: Arc<Place>, found: watch::Sen
             Err(error) => error,
             Ok(never) => match never {},
         };
-        // Once per outage.
+        // Logged once per outage.
         if !std::mem::replace(&mut said, true) {
-            tracing::warn!(pod = chat.pod, redis = %place.address, %error, "the chat has lost its Redis");
+            tracing::warn!(pod = chat.pod, redis = %place.address, %error, "chat disconnected from Redis");
         }
         if began.elapsed() > LONGEST_PAUSE {
             pause = PAUSE;
@@ -73,8 +73,8 @@ async fn listen(
     };
     let bell = timeout(PATIENCE, subscribing).await.map_err(|_| trouble("no answer to SUBSCRIBE"))??;
     let mut bell = bell.into_on_message();
-    // The bell is on before the stream is read, so nothing comes in between. And nobody hears of new messages before Redis
-    // knows which are old.
+    // The subscription is active before the stream is read, so no message is missed. And Redis gets this pod's last id
+    // before the pod counts as connected, so that new ids are larger.
     let Id { ms, number } = chat.last();
     redis::cmd("EVAL")
         .arg(MEET)
@@ -88,7 +88,7 @@ async fn listen(
     found.send_replace(Some(connection.clone()));
     chat.connected(true);
     *said = false;
-    tracing::info!(pod = chat.pod, redis = %place.address, "the chat reaches all pods");
+    tracing::info!(pod = chat.pod, redis = %place.address, "chat connected to Redis");
 
     let mut looks = interval_at(Instant::now() + LOOK, LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -100,10 +100,10 @@ async fn listen(
                 let rung = rung.ok_or_else(|| trouble("the connection for pub/sub was closed"))?;
                 deaf = 0;
                 let Some((id, before, draft)) = parse(rung.get_payload_bytes()) else {
-                    tracing::warn!(pod = chat.pod, channel = place.channel, "something else than the chat's messages is published here");
+                    tracing::warn!(pod = chat.pod, channel = place.channel, "not a chat message on this channel");
                     continue;
                 };
-                // Only after a loss.
+                // Only true if a notice was lost.
                 if before > chat.last() {
                     catch_up(chat, place, &mut connection).await?;
                 }
@@ -114,17 +114,17 @@ async fn listen(
                 catch_up(chat, place, &mut connection).await?;
                 deaf = if chat.last() > last { deaf + 1 } else { 0 };
                 if deaf >= DEAF {
-                    return Err(trouble("nothing is heard by pub/sub"));
+                    return Err(trouble("no notifications by pub/sub"));
                 }
             }
         }
     }
 }
 
-/// Delivers what is in the stream after the last one that was delivered; a pod that knows nothing begins with its history.
+/// Delivers the stream's entries after the last delivered one; a pod without history begins with the newest entries.
 async fn catch_up(chat: &Chat, place: &Place, connection: &mut MultiplexedConnection) -> RedisResult<()> {
     if chat.last() == Id::default() {
-        // One more than is kept: it is forgotten at once, and so it is known that there was more.
+        // One more than the history keeps: it is dropped at once, and so the log knows that there were more.
         let mut newest = redis::cmd("XREVRANGE");
         newest.arg(&place.log).arg("+").arg("-").arg("COUNT").arg(place.history + 1);
         let mut entries: Vec<Entry> = newest.query_async(connection).await?;
@@ -148,14 +148,14 @@ fn deliver(chat: &Chat, entries: &[Entry]) {
         let draft = message.and_then(|(_, json)| serde_json::from_slice::<Draft>(json).ok());
         match (id.parse::<Id>(), draft) {
             (Ok(id), Some(draft)) => chat.deliver(id, &draft),
-            // Of another version, or somebody else's: not worth a loop.
+            // Of another version, or written by another program: skipped, so that it is not read again and again.
             (Ok(id), None) => chat.pass_over(id),
             (Err(()), _) => {}
         }
     }
 }
 
-/// `id before message`, as `say.lua` publishes it.
+/// Parses `id before message`, as published by `say.lua`.
 fn parse(notice: &[u8]) -> Option<(Id, Id, Draft)> {
     let mut parts = std::str::from_utf8(notice).ok()?.splitn(3, ' ');
     let (id, before) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);

@@ -1,4 +1,4 @@
--- A pod says which message it delivered last: new ids will be larger than that of any pod.
+-- Records the last id that a pod delivered: new ids will be larger than those of all pods.
 -- KEYS: floor    ARGV: the id, as its two numbers
 local ms, number = tonumber(ARGV[1]), tonumber(ARGV[2])
 local floor = redis.call('GET', KEYS[1])

@@ -1,4 +1,4 @@
-//! Writing: what clients say, in their order, and the answer to each.
+//! The writing task: publishes the clients' messages in order, and answers each.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::gateway::chat::log::Id;
 use crate::gateway::chat::protocol::Refusal;
 use crate::gateway::chat::{Chat, refuse, sent};
 
-/// Messages that are written at once.
+/// The limit for messages that are written at once.
 const TOGETHER: usize = 64;
-/// How long Redis remembers what has been said, in seconds.
+/// How long Redis remembers a client's id of a message, in seconds.
 const REMEMBER: u32 = 3600;
 
 const SAY: &str = include_str!("say.lua");
 
-/// Until the chat ends.
+/// Runs until the chat ends.
 pub(super) async fn publish(
     chat: Arc<Chat>,
     place: Arc<Place>,
@@ -32,7 +32,7 @@ pub(super) async fn publish(
             Some(mut connection) => {
                 let answers = commands(&place, &batch).query_async::<Vec<(String, u64)>>(&mut connection).await;
                 answers.map_err(|error| {
-                    tracing::warn!(pod = chat.pod, redis = %place.address, %error, "messages perhaps not published");
+                    tracing::warn!(pod = chat.pod, redis = %place.address, %error, "messages may not have been published");
                     Refusal::Unsure
                 })
             }
@@ -51,7 +51,7 @@ pub(super) async fn publish(
                     chat.metrics.published.inc_by(now);
                     sent(&mailbox, &draft.client_id, id);
                 }
-                // Something that the script does not answer.
+                // The script never returns this.
                 None => refuse(&mailbox, Some(&draft.client_id), Refusal::Unsure),
             }
         }
@@ -61,7 +61,7 @@ pub(super) async fn publish(
 fn commands(place: &Place, batch: &[Parcel]) -> redis::Pipeline {
     let mut pipe = redis::pipe();
     for Parcel { draft, .. } in batch {
-        // A message is strings only: these can always be written.
+        // This cannot fail: a message has only strings.
         let message = serde_json::to_string(draft).unwrap_or_default();
         pipe.cmd("EVAL").arg(SAY).arg(3).arg(&place.log).arg(&place.floor);
         pipe.arg(format!("{}{}", place.said, draft.client_id));

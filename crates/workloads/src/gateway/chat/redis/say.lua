@@ -1,6 +1,6 @@
--- Appends a message and publishes it, in one step; one that has been said before only gets its answer again.
--- KEYS: log, floor, said    ARGV: message (JSON), channel, entries to keep, seconds to remember what has been said
--- Returns the id, and 1 if it has been said now, 0 if it was before.
+-- Appends a message and publishes it, in one step; a repeated message only gets the same answer.
+-- KEYS: log, floor, said    ARGV: message (JSON), channel, entries to keep, seconds to remember the client's id
+-- Returns the id, and 1 if it was published now, 0 if it was published before.
 local known = redis.call('GET', KEYS[3])
 if known then
     return {known, 0}
@@ -17,7 +17,7 @@ end
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 last = last and last[1]
 larger(last)
--- What pods had delivered before this data was lost.
+-- Ids that pods delivered from data that has been lost.
 larger(redis.call('GET', KEYS[2]))
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
