@@ -1,5 +1,5 @@
 {
-  description = "Slotkeeper: a session dispatcher for pods that serve one person at a time";
+  description = "Slotkeeper: a session dispatcher for pods that serve one visitor each";
 
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
 
@@ -12,7 +12,7 @@
         "aarch64-linux"
       ];
 
-      # What a build may know of the commit: nothing here changes while HEAD does not.
+      # The information about the commit that a build may use: it changes only with HEAD.
       build = {
         revision = self.rev or self.dirtyRev or "unknown";
         created = self.lastModifiedDate or "19700101000000";

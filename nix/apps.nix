@@ -14,7 +14,7 @@ let
       meta = { inherit description; };
       program = lib.getExe (pkgs.writeShellApplication { inherit name runtimeInputs text; });
     };
-  # k8s/ as the images were built beside it, with its place in the project.
+  # k8s/ of the same commit as the images, at its path in the project.
   k8s = lib.fileset.toSource {
     root = ../.;
     fileset = ../k8s;
@@ -64,7 +64,7 @@ in
         fi
         to=''${1%/} overlay=''${2:-k8s/overlays/gamecube}
         file=$overlay/kustomization.yaml
-        [ -w "$file" ] || { echo "push: no $file here to change" >&2; exit 1; }
+        [ -w "$file" ] || { echo "push: $file does not exist or is not writable" >&2; exit 1; }
         folder=$(mktemp -d) changed=
         trap 'rm -rf "$folder"' EXIT
         push() { # STREAM NAME TAG

@@ -1,4 +1,4 @@
-# What must be so: `nix flake check`.
+# The checks of `nix flake check`.
 {
   pkgs,
   rust,
@@ -9,7 +9,7 @@ let
   inherit (pkgs) lib jq runCommand;
   all = lib.attrValues images;
 
-  # Images that k8s/ names and this flake does not build. Their tags are the manifests' business, but a tag there must be.
+  # Images that k8s/ names and this flake does not build. The manifests choose their tags, but must have one.
   foreign = {
     "gcr.io/distroless/cc-debian12" = "base of the images that docker builds for kind";
     "kindest/node" = "the node of a kind cluster";
@@ -21,7 +21,7 @@ let
     "valkey/valkey" = "the journal of several dispatchers, and the chat of gateways";
   };
 
-  # Manifests, and what validates them: the part of tests/manifests that needs no network.
+  # The manifests and their validators: the part of tests/manifests that needs no network.
   project = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.unions [
@@ -40,22 +40,22 @@ in
 rust.checks
 // tests
 // {
-  # Every binary, as it is shipped.
+  # Every binary as shipped.
   build = pkgs.linkFarm "slotkeeper-binaries-${rust.version}" (
     rust.binaries // { slotkeeper-without-demo = rust.dispatcher; }
   );
 
-  # What an image holds: who runs what, where it is from, and a closure without shell, compiler or sources.
+  # Checks an image: user, entry point, labels, and a closure without shell, compiler or sources.
   images = runCommand "slotkeeper-images-${rust.version}" { nativeBuildInputs = [ jq ]; } ''
     fail() { echo "$name: $*" >&2; exit 1; }
     ${lib.concatMapStrings (image: ''
       name=${image.imageName}:${image.imageTag}
       mkdir image && tar -xzf ${image} -C image
-      [ "$(jq -r '.[0].RepoTags[0]' image/manifest.json)" = $name ] || fail "named otherwise inside"
+      [ "$(jq -r '.[0].RepoTags[0]' image/manifest.json)" = $name ] || fail "the image has another name"
       config=image/$(jq -r '.[0].Config' image/manifest.json)
-      [ "$(jq -r .config.User $config)" = 65532:65532 ] || fail "not for user 65532"
-      [ "$(jq -r '.config.Labels["org.opencontainers.image.version"]' $config)" = ${rust.version} ] || fail "label version"
-      [ "$(jq -r '.config.Labels["org.opencontainers.image.revision"] | length' $config)" -ge 7 ] || fail "label revision"
+      [ "$(jq -r .config.User $config)" = 65532:65532 ] || fail "the user is not 65532"
+      [ "$(jq -r '.config.Labels["org.opencontainers.image.version"]' $config)" = ${rust.version} ] || fail "wrong version label"
+      [ "$(jq -r '.config.Labels["org.opencontainers.image.revision"] | length' $config)" -ge 7 ] || fail "wrong revision label"
       mkdir root
       for layer in $(jq -r '.[0].Layers[]' image/manifest.json); do
         tar -tf image/$layer >>files
@@ -63,18 +63,18 @@ rust.checks
         chmod -R u+w root
       done
       program=$(jq -r '.config.Entrypoint | if length == 1 then .[0] else "more than a program" end' $config)
-      [ -x "root$program" ] || fail "entry point $program is not in it"
-      if grep -qF SLOTKEEPER_PLANT "root$program"; then fail "bugs can be planted in it"; fi
-      if grep -E '(^|/)(sh|bash|busybox|rustc|cargo|gcc|cc)$|\.rs$' files; then fail "more than it runs"; fi
+      [ -x "root$program" ] || fail "entry point $program is missing"
+      if grep -qF SLOTKEEPER_PLANT "root$program"; then fail "is built with planted bugs"; fi
+      if grep -E '(^|/)(sh|bash|busybox|rustc|cargo|gcc|cc)$|\.rs$' files; then fail "contains a shell, a compiler or sources"; fi
       megabytes=$(($(du -sb root | cut -f1) / 1000000))
-      [ $megabytes -lt 60 ] || fail "$megabytes MB"
+      [ $megabytes -lt 60 ] || fail "$megabytes MB, allowed: less than 60"
       echo "$name: $megabytes MB in $(jq '.[0].Layers | length' image/manifest.json) layers, $(wc -l <files) files, runs $program" | tee -a report
       chmod -R u+w image && rm -r image root files
     '') all}
     mv report $out
   '';
 
-  # Every overlay renders and fits the schemas; every image that k8s/ names is built here, at this version, or foreign for a reason.
+  # Every overlay renders and conforms to the schemas; every image that k8s/ names is built here at this version, or on the list of foreign images.
   manifests = runCommand "slotkeeper-manifests-${rust.version}" { nativeBuildInputs = [ pkgs.kubectl ]; } ''
     wrong=0
     cp -r ${project} project && chmod -R u+w project
@@ -86,7 +86,7 @@ rust.checks
       local image=''${2%@*} name
       name=''${image%:*}
       [[ ''${image##*/} == *:* && $image != *:latest ]] || say "$1: $2 has no tag of its own"
-      # An operator's own registry in front of ours is fine.
+      # A registry in front of the name is allowed.
       [[ $ours == *" ''${image##*/} "* || ("$known" == *" $name "* && "$ours" != *" $name:"*) ]] ||
         say "$1: $2 is neither built by this flake nor on its list of foreign images (nix/checks.nix)"
     }
@@ -94,7 +94,7 @@ rust.checks
     status=0
     kubectl version --client || status=$?
     if [ $status = 127 ]; then
-      echo "manifests: NOT RENDERED, SINCE THERE IS NO kubectl; only names in the sources are looked at" | tee report >&2
+      echo "manifests: NOT RENDERED, SINCE THERE IS NO kubectl; only names in the sources are checked" | tee report >&2
     else
       [ $status = 0 ]
       for folder in $k8s/base $k8s/overlays/*; do
@@ -105,7 +105,7 @@ rust.checks
         done
       done
     fi
-    # In sources names stand alone; kustomizations bring the tags.
+    # Source files have names without tags; kustomizations add the tags.
     for name in $(grep -rhE '^ *(- )?(image|newName): ' $k8s/base $k8s/components $k8s/overlays --include '*.yaml' | sed 's/.*: //' | sort -u); do
       name=''${name%@*}
       [[ "$known" == *" ''${name##*/} "* || "$known" == *" $name "* ]] || say "k8s/: $name is not known to nix/checks.nix"
@@ -122,7 +122,7 @@ rust.checks
           ${validators}/bin/python3 project/tests/manifests/check.py into | tee -a report
         ''
       else
-        ''echo "manifests: SCHEMAS NOT LOOKED AT: the python3 of this package set has no packages" | tee -a report >&2''
+        ''echo "manifests: SCHEMAS NOT CHECKED: the python3 of this package set has no packages" | tee -a report >&2''
     }
     mv report $out
   '';

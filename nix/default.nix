@@ -1,4 +1,4 @@
-# Everything the flake exposes for one system.
+# All outputs of the flake for one system.
 { pkgs, build }:
 let
   tools = import ./tools.nix { inherit pkgs; };

@@ -1,4 +1,4 @@
-# The container images: one binary each and what it is linked against, for a user without rights, without a shell.
+# The container images: one binary each and its linked libraries, an unprivileged user, no shell.
 {
   pkgs,
   build,
@@ -14,7 +14,7 @@ let
     in
     "${at 0 4}-${at 4 2}-${at 6 2}T${at 8 2}:${at 10 2}:${at 12 2}Z";
 
-  # No image has CA certificates: the dispatcher talks TLS to the cluster's API server only, whose CA Kubernetes mounts.
+  # No image has CA certificates: the dispatcher opens TLS connections only to the API server, whose CA Kubernetes mounts, and to Redis (`journal.ca_file`).
   image =
     {
       name,
@@ -39,7 +39,7 @@ let
       };
     };
 in
-# Named as the manifests name them.
+# The names used by the manifests.
 {
   dispatcher-image = image {
     name = "slotkeeper";

@@ -1,4 +1,4 @@
-# The Rust workspace: its sources, its binaries, and cargo's own checks of it.
+# The Rust workspace: its sources, its binaries, and cargo's checks.
 { pkgs }:
 let
   inherit (pkgs) lib rustPlatform stdenv;
@@ -6,7 +6,7 @@ let
   inherit (lib.importTOML (root + "/Cargo.toml")) workspace;
   inherit (workspace.package) license version;
 
-  # What cargo reads, whatever it builds: an edit of a manifest, a script or this file compiles nothing anew.
+  # All files that cargo reads for any build: an edit of a manifest, a script or this file recompiles nothing.
   sources = lib.fileset.unions [
     (root + "/.cargo")
     (root + "/Cargo.lock")
@@ -24,8 +24,8 @@ let
 
   cargoLock.lockFile = root + "/Cargo.lock";
 
-  # One package of the workspace, built alone: what the test bed asks of a shared crate (tokio's paused clock, say) is in nothing that is
-  # shipped, and an image has nothing else in its closure.
+  # One package of the workspace, built separately: features that only tests enable in a shared crate (such as tokio's paused clock) are in no
+  # shipped binary, and an image's closure contains nothing else.
   binary =
     {
       package,
@@ -47,7 +47,7 @@ let
         ]
         ++ bins;
         doCheck = false; # checks.tests
-        # Panics name file and line without symbols, which are a fifth of the binary.
+        # Panics report file and line even without symbols, which are a fifth of the binary.
         postInstall = "strip --strip-all $out/bin/*";
         meta = {
           inherit description;
@@ -87,11 +87,11 @@ let
       }
     );
 
-  # The workloads are compiled together; each is a package of its own, so that an image has nothing else in its closure.
+  # The workloads are compiled together; each is a package of its own, so that an image's closure contains nothing else.
   workloads = binary {
     package = "slotkeeper-workloads";
     bins = [ "--bins" ];
-    description = "What runs in the pods of the examples";
+    description = "Programs for the pods of the examples";
   };
   workload =
     program: description:
@@ -104,7 +104,7 @@ let
 
   dispatcher = {
     package = "slotkeeper";
-    description = "A session dispatcher: every browser session its own slot in a pod";
+    description = "A session dispatcher: gives every browser session its own slot in a pod";
   };
 in
 {
@@ -120,7 +120,7 @@ in
     slotkeeper = binary dispatcher;
     slotkeeper-sim = binary {
       package = "slotkeeper-sim";
-      description = "The world of a session dispatcher in one seed";
+      description = "Simulation of a session dispatcher and its cluster from one seed";
     };
     slotkeeper-console = workload "slotkeeper-console" "A small game console for one player";
     slotkeeper-gateway = workload "slotkeeper-gateway" "Thousands of WebSockets in one pod: echo, rooms, and a chat across pods";
@@ -148,7 +148,7 @@ in
         inherit root;
         fileset = lib.fileset.union sources (root + "/deny.toml");
       };
-      # Advisories are news: asking for them needs the network, and would make yesterday's green commit red.
+      # Without advisories: they need the network, and a new one would fail a commit that passed before.
       buildPhase = ''
         status=0
         cargo-deny --version || status=$?

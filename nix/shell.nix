@@ -1,4 +1,4 @@
-# What the README's commands need.
+# The tools that the README's commands need.
 { pkgs, tools }:
 pkgs.mkShell (
   tools.browser

@@ -8,7 +8,7 @@ let
   inherit (pkgs) lib stdenv;
   inherit (rust) root version;
 
-  # With bugs that the simulation can plant into its own copy of the dispatcher, to prove that it finds them.
+  # With bugs that the simulation can plant into its copy of the dispatcher, to prove that it finds them.
   archive = rust.cargo "test-archive" {
     nativeBuildInputs = [ pkgs.cargo-nextest ];
     buildPhase = ''
@@ -18,7 +18,7 @@ let
     installPhase = "true";
   };
 
-  # What tests read besides the sources: configurations and manifests are held against the binaries.
+  # Files that tests read in addition to the sources: configurations and manifests are checked against the binaries.
   src = lib.fileset.toSource {
     inherit root;
     fileset = lib.fileset.unions [
@@ -29,7 +29,7 @@ let
     ];
   };
 
-  # Runs where it was compiled, since tests know their own and the binaries' places from then.
+  # Runs in the folder where it was compiled, since tests contain their own and the binaries' paths.
   run =
     name: filter: args:
     stdenv.mkDerivation (
@@ -46,7 +46,7 @@ let
           runHook postBuild
         '';
         installPhase = "touch $out";
-        # The Kubernetes client looks for certificates of public names where a cluster has none of its own, and be it to speak HTTP.
+        # The Kubernetes client loads the system's CA certificates if the cluster's configuration has none, even for plain HTTP.
         SSL_CERT_FILE = "${pkgs.cacert}/etc/ssl/certs/ca-bundle.crt";
       }
       // args
@@ -55,14 +55,14 @@ let
       }
     );
 
-  # Those that read what tests/manifests/check renders: it fetches validators from PyPI and npm, and a build has no network. `tests/run`
-  # runs them; checks.manifests asks what can be asked without. Socket.IO comes from npm as well, and client.js is tried in a Node.js.
+  # Tests that need the network, which a build does not have: tests/manifests/check fetches validators from PyPI and npm. `tests/run`
+  # runs them; checks.manifests checks what is possible without. Socket.IO is from npm, too, and client.js is tested with Node.js.
   fetching = "package(slotkeeper-tests) & test(/^(manifests|kubernetes|socketio|client)::/)";
 
-  # A host's own browser does not start in a build's sandbox.
+  # The host's browser does not start in a build's sandbox.
   unseen = lib.optionalString (!(pkgs ? chromium)) " & not test(/^browser::/)";
 
-  # `SIM_SEEDS=2000 nix build --impure .#checks.x86_64-linux.simulations` plays more; without --impure nothing is asked of the environment.
+  # `SIM_SEEDS=2000 nix build --impure .#checks.x86_64-linux.simulations` runs more seeds; without --impure the environment is not read.
   seeds =
     let
       asked = builtins.getEnv "SIM_SEEDS";
@@ -80,14 +80,14 @@ in
     }
   );
 
-  # Alerts and rules: what promtool says of them, and that each fires when it should.
+  # Alerts and rules: promtool accepts them, and each fires when it should.
   promtool =
     run "promtool" "package(slotkeeper-tests) & test(/^monitoring::(promtool|every_alert|what_an_alert)/)"
       { nativeBuildInputs = tools.servers; };
 
-  # One seed twice is one history, every world with a name, every planted bug found; then seeds of a fixed row.
+  # A seed has one history, every named world passes, every planted bug is found; then a fixed sequence of seeds.
   simulations = run "simulations" "package(slotkeeper-sim)" {
-    # The stand-in of Redis is held against a real one.
+    # The stand-in for Redis is compared with a real one.
     nativeBuildInputs = [ rust.binaries.slotkeeper-sim ] ++ tools.servers;
     postBuild = "slotkeeper-sim hunt --from 1 --seeds ${lib.escapeShellArg seeds}";
   };

@@ -1,12 +1,12 @@
-# Programs besides the Rust toolchain that tests and the README's commands start.
+# Programs that tests and the README's commands start, in addition to the Rust toolchain.
 { pkgs }:
 let
   inherit (pkgs) lib;
-  # A package set that lacks one (a stand-in made of a host's own tools) leaves it to the PATH; who needs it then says what is missing.
+  # If a package set lacks one (a substitute made of a host's tools), it is looked up in PATH; the test that needs it reports what is missing.
   those = names: lib.concatMap (name: lib.optional (pkgs ? ${name}) pkgs.${name}) names;
 in
 {
-  # What end-to-end tests drive.
+  # For the end-to-end tests.
   servers =
     those [
       "chromedriver"
@@ -14,15 +14,15 @@ in
       "prometheus"
       "redis"
     ]
-    # nixpkgs has promtool in an output of its own.
+    # In nixpkgs promtool is in a separate output.
     ++ lib.optional (pkgs ? prometheus.cli) pkgs.prometheus.cli;
 
-  # A browser without fonts draws nothing.
+  # Without fonts a browser renders no text.
   browser = lib.optionalAttrs (pkgs ? makeFontsConf) {
     FONTCONFIG_FILE = pkgs.makeFontsConf { fontDirectories = [ pkgs.dejavu_fonts ]; };
   };
 
-  # What scripts of tests/ and k8s/ call.
+  # For the scripts of tests/ and k8s/.
   scripts =
     those [
       "nodejs"

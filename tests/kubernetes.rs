@@ -272,8 +272,8 @@ async fn a_set_that_is_recreated_from_its_manifest_loses_all_pods_but_the_first_
     cluster.orphan().await;
     cluster.make_again(None);
     eventually("gamecube-1 to be deleted under its session", async || cluster.killed() == ["gamecube-1"]).await;
-    // Until the dispatcher has noticed the end of the pod, it still forwards Bob's requests there.
-    eventually("another incarnation of gamecube-1", async || bob.get("/").await.text() == "gamecube-1").await;
+    // Until the dispatcher has noticed, it still forwards Bob to the deleted pod.
+    eventually("the next incarnation of Bob's pod", async || bob.get("/").await.text() == "gamecube-1").await;
     assert_eq!(ana.get("/").await.text(), "gamecube-0");
 }
 

@@ -99,7 +99,7 @@ async fn a_pool_that_is_removed_ends_its_sessions_and_leaves_nothing() {
     echoes(&mut stays, "undisturbed").await;
     assert_eq!(other.seen.count(), probed, "no request has reached it since");
 
-    // It may come back, and knows nobody.
+    // It can be added again, and knows no session.
     reload(&dispatcher, &both().text(), "applied").await;
     ben.jar.insert("more".into(), before);
     serves(&mut ben, "other").await;
@@ -199,7 +199,7 @@ async fn if_one_added_pool_cannot_be_made_nothing_changes() {
         Setup::fixed(&[&pod], &format!("{SHARED}\npath = \"/fixed\"\ncookie_name = \"fixed\"\ntitle = \"{title}\""))
     };
     let dispatcher = setup("Before").start().await;
-    // What the data would be in is a file.
+    // A file is where the data folder would be.
     std::fs::write(dispatcher.folder.path().join("data"), "a file").unwrap();
     let more = Setup::default().pool("more", &[&pod], &at_path("more")).pools;
     let consoles = Setup::consoles("cookie_name = \"consoles\"").pools.replace("pools.pool", "pools.arcade");
@@ -228,7 +228,7 @@ async fn with_a_shared_journal_a_removal_here_ends_no_session_of_another_dispatc
     let secrets = tempfile::tempdir().unwrap();
     let keys = secrets.path().join("keys");
     std::fs::write(&keys, format!("{}\n", "5a".repeat(32))).unwrap();
-    // By how long a journal that begins places nobody.
+    // A new journal places no session for silence + grace.
     let quick = "silence_seconds = 2\ngrace_seconds = 3";
     let first = || {
         let mut setup = Setup::fixed(&[&pod], &format!("{SHARED}\ncookie_name = \"first\"\n{quick}"))

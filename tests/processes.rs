@@ -235,7 +235,7 @@ async fn a_program_that_never_listens_is_reported_in_the_log_and_to_operators() 
     assert!(line.is_some_and(|line| line.contains("WARN")), "{log}");
 }
 
-/// `answer_seconds` is off: what a visitor learns does not come from there.
+/// `answer_seconds` is off, so that an error page does not come from that limit.
 fn that_may_hang(settings: &str) -> Setup {
     let mut setup = Setup::consoles(&format!("{POOL}\nanswer_seconds = \"off\""));
     setup.pools = setup.pools.replace("stop_grace_seconds = 5", &format!("stop_grace_seconds = 0.2\n{settings}"));
@@ -244,7 +244,7 @@ fn that_may_hang(settings: &str) -> Setup {
 }
 
 #[tokio::test]
-async fn a_visitor_of_a_pod_that_hangs_is_told_and_can_leave() {
+async fn a_visitor_of_a_pod_that_hangs_is_informed_and_can_leave() {
     let dispatcher = that_may_hang("restart_unready_seconds = \"off\"").start().await;
     let mut ana = Visitor::of(&dispatcher);
     ana.wait_for_slot().await;
@@ -262,7 +262,7 @@ async fn a_visitor_of_a_pod_that_hangs_is_told_and_can_leave() {
     assert_eq!(dispatcher.metrics().await.of_pool("slotkeeper_timeouts_total", "what=page"), 1);
     ana.post("/.slotkeeper/leave").await;
     ana.is_told("ended").await;
-    // The pod that hangs gets nobody else.
+    // The pod that hangs gets no other session.
     let mut bob = Visitor::of(&dispatcher);
     bob.wait_for_slot().await;
     assert_eq!(bob.page("/").await.status(), 200);

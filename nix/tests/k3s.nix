@@ -1,6 +1,6 @@
-# The manifests on a real Kubernetes: a k3s of one node in a virtual machine, with the images of this flake. The dispatcher scales by
-# itself, consoles need no GPU; a visitor plays by curl, and the pool goes 0, 1, 0. It is the only test that has a real API
-# server, real rights and real kubelets.
+# The manifests on a real Kubernetes: a one-node k3s in a virtual machine, with the images of this flake. The dispatcher scales by
+# itself, consoles need no GPU; curl acts as a visitor, and the pool's size is 0, 1, 0. It is the only test with a real API
+# server, real RBAC and a real kubelet.
 { pkgs, images }:
 let
   inherit (pkgs) lib;
@@ -13,7 +13,7 @@ let
     ];
   };
 
-  # Short clocks, and our own waiting room: the landing page's image is not here.
+  # Short clocks, and the built-in waiting room: the landing page's image is not available here.
   manifests = pkgs.runCommand "slotkeeper-k3s.yaml" { nativeBuildInputs = [ pkgs.kubectl ]; } ''
     cp -r ${src} project && chmod -R u+w project && cd project
     substituteInPlace k8s/overlays/gamecube/kustomization.yaml --replace-fail '  - ../../components/keda-push' '  - ../../components/direct'
@@ -45,7 +45,7 @@ in
       services.k3s = {
         enable = true;
         role = "server";
-        # The node whose folders the volumes of k8s/overlays/kind name.
+        # The node name that the volumes of k8s/overlays/kind use.
         nodeName = "slotkeeper-control-plane";
         disable = [
           "local-storage"
@@ -55,7 +55,7 @@ in
         ];
         images = [ config.services.k3s.package.airgap-images ] ++ builtins.attrValues images;
       };
-      # As k8s/kind/up makes them; 65532 is who the console runs as.
+      # As in k8s/kind/up; the console runs as 65532.
       systemd.tmpfiles.rules =
         builtins.genList (n: "d /srv/gamecube/config-${toString n} 0750 65532 65532 -") 5
         ++ [
@@ -124,7 +124,7 @@ in
         machine.succeed("grep -F GC_SESSION_ID /tmp/ana")
         machine.wait_until_succeeds(f"{visit('/tmp/ana')} | grep -F '<canvas'", timeout=180)
         assert replicas() == "1", replicas()
-        # 101, then frames of a game; curl ends it after two seconds, as asked.
+        # 101, then frames of a game; curl ends it after two seconds (--max-time).
         status = machine.execute(
             "curl -sS --http1.1 --no-buffer --max-time 2 --cookie /tmp/ana --output /tmp/frames --write-out '%{http_code}' "
             "-H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' "
@@ -136,7 +136,7 @@ in
     with subtest("she leaves: 0"):
         falls_asleep()
 
-    # A promise broken is an ERROR.
+    # A violated guarantee is logged as ERROR.
     log = machine.succeed(f"{kubectl} logs deployment/slotkeeper")
     assert '"level":"ERROR"' not in log, log
   '';

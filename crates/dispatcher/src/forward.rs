@@ -23,6 +23,8 @@ use crate::tunnel;
 use crate::view::{self, View};
 use crate::visit::{SESSION_OVER, Seat, Stream};
 use body::{Answer, Download, Expectation, TooLarge, Upload};
+use futures_util::FutureExt as _;
+use futures_util::future::OptionFuture;
 use headers::Hop;
 use http::{Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
@@ -157,8 +159,8 @@ impl Reuse {
     }
 }
 
-/// Returns when a page has been waited for long enough whose pod failed its health probes when it was asked, and still does: the
-/// visitor is better told. A pod that became unready since may be busy with this very page.
+/// Returns once a page has been waited for long enough whose pod failed its health probes when it was asked, and still does. A pod
+/// that became unready since may be busy with this very page.
 fn hangs(dispatcher: &Dispatcher, pool: &Pool, seat: &Seat) -> impl Future<Output = ()> + use<> {
     let (mut view, id) = (dispatcher.view.clone(), pool.config.id.clone());
     let (pod, uid) = (seat.pod, seat.incarnation.uid.clone());
@@ -173,7 +175,7 @@ fn hangs(dispatcher: &Dispatcher, pool: &Pool, seat: &Seat) -> impl Future<Outpu
         }
         tokio::time::sleep(PAGE_OF_AN_UNREADY_POD).await;
         if !view::until(&mut view, is_unready).await {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -200,7 +202,7 @@ pub async fn forward(
     hop: &Hop<'_>,
     is_page: bool,
 ) -> Result<(Response<Answer>, Outcome), RequestError> {
-    let hangs = hangs(dispatcher, stream.pool(), &seat);
+    let hangs = is_page.then(|| hangs(dispatcher, stream.pool(), &seat));
     let pool = stream.pool().clone();
     let counts_requests = stream.counts().requests;
     let awaits = counts_requests.then(|| seat.awaits());
@@ -245,7 +247,7 @@ pub async fn forward(
             pool.metrics.late(late);
             return Err(late.error());
         }
-        () = hangs, if is_page => {
+        () = OptionFuture::from(hangs).map(drop), if is_page => {
             pool.metrics.late(Late::Page);
             return Err(Late::Page.error());
         }

@@ -1,5 +1,5 @@
-//! The tasks behind each pool: what its cluster reports goes into the journal, what the fleet orders goes to the cluster, and
-//! what its pods bear is measured. Pools come and go while the dispatcher runs (`reload.rs`).
+//! The tasks of each pool: write the cluster's reports to the journal, carry out the fleet's orders, report occupancy, and
+//! measure load. Pools are added and removed while the dispatcher runs (`reload.rs`).
 
 use crate::cluster::{Cluster, Clusters, told::Told};
 use crate::dispatcher::{Dispatcher, Pool};
@@ -90,7 +90,7 @@ fn until_unfollowed(tasks: &mut JoinSet<()>, pool: &Arc<Pool>, task: impl Future
     });
 }
 
-/// What a cluster sees goes into the journal, in its order.
+/// Writes the cluster's reports to the journal, in their order.
 async fn news(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn Cluster>) {
     let mut again = dispatcher.again.subscribe();
     let mut told = Told::default();

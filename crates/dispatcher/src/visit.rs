@@ -200,7 +200,7 @@ impl Visits {
         }
     }
 
-    /// The pool is removed, and the time to drain is over: what still streams is cut, and its sessions are detached.
+    /// Cuts all remaining streams of a pool that is being removed, and detaches its sessions: the time to drain is over.
     pub fn cut(&self, pool: &Pool, driver: &Driver) {
         let ending = Ending { code: SESSION_OVER, reason: Why::PoolRemoved.word(), spread: Duration::ZERO };
         for visitor in self.all() {

@@ -31,7 +31,7 @@ pub const ALL: &[Promise] = &[
         "exclusive",
         "A pod with one slot serves one session at a time; with `after_session = \"recycle\"`, one session in its whole life.",
         README,
-        "Nobody sits on anybody's lap",
+        "A slot is never shared",
     ),
     promise(
         "attach, then forward",
@@ -115,7 +115,7 @@ pub const ALL: &[Promise] = &[
         "what is written twice counts once",
         "An entry that the journal has already taken changes nothing when it is written again.",
         CORE,
-        "Old news is recognised",
+        "Outdated input is ignored",
     ),
     promise(
         "a checkpoint equals the state at its position",
@@ -127,13 +127,13 @@ pub const ALL: &[Promise] = &[
         "metrics",
         "The gauges of `/metrics` are the fleet's at the journal position that they name.",
         SIM,
-        "what `/metrics` says at a journal position",
+        "`/metrics` equals the state at the same journal position",
     ),
     promise(
         "no scaler reads a number before the journal is read",
         "A dispatcher reports no number before it has read the journal up to its end at the dispatcher's start.",
         SIM,
-        "nothing is said before the journal is read",
+        "no numbers before the journal is read",
     ),
     promise(
         "no scaler reads an old number",
@@ -163,7 +163,7 @@ pub const ALL: &[Promise] = &[
         "bots wake nothing",
         "Where the cookie must be returned first, every session that takes part has a visitor with its cookie.",
         README,
-        "Nothing wakes for nothing",
+        "No pod starts without a visitor",
     ),
     promise("no process logs an ERROR", "No process logs an ERROR.", SIM, "no process logs an ERROR"),
     promise("nothing panics", "No process panics.", SIM, "nothing panics"),
@@ -189,7 +189,7 @@ pub const ALL: &[Promise] = &[
         "the cookie stays with the dispatcher",
         "The session cookie is removed before a request reaches a pod.",
         "crates/dispatcher/OPERATING.md",
-        "The visitor's request without Slotkeeper's cookie",
+        "the visitor's request without Slotkeeper's cookie",
     ),
     promise(
         "what was acknowledged is not lost",
@@ -201,13 +201,13 @@ pub const ALL: &[Promise] = &[
         "the journal can be read",
         "Every entry that the journal takes can be read.",
         README,
-        "Nothing is forgotten",
+        "Sessions survive failures",
     ),
     promise(
         "the journal goes on where it was",
         "Each entry's position follows that of the one before.",
         README,
-        "Nothing is forgotten",
+        "Sessions survive failures",
     ),
     promise("the world runs", "The simulation itself has no error.", SIM, "A **world** has one to three dispatchers"),
     promise(

@@ -12,7 +12,7 @@ pub(super) struct Connections {
     open: Vec<(AbortHandle, Arc<Usage>)>,
 }
 
-/// What one connection does.
+/// Whether one connection is in use.
 pub(super) struct Usage {
     /// Requests that are being answered.
     at_work: AtomicUsize,

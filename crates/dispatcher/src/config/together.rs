@@ -19,7 +19,7 @@ pub(super) fn conflicts(pools: &[NamedPool<'_>]) {
     }
 }
 
-/// What two of these pools have in common that they must not, in words.
+/// A conflict between two of these pools, in words.
 pub(crate) fn clash(pools: &[PoolConfig]) -> Option<String> {
     let pairs = pools.iter().enumerate().flat_map(|(n, pool)| pools.iter().take(n).map(move |earlier| (pool, earlier)));
     pairs.into_iter().find_map(|(pool, earlier)| {

@@ -28,7 +28,7 @@ fn headline(status: StatusCode) -> &'static str {
     }
 }
 
-/// What can be done where a pod does not answer. It may be busy, and what it holds is the visitor's: leaving is their choice.
+/// The visitor's choice where a pod does not answer. The pod may only be busy, and it holds the visitor's work.
 const SILENT: &str = "The program behind this page is not answering. It may only be busy: try again in a moment, and nothing is \
                       lost. If it stays like this, leave: your place is given up, and you can start again with a fresh one.";
 

@@ -801,7 +801,7 @@ allowed_origins = ['https://a.example/x', 'a.example']
         ],
     ),
     (
-        "frames in pages without https, and without a proxy that says so",
+        "frames in pages without https, and without a proxy that reports https",
         r"[pools.a]
 embedded_in = ['http://portal.example', '*', 'null', 'https://portal.example/lms', 'https://portal.example']
 allowed_origins = '*'

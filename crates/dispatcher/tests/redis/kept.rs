@@ -3,7 +3,7 @@
 use super::replica::{ByHand, Replica, agree};
 use super::server::{Server, Way};
 use slotkeeper::journal::JournalError;
-use slotkeeper_core::Fleet;
+use slotkeeper_core::{Entry, Fleet};
 
 const ENTRIES: &str = "{slotkeeper}:entries";
 
@@ -102,11 +102,9 @@ async fn unreadable_entries_are_refused_with_their_name_and_a_remedy() {
     let mut replica = Replica::new(1, &Way::to(&server));
     replica.say([1]).await;
     let at = replica.reads(1).await.fleet.journal().0;
+    let newest = format!("of version 9, and this slotkeeper knows only {}", Entry::SEMANTICS);
     for (json, says) in [
-        (
-            r#"{"v":9,"from":1,"number":1,"pool":"","command":{"New":{}}}"#,
-            "of version 9, and this slotkeeper knows only 4",
-        ),
+        (r#"{"v":9,"from":1,"number":1,"pool":"","command":{"New":{}}}"#, newest.as_str()),
         (r#"{"v":1,"from":1,"number":1,"pool":"","command":"New"}"#, "of version 1, but unknown variant `New`"),
         (r#"{"v":1,"from":1}"#, "of version 1, but missing field"),
         ("", "not an entry of slotkeeper"),
@@ -146,9 +144,10 @@ async fn an_unreadable_checkpoint_is_refused() {
     newer["semantics"] = 9.into();
     let mut other = serde_json::to_value(&state).unwrap();
     other["applied"] = 9.into();
+    let newest = format!("is of semantics 9, and this slotkeeper knows only {}", Entry::SEMANTICS);
     for (json, says) in [
         ("{".to_owned(), "cannot be read: EOF"),
-        (newer.to_string(), "is of semantics 9, and this slotkeeper knows only 4"),
+        (newer.to_string(), newest.as_str()),
         (other.to_string(), "not of the position that is written next to it"),
     ] {
         server.ask(&["HSET", "{slotkeeper}:checkpoint", "state", &json]).await;
