@@ -53,7 +53,7 @@ fn is_reported(command: &Command) -> bool {
     matches!(command, Command::ScaleInPaused { .. })
 }
 
-/// Reads news until the server has answered this many requests for the autoscaler.
+/// Reads commands until the server has answered this many requests for the autoscaler.
 async fn asked(rig: &mut Rig, verb: &str, resource: &str, times: u64) {
     let until = rig.server.records().count(verb, resource) + times;
     let asked = async {
@@ -85,7 +85,7 @@ async fn it_is_reported_when_the_autoscaler_has_not_scaled_in_for_long_enough() 
     let news = reported(&mut rig, 7).await;
     assert_eq!(news, Command::ScaleInPaused { at: Time(7_000), timeline: Timeline::FIRST });
     assert_eq!(annotation(&rig, PAUSED).as_deref(), Some("true"));
-    assert_eq!(annotation(&rig, POSITION).as_deref(), Some("7"), "nobody ends it who has not read position 7");
+    assert_eq!(annotation(&rig, POSITION).as_deref(), Some("7"), "only a dispatcher that has read position 7 ends it");
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn it_is_not_reported_of_another_workloads_autoscaler() {
 async fn it_is_not_reported_before_the_controller_has_acted_on_the_size() {
     let mut rig = scaled("Disabled", 5).await;
     rig.stop_controllers();
-    // A size that removes a pod, and one that brings it back before anybody has acted.
+    // A size that removes a pod, and one that includes it again before the controller has acted.
     rig.patch(&json!({ "spec": { "replicas": 1 } }));
     rig.patch(&json!({ "spec": { "replicas": 2 } }));
     asked(&mut rig, "get", "statefulsets", 2).await;
@@ -144,7 +144,7 @@ async fn pods_that_were_scaled_in_before_are_known_to_go_when_it_is_reported() {
     rig.patch(&json!({ "spec": { "replicas": 2 } }));
     reported(&mut rig, 8).await;
     let (at, seen) = (rig.told.all.iter().position(is_reported).unwrap(), rig.told.all.iter());
-    let goes = seen.clone().position(|c| format!("{c:?}").contains("Terminating")).expect("its end is told");
+    let goes = seen.clone().position(|c| format!("{c:?}").contains("Terminating")).expect("its end is reported");
     assert!(goes < at, "{:#?}", rig.told.all);
 }
 
