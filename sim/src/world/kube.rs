@@ -199,7 +199,7 @@ impl Kube {
         self.locked().is_guarded()
     }
 
-    /// KEDA's autoscaler says so.
+    /// KEDA's autoscaler does not scale in.
     #[must_use]
     pub fn is_disabled(&self) -> bool {
         self.locked().is_disabled()
@@ -344,7 +344,7 @@ impl Inner {
         hpa.is_ok_and(|hpa| hpa["spec"]["behavior"]["scaleDown"]["selectPolicy"] == "Disabled")
     }
 
-    /// KEDA's operator makes its autoscaler as the guard says, some time after that has changed.
+    /// KEDA's operator changes its autoscaler some time after the guard has changed.
     fn adjust_autoscaler(&mut self, now: u64, truth: &Truth) {
         let guarded = self.is_guarded();
         if guarded == self.is_disabled() {

@@ -30,7 +30,7 @@ const POLL: u64 = 3_000;
 const SYNC: u64 = 3_000;
 /// KEDA's cooldown, where it queries the dispatchers: longer than their downtime, in milliseconds.
 const COOLDOWN: u64 = 20_000;
-/// What KEDA and its HPA do because of what they have read, they have done after this: less than the dispatchers assume (`Pace::acts`).
+/// The longest time between a read of KEDA or its HPA and the write that follows: less than the dispatchers assume (`Pace::acts`).
 pub(super) const LONGEST: u64 = 1_400;
 pub const ACTS: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(1);

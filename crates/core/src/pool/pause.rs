@@ -1,5 +1,5 @@
-//! What follows from a pause of KEDA's scaling in: pods that a lower number could have removed are used again at once, and the
-//! pause has to last until no such number can take effect any more (docs/lapse.md).
+//! A pause of KEDA's scaling in: pods that a lower number could have removed are used again at once, and the pause has to last
+//! until no such number can take effect any more (docs/lapse.md).
 
 use super::{Pool, Step};
 use crate::ids::{Ordinal, Timeline};

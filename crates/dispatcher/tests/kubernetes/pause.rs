@@ -3,6 +3,7 @@
 use super::rig::{NAMESPACE, PATIENCE, Rig, stateful_set};
 use serde_json::{Value, json};
 use slotkeeper::cluster::Attendance;
+use slotkeeper::outside::now;
 use slotkeeper_apiserver::{Key, Part, Resource};
 use slotkeeper_core::{Command, Time, Timeline};
 use std::time::Duration;
@@ -34,7 +35,7 @@ async fn scaled(policy: &str, most: u32) -> Rig {
 
 /// Sessions live or wait, as it is known at this journal position; pods wait for the pause.
 fn busy(position: u64) -> Attendance {
-    let (at, heard) = (Time(position * 1_000), Some(tokio::time::Instant::now()));
+    let (at, heard) = (Time(position * 1_000), Some(now()));
     Attendance { active: true, awaits_pause: true, position, at, heard, ..Attendance::default() }
 }
 
@@ -52,7 +53,7 @@ fn is_reported(command: &Command) -> bool {
     matches!(command, Command::ScaleInPaused { .. })
 }
 
-/// Reads news until the server has answered this many requests for the autoscaler.
+/// Reads commands until the server has answered this many requests for the autoscaler.
 async fn asked(rig: &mut Rig, verb: &str, resource: &str, times: u64) {
     let until = rig.server.records().count(verb, resource) + times;
     let asked = async {
@@ -84,7 +85,7 @@ async fn it_is_reported_when_the_autoscaler_has_not_scaled_in_for_long_enough() 
     let news = reported(&mut rig, 7).await;
     assert_eq!(news, Command::ScaleInPaused { at: Time(7_000), timeline: Timeline::FIRST });
     assert_eq!(annotation(&rig, PAUSED).as_deref(), Some("true"));
-    assert_eq!(annotation(&rig, POSITION).as_deref(), Some("7"), "nobody ends it who has not read position 7");
+    assert_eq!(annotation(&rig, POSITION).as_deref(), Some("7"), "only a dispatcher that has read position 7 ends it");
 }
 
 #[tokio::test]
@@ -119,7 +120,7 @@ async fn it_is_not_reported_of_another_workloads_autoscaler() {
 async fn it_is_not_reported_before_the_controller_has_acted_on_the_size() {
     let mut rig = scaled("Disabled", 5).await;
     rig.stop_controllers();
-    // A size that removes a pod, and one that brings it back before anybody has acted.
+    // A size that removes a pod, and one that includes it again before the controller has acted.
     rig.patch(&json!({ "spec": { "replicas": 1 } }));
     rig.patch(&json!({ "spec": { "replicas": 2 } }));
     asked(&mut rig, "get", "statefulsets", 2).await;
@@ -143,7 +144,7 @@ async fn pods_that_were_scaled_in_before_are_known_to_go_when_it_is_reported() {
     rig.patch(&json!({ "spec": { "replicas": 2 } }));
     reported(&mut rig, 8).await;
     let (at, seen) = (rig.told.all.iter().position(is_reported).unwrap(), rig.told.all.iter());
-    let goes = seen.clone().position(|c| format!("{c:?}").contains("Terminating")).expect("its end is told");
+    let goes = seen.clone().position(|c| format!("{c:?}").contains("Terminating")).expect("its end is reported");
     assert!(goes < at, "{:#?}", rig.told.all);
 }
 
@@ -159,7 +160,7 @@ async fn the_pause_of_an_operator_proves_nothing() {
 #[tokio::test]
 async fn what_is_known_too_long_is_renewed_first() {
     let mut rig = scaled("Disabled", 5).await;
-    let old = tokio::time::Instant::now().checked_sub(Duration::from_secs(4)).unwrap();
+    let old = now().checked_sub(Duration::from_secs(4)).unwrap();
     rig.cluster.attend(Attendance { heard: Some(old), ..busy(7) });
     rig.until("an entry is asked for", |told| matches!(told.all.last(), Some(Command::Tick))).await;
     assert!(!rig.told.all.iter().any(is_reported));

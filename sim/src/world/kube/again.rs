@@ -1,6 +1,6 @@
 //! A StatefulSet that is deleted while its pods stay (`kubectl delete --cascade=orphan`), and created again as `k8s/make-again` does:
 //! with as many replicas as the pool can have, so that all pods are adopted and none is removed. Recorded from a real control plane
-//! 1.36: pods lose their owner first, then the set is gone; the new set's controller adopts them before it acts on its size.
+//! 1.36: pods lose their owner first, then the set is removed; the new set's controller adopts them before it acts on its size.
 
 use super::{Inner, Kube, pod_key, set_key, stateful_set};
 use serde_json::json;
@@ -58,7 +58,7 @@ impl Kube {
 impl Inner {
     fn own_pods(&self, owner: &serde_json::Value) {
         for ordinal in self.pods.keys() {
-            // One that is gone meanwhile has no owner.
+            // A pod that has been removed meanwhile needs no owner.
             let _ = self.server.store(|store, _| {
                 store.change(&pod_key(*ordinal), Part::Whole, |pod| pod["metadata"]["ownerReferences"] = owner.clone())
             });

@@ -18,12 +18,12 @@ use tokio::time::Instant;
 
 /// KEDA's own annotation (KEDA docs, "Pause autoscaling of scaling in").
 const PAUSED_SCALE_IN: &str = "autoscaling.keda.sh/paused-scale-in";
-/// Says that it is ours: an operator's own pause is left alone.
+/// Marks the pause as this dispatcher's: an operator's own pause is left alone.
 const GUARD: &str = "slotkeeper.dev/guard";
 /// The journal position at which sessions lived or waited: only a dispatcher that has read it may end the pause.
 const POSITION: &str = "slotkeeper.dev/guard-position";
-/// What a dispatcher knows may be this old when it ends the pause. With `Pace::quiet`, the pause lasts longer than what was seen of it
-/// counts (`PAUSE_LASTS` in the core), and than it takes to read that it counts.
+/// The maximum age of a dispatcher's state when it ends the pause. Together with `Pace::quiet` this keeps the pause in force while an
+/// observation of it counts (`PAUSE_LASTS` in the core), and until every dispatcher that could end it has read that observation.
 const OLDEST: Duration = Duration::from_secs(15);
 /// How often a dispatcher checks whether the guard is still there.
 const VERIFY: Duration = Duration::from_secs(60);
@@ -38,12 +38,12 @@ const RECENT: Duration = Duration::from_secs(3);
 pub(super) struct Pause {
     site: Arc<Site>,
     proven: mpsc::UnboundedSender<Proof>,
-    /// What the ScaledObject has, as far as is known, and when that was seen.
+    /// The guard on the ScaledObject as it was read last, and when.
     guarded: Option<(Guard, Instant)>,
     active_until: Option<Instant>,
     /// Since when sessions live, without a break and in this timeline.
     active_since: Option<(Timeline, Instant)>,
-    /// The journal position since which nobody lives.
+    /// The journal position since which no session lives or waits.
     quiet_from: Option<u64>,
     /// KEDA's autoscaler (its uid) does not scale in because of the guard of this timeline and position, and was first seen so then.
     disabled: Option<(String, Mark, Instant)>,
@@ -52,7 +52,7 @@ pub(super) struct Pause {
     warned: bool,
 }
 
-/// For whoever knows what else has to be so.
+/// Sent to the task that reports to the journal, which checks the size and the pods.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Proof {
     /// What is known of the fleet's time is too old.
@@ -61,7 +61,7 @@ pub(super) enum Proof {
     ScaleInPaused { at: Time, timeline: Timeline },
 }
 
-/// What the guard says.
+/// The content of the guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mark {
     timeline: Timeline,
@@ -91,13 +91,13 @@ impl Pause {
         }
     }
 
-    /// While anybody lives or waits, KEDA does not scale in.
+    /// Keeps the pause while a session lives or waits.
     pub(super) async fn look(&mut self, attendance: &Attendance) -> Result<(), CallError> {
         let Some(name) = self.site.config.scaled_object.clone().filter(|_| self.site.config.keda_guard) else {
             return Ok(());
         };
         self.guard(&name, attendance).await?;
-        // Of a Deployment nothing says which pods its ReplicaSet is about to remove.
+        // A Deployment does not show which pods its ReplicaSet is about to remove.
         if attendance.awaits_pause && !self.site.is_deployment() && self.prove_again.is_none_or(|at| at <= now()) {
             self.prove(&name, attendance).await?;
         }
@@ -108,7 +108,7 @@ impl Pause {
         let Attendance { active, timeline, position, .. } = *attendance;
         let quiet_from = self.quiet_from.filter(|_| !active).unwrap_or(position);
         self.quiet_from = (!active).then_some(quiet_from);
-        // Who starts anew does not know since when nobody lives.
+        // After a start, a dispatcher does not know since when no session lives.
         let until = self.active_until.filter(|_| !active).unwrap_or_else(|| now() + self.site.pace.quiet);
         self.active_until = Some(until);
         let wanted = match self.guarded {
@@ -138,7 +138,7 @@ impl Pause {
             && mark.timeline == timeline
             && mark.position > quiet_from
         {
-            // Somebody lived or waited since, and has gone before it was seen here.
+            // A session lived or waited since then, and ended before this dispatcher noticed it.
             (self.active_until, self.quiet_from) = (Some(now() + self.site.pace.quiet), Some(position));
         } else if !fits(guard) {
             let mark = wanted.then_some(Mark { timeline, position });
@@ -224,8 +224,8 @@ impl Pause {
         self.site.calls.make(("get", "scaledobjects"), self.site.pace.call, call).await
     }
 
-    /// Writes the guard, or takes it away. `None`: somebody else has written the object since it was read (KEDA its status, say); the
-    /// next look sees it.
+    /// Writes the guard, or removes it. `None`: another writer (KEDA, for its status) has changed the object since it was read; the
+    /// next look reads it again.
     async fn write(&self, name: &str, read: &DynamicObject, mark: Option<Mark>) -> Result<Option<Guard>, CallError> {
         let name_of =
             |timeline: Timeline| if timeline == Timeline::FIRST { "true".to_owned() } else { timeline.to_string() };
@@ -280,7 +280,7 @@ fn autoscaler_of(object: &DynamicObject) -> String {
 }
 
 /// It is for this workload, does not scale in by what it measures, and its maximum does not either: an autoscaler goes down to its
-/// maximum at once, whatever its policies say.
+/// maximum at once, independently of its policies.
 fn keeps_all(autoscaler: &HorizontalPodAutoscaler, workload: &str, size: u32) -> bool {
     let Some(spec) = &autoscaler.spec else { return false };
     let policy =
