@@ -1,5 +1,5 @@
-//! Pods of a former dispatcher. Those whose supervisor still runs, proven by its number and start time, and which would be
-//! started in the same way now, go on; all others are ended before anything else.
+//! Pods of a former dispatcher. A pod is adopted if its supervisor still runs (same pid and start time) and the settings
+//! with which it was started have not changed; all others are ended first.
 
 use super::child::Pool;
 use super::folders;
@@ -12,22 +12,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// What cannot be ended within this is left to the next start at the same ordinal.
+/// Time limit for ending pods, in addition to their grace. The next start at the same ordinal ends those that remain.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How often a supervisor is looked for, and how long between two tries.
+/// How many times a connection to a supervisor is retried, and the pause between two tries.
 const TRIES: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A pod that goes on.
+/// An adopted pod.
 pub(super) struct Adopted {
     pub(super) record: Record,
     pub(super) link: Link,
-    /// As of one question.
+    /// The result of one probe.
     pub(super) health: Health,
 }
 
-/// Everything that was found running.
+/// Returns the adopted pods, after all others have been ended.
 pub(super) async fn find(pool: &Arc<Pool>) -> Vec<Adopted> {
     let mut tasks = JoinSet::new();
     for record in pool.records.all() {
@@ -67,7 +67,7 @@ async fn meet(pool: Arc<Pool>, record: Record) -> Option<Adopted> {
 }
 
 /// # Errors
-/// Why it cannot be, in words.
+/// Why it cannot be adopted, in words.
 async fn adopt(pool: &Pool, record: &Record) -> Result<(Link, Health), String> {
     if pool.config.on_restart != OnRestart::Adopt || !record.adopt {
         return Err("on_restart is \"stop\"".into());
@@ -83,7 +83,7 @@ async fn adopt(pool: &Pool, record: &Record) -> Result<(Link, Health), String> {
     let link = loop {
         match Link::find(&socket, &record.uid, pool.output(record.ordinal)).await {
             Ok(link) => break link,
-            // It may not have noticed the end of the former dispatcher yet.
+            // The supervisor may not have noticed the end of the former dispatcher yet.
             Err(_) if tries < TRIES && record.is_supervised() => tries += 1,
             Err(e) => return Err(format!("its supervisor does not answer: {e}")),
         }
