@@ -182,18 +182,18 @@ impl Scale {
         self.paused = None;
     }
 
-    /// Ordinals below `end` are used because KEDA's scaling in is paused; the last of them is wanted again since `since`.
+    /// Records that ordinals below `end` are used because KEDA's scale-in is paused; the last of them is wanted again since `since`.
     pub(crate) fn rely_on_pause(&mut self, end: u32, since: Time) {
         let (before, then) = self.paused.unwrap_or_default();
         self.paused = Some((before.max(end), then.max(since)));
     }
 
-    /// KEDA may still act on a number that was served before those ordinals were wanted again.
+    /// Reports whether KEDA may still act on a number that was served before those ordinals were wanted again.
     pub(crate) fn needs_pause(&self, rules: &Rules, now: Time) -> bool {
         self.pause_ends(rules).is_some_and(|at| at > now)
     }
 
-    /// When it does not any more. [`Time::NEVER`]: it has not been served a number that covers them yet.
+    /// Returns when KEDA can no longer do that. [`Time::NEVER`]: it has not been served a number that covers them yet.
     pub(crate) fn pause_ends(&self, rules: &Rules) -> Option<Time> {
         let (end, since) = self.paused?;
         let last = end.min(self.desired.end).checked_sub(1)?;

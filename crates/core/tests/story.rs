@@ -302,7 +302,7 @@ impl Story {
         self
     }
 
-    /// Nobody could write for this long.
+    /// No replica could write for this long.
     pub(crate) fn gap(&mut self, time: Millis) -> &mut Story {
         self.jump_to(self.clock + time).tick()
     }

@@ -468,8 +468,8 @@ impl Pool {
         last
     }
 
-    /// Since when it is returning, if it can be used again at all. Once it is owed a recycle, somebody may be deleting it: only its
-    /// successor is placeable. One with sessions is not owed any.
+    /// Returns since when the pod is returning, if it can be used again at all. Once it is owed a recycle, a dispatcher may be
+    /// deleting it: only its successor is placeable. A pod with sessions is owed none.
     fn may_return(&self, ordinal: Ordinal) -> Option<(u64, Time)> {
         let pod = self.pods.get(&ordinal)?;
         let life = pod.life.as_ref()?;

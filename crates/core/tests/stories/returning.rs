@@ -170,7 +170,7 @@ fn a_pod_that_retires_again_is_not_stuck_any_more() {
     assert_eq!(pool.owed_recycles(), NO_PODS, "it returns again, and its clock starts again");
 }
 
-/// As `keda`, where everybody knows of pauses; Ben waits for pod 1.
+/// As `keda`, but all replicas know of pauses; Ben waits for pod 1.
 fn pausing() -> Story {
     let mut pool = keda();
     pool.hello(Entry::SEMANTICS).served(1).scale_seen(2, 0).at(secs(400)).visit(BEN).after(secs(1));
@@ -194,9 +194,13 @@ fn the_pause_is_needed_until_the_raised_number_has_settled() {
     assert!(!pool.census().is_active() && pool.needs_pause(), "not served");
     pool.served(2).after(secs(19));
     assert!(pool.needs_pause());
-    assert_eq!(pool.fleet.next_deadline(), Some((pool.clock() + secs(1), "pause")), "somebody has to notice");
+    assert_eq!(
+        pool.fleet.next_deadline(),
+        Some((pool.clock() + secs(1), "pause")),
+        "the end of the pause is a deadline"
+    );
     pool.after(secs(1)).tick();
-    assert!(!pool.needs_pause(), "whatever number is acted on now covers the pod");
+    assert!(!pool.needs_pause(), "every number that KEDA may still act on covers the pod");
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl Marks {
     }
 
     /// Deletes a retiring pod if the ReplicaSet has deleted another one instead (it deletes pods that are not ready first,
-    /// whatever their deletion cost). Otherwise the ordinal of the other pod would stay empty forever.
+    /// regardless of their deletion cost). Otherwise the ordinal of the other pod would stay empty forever.
     async fn misfit(&self, attendance: &Attendance) {
         let misfit = {
             let seen = self.site.seen();

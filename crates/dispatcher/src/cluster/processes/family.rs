@@ -32,7 +32,8 @@ pub(crate) fn is_alive(pid: i32, started: u64) -> bool {
     of(pid).is_some_and(|process| process.started == started && !process.is_zombie)
 }
 
-/// Parses `/proc/PID/stat`: proc_pid_stat(5). The second field is the program's name in parentheses, and may contain any character.
+/// Parses `/proc/PID/stat`, see proc_pid_stat(5). The second field is the program's name in parentheses, and may contain
+/// any character.
 fn parse(pid: i32, stat: &str) -> Option<Process> {
     let (_, rest) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
