@@ -31,7 +31,9 @@ impl Acceptor {
             match self.listener.accept().await {
                 Ok(accepted) => return accepted,
                 // Only that connection failed: it ended before it was accepted.
-                Err(error) if is_of_one(&error) => tracing::debug!(of = self.of, "a connection ended at once: {error}"),
+                Err(error) if is_of_one(&error) => {
+                    tracing::debug!(of = self.of, "connection ended before it was accepted: {error}")
+                }
                 Err(error) => {
                     self.errors.inc();
                     if let Some(failures) = self.throttle.note() {

@@ -57,7 +57,7 @@ pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>) {
         if room != Room::Free {
             dispatcher.metrics.process.admin_refused(Refused::Connection);
             if let Some(times) = full.note() {
-                tracing::warn!(%peer, times, "all connections of the admin listener are in use: idle ones are closed for new ones");
+                tracing::warn!(%peer, times, "connection limit of the admin listener reached: idle connections are closed for new ones");
             }
         }
         if room == Room::None {
@@ -122,7 +122,7 @@ async fn answer_to(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>, pe
             refused(Refused::Page);
             error(
                 StatusCode::FORBIDDEN,
-                "requests of web pages are refused: use a program, and name the listener by address",
+                "requests from web pages are refused; allowed: other clients, which name the listener by IP address or as localhost",
             )
         }
         "/metrics" if reads => metrics(dispatcher),
@@ -242,11 +242,11 @@ async fn api(dispatcher: &Arc<Dispatcher>, method: &Method, path: &[&str]) -> Re
                 let last = max.saturating_sub(1);
                 return error(
                     StatusCode::NOT_FOUND,
-                    &format!("{ordinal:?} is no pod of this pool: ordinals are 0 to {last}"),
+                    &format!("{ordinal:?} is not a pod of this pool; allowed: ordinals from 0 to {last}"),
                 );
             };
             if *act == "drain" && !dispatcher.view.borrow().fleet.knows_targets() {
-                let what = "an older dispatcher reads this journal, too: it would not know what that is";
+                let what = "an older dispatcher shares this journal, and does not support drain";
                 return error(StatusCode::CONFLICT, what);
             }
             let command = match *act {
@@ -276,7 +276,7 @@ async fn tell(
     object: &str,
     command: Command,
 ) -> Response<Answer> {
-    tracing::info!(pool = %pool.config.id, act, object, "an operator acts");
+    tracing::info!(pool = %pool.config.id, act, object, "operator action");
     match written(dispatcher.driver.tell(&pool.config.id, command)).await {
         Ok(()) => json_reply(StatusCode::OK, &pool_json(&dispatcher.view.borrow().fleet, pool)),
         Err(response) => response,
@@ -289,7 +289,7 @@ async fn remove(dispatcher: &Arc<Dispatcher>, id: &str) -> Response<Answer> {
     let Some(pool) = pool else {
         return error(StatusCode::NOT_FOUND, &format!("there is no pool {id:?} in the journal"));
     };
-    tracing::info!(%pool, "an operator removes the pool");
+    tracing::info!(%pool, "operator action: removing the pool");
     match written(dispatcher.driver.tell(&pool, Command::Remove)).await {
         Ok(()) => json_reply(StatusCode::OK, &json!({ "pool": id, "removed": true })),
         Err(response) => response,
@@ -299,7 +299,7 @@ async fn remove(dispatcher: &Arc<Dispatcher>, id: &str) -> Response<Answer> {
 /// Waits for a write, but not for long if the journal does not answer.
 async fn written(tell: impl Future<Output = Result<(), Ended>>) -> Result<(), Response<Answer>> {
     let ended_says = Ended.to_string();
-    let late = "it is written as soon as the journal answers; it does not now";
+    let late = "the journal does not answer now; the command is written as soon as it does";
     answered(tell).await.map_err(|no_seat| {
         let ended = matches!(no_seat, NoSeat::Stopping);
         error(StatusCode::SERVICE_UNAVAILABLE, if ended { &ended_says } else { late })
@@ -407,7 +407,7 @@ fn text(status: StatusCode, body: &str) -> Response<Answer> {
 fn not_found() -> Response<Answer> {
     error(
         StatusCode::NOT_FOUND,
-        "known are /healthz, /readyz, /metrics and /api/v1/pools[/POOL[/sessions[/NAME/kick|extend|busy]|/pods/ORDINAL/cordon|uncordon]]",
+        "no such path; allowed: /healthz, /readyz, /metrics and /api/v1/pools[/POOL[/sessions[/NAME/kick|extend|busy]|/pods/ORDINAL/cordon|uncordon|drain]]",
     )
 }
 

@@ -102,7 +102,7 @@ async fn apply(
 ) -> &'static str {
     let (config, changes) = merge(&dispatcher.config, new);
     if let Some(clash) = config::clash(&config.pools) {
-        let (restart, names) = ("what needs a restart stays as it was", changes.needs_restart.join(", "));
+        let (restart, names) = ("settings that need a restart keep their old values", changes.needs_restart.join(", "));
         tracing::warn!("configuration not reloaded, the old one stays in force: {clash}; {restart}: {names}");
         return "refused";
     }
@@ -153,7 +153,7 @@ fn report(changes: Changes) -> &'static str {
         return "in_part";
     }
     if applied.is_empty() {
-        tracing::info!("configuration reloaded: nothing has changed");
+        tracing::info!("configuration reloaded: no changes");
     }
     "applied"
 }

@@ -503,7 +503,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "set-recreated",
-        story: "An operator makes the StatefulSet again while sessions live in its pods: it is deleted without them, and a new one adopts them.",
+        story: "An operator recreates the StatefulSet while sessions live in its pods: it is deleted without them, and a new one adopts them.",
         make: |s| {
             s.habits.stay = (20_000, 35_000);
             s.visitors = 8;

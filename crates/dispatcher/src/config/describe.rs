@@ -462,7 +462,7 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
             let names = processes.environment.iter().map(|(name, _)| name);
             let usual_folder = if processes.data == DataBetween::Wipe { "its own" } else { "inherited" };
             vec![
-                ("processes.command", processes.command.join(" "), "what a pod runs"),
+                ("processes.command", processes.command.join(" "), "the command of a pod"),
                 ("processes.environment", listed(names, "none"), "variables it gets in addition (values not shown)"),
                 (
                     "processes.inherit",
@@ -472,7 +472,7 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
                 (
                     "processes.working_folder",
                     processes.working_folder.as_ref().map_or(usual_folder.to_owned(), folder),
-                    "where it runs",
+                    "its working folder",
                 ),
                 ("processes.data_folder", folder(&processes.data_folder), "each pod has its data in a folder in it"),
                 (
@@ -553,8 +553,8 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
             };
             let or = |text: &Option<String>, none: &str| text.clone().unwrap_or_else(|| none.to_owned());
             vec![
-                (workload, pods.workload.name().to_owned(), "whose pods these are"),
-                ("kubernetes.namespace", or(&pods.namespace, "its own"), "where it is"),
+                (workload, pods.workload.name().to_owned(), "the workload that has the pods"),
+                ("kubernetes.namespace", or(&pods.namespace, "its own"), "its namespace"),
                 ("kubernetes.port", pods.port.to_string(), "the port the pods listen on"),
                 ("kubernetes.probe.kind", kind, "how a new pod is probed once, after its own readiness"),
                 ("kubernetes.probe.every_seconds", every, "how often, until it answers"),

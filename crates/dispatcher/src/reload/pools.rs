@@ -175,7 +175,7 @@ impl Late {
         };
         for figures in made.figures() {
             if let Err(error) = self.dispatcher.metrics.also(figures) {
-                tracing::warn!(pool = %self.pool.config.id, "its processes are not counted: {error}");
+                tracing::warn!(pool = %self.pool.config.id, "cannot register the metrics of the pool's processes: {error}");
             }
         }
         self.tasks.start(self.pool, made, orders);
@@ -209,7 +209,7 @@ async fn remove(dispatcher: Arc<Dispatcher>, tasks: Arc<Tasks>, pool: Arc<Pool>)
     if matches!(dispatcher.config.journal, JournalConfig::Redis(_)) {
         tracing::info!(
             pool = %id,
-            "a pool is not configured here any more: its streams are closed; if it is nowhere: DELETE /api/v1/pools/{id}"
+            "pool is no longer configured on this replica: closing its streams; if no replica configures it, remove it: DELETE /api/v1/pools/{id}"
         );
         pool.visits.stop(&pool, driver, drain);
         while !pool.visits.is_empty() && now() < until {
@@ -217,7 +217,7 @@ async fn remove(dispatcher: Arc<Dispatcher>, tasks: Arc<Tasks>, pool: Arc<Pool>)
         }
         pool.visits.cut(&pool, driver);
     } else {
-        tracing::info!(pool = %id, "a pool is not configured any more: it is removed, and its sessions end");
+        tracing::info!(pool = %id, "pool is no longer configured: removing it, its sessions end");
         if driver.tell(id, Command::Remove).await.is_err() {
             return;
         }
@@ -240,7 +240,7 @@ async fn remove(dispatcher: Arc<Dispatcher>, tasks: Arc<Tasks>, pool: Arc<Pool>)
     match &pool.config.cluster {
         ClusterConfig::Kubernetes(_) => tracing::warn!(
             pool = %id,
-            "pool removed; its workload stays in the cluster as it is, and KEDA's guard (paused-scale-in) where it was set: scale or delete it yourself"
+            "pool removed; its workload stays in the cluster, with KEDA's guard (paused-scale-in) if it was set: scale or delete the workload yourself"
         ),
         ClusterConfig::Fixed(_) | ClusterConfig::Processes(_) => tracing::info!(pool = %id, "pool removed"),
     }

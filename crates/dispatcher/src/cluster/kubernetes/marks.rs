@@ -160,7 +160,7 @@ impl Marks {
         if let Some((name, uid)) = misfit {
             tracing::info!(pool = %self.site.pool, pod = name, "deleting a retiring pod, because the ReplicaSet deleted another one instead");
             if let Err(error) = orders::delete(&self.site, &name, &uid).await {
-                tracing::warn!(pool = %self.site.pool, pod = name, "cannot be deleted: {error}");
+                tracing::warn!(pool = %self.site.pool, pod = name, "cannot delete the pod: {error}");
             }
         }
     }

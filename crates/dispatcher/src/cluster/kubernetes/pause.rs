@@ -148,7 +148,7 @@ impl Pause {
             let mark = wanted.then_some(Mark { timeline, position });
             let Some(written) = self.write(name, &object, mark).await? else { return Ok(()) };
             guard = written;
-            tracing::info!(pool = %self.site.pool, scaled_object = name, paused = wanted, "KEDA's scaling in");
+            tracing::info!(pool = %self.site.pool, scaled_object = name, paused = wanted, "pause of KEDA's scale-in changed");
         }
         self.guarded = Some((guard, now()));
         if let Guard::Ours(mark) = guard

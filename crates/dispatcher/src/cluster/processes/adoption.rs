@@ -40,10 +40,10 @@ pub(super) async fn find(pool: &Arc<Pool>) -> Vec<Adopted> {
         }
     };
     if tokio::time::timeout(PATIENCE + pool.config.stop_grace, all).await.is_err() {
-        tracing::warn!(pool = %pool.id, "pods of a former dispatcher have not ended yet");
+        tracing::warn!(pool = %pool.id, "pods of a former dispatcher are still ending");
     }
     if let Err(e) = pool.records.delete_rubbish() {
-        tracing::warn!(pool = %pool.id, "data of former visitors cannot be deleted: {e}");
+        tracing::warn!(pool = %pool.id, "cannot delete data of former visitors: {e}");
     }
     found
 }
@@ -52,11 +52,11 @@ async fn meet(pool: Arc<Pool>, record: Record) -> Option<Adopted> {
     let ordinal = record.ordinal;
     match adopt(&pool, &record).await {
         Ok((link, health)) => {
-            tracing::info!(pool = %pool.id, ordinal, address = %record.address, "pod of a former dispatcher goes on");
+            tracing::info!(pool = %pool.id, ordinal, address = %record.address, "pod of a former dispatcher adopted");
             Some(Adopted { record, link, health })
         }
         Err(why) => {
-            tracing::info!(pool = %pool.id, ordinal, "pod of a former dispatcher does not go on: {why}");
+            tracing::info!(pool = %pool.id, ordinal, "pod of a former dispatcher not adopted, ending it: {why}");
             let socket = pool.records.socket(ordinal);
             leftovers::end(&record, &pool.id.0, &socket, pool.config.stop_grace).await;
             wipe(&pool, &record).await;
@@ -102,6 +102,6 @@ async fn wipe(pool: &Arc<Pool>, record: &Record) {
     let (own, folder, uid) = (pool.clone(), pool.folder(record.ordinal), record.uid.clone());
     let wiped = tokio::task::spawn_blocking(move || folders::wipe(&folder, &uid, &own.records)).await;
     if let Some(e) = wiped.map_err(std::io::Error::other).and_then(|wiped| wiped).err() {
-        tracing::warn!(pool = %pool.id, ordinal = record.ordinal, "what a visitor left cannot be deleted: {e}");
+        tracing::warn!(pool = %pool.id, ordinal = record.ordinal, "cannot delete a former visitor's data: {e}");
     }
 }

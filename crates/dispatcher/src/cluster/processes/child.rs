@@ -197,7 +197,8 @@ impl Life {
 
     fn write(&self, record: &Record) {
         if let Err(e) = self.pool.records.put(record) {
-            let what = "cannot be recorded: if this process is killed, the next one does not find the pod";
+            let what =
+                "cannot write the pod's record: if this dispatcher is killed, the next one does not find the pod";
             tracing::warn!(pool = %self.pool.id, ordinal = self.ordinal, "{what}: {e}");
         }
     }
@@ -238,7 +239,7 @@ impl Life {
         if let Some(folder) = &config.working_folder
             && !tokio::fs::metadata(folder).await.is_ok_and(|m| m.is_dir())
         {
-            return Err(format!("the working folder {} is not there", folder.display()));
+            return Err(format!("the working folder {} does not exist", folder.display()));
         }
         let address = self.free_address(&**net).await?;
         let host = config.host.to_string();

@@ -16,14 +16,14 @@ const CAUSES: [&str; 4] = ["ended", "hung", "supervisor_killed", "not_started"];
 
 impl Figures {
     pub(super) fn new(pool: &PoolId) -> Figures {
-        let help = "Pods that were not started, or ended without having been told to, by cause.";
+        let help = "Pods that could not be started or ended unexpectedly, by cause.";
         let failures = Opts::new("slotkeeper_process_failures_total", help).const_label("pool", &*pool.0);
         let failures = IntCounterVec::new(failures, &["cause"]).ok();
         for cause in CAUSES {
             // Present from the start, so that the first failure is an increase.
             failures.iter().for_each(|counter| drop(counter.with_label_values(&[cause])));
         }
-        let help = "Lines of pods' output that were not logged.";
+        let help = "Lines of pods' output that were suppressed (log_lines_per_second).";
         let suppressed = Opts::new("slotkeeper_process_lines_suppressed_total", help).const_label("pool", &*pool.0);
         Figures { failures, suppressed: IntCounter::with_opts(suppressed).ok() }
     }

@@ -42,7 +42,7 @@ pub(super) fn prepare(folder: &Path, uid: &str, account: Option<&Account>) -> Re
 pub(super) fn make_private(folder: &Path, names: &[&str], account: Option<&Account>) -> Result<(), String> {
     for name in names {
         let path = folder.join(name);
-        let problem = |e: io::Error| format!("cannot make {}: {e}", path.display());
+        let problem = |e: io::Error| format!("cannot create {}: {e}", path.display());
         match fs::create_dir(&path) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
             made => made.map_err(problem)?,

@@ -246,7 +246,7 @@ impl Keeper {
         let uid = match self.ids.draw128() {
             Ok(random) => Uid(format!("{random:032x}").into()),
             // Cannot happen: the ids are seeded.
-            Err(e) => return tracing::error!(pool = %self.pool.id, ordinal, "no identity for a new process: {e}"),
+            Err(e) => return tracing::error!(pool = %self.pool.id, ordinal, "no uid for a new process: {e}"),
         };
         let state = State::Waiting { until: now() };
         self.members.insert(ordinal, Member { uid, told: None, crashes, state });
@@ -294,7 +294,7 @@ impl Keeper {
                 self.see(ordinal, Phase::Pending { why: why.into() });
             }
             What::Unready(why) => {
-                tracing::warn!(pool = %self.pool.id, ordinal, "pod does not answer any more: {why}");
+                tracing::warn!(pool = %self.pool.id, ordinal, "pod no longer answers: {why}");
                 self.see(ordinal, Phase::Unready);
             }
             What::Left => drop(self.members.remove(&ordinal)),
@@ -333,9 +333,9 @@ impl Keeper {
         if crashes.is_loop() {
             tracing::warn!(pool = %self.pool.id, ordinal, "pod keeps failing: {why}");
         } else if matches!(end, End::Status(_) | End::Before) {
-            tracing::info!(pool = %self.pool.id, ordinal, "pod has ended by itself: {}", ending(end));
+            tracing::info!(pool = %self.pool.id, ordinal, "pod ended by itself: {}", ending(end));
         } else {
-            tracing::warn!(pool = %self.pool.id, ordinal, "pod has been ended: {}", ending(end));
+            tracing::warn!(pool = %self.pool.id, ordinal, "pod ended unexpectedly: {}", ending(end));
         }
         self.forget(ordinal);
         self.add(ordinal, crashes);
@@ -350,7 +350,7 @@ impl Keeper {
         if let Some(member) = self.members.remove(&ordinal)
             && member.told.is_some()
         {
-            tracing::info!(pool = %self.pool.id, ordinal, "pod is gone");
+            tracing::info!(pool = %self.pool.id, ordinal, "pod removed");
             self.teller.gone(ordinal, &member.uid);
         }
     }

@@ -28,18 +28,18 @@ pub(super) async fn end(record: &Record, pool: &str, socket: &Path, grace: Durat
         }
     };
     if tokio::time::timeout(patience, waited).await.is_err() {
-        tracing::warn!(pool, ordinal, "the supervisor of a former pod does not end: killing it");
+        tracing::warn!(pool, ordinal, "supervisor of a former pod does not end: killing it");
     }
     let mut looks = 0_u32;
     while kill(record) {
         if LOOK * looks == STUBBORN {
-            tracing::warn!(pool, ordinal, "processes of a former pod are still there although they were killed");
+            tracing::warn!(pool, ordinal, "processes of a former pod still exist although they were killed");
         }
         looks = looks.saturating_add(1);
         sleep(LOOK).await;
     }
     if looks > 0 {
-        tracing::info!(pool, ordinal, "what was left of a former pod has been ended");
+        tracing::info!(pool, ordinal, "remaining processes of a former pod killed");
     }
     if let Some(folder) = &record.cgroup {
         cgroup::remove(folder);

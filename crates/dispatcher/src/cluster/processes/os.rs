@@ -49,7 +49,7 @@ pub(crate) fn exit_of(pid: rustix::process::Pid) -> Option<OwnedFd> {
 pub fn hide_memory() {
     #[cfg(target_os = "linux")]
     if let Err(e) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
-        tracing::warn!("the environment of this process stays readable for processes of the same user: {e}");
+        tracing::warn!("cannot hide the environment of this process from processes of the same user: {e}");
     }
 }
 
