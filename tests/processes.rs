@@ -177,7 +177,7 @@ async fn an_adopted_pod_keeps_its_session_when_the_dispatcher_is_killed() {
     first.signal(Signal::KILL);
     first.end().await;
     drop(socket);
-    assert_eq!(consoles_of(first.folder.path()), 1, "it goes on");
+    assert_eq!(consoles_of(first.folder.path()), 1, "it continues");
     let folder = std::mem::replace(&mut first.folder, tempfile::tempdir().unwrap());
     let file = folder.path().join("slotkeeper.toml");
     let mut second = Dispatcher::serve(folder, &file, &[]).await;

@@ -349,7 +349,7 @@ impl Fleet {
         let place = self.pools.get(pool).map_or(Place::Unknown, |p| p.place(session, self.now));
         match place {
             Place::Queued { ahead, .. } if self.is_quiet() => Place::Queued { ahead, estimate: None },
-            // Lost entries may have given its slot to another session. (Open streams go on.)
+            // Lost entries may have given its slot to another session. (Open streams continue.)
             Place::At { .. } if self.is_quiet() => Place::Queued { ahead: 0, estimate: None },
             Place::Unknown | Place::Queued { .. } | Place::At { .. } | Place::Ending { .. } => place,
         }

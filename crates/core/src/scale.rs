@@ -89,7 +89,7 @@ pub(crate) struct Scale {
     /// was served before. [`Time::NEVER`]: none has been served yet. 0: no entries were lost.
     #[serde(default)]
     doubted: Time,
-    /// If the cluster has a size from a lost journal, positions go on after the one written with that size, so that new
+    /// If the cluster has a size from a lost journal, positions continue after the one written with that size, so that new
     /// decisions do not look older.
     base: u64,
     pub(crate) seen: Option<Seen>,

@@ -374,7 +374,7 @@ impl Metrics {
                 &registry,
                 IntCounter::new(
                     "slotkeeper_new_lives_total",
-                    "Times that this replica started again under a new id: the fleet had given it up, or the journal had lost entries that it had read.",
+                    "Number of times that this replica started again under a new id: the fleet had given it up, or the journal had lost entries that it had read.",
                 )?,
             )?,
             broken: register(

@@ -180,7 +180,7 @@ impl Pool {
                 if was_ready {
                     life.unready = step.now;
                     if self.rules.moves(step.targeted) {
-                        // Sessions without a stream are placed elsewhere; open streams may go on.
+                        // Sessions without a stream are placed elsewhere; open streams may continue.
                         let sessions: Vec<SessionId> = pod.sessions.iter().copied().collect();
                         self.requeue_held(&sessions, step);
                     }

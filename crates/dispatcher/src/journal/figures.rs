@@ -44,7 +44,7 @@ impl Figures {
             size: IntGauge::new("slotkeeper_journal_size_bytes", "Size of the journal's folder.")?,
             lapses: IntCounter::new(
                 "slotkeeper_journal_lapses_total",
-                "Times that this replica found that entries may be lost, and wrote a lapse.",
+                "Number of times that this replica found that entries may be lost, and wrote a lapse.",
             )?,
         })
     }

@@ -7,7 +7,7 @@ pub struct ProcessMetrics {
     accept_errors: IntCounterVec,
     /// Connections from visitors allowed at once.
     pub connections_limit: IntGauge,
-    /// Times that a new connection had to wait because of that limit.
+    /// Number of times that a new connection had to wait because of that limit.
     pub connections_waited: IntCounter,
     reloads: IntCounterVec,
     admin_refused: IntCounterVec,
@@ -57,7 +57,7 @@ impl ProcessMetrics {
                 registry,
                 IntCounter::new(
                     "slotkeeper_connections_waited_total",
-                    "Times that a new connection had to wait because the maximum was in use.",
+                    "Number of times that a new connection had to wait because the maximum was in use.",
                 )?,
             )?,
             reloads: {

@@ -174,7 +174,7 @@ mod tests {
         }
         assert!((600..=700).contains(&logged), "{logged}: ten a second, and ten seconds' worth at once");
         assert_eq!(logged + counted + meter.suppressed, 60_000);
-        assert!(counted > 0, "reported while it goes on");
+        assert!(counted > 0, "reported while it continues");
         let mut endless = Meter::new(None, now());
         assert!((0..100_000).all(|_| endless.take(now()) == (true, 0)));
     }
