@@ -37,7 +37,7 @@ impl Entry {
     /// reported as failed is not counted on.
     pub const RETURNS: u32 = 4;
 
-    /// Since when there is [`Command::ScaleInPaused`].
+    /// These semantics add [`Command::ScaleInPaused`].
     pub const PAUSES: u32 = 5;
 }
 

@@ -85,7 +85,7 @@ pub(crate) struct Scale {
     /// The timeline of that entry.
     #[serde(default)]
     timeline: Timeline,
-    /// When KEDA was first served a number after entries were lost: for `settle` from then on it may still act on a number that
+    /// When KEDA was first served a number after entries were lost: for `settle` from that time it may still act on a number that
     /// was served before. [`Time::NEVER`]: none has been served yet. 0: no entries were lost.
     #[serde(default)]
     doubted: Time,
@@ -95,7 +95,7 @@ pub(crate) struct Scale {
     pub(crate) seen: Option<Seen>,
     /// The number that KEDA was served last, and since when.
     pub(crate) served: Option<(u32, Time)>,
-    /// The end of the ordinals that are used because KEDA's scaling in is paused, and when the last of them was wanted again: lower
+    /// The end of the ordinals that are used because KEDA's scale-in is paused, and when the last of them was wanted again: lower
     /// numbers that KEDA was served before may take effect without the pause.
     #[serde(default)]
     paused: Option<(u32, Time)>,

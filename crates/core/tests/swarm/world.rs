@@ -16,7 +16,7 @@ pub(super) enum Act {
     /// KEDA asks (and reads which of the answers that are not too old). `Keda`: it acts on a number that it was served.
     Serve(u8),
     Keda(u8),
-    /// A dispatcher pauses KEDA's scaling in, and reports it; or ends the pause.
+    /// A dispatcher pauses KEDA's scale-in, and reports it. `Resume`: it ends the pause.
     Pause,
     Resume,
     /// The controller creates a missing pod. `Remove`: it begins to delete a surplus one.
@@ -112,7 +112,7 @@ pub(super) struct World {
     served: Vec<(u32, u64)>,
     /// The newest number served according to the journal, and when it was first served; until KEDA has certainly acted on it.
     settling: Option<(u32, u64)>,
-    /// KEDA's scaling in is paused.
+    /// KEDA's scale-in is paused.
     paused: bool,
     /// When the pause was last needed or reported.
     kept: u64,

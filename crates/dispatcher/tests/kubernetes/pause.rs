@@ -1,4 +1,4 @@
-//! When a pause of KEDA's scaling in makes it certain that no pod is removed, and how long it lasts.
+//! When a pause of KEDA's scale-in makes it certain that no pod is removed, and how long it lasts.
 
 use super::rig::{NAMESPACE, PATIENCE, Rig, stateful_set};
 use serde_json::{Value, json};
