@@ -276,3 +276,34 @@ async fn the_operators_listener_has_limits_and_probes_are_answered_all_the_same(
     assert_eq!(refused(&dispatcher, "body").await, 1.0);
     assert_eq!(ask(&format!("{post}\r\nContent-Length: 0")).await, 200);
 }
+
+#[tokio::test]
+async fn a_web_page_cannot_use_the_operators_listener() {
+    let pod = Pod::named("pod").await;
+    // Without a token, which a page does not have anyway.
+    let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
+    let cordon = async |fields: &str| {
+        let mut wire = Wire::to(dispatcher.admin).await;
+        let head = "POST /api/v1/pools/pool/pods/0/cordon HTTP/1.1\r\nContent-Length: 0\r\n";
+        wire.send(format!("{head}{fields}\r\n\r\n")).await;
+        wire.head().await.unwrap().status()
+    };
+    let at = dispatcher.admin;
+    let from_pages = [
+        format!("Host: {at}\r\nOrigin: https://evil.example"),
+        format!("Host: {at}\r\nOrigin: null"),
+        // A name of the page's own that leads here (DNS rebinding).
+        format!("Host: evil.example:{}", at.port()),
+        "Host: localhost.evil.example".to_owned(),
+    ];
+    for fields in &from_pages {
+        assert_eq!(cordon(fields).await, 403, "{fields}");
+    }
+    let refused = dispatcher.metrics().await.get("slotkeeper_admin_refused_total{why=\"page\"}");
+    assert_eq!(refused, Some(from_pages.len() as f64));
+    let is_cordoned = async || dispatcher.pool().await["pods"][0]["cordoned"].clone();
+    assert_eq!(is_cordoned().await, false);
+    assert_eq!(cordon(&format!("Host: {at}")).await, 200);
+    assert_eq!(is_cordoned().await, true);
+    assert_eq!(cordon(&format!("Host: localhost:{}", at.port())).await, 200);
+}
