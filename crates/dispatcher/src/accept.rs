@@ -32,7 +32,7 @@ impl Acceptor {
                 Ok(accepted) => return accepted,
                 // Only that connection failed: it ended before it was accepted.
                 Err(error) if is_of_one(&error) => {
-                    tracing::debug!(of = self.of, "connection ended before it was accepted: {error}")
+                    tracing::debug!(of = self.of, "connection ended before it was accepted: {error}");
                 }
                 Err(error) => {
                     self.errors.inc();
