@@ -197,7 +197,7 @@ fn the_pause_is_needed_until_the_raised_number_has_settled() {
     assert_eq!(
         pool.fleet.next_deadline(),
         Some((pool.clock() + secs(1), "pause")),
-        "the end of the pause is a deadline"
+        "a replica has to write an entry then"
     );
     pool.after(secs(1)).tick();
     assert!(!pool.needs_pause(), "every number that KEDA may still act on covers the pod");

@@ -3,6 +3,7 @@
 use super::rig::{NAMESPACE, PATIENCE, Rig, stateful_set};
 use serde_json::{Value, json};
 use slotkeeper::cluster::Attendance;
+use slotkeeper::outside::now;
 use slotkeeper_apiserver::{Key, Part, Resource};
 use slotkeeper_core::{Command, Time, Timeline};
 use std::time::Duration;
@@ -34,7 +35,7 @@ async fn scaled(policy: &str, most: u32) -> Rig {
 
 /// A view at this journal position: sessions live or wait, and pods wait for the pause.
 fn busy(position: u64) -> Attendance {
-    let (at, heard) = (Time(position * 1_000), Some(tokio::time::Instant::now()));
+    let (at, heard) = (Time(position * 1_000), Some(now()));
     Attendance { active: true, awaits_pause: true, position, at, heard, ..Attendance::default() }
 }
 
@@ -163,7 +164,7 @@ async fn the_pause_of_an_operator_proves_nothing() {
 #[tokio::test]
 async fn a_view_that_is_too_old_is_renewed_first() {
     let mut rig = scaled("Disabled", 5).await;
-    let old = tokio::time::Instant::now().checked_sub(Duration::from_secs(4)).unwrap();
+    let old = now().checked_sub(Duration::from_secs(4)).unwrap();
     rig.cluster.attend(Attendance { heard: Some(old), ..busy(7) });
     rig.until("an entry is requested", |told| matches!(told.all.last(), Some(Command::Tick))).await;
     assert!(!rig.told.all.iter().any(is_reported));

@@ -23,7 +23,7 @@ const GUARD: &str = "slotkeeper.dev/guard";
 /// The journal position at which sessions lived or waited: only a dispatcher that has read it may end the pause.
 const POSITION: &str = "slotkeeper.dev/guard-position";
 /// Maximum age of a dispatcher's view of the journal when it ends the pause. `Pace::quiet` minus this is longer than an observation of
-/// the pause is valid (`PAUSE_LASTS` in the core), plus the time to read its entry.
+/// the pause is valid (`PAUSE_LASTS` in the core), plus the time until every dispatcher that could end it has read that observation.
 const OLDEST: Duration = Duration::from_secs(15);
 /// Interval at which a dispatcher checks that the guard is still there.
 const VERIFY: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ pub(super) struct Pause {
     active_until: Option<Instant>,
     /// Since when sessions have lived without a break, and in this timeline.
     active_since: Option<(Timeline, Instant)>,
-    /// The journal position since which no session lives.
+    /// The journal position since which no session lives or waits.
     quiet_from: Option<u64>,
     /// The autoscaler (its uid) that does not scale in because of the guard of this timeline and position, and when that was first seen.
     disabled: Option<(String, Mark, Instant)>,
@@ -142,7 +142,7 @@ impl Pause {
             && mark.timeline == timeline
             && mark.position > quiet_from
         {
-            // Another dispatcher has seen a session since: it had left again before it was seen here.
+            // A session lived or waited since then, and ended before this dispatcher noticed it.
             (self.active_until, self.quiet_from) = (Some(now() + self.site.pace.quiet), Some(position));
         } else if !fits(guard) {
             let mark = wanted.then_some(Mark { timeline, position });

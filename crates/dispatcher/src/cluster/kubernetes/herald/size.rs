@@ -135,9 +135,7 @@ impl Herald {
         let call = async { self.site.sets().get(name).await };
         let set = match self.site.calls.make(("get", "statefulsets"), self.site.pace.call, call).await {
             Ok(set) => set,
-            Err(error) => {
-                return tracing::warn!(pool = %self.site.pool, "cannot read the size that KEDA keeps: {error}");
-            }
+            Err(error) => return tracing::warn!(pool = %self.site.pool, "cannot read the size: {error}"),
         };
         let is_told = |now: Workload| {
             let certain = Certain { span: now.span, decided: now.decided };
@@ -146,7 +144,7 @@ impl Herald {
             known && now.is_caught_up() && self.told == Some(certain)
         };
         let ready = self.listed && self.unsaid.is_none() && !self.succeeding;
-        // Otherwise an observation has not been reported yet, and the next proof comes after it.
+        // Otherwise the watch is behind; the next proof is tried after it has caught up.
         if ready && Workload::of_set(set).is_some_and(is_told) && self.confirm().await {
             tracing::info!(pool = %self.site.pool, "KEDA cannot scale in: pods that were given up are used again");
             self.tell(Command::ScaleInPaused { at, timeline });
