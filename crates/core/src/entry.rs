@@ -105,9 +105,9 @@ pub enum Command {
     Served {
         replicas: u32,
     },
-    /// At fleet time `at`, in this timeline, it was certain that neither KEDA nor its autoscaler removes a pod, regardless of the
-    /// numbers they have been served, while a session lives or waits or [`Fleet::needs_pause`](crate::Fleet::needs_pause) is true.
-    /// The size and the pods that existed then have been reported before.
+    /// At fleet time `at`, in this timeline, it was certain that neither KEDA nor its autoscaler removes a pod, regardless of
+    /// the numbers they have been served, while a session lives or waits or [`Fleet::needs_pause`](crate::Fleet::needs_pause)
+    /// is true. The size and the pods that existed then have been reported before.
     ScaleInPaused {
         at: Time,
         #[serde(default, skip_serializing_if = "Timeline::is_first")]

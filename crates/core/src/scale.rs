@@ -182,7 +182,8 @@ impl Scale {
         self.paused = None;
     }
 
-    /// Records that ordinals below `end` are used because KEDA's scale-in is paused; the last of them is wanted again since `since`.
+    /// Records that ordinals below `end` are used because KEDA's scale-in is paused; the last of them is wanted again since
+    /// `since`.
     pub(crate) fn rely_on_pause(&mut self, end: u32, since: Time) {
         let (before, then) = self.paused.unwrap_or_default();
         self.paused = Some((before.max(end), then.max(since)));

@@ -150,8 +150,8 @@ fn readiness(dispatcher: &Dispatcher) -> Result<(), String> {
         .map_or(Ok(()), |p| Err(format!("the pods of pool {} have not been listed yet", p.config.id)))
 }
 
-/// Returns a pool whose pods have not been listed yet. A pool that an operator has removed does not count, nor one that a reload has
-/// added: neither may make a dispatcher that serves other pools unready.
+/// Returns a pool whose pods have not been listed yet. A pool that an operator has removed does not count, nor one that a
+/// reload has added: neither may make a dispatcher that serves other pools unready.
 fn unlisted<'a>(dispatcher: &'a Dispatcher, fleet: &Fleet) -> Option<&'a Arc<Pool>> {
     planted!(ReadyUnlisted => None);
     let here = |p: &&Arc<Pool>| !p.is_late && !p.is_being_removed() && fleet.rules(&p.config.id).is_some();
@@ -165,8 +165,9 @@ fn allowed(dispatcher: &Dispatcher, headers: &HeaderMap) -> bool {
     given.is_some_and(|given| given.ct_eq(&token.0).into())
 }
 
-/// Reports whether a web page may have sent the request. Without a token, any page that an operator visits could act here. Browsers
-/// send `Origin` with a POST, and as `Host` the page's own host name, which may resolve to this address (DNS rebinding).
+/// Reports whether a web page may have sent the request. Without a token, any page that an operator visits could act here.
+/// Browsers send `Origin` with a POST, and as `Host` the page's own host name, which may resolve to this address (DNS
+/// rebinding).
 fn from_a_page(dispatcher: &Dispatcher, request: &Request<Incoming>) -> bool {
     planted!(AdminFromPage => false);
     let host = request.headers().get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();

@@ -176,8 +176,8 @@ fn resize(connections: &Arc<Semaphore>, before: usize, after: usize) {
     }
 }
 
-/// Returns the configuration that is in force after a reload: the new one, with the old values of settings that need a restart. Each
-/// setting has a line here: the compiler reports a missing one.
+/// Returns the configuration that is in force after a reload: the new one, with the old values of settings that need a restart.
+/// Each setting has a line here: the compiler reports a missing one.
 #[must_use]
 pub fn merge(old: &Config, mut new: Config) -> (Config, Changes) {
     let mut changes = Changes::default();

@@ -30,7 +30,8 @@ const POLL: u64 = 3_000;
 const SYNC: u64 = 3_000;
 /// KEDA's cooldown, where it queries the dispatchers: longer than their downtime, in milliseconds.
 const COOLDOWN: u64 = 20_000;
-/// Longest time from when KEDA or its HPA reads a value until it writes, in milliseconds: less than the dispatchers assume (`ACTS`).
+/// Longest time from when KEDA or its HPA reads a value until it writes, in milliseconds: less than the dispatchers assume
+/// (`ACTS`).
 pub(super) const LONGEST: u64 = 1_400;
 /// `Pace::acts` of the dispatchers.
 pub const ACTS: Duration = Duration::from_secs(2);

@@ -443,8 +443,8 @@ impl Pool {
         self.confirm(certain, step).is_some()
     }
 
-    /// As `confirm_returning`, with this condition on the ordinal, the position and the time since which its pod is returning, and the
-    /// present time. Returns the highest of these ordinals, and the latest of these times.
+    /// As `confirm_returning`, with this condition on the ordinal, the position and the time since which its pod is returning,
+    /// and the present time. Returns the highest of these ordinals, and the latest of these times.
     pub(super) fn confirm(
         &mut self,
         is_certain: impl Fn(&Pool, Ordinal, u64, Time, Time) -> bool,

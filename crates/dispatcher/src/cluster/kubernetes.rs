@@ -55,7 +55,8 @@ pub struct Pace {
     pub retry: (Duration, Duration),
     /// Longest time from when KEDA or its autoscaler reads a value until it has acted on it.
     pub acts: Duration,
-    /// How long no session must live before the pause of KEDA's scale-in ends: each change of the pause changes KEDA's autoscaler.
+    /// How long no session must live before the pause of KEDA's scale-in ends: each change of the pause changes KEDA's
+    /// autoscaler.
     pub quiet: Duration,
 }
 

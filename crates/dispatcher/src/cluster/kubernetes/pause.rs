@@ -1,6 +1,6 @@
-//! Pauses KEDA's scale-in by an annotation while a session lives or waits (`keda_guard`): KEDA may write 0 in an outage, although it
-//! saw only errors. If pods wait until it is certain that KEDA does not remove them, this also finds out when the pause makes that
-//! certain (docs/lapse.md, "KEDA's guard").
+//! Pauses KEDA's scale-in by an annotation while a session lives or waits (`keda_guard`): KEDA may write 0 in an outage,
+//! although it saw only errors. If pods wait until it is certain that KEDA does not remove them, this also finds out when the
+//! pause makes that certain (docs/lapse.md, "KEDA's guard").
 
 use super::Site;
 use super::calls::{CallError, patch_params};
@@ -47,7 +47,8 @@ pub(super) struct Pause {
     active_since: Option<(Timeline, Instant)>,
     /// The journal position since which no session lives or waits.
     quiet_from: Option<u64>,
-    /// The autoscaler (its uid) that does not scale in because of the guard of this timeline and position, and when that was first seen.
+    /// The autoscaler (its uid) that does not scale in because of the guard of this timeline and position, and when that was
+    /// first seen.
     disabled: Option<(String, Mark, Instant)>,
     /// Earliest time of the next proof.
     prove_again: Option<Instant>,
@@ -228,8 +229,8 @@ impl Pause {
         self.site.calls.make(("get", "scaledobjects"), self.site.pace.call, call).await
     }
 
-    /// Writes or removes the guard. `None`: the object has been written since it was read (by KEDA, for example, its status); the next
-    /// call of `look` reads that.
+    /// Writes or removes the guard. `None`: the object has been written since it was read (by KEDA, for example, its status);
+    /// the next call of `look` reads that.
     async fn write(&self, name: &str, read: &DynamicObject, mark: Option<Mark>) -> Result<Option<Guard>, CallError> {
         let name_of =
             |timeline: Timeline| if timeline == Timeline::FIRST { "true".to_owned() } else { timeline.to_string() };
@@ -283,8 +284,8 @@ fn autoscaler_of(object: &DynamicObject) -> String {
     own.map_or_else(|| format!("keda-hpa-{name}"), str::to_owned)
 }
 
-/// Reports whether the autoscaler is for this workload, has scale-in disabled, and has a maximum not below the size: an autoscaler scales
-/// down to its maximum at once, regardless of its policies.
+/// Reports whether the autoscaler is for this workload, has scale-in disabled, and has a maximum not below the size: an
+/// autoscaler scales down to its maximum at once, regardless of its policies.
 fn keeps_all(autoscaler: &HorizontalPodAutoscaler, workload: &str, size: u32) -> bool {
     let Some(spec) = &autoscaler.spec else { return false };
     let policy =
