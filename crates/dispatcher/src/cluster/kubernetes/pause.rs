@@ -22,8 +22,9 @@ const PAUSED_SCALE_IN: &str = "autoscaling.keda.sh/paused-scale-in";
 const GUARD: &str = "slotkeeper.dev/guard";
 /// The journal position at which sessions lived or waited: only a dispatcher that has read it may end the pause.
 const POSITION: &str = "slotkeeper.dev/guard-position";
-/// Maximum age of a dispatcher's view of the journal when it ends the pause. `Pace::quiet` minus this is longer than an observation of
-/// the pause is valid (`PAUSE_LASTS` in the core), plus the time until every dispatcher that could end it has read that observation.
+/// Maximum age of a dispatcher's view of the journal when it ends the pause. `Pace::quiet` minus this is longer than an
+/// observation of the pause is valid (`PAUSE_LASTS` in the core), plus the time until every dispatcher that could end it has
+/// read that observation.
 const OLDEST: Duration = Duration::from_secs(15);
 /// Interval at which a dispatcher checks that the guard is still there.
 const VERIFY: Duration = Duration::from_secs(60);
