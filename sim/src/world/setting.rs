@@ -398,8 +398,9 @@ impl Setting {
         matches!(self.rules.scaling, Scaling::Keda { .. })
     }
 
-    /// KEDA scales nothing in while anybody lives: without that, an outage in which answers are late may end in 0 pods
-    /// (KEDA 2.20), which a minimum of one rules out as well. By Prometheus, half of the worlds are guarded: in these, an outage fails at once.
+    /// Reports whether KEDA scales nothing in while a session lives. Without that, an outage with late answers may end in 0
+    /// pods (KEDA 2.20), which a minimum of one prevents, too. With Prometheus, an outage fails at once: only half of the
+    /// worlds are guarded.
     #[must_use]
     pub fn is_guarded(&self) -> bool {
         let guarded = self.is_pushed() || Chance::new(self.seed).stream("guard").random_ratio(1, 2);

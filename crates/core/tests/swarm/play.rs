@@ -203,7 +203,7 @@ impl Swarm {
         self.apply(&entry);
     }
 
-    /// The journal goes on without its newest entries. Replicas that had read them start again under new ids, and their streams
+    /// The journal continues without its newest entries. Replicas that had read them start again under new ids, and their streams
     /// stay open for a while; the cluster does not change, and is observed again.
     fn lose(&mut self, entries: usize, readers: u8) {
         let Some((fleet, streams, clocks)) = self.past.iter().rev().nth(entries).cloned() else { return };
@@ -228,7 +228,7 @@ impl Swarm {
                 self.restart(index);
             }
         }
-        // Replicas that have not read the lost entries go on. An attach that no replica has read back opened no stream, and
+        // Replicas that have not read the lost entries continue. An attach that no replica has read back opened no stream, and
         // closed streams stay closed.
         self.streams.retain(|stream| streams.contains(stream) && !self.unsound.contains(&stream.1));
         if let Some(witness) = &mut self.witness {

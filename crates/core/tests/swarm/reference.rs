@@ -244,7 +244,7 @@ impl Witness {
                 self.replicas.remove(&entry.from);
             }
             Command::Rules(rules) => {
-                // What time made due in the same entry was done by the former rules: by them a pod may have been used again.
+                // Deadlines that became due in this entry were handled under the former rules: these may have used a pod again.
                 let rules = rules.clone().clamped();
                 let is_keep = self.rules.after_session == AfterSession::Keep;
                 self.rules_changed(&rules, if is_keep { AfterSession::Keep } else { rules.after_session });

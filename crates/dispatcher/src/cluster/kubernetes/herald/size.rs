@@ -25,7 +25,7 @@ impl Herald {
             }
             News::Put { item, .. } => (item, false),
             News::Gone { .. } => {
-                tracing::warn!(pool = %self.site.pool, "the {} has been deleted", self.site.config.workload.kind());
+                tracing::warn!(pool = %self.site.pool, "{} deleted", self.site.config.workload.kind());
                 return;
             }
         };
@@ -59,13 +59,13 @@ impl Herald {
                 let pods = self.pods.values().map(|k| k.ordinal + 1).max().unwrap_or_default();
                 tracing::warn!(
                     %pool, workload = name, pods,
-                    "the {kind} is being deleted, and its pods stay (--cascade=orphan). Created again with fewer replicas than \
-                     max_pods, it ends sessions at once; without replicas it keeps pod 0 only. k8s/README.md, \"Making the \
-                     StatefulSet again\", has the steps"
+                    "{kind} is being deleted, its pods stay (--cascade=orphan): if it is recreated with fewer replicas than \
+                     max_pods, it ends sessions at once; without replicas it keeps only pod 0. See k8s/README.md, \
+                     \"Recreating the StatefulSet\""
                 );
             }
             Some(Going::WithPods) => {
-                tracing::warn!(%pool, workload = name, "the {kind} is being deleted, with its pods");
+                tracing::warn!(%pool, workload = name, "{kind} is being deleted with its pods");
             }
             None => {}
         }
