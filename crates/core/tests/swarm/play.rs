@@ -232,7 +232,8 @@ impl Swarm {
         // closed streams stay closed.
         self.streams.retain(|stream| streams.contains(stream) && !self.unsound.contains(&stream.1));
         if let Some(witness) = &mut self.witness {
-            witness.journal_lost(&streams, &self.unsound, trusted, self.world.real);
+            let living = self.replicas.iter().map(|(name, _)| *name).collect();
+            witness.journal_lost(&streams, &self.unsound, &living, trusted, self.world.real);
             fleet.rules(&self.pool).into_iter().for_each(|rules| witness.rules_changed(rules, rules.after_session));
         }
         (self.fleet, self.clocks, self.twin) = (fleet, clocks, None);

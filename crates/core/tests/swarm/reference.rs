@@ -53,6 +53,8 @@ pub(super) struct Witness {
     /// Sessions that have a slot, by their last answer.
     seated: BTreeSet<SessionId>,
     replicas: BTreeMap<ReplicaId, Silence>,
+    /// Those that the fleet has not given up.
+    known: BTreeSet<ReplicaId>,
     /// Streams that are attached according to the fleet.
     counted: BTreeSet<(SessionId, ReplicaId)>,
     now: u64,
@@ -74,6 +76,7 @@ impl Witness {
             numbers: 0,
             seated: BTreeSet::new(),
             replicas: BTreeMap::new(),
+            known: BTreeSet::new(),
             counted: BTreeSet::new(),
             now: world.real,
         };
@@ -90,11 +93,12 @@ impl Witness {
     }
 
     /// `kept`: the streams at the position to which the journal has fallen back. `unsound`: the replicas that had read more;
-    /// they close their streams before `trusted`.
+    /// they close their streams before `trusted`, and so do replicas that are not among the `living`: they have closed them.
     pub(super) fn journal_lost(
         &mut self,
         kept: &BTreeSet<Stream>,
         unsound: &BTreeSet<ReplicaId>,
+        living: &BTreeSet<ReplicaId>,
         trusted: u64,
         now: u64,
     ) {
@@ -104,7 +108,7 @@ impl Witness {
         let keys: Vec<(SessionId, ReplicaId)> = self.streams.keys().copied().collect();
         for key in keys {
             match self.streams.get_mut(&key) {
-                Some(open) if unsound.contains(&key.1) => {
+                Some(open) if unsound.contains(&key.1) || !living.contains(&key.1) => {
                     open.until.get_or_insert(trusted);
                 }
                 Some(_) if !kept.contains(&key) => self.close(key, now),
@@ -118,6 +122,7 @@ impl Witness {
     /// The journal has accepted an entry. `heard`: the fleet accepts it, too.
     pub(super) fn entry(&mut self, entry: &Entry, heard: bool, effects: &[Effect], fleet: &Fleet, world: &World) {
         self.now = world.real;
+        self.known = self.replicas.keys().copied().filter(|r| fleet.replica(*r).is_some()).collect();
         let is_counted = |(session, replica): &(SessionId, ReplicaId)| {
             fleet.session(&entry.pool, *session).is_some_and(|session| match &session.state {
                 State::Taken { by, .. } | State::Ending { by, .. } => by.contains(replica),
@@ -135,11 +140,11 @@ impl Witness {
             self.see(Observation::JournalSettled);
         }
         self.effects(entry, heard, effects);
+        self.publish(fleet, &entry.pool);
         self.name_seats(effects, fleet, &entry.pool);
         if matches!(entry.command, Command::Rules(_)) {
             self.see(Observation::Settings(settings(&self.rules)));
         }
-        self.publish(fleet, &entry.pool);
         // A first entry may be written while an observation is in flight.
         if matches!(entry.command, Command::Hello { .. }) {
             return;
@@ -259,14 +264,14 @@ impl Witness {
             return;
         }
         let (before, after) = ((self.rules.silence + self.rules.grace).0, (rules.silence + rules.grace).0);
-        for silence in self.replicas.values_mut() {
-            // A replica that has been silent for too long has closed its streams by the former rules.
-            if self.now >= (silence.heard + silence.patience).max(silence.keeps) {
+        for (replica, silence) in &mut self.replicas {
+            // A replica that was given up closes its streams as soon as it reads that, whatever the rules are then.
+            if !self.known.contains(replica) {
                 continue;
             }
             silence.patience = silence.patience.max(after);
             if after < before {
-                silence.keeps = silence.keeps.max(silence.heard + before);
+                silence.keeps = silence.keeps.max(self.now + before);
             }
         }
         (self.rules, self.removed) = (rules.clone(), false);
