@@ -47,7 +47,8 @@ pub(super) struct Witness {
     orders: Vec<Decision>,
     /// Observations arrive in order. If not, a size may overtake the end of a pod, and the cause of its removal proves nothing.
     orderly: bool,
-    published: u32,
+    /// The number that was served last, unless a size was ordered since.
+    published: Option<u32>,
     streams: BTreeMap<(SessionId, ReplicaId), Open>,
     numbers: u64,
     /// Sessions that have a slot, by their last answer.
@@ -71,7 +72,7 @@ impl Witness {
             size: None,
             orders: Vec::new(),
             orderly,
-            published: 0,
+            published: None,
             streams: BTreeMap::new(),
             numbers: 0,
             seated: BTreeSet::new(),
@@ -217,8 +218,8 @@ impl Witness {
     /// Reports the number that a scaler would be served now, in pools of KEDA.
     fn publish(&mut self, fleet: &Fleet, pool: &PoolId) {
         let keda = matches!(self.rules.scaling, Scaling::Keda { .. });
-        if let Some(desired) = fleet.desired(pool).filter(|d| keda && d.end != self.published) {
-            self.published = desired.end;
+        if let Some(desired) = fleet.desired(pool).filter(|d| keda && Some(d.end) != self.published) {
+            self.published = Some(desired.end);
             self.see(Observation::Ordered { start: desired.start, end: desired.end, position: 0 });
         }
     }
@@ -324,6 +325,7 @@ impl Witness {
                         self.orders.push(*decided);
                     }
                     let position = self.position(*decided);
+                    self.published = None;
                     self.see(Observation::Ordered { start: *start, end: start + replicas, position });
                 }
                 Effect::Placed { session, .. } => self.tell(*session, Answer::Ready),
