@@ -1,6 +1,6 @@
 # The commands of this repository. `just` lists them; each also works without just.
 
-# What every change must pass: format, lints, documentation, all tests
+# All checks that a change must pass: format, lints, documentation, all tests
 check:
     .ci/run
 

@@ -48,7 +48,7 @@ async fn pod() -> Pod {
 
 const PACE: Duration = Duration::from_millis(100);
 
-/// `active` starts before `noise` and goes on until all checks are done; in the end only the session of `noise` is idle.
+/// `active` starts before `noise` and continues until all checks are done; in the end only the session of `noise` is idle.
 async fn only_the_second_is_idle(dispatcher: &Dispatcher, what: &str, active: impl Future, noise: impl Future) {
     let ended = async {
         tokio::select! {

@@ -159,7 +159,7 @@ async fn a_page_shows_why_its_session_ended_and_recovers_from_failures() {
     ana.go(&url(&demo)).await;
     console(&mut ana).await;
 
-    // An operator ends the session: the page shows that, and how to go on.
+    // An operator ends the session: the page shows that, and how to continue.
     let name = sessions(&demo).await[0]["session"].as_str().unwrap().to_owned();
     assert_eq!(demo.admin_post(&format!("/api/v1/pools/consoles/sessions/{name}/kick")).await.status(), 200);
     reads(&mut ana, "Your session was ended").await;

@@ -161,12 +161,17 @@ async fn an_early_answer_arrives_while_the_client_still_uploads() {
     let act = "POST /.slotkeeper/leave HTTP/1.1\r\nHost: busy\r\nOrigin: https://evil.example\r\n";
     assert_eq!(upload(&dispatcher, format!("{act}Transfer-Encoding: chunked\r\n\r\n"), true).await, 403);
     // The operators' listener.
-    let mut wire = Wire::to(dispatcher.admin).await;
-    wire.send(format!("POST /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n{length}\r\n")).await;
-    for _ in 0..PIECES {
-        wire.send(vec![b'x'; PIECE]).await;
+    for (framing, status) in [(length.as_str(), 413), ("Transfer-Encoding: chunked\r\n", 404)] {
+        let mut wire = Wire::to(dispatcher.admin).await;
+        wire.send(format!("POST /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\n{framing}\r\n")).await;
+        for _ in 0..PIECES {
+            match status {
+                413 => wire.send(vec![b'x'; PIECE]).await,
+                _ => wire.send_chunk(vec![b'x'; PIECE]).await,
+            }
+        }
+        assert_eq!(wire.head().await.map(|head| head.status()), Some(status), "{framing}");
     }
-    assert_eq!(wire.head().await.map(|head| head.status()), Some(404));
 }
 
 #[tokio::test]

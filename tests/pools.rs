@@ -218,7 +218,11 @@ async fn if_one_added_pool_cannot_be_made_nothing_changes() {
     reload(&dispatcher, &swapped, "in_part").await;
     let third = Setup::default().pool("third", &[&pod], &at_path("third")).pools.replace("\"/third\"", "\"/more\"");
     reload(&dispatcher, &(swapped + &third), "refused").await;
-    logs(&dispatcher, "any host with path /more leads to pool `more` already; what needs a restart stays").await;
+    logs(
+        &dispatcher,
+        "any host with path /more leads to pool `more` already; settings that need a restart keep their old values",
+    )
+    .await;
 }
 
 #[tokio::test]

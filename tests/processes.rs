@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 const POOL: &str = "max_pods = 2\ncooldown_seconds = 0.5\ngrace_seconds = 0.3\nlinger_seconds = 0.2";
 
-/// Stops all pods of this dispatcher where they are: their sockets take connections, and nothing answers.
+/// Suspends all pods of this dispatcher (SIGSTOP): their sockets accept connections, and nothing answers.
 fn hang(folder: &Path) {
     let folder = folder.canonicalize().unwrap().display().to_string();
     for process in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -177,7 +177,7 @@ async fn an_adopted_pod_keeps_its_session_when_the_dispatcher_is_killed() {
     first.signal(Signal::KILL);
     first.end().await;
     drop(socket);
-    assert_eq!(consoles_of(first.folder.path()), 1, "it goes on");
+    assert_eq!(consoles_of(first.folder.path()), 1, "it continues");
     let folder = std::mem::replace(&mut first.folder, tempfile::tempdir().unwrap());
     let file = folder.path().join("slotkeeper.toml");
     let mut second = Dispatcher::serve(folder, &file, &[]).await;
@@ -270,7 +270,7 @@ async fn a_visitor_of_a_pod_that_hangs_is_informed_and_can_leave() {
 }
 
 #[tokio::test]
-async fn a_pod_that_hangs_is_started_again_and_its_visitor_goes_on() {
+async fn a_pod_that_hangs_is_restarted_and_its_visitor_continues() {
     let dispatcher = that_may_hang("restart_unready_seconds = 1").start().await;
     let mut ana = Visitor::of(&dispatcher);
     ana.wait_for_slot().await;

@@ -18,7 +18,7 @@ async fn sighup_ends_no_session() {
     let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
     let mut socket = Visitor::of(&dispatcher).socket("/").await;
     dispatcher.signal(Signal::HUP);
-    logs(&dispatcher, "configuration reloaded: nothing has changed").await;
+    logs(&dispatcher, "configuration reloaded: no changes").await;
     assert_eq!(Visitor::of(&dispatcher).get("/").await.text(), "pod");
     use futures_util::SinkExt;
     use tokio_tungstenite::tungstenite::Message;

@@ -28,7 +28,7 @@ fn same_twice(arguments: &[&str]) {
             first[line], second[line]
         );
     }
-    assert_eq!(first.len(), second.len(), "{arguments:?}: one run goes on for longer");
+    assert_eq!(first.len(), second.len(), "{arguments:?}: one run continues for longer");
 }
 
 #[test]

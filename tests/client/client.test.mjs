@@ -311,7 +311,7 @@ test("a button does not wait for Retry-After", async () => {
   assert.equal(it.sockets.length, 2);
 });
 
-test("goes on trying without any response", async () => {
+test("keeps trying without any response", async () => {
   for (const said of [undefined, "silence", "half an answer"]) {
     const it = await world({ own: OWN, answers: () => said });
     it.last.end();
@@ -321,7 +321,7 @@ test("goes on trying without any response", async () => {
   }
 });
 
-test("goes on trying after invalid responses", async () => {
+test("keeps trying after invalid responses", async () => {
   for (const said of [[200, "<html>"], [200, "null"], [200, { state: "unheard of" }], [404, "nothing"], [302, ""]]) {
     const it = await world({ own: OWN, answers: () => said });
     it.last.end();

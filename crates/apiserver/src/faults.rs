@@ -27,7 +27,7 @@ pub struct Faults {
     pub standing: Vec<Refusal>,
     /// Writes are executed this much later, even if their client has given up by then.
     pub late_writes: Duration,
-    /// Uids whose DELETED is never sent to a watch: only a list shows that the objects are gone.
+    /// Uids whose DELETED is never sent to a watch: only a list shows that the objects were deleted.
     pub swallowed: BTreeSet<String>,
 }
 

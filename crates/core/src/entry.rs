@@ -37,7 +37,7 @@ impl Entry {
     /// reported as failed is not counted on.
     pub const RETURNS: u32 = 4;
 
-    /// Since when there is [`Command::ScaleInPaused`].
+    /// These semantics add [`Command::ScaleInPaused`].
     pub const PAUSES: u32 = 5;
 }
 
@@ -105,9 +105,9 @@ pub enum Command {
     Served {
         replicas: u32,
     },
-    /// At fleet time `at`, in this timeline, it was certain that neither KEDA nor its autoscaler removes a pod, whatever number they
-    /// have been served, as long as a session lives or waits or [`Fleet::needs_pause`](crate::Fleet::needs_pause) says so. The size
-    /// and the pods that existed then have been reported before.
+    /// At fleet time `at`, in this timeline, it was certain that neither KEDA nor its autoscaler removes a pod, regardless of
+    /// the numbers they have been served, while a session lives or waits or [`Fleet::needs_pause`](crate::Fleet::needs_pause)
+    /// is true. The size and the pods that existed then have been reported before.
     ScaleInPaused {
         at: Time,
         #[serde(default, skip_serializing_if = "Timeline::is_first")]

@@ -35,7 +35,7 @@ pub struct Fleet {
     semantics: u32,
     /// The timeline that this state belongs to; [`Timeline::FIRST`] until the semantics in force include [`Entry::TIMELINES`].
     timeline: Timeline,
-    /// Fleet time when time passed that it does not count.
+    /// Fleet time at which time last passed that it does not count.
     stalled: Time,
     /// Derived: the longest `silence` and the longest `grace` of all pools.
     #[serde(skip)]
@@ -349,7 +349,7 @@ impl Fleet {
         let place = self.pools.get(pool).map_or(Place::Unknown, |p| p.place(session, self.now));
         match place {
             Place::Queued { ahead, .. } if self.is_quiet() => Place::Queued { ahead, estimate: None },
-            // Lost entries may have given its slot to another session. (Open streams go on.)
+            // Lost entries may have given its slot to another session. (Open streams continue.)
             Place::At { .. } if self.is_quiet() => Place::Queued { ahead: 0, estimate: None },
             Place::Unknown | Place::Queued { .. } | Place::At { .. } | Place::Ending { .. } => place,
         }
@@ -412,13 +412,14 @@ impl Fleet {
         pool.scale.served.is_none_or(|(served, _)| served != replicas).then_some(replicas)
     }
 
-    /// Sessions could be placed in pods of this pool if it were certain that KEDA does not remove them ([`Command::ScaleInPaused`]).
+    /// Reports whether sessions could be placed in pods of this pool if it were certain that KEDA does not remove them
+    /// ([`Command::ScaleInPaused`]).
     #[must_use]
     pub fn awaits_pause(&self, pool: &PoolId) -> bool {
         self.semantics >= Entry::PAUSES && !self.is_quiet() && self.pools.get(pool).is_some_and(Pool::awaits_pause)
     }
 
-    /// KEDA's scaling in must stay paused, even if no session lives or waits.
+    /// Reports whether KEDA's scale-in must stay paused even if no session lives or waits.
     #[must_use]
     pub fn needs_pause(&self, pool: &PoolId) -> bool {
         self.pools.get(pool).is_some_and(|p| p.needs_pause(self.now))

@@ -281,7 +281,7 @@ mod list {
         UnreadNotRepeated "unread-not-repeated" RedisJournal Dispatcher "does not write again what a restarted Redis may have lost",
         LossNotNoticed "loss-not-noticed" RedisJournal Dispatcher "does not compare what it read last with what is there",
         HoleNotNoticed "hole-not-noticed" RedisJournal Dispatcher "reads on over a hole in the entries",
-        LifeNotChecked "life-not-checked" RedisJournal Dispatcher "goes on with its connection although its life is in doubt",
+        LifeNotChecked "life-not-checked" RedisJournal Dispatcher "keeps its connection although its life may have ended",
     }
 
     /// 0: none; otherwise the bug's number plus 1.

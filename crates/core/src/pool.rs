@@ -67,7 +67,7 @@ macro_rules! demand {
 /// The context of one entry for a pool, and the list that receives its effects.
 pub(crate) struct Step<'a> {
     pub(crate) now: Time,
-    /// More time than it says has passed since this moment.
+    /// Fleet time at which time last passed that it does not count.
     pub(crate) stalled: Time,
     /// How many entries the fleet has applied, this one included.
     pub(crate) position: u64,
@@ -77,7 +77,7 @@ pub(crate) struct Step<'a> {
     pub(crate) targeted: bool,
     /// The semantics in force include [`Entry::RETURNS`](crate::Entry::RETURNS).
     pub(crate) returns: bool,
-    /// ... and [`Entry::PAUSES`](crate::Entry::PAUSES).
+    /// The semantics in force include [`Entry::PAUSES`](crate::Entry::PAUSES).
     pub(crate) pauses: bool,
     /// [`Timeline::FIRST`] until the semantics in force include [`Entry::TIMELINES`](crate::Entry::TIMELINES).
     pub(crate) timeline: Timeline,

@@ -85,17 +85,17 @@ pub(crate) struct Scale {
     /// The timeline of that entry.
     #[serde(default)]
     timeline: Timeline,
-    /// When KEDA was first served a number after entries were lost: for `settle` from then on it may still act on a number that
+    /// When KEDA was first served a number after entries were lost: for `settle` from that time it may still act on a number that
     /// was served before. [`Time::NEVER`]: none has been served yet. 0: no entries were lost.
     #[serde(default)]
     doubted: Time,
-    /// If the cluster has a size from a lost journal, positions go on after the one written with that size, so that new
+    /// If the cluster has a size from a lost journal, positions continue after the one written with that size, so that new
     /// decisions do not look older.
     base: u64,
     pub(crate) seen: Option<Seen>,
     /// The number that KEDA was served last, and since when.
     pub(crate) served: Option<(u32, Time)>,
-    /// The end of the ordinals that are used because KEDA's scaling in is paused, and when the last of them was wanted again: lower
+    /// The end of the ordinals that are used because KEDA's scale-in is paused, and when the last of them was wanted again: lower
     /// numbers that KEDA was served before may take effect without the pause.
     #[serde(default)]
     paused: Option<(u32, Time)>,
@@ -182,18 +182,19 @@ impl Scale {
         self.paused = None;
     }
 
-    /// Ordinals below `end` are used because KEDA's scaling in is paused; the last of them is wanted again since `since`.
+    /// Records that ordinals below `end` are used because KEDA's scale-in is paused; the last of them is wanted again since
+    /// `since`.
     pub(crate) fn rely_on_pause(&mut self, end: u32, since: Time) {
         let (before, then) = self.paused.unwrap_or_default();
         self.paused = Some((before.max(end), then.max(since)));
     }
 
-    /// KEDA may still act on a number that was served before those ordinals were wanted again.
+    /// Reports whether KEDA may still act on a number that was served before those ordinals were wanted again.
     pub(crate) fn needs_pause(&self, rules: &Rules, now: Time) -> bool {
         self.pause_ends(rules).is_some_and(|at| at > now)
     }
 
-    /// When it does not any more. [`Time::NEVER`]: it has not been served a number that covers them yet.
+    /// Returns when KEDA can no longer do that. [`Time::NEVER`]: it has not been served a number that covers them yet.
     pub(crate) fn pause_ends(&self, rules: &Rules) -> Option<Time> {
         let (end, since) = self.paused?;
         let last = end.min(self.desired.end).checked_sub(1)?;

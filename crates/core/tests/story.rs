@@ -220,7 +220,7 @@ impl Story {
     pub(crate) fn served(&mut self, replicas: u32) -> &mut Story {
         self.say(Command::Served { replicas })
     }
-    /// It was seen now that KEDA's scaling in is paused.
+    /// A dispatcher reports that KEDA's scale-in is paused now.
     pub(crate) fn scale_in_paused(&mut self) -> &mut Story {
         self.scale_in_paused_at(self.fleet.now())
     }
@@ -302,7 +302,7 @@ impl Story {
         self
     }
 
-    /// Nobody could write for this long.
+    /// No replica could write for this long.
     pub(crate) fn gap(&mut self, time: Millis) -> &mut Story {
         self.jump_to(self.clock + time).tick()
     }

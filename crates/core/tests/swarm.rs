@@ -144,20 +144,23 @@ impl Run {
         let mut runner = TestRunner::new_with_rng(config, rng);
         let tree = strategy.new_tree(&mut runner).map_err(|e| e.to_string())?;
         let result = silently(|| {
-            runner.run_one(tree, |case| {
+            let played = runner.run_one(tree, |case| {
                 play(&case, coverage, false);
                 Ok(())
-            })
+            });
+            played.map_err(Box::new)
         });
         let how = match result {
             Ok(_) => return Ok(()),
-            Err(TestError::Fail(how, case)) => {
-                let played = catch_unwind(AssertUnwindSafe(|| play(&case, &RefCell::default(), true)));
-                let broken = if played.is_ok() { "; it did not fail again!" } else { "" };
-                println!("(the shrunk case, as far as it was played{broken})");
-                format!("{how}\nwith {:?}", Case { steps: Vec::new(), ..case })
-            }
-            Err(abort) => abort.to_string(),
+            Err(error) => match *error {
+                TestError::Fail(how, case) => {
+                    let played = catch_unwind(AssertUnwindSafe(|| play(&case, &RefCell::default(), true)));
+                    let broken = if played.is_ok() { "; it did not fail again!" } else { "" };
+                    println!("(the shrunk case, as far as it was played{broken})");
+                    format!("{how}\nwith {:?}", Case { steps: Vec::new(), ..case })
+                }
+                abort => abort.to_string(),
+            },
         };
         Err(format!("{how}\nto repeat it: SWARM_SEED={} SWARM_FIRST={number} SWARM_CASES=1 tests/swarm", self.seed))
     }

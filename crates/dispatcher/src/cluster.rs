@@ -34,11 +34,11 @@ pub trait Cluster: Send + Sync + 'static {
     /// Deletes this incarnation, and only this one: does nothing if the ordinal's pod does not have this `uid` (any more).
     fn recycle(&self, pod: Ordinal, uid: Uid) -> BoxFuture<'_, Result<(), ClusterError>>;
 
-    /// The dispatcher ends: local processes end with it, other pods keep running.
+    /// Called when the dispatcher ends. Local processes end unless they may be adopted; other pods keep running.
     fn stop(&self) -> BoxFuture<'_, ()>;
 
-    /// The pool is removed, and the dispatcher goes on: local processes end, also those that would go on without a dispatcher. A
-    /// real cluster stays as it is.
+    /// Called when the pool is removed while the dispatcher runs. All local processes end, also those that may be adopted; a real
+    /// cluster is not changed.
     fn end(&self) -> BoxFuture<'_, ()> {
         self.stop()
     }

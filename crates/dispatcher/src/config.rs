@@ -165,7 +165,7 @@ pub struct PoolConfig {
     /// Requests that do not use the pool.
     pub passive: Vec<Passive>,
     pub rejoin: Rejoin,
-    /// What counts as activity of a visitor (`rules.idle`).
+    /// Which signals count as activity of a visitor (`rules.idle`).
     pub activity: Activity,
     /// How connections to the pods are reused between requests.
     pub connections: KeptConnections,
@@ -182,7 +182,7 @@ pub struct PoolConfig {
     pub cluster: ClusterConfig,
 }
 
-/// What counts as activity of a visitor.
+/// Which signals count as activity of a visitor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activity {
     pub signals: Signals,

@@ -335,7 +335,7 @@ impl Dispatcher {
     }
 
     /// The replica that caused an effect executes it at once, the others only if it is still owed a second later (see
-    /// `hands.rs`).
+    /// `fleet/actuator.rs`).
     fn order(&self, pool: &Pool, effect: &Effect, from: ReplicaId) {
         if from == self.driver.me() {
             let _ = pool.orders.send(effect.clone());

@@ -52,7 +52,7 @@ mod points {
                     }
                 }
 
-                /// What may happen here in addition to a delay.
+                /// Returns a possible event here in addition to a delay.
                 #[must_use]
                 pub fn extra(self) -> Option<Act> {
                     match self {

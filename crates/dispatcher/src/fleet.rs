@@ -2,7 +2,7 @@
 //! `view`; `actuator` executes its effects, `occupancy` reports to clusters which pods are in use, `load` measures what pods
 //! bear, `fencing` closes the streams of a replica that is cut off from its journal.
 
-pub(crate) mod actuator;
+pub mod actuator;
 pub mod engine;
 pub mod fencing;
 pub mod housekeeping;

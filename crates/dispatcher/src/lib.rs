@@ -1,14 +1,23 @@
 //! The process: everything that touches a socket, a file, a cluster or a clock. `main` reads the arguments and opens the
 //! outside world; [`run`] does the rest, and runs unchanged in a simulation.
 //!
-//! The path of a request: `door` accepts it; `cookie` names the session; `visit` attaches the session and hands out
-//! seats; `forward` and `tunnel` move the bytes; `waiting` serves the waiting room until there is a seat. The state is the
-//! core's `Fleet`: `driver` writes it, everything else reads it through `view`, `hands` executes its effects, `keda` reports
-//! its sizes to an external scaler. `tasks` runs the tasks of each pool, `reload` adds and removes pools.
+//! | room | responsible for |
+//! |---|---|
+//! | [`run`](mod@run) | one life of the process: prepare, read the journal, open listeners, serve, drain |
+//! | [`front`] | visitors: a request from its arrival to its pod, the waiting room, the dispatcher's own paths |
+//! | [`fleet`] | the state: its only writer (`fleet::engine`), its readers (`fleet::view`), and what follows from it |
+//! | [`ops`] | operators and scalers: admin listener, KEDA, reload |
+//! | [`cluster`] | pods: Kubernetes, local processes, fixed lists |
+//! | [`journal`] | entries and checkpoints: in memory, in files, in Redis |
+//! | [`config`] | settings: reading, checking, describing |
+//! | [`io`] | sockets, time, randomness, files of TLS, what a process inherits |
+//! | [`dispatcher`](mod@dispatcher) | what all tasks of a process share |
+//!
+//! `docs/architecture.md` follows a request, an entry, an observation, an effect and a setting through them.
 //!
 //! # The laws
 //!
-//! 1. **The journal decides.** No code outside `driver` changes the Fleet; no code outside `slotkeeper-core` decides a
+//! 1. **The journal decides.** No code outside `fleet::engine` changes the Fleet; no code outside `slotkeeper-core` decides a
 //!    place or a number of pods.
 //! 2. **Time is in the entry.** No replica expires anything by its own clock.
 //! 3. **Unknown is not new.** A cookie that this replica does not know may be in entries it has not read yet: `Visit` is

@@ -32,7 +32,7 @@ const SECONDS_OF_START: &[f64] = &[
 const SECONDS_OF_REQUEST: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 
-/// The orders to a cluster (`hands.rs`).
+/// The orders to a cluster (`fleet/actuator.rs`).
 const ORDERS: [&str; 2] = ["scale", "recycle"];
 
 pub struct Metrics {
@@ -230,7 +230,7 @@ impl Metrics {
                 "Failed reads of the pods' own gauge.",
                 &["pool"],
             )?,
-            max_pods: gauges(&registry, "slotkeeper_max_pods", "Pods at most.", &["pool"])?,
+            max_pods: gauges(&registry, "slotkeeper_max_pods", "Maximum of pods (max_pods).", &["pool"])?,
             active: gauges(
                 &registry,
                 "slotkeeper_active",
@@ -246,7 +246,7 @@ impl Metrics {
             attached: gauges(
                 &registry,
                 "slotkeeper_sessions_attached",
-                "Sessions with streams on this replica, or until a moment ago.",
+                "Sessions that have streams on this replica, or had until a moment ago.",
                 &["pool"],
             )?,
             releases: counters(
@@ -258,21 +258,21 @@ impl Metrics {
             time_to_slot: histograms(
                 &registry,
                 "slotkeeper_time_to_slot_seconds",
-                "From joining the queue to a slot.",
+                "Time from joining the queue until a slot is assigned.",
                 &["pool"],
                 SECONDS_TO_SLOT,
             )?,
             cold_start: histograms(
                 &registry,
                 "slotkeeper_cold_start_seconds",
-                "From wanting a pod to its being ready.",
+                "Time from wanting a pod until it is ready.",
                 &["pool"],
                 SECONDS_OF_START,
             )?,
             requests: histograms(
                 &registry,
                 "slotkeeper_request_seconds",
-                "From a request's head to its answer's head, by outcome.",
+                "Time from a request's head to its response's head, by outcome.",
                 &["pool", "outcome"],
                 SECONDS_OF_REQUEST,
             )?,
@@ -374,7 +374,7 @@ impl Metrics {
                 &registry,
                 IntCounter::new(
                     "slotkeeper_new_lives_total",
-                    "How often this replica started again under a new id: the fleet had given it up, or the journal had lost entries that it had read.",
+                    "Number of times that this replica started again under a new id: the fleet had given it up, or the journal had lost entries that it had read.",
                 )?,
             )?,
             broken: register(
@@ -405,7 +405,7 @@ impl Metrics {
             scaler_pushes: counters(
                 &registry,
                 "slotkeeper_scaler_pushes_total",
-                "Messages pushed to KEDA that the pool is active.",
+                "Messages pushed to KEDA to report that the pool is active.",
                 &["pool"],
             )?,
             registry,

@@ -221,7 +221,7 @@ fn secrets(config: &Config, folder: Option<&Path>, ids: &crate::io::Ids) -> anyh
             .with_context(|| format!("the cookie key in {}", path.display()))?;
         return Ok(vec![key]);
     }
-    tracing::info!("no cookie keys are configured: sessions will not be recognised after a restart");
+    tracing::info!("no cookie keys configured: sessions will not be recognised after a restart");
     let halves = [ids.draw128(), ids.draw128()]
         .into_iter()
         .collect::<Result<Vec<_>, _>>()

@@ -1,4 +1,4 @@
-//! A log line that would come again and again while something lasts: at most one a minute, which says how many it stands for.
+//! Limits a repeated log line to one a minute, which contains the number of occurrences it stands for.
 
 use crate::io::now;
 use std::sync::{Mutex, PoisonError};
@@ -22,7 +22,7 @@ impl Throttle {
         Throttle(Mutex::new(State { logged: None, since: 0 }))
     }
 
-    /// It has happened again. `Some` if it is time to log it: how often it has happened since it was logged last.
+    /// Counts an occurrence. If it is time to log, returns the number of occurrences since the last log line.
     pub fn note(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.since += 1;
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn one_line_a_minute_says_how_many_it_stands_for() {
+    async fn one_line_a_minute_contains_the_number_it_stands_for() {
         let throttle = Throttle::new();
         assert_eq!(throttle.note(), Some(1));
         for _ in 0..59 {

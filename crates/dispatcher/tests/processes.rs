@@ -472,7 +472,7 @@ async fn only_the_named_incarnation_is_recycled() {
     let next = pool.starting(0).await;
     assert_ne!(next, uid);
     pool.cluster.recycle(Ordinal(0), uid).await.unwrap();
-    // The response to a later order shows that the recycle was processed: the current incarnation goes on.
+    // The response to a later order shows that the recycle was processed: the current incarnation continues.
     pool.order(1, 2).await;
     assert_eq!(pool.scale().await, (0, 1, 2), "the recycle named the former incarnation");
     pool.order(0, 3).await;

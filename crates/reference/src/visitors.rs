@@ -336,7 +336,7 @@ impl Reference {
 
     // ---- judgements ----
 
-    /// Judges that it no longer has the slot in `from` although its session goes on.
+    /// Judges that it no longer has the slot in `from` although its session continues.
     fn judge_move(&mut self, id: &VisitorId, from: &PodId, to: Option<&PodId>, at: u64, earliest: u64) {
         self.moved_at = at;
         let now = to.map_or("waits again".to_owned(), |to| format!("is now at {to}"));

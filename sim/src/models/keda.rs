@@ -1,6 +1,6 @@
 //! KEDA: the operator that scales between 0 and 1, and the metrics API behind the HPA (`pkg/scaling`, v2.20).
-//! `operator` has the state of one ScaledObject and combines the other modules: what a poll decides, when fallback
-//! begins, how a trigger's answer is interpreted. Not modelled: scalingModifiers, ScaledJobs, StreamMetricSpec,
+//! `operator` has the state of one ScaledObject and combines the other modules: the decision of a poll, the start of
+//! fallback, the interpretation of a trigger's answer. Not modelled: scalingModifiers, ScaledJobs, StreamMetricSpec,
 //! scalers other than prometheus and external.
 
 mod bounds;

@@ -87,7 +87,7 @@ pub(crate) fn legend(plan: &Plan) -> Vec<String> {
     );
     if plan.left_out > 0 {
         all.push(format!(
-            "{} neighbouring settings were played, {} more left out: --variants says how many.",
+            "{} neighbouring settings were played, {} more left out: --variants sets how many.",
             plan.rows.len().saturating_sub(1),
             plan.left_out
         ));

@@ -41,9 +41,9 @@ const DECIDED: &str = "slotkeeper.dev/decided";
 /// KEDA's annotation (KEDA docs, "Pause autoscaling of scaling in").
 const PAUSED_SCALE_IN: &str = "autoscaling.keda.sh/paused-scale-in";
 
-/// As KEDA names it.
+/// KEDA's name for its autoscaler.
 const AUTOSCALER: &str = "keda-hpa-arcade";
-/// Until KEDA's operator has changed its autoscaler.
+/// Delay until KEDA's operator changes its autoscaler, drawn from this range, in milliseconds.
 const REACTION: std::ops::RangeInclusive<u64> = 20..=500;
 
 #[derive(Clone)]
@@ -116,9 +116,9 @@ struct Inner {
     lives: BTreeMap<String, PodLife>,
     next_sync: u64,
     writes: u64,
-    /// The set exists; otherwise it is being made again.
+    /// The set exists; otherwise it was deleted and is not created again yet.
     has_set: bool,
-    /// When KEDA's operator changes its autoscaler, because the guard has changed.
+    /// When KEDA's operator changes its autoscaler, after a change of the guard.
     pauses: Option<u64>,
 }
 
@@ -199,7 +199,7 @@ impl Kube {
         self.locked().is_guarded()
     }
 
-    /// KEDA's autoscaler says so.
+    /// Reports whether scale-in is disabled in KEDA's autoscaler.
     #[must_use]
     pub fn is_disabled(&self) -> bool {
         self.locked().is_disabled()
@@ -344,7 +344,7 @@ impl Inner {
         hpa.is_ok_and(|hpa| hpa["spec"]["behavior"]["scaleDown"]["selectPolicy"] == "Disabled")
     }
 
-    /// KEDA's operator makes its autoscaler as the guard says, some time after that has changed.
+    /// KEDA's operator adapts its autoscaler some time after the guard has changed.
     fn adjust_autoscaler(&mut self, now: u64, truth: &Truth) {
         let guarded = self.is_guarded();
         if guarded == self.is_disabled() {

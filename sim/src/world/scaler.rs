@@ -30,8 +30,10 @@ const POLL: u64 = 3_000;
 const SYNC: u64 = 3_000;
 /// KEDA's cooldown, where it queries the dispatchers: longer than their downtime, in milliseconds.
 const COOLDOWN: u64 = 20_000;
-/// What KEDA and its HPA do because of what they have read, they have done after this: less than the dispatchers assume (`Pace::acts`).
+/// Longest time from when KEDA or its HPA reads a value until it writes, in milliseconds: less than the dispatchers assume
+/// (`ACTS`).
 pub(super) const LONGEST: u64 = 1_400;
+/// `Pace::acts` of the dispatchers.
 pub const ACTS: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(1);
 const DESIRED: &str = "slotkeeper_pods desired";
@@ -93,7 +95,7 @@ impl Scaler {
         let mut hpa = autoscaler(setting, self.truth.now());
         let given = hpa.spec.behavior.clone();
         let mut dice = Chance::new(setting.seed).stream("scaler");
-        // What each of them has decided, and when it writes that: the next look comes after it.
+        // What each has decided, and when it writes that: the next poll or sync comes after the write.
         let (mut polled, mut synced) = (None, None);
         loop {
             let now = self.truth.now();

@@ -493,7 +493,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "node-silent",
-        story: "A kubelet loses the API server: its pods count as lost while sessions go on in them. Then the other one, whose node is deleted: there are successors before the pods have ended.",
+        story: "A kubelet loses the API server: its pods count as lost while sessions continue in them. Then the other one, whose node is deleted: there are successors before the pods have ended.",
         make: |s| {
             s.rules.min = 2;
             s.habits.stay = (20_000, 35_000);
@@ -503,7 +503,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "set-recreated",
-        story: "An operator makes the StatefulSet again while sessions live in its pods: it is deleted without them, and a new one adopts them.",
+        story: "An operator recreates the StatefulSet while sessions live in its pods: it is deleted without them, and a new one adopts them.",
         make: |s| {
             s.habits.stay = (20_000, 35_000);
             s.visitors = 8;

@@ -7,6 +7,7 @@ pub use super::limits::{Limits, Selection};
 use super::points::{self, Rate};
 use super::pools::Annex;
 use super::rollout::Rollout;
+use super::shape::Shape;
 use crate::chance::Chance;
 use crate::models::statefulset::Policy;
 use rand::Rng;
@@ -207,7 +208,9 @@ impl Setting {
             // The others are guarded, and scale down only when no session is left.
             setting.rules.min = setting.rules.min.max(push.random_range(0..=1));
         }
-        if Chance::new(seed).stream("crowd").random_ratio(1, 50) {
+        // KEDA and its HPA would need longer for a crowd than the rest of a world takes.
+        let keda = selection.shapes.iter().any(|s| matches!(s, Shape::KedaPush | Shape::KedaPrometheus));
+        if !keda && Chance::new(seed).stream("crowd").random_ratio(1, 50) {
             setting.crowd();
         }
         setting.gateway(&mut Chance::new(seed).stream("gateway"));
@@ -395,8 +398,9 @@ impl Setting {
         matches!(self.rules.scaling, Scaling::Keda { .. })
     }
 
-    /// KEDA scales nothing in while anybody lives: without that, an outage in which answers are late may end in 0 pods
-    /// (KEDA 2.20), which a minimum of one rules out as well. By Prometheus, half of the worlds are guarded: in these, an outage fails at once.
+    /// Reports whether KEDA scales nothing in while a session lives. Without that, an outage with late answers may end in 0
+    /// pods (KEDA 2.20), which a minimum of one prevents, too. With Prometheus, an outage fails at once: only half of the
+    /// worlds are guarded.
     #[must_use]
     pub fn is_guarded(&self) -> bool {
         let guarded = self.is_pushed() || Chance::new(self.seed).stream("guard").random_ratio(1, 2);

@@ -215,7 +215,7 @@ fn sizes_behind_two_servers(down: Rules) -> Vec<u32> {
     [(16, 0), (31, 1), (46, 0)]
         .into_iter()
         .map(|(second, server)| {
-            let answer = servers[server].query(&query, second * 1_000).unwrap();
+            let answer = servers[server].query(&query, second * 1_000).expect("it runs");
             size = sync(&mut hpa, size, answer[0] as i64, second);
             size
         })

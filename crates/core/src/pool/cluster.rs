@@ -180,7 +180,7 @@ impl Pool {
                 if was_ready {
                     life.unready = step.now;
                     if self.rules.moves(step.targeted) {
-                        // Sessions without a stream are placed elsewhere; open streams may go on.
+                        // Sessions without a stream are placed elsewhere; open streams may continue.
                         let sessions: Vec<SessionId> = pod.sessions.iter().copied().collect();
                         self.requeue_held(&sessions, step);
                     }
@@ -443,8 +443,8 @@ impl Pool {
         self.confirm(certain, step).is_some()
     }
 
-    /// ... by this measure: where, since which position and since when a pod is returning. Returns the highest of them, and when the
-    /// last of them began to return.
+    /// As `confirm_returning`, with this condition on the ordinal, the position and the time since which its pod is returning,
+    /// and the present time. Returns the highest of these ordinals, and the latest of these times.
     pub(super) fn confirm(
         &mut self,
         is_certain: impl Fn(&Pool, Ordinal, u64, Time, Time) -> bool,
@@ -468,8 +468,8 @@ impl Pool {
         last
     }
 
-    /// Since when it is returning, if it can be used again at all. Once it is owed a recycle, somebody may be deleting it: only its
-    /// successor is placeable. One with sessions is not owed any.
+    /// Returns since when the pod is returning, if it can be used again at all. Once it is owed a recycle, a dispatcher may be
+    /// deleting it: only its successor is placeable. A pod with sessions is owed none.
     fn may_return(&self, ordinal: Ordinal) -> Option<(u64, Time)> {
         let pod = self.pods.get(&ordinal)?;
         let life = pod.life.as_ref()?;

@@ -1,12 +1,12 @@
-//! What follows from a pause of KEDA's scaling in: pods that a lower number could have removed are used again at once, and the
-//! pause has to last until no such number can take effect any more (docs/lapse.md).
+//! The consequences of a pause of KEDA's scale-in: pods that a lower number could have removed are used again at once, and the
+//! pause must last until no such number can take effect any more (docs/lapse.md).
 
 use super::{Pool, Step};
 use crate::ids::{Ordinal, Timeline};
 use crate::rules::Scaling;
 use crate::time::{Millis, Time};
 
-/// How long an observation of the pause counts. Dispatchers keep the pause for three times as long after the last session.
+/// How long an observation of the pause is valid. Dispatchers keep the pause for three times as long after the last session.
 const PAUSE_LASTS: Millis = Millis::secs(10);
 
 impl Pool {
@@ -23,21 +23,21 @@ impl Pool {
         }
     }
 
-    /// The pause that was seen then is still in force.
+    /// Reports whether the pause that was observed at this time is still in force.
     fn is_paused_since(&self, at: Time, step: &Step<'_>) -> bool {
         planted!(PauseForEver => true);
         let is_active = self.queue.len() > 0 || self.index.busy_slots > 0;
         is_active && step.stalled < at && at <= step.now && step.now.since(at) <= PAUSE_LASTS
     }
 
-    /// Whether any pod waits until it is certain that KEDA does not remove it, and is there to be used.
+    /// Reports whether a pod that is not terminating waits until it is certain that KEDA does not remove it.
     pub(crate) fn awaits_pause(&self) -> bool {
         let is_keda = matches!(self.rules.scaling, Scaling::Keda { .. });
         let stays = |o: &Ordinal| self.pods.get(o).is_some_and(|pod| !pod.is_terminating());
         is_keda && self.index.returning.iter().any(stays)
     }
 
-    /// Whether pods are used that a number KEDA was served before may remove.
+    /// Reports whether pods are in use that KEDA may still remove because of a number it was served before.
     pub(crate) fn needs_pause(&self, now: Time) -> bool {
         planted!(PauseForgotten => false);
         self.scale.needs_pause(&self.rules, now)

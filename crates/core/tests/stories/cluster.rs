@@ -136,7 +136,7 @@ fn a_removed_pool_ends_with_the_replica_that_had_its_last_stream() {
 }
 
 #[test]
-fn a_pool_that_is_configured_again_before_its_removal_is_complete_goes_on() {
+fn a_pool_that_is_configured_again_before_its_removal_is_complete_continues() {
     let mut pool = Story::with_pods(2);
     pool.visit(ANA).attach(ANA).say(Command::Remove).say(Command::Rules(Rules { max: 2, ..Rules::default() }));
     pool.detach(ANA).visit(BEN);

@@ -1,4 +1,4 @@
-//! Demand that returns while pods retire: when it is certain that they are not deleted any more, and when it is not.
+//! Demand that returns while pods retire: when it is certain that they will not be deleted, and when it is not.
 
 use crate::story::*;
 use slotkeeper_core::{Command, Effect, Entry, Rules, Scaling, Timeline};
@@ -88,7 +88,7 @@ fn a_new_incarnation_is_not_certain_either_before_the_raised_number_has_been_rea
 }
 
 #[test]
-fn a_pod_that_cannot_be_certain_for_too_long_is_owed_a_recycle_and_its_successor_is_free() {
+fn a_pod_that_is_uncertain_for_too_long_is_owed_a_recycle_and_its_successor_is_free() {
     let mut pool = keda();
     pool.scale_seen(1, 0).visit(BEN).served(2).at(secs(899));
     assert_eq!(pool.recycled(), NO_PODS);
@@ -105,7 +105,7 @@ fn a_recycle_once_owed_stays_owed_even_if_the_pod_would_be_certain_now() {
     let mut pool = direct();
     pool.visit(BEN).at(secs(900));
     assert_eq!(pool.owed_recycles(), [1]);
-    // It may be being deleted at this moment.
+    // A dispatcher may be deleting it at this moment.
     pool.scale_done();
     assert_eq!((pool.place(BEN), pool.owed_recycles()), (Where::Queued(0), vec![1]));
     pool.pod_terminating(1).pod_replaced(1);
@@ -160,7 +160,7 @@ fn a_new_incarnation_under_keda_is_free_at_once() {
 }
 
 #[test]
-fn a_pod_that_retires_again_is_not_stuck_any_more() {
+fn a_pod_that_retires_again_is_no_longer_stuck() {
     let mut pool = keda();
     pool.visit(BEN).at(secs(900));
     assert_eq!(pool.owed_recycles(), [1]);
@@ -170,7 +170,7 @@ fn a_pod_that_retires_again_is_not_stuck_any_more() {
     assert_eq!(pool.owed_recycles(), NO_PODS, "it returns again, and its clock starts again");
 }
 
-/// As `keda`, where everybody knows of pauses; Ben waits for pod 1.
+/// As `keda`, but all replicas know of pauses; Ben waits for pod 1.
 fn pausing() -> Story {
     let mut pool = keda();
     pool.hello(Entry::SEMANTICS).served(1).scale_seen(2, 0).at(secs(400)).visit(BEN).after(secs(1));
@@ -194,9 +194,13 @@ fn the_pause_is_needed_until_the_raised_number_has_settled() {
     assert!(!pool.census().is_active() && pool.needs_pause(), "not served");
     pool.served(2).after(secs(19));
     assert!(pool.needs_pause());
-    assert_eq!(pool.fleet.next_deadline(), Some((pool.clock() + secs(1), "pause")), "somebody has to notice");
+    assert_eq!(
+        pool.fleet.next_deadline(),
+        Some((pool.clock() + secs(1), "pause")),
+        "a replica has to write an entry then"
+    );
     pool.after(secs(1)).tick();
-    assert!(!pool.needs_pause(), "whatever number is acted on now covers the pod");
+    assert!(!pool.needs_pause(), "every number that KEDA may still act on covers the pod");
 }
 
 #[test]
@@ -208,7 +212,7 @@ fn the_pause_is_not_needed_for_pods_that_were_given_up_again() {
 }
 
 #[test]
-fn a_pause_that_was_seen_too_long_ago_proves_nothing() {
+fn a_pause_that_was_observed_too_long_ago_proves_nothing() {
     let mut pool = pausing();
     let seen = pool.fleet.now();
     pool.after(secs(11)).scale_in_paused_at(seen);
@@ -221,7 +225,7 @@ fn a_pause_that_was_seen_too_long_ago_proves_nothing() {
 }
 
 #[test]
-fn a_pause_that_was_seen_before_time_stood_still_proves_nothing() {
+fn a_pause_that_was_observed_before_a_gap_in_fleet_time_proves_nothing() {
     let mut pool = pausing();
     let seen = pool.fleet.now();
     pool.gap(secs(60)).scale_in_paused_at(seen);
@@ -231,14 +235,14 @@ fn a_pause_that_was_seen_before_time_stood_still_proves_nothing() {
 }
 
 #[test]
-fn a_pause_proves_nothing_where_no_session_keeps_it() {
+fn a_pause_proves_nothing_while_no_session_lives() {
     let mut pool = pausing();
     pool.leave(BEN).leave(ANA).detach(ANA).scale_in_paused().visit(CAT).visit(BEN);
     assert_eq!((pool.place(CAT), pool.place(BEN)), (at_pod(0), Where::Queued(0)));
 }
 
 #[test]
-fn a_pause_proves_nothing_of_a_pod_that_the_size_does_not_cover() {
+fn a_pause_proves_nothing_about_a_pod_that_the_size_does_not_cover() {
     let mut pool = pausing();
     pool.scale_seen(1, 0).scale_in_paused();
     assert_eq!(pool.place(BEN), Where::Queued(0));
@@ -255,7 +259,7 @@ fn a_pause_of_another_timeline_proves_nothing() {
 }
 
 #[test]
-fn under_own_scaling_a_pause_of_keda_proves_nothing() {
+fn with_direct_scaling_a_pause_of_keda_proves_nothing() {
     let mut pool = direct();
     pool.hello(Entry::SEMANTICS).visit(BEN).scale_in_paused();
     assert_eq!(pool.place(BEN), Where::Queued(0));

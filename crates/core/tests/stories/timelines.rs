@@ -203,7 +203,7 @@ fn emptying_a_pod_continues_when_it_is_certain_to_stay() {
     pool.after(secs(400));
     assert_eq!((pool.place(BEN), pool.released()), (Where::Queued(0), vec![]));
     pool.scale_done();
-    assert_eq!((pool.place(ANA), pool.place(BEN)), (at_pod(0), at_pod(0)), "her streams go on, he is moved");
+    assert_eq!((pool.place(ANA), pool.place(BEN)), (at_pod(0), at_pod(0)), "her streams continue, he is moved");
 }
 
 // ---- under KEDA ----

@@ -203,7 +203,7 @@ impl Swarm {
         self.apply(&entry);
     }
 
-    /// The journal goes on without its newest entries. Replicas that had read them start again under new ids, and their streams
+    /// The journal continues without its newest entries. Replicas that had read them start again under new ids, and their streams
     /// stay open for a while; the cluster does not change, and is observed again.
     fn lose(&mut self, entries: usize, readers: u8) {
         let Some((fleet, streams, clocks)) = self.past.iter().rev().nth(entries).cloned() else { return };
@@ -228,11 +228,12 @@ impl Swarm {
                 self.restart(index);
             }
         }
-        // Replicas that have not read the lost entries go on. An attach that no replica has read back opened no stream, and
+        // Replicas that have not read the lost entries continue. An attach that no replica has read back opened no stream, and
         // closed streams stay closed.
         self.streams.retain(|stream| streams.contains(stream) && !self.unsound.contains(&stream.1));
         if let Some(witness) = &mut self.witness {
-            witness.journal_lost(&streams, &self.unsound, trusted, self.world.real);
+            let living = self.replicas.iter().map(|(name, _)| *name).collect();
+            witness.journal_lost(&streams, &self.unsound, &living, trusted, self.world.real);
             fleet.rules(&self.pool).into_iter().for_each(|rules| witness.rules_changed(rules, rules.after_session));
         }
         (self.fleet, self.clocks, self.twin) = (fleet, clocks, None);
@@ -316,7 +317,8 @@ impl Swarm {
     /// Prints an entry, its effects, and the state after it.
     fn tell(&self, entry: &Entry, effects: &[Effect]) {
         let (at, from, number) = (self.fleet.now(), entry.from, entry.number);
-        println!("  {at:?} {from:?} {number}: {:?} -> {effects:?}", entry.command);
+        let real = self.world.real;
+        println!("  {at:?} (real: {real} ms) {from:?} {number}: {:?} -> {effects:?}", entry.command);
         for (ordinal, pod) in self.fleet.pods(&self.pool) {
             println!("      {ordinal:?} {:?} {:?}", pod.life, pod.sessions);
         }

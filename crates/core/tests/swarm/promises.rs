@@ -188,7 +188,7 @@ impl Swarm {
         }
     }
 
-    /// The streams that may go on (their replica is known, and their session is attached through it in their incarnation), and
+    /// The streams that may continue (their replica is known, and their session is attached through it in their incarnation), and
     /// whether their pod is terminating or being emptied.
     pub(super) fn running(&self) -> BTreeMap<Stream, bool> {
         let running = self.streams.iter().filter_map(|stream| {

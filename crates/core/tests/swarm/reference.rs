@@ -47,12 +47,15 @@ pub(super) struct Witness {
     orders: Vec<Decision>,
     /// Observations arrive in order. If not, a size may overtake the end of a pod, and the cause of its removal proves nothing.
     orderly: bool,
-    published: u32,
+    /// The number that was served last, unless a size was ordered since.
+    published: Option<u32>,
     streams: BTreeMap<(SessionId, ReplicaId), Open>,
     numbers: u64,
     /// Sessions that have a slot, by their last answer.
     seated: BTreeSet<SessionId>,
     replicas: BTreeMap<ReplicaId, Silence>,
+    /// Those that the fleet has not given up.
+    known: BTreeSet<ReplicaId>,
     /// Streams that are attached according to the fleet.
     counted: BTreeSet<(SessionId, ReplicaId)>,
     now: u64,
@@ -69,11 +72,12 @@ impl Witness {
             size: None,
             orders: Vec::new(),
             orderly,
-            published: 0,
+            published: None,
             streams: BTreeMap::new(),
             numbers: 0,
             seated: BTreeSet::new(),
             replicas: BTreeMap::new(),
+            known: BTreeSet::new(),
             counted: BTreeSet::new(),
             now: world.real,
         };
@@ -90,11 +94,12 @@ impl Witness {
     }
 
     /// `kept`: the streams at the position to which the journal has fallen back. `unsound`: the replicas that had read more;
-    /// they close their streams before `trusted`.
+    /// they close their streams before `trusted`, and so do replicas that are not among the `living`: they have closed them.
     pub(super) fn journal_lost(
         &mut self,
         kept: &BTreeSet<Stream>,
         unsound: &BTreeSet<ReplicaId>,
+        living: &BTreeSet<ReplicaId>,
         trusted: u64,
         now: u64,
     ) {
@@ -104,7 +109,7 @@ impl Witness {
         let keys: Vec<(SessionId, ReplicaId)> = self.streams.keys().copied().collect();
         for key in keys {
             match self.streams.get_mut(&key) {
-                Some(open) if unsound.contains(&key.1) => {
+                Some(open) if unsound.contains(&key.1) || !living.contains(&key.1) => {
                     open.until.get_or_insert(trusted);
                 }
                 Some(_) if !kept.contains(&key) => self.close(key, now),
@@ -118,6 +123,7 @@ impl Witness {
     /// The journal has accepted an entry. `heard`: the fleet accepts it, too.
     pub(super) fn entry(&mut self, entry: &Entry, heard: bool, effects: &[Effect], fleet: &Fleet, world: &World) {
         self.now = world.real;
+        self.known = self.replicas.keys().copied().filter(|r| fleet.replica(*r).is_some()).collect();
         let is_counted = |(session, replica): &(SessionId, ReplicaId)| {
             fleet.session(&entry.pool, *session).is_some_and(|session| match &session.state {
                 State::Taken { by, .. } | State::Ending { by, .. } => by.contains(replica),
@@ -135,11 +141,11 @@ impl Witness {
             self.see(Observation::JournalSettled);
         }
         self.effects(entry, heard, effects);
+        self.publish(fleet, &entry.pool);
         self.name_seats(effects, fleet, &entry.pool);
         if matches!(entry.command, Command::Rules(_)) {
             self.see(Observation::Settings(settings(&self.rules)));
         }
-        self.publish(fleet, &entry.pool);
         // A first entry may be written while an observation is in flight.
         if matches!(entry.command, Command::Hello { .. }) {
             return;
@@ -212,8 +218,8 @@ impl Witness {
     /// Reports the number that a scaler would be served now, in pools of KEDA.
     fn publish(&mut self, fleet: &Fleet, pool: &PoolId) {
         let keda = matches!(self.rules.scaling, Scaling::Keda { .. });
-        if let Some(desired) = fleet.desired(pool).filter(|d| keda && d.end != self.published) {
-            self.published = desired.end;
+        if let Some(desired) = fleet.desired(pool).filter(|d| keda && Some(d.end) != self.published) {
+            self.published = Some(desired.end);
             self.see(Observation::Ordered { start: desired.start, end: desired.end, position: 0 });
         }
     }
@@ -244,7 +250,7 @@ impl Witness {
                 self.replicas.remove(&entry.from);
             }
             Command::Rules(rules) => {
-                // What time made due in the same entry was done by the former rules: by them a pod may have been used again.
+                // Deadlines that became due in this entry were handled under the former rules: these may have used a pod again.
                 let rules = rules.clone().clamped();
                 let is_keep = self.rules.after_session == AfterSession::Keep;
                 self.rules_changed(&rules, if is_keep { AfterSession::Keep } else { rules.after_session });
@@ -259,7 +265,11 @@ impl Witness {
             return;
         }
         let (before, after) = ((self.rules.silence + self.rules.grace).0, (rules.silence + rules.grace).0);
-        for silence in self.replicas.values_mut() {
+        for (replica, silence) in &mut self.replicas {
+            // A replica that was given up closes its streams as soon as it reads that, whatever the rules are then.
+            if !self.known.contains(replica) {
+                continue;
+            }
             silence.patience = silence.patience.max(after);
             if after < before {
                 silence.keeps = silence.keeps.max(self.now + before);
@@ -315,6 +325,7 @@ impl Witness {
                         self.orders.push(*decided);
                     }
                     let position = self.position(*decided);
+                    self.published = None;
                     self.see(Observation::Ordered { start: *start, end: start + replicas, position });
                 }
                 Effect::Placed { session, .. } => self.tell(*session, Answer::Ready),

@@ -16,7 +16,7 @@ pub(super) enum Act {
     /// KEDA asks (and reads which of the answers that are not too old). `Keda`: it acts on a number that it was served.
     Serve(u8),
     Keda(u8),
-    /// A dispatcher pauses KEDA's scaling in, and reports it; or ends the pause.
+    /// A dispatcher pauses KEDA's scale-in, and reports it. `Resume`: it ends the pause.
     Pause,
     Resume,
     /// The controller creates a missing pod. `Remove`: it begins to delete a surplus one.
@@ -76,7 +76,7 @@ pub(super) const CALM: [Act; 16] = [
     Act::Progress(5),
 ];
 
-/// How long a dispatcher keeps the pause that nobody needs, less what it may not know yet.
+/// Shortest real time from when the pause was last needed until a dispatcher ends it: `Pace::quiet` minus the age of its view.
 const RESUMES: u64 = 15_000;
 
 /// A size that was ordered.
@@ -112,9 +112,9 @@ pub(super) struct World {
     served: Vec<(u32, u64)>,
     /// The newest number served according to the journal, and when it was first served; until KEDA has certainly acted on it.
     settling: Option<(u32, u64)>,
-    /// KEDA's scaling in is paused.
+    /// KEDA's scale-in is paused.
     paused: bool,
-    /// When the pause was needed, or reported, last.
+    /// When the pause was last needed or reported.
     kept: u64,
     /// KEDA reads gauges that may be late (but never an older one after a newer one) instead of asking a current dispatcher.
     prometheus: bool,
@@ -477,7 +477,7 @@ impl World {
         }
     }
 
-    /// Where pods could be used if it were certain that KEDA removes none. Whatever is on its way from before has arrived.
+    /// Pauses, if pods could be used if it were certain that KEDA removes none. All earlier writes have arrived.
     fn pause(&mut self, fleet: &Fleet) {
         let Some(pool) = fleet.pools().find(|pool| fleet.awaits_pause(pool)) else { return };
         if fleet.census(pool).is_some_and(|c| c.is_active()) {
@@ -486,7 +486,7 @@ impl World {
         }
     }
 
-    /// At the earliest some time after it was needed last.
+    /// Ends the pause, if it was last needed long enough ago.
     fn resume(&mut self) {
         if self.paused && self.kept + RESUMES <= self.real {
             self.paused = false;

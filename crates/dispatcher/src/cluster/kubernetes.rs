@@ -53,9 +53,10 @@ pub struct Pace {
     pub overdue: Duration,
     /// Delays after failures: from the first, doubling, to the second.
     pub retry: (Duration, Duration),
-    /// What KEDA and its autoscaler do because of what they have read, they have done after this.
+    /// Longest time from when KEDA or its autoscaler reads a value until it has acted on it.
     pub acts: Duration,
-    /// How long nobody lives before KEDA's pause ends: each change of it changes KEDA's autoscaler.
+    /// How long no session must live before the pause of KEDA's scale-in ends: each change of the pause changes KEDA's
+    /// autoscaler.
     pub quiet: Duration,
 }
 
@@ -73,7 +74,7 @@ impl Default for Pace {
     }
 }
 
-/// What the parts of one pool's adaptor share.
+/// Shared by the parts of one pool's adaptor.
 struct Site {
     pool: PoolId,
     config: KubernetesPods,

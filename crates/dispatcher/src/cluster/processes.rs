@@ -1,10 +1,10 @@
-//! A pool of local processes: one machine, no Kubernetes. This is the handle; behind it,
-//! `keeper` decides what runs, `child` is one pod's way from start to end, `output` logs what pods write, `crashes` paces
-//! restarts, `template` and `environment` fill in what a program gets, `folders` has the pods' data.
+//! A pool of local processes: one machine, no Kubernetes. This file is the handle; behind it, `keeper` decides which pods
+//! run, `child` runs one pod from its start to its end, `output` logs the pods' output, `crashes` computes the back-off of
+//! restarts, `template` and `environment` fill in arguments and environments, `folders` manages the pods' data.
 //!
-//! Each pod has a `supervisor`, a process of this same program that ends it with all its descendants (`link` is the
-//! dispatcher's end, `wire` what they say to each other, `cgroup` and `family` how descendants are found). What runs is
-//! noted in `records`: the next dispatcher goes on with it (`adoption`) or ends it (`leftovers`).
+//! Each pod has a `supervisor`, a process of this same program that ends the pod with all its descendants (`link` is the
+//! dispatcher's end of their socket, `wire` the protocol; `cgroup` and `family` find descendants). Running pods are
+//! recorded in `records`: the next dispatcher adopts them (`adoption`) or ends them (`leftovers`).
 
 pub(crate) mod accounts;
 mod adoption;
@@ -47,19 +47,19 @@ pub use link::{SUPERVISE, this_program};
 pub use os::hide_memory;
 pub use supervisor::run as supervise;
 
-/// The variable by which a pod's processes are known again; its value is the incarnation.
+/// The environment variable that identifies a pod's processes; its value is the incarnation.
 const MARK: &str = "SLOTKEEPER_INCARNATION";
 
-/// Makes the pool; what a former dispatcher has left running goes on if it is adopted, and is ended otherwise. Nothing is
-/// started until the pool is told to. Dropping it ends its processes (in the background, with their grace); so does the
-/// end of the runtime (at once). With [`OnRestart::Adopt`](crate::config::OnRestart) they go on.
+/// Creates the pool: adopts or ends the running pods of a former dispatcher, and starts none before [`Cluster::scale`].
+/// Dropping the pool ends its processes in the background, with their grace; the end of the runtime ends them at once.
+/// With [`OnRestart::Adopt`](crate::config::OnRestart) they keep running in both cases.
 ///
-/// `supervisor` is a program that runs [`supervise`] when its argument is [`SUPERVISE`]. `since` is wall time: the pool's news
-/// have higher versions than those of any pool started earlier. To be called inside a runtime.
+/// `supervisor` is a program that runs [`supervise`] when its argument is [`SUPERVISE`]. `since` is wall time: the pool's
+/// observations have higher versions than those of any pool started earlier. Must be called inside a Tokio runtime.
 ///
 /// # Errors
-/// When the operating system has no randomness to give, when there is no such user as the pods are to run as, or when the
-/// data folder cannot be used, or is used by another dispatcher.
+/// If the operating system provides no randomness, if the user of the pods does not exist, or if the data folder cannot be
+/// used or is used by another dispatcher.
 pub fn start(
     pool: &PoolId,
     config: Processes,
@@ -68,7 +68,7 @@ pub fn start(
     supervisor: &Path,
     since: Time,
 ) -> Result<Arc<dyn Cluster>, ClusterError> {
-    // Names of processes are not secrets: 64 random bits and a count keep them apart.
+    // The uids of processes are not secrets: 64 random bits and a counter keep them unique.
     let ids = Ids::seeded(ids.draw().map_err(ClusterError::NoRandomness)?);
     let (teller, news) = news::channel(since);
     let (requests, orders) = mpsc::channel(64);
@@ -88,7 +88,7 @@ pub fn start(
     Ok(Arc::new(Handle { news, requests, figures: counted }))
 }
 
-/// Of all by which a pod that runs would differ from one that is started now.
+/// Returns a digest of the settings that determine how a pod is started: a running pod with another digest is not adopted.
 fn fingerprint(config: &Processes) -> String {
     let started_with = Processes {
         probe: crate::config::Probe::default(),
@@ -136,7 +136,7 @@ impl Cluster for Handle {
 
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            // An error means that the keeper has ended, and so has everything else.
+            // An error means that the keeper has ended, and all processes with it.
             let _ = self.ask(|reply| Request::Stop { leave: true, reply }).await;
         })
     }

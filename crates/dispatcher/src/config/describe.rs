@@ -141,13 +141,17 @@ fn top(config: &Config) -> Vec<Line> {
             if config.keda.tls.is_some() { "given" } else { "none" }.to_owned(),
             "the certificate of this listener",
         ),
-        ("limits.header_bytes", limits.header_bytes.to_string(), "most bytes of a request's head"),
-        ("limits.header_fields", limits.header_fields.to_string(), "most fields of a head, of requests and responses"),
-        ("limits.header_seconds", secs(limits.header_time), "most time for it to arrive"),
+        ("limits.header_bytes", limits.header_bytes.to_string(), "maximum bytes of a request's head"),
+        (
+            "limits.header_fields",
+            limits.header_fields.to_string(),
+            "maximum fields of a head, of requests and responses",
+        ),
+        ("limits.header_seconds", secs(limits.header_time), "maximum time for it to arrive"),
         (
             "limits.body_bytes",
             limits.body_bytes.map_or("off".to_owned(), |n| n.to_string()),
-            "most bytes of a request's body",
+            "maximum bytes of a request's body",
         ),
         ("limits.idle_seconds", secs(limits.idle), "an idle keep-alive connection is closed after this"),
         (
@@ -155,13 +159,17 @@ fn top(config: &Config) -> Vec<Line> {
             if limits.linger.is_zero() { "off".to_owned() } else { secs(limits.linger) },
             "how long unread input is discarded before a connection is closed",
         ),
-        ("limits.linger_bytes", limits.linger_bytes.to_string(), "most bytes of it"),
-        ("limits.connections", limits.connections.to_string(), "most connections from visitors at once"),
-        ("limits.streams_per_session", limits.streams_per_session.to_string(), "most streams of one session at once"),
+        ("limits.linger_bytes", limits.linger_bytes.to_string(), "maximum bytes of it"),
+        ("limits.connections", limits.connections.to_string(), "maximum connections from visitors at once"),
+        (
+            "limits.streams_per_session",
+            limits.streams_per_session.to_string(),
+            "maximum streams of one session at once",
+        ),
         (
             "limits.new_sessions_per_second",
             limits.new_sessions_per_second.to_string(),
-            "most new sessions per second, over all pools",
+            "maximum new sessions per second, over all pools",
         ),
     ]
 }
@@ -396,7 +404,7 @@ fn clocks(pool: &PoolConfig) -> [Line; 15] {
     let off = |clock: Option<Millis>| clock.map_or("off".to_owned(), millis);
     let hold = if pool.hold.is_zero() { "off".to_owned() } else { secs(pool.hold) };
     [
-        ("queue_limit", rules.queue_limit.to_string(), "most sessions that may wait"),
+        ("queue_limit", rules.queue_limit.to_string(), "maximum sessions that may wait"),
         (
             "queue_lease_seconds",
             millis(rules.queue_lease),
@@ -438,7 +446,7 @@ fn clocks(pool: &PoolConfig) -> [Line; 15] {
             "a pod that is not ready for this long is no longer counted on",
         ),
         ("hold_seconds", hold, "upgrades and API calls wait this long for a slot instead of a 503"),
-        ("hold_limit", pool.hold_limit.to_string(), "most requests held at once"),
+        ("hold_limit", pool.hold_limit.to_string(), "maximum requests held at once"),
     ]
 }
 
@@ -462,7 +470,7 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
             let names = processes.environment.iter().map(|(name, _)| name);
             let usual_folder = if processes.data == DataBetween::Wipe { "its own" } else { "inherited" };
             vec![
-                ("processes.command", processes.command.join(" "), "what a pod runs"),
+                ("processes.command", processes.command.join(" "), "the command of a pod"),
                 ("processes.environment", listed(names, "none"), "variables it gets in addition (values not shown)"),
                 (
                     "processes.inherit",
@@ -472,7 +480,7 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
                 (
                     "processes.working_folder",
                     processes.working_folder.as_ref().map_or(usual_folder.to_owned(), folder),
-                    "where it runs",
+                    "its working folder",
                 ),
                 ("processes.data_folder", folder(&processes.data_folder), "each pod has its data in a folder in it"),
                 (
@@ -537,7 +545,7 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
                 (
                     "processes.log_lines_per_second",
                     processes.log_lines.map_or("off".to_owned(), |lines| lines.to_string()),
-                    "most lines of a pod's output that are logged",
+                    "maximum lines of a pod's output that are logged",
                 ),
                 ("processes.probe.kind", kind, "how readiness is probed"),
                 ("processes.probe.every_seconds", every, "how often"),
@@ -553,8 +561,8 @@ fn pods(cluster: &ClusterConfig) -> Vec<Line> {
             };
             let or = |text: &Option<String>, none: &str| text.clone().unwrap_or_else(|| none.to_owned());
             vec![
-                (workload, pods.workload.name().to_owned(), "whose pods these are"),
-                ("kubernetes.namespace", or(&pods.namespace, "its own"), "where it is"),
+                (workload, pods.workload.name().to_owned(), "the workload that has the pods"),
+                ("kubernetes.namespace", or(&pods.namespace, "its own"), "its namespace"),
                 ("kubernetes.port", pods.port.to_string(), "the port the pods listen on"),
                 ("kubernetes.probe.kind", kind, "how a new pod is probed once, after its own readiness"),
                 ("kubernetes.probe.every_seconds", every, "how often, until it answers"),

@@ -306,7 +306,7 @@ impl<A: Aftermath> Reader<'_, A> {
             if self.shared && desk.pending.is_empty() {
                 // A replica on a shared journal sends heartbeats even when nothing else is due.
                 let often = if young { YOUNG_TRUST / 4 } else { third };
-                let sign = (desk.proven + often, "sign of life");
+                let sign = (desk.proven + often, "heartbeat");
                 wake = Some(wake.map_or(sign, |wake| wake.min(sign)));
             }
         });

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// Starts the tasks of pools, and knows their clusters.
+/// Starts the tasks of pools, and has their clusters.
 pub(crate) struct Tasks {
     clusters: Mutex<Clusters>,
     starts: mpsc::UnboundedSender<Start>,
@@ -47,7 +47,7 @@ impl Tasks {
         self.clusters().remove(pool);
     }
 
-    /// The dispatcher ends: so do local processes.
+    /// Stops all clusters (local processes end) when the dispatcher ends.
     pub(crate) async fn stop(&self) {
         let clusters: Vec<_> = self.clusters().values().cloned().collect();
         for cluster in clusters {
@@ -56,7 +56,7 @@ impl Tasks {
     }
 }
 
-/// Runs the tasks of all pools until the dispatcher ends. A task that panics takes the dispatcher with it.
+/// Runs the tasks of all pools until the dispatcher ends. A panic in a task ends the dispatcher.
 pub(crate) async fn run(dispatcher: Arc<Dispatcher>, mut starts: mpsc::UnboundedReceiver<Start>) {
     let mut tasks = JoinSet::new();
     loop {

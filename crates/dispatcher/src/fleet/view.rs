@@ -26,7 +26,7 @@ pub struct View {
 }
 
 /// The last moment at which this replica may send bytes to a pod, shared with every stream (law 5). A timer closes streams
-/// before it (`silence.rs`). But a process that was stopped for a while may read bytes that its clients sent meanwhile
+/// before it (`fencing.rs`). But a process that was stopped for a while may read bytes that its clients sent meanwhile
 /// before its timers fire: so each stream also checks the clock before it forwards anything.
 #[derive(Clone, Debug)]
 pub struct Limit {

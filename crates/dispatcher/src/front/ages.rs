@@ -46,7 +46,7 @@ impl Ages {
         if by.abs() < STEP {
             return;
         }
-        tracing::warn!(seconds = by / 1000, "the system's clock has been set");
+        tracing::warn!(seconds = by / 1000, "system clock set");
         let shifted = |time: Time| Time(time.0.saturating_add_signed(by));
         steps.to = steps.to.max(Time(wall.0.saturating_add_signed(-by)));
         if let Ok(by) = u64::try_from(by)

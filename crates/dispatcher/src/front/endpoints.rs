@@ -130,7 +130,7 @@ fn lives(dispatcher: &Dispatcher, pool: &Pool, ticket: Ticket) -> bool {
     }
 }
 
-/// Allows only these methods. (Actions from pages of other origins have already been refused in `door.rs`.)
+/// Allows only these methods. (Actions from pages of other origins have already been refused in `front/request.rs`.)
 fn allow(request: &Request<Incoming>, methods: &[Method]) -> Result<(), RequestError> {
     if methods.contains(request.method()) {
         return Ok(());

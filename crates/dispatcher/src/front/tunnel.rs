@@ -30,7 +30,7 @@ use tokio::time::{Instant, Sleep};
 
 /// How long both sides may take to finish after a close frame was inserted.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How long a pod may go on sending after its WebSocket client has left.
+/// How long a pod may keep sending after its WebSocket client has left.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// The first half of the payload of the dispatcher's pings; the second half is a serial number.
 const PING_TAG: [u8; 4] = *b"skpr";

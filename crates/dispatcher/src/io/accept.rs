@@ -1,4 +1,4 @@
-//! Accepting connections when that may fail: what is logged then, and how soon it is tried again. The same for all listeners.
+//! Accepts connections for all listeners: logs and counts failures, and retries after a pause.
 
 use crate::io::inherited::is_out_of_files;
 use crate::io::{Listener, Stream};
@@ -8,12 +8,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// After a failure that lasts (no free descriptor, say).
+/// Pause after a failure that may last, for example when no descriptor is free.
 const PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) struct Acceptor {
     listener: Box<dyn Listener>,
-    /// Whose connections they are, as the log says it.
+    /// The name of the listener in logs.
     of: &'static str,
     errors: IntCounter,
     throttle: Throttle,
@@ -25,13 +25,15 @@ impl Acceptor {
         Acceptor { listener, of, errors, throttle: Throttle::new() }
     }
 
-    /// The next connection. Dropped before that, it loses none.
+    /// Returns the next connection. Cancel-safe: no connection is lost.
     pub(crate) async fn accept(&mut self) -> (Stream, SocketAddr) {
         loop {
             match self.listener.accept().await {
                 Ok(accepted) => return accepted,
-                // That connection only: it ended before it was accepted.
-                Err(error) if is_of_one(&error) => tracing::debug!(of = self.of, "a connection ended at once: {error}"),
+                // Only that connection failed: it ended before it was accepted.
+                Err(error) if is_of_one(&error) => {
+                    tracing::debug!(of = self.of, "connection ended before it was accepted: {error}");
+                }
                 Err(error) => {
                     self.errors.inc();
                     if let Some(failures) = self.throttle.note() {

@@ -28,7 +28,7 @@ impl Figures {
     pub fn new() -> Result<Figures, prometheus::Error> {
         let appends = HistogramOpts::new(
             "slotkeeper_journal_append_seconds",
-            "Time from handing a batch of entries to the journal until it has its place there, retries included.",
+            "Time from submitting a batch of entries to the journal until its position is assigned, retries included.",
         );
         Ok(Figures {
             appends: Histogram::with_opts(appends.buckets(BUCKETS.to_vec()))?,
@@ -44,7 +44,7 @@ impl Figures {
             size: IntGauge::new("slotkeeper_journal_size_bytes", "Size of the journal's folder.")?,
             lapses: IntCounter::new(
                 "slotkeeper_journal_lapses_total",
-                "How often this replica found that entries may be lost, and wrote a lapse.",
+                "Number of times that this replica found that entries may be lost, and wrote a lapse.",
             )?,
         })
     }

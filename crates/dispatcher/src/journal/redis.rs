@@ -88,7 +88,7 @@ pub fn open(config: &RedisJournal, net: Arc<dyn Net>) -> Result<Journal, OpenErr
     })
 }
 
-/// What the writer, the reader and the keeper of the journal share.
+/// Shared by the writer, the reader and the keeper of the journal.
 #[derive(Clone)]
 struct House {
     place: Arc<Place>,

@@ -7,7 +7,7 @@ pub struct ProcessMetrics {
     accept_errors: IntCounterVec,
     /// Connections from visitors allowed at once.
     pub connections_limit: IntGauge,
-    /// How often a new connection had to wait because of that limit.
+    /// Number of times that a new connection had to wait because of that limit.
     pub connections_waited: IntCounter,
     reloads: IntCounterVec,
     admin_refused: IntCounterVec,
@@ -57,7 +57,7 @@ impl ProcessMetrics {
                 registry,
                 IntCounter::new(
                     "slotkeeper_connections_waited_total",
-                    "How often a new connection had to wait because the maximum was in use.",
+                    "Number of times that a new connection had to wait because the maximum was in use.",
                 )?,
             )?,
             reloads: {
@@ -76,7 +76,7 @@ impl ProcessMetrics {
                 let refused = counters(
                     registry,
                     "slotkeeper_admin_refused_total",
-                    "What the admin listener refused: connection (more than allowed: the new one, or an idle one for it), token (none that is valid), page (sent by a web page), body (too large).",
+                    "Refused by the admin listener: connection (over the limit: the new one, or an idle one for it), token (no valid one), page (sent by a web page), body (too large).",
                     &["why"],
                 )?;
                 for why in Refused::ALL {

@@ -1,5 +1,5 @@
-//! The operators' listener: metrics, health, readiness, and a small JSON API over pools, pods and sessions. Loopback by
-//! default; with a token everything but the probes asks for it. Sessions are named by their public hash only.
+//! The operators' listener: metrics, health, readiness, and a small JSON API for pools, pods and sessions. Loopback by
+//! default; if a token is configured, everything but the probes requires it. Sessions are named only by their public hash.
 
 mod connections;
 
@@ -37,16 +37,16 @@ use subtle::ConstantTimeEq;
 /// An idle connection is closed after this.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Most bytes of a request's body. None is read.
+/// Maximum bytes of a request's body, which is never read.
 const LARGEST_BODY: u64 = 64 * 1024;
-/// Before a request with a wrong token is answered.
+/// Delay before a request with a wrong token is answered.
 const AFTER_WRONG_TOKEN: Duration = Duration::from_millis(100);
 static WRONG_TOKENS: Throttle = Throttle::new();
 
-/// Sessions listed at most; the total is always told.
+/// Maximum number of listed sessions; the total is always reported.
 const LISTED: usize = 1000;
 
-/// Serves until the process ends: probes are answered while the dispatcher stops, too.
+/// Serves until the process ends: probes are also answered while the dispatcher stops.
 pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>) {
     let mut acceptor = Acceptor::new(listener, "admin", dispatcher.metrics.process.accept_errors("admin"));
     let mut connections = Connections::new(inherited::operators());
@@ -57,7 +57,7 @@ pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>) {
         if room != Room::Free {
             dispatcher.metrics.process.admin_refused(Refused::Connection);
             if let Some(times) = full.note() {
-                tracing::warn!(%peer, times, "all connections of the admin listener are in use: idle ones are closed for new ones");
+                tracing::warn!(%peer, times, "connection limit of the admin listener reached: idle connections are closed for new ones");
             }
         }
         if room == Room::None {
@@ -86,7 +86,7 @@ async fn serve(dispatcher: Arc<Dispatcher>, socket: Stream, peer: SocketAddr, us
 async fn answer(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>, peer: SocketAddr) -> Response<Answer> {
     let mut response = answer_to(dispatcher, request, peer).await;
     if !request.body().is_end_stream() {
-        // The body, which nothing here reads.
+        // The body is not read, so the connection cannot be reused.
         response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     }
     response
@@ -111,7 +111,7 @@ async fn answer_to(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>, pe
             if let Some(times) = WRONG_TOKENS.note() {
                 tracing::warn!(%peer, times, "admin requests without a valid token");
             }
-            // One who guesses is slowed.
+            // Slows down guessing.
             tokio::time::sleep(AFTER_WRONG_TOKEN).await;
             let mut response =
                 error(StatusCode::UNAUTHORIZED, "a valid token is required: Authorization: Bearer TOKEN");
@@ -122,7 +122,7 @@ async fn answer_to(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>, pe
             refused(Refused::Page);
             error(
                 StatusCode::FORBIDDEN,
-                "requests of web pages are refused: use a program, and name the listener by address",
+                "requests from web pages are refused; allowed: other clients, which name the listener by IP address or as localhost",
             )
         }
         "/metrics" if reads => metrics(dispatcher),
@@ -133,7 +133,8 @@ async fn answer_to(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>, pe
     }
 }
 
-/// Ready: the journal has been read, every pool's pods have been listed, and the dispatcher is not ending.
+/// Reports whether the dispatcher is ready: the journal has been read and answers, every pool's pods have been listed, and the
+/// dispatcher is not stopping.
 fn readiness(dispatcher: &Dispatcher) -> Result<(), String> {
     if *dispatcher.stopping.borrow() {
         return Err("the dispatcher is stopping".into());
@@ -149,8 +150,8 @@ fn readiness(dispatcher: &Dispatcher) -> Result<(), String> {
         .map_or(Ok(()), |p| Err(format!("the pods of pool {} have not been listed yet", p.config.id)))
 }
 
-/// A pool whose pods are not known yet. A pool that an operator has removed does not count, nor one that a reload has added: that
-/// must not take a dispatcher that serves others out of use.
+/// Returns a pool whose pods have not been listed yet. A pool that an operator has removed does not count, nor one that a
+/// reload has added: neither may make a dispatcher that serves other pools unready.
 fn unlisted<'a>(dispatcher: &'a Dispatcher, fleet: &Fleet) -> Option<&'a Arc<Pool>> {
     planted!(ReadyUnlisted => None);
     let here = |p: &&Arc<Pool>| !p.is_late && !p.is_being_removed() && fleet.rules(&p.config.id).is_some();
@@ -164,8 +165,9 @@ fn allowed(dispatcher: &Dispatcher, headers: &HeaderMap) -> bool {
     given.is_some_and(|given| given.ct_eq(&token.0).into())
 }
 
-/// Without a token, a page that an operator happens to visit could act here: browsers send an `Origin` with what they post,
-/// and the name of the page's own host (which may point here: DNS rebinding).
+/// Reports whether a web page may have sent the request. Without a token, any page that an operator visits could act here.
+/// Browsers send `Origin` with a POST, and as `Host` the page's own host name, which may resolve to this address (DNS
+/// rebinding).
 fn from_a_page(dispatcher: &Dispatcher, request: &Request<Incoming>) -> bool {
     planted!(AdminFromPage => false);
     let host = request.headers().get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -181,7 +183,7 @@ fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
     let fleet = (may_report(dispatcher, &view) && !view.is_stale()).then_some(&view.fleet);
     dispatcher.metrics.lapse.set(i64::from(fleet.is_some_and(Fleet::is_quiet)));
     for pool in dispatcher.pools.iter() {
-        // From now on somebody may scale by this number. (Who asks over gRPC does not read it here.)
+        // From now on a scaler may act on this number. (A scaler that uses gRPC does not read it here.)
         let is_read = |f: &&Fleet| pool.config.trigger == Trigger::Prometheus && knows(f, &pool.config.id);
         if let Some(fleet) = fleet.filter(is_read) {
             dispatcher.serve(fleet, pool);
@@ -194,7 +196,7 @@ fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
     }
 }
 
-/// Before the journal has been read, everything seems to be 0.
+/// Reports whether the journal has been read: before that, all numbers are 0.
 fn may_report(dispatcher: &Dispatcher, view: &View) -> bool {
     planted!(ServeZero => true);
     dispatcher.has_read(view)
@@ -241,11 +243,11 @@ async fn api(dispatcher: &Arc<Dispatcher>, method: &Method, path: &[&str]) -> Re
                 let last = max.saturating_sub(1);
                 return error(
                     StatusCode::NOT_FOUND,
-                    &format!("{ordinal:?} is no pod of this pool: ordinals are 0 to {last}"),
+                    &format!("{ordinal:?} is not a pod of this pool; allowed: ordinals from 0 to {last}"),
                 );
             };
             if *act == "drain" && !dispatcher.view.borrow().fleet.knows_targets() {
-                let what = "an older dispatcher reads this journal, too: it would not know what that is";
+                let what = "an older dispatcher shares this journal, and does not support drain";
                 return error(StatusCode::CONFLICT, what);
             }
             let command = match *act {
@@ -267,7 +269,7 @@ fn on_session(act: &str, session: SessionId) -> Command {
     }
 }
 
-/// Writes what an operator wants, and answers with how the pool is then.
+/// Writes an operator's command, and answers with the resulting state of the pool.
 async fn tell(
     dispatcher: &Arc<Dispatcher>,
     pool: &Pool,
@@ -275,30 +277,30 @@ async fn tell(
     object: &str,
     command: Command,
 ) -> Response<Answer> {
-    tracing::info!(pool = %pool.config.id, act, object, "an operator acts");
+    tracing::info!(pool = %pool.config.id, act, object, "operator action");
     match written(dispatcher.driver.tell(&pool.config.id, command)).await {
         Ok(()) => json_reply(StatusCode::OK, &pool_json(&dispatcher.view.borrow().fleet, pool)),
         Err(response) => response,
     }
 }
 
-/// Removes a pool, one that is not configured here (any more) too.
+/// Removes a pool from the journal, also one that is not configured here (any more).
 async fn remove(dispatcher: &Arc<Dispatcher>, id: &str) -> Response<Answer> {
     let pool = dispatcher.view.borrow().fleet.pools().find(|p| &*p.0 == id).cloned();
     let Some(pool) = pool else {
         return error(StatusCode::NOT_FOUND, &format!("there is no pool {id:?} in the journal"));
     };
-    tracing::info!(%pool, "an operator removes the pool");
+    tracing::info!(%pool, "operator action: removing the pool");
     match written(dispatcher.driver.tell(&pool, Command::Remove)).await {
         Ok(()) => json_reply(StatusCode::OK, &json!({ "pool": id, "removed": true })),
         Err(response) => response,
     }
 }
 
-/// An operator is not kept waiting by a journal that does not answer.
+/// Waits for a write, but not for long if the journal does not answer.
 async fn written(tell: impl Future<Output = Result<(), Ended>>) -> Result<(), Response<Answer>> {
     let ended_says = Ended.to_string();
-    let late = "it is written as soon as the journal answers; it does not now";
+    let late = "the journal does not answer now; the command is written as soon as it does";
     answered(tell).await.map_err(|no_seat| {
         let ended = matches!(no_seat, NoSeat::Stopping);
         error(StatusCode::SERVICE_UNAVAILABLE, if ended { &ended_says } else { late })
@@ -359,7 +361,7 @@ fn why(life: &Life) -> Option<&str> {
 
 fn sessions(dispatcher: &Dispatcher, pool: &Pool) -> Response<Answer> {
     let view = dispatcher.view.borrow();
-    // As of now, not of the last entry.
+    // The current time, not that of the last entry.
     let now = view.fleet.now() + view.age();
     let all = view.fleet.sessions(&pool.config.id);
     let rules = pool.rules(&view.fleet);
@@ -386,7 +388,7 @@ fn state(session: &Session) -> &'static str {
     }
 }
 
-/// The session of this public name. O(n): operators are few.
+/// Returns the session with this public name. O(n), which is acceptable for operators' requests.
 fn find(fleet: &Fleet, pool: &Pool, name: &str) -> Option<SessionId> {
     fleet.sessions(&pool.config.id).into_iter().map(|(id, _)| id).find(|id| public_name(*id) == name)
 }
@@ -406,7 +408,7 @@ fn text(status: StatusCode, body: &str) -> Response<Answer> {
 fn not_found() -> Response<Answer> {
     error(
         StatusCode::NOT_FOUND,
-        "known are /healthz, /readyz, /metrics and /api/v1/pools[/POOL[/sessions[/NAME/kick|extend|busy]|/pods/ORDINAL/cordon|uncordon]]",
+        "no such path; allowed: /healthz, /readyz, /metrics and /api/v1/pools[/POOL[/sessions[/NAME/kick|extend|busy]|/pods/ORDINAL/cordon|uncordon|drain]]",
     )
 }
 

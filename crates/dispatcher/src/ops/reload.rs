@@ -1,5 +1,5 @@
-//! `SIGHUP`: what of a changed configuration takes effect without a restart, and what does not. The rules of a pool go the way they
-//! go at a start: into the journal, for all replicas.
+//! `SIGHUP`: applies the settings of a changed configuration that can change without a restart, and reports the others. As at a
+//! start, the rules of a pool are written to the journal, for all replicas.
 
 mod pools;
 
@@ -15,14 +15,14 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 
-/// Configurations that have been read again, and what makes the pods of pools that are added.
+/// Configurations that have been read again, and the maker of clusters for added pools.
 pub struct Reloads {
     pub configurations: mpsc::UnboundedReceiver<Result<Config, ConfigError>>,
     pub maker: Maker,
 }
 
 impl Reloads {
-    /// The configuration stays as it is.
+    /// No reloads: the configuration never changes.
     #[must_use]
     pub fn none() -> Reloads {
         let (_, configurations) = mpsc::unbounded_channel();
@@ -48,7 +48,7 @@ impl Changes {
         }
     }
 
-    /// This one does not: the old value stays.
+    /// This setting needs a restart: the old value stays.
     fn fixed<T: Debug>(&mut self, name: &str, old: T, new: &mut T) {
         if differ(&old, new) {
             self.needs_restart.push(name.to_owned());
@@ -57,7 +57,7 @@ impl Changes {
     }
 }
 
-/// By what would be logged of them: not for secrets.
+/// Compares two values by their debug output: not for secrets, which it hides.
 fn differ<T: Debug>(old: &T, new: &T) -> bool {
     format!("{old:?}") != format!("{new:?}")
 }
@@ -102,7 +102,7 @@ async fn apply(
 ) -> &'static str {
     let (config, changes) = merge(&dispatcher.config, new);
     if let Some(clash) = config::clash(&config.pools) {
-        let (restart, names) = ("what needs a restart stays as it was", changes.needs_restart.join(", "));
+        let (restart, names) = ("settings that need a restart keep their old values", changes.needs_restart.join(", "));
         tracing::warn!("configuration not reloaded, the old one stays in force: {clash}; {restart}: {names}");
         return "refused";
     }
@@ -136,7 +136,7 @@ async fn apply(
     changing.remove(&changes.removed);
     let config: &Config = &dispatcher.config;
     changing.add(config, added).await;
-    // What the schedules keep ready is not in the rules that have just been written.
+    // Scheduled spare slots are not in the rules that have just been written.
     dispatcher.reloaded.send_modify(|times| *times += 1);
     report(changes)
 }
@@ -153,12 +153,12 @@ fn report(changes: Changes) -> &'static str {
         return "in_part";
     }
     if applied.is_empty() {
-        tracing::info!("configuration reloaded: nothing has changed");
+        tracing::info!("configuration reloaded: no changes");
     }
     "applied"
 }
 
-/// More or fewer connections at once. Those in use stay; their number falls as they end.
+/// Changes the limit of connections. Open connections stay; a lower limit is reached as they end.
 fn resize(connections: &Arc<Semaphore>, before: usize, after: usize) {
     if after > before {
         connections.add_permits(after - before);
@@ -176,8 +176,8 @@ fn resize(connections: &Arc<Semaphore>, before: usize, after: usize) {
     }
 }
 
-/// The configuration that is in force after a reload: the new one, with the old values of what needs a restart. Each setting has
-/// its line here: the compiler asks for that of a new one.
+/// Returns the configuration that is in force after a reload: the new one, with the old values of settings that need a restart.
+/// Each setting has a line here: the compiler reports a missing one.
 #[must_use]
 pub fn merge(old: &Config, mut new: Config) -> (Config, Changes) {
     let mut changes = Changes::default();
@@ -193,7 +193,7 @@ pub fn merge(old: &Config, mut new: Config) -> (Config, Changes) {
         drain,
         kubernetes,
         pools,
-        // What reading it found is of the new file.
+        // Those of the new file.
         warnings: _,
     } = &mut new;
     changes.fixed("listen", old.listen.clone(), listen);
@@ -203,13 +203,13 @@ pub fn merge(old: &Config, mut new: Config) -> (Config, Changes) {
         changes.applied.push("admin.token".to_owned());
     }
     changes.fixed("keda", old.keda.clone(), keda);
-    // Its password is a secret.
+    // Not compared by `differ`: its password is a secret.
     if *journal != old.journal {
         changes.needs_restart.push("journal".to_owned());
         *journal = old.journal.clone();
     }
     if *cookie_keys != old.cookie_keys {
-        // Without configured keys, one of the dispatcher's own is in force.
+        // Without configured keys, a generated key is in force.
         if cookie_keys.is_empty() || old.cookie_keys.is_empty() {
             changes.needs_restart.push("cookie_keys".to_owned());
             cookie_keys.clone_from(&old.cookie_keys);
@@ -247,7 +247,7 @@ fn limits(changes: &mut Changes, old: &Limits, new: &mut Limits) {
         new_sessions_per_second,
     } = new;
     changes.live("limits.header_bytes", &old.header_bytes, header_bytes);
-    // Connections to pods are made with it.
+    // Connections to pods have been opened with it.
     changes.fixed("limits.header_fields", old.header_fields, header_fields);
     changes.live("limits.header_seconds", &old.header_time, header_time);
     changes.live("limits.body_bytes", &old.body_bytes, body_bytes);
@@ -323,14 +323,14 @@ fn pool(changes: &mut Changes, old: &PoolConfig, mut new: PoolConfig) -> PoolCon
     let other_pods = differ(&old.cluster, cluster);
     changes.fixed(&name("kubernetes, processes or fixed"), old.cluster.clone(), cluster);
     if other_pods && old.rules.scaling == slotkeeper_core::Scaling::None {
-        // Of a fixed list, they are the length of the list.
+        // For a fixed list, both are the length of the list.
         (rules.min, rules.max) = (old.rules.min, old.rules.max);
     }
     new
 }
 
 fn rules(changes: &mut Changes, name: &impl Fn(&str) -> String, old: &Rules, new: &mut Rules) {
-    // Defaults of other settings follow from it, and so does what a connection to a pod may be used for.
+    // Defaults of other settings depend on it, and so does whether a connection to a pod may be reused.
     changes.fixed(&name("slots_per_pod"), old.slots_per_pod, &mut new.slots_per_pod);
     let Rules {
         slots_per_pod: _,

@@ -49,7 +49,7 @@ fn scaled_object(store: &Store) -> Value {
     Value::clone(&*store.get(Resource::ScaledObjects, NAMESPACE, "gamecube").unwrap())
 }
 
-/// A pool with a guard against KEDA's scaling in.
+/// A pool with a guard against KEDA's scale-in.
 async fn guarded(annotations: Value) -> Rig {
     let mut rig = Rig::new(stateful_set(1), |server| {
         let object = json!({ "metadata": { "name": "gamecube", "annotations": annotations },
@@ -64,17 +64,17 @@ async fn guarded(annotations: Value) -> Rig {
 }
 
 #[tokio::test]
-async fn while_there_are_sessions_scaling_in_by_keda_is_paused() {
+async fn while_sessions_live_kedas_scale_in_is_paused() {
     let rig = guarded(json!({ "other": "stays" })).await;
     rig.attend(&[1]);
     rig.until_stored("paused", |s| scaled_object(s)["metadata"]["annotations"][PAUSED] == "true").await;
     rig.server.store(|s, _| assert_eq!(scaled_object(s)["metadata"]["annotations"]["other"], "stays"));
     rig.attend(&[0]);
-    rig.until_stored("goes on", |s| scaled_object(s)["metadata"]["annotations"][PAUSED].is_null()).await;
+    rig.until_stored("the pause ends", |s| scaled_object(s)["metadata"]["annotations"][PAUSED].is_null()).await;
 }
 
 #[tokio::test]
-async fn a_pause_of_a_former_dispatcher_stays_until_no_session_is_left_for_certain() {
+async fn a_pause_of_a_former_dispatcher_stays_until_it_is_certain_that_no_session_is_left() {
     let mut rig = guarded(json!({})).await;
     rig.attend(&[1]);
     rig.until_stored("paused", |s| scaled_object(s)["metadata"]["annotations"][PAUSED] == "true").await;
@@ -87,7 +87,7 @@ async fn a_pause_of_a_former_dispatcher_stays_until_no_session_is_left_for_certa
     rig.attend(&[0]);
     tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
     assert_eq!(rig.server.records().count("patch", "scaledobjects"), 0);
-    rig.until_stored("goes on", |s| scaled_object(s)["metadata"]["annotations"][PAUSED].is_null()).await;
+    rig.until_stored("the pause ends", |s| scaled_object(s)["metadata"]["annotations"][PAUSED].is_null()).await;
 }
 
 #[tokio::test]

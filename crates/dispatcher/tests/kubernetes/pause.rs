@@ -1,8 +1,9 @@
-//! When a pause of KEDA's scaling in makes it certain that no pod is removed, and how long it lasts.
+//! When a pause of KEDA's scale-in makes it certain that no pod is removed, and how long it lasts.
 
 use super::rig::{NAMESPACE, PATIENCE, Rig, stateful_set};
 use serde_json::{Value, json};
 use slotkeeper::cluster::Attendance;
+use slotkeeper::io::now;
 use slotkeeper_apiserver::{Key, Part, Resource};
 use slotkeeper_core::{Command, Time, Timeline};
 use std::time::Duration;
@@ -32,9 +33,9 @@ async fn scaled(policy: &str, most: u32) -> Rig {
     rig
 }
 
-/// Sessions live or wait, as it is known at this journal position; pods wait for the pause.
+/// A view at this journal position: sessions live or wait, and pods wait for the pause.
 fn busy(position: u64) -> Attendance {
-    let (at, heard) = (Time(position * 1_000), Some(tokio::time::Instant::now()));
+    let (at, heard) = (Time(position * 1_000), Some(now()));
     Attendance { active: true, awaits_pause: true, position, at, heard, ..Attendance::default() }
 }
 
@@ -52,7 +53,7 @@ fn is_reported(command: &Command) -> bool {
     matches!(command, Command::ScaleInPaused { .. })
 }
 
-/// Reads news until the server has answered this many requests for the autoscaler.
+/// Reads observations until the server has answered this many further requests for the resource.
 async fn asked(rig: &mut Rig, verb: &str, resource: &str, times: u64) {
     let until = rig.server.records().count(verb, resource) + times;
     let asked = async {
@@ -61,13 +62,13 @@ async fn asked(rig: &mut Rig, verb: &str, resource: &str, times: u64) {
             let _ = tokio::time::timeout(Duration::from_millis(50), rig.until("never", |_| false)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, asked).await.expect("it is asked");
+    tokio::time::timeout(PATIENCE, asked).await.expect("the resource is requested");
 }
 
 async fn reported(rig: &mut Rig, position: u64) -> Command {
     let found = async {
         loop {
-            // As a dispatcher does: what it knows is renewed all the time.
+            // As in a dispatcher, the view is renewed all the time.
             rig.cluster.attend(busy(position));
             let news = rig.until("reported", |told| told.all.last().is_some_and(is_reported));
             if tokio::time::timeout(Duration::from_millis(500), news).await.is_ok() {
@@ -79,16 +80,20 @@ async fn reported(rig: &mut Rig, position: u64) -> Command {
 }
 
 #[tokio::test]
-async fn it_is_reported_when_the_autoscaler_has_not_scaled_in_for_long_enough() {
+async fn the_pause_is_reported_when_the_autoscaler_has_been_disabled_for_long_enough() {
     let mut rig = scaled("Disabled", 5).await;
     let news = reported(&mut rig, 7).await;
     assert_eq!(news, Command::ScaleInPaused { at: Time(7_000), timeline: Timeline::FIRST });
     assert_eq!(annotation(&rig, PAUSED).as_deref(), Some("true"));
-    assert_eq!(annotation(&rig, POSITION).as_deref(), Some("7"), "nobody ends it who has not read position 7");
+    assert_eq!(
+        annotation(&rig, POSITION).as_deref(),
+        Some("7"),
+        "only a dispatcher that has read position 7 may end it"
+    );
 }
 
 #[tokio::test]
-async fn it_is_not_reported_before_the_autoscaler_stops_to_scale_in() {
+async fn the_pause_is_not_reported_before_the_autoscaler_is_disabled() {
     let mut rig = scaled("Max", 5).await;
     asked(&mut rig, "get", "horizontalpodautoscalers", 3).await;
     assert!(!rig.told.all.iter().any(is_reported));
@@ -98,7 +103,7 @@ async fn it_is_not_reported_before_the_autoscaler_stops_to_scale_in() {
 }
 
 #[tokio::test]
-async fn it_is_not_reported_where_the_maximum_of_the_autoscaler_is_below_what_runs() {
+async fn the_pause_is_not_reported_if_the_autoscalers_maximum_is_below_the_size() {
     let mut rig = scaled("Disabled", 1).await;
     asked(&mut rig, "get", "horizontalpodautoscalers", 3).await;
     assert!(!rig.told.all.iter().any(is_reported));
@@ -107,7 +112,7 @@ async fn it_is_not_reported_where_the_maximum_of_the_autoscaler_is_below_what_ru
 }
 
 #[tokio::test]
-async fn it_is_not_reported_of_another_workloads_autoscaler() {
+async fn the_pause_is_not_reported_for_another_workloads_autoscaler() {
     let mut rig = scaled("Disabled", 5).await;
     let other = json!({ "spec": { "scaleTargetRef": { "name": "other" } } });
     write(&rig, Resource::HorizontalPodAutoscalers, AUTOSCALER, &other);
@@ -116,10 +121,10 @@ async fn it_is_not_reported_of_another_workloads_autoscaler() {
 }
 
 #[tokio::test]
-async fn it_is_not_reported_before_the_controller_has_acted_on_the_size() {
+async fn the_pause_is_not_reported_before_the_controller_has_acted_on_the_size() {
     let mut rig = scaled("Disabled", 5).await;
     rig.stop_controllers();
-    // A size that removes a pod, and one that brings it back before anybody has acted.
+    // A size that removes a pod, and one that restores it before the controller has acted.
     rig.patch(&json!({ "spec": { "replicas": 1 } }));
     rig.patch(&json!({ "spec": { "replicas": 2 } }));
     asked(&mut rig, "get", "statefulsets", 2).await;
@@ -130,12 +135,12 @@ async fn it_is_not_reported_before_the_controller_has_acted_on_the_size() {
 }
 
 #[tokio::test]
-async fn pods_that_were_scaled_in_before_are_known_to_go_when_it_is_reported() {
+async fn pods_that_were_scaled_in_before_are_reported_as_terminating_before_the_pause() {
     let mut rig = scaled("Disabled", 5).await;
-    // The watch of pods brings nothing, and what has been scaled in is brought back at once.
+    // The watch of pods delivers nothing, and the size is raised again at once.
     rig.hold("gamecube-1");
     rig.patch(&json!({ "spec": { "replicas": 1 } }));
-    rig.until_stored("it ends", |s| {
+    rig.until_stored("the pod is terminating", |s| {
         let pod = s.get(Resource::Pods, NAMESPACE, "gamecube-1");
         pod.is_ok_and(|pod| pod["metadata"]["deletionTimestamp"].is_string())
     })
@@ -143,7 +148,7 @@ async fn pods_that_were_scaled_in_before_are_known_to_go_when_it_is_reported() {
     rig.patch(&json!({ "spec": { "replicas": 2 } }));
     reported(&mut rig, 8).await;
     let (at, seen) = (rig.told.all.iter().position(is_reported).unwrap(), rig.told.all.iter());
-    let goes = seen.clone().position(|c| format!("{c:?}").contains("Terminating")).expect("its end is told");
+    let goes = seen.clone().position(|c| format!("{c:?}").contains("Terminating")).expect("its end is reported");
     assert!(goes < at, "{:#?}", rig.told.all);
 }
 
@@ -153,21 +158,21 @@ async fn the_pause_of_an_operator_proves_nothing() {
     write(&rig, Resource::ScaledObjects, "gamecube", &json!({ "metadata": { "annotations": { PAUSED: "true" } } }));
     rig.cluster.attend(busy(7));
     asked(&mut rig, "get", "scaledobjects", 3).await;
-    assert!(!rig.told.all.iter().any(is_reported), "they may end it at any time");
+    assert!(!rig.told.all.iter().any(is_reported), "the operator may end it at any time");
 }
 
 #[tokio::test]
-async fn what_is_known_too_long_is_renewed_first() {
+async fn a_view_that_is_too_old_is_renewed_first() {
     let mut rig = scaled("Disabled", 5).await;
-    let old = tokio::time::Instant::now().checked_sub(Duration::from_secs(4)).unwrap();
+    let old = now().checked_sub(Duration::from_secs(4)).unwrap();
     rig.cluster.attend(Attendance { heard: Some(old), ..busy(7) });
-    rig.until("an entry is asked for", |told| matches!(told.all.last(), Some(Command::Tick))).await;
+    rig.until("an entry is requested", |told| matches!(told.all.last(), Some(Command::Tick))).await;
     assert!(!rig.told.all.iter().any(is_reported));
     reported(&mut rig, 8).await;
 }
 
 #[tokio::test]
-async fn a_dispatcher_ends_the_pause_of_another_one_only_after_it_has_read_why_it_was_made() {
+async fn a_dispatcher_ends_anothers_pause_only_after_it_has_read_the_reason() {
     let mut rig = scaled("Disabled", 5).await;
     rig.pace.quiet = Duration::from_millis(1_500);
     rig.restart();
@@ -180,20 +185,20 @@ async fn a_dispatcher_ends_the_pause_of_another_one_only_after_it_has_read_why_i
     .await;
     write(&rig, Resource::ScaledObjects, "gamecube", &guard);
     let before = rig.server.records().count("get", "scaledobjects");
-    // The session that another one made the pause for is not known here yet.
+    // The session for which another dispatcher paused is not known here yet.
     rig.cluster.attend(Attendance { active: false, position: 4, ..Attendance::default() });
     let looked = async {
         while rig.server.records().count("get", "scaledobjects") == before {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, looked).await.expect("it looks before it ends the pause");
+    tokio::time::timeout(PATIENCE, looked).await.expect("it reads the object before it ends the pause");
     rig.cluster.attend(Attendance { active: false, position: 12, ..Attendance::default() });
     let ended = rig.until_stored("the pause ends", |s| {
         s.get(Resource::ScaledObjects, NAMESPACE, "gamecube").unwrap()["metadata"]["annotations"][PAUSED].is_null()
     });
     ended.await;
     let looks = rig.server.records().count("get", "scaledobjects") - before;
-    assert!(looks >= 2, "it ended the pause at its first look");
+    assert!(looks >= 2, "it ended the pause at its first read");
     assert_eq!((annotation(&rig, GUARD), annotation(&rig, POSITION)), (None, None));
 }

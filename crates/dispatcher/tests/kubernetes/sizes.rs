@@ -9,7 +9,7 @@ use slotkeeper_core::{Command, Phase};
 async fn a_larger_size_is_reported_after_the_deletions_for_the_smaller_one() {
     let mut rig = Rig::with(stateful_set(3)).await;
     rig.until_ready(&[0, 1, 2]).await;
-    // The watch of pods breaks and does not recover, the set's goes on; pods take 10 minutes to end.
+    // The watch of pods breaks and does not recover, the set's continues; pods take 10 minutes to end.
     rig.automatic.lock().unwrap().gone_after_ms = 600_000;
     rig.server.faults(|f| f.refuse(100_000, &Refusal::new(500).of("watch", "pods")));
     rig.server.break_watches();

@@ -28,7 +28,7 @@ async fn a_newcomer_starts_from_the_checkpoint() {
     let first = say_and_keep(&mut old, 1..=9).await;
     assert_eq!(length(&server).await, 10);
     let second = say_and_keep(&mut old, 10..=19).await;
-    // The oldest entry left is that of the checkpoint before, so that a reader that is a little behind can go on.
+    // The oldest entry left is that of the checkpoint before, so that a reader that is a little behind can continue.
     assert_eq!(length(&server).await, 11);
     // A checkpoint older than the stored one is not stored.
     old.keep.keep(first).await.unwrap();
@@ -130,7 +130,7 @@ async fn a_stream_without_its_beginning_is_refused() {
     let what = refusal(&server).await;
     assert!(what.contains("-7, and there is no checkpoint: the entries before that are missing"), "{what}");
     assert!(what.contains("delete {slotkeeper}:entries, {slotkeeper}:life and {slotkeeper}:checkpoint"), "{what}");
-    // A replica that has read the beginning goes on.
+    // A replica that has read the beginning continues.
     replica.say([10]).await;
     assert_eq!(replica.reads(10).await.states, 0);
 }

@@ -1,4 +1,4 @@
-//! The server loses some or all of the entries it had accepted, or may have: no reader goes on with lost entries, and a
+//! The server loses some or all of the entries it had accepted, or may have: no reader continues with lost entries, and a
 //! lapse precedes the new entries, so that no session is placed until every replica has noticed.
 
 use super::replica::{ByHand, Replica, address, agree, mark, open};
@@ -152,7 +152,7 @@ async fn any_key_of_the_journal_can_be_deleted() {
     one.say([12]).await;
     for replica in [&mut one, &mut other] {
         let reading = replica.until("a new state", |reading| reading.states == 1 && reading.has(12)).await;
-        // The replica returns to the checkpoint, and goes on from there.
+        // The replica returns to the checkpoint, and continues from there.
         assert!(reading.lapsed_between(None, 12));
         assert_eq!(reading.fleet.applied(), state.applied() + reading.entries.len() as u64);
     }

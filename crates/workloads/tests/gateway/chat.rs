@@ -161,7 +161,7 @@ async fn the_stream_is_the_source_of_truth_and_pubsub_only_notifies() {
 }
 
 #[tokio::test]
-async fn a_slow_client_of_the_chat_is_told_how_many_messages_it_missed() {
+async fn a_slow_client_of_the_chat_learns_how_many_messages_it_missed() {
     let gateway = Running::ready(Config { send_queue: 8, history: 10, ..Config::default() }).await;
     let mut slow = Client::open(&gateway, "/chat").await;
     let mut talkers = Vec::new();

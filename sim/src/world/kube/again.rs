@@ -1,6 +1,6 @@
 //! A StatefulSet that is deleted while its pods stay (`kubectl delete --cascade=orphan`), and created again as `k8s/make-again` does:
 //! with as many replicas as the pool can have, so that all pods are adopted and none is removed. Recorded from a real control plane
-//! 1.36: pods lose their owner first, then the set is gone; the new set's controller adopts them before it acts on its size.
+//! 1.36: the pods lose their owner before the set disappears; the new set's controller adopts them before it acts on its size.
 
 use super::{Inner, Kube, pod_key, set_key, stateful_set};
 use serde_json::json;
@@ -10,7 +10,7 @@ use slotkeeper_apiserver::{Deletion, Part, Resource};
 const ORPHAN: &str = "orphan";
 
 impl Kube {
-    /// Until [`Kube::create_set`], no controller looks after the pods.
+    /// Deletes the set: until [`Kube::create_set`], no controller manages the pods.
     pub fn delete_set(&self) {
         let mut inner = self.locked();
         if !inner.has_set {
@@ -18,7 +18,7 @@ impl Kube {
         }
         inner.has_set = false;
         let deletion = Deletion { uid: None, version: None, grace_seconds: None, orphan: true };
-        // It is there, and so are its pods.
+        // The set exists, so this cannot fail.
         let _ = inner.server.store(|store, now| store.delete(&set_key(), &deletion, now));
         inner.own_pods(&json!([]));
         let _ = inner.server.store(|store, _| {
@@ -31,7 +31,7 @@ impl Kube {
         inner.read_back(self.truth.now(), &self.truth);
     }
 
-    /// At least this many replicas, and as many as there are ordinals in use.
+    /// Creates the set with this many replicas, at least as many as cover all ordinals in use.
     pub fn create_set(&self, replicas: u32) {
         let mut inner = self.locked();
         if inner.has_set {
@@ -48,7 +48,7 @@ impl Kube {
         let owner = inner.owner.clone();
         inner.own_pods(&owner);
         inner.has_set = true;
-        // It has reported nothing yet.
+        // The new set's controller has reported nothing yet.
         inner.reported = (0, 0, 0);
         inner.read_back(self.truth.now(), &self.truth);
         self.truth.count("set created again");
@@ -58,7 +58,7 @@ impl Kube {
 impl Inner {
     fn own_pods(&self, owner: &serde_json::Value) {
         for ordinal in self.pods.keys() {
-            // One that is gone meanwhile has no owner.
+            // A pod that was removed meanwhile needs no owner.
             let _ = self.server.store(|store, _| {
                 store.change(&pod_key(*ordinal), Part::Whole, |pod| pod["metadata"]["ownerReferences"] = owner.clone())
             });

@@ -127,7 +127,7 @@ where
                 Ok(End::Quietly) if now() < relist => tokio::time::sleep(BREATH).await,
                 Ok(End::Quietly) => return Ok(()),
                 Ok(End::Forgotten) => {
-                    tracing::info!(pool = %self.site.pool, resource = self.resource, "the version of the watch is too old: listing again");
+                    tracing::info!(pool = %self.site.pool, resource = self.resource, "watch version too old: listing again");
                     tokio::time::sleep(BREATH).await;
                     return Ok(());
                 }
@@ -201,7 +201,7 @@ where
     fn complain(&self, verb: &str, error: &CallError) {
         let (pool, resource) = (&self.site.pool, self.resource);
         if error.is(403) || error.is(401) {
-            tracing::warn!(%pool, resource, verb, "{error}. The dispatcher's role must allow it");
+            tracing::warn!(%pool, resource, verb, "{error}; the dispatcher's role must allow it");
         } else {
             tracing::warn!(%pool, resource, verb, "{error}");
         }

@@ -142,7 +142,7 @@ impl Marks {
     }
 
     /// Deletes a retiring pod if the ReplicaSet has deleted another one instead (it deletes pods that are not ready first,
-    /// whatever their deletion cost). Otherwise the ordinal of the other pod would stay empty forever.
+    /// regardless of their deletion cost). Otherwise the ordinal of the other pod would stay empty forever.
     async fn misfit(&self, attendance: &Attendance) {
         let misfit = {
             let seen = self.site.seen();
@@ -160,7 +160,7 @@ impl Marks {
         if let Some((name, uid)) = misfit {
             tracing::info!(pool = %self.site.pool, pod = name, "deleting a retiring pod, because the ReplicaSet deleted another one instead");
             if let Err(error) = orders::delete(&self.site, &name, &uid).await {
-                tracing::warn!(pool = %self.site.pool, pod = name, "cannot be deleted: {error}");
+                tracing::warn!(pool = %self.site.pool, pod = name, "cannot delete the pod: {error}");
             }
         }
     }

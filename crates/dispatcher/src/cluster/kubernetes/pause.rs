@@ -1,6 +1,6 @@
-//! KEDA's scaling in, paused by an annotation while a session lives or waits (`keda_guard`): KEDA may write 0 in an outage, although
-//! it saw only errors. Where pods wait until it is certain that KEDA does not remove them, this finds out when the pause makes it
-//! certain (docs/lapse.md, "KEDA's guard").
+//! Pauses KEDA's scale-in by an annotation while a session lives or waits (`keda_guard`): KEDA may write 0 in an outage,
+//! although it saw only errors. If pods wait until it is certain that KEDA does not remove them, this also finds out when the
+//! pause makes that certain (docs/lapse.md, "KEDA's guard").
 
 use super::Site;
 use super::calls::{CallError, patch_params};
@@ -18,50 +18,54 @@ use tokio::time::Instant;
 
 /// KEDA's own annotation (KEDA docs, "Pause autoscaling of scaling in").
 const PAUSED_SCALE_IN: &str = "autoscaling.keda.sh/paused-scale-in";
-/// Says that it is ours: an operator's own pause is left alone.
+/// Marks the pause as ours: an operator's own pause is left alone.
 const GUARD: &str = "slotkeeper.dev/guard";
 /// The journal position at which sessions lived or waited: only a dispatcher that has read it may end the pause.
 const POSITION: &str = "slotkeeper.dev/guard-position";
-/// What a dispatcher knows may be this old when it ends the pause. With `Pace::quiet`, the pause lasts longer than what was seen of it
-/// counts (`PAUSE_LASTS` in the core), and than it takes to read that it counts.
+/// Maximum age of a dispatcher's view of the journal when it ends the pause. `Pace::quiet` minus this is longer than an
+/// observation of the pause is valid (`PAUSE_LASTS` in the core), plus the time until every dispatcher that could end it has
+/// read that observation.
 const OLDEST: Duration = Duration::from_secs(15);
-/// How often a dispatcher checks whether the guard is still there.
+/// Interval at which a dispatcher checks that the guard is still there.
 const VERIFY: Duration = Duration::from_secs(60);
-/// ... while the removal of another dispatcher, which did not know yet that a session lives, may be on its way.
+/// The same during `AT_FIRST`: a delayed removal by another dispatcher, which did not know of the session yet, may still arrive.
 const VERIFY_AT_FIRST: Duration = Duration::from_secs(5);
+/// Counted from the first session.
 const AT_FIRST: Duration = Duration::from_secs(30);
-/// Between two proofs.
+/// Shortest time between two proofs.
 const PROVE_AGAIN: Duration = Duration::from_secs(5);
-/// What is known of the fleet's time may be this old.
+/// Maximum age of the known fleet time.
 const RECENT: Duration = Duration::from_secs(3);
 
 pub(super) struct Pause {
     site: Arc<Site>,
     proven: mpsc::UnboundedSender<Proof>,
-    /// What the ScaledObject has, as far as is known, and when that was seen.
+    /// The guard that was last seen on the ScaledObject, and when.
     guarded: Option<(Guard, Instant)>,
+    /// When the pause may end. Renewed while sessions live.
     active_until: Option<Instant>,
-    /// Since when sessions live, without a break and in this timeline.
+    /// Since when sessions have lived without a break, and in this timeline.
     active_since: Option<(Timeline, Instant)>,
-    /// The journal position since which nobody lives.
+    /// The journal position since which no session lives or waits.
     quiet_from: Option<u64>,
-    /// KEDA's autoscaler (its uid) does not scale in because of the guard of this timeline and position, and was first seen so then.
+    /// The autoscaler (its uid) that does not scale in because of the guard of this timeline and position, and when that was
+    /// first seen.
     disabled: Option<(String, Mark, Instant)>,
-    /// Not before.
+    /// Earliest time of the next proof.
     prove_again: Option<Instant>,
     warned: bool,
 }
 
-/// For whoever knows what else has to be so.
+/// Result for the reader of watch events, which checks the other conditions (docs/lapse.md) and reports to the journal.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Proof {
-    /// What is known of the fleet's time is too old.
+    /// The known fleet time is too old: an entry is needed.
     Outdated,
-    /// At this fleet time, in this timeline, nothing could be scaled in.
+    /// At this fleet time, in this timeline, KEDA and its autoscaler could scale in nothing.
     ScaleInPaused { at: Time, timeline: Timeline },
 }
 
-/// What the guard says.
+/// The content of the guard's annotations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mark {
     timeline: Timeline,
@@ -70,9 +74,11 @@ struct Mark {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Guard {
-    /// ... and the timeline that put it there. Another one may be about to take it away again.
+    /// Set by a dispatcher in the timeline of the mark. A dispatcher of another timeline may be about to remove it.
     Ours(Mark),
+    /// Paused by an operator.
     Theirs,
+    /// Not paused.
     Off,
 }
 
@@ -91,13 +97,13 @@ impl Pause {
         }
     }
 
-    /// While anybody lives or waits, KEDA does not scale in.
+    /// Keeps the pause while a session lives or waits, and proves it if pods wait for that.
     pub(super) async fn look(&mut self, attendance: &Attendance) -> Result<(), CallError> {
         let Some(name) = self.site.config.scaled_object.clone().filter(|_| self.site.config.keda_guard) else {
             return Ok(());
         };
         self.guard(&name, attendance).await?;
-        // Of a Deployment nothing says which pods its ReplicaSet is about to remove.
+        // Nothing shows which pods a Deployment's ReplicaSet is about to remove.
         if attendance.awaits_pause && !self.site.is_deployment() && self.prove_again.is_none_or(|at| at <= now()) {
             self.prove(&name, attendance).await?;
         }
@@ -108,7 +114,7 @@ impl Pause {
         let Attendance { active, timeline, position, .. } = *attendance;
         let quiet_from = self.quiet_from.filter(|_| !active).unwrap_or(position);
         self.quiet_from = (!active).then_some(quiet_from);
-        // Who starts anew does not know since when nobody lives.
+        // A dispatcher that has just started does not know since when no session lives.
         let until = self.active_until.filter(|_| !active).unwrap_or_else(|| now() + self.site.pace.quiet);
         self.active_until = Some(until);
         let wanted = match self.guarded {
@@ -138,13 +144,13 @@ impl Pause {
             && mark.timeline == timeline
             && mark.position > quiet_from
         {
-            // Somebody lived or waited since, and has gone before it was seen here.
+            // A session lived or waited since then, and ended before this dispatcher noticed it.
             (self.active_until, self.quiet_from) = (Some(now() + self.site.pace.quiet), Some(position));
         } else if !fits(guard) {
             let mark = wanted.then_some(Mark { timeline, position });
             let Some(written) = self.write(name, &object, mark).await? else { return Ok(()) };
             guard = written;
-            tracing::info!(pool = %self.site.pool, scaled_object = name, paused = wanted, "KEDA's scaling in");
+            tracing::info!(pool = %self.site.pool, scaled_object = name, paused = wanted, "pause of KEDA's scale-in changed");
         }
         self.guarded = Some((guard, now()));
         if let Guard::Ours(mark) = guard
@@ -156,7 +162,7 @@ impl Pause {
         Ok(())
     }
 
-    /// Finds out whether it is certain by now that nothing is scaled in, and has been for long enough.
+    /// Checks whether scale-in has been disabled for long enough, and sends the proof.
     async fn prove(&mut self, name: &str, attendance: &Attendance) -> Result<(), CallError> {
         let Some((Guard::Ours(_), _)) = self.guarded else { return Ok(()) };
         let object = self.object(name).await?;
@@ -170,7 +176,7 @@ impl Pause {
             let _ = self.proven.send(Proof::Outdated);
             return Ok(());
         }
-        // A removal that is on its way fails now, and no dispatcher makes another one before it knows of these sessions.
+        // A delayed removal fails after this write, and no dispatcher sends another one before it knows of these sessions.
         let renewed = Mark { position: attendance.position, ..mark };
         let Some(Guard::Ours(written)) = self.write(name, &object, Some(renewed)).await? else { return Ok(()) };
         (self.guarded, self.disabled) = (Some((Guard::Ours(written), now())), Some((uid, written, since)));
@@ -186,7 +192,7 @@ impl Pause {
         self.disabled.as_ref().filter(|(_, known, _)| *known == mark).map(|(uid, _, since)| (uid.clone(), *since))
     }
 
-    /// Reads the autoscaler that KEDA has made, and notes since when it does not scale in because of this guard.
+    /// Reads KEDA's autoscaler, and records since when it does not scale in because of this guard.
     async fn autoscaler(&mut self, object: &DynamicObject, mark: Mark) {
         let name = autoscaler_of(object);
         let api: Api<HorizontalPodAutoscaler> = Api::namespaced(self.site.client.clone(), &self.site.namespace);
@@ -206,14 +212,14 @@ impl Pause {
                     let pool = &self.site.pool;
                     tracing::warn!(
                         %pool, autoscaler = name,
-                        "cannot read KEDA's autoscaler: {error}. Pods that were given up are used again after settle_seconds only"
+                        "cannot read KEDA's autoscaler: pods that were given up are used again only after settle_seconds: {error}"
                     );
                 }
             }
         }
     }
 
-    /// What runs, as it was read last.
+    /// The number of pods, as it was read last.
     fn size(&self) -> u32 {
         self.site.seen().workload.as_ref().map(|w| w.span.end).unwrap_or_default()
     }
@@ -224,8 +230,8 @@ impl Pause {
         self.site.calls.make(("get", "scaledobjects"), self.site.pace.call, call).await
     }
 
-    /// Writes the guard, or takes it away. `None`: somebody else has written the object since it was read (KEDA its status, say); the
-    /// next look sees it.
+    /// Writes or removes the guard. `None`: the object has been written since it was read (by KEDA, for example, its status);
+    /// the next call of `look` reads that.
     async fn write(&self, name: &str, read: &DynamicObject, mark: Option<Mark>) -> Result<Option<Guard>, CallError> {
         let name_of =
             |timeline: Timeline| if timeline == Timeline::FIRST { "true".to_owned() } else { timeline.to_string() };
@@ -255,7 +261,7 @@ fn guard_of(object: &DynamicObject) -> Guard {
     let annotations = object.metadata.annotations.as_ref();
     let has = |key: &str| annotations.and_then(|a| a.get(key));
     let position = has(POSITION).and_then(|position| position.parse().ok()).unwrap_or_default();
-    // Anything that is no boolean counts as true (KEDA's own reading), false as not set.
+    // As KEDA reads it: a value that is not a boolean counts as true, false as not set.
     match (has(PAUSED_SCALE_IN).filter(|v| *v != "false"), has(GUARD)) {
         (None, _) => Guard::Off,
         (Some(_), Some(owner)) => Guard::Ours(Mark { timeline: owner.parse().unwrap_or_default(), position }),
@@ -272,15 +278,15 @@ fn guard_whosever(object: &DynamicObject) -> Guard {
     if paused { Guard::Ours(mark) } else { Guard::Off }
 }
 
-/// The name of the autoscaler that KEDA makes for it.
+/// Returns the name of the autoscaler that KEDA creates for this ScaledObject.
 fn autoscaler_of(object: &DynamicObject) -> String {
     let own = object.data["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["name"].as_str();
     let name = object.metadata.name.as_deref().unwrap_or_default();
     own.map_or_else(|| format!("keda-hpa-{name}"), str::to_owned)
 }
 
-/// It is for this workload, does not scale in by what it measures, and its maximum does not either: an autoscaler goes down to its
-/// maximum at once, whatever its policies say.
+/// Reports whether the autoscaler is for this workload, has scale-in disabled, and has a maximum not below the size: an
+/// autoscaler scales down to its maximum at once, regardless of its policies.
 fn keeps_all(autoscaler: &HorizontalPodAutoscaler, workload: &str, size: u32) -> bool {
     let Some(spec) = &autoscaler.spec else { return false };
     let policy =

@@ -63,7 +63,7 @@ impl Workload {
             ),
             (
                 loses_disks,
-                "persistentVolumeClaimRetentionPolicy.whenScaled is Delete: what visitors saved is lost when the pool sleeps",
+                "persistentVolumeClaimRetentionPolicy.whenScaled is Delete: visitors' data are lost when the pool sleeps",
             ),
             (
                 grace.is_some_and(|s| s < 10),

@@ -1,9 +1,9 @@
-//! Users and groups by name or number, as `/etc/passwd` and `/etc/group` have them.
+//! Resolves users and groups by name or number, from `/etc/passwd` and `/etc/group`.
 
 use super::wire::Account;
 use std::fs;
 
-/// Who pods run as, and what such a user's environment says.
+/// The user that pods run as, and the values of its environment variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct User {
     pub(crate) account: Account,
@@ -12,10 +12,10 @@ pub(crate) struct User {
     pub(crate) shell: String,
 }
 
-/// The user of these settings; `None` if there are none.
+/// Returns the configured user; `None` if pods run as this process's user.
 ///
 /// # Errors
-/// When there is no such user or group, or this process cannot become it.
+/// If there is no such user or group, or this process may not change to it.
 pub(crate) fn find(user: Option<&str>, group: Option<&str>) -> Result<Option<User>, String> {
     if user.is_none() && group.is_none() {
         return Ok(None);
@@ -50,7 +50,7 @@ fn resolve(
             };
             (fields[0].to_owned(), uid, gid, fields[5].to_owned(), fields[6].to_owned())
         }
-        // A number needs no entry.
+        // A numeric id needs no entry.
         None => match wanted.parse::<u32>() {
             Ok(uid) => (wanted.to_owned(), uid, uid, "/".to_owned(), "/bin/sh".to_owned()),
             Err(_) => return Err(format!("there is no user {wanted:?} in /etc/passwd")),

@@ -1,5 +1,5 @@
-//! Pods of a former dispatcher. Those whose supervisor still runs, proven by its number and start time, and which would be
-//! started in the same way now, go on; all others are ended before anything else.
+//! Pods of a former dispatcher. A pod is adopted if its supervisor still runs (same pid and start time) and the settings
+//! with which it was started have not changed; all others are ended first.
 
 use super::child::Pool;
 use super::folders;
@@ -12,22 +12,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// What cannot be ended within this is left to the next start at the same ordinal.
+/// Time limit for ending pods, in addition to their grace. The next start at the same ordinal ends those that remain.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How often a supervisor is looked for, and how long between two tries.
+/// How many times a connection to a supervisor is retried, and the pause between two tries.
 const TRIES: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A pod that goes on.
+/// An adopted pod.
 pub(super) struct Adopted {
     pub(super) record: Record,
     pub(super) link: Link,
-    /// As of one question.
+    /// The result of one probe.
     pub(super) health: Health,
 }
 
-/// Everything that was found running.
+/// Returns the adopted pods, after all others have been ended.
 pub(super) async fn find(pool: &Arc<Pool>) -> Vec<Adopted> {
     let mut tasks = JoinSet::new();
     for record in pool.records.all() {
@@ -40,10 +40,10 @@ pub(super) async fn find(pool: &Arc<Pool>) -> Vec<Adopted> {
         }
     };
     if tokio::time::timeout(PATIENCE + pool.config.stop_grace, all).await.is_err() {
-        tracing::warn!(pool = %pool.id, "pods of a former dispatcher have not ended yet");
+        tracing::warn!(pool = %pool.id, "pods of a former dispatcher are still ending");
     }
     if let Err(e) = pool.records.delete_rubbish() {
-        tracing::warn!(pool = %pool.id, "data of former visitors cannot be deleted: {e}");
+        tracing::warn!(pool = %pool.id, "cannot delete data of former visitors: {e}");
     }
     found
 }
@@ -52,11 +52,11 @@ async fn meet(pool: Arc<Pool>, record: Record) -> Option<Adopted> {
     let ordinal = record.ordinal;
     match adopt(&pool, &record).await {
         Ok((link, health)) => {
-            tracing::info!(pool = %pool.id, ordinal, address = %record.address, "pod of a former dispatcher goes on");
+            tracing::info!(pool = %pool.id, ordinal, address = %record.address, "pod of a former dispatcher adopted");
             Some(Adopted { record, link, health })
         }
         Err(why) => {
-            tracing::info!(pool = %pool.id, ordinal, "pod of a former dispatcher does not go on: {why}");
+            tracing::info!(pool = %pool.id, ordinal, "pod of a former dispatcher not adopted, ending it: {why}");
             let socket = pool.records.socket(ordinal);
             leftovers::end(&record, &pool.id.0, &socket, pool.config.stop_grace).await;
             wipe(&pool, &record).await;
@@ -67,7 +67,7 @@ async fn meet(pool: Arc<Pool>, record: Record) -> Option<Adopted> {
 }
 
 /// # Errors
-/// Why it cannot be, in words.
+/// Why it cannot be adopted, in words.
 async fn adopt(pool: &Pool, record: &Record) -> Result<(Link, Health), String> {
     if pool.config.on_restart != OnRestart::Adopt || !record.adopt {
         return Err("on_restart is \"stop\"".into());
@@ -83,7 +83,7 @@ async fn adopt(pool: &Pool, record: &Record) -> Result<(Link, Health), String> {
     let link = loop {
         match Link::find(&socket, &record.uid, pool.output(record.ordinal)).await {
             Ok(link) => break link,
-            // It may not have noticed the end of the former dispatcher yet.
+            // The supervisor may not have noticed the end of the former dispatcher yet.
             Err(_) if tries < TRIES && record.is_supervised() => tries += 1,
             Err(e) => return Err(format!("its supervisor does not answer: {e}")),
         }
@@ -102,6 +102,6 @@ async fn wipe(pool: &Arc<Pool>, record: &Record) {
     let (own, folder, uid) = (pool.clone(), pool.folder(record.ordinal), record.uid.clone());
     let wiped = tokio::task::spawn_blocking(move || folders::wipe(&folder, &uid, &own.records)).await;
     if let Some(e) = wiped.map_err(std::io::Error::other).and_then(|wiped| wiped).err() {
-        tracing::warn!(pool = %pool.id, ordinal = record.ordinal, "what a visitor left cannot be deleted: {e}");
+        tracing::warn!(pool = %pool.id, ordinal = record.ordinal, "cannot delete a former visitor's data: {e}");
     }
 }

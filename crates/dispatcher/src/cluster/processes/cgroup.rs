@@ -1,34 +1,35 @@
-//! Control groups, version 2: one for each pod, where this process may make some. A group is killed as a whole by the
-//! kernel (`cgroup.kill`), whatever its processes do to escape, and its limits hold for all of them together.
+//! Control groups, version 2: one for each pod, if this process may create them. The kernel kills all processes of a group
+//! together (`cgroup.kill`), so none can escape, and its limits apply to all of them together.
 
 use super::wire::Limits;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What a pod's group is called: this and its incarnation.
+/// A pod's group is named by this prefix and the incarnation.
 const PREFIX: &str = "slotkeeper-";
-/// Where the dispatcher itself goes if its own group has to pass controllers on: a group with processes cannot.
+/// The group that the dispatcher moves itself to if its own group has to enable controllers for subgroups: a group with
+/// processes cannot (cgroups(7), "no internal processes").
 const OWN: &str = "slotkeeper-dispatcher";
-/// The length of the window over which `cpu.max` is counted, in microseconds.
+/// The period of `cpu.max`, in microseconds.
 const WINDOW: u64 = 100_000;
 
-/// The group below which pods get theirs.
+/// The parent of the pods' groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Base {
     folder: PathBuf,
 }
 
 impl Base {
-    /// The group of this process, if groups can be made in it.
+    /// Returns the group of this process, if groups can be created in it.
     ///
     /// # Errors
-    /// Why not, in words.
+    /// Why none can be created, in words.
     pub(crate) fn find() -> Result<Base, String> {
         let read = |path: &str| fs::read_to_string(path).map_err(|e| format!("{path} cannot be read: {e}"));
         let folder = own_folder(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)
             .ok_or("no hierarchy of version 2 is mounted")?;
-        // Restarted inside the group that it had moved itself to.
+        // A dispatcher that was restarted is still in the group that it had moved itself to.
         let folder = folder.parent().filter(|_| folder.ends_with(OWN)).unwrap_or(&folder).to_owned();
         let trial = folder.join(format!("{PREFIX}trial-{}", std::process::id()));
         fs::create_dir(&trial).map_err(|e| format!("no group can be made in {}: {e}", folder.display()))?;
@@ -42,21 +43,21 @@ impl Base {
         }
     }
 
-    /// The group of one pod.
+    /// Returns the group of one pod.
     pub(crate) fn pod(&self, uid: &str) -> PathBuf {
         self.folder.join(format!("{PREFIX}{uid}"))
     }
 
-    /// Passes the controllers that these limits need on to the pods' groups.
+    /// Enables the controllers of these limits for the pods' groups.
     ///
     /// # Errors
-    /// The controllers that cannot be.
+    /// The controllers that cannot be enabled.
     pub(crate) fn pass_on(&self, limits: &Limits) -> Result<(), Vec<&'static str>> {
         let missing: Vec<&str> = needed(limits).into_iter().filter(|name| !self.passes_on(name)).collect();
         if missing.is_empty() { Ok(()) } else { Err(missing) }
     }
 
-    /// As [`Base::pass_on`], as far as it can be known without changing anything.
+    /// As [`Base::pass_on`], as far as it can be predicted without a change.
     pub(crate) fn can_pass_on(&self, limits: &Limits) -> Result<(), Vec<&'static str>> {
         let names = fs::read_to_string(self.folder.join("cgroup.controllers")).unwrap_or_default();
         let has = |name: &&str| names.split_ascii_whitespace().any(|controller| controller == *name);
@@ -80,7 +81,7 @@ impl Base {
         enable().or_else(|_| self.step_down().and_then(|()| enable())).is_ok()
     }
 
-    /// Moves this process into a group of its own, if it is alone in the base.
+    /// Moves this process into a subgroup, if it is the only process in its group.
     fn step_down(&self) -> io::Result<()> {
         let own = std::process::id().to_string();
         if fs::read_to_string(self.folder.join("cgroup.procs"))?.lines().any(|pid| pid != own) {
@@ -95,13 +96,13 @@ impl Base {
     }
 }
 
-/// The controllers of these limits.
+/// Returns the controllers that these limits need.
 fn needed(limits: &Limits) -> Vec<&'static str> {
     let wanted = [("memory", limits.memory_bytes), ("cpu", limits.cpu_millis), ("pids", limits.processes)];
     wanted.into_iter().filter(|(_, limit)| limit.is_some()).map(|(name, _)| name).collect()
 }
 
-/// The folder of this process's group, from `/proc/self/mountinfo` (proc_pid_mountinfo(5)) and `/proc/self/cgroup`.
+/// Returns the folder of this process's group, from `/proc/self/mountinfo` (proc_pid_mountinfo(5)) and `/proc/self/cgroup`.
 fn own_folder(mounts: &str, groups: &str) -> Option<PathBuf> {
     let group = Path::new(groups.lines().find_map(|line| line.strip_prefix("0::"))?);
     mounts.lines().find_map(|line| {
@@ -115,19 +116,19 @@ fn own_folder(mounts: &str, groups: &str) -> Option<PathBuf> {
     })
 }
 
-/// Makes the group and sets what limits it can. Returns what is left to enforce in another way.
+/// Creates the group and sets its limits. Returns the limits that could not be set, to be enforced in another way.
 ///
 /// # Errors
-/// When there can be no such group.
+/// If the group cannot be created.
 pub(crate) fn make(folder: &Path, mut limits: Limits) -> io::Result<Limits> {
     match fs::create_dir(folder) {
-        // Of a start that failed.
+        // Left by a start that failed.
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_empty(folder) => {}
         made => made?,
     }
     let set = |file: &str, value: String| write(&folder.join(file), &value).is_ok();
     limits.memory_bytes = limits.memory_bytes.filter(|bytes| !set("memory.max", bytes.to_string()));
-    // What is killed for want of memory is the pod, not some part of it.
+    // If memory runs out, the kernel kills the whole pod, not one of its processes.
     set("memory.oom.group", "1".into());
     let quota = |millis: u64| format!("{} {WINDOW}", millis * WINDOW / 1000);
     limits.cpu_millis = limits.cpu_millis.filter(|millis| !set("cpu.max", quota(*millis)));
@@ -135,7 +136,7 @@ pub(crate) fn make(folder: &Path, mut limits: Limits) -> io::Result<Limits> {
     Ok(limits)
 }
 
-/// Ends every process in the group and below it.
+/// Kills every process in the group and its subgroups.
 pub(crate) fn kill(folder: &Path) {
     let _ = write(&folder.join("cgroup.kill"), "1");
 }
@@ -147,7 +148,7 @@ pub(crate) fn is_empty(folder: &Path) -> bool {
     }
 }
 
-/// Removes the group with those that its processes have made in it; they must be empty.
+/// Removes the group with the subgroups that its processes have created; all must be empty.
 pub(crate) fn remove(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -157,7 +158,7 @@ pub(crate) fn remove(folder: &Path) {
     let _ = fs::remove_dir(folder);
 }
 
-/// Never makes a file: in a real hierarchy it is there.
+/// Writes to an existing file: a control group has all of its files.
 fn write(file: &Path, text: &str) -> io::Result<()> {
     use io::Write;
     fs::OpenOptions::new().write(true).open(file)?.write_all(text.as_bytes())
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_own_group_is_found_where_the_hierarchy_is_mounted() {
+    fn a_process_finds_its_own_group_where_the_hierarchy_is_mounted() {
         let unified =
             "24 1 0:22 / /proc rw - proc proc rw\n30 24 0:27 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n";
         let groups = "0::/system.slice/slotkeeper.service\n";
@@ -181,10 +182,10 @@ mod tests {
     }
 
     #[test]
-    fn limits_that_the_group_cannot_hold_are_left_to_others() {
+    fn limits_that_the_group_cannot_enforce_are_returned() {
         let folder = tempfile::tempdir().unwrap();
         let limits = Limits { memory_bytes: Some(1), cpu_millis: Some(1500), files: Some(3), processes: Some(4) };
-        // A folder that is no group has none of the files.
+        // An ordinary folder has none of a group's files.
         assert_eq!(make(&folder.path().join("a"), limits).unwrap(), limits);
         fs::write(folder.path().join("a").join("cgroup.events"), "populated 1\n").unwrap();
         assert!(make(&folder.path().join("a"), limits).is_err(), "never one with processes in it");

@@ -1,5 +1,5 @@
-//! One pod from its start to its end: prepares its folder and port, starts it through a supervisor (or goes on with one
-//! that a former dispatcher started), asks it whether it is ready, stops it when told. It reports to the keeper, which decides.
+//! One pod from its start to its end: prepares its folder and port, starts it through a supervisor (or adopts one that a
+//! former dispatcher started), probes it, and stops it on request. Reports to the keeper, which makes the decisions.
 
 use super::accounts::User;
 use super::cgroup;
@@ -24,14 +24,14 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-/// How soon a new process is asked for the first time; doubles up to `probe.every`.
+/// Half the time from the first probe of a new process to the second; doubles before each further probe, up to `probe.every`.
 const FIRST_PROBE: Duration = Duration::from_millis(20);
-/// Nobody is asked more often than this.
+/// Shortest time between two probes.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-/// A pod that has not answered after this is reported, and again after four times as long.
+/// A pod that is not ready this long after its start is logged, and again after four times as long, and so on.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What all processes of a pool have in common.
+/// Shared by all processes of a pool.
 pub(super) struct Pool {
     pub(super) id: PoolId,
     pub(super) config: Processes,
@@ -39,10 +39,10 @@ pub(super) struct Pool {
     pub(super) records: Records,
     /// The program that runs supervisors.
     pub(super) supervisor: PathBuf,
-    /// Where pods get control groups, if they do.
+    /// The parent of the pods' control groups, if they have any.
     pub(super) cgroup: Option<cgroup::Base>,
     pub(super) user: Option<User>,
-    /// Differs if a pod that runs would be started in another way now.
+    /// The digest of the settings with which pods are started (`fingerprint`).
     pub(super) settings: String,
     pub(super) figures: Arc<Figures>,
 }
@@ -61,7 +61,7 @@ impl Pool {
     }
 }
 
-/// News of one process for the keeper.
+/// A report about one process to the keeper.
 pub(super) struct Event {
     pub(super) ordinal: u32,
     pub(super) uid: Uid,
@@ -71,28 +71,28 @@ pub(super) struct Event {
 pub(super) enum What {
     Running,
     Ready(SocketAddr),
-    /// It has not been ready so far, and why.
+    /// It has never been ready so far, for this reason.
     Silent(String),
     Unready(String),
     /// Nothing was started. The last event of this process.
     NotStarted(String),
-    /// It and all its descendants are no more. The last event.
+    /// The process and all its descendants have ended. The last event.
     Ended(End),
-    /// It goes on without this dispatcher. The last event.
+    /// It keeps running without this dispatcher. The last event.
     Left,
 }
 
 pub(super) enum End {
     Status(ExitStatus),
-    /// It had not started yet.
+    /// Stopped before it was started.
     Before,
-    /// Somebody has killed its supervisor.
+    /// Its supervisor was killed.
     Unsupervised,
-    /// It did not answer for this long, and was ended.
+    /// It did not answer for this long, and was stopped.
     Hung(Duration),
 }
 
-/// What is done with a pod whose dispatcher ends.
+/// How a pod's task ends: the pod is stopped, or left to the next dispatcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     End,
@@ -107,9 +107,9 @@ pub(super) struct Life {
 }
 
 impl Life {
-    /// Lives it. Ends early when `stop` is sent or dropped.
+    /// Runs the pod until it has ended. Ends it early when `stop` is sent or dropped.
     pub(super) async fn live(self, mut stop: oneshot::Receiver<Stop>) {
-        // Never given up halfway: the next life must find either all of it done or nothing.
+        // Never cancelled halfway: the next life must find either all of it done or nothing.
         let prepared = self.prepare().await;
         if stop.try_recv() != Err(TryRecvError::Empty) {
             self.wipe_or_warn().await;
@@ -140,7 +140,7 @@ impl Life {
         self.attend(link, record, Health::default(), stop).await;
     }
 
-    /// Goes on with a pod that a former dispatcher has started. `health`: as of the first question.
+    /// Runs an adopted pod of a former dispatcher. `health`: the result of the first probe.
     pub(super) async fn go_on(self, link: Link, record: Record, health: Health, stop: oneshot::Receiver<Stop>) {
         self.attend(link, record, health, stop).await;
     }
@@ -191,24 +191,25 @@ impl Life {
     }
 
     async fn tell(&self, what: What) {
-        // The keeper lives as long as any process does, unless the whole runtime ends.
+        // The keeper outlives all processes, unless the whole runtime ends.
         let _ = self.events.send(Event { ordinal: self.ordinal, uid: self.uid.clone(), what }).await;
     }
 
     fn write(&self, record: &Record) {
         if let Err(e) = self.pool.records.put(record) {
-            let what = "cannot be recorded: if this process is killed, the next one does not find the pod";
+            let what =
+                "cannot write the pod's record: if this dispatcher is killed, the next one does not find the pod";
             tracing::warn!(pool = %self.pool.id, ordinal = self.ordinal, "{what}: {e}");
         }
     }
 
-    /// Ends what is left of a former life.
+    /// Ends the remaining processes of a former life.
     async fn clear(&self, record: &Record) {
         let Pool { id, config, records, .. } = &*self.pool;
         leftovers::end(record, &id.0, &records.socket(record.ordinal), config.stop_grace).await;
     }
 
-    /// Where nothing is kept between two lives: empties the folder.
+    /// Empties the folder, if the pool keeps no data between two lives.
     async fn wipe(&self) -> Result<(), String> {
         if self.pool.config.data != DataBetween::Wipe {
             return Ok(());
@@ -219,14 +220,14 @@ impl Life {
         wiped.map_err(io::Error::other).and_then(|wiped| wiped).map_err(|e| format!("cannot empty {shown}: {e}"))
     }
 
-    /// At the end of a life: if it fails, the next one is not started before it succeeds.
+    /// Empties the folder at the end of a life. If that fails, `prepare` tries again before the next life starts.
     async fn wipe_or_warn(&self) {
         if let Err(why) = self.wipe().await {
             tracing::warn!(pool = %self.pool.id, ordinal = self.ordinal, "{why}");
         }
     }
 
-    /// What to start, and where it will listen.
+    /// Returns the spec of the pod, and the address where it will listen.
     async fn prepare(&self) -> Result<(Spec, SocketAddr), String> {
         let Pool { id, config, net, records, user, .. } = &*self.pool;
         if let Some(record) = records.get(self.ordinal) {
@@ -238,7 +239,7 @@ impl Life {
         if let Some(folder) = &config.working_folder
             && !tokio::fs::metadata(folder).await.is_ok_and(|m| m.is_dir())
         {
-            return Err(format!("the working folder {} is not there", folder.display()));
+            return Err(format!("the working folder {} does not exist", folder.display()));
         }
         let address = self.free_address(&**net).await?;
         let host = config.host.to_string();
@@ -246,7 +247,7 @@ impl Life {
         let values = Values { ordinal: self.ordinal, port: address.port(), data, pool: &id.0, host: &host };
         let (program, arguments) = config.command.split_first().ok_or("no command is configured")?;
         let environment = environment::of(config, user.as_ref(), &values, (MARK, &self.uid.0), std::env::vars_os());
-        // What a program leaves where it runs is left by a visitor, too.
+        // Files that the program writes to its working folder belong to a visitor, too: they must be wiped with the data.
         let wiped = config.data == DataBetween::Wipe;
         let adopt = (config.on_restart == OnRestart::Adopt)
             .then(|| Adopt { socket: records.socket(self.ordinal), within_ms: config.adopt_within.as_millis() as u64 });
@@ -266,7 +267,7 @@ impl Life {
         Ok((spec, address))
     }
 
-    /// Its folder, which is there and can be written to.
+    /// Returns the pod's data folder, which exists and is writable.
     async fn data(&self) -> Result<PathBuf, String> {
         let folder = self.pool.folder(self.ordinal);
         let folder = std::path::absolute(&folder)
@@ -285,8 +286,8 @@ impl Life {
         Ok(folder)
     }
 
-    /// Its own port, or any; in any case one where nobody else would answer in its place. (Somebody may still take it
-    /// before the process does: then the process fails, and the next one gets another.)
+    /// Returns an address with the ordinal's own port, or any port; never one where another program answers in the pod's
+    /// place. (Another program may still bind it before the pod does: then the pod fails, and its successor gets another.)
     async fn free_address(&self, net: &dyn Net) -> Result<SocketAddr, String> {
         let config = &self.pool.config;
         let port = match config.first_port {
@@ -314,7 +315,7 @@ impl Life {
         }
     }
 
-    /// Asks, and tells what changes. Returns when the pod has been ready, and then has not answered for too long.
+    /// Probes the pod and reports changes. Returns when the pod has been ready, and then has not answered for too long.
     async fn watch(&self, address: SocketAddr, mut health: Health) {
         let Pool { config, net, .. } = &*self.pool;
         let probe = &config.probe;
@@ -323,7 +324,7 @@ impl Life {
         let (begin, mut was_ready, mut mute): (Instant, bool, Option<Instant>) = (now(), health.ready, None);
         loop {
             let answer = probe::ask(&**net, address, probe).await;
-            // One that answers with an error works, and may do so because it is occupied.
+            // A pod that answers with an error still runs, and may be busy.
             let answers = matches!(answer, Ok(()) | Err(ProbeError::Answered(..)));
             let answer = answer.map_err(|e| tried(&e, &probe.kind));
             if health.take(answer.is_ok(), probe.failures) {
@@ -352,7 +353,7 @@ impl Life {
     }
 }
 
-/// What was asked, and what came of it.
+/// Describes the failed probe.
 fn tried(error: &ProbeError, kind: &ProbeKind) -> String {
     let path = match kind {
         ProbeKind::Tcp => "",

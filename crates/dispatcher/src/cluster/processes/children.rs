@@ -1,5 +1,5 @@
-//! The processes that this process has started, and the orphans that become its children: of pods whose supervisor was
-//! killed, and in a container, as process 1, of everybody. All of them are waited for.
+//! The processes that this process has started, and the orphans that become its children: those of pods whose supervisor
+//! was killed, and, as process 1 of a container, all orphans. All of them are waited for.
 
 use super::{family, os};
 use rustix::process::{Pid, Signal, WaitOptions};
@@ -11,22 +11,22 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Started here, and not yet waited for.
+/// Started by `start`, and not yet waited for.
 static STARTED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
-/// Every other child of this process is an orphan.
+/// Set if every other child of this process is an orphan.
 static OWNS_ORPHANS: AtomicBool = AtomicBool::new(false);
-/// Stack of a thread that only waits.
+/// Stack of a thread that only waits, in bytes.
 const SMALL: usize = 128 * 1024;
-/// An orphan's end is not urgent, and often several end together.
+/// Delay before ended orphans are waited for: not urgent, and often several end together.
 const CALM: Duration = Duration::from_millis(100);
 
-/// Starts `command`, and waits for its end in a thread of its own, so that it is waited for even when a runtime has ended
-/// before. Returns its number.
+/// Starts `command`, and waits for its end in a separate thread, so that it is waited for even if the Tokio runtime ends
+/// first. Returns its pid.
 ///
 /// # Errors
-/// As the operating system says.
+/// If the operating system cannot start it.
 pub(super) fn start(mut command: Command) -> io::Result<i32> {
-    // Held until the number is noted: nobody else may wait for it.
+    // Held until the pid is recorded: until then it would count as an orphan.
     let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
     let mut child = command.spawn()?;
     let pid = child.id() as i32;
@@ -42,8 +42,8 @@ pub(super) fn start(mut command: Command) -> io::Result<i32> {
     Ok(pid)
 }
 
-/// To be called once, by a process that starts nothing but through `start`: from now on orphans among the pods'
-/// descendants become children of this process, and are waited for. Runs for ever; inside a runtime.
+/// Makes orphans among the pods' descendants children of this process, and waits for them. Runs until the process ends.
+/// Must be called once, inside a Tokio runtime, by a process that starts all its children through `start`.
 pub async fn adopt_orphans() {
     if let Err(e) = os::become_subreaper() {
         tracing::warn!("descendants of a pod whose supervisor is killed may escape: {e}");
@@ -58,7 +58,7 @@ pub async fn adopt_orphans() {
     }
 }
 
-/// Ends every orphan and whatever it has started. True if there was any.
+/// Kills every orphan with its descendants. Returns true if there was any.
 pub(super) fn kill_orphans() -> bool {
     if !OWNS_ORPHANS.load(Ordering::Relaxed) {
         return false;
@@ -76,11 +76,11 @@ pub(super) fn kill_orphans() -> bool {
     any
 }
 
-/// Children of this process that it has not started.
+/// Returns the children of this process that it has not started.
 fn orphans() -> Vec<family::Process> {
     let own = std::process::id() as i32;
     let started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
-    // Read while nothing can be started.
+    // Read under the lock: meanwhile no child is started.
     let all = family::all();
     all.into_iter().filter(|process| process.parent == own && !started.contains(&process.pid)).collect()
 }

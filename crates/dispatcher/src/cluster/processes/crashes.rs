@@ -1,4 +1,4 @@
-//! Failures of one ordinal in a row: how long to wait before the next try, and how to say it.
+//! Consecutive failures of one ordinal: the back-off before the next start, and its description.
 
 use super::child::End;
 use crate::cluster::probe::in_words;
@@ -8,14 +8,14 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// From this many in a row somebody should look.
+/// From this many consecutive failures on, the pod is logged as failing repeatedly.
 const LOOP: u32 = 3;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Crashes(u32);
 
 impl Crashes {
-    /// One more. Returns how long to wait: doubles from the first to the second of `backoff`.
+    /// Counts a failure. Returns the time to wait, which doubles from the first to the second value of `backoff`.
     pub(super) fn another(&mut self, backoff: (Duration, Duration)) -> Duration {
         planted!(RestartAtOnce => self.another_at_once());
         let (first, most) = backoff;
@@ -46,7 +46,7 @@ impl Crashes {
     }
 }
 
-/// How a process ended.
+/// Describes how a process ended.
 pub(super) fn ending(end: &End) -> String {
     match end {
         End::Status(status) => exit(*status),
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wait_doubles_up_to_the_most() {
+    fn the_wait_doubles_up_to_the_maximum() {
         let mut crashes = Crashes::default();
         let backoff = (Duration::from_secs(1), Duration::from_secs(5));
         let waits: Vec<u64> = (0..5).map(|_| crashes.another(backoff).as_secs()).collect();
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_said_in_plain_words() {
+    fn failures_are_described_in_plain_words() {
         let mut crashes = Crashes::default();
         let backoff = (Duration::from_secs(4), Duration::from_secs(60));
         let wait = crashes.another(backoff);

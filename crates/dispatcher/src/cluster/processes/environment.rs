@@ -1,4 +1,4 @@
-//! A pod's environment: nothing of the dispatcher's own but what is listed here and in the configuration.
+//! A pod's environment: of the dispatcher's own, it contains only the variables listed here and in the configuration.
 
 use super::accounts::User;
 use super::template::Values;
@@ -6,14 +6,14 @@ use crate::config::{DataBetween, Processes};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-/// What a pod gets of the dispatcher's environment in every case; and everything that begins with `LC_`.
+/// Variables that every pod inherits from the dispatcher, in addition to all that begin with `LC_`.
 const BASE: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR"];
-/// Where programs are looked for if the dispatcher does not know either.
+/// The value of `PATH` if the dispatcher has none.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Folders in the data folder that is wiped, and the variables by which programs find them.
+/// With `data = "wipe"`: variables, and the folders in the data folder to which they point.
 pub(super) const PRIVATE: &[(&str, &str)] = &[("HOME", "home"), ("TMPDIR", "tmp"), ("XDG_RUNTIME_DIR", "run")];
 
-/// The whole environment of one start of a pod. `own`: the dispatcher's.
+/// Returns the environment of one start of a pod. `own`: the dispatcher's environment.
 pub(super) fn of(
     config: &Processes,
     user: Option<&User>,
@@ -25,7 +25,7 @@ pub(super) fn of(
         BASE.contains(&name) || name.starts_with("LC_") || config.inherit.iter().any(|pattern| matches(pattern, name))
     };
     let mut all = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
-    // What is not text cannot have been meant.
+    // Variables that are not UTF-8 are left out.
     let own = own.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     all.extend(own.filter(|(name, _)| inherited(name)));
     let mut set = |name: &str, value: String| all.insert(name.to_owned(), value);
@@ -50,7 +50,7 @@ pub(super) fn of(
     all.into_iter().collect()
 }
 
-/// A name, or the beginning of one and a star.
+/// Matches a name against a pattern: a name, or a prefix and `*`.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == name, |beginning| name.starts_with(beginning))
 }
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_gets_what_is_listed_and_nothing_else() {
+    fn a_pod_inherits_only_the_listed_variables() {
         let mut config = Processes::new(vec!["x".into()], "/data".into());
         config.inherit = vec!["CUDA_*".into(), "DISPLAY".into()];
         config.environment = vec![("MARK".into(), "forged".into()), ("WHERE".into(), "{data}".into())];
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn where_data_is_wiped_a_programs_own_folders_are_in_it() {
+    fn a_programs_home_and_tmp_are_in_the_data_folder_if_it_is_wiped() {
         let mut config = Processes::new(vec!["x".into()], "/data".into());
         config.data = DataBetween::Wipe;
         config.environment = vec![("HOME".into(), "/home/ann".into())];

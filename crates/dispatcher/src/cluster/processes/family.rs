@@ -1,39 +1,39 @@
-//! Processes and their descendants, as `/proc` shows them. Only reads; what is done with them is in `supervisor.rs` and
-//! `leftovers.rs`.
+//! Reads processes and their descendants from `/proc`. `supervisor.rs` and `leftovers.rs` act on them.
 
 use std::collections::BTreeSet;
 use std::fs;
 
-/// One line of `/proc/PID/stat`, as far as it matters here.
+/// The fields of `/proc/PID/stat` that are used here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) pid: i32,
     pub(crate) parent: i32,
     pub(crate) group: i32,
     pub(crate) session: i32,
-    /// In clock ticks since boot: together with the pid, the identity of a process.
+    /// The start time in clock ticks since boot: together with the pid, the identity of a process.
     pub(crate) started: u64,
-    /// It has ended, and has only not been waited for.
+    /// It has ended, but its parent has not waited for it.
     pub(crate) is_zombie: bool,
 }
 
-/// Every process that this one can see.
+/// Returns every process that is visible in `/proc`.
 pub(crate) fn all() -> Vec<Process> {
     let Ok(folder) = fs::read_dir("/proc") else { return Vec::new() };
     folder.filter_map(|entry| of(entry.ok()?.file_name().to_str()?.parse().ok()?)).collect()
 }
 
-/// The process with this number, if there is one.
+/// Returns the process with this pid, if there is one.
 pub(crate) fn of(pid: i32) -> Option<Process> {
     parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Whether the process that had this number and start time still runs.
+/// Reports whether the process with this pid and start time still runs.
 pub(crate) fn is_alive(pid: i32, started: u64) -> bool {
     of(pid).is_some_and(|process| process.started == started && !process.is_zombie)
 }
 
-/// proc_pid_stat(5). The second field is the program's name in parentheses, and may contain any character.
+/// Parses `/proc/PID/stat`, see proc_pid_stat(5). The second field is the program's name in parentheses, and may contain
+/// any character.
 fn parse(pid: i32, stat: &str) -> Option<Process> {
     let (_, rest) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
@@ -48,7 +48,7 @@ fn parse(pid: i32, stat: &str) -> Option<Process> {
     })
 }
 
-/// All descendants of `ancestor`, children first.
+/// Returns all descendants of `ancestor`, parents before their children.
 pub(crate) fn descendants(ancestor: i32, all: &[Process]) -> Vec<Process> {
     let (mut found, mut known, mut next) = (Vec::new(), BTreeSet::from([ancestor]), vec![ancestor]);
     while let Some(parent) = next.pop() {
@@ -62,15 +62,15 @@ pub(crate) fn descendants(ancestor: i32, all: &[Process]) -> Vec<Process> {
     found
 }
 
-/// Whether the process was started with this variable in its environment. (It may have changed its memory since; the
-/// answer is no proof of the contrary.)
+/// Reports whether the process was started with this variable in its environment. `false` is no proof: the process may have
+/// overwritten that memory since.
 pub(crate) fn has_variable(pid: i32, name: &str, value: &str) -> bool {
     let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return false };
     let wanted = format!("{name}={value}");
     environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
 }
 
-/// Differs after every boot of the machine: pids and start times mean nothing across boots.
+/// Returns the id of the current boot of the machine: pids and start times are valid only within one boot.
 pub(crate) fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_parentheses_and_spaces_is_no_problem() {
+    fn a_program_name_may_contain_parentheses_and_spaces() {
         let stat = "12 (a) b (c) S 3 4 5 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 777 9 10";
         let expected = Process { pid: 12, parent: 3, group: 4, session: 5, started: 777, is_zombie: false };
         assert_eq!(parse(12, stat), Some(expected));
@@ -97,7 +97,7 @@ mod tests {
         let all = [process(5, 4), process(4, 3), process(3, 2), process(9, 1), process(2, 1)];
         let found: Vec<i32> = descendants(3, &all).iter().map(|p| p.pid).collect();
         assert_eq!(found, [4, 5]);
-        // A table read while processes come and go may contain a circle.
+        // A list that was read while processes started and ended may contain a cycle.
         assert_eq!(descendants(1, &[process(1, 2), process(2, 1)]).len(), 1);
     }
 

@@ -1,29 +1,29 @@
-//! What a pool of local processes counts, for the metrics.
+//! The counters of a pool of local processes, for `/metrics`.
 
 use super::child::End;
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, Opts};
 use slotkeeper_core::PoolId;
 
-/// Only a wrong name of a metric or a label is an error, and these are right.
+/// A field is `None` only if the name of its metric or label is invalid, which these are not.
 pub(super) struct Figures {
     failures: Option<IntCounterVec>,
     suppressed: Option<IntCounter>,
 }
 
-/// What ends a pod that was not to end.
+/// The causes of unexpected ends.
 const CAUSES: [&str; 4] = ["ended", "hung", "supervisor_killed", "not_started"];
 
 impl Figures {
     pub(super) fn new(pool: &PoolId) -> Figures {
-        let help = "Pods that were not started, or ended without having been told to, by cause.";
+        let help = "Pods that could not be started or ended unexpectedly, by cause.";
         let failures = Opts::new("slotkeeper_process_failures_total", help).const_label("pool", &*pool.0);
         let failures = IntCounterVec::new(failures, &["cause"]).ok();
         for cause in CAUSES {
-            // From the beginning, so that the first one is an increase.
+            // Present from the start, so that the first failure is an increase.
             failures.iter().for_each(|counter| drop(counter.with_label_values(&[cause])));
         }
-        let help = "Lines of pods' output that were not logged.";
+        let help = "Lines of pods' output that were suppressed (log_lines_per_second).";
         let suppressed = Opts::new("slotkeeper_process_lines_suppressed_total", help).const_label("pool", &*pool.0);
         Figures { failures, suppressed: IntCounter::with_opts(suppressed).ok() }
     }
@@ -33,7 +33,7 @@ impl Figures {
         failures.chain(self.suppressed.iter().map(|c| Box::new(c.clone()) as Box<dyn Collector>)).collect()
     }
 
-    /// `None`: it was not started.
+    /// Counts a failure. `None`: the pod was not started.
     pub(super) fn failed(&self, end: Option<&End>) {
         let cause = match end {
             None => CAUSES[3],

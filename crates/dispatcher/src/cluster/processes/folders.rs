@@ -1,5 +1,5 @@
-//! The pods' data folders: made, tried, and emptied between two lives if that is wanted. Nothing here follows a symbolic
-//! link that a pod may have put in the place of its folder or into it.
+//! The pods' data folders: creates and checks them, and empties them between two lives if configured. Nothing here follows
+//! a symbolic link that a pod may have put in the place of its folder or into it.
 
 use super::records::Records;
 use super::wire::Account;
@@ -8,10 +8,10 @@ use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Makes the folder if need be, for `account` if there is one, and makes sure that something can be written there.
+/// Creates the folder if it is missing, owned by `account` if there is one, and checks that it is writable.
 ///
 /// # Errors
-/// Why not, in words.
+/// Why the folder cannot be used, in words.
 pub(super) fn prepare(folder: &Path, uid: &str, account: Option<&Account>) -> Result<(), String> {
     let problem = |e: io::Error| format!("cannot write in the data folder {}: {e}", folder.display());
     if let Some(parent) = folder.parent() {
@@ -27,22 +27,22 @@ pub(super) fn prepare(folder: &Path, uid: &str, account: Option<&Account>) -> Re
         return Err(format!("the data folder {} {what}", folder.display()));
     }
     if let Some(account) = account {
-        // Its owner can write there; this process may not be allowed to.
+        // The owner can write there; this process may not be allowed to.
         std::os::unix::fs::lchown(folder, Some(account.uid), Some(account.gid)).map_err(problem)?;
         return Ok(());
     }
-    // A name that nobody can have put there before, and no link is followed.
+    // The uid is random, so no pod can have created this name before; and no link is followed.
     let trial = folder.join(format!(".slotkeeper-{uid}"));
     let mut options = File::options();
     options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(&trial).map_err(problem)?;
     fs::remove_file(&trial).map_err(problem)
 }
 
-/// Folders in a pod's folder, which programs find by variables.
+/// Creates the folders in a pod's folder that programs find through environment variables.
 pub(super) fn make_private(folder: &Path, names: &[&str], account: Option<&Account>) -> Result<(), String> {
     for name in names {
         let path = folder.join(name);
-        let problem = |e: io::Error| format!("cannot make {}: {e}", path.display());
+        let problem = |e: io::Error| format!("cannot create {}: {e}", path.display());
         match fs::create_dir(&path) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
             made => made.map_err(problem)?,
@@ -55,15 +55,15 @@ pub(super) fn make_private(folder: &Path, names: &[&str], account: Option<&Accou
     Ok(())
 }
 
-/// Takes everything that a pod has left out of the way, then deletes it. Nothing of it is at the old place afterwards.
+/// Moves all files of a former pod away, then deletes them. After success the old place is empty.
 ///
 /// # Errors
-/// When something is left at the old place or elsewhere.
+/// If some files remain, at the old place or elsewhere.
 pub(super) fn wipe(folder: &Path, uid: &str, records: &Records) -> io::Result<()> {
     let rubbish = records.rubbish(uid);
     match fs::rename(folder, &rubbish) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        // A file system is mounted there: its content can go, the folder cannot.
+        // A file system is mounted there: its content can be deleted, the folder cannot.
         Err(e) if matches!(e.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices) => {
             for entry in fs::read_dir(folder)? {
                 delete(&entry?.path())?;
@@ -75,7 +75,7 @@ pub(super) fn wipe(folder: &Path, uid: &str, records: &Records) -> io::Result<()
     }
 }
 
-/// Deletes a file, a link (not what it leads to), or a folder with all it contains.
+/// Deletes a file, a link (not its target), or a folder with all its content.
 pub(super) fn delete(path: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.is_dir() {
         return fs::remove_file(path);
@@ -86,8 +86,8 @@ pub(super) fn delete(path: &Path) -> io::Result<()> {
     })
 }
 
-/// Folders that their owner has closed (`chmod 000`) cannot be emptied by an ordinary user. All are below a folder that
-/// no pod can reach any more, and its processes have ended: nothing is changed meanwhile.
+/// Makes folders accessible again that their owner has closed (`chmod 000`), which an ordinary user cannot empty. All are
+/// below a folder that no pod can reach any more, and the pod's processes have ended, so nothing changes meanwhile.
 fn open_up(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, Permissions::from_mode(0o700))?;
     for entry in fs::read_dir(folder)? {
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_in_place_of_a_pods_folder_is_refused_and_wiped_without_what_it_leads_to() {
+    fn a_link_in_place_of_a_pods_folder_is_refused_and_wiped_without_its_target() {
         let place = tempfile::tempdir().unwrap();
         let (data, precious) = (place.path().join("data"), place.path().join("precious"));
         fs::create_dir_all(&precious).unwrap();
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_that_tries_the_folder_is_not_written_through_a_link() {
+    fn the_file_that_checks_the_folder_is_not_written_through_a_link() {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("0");
         fs::create_dir(&folder).unwrap();
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_former_dispatcher_has_not_deleted_is_deleted_by_the_next() {
+    fn files_that_a_former_dispatcher_has_not_deleted_are_deleted_by_the_next() {
         let place = tempfile::tempdir().unwrap();
         let records = Records::open(place.path()).unwrap();
         fs::create_dir(records.rubbish("old")).unwrap();

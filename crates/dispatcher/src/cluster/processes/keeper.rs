@@ -1,9 +1,9 @@
-//! The one task that owns a pool's processes: takes orders, starts and stops what they ask for, starts again what ends
-//! without having been told to, and tells the news in order.
+//! The task that owns a pool's processes: starts and stops them as ordered, restarts those that end unexpectedly, and
+//! reports observations in order.
 //!
 //! ```text
-//! Alive ─ ended by itself ─▶ gone; the next life Waits (told as Failed) ─ later ─▶ Alive ─▶ ...
-//! Alive ─ told to stop ─▶ Terminating ─ ended ─▶ gone; a new life if it is (again) wanted
+//! Alive ─ ends by itself ─▶ removed; a new life is Waiting (reported as Failed) ─ back-off ─▶ Alive ─▶ ...
+//! Alive ─ is stopped ─▶ Terminating ─ has ended ─▶ removed; a new life if the ordinal is wanted (again)
 //! ```
 
 use super::adoption::{self, Adopted};
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-/// What the pool is asked to do. Answered when it is taken; `Stop`, when everything has ended.
+/// An order to the pool. Answered when it has been accepted; `Stop`, when all processes have ended.
 pub(super) enum Request {
     Scale {
         size: Size,
@@ -31,7 +31,7 @@ pub(super) enum Request {
         uid: Uid,
         reply: oneshot::Sender<Result<(), ClusterError>>,
     },
-    /// `leave`: with [`OnRestart::Adopt`], what runs goes on.
+    /// `leave`: with [`OnRestart::Adopt`], running pods are left running.
     Stop {
         leave: bool,
         reply: oneshot::Sender<()>,
@@ -47,23 +47,23 @@ pub(super) struct Keeper {
     members: BTreeMap<u32, Member>,
     events: mpsc::Sender<Event>,
     stopping: bool,
-    /// Who wants to know when everything has ended.
+    /// Notified when all processes have ended.
     stopped: Vec<oneshot::Sender<()>>,
 }
 
 /// One ordinal's current life.
 struct Member {
     uid: Uid,
-    /// What has been told of this life last.
+    /// The last phase that was reported of this life.
     told: Option<Phase>,
     crashes: Crashes,
     state: State,
 }
 
 enum State {
-    /// There is no process until then.
+    /// No process; one is started at this moment.
     Waiting { until: Instant },
-    /// There is one, or will be in a moment. `stop` is taken when it has been told to end.
+    /// The process runs or is being started. `stop` is taken when it is asked to end.
     Alive { stop: Option<oneshot::Sender<Stop>>, ready_since: Option<Instant> },
 }
 
@@ -115,7 +115,7 @@ impl Keeper {
         }
     }
 
-    /// The first news: what a former dispatcher has left running, if it goes on.
+    /// Reports the first observation: the adopted pods of a former dispatcher.
     async fn adopt(&mut self) {
         let mut listed = Vec::new();
         for Adopted { record, link, health } in adoption::find(&self.pool).await {
@@ -158,7 +158,7 @@ impl Keeper {
         }
     }
 
-    /// Who stops is told before the order is: whoever reads the order knows that all others stay.
+    /// Reports terminating pods before the new size: a reader of the size then knows that all other pods stay.
     fn scale(&mut self, size: Size) {
         if self.is_overruled(&size) {
             return;
@@ -177,13 +177,13 @@ impl Keeper {
         }
     }
 
-    /// A later size is known already.
+    /// Reports whether a later size is already known.
     fn is_overruled(&self, size: &Size) -> bool {
         planted!(OlderScaleWins => false);
         !size.may_overwrite(self.decided)
     }
 
-    /// Whether the present life is this one.
+    /// Reports whether this is the ordinal's current life.
     fn lives(&self, ordinal: u32, uid: &Uid) -> bool {
         let life = self.members.get(&ordinal).map(|member| &member.uid);
         planted!(RecycleAnyLife => life.is_some());
@@ -199,7 +199,7 @@ impl Keeper {
         self.end_unwanted();
     }
 
-    /// What runs goes on, and waits for the next dispatcher.
+    /// Leaves all running pods to the next dispatcher.
     fn leave(&mut self) {
         for member in self.members.values_mut() {
             if let State::Alive { stop, .. } = &mut member.state
@@ -231,7 +231,7 @@ impl Keeper {
         }
     }
 
-    /// Starts what is wanted and not there.
+    /// Starts the wanted pods that are missing.
     fn fill(&mut self) {
         for ordinal in self.wanted.start..self.wanted.end {
             if !self.members.contains_key(&ordinal) {
@@ -241,12 +241,12 @@ impl Keeper {
         }
     }
 
-    /// A new life, without a process so far.
+    /// Adds a new life, still without a process.
     fn add(&mut self, ordinal: u32, crashes: Crashes) {
         let uid = match self.ids.draw128() {
             Ok(random) => Uid(format!("{random:032x}").into()),
             // Cannot happen: the ids are seeded.
-            Err(e) => return tracing::error!(pool = %self.pool.id, ordinal, "no identity for a new process: {e}"),
+            Err(e) => return tracing::error!(pool = %self.pool.id, ordinal, "no uid for a new process: {e}"),
         };
         let state = State::Waiting { until: now() };
         self.members.insert(ordinal, Member { uid, told: None, crashes, state });
@@ -294,7 +294,7 @@ impl Keeper {
                 self.see(ordinal, Phase::Pending { why: why.into() });
             }
             What::Unready(why) => {
-                tracing::warn!(pool = %self.pool.id, ordinal, "pod does not answer any more: {why}");
+                tracing::warn!(pool = %self.pool.id, ordinal, "pod no longer answers: {why}");
                 self.see(ordinal, Phase::Unready);
             }
             What::Left => drop(self.members.remove(&ordinal)),
@@ -307,7 +307,7 @@ impl Keeper {
         }
     }
 
-    /// There was no process: the same life tries again later.
+    /// No process was started: the same life tries again later.
     fn not_started(&mut self, ordinal: u32, why: &str) {
         self.pool.figures.failed(None);
         let Some(member) = self.members.get_mut(&ordinal) else { return };
@@ -317,8 +317,8 @@ impl Keeper {
         self.see(ordinal, Phase::Failed { why: format!("{why}; next try in {}", in_words(wait)).into() });
     }
 
-    /// It ended without having been told to. First of all it is gone, and who was in it can go elsewhere; the next life
-    /// waits its time.
+    /// The pod ended unexpectedly. Reports its end at once, so that its sessions can move; the next life starts after the
+    /// back-off.
     fn crashed(&mut self, ordinal: u32, end: &End) {
         let backoff = self.pool.config.backoff;
         self.pool.figures.failed(Some(end));
@@ -333,9 +333,9 @@ impl Keeper {
         if crashes.is_loop() {
             tracing::warn!(pool = %self.pool.id, ordinal, "pod keeps failing: {why}");
         } else if matches!(end, End::Status(_) | End::Before) {
-            tracing::info!(pool = %self.pool.id, ordinal, "pod has ended by itself: {}", ending(end));
+            tracing::info!(pool = %self.pool.id, ordinal, "pod ended by itself: {}", ending(end));
         } else {
-            tracing::warn!(pool = %self.pool.id, ordinal, "pod has been ended: {}", ending(end));
+            tracing::warn!(pool = %self.pool.id, ordinal, "pod ended unexpectedly: {}", ending(end));
         }
         self.forget(ordinal);
         self.add(ordinal, crashes);
@@ -345,17 +345,17 @@ impl Keeper {
         }
     }
 
-    /// This life is over.
+    /// Removes this life, and reports its end.
     fn forget(&mut self, ordinal: u32) {
         if let Some(member) = self.members.remove(&ordinal)
             && member.told.is_some()
         {
-            tracing::info!(pool = %self.pool.id, ordinal, "pod is gone");
+            tracing::info!(pool = %self.pool.id, ordinal, "pod removed");
             self.teller.gone(ordinal, &member.uid);
         }
     }
 
-    /// Whoever has heard of it hears that it goes; a process that has not started yet leaves unheard.
+    /// Reports this life as terminating, unless nothing has been reported of it yet.
     fn see_end(&mut self, ordinal: u32) {
         planted!(TerminatingUntold => ());
         if self.members.get(&ordinal).is_some_and(|member| member.told.is_some()) {
@@ -363,7 +363,7 @@ impl Keeper {
         }
     }
 
-    /// Tells what is new about this life.
+    /// Reports this life's phase if it has changed.
     fn see(&mut self, ordinal: u32, phase: Phase) {
         let Some(member) = self.members.get_mut(&ordinal) else { return };
         if member.told.as_ref() != Some(&phase) {

@@ -1,5 +1,5 @@
-//! What is left of a pod whose supervisor does not end it (any more): the supervisor was killed, or the dispatcher was,
-//! and both with it. It is found by what was recorded, and killed.
+//! Ends the remaining processes of a pod whose supervisor does not end them (any more), because the supervisor or the
+//! dispatcher was killed. They are found by the pod's record.
 
 use super::link::Link;
 use super::output::Output;
@@ -9,18 +9,18 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// How long a supervisor that has lost its dispatcher may take to do this itself.
+/// How long a supervisor that has lost its dispatcher may take to end its pod itself.
 const SUPERVISOR: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(20);
-/// Somebody should know when something cannot be killed for this long.
+/// A warning is logged if processes still exist this long after they were killed.
 const STUBBORN: Duration = Duration::from_secs(5);
 
-/// Returns when nothing that can be found is left. `grace`: what a supervisor that may go on without a dispatcher has, to
-/// end its pod when it is asked to.
+/// Returns when no process can be found any more. `grace`: how long a supervisor that runs on without a dispatcher may take
+/// to end its pod when it is asked to.
 pub(super) async fn end(record: &Record, pool: &str, socket: &Path, grace: Duration) {
     let ordinal = record.ordinal;
     let patience = if record.adopt { grace + SUPERVISOR } else { SUPERVISOR };
-    // Held until it has ended.
+    // Held until the supervisor has ended.
     let _link = ask(record, pool, socket).await;
     let waited = async {
         while record.is_supervised() {
@@ -28,18 +28,18 @@ pub(super) async fn end(record: &Record, pool: &str, socket: &Path, grace: Durat
         }
     };
     if tokio::time::timeout(patience, waited).await.is_err() {
-        tracing::warn!(pool, ordinal, "the supervisor of a former pod does not end: killing it");
+        tracing::warn!(pool, ordinal, "supervisor of a former pod does not end: killing it");
     }
     let mut looks = 0_u32;
     while kill(record) {
         if LOOK * looks == STUBBORN {
-            tracing::warn!(pool, ordinal, "processes of a former pod are still there although they were killed");
+            tracing::warn!(pool, ordinal, "processes of a former pod still exist although they were killed");
         }
         looks = looks.saturating_add(1);
         sleep(LOOK).await;
     }
     if looks > 0 {
-        tracing::info!(pool, ordinal, "what was left of a former pod has been ended");
+        tracing::info!(pool, ordinal, "remaining processes of a former pod killed");
     }
     if let Some(folder) = &record.cgroup {
         cgroup::remove(folder);
@@ -58,7 +58,7 @@ async fn ask(record: &Record, pool: &str, socket: &Path) -> Option<Link> {
     Some(link)
 }
 
-/// Kills all that can be found; true if there was anything.
+/// Kills all processes that can be found. Returns true if there were any.
 fn kill(record: &Record) -> bool {
     let group = record.cgroup.as_deref().filter(|folder| !cgroup::is_empty(folder));
     if let Some(folder) = group {
@@ -69,8 +69,9 @@ fn kill(record: &Record) -> bool {
     children::kill_orphans() | group.is_some() | !found.is_empty()
 }
 
-/// The supervisor, the pod's own process, its group and session while it lives, everything that was started with the
-/// pod's mark, and all their descendants. Numbers count only together with a start time, since they are used again.
+/// Returns the supervisor, the pod's own process, its group and session while it lives, every process that was started
+/// with the pod's environment variable, and all their descendants. A pid counts only together with a start time, since
+/// pids are reused.
 fn find(record: &Record, all: &[family::Process]) -> Vec<i32> {
     if record.boot != family::boot() {
         return Vec::new();

@@ -1,5 +1,5 @@
-//! The dispatcher's end of the socket to a pod's supervisor: starts a supervisor or finds one again, gives it orders, and
-//! reads its reports. Dropping it closes the socket; what the supervisor does then is in its [`Spec`].
+//! The dispatcher's end of the socket to a pod's supervisor: starts a supervisor or reconnects to one, sends orders, and
+//! reads reports. Dropping it closes the socket; the [`Spec`] determines how the supervisor reacts to that.
 
 use super::children;
 use super::output::Output;
@@ -18,11 +18,11 @@ use tokio::task::AbortHandle;
 /// The hidden command of this program that runs a supervisor.
 pub const SUPERVISE: &str = "supervise-pod";
 
-/// How a supervisor is started: the program, which must run [`supervise`](super::supervise) when its only argument is
+/// Returns the program that runs a supervisor: it must run [`supervise`](super::supervise) when its only argument is
 /// [`SUPERVISE`].
 #[must_use]
 pub fn this_program() -> PathBuf {
-    // Also right after the file has been replaced by another version.
+    // This link works even after the file has been replaced by another version.
     let own = PathBuf::from("/proc/self/exe");
     if own.exists() { own } else { std::env::current_exe().unwrap_or_else(|_| "slotkeeper".into()) }
 }
@@ -40,16 +40,16 @@ pub(super) enum Report {
 }
 
 impl Link {
-    /// Starts a supervisor, which starts what `spec` says. Returns its number, too.
+    /// Starts a supervisor, which starts the pod of this `spec`. Returns the supervisor's pid, too.
     ///
     /// # Errors
-    /// When there can be no supervisor.
+    /// If the supervisor cannot be started.
     pub(super) async fn start(program: &Path, name: &str, spec: &Spec, output: Output) -> io::Result<(Link, i32)> {
         let (own, other) = std::os::unix::net::UnixStream::pair()?;
         own.set_nonblocking(true)?;
         let own = UnixStream::from_std(own)?;
         let mut command = Command::new(program);
-        // Nothing of the dispatcher's environment: the pod may be able to read its supervisor's.
+        // An empty environment: the pod may be able to read its supervisor's.
         command.arg0(format!("slotkeeper: {name}")).arg(SUPERVISE).env_clear();
         command.stdin(Stdio::from(OwnedFd::from(other))).stdout(Stdio::null()).stderr(Stdio::null());
         crate::io::inherited::give_back(&mut command);
@@ -61,10 +61,10 @@ impl Link {
         Ok((link, pid))
     }
 
-    /// Finds the supervisor of this incarnation again.
+    /// Reconnects to the supervisor of this incarnation.
     ///
     /// # Errors
-    /// When nobody answers, or another one.
+    /// If no supervisor answers, or that of another incarnation.
     pub(super) async fn find(socket: &Path, uid: &str, output: Output) -> io::Result<Link> {
         let socket = socket.to_owned();
         let connect =
@@ -86,14 +86,14 @@ impl Link {
         Link { orders, reports, reader }
     }
 
-    /// The next report; `None` when the supervisor is gone.
+    /// Returns the next report; `None` when the supervisor has ended.
     pub(super) async fn next(&mut self) -> Option<Report> {
         self.reports.recv().await
     }
 
-    /// Asks for the end of the pod.
+    /// Asks the supervisor to end the pod.
     pub(super) async fn end(&mut self) {
-        // An error means that the supervisor is gone, which `next` reports.
+        // An error means that the supervisor has ended, which `next` reports.
         let _ = self.orders.write_all(&wire::head(order::END, &[])).await;
     }
 }

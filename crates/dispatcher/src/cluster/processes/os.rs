@@ -1,22 +1,22 @@
-//! System calls for pools of local processes that only Linux has. Elsewhere they do nothing, and a descendant of a pod
-//! that makes itself a session of its own outlives the pod.
+//! Linux-only system calls for pools of local processes. On other systems they do nothing, and a descendant of a pod that
+//! starts its own session outlives the pod.
 
 use super::wire::Account;
 use std::io;
 use std::os::fd::OwnedFd;
 
-/// Orphans among the descendants of this process become its children.
+/// Makes orphans among this process's descendants its children.
 pub(crate) fn become_subreaper() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     Ok(())
 }
 
-/// The kernel ends this process when its parent ends. Async-signal-safe.
+/// Makes the kernel kill this process when its parent ends. Async-signal-safe.
 pub(crate) fn die_with(parent: i32) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    // It may have ended before the call: then nobody sends the signal.
+    // If the parent ended before the call, the kernel sends no signal.
     let found = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
     if found == Some(parent) { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
 }
@@ -37,7 +37,7 @@ pub(crate) fn become_account(_: &Account, _: &[rustix::process::Gid]) -> io::Res
     Err(io::Error::other("another user is possible on Linux only"))
 }
 
-/// Becomes readable when the process ends.
+/// Returns a descriptor that becomes readable when the process ends.
 pub(crate) fn exit_of(pid: rustix::process::Pid) -> Option<OwnedFd> {
     #[cfg(target_os = "linux")]
     return rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok();
@@ -45,21 +45,21 @@ pub(crate) fn exit_of(pid: rustix::process::Pid) -> Option<OwnedFd> {
     return None;
 }
 
-/// Other processes of the same user can read neither this process's memory nor its environment (`/proc/PID/environ`).
+/// Prevents other processes of the same user from reading this process's memory and environment (`/proc/PID/environ`).
 pub fn hide_memory() {
     #[cfg(target_os = "linux")]
     if let Err(e) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
-        tracing::warn!("the environment of this process stays readable for processes of the same user: {e}");
+        tracing::warn!("cannot hide the environment of this process from processes of the same user: {e}");
     }
 }
 
-/// Signals by which others ask this process to end have no effect any more: it ends when its work is done.
+/// Blocks the signals that ask this process to end: it ends when its work is done.
 pub(crate) fn block_requests_to_end() {
     let requests = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
     set_signal_mask(&requests);
 }
 
-/// What this process becomes gets every signal again. Async-signal-safe.
+/// Unblocks all signals, for the program that this process executes. Async-signal-safe.
 pub(crate) fn unblock_signals() {
     set_signal_mask(&[]);
 }

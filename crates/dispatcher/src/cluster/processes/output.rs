@@ -1,21 +1,21 @@
-//! What a pod writes to its standard output and error: logged line by line under the target `pod` (silence it with
-//! `pod=off`), within a limit. Keeps no more than one line of bounded length of each.
+//! A pod's standard output and error: logged line by line under the target `pod` (off with `pod=off`), within a rate
+//! limit. Keeps at most one line of bounded length of each.
 
 use crate::io::now;
 use prometheus::IntCounter;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Most bytes of a line that are logged; the rest of the line is dropped.
+/// Maximum bytes of a line that are logged; the rest of the line is dropped.
 const LINE: usize = 4096;
-/// Lines that are suppressed are reported at most this often.
+/// Shortest time between two reports of suppressed lines.
 const REPORT: Duration = Duration::from_secs(10);
 /// A pod that has been quiet may log this many seconds' worth of lines at once.
 const BURST: f64 = 10.0;
 
 /// The output of one pod.
 pub(super) struct Output {
-    /// Pool and ordinal: in front of each line.
+    /// Pool and ordinal, the prefix of each line.
     name: String,
     output: Lines,
     errors: Lines,
@@ -35,7 +35,7 @@ impl Output {
         lines.take(bytes, |line| log(name, meter, suppressed.as_ref(), line));
     }
 
-    /// Nothing will follow.
+    /// Logs the incomplete last lines, and the number of suppressed ones.
     pub(super) fn end(&mut self) {
         let Output { name, output, errors, meter, suppressed } = self;
         output.end(|line| log(name, meter, suppressed.as_ref(), line));
@@ -66,9 +66,9 @@ fn say(name: &str, suppressed: u64) {
     }
 }
 
-/// How many lines are logged: a number per second, and several seconds' worth at once after a pause.
+/// A token bucket: lines per second, and several seconds' worth at once after a pause.
 struct Meter {
-    /// `None`: all.
+    /// `None`: no limit.
     rate: Option<f64>,
     credit: f64,
     counted: Instant,
@@ -82,7 +82,7 @@ impl Meter {
         Meter { rate, credit: rate.unwrap_or_default() * BURST, counted: now, suppressed: 0, reported: now }
     }
 
-    /// Whether the next line is logged, and how many were suppressed that are to be reported before it.
+    /// Returns whether the next line is logged, and the number of suppressed lines to report before it.
     fn take(&mut self, now: Instant) -> (bool, u64) {
         let Some(rate) = self.rate else { return (true, 0) };
         let passed = now.duration_since(self.counted).as_secs_f64();
@@ -125,7 +125,7 @@ impl Lines {
         }
     }
 
-    /// Says the line, unless it is blank. Control characters are left out: a pod must not paint the operator's terminal.
+    /// Passes the line on, unless it is blank. Removes control characters: a pod must not control the operator's terminal.
     fn end(&mut self, mut say: impl FnMut(&str)) {
         let mut text: String =
             String::from_utf8_lossy(&self.line).chars().filter(|c| *c == '\t' || !c.is_control()).collect();
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_whole_whatever_the_chunks() {
+    fn lines_are_complete_however_the_bytes_are_divided() {
         assert_eq!(lines(&[b"on", b"e\r\ntwo\n\n", b"three"]), ["one", "two", "three"]);
         assert_eq!(lines(&[b"\x1b[31mred\xff\x07\n"]), ["[31mred\u{fffd}"]);
     }
@@ -174,7 +174,7 @@ mod tests {
         }
         assert!((600..=700).contains(&logged), "{logged}: ten a second, and ten seconds' worth at once");
         assert_eq!(logged + counted + meter.suppressed, 60_000);
-        assert!(counted > 0, "reported while it goes on");
+        assert!(counted > 0, "reported while it continues");
         let mut endless = Meter::new(None, now());
         assert!((0..100_000).all(|_| endless.take(now()) == (true, 0)));
     }

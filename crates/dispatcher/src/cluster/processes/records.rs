@@ -1,5 +1,5 @@
-//! What runs, on disk: one record for each pod, in a folder that is the dispatcher's alone. The next dispatcher finds the
-//! pods of a former one by them, to adopt or to end them.
+//! The running pods on disk: one record for each pod, in a folder that only the dispatcher's user can access. The next
+//! dispatcher uses them to adopt or end the pods of a former one.
 
 use super::family;
 use super::wire::Leader;
@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// In the pool's data folder; a pod's own folder is a number.
+/// Folder of the records in the pool's data folder. (A pod's folder is named by its ordinal.)
 pub(crate) const FOLDER: &str = ".slotkeeper";
 
 /// One pod that was started.
@@ -20,26 +20,26 @@ pub(super) struct Record {
     pub(super) uid: String,
     pub(super) ordinal: u32,
     pub(super) address: SocketAddr,
-    /// Of everything in the configuration that it was started with.
+    /// The digest of the settings with which it was started.
     pub(super) settings: String,
-    /// The boot in which the numbers mean something.
+    /// The boot of the machine in which the pids are valid.
     pub(super) boot: String,
     pub(super) supervisor: Leader,
     /// The pod's own process, once it runs.
     pub(super) leader: Option<Leader>,
     pub(super) cgroup: Option<PathBuf>,
-    /// It outlives the dispatcher.
+    /// Set if it outlives the dispatcher.
     pub(super) adopt: bool,
 }
 
 impl Record {
-    /// Whether its supervisor is the same process that was started.
+    /// Reports whether its supervisor still runs.
     pub(super) fn is_supervised(&self) -> bool {
         self.boot == family::boot() && family::is_alive(self.supervisor.pid, self.supervisor.started)
     }
 }
 
-/// The records of one pool. No other dispatcher has them as long as this lives.
+/// The records of one pool, locked against other dispatchers.
 pub(super) struct Records {
     folder: PathBuf,
     _lock: File,
@@ -47,7 +47,7 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Opens those in the pool's data folder, and makes what is missing.
+    /// Opens the records in the pool's data folder; creates and locks their folder.
     ///
     /// # Errors
     /// Why they cannot be used, in words.
@@ -75,7 +75,7 @@ impl Records {
         }
     }
 
-    /// Every record that can be read.
+    /// Returns every readable record.
     pub(super) fn all(&self) -> Vec<Record> {
         let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let records = files.filter(|file| file.path().extension().is_some_and(|e| e == "json"));
@@ -86,7 +86,7 @@ impl Records {
         read(&self.file(ordinal))
     }
 
-    /// Written in whole, or not at all.
+    /// Writes a record atomically.
     pub(super) fn put(&self, record: &Record) -> io::Result<()> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let new = self.folder.join(format!("{}.new", record.ordinal));
@@ -107,17 +107,17 @@ impl Records {
         }
     }
 
-    /// Where the supervisor of this ordinal listens.
+    /// Returns the socket at which the supervisor of this ordinal listens.
     pub(super) fn socket(&self, ordinal: u32) -> PathBuf {
         self.folder.join(format!("{ordinal}.sock"))
     }
 
-    /// Where what is to be deleted goes first.
+    /// Returns where a folder is moved before it is deleted.
     pub(super) fn rubbish(&self, uid: &str) -> PathBuf {
         self.folder.join(format!("deleted-{uid}"))
     }
 
-    /// Deletes what former dispatchers have not.
+    /// Deletes the moved folders that former dispatchers have not deleted.
     pub(super) fn delete_rubbish(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
@@ -133,7 +133,7 @@ impl Records {
     }
 }
 
-/// Never through a symbolic link, and readable for nobody else.
+/// Follows no symbolic link; new files are accessible only to this user.
 fn options() -> fs::OpenOptions {
     let mut options = File::options();
     options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn records_are_kept_replaced_and_removed() {
+    fn records_are_stored_replaced_and_removed() {
         let folder = tempfile::tempdir().unwrap();
         let records = Records::open(folder.path()).unwrap();
         records.put(&record(3)).unwrap();
@@ -174,7 +174,7 @@ mod tests {
         records.put(&changed).unwrap();
         assert_eq!(records.get(3), Some(changed.clone()));
         fs::write(folder.path().join(FOLDER).join("4.json"), "{").unwrap();
-        assert_eq!(records.all(), [changed], "what cannot be read is no record");
+        assert_eq!(records.all(), [changed], "unreadable records are skipped");
         records.remove(3, "another");
         assert!(records.get(3).is_some());
         records.remove(3, "u");
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn one_dispatcher_has_them_and_a_link_in_their_place_is_refused() {
+    fn only_one_dispatcher_can_open_them_and_a_link_in_their_place_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let first = Records::open(folder.path()).unwrap();
         let said = Records::open(folder.path()).err().unwrap();

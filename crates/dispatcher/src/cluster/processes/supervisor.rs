@@ -1,11 +1,11 @@
-//! The supervisor of one pod: a small process of its own between the dispatcher and the program. It starts the program,
-//! passes its output on, and ends it with all descendants: when the dispatcher says so, when the program ends by itself,
-//! and when the dispatcher is gone (at once, or, if the pod may be adopted, when no other has come in time).
+//! The supervisor of one pod: a small process between the dispatcher and the program. It starts the program, forwards its
+//! output, and ends it with all descendants when the dispatcher orders it, when the program ends by itself, or when the
+//! dispatcher has ended (at once, or, if the pod may be adopted, when no other dispatcher has connected in time).
 //!
-//! As a subreaper it becomes the parent of every orphan among the pod's descendants, so that daemons and programs in
-//! sessions of their own are found. It ends last: as long as it lives, the pod's folder and port are in use.
+//! As a subreaper it becomes the parent of every orphan among the pod's descendants, so that it finds daemons and programs
+//! in their own sessions. It ends last: while it lives, the pod's folder and port are in use.
 //!
-//! It runs in this same binary, started through `/proc/self/exe`, without a runtime and without a log of its own.
+//! It runs in this same binary, started through `/proc/self/exe`, without a Tokio runtime and without a log.
 
 use super::wire::{self, Failure, Leader, Spec, order, report};
 use super::{cgroup, family, os};
@@ -20,15 +20,15 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-/// How often orphans that have ended are waited for while nothing else happens.
+/// Interval at which ended orphans are waited for while nothing else happens.
 const CALM: Duration = Duration::from_secs(1);
-/// As often if the kernel cannot report the end of the pod's own process.
+/// The same if the kernel cannot report the end of the pod's own process.
 const WATCHFUL: Duration = Duration::from_millis(50);
-/// How often a pod that is ending is looked at.
+/// The same while the pod is ending.
 const ENDING: Duration = Duration::from_millis(20);
-/// How often what is left of it is killed.
+/// Interval at which its remaining processes are killed.
 const KILLING: Duration = Duration::from_millis(5);
-/// How often in a row the descendants are listed and killed: some may have been started meanwhile.
+/// How many times in a row the descendants are listed and killed: some may have been started meanwhile.
 const ROUNDS: usize = 20;
 
 /// Runs until the pod has ended. The dispatcher is at the other end of standard input.
@@ -59,7 +59,7 @@ struct Supervisor {
     leader: Leader,
     /// Becomes readable when the leader ends.
     exit: Option<OwnedFd>,
-    /// How the leader ended. From then on its number may mean another process.
+    /// The leader's wait status. Once it is set, the leader's pid may belong to another process.
     status: Option<i32>,
     stage: Stage,
     output: Option<ChildStdout>,
@@ -80,7 +80,7 @@ enum Stage {
     Killing,
 }
 
-/// What has something to read.
+/// A descriptor that can be read.
 #[derive(Clone, Copy)]
 enum Source {
     Exit,
@@ -140,7 +140,7 @@ impl Supervisor {
         self.send(report::ENDED, &self.status.unwrap_or_default().to_be_bytes());
     }
 
-    /// Waits for those who have ended. True if nobody is left.
+    /// Waits for children that have ended. Returns true if no process is left.
     fn is_over(&mut self) -> bool {
         let childless = loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
@@ -159,7 +159,7 @@ impl Supervisor {
         childless && self.spec.cgroup.as_deref().is_none_or(cgroup::is_empty)
     }
 
-    /// No dispatcher has come in time.
+    /// Reports whether no dispatcher has connected in time.
     fn is_forgotten(&self) -> bool {
         let within = self.spec.adopt.as_ref().map_or(0, |adopt| adopt.within_ms);
         self.alone.is_some_and(|since| since.elapsed() >= Duration::from_millis(within))
@@ -174,7 +174,7 @@ impl Supervisor {
         if self.spec.leader_only {
             return;
         }
-        // Those in groups of their own as well: they may have something to save, too.
+        // Processes in other process groups, too: they may also have data to save.
         for process in family::descendants(self.own.as_raw_nonzero().get(), &family::all()) {
             if process.group != self.leader.pid {
                 send_signal(process.pid, Signal::TERM);
@@ -182,7 +182,7 @@ impl Supervisor {
         }
     }
 
-    /// To the pod's own process and its group; to nobody once that has been waited for.
+    /// Signals the pod's own process and its group; does nothing once that process has been waited for.
     fn signal(&self, signal: Signal) {
         let leader = Pid::from_raw(self.leader.pid).filter(|_| self.status.is_none());
         if let Some(leader) = leader {
@@ -213,7 +213,7 @@ impl Supervisor {
         }
     }
 
-    /// Waits for the next thing to do, and does it.
+    /// Waits for readable descriptors, and handles them.
     fn attend(&mut self) {
         let pause = match self.stage {
             Stage::Running if self.exit.is_some() => CALM,
@@ -278,7 +278,8 @@ impl Supervisor {
         }
     }
 
-    /// What was written last. All writers have ended, so every pipe has an end; one that a stranger got hold of is left.
+    /// Reads the rest of the output. All writers have ended, so every pipe has an end; a pipe that a foreign process holds
+    /// open is not waited for.
     fn read_rest(&mut self) {
         self.exit = None;
         self.listener = None;
@@ -316,7 +317,7 @@ impl Supervisor {
         }
     }
 
-    /// Another dispatcher; while there is one, nobody else.
+    /// Accepts another dispatcher, unless one is connected.
     fn accept(&mut self) {
         let Some(Ok((stream, _))) = self.listener.as_ref().map(UnixListener::accept) else { return };
         if self.dispatcher.is_some() || stream.set_nonblocking(false).is_err() {
@@ -354,7 +355,7 @@ fn send_signal(pid: i32, signal: Signal) {
     }
 }
 
-/// The path of a socket may have 108 bytes only: it is named through its folder, which is opened first.
+/// Names a socket through its opened folder, since the path of a socket is limited to 108 bytes.
 pub(super) fn through_folder<T>(socket: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else {
         return Err(io::Error::other("the socket has no folder"));
@@ -376,7 +377,7 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Starts the program as the leader of a session of its own. It is killed if this process is.
+/// Starts the program as the leader of a new session. The kernel kills it if this process ends.
 #[expect(unsafe_code, reason = "the only way to run something between fork and exec")]
 fn spawn(spec: &mut Spec) -> io::Result<Child> {
     let enter = |folder: &Path| {
@@ -385,7 +386,7 @@ fn spawn(spec: &mut Spec) -> io::Result<Child> {
     };
     let (limits, entry) = match spec.cgroup.as_deref().map(enter) {
         Some(Ok((left, entry))) => (left, Some(entry)),
-        // Where there can be no more groups, a pod goes without, as it would on another machine.
+        // If no group can be created, the pod runs without one, as on a machine without control groups.
         Some(Err(_)) | None => {
             spec.cgroup = None;
             (spec.limits, None)
@@ -420,7 +421,7 @@ fn spawn(spec: &mut Spec) -> io::Result<Child> {
             if let Some(account) = &account {
                 os::become_account(account, &groups)?;
             }
-            // After the change of user, which resets it.
+            // Last, because a change of user resets it.
             os::die_with(own)
         });
     }

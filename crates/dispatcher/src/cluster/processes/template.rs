@@ -1,9 +1,9 @@
-//! Filling in a pod's own values where the configuration says `{ordinal}`, `{port}`, `{data}`, `{pool}` or `{host}`.
+//! Replaces `{ordinal}`, `{port}`, `{data}`, `{pool}` and `{host}` in configured values by a pod's own values.
 
-/// What is filled in.
+/// The names that are replaced.
 pub(crate) const NAMES: [&str; 5] = ["ordinal", "port", "host", "data", "pool"];
 
-/// The first name in braces that looks like one of ours and is none. (`${name}` is a shell's.)
+/// Returns the first name in braces that looks like one of [`NAMES`] but is not. (`${name}` belongs to a shell.)
 pub(crate) fn unknown(template: &str) -> Option<&str> {
     template.match_indices('{').find_map(|(at, _)| {
         let name = template[at + 1..].split_once('}')?.0;
@@ -22,8 +22,7 @@ pub(super) struct Values<'a> {
 }
 
 impl Values<'_> {
-    /// One pass: what has been filled in is not looked at again. Unknown names stay as they are (programs have their
-    /// own braces).
+    /// Replaces in one pass: names inside replaced values stay. Unknown names stay, too (programs have their own braces).
     pub(super) fn fill(&self, template: &str) -> String {
         let mut filled = String::with_capacity(template.len());
         let mut rest = template;
@@ -63,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_filled_in_once_and_other_braces_stay() {
+    fn names_are_replaced_once_and_other_braces_stay() {
         let values = Values { ordinal: 3, port: 9003, data: "/data/{port}", pool: "games", host: "127.0.0.1" };
         assert_eq!(values.fill("{host}:{port}"), "127.0.0.1:9003");
         assert_eq!(values.fill("--data={data}/x"), "--data=/data/{port}/x");

@@ -1,16 +1,16 @@
-//! What the dispatcher and a pod's supervisor say to each other over their socket.
+//! The protocol between the dispatcher and a pod's supervisor.
 //!
-//! Both directions are frames: a letter, the length of the content (4 bytes, big-endian), the content. The first frame is
+//! Both directions consist of frames: a letter, the length of the content (4 bytes, big-endian), the content. The first frame is
 //! the dispatcher's [`Spec`].
 
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
-/// Most bytes of a frame's content.
+/// Maximum length of a frame's content, in bytes.
 pub(crate) const MOST: usize = 4 * 1024 * 1024;
 
-/// Everything that a supervisor has to know of its pod.
+/// All that a supervisor needs to run its pod.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Spec {
     /// The incarnation.
@@ -20,19 +20,19 @@ pub(crate) struct Spec {
     /// The whole environment.
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) folder: Option<PathBuf>,
-    /// From SIGTERM to SIGKILL.
+    /// Time from SIGTERM to SIGKILL.
     pub(crate) grace_ms: u64,
     pub(crate) account: Option<Account>,
     pub(crate) limits: Limits,
-    /// The control group to make for it.
+    /// The control group to create for the pod.
     pub(crate) cgroup: Option<PathBuf>,
-    /// It outlives the dispatcher, and can be adopted.
+    /// Set if the pod outlives the dispatcher, and can be adopted.
     pub(crate) adopt: Option<Adopt>,
     /// SIGTERM and SIGKILL go to the pod's own process only. Never outside of tests.
     pub(crate) leader_only: bool,
 }
 
-/// Who a pod runs as.
+/// The user and groups that a pod runs as.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Account {
     pub(crate) uid: u32,
@@ -53,11 +53,11 @@ pub(crate) struct Limits {
 pub(crate) struct Adopt {
     /// Where the supervisor can be reached after a restart of the dispatcher.
     pub(crate) socket: PathBuf,
-    /// How long it waits for another dispatcher before it ends the pod.
+    /// How long the supervisor waits for another dispatcher before it ends the pod.
     pub(crate) within_ms: u64,
 }
 
-/// What the dispatcher wants.
+/// Frames from the dispatcher.
 pub(crate) mod order {
     /// [`Spec`](super::Spec) follows.
     pub(crate) const START: u8 = b's';
@@ -65,17 +65,17 @@ pub(crate) mod order {
     pub(crate) const END: u8 = b't';
 }
 
-/// What the supervisor reports.
+/// Frames from the supervisor.
 pub(crate) mod report {
-    /// The incarnation that it supervises: the first frame to a dispatcher that connects.
+    /// The supervised incarnation: the first frame to a dispatcher that connects.
     pub(crate) const HELLO: u8 = b'h';
     /// The pod runs; [`Leader`](super::Leader) follows.
     pub(crate) const RUNNING: u8 = b'r';
     /// Nothing was started; [`Failure`](super::Failure) follows.
     pub(crate) const FAILED: u8 = b'f';
-    /// Bytes of its standard output.
+    /// Bytes of the pod's standard output.
     pub(crate) const OUTPUT: u8 = b'o';
-    /// Bytes of its standard error.
+    /// Bytes of the pod's standard error.
     pub(crate) const ERROR: u8 = b'e';
     /// The pod's own process and all descendants have ended; the wait status (4 bytes) follows. The last frame.
     pub(crate) const ENDED: u8 = b'z';
@@ -105,13 +105,13 @@ impl Failure {
     }
 }
 
-/// A frame's first five bytes.
+/// Returns a frame's first five bytes.
 pub(crate) fn head(kind: u8, content: &[u8]) -> [u8; 5] {
     let length = (content.len() as u32).to_be_bytes();
     [kind, length[0], length[1], length[2], length[3]]
 }
 
-/// Kind and length of the content.
+/// Returns kind and length of the content.
 pub(crate) fn read_head(head: [u8; 5]) -> io::Result<(u8, usize)> {
     let [kind, length @ ..] = head;
     let length = u32::from_be_bytes(length) as usize;
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_arrive_as_they_were_sent_and_endless_ones_are_refused() {
+    fn frames_arrive_as_sent_and_too_long_ones_are_refused() {
         let mut bytes = Vec::new();
         send(&mut bytes, report::OUTPUT, b"hello").unwrap();
         send(&mut bytes, order::END, b"").unwrap();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_operating_system_stays_what_it_is() {
+    fn an_error_of_the_operating_system_keeps_its_kind_and_text() {
         let error = Failure::of(&io::Error::from_raw_os_error(libc::ENOENT)).error();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert_eq!(Failure::of(&io::Error::other("so")).error().to_string(), "so");

@@ -17,7 +17,7 @@ pub struct Patience {
     pub stall: Option<Duration>,
 }
 
-/// What took too long, and on which side.
+/// The step that took too long, and its side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Late {
     /// The head of the pod's response.

@@ -40,8 +40,8 @@ enum State {
     /// The line end after a chunk.
     ChunkEnd,
     Trailers,
-    /// After a request to switch protocols: what follows is not parsed. (If the response is not `101`, `door.rs` closes the
-    /// connection.)
+    /// After a request to switch protocols: the following bytes are not parsed. (If the response is not `101`, `front/request.rs` closes
+    /// the connection.)
     Other,
     Refused,
 }

@@ -47,7 +47,7 @@ pub(super) struct Pump {
     counting: bool,
 }
 
-/// What a pump has noticed since the last call of `take_signs`.
+/// Events that a pump has noticed since the last call of `take_signs`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Signs {
     /// The source has sent something.

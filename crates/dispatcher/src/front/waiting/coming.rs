@@ -79,7 +79,7 @@ fn name(fleet: &Fleet, pool: &PoolId, pods: &[(Ordinal, &Pod)]) -> String {
         }
     };
     let ordinal = first.map(|(ordinal, _)| ordinal.0);
-    tracing::warn!(%pool, ordinal, problem, "nothing can be started, the waiting room shows it: {why}");
+    tracing::warn!(%pool, ordinal, problem, "no pod can be started, the waiting room shows this problem: {why}");
     problem
 }
 

@@ -1,5 +1,4 @@
-//! The page of a failed request: what happened, and what a visitor can do. It looks like the waiting room, whose style and
-//! picture it has.
+//! The page of a failed request: what happened, and what a visitor can do. Uses the waiting room's style and picture.
 
 use super::answer;
 use super::page::{escape, fill_in, picture, policy};
@@ -11,7 +10,7 @@ use std::fmt::Write;
 
 const TEMPLATE: &str = include_str!("assets/failure.html");
 
-/// What happened, for people.
+/// Returns the page's headline.
 fn headline(status: StatusCode) -> &'static str {
     match status.as_u16() {
         403 => "This is not allowed",
@@ -28,7 +27,7 @@ fn headline(status: StatusCode) -> &'static str {
     }
 }
 
-/// The visitor's choice where a pod does not answer. The pod may only be busy, and it holds the visitor's work.
+/// The text if a pod does not answer. The pod may only be busy, and it holds the visitor's work: the visitor decides.
 const SILENT: &str = "The program behind this page is not answering. It may only be busy: try again in a moment, and nothing is \
                       lost. If it stays like this, leave: your place is given up, and you can start again with a fresh one.";
 
@@ -60,7 +59,7 @@ fn html(error: &RequestError, pool: Option<&Pool>, own: &str) -> String {
             let _ = write!(page, "{}", error.status);
         }
         "to" => escape(page, pool.map_or("/", |pool| &pool.config.path)),
-        // Only where there is something to leave.
+        // Without a pool there is nothing to leave.
         "leave_hidden" if pool.is_none() => page.push_str(" hidden"),
         _ => {}
     })
@@ -72,7 +71,7 @@ mod tests {
     use crate::front::error::Step;
 
     #[test]
-    fn a_failure_says_what_happened_and_offers_to_try_again() {
+    fn a_failure_page_shows_what_happened_and_offers_to_try_again() {
         for status in [400, 403, 404, 405, 408, 413, 429, 431, 500, 502, 503, 504, 508] {
             let status = StatusCode::from_u16(status).unwrap();
             let error = RequestError::visitor(Step::Route, status, "this & that <failed>");

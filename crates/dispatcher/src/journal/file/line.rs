@@ -74,7 +74,7 @@ fn sum_of(sum: u32) -> String {
     format!("{sum:08x} ")
 }
 
-/// True if the line begins with a complete record and goes on with more than a line break that did not reach the disk: no crash
+/// True if the line begins with a complete record and continues with more than a line break that did not reach the disk: no crash
 /// leaves that, and the record had been acknowledged.
 fn begins_whole(sum: &[u8], content: &[u8]) -> bool {
     let mut hasher = crc32fast::Hasher::new();

@@ -1,5 +1,5 @@
-//! The connections of operators and probes: their number is limited, and if all are in use, the one that has been idle for the
-//! longest makes room for a new one. So silent connections keep no probe out, and take no descriptors from visitors.
+//! The connections of operators and probes. Their number is limited; at the limit, the connection that has been idle longest is
+//! closed for a new one. So idle connections lock out no probe, and use no descriptors that visitors need.
 
 use crate::io::now;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,14 +12,14 @@ pub(super) struct Connections {
     open: Vec<(AbortHandle, Arc<Usage>)>,
 }
 
-/// Whether one connection is in use.
+/// The use of one connection.
 pub(super) struct Usage {
-    /// Requests that are being answered.
+    /// Number of requests that are being answered.
     at_work: AtomicUsize,
     last: Mutex<Instant>,
 }
 
-/// A request is being answered.
+/// Held while a request is being answered.
 pub(super) struct AtWork(Arc<Usage>);
 
 impl Usage {
@@ -32,7 +32,7 @@ impl Usage {
         AtWork(self.clone())
     }
 
-    /// Since when it is idle; `None`: it is not.
+    /// Returns since when the connection is idle; `None` while it answers a request.
     fn idle_since(&self) -> Option<Instant> {
         let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
         (self.at_work.load(Ordering::Relaxed) == 0).then_some(last)
@@ -46,13 +46,13 @@ impl Drop for AtWork {
     }
 }
 
-/// Whether there is room for one more connection.
+/// The result of making room for one more connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Room {
     Free,
     /// An idle connection was closed for it.
     Made,
-    /// All are at work.
+    /// All connections are answering requests.
     None,
 }
 
@@ -83,7 +83,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
-    async fn the_connection_that_has_been_idle_for_the_longest_makes_room() {
+    async fn the_connection_that_has_been_idle_longest_is_closed() {
         let mut connections = Connections::new(2);
         let mut tasks = Vec::new();
         for _ in 0..2 {

@@ -116,7 +116,7 @@ impl Scaler {
             return Some("the journal does not answer");
         }
         if pool.is_being_removed() {
-            return Some("this pool is not configured any more");
+            return Some("this pool is no longer configured");
         }
         if view.fleet.rules(id).is_none() {
             return Some("an operator has removed this pool");

@@ -1,8 +1,8 @@
 //! Pools that are added and removed while the dispatcher runs.
 //!
-//! A pool that is removed gets no requests from that moment on. With a journal of the dispatcher's own its sessions end
-//! (`pool_removed`), as they do at a restart without the pool. With a shared journal its streams are closed only here: other
-//! dispatchers may still have the pool. Then its local processes end, and its metrics and tasks with them.
+//! A removed pool gets no requests from that moment on. With a journal that is not shared its sessions end (`pool_removed`),
+//! as at a restart without the pool. With a shared journal only this dispatcher closes its streams: other dispatchers may
+//! still have the pool. Then its local processes end, and its metrics and tasks are removed.
 
 use crate::cluster::{Cluster, Maker};
 use crate::config::{ClusterConfig, Config, JournalConfig, KubernetesAccess, PoolConfig, share_machine};
@@ -18,18 +18,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// How often something that ends soon is looked at.
+/// Interval at which something that ends soon is checked.
 const LOOK: Duration = Duration::from_millis(50);
-/// Pods that cannot be started yet are tried again this often.
+/// Interval at which pods that cannot be started yet are tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// For the journal to take the end of the last session.
+/// Time for the journal to accept the end of the last session.
 const LAST_ENTRY: Duration = Duration::from_secs(10);
 
 pub(super) struct Changing {
     dispatcher: Arc<Dispatcher>,
     tasks: Arc<Tasks>,
     maker: Maker,
-    /// Removals, and starts that wait for them.
+    /// Removals in progress, and starts that wait for them.
     under_way: JoinSet<()>,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Changing {
 pub(super) struct Added {
     pool: Arc<Pool>,
     orders: Orders,
-    /// `None`: its processes need what those of a pool that is being removed still use.
+    /// `None`: its processes need a folder or ports that a pool that is being removed still uses.
     cluster: Option<Arc<dyn Cluster>>,
 }
 
@@ -50,7 +50,7 @@ impl Changing {
         self.under_way.is_empty()
     }
 
-    /// Waits for the next one that is under way.
+    /// Waits until the next removal or start has ended.
     pub(super) async fn one_ended(&mut self) {
         if let Some(Err(error)) = self.under_way.join_next().await
             && error.is_panic()
@@ -59,10 +59,10 @@ impl Changing {
         }
     }
 
-    /// Makes these pools of a new configuration, so far without visitors.
+    /// Creates these pools of a new configuration, still without visitors.
     ///
     /// # Errors
-    /// Why one of them cannot be made; then none is.
+    /// Why one of them cannot be created; then none is.
     pub(super) async fn prepare(&mut self, config: &Config, added: &[PoolId]) -> Result<Vec<Added>, String> {
         let mut prepared = Vec::new();
         for pool in config.pools.iter().filter(|pool| added.contains(&pool.id)) {
@@ -80,7 +80,7 @@ impl Changing {
     }
 
     async fn prepare_one(&self, config: &Config, added: &PoolConfig) -> Result<Added, String> {
-        // One of this name may still be going.
+        // A pool of this name may still be in removal.
         while self.dispatcher.pool(&added.id).is_some() {
             tokio::time::sleep(LOOK).await;
         }
@@ -106,7 +106,7 @@ impl Changing {
         Ok(Added { pool, orders, cluster: Some(cluster) })
     }
 
-    /// Pools that are (about to be) removed, and whose processes use the same folder or ports.
+    /// Returns the pools that are being or about to be removed and whose processes use the same folder or ports.
     fn in_the_way(&self, config: &Config, added: &PoolConfig) -> Vec<PoolId> {
         let goes = |pool: &&Arc<Pool>| config.pools.iter().all(|stays| stays.id != pool.config.id);
         let shares = |pool: &&Arc<Pool>| share_machine(&pool.config, added);
@@ -121,7 +121,7 @@ impl Changing {
         }
     }
 
-    /// Puts them in force: visitors reach them from now on.
+    /// Adds prepared pools: visitors can reach them from now on.
     pub(super) async fn add(&mut self, config: &Config, added: Vec<Added>) {
         for Added { pool, orders, cluster } in added {
             let id = &pool.config.id;
@@ -146,7 +146,7 @@ impl Changing {
         }
     }
 
-    /// From now on they get no requests; the rest follows in the background.
+    /// Removes pools: they get no requests from now on; the rest follows in the background.
     pub(super) fn remove(&mut self, removed: &[PoolId]) {
         for pool in removed.iter().filter_map(|id| self.dispatcher.pool(id)) {
             pool.begin_removal();
@@ -155,7 +155,7 @@ impl Changing {
     }
 }
 
-/// A pool that is there already, and whose processes start once others have ended.
+/// An added pool whose processes start when those of removed pools have ended.
 struct Late {
     dispatcher: Arc<Dispatcher>,
     tasks: Arc<Tasks>,
@@ -175,7 +175,7 @@ impl Late {
         };
         for figures in made.figures() {
             if let Err(error) = self.dispatcher.metrics.also(figures) {
-                tracing::warn!(pool = %self.pool.config.id, "its processes are not counted: {error}");
+                tracing::warn!(pool = %self.pool.config.id, "cannot register the metrics of the pool's processes: {error}");
             }
         }
         self.tasks.start(self.pool, made, orders);
@@ -189,7 +189,7 @@ impl Late {
         loop {
             match (self.maker)(self.pool.config.clone(), self.access.clone()).await {
                 Ok(cluster) => return cluster,
-                // The folder of those that have just ended is free in a moment.
+                // Not logged at the first try: the folder of pods that have just ended becomes free soon.
                 Err(error) if tries > 0 && failing.note().is_some() => {
                     let error = anyhow::Error::new(error);
                     tracing::warn!(pool = %self.pool.config.id, "pods not started, trying again: {error:#}");
@@ -202,14 +202,14 @@ impl Late {
     }
 }
 
-/// The whole end of a pool that is configured no more.
+/// Removes a pool that is no longer configured.
 async fn remove(dispatcher: Arc<Dispatcher>, tasks: Arc<Tasks>, pool: Arc<Pool>) {
     let (id, driver, drain) = (&pool.config.id, &dispatcher.driver, dispatcher.config.drain);
     let until = now() + drain + FAREWELL;
     if matches!(dispatcher.config.journal, JournalConfig::Redis(_)) {
         tracing::info!(
             pool = %id,
-            "a pool is not configured here any more: its streams are closed; if it is nowhere: DELETE /api/v1/pools/{id}"
+            "pool is no longer configured on this replica: closing its streams; if no replica configures it, remove it: DELETE /api/v1/pools/{id}"
         );
         pool.visits.stop(&pool, driver, drain);
         while !pool.visits.is_empty() && now() < until {
@@ -217,7 +217,7 @@ async fn remove(dispatcher: Arc<Dispatcher>, tasks: Arc<Tasks>, pool: Arc<Pool>)
         }
         pool.visits.cut(&pool, driver);
     } else {
-        tracing::info!(pool = %id, "a pool is not configured any more: it is removed, and its sessions end");
+        tracing::info!(pool = %id, "pool is no longer configured: removing it, its sessions end");
         if driver.tell(id, Command::Remove).await.is_err() {
             return;
         }
@@ -240,7 +240,7 @@ async fn remove(dispatcher: Arc<Dispatcher>, tasks: Arc<Tasks>, pool: Arc<Pool>)
     match &pool.config.cluster {
         ClusterConfig::Kubernetes(_) => tracing::warn!(
             pool = %id,
-            "pool removed; its workload stays in the cluster as it is, and KEDA's guard (paused-scale-in) where it was set: scale or delete it yourself"
+            "pool removed; its workload stays in the cluster, with KEDA's guard (paused-scale-in) if it was set: scale or delete the workload yourself"
         ),
         ClusterConfig::Fixed(_) | ClusterConfig::Processes(_) => tracing::info!(pool = %id, "pool removed"),
     }

@@ -52,7 +52,7 @@ async fn journal_time_never_goes_back_even_over_a_restart() {
     let read = read(&mut journal, 3).await;
     let times: Vec<u64> = read.entries.iter().map(|e| e.at.0 - START.0).collect();
     assert!(times[0] >= 5000 && times[1] >= times[0], "{times:?}");
-    // The journal's time goes on without waiting for the clock to catch up.
+    // The journal's time continues without waiting for the clock to catch up.
     assert!((7000..8000).contains(&(times[2] - times[1])), "{times:?}");
 }
 

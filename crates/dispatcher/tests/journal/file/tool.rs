@@ -40,7 +40,7 @@ async fn check_reports_the_content_and_whether_it_is_sound() {
     for line in [
         "5 sessions in 1 pools",
         "entries 8 to 9",
-        "a dispatcher starts from the checkpoint of entry 7, and goes on to entry 9 of 2023-11-14T22:13:20",
+        "a dispatcher starts from the checkpoint of entry 7, and continues to entry 9 of 2023-11-14T22:13:20",
         "\nsound\n",
     ] {
         assert!(out.contains(line), "{line}\n{out}");

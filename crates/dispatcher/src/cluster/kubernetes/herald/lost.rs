@@ -137,7 +137,7 @@ async fn end(site: Arc<Site>, name: String, uid: Uid, version: String) {
             Err(error) if error.is(404) || error.is(409) => return,
             Err(error) => error,
         };
-        tracing::warn!(pool = %site.pool, pod = name, "cannot be deleted: {error}");
+        tracing::warn!(pool = %site.pool, pod = name, "cannot delete the pod: {error}");
         tokio::time::sleep(delay).await;
         delay = (delay * 2).min(site.pace.retry.1);
     }

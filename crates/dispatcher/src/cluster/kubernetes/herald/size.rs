@@ -25,7 +25,7 @@ impl Herald {
             }
             News::Put { item, .. } => (item, false),
             News::Gone { .. } => {
-                tracing::warn!(pool = %self.site.pool, "the {} has been deleted", self.site.config.workload.kind());
+                tracing::warn!(pool = %self.site.pool, "{} deleted", self.site.config.workload.kind());
                 return;
             }
         };
@@ -59,13 +59,13 @@ impl Herald {
                 let pods = self.pods.values().map(|k| k.ordinal + 1).max().unwrap_or_default();
                 tracing::warn!(
                     %pool, workload = name, pods,
-                    "the {kind} is being deleted, and its pods stay (--cascade=orphan). Created again with fewer replicas than \
-                     max_pods, it ends sessions at once; without replicas it keeps pod 0 only. k8s/README.md, \"Making the \
-                     StatefulSet again\", has the steps"
+                    "{kind} is being deleted, its pods stay (--cascade=orphan): if it is recreated with fewer replicas than \
+                     max_pods, it ends sessions at once; without replicas it keeps only pod 0. See k8s/README.md, \
+                     \"Recreating the StatefulSet\""
                 );
             }
             Some(Going::WithPods) => {
-                tracing::warn!(%pool, workload = name, "the {kind} is being deleted, with its pods");
+                tracing::warn!(%pool, workload = name, "{kind} is being deleted with its pods");
             }
             None => {}
         }
@@ -135,7 +135,7 @@ impl Herald {
         let call = async { self.site.sets().get(name).await };
         let set = match self.site.calls.make(("get", "statefulsets"), self.site.pace.call, call).await {
             Ok(set) => set,
-            Err(error) => return tracing::warn!(pool = %self.site.pool, "cannot tell which size stays: {error}"),
+            Err(error) => return tracing::warn!(pool = %self.site.pool, "cannot read the size: {error}"),
         };
         let is_told = |now: Workload| {
             let certain = Certain { span: now.span, decided: now.decided };
@@ -144,7 +144,7 @@ impl Herald {
             known && now.is_caught_up() && self.told == Some(certain)
         };
         let ready = self.listed && self.unsaid.is_none() && !self.succeeding;
-        // Otherwise news is on its way, and the next proof comes after it.
+        // Otherwise the watch is behind; the next proof is tried after it has caught up.
         if ready && Workload::of_set(set).is_some_and(is_told) && self.confirm().await {
             tracing::info!(pool = %self.site.pool, "KEDA cannot scale in: pods that were given up are used again");
             self.tell(Command::ScaleInPaused { at, timeline });

@@ -216,7 +216,7 @@
     };
   };
 
-  // The slot may be gone when the page reloads: then each further reload waits longer.
+  // The slot may be taken when the page reloads: then each further reload waits longer.
   const go = () => {
     const now = Date.now();
     const again = now - memory('went') < 15000 ? Math.min(memory('again') + 1, 5) : 0;

@@ -38,7 +38,7 @@ pub(super) fn check(files: &Files, out: &mut dyn Write) -> Result<bool, ToolErro
             if checkpoint == 0 { "the beginning".to_owned() } else { format!("the checkpoint of entry {checkpoint}") };
         writeln!(
             out,
-            "a dispatcher starts from {from}, and goes on to entry {position} of {}",
+            "a dispatcher starts from {from}, and continues to entry {position} of {}",
             Moment(account.time())
         )?;
     }
