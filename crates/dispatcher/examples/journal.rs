@@ -47,7 +47,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn begin(journal: Journal) -> anyhow::Result<(Driver, watch::Receiver<View>, tokio::task::JoinHandle<()>)> {
-    let (driver, engine, view) = driver::new(journal, &Ids::Os)?;
+    let (driver, engine, view) = engine::new(journal, &Ids::Os)?;
     let task = tokio::spawn(async move {
         let _ = engine.run(Nothing).await;
     });

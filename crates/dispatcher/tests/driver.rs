@@ -86,7 +86,7 @@ impl Desk {
         let (keeps, kept) = mpsc::unbounded_channel();
         let mut journal = Journal::new(Box::new(Writes(writes)), Box::new(Reads(reads)), true);
         journal.keep = Some(Box::new(Keeps(keeps)));
-        let (driver, engine, view) = driver::new(journal, &Ids::seeded(1)).unwrap();
+        let (driver, engine, view) = engine::new(journal, &Ids::seeded(1)).unwrap();
         let lives = Lives::default();
         let engine = tokio::spawn(engine.run(lives.clone()));
         Desk { driver, view, lives, written, told, kept, engine, others: 0, now: Time(1_000_000) }

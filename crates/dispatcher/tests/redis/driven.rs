@@ -31,7 +31,7 @@ struct Dispatcher {
 }
 
 fn dispatcher(seed: u64, way: &Way) -> Dispatcher {
-    let (driver, engine, view) = driver::new(open(&address(), way), &Ids::seeded(seed)).unwrap();
+    let (driver, engine, view) = engine::new(open(&address(), way), &Ids::seeded(seed)).unwrap();
     let lives = Lives::default();
     let aftermath = lives.clone();
     tokio::spawn(async move {

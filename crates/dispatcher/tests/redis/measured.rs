@@ -25,7 +25,7 @@ async fn throughput_and_latency_of_appends() {
         for writers in [1_u32, 16, 256] {
             let server = Server::with(&["--appendonly", "yes", "--appendfsync", policy]).await;
             let journal = open(&address(), &Way::to(&server));
-            let (driver, engine, _view) = driver::new(journal, &Ids::seeded(1)).unwrap();
+            let (driver, engine, _view) = engine::new(journal, &Ids::seeded(1)).unwrap();
             let engine = tokio::spawn(engine.run(Nothing));
             driver.tell(&"".into(), Command::Tick).await.unwrap();
             let (start, time) = (now(), Duration::from_secs(5));
