@@ -47,7 +47,7 @@ async fn pod(name: &'static str, page: String) -> Pod {
             while let Some(head) = wire.head().await {
                 if head.get("upgrade").is_some() {
                     let path = head.path().to_owned();
-                    return obey(switch(wire, &head, "").await, format!("{name} {path}")).await;
+                    return execute(switch(wire, &head, "").await, format!("{name} {path}")).await;
                 }
                 seen.note(slotkeeper_tests::Request { head, ..Default::default() });
                 wire.send(answer("200 OK", "Content-Type: text/html; charset=utf-8\r\n", &page)).await;
@@ -57,7 +57,7 @@ async fn pod(name: &'static str, page: String) -> Pod {
     .await
 }
 
-async fn obey(mut socket: Socket, greeting: String) {
+async fn execute(mut socket: Socket, greeting: String) {
     if socket.send(Message::Text(greeting.into())).await.is_err() {
         return;
     }

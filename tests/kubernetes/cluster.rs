@@ -3,7 +3,7 @@
 
 use crate::manifests::objects::Case;
 use serde_json::{Value, json};
-use slotkeeper_apiserver::controllers::{self, Automatic, Pod as Hands};
+use slotkeeper_apiserver::controllers::{self, Automatic, Pod as Actuator};
 use slotkeeper_apiserver::{Access, Deletion, Key, Part, Resource, Server, Status};
 use slotkeeper_tests::pod::{Pod, Request, echo, ok, read, switch};
 use slotkeeper_tests::{Dispatcher, patiently};
@@ -299,7 +299,7 @@ impl Cluster {
         self.automatic.lock().unwrap().hold.remove(pod);
     }
 
-    pub(super) fn touch(&self, pod: &str, act: impl FnOnce(&mut Hands<'_>) -> Result<(), Status>) {
+    pub(super) fn touch(&self, pod: &str, act: impl FnOnce(&mut Actuator<'_>) -> Result<(), Status>) {
         self.server.store(|store, now| act(&mut controllers::pod(store, now, self.workload.name, pod))).unwrap();
     }
 

@@ -5,7 +5,7 @@
 #![expect(clippy::print_stdout, reason = "it prints its measurements")]
 
 use anyhow::Context as _;
-use slotkeeper::fleet::engine::{self, Aftermath, Driver};
+use slotkeeper::fleet::engine::{self, Driver, EffectSink};
 use slotkeeper::fleet::view::View;
 use slotkeeper::io::{Clock, Ids, now};
 use slotkeeper::journal::{Journal, file, memory};
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 struct Nothing;
 
-impl Aftermath for Nothing {
+impl EffectSink for Nothing {
     fn effect(&self, _: &PoolId, _: &Effect, _: ReplicaId) {}
     fn new_life(&self, _: bool) -> Vec<(PoolId, slotkeeper_core::Command)> {
         Vec::new()

@@ -3,14 +3,14 @@
 use crate::authority::Host;
 use crate::config::{Admission, Config, PoolConfig};
 use crate::fleet::actuator::Orders;
-use crate::fleet::engine::{Aftermath, Driver};
+use crate::fleet::engine::{Driver, EffectSink};
 use crate::fleet::view::View;
 use crate::front::ages::Ages;
 use crate::front::cookie::{Keys, Ticket, public_name};
 use crate::front::error::{RequestError, Step};
 use crate::front::forward::Pods;
 use crate::front::newcomer::{Bursts, Firsts};
-use crate::front::recently_ended::{Farewells, is_final};
+use crate::front::recently_ended::{RecentlyEnded, is_final};
 use crate::front::repeats::Repeats;
 use crate::front::visit::Visits;
 use crate::front::waiting::coming::Coming;
@@ -57,7 +57,7 @@ pub struct Pool {
     pub metrics: PoolMetrics,
     pub visits: Visits,
     pub pods: Pods,
-    pub farewells: Farewells,
+    pub recently_ended: RecentlyEnded,
     /// The path prefix of the dispatcher's own pages of this pool: `/.slotkeeper/` below the pool's path.
     pub own: String,
     /// The same as a header value.
@@ -142,7 +142,7 @@ impl Pool {
             pods: Pods::new(config.connections, header_fields, metrics.repeated.clone()),
             metrics,
             visits: Visits::default(),
-            farewells: Farewells::default(),
+            recently_ended: RecentlyEnded::default(),
             own_field: field(&own),
             own,
             via: field(&format!("1.1 slotkeeper-{}-{:x}", config.id, me.0)),
@@ -192,7 +192,7 @@ impl Pool {
     /// clients of an `immediate` pool are often programs: they may reconnect at any time.)
     #[must_use]
     pub fn barred(&self, session: SessionId) -> Option<Why> {
-        let why = self.farewells.of(session).filter(|_| self.config.admission == Admission::Returning);
+        let why = self.recently_ended.of(session).filter(|_| self.config.admission == Admission::Returning);
         why.filter(|why| is_final(*why) || *why == Why::NoShow)
     }
 }
@@ -343,7 +343,7 @@ impl Dispatcher {
     }
 }
 
-impl Aftermath for Arc<Dispatcher> {
+impl EffectSink for Arc<Dispatcher> {
     fn effect(&self, id: &PoolId, effect: &Effect, from: ReplicaId) {
         let Some(pool) = self.pool(id) else { return };
         let name = |session: &SessionId| -> String { public_name(*session)[..8].to_owned() };
@@ -354,7 +354,7 @@ impl Aftermath for Arc<Dispatcher> {
             }
             Effect::Released { session, why, last } => {
                 pool.metrics.released(*why);
-                pool.farewells.note(*session, *why);
+                pool.recently_ended.note(*session, *why);
                 pool.visits.end(pool, &self.driver, *session, *why);
                 tracing::info!(pool = %id, session = name(session), reason = why.word(), pod = last.map(|o| o.0), "released");
             }

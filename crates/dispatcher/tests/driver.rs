@@ -1,7 +1,7 @@
 //! The driver with a journal whose order the test controls: which entries the driver writes, when they are reported as
 //! applied, and what it does when the fleet has given up its replica (laws 1 and 5).
 
-use slotkeeper::fleet::engine::{self, Aftermath, Driver};
+use slotkeeper::fleet::engine::{self, Driver, EffectSink};
 use slotkeeper::fleet::view::View;
 use slotkeeper::io::{BoxFuture, Ids};
 use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News};
@@ -53,7 +53,7 @@ impl Lives {
     }
 }
 
-impl Aftermath for Lives {
+impl EffectSink for Lives {
     fn effect(&self, _: &PoolId, _: &Effect, _: ReplicaId) {
         self.0[2].fetch_add(1, Ordering::Relaxed);
     }
@@ -66,7 +66,7 @@ impl Aftermath for Lives {
 }
 
 /// One replica, and the other end of its journal.
-struct Desk {
+struct Outbox {
     driver: Driver,
     view: watch::Receiver<View>,
     lives: Lives,
@@ -79,8 +79,8 @@ struct Desk {
     now: Time,
 }
 
-impl Desk {
-    fn new() -> Desk {
+impl Outbox {
+    fn new() -> Outbox {
         let (writes, written) = mpsc::unbounded_channel();
         let (told, reads) = mpsc::unbounded_channel();
         let (keeps, kept) = mpsc::unbounded_channel();
@@ -89,7 +89,7 @@ impl Desk {
         let (driver, engine, view) = engine::new(journal, &Ids::seeded(1)).unwrap();
         let lives = Lives::default();
         let engine = tokio::spawn(engine.run(lives.clone()));
-        Desk { driver, view, lives, written, told, kept, engine, others: 0, now: Time(1_000_000) }
+        Outbox { driver, view, lives, written, told, kept, engine, others: 0, now: Time(1_000_000) }
     }
 
     /// The next draft other than a tick or a hello.
@@ -119,17 +119,17 @@ impl Desk {
     }
 
     /// A pool with a silence of 6 s and a grace of 3 s.
-    async fn with_pool() -> Desk {
-        let mut desk = Desk::new();
+    async fn with_pool() -> Outbox {
+        let mut outbox = Outbox::new();
         let rules = Rules { silence: Millis::secs(6), grace: Millis::secs(3), ..Rules::default() };
-        desk.driver.post(&"pool".into(), Command::Rules(rules));
+        outbox.driver.post(&"pool".into(), Command::Rules(rules));
         // The second entry is the first one to which these rules apply.
-        desk.driver.post(&"pool".into(), Command::Leave { session: ANA });
+        outbox.driver.post(&"pool".into(), Command::Leave { session: ANA });
         for _ in 0..2 {
-            let draft = desk.draft().await;
-            desk.tell(vec![desk.entry(draft)]).await;
+            let draft = outbox.draft().await;
+            outbox.tell(vec![outbox.entry(draft)]).await;
         }
-        desk
+        outbox
     }
 
     /// Ticks of the other replica, until the fleet has given up every other one.
@@ -145,57 +145,57 @@ impl Desk {
 
 #[tokio::test(start_paused = true)]
 async fn commands_that_an_ended_life_could_not_apply_are_written_again_by_the_next() {
-    let mut desk = Desk::with_pool().await;
-    let first = desk.driver.me();
-    let driver = desk.driver.clone();
+    let mut outbox = Outbox::with_pool().await;
+    let first = outbox.driver.me();
+    let driver = outbox.driver.clone();
     let visit = Command::Visit { session: ANA, hint: None, class: 0 };
     let asked = visit.clone();
     let mut asks = tokio::spawn(async move { driver.tell(&"pool".into(), asked).await });
-    let late = desk.draft().await;
+    let late = outbox.draft().await;
     assert_eq!((late.from, &late.command), (first, &visit));
 
     // The visit is delayed until the fleet has given up this replica, and is read in the same batch.
-    let mut entries = desk.long_silence();
-    entries.push(desk.entry(late));
-    desk.tell(entries).await;
-    assert_eq!(desk.lives.all()[..2], [1, 0]);
-    assert_ne!(desk.driver.me(), first);
+    let mut entries = outbox.long_silence();
+    entries.push(outbox.entry(late));
+    outbox.tell(entries).await;
+    assert_eq!(outbox.lives.all()[..2], [1, 0]);
+    assert_ne!(outbox.driver.me(), first);
     assert!(!asks.is_finished(), "the visit is not reported as applied");
 
-    let again = desk.draft().await;
-    assert_eq!((again.from, again.number, &again.command), (desk.driver.me(), 2, &visit));
-    desk.tell(vec![desk.entry(again)]).await;
+    let again = outbox.draft().await;
+    assert_eq!((again.from, again.number, &again.command), (outbox.driver.me(), 2, &visit));
+    outbox.tell(vec![outbox.entry(again)]).await;
     assert_eq!((&mut asks).await.unwrap(), Ok(()));
-    assert!(desk.view.borrow().fleet.session(&"pool".into(), ANA).is_some());
+    assert!(outbox.view.borrow().fleet.session(&"pool".into(), ANA).is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_reads_none_of_its_own_entries_becomes_stale_and_cut_off() {
-    let mut desk = Desk::with_pool().await;
-    assert!(!desk.view.borrow().is_stale() && !desk.view.borrow().is_cut_off());
+    let mut outbox = Outbox::with_pool().await;
+    assert!(!outbox.view.borrow().is_stale() && !outbox.view.borrow().is_cut_off());
     // Entries of others do not prove that this replica's entries arrive.
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let entry = desk.other();
-        desk.tell(vec![entry]).await;
+        let entry = outbox.other();
+        outbox.tell(vec![entry]).await;
     }
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     // Others wait for 6 s of silence and 3 s of grace; half a silence of that may be a step of the journal's clock.
-    assert!(desk.view.borrow().is_cut_off());
-    assert!(desk.view.borrow().is_stale());
+    assert!(outbox.view.borrow().is_cut_off());
+    assert!(outbox.view.borrow().is_stale());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_replica_of_a_shared_journal_writes_heartbeats() {
-    let mut desk = Desk::with_pool().await;
+    let mut outbox = Outbox::with_pool().await;
     let mut signs = 0;
-    while let Ok(Some(draft)) = tokio::time::timeout(Duration::from_secs(3), desk.written.recv()).await {
+    while let Ok(Some(draft)) = tokio::time::timeout(Duration::from_secs(3), outbox.written.recv()).await {
         assert_eq!(draft.command, Command::Tick);
-        desk.now += Millis::secs(2);
-        desk.tell(vec![desk.entry(draft)]).await;
+        outbox.now += Millis::secs(2);
+        outbox.tell(vec![outbox.entry(draft)]).await;
         signs += 1;
         if signs == 10 {
-            assert!(!desk.view.borrow().is_stale());
+            assert!(!outbox.view.borrow().is_stale());
             return;
         }
     }
@@ -204,56 +204,56 @@ async fn a_replica_of_a_shared_journal_writes_heartbeats() {
 
 #[tokio::test(start_paused = true)]
 async fn a_visit_is_not_written_after_its_visitor_has_disconnected() {
-    let mut desk = Desk::with_pool().await;
-    let driver = desk.driver.clone();
+    let mut outbox = Outbox::with_pool().await;
+    let driver = outbox.driver.clone();
     let visit = Command::Visit { session: ANA, hint: None, class: 0 };
     let gone = tokio::time::timeout(Duration::ZERO, async { driver.tell(&"pool".into(), visit).await }).await;
     assert!(gone.is_err());
-    desk.driver.post(&"pool".into(), Command::Kick { session: ANA });
-    assert_eq!(desk.draft().await.command, Command::Kick { session: ANA });
+    outbox.driver.post(&"pool".into(), Command::Kick { session: ANA });
+    assert_eq!(outbox.draft().await.command, Command::Kick { session: ANA });
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stopped_journal_clock_causes_no_flood_of_ticks() {
-    let mut desk = Desk::with_pool().await;
+    let mut outbox = Outbox::with_pool().await;
     let visit = Command::Visit { session: ANA, hint: None, class: 0 };
-    desk.driver.post(&"pool".into(), visit);
-    let draft = desk.draft().await;
+    outbox.driver.post(&"pool".into(), visit);
+    let draft = outbox.draft().await;
     // Ana's queue lease ends in 30 s; the journal's clock stops shortly before that.
-    desk.tell(vec![desk.entry(draft)]).await;
+    outbox.tell(vec![outbox.entry(draft)]).await;
     for _ in 0..14 {
-        desk.now += Millis::secs(2);
-        let entry = desk.other();
-        desk.tell(vec![entry]).await;
+        outbox.now += Millis::secs(2);
+        let entry = outbox.other();
+        outbox.tell(vec![entry]).await;
     }
-    desk.now += Millis(1_999);
-    let entry = desk.other();
-    desk.tell(vec![entry]).await;
+    outbox.now += Millis(1_999);
+    let entry = outbox.other();
+    outbox.tell(vec![entry]).await;
     let mut ticks = 0;
     let end = slotkeeper::io::now() + Duration::from_secs(60);
-    while let Ok(Some(draft)) = tokio::time::timeout_at(end, desk.written.recv()).await {
+    while let Ok(Some(draft)) = tokio::time::timeout_at(end, outbox.written.recv()).await {
         ticks += 1;
-        desk.tell(vec![desk.entry(draft)]).await;
+        outbox.tell(vec![outbox.entry(draft)]).await;
     }
     assert!((20..80).contains(&ticks), "{ticks} ticks in a minute");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_first_entry_of_each_life_is_a_hello() {
-    let mut desk = Desk::new();
-    desk.driver.post(&"pool".into(), Command::Rules(Rules::default()));
-    let hello = desk.written.recv().await.unwrap();
+    let mut outbox = Outbox::new();
+    outbox.driver.post(&"pool".into(), Command::Rules(Rules::default()));
+    let hello = outbox.written.recv().await.unwrap();
     assert_eq!((hello.number, hello.command), (1, Command::Hello { speaks: Entry::SEMANTICS }));
-    let rules = desk.written.recv().await.unwrap();
+    let rules = outbox.written.recv().await.unwrap();
     assert_eq!((rules.number, rules.from), (2, hello.from));
 }
 
 /// A state in which Ana waits and the other replica is alive.
-fn state_with_ana(desk: &mut Desk) -> Fleet {
+fn state_with_ana(outbox: &mut Outbox) -> Fleet {
     let mut fleet = Fleet::new();
     let commands = [Command::Rules(Rules::default()), Command::Visit { session: ANA, hint: None, class: 0 }];
     for command in commands {
-        let entry = Entry { command, pool: "pool".into(), ..desk.other() };
+        let entry = Entry { command, pool: "pool".into(), ..outbox.other() };
         let _ = fleet.apply(&entry);
     }
     fleet
@@ -261,86 +261,86 @@ fn state_with_ana(desk: &mut Desk) -> Fleet {
 
 #[tokio::test(start_paused = true)]
 async fn entries_before_the_replicas_own_first_entry_have_no_effects() {
-    let mut desk = Desk::new();
-    let fleet = state_with_ana(&mut desk);
-    desk.told.send(News::State(Box::new(fleet))).unwrap();
-    let kick = Entry { command: Command::Kick { session: ANA }, pool: "pool".into(), ..desk.other() };
-    desk.tell(vec![kick]).await;
-    assert_eq!((desk.view.borrow().fleet.applied(), desk.lives.all()), (3, [0, 0, 0]));
+    let mut outbox = Outbox::new();
+    let fleet = state_with_ana(&mut outbox);
+    outbox.told.send(News::State(Box::new(fleet))).unwrap();
+    let kick = Entry { command: Command::Kick { session: ANA }, pool: "pool".into(), ..outbox.other() };
+    outbox.tell(vec![kick]).await;
+    assert_eq!((outbox.view.borrow().fleet.applied(), outbox.lives.all()), (3, [0, 0, 0]));
     // From the replica's own first entry on, effects are executed.
-    desk.driver.post(&"pool".into(), Command::Visit { session: ANA, hint: None, class: 0 });
-    desk.driver.post(&"pool".into(), Command::Kick { session: ANA });
+    outbox.driver.post(&"pool".into(), Command::Visit { session: ANA, hint: None, class: 0 });
+    outbox.driver.post(&"pool".into(), Command::Kick { session: ANA });
     for _ in 0..2 {
-        let draft = desk.draft().await;
-        desk.tell(vec![desk.entry(draft)]).await;
+        let draft = outbox.draft().await;
+        outbox.tell(vec![outbox.entry(draft)]).await;
     }
-    assert_eq!(desk.lives.all(), [0, 0, 1]);
+    assert_eq!(outbox.lives.all(), [0, 0, 1]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_replica_whose_entries_are_lost_starts_a_new_life_and_writes_them_again() {
-    let mut desk = Desk::with_pool().await;
-    let first = desk.driver.me();
-    desk.driver.post(&"pool".into(), Command::Leave { session: ANA });
-    let _on_its_way = desk.draft().await;
-    let fleet = state_with_ana(&mut desk);
-    desk.told.send(News::State(Box::new(fleet))).unwrap();
-    let told = desk.draft().await;
+    let mut outbox = Outbox::with_pool().await;
+    let first = outbox.driver.me();
+    outbox.driver.post(&"pool".into(), Command::Leave { session: ANA });
+    let _on_its_way = outbox.draft().await;
+    let fleet = state_with_ana(&mut outbox);
+    outbox.told.send(News::State(Box::new(fleet))).unwrap();
+    let told = outbox.draft().await;
     assert_eq!(
         (told.number, &told.command),
         (2, &Command::Schedule(Spare::Slots(3))),
         "lasting settings are written first"
     );
-    let again = desk.draft().await;
+    let again = outbox.draft().await;
     assert_eq!((again.number, &again.command), (3, &Command::Leave { session: ANA }));
     assert_ne!(again.from, first);
-    assert_eq!(desk.lives.all()[..2], [1, 1]);
-    desk.tell(vec![desk.entry(told), desk.entry(again)]).await;
-    assert!(desk.view.borrow().fleet.session(&"pool".into(), ANA).is_none());
+    assert_eq!(outbox.lives.all()[..2], [1, 1]);
+    outbox.tell(vec![outbox.entry(told), outbox.entry(again)]).await;
+    assert!(outbox.view.borrow().fleet.session(&"pool".into(), ANA).is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_a_lapse_a_replica_confirms_once_that_it_missed_no_entry() {
-    let mut desk = Desk::with_pool().await;
+    let mut outbox = Outbox::with_pool().await;
     let lapse = Command::Lapse { patience: Millis::secs(90), timeline: Timeline(7) };
-    let lapse = Entry { from: ReplicaId(0), number: 0, command: lapse, ..desk.other() };
-    desk.others -= 1;
-    desk.tell(vec![lapse]).await;
-    let position = desk.view.borrow().fleet.applied();
-    assert_eq!(desk.draft().await.command, Command::Whole { lapse: position });
-    let next = desk.other();
-    desk.tell(vec![next]).await;
-    desk.driver.post(&"pool".into(), Command::Leave { session: ANA });
-    assert_eq!(desk.draft().await.command, Command::Leave { session: ANA }, "and not again");
+    let lapse = Entry { from: ReplicaId(0), number: 0, command: lapse, ..outbox.other() };
+    outbox.others -= 1;
+    outbox.tell(vec![lapse]).await;
+    let position = outbox.view.borrow().fleet.applied();
+    assert_eq!(outbox.draft().await.command, Command::Whole { lapse: position });
+    let next = outbox.other();
+    outbox.tell(vec![next]).await;
+    outbox.driver.post(&"pool".into(), Command::Leave { session: ANA });
+    assert_eq!(outbox.draft().await.command, Command::Leave { session: ANA }, "and not again");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_replica_that_wrote_the_entry_writes_the_checkpoint() {
-    let mut desk = Desk::with_pool().await;
-    while desk.view.borrow().fleet.applied() < 7 {
-        let entry = desk.other();
-        desk.tell(vec![entry]).await;
+    let mut outbox = Outbox::with_pool().await;
+    while outbox.view.borrow().fleet.applied() < 7 {
+        let entry = outbox.other();
+        outbox.tell(vec![entry]).await;
     }
-    desk.driver.post(&"pool".into(), Command::Leave { session: ANA });
-    let eighth = desk.draft().await;
-    desk.tell(vec![desk.entry(eighth)]).await;
-    assert_eq!(desk.kept.try_recv().unwrap().applied(), 8);
+    outbox.driver.post(&"pool".into(), Command::Leave { session: ANA });
+    let eighth = outbox.draft().await;
+    outbox.tell(vec![outbox.entry(eighth)]).await;
+    assert_eq!(outbox.kept.try_recv().unwrap().applied(), 8);
     for _ in 0..8 {
-        let entry = desk.other();
-        desk.tell(vec![entry]).await;
+        let entry = outbox.other();
+        outbox.tell(vec![entry]).await;
     }
-    assert!(desk.kept.try_recv().is_err(), "the sixteenth was the other's");
+    assert!(outbox.kept.try_recv().is_err(), "the sixteenth was the other's");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_version_stops_when_another_replica_has_newer_semantics() {
-    let mut desk = Desk::with_pool().await;
+    let mut outbox = Outbox::with_pool().await;
     let farewell = Command::Hello { speaks: Entry::SEMANTICS + 1 };
-    desk.driver.post(&"".into(), Command::Farewell);
-    let own = desk.draft().await;
-    let hello = Entry { command: farewell, ..desk.other() };
-    desk.told.send(News::Entries(vec![hello, desk.entry(own)])).unwrap();
-    let error = (&mut desk.engine).await.unwrap().to_string();
+    outbox.driver.post(&"".into(), Command::Farewell);
+    let own = outbox.draft().await;
+    let hello = Entry { command: farewell, ..outbox.other() };
+    outbox.told.send(News::Entries(vec![hello, outbox.entry(own)])).unwrap();
+    let error = (&mut outbox.engine).await.unwrap().to_string();
     assert!(
         error.contains(&format!("semantics {}", Entry::SEMANTICS + 1)) && error.contains("run the version"),
         "{error}"

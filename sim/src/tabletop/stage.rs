@@ -241,11 +241,11 @@ impl<'a> Stage<'a> {
             return;
         }
         for order in self.dispatcher.hear(now, news) {
-            self.obey(order, now);
+            self.execute(order, now);
         }
     }
 
-    fn obey(&mut self, order: Order, now: u64) {
+    fn execute(&mut self, order: Order, now: u64) {
         match order {
             Order::Scale { start, replicas, decided } => {
                 self.agenda.note(now + CALL, Rank::Controller, Event::Write { start, replicas, decided });

@@ -83,7 +83,7 @@ pub(crate) fn played(setting: &Setting, visitors: &[Visitor]) -> Record {
         if heard != told {
             (told, writes) = (heard, writes + 1);
         }
-        pool.obey(told, now);
+        pool.execute(told, now);
         pool.seat(if setting.counts { u32::MAX } else { desired.min(told) }, now);
         let sample = pool.sample(now, desired, told);
         if samples.last().is_none_or(|last| Sample { at: 0, ..*last } != Sample { at: 0, ..sample }) {
@@ -148,7 +148,7 @@ impl Pool<'_> {
     }
 
     /// The cluster executes the desired number, whether or not pods have sessions.
-    fn obey(&mut self, told: u32, now: u64) {
+    fn execute(&mut self, told: u32, now: u64) {
         for ordinal in 0..told {
             if !self.pods.iter().any(|p| p.ordinal == ordinal && p.gone.is_none()) {
                 let uid = format!("uid-{}", self.pods.len());

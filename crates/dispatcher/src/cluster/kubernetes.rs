@@ -1,18 +1,18 @@
 //! The pods of a StatefulSet or a Deployment. This file is the handle; `client` connects to the API server, `follow` lists and
-//! watches, `workload` and `sight` parse workloads and pods, `reason` explains in plain words why a pod is not ready, `herald`
-//! turns all that into observations for the journal, `orders` writes sizes and deletes incarnations, `marks` writes the
+//! watches, `workload` and `sight` parse workloads and pods, `reason` explains in plain words why a pod is not ready, `observer`
+//! turns all that into observations for the journal, `orders` writes sizes and deletes incarnations, `annotations` writes the
 //! annotations that protect pods in use, `pause` the one that keeps KEDA from scaling in.
 //!
 //! In a steady state nothing is written, and there are few requests: two watches are open, and everything is listed again every
 //! hour. While the API server is down no pod starts or ends; sessions and placements continue.
 
+mod annotations;
 mod calls;
 pub mod client;
 mod follow;
-mod herald;
-mod marks;
-mod numbers;
+mod observer;
 mod orders;
+mod ordinals;
 mod pause;
 mod reason;
 mod sight;
@@ -21,13 +21,13 @@ mod workload;
 use super::{Attendance, Cluster, ClusterError, Size};
 use crate::config::{KubernetesPods, PoolConfig, Workload as Named};
 use crate::io::{BoxFuture, Net};
+use annotations::Annotations;
 use calls::{CallError, Calls, MANAGER, patch_params};
-use herald::Herald;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::Patch;
 use kube::{Api, Client};
-use marks::Marks;
+use observer::Observer;
 use orders::Orders;
 use prometheus::core::Collector;
 use serde_json::{Value, json};
@@ -225,10 +225,10 @@ pub fn start(
     let (teller, news) = mpsc::unbounded_channel();
     let (attendance, attended) = watch::channel(None);
     let (proven, proofs) = mpsc::unbounded_channel();
-    let herald = tokio::spawn(Herald::new(site.clone(), teller, proofs).run()).abort_handle();
-    let marks = tokio::spawn(Marks::new(site.clone(), attended, proven).run()).abort_handle();
+    let observer = tokio::spawn(Observer::new(site.clone(), teller, proofs).run()).abort_handle();
+    let annotations = tokio::spawn(Annotations::new(site.clone(), attended, proven).run()).abort_handle();
     let news = tokio::sync::Mutex::new(news);
-    let (orders, tasks, stopped) = (Orders::new(site.clone()), [herald, marks], AtomicBool::new(false));
+    let (orders, tasks, stopped) = (Orders::new(site.clone()), [observer, annotations], AtomicBool::new(false));
     Arc::new(Handle { orders, site, news, attendance, tasks, stopped })
 }
 

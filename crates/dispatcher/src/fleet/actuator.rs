@@ -4,7 +4,7 @@
 
 use crate::cluster::{Cluster, ClusterError, Size};
 use crate::dispatcher::Dispatcher;
-use crate::fleet::engine::Aftermath as _;
+use crate::fleet::engine::EffectSink as _;
 use crate::io::now;
 use slotkeeper_core::{Command, Effect, Fleet, PoolId, planted};
 use std::sync::Arc;
@@ -24,16 +24,16 @@ pub type Orders = mpsc::UnboundedReceiver<Effect>;
 
 /// Executes one pool's effects on its cluster, until the pool or the dispatcher ends.
 pub async fn run(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn Cluster>, orders: Orders) {
-    Hands { dispatcher, pool, cluster }.run(orders).await;
+    Actuator { dispatcher, pool, cluster }.run(orders).await;
 }
 
-struct Hands {
+struct Actuator {
     dispatcher: Arc<Dispatcher>,
     pool: PoolId,
     cluster: Arc<dyn Cluster>,
 }
 
-impl Hands {
+impl Actuator {
     async fn run(self, mut orders: mpsc::UnboundedReceiver<Effect>) {
         let mut pause = PATIENCE;
         let mut look = now() + PATIENCE;
@@ -44,7 +44,7 @@ impl Hands {
                     Some(effect) => {
                         #[cfg(feature = "faultpoints")]
                         let effect = swapped(&self, effect, &mut orders).await;
-                        self.obey(effect).await;
+                        self.execute(effect).await;
                     }
                     None => return,
                 },
@@ -52,7 +52,7 @@ impl Hands {
                     let owed = self.still_owed();
                     let mut well = true;
                     for effect in owed {
-                        well &= self.obey(effect).await;
+                        well &= self.execute(effect).await;
                     }
                     pause = if well { PATIENCE } else { (pause * 2).min(SLOWEST) };
                     look = now() + pause;
@@ -95,7 +95,7 @@ impl Hands {
     }
 
     /// Executes an effect. False if it must be retried.
-    async fn obey(&self, effect: Effect) -> bool {
+    async fn execute(&self, effect: Effect) -> bool {
         if !self.is_wanted(&effect) {
             return true;
         }
@@ -140,12 +140,12 @@ impl Hands {
 
 /// If the fault point swaps this effect with the next one, the next one is executed first.
 #[cfg(feature = "faultpoints")]
-async fn swapped(hands: &Hands, effect: Effect, orders: &mut mpsc::UnboundedReceiver<Effect>) -> Effect {
+async fn swapped(hands: &Actuator, effect: Effect, orders: &mut mpsc::UnboundedReceiver<Effect>) -> Effect {
     use crate::faultpoints::{Point, swaps};
     if swaps(Point::ActuatorOrder).await
         && let Ok(next) = orders.try_recv()
     {
-        hands.obey(next).await;
+        hands.execute(next).await;
     }
     effect
 }

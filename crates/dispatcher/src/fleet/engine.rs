@@ -6,7 +6,7 @@ mod outbox;
 use crate::fleet::view::View;
 use crate::io::{Ids, duration, now};
 use crate::journal::{Append, Follow, Journal, JournalError, Keep, News, Patience};
-use outbox::{Desk, Order, Owed};
+use outbox::{Order, Outbox, Owed};
 use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, planted};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,7 +67,7 @@ impl Driver {
 
 /// Receives the effects of the entries read, in order and before any caller of [`Driver::tell`] returns: when `tell` has
 /// returned, the effects of its entry have been recorded here.
-pub trait Aftermath: Send + Sync {
+pub trait EffectSink: Send + Sync {
     fn effect(&self, pool: &PoolId, effect: &Effect, from: ReplicaId);
     /// The fleet has given this replica up: everything it had attached is detached. It continues under a new replica id.
     /// `lost`: entries that it had read are lost; others that it wrote may be lost as well. The returned commands are written
@@ -86,8 +86,8 @@ pub struct Engine {
     ids: Ids,
 }
 
-fn locked(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
-    desk.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(outbox: &Mutex<Outbox>) -> MutexGuard<'_, Outbox> {
+    outbox.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// # Errors
@@ -104,18 +104,18 @@ pub fn new(journal: Journal, ids: &Ids) -> std::io::Result<(Driver, Engine, watc
 
 impl Engine {
     /// Runs until the journal ends.
-    pub async fn run(self, aftermath: impl Aftermath) -> JournalError {
+    pub async fn run(self, sink: impl EffectSink) -> JournalError {
         let Engine { orders, driver, journal, view, ids } = self;
         let Journal { append, follow, keep, shared, patience, .. } = journal;
-        let desk = Mutex::new(Desk::new(driver.me()));
+        let outbox = Mutex::new(Outbox::new(driver.me()));
         // One checkpoint at a time: states that become due while one is being written are skipped.
         let (states, due) = mpsc::channel(1);
         let every = keep.as_ref().map_or(u64::MAX, |keep| keep.every());
         let reader = Reader {
             view,
             driver,
-            desk: &desk,
-            aftermath,
+            outbox: &outbox,
+            sink,
             ids,
             shared,
             patience,
@@ -131,7 +131,7 @@ impl Engine {
         tokio::select! {
             biased;
             error = reader.run(follow) => error,
-            error = write(append, orders, &desk) => error,
+            error = write(append, orders, &outbox) => error,
             Some(Err(ended)) = keeper.join_next() => match ended.try_into_panic() {
                 Ok(bug) => std::panic::resume_unwind(bug),
                 // The task was cancelled: the runtime is shutting down.
@@ -144,14 +144,14 @@ impl Engine {
 async fn write(
     mut journal: Box<dyn Append>,
     mut orders: mpsc::UnboundedReceiver<Order>,
-    desk: &Mutex<Desk>,
+    outbox: &Mutex<Outbox>,
 ) -> JournalError {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         if orders.recv_many(&mut batch, BATCH).await == 0 {
             return JournalError::Closed;
         }
-        let drafts = locked(desk).draft(&mut batch);
+        let drafts = locked(outbox).draft(&mut batch);
         if drafts.is_empty() {
             continue;
         }
@@ -182,8 +182,8 @@ async fn keep_states(keep: Option<Box<dyn Keep>>, mut due: mpsc::Receiver<Fleet>
 struct Reader<'a, A> {
     view: watch::Sender<View>,
     driver: Driver,
-    desk: &'a Mutex<Desk>,
-    aftermath: A,
+    outbox: &'a Mutex<Outbox>,
+    sink: A,
     ids: Ids,
     shared: bool,
     patience: Patience,
@@ -198,7 +198,7 @@ struct Reader<'a, A> {
     slowest: Duration,
 }
 
-impl<A: Aftermath> Reader<'_, A> {
+impl<A: EffectSink> Reader<'_, A> {
     async fn run(mut self, mut journal: Box<dyn Follow>) -> JournalError {
         let mut alarm: Option<Instant> = None;
         loop {
@@ -284,29 +284,29 @@ impl<A: Aftermath> Reader<'_, A> {
                     let _ = states.try_send(state(view));
                 }
             }
-            let mut desk = locked(self.desk);
-            settled = desk.settle(accepted);
-            over = desk.born.is_some() && !desk.left && view.fleet.replica(me).is_none();
+            let mut outbox = locked(self.outbox);
+            settled = outbox.settle(accepted);
+            over = outbox.born.is_some() && !outbox.left && view.fleet.replica(me).is_none();
             view.heard = now();
-            let young = desk.born.is_none_or(|at| view.heard < at + duration(view.fleet.silence()));
+            let young = outbox.born.is_none_or(|at| view.heard < at + duration(view.fleet.silence()));
             let trust = if young { trust(&view.fleet).min(YOUNG_TRUST) } else { trust(&view.fleet) };
-            view.trusted = self.shared.then(|| desk.heard_of + trust);
+            view.trusted = self.shared.then(|| outbox.heard_of + trust);
             if let Some(trusted) = view.trusted {
                 // Half of the time between the end of `trust` and the moment at which the fleet reassigns the slots.
                 let margin = if young { Duration::from_millis(500) } else { duration(view.fleet.silence()) / 4 };
                 view.limit.set(trusted + margin);
             }
-            view.fresh = self.shared.then(|| desk.heard_of + duration(view.fleet.silence()));
+            view.fresh = self.shared.then(|| outbox.heard_of + duration(view.fleet.silence()));
             let third = duration(Millis(view.fleet.silence().0 / 3));
             *slowest = if view.fleet.alive() > before { LEAST_PAUSE } else { (*slowest * 2).min(third) };
             wake = view.fleet.next_deadline().map(|(at, reason)| {
                 let until = duration(at.since(view.fleet.now())).min(third).max(*slowest);
                 (view.heard + until, reason)
             });
-            if self.shared && desk.pending.is_empty() {
+            if self.shared && outbox.pending.is_empty() {
                 // A replica on a shared journal sends heartbeats even when nothing else is due.
                 let often = if young { YOUNG_TRUST / 4 } else { third };
-                let sign = (desk.proven + often, "heartbeat");
+                let sign = (outbox.proven + often, "heartbeat");
                 wake = Some(wake.map_or(sign, |wake| wake.min(sign)));
             }
         });
@@ -333,7 +333,7 @@ impl<A: Aftermath> Reader<'_, A> {
             return Err(JournalError::Unreadable(what));
         }
         for (pool, effect, from) in &effects {
-            self.aftermath.effect(pool, effect, *from);
+            self.sink.effect(pool, effect, *from);
         }
         if over {
             tracing::warn!("this replica was silent for too long and was given up: continuing under a new replica id");
@@ -353,10 +353,9 @@ impl<A: Aftermath> Reader<'_, A> {
     fn begin_again(&self, lost: bool) {
         let Ok(name) = self.ids.draw() else { return };
         self.driver.me.store(name, Ordering::Release);
-        let first =
-            self.aftermath.new_life(lost).into_iter().map(|(pool, command)| self.driver.order(&pool, command, None));
+        let first = self.sink.new_life(lost).into_iter().map(|(pool, command)| self.driver.order(&pool, command, None));
         let first = first.collect();
-        locked(self.desk).begin(ReplicaId(name), first);
+        locked(self.outbox).begin(ReplicaId(name), first);
         self.tick();
     }
 }

@@ -81,7 +81,7 @@ async fn free(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>, session: SessionId) 
         return;
     }
     tracing::debug!(pool = %pool.config.id, "client of a held request disconnected: removing its session from the queue");
-    pool.farewells.leave_unnoted(session);
+    pool.recently_ended.leave_unnoted(session);
     let _ = answered(dispatcher.driver.tell(&pool.config.id, Command::Leave { session })).await;
-    pool.farewells.note_again(session);
+    pool.recently_ended.note_again(session);
 }

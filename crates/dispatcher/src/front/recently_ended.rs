@@ -12,7 +12,7 @@ const MOST: usize = 10_000;
 const KEPT: Duration = Duration::from_secs(600);
 
 #[derive(Default)]
-pub struct Farewells(Mutex<Inner>);
+pub struct RecentlyEnded(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -22,7 +22,7 @@ struct Inner {
     unnoted: BTreeSet<SessionId>,
 }
 
-impl Farewells {
+impl RecentlyEnded {
     pub fn note(&self, session: SessionId, why: Why) {
         planted!(ReasonForgotten => ());
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -40,7 +40,7 @@ impl Farewells {
         inner.order.push_back((at, session));
     }
 
-    /// Until [`Farewells::note_again`], an end of this session is not noted.
+    /// Until [`RecentlyEnded::note_again`], an end of this session is not noted.
     pub fn leave_unnoted(&self, session: SessionId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).unnoted.insert(session);
     }

@@ -253,7 +253,7 @@ async fn life(
     }
     if let Some(ticket) = found.filter(|t| passive::is_forgotten(dispatcher, pool, t, &request, wants_page)) {
         pool.metrics.sessionless(Sessionless::Background);
-        let why = pool.farewells.of(ticket.session).unwrap_or(Why::Disconnected);
+        let why = pool.recently_ended.of(ticket.session).unwrap_or(Why::Disconnected);
         return Ok((waiting::come_again(&Facts::ended(pool, why)), Outcome::Waiting));
     }
     let first = match found {
@@ -287,7 +287,7 @@ async fn life(
         let facts = Facts::ended(pool, why);
         return Ok((wait(dispatcher, pool, &facts, &request, wants_page).await, Outcome::Waiting));
     }
-    pool.farewells.forget(ticket.session);
+    pool.recently_ended.forget(ticket.session);
     let mut undelivered = Undelivered::new(dispatcher, pool, is_new.then_some(ticket.session));
     let mut stream = Visits::enter(pool, dispatcher, ticket.session);
     let counts = match passive {

@@ -3,7 +3,7 @@
 
 use super::replica::{LONG, address, open};
 use super::server::{Server, Way};
-use slotkeeper::fleet::engine::{self, Aftermath, Driver};
+use slotkeeper::fleet::engine::{self, Driver, EffectSink};
 use slotkeeper::fleet::view::View;
 use slotkeeper::io::Ids;
 use slotkeeper_core::{Command, Effect, PoolId, ReplicaId, SessionId};
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 #[derive(Clone, Default)]
 struct Lives(Arc<AtomicU32>);
 
-impl Aftermath for Lives {
+impl EffectSink for Lives {
     fn effect(&self, _: &PoolId, _: &Effect, _: ReplicaId) {}
     fn new_life(&self, lost: bool) -> Vec<(PoolId, Command)> {
         assert!(lost, "a new life although no entries are lost");
@@ -33,9 +33,9 @@ struct Dispatcher {
 fn dispatcher(seed: u64, way: &Way) -> Dispatcher {
     let (driver, engine, view) = engine::new(open(&address(), way), &Ids::seeded(seed)).unwrap();
     let lives = Lives::default();
-    let aftermath = lives.clone();
+    let sink = lives.clone();
     tokio::spawn(async move {
-        let error = engine.run(aftermath).await;
+        let error = engine.run(sink).await;
         panic!("the journal has ended: {error}");
     });
     Dispatcher { driver, view, lives }

@@ -2,14 +2,14 @@
 
 use super::replica::{address, open};
 use super::server::{Server, Way};
-use slotkeeper::fleet::engine::{self, Aftermath};
+use slotkeeper::fleet::engine::{self, EffectSink};
 use slotkeeper::io::{Ids, now};
 use slotkeeper_core::{Command, Effect, PoolId, ReplicaId, SessionId};
 use std::time::Duration;
 
 struct Nothing;
 
-impl Aftermath for Nothing {
+impl EffectSink for Nothing {
     fn effect(&self, _: &PoolId, _: &Effect, _: ReplicaId) {}
     fn new_life(&self, _: bool) -> Vec<(PoolId, slotkeeper_core::Command)> {
         Vec::new()

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 /// KEDA's own annotation (KEDA docs, "Pause autoscaling of scaling in").
 const PAUSED_SCALE_IN: &str = "autoscaling.keda.sh/paused-scale-in";
-/// Marks the pause as ours: an operator's own pause is left alone.
+/// Annotations the pause as ours: an operator's own pause is left alone.
 const GUARD: &str = "slotkeeper.dev/guard";
 /// The journal position at which sessions lived or waited: only a dispatcher that has read it may end the pause.
 const POSITION: &str = "slotkeeper.dev/guard-position";

@@ -1,6 +1,6 @@
 //! What is read of a pod: its identity, its stage, and the annotations that the dispatcher may write.
 
-use super::numbers::ORDINAL;
+use super::ordinals::ORDINAL;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use slotkeeper_core::Uid;

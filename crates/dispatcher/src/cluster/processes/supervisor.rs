@@ -226,7 +226,7 @@ impl Supervisor {
                 Source::Exit => {}
                 Source::Output => self.read_output(),
                 Source::Errors => self.read_errors(),
-                Source::Dispatcher => self.obey(),
+                Source::Dispatcher => self.execute(),
                 Source::Listener => self.accept(),
             }
         }
@@ -292,14 +292,14 @@ impl Supervisor {
                 match source {
                     Source::Output => self.read_output(),
                     Source::Errors => self.read_errors(),
-                    Source::Dispatcher => self.obey(),
+                    Source::Dispatcher => self.execute(),
                     Source::Exit | Source::Listener => {}
                 }
             }
         }
     }
 
-    fn obey(&mut self) {
+    fn execute(&mut self) {
         let mut orders = [0; 64];
         match self.dispatcher.as_mut().map(|stream| stream.read(&mut orders)) {
             Some(Ok(length @ 1..)) if orders[..length].contains(&order::END) => self.end(),

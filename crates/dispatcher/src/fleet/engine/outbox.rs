@@ -35,7 +35,7 @@ impl Drop for Owed {
 }
 
 /// The entries of the current replica id that have not been read back.
-pub(super) struct Desk {
+pub(super) struct Outbox {
     pub(super) me: ReplicaId,
     /// The last number used under this replica id.
     pub(super) number: u64,
@@ -60,9 +60,9 @@ pub(super) struct Pending {
     pub(super) order: Order,
 }
 
-impl Desk {
-    pub(super) fn new(me: ReplicaId) -> Desk {
-        Desk {
+impl Outbox {
+    pub(super) fn new(me: ReplicaId) -> Outbox {
+        Outbox {
             me,
             number: 0,
             pending: VecDeque::new(),

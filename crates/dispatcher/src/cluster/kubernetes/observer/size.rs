@@ -1,17 +1,17 @@
 //! The size of the workload, and what happens to its pods when another workload of the same name replaces it.
 
 use super::super::follow::News;
-use super::super::numbers;
+use super::super::ordinals;
 use super::super::pause::Proof;
 use super::super::sight::Stage;
 use super::super::workload::{Certain, Going, Workload};
-use super::{AGAIN, FINE, Herald, Known};
+use super::{AGAIN, FINE, Known, Observer};
 use crate::io::now;
 use kube::api::ListParams;
 use slotkeeper_core::{Command, Decision, Span, Uid, planted};
 use std::collections::BTreeMap;
 
-impl Herald {
+impl Observer {
     pub(super) async fn workload(&mut self, news: News<Workload>) {
         let (workload, missed) = match news {
             News::Listed { items, .. } => {
@@ -88,7 +88,7 @@ impl Herald {
     fn own(&mut self) {
         for known in self.pods.values_mut() {
             known.owned =
-                !self.succeeding && numbers::is_of(&known.sight, &self.site.config.workload, &self.workload_uid);
+                !self.succeeding && ordinals::is_of(&known.sight, &self.site.config.workload, &self.workload_uid);
         }
         for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
             self.retell(&uid, self.newest * FINE + FINE - 1);

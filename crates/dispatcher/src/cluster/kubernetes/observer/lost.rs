@@ -6,7 +6,7 @@
 //! kubelet has reported the end, or someone has confirmed it by deleting the node). So its sessions move, and no new
 //! session gets a pod that may still run.
 
-use super::{FINE, Herald};
+use super::{FINE, Observer};
 use crate::cluster::kubernetes::Site;
 use crate::cluster::kubernetes::calls::CallError;
 use crate::cluster::probe;
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 /// The pause between two probes of a pod that answers although its node is lost.
 const PAUSE: Duration = Duration::from_secs(2);
 
-impl Herald {
+impl Observer {
     /// Starts to probe a pod whose node is lost, and stops when the node is back.
     pub(super) fn inquire(&mut self, uid: &Uid, silences: &mpsc::Sender<Uid>) {
         let Some(known) = self.pods.get_mut(uid) else { return };

@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 10;
 const SLOWEST: Duration = Duration::from_secs(60);
 
-pub(super) struct Marks {
+pub(super) struct Annotations {
     site: Arc<Site>,
     /// `None` before the fleet has been read.
     attended: watch::Receiver<Option<Attendance>>,
@@ -61,14 +61,14 @@ impl Delay {
     }
 }
 
-impl Marks {
+impl Annotations {
     pub(super) fn new(
         site: Arc<Site>,
         attended: watch::Receiver<Option<Attendance>>,
         proven: mpsc::UnboundedSender<Proof>,
-    ) -> Marks {
+    ) -> Annotations {
         let pause = Pause::new(site.clone(), proven);
-        Marks { site, attended, pause }
+        Annotations { site, attended, pause }
     }
 
     pub(super) async fn run(mut self) {

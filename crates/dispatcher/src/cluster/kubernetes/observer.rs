@@ -11,7 +11,7 @@ use super::pause::Proof;
 use super::reason::Note;
 use super::sight::{Sight, Stage};
 use super::workload::{Certain, Going, Workload};
-use super::{Site, numbers};
+use super::{Site, ordinals};
 use crate::cluster::probe;
 use crate::config::Workload as Named;
 use crate::io::now;
@@ -34,7 +34,7 @@ const AT_ONCE: usize = 128;
 const AHEAD: usize = 256;
 const AGAIN: Duration = Duration::from_secs(1);
 
-pub(super) struct Herald {
+pub(super) struct Observer {
     site: Arc<Site>,
     teller: mpsc::UnboundedSender<Command>,
     proofs: mpsc::UnboundedReceiver<Proof>,
@@ -82,13 +82,13 @@ fn inbox<T>() -> Inbox<T> {
     Inbox { send, read }
 }
 
-impl Herald {
+impl Observer {
     pub(super) fn new(
         site: Arc<Site>,
         teller: mpsc::UnboundedSender<Command>,
         proofs: mpsc::UnboundedReceiver<Proof>,
-    ) -> Herald {
-        Herald {
+    ) -> Observer {
+        Observer {
             site,
             teller,
             proofs,
@@ -211,7 +211,7 @@ impl Herald {
                 // First the pods that have an ordinal, so that no other pod gets it.
                 let workload = &self.site.config.workload;
                 let (numbered, others): (Vec<_>, Vec<_>) =
-                    items.into_iter().partition(|s| numbers::ordinal(s, workload).is_some());
+                    items.into_iter().partition(|s| ordinals::ordinal(s, workload).is_some());
                 for sight in numbered.into_iter().chain(others) {
                     self.take(sight, version, knocks);
                 }
@@ -263,8 +263,8 @@ impl Herald {
     fn take(&mut self, sight: Sight, version: u64, knocks: &mpsc::Sender<Answer>) {
         let uid = sight.uid.clone();
         let workload = &self.site.config.workload;
-        let number = numbers::ordinal(&sight, workload);
-        let is_ours = numbers::is_of(&sight, workload, &self.workload_uid);
+        let number = ordinals::ordinal(&sight, workload);
+        let is_ours = ordinals::is_of(&sight, workload, &self.workload_uid);
         // Its set has been deleted, and another one will adopt the pod: it may be in use, and stays.
         let is_left = sight.owner.is_none() && !self.site.is_deployment();
         let owned = is_ours && !self.succeeding;
@@ -455,7 +455,7 @@ impl Herald {
             }
             *due = now() + AGAIN;
             if let Some(number) = *number {
-                self.tasks.spawn(numbers::write(self.site.clone(), number, sight.clone(), self.at_once.clone()));
+                self.tasks.spawn(ordinals::write(self.site.clone(), number, sight.clone(), self.at_once.clone()));
             }
         }
         if let Some(next) = self.unnumbered.values().map(|(_, _, due)| *due).min() {
