@@ -1,5 +1,5 @@
 //! The process: everything that touches a socket, a file, a cluster or a clock. `main` reads the arguments and opens the
-//! outside world; [`run`] does the rest, and runs unchanged in a simulation.
+//! outside world; [`run()`] does the rest, and runs unchanged in a simulation.
 //!
 //! | room | responsible for |
 //! |---|---|
