@@ -7,7 +7,7 @@ use slotkeeper_tests::{Dispatcher, Pod, Setup, Visitor, Wire, eventually};
 use std::time::Duration;
 use tokio_tungstenite::tungstenite::Message;
 
-const IDLE: &str = "admission = \"immediate\"\nidle_seconds = 1.5\nwarn_before_seconds = 0.5\n";
+const IDLE: &str = "admission = \"immediate\"\nidle_seconds = 3\nwarn_before_seconds = 0.5\n";
 
 async fn released(dispatcher: &Dispatcher, reason: &str) -> u64 {
     dispatcher.metrics().await.of_pool("slotkeeper_releases_total", &format!("reason={reason}"))

@@ -201,20 +201,20 @@ async fn an_origin_is_the_same_by_scheme_host_and_port_or_allowed_by_name() {
     let allowed = r#"allowed_origins = ["https://*.example.com", "capacitor://localhost", "chrome-extension://abc"]"#;
     let dispatcher =
         Setup::fixed(&[&pod], &format!("{SHARED}\n{allowed}")).top("trusted_proxies = [\"127.0.0.0/8\"]").start().await;
-    let mut ana = Visitor::of(&dispatcher).for_host("outbox.example");
+    let mut ana = Visitor::of(&dispatcher).for_host("desk.example");
     ana.get("/").await;
     let tls = "X-Forwarded-Proto: https\r\n";
     for (fields, opens) in [
-        (format!("{tls}Origin: https://outbox.example\r\n"), true),
+        (format!("{tls}Origin: https://desk.example\r\n"), true),
         (format!("{tls}Origin: https://DESK.example:443\r\n"), true),
-        (format!("{tls}X-Forwarded-Port: 8443\r\nOrigin: https://outbox.example:8443\r\n"), true),
+        (format!("{tls}X-Forwarded-Port: 8443\r\nOrigin: https://desk.example:8443\r\n"), true),
         (format!("{tls}X-Forwarded-Host: other.example:1\r\nOrigin: https://other.example:1\r\n"), true),
-        ("Origin: http://outbox.example\r\n".into(), true),
-        ("Origin: https://outbox.example\r\n".into(), true),
-        (format!("{tls}Origin: http://outbox.example\r\n"), false),
-        (format!("{tls}Origin: https://outbox.example:8443\r\n"), false),
-        ("Origin: evil://outbox.example\r\n".into(), false),
-        ("Origin: https://outbox.example\r\nOrigin: https://evil.example\r\n".into(), false),
+        ("Origin: http://desk.example\r\n".into(), true),
+        ("Origin: https://desk.example\r\n".into(), true),
+        (format!("{tls}Origin: http://desk.example\r\n"), false),
+        (format!("{tls}Origin: https://desk.example:8443\r\n"), false),
+        ("Origin: evil://desk.example\r\n".into(), false),
+        ("Origin: https://desk.example\r\nOrigin: https://evil.example\r\n".into(), false),
         ("Origin: https://me.example.com\r\n".into(), true),
         ("Origin: http://me.example.com\r\n".into(), false),
         ("Origin: https://example.com\r\n".into(), false),

@@ -161,11 +161,23 @@ impl Fleet {
             }
         }
         keep_last_scale(&mut effects);
+        self.withdraw_scales(&mut effects);
         #[cfg(debug_assertions)]
         if let Err(what) = self.invariants() {
             panic!("{what}\nafter {entry:?}");
         }
         effects
+    }
+
+    /// A size that became due, but is not wanted any more at the end of the entry, is not ordered: the command may have changed
+    /// who scales the pool, and sessions may have been placed on pods outside of that size.
+    fn withdraw_scales(&self, effects: &mut Vec<(PoolId, Effect)>) {
+        effects.retain(|(id, effect)| match effect {
+            Effect::Scale { start, replicas, .. } => {
+                self.pools.get(id).is_none_or(|pool| pool.orders(*start, *replicas))
+            }
+            _ => true,
+        });
     }
 
     /// A replica's numbers start at 1, and exactly last + 1 is accepted. Any other entry is a repetition, or its replica has

@@ -115,7 +115,7 @@ impl Program {
         let mut response = match request.uri().path().rsplit('/').next() {
             Some("upload") => return self.receive(request, &session).await,
             Some("download") => self.long(&session),
-            _ => self.plain(StatusCode::OK, &session, whole("your outbox".into())),
+            _ => self.plain(StatusCode::OK, &session, whole("your desk".into())),
         };
         if self.conduct.hangs_up {
             self.truth.count("pod hangs up after an answer");

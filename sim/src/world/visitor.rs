@@ -209,7 +209,7 @@ impl Visitor {
             (0..5).map(|_| if self.scene.bots_are_placed { one } else { self.dispatcher() }).collect();
         let requests = to
             .into_iter()
-            .map(|at| request(&self.scene.windows, self.scene.way, at, Method::GET, "/outbox?x=1", true, None));
+            .map(|at| request(&self.scene.windows, self.scene.way, at, Method::GET, "/desk?x=1", true, None));
         let (mut names, asked) = (Vec::new(), self.scene.truth.now());
         let was_undisturbed = self.scene.truth.is_undisturbed();
         for response in join_all(requests).await.into_iter().flatten() {
@@ -314,7 +314,7 @@ impl Visitor {
     async fn reach(&mut self) -> bool {
         loop {
             let pages = self.manners != Manners::Program;
-            match self.fetch(Method::GET, "/outbox?x=1", pages).await {
+            match self.fetch(Method::GET, "/desk?x=1", pages).await {
                 Ok(reply) if reply.is_from_pod() => {
                     if reply.status.is_success() {
                         self.scene.truth.count("answer pod");

@@ -313,6 +313,12 @@ impl Pool {
         }
     }
 
+    /// Whether this is the size that the pool orders now.
+    pub(crate) fn orders(&self, start: u32, replicas: u32) -> bool {
+        let desired = self.scale.desired;
+        matches!(self.rules.scaling, Scaling::Direct { .. }) && (start, replicas) == (desired.start, desired.len())
+    }
+
     pub(super) fn served(&mut self, replicas: u32, now: Time) {
         self.scale.serve(replicas, now);
     }

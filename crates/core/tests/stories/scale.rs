@@ -324,3 +324,16 @@ fn a_fixed_pool_always_wants_all_pods() {
     pool.leave(ANA).at(secs(1000));
     assert_eq!(pool.desired(), (0, 2));
 }
+
+#[test]
+fn an_entry_that_ends_direct_scaling_orders_no_size_that_time_made_due_in_it() {
+    let cooldown = secs(20);
+    for scaling in [Scaling::Direct { window: Window::Fixed }, Scaling::None] {
+        let mut pool = Story::running(3, Rules { cooldown, ..up_to(3) });
+        pool.visit_with_hint(ANA, 2).attach(ANA).leave(ANA).detach(ANA).effects();
+        let due = pool.clock() + cooldown;
+        pool.jump_to(due).rules(|rules| rules.scaling = scaling);
+        let ordered = pool.effects().iter().any(|e| matches!(e, Effect::Scale { replicas: 0, .. }));
+        assert_eq!(ordered, scaling != Scaling::None, "{scaling:?}");
+    }
+}
