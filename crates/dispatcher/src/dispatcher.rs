@@ -371,7 +371,7 @@ impl EffectSink for Arc<Dispatcher> {
             }
             Effect::Started { pod, took } => {
                 pool.metrics.started(*took);
-                tracing::info!(pool = %id, pod = pod.0, took_ms = took.0, "pod started");
+                tracing::info!(pool = %id, pod = pod.0, took_ms = took.0, "a pod has started");
             }
             Effect::Scale { replicas, start, .. } => {
                 tracing::info!(pool = %id, start, replicas, "pods wanted");
