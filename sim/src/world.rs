@@ -323,7 +323,8 @@ impl World {
         }
         let strangers = self.truth.strangers();
         if self.setting.admission == Admission::Returning && !strangers.is_empty() {
-            let what = format!("{} sessions take part with a cookie that no visitor has", strangers.len());
+            let names = strangers.join(", ");
+            let what = format!("{} sessions take part with a cookie that no visitor has: {names}", strangers.len());
             self.truth.violate("bots wake nothing", what);
         }
         Ok(())

@@ -285,13 +285,12 @@ impl Truth {
         self.locked().owned.insert(session);
     }
 
-    /// Returns sessions that take part although no visitor has their cookie.
+    /// Returns sessions of this pool that take part although no visitor has their cookie. (The second pool may be one that
+    /// places a first request at once, and the answer with the cookie may be lost.)
     #[must_use]
     pub fn strangers(&self) -> Vec<String> {
-        let mut all = self.beside.as_ref().map(|t| t.strangers()).unwrap_or_default();
         let inner = self.locked();
-        all.extend(inner.names.keys().filter(|name| !inner.owned.contains(*name)).cloned());
-        all
+        inner.names.keys().filter(|name| !inner.owned.contains(*name)).cloned().collect()
     }
 
     /// A life of a dispatcher begins.
