@@ -182,7 +182,14 @@ fn value(text: &str, name: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::value;
+    use super::{extrapolated, value};
+
+    #[test]
+    fn pods_that_do_not_report_their_gauge_count_as_the_average_of_the_others() {
+        assert_eq!(extrapolated(6.0, 2, 3), Some(9.0));
+        assert_eq!(extrapolated(6.0, 2, 2), Some(6.0));
+        assert_eq!(extrapolated(0.0, 0, 3), None, "no pod has reported");
+    }
 
     #[test]
     fn a_gauge_is_the_sum_of_its_series() {
