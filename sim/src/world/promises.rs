@@ -14,6 +14,7 @@ pub struct Promise {
 const README: &str = "README.md";
 const SIM: &str = "sim/README.md";
 const LAWS: &str = "crates/dispatcher/src/lib.rs";
+const RUN: &str = "crates/dispatcher/src/run.rs";
 const CORE: &str = "crates/core/src/lib.rs";
 
 /// Returns the promise with this name.
@@ -182,7 +183,7 @@ pub const ALL: &[Promise] = &[
     promise(
         "a dispatcher runs",
         "A dispatcher starts, and ends only when it is asked to.",
-        LAWS,
+        RUN,
         "Runs a dispatcher until",
     ),
     promise(
