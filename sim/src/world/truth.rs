@@ -261,6 +261,20 @@ impl Truth {
         inner.faults == 0 && inner.last_fault.is_none_or(|ended| at > ended + AFTERMATH) && !inner.mirror.is_quiet()
     }
 
+    /// The rest of a request's body does not arrive at the pod. The end of its session is a cause.
+    pub fn upload_breaks_off(&self, session: &str) {
+        let at = self.now();
+        let has_ended = |(id, life): (&SessionId, &SessionLife)| {
+            public_name(*id) == session && life.end.is_some_and(|end| at <= end + 1000)
+        };
+        let ended = self.locked().sessions.iter().any(has_ended);
+        if ended {
+            self.count("upload ended with its session");
+        } else {
+            self.meets("upload broken off".into());
+        }
+    }
+
     pub fn violate(&self, promise: &'static str, what: impl Into<String>) {
         let at = self.now();
         self.locked().violate(at, promise, what.into());
