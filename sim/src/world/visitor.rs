@@ -572,7 +572,7 @@ impl Visitor {
         }
     }
 
-    /// Stores a cookie. `anew`: another session was requested.
+    /// Stores a cookie. `anew`: the visitor has requested a new session.
     fn keep(&mut self, headers: &HeaderMap, anew: bool) {
         for value in headers.get_all(header::SET_COOKIE) {
             let value = value.to_str().unwrap_or_default();

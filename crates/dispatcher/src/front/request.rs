@@ -314,7 +314,7 @@ async fn life(
     // dial, send, respond or tunnel; dropping the stream detaches it
     let renewed = renewed(dispatcher, pool, &ticket, &seat, is_new);
     let pod = Some(seat.pod);
-    // What was sent with another method may be at work, and is not to be sent again.
+    // The pod may be working on a request with another method, so the visitor must not send it again.
     let is_page = wants_page && newcomer::can_be_sent_again(&request);
     let forwarded = forward(dispatcher, stream, seat, request, hop, is_page).await;
     // A failure carries the cookie as well: a client that retries is the same visitor.

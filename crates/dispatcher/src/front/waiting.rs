@@ -82,7 +82,11 @@ impl Step {
 
 impl Facts {
     fn new(pool: &Pool, state: RoomState) -> Facts {
-        let pool = pool.config.title.clone();
+        Facts::titled(pool.config.title.clone(), state)
+    }
+
+    /// Facts of a pool with this title, of which only the state is known.
+    fn titled(pool: String, state: RoomState) -> Facts {
         Facts {
             pool,
             state,

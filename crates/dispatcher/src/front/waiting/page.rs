@@ -328,17 +328,7 @@ mod tests {
     ];
 
     fn facts(state: RoomState) -> Facts {
-        Facts {
-            pool: "Game console".into(),
-            state,
-            position: None,
-            estimate_seconds: None,
-            steps: Vec::new(),
-            reason: None,
-            ends_in_seconds: None,
-            pod_answers: None,
-            problem: None,
-        }
+        Facts::titled("Game console".into(), state)
     }
 
     fn queued(position: u64) -> Facts {
