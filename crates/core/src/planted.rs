@@ -7,7 +7,7 @@
 //! right one, in a function behind `#[cfg(feature = "planted")]`.
 //!
 //! To add a bug: one line in the list below (name, word, kind, finder, what it does), one hook, and
-//! `slotkeeper-sim mutants WORD` (see sim/README.md).
+//! `tests/mutants WORD` (see sim/README.md).
 
 /// Returns the expression from the present function while the bug is planted. The first statement of a function.
 #[macro_export]

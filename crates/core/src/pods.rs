@@ -86,7 +86,7 @@ impl Life {
     }
 }
 
-/// The relation of an incarnation to `desired` (behaviour §7).
+/// The relation of an incarnation to `desired` (`docs/behaviour.md`, §7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
     Wanted,

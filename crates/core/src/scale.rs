@@ -1,4 +1,4 @@
-//! How many pods are needed now, and how many are asked for (behaviour §7). Growing is immediate; shrinking waits until
+//! How many pods are needed now, and how many are asked for (`docs/behaviour.md`, §7). Growing is immediate; shrinking waits until
 //! no more was needed for a whole `cooldown`, and until no session is above the new end: either all have ended, or they
 //! were moved ([`Shrink::Move`](crate::rules::Shrink)). `pool/cluster.rs` changes the standings of the pods concerned.
 

@@ -1,5 +1,5 @@
 //! Applies observations of the cluster to a pool (its pods and its size), and decides which pods retire or return when
-//! `desired` changes (behaviour §7).
+//! `desired` changes (`docs/behaviour.md`, §7).
 
 use super::{Pool, Step};
 use crate::decision::Decision;

@@ -113,7 +113,7 @@ struct Tunnel {
     void: bool,
 }
 
-/// Detects clients that have disappeared (behaviour §3, `half_open`).
+/// Detects clients that have disappeared (`docs/behaviour.md`, §3, `half_open`).
 struct HalfOpen {
     after: Duration,
     timer: Pin<Box<Sleep>>,
