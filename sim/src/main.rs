@@ -7,14 +7,15 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use limits::LimitArguments;
 use slotkeeper_sim::chance::{Arrivals, Draw, milliseconds};
-use slotkeeper_sim::hunt::{self, Hunt};
-use slotkeeper_sim::plan;
+use slotkeeper_sim::planner::plan;
+use slotkeeper_sim::planner::{compare, gateway, report};
+use slotkeeper_sim::proof::hunt::{self, Hunt};
+use slotkeeper_sim::proof::narrate;
+use slotkeeper_sim::proof::world::limits::{Limits, Selection};
+use slotkeeper_sim::proof::world::setting::Setting;
+use slotkeeper_sim::proof::world::{Outcome, play, reference, scenarios, stored};
 use slotkeeper_sim::record::Record;
-use slotkeeper_sim::world::limits::{Limits, Selection};
-use slotkeeper_sim::world::setting::Setting;
-use slotkeeper_sim::world::{Outcome, play, reference, scenarios, stored};
-use slotkeeper_sim::{compare, gateway};
-use slotkeeper_sim::{report, tale, vectors};
+use slotkeeper_sim::vectors;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -247,7 +248,7 @@ fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
                 writeln!(out, "{}", report::json(records))?;
             } else {
                 let others = [limits.arguments(), planted(bug.as_deref()), reference::arguments()].concat();
-                tale::tell(&outcome, scenario.as_deref(), &others, &mut out)?;
+                narrate::tell(&outcome, scenario.as_deref(), &others, &mut out)?;
             }
             Ok(outcome.violations.is_empty())
         }
@@ -414,7 +415,7 @@ fn search(
     } else {
         (options.limits.clone(), failure)
     };
-    tale::tell(&smallest, None, &again(&limits), out)?;
+    narrate::tell(&smallest, None, &again(&limits), out)?;
     if let Some(path) = keep {
         store(&smallest, &path).with_context(|| format!("cannot write {}", path.display()))?;
         writeln!(out, "Stored: slotkeeper-sim run --scenario {}", path.display())?;

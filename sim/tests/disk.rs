@@ -9,10 +9,10 @@ use slotkeeper::journal::file::OpenError;
 use slotkeeper::journal::{Draft, Journal, News};
 use slotkeeper_core::{Command, Fleet, ReplicaId, Time};
 use slotkeeper_sim::chance::Chance;
-use slotkeeper_sim::world::disk::{Disk, Doom};
-use slotkeeper_sim::world::journal::{self, Traps};
-use slotkeeper_sim::world::stall::Gate;
-use slotkeeper_sim::world::truth::Truth;
+use slotkeeper_sim::proof::world::disk::{Disk, Doom};
+use slotkeeper_sim::proof::world::journal::{self, Traps};
+use slotkeeper_sim::proof::world::oracle::Truth;
+use slotkeeper_sim::proof::world::stall::Gate;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -3,9 +3,9 @@
 mod generated;
 
 use slotkeeper_sim::chance::Chance;
-use slotkeeper_sim::world::journal::Traps;
-use slotkeeper_sim::world::redis::Redis;
-use slotkeeper_sim::world::truth::Truth;
+use slotkeeper_sim::proof::world::journal::Traps;
+use slotkeeper_sim::proof::world::oracle::Truth;
+use slotkeeper_sim::proof::world::redis::Redis;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};

@@ -3,11 +3,13 @@
 
 use slotkeeper_core::{AfterSession, Millis, Rules, Spare, Window};
 use slotkeeper_sim::chance::{Arrivals, Chance, Draw};
-use slotkeeper_sim::compare::{self, Harm, Scenario, scenario, scenarios};
 use slotkeeper_sim::models::pace::Pace;
-use slotkeeper_sim::plan::{self, PlanError};
+use slotkeeper_sim::planner::compare::{self, Harm, Scenario, scenario, scenarios};
+use slotkeeper_sim::planner::plan::{self, PlanError};
+use slotkeeper_sim::planner::tabletop::{
+    self, Believes, Crowd, Design, Detail, Fault, Guard, Habits, Phases, Setting, Visitor,
+};
 use slotkeeper_sim::record::{MarkKind, Record};
-use slotkeeper_sim::tabletop::{self, Believes, Crowd, Design, Detail, Fault, Guard, Habits, Phases, Setting, Visitor};
 use std::path::Path;
 
 const SECOND: u64 = 1000;

@@ -1,8 +1,8 @@
 //! The dispatcher itself in worlds: first the same seed twice, then every named world, a fixed set of seeds, and some
 //! new seeds (they are printed). `slotkeeper-sim hunt` plays more.
 
-use slotkeeper_sim::tale;
-use slotkeeper_sim::world::{Outcome, play, scenarios};
+use slotkeeper_sim::proof::narrate;
+use slotkeeper_sim::proof::world::{Outcome, play, scenarios};
 use std::process::{Command, Output};
 
 /// Runs the program as a user would: one world in a separate process.
@@ -69,7 +69,7 @@ fn a_world_is_the_same_after_others() {
 fn must_keep_promises(outcome: &Outcome, scenario: Option<&str>) {
     if !outcome.violations.is_empty() {
         let mut text = Vec::new();
-        tale::tell(outcome, scenario, &[], &mut text).expect("memory takes everything");
+        narrate::tell(outcome, scenario, &[], &mut text).expect("memory takes everything");
         panic!("{}", String::from_utf8_lossy(&text));
     }
 }

@@ -1,0 +1,283 @@
+//! Plays many seeds until a promise breaks, then shrinks the failing world. Counts what occurred on the way: a hunt
+//! that never met a fault proves nothing about it.
+//!
+//! Each job is a process of its own: the order in which the async runtime polls its tasks depends on a process-wide
+//! counter, and a failure must be reproducible when its world is played alone.
+
+mod shrink;
+
+pub use shrink::shrink;
+
+use crate::proof::world::setting::{Limits, Setting};
+use crate::proof::world::{faults::FaultKind, play, points};
+use serde::{Deserialize, Serialize};
+use slotkeeper_core::Why;
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+
+/// The seeds to play, and how.
+#[derive(Clone, Debug)]
+pub struct Hunt {
+    pub from: u64,
+    pub seeds: u64,
+    /// Number of worlds played in parallel.
+    pub jobs: u64,
+    pub limits: Limits,
+    /// This program, and additional arguments for every job.
+    pub program: PathBuf,
+    pub arguments: Vec<String>,
+}
+
+/// Summary of one world, which a job sends to the hunt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Told {
+    pub seed: u64,
+    /// Simulated milliseconds.
+    pub lasted: u64,
+    pub coverage: BTreeMap<String, u64>,
+    /// Number of faults in the world.
+    pub faults: u64,
+    pub broken: bool,
+}
+
+/// The result of a hunt.
+#[derive(Debug, Default)]
+pub struct Catch {
+    pub played: u64,
+    /// Simulated milliseconds.
+    pub simulated: u64,
+    pub faults: u64,
+    pub coverage: BTreeMap<String, u64>,
+    /// A seed whose world breaks a promise: the lowest, if several were found at once.
+    pub broken: Option<u64>,
+}
+
+/// Maximum number of parallel processes.
+const MOST_JOBS: u64 = 64;
+
+/// Plays the seeds, and calls `seen` after each world. Stops at the first broken promise.
+///
+/// # Errors
+/// If a job cannot be started, or ends before it has reported all its worlds.
+pub fn hunt(hunt: &Hunt, mut seen: impl FnMut()) -> io::Result<Catch> {
+    let jobs = hunt.jobs.clamp(1, hunt.seeds.clamp(1, MOST_JOBS));
+    let (sender, worlds) = mpsc::channel::<io::Result<Told>>();
+    let mut children = Vec::new();
+    for job in 0..jobs {
+        let mut child = start(hunt, job, jobs)?;
+        let output = child.stdout.take();
+        children.push(child);
+        let sender = sender.clone();
+        std::thread::spawn(move || {
+            for line in output.into_iter().flat_map(|o| BufReader::new(o).lines()) {
+                let told = line.and_then(|line| serde_json::from_str(&line).map_err(io::Error::other));
+                if sender.send(told).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    drop(sender);
+    let mut catch = Catch::default();
+    for told in worlds {
+        // A job that was stopped may have written an incomplete line.
+        let told = match told {
+            Ok(told) => told,
+            Err(_) if catch.broken.is_some() => continue,
+            Err(error) => return Err(error),
+        };
+        catch.played += 1;
+        catch.simulated += told.lasted;
+        catch.faults += told.faults;
+        for (what, times) in told.coverage {
+            *catch.coverage.entry(what).or_default() += times;
+        }
+        seen();
+        if told.broken {
+            catch.broken = Some(catch.broken.map_or(told.seed, |seed| seed.min(told.seed)));
+            children.iter_mut().for_each(stop);
+        }
+    }
+    children.iter_mut().for_each(stop);
+    if catch.broken.is_none() && catch.played < hunt.seeds {
+        return Err(io::Error::other(format!("a job died after {} of {} worlds", catch.played, hunt.seeds)));
+    }
+    Ok(catch)
+}
+
+fn start(hunt: &Hunt, job: u64, jobs: u64) -> io::Result<Child> {
+    let mut command = Command::new(&hunt.program);
+    command.arg("work").args(["--from", &hunt.from.wrapping_add(job).to_string()]);
+    command.args(["--seeds", &(hunt.seeds - job).div_ceil(jobs).to_string(), "--step", &jobs.to_string()]);
+    command.args(hunt.limits.arguments()).args(&hunt.arguments).stdout(Stdio::piped()).spawn()
+}
+
+/// The job may already have ended by itself.
+fn stop(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Runs one job: plays its worlds and writes a summary line for each.
+///
+/// # Errors
+/// If `out` is closed.
+pub fn work(from: u64, seeds: u64, step: u64, limits: &Limits, out: &mut dyn Write) -> io::Result<()> {
+    for number in 0..seeds {
+        let seed = from.wrapping_add(number.wrapping_mul(step));
+        let outcome = play(&Setting::limited(seed, limits), false);
+        let (broken, faults) = (!outcome.violations.is_empty(), outcome.setting.faults.len() as u64);
+        let told = Told { seed, lasted: outcome.lasted, coverage: outcome.coverage, faults, broken };
+        writeln!(out, "{}", serde_json::to_string(&told)?)?;
+        out.flush()?;
+        if broken {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Returns everything that must occur in a long hunt.
+#[must_use]
+pub fn expected() -> Vec<String> {
+    let commands = [
+        "Visit",
+        "Attach",
+        "Detach",
+        "Active",
+        "Leave",
+        "Kick",
+        "Extend",
+        "PodSeen",
+        "PodGone",
+        "PodsListed",
+        "ScaleSeen",
+        "Served",
+        "ScaleInPaused",
+        "Cordon",
+        "Uncordon",
+        "Rules",
+        "Schedule",
+        "Remove",
+        "Hello",
+        "Lapse",
+        "Farewell",
+        "Tick",
+    ];
+    let effects = ["Scale", "Recycle", "Drain", "Placed", "Released", "Requeued", "Started"];
+    let rooms = ["arriving", "starting", "queued", "ready", "ended", "full"];
+    let mut all: Vec<String> = commands.iter().map(|c| format!("command {c}")).collect();
+    all.extend(effects.iter().map(|e| format!("effect {e}")));
+    all.extend(Why::ALL.iter().map(|why| format!("reason {}", why.word())));
+    all.extend(FaultKind::ALL.iter().map(|kind| format!("fault {kind}")));
+    all.extend(rooms.iter().map(|state| format!("room {state}")));
+    all.extend(points::words().iter().map(|word| format!("point {word}")));
+    all.extend(
+        ["check metrics", "check egress", "check exclusive", "check order", "message echoed", "dispatcher cut off"]
+            .map(String::from),
+    );
+    all.extend(
+        [
+            "KEDA writes",
+            "HPA writes",
+            "KEDA is pushed",
+            "watch broken",
+            "history forgotten",
+            "pod evicted",
+            "pod stuck",
+            "API answers 429",
+            "API patch given up",
+            "pods listed again",
+            "pod drained",
+            "eviction refused",
+            "pod preempted",
+            "pod removed with its node",
+            "set created again",
+            "KEDA's autoscaler: Disabled",
+        ]
+        .map(String::from),
+    );
+    all.extend(
+        [
+            "checkpoint kept",
+            "checkpoint restored",
+            "disk returns EIO",
+            "disk returns ENOSPC",
+            "dispatcher could not open its journal",
+            "entry found after a crash",
+            "no descriptor left",
+            "power lost",
+            "process ended in a system call",
+            "torn record cut off",
+            "unsynced bytes lost",
+            "dispatcher forgets what is lost",
+            "dispatcher killed while writing",
+            "dispatcher starts a new life",
+            "entry repeated",
+            "journal entries lost",
+            "journal returns LAPSED",
+            "journal returns OOM",
+            "session forgotten",
+        ]
+        .map(String::from),
+    );
+    all.extend(
+        [
+            "check activity",
+            "dispatcher of an older version",
+            "dispatcher with new settings",
+            "download complete",
+            "five first requests at once",
+            "fault listed-address-away",
+            "ping of a pod answered",
+            "pod answers in chunks",
+            "pod answers late",
+            "pod half-closes",
+            "pod hangs up after an answer",
+            "pod ignores a close",
+            "pod reads slowly",
+            "pod's messages counted at a close",
+            "pod's messages counted at a half-close",
+            "process ended",
+            "push received",
+            "socket given up while its visitor did not read",
+            "upload received",
+            "visitor suspended",
+            "visitor's messages counted",
+            "writer waits for its reader",
+        ]
+        .map(String::from),
+    );
+    all
+}
+
+/// Returns what should have occurred but did not.
+#[must_use]
+pub fn missing(coverage: &BTreeMap<String, u64>) -> Vec<String> {
+    expected().into_iter().filter(|what| coverage.get(what).copied().unwrap_or_default() == 0).collect()
+}
+
+/// Writes how often everything occurred, in columns.
+///
+/// # Errors
+/// If writing fails.
+pub fn table(coverage: &BTreeMap<String, u64>, out: &mut dyn Write) -> io::Result<()> {
+    let mut all = coverage.clone();
+    for what in missing(coverage) {
+        all.insert(what, 0);
+    }
+    let cells: Vec<String> = all
+        .iter()
+        .map(|(what, times)| if *times == 0 { format!("{what}: NEVER") } else { format!("{what}: {times}") })
+        .collect();
+    let rows = cells.len().div_ceil(3);
+    for row in 0..rows {
+        let line: Vec<String> =
+            (0..3).filter_map(|column| cells.get(column * rows + row)).map(|c| format!("{c:<40}")).collect();
+        writeln!(out, "  {}", line.concat().trim_end())?;
+    }
+    Ok(())
+}
