@@ -1,12 +1,32 @@
 //! The faults of a world, with their times and durations: drawn from the seed, with a separate stream for each kind,
-//! so that removing one does not affect the others.
+//! so that removing one does not affect the others. Each family of kinds has a file: how often its faults occur and
+//! where, what begins, and what ends.
 
+mod api;
+mod disks;
+mod dispatchers;
+mod links;
+mod nodes;
+mod operations;
+mod pods;
+mod shared_journal;
+
+use super::World;
 use super::setting::{Selection, Setting};
 use crate::chance::Chance;
+use api::ApiServer;
+use disks::Disks;
+use dispatchers::Dispatchers;
+use links::Links;
+use nodes::Nodes;
+use operations::Operations;
+use pods::Pods;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use shared_journal::SharedJournal;
 use std::fmt;
 use std::str::FromStr;
+use turmoil::Sim;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,8 +42,28 @@ pub struct Fault {
     pub number: u32,
 }
 
+/// What a family has to say about each of its kinds.
+pub(super) trait Family {
+    /// Returns the maximum number per world, and the maximum duration in milliseconds.
+    fn shape(&self) -> (u32, u64);
+
+    /// Reports whether this kind can occur. `asked`: the hunt is for this kind, so it is not rare.
+    fn applies(&self, _setting: &Setting, _asked: bool) -> bool {
+        true
+    }
+
+    fn begin(&self, fault: Fault, sim: &mut Sim<'_>, world: &World);
+
+    fn end(&self, fault: Fault, sim: &mut Sim<'_>, world: &World);
+
+    /// Returns all pairs that cannot communicate because of the fault.
+    fn parted(&self, _fault: Fault, _world: &World) -> Vec<(String, String)> {
+        Vec::new()
+    }
+}
+
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident = $word:literal,)*) => {
+    ($($(#[$doc:meta])* $family:ident::$kind:ident = $word:literal,)*) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case")]
         pub enum FaultKind {
@@ -40,97 +80,104 @@ macro_rules! kinds {
                     $(FaultKind::$kind => $word,)*
                 }
             }
+
+            /// Returns the kind as its family knows it.
+            pub(super) fn family(self) -> &'static dyn Family {
+                match self {
+                    $(FaultKind::$kind => &$family::$kind,)*
+                }
+            }
         }
     };
 }
 
 kinds! {
     /// A link is slow.
-    Latency = "latency",
+    Links::Latency = "latency",
     /// A link delays everything, and delivers it later.
-    Hold = "hold",
+    Links::Hold = "hold",
     /// Every connection over a link is reset.
-    SocketDrop = "socket-drop",
+    Links::SocketDrop = "socket-drop",
     /// A dispatcher and a node cannot communicate.
-    PodPartition = "pod-partition",
+    Links::PodPartition = "pod-partition",
     /// A dispatcher and the API server cannot communicate.
-    ApiPartition = "api-partition",
+    Links::ApiPartition = "api-partition",
     /// A dispatcher and the journal cannot communicate.
-    JournalPartition = "journal-partition",
+    Links::JournalPartition = "journal-partition",
     /// No dispatcher can reach the journal.
-    JournalAway = "journal-away",
+    Links::JournalAway = "journal-away",
     /// A home and a dispatcher cannot communicate.
-    HomePartition = "home-partition",
+    Links::HomePartition = "home-partition",
     /// A container crashes, and is restarted in the same pod.
-    PodCrash = "pod-crash",
+    Pods::PodCrash = "pod-crash",
     /// A pod fails permanently, and is replaced.
-    PodFailure = "pod-failure",
+    Pods::PodFailure = "pod-failure",
     /// A node is lost, and returns much later.
-    NodeLoss = "node-loss",
+    Nodes::NodeLoss = "node-loss",
     /// Cold starts take five times as long.
-    SlowStart = "slow-start",
+    Pods::SlowStart = "slow-start",
     /// New pods are not scheduled.
-    StuckStart = "stuck-start",
+    Pods::StuckStart = "stuck-start",
     /// A dispatcher is killed, and started again.
-    DispatcherCrash = "dispatcher-crash",
+    Dispatchers::DispatcherCrash = "dispatcher-crash",
     /// A dispatcher is killed while writing to the journal, and started again.
-    WriterCrash = "writer-crash",
+    Dispatchers::WriterCrash = "writer-crash",
     /// A dispatcher is asked to stop, and started again.
-    DispatcherRestart = "dispatcher-restart",
+    Dispatchers::DispatcherRestart = "dispatcher-restart",
     /// A dispatcher's clock is wrong after its next start.
-    DispatcherClock = "dispatcher-clock",
+    Dispatchers::DispatcherClock = "dispatcher-clock",
     /// The journal's server is down, and loses nothing.
-    JournalCrash = "journal-crash",
+    SharedJournal::JournalCrash = "journal-crash",
     /// The journal's server is down, and loses its newest entries.
-    JournalLoss = "journal-loss",
+    SharedJournal::JournalLoss = "journal-loss",
     /// Another server replaces the journal's, without its newest entries.
-    JournalFailover = "journal-failover",
+    SharedJournal::JournalFailover = "journal-failover",
     /// An operator deletes everything in the journal.
-    JournalFlush = "journal-flush",
+    SharedJournal::JournalFlush = "journal-flush",
     /// The journal has no memory for new entries.
-    JournalFull = "journal-full",
+    SharedJournal::JournalFull = "journal-full",
     /// The journal answers slowly.
-    JournalSlow = "journal-slow",
+    SharedJournal::JournalSlow = "journal-slow",
     /// The journal's clock jumps, and jumps back.
-    JournalClock = "journal-clock",
+    SharedJournal::JournalClock = "journal-clock",
     /// The API server is down.
-    ApiCrash = "api-crash",
+    ApiServer::ApiCrash = "api-crash",
     /// Watches are slow, stutter, and break: deletions are missed.
-    ShakyWatch = "shaky-watch",
+    ApiServer::ShakyWatch = "shaky-watch",
     /// Prometheus is down.
-    PrometheusOutage = "prometheus-outage",
+    Operations::PrometheusOutage = "prometheus-outage",
     /// A dispatcher and KEDA cannot communicate.
-    KedaPartition = "keda-partition",
+    Links::KedaPartition = "keda-partition",
     /// An operator removes the pool; the next start of a dispatcher creates it again.
-    PoolRemoval = "pool-removal",
+    Operations::PoolRemoval = "pool-removal",
     /// A dispatcher's host loses power while it writes its journal, and starts again.
-    PowerLoss = "power-loss",
+    Disks::PowerLoss = "power-loss",
     /// The disk of a dispatcher's journal is full.
-    DiskFull = "disk-full",
+    Disks::DiskFull = "disk-full",
     /// The disk is slow.
-    DiskSlow = "disk-slow",
+    Disks::DiskSlow = "disk-slow",
     /// The disk fails occasionally.
-    DiskFailing = "disk-failing",
+    Disks::DiskFailing = "disk-failing",
     /// A dispatcher's process does not run for a while; its connections stay open.
-    Stall = "stall",
+    Dispatchers::Stall = "stall",
     /// A link loses everything in one direction.
-    OneWay = "one-way",
+    Links::OneWay = "one-way",
     /// A dispatcher can open no more sockets and files.
-    Descriptors = "descriptors",
+    Dispatchers::Descriptors = "descriptors",
     /// The API server rejects some or all requests with 429 and Retry-After (API priority and fairness).
-    ApiOverload = "api-overload",
+    ApiServer::ApiOverload = "api-overload",
     /// The API server answers late, often after the client has given up: the request is executed.
-    ApiSlow = "api-slow",
+    ApiServer::ApiSlow = "api-slow",
     /// The API server executes writes late, often after the client has given up.
-    ApiLateWrites = "api-late-writes",
+    ApiServer::ApiLateWrites = "api-late-writes",
     /// A pod with a higher priority preempts a pod; there is no capacity for its successor.
-    Preemption = "preemption",
+    Pods::Preemption = "preemption",
     /// An operator drains a node: it takes no new pods, and its pods are evicted as far as a disruption budget allows.
-    NodeDrain = "node-drain",
+    Nodes::NodeDrain = "node-drain",
     /// A node's kubelet and the API server cannot communicate: its pods continue to run, and count as lost.
-    NodeSilent = "node-silent",
+    Nodes::NodeSilent = "node-silent",
     /// An operator deletes the StatefulSet without its pods, and creates it again.
-    SetRecreated = "set-recreated",
+    Pods::SetRecreated = "set-recreated",
 }
 
 impl fmt::Display for FaultKind {
@@ -163,7 +210,7 @@ impl Fault {
     pub fn draw(setting: &Setting, selection: &Selection) -> Vec<Fault> {
         let only = &selection.only;
         let kinds = FaultKind::ALL.iter().copied().filter(|k| only.is_empty() || only.contains(k));
-        let kinds: Vec<FaultKind> = kinds.filter(|k| k.applies(setting, only.contains(k))).collect();
+        let kinds: Vec<FaultKind> = kinds.filter(|k| k.family().applies(setting, only.contains(k))).collect();
         let mut faults: Vec<Fault> = if kinds.is_empty() {
             Vec::new()
         } else {
@@ -194,7 +241,7 @@ fn often(seed: u64, kinds: &[FaultKind], selection: &Selection) -> Vec<(FaultKin
         let is_only = selection.only.contains(&kind);
         let mut own = chance.stream(&format!("{kind} occurs"));
         let chosen = own.random_ratio(share, 100) || is_only;
-        let hundredths = own.random_range(0..=kind.shape().0) * intensity;
+        let hundredths = own.random_range(0..=kind.family().shape().0) * intensity;
         // The remainder is a probability.
         let times = hundredths / 100 + u32::from(own.random_ratio(hundredths % 100, 100));
         (kind, if chosen { times.max(u32::from(is_only)) } else { 0 })
@@ -206,7 +253,7 @@ impl FaultKind {
     /// Draws the first `times` faults of this kind, from a separate stream.
     fn happens(self, setting: &Setting, times: u32) -> Vec<Fault> {
         let mut dice = Chance::new(setting.seed).stream(self.word());
-        let (_, longest) = self.shape();
+        let (_, longest) = self.family().shape();
         let mut fault = || {
             let at = dice.random_range(1_000..setting.chaos);
             let lasts = dice.random_range(longest / 10..=longest);
@@ -214,67 +261,20 @@ impl FaultKind {
         };
         (0..times).map(|_| fault()).collect()
     }
+}
 
-    /// Reports whether this kind can occur. `asked`: the hunt is for this kind, so it is not rare.
-    fn applies(self, setting: &Setting, asked: bool) -> bool {
-        let rare = |stream, of| asked || Chance::new(setting.seed).stream(stream).random_ratio(1, of);
-        let remote = matches!(
-            self,
-            FaultKind::JournalPartition
-                | FaultKind::JournalAway
-                | FaultKind::JournalCrash
-                | FaultKind::JournalLoss
-                | FaultKind::JournalFailover
-                | FaultKind::JournalFlush
-                | FaultKind::JournalFull
-                | FaultKind::JournalSlow
-                | FaultKind::JournalClock
-        );
-        let disk =
-            matches!(self, FaultKind::PowerLoss | FaultKind::DiskFull | FaultKind::DiskSlow | FaultKind::DiskFailing);
-        let loses = matches!(self, FaultKind::JournalLoss | FaultKind::JournalFailover);
-        (setting.shared_journal || !remote)
-            && (!setting.shared_journal || !disk)
-            && (setting.lag > 0 || !loses)
-            && (setting.is_pushed() || self != FaultKind::KedaPartition)
-            && (self != FaultKind::JournalFlush || rare("flushed", 8))
-            && (self != FaultKind::PoolRemoval || rare("removed", 12))
-    }
+/// Draws whether a rare kind can occur in this world: in one of `of` worlds.
+fn is_rare(setting: &Setting, stream: &str, of: u32) -> bool {
+    Chance::new(setting.seed).stream(stream).random_ratio(1, of)
+}
 
-    /// Returns the maximum number per world, and the maximum duration in milliseconds.
-    fn shape(self) -> (u32, u64) {
-        match self {
-            FaultKind::Latency => (2, 15_000),
-            FaultKind::Hold => (2, 8_000),
-            FaultKind::PodPartition | FaultKind::HomePartition => (1, 12_000),
-            FaultKind::ApiPartition => (1, 25_000),
-            FaultKind::JournalPartition => (2, 30_000),
-            FaultKind::JournalAway => (1, 20_000),
-            FaultKind::PodCrash | FaultKind::SocketDrop => (2, 1_000),
-            FaultKind::PodFailure | FaultKind::DispatcherClock => (1, 1_000),
-            FaultKind::NodeLoss => (1, 25_000),
-            FaultKind::SlowStart | FaultKind::StuckStart => (1, 20_000),
-            FaultKind::DispatcherCrash | FaultKind::DispatcherRestart | FaultKind::WriterCrash => (2, 12_000),
-            FaultKind::JournalCrash | FaultKind::ApiCrash => (1, 15_000),
-            FaultKind::JournalLoss => (1, 6_000),
-            FaultKind::JournalFailover | FaultKind::JournalFlush => (1, 1_000),
-            FaultKind::JournalFull | FaultKind::JournalSlow => (1, 20_000),
-            FaultKind::JournalClock => (1, 20_000),
-            FaultKind::ShakyWatch | FaultKind::PrometheusOutage => (1, 25_000),
-            FaultKind::KedaPartition => (2, 15_000),
-            FaultKind::PoolRemoval => (1, 6_000),
-            FaultKind::PowerLoss => (3, 8_000),
-            FaultKind::DiskFull => (2, 20_000),
-            FaultKind::DiskSlow | FaultKind::DiskFailing => (2, 15_000),
-            FaultKind::Stall => (1, 25_000),
-            FaultKind::OneWay => (1, 20_000),
-            FaultKind::Descriptors => (1, 12_000),
-            FaultKind::ApiOverload => (1, 20_000),
-            FaultKind::ApiSlow | FaultKind::ApiLateWrites => (1, 15_000),
-            FaultKind::Preemption => (1, 12_000),
-            FaultKind::NodeDrain => (1, 20_000),
-            FaultKind::NodeSilent => (1, 25_000),
-            FaultKind::SetRecreated => (1, 6_000),
-        }
-    }
+/// Ends what is left of all faults.
+pub(super) fn heal(world: &World) {
+    shared_journal::heal(world);
+    pods::heal(world);
+    nodes::heal(world);
+    api::heal(world);
+    operations::heal(world);
+    dispatchers::heal(world);
+    disks::heal(world);
 }
