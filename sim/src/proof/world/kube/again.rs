@@ -2,7 +2,8 @@
 //! with as many replicas as the pool can have, so that all pods are adopted and none is removed. Recorded from a real control plane
 //! 1.36: the pods lose their owner before the set disappears; the new set's controller adopts them before it acts on its size.
 
-use super::{Inner, Kube, pod_key, set_key, stateful_set};
+use super::objects::{pod_key, set_key, stateful_set};
+use super::{Inner, Kube};
 use serde_json::json;
 use slotkeeper_apiserver::{Deletion, Part, Resource};
 

@@ -4,7 +4,8 @@
 //! condition DisruptionTarget.
 
 use super::super::oracle::Truth;
-use super::{Inner, Kube, NODE_GRACE, Pod, Stage, pod_key};
+use super::objects::pod_key;
+use super::{Inner, Kube, NODE_GRACE, Pod, Stage};
 use crate::record::PodEnd;
 use serde_json::{Value, json};
 use slotkeeper_apiserver::{Part, stamp};
