@@ -292,7 +292,7 @@ fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
         Job::Plan(asked) => foresee(*asked, &mut out),
         Job::Scenarios => {
             writeln!(out, "Worlds, for `run --scenario`:")?;
-            for scenario in scenarios::ALL {
+            for scenario in scenarios::all() {
                 writeln!(out, "  {:<30} {}", scenario.name, scenario.story)?;
             }
             writeln!(out, "\nFailures of the design of least effort, for `compare --scenario`:")?;
@@ -447,5 +447,5 @@ fn failures() -> String {
 }
 
 fn names() -> String {
-    scenarios::ALL.iter().map(|s| s.name).collect::<Vec<_>>().join(", ")
+    scenarios::all().map(|s| s.name).collect::<Vec<_>>().join(", ")
 }
