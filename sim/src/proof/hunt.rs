@@ -4,14 +4,15 @@
 //! Each job is a process of its own: the order in which the async runtime polls its tasks depends on a process-wide
 //! counter, and a failure must be reproducible when its world is played alone.
 
+mod coverage;
 mod shrink;
 
+pub use coverage::{expected, missing, table};
 pub use shrink::shrink;
 
+use crate::proof::world::play;
 use crate::proof::world::setting::{Limits, Setting};
-use crate::proof::world::{faults::FaultKind, play, points};
 use serde::{Deserialize, Serialize};
-use slotkeeper_core::Why;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -136,148 +137,6 @@ pub fn work(from: u64, seeds: u64, step: u64, limits: &Limits, out: &mut dyn Wri
         if broken {
             return Ok(());
         }
-    }
-    Ok(())
-}
-
-/// Returns everything that must occur in a long hunt.
-#[must_use]
-pub fn expected() -> Vec<String> {
-    let commands = [
-        "Visit",
-        "Attach",
-        "Detach",
-        "Active",
-        "Leave",
-        "Kick",
-        "Extend",
-        "PodSeen",
-        "PodGone",
-        "PodsListed",
-        "ScaleSeen",
-        "Served",
-        "ScaleInPaused",
-        "Cordon",
-        "Uncordon",
-        "Rules",
-        "Schedule",
-        "Remove",
-        "Hello",
-        "Lapse",
-        "Farewell",
-        "Tick",
-    ];
-    let effects = ["Scale", "Recycle", "Drain", "Placed", "Released", "Requeued", "Started"];
-    let rooms = ["arriving", "starting", "queued", "ready", "ended", "full"];
-    let mut all: Vec<String> = commands.iter().map(|c| format!("command {c}")).collect();
-    all.extend(effects.iter().map(|e| format!("effect {e}")));
-    all.extend(Why::ALL.iter().map(|why| format!("reason {}", why.word())));
-    all.extend(FaultKind::ALL.iter().map(|kind| format!("fault {kind}")));
-    all.extend(rooms.iter().map(|state| format!("room {state}")));
-    all.extend(points::words().iter().map(|word| format!("point {word}")));
-    all.extend(
-        ["check metrics", "check egress", "check exclusive", "check order", "message echoed", "dispatcher cut off"]
-            .map(String::from),
-    );
-    all.extend(
-        [
-            "KEDA writes",
-            "HPA writes",
-            "KEDA is pushed",
-            "watch broken",
-            "history forgotten",
-            "pod evicted",
-            "pod stuck",
-            "API answers 429",
-            "API patch given up",
-            "pods listed again",
-            "pod drained",
-            "eviction refused",
-            "pod preempted",
-            "pod removed with its node",
-            "set created again",
-            "KEDA's autoscaler: Disabled",
-        ]
-        .map(String::from),
-    );
-    all.extend(
-        [
-            "checkpoint kept",
-            "checkpoint restored",
-            "disk returns EIO",
-            "disk returns ENOSPC",
-            "dispatcher could not open its journal",
-            "entry found after a crash",
-            "no descriptor left",
-            "power lost",
-            "process ended in a system call",
-            "torn record cut off",
-            "unsynced bytes lost",
-            "dispatcher forgets what is lost",
-            "dispatcher killed while writing",
-            "dispatcher starts a new life",
-            "entry repeated",
-            "journal entries lost",
-            "journal returns LAPSED",
-            "journal returns OOM",
-            "session forgotten",
-        ]
-        .map(String::from),
-    );
-    all.extend(
-        [
-            "check activity",
-            "dispatcher of an older version",
-            "dispatcher with new settings",
-            "download complete",
-            "five first requests at once",
-            "fault listed-address-away",
-            "ping of a pod answered",
-            "pod answers in chunks",
-            "pod answers late",
-            "pod half-closes",
-            "pod hangs up after an answer",
-            "pod ignores a close",
-            "pod reads slowly",
-            "pod's messages counted at a close",
-            "pod's messages counted at a half-close",
-            "process ended",
-            "push received",
-            "socket given up while its visitor did not read",
-            "upload received",
-            "visitor suspended",
-            "visitor's messages counted",
-            "writer waits for its reader",
-        ]
-        .map(String::from),
-    );
-    all
-}
-
-/// Returns what should have occurred but did not.
-#[must_use]
-pub fn missing(coverage: &BTreeMap<String, u64>) -> Vec<String> {
-    expected().into_iter().filter(|what| coverage.get(what).copied().unwrap_or_default() == 0).collect()
-}
-
-/// Writes how often everything occurred, in columns.
-///
-/// # Errors
-/// If writing fails.
-pub fn table(coverage: &BTreeMap<String, u64>, out: &mut dyn Write) -> io::Result<()> {
-    let mut all = coverage.clone();
-    for what in missing(coverage) {
-        all.insert(what, 0);
-    }
-    let cells: Vec<String> = all
-        .iter()
-        .map(|(what, times)| if *times == 0 { format!("{what}: NEVER") } else { format!("{what}: {times}") })
-        .collect();
-    let rows = cells.len().div_ceil(3);
-    for row in 0..rows {
-        let line: Vec<String> =
-            (0..3).filter_map(|column| cells.get(column * rows + row)).map(|c| format!("{c:<40}")).collect();
-        writeln!(out, "  {}", line.concat().trim_end())?;
     }
     Ok(())
 }

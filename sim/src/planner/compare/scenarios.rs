@@ -21,8 +21,11 @@ const LONG: u64 = 24 * 3600;
 #[must_use]
 pub fn scenarios() -> Vec<Scenario> {
     let mut all = counting::counting();
+    all.extend(counting::placing());
+    all.extend(counting::replicas());
     all.extend(forgetting::forgetting());
     all.extend(measuring::measuring());
+    all.extend(measuring::failing());
     all.extend(clusters::defaults());
     all.extend(clusters::operating());
     all.sort_by_key(|s| number(s.name));

@@ -11,6 +11,7 @@ use super::shape::Shape;
 use crate::chance::Chance;
 use crate::models::statefulset::Policy;
 use rand::Rng;
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use slotkeeper::config::schedule::{Days, Minute, Schedule, Window};
 use slotkeeper::config::{Admission, Trigger};
@@ -100,7 +101,7 @@ impl Setting {
     }
 
     /// Some shared pools have targets for sessions or messages below their capacity, and are emptied pod by pod.
-    fn gateway(&mut self, dice: &mut rand_chacha::ChaCha8Rng) {
+    fn gateway(&mut self, dice: &mut ChaCha8Rng) {
         let slides = self.rules.scaling == Scaling::Direct { window: Span::Sliding };
         if self.rules.slots_per_pod == 1 || slides || dice.random_ratio(1, 3) {
             return;
@@ -121,50 +122,51 @@ impl Setting {
 
     /// Draws the world of this seed among the selected ones.
     fn select(seed: u64, selection: &Selection) -> Setting {
+        let mut setting = Setting::basis(seed, selection);
+        let mut push = Chance::new(seed).stream("push");
+        if setting.is_keda() && push.random_ratio(1, 2) {
+            setting.push();
+            // The others are guarded, and scale down only when no session is left.
+            setting.rules.min = setting.rules.min.max(push.random_range(0..=1));
+        }
+        // KEDA and its HPA would need longer for a crowd than the rest of a world takes.
+        let keda = selection.shapes.iter().any(|s| matches!(s, Shape::KedaPush | Shape::KedaPrometheus));
+        if !keda && Chance::new(seed).stream("crowd").random_ratio(1, 50) {
+            setting.crowd();
+        }
+        setting.gateway(&mut Chance::new(seed).stream("gateway"));
+        let mut relist = Chance::new(seed).stream("relist");
+        if relist.random_ratio(1, 2) {
+            setting.relist = Duration::from_millis(relist.random_range(3_000..40_000));
+        }
+        setting.lag = [0, 300, 1_500][Chance::new(seed).stream("lag").random_range(0..3)];
+        for shape in &selection.shapes {
+            shape.apply(&mut setting);
+        }
+        setting.faults = Fault::draw(&setting, selection);
+        setting.annex = setting.annex.take().or_else(|| Annex::draw(&setting));
+        if let Some((rollout, restarts)) = Rollout::draw(&setting, selection) {
+            setting.rollout = Some(rollout);
+            setting.faults.extend(restarts);
+            setting.faults.sort_by_key(|f| f.at);
+            // In order, as in a world that is read from a file.
+            (0..).zip(&mut setting.faults).for_each(|(number, fault)| fault.number = number);
+        }
+        setting
+    }
+
+    /// Draws the first pool, its dispatchers and its visitors; nothing happens to them yet.
+    fn basis(seed: u64, selection: &Selection) -> Setting {
         let mut dice = Chance::new(seed).stream("setting");
         let dispatchers = if selection.several { [2, 2, 2, 3, 3] } else { [1, 1, 2, 2, 3] };
         let dispatchers = dispatchers[dice.random_range(0..5)];
-        let secs = |range: std::ops::RangeInclusive<u64>, dice: &mut rand_chacha::ChaCha8Rng| {
-            Millis::secs(dice.random_range(range))
+        let (rules, policy) = rules(&mut dice);
+        let admission = if rules.slots_per_pod > 1 && dice.random_ratio(1, 2) {
+            Admission::Immediate
+        } else {
+            Admission::Returning
         };
-        let slots_per_pod = if dice.random_ratio(7, 10) { 1 } else { dice.random_range(2..5) };
-        let policy = if dice.random_ratio(4, 5) { Policy::Parallel } else { Policy::OrderedReady };
-        let scaling = match dice.random_range(0..10) {
-            0..=5 => Scaling::Direct { window: Span::Fixed },
-            6..=7 if policy == Policy::Parallel => Scaling::Direct { window: Span::Sliding },
-            6..=7 => Scaling::Direct { window: Span::Fixed },
-            _ => Scaling::Keda { settle: SETTLE },
-        };
-        let rules = Rules {
-            slots_per_pod,
-            min: if dice.random_ratio(1, 4) { 1 } else { 0 },
-            max: dice.random_range(2..=5),
-            placement: if dice.random_ratio(4, 5) { Placement::Pack } else { Placement::Spread },
-            sticky_storage: dice.random_ratio(3, 4),
-            after_session: if slots_per_pod == 1 && dice.random_ratio(1, 2) {
-                AfterSession::Recycle
-            } else {
-                AfterSession::Keep
-            },
-            scaling,
-            shrink: Shrink::Wait,
-            targets: Targets::default(),
-            spare: if dice.random_ratio(1, 4) { Spare::Slots(1) } else { Spare::Slots(0) },
-            queue_limit: if dice.random_ratio(1, 6) { 3 } else { 1000 },
-            queue_lease: secs(6..=9, &mut dice),
-            claim: secs(5..=10, &mut dice),
-            grace: secs(3..=7, &mut dice),
-            idle: dice.random_ratio(1, 3).then(|| Millis::secs(15)),
-            max_session: dice.random_ratio(1, 4).then(|| Millis::secs(25)),
-            warn_before: Millis::secs(5),
-            extend_limit: Millis::secs(20),
-            silence: secs(6..=9, &mut dice),
-            cooldown: secs(4..=12, &mut dice),
-            stuck_after: secs(15..=25, &mut dice),
-        };
-        let admission =
-            if slots_per_pod > 1 && dice.random_ratio(1, 2) { Admission::Immediate } else { Admission::Returning };
-        let mut setting = Setting {
+        Setting {
             seed,
             name: format!("seed {seed}"),
             story: String::new(),
@@ -201,37 +203,7 @@ impl Setting {
                 idle: 15,
             },
             conduct: Conduct::draw(Chance::new(seed)),
-        };
-        let mut push = Chance::new(seed).stream("push");
-        if setting.is_keda() && push.random_ratio(1, 2) {
-            setting.push();
-            // The others are guarded, and scale down only when no session is left.
-            setting.rules.min = setting.rules.min.max(push.random_range(0..=1));
         }
-        // KEDA and its HPA would need longer for a crowd than the rest of a world takes.
-        let keda = selection.shapes.iter().any(|s| matches!(s, Shape::KedaPush | Shape::KedaPrometheus));
-        if !keda && Chance::new(seed).stream("crowd").random_ratio(1, 50) {
-            setting.crowd();
-        }
-        setting.gateway(&mut Chance::new(seed).stream("gateway"));
-        let mut relist = Chance::new(seed).stream("relist");
-        if relist.random_ratio(1, 2) {
-            setting.relist = Duration::from_millis(relist.random_range(3_000..40_000));
-        }
-        setting.lag = [0, 300, 1_500][Chance::new(seed).stream("lag").random_range(0..3)];
-        for shape in &selection.shapes {
-            shape.apply(&mut setting);
-        }
-        setting.faults = Fault::draw(&setting, selection);
-        setting.annex = setting.annex.take().or_else(|| Annex::draw(&setting));
-        if let Some((rollout, restarts)) = Rollout::draw(&setting, selection) {
-            setting.rollout = Some(rollout);
-            setting.faults.extend(restarts);
-            setting.faults.sort_by_key(|f| f.at);
-            // In order, as in a world that is read from a file.
-            (0..).zip(&mut setting.faults).for_each(|(number, fault)| fault.number = number);
-        }
-        setting
     }
 
     /// One session per pod.
@@ -412,6 +384,47 @@ impl Setting {
     pub fn is_pushed(&self) -> bool {
         self.is_keda() && self.trigger == Trigger::Push
     }
+}
+
+/// Draws the pool's rules, and the order in which its pods start.
+fn rules(dice: &mut ChaCha8Rng) -> (Rules, Policy) {
+    let secs = |range: std::ops::RangeInclusive<u64>, dice: &mut ChaCha8Rng| Millis::secs(dice.random_range(range));
+    let slots_per_pod = if dice.random_ratio(7, 10) { 1 } else { dice.random_range(2..5) };
+    let policy = if dice.random_ratio(4, 5) { Policy::Parallel } else { Policy::OrderedReady };
+    let scaling = match dice.random_range(0..10) {
+        0..=5 => Scaling::Direct { window: Span::Fixed },
+        6..=7 if policy == Policy::Parallel => Scaling::Direct { window: Span::Sliding },
+        6..=7 => Scaling::Direct { window: Span::Fixed },
+        _ => Scaling::Keda { settle: SETTLE },
+    };
+    let rules = Rules {
+        slots_per_pod,
+        min: if dice.random_ratio(1, 4) { 1 } else { 0 },
+        max: dice.random_range(2..=5),
+        placement: if dice.random_ratio(4, 5) { Placement::Pack } else { Placement::Spread },
+        sticky_storage: dice.random_ratio(3, 4),
+        after_session: if slots_per_pod == 1 && dice.random_ratio(1, 2) {
+            AfterSession::Recycle
+        } else {
+            AfterSession::Keep
+        },
+        scaling,
+        shrink: Shrink::Wait,
+        targets: Targets::default(),
+        spare: if dice.random_ratio(1, 4) { Spare::Slots(1) } else { Spare::Slots(0) },
+        queue_limit: if dice.random_ratio(1, 6) { 3 } else { 1000 },
+        queue_lease: secs(6..=9, dice),
+        claim: secs(5..=10, dice),
+        grace: secs(3..=7, dice),
+        idle: dice.random_ratio(1, 3).then(|| Millis::secs(15)),
+        max_session: dice.random_ratio(1, 4).then(|| Millis::secs(25)),
+        warn_before: Millis::secs(5),
+        extend_limit: Millis::secs(20),
+        silence: secs(6..=9, dice),
+        cooldown: secs(4..=12, dice),
+        stuck_after: secs(15..=25, dice),
+    };
+    (rules, policy)
 }
 
 /// Long enough for a served number to have been scraped, polled and synced (see `scaler`).

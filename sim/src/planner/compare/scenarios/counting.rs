@@ -4,19 +4,10 @@ use super::super::{Harm, Scenario};
 use super::{LONG, MINUTE, SECOND, crowd, every_scaling, external, naive, setting};
 use crate::planner::tabletop::{ActiveIs, Design, Fault, Mind, Setting, Source, Visitor, sessions};
 
+/// The number of sessions decides the number of pods.
 pub(super) fn counting() -> Vec<Scenario> {
-    let mut first_and_last = crowd(5);
-    for visitor in &mut first_and_last[1..4] {
-        visitor.stays = 5 * MINUTE;
-    }
-    let mut last_leaves = crowd(5);
-    last_leaves[4].stays = 5 * MINUTE;
-    let mut at_the_wrong_moment = last_leaves.clone();
-    at_the_wrong_moment.push(Visitor::at(880, LONG));
     let mut eleven = crowd(10);
     eleven.push(Visitor::at(900, LONG));
-    let mut into_a_pod_that_ends = last_leaves;
-    into_a_pod_that_ends.push(Visitor::at(890, LONG));
     vec![
         Scenario {
             name: "f1-count-not-ordinal",
@@ -25,7 +16,7 @@ pub(super) fn counting() -> Vec<Scenario> {
                     4, 3 and 2. The visitor in pod 4 is cut off in mid-session, without notice; pod 1 stays, empty.",
             harm: Harm::Killed(1),
             setting: setting(10, 30),
-            visitors: first_and_last.clone(),
+            visitors: first_and_last(),
             naive: naive(10),
             ours: every_scaling(10),
         },
@@ -41,6 +32,38 @@ pub(super) fn counting() -> Vec<Scenario> {
             ours: every_scaling(20),
         },
         Scenario {
+            name: "f28-nobody-waits",
+            story: "The scaler calls the pool active while a visitor waits. All visitors have a slot, none waits: \
+                    inactive. After the cooldown of five minutes KEDA sets the StatefulSet to 0, from any number, in \
+                    one write, and every session ends at once.",
+            harm: Harm::Killed(5),
+            setting: setting(10, 30),
+            visitors: crowd(5),
+            naive: active_while_somebody_waits(naive(10)),
+            ours: every_scaling(10),
+        },
+        Scenario {
+            name: "f30-a-drain-of-thirty-seconds",
+            story: "As in f1, but the pods are well-behaved: when they are deleted they wait for their session to end. \
+                    They get terminationGracePeriodSeconds for it, whose default is 30. The visitor in pod 4 plays for \
+                    half a minute more, then the kubelet kills the pod.",
+            harm: Harm::Killed(1),
+            setting: Setting { pods_wait: true, ..setting(10, 30) },
+            visitors: first_and_last(),
+            naive: naive(10),
+            ours: every_scaling(10),
+        },
+    ]
+}
+
+/// A session gets a pod that is about to end.
+pub(super) fn placing() -> Vec<Scenario> {
+    let mut at_the_wrong_moment = last_leaves();
+    at_the_wrong_moment.push(Visitor::at(880, LONG));
+    let mut into_a_pod_that_ends = last_leaves();
+    into_a_pod_that_ends.push(Visitor::at(890, LONG));
+    vec![
+        Scenario {
             name: "f3-placed-after-the-scrape",
             story: "Five pods, four visitors: the one in pod 4 has left, and for five minutes the HPA has held the \
                     fifth pod back. Seconds before it scales down, a new visitor arrives and is given pod 4. But the \
@@ -51,6 +74,23 @@ pub(super) fn counting() -> Vec<Scenario> {
             naive: naive(10),
             ours: every_scaling(10),
         },
+        Scenario {
+            name: "f15-into-a-pod-that-ends",
+            story: "Pod 4 has been scaled away and takes 25 s to end. Until then its Ready condition is true. A \
+                    visitor arrives, is given the first free ready pod, which is this one, and loses it within the \
+                    same half minute.",
+            harm: Harm::Killed(1),
+            setting: Setting { stop: crate::chance::Draw::Always(25 * SECOND), ..setting(10, 30) },
+            visitors: into_a_pod_that_ends,
+            naive: naive(10),
+            ours: every_scaling(10),
+        },
+    ]
+}
+
+/// Several replicas of the dispatcher report numbers.
+pub(super) fn replicas() -> Vec<Scenario> {
+    vec![
         Scenario {
             name: "f9-every-replica-counts",
             story: "Three replicas of the dispatcher share their state, and each exports the total number of sessions. \
@@ -84,40 +124,23 @@ pub(super) fn counting() -> Vec<Scenario> {
             naive: unaggregated(three_replicas(naive(10))),
             ours: every_scaling(10),
         },
-        Scenario {
-            name: "f15-into-a-pod-that-ends",
-            story: "Pod 4 has been scaled away and takes 25 s to end. Until then its Ready condition is true. A \
-                    visitor arrives, is given the first free ready pod, which is this one, and loses it within the \
-                    same half minute.",
-            harm: Harm::Killed(1),
-            setting: Setting { stop: crate::chance::Draw::Always(25 * SECOND), ..setting(10, 30) },
-            visitors: into_a_pod_that_ends,
-            naive: naive(10),
-            ours: every_scaling(10),
-        },
-        Scenario {
-            name: "f28-nobody-waits",
-            story: "The scaler calls the pool active while a visitor waits. All visitors have a slot, none waits: \
-                    inactive. After the cooldown of five minutes KEDA sets the StatefulSet to 0, from any number, in \
-                    one write, and every session ends at once.",
-            harm: Harm::Killed(5),
-            setting: setting(10, 30),
-            visitors: crowd(5),
-            naive: active_while_somebody_waits(naive(10)),
-            ours: every_scaling(10),
-        },
-        Scenario {
-            name: "f30-a-drain-of-thirty-seconds",
-            story: "As in f1, but the pods are well-behaved: when they are deleted they wait for their session to end. \
-                    They get terminationGracePeriodSeconds for it, whose default is 30. The visitor in pod 4 plays for \
-                    half a minute more, then the kubelet kills the pod.",
-            harm: Harm::Killed(1),
-            setting: Setting { pods_wait: true, ..setting(10, 30) },
-            visitors: first_and_last,
-            naive: naive(10),
-            ours: every_scaling(10),
-        },
     ]
+}
+
+/// Five visitors, of whom the first and the last stay.
+fn first_and_last() -> Vec<Visitor> {
+    let mut visitors = crowd(5);
+    for visitor in &mut visitors[1..4] {
+        visitor.stays = 5 * MINUTE;
+    }
+    visitors
+}
+
+/// Five visitors, of whom the last leaves.
+fn last_leaves() -> Vec<Visitor> {
+    let mut visitors = crowd(5);
+    visitors[4].stays = 5 * MINUTE;
+    visitors
 }
 
 fn three_replicas(mut design: Design) -> Design {

@@ -5,9 +5,8 @@ use super::{LONG, MINUTE, SECOND, crowd, direct, every_scaling, external, naive,
 use crate::models::keda::{Fallback, FallbackBehavior};
 use crate::planner::tabletop::{Design, Fault, Setting, Visitor};
 
+/// Prometheus has no value, or a wrong one.
 pub(super) fn measuring() -> Vec<Scenario> {
-    let mut late = vec![Visitor::at(5 * 60, LONG)];
-    late.push(Visitor::at(6 * 60, LONG));
     vec![
         Scenario {
             name: "f7-an-empty-prometheus",
@@ -33,7 +32,7 @@ pub(super) fn measuring() -> Vec<Scenario> {
                 faults: vec![(4 * MINUTE, Fault::PrometheusDown { lasts: 60 * MINUTE, keeps: true })],
                 ..setting(10, 30)
             },
-            visitors: late.clone(),
+            visitors: late(),
             naive: naive(10),
             ours: [vec![Design::keda_push(&rules(10))], direct()].concat(),
         },
@@ -49,6 +48,12 @@ pub(super) fn measuring() -> Vec<Scenario> {
             naive: remembering(naive(20)),
             ours: every_scaling(20),
         },
+    ]
+}
+
+/// A scaler fails, and what KEDA makes of that.
+pub(super) fn failing() -> Vec<Scenario> {
+    vec![
         Scenario {
             name: "f23-scaler-out-of-reach",
             story: "KEDA queries the dispatcher itself, with a fallback configured. Then the dispatcher's scaler port \
@@ -60,7 +65,7 @@ pub(super) fn measuring() -> Vec<Scenario> {
                 faults: vec![(4 * MINUTE, Fault::ScalerUnreachable { lasts: 60 * MINUTE })],
                 ..setting(10, 30)
             },
-            visitors: late,
+            visitors: late(),
             naive: falling_back(external(naive(10)), 3),
             ours: direct(),
         },
@@ -96,6 +101,11 @@ pub(super) fn measuring() -> Vec<Scenario> {
             ours: every_scaling(10).into_iter().map(quick).collect(),
         },
     ]
+}
+
+/// Two visitors who arrive after the start.
+fn late() -> Vec<Visitor> {
+    vec![Visitor::at(5 * 60, LONG), Visitor::at(6 * 60, LONG)]
 }
 
 fn falling_back(mut design: Design, replicas: u32) -> Design {
