@@ -225,6 +225,7 @@ fn plant(bug: Option<&str>) -> anyhow::Result<()> {
 /// Returns true if every promise was kept.
 fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
+    let arguments = [planted(bug.as_deref()), reference::arguments()].concat();
     match job {
         Job::Run { seed, scenario, scenarios: folder, trace, output, limits } => {
             let limits = limits.limits()?;
@@ -238,19 +239,8 @@ fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
                 }
                 None => Setting::limited(seed.unwrap_or(1), &limits),
             };
-            let outcome = play(&setting, trace);
-            for line in &outcome.log {
-                writeln!(out, "{line}")?;
-            }
-            let records = std::slice::from_ref(&outcome.record);
-            output.draw(records)?;
-            if output.json {
-                writeln!(out, "{}", report::json(records))?;
-            } else {
-                let others = [limits.arguments(), planted(bug.as_deref()), reference::arguments()].concat();
-                narrate::tell(&outcome, scenario.as_deref(), &others, &mut out)?;
-            }
-            Ok(outcome.violations.is_empty())
+            let arguments = [limits.arguments(), arguments].concat();
+            run(&play(&setting, trace), scenario.as_deref(), &arguments, &output, &mut out)
         }
         Job::Hunt { seeds, from, jobs, as_it_is, keep, scenarios: folder, covered, limits } => {
             let cores = || std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
@@ -260,7 +250,7 @@ fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
                 jobs: if jobs == 0 { cores() } else { jobs },
                 limits: limits.limits()?,
                 program: std::env::current_exe().context("cannot find this program")?,
-                arguments: [planted(bug.as_deref()), reference::arguments()].concat(),
+                arguments,
             };
             let keep = keep.map(|name| stored::path(&name, &folder));
             search(&hunt, covered, !as_it_is, keep, &mut out)
@@ -270,43 +260,76 @@ fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
             Ok(true)
         }
         Job::Compare { seed, scenario, clients, output } => {
-            if let Some(gateway) = scenario.as_deref().and_then(gateway::scenario) {
-                return besiege(&gateway, clients, seed, &output, &mut out);
-            }
-            anyhow::ensure!(clients.is_none(), "--clients: only the scenarios of gateways have clients (g1 to g5)");
-            let records = match &scenario {
-                Some(name) => compare::scenario(name)
-                    .with_context(|| format!("--scenario: there is no {name:?}; there are: {}", failures()))?
-                    .play(),
-                None => compare::run(&compare::Options::new(seed)),
-            };
-            output.draw(&records)?;
-            if output.json {
-                writeln!(out, "{}", report::json(&records))?;
-            } else {
-                writeln!(out, "{}\n", records.first().map_or("", |r| &r.story))?;
-                report::table(&records, &mut out)?;
-            }
-            Ok(true)
+            contrast(scenario.as_deref(), clients, seed, &output, &mut out)
         }
         Job::Plan(asked) => foresee(*asked, &mut out),
-        Job::Scenarios => {
-            writeln!(out, "Worlds, for `run --scenario`:")?;
-            for scenario in scenarios::all() {
-                writeln!(out, "  {:<30} {}", scenario.name, scenario.story)?;
-            }
-            writeln!(out, "\nFailures of the design of least effort, for `compare --scenario`:")?;
-            for scenario in compare::scenarios() {
-                writeln!(out, "  {:<30} {}", scenario.name, scenario.story)?;
-            }
-            writeln!(out, "\nGateways, for `compare --scenario`:")?;
-            for scenario in gateway::scenarios() {
-                writeln!(out, "  {:<30} {}", scenario.name, scenario.story)?;
-            }
-            Ok(true)
-        }
+        Job::Scenarios => list(&mut out),
         Job::Vectors { folder } => Ok(vectors::run(&folder, &mut out)?.failed == 0),
     }
+}
+
+/// Reports one world; `arguments`: those of the command that plays it again.
+fn run(
+    outcome: &Outcome,
+    scenario: Option<&str>,
+    arguments: &[String],
+    output: &Output,
+    out: &mut dyn Write,
+) -> anyhow::Result<bool> {
+    for line in &outcome.log {
+        writeln!(out, "{line}")?;
+    }
+    let records = std::slice::from_ref(&outcome.record);
+    output.draw(records)?;
+    if output.json {
+        writeln!(out, "{}", report::json(records))?;
+    } else {
+        narrate::tell(outcome, scenario, arguments, out)?;
+    }
+    Ok(outcome.violations.is_empty())
+}
+
+fn list(out: &mut dyn Write) -> anyhow::Result<bool> {
+    writeln!(out, "Worlds, for `run --scenario`:")?;
+    for scenario in scenarios::all() {
+        writeln!(out, "  {:<30} {}", scenario.name, scenario.story)?;
+    }
+    writeln!(out, "\nFailures of the design of least effort, for `compare --scenario`:")?;
+    for scenario in compare::scenarios() {
+        writeln!(out, "  {:<30} {}", scenario.name, scenario.story)?;
+    }
+    writeln!(out, "\nGateways, for `compare --scenario`:")?;
+    for scenario in gateway::scenarios() {
+        writeln!(out, "  {:<30} {}", scenario.name, scenario.story)?;
+    }
+    Ok(true)
+}
+
+fn contrast(
+    scenario: Option<&str>,
+    clients: Option<u32>,
+    seed: u64,
+    output: &Output,
+    out: &mut dyn Write,
+) -> anyhow::Result<bool> {
+    if let Some(gateway) = scenario.and_then(gateway::scenario) {
+        return besiege(&gateway, clients, seed, output, out);
+    }
+    anyhow::ensure!(clients.is_none(), "--clients: only the scenarios of gateways have clients (g1 to g5)");
+    let records = match scenario {
+        Some(name) => compare::scenario(name)
+            .with_context(|| format!("--scenario: there is no {name:?}; there are: {}", failures()))?
+            .play(),
+        None => compare::run(&compare::Options::new(seed)),
+    };
+    output.draw(&records)?;
+    if output.json {
+        writeln!(out, "{}", report::json(&records))?;
+    } else {
+        writeln!(out, "{}\n", records.first().map_or("", |r| &r.story))?;
+        report::table(&records, out)?;
+    }
+    Ok(true)
 }
 
 fn besiege(
