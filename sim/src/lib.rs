@@ -7,9 +7,10 @@
 //!   processes: fast. It answers an operator's "what would my pool do?", and puts designs side by side.
 //! - `proof`: the dispatcher itself (`slotkeeper::run`) on a simulated network, with faults, until a promise breaks.
 //!
-//! A run writes a `record`; `planner::report` draws it. All randomness comes from a seed (`chance`).
+//! A run writes a `record`; `planner::report` draws it. `configured` reads an operator's configuration for the planner. All randomness comes from a seed (`chance`).
 
 pub mod chance;
+pub mod configured;
 pub mod models;
 pub mod planner;
 pub mod proof;

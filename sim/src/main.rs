@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use limits::LimitArguments;
 use slotkeeper_sim::chance::{Arrivals, Draw, milliseconds};
+use slotkeeper_sim::configured;
 use slotkeeper_sim::planner::plan;
 use slotkeeper_sim::planner::{compare, gateway, report};
 use slotkeeper_sim::proof::hunt::{self, Hunt};
@@ -352,7 +353,7 @@ fn besiege(
 
 fn foresee(asked: PlanArguments, out: &mut dyn Write) -> anyhow::Result<bool> {
     let config = slotkeeper::config::read(&asked.config)?;
-    let usual = plan::Options::new(config, asked.arrivals, asked.session_length, asked.cold_start);
+    let usual = plan::Options::new(configured::pools(&config), asked.arrivals, asked.session_length, asked.cold_start);
     let plan = plan::run(&plan::Options {
         pool: asked.pool,
         days: asked.days,

@@ -88,8 +88,12 @@ fn plan(pool: &str, seeds: u32) -> slotkeeper_sim::planner::plan::Plan {
     let text = format!("[pools.{pool}]\nmax_pods = 9\n[pools.{pool}.processes]\ncommand = ['x']\ndata_folder = 'y'\n");
     let config = slotkeeper::config::parse(&text, "test.toml", std::path::Path::new("/")).expect("a configuration");
     let arrivals = "60/day:evening".parse().expect("these are arrivals");
-    let options =
-        slotkeeper_sim::planner::plan::Options::new(config, arrivals, Draw::Always(900_000), Draw::Always(40_000));
+    let options = slotkeeper_sim::planner::plan::Options::new(
+        slotkeeper_sim::configured::pools(&config),
+        arrivals,
+        Draw::Always(900_000),
+        Draw::Always(40_000),
+    );
     let options = slotkeeper_sim::planner::plan::Options { seeds: Some(seeds), variants: Some(2), ..options };
     slotkeeper_sim::planner::plan::run(&options).expect("there is a plan")
 }

@@ -1,5 +1,5 @@
 //! Capacity planning: the waiting time and pod-hours of an operator's own settings, and of neighbouring settings. The
-//! pool is read from the operator's configuration; arrivals, session lengths and start-up times of pods are given as
+//! pool is one of the operator's configuration (`crate::configured`); arrivals, session lengths and start-up times of pods are given as
 //! text (`crate::chance`). Played on the tabletop, without network detail, so that a large fleet takes minutes. Each
 //! setting is played with several seeds, the same for all: a difference counts only if it exceeds the variation
 //! between seeds.
@@ -7,7 +7,6 @@
 mod cells;
 mod figure;
 mod row;
-mod schedule;
 mod table;
 mod variants;
 
@@ -23,15 +22,26 @@ use crate::planner::tabletop::{self, Crowd, Design, Detail, Habits, Outcome, Pha
 use crate::record::Record;
 use row::Day;
 use serde::Serialize;
-use slotkeeper::config::{Config, PoolConfig, Trigger};
-use slotkeeper_core::{Rules, Scaling};
+use slotkeeper_core::{Rules, Scaling, Spare};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+/// A pool of an operator's configuration.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    pub name: String,
+    pub rules: Rules,
+    /// KEDA, if it scales the pool, queries the dispatcher itself.
+    pub is_pushed: bool,
+    /// When the number of spare slots changes by a schedule, and the new number; for as long as a plan can be.
+    pub spare: Vec<(u64, Spare)>,
+}
 
 /// The options of a plan.
 #[derive(Clone, Debug)]
 pub struct Options {
-    pub config: Config,
+    /// The pools of the configuration.
+    pub pools: Vec<Pool>,
     /// The pool to plan; optional if the configuration has only one.
     pub pool: Option<String>,
     pub arrivals: Arrivals,
@@ -69,9 +79,9 @@ impl Options {
     /// Returns options with usual values for everything else: patience of 20 minutes on average, pods that stop in 1
     /// to 5 s, one day.
     #[must_use]
-    pub fn new(config: Config, arrivals: Arrivals, session_length: Draw, cold_start: Draw) -> Options {
+    pub fn new(pools: Vec<Pool>, arrivals: Arrivals, session_length: Draw, cold_start: Draw) -> Options {
         Options {
-            config,
+            pools,
             pool: None,
             arrivals,
             session_length,
@@ -126,7 +136,7 @@ pub struct Plan {
 /// # Errors
 /// If the pool is not uniquely selected, or an option is out of range.
 pub fn run(options: &Options) -> Result<Plan, PlanError> {
-    let pool = pool(&options.config, options.pool.as_deref())?;
+    let pool = pool(&options.pools, options.pool.as_deref())?;
     if !Options::DAYS.contains(&options.days) {
         return Err(PlanError::Days { days: options.days });
     }
@@ -155,7 +165,7 @@ pub fn run(options: &Options) -> Result<Plan, PlanError> {
         record.story += &format!(" The lives of {sessions} sessions and {pods} pods are counted, not listed.");
     }
     let left_out = all.len() - most;
-    Ok(Plan { pool: pool.id.to_string(), story, seed: options.seed, seeds, rows, left_out, record })
+    Ok(Plan { pool: pool.name.clone(), story, seed: options.seed, seeds, rows, left_out, record })
 }
 
 /// Returns the number of seeds for this many visitors per seed: half of the work is for the neighbours.
@@ -165,7 +175,7 @@ fn usual_seeds(visitors: f64) -> u32 {
 
 /// Plays all settings with all seeds, setting by setting, on all cores: a day depends only on its setting and seed.
 /// The first one has been played already.
-fn days(options: &Options, pool: &PoolConfig, settings: &[Variant], seeds: u32, first: &Outcome) -> Vec<Day> {
+fn days(options: &Options, pool: &Pool, settings: &[Variant], seeds: u32, first: &Outcome) -> Vec<Day> {
     let jobs: Vec<(&Variant, u64)> = settings
         .iter()
         .flat_map(|setting| (0..u64::from(seeds)).map(move |n| (setting, options.seed.wrapping_add(n))))
@@ -200,14 +210,14 @@ fn rows(days: &[Day], settings: &[Variant], seeds: u32) -> Vec<Row> {
         .collect()
 }
 
-fn pool<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a PoolConfig, PlanError> {
-    let names = || config.pools.iter().map(|p| p.id.to_string()).collect::<Vec<_>>().join(", ");
-    match (name, config.pools.as_slice()) {
+fn pool<'a>(pools: &'a [Pool], name: Option<&str>) -> Result<&'a Pool, PlanError> {
+    let names = || pools.iter().map(|p| p.name.clone()).collect::<Vec<_>>().join(", ");
+    match (name, pools) {
         (None, [only]) => Ok(only),
         (None, _) => Err(PlanError::WhichPool { allowed: names() }),
         (Some(name), pools) => pools
             .iter()
-            .find(|p| *p.id.0 == *name)
+            .find(|p| p.name == name)
             .ok_or_else(|| PlanError::UnknownPool { name: name.to_owned(), allowed: names() }),
     }
 }
@@ -232,17 +242,17 @@ fn story(options: &Options, rules: &Rules) -> String {
     )
 }
 
-fn play(options: &Options, pool: &PoolConfig, rules: &Rules, seed: u64, detail: Detail, story: &str) -> Outcome {
+fn play(options: &Options, pool: &Pool, rules: &Rules, seed: u64, detail: Detail, story: &str) -> Outcome {
     let chance = Chance::new(seed);
     let length = u64::from(options.days) * 86_400_000;
-    let design = design(rules, pool.trigger);
+    let design = design(rules, pool.is_pushed);
     let fixed = rules.scaling == Scaling::None;
     let setting = Setting {
         story: story.to_owned(),
         chance,
         rules: rules.clone(),
         // A schedule sets the number of spare slots, unless a variant changes it.
-        spare: if rules.spare == pool.rules.spare { schedule::changes(pool, length) } else { Vec::new() },
+        spare: if rules.spare == pool.rules.spare { spare(pool, length) } else { Vec::new() },
         pods: if fixed { rules.max } else { rules.min },
         // Pods of a fixed list have been running for a long time.
         cold_start: if fixed { Draw::Always(1) } else { options.cold_start },
@@ -264,14 +274,19 @@ fn play(options: &Options, pool: &PoolConfig, rules: &Rules, seed: u64, detail: 
     tabletop::run(&setting, &design, Crowd::new(habits, chance))
 }
 
+/// Returns the changes of the number of spare slots within this length.
+fn spare(pool: &Pool, length: u64) -> Vec<(u64, Spare)> {
+    pool.spare.iter().copied().filter(|(at, _)| *at < length).collect()
+}
+
 /// Behind KEDA, the number is scraped by Prometheus every 15 s and polled by KEDA every 30 s, or answered by the
 /// dispatcher itself; in either case KEDA's HPA scales the pool.
-fn design(rules: &Rules, trigger: Trigger) -> Design {
+fn design(rules: &Rules, is_pushed: bool) -> Design {
     let mind = tabletop::Mind::Slotkeeper(rules.scaling);
-    match (rules.scaling, trigger) {
+    match (rules.scaling, is_pushed) {
         (Scaling::Direct { window }, _) => Design::direct(window),
-        (Scaling::Keda { .. }, Trigger::Push) => Design { mind, ..Design::keda_push(rules) },
-        (Scaling::Keda { .. }, Trigger::Prometheus) => Design { mind, ..Design::keda_prometheus(rules) },
+        (Scaling::Keda { .. }, true) => Design { mind, ..Design::keda_push(rules) },
+        (Scaling::Keda { .. }, false) => Design { mind, ..Design::keda_prometheus(rules) },
         (Scaling::None, _) => Design::slotkeeper("fixed pods", Scaling::None, None),
     }
 }

@@ -1,15 +1,31 @@
-//! The pool's weekly schedule of spare slots, on the clock of a run: it begins on a Monday at midnight in the
-//! schedule's time zone, so that the hours of arrivals and of the schedule match.
+//! An operator's configuration, as the planner needs it: the only place where one of the planner's inputs comes from
+//! the dispatcher's crate.
 
-use slotkeeper::config::PoolConfig;
+use crate::planner::plan::{Options, Pool};
 use slotkeeper::config::schedule::{Days, Minute, Schedule, Window};
+use slotkeeper::config::{Config, PoolConfig, Trigger};
 use slotkeeper_core::{Spare, Time};
 
 /// A Saturday: 2026-01-03, 00:00 UTC.
 const SATURDAY: Time = Time(1_767_398_400_000);
 
-/// Returns when the number of spare slots changes, and the new number.
-pub(super) fn changes(pool: &PoolConfig, length: u64) -> Vec<(u64, Spare)> {
+/// Returns the pools of this configuration.
+#[must_use]
+pub fn pools(config: &Config) -> Vec<Pool> {
+    let length = u64::from(*Options::DAYS.end()) * 86_400_000;
+    let pool = |pool: &PoolConfig| Pool {
+        name: pool.id.to_string(),
+        rules: pool.rules.clone(),
+        is_pushed: pool.trigger == Trigger::Push,
+        spare: changes(pool, length),
+    };
+    config.pools.iter().map(pool).collect()
+}
+
+/// Returns when the number of spare slots changes by the pool's weekly schedule, and the new number, on the clock of a
+/// run: it begins on a Monday at midnight in the schedule's time zone, so that the hours of arrivals and of the schedule
+/// match.
+fn changes(pool: &PoolConfig, length: u64) -> Vec<(u64, Spare)> {
     let Some(schedule) = &pool.schedule else { return Vec::new() };
     let Some(begin) = next_monday(schedule.zone()) else { return Vec::new() };
     let mut changes = vec![(0, schedule.now(begin))];
