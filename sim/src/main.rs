@@ -402,20 +402,20 @@ fn search(
     let bar = ProgressBar::new(options.seeds);
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} worlds, {per_sec}, {eta} left")?;
     bar.set_style(style);
-    let catch = hunt::hunt(options, || bar.inc(1))?;
+    let result = hunt::hunt(options, || bar.inc(1))?;
     bar.finish_and_clear();
     let took = began.elapsed().as_secs_f64();
     writeln!(
         out,
         "{} worlds, {:.1} h of simulated time, {:.1} faults per world, in {took:.1} s: {:.0} worlds a minute",
-        catch.played,
-        catch.simulated as f64 / 3_600_000.0,
-        catch.faults as f64 / catch.played.max(1) as f64,
-        catch.played as f64 * 60.0 / took
+        result.played,
+        result.simulated as f64 / 3_600_000.0,
+        result.faults as f64 / result.played.max(1) as f64,
+        result.played as f64 * 60.0 / took
     )?;
-    let Some(seed) = catch.broken else {
-        hunt::table(&catch.coverage, out)?;
-        let missing = hunt::missing(&catch.coverage);
+    let Some(seed) = result.broken else {
+        hunt::table(&result.coverage, out)?;
+        let missing = hunt::missing(&result.coverage);
         writeln!(out, "every promise was kept in every world")?;
         if covered && !missing.is_empty() {
             writeln!(out, "but this never occurred: {}", missing.join(", "))?;

@@ -34,7 +34,7 @@ pub struct Hunt {
 
 /// Summary of one world, which a job sends to the hunt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Told {
+pub struct WorldResult {
     pub seed: u64,
     /// Simulated milliseconds.
     pub lasted: u64,
@@ -46,7 +46,7 @@ pub struct Told {
 
 /// The result of a hunt.
 #[derive(Debug, Default)]
-pub struct Catch {
+pub struct HuntResult {
     pub played: u64,
     /// Simulated milliseconds.
     pub simulated: u64,
@@ -63,9 +63,9 @@ const MOST_JOBS: u64 = 64;
 ///
 /// # Errors
 /// If a job cannot be started, or ends before it has reported all its worlds.
-pub fn hunt(hunt: &Hunt, mut seen: impl FnMut()) -> io::Result<Catch> {
+pub fn hunt(hunt: &Hunt, mut seen: impl FnMut()) -> io::Result<HuntResult> {
     let jobs = hunt.jobs.clamp(1, hunt.seeds.clamp(1, MOST_JOBS));
-    let (sender, worlds) = mpsc::channel::<io::Result<Told>>();
+    let (sender, worlds) = mpsc::channel::<io::Result<WorldResult>>();
     let mut children = Vec::new();
     for job in 0..jobs {
         let mut child = start(hunt, job, jobs)?;
@@ -74,39 +74,39 @@ pub fn hunt(hunt: &Hunt, mut seen: impl FnMut()) -> io::Result<Catch> {
         let sender = sender.clone();
         std::thread::spawn(move || {
             for line in output.into_iter().flat_map(|o| BufReader::new(o).lines()) {
-                let told = line.and_then(|line| serde_json::from_str(&line).map_err(io::Error::other));
-                if sender.send(told).is_err() {
+                let world = line.and_then(|line| serde_json::from_str(&line).map_err(io::Error::other));
+                if sender.send(world).is_err() {
                     return;
                 }
             }
         });
     }
     drop(sender);
-    let mut catch = Catch::default();
-    for told in worlds {
+    let mut result = HuntResult::default();
+    for world in worlds {
         // A job that was stopped may have written an incomplete line.
-        let told = match told {
-            Ok(told) => told,
-            Err(_) if catch.broken.is_some() => continue,
+        let world = match world {
+            Ok(world) => world,
+            Err(_) if result.broken.is_some() => continue,
             Err(error) => return Err(error),
         };
-        catch.played += 1;
-        catch.simulated += told.lasted;
-        catch.faults += told.faults;
-        for (what, times) in told.coverage {
-            *catch.coverage.entry(what).or_default() += times;
+        result.played += 1;
+        result.simulated += world.lasted;
+        result.faults += world.faults;
+        for (what, times) in world.coverage {
+            *result.coverage.entry(what).or_default() += times;
         }
         seen();
-        if told.broken {
-            catch.broken = Some(catch.broken.map_or(told.seed, |seed| seed.min(told.seed)));
+        if world.broken {
+            result.broken = Some(result.broken.map_or(world.seed, |seed| seed.min(world.seed)));
             children.iter_mut().for_each(stop);
         }
     }
     children.iter_mut().for_each(stop);
-    if catch.broken.is_none() && catch.played < hunt.seeds {
-        return Err(io::Error::other(format!("a job died after {} of {} worlds", catch.played, hunt.seeds)));
+    if result.broken.is_none() && result.played < hunt.seeds {
+        return Err(io::Error::other(format!("a job died after {} of {} worlds", result.played, hunt.seeds)));
     }
-    Ok(catch)
+    Ok(result)
 }
 
 fn start(hunt: &Hunt, job: u64, jobs: u64) -> io::Result<Child> {
@@ -131,8 +131,8 @@ pub fn work(from: u64, seeds: u64, step: u64, limits: &Limits, out: &mut dyn Wri
         let seed = from.wrapping_add(number.wrapping_mul(step));
         let outcome = play(&Setting::limited(seed, limits), false);
         let (broken, faults) = (!outcome.violations.is_empty(), outcome.setting.faults.len() as u64);
-        let told = Told { seed, lasted: outcome.lasted, coverage: outcome.coverage, faults, broken };
-        writeln!(out, "{}", serde_json::to_string(&told)?)?;
+        let world = WorldResult { seed, lasted: outcome.lasted, coverage: outcome.coverage, faults, broken };
+        writeln!(out, "{}", serde_json::to_string(&world)?)?;
         out.flush()?;
         if broken {
             return Ok(());

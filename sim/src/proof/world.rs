@@ -46,13 +46,13 @@ pub mod window;
 use crate::chance::Chance;
 use crate::record::{Record, Sample};
 use disk::Disk;
-use fault_driver::Happenings;
+use fault_driver::FaultDriver;
 use journal::Traps;
 use kube::Kube;
 use log::Lines;
 use net::Connections;
 use node::Crashes;
-use oracle::{EPOCH, Line, Truth, Violation};
+use oracle::{EPOCH, Line, Oracle, Violation};
 use overload::Overload;
 use pools::ANNEX;
 use redis::Redis;
@@ -108,8 +108,8 @@ struct Door {
 /// The state of a world, except the network.
 struct World {
     setting: Setting,
-    truth: Truth,
-    annex: Option<Truth>,
+    oracle: Oracle,
+    annex: Option<Oracle>,
     kube: Kube,
     disks: Vec<Disk>,
     gates: Vec<Gate>,
@@ -131,30 +131,30 @@ struct World {
 #[must_use]
 pub fn play(setting: &Setting, trace: bool) -> Outcome {
     // The checks of the second pool, if there is one.
-    let annex = setting.annex.as_ref().map(|_| Truth::of(ANNEX));
-    let truth = Truth::new().with(annex.clone());
-    let lines = Lines::new(truth.clone(), trace);
+    let annex = setting.annex.as_ref().map(|_| Oracle::of(ANNEX));
+    let oracle = Oracle::new().with(annex.clone());
+    let lines = Lines::new(oracle.clone(), trace);
     align();
     note_panics();
     PANIC.with_borrow_mut(Option::take);
     let mut samples = Vec::new();
     let (kube, guests, lasted) = tracing::subscriber::with_default(lines.subscriber(), || {
-        let world = World::new(setting, &truth, annex);
+        let world = World::new(setting, &oracle, annex);
         let (kube, guests) = (world.kube.clone(), world.guests.clone());
         let mut lasted = 0;
         let played = catch_unwind(AssertUnwindSafe(|| world.play(&mut samples, &mut lasted)));
         match played {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => truth.violate("the world runs", error.to_string()),
+            Ok(Err(error)) => oracle.violate("the world runs", error.to_string()),
             Err(_) => {
                 let what = PANIC.with_borrow_mut(Option::take).unwrap_or_else(|| "something panicked".into());
-                truth.violate("nothing panics", what);
+                oracle.violate("nothing panics", what);
             }
         }
         (kube, guests, lasted)
     });
-    let violations = truth.violations();
-    let mut coverage = truth.coverage();
+    let violations = oracle.violations();
+    let mut coverage = oracle.coverage();
     for guest in guests.all().values() {
         *coverage.entry(format!("guest {}", if guest.served { "served" } else { "not served" })).or_default() += 1;
     }
@@ -164,14 +164,14 @@ pub fn play(setting: &Setting, trace: bool) -> Outcome {
     let count = |what: &str| coverage.get(what).copied().unwrap_or_default();
     let again = count("API list pods").saturating_sub(count("dispatcher started"));
     coverage.insert("pods listed again".to_owned(), again);
-    let (waited, answered) = truth.waits();
-    let record = summary::record(setting, &truth, &kube, samples, waited, lasted, &guests);
+    let (waited, answered) = oracle.waits();
+    let record = summary::record(setting, &oracle, &kube, samples, waited, lasted, &guests);
     Outcome {
         setting: setting.clone(),
         violations,
         coverage,
-        story: truth.story(),
-        evidence: truth.evidence(),
+        story: oracle.story(),
+        evidence: oracle.evidence(),
         record,
         answered,
         log: lines.take(),
@@ -218,24 +218,24 @@ fn note_panics() {
 }
 
 impl World {
-    fn new(setting: &Setting, truth: &Truth, annex: Option<Truth>) -> World {
+    fn new(setting: &Setting, oracle: &Oracle, annex: Option<Oracle>) -> World {
         let door = |_| Door { stop: Arc::new(Notify::new()), skew: Arc::default(), lives: Arc::default() };
         let traps = Traps::default();
-        let windows = Windows::new(truth.clone());
+        let windows = Windows::new(oracle.clone());
         let gates: Vec<Gate> = (0..setting.dispatchers).map(|_| Gate::default()).collect();
         let disk = |(host, gate): (usize, &Gate)| {
             let dice = Chance::new(setting.seed).stream(&format!("disk {host}"));
-            Disk::new(host, truth.clone(), traps.clone(), gate.clone(), dice)
+            Disk::new(host, oracle.clone(), traps.clone(), gate.clone(), dice)
         };
-        truth.settings(setting);
+        oracle.settings(setting);
         World {
             setting: setting.clone(),
-            truth: truth.clone(),
+            oracle: oracle.clone(),
             annex,
-            kube: Kube::new(setting, truth.clone()),
+            kube: Kube::new(setting, oracle.clone()),
             disks: gates.iter().enumerate().map(disk).collect(),
             gates,
-            redis: Redis::new(truth.clone(), traps.clone(), Chance::new(setting.seed).stream("redis")),
+            redis: Redis::new(oracle.clone(), traps.clone(), Chance::new(setting.seed).stream("redis")),
             traps,
             doors: (0..setting.dispatchers).map(door).collect(),
             crashes: Arc::new(Mutex::new(Vec::new())),
@@ -262,24 +262,24 @@ impl World {
             .tcp_capacity(4096)
             .build();
         #[cfg(feature = "faultpoints")]
-        let _points = points::install(setting.seed, &setting.points, self.truth.clone(), self.calm.clone());
+        let _points = points::install(setting.seed, &setting.points, self.oracle.clone(), self.calm.clone());
         self.people(&mut sim);
-        let mut happenings = Happenings::new(&setting);
+        let mut driver = FaultDriver::new(&setting);
         let (mut broken, mut quiet, mut next_sample) = (None, None, 0);
         let most = setting.chaos + setting.calm;
         loop {
             let now = sim.elapsed().as_millis() as u64;
             *lasted = now;
-            self.truth.clock(now);
-            happenings.step(now, &mut sim, &self);
+            self.oracle.clock(now);
+            driver.step(now, &mut sim, &self);
             self.kube.step(now);
             if now >= setting.chaos && !self.calm.swap(true, Ordering::Relaxed) {
-                happenings.heal(&mut sim, &self);
-                self.truth.calm();
+                driver.heal(&mut sim, &self);
+                self.oracle.calm();
             }
             if now >= next_sample {
                 next_sample = now + SAMPLE_EVERY;
-                self.truth.passed();
+                self.oracle.passed();
                 samples.push(self.sample(now));
                 if self.calm.load(Ordering::Relaxed) {
                     let rests = self.unrest().is_none();
@@ -289,7 +289,7 @@ impl World {
                     }
                 }
             }
-            if self.truth.is_broken() {
+            if self.oracle.is_broken() {
                 broken.get_or_insert(now);
             }
             if broken.is_some_and(|at| now >= at + AFTERWARDS) || quiet.is_some_and(|at| now >= at + REST) {
@@ -298,23 +298,23 @@ impl World {
             if now >= most {
                 self.everybody_was_served();
                 let unrest = self.unrest().unwrap_or_default();
-                self.truth.violate("everything comes to rest", unrest);
+                self.oracle.violate("everything comes to rest", unrest);
                 break;
             }
             sim.step()?;
         }
-        if !self.truth.is_broken() {
+        if !self.oracle.is_broken() {
             self.everybody_was_served();
         }
         // Counted, not a violation: a browser whose answers are late may use two sessions.
-        for _ in 0..self.truth.doubles() {
-            self.truth.count("one browser takes part with several sessions");
+        for _ in 0..self.oracle.doubles() {
+            self.oracle.count("one browser takes part with several sessions");
         }
-        let strangers = self.truth.strangers();
+        let strangers = self.oracle.strangers();
         if self.setting.admission == Admission::Returning && !strangers.is_empty() {
             let names = strangers.join(", ");
             let what = format!("{} sessions take part with a cookie that no visitor has: {names}", strangers.len());
-            self.truth.violate("bots wake nothing", what);
+            self.oracle.violate("bots wake nothing", what);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The API server's host: the test API server on the network, and its faults. The served data belongs to `kube` and
 //! outlives the host.
 
-use super::oracle::Truth;
+use super::oracle::Oracle;
 use super::overload::Overload;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -20,7 +20,7 @@ const WHIM: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct Api {
     pub server: Server,
-    pub truth: Truth,
+    pub oracle: Oracle,
     pub dice: Arc<Mutex<ChaCha8Rng>>,
     /// Used by the overload only, so that its draws do not change the watches' faults.
     pub overload_dice: Arc<Mutex<ChaCha8Rng>>,
@@ -56,10 +56,10 @@ impl Api {
                     faults.split_lines = pieces.then_some(200);
                 });
                 if self.draw(20) == 0 {
-                    self.truth.count("watch broken");
+                    self.oracle.count("watch broken");
                     self.server.break_watches();
                     if self.draw(3) == 0 {
-                        self.truth.count("history forgotten");
+                        self.oracle.count("history forgotten");
                         self.server.forget_history();
                     }
                 }

@@ -10,7 +10,7 @@
 mod volume;
 
 use super::journal::Traps;
-use super::oracle::Truth;
+use super::oracle::Oracle;
 use super::stall::Gate;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -47,7 +47,7 @@ pub enum Doom {
 pub struct Disk {
     inner: Arc<Mutex<Inner>>,
     host: usize,
-    truth: Truth,
+    oracle: Oracle,
     traps: Traps,
     gate: Gate,
 }
@@ -75,7 +75,7 @@ struct Inner {
 
 impl Disk {
     #[must_use]
-    pub fn new(host: usize, truth: Truth, traps: Traps, gate: Gate, dice: ChaCha8Rng) -> Disk {
+    pub fn new(host: usize, oracle: Oracle, traps: Traps, gate: Gate, dice: ChaCha8Rng) -> Disk {
         let inner = Inner {
             volume: Volume::default(),
             dice,
@@ -89,7 +89,7 @@ impl Disk {
             failing: 0,
             no_descriptors: false,
         };
-        Disk { inner: Arc::new(Mutex::new(inner)), host, truth, traps, gate }
+        Disk { inner: Arc::new(Mutex::new(inner)), host, oracle, traps, gate }
     }
 
     fn locked(&self) -> MutexGuard<'_, Inner> {
@@ -111,7 +111,7 @@ impl Disk {
     /// The host loses power between two system calls.
     pub fn lose_power(&self) {
         let mut inner = self.locked();
-        inner.lose_power(&self.truth);
+        inner.lose_power(&self.oracle);
     }
 
     /// Limits the disk to this many more bytes; `None`: unlimited.
@@ -159,11 +159,11 @@ impl Disk {
         inner.opening = false;
         let entries = inner.volume.entries();
         drop(inner);
-        let (last, known) = (entries.last().map_or(0, |(position, _)| *position), self.truth.position());
+        let (last, known) = (entries.last().map_or(0, |(position, _)| *position), self.oracle.position());
         let kept = self.locked().volume.newest_checkpoint();
         if last.max(kept) < known {
             let what = format!("{known} entries were acknowledged, and {last} are left on the disk of d{}", self.host);
-            self.truth.violate("what was acknowledged is not lost", what);
+            self.oracle.violate("what was acknowledged is not lost", what);
         }
         self.reveal(entries, false);
     }
@@ -177,16 +177,16 @@ impl Disk {
     /// Reports the entries that the world does not know yet.
     fn reveal(&self, entries: Vec<(u64, Entry)>, written_now: bool) {
         for (position, entry) in entries {
-            if position <= self.truth.position() {
+            if position <= self.oracle.position() {
                 continue;
             }
             if written_now && entry.number > 0 {
-                self.truth.lives_as(self.host, entry.from);
+                self.oracle.lives_as(self.host, entry.from);
             }
             if !written_now {
-                self.truth.count("entry found after a crash");
+                self.oracle.count("entry found after a crash");
             }
-            self.truth.journalled(position, &entry);
+            self.oracle.journalled(position, &entry);
         }
     }
 }
@@ -200,11 +200,11 @@ enum Permit {
 }
 
 impl Inner {
-    fn lose_power(&mut self, truth: &Truth) {
-        truth.count("power lost");
+    fn lose_power(&mut self, oracle: &Oracle) {
+        oracle.count("power lost");
         let lost = self.volume.lose_power(&mut self.dice);
         if lost {
-            truth.count("unsynced bytes lost");
+            oracle.count("unsynced bytes lost");
         }
     }
 
@@ -242,7 +242,7 @@ impl Mounted {
             None => {}
         }
         if inner.fails() {
-            self.disk.truth.count("disk returns EIO");
+            self.disk.oracle.count("disk returns EIO");
             return Err(io::Error::from_raw_os_error(EIO));
         }
         Ok((inner, Permit::Whole))
@@ -253,10 +253,10 @@ impl Mounted {
         let doom = inner.fuse.take().map(|(_, doom)| doom);
         inner.dead = true;
         if doom == Some(Doom::Powerless) {
-            inner.lose_power(&self.disk.truth);
+            inner.lose_power(&self.disk.oracle);
         }
         drop(inner);
-        self.disk.truth.count("process ended in a system call");
+        self.disk.oracle.count("process ended in a system call");
         self.disk.traps.catch(self.disk.host);
         io::Error::from_raw_os_error(EIO)
     }
@@ -280,11 +280,11 @@ impl Mounted {
     fn reading(&self) -> io::Result<MutexGuard<'_, Inner>> {
         let mut inner = self.alive()?;
         if inner.no_descriptors {
-            self.disk.truth.count("disk returns EMFILE");
+            self.disk.oracle.count("disk returns EMFILE");
             return Err(io::Error::from_raw_os_error(EMFILE));
         }
         if inner.fails() {
-            self.disk.truth.count("disk returns EIO");
+            self.disk.oracle.count("disk returns EIO");
             return Err(io::Error::from_raw_os_error(EIO));
         }
         Ok(inner)
@@ -320,7 +320,7 @@ impl Files for Mounted {
         let name = name(path)?;
         let inner = self.reading()?;
         if name.starts_with("checkpoint-") && inner.opening {
-            self.disk.truth.count("checkpoint restored");
+            self.disk.oracle.count("checkpoint restored");
         }
         inner.volume.read(&name)
     }
@@ -347,7 +347,7 @@ impl Files for Mounted {
         if let Some(position) = to.strip_prefix("checkpoint-") {
             let content = self.disk.locked().volume.read(&to)?;
             let state = content.splitn(2, |b| *b == b'\n').nth(1).and_then(volume::json).unwrap_or_default();
-            self.disk.truth.kept(position.parse().unwrap_or_default(), state);
+            self.disk.oracle.kept(position.parse().unwrap_or_default(), state);
         }
         Ok(())
     }
@@ -441,7 +441,7 @@ impl Handle for Open {
         let fits = (room.saturating_sub(offset)).min(bytes.len() as u64) as usize;
         inner.volume.write(file, offset, &bytes[..fits]);
         if fits < bytes.len() {
-            self.mounted.disk.truth.count("disk returns ENOSPC");
+            self.mounted.disk.oracle.count("disk returns ENOSPC");
             return Err(io::Error::from_raw_os_error(ENOSPC));
         }
         Ok(())

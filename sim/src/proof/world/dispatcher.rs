@@ -4,7 +4,7 @@ use super::disk::Disk;
 use super::keda::KEDA_PORT;
 use super::kube::{self, Kube};
 use super::net::{Connections, SimNet};
-use super::oracle::Truth;
+use super::oracle::Oracle;
 use super::pools::{ANNEX, Grounds};
 use super::rollout::Older;
 use super::scaler::{self, ADMIN_PORT};
@@ -31,7 +31,7 @@ use std::time::Duration;
 pub(super) struct Dispatcher {
     pub(super) host: usize,
     pub(super) setting: Setting,
-    pub(super) truth: Truth,
+    pub(super) oracle: Oracle,
     pub(super) disk: Disk,
     pub(super) gate: Gate,
     pub(super) kube: Kube,
@@ -49,33 +49,33 @@ impl Dispatcher {
         let life = self.door.lives.fetch_add(1, Ordering::Relaxed) as u64;
         let mut dice = Chance::new(self.setting.seed).stream(&format!("dispatcher {} life {life}", self.host));
         let rolled_out = self.rolled_out();
-        let (truth, connections, kube) = (self.truth.clone(), self.connections.clone(), self.kube.clone());
-        let (annex, gate) = (self.grounds.as_ref().map(|grounds| grounds.truth.clone()), self.gate.clone());
-        let net: Arc<dyn Net> = Arc::new(SimNet { host: self.host, truth, connections, kube, annex, gate });
+        let (oracle, connections, kube) = (self.oracle.clone(), self.connections.clone(), self.kube.clone());
+        let (annex, gate) = (self.grounds.as_ref().map(|grounds| grounds.oracle.clone()), self.gate.clone());
+        let net: Arc<dyn Net> = Arc::new(SimNet { host: self.host, oracle, connections, kube, annex, gate });
         let skew = self.door.skew.load(Ordering::Relaxed);
-        let wall = slotkeeper_core::Time((self.truth.wall().0 as i64 + skew) as u64);
+        let wall = slotkeeper_core::Time((self.oracle.wall().0 as i64 + skew) as u64);
         let clock = Clock::starting_at(wall);
         let mut journal = match self.journal_at {
             Some(at) => match journal::shared(at, net.clone()) {
                 Ok(journal) => journal,
-                Err(error) => return self.truth.violate("a dispatcher runs", error.to_string()),
+                Err(error) => return self.oracle.violate("a dispatcher runs", error.to_string()),
             },
             None => match self.own(clock).await {
                 Ok(journal) => journal,
                 Err(error) => {
                     let what = format!("dispatcher {}: {:#}", self.host, anyhow::Error::new(error));
-                    return self.truth.violate("a dispatcher runs", what);
+                    return self.oracle.violate("a dispatcher runs", what);
                 }
             },
         };
         if self.setting.rollout.as_ref().is_some_and(|r| r.from_older && !rolled_out) {
-            self.truth.count("dispatcher of an older version");
+            self.oracle.count("dispatcher of an older version");
             journal.append = Box::new(Older(journal.append));
         }
         let cluster = match self.cluster(net.clone()) {
             Ok(cluster) => cluster,
             Err(error) => {
-                return self.truth.violate("a dispatcher runs", format!("no way to the API server: {error:#}"));
+                return self.oracle.violate("a dispatcher runs", format!("no way to the API server: {error:#}"));
             }
         };
         let mut clusters: Clusters = [(POOL.into(), cluster)].into();
@@ -84,12 +84,12 @@ impl Dispatcher {
         }
         let outside = Outside { net, clock, ids: Ids::seeded(dice.random()), clusters, journal };
         if skew != 0 {
-            self.truth.count("dispatcher with a wrong clock");
+            self.oracle.count("dispatcher with a wrong clock");
         }
         if rolled_out {
-            self.truth.count("dispatcher with new settings");
+            self.oracle.count("dispatcher with new settings");
         }
-        self.truth.started(self.host);
+        self.oracle.started(self.host);
         let (stop, asked) = (self.door.stop.clone(), Arc::new(AtomicBool::new(false)));
         let was_asked = asked.clone();
         let stopped = async move {
@@ -98,10 +98,10 @@ impl Dispatcher {
         };
         match slotkeeper::run(outside, self.config(), stopped, |_| {}).await {
             Ok(()) if was_asked.load(Ordering::Relaxed) => {
-                self.truth.tell(format!("dispatcher {} has stopped", self.host));
+                self.oracle.tell(format!("dispatcher {} has stopped", self.host));
             }
-            Ok(()) => self.truth.violate("a dispatcher runs", format!("dispatcher {} ended unasked", self.host)),
-            Err(error) => self.truth.violate("a dispatcher runs", format!("dispatcher {}: {error:#}", self.host)),
+            Ok(()) => self.oracle.violate("a dispatcher runs", format!("dispatcher {} ended unasked", self.host)),
+            Err(error) => self.oracle.violate("a dispatcher runs", format!("dispatcher {}: {error:#}", self.host)),
         }
     }
 
@@ -116,8 +116,8 @@ impl Dispatcher {
             }
             match opened {
                 Err(OpenError::Io { what, path, source }) => {
-                    self.truth.count("dispatcher could not open its journal");
-                    self.truth.tell(format!("d{} cannot {what} {}: {source}", self.host, path.display()));
+                    self.oracle.count("dispatcher could not open its journal");
+                    self.oracle.tell(format!("d{} cannot {what} {}: {source}", self.host, path.display()));
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 opened => return opened,
@@ -146,7 +146,7 @@ impl Dispatcher {
 
     /// Reports whether this life has the new settings, if the world has a rollout.
     fn rolled_out(&self) -> bool {
-        self.setting.rollout.as_ref().is_some_and(|rollout| self.truth.now() >= rollout.at)
+        self.setting.rollout.as_ref().is_some_and(|rollout| self.oracle.now() >= rollout.at)
     }
 
     /// Returns the rules of a life that begins now.

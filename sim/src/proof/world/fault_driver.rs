@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use turmoil::Sim;
 
 /// Upcoming and active faults.
-pub(super) struct Happenings {
+pub(super) struct FaultDriver {
     coming: Vec<Fault>,
     /// Active faults by the time they end.
     going: BTreeMap<(u64, usize), Fault>,
@@ -21,11 +21,11 @@ pub(super) struct Happenings {
 /// clocks here).
 const KEEP_ALIVE: u64 = 5_000;
 
-impl Happenings {
-    pub(super) fn new(setting: &Setting) -> Happenings {
+impl FaultDriver {
+    pub(super) fn new(setting: &Setting) -> FaultDriver {
         let mut coming = setting.faults.clone();
         coming.sort_by_key(|f| std::cmp::Reverse(f.at));
-        Happenings { coming, going: BTreeMap::new(), count: 0, giving_up: Vec::new() }
+        FaultDriver { coming, going: BTreeMap::new(), count: 0, giving_up: Vec::new() }
     }
 
     pub(super) fn step(&mut self, now: u64, sim: &mut Sim<'_>, world: &World) {
@@ -37,9 +37,9 @@ impl Happenings {
         }
         self.give_up(now, sim, world);
         for host in world.traps.caught() {
-            world.truth.count("dispatcher killed while writing");
-            world.truth.tell(format!("d{host} is killed while it writes"));
-            world.truth.crashed(host);
+            world.oracle.count("dispatcher killed while writing");
+            world.oracle.tell(format!("d{host} is killed while it writes"));
+            world.oracle.crashed(host);
             sim.crash(format!("d{host}"));
         }
         while let Some(fault) = self.coming.pop_if(|f| f.at <= now) {
@@ -89,7 +89,7 @@ impl Happenings {
 impl World {
     /// A fault begins.
     pub(super) fn begins(&self, fault: Fault, text: String) {
-        self.truth.fault(fault.at, Some(fault.until), fault.kind.word(), text);
+        self.oracle.fault(fault.at, Some(fault.until), fault.kind.word(), text);
     }
 
     fn hosts(&self) -> Vec<String> {
@@ -117,6 +117,6 @@ impl World {
 }
 
 fn end(fault: Fault, sim: &mut Sim<'_>, world: &World) {
-    world.truth.fault_is_over(fault.kind.word());
+    world.oracle.fault_is_over(fault.kind.word());
     fault.kind.family().end(fault, sim, world);
 }

@@ -29,7 +29,7 @@ impl World {
         });
         let api = Api {
             server: self.kube.server(),
-            truth: self.truth.clone(),
+            oracle: self.oracle.clone(),
             dice: Arc::new(Mutex::new(chance.stream("api"))),
             overload_dice: Arc::new(Mutex::new(chance.stream("overload"))),
             shaky: self.shaky.clone(),
@@ -42,7 +42,7 @@ impl World {
         let api_at = sim.lookup("api");
         let pods = Pods {
             kube: self.kube.clone(),
-            truth: self.truth.clone(),
+            oracle: self.oracle.clone(),
             recycled: self.setting.rules.after_session == AfterSession::Recycle,
             chance,
             conduct: self.setting.conduct,
@@ -64,7 +64,7 @@ impl World {
             let place = Dispatcher {
                 host,
                 setting: self.setting.clone(),
-                truth: self.truth.clone(),
+                oracle: self.oracle.clone(),
                 disk: self.disks[host].clone(),
                 gate: self.gates[host].clone(),
                 kube: self.kube.clone(),
@@ -90,13 +90,13 @@ impl World {
 
     /// Creates the second pool's host, and what its clusters need.
     fn annex(&self, sim: &mut turmoil::Sim<'_>, chance: Chance) -> Option<Grounds> {
-        let (annex, truth) = (self.setting.annex.clone()?, self.annex.clone()?);
+        let (annex, oracle) = (self.setting.annex.clone()?, self.annex.clone()?);
         let (conduct, windows, calm) = (self.setting.conduct, self.windows.clone(), self.calm.clone());
         let (troubled, cold_start) = (!self.setting.faults.is_empty(), self.setting.cold_start);
         let processes = Arc::default();
         let ground = move |host| Grounds {
             annex: annex.clone(),
-            truth: truth.clone(),
+            oracle: oracle.clone(),
             host,
             chance,
             conduct,
@@ -120,7 +120,7 @@ impl World {
 
     fn scalers(&self, sim: &mut turmoil::Sim<'_>, dispatchers: &[IpAddr], chance: Chance) {
         let scaler = Scaler {
-            truth: self.truth.clone(),
+            oracle: self.oracle.clone(),
             kube: self.kube.clone(),
             dispatchers: dispatchers.to_vec(),
             down: self.prometheus_down.clone(),
@@ -134,24 +134,24 @@ impl World {
             }
         });
         if self.setting.is_pushed() {
-            let (truth, kube, connections) = (self.truth.clone(), self.kube.clone(), self.connections.clone());
+            let (oracle, kube, connections) = (self.oracle.clone(), self.kube.clone(), self.connections.clone());
             let (dispatchers, setting) = (dispatchers.to_vec(), self.setting.clone());
             sim.host("keda", move || {
-                let (truth, kube, connections) = (truth.clone(), kube.clone(), connections.clone());
+                let (oracle, kube, connections) = (oracle.clone(), kube.clone(), connections.clone());
                 let (dispatchers, setting) = (dispatchers.clone(), setting.clone());
                 async move {
-                    Asker::new(truth, kube, dispatchers, connections, &setting).run(setting).await;
+                    Asker::new(oracle, kube, dispatchers, connections, &setting).run(setting).await;
                     Ok(())
                 }
             });
         }
-        let (truth, max) = (self.truth.clone(), self.setting.rules.max);
+        let (oracle, max) = (self.oracle.clone(), self.setting.rules.max);
         let orders = Orders { calm: self.calm.clone(), removal: self.removal.clone() };
         let dispatchers = dispatchers.to_vec();
         sim.host("operator", move || {
-            let (truth, orders, dispatchers) = (truth.clone(), orders.clone(), dispatchers.clone());
+            let (oracle, orders, dispatchers) = (oracle.clone(), orders.clone(), dispatchers.clone());
             async move {
-                operator::work(truth, dispatchers, orders, max, chance.stream("operator")).await;
+                operator::work(oracle, dispatchers, orders, max, chance.stream("operator")).await;
                 Ok(())
             }
         });
@@ -159,7 +159,7 @@ impl World {
 
     fn homes(&self, sim: &mut turmoil::Sim<'_>, dispatchers: Vec<IpAddr>, chance: Chance) {
         let scene = Scene {
-            truth: self.truth.clone(),
+            oracle: self.oracle.clone(),
             dispatchers,
             habits: self.setting.habits,
             calm: self.calm.clone(),
@@ -171,11 +171,11 @@ impl World {
             windows: self.windows.clone(),
             way: WAY,
         };
-        let annex = self.setting.annex.as_ref().zip(self.annex.clone()).map(|(annex, truth)| {
+        let annex = self.setting.annex.as_ref().zip(self.annex.clone()).map(|(annex, oracle)| {
             let way = Way { pool: ANNEX, base: pools::PATH, cookie: pools::COOKIE };
             let alone = annex.rules.slots_per_pod == 1;
             let numbers = self.setting.visitors..self.setting.visitors + annex.visitors;
-            let scene = Scene { truth, alone, way, bots_are_placed: false, ..scene.clone() };
+            let scene = Scene { oracle, alone, way, bots_are_placed: false, ..scene.clone() };
             (numbers.map(|number| number as usize).collect::<Vec<_>>(), scene)
         });
         let (homes, bots) = (self.setting.homes as usize, self.setting.bots as usize);

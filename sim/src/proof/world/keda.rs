@@ -4,7 +4,7 @@
 
 use super::kube::Kube;
 use super::net::Connections;
-use super::oracle::Truth;
+use super::oracle::Oracle;
 use super::scaler;
 use super::setting::{POOL, Setting};
 use crate::models::hpa::{Scale, Target};
@@ -44,7 +44,7 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(3), Duration::from
 /// KEDA's host, and what it can reach.
 #[derive(Clone)]
 pub struct Asker {
-    truth: Truth,
+    oracle: Oracle,
     kube: Kube,
     dispatchers: Vec<IpAddr>,
     connections: Connections,
@@ -56,17 +56,17 @@ pub struct Asker {
 
 impl Asker {
     pub fn new(
-        truth: Truth,
+        oracle: Oracle,
         kube: Kube,
         dispatchers: Vec<IpAddr>,
         connections: Connections,
         setting: &Setting,
     ) -> Asker {
         let trigger = Trigger { target: Target::AverageValue(1_000), cached: false };
-        let keda = Keda::new(scaler::object(setting), vec![trigger], Release::V2_20, truth.now());
+        let keda = Keda::new(scaler::object(setting), vec![trigger], Release::V2_20, oracle.now());
         let channels = Arc::new(Mutex::new(vec![None; dispatchers.len()]));
         let (turn, keda) = (Arc::default(), Arc::new(Mutex::new(keda)));
-        Asker { truth, kube, dispatchers, connections, channels, turn, keda }
+        Asker { oracle, kube, dispatchers, connections, channels, turn, keda }
     }
 
     pub async fn run(self, setting: Setting) {
@@ -119,7 +119,7 @@ impl Asker {
         let mut grpc = channel.grpc().await?;
         let answer = grpc.unary(tonic::Request::new(message), path(method)?, ProstCodec::<M, R>::default()).await;
         if let Err(status) = &answer {
-            self.truth.count(format!("KEDA receives {:?}", status.code()));
+            self.oracle.count(format!("KEDA receives {:?}", status.code()));
         }
         Ok((host, answer?.into_inner()))
     }
@@ -133,16 +133,16 @@ impl Asker {
         let targets: Vec<i64> =
             spec.metric_specs.iter().map(|s| target_milli(s.target_size, s.target_size_float)).collect();
         if targets != [1_000] {
-            self.truth.violate("one metric, one pod each", format!("{spec:?}"));
+            self.oracle.violate("one metric, one pod each", format!("{spec:?}"));
         }
-        let asked = self.truth.now();
+        let asked = self.oracle.now();
         let request = GetMetricsRequest { scaled_object_ref: Some(trigger()), metric_name: METRIC.into() };
         let metrics = self.unary::<_, GetMetricsResponse>("GetMetrics", request).await;
         let (host, metrics) = metrics.map_err(|_| Failure::Metrics)?;
         let values = metrics.metric_values.iter();
         let milli: Vec<i64> =
             values.map(|v| value_milli(MetricValue { whole: v.metric_value, float: v.metric_value_float })).collect();
-        self.truth.told(host, asked, milli.iter().sum());
+        self.oracle.told(host, asked, milli.iter().sum());
         let active = self.unary::<_, IsActiveResponse>("IsActive", trigger()).await;
         let (_, active) = active.map_err(|_| Failure::Metrics)?;
         Ok(Reading { active: active.result, milli })
@@ -158,15 +158,15 @@ impl Asker {
 
     /// Of something that was read at the beginning of a call: as it was then, unless the call took longer than these worlds assume.
     fn as_read(&self, (was, at): (bool, u64), is: bool) -> bool {
-        if self.truth.now() < at + scaler::LONGEST { was } else { is }
+        if self.oracle.now() < at + scaler::LONGEST { was } else { is }
     }
 
     async fn poll(self) {
         loop {
             let Some(at) = locked(&self.keda).next_poll() else { return };
-            tokio::time::sleep(Duration::from_millis(at.saturating_sub(self.truth.now()))).await;
-            let read = (self.kube.is_guarded(), self.truth.now());
-            let mut query = locked(&self.keda).begin_poll(self.truth.now());
+            tokio::time::sleep(Duration::from_millis(at.saturating_sub(self.oracle.now()))).await;
+            let read = (self.kube.is_guarded(), self.oracle.now());
+            let mut query = locked(&self.keda).begin_poll(self.oracle.now());
             loop {
                 let answer = self.ask().await;
                 if locked(&self.keda).hear(&mut query, &[answer]) == Heard::Over {
@@ -174,21 +174,21 @@ impl Asker {
                 }
             }
             let guarded = self.as_read(read, self.kube.is_guarded());
-            let decision = self.look(guarded).end_poll(query, self.replicas(), self.truth.now());
+            let decision = self.look(guarded).end_poll(query, self.replicas(), self.oracle.now());
             self.write("KEDA", decision.set);
-            let pushed = locked(&self.keda).take_push(self.replicas().current, self.truth.now());
+            let pushed = locked(&self.keda).take_push(self.replicas().current, self.oracle.now());
             self.write("KEDA", pushed.and_then(|decision| decision.set));
         }
     }
 
     /// Runs the HPA, which uses the API server and the adapter.
     async fn sync(self, setting: Setting) {
-        let mut hpa = scaler::autoscaler(&setting, self.truth.now());
+        let mut hpa = scaler::autoscaler(&setting, self.oracle.now());
         let given = hpa.spec.behavior.clone();
         loop {
-            tokio::time::sleep(Duration::from_millis(hpa.next_sync().saturating_sub(self.truth.now()))).await;
+            tokio::time::sleep(Duration::from_millis(hpa.next_sync().saturating_sub(self.oracle.now()))).await;
             let (spec, status) = self.kube.status_replicas();
-            let read = (self.kube.is_disabled(), self.truth.now());
+            let read = (self.kube.is_disabled(), self.oracle.now());
             let mut query = locked(&self.keda).begin_request(0);
             loop {
                 let answer = self.ask().await;
@@ -201,7 +201,7 @@ impl Asker {
             let scale = Scale { spec, status, ready: status };
             let disabled = self.as_read(read, self.kube.is_disabled());
             hpa.spec.behavior = hpa_behavior(&self.look(disabled).object, given.as_ref());
-            let write = hpa.reconcile(Some(scale), &[metric], self.truth.now()).write;
+            let write = hpa.reconcile(Some(scale), &[metric], self.oracle.now()).write;
             self.write("HPA", write.filter(|_| self.kube.status_replicas().0 == spec));
         }
     }
@@ -214,7 +214,7 @@ impl Asker {
                 Ok(()) => End::Clean,
                 Err(_) => End::Error,
             };
-            self.truth.count(format!("KEDA's stream ends: {end:?}"));
+            self.oracle.count(format!("KEDA's stream ends: {end:?}"));
             // A fifth of the real backoff, like all clocks here.
             tokio::time::sleep(Duration::from_millis(stream.ended(end) / 5)).await;
         }
@@ -227,11 +227,11 @@ impl Asker {
         let request = tonic::Request::new(trigger());
         let mut stream = grpc.server_streaming(request, path("StreamIsActive")?, codec).await?.into_inner();
         while let Some(message) = stream.message().await? {
-            self.truth.count("KEDA is pushed");
+            self.oracle.count("KEDA is pushed");
             if !message.result {
-                self.truth.violate("only `true` is pushed", "KEDA ignores false");
+                self.oracle.violate("only `true` is pushed", "KEDA ignores false");
             }
-            let (current, now) = (self.replicas().current, self.truth.now());
+            let (current, now) = (self.replicas().current, self.oracle.now());
             let decision = locked(&self.keda).push(message.result, true, current, now);
             self.write("KEDA", decision.and_then(|decision| decision.set));
         }
@@ -245,8 +245,8 @@ impl Asker {
 
     fn write(&self, who: &str, replicas: Option<u32>) {
         let Some(replicas) = replicas else { return };
-        self.truth.tell(format!("{who} writes replicas {replicas}"));
-        self.truth.count(format!("{who} writes"));
+        self.oracle.tell(format!("{who} writes replicas {replicas}"));
+        self.oracle.count(format!("{who} writes"));
         self.kube.scale_to(replicas);
     }
 }

@@ -9,7 +9,7 @@ mod objects;
 
 pub use nodes::Budget;
 
-use super::oracle::{EPOCH, Truth};
+use super::oracle::{EPOCH, Oracle};
 use super::setting::{POOL, Setting};
 use crate::chance::Chance;
 use crate::models::statefulset::StatefulSet;
@@ -49,7 +49,7 @@ const REACTION: std::ops::RangeInclusive<u64> = 20..=500;
 #[derive(Clone)]
 pub struct Kube {
     inner: Arc<Mutex<Inner>>,
-    truth: Truth,
+    oracle: Oracle,
 }
 
 /// The written spec of the set.
@@ -123,11 +123,11 @@ struct Inner {
 }
 
 impl Kube {
-    pub fn new(setting: &Setting, truth: Truth) -> Kube {
+    pub fn new(setting: &Setting, oracle: Oracle) -> Kube {
         let replicas = setting.rules.min;
         let mut store = Store::new(setting.seed);
         store.keep_history(KEPT);
-        let clock = truth.clone();
+        let clock = oracle.clone();
         let server = Server::with_store(store, move || EPOCH + clock.now());
         let set = stateful_set(replicas, setting.policy);
         let created = server.store(|store, now| store.create(Resource::StatefulSets, NAMESPACE, set, now));
@@ -169,8 +169,8 @@ impl Kube {
             pauses: None,
             has_set: true,
         };
-        truth.size_is(0, replicas, 0);
-        Kube { inner: Arc::new(Mutex::new(inner)), truth }
+        oracle.size_is(0, replicas, 0);
+        Kube { inner: Arc::new(Mutex::new(inner)), oracle }
     }
 
     /// Returns the API server, which outlives its host.
@@ -211,7 +211,7 @@ impl Kube {
         let patch = json!({ "spec": { "replicas": replicas } });
         // The set always exists.
         let _ = inner.server.store(|store, _| store.merge_patch(&set_key(), Part::Whole, &patch));
-        inner.read_back(self.truth.now(), &self.truth);
+        inner.read_back(self.oracle.now(), &self.oracle);
     }
 
     // ---- controllers ----
@@ -219,20 +219,20 @@ impl Kube {
     /// Runs the controllers' work that is due.
     pub fn step(&self, now: u64) {
         let mut inner = self.locked();
-        inner.read_back(now, &self.truth);
+        inner.read_back(now, &self.oracle);
         if now < inner.next_sync {
             return;
         }
-        inner.adjust_autoscaler(now, &self.truth);
+        inner.adjust_autoscaler(now, &self.oracle);
         inner.next_sync = now + SYNC_EVERY;
-        inner.watch_nodes(now, &self.truth);
-        inner.sync(now, &self.truth);
+        inner.watch_nodes(now, &self.oracle);
+        inner.sync(now, &self.oracle);
     }
 
     // ---- nodes ----
 
     pub fn stage(&self, uid: &str, stage: Stage) {
-        let now = self.truth.now();
+        let now = self.oracle.now();
         let mut inner = self.locked();
         if inner.is_silent(uid) {
             return;
@@ -241,28 +241,28 @@ impl Kube {
             life.ready.get_or_insert(now);
         }
         inner.stage(uid, stage);
-        inner.shown(uid, &self.truth);
+        inner.shown(uid, &self.oracle);
     }
 
     /// The container has ended, and the pod object is removed.
     pub fn ended(&self, uid: &str) {
-        let now = self.truth.now();
+        let now = self.oracle.now();
         let mut inner = self.locked();
         if !inner.is_silent(uid) {
-            inner.remove(uid, now, &self.truth);
+            inner.remove(uid, now, &self.oracle);
         }
     }
 
     /// A container is restarted. Returns when it will be ready.
     pub fn restarts(&self, uid: &str) -> u64 {
-        let now = self.truth.now();
+        let now = self.oracle.now();
         let mut inner = self.locked();
         let ready_at = now + inner.restart_time();
         if inner.is_silent(uid) {
             return ready_at;
         }
         inner.stage(uid, Stage::Unready);
-        inner.shown(uid, &self.truth);
+        inner.shown(uid, &self.oracle);
         if let Some(pod) = inner.pod(uid).cloned() {
             inner.kubelet(&pod, |kubelet| kubelet.crash(137, "Error"));
             // The pod may have been removed meanwhile.
@@ -291,12 +291,12 @@ impl Kube {
             life.end = Some(PodEnd::Crashed);
         }
         inner.stage(uid, Stage::Failed);
-        inner.shown(uid, &self.truth);
+        inner.shown(uid, &self.oracle);
     }
 
     /// From now on, starts take this many times as long; `None`: new pods are stuck until the cluster is healed.
     pub fn slow_down(&self, times: Option<u64>) {
-        let now = self.truth.now();
+        let now = self.oracle.now();
         let mut inner = self.locked();
         inner.slowness = times;
         inner.start_stuck(now);
@@ -345,7 +345,7 @@ impl Inner {
     }
 
     /// KEDA's operator adapts its autoscaler some time after the guard has changed.
-    fn adjust_autoscaler(&mut self, now: u64, truth: &Truth) {
+    fn adjust_autoscaler(&mut self, now: u64, oracle: &Oracle) {
         let guarded = self.is_guarded();
         if guarded == self.is_disabled() {
             self.pauses = None;
@@ -357,7 +357,7 @@ impl Inner {
             let patch = json!({ "spec": { "behavior": { "scaleDown": { "selectPolicy": policy } } } });
             let key = Key::new(Resource::HorizontalPodAutoscalers, NAMESPACE, AUTOSCALER);
             let _ = self.server.store(|store, _| store.merge_patch(&key, Part::Whole, &patch));
-            truth.count(format!("KEDA's autoscaler: {policy}"));
+            oracle.count(format!("KEDA's autoscaler: {policy}"));
         }
     }
 
@@ -370,7 +370,7 @@ impl Inner {
     }
 
     /// Reads the writes of other components: the size, and deletions. Our own writes appear too, and change nothing.
-    fn read_back(&mut self, now: u64, truth: &Truth) {
+    fn read_back(&mut self, now: u64, oracle: &Oracle) {
         let since = self.read;
         let (version, changes) = self.server.store(|store, _| {
             let changes: Vec<_> = if store.version() == since {
@@ -384,14 +384,14 @@ impl Inner {
         for change in changes {
             let metadata = &change.object["metadata"];
             if change.key == set_key() && change.deleted {
-                truth.tell("the set is deleted, and its pods stay".to_owned());
+                oracle.tell("the set is deleted, and its pods stay".to_owned());
             } else if change.key == set_key() {
                 self.generation = metadata["generation"].as_u64().unwrap_or_default();
                 let written = spec(&change.object);
                 if written != self.written {
                     self.writes += 1;
                     self.written = written;
-                    truth.size_is(written.start, written.start + written.replicas, written.decided);
+                    oracle.size_is(written.start, written.start + written.replicas, written.decided);
                 }
             } else if change.key.resource == Resource::Pods
                 && (change.deleted || metadata["deletionTimestamp"].is_string())
@@ -401,15 +401,15 @@ impl Inner {
                 let (ordinal, known) = (pod.ordinal, pod.terminating.is_some());
                 if !known && self.is_lost(uid, now) {
                     // A dispatcher could not reach it either. It may still run, so no other session gets it.
-                    truth.count("pod given up");
-                    truth.tell(format!("pod {ordinal} ({uid}) is given up: its node is lost"));
-                    self.terminate(uid, now, PodEnd::NodeLost, truth);
+                    oracle.count("pod given up");
+                    oracle.tell(format!("pod {ordinal} ({uid}) is given up: its node is lost"));
+                    self.terminate(uid, now, PodEnd::NodeLost, oracle);
                 } else if !known {
-                    truth.recycled(ordinal, uid);
-                    self.terminate(uid, now, PodEnd::Recycled, truth);
+                    oracle.recycled(ordinal, uid);
+                    self.terminate(uid, now, PodEnd::Recycled, oracle);
                 }
                 if change.deleted {
-                    self.remove(uid, now, truth);
+                    self.remove(uid, now, oracle);
                 }
             }
         }

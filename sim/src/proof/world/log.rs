@@ -1,7 +1,7 @@
 //! Receives every log line of every process in the world: an ERROR breaks a promise, a WARN is part of the story, and
 //! all lines, if requested, are the trace that two runs of one seed must share.
 
-use super::oracle::Truth;
+use super::oracle::Oracle;
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use tracing::field::{Field, Visit};
@@ -14,7 +14,7 @@ pub struct Lines {
 }
 
 struct Inner {
-    truth: Truth,
+    oracle: Oracle,
     trace: bool,
     lines: Mutex<Vec<String>>,
     /// The spans of the host that is currently running.
@@ -23,8 +23,8 @@ struct Inner {
 }
 
 impl Lines {
-    pub fn new(truth: Truth, trace: bool) -> Lines {
-        let inner = Inner { truth, trace, lines: Mutex::default(), host: Mutex::default(), spans: 1.into() };
+    pub fn new(oracle: Oracle, trace: bool) -> Lines {
+        let inner = Inner { oracle, trace, lines: Mutex::default(), host: Mutex::default(), spans: 1.into() };
         Lines { inner: Arc::new(inner) }
     }
 
@@ -69,9 +69,9 @@ impl Subscriber for Listener {
         event.record(&mut text);
         let (level, target) = (event.metadata().level(), event.metadata().target());
         if *level == Level::ERROR {
-            self.0.truth.violate("no process logs an ERROR", format!("{host}:{}", text.0));
+            self.0.oracle.violate("no process logs an ERROR", format!("{host}:{}", text.0));
         } else if *level == Level::WARN && target.starts_with("slotkeeper") {
-            self.0.truth.tell(format!("{host} warns:{}", text.0));
+            self.0.oracle.tell(format!("{host} warns:{}", text.0));
             let happenings = [
                 ("cut off from the journal", "dispatcher cut off"),
                 ("continuing under a new replica id", "dispatcher starts a new life"),
@@ -79,11 +79,11 @@ impl Subscriber for Listener {
                 ("the last record is incomplete", "torn record cut off"),
             ];
             for (_, what) in happenings.iter().filter(|(words, _)| text.0.contains(words)) {
-                self.0.truth.count(*what);
+                self.0.oracle.count(*what);
             }
         }
         if self.0.trace {
-            let now = self.0.truth.now();
+            let now = self.0.oracle.now();
             locked(&self.0.lines).push(format!("{now:>8} {host:<10} {level:<5} {target}{}", text.0));
         }
     }

@@ -3,7 +3,7 @@
 //! TCP would give up (keep-alive), or that have lost bytes.
 
 use super::kube::Kube;
-use super::oracle::Truth;
+use super::oracle::Oracle;
 use super::stall::Gate;
 use super::window::{Windowed, Windows};
 use slotkeeper::io::{BoxFuture, Io, Listener, Net, Stream};
@@ -19,12 +19,12 @@ use turmoil::net::{TcpListener, TcpStream};
 /// The sockets of dispatcher `host`.
 pub struct SimNet {
     pub host: usize,
-    pub truth: Truth,
+    pub oracle: Oracle,
     pub connections: Connections,
     /// Knows the current owners of the pods' addresses.
     pub kube: Kube,
     /// The checks of the second pool.
-    pub annex: Option<Truth>,
+    pub annex: Option<Oracle>,
     /// Blocks all traffic while the process is stopped.
     pub gate: Gate,
 }
@@ -155,9 +155,9 @@ impl Net for SimNet {
         Box::pin(async move {
             let listener = TcpListener::bind(at).await?;
             let address = listener.local_addr()?;
-            let (connections, gate, truth) = (self.connections.clone(), self.gate.clone(), self.truth.clone());
+            let (connections, gate, oracle) = (self.connections.clone(), self.gate.clone(), self.oracle.clone());
             let backlog = VecDeque::new();
-            Ok(Box::new(SimListener { listener, address, connections, gate, truth, backlog }) as Box<dyn Listener>)
+            Ok(Box::new(SimListener { listener, address, connections, gate, oracle, backlog }) as Box<dyn Listener>)
         })
     }
 
@@ -165,18 +165,18 @@ impl Net for SimNet {
         Box::pin(async move {
             self.gate.open().await;
             if self.gate.is_exhausted() {
-                return Err(no_descriptors(&self.truth));
+                return Err(no_descriptors(&self.oracle));
             }
             let pod = self.kube.route(to);
             let stream = TcpStream::connect(pod.unwrap_or(to)).await?;
             let stream = Kept::new(stream, &self.connections, Some(self.gate.clone()))?;
             let annex = self.annex.as_ref().filter(|annex| annex.has_pod_at(to));
-            let (to, truth) = match (pod, annex) {
-                (Some(pod), _) => (pod, &self.truth),
+            let (to, oracle) = match (pod, annex) {
+                (Some(pod), _) => (pod, &self.oracle),
                 (None, Some(annex)) => (to, annex),
                 (None, None) => return Ok(Stream::Other(Box::new(stream))),
             };
-            let watched = Watched { stream, to, host: self.host, truth: truth.clone(), session: None };
+            let watched = Watched { stream, to, host: self.host, oracle: oracle.clone(), session: None };
             Ok(Stream::Other(Box::new(watched)))
         })
     }
@@ -191,14 +191,14 @@ struct SimListener {
     address: SocketAddr,
     connections: Connections,
     gate: Gate,
-    truth: Truth,
+    oracle: Oracle,
     /// Connected, but not accepted for lack of a descriptor.
     backlog: VecDeque<(TcpStream, SocketAddr)>,
 }
 
 /// `EMFILE`
-fn no_descriptors(truth: &Truth) -> io::Error {
-    truth.count("no descriptor left");
+fn no_descriptors(oracle: &Oracle) -> io::Error {
+    oracle.count("no descriptor left");
     io::Error::from_raw_os_error(24)
 }
 
@@ -212,7 +212,7 @@ impl Listener for SimListener {
                 self.gate.open().await;
             }
             if self.gate.is_exhausted() {
-                return Err(no_descriptors(&self.truth));
+                return Err(no_descriptors(&self.oracle));
             }
             let (stream, peer) = self.backlog.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
             let kept = Kept::new(stream, &self.connections, Some(self.gate.clone()))?;
@@ -230,7 +230,7 @@ struct Watched {
     stream: Kept,
     to: SocketAddr,
     host: usize,
-    truth: Truth,
+    oracle: Oracle,
     session: Option<String>,
 }
 
@@ -245,8 +245,8 @@ impl Watched {
             self.session = name.map(|n| String::from_utf8_lossy(n).into_owned());
         }
         match &self.session {
-            Some(session) => self.truth.egress(self.host, self.to, session),
-            None => self.truth.violate("attach, then forward", "bytes go to a pod, and their session is unknown"),
+            Some(session) => self.oracle.egress(self.host, self.to, session),
+            None => self.oracle.violate("attach, then forward", "bytes go to a pod, and their session is unknown"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::conduct::{Conduct, PodConduct};
 use super::kube::{Kube, Pod, Stage, TERMINATION};
-use super::oracle::Truth;
+use super::oracle::Oracle;
 use super::program::Program;
 use super::window::Windows;
 use crate::chance::Chance;
@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct Pods {
     pub kube: Kube,
-    pub truth: Truth,
+    pub oracle: Oracle,
     /// Each pod belongs to its first session for its whole life.
     pub recycled: bool,
     pub chance: Chance,
@@ -59,12 +59,12 @@ pub async fn run(node: usize, pods: Pods, crashes: Crashes) -> io::Result<()> {
             mine
         };
         for uid in crashed {
-            pods.truth.tell(format!("the container of {uid} crashes"));
+            pods.oracle.tell(format!("the container of {uid} crashes"));
             let ready_at = pods.kube.restarts(&uid);
             containers.insert(uid, Container::new(ready_at));
         }
         containers.retain(|uid, _| assigned.iter().any(|p| p.uid == *uid));
-        let now = pods.truth.now();
+        let now = pods.oracle.now();
         for pod in assigned {
             if let Some(deadline) = pod.terminating {
                 match containers.get_mut(&pod.uid).filter(|c| c.runs) {
@@ -111,12 +111,12 @@ impl Container {
     fn start(pod: &Pod, pods: &Pods) -> Container {
         let mut container = Container::new(0);
         container.runs = true;
-        pods.truth.pod_is_at(pod.address, pod.ordinal, &pod.uid);
+        pods.oracle.pod_is_at(pod.address, pod.ordinal, &pod.uid);
         let program = Program {
             base: "/",
             ordinal: pod.ordinal,
             uid: pod.uid.clone(),
-            truth: pods.truth.clone(),
+            oracle: pods.oracle.clone(),
             recycled: pods.recycled,
             stopping: container.stopping.subscribe(),
             conduct: PodConduct::draw(pods.conduct, pods.chance, &pod.uid),

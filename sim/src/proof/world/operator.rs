@@ -1,6 +1,6 @@
 //! An operator who occasionally uses the admin API: kicks, extends, cordons.
 
-use super::oracle::Truth;
+use super::oracle::Oracle;
 use super::scaler::{ask, get};
 use super::setting::POOL;
 use rand::Rng;
@@ -21,7 +21,7 @@ pub struct Orders {
 }
 
 /// Runs the operator's host. `max`: the pool's maximum number of pods.
-pub async fn work(truth: Truth, dispatchers: Vec<IpAddr>, orders: Orders, max: u32, mut dice: ChaCha8Rng) {
+pub async fn work(oracle: Oracle, dispatchers: Vec<IpAddr>, orders: Orders, max: u32, mut dice: ChaCha8Rng) {
     let mut tidied = false;
     loop {
         let at = dispatchers[dice.random_range(0..dispatchers.len())];
@@ -34,7 +34,7 @@ pub async fn work(truth: Truth, dispatchers: Vec<IpAddr>, orders: Orders, max: u
                 removed = within(ask(at, "DELETE", &path)) => removed,
             };
             if removed.is_some() {
-                truth.count("operator removes the pool");
+                oracle.count("operator removes the pool");
                 orders.removal.store(false, Ordering::Relaxed);
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
@@ -42,10 +42,10 @@ pub async fn work(truth: Truth, dispatchers: Vec<IpAddr>, orders: Orders, max: u
         }
         if orders.calm.load(Ordering::Relaxed) {
             if !tidied {
-                tidied = uncordon_all(&truth, at, max).await;
+                tidied = uncordon_all(&oracle, at, max).await;
             }
         } else {
-            act(&truth, at, max, &mut dice).await;
+            act(&oracle, at, max, &mut dice).await;
         }
         let pause = tokio::time::Instant::now() + Duration::from_millis(dice.random_range(1_000..12_000));
         while tokio::time::Instant::now() < pause && !orders.removal.load(Ordering::Relaxed) {
@@ -60,28 +60,28 @@ async fn taken_back(order: &AtomicBool) {
     }
 }
 
-async fn uncordon_all(truth: &Truth, at: IpAddr, max: u32) -> bool {
+async fn uncordon_all(oracle: &Oracle, at: IpAddr, max: u32) -> bool {
     for pod in 0..max {
         if post(at, &format!("/pods/{pod}/uncordon")).await.is_none() {
             return false;
         }
-        truth.observed(truth.now(), Observation::Uncordoned { ordinal: pod });
+        oracle.observed(oracle.now(), Observation::Uncordoned { ordinal: pod });
     }
     true
 }
 
-async fn act(truth: &Truth, at: IpAddr, max: u32, dice: &mut ChaCha8Rng) {
+async fn act(oracle: &Oracle, at: IpAddr, max: u32, dice: &mut ChaCha8Rng) {
     let chosen: u32 = dice.random_range(0..100);
     if chosen < 20 {
         let act = if chosen < 12 { "cordon" } else { "uncordon" };
         let ordinal = dice.random_range(0..max);
         if act == "cordon" {
-            truth.observed(truth.now(), Observation::Cordoned { ordinal });
+            oracle.observed(oracle.now(), Observation::Cordoned { ordinal });
         }
         if post(at, &format!("/pods/{ordinal}/{act}")).await.is_some() {
-            truth.count(format!("operator {act}s"));
+            oracle.count(format!("operator {act}s"));
             if act == "uncordon" {
-                truth.observed(truth.now(), Observation::Uncordoned { ordinal });
+                oracle.observed(oracle.now(), Observation::Uncordoned { ordinal });
             }
         }
         return;
@@ -96,10 +96,10 @@ async fn act(truth: &Truth, at: IpAddr, max: u32, dice: &mut ChaCha8Rng) {
     let session = sessions[dice.random_range(0..sessions.len())];
     let act = if chosen < 40 { "kick" } else { "extend" };
     if act == "kick" {
-        truth.observed(truth.now(), Observation::Kicked { visitor: session.into() });
+        oracle.observed(oracle.now(), Observation::Kicked { visitor: session.into() });
     }
     if post(at, &format!("/sessions/{session}/{act}")).await.is_some() {
-        truth.count(format!("operator {act}s"));
+        oracle.count(format!("operator {act}s"));
     }
 }
 

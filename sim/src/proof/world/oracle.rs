@@ -31,15 +31,16 @@ pub const EPOCH: u64 = 1_767_600_000_000;
 /// Number of story lines that are kept to explain a failure.
 const STORY: usize = 4_000;
 
+/// The oracle of one pool. (`reference` is a second one, which shares no code with the core.)
 #[derive(Clone)]
-pub struct Truth {
+pub struct Oracle {
     inner: Arc<Mutex<Inner>>,
     /// The second oracle.
     pub(super) outsiders: Outsiders,
     pool: PoolId,
     /// The same for another pool of the same fleet: it has its own mirror, and receives every event that does not
     /// belong to one pool.
-    beside: Option<Arc<Truth>>,
+    beside: Option<Arc<Oracle>>,
 }
 
 /// A broken promise.
@@ -138,28 +139,28 @@ struct Before {
     lives: BTreeMap<usize, ReplicaId>,
 }
 
-impl Truth {
+impl Oracle {
     #[must_use]
-    pub fn new() -> Truth {
-        Truth::of(POOL)
+    pub fn new() -> Oracle {
+        Oracle::of(POOL)
     }
 
     #[must_use]
-    pub fn of(pool: &str) -> Truth {
-        Truth { inner: Arc::default(), outsiders: Outsiders::default(), pool: pool.into(), beside: None }
+    pub fn of(pool: &str) -> Oracle {
+        Oracle { inner: Arc::default(), outsiders: Outsiders::default(), pool: pool.into(), beside: None }
     }
 
     /// Adds the checks of another pool.
     #[must_use]
-    pub fn with(self, beside: Option<Truth>) -> Truth {
-        Truth { beside: beside.map(Arc::new), ..self }
+    pub fn with(self, beside: Option<Oracle>) -> Oracle {
+        Oracle { beside: beside.map(Arc::new), ..self }
     }
 
     pub(super) fn is_of_the_first_pool(&self) -> bool {
         &*self.pool.0 == POOL
     }
 
-    fn others(&self, act: impl Fn(&Truth)) {
+    fn others(&self, act: impl Fn(&Oracle)) {
         if let Some(beside) = &self.beside {
             act(beside);
         }
@@ -319,8 +320,8 @@ impl Inner {
     }
 }
 
-impl Default for Truth {
-    fn default() -> Truth {
-        Truth::new()
+impl Default for Oracle {
+    fn default() -> Oracle {
+        Oracle::new()
     }
 }

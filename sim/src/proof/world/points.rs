@@ -45,7 +45,7 @@ pub use built::{draw, install, words};
 mod built {
     use super::Rate;
     use crate::chance::Chance;
-    use crate::proof::world::oracle::Truth;
+    use crate::proof::world::oracle::Oracle;
     use rand::Rng;
     use rand_chacha::ChaCha8Rng;
     use slotkeeper::faultpoints::{self, Act, Installed, Point};
@@ -89,7 +89,7 @@ mod built {
     }
 
     /// Activates these points until the guard is dropped or the world is calm.
-    pub fn install(seed: u64, rates: &[Rate], truth: Truth, calm: Arc<AtomicBool>) -> Installed {
+    pub fn install(seed: u64, rates: &[Rate], oracle: Oracle, calm: Arc<AtomicBool>) -> Installed {
         let chance = Chance::new(seed);
         let mut sources: BTreeMap<Point, (Rate, ChaCha8Rng)> = BTreeMap::new();
         for rate in rates {
@@ -104,16 +104,16 @@ mod built {
             if !acts || calm.load(Ordering::Relaxed) {
                 return Act::Pass;
             }
-            truth.count(format!("point {}", rate.point));
+            oracle.count(format!("point {}", rate.point));
             let act = match (kind, point.extra()) {
                 (0, Some(extra)) => extra,
                 (1, _) => Act::Yield,
                 _ => Act::Delay(Duration::from_millis(time)),
             };
             match act {
-                Act::Drop => truth.tell(format!("POINT {}: dropped", rate.point)),
-                Act::Swap => truth.tell(format!("POINT {}: swapped with the next one", rate.point)),
-                Act::Delay(_) if time >= 100 => truth.tell(format!("POINT {}: delayed by {time} ms", rate.point)),
+                Act::Drop => oracle.tell(format!("POINT {}: dropped", rate.point)),
+                Act::Swap => oracle.tell(format!("POINT {}: swapped with the next one", rate.point)),
+                Act::Delay(_) if time >= 100 => oracle.tell(format!("POINT {}: delayed by {time} ms", rate.point)),
                 Act::Delay(_) | Act::Yield | Act::Pass => {}
             }
             act

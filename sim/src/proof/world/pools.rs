@@ -7,7 +7,7 @@
 //! an empty list.
 
 use super::conduct::{Conduct, PodConduct, pause};
-use super::oracle::Truth;
+use super::oracle::Oracle;
 use super::program::Program;
 use super::setting::Setting;
 use super::window::Windows;
@@ -108,7 +108,7 @@ impl Annex {
 pub struct Grounds {
     pub annex: Annex,
     /// The checks of this pool.
-    pub truth: Truth,
+    pub oracle: Oracle,
     /// The host of the listed addresses.
     pub host: IpAddr,
     pub chance: Chance,
@@ -137,7 +137,7 @@ impl Grounds {
             base: PATH,
             ordinal,
             uid: uid.to_owned(),
-            truth: self.truth.clone(),
+            oracle: self.oracle.clone(),
             recycled: self.annex.rules.after_session == AfterSession::Recycle,
             stopping,
             conduct: PodConduct::draw(self.conduct, self.chance, uid),
@@ -182,10 +182,10 @@ impl Grounds {
         let mut running: BTreeMap<u32, JoinSet<()>> = BTreeMap::new();
         let mut away: BTreeMap<u32, u64> = BTreeMap::new();
         loop {
-            let (now, calm) = (self.truth.now(), self.calm.load(Ordering::Relaxed));
+            let (now, calm) = (self.oracle.now(), self.calm.load(Ordering::Relaxed));
             let gone = away.len();
             away.retain(|_, until| *until > now && !calm);
-            (away.len()..gone).for_each(|_| self.truth.fault_is_over(AWAY));
+            (away.len()..gone).for_each(|_| self.oracle.fault_is_over(AWAY));
             for ordinal in (0..listed).filter(|o| !away.contains_key(o)) {
                 running.entry(ordinal).or_insert_with(|| self.run(ordinal));
             }
@@ -193,7 +193,7 @@ impl Grounds {
                 let ordinal = dice.random_range(0..listed);
                 let until = now + dice.random_range(500..6_000);
                 let text = format!("{} does not answer for a while", self.address(ordinal));
-                self.truth.fault(now, Some(until), AWAY, text);
+                self.oracle.fault(now, Some(until), AWAY, text);
                 running.remove(&ordinal);
                 away.insert(ordinal, until);
             }
@@ -203,7 +203,7 @@ impl Grounds {
 
     fn run(&self, ordinal: u32) -> JoinSet<()> {
         let (address, uid) = (self.address(ordinal), self.listed_uid(ordinal));
-        self.truth.pod_is_at(address, ordinal, &uid);
+        self.oracle.pod_is_at(address, ordinal, &uid);
         let mut tasks = JoinSet::new();
         tasks.spawn(self.program(ordinal, &uid, watch::channel(false).1).serve(address.port()));
         tasks
@@ -295,7 +295,7 @@ impl Cluster for Processes {
         Box::pin(async move {
             let mut table = locked(&self.table);
             if table.members.get(&pod.0).is_some_and(|m| m.uid == *uid.0) {
-                table.grounds.truth.recycled(pod.0, &uid.0);
+                table.grounds.oracle.recycled(pod.0, &uid.0);
                 table.end(pod.0);
             }
             Ok(())
@@ -307,7 +307,7 @@ impl Cluster for Processes {
             self.keeper.abort();
             let mut table = locked(&self.table);
             for (_, member) in std::mem::take(&mut table.members) {
-                table.grounds.truth.pod_is_gone(&member.uid);
+                table.grounds.oracle.pod_is_gone(&member.uid);
             }
         })
     }
@@ -321,7 +321,7 @@ impl Table {
     /// Returns the next version of an observation. As in the real adaptor, it is higher than those of every earlier
     /// life.
     fn next(&mut self) -> u64 {
-        self.version = (self.version + 1).max(self.grounds.truth.wall().0.saturating_mul(1_000));
+        self.version = (self.version + 1).max(self.grounds.oracle.wall().0.saturating_mul(1_000));
         self.version
     }
 
@@ -344,7 +344,7 @@ impl Table {
 
     /// Does what is due now.
     fn keep(&mut self) {
-        let now = self.grounds.truth.now();
+        let now = self.grounds.oracle.now();
         let (start, end) = self.wanted;
         for ordinal in (start..end).filter(|o| !self.members.contains_key(o)).collect::<Vec<_>>() {
             self.begin(ordinal, now);
@@ -356,7 +356,7 @@ impl Table {
                 State::Ending { gone_at } if gone_at <= now => self.gone(ordinal),
                 State::Starting { .. } | State::Ready if !(start..end).contains(&ordinal) => {
                     if let Some(member) = self.members.get(&ordinal) {
-                        self.grounds.truth.scaled_down(ordinal, &member.uid);
+                        self.grounds.oracle.scaled_down(ordinal, &member.uid);
                     }
                     self.end(ordinal);
                 }
@@ -375,7 +375,7 @@ impl Table {
             stopping: watch::channel(false).0,
             tasks: JoinSet::new(),
         };
-        self.grounds.truth.count("process started");
+        self.grounds.oracle.count("process started");
         self.members.insert(ordinal, member);
         self.seen(ordinal, Phase::Starting);
     }
@@ -385,7 +385,7 @@ impl Table {
         let Some(member) = self.members.get_mut(&ordinal) else { return };
         let number: u64 = member.uid.rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or_default();
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), FIRST_PORT + (number % 4_000) as u16);
-        grounds.truth.pod_is_at(address, ordinal, &member.uid);
+        grounds.oracle.pod_is_at(address, ordinal, &member.uid);
         let program = grounds.program(ordinal, &member.uid, member.stopping.subscribe());
         member.tasks.spawn(program.serve(address.port()));
         member.state = State::Ready;
@@ -393,7 +393,7 @@ impl Table {
     }
 
     fn end(&mut self, ordinal: u32) {
-        let gone_at = self.grounds.truth.now() + ENDING;
+        let gone_at = self.grounds.oracle.now() + ENDING;
         let Some(member) = self.members.get_mut(&ordinal) else { return };
         if matches!(member.state, State::Ending { .. }) {
             return;
@@ -405,8 +405,8 @@ impl Table {
 
     fn gone(&mut self, ordinal: u32) {
         let Some(member) = self.members.remove(&ordinal) else { return };
-        self.grounds.truth.pod_is_gone(&member.uid);
-        self.grounds.truth.count("process ended");
+        self.grounds.oracle.pod_is_gone(&member.uid);
+        self.grounds.oracle.count("process ended");
         let (pod, uid, version) = (Ordinal(ordinal), Uid(member.uid.into()), self.next());
         self.tell(Command::PodGone { pod, uid, version });
     }

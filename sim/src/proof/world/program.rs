@@ -2,7 +2,7 @@
 //! belongs to one for its whole life. How politely it behaves is drawn for each incarnation (`conduct`).
 
 use super::conduct::{LETTERS, PING, PodConduct, Sent, described, is_as_described, letters, pause, push};
-use super::oracle::Truth;
+use super::oracle::Oracle;
 use super::pools::PATH;
 use super::window::Windows;
 use bytes::Bytes;
@@ -44,7 +44,7 @@ pub struct Program {
     pub base: &'static str,
     pub ordinal: u32,
     pub uid: String,
-    pub truth: Truth,
+    pub oracle: Oracle,
     /// The pod belongs to its first session for its whole life.
     pub recycled: bool,
     /// True after SIGTERM.
@@ -94,22 +94,22 @@ impl Program {
         let session =
             request.headers().get("x-session-id").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         if request.headers().get(header::COOKIE).is_some_and(|c| c.as_bytes().starts_with(b"slotkeeper")) {
-            self.truth.violate("the cookie stays with the dispatcher", format!("pod {} received it", self.ordinal));
+            self.oracle.violate("the cookie stays with the dispatcher", format!("pod {} received it", self.ordinal));
         }
         let path = request.uri().path();
         if !path.starts_with(self.base) || self.base != PATH && path.starts_with(PATH) {
-            self.truth
+            self.oracle
                 .violate("every pool has its own visitors", format!("pod {} received a request for {path}", self.uid));
         }
-        self.truth.arrived(self.ordinal, &self.uid, &session);
-        if self.recycled && !self.truth.serves(self.ordinal, &self.uid, &session) {
+        self.oracle.arrived(self.ordinal, &self.uid, &session);
+        if self.recycled && !self.oracle.serves(self.ordinal, &self.uid, &session) {
             return self.plain(StatusCode::CONFLICT, &session, whole("this pod belongs to another session".into()));
         }
         if let Some(key) = request.headers().get(header::SEC_WEBSOCKET_KEY).cloned() {
             return self.upgrade(&mut request, upgrades, &session, &key).await;
         }
         if self.conduct.late {
-            self.truth.count("pod answers late");
+            self.oracle.count("pod answers late");
             tokio::time::sleep(self.pause(300, 2_500)).await;
         }
         let mut response = match request.uri().path().rsplit('/').next() {
@@ -118,7 +118,7 @@ impl Program {
             _ => self.plain(StatusCode::OK, &session, whole("your desk".into())),
         };
         if self.conduct.hangs_up {
-            self.truth.count("pod hangs up after an answer");
+            self.oracle.count("pod hangs up after an answer");
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -166,7 +166,7 @@ impl Program {
         let (number, size) = self.draw(|dice| (dice.random_range(0..1_000), dice.random_range(1_000..200_000)));
         let text = letters(number, size);
         let body = if self.conduct.chunks {
-            self.truth.count("pod answers in chunks");
+            self.oracle.count("pod answers in chunks");
             let pauses: Vec<Duration> = (0..size.div_ceil(CHUNK)).map(|_| self.pause(0, 120)).collect();
             let text = Bytes::from(text);
             let chunks = futures_util::stream::iter(pauses.into_iter().enumerate()).then(move |(n, pause)| {
@@ -194,7 +194,7 @@ impl Program {
         let mut received = Vec::new();
         while let Some(frame) = body.frame().await {
             let Ok(frame) = frame else {
-                self.truth.upload_breaks_off(session);
+                self.oracle.upload_breaks_off(session);
                 return self.plain(StatusCode::BAD_REQUEST, session, whole("the body broke off".into()));
             };
             received.extend_from_slice(&frame.into_data().unwrap_or_default());
@@ -202,11 +202,11 @@ impl Program {
                 tokio::time::sleep(self.pause(5, 60)).await;
             }
         }
-        self.truth.count("upload received");
+        self.oracle.count("upload received");
         if is_as_described(description, &received) == Some(false) {
             let what =
                 format!("pod {} received {} bytes of a body described as {description:?}", self.uid, received.len());
-            self.truth.violate("bytes arrive as they were sent", what);
+            self.oracle.violate("bytes arrive as they were sent", what);
         }
         self.plain(StatusCode::OK, session, whole(received.len().to_string()))
     }
@@ -276,21 +276,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             Message::Text(_) | Message::Binary(_) => {
                 self.received += 1;
                 if conduct.reads_slowly {
-                    self.program.truth.count("pod reads slowly");
+                    self.program.oracle.count("pod reads slowly");
                     tokio::time::sleep(self.program.pause(50, 600)).await;
                 }
                 self.socket.send(message).await.is_ok()
             }
             Message::Pong(payload) => {
                 if payload.starts_with(PING.as_bytes()) {
-                    self.program.truth.count("ping of a pod answered");
+                    self.program.oracle.count("ping of a pod answered");
                 }
                 true
             }
             Message::Close(frame) => {
                 self.check(frame.as_ref().map_or("", |f| f.reason.as_str()));
                 if conduct.ignores_close {
-                    self.program.truth.count("pod ignores a close");
+                    self.program.oracle.count("pod ignores a close");
                     tokio::time::sleep(self.program.pause(500, 4_000)).await;
                 }
                 // The reply to the close is sent with the next read.
@@ -303,13 +303,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     /// A closing visitor reports how many messages it has sent: compares that with what has arrived.
     fn check(&self, reason: &str) {
         let Some(sent) = Sent::read(reason, "end") else { return };
-        self.program.truth.count("visitor's messages counted");
+        self.program.oracle.count("visitor's messages counted");
         if sent.messages != self.received {
             let what = format!(
                 "a visitor sent {} messages and closed; {} arrived at pod {}",
                 sent.messages, self.received, self.program.uid
             );
-            self.program.truth.violate("bytes arrive as they were sent", what);
+            self.program.oracle.violate("bytes arrive as they were sent", what);
         }
     }
 
@@ -318,7 +318,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         if self.program.conduct.pings {
             self.socket.send(Message::Ping(format!("{PING}{}", self.sent.pings).into())).await?;
             self.sent.pings += 1;
-            self.program.truth.count("pod sends a ping");
+            self.program.oracle.count("pod sends a ping");
         }
         if self.program.conduct.pushes {
             let burst = self.program.draw(|dice| [1, 1, 3, 12][dice.random_range(0..4)]);
@@ -329,7 +329,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 let message = if binary { Message::binary(text) } else { Message::text(text) };
                 self.socket.send(message).await?;
                 self.sent.messages += 1;
-                self.program.truth.count("pod pushes a message");
+                self.program.oracle.count("pod pushes a message");
             }
         }
         Ok(())
@@ -337,7 +337,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     /// Half-closes the connection: the last message is directly followed by the end of the stream. Continues to read.
     async fn half_close(mut self) {
-        self.program.truth.count("pod half-closes");
+        self.program.oracle.count("pod half-closes");
         if self.socket.send(Message::text(self.sent.written("last"))).await.is_err() {
             return;
         }

@@ -7,7 +7,7 @@ pub mod data;
 pub mod resp;
 
 use super::journal::{Traps, When};
-use super::oracle::Truth;
+use super::oracle::Oracle;
 use bytes::Bytes;
 use data::{Data, Happened, Id, Moment, Script};
 use rand::Rng;
@@ -40,7 +40,7 @@ pub struct Redis {
     written: watch::Sender<u64>,
     /// Counts lives: connections end with the life in which they were made.
     lives: watch::Sender<u64>,
-    truth: Truth,
+    oracle: Oracle,
     traps: Traps,
 }
 
@@ -75,7 +75,7 @@ fn syntax() -> Answer {
 
 impl Redis {
     #[must_use]
-    pub fn new(truth: Truth, traps: Traps, dice: ChaCha8Rng) -> Redis {
+    pub fn new(oracle: Oracle, traps: Traps, dice: ChaCha8Rng) -> Redis {
         let inner = Inner {
             data: Data::default(),
             run_id: String::new(),
@@ -89,7 +89,7 @@ impl Redis {
             inner: Arc::new(Mutex::new(inner)),
             written: watch::Sender::new(0),
             lives: watch::Sender::new(0),
-            truth,
+            oracle,
             traps,
         };
         redis.live();
@@ -138,21 +138,21 @@ impl Redis {
     }
 
     fn lose(&self, newest: u64) {
-        let now = self.truth.now();
+        let now = self.oracle.now();
         let mut inner = self.locked();
         let lost = inner.data.lose(now, newest);
         let position = inner.data.position();
         drop(inner);
         if lost {
-            self.truth.count("journal entries lost");
-            self.truth.rewound(position);
+            self.oracle.count("journal entries lost");
+            self.oracle.rewound(position);
         }
     }
 
     /// An operator deletes everything.
     pub fn flush(&self) {
         self.locked().data.flush();
-        self.truth.rewound(0);
+        self.oracle.rewound(0);
         self.written.send_modify(|count| *count += 1);
     }
 
@@ -229,7 +229,7 @@ impl Redis {
                 if fields.iter().any(|f| &f[..] == b"state")
                     && matches!(&answer, Answer::Array(a) if !a.contains(&Answer::Nothing))
                 {
-                    self.truth.count("checkpoint restored");
+                    self.oracle.count("checkpoint restored");
                 }
                 answer
             }
@@ -247,7 +247,7 @@ impl Redis {
             }
             // Commands that an operator may run on the journal's keys by hand.
             ("XADD" | "XTRIM" | "XDEL" | "DEL" | "SET" | "HSET", arguments) => {
-                let now = self.truth.now();
+                let now = self.oracle.now();
                 let answer = self.locked().data.meddle(&name, arguments, now);
                 self.written.send_modify(|count| *count += 1);
                 answer
@@ -340,17 +340,17 @@ impl Redis {
     fn perform(&self, script: Script, keys: &[Bytes], argv: &[Bytes], host: Option<usize>) -> Answer {
         let mut happened = Vec::new();
         let mut inner = self.locked();
-        let clock = (self.truth.wall().0 as i64 + inner.step) as u64;
-        let moment = Moment { now: self.truth.now(), clock };
+        let clock = (self.oracle.wall().0 as i64 + inner.step) as u64;
+        let moment = Moment { now: self.oracle.now(), clock };
         let answer = inner.data.run(script, keys, argv, moment, &mut happened);
         drop(inner);
         if let Answer::Error(what) = &answer {
-            self.truth.count(format!("journal returns {}", what.split(' ').next().unwrap_or_default()));
+            self.oracle.count(format!("journal returns {}", what.split(' ').next().unwrap_or_default()));
         }
         for what in happened {
             match what {
                 Happened::Taken { position, at, draft } => self.taken(position, at, &draft, host),
-                Happened::Kept { position, state } => self.truth.kept(position, &state),
+                Happened::Kept { position, state } => self.oracle.kept(position, &state),
             }
         }
         self.written.send_modify(|count| *count += 1);
@@ -359,11 +359,11 @@ impl Redis {
 
     fn taken(&self, position: u64, at: u64, draft: &Bytes, host: Option<usize>) {
         let Some(entry) = super::journal::entry(at, draft) else {
-            return self.truth.violate("the journal can be read", String::from_utf8_lossy(draft).into_owned());
+            return self.oracle.violate("the journal can be read", String::from_utf8_lossy(draft).into_owned());
         };
         if let Some(host) = host.filter(|_| entry.number > 0) {
-            self.truth.lives_as(host, entry.from);
+            self.oracle.lives_as(host, entry.from);
         }
-        self.truth.journalled(position, &entry);
+        self.oracle.journalled(position, &entry);
     }
 }

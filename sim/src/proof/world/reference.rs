@@ -10,7 +10,7 @@
 //! permissive value of each setting, and does not judge how long visitors wait and whether positions fall back.
 
 use super::faults::FaultKind;
-use super::oracle::Truth;
+use super::oracle::Oracle;
 use super::setting::Setting;
 use slotkeeper_core::{AfterSession, Millis, Scaling, Shrink};
 use slotkeeper_reference::{
@@ -77,7 +77,7 @@ impl Outsiders {
     }
 }
 
-impl Truth {
+impl Oracle {
     /// Reports an observation. It became true at some moment since `since`.
     pub fn observed(&self, since: u64, what: Observation) {
         if !self.is_of_the_first_pool() {

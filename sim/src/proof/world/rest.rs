@@ -1,14 +1,14 @@
 //! Whether a world is at rest, and everybody was served.
 
 use super::World;
-use super::oracle::Truth;
+use super::oracle::Oracle;
 use super::pools::Kind;
 use crate::record::Sample;
 
 impl World {
     pub(super) fn sample(&self, at: u64) -> Sample {
         let (spec, pods, ready, _) = self.kube.size();
-        let census = self.truth.census();
+        let census = self.oracle.census();
         Sample {
             at,
             desired: census.map_or(0, |c| c.desired.len()),
@@ -22,7 +22,7 @@ impl World {
 
     /// Returns why the world is not at rest: a session is left, or the pool is not at its minimum.
     pub(super) fn unrest(&self) -> Option<String> {
-        let left = self.truth.left();
+        let left = self.oracle.left();
         if !left.is_empty() {
             return Some(format!("{} sessions are left: {}", left.len(), left.join(", ")));
         }
@@ -31,13 +31,13 @@ impl World {
         if out > 0 {
             return Some(format!("{out} visitors have not finished"));
         }
-        if let Some((census, annex)) = self.annex.as_ref().and_then(Truth::census).zip(self.setting.annex.as_ref())
+        if let Some((census, annex)) = self.annex.as_ref().and_then(Oracle::census).zip(self.setting.annex.as_ref())
             && annex.kind == Kind::Processes
             && !census.desired.is_empty()
         {
             return Some(format!("{} processes of the second pool are wanted", census.desired.len()));
         }
-        let (Some(census), Some(rules)) = (self.truth.census(), self.truth.rules()) else {
+        let (Some(census), Some(rules)) = (self.oracle.census(), self.oracle.rules()) else {
             return Some("there is no pool".into());
         };
         let spare = rules.spare.slots(0).div_ceil(u64::from(rules.slots_per_pod)) as u32;
@@ -63,7 +63,7 @@ impl World {
             .collect();
         if !unserved.is_empty() {
             let what = format!("visitors {} never got a slot", unserved.join(", "));
-            self.truth.violate("every patient visitor is served", what);
+            self.oracle.violate("every patient visitor is served", what);
         }
     }
 }

@@ -2,7 +2,7 @@
 //! HPA. The periods are a fifth of the usual ones, like all clocks of these worlds.
 
 use super::kube::Kube;
-use super::oracle::Truth;
+use super::oracle::Oracle;
 use super::setting::{POOL, Setting};
 use super::visitor::KEY;
 use crate::chance::Chance;
@@ -41,7 +41,7 @@ const DESIRED: &str = "slotkeeper_pods desired";
 /// What is needed to scrape and scale.
 #[derive(Clone)]
 pub struct Scaler {
-    pub truth: Truth,
+    pub oracle: Oracle,
     pub kube: Kube,
     pub dispatchers: Vec<IpAddr>,
     /// Prometheus is down.
@@ -65,22 +65,22 @@ impl Scaler {
     async fn scrape(self, host: usize, at: IpAddr, prometheus: Arc<Mutex<Prometheus>>) {
         loop {
             if !self.down.load(Ordering::Relaxed) {
-                let asked = self.truth.now();
+                let asked = self.oracle.now();
                 let answer = tokio::time::timeout(TIMEOUT, get(at, "/metrics")).await;
                 let gauges = answer.ok().and_then(Result::ok).map(|text| read(&text));
                 if let Some(gauges) = &gauges
                     && gauges.contains_key("slotkeeper_queue_length")
                 {
                     let position = gauges.get("slotkeeper_journal_position").copied().unwrap_or_default();
-                    self.truth.scraped(host, asked, position as u64, gauges);
+                    self.oracle.scraped(host, asked, position as u64, gauges);
                 }
-                self.truth.count(if gauges.is_some() { "scrape" } else { "scrape failed" });
+                self.oracle.count(if gauges.is_some() { "scrape" } else { "scrape failed" });
                 let samples = gauges.map(|gauges| {
                     let sample =
                         |value: &f64| Sample { metric: DESIRED.into(), pool: POOL.into(), value: *value, at: None };
                     gauges.get(DESIRED).map(sample).into_iter().collect()
                 });
-                let now = self.truth.now();
+                let now = self.oracle.now();
                 locked(&prometheus).scrape(&target(host), samples.ok_or(ScrapeFailed), now);
             }
             tokio::time::sleep(Duration::from_millis(SCRAPE)).await;
@@ -91,14 +91,14 @@ impl Scaler {
     /// empty answers, and scale-up in one step.
     async fn scale(&self, setting: &Setting, prometheus: &Mutex<Prometheus>) {
         let trigger = Trigger { target: Target::AverageValue(1_000), cached: false };
-        let mut keda = Keda::new(object(setting), vec![trigger], Release::V2_20, self.truth.now());
-        let mut hpa = autoscaler(setting, self.truth.now());
+        let mut keda = Keda::new(object(setting), vec![trigger], Release::V2_20, self.oracle.now());
+        let mut hpa = autoscaler(setting, self.oracle.now());
         let given = hpa.spec.behavior.clone();
         let mut dice = Chance::new(setting.seed).stream("scaler");
         // What each has decided, and when it writes that: the next poll or sync comes after the write.
         let (mut polled, mut synced) = (None, None);
         loop {
-            let now = self.truth.now();
+            let now = self.oracle.now();
             self.write("KEDA", &mut polled, now);
             self.write("HPA", &mut synced, now);
             let (spec, status) = self.kube.status_replicas();
@@ -128,8 +128,8 @@ impl Scaler {
 
     fn write(&self, who: &str, decided: &mut Option<(u32, u64)>, now: u64) {
         if let Some((replicas, _)) = decided.take_if(|(_, at)| *at <= now) {
-            self.truth.tell(format!("{who} writes replicas {replicas}"));
-            self.truth.count(format!("{who} writes"));
+            self.oracle.tell(format!("{who} writes replicas {replicas}"));
+            self.oracle.count(format!("{who} writes"));
             self.kube.scale_to(replicas);
         }
     }

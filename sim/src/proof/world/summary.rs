@@ -1,7 +1,7 @@
 //! The record of a world, for its report.
 
 use super::kube::Kube;
-use super::oracle::Truth;
+use super::oracle::Oracle;
 use super::setting::Setting;
 use super::visitor::Guests;
 use crate::record::{Figures, Quantiles, Record, Sample};
@@ -9,14 +9,14 @@ use crate::record::{Figures, Quantiles, Record, Sample};
 /// Returns the record; `waited`: milliseconds from request to slot.
 pub(super) fn record(
     setting: &Setting,
-    truth: &Truth,
+    oracle: &Oracle,
     kube: &Kube,
     samples: Vec<Sample>,
     mut waited: Vec<u64>,
     lasted: u64,
     guests: &Guests,
 ) -> Record {
-    let (pods, sessions) = (kube.lives(), truth.sessions());
+    let (pods, sessions) = (kube.lives(), oracle.sessions());
     let hours = |ms: u64| ms as f64 / 3_600_000.0;
     let alive: u64 = pods.iter().map(|p| p.gone.unwrap_or(lasted).saturating_sub(p.created)).sum();
     let spells = || sessions.iter().flat_map(|s| &s.spells);
@@ -39,7 +39,7 @@ pub(super) fn record(
         samples,
         pods,
         sessions,
-        marks: truth.marks(),
+        marks: oracle.marks(),
         figures,
     }
 }

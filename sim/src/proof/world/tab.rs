@@ -2,7 +2,7 @@
 //! messages are complete and in order, and nothing is missing when the pod reports its end.
 
 use super::conduct::{PING, Received, Sent};
-use super::oracle::Truth;
+use super::oracle::Oracle;
 use super::visitor::Scene;
 use super::window::Windowed;
 use futures_util::{SinkExt, StreamExt};
@@ -38,12 +38,12 @@ pub struct Socket {
 impl Socket {
     /// Sends a message, if there is one, and waits for messages. The error is how the connection ended.
     pub async fn talk(&mut self, ask: Option<String>, scene: &Scene) -> Result<(), String> {
-        let truth = &scene.truth;
-        let asked = truth.now();
+        let oracle = &scene.oracle;
+        let asked = oracle.now();
         let before = std::mem::replace(&mut self.looked, asked);
         let wait = if ask.is_some() { SILENCE } else { GLANCE };
         if let Some(ask) = &ask {
-            truth.sends(&self.session);
+            oracle.sends(&self.session);
             let sent = tokio::time::timeout(SILENCE, self.stream.send(Message::text(ask.clone()))).await;
             sent.map_err(|_| "stuck".to_owned())?.map_err(|_| "broken".to_owned())?;
             self.sent += 1;
@@ -56,7 +56,7 @@ impl Socket {
                 Ok(Some(Err(_)) | None) => {
                     // The connection of a visitor that did not read may have been closed for that, without a reason.
                     if !self.neglected {
-                        truth.broke_off(&self.session, self.number);
+                        oracle.broke_off(&self.session, self.number);
                     }
                     return Err("broken".into());
                 }
@@ -65,40 +65,40 @@ impl Socket {
             match heard {
                 Message::Close(frame) => {
                     if let Some(sent) = frame.as_ref().and_then(|f| Sent::read(f.reason.as_str(), "end")) {
-                        truth.count("pod's messages counted at a close");
-                        self.end(sent, truth);
+                        oracle.count("pod's messages counted at a close");
+                        self.end(sent, oracle);
                     }
                     let (code, reason) = frame.as_ref().map_or((0, ""), |f| (u16::from(f.code), f.reason.as_str()));
-                    self.closed(code, reason, before, truth);
+                    self.closed(code, reason, before, oracle);
                     return Err(frame.map_or("closed".into(), |f| u16::from(f.code).to_string()));
                 }
                 Message::Ping(payload) => {
                     if payload.starts_with(PING.as_bytes()) {
                         self.received.pings += 1;
-                        truth.count("ping of a pod received");
+                        oracle.count("ping of a pod received");
                     }
                 }
                 Message::Text(heard) => {
                     if let Some(sent) = Sent::read(heard.as_str(), "last") {
-                        truth.count("pod's messages counted at a half-close");
-                        self.end(sent, truth);
+                        oracle.count("pod's messages counted at a half-close");
+                        self.end(sent, oracle);
                         self.received.is_over = true;
-                    } else if !self.is_push(heard.as_bytes(), truth) {
+                    } else if !self.is_push(heard.as_bytes(), oracle) {
                         if ask.as_deref() != Some(heard.as_str()) {
-                            truth.violate(
+                            oracle.violate(
                                 "bytes arrive as they were sent",
                                 format!("sent {ask:.40?}, received {:.40}", heard.as_str()),
                             );
                         }
-                        truth.echoed(&self.uid, &self.session, self.opened, asked, scene.alone);
+                        oracle.echoed(&self.uid, &self.session, self.opened, asked, scene.alone);
                         let (visitor, pod) = (self.session.as_str().into(), self.uid.as_str().into());
-                        truth.observed(asked, Observation::Stream { visitor, pod, stream: self.number });
+                        oracle.observed(asked, Observation::Stream { visitor, pod, stream: self.number });
                         return Ok(());
                     }
                 }
                 Message::Binary(heard) => {
-                    if !self.is_push(&heard, truth) {
-                        truth.violate("bytes arrive as they were sent", "an unexpected binary message arrived");
+                    if !self.is_push(&heard, oracle) {
+                        oracle.violate("bytes arrive as they were sent", "an unexpected binary message arrived");
                     }
                 }
                 Message::Pong(_) | Message::Frame(_) => {}
@@ -108,25 +108,25 @@ impl Socket {
 
     /// Reports to the second oracle that the stream was closed at some moment since `since`; not if its pod may have
     /// closed it by itself, or because the visitor did not read: both are independent of the dispatchers.
-    fn closed(&self, code: u16, reason: &str, since: u64, truth: &Truth) {
+    fn closed(&self, code: u16, reason: &str, since: u64, oracle: &Oracle) {
         let says_why = matches!(code, 1001 | 1012 | 4001..=4010);
         if says_why || !self.neglected && !self.received.is_over {
-            truth.closed(&self.session, &self.uid, self.number, code, reason, since);
+            oracle.closed(&self.session, &self.uid, self.number, code, reason, since);
         }
     }
 
-    fn is_push(&mut self, message: &[u8], truth: &Truth) -> bool {
+    fn is_push(&mut self, message: &[u8], oracle: &Oracle) -> bool {
         match self.received.push(message) {
             None => return false,
-            Some(Ok(())) => truth.count("push received"),
-            Some(Err(what)) => truth.violate("bytes arrive as they were sent", what),
+            Some(Ok(())) => oracle.count("push received"),
+            Some(Err(what)) => oracle.violate("bytes arrive as they were sent", what),
         }
         true
     }
 
-    fn end(&self, sent: Sent, truth: &Truth) {
+    fn end(&self, sent: Sent, oracle: &Oracle) {
         if let Err(what) = self.received.end(sent) {
-            truth.violate("bytes arrive as they were sent", format!("{what} (pod {})", self.uid));
+            oracle.violate("bytes arrive as they were sent", format!("{what} (pod {})", self.uid));
         }
     }
 

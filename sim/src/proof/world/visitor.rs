@@ -9,7 +9,7 @@ pub use bot::bot;
 pub use requests::{ANSWER, Failure, connect};
 
 use super::conduct::{Conduct, VisitorConduct};
-use super::oracle::Truth;
+use super::oracle::Oracle;
 use super::setting::{Habits, POOL};
 use super::tab::Socket;
 use super::window::Windows;
@@ -40,7 +40,7 @@ const AT_ONCE: u64 = 900;
 /// Shared by all visitors.
 #[derive(Clone)]
 pub struct Scene {
-    pub truth: Truth,
+    pub oracle: Oracle,
     pub dispatchers: Vec<IpAddr>,
     pub habits: Habits,
     /// The fault phase is over: visitors that have been served leave.
@@ -189,21 +189,22 @@ impl Visitor {
         let requests = to
             .into_iter()
             .map(|at| request(&self.scene.windows, self.scene.way, at, Method::GET, "/desk?x=1", true, None));
-        let (mut names, asked) = (Vec::new(), self.scene.truth.now());
-        let was_undisturbed = self.scene.truth.is_undisturbed();
+        let (mut names, asked) = (Vec::new(), self.scene.oracle.now());
+        let was_undisturbed = self.scene.oracle.is_undisturbed();
         for response in join_all(requests).await.into_iter().flatten() {
             let before = self.session();
             self.keep(response.headers(), true);
             names.extend(self.session().filter(|session| before.as_ref() != Some(session)));
         }
-        names.iter().for_each(|name| self.scene.truth.asked(name, asked));
-        self.scene.truth.count("five first requests at once");
+        names.iter().for_each(|name| self.scene.oracle.asked(name, asked));
+        self.scene.oracle.count("five first requests at once");
         // On a bad network the requests may be spread over a longer time.
-        let at_once = self.scene.truth.now() - asked < AT_ONCE && was_undisturbed && self.scene.truth.is_undisturbed();
+        let at_once =
+            self.scene.oracle.now() - asked < AT_ONCE && was_undisturbed && self.scene.oracle.is_undisturbed();
         if !self.scene.bots_are_placed || at_once {
-            self.scene.truth.one_of(names);
+            self.scene.oracle.one_of(names);
         } else {
-            self.scene.truth.count("five first requests one after the other");
+            self.scene.oracle.count("five first requests one after the other");
         }
     }
 
@@ -215,7 +216,7 @@ impl Visitor {
             let waited = tokio::time::timeout_at(give_up, self.reach()).await;
             match waited {
                 Err(_) => {
-                    self.scene.truth.count("visitor gave up");
+                    self.scene.oracle.count("visitor gave up");
                     return false;
                 }
                 Ok(false) => return false,
@@ -226,7 +227,7 @@ impl Visitor {
             match self.stay().await {
                 Leaving::Home => return true,
                 Leaving::Back => {
-                    self.scene.truth.count("visitor reconnects");
+                    self.scene.oracle.count("visitor reconnects");
                     let pause = self.draw(50, 1_500);
                     tokio::time::sleep(pause).await;
                 }
@@ -241,15 +242,15 @@ impl Visitor {
             match self.fetch(Method::GET, "/desk?x=1", pages).await {
                 Ok(reply) if reply.is_from_pod() => {
                     if reply.status.is_success() {
-                        self.scene.truth.count("answer pod");
+                        self.scene.oracle.count("answer pod");
                         return true;
                     }
                 }
                 Ok(reply) => {
                     let text = String::from_utf8_lossy(&reply.body).into_owned();
-                    self.scene.truth.meets(format!("answer {}", reply.status.as_u16()));
+                    self.scene.oracle.meets(format!("answer {}", reply.status.as_u16()));
                     if let Some(session) = self.session().filter(|_| !pages) {
-                        self.scene.truth.shows(&session, &text);
+                        self.scene.oracle.shows(&session, &text);
                     }
                     if !pages && text.contains("\"state\":\"ended\"") {
                         if !self.start_again().await {
@@ -263,7 +264,7 @@ impl Visitor {
                         tokio::time::sleep(Duration::from_secs(seconds).min(Duration::from_secs(4))).await;
                     }
                 }
-                Err(_) => self.scene.truth.meets("answer none".into()),
+                Err(_) => self.scene.oracle.meets("answer none".into()),
             }
             let pause = self.draw(100, 900);
             tokio::time::sleep(pause).await;
@@ -273,11 +274,11 @@ impl Visitor {
     /// The session has ended. A button starts a new one.
     async fn start_again(&mut self) -> bool {
         if !self.patient || self.served && self.calm() {
-            self.scene.truth.count("visitor accepts the end");
+            self.scene.oracle.count("visitor accepts the end");
             return false;
         }
         let _ = self.fetch(Method::POST, "/.slotkeeper/join", true).await;
-        self.scene.truth.count("visitor starts again");
+        self.scene.oracle.count("visitor starts again");
         true
     }
 
@@ -287,7 +288,7 @@ impl Visitor {
         let Ok(mut body) = self.open(Method::GET, "/.slotkeeper/events", false).await.map(|r| r.into_body()) else {
             return true;
         };
-        let (mut text, mut shown, mut seen) = (String::new(), String::new(), self.scene.truth.now());
+        let (mut text, mut shown, mut seen) = (String::new(), String::new(), self.scene.oracle.now());
         loop {
             let Ok(Some(Ok(frame))) = tokio::time::timeout(Duration::from_secs(25), body.frame()).await else {
                 // The stream is silent or has ended: the page opens another.
@@ -295,19 +296,19 @@ impl Visitor {
             };
             if let Some(session) = self.session() {
                 let visitor = session.as_str().into();
-                self.scene.truth.observed(self.scene.truth.now(), Observation::Connected { visitor, since: seen });
+                self.scene.oracle.observed(self.scene.oracle.now(), Observation::Connected { visitor, since: seen });
                 // A change would have been pushed before.
-                self.scene.truth.shows(&session, &shown);
+                self.scene.oracle.shows(&session, &shown);
             }
-            seen = self.scene.truth.now();
+            seen = self.scene.oracle.now();
             text += &frame.into_data().map(|d| String::from_utf8_lossy(&d).into_owned()).unwrap_or_default();
             while let Some((event, rest)) = text.split_once("\n\n") {
                 let state = event.split("\"state\":\"").nth(1).and_then(|s| s.split('"').next()).unwrap_or_default();
                 if !state.is_empty() {
-                    self.scene.truth.count(format!("room {state}"));
+                    self.scene.oracle.count(format!("room {state}"));
                     shown = event.to_owned();
                     if let Some(session) = self.session() {
-                        self.scene.truth.shows(&session, &shown);
+                        self.scene.oracle.shows(&session, &shown);
                     }
                 }
                 let over = state == "ended";

@@ -2,7 +2,7 @@
 //! would never slow its writer down. Here a connection holds a limited number of unread bytes; beyond that, its
 //! writer waits.
 
-use super::oracle::Truth;
+use super::oracle::Oracle;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ const WINDOW: usize = 128 * 1024;
 #[derive(Clone)]
 pub struct Windows {
     flows: Arc<Mutex<BTreeMap<Way, Flow>>>,
-    truth: Truth,
+    oracle: Oracle,
 }
 
 /// From the writer's address to the reader's.
@@ -36,8 +36,8 @@ struct Flow {
 
 impl Windows {
     #[must_use]
-    pub fn new(truth: Truth) -> Windows {
-        Windows { flows: Arc::default(), truth }
+    pub fn new(oracle: Oracle) -> Windows {
+        Windows { flows: Arc::default(), oracle }
     }
 
     fn locked(&self) -> MutexGuard<'_, BTreeMap<Way, Flow>> {
@@ -63,7 +63,7 @@ impl Windows {
         }
         flow.writer = Some(cx.waker().clone());
         drop(flows);
-        self.truth.count("writer waits for its reader");
+        self.oracle.count("writer waits for its reader");
         None
     }
 

@@ -64,7 +64,7 @@ impl Family for Disks {
                     sim.crash(d.as_str());
                     disk.lose_power();
                 }
-                world.truth.crashed(host);
+                world.oracle.crashed(host);
                 sim.bounce(d.as_str());
             }
             Disks::DiskFull => disk.fill(None),

@@ -33,7 +33,7 @@ impl Family for Dispatchers {
         match self {
             Dispatchers::DispatcherCrash => {
                 world.begins(fault, format!("{d} is killed"));
-                world.truth.crashed(host);
+                world.oracle.crashed(host);
                 sim.crash(d.as_str());
             }
             Dispatchers::WriterCrash => {
@@ -73,7 +73,7 @@ impl Family for Dispatchers {
             Dispatchers::DispatcherCrash | Dispatchers::DispatcherRestart | Dispatchers::WriterCrash => {
                 world.traps.remove(host);
                 world.disks[host].disarm();
-                world.truth.crashed(host);
+                world.oracle.crashed(host);
                 sim.bounce(d.as_str());
             }
             Dispatchers::DispatcherClock => {}

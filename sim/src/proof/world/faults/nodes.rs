@@ -30,7 +30,7 @@ impl Family for Nodes {
                     sim.partition(name.as_str(), other.as_str());
                 }
                 sim.crash(name.as_str());
-                world.truth.node_lost(sim.lookup(name.as_str()));
+                world.oracle.node_lost(sim.lookup(name.as_str()));
             }
             Nodes::NodeDrain => {
                 let budget = [Budget::One, Budget::Zero, Budget::Unlimited][number % 3];

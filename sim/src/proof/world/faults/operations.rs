@@ -46,7 +46,7 @@ impl Family for Operations {
             Operations::PoolRemoval => {
                 world.removal.store(false, Ordering::Relaxed);
                 for host in 0..world.doors.len() {
-                    world.truth.crashed(host);
+                    world.oracle.crashed(host);
                     sim.bounce(format!("d{host}"));
                 }
             }

@@ -29,7 +29,7 @@ impl Kube {
                 }
             })
         });
-        inner.read_back(self.truth.now(), &self.truth);
+        inner.read_back(self.oracle.now(), &self.oracle);
     }
 
     /// Creates the set with this many replicas, at least as many as cover all ordinals in use.
@@ -51,8 +51,8 @@ impl Kube {
         inner.has_set = true;
         // The new set's controller has reported nothing yet.
         inner.reported = (0, 0, 0);
-        inner.read_back(self.truth.now(), &self.truth);
-        self.truth.count("set created again");
+        inner.read_back(self.oracle.now(), &self.oracle);
+        self.oracle.count("set created again");
     }
 }
 

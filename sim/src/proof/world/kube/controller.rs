@@ -1,6 +1,6 @@
 //! The StatefulSet's controller, and what the kubelets report about its pods.
 
-use super::super::oracle::{EPOCH, Truth};
+use super::super::oracle::{EPOCH, Oracle};
 use super::super::reference::remover;
 use super::objects::{name, number, pod, pod_key, set_key, view};
 use super::{Inner, NAMESPACE, Pod, Stage, TERMINATION};
@@ -14,7 +14,7 @@ use slotkeeper_reference::PodState;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 impl Inner {
-    pub(super) fn sync(&mut self, now: u64, truth: &Truth) {
+    pub(super) fn sync(&mut self, now: u64, oracle: &Oracle) {
         if !self.has_set {
             return;
         }
@@ -28,8 +28,8 @@ impl Inner {
             }
             for action in actions {
                 match action {
-                    Action::Create { ordinal, .. } => self.create(ordinal, now, truth),
-                    Action::Delete { ordinal, uid } => self.delete(ordinal, uid, now, truth),
+                    Action::Create { ordinal, .. } => self.create(ordinal, now, oracle),
+                    Action::Delete { ordinal, uid } => self.delete(ordinal, uid, now, oracle),
                 }
             }
             if self.set.policy == Policy::OrderedReady {
@@ -58,7 +58,7 @@ impl Inner {
         });
     }
 
-    pub(super) fn create(&mut self, ordinal: u32, now: u64, truth: &Truth) {
+    pub(super) fn create(&mut self, ordinal: u32, now: u64, oracle: &Oracle) {
         if self.nodes.is_empty() {
             return;
         }
@@ -79,8 +79,8 @@ impl Inner {
         let port = self.nodes[node].next_port;
         self.nodes[node].next_port += 1;
         let address = SocketAddr::new(self.nodes[node].ip, port);
-        truth.tell(format!("pod {ordinal} ({uid}) is created on node {node}"));
-        truth.count(format!("pod {}", if stage == Stage::Stuck { "stuck" } else { "created" }));
+        oracle.tell(format!("pod {ordinal} ({uid}) is created on node {node}"));
+        oracle.count(format!("pod {}", if stage == Stage::Stuck { "stuck" } else { "created" }));
         let life =
             PodLife { ordinal, uid: uid.clone(), created: now, ready: None, terminating: None, gone: None, end: None };
         self.lives.insert(uid.clone(), life);
@@ -94,29 +94,29 @@ impl Inner {
         self.pods
             .insert(ordinal, Pod { ordinal, uid: uid.clone(), node, ip, address, stage: before, terminating: None });
         self.stage(&uid, stage);
-        self.shown(&uid, truth);
+        self.shown(&uid, oracle);
     }
 
-    pub(super) fn delete(&mut self, ordinal: u32, uid: u64, now: u64, truth: &Truth) {
+    pub(super) fn delete(&mut self, ordinal: u32, uid: u64, now: u64, oracle: &Oracle) {
         let Some(pod) = self.pods.get(&ordinal).filter(|p| number(&p.uid) == uid) else { return };
         let (uid, failed) = (pod.uid.clone(), pod.stage == Stage::Failed);
         if failed {
-            self.terminate(&uid, now, PodEnd::Crashed, truth);
+            self.terminate(&uid, now, PodEnd::Crashed, oracle);
         } else {
-            truth.scaled_down(ordinal, &uid);
-            self.terminate(&uid, now, PodEnd::ScaledDown, truth);
+            oracle.scaled_down(ordinal, &uid);
+            self.terminate(&uid, now, PodEnd::ScaledDown, oracle);
         }
     }
 
-    pub(super) fn terminate(&mut self, uid: &str, now: u64, end: PodEnd, truth: &Truth) {
+    pub(super) fn terminate(&mut self, uid: &str, now: u64, end: PodEnd, oracle: &Oracle) {
         if let Some(life) = self.lives.get_mut(uid) {
             life.terminating = Some(now);
             life.end.get_or_insert(end);
         }
         let Some(pod) = self.pods.values_mut().find(|p| p.uid == uid) else { return };
-        truth.pod_is(uid, pod.ordinal, PodState::Terminating { by: remover(end) });
+        oracle.pod_is(uid, pod.ordinal, PodState::Terminating { by: remover(end) });
         if matches!(pod.stage, Stage::Stuck | Stage::Failed) {
-            self.remove(uid, now, truth);
+            self.remove(uid, now, oracle);
         } else {
             pod.terminating = Some(now + TERMINATION);
             let ordinal = pod.ordinal;
@@ -124,13 +124,13 @@ impl Inner {
         }
     }
 
-    pub(super) fn remove(&mut self, uid: &str, now: u64, truth: &Truth) {
+    pub(super) fn remove(&mut self, uid: &str, now: u64, oracle: &Oracle) {
         let Some(ordinal) = self.pod(uid).map(|p| p.ordinal) else { return };
         self.pods.remove(&ordinal);
         self.delete_object(ordinal, uid, Some(0));
-        truth.pod_is_gone(uid);
-        truth.pod_is(uid, ordinal, PodState::Gone);
-        truth.tell(format!("pod {ordinal} ({uid}) is gone"));
+        oracle.pod_is_gone(uid);
+        oracle.pod_is(uid, ordinal, PodState::Gone);
+        oracle.tell(format!("pod {ordinal} ({uid}) is gone"));
         if let Some(life) = self.lives.get_mut(uid) {
             life.gone = Some(now);
         }
@@ -164,14 +164,14 @@ impl Inner {
     }
 
     /// Reports the pod's current state to the second oracle.
-    pub(super) fn shown(&self, uid: &str, truth: &Truth) {
+    pub(super) fn shown(&self, uid: &str, oracle: &Oracle) {
         let Some(pod) = self.pod(uid).filter(|p| p.terminating.is_none()) else { return };
         let state = match pod.stage {
             Stage::Stuck | Stage::Starting { .. } => PodState::Starting,
             Stage::Ready { .. } => PodState::Ready,
             Stage::Unready | Stage::Failed => PodState::Unready,
         };
-        truth.pod_is(uid, pod.ordinal, state);
+        oracle.pod_is(uid, pod.ordinal, state);
     }
 
     pub(super) fn start_time(&mut self) -> Option<u64> {

@@ -3,7 +3,7 @@
 //! the status of a pod's Ready condition, and every component that deletes a pod first writes the reason to its
 //! condition DisruptionTarget.
 
-use super::super::oracle::Truth;
+use super::super::oracle::Oracle;
 use super::objects::pod_key;
 use super::{Inner, Kube, NODE_GRACE, Pod, Stage};
 use crate::record::PodEnd;
@@ -74,7 +74,7 @@ impl Node {
 impl Kube {
     /// Returns the pods of a node as its kubelet knows them; also sends its heartbeat.
     pub fn assigned(&self, node: usize) -> Vec<Pod> {
-        let now = self.truth.now();
+        let now = self.oracle.now();
         let mut inner = self.locked();
         if let Some(of) = inner.nodes.get_mut(node) {
             match &of.silence {
@@ -96,7 +96,7 @@ impl Kube {
 
     /// `kubectl uncordon`.
     pub fn uncordon(&self, node: usize) {
-        let now = self.truth.now();
+        let now = self.oracle.now();
         let mut inner = self.locked();
         if let Some(node) = inner.nodes.get_mut(node) {
             (node.cordoned, node.drain) = (false, None);
@@ -117,7 +117,7 @@ impl Kube {
 
     /// The kubelet of a silent node reaches the API server again, and registers its node if necessary.
     pub fn reconnect(&self, node: usize) {
-        let now = self.truth.now();
+        let now = self.oracle.now();
         let mut inner = self.locked();
         if let Some(node) = inner.nodes.get_mut(node) {
             (node.silence, node.removed) = (None, false);
@@ -127,18 +127,18 @@ impl Kube {
 
     /// A pod with a higher priority preempts this one; its successor is not scheduled until there is capacity again.
     pub fn preempt(&self, uid: &str) {
-        let now = self.truth.now();
+        let now = self.oracle.now();
         let mut inner = self.locked();
         let Some(pod) = inner.pod(uid).cloned() else { return };
         inner.without_room.insert(pod.ordinal);
-        self.truth.count("pod preempted");
+        self.oracle.count("pod preempted");
         let message = "default-scheduler: preempting to accommodate a higher priority pod";
         inner.disrupt(&pod, "PreemptionByScheduler", message, now);
-        inner.terminate(uid, now, PodEnd::Preempted, &self.truth);
+        inner.terminate(uid, now, PodEnd::Preempted, &self.oracle);
     }
 
     pub fn make_room(&self) {
-        let now = self.truth.now();
+        let now = self.oracle.now();
         let mut inner = self.locked();
         inner.without_room.clear();
         inner.start_stuck(now);
@@ -174,11 +174,11 @@ impl Inner {
     }
 
     /// Runs the node lifecycle controller, and the garbage collector of pods.
-    pub(super) fn watch_nodes(&mut self, now: u64, truth: &Truth) {
+    pub(super) fn watch_nodes(&mut self, now: u64, oracle: &Oracle) {
         for (number, node) in self.nodes.iter_mut().enumerate() {
             let is_due = now.saturating_sub(node.heard) >= REMOVAL;
             if is_due && !node.removed && node.silence.as_ref().is_some_and(|s| s.is_removed) {
-                truth.tell(format!("the object of node{number} is deleted"));
+                oracle.tell(format!("the object of node{number} is deleted"));
                 node.removed = true;
             }
         }
@@ -187,26 +187,26 @@ impl Inner {
             let Some(node) = self.nodes.get(pod.node) else { continue };
             let (silent, removed) = (now.saturating_sub(node.heard), node.removed);
             if removed {
-                truth.count("pod removed with its node");
-                self.remove(&pod.uid, now, truth);
+                oracle.count("pod removed with its node");
+                self.remove(&pod.uid, now, oracle);
                 continue;
             }
             if silent >= NODE_GRACE && matches!(pod.stage, Stage::Ready { .. }) {
                 self.unreachable(&pod, now);
-                self.shown(&pod.uid, truth);
+                self.shown(&pod.uid, oracle);
             }
             if silent >= EVICTION && pod.terminating.is_none() {
-                truth.count("pod evicted");
+                oracle.count("pod evicted");
                 let message = "Taint manager: deleting due to NoExecute taint";
                 self.disrupt(&pod, "DeletionByTaintManager", message, now);
-                self.terminate(&pod.uid, now, PodEnd::NodeLost, truth);
+                self.terminate(&pod.uid, now, PodEnd::NodeLost, oracle);
             }
         }
-        self.evict(now, truth);
+        self.evict(now, oracle);
     }
 
     /// Runs the drains: one eviction at a time.
-    fn evict(&mut self, now: u64, truth: &Truth) {
+    fn evict(&mut self, now: u64, oracle: &Oracle) {
         for number in 0..self.nodes.len() {
             let Some(drain) = self.nodes.get_mut(number).and_then(|n| n.drain.as_mut()) else { continue };
             if now < drain.next {
@@ -217,12 +217,12 @@ impl Inner {
             let here = |p: &&Pod| p.node == number && p.terminating.is_none() && p.stage != Stage::Failed;
             let Some(pod) = self.pods.values().find(here).cloned() else { continue };
             if self.allows(budget, &pod) {
-                truth.count("pod drained");
-                truth.tell(format!("pod {} ({}) is evicted from node{number}", pod.ordinal, pod.uid));
+                oracle.count("pod drained");
+                oracle.tell(format!("pod {} ({}) is evicted from node{number}", pod.ordinal, pod.uid));
                 self.disrupt(&pod, "EvictionByEvictionAPI", "Eviction API: evicting", now);
-                self.terminate(&pod.uid, now, PodEnd::Drained, truth);
+                self.terminate(&pod.uid, now, PodEnd::Drained, oracle);
             } else {
-                truth.count("eviction refused");
+                oracle.count("eviction refused");
             }
         }
     }

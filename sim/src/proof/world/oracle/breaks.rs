@@ -1,6 +1,6 @@
 //! Nothing breaks without a cause.
 
-use super::{Inner, Truth};
+use super::{Inner, Oracle};
 use crate::record::SessionLife;
 use slotkeeper::front::cookie::public_name;
 use slotkeeper_core::SessionId;
@@ -21,7 +21,7 @@ const ODD: [&str; 9] = [
     "download failed",
 ];
 
-impl Truth {
+impl Oracle {
     /// A visitor meets this event; some events need a cause.
     pub fn meets(&self, what: String) {
         let at = self.now();

@@ -1,8 +1,8 @@
 //! A checkpoint equals the state at its position.
 
-use super::Truth;
+use super::Oracle;
 
-impl Truth {
+impl Oracle {
     /// A checkpoint has been written: it must equal the state at its position.
     pub fn kept(&self, position: u64, state: &[u8]) {
         let at = self.now();

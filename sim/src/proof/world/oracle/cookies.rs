@@ -1,8 +1,8 @@
 //! Who has which cookie.
 
-use super::Truth;
+use super::Oracle;
 
-impl Truth {
+impl Oracle {
     /// A visitor has this session's cookie.
     pub fn owns(&self, session: String) {
         self.locked().owned.insert(session);

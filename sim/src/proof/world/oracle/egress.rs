@@ -1,12 +1,12 @@
 //! Attach, then forward: whose bytes a dispatcher may send to a pod.
 
 use super::mirror::uid_of;
-use super::{Before, Inner, Truth, short};
+use super::{Before, Inner, Oracle, short};
 use slotkeeper_core::{Fleet, PoolId, ReplicaId, State};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-impl Truth {
+impl Oracle {
     /// A dispatcher writes bytes of a session to a pod: the slot must belong to that session now, and the dispatcher
     /// must be attached to it.
     pub fn egress(&self, host: usize, to: SocketAddr, session: &str) {

@@ -1,11 +1,11 @@
 //! A session ends only for the reason that is given: disconnected, or idle.
 
 use super::super::setting::POOL;
-use super::{EPOCH, Inner, Truth, short};
+use super::{EPOCH, Inner, Oracle, short};
 use slotkeeper::front::cookie::public_name;
 use slotkeeper_core::{PoolId, Session, SessionId, State, Time, Why};
 
-impl Truth {
+impl Oracle {
     /// The visitor of this session is about to send a request or a message.
     pub fn sends(&self, session: &str) {
         let at = self.now();

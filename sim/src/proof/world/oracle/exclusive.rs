@@ -1,8 +1,8 @@
 //! Exclusive: a pod that belongs to one session serves no other one.
 
-use super::{Truth, short};
+use super::{Oracle, short};
 
-impl Truth {
+impl Oracle {
     /// A pod that belongs to one session for its whole life has received a request. Returns false if it must refuse
     /// it.
     #[must_use]

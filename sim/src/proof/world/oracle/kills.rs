@@ -1,13 +1,13 @@
 //! No live session is killed.
 
-use super::{Inner, Truth, short};
+use super::{Inner, Oracle, short};
 use crate::record::{Mark, MarkKind};
 use slotkeeper::front::cookie::public_name;
 use slotkeeper_core::{Ordinal, PoolId, SessionId};
 
 const SCALE_DOWN: &str = "a scale-down";
 
-impl Truth {
+impl Oracle {
     /// A scaler deletes an incarnation: no session may have a slot there.
     pub fn scaled_down(&self, ordinal: u32, uid: &str) {
         let at = self.now();

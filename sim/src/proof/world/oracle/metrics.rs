@@ -1,13 +1,13 @@
 //! Metrics, and the numbers that scalers read.
 
-use super::Truth;
+use super::Oracle;
 use slotkeeper_core::{Census, ReplicaId};
 use std::collections::{BTreeMap, VecDeque};
 
 /// A number sent to KEDA must not be older than this, in milliseconds (half a `settle`).
 const OLD: u64 = 2_000;
 
-impl Truth {
+impl Oracle {
     /// A dispatcher's `/metrics`, requested at `asked`, must match the fleet at the journal position that it names.
     pub fn scraped(&self, host: usize, asked: u64, position: u64, gauges: &BTreeMap<String, f64>) {
         let at = self.now();

@@ -1,7 +1,7 @@
 //! The mirror: the fleet as the journal has it, entry by entry, and what follows from each of them.
 
 use super::super::evidence;
-use super::{Before, Inner, Truth, short};
+use super::{Before, Inner, Oracle, short};
 use crate::record::{SessionLife, Spell};
 use slotkeeper::front::cookie::public_name;
 use slotkeeper_core::{Command, Effect, Entry, Fleet, Ordinal, PoolId, ReplicaId, SessionId, State};
@@ -12,7 +12,7 @@ const REMEMBERED: usize = 20_000;
 /// Number of the fleet's states that are remembered: lost entries and checkpoints are always more recent.
 const STATES: usize = 2_000;
 
-impl Truth {
+impl Oracle {
     /// The journal has taken an entry: applies it to the mirror, and runs all checks that are possible now.
     pub fn journalled(&self, position: u64, entry: &Entry) {
         self.others(|t| t.journalled(position, entry));

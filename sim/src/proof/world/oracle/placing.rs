@@ -1,11 +1,11 @@
 //! Sticky: a session reaches only pods that it was given, and is given none that is about to end.
 
-use super::{Inner, Truth, short};
+use super::{Inner, Oracle, short};
 use slotkeeper::front::cookie::public_name;
 use slotkeeper_core::{Command, Effect, PoolId};
 use std::collections::BTreeSet;
 
-impl Truth {
+impl Oracle {
     /// A session has reached a pod: it must have been placed there.
     pub fn arrived(&self, ordinal: u32, uid: &str, session: &str) {
         let at = self.now();

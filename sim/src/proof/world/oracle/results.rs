@@ -1,13 +1,13 @@
 //! What the oracle has seen, for the end of a world and for its report.
 
 use super::super::evidence::Subject;
-use super::{Line, Truth, Violation, short};
+use super::{Line, Oracle, Violation, short};
 use crate::record::{Mark, SessionLife};
 use slotkeeper::front::cookie::public_name;
 use slotkeeper_core::{Census, Rules};
 use std::collections::BTreeMap;
 
-impl Truth {
+impl Oracle {
     #[must_use]
     pub fn census(&self) -> Option<Census> {
         self.locked().mirror.census(&self.pool)

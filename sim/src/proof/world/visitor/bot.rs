@@ -18,7 +18,7 @@ pub async fn bot(scene: Scene, mut dice: ChaCha8Rng) {
         if let Ok(response) =
             request(&scene.windows, scene.way, at, Method::GET, path, dice.random_ratio(1, 2), None).await
         {
-            scene.truth.count(format!("bot {}", response.status().as_u16()));
+            scene.oracle.count(format!("bot {}", response.status().as_u16()));
         }
     }
 }

@@ -46,7 +46,7 @@ impl Reply {
 impl Visitor {
     /// Opens a WebSocket to the pod; `None` if the waiting room answers instead.
     pub(super) async fn socket(&mut self) -> Result<Option<Socket>, Failure> {
-        let asked = self.scene.truth.now();
+        let asked = self.scene.oracle.now();
         let at = self.dispatcher();
         self.sends();
         let stream = self.scene.windows.open(connect(at).await?)?;
@@ -65,7 +65,7 @@ impl Visitor {
         let (mut socket, response) = match tokio::time::timeout(ANSWER, opening).await? {
             Ok(opened) => opened,
             Err(tokio_tungstenite::tungstenite::Error::Http(refused)) => {
-                self.scene.truth.count(format!("upgrade {}", refused.status().as_u16()));
+                self.scene.oracle.count(format!("upgrade {}", refused.status().as_u16()));
                 return Ok(None);
             }
             Err(e) => return Err(e.into()),
@@ -80,10 +80,10 @@ impl Visitor {
         let session = words.next().unwrap_or_default().to_owned();
         self.is_mine(&session, "a WebSocket");
         let uid = words.nth(1).unwrap_or_default().to_owned();
-        let opened = self.scene.truth.now();
+        let opened = self.scene.oracle.now();
         let number = (self.number as u64) << 40 | opened;
         let seen = Observation::Stream { visitor: session.as_str().into(), pod: uid.as_str().into(), stream: number };
-        self.scene.truth.observed(asked, seen);
+        self.scene.oracle.observed(asked, seen);
         Ok(Some(Socket {
             stream: socket,
             uid,
@@ -100,8 +100,8 @@ impl Visitor {
     /// The following request counts as activity of the session.
     pub(super) fn sends(&self) {
         if let Some(session) = self.session() {
-            self.scene.truth.sends(&session);
-            self.scene.truth.asks(&session);
+            self.scene.oracle.sends(&session);
+            self.scene.oracle.asks(&session);
         }
     }
 
@@ -115,7 +115,7 @@ impl Visitor {
         let own = self.session();
         if own.as_deref() != Some(session) {
             let own = own.unwrap_or_default();
-            self.scene.truth.violate(
+            self.scene.oracle.violate(
                 "every session gets its own answers",
                 format!(
                     "visitor {} is session {}, and {what} answered as {}",
@@ -138,12 +138,12 @@ impl Visitor {
             self.jar = rest.split(';').next().map(str::to_owned);
             let now = self.session();
             match &now {
-                Some(now) => self.scene.truth.owns(now.clone()),
-                None => self.scene.truth.violate("a cookie stays good", "a cookie was set that cannot be decrypted"),
+                Some(now) => self.scene.oracle.owns(now.clone()),
+                None => self.scene.oracle.violate("a cookie stays good", "a cookie was set that cannot be decrypted"),
             }
             if let Some(before) = before.filter(|b| !anew && now.as_ref() != Some(b)) {
                 let text = format!("visitor {} was session {}, and got another one", self.number, short(&before));
-                self.scene.truth.violate("a cookie stays good", text);
+                self.scene.oracle.violate("a cookie stays good", text);
             }
         }
     }
@@ -154,16 +154,16 @@ impl Visitor {
     }
 
     pub(super) async fn fetch(&mut self, method: Method, path: &str, page: bool) -> Result<Reply, Failure> {
-        let asked = self.scene.truth.now();
+        let asked = self.scene.oracle.now();
         let response = self.open(method, path, page).await?;
         let (head, body) = response.into_parts();
         let body = tokio::time::timeout(ANSWER, body.collect()).await??.to_bytes();
         let reply = Reply { status: head.status, headers: head.headers, body };
         if reply.is_from_pod() {
             self.is_mine(reply.header("x-session"), "a page");
-            self.scene.truth.answered(reply.header("x-session"), asked);
+            self.scene.oracle.answered(reply.header("x-session"), asked);
             let answer = Answer::Seat { pod: reply.header("x-pod").into() };
-            self.scene.truth.observed(asked, Observation::Told { visitor: reply.header("x-session").into(), answer });
+            self.scene.oracle.observed(asked, Observation::Told { visitor: reply.header("x-session").into(), answer });
         }
         Ok(reply)
     }
@@ -176,17 +176,17 @@ impl Visitor {
     ) -> Result<http::Response<Incoming>, Failure> {
         let at = self.dispatcher();
         let anew = path.ends_with("/join");
-        let (before, asked) = (self.session(), self.scene.truth.now());
+        let (before, asked) = (self.session(), self.scene.oracle.now());
         self.sends();
         if let Some(session) = before.as_deref().filter(|_| anew || path.ends_with("/leave")) {
-            self.scene.truth.observed(asked, Observation::Leaves { visitor: session.into() });
+            self.scene.oracle.observed(asked, Observation::Leaves { visitor: session.into() });
         }
         let response =
             request(&self.scene.windows, self.scene.way, at, method, path, page, self.jar.as_deref()).await?;
         self.keep(response.headers(), anew);
         if let Some(session) = self.session().filter(|s| before.as_ref() != Some(s)) {
             // This request was the session's first.
-            self.scene.truth.asked(&session, asked);
+            self.scene.oracle.asked(&session, asked);
         }
         Ok(response)
     }

@@ -23,7 +23,7 @@ impl Visitor {
                 Ok(Some(socket)) => sockets.push(socket),
                 Ok(None) => return Leaving::Back,
                 Err(_) => {
-                    self.scene.truth.meets("socket refused".into());
+                    self.scene.oracle.meets("socket refused".into());
                     return Leaving::Back;
                 }
             }
@@ -34,7 +34,7 @@ impl Visitor {
             tokio::time::sleep(pause).await;
             let cut = !self.calm() && self.dice.random_ratio(1, 60);
             if cut {
-                self.scene.truth.count("socket dropped by its visitor");
+                self.scene.oracle.count("socket dropped by its visitor");
                 return Leaving::Back;
             }
             let over = tokio::time::Instant::now() >= until || self.calm() && self.dice.random_ratio(1, 4);
@@ -52,7 +52,7 @@ impl Visitor {
                 if let Err(end) = socket.talk(ask, &self.scene).await {
                     let neglected = socket.neglected && matches!(&*end, "broken" | "silent" | "stuck");
                     let end = if neglected { "given up while its visitor did not read".to_owned() } else { end };
-                    self.scene.truth.meets(format!("socket {end}"));
+                    self.scene.oracle.meets(format!("socket {end}"));
                     if end == "4001" && self.dice.random_ratio(1, 3) {
                         return Leaving::Home;
                     }
@@ -67,7 +67,7 @@ impl Visitor {
     async fn act_up(&mut self, sockets: &mut [Socket]) -> bool {
         let answered = match self.whims.random_range(0..12) {
             0 if self.conduct.suspends => {
-                self.scene.truth.count("visitor suspended");
+                self.scene.oracle.count("visitor suspended");
                 tokio::time::sleep(pause(&mut self.whims, 1_000, 9_000)).await;
                 true
             }
@@ -84,12 +84,12 @@ impl Visitor {
         self.sends();
         match transfer::upload(&self.scene.windows, self.scene.way, at, &cookie, &mut self.whims).await {
             Ok(response) if response.headers().contains_key("x-pod") && response.status().is_success() => {
-                self.scene.truth.count("upload answered");
+                self.scene.oracle.count("upload answered");
                 true
             }
             Ok(_) => false,
             Err(_) => {
-                self.scene.truth.meets("upload failed".into());
+                self.scene.oracle.meets("upload failed".into());
                 false
             }
         }
@@ -97,20 +97,20 @@ impl Visitor {
 
     async fn download(&mut self) -> bool {
         let Ok(response) = self.open(Method::GET, "/download", false).await else {
-            self.scene.truth.meets("download failed".into());
+            self.scene.oracle.meets("download failed".into());
             return false;
         };
         if !response.headers().contains_key("x-pod") {
             return false;
         }
         match transfer::read_slowly(response, &mut self.whims).await {
-            Ok(true) => self.scene.truth.count("download complete"),
+            Ok(true) => self.scene.oracle.count("download complete"),
             Ok(false) => {
                 let what = format!("visitor {} fetched a long body, and it is another one", self.number);
-                self.scene.truth.violate("bytes arrive as they were sent", what);
+                self.scene.oracle.violate("bytes arrive as they were sent", what);
             }
             Err(_) => {
-                self.scene.truth.meets("download failed".into());
+                self.scene.oracle.meets("download failed".into());
                 return false;
             }
         }
@@ -137,19 +137,19 @@ impl Visitor {
         let manner = self.dice.random_range(0..100);
         if manner < self.scene.habits.half_open {
             // The lid is closed: nothing more is sent, not even a close frame.
-            self.scene.truth.count("visitor half-open");
+            self.scene.oracle.count("visitor half-open");
             self.lost.extend(sockets);
             return Leaving::Home;
         }
         if manner % 3 == 0 {
-            self.scene.truth.count("visitor leaves");
+            self.scene.oracle.count("visitor leaves");
             let _ = self.fetch(Method::POST, "/.slotkeeper/leave", true).await;
             return Leaving::Home;
         }
         for socket in sockets {
             socket.close().await;
         }
-        self.scene.truth.count("visitor closes");
+        self.scene.oracle.count("visitor closes");
         Leaving::Home
     }
 }
