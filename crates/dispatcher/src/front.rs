@@ -1,8 +1,9 @@
-//! Visitors. `request` is the life of a request, top to bottom; `cookie` names the session; `visit` attaches it and hands out
+//! Visitors. `connection` serves their connections; `request` is the life of a request, top to bottom; `cookie` names the session; `visit` attaches it and hands out
 //! seats; `forward` and `tunnel` move the bytes; `waiting` is the waiting room; `endpoints` are the dispatcher's own paths.
 
 pub mod activity;
 pub mod ages;
+pub mod connection;
 pub mod cookie;
 pub(crate) mod endpoints;
 pub mod error;

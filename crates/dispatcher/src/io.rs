@@ -4,6 +4,8 @@
 pub(crate) mod accept;
 pub(crate) mod fetch;
 pub mod inherited;
+pub(crate) mod listener;
+pub mod throttle;
 pub mod tls;
 
 use crate::cluster::Cluster;

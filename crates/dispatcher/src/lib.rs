@@ -44,6 +44,5 @@ pub mod live;
 pub mod metrics;
 pub mod ops;
 pub mod run;
-pub mod throttle;
 
 pub use run::{Listening, run, run_until};

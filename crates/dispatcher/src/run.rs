@@ -109,7 +109,7 @@ pub async fn run_until(
     dispatcher.metrics.process.connections_limit.set(i64::try_from(most).unwrap_or(i64::MAX));
     let connections = Arc::new(Semaphore::new(most));
     for listener in listeners {
-        tokio::spawn(crate::front::request::open(dispatcher.clone(), listener, connections.clone()));
+        helpers.spawn(crate::front::connection::open(dispatcher.clone(), listener, connections.clone()));
     }
     helpers.spawn(crate::ops::reload::run(dispatcher.clone(), reloads, connections, tasks.clone()));
     started(&listening);

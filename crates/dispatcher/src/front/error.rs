@@ -1,6 +1,6 @@
 //! Why a request failed, at which step, and which side caused it: status, log level and metric label are derived from that here.
 
-use crate::throttle::Throttle;
+use crate::io::throttle::Throttle;
 use http::StatusCode;
 use slotkeeper_core::Ordinal;
 use std::fmt;
