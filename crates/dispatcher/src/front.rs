@@ -5,6 +5,7 @@ pub mod activity;
 pub mod ages;
 pub mod connection;
 pub mod cookie;
+pub mod dispatcher;
 pub(crate) mod endpoints;
 pub mod error;
 pub mod forward;
@@ -18,3 +19,5 @@ pub mod request;
 pub mod tunnel;
 pub mod visit;
 pub mod waiting;
+
+pub use dispatcher::{Dispatcher, Pool};

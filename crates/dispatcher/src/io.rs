@@ -2,6 +2,8 @@
 //! here; the simulation has its own. No other code in this crate may read a clock, draw a random number or dial.
 
 pub(crate) mod accept;
+pub(crate) mod accounts;
+pub(crate) mod cgroup;
 pub(crate) mod fetch;
 pub mod inherited;
 pub(crate) mod listener;

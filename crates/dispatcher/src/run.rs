@@ -1,8 +1,11 @@
 //! One life of the process: reads the journal, opens the listeners, serves, and drains at the end.
 
+mod housekeeping;
+
 use crate::config::{Config, PoolConfig, Secret};
-use crate::dispatcher::{Dispatcher, Parts};
 use crate::fleet::tasks::Tasks;
+use crate::front::Dispatcher;
+use crate::front::dispatcher::Parts;
 use crate::io::{Listener, Net, Outside};
 use crate::ops::reload::Reloads;
 use anyhow::Context as _;
@@ -60,8 +63,7 @@ pub async fn run_until(
     journal.patience.at_least(silence.unwrap_or_default() + grace.unwrap_or_default());
     let tls = config.keda.tls.clone().map(crate::io::tls::Tls::new).transpose().context("[keda]")?;
     let (listeners, admin, keda, listening) = listen(&*net, &config).await?;
-    let (driver, engine, view) =
-        crate::fleet::engine::new(journal, &ids).context("no randomness for this replica's name")?;
+    let (driver, engine, view) = crate::engine::new(journal, &ids).context("no randomness for this replica's name")?;
     let (stopper, stopping) = watch::channel(false);
     let parts = Parts { config, keys, net, clock, ids, driver, view, stopping };
     let (dispatcher, orders) = Dispatcher::new(parts).context("duplicate metric name")?;
@@ -103,7 +105,7 @@ pub async fn run_until(
     }
     // A pool that is removed later goes with its cluster.
     drop(clusters);
-    helpers.spawn(crate::fleet::housekeeping::run(dispatcher.clone()));
+    helpers.spawn(housekeeping::run(dispatcher.clone()));
     helpers.spawn(crate::fleet::fencing::run(dispatcher.clone()));
     let most = dispatcher.config.limits.connections;
     dispatcher.metrics.process.connections_limit.set(i64::try_from(most).unwrap_or(i64::MAX));
@@ -149,7 +151,7 @@ fn bug(error: JoinError) -> anyhow::Error {
 }
 
 /// Writes the pools' settings, and returns when they have been read back.
-async fn introduce(dispatcher: &Dispatcher) -> Result<(), crate::fleet::engine::Ended> {
+async fn introduce(dispatcher: &Dispatcher) -> Result<(), crate::engine::Ended> {
     read_rules(dispatcher).await?;
     for pool in &dispatcher.config.pools {
         begin_idle_clocks(dispatcher, pool);
@@ -160,7 +162,7 @@ async fn introduce(dispatcher: &Dispatcher) -> Result<(), crate::fleet::engine::
 
 /// Returns when this replica has read an entry of its own back, so that it knows which rules are in force. Needed only if a
 /// pool has `idle`.
-async fn read_rules(dispatcher: &Dispatcher) -> Result<(), crate::fleet::engine::Ended> {
+async fn read_rules(dispatcher: &Dispatcher) -> Result<(), crate::engine::Ended> {
     planted!(ServeUnread => Ok(()));
     if dispatcher.config.pools.iter().all(|pool| pool.rules.idle.is_none()) {
         return Ok(());
@@ -188,7 +190,7 @@ pub(crate) async fn write_rules(
     dispatcher: &Dispatcher,
     pool: &PoolId,
     rules: Command,
-) -> Result<(), crate::fleet::engine::Ended> {
+) -> Result<(), crate::engine::Ended> {
     planted!(ServeUnread => {
         dispatcher.driver.post(pool, rules);
         Ok(())

@@ -3,8 +3,8 @@
 //! (law 6). Each pool has its own task, so a cluster that hangs does not hold up other pools.
 
 use crate::cluster::{Cluster, ClusterError, Size};
-use crate::dispatcher::Dispatcher;
-use crate::fleet::engine::EffectSink as _;
+use crate::engine::EffectSink as _;
+use crate::front::Dispatcher;
 use crate::io::now;
 use slotkeeper_core::{Command, Effect, Fleet, PoolId, planted};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Law 5: a replica that is cut off from a shared journal closes its streams before the fleet reassigns their slots. The driver
 //! computes the moment (`View::trusted`); this module closes the streams. New streams are refused in `visit`.
 
-use crate::dispatcher::Dispatcher;
+use crate::front::Dispatcher;
 use crate::io::latest;
 use slotkeeper_core::planted;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub async fn run(dispatcher: Arc<Dispatcher>) {
                     continue;
                 }
                 cut_off(&dispatcher);
-                if !crate::fleet::view::until(&mut view, |v| !v.is_cut_off()).await {
+                if !crate::engine::view::until(&mut view, |v| !v.is_cut_off()).await {
                     return;
                 }
                 tracing::info!("journal available again");

@@ -2,8 +2,8 @@
 //! export. The measurements are only reported; the fleet decides what follows from them.
 
 use crate::config::PodGauge;
-use crate::dispatcher::{Dispatcher, Pool};
 use crate::front::error::BoxError;
+use crate::front::{Dispatcher, Pool};
 use crate::io::fetch::get;
 use crate::io::{Net, now};
 use futures_util::StreamExt as _;

@@ -1,8 +1,8 @@
 //! Reports slot occupancy to a cluster that asks for it, at most once a second, and only when the state has changed.
 
 use crate::cluster::{Attendance, Attended, Cluster};
-use crate::dispatcher::Dispatcher;
-use crate::fleet::view::View;
+use crate::engine::view::View;
+use crate::front::Dispatcher;
 use crate::io::duration;
 use slotkeeper_core::{Fleet, PoolId, Standing, planted};
 use std::sync::Arc;
@@ -63,7 +63,7 @@ fn is_active(fleet: &Fleet, pool: &PoolId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::attendance;
-    use crate::fleet::view::View;
+    use crate::engine::view::View;
     use slotkeeper_core::{
         Command, Entry, Fleet, Ordinal, Phase, PoolId, ReplicaId, Rules, Scaling, SessionId, Sighting, Time,
     };

@@ -2,9 +2,9 @@
 //! measure load. Pools are added and removed while the dispatcher runs (`reload.rs`).
 
 use crate::cluster::{Cluster, Clusters, told::Told};
-use crate::dispatcher::{Dispatcher, Pool};
 use crate::fleet::actuator::Orders;
 use crate::fleet::{actuator, load, occupancy};
+use crate::front::{Dispatcher, Pool};
 use slotkeeper_core::PoolId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;

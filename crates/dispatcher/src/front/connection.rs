@@ -1,8 +1,8 @@
 //! Visitors' connections: how many there may be, and the HTTP library on each of them.
 
 use crate::config::Limits;
-use crate::dispatcher::Dispatcher;
-use crate::fleet::view::stopped;
+use crate::engine::view::stopped;
+use crate::front::Dispatcher;
 use crate::front::guard::{Exchange, Guard, Place};
 use crate::front::request;
 use crate::io::Listener;

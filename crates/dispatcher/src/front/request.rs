@@ -3,7 +3,6 @@
 
 use crate::authority::{Origin, default_port};
 use crate::config::Admission;
-use crate::dispatcher::{Dispatcher, Pool};
 use crate::front::activity::Counts;
 use crate::front::cookie::{self, Ticket};
 use crate::front::endpoints;
@@ -17,6 +16,7 @@ use crate::front::newcomer::{self, Firsts, Turn, Undelivered};
 use crate::front::passive;
 use crate::front::visit::{NoSeat, Seat, Visits};
 use crate::front::waiting::{self, Facts};
+use crate::front::{Dispatcher, Pool};
 use crate::io::now;
 use crate::metrics::{Outcome, Sessionless};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};

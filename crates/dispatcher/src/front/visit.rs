@@ -7,10 +7,10 @@ mod seat;
 
 pub use seat::{Cut, Ending, GOING_AWAY, RESTART, SESSION_OVER, Seat, share};
 
-use crate::dispatcher::{Dispatcher, Pool};
-use crate::fleet::engine::{Driver, Ended};
+use crate::engine::{Driver, Ended};
 use crate::front::activity::{Counts, token};
 use crate::front::error::Fault;
+use crate::front::{Dispatcher, Pool};
 use crate::io::now;
 use crate::metrics::Counted;
 use http::HeaderValue;

@@ -4,9 +4,8 @@
 mod connections;
 
 use crate::config::{Limits, Trigger};
-use crate::dispatcher::{Dispatcher, Pool};
-use crate::fleet::engine::Ended;
-use crate::fleet::view::View;
+use crate::engine::Ended;
+use crate::engine::view::View;
 use crate::front::connection::http;
 use crate::front::cookie::public_name;
 use crate::front::endpoints::condition;
@@ -14,6 +13,7 @@ use crate::front::forward::body::Answer;
 use crate::front::guard::{Exchange, Guard};
 use crate::front::visit::{NoSeat, answered};
 use crate::front::waiting::answer as reply;
+use crate::front::{Dispatcher, Pool};
 use crate::io::Listener;
 use crate::io::inherited;
 use crate::io::listener::{Connection, Serving};

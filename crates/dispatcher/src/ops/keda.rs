@@ -10,8 +10,8 @@ pub use pushes::REPEAT;
 
 use self::answers::Scaler;
 use self::messages::{GetMetricsRequest, ScaledObjectRef};
-use crate::dispatcher::{Dispatcher, Pool};
-use crate::fleet::view::stopped;
+use crate::engine::view::stopped;
+use crate::front::{Dispatcher, Pool};
 use crate::io::listener::{Connection, Limit, Serving};
 use crate::io::tls::Tls;
 use crate::io::{Listener, Stream};

@@ -5,8 +5,8 @@ mod pools;
 
 use crate::cluster::{ClusterError, Maker};
 use crate::config::{self, Config, ConfigError, Limits, PoolConfig};
-use crate::dispatcher::Dispatcher;
 use crate::fleet::tasks::Tasks;
+use crate::front::Dispatcher;
 use crate::front::cookie::Keys;
 use crate::run::{begin_idle_clocks, write_rules};
 use pools::Changing;

@@ -2,8 +2,8 @@
 //! stream is the waiting session's heartbeat.
 
 use super::{Facts, RoomState, sign_every};
-use crate::dispatcher::Dispatcher;
-use crate::fleet::view::stopped;
+use crate::engine::view::stopped;
+use crate::front::Dispatcher;
 use crate::front::forward::body::Answer;
 use crate::front::visit::Stream;
 use crate::io::now;

@@ -1,7 +1,7 @@
 //! The connections of operators and probes. Their number is limited; at the limit, the connection that has been idle longest is
 //! closed for a new one. So idle connections lock out no probe, and use no descriptors that visitors need.
 
-use crate::dispatcher::Dispatcher;
+use crate::front::Dispatcher;
 use crate::io::listener::Limit;
 use crate::io::now;
 use crate::io::throttle::Throttle;

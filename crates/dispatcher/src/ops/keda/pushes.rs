@@ -3,8 +3,8 @@
 
 use super::answers::{self, Scaler};
 use super::messages::IsActiveResponse;
-use crate::dispatcher::Pool;
-use crate::fleet::view::{View, stopped};
+use crate::engine::view::{View, stopped};
+use crate::front::Pool;
 use crate::io::now;
 use crate::metrics::Counted;
 use futures_util::Stream;

@@ -6,10 +6,10 @@
 
 use crate::cluster::{Cluster, Maker};
 use crate::config::{ClusterConfig, Config, JournalConfig, KubernetesAccess, PoolConfig, share_machine};
-use crate::dispatcher::{Dispatcher, Pool};
+use crate::engine::view;
 use crate::fleet::actuator::Orders;
 use crate::fleet::tasks::Tasks;
-use crate::fleet::view;
+use crate::front::{Dispatcher, Pool};
 use crate::io::now;
 use crate::io::throttle::Throttle;
 use crate::run::{FAREWELL, begin_idle_clocks, write_rules};

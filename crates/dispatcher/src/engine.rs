@@ -2,8 +2,9 @@
 //! applies them, and passes on their effects. No other module changes the state; any may read it (`view.rs`).
 
 mod outbox;
+pub mod view;
 
-use crate::fleet::view::View;
+use crate::engine::view::View;
 use crate::io::{Ids, duration, now};
 use crate::journal::{Append, Follow, Journal, JournalError, Keep, News, Patience};
 use outbox::{Order, Outbox, Owed};

@@ -2,9 +2,9 @@
 
 use crate::authority::Host;
 use crate::config::{Admission, Config, PoolConfig};
+use crate::engine::view::View;
+use crate::engine::{Driver, EffectSink};
 use crate::fleet::actuator::Orders;
-use crate::fleet::engine::{Driver, EffectSink};
-use crate::fleet::view::View;
 use crate::front::ages::Ages;
 use crate::front::cookie::{Keys, Ticket, public_name};
 use crate::front::error::{RequestError, Step};
