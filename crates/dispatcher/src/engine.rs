@@ -76,6 +76,16 @@ pub trait EffectSink: Send + Sync {
     fn new_life(&self, lost: bool) -> Vec<(PoolId, Command)>;
 }
 
+impl<S: EffectSink + ?Sized> EffectSink for Arc<S> {
+    fn effect(&self, pool: &PoolId, effect: &Effect, from: ReplicaId) {
+        (**self).effect(pool, effect, from);
+    }
+
+    fn new_life(&self, lost: bool) -> Vec<(PoolId, Command)> {
+        (**self).new_life(lost)
+    }
+}
+
 /// The two tasks behind a [`Driver`]; they run until the journal ends.
 pub struct Engine {
     orders: mpsc::UnboundedReceiver<Order>,

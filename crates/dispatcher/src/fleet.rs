@@ -6,4 +6,5 @@ pub mod actuator;
 pub mod fencing;
 pub(crate) mod load;
 pub mod occupancy;
+pub(crate) mod rules;
 pub(crate) mod tasks;

@@ -6,6 +6,7 @@ pub mod ages;
 pub mod connection;
 pub mod cookie;
 pub mod dispatcher;
+pub mod effects;
 pub(crate) mod endpoints;
 pub mod error;
 pub mod forward;

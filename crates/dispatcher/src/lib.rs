@@ -44,5 +44,6 @@ pub mod live;
 pub mod metrics;
 pub mod ops;
 pub mod run;
+pub mod shell;
 
-pub use run::{Listening, run, run_until};
+pub use run::{Listening, Outside, run, run_until};

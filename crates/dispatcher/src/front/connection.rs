@@ -1,13 +1,13 @@
 //! Visitors' connections: how many there may be, and the HTTP library on each of them.
 
 use crate::config::Limits;
-use crate::engine::view::stopped;
 use crate::front::Dispatcher;
 use crate::front::guard::{Exchange, Guard, Place};
 use crate::front::request;
 use crate::io::Listener;
 use crate::io::listener::{Connection, Limit, Serving};
 use crate::io::throttle::Throttle;
+use crate::shell::stopped;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};

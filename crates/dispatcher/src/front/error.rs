@@ -5,7 +5,7 @@ use http::StatusCode;
 use slotkeeper_core::Ordinal;
 use std::fmt;
 
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub use crate::io::BoxError;
 
 /// While this lasts, every request fails with it, so it is logged only once a minute.
 pub const OUT_OF_FILES: &str = "the dispatcher can open no more connections";

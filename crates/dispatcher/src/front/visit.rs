@@ -85,6 +85,9 @@ const MOVED: Ending = Ending { code: GOING_AWAY, reason: "pod_lost", spread: Dur
 
 const CUT_OFF: Ending = Ending { code: RESTART, reason: "dispatcher_cut_off", spread: Duration::ZERO };
 
+/// How long streams may take to end after their close frames have been sent.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
+
 /// How long a session that was notified to leave a pod may take before its next stream goes to that pod anyway.
 const LEAVING: Duration = Duration::from_secs(3);
 

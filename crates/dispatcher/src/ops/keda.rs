@@ -10,11 +10,11 @@ pub use pushes::REPEAT;
 
 use self::answers::Scaler;
 use self::messages::{GetMetricsRequest, ScaledObjectRef};
-use crate::engine::view::stopped;
 use crate::front::{Dispatcher, Pool};
 use crate::io::listener::{Connection, Limit, Serving};
 use crate::io::tls::Tls;
 use crate::io::{Listener, Stream};
+use crate::shell::stopped;
 use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
