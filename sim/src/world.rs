@@ -58,12 +58,13 @@ use redis::Redis;
 use rollout::Older;
 use scaler::{ADMIN_PORT, Scaler};
 use setting::{POOL, Setting};
+use slotkeeper::Outside;
 use slotkeeper::cluster::kubernetes::{self, Pace, client};
 use slotkeeper::cluster::{Cluster, Clusters};
 use slotkeeper::config::{
     Admin, Admission, ClusterConfig, Config, KubernetesPods, PoolConfig, Probe, Secret, Workload,
 };
-use slotkeeper::io::{Clock, Ids, Net, Outside};
+use slotkeeper::io::{Clock, Ids, Net};
 use slotkeeper::journal::Journal;
 use slotkeeper::journal::file::OpenError;
 use slotkeeper_core::{AfterSession, Rules};

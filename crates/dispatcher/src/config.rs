@@ -29,6 +29,7 @@ mod secrets;
 mod spare;
 mod table;
 mod targets;
+pub(crate) mod template;
 mod together;
 
 pub use crate::authority::{HostPattern, OriginPattern};

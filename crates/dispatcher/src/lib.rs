@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`run`](mod@run) | one life of the process: prepare, read the journal, open listeners, serve, drain |
 //! | [`front`] | visitors: a request from its arrival to its pod, the waiting room, the dispatcher's own paths |
-//! | [`fleet`] | the state: its only writer (`fleet::engine`), its readers (`fleet::view`), and what follows from it |
+//! | [`fleet`] | the state: its only writer (`engine`), its readers (`engine::view`), and what follows from it |
 //! | [`ops`] | operators and scalers: admin listener, KEDA, reload |
 //! | [`cluster`] | pods: Kubernetes, local processes, fixed lists |
 //! | [`journal`] | entries and checkpoints: in memory, in files, in Redis |
@@ -17,7 +17,7 @@
 //!
 //! # The laws
 //!
-//! 1. **The journal decides.** No code outside `fleet::engine` changes the Fleet; no code outside `slotkeeper-core` decides a
+//! 1. **The journal decides.** No code outside `engine` changes the Fleet; no code outside `slotkeeper-core` decides a
 //!    place or a number of pods.
 //! 2. **Time is in the entry.** No replica expires anything by its own clock.
 //! 3. **Unknown is not new.** A cookie that this replica does not know may be in entries it has not read yet: `Visit` is
@@ -35,7 +35,7 @@ pub mod faultpoints;
 pub mod authority;
 pub mod cluster;
 pub mod config;
-pub mod dispatcher;
+pub mod engine;
 pub mod fleet;
 pub mod front;
 pub mod io;
@@ -44,6 +44,6 @@ pub mod live;
 pub mod metrics;
 pub mod ops;
 pub mod run;
-pub mod throttle;
+pub mod shell;
 
-pub use run::{Listening, run, run_until};
+pub use run::{Listening, Outside, run, run_until};

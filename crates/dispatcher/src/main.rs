@@ -2,10 +2,11 @@
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use slotkeeper::Outside;
 use slotkeeper::cluster::processes;
 use slotkeeper::config::{self, ClusterConfig, Config, ConfigError};
 use slotkeeper::io::inherited;
-use slotkeeper::io::{Clock, Ids, Net, Outside, RealNet, watch_for_suspends};
+use slotkeeper::io::{Clock, Ids, Net, RealNet, watch_for_suspends};
 use slotkeeper::ops::reload::Reloads;
 use slotkeeper::{Listening, cluster, journal};
 use std::io::Write as _;

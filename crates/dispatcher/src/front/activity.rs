@@ -2,10 +2,10 @@
 //! reports of pages and pods. A pod reports with one token per session, so it can only report sessions that it has.
 
 use crate::config::{Activity, Signals, Sizes};
-use crate::dispatcher::{Dispatcher, Pool};
 use crate::front::cookie::{Keys, public_name};
 use crate::front::forward::body::Answer;
 use crate::front::waiting;
+use crate::front::{Dispatcher, Pool};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, Response, StatusCode, header};

@@ -1,11 +1,11 @@
 //! Why a request failed, at which step, and which side caused it: status, log level and metric label are derived from that here.
 
-use crate::throttle::Throttle;
+use crate::io::throttle::Throttle;
 use http::StatusCode;
 use slotkeeper_core::Ordinal;
 use std::fmt;
 
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub use crate::io::BoxError;
 
 /// While this lasts, every request fails with it, so it is logged only once a minute.
 pub const OUT_OF_FILES: &str = "the dispatcher can open no more connections";

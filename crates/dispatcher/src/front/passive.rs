@@ -2,9 +2,9 @@
 //! session is already at its pod, the pod answers them; otherwise the dispatcher does.
 
 use crate::config::Admission;
-use crate::dispatcher::{Dispatcher, Pool};
 use crate::front::cookie::Ticket;
 use crate::front::newcomer::metadata;
+use crate::front::{Dispatcher, Pool};
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 use slotkeeper_core::{Place, State};
 use std::fmt;

@@ -4,23 +4,23 @@
 mod connections;
 
 use crate::config::{Limits, Trigger};
-use crate::dispatcher::{Dispatcher, Pool};
-use crate::fleet::engine::Ended;
-use crate::fleet::view::View;
+use crate::engine::Ended;
+use crate::engine::view::View;
+use crate::front::connection::http;
 use crate::front::cookie::public_name;
 use crate::front::endpoints::condition;
 use crate::front::forward::body::Answer;
 use crate::front::guard::{Exchange, Guard};
-use crate::front::request::http;
 use crate::front::visit::{NoSeat, answered};
 use crate::front::waiting::answer as reply;
-use crate::io::accept::Acceptor;
+use crate::front::{Dispatcher, Pool};
+use crate::io::Listener;
 use crate::io::inherited;
-use crate::io::{Listener, Stream};
+use crate::io::listener::{Connection, Serving};
+use crate::io::throttle::Throttle;
 use crate::metrics::knows;
 use crate::metrics::process::Refused;
-use crate::throttle::Throttle;
-use connections::{Connections, Room, Usage};
+use connections::{Operators, Usage};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
@@ -48,27 +48,15 @@ const LISTED: usize = 1000;
 
 /// Serves until the process ends: probes are also answered while the dispatcher stops.
 pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>) {
-    let mut acceptor = Acceptor::new(listener, "admin", dispatcher.metrics.process.accept_errors("admin"));
-    let mut connections = Connections::new(inherited::operators());
-    let full = Throttle::new();
-    loop {
-        let (socket, peer) = acceptor.accept().await;
-        let room = connections.make_room();
-        if room != Room::Free {
-            dispatcher.metrics.process.admin_refused(Refused::Connection);
-            if let Some(times) = full.note() {
-                tracing::warn!(%peer, times, "connection limit of the admin listener reached: idle connections are closed for new ones");
-            }
-        }
-        if room == Room::None {
-            continue;
-        }
-        let usage = Usage::new();
-        connections.add(tokio::spawn(serve(dispatcher.clone(), socket, peer, usage.clone())).abort_handle(), usage);
-    }
+    let errors = dispatcher.metrics.process.accept_errors("admin");
+    let serving = Serving { listener, of: "admin", errors, tls: None, last: Duration::ZERO };
+    let limit = Operators::new(inherited::operators(), dispatcher.clone());
+    let serve = move |connection, usage| serve(dispatcher.clone(), connection, usage);
+    serving.run(std::future::pending(), limit, serve).await;
 }
 
-async fn serve(dispatcher: Arc<Dispatcher>, socket: Stream, peer: SocketAddr, usage: Arc<Usage>) {
+async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, usage: Arc<Usage>) {
+    let Connection { socket, peer, .. } = connection;
     let limits = Limits { idle: IDLE, ..dispatcher.config.limits.clone() };
     let exchange = Arc::<Exchange>::default();
     let guard = Guard::new(socket, None, &limits, exchange.clone());
@@ -80,7 +68,11 @@ async fn serve(dispatcher: Arc<Dispatcher>, socket: Stream, peer: SocketAddr, us
             Ok::<_, Infallible>(turn.answer(answer))
         }
     });
-    let _ = http(&limits).serve_connection(TokioIo::new(guard), service).await;
+    tokio::select! {
+        biased;
+        () = usage.closed() => {}
+        _ = http(&limits).serve_connection(TokioIo::new(guard), service) => {}
+    }
 }
 
 async fn answer(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>, peer: SocketAddr) -> Response<Answer> {

@@ -6,8 +6,8 @@ use super::messages::{
     ScaledObjectRef,
 };
 use crate::config::Trigger;
-use crate::dispatcher::{Dispatcher, Pool};
-use crate::fleet::view::View;
+use crate::engine::view::View;
+use crate::front::{Dispatcher, Pool};
 use crate::io::{duration, now};
 use crate::metrics;
 use slotkeeper_core::{Fleet, PoolId, Scaling, planted};

@@ -3,10 +3,11 @@
 
 use super::answers::{self, Scaler};
 use super::messages::IsActiveResponse;
-use crate::dispatcher::Pool;
-use crate::fleet::view::{View, stopped};
+use crate::engine::view::View;
+use crate::front::Pool;
 use crate::io::now;
 use crate::metrics::Counted;
+use crate::shell::stopped;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use prometheus::IntCounter;
