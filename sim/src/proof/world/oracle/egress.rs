@@ -15,8 +15,13 @@ impl Oracle {
         inner.count("check egress".into());
         let Some((ordinal, uid)) = inner.addresses.get(&to).cloned() else { return };
         inner.departed.remove(&(session.to_owned(), uid.clone()));
-        // A discarded fleet counts only for a replica that has not restarted since.
-        let same = |b: &&Before| b.lives.get(&host) == inner.lives.get(&host);
+        // A discarded fleet counts only for a process that has not restarted since. It may live under a new id: the streams of its
+        // former life end, but their last frame may be sent late.
+        let is_former = |id: &ReplicaId| inner.former.get(&host).is_some_and(|former| former.contains(id));
+        let same = |b: &&Before| {
+            let then = b.lives.get(&host);
+            then == inner.lives.get(&host) || then.is_some_and(is_former)
+        };
         let before = inner.before.iter().filter(same).map(|b| (&b.fleet, &b.lives));
         let fleets = before.chain([(&inner.mirror, &inner.lives)]);
         let allowed = fleets

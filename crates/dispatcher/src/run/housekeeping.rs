@@ -1,8 +1,8 @@
 //! Runs once a second: writes the sessions' heartbeats in one batch, detaches sessions whose linger is over, and applies
 //! the weekly schedules.
 
-use crate::dispatcher::{Dispatcher, Pool};
 use crate::front::visit::Visits;
+use crate::front::{Dispatcher, Pool};
 use crate::io::now;
 use slotkeeper_core::{Command, Spare, planted};
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Runs until the process ends.
-pub async fn run(dispatcher: Arc<Dispatcher>) {
+pub(super) async fn run(dispatcher: Arc<Dispatcher>) {
     let mut scheduled = BTreeMap::new();
     let mut lost = dispatcher.again.subscribe();
     let mut reloaded = dispatcher.reloaded.subscribe();

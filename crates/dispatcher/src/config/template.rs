@@ -1,4 +1,5 @@
-//! Replaces `{ordinal}`, `{port}`, `{data}`, `{pool}` and `{host}` in configured values by a pod's own values.
+//! Fills in the configured arguments and environment of local processes: replaces `{ordinal}`, `{port}`, `{data}`, `{pool}` and
+//! `{host}` by a pod's own values.
 
 /// The names that are replaced.
 pub(crate) const NAMES: [&str; 5] = ["ordinal", "port", "host", "data", "pool"];
@@ -12,18 +13,23 @@ pub(crate) fn unknown(template: &str) -> Option<&str> {
     })
 }
 
+/// Matches a name against a pattern: a name, or a prefix and `*`.
+pub(crate) fn variable_matches(pattern: &str, name: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == name, |beginning| name.starts_with(beginning))
+}
+
 /// The values of one start of one pod.
-pub(super) struct Values<'a> {
-    pub(super) ordinal: u32,
-    pub(super) port: u16,
-    pub(super) data: &'a str,
-    pub(super) pool: &'a str,
-    pub(super) host: &'a str,
+pub(crate) struct Values<'a> {
+    pub(crate) ordinal: u32,
+    pub(crate) port: u16,
+    pub(crate) data: &'a str,
+    pub(crate) pool: &'a str,
+    pub(crate) host: &'a str,
 }
 
 impl Values<'_> {
     /// Replaces in one pass: names inside replaced values stay. Unknown names stay, too (programs have their own braces).
-    pub(super) fn fill(&self, template: &str) -> String {
+    pub(crate) fn fill(&self, template: &str) -> String {
         let mut filled = String::with_capacity(template.len());
         let mut rest = template;
         while let Some(open) = rest.find('{') {

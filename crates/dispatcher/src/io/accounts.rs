@@ -1,7 +1,15 @@
 //! Resolves users and groups by name or number, from `/etc/passwd` and `/etc/group`.
 
-use super::wire::Account;
+use serde::{Deserialize, Serialize};
 use std::fs;
+
+/// The user and groups that a pod runs as.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Account {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<u32>,
+}
 
 /// The user that pods run as, and the values of its environment variables.
 #[derive(Clone, Debug, PartialEq, Eq)]

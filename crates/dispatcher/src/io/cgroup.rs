@@ -1,7 +1,7 @@
 //! Control groups, version 2: one for each pod, if this process may create them. The kernel kills all processes of a group
 //! together (`cgroup.kill`), so none can escape, and its limits apply to all of them together.
 
-use super::wire::Limits;
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,15 @@ const PREFIX: &str = "slotkeeper-";
 const OWN: &str = "slotkeeper-dispatcher";
 /// The period of `cpu.max`, in microseconds.
 const WINDOW: u64 = 100_000;
+
+/// Limits of one pod, as in the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Limits {
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) cpu_millis: Option<u64>,
+    pub(crate) files: Option<u64>,
+    pub(crate) processes: Option<u64>,
+}
 
 /// The parent of the pods' groups.
 #[derive(Clone, Debug, PartialEq, Eq)]

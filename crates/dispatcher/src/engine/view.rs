@@ -108,12 +108,6 @@ pub async fn until(view: &mut watch::Receiver<View>, mut holds: impl FnMut(&View
     view.wait_for(|v| holds(v)).await.is_ok()
 }
 
-/// Waits until the dispatcher is stopping.
-pub async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    // An error means that the sender was dropped: the dispatcher has ended.
-    let _ = stopping.wait_for(|s| *s).await;
-}
-
 #[cfg(test)]
 mod tests {
     use super::{Limit, View};

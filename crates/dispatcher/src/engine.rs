@@ -2,8 +2,9 @@
 //! applies them, and passes on their effects. No other module changes the state; any may read it (`view.rs`).
 
 mod outbox;
+pub mod view;
 
-use crate::fleet::view::View;
+use crate::engine::view::View;
 use crate::io::{Ids, duration, now};
 use crate::journal::{Append, Follow, Journal, JournalError, Keep, News, Patience};
 use outbox::{Order, Outbox, Owed};
@@ -73,6 +74,16 @@ pub trait EffectSink: Send + Sync {
     /// `lost`: entries that it had read are lost; others that it wrote may be lost as well. The returned commands are written
     /// before anything else.
     fn new_life(&self, lost: bool) -> Vec<(PoolId, Command)>;
+}
+
+impl<S: EffectSink + ?Sized> EffectSink for Arc<S> {
+    fn effect(&self, pool: &PoolId, effect: &Effect, from: ReplicaId) {
+        (**self).effect(pool, effect, from);
+    }
+
+    fn new_life(&self, lost: bool) -> Vec<(PoolId, Command)> {
+        (**self).new_life(lost)
+    }
 }
 
 /// The two tasks behind a [`Driver`]; they run until the journal ends.
