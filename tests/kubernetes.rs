@@ -2,10 +2,12 @@
 //! `websocket-gateway-dispatcher`, with the built binary and a simulated API server; the pods are servers of this test.
 
 mod cluster;
+mod keda;
 
 use crate::manifests::objects::{Case, cases};
 use cluster::{Cluster, GAMECUBE, GATEWAYS};
 use futures_util::{SinkExt, StreamExt};
+use keda::Keda;
 use slotkeeper_apiserver::{Key, Part, Resource, Store, Writer};
 use slotkeeper_tests::{Dispatcher, Visitor, eventually, patiently};
 use std::time::{Duration, Instant};
@@ -275,6 +277,76 @@ async fn a_set_that_is_recreated_from_its_manifest_loses_all_pods_but_the_first_
     // Until the dispatcher has noticed, it still forwards Bob to the deleted pod.
     eventually("the next incarnation of Bob's pod", async || bob.get("/").await.text() == "gamecube-1").await;
     assert_eq!(ana.get("/").await.text(), "gamecube-0");
+}
+
+#[tokio::test]
+async fn a_pod_that_keda_may_still_remove_is_used_as_soon_as_its_scale_in_is_paused() {
+    let quick = [
+        ("cooldown_seconds = 120", "cooldown_seconds = 0.4"),
+        ("grace_seconds = 10", "grace_seconds = 0.3"),
+        ("linger_seconds = 30", "linger_seconds = 0.3"),
+        // So long that only the pause can be the reason.
+        ("settle_seconds = 50", "settle_seconds = 3600"),
+    ];
+    let case = shipped("gamecube-keda-prometheus");
+    let cluster = Cluster::of(case, GAMECUBE, &quick).await;
+    cluster.add(Resource::ScaledObjects, case.one("ScaledObject", "gamecube").clone());
+    let dispatcher = cluster.dispatcher().await;
+    let keda = Keda::of(&cluster, &dispatcher);
+    eventually("the pool to sleep", async || cluster.pods().is_empty() && cluster.replicas() == 0).await;
+    let (mut ana, mut bob) = (Visitor::of(&dispatcher), Visitor::of(&dispatcher));
+    ana.wait_for_slot().await;
+    bob.wait_for_slot().await;
+    let (anas, bobs) = (ana.socket("/").await, bob.socket("/").await);
+    assert_eq!(bob.get("/").await.text(), "gamecube-1");
+    assert!(keda.is_paused() && keda.scales_in_nothing(), "the operator has noticed the annotation by now");
+
+    // The operator is late, and its autoscaler acts on a number that is older than Bob's departure.
+    keda.sleeps(true);
+    keda.allow_scale_in();
+    keda.reads(Some(2));
+    drop(bobs);
+    bob.post("/.slotkeeper/leave").await;
+    let desired = async |pods: f64| {
+        eventually("another number", async || dispatcher.metrics().await.get(keda::DESIRED) == Some(pods)).await;
+    };
+    desired(1.0).await;
+    keda.acts().await;
+    let uid = cluster.uid("gamecube-1");
+    let mut cem = Visitor::of(&dispatcher);
+    cem.page("/").await;
+    cem.page("/").await;
+    desired(2.0).await;
+    let asked = || cluster.server.records().count("get", "horizontalpodautoscalers");
+    let before = asked();
+    eventually("the dispatcher to read the autoscaler several times", async || asked() > before + 3).await;
+    assert_eq!(cem.status().await["state"], "queued", "the autoscaler can still remove the pod");
+
+    // The operator continues: from now on no older number takes effect.
+    keda.sleeps(false);
+    cem.wait_for_slot().await;
+    keda.reads(Some(1));
+    keda.acts().await;
+    let mut cems = cem.socket("/").await;
+    assert_eq!((cem.get("/").await.text(), cluster.uid("gamecube-1")), ("gamecube-1".into(), uid));
+    cems.send(Message::Text("still here".into())).await.expect("an open stream");
+    let heard = patiently("an echo", cems.next()).await;
+    assert!(matches!(heard, Some(Ok(Message::Text(_)))), "{heard:?}");
+    let log = dispatcher.log();
+    assert!(log.contains("KEDA cannot scale in: pods that were given up are used again"), "{log}");
+
+    // Nobody needs the pause any more: it is removed, and KEDA scales to 0.
+    drop((anas, cems));
+    ana.post("/.slotkeeper/leave").await;
+    cem.post("/.slotkeeper/leave").await;
+    keda.reads(None);
+    desired(0.0).await;
+    keda.acts().await;
+    assert_eq!(cluster.pods(), ["gamecube-0", "gamecube-1"], "the pause lasts a little longer than the last session");
+    eventually("the pause to end", async || !keda.is_paused()).await;
+    eventually("the pool to sleep", async || cluster.pods().is_empty() && cluster.replicas() == 0).await;
+    assert_eq!(cluster.killed(), Vec::<String>::new(), "no pod was deleted under a session");
+    assert_eq!(cluster.refused(), 0, "the shipped role allows all that was asked for");
 }
 
 /// A benchmark, not a test: `cargo test -p slotkeeper-tests how_fast -- --ignored --nocapture`.

@@ -250,6 +250,16 @@ impl Cluster {
         object["spec"]["replicas"].as_u64().unwrap_or(1)
     }
 
+    /// Creates another object of the system.
+    pub(super) fn add(&self, resource: Resource, object: Value) {
+        self.server.store(|store, now| store.create(resource, self.workload.name, object, now)).unwrap();
+    }
+
+    pub(super) fn uid(&self, pod: &str) -> Value {
+        self.server.store(|store, _| store.get(Resource::Pods, self.workload.name, pod).unwrap())["metadata"]["uid"]
+            .clone()
+    }
+
     /// Deletes the workload; its pods stay, without an owner.
     pub(super) async fn orphan(&self) {
         let Workload { resource, name, .. } = self.workload;
