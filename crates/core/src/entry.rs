@@ -24,7 +24,7 @@ pub struct Entry {
 impl Entry {
     /// The newest semantics that this program knows: which entries exist, and what they mean. A fleet switches to newer ones
     /// when all living replicas know them, and never back.
-    pub const SEMANTICS: u32 = 5;
+    pub const SEMANTICS: u32 = 6;
 
     /// These semantics add [`Command::Load`] and [`Command::Empty`], and put `shrink` and `targets` of the rules into effect.
     pub const TARGETS: u32 = 2;
@@ -39,6 +39,9 @@ impl Entry {
 
     /// These semantics add [`Command::ScaleInPaused`].
     pub const PAUSES: u32 = 5;
+
+    /// With these semantics, a pod that is created again while KEDA may still act on a lower number is not certain to stay.
+    pub const SUCCESSORS: u32 = 6;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -305,8 +305,20 @@ impl Fleet {
         let Some(pool) = self.pools.get_mut(id) else { return };
         let mut own = Vec::new();
         let (now, position, timeline, stalled) = (self.now, self.applied, self.timeline, self.stalled);
-        let (returns, pauses) = (self.semantics >= Entry::RETURNS, self.semantics >= Entry::PAUSES);
-        act(pool, &mut Step { now, stalled, position, quiet, targeted, returns, pauses, timeline, effects: &mut own });
+        let knows = |semantics| self.semantics >= semantics;
+        let mut step = Step {
+            now,
+            stalled,
+            position,
+            quiet,
+            targeted,
+            returns: knows(Entry::RETURNS),
+            pauses: knows(Entry::PAUSES),
+            successors: knows(Entry::SUCCESSORS),
+            timeline,
+            effects: &mut own,
+        };
+        act(pool, &mut step);
         if quiet {
             own.retain(|effect| !matches!(effect, Effect::Recycle { .. }));
         }

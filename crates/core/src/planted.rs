@@ -155,6 +155,7 @@ mod list {
         CertainUnseen "certain-unseen" Scaling Stories "relies on a raised size before the cluster is seen to have it",
         SettleIgnored "settle-ignored" Scaling Stories "relies on a raised size before KEDA had the time to act on it",
         PauseForEver "pause-for-ever" Scaling Stories "trusts an observation of KEDA's pause however old it is",
+        SuccessorAtOnce "successor-at-once" Scaling Stories "uses a pod that is created again although KEDA may still act on a lower number",
         PauseForgotten "pause-forgotten" Scaling Stories "lets KEDA's pause end before the raised number has settled",
         LaterDecisionWins "later-decision-wins" Scaling Stories "accepts a size that a lost journal decided",
         OldNewsCounts "old-news-counts" Scaling Swarm "accepts observations of pods that are older than what is known",

@@ -27,6 +27,10 @@ pub struct Pod {
     pub asked: Time,
     /// The position of the entry that brought it inside `desired`.
     pub(crate) raised: u64,
+    /// When that was, if the cluster may still have had a size that covers it: until KEDA has settled on a number that covers it,
+    /// KEDA may act on a lower one, whatever incarnation the controller has created meanwhile.
+    #[serde(default)]
+    pub(crate) contested: Option<Time>,
     /// The cluster's version of the newest observation of this ordinal.
     pub(crate) version: u64,
     /// The uid of the last incarnation known to be deleted: later observations of it are ignored.
@@ -135,6 +139,7 @@ impl Pod {
             emptied: false,
             asked: Time::NEVER,
             raised: 0,
+            contested: None,
             version: 0,
             gone: None,
             index: Index::default(),
@@ -190,9 +195,17 @@ impl Pod {
         if placeable { self.slots.saturating_sub(self.sessions.len() as u32) } else { 0 }
     }
 
+    /// The position of the entry that wanted it again, and when that was, if it is returning: later than the time of `contested`
+    /// if this is a successor.
+    pub(crate) fn returning(&self) -> Option<(u64, Time)> {
+        let Standing::Returning { decided, since } = self.life.as_ref()?.standing else { return None };
+        Some((decided, self.contested.unwrap_or(since)))
+    }
+
     /// It is outside `desired` from now on: not awaited any more, and no session is placed there.
     pub(crate) fn retire(&mut self) {
         self.asked = Time::NEVER;
+        self.contested = None;
         self.mark_retiring();
     }
 

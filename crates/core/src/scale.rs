@@ -95,6 +95,10 @@ pub(crate) struct Scale {
     pub(crate) seen: Option<Seen>,
     /// The number that KEDA was served last, and since when.
     pub(crate) served: Option<(u32, Time)>,
+    /// The numbers that KEDA was served and may still act on, oldest first, each with when it was first served. Empty before
+    /// [`Entry::SUCCESSORS`](crate::Entry::SUCCESSORS).
+    #[serde(default)]
+    numbers: VecDeque<(u32, Time)>,
     /// The end of the ordinals that are used because KEDA's scale-in is paused, and when the last of them was wanted again: lower
     /// numbers that KEDA was served before may take effect without the pause.
     #[serde(default)]
@@ -178,6 +182,7 @@ impl Scale {
     /// Entries may be lost, and with them numbers that KEDA was served: only numbers served from now on count.
     pub(crate) fn doubt(&mut self) {
         self.served = None;
+        self.numbers.clear();
         self.doubted = Time::NEVER;
         self.paused = None;
     }
@@ -214,6 +219,29 @@ impl Scale {
         if self.served.is_none_or(|(served, _)| served != replicas) {
             self.served = Some((replicas, now));
         }
+    }
+
+    /// Remembers the number that KEDA was served as long as KEDA may act on it.
+    pub(crate) fn remember_number(&mut self, replicas: u32, rules: &Rules, now: Time) {
+        let Scaling::Keda { settle } = rules.scaling else { return };
+        if self.numbers.is_empty() {
+            self.numbers.extend(self.served);
+        }
+        if self.numbers.back().is_none_or(|(last, _)| *last != replicas) {
+            self.numbers.push_back((replicas, now));
+        }
+        while self.numbers.get(1).is_some_and(|(_, at)| *at + settle <= now) {
+            self.numbers.pop_front();
+        }
+    }
+
+    /// Since when every number that KEDA was served has covered the ordinal.
+    fn served_since(&self, ordinal: u32) -> Option<Time> {
+        if self.numbers.is_empty() {
+            return self.served.filter(|(replicas, _)| *replicas > ordinal).map(|(_, at)| at);
+        }
+        let covering = self.numbers.iter().rev().take_while(|(replicas, _)| *replicas > ordinal);
+        covering.last().map(|(_, at)| *at)
     }
 
     fn remember(&mut self, span: Span, now: Time) {
@@ -296,6 +324,21 @@ impl Scale {
         self.is_covered(ordinal) && self.seen.is_some_and(|s| s.decision().covers(earliest))
     }
 
+    /// Reports whether the cluster may have a size that covers the ordinal: the one that was read last, or a number on which KEDA
+    /// may have acted since. If it may not, KEDA must act on a later number before the ordinal has a pod.
+    pub(crate) fn may_be_covered(&self, ordinal: u32, rules: &Rules, now: Time) -> bool {
+        let Scaling::Keda { settle } = rules.scaling else { return false };
+        let ends = self.numbers.iter().skip(1).map(|(_, at)| *at + settle).chain([Time::NEVER]);
+        let mut valid = self.numbers.iter().zip(ends).filter(|(_, end)| *end > now);
+        self.is_covered(ordinal) || valid.any(|((replicas, _), _)| *replicas > ordinal)
+    }
+
+    /// Reports whether KEDA may still act on a number that was served before the ordinal, contested at this time, was wanted again.
+    pub(crate) fn is_contested(&self, at: Option<Time>, ordinal: u32, rules: &Rules, now: Time) -> bool {
+        planted!(SuccessorAtOnce => false);
+        at.is_some_and(|at| self.settled_at(ordinal, at, rules).is_none_or(|settled| settled > now))
+    }
+
     pub(crate) fn is_covered(&self, ordinal: u32) -> bool {
         self.seen.is_some_and(|s| s.span.contains(ordinal))
     }
@@ -309,7 +352,7 @@ impl Scale {
     pub(crate) fn settled_at(&self, ordinal: u32, since: Time, rules: &Rules) -> Option<Time> {
         let Scaling::Keda { settle } = rules.scaling else { return None };
         planted!(SettleIgnored => self.served.filter(|(n, _)| *n > ordinal).map(|(_, at)| at.max(since)));
-        self.served.filter(|(replicas, _)| *replicas > ordinal).map(|(_, at)| at.max(since) + settle)
+        self.served_since(ordinal).map(|at| at.max(since) + settle)
     }
 }
 

@@ -1,37 +1,31 @@
-//! The dispatcher's interfaces to the outside: sockets, time, randomness, pods, a journal. The real implementations are
+//! The dispatcher's interfaces to the outside: sockets, time, randomness. The real implementations are
 //! here; the simulation has its own. No other code in this crate may read a clock, draw a random number or dial.
 
 pub(crate) mod accept;
+pub(crate) mod accounts;
+pub(crate) mod cgroup;
 pub(crate) mod fetch;
 pub mod inherited;
+pub(crate) mod listener;
+pub mod throttle;
 pub mod tls;
 
-use crate::cluster::Cluster;
-use crate::journal::Journal;
-use slotkeeper_core::{Millis, PoolId, Time};
-use std::collections::BTreeMap;
+use slotkeeper_core::{Millis, Time};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// Any error.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Everything that is not this process.
-pub struct Outside {
-    pub net: Arc<dyn Net>,
-    pub clock: Clock,
-    pub ids: Ids,
-    /// The pods of each configured pool.
-    pub clusters: BTreeMap<PoolId, Arc<dyn Cluster>>,
-    pub journal: Journal,
-}
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Sockets.
 pub trait Net: Send + Sync + 'static {

@@ -1,8 +1,8 @@
 //! The driver with a journal whose order the test controls: which entries the driver writes, when they are reported as
 //! applied, and what it does when the fleet has given up its replica (laws 1 and 5).
 
-use slotkeeper::fleet::engine::{self, Driver, EffectSink};
-use slotkeeper::fleet::view::View;
+use slotkeeper::engine::view::View;
+use slotkeeper::engine::{self, Driver, EffectSink};
 use slotkeeper::io::{BoxFuture, Ids};
 use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News};
 use slotkeeper_core::{

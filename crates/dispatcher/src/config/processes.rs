@@ -4,10 +4,10 @@
 use super::addresses::ip_address;
 use super::pods::probe;
 use super::table::{Table, Value, quoted};
+use super::template::{self, NAMES, variable_matches};
 use super::{DataBetween, OnRestart, PodLimits, Probe, Processes};
-use crate::cluster::processes::template::{self, NAMES};
-use crate::cluster::processes::wire::Limits;
-use crate::cluster::processes::{accounts, cgroup, variable_matches};
+use crate::io::cgroup::Limits;
+use crate::io::{accounts, cgroup};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

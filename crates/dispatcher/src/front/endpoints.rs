@@ -1,7 +1,6 @@
 //! Serves the dispatcher's own paths below `/.slotkeeper/`: the waiting room's files and status, the client library for the
 //! pods' pages, and the visitor's actions (join, leave, extend, report activity).
 
-use crate::dispatcher::{Dispatcher, Pool};
 use crate::front::activity::{self, Reporter};
 use crate::front::cookie::Ticket;
 use crate::front::error::{RequestError, Step};
@@ -12,6 +11,7 @@ use crate::front::request::set_cookie;
 use crate::front::visit::{Visits, answered};
 use crate::front::waiting::page::local_path;
 use crate::front::waiting::{self, Facts, answer as reply};
+use crate::front::{Dispatcher, Pool};
 use crate::io::now;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};

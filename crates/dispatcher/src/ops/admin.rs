@@ -4,23 +4,23 @@
 mod connections;
 
 use crate::config::{Limits, Trigger};
-use crate::dispatcher::{Dispatcher, Pool};
-use crate::fleet::engine::Ended;
-use crate::fleet::view::View;
+use crate::engine::Ended;
+use crate::engine::view::View;
+use crate::front::connection::http;
 use crate::front::cookie::public_name;
 use crate::front::endpoints::condition;
 use crate::front::forward::body::Answer;
 use crate::front::guard::{Exchange, Guard};
-use crate::front::request::http;
 use crate::front::visit::{NoSeat, answered};
 use crate::front::waiting::answer as reply;
-use crate::io::accept::Acceptor;
+use crate::front::{Dispatcher, Pool};
+use crate::io::Listener;
 use crate::io::inherited;
-use crate::io::{Listener, Stream};
-use crate::metrics::knows;
+use crate::io::listener::{Connection, Serving};
+use crate::io::throttle::Throttle;
 use crate::metrics::process::Refused;
-use crate::throttle::Throttle;
-use connections::{Connections, Room, Usage};
+use crate::ops::gauges::{self, knows};
+use connections::{Operators, Usage};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
@@ -48,27 +48,15 @@ const LISTED: usize = 1000;
 
 /// Serves until the process ends: probes are also answered while the dispatcher stops.
 pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>) {
-    let mut acceptor = Acceptor::new(listener, "admin", dispatcher.metrics.process.accept_errors("admin"));
-    let mut connections = Connections::new(inherited::operators());
-    let full = Throttle::new();
-    loop {
-        let (socket, peer) = acceptor.accept().await;
-        let room = connections.make_room();
-        if room != Room::Free {
-            dispatcher.metrics.process.admin_refused(Refused::Connection);
-            if let Some(times) = full.note() {
-                tracing::warn!(%peer, times, "connection limit of the admin listener reached: idle connections are closed for new ones");
-            }
-        }
-        if room == Room::None {
-            continue;
-        }
-        let usage = Usage::new();
-        connections.add(tokio::spawn(serve(dispatcher.clone(), socket, peer, usage.clone())).abort_handle(), usage);
-    }
+    let errors = dispatcher.metrics.process.accept_errors("admin");
+    let serving = Serving { listener, of: "admin", errors, tls: None, last: Duration::ZERO };
+    let limit = Operators::new(inherited::operators(), dispatcher.clone());
+    let serve = move |connection, usage| serve(dispatcher.clone(), connection, usage);
+    serving.run(std::future::pending(), limit, serve).await;
 }
 
-async fn serve(dispatcher: Arc<Dispatcher>, socket: Stream, peer: SocketAddr, usage: Arc<Usage>) {
+async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, usage: Arc<Usage>) {
+    let Connection { socket, peer, .. } = connection;
     let limits = Limits { idle: IDLE, ..dispatcher.config.limits.clone() };
     let exchange = Arc::<Exchange>::default();
     let guard = Guard::new(socket, None, &limits, exchange.clone());
@@ -80,7 +68,11 @@ async fn serve(dispatcher: Arc<Dispatcher>, socket: Stream, peer: SocketAddr, us
             Ok::<_, Infallible>(turn.answer(answer))
         }
     });
-    let _ = http(&limits).serve_connection(TokioIo::new(guard), service).await;
+    tokio::select! {
+        biased;
+        () = usage.closed() => {}
+        _ = http(&limits).serve_connection(TokioIo::new(guard), service) => {}
+    }
 }
 
 async fn answer(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>, peer: SocketAddr) -> Response<Answer> {
@@ -177,11 +169,11 @@ fn from_a_page(dispatcher: &Dispatcher, request: &Request<Incoming>) -> bool {
 }
 
 fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
-    dispatcher.metrics.ready.set(i64::from(readiness(dispatcher).is_ok()));
-    dispatcher.metrics.journal_owed.set(dispatcher.driver.owed() as i64);
+    dispatcher.metrics.replica.ready.set(i64::from(readiness(dispatcher).is_ok()));
+    dispatcher.metrics.replica.journal_owed.set(dispatcher.driver.owed() as i64);
     let view = dispatcher.view.borrow();
     let fleet = (may_report(dispatcher, &view) && !view.is_stale()).then_some(&view.fleet);
-    dispatcher.metrics.lapse.set(i64::from(fleet.is_some_and(Fleet::is_quiet)));
+    dispatcher.metrics.replica.lapse.set(i64::from(fleet.is_some_and(Fleet::is_quiet)));
     for pool in dispatcher.pools.iter() {
         // From now on a scaler may act on this number. (A scaler that uses gRPC does not read it here.)
         let is_read = |f: &&Fleet| pool.config.trigger == Trigger::Prometheus && knows(f, &pool.config.id);
@@ -190,7 +182,7 @@ fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
         }
     }
     let pools = dispatcher.pools.iter().map(|p| (&*p.config, &p.metrics));
-    match dispatcher.metrics.text(fleet, pools) {
+    match gauges::text(&dispatcher.metrics, fleet, pools) {
         Ok(text) => reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()),
         Err(e) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("the metrics cannot be encoded: {e}")),
     }
