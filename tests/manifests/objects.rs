@@ -31,6 +31,12 @@ fn checked() -> &'static (Output, Vec<Case>) {
     })
 }
 
+/// The folder of kubectl, which `manifests/setup` has installed.
+pub(crate) fn tools() -> PathBuf {
+    checked();
+    target().join("manifests/venv/bin")
+}
+
 pub(crate) fn check() -> &'static Output {
     &checked().0
 }

@@ -9,7 +9,7 @@ pub use seat::{Cut, Ending, GOING_AWAY, RESTART, SESSION_OVER, Seat, share};
 
 use crate::engine::{Driver, Ended};
 use crate::front::activity::{Counts, token};
-use crate::front::error::Fault;
+use crate::front::error::{Fault, RequestError};
 use crate::front::{Dispatcher, Pool};
 use crate::io::now;
 use crate::metrics::Counted;
@@ -613,6 +613,12 @@ impl Stream {
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// Counts and logs a failure after the head of the response was passed on.
+    pub fn report(&self, pod: Ordinal, error: &RequestError) {
+        self.pool.repeats.log(&self.pool.config.id.0, Some(pod), error);
+        self.pool.metrics.fault(error.fault);
     }
 
     /// Whether this stream keeps the session present for `linger`. A passive one does only if streams at other replicas keep
