@@ -100,6 +100,7 @@ impl Fleet {
     /// admitted until this long after a lapse began (or the lapse's `patience`, if that is shorter).
     pub const YOUTH: Millis = Millis::secs(5);
 
+    /// Returns an empty fleet: before the journal's first entry.
     #[must_use]
     pub fn new() -> Fleet {
         Fleet {
@@ -409,6 +410,7 @@ impl Fleet {
         })
     }
 
+    /// Returns the pool in numbers. `None` if there is no such pool.
     #[must_use]
     pub fn census(&self, pool: &PoolId) -> Option<Census> {
         self.pools.get(pool).map(|p| p.census(self.knows_targets()))
@@ -520,10 +522,13 @@ impl Fleet {
         self.longest.silence + self.longest.grace
     }
 
+    /// Returns the pools' names in alphabetical order.
     pub fn pools(&self) -> impl Iterator<Item = &PoolId> {
         self.pools.keys()
     }
 
+    /// Returns the settings in force: those of the pool's last [`Command::Rules`] and [`Command::Schedule`]. `None` if there is no such
+    /// pool.
     #[must_use]
     pub fn rules(&self, pool: &PoolId) -> Option<&Rules> {
         self.pools.get(pool).map(|p| &p.rules)
@@ -541,6 +546,7 @@ impl Fleet {
         self.pools.get(pool).and_then(|p| p.scale.seen)
     }
 
+    /// Returns the session. `None` if it is unknown or has been released.
     #[must_use]
     pub fn session(&self, pool: &PoolId, session: SessionId) -> Option<&Session> {
         self.pools.get(pool).and_then(|p| p.sessions.get(session))
@@ -552,11 +558,13 @@ impl Fleet {
         self.pools.get(pool).map(|p| p.sessions.sorted()).unwrap_or_default()
     }
 
+    /// Returns what is known of this ordinal, which may have no incarnation. `None` if it was never observed, desired or cordoned.
     #[must_use]
     pub fn pod(&self, pool: &PoolId, pod: Ordinal) -> Option<&Pod> {
         self.pools.get(pool).and_then(|p| p.pods.get(&pod))
     }
 
+    /// Returns the known ordinals in order; some may have no incarnation.
     pub fn pods(&self, pool: &PoolId) -> impl Iterator<Item = (Ordinal, &Pod)> {
         self.pools.get(pool).into_iter().flat_map(|p| p.pods.iter().map(|(o, p)| (*o, p)))
     }
