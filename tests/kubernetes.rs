@@ -8,6 +8,7 @@ use crate::manifests::objects::{Case, cases};
 use cluster::{Cluster, GAMECUBE, GATEWAYS};
 use futures_util::{SinkExt, StreamExt};
 use keda::Keda;
+use slotkeeper_api::Phase;
 use slotkeeper_apiserver::{Key, Part, Resource, Store, Writer};
 use slotkeeper_tests::pod::Socket;
 use slotkeeper_tests::{Dispatcher, Visitor, eventually, patiently};
@@ -156,11 +157,9 @@ async fn shipped_gateways_are_drained_before_their_deployment_scales_in() {
     ];
     let cluster = Cluster::of(shipped("websocket-gateway-dispatcher"), GATEWAYS, &small).await;
     let dispatcher = cluster.dispatcher().await;
-    let pool = async || dispatcher.admin_get("/api/v1/pools/gateway").await.json();
+    let pool = async || dispatcher.pool_of("gateway").await;
     let ready = async |pods: usize| {
-        let pool = pool().await;
-        let is_open = |pod: &&serde_json::Value| pod["phase"] == "ready" && pod["retiring"] == false;
-        pool["pods"].as_array().expect("pods").iter().filter(is_open).count() == pods
+        pool().await.pods.iter().filter(|pod| pod.phase == Phase::Ready && !pod.retiring).count() == pods
     };
     eventually("one gateway to be left", async || cluster.replicas() == 1 && ready(1).await).await;
     let (mut visitors, mut sockets) = (Vec::new(), Vec::new());
@@ -197,7 +196,7 @@ async fn shipped_gateways_are_drained_before_their_deployment_scales_in() {
     eventually("one gateway to be left", async || cluster.replicas() == 1 && ready(1).await).await;
     assert_eq!(cluster.killed(), Vec::<String>::new(), "no pod was deleted under a session");
     assert_eq!(cluster.refused(), 0, "the shipped role allows all that was asked for");
-    assert_eq!(pool().await["sessions"]["taken"], 2, "no session is lost");
+    assert_eq!(pool().await.sessions.taken, 2, "no session is lost");
 }
 
 /// Three visitors on three pods, each with an open stream.
@@ -280,9 +279,8 @@ async fn a_session_on_a_dead_node_gets_another_slot_and_its_old_slot_is_not_gran
     // The node returns: its kubelet ends the pod, and the ordinal can be used again.
     cluster.release("gamecube-0");
     eventually("a new incarnation", async || {
-        let pool = dispatcher.admin_get("/api/v1/pools/gamecube").await.json();
-        let pods = pool["pods"].as_array().expect("pods").clone();
-        pods.iter().any(|pod| pod["ordinal"] == 0 && pod["phase"] == "ready")
+        let pods = dispatcher.pool_of("gamecube").await.pods;
+        pods.iter().any(|pod| pod.ordinal == 0 && pod.phase == Phase::Ready)
     })
     .await;
     let mut dan = Visitor::of(&dispatcher);

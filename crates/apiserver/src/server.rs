@@ -61,6 +61,7 @@ impl Server {
         Server::with_store(Store::default(), now)
     }
 
+    /// Serves objects that exist already. `now` is the server's clock, in milliseconds since the epoch.
     pub fn with_store(store: Store, now: impl Fn() -> u64 + Send + Sync + 'static) -> Server {
         let state = State {
             store,
@@ -87,6 +88,7 @@ impl Server {
         Server::new(move || start_ms + u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// Returns the server's clock, in milliseconds since the epoch.
     #[must_use]
     pub fn now(&self) -> u64 {
         (self.inner.now)()
@@ -164,6 +166,7 @@ impl Server {
         })
     }
 
+    /// Returns the number of watches that clients have open.
     #[must_use]
     pub fn open_watches(&self) -> usize {
         self.lock().open_watches
