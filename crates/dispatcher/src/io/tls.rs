@@ -2,14 +2,20 @@
 //! because certificates are renewed at run time. An unusable pair is an error at start; later, the last usable pair stays
 //! in use.
 
-use crate::config::TlsFiles;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
+
+/// A certificate with its chain, and its private key, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
 
 /// What is wrong with a certificate or its key.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! The address of a Redis journal: `redis://[user[:password]@]host[:port][/db]`, `rediss://` for TLS.
 
-use crate::config::Secret;
+use super::Secret;
 use percent_encoding::percent_decode_str;
 use std::path::PathBuf;
 use url::Url;
