@@ -10,8 +10,8 @@ use slotkeeper::engine::{self, EffectSink, view::View};
 use slotkeeper::io::{BoxFuture, Ids};
 use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News};
 use slotkeeper_core::{
-    Command, Effect, Entry, Fleet, Millis, Ordinal, Phase, PoolId, ReplicaId, Rules, Scaling, SessionId, Sighting, Time,
-    Timeline, Uid, Window,
+    Command, Effect, Entry, Fleet, Millis, Ordinal, Phase, PoolId, ReplicaId, Rules, Scaling, SessionId, Sighting,
+    Time, Timeline, Uid, Window,
 };
 use std::hint::black_box;
 use std::sync::Arc;
@@ -46,10 +46,10 @@ impl Follow for Reads {
 }
 
 impl Keep for Keeps {
-    fn keep(&mut self, fleet: Fleet) -> BoxFuture<'_, Result<(), JournalError>> {
+    fn keep(&mut self, fleet: Arc<Fleet>) -> BoxFuture<'_, Result<(), JournalError>> {
         let kept = self.0.clone();
         Box::pin(async move {
-            let written = tokio::task::spawn_blocking(move || serde_json::to_vec(&fleet).map(|json| json.len()));
+            let written = tokio::task::spawn_blocking(move || serde_json::to_vec(&*fleet).map(|json| json.len()));
             black_box(written.await.map_err(|_| JournalError::Closed)?.ok());
             kept.fetch_add(1, Ordering::Relaxed);
             Ok(())
