@@ -124,11 +124,11 @@ pub trait Keep: Send {
     }
 
     /// Writes this state as a checkpoint (its position is [`Fleet::applied`]). A state older than the newest checkpoint is
-    /// ignored.
+    /// ignored. The state is lent: as long as it is not dropped, entries are applied at the readers' cost.
     ///
     /// # Errors
     /// The checkpoint could not be written; the journal continues to work, and grows.
-    fn keep(&mut self, fleet: Fleet) -> BoxFuture<'_, Result<(), JournalError>>;
+    fn keep(&mut self, fleet: Arc<Fleet>) -> BoxFuture<'_, Result<(), JournalError>>;
 }
 
 /// Why a journal does not work any more. The dispatcher ends with it.
