@@ -321,6 +321,29 @@ impl<A: EffectSink> Reader<'_, A> {
                 wake = Some(wake.map_or(sign, |wake| wake.min(sign)));
             }
         });
+        self.confirm(me)?;
+        for (pool, effect, from) in &effects {
+            self.sink.effect(pool, effect, *from);
+        }
+        if over {
+            tracing::warn!("this replica was silent for too long and was given up: continuing under a new replica id");
+            self.begin_again(false);
+        }
+        for applied in settled.into_iter().filter_map(|p| p.order.applied) {
+            let _ = applied.send(());
+        }
+        if let Some((at, reason)) = &wake {
+            let in_ms = at.saturating_duration_since(now()).as_millis() as u64;
+            tracing::trace!(reason, in_ms, "will wake up");
+        }
+        Ok(wake.map(|(at, _)| at))
+    }
+
+    /// During a lapse, confirms once that nothing that this replica has read is lost.
+    ///
+    /// # Errors
+    /// If the journal's entries mean something that this version does not know.
+    fn confirm(&mut self, me: ReplicaId) -> Result<(), JournalError> {
         let (semantics, doubt) = {
             let view = self.view.borrow();
             self.patience.at_least(view.fleet.patience());
@@ -343,21 +366,7 @@ impl<A: EffectSink> Reader<'_, A> {
             );
             return Err(JournalError::Unreadable(what));
         }
-        for (pool, effect, from) in &effects {
-            self.sink.effect(pool, effect, *from);
-        }
-        if over {
-            tracing::warn!("this replica was silent for too long and was given up: continuing under a new replica id");
-            self.begin_again(false);
-        }
-        for applied in settled.into_iter().filter_map(|p| p.order.applied) {
-            let _ = applied.send(());
-        }
-        if let Some((at, reason)) = &wake {
-            let in_ms = at.saturating_duration_since(now()).as_millis() as u64;
-            tracing::trace!(reason, in_ms, "will wake up");
-        }
-        Ok(wake.map(|(at, _)| at))
+        Ok(())
     }
 
     /// Continues under a new replica id: the fleet has given this replica up, or entries of this replica are lost.
