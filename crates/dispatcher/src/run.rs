@@ -28,19 +28,26 @@ use tokio::task::{AbortHandle, JoinError};
 
 /// Everything that is not this process.
 pub struct Outside {
+    /// Listens and connects.
     pub net: Arc<dyn Net>,
+    /// The wall clock.
     pub clock: Clock,
+    /// Makes the ids of sessions and of this replica.
     pub ids: Ids,
     /// The pods of each configured pool.
     pub clusters: BTreeMap<PoolId, Arc<dyn Cluster>>,
+    /// Where state outlives the process, and is shared.
     pub journal: Journal,
 }
 
 /// The addresses that the dispatcher listens on (port 0 resolved).
 #[derive(Clone, Debug)]
 pub struct Listening {
+    /// The visitors' listeners, in the order of the configuration.
     pub visitors: Vec<SocketAddr>,
+    /// The admin listener. `None` if it is off.
     pub admin: Option<SocketAddr>,
+    /// The listener of KEDA's external scaler. `None` if it is off.
     pub keda: Option<SocketAddr>,
 }
 

@@ -13,7 +13,9 @@ use tokio_rustls::rustls::{self, ServerConfig};
 /// A certificate with its chain, and its private key, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
+    /// PEM: the server's certificate first, then those that issued it.
     pub certificate: PathBuf,
+    /// PEM: the certificate's private key.
     pub key: PathBuf,
 }
 
@@ -45,6 +47,7 @@ impl TlsError {
     }
 }
 
+/// A certificate that is read again for each connection, so that a renewed one is used without a restart.
 pub struct Tls {
     files: TlsFiles,
     last: Mutex<Arc<ServerConfig>>,
@@ -58,6 +61,7 @@ impl Tls {
         Ok(Tls { files, last })
     }
 
+    /// Returns an acceptor with the certificate as it is on disk now; with the last valid one if that one is wrong.
     pub fn acceptor(&self) -> TlsAcceptor {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match read(&self.files) {

@@ -5,6 +5,7 @@ use super::seat::{Ending, GOING_AWAY, RESTART, SESSION_OVER, Seat};
 use super::{ATTEMPTS, LEAVING, NoSeat, STOPPING, Taken, Visitor, Visits, answered, locked};
 use crate::engine::Driver;
 use crate::front::activity::{Counts, token};
+use crate::front::error::RequestError;
 use crate::front::{Dispatcher, Pool};
 use crate::io::now;
 use crate::metrics::Counted;
@@ -225,6 +226,12 @@ impl InFlight {
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// Counts and logs a failure after the head of the response was passed on.
+    pub fn report(&self, pod: Ordinal, error: &RequestError) {
+        self.pool.repeats.log(&self.pool.config.id.0, Some(pod), error);
+        self.pool.metrics.fault(error.fault);
     }
 
     /// Whether this stream keeps the session present for `linger`. A passive one does only if streams at other replicas keep
