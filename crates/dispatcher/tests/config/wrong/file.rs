@@ -222,6 +222,16 @@ title = 'x'
         ],
     ),
     (
+        "a scaled pool without pods",
+        r"[pools.a]
+scaling = 'keda-push'
+settle_seconds = 5
+",
+        &[
+            "file:1: key `pools.a`: no pods are configured; allowed: a table [pools.a.kubernetes], [pools.a.processes] or [pools.a.fixed]",
+        ],
+    ),
+    (
         "pods of both kinds",
         r"[pools.a.fixed]
 pods = ['h:1', 'h:2']
