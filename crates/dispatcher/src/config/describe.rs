@@ -29,7 +29,7 @@ pub fn describe(config: &Config) -> String {
     text.0
 }
 
-/// What a file without any settings means.
+/// The configuration of a file without any settings.
 pub(super) fn default() -> Config {
     let mut default = Config::new(Vec::new());
     default.journal = JournalConfig::usual();

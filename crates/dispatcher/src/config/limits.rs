@@ -1,4 +1,4 @@
-//! `[limits]`: what one visitor, and all of them, may use of the dispatcher.
+//! `[limits]`: bounds on the resources of one visitor, and of all visitors.
 
 use super::setting::{DAY, Row, Shown, field, number, number_or, read_all, seconds, seconds_or_off};
 use super::table::Table;

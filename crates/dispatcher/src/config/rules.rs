@@ -1,4 +1,4 @@
-//! The part of a pool that the state machine needs: sizes, placement, scaling and clocks. What depends on other settings is read
+//! The part of a pool that the state machine needs: sizes, placement, scaling and clocks. Settings that depend on others are read
 //! here, and checked.
 
 use super::choices::Scaler;

@@ -1,5 +1,5 @@
 //! The JSON Schema of a configuration file, for editors: made from the rows of all settings (`reference.rs`). It knows names,
-//! types and ranges; what depends on other settings is checked by `slotkeeper check` only.
+//! types and ranges; rules between settings are checked by `slotkeeper check` only.
 
 use super::reference::{Documented, Section, sections};
 use super::setting::{Kind, Setting, Shown};

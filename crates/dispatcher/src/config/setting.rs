@@ -16,7 +16,7 @@ pub struct Setting {
     pub kind: Kind,
     /// The default in words, if it is not one value for all.
     pub default: Option<&'static str>,
-    /// The allowed values in words, if the kind does not say everything.
+    /// The allowed values in words, if the kind is not enough.
     pub range: Option<&'static str>,
     pub required: bool,
     /// Whether a reload applies a change, or a restart is needed.
@@ -139,7 +139,7 @@ pub(crate) struct Access<T: 'static> {
     pub(super) shown: fn(&Setting, &T) -> Option<Shown>,
     /// The old and the new value. Returns whether they differ; if the setting needs a restart, the old one stays.
     pub(super) merge: fn(&T, &mut T, bool) -> bool,
-    /// What the value means, if it is not the setting's help.
+    /// The meaning of the value, if it is not the setting's help.
     pub(super) means: Option<fn(&T) -> &'static str>,
 }
 
@@ -258,7 +258,7 @@ pub(super) const fn seconds_or_off(least: f64, most: f64) -> Kind {
     Kind::Seconds { least, most, off: true }
 }
 
-/// Reads a field as its kind says.
+/// Reads a field by its kind.
 pub(super) fn read_field<F: Field>(field: &mut F, setting: &Setting, table: &Table<'_>) {
     if let Some(value) = table.value(setting.key)
         && let Some(new) = F::read(setting.kind, &value)
@@ -269,7 +269,7 @@ pub(super) fn read_field<F: Field>(field: &mut F, setting: &Setting, table: &Tab
 
 /// The access to a field.
 ///
-/// - `field!(Limits, header_bytes)`: the field's type says how its kind is read ([`Field`]).
+/// - `field!(Limits, header_bytes)`: the field's type decides how its kind is read ([`Field`]).
 /// - `field!(PoolConfig, path = addresses::path, "any")`: a text that this function parses; the words stand for no value.
 /// - `field!(PoolConfig, hosts = [addresses::host_pattern], "any")`: a list of them, or one.
 macro_rules! field {

@@ -196,7 +196,7 @@ const SAME_OR_WITH_ANOTHER: [&str; 9] = [
 ];
 
 #[test]
-fn a_reload_reports_what_its_rows_say() {
+fn a_reload_reports_each_change_by_its_row() {
     let (old, new) = (config(FULL), config(&format!("[pools.consoles]\n{}", PROCESSES.replace(".a.", ".consoles."))));
     let (merged, changes) = merge(&old, new.clone());
     assert_eq!(merged.pools.len(), 1);
@@ -212,7 +212,7 @@ fn a_reload_reports_what_its_rows_say() {
             assert_eq!((at_once, restart), (setting.live, !setting.live), "{name}: {changes:?}");
         }
     }
-    // What needs a restart is as before, everything else as in the new file.
+    // Settings that need a restart are as before, all others as in the new file.
     assert_eq!((merged.listen, merged.threads), (old.listen, old.threads));
     assert_eq!(merged.limits.header_fields, old.limits.header_fields);
     assert_eq!(merged.limits.header_bytes, new.limits.header_bytes);

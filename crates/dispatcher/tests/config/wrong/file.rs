@@ -1,4 +1,4 @@
-//! What a file as a whole must be: TOML with known keys, values of the right type and in their range, and pools.
+//! The file as a whole: TOML with known keys, values of the right type and in their range, and pools.
 
 use super::Case;
 

@@ -1,4 +1,4 @@
-//! Listeners, the journal, and keys: what the whole process has.
+//! Listeners, the journal, and keys: the settings of the whole process.
 
 use super::Case;
 

@@ -1,4 +1,4 @@
-//! What visitors meet: routes, cookies, clocks, pages, origins, passive requests and activity.
+//! Routes, cookies, clocks, pages, origins, passive requests and activity.
 
 use super::Case;
 
