@@ -1,10 +1,11 @@
 //! Bugs planted on purpose, one at a time, to measure what the tests find. Without the feature `planted`, which no shipped
 //! build enables, this module only has a macro that expands to nothing.
 //!
-//! The unit is a whole function: `planted!(SomeBug => expression);` is its first statement, and while `SomeBug` is planted
-//! the function returns the expression instead of doing its work. Where no function fits, extract one first; a hook never
-//! stands inside a condition, a loop or a match arm. A wrong version that needs more than a few words stands beside the
-//! right one, in a function behind `#[cfg(feature = "planted")]`.
+//! The unit is a whole function: `planted!(SomeBug => expression);` is its first statement (after names that the
+//! expression needs), and while `SomeBug` is planted the function returns the expression instead of doing its work. Where
+//! no function fits, extract one first; a hook never stands inside a condition, a loop or a match arm
+//! (`sim/tests/planted.rs` checks that). A wrong version that needs more than a few words stands beside the right one, in a
+//! function behind `#[cfg(feature = "planted")]`.
 //!
 //! To add a bug: one line in the list below (name, word, kind, finder, what it does), one hook, and
 //! `tests/mutants WORD` (see sim/README.md).
@@ -155,6 +156,7 @@ mod list {
         CertainUnseen "certain-unseen" Scaling Stories "relies on a raised size before the cluster is seen to have it",
         SettleIgnored "settle-ignored" Scaling Stories "relies on a raised size before KEDA had the time to act on it",
         PauseForEver "pause-for-ever" Scaling Stories "trusts an observation of KEDA's pause however old it is",
+        SuccessorAtOnce "successor-at-once" Scaling Stories "uses a pod that is created again although KEDA may still act on a lower number",
         PauseForgotten "pause-forgotten" Scaling Stories "lets KEDA's pause end before the raised number has settled",
         LaterDecisionWins "later-decision-wins" Scaling Stories "accepts a size that a lost journal decided",
         OldNewsCounts "old-news-counts" Scaling Swarm "accepts observations of pods that are older than what is known",

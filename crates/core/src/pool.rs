@@ -79,6 +79,8 @@ pub(crate) struct Step<'a> {
     pub(crate) returns: bool,
     /// The semantics in force include [`Entry::PAUSES`](crate::Entry::PAUSES).
     pub(crate) pauses: bool,
+    /// The semantics in force include [`Entry::SUCCESSORS`](crate::Entry::SUCCESSORS).
+    pub(crate) successors: bool,
     /// [`Timeline::FIRST`] until the semantics in force include [`Entry::TIMELINES`](crate::Entry::TIMELINES).
     pub(crate) timeline: Timeline,
     pub(crate) effects: &'a mut Vec<Effect>,
@@ -124,7 +126,7 @@ impl Pool {
             Command::Load { messages, over, gauge } => {
                 self.load.note(from, (*messages, *over), *gauge, &self.rules.targets, step.now);
             }
-            Command::Served { replicas } => self.served(*replicas, step.now),
+            Command::Served { replicas } => self.served(*replicas, step),
             Command::ScaleInPaused { at, timeline } => self.scale_in_paused(*at, *timeline, step),
             Command::Cordon { pod } => self.cordon(*pod, true),
             Command::Uncordon { pod } => self.cordon(*pod, false),
@@ -182,13 +184,8 @@ impl Pool {
         if !matches!(self.rules.scaling, Scaling::Keda { .. }) {
             return None;
         }
-        let standings =
-            self.index.returning.iter().filter_map(|o| Some((o, self.pods.get(o)?.life.as_ref()?.standing)));
-        let settled = standings.filter_map(|(o, standing)| match standing {
-            Standing::Returning { since, .. } => self.scale.settled_at(o.0, since, &self.rules),
-            Standing::Wanted | Standing::Surplus | Standing::Leaving | Standing::Retiring => None,
-        });
-        settled.min()
+        let returning = self.index.returning.iter().filter_map(|o| Some((o, self.pods.get(o)?.returning()?)));
+        returning.filter_map(|(o, (_, since))| self.scale.settled_at(o.0, since, &self.rules)).min()
     }
 
     pub(crate) fn next_deadline(&self, now: Time) -> Option<(Time, &'static str)> {
@@ -253,20 +250,19 @@ impl Pool {
         while !self.frozen
             && !step.quiet
             && let Some((id, ordinal)) = self.next_seat(step.returns)
-            && let Some(session) = self.sessions.get_mut(id)
         {
-            let State::Queued { turn, .. } = session.state else { return };
-            if let Some(last) = session.last {
-                self.index.missed.remove(&(last, turn, id));
-            }
-            let waited = step.now.since(session.since);
-            session.state = State::Held { pod: ordinal, until: step.now + self.rules.claim, came: false };
-            session.last = Some(ordinal);
-            session.since = step.now;
+            let (now, until) = (step.now, step.now + self.rules.claim);
+            let placed = self.change(id, |session| {
+                let State::Queued { turn, .. } = session.state else { return None };
+                let waited = now.since(session.since);
+                session.state = State::Held { pod: ordinal, until, came: false };
+                session.last = Some(ordinal);
+                session.since = now;
+                Some((turn, waited))
+            });
+            let Some((turn, waited)) = placed.flatten() else { return };
             self.queue.leave(turn);
-            self.index.held += 1;
             step.effects.push(Effect::Placed { session: id, pod: ordinal, waited });
-            self.touch_session(id);
             if let Some(pod) = self.pods.get_mut(&ordinal) {
                 pod.sessions.insert(id);
             }

@@ -15,23 +15,29 @@ use serde::{Deserialize, Serialize};
 /// The ordinals `start..end`. The empty span is `0..0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Span {
+    /// The lowest ordinal.
     pub start: u32,
+    /// One more than the highest ordinal.
     pub end: u32,
 }
 
 impl Span {
+    /// No ordinals.
     pub const EMPTY: Span = Span { start: 0, end: 0 };
 
+    /// Reports whether this ordinal belongs to it.
     #[must_use]
     pub fn contains(self, ordinal: u32) -> bool {
         self.start <= ordinal && ordinal < self.end
     }
 
+    /// Returns the number of ordinals.
     #[must_use]
     pub fn len(self) -> u32 {
         self.end.saturating_sub(self.start)
     }
 
+    /// Reports whether it has no ordinals.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.len() == 0
@@ -61,12 +67,14 @@ impl Span {
 /// A size as it was read from the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
+    /// The ordinals that the cluster runs.
     pub span: Span,
     /// The journal position of the decision it carries out; 0 if that decision is not this fleet's.
     pub decided: u64,
     /// The timeline of that decision.
     #[serde(default)]
     pub timeline: Timeline,
+    /// The cluster's version of the object that has the size.
     pub version: u64,
 }
 
@@ -95,6 +103,10 @@ pub(crate) struct Scale {
     pub(crate) seen: Option<Seen>,
     /// The number that KEDA was served last, and since when.
     pub(crate) served: Option<(u32, Time)>,
+    /// The numbers that KEDA was served and may still act on, oldest first, each with when it was first served. Empty before
+    /// [`Entry::SUCCESSORS`](crate::Entry::SUCCESSORS).
+    #[serde(default)]
+    numbers: VecDeque<(u32, Time)>,
     /// The end of the ordinals that are used because KEDA's scale-in is paused, and when the last of them was wanted again: lower
     /// numbers that KEDA was served before may take effect without the pause.
     #[serde(default)]
@@ -128,8 +140,11 @@ pub(crate) struct Demand<'a> {
 pub struct Asked {
     /// For free slots and, if sessions are not moved, for the highest busy ordinal.
     pub slots: u32,
+    /// For [`Targets::sessions`](crate::Targets). 0 without that target.
     pub sessions: u32,
+    /// For [`Targets::messages`](crate::Targets). 0 without that target.
     pub messages: u32,
+    /// For [`Targets::gauge`](crate::Targets). 0 without that target.
     pub gauge: u32,
 }
 
@@ -178,6 +193,7 @@ impl Scale {
     /// Entries may be lost, and with them numbers that KEDA was served: only numbers served from now on count.
     pub(crate) fn doubt(&mut self) {
         self.served = None;
+        self.numbers.clear();
         self.doubted = Time::NEVER;
         self.paused = None;
     }
@@ -214,6 +230,29 @@ impl Scale {
         if self.served.is_none_or(|(served, _)| served != replicas) {
             self.served = Some((replicas, now));
         }
+    }
+
+    /// Remembers the number that KEDA was served as long as KEDA may act on it.
+    pub(crate) fn remember_number(&mut self, replicas: u32, rules: &Rules, now: Time) {
+        let Scaling::Keda { settle } = rules.scaling else { return };
+        if self.numbers.is_empty() {
+            self.numbers.extend(self.served);
+        }
+        if self.numbers.back().is_none_or(|(last, _)| *last != replicas) {
+            self.numbers.push_back((replicas, now));
+        }
+        while self.numbers.get(1).is_some_and(|(_, at)| *at + settle <= now) {
+            self.numbers.pop_front();
+        }
+    }
+
+    /// Since when every number that KEDA was served has covered the ordinal.
+    fn served_since(&self, ordinal: u32) -> Option<Time> {
+        if self.numbers.is_empty() {
+            return self.served.filter(|(replicas, _)| *replicas > ordinal).map(|(_, at)| at);
+        }
+        let covering = self.numbers.iter().rev().take_while(|(replicas, _)| *replicas > ordinal);
+        covering.last().map(|(_, at)| *at)
     }
 
     fn remember(&mut self, span: Span, now: Time) {
@@ -296,6 +335,21 @@ impl Scale {
         self.is_covered(ordinal) && self.seen.is_some_and(|s| s.decision().covers(earliest))
     }
 
+    /// Reports whether the cluster may have a size that covers the ordinal: the one that was read last, or a number on which KEDA
+    /// may have acted since. If it may not, KEDA must act on a later number before the ordinal has a pod.
+    pub(crate) fn may_be_covered(&self, ordinal: u32, rules: &Rules, now: Time) -> bool {
+        let Scaling::Keda { settle } = rules.scaling else { return false };
+        let ends = self.numbers.iter().skip(1).map(|(_, at)| *at + settle).chain([Time::NEVER]);
+        let mut valid = self.numbers.iter().zip(ends).filter(|(_, end)| *end > now);
+        self.is_covered(ordinal) || valid.any(|((replicas, _), _)| *replicas > ordinal)
+    }
+
+    /// Reports whether KEDA may still act on a number that was served before the ordinal, contested at this time, was wanted again.
+    pub(crate) fn is_contested(&self, at: Option<Time>, ordinal: u32, rules: &Rules, now: Time) -> bool {
+        planted!(SuccessorAtOnce => false);
+        at.is_some_and(|at| self.settled_at(ordinal, at, rules).is_none_or(|settled| settled > now))
+    }
+
     pub(crate) fn is_covered(&self, ordinal: u32) -> bool {
         self.seen.is_some_and(|s| s.span.contains(ordinal))
     }
@@ -309,7 +363,7 @@ impl Scale {
     pub(crate) fn settled_at(&self, ordinal: u32, since: Time, rules: &Rules) -> Option<Time> {
         let Scaling::Keda { settle } = rules.scaling else { return None };
         planted!(SettleIgnored => self.served.filter(|(n, _)| *n > ordinal).map(|(_, at)| at.max(since)));
-        self.served.filter(|(replicas, _)| *replicas > ordinal).map(|(_, at)| at.max(since) + settle)
+        self.served_since(ordinal).map(|at| at.max(since) + settle)
     }
 }
 

@@ -5,8 +5,8 @@
 #![expect(clippy::print_stdout, reason = "it prints its measurements")]
 
 use anyhow::Context as _;
-use slotkeeper::fleet::engine::{self, Driver, EffectSink};
-use slotkeeper::fleet::view::View;
+use slotkeeper::engine::view::View;
+use slotkeeper::engine::{self, Driver, EffectSink};
 use slotkeeper::io::{Clock, Ids, now};
 use slotkeeper::journal::{Journal, file, memory};
 use slotkeeper_core::{Command, Effect, Ordinal, Phase, PoolId, ReplicaId, Rules, SessionId, Sighting, Timeline};

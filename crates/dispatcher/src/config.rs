@@ -3,8 +3,8 @@
 //! `config/schedule.rs`. Each setting is a row in the file of its table
 //! (`setting.rs`), and a field beside it.
 
-use crate::front::passive::{Passive, Rejoin};
-use crate::journal::redis::RedisJournal;
+use redis::RedisJournal;
+use request_rules::{Passive, Rejoin};
 use slotkeeper_core::{PoolId, Rules};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -29,7 +29,9 @@ mod pods;
 mod pool;
 mod preset;
 mod processes;
+pub mod redis;
 pub mod reference;
+pub mod request_rules;
 mod rules;
 pub mod schedule;
 pub mod schema;
@@ -38,9 +40,14 @@ mod setting;
 mod spare;
 mod table;
 mod targets;
+pub(crate) mod template;
 mod together;
 
+/// The file in a journal folder with the signing key, used if the configuration has none.
+pub const KEY_FILE: &str = "cookie-key";
+
 pub use crate::authority::{HostPattern, OriginPattern};
+pub use crate::io::tls::TlsFiles;
 pub use activity::{Activity, Signals, Sizes};
 pub use addresses::{Landing, Network};
 pub use admin::Admin;
@@ -48,7 +55,7 @@ pub use connections::KeptConnections;
 pub use describe::describe;
 pub use file::{parse, read};
 pub use journal::from_arg as journal_from_arg;
-pub use keda::{Keda, TlsFiles};
+pub use keda::Keda;
 pub use kubernetes::{KubernetesAccess, KubernetesPods, Workload};
 pub use limits::Limits;
 pub use pods::{FixedPods, Probe, ProbeKind};
@@ -185,7 +192,7 @@ pub enum ClusterConfig {
 pub fn doubts(config: &Config) -> Vec<String> {
     let mut doubts = config.warnings.clone();
     if let JournalConfig::File(folder) = &config.journal {
-        let key = folder.join(crate::front::cookie::KEY_FILE);
+        let key = folder.join(KEY_FILE);
         doubts.extend(permissions::of_folder(folder).map(|what| format!("the journal: {what}")));
         doubts.extend(permissions::of_secret(&key).map(|what| format!("the journal's cookie key: {what}")));
     }

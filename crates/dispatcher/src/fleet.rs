@@ -3,10 +3,8 @@
 //! bear, `fencing` closes the streams of a replica that is cut off from its journal.
 
 pub mod actuator;
-pub mod engine;
 pub mod fencing;
-pub mod housekeeping;
 pub(crate) mod load;
 pub mod occupancy;
+pub(crate) mod rules;
 pub(crate) mod tasks;
-pub mod view;

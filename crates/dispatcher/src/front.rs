@@ -1,9 +1,12 @@
-//! Visitors. `request` is the life of a request, top to bottom; `cookie` names the session; `visit` attaches it and hands out
+//! Visitors. `connection` serves their connections; `request` is the life of a request, top to bottom; `cookie` names the session; `visit` attaches it and hands out
 //! seats; `forward` and `tunnel` move the bytes; `waiting` is the waiting room; `endpoints` are the dispatcher's own paths.
 
 pub mod activity;
 pub mod ages;
+pub mod connection;
 pub mod cookie;
+pub mod dispatcher;
+pub mod effects;
 pub(crate) mod endpoints;
 pub mod error;
 pub mod forward;
@@ -17,3 +20,5 @@ pub mod request;
 pub mod tunnel;
 pub mod visit;
 pub mod waiting;
+
+pub use dispatcher::{Dispatcher, Pool};

@@ -1,41 +1,38 @@
-//! The dispatcher's interfaces to the outside: sockets, time, randomness, pods, a journal. The real implementations are
+//! The dispatcher's interfaces to the outside: sockets, time, randomness. The real implementations are
 //! here; the simulation has its own. No other code in this crate may read a clock, draw a random number or dial.
 
 pub(crate) mod accept;
+pub(crate) mod accounts;
+pub(crate) mod cgroup;
 pub(crate) mod fetch;
 pub mod inherited;
+pub(crate) mod listener;
+pub mod throttle;
 pub mod tls;
 
-use crate::cluster::Cluster;
-use crate::journal::Journal;
-use slotkeeper_core::{Millis, PoolId, Time};
-use std::collections::BTreeMap;
+use slotkeeper_core::{Millis, Time};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// Any error.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Everything that is not this process.
-pub struct Outside {
-    pub net: Arc<dyn Net>,
-    pub clock: Clock,
-    pub ids: Ids,
-    /// The pods of each configured pool.
-    pub clusters: BTreeMap<PoolId, Arc<dyn Cluster>>,
-    pub journal: Journal,
-}
+/// A future of a trait's method.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Sockets.
 pub trait Net: Send + Sync + 'static {
+    /// Listens on this address; port 0 picks a free one.
     fn listen(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>>;
+    /// Connects to this address.
     fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Stream>>;
     /// The addresses of a `host:port`, in the resolver's order.
     fn resolve<'a>(&'a self, host_port: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
@@ -43,6 +40,7 @@ pub trait Net: Send + Sync + 'static {
 
 /// A socket that accepts.
 pub trait Listener: Send {
+    /// Waits for the next connection, and returns it with the peer's address.
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>>;
     /// The address that it listens on, with the actual port if port 0 was requested.
     fn address(&self) -> SocketAddr;
@@ -54,7 +52,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A connection: a real socket, or one of a simulated network.
 pub enum Stream {
+    /// A socket of the operating system.
     Tcp(TcpStream),
+    /// A connection of another [`Net`].
     Other(Box<dyn Io>),
 }
 
@@ -187,6 +187,7 @@ enum System {
 }
 
 impl Clock {
+    /// A clock without a system's: it shows `wall` now, and advances with tokio's time.
     #[must_use]
     pub fn starting_at(wall: Time) -> Clock {
         Clock { wall, since: now(), system: System::None }

@@ -2,10 +2,11 @@
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use slotkeeper::Outside;
 use slotkeeper::cluster::processes;
 use slotkeeper::config::{self, ClusterConfig, Config, ConfigError};
 use slotkeeper::io::inherited;
-use slotkeeper::io::{Clock, Ids, Net, Outside, RealNet, watch_for_suspends};
+use slotkeeper::io::{Clock, Ids, Net, RealNet, watch_for_suspends};
 use slotkeeper::ops::reload::Reloads;
 use slotkeeper::{Listening, cluster, journal};
 use std::io::Write as _;
@@ -264,7 +265,9 @@ fn prepare_for_processes(config: &Config) {
 /// Lowers `limits.connections` so that visitors' connections leave enough file descriptors for everything else.
 fn fit_connections(config: &mut Config) {
     let Some(open_files) = inherited::open_files() else { return };
-    let most = inherited::connections(open_files, config);
+    let local = config.pools.iter().filter(|pool| matches!(pool.cluster, ClusterConfig::Processes(_)));
+    let processes = local.map(|pool| u64::from(pool.rules.max)).sum();
+    let most = inherited::connections(open_files, processes);
     let configured = config.limits.connections;
     if configured <= most {
         return;

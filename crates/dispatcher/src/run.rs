@@ -1,12 +1,21 @@
 //! One life of the process: reads the journal, opens the listeners, serves, and drains at the end.
 
-use crate::config::{Config, PoolConfig, Secret};
-use crate::dispatcher::{Dispatcher, Parts};
+mod housekeeping;
+
+use crate::cluster::Cluster;
+use crate::config::{Config, Secret};
 use crate::fleet::tasks::Tasks;
-use crate::io::{Listener, Net, Outside};
+use crate::front::Dispatcher;
+use crate::front::visit::FAREWELL;
+use crate::io::{Clock, Ids, Listener, Net};
+use crate::journal::Journal;
+use crate::live::Live;
+use crate::metrics::Metrics;
 use crate::ops::reload::Reloads;
+use crate::shell::Shell;
 use anyhow::Context as _;
-use slotkeeper_core::{Command, PoolId, SessionId, State, planted};
+use slotkeeper_core::{Command, PoolId};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,11 +24,28 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinError};
 
+/// Everything that is not this process.
+pub struct Outside {
+    /// Listens and connects.
+    pub net: Arc<dyn Net>,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Makes the ids of sessions and of this replica.
+    pub ids: Ids,
+    /// The pods of each configured pool.
+    pub clusters: BTreeMap<PoolId, Arc<dyn Cluster>>,
+    /// Where state outlives the process, and is shared.
+    pub journal: Journal,
+}
+
 /// The addresses that the dispatcher listens on (port 0 resolved).
 #[derive(Clone, Debug)]
 pub struct Listening {
+    /// The visitors' listeners, in the order of the configuration.
     pub visitors: Vec<SocketAddr>,
+    /// The admin listener. `None` if it is off.
     pub admin: Option<SocketAddr>,
+    /// The listener of KEDA's external scaler. `None` if it is off.
     pub keda: Option<SocketAddr>,
 }
 
@@ -60,11 +86,21 @@ pub async fn run_until(
     journal.patience.at_least(silence.unwrap_or_default() + grace.unwrap_or_default());
     let tls = config.keda.tls.clone().map(crate::io::tls::Tls::new).transpose().context("[keda]")?;
     let (listeners, admin, keda, listening) = listen(&*net, &config).await?;
-    let (driver, engine, view) =
-        crate::fleet::engine::new(journal, &ids).context("no randomness for this replica's name")?;
+    let (driver, engine, view) = crate::engine::new(journal, &ids).context("no randomness for this replica's name")?;
     let (stopper, stopping) = watch::channel(false);
-    let parts = Parts { config, keys, net, clock, ids, driver, view, stopping };
-    let (dispatcher, orders) = Dispatcher::new(parts).context("duplicate metric name")?;
+    let shell = Shell {
+        config: Live::new(config),
+        net,
+        clock,
+        ids,
+        driver,
+        view,
+        metrics: Metrics::new().context("duplicate metric name")?,
+        stopping,
+        again: watch::Sender::new(0),
+        reloaded: watch::Sender::new(0),
+    };
+    let (dispatcher, orders) = Dispatcher::new(shell, keys).context("duplicate metric name")?;
 
     let mut engine = {
         let dispatcher = dispatcher.clone();
@@ -85,7 +121,7 @@ pub async fn run_until(
             tracing::info!("stopping before the journal was read");
             return Ok(());
         }
-        told = introduce(&dispatcher) => if told.is_err() {
+        told = crate::fleet::rules::introduce(&dispatcher) => if told.is_err() {
             // The engine has ended: it returns the reason.
             return Err(failure(engine.await));
         }
@@ -93,23 +129,27 @@ pub async fn run_until(
     let (tasks, starts) = Tasks::new();
     for (pool, orders) in dispatcher.pools.iter().zip(orders) {
         if let Some(cluster) = clusters.get(&pool.config.id) {
-            tasks.start(pool.clone(), cluster.clone(), orders);
+            tasks.start(pool.shell.clone(), cluster.clone(), orders);
         }
     }
-    helpers.spawn(crate::fleet::tasks::run(dispatcher.clone(), starts));
+    helpers.spawn(crate::fleet::tasks::run(dispatcher.shell.clone(), dispatcher.clone(), starts));
     forget_others(&dispatcher, shared);
     for figures in clusters.values().flat_map(|c| c.figures()).chain(figures) {
         dispatcher.metrics.also(figures).context("duplicate metric name")?;
     }
     // A pool that is removed later goes with its cluster.
     drop(clusters);
-    helpers.spawn(crate::fleet::housekeeping::run(dispatcher.clone()));
-    helpers.spawn(crate::fleet::fencing::run(dispatcher.clone()));
+    helpers.spawn(housekeeping::run(dispatcher.clone()));
+    let cut_off = {
+        let dispatcher = dispatcher.clone();
+        move || dispatcher.cut_off()
+    };
+    helpers.spawn(crate::fleet::fencing::run(dispatcher.shell.clone(), cut_off));
     let most = dispatcher.config.limits.connections;
     dispatcher.metrics.process.connections_limit.set(i64::try_from(most).unwrap_or(i64::MAX));
     let connections = Arc::new(Semaphore::new(most));
     for listener in listeners {
-        tokio::spawn(crate::front::request::open(dispatcher.clone(), listener, connections.clone()));
+        helpers.spawn(crate::front::connection::open(dispatcher.clone(), listener, connections.clone()));
     }
     helpers.spawn(crate::ops::reload::run(dispatcher.clone(), reloads, connections, tasks.clone()));
     started(&listening);
@@ -148,54 +188,6 @@ fn bug(error: JoinError) -> anyhow::Error {
     anyhow::Error::new(error).context("a task of the dispatcher failed (this is a bug)")
 }
 
-/// Writes the pools' settings, and returns when they have been read back.
-async fn introduce(dispatcher: &Dispatcher) -> Result<(), crate::fleet::engine::Ended> {
-    read_rules(dispatcher).await?;
-    for pool in &dispatcher.config.pools {
-        begin_idle_clocks(dispatcher, pool);
-        write_rules(dispatcher, &pool.id, Command::Rules(pool.rules.clone())).await?;
-    }
-    Ok(())
-}
-
-/// Returns when this replica has read an entry of its own back, so that it knows which rules are in force. Needed only if a
-/// pool has `idle`.
-async fn read_rules(dispatcher: &Dispatcher) -> Result<(), crate::fleet::engine::Ended> {
-    planted!(ServeUnread => Ok(()));
-    if dispatcher.config.pools.iter().all(|pool| pool.rules.idle.is_none()) {
-        return Ok(());
-    }
-    dispatcher.driver.tell(&"".into(), Command::Tick).await
-}
-
-/// If these rules turn `idle` on: no replica has reported activity so far, so every session in use counts as active from
-/// this moment. Otherwise the fleet would end all sessions that were attached longer than `idle` ago.
-pub(crate) fn begin_idle_clocks(dispatcher: &Dispatcher, pool: &PoolConfig) {
-    let view = dispatcher.view.borrow();
-    let is_off = view.fleet.rules(&pool.id).is_some_and(|rules| rules.idle.is_none());
-    if pool.rules.idle.is_none() || !is_off {
-        return;
-    }
-    let in_use = view.fleet.sessions(&pool.id).into_iter().filter(|(_, s)| matches!(s.state, State::Taken { .. }));
-    let sessions: Vec<SessionId> = in_use.map(|(id, _)| id).collect();
-    if !sessions.is_empty() {
-        dispatcher.driver.post(&pool.id, Command::Active { sessions });
-    }
-}
-
-/// Returns when the rules have been read back.
-pub(crate) async fn write_rules(
-    dispatcher: &Dispatcher,
-    pool: &PoolId,
-    rules: Command,
-) -> Result<(), crate::fleet::engine::Ended> {
-    planted!(ServeUnread => {
-        dispatcher.driver.post(pool, rules);
-        Ok(())
-    });
-    dispatcher.driver.tell(pool, rules).await
-}
-
 /// Removes pools of an earlier configuration, which no route leads to any more. In a shared journal they may be another
 /// replica's, so they are only logged.
 fn forget_others(dispatcher: &Dispatcher, shared: bool) {
@@ -216,7 +208,7 @@ fn secrets(config: &Config, folder: Option<&Path>, ids: &crate::io::Ids) -> anyh
         return Ok(config.cookie_keys.clone());
     }
     if let Some(folder) = folder {
-        let path = folder.join(crate::front::cookie::KEY_FILE);
+        let path = folder.join(crate::config::KEY_FILE);
         let key = crate::front::cookie::kept_key(&path, ids)
             .with_context(|| format!("the cookie key in {}", path.display()))?;
         return Ok(vec![key]);
@@ -252,9 +244,6 @@ async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
     Ok((listeners, admin, keda, listening))
 }
 
-/// How long streams may take to end after their close frames have been sent.
-pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
-
 /// Waits until every connection has ended (a tunnel is one) and the KEDA listener has finished, for `drain` plus [`FAREWELL`]
 /// at most, and for [`FAREWELL`] after `hurry` has resolved. Returns true if all have ended.
 async fn drained(
@@ -266,7 +255,7 @@ async fn drained(
     let mut hurry = std::pin::pin!(hurry);
     let mut hurries = false;
     loop {
-        if dispatcher.metrics.connections.get() == 0 && scaler.is_none_or(AbortHandle::is_finished) {
+        if dispatcher.metrics.replica.connections.get() == 0 && scaler.is_none_or(AbortHandle::is_finished) {
             return true;
         }
         if crate::io::now() >= end {

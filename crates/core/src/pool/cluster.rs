@@ -122,14 +122,19 @@ impl Pool {
         };
         life.judge(&self.rules);
         if self.scale.desired.contains(ordinal.0) {
-            let doubted = self.scale.is_doubted(&self.rules, step.now);
-            life.standing = match self.rules.scaling {
+            let may_be_removed = match self.rules.scaling {
                 // Until the size that covers this ordinal has been read, an earlier, lower one may still take effect.
-                Scaling::Direct { .. } if !self.scale.is_seen(ordinal.0, pod.raised) => {
-                    Standing::Returning { decided: pod.raised, since: step.now }
+                Scaling::Direct { .. } => !self.scale.is_seen(ordinal.0, pod.raised),
+                Scaling::Keda { .. } => {
+                    self.scale.is_doubted(&self.rules, step.now)
+                        || self.scale.is_contested(pod.contested, ordinal.0, &self.rules, step.now)
                 }
-                Scaling::Keda { .. } if doubted => Standing::Returning { decided: pod.raised, since: step.now },
-                Scaling::Direct { .. } | Scaling::Keda { .. } | Scaling::None => self.scale.standing(ordinal.0),
+                Scaling::None => false,
+            };
+            life.standing = if may_be_removed {
+                Standing::Returning { decided: pod.raised, since: step.now }
+            } else {
+                self.scale.standing(ordinal.0)
             };
         }
         let waits = life.is_returning();
@@ -319,8 +324,11 @@ impl Pool {
         matches!(self.rules.scaling, Scaling::Direct { .. }) && (start, replicas) == (desired.start, desired.len())
     }
 
-    pub(super) fn served(&mut self, replicas: u32, now: Time) {
-        self.scale.serve(replicas, now);
+    pub(super) fn served(&mut self, replicas: u32, step: &Step<'_>) {
+        if step.successors {
+            self.scale.remember_number(replicas, &self.rules, step.now);
+        }
+        self.scale.serve(replicas, step.now);
     }
 
     /// `desired` has changed: pods outside retire in the same step; retiring ones inside may return; missing ones are awaited.
@@ -335,8 +343,10 @@ impl Pool {
             }
         }
         for ordinal in (now.start..now.end).filter(|o| !before.contains(*o)).map(Ordinal) {
+            let is_contested = step.successors && self.scale.may_be_covered(ordinal.0, &self.rules, step.now);
             let pod = self.pods.entry(ordinal).or_insert_with(|| Pod::new(slots));
             pod.raised = self.scale.decided;
+            pod.contested = is_contested.then_some(step.now);
             match &mut pod.life {
                 None => pod.asked = step.now,
                 Some(life) => {
@@ -409,7 +419,7 @@ impl Pool {
         let (desired, decided) = (self.scale.desired, self.scale.decided);
         for ordinal in (desired.start..desired.end).map(Ordinal) {
             let Some(pod) = self.pods.get_mut(&ordinal) else { continue };
-            pod.raised = decided;
+            (pod.raised, pod.contested) = (decided, None);
             let sessions: Vec<SessionId> = match &mut pod.life {
                 Some(life) => {
                     life.standing = Standing::Returning { decided, since: step.now };
@@ -429,10 +439,11 @@ impl Pool {
 
     /// Sets until when the session's slot is kept, if it has no streams.
     fn hold_on(&mut self, id: SessionId, time: Time) {
-        if let Some(State::Held { until, .. }) = self.sessions.get_mut(id).map(|s| &mut s.state) {
-            *until = time;
-            self.touch_session(id);
-        }
+        self.change(id, |session| {
+            if let State::Held { until, .. } = &mut session.state {
+                *until = time;
+            }
+        });
     }
 
     pub(crate) fn scale_effect(&self) -> Effect {
@@ -464,9 +475,11 @@ impl Pool {
                 continue;
             }
             let standing = self.scale.standing(ordinal.0);
-            let Some(life) = self.pods.get_mut(&ordinal).and_then(|pod| pod.life.as_mut()) else { continue };
+            let Some(pod) = self.pods.get_mut(&ordinal) else { continue };
+            let Some(life) = &mut pod.life else { continue };
             life.standing = standing;
             life.forgive();
+            pod.contested = None;
             last = Some((ordinal, last.map_or(since, |(_, before)| before.max(since))));
             self.touch_pod(ordinal, step);
             self.admit(ordinal, step);
@@ -479,9 +492,9 @@ impl Pool {
     fn may_return(&self, ordinal: Ordinal) -> Option<(u64, Time)> {
         let pod = self.pods.get(&ordinal)?;
         let life = pod.life.as_ref()?;
-        let Standing::Returning { decided, since } = life.standing else { return None };
+        let returning = pod.returning()?;
         let owed = life.stuck && pod.sessions.is_empty();
-        (!matches!(life.phase, Phase::Terminating) && !owed).then_some((decided, since))
+        (!matches!(life.phase, Phase::Terminating) && !owed).then_some(returning)
     }
 
     /// The pod is certain to stay again: its sessions may return from now on, unless it is to be emptied.

@@ -264,3 +264,71 @@ fn with_direct_scaling_a_pause_of_keda_proves_nothing() {
     pool.hello(Entry::SEMANTICS).visit(BEN).scale_in_paused();
     assert_eq!(pool.place(BEN), Where::Queued(0));
 }
+
+/// As `keda`, but all replicas know of successors: pod 1 ends outside `desired`, after KEDA was served 1.
+fn created_again() -> Story {
+    let mut pool = keda();
+    pool.hello(Entry::SEMANTICS).served(1).scale_seen(2, 0).after(secs(30)).pod_gone(1);
+    pool
+}
+
+#[test]
+fn a_successor_that_is_observed_after_demand_has_returned_waits_for_keda_too() {
+    let mut pool = created_again();
+    pool.visit(BEN).pod_ready(1);
+    assert_eq!(pool.place(BEN), Where::Queued(0), "KEDA may still act on 1");
+    pool.served(2).after(secs(19)).tick();
+    assert_eq!(pool.place(BEN), Where::Queued(0));
+    pool.after(secs(1)).tick();
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn so_does_the_successor_of_a_pod_that_was_returning() {
+    let mut pool = keda();
+    pool.hello(Entry::SEMANTICS).served(1).scale_seen(2, 0).visit(BEN).pod_replaced(1);
+    assert_eq!(pool.place(BEN), Where::Queued(0));
+    pool.scale_in_paused();
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn a_successor_does_not_wait_once_keda_has_settled() {
+    let mut pool = created_again();
+    pool.visit(BEN).served(2).after(secs(20)).pod_ready(1);
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn a_pod_that_keda_can_only_have_created_for_the_present_demand_is_used_at_once() {
+    let mut pool = created_again();
+    pool.scale_seen(1, 0).visit(BEN).scale_seen(2, 0).pod_ready(1);
+    assert_eq!(pool.place(BEN), at_pod(1));
+}
+
+#[test]
+fn a_higher_number_may_create_a_pod_until_keda_has_settled_on_the_lower_one() {
+    for (passes, place) in [(19, Where::Queued(0)), (20, at_pod(1))] {
+        let mut pool = keda();
+        // The size that was read is older than the 2 on which KEDA may still act.
+        pool.hello(Entry::SEMANTICS).served(2).served(1).pod_gone(1).scale_seen(1, 0).after(secs(passes));
+        pool.visit(BEN).scale_seen(2, 0).pod_ready(1);
+        assert_eq!(pool.place(BEN), place, "{passes} s");
+    }
+}
+
+#[test]
+fn older_replicas_use_a_successor_at_once() {
+    let mut pool = keda();
+    pool.hello(Entry::PAUSES).served(1).scale_seen(2, 0).after(secs(30)).pod_gone(1).visit(BEN).pod_ready(1);
+    assert_eq!(pool.place(BEN), at_pod(1), "all replicas must act alike until the last one has been updated");
+}
+
+#[test]
+fn numbers_that_all_cover_a_pod_settle_together() {
+    let mut pool = created_again();
+    pool.visit(BEN).served(2).after(secs(10)).served(3).after(secs(9)).pod_ready(1);
+    assert_eq!(pool.place(BEN), Where::Queued(0));
+    pool.served(2).after(secs(1)).tick();
+    assert_eq!(pool.place(BEN), at_pod(1), "for 20 s, KEDA was served no number that does not cover it");
+}

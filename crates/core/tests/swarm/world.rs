@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use slotkeeper_core::{
-    Command, Decision, Effect, Fleet, Ordinal, Phase, PoolId, Rules, Scaling, Sighting, Timeline, Uid,
+    Command, Decision, Effect, Entry, Fleet, Ordinal, Phase, PoolId, Rules, Scaling, Sighting, Timeline, Uid,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -127,6 +127,10 @@ pub(super) struct World {
     pub(super) recycled: BTreeSet<Uid>,
     /// Incarnations that were removed because the dispatcher lowered the size.
     pub(super) scaled_away: BTreeSet<Uid>,
+    /// Ordinals that have had a pod since the size last covered them.
+    peopled: BTreeSet<u32>,
+    /// Incarnations that a scale-down may remove under a session.
+    excused: BTreeSet<Uid>,
 }
 
 /// A dispatcher's answer to KEDA.
@@ -163,6 +167,8 @@ impl World {
             recycles: Vec::new(),
             recycled: BTreeSet::new(),
             scaled_away: BTreeSet::new(),
+            peopled: (0..running).collect(),
+            excused: BTreeSet::new(),
         };
         for ordinal in 0..running {
             let uid = world.uid();
@@ -315,6 +321,7 @@ impl World {
     fn remove(&mut self, ordinal: u32, rules: &Rules) {
         if rules.scaling != Scaling::None
             && let Some((uid, _)) = self.pods.get(&ordinal)
+            && !self.excused.contains(uid)
         {
             self.scaled_away.insert(uid.clone());
         }
@@ -396,6 +403,12 @@ impl World {
                 let missing = (self.start..self.start + self.replicas).filter(|o| !self.pods.contains_key(o));
                 if let Some(ordinal) = missing.clone().nth(usize::from(n)).or(missing.clone().next()) {
                     let uid = self.uid();
+                    // Older semantics have a known gap: a pod that is created again while KEDA may still act on a lower number.
+                    let knows =
+                        fleet.semantics() >= Entry::SUCCESSORS || !matches!(rules.scaling, Scaling::Keda { .. });
+                    if !self.peopled.insert(ordinal) && !knows {
+                        self.excused.insert(uid.clone());
+                    }
                     self.pods.insert(ordinal, (uid, Phase::Starting));
                     self.change(ordinal, Phase::Starting);
                 }
@@ -473,6 +486,7 @@ impl World {
         let replicas = if self.paused { replicas.max(self.replicas) } else { replicas };
         if (self.start, self.replicas) != (0, replicas) {
             (self.start, self.replicas) = (0, replicas);
+            self.peopled.retain(|ordinal| *ordinal < replicas);
             self.size();
         }
     }

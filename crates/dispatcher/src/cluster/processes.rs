@@ -1,14 +1,12 @@
 //! A pool of local processes: one machine, no Kubernetes. This file is the handle; behind it, `keeper` decides which pods
 //! run, `child` runs one pod from its start to its end, `output` logs the pods' output, `crashes` computes the back-off of
-//! restarts, `template` and `environment` fill in arguments and environments, `folders` manages the pods' data.
+//! restarts, `environment` makes the pods' environments, `folders` manages the pods' data.
 //!
 //! Each pod has a `supervisor`, a process of this same program that ends the pod with all its descendants (`link` is the
 //! dispatcher's end of their socket, `wire` the protocol; `cgroup` and `family` find descendants). Running pods are
 //! recorded in `records`: the next dispatcher adopts them (`adoption`) or ends them (`leftovers`).
 
-pub(crate) mod accounts;
 mod adoption;
-pub(crate) mod cgroup;
 mod child;
 mod children;
 mod crashes;
@@ -23,13 +21,13 @@ mod os;
 mod output;
 pub(crate) mod records;
 mod supervisor;
-pub(crate) mod template;
 pub(crate) mod wire;
 
 use super::news::{self, News};
 use super::{Cluster, ClusterError, Size};
 use crate::config::Processes;
 use crate::io::{BoxFuture, Ids, Net};
+use crate::io::{accounts, cgroup};
 use child::Pool;
 use figures::Figures;
 use keeper::{Keeper, Request};
@@ -42,7 +40,6 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 pub use children::adopt_orphans;
-pub(crate) use environment::matches as variable_matches;
 pub use link::{SUPERVISE, this_program};
 pub use os::hide_memory;
 pub use supervisor::run as supervise;

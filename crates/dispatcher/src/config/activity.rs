@@ -4,7 +4,7 @@ use super::field::choice;
 use super::passive::pattern;
 use super::setting::{DAY, Kind, Row, field, read_all, seconds};
 use super::table::{Table, quoted};
-use crate::front::passive::Pattern;
+use crate::config::request_rules::Pattern;
 use std::fmt;
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use super::field::Choices;
 use super::{Admission, DataBetween, OnRestart, PoolConfig, Processes, Signals, Trigger};
-use crate::front::passive::Rejoin;
+use crate::config::request_rules::Rejoin;
 use slotkeeper_core::{AfterSession, Placement, Scaling, Shrink, Window};
 
 impl Choices for Admission {

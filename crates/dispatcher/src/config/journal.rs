@@ -1,10 +1,10 @@
 //! Where the journal is: `[journal]` of a file, `--journal` of the command line, or this user's state folder.
 
+use super::redis::{RedisJournal, Trust};
 use super::secrets;
 use super::setting::{Access, Kind, Row, Shown};
 use super::table::{Table, quoted};
 use super::{Config, JournalConfig};
-use crate::journal::redis::{RedisJournal, Trust};
 use std::path::{Path, PathBuf};
 
 pub(super) const ROWS: &[Row<Config>] = &[

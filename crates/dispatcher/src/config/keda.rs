@@ -4,7 +4,7 @@ use super::addresses::socket_address;
 use super::pool::NamedPool;
 use super::setting::{Access, Kind, Row, Shown};
 use super::table::Table;
-use super::{ClusterConfig, Config, Trigger};
+use super::{ClusterConfig, Config, TlsFiles, Trigger};
 use crate::io::tls;
 use slotkeeper_core::Scaling;
 use std::net::SocketAddr;
@@ -15,13 +15,6 @@ use std::path::PathBuf;
 pub struct Keda {
     pub listen: Option<SocketAddr>,
     pub tls: Option<TlsFiles>,
-}
-
-/// A certificate with its chain, and its private key, in PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
 }
 
 pub(super) const ROWS: &[Row<Config>] = &[

@@ -3,7 +3,7 @@
 use super::PoolConfig;
 use super::setting::{Access, Kind, Row, Setting, field, read_all};
 use super::table::{Table, Value, quoted};
-use crate::front::passive::{Field, Passive, Pattern};
+use crate::config::request_rules::{Field, Passive, Pattern};
 use http::Method;
 
 pub(super) const ROWS: &[Row<Passive>] = &[

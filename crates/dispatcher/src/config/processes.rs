@@ -9,9 +9,9 @@ use super::setting::{
     Access, DAY, Kind, Row, Setting, Shown, field, number, number_or, read_all, read_field, seconds, seconds_or_off,
 };
 use super::table::{Table, Value, quoted};
-use crate::cluster::processes::template;
-use crate::cluster::processes::wire::Limits;
-use crate::cluster::processes::{accounts, cgroup};
+use super::template;
+use crate::io::cgroup::Limits;
+use crate::io::{accounts, cgroup};
 use command::{OF_A_VISITOR, command, environment, inherit, is_of_a_visitor};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};

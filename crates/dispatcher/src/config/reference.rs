@@ -9,7 +9,7 @@ use super::{
     Workload, activity, admin, connections, file, journal, keda, kubernetes, limits, passive, pods, pool, processes,
     spare, targets,
 };
-use crate::front::passive::Passive;
+use crate::config::request_rules::Passive;
 use slotkeeper_core::Spare;
 use std::fmt::Write;
 

@@ -3,13 +3,12 @@
 //! (law 6). Each pool has its own task, so a cluster that hangs does not hold up other pools.
 
 use crate::cluster::{Cluster, ClusterError, Size};
-use crate::dispatcher::Dispatcher;
-use crate::fleet::engine::EffectSink as _;
+use crate::engine::EffectSink;
 use crate::io::now;
+use crate::shell::{Orders, Shell};
 use slotkeeper_core::{Command, Effect, Fleet, PoolId, planted};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// How long an effect may be owed before every replica acts on it; also the first pause before a retry.
@@ -19,22 +18,26 @@ const SLOWEST: Duration = Duration::from_secs(30);
 /// How long a deletion may take, counted from before the entry that proves that it is still wanted.
 const FENCE: Duration = Duration::from_millis(Fleet::YOUTH.0 - 1000);
 
-/// Orders to the cluster of one pool.
-pub type Orders = mpsc::UnboundedReceiver<Effect>;
-
 /// Executes one pool's effects on its cluster, until the pool or the dispatcher ends.
-pub async fn run(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn Cluster>, orders: Orders) {
-    Actuator { dispatcher, pool, cluster }.run(orders).await;
+pub async fn run(
+    shell: Arc<Shell>,
+    sink: Arc<dyn EffectSink>,
+    pool: PoolId,
+    cluster: Arc<dyn Cluster>,
+    orders: Orders,
+) {
+    Actuator { shell, sink, pool, cluster }.run(orders).await;
 }
 
 struct Actuator {
-    dispatcher: Arc<Dispatcher>,
+    shell: Arc<Shell>,
+    sink: Arc<dyn EffectSink>,
     pool: PoolId,
     cluster: Arc<dyn Cluster>,
 }
 
 impl Actuator {
-    async fn run(self, mut orders: mpsc::UnboundedReceiver<Effect>) {
+    async fn run(self, mut orders: Orders) {
         let mut pause = PATIENCE;
         let mut look = now() + PATIENCE;
         loop {
@@ -63,7 +66,7 @@ impl Actuator {
 
     /// If this replica's state is outdated, it does nothing: other replicas do.
     fn still_owed(&self) -> Vec<Effect> {
-        let view = self.dispatcher.view.borrow();
+        let view = self.shell.view.borrow();
         planted!(NothingRetried => Vec::new());
         planted!(StaleActs => self.owed(&view.fleet).collect());
         if view.is_stale() { Vec::new() } else { self.owed(&view.fleet).collect() }
@@ -76,7 +79,7 @@ impl Actuator {
     /// Whether the effect is still wanted: it may have waited behind another one, and a newer decision replaces it.
     /// Decisions of another timeline do not count any more.
     fn is_wanted(&self, effect: &Effect) -> bool {
-        let view = self.dispatcher.view.borrow();
+        let view = self.shell.view.borrow();
         let order = (effect, view.fleet.scale(&self.pool));
         if let (Effect::Scale { decided, .. }, Some(Effect::Scale { decided: latest, .. })) = order {
             return decided.covers(latest);
@@ -89,7 +92,7 @@ impl Actuator {
     /// the journal, and must end before any lapse that began later can end ([`Fleet::YOUTH`]).
     async fn fenced(&self, effect: &Effect) -> Option<Instant> {
         let until = now() + FENCE;
-        let written = self.dispatcher.driver.tell(&self.pool, Command::Tick);
+        let written = self.shell.driver.tell(&self.pool, Command::Tick);
         tokio::time::timeout_at(until, written).await.ok()?.ok()?;
         self.is_wanted(effect).then_some(until)
     }
@@ -111,7 +114,7 @@ impl Actuator {
             Effect::Recycle { pod, uid } => ("recycle", self.cluster.recycle(pod, uid)),
             // Still owed: a session was attached after the drain had begun.
             Effect::Drain { .. } => {
-                self.dispatcher.effect(&self.pool, &effect, self.dispatcher.driver.me());
+                self.sink.effect(&self.pool, &effect, self.shell.driver.me());
                 return true;
             }
             Effect::Placed { .. }
@@ -132,7 +135,7 @@ impl Actuator {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
         };
-        self.dispatcher.metrics.cluster_errors.with_label_values(&[&self.pool.0, order]).inc();
+        self.shell.metrics.scaling.cluster_errors.with_label_values(&[&self.pool.0, order]).inc();
         tracing::warn!(pool = %self.pool, order, "cluster rejected an order: {error}");
         false
     }
@@ -140,12 +143,12 @@ impl Actuator {
 
 /// If the fault point swaps this effect with the next one, the next one is executed first.
 #[cfg(feature = "faultpoints")]
-async fn swapped(hands: &Actuator, effect: Effect, orders: &mut mpsc::UnboundedReceiver<Effect>) -> Effect {
+async fn swapped(actuator: &Actuator, effect: Effect, orders: &mut Orders) -> Effect {
     use crate::faultpoints::{Point, swaps};
     if swaps(Point::ActuatorOrder).await
         && let Ok(next) = orders.try_recv()
     {
-        hands.execute(next).await;
+        actuator.execute(next).await;
     }
     effect
 }

@@ -1,15 +1,14 @@
 //! Law 5: a replica that is cut off from a shared journal closes its streams before the fleet reassigns their slots. The driver
 //! computes the moment (`View::trusted`); this module closes the streams. New streams are refused in `visit`.
 
-use crate::dispatcher::Dispatcher;
 use crate::io::latest;
-use slotkeeper_core::planted;
+use crate::shell::Shell;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Runs until the process ends.
-pub async fn run(dispatcher: Arc<Dispatcher>) {
-    let mut view = dispatcher.view.clone();
+/// Closes all streams by `close` whenever this replica is cut off. Runs until the process ends.
+pub async fn run(shell: Arc<Shell>, close: impl Fn() + Send) {
+    let mut view = shell.view.clone();
     loop {
         let trusted = view.borrow_and_update().trusted;
         let Some(until) = trusted else { return std::future::pending().await };
@@ -22,26 +21,15 @@ pub async fn run(dispatcher: Arc<Dispatcher>) {
                 if !view.borrow().is_cut_off() {
                     continue;
                 }
-                cut_off(&dispatcher);
-                if !crate::fleet::view::until(&mut view, |v| !v.is_cut_off()).await {
+                tracing::warn!("cut off from the journal: closing all streams before the fleet reassigns their slots");
+                shell.metrics.replica.cut_off.set(1);
+                close();
+                if !crate::engine::view::until(&mut view, |v| !v.is_cut_off()).await {
                     return;
                 }
                 tracing::info!("journal available again");
-                dispatcher.metrics.cut_off.set(0);
+                shell.metrics.replica.cut_off.set(0);
             }
         }
-    }
-}
-
-fn cut_off(dispatcher: &Dispatcher) {
-    tracing::warn!("cut off from the journal: closing all streams before the fleet reassigns their slots");
-    dispatcher.metrics.cut_off.set(1);
-    close_streams(dispatcher);
-}
-
-fn close_streams(dispatcher: &Dispatcher) {
-    planted!(SilenceKeepsStreams => ());
-    for pool in dispatcher.pools.iter() {
-        pool.visits.cut_off(pool, &dispatcher.driver);
     }
 }

@@ -2,10 +2,9 @@
 //! export. The measurements are only reported; the fleet decides what follows from them.
 
 use crate::config::PodGauge;
-use crate::dispatcher::{Dispatcher, Pool};
-use crate::front::error::BoxError;
 use crate::io::fetch::get;
-use crate::io::{Net, now};
+use crate::io::{BoxError, Net, now};
+use crate::shell::{PoolShell, Shell};
 use futures_util::StreamExt as _;
 use slotkeeper_core::{Command, Millis, Phase, Targets, planted};
 use std::net::SocketAddr;
@@ -22,14 +21,14 @@ const AT_ONCE: usize = 16;
 const REPORTS: u64 = 12;
 
 /// Runs until the pool or the dispatcher ends.
-pub(crate) async fn run(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>) {
+pub(crate) async fn run(shell: Arc<Shell>, pool: Arc<PoolShell>) {
     // Whether a pool is measured may change with a rollout, so the fleet's rules are checked at each report.
-    Measuring::new(dispatcher, pool).run().await;
+    Measuring::new(shell, pool).run().await;
 }
 
 struct Measuring {
-    dispatcher: Arc<Dispatcher>,
-    pool: Arc<Pool>,
+    shell: Arc<Shell>,
+    pool: Arc<PoolShell>,
     /// The number of messages reported to the fleet.
     told: u64,
     /// The start of the period since the last report.
@@ -41,8 +40,8 @@ struct Measuring {
 }
 
 impl Measuring {
-    fn new(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>) -> Measuring {
-        Measuring { dispatcher, pool, told: 0, since: now(), ask_at: now(), complained: false }
+    fn new(shell: Arc<Shell>, pool: Arc<PoolShell>) -> Measuring {
+        Measuring { shell, pool, told: 0, since: now(), ask_at: now(), complained: false }
     }
 
     async fn run(mut self) {
@@ -54,7 +53,7 @@ impl Measuring {
             // A replica of an older version must not read a report that it does not know; and an outdated state does not
             // list the current pods.
             let may = {
-                let view = self.dispatcher.view.borrow();
+                let view = self.shell.view.borrow();
                 view.fleet.knows_targets() && !view.is_stale() && self.pool.rules(&view.fleet).targets.is_measured()
             };
             if may && !self.report(next).await {
@@ -64,7 +63,7 @@ impl Measuring {
     }
 
     fn targets(&self) -> Targets {
-        self.pool.rules(&self.dispatcher.view.borrow().fleet).targets.clone()
+        self.pool.rules(&self.shell.view.borrow().fleet).targets.clone()
     }
 
     /// Measures and reports what is due at this moment. False when the dispatcher ends.
@@ -90,7 +89,7 @@ impl Measuring {
         let over = Millis(at.duration_since(self.since).as_millis() as u64);
         let load = Command::Load { messages, over, gauge };
         // While the journal is unavailable, this waits: afterwards there is one report for the whole period.
-        if self.dispatcher.driver.tell(&self.pool.config.id, load).await.is_err() {
+        if self.shell.driver.tell(&self.pool.config.id, load).await.is_err() {
             return false;
         }
         self.note(counted, at);
@@ -101,7 +100,7 @@ impl Measuring {
     async fn ask(&mut self, gauge: PodGauge) -> Option<u64> {
         let pods = self.pods(gauge.port);
         let asked = pods.len();
-        let net = self.dispatcher.net.clone();
+        let net = self.shell.net.clone();
         let gauge = Arc::new(gauge);
         let answers = futures_util::stream::iter(pods).map(|at| {
             let (net, gauge) = (net.clone(), gauge.clone());
@@ -117,7 +116,12 @@ impl Measuring {
         }
         if let Some((at, error)) = &trouble {
             let missing = asked - known;
-            self.dispatcher.metrics.gauge_errors.with_label_values(&[&*self.pool.config.id.0]).inc_by(missing as u64);
+            self.shell
+                .metrics
+                .scaling
+                .gauge_errors
+                .with_label_values(&[&*self.pool.config.id.0])
+                .inc_by(missing as u64);
             if !self.complained {
                 let (pool, gauge) = (&self.pool.config.id, &gauge.name);
                 tracing::warn!(%pool, gauge, missing, asked, "pods did not return their gauge; {at}: {error}");
@@ -135,7 +139,7 @@ impl Measuring {
     }
 
     fn pods(&self, port: Option<u16>) -> Vec<SocketAddr> {
-        let view = self.dispatcher.view.borrow();
+        let view = self.shell.view.borrow();
         let ready = view.fleet.pods(&self.pool.config.id).filter_map(|(_, pod)| match pod.life.as_ref()?.phase {
             Phase::Ready { address } => Some(address),
             Phase::Pending { .. } | Phase::Starting | Phase::Unready | Phase::Terminating | Phase::Failed { .. } => {

@@ -1,9 +1,9 @@
 //! Reports slot occupancy to a cluster that asks for it, at most once a second, and only when the state has changed.
 
 use crate::cluster::{Attendance, Attended, Cluster};
-use crate::dispatcher::Dispatcher;
-use crate::fleet::view::View;
+use crate::engine::view::View;
 use crate::io::duration;
+use crate::shell::Shell;
 use slotkeeper_core::{Fleet, PoolId, Standing, planted};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use std::time::Duration;
 const PACE: Duration = Duration::from_secs(1);
 
 /// Runs until the pool or the dispatcher ends.
-pub async fn run(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn Cluster>) {
+pub async fn run(shell: Arc<Shell>, pool: PoolId, cluster: Arc<dyn Cluster>) {
     if !cluster.wants_attendance() {
         return;
     }
-    let mut view = dispatcher.view.clone();
+    let mut view = shell.view.clone();
     loop {
         if view.changed().await.is_err() {
             return;
@@ -24,7 +24,7 @@ pub async fn run(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn Clu
             let view = view.borrow_and_update();
             // If this replica's state is outdated, other replicas report. During a lapse there may be streams that the
             // journal does not contain, so nothing is changed.
-            let may = !view.is_stale() && dispatcher.has_read(&view) && !view.fleet.is_quiet();
+            let may = !view.is_stale() && shell.has_read(&view) && !view.fleet.is_quiet();
             if may && view.fleet.is_listed(&pool) {
                 cluster.attend(attendance(&view, &pool));
             }
@@ -63,7 +63,7 @@ fn is_active(fleet: &Fleet, pool: &PoolId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::attendance;
-    use crate::fleet::view::View;
+    use crate::engine::view::View;
     use slotkeeper_core::{
         Command, Entry, Fleet, Ordinal, Phase, PoolId, ReplicaId, Rules, Scaling, SessionId, Sighting, Time,
     };

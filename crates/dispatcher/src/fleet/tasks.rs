@@ -2,9 +2,9 @@
 //! measure load. Pools are added and removed while the dispatcher runs (`reload.rs`).
 
 use crate::cluster::{Cluster, Clusters, told::Told};
-use crate::dispatcher::{Dispatcher, Pool};
-use crate::fleet::actuator::Orders;
+use crate::engine::EffectSink;
 use crate::fleet::{actuator, load, occupancy};
+use crate::shell::{Orders, PoolShell, Shell};
 use slotkeeper_core::PoolId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
@@ -18,7 +18,7 @@ pub(crate) struct Tasks {
 
 /// A pool whose tasks are to be started.
 pub(crate) struct Start {
-    pool: Arc<Pool>,
+    pool: Arc<PoolShell>,
     cluster: Arc<dyn Cluster>,
     orders: Orders,
 }
@@ -33,7 +33,7 @@ impl Tasks {
         self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn start(&self, pool: Arc<Pool>, cluster: Arc<dyn Cluster>, orders: Orders) {
+    pub(crate) fn start(&self, pool: Arc<PoolShell>, cluster: Arc<dyn Cluster>, orders: Orders) {
         self.clusters().insert(pool.config.id.clone(), cluster.clone());
         // The receiver lives as long as the dispatcher runs.
         let _ = self.starts.send(Start { pool, cluster, orders });
@@ -56,18 +56,18 @@ impl Tasks {
     }
 }
 
-/// Runs the tasks of all pools until the dispatcher ends. A panic in a task ends the dispatcher.
-pub(crate) async fn run(dispatcher: Arc<Dispatcher>, mut starts: mpsc::UnboundedReceiver<Start>) {
+/// Runs the tasks of all pools until the dispatcher ends. A panic in a task ends the shell.
+pub(crate) async fn run(shell: Arc<Shell>, sink: Arc<dyn EffectSink>, mut starts: mpsc::UnboundedReceiver<Start>) {
     let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
             biased;
             Some(Start { pool, cluster, orders }) = starts.recv() => {
                 let id = pool.config.id.clone();
-                until_unfollowed(&mut tasks, &pool, news(dispatcher.clone(), id.clone(), cluster.clone()));
-                until_unfollowed(&mut tasks, &pool, actuator::run(dispatcher.clone(), id.clone(), cluster.clone(), orders));
-                until_unfollowed(&mut tasks, &pool, occupancy::run(dispatcher.clone(), id, cluster));
-                until_unfollowed(&mut tasks, &pool, load::run(dispatcher.clone(), pool.clone()));
+                until_unfollowed(&mut tasks, &pool, news(shell.clone(), id.clone(), cluster.clone()));
+                until_unfollowed(&mut tasks, &pool, actuator::run(shell.clone(), sink.clone(), id.clone(), cluster.clone(), orders));
+                until_unfollowed(&mut tasks, &pool, occupancy::run(shell.clone(), id, cluster));
+                until_unfollowed(&mut tasks, &pool, load::run(shell.clone(), pool.clone()));
             }
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
                 if let Err(error) = ended && error.is_panic() {
@@ -79,7 +79,7 @@ pub(crate) async fn run(dispatcher: Arc<Dispatcher>, mut starts: mpsc::Unbounded
     }
 }
 
-fn until_unfollowed(tasks: &mut JoinSet<()>, pool: &Arc<Pool>, task: impl Future<Output = ()> + Send + 'static) {
+fn until_unfollowed(tasks: &mut JoinSet<()>, pool: &Arc<PoolShell>, task: impl Future<Output = ()> + Send + 'static) {
     let pool = pool.clone();
     tasks.spawn(async move {
         tokio::select! {
@@ -91,8 +91,8 @@ fn until_unfollowed(tasks: &mut JoinSet<()>, pool: &Arc<Pool>, task: impl Future
 }
 
 /// Writes the cluster's reports to the journal, in their order.
-async fn news(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn Cluster>) {
-    let mut again = dispatcher.again.subscribe();
+async fn news(shell: Arc<Shell>, pool: PoolId, cluster: Arc<dyn Cluster>) {
+    let mut again = shell.again.subscribe();
     let mut told = Told::default();
     loop {
         let commands = tokio::select! {
@@ -107,7 +107,7 @@ async fn news(dispatcher: Arc<Dispatcher>, pool: PoolId, cluster: Arc<dyn Cluste
             }
         };
         for command in commands {
-            if dispatcher.driver.tell(&pool, command).await.is_err() {
+            if shell.driver.tell(&pool, command).await.is_err() {
                 return;
             }
         }

@@ -1,7 +1,6 @@
 //! Serves the dispatcher's own paths below `/.slotkeeper/`: the waiting room's files and status, the client library for the
 //! pods' pages, and the visitor's actions (join, leave, extend, report activity).
 
-use crate::dispatcher::{Dispatcher, Pool};
 use crate::front::activity::{self, Reporter};
 use crate::front::cookie::Ticket;
 use crate::front::error::{RequestError, Step};
@@ -12,11 +11,13 @@ use crate::front::request::set_cookie;
 use crate::front::visit::{Visits, answered};
 use crate::front::waiting::page::local_path;
 use crate::front::waiting::{self, Facts, answer as reply};
+use crate::front::{Dispatcher, Pool};
 use crate::io::now;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use slotkeeper_api::Condition;
 use slotkeeper_core::{Census, Command, Place, Rules};
 use std::sync::Arc;
 
@@ -159,27 +160,30 @@ async fn ask(dispatcher: &Arc<Dispatcher>, pool: &Arc<Pool>, ticket: Option<Tick
 pub(crate) fn health(dispatcher: &Dispatcher, pool: &Pool) -> Response<Answer> {
     let view = dispatcher.view.borrow();
     let rules = view.fleet.rules(&pool.config.id);
-    let state =
-        view.fleet.census(&pool.config.id).zip(rules).map_or("dormant", |(census, rules)| condition(&census, rules));
+    let state = view
+        .fleet
+        .census(&pool.config.id)
+        .zip(rules)
+        .map_or(Condition::Dormant, |(census, rules)| condition(&census, rules));
     reply(
         StatusCode::OK,
         "application/json",
-        format!("{{\"pool\":\"{}\",\"state\":\"{state}\"}}", pool.config.id).into(),
+        format!("{{\"pool\":\"{}\",\"state\":\"{}\"}}", pool.config.id, state.word()).into(),
     )
 }
 
 /// The pool's condition in one word.
 #[must_use]
-pub(crate) fn condition(census: &Census, rules: &Rules) -> &'static str {
+pub(crate) fn condition(census: &Census, rules: &Rules) -> Condition {
     let all_slots = u64::from(rules.max) * u64::from(rules.slots_per_pod);
     if census.busy_slots >= all_slots || census.queued > 0 && census.ready > 0 && census.desired.len() >= rules.max {
-        "full"
+        Condition::Full
     } else if census.ready > 0 {
-        "awake"
+        Condition::Awake
     } else if census.desired.is_empty() {
-        "dormant"
+        Condition::Dormant
     } else {
-        "waking"
+        Condition::Waking
     }
 }
 

@@ -13,13 +13,13 @@ pub mod pace;
 pub mod pods;
 
 use crate::config::{ClusterConfig, PoolConfig};
-use crate::dispatcher::{Dispatcher, Pool};
-use crate::fleet::view::{self, View};
+use crate::engine::view::{self, View};
 use crate::front::cookie;
 use crate::front::error::{RequestError, Step};
 use crate::front::guard::TargetEnd;
 use crate::front::tunnel;
 use crate::front::visit::{SESSION_OVER, Seat, Stream};
+use crate::front::{Dispatcher, Pool};
 use crate::io::Net;
 use crate::metrics::{Corrected, Outcome};
 use body::{Answer, Download, Expectation, TooLarge, Upload};

@@ -1,10 +1,10 @@
 //! Requests that wait for a slot with their connection open (`hold_seconds`), and what happens if the client disconnects.
 
 use crate::config::JournalConfig;
-use crate::dispatcher::{Dispatcher, Pool};
 use crate::front::cookie::Ticket;
 use crate::front::visit::{NoSeat, Seat, Stream, answered};
 use crate::front::waiting;
+use crate::front::{Dispatcher, Pool};
 use slotkeeper_core::{Command, Place, SessionId, State};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub async fn seat(
     let mut view = dispatcher.view.clone();
     let id = &pool.config.id;
     let ready =
-        crate::fleet::view::until(&mut view, |v| !matches!(v.fleet.place(id, ticket.session), Place::Queued { .. }));
+        crate::engine::view::until(&mut view, |v| !matches!(v.fleet.place(id, ticket.session), Place::Queued { .. }));
     let signs = async {
         loop {
             tokio::time::sleep(waiting::sign_every(dispatcher, pool)).await;

@@ -2,13 +2,13 @@
 //! return the cookie. Addresses are not used as identities: two visitors behind one address are two sessions.
 
 use crate::config::Admission;
-use crate::dispatcher::{Dispatcher, Pool};
 use crate::front::cookie::Ticket;
 use crate::front::error::{RequestError, Step};
 use crate::front::forward::body::Answer;
 use crate::front::forward::headers::Hop;
 use crate::front::guard::TargetEnd;
 use crate::front::waiting::{answer, page::local_path};
+use crate::front::{Dispatcher, Pool};
 use crate::io::{duration, now};
 use crate::metrics::Sessionless;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};

@@ -1,10 +1,8 @@
-//! Accepts visitors' connections and handles every request, top to bottom:
+//! The life of a request, top to bottom:
 //! `cookie → place → attach → dial → send → respond | tunnel → detach`.
 
 use crate::authority::{Origin, default_port};
-use crate::config::{Admission, Limits};
-use crate::dispatcher::{Dispatcher, Pool};
-use crate::fleet::view::stopped;
+use crate::config::Admission;
 use crate::front::activity::Counts;
 use crate::front::cookie::{self, Ticket};
 use crate::front::endpoints;
@@ -12,110 +10,23 @@ use crate::front::error::{Fault, RequestError, Step};
 use crate::front::forward::body::Answer;
 use crate::front::forward::headers::{self, Hop};
 use crate::front::forward::{TOO_LARGE, fields, forward};
-use crate::front::guard::{Exchange, Guard, TargetEnd};
+use crate::front::guard::TargetEnd;
 use crate::front::held;
 use crate::front::newcomer::{self, Firsts, Turn, Undelivered};
 use crate::front::passive;
 use crate::front::visit::{NoSeat, Seat, Visits};
 use crate::front::waiting::{self, Facts};
-use crate::io::accept::Acceptor;
-use crate::io::{Listener, now};
+use crate::front::{Dispatcher, Pool};
+use crate::io::now;
 use crate::metrics::{Outcome, Sessionless};
-use crate::throttle::Throttle;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use slotkeeper_core::{Millis, Ordinal, Why, planted};
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, watch};
-
-/// Accepts connections until the dispatcher stops.
-pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>, connections: Arc<Semaphore>) {
-    let mut stopping = dispatcher.stopping.clone();
-    let process = &dispatcher.metrics.process;
-    let mut acceptor = Acceptor::new(listener, "visitors", process.accept_errors("visitors"));
-    let full = Throttle::new();
-    loop {
-        if connections.available_permits() == 0 {
-            process.connections_waited.inc();
-            if let Some(times) = full.note() {
-                let most = process.connections_limit.get();
-                tracing::warn!(most, times, "connection limit for visitors reached: new connections wait");
-            }
-        }
-        let permit = tokio::select! {
-            biased;
-            () = stopped(&mut stopping) => return,
-            permit = connections.clone().acquire_owned() => permit,
-        };
-        let Ok(permit) = permit else { return };
-        tokio::select! {
-            biased;
-            () = stopped(&mut stopping) => return,
-            (socket, peer) = acceptor.accept() => {
-                let place = crate::front::guard::Place::take(&dispatcher.metrics.connections, permit);
-                let exchange = Arc::<Exchange>::default();
-                let guard = Guard::new(socket, Some(place), &dispatcher.config.limits, exchange.clone());
-                tokio::spawn(serve(dispatcher.clone(), guard, exchange, peer));
-            }
-        }
-    }
-}
-
-/// The HTTP library, configured with our limits.
-#[must_use]
-pub fn http(limits: &Limits) -> http1::Builder {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits.idle).max_header_size(limits.header_bytes);
-    // Names have no case (RFC 9110 §5.1), but there are programs on either side that think so.
-    http.preserve_header_case(true);
-    if limits.header_bytes + BUFFER_BESIDE_HEAD > BUFFER {
-        // A head must fit into the library's buffer.
-        http.max_buf_size(limits.header_bytes + BUFFER_BESIDE_HEAD);
-    }
-    if limits.header_fields != Limits::default().header_fields {
-        http.max_headers(limits.header_fields);
-    }
-    http
-}
-
-/// The library's default buffer size, and the room that the buffer needs in addition to a head.
-const BUFFER: usize = 8192 + 4096 * 100;
-const BUFFER_BESIDE_HEAD: usize = 64 * 1024;
-
-/// Serves one connection: its requests, one after the other.
-async fn serve(dispatcher: Arc<Dispatcher>, guard: Guard, exchange: Arc<Exchange>, peer: SocketAddr) {
-    let io = TokioIo::new(guard);
-    let mut stopping: watch::Receiver<bool> = dispatcher.stopping.clone();
-    let number = dispatcher.next_connection();
-    let service = {
-        let dispatcher = dispatcher.clone();
-        service_fn(move |mut request| {
-            let (dispatcher, turn) = (dispatcher.clone(), exchange.begin(&mut request));
-            async move { Ok::<_, Infallible>(turn.answer(answer(&dispatcher, request, peer, number).await)) }
-        })
-    };
-    let connection = http(&dispatcher.config.limits).serve_connection(io, service).with_upgrades();
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = stopped(&mut stopping) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!("connection ended: {error}");
-    }
-}
 
 /// Sends exactly one response to every request, counts the request once, and logs its failure once.
-async fn answer(
+pub async fn answer(
     dispatcher: &Arc<Dispatcher>,
     request: Request<Incoming>,
     peer: SocketAddr,

@@ -8,11 +8,11 @@
 pub mod frames;
 mod pump;
 
-use crate::dispatcher::{Dispatcher, Pool};
 use crate::front::activity::Counts;
 use crate::front::forward::line::PodSocket;
 use crate::front::guard::{Guard, Place};
 use crate::front::visit::{Ending, Seat, Stream, share};
+use crate::front::{Dispatcher, Pool};
 use crate::io::{Stream as Socket, now};
 use bytes::Bytes;
 use frames::{CLOSE, PING, close_payload, control};

@@ -7,10 +7,10 @@ mod seat;
 
 pub use seat::{Cut, Ending, GOING_AWAY, RESTART, SESSION_OVER, Seat, share};
 
-use crate::dispatcher::{Dispatcher, Pool};
-use crate::fleet::engine::{Driver, Ended};
+use crate::engine::{Driver, Ended};
 use crate::front::activity::{Counts, token};
-use crate::front::error::Fault;
+use crate::front::error::{Fault, RequestError};
+use crate::front::{Dispatcher, Pool};
 use crate::io::now;
 use crate::metrics::Counted;
 use http::HeaderValue;
@@ -84,6 +84,9 @@ const STOPPING: &str = "dispatcher_restarting";
 const MOVED: Ending = Ending { code: GOING_AWAY, reason: "pod_lost", spread: Duration::ZERO };
 
 const CUT_OFF: Ending = Ending { code: RESTART, reason: "dispatcher_cut_off", spread: Duration::ZERO };
+
+/// How long streams may take to end after their close frames have been sent.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
 
 /// How long a session that was notified to leave a pod may take before its next stream goes to that pod anyway.
 const LEAVING: Duration = Duration::from_secs(3);
@@ -610,6 +613,12 @@ impl Stream {
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// Counts and logs a failure after the head of the response was passed on.
+    pub fn report(&self, pod: Ordinal, error: &RequestError) {
+        self.pool.repeats.log(&self.pool.config.id.0, Some(pod), error);
+        self.pool.metrics.fault(error.fault);
     }
 
     /// Whether this stream keeps the session present for `linger`. A passive one does only if streams at other replicas keep

@@ -7,8 +7,8 @@ pub mod failure;
 pub mod landing;
 pub mod page;
 
-use crate::dispatcher::{Dispatcher, Pool};
 use crate::front::forward::body::Answer;
+use crate::front::{Dispatcher, Pool};
 use crate::io::duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};

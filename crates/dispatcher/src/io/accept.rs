@@ -1,8 +1,8 @@
 //! Accepts connections for all listeners: logs and counts failures, and retries after a pause.
 
 use crate::io::inherited::is_out_of_files;
+use crate::io::throttle::Throttle;
 use crate::io::{Listener, Stream};
-use crate::throttle::Throttle;
 use prometheus::IntCounter;
 use std::io;
 use std::net::SocketAddr;

@@ -1,7 +1,6 @@
 //! One small page, fetched whole: the operator's landing page, the metrics of a pod.
 
-use crate::front::error::BoxError;
-use crate::io::Net;
+use crate::io::{BoxError, Net};
 use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body_util::{BodyExt, Empty, Limited};

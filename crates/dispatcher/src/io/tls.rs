@@ -2,14 +2,22 @@
 //! because certificates are renewed at run time. An unusable pair is an error at start; later, the last usable pair stays
 //! in use.
 
-use crate::config::TlsFiles;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
+
+/// A certificate with its chain, and its private key, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// PEM: the server's certificate first, then those that issued it.
+    pub certificate: PathBuf,
+    /// PEM: the certificate's private key.
+    pub key: PathBuf,
+}
 
 /// What is wrong with a certificate or its key.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +47,7 @@ impl TlsError {
     }
 }
 
+/// A certificate that is read again for each connection, so that a renewed one is used without a restart.
 pub struct Tls {
     files: TlsFiles,
     last: Mutex<Arc<ServerConfig>>,
@@ -52,6 +61,7 @@ impl Tls {
         Ok(Tls { files, last })
     }
 
+    /// Returns an acceptor with the certificate as it is on disk now; with the last valid one if that one is wrong.
     pub fn acceptor(&self) -> TlsAcceptor {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match read(&self.files) {

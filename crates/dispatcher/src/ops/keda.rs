@@ -10,11 +10,12 @@ pub use pushes::REPEAT;
 
 use self::answers::Scaler;
 use self::messages::{GetMetricsRequest, ScaledObjectRef};
-use crate::dispatcher::{Dispatcher, Pool};
-use crate::fleet::view::stopped;
-use crate::io::accept::Acceptor;
+use crate::front::{Dispatcher, Pool};
+use crate::io::listener::{Connection, Limit, Serving};
 use crate::io::tls::Tls;
 use crate::io::{Listener, Stream};
+use crate::metrics::labels::SCALER_METHODS;
+use crate::shell::stopped;
 use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -23,11 +24,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::JoinSet;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::body::Body;
 use tonic::server::Grpc;
 use tonic::{Code, Status};
@@ -54,34 +56,36 @@ const WRONG_PROTOCOL: &str = "HTTP/1.1 505 HTTP Version Not Supported\r\nconnect
 
 /// Serves KEDA until the dispatcher stops; then the streams end, and new connections are refused.
 pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>, tls: Option<Tls>) {
-    let mut acceptor = Acceptor::new(listener, "keda", dispatcher.metrics.process.accept_errors("keda"));
+    let errors = dispatcher.metrics.process.accept_errors("keda");
+    let serving = Serving { listener, of: "keda", errors, tls: tls.map(Arc::new), last: LAST_WORDS };
+    let mut stopping = dispatcher.stopping.clone();
     let scaler = Arc::new(Scaler::new(dispatcher));
-    let tls = tls.map(Arc::new);
-    let mut stopping = scaler.dispatcher.stopping.clone();
-    let mut connections = JoinSet::new();
-    let current = scaler.keep_current();
-    tokio::pin!(current);
-    loop {
+    let current = scaler.clone();
+    let stop = async {
         tokio::select! {
             biased;
-            () = stopped(&mut stopping) => break,
-            () = current.as_mut() => {}
-            Some(_) = connections.join_next() => {}
-            (socket, _) = acceptor.accept() => {
-                // Beyond the limit a connection is refused at once: for KEDA a slow answer is worse than a fast failure.
-                if connections.len() < CONNECTIONS {
-                    connections.spawn(connection(scaler.clone(), socket, tls.clone()));
-                }
-            }
+            () = stopped(&mut stopping) => {}
+            () = current.keep_current() => {}
         }
-    }
-    drop(acceptor);
-    let ended = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(LAST_WORDS, ended).await;
+    };
+    let limit = Few(Arc::new(Semaphore::new(CONNECTIONS)));
+    serving.run(stop, limit, move |connection, permit| serve(scaler.clone(), connection, permit)).await;
 }
 
-async fn connection(scaler: Arc<Scaler>, socket: Stream, tls: Option<Arc<Tls>>) {
-    let Ok(begun) = tokio::time::timeout(PATIENCE, begin(socket, tls)).await else { return };
+/// Beyond the limit a connection is refused at once: for KEDA a slow answer is worse than a fast failure.
+struct Few(Arc<Semaphore>);
+
+impl Limit for Few {
+    type Permit = OwnedSemaphorePermit;
+
+    fn permit(&mut self, _: SocketAddr) -> Option<OwnedSemaphorePermit> {
+        self.0.clone().try_acquire_owned().ok()
+    }
+}
+
+async fn serve(scaler: Arc<Scaler>, connection: Connection, _permit: OwnedSemaphorePermit) {
+    let Connection { socket, since, .. } = connection;
+    let Ok(begun) = tokio::time::timeout_at(since + PATIENCE, begin(socket)).await else { return };
     let Ok(stream) = begun.inspect_err(|error| tracing::debug!("connection from KEDA failed: {error}")) else { return };
     let mut stopping = scaler.dispatcher.stopping.clone();
     let service = service_fn(move |request| {
@@ -114,11 +118,7 @@ async fn connection(scaler: Arc<Scaler>, socket: Stream, tls: Option<Arc<Tls>>) 
 }
 
 /// Reads the connection preface of HTTP/2, with a timeout set by the caller: the library would wait for it forever.
-async fn begin(socket: Stream, tls: Option<Arc<Tls>>) -> io::Result<Stream> {
-    let mut stream = match tls {
-        Some(tls) => Stream::Other(Box::new(tls.acceptor().accept(socket).await?)),
-        None => socket,
-    };
+async fn begin(mut stream: Stream) -> io::Result<Stream> {
     let mut read = 0;
     let mut first = [0; PREFACE.len()];
     while let Some(rest) = first.get_mut(read..).filter(|rest| !rest.is_empty()) {
@@ -146,18 +146,16 @@ async fn answer(scaler: &Arc<Scaler>, request: Request<Incoming>) -> Response<Bo
         return response;
     }
     let own = request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE)?.strip_prefix('/'));
-    let method = METHODS.iter().find(|method| Some(**method) == own).copied().unwrap_or("other");
+    let method = SCALER_METHODS.iter().find(|method| Some(**method) == own).copied().unwrap_or("other");
     let mut asked = None;
     let answered = tokio::time::timeout(PATIENCE, call(scaler, method, request, &mut asked)).await;
     let response =
         answered.unwrap_or_else(|_| Status::deadline_exceeded("the request did not arrive in time").into_http());
     let pool = asked.as_ref().map_or("-", |p: &Arc<Pool>| &p.config.id.0);
     let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
-    scaler.dispatcher.metrics.scaler_requests.with_label_values(&[pool, method, word(code)]).inc();
+    scaler.dispatcher.metrics.scaling.scaler_requests.with_label_values(&[pool, method, word(code)]).inc();
     response
 }
-
-pub(crate) const METHODS: [&str; 5] = ["IsActive", "StreamIsActive", "GetMetricSpec", "GetMetrics", "StreamMetricSpec"];
 
 /// Answers one call. `asked` is set to the pool that the call is about.
 async fn call(
@@ -191,7 +189,8 @@ async fn call(
             let call = Call(|asks: ScaledObjectRef| pushes::open(scaler.clone(), pool(&asks)?));
             Grpc::new(ProstCodec::default()).max_decoding_message_size(REQUEST).server_streaming(call, request).await
         }
-        _ => Status::unimplemented(format!("there is only {SERVICE} with {}", METHODS[..4].join(", "))).into_http(),
+        _ => Status::unimplemented(format!("there is only {SERVICE} with {}", SCALER_METHODS[..4].join(", ")))
+            .into_http(),
     }
 }
 

@@ -5,10 +5,10 @@ mod pools;
 
 use crate::cluster::{ClusterError, Maker};
 use crate::config::{self, Config, ConfigError, PoolConfig, Row, differ, merge_all, rows};
-use crate::dispatcher::Dispatcher;
+use crate::fleet::rules::{begin_idle_clocks, write_rules};
 use crate::fleet::tasks::Tasks;
+use crate::front::Dispatcher;
 use crate::front::cookie::Keys;
-use crate::run::{begin_idle_clocks, write_rules};
 use pools::Changing;
 use slotkeeper_core::{Command, PoolId, Scaling};
 use std::fmt::Debug;

@@ -1,9 +1,10 @@
 //! Dispatchers for KEDA to call: a network in memory (so that time can be paused), a journal that two of them share and
 //! that the test can read, write and make unreadable, and a cluster that reports what the test sends.
 
+use slotkeeper::Outside;
 use slotkeeper::cluster::{Cluster, ClusterError, Size};
 use slotkeeper::config::{ClusterConfig, Config, FixedPods, PoolConfig, Probe, Secret, TlsFiles, Trigger};
-use slotkeeper::io::{BoxFuture, Clock, Ids, Listener, Net, Outside, Stream};
+use slotkeeper::io::{BoxFuture, Clock, Ids, Listener, Net, Stream};
 use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, News};
 use slotkeeper_core::{
     Command, Entry, Millis, Ordinal, PoolId, ReplicaId, Rules, Scaling, SessionId, Time, Timeline, Uid,

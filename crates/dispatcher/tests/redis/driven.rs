@@ -3,8 +3,8 @@
 
 use super::replica::{LONG, address, open};
 use super::server::{Server, Way};
-use slotkeeper::fleet::engine::{self, Driver, EffectSink};
-use slotkeeper::fleet::view::View;
+use slotkeeper::engine::view::View;
+use slotkeeper::engine::{self, Driver, EffectSink};
 use slotkeeper::io::Ids;
 use slotkeeper_core::{Command, Effect, PoolId, ReplicaId, SessionId};
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use super::replica::{address, open};
 use super::server::{Server, Way};
-use slotkeeper::fleet::engine::{self, EffectSink};
+use slotkeeper::engine::{self, EffectSink};
 use slotkeeper::io::{Ids, now};
 use slotkeeper_core::{Command, Effect, PoolId, ReplicaId, SessionId};
 use std::time::Duration;

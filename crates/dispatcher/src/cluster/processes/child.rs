@@ -1,17 +1,17 @@
 //! One pod from its start to its end: prepares its folder and port, starts it through a supervisor (or adopts one that a
 //! former dispatcher started), probes it, and stops it on request. Reports to the keeper, which makes the decisions.
 
-use super::accounts::User;
-use super::cgroup;
 use super::figures::Figures;
 use super::link::{Link, Report};
 use super::output::Output;
 use super::records::{Record, Records};
-use super::template::Values;
-use super::wire::{Adopt, Leader, Limits, Spec};
+use super::wire::{Adopt, Leader, Spec};
 use super::{MARK, environment, family, folders, leftovers};
 use crate::cluster::probe::{self, Health, ProbeError, in_words};
+use crate::config::template::Values;
 use crate::config::{DataBetween, OnRestart, ProbeKind, Processes};
+use crate::io::accounts::User;
+use crate::io::cgroup::{self, Limits};
 use crate::io::{Net, now};
 use slotkeeper_core::{PoolId, Uid, planted};
 use std::io;

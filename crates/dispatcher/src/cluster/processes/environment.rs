@@ -1,8 +1,8 @@
 //! A pod's environment: of the dispatcher's own, it contains only the variables listed here and in the configuration.
 
-use super::accounts::User;
-use super::template::Values;
+use crate::config::template::{Values, variable_matches};
 use crate::config::{DataBetween, Processes};
+use crate::io::accounts::User;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
@@ -22,7 +22,9 @@ pub(super) fn of(
     own: impl Iterator<Item = (OsString, OsString)>,
 ) -> Vec<(String, String)> {
     let inherited = |name: &str| {
-        BASE.contains(&name) || name.starts_with("LC_") || config.inherit.iter().any(|pattern| matches(pattern, name))
+        BASE.contains(&name)
+            || name.starts_with("LC_")
+            || config.inherit.iter().any(|pattern| variable_matches(pattern, name))
     };
     let mut all = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
     // Variables that are not UTF-8 are left out.
@@ -48,11 +50,6 @@ pub(super) fn of(
     }
     set(mark.0, mark.1.to_owned());
     all.into_iter().collect()
-}
-
-/// Matches a name against a pattern: a name, or a prefix and `*`.
-pub(crate) fn matches(pattern: &str, name: &str) -> bool {
-    pattern.strip_suffix('*').map_or(pattern == name, |beginning| name.starts_with(beginning))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! a symbolic link that a pod may have put in the place of its folder or into it.
 
 use super::records::Records;
-use super::wire::Account;
+use crate::io::accounts::Account;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};

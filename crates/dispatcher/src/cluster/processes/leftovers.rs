@@ -4,7 +4,8 @@
 use super::link::Link;
 use super::output::Output;
 use super::records::Record;
-use super::{MARK, cgroup, children, family};
+use super::{MARK, children, family};
+use crate::io::cgroup;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::sleep;

@@ -1,7 +1,7 @@
 //! Linux-only system calls for pools of local processes. On other systems they do nothing, and a descendant of a pod that
 //! starts its own session outlives the pod.
 
-use super::wire::Account;
+use crate::io::accounts::Account;
 use std::io;
 use std::os::fd::OwnedFd;
 

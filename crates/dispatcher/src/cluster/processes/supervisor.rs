@@ -8,7 +8,8 @@
 //! It runs in this same binary, started through `/proc/self/exe`, without a Tokio runtime and without a log.
 
 use super::wire::{self, Failure, Leader, Spec, order, report};
-use super::{cgroup, family, os};
+use super::{family, os};
+use crate::io::cgroup;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions};
 use std::fs::File;

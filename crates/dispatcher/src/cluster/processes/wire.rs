@@ -3,6 +3,8 @@
 //! Both directions consist of frames: a letter, the length of the content (4 bytes, big-endian), the content. The first frame is
 //! the dispatcher's [`Spec`].
 
+use crate::io::accounts::Account;
+use crate::io::cgroup::Limits;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -30,23 +32,6 @@ pub(crate) struct Spec {
     pub(crate) adopt: Option<Adopt>,
     /// SIGTERM and SIGKILL go to the pod's own process only. Never outside of tests.
     pub(crate) leader_only: bool,
-}
-
-/// The user and groups that a pod runs as.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) struct Account {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) groups: Vec<u32>,
-}
-
-/// As in the configuration.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Limits {
-    pub(crate) memory_bytes: Option<u64>,
-    pub(crate) cpu_millis: Option<u64>,
-    pub(crate) files: Option<u64>,
-    pub(crate) processes: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

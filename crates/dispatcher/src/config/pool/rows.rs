@@ -6,12 +6,12 @@ use crate::config::addresses::{
 };
 use crate::config::choices::Scaler;
 use crate::config::field::{Choices as _, Field as _, choice};
+use crate::config::request_rules::{Passive, Rejoin};
 use crate::config::setting::{
     Access, DAY, Kind, LONG, Row, Setting, Shown, field, kept, number, read_field, seconds, seconds_or_off,
 };
 use crate::config::table::Table;
 use crate::config::{Admission, PoolConfig, rules, spare};
-use crate::front::passive::{Passive, Rejoin};
 use slotkeeper_core::{AfterSession, Placement, Rules, Scaling, Shrink, Window};
 
 pub(crate) const ROWS: &[Row<PoolConfig>] = &[

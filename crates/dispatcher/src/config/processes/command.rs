@@ -1,9 +1,8 @@
 //! The command of a pod and its variables. Commands that look wrong are reported as warnings before they are started: they may
 //! be right on the machine where they will run.
 
-use crate::cluster::processes::template::{self, NAMES};
-use crate::cluster::processes::variable_matches;
 use crate::config::table::{Table, quoted};
+use crate::config::template::{self, NAMES, variable_matches};
 use std::os::unix::fs::PermissionsExt;
 
 pub(super) fn command(table: &Table<'_>, environment: &[(String, String)]) -> Vec<String> {

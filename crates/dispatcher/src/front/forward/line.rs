@@ -377,7 +377,7 @@ impl AsyncWrite for PodSocket {
 mod tests {
     use super::*;
     use crate::config::KeptConnections;
-    use crate::fleet::view::Limit;
+    use crate::engine::view::Limit;
     use crate::front::forward::Pods;
     use crate::front::forward::dialled::Dialled;
     use slotkeeper_core::{Incarnation, Ordinal};

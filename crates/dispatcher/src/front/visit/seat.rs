@@ -1,7 +1,7 @@
 //! The right to send one session's bytes to one incarnation, and its end: streams are notified and close with a close code;
 //! bodies that are not being polled are cut.
 
-use crate::fleet::view::Limit;
+use crate::engine::view::Limit;
 use crate::front::forward::pace::Late;
 use crate::front::forward::pods::Upstream;
 use crate::io::now;

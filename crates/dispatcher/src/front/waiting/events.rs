@@ -2,11 +2,11 @@
 //! stream is the waiting session's heartbeat.
 
 use super::{Facts, RoomState, sign_every};
-use crate::dispatcher::Dispatcher;
-use crate::fleet::view::stopped;
+use crate::front::Dispatcher;
 use crate::front::forward::body::Answer;
 use crate::front::visit::Stream;
 use crate::io::now;
+use crate::shell::stopped;
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use slotkeeper_core::{Command, Ordinal};

@@ -2,7 +2,7 @@
 
 use super::answer;
 use super::page::{escape, fill_in, picture, policy};
-use crate::dispatcher::Pool;
+use crate::front::Pool;
 use crate::front::error::{Fault, RequestError};
 use crate::front::forward::body::Answer;
 use http::{Response, StatusCode, header};

@@ -6,13 +6,14 @@
 
 use crate::cluster::{Cluster, Maker};
 use crate::config::{ClusterConfig, Config, JournalConfig, KubernetesAccess, PoolConfig, share_machine};
-use crate::dispatcher::{Dispatcher, Pool};
-use crate::fleet::actuator::Orders;
+use crate::engine::view;
+use crate::fleet::rules::{begin_idle_clocks, write_rules};
 use crate::fleet::tasks::Tasks;
-use crate::fleet::view;
+use crate::front::visit::FAREWELL;
+use crate::front::{Dispatcher, Pool};
 use crate::io::now;
-use crate::run::{FAREWELL, begin_idle_clocks, write_rules};
-use crate::throttle::Throttle;
+use crate::io::throttle::Throttle;
+use crate::shell::Orders;
 use slotkeeper_core::{Command, PoolId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,7 +132,7 @@ impl Changing {
                 return;
             }
             if let Some(cluster) = cluster {
-                self.tasks.start(pool, cluster, orders);
+                self.tasks.start(pool.shell.clone(), cluster, orders);
                 continue;
             }
             let late = Late {
@@ -178,7 +179,7 @@ impl Late {
                 tracing::warn!(pool = %self.pool.config.id, "cannot register the metrics of the pool's processes: {error}");
             }
         }
-        self.tasks.start(self.pool, made, orders);
+        self.tasks.start(self.pool.shell.clone(), made, orders);
     }
 
     async fn made(&self) -> Arc<dyn Cluster> {

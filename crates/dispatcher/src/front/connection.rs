@@ -1,0 +1,124 @@
+//! Visitors' connections: how many there may be, and the HTTP library on each of them.
+
+use crate::config::Limits;
+use crate::front::Dispatcher;
+use crate::front::guard::{Exchange, Guard, Place};
+use crate::front::request;
+use crate::io::Listener;
+use crate::io::listener::{Connection, Limit, Serving};
+use crate::io::throttle::Throttle;
+use crate::shell::stopped;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Serves visitors until the dispatcher stops, and returns when their connections have ended.
+pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>, connections: Arc<Semaphore>) {
+    let errors = dispatcher.metrics.process.accept_errors("visitors");
+    // `run` decides how long open connections may take.
+    let serving = Serving { listener, of: "visitors", errors, tls: None, last: Duration::MAX };
+    let mut stopping = dispatcher.stopping.clone();
+    let limit =
+        Visitors { dispatcher: dispatcher.clone(), connections, next: None, waits: false, full: Throttle::new() };
+    serving
+        .run(stopped(&mut stopping), limit, move |connection, place| serve(dispatcher.clone(), connection, place))
+        .await;
+}
+
+/// The limit of all visitors' listeners together. At the limit, new connections wait.
+struct Visitors {
+    dispatcher: Arc<Dispatcher>,
+    connections: Arc<Semaphore>,
+    /// The permit of the next connection.
+    next: Option<OwnedSemaphorePermit>,
+    /// The wait for the next permit has been counted.
+    waits: bool,
+    full: Throttle,
+}
+
+impl Visitors {
+    fn count_wait(&mut self) {
+        if std::mem::replace(&mut self.waits, true) || self.connections.available_permits() > 0 {
+            return;
+        }
+        let process = &self.dispatcher.metrics.process;
+        process.connections_waited.inc();
+        if let Some(times) = self.full.note() {
+            let most = process.connections_limit.get();
+            tracing::warn!(most, times, "connection limit for visitors reached: new connections wait");
+        }
+    }
+}
+
+impl Limit for Visitors {
+    type Permit = Place;
+
+    async fn ready(&mut self) {
+        if self.next.is_some() {
+            return;
+        }
+        self.count_wait();
+        // The semaphore is never closed.
+        self.next = self.connections.clone().acquire_owned().await.ok();
+    }
+
+    fn permit(&mut self, _: SocketAddr) -> Option<Place> {
+        self.waits = false;
+        Some(Place::take(&self.dispatcher.metrics.replica.connections, self.next.take()?))
+    }
+}
+
+/// The HTTP library, configured with our limits.
+#[must_use]
+pub fn http(limits: &Limits) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits.idle).max_header_size(limits.header_bytes);
+    // Names have no case (RFC 9110 §5.1), but there are programs on either side that think so.
+    http.preserve_header_case(true);
+    if limits.header_bytes + BUFFER_BESIDE_HEAD > BUFFER {
+        // A head must fit into the library's buffer.
+        http.max_buf_size(limits.header_bytes + BUFFER_BESIDE_HEAD);
+    }
+    if limits.header_fields != Limits::default().header_fields {
+        http.max_headers(limits.header_fields);
+    }
+    http
+}
+
+/// The library's default buffer size, and the room that the buffer needs in addition to a head.
+const BUFFER: usize = 8192 + 4096 * 100;
+const BUFFER_BESIDE_HEAD: usize = 64 * 1024;
+
+/// Serves one connection: its requests, one after the other.
+async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, place: Place) {
+    let Connection { socket, peer, .. } = connection;
+    let exchange = Arc::<Exchange>::default();
+    let io = TokioIo::new(Guard::new(socket, Some(place), &dispatcher.config.limits, exchange.clone()));
+    let mut stopping = dispatcher.stopping.clone();
+    let number = dispatcher.next_connection();
+    let service = {
+        let dispatcher = dispatcher.clone();
+        service_fn(move |mut request| {
+            let (dispatcher, turn) = (dispatcher.clone(), exchange.begin(&mut request));
+            async move { Ok::<_, Infallible>(turn.answer(request::answer(&dispatcher, request, peer, number).await)) }
+        })
+    };
+    let connection = http(&dispatcher.config.limits).serve_connection(io, service).with_upgrades();
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut stopping) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("connection ended: {error}");
+    }
+}

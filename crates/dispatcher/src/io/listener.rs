@@ -1,0 +1,184 @@
+//! The accept loop of every listener (visitors, admin, KEDA): waits until a connection is allowed, accepts it, secures it by
+//! TLS if the listener has a certificate, serves it, and waits for the open connections when the listener stops.
+
+use crate::io::accept::Acceptor;
+use crate::io::tls::Tls;
+use crate::io::{Listener, Stream, now};
+use prometheus::IntCounter;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Limits the connections that a listener has at the same time.
+pub(crate) trait Limit: Send {
+    /// Kept by a connection until it ends.
+    type Permit: Send + 'static;
+
+    /// Returns when another connection may be accepted; until then, new ones wait in the operating system's queue.
+    /// Cancel-safe.
+    fn ready(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
+    /// Returns the permit of a connection that has been accepted, or `None`: then it is closed at once.
+    fn permit(&mut self, peer: SocketAddr) -> Option<Self::Permit>;
+}
+
+/// An accepted connection.
+pub(crate) struct Connection {
+    pub(crate) socket: Stream,
+    pub(crate) peer: SocketAddr,
+    /// When it was accepted.
+    pub(crate) since: Instant,
+}
+
+/// A listener that is about to serve.
+pub(crate) struct Serving {
+    pub(crate) listener: Box<dyn Listener>,
+    /// Its name in logs.
+    pub(crate) of: &'static str,
+    /// Counts connections that could not be accepted.
+    pub(crate) errors: IntCounter,
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// How long open connections may take to end when the listener stops; then they are cut.
+    pub(crate) last: Duration,
+}
+
+impl Serving {
+    /// Accepts and serves connections until `stop` resolves, and returns when the open ones have ended. A connection whose
+    /// task panics ends alone.
+    pub(crate) async fn run<L, S, F>(self, stop: impl Future<Output = ()> + Send, mut limit: L, serve: S)
+    where
+        L: Limit,
+        S: Fn(Connection, L::Permit) -> F + Clone + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Serving { listener, of, errors, tls, last } = self;
+        let mut acceptor = Acceptor::new(listener, of, errors);
+        let mut connections = JoinSet::new();
+        tokio::pin!(stop);
+        loop {
+            let next = async {
+                limit.ready().await;
+                acceptor.accept().await
+            };
+            let (socket, peer) = tokio::select! {
+                biased;
+                () = stop.as_mut() => break,
+                next = next => next,
+                Some(_) = connections.join_next() => continue,
+            };
+            while connections.try_join_next().is_some() {}
+            let Some(permit) = limit.permit(peer) else { continue };
+            let connection = Connection { socket, peer, since: now() };
+            match tls.clone() {
+                None => connections.spawn(serve(connection, permit)),
+                Some(tls) => {
+                    let serve = serve.clone();
+                    connections.spawn(async move {
+                        match secured(&tls, connection).await {
+                            Ok(connection) => serve(connection, permit).await,
+                            Err(error) => tracing::debug!(of, %peer, "TLS handshake failed: {error}"),
+                        }
+                    })
+                }
+            };
+        }
+        drop(acceptor);
+        let ended = async { while connections.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(last, ended).await;
+    }
+}
+
+/// Performs the TLS handshake of a connection, in the connection's own task.
+async fn secured(tls: &Tls, connection: Connection) -> io::Result<Connection> {
+    let handshake = tls.acceptor().accept(connection.socket);
+    let stream = tokio::time::timeout_at(connection.since + HANDSHAKE, handshake).await??;
+    Ok(Connection { socket: Stream::Other(Box::new(stream)), ..connection })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::BoxFuture;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+    use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+    struct Incoming(mpsc::UnboundedReceiver<Stream>);
+
+    impl Listener for Incoming {
+        fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>> {
+            Box::pin(async {
+                match self.0.recv().await {
+                    Some(stream) => Ok((stream, self.address())),
+                    None => std::future::pending().await,
+                }
+            })
+        }
+
+        fn address(&self) -> SocketAddr {
+            ([127, 0, 0, 1], 1).into()
+        }
+    }
+
+    struct One(Arc<Semaphore>);
+
+    impl Limit for One {
+        type Permit = OwnedSemaphorePermit;
+
+        fn permit(&mut self, _: SocketAddr) -> Option<OwnedSemaphorePermit> {
+            self.0.clone().try_acquire_owned().ok()
+        }
+    }
+
+    /// Echoes one byte, then waits for the end of the stream.
+    async fn echo(mut connection: Connection, _permit: OwnedSemaphorePermit) {
+        if let Ok(byte) = connection.socket.read_u8().await {
+            let _ = connection.socket.write_u8(byte).await;
+            let _ = connection.socket.read_u8().await;
+        }
+    }
+
+    async fn open(connections: &mpsc::UnboundedSender<Stream>) -> (DuplexStream, io::Result<u8>) {
+        let (mut ours, theirs) = tokio::io::duplex(16);
+        connections.send(Stream::Other(Box::new(theirs))).unwrap();
+        // Fails if the connection has been closed already.
+        let _ = ours.write_u8(7).await;
+        let echoed = ours.read_u8().await;
+        (ours, echoed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_over_the_limit_is_closed_and_open_ones_may_end_after_the_stop_or_are_cut() {
+        for ends in [true, false] {
+            let (connections, incoming) = mpsc::unbounded_channel();
+            let (stop, stopped) = oneshot::channel::<()>();
+            let errors = IntCounter::new("errors", "errors").unwrap();
+            let last = Duration::from_secs(5);
+            let serving = Serving { listener: Box::new(Incoming(incoming)), of: "test", errors, tls: None, last };
+            let limit = One(Arc::new(Semaphore::new(1)));
+            let mut running = tokio::spawn(serving.run(async { drop(stopped.await) }, limit, echo));
+            let (first, echoed) = open(&connections).await;
+            assert_eq!(echoed.unwrap(), 7);
+            assert!(open(&connections).await.1.is_err(), "one too many");
+            drop(first);
+            let (mut open, echoed) = open(&connections).await;
+            assert_eq!(echoed.unwrap(), 7, "the first has ended");
+            stop.send(()).unwrap();
+            assert!(tokio::time::timeout(last / 2, &mut running).await.is_err(), "it waits for the open connection");
+            if ends {
+                drop(open);
+                assert!(tokio::time::timeout(last / 4, running).await.is_ok());
+            } else {
+                running.await.unwrap();
+                assert!(open.read_u8().await.is_err(), "cut");
+            }
+        }
+    }
+}
