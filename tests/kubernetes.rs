@@ -1,6 +1,7 @@
 //! The shipped manifests in use: the workload, the configuration and the rights of `k8s/overlays/gamecube` and
 //! `websocket-gateway-dispatcher`, with the built binary and a simulated API server; the pods are servers of this test.
 
+mod benchmarks;
 mod cluster;
 mod keda;
 
@@ -12,7 +13,6 @@ use slotkeeper_api::Phase;
 use slotkeeper_apiserver::{Key, Part, Resource, Store, Writer};
 use slotkeeper_tests::pod::Socket;
 use slotkeeper_tests::{Dispatcher, Visitor, eventually, patiently};
-use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Message;
 
 /// Durations of minutes become fractions of a second; nothing else of the shipped files is changed.
@@ -359,7 +359,7 @@ async fn a_pod_that_keda_may_still_remove_is_used_as_soon_as_its_scale_in_is_pau
     let log = dispatcher.log();
     assert!(log.contains("KEDA cannot scale in: pods that were given up are used again"), "{log}");
 
-    // Nobody needs the pause any more: it is removed, and KEDA scales to 0.
+    // No session needs the pause any more: it is removed, and KEDA scales to 0.
     drop((anas, cems));
     ana.post("/.slotkeeper/leave").await;
     cem.post("/.slotkeeper/leave").await;
@@ -371,86 +371,6 @@ async fn a_pod_that_keda_may_still_remove_is_used_as_soon_as_its_scale_in_is_pau
     eventually("the pool to sleep", async || cluster.pods().is_empty() && cluster.replicas() == 0).await;
     assert_eq!(cluster.killed(), Vec::<String>::new(), "no pod was deleted under a session");
     assert_eq!(cluster.refused(), 0, "the shipped role allows all that was asked for");
-}
-
-/// A benchmark, not a test: `cargo test -p slotkeeper-tests how_fast -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "a benchmark"]
-async fn how_fast_the_size_is_written_for_a_new_visitor() {
-    let (cluster, dispatcher) = gamecube(&[]).await;
-    let mut times: Vec<Duration> = Vec::new();
-    for _ in 0..60 {
-        let mut ana = Visitor::of(&dispatcher);
-        ana.page("/").await;
-        let before = Instant::now();
-        let (_, ()) = tokio::join!(ana.page("/"), cluster.wants(1));
-        times.push(before.elapsed());
-        ana.post("/.slotkeeper/leave").await;
-        eventually("the pool to sleep", async || cluster.pods().is_empty() && cluster.replicas() == 0).await;
-    }
-    times.sort();
-    println!("from the cookie to the patch: median {:?}, p95 {:?}, most {:?}", times[30], times[57], times[59]);
-    let asked = cluster.server.store(|store, _| store.all(Resource::Pods).count());
-    assert_eq!(asked, 0);
-}
-
-/// How long a visitor waits for a new slot after a node's death, with the shipped times: a measurement, `cargo test -p slotkeeper-tests
-/// after_the_death_of_a_node -- --ignored --nocapture`. Kubernetes notices after the times that were recorded on a real control plane, and
-/// a new pod is ready after 5 s.
-#[tokio::test]
-#[ignore = "a benchmark"]
-async fn how_long_a_new_slot_takes_after_the_death_of_a_node() {
-    let measure = async |noticed: u64, has_spare: bool| {
-        let (cluster, dispatcher) = gamecube(&[("cooldown_seconds = 0.4", "cooldown_seconds = 20")]).await;
-        let mut ana = Visitor::of(&dispatcher);
-        ana.wait_for_slot().await;
-        let _stream = ana.socket("/").await;
-        let mut bob = Visitor::of(&dispatcher);
-        let mut bobs = None;
-        if has_spare {
-            bob.wait_for_slot().await;
-            bobs = Some(bob.socket("/").await);
-        }
-        cluster.starts_in(Duration::from_secs(5));
-        let death = Instant::now();
-        cluster.stop_node_of("gamecube-0");
-        tokio::time::sleep(Duration::from_secs(noticed)).await;
-        if bobs.take().is_some() {
-            bob.post("/.slotkeeper/leave").await;
-        }
-        cluster.notice_loss_of("gamecube-0");
-        let mut requests = 0;
-        eventually("another slot", async || {
-            requests += 1;
-            let answer = ana.page("/").await;
-            answer.status() == 200 && answer.text() == "gamecube-1"
-        })
-        .await;
-        (noticed, has_spare, death.elapsed(), requests)
-    };
-    let all = [(47, true), (50, true), (53, true), (47, false), (50, false), (53, false)];
-    for (noticed, has_spare, took, requests) in
-        futures_util::future::join_all(all.map(|(noticed, has_spare)| measure(noticed, has_spare))).await
-    {
-        let pod = if has_spare { "a free slot" } else { "a pod that has to start (5 s)" };
-        println!("noticed after {noticed} s, {pod}: a new slot {:.1} s after the death", took.as_secs_f64());
-        assert!(requests > 1, "it waited");
-    }
-}
-
-/// A benchmark, too: the memory for ten thousand pods, and the time until they are known.
-#[tokio::test]
-#[ignore = "a benchmark"]
-async fn how_much_ten_thousand_pods_cost() {
-    let quick: Vec<_> = QUICK.iter().copied().chain([("max_pods = 5", "max_pods = 10000")]).collect();
-    let cluster = Cluster::of(shipped("gamecube-direct"), GAMECUBE, &quick).await;
-    let _listener = cluster.load(10_000).await;
-    let before = Instant::now();
-    let dispatcher = cluster.dispatcher().await;
-    let known = before.elapsed();
-    let of = |key| dispatcher.memory_kib(key) / 1024;
-    println!("10 000 pods are known after {known:?}; resident {} MiB, at most {} MiB", of("VmRSS"), of("VmHWM"));
-    println!("asked: {:?}", cluster.server.counts());
 }
 
 /// Changes an object as KEDA's operator does: it writes the object back as its own types have it, which omit zero values.

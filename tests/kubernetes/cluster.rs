@@ -53,7 +53,7 @@ pub(super) struct Cluster {
     pub(super) server: Server,
     configuration: String,
     api: SocketAddr,
-    /// The API server for operators, who may do everything.
+    /// The API server for operators: these connections may do everything.
     operator: SocketAddr,
     automatic: Arc<Mutex<Automatic>>,
     running: Arc<Mutex<Running>>,

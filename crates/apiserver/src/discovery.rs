@@ -43,8 +43,8 @@ fn groups() -> impl Iterator<Item = &'static str> {
     ["apps", "autoscaling", "keda.sh"].into_iter()
 }
 
-/// The OpenAPI documents by their paths. They only show that a write is validated by the server (`fieldValidation`), which kubectl checks
-/// before it sends an object; they have no schemas.
+/// The OpenAPI documents by their paths. They only show that the server validates writes (`fieldValidation`), which kubectl
+/// checks before it sends an object; they have no schemas.
 fn schemas() -> Value {
     let document = |group: &str| {
         let path = format!("apis/{}", version_of(group));

@@ -3,6 +3,7 @@
 
 pub mod activity;
 pub mod ages;
+pub(crate) mod arrival;
 pub mod connection;
 pub mod cookie;
 pub mod dispatcher;
@@ -17,6 +18,7 @@ pub mod passive;
 pub mod recently_ended;
 pub(crate) mod repeats;
 pub mod request;
+pub(crate) mod route;
 pub mod tunnel;
 pub mod visit;
 pub mod waiting;

@@ -262,6 +262,22 @@ pub fn set(pool: &PoolConfig, keys: &Keys, ticket: &Ticket, secure: bool) -> htt
     http::HeaderValue::from_str(&text).unwrap_or_else(|_| http::HeaderValue::from_static(""))
 }
 
+/// Clocks of several dispatchers differ by less than this.
+const OTHERS_AHEAD: Millis = Millis::secs(60);
+
+/// Returns the cookie to set, if it is new or changes: the session has moved to another ordinal, or half of the cookie's
+/// lifetime is over.
+#[must_use]
+pub fn renewed(pool: &PoolConfig, now: Time, ticket: &Ticket, pod: Ordinal, is_new: bool) -> Option<Ticket> {
+    planted!(CookieNotRenewed => is_new.then_some(*ticket));
+    let half = u128::from(now.since(ticket.issued).0) > pool.cookie_max_age.as_millis() / 2;
+    // Issued by a clock that was ahead: without this, it would never be renewed.
+    let old = half || ticket.issued > now + OTHERS_AHEAD;
+    let moved = ticket.last != Some(pod);
+    let issued = if old { now } else { ticket.issued };
+    (is_new || old || moved).then_some(Ticket { issued, last: Some(pod), ..*ticket })
+}
+
 /// Whether the cookie is one for frames in pages of other sites: with a jar for each of those sites (CHIPS), where browsers
 /// have that. They take it by TLS only.
 #[must_use]

@@ -5,7 +5,7 @@ use super::line::Line;
 use super::pace::{Late, Progress};
 use super::pods::Lease;
 use crate::front::error::{BoxError, RequestError, Step};
-use crate::front::visit::{Cut, Seat, Stream};
+use crate::front::visit::{Cut, InFlight, Seat};
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header;
@@ -134,7 +134,7 @@ pub struct Upload {
 struct Inbound {
     incoming: Incoming,
     progress: Arc<Progress>,
-    stream: Arc<Stream>,
+    stream: Arc<InFlight>,
 }
 
 impl Upload {
@@ -142,7 +142,7 @@ impl Upload {
     #[must_use]
     pub fn new(
         incoming: Incoming,
-        stream: Arc<Stream>,
+        stream: Arc<InFlight>,
         seat: Arc<Seat>,
         limit: Option<u64>,
         expectation: Option<Expectation>,
@@ -273,7 +273,7 @@ struct Outbound {
     progress: Progress,
     /// The pod sends events only when they happen.
     may_be_silent: bool,
-    stream: Arc<Stream>,
+    stream: Arc<InFlight>,
 }
 
 impl Download {
@@ -284,7 +284,7 @@ impl Download {
         incoming: Incoming,
         (lease, keeps, uploaded): (Lease, bool, Arc<Progress>),
         may_be_silent: bool,
-        stream: Arc<Stream>,
+        stream: Arc<InFlight>,
         seat: Arc<Seat>,
         reads: bool,
     ) -> Download {
