@@ -194,7 +194,7 @@ impl Program {
         let mut received = Vec::new();
         while let Some(frame) = body.frame().await {
             let Ok(frame) = frame else {
-                self.oracle.upload_breaks_off(session);
+                self.oracle.breaks_off("upload broken off", session);
                 return self.plain(StatusCode::BAD_REQUEST, session, whole("the body broke off".into()));
             };
             received.extend_from_slice(&frame.into_data().unwrap_or_default());

@@ -8,6 +8,8 @@ use slotkeeper_core::SessionId;
 /// Milliseconds after the end of the last fault in which streams may still break: by then all interrupted connections
 /// have been given up (`silence` and `grace` are at most 16 s), and all lost requests have been retried.
 const AFTERMATH: u64 = 30_000;
+/// Milliseconds after the end of a session in which its transfers may still be noticed to have ended: bodies are read slowly.
+const SLOW: u64 = 3_000;
 /// Events that a visitor never meets in a world without faults.
 const ODD: [&str; 9] = [
     "socket broken",
@@ -48,17 +50,17 @@ impl Oracle {
         inner.faults == 0 && inner.last_fault.is_none_or(|ended| at > ended + AFTERMATH) && !inner.mirror.is_quiet()
     }
 
-    /// The rest of a request's body does not arrive at the pod. The end of its session is a cause.
-    pub fn upload_breaks_off(&self, session: &str) {
+    /// The rest of a body does not arrive, or a request with a body is not answered. The end of its session is a cause.
+    pub fn breaks_off(&self, what: &str, session: &str) {
         let at = self.now();
         let has_ended = |(id, life): (&SessionId, &SessionLife)| {
-            public_name(*id) == session && life.end.is_some_and(|end| at <= end + 1000)
+            public_name(*id) == session && life.end.is_some_and(|end| at <= end + SLOW)
         };
         let ended = self.locked().sessions.iter().any(has_ended);
         if ended {
-            self.count("upload ended with its session");
+            self.count("transfer ended with its session");
         } else {
-            self.meets("upload broken off".into());
+            self.meets(what.into());
         }
     }
 }

@@ -89,15 +89,20 @@ impl Visitor {
             }
             Ok(_) => false,
             Err(_) => {
-                self.scene.oracle.meets("upload failed".into());
+                self.breaks_off("upload failed");
                 false
             }
         }
     }
 
+    /// A transfer of its session breaks off.
+    fn breaks_off(&self, what: &str) {
+        self.scene.oracle.breaks_off(what, &self.session().unwrap_or_default());
+    }
+
     async fn download(&mut self) -> bool {
         let Ok(response) = self.open(Method::GET, "/download", false).await else {
-            self.scene.oracle.meets("download failed".into());
+            self.breaks_off("download failed");
             return false;
         };
         if !response.headers().contains_key("x-pod") {
@@ -110,7 +115,7 @@ impl Visitor {
                 self.scene.oracle.violate("bytes arrive as they were sent", what);
             }
             Err(_) => {
-                self.scene.oracle.meets("download failed".into());
+                self.breaks_off("download failed");
                 return false;
             }
         }
