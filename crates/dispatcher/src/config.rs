@@ -30,6 +30,7 @@ mod spare;
 mod table;
 mod targets;
 pub(crate) mod template;
+mod tls;
 mod together;
 
 pub use crate::authority::{HostPattern, OriginPattern};
@@ -38,6 +39,7 @@ pub use file::{parse, read};
 pub use journal::from_arg as journal_from_arg;
 pub use preset::{demo, from_args};
 pub use table::ConfigError;
+pub use tls::{Hsts, TlsListeners, TlsVersion};
 pub(crate) use together::{clash, share_machine};
 
 /// The whole configuration.
@@ -45,6 +47,7 @@ pub(crate) use together::{clash, share_machine};
 pub struct Config {
     /// Where visitors connect.
     pub listen: Vec<SocketAddr>,
+    pub tls: TlsListeners,
     /// Worker threads; 0 = one per core.
     pub threads: usize,
     pub admin: Admin,
@@ -506,6 +509,7 @@ impl Config {
     pub fn new(pools: Vec<PoolConfig>) -> Config {
         Config {
             listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080)],
+            tls: TlsListeners::default(),
             threads: 0,
             admin: Admin::default(),
             keda: Keda::default(),

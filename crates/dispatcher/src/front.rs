@@ -15,6 +15,7 @@ pub mod held;
 pub mod newcomer;
 pub mod passive;
 pub mod recently_ended;
+pub(crate) mod redirect;
 pub(crate) mod repeats;
 pub mod request;
 pub mod tunnel;

@@ -21,6 +21,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 /// Any error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -49,6 +50,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 /// A connection: a real socket, or one of a simulated network.
 pub enum Stream {
     Tcp(TcpStream),
+    /// Encrypted, over a connection of a visitor.
+    Tls(Box<TlsStream<Stream>>),
     Other(Box<dyn Io>),
 }
 
@@ -59,12 +62,33 @@ macro_rules! either {
                 let $stream = Pin::new(s);
                 $call
             }
+            Stream::Tls(s) => {
+                let $stream = Pin::new(s);
+                $call
+            }
             Stream::Other(s) => {
                 let $stream = Pin::new(s);
                 $call
             }
         }
     };
+}
+
+impl Stream {
+    /// The socket below, if there is a real one.
+    #[must_use]
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Tcp(socket) => Some(socket),
+            Stream::Tls(stream) => stream.get_ref().0.tcp(),
+            Stream::Other(_) => None,
+        }
+    }
+
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Stream::Tls(_))
+    }
 }
 
 impl AsyncRead for Stream {
@@ -93,6 +117,7 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Stream::Tcp(s) => s.is_write_vectored(),
+            Stream::Tls(s) => s.is_write_vectored(),
             Stream::Other(s) => s.is_write_vectored(),
         }
     }

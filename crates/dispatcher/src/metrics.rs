@@ -1,6 +1,7 @@
 //! The metrics for Prometheus. Each dispatcher has its own registry; gauges of the fleet's state are computed at each scrape.
 
 pub mod process;
+pub mod tls;
 
 use crate::config::{PoolConfig, Trigger};
 use crate::front::activity::Reporter;

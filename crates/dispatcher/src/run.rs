@@ -6,11 +6,15 @@ use crate::cluster::Cluster;
 use crate::config::{Config, Secret};
 use crate::fleet::tasks::Tasks;
 use crate::front::Dispatcher;
+use crate::front::connection::Door;
 use crate::front::visit::FAREWELL;
+use crate::io::listener::Secured;
+use crate::io::tls::{Tls, TlsError, TlsSettings};
 use crate::io::{Clock, Ids, Listener, Net};
 use crate::journal::Journal;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::ops::certificates::Watched;
 use crate::ops::reload::Reloads;
 use crate::shell::Shell;
 use anyhow::Context as _;
@@ -38,6 +42,10 @@ pub struct Outside {
 #[derive(Clone, Debug)]
 pub struct Listening {
     pub visitors: Vec<SocketAddr>,
+    /// ... with TLS.
+    pub tls: Vec<SocketAddr>,
+    /// Where requests without TLS are redirected.
+    pub redirect: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
     pub keda: Option<SocketAddr>,
 }
@@ -77,7 +85,8 @@ pub async fn run_until(
     let rules = || config.pools.iter().map(|pool| &pool.rules);
     let (silence, grace) = (rules().map(|r| r.silence).max(), rules().map(|r| r.grace).max());
     journal.patience.at_least(silence.unwrap_or_default() + grace.unwrap_or_default());
-    let tls = config.keda.tls.clone().map(crate::io::tls::Tls::new).transpose().context("[keda]")?;
+    let visitors_tls = tls("visitors", config.tls.settings(), &clock).context("[tls]")?;
+    let keda_tls = tls("keda", config.keda.tls_settings(), &clock).context("[keda]")?;
     let (listeners, admin, keda, listening) = listen(&*net, &config).await?;
     let (driver, engine, view) = crate::engine::new(journal, &ids).context("no randomness for this replica's name")?;
     let (stopper, stopping) = watch::channel(false);
@@ -100,8 +109,17 @@ pub async fn run_until(
         tokio::spawn(async move { engine.run(dispatcher).await })
     };
     let mut helpers = tokio::task::JoinSet::new();
+    let mut watched = Vec::new();
+    let mut secured = |tls: Option<Arc<Tls>>, settings| {
+        let tls = tls?;
+        watched.push(Watched { tls: tls.clone(), settings });
+        Some(Secured { handshakes: dispatcher.metrics.process.tls.handshakes(tls.of), tls })
+    };
+    let visitors_tls = secured(visitors_tls, |shell| shell.config.tls.settings());
+    let keda_tls = secured(keda_tls, |shell| shell.config.keda.tls_settings());
+    helpers.spawn(crate::ops::certificates::run(dispatcher.shell.clone(), watched));
     // Opened first: until the journal has been read, KEDA gets an error at once instead of a timeout.
-    let scaler = keda.map(|keda| helpers.spawn(crate::ops::keda::open(dispatcher.clone(), keda, tls)));
+    let scaler = keda.map(|keda| helpers.spawn(crate::ops::keda::open(dispatcher.clone(), keda, keda_tls)));
     // Also opened first: probes and operators can see that a dispatcher waits for its journal.
     if let Some(admin) = admin {
         helpers.spawn(crate::ops::admin::open(dispatcher.clone(), admin));
@@ -141,8 +159,14 @@ pub async fn run_until(
     let most = dispatcher.config.limits.connections;
     dispatcher.metrics.process.connections_limit.set(i64::try_from(most).unwrap_or(i64::MAX));
     let connections = Arc::new(Semaphore::new(most));
-    for listener in listeners {
-        helpers.spawn(crate::front::connection::open(dispatcher.clone(), listener, connections.clone()));
+    for (listener, kind) in listeners {
+        let door = match (kind, &visitors_tls) {
+            (Kind::Tls, Some(secured)) => Door::Tls(secured.clone()),
+            (Kind::Tls, None) => continue,
+            (Kind::Redirect, _) => Door::Redirect,
+            (Kind::Plain, _) => Door::Plain,
+        };
+        helpers.spawn(crate::front::connection::open(dispatcher.clone(), listener, door, connections.clone()));
     }
     helpers.spawn(crate::ops::reload::run(dispatcher.clone(), reloads, connections, tasks.clone()));
     started(&listening);
@@ -214,12 +238,30 @@ fn secrets(config: &Config, folder: Option<&Path>, ids: &crate::io::Ids) -> anyh
     Ok(vec![Secret(halves.into_iter().flat_map(u128::to_be_bytes).collect())])
 }
 
-type Listeners = (Vec<Box<dyn Listener>>, Option<Box<dyn Listener>>, Option<Box<dyn Listener>>, Listening);
+fn tls(of: &'static str, settings: Option<TlsSettings>, clock: &Clock) -> Result<Option<Arc<Tls>>, TlsError> {
+    let Some(settings) = settings else { return Ok(None) };
+    Ok(Some(Arc::new(Tls::new(of, settings, clock.wall())?)))
+}
+
+/// What a listener for visitors does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Tls,
+    Redirect,
+}
+
+type Visitors = Vec<(Box<dyn Listener>, Kind)>;
+type Listeners = (Visitors, Option<Box<dyn Listener>>, Option<Box<dyn Listener>>, Listening);
 
 async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
     let mut listeners = Vec::new();
-    for at in &config.listen {
-        listeners.push(net.listen(*at).await.with_context(|| format!("cannot listen on {at}"))?);
+    let plain = config.listen.iter().map(|at| (at, Kind::Plain));
+    let tls = config.tls.listen.iter().map(|at| (at, Kind::Tls));
+    let redirect = config.tls.redirect.iter().map(|at| (at, Kind::Redirect));
+    for (at, kind) in plain.chain(tls).chain(redirect) {
+        let listener = net.listen(*at).await.with_context(|| format!("cannot listen on {at}"))?;
+        listeners.push((listener, kind));
     }
     let admin = match config.admin.listen {
         Some(at) => Some(net.listen(at).await.with_context(|| format!("cannot listen on {at} (admin)"))?),
@@ -229,8 +271,11 @@ async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
         Some(at) => Some(net.listen(at).await.with_context(|| format!("cannot listen on {at} (keda)"))?),
         None => None,
     };
+    let of = |kind| listeners.iter().filter(move |(_, own)| *own == kind).map(|(l, _)| l.address()).collect();
     let listening = Listening {
-        visitors: listeners.iter().map(|l| l.address()).collect(),
+        visitors: of(Kind::Plain),
+        tls: of(Kind::Tls),
+        redirect: of(Kind::Redirect),
         admin: admin.as_ref().map(|l| l.address()),
         keda: keda.as_ref().map(|l| l.address()),
     };

@@ -4,7 +4,7 @@
 use super::rules::{default_rules, seconds as plain, usual_warning};
 use super::{
     Admission, ClusterConfig, Config, DataBetween, JournalConfig, KubernetesPods, OnRestart, PodLimits, PoolConfig,
-    Probe, ProbeKind, Processes, Signals, Trigger, Workload, pool,
+    Probe, ProbeKind, Processes, Signals, TlsVersion, Trigger, Workload, pool,
 };
 use crate::front::passive::{Passive, Rejoin};
 use slotkeeper_core::{AfterSession, Millis, Placement, Scaling, Shrink, Spare, Window};
@@ -99,6 +99,38 @@ fn top(config: &Config) -> Vec<Line> {
     let limits = &config.limits;
     vec![
         ("listen", listed(&config.listen, "nowhere"), "where visitors connect"),
+        ("tls.listen", listed(&config.tls.listen, "nowhere"), "where visitors connect with TLS"),
+        ("tls.redirect_listen", listed(&config.tls.redirect, "nowhere"), "where requests without TLS are redirected"),
+        (
+            "tls.redirect_port",
+            config.tls.redirect_port.map_or("that of tls.listen".to_owned(), |port| port.to_string()),
+            "the port that they are redirected to",
+        ),
+        (
+            "tls.certificates",
+            certificates(config),
+            "certificates for the names that they contain; the first is the default",
+        ),
+        (
+            "tls.min_version",
+            match config.tls.least_version {
+                TlsVersion::V1_2 => "1.2",
+                TlsVersion::V1_3 => "1.3",
+            }
+            .to_owned(),
+            "the oldest version of TLS that is accepted",
+        ),
+        ("tls.handshake_seconds", secs(config.tls.handshake), "maximum time for a TLS handshake"),
+        (
+            "tls.hsts_seconds",
+            config.tls.hsts.map_or("off".to_owned(), |hsts| secs(hsts.age)),
+            "how long browsers connect only with TLS",
+        ),
+        (
+            "tls.hsts_subdomains",
+            config.tls.hsts.is_some_and(|hsts| hsts.subdomains).to_string(),
+            "also to all hosts below",
+        ),
         ("threads", config.threads.to_string(), "worker threads; 0 is one per core"),
         (
             "drain_seconds",
@@ -172,6 +204,10 @@ fn top(config: &Config) -> Vec<Line> {
             "maximum new sessions per second, over all pools",
         ),
     ]
+}
+
+fn certificates(config: &Config) -> String {
+    listed(config.tls.certificates.iter().map(|files| files.certificate.display()), "none")
 }
 
 /// Not the path of the default folder, which depends on the user.

@@ -7,7 +7,7 @@ use super::pool::{self, NamedPool};
 use super::table::{ConfigError, Source, Table, Value, quoted};
 use super::{
     Admin, ClusterConfig, Config, JournalConfig, Limits, OnRestart, PoolConfig, journal, keda, kubernetes, secrets,
-    together,
+    tls, together,
 };
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -37,7 +37,7 @@ pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Config, ConfigErro
 /// Every key that a file may have, `*` for names that the operator chooses.
 #[must_use]
 pub fn keys() -> BTreeSet<String> {
-    let every_table = "[admin]\n[journal]\n[keda]\n[kubernetes]\n[limits]\n[pools.a.fixed.probe]\n[pools.a.connections]\n[pools.c.kubernetes.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
+    let every_table = "[admin]\n[journal]\n[keda]\n[kubernetes]\n[limits]\n[[tls.certificates]]\n[pools.a.fixed.probe]\n[pools.a.connections]\n[pools.c.kubernetes.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
                        probe = {}\nlimits = {}\n[[pools.b.schedule]]\n[[pools.b.passive]]\n[pools.b.activity]\n[pools.b.targets.gauge]\n";
     let source = Source::new(every_table, "", Path::new(""));
     let _: Result<Config, ConfigError> = everything(&source);
@@ -93,6 +93,7 @@ fn top(table: &Table<'_>) -> Config {
     {
         table.wrong("admin", format_args!("{address} is already used by `listen`; allowed: another address"));
     }
+    tls::tls(table, &mut config);
     if let Some(limits) = table.table("limits") {
         config.limits = self::limits(&limits);
     }

@@ -22,27 +22,20 @@ use crate::metrics::{Outcome, Sessionless};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
 use slotkeeper_core::{Millis, Ordinal, Why, planted};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Sends exactly one response to every request, counts the request once, and logs its failure once.
-pub async fn answer(
-    dispatcher: &Arc<Dispatcher>,
-    request: Request<Incoming>,
-    peer: SocketAddr,
-    connection: u64,
-) -> Response<Answer> {
+pub async fn answer(dispatcher: &Arc<Dispatcher>, request: Request<Incoming>, hop: &Hop<'_>) -> Response<Answer> {
     let began = now();
-    let hop = Hop { peer: peer.ip(), connection, trusted_proxies: &dispatcher.config.trusted_proxies };
     let wants_page = wants_page(request.method(), request.headers());
     let mentions_upgrade = request.headers().contains_key(header::UPGRADE);
     let has_body = !request.body().is_end_stream();
     let is_form = request.method() == Method::POST;
     let mut pool = None;
-    let answered = match route(dispatcher, &request, &hop) {
+    let answered = match route(dispatcher, &request, hop) {
         Ok(Routed::Pool(routed)) => {
             pool = Some(routed);
-            life(dispatcher, routed, request, &hop, wants_page).await
+            life(dispatcher, routed, request, hop, wants_page).await
         }
         Ok(Routed::Asset(asset)) => Ok((asset, Outcome::Own)),
         Err(error) => Err(error),

@@ -4,7 +4,7 @@
 mod pools;
 
 use crate::cluster::{ClusterError, Maker};
-use crate::config::{self, Config, ConfigError, Limits, PoolConfig};
+use crate::config::{self, Config, ConfigError, Limits, PoolConfig, TlsListeners};
 use crate::fleet::rules::{begin_idle_clocks, write_rules};
 use crate::fleet::tasks::Tasks;
 use crate::front::Dispatcher;
@@ -183,6 +183,7 @@ pub fn merge(old: &Config, mut new: Config) -> (Config, Changes) {
     let mut changes = Changes::default();
     let Config {
         listen,
+        tls,
         threads,
         admin,
         keda,
@@ -197,6 +198,9 @@ pub fn merge(old: &Config, mut new: Config) -> (Config, Changes) {
         warnings: _,
     } = &mut new;
     changes.fixed("listen", old.listen.clone(), listen);
+    changes.fixed("tls.listen", old.tls.listen.clone(), &mut tls.listen);
+    changes.fixed("tls.redirect_listen", old.tls.redirect.clone(), &mut tls.redirect);
+    self::tls(&mut changes, &old.tls, tls);
     changes.fixed("threads", old.threads, threads);
     changes.fixed("admin.listen", old.admin.listen, &mut admin.listen);
     if admin.token != old.admin.token {
@@ -231,6 +235,20 @@ pub fn merge(old: &Config, mut new: Config) -> (Config, Changes) {
     let removed = old.pools.iter().filter(|was| pools.iter().all(|is| is.id != was.id));
     changes.removed = removed.map(|was| was.id.clone()).collect();
     (new, changes)
+}
+
+fn tls(changes: &mut Changes, old: &TlsListeners, new: &mut TlsListeners) {
+    if old.listen.is_empty() {
+        // No listener uses the rest.
+        *new = old.clone();
+        return;
+    }
+    let TlsListeners { listen: _, redirect: _, redirect_port, certificates, least_version, handshake, hsts } = new;
+    changes.live("tls.redirect_port", &old.redirect_port, redirect_port);
+    changes.live("tls.certificates", &old.certificates, certificates);
+    changes.live("tls.min_version", &old.least_version, least_version);
+    changes.live("tls.handshake_seconds", &old.handshake, handshake);
+    changes.live("tls.hsts_seconds", &old.hsts, hsts);
 }
 
 fn limits(changes: &mut Changes, old: &Limits, new: &mut Limits) {

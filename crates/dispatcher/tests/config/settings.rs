@@ -34,6 +34,8 @@ fn every_known_key_is_documented_and_every_documented_key_is_known() {
         "pools.*.passive",
         "pools.*.processes",
         "pools.*.targets",
+        "tls",
+        "tls.certificates",
     ];
     for table in tables {
         assert!(known.remove(table), "{table}");
