@@ -1,24 +1,18 @@
-//! Simulates the world of a session dispatcher from one seed, at several levels of detail:
+//! Simulates the world of a session dispatcher from one seed. Three products, which depend on each other in this order
+//! only (`tests/rooms.rs` reads the imports):
 //!
 //! - `models`: how Kubernetes, KEDA and Prometheus behave, pure and deterministic, checked against vectors
 //!   (`vectors`).
-//! - `tabletop`: visitors, pods and scalers as events on one clock, without a network: fast. `plan` answers an
-//!   operator's "what would my pool do?", `compare` puts designs side by side.
-//! - `gateway`: tens of thousands of sockets, also as events on one clock: what the end of a pod costs connected
-//!   clients.
-//! - `world`: the dispatcher itself (`slotkeeper::run`) on a simulated network, with faults, until a promise breaks.
+//! - `planner`: visitors, pods and scalers as events on one clock, without a network and without the dispatcher's
+//!   processes: fast. It answers an operator's "what would my pool do?", and puts designs side by side.
+//! - `proof`: the dispatcher itself (`slotkeeper::run`) on a simulated network, with faults, until a promise breaks.
 //!
-//! A run writes a `record`; `report` draws it. All randomness comes from a seed (`chance`).
+//! A run writes a `record`; `planner::report` draws it. `configured` reads an operator's configuration for the planner. All randomness comes from a seed (`chance`).
 
 pub mod chance;
-pub mod compare;
-pub mod gateway;
-pub mod hunt;
+pub mod configured;
 pub mod models;
-pub mod plan;
+pub mod planner;
+pub mod proof;
 pub mod record;
-pub mod report;
-pub mod tabletop;
-pub mod tale;
 pub mod vectors;
-pub mod world;

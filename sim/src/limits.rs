@@ -1,11 +1,11 @@
 //! Options that select worlds and restrict them.
 
 use clap::Args;
-use slotkeeper_sim::world::faults::FaultKind;
-use slotkeeper_sim::world::limits::{Limits, Numbers, Selection};
-use slotkeeper_sim::world::points::Names;
-use slotkeeper_sim::world::reset::Part;
-use slotkeeper_sim::world::shape::Shape;
+use slotkeeper_sim::proof::world::faults::FaultKind;
+use slotkeeper_sim::proof::world::limits::{Limits, Numbers, Selection};
+use slotkeeper_sim::proof::world::points::Names;
+use slotkeeper_sim::proof::world::reset::Part;
+use slotkeeper_sim::proof::world::shape::Shape;
 
 /// Selects worlds and restricts them.
 #[derive(Args)]

@@ -7,14 +7,16 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use limits::LimitArguments;
 use slotkeeper_sim::chance::{Arrivals, Draw, milliseconds};
-use slotkeeper_sim::hunt::{self, Hunt};
-use slotkeeper_sim::plan;
+use slotkeeper_sim::configured;
+use slotkeeper_sim::planner::plan;
+use slotkeeper_sim::planner::{compare, gateway, report};
+use slotkeeper_sim::proof::hunt::{self, Hunt};
+use slotkeeper_sim::proof::narrate;
+use slotkeeper_sim::proof::world::limits::{Limits, Selection};
+use slotkeeper_sim::proof::world::setting::Setting;
+use slotkeeper_sim::proof::world::{Outcome, play, reference, scenarios, stored};
 use slotkeeper_sim::record::Record;
-use slotkeeper_sim::world::limits::{Limits, Selection};
-use slotkeeper_sim::world::setting::Setting;
-use slotkeeper_sim::world::{Outcome, play, reference, scenarios, stored};
-use slotkeeper_sim::{compare, gateway};
-use slotkeeper_sim::{report, tale, vectors};
+use slotkeeper_sim::vectors;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -224,6 +226,7 @@ fn plant(bug: Option<&str>) -> anyhow::Result<()> {
 /// Returns true if every promise was kept.
 fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
+    let arguments = [planted(bug.as_deref()), reference::arguments()].concat();
     match job {
         Job::Run { seed, scenario, scenarios: folder, trace, output, limits } => {
             let limits = limits.limits()?;
@@ -237,19 +240,8 @@ fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
                 }
                 None => Setting::limited(seed.unwrap_or(1), &limits),
             };
-            let outcome = play(&setting, trace);
-            for line in &outcome.log {
-                writeln!(out, "{line}")?;
-            }
-            let records = std::slice::from_ref(&outcome.record);
-            output.draw(records)?;
-            if output.json {
-                writeln!(out, "{}", report::json(records))?;
-            } else {
-                let others = [limits.arguments(), planted(bug.as_deref()), reference::arguments()].concat();
-                tale::tell(&outcome, scenario.as_deref(), &others, &mut out)?;
-            }
-            Ok(outcome.violations.is_empty())
+            let arguments = [limits.arguments(), arguments].concat();
+            run(&play(&setting, trace), scenario.as_deref(), &arguments, &output, &mut out)
         }
         Job::Hunt { seeds, from, jobs, as_it_is, keep, scenarios: folder, covered, limits } => {
             let cores = || std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
@@ -259,7 +251,7 @@ fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
                 jobs: if jobs == 0 { cores() } else { jobs },
                 limits: limits.limits()?,
                 program: std::env::current_exe().context("cannot find this program")?,
-                arguments: [planted(bug.as_deref()), reference::arguments()].concat(),
+                arguments,
             };
             let keep = keep.map(|name| stored::path(&name, &folder));
             search(&hunt, covered, !as_it_is, keep, &mut out)
@@ -269,43 +261,76 @@ fn act(job: Job, bug: Option<String>) -> anyhow::Result<bool> {
             Ok(true)
         }
         Job::Compare { seed, scenario, clients, output } => {
-            if let Some(gateway) = scenario.as_deref().and_then(gateway::scenario) {
-                return besiege(&gateway, clients, seed, &output, &mut out);
-            }
-            anyhow::ensure!(clients.is_none(), "--clients: only the scenarios of gateways have clients (g1 to g5)");
-            let records = match &scenario {
-                Some(name) => compare::scenario(name)
-                    .with_context(|| format!("--scenario: there is no {name:?}; there are: {}", failures()))?
-                    .play(),
-                None => compare::run(&compare::Options::new(seed)),
-            };
-            output.draw(&records)?;
-            if output.json {
-                writeln!(out, "{}", report::json(&records))?;
-            } else {
-                writeln!(out, "{}\n", records.first().map_or("", |r| &r.story))?;
-                report::table(&records, &mut out)?;
-            }
-            Ok(true)
+            contrast(scenario.as_deref(), clients, seed, &output, &mut out)
         }
         Job::Plan(asked) => foresee(*asked, &mut out),
-        Job::Scenarios => {
-            writeln!(out, "Worlds, for `run --scenario`:")?;
-            for scenario in scenarios::ALL {
-                writeln!(out, "  {:<30} {}", scenario.name, scenario.story)?;
-            }
-            writeln!(out, "\nFailures of the design of least effort, for `compare --scenario`:")?;
-            for scenario in compare::scenarios() {
-                writeln!(out, "  {:<30} {}", scenario.name, scenario.story)?;
-            }
-            writeln!(out, "\nGateways, for `compare --scenario`:")?;
-            for scenario in gateway::scenarios() {
-                writeln!(out, "  {:<30} {}", scenario.name, scenario.story)?;
-            }
-            Ok(true)
-        }
+        Job::Scenarios => list(&mut out),
         Job::Vectors { folder } => Ok(vectors::run(&folder, &mut out)?.failed == 0),
     }
+}
+
+/// Reports one world; `arguments`: those of the command that plays it again.
+fn run(
+    outcome: &Outcome,
+    scenario: Option<&str>,
+    arguments: &[String],
+    output: &Output,
+    out: &mut dyn Write,
+) -> anyhow::Result<bool> {
+    for line in &outcome.log {
+        writeln!(out, "{line}")?;
+    }
+    let records = std::slice::from_ref(&outcome.record);
+    output.draw(records)?;
+    if output.json {
+        writeln!(out, "{}", report::json(records))?;
+    } else {
+        narrate::tell(outcome, scenario, arguments, out)?;
+    }
+    Ok(outcome.violations.is_empty())
+}
+
+fn list(out: &mut dyn Write) -> anyhow::Result<bool> {
+    writeln!(out, "Worlds, for `run --scenario`:")?;
+    for scenario in scenarios::all() {
+        writeln!(out, "  {:<30} {}", scenario.name, scenario.story)?;
+    }
+    writeln!(out, "\nFailures of the design of least effort, for `compare --scenario`:")?;
+    for scenario in compare::scenarios() {
+        writeln!(out, "  {:<30} {}", scenario.name, scenario.story)?;
+    }
+    writeln!(out, "\nGateways, for `compare --scenario`:")?;
+    for scenario in gateway::scenarios() {
+        writeln!(out, "  {:<30} {}", scenario.name, scenario.story)?;
+    }
+    Ok(true)
+}
+
+fn contrast(
+    scenario: Option<&str>,
+    clients: Option<u32>,
+    seed: u64,
+    output: &Output,
+    out: &mut dyn Write,
+) -> anyhow::Result<bool> {
+    if let Some(gateway) = scenario.and_then(gateway::scenario) {
+        return besiege(&gateway, clients, seed, output, out);
+    }
+    anyhow::ensure!(clients.is_none(), "--clients: only the scenarios of gateways have clients (g1 to g5)");
+    let records = match scenario {
+        Some(name) => compare::scenario(name)
+            .with_context(|| format!("--scenario: there is no {name:?}; there are: {}", failures()))?
+            .play(),
+        None => compare::run(&compare::Options::new(seed)),
+    };
+    output.draw(&records)?;
+    if output.json {
+        writeln!(out, "{}", report::json(&records))?;
+    } else {
+        writeln!(out, "{}\n", records.first().map_or("", |r| &r.story))?;
+        report::table(&records, out)?;
+    }
+    Ok(true)
 }
 
 fn besiege(
@@ -328,7 +353,7 @@ fn besiege(
 
 fn foresee(asked: PlanArguments, out: &mut dyn Write) -> anyhow::Result<bool> {
     let config = slotkeeper::config::read(&asked.config)?;
-    let usual = plan::Options::new(config, asked.arrivals, asked.session_length, asked.cold_start);
+    let usual = plan::Options::new(configured::pools(&config), asked.arrivals, asked.session_length, asked.cold_start);
     let plan = plan::run(&plan::Options {
         pool: asked.pool,
         days: asked.days,
@@ -377,20 +402,20 @@ fn search(
     let bar = ProgressBar::new(options.seeds);
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} worlds, {per_sec}, {eta} left")?;
     bar.set_style(style);
-    let catch = hunt::hunt(options, || bar.inc(1))?;
+    let result = hunt::hunt(options, || bar.inc(1))?;
     bar.finish_and_clear();
     let took = began.elapsed().as_secs_f64();
     writeln!(
         out,
         "{} worlds, {:.1} h of simulated time, {:.1} faults per world, in {took:.1} s: {:.0} worlds a minute",
-        catch.played,
-        catch.simulated as f64 / 3_600_000.0,
-        catch.faults as f64 / catch.played.max(1) as f64,
-        catch.played as f64 * 60.0 / took
+        result.played,
+        result.simulated as f64 / 3_600_000.0,
+        result.faults as f64 / result.played.max(1) as f64,
+        result.played as f64 * 60.0 / took
     )?;
-    let Some(seed) = catch.broken else {
-        hunt::table(&catch.coverage, out)?;
-        let missing = hunt::missing(&catch.coverage);
+    let Some(seed) = result.broken else {
+        hunt::table(&result.coverage, out)?;
+        let missing = hunt::missing(&result.coverage);
         writeln!(out, "every promise was kept in every world")?;
         if covered && !missing.is_empty() {
             writeln!(out, "but this never occurred: {}", missing.join(", "))?;
@@ -414,7 +439,7 @@ fn search(
     } else {
         (options.limits.clone(), failure)
     };
-    tale::tell(&smallest, None, &again(&limits), out)?;
+    narrate::tell(&smallest, None, &again(&limits), out)?;
     if let Some(path) = keep {
         store(&smallest, &path).with_context(|| format!("cannot write {}", path.display()))?;
         writeln!(out, "Stored: slotkeeper-sim run --scenario {}", path.display())?;
@@ -446,5 +471,5 @@ fn failures() -> String {
 }
 
 fn names() -> String {
-    scenarios::ALL.iter().map(|s| s.name).collect::<Vec<_>>().join(", ")
+    scenarios::all().map(|s| s.name).collect::<Vec<_>>().join(", ")
 }

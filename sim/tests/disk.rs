@@ -9,10 +9,10 @@ use slotkeeper::journal::file::OpenError;
 use slotkeeper::journal::{Draft, Journal, News};
 use slotkeeper_core::{Command, Fleet, ReplicaId, Time};
 use slotkeeper_sim::chance::Chance;
-use slotkeeper_sim::world::disk::{Disk, Doom};
-use slotkeeper_sim::world::journal::{self, Traps};
-use slotkeeper_sim::world::stall::Gate;
-use slotkeeper_sim::world::truth::Truth;
+use slotkeeper_sim::proof::world::disk::{Disk, Doom};
+use slotkeeper_sim::proof::world::journal::{self, Traps};
+use slotkeeper_sim::proof::world::oracle::Oracle;
+use slotkeeper_sim::proof::world::stall::Gate;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ struct History {
     seed: u64,
     dice: ChaCha8Rng,
     disk: Disk,
-    truth: Truth,
+    oracle: Oracle,
     /// Numbers of the acknowledged drafts, and their positions.
     acknowledged: BTreeMap<u64, u64>,
     number: u64,
@@ -41,10 +41,10 @@ struct Life {
 
 impl History {
     fn new(seed: u64) -> History {
-        let (truth, chance) = (Truth::new(), Chance::new(seed));
-        let disk = Disk::new(0, truth.clone(), Traps::default(), Gate::default(), chance.stream("disk"));
+        let (oracle, chance) = (Oracle::new(), Chance::new(seed));
+        let disk = Disk::new(0, oracle.clone(), Traps::default(), Gate::default(), chance.stream("disk"));
         let dice = chance.stream("history");
-        History { seed, dice, disk, truth, acknowledged: BTreeMap::new(), number: 0, seen: BTreeMap::new() }
+        History { seed, dice, disk, oracle, acknowledged: BTreeMap::new(), number: 0, seen: BTreeMap::new() }
     }
 
     fn count(&mut self, what: &'static str) {
@@ -90,7 +90,7 @@ impl History {
     async fn read(&mut self, mut journal: Journal) -> Life {
         let (mut fleet, mut found) = (Fleet::new(), BTreeMap::new());
         let mut from = 0;
-        while fleet.applied() < self.truth.position() {
+        while fleet.applied() < self.oracle.position() {
             let news = tokio::time::timeout(PATIENCE, journal.follow.next()).await;
             match news.expect("there is more").expect("it can be read") {
                 News::State(state) => {
@@ -109,7 +109,7 @@ impl History {
         for (number, position) in self.acknowledged.iter().filter(|(_, position)| **position > from) {
             assert_eq!(found.get(position), Some(number), "history {}: at {position}", self.seed);
         }
-        assert_eq!(self.truth.violations(), [], "history {}", self.seed);
+        assert_eq!(self.oracle.violations(), [], "history {}", self.seed);
         Life { journal, fleet }
     }
 
@@ -201,7 +201,7 @@ async fn acknowledged_entries_are_never_lost() {
         for (what, times) in history.seen {
             *seen.entry(what).or_default() += times;
         }
-        for (what, times) in history.truth.coverage() {
+        for (what, times) in history.oracle.coverage() {
             if let Some(what) = NEEDED.iter().find(|needed| **needed == what) {
                 *seen.entry(*what).or_default() += times as u32;
             }

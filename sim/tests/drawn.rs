@@ -1,14 +1,14 @@
 //! Which worlds a hunt draws, how they can be reduced, and the documentation of promises.
 
 use slotkeeper_core::{AfterSession, Scaling, Window};
-use slotkeeper_sim::world::conduct::Conduct;
-use slotkeeper_sim::world::faults::{Fault, FaultKind};
-use slotkeeper_sim::world::limits::{Limits, Selection};
-use slotkeeper_sim::world::pools::Kind;
-use slotkeeper_sim::world::reset::Part;
-use slotkeeper_sim::world::setting::Setting;
-use slotkeeper_sim::world::shape::Shape;
-use slotkeeper_sim::world::{points, promises};
+use slotkeeper_sim::proof::world::conduct::Conduct;
+use slotkeeper_sim::proof::world::faults::{Fault, FaultKind};
+use slotkeeper_sim::proof::world::limits::{Limits, Selection};
+use slotkeeper_sim::proof::world::pools::Kind;
+use slotkeeper_sim::proof::world::reset::Part;
+use slotkeeper_sim::proof::world::setting::Setting;
+use slotkeeper_sim::proof::world::shape::Shape;
+use slotkeeper_sim::proof::world::{points, promises};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -186,7 +186,7 @@ fn every_promise_that_a_check_names_has_a_rule() {
         }
     }
     let mut files = Vec::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/world"), &mut files);
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/proof/world"), &mut files);
     let mut found = BTreeSet::new();
     for file in files {
         let text = std::fs::read_to_string(&file).expect("a source file");

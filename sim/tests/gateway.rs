@@ -4,9 +4,11 @@
 use crate::report::markup::Document;
 use slotkeeper_core::{Placement, Rules, Scaling, Window};
 use slotkeeper_sim::chance::{Chance, Draw};
-use slotkeeper_sim::gateway::{self, Balance, Design, Farewell, Limits, Outcome, QueueFigures, Reconnect, Setting};
-use slotkeeper_sim::gateway::{SocketFigures, scenario, scenarios};
-use slotkeeper_sim::report;
+use slotkeeper_sim::planner::gateway::{
+    self, Balance, Design, Farewell, Limits, Outcome, QueueFigures, Reconnect, Setting,
+};
+use slotkeeper_sim::planner::gateway::{SocketFigures, scenario, scenarios};
+use slotkeeper_sim::planner::report;
 
 const CLIENTS: u32 = 400;
 

@@ -9,6 +9,7 @@ mod planted;
 mod redis;
 mod reference;
 mod report;
+mod rooms;
 mod stored;
 mod tabletop;
 mod vectors;

@@ -3,9 +3,9 @@
 mod generated;
 
 use slotkeeper_sim::chance::Chance;
-use slotkeeper_sim::world::journal::Traps;
-use slotkeeper_sim::world::redis::Redis;
-use slotkeeper_sim::world::truth::Truth;
+use slotkeeper_sim::proof::world::journal::Traps;
+use slotkeeper_sim::proof::world::oracle::Oracle;
+use slotkeeper_sim::proof::world::redis::Redis;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -283,7 +283,7 @@ fn fill(socket: &Path, full: bool) {
 
 /// Serves the stand-in at this socket.
 fn stand_in(own: &Path) -> Redis {
-    let redis = Redis::new(Truth::new(), Traps::default(), Chance::new(1).stream("redis"));
+    let redis = Redis::new(Oracle::new(), Traps::default(), Chance::new(1).stream("redis"));
     let (server, at) = (redis.clone(), own.to_owned());
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -1,7 +1,7 @@
 //! Every kind of observation reaches the second oracle.
 
-use slotkeeper_sim::world::play;
-use slotkeeper_sim::world::setting::Setting;
+use slotkeeper_sim::proof::world::play;
+use slotkeeper_sim::proof::world::setting::Setting;
 use std::collections::BTreeMap;
 
 #[test]

@@ -6,8 +6,8 @@ mod samples;
 
 use markup::Document;
 use samples::{day, drawn, massacre, node_lost, queue, scale_down_that_kills, shared, three_designs};
+use slotkeeper_sim::planner::report;
 use slotkeeper_sim::record::{Figures, Mark, MarkKind, PodEnd, PodLife, Record, Sample, SessionLife, Spell};
-use slotkeeper_sim::report;
 
 const HOSTILE: &str = r#"<script>alert("1")</script> & 'quoted' ]]> &amp; <!-- "#;
 
@@ -83,14 +83,19 @@ fn pages_that_are_not_well_formed_are_detected() {
 }
 
 /// Plans a pool with this name, with three settings and four seeds.
-fn plan(pool: &str, seeds: u32) -> slotkeeper_sim::plan::Plan {
+fn plan(pool: &str, seeds: u32) -> slotkeeper_sim::planner::plan::Plan {
     use slotkeeper_sim::chance::Draw;
     let text = format!("[pools.{pool}]\nmax_pods = 9\n[pools.{pool}.processes]\ncommand = ['x']\ndata_folder = 'y'\n");
     let config = slotkeeper::config::parse(&text, "test.toml", std::path::Path::new("/")).expect("a configuration");
     let arrivals = "60/day:evening".parse().expect("these are arrivals");
-    let options = slotkeeper_sim::plan::Options::new(config, arrivals, Draw::Always(900_000), Draw::Always(40_000));
-    let options = slotkeeper_sim::plan::Options { seeds: Some(seeds), variants: Some(2), ..options };
-    slotkeeper_sim::plan::run(&options).expect("there is a plan")
+    let options = slotkeeper_sim::planner::plan::Options::new(
+        slotkeeper_sim::configured::pools(&config),
+        arrivals,
+        Draw::Always(900_000),
+        Draw::Always(40_000),
+    );
+    let options = slotkeeper_sim::planner::plan::Options { seeds: Some(seeds), variants: Some(2), ..options };
+    slotkeeper_sim::planner::plan::run(&options).expect("there is a plan")
 }
 
 #[test]
@@ -107,7 +112,7 @@ fn a_plan_is_a_page_with_the_pools_name_and_its_neighbours() {
     // An interval below each figure, the same as in the terminal.
     assert_eq!(table.matches("class=\"quiet range\"").count(), 9 * plan.rows.len());
     let mut text = Vec::new();
-    slotkeeper_sim::plan::table(&mut text, &plan).expect("memory takes everything");
+    slotkeeper_sim::planner::plan::table(&mut text, &plan).expect("memory takes everything");
     let text = String::from_utf8(text).expect("text");
     for row in &plan.rows {
         assert!(page.text.contains(&row.name) && text.contains(&row.name), "{}", row.name);

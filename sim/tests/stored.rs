@@ -1,9 +1,9 @@
 //! Worlds as data: a stored world is played unchanged, a file may contain only the differences, and unknown or
 //! invalid settings are refused. Every world in `sim/scenarios` keeps its promises.
 
-use slotkeeper_sim::tale;
-use slotkeeper_sim::world::setting::Setting;
-use slotkeeper_sim::world::{play, stored};
+use slotkeeper_sim::proof::narrate;
+use slotkeeper_sim::proof::world::setting::Setting;
+use slotkeeper_sim::proof::world::{play, stored};
 use std::path::Path;
 
 fn parse(text: &str) -> Result<Setting, String> {
@@ -74,7 +74,7 @@ fn every_stored_world_keeps_its_promises() {
         let outcome = play(&setting, false);
         if !outcome.violations.is_empty() {
             let mut text = Vec::new();
-            tale::tell(&outcome, file.to_str(), &[], &mut text).expect("memory takes everything");
+            narrate::tell(&outcome, file.to_str(), &[], &mut text).expect("memory takes everything");
             panic!("{}", String::from_utf8_lossy(&text));
         }
     }

@@ -3,11 +3,13 @@
 
 use slotkeeper_core::{AfterSession, Millis, Rules, Spare, Window};
 use slotkeeper_sim::chance::{Arrivals, Chance, Draw};
-use slotkeeper_sim::compare::{self, Harm, Scenario, scenario, scenarios};
 use slotkeeper_sim::models::pace::Pace;
-use slotkeeper_sim::plan::{self, PlanError};
+use slotkeeper_sim::planner::compare::{self, Harm, Scenario, scenario, scenarios};
+use slotkeeper_sim::planner::plan::{self, PlanError};
+use slotkeeper_sim::planner::tabletop::{
+    self, Believes, Crowd, Design, Detail, Fault, Guard, Habits, Phases, Setting, Visitor,
+};
 use slotkeeper_sim::record::{MarkKind, Record};
-use slotkeeper_sim::tabletop::{self, Believes, Crowd, Design, Detail, Fault, Guard, Habits, Phases, Setting, Visitor};
 use std::path::Path;
 
 const SECOND: u64 = 1000;
@@ -211,13 +213,14 @@ fn a_raised_number_in_the_spec_is_not_certain_before_the_controller_has_observed
 
 const POOL: &str = "[pools.desktops]\nmax_pods = 30\n[pools.desktops.processes]\ncommand = ['x']\ndata_folder = 'y'\n";
 
-fn config(text: &str) -> slotkeeper::config::Config {
-    slotkeeper::config::parse(text, "test.toml", Path::new("/")).expect("this is a configuration")
+fn pools(text: &str) -> Vec<plan::Pool> {
+    let config = slotkeeper::config::parse(text, "test.toml", Path::new("/")).expect("this is a configuration");
+    slotkeeper_sim::configured::pools(&config)
 }
 
 fn plan_options(text: &str, arrivals: &str) -> plan::Options {
     let arrivals = arrivals.parse().expect("these are arrivals");
-    plan::Options::new(config(text), arrivals, Draw::Exponential(10 * MINUTE), Draw::Between(20 * SECOND, 40 * SECOND))
+    plan::Options::new(pools(text), arrivals, Draw::Exponential(10 * MINUTE), Draw::Between(20 * SECOND, 40 * SECOND))
 }
 
 #[test]

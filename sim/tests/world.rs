@@ -1,8 +1,8 @@
 //! The dispatcher itself in worlds: first the same seed twice, then every named world, a fixed set of seeds, and some
 //! new seeds (they are printed). `slotkeeper-sim hunt` plays more.
 
-use slotkeeper_sim::tale;
-use slotkeeper_sim::world::{Outcome, play, scenarios};
+use slotkeeper_sim::proof::narrate;
+use slotkeeper_sim::proof::world::{Outcome, play, scenarios};
 use std::process::{Command, Output};
 
 /// Runs the program as a user would: one world in a separate process.
@@ -69,19 +69,19 @@ fn a_world_is_the_same_after_others() {
 fn must_keep_promises(outcome: &Outcome, scenario: Option<&str>) {
     if !outcome.violations.is_empty() {
         let mut text = Vec::new();
-        tale::tell(outcome, scenario, &[], &mut text).expect("memory takes everything");
+        narrate::tell(outcome, scenario, &[], &mut text).expect("memory takes everything");
         panic!("{}", String::from_utf8_lossy(&text));
     }
 }
 
 #[test]
 fn every_named_world_keeps_its_promises() {
-    let mut names: Vec<&str> = scenarios::ALL.iter().map(|s| s.name).collect();
+    let mut names: Vec<&str> = scenarios::all().map(|s| s.name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), scenarios::ALL.len(), "a name occurs twice");
+    assert_eq!(names.len(), scenarios::all().count(), "a name occurs twice");
     let mut missing = Vec::new();
-    for scenario in scenarios::ALL {
+    for scenario in scenarios::all() {
         let outcome = play(&scenario.setting(1), false);
         must_keep_promises(&outcome, Some(scenario.name));
         for what in is_about(scenario.name) {

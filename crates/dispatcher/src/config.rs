@@ -2,8 +2,8 @@
 //! `config/file.rs`; configurations without a file are in `config/preset.rs`; the weekly schedule of spare slots in
 //! `config/schedule.rs`. `CONFIG.md` lists every setting for operators.
 
-use crate::front::passive::{Passive, Pattern, Rejoin};
-use crate::journal::redis::RedisJournal;
+use redis::RedisJournal;
+use request_rules::{Passive, Pattern, Rejoin};
 use slotkeeper_core::{PoolId, Rules};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,6 +23,8 @@ mod pods;
 mod pool;
 mod preset;
 mod processes;
+pub mod redis;
+pub mod request_rules;
 mod rules;
 pub mod schedule;
 mod secrets;
@@ -33,13 +35,17 @@ pub(crate) mod template;
 mod tls;
 mod together;
 
+/// The file in a journal folder with the signing key, used if the configuration has none.
+pub const KEY_FILE: &str = "cookie-key";
+
 pub use crate::authority::{HostPattern, OriginPattern};
+pub use crate::io::tls::{TlsFiles, TlsVersion};
 pub use describe::describe;
 pub use file::{parse, read};
 pub use journal::from_arg as journal_from_arg;
 pub use preset::{demo, from_args};
 pub use table::ConfigError;
-pub use tls::{Hsts, TlsListeners, TlsVersion};
+pub use tls::{Hsts, TlsListeners};
 pub(crate) use together::{clash, share_machine};
 
 /// The whole configuration.
@@ -101,13 +107,6 @@ pub struct Admin {
 pub struct Keda {
     pub listen: Option<SocketAddr>,
     pub tls: Option<TlsFiles>,
-}
-
-/// A certificate with its chain, and its private key, in PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
 }
 
 #[derive(Clone, Debug)]
@@ -496,7 +495,7 @@ impl Default for Limits {
 pub fn doubts(config: &Config) -> Vec<String> {
     let mut doubts = config.warnings.clone();
     if let JournalConfig::File(folder) = &config.journal {
-        let key = folder.join(crate::front::cookie::KEY_FILE);
+        let key = folder.join(KEY_FILE);
         doubts.extend(permissions::of_folder(folder).map(|what| format!("the journal: {what}")));
         doubts.extend(permissions::of_secret(&key).map(|what| format!("the journal's cookie key: {what}")));
     }

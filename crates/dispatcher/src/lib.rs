@@ -1,17 +1,24 @@
 //! The process: everything that touches a socket, a file, a cluster or a clock. `main` reads the arguments and opens the
 //! outside world; [`run()`] does the rest, and runs unchanged in a simulation.
 //!
+//! A room uses only rooms below it in this table (`tests/rooms.rs` holds that).
+//!
 //! | room | responsible for |
 //! |---|---|
 //! | [`run`](mod@run) | one life of the process: prepare, read the journal, open listeners, serve, drain |
+//! | [`ops`] | operators and scalers: admin listener, KEDA, a scrape's gauges, reload |
 //! | [`front`] | visitors: a request from its arrival to its pod, the waiting room, the dispatcher's own paths |
-//! | [`fleet`] | the state: its only writer (`engine`), its readers (`engine::view`), and what follows from it |
-//! | [`ops`] | operators and scalers: admin listener, KEDA, reload |
-//! | [`cluster`] | pods: Kubernetes, local processes, fixed lists |
+//! | [`fleet`] | what follows from the state: effects are executed, pods observed, load and occupancy reported |
+//! | [`shell`] | what every task may know: configuration, state, metrics, clock, network |
+//! | [`engine`] | the state's only writer, and `engine::view`, through which it is read |
 //! | [`journal`] | entries and checkpoints: in memory, in files, in Redis |
+//! | [`cluster`] | pods: Kubernetes, local processes, fixed lists |
+//! | [`metrics`] | counters, and how metrics are registered |
 //! | [`config`] | settings: reading, checking, describing |
-//! | [`io`] | sockets, time, randomness, files of TLS, what a process inherits |
-//! | [`dispatcher`](mod@dispatcher) | what all tasks of a process share |
+//! | [`io`] | sockets, listeners, time, randomness, TLS files, what a process inherits |
+//! | [`authority`] | hosts and origins, and patterns for them |
+//! | [`live`] | values that a reload replaces |
+//! | [`faultpoints`] | places where the simulation stops or delays a task |
 //!
 //! `docs/architecture.md` follows a request, an entry, an observation, an effect and a setting through them.
 //!

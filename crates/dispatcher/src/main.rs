@@ -252,7 +252,9 @@ fn prepare_for_processes(config: &Config) {
 /// Lowers `limits.connections` so that visitors' connections leave enough file descriptors for everything else.
 fn fit_connections(config: &mut Config) {
     let Some(open_files) = inherited::open_files() else { return };
-    let most = inherited::connections(open_files, config);
+    let local = config.pools.iter().filter(|pool| matches!(pool.cluster, ClusterConfig::Processes(_)));
+    let processes = local.map(|pool| u64::from(pool.rules.max)).sum();
+    let most = inherited::connections(open_files, processes);
     let configured = config.limits.connections;
     if configured <= most {
         return;

@@ -225,7 +225,7 @@ fn secrets(config: &Config, folder: Option<&Path>, ids: &crate::io::Ids) -> anyh
         return Ok(config.cookie_keys.clone());
     }
     if let Some(folder) = folder {
-        let path = folder.join(crate::front::cookie::KEY_FILE);
+        let path = folder.join(crate::config::KEY_FILE);
         let key = crate::front::cookie::kept_key(&path, ids)
             .with_context(|| format!("the cookie key in {}", path.display()))?;
         return Ok(vec![key]);
@@ -293,7 +293,7 @@ async fn drained(
     let mut hurry = std::pin::pin!(hurry);
     let mut hurries = false;
     loop {
-        if dispatcher.metrics.connections.get() == 0 && scaler.is_none_or(AbortHandle::is_finished) {
+        if dispatcher.metrics.replica.connections.get() == 0 && scaler.is_none_or(AbortHandle::is_finished) {
             return true;
         }
         if crate::io::now() >= end {

@@ -9,6 +9,7 @@ mod keda;
 mod kubernetes;
 mod processes;
 mod redis;
+mod rooms;
 mod tls;
 
 /// A size that this position of the first timeline decided.

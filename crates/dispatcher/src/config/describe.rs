@@ -6,7 +6,7 @@ use super::{
     Admission, ClusterConfig, Config, DataBetween, JournalConfig, KubernetesPods, OnRestart, PodLimits, PoolConfig,
     Probe, ProbeKind, Processes, Signals, TlsVersion, Trigger, Workload, pool,
 };
-use crate::front::passive::{Passive, Rejoin};
+use crate::config::request_rules::{Passive, Rejoin};
 use slotkeeper_core::{AfterSession, Millis, Placement, Scaling, Shrink, Spare, Window};
 use std::fmt::{Display, Write};
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! Where the journal is: `[journal]` of a file, `--journal` of the command line, or this user's state folder.
 
+use super::redis::{RedisJournal, Trust};
 use super::secrets;
 use super::table::{Table, quoted};
 use super::{Config, JournalConfig};
-use crate::journal::redis::{RedisJournal, Trust};
 use std::path::{Path, PathBuf};
 
 const ALLOWED: &str =

@@ -2,7 +2,7 @@
 
 use super::table::{Table, Value, quoted};
 use super::{Activity, PoolConfig, Signals, Sizes};
-use crate::front::passive::{Field, Passive, Pattern, Rejoin};
+use crate::config::request_rules::{Field, Passive, Pattern, Rejoin};
 use http::Method;
 
 pub(super) fn passive(pool: &Table<'_>, config: &mut PoolConfig) {

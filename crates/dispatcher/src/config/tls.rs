@@ -5,7 +5,7 @@ use super::permissions;
 use super::table::Table;
 use super::{Config, Keda, TlsFiles};
 use crate::io::Clock;
-use crate::io::tls::{self, TlsSettings};
+use crate::io::tls::{self, TlsSettings, TlsVersion};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,13 +25,6 @@ pub struct TlsListeners {
     /// How long a handshake may take.
     pub handshake: Duration,
     pub hsts: Option<Hsts>,
-}
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsVersion {
-    V1_2,
-    V1_3,
 }
 
 /// For how long browsers connect only with TLS (RFC 6797).

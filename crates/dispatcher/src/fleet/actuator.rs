@@ -135,7 +135,7 @@ impl Actuator {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no answer".to_owned(),
         };
-        self.shell.metrics.cluster_errors.with_label_values(&[&self.pool.0, order]).inc();
+        self.shell.metrics.scaling.cluster_errors.with_label_values(&[&self.pool.0, order]).inc();
         tracing::warn!(pool = %self.pool, order, "cluster rejected an order: {error}");
         false
     }

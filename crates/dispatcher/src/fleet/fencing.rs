@@ -22,13 +22,13 @@ pub async fn run(shell: Arc<Shell>, close: impl Fn() + Send) {
                     continue;
                 }
                 tracing::warn!("cut off from the journal: closing all streams before the fleet reassigns their slots");
-                shell.metrics.cut_off.set(1);
+                shell.metrics.replica.cut_off.set(1);
                 close();
                 if !crate::engine::view::until(&mut view, |v| !v.is_cut_off()).await {
                     return;
                 }
                 tracing::info!("journal available again");
-                shell.metrics.cut_off.set(0);
+                shell.metrics.replica.cut_off.set(0);
             }
         }
     }

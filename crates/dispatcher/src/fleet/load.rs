@@ -116,7 +116,12 @@ impl Measuring {
         }
         if let Some((at, error)) = &trouble {
             let missing = asked - known;
-            self.shell.metrics.gauge_errors.with_label_values(&[&*self.pool.config.id.0]).inc_by(missing as u64);
+            self.shell
+                .metrics
+                .scaling
+                .gauge_errors
+                .with_label_values(&[&*self.pool.config.id.0])
+                .inc_by(missing as u64);
             if !self.complained {
                 let (pool, gauge) = (&self.pool.config.id, &gauge.name);
                 tracing::warn!(%pool, gauge, missing, asked, "pods did not return their gauge; {at}: {error}");

@@ -5,7 +5,9 @@ use crate::config::{Activity, Signals, Sizes};
 use crate::front::cookie::{Keys, public_name};
 use crate::front::forward::body::Answer;
 use crate::front::waiting;
+
 use crate::front::{Dispatcher, Pool};
+pub use crate::metrics::labels::Reporter;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, Response, StatusCode, header};
@@ -106,25 +108,6 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// The sender of a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reporter {
-    Page,
-    Pod,
-}
-
-impl Reporter {
-    pub const ALL: [Reporter; 2] = [Reporter::Page, Reporter::Pod];
-
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Reporter::Page => "page",
-            Reporter::Pod => "pod",
-        }
-    }
-}
-
 /// Handles a report that a session is active now and busy for this long.
 pub fn report(
     dispatcher: &Dispatcher,
@@ -159,7 +142,7 @@ pub fn busy_seconds(form: &[u8]) -> Option<Duration> {
 mod tests {
     use super::*;
     use crate::config::Secret;
-    use crate::front::passive::Pattern;
+    use crate::config::request_rules::Pattern;
 
     #[test]
     fn a_token_is_valid_for_one_session_and_one_pool() {

@@ -93,7 +93,7 @@ impl Limit for Visitors {
 
     fn permit(&mut self, _: SocketAddr) -> Option<Place> {
         self.waits = false;
-        Some(Place::take(&self.dispatcher.metrics.connections, self.next.take()?))
+        Some(Place::take(&self.dispatcher.metrics.replica.connections, self.next.take()?))
     }
 }
 

@@ -28,9 +28,6 @@ pub struct Ticket {
     pub last: Option<Ordinal>,
 }
 
-/// The file in a journal folder with the signing key, used if the configuration has none.
-pub const KEY_FILE: &str = "cookie-key";
-
 /// Reads the key in this file, or creates it if there is none; only its owner can read it.
 ///
 /// # Errors

@@ -46,14 +46,14 @@ impl EffectSink for Dispatcher {
                 self.order(pool, effect, from);
             }
             Effect::Broken { what } => {
-                self.metrics.broken.inc();
+                self.metrics.replica.broken.inc();
                 tracing::error!(pool = %id, "invariant violated, placing stopped in this pool: {what}");
             }
         }
     }
 
     fn new_life(&self, lost: bool) -> Vec<(PoolId, Command)> {
-        self.metrics.new_lives.inc();
+        self.metrics.replica.new_lives.inc();
         self.forget_visits();
         if !lost {
             return Vec::new();

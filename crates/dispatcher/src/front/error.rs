@@ -6,17 +6,11 @@ use slotkeeper_core::Ordinal;
 use std::fmt;
 
 pub use crate::io::BoxError;
+pub use crate::metrics::Fault;
 
 /// While this lasts, every request fails with it, so it is logged only once a minute.
 pub const OUT_OF_FILES: &str = "the dispatcher can open no more connections";
 static OUT_OF_FILES_LOGGED: Throttle = Throttle::new();
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    Visitor,
-    Pod,
-    Us,
-}
 
 /// The steps of a request's life, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,17 +81,6 @@ impl fmt::Display for RequestError {
 }
 
 impl std::error::Error for RequestError {}
-
-impl Fault {
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Fault::Visitor => "visitor",
-            Fault::Pod => "pod",
-            Fault::Us => "us",
-        }
-    }
-}
 
 impl Step {
     #[must_use]

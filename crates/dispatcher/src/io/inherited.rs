@@ -1,7 +1,6 @@
 //! Resets attributes that a process inherits from its parent: signal dispositions, blocked signals, and the limit of open
 //! files. Local pods get default signals and the original limit.
 
-use crate::config::{ClusterConfig, Config};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -80,11 +79,9 @@ pub fn open_files() -> Option<u64> {
 const OF_A_PROCESS: u64 = 4;
 
 /// The maximum of visitors' connections for this limit of open files: each needs one descriptor, and one for its
-/// connection to a pod. The reserve is for the journal, the admin listener, probes and local pods.
+/// connection to a pod. The reserve is for the journal, the admin listener, probes and local `processes`.
 #[must_use]
-pub fn connections(open_files: u64, config: &Config) -> usize {
-    let processes = config.pools.iter().filter(|pool| matches!(pool.cluster, ClusterConfig::Processes(_)));
-    let processes: u64 = processes.map(|pool| u64::from(pool.rules.max)).sum();
+pub fn connections(open_files: u64, processes: u64) -> usize {
     usize::try_from(open_files.saturating_sub(reserve(open_files) + processes * OF_A_PROCESS) / 2)
         .unwrap_or(usize::MAX)
         .max(1)
@@ -114,15 +111,10 @@ mod tests {
 
     #[test]
     fn visitors_connections_leave_descriptors_for_everything_else() {
-        let config = |max| {
-            let rules = slotkeeper_core::Rules { max, ..slotkeeper_core::Rules::default() };
-            let processes = crate::config::Processes::new(vec!["program".into()], "data".into());
-            Config::new(vec![crate::config::PoolConfig::new("p", rules, ClusterConfig::Processes(processes))])
-        };
         for (open_files, pods, most) in [(64, 1, 14), (1024, 5, 374), (20_000, 100, 9544), (1 << 20, 0, 524_032)] {
-            assert_eq!(connections(open_files, &config(pods)), most, "{open_files} files, {pods} pods");
+            assert_eq!(connections(open_files, pods), most, "{open_files} files, {pods} pods");
         }
-        assert_eq!(connections(16, &config(1000)), 1, "never 0");
+        assert_eq!(connections(16, 1000), 1, "never 0");
     }
 
     #[test]

@@ -2,9 +2,8 @@
 //! TLS if the listener has a certificate, serves it, and waits for the open connections when the listener stops.
 
 use crate::io::accept::Acceptor;
-use crate::io::tls::Tls;
+use crate::io::tls::{Handshake, Handshakes, Tls};
 use crate::io::{Listener, Stream, now};
-use crate::metrics::tls::{Handshake, Handshakes};
 use prometheus::IntCounter;
 use std::net::SocketAddr;
 use std::sync::Arc;

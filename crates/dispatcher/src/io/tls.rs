@@ -1,15 +1,16 @@
 //! Certificates and private keys from PEM files: reads and checks them, and answers TLS handshakes with them.
 
 mod by_name;
+mod handshake;
 mod server;
 
-pub use server::{Loaded, Tls, TlsSettings};
+pub use handshake::{Handshake, Handshakes};
+pub use server::{Loaded, Tls, TlsSettings, TlsVersion};
 
-use crate::config::TlsFiles;
 use slotkeeper_core::Time;
 use std::fmt;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
@@ -19,6 +20,13 @@ use x509_parser::extensions::GeneralName;
 
 /// The maximum size of a file: if the path is wrong, a large file is not read to its end.
 const FILE_BYTES: u64 = 1024 * 1024;
+
+/// A certificate with its chain, and its private key, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
 
 /// What is wrong with a certificate or its key.
 #[derive(Debug, thiserror::Error)]

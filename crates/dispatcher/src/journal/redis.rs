@@ -17,7 +17,6 @@
 //!   `XREAD COUNT 256 BLOCK 1000 STREAMS Kentries ID`, `GET Klife`, `XRANGE Kentries ID ID`, `HMGET Kcheckpoint position at`
 //! - keeper: `EVAL <keep.lua> 3 Kentries Klife Kcheckpoint LIFE POSITION AT STATE`
 
-pub mod address;
 mod append;
 mod connection;
 mod follow;
@@ -26,7 +25,7 @@ mod record;
 pub mod tls;
 mod trouble;
 
-pub use address::{AddressError, RedisJournal, Trust};
+pub use crate::config::redis::{AddressError, RedisJournal, Trust};
 
 use super::figures::Figures;
 use super::{Journal, Patience};

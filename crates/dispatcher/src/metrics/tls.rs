@@ -1,45 +1,8 @@
 //! Metrics of TLS: handshakes, and the certificates in use.
 
 use super::{counters, register};
-use crate::io::tls::Loaded;
+use crate::io::tls::{Handshakes, Loaded};
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
-
-/// How a handshake ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Handshake {
-    Full,
-    /// With the keys of an earlier connection of the client.
-    Resumed,
-    Timeout,
-    /// The client closed the connection, or the network did.
-    Closed,
-    /// The client refused, for example because it does not trust the certificate.
-    Rejected,
-    /// The client sent no TLS, or none that is accepted.
-    Refused,
-}
-
-impl Handshake {
-    const ALL: [Handshake; 6] = [
-        Handshake::Full,
-        Handshake::Resumed,
-        Handshake::Timeout,
-        Handshake::Closed,
-        Handshake::Rejected,
-        Handshake::Refused,
-    ];
-
-    fn word(self) -> &'static str {
-        match self {
-            Handshake::Full => "full",
-            Handshake::Resumed => "resumed",
-            Handshake::Timeout => "timeout",
-            Handshake::Closed => "closed",
-            Handshake::Rejected => "rejected",
-            Handshake::Refused => "refused",
-        }
-    }
-}
 
 pub struct TlsMetrics {
     handshakes: IntCounterVec,
@@ -90,7 +53,7 @@ impl TlsMetrics {
         for outcome in ["loaded", "refused"] {
             self.reloads.with_label_values(&[listener, outcome]);
         }
-        Handshakes(Handshake::ALL.map(|result| self.handshakes.with_label_values(&[listener, result.word()])))
+        Handshakes::new(|result| self.handshakes.with_label_values(&[listener, result]))
     }
 
     pub fn reloaded(&self, listener: &str, is_loaded: bool) {
@@ -102,18 +65,6 @@ impl TlsMetrics {
         self.expires.reset();
         for (listener, loaded) in certificates {
             self.expires.with_label_values(&[listener, &*loaded.file.to_string_lossy()]).set(loaded.expires.0);
-        }
-    }
-}
-
-/// Counts the handshakes of one listener.
-#[derive(Clone)]
-pub struct Handshakes([IntCounter; 6]);
-
-impl Handshakes {
-    pub fn count(&self, result: Handshake) {
-        if let Some(counter) = self.0.get(result as usize) {
-            counter.inc();
         }
     }
 }

@@ -18,8 +18,8 @@ use crate::io::Listener;
 use crate::io::inherited;
 use crate::io::listener::{Connection, Serving};
 use crate::io::throttle::Throttle;
-use crate::metrics::knows;
 use crate::metrics::process::Refused;
+use crate::ops::gauges::{self, knows};
 use connections::{Operators, Usage};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
@@ -169,11 +169,11 @@ fn from_a_page(dispatcher: &Dispatcher, request: &Request<Incoming>) -> bool {
 }
 
 fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
-    dispatcher.metrics.ready.set(i64::from(readiness(dispatcher).is_ok()));
-    dispatcher.metrics.journal_owed.set(dispatcher.driver.owed() as i64);
+    dispatcher.metrics.replica.ready.set(i64::from(readiness(dispatcher).is_ok()));
+    dispatcher.metrics.replica.journal_owed.set(dispatcher.driver.owed() as i64);
     let view = dispatcher.view.borrow();
     let fleet = (may_report(dispatcher, &view) && !view.is_stale()).then_some(&view.fleet);
-    dispatcher.metrics.lapse.set(i64::from(fleet.is_some_and(Fleet::is_quiet)));
+    dispatcher.metrics.replica.lapse.set(i64::from(fleet.is_some_and(Fleet::is_quiet)));
     for pool in dispatcher.pools.iter() {
         // From now on a scaler may act on this number. (A scaler that uses gRPC does not read it here.)
         let is_read = |f: &&Fleet| pool.config.trigger == Trigger::Prometheus && knows(f, &pool.config.id);
@@ -182,7 +182,7 @@ fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
         }
     }
     let pools = dispatcher.pools.iter().map(|p| (&*p.config, &p.metrics));
-    match dispatcher.metrics.text(fleet, pools) {
+    match gauges::text(&dispatcher.metrics, fleet, pools) {
         Ok(text) => reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text.into()),
         Err(e) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("the metrics cannot be encoded: {e}")),
     }

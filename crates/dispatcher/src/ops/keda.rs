@@ -13,6 +13,7 @@ use self::messages::{GetMetricsRequest, ScaledObjectRef};
 use crate::front::{Dispatcher, Pool};
 use crate::io::listener::{Connection, Limit, Secured, Serving};
 use crate::io::{Listener, Stream};
+use crate::metrics::labels::SCALER_METHODS;
 use crate::shell::stopped;
 use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -144,18 +145,16 @@ async fn answer(scaler: &Arc<Scaler>, request: Request<Incoming>) -> Response<Bo
         return response;
     }
     let own = request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE)?.strip_prefix('/'));
-    let method = METHODS.iter().find(|method| Some(**method) == own).copied().unwrap_or("other");
+    let method = SCALER_METHODS.iter().find(|method| Some(**method) == own).copied().unwrap_or("other");
     let mut asked = None;
     let answered = tokio::time::timeout(PATIENCE, call(scaler, method, request, &mut asked)).await;
     let response =
         answered.unwrap_or_else(|_| Status::deadline_exceeded("the request did not arrive in time").into_http());
     let pool = asked.as_ref().map_or("-", |p: &Arc<Pool>| &p.config.id.0);
     let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
-    scaler.dispatcher.metrics.scaler_requests.with_label_values(&[pool, method, word(code)]).inc();
+    scaler.dispatcher.metrics.scaling.scaler_requests.with_label_values(&[pool, method, word(code)]).inc();
     response
 }
-
-pub(crate) const METHODS: [&str; 5] = ["IsActive", "StreamIsActive", "GetMetricSpec", "GetMetrics", "StreamMetricSpec"];
 
 /// Answers one call. `asked` is set to the pool that the call is about.
 async fn call(
@@ -189,7 +188,8 @@ async fn call(
             let call = Call(|asks: ScaledObjectRef| pushes::open(scaler.clone(), pool(&asks)?));
             Grpc::new(ProstCodec::default()).max_decoding_message_size(REQUEST).server_streaming(call, request).await
         }
-        _ => Status::unimplemented(format!("there is only {SERVICE} with {}", METHODS[..4].join(", "))).into_http(),
+        _ => Status::unimplemented(format!("there is only {SERVICE} with {}", SCALER_METHODS[..4].join(", ")))
+            .into_http(),
     }
 }
 

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
+pub use crate::metrics::labels::Late;
+
 /// The limits of a pool; `None`: unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
@@ -17,48 +19,7 @@ pub struct Patience {
     pub stall: Option<Duration>,
 }
 
-/// The step that took too long, and its side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Late {
-    /// The head of the pod's response.
-    Answer,
-    /// The same, of a page and a pod that fails its health probes.
-    Page,
-    /// The visitor stopped sending the request's body.
-    UploadVisitor,
-    /// The pod stopped reading the request's body.
-    UploadPod,
-    /// The pod stopped sending the response's body.
-    DownloadPod,
-    /// The visitor stopped reading the response's body.
-    DownloadVisitor,
-}
-
 impl Late {
-    pub const ALL: [Late; 6] =
-        [Late::Answer, Late::Page, Late::UploadVisitor, Late::UploadPod, Late::DownloadPod, Late::DownloadVisitor];
-
-    /// The name in metrics and logs.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Late::Answer => "answer",
-            Late::Page => "page",
-            Late::UploadVisitor => "upload_visitor",
-            Late::UploadPod => "upload_pod",
-            Late::DownloadPod => "download_pod",
-            Late::DownloadVisitor => "download_visitor",
-        }
-    }
-
-    #[must_use]
-    pub fn fault(self) -> Fault {
-        match self {
-            Late::Answer | Late::Page | Late::UploadPod | Late::DownloadPod => Fault::Pod,
-            Late::UploadVisitor | Late::DownloadVisitor => Fault::Visitor,
-        }
-    }
-
     /// The error for a request whose pod has not responded yet.
     #[must_use]
     pub fn error(self) -> RequestError {

@@ -2,8 +2,7 @@
 //! connections are open. If certificates cannot be read again, the previous ones stay in use.
 
 use super::by_name::ByName;
-use super::{Certificate, Contents, Date, TlsError};
-use crate::config::{TlsFiles, TlsVersion};
+use super::{Certificate, Contents, Date, TlsError, TlsFiles};
 use sha2::{Digest, Sha256};
 use slotkeeper_core::Time;
 use std::path::PathBuf;
@@ -25,6 +24,13 @@ pub struct TlsSettings {
     pub protocols: &'static [&'static str],
     /// How long a handshake may take.
     pub handshake: Duration,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    V1_2,
+    V1_3,
 }
 
 /// A certificate that is in use.

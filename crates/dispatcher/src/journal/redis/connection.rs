@@ -3,8 +3,8 @@
 //! needed here. Our connection has one user at a time, and is dropped at the first error, after which answers could be
 //! mixed up.
 
-use super::address::RedisJournal;
 use super::trouble::{Kind, Trouble};
+use crate::config::redis::RedisJournal;
 use crate::io::{Net, Stream};
 use redis::{Cmd, ServerError, Value};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Which certificate authorities are trusted for a Redis with TLS.
 
-use super::address::Trust;
+use crate::config::redis::Trust;
 use std::path::Path;
 use std::sync::Arc;
 use tokio_rustls::TlsConnector;

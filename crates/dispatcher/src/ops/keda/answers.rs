@@ -9,7 +9,7 @@ use crate::config::Trigger;
 use crate::engine::view::View;
 use crate::front::{Dispatcher, Pool};
 use crate::io::{duration, now};
-use crate::metrics;
+use crate::ops::gauges;
 use slotkeeper_core::{Fleet, PoolId, Scaling, planted};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -125,7 +125,7 @@ impl Scaler {
             return Some("the pods of this pool have not been listed yet");
         }
         // Before that, it is not known how many pods run already.
-        (!metrics::knows(&view.fleet, id)).then_some("the size of this pool has not been read yet")
+        (!gauges::knows(&view.fleet, id)).then_some("the size of this pool has not been read yet")
     }
 
     fn warn(&self, pool: &Pool, why: &str) {

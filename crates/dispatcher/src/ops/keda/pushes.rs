@@ -57,12 +57,12 @@ pub(super) fn open(
     pool: Arc<Pool>,
 ) -> Result<impl Stream<Item = Result<IsActiveResponse, Status>> + Send + 'static, Status> {
     let (metrics, id) = (&scaler.dispatcher.metrics, &*pool.config.id.0);
-    let streams = metrics.scaler_streams.with_label_values(&[id]);
+    let streams = metrics.scaling.scaler_streams.with_label_values(&[id]);
     if streams.get() >= MOST {
         return Err(Status::resource_exhausted(format!("pool {id} has {MOST} open streams already")));
     }
     tracing::info!(pool = %pool.config.id, "stream of KEDA opened");
-    let pushed = metrics.scaler_pushes.with_label_values(&[id]);
+    let pushed = metrics.scaling.scaler_pushes.with_label_values(&[id]);
     let open = Open { _counted: Counted::one(&streams), pool: pool.clone(), why: "closed by KEDA" };
     let (view, stopping) = (scaler.dispatcher.view.clone(), scaler.dispatcher.stopping.clone());
     let pushes = Pushes { scaler, pool, view, stopping, said: None, pushed, open };
