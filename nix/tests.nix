@@ -23,6 +23,7 @@ let
     inherit root;
     fileset = lib.fileset.unions [
       rust.sources
+      (root + "/docs/openapi.json")
       (root + "/examples")
       (root + "/k8s")
       (root + "/tests")

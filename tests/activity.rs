@@ -57,7 +57,7 @@ async fn only_the_second_is_idle(dispatcher: &Dispatcher, what: &str, active: im
             _ = async { noise.await; std::future::pending::<()>().await } => {}
         }
         eventually("the second to be over", async || dispatcher.sessions().await.len() == 1).await;
-        assert_eq!(dispatcher.sessions().await[0]["pod"], 0, "{what}");
+        assert_eq!(dispatcher.sessions().await[0].pod, Some(0), "{what}");
         assert_eq!(released(dispatcher, "idle").await, 1, "{what}");
     };
     tokio::select! {

@@ -6,6 +6,7 @@ mod client;
 use chromium::{ARROW_LEFT, Browser, Driver};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use slotkeeper_api::{PoolStatus, Session};
 use slotkeeper_tests::dispatcher::binary;
 use slotkeeper_tests::{Dispatcher, Visitor, eventually};
 use std::path::Path;
@@ -21,13 +22,12 @@ async fn demo() -> Dispatcher {
     Dispatcher::run(folder, command).await
 }
 
-async fn pool(demo: &Dispatcher) -> Value {
-    demo.admin_get("/api/v1/pools/consoles").await.json()
+async fn pool(demo: &Dispatcher) -> PoolStatus {
+    demo.pool_of("consoles").await
 }
 
-async fn sessions(demo: &Dispatcher) -> Vec<Value> {
-    let listed = demo.admin_get("/api/v1/pools/consoles/sessions").await.json();
-    listed["sessions"].as_array().unwrap().clone()
+async fn sessions(demo: &Dispatcher) -> Vec<Session> {
+    demo.sessions_of("consoles").await
 }
 
 /// The running consoles, as processes of this machine.
@@ -115,7 +115,7 @@ async fn every_visitor_gets_a_console_and_unused_consoles_sleep() {
     ana.go(&url(&demo)).await;
     assert_eq!(console(&mut ana).await, of_ana);
     ana.sees("the same game", "document.title.startsWith('Bricks on ')").await;
-    assert_eq!(pool(&demo).await["sessions"]["taken"], 2);
+    assert_eq!(pool(&demo).await.sessions.taken, 2);
 
     // A visitor who leaves makes room for the waiting one, whose page changes without a click.
     ana.click("#leave").await;
@@ -144,7 +144,7 @@ async fn every_visitor_gets_a_console_and_unused_consoles_sleep() {
     cem.quit().await;
     eventually("the pool to sleep", async || {
         let pool = pool(&demo).await;
-        pool["desired"] == 0 && pool["pods"].as_array().is_some_and(Vec::is_empty)
+        pool.desired == 0 && pool.pods.is_empty()
     })
     .await;
     assert!(sessions(&demo).await.is_empty() && consoles(&demo).is_empty());
@@ -160,8 +160,7 @@ async fn a_page_shows_why_its_session_ended_and_recovers_from_failures() {
     console(&mut ana).await;
 
     // An operator ends the session: the page shows that, and how to continue.
-    let name = sessions(&demo).await[0]["session"].as_str().unwrap().to_owned();
-    assert_eq!(demo.admin_post(&format!("/api/v1/pools/consoles/sessions/{name}/kick")).await.status(), 200);
+    demo.kick("consoles", &sessions(&demo).await[0].session).await;
     reads(&mut ana, "Your session was ended").await;
     ana.sees("by whom", "document.getElementById('lead').textContent.includes('operator')").await;
     ana.reload().await; // changes nothing
@@ -175,7 +174,7 @@ async fn a_page_shows_why_its_session_ended_and_recovers_from_failures() {
         kill_process(Pid::from_raw(id).unwrap(), Signal::KILL).unwrap();
     }
     eventually("another console", async || {
-        pool(&demo).await["sessions"]["taken"] == 1 && consoles(&demo).iter().any(|id| !lives.contains(id))
+        pool(&demo).await.sessions.taken == 1 && consoles(&demo).iter().any(|id| !lives.contains(id))
     })
     .await;
     console(&mut ana).await;

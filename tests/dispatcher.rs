@@ -1,10 +1,12 @@
 //! The built `slotkeeper`, started with its own configuration on free ports, and killed when it is dropped.
 
+use crate::contract;
 use crate::patience::eventually;
 use crate::pod::Pod;
 use crate::visitor::{Answer, Visitor};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use slotkeeper_api::{Operation, Parameters, PoolStatus, Session, SessionList};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -271,25 +273,54 @@ impl Dispatcher {
     }
 
     pub async fn admin_get(&self, path: &str) -> Answer {
-        self.operator().get(path).await
+        self.admin("GET", path).await
     }
 
     pub async fn admin_post(&self, path: &str) -> Answer {
-        self.operator().post(path).await
+        self.admin("POST", path).await
     }
 
     pub async fn admin_delete(&self, path: &str) -> Answer {
-        self.operator().request("DELETE", path, "", b"").await
+        self.admin("DELETE", path).await
+    }
+
+    /// Sends a request of the admin API.
+    pub async fn call(&self, operation: Operation, given: Parameters<'_>) -> Answer {
+        self.admin(operation.route().verb.name(), &operation.path(given)).await
+    }
+
+    /// Sends a request to the admin listener. Its answer must be one that the API's table promises.
+    async fn admin(&self, method: &str, path: &str) -> Answer {
+        let answer = self.operator().request(method, path, "", b"").await;
+        contract::is_kept(method, path, &answer);
+        answer
     }
 
     /// The pool called `pool`, from the admin API.
-    pub async fn pool(&self) -> Value {
-        self.admin_get("/api/v1/pools/pool").await.json()
+    pub async fn pool(&self) -> PoolStatus {
+        self.pool_of("pool").await
     }
 
-    /// Its sessions.
-    pub async fn sessions(&self) -> Vec<Value> {
-        self.admin_get("/api/v1/pools/pool/sessions").await.json()["sessions"].as_array().cloned().unwrap_or_default()
+    /// The pool with this name.
+    pub async fn pool_of(&self, pool: &str) -> PoolStatus {
+        self.call(Operation::GetPool, Parameters { pool, ..Parameters::default() }).await.read()
+    }
+
+    /// The sessions of the pool called `pool`.
+    pub async fn sessions(&self) -> Vec<Session> {
+        self.sessions_of("pool").await
+    }
+
+    /// The sessions of the pool with this name.
+    pub async fn sessions_of(&self, pool: &str) -> Vec<Session> {
+        let given = Parameters { pool, ..Parameters::default() };
+        self.call(Operation::ListSessions, given).await.read::<SessionList>().sessions
+    }
+
+    /// An operator ends the session with this public name.
+    pub async fn kick(&self, pool: &str, session: &str) {
+        let answer = self.call(Operation::KickSession, Parameters { pool, session, ..Parameters::default() }).await;
+        assert_eq!(answer.status(), 200, "{}", answer.text());
     }
 
     pub async fn metrics(&self) -> Metrics {
@@ -299,8 +330,10 @@ impl Dispatcher {
     /// Waits until the admin API shows this value of the pool, at this JSON pointer.
     pub async fn pool_is(&self, pointer: &str, value: impl Into<Value>) {
         let value = value.into();
-        eventually(&format!("{pointer} to be {value}"), async || self.pool().await.pointer(pointer) == Some(&value))
-            .await;
+        eventually(&format!("{pointer} to be {value}"), async || {
+            self.admin_get("/api/v1/pools/pool").await.json().pointer(pointer) == Some(&value)
+        })
+        .await;
     }
 }
 

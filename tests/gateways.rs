@@ -11,6 +11,7 @@ use crate::survival::house::House;
 use crate::survival::redis::Redis;
 use crowd::{Crowd, Figures, speak};
 use site::Gateway;
+use slotkeeper_api::{Phase, PoolList, PoolStatus, SessionList};
 use slotkeeper_tests::{Visitor, eventually};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,7 +54,7 @@ impl Site {
         let site = Site { _redis: redis, gateways, house };
         let mut operator = site.operator().await;
         eventually("the new journal to be trusted", async || {
-            operator.get("/api/v1/pools").await.json()["lapse"] == false
+            !operator.get("/api/v1/pools").await.read::<PoolList>().lapse
         })
         .await;
         site
@@ -65,9 +66,8 @@ impl Site {
 
     /// The pods of the sessions: of all, or of the first thousand in the order of their ids.
     async fn places(&self) -> BTreeMap<String, u64> {
-        let all = self.operator().await.get("/api/v1/pools/gateway/sessions").await.json();
-        let sessions = all["sessions"].as_array().expect("a list").clone();
-        sessions.iter().filter_map(|s| Some((s["session"].as_str()?.to_owned(), s["pod"].as_u64()?))).collect()
+        let all: SessionList = self.operator().await.get("/api/v1/pools/gateway/sessions").await.read();
+        all.sessions.into_iter().filter_map(|s| Some((s.session, u64::from(s.pod?)))).collect()
     }
 
     async fn sockets(&self) -> Vec<u64> {
@@ -157,16 +157,15 @@ async fn a_rolling_restart_loses_no_message_and_no_client_for_long() {
         let path = |act: &str| format!("/api/v1/pools/gateway/pods/{pod}/{act}");
         assert_eq!(operator.post(&path("drain")).await.status(), 200);
         eventually("the pod to be empty", async || {
-            let pool = operator.get("/api/v1/pools/gateway").await.json();
-            let pods = pool["pods"].as_array().expect("pods").clone();
-            pods.iter().find(|p| p["ordinal"] == pod).is_some_and(|p| p["sessions"] == 0)
+            let pool: PoolStatus = operator.get("/api/v1/pools/gateway").await.read();
+            pool.pods.iter().find(|p| p.ordinal as usize == pod).is_some_and(|p| p.sessions == 0)
         })
         .await;
         site.gateways[pod].stop().await;
         site.gateways[pod].start().await;
         eventually("the pod to be ready", async || {
-            let pool = operator.get("/api/v1/pools/gateway").await.json();
-            pool["pods"][pod]["phase"] == "ready"
+            let pool: PoolStatus = operator.get("/api/v1/pools/gateway").await.read();
+            pool.pods[pod].phase == Phase::Ready
         })
         .await;
         assert_eq!(operator.post(&path("uncordon")).await.status(), 200);
@@ -190,8 +189,8 @@ async fn a_rolling_restart_loses_no_message_and_no_client_for_long() {
         assert_eq!(heard, everything, "client {client}: each message once, in order");
     }
     say(&format!("{said} messages, each received once by each of {chatters} chatters"));
-    let pools = site.operator().await.get("/api/v1/pools/gateway").await.json();
-    assert_eq!(pools["sessions"]["queued"], 0, "{pools}");
+    let pool: PoolStatus = site.operator().await.get("/api/v1/pools/gateway").await.read();
+    assert_eq!(pool.sessions.queued, 0, "{pool:?}");
     crowd.leave().await;
 }
 

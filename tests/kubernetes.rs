@@ -1,14 +1,18 @@
 //! The shipped manifests in use: the workload, the configuration and the rights of `k8s/overlays/gamecube` and
 //! `websocket-gateway-dispatcher`, with the built binary and a simulated API server; the pods are servers of this test.
 
+mod benchmarks;
 mod cluster;
+mod keda;
 
 use crate::manifests::objects::{Case, cases};
 use cluster::{Cluster, GAMECUBE, GATEWAYS};
 use futures_util::{SinkExt, StreamExt};
+use keda::Keda;
+use slotkeeper_api::Phase;
 use slotkeeper_apiserver::{Key, Part, Resource, Store, Writer};
+use slotkeeper_tests::pod::Socket;
 use slotkeeper_tests::{Dispatcher, Visitor, eventually, patiently};
-use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Message;
 
 /// Durations of minutes become fractions of a second; nothing else of the shipped files is changed.
@@ -153,11 +157,9 @@ async fn shipped_gateways_are_drained_before_their_deployment_scales_in() {
     ];
     let cluster = Cluster::of(shipped("websocket-gateway-dispatcher"), GATEWAYS, &small).await;
     let dispatcher = cluster.dispatcher().await;
-    let pool = async || dispatcher.admin_get("/api/v1/pools/gateway").await.json();
+    let pool = async || dispatcher.pool_of("gateway").await;
     let ready = async |pods: usize| {
-        let pool = pool().await;
-        let is_open = |pod: &&serde_json::Value| pod["phase"] == "ready" && pod["retiring"] == false;
-        pool["pods"].as_array().expect("pods").iter().filter(is_open).count() == pods
+        pool().await.pods.iter().filter(|pod| pod.phase == Phase::Ready && !pod.retiring).count() == pods
     };
     eventually("one gateway to be left", async || cluster.replicas() == 1 && ready(1).await).await;
     let (mut visitors, mut sockets) = (Vec::new(), Vec::new());
@@ -194,20 +196,40 @@ async fn shipped_gateways_are_drained_before_their_deployment_scales_in() {
     eventually("one gateway to be left", async || cluster.replicas() == 1 && ready(1).await).await;
     assert_eq!(cluster.killed(), Vec::<String>::new(), "no pod was deleted under a session");
     assert_eq!(cluster.refused(), 0, "the shipped role allows all that was asked for");
-    assert_eq!(pool().await["sessions"]["taken"], 2, "no session is lost");
+    assert_eq!(pool().await.sessions.taken, 2, "no session is lost");
+}
+
+/// Three visitors on three pods, each with an open stream.
+async fn three(dispatcher: &Dispatcher) -> Vec<(Visitor, Socket)> {
+    let mut all = Vec::new();
+    for pod in ["gamecube-0", "gamecube-1", "gamecube-2"] {
+        let mut visitor = Visitor::of(dispatcher);
+        visitor.wait_for_slot().await;
+        assert_eq!(visitor.get("/").await.text(), pod);
+        let socket = visitor.socket("/").await;
+        all.push((visitor, socket));
+    }
+    all
+}
+
+/// Another visitor gets a slot on the fourth pod, and those three are where they were, their streams as well.
+async fn none_has_moved(cluster: &Cluster, dispatcher: &Dispatcher, visitors: &mut [(Visitor, Socket)]) {
+    let mut dan = Visitor::of(dispatcher);
+    dan.wait_for_slot().await;
+    assert_eq!(dan.get("/").await.text(), "gamecube-3");
+    for (n, (visitor, socket)) in visitors.iter_mut().enumerate() {
+        assert_eq!(visitor.get("/").await.text(), format!("gamecube-{n}"));
+        socket.send(Message::Text("still here".into())).await.expect("an open stream");
+        let heard = patiently("an echo", socket.next()).await;
+        assert!(matches!(heard, Some(Ok(Message::Text(_)))), "{heard:?}");
+    }
+    assert_eq!(cluster.killed(), Vec::<String>::new(), "no pod was deleted under a session");
 }
 
 #[tokio::test]
 async fn a_set_that_is_recreated_as_documented_ends_no_session() {
     let (cluster, dispatcher) = gamecube(&[("cooldown_seconds = 0.4", "cooldown_seconds = 5")]).await;
-    let (mut visitors, mut sockets) = (Vec::new(), Vec::new());
-    for pod in ["gamecube-0", "gamecube-1", "gamecube-2"] {
-        let mut visitor = Visitor::of(&dispatcher);
-        visitor.wait_for_slot().await;
-        assert_eq!(visitor.get("/").await.text(), pod);
-        sockets.push(visitor.socket("/").await);
-        visitors.push(visitor);
-    }
+    let mut visitors = three(&dispatcher).await;
     cluster.orphan().await;
     eventually("a warning before it is made again", async || {
         dispatcher.log().contains("its pods stay (--cascade=orphan)")
@@ -216,16 +238,21 @@ async fn a_set_that_is_recreated_as_documented_ends_no_session() {
     cluster.make_again(Some(5));
     // The dispatcher writes its own size again, and a new session is placed.
     cluster.wants(3).await;
-    let mut dan = Visitor::of(&dispatcher);
-    dan.wait_for_slot().await;
-    assert_eq!(dan.get("/").await.text(), "gamecube-3");
-    for (n, (visitor, socket)) in visitors.iter_mut().zip(&mut sockets).enumerate() {
-        assert_eq!(visitor.get("/").await.text(), format!("gamecube-{n}"));
-        socket.send(Message::Text("still here".into())).await.expect("an open stream");
-        let heard = patiently("an echo", socket.next()).await;
-        assert!(matches!(heard, Some(Ok(Message::Text(_)))), "{heard:?}");
+    none_has_moved(&cluster, &dispatcher, &mut visitors).await;
+}
+
+#[tokio::test]
+async fn the_script_recreates_a_set_with_kubectl_and_ends_no_session() {
+    let (cluster, dispatcher) = gamecube(&[("cooldown_seconds = 0.4", "cooldown_seconds = 5")]).await;
+    let mut visitors = three(&dispatcher).await;
+    let before = cluster.workload_uid();
+    for _ in 0..2 {
+        let output = cluster.make_again_by_script(5).await;
+        assert!(output.contains("statefulset.apps/gamecube serverside-applied"), "{output}");
+        cluster.wants(3).await;
     }
-    assert_eq!(cluster.killed(), Vec::<String>::new(), "no pod was deleted under a session");
+    assert_ne!(cluster.workload_uid(), before, "it is another set");
+    none_has_moved(&cluster, &dispatcher, &mut visitors).await;
 }
 
 #[tokio::test]
@@ -252,9 +279,8 @@ async fn a_session_on_a_dead_node_gets_another_slot_and_its_old_slot_is_not_gran
     // The node returns: its kubelet ends the pod, and the ordinal can be used again.
     cluster.release("gamecube-0");
     eventually("a new incarnation", async || {
-        let pool = dispatcher.admin_get("/api/v1/pools/gamecube").await.json();
-        let pods = pool["pods"].as_array().expect("pods").clone();
-        pods.iter().any(|pod| pod["ordinal"] == 0 && pod["phase"] == "ready")
+        let pods = dispatcher.pool_of("gamecube").await.pods;
+        pods.iter().any(|pod| pod.ordinal == 0 && pod.phase == Phase::Ready)
     })
     .await;
     let mut dan = Visitor::of(&dispatcher);
@@ -277,40 +303,74 @@ async fn a_set_that_is_recreated_from_its_manifest_loses_all_pods_but_the_first_
     assert_eq!(ana.get("/").await.text(), "gamecube-0");
 }
 
-/// A benchmark, not a test: `cargo test -p slotkeeper-tests how_fast -- --ignored --nocapture`.
 #[tokio::test]
-#[ignore = "a benchmark"]
-async fn how_fast_the_size_is_written_for_a_new_visitor() {
-    let (cluster, dispatcher) = gamecube(&[]).await;
-    let mut times: Vec<Duration> = Vec::new();
-    for _ in 0..60 {
-        let mut ana = Visitor::of(&dispatcher);
-        ana.page("/").await;
-        let before = Instant::now();
-        let (_, ()) = tokio::join!(ana.page("/"), cluster.wants(1));
-        times.push(before.elapsed());
-        ana.post("/.slotkeeper/leave").await;
-        eventually("the pool to sleep", async || cluster.pods().is_empty() && cluster.replicas() == 0).await;
-    }
-    times.sort();
-    println!("from the cookie to the patch: median {:?}, p95 {:?}, most {:?}", times[30], times[57], times[59]);
-    let asked = cluster.server.store(|store, _| store.all(Resource::Pods).count());
-    assert_eq!(asked, 0);
-}
-
-/// A benchmark, too: the memory for ten thousand pods, and the time until they are known.
-#[tokio::test]
-#[ignore = "a benchmark"]
-async fn how_much_ten_thousand_pods_cost() {
-    let quick: Vec<_> = QUICK.iter().copied().chain([("max_pods = 5", "max_pods = 10000")]).collect();
-    let cluster = Cluster::of(shipped("gamecube-direct"), GAMECUBE, &quick).await;
-    let _listener = cluster.load(10_000).await;
-    let before = Instant::now();
+async fn a_pod_that_keda_may_still_remove_is_used_as_soon_as_its_scale_in_is_paused() {
+    let quick = [
+        ("cooldown_seconds = 120", "cooldown_seconds = 0.4"),
+        ("grace_seconds = 10", "grace_seconds = 0.3"),
+        ("linger_seconds = 30", "linger_seconds = 0.3"),
+        // So long that only the pause can be the reason.
+        ("settle_seconds = 50", "settle_seconds = 3600"),
+    ];
+    let case = shipped("gamecube-keda-prometheus");
+    let cluster = Cluster::of(case, GAMECUBE, &quick).await;
+    cluster.add(Resource::ScaledObjects, case.one("ScaledObject", "gamecube").clone());
     let dispatcher = cluster.dispatcher().await;
-    let known = before.elapsed();
-    let of = |key| dispatcher.memory_kib(key) / 1024;
-    println!("10 000 pods are known after {known:?}; resident {} MiB, at most {} MiB", of("VmRSS"), of("VmHWM"));
-    println!("asked: {:?}", cluster.server.counts());
+    let keda = Keda::of(&cluster, &dispatcher);
+    eventually("the pool to sleep", async || cluster.pods().is_empty() && cluster.replicas() == 0).await;
+    let (mut ana, mut bob) = (Visitor::of(&dispatcher), Visitor::of(&dispatcher));
+    ana.wait_for_slot().await;
+    bob.wait_for_slot().await;
+    let (anas, bobs) = (ana.socket("/").await, bob.socket("/").await);
+    assert_eq!(bob.get("/").await.text(), "gamecube-1");
+    assert!(keda.is_paused() && keda.scales_in_nothing(), "the operator has noticed the annotation by now");
+
+    // The operator is late, and its autoscaler acts on a number that is older than Bob's departure.
+    keda.sleeps(true);
+    keda.allow_scale_in();
+    keda.reads(Some(2));
+    drop(bobs);
+    bob.post("/.slotkeeper/leave").await;
+    let desired = async |pods: f64| {
+        eventually("another number", async || dispatcher.metrics().await.get(keda::DESIRED) == Some(pods)).await;
+    };
+    desired(1.0).await;
+    keda.acts().await;
+    let uid = cluster.uid("gamecube-1");
+    let mut cem = Visitor::of(&dispatcher);
+    cem.page("/").await;
+    cem.page("/").await;
+    desired(2.0).await;
+    let asked = || cluster.server.records().count("get", "horizontalpodautoscalers");
+    let before = asked();
+    eventually("the dispatcher to read the autoscaler several times", async || asked() > before + 3).await;
+    assert_eq!(cem.status().await["state"], "queued", "the autoscaler can still remove the pod");
+
+    // The operator continues: from now on no older number takes effect.
+    keda.sleeps(false);
+    cem.wait_for_slot().await;
+    keda.reads(Some(1));
+    keda.acts().await;
+    let mut cems = cem.socket("/").await;
+    assert_eq!((cem.get("/").await.text(), cluster.uid("gamecube-1")), ("gamecube-1".into(), uid));
+    cems.send(Message::Text("still here".into())).await.expect("an open stream");
+    let heard = patiently("an echo", cems.next()).await;
+    assert!(matches!(heard, Some(Ok(Message::Text(_)))), "{heard:?}");
+    let log = dispatcher.log();
+    assert!(log.contains("KEDA cannot scale in: pods that were given up are used again"), "{log}");
+
+    // No session needs the pause any more: it is removed, and KEDA scales to 0.
+    drop((anas, cems));
+    ana.post("/.slotkeeper/leave").await;
+    cem.post("/.slotkeeper/leave").await;
+    keda.reads(None);
+    desired(0.0).await;
+    keda.acts().await;
+    assert_eq!(cluster.pods(), ["gamecube-0", "gamecube-1"], "the pause lasts a little longer than the last session");
+    eventually("the pause to end", async || !keda.is_paused()).await;
+    eventually("the pool to sleep", async || cluster.pods().is_empty() && cluster.replicas() == 0).await;
+    assert_eq!(cluster.killed(), Vec::<String>::new(), "no pod was deleted under a session");
+    assert_eq!(cluster.refused(), 0, "the shipped role allows all that was asked for");
 }
 
 /// Changes an object as KEDA's operator does: it writes the object back as its own types have it, which omit zero values.

@@ -65,6 +65,13 @@ fn every_combination_renders_and_every_object_is_valid() {
     assert!(cases().len() >= 49, "only {} combinations", cases().len());
 }
 
+/// `docs/openapi.json` is what the dispatcher serves (a test of `crates/api`).
+#[test]
+fn the_openapi_document_is_valid() {
+    let output = objects::tool("openapi-spec-validator").arg(project().join("docs/openapi.json")).output().unwrap();
+    assert!(output.status.success() && said(&output).contains("OK"), "{}", said(&output));
+}
+
 #[test]
 fn every_configuration_is_accepted_by_the_binary() {
     let mut seen = BTreeSet::new();

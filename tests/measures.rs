@@ -47,7 +47,7 @@ async fn the_metrics_agree_with_a_small_scenario() {
     eve.is_told("ready").await;
     let eves = eve.socket("/").await;
     let name = pods[1].seen.last().head.get("x-session-id").unwrap().to_owned();
-    dispatcher.admin_post(&format!("/api/v1/pools/pool/sessions/{name}/kick")).await;
+    dispatcher.kick("pool", &name).await;
     drop(bobs);
     drop(eves);
     dispatcher.pool_is("/slots/busy", 0).await;

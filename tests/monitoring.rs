@@ -337,7 +337,7 @@ async fn queries_of_keda_return_the_true_number_or_nothing() {
     drop(nobody);
 
     let dispatcher = arcade(&pod).await;
-    let truth = async || dispatcher.admin_get("/api/v1/pools/gamecube").await.json()["desired"].as_f64();
+    let truth = async || Some(f64::from(dispatcher.pool_of("gamecube").await.desired));
     // A second address of the same dispatcher, like a second replica; and a replica that has not read the state yet.
     let (twin, idle) = (Way::to(dispatcher.admin).await, arcade(&pod).await);
     let stranger = Way::to(dispatcher.visitors).await;

@@ -164,7 +164,7 @@ async fn five_tabs_of_one_browser_are_one_session_and_two_visitors_behind_one_ad
         });
     assert!(tabs.iter().all(|tab| tab.text() == "page"), "{tabs:?}");
     assert_eq!(dispatcher.sessions().await.len(), 1);
-    assert_eq!(dispatcher.pool().await["slots"]["busy"], 1);
+    assert_eq!(dispatcher.pool().await.slots.busy, 1);
 
     // The same headers from the same address at the same time, but two cookie jars.
     let (ana, bob) = (Visitor::of(&dispatcher), Visitor::of(&dispatcher));
@@ -177,7 +177,7 @@ async fn five_tabs_of_one_browser_are_one_session_and_two_visitors_behind_one_ad
     assert_eq!((a.text().as_str(), b.text().as_str()), ("page", "page"));
     assert_ne!(ana.lock().unwrap().jar, bob.lock().unwrap().jar);
     assert_eq!(dispatcher.sessions().await.len(), 3);
-    let names: BTreeSet<_> = dispatcher.sessions().await.iter().map(|s| s["pod"].to_string()).collect();
+    let names: BTreeSet<_> = dispatcher.sessions().await.iter().map(|s| s.pod).collect();
     assert_eq!(names.len(), 3, "each has a pod of its own: {names:?}");
 }
 

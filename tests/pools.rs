@@ -4,6 +4,7 @@ use crate::http::SHARED;
 use crate::reload::{logs, reload};
 use crate::survival::redis::Redis;
 use futures_util::{SinkExt, StreamExt};
+use slotkeeper_api::{Operation, Parameters, PoolList};
 use slotkeeper_tests::pod::Socket;
 use slotkeeper_tests::{Dispatcher, Pod, Setup, Visitor, eventually, patiently};
 use std::path::Path;
@@ -26,8 +27,8 @@ async fn echoes(socket: &mut Socket, text: &str) {
 }
 
 async fn pools(dispatcher: &Dispatcher) -> Vec<String> {
-    let pools = dispatcher.admin_get("/api/v1/pools").await.json();
-    pools["pools"].as_array().unwrap().iter().map(|pool| pool["pool"].as_str().unwrap().to_owned()).collect()
+    let list: PoolList = dispatcher.call(Operation::ListPools, Parameters::default()).await.read();
+    list.pools.iter().map(|pool| pool.name().to_owned()).collect()
 }
 
 /// Its pods are asked first of all whether they are there.

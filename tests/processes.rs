@@ -57,7 +57,7 @@ async fn a_pool_wakes_for_a_visitor_and_sleeps_without_sessions() {
     asleep(&dispatcher).await;
     let mut ana = Visitor::of(&dispatcher);
     assert!(ana.page("/").await.text().contains("Getting you a place"));
-    assert_eq!(dispatcher.pool().await["desired"], 0);
+    assert_eq!(dispatcher.pool().await.desired, 0);
     ana.wait_for_slot().await;
     let page = ana.page("/").await;
     assert_eq!((page.status(), page.text().contains("<html")), (200, true));
@@ -100,10 +100,7 @@ async fn clients_that_never_return_with_their_cookie_wake_no_pod() {
         assert!(matches!(bot.get("/.slotkeeper/health").await.json()["state"].as_str(), Some("dormant")));
     }
     let pool = dispatcher.pool().await;
-    assert_eq!(
-        (&pool["desired"], &pool["sessions"]["queued"], &pool["slots"]["busy"]),
-        (&0.into(), &0.into(), &0.into())
-    );
+    assert_eq!((pool.desired, pool.sessions.queued, pool.slots.busy), (0, 0, 0));
     assert_eq!(consoles_of(dispatcher.folder.path()), 0);
     assert_eq!(position().await, before, "not even an entry in the journal");
     assert_eq!(dispatcher.metrics().await.of_pool("slotkeeper_sessions_minted_total", ""), 750);
@@ -173,7 +170,7 @@ async fn an_adopted_pod_keeps_its_session_when_the_dispatcher_is_killed() {
     let mut ana = Visitor::of(&first);
     ana.wait_for_slot().await;
     let socket = play(&mut ana).await;
-    let pods = first.pool().await["pods"].clone();
+    let pods = first.pool().await.pods;
     first.signal(Signal::KILL);
     first.end().await;
     drop(socket);
@@ -183,10 +180,8 @@ async fn an_adopted_pod_keeps_its_session_when_the_dispatcher_is_killed() {
     let mut second = Dispatcher::serve(folder, &file, &[]).await;
     let mut ana = ana.through(second.visitors);
     let _socket = play(&mut ana).await;
-    let after = second.pool().await["pods"].clone();
-    for key in ["uid", "address"] {
-        assert_eq!(after[0][key], pods[0][key], "{after}");
-    }
+    let after = second.pool().await.pods;
+    assert_eq!((&after[0].uid, &after[0].address), (&pods[0].uid, &pods[0].address), "{after:?}");
     assert_eq!(consoles_of(second.folder.path()), 1);
     // A stop leaves the pod running as well; the next dispatcher ends it if pods are not adopted.
     assert_eq!(second.stop().await.code(), Some(0));
@@ -219,8 +214,8 @@ async fn if_no_pod_can_start_visitors_and_the_log_have_the_same_problem_number()
     let line = log.lines().find(|line| line.contains(&problem)).unwrap_or_else(|| panic!("no {problem} in {log}"));
     assert!(line.contains("WARN") && line.contains("there is no such program"), "{line}");
     assert!(dispatcher.metrics().await.of_pool("slotkeeper_process_failures_total", "cause=not_started") > 0);
-    let pods = dispatcher.pool().await["pods"].clone();
-    assert!(pods[0]["why"].as_str().is_some_and(|why| why.contains("there is no such program")), "{pods}");
+    let pods = dispatcher.pool().await.pods;
+    assert!(pods[0].why.as_ref().is_some_and(|why| why.contains("there is no such program")), "{pods:?}");
 }
 
 #[tokio::test]
@@ -228,7 +223,7 @@ async fn a_program_that_never_listens_is_reported_in_the_log_and_to_operators() 
     let pools =
         "[pools.pool]\nmin_pods = 1\n[pools.pool.processes]\ncommand = [\"sleep\", \"600\"]\ndata_folder = \"data\"\n";
     let dispatcher = Setup { pools: pools.into(), ..Setup::default() }.start().await;
-    let why = async || dispatcher.pool().await["pods"][0]["why"].as_str().unwrap_or_default().to_owned();
+    let why = async || dispatcher.pool().await.pods.first().and_then(|pod| pod.why.clone()).unwrap_or_default();
     eventually("the reason", async || why().await.starts_with("nothing listens on 127.0.0.1:")).await;
     let log = dispatcher.log();
     let line = log.lines().find(|line| line.contains("pod is not ready: nothing listens on 127.0.0.1:"));

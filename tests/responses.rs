@@ -259,3 +259,26 @@ async fn names_of_fields_keep_their_case_in_both_directions() {
         assert_eq!(got.all("x-case").collect::<Vec<_>>(), ["1", "4"]);
     }
 }
+
+#[tokio::test]
+async fn a_response_that_ends_early_is_counted_and_logged_once_a_minute() {
+    const ANSWERS: &[&str] = &[
+        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nno chunk\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nno trailer\r\n\r\n",
+    ];
+    let pod = saying(ANSWERS).await;
+    let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
+    let mut ana = Visitor::of(&dispatcher);
+    assert_eq!(ana.get("/whole").await.text(), "fine");
+    for n in 0..ANSWERS.len() {
+        let got = ana.get(&format!("/{n}")).await;
+        assert_eq!((got.status(), got.text().as_str(), got.body.whole), (200, "abc", false), "{n}");
+    }
+    let faults = dispatcher.metrics().await.of_pool("slotkeeper_request_faults_total", "fault=pod");
+    assert_eq!(faults, ANSWERS.len() as u64);
+    let log = dispatcher.log();
+    let lines: Vec<&str> = log.lines().filter(|l| l.contains("the pod's response ended early")).collect();
+    assert!(matches!(lines[..], [one] if one.contains("pod=0") && one.contains("end of file")), "{log}");
+}

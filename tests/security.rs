@@ -207,8 +207,7 @@ async fn session_secrets_stay_out_of_logs_metrics_and_the_admin_api() {
         if n == 0 {
             ana.post("/.slotkeeper/leave").await;
         } else if let Some(session) = dispatcher.sessions().await.first().filter(|_| n == 1) {
-            let name = session["session"].as_str().unwrap();
-            dispatcher.admin_post(&format!("/api/v1/pools/pool/sessions/{name}/kick")).await;
+            dispatcher.kick("pool", &session.session).await;
         }
         ana.request("GET", "/", "Cookie: slotkeeper=rubbish\r\n", b"").await;
         drop(socket);
@@ -305,9 +304,9 @@ async fn a_web_page_cannot_use_the_operators_listener() {
     }
     let refused = dispatcher.metrics().await.get("slotkeeper_admin_refused_total{why=\"page\"}");
     assert_eq!(refused, Some(from_pages.len() as f64));
-    let is_cordoned = async || dispatcher.pool().await["pods"][0]["cordoned"].clone();
-    assert_eq!(is_cordoned().await, false);
+    let is_cordoned = async || dispatcher.pool().await.pods[0].cordoned;
+    assert!(!is_cordoned().await);
     assert_eq!(cordon(&format!("Host: {at}")).await, 200);
-    assert_eq!(is_cordoned().await, true);
+    assert!(is_cordoned().await);
     assert_eq!(cordon(&format!("Host: localhost:{}", at.port())).await, 200);
 }

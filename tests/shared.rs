@@ -1,6 +1,7 @@
 //! Shared pools that scale by sessions, by messages or by a gauge of the pods; and pods that are drained before their removal.
 
 use futures_util::{SinkExt, StreamExt};
+use slotkeeper_api::Phase;
 use slotkeeper_tests::dispatcher::binary;
 use slotkeeper_tests::{Dispatcher, Setup, Visitor, eventually, patiently};
 use tokio_tungstenite::tungstenite::Message;
@@ -15,6 +16,10 @@ fn gateways(settings: &str) -> Setup {
         binary("slotkeeper-gateway").display().to_string()
     );
     Setup { pools, ..Setup::default() }
+}
+
+async fn is_ready(dispatcher: &Dispatcher, pod: usize) -> bool {
+    dispatcher.pool().await.pods.get(pod).is_some_and(|pod| pod.phase == Phase::Ready)
 }
 
 async fn asked(dispatcher: &Dispatcher, target: &str) -> u64 {
@@ -33,7 +38,7 @@ async fn a_pod_is_drained_before_its_removal_and_its_sockets_reconnect_elsewhere
     }
     // The target is two sessions per pod: there is a second pod, to which new sessions go.
     dispatcher.pool_is("/desired", 2).await;
-    eventually("the second pod", async || dispatcher.pool().await["pods"][1]["phase"] == "ready").await;
+    eventually("the second pod", async || is_ready(&dispatcher, 1).await).await;
     let mut late = [(); 2].map(|()| Visitor::of(&dispatcher));
     let mut there = Vec::new();
     for visitor in &mut late {
@@ -43,7 +48,7 @@ async fn a_pod_is_drained_before_its_removal_and_its_sockets_reconnect_elsewhere
     // perhaps already to the third.
     dispatcher.pool_is("/desired", 3).await;
     let sessions = dispatcher.sessions().await;
-    let first = sessions.iter().filter(|s| s["pod"] == 0).count();
+    let first = sessions.iter().filter(|s| s.pod == Some(0)).count();
     assert_eq!((first, sessions.len()), (4, 6), "{sessions:?}");
 
     // Four sessions leave the first pod: two are left, above it. One pod is enough for them, and it is the first.
@@ -74,7 +79,7 @@ async fn a_pod_is_drained_before_its_removal_and_its_sockets_reconnect_elsewhere
     let released = dispatcher.metrics().await.of_pool("slotkeeper_releases_total", "reason=left");
     assert_eq!(released, 4, "no other session is released");
     let sessions = dispatcher.sessions().await;
-    assert!(sessions.len() == 2 && sessions.iter().all(|s| s["pod"] == 0), "{sessions:?}");
+    assert!(sessions.len() == 2 && sessions.iter().all(|s| s.pod == Some(0)), "{sessions:?}");
 }
 
 #[tokio::test]
@@ -105,7 +110,7 @@ async fn a_pool_scales_with_a_gauge_of_its_pods() {
     let mut ana = Visitor::of(&dispatcher);
     ana.wait_for_slot().await;
     // Each pod that is ready shows 1 and should show a half: so there is always one more, up to the limit.
-    eventually("three pods", async || dispatcher.pool().await["pods"][2]["phase"] == "ready").await;
+    eventually("three pods", async || is_ready(&dispatcher, 2).await).await;
     let metrics = dispatcher.metrics().await;
     let gauge = metrics.get("slotkeeper_pod_gauge{pool=\"pool\"}").expect("it has been read");
     assert!(gauge >= 1.0, "{gauge}");
@@ -124,7 +129,7 @@ async fn a_gauge_that_cannot_be_read_is_logged_once() {
     eventually("three questions", async || errors().await >= 3).await;
     let complaints = dispatcher.log().lines().filter(|l| l.contains("did not return their gauge")).count();
     assert_eq!(complaints, 1, "{}", dispatcher.log());
-    assert_eq!((asked(&dispatcher, "gauge").await, dispatcher.pool().await["desired"].as_u64()), (1, Some(1)));
+    assert_eq!((asked(&dispatcher, "gauge").await, dispatcher.pool().await.desired), (1, 1));
 }
 
 #[tokio::test]
@@ -132,14 +137,13 @@ async fn an_operator_drains_a_pod() {
     let settings = "slots_per_pod = 4\nmax_pods = 2\nmin_pods = 2";
     let dispatcher = gateways(settings).top("drain_seconds = 0.2").start().await;
     // Both pods: the first may be the slower one, and a visitor who comes before it is ready is not placed on it.
-    let is_ready = async |pod: usize| dispatcher.pool().await["pods"][pod]["phase"] == "ready";
-    eventually("two pods", async || is_ready(0).await && is_ready(1).await).await;
+    eventually("two pods", async || is_ready(&dispatcher, 0).await && is_ready(&dispatcher, 1).await).await;
     let mut ana = Visitor::of(&dispatcher);
     let mut socket = ana.socket("/ws").await;
     let answer = dispatcher.admin_post("/api/v1/pools/pool/pods/0/drain").await;
     assert_eq!(answer.status(), 200, "{}", answer.text());
     assert!(matches!(patiently("the close", socket.next()).await, Some(Ok(Message::Close(_)))));
-    eventually("her to be elsewhere", async || dispatcher.sessions().await[0]["pod"] == 1).await;
-    assert_eq!(dispatcher.pool().await["pods"][0]["cordoned"], true);
+    eventually("her to be elsewhere", async || dispatcher.sessions().await[0].pod == Some(1)).await;
+    assert!(dispatcher.pool().await.pods[0].cordoned);
     assert_eq!(dispatcher.admin_post("/api/v1/pools/pool/pods/9/drain").await.status(), 404);
 }

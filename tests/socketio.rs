@@ -3,6 +3,7 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use slotkeeper_api::Phase;
 use slotkeeper_tests::{Dispatcher, Setup, eventually, patiently};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
@@ -163,8 +164,7 @@ async fn tunnels_are(dispatcher: &Dispatcher, count: u64) {
 
 async fn pods_are_ready(dispatcher: &Dispatcher, count: usize) {
     eventually(&format!("{count} pods to be ready"), async || {
-        let pool = dispatcher.pool().await;
-        pool["pods"].as_array().unwrap().iter().filter(|pod| pod["phase"] == "ready").count() == count
+        dispatcher.pool().await.pods.iter().filter(|pod| pod.phase == Phase::Ready).count() == count
     })
     .await;
 }
@@ -193,7 +193,7 @@ async fn every_client_stays_with_its_pod_however_it_is_connected() {
     let who = clients.who().await;
     let sessions: BTreeSet<&str> = who.iter().map(|client| &*client.session).collect();
     assert_eq!(sessions.len(), 45, "every client is a session of its own");
-    assert_eq!(dispatcher.pool().await["sessions"]["taken"], 45, "and has one only");
+    assert_eq!(dispatcher.pool().await.sessions.taken, 45, "and has one only");
     assert_eq!(spread(&who), BTreeMap::from([("red", 15), ("green", 15), ("blue", 15)]));
     for client in &who {
         assert_eq!((client.connects, client.errors), (1, 0), "{client:?}");

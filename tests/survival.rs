@@ -13,6 +13,7 @@ use arcade::{Arcade, Player};
 use house::House;
 use redis::Redis;
 use rustix::process::Signal;
+use slotkeeper_api::PoolList;
 use slotkeeper_tests::{Visitor, eventually};
 use std::time::{Duration, Instant};
 
@@ -196,8 +197,8 @@ async fn a_damaged_journal_is_refused_and_its_repair_restores_the_sound_part() {
         told["state"] == "queued" && told["steps"][0]["name"] == "checking"
     })
     .await;
-    let pools = Visitor::at(house.admin(0).await).get("/api/v1/pools").await.json();
-    assert_eq!(pools["lapse"], true);
+    let pools: PoolList = Visitor::at(house.admin(0).await).get("/api/v1/pools").await.read();
+    assert!(pools.lapse);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use crate::dispatcher::Dispatcher;
 use crate::patience::{eventually, patiently};
 use crate::pod::{Socket, socket};
 use crate::wire::{Body, Head, Wire};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -43,6 +44,13 @@ impl Answer {
     /// If it is no JSON.
     #[must_use]
     pub fn json(&self) -> Value {
+        self.read()
+    }
+
+    /// # Panics
+    /// If it is no JSON of this type.
+    #[must_use]
+    pub fn read<T: DeserializeOwned>(&self) -> T {
         serde_json::from_slice(&self.body.bytes).unwrap_or_else(|e| panic!("{e} in {:?}", self.text()))
     }
 }

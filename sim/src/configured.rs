@@ -3,7 +3,7 @@
 
 use crate::planner::plan::{Options, Pool};
 use slotkeeper::config::schedule::{Days, Minute, Schedule, Window};
-use slotkeeper::config::{Config, PoolConfig, Trigger};
+use slotkeeper::config::{ClusterConfig, Config, PoolConfig, Trigger};
 use slotkeeper_core::{Spare, Time};
 
 /// A Saturday: 2026-01-03, 00:00 UTC.
@@ -17,6 +17,7 @@ pub fn pools(config: &Config) -> Vec<Pool> {
         name: pool.id.to_string(),
         rules: pool.rules.clone(),
         is_pushed: pool.trigger == Trigger::Push,
+        is_kubernetes: matches!(pool.cluster, ClusterConfig::Kubernetes(_)),
         spare: changes(pool, length),
     };
     config.pools.iter().map(pool).collect()

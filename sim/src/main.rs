@@ -132,16 +132,15 @@ struct PlanArguments {
     /// Session length: `20m`, `10m-40m`, `exp:20m`, `lognormal:30m,p95=2h`.
     #[arg(long)]
     session_length: Draw,
-    /// Time from the creation of a pod until it is ready; with the next two options: only the program's own part of
-    /// it.
+    /// Time from the start of a pod's program until it can answer.
     #[arg(long)]
     cold_start: Draw,
-    /// Time from the creation of a pod until its program starts (scheduling, volumes, the kubelet, the container),
-    /// added before the cold start.
+    /// Time from the creation of a pod until its program starts (scheduling, volumes, the kubelet, the container);
+    /// default: 0.5s-1.2s for pools on Kubernetes, else 0s.
     #[arg(long, value_name = "TIME")]
     pod_start: Option<Draw>,
     /// The period of the startup probe (or, without one, of the readiness probe): a pod becomes ready at the first
-    /// probe after the cold start.
+    /// probe after its program can answer; default: 2s for pools on Kubernetes, else 0s.
     #[arg(long, value_name = "TIME", value_parser = milliseconds)]
     probe_period: Option<u64>,
     /// How long visitors wait before they give up.
@@ -361,8 +360,8 @@ fn foresee(asked: PlanArguments, out: &mut dyn Write) -> anyhow::Result<bool> {
         seeds: asked.seeds,
         variants: asked.variants,
         patience: asked.patience.unwrap_or(usual.patience),
-        pod_start: asked.pod_start.unwrap_or(usual.pod_start),
-        probe_period: asked.probe_period.unwrap_or(usual.probe_period),
+        pod_start: asked.pod_start,
+        probe_period: asked.probe_period,
         ..usual
     })?;
     let output = asked.output;

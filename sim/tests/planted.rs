@@ -4,7 +4,7 @@
 
 use slotkeeper_core::planted::Bug;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[test]
 fn no_program_has_planted_bugs_by_default() {
@@ -22,12 +22,10 @@ fn no_program_has_planted_bugs_by_default() {
     assert_eq!(features, 3, "the crates that have the feature");
 }
 
-#[test]
-fn every_planted_bug_has_its_own_word_and_at_least_one_hook() {
-    let words: BTreeSet<&str> = Bug::ALL.iter().map(|bug| bug.word()).collect();
-    assert_eq!(words.len(), Bug::ALL.len());
+/// Returns all sources of the core and the dispatcher.
+fn sources() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
-    let mut sources = String::new();
+    let mut sources = Vec::new();
     let mut folders = vec![root.join("core/src"), root.join("dispatcher/src")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -35,13 +33,75 @@ fn every_planted_bug_has_its_own_word_and_at_least_one_hook() {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                sources += &std::fs::read_to_string(path).expect("a source file");
+                let text = std::fs::read_to_string(&path).expect("a source file");
+                sources.push((path, text));
             }
         }
     }
+    sources
+}
+
+#[test]
+fn every_planted_bug_has_its_own_word_and_at_least_one_hook() {
+    let words: BTreeSet<&str> = Bug::ALL.iter().map(|bug| bug.word()).collect();
+    assert_eq!(words.len(), Bug::ALL.len());
+    let sources: String = sources().into_iter().map(|(_, text)| text).collect();
     for bug in Bug::ALL {
         assert!(sources.contains(&format!("planted!({bug:?} =>")), "{bug:?} is planted nowhere");
     }
+}
+
+/// Returns the numbers of the lines with a hook that does not replace a whole function: before it, there may only be other hooks
+/// and names that the wrong version needs, each on one line.
+fn misplaced(text: &str) -> Vec<usize> {
+    let lines: Vec<&str> = text.lines().collect();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let is_hook = |line: &str| line.trim_start().starts_with("planted!(");
+    let mut wrong = Vec::new();
+    for (number, hook) in lines.iter().enumerate().filter(|(_, line)| is_hook(line)) {
+        let mut above = lines[..number].iter().rev().filter(|line| !line.trim_start().starts_with("//"));
+        // What is further to the right belongs to a hook of several lines.
+        let first = above.find(|line| {
+            let line = line.trim_end();
+            let is_name = line.trim_start().starts_with("let ") && line.ends_with(';');
+            indent(line) < indent(hook)
+                || indent(line) == indent(hook) && !(is_name || is_hook(line) || line.trim() == "});")
+        });
+        let words = ["fn ", "pub fn ", "pub(crate) fn ", "pub(super) fn ", "async fn ", "pub(super) async fn "];
+        // The signature's only line, or the last one of several.
+        let opens = |line: &str| {
+            let text = line.trim_start();
+            line.ends_with('{') && (text.starts_with(')') || words.iter().any(|word| text.starts_with(word)))
+        };
+        if !first.is_some_and(|line| opens(line) && indent(line) + 4 == indent(hook)) {
+            wrong.push(number + 1);
+        }
+    }
+    wrong
+}
+
+#[test]
+fn a_planted_bug_replaces_a_whole_function() {
+    let mut hooks = 0;
+    for (path, text) in sources() {
+        if path.ends_with("planted.rs") {
+            continue;
+        }
+        assert_eq!(misplaced(&text), Vec::<usize>::new(), "{}", path.display());
+        hooks += text.matches("    planted!(").count();
+    }
+    assert!(hooks >= Bug::ALL.len(), "{hooks} hooks: the sources are not read as they are written");
+}
+
+#[test]
+fn a_hook_inside_of_a_function_is_noticed() {
+    let good = "fn a(\n    b: u32,\n) -> u32 {\n    let c = b;\n    planted!(A => {\n        c\n    });\n    planted!(B => 2);\n    3\n}\n";
+    assert_eq!(misplaced(good), Vec::<usize>::new());
+    for (before, after) in [("match b {", "}"), ("if b {", "}"), ("for b in c {", "}"), ("A => {", "}")] {
+        let bad = format!("fn a() {{\n    {before}\n        planted!(A => 1);\n    {after}\n}}\n");
+        assert_eq!(misplaced(&bad), [3], "{bad}");
+    }
+    assert_eq!(misplaced("fn a() {\n    b();\n    planted!(A => 1);\n}\n"), [3]);
 }
 
 fn found(bug: Bug) {

@@ -4,7 +4,7 @@
 use super::chromium::{Browser, Driver};
 use futures_util::{SinkExt, StreamExt};
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use slotkeeper_tests::pod::{Socket, answer, switch};
 use slotkeeper_tests::visitor::HANDSHAKE;
 use slotkeeper_tests::{Dispatcher, Pod, Setup, Visitor, eventually};
@@ -206,10 +206,9 @@ async fn a_page_waits_in_the_queue_connects_and_gets_the_reason_of_its_end() {
     ana.sees("the greeting", "heard[0]?.startsWith('game /game/ws')").await;
 
     // An operator ends the session: the page gets the reason, and does not reconnect by itself.
-    let listed = dispatcher.admin_get("/api/v1/pools/game/sessions").await.json();
-    let name = listed["sessions"][0]["session"].as_str().unwrap().to_owned();
+    let name = dispatcher.sessions_of("game").await[0].session.clone();
     forget(&mut ana).await;
-    assert_eq!(dispatcher.admin_post(&format!("/api/v1/pools/game/sessions/{name}/kick")).await.status(), 200);
+    dispatcher.kick("game", &name).await;
     is(&mut ana, "gone").await;
     assert_eq!(ana.eval("states").await, json!([{ "name": "gone", "code": 4001, "reason": "kicked" }]));
 
@@ -217,12 +216,11 @@ async fn a_page_waits_in_the_queue_connects_and_gets_the_reason_of_its_end() {
     ana.reload().await;
     is(&mut ana, "gone").await;
     assert_eq!(ana.eval("connection.state").await, json!({ "name": "gone", "code": 4001, "reason": "kicked" }));
-    let nobody = dispatcher.admin_get("/api/v1/pools/game/sessions").await.json();
-    assert_eq!(nobody["sessions"].as_array().map(Vec::len), Some(0));
+    assert_eq!(dispatcher.sessions_of("game").await, []);
     ana.click("#again").await;
     is(&mut ana, "open").await;
-    let listed = dispatcher.admin_get("/api/v1/pools/game/sessions").await.json();
-    assert_eq!(listed["sessions"].as_array().map(Vec::len), Some(1));
-    assert_ne!(listed["sessions"][0]["session"], Value::from(name), "another session");
+    let listed = dispatcher.sessions_of("game").await;
+    assert_eq!(listed.len(), 1);
+    assert_ne!(listed[0].session, name, "another session");
     ana.quit().await;
 }

@@ -8,7 +8,8 @@ use slotkeeper_apiserver::{Access, Deletion, Key, Part, Resource, Server, Status
 use slotkeeper_tests::pod::{Pod, Request, echo, ok, read, switch};
 use slotkeeper_tests::{Dispatcher, patiently};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -51,7 +52,9 @@ pub(super) struct Cluster {
     manifest: Value,
     pub(super) server: Server,
     configuration: String,
-    kubeconfig: String,
+    api: SocketAddr,
+    /// The API server for operators: these connections may do everything.
+    operator: SocketAddr,
     automatic: Arc<Mutex<Automatic>>,
     running: Arc<Mutex<Running>>,
     _tasks: JoinSet<()>,
@@ -138,8 +141,11 @@ impl Cluster {
         let object = manifest.clone();
         server.store(|store, now| store.create(workload.resource, namespace, object, now)).unwrap();
         let mut tasks = JoinSet::new();
-        let served = server.clone();
-        tasks.spawn(async move { served.listen(listener).await.unwrap() });
+        let operators = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let operator = operators.local_addr().unwrap();
+        for (served, listener) in [(server.clone(), listener), (server.trusting(), operators)] {
+            tasks.spawn(async move { served.listen(listener).await.unwrap() });
+        }
         let (world, hands, containers) = (server.clone(), automatic.clone(), running.clone());
         tasks.spawn(async move {
             loop {
@@ -171,22 +177,7 @@ impl Cluster {
             configuration = configuration.replacen(from, &to, 1);
         }
         configuration = format!("{configuration}\n[kubernetes]\nkubeconfig = \"kubeconfig\"\n");
-        let kubeconfig = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "here",
-            "clusters": [{ "name": "test", "cluster": { "server": format!("http://{api}") } }],
-            "users": [{ "name": "slotkeeper", "user": { "token": TOKEN } }],
-            "contexts": [{ "name": "here", "context": { "cluster": "test", "user": "slotkeeper", "namespace": namespace } }],
-        });
-        Cluster {
-            workload,
-            manifest,
-            server,
-            configuration,
-            kubeconfig: kubeconfig.to_string(),
-            automatic,
-            running,
-            _tasks: tasks,
-        }
+        Cluster { workload, manifest, server, configuration, api, operator, automatic, running, _tasks: tasks }
     }
 
     pub(super) async fn dispatcher(&self) -> Dispatcher {
@@ -200,10 +191,46 @@ impl Cluster {
         Dispatcher::listens(folder, &file, &[]).await
     }
 
+    fn kubeconfig(&self, api: SocketAddr) -> String {
+        let namespace = self.workload.name;
+        json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "here",
+            "clusters": [{ "name": "test", "cluster": { "server": format!("http://{api}") } }],
+            "users": [{ "name": "slotkeeper", "user": { "token": TOKEN } }],
+            "contexts": [{ "name": "here", "context": { "cluster": "test", "user": "slotkeeper", "namespace": namespace } }],
+        })
+        .to_string()
+    }
+
+    /// Runs `k8s/make-again` as an operator does, with the workload alone as the system. Returns its output.
+    pub(super) async fn make_again_by_script(&self, pods: u64) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let system = folder.path().join("system");
+        std::fs::create_dir(&system).unwrap();
+        std::fs::write(folder.path().join("kubeconfig"), self.kubeconfig(self.operator)).unwrap();
+        std::fs::write(system.join("kustomization.yaml"), "resources: [workload.yaml]\n").unwrap();
+        std::fs::write(system.join("workload.yaml"), self.manifest.to_string()).unwrap();
+        let kubectl = crate::manifests::objects::tools();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let name = self.workload.name;
+        let run = tokio::process::Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../k8s/make-again"))
+            .arg(&system)
+            .args([name, name, &pods.to_string()])
+            .env("PATH", format!("{}:{path}", kubectl.display()))
+            .env("KUBECONFIG", folder.path().join("kubeconfig"))
+            .env("HOME", folder.path())
+            .kill_on_drop(true)
+            .output();
+        let output = patiently("the script to end", run).await.unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{out}{err}\n{:#?}", self.server.records().lines);
+        format!("{out}{err}")
+    }
+
     fn files(&self) -> (TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        write("kubeconfig", &self.kubeconfig);
+        write("kubeconfig", &self.kubeconfig(self.api));
         write("cookie-keys", &("A".repeat(43) + "="));
         write("slotkeeper.toml", &self.configuration);
         let file = folder.path().join("slotkeeper.toml");
@@ -250,6 +277,21 @@ impl Cluster {
         object["spec"]["replicas"].as_u64().unwrap_or(1)
     }
 
+    /// Creates another object of the system.
+    pub(super) fn add(&self, resource: Resource, object: Value) {
+        self.server.store(|store, now| store.create(resource, self.workload.name, object, now)).unwrap();
+    }
+
+    pub(super) fn workload_uid(&self) -> Value {
+        let Workload { resource, name, .. } = self.workload;
+        self.server.store(|store, _| store.get(resource, name, name).unwrap())["metadata"]["uid"].clone()
+    }
+
+    pub(super) fn uid(&self, pod: &str) -> Value {
+        self.server.store(|store, _| store.get(Resource::Pods, self.workload.name, pod).unwrap())["metadata"]["uid"]
+            .clone()
+    }
+
     /// Deletes the workload; its pods stay, without an owner.
     pub(super) async fn orphan(&self) {
         let Workload { resource, name, .. } = self.workload;
@@ -269,11 +311,26 @@ impl Cluster {
         self.server.store(|store, now| store.create(resource, name, object, now)).unwrap();
     }
 
-    /// The pod's node is dead: nothing answers any more, no kubelet writes, and Kubernetes notices.
+    /// The pod's node is dead, and Kubernetes notices at once.
     pub(super) fn lose_node_of(&self, pod: &str) {
+        self.stop_node_of(pod);
+        self.notice_loss_of(pod);
+    }
+
+    /// The pod's node is dead: nothing answers any more, and no kubelet writes.
+    pub(super) fn stop_node_of(&self, pod: &str) {
         self.hold(pod);
         self.running.lock().unwrap().lose(pod);
+    }
+
+    /// Kubernetes notices that.
+    pub(super) fn notice_loss_of(&self, pod: &str) {
         self.touch(pod, |pod| pod.lost().map(drop));
+    }
+
+    /// From now on pods are ready this long after their creation.
+    pub(super) fn starts_in(&self, time: Duration) {
+        self.automatic.lock().unwrap().ready_after_ms = u64::try_from(time.as_millis()).unwrap();
     }
 
     /// Waits until this number of replicas is wanted.

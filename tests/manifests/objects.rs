@@ -31,6 +31,20 @@ fn checked() -> &'static (Output, Vec<Case>) {
     })
 }
 
+/// The folder of kubectl, which `manifests/setup` has installed.
+pub(crate) fn tools() -> PathBuf {
+    checked();
+    target().join("manifests/venv/bin")
+}
+
+/// A program that `manifests/setup` has installed.
+pub(crate) fn tool(name: &str) -> Command {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/setup");
+    let output = Command::new(script).env("CARGO_TARGET_DIR", target()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Command::new(target().join("manifests/venv/bin").join(name))
+}
+
 pub(crate) fn check() -> &'static Output {
     &checked().0
 }

@@ -9,13 +9,16 @@ pub struct Access {
     pub user: String,
     /// The namespace in which the rules apply; none: everywhere, as with a ClusterRole.
     pub namespace: Option<String>,
+    /// The rules; a request needs one that grants it.
     pub rules: Vec<Rule>,
 }
 
 /// One rule of a Role: any of its verbs on any of its resources in any of its groups. `*` matches anything.
 #[derive(Clone, Debug, Default)]
 pub struct Rule {
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`.
     pub verbs: Vec<String>,
+    /// API groups; the empty one is that of pods.
     pub groups: Vec<String>,
     /// `pods`, or `pods/status` for a subresource.
     pub resources: Vec<String>,
@@ -26,11 +29,15 @@ pub struct Rule {
 /// The rights that a request needs, in the terms of a rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
+    /// The verb of the request, as in [`Rule::verbs`].
     pub verb: &'a str,
+    /// The API group of the resource.
     pub group: &'a str,
     /// With the subresource, if there is one.
     pub resource: &'a str,
+    /// The namespace in the path. `None` for requests across namespaces.
     pub namespace: Option<&'a str>,
+    /// The object's name. `None` for lists, watches and creations.
     pub name: Option<&'a str>,
 }
 
@@ -63,12 +70,14 @@ impl Access {
         Ok(Access { user: user.to_owned(), namespace, rules: rules.collect::<Result<_, String>>()? })
     }
 
+    /// Restricts the rules to this namespace, as a RoleBinding of a ClusterRole does.
     #[must_use]
     pub fn in_namespace(mut self, namespace: &str) -> Access {
         self.namespace = Some(namespace.to_owned());
         self
     }
 
+    /// Reports whether a rule grants the request.
     #[must_use]
     pub fn allows(&self, wanted: Wanted<'_>) -> bool {
         let here = self.namespace.as_deref().is_none_or(|namespace| wanted.namespace == Some(namespace));
@@ -77,6 +86,7 @@ impl Access {
 }
 
 impl Rule {
+    /// Returns a rule for all objects of these resources in one group.
     #[must_use]
     pub fn new(verbs: &[&str], group: &str, resources: &[&str]) -> Rule {
         let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();

@@ -36,6 +36,7 @@ pub struct Faults {
 pub struct Refusal {
     /// 429, 500, 503 or 504.
     pub code: u16,
+    /// The field `Retry-After` of the answer, in seconds. `None`: without it.
     pub retry_after_seconds: Option<u64>,
     /// Only for requests with this verb; none: any.
     pub verb: Option<String>,
@@ -46,11 +47,13 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// Returns a refusal of every request with this status code.
     #[must_use]
     pub fn new(code: u16) -> Refusal {
         Refusal { code, ..Refusal::default() }
     }
 
+    /// Restricts it to requests with this verb on this resource.
     #[must_use]
     pub fn of(mut self, verb: &str, resource: &str) -> Refusal {
         self.verb = Some(verb.to_owned());
@@ -58,6 +61,7 @@ impl Refusal {
         self
     }
 
+    /// Adds the field `Retry-After`.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Refusal {
         self.retry_after_seconds = Some(seconds);

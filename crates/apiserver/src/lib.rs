@@ -30,6 +30,8 @@
 //! Not implemented: other resources (404), patches other than merge patches and applies (415), dryRun (400), evictions,
 //! keyed lists in field management, tables, protobuf, TLS, cascading deletion (except orphaning).
 
+#![warn(missing_docs)]
+
 mod access;
 mod api;
 mod content;

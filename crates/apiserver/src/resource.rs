@@ -5,16 +5,24 @@ use serde_json::{Value, json};
 /// A kind of object, named by the plural in its paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
+    /// `v1` `Pod`.
     Pods,
+    /// `v1` `Event`.
     Events,
+    /// `apps/v1` `StatefulSet`.
     StatefulSets,
+    /// `apps/v1` `Deployment`.
     Deployments,
+    /// `apps/v1` `ReplicaSet`.
     ReplicaSets,
+    /// `keda.sh/v1alpha1` `ScaledObject`.
     ScaledObjects,
+    /// `autoscaling/v2` `HorizontalPodAutoscaler`.
     HorizontalPodAutoscalers,
 }
 
 impl Resource {
+    /// Every resource of this server.
     pub const ALL: [Resource; 7] = [
         Resource::Pods,
         Resource::Events,
@@ -38,6 +46,7 @@ impl Resource {
         Resource::ALL.into_iter().find(|r| r.api_version() == version && r.kind() == kind)
     }
 
+    /// Returns the API group; empty for the core group.
     #[must_use]
     pub fn group(self) -> &'static str {
         match self {
@@ -48,6 +57,7 @@ impl Resource {
         }
     }
 
+    /// Returns the only version that this server has of it.
     #[must_use]
     pub fn version(self) -> &'static str {
         match self {
@@ -61,11 +71,13 @@ impl Resource {
         }
     }
 
+    /// Returns `apiVersion` as it is in objects: `apps/v1`.
     #[must_use]
     pub fn api_version(self) -> String {
         if self.group().is_empty() { self.version().to_owned() } else { format!("{}/{}", self.group(), self.version()) }
     }
 
+    /// Returns its name in paths: `statefulsets`.
     #[must_use]
     pub fn plural(self) -> &'static str {
         match self {
@@ -79,6 +91,7 @@ impl Resource {
         }
     }
 
+    /// Returns `kind` as it is in objects: `StatefulSet`.
     #[must_use]
     pub fn kind(self) -> &'static str {
         match self {
@@ -116,6 +129,7 @@ impl Resource {
         self != Resource::Events
     }
 
+    /// Reports whether it has the subresource `/scale`.
     #[must_use]
     pub fn has_scale(self) -> bool {
         matches!(self, Resource::StatefulSets | Resource::Deployments | Resource::ReplicaSets)

@@ -54,11 +54,13 @@ impl Labels {
         (!labels.is_empty()).then_some(Labels(labels))
     }
 
+    /// Reports whether it selects every object.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// Reports whether the object's labels satisfy every requirement.
     #[must_use]
     pub fn matches(&self, object: &Value) -> bool {
         let labels = &object["metadata"]["labels"];
@@ -176,6 +178,7 @@ impl Fields {
         Ok(Fields(fields))
     }
 
+    /// Reports whether it selects every object.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -194,6 +197,7 @@ impl Fields {
         self.0.iter().find(|field| field.equal && field.path == "metadata.name").map(|field| field.value.as_str())
     }
 
+    /// Reports whether the object's fields have the required values. A missing field counts as empty.
     #[must_use]
     pub fn matches(&self, object: &Value) -> bool {
         self.0.iter().all(|field| {

@@ -30,6 +30,8 @@ type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 #[derive(Clone)]
 pub struct Server {
     inner: Arc<Inner>,
+    /// Neither token nor rights are checked.
+    trusts: bool,
 }
 
 struct Inner {
@@ -59,6 +61,7 @@ impl Server {
         Server::with_store(Store::default(), now)
     }
 
+    /// Serves objects that exist already. `now` is the server's clock, in milliseconds since the epoch.
     pub fn with_store(store: Store, now: impl Fn() -> u64 + Send + Sync + 'static) -> Server {
         let state = State {
             store,
@@ -74,6 +77,7 @@ impl Server {
         };
         Server {
             inner: Arc::new(Inner { now: Box::new(now), state: Mutex::new(state), changed: watch::Sender::new(0) }),
+            trusts: false,
         }
     }
 
@@ -84,6 +88,7 @@ impl Server {
         Server::new(move || start_ms + u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// Returns the server's clock, in milliseconds since the epoch.
     #[must_use]
     pub fn now(&self) -> u64 {
         (self.inner.now)()
@@ -111,6 +116,12 @@ impl Server {
     /// Requires this bearer token; other requests get 401.
     pub fn require_token(&self, token: Option<&str>) {
         self.act(|state| state.token = token.map(str::to_owned));
+    }
+
+    /// Returns a handle whose connections may do everything, without a token (kubectl sends none without TLS).
+    #[must_use]
+    pub fn trusting(&self) -> Server {
+        Server { trusts: true, ..self.clone() }
     }
 
     /// Allows only what these rules grant; everything else gets 403.
@@ -155,6 +166,7 @@ impl Server {
         })
     }
 
+    /// Returns the number of watches that clients have open.
     #[must_use]
     pub fn open_watches(&self) -> usize {
         self.lock().open_watches

@@ -8,16 +8,20 @@ use crate::Resource;
 /// A request that was refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
+    /// The HTTP status code.
     pub code: u16,
     /// Empty if the answer has no reason.
     pub reason: &'static str,
+    /// The message, for people.
     pub message: String,
+    /// `details` as in the API. `None` if the answer has none.
     pub details: Option<Value>,
     /// A continue token with which an expired list can be continued.
     pub next: Option<String>,
 }
 
 impl Status {
+    /// Returns a refusal without details.
     #[must_use]
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Status {
         Status { code, reason, message: message.into(), details: None, next: None }
@@ -28,6 +32,7 @@ impl Status {
         self
     }
 
+    /// There is no object of this name: 404.
     #[must_use]
     pub fn not_found(resource: Resource, name: &str) -> Status {
         Status::new(404, "NotFound", format!("{} \"{name}\" not found", resource.qualified())).with_details(named(
@@ -43,17 +48,20 @@ impl Status {
         Status::new(404, "NotFound", "the server could not find the requested resource").with_details(json!({}))
     }
 
+    /// The path does not have this method: 405.
     #[must_use]
     pub fn method_not_allowed() -> Status {
         Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
             .with_details(json!({}))
     }
 
+    /// The request cannot be understood: 400.
     #[must_use]
     pub fn bad_request(message: impl Into<String>) -> Status {
         Status::new(400, "BadRequest", message)
     }
 
+    /// A patch that is not a JSON merge patch (RFC 7396): 415.
     #[must_use]
     pub fn unsupported_media_type() -> Status {
         Status::new(
@@ -64,6 +72,7 @@ impl Status {
         )
     }
 
+    /// An object of this name exists: 409.
     #[must_use]
     pub fn already_exists(resource: Resource, name: &str) -> Status {
         Status::new(409, "AlreadyExists", format!("{} \"{name}\" already exists", resource.qualified()))
@@ -144,6 +153,7 @@ impl Status {
             }))
     }
 
+    /// The bearer token is missing or wrong: 401.
     #[must_use]
     pub fn unauthorized() -> Status {
         Status::new(401, "Unauthorized", "Unauthorized")
@@ -218,6 +228,7 @@ impl Status {
             }))
     }
 
+    /// A resourceVersion that is not a number: 500, as a real server answers.
     #[must_use]
     pub fn bad_version(text: &str) -> Status {
         Status::new(
@@ -245,6 +256,7 @@ impl Status {
         }
     }
 
+    /// Returns the object that is sent as the body.
     #[must_use]
     pub fn to_value(&self) -> Value {
         let mut value = json!({
@@ -263,6 +275,7 @@ impl Status {
         value
     }
 
+    /// Returns the number of seconds after which the client should retry, if the refusal has one.
     #[must_use]
     pub fn retry_after_seconds(&self) -> Option<u64> {
         self.details.as_ref()?["retryAfterSeconds"].as_u64()
@@ -280,23 +293,29 @@ impl std::error::Error for Status {}
 /// One error in an object.
 #[derive(Clone, Debug)]
 pub struct Cause {
+    /// A `CauseType` of the API, such as `FieldValueInvalid`.
     pub reason: &'static str,
+    /// The path of the field: `spec.replicas`.
     pub field: String,
+    /// What is wrong with it.
     pub message: String,
 }
 
 impl Cause {
+    /// The field has this value, which is not allowed.
     #[must_use]
     pub fn value(field: &str, value: &Value, why: &str) -> Cause {
         let message = format!("Invalid value: {value}: {why}");
         Cause { reason: "FieldValueInvalid", field: field.to_owned(), message }
     }
 
+    /// The field may not be set or changed.
     #[must_use]
     pub fn forbidden(field: &str, why: &str) -> Cause {
         Cause { reason: "FieldValueForbidden", field: field.to_owned(), message: format!("Forbidden: {why}") }
     }
 
+    /// The field is missing.
     #[must_use]
     pub fn required(field: &str, why: &str) -> Cause {
         Cause { reason: "FieldValueRequired", field: field.to_owned(), message: format!("Required value: {why}") }

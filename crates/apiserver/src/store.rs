@@ -26,12 +26,16 @@ pub(crate) const ORPHAN: &str = "orphan";
 /// An object by its resource, namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
+    /// The kind of object.
     pub resource: Resource,
+    /// Its namespace; every resource of this server is namespaced.
     pub namespace: String,
+    /// Its name, unique in the namespace for its resource.
     pub name: String,
 }
 
 impl Key {
+    /// Names an object.
     #[must_use]
     pub fn new(resource: Resource, namespace: &str, name: &str) -> Key {
         Key { resource, namespace: namespace.to_owned(), name: name.to_owned() }
@@ -41,32 +45,41 @@ impl Key {
 /// One write, as recorded in the history.
 #[derive(Clone, Debug)]
 pub struct Change {
+    /// The version of the store after the write: the object's `resourceVersion`.
     pub version: u64,
+    /// The written object.
     pub key: Key,
     /// The previous state; none if the object is new.
     pub before: Option<Arc<Value>>,
     /// The new state; for a deletion, the last state with the version of the deletion.
     pub object: Arc<Value>,
+    /// Whether the write deleted the object.
     pub deleted: bool,
 }
 
 /// The part that a write may change: `/status` changes only the status, and other writes everything but the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
+    /// The object except for its status.
     Whole,
+    /// The status only: a write to `/status`.
     Status,
 }
 
 /// The options of a DELETE.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deletion {
+    /// Precondition: the object has this uid.
     pub uid: Option<String>,
+    /// Precondition: the object has this resourceVersion.
     pub version: Option<String>,
+    /// The grace period of a pod in seconds; 0 deletes it at once. `None`: the one in its spec.
     pub grace_seconds: Option<u64>,
     /// Leaves its dependents behind without an owner: the object waits for the finalizer `orphan`.
     pub orphan: bool,
 }
 
+/// The objects and the history of their changes. Pure: time comes with each write.
 #[derive(Debug)]
 pub struct Store {
     objects: BTreeMap<Resource, BTreeMap<(String, String), Arc<Value>>>,

@@ -6,6 +6,7 @@ mod adoption;
 mod client;
 mod compare;
 mod controllers;
+mod discovery;
 mod faults;
 mod kube_client;
 mod managers;

@@ -12,19 +12,36 @@ pub enum Place<'a> {
     /// Never seen, released, or turned away because the queue was full.
     Unknown,
     /// In the queue, behind `ahead` other sessions; `estimate` is `None` if there is no basis for one.
-    Queued { ahead: usize, estimate: Option<Millis> },
+    Queued {
+        /// Number of sessions that are placed before it.
+        ahead: usize,
+        /// How long it will probably wait, learned from releases and cold starts.
+        estimate: Option<Millis>,
+    },
     /// It has a slot in this incarnation.
-    At { pod: Ordinal, incarnation: &'a Incarnation },
+    At {
+        /// The pod's ordinal.
+        pod: Ordinal,
+        /// The life of the pod in which it has the slot, with its address.
+        incarnation: &'a Incarnation,
+    },
     /// It has ended, and its last streams are being closed.
-    Ending { why: Why },
+    Ending {
+        /// Why it has ended.
+        why: Why,
+    },
 }
 
 /// One pool in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Census {
+    /// Sessions in the queue.
     pub queued: u64,
+    /// Sessions with a slot and without a stream.
     pub held: u64,
+    /// Sessions with a slot and at least one stream.
     pub taken: u64,
+    /// Sessions that have ended, and whose slot is not free yet.
     pub ending: u64,
     /// Slots in which a session could be placed now.
     pub free_slots: u64,
@@ -32,6 +49,7 @@ pub struct Census {
     pub busy_slots: u64,
     /// Ordinals with an incarnation.
     pub pods: u32,
+    /// Pods that are ready, whether sessions may be placed in them or not.
     pub ready: u32,
     /// Pods that are not counted on: crash-looping, stuck, cordoned.
     pub unusable: u32,
@@ -43,7 +61,9 @@ pub struct Census {
     pub terminating: u32,
     /// Pods inside `desired` that are being emptied one after the other, and removed when they are empty.
     pub leaving: u32,
+    /// The ordinals that demand requires now.
     pub needed: Span,
+    /// The ordinals that the pool should run: `needed`, but it shrinks only after the cooldown.
     pub desired: Span,
     /// The demands of which `needed` is the largest.
     pub asked: Asked,
@@ -51,6 +71,7 @@ pub struct Census {
     pub messages_per_second: u64,
     /// The sum of the pods' own gauge in thousandths, if a target uses it and a replica has read it within the window.
     pub gauge: Option<u64>,
+    /// Whether a violated invariant has stopped placing.
     pub frozen: bool,
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 /// The entry that decided a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Decision {
+    /// The timeline of the position: positions of different timelines cannot be compared.
     pub timeline: Timeline,
     /// The journal position of the entry.
     pub position: u64,

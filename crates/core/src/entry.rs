@@ -14,10 +14,13 @@ use serde::{Deserialize, Serialize};
 pub struct Entry {
     /// When the journal accepted it, on the journal's clock.
     pub at: Time,
+    /// The replica that wrote it; 0 if the journal itself did ([`Command::Lapse`]).
     pub from: ReplicaId,
     /// Counts this replica's entries, from 1: exactly last + 1 is accepted.
     pub number: u64,
+    /// The pool that the command concerns. Empty for commands that concern the replica or the whole fleet.
     pub pool: PoolId,
+    /// What it reports or requests.
     pub command: Command,
 }
 
@@ -44,93 +47,127 @@ impl Entry {
     pub const SUCCESSORS: u32 = 6;
 }
 
+/// What an entry reports or requests. An entry that does not fit the state (an ended session, an outdated observation) changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// A browser has returned the session's cookie. `hint`: the ordinal in the cookie. `class`: its priority class, 0 first.
     Visit {
+        /// The session that the cookie names; it is created if it does not exist.
         session: SessionId,
+        /// The ordinal in the cookie: where the session was last. `None` in a new cookie.
         hint: Option<Ordinal>,
+        /// Its priority class; 0 is placed first.
         class: u8,
     },
     /// The replica's first stream of this session opens.
     Attach {
+        /// The session, which gets the state [`State::Taken`](crate::State::Taken) if it has a slot.
         session: SessionId,
     },
     /// The replica's last stream of this session has closed.
     Detach {
+        /// The session; if no other replica has streams of it, its grace begins.
         session: SessionId,
     },
     /// Heartbeats, batched: renew the leases of waiting sessions and the activity of attached ones.
     Active {
+        /// The sessions with a heartbeat or activity since the last such entry.
         sessions: Vec<SessionId>,
     },
     /// The visitor ends the session.
     Leave {
+        /// The session to end.
         session: SessionId,
     },
     /// An operator ends the session.
     Kick {
+        /// The session to end.
         session: SessionId,
     },
     /// The visitor (or an operator) wants more time.
     Extend {
+        /// The session to extend by [`Rules::warn_before`], up to [`Rules::extend_limit`].
         session: SessionId,
     },
     /// An observation of one pod.
     PodSeen {
+        /// The observed pod's ordinal.
         pod: Ordinal,
+        /// Its incarnation.
         uid: Uid,
+        /// The incarnation's phase.
         phase: Phase,
+        /// The cluster's version of the pod (Kubernetes: `metadata.resourceVersion`). An older one than was read before changes nothing.
         version: u64,
     },
     /// This incarnation has been deleted.
     PodGone {
+        /// The ordinal it had.
         pod: Ordinal,
+        /// The incarnation that does not exist any more.
         uid: Uid,
+        /// The cluster's version of the deletion.
         version: u64,
     },
     /// The complete list of the pool's pods: any other pod has been deleted.
     PodsListed {
+        /// Every pod of the pool that exists.
         pods: Vec<Sighting>,
+        /// The cluster's version of the list.
         version: u64,
     },
     /// The size as the cluster has it, and the journal position that decided it (from the annotation written with it).
     ScaleSeen {
+        /// The first ordinal (Kubernetes: `spec.ordinals.start`).
         start: u32,
+        /// The number of pods (Kubernetes: `spec.replicas`).
         replicas: u32,
+        /// The journal position of the decision that the size carries out; 0 if that decision is not this fleet's.
         decided: u64,
         /// The timeline of `decided`.
         #[serde(default, skip_serializing_if = "Timeline::is_first")]
         timeline: Timeline,
+        /// The cluster's version of the object that has the size.
         version: u64,
     },
     /// KEDA has been served this number of pods.
     Served {
+        /// The number that was served.
         replicas: u32,
     },
     /// At fleet time `at`, in this timeline, it was certain that neither KEDA nor its autoscaler removes a pod, regardless of
     /// the numbers they have been served, while a session lives or waits or [`Fleet::needs_pause`](crate::Fleet::needs_pause)
     /// is true. The size and the pods that existed then have been reported before.
     ScaleInPaused {
+        /// Fleet time at which it was certain.
         at: Time,
+        /// The timeline of `at`.
         #[serde(default, skip_serializing_if = "Timeline::is_first")]
         timeline: Timeline,
     },
     /// This replica's measurements: messages of its streams during `over` (on its own clock), and, if it has read the pods'
     /// gauge, the sum in thousandths.
     Load {
+        /// WebSocket messages in both directions.
         messages: u64,
+        /// How long they were counted.
         over: Millis,
+        /// The sum of the gauge over all pods, in thousandths. `None` if this replica does not read it, or could not.
         gauge: Option<u64>,
     },
+    /// No session is placed in this pod until it is uncordoned; its sessions stay.
     Cordon {
+        /// The cordoned pod.
         pod: Ordinal,
     },
+    /// Undoes [`Command::Cordon`] and [`Command::Empty`].
     Uncordon {
+        /// The pod that takes sessions again.
         pod: Ordinal,
     },
     /// Cordons the pod and moves its sessions.
     Empty {
+        /// The pod to empty.
         pod: Ordinal,
     },
     /// The pool's settings. Creates the pool if it does not exist.
@@ -141,18 +178,22 @@ pub enum Command {
     Remove,
     /// A replica's first entry: the newest semantics that it knows ([`Entry::SEMANTICS`]).
     Hello {
+        /// The newest semantics that the replica knows.
         speaks: u32,
     },
     /// Written by the journal itself (replica and number are 0, and do not count): entries before this one may be lost. For
     /// `patience`, replicas may keep streams that the journal no longer knows. `timeline`: a random number that names the
     /// history that begins here.
     Lapse {
+        /// How long replicas may keep such streams.
         patience: Millis,
+        /// The name of the history that begins here; [`Timeline::FIRST`] if the journal does not name one.
         #[serde(default, skip_serializing_if = "Timeline::is_first")]
         timeline: Timeline,
     },
     /// This replica has read every entry up to the lapse at that position, and none of the lost ones.
     Whole {
+        /// The journal position of the lapse.
         lapse: u64,
     },
     /// This replica stops: every session it had attached is detached.
@@ -164,26 +205,36 @@ pub enum Command {
 /// One pod in a complete list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sighting {
+    /// The pod's ordinal.
     pub pod: Ordinal,
+    /// Its incarnation.
     pub uid: Uid,
+    /// The incarnation's phase.
     pub phase: Phase,
 }
 
 /// The phase of an incarnation. `why` is for visitors: the waiting room shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
+    /// It does not run yet: it is not scheduled, or waits for an image or a volume.
     Pending {
+        /// What it waits for.
         why: Arc<str>,
     },
     /// It has never been ready, so no session can have been in it.
     Starting,
     /// The pod reports that it is ready, and one connection to it has succeeded.
     Ready {
+        /// Where requests to it go.
         address: SocketAddr,
     },
+    /// It has been ready and is not ready now.
     Unready,
+    /// It is being deleted, and runs until it has ended by itself or its grace period is over.
     Terminating,
+    /// It has ended without being deleted, or starts again and again.
     Failed {
+        /// What the cluster reports as the reason.
         why: Arc<str>,
     },
 }
@@ -192,18 +243,28 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
+    /// It waited, and sent no heartbeat for [`Rules::queue_lease`].
     LeftQueue,
+    /// It had a slot, and did not attach within [`Rules::claim`].
     NoShow,
+    /// It had no stream for [`Rules::grace`].
     Disconnected,
+    /// It was not active for [`Rules::idle`].
     Idle,
+    /// [`Rules::max_session`] and its extensions have passed.
     TimeUp,
+    /// The visitor ended it ([`Command::Leave`]).
     Left,
+    /// An operator ended it ([`Command::Kick`]).
     Kicked,
+    /// Its pod was lost, and it sent no heartbeat in the queue for [`Rules::queue_lease`].
     PodLost,
+    /// Its pool was removed ([`Command::Remove`]).
     PoolRemoved,
 }
 
 impl Why {
+    /// Every reason, in the order of the declaration.
     pub const ALL: [Why; 9] = [
         Why::LeftQueue,
         Why::NoShow,
@@ -216,6 +277,7 @@ impl Why {
         Why::PoolRemoved,
     ];
 
+    /// Returns the reason as visitors, logs, metrics and the admin API have it.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -237,20 +299,68 @@ impl Why {
 pub enum Effect {
     /// Make the cluster run the ordinals `start..start + replicas`. Write `decided` with the size, and only if
     /// [`Decision::may_overwrite`] allows it. `over`: the timeline of the size that was read last.
-    Scale { start: u32, replicas: u32, decided: Decision, over: Timeline },
+    Scale {
+        /// The first ordinal.
+        start: u32,
+        /// The number of pods; 0 for none.
+        replicas: u32,
+        /// The entry that decided this size.
+        decided: Decision,
+        /// The timeline of the size that had been read last.
+        over: Timeline,
+    },
     /// Delete this incarnation, by uid.
-    Recycle { pod: Ordinal, uid: Uid },
+    Recycle {
+        /// The incarnation's ordinal.
+        pod: Ordinal,
+        /// The incarnation to delete; a later one with the same ordinal stays.
+        uid: Uid,
+    },
     /// The incarnation is terminating or being emptied: close its streams, spread over the drain time. `gone`: it has ended, so
     /// close them at once.
-    Drain { pod: Ordinal, uid: Uid, gone: bool },
+    Drain {
+        /// The incarnation's ordinal.
+        pod: Ordinal,
+        /// The incarnation whose streams end.
+        uid: Uid,
+        /// Whether it has ended already.
+        gone: bool,
+    },
     /// The session got a slot after waiting this long.
-    Placed { session: SessionId, pod: Ordinal, waited: Millis },
+    Placed {
+        /// The placed session.
+        session: SessionId,
+        /// The pod whose slot it has.
+        pod: Ordinal,
+        /// The time from its request for a place, or from the loss of its former slot.
+        waited: Millis,
+    },
     /// The session has ended: close its streams. `last`: the ordinal it had last.
-    Released { session: SessionId, why: Why, last: Option<Ordinal> },
+    Released {
+        /// The ended session.
+        session: SessionId,
+        /// Why it ended.
+        why: Why,
+        /// Its ordinal until now. `None` if it never had one.
+        last: Option<Ordinal>,
+    },
     /// The session has lost its slot at this pod and is at the front of the queue again.
-    Requeued { session: SessionId, pod: Ordinal },
+    Requeued {
+        /// The waiting session.
+        session: SessionId,
+        /// The pod that it has lost.
+        pod: Ordinal,
+    },
     /// A pod became ready this long after it was first wanted.
-    Started { pod: Ordinal, took: Millis },
+    Started {
+        /// The ready pod.
+        pod: Ordinal,
+        /// The time since a ready incarnation of this ordinal was first wanted.
+        took: Millis,
+    },
     /// An invariant does not hold: placing in this pool is frozen. This is a bug: log it as an ERROR.
-    Broken { what: alloc::string::String },
+    Broken {
+        /// The invariant, and the values that contradict it.
+        what: alloc::string::String,
+    },
 }

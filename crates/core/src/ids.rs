@@ -33,7 +33,9 @@ pub struct Uid(pub Arc<str>);
 /// A session is bound to this: one life of a pod and the address of that life. Never to a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incarnation {
+    /// The life of the pod.
     pub uid: Uid,
+    /// Where its requests go.
     pub address: SocketAddr,
 }
 

@@ -27,6 +27,7 @@
 //!
 //! Deliberately absent: clocks, sockets, threads, randomly ordered maps. `no_std` makes the compiler enforce it.
 #![no_std]
+#![warn(missing_docs)]
 
 extern crate alloc;
 

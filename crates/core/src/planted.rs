@@ -1,10 +1,11 @@
 //! Bugs planted on purpose, one at a time, to measure what the tests find. Without the feature `planted`, which no shipped
 //! build enables, this module only has a macro that expands to nothing.
 //!
-//! The unit is a whole function: `planted!(SomeBug => expression);` is its first statement, and while `SomeBug` is planted
-//! the function returns the expression instead of doing its work. Where no function fits, extract one first; a hook never
-//! stands inside a condition, a loop or a match arm. A wrong version that needs more than a few words stands beside the
-//! right one, in a function behind `#[cfg(feature = "planted")]`.
+//! The unit is a whole function: `planted!(SomeBug => expression);` is its first statement (after names that the
+//! expression needs), and while `SomeBug` is planted the function returns the expression instead of doing its work. Where
+//! no function fits, extract one first; a hook never stands inside a condition, a loop or a match arm
+//! (`sim/tests/planted.rs` checks that). A wrong version that needs more than a few words stands beside the right one, in a
+//! function behind `#[cfg(feature = "planted")]`.
 //!
 //! To add a bug: one line in the list below (name, word, kind, finder, what it does), one hook, and
 //! `tests/mutants WORD` (see sim/README.md).

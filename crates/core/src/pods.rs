@@ -15,10 +15,13 @@ use serde::{Deserialize, Serialize};
 /// One ordinal. It may have no incarnation at the moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
+    /// Its incarnation, if it has one.
     pub life: Option<Life>,
     /// The sessions that occupy its slots: held, taken and ending.
     pub sessions: BTreeSet<SessionId>,
+    /// Number of its slots: [`Rules::slots_per_pod`] when its incarnation was first observed.
     pub slots: u32,
+    /// An operator has cordoned it: no session is placed here.
     pub cordoned: bool,
     /// Cordoned, and its sessions are to be moved.
     #[serde(default)]
@@ -43,7 +46,9 @@ pub struct Pod {
 /// One incarnation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Life {
+    /// The incarnation's uid: a session is bound to it, and it is deleted by it.
     pub uid: Uid,
+    /// Its newest observed phase.
     pub phase: Phase,
     /// Known since it was first ready.
     pub incarnation: Option<Incarnation>,
@@ -51,6 +56,7 @@ pub struct Life {
     pub used: bool,
     /// It may hold data of a session: no other session is placed here (`after_session = recycle`).
     pub dirty: bool,
+    /// Its relation to the ordinals that the pool should run.
     pub standing: Standing,
     /// Since when it has not been ready. [`Time::NEVER`] while it is.
     pub unready: Time,
@@ -93,6 +99,7 @@ impl Life {
 /// The relation of an incarnation to `desired` (`docs/behaviour.md`, §7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
+    /// Inside `desired`, and certain to stay: sessions are placed here.
     Wanted,
     /// To be removed after the pods above it; takes sessions only if no other pod can ([`Shrink::Move`](crate::rules::Shrink)).
     Surplus,
@@ -103,7 +110,9 @@ pub enum Standing {
     /// Inside `desired` again since the entry at position `decided` (as in `Effect::Scale`), but an earlier order may still
     /// delete it. After a lapse every pod inside is returning (`Pool::doubt`), also one with sessions.
     Returning {
+        /// The journal position of the entry. The cluster's size must carry it, or a later one.
         decided: u64,
+        /// When it became returning.
         since: Time,
     },
 }
@@ -146,6 +155,7 @@ impl Pod {
         }
     }
 
+    /// Reports whether its incarnation is being deleted.
     #[must_use]
     pub fn is_terminating(&self) -> bool {
         self.life.as_ref().is_some_and(|l| matches!(l.phase, Phase::Terminating))
@@ -157,6 +167,7 @@ impl Pod {
         self.emptied || self.is_terminating() || self.life.as_ref().is_some_and(|l| l.standing == Standing::Leaving)
     }
 
+    /// Reports whether its incarnation is ready, whether sessions may be placed there or not.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.life.as_ref().is_some_and(|l| matches!(l.phase, Phase::Ready { .. }))

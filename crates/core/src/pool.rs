@@ -250,20 +250,19 @@ impl Pool {
         while !self.frozen
             && !step.quiet
             && let Some((id, ordinal)) = self.next_seat(step.returns)
-            && let Some(session) = self.sessions.get_mut(id)
         {
-            let State::Queued { turn, .. } = session.state else { return };
-            if let Some(last) = session.last {
-                self.index.missed.remove(&(last, turn, id));
-            }
-            let waited = step.now.since(session.since);
-            session.state = State::Held { pod: ordinal, until: step.now + self.rules.claim, came: false };
-            session.last = Some(ordinal);
-            session.since = step.now;
+            let (now, until) = (step.now, step.now + self.rules.claim);
+            let placed = self.change(id, |session| {
+                let State::Queued { turn, .. } = session.state else { return None };
+                let waited = now.since(session.since);
+                session.state = State::Held { pod: ordinal, until, came: false };
+                session.last = Some(ordinal);
+                session.since = now;
+                Some((turn, waited))
+            });
+            let Some((turn, waited)) = placed.flatten() else { return };
             self.queue.leave(turn);
-            self.index.held += 1;
             step.effects.push(Effect::Placed { session: id, pod: ordinal, waited });
-            self.touch_session(id);
             if let Some(pod) = self.pods.get_mut(&ordinal) {
                 pod.sessions.insert(id);
             }

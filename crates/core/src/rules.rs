@@ -14,10 +14,13 @@ pub struct Rules {
     pub min: u32,
     /// Most pods (but never below the highest busy ordinal: lowering `max` ends no session). At most [`Rules::MAX_PODS`].
     pub max: u32,
+    /// In which order pods with a free slot are chosen.
     pub placement: Placement,
     /// A returning session prefers its previous ordinal: its saved data is on that volume.
     pub sticky_storage: bool,
+    /// What happens to a pod after a session.
     pub after_session: AfterSession,
+    /// The program that turns `desired` into pods.
     pub scaling: Scaling,
     /// What happens to the sessions on pods that are no longer needed.
     #[serde(default)]
@@ -25,6 +28,7 @@ pub struct Rules {
     /// The load that a pod should bear, in addition to the limit of its slots.
     #[serde(default)]
     pub targets: Targets,
+    /// Free slots kept ready for the next sessions.
     pub spare: Spare,
     /// Most waiting sessions.
     pub queue_limit: u32,
@@ -84,6 +88,7 @@ impl Rules {
     }
 }
 
+/// In which order pods with a free slot are chosen. A returning session's previous pod goes first (`sticky_storage`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Placement {
     /// Lowest ordinal first, so that the highest pods become empty.
@@ -92,6 +97,7 @@ pub enum Placement {
     Spread,
 }
 
+/// What happens to a pod after a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AfterSession {
     /// The pod takes other sessions.
@@ -104,13 +110,21 @@ pub enum AfterSession {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scaling {
     /// The dispatcher itself: `Effect::Scale`.
-    Direct { window: Window },
+    /// The dispatcher itself: `Effect::Scale`.
+    Direct {
+        /// Which ordinals it may choose.
+        window: Window,
+    },
     /// KEDA asks the dispatcher, or reads its gauges; `settle` after a raised number was served, it acts on no lower one.
-    Keda { settle: Millis },
+    Keda {
+        /// How long after a raised number was served KEDA, or its autoscaler, may still act on a lower one.
+        settle: Millis,
+    },
     /// None: a fixed pool.
     None,
 }
 
+/// Which ordinals the pods of a pool may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Window {
     /// Ordinals `0..n`.
@@ -172,12 +186,14 @@ impl Default for Targets {
 /// Free slots kept ready for the next sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Spare {
+    /// That many.
     Slots(u32),
     /// Of the busy slots, rounded up: none if no slot is busy.
     Percent(u32),
 }
 
 impl Spare {
+    /// Returns the number of spare slots while `busy` slots are in use.
     #[must_use]
     pub fn slots(self, busy: u64) -> u64 {
         match self {

@@ -15,23 +15,29 @@ use serde::{Deserialize, Serialize};
 /// The ordinals `start..end`. The empty span is `0..0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Span {
+    /// The lowest ordinal.
     pub start: u32,
+    /// One more than the highest ordinal.
     pub end: u32,
 }
 
 impl Span {
+    /// No ordinals.
     pub const EMPTY: Span = Span { start: 0, end: 0 };
 
+    /// Reports whether this ordinal belongs to it.
     #[must_use]
     pub fn contains(self, ordinal: u32) -> bool {
         self.start <= ordinal && ordinal < self.end
     }
 
+    /// Returns the number of ordinals.
     #[must_use]
     pub fn len(self) -> u32 {
         self.end.saturating_sub(self.start)
     }
 
+    /// Reports whether it has no ordinals.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.len() == 0
@@ -61,12 +67,14 @@ impl Span {
 /// A size as it was read from the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
+    /// The ordinals that the cluster runs.
     pub span: Span,
     /// The journal position of the decision it carries out; 0 if that decision is not this fleet's.
     pub decided: u64,
     /// The timeline of that decision.
     #[serde(default)]
     pub timeline: Timeline,
+    /// The cluster's version of the object that has the size.
     pub version: u64,
 }
 
@@ -132,8 +140,11 @@ pub(crate) struct Demand<'a> {
 pub struct Asked {
     /// For free slots and, if sessions are not moved, for the highest busy ordinal.
     pub slots: u32,
+    /// For [`Targets::sessions`](crate::Targets). 0 without that target.
     pub sessions: u32,
+    /// For [`Targets::messages`](crate::Targets). 0 without that target.
     pub messages: u32,
+    /// For [`Targets::gauge`](crate::Targets). 0 without that target.
     pub gauge: u32,
 }
 

@@ -16,11 +16,14 @@ use crate::time::{Millis, Time};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
+/// One session, from its first `Visit` to its release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
+    /// Whether it waits, has a slot, or is ending.
     pub state: State,
     /// The ordinal it has, had, or had according to its cookie: preferred when it is placed.
     pub last: Option<Ordinal>,
+    /// Its priority class: lower ones are placed first.
     pub class: u8,
     /// Since when it has been waiting or (after placing) has had this slot.
     pub since: Time,
@@ -39,16 +42,43 @@ pub struct Session {
     pub(crate) alarm: Time,
 }
 
+/// What a session has: a place in the queue, or a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// In the queue until the lease runs out. `lost`: because it lost its pod.
-    Queued { turn: Turn, lease: Time, lost: bool },
+    Queued {
+        /// Its place in the queue.
+        turn: Turn,
+        /// It leaves the queue then, unless a heartbeat renews the lease.
+        lease: Time,
+        /// It waits because it lost its pod.
+        lost: bool,
+    },
     /// A slot is kept for it until then. `came`: it has attached to it (otherwise `claim` runs, and its end is a no-show).
-    Held { pod: Ordinal, until: Time, came: bool },
+    Held {
+        /// The pod whose slot is kept.
+        pod: Ordinal,
+        /// Until when it is kept.
+        until: Time,
+        /// It has attached to this slot.
+        came: bool,
+    },
     /// These replicas have streams of the session.
-    Taken { pod: Ordinal, by: Vec<ReplicaId> },
+    Taken {
+        /// The pod in whose slot it is.
+        pod: Ordinal,
+        /// The replicas that have streams of it. Never empty.
+        by: Vec<ReplicaId>,
+    },
     /// It has ended, but these replicas' streams may still run: the slot stays busy.
-    Ending { pod: Ordinal, by: Vec<ReplicaId>, why: Why },
+    Ending {
+        /// The pod whose slot stays busy.
+        pod: Ordinal,
+        /// The replicas whose streams may still run.
+        by: Vec<ReplicaId>,
+        /// Why it has ended.
+        why: Why,
+    },
 }
 
 impl State {
@@ -91,6 +121,7 @@ impl Session {
         self.active = now;
     }
 
+    /// Reports whether it ever had a stream.
     #[must_use]
     pub fn has_attached(&self) -> bool {
         self.first_attach != Time::NEVER

@@ -30,8 +30,10 @@ impl Time {
 }
 
 impl Millis {
+    /// No time.
     pub const ZERO: Millis = Millis(0);
 
+    /// Returns this number of seconds as milliseconds.
     #[must_use]
     pub const fn secs(seconds: u64) -> Millis {
         Millis(seconds.saturating_mul(1000))

@@ -46,6 +46,7 @@ pub trait Cluster: Send + Sync + 'static {
     /// Reports from time to time which pods are in use, to a cluster that [wants](Cluster::wants_attendance) to protect them.
     fn attend(&self, _: Attendance) {}
 
+    /// Reports whether the cluster uses [`Cluster::attend`].
     fn wants_attendance(&self) -> bool {
         false
     }
@@ -59,14 +60,18 @@ pub trait Cluster: Send + Sync + 'static {
 /// The size of an order: the ordinals `start..start + replicas`, and the decision by which it may overwrite another size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
+    /// The first ordinal.
     pub start: u32,
+    /// The number of pods; 0 for none.
     pub replicas: u32,
+    /// The entry that decided the size. It is written with the size.
     pub decided: Decision,
     /// The timeline of the size that the fleet had read when it issued the order.
     pub over: Timeline,
 }
 
 impl Size {
+    /// Returns the ordinals.
     #[must_use]
     pub fn span(self) -> Span {
         if self.replicas == 0 {
@@ -75,6 +80,7 @@ impl Size {
         Span { start: self.start, end: self.start.saturating_add(self.replicas) }
     }
 
+    /// Reports whether the order may overwrite a size that carries `written`.
     #[must_use]
     pub fn may_overwrite(self, written: Decision) -> bool {
         self.decided.may_overwrite(written, self.over)
@@ -90,43 +96,56 @@ pub struct Attendance {
     pub awaits_pause: bool,
     /// The timeline of the journal that this was read from.
     pub timeline: Timeline,
-    /// The journal position, the fleet time there, and when that entry was read. `None`: not known.
+    /// The journal position of the state that this describes.
     pub position: u64,
+    /// Fleet time at `position`.
     pub at: Time,
+    /// When the entry at `position` was read. `None`: not known.
     pub heard: Option<Instant>,
     /// As of when the journal has certainly been read. `None`: the journal is not shared.
     pub read: Option<Instant>,
     /// After this moment the report is outdated. `None`: never, because the journal is not shared.
     pub until: Option<Instant>,
+    /// The pods with an incarnation.
     pub pods: BTreeMap<Ordinal, Attended>,
 }
 
 /// One incarnation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attended {
+    /// Its uid in the cluster.
     pub uid: Uid,
+    /// Number of sessions in its slots.
     pub sessions: u32,
     /// It is outside of the desired ordinals.
     pub retiring: bool,
 }
 
+/// Why a pool's cluster cannot be started, or an order is not executed. (The order stays owed, and is repeated.)
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClusterError {
+    /// Orders for a fixed list have no effect.
     #[error("this pool's pods are a fixed list: they cannot be scaled or recycled")]
     Fixed,
+    /// The dispatcher ends, and its local processes with it.
     #[error("the cluster is shutting down")]
     Stopping,
+    /// The request failed without an answer.
     #[error("the cluster cannot be reached: {0}")]
     Unreachable(#[source] std::io::Error),
+    /// No random number for an incarnation's uid.
     #[error("the operating system provides no randomness")]
     NoRandomness(#[source] std::io::Error),
+    /// The cluster, or this machine, does not allow it: the text says what and why.
     #[error("{0}")]
     Refused(String),
+    /// The kubeconfig or the service account cannot be used.
     #[error("the Kubernetes API cannot be used")]
     NoAccess(#[from] AccessError),
 }
 
+/// The cluster of each configured pool.
 pub type Clusters = BTreeMap<PoolId, Arc<dyn Cluster>>;
 
 /// Starts the cluster of every configured pool. Reads the operating system's wall clock once, so that observations have higher

@@ -2,6 +2,7 @@
 //! applies them, and passes on their effects. No other module changes the state; any may read it (`view.rs`).
 
 mod outbox;
+mod spare;
 pub mod view;
 
 use crate::engine::view::View;
@@ -9,6 +10,7 @@ use crate::io::{Ids, duration, now};
 use crate::journal::{Append, Follow, Journal, JournalError, Keep, News, Patience};
 use outbox::{Order, Outbox, Owed};
 use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, planted};
+use spare::Spare;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -121,9 +123,11 @@ impl Engine {
         let outbox = Mutex::new(Outbox::new(driver.me()));
         // One checkpoint at a time: states that become due while one is being written are skipped.
         let (states, due) = mpsc::channel(1);
+        let spare = Spare::of(&view.borrow().fleet);
         let every = keep.as_ref().map_or(u64::MAX, |keep| keep.every());
         let reader = Reader {
             view,
+            spare,
             driver,
             outbox: &outbox,
             sink,
@@ -175,7 +179,7 @@ async fn write(
 }
 
 /// Writes checkpoints. If one fails, the journal gets longer, and nothing worse happens.
-async fn keep_states(keep: Option<Box<dyn Keep>>, mut due: mpsc::Receiver<Fleet>) {
+async fn keep_states(keep: Option<Box<dyn Keep>>, mut due: mpsc::Receiver<Arc<Fleet>>) {
     let Some(mut keep) = keep else { return std::future::pending().await };
     while let Some(fleet) = due.recv().await {
         let position = fleet.applied();
@@ -192,6 +196,7 @@ async fn keep_states(keep: Option<Box<dyn Keep>>, mut due: mpsc::Receiver<Fleet>
 
 struct Reader<'a, A> {
     view: watch::Sender<View>,
+    spare: Spare,
     driver: Driver,
     outbox: &'a Mutex<Outbox>,
     sink: A,
@@ -199,7 +204,7 @@ struct Reader<'a, A> {
     shared: bool,
     patience: Patience,
     /// Takes the states for checkpoints, one every `every` entries.
-    states: mpsc::Sender<Fleet>,
+    states: mpsc::Sender<Arc<Fleet>>,
     every: u64,
     /// An entry of this replica has been read back: from now on effects are executed; those of earlier entries are history.
     caught_up: bool,
@@ -224,7 +229,7 @@ impl<A: EffectSink> Reader<'_, A> {
                 news = journal.next() => match news {
                     Ok(News::Entries(entries)) => {
                         fault_point!(DriverBeforeApply);
-                        match self.take(&entries) {
+                        match self.take(entries) {
                             Ok(at) => alarm = at,
                             Err(error) => return error,
                         }
@@ -246,7 +251,7 @@ impl<A: EffectSink> Reader<'_, A> {
     }
 
     /// Replaces the state, whatever was known before.
-    fn start_over(&mut self, fleet: Fleet) -> Option<Instant> {
+    fn start_over(&mut self, mut fleet: Fleet) -> Option<Instant> {
         // At the start, nothing has been read that could be lost.
         let lost = self.view.borrow().fleet.applied() > 0;
         tracing::info!(
@@ -261,42 +266,32 @@ impl<A: EffectSink> Reader<'_, A> {
             tracing::warn!("entries that this replica had read are lost: starting again under a new replica id");
             self.begin_again(true);
         }
+        self.spare = Spare::of(&fleet);
         self.view.send_modify(|view| {
-            view.fleet = fleet;
+            std::mem::swap(&mut view.fleet, &mut fleet);
             view.heard = now();
         });
+        // The former state is dropped here, without the lock: that takes a while if it was large.
         None
     }
 
     /// Applies entries; returns when to wake up next.
-    fn take(&mut self, entries: &[Entry]) -> Result<Option<Instant>, JournalError> {
+    fn take(&mut self, entries: Vec<Entry>) -> Result<Option<Instant>, JournalError> {
         let me = self.driver.me();
-        let mut effects: Vec<(PoolId, Effect, ReplicaId)> = Vec::new();
+        let before = self.view.borrow().fleet.alive();
+        let entries = self.as_read(entries);
+        let mut batch = Batch::new(me, self);
+        // To the spare copy, without the lock that readers wait for, unless it is lent.
+        let is_ahead = self.spare.current().map(|fleet| batch.apply(fleet, &entries)).is_some();
         let (mut settled, mut wake, mut over) = (Vec::new(), None, false);
-        let Reader { slowest, caught_up, states, every, .. } = self;
-        let shared = self.shared;
         self.view.send_modify(|view| {
-            let before = view.fleet.alive();
-            let mut accepted = None;
-            for entry in entries {
-                tracing::trace!(?entry, "applied");
-                let follows = apply(view, entry);
-                // Entries that the fleet ignored (it had already given this replica up) have no effect.
-                let taken = view.fleet.replica(me) == Some(entry.number) || entry.command == Command::Farewell;
-                if entry.from == me && taken {
-                    accepted = Some(entry.number);
-                    *caught_up = true;
-                }
-                if *caught_up {
-                    effects.extend(follows.into_iter().map(|(pool, effect)| (pool, effect, entry.from)));
-                }
-                // In a shared journal, the replica that wrote this entry writes the checkpoint.
-                if is_worth_keeping(&view.fleet, *every) && (entry.from == me || !shared) {
-                    let _ = states.try_send(state(view));
-                }
+            if is_ahead {
+                self.spare.exchange(&mut view.fleet);
+            } else {
+                batch.apply(&mut view.fleet, &entries);
             }
             let mut outbox = locked(self.outbox);
-            settled = outbox.settle(accepted);
+            settled = outbox.settle(batch.accepted);
             over = outbox.born.is_some() && !outbox.left && view.fleet.replica(me).is_none();
             view.heard = now();
             let young = outbox.born.is_none_or(|at| view.heard < at + duration(view.fleet.silence()));
@@ -309,9 +304,9 @@ impl<A: EffectSink> Reader<'_, A> {
             }
             view.fresh = self.shared.then(|| outbox.heard_of + duration(view.fleet.silence()));
             let third = duration(Millis(view.fleet.silence().0 / 3));
-            *slowest = if view.fleet.alive() > before { LEAST_PAUSE } else { (*slowest * 2).min(third) };
+            self.slowest = if view.fleet.alive() > before { LEAST_PAUSE } else { (self.slowest * 2).min(third) };
             wake = view.fleet.next_deadline().map(|(at, reason)| {
-                let until = duration(at.since(view.fleet.now())).min(third).max(*slowest);
+                let until = duration(at.since(view.fleet.now())).min(third).max(self.slowest);
                 (view.heard + until, reason)
             });
             if self.shared && outbox.pending.is_empty() {
@@ -321,6 +316,52 @@ impl<A: EffectSink> Reader<'_, A> {
                 wake = Some(wake.map_or(sign, |wake| wake.min(sign)));
             }
         });
+        self.spare.remember(entries);
+        self.caught_up = batch.caught_up;
+        self.confirm(me)?;
+        for (pool, effect, from) in &batch.effects {
+            self.sink.effect(pool, effect, *from);
+        }
+        if over {
+            tracing::warn!("this replica was silent for too long and was given up: continuing under a new replica id");
+            self.begin_again(false);
+        }
+        for applied in settled.into_iter().filter_map(|p| p.order.applied) {
+            let _ = applied.send(());
+        }
+        if let Some(position) = batch.checkpoint
+            && let Ok(place) = self.states.try_reserve()
+            && let Some(state) = self.spare.lend(position)
+        {
+            place.send(state);
+        }
+        // Now, when nobody waits for it.
+        let _ = self.spare.current();
+        if let Some((at, reason)) = &wake {
+            let in_ms = at.saturating_duration_since(now()).as_millis() as u64;
+            tracing::trace!(reason, in_ms, "will wake up");
+        }
+        Ok(wake.map(|(at, _)| at))
+    }
+
+    /// The entries as this replica applies them.
+    fn as_read(&self, entries: Vec<Entry>) -> Vec<Entry> {
+        planted!(LocalDeadline => self.at_local_time(entries));
+        entries
+    }
+
+    #[cfg(feature = "planted")]
+    fn at_local_time(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
+        let view = self.view.borrow();
+        if view.fleet.applied() > 0 {
+            let at = slotkeeper_core::Time(view.fleet.journal().0 + view.age().0);
+            entries.iter_mut().for_each(|entry| entry.at = at);
+        }
+        entries
+    }
+
+    /// Confirms in a lapse that this replica missed no entry. An error if it must not read on.
+    fn confirm(&mut self, me: ReplicaId) -> Result<(), JournalError> {
         let (semantics, doubt) = {
             let view = self.view.borrow();
             self.patience.at_least(view.fleet.patience());
@@ -343,21 +384,7 @@ impl<A: EffectSink> Reader<'_, A> {
             );
             return Err(JournalError::Unreadable(what));
         }
-        for (pool, effect, from) in &effects {
-            self.sink.effect(pool, effect, *from);
-        }
-        if over {
-            tracing::warn!("this replica was silent for too long and was given up: continuing under a new replica id");
-            self.begin_again(false);
-        }
-        for applied in settled.into_iter().filter_map(|p| p.order.applied) {
-            let _ = applied.send(());
-        }
-        if let Some((at, reason)) = &wake {
-            let in_ms = at.saturating_duration_since(now()).as_millis() as u64;
-            tracing::trace!(reason, in_ms, "will wake up");
-        }
-        Ok(wake.map(|(at, _)| at))
+        Ok(())
     }
 
     /// Continues under a new replica id: the fleet has given this replica up, or entries of this replica are lost.
@@ -371,30 +398,44 @@ impl<A: EffectSink> Reader<'_, A> {
     }
 }
 
-fn apply(view: &mut View, entry: &Entry) -> Vec<(PoolId, Effect)> {
-    planted!(LocalDeadline => apply_at_local_time(view, entry));
-    planted!(WrongPosition => apply_and_remember(view, entry));
-    view.fleet.apply(entry)
+/// Applies entries to a copy of the fleet, and collects what follows.
+struct Batch {
+    me: ReplicaId,
+    shared: bool,
+    every: u64,
+    caught_up: bool,
+    effects: Vec<(PoolId, Effect, ReplicaId)>,
+    /// The number of the last entry of this replica that the fleet did not ignore.
+    accepted: Option<u64>,
+    /// The position of the first checkpoint that became due.
+    checkpoint: Option<u64>,
 }
 
-#[cfg(feature = "planted")]
-fn apply_at_local_time(view: &mut View, entry: &Entry) -> Vec<(PoolId, Effect)> {
-    let at = slotkeeper_core::Time(view.fleet.journal().0 + view.age().0);
-    let at = if view.fleet.applied() > 0 { at } else { entry.at };
-    view.heard = now();
-    view.fleet.apply(&Entry { at, ..entry.clone() })
-}
+impl Batch {
+    fn new<A>(me: ReplicaId, reader: &Reader<'_, A>) -> Batch {
+        let Reader { shared, every, caught_up, .. } = *reader;
+        Batch { me, shared, every, caught_up, effects: Vec::new(), accepted: None, checkpoint: None }
+    }
 
-#[cfg(feature = "planted")]
-fn apply_and_remember(view: &mut View, entry: &Entry) -> Vec<(PoolId, Effect)> {
-    view.former = Some(view.fleet.clone());
-    view.fleet.apply(entry)
-}
-
-/// The state to write to a checkpoint.
-fn state(view: &View) -> Fleet {
-    planted!(WrongPosition => view.former.clone().unwrap_or_default().at_the_position_of(&view.fleet));
-    view.fleet.clone()
+    fn apply(&mut self, fleet: &mut Fleet, entries: &[Entry]) {
+        for entry in entries {
+            tracing::trace!(?entry, "applied");
+            let follows = fleet.apply(entry);
+            // Entries that the fleet ignored (it had already given this replica up) have no effect.
+            let taken = fleet.replica(self.me) == Some(entry.number) || entry.command == Command::Farewell;
+            if entry.from == self.me && taken {
+                self.accepted = Some(entry.number);
+                self.caught_up = true;
+            }
+            if self.caught_up {
+                self.effects.extend(follows.into_iter().map(|(pool, effect)| (pool, effect, entry.from)));
+            }
+            // In a shared journal, the replica that wrote this entry writes the checkpoint.
+            if is_worth_keeping(fleet, self.every) && (entry.from == self.me || !self.shared) {
+                self.checkpoint.get_or_insert(fleet.applied());
+            }
+        }
+    }
 }
 
 /// True once in `every` entries, or, if that is more, once in as many entries as there are sessions (rounded up to a power

@@ -3,6 +3,7 @@
 
 pub mod activity;
 pub mod ages;
+pub(crate) mod arrival;
 pub mod connection;
 pub mod cookie;
 pub mod dispatcher;
@@ -18,6 +19,7 @@ pub mod recently_ended;
 pub(crate) mod redirect;
 pub(crate) mod repeats;
 pub mod request;
+pub(crate) mod route;
 pub mod tunnel;
 pub mod visit;
 pub mod waiting;

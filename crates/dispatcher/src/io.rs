@@ -26,11 +26,14 @@ use tokio_rustls::server::TlsStream;
 /// Any error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// A future of a trait's method.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Sockets.
 pub trait Net: Send + Sync + 'static {
+    /// Listens on this address; port 0 picks a free one.
     fn listen(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>>;
+    /// Connects to this address.
     fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Stream>>;
     /// The addresses of a `host:port`, in the resolver's order.
     fn resolve<'a>(&'a self, host_port: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
@@ -38,6 +41,7 @@ pub trait Net: Send + Sync + 'static {
 
 /// A socket that accepts.
 pub trait Listener: Send {
+    /// Waits for the next connection, and returns it with the peer's address.
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>>;
     /// The address that it listens on, with the actual port if port 0 was requested.
     fn address(&self) -> SocketAddr;
@@ -49,7 +53,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A connection: a real socket, or one of a simulated network.
 pub enum Stream {
+    /// A socket of the operating system.
     Tcp(TcpStream),
+    /// A connection of another [`Net`].
     /// Encrypted, over a connection of a visitor.
     Tls(Box<TlsStream<Stream>>),
     Other(Box<dyn Io>),
@@ -206,6 +212,7 @@ enum System {
 }
 
 impl Clock {
+    /// A clock without a system's: it shows `wall` now, and advances with tokio's time.
     #[must_use]
     pub fn starting_at(wall: Time) -> Clock {
         Clock { wall, since: now(), system: System::None }

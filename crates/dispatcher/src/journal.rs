@@ -17,7 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One replica's access to a journal: writing, reading, checkpoints.
 pub struct Journal {
+    /// Writes entries.
     pub append: Box<dyn Append>,
+    /// Reads them back, and those of other replicas.
     pub follow: Box<dyn Follow>,
     /// `None`: no checkpoints, because nothing of the journal outlives the process.
     pub keep: Option<Box<dyn Keep>>,
@@ -58,10 +60,12 @@ impl Journal {
 pub struct Patience(Arc<AtomicU64>);
 
 impl Patience {
+    /// Records that this sum has been in force.
     pub fn at_least(&self, patience: Millis) {
         self.0.fetch_max(patience.0, Ordering::Relaxed);
     }
 
+    /// Returns the largest recorded sum.
     #[must_use]
     pub fn get(&self) -> Millis {
         Millis(self.0.load(Ordering::Relaxed))
@@ -71,9 +75,13 @@ impl Patience {
 /// An entry to be written; the journal adds its order and its time.
 #[derive(Clone, Debug)]
 pub struct Draft {
+    /// The replica that writes it.
     pub from: ReplicaId,
+    /// Counts the replica's entries, from 1. By it the fleet recognises repetitions.
     pub number: u64,
+    /// The pool that the command concerns; empty for commands that concern the replica or the whole fleet.
     pub pool: PoolId,
+    /// What it reports or requests.
     pub command: Command,
 }
 
@@ -116,23 +124,29 @@ pub trait Keep: Send {
     }
 
     /// Writes this state as a checkpoint (its position is [`Fleet::applied`]). A state older than the newest checkpoint is
-    /// ignored.
+    /// ignored. The state is lent: as long as it is not dropped, entries are applied at the readers' cost.
     ///
     /// # Errors
     /// The checkpoint could not be written; the journal continues to work, and grows.
-    fn keep(&mut self, fleet: Fleet) -> BoxFuture<'_, Result<(), JournalError>>;
+    fn keep(&mut self, fleet: Arc<Fleet>) -> BoxFuture<'_, Result<(), JournalError>>;
 }
 
+/// Why a journal does not work any more. The dispatcher ends with it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalError {
+    /// The other side, in this process, has ended.
     #[error("the journal is closed")]
     Closed,
+    /// An entry or a checkpoint is damaged, or of a version that this program does not know.
     #[error("{0}")]
     Unreadable(String),
+    /// The operating system refuses an operation on the journal's folder.
     #[error("{what}")]
     Io {
+        /// The operation and the file.
         what: String,
+        /// The operating system's error.
         #[source]
         source: std::io::Error,
     },

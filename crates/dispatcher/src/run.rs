@@ -4,6 +4,7 @@ mod housekeeping;
 
 use crate::cluster::Cluster;
 use crate::config::{Config, Secret};
+use crate::engine::Engine;
 use crate::fleet::tasks::Tasks;
 use crate::front::Dispatcher;
 use crate::front::connection::Door;
@@ -16,8 +17,9 @@ use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::ops::certificates::Watched;
 use crate::ops::reload::Reloads;
-use crate::shell::Shell;
+use crate::shell::{Orders, Shell};
 use anyhow::Context as _;
+use prometheus::core::Collector;
 use slotkeeper_core::{Command, PoolId};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -30,23 +32,30 @@ use tokio::task::{AbortHandle, JoinError};
 
 /// Everything that is not this process.
 pub struct Outside {
+    /// Listens and connects.
     pub net: Arc<dyn Net>,
+    /// The wall clock.
     pub clock: Clock,
+    /// Makes the ids of sessions and of this replica.
     pub ids: Ids,
     /// The pods of each configured pool.
     pub clusters: BTreeMap<PoolId, Arc<dyn Cluster>>,
+    /// Where state outlives the process, and is shared.
     pub journal: Journal,
 }
 
 /// The addresses that the dispatcher listens on (port 0 resolved).
 #[derive(Clone, Debug)]
 pub struct Listening {
+    /// The visitors' listeners, in the order of the configuration.
     pub visitors: Vec<SocketAddr>,
     /// ... with TLS.
     pub tls: Vec<SocketAddr>,
     /// Where requests without TLS are redirected.
     pub redirect: Vec<SocketAddr>,
+    /// The admin listener. `None` if it is off.
     pub admin: Option<SocketAddr>,
+    /// The listener of KEDA's external scaler. `None` if it is off.
     pub keda: Option<SocketAddr>,
 }
 
@@ -77,32 +86,10 @@ pub async fn run_until(
     reloads: Reloads,
     started: impl FnOnce(&Listening),
 ) -> anyhow::Result<()> {
-    let Outside { net, clock, ids, clusters, mut journal } = outside;
-    let keys = crate::front::cookie::Keys::new(&secrets(&config, journal.folder.as_deref(), &ids)?);
-    let shared = journal.shared;
-    let figures = std::mem::take(&mut journal.figures);
-    // The shared journal may lose entries before this replica has read the rules of any pool from it.
-    let rules = || config.pools.iter().map(|pool| &pool.rules);
-    let (silence, grace) = (rules().map(|r| r.silence).max(), rules().map(|r| r.grace).max());
-    journal.patience.at_least(silence.unwrap_or_default() + grace.unwrap_or_default());
-    let visitors_tls = tls("visitors", config.tls.settings(), &clock).context("[tls]")?;
-    let keda_tls = tls("keda", config.keda.tls_settings(), &clock).context("[keda]")?;
-    let (listeners, admin, keda, listening) = listen(&*net, &config).await?;
-    let (driver, engine, view) = crate::engine::new(journal, &ids).context("no randomness for this replica's name")?;
-    let (stopper, stopping) = watch::channel(false);
-    let shell = Shell {
-        config: Live::new(config),
-        net,
-        clock,
-        ids,
-        driver,
-        view,
-        metrics: Metrics::new().context("duplicate metric name")?,
-        stopping,
-        again: watch::Sender::new(0),
-        reloaded: watch::Sender::new(0),
-    };
-    let (dispatcher, orders) = Dispatcher::new(shell, keys).context("duplicate metric name")?;
+    let visitors_tls = tls("visitors", config.tls.settings(), &outside.clock).context("[tls]")?;
+    let keda_tls = tls("keda", config.keda.tls_settings(), &outside.clock).context("[keda]")?;
+    let (listeners, admin, keda, listening) = listen(&*outside.net, &config).await?;
+    let Prepared { dispatcher, orders, engine, stopper, clusters, shared, figures } = prepare(outside, config)?;
 
     let mut engine = {
         let dispatcher = dispatcher.clone();
@@ -156,9 +143,7 @@ pub async fn run_until(
         move || dispatcher.cut_off()
     };
     helpers.spawn(crate::fleet::fencing::run(dispatcher.shell.clone(), cut_off));
-    let most = dispatcher.config.limits.connections;
-    dispatcher.metrics.process.connections_limit.set(i64::try_from(most).unwrap_or(i64::MAX));
-    let connections = Arc::new(Semaphore::new(most));
+    let connections = limit(&dispatcher);
     for (listener, kind) in listeners {
         let door = match (kind, &visitors_tls) {
             (Kind::Tls, Some(secured)) => Door::Tls(secured.clone()),
@@ -177,24 +162,80 @@ pub async fn run_until(
         Some(Err(error)) = helpers.join_next() => Some(bug(error)),
         () = &mut stop => None,
     };
-    tracing::info!(drain_seconds = dispatcher.config.drain.as_secs_f64(), "stopping");
     stopper.send_replace(true);
-    for pool in dispatcher.pools.iter() {
-        pool.visits.stop(pool, &dispatcher.driver, dispatcher.config.drain);
-    }
-    if !drained(&dispatcher, scaler.as_ref(), hurry).await {
-        tracing::info!("drain time over: cutting the remaining streams");
-    }
-    // Before the `Farewell` below: it states that this replica sends nothing more to any pod.
-    dispatcher.leave();
+    end_streams(&dispatcher, scaler.as_ref(), hurry).await;
     if failed.is_none() {
-        let _ =
-            tokio::time::timeout(Duration::from_secs(1), dispatcher.driver.tell(&"".into(), Command::Farewell)).await;
+        let nowhere = "".into();
+        let farewell = dispatcher.driver.tell(&nowhere, Command::Farewell);
+        let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
     }
     tasks.stop().await;
     helpers.shutdown().await;
     engine.abort();
     failed.map_or(Ok(()), Err)
+}
+
+/// What is there before the first task starts.
+struct Prepared {
+    dispatcher: Arc<Dispatcher>,
+    /// Orders to the clusters of the pools, in the pools' order.
+    orders: Vec<Orders>,
+    engine: Engine,
+    /// Has every task know that the dispatcher is ending.
+    stopper: watch::Sender<bool>,
+    clusters: BTreeMap<PoolId, Arc<dyn Cluster>>,
+    /// Other dispatchers may use the same journal.
+    shared: bool,
+    /// Metrics of the journal.
+    figures: Vec<Box<dyn Collector>>,
+}
+
+fn prepare(outside: Outside, config: Config) -> anyhow::Result<Prepared> {
+    let Outside { net, clock, ids, clusters, mut journal } = outside;
+    let keys = crate::front::cookie::Keys::new(&secrets(&config, journal.folder.as_deref(), &ids)?);
+    let shared = journal.shared;
+    let figures = std::mem::take(&mut journal.figures);
+    // The shared journal may lose entries before this replica has read the rules of any pool from it.
+    let rules = || config.pools.iter().map(|pool| &pool.rules);
+    let (silence, grace) = (rules().map(|r| r.silence).max(), rules().map(|r| r.grace).max());
+    journal.patience.at_least(silence.unwrap_or_default() + grace.unwrap_or_default());
+    let (driver, engine, view) = crate::engine::new(journal, &ids).context("no randomness for this replica's name")?;
+    let (stopper, stopping) = watch::channel(false);
+    let shell = Shell {
+        config: Live::new(config),
+        net,
+        clock,
+        ids,
+        driver,
+        view,
+        metrics: Metrics::new().context("duplicate metric name")?,
+        stopping,
+        again: watch::Sender::new(0),
+        reloaded: watch::Sender::new(0),
+    };
+    let (dispatcher, orders) = Dispatcher::new(shell, keys).context("duplicate metric name")?;
+    Ok(Prepared { dispatcher, orders, engine, stopper, clusters, shared, figures })
+}
+
+/// The permits for connections of visitors.
+fn limit(dispatcher: &Dispatcher) -> Arc<Semaphore> {
+    let most = dispatcher.config.limits.connections;
+    dispatcher.metrics.process.connections_limit.set(i64::try_from(most).unwrap_or(i64::MAX));
+    Arc::new(Semaphore::new(most))
+}
+
+/// Notifies all streams to end, waits for them, and cuts those that remain. Afterwards this replica sends nothing more to any
+/// pod, as its `Farewell` states.
+async fn end_streams(dispatcher: &Dispatcher, scaler: Option<&AbortHandle>, hurry: impl Future<Output = ()> + Send) {
+    let drain = dispatcher.config.drain;
+    tracing::info!(drain_seconds = drain.as_secs_f64(), "stopping");
+    for pool in dispatcher.pools.iter() {
+        pool.visits.stop(pool, &dispatcher.driver, drain);
+    }
+    if !drained(dispatcher, scaler, hurry).await {
+        tracing::info!("drain time over: cutting the remaining streams");
+    }
+    dispatcher.leave();
 }
 
 fn failure(engine: Result<crate::journal::JournalError, JoinError>) -> anyhow::Error {

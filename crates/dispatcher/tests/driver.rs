@@ -18,7 +18,8 @@ const ANA: SessionId = SessionId(1);
 
 struct Writes(mpsc::UnboundedSender<Draft>);
 struct Reads(mpsc::UnboundedReceiver<News>);
-struct Keeps(mpsc::UnboundedSender<Fleet>);
+/// A checkpoint is written as long as its state is held.
+struct Keeps(mpsc::UnboundedSender<Arc<Fleet>>);
 
 impl Append for Writes {
     fn append(&mut self, batch: Vec<Draft>) -> BoxFuture<'_, Result<(), JournalError>> {
@@ -37,7 +38,7 @@ impl Keep for Keeps {
     fn every(&self) -> u64 {
         8
     }
-    fn keep(&mut self, fleet: Fleet) -> BoxFuture<'_, Result<(), JournalError>> {
+    fn keep(&mut self, fleet: Arc<Fleet>) -> BoxFuture<'_, Result<(), JournalError>> {
         self.0.send(fleet).unwrap();
         Box::pin(async { Ok(()) })
     }
@@ -72,7 +73,7 @@ struct Outbox {
     lives: Lives,
     written: mpsc::UnboundedReceiver<Draft>,
     told: mpsc::UnboundedSender<News>,
-    kept: mpsc::UnboundedReceiver<Fleet>,
+    kept: mpsc::UnboundedReceiver<Arc<Fleet>>,
     engine: tokio::task::JoinHandle<JournalError>,
     /// The number of the other replica's entries so far, and the journal's clock.
     others: u64,
@@ -130,6 +131,17 @@ impl Outbox {
             outbox.tell(vec![outbox.entry(draft)]).await;
         }
         outbox
+    }
+
+    /// New visitors, until so many entries are applied.
+    async fn visits_until(&mut self, position: u64) {
+        while self.view.borrow().fleet.applied() < position {
+            let session = SessionId(self.view.borrow().fleet.applied().into());
+            self.driver.post(&"pool".into(), Command::Visit { session, hint: None, class: 0 });
+            let visit = self.draft().await;
+            self.tell(vec![self.entry(visit)]).await;
+            assert!(self.view.borrow().fleet.session(&"pool".into(), session).is_some());
+        }
     }
 
     /// Ticks of the other replica, until the fleet has given up every other one.
@@ -330,6 +342,25 @@ async fn the_replica_that_wrote_the_entry_writes_the_checkpoint() {
         outbox.tell(vec![entry]).await;
     }
     assert!(outbox.kept.try_recv().is_err(), "the sixteenth was the other's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_are_applied_while_a_checkpoint_is_being_written() {
+    let mut outbox = Outbox::with_pool().await;
+    outbox.visits_until(9).await;
+    let written = outbox.kept.try_recv().unwrap();
+    let before = serde_json::to_string(&*written).unwrap();
+    assert_eq!(written.applied(), 8);
+    outbox.visits_until(20).await;
+    assert!(outbox.kept.try_recv().is_err(), "one checkpoint at a time");
+    assert_eq!(serde_json::to_string(&*written).unwrap(), before, "it does not change while it is being written");
+    drop(written);
+    outbox.visits_until(25).await;
+    let next = outbox.kept.try_recv().unwrap();
+    assert_eq!(next.applied(), 24);
+    let view = outbox.view.borrow();
+    let queue: Vec<SessionId> = next.queue(&"pool".into()).collect();
+    assert!(queue.len() > 10 && view.fleet.queue(&"pool".into()).take(queue.len()).eq(queue), "every entry, once");
 }
 
 #[tokio::test(start_paused = true)]

@@ -33,6 +33,8 @@
 //! compared exactly. [`Watch::Events`]: observations come as visitors and pods happen to make them, each with a tolerance; an
 //! answer then proves something only for its moment, and for as long as the slot must be held afterwards.
 
+#![warn(missing_docs)]
+
 mod observation;
 mod pods;
 mod queue;

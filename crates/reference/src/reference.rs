@@ -20,15 +20,22 @@ pub enum Watch {
 /// Which promise is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
+    /// More sessions than slots in one incarnation, or, with recycling, a used one.
     SharedSlot,
+    /// A session in another incarnation although its own lives.
     Moved,
+    /// A pod with a session removed by the dispatcher, or a false reason for a session's end.
     Killed,
+    /// A visitor who waits or is turned away while a slot is surely free.
     WaitsInVain,
+    /// A place in the queue lost to a later visitor of the same class.
     Position,
+    /// An end, or a terminating pod, of which the visitor was not notified.
     Notice,
 }
 
 impl Rule {
+    /// Returns the promise's violation in words.
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
@@ -45,8 +52,11 @@ impl Rule {
 /// A contradiction between a promise and what was observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
+    /// The broken promise.
     pub rule: Rule,
+    /// When it was observed, in milliseconds of real time.
     pub time: u64,
+    /// What contradicts what, with the visitors and pods concerned.
     pub text: String,
 }
 
@@ -84,6 +94,7 @@ pub struct Reference {
 }
 
 impl Reference {
+    /// Returns a reference that has observed nothing.
     #[must_use]
     pub fn new(watch: Watch) -> Reference {
         Reference {

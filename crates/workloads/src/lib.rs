@@ -4,6 +4,8 @@
 //! - [`console`]: an emulator that streams its screen to a page and receives keys; one session plays at a time.
 //! - [`gateway`]: thousands of WebSockets per pod: echo, rooms, and a chat across pods.
 
+#![warn(missing_docs)]
+
 mod answer;
 pub mod console;
 pub mod gateway;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{over, pod, ready, terminating, text};
 use crate::{Resource, Store, milliseconds};
 
+/// Schedules, starts and ends pods after fixed times, like a scheduler and a kubelet without trouble.
 pub struct Automatic {
     /// From the pod's creation to its binding to a node.
     pub scheduled_after_ms: u64,

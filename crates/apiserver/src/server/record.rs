@@ -6,6 +6,7 @@ use crate::request::Asked;
 
 const LINES: usize = 1000;
 
+/// What clients have requested since the server began, or since the record was cleared.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
     /// By verb and resource (`pods`, `statefulsets/scale`); paths outside of resources are not counted.
@@ -30,6 +31,7 @@ pub struct Line {
 }
 
 impl Records {
+    /// Returns how many requests there were with this verb on this resource (`statefulsets/scale`).
     #[must_use]
     pub fn count(&self, verb: &str, resource: &str) -> u64 {
         self.counts.get(&(verb.to_owned(), resource.to_owned())).copied().unwrap_or(0)

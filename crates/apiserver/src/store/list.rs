@@ -17,16 +17,20 @@ use crate::{Resource, Status};
 pub struct Selection {
     /// None: all namespaces.
     pub namespace: Option<String>,
+    /// Requirements on labels.
     pub labels: Labels,
+    /// Requirements on fields.
     pub fields: Fields,
 }
 
 impl Selection {
+    /// Selects all objects of a namespace.
     #[must_use]
     pub fn in_namespace(namespace: &str) -> Selection {
         Selection { namespace: Some(namespace.to_owned()), ..Selection::default() }
     }
 
+    /// Reports whether the object is selected.
     #[must_use]
     pub fn matches(&self, object: &Value) -> bool {
         let here = |namespace: &str| object["metadata"]["namespace"] == namespace;
@@ -37,15 +41,20 @@ impl Selection {
 /// The version that a list shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
+    /// The present one.
     Newest,
+    /// The present one, which must have reached this version.
     NotOlderThan(u64),
+    /// This version, from the history.
     Exactly(u64),
 }
 
 /// One page of a list.
 #[derive(Clone, Debug)]
 pub struct Page {
+    /// The version of the store that the page shows.
     pub version: u64,
+    /// The selected objects, by namespace and name.
     pub items: Vec<Arc<Value>>,
     /// The token for the next page.
     pub next: Option<String>,

@@ -13,8 +13,11 @@ use crate::{Status, stamp};
 /// The field manager of a write. Writes without one leave `managedFields` unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Writer {
+    /// The manager's name: `fieldManager`, or the first part of the client's `User-Agent`.
     pub manager: String,
+    /// `status` or `scale`. `None` for the object itself.
     pub subresource: Option<String>,
+    /// The time of the write, in milliseconds since the epoch.
     pub now: u64,
 }
 

@@ -439,10 +439,11 @@ impl Pool {
 
     /// Sets until when the session's slot is kept, if it has no streams.
     fn hold_on(&mut self, id: SessionId, time: Time) {
-        if let Some(State::Held { until, .. }) = self.sessions.get_mut(id).map(|s| &mut s.state) {
-            *until = time;
-            self.touch_session(id);
-        }
+        self.change(id, |session| {
+            if let State::Held { until, .. } = &mut session.state {
+                *until = time;
+            }
+        });
     }
 
     pub(crate) fn scale_effect(&self) -> Effect {

@@ -1,5 +1,6 @@
-//! Indexes derived from a pool's sessions and pods, so that nothing has to be searched: updated by `touch_session` and
-//! `touch_pod` at each step, rebuilt by `reindex` after a checkpoint was read and when the rules change.
+//! Indexes derived from a pool's sessions and pods, so that nothing has to be searched. Every change of a session goes through
+//! [`Pool::change`], which updates them; after a change of a pod, `touch_pod` does. `reindex` rebuilds them after a checkpoint
+//! was read and when the rules change.
 
 use super::{Pool, Step};
 use crate::entry::Effect;
@@ -7,7 +8,8 @@ use crate::ids::{Ordinal, SessionId};
 use crate::pods::Index;
 use crate::prefix::Prefix;
 use crate::queue::Turn;
-use crate::sessions::State;
+use crate::rules::Rules;
+use crate::sessions::{Session, State};
 use crate::time::Time;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -45,16 +47,25 @@ pub(crate) enum Owner {
 }
 
 impl Pool {
-    pub(super) fn touch_session(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        let alarm = session.due(&self.rules).map_or(Time::NEVER, |d| d.0);
-        if alarm != session.alarm {
-            self.index.deadlines.remove(&(session.alarm, Owner::Session(id)));
-            session.alarm = alarm;
-            if alarm != Time::NEVER {
-                self.index.deadlines.insert((alarm, Owner::Session(id)));
-            }
-        }
+    pub(super) fn add(&mut self, id: SessionId, mut session: Session) {
+        self.index.enter(id, &mut session, &self.rules);
+        self.sessions.insert(id, session);
+    }
+
+    /// Changes a session, and what is derived from it: no other function may change one. `None` if there is no such session.
+    pub(super) fn change<T>(&mut self, id: SessionId, change: impl FnOnce(&mut Session) -> T) -> Option<T> {
+        let session = self.sessions.get_mut(id)?;
+        self.index.leave(id, session);
+        let result = change(session);
+        self.index.enter(id, session, &self.rules);
+        Some(result)
+    }
+
+    pub(super) fn forget(&mut self, id: SessionId) -> Option<Session> {
+        let session = self.sessions.remove(id)?;
+        self.index.leave(id, &session);
+        self.index.deadlines.remove(&(session.alarm, Owner::Session(id)));
+        Some(session)
     }
 
     /// Updates the pod's index entries, and emits `Recycle` if it newly owes one.
@@ -101,22 +112,46 @@ impl Pool {
         for (id, _) in self.ids() {
             if let Some(session) = self.sessions.get_mut(id) {
                 session.alarm = Time::NEVER;
-                match session.state {
-                    State::Queued { turn, lost: true, .. } => {
-                        self.index.missed.extend(session.last.map(|last| (last, turn, id)));
-                    }
-                    State::Queued { .. } => {}
-                    State::Held { .. } => self.index.held += 1,
-                    State::Taken { .. } => self.index.taken += 1,
-                    State::Ending { .. } => self.index.ending += 1,
-                }
+                self.index.enter(id, session, &self.rules);
             }
-            self.touch_session(id);
         }
     }
 }
 
 impl PoolIndex {
+    /// Adds what is derived from the session. Its deadline may be that of an earlier state.
+    fn enter(&mut self, id: SessionId, session: &mut Session, rules: &Rules) {
+        if let Some(count) = self.count(&session.state) {
+            *count += 1;
+        }
+        self.missed.extend(missed(id, session));
+        let alarm = session.due(rules).map_or(Time::NEVER, |d| d.0);
+        let owner = Owner::Session(id);
+        let deadline = |at: Time| at.known().map(|at| (at, owner));
+        move_in(&mut self.deadlines, deadline(session.alarm), deadline(alarm));
+        session.alarm = alarm;
+    }
+
+    /// Removes what is derived from the session's state, except for its deadline.
+    fn leave(&mut self, id: SessionId, session: &Session) {
+        if let Some(count) = self.count(&session.state) {
+            *count -= 1;
+        }
+        if let Some(missed) = missed(id, session) {
+            self.missed.remove(&missed);
+        }
+    }
+
+    /// The number of sessions in this state, if they are counted.
+    fn count(&mut self, state: &State) -> Option<&mut u64> {
+        match state {
+            State::Queued { .. } => None,
+            State::Held { .. } => Some(&mut self.held),
+            State::Taken { .. } => Some(&mut self.taken),
+            State::Ending { .. } => Some(&mut self.ending),
+        }
+    }
+
     fn replace(&mut self, ordinal: Ordinal, old: &Index, new: &Index) {
         move_in(&mut self.open, old.open.map(|k| (k, ordinal)), new.open.map(|k| (k, ordinal)));
         move_in(&mut self.busy, (old.busy > 0).then_some(ordinal), (new.busy > 0).then_some(ordinal));
@@ -133,6 +168,14 @@ impl PoolIndex {
         if self.able.get(ordinal.0) != u32::from(new.able) {
             self.able.set(ordinal.0, u32::from(new.able));
         }
+    }
+}
+
+/// The session's entry in `missed`, if it waits because it lost its pod.
+fn missed(id: SessionId, session: &Session) -> Option<(Ordinal, Turn, SessionId)> {
+    match session.state {
+        State::Queued { turn, lost: true, .. } => session.last.map(|last| (last, turn, id)),
+        State::Queued { .. } | State::Held { .. } | State::Taken { .. } | State::Ending { .. } => None,
     }
 }
 

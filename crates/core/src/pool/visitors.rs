@@ -1,6 +1,6 @@
 //! The transitions between a session's states, caused by visitors, operators and time.
 
-use super::{Owner, Pool, Step};
+use super::{Pool, Step};
 use crate::entry::{Effect, Phase, Why};
 use crate::ids::{Ordinal, ReplicaId, SessionId};
 use crate::pods::Life;
@@ -14,14 +14,12 @@ use alloc::vec::Vec;
 impl Pool {
     pub(super) fn visit(&mut self, id: SessionId, hint: Option<Ordinal>, class: u8, step: &mut Step<'_>) {
         let lease = step.now + self.rules.queue_lease;
-        if let Some(session) = self.sessions.get_mut(id) {
+        let known = self.change(id, |session| {
             if let State::Queued { lease: l, .. } = &mut session.state {
                 *l = lease;
             }
-            self.touch_session(id);
-            return;
-        }
-        if !self.takes_newcomers(step.quiet) {
+        });
+        if known.is_some() || !self.takes_newcomers(step.quiet) {
             return;
         }
         let turn = self.queue.join(id, class);
@@ -36,52 +34,45 @@ impl Pool {
             extended: Millis::ZERO,
             alarm: Time::NEVER,
         };
-        self.sessions.insert(id, session);
-        self.touch_session(id);
+        self.add(id, session);
     }
 
     pub(super) fn attach(&mut self, id: SessionId, from: ReplicaId, step: &Step<'_>) {
-        let Some(session) = self.sessions.get_mut(id).filter(|_| !step.quiet) else { return };
+        let Some(session) = self.sessions.get(id).filter(|_| !step.quiet) else { return };
         let life = session.pod().and_then(|pod| self.pods.get(&pod)?.life.as_ref());
         if life.is_some_and(Life::is_returning) {
             return;
         }
-        match &mut session.state {
-            State::Held { pod, .. } => {
-                session.state = State::Taken { pod: *pod, by: vec![from] };
-                self.index.held -= 1;
-                self.index.taken += 1;
+        self.change(id, |session| {
+            match &mut session.state {
+                State::Held { pod, .. } => session.state = State::Taken { pod: *pod, by: vec![from] },
+                State::Taken { by, .. } if by.contains(&from) => {}
+                State::Taken { by, .. } => by.push(from),
+                State::Queued { .. } | State::Ending { .. } => return,
             }
-            State::Taken { by, .. } => {
-                if !by.contains(&from) {
-                    by.push(from);
-                }
-            }
-            State::Queued { .. } | State::Ending { .. } => return,
-        }
-        session.active = step.now;
-        session.first_attach = session.first_attach.min(step.now);
-        self.touch_session(id);
+            session.active = step.now;
+            session.first_attach = session.first_attach.min(step.now);
+        });
     }
 
     pub(crate) fn detach(&mut self, id: SessionId, from: ReplicaId, step: &mut Step<'_>) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        match &mut session.state {
-            State::Taken { pod, by } => {
-                take_off(by, from);
-                session.parted = step.now;
-                if by.is_empty() {
-                    let pod = *pod;
-                    self.hold_or_requeue(id, pod, step);
-                }
+        let now = step.now;
+        let last = self.change(id, |session| {
+            let (by, taken) = match &mut session.state {
+                State::Taken { pod, by } => (by, Some(*pod)),
+                State::Ending { by, .. } => (by, None),
+                State::Queued { .. } | State::Held { .. } => return None,
+            };
+            take_off(by, from);
+            if taken.is_some() {
+                session.parted = now;
             }
-            State::Ending { by, .. } => {
-                take_off(by, from);
-                if by.is_empty() {
-                    self.free(id, step);
-                }
-            }
-            State::Queued { .. } | State::Held { .. } => {}
+            by.is_empty().then_some(taken)
+        });
+        match last.flatten() {
+            Some(Some(pod)) => self.hold_or_requeue(id, pod, step),
+            Some(None) => self.free(id, step),
+            None => {}
         }
     }
 
@@ -97,52 +88,50 @@ impl Pool {
         }
         // The session cannot return before the pod is certain to stay.
         let until = if life.is_some_and(Life::is_returning) { Time::NEVER } else { step.now + self.rules.grace };
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.state = State::Held { pod, until, came: true };
-            self.index.taken -= 1;
-            self.index.held += 1;
-            self.touch_session(id);
-        }
+        self.change(id, |session| session.state = State::Held { pod, until, came: true });
     }
 
     pub(super) fn active(&mut self, id: SessionId, now: Time) {
         let lease = now + self.rules.queue_lease;
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        match session.state {
+        self.change(id, |session| match session.state {
             State::Queued { .. } => session.renew_lease(lease),
             State::Taken { .. } => session.note_activity(now),
-            State::Held { .. } | State::Ending { .. } => return,
-        }
-        self.touch_session(id);
+            State::Held { .. } | State::Ending { .. } => {}
+        });
     }
 
     pub(super) fn extend(&mut self, id: SessionId, now: Time) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        let seated = matches!(session.state, State::Taken { .. } | State::Held { .. });
-        if seated && !is_waited_for(&self.queue) && session.extended < self.rules.extend_limit {
-            session.extended = (session.extended + self.rules.warn_before).min(self.rules.extend_limit);
-            session.active = now;
-            self.touch_session(id);
+        let (by, limit) = (self.rules.warn_before, self.rules.extend_limit);
+        if is_waited_for(&self.queue) {
+            return;
         }
+        self.change(id, |session| {
+            let seated = matches!(session.state, State::Taken { .. } | State::Held { .. });
+            if seated && session.extended < limit {
+                session.extended = (session.extended + by).min(limit);
+                session.active = now;
+            }
+        });
     }
 
     /// Ends the session. If streams are still open, its slot stays busy until they are closed.
     pub(super) fn end(&mut self, id: SessionId, why: Why, step: &mut Step<'_>) {
         planted!(FreeWhileStreaming => self.end_at_once(id, why, step));
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        match &mut session.state {
-            State::Taken { pod, by } => {
-                session.state = State::Ending { pod: *pod, by: core::mem::take(by), why };
-                self.index.taken -= 1;
-                self.index.ending += 1;
-                step.effects.push(Effect::Released { session: id, why, last: session.last });
-                self.touch_session(id);
-            }
-            State::Queued { .. } | State::Held { .. } => {
-                step.effects.push(Effect::Released { session: id, why, last: session.last });
-                self.free(id, step);
-            }
-            State::Ending { .. } => {}
+        let ended = self.change(id, |session| {
+            let is_open = match &mut session.state {
+                State::Taken { pod, by } => {
+                    session.state = State::Ending { pod: *pod, by: core::mem::take(by), why };
+                    true
+                }
+                State::Queued { .. } | State::Held { .. } => false,
+                State::Ending { .. } => return None,
+            };
+            Some((is_open, session.last))
+        });
+        let Some((is_open, last)) = ended.flatten() else { return };
+        step.effects.push(Effect::Released { session: id, why, last });
+        if !is_open {
+            self.free(id, step);
         }
     }
 
@@ -156,21 +145,10 @@ impl Pool {
 
     /// Forgets the session and releases its slot or its place in the queue.
     pub(super) fn free(&mut self, id: SessionId, step: &mut Step<'_>) {
-        let Some(session) = self.sessions.remove(id) else { return };
-        self.index.deadlines.remove(&(session.alarm, Owner::Session(id)));
+        let Some(session) = self.forget(id) else { return };
         match session.state {
-            State::Queued { turn, .. } => {
-                self.queue.leave(turn);
-                if let Some(last) = session.last {
-                    self.index.missed.remove(&(last, turn, id));
-                }
-            }
+            State::Queued { turn, .. } => self.queue.leave(turn),
             State::Held { pod, .. } | State::Taken { pod, .. } | State::Ending { pod, .. } => {
-                match session.state {
-                    State::Held { .. } => self.index.held -= 1,
-                    State::Taken { .. } => self.index.taken -= 1,
-                    State::Queued { .. } | State::Ending { .. } => self.index.ending -= 1,
-                }
                 self.estimate.release(step.now);
                 self.vacate(pod, id, session.state.has_come(), step);
             }
@@ -191,20 +169,15 @@ impl Pool {
     /// The session loses its slot at this pod: moves it to the front of the queue.
     pub(super) fn requeue(&mut self, id: SessionId, step: &mut Step<'_>) {
         let turn = self.queue.rejoin(id);
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        let Some(pod) = session.pod() else { return };
-        match session.state {
-            State::Held { .. } => self.index.held -= 1,
-            State::Taken { .. } => self.index.taken -= 1,
-            State::Ending { .. } | State::Queued { .. } => {}
-        }
-        let lease = step.now + self.rules.queue_lease.max(self.rules.grace);
-        let was_there = session.state.has_come();
-        session.state = State::Queued { turn, lease, lost: true };
-        session.since = step.now;
-        self.index.missed.extend(session.last.map(|last| (last, turn, id)));
+        let (now, lease) = (step.now, step.now + self.rules.queue_lease.max(self.rules.grace));
+        let lost = self.change(id, |session| {
+            let (pod, was_there) = (session.pod()?, session.state.has_come());
+            session.state = State::Queued { turn, lease, lost: true };
+            session.since = now;
+            Some((pod, was_there))
+        });
+        let Some((pod, was_there)) = lost.flatten() else { return };
         step.effects.push(Effect::Requeued { session: id, pod });
-        self.touch_session(id);
         self.vacate(pod, id, was_there, step);
     }
 
@@ -231,17 +204,19 @@ impl Pool {
     /// The session's streams at a silent replica have been closed for a grace already; those at other replicas perhaps not.
     fn grace_from(&mut self, id: SessionId, parted: Time, step: &mut Step<'_>) {
         planted!(GraceAfterSilence => ());
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        session.parted = parted;
-        let State::Held { until, .. } = &mut session.state else { return };
-        if *until == Time::NEVER {
-            return;
-        }
-        *until = parted + self.rules.grace;
-        if *until <= step.now {
+        let end = parted + self.rules.grace;
+        let held = self.change(id, |session| {
+            session.parted = parted;
+            match &mut session.state {
+                State::Held { until, .. } if *until != Time::NEVER => {
+                    *until = end;
+                    true
+                }
+                State::Queued { .. } | State::Held { .. } | State::Taken { .. } | State::Ending { .. } => false,
+            }
+        });
+        if held == Some(true) && end <= step.now {
             self.end(id, Why::Disconnected, step);
-        } else {
-            self.touch_session(id);
         }
     }
 

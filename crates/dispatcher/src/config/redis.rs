@@ -5,17 +5,23 @@ use percent_encoding::percent_decode_str;
 use std::path::PathBuf;
 use url::Url;
 
+/// The port of an address without one.
 pub const PORT: u16 = 6379;
+/// The prefix of keys if `journal.name` is not set.
 pub const NAME: &str = "slotkeeper";
 
 /// A journal in a Redis (or a Valkey).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisJournal {
+    /// A host name or an IP address.
     pub host: String,
+    /// The TCP port.
     pub port: u16,
+    /// The number of the logical database (`SELECT`).
     pub database: u32,
     /// `None`: the user `default`, which Redis assumes if only a password is given.
     pub username: Option<String>,
+    /// `None`: Redis requires none.
     pub password: Option<Secret>,
     /// `None`: not encrypted.
     pub tls: Option<Trust>,
@@ -36,8 +42,11 @@ pub enum Trust {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{part}: {what}; allowed: {allowed}")]
 pub struct AddressError {
+    /// The part of the address: "the port".
     pub part: &'static str,
+    /// What is wrong with it.
     pub what: String,
+    /// What is allowed there.
     pub allowed: &'static str,
 }
 

@@ -22,10 +22,13 @@ pub struct Schedule {
 /// Part of a week.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
+    /// The days on which it begins.
     pub days: Days,
+    /// When it begins, in the schedule's time zone.
     pub from: Minute,
     /// Not after `from`: on the next day.
     pub to: Minute,
+    /// The spare slots in it.
     pub spare: Spare,
 }
 
@@ -37,6 +40,7 @@ pub struct Days([bool; 7]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Minute(u16);
 
+/// No time zone of the IANA database has this name.
 #[derive(Debug, thiserror::Error)]
 #[error("no time zone has this name")]
 pub struct UnknownZone;
@@ -49,11 +53,13 @@ impl Schedule {
         Ok(Schedule { zone: found, zone_name: zone.to_owned(), base, windows })
     }
 
+    /// Returns the name of the time zone.
     #[must_use]
     pub fn zone(&self) -> &str {
         &self.zone_name
     }
 
+    /// Returns the windows in the order of the configuration.
     #[must_use]
     pub fn windows(&self) -> &[Window] {
         &self.windows

@@ -94,11 +94,9 @@ pub(super) fn tls(top: &Table<'_>, config: &mut Config) {
     }
     config.tls.listen = listen;
     config.tls.redirect = addresses(&table, "redirect_listen", config);
-    if table.has("redirect_port") {
-        config.tls.redirect_port = Some(table.number("redirect_port", 443, 1..=u16::MAX));
-        if config.tls.redirect.is_empty() {
-            table.wrong("redirect_port", "without `redirect_listen`, nothing is redirected; allowed: both");
-        }
+    config.tls.redirect_port = table.value("redirect_port").and_then(|port| port.number(&(1..=u16::MAX)));
+    if config.tls.redirect_port.is_some() && !table.has("redirect_listen") {
+        table.wrong("redirect_port", "without `redirect_listen`, nothing is redirected; allowed: both");
     }
     let versions = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
     config.tls.least_version = table.choice("min_version", default.least_version, &versions);

@@ -20,9 +20,6 @@ pub struct View {
     pub fresh: Option<tokio::time::Instant>,
     /// The last moment at which bytes may go to a pod.
     pub limit: Limit,
-    /// The state before the last entry.
-    #[cfg(feature = "planted")]
-    pub former: Option<Fleet>,
 }
 
 /// The last moment at which this replica may send bytes to a pod, shared with every stream (law 5). A timer closes streams
@@ -64,15 +61,7 @@ impl View {
     /// A view of this state as of now, of a journal that is not shared as far as is known.
     #[must_use]
     pub fn new(fleet: Fleet) -> View {
-        View {
-            fleet,
-            heard: crate::io::now(),
-            trusted: None,
-            fresh: None,
-            limit: Limit::new(),
-            #[cfg(feature = "planted")]
-            former: None,
-        }
+        View { fleet, heard: crate::io::now(), trusted: None, fresh: None, limit: Limit::new() }
     }
 
     /// How long ago, on the local clock, the state was current.

@@ -168,9 +168,12 @@ fn pairs(headers: &http::HeaderMap) -> impl Iterator<Item = &[u8]> {
     lines.flat_map(|line| line.split(|b| *b == b';')).map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
 }
 
-/// The value of a pair with this name.
+/// The value of a pair with this name. Some clients write spaces or quotes (RFC 6265 §4.2.1), and some servers read them so.
 fn value_of<'p>(pair: &'p [u8], name: &str) -> Option<&'p [u8]> {
-    pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+    let at = pair.iter().position(|b| *b == b'=')?;
+    let (own, value) = (pair.get(..at)?.trim_ascii(), pair.get(at + 1..)?.trim_ascii());
+    let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+    (own == name.as_bytes()).then_some(value)
 }
 
 /// Removes the pool's cookie from the request: pods never see it. A header without it stays unchanged.
@@ -259,6 +262,22 @@ pub fn set(pool: &PoolConfig, keys: &Keys, ticket: &Ticket, secure: bool) -> htt
     http::HeaderValue::from_str(&text).unwrap_or_else(|_| http::HeaderValue::from_static(""))
 }
 
+/// Clocks of several dispatchers differ by less than this.
+const OTHERS_AHEAD: Millis = Millis::secs(60);
+
+/// Returns the cookie to set, if it is new or changes: the session has moved to another ordinal, or half of the cookie's
+/// lifetime is over.
+#[must_use]
+pub fn renewed(pool: &PoolConfig, now: Time, ticket: &Ticket, pod: Ordinal, is_new: bool) -> Option<Ticket> {
+    planted!(CookieNotRenewed => is_new.then_some(*ticket));
+    let half = u128::from(now.since(ticket.issued).0) > pool.cookie_max_age.as_millis() / 2;
+    // Issued by a clock that was ahead: without this, it would never be renewed.
+    let old = half || ticket.issued > now + OTHERS_AHEAD;
+    let moved = ticket.last != Some(pod);
+    let issued = if old { now } else { ticket.issued };
+    (is_new || old || moved).then_some(Ticket { issued, last: Some(pod), ..*ticket })
+}
+
 /// Whether the cookie is one for frames in pages of other sites: with a jar for each of those sites (CHIPS), where browsers
 /// have that. They take it by TLS only.
 #[must_use]
@@ -324,11 +343,22 @@ mod tests {
     fn only_the_pools_cookie_is_removed() {
         let mut headers = HeaderMap::new();
         headers.append("cookie", "a=1; sk=secret; b=2".parse().unwrap());
-        headers.append("cookie", "sk=again".parse().unwrap());
+        headers.append("cookie", "sk=again; sk =\"x\"".parse().unwrap());
         headers.append("cookie", "c=3; skk=4".parse().unwrap());
         strip(&mut headers, "sk");
         let left: Vec<_> = headers.get_all("cookie").iter().collect();
         assert_eq!(left, ["a=1; b=2; c=3; skk=4"]);
+    }
+
+    #[test]
+    fn a_cookies_value_may_be_quoted() {
+        for pair in ["sk=x", "sk=\"x\"", "sk = x", "sk =\"x\""] {
+            assert_eq!(value_of(pair.as_bytes(), "sk"), Some(&b"x"[..]), "{pair}");
+        }
+        for pair in ["sk", "skk=x", "k=x", "=sk", ""] {
+            assert_eq!(value_of(pair.as_bytes(), "sk"), None, "{pair}");
+        }
+        assert_eq!(value_of(b"sk=\"", "sk"), Some(&b"\""[..]));
     }
 
     #[test]

@@ -2,12 +2,11 @@
 //! pods' pages, and the visitor's actions (join, leave, extend, report activity).
 
 use crate::front::activity::{self, Reporter};
+use crate::front::arrival::Arrival;
 use crate::front::cookie::Ticket;
 use crate::front::error::{RequestError, Step};
 use crate::front::forward::body::Answer;
-use crate::front::forward::headers::Hop;
 use crate::front::newcomer;
-use crate::front::request::set_cookie;
 use crate::front::visit::{Visits, answered};
 use crate::front::waiting::page::local_path;
 use crate::front::waiting::{self, Facts, answer as reply};
@@ -17,6 +16,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use slotkeeper_api::Condition;
 use slotkeeper_core::{Census, Command, Place, Rules};
 use std::sync::Arc;
 
@@ -31,20 +31,16 @@ pub(crate) const CLIENT: (&str, &str, &str) =
 const LARGEST_FORM: usize = 16 * 1024;
 
 pub(crate) async fn answer(
-    dispatcher: &Arc<Dispatcher>,
-    pool: &Arc<Pool>,
+    arrival: &Arrival<'_>,
     mut request: Request<Incoming>,
-    hop: &Hop<'_>,
-    ticket: Option<Ticket>,
-    class: u8,
-    secure: bool,
 ) -> Result<Response<Answer>, RequestError> {
+    let (dispatcher, pool, ticket, class) = (arrival.dispatcher, arrival.pool, arrival.ticket, arrival.class);
     let reads = [Method::GET, Method::HEAD];
-    let path = request.uri().path().strip_prefix(&*pool.own).unwrap_or_default();
+    let path = arrival.own_path().unwrap_or_default();
     if let Some(asset) = waiting::asset(path) {
         return allow(&request, &reads).map(|()| asset);
     }
-    let unsettled = ticket.and_then(|ticket| newcomer::unsettled(dispatcher, pool, &ticket, &request, hop));
+    let unsettled = newcomer::unsettled(arrival, &request);
     match path {
         "status" | "events" if unsettled.is_some() => {
             allow(&request, &reads)?;
@@ -62,15 +58,7 @@ pub(crate) async fn answer(
         }
         "events" => {
             allow(&request, &[Method::GET])?;
-            let facts = ask(dispatcher, pool, ticket, class).await;
-            // Without the cookie there is no session to follow.
-            let Some(ticket) = ticket else { return Ok(waiting::come_again(&facts)) };
-            let stream = Visits::enter(pool, dispatcher, ticket.session);
-            if stream.is_one_too_many() {
-                let status = StatusCode::TOO_MANY_REQUESTS;
-                return Err(RequestError::visitor(Step::Attach, status, "too many streams of one session"));
-            }
-            Ok(waiting::events::open(dispatcher.clone(), stream, ticket.last, class))
+            events(arrival).await
         }
         "leave" => {
             allow(&request, &[Method::POST])?;
@@ -88,38 +76,61 @@ pub(crate) async fn answer(
         }
         "active" => {
             allow(&request, &[Method::POST])?;
-            let reported = match activity::bearer(request.headers()) {
-                Some(token) => {
-                    activity::open_token(&dispatcher.keys, &pool.config.id, token).map(|s| (s, Reporter::Pod))
-                }
-                None => ticket.map(|ticket| (ticket.session, Reporter::Page)),
-            };
-            let Some((session, from)) = reported else {
-                let message = "reporting activity needs the session's cookie or its pod's token";
-                return Err(RequestError::visitor(Step::Cookie, StatusCode::UNAUTHORIZED, message));
-            };
-            let mut form = request.uri().query().unwrap_or_default().as_bytes().to_vec();
-            form.push(b'&');
-            form.extend(body(&mut request).await);
-            let Some(busy) = activity::busy_seconds(&form) else {
-                let message = "busy_seconds is not a number of seconds";
-                return Err(RequestError::visitor(Step::Route, StatusCode::BAD_REQUEST, message));
-            };
-            Ok(activity::report(dispatcher, pool, session, from, busy))
+            active(arrival, &mut request).await
         }
-        // Starting again creates a new session that remembers the previous pod. If the visitor has already done so in
-        // another tab, this tab joins that session.
         "join" => {
             allow(&request, &[Method::POST])?;
-            let mut response = go_to(&form(&mut request).await);
-            if !ticket.is_some_and(|t| lives(dispatcher, pool, t)) {
-                let ticket = dispatcher.mint(pool, ticket.and_then(|t| t.last))?;
-                set_cookie(dispatcher, pool, &mut response, &ticket, secure);
-            }
-            Ok(response)
+            join(arrival, &form(&mut request).await)
         }
         _ => Err(RequestError::visitor(Step::Route, StatusCode::NOT_FOUND, "the dispatcher has no such page")),
     }
+}
+
+/// The waiting room's event stream.
+async fn events(arrival: &Arrival<'_>) -> Result<Response<Answer>, RequestError> {
+    let (dispatcher, pool, class) = (arrival.dispatcher, arrival.pool, arrival.class);
+    let facts = ask(dispatcher, pool, arrival.ticket, class).await;
+    // Without the cookie there is no session to follow.
+    let Some(ticket) = arrival.ticket else { return Ok(waiting::come_again(&facts)) };
+    let stream = Visits::enter(pool, dispatcher, ticket.session);
+    if stream.is_one_too_many() {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        return Err(RequestError::visitor(Step::Attach, status, "too many streams of one session"));
+    }
+    Ok(waiting::events::open(dispatcher.clone(), stream, ticket.last, class))
+}
+
+/// A report of activity, by the page with its cookie or by the pod with its token.
+async fn active(arrival: &Arrival<'_>, request: &mut Request<Incoming>) -> Result<Response<Answer>, RequestError> {
+    let (dispatcher, pool) = (arrival.dispatcher, arrival.pool);
+    let reported = match activity::bearer(request.headers()) {
+        Some(token) => activity::open_token(&dispatcher.keys, &pool.config.id, token).map(|s| (s, Reporter::Pod)),
+        None => arrival.ticket.map(|ticket| (ticket.session, Reporter::Page)),
+    };
+    let Some((session, from)) = reported else {
+        let message = "reporting activity needs the session's cookie or its pod's token";
+        return Err(RequestError::visitor(Step::Cookie, StatusCode::UNAUTHORIZED, message));
+    };
+    let mut form = request.uri().query().unwrap_or_default().as_bytes().to_vec();
+    form.push(b'&');
+    form.extend(body(request).await);
+    let Some(busy) = activity::busy_seconds(&form) else {
+        let message = "busy_seconds is not a number of seconds";
+        return Err(RequestError::visitor(Step::Route, StatusCode::BAD_REQUEST, message));
+    };
+    Ok(activity::report(dispatcher, pool, session, from, busy))
+}
+
+/// Starting again creates a new session that remembers the previous pod. If the visitor has already done so in another tab,
+/// this tab joins that session.
+fn join(arrival: &Arrival<'_>, to: &str) -> Result<Response<Answer>, RequestError> {
+    let (dispatcher, pool, ticket) = (arrival.dispatcher, arrival.pool, arrival.ticket);
+    let mut response = go_to(to);
+    if !ticket.is_some_and(|t| lives(dispatcher, pool, t)) {
+        let ticket = dispatcher.mint(pool, ticket.and_then(|t| t.last))?;
+        arrival.set_cookie(&mut response, &ticket);
+    }
+    Ok(response)
 }
 
 /// Whether the session waits or has a slot.
@@ -159,27 +170,30 @@ async fn ask(dispatcher: &Arc<Dispatcher>, pool: &Arc<Pool>, ticket: Option<Tick
 pub(crate) fn health(dispatcher: &Dispatcher, pool: &Pool) -> Response<Answer> {
     let view = dispatcher.view.borrow();
     let rules = view.fleet.rules(&pool.config.id);
-    let state =
-        view.fleet.census(&pool.config.id).zip(rules).map_or("dormant", |(census, rules)| condition(&census, rules));
+    let state = view
+        .fleet
+        .census(&pool.config.id)
+        .zip(rules)
+        .map_or(Condition::Dormant, |(census, rules)| condition(&census, rules));
     reply(
         StatusCode::OK,
         "application/json",
-        format!("{{\"pool\":\"{}\",\"state\":\"{state}\"}}", pool.config.id).into(),
+        format!("{{\"pool\":\"{}\",\"state\":\"{}\"}}", pool.config.id, state.word()).into(),
     )
 }
 
 /// The pool's condition in one word.
 #[must_use]
-pub(crate) fn condition(census: &Census, rules: &Rules) -> &'static str {
+pub(crate) fn condition(census: &Census, rules: &Rules) -> Condition {
     let all_slots = u64::from(rules.max) * u64::from(rules.slots_per_pod);
     if census.busy_slots >= all_slots || census.queued > 0 && census.ready > 0 && census.desired.len() >= rules.max {
-        "full"
+        Condition::Full
     } else if census.ready > 0 {
-        "awake"
+        Condition::Awake
     } else if census.desired.is_empty() {
-        "dormant"
+        Condition::Dormant
     } else {
-        "waking"
+        Condition::Waking
     }
 }
 

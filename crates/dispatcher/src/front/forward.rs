@@ -14,20 +14,21 @@ pub mod pods;
 
 use crate::config::{ClusterConfig, PoolConfig};
 use crate::engine::view::{self, View};
+use crate::front::arrival::Arrival;
 use crate::front::cookie;
 use crate::front::error::{RequestError, Step};
 use crate::front::guard::TargetEnd;
 use crate::front::tunnel;
-use crate::front::visit::{SESSION_OVER, Seat, Stream};
+use crate::front::visit::{InFlight, SESSION_OVER, Seat};
 use crate::front::{Dispatcher, Pool};
 use crate::io::Net;
 use crate::metrics::{Corrected, Outcome};
 use body::{Answer, Download, Expectation, TooLarge, Upload};
 use futures_util::FutureExt as _;
 use futures_util::future::OptionFuture;
-use headers::Hop;
-use http::{Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use pace::{Late, Patience};
 use pods::{Asker, Lease, Owner, Upstream};
 use slotkeeper_core::{Ordinal, Phase};
@@ -189,30 +190,27 @@ fn name_of(pool: &Pool, pod: Ordinal) -> Option<&str> {
     }
 }
 
-/// Sends the request to its pod, and returns the head of the response with a streaming body. After a `101`, both connections
-/// become a tunnel.
-///
-/// # Errors
-/// Names whose fault it was, and the step that failed.
-pub async fn forward(
-    dispatcher: &Arc<Dispatcher>,
-    stream: Stream,
-    seat: Arc<Seat>,
-    mut request: Request<Incoming>,
-    hop: &Hop<'_>,
-    is_page: bool,
-) -> Result<(Response<Answer>, Outcome), RequestError> {
-    let hangs = is_page.then(|| hangs(dispatcher, stream.pool(), &seat));
-    let pool = stream.pool().clone();
-    let counts_requests = stream.counts().requests;
-    let awaits = counts_requests.then(|| seat.awaits());
-    let upgrade = headers::upgrade(&request);
-    let visitor_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
-    let expectation = Expectation::of(request.headers());
-    let reuse = Reuse::after(&request, request.headers().contains_key(header::UPGRADE));
-    let asker = Asker { session: stream.session(), connection: hop.connection };
-    let target_end = request.extensions_mut().remove::<TargetEnd>();
-    headers::for_pod(&mut request, hop, &stream.visitor.name, upgrade.as_ref());
+/// What the request that goes to the pod leaves behind for its response.
+struct Departed {
+    upgrade: Option<HeaderValue>,
+    visitor_side: Option<OnUpgrade>,
+    reuse: Reuse,
+    target_end: Option<TargetEnd>,
+    expectation: Option<Expectation>,
+}
+
+/// Makes the visitor's request one of the dispatcher: its head has the dispatcher's fields and none that a pod must not see.
+fn prepare(arrival: &Arrival<'_>, stream: &InFlight, request: &mut Request<Incoming>) -> Departed {
+    let (dispatcher, pool) = (arrival.dispatcher, arrival.pool);
+    let upgrade = headers::upgrade(request);
+    let departed = Departed {
+        visitor_side: upgrade.is_some().then(|| hyper::upgrade::on(&mut *request)),
+        expectation: Expectation::of(request.headers()),
+        reuse: Reuse::after(request, request.headers().contains_key(header::UPGRADE)),
+        target_end: request.extensions_mut().remove::<TargetEnd>(),
+        upgrade,
+    };
+    headers::for_pod(request, &arrival.hop, &stream.visitor.name, departed.upgrade.as_ref());
     request.headers_mut().insert(headers::X_SLOTKEEPER_PATH, pool.own_field.clone());
     request.headers_mut().remove(headers::X_SLOTKEEPER_REPORT);
     if let Some(token) = stream.report_token() {
@@ -222,22 +220,44 @@ pub async fn forward(
     for pool in &dispatcher.config.pools {
         cookie::strip(request.headers_mut(), &pool.cookie_name);
     }
+    departed
+}
+
+/// Sends the request to its pod, and returns the head of the response with a streaming body. After a `101`, both connections
+/// become a tunnel.
+///
+/// # Errors
+/// Names whose fault it was, and the step that failed.
+pub(crate) async fn forward(
+    arrival: &Arrival<'_>,
+    stream: InFlight,
+    seat: Arc<Seat>,
+    mut request: Request<Incoming>,
+) -> Result<(Response<Answer>, Outcome), RequestError> {
+    let (dispatcher, pool) = (arrival.dispatcher, arrival.pool);
+    // The pod may be working on a request with another method, so the visitor must not send it again.
+    let hangs = arrival.is_repeatable_page.then(|| hangs(dispatcher, pool, &seat));
+    let is_page = hangs.is_some();
+    let counts_requests = stream.counts().requests;
+    let awaits = counts_requests.then(|| seat.awaits());
+    let departed = prepare(arrival, &stream, &mut request);
+    let asker = Asker { session: stream.session(), connection: arrival.hop.connection };
     let limit = dispatcher.config.limits.body_bytes;
     let stream = Arc::new(stream);
-    let upload = |incoming| Upload::new(incoming, stream.clone(), seat.clone(), limit, expectation.clone());
+    let upload = |incoming| Upload::new(incoming, stream.clone(), seat.clone(), limit, departed.expectation.clone());
     let mut request = request.map(upload);
     let progress = request.body().progress();
     let patience = Patience { answer: pool.config.answer, stall: pool.config.stall };
-    if let Some(expectation) = expectation {
+    if let Some(expectation) = departed.expectation {
         hyper::ext::on_informational(&mut request, move |head| {
             if head.status() == StatusCode::CONTINUE {
                 expectation.met();
             }
         });
     }
-    let (mut response, mut lease) = tokio::select! {
+    let (response, mut lease) = tokio::select! {
         biased;
-        sent = seat.upstream.send(&dispatcher.net, asker, request, target_end) => sent?,
+        sent = seat.upstream.send(&dispatcher.net, asker, request, departed.target_end) => sent?,
         ending = seat.over(1000) => {
             let over = ending.code == SESSION_OVER;
             let message = if over { "the session has ended" } else { GOES_AWAY };
@@ -254,25 +274,62 @@ pub async fn forward(
     };
     drop(awaits);
     progress.is_answered();
-    let keeps = reuse.of(&mut lease, &response, asker);
-    let names = || dispatcher.config.pools.iter().map(|pool| pool.cookie_name.as_str());
+    let keeps = departed.reuse.of(&mut lease, &response, asker);
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return switch(arrival, stream, seat, departed.visitor_side.zip(departed.upgrade), response);
+    }
+    let response = for_visitor(arrival, &seat, response)?;
+    let lease = (lease, keeps, progress);
+    let may_be_silent = fields::may_be_silent(response.headers());
+    let reads = counts_requests && !fields::is_event_stream(response.headers());
+    let answer = response
+        .map(|incoming| Answer::Pod(Box::new(Download::new(incoming, lease, may_be_silent, stream, seat, reads))));
+    Ok((answer, Outcome::Forwarded))
+}
+
+/// Removes session cookies that the pod sets or deletes: they are the dispatcher's.
+fn strip_cookies(arrival: &Arrival<'_>, seat: &Seat, response: &mut Response<Incoming>) {
+    let pool = arrival.pool;
+    let names = || arrival.dispatcher.config.pools.iter().map(|pool| pool.cookie_name.as_str());
     if cookie::strip_set(response.headers_mut(), names) {
         pool.metrics.corrected(Corrected::Cookie);
         tracing::debug!(pool = %pool.config.id, pod = seat.pod.0, "pod set or deleted a session cookie: field dropped");
     }
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let (Some(visitor_side), Some(protocol)) = (visitor_side, upgrade) else {
-            return Err(RequestError::pod(Step::Respond, "unexpected protocol switch by the pod", "unexpected 101"));
-        };
-        let pod_side = hyper::upgrade::on(&mut response);
-        headers::for_visitor(response.headers_mut(), Some(&protocol));
-        // The protocol that the pod has chosen: the request may have offered several.
-        let chosen = response.headers().get(header::UPGRADE).unwrap_or(&protocol);
-        let is_websocket = chosen.as_bytes().eq_ignore_ascii_case(b"websocket");
-        let answer = response.map(|_| Answer::Empty);
-        tunnel::start(dispatcher.clone(), pool, stream, seat, visitor_side, pod_side, is_websocket);
-        return Ok((answer, Outcome::Upgraded));
-    }
+}
+
+/// The pod has switched protocols: both connections become a tunnel. `asked`: the visitor's connection and the protocol that
+/// the visitor asked for.
+fn switch(
+    arrival: &Arrival<'_>,
+    stream: Arc<InFlight>,
+    seat: Arc<Seat>,
+    asked: Option<(OnUpgrade, HeaderValue)>,
+    mut response: Response<Incoming>,
+) -> Result<(Response<Answer>, Outcome), RequestError> {
+    strip_cookies(arrival, &seat, &mut response);
+    let Some((visitor_side, protocol)) = asked else {
+        return Err(RequestError::pod(Step::Respond, "unexpected protocol switch by the pod", "unexpected 101"));
+    };
+    let pod_side = hyper::upgrade::on(&mut response);
+    headers::for_visitor(response.headers_mut(), Some(&protocol));
+    // The protocol that the pod has chosen: the request may have offered several.
+    let chosen = response.headers().get(header::UPGRADE).unwrap_or(&protocol);
+    let is_websocket = chosen.as_bytes().eq_ignore_ascii_case(b"websocket");
+    let answer = response.map(|_| Answer::Empty);
+    let (dispatcher, pool) = (arrival.dispatcher.clone(), arrival.pool.clone());
+    tunnel::start(dispatcher, pool, stream, seat, visitor_side, pod_side, is_websocket);
+    Ok((answer, Outcome::Upgraded))
+}
+
+/// Makes the pod's response one of the dispatcher: its framing is unambiguous, and its head has no field that concerns the pod
+/// only.
+fn for_visitor(
+    arrival: &Arrival<'_>,
+    seat: &Seat,
+    mut response: Response<Incoming>,
+) -> Result<Response<Incoming>, RequestError> {
+    let pool = arrival.pool;
+    strip_cookies(arrival, seat, &mut response);
     match fields::frame(response.headers_mut()) {
         Ok(true) => {
             pool.metrics.corrected(Corrected::Framing);
@@ -281,16 +338,11 @@ pub async fn forward(
         Ok(false) => {}
         Err(why) => return Err(RequestError::pod(Step::Respond, NOT_UNDERSTOOD, why)),
     }
-    if location::relate(response.headers_mut(), seat.incarnation.address, name_of(&pool, seat.pod)) {
+    if location::relate(response.headers_mut(), seat.incarnation.address, name_of(pool, seat.pod)) {
         pool.metrics.corrected(Corrected::Location);
     }
     headers::for_visitor(response.headers_mut(), None);
     // The visitor's connection is HTTP/1.1, whatever version the pod speaks.
     *response.version_mut() = Version::HTTP_11;
-    let lease = (lease, keeps, progress);
-    let may_be_silent = fields::may_be_silent(response.headers());
-    let reads = counts_requests && !fields::is_event_stream(response.headers());
-    let answer = response
-        .map(|incoming| Answer::Pod(Box::new(Download::new(incoming, lease, may_be_silent, stream, seat, reads))));
-    Ok((answer, Outcome::Forwarded))
+    Ok(response)
 }

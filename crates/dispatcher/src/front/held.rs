@@ -1,8 +1,9 @@
 //! Requests that wait for a slot with their connection open (`hold_seconds`), and what happens if the client disconnects.
 
 use crate::config::JournalConfig;
+use crate::front::arrival::Arrival;
 use crate::front::cookie::Ticket;
-use crate::front::visit::{NoSeat, Seat, Stream, answered};
+use crate::front::visit::{InFlight, NoSeat, Seat, answered};
 use crate::front::waiting;
 use crate::front::{Dispatcher, Pool};
 use slotkeeper_core::{Command, Place, SessionId, State};
@@ -16,16 +17,10 @@ const RETURN: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// [`NoSeat`] is the reason why there is none.
-pub async fn seat(
-    dispatcher: &Arc<Dispatcher>,
-    pool: &Arc<Pool>,
-    stream: &mut Stream,
-    ticket: &Ticket,
-    class: u8,
-    wants_page: bool,
-) -> Result<Arc<Seat>, NoSeat> {
+pub(crate) async fn seat(arrival: &Arrival<'_>, stream: &mut InFlight, ticket: &Ticket) -> Result<Arc<Seat>, NoSeat> {
+    let (dispatcher, pool, class) = (arrival.dispatcher, arrival.pool, arrival.class);
     let first = stream.seat(ticket.last, class).await;
-    if !matches!(first, Err(NoSeat::Queued)) || wants_page || pool.config.hold.is_zero() {
+    if !matches!(first, Err(NoSeat::Queued)) || arrival.wants_page || pool.config.hold.is_zero() {
         return first;
     }
     let Ok(_held) = pool.holds.try_acquire() else { return first };

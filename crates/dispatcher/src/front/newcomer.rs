@@ -2,17 +2,18 @@
 //! return the cookie. Addresses are not used as identities: two visitors behind one address are two sessions.
 
 use crate::config::Admission;
-use crate::front::cookie::Ticket;
+use crate::front::arrival::Arrival;
+use crate::front::cookie;
 use crate::front::error::{RequestError, Step};
 use crate::front::forward::body::Answer;
-use crate::front::forward::headers::Hop;
+use crate::front::forward::headers::{Hop, upgrade};
 use crate::front::guard::TargetEnd;
 use crate::front::waiting::{answer, page::local_path};
 use crate::front::{Dispatcher, Pool};
 use crate::io::{duration, now};
 use crate::metrics::Sessionless;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use slotkeeper_core::{Command, Place, SessionId};
+use slotkeeper_core::{Command, Place, SessionId, planted};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -100,6 +101,59 @@ impl Drop for Undelivered<'_> {
     }
 }
 
+/// Whether a request without a cookie may begin a session.
+pub(crate) enum Begin {
+    Session(Turn),
+    Not(Response<Answer>),
+}
+
+/// Decides whether a request without a cookie may begin a session.
+///
+/// # Errors
+/// If its client cannot keep the cookie, or its origin is not allowed.
+pub(crate) async fn begin<B>(arrival: &Arrival<'_>, request: &Request<B>) -> Result<Begin, RequestError> {
+    let pool = arrival.pool;
+    if let Some(answered) = preflight(pool, request) {
+        pool.metrics.sessionless(Sessionless::Preflight);
+        return answered.map(Begin::Not);
+    }
+    if must_return(pool) {
+        return Ok(Begin::Session(Turn::Free));
+    }
+    let frames = cookie::is_framed(&pool.config, arrival.secure);
+    if drops_cookie(request.headers(), frames) && upgrade(request).is_none() {
+        pool.metrics.sessionless(Sessionless::Cookie);
+        let message = "a session needs a cookie, and browsers do not keep the cookie of a response to such a request";
+        return Err(RequestError::visitor(Step::Cookie, StatusCode::FORBIDDEN, message));
+    }
+    if !arrival.is_repeatable_page {
+        return Ok(Begin::Session(Turn::Free));
+    }
+    match Firsts::turn(pool, exact_likeness(request, &arrival.hop)) {
+        Turn::Again(again) => {
+            pool.metrics.sessionless(Sessionless::Again);
+            again.settled().await;
+            Ok(Begin::Not(same_again(request)))
+        }
+        turn @ (Turn::Free | Turn::First(_)) => Ok(Begin::Session(turn)),
+    }
+}
+
+/// Holds back a request for a page whose cookie returns at once: the cookie may be one of several that a browser was given
+/// at the same time, of which it keeps the last. None of them gets a place before it is known which one that is.
+pub(crate) async fn settle<B>(arrival: &Arrival<'_>, request: &Request<B>) -> Option<Response<Answer>> {
+    let until = unsettled(arrival, request)?;
+    tokio::time::sleep_until(until).await;
+    arrival.pool.metrics.sessionless(Sessionless::Again);
+    Some(same_again(request))
+}
+
+/// Whether a session gets a slot only after the client has sent its cookie back.
+pub(crate) fn must_return(pool: &Pool) -> bool {
+    planted!(RoomWakesPods => false);
+    pool.config.admission == Admission::Returning
+}
+
 /// First requests for a page, in pools that place at once. A browser that restores five tabs sends five of them before it
 /// has a cookie, and nothing in them proves that they come from one browser. So of requests that look alike (address and
 /// headers), the first begins a session, and the others wait until its response has been sent. Then they are redirected to
@@ -167,19 +221,14 @@ impl Bursts {
 
 /// The same for a request with its cookie. Only a session that the fleet does not know yet has to wait.
 #[must_use]
-pub fn unsettled<B>(
-    dispatcher: &Dispatcher,
-    pool: &Pool,
-    ticket: &Ticket,
-    request: &Request<B>,
-    hop: &Hop<'_>,
-) -> Option<Instant> {
+pub(crate) fn unsettled<B>(arrival: &Arrival<'_>, request: &Request<B>) -> Option<Instant> {
+    let (dispatcher, pool, ticket) = (arrival.dispatcher, arrival.pool, arrival.ticket?);
     let age = duration(dispatcher.clock.wall().since(ticket.issued));
     if age >= UNSETTLED || pool.config.admission != Admission::Returning {
         return None;
     }
     let is_known = dispatcher.view.borrow().fleet.place(&pool.config.id, ticket.session) != Place::Unknown;
-    pool.bursts.unsettled(likeness(request, hop), age).filter(|_| !is_known)
+    pool.bursts.unsettled(likeness(request, &arrival.hop), age).filter(|_| !is_known)
 }
 
 /// Bounds the wait of visitors behind one address where new ones arrive all the time.

@@ -11,7 +11,7 @@ mod pump;
 use crate::front::activity::Counts;
 use crate::front::forward::line::PodSocket;
 use crate::front::guard::{Guard, Place};
-use crate::front::visit::{Ending, Seat, Stream, share};
+use crate::front::visit::{Ending, InFlight, Seat, share};
 use crate::front::{Dispatcher, Pool};
 use crate::io::{Stream as Socket, now};
 use bytes::Bytes;
@@ -39,7 +39,7 @@ const PING_TAG: [u8; 4] = *b"skpr";
 pub fn start(
     dispatcher: Arc<Dispatcher>,
     pool: Arc<Pool>,
-    stream: Arc<Stream>,
+    stream: Arc<InFlight>,
     seat: Arc<Seat>,
     visitor: OnUpgrade,
     pod: OnUpgrade,

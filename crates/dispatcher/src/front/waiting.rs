@@ -7,11 +7,13 @@ pub mod failure;
 pub mod landing;
 pub mod page;
 
+use crate::front::arrival::Arrival;
+use crate::front::cookie;
 use crate::front::forward::body::Answer;
 use crate::front::{Dispatcher, Pool};
 use crate::io::duration;
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde::Serialize;
 use slotkeeper_core::{Fleet, Ordinal, Phase, Place, SessionId, State, Why, planted};
 
@@ -191,6 +193,39 @@ impl Facts {
 fn place_in_line(ahead: usize) -> u64 {
     planted!(PositionFromZero => ahead as u64);
     ahead as u64 + 1
+}
+
+/// The response to a request whose session waits or is over: a page for a person (the operator's landing page if there is one),
+/// JSON for a program. Sets the cookie of a session that was created for the request.
+pub(crate) async fn reply(arrival: &Arrival<'_>, facts: &Facts) -> Response<Answer> {
+    let mut response = if arrival.wants_page { room_or_landing(arrival, facts).await } else { come_again(facts) };
+    if let Some(ticket) = &arrival.issued {
+        arrival.set_cookie(&mut response, ticket);
+    }
+    response
+}
+
+async fn room_or_landing(arrival: &Arrival<'_>, facts: &Facts) -> Response<Answer> {
+    let (dispatcher, pool) = (arrival.dispatcher, arrival.pool);
+    let waits = !matches!(facts.state, RoomState::Ended | RoomState::Full);
+    if let Some(landing) = pool.config.landing.as_ref().filter(|_| waits) {
+        match landing::fetch(&*dispatcher.net, landing).await {
+            Ok(mut response) => {
+                let names = || dispatcher.config.pools.iter().map(|pool| pool.cookie_name.as_str());
+                cookie::strip_set(response.headers_mut(), names);
+                return response;
+            }
+            Err(error) => {
+                tracing::warn!(pool = %pool.config.id, "landing page unavailable, showing the built-in waiting room: {error}");
+            }
+        }
+    }
+    let mut room = room(facts, pool, &arrival.target());
+    if arrival.method != Method::GET && arrival.method != Method::HEAD {
+        // The request has not reached a pod.
+        *room.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    room
 }
 
 /// The page for people. Never cached; `503` only if waiting cannot help.

@@ -24,7 +24,9 @@ const FILE_BYTES: u64 = 1024 * 1024;
 /// A certificate with its chain, and its private key, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
+    /// PEM: the server's certificate first, then those that issued it.
     pub certificate: PathBuf,
+    /// PEM: the certificate's private key.
     pub key: PathBuf,
 }
 

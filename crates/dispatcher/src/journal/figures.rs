@@ -7,8 +7,11 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, 
 /// Cheap to clone: all clones share the same metrics.
 #[derive(Clone)]
 pub struct Figures {
+    /// How long appends take, in seconds.
     pub appends: Histogram,
+    /// Written entries.
     pub entries: IntCounter,
+    /// Failed attempts, by the step that failed.
     pub errors: IntCounterVec,
     /// The position of the newest checkpoint that this replica has written.
     pub kept: IntGauge,
@@ -49,6 +52,7 @@ impl Figures {
         })
     }
 
+    /// Returns the metrics of a journal in a folder.
     #[must_use]
     pub fn of_folder(&self) -> Vec<Box<dyn Collector>> {
         let mut all = self.of_all();
@@ -56,6 +60,7 @@ impl Figures {
         all
     }
 
+    /// Returns the metrics of a journal in Redis.
     #[must_use]
     pub fn of_server(&self) -> Vec<Box<dyn Collector>> {
         let mut all = self.of_all();

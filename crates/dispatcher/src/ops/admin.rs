@@ -1,17 +1,16 @@
-//! The operators' listener: metrics, health, readiness, and a small JSON API for pools, pods and sessions. Loopback by
-//! default; if a token is configured, everything but the probes requires it. Sessions are named only by their public hash.
+//! The operators' listener: metrics, health, readiness, and a small JSON API for pools, pods and sessions (`crates/api` has its paths
+//! and types). Loopback by default; if a token is configured, everything but the probes requires it. Sessions are named only by their
+//! public hash.
 
+mod actions;
+mod answers;
 mod connections;
 
 use crate::config::{Limits, Trigger};
-use crate::engine::Ended;
 use crate::engine::view::View;
 use crate::front::connection::http;
-use crate::front::cookie::public_name;
-use crate::front::endpoints::condition;
 use crate::front::forward::body::Answer;
 use crate::front::guard::{Exchange, Guard};
-use crate::front::visit::{NoSeat, answered};
 use crate::front::waiting::answer as reply;
 use crate::front::{Dispatcher, Pool};
 use crate::io::Listener;
@@ -20,14 +19,16 @@ use crate::io::listener::{Connection, Serving};
 use crate::io::throttle::Throttle;
 use crate::metrics::process::Refused;
 use crate::ops::gauges::{self, knows};
+use actions::{on_pod, on_session};
 use connections::{Operators, Usage};
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde::Serialize;
+use slotkeeper_api::{Miss, Operation, Parameters, Problem, ROUTES, Role, Route, find};
 use slotkeeper_core::planted;
-use slotkeeper_core::{Command, Fleet, Life, Ordinal, Phase, Pod, Rules, Session, SessionId, Standing, State, Time};
+use slotkeeper_core::{Command, Fleet};
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -42,9 +43,6 @@ const LARGEST_BODY: u64 = 64 * 1024;
 /// Delay before a request with a wrong token is answered.
 const AFTER_WRONG_TOKEN: Duration = Duration::from_millis(100);
 static WRONG_TOKENS: Throttle = Throttle::new();
-
-/// Maximum number of listed sessions; the total is always reported.
-const LISTED: usize = 1000;
 
 /// Serves until the process ends: probes are also answered while the dispatcher stops.
 pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>) {
@@ -90,37 +88,81 @@ async fn answer_to(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>, pe
         refused(Refused::Body);
         return error(StatusCode::PAYLOAD_TOO_LARGE, "requests to this listener need no body");
     }
-    let path = request.uri().path();
-    let reads = request.method() == Method::GET || request.method() == Method::HEAD;
-    match path {
-        "/healthz" if reads => text(StatusCode::OK, "alive\n"),
-        "/readyz" if reads => match readiness(dispatcher) {
-            Ok(()) => text(StatusCode::OK, "ready\n"),
-            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}\n")),
+    let found = find(request.method().as_str(), request.uri().path());
+    let is_probe = matches!(&found, Ok((route, _)) if route.role == Role::Probe);
+    if !is_probe && !allowed(dispatcher, request.headers()) {
+        refused(Refused::Token);
+        if let Some(times) = WRONG_TOKENS.note() {
+            tracing::warn!(%peer, times, "admin requests without a valid token");
+        }
+        // Slows down guessing.
+        tokio::time::sleep(AFTER_WRONG_TOKEN).await;
+        let mut response = error(StatusCode::UNAUTHORIZED, "a valid token is required: Authorization: Bearer TOKEN");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        return response;
+    }
+    if !is_probe && from_a_page(dispatcher, request) {
+        refused(Refused::Page);
+        return error(
+            StatusCode::FORBIDDEN,
+            "requests from web pages are refused; allowed: other clients, which name the listener by IP address or as localhost",
+        );
+    }
+    match found {
+        Ok((route, parameters)) => perform(dispatcher, route, parameters).await,
+        Err(miss) => missed(&miss),
+    }
+}
+
+/// Why an operation is not performed: the status, and the message of the [`Problem`].
+struct Refusal(StatusCode, String);
+
+type Outcome = Result<Response<Answer>, Refusal>;
+
+/// Performs an operation for a caller who may.
+async fn perform(dispatcher: &Dispatcher, route: &Route, given: Parameters<'_>) -> Response<Answer> {
+    let answer = match route.operation {
+        Operation::Health => Ok(text(StatusCode::OK, "alive\n")),
+        Operation::Ready => match readiness(dispatcher) {
+            Ok(()) => Ok(text(StatusCode::OK, "ready\n")),
+            Err(why) => Ok(text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}\n"))),
         },
-        _ if !allowed(dispatcher, request.headers()) => {
-            refused(Refused::Token);
-            if let Some(times) = WRONG_TOKENS.note() {
-                tracing::warn!(%peer, times, "admin requests without a valid token");
+        Operation::Metrics => Ok(metrics(dispatcher)),
+        Operation::OpenApi => Ok(json_reply(StatusCode::OK, &slotkeeper_api::openapi())),
+        Operation::ListPools => answers::pools(dispatcher),
+        Operation::GetPool => answers::pool(dispatcher, given.pool),
+        Operation::RemovePool => actions::remove(dispatcher, given.pool).await,
+        Operation::ListSessions => answers::sessions(dispatcher, given.pool),
+        Operation::KickSession => on_session(dispatcher, given, "kick", |session| Command::Kick { session }).await,
+        Operation::ExtendSession => {
+            on_session(dispatcher, given, "extend", |session| Command::Extend { session }).await
+        }
+        Operation::BusySession => {
+            on_session(dispatcher, given, "busy", |session| Command::Active { sessions: vec![session] }).await
+        }
+        Operation::CordonPod => on_pod(dispatcher, given, "cordon", |pod| Command::Cordon { pod }).await,
+        Operation::DrainPod => on_pod(dispatcher, given, "drain", |pod| Command::Empty { pod }).await,
+        Operation::UncordonPod => on_pod(dispatcher, given, "uncordon", |pod| Command::Uncordon { pod }).await,
+    };
+    answer.unwrap_or_else(|Refusal(status, message)| error(status, &message))
+}
+
+fn missed(miss: &Miss) -> Response<Answer> {
+    match miss {
+        Miss::Path => {
+            let mut paths: Vec<&str> = ROUTES.iter().map(|r| r.path).collect();
+            paths.dedup();
+            error(StatusCode::NOT_FOUND, &format!("no such path; allowed: {}", paths.join(", ")))
+        }
+        Miss::Method(allowed) => {
+            let allowed: Vec<&str> = allowed.iter().map(|verb| verb.name()).collect();
+            let allowed = allowed.join(", ");
+            let mut response = error(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed} is allowed here"));
+            // RFC 9110, section 15.5.6.
+            if let Ok(allowed) = header::HeaderValue::from_str(&allowed.replace("GET", "GET, HEAD")) {
+                response.headers_mut().insert(header::ALLOW, allowed);
             }
-            // Slows down guessing.
-            tokio::time::sleep(AFTER_WRONG_TOKEN).await;
-            let mut response =
-                error(StatusCode::UNAUTHORIZED, "a valid token is required: Authorization: Bearer TOKEN");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
             response
-        }
-        _ if from_a_page(dispatcher, request) => {
-            refused(Refused::Page);
-            error(
-                StatusCode::FORBIDDEN,
-                "requests from web pages are refused; allowed: other clients, which name the listener by IP address or as localhost",
-            )
-        }
-        "/metrics" if reads => metrics(dispatcher),
-        _ => {
-            let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-            api(dispatcher, request.method(), &parts).await
         }
     }
 }
@@ -194,216 +236,17 @@ fn may_report(dispatcher: &Dispatcher, view: &View) -> bool {
     dispatcher.has_read(view)
 }
 
-async fn api(dispatcher: &Arc<Dispatcher>, method: &Method, path: &[&str]) -> Response<Answer> {
-    let ["api", "v1", "pools", rest @ ..] = path else { return not_found() };
-    if !dispatcher.has_read(&dispatcher.view.borrow()) {
-        return error(StatusCode::SERVICE_UNAVAILABLE, "the journal has not been read yet");
+fn json_reply(status: StatusCode, body: &impl Serialize) -> Response<Answer> {
+    match serde_json::to_string(body) {
+        Ok(text) => reply(status, "application/json", format!("{text}\n").into()),
+        Err(e) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("the answer cannot be encoded: {e}\n")),
     }
-    let [id, rest @ ..] = rest else {
-        return if method == Method::GET { pools(dispatcher) } else { no_such_method("GET") };
-    };
-    if rest.is_empty() && method == Method::DELETE {
-        return remove(dispatcher, id).await;
-    }
-    let Some(pool) = dispatcher.pools.iter().find(|p| &*p.config.id.0 == *id) else {
-        return error(StatusCode::NOT_FOUND, &format!("there is no pool {id:?}; see /api/v1/pools"));
-    };
-    match rest {
-        [] if method == Method::GET => json_reply(StatusCode::OK, &pool_json(&dispatcher.view.borrow().fleet, pool)),
-        ["sessions"] if method == Method::GET => sessions(dispatcher, pool),
-        [] => no_such_method("GET, DELETE"),
-        ["sessions"] => no_such_method("GET"),
-        ["sessions", name, act @ ("kick" | "extend" | "busy")] => {
-            if method != Method::POST {
-                return no_such_method("POST");
-            }
-            let Some(session) = find(&dispatcher.view.borrow().fleet, pool, name) else {
-                return error(
-                    StatusCode::NOT_FOUND,
-                    "there is no such session; see the list of sessions for their names",
-                );
-            };
-            tell(dispatcher, pool, act, name, on_session(act, session)).await
-        }
-        ["pods", ordinal, act @ ("cordon" | "uncordon" | "drain")] => {
-            if method != Method::POST {
-                return no_such_method("POST");
-            }
-            let max = pool.rules(&dispatcher.view.borrow().fleet).max;
-            let known = ordinal.parse().ok().map(Ordinal).filter(|o| o.0 < max);
-            let Some(pod) = known else {
-                let last = max.saturating_sub(1);
-                return error(
-                    StatusCode::NOT_FOUND,
-                    &format!("{ordinal:?} is not a pod of this pool; allowed: ordinals from 0 to {last}"),
-                );
-            };
-            if *act == "drain" && !dispatcher.view.borrow().fleet.knows_targets() {
-                let what = "an older dispatcher shares this journal, and does not support drain";
-                return error(StatusCode::CONFLICT, what);
-            }
-            let command = match *act {
-                "cordon" => Command::Cordon { pod },
-                "uncordon" => Command::Uncordon { pod },
-                _ => Command::Empty { pod },
-            };
-            tell(dispatcher, pool, act, ordinal, command).await
-        }
-        _ => not_found(),
-    }
-}
-
-fn on_session(act: &str, session: SessionId) -> Command {
-    match act {
-        "kick" => Command::Kick { session },
-        "extend" => Command::Extend { session },
-        _ => Command::Active { sessions: vec![session] },
-    }
-}
-
-/// Writes an operator's command, and answers with the resulting state of the pool.
-async fn tell(
-    dispatcher: &Arc<Dispatcher>,
-    pool: &Pool,
-    act: &str,
-    object: &str,
-    command: Command,
-) -> Response<Answer> {
-    tracing::info!(pool = %pool.config.id, act, object, "operator action");
-    match written(dispatcher.driver.tell(&pool.config.id, command)).await {
-        Ok(()) => json_reply(StatusCode::OK, &pool_json(&dispatcher.view.borrow().fleet, pool)),
-        Err(response) => response,
-    }
-}
-
-/// Removes a pool from the journal, also one that is not configured here (any more).
-async fn remove(dispatcher: &Arc<Dispatcher>, id: &str) -> Response<Answer> {
-    let pool = dispatcher.view.borrow().fleet.pools().find(|p| &*p.0 == id).cloned();
-    let Some(pool) = pool else {
-        return error(StatusCode::NOT_FOUND, &format!("there is no pool {id:?} in the journal"));
-    };
-    tracing::info!(%pool, "operator action: removing the pool");
-    match written(dispatcher.driver.tell(&pool, Command::Remove)).await {
-        Ok(()) => json_reply(StatusCode::OK, &json!({ "pool": id, "removed": true })),
-        Err(response) => response,
-    }
-}
-
-/// Waits for a write, but not for long if the journal does not answer.
-async fn written(tell: impl Future<Output = Result<(), Ended>>) -> Result<(), Response<Answer>> {
-    let ended_says = Ended.to_string();
-    let late = "the journal does not answer now; the command is written as soon as it does";
-    answered(tell).await.map_err(|no_seat| {
-        let ended = matches!(no_seat, NoSeat::Stopping);
-        error(StatusCode::SERVICE_UNAVAILABLE, if ended { &ended_says } else { late })
-    })
-}
-
-fn pools(dispatcher: &Dispatcher) -> Response<Answer> {
-    let view = dispatcher.view.borrow();
-    let pools: Vec<Value> = dispatcher.pools.iter().map(|p| pool_json(&view.fleet, p)).collect();
-    json_reply(StatusCode::OK, &json!({ "lapse": view.fleet.is_quiet(), "pools": pools }))
-}
-
-fn pool_json(fleet: &Fleet, pool: &Pool) -> Value {
-    let id = &pool.config.id;
-    let Some((census, rules)) = fleet.census(id).zip(fleet.rules(id)) else { return json!({ "pool": &*id.0 }) };
-    let pods: Vec<Value> =
-        fleet.pods(id).filter(|(_, p)| p.life.is_some() || p.cordoned).map(|(o, p)| pod_json(o, p)).collect();
-    json!({
-        "pool": &*id.0, "title": pool.config.title, "state": condition(&census, rules),
-        "sessions": { "queued": census.queued, "held": census.held, "taken": census.taken, "ending": census.ending },
-        "slots": { "busy": census.busy_slots, "free": census.free_slots, "per_pod": rules.slots_per_pod },
-        "needed": census.needed.len(), "desired": census.desired.len(), "start": census.desired.start,
-        "asked": census.asked, "messages_per_second": census.messages_per_second,
-        "gauge": census.gauge.map(|milli| milli as f64 / 1000.0),
-        "min": rules.min, "max": rules.max, "frozen": census.frozen, "pods": pods,
-    })
-}
-
-fn pod_json(ordinal: Ordinal, pod: &Pod) -> Value {
-    let life = pod.life.as_ref();
-    json!({
-        "ordinal": ordinal.0, "uid": life.map(|l| &*l.uid.0), "phase": life.map_or("absent", phase),
-        "why": life.and_then(why), "address": life.and_then(|l| l.incarnation.as_ref()).map(|i| i.address.to_string()),
-        "sessions": pod.sessions.len(), "slots": pod.slots, "cordoned": pod.cordoned,
-        "retiring": life.is_some_and(|l| matches!(l.standing, Standing::Retiring | Standing::Returning { .. })),
-        "leaving": life.is_some_and(|l| matches!(l.standing, Standing::Surplus | Standing::Leaving)),
-        "dirty": life.is_some_and(|l| l.dirty),
-    })
-}
-
-fn phase(life: &Life) -> &'static str {
-    match life.phase {
-        Phase::Pending { .. } => "pending",
-        Phase::Starting => "starting",
-        Phase::Ready { .. } => "ready",
-        Phase::Unready => "unready",
-        Phase::Terminating => "terminating",
-        Phase::Failed { .. } => "failed",
-    }
-}
-
-fn why(life: &Life) -> Option<&str> {
-    match &life.phase {
-        Phase::Pending { why } | Phase::Failed { why } => Some(why),
-        Phase::Starting | Phase::Ready { .. } | Phase::Unready | Phase::Terminating => None,
-    }
-}
-
-fn sessions(dispatcher: &Dispatcher, pool: &Pool) -> Response<Answer> {
-    let view = dispatcher.view.borrow();
-    // The current time, not that of the last entry.
-    let now = view.fleet.now() + view.age();
-    let all = view.fleet.sessions(&pool.config.id);
-    let rules = pool.rules(&view.fleet);
-    let listed: Vec<Value> = all.iter().take(LISTED).map(|(id, s)| session_json(rules, now, *id, s)).collect();
-    json_reply(StatusCode::OK, &json!({ "total": all.len(), "sessions": listed }))
-}
-
-fn session_json(rules: &Rules, now: Time, id: SessionId, session: &Session) -> Value {
-    let seconds_ago = |at: Time| now.since(at).0 / 1000;
-    let ends = session.ends(rules);
-    json!({
-        "session": public_name(id), "state": state(session), "pod": session.pod().map(|o| o.0),
-        "since_seconds": seconds_ago(session.since), "active_seconds_ago": seconds_ago(session.active),
-        "ends_in_seconds": ends.map(|(at, _)| at.since(now).0 / 1000), "ends_because": ends.map(|(_, why)| why.word()),
-    })
-}
-
-fn state(session: &Session) -> &'static str {
-    match session.state {
-        State::Queued { .. } => "queued",
-        State::Held { .. } => "held",
-        State::Taken { .. } => "taken",
-        State::Ending { .. } => "ending",
-    }
-}
-
-/// Returns the session with this public name. O(n), which is acceptable for operators' requests.
-fn find(fleet: &Fleet, pool: &Pool, name: &str) -> Option<SessionId> {
-    fleet.sessions(&pool.config.id).into_iter().map(|(id, _)| id).find(|id| public_name(*id) == name)
-}
-
-fn json_reply(status: StatusCode, body: &Value) -> Response<Answer> {
-    reply(status, "application/json", format!("{body}\n").into())
 }
 
 fn error(status: StatusCode, message: &str) -> Response<Answer> {
-    json_reply(status, &json!({ "error": message }))
+    json_reply(status, &Problem { error: message.to_owned() })
 }
 
 fn text(status: StatusCode, body: &str) -> Response<Answer> {
     reply(status, "text/plain; charset=utf-8", body.to_owned().into())
-}
-
-fn not_found() -> Response<Answer> {
-    error(
-        StatusCode::NOT_FOUND,
-        "no such path; allowed: /healthz, /readyz, /metrics and /api/v1/pools[/POOL[/sessions[/NAME/kick|extend|busy]|/pods/ORDINAL/cordon|uncordon|drain]]",
-    )
-}
-
-fn no_such_method(allowed: &str) -> Response<Answer> {
-    error(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allowed} is allowed here"))
 }

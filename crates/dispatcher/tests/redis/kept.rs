@@ -16,7 +16,7 @@ async fn say_and_keep(replica: &mut Replica, marks: std::ops::RangeInclusive<u12
     let last = *marks.end();
     replica.say(marks).await;
     let state = replica.reads(last).await.fleet;
-    replica.keep.keep(state.clone()).await.unwrap();
+    replica.keep.keep(state.clone().into()).await.unwrap();
     state
 }
 
@@ -31,7 +31,7 @@ async fn a_newcomer_starts_from_the_checkpoint() {
     // The oldest entry left is that of the checkpoint before, so that a reader that is a little behind can continue.
     assert_eq!(length(&server).await, 11);
     // A checkpoint older than the stored one is not stored.
-    old.keep.keep(first).await.unwrap();
+    old.keep.keep(first.into()).await.unwrap();
     old.say([20]).await;
     let mut new = Replica::new(2, &way);
     agree(&mut [&mut old, &mut new], 20).await;
@@ -76,12 +76,12 @@ async fn a_checkpoint_of_lost_entries_is_not_stored() {
     replica.say(1..=9).await;
     let lost = replica.reads(9).await.fleet;
     server.ask(&["FLUSHALL"]).await;
-    let error = replica.keep.keep(lost.clone()).await.unwrap_err();
+    let error = replica.keep.keep(lost.clone().into()).await.unwrap_err();
     let error = format!("{:#}", anyhow::Error::new(error));
     assert!(error.starts_with("keeping the state in Redis at 127.0.0.1:6379: entries may be lost"), "{error}");
     replica.say_anew([10]).await;
     replica.until("a new state", |reading| reading.states == 1 && reading.has(10)).await;
-    replica.keep.keep(lost).await.unwrap_err();
+    replica.keep.keep(lost.into()).await.unwrap_err();
     assert_eq!(Replica::new(2, &way).reads(10).await.states, 0);
 }
 

@@ -141,7 +141,7 @@ async fn any_key_of_the_journal_can_be_deleted() {
     let way = Way::to(&server);
     let (mut one, mut other) = two(&way).await;
     let state = one.now().fleet;
-    one.keep.keep(state.clone()).await.unwrap();
+    one.keep.keep(state.clone().into()).await.unwrap();
 
     server.ask(&["DEL", "{slotkeeper}:life"]).await;
     one.say([11]).await;

@@ -87,7 +87,7 @@ async fn the_documented_rights_are_sufficient_and_necessary() {
         .await;
     for what in 2..4 {
         let state = replica.now().fleet;
-        replica.keep.keep(state).await.unwrap();
+        replica.keep.keep(state.into()).await.unwrap();
         replica.say([what]).await;
         replica.reads(what).await;
     }
@@ -200,7 +200,7 @@ async fn tls_connections_are_made_to_trusted_servers_only() {
     replica.say(1..=300).await;
     replica.reads(300).await;
     let state = replica.now().fleet;
-    replica.keep.keep(state).await.unwrap();
+    replica.keep.keep(state.into()).await.unwrap();
 
     let stranger = Replica::with(2, &config(&other), &way);
     stranger.troubles.until("tls").await;

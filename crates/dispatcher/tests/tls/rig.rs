@@ -2,7 +2,7 @@
 //! clients.
 
 use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
-use slotkeeper::config::parse;
+use slotkeeper::config::{Config, ConfigError, parse};
 use slotkeeper::io::{BoxFuture, Clock, Ids, Listener, Net, Stream};
 use slotkeeper::ops::reload::Reloads;
 use slotkeeper::{Listening, Outside, cluster, journal};
@@ -106,6 +106,7 @@ async fn head(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Option<String> {
 
 pub(super) struct Rig {
     pub(super) folder: TempDir,
+    reload: mpsc::UnboundedSender<Result<Config, ConfigError>>,
     net: Wires,
     pub(super) at: Listening,
     stop: Option<oneshot::Sender<()>>,
@@ -155,13 +156,15 @@ impl Rig {
         let outside = Outside { net, clock, ids, clusters, journal };
         let (stop, stopped) = oneshot::channel::<()>();
         let (started, listening) = oneshot::channel();
+        let (reload, configurations) = mpsc::unbounded_channel();
+        let reloads = Reloads { configurations, ..Reloads::none() };
         let running = tokio::spawn(async move {
             let (stop, never) = (async { _ = stopped.await }, std::future::pending());
             let started = |at: &Listening| _ = started.send(at.clone());
-            slotkeeper::run_until(outside, config, stop, never, Reloads::none(), started).await
+            slotkeeper::run_until(outside, config, stop, never, reloads, started).await
         });
         let at = listening.await.unwrap();
-        let rig = Rig { folder, net: wires, at, stop: Some(stop), running };
+        let rig = Rig { folder, reload, net: wires, at, stop: Some(stop), running };
         while !rig.admin("/readyz").await.starts_with("HTTP/1.1 200") {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -196,9 +199,27 @@ impl Rig {
         Some(value.parse().unwrap())
     }
 
-    pub(super) async fn handshakes(&self, result: &str) -> f64 {
+    /// Waits until a counter has this value. (A client's handshake may end before the dispatcher's.)
+    pub(super) async fn counts(&self, series: &str, expected: f64) {
+        let mut value = self.metric(series).await;
+        for _ in 0..1000 {
+            if value.is_some_and(|value| value >= expected) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            value = self.metric(series).await;
+        }
+        assert_eq!(value, Some(expected), "{series}");
+    }
+
+    pub(super) async fn handshakes(&self, result: &str, expected: f64) {
         let series = format!("slotkeeper_tls_handshakes_total{{listener=\"visitors\",result=\"{result}\"}}");
-        self.metric(&series).await.unwrap()
+        self.counts(&series, expected).await;
+    }
+
+    /// Applies another file, as SIGHUP does.
+    pub(super) fn reload(&self, text: &str) {
+        self.reload.send(parse(text, "file", self.folder.path())).unwrap();
     }
 
     /// Performs a handshake in which the client asks for this host.

@@ -26,10 +26,13 @@ use super::chip8::{ROM_LIMIT, START};
 /// An assembled source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
+    /// The game's name in the menu, from the source's `.title`.
     pub title: String,
+    /// One line on how it is played, from `.about`.
     pub about: String,
     /// Instructions per frame.
     pub speed: Option<u32>,
+    /// The instructions and data from address 0x200 on.
     pub rom: Vec<u8>,
 }
 
@@ -37,7 +40,9 @@ pub struct Program {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
 pub struct SourceError {
+    /// The line, counted from 1.
     pub line: usize,
+    /// What is wrong, and what is allowed.
     pub what: String,
 }
 

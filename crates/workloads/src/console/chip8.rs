@@ -61,8 +61,10 @@ impl Quirks {
 /// Why a ROM cannot be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RomError {
+    /// There is nothing to run.
     #[error("the file is empty")]
     Empty,
+    /// The ROM has this many bytes, and does not fit into the memory.
     #[error("too large: {0} bytes, the limit is {ROM_LIMIT}")]
     TooLarge(usize),
 }
@@ -70,16 +72,35 @@ pub enum RomError {
 /// Why a machine has stopped until it is reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Halt {
+    /// The game has ended itself (SCHIP's `exit`).
     #[error("the game ended")]
     Exit,
+    /// There is no such instruction.
     #[error("invalid instruction {opcode:#06x} at {at:#05x}")]
-    Invalid { opcode: u16, at: u16 },
+    Invalid {
+        /// The 16 bits of the instruction.
+        opcode: u16,
+        /// Its address.
+        at: u16,
+    },
+    /// A call while the stack is full.
     #[error("more than {STACK} nested calls at {at:#05x}")]
-    StackOverflow { at: u16 },
+    StackOverflow {
+        /// The address of the call.
+        at: u16,
+    },
+    /// A return while the stack is empty.
     #[error("return without a call at {at:#05x}")]
-    StackUnderflow { at: u16 },
+    StackUnderflow {
+        /// The address of the return.
+        at: u16,
+    },
+    /// The next instruction is outside of the memory.
     #[error("the program ran out of memory at {at:#05x}")]
-    OutsideMemory { at: u16 },
+    OutsideMemory {
+        /// The address of that instruction.
+        at: u16,
+    },
 }
 
 /// One machine. Time passes only by [`Machine::frame`].
@@ -166,6 +187,7 @@ impl Machine {
         self.keys = keys;
     }
 
+    /// Returns the screen as it is now.
     pub fn screen(&self) -> &Screen {
         &self.screen
     }
@@ -175,6 +197,7 @@ impl Machine {
         self.sound > 0
     }
 
+    /// Returns why the machine has stopped. `None` while it runs.
     pub fn halt(&self) -> Option<Halt> {
         self.halt
     }

@@ -14,23 +14,46 @@ const FRAME_VERSION: u8 = 1;
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Command {
     /// A key of the hexadecimal keypad (0 to 15) was pressed or released.
-    Key { key: u8, down: bool },
+    Key {
+        /// The key, 0 to 15.
+        key: u8,
+        /// Whether it was pressed.
+        down: bool,
+    },
     /// Start this game.
-    Choose { game: String },
+    Choose {
+        /// The game's id in [`State::games`].
+        game: String,
+    },
     /// Return to the menu.
     Menu,
     /// Restart the game.
     Reset,
     /// Save the game in a slot, 1 to 8.
-    Save { slot: u8 },
+    Save {
+        /// The slot, 1 to 8.
+        slot: u8,
+    },
     /// Load the game from a slot.
-    Load { slot: u8 },
+    Load {
+        /// The slot, 1 to 8.
+        slot: u8,
+    },
     /// The machine's speed in percent: 25 to 400.
-    Speed { percent: u16 },
+    Speed {
+        /// Per cent of the normal speed.
+        percent: u16,
+    },
     /// Pause or continue.
-    Pause { on: bool },
+    Pause {
+        /// Whether the game is to pause.
+        on: bool,
+    },
     /// Whether clients should sound the buzzer.
-    Sound { on: bool },
+    Sound {
+        /// Whether it is to be heard.
+        on: bool,
+    },
 }
 
 /// All that a page shows in addition to the screen.
@@ -41,16 +64,21 @@ pub struct State {
     pub kind: &'static str,
     /// Name of the pod.
     pub pod: String,
+    /// The menu.
     pub games: Vec<Listed>,
     /// Id of the running game; none: the menu.
     pub playing: Option<String>,
     /// Why the machine has halted.
     pub halted: Option<String>,
+    /// Whether the game is paused.
     pub paused: bool,
+    /// The speed in per cent of the normal one.
     pub speed_percent: u16,
+    /// Whether clients sound the buzzer.
     pub sound: bool,
     /// Whether there is a data folder for saves.
     pub saving: bool,
+    /// Number of slots for saved games.
     pub slots: u8,
     /// Used slots of the running game.
     pub saves: Vec<Save>,
@@ -63,8 +91,11 @@ pub struct State {
 /// A game in the menu.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Listed {
+    /// What [`Command::Choose`] names.
     pub id: String,
+    /// The game's name.
     pub title: String,
+    /// One line on how it is played.
     pub about: String,
     /// Why it cannot be played.
     pub unusable: Option<String>,
@@ -73,6 +104,7 @@ pub struct Listed {
 /// A used slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Save {
+    /// The slot, 1 to 8.
     pub slot: u8,
     /// Milliseconds since 1970.
     pub saved_at_ms: u64,
@@ -81,8 +113,11 @@ pub struct Save {
 /// A notice that is shown once; a new number is a new notice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Notice {
+    /// Counts the notices.
     pub number: u64,
+    /// The notice.
     pub text: String,
+    /// Whether something has failed.
     pub bad: bool,
 }
 

@@ -140,11 +140,15 @@ pub struct Config {
     pub redis_prefix: String,
     /// Messages of the chat kept for joining and reconnecting clients.
     pub history: usize,
+    /// How long the closing of all sockets takes after SIGTERM.
     pub drain: Duration,
+    /// The interval of pings to each socket.
     pub heartbeat: Duration,
     /// Messages that may wait for one socket.
     pub send_queue: usize,
+    /// What happens to a socket whose queue is full.
     pub slow_consumer: SlowConsumer,
+    /// The maximum size of a client's message in bytes.
     pub message_bytes: usize,
 }
 

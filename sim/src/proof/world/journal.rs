@@ -52,7 +52,7 @@ impl Keep for Often {
         EVERY
     }
 
-    fn keep(&mut self, fleet: Fleet) -> BoxFuture<'_, Result<(), JournalError>> {
+    fn keep(&mut self, fleet: Arc<Fleet>) -> BoxFuture<'_, Result<(), JournalError>> {
         self.0.keep(fleet)
     }
 }

@@ -195,7 +195,7 @@ pub const ALL: &[Promise] = &[
     promise(
         "what was acknowledged is not lost",
         "Every entry that the journal has acknowledged is on the disk after a crash or a loss of power.",
-        "sim/src/world/disk.rs",
+        "sim/src/proof/world/disk.rs",
         "acknowledged",
     ),
     promise(

@@ -2,6 +2,7 @@
 //! Versions are the API server's times 16, which leaves room for observations between two of its versions (for example,
 //! that a pod has answered a probe).
 
+mod events;
 mod known;
 mod lost;
 mod size;
@@ -15,7 +16,7 @@ use super::{Site, ordinals};
 use crate::cluster::probe;
 use crate::config::Workload as Named;
 use crate::io::now;
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use known::Known;
 use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Uid};
 use std::collections::{BTreeMap, BTreeSet};
@@ -152,7 +153,7 @@ impl Observer {
             if self.coming.is_empty() {
                 events.take().inspect(AbortHandle::abort);
             } else if events.as_ref().is_none_or(AbortHandle::is_finished) {
-                events = Some(self.tasks.spawn(note(self.site.clone(), notes.send.clone())));
+                events = Some(self.tasks.spawn(events::note(self.site.clone(), notes.send.clone())));
             }
         }
     }
@@ -484,35 +485,4 @@ async fn at(moment: Option<Instant>) {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,
     }
-}
-
-/// Follows the Kubernetes events of pods, while any pod is starting. They are optional, so errors have no consequences.
-async fn note(site: Arc<Site>, out: mpsc::Sender<(Uid, Note)>) {
-    let (told, mut news) = mpsc::channel(AHEAD);
-    let fields = Some("involvedObject.kind=Pod".to_owned());
-    let source = Source { api: site.events(), site, resource: "events", labels: None, fields };
-    let read = |event: Event| {
-        let (uid, version) = (event.involved_object.uid?, event.metadata.resource_version?.parse::<u64>().ok()?);
-        let note = Note { reason: event.reason?, message: event.message.unwrap_or_default() };
-        Some((version, Uid(uid.into()), note))
-    };
-    let follow = source.follow(read, told);
-    let pass = async {
-        while let Some(news) = news.recv().await {
-            let items = match news {
-                News::Listed { mut items, .. } => {
-                    items.sort_by_key(|(version, ..)| *version);
-                    items
-                }
-                News::Put { item, .. } => vec![item],
-                News::Gone { .. } => continue,
-            };
-            for (_, uid, note) in items {
-                if out.send((uid, note)).await.is_err() {
-                    return;
-                }
-            }
-        }
-    };
-    tokio::join!(follow, pass);
 }

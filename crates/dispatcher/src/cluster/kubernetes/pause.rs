@@ -32,7 +32,7 @@ const VERIFY: Duration = Duration::from_secs(60);
 const VERIFY_AT_FIRST: Duration = Duration::from_secs(5);
 /// Counted from the first session.
 const AT_FIRST: Duration = Duration::from_secs(30);
-/// Shortest time between two proofs.
+/// Time between two proofs for the same pods.
 const PROVE_AGAIN: Duration = Duration::from_secs(5);
 /// Maximum age of the known fleet time.
 const RECENT: Duration = Duration::from_secs(3);
@@ -51,7 +51,7 @@ pub(super) struct Pause {
     /// The autoscaler (its uid) that does not scale in because of the guard of this timeline and position, and when that was
     /// first seen.
     disabled: Option<(String, Mark, Instant)>,
-    /// Earliest time of the next proof.
+    /// Earliest time of the next proof for pods that the last one did not help.
     prove_again: Option<Instant>,
     warned: bool,
 }
@@ -103,6 +103,9 @@ impl Pause {
             return Ok(());
         };
         self.guard(&name, attendance).await?;
+        if !attendance.awaits_pause {
+            self.prove_again = None;
+        }
         // Nothing shows which pods a Deployment's ReplicaSet is about to remove.
         if attendance.awaits_pause && !self.site.is_deployment() && self.prove_again.is_none_or(|at| at <= now()) {
             self.prove(&name, attendance).await?;

@@ -4,8 +4,8 @@ use super::fields;
 use super::line::Line;
 use super::pace::{Late, Progress};
 use super::pods::Lease;
-use crate::front::error::BoxError;
-use crate::front::visit::{Cut, Seat, Stream};
+use crate::front::error::{BoxError, RequestError, Step};
+use crate::front::visit::{Cut, InFlight, Seat};
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header;
@@ -115,6 +115,10 @@ impl Cut for Cargo<Outbound> {
 #[error("the session has ended, or nothing of the body moved for too long")]
 struct CutOff;
 
+#[derive(Debug, thiserror::Error)]
+#[error("the pod's response ended early")]
+struct EndedEarly;
+
 /// The request's body, from the visitor to the pod.
 pub struct Upload {
     cargo: Arc<Cargo<Inbound>>,
@@ -130,7 +134,7 @@ pub struct Upload {
 struct Inbound {
     incoming: Incoming,
     progress: Arc<Progress>,
-    stream: Arc<Stream>,
+    stream: Arc<InFlight>,
 }
 
 impl Upload {
@@ -138,7 +142,7 @@ impl Upload {
     #[must_use]
     pub fn new(
         incoming: Incoming,
-        stream: Arc<Stream>,
+        stream: Arc<InFlight>,
         seat: Arc<Seat>,
         limit: Option<u64>,
         expectation: Option<Expectation>,
@@ -269,7 +273,7 @@ struct Outbound {
     progress: Progress,
     /// The pod sends events only when they happen.
     may_be_silent: bool,
-    _stream: Arc<Stream>,
+    stream: Arc<InFlight>,
 }
 
 impl Download {
@@ -280,7 +284,7 @@ impl Download {
         incoming: Incoming,
         (lease, keeps, uploaded): (Lease, bool, Arc<Progress>),
         may_be_silent: bool,
-        stream: Arc<Stream>,
+        stream: Arc<InFlight>,
         seat: Arc<Seat>,
         reads: bool,
     ) -> Download {
@@ -292,7 +296,7 @@ impl Download {
             uploaded,
             progress: Progress::new(false),
             may_be_silent,
-            _stream: stream,
+            stream,
         });
         let mut download = Download { cargo, seat, watched: false, reads, done: false };
         if whole {
@@ -311,6 +315,16 @@ impl Download {
                 self.seat.upstream.keep(outbound.lease);
             }
         }
+    }
+
+    /// The rest of the response is missing or invalid. Its head has been passed on, so this can only be reported.
+    fn break_off(&mut self, error: hyper::Error) -> BoxError {
+        if let Some(outbound) = &self.cargo.lock().load {
+            let error = RequestError::pod(Step::Respond, "the pod's response ended early", error);
+            outbound.stream.report(self.seat.pod, &error);
+        }
+        self.finish(false);
+        EndedEarly.into()
     }
 }
 
@@ -348,18 +362,18 @@ impl Body for Download {
         if self.reads && matches!(frame, Some(Some(Ok(_)))) {
             self.seat.mark_active();
         }
+        let frame = frame.map(|frame| frame.map(|frame| frame.map_err(|error| self.break_off(error))));
         match &frame {
             Some(Some(Ok(_))) if !whole => {}
-            Some(Some(Err(_))) => self.finish(false),
-            Some(_) => self.finish(true),
-            None => {}
+            Some(Some(Ok(_)) | None) => self.finish(true),
+            Some(Some(Err(_))) | None => {}
         }
         if !self.done && !self.watched {
             self.watched = true;
             let cargo: Arc<dyn Cut> = self.cargo.clone();
             self.seat.watch(Arc::downgrade(&cargo));
         }
-        frame.map_or(Poll::Pending, |frame| Poll::Ready(frame.map(|f| f.map_err(Into::into))))
+        frame.map_or(Poll::Pending, Poll::Ready)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -4,7 +4,7 @@
 use super::{Facts, RoomState, sign_every};
 use crate::front::Dispatcher;
 use crate::front::forward::body::Answer;
-use crate::front::visit::Stream;
+use crate::front::visit::InFlight;
 use crate::io::now;
 use crate::shell::stopped;
 use bytes::Bytes;
@@ -23,7 +23,7 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Opens the stream. `Visit` must have been sent for the session already; `stream` counts among its streams.
 #[must_use]
-pub fn open(dispatcher: Arc<Dispatcher>, stream: Stream, hint: Option<Ordinal>, class: u8) -> Response<Answer> {
+pub fn open(dispatcher: Arc<Dispatcher>, stream: InFlight, hint: Option<Ordinal>, class: u8) -> Response<Answer> {
     let (sender, receiver) = mpsc::channel(4);
     tokio::spawn(tell(dispatcher, stream, hint, class, sender));
     let mut response = Response::new(Answer::Events(receiver));
@@ -45,7 +45,7 @@ const AGAIN: &[u8] = b"event: again\ndata: open another stream\n\n";
 
 async fn tell(
     dispatcher: Arc<Dispatcher>,
-    stream: Stream,
+    stream: InFlight,
     hint: Option<Ordinal>,
     class: u8,
     sender: mpsc::Sender<Bytes>,

@@ -26,7 +26,7 @@ pub(super) struct Keeper {
 }
 
 impl Keep for Keeper {
-    fn keep(&mut self, fleet: Fleet) -> BoxFuture<'_, Result<(), JournalError>> {
+    fn keep(&mut self, fleet: Arc<Fleet>) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(async move {
             let position = fleet.applied();
             if position <= self.newest {

@@ -7,6 +7,8 @@ use crate::io::BoxFuture;
 use crate::journal::{JournalError, Keep};
 use redis::Value;
 use slotkeeper_core::Fleet;
+use std::sync::Arc;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 const KEEP: &str = include_str!("keep.lua");
 
@@ -21,7 +23,7 @@ impl Keeper {
 }
 
 impl Keep for Keeper {
-    fn keep(&mut self, fleet: Fleet) -> BoxFuture<'_, Result<(), JournalError>> {
+    fn keep(&mut self, fleet: Arc<Fleet>) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(async move {
             self.house.keep(&fleet).await.map_err(|trouble| {
                 self.house.figures.errors.with_label_values(&[trouble.kind.word()]).inc();
@@ -37,7 +39,7 @@ impl House {
         let Some(life) = self.shared.lock().life.clone() else {
             return Err(Trouble::new(Kind::Lapsed, "nothing has been read yet"));
         };
-        let state = serde_json::to_vec(fleet)
+        let state = json(fleet)
             .map_err(|error| Trouble::new(Kind::Refused, format!("the state cannot be written as JSON: {error}")))?;
         let mut keep = redis::cmd("EVAL");
         keep.arg(KEEP).arg(3).arg(&self.keys.entries).arg(&self.keys.life).arg(&self.keys.checkpoint);
@@ -48,5 +50,15 @@ impl House {
             self.figures.kept.set(fleet.applied().cast_signed());
         }
         Ok(())
+    }
+}
+
+/// A million sessions take a second. Meanwhile the other tasks of this thread continue on another one, if there are several.
+fn json(fleet: &Fleet) -> serde_json::Result<Vec<u8>> {
+    let write = || serde_json::to_vec(fleet);
+    if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+        tokio::task::block_in_place(write)
+    } else {
+        write()
     }
 }

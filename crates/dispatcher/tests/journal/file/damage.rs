@@ -172,7 +172,7 @@ async fn kept(folder: &Path) {
         let slotkeeper::journal::News::Entries(entries) = journal.follow.next().await.unwrap() else { panic!() };
         let _ = fleet.apply(&entries[0]);
         if number % 10 == 5 {
-            journal.keep.as_mut().unwrap().keep(fleet.clone()).await.unwrap();
+            journal.keep.as_mut().unwrap().keep(fleet.clone().into()).await.unwrap();
         }
     }
 }
@@ -261,7 +261,7 @@ async fn damage_before_the_checkpoint_is_ignored() {
     }
     let fleet = read(&mut journal, 5).await.fleet;
     journal.append.append(vec![draft(6)]).await.unwrap();
-    journal.keep.as_mut().unwrap().keep(fleet).await.unwrap();
+    journal.keep.as_mut().unwrap().keep(fleet.into()).await.unwrap();
     journal.append.append(vec![draft(7)]).await.unwrap();
     drop(journal);
     flip(&segment(dir.path(), 1), 200);

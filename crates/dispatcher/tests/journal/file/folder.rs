@@ -67,7 +67,7 @@ async fn a_start_begins_at_the_newest_checkpoint_and_only_two_are_kept() {
         let slotkeeper::journal::News::Entries(entries) = journal.follow.next().await.unwrap() else { panic!() };
         let _ = fleet.apply(&entries[0]);
         if number % 10 == 5 {
-            journal.keep.as_mut().unwrap().keep(fleet.clone()).await.unwrap();
+            journal.keep.as_mut().unwrap().keep(fleet.clone().into()).await.unwrap();
         }
     }
     let path = |path: std::path::PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -95,10 +95,10 @@ async fn a_late_checkpoint_does_not_lose_the_entries_after_it() {
     let early = read(&mut journal, 10).await.fleet;
     journal.append.append(drafts(11..=20)).await.unwrap();
     let keep = journal.keep.as_mut().unwrap();
-    keep.keep(early.clone()).await.unwrap();
+    keep.keep(early.clone().into()).await.unwrap();
     // The same state again, and an older one: neither changes anything.
-    keep.keep(early).await.unwrap();
-    keep.keep(slotkeeper_core::Fleet::new()).await.unwrap();
+    keep.keep(early.into()).await.unwrap();
+    keep.keep(slotkeeper_core::Fleet::new().into()).await.unwrap();
     journal.append.append(drafts(21..=22)).await.unwrap();
     drop(journal);
     let mut journal = file::open(dir.path(), clock()).unwrap();

@@ -115,7 +115,7 @@ async fn a_checkpoint_that_cannot_be_written_leaves_the_journal_unchanged() {
         journal.append.append(drafts(1..=5)).await.unwrap();
         let fleet = read(&mut journal, 5).await.fleet;
         troubles.are(&[(step, FULL)]);
-        let error = anyhow::Error::new(journal.keep.as_mut().unwrap().keep(fleet.clone()).await.unwrap_err());
+        let error = anyhow::Error::new(journal.keep.as_mut().unwrap().keep(fleet.clone().into()).await.unwrap_err());
         let expected = format!("cannot begin a new segment in {}: no storage space", dir.path().display());
         assert_eq!(format!("{error:#}"), expected);
         journal.append.append(drafts(6..=7)).await.unwrap();
@@ -124,7 +124,7 @@ async fn a_checkpoint_that_cannot_be_written_leaves_the_journal_unchanged() {
         let segments =
             std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
         assert_eq!(segments.filter(|name| name.starts_with("entries-")).count(), 1);
-        journal.keep.as_mut().unwrap().keep(fleet).await.unwrap();
+        journal.keep.as_mut().unwrap().keep(fleet.into()).await.unwrap();
         drop(journal);
         let mut journal = file::open(dir.path(), clock()).unwrap();
         let again = read(&mut journal, 7).await;
@@ -144,7 +144,7 @@ async fn a_new_segment_does_not_leave_a_torn_one_behind() {
     let waiting = tokio::spawn(async move { append.append(drafts(4..=5)).await.unwrap() });
     troubles.until(2).await;
     // A checkpoint is written meanwhile, and then there is space again.
-    journal.keep.as_mut().unwrap().keep(fleet).await.unwrap();
+    journal.keep.as_mut().unwrap().keep(fleet.into()).await.unwrap();
     troubles.are(&[]);
     waiting.await.unwrap();
     assert!(std::fs::read(segment(dir.path(), 1)).unwrap().ends_with(b"]\n"));
@@ -186,7 +186,7 @@ async fn under_a_real_limit() {
     assert!(last > 18, "{last}");
     let fleet = read(&mut journal, last).await.fleet;
     // A new segment begins, and it is small: there is room again. (For the checkpoint there may be too little.)
-    let _ = journal.keep.as_mut().unwrap().keep(fleet).await;
+    let _ = journal.keep.as_mut().unwrap().keep(fleet.into()).await;
     journal.append.append(drafts(last + 1..=last + 9)).await.unwrap();
     drop(journal);
     let again = read(&mut file::open(folder, clock()).unwrap(), last + 9).await;

@@ -25,7 +25,7 @@ async fn kept(folder: &Path) {
         let slotkeeper::journal::News::Entries(entries) = journal.follow.next().await.unwrap() else { panic!() };
         let _ = fleet.apply(&entries[0]);
         if [4, 7].contains(&number) {
-            journal.keep.as_mut().unwrap().keep(fleet.clone()).await.unwrap();
+            journal.keep.as_mut().unwrap().keep(fleet.clone().into()).await.unwrap();
         }
     }
 }

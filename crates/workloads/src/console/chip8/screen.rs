@@ -23,10 +23,12 @@ impl Screen {
         self.large
     }
 
+    /// Returns the number of columns in pixels.
     pub fn width(&self) -> usize {
         if self.large { 128 } else { 64 }
     }
 
+    /// Returns the number of rows in pixels.
     pub fn height(&self) -> usize {
         if self.large { 64 } else { 32 }
     }

@@ -29,6 +29,7 @@ pub struct Snapshot {
 pub struct Damaged(pub &'static str);
 
 impl Machine {
+    /// Returns the complete state, with which another machine continues exactly here.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             memory: to_hex(self.memory.iter().copied()),

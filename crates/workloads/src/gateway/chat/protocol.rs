@@ -9,9 +9,17 @@ use crate::gateway::mailbox::Letter;
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Command {
     /// Sends a text to all. The client makes the id, and repeats the command with the same id until it receives `sent`.
-    Say { client_id: String, text: String },
+    Say {
+        /// The id, made by the client. It identifies the message in `sent`.
+        client_id: String,
+        /// The message.
+        text: String,
+    },
     /// Changes the client's name.
-    Name { name: String },
+    Name {
+        /// The new name.
+        name: String,
+    },
 }
 
 /// A message before it has its id, as stored in Redis.

@@ -6,6 +6,7 @@ use super::{Family, Fault, is_rare};
 use turmoil::Sim;
 
 #[derive(Clone, Copy)]
+#[expect(clippy::enum_variant_names, reason = "the names in `FaultKind`")]
 pub(super) enum SharedJournal {
     JournalCrash,
     JournalLoss,
