@@ -202,8 +202,17 @@ async fn a_reload_changes_certificates_and_settings_but_no_listener() {
     rig.counts("slotkeeper_reloads_total{outcome=\"refused\"}", 1.0).await;
     rig.connect(&new, "other.example").await.unwrap();
     assert!(rig.connect(&tls12, "play.example").await.is_err());
+    let in_part = "slotkeeper_reloads_total{outcome=\"in_part\"}";
     rig.reload(&file("", "").replace(TLS, "10.0.0.1:444"));
-    rig.counts("slotkeeper_reloads_total{outcome=\"in_part\"}", 1.0).await;
+    rig.counts(in_part, 1.0).await;
+    until_read_again().await;
+    rig.connect(&tls12, "play.example").await.unwrap();
+    // Without the table, the listener and its certificate stay until a restart.
+    let text = file("", "");
+    let rest = &text[text.find("[admin]").unwrap()..];
+    rig.reload(&format!("listen = '10.0.0.1:8080'\n{rest}"));
+    rig.counts(in_part, 2.0).await;
+    until_read_again().await;
     rig.connect(&tls12, "play.example").await.unwrap();
 }
 

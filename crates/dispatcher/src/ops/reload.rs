@@ -198,8 +198,6 @@ pub fn merge(old: &Config, mut new: Config) -> (Config, Changes) {
         warnings: _,
     } = &mut new;
     changes.fixed("listen", old.listen.clone(), listen);
-    changes.fixed("tls.listen", old.tls.listen.clone(), &mut tls.listen);
-    changes.fixed("tls.redirect_listen", old.tls.redirect.clone(), &mut tls.redirect);
     self::tls(&mut changes, &old.tls, tls);
     changes.fixed("threads", old.threads, threads);
     changes.fixed("admin.listen", old.admin.listen, &mut admin.listen);
@@ -238,12 +236,14 @@ pub fn merge(old: &Config, mut new: Config) -> (Config, Changes) {
 }
 
 fn tls(changes: &mut Changes, old: &TlsListeners, new: &mut TlsListeners) {
-    if old.listen.is_empty() {
-        // No listener uses the rest.
-        *new = old.clone();
+    if old.listen.is_empty() || new.listen.is_empty() {
+        // Listeners that stay need the old certificates; without listeners, nothing uses them.
+        changes.fixed("tls", old.clone(), new);
         return;
     }
-    let TlsListeners { listen: _, redirect: _, redirect_port, certificates, least_version, handshake, hsts } = new;
+    let TlsListeners { listen, redirect, redirect_port, certificates, least_version, handshake, hsts } = new;
+    changes.fixed("tls.listen", old.listen.clone(), listen);
+    changes.fixed("tls.redirect_listen", old.redirect.clone(), redirect);
     changes.live("tls.redirect_port", &old.redirect_port, redirect_port);
     changes.live("tls.certificates", &old.certificates, certificates);
     changes.live("tls.min_version", &old.least_version, least_version);
