@@ -150,7 +150,7 @@ impl History {
 
     async fn keep(&mut self, life: &mut Life) -> bool {
         let Some(keep) = life.journal.keep.as_mut() else { return true };
-        let kept = tokio::time::timeout(PATIENCE, keep.keep(life.fleet.clone())).await;
+        let kept = tokio::time::timeout(PATIENCE, keep.keep(Arc::new(life.fleet.clone()))).await;
         if self.disk.is_dead() {
             self.count("killed while it kept a state");
             return false;

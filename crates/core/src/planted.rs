@@ -88,11 +88,13 @@ mod list {
 
     macro_rules! bugs {
         ($($bug:ident $word:literal $kind:ident $finder:ident $what:literal,)*) => {
+            /// A planted bug.
             #[derive(Clone, Copy, Debug, PartialEq, Eq)]
             #[repr(u8)]
             pub enum Bug { $(#[doc = $what] $bug,)* }
 
             impl Bug {
+                /// All of them, in the order of this file.
                 pub const ALL: &[Bug] = &[$(Bug::$bug,)*];
 
                 /// The name used in commands.
@@ -101,6 +103,7 @@ mod list {
                     match self { $(Bug::$bug => $word,)* }
                 }
 
+                /// What the bug concerns.
                 #[must_use]
                 pub fn kind(self) -> Kind {
                     match self { $(Bug::$bug => Kind::$kind,)* }
@@ -118,6 +121,7 @@ mod list {
                     match self { $(Bug::$bug => $what,)* }
                 }
 
+                /// The bug with this name.
                 #[must_use]
                 pub fn find(word: &str) -> Option<Bug> {
                     Bug::ALL.iter().copied().find(|bug| bug.word() == word)

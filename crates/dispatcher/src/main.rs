@@ -54,6 +54,12 @@ enum Job {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Print every setting with its default, range and meaning (Markdown), or the JSON Schema of a configuration file.
+    Settings {
+        /// The JSON Schema, for editors.
+        #[arg(long)]
+        json_schema: bool,
+    },
     /// Inspect the folder of a file journal, or repair it.
     #[command(subcommand)]
     Journal(journal::file::tool::Job),
@@ -153,6 +159,14 @@ fn act(job: Job) -> anyhow::Result<ExitCode> {
             if !warnings.is_empty() {
                 println_all(&format!("Warnings:\n{}", warnings.join("\n")));
             }
+            Ok(())
+        }
+        Job::Settings { json_schema: true } => {
+            println_all(&serde_json::to_string_pretty(&config::schema::schema())?);
+            Ok(())
+        }
+        Job::Settings { json_schema: false } => {
+            println_all(&config::reference::markdown());
             Ok(())
         }
         #[cfg(feature = "demo")]

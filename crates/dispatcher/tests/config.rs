@@ -13,7 +13,7 @@ mod tls;
 mod wrong;
 
 use slotkeeper::config::{Config, parse};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A small pool of processes; each test adds the settings that it checks.
 const PROCESSES: &str = "[pools.a.processes]\ncommand = ['run']\ndata_folder = 'data'\n";
@@ -33,4 +33,23 @@ fn problems(text: &str) -> Vec<String> {
         Ok(_) => panic!("nothing is wrong with:\n{text}"),
         Err(error) => error.problems,
     }
+}
+
+fn here(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Compares a file with what it should contain; with `SLOTKEEPER_WRITE=1` in the environment, writes it.
+fn compare(name: &str, wanted: &str) {
+    let path = here(name);
+    if std::env::var_os("SLOTKEEPER_WRITE").is_some_and(|set| set == "1") {
+        std::fs::write(&path, wanted).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap();
+    let first = wanted.lines().zip(found.lines()).find(|(wanted, found)| wanted != found);
+    let how = "SLOTKEEPER_WRITE=1 cargo test -p slotkeeper --test dispatcher config";
+    assert!(
+        found == wanted,
+        "{name} is not what the settings say; to write it with\n  {how}\nfirst difference: {first:#?}"
+    );
 }

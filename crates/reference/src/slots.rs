@@ -91,6 +91,8 @@ impl Reference {
         let ended = visitor.left || visitor.kicked.is_some() || self.removed || visitor.notified.contains(pod);
         let time_up = match (clocks.max_session, visitor.first_stream) {
             (None, _) => false,
+            // After a loss of entries, the session may have begun long before its first stream that is known here.
+            (Some(_), _) if visitor.past_unknown => true,
             (Some(max), Some(first)) => at.saturating_sub(first) >= max,
             (Some(_), None) => true,
         };

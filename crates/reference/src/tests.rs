@@ -255,6 +255,19 @@ fn the_time_of_a_session_may_have_begun_before_its_first_stream_was_seen() {
 }
 
 #[test]
+fn after_a_journal_loss_it_may_have_begun_long_before() {
+    let removal = |max_session| {
+        let mut story = Story::with_pods(Watch::Events, Settings { max_session, ..settings() });
+        story.sign(ANA).told(ANA, Answer::Ready).stream(ANA, "p0", 1).pass(20_000);
+        story.see(Observation::JournalLost).see(Observation::JournalSettled);
+        story.stream(ANA, "p0", 2).pass(10_000).pod("p0", 0, PodState::Terminating { by: Remover::Recycle });
+        story
+    };
+    removal(Some(25_000)).lawful();
+    removal(None).finds(Rule::Killed);
+}
+
+#[test]
 fn a_session_that_ends_before_its_clock_has_run_out_is_found() {
     let mut story = full(Watch::Snapshots);
     story.closed(ANA, 1).pass(29_999).ended(ANA, Reason::Disconnected).finds(Rule::Killed);

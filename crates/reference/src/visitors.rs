@@ -92,7 +92,7 @@ pub(crate) struct Visitor {
     /// Its session may be forgotten: the next answer is accepted as it is.
     pub(crate) amnesty: bool,
     /// Events of this session before a journal loss may be forgotten: its deadlines are unknown.
-    past_unknown: bool,
+    pub(crate) past_unknown: bool,
 }
 
 impl Visitor {

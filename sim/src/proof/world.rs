@@ -301,7 +301,10 @@ impl World {
                 self.oracle.violate("everything comes to rest", unrest);
                 break;
             }
-            sim.step()?;
+            self.oracle.steps();
+            let stepped = sim.step();
+            self.oracle.clock(sim.elapsed().as_millis() as u64);
+            stepped?;
         }
         if !self.oracle.is_broken() {
             self.everybody_was_served();

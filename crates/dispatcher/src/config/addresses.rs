@@ -1,9 +1,50 @@
 //! Parses addresses, routes and names; the errors contain what is wrong and what is allowed.
 
 use super::table::quoted;
-use super::{HostPattern, Landing, Network, OriginPattern};
+use super::{HostPattern, OriginPattern};
 use crate::authority::Authority;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+
+/// A plain-HTTP address of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Landing {
+    /// `host:port`.
+    pub authority: String,
+    pub path: String,
+}
+
+impl fmt::Display for Landing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.authority, self.path)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// An IP network, `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    pub address: IpAddr,
+    pub prefix: u8,
+}
+
+impl Network {
+    #[must_use]
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let (own, other, bits) = match (self.address, ip.to_canonical()) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()) << 96, u128::from(b.to_bits()) << 96, 32),
+            (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
+        };
+        let prefix = u32::from(self.prefix.min(bits));
+        prefix == 0 || (own ^ other) >> (128 - prefix) == 0
+    }
+}
 
 pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
@@ -134,6 +175,18 @@ pub(super) fn landing(text: &str) -> Result<Landing, String> {
 /// `host` or `host:port`; `Some(true)` if it has a port.
 fn authority_is_good(authority: &str) -> Option<bool> {
     Authority::parse(authority).filter(|_| !authority.ends_with(':')).map(|authority| authority.port.is_some())
+}
+
+/// The name of a pool on pages.
+pub(super) fn title(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() || text.chars().count() > 100 || text.chars().any(char::is_control) {
+        return Err(format!("{} is not a title; allowed: 1 to 100 characters on one line", quoted(text)));
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn header(text: &str) -> Result<http::HeaderName, String> {
+    text.parse().map_err(|_| format!("{} is not the name of a header; allowed: such as x-priority", quoted(text)))
 }
 
 /// The path of a request to a pod.

@@ -1,12 +1,13 @@
 //! Reads a TOML file into a `Config`: the top level of the file, and checks across pools. A single pool is read in
 //! `pool.rs`, its pods in `pods.rs`, secrets in `secrets.rs`; `table.rs` finds line numbers and wrong types.
-//! Every setting, with default, unit and range, is listed in `CONFIG.md`.
+//! Each table's settings are rows (`setting.rs`).
 
 use super::addresses::{network, socket_address};
 use super::pool::{self, NamedPool};
+use super::setting::{Access, Kind, Row, Shown, field, number, read_all, seconds};
 use super::table::{ConfigError, Source, Table, Value, quoted};
 use super::{
-    Admin, ClusterConfig, Config, JournalConfig, Limits, OnRestart, PoolConfig, journal, keda, kubernetes, secrets,
+    ClusterConfig, Config, JournalConfig, OnRestart, PoolConfig, admin, journal, keda, kubernetes, limits, secrets,
     tls, together,
 };
 use std::collections::BTreeSet;
@@ -32,6 +33,43 @@ pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Config, ConfigErro
     let folder = absolute(folder);
     let source = Source::new(text, name, &folder);
     everything(&source)
+}
+
+pub(crate) const ROWS: &[Row<Config>] = &[
+    Row::new("listen", Kind::OneOrList("`IP:PORT`"), field!(Config, listen = [socket_address], "nowhere"))
+        .help("where visitors connect", "; port 0: any free port. With `[tls]`: without TLS, and there is no default")
+        .restart(),
+    Row::new("threads", number(0, 1024), field!(Config, threads)).help("worker threads", "; 0: one per core").restart(),
+    Row::new("drain_seconds", seconds(0.0, 3600.0), field!(Config, drain))
+        .help("how long streams may take to end when the dispatcher stops or a pod drains", ""),
+    Row::new(
+        "trusted_proxies",
+        Kind::OneOrList("`IP` or `NETWORK/BITS`"),
+        field!(Config, trusted_proxies = [network], "none"),
+    )
+    .help("proxies whose `X-Forwarded-*` headers are trusted", ""),
+    Row::new("cookie_keys_file", Kind::Path, Access::shown(|_, config: &Config| Some(cookie_keys(config))))
+        .help(
+            "keys of the session cookies",
+            ", one per line, base64 or hex of at least 32 bytes; the first signs, all verify. Lines that start \
+             with `#` are skipped. Without this setting the dispatcher generates a key: beside a journal in a \
+             folder it is stored as `cookie-key`; with a journal in memory it is lost with the process, as the \
+             sessions are. A shared journal requires this setting. A reload changes keys; adding the first one, \
+             or removing all, needs a restart. `head -c 32 /dev/urandom | base64` generates a key",
+        )
+        .default("none")
+        .shown_as("cookie_keys"),
+    Row::new("cookie_keys_env", Kind::Variable, Access::NONE)
+        .help("the keys, from the environment", "; not together with `cookie_keys_file`")
+        .default("none"),
+];
+
+/// The keys that sign cookies: counted, not shown.
+fn cookie_keys(config: &Config) -> Shown {
+    match config.cookie_keys.len() {
+        0 => Shown::Words("a random one"),
+        n => Shown::Text(format!("{n} given")),
+    }
 }
 
 /// Every key that a file may have, `*` for names that the operator chooses.
@@ -74,30 +112,18 @@ fn everything(source: &Source<'_>) -> Result<Config, ConfigError> {
 
 fn top(table: &Table<'_>) -> Config {
     let mut config = Config::new(Vec::new());
-    if let Some(listen) = table.one_or_list("listen") {
-        config.listen = listen.iter().filter_map(|(text, at)| at.accept(socket_address(text))).collect();
-        if table.has_empty_list("listen") {
-            table.wrong("listen", "the list is empty; allowed: at least one address");
-        }
-        distinct(&listen.iter().map(|(text, at)| (*text, at)).collect::<Vec<_>>());
+    read_all(ROWS, table, &mut config);
+    if table.has_empty_list("listen") {
+        table.wrong("listen", "the list is empty; allowed: at least one address");
     }
-    config.threads = table.number("threads", config.threads, 0..=1024);
-    config.drain = table.seconds("drain_seconds", config.drain, 0.0..=3600.0);
-    for (text, at) in table.one_or_list("trusted_proxies").unwrap_or_default() {
-        config.trusted_proxies.extend(at.accept(network(text)));
-    }
+    let listen = table.one_or_list("listen").unwrap_or_default();
+    distinct(listen.iter().map(|(text, at)| (*text, at)));
     config.cookie_keys = secrets::cookie_keys(table);
     config.journal = journal::journal(table, &config);
-    config.admin = admin(table);
-    if let Some(address) = config.admin.listen.filter(|address| address.port() != 0 && config.listen.contains(address))
-    {
-        table.wrong("admin", format_args!("{address} is already used by `listen`; allowed: another address"));
-    }
+    admin::admin(table, &mut config);
     tls::tls(table, &mut config);
-    if let Some(limits) = table.table("limits") {
-        config.limits = self::limits(&limits);
-    }
-    config.kubernetes = kubernetes::access(table);
+    limits::limits(table, &mut config.limits);
+    kubernetes::access(table, &mut config);
     let pools = table.table("pools");
     if pools.as_ref().map_or(!table.has("pools"), Table::is_empty) {
         table.missing("pools", "a file needs at least one pool: a table [pools.NAME]");
@@ -122,59 +148,11 @@ fn adopts(pool: &PoolConfig) -> bool {
     matches!(&pool.cluster, ClusterConfig::Processes(processes) if processes.on_restart == OnRestart::Adopt)
 }
 
-fn admin(top: &Table<'_>) -> Admin {
-    let mut admin = Admin { listen: Some(Admin::DEFAULT), token: None };
-    let Some(table) = top.table("admin") else { return admin };
-    match table.string("listen") {
-        Some("off") => admin.listen = None,
-        Some(text) => match socket_address(text) {
-            Ok(address) => admin.listen = Some(address),
-            Err(what) => table.wrong("listen", format_args!("{what}, or \"off\"")),
-        },
-        None => {}
-    }
-    let says_token = table.has("token_file") || table.has("token_env");
-    admin.token = secrets::token(&table);
-    if let Some(address) = admin.listen.filter(|address| !address.ip().is_loopback() && !says_token) {
-        let what = format_args!(
-            "{address} can be reached from other machines; allowed: with `token_file` or `token_env`, or a loopback address"
-        );
-        table.wrong("listen", what);
-    }
-    if admin.listen.is_none() && says_token {
-        table.wrong("listen", "is \"off\", so the token has no use; allowed: one of the two");
-    }
-    table.finish();
-    admin
-}
-
-fn limits(table: &Table<'_>) -> Limits {
-    let default = Limits::default();
-    let limits = Limits {
-        header_bytes: table.number("header_bytes", default.header_bytes, 1024..=16 * 1024 * 1024),
-        header_fields: table.number("header_fields", default.header_fields, 16..=10_000),
-        header_time: table.seconds("header_seconds", default.header_time, 0.1..=3600.0),
-        body_bytes: table.number_or_off("body_bytes", default.body_bytes, &(1..=1 << 50)),
-        idle: table.seconds("idle_seconds", default.idle, 0.1..=86_400.0),
-        linger: table.seconds_or_off("linger_seconds", Some(default.linger), 0.1..=3600.0).unwrap_or_default(),
-        linger_bytes: table.number("linger_bytes", default.linger_bytes, 0..=1 << 50),
-        connections: table.number("connections", default.connections, 1..=10_000_000),
-        streams_per_session: table.number("streams_per_session", default.streams_per_session, 1..=100_000),
-        new_sessions_per_second: table.number(
-            "new_sessions_per_second",
-            default.new_sessions_per_second,
-            1..=1_000_000,
-        ),
-    };
-    table.finish();
-    limits
-}
-
 /// Reports items that are in the list twice.
-pub(super) fn distinct(items: &[(&str, &Value<'_>)]) {
+pub(super) fn distinct<'t>(items: impl Iterator<Item = (&'t str, &'t Value<'t>)>) {
     let mut seen = BTreeSet::new();
     for (text, at) in items {
-        if !seen.insert(*text) {
+        if !seen.insert(text) {
             at.wrong(format_args!("{} is in the list twice; allowed: once", quoted(text)));
         }
     }

@@ -2,9 +2,66 @@
 
 use super::redis::{RedisJournal, Trust};
 use super::secrets;
+use super::setting::{Access, Kind, Row, Shown};
 use super::table::{Table, quoted};
 use super::{Config, JournalConfig};
 use std::path::{Path, PathBuf};
+
+pub(super) const ROWS: &[Row<Config>] = &[
+    Row::new(
+        "at",
+        Kind::Text("the location of a journal"),
+        Access::shown(|_, config: &Config| Some(Shown::text(shown_at(config)))),
+    )
+    .help(
+        "where session state is stored",
+        ". In memory: sessions end with the process. In a folder: for one dispatcher; sessions survive its \
+         restart. In Redis 7 or Valkey: shared by several dispatchers",
+    )
+    .default(
+        "without this table: `\"file:\"` and `$STATE_DIRECTORY` (systemd), else \
+         `$XDG_STATE_HOME/slotkeeper`, else `~/.local/state/slotkeeper`; required in it",
+    )
+    .range(
+        "`\"memory\"`, `\"file:FOLDER\"`, `\"redis://[user[:password]@]host[:port][/db]\"`, `rediss://` \
+         for TLS",
+    )
+    .restart()
+    .means(means),
+    Row::new("name", Kind::Text("1 to 63 characters"), Access::NONE)
+        .help("Redis", ": prefix of the journal's keys; dispatchers with the same name share the journal")
+        .default("`\"slotkeeper\"`")
+        .range("1 to 63 of `a-z`, `A-Z`, digits, `-`, `_`, `.`, `:`")
+        .restart(),
+    Row::new("password_file", Kind::Path, Access::NONE)
+        .help("Redis", ": the password, if it is not in `at`")
+        .default("none")
+        .restart(),
+    Row::new("password_env", Kind::Variable, Access::NONE)
+        .help("the password, from the environment", "; not together with `journal.password_file`")
+        .default("none")
+        .restart(),
+    Row::new("ca_file", Kind::Path, Access::NONE)
+        .help("`rediss://`", ": CA certificates (PEM) that the server's certificate is verified against")
+        .default("the system's")
+        .restart(),
+];
+
+/// Not the path of the default folder, which depends on the user.
+fn shown_at(config: &Config) -> String {
+    if config.journal == JournalConfig::usual() { "a folder".to_owned() } else { config.journal.shown() }
+}
+
+fn means(config: &Config) -> &'static str {
+    match config.journal {
+        JournalConfig::File(_) if config.journal == JournalConfig::usual() => {
+            "session state is stored in this user's state folder, for one dispatcher"
+        }
+        JournalConfig::Memory => "session state is stored in memory: sessions end with this process",
+        JournalConfig::File(_) => "session state is stored in this folder, for one dispatcher",
+        JournalConfig::Redis(_) => "session state is stored there, for several dispatchers",
+    }
+}
 
 const ALLOWED: &str =
     "\"memory\", \"file:FOLDER\", or \"redis://[user[:password]@]host[:port][/db]\" (rediss:// for TLS)";

@@ -2,11 +2,59 @@
 
 use super::addresses::socket_address;
 use super::pool::NamedPool;
+use super::setting::{Access, Kind, Row, Shown};
 use super::table::Table;
-use super::tls;
-use super::{ClusterConfig, Config, Keda, TlsFiles, Trigger};
+use super::{ClusterConfig, Config, TlsFiles, Trigger, tls};
 use slotkeeper_core::Scaling;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+
+/// The gRPC listener from which KEDA gets the numbers of pods.
+#[derive(Clone, Debug, Default)]
+pub struct Keda {
+    pub listen: Option<SocketAddr>,
+    pub tls: Option<TlsFiles>,
+}
+
+pub(super) const ROWS: &[Row<Config>] = &[
+    Row::new(
+        "listen",
+        Kind::Text("`IP:PORT`, such as `\"0.0.0.0:9091\"`"),
+        Access::shown(|_, config: &Config| {
+            Some(Shown::Text(config.keda.listen.map_or(Shown::OFF.to_owned(), |at| at.to_string())))
+        }),
+    )
+    .help(
+        "where KEDA's operator connects (gRPC)",
+        ". There is no authentication: make sure that nothing else can reach it",
+    )
+    .default("none; required in this table")
+    .restart()
+    .means(means),
+    Row::new(
+        "tls_cert_file",
+        Kind::Path,
+        Access::shown(|_, config: &Config| {
+            Some(Shown::Words(if config.keda.tls.is_some() { "given" } else { "none" }))
+        }),
+    )
+    .help(
+        "certificate and chain in PEM",
+        ", with `tls_key_file`; read every 5 seconds, so a renewed certificate needs no restart",
+    )
+    .default("none")
+    .restart()
+    .shown_as("tls"),
+    Row::new("tls_key_file", Kind::Path, Access::NONE).help("private key in PEM", "").default("none").restart(),
+];
+
+fn means(config: &Config) -> &'static str {
+    let is_asked = config.pools.iter().any(|pool| pool.trigger == Trigger::Push);
+    match config.keda.listen {
+        Some(_) if !is_asked => "where KEDA connects; WARNING: unused, as no pool has scaling = \"keda-push\"",
+        Some(_) | None => "where KEDA gets the numbers of pods",
+    }
+}
 
 /// Reads `[keda]`. The other listeners of `config` must have been read before.
 pub(super) fn keda(top: &Table<'_>, config: &Config, pools: &mut [NamedPool<'_>]) -> Keda {

@@ -1,35 +1,50 @@
-//! Which requests do not use a pool, and what counts as activity: `[[pools.NAME.passive]]`, `rejoin`, `[pools.NAME.activity]`.
+//! Which requests do not use a pool, and what counts as activity: `[[pools.NAME.passive]]`, `rejoin`.
 
+use super::PoolConfig;
+use super::setting::{Access, Kind, Row, Setting, field, read_all};
 use super::table::{Table, Value, quoted};
-use super::{Activity, PoolConfig, Signals, Sizes};
-use crate::config::request_rules::{Field, Passive, Pattern, Rejoin};
+use crate::config::request_rules::{Field, Passive, Pattern};
 use http::Method;
+
+pub(super) const ROWS: &[Row<Passive>] = &[
+    Row::new("paths", Kind::OneOrList("path with `*` for anything"), field!(Passive, paths = [pattern], "any"))
+        .help(
+            "the path without its query",
+            ". A rule applies if all of its conditions hold; a list holds if one of its values does; a rule has \
+             at least one condition",
+        )
+        .default("any"),
+    Row::new("methods", Kind::OneOrList("method"), field!(Passive, methods = [method], "any"))
+        .help("the method of the request", "")
+        .default("any"),
+    Row::new(
+        "user_agents",
+        Kind::OneOrList("text with `*` for anything"),
+        field!(Passive, user_agents = [user_agent], "any"),
+    )
+    .help("the field `User-Agent`, regardless of case", "")
+    .default("any"),
+    Row::new("fetch", Kind::OneOrList("field and value"), Access { read: fetches, ..Access::NONE })
+        .help(
+            "`Sec-Fetch-Mode`, `Sec-Fetch-Dest`, `Sec-Fetch-Site`, `Sec-Purpose`, which browsers send over TLS \
+             and to `localhost`",
+            "",
+        )
+        .default("any")
+        .range("`\"mode=VALUE\"`, `\"dest=VALUE\"`, `\"site=VALUE\"`, `\"purpose=VALUE\"`, or a list"),
+];
 
 pub(super) fn passive(pool: &Table<'_>, config: &mut PoolConfig) {
     let items = pool.value("passive").and_then(|value| value.items("a list of tables, [[pools.NAME.passive]]"));
-    if !pool.bool("passive_defaults", true) {
+    if pool.value("passive_defaults").and_then(|value| value.bool()) == Some(false) {
         config.passive.clear();
     }
     config.passive.extend(items.unwrap_or_default().iter().filter_map(Value::table).map(|table| rule(&table)));
-    config.rejoin =
-        pool.choice("rejoin", Rejoin::usual(config.admission), &[("page", Rejoin::Page), ("any", Rejoin::Any)]);
 }
 
 fn rule(table: &Table<'_>) -> Passive {
-    let mut rule = Passive { paths: patterns(table, "paths"), ..Passive::default() };
-    for (text, at) in table.one_or_list("methods").unwrap_or_default() {
-        let what = || format!("{} is not a method; allowed: such as \"GET\"", quoted(text));
-        rule.methods.extend(at.accept(Method::from_bytes(text.as_bytes()).map_err(|_| what())));
-    }
-    for (text, at) in table.one_or_list("user_agents").unwrap_or_default() {
-        if text.is_empty() {
-            at.wrong("\"\" is not a user agent; allowed: such as \"kube-probe/*\"");
-        }
-        rule.user_agents.push(Pattern(text.to_lowercase()));
-    }
-    for (text, at) in table.one_or_list("fetch").unwrap_or_default() {
-        rule.fetch.extend(at.accept(fetch(text)));
-    }
+    let mut rule = Passive::default();
+    read_all(ROWS, table, &mut rule);
     if !["paths", "methods", "user_agents", "fetch"].into_iter().any(|key| table.has(key) && !table.has_empty_list(key))
     {
         table.missing("paths", "a rule needs a condition; allowed: `paths`, `methods`, `user_agents`, `fetch`");
@@ -38,19 +53,31 @@ fn rule(table: &Table<'_>) -> Passive {
     rule
 }
 
-/// Paths, in which `*` matches anything.
-fn patterns(table: &Table<'_>, key: &'static str) -> Vec<Pattern> {
-    let mut patterns = Vec::new();
-    for (text, at) in table.one_or_list(key).unwrap_or_default() {
-        if !text.starts_with(['/', '*']) || text.contains(['?', '#']) {
-            at.wrong(format_args!(
-                "{} is not a path; allowed: such as \"/api/status\" or \"/api/*\", without a query",
-                quoted(text)
-            ));
-        }
-        patterns.push(Pattern(text.to_owned()));
+fn method(text: &str) -> Result<Method, String> {
+    Method::from_bytes(text.as_bytes())
+        .map_err(|_| format!("{} is not a method; allowed: such as \"GET\"", quoted(text)))
+}
+
+fn user_agent(text: &str) -> Result<Pattern, String> {
+    if text.is_empty() {
+        return Err("\"\" is not a user agent; allowed: such as \"kube-probe/*\"".to_owned());
     }
-    patterns
+    Ok(Pattern(text.to_lowercase()))
+}
+
+fn fetches(setting: &Setting, table: &Table<'_>, rule: &mut Passive) {
+    for (text, at) in table.one_or_list(setting.key).unwrap_or_default() {
+        rule.fetch.extend(at.accept(fetch(text)));
+    }
+}
+
+/// A path, in which `*` matches anything.
+pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
+    if !text.starts_with(['/', '*']) || text.contains(['?', '#']) {
+        let allowed = "such as \"/api/status\" or \"/api/*\", without a query";
+        return Err(format!("{} is not a path; allowed: {allowed}", quoted(text)));
+    }
+    Ok(Pattern(text.to_owned()))
 }
 
 fn fetch(text: &str) -> Result<(Field, String), String> {
@@ -65,38 +92,3 @@ fn fetch(text: &str) -> Result<(Field, String), String> {
         )
     })
 }
-
-pub(super) fn activity(pool: &Table<'_>) -> Activity {
-    let default = Activity::default();
-    let Some(table) = pool.table("activity") else { return default };
-    let signals = table.choice(
-        "signals",
-        default.signals,
-        &[("any", Signals::Any), ("frames", Signals::Frames), ("reported", Signals::Reported)],
-    );
-    let activity = Activity {
-        signals,
-        frame_bytes: sizes(&table).unwrap_or(default.frame_bytes),
-        ignored_paths: patterns(&table, "ignored_paths"),
-        busy_limit: table.seconds("busy_limit_seconds", default.busy_limit, 1.0..=MONTH),
-    };
-    if signals != Signals::Frames && table.has("frame_bytes") {
-        table.wrong("frame_bytes", "frames are not measured; allowed: with `signals = \"frames\"`");
-    }
-    table.finish();
-    activity
-}
-
-fn sizes(table: &Table<'_>) -> Option<Vec<Sizes>> {
-    let listed = table.one_or_list("frame_bytes")?;
-    if table.has_empty_list("frame_bytes") {
-        table.wrong("frame_bytes", "no frame counts; allowed: at least one size");
-    }
-    let size = |text: &str| {
-        let what = || format!("{} is not a size; allowed: such as \"6\", \"6-8\" or \"100-\"", quoted(text));
-        Sizes::parse(text).ok_or_else(what)
-    };
-    Some(listed.into_iter().filter_map(|(text, at)| at.accept(size(text))).collect())
-}
-
-const MONTH: f64 = 2_592_000.0;

@@ -2,9 +2,13 @@
 //! is probed.
 
 use super::addresses::{asked_path, host_port};
+use super::choices::Probing;
+use super::field::{Choices as _, choice};
+use super::setting::{Access, Kind, Row, Shown, field, number, read_all, seconds};
 use super::table::Table;
-use super::{ClusterConfig, FixedPods, Probe, ProbeKind, file, kubernetes, processes};
+use super::{ClusterConfig, file, kubernetes, processes};
 use slotkeeper_core::Rules;
+use std::time::Duration;
 
 /// `None` if the file does not define any pods, which has been reported then.
 pub(super) fn cluster(pool: &Table<'_>) -> Option<ClusterConfig> {
@@ -29,6 +33,72 @@ pub(super) fn cluster(pool: &Table<'_>) -> Option<ClusterConfig> {
     kubernetes.or(processes).or(fixed)
 }
 
+/// A list of addresses.
+#[derive(Clone, Debug)]
+pub struct FixedPods {
+    /// `host:port`, in order of their ordinals.
+    pub pods: Vec<String>,
+    /// How often names are looked up again.
+    pub resolve: Duration,
+    pub probe: Probe,
+}
+
+impl FixedPods {
+    /// Short, because the resolver of the operating system does not return the TTL of an answer.
+    pub const RESOLVE: Duration = Duration::from_secs(5);
+
+    /// These pods, with defaults for everything else.
+    #[must_use]
+    pub fn new(pods: Vec<String>) -> FixedPods {
+        FixedPods { pods, resolve: FixedPods::RESOLVE, probe: Probe::default() }
+    }
+}
+
+/// How readiness is probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    pub kind: ProbeKind,
+    pub every: Duration,
+    pub timeout: Duration,
+    /// Failures in a row before a ready pod counts as unready.
+    pub failures: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// A connection succeeds.
+    Tcp,
+    /// `GET path` answers 2xx or 3xx.
+    Http { path: String },
+}
+
+impl Default for Probe {
+    fn default() -> Probe {
+        Probe { kind: ProbeKind::Tcp, every: Duration::from_millis(500), timeout: Duration::from_secs(2), failures: 3 }
+    }
+}
+
+pub(super) const FIXED: &[Row<FixedPods>] = &[
+    Row::new(
+        "pods",
+        Kind::List("`HOST:PORT`"),
+        Access::shown(|_, fixed: &FixedPods| Some(Shown::list(&fixed.pods, "none"))),
+    )
+    .help("the pods, in order of their ordinals", "")
+    .restart()
+    .required(),
+    Row::new("resolve_seconds", seconds(0.1, 30.0), field!(FixedPods, resolve))
+        .help(
+            "how often names are resolved again (the operating system's resolver does not report the TTL of an \
+             answer)",
+            "; also when no address answers. A pod keeps its address while the name resolves to it. Afterwards \
+             the pod's sessions follow the name: their streams to the old address are closed, and new ones go to \
+             the new address",
+        )
+        .restart(),
+    Row::new("probe", Kind::Table, Access::NONE).help("how readiness is determined", "").default("TCP").restart(),
+];
+
 fn fixed(table: &Table<'_>) -> FixedPods {
     let list = table.list("pods");
     if !table.has("pods") {
@@ -41,42 +111,60 @@ fn fixed(table: &Table<'_>) -> FixedPods {
     if list.len() > Rules::MAX_PODS as usize {
         table.wrong("pods", format_args!("the list has {} pods; allowed: at most {}", list.len(), Rules::MAX_PODS));
     }
-    file::distinct(&list.iter().map(|(text, at)| (*text, at)).collect::<Vec<_>>());
+    file::distinct(list.iter().map(|(text, at)| (*text, at)));
     let pods = list.iter().filter_map(|(text, at)| at.accept(host_port(text))).collect();
-    let resolve = table.seconds("resolve_seconds", FixedPods::RESOLVE, 0.1..=30.0);
-    let fixed = FixedPods { pods, resolve, probe: probe(table) };
+    let mut fixed = FixedPods::new(pods);
+    read_all(FIXED, table, &mut fixed);
+    fixed.probe = probe(table);
     table.finish();
     fixed
 }
 
+pub(super) const PROBE: &[Row<Probe>] = &[
+    Row::new("kind", choice::<Probing>(), Access::shown(|_, probe: &Probe| Some(Shown::text(probing(probe).name()))))
+        .help("how a pod is probed", "")
+        .default("`\"tcp\"`; with `path`: `\"http\"`")
+        .restart(),
+    Row::new("path", Kind::Text("path"), Access::shown(|_, probe: &Probe| path(probe)))
+        .help("the path of the request", "")
+        .default("required for `\"http\"`")
+        .restart(),
+    Row::new("every_seconds", seconds(0.05, 3600.0), field!(Probe, every)).help("how often", "").restart(),
+    Row::new("timeout_seconds", seconds(0.05, 3600.0), field!(Probe, timeout))
+        .help("how long an answer may take", "")
+        .restart(),
+    Row::new("failures", number(1, 1000), field!(Probe, failures))
+        .help("this many failures in a row make a ready pod unready", "")
+        .restart(),
+];
+
+fn probing(probe: &Probe) -> Probing {
+    if probe.kind == ProbeKind::Tcp { Probing::Tcp } else { Probing::Http }
+}
+
+fn path(probe: &Probe) -> Option<Shown> {
+    if let ProbeKind::Http { path } = &probe.kind { Some(Shown::text(path)) } else { None }
+}
+
+/// Reads the table `probe` of a kind of pods.
 pub(super) fn probe(pods: &Table<'_>) -> Probe {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Kind {
-        Tcp,
-        Http,
-    }
-    let default = Probe::default();
-    let Some(table) = pods.table("probe") else { return default };
-    let kinds = [("tcp", Kind::Tcp), ("http", Kind::Http)];
-    let kind = table.choice("kind", if table.has("path") { Kind::Http } else { Kind::Tcp }, &kinds);
+    let mut probe = Probe::default();
+    let Some(table) = pods.table("probe") else { return probe };
+    read_all(PROBE, &table, &mut probe);
+    let usual = if table.has("path") { Probing::Http } else { Probing::Tcp };
+    let kind = table.value("kind").and_then(|value| value.choice(Probing::ALL)).unwrap_or(usual);
     let path = table.string("path");
-    if kind == Kind::Tcp && table.has("path") {
+    if kind == Probing::Tcp && table.has("path") {
         table.wrong("path", "a probe of kind \"tcp\" has no path; allowed: with kind \"http\"");
-    } else if kind == Kind::Http && !table.has("path") {
+    } else if kind == Probing::Http && !table.has("path") {
         table.missing("path", "allowed: the path to request, such as \"/readyz\"");
     }
     if let Some(path) = path {
         table.accept("path", asked_path(path, "/readyz"));
     }
-    let probe = Probe {
-        kind: match (kind, path) {
-            (Kind::Http, Some(path)) => ProbeKind::Http { path: path.to_owned() },
-            (Kind::Http, None) | (Kind::Tcp, _) => ProbeKind::Tcp,
-        },
-        every: table.seconds("every_seconds", default.every, 0.05..=3600.0),
-        timeout: table.seconds("timeout_seconds", default.timeout, 0.05..=3600.0),
-        failures: table.number("failures", default.failures, 1..=1000),
-    };
+    if let (Probing::Http, Some(path)) = (kind, path) {
+        probe.kind = ProbeKind::Http { path: path.to_owned() };
+    }
     table.finish();
     probe
 }

@@ -3,7 +3,7 @@
 use super::addresses::{host_port, socket_address};
 use super::rules::default_rules;
 use super::table::{ConfigError, quoted};
-use super::{Admin, ClusterConfig, Config, FixedPods, JournalConfig, PoolConfig, Probe, ProbeKind, Processes};
+use super::{Admin, ClusterConfig, Config, FixedPods, JournalConfig, PoolConfig, ProbeKind, Processes};
 use slotkeeper_core::Millis;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -36,7 +36,7 @@ pub fn from_args(listen: &str, pods: &str, slots_per_pod: u32, threads: usize) -
         return Err(ConfigError { problems });
     }
     let pods = pods.split(',').map(|pod| pod.trim().to_owned()).collect();
-    let cluster = ClusterConfig::Fixed(FixedPods { pods, resolve: FixedPods::RESOLVE, probe: Probe::default() });
+    let cluster = ClusterConfig::Fixed(FixedPods::new(pods));
     let mut config = Config::new(vec![PoolConfig::new("default", default_rules(slots_per_pod, &cluster), cluster)]);
     config.listen = vec![address];
     config.threads = threads;

@@ -1,17 +1,246 @@
-//! `[pools.NAME.processes]`: pods are local processes. Commands that look wrong are reported as warnings before they are
-//! started: they may be right on the machine where they will run.
+//! `[pools.NAME.processes]`: pods are local processes.
 
+use super::Probe;
 use super::addresses::ip_address;
+use super::choices::Groups;
+use super::field::{Choices as _, choice};
 use super::pods::probe;
+use super::setting::{
+    Access, DAY, Kind, Row, Setting, Shown, field, number, number_or, read_all, read_field, seconds, seconds_or_off,
+};
 use super::table::{Table, Value, quoted};
-use super::template::{self, NAMES, variable_matches};
-use super::{DataBetween, OnRestart, PodLimits, Probe, Processes};
+use super::template;
 use crate::io::cgroup::Limits;
 use crate::io::{accounts, cgroup};
+use command::{OF_A_VISITOR, command, environment, inherit, is_of_a_visitor};
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+mod command;
+
+/// Local processes, started and stopped by the dispatcher.
+#[derive(Clone, Debug)]
+pub struct Processes {
+    /// Program and arguments; `{ordinal}`, `{port}`, `{host}`, `{data}` and `{pool}` are filled in.
+    pub command: Vec<String>,
+    /// Additional environment variables, filled in the same way.
+    pub environment: Vec<(String, String)>,
+    pub working_folder: Option<PathBuf>,
+    /// Variables of the dispatcher's environment that are passed on in addition to the usual ones; a star at the end matches
+    /// any rest of the name.
+    pub inherit: Vec<String>,
+    /// Each ordinal gets the folder `data_folder/ORDINAL`.
+    pub data_folder: PathBuf,
+    /// What happens to the folder's content between two incarnations.
+    pub data: DataBetween,
+    /// The user that the processes run as, by name or number; `None`: the dispatcher's.
+    pub user: Option<String>,
+    pub group: Option<String>,
+    pub limits: PodLimits,
+    /// Each pod gets a control group, if that is possible.
+    pub cgroup: bool,
+    /// What happens to pods when the dispatcher ends, however it ends.
+    pub on_restart: OnRestart,
+    /// With [`OnRestart::Adopt`]: how long they wait for the next dispatcher.
+    pub adopt_within: Duration,
+    /// The address the processes listen on.
+    pub host: IpAddr,
+    /// Ordinal n listens on `first_port + n`; `None`: any free port.
+    pub first_port: Option<u16>,
+    pub probe: Probe,
+    /// From SIGTERM to SIGKILL.
+    pub stop_grace: Duration,
+    /// Restart delays after a crash: doubling from the first up to the second.
+    pub backoff: (Duration, Duration),
+    /// A pod that was ready, and has not answered for this long, is ended; `None`: never.
+    pub restart_unready: Option<Duration>,
+    /// Most lines of a pod's output that are logged per second; `None`: all.
+    pub log_lines: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataBetween {
+    Keep,
+    Wipe,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRestart {
+    /// They end with the dispatcher.
+    Stop,
+    /// They keep running, and the next dispatcher adopts them.
+    Adopt,
+}
+
+/// The resource limits of one pod: of all its processes together if there is a control group, otherwise of each process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PodLimits {
+    pub memory_bytes: Option<u64>,
+    /// Thousandths of a core.
+    pub cpu_millis: Option<u64>,
+    /// Open files of each process.
+    pub files: Option<u64>,
+    pub processes: Option<u64>,
+}
+
+pub(super) const ROWS: &[Row<Processes>] = &[
+    Row::new(
+        "command",
+        Kind::List("texts"),
+        Access::shown(|_, processes: &Processes| Some(Shown::Text(processes.command.join(" ")))),
+    )
+    .help("the program and its arguments", ". A program name with a slash is a path relative to this file")
+    .restart()
+    .required(),
+    Row::new("environment", Kind::Texts, Access::shown(shown_environment))
+        .help("additional variables", "")
+        .default("none")
+        .restart(),
+    Row::new(
+        "inherit",
+        Kind::List("names"),
+        Access::shown(|_, processes: &Processes| Some(Shown::list(&processes.inherit, "none"))),
+    )
+    .help(
+        "variables of the dispatcher's environment that pods inherit, too",
+        "; never those that hold its secrets (`cookie_keys_env` and the like)",
+    )
+    .range("list of names, or prefixes with `*` (`\"CUDA_*\"`)")
+    .restart(),
+    Row::new("working_folder", Kind::Path, Access { shown: shown_working_folder, ..field!(Processes, working_folder) })
+        .help("where the command runs", "")
+        .default("the dispatcher's; with `data = \"wipe\"` the pod's own")
+        .restart(),
+    Row::new(
+        "data_folder",
+        Kind::Path,
+        Access::shown(|_, processes: &Processes| Some(Shown::text(processes.data_folder.display()))),
+    )
+    .help(
+        "each pod has its data in the subfolder `ORDINAL`",
+        ". The dispatcher's own records are in `.slotkeeper`; each pool of each dispatcher needs a data \
+         folder of its own",
+    )
+    .restart()
+    .required(),
+    Row::new("data", choice::<DataBetween>(), field!(Processes, data))
+        .help(
+            "the content of a pod's folder when the pod starts again",
+            ". With `\"wipe\"`, `HOME`, `TMPDIR` and `XDG_RUNTIME_DIR` point into that folder (`home`, `tmp`, \
+             `run`). Together with `after_session = \"recycle\"`, the next visitor finds no data of the previous \
+             one there. Folders belong to ordinals, not to sessions or people: OPERATING.md, \"Data that follow a \
+             person\"",
+        )
+        .restart(),
+    Row::new(
+        "user",
+        Kind::Account,
+        Access {
+            read: |setting, table, processes: &mut Processes| processes.user = account(table, setting.key),
+            shown: |_, processes: &Processes| Some(Shown::or(&processes.user, "the dispatcher's")),
+            ..Access::NONE
+        },
+    )
+    .help(
+        "the user that the pods run as",
+        ", with the supplementary groups of `/etc/group`; requires a dispatcher that runs as root. The \
+         pod's folder belongs to this user",
+    )
+    .restart(),
+    Row::new(
+        "group",
+        Kind::Account,
+        Access {
+            read: |setting, table, processes: &mut Processes| processes.group = account(table, setting.key),
+            shown: |_, processes: &Processes| Some(Shown::or(&processes.group, "the user's")),
+            ..Access::NONE
+        },
+    )
+    .help("the group that the pods run as", "")
+    .restart(),
+    Row::new("limits", Kind::Table, Access::NONE)
+        .help(
+            "resource limits of one pod",
+            ". With a control group they apply to all its processes together; without one, rlimits enforce what \
+             they can",
+        )
+        .default("none")
+        .restart(),
+    Row::new(
+        "cgroup",
+        choice::<Groups>(),
+        Access {
+            read: groups,
+            shown: |_, processes: &Processes| Some(Shown::text(Groups::of(processes).name())),
+            ..Access::NONE
+        },
+    )
+    .help("control groups (version 2) of pods", "")
+    .restart(),
+    Row::new("on_restart", choice::<OnRestart>(), field!(Processes, on_restart))
+        .help("what happens to pods when the dispatcher ends", "")
+        .restart(),
+    Row::new("adopt_within_seconds", seconds(1.0, DAY), field!(Processes, adopt_within))
+        .help("how long pods wait for the next dispatcher before they end by themselves", "; with `\"adopt\"` only")
+        .restart(),
+    Row::new("host", Kind::Text("IP address"), field!(Processes, host = ip_address, ""))
+        .help("the address that the pods listen on", "")
+        .restart(),
+    Row::new("first_port", number_or(1, u16::MAX as u64, "any"), field!(Processes, first_port))
+        .help("port of ordinal 0", "; the others use the following ports")
+        .restart(),
+    Row::new("stop_grace_seconds", seconds(0.0, 3600.0), field!(Processes, stop_grace))
+        .help("from SIGTERM to SIGKILL", "")
+        .restart(),
+    Row::new("restart_backoff_seconds", seconds(0.01, 3600.0), field!(Processes, backoff.0))
+        .help("first delay after a crash", "; it doubles with each further one")
+        .restart(),
+    Row::new("restart_backoff_limit_seconds", seconds(0.01, DAY), field!(Processes, backoff.1))
+        .help("longest delay", "")
+        .restart(),
+    Row::new("restart_unready_seconds", seconds_or_off(1.0, DAY), field!(Processes, restart_unready))
+        .help(
+            "a pod that was ready and has given its probe no answer at all for this long is restarted",
+            "; an error response is an answer",
+        )
+        .restart(),
+    Row::new("log_lines_per_second", number_or(1, 1_000_000, Shown::OFF), field!(Processes, log_lines))
+        .help(
+            "maximum lines of a pod's output that are logged",
+            " (bursts of ten times as many after a pause); suppressed lines are counted in a WARN",
+        )
+        .restart(),
+    Row::new("probe", Kind::Table, Access::NONE).help("how readiness is determined", "").default("TCP").restart(),
+];
+
+pub(super) const LIMITS: &[Row<PodLimits>] = &[
+    Row::new("memory_bytes", number(1 << 20, 1 << 50), field!(PodLimits, memory_bytes))
+        .help("memory (`memory.max`)", "; without a control group, the data of each process (`RLIMIT_DATA`)")
+        .restart(),
+    Row::new(
+        "cpus",
+        Kind::Decimal { least: 0.01, most: 4096.0 },
+        Access {
+            read: cpus,
+            shown: |_, limits: &PodLimits| {
+                Some(limits.cpu_millis.map_or(Shown::Words("none"), |millis| Shown::plain(millis as f64 / 1000.0)))
+            },
+            ..Access::NONE
+        },
+    )
+    .help("cores (`cpu.max`)", "; not enforced without a control group")
+    .restart(),
+    Row::new("files", number(16, 1 << 30), field!(PodLimits, files))
+        .help("open files of each process (`RLIMIT_NOFILE`)", "")
+        .restart(),
+    Row::new("processes", number(1, 1 << 22), field!(PodLimits, processes))
+        .help(
+            "processes and threads (`pids.max`)",
+            "; without a control group, of all processes of the same user, root excepted (`RLIMIT_NPROC`)",
+        )
+        .restart(),
+];
 
 impl Processes {
     /// Any free port on loopback, a TCP probe, 10 s to stop, restarts after 1 to 60 s.
@@ -41,46 +270,43 @@ impl Processes {
     }
 }
 
+fn shown_environment(_: &Setting, processes: &Processes) -> Option<Shown> {
+    // Values may be secrets.
+    Some(Shown::list(processes.environment.iter().map(|(name, _)| name), "none"))
+}
+
+fn shown_working_folder(_: &Setting, processes: &Processes) -> Option<Shown> {
+    let usual = if processes.data == DataBetween::Wipe { "its own" } else { "inherited" };
+    Some(Shown::or(&processes.working_folder.as_ref().map(|path| path.display()), usual))
+}
+
+fn groups(setting: &Setting, table: &Table<'_>, processes: &mut Processes) {
+    let mut groups = Groups::of(processes);
+    read_field(&mut groups, setting, table);
+    processes.cgroup = groups == Groups::Auto;
+}
+
+fn cpus(setting: &Setting, table: &Table<'_>, limits: &mut PodLimits) {
+    let cpus = table.value(setting.key).and_then(|value| value.decimal(setting.kind));
+    limits.cpu_millis = cpus.map(|cpus| (cpus * 1000.0).round() as u64);
+}
+
 pub(super) fn processes(table: &Table<'_>) -> Processes {
-    let default = Processes::new(Vec::new(), PathBuf::new());
     let environment = environment(table);
     let command = command(table, &environment);
     let data_folder = table.path("data_folder");
     if !table.has("data_folder") {
         table.missing("data_folder", "allowed: a folder; each pod gets one in it, named by its ordinal");
     }
-    let processes = Processes {
-        command,
-        environment,
-        inherit: inherit(table),
-        working_folder: table.path("working_folder"),
-        data_folder: data_folder.unwrap_or_default(),
-        data: table.choice("data", default.data, &[("keep", DataBetween::Keep), ("wipe", DataBetween::Wipe)]),
-        user: account(table, "user"),
-        group: account(table, "group"),
-        limits: table.table("limits").map(|table| limits(&table)).unwrap_or_default(),
-        cgroup: table.choice("cgroup", default.cgroup, &[("auto", true), ("off", false)]),
-        on_restart: table.choice(
-            "on_restart",
-            default.on_restart,
-            &[("stop", OnRestart::Stop), ("adopt", OnRestart::Adopt)],
-        ),
-        adopt_within: table.seconds("adopt_within_seconds", default.adopt_within, 1.0..=86_400.0),
-        host: table.string("host").and_then(|text| table.accept("host", ip_address(text))).unwrap_or(default.host),
-        first_port: table
-            .value("first_port")
-            .and_then(|port| if port.is_text("any") { None } else { port.number(&(1..=u16::MAX)) }),
-        probe: probe(table),
-        stop_grace: table.seconds("stop_grace_seconds", default.stop_grace, 0.0..=3600.0),
-        backoff: (
-            table.seconds("restart_backoff_seconds", default.backoff.0, 0.01..=3600.0),
-            table.seconds("restart_backoff_limit_seconds", default.backoff.1, 0.01..=86_400.0),
-        ),
-        restart_unready: table.seconds_or_off("restart_unready_seconds", default.restart_unready, 1.0..=86_400.0),
-        log_lines: table
-            .number_or_off("log_lines_per_second", default.log_lines.map(u64::from), &(1..=1_000_000))
-            .map(|lines| lines as u32),
-    };
+    let mut processes = Processes::new(command, data_folder.unwrap_or_default());
+    processes.environment = environment;
+    processes.inherit = inherit(table);
+    read_all(ROWS, table, &mut processes);
+    if let Some(table) = table.table("limits") {
+        read_all(LIMITS, &table, &mut processes.limits);
+        table.finish();
+    }
+    processes.probe = probe(table);
     if processes.backoff.0 > processes.backoff.1 {
         let (first, limit) = (processes.backoff.0.as_secs_f64(), processes.backoff.1.as_secs_f64());
         let what = format!("{limit} is less than `restart_backoff_seconds`, {first}; allowed: as much or more");
@@ -92,73 +318,6 @@ pub(super) fn processes(table: &Table<'_>) -> Processes {
     doubts(table, &processes);
     table.finish();
     processes
-}
-
-fn command(table: &Table<'_>, environment: &[(String, String)]) -> Vec<String> {
-    let allowed = "allowed: a list, the program first, each argument by itself";
-    let mut command: Vec<String> = Vec::new();
-    let Some(items) = table.list("command") else {
-        if !table.has("command") {
-            table.missing("command", allowed);
-        }
-        return command;
-    };
-    if table.has_empty_list("command") || items.first().is_some_and(|(program, _)| program.is_empty()) {
-        table.wrong("command", format_args!("there is no program in it; {allowed}"));
-    }
-    let is_shell = items.first().is_some_and(|(program, _)| is_shell(program));
-    let mut is_script = false;
-    for (text, at) in &items {
-        if let Some(what) = unfilled(text, is_script) {
-            at.doubt(what);
-        }
-        is_script |= is_shell && text.starts_with('-') && text.ends_with('c');
-        command.extend(at.accept(argument(text)));
-    }
-    if let Some(program) = command.first_mut().filter(|program| program.contains('/')) {
-        *program = table.source.folder.join(&*program).to_string_lossy().into_owned();
-    }
-    if let (Some(program), Some((_, at))) = (command.first().filter(|p| !p.is_empty()), items.first())
-        && let Some(what) = cannot_run(program, environment)
-    {
-        at.doubt(what);
-    }
-    command
-}
-
-fn environment(table: &Table<'_>) -> Vec<(String, String)> {
-    let mut environment = Vec::new();
-    for (name, value) in table.table("environment").map(|table| table.named()).unwrap_or_default() {
-        if name.is_empty() || name.contains(['=', '\0']) {
-            value.wrong(format_args!(
-                "{} is not the name of an environment variable; allowed: no = in it",
-                quoted(&name)
-            ));
-        }
-        if let Some(text) = value.string("text").and_then(|text| value.accept(argument(text))) {
-            if let Some(what) = unfilled(&text, false) {
-                value.doubt(what);
-            }
-            environment.push((name, text));
-        }
-    }
-    environment
-}
-
-fn inherit(table: &Table<'_>) -> Vec<String> {
-    let mut names = Vec::new();
-    for (name, at) in table.list("inherit").unwrap_or_default() {
-        let secrets = table.source.secrets.borrow();
-        if name.is_empty() || name.trim_end_matches('*').contains(['=', '\0', '*']) {
-            let allowed = "a name, or the beginning of names and a star";
-            at.wrong(format_args!("{} is not the name of an environment variable; allowed: {allowed}", quoted(name)));
-        } else if let Some(secret) = secrets.iter().find(|secret| variable_matches(name, secret)) {
-            at.wrong(format_args!("{secret} is a secret of the dispatcher; allowed: other variables"));
-        } else {
-            names.push(name.to_owned());
-        }
-    }
-    names
 }
 
 /// A name, or a number with or without quotes.
@@ -173,96 +332,6 @@ fn account(table: &Table<'_>, key: &'static str) -> Option<String> {
         return good.then(|| text.to_owned());
     }
     value.number(&(0..=u32::MAX - 1)).map(|id| id.to_string())
-}
-
-fn limits(table: &Table<'_>) -> PodLimits {
-    let count = |key: &'static str, least: u64, most: u64| table.value(key).and_then(|v| v.number(&(least..=most)));
-    let limits = PodLimits {
-        memory_bytes: count("memory_bytes", 1 << 20, 1 << 50),
-        cpu_millis: table
-            .value("cpus")
-            .and_then(|value| value.decimal(&(0.01..=4096.0)))
-            .map(|cpus| (cpus * 1000.0).round() as u64),
-        files: count("files", 16, 1 << 30),
-        processes: count("processes", 1, 1 << 22),
-    };
-    table.finish();
-    limits
-}
-
-/// A text that the operating system accepts as an argument or a variable.
-fn argument(text: &str) -> Result<String, String> {
-    if text.contains('\0') {
-        return Err(format!("{} contains a zero byte; allowed: any other text", quoted(text)));
-    }
-    Ok(text.to_owned())
-}
-
-fn is_shell(program: &str) -> bool {
-    let name = program.rsplit('/').next().unwrap_or_default();
-    ["sh", "bash", "dash", "zsh", "ksh", "ash", "fish", "busybox"].contains(&name)
-}
-
-/// A warning about placeholders that a shell or another program would expand, but that are not expanded here. `is_script`:
-/// the text is a script for a shell.
-fn unfilled(text: &str, is_script: bool) -> Option<String> {
-    let shell = "arguments are not interpreted by a shell";
-    if !is_script && (text == "~" || text.starts_with("~/") || text.contains("=~/")) {
-        return Some(format!("{}: ~ stays as it is, {shell}; write the folder", quoted(text)));
-    }
-    if let Some(name) = variable(text).filter(|_| !is_script) {
-        let what = format!("${name} stays as it is, {shell}");
-        return Some(format!("{}: {what}; write its value, or run sh -c with it", quoted(text)));
-    }
-    let unknown = template::unknown(text)?;
-    let known = NAMES.map(|name| format!("{{{name}}}")).join(", ");
-    if is_of_a_visitor(unknown) {
-        return Some(format!(
-            "{}: {{{unknown}}} stays as it is: {OF_A_VISITOR}; what is filled in: {known}",
-            quoted(text)
-        ));
-    }
-    Some(format!("{}: {{{unknown}}} stays as it is; what is filled in: {known}", quoted(text)))
-}
-
-/// Names that people expect to be filled in, and that cannot be.
-fn is_of_a_visitor(name: &str) -> bool {
-    matches!(name, "session" | "session_id" | "user" | "visitor")
-}
-
-const OF_A_VISITOR: &str =
-    "pods start before it is known whose they will be, see \"Data that follow a person\" in OPERATING.md";
-
-/// The first `$NAME` or `${NAME}`.
-fn variable(text: &str) -> Option<&str> {
-    text.match_indices('$').find_map(|(at, _)| {
-        let rest = text[at + 1..].strip_prefix('{').unwrap_or(&text[at + 1..]);
-        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-        let name = &rest[..end];
-        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_').then_some(name)
-    })
-}
-
-/// Why this program could not be started on this machine now.
-fn cannot_run(program: &str, environment: &[(String, String)]) -> Option<String> {
-    if program.contains(['{', '$']) {
-        return None;
-    }
-    if program.contains('/') {
-        let Ok(found) = std::fs::metadata(program) else {
-            return Some(format!("there is no program {program} on this machine"));
-        };
-        let good = found.is_file() && found.permissions().mode() & 0o111 != 0;
-        return (!good).then(|| format!("{program} may not be executed: it is a folder, or not marked as a program"));
-    }
-    let configured = environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.into());
-    let path = configured.or_else(|| std::env::var_os("PATH"))?;
-    let is_there = std::env::split_paths(&path).any(|folder| {
-        let found = std::fs::metadata(folder.join(program));
-        found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    });
-    let shown = path.to_string_lossy();
-    (!is_there).then(|| format!("there is no program {program} in any folder of PATH ({shown})"))
 }
 
 /// Warns of what is missing on this machine.
@@ -320,24 +389,4 @@ fn cannot_keep(folder: &Path) -> Option<String> {
     }
     let access = rustix::fs::access(existing, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK);
     access.is_err().then(|| format!("this user cannot write in {}", existing.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn placeholders_that_a_shell_would_expand_are_reported() {
-        let said = |text| unfilled(text, false).unwrap_or_default();
-        assert!(said("~/bin/x").contains("arguments are not interpreted by a shell"));
-        assert!(said("--dir=~/data").contains('~'));
-        assert!(said("$HOME/x").starts_with("\"$HOME/x\": $HOME stays as it is"));
-        assert!(said("--x=${NAME}").contains("$NAME stays"));
-        assert!(said("--port={prot}").contains("{prot} stays as it is; what is filled in: {ordinal}, {port}"));
-        for fine in ["--port={port}", "a~b", "5$", "$1", "{\"a\": {}}", "{ x }", "{data}/x", "{A}", "{0}"] {
-            assert_eq!(said(fine), "", "{fine}");
-        }
-        assert_eq!(unfilled("exec x ~/y $HOME ${PORT}", true), None);
-        assert!(unfilled("exec x {prot}", true).is_some());
-    }
 }

@@ -1,12 +1,22 @@
 //! Cookie keys, the operators' token and passwords: from a file or the environment, never from the configuration itself.
 
-use super::Secret;
 use super::permissions;
 use super::table::Table;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
+use std::fmt;
 use std::io::Read;
 use std::path::Path;
+
+/// Bytes that are never logged.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Vec<u8>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
 
 /// A key for HMAC-SHA-256 has at least as many bytes as its output (RFC 2104, section 3).
 const KEY_BYTES: usize = 32;

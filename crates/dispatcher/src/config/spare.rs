@@ -1,11 +1,43 @@
 //! Reads spare slots: a number, a percentage, or a weekly schedule of them.
 
+use super::PoolConfig;
 use super::schedule::{Days, Minute, Schedule, Window};
+use super::setting::{Access, Kind, Row, Setting, Shown, field, read_all};
 use super::table::{Table, Value, quoted};
 use slotkeeper_core::{Rules, Spare};
 
+pub(super) const SCHEDULE: &[Row<Window>] = &[
+    Row::new(
+        "days",
+        Kind::OneOrList("days"),
+        Access { read: days, shown: |_, window: &Window| Some(Shown::text(window.days)), ..Access::NONE },
+    )
+    .help("days on which the window starts", "")
+    .range("one or a list of `\"mon\"` ... `\"sun\"`, `\"mon-fri\"`, `\"daily\"`"),
+    Row::new("from", Kind::Text("`\"00:00\"` to `\"24:00\"`"), field!(Window, from = minute, ""))
+        .help("start of the window", ""),
+    Row::new("to", Kind::Text("`\"00:00\"` to `\"24:00\"`"), field!(Window, to = minute, ""))
+        .help("end of the window", "; if earlier than `from`: on the next day"),
+    Row::new("spare", Kind::Slots, Access::NONE)
+        .help("free slots kept ready during the window", "")
+        .range("as `spare`; all numbers or all percentages")
+        .required(),
+];
+
+/// Reads `spare` of a pool, after the sizes that limit it.
+pub(super) fn slots(_: &Setting, table: &Table<'_>, pool: &mut PoolConfig) {
+    pool.rules.spare = spare(table, &pool.rules);
+}
+
+pub(super) fn shown(spare: Spare) -> Shown {
+    match spare {
+        Spare::Slots(slots) => Shown::plain(slots),
+        Spare::Percent(percent) => Shown::Text(format!("{percent}%")),
+    }
+}
+
 /// A number of slots, or a percentage of the busy ones in quotes.
-pub(super) fn spare(table: &Table<'_>, rules: &Rules) -> Spare {
+fn spare(table: &Table<'_>, rules: &Rules) -> Spare {
     let Some(value) = table.value("spare") else { return rules.spare };
     let most = u64::from(rules.max) * u64::from(rules.slots_per_pod);
     let most = u32::try_from(most).unwrap_or(u32::MAX);
@@ -25,39 +57,8 @@ pub(super) fn spare(table: &Table<'_>, rules: &Rules) -> Spare {
 pub(super) fn schedule(pool: &Table<'_>, rules: &Rules) -> Option<Schedule> {
     let zone = pool.string("time_zone");
     let items = pool.value("schedule").and_then(|value| value.items("a list of tables, [[pools.NAME.schedule]]"));
-    let mut windows = Vec::new();
-    for table in items.unwrap_or_default().iter().filter_map(Value::table) {
-        let time = |key: &'static str, default: Minute| {
-            let Some(text) = table.string(key) else { return default };
-            let what = || format!("{} is not a time; allowed: \"00:00\" to \"24:00\"", quoted(text));
-            table.accept(key, Minute::parse(text).ok_or_else(what)).unwrap_or(default)
-        };
-        let mut days = Days::NONE;
-        let listed = table.one_or_list("days");
-        for (text, at) in listed.iter().flatten() {
-            let what = || {
-                format!(
-                    "{} is not a day; allowed: mon, tue, wed, thu, fri, sat, sun, such as mon-fri, or daily",
-                    quoted(text)
-                )
-            };
-            days = days.and(at.accept(Days::parse(text).ok_or_else(what)).unwrap_or(Days::NONE));
-        }
-        if table.has_empty_list("days") {
-            table.wrong("days", "the list is empty; allowed: days, or leave it out for every day");
-        } else if !table.has("days") {
-            days = Days::DAILY;
-        }
-        let (from, to) = (time("from", Minute::MIDNIGHT), time("to", Minute::END_OF_DAY));
-        if from == to {
-            table.wrong("to", format_args!("{to} is also `from`; allowed: another time, or neither for the whole day"));
-        }
-        if !table.has("spare") {
-            table.missing("spare", "allowed: slots, or a percentage in quotes");
-        }
-        windows.push(Window { days, from, to, spare: spare(&table, rules) });
-        table.finish();
-    }
+    let windows: Vec<Window> =
+        items.unwrap_or_default().iter().filter_map(Value::table).map(|table| window(&table, rules)).collect();
     let percent = |window: &Window| matches!(window.spare, Spare::Percent(_));
     if windows.iter().any(percent) && !windows.iter().all(percent) {
         pool.wrong(
@@ -80,5 +81,42 @@ pub(super) fn schedule(pool: &Table<'_>, rules: &Rules) -> Option<Schedule> {
             }
             None
         }
+    }
+}
+
+fn window(table: &Table<'_>, rules: &Rules) -> Window {
+    let mut window = Window { days: Days::DAILY, from: Minute::MIDNIGHT, to: Minute::END_OF_DAY, spare: rules.spare };
+    read_all(SCHEDULE, table, &mut window);
+    let to = window.to;
+    if window.from == to {
+        table.wrong("to", format_args!("{to} is also `from`; allowed: another time, or neither for the whole day"));
+    }
+    if !table.has("spare") {
+        table.missing("spare", "allowed: slots, or a percentage in quotes");
+    }
+    window.spare = spare(table, rules);
+    table.finish();
+    window
+}
+
+fn minute(text: &str) -> Result<Minute, String> {
+    let what = || format!("{} is not a time; allowed: \"00:00\" to \"24:00\"", quoted(text));
+    Minute::parse(text).ok_or_else(what)
+}
+
+fn days(setting: &Setting, table: &Table<'_>, window: &mut Window) {
+    let Some(listed) = table.one_or_list(setting.key) else { return };
+    window.days = Days::NONE;
+    for (text, at) in listed {
+        let what = || {
+            format!(
+                "{} is not a day; allowed: mon, tue, wed, thu, fri, sat, sun, such as mon-fri, or daily",
+                quoted(text)
+            )
+        };
+        window.days = window.days.and(at.accept(Days::parse(text).ok_or_else(what)).unwrap_or(Days::NONE));
+    }
+    if table.has_empty_list(setting.key) {
+        table.wrong(setting.key, "the list is empty; allowed: days, or leave it out for every day");
     }
 }

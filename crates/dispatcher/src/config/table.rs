@@ -2,6 +2,7 @@
 //! value is reported with its line and then treated as missing, so one pass finds every problem of a file. The meaning of
 //! keys is not defined here.
 
+use super::setting::Kind;
 use slotkeeper_core::Millis;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -185,56 +186,6 @@ impl<'a> Table<'a> {
         self.value(key)?.string("text")
     }
 
-    pub(super) fn bool(&self, key: &'static str, default: bool) -> bool {
-        let Some(value) = self.value(key) else { return default };
-        if let DeValue::Boolean(yes) = value.inner {
-            *yes
-        } else {
-            value.wrong_type("true or false").unwrap_or(default)
-        }
-    }
-
-    pub(super) fn number<T>(&self, key: &'static str, default: T, allowed: RangeInclusive<T>) -> T
-    where
-        T: TryFrom<i64> + PartialOrd + Display + Copy,
-    {
-        self.value(key).and_then(|value| value.number(&allowed)).unwrap_or(default)
-    }
-
-    /// A number, or `"off"`.
-    pub(super) fn number_or_off(
-        &self,
-        key: &'static str,
-        default: Option<u64>,
-        allowed: &RangeInclusive<u64>,
-    ) -> Option<u64> {
-        let Some(value) = self.value(key) else { return default };
-        if value.is_text("off") { None } else { value.number(allowed).or(default) }
-    }
-
-    pub(super) fn seconds(&self, key: &'static str, default: Duration, allowed: RangeInclusive<f64>) -> Duration {
-        self.value(key).and_then(|value| value.seconds(&allowed, false)).unwrap_or(default)
-    }
-
-    pub(super) fn millis(&self, key: &'static str, default: Millis, allowed: RangeInclusive<f64>) -> Millis {
-        millis(self.seconds(key, Duration::from_millis(default.0), allowed))
-    }
-
-    /// Seconds, or `"off"`; 0 also means off.
-    pub(super) fn seconds_or_off(
-        &self,
-        key: &'static str,
-        default: Option<Duration>,
-        allowed: RangeInclusive<f64>,
-    ) -> Option<Duration> {
-        let Some(value) = self.value(key) else { return default };
-        value.seconds(&allowed, true).map_or(default, |seconds| (!seconds.is_zero()).then_some(seconds))
-    }
-
-    pub(super) fn choice<T: Copy>(&self, key: &'static str, default: T, all: &[(&str, T)]) -> T {
-        self.value(key).and_then(|value| value.choice(all)).unwrap_or(default)
-    }
-
     pub(super) fn table(&self, key: &'static str) -> Option<Table<'a>> {
         self.value(key)?.table()
     }
@@ -271,12 +222,7 @@ impl<'a> Table<'a> {
 
     /// A path, relative to the file.
     pub(super) fn path(&self, key: &'static str) -> Option<PathBuf> {
-        let text = self.string(key)?;
-        if text.is_empty() || text.contains('\0') {
-            self.wrong(key, format_args!("{text:?} is not a path; allowed: a path, relative to this file or absolute"));
-            return None;
-        }
-        Some(self.source.folder.join(text))
+        self.value(key)?.path()
     }
 
     /// Reports unknown keys, after every known key has been requested.
@@ -332,6 +278,20 @@ impl<'a> Value<'a> {
         read.inspect_err(|what| self.wrong(what)).ok()
     }
 
+    pub(super) fn bool(&self) -> Option<bool> {
+        if let DeValue::Boolean(yes) = self.inner { Some(*yes) } else { self.wrong_type("true or false") }
+    }
+
+    /// A path, relative to the file.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        let text = self.string("text")?;
+        if text.is_empty() || text.contains('\0') {
+            self.wrong(format_args!("{text:?} is not a path; allowed: a path, relative to this file or absolute"));
+            return None;
+        }
+        Some(self.source.folder.join(text))
+    }
+
     pub(super) fn is_text(&self, text: &str) -> bool {
         matches!(self.inner, DeValue::String(own) if own == text)
     }
@@ -355,7 +315,7 @@ impl<'a> Value<'a> {
     }
 
     /// A number of seconds, or a text with units. With `off`, 0 and `"off"` are also allowed, and return zero.
-    fn seconds(&self, allowed: &RangeInclusive<f64>, off: bool) -> Option<Duration> {
+    pub(super) fn seconds(&self, allowed: &RangeInclusive<f64>, off: bool) -> Option<Duration> {
         let or_off = if off { ", or \"off\"" } else { "" };
         let expected = format!("seconds from {} to {}{or_off}", allowed.start(), allowed.end());
         if off && self.is_text("off") {
@@ -379,7 +339,8 @@ impl<'a> Value<'a> {
     }
 
     /// A number, fractions allowed.
-    pub(super) fn decimal(&self, allowed: &RangeInclusive<f64>) -> Option<f64> {
+    pub(super) fn decimal(&self, kind: Kind) -> Option<f64> {
+        let allowed = if let Kind::Decimal { least, most } = kind { least..=most } else { f64::MIN..=f64::MAX };
         let expected = format!("a number from {} to {}", allowed.start(), allowed.end());
         let (text, number) = self.float(&expected)?;
         if !allowed.contains(&number) {
@@ -400,10 +361,11 @@ impl<'a> Value<'a> {
         }
     }
 
-    fn choice<T: Copy>(&self, all: &[(&str, T)]) -> Option<T> {
-        let expected = all.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    /// One of these names; the third part is not used.
+    pub(super) fn choice<T: Copy>(&self, all: &[(&str, T, &str)]) -> Option<T> {
+        let expected = all.iter().map(|(name, ..)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
         let text = self.string(&expected)?;
-        let found = all.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+        let found = all.iter().find(|(name, ..)| *name == text).map(|(_, value, _)| *value);
         if found.is_none() {
             self.wrong(format_args!("{} is not known; allowed: {expected}", quoted(text)));
         }

@@ -1,9 +1,10 @@
 //! TLS of visitors' listeners, `[tls]`.
 
 use super::addresses::socket_address;
-use super::permissions;
+use super::field::{Choices, choice};
+use super::setting::{Access, DAY, Kind, Row, Setting, Shown, field, kept, number, read_all, seconds, seconds_or_off};
 use super::table::Table;
-use super::{Config, Keda, TlsFiles};
+use super::{Config, Keda, TlsFiles, permissions};
 use crate::io::Clock;
 use crate::io::tls::{self, TlsSettings, TlsVersion};
 use std::collections::BTreeSet;
@@ -24,15 +25,10 @@ pub struct TlsListeners {
     pub least_version: TlsVersion,
     /// How long a handshake may take.
     pub handshake: Duration,
-    pub hsts: Option<Hsts>,
-}
-
-/// For how long browsers connect only with TLS (RFC 6797).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hsts {
-    pub age: Duration,
-    /// Also to all hosts below this one.
-    pub subdomains: bool,
+    /// Browsers connect only with TLS for this long (RFC 6797).
+    pub hsts: Option<Duration>,
+    /// ... also to all hosts below this one.
+    pub hsts_subdomains: bool,
 }
 
 impl Default for TlsListeners {
@@ -45,6 +41,7 @@ impl Default for TlsListeners {
             least_version: TlsVersion::V1_2,
             handshake: Duration::from_secs(10),
             hsts: None,
+            hsts_subdomains: false,
         }
     }
 }
@@ -80,65 +77,90 @@ impl TlsListeners {
     }
 }
 
+impl Choices for TlsVersion {
+    const ALL: &'static [(&'static str, TlsVersion, &'static str)] =
+        &[("1.2", TlsVersion::V1_2, ""), ("1.3", TlsVersion::V1_3, "")];
+}
+
+pub(crate) const ROWS: &[Row<TlsListeners>] = &[
+    Row::new("listen", Kind::OneOrList("`IP:PORT`"), field!(TlsListeners, listen = [socket_address], "nowhere"))
+        .help("where visitors connect with TLS", ", such as `\"0.0.0.0:443\"`")
+        .default("none; required in this table")
+        .restart(),
+    Row::new(
+        "redirect_listen",
+        Kind::OneOrList("`IP:PORT`"),
+        field!(TlsListeners, redirect = [socket_address], "nowhere"),
+    )
+    .help("where requests without TLS are redirected to https", " (`308`), with their host, path and query")
+    .restart(),
+    Row::new("redirect_port", number(1, 65_535), field!(TlsListeners, redirect_port))
+        .help("the port in these redirects", ", if visitors connect to another one than the dispatcher listens on")
+        .default("the first port of `tls.listen`"),
+    Row::new("certificates", Kind::Tables, Access { shown: files, ..kept!(TlsListeners, certificates) })
+        .help("certificates and their keys", "; at least one")
+        .default("none; required in this table"),
+    Row::new("min_version", choice::<TlsVersion>(), field!(TlsListeners, least_version))
+        .help("the oldest version of TLS that is accepted", ""),
+    Row::new("handshake_seconds", seconds(0.1, 3600.0), field!(TlsListeners, handshake))
+        .help("how long a TLS handshake may take", ", from the connection's acceptance"),
+    Row::new("hsts_seconds", seconds_or_off(1.0, 3660.0 * DAY), field!(TlsListeners, hsts)).help(
+        "how long browsers connect to this host only with TLS",
+        ": `Strict-Transport-Security` of all responses over TLS. It cannot be taken back before that: begin with a short time",
+    ),
+    Row::new("hsts_subdomains", Kind::Bool, field!(TlsListeners, hsts_subdomains))
+        .help("also to all hosts below it", ": adds `includeSubDomains`"),
+];
+
+pub(super) const CERTIFICATES: &[Row<TlsFiles>] = &[
+    Row::new("cert_file", Kind::Path, Access::NONE)
+        .help("the certificate and its chain in PEM, the leaf first", "")
+        .required(),
+    Row::new("key_file", Kind::Path, Access::NONE).help("its private key in PEM", ", without a password").required(),
+];
+
+fn files(_: &Setting, tls: &TlsListeners) -> Option<Shown> {
+    Some(Shown::list(tls.certificates.iter().map(|files| files.certificate.display()), "none"))
+}
+
 /// Reads `[tls]`. The listeners of `config` must have been read before; without a `listen` of its own, the file has then no
 /// listener without TLS.
 pub(super) fn tls(top: &Table<'_>, config: &mut Config) {
     let Some(table) = top.table("tls") else { return };
-    let default = TlsListeners::default();
     if !top.has("listen") {
         config.listen.clear();
     }
-    let listen = addresses(&table, "listen", config);
+    read_all(ROWS, &table, &mut config.tls);
     if !table.has("listen") {
         table.missing("listen", "allowed: IP:PORT, such as \"0.0.0.0:443\", or a list");
     }
-    config.tls.listen = listen;
-    config.tls.redirect = addresses(&table, "redirect_listen", config);
-    config.tls.redirect_port = table.value("redirect_port").and_then(|port| port.number(&(1..=u16::MAX)));
-    if config.tls.redirect_port.is_some() && !table.has("redirect_listen") {
+    let mut taken: Vec<(SocketAddr, &str)> = config.listen.iter().map(|at| (*at, "`listen`")).collect();
+    taken.extend(config.admin.listen.map(|at| (at, "[admin]")));
+    distinct(&table, "listen", "`tls.listen`", &mut taken);
+    distinct(&table, "redirect_listen", "`tls.redirect_listen`", &mut taken);
+    if table.has("redirect_port") && !table.has("redirect_listen") {
         table.wrong("redirect_port", "without `redirect_listen`, nothing is redirected; allowed: both");
     }
-    let versions = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
-    config.tls.least_version = table.choice("min_version", default.least_version, &versions);
-    config.tls.handshake = table.seconds("handshake_seconds", default.handshake, 0.1..=3600.0);
-    config.tls.hsts = hsts(&table);
+    if config.tls.hsts_subdomains && config.tls.hsts.is_none() {
+        table.wrong("hsts_subdomains", "without `hsts_seconds`, it has no use; allowed: both");
+    }
     config.tls.certificates = certificates(&table);
     table.finish();
 }
 
-/// The addresses of a listener, none of which another listener may use.
-fn addresses(table: &Table<'_>, key: &'static str, config: &Config) -> Vec<SocketAddr> {
-    let mut all: Vec<SocketAddr> = Vec::new();
+/// Reports addresses of a listener that another one uses.
+fn distinct(table: &Table<'_>, key: &'static str, name: &'static str, taken: &mut Vec<(SocketAddr, &'static str)>) {
     if table.has_empty_list(key) {
         table.wrong(key, "the list is empty; allowed: at least one address");
     }
     for (text, at) in table.one_or_list(key).unwrap_or_default() {
-        let Some(address) = at.accept(socket_address(text)) else { continue };
-        let taken = if config.listen.contains(&address) {
-            Some("`listen`")
-        } else if config.admin.listen == Some(address) {
-            Some("[admin]")
-        } else if config.tls.listen.contains(&address) {
-            Some("`tls.listen`")
-        } else {
-            all.contains(&address).then_some("this list")
-        };
-        if let Some(other) = taken.filter(|_| address.port() != 0) {
+        // The row has reported what is no address.
+        let Some(address) = socket_address(text).ok().filter(|address| address.port() != 0) else { continue };
+        if let Some((_, other)) = taken.iter().find(|(other, _)| *other == address) {
             at.wrong(format_args!("{address} is already used by {other}; allowed: another address"));
         }
-        all.push(address);
+        taken.push((address, name));
     }
-    all
-}
-
-fn hsts(table: &Table<'_>) -> Option<Hsts> {
-    const YEARS: f64 = 10.0 * 366.0 * 86_400.0;
-    let age = table.seconds_or_off("hsts_seconds", None, 1.0..=YEARS);
-    let subdomains = table.bool("hsts_subdomains", false);
-    if subdomains && age.is_none() {
-        table.wrong("hsts_subdomains", "without `hsts_seconds`, it has no use; allowed: both");
-    }
-    age.map(|age| Hsts { age, subdomains })
 }
 
 /// Reads the certificates, and checks that they can be used.

@@ -1,6 +1,6 @@
 //! Visitors' connections: how many there may be, and the HTTP library on each of them.
 
-use crate::config::{Hsts, Limits};
+use crate::config::Limits;
 use crate::front::Dispatcher;
 use crate::front::forward::body::Answer;
 use crate::front::forward::headers::Hop;
@@ -163,16 +163,17 @@ async fn answer(
         return redirect::answer(&dispatcher.config.tls, &request, hop);
     }
     let mut response = request::answer(dispatcher, request, hop).await;
-    if let Some(hsts) = dispatcher.config.tls.hsts.filter(|_| hop.is_tls) {
+    let tls = &dispatcher.config.tls;
+    if let Some(age) = tls.hsts.filter(|_| hop.is_tls) {
         // In place of a pod's: the policy is that of the host, not of one session.
-        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, policy(hsts));
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, policy(age, tls.hsts_subdomains));
     }
     response
 }
 
 /// The policy in the form of RFC 6797 §6.1.
-fn policy(hsts: Hsts) -> HeaderValue {
-    let subdomains = if hsts.subdomains { "; includeSubDomains" } else { "" };
-    let text = format!("max-age={}{subdomains}", hsts.age.as_secs());
+fn policy(age: Duration, subdomains: bool) -> HeaderValue {
+    let subdomains = if subdomains { "; includeSubDomains" } else { "" };
+    let text = format!("max-age={}{subdomains}", age.as_secs());
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("max-age=0"))
 }

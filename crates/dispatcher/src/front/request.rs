@@ -38,7 +38,7 @@ pub async fn answer(dispatcher: &Arc<Dispatcher>, request: Request<Incoming>, ho
     let answered = match route(dispatcher, &request, hop) {
         Ok(Routed::Pool(routed)) => {
             pool = Some(routed);
-            life(dispatcher, routed, request, hop, wants_page).await
+            life(dispatcher, routed, request, *hop, wants_page).await
         }
         Ok(Routed::Asset(asset)) => Ok((asset, Outcome::Own)),
         Err(error) => Err(error),

@@ -4,13 +4,13 @@
 mod pools;
 
 use crate::cluster::{ClusterError, Maker};
-use crate::config::{self, Config, ConfigError, Limits, PoolConfig, TlsListeners};
+use crate::config::{self, Config, ConfigError, PoolConfig, Row, differ, merge_all, rows};
 use crate::fleet::rules::{begin_idle_clocks, write_rules};
 use crate::fleet::tasks::Tasks;
 use crate::front::Dispatcher;
 use crate::front::cookie::Keys;
 use pools::Changing;
-use slotkeeper_core::{Command, PoolId, Rules};
+use slotkeeper_core::{Command, PoolId, Scaling};
 use std::fmt::Debug;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
@@ -41,6 +41,14 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// The settings of these rows: `prefix` is the name of their table.
+    fn rows<T>(&mut self, prefix: &str, rows: &[Row<T>], old: &T, new: &mut T) {
+        for (key, live) in merge_all(rows, old, new) {
+            let names = if live { &mut self.applied } else { &mut self.needs_restart };
+            names.push(format!("{prefix}{key}"));
+        }
+    }
+
     /// This setting takes effect at once.
     fn live<T: Debug>(&mut self, name: &str, old: &T, new: &T) {
         if differ(old, new) {
@@ -55,11 +63,6 @@ impl Changes {
         }
         *new = old;
     }
-}
-
-/// Compares two values by their debug output: not for secrets, which it hides.
-fn differ<T: Debug>(old: &T, new: &T) -> bool {
-    format!("{old:?}") != format!("{new:?}")
 }
 
 /// Applies configurations as they come, until the process ends.
@@ -177,219 +180,61 @@ fn resize(connections: &Arc<Semaphore>, before: usize, after: usize) {
 }
 
 /// Returns the configuration that is in force after a reload: the new one, with the old values of settings that need a restart.
-/// Each setting has a line here: the compiler reports a missing one.
+/// The rows of the settings say which ones do; what is written here concerns several settings, or secrets.
 #[must_use]
 pub fn merge(old: &Config, mut new: Config) -> (Config, Changes) {
     let mut changes = Changes::default();
-    let Config {
-        listen,
-        tls,
-        threads,
-        admin,
-        keda,
-        journal,
-        cookie_keys,
-        trusted_proxies,
-        limits,
-        drain,
-        kubernetes,
-        pools,
-        // Those of the new file.
-        warnings: _,
-    } = &mut new;
-    changes.fixed("listen", old.listen.clone(), listen);
-    self::tls(&mut changes, &old.tls, tls);
-    changes.fixed("threads", old.threads, threads);
-    changes.fixed("admin.listen", old.admin.listen, &mut admin.listen);
-    if admin.token != old.admin.token {
+    changes.rows("", rows::TOP, old, &mut new);
+    if old.tls.listen.is_empty() == new.tls.listen.is_empty() {
+        changes.rows("tls.", rows::TLS, &old.tls, &mut new.tls);
+    } else {
+        // Listeners that stay need their certificates; without listeners, nothing uses them.
+        changes.fixed("tls", old.tls.clone(), &mut new.tls);
+    }
+    changes.rows("limits.", rows::LIMITS, &old.limits, &mut new.limits);
+    changes.rows("admin.", rows::ADMIN, old, &mut new);
+    if new.admin.token != old.admin.token {
         changes.applied.push("admin.token".to_owned());
     }
-    changes.fixed("keda", old.keda.clone(), keda);
+    changes.fixed("keda", old.keda.clone(), &mut new.keda);
+    changes.fixed("kubernetes", old.kubernetes.clone(), &mut new.kubernetes);
     // Not compared by `differ`: its password is a secret.
-    if *journal != old.journal {
+    if new.journal != old.journal {
         changes.needs_restart.push("journal".to_owned());
-        *journal = old.journal.clone();
+        new.journal = old.journal.clone();
     }
-    if *cookie_keys != old.cookie_keys {
+    if new.cookie_keys != old.cookie_keys {
         // Without configured keys, a generated key is in force.
-        if cookie_keys.is_empty() || old.cookie_keys.is_empty() {
+        if new.cookie_keys.is_empty() || old.cookie_keys.is_empty() {
             changes.needs_restart.push("cookie_keys".to_owned());
-            cookie_keys.clone_from(&old.cookie_keys);
+            new.cookie_keys.clone_from(&old.cookie_keys);
         } else {
             changes.applied.push("cookie_keys".to_owned());
         }
     }
-    changes.live("trusted_proxies", &old.trusted_proxies, trusted_proxies);
-    self::limits(&mut changes, &old.limits, limits);
-    changes.live("drain_seconds", &old.drain, drain);
-    changes.fixed("kubernetes", old.kubernetes.clone(), kubernetes);
-
-    for is in pools.iter_mut() {
+    for is in &mut new.pools {
         match old.pools.iter().find(|was| was.id == is.id) {
-            Some(was) => *is = pool(&mut changes, was, is.clone()),
+            Some(was) => pool(&mut changes, was, is),
             None => changes.added.push(is.id.clone()),
         }
     }
-    let removed = old.pools.iter().filter(|was| pools.iter().all(|is| is.id != was.id));
+    let removed = old.pools.iter().filter(|was| new.pools.iter().all(|is| is.id != was.id));
     changes.removed = removed.map(|was| was.id.clone()).collect();
     (new, changes)
 }
 
-fn tls(changes: &mut Changes, old: &TlsListeners, new: &mut TlsListeners) {
-    if old.listen.is_empty() || new.listen.is_empty() {
-        // Listeners that stay need the old certificates; without listeners, nothing uses them.
-        changes.fixed("tls", old.clone(), new);
-        return;
-    }
-    let TlsListeners { listen, redirect, redirect_port, certificates, least_version, handshake, hsts } = new;
-    changes.fixed("tls.listen", old.listen.clone(), listen);
-    changes.fixed("tls.redirect_listen", old.redirect.clone(), redirect);
-    changes.live("tls.redirect_port", &old.redirect_port, redirect_port);
-    changes.live("tls.certificates", &old.certificates, certificates);
-    changes.live("tls.min_version", &old.least_version, least_version);
-    changes.live("tls.handshake_seconds", &old.handshake, handshake);
-    changes.live("tls.hsts_seconds", &old.hsts, hsts);
-}
-
-fn limits(changes: &mut Changes, old: &Limits, new: &mut Limits) {
-    let Limits {
-        header_bytes,
-        header_fields,
-        header_time,
-        body_bytes,
-        idle,
-        linger,
-        linger_bytes,
-        connections,
-        streams_per_session,
-        new_sessions_per_second,
-    } = new;
-    changes.live("limits.header_bytes", &old.header_bytes, header_bytes);
-    // Connections to pods have been opened with it.
-    changes.fixed("limits.header_fields", old.header_fields, header_fields);
-    changes.live("limits.header_seconds", &old.header_time, header_time);
-    changes.live("limits.body_bytes", &old.body_bytes, body_bytes);
-    changes.live("limits.idle_seconds", &old.idle, idle);
-    changes.live("limits.linger_seconds", &old.linger, linger);
-    changes.live("limits.linger_bytes", &old.linger_bytes, linger_bytes);
-    changes.live("limits.connections", &old.connections, connections);
-    changes.live("limits.streams_per_session", &old.streams_per_session, streams_per_session);
-    changes.live("limits.new_sessions_per_second", &old.new_sessions_per_second, new_sessions_per_second);
-}
-
-fn pool(changes: &mut Changes, old: &PoolConfig, mut new: PoolConfig) -> PoolConfig {
-    let PoolConfig {
-        id,
-        title,
-        hosts,
-        path,
-        rules,
-        trigger,
-        admission,
-        linger,
-        half_open,
-        hold,
-        hold_limit,
-        cookie_name,
-        cookie_max_age,
-        allowed_origins,
-        embedded_in,
-        answer,
-        stall,
-        passive,
-        rejoin,
-        activity,
-        connections,
-        landing,
-        active_sessions_gauge,
-        priority_header,
-        schedule,
-        gauge,
-        cluster,
-    } = &mut new;
+fn pool(changes: &mut Changes, old: &PoolConfig, new: &mut PoolConfig) {
     let name = |key: &str| format!("pools.{}.{key}", old.id);
-    *id = old.id.clone();
-    changes.live(&name("title"), &old.title, title);
-    changes.live(&name("hosts"), &old.hosts, hosts);
-    changes.fixed(&name("path"), old.path.clone(), path);
-    self::rules(changes, &name, &old.rules, rules);
-    let scaled_by = (old.trigger, old.rules.scaling);
-    if scaled_by != (*trigger, rules.scaling) {
-        changes.needs_restart.push(name("scaling"));
-        (*trigger, rules.scaling) = scaled_by;
-    }
-    changes.live(&name("admission"), &old.admission, admission);
-    changes.live(&name("linger_seconds"), &old.linger, linger);
-    changes.live(&name("half_open_seconds"), &old.half_open, half_open);
-    changes.live(&name("hold_seconds"), &old.hold, hold);
-    changes.fixed(&name("hold_limit"), old.hold_limit, hold_limit);
-    changes.fixed(&name("cookie_name"), old.cookie_name.clone(), cookie_name);
-    changes.live(&name("cookie_max_age_seconds"), &old.cookie_max_age, cookie_max_age);
-    changes.live(&name("allowed_origins"), &old.allowed_origins, allowed_origins);
-    changes.live(&name("embedded_in"), &old.embedded_in, embedded_in);
-    changes.live(&name("answer_seconds"), &old.answer, answer);
-    changes.live(&name("stall_seconds"), &old.stall, stall);
-    changes.live(&name("passive"), &old.passive, passive);
-    changes.live(&name("rejoin"), &old.rejoin, rejoin);
-    changes.live(&name("activity"), &old.activity, activity);
-    changes.fixed(&name("connections"), old.connections, connections);
-    changes.live(&name("landing_url"), &old.landing, landing);
-    changes.fixed(&name("active_sessions_gauge"), old.active_sessions_gauge.clone(), active_sessions_gauge);
-    changes.live(&name("priority_header"), &old.priority_header, priority_header);
-    changes.live(&name("schedule"), &old.schedule, schedule);
-    changes.live(&name("targets.gauge"), &old.gauge, gauge);
-    let other_pods = differ(&old.cluster, cluster);
-    changes.fixed(&name("kubernetes, processes or fixed"), old.cluster.clone(), cluster);
-    if other_pods && old.rules.scaling == slotkeeper_core::Scaling::None {
+    changes.rows(&name(""), rows::POOL, old, new);
+    changes.live(&name("targets"), &old.rules.targets, &new.rules.targets);
+    changes.live(&name("targets.gauge"), &old.gauge, &new.gauge);
+    changes.live(&name("passive"), &old.passive, &new.passive);
+    changes.live(&name("activity"), &old.activity, &new.activity);
+    changes.fixed(&name("connections"), old.connections, &mut new.connections);
+    let other_pods = differ(&old.cluster, &new.cluster);
+    changes.fixed(&name("kubernetes, processes or fixed"), old.cluster.clone(), &mut new.cluster);
+    if other_pods && old.rules.scaling == Scaling::None {
         // For a fixed list, both are the length of the list.
-        (rules.min, rules.max) = (old.rules.min, old.rules.max);
+        (new.rules.min, new.rules.max) = (old.rules.min, old.rules.max);
     }
-    new
-}
-
-fn rules(changes: &mut Changes, name: &impl Fn(&str) -> String, old: &Rules, new: &mut Rules) {
-    // Defaults of other settings depend on it, and so does whether a connection to a pod may be reused.
-    changes.fixed(&name("slots_per_pod"), old.slots_per_pod, &mut new.slots_per_pod);
-    let Rules {
-        slots_per_pod: _,
-        min,
-        max,
-        placement,
-        sticky_storage,
-        after_session,
-        scaling: _,
-        shrink,
-        targets,
-        spare,
-        queue_limit,
-        queue_lease,
-        claim,
-        grace,
-        idle,
-        max_session,
-        warn_before,
-        extend_limit,
-        silence,
-        cooldown,
-        stuck_after,
-    } = &*new;
-    changes.live(&name("min_pods"), &old.min, min);
-    changes.live(&name("max_pods"), &old.max, max);
-    changes.live(&name("placement"), &old.placement, placement);
-    changes.live(&name("sticky_storage"), &old.sticky_storage, sticky_storage);
-    changes.live(&name("after_session"), &old.after_session, after_session);
-    changes.live(&name("shrink"), &old.shrink, shrink);
-    changes.live(&name("targets"), &old.targets, targets);
-    changes.live(&name("spare"), &old.spare, spare);
-    changes.live(&name("queue_limit"), &old.queue_limit, queue_limit);
-    changes.live(&name("queue_lease_seconds"), &old.queue_lease, queue_lease);
-    changes.live(&name("claim_seconds"), &old.claim, claim);
-    changes.live(&name("grace_seconds"), &old.grace, grace);
-    changes.live(&name("idle_seconds"), &old.idle, idle);
-    changes.live(&name("max_session_seconds"), &old.max_session, max_session);
-    changes.live(&name("warn_before_seconds"), &old.warn_before, warn_before);
-    changes.live(&name("extend_limit_seconds"), &old.extend_limit, extend_limit);
-    changes.live(&name("silence_seconds"), &old.silence, silence);
-    changes.live(&name("cooldown_seconds"), &old.cooldown, cooldown);
-    changes.live(&name("stuck_after_seconds"), &old.stuck_after, stuck_after);
 }

@@ -1,12 +1,11 @@
 //! The output of `slotkeeper check`.
 
-use super::{FULL, PROCESSES, config};
+use super::{FULL, PROCESSES, compare, config};
 use slotkeeper::config::describe;
 
 #[test]
 fn a_file_with_every_setting_is_described_in_full() {
-    let told = describe(&config(FULL));
-    assert_eq!(told, include_str!("described.txt"), "the description is now:\n{told}");
+    compare("tests/config/described.txt", &describe(&config(FULL)));
 }
 
 #[test]

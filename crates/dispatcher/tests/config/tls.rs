@@ -2,7 +2,7 @@
 
 use super::PROCESSES;
 use crate::tls::issue;
-use slotkeeper::config::{Config, Hsts, TlsVersion, doubts, parse};
+use slotkeeper::config::{Config, TlsVersion, doubts, parse};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -39,7 +39,7 @@ fn every_setting_is_read() {
     assert_eq!(tls.listen, ["0.0.0.0:443".parse().unwrap(), "[::]:443".parse().unwrap()]);
     assert_eq!((tls.redirect.len(), tls.redirect_port, tls.least_version), (1, Some(443), TlsVersion::V1_3));
     assert_eq!(tls.handshake, Duration::from_secs(2));
-    assert_eq!(tls.hsts, Some(Hsts { age: Duration::from_secs(365 * 86_400), subdomains: true }));
+    assert_eq!((tls.hsts, tls.hsts_subdomains), (Some(Duration::from_secs(365 * 86_400)), true));
     assert_eq!(tls.certificates[0].certificate, folder.path().join("tls.crt"));
 
     let both =

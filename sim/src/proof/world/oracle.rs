@@ -23,6 +23,7 @@ use crate::record::{Mark, MarkKind, SessionLife};
 use slotkeeper_core::{Census, Fleet, PoolId, ReplicaId, SessionId, Time};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// When every world begins: a Monday morning (Unix time, milliseconds).
@@ -41,6 +42,10 @@ pub struct Oracle {
     /// The same for another pool of the same fleet: it has its own mirror, and receives every event that does not
     /// belong to one pool.
     beside: Option<Arc<Oracle>>,
+    /// The time of the last moment between two steps.
+    clock: Arc<AtomicU64>,
+    /// Between two steps, no host runs.
+    stands_still: Arc<AtomicBool>,
 }
 
 /// A broken promise.
@@ -130,7 +135,6 @@ struct Inner {
     answered: Vec<u64>,
     /// Times from request to slot.
     waited: Vec<u64>,
-    clock: u64,
 }
 
 /// A discarded fleet, and its replicas.
@@ -147,7 +151,14 @@ impl Oracle {
 
     #[must_use]
     pub fn of(pool: &str) -> Oracle {
-        Oracle { inner: Arc::default(), outsiders: Outsiders::default(), pool: pool.into(), beside: None }
+        Oracle {
+            inner: Arc::default(),
+            outsiders: Outsiders::default(),
+            pool: pool.into(),
+            beside: None,
+            clock: Arc::default(),
+            stands_still: Arc::default(),
+        }
     }
 
     /// Adds the checks of another pool.
@@ -170,16 +181,28 @@ impl Oracle {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns milliseconds since the world began.
+    /// Returns milliseconds since the world began. A host that is stopped between two steps has no simulated clock:
+    /// turmoil's time would include real time there.
     #[must_use]
     pub fn now(&self) -> u64 {
-        turmoil::sim_elapsed().map_or_else(|| self.locked().clock, |t| t.as_millis() as u64)
+        let clock = self.clock.load(Ordering::Relaxed);
+        if self.stands_still.load(Ordering::Relaxed) {
+            return clock;
+        }
+        turmoil::sim_elapsed().map_or(clock, |t| t.as_millis() as u64)
     }
 
     /// Sets the time between two steps, when no host runs.
     pub fn clock(&self, now: u64) {
         self.others(|t| t.clock(now));
-        self.locked().clock = now;
+        self.clock.store(now, Ordering::Relaxed);
+        self.stands_still.store(true, Ordering::Relaxed);
+    }
+
+    /// A step begins: the hosts' clocks run.
+    pub fn steps(&self) {
+        self.others(Oracle::steps);
+        self.stands_still.store(false, Ordering::Relaxed);
     }
 
     /// Returns the world's wall clock.

@@ -1,0 +1,57 @@
+//! `[pools.NAME.connections]`: connections to the pods.
+
+use super::PoolConfig;
+use super::setting::{DAY, Kind, Row, field, read_all, seconds_or_off};
+use super::table::Table;
+use std::time::Duration;
+
+/// How connections to the pods are reused between requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptConnections {
+    /// An idle connection is closed after this; `None`: no connection is kept.
+    pub idle: Option<Duration>,
+    /// A connection older than this carries no further request; `None`: no limit.
+    pub age: Option<Duration>,
+    /// Whether a connection that has carried nothing but requests without a body may serve another session.
+    pub share: bool,
+}
+
+impl KeptConnections {
+    /// The defaults. Common servers close idle connections after 5 seconds or later; 4 seconds stay below that.
+    #[must_use]
+    pub fn new(exclusive: bool) -> KeptConnections {
+        KeptConnections { idle: Some(Duration::from_secs(4)), age: Some(Duration::from_secs(3600)), share: !exclusive }
+    }
+}
+
+pub(super) const ROWS: &[Row<KeptConnections>] = &[
+    Row::new("idle_seconds", seconds_or_off(0.1, 3600.0), field!(KeptConnections, idle))
+        .help(
+            "an idle connection is closed after this",
+            "; `\"off\"`: none is kept. Keep it below the pods' own limit, so that no request is sent on a \
+             connection that the pod is closing",
+        )
+        .restart(),
+    Row::new("age_seconds", seconds_or_off(1.0, DAY), field!(KeptConnections, age))
+        .help("a connection older than this carries no further request", "")
+        .restart(),
+    Row::new("share", Kind::Bool, field!(KeptConnections, share))
+        .help(
+            "whether a connection that has carried no body may serve another session",
+            "; exclusive pools allow false only",
+        )
+        .restart(),
+];
+
+/// Reads `[pools.NAME.connections]`. The pool's slots must have been read before.
+pub(super) fn connections(table: &Table<'_>, pool: &mut PoolConfig) {
+    let Some(table) = table.table("connections") else { return };
+    read_all(ROWS, &table, &mut pool.connections);
+    if pool.rules.slots_per_pod == 1 && pool.connections.share {
+        table.wrong(
+            "share",
+            "a pod of an exclusive pool never serves two sessions on one connection; allowed: false, or `slots_per_pod` above 1",
+        );
+    }
+    table.finish();
+}
