@@ -39,7 +39,8 @@ async fn requests_pass_over_tls_and_pods_and_browsers_see_https() {
         assert!(head.starts_with("http/1.1 200 "), "{head}");
         // The second connection resumes the first.
         drop(stream);
-        rig.connect(&client, "play.example").await.unwrap().shutdown().await.unwrap();
+        let mut again = rig.connect(&client, "play.example").await.unwrap();
+        assert!(exchange(&mut again, GET).await.0.starts_with("http/1.1 200 "));
     }
     rig.handshakes("full", 2.0).await;
     rig.handshakes("resumed", 2.0).await;
