@@ -1,4 +1,4 @@
-//! A dispatcher with TLS on a network in memory (so that time can be paused), one pod that tells what it was asked, and
+//! A dispatcher with TLS on a network in memory (so that time can be paused), one pod whose answers contain the request, and
 //! clients.
 
 use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
