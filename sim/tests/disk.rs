@@ -14,6 +14,7 @@ use slotkeeper_sim::proof::world::journal::{self, Traps};
 use slotkeeper_sim::proof::world::oracle::Oracle;
 use slotkeeper_sim::proof::world::stall::Gate;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The environment variable `HISTORIES` replaces it.

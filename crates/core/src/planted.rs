@@ -35,11 +35,13 @@ mod list {
         ($(#[$doc:meta])* $name:ident: $($case:ident $word:literal,)*) => {
             $(#[$doc])*
             #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-            pub enum $name { $($case,)* }
+            pub enum $name { $(#[doc = $word] $case,)* }
 
             impl $name {
+                /// All of them.
                 pub const ALL: &[$name] = &[$($name::$case,)*];
 
+                /// Its name in tables.
                 #[must_use]
                 pub fn word(self) -> &'static str {
                     match self { $($name::$case => $word,)* }

@@ -338,37 +338,15 @@ impl Pool {
         self.estimate.until_released(now, ahead - coming + 1)
     }
 
+    /// O(pods), in one pass.
     pub(crate) fn census(&self, targeted: bool) -> Census {
-        let free: u64 =
-            self.index.open.iter().filter_map(|(_, o)| self.pods.get(o)).map(|p| u64::from(p.free_slots())).sum();
-        Census {
+        let mut census = Census {
             queued: self.queue.len() as u64,
             held: self.index.held,
             taken: self.index.taken,
             ending: self.index.ending,
-            free_slots: free,
             busy_slots: self.index.busy_slots,
-            pods: self.pods.values().filter(|p| p.life.is_some()).count() as u32,
             ready: self.index.ready,
-            unusable: self
-                .pods
-                .values()
-                .filter(|p| p.life.is_some() && p.index.usable == 0 && p.index.busy == 0)
-                .count() as u32,
-            failing: self
-                .pods
-                .values()
-                .filter(|p| p.life.as_ref().is_some_and(|l| l.stuck || matches!(l.phase, Phase::Failed { .. })))
-                .count() as u32,
-            retiring: self
-                .pods
-                .values()
-                .filter(|p| {
-                    let standing = p.life.as_ref().map(|l| l.standing);
-                    matches!(standing, Some(Standing::Retiring | Standing::Returning { .. }))
-                })
-                .count() as u32,
-            terminating: self.pods.values().filter(|p| p.is_terminating()).count() as u32,
             needed: self.scale.needed,
             desired: self.scale.desired,
             asked: demand!(self, targeted).asked(self.scale.goal),
@@ -376,7 +354,21 @@ impl Pool {
             gauge: self.load.gauge(),
             leaving: self.scale.surplus().len(),
             frozen: self.frozen,
+            ..Census::default()
+        };
+        for pod in self.pods.values() {
+            if pod.index.open.is_some() {
+                census.free_slots += u64::from(pod.free_slots());
+            }
+            census.terminating += u32::from(pod.is_terminating());
+            let Some(life) = &pod.life else { continue };
+            census.pods += 1;
+            census.unusable += u32::from(pod.index.usable == 0 && pod.index.busy == 0);
+            census.failing += u32::from(life.stuck || matches!(life.phase, Phase::Failed { .. }));
+            let is_retiring = matches!(life.standing, Standing::Retiring | Standing::Returning { .. });
+            census.retiring += u32::from(is_retiring);
         }
+        census
     }
 }
 

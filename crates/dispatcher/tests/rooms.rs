@@ -47,7 +47,7 @@ fn first_names(text: &str) -> Vec<&str> {
 }
 
 /// The rooms that a file names, each with its line: by `crate::`, or by as many `super::` as lead out of its own room.
-fn named<'t>(text: &'t str, depth: usize) -> Vec<(usize, &'t str)> {
+fn named(text: &str, depth: usize) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
     let mut at = 0;
     for (number, line) in text.lines().enumerate() {

@@ -1,7 +1,7 @@
 //! The read side of the state: as of the last entry applied here. Waiting is level-triggered: until a condition holds.
 
 use crate::io::{duration, latest};
-use slotkeeper_core::{Fleet, Millis};
+use slotkeeper_core::{Fleet, Millis, Ordinal, PoolId, SessionId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -97,12 +97,65 @@ pub async fn until(view: &mut watch::Receiver<View>, mut holds: impl FnMut(&View
     view.wait_for(|v| holds(v)).await.is_ok()
 }
 
+/// The ids of a pool's sessions, in order: for listings. While a reader holds the view for long, the engine waits for it, and
+/// all other readers for the engine. So this reads some pods at a time; a session that moves meanwhile may be missing.
+pub fn session_ids(view: &watch::Receiver<View>, pool: &PoolId) -> Vec<SessionId> {
+    const PODS_AT_A_TIME: usize = 64;
+    // First: a session that leaves the queue meanwhile is listed all the same. And last: one that joins it.
+    let queue = || view.borrow().fleet.queue(pool).collect::<Vec<_>>();
+    let mut ids = queue();
+    let mut next = Some(Ordinal(0));
+    while let Some(first) = next.take() {
+        let view = view.borrow();
+        for (ordinal, pod) in view.fleet.pods(pool).skip_while(|(o, _)| *o < first).take(PODS_AT_A_TIME) {
+            ids.extend(&pod.sessions);
+            next = ordinal.0.checked_add(1).map(Ordinal);
+        }
+    }
+    ids.extend(queue());
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Limit, View};
+    use super::{Limit, View, session_ids};
     use crate::io::{SUSPENDED, latest, now};
-    use slotkeeper_core::Fleet;
+    use slotkeeper_core::{
+        Command, Entry, Fleet, Ordinal, Phase, PoolId, ReplicaId, Rules, Scaling, SessionId, Sighting, Time, Timeline,
+        Window,
+    };
     use std::time::Duration;
+    use tokio::sync::watch;
+
+    #[test]
+    fn all_sessions_are_listed_in_order_also_those_that_wait() {
+        let (pods, pool) = (150, PoolId::from("pool"));
+        let scaling = Scaling::Direct { window: Window::Fixed };
+        let rules = Rules { slots_per_pod: 2, min: pods, max: pods, scaling, ..Rules::default() };
+        let seen = Command::ScaleSeen { start: 0, replicas: pods, decided: 0, timeline: Timeline::FIRST, version: 1 };
+        let ready = |o: u32| Sighting {
+            pod: Ordinal(o),
+            uid: o.to_string().as_str().into(),
+            phase: Phase::Ready { address: ([10, 0, 0, o as u8], 80).into() },
+        };
+        let list = Command::PodsListed { pods: (0..pods).map(ready).collect(), version: 2 };
+        // Not in the order of their arrival.
+        let ids = (0..310u128).map(|n| SessionId(n * 7 % 310));
+        let visits = ids.map(|session| Command::Visit { session, hint: None, class: 0 });
+        let mut fleet = Fleet::new();
+        for (number, command) in (1..).zip([Command::Rules(rules), seen, list].into_iter().chain(visits)) {
+            let at = Time(1_000_000);
+            let _ = fleet.apply(&Entry { at, from: ReplicaId(1), number, pool: pool.clone(), command });
+        }
+        assert_eq!(fleet.queue(&pool).count(), 10);
+        let expected: Vec<SessionId> = fleet.sessions(&pool).into_iter().map(|(id, _)| id).collect();
+        let (_sender, view) = watch::channel(View::new(fleet));
+        assert_eq!(expected.len(), 310);
+        assert_eq!(session_ids(&view, &pool), expected);
+        assert!(session_ids(&view, &"other".into()).is_empty());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_limit_passes_at_its_moment_and_can_be_moved() {

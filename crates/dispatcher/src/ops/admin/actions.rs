@@ -4,12 +4,13 @@
 use super::answers::{configured, has_read, state_of};
 use super::{Outcome, Refusal, json_reply};
 use crate::engine::Ended;
+use crate::engine::view::session_ids;
 use crate::front::cookie::public_name;
 use crate::front::visit::{NoSeat, answered};
 use crate::front::{Dispatcher, Pool};
 use http::StatusCode;
 use slotkeeper_api::{Parameters, PoolRemoved};
-use slotkeeper_core::{Command, Fleet, Ordinal, SessionId};
+use slotkeeper_core::{Command, Ordinal, SessionId};
 
 /// Writes a command on a session.
 pub(super) async fn on_session(
@@ -19,7 +20,7 @@ pub(super) async fn on_session(
     command: impl FnOnce(SessionId) -> Command,
 ) -> Outcome {
     let pool = configured(dispatcher, given.pool)?;
-    let found = find(&dispatcher.view.borrow().fleet, pool, given.session);
+    let found = find(dispatcher, pool, given.session);
     let Some(session) = found else {
         let what = "there is no such session; see the list of sessions for their names";
         return Err(Refusal(StatusCode::NOT_FOUND, what.into()));
@@ -80,6 +81,6 @@ async fn written(tell: impl Future<Output = Result<(), Ended>>) -> Result<(), Re
 }
 
 /// Returns the session with this public name. O(n), which is acceptable for operators' requests.
-fn find(fleet: &Fleet, pool: &Pool, name: &str) -> Option<SessionId> {
-    fleet.sessions(&pool.config.id).into_iter().map(|(id, _)| id).find(|id| public_name(*id) == name)
+fn find(dispatcher: &Dispatcher, pool: &Pool, name: &str) -> Option<SessionId> {
+    session_ids(&dispatcher.view, &pool.config.id).into_iter().find(|id| public_name(*id) == name)
 }

@@ -1,6 +1,7 @@
 //! The API's answers about pools and sessions, made from the fleet's state.
 
 use super::{Outcome, Refusal, json_reply};
+use crate::engine::view::session_ids;
 use crate::front::cookie::public_name;
 use crate::front::endpoints::condition;
 use crate::front::forward::body::Answer;
@@ -26,12 +27,13 @@ pub(super) fn pool(dispatcher: &Dispatcher, name: &str) -> Outcome {
 
 pub(super) fn sessions(dispatcher: &Dispatcher, name: &str) -> Outcome {
     let pool = configured(dispatcher, name)?;
+    let all = session_ids(&dispatcher.view, &pool.config.id);
     let view = dispatcher.view.borrow();
     // The current time, not that of the last entry.
     let now = view.fleet.now() + view.age();
-    let all = view.fleet.sessions(&pool.config.id);
     let rules = pool.rules(&view.fleet);
-    let listed = all.iter().take(LISTED).map(|(id, s)| session(rules, now, *id, s)).collect();
+    let known = all.iter().filter_map(|id| Some((*id, view.fleet.session(&pool.config.id, *id)?)));
+    let listed = known.take(LISTED).map(|(id, s)| session(rules, now, id, s)).collect();
     Ok(json_reply(StatusCode::OK, &api::SessionList { total: all.len() as u64, sessions: listed }))
 }
 
