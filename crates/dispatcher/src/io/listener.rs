@@ -116,10 +116,8 @@ impl Secured {
         let shaken = tokio::time::timeout_at(since + most, acceptor.accept(socket)).await;
         let result = match &shaken {
             Err(_) => Handshake::Timeout,
-            Ok(Ok(stream)) => match stream.get_ref().1.handshake_kind() {
-                Some(HandshakeKind::Resumed) => Handshake::Resumed,
-                _ => Handshake::Full,
-            },
+            Ok(Ok(stream)) if stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) => Handshake::Resumed,
+            Ok(Ok(_)) => Handshake::Full,
             Ok(Err(error)) => match error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
                 Some(rustls::Error::AlertReceived(_)) => Handshake::Rejected,
                 Some(_) => Handshake::Refused,

@@ -140,9 +140,9 @@ fn facts(leaf: &CertificateDer<'_>, file: &str, now: Time) -> Result<(Vec<String
     let wrong = |why: String| TlsError::NotX509(file.to_owned(), why);
     let (_, leaf) = x509_parser::parse_x509_certificate(leaf).map_err(|error| wrong(error.to_string()))?;
     let alternatives = leaf.subject_alternative_name().map_err(|error| wrong(error.to_string()))?;
-    let names = alternatives.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some(name.trim_end_matches('.').to_ascii_lowercase()),
-        _ => None,
+    let names = alternatives.iter().flat_map(|names| &names.value.general_names).filter_map(|name| {
+        let GeneralName::DNSName(name) = name else { return None };
+        Some(name.trim_end_matches('.').to_ascii_lowercase())
     });
     let validity = leaf.validity();
     let (from, to) = (Date(validity.not_before.timestamp()), Date(validity.not_after.timestamp()));

@@ -254,10 +254,8 @@ impl Client {
 
 /// The alert with which the other side ended a handshake.
 pub(super) fn alert(error: &io::Error) -> Option<rustls::AlertDescription> {
-    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
-        rustls::Error::AlertReceived(alert) => Some(*alert),
-        _ => None,
-    }
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    if let rustls::Error::AlertReceived(alert) = error { Some(*alert) } else { None }
 }
 
 /// Sends a request, and returns the head of the response and its body.
