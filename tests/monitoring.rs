@@ -20,13 +20,14 @@ const TOKEN: &str = "a-token-of-some-length";
 
 /// Metrics of pools in Kubernetes, of pools that KEDA scales, and of journals in Redis or with errors: here their panels
 /// stay empty.
-const ELSEWHERE: [&str; 6] = [
+const ELSEWHERE: [&str; 7] = [
     "slotkeeper_sizes_overwritten_total",
     "slotkeeper_scaler_requests_total",
     "slotkeeper_scaler_streams_open",
     "slotkeeper_kubernetes_requests_total",
     "slotkeeper_journal_lapses_total",
     "slotkeeper_journal_errors_total",
+    "slotkeeper_tls_certificate_expires_seconds",
 ];
 
 // ---- alerts, with promtool ----

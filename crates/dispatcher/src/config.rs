@@ -41,13 +41,14 @@ mod spare;
 mod table;
 mod targets;
 pub(crate) mod template;
+mod tls;
 mod together;
 
 /// The file in a journal folder with the signing key, used if the configuration has none.
 pub const KEY_FILE: &str = "cookie-key";
 
 pub use crate::authority::{HostPattern, OriginPattern};
-pub use crate::io::tls::TlsFiles;
+pub use crate::io::tls::{TlsFiles, TlsVersion};
 pub use activity::{Activity, Signals, Sizes};
 pub use addresses::{Landing, Network};
 pub use admin::Admin;
@@ -65,6 +66,7 @@ pub use secrets::Secret;
 pub(crate) use setting::{Row, differ, merge_all};
 pub use table::ConfigError;
 pub use targets::PodGauge;
+pub use tls::TlsListeners;
 pub(crate) use together::{clash, share_machine};
 
 /// The settings that a reload compares one by one.
@@ -73,6 +75,7 @@ pub(crate) mod rows {
     pub(crate) use super::file::ROWS as TOP;
     pub(crate) use super::limits::ROWS as LIMITS;
     pub(crate) use super::pool::ROWS as POOL;
+    pub(crate) use super::tls::ROWS as TLS;
 }
 
 /// The whole configuration.
@@ -80,6 +83,7 @@ pub(crate) mod rows {
 pub struct Config {
     /// Where visitors connect.
     pub listen: Vec<SocketAddr>,
+    pub tls: TlsListeners,
     /// Worker threads; 0 = one per core.
     pub threads: usize,
     pub admin: Admin,
@@ -205,6 +209,7 @@ impl Config {
     pub fn new(pools: Vec<PoolConfig>) -> Config {
         Config {
             listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080)],
+            tls: TlsListeners::default(),
             threads: 0,
             admin: Admin::default(),
             keda: Keda::default(),

@@ -16,6 +16,7 @@ pub mod held;
 pub mod newcomer;
 pub mod passive;
 pub mod recently_ended;
+pub(crate) mod redirect;
 pub(crate) mod repeats;
 pub mod request;
 pub(crate) mod route;

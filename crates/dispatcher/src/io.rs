@@ -21,6 +21,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 /// Any error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -55,6 +56,8 @@ pub enum Stream {
     /// A socket of the operating system.
     Tcp(TcpStream),
     /// A connection of another [`Net`].
+    /// Encrypted, over a connection of a visitor.
+    Tls(Box<TlsStream<Stream>>),
     Other(Box<dyn Io>),
 }
 
@@ -65,12 +68,33 @@ macro_rules! either {
                 let $stream = Pin::new(s);
                 $call
             }
+            Stream::Tls(s) => {
+                let $stream = Pin::new(s);
+                $call
+            }
             Stream::Other(s) => {
                 let $stream = Pin::new(s);
                 $call
             }
         }
     };
+}
+
+impl Stream {
+    /// The socket below, if there is a real one.
+    #[must_use]
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Tcp(socket) => Some(socket),
+            Stream::Tls(stream) => stream.get_ref().0.tcp(),
+            Stream::Other(_) => None,
+        }
+    }
+
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Stream::Tls(_))
+    }
 }
 
 impl AsyncRead for Stream {
@@ -99,6 +123,7 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Stream::Tcp(s) => s.is_write_vectored(),
+            Stream::Tls(s) => s.is_write_vectored(),
             Stream::Other(s) => s.is_write_vectored(),
         }
     }

@@ -241,7 +241,8 @@ fn serve(mut config: Config, again: Option<Again>, started: impl FnOnce(&Listeni
         let outside = Outside { net, clock, ids, clusters, journal };
         let shown = config.clone();
         slotkeeper::run_until(outside, config, stop, hurry, reloads, move |listening| {
-            tracing::info!(visitors = ?listening.visitors, admin = ?listening.admin, keda = ?listening.keda, "listening");
+            let Listening { visitors, tls, redirect, admin, keda } = listening;
+            tracing::info!(?visitors, ?admin, ?keda, ?tls, ?redirect, "listening");
             started(listening, &shown);
         })
         .await

@@ -4,6 +4,7 @@
 mod groups;
 pub mod labels;
 pub mod process;
+pub mod tls;
 
 use crate::config::{PoolConfig, Trigger};
 use groups::{ReplicaMetrics, RequestMetrics, ScalingMetrics, SessionMetrics, StateMetrics};

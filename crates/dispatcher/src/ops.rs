@@ -2,6 +2,7 @@
 //! `gauges`, and `reload`.
 
 pub mod admin;
+pub(crate) mod certificates;
 pub(crate) mod gauges;
 pub mod keda;
 pub mod reload;

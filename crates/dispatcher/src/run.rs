@@ -7,11 +7,15 @@ use crate::config::{Config, Secret};
 use crate::engine::Engine;
 use crate::fleet::tasks::Tasks;
 use crate::front::Dispatcher;
+use crate::front::connection::Door;
 use crate::front::visit::FAREWELL;
+use crate::io::listener::Secured;
+use crate::io::tls::{Tls, TlsError, TlsSettings};
 use crate::io::{Clock, Ids, Listener, Net};
 use crate::journal::Journal;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::ops::certificates::Watched;
 use crate::ops::reload::Reloads;
 use crate::shell::{Orders, Shell};
 use anyhow::Context as _;
@@ -45,6 +49,10 @@ pub struct Outside {
 pub struct Listening {
     /// The visitors' listeners, in the order of the configuration.
     pub visitors: Vec<SocketAddr>,
+    /// ... with TLS.
+    pub tls: Vec<SocketAddr>,
+    /// Where requests without TLS are redirected.
+    pub redirect: Vec<SocketAddr>,
     /// The admin listener. `None` if it is off.
     pub admin: Option<SocketAddr>,
     /// The listener of KEDA's external scaler. `None` if it is off.
@@ -78,7 +86,8 @@ pub async fn run_until(
     reloads: Reloads,
     started: impl FnOnce(&Listening),
 ) -> anyhow::Result<()> {
-    let tls = config.keda.tls.clone().map(crate::io::tls::Tls::new).transpose().context("[keda]")?;
+    let visitors_tls = tls("visitors", config.tls.settings(), &outside.clock).context("[tls]")?;
+    let keda_tls = tls("keda", config.keda.tls_settings(), &outside.clock).context("[keda]")?;
     let (listeners, admin, keda, listening) = listen(&*outside.net, &config).await?;
     let Prepared { dispatcher, orders, engine, stopper, clusters, shared, figures } = prepare(outside, config)?;
 
@@ -87,8 +96,17 @@ pub async fn run_until(
         tokio::spawn(async move { engine.run(dispatcher).await })
     };
     let mut helpers = tokio::task::JoinSet::new();
+    let mut watched = Vec::new();
+    let mut secured = |tls: Option<Arc<Tls>>, settings| {
+        let tls = tls?;
+        watched.push(Watched { tls: tls.clone(), settings });
+        Some(Secured { handshakes: dispatcher.metrics.process.tls.handshakes(tls.of), tls })
+    };
+    let visitors_tls = secured(visitors_tls, |shell| shell.config.tls.settings());
+    let keda_tls = secured(keda_tls, |shell| shell.config.keda.tls_settings());
+    helpers.spawn(crate::ops::certificates::run(dispatcher.shell.clone(), watched));
     // Opened first: until the journal has been read, KEDA gets an error at once instead of a timeout.
-    let scaler = keda.map(|keda| helpers.spawn(crate::ops::keda::open(dispatcher.clone(), keda, tls)));
+    let scaler = keda.map(|keda| helpers.spawn(crate::ops::keda::open(dispatcher.clone(), keda, keda_tls)));
     // Also opened first: probes and operators can see that a dispatcher waits for its journal.
     if let Some(admin) = admin {
         helpers.spawn(crate::ops::admin::open(dispatcher.clone(), admin));
@@ -126,8 +144,14 @@ pub async fn run_until(
     };
     helpers.spawn(crate::fleet::fencing::run(dispatcher.shell.clone(), cut_off));
     let connections = limit(&dispatcher);
-    for listener in listeners {
-        helpers.spawn(crate::front::connection::open(dispatcher.clone(), listener, connections.clone()));
+    for (listener, kind) in listeners {
+        let door = match (kind, &visitors_tls) {
+            (Kind::Tls, Some(secured)) => Door::Tls(secured.clone()),
+            (Kind::Tls, None) => continue,
+            (Kind::Redirect, _) => Door::Redirect,
+            (Kind::Plain, _) => Door::Plain,
+        };
+        helpers.spawn(crate::front::connection::open(dispatcher.clone(), listener, door, connections.clone()));
     }
     helpers.spawn(crate::ops::reload::run(dispatcher.clone(), reloads, connections, tasks.clone()));
     started(&listening);
@@ -255,12 +279,30 @@ fn secrets(config: &Config, folder: Option<&Path>, ids: &crate::io::Ids) -> anyh
     Ok(vec![Secret(halves.into_iter().flat_map(u128::to_be_bytes).collect())])
 }
 
-type Listeners = (Vec<Box<dyn Listener>>, Option<Box<dyn Listener>>, Option<Box<dyn Listener>>, Listening);
+fn tls(of: &'static str, settings: Option<TlsSettings>, clock: &Clock) -> Result<Option<Arc<Tls>>, TlsError> {
+    let Some(settings) = settings else { return Ok(None) };
+    Ok(Some(Arc::new(Tls::new(of, settings, clock.wall())?)))
+}
+
+/// What a listener for visitors does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Tls,
+    Redirect,
+}
+
+type Visitors = Vec<(Box<dyn Listener>, Kind)>;
+type Listeners = (Visitors, Option<Box<dyn Listener>>, Option<Box<dyn Listener>>, Listening);
 
 async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
     let mut listeners = Vec::new();
-    for at in &config.listen {
-        listeners.push(net.listen(*at).await.with_context(|| format!("cannot listen on {at}"))?);
+    let plain = config.listen.iter().map(|at| (at, Kind::Plain));
+    let tls = config.tls.listen.iter().map(|at| (at, Kind::Tls));
+    let redirect = config.tls.redirect.iter().map(|at| (at, Kind::Redirect));
+    for (at, kind) in plain.chain(tls).chain(redirect) {
+        let listener = net.listen(*at).await.with_context(|| format!("cannot listen on {at}"))?;
+        listeners.push((listener, kind));
     }
     let admin = match config.admin.listen {
         Some(at) => Some(net.listen(at).await.with_context(|| format!("cannot listen on {at} (admin)"))?),
@@ -270,8 +312,11 @@ async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
         Some(at) => Some(net.listen(at).await.with_context(|| format!("cannot listen on {at} (keda)"))?),
         None => None,
     };
+    let of = |kind| listeners.iter().filter(move |(_, own)| *own == kind).map(|(l, _)| l.address()).collect();
     let listening = Listening {
-        visitors: listeners.iter().map(|l| l.address()).collect(),
+        visitors: of(Kind::Plain),
+        tls: of(Kind::Tls),
+        redirect: of(Kind::Redirect),
         admin: admin.as_ref().map(|l| l.address()),
         keda: keda.as_ref().map(|l| l.address()),
     };

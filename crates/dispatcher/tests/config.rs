@@ -9,6 +9,7 @@ mod read;
 mod schedule;
 mod secrets;
 mod settings;
+mod tls;
 mod wrong;
 
 use slotkeeper::config::{Config, parse};

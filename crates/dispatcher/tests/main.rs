@@ -10,6 +10,7 @@ mod kubernetes;
 mod processes;
 mod redis;
 mod rooms;
+mod tls;
 
 /// A size that this position of the first timeline decided.
 pub(crate) fn size(start: u32, replicas: u32, decided: u64) -> slotkeeper::cluster::Size {

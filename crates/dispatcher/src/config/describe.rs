@@ -6,7 +6,7 @@ use super::setting::{Kind, Row, Shown};
 use super::{
     Activity, Admin, ClusterConfig, Config, FixedPods, JournalConfig, KeptConnections, KubernetesPods, PoolConfig,
     Probe, Processes, activity, admin, connections, file, journal, keda, kubernetes, limits, pods, pool, processes,
-    targets,
+    targets, tls,
 };
 use slotkeeper_core::{Scaling, Spare};
 use std::fmt::Write;
@@ -17,6 +17,7 @@ pub fn describe(config: &Config) -> String {
     let mut text = Text(String::from("Settings that differ from their default are marked with *.\n\n"));
     let default = default();
     text.rows("", file::ROWS, config, &default);
+    text.rows("tls.", tls::ROWS, &config.tls, &default.tls);
     text.rows("kubernetes.", kubernetes::ACCESS, config, &default);
     text.rows("journal.", journal::ROWS, config, &default);
     text.rows("admin.", admin::ROWS, config, &default);

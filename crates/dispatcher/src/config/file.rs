@@ -8,7 +8,7 @@ use super::setting::{Access, Kind, Row, Shown, field, number, read_all, seconds}
 use super::table::{ConfigError, Source, Table, Value, quoted};
 use super::{
     ClusterConfig, Config, JournalConfig, OnRestart, PoolConfig, admin, journal, keda, kubernetes, limits, secrets,
-    together,
+    tls, together,
 };
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -37,7 +37,7 @@ pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Config, ConfigErro
 
 pub(crate) const ROWS: &[Row<Config>] = &[
     Row::new("listen", Kind::OneOrList("`IP:PORT`"), field!(Config, listen = [socket_address], "nowhere"))
-        .help("where visitors connect", "; port 0: any free port")
+        .help("where visitors connect", "; port 0: any free port. With `[tls]`: without TLS, and there is no default")
         .restart(),
     Row::new("threads", number(0, 1024), field!(Config, threads)).help("worker threads", "; 0: one per core").restart(),
     Row::new("drain_seconds", seconds(0.0, 3600.0), field!(Config, drain))
@@ -75,7 +75,7 @@ fn cookie_keys(config: &Config) -> Shown {
 /// Every key that a file may have, `*` for names that the operator chooses.
 #[must_use]
 pub fn keys() -> BTreeSet<String> {
-    let every_table = "[admin]\n[journal]\n[keda]\n[kubernetes]\n[limits]\n[pools.a.fixed.probe]\n[pools.a.connections]\n[pools.c.kubernetes.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
+    let every_table = "[admin]\n[journal]\n[keda]\n[kubernetes]\n[limits]\n[[tls.certificates]]\n[pools.a.fixed.probe]\n[pools.a.connections]\n[pools.c.kubernetes.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
                        probe = {}\nlimits = {}\n[[pools.b.schedule]]\n[[pools.b.passive]]\n[pools.b.activity]\n[pools.b.targets.gauge]\n";
     let source = Source::new(every_table, "", Path::new(""));
     let _: Result<Config, ConfigError> = everything(&source);
@@ -121,6 +121,7 @@ fn top(table: &Table<'_>) -> Config {
     config.cookie_keys = secrets::cookie_keys(table);
     config.journal = journal::journal(table, &config);
     admin::admin(table, &mut config);
+    tls::tls(table, &mut config);
     limits::limits(table, &mut config.limits);
     kubernetes::access(table, &mut config);
     let pools = table.table("pools");

@@ -4,8 +4,7 @@ use super::addresses::socket_address;
 use super::pool::NamedPool;
 use super::setting::{Access, Kind, Row, Shown};
 use super::table::Table;
-use super::{ClusterConfig, Config, TlsFiles, Trigger};
-use crate::io::tls;
+use super::{ClusterConfig, Config, TlsFiles, Trigger, tls};
 use slotkeeper_core::Scaling;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -41,7 +40,7 @@ pub(super) const ROWS: &[Row<Config>] = &[
     )
     .help(
         "certificate and chain in PEM",
-        ", with `tls_key_file`; read for each connection, so a renewed certificate needs no restart",
+        ", with `tls_key_file`; read every 5 seconds, so a renewed certificate needs no restart",
     )
     .default("none")
     .restart()
@@ -80,6 +79,8 @@ pub(super) fn keda(top: &Table<'_>, config: &Config, pools: &mut [NamedPool<'_>]
     if let Some(address) = listen.filter(|address| address.port() != 0) {
         let taken = if config.listen.contains(&address) {
             Some("the visitors' `listen`")
+        } else if config.tls.listen.contains(&address) || config.tls.redirect.contains(&address) {
+            Some("[tls]")
         } else {
             (config.admin.listen == Some(address)).then_some("[admin]")
         };
@@ -101,7 +102,5 @@ fn tls_files(table: &Table<'_>) -> Option<TlsFiles> {
     }
     let (Some(certificate), Some(key)) = files else { return None };
     let files = TlsFiles { certificate, key };
-    let wrong = tls::read(&files).err()?;
-    table.wrong(if wrong.concerns_key(&files) { "tls_key_file" } else { "tls_cert_file" }, wrong);
-    None
+    tls::check(table, &files, true, ("tls_cert_file", "tls_key_file")).then_some(files)
 }

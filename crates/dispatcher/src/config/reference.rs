@@ -7,7 +7,7 @@ use super::setting::{Kind, Row, Setting, Shown};
 use super::{
     Activity, ClusterConfig, FixedPods, KeptConnections, KubernetesPods, PodLimits, PoolConfig, Probe, Processes,
     Workload, activity, admin, connections, file, journal, keda, kubernetes, limits, passive, pods, pool, processes,
-    spare, targets,
+    spare, targets, tls,
 };
 use crate::config::request_rules::Passive;
 use slotkeeper_core::Spare;
@@ -45,6 +45,8 @@ pub fn sections() -> Vec<Section> {
     let probe = |path| section(path, pods::PROBE, &[("", &Probe::default())]);
     vec![
         section("", file::ROWS, &[("", default)]),
+        section("tls", tls::ROWS, &[("", &default.tls)]),
+        Section { many: true, ..section("tls.certificates", tls::CERTIFICATES, &[]) },
         section("journal", journal::ROWS, &[("", default)]),
         section("admin", admin::ROWS, &[("", default)]),
         section("kubernetes", kubernetes::ACCESS, &[("", default)]),

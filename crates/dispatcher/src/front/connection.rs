@@ -2,12 +2,16 @@
 
 use crate::config::Limits;
 use crate::front::Dispatcher;
+use crate::front::forward::body::Answer;
+use crate::front::forward::headers::Hop;
 use crate::front::guard::{Exchange, Guard, Place};
-use crate::front::request;
+use crate::front::{redirect, request};
 use crate::io::Listener;
-use crate::io::listener::{Connection, Limit, Serving};
+use crate::io::listener::{Connection, Limit, Secured, Serving};
 use crate::io::throttle::Throttle;
 use crate::shell::stopped;
+use http::{HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,16 +21,36 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// What a listener for visitors does.
+pub(crate) enum Door {
+    Plain,
+    Tls(Secured),
+    /// Redirects every request to https.
+    Redirect,
+}
+
 /// Serves visitors until the dispatcher stops, and returns when their connections have ended.
-pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>, connections: Arc<Semaphore>) {
+pub(crate) async fn open(
+    dispatcher: Arc<Dispatcher>,
+    listener: Box<dyn Listener>,
+    door: Door,
+    connections: Arc<Semaphore>,
+) {
     let errors = dispatcher.metrics.process.accept_errors("visitors");
     // `run` decides how long open connections may take.
-    let serving = Serving { listener, of: "visitors", errors, tls: None, last: Duration::MAX };
+    let (redirects, tls) = match door {
+        Door::Plain => (false, None),
+        Door::Tls(secured) => (false, Some(secured)),
+        Door::Redirect => (true, None),
+    };
+    let serving = Serving { listener, of: "visitors", errors, tls, last: Duration::MAX };
     let mut stopping = dispatcher.stopping.clone();
     let limit =
         Visitors { dispatcher: dispatcher.clone(), connections, next: None, waits: false, full: Throttle::new() };
     serving
-        .run(stopped(&mut stopping), limit, move |connection, place| serve(dispatcher.clone(), connection, place))
+        .run(stopped(&mut stopping), limit, move |connection, place| {
+            serve(dispatcher.clone(), connection, place, redirects)
+        })
         .await;
 }
 
@@ -95,8 +119,9 @@ const BUFFER: usize = 8192 + 4096 * 100;
 const BUFFER_BESIDE_HEAD: usize = 64 * 1024;
 
 /// Serves one connection: its requests, one after the other.
-async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, place: Place) {
+async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, place: Place, redirects: bool) {
     let Connection { socket, peer, .. } = connection;
+    let is_tls = socket.is_tls();
     let exchange = Arc::<Exchange>::default();
     let io = TokioIo::new(Guard::new(socket, Some(place), &dispatcher.config.limits, exchange.clone()));
     let mut stopping = dispatcher.stopping.clone();
@@ -105,7 +130,11 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, place: Place
         let dispatcher = dispatcher.clone();
         service_fn(move |mut request| {
             let (dispatcher, turn) = (dispatcher.clone(), exchange.begin(&mut request));
-            async move { Ok::<_, Infallible>(turn.answer(request::answer(&dispatcher, request, peer, number).await)) }
+            async move {
+                let trusted_proxies = &dispatcher.config.trusted_proxies;
+                let hop = Hop { peer: peer.ip(), connection: number, trusted_proxies, is_tls };
+                Ok::<_, Infallible>(turn.answer(answer(&dispatcher, request, &hop, redirects).await))
+            }
         })
     };
     let connection = http(&dispatcher.config.limits).serve_connection(io, service).with_upgrades();
@@ -121,4 +150,30 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, place: Place
     if let Err(error) = ended {
         tracing::debug!("connection ended: {error}");
     }
+}
+
+async fn answer(
+    dispatcher: &Arc<Dispatcher>,
+    request: Request<Incoming>,
+    hop: &Hop<'_>,
+    redirects: bool,
+) -> Response<Answer> {
+    if redirects {
+        dispatcher.metrics.process.tls.redirects.inc();
+        return redirect::answer(&dispatcher.config.tls, &request, hop);
+    }
+    let mut response = request::answer(dispatcher, request, hop).await;
+    let tls = &dispatcher.config.tls;
+    if let Some(age) = tls.hsts.filter(|_| hop.is_tls) {
+        // In place of a pod's: the policy is that of the host, not of one session.
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, policy(age, tls.hsts_subdomains));
+    }
+    response
+}
+
+/// The policy in the form of RFC 6797 §6.1.
+fn policy(age: Duration, subdomains: bool) -> HeaderValue {
+    let subdomains = if subdomains { "; includeSubDomains" } else { "" };
+    let text = format!("max-age={}{subdomains}", age.as_secs());
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("max-age=0"))
 }

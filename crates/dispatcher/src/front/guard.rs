@@ -180,6 +180,10 @@ impl Guard {
             if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_read(cx, &mut look) {
                 return Poll::Ready(Err(error));
             }
+            // After the visitor's end of a TLS stream, a read does not reach the socket any more.
+            if let Some(Ok(Some(error))) = self.stream.tcp().map(tokio::net::TcpStream::take_error) {
+                return Poll::Ready(Err(error));
+            }
             let probe = match phase {
                 Phase::Due if !self.spoken => INTERIM,
                 Phase::Chunked if self.spoken && self.zeros < MOST_ZEROS => LEADING_ZERO,
@@ -207,7 +211,7 @@ impl Guard {
         self.zeros = 0;
         if phase == Phase::OpenEnded
             && !std::mem::replace(&mut self.resets, true)
-            && let Stream::Tcp(socket) = &self.stream
+            && let Some(socket) = self.stream.tcp()
         {
             // In effect until the library shuts the connection down by itself.
             let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
@@ -328,7 +332,7 @@ impl AsyncWrite for Guard {
         let this = &mut *self;
         if this.linger.closing.is_none() {
             if std::mem::take(&mut this.resets)
-                && let Stream::Tcp(socket) = &this.stream
+                && let Some(socket) = this.stream.tcp()
             {
                 let _ = socket2::SockRef::from(socket).set_linger(None);
             }

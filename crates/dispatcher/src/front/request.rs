@@ -21,7 +21,6 @@ use crate::metrics::{Outcome, Sessionless};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::{Body, Incoming};
 use slotkeeper_core::{Ordinal, Why, planted};
-use std::net::SocketAddr;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 
@@ -29,23 +28,17 @@ use std::sync::Arc;
 type Answered = (Response<Answer>, Outcome);
 
 /// Sends exactly one response to every request, counts the request once, and logs its failure once.
-pub async fn answer(
-    dispatcher: &Arc<Dispatcher>,
-    request: Request<Incoming>,
-    peer: SocketAddr,
-    connection: u64,
-) -> Response<Answer> {
+pub async fn answer(dispatcher: &Arc<Dispatcher>, request: Request<Incoming>, hop: &Hop<'_>) -> Response<Answer> {
     let began = now();
-    let hop = Hop { peer: peer.ip(), connection, trusted_proxies: &dispatcher.config.trusted_proxies };
     let wants_page = arrival::wants_page(request.method(), request.headers());
     let mentions_upgrade = request.headers().contains_key(header::UPGRADE);
     let has_body = !request.body().is_end_stream();
     let is_form = request.method() == Method::POST;
     let mut pool = None;
-    let answered = match route(dispatcher, &request, &hop) {
+    let answered = match route(dispatcher, &request, hop) {
         Ok(Routed::Pool(routed)) => {
             pool = Some(routed);
-            life(dispatcher, routed, request, hop, wants_page).await
+            life(dispatcher, routed, request, *hop, wants_page).await
         }
         Ok(Routed::Asset(asset)) => Ok((asset, Outcome::Own)),
         Err(error) => Err(error),

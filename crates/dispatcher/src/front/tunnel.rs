@@ -139,7 +139,7 @@ impl Tunnel {
     fn new((visitor, early_in): End, (pod, early_out): End, is_websocket: bool, counts: Counts, pool: &Pool) -> Tunnel {
         let half_open = pool.config.half_open;
         let keepalive = half_open.filter(|_| !is_websocket);
-        if let (Some(after), Socket::Tcp(socket)) = (keepalive, &visitor) {
+        if let (Some(after), Some(socket)) = (keepalive, visitor.tcp()) {
             // Protocols without frames have no ping: the kernel probes instead.
             let settings = socket2::TcpKeepalive::new().with_time(after).with_interval(after / 3).with_retries(3);
             let socket = socket2::SockRef::from(socket);

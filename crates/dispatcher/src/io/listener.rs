@@ -2,18 +2,16 @@
 //! TLS if the listener has a certificate, serves it, and waits for the open connections when the listener stops.
 
 use crate::io::accept::Acceptor;
-use crate::io::tls::Tls;
+use crate::io::tls::{Handshake, Handshakes, Tls};
 use crate::io::{Listener, Stream, now};
 use prometheus::IntCounter;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-
-/// How long a TLS handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+use tokio_rustls::rustls::{self, HandshakeKind};
 
 /// Limits the connections that a listener has at the same time.
 pub(crate) trait Limit: Send {
@@ -45,9 +43,16 @@ pub(crate) struct Serving {
     pub(crate) of: &'static str,
     /// Counts connections that could not be accepted.
     pub(crate) errors: IntCounter,
-    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) tls: Option<Secured>,
     /// How long open connections may take to end when the listener stops; then they are cut.
     pub(crate) last: Duration,
+}
+
+/// What a listener with a certificate needs.
+#[derive(Clone)]
+pub(crate) struct Secured {
+    pub(crate) tls: Arc<Tls>,
+    pub(crate) handshakes: Handshakes,
 }
 
 impl Serving {
@@ -62,6 +67,7 @@ impl Serving {
         let Serving { listener, of, errors, tls, last } = self;
         let mut acceptor = Acceptor::new(listener, of, errors);
         let mut connections = JoinSet::new();
+        let stopping = watch::Sender::new(false);
         tokio::pin!(stop);
         loop {
             let next = async {
@@ -79,34 +85,65 @@ impl Serving {
             let connection = Connection { socket, peer, since: now() };
             match tls.clone() {
                 None => connections.spawn(serve(connection, permit)),
-                Some(tls) => {
-                    let serve = serve.clone();
+                Some(secured) => {
+                    let (serve, mut stopping) = (serve.clone(), stopping.subscribe());
                     connections.spawn(async move {
-                        match secured(&tls, connection).await {
-                            Ok(connection) => serve(connection, permit).await,
-                            Err(error) => tracing::debug!(of, %peer, "TLS handshake failed: {error}"),
+                        let connection = tokio::select! {
+                            biased;
+                            connection = secured.connection(connection, of) => connection,
+                            // A handshake has carried no request yet.
+                            _ = stopping.wait_for(|is| *is) => return,
+                        };
+                        if let Some(connection) = connection {
+                            serve(connection, permit).await;
                         }
                     })
                 }
             };
         }
         drop(acceptor);
+        stopping.send_replace(true);
         let ended = async { while connections.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(last, ended).await;
     }
 }
 
-/// Performs the TLS handshake of a connection, in the connection's own task.
-async fn secured(tls: &Tls, connection: Connection) -> io::Result<Connection> {
-    let handshake = tls.acceptor().accept(connection.socket);
-    let stream = tokio::time::timeout_at(connection.since + HANDSHAKE, handshake).await??;
-    Ok(Connection { socket: Stream::Other(Box::new(stream)), ..connection })
+impl Secured {
+    /// Performs the TLS handshake of a connection, in the connection's own task. `None`: it failed.
+    async fn connection(&self, connection: Connection, of: &str) -> Option<Connection> {
+        let Connection { socket, peer, since } = connection;
+        let (acceptor, most) = self.tls.acceptor();
+        let shaken = tokio::time::timeout_at(since + most, acceptor.accept(socket)).await;
+        let result = match &shaken {
+            Err(_) => Handshake::Timeout,
+            Ok(Ok(stream)) if stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) => Handshake::Resumed,
+            Ok(Ok(_)) => Handshake::Full,
+            Ok(Err(error)) => match error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
+                Some(rustls::Error::AlertReceived(_)) => Handshake::Rejected,
+                Some(_) => Handshake::Refused,
+                None => Handshake::Closed,
+            },
+        };
+        self.handshakes.count(result);
+        match shaken {
+            Ok(Ok(stream)) => Some(Connection { socket: Stream::Tls(Box::new(stream)), peer, since }),
+            Ok(Err(error)) => {
+                tracing::debug!(of, %peer, "TLS handshake failed: {error}");
+                None
+            }
+            Err(_) => {
+                tracing::debug!(of, %peer, "TLS handshake took too long");
+                None
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::io::BoxFuture;
+    use std::io;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
     use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 

@@ -1,14 +1,25 @@
-//! The certificate of the KEDA listener, if it uses TLS. Both files are read again for every connection (there are few),
-//! because certificates are renewed at run time. An unusable pair is an error at start; later, the last usable pair stays
-//! in use.
+//! Certificates and private keys from PEM files: reads and checks them, and answers TLS handshakes with them.
 
+mod by_name;
+mod handshake;
+mod server;
+
+pub use handshake::{Handshake, Handshakes};
+pub use server::{Loaded, Tls, TlsSettings, TlsVersion};
+
+use slotkeeper_core::Time;
+use std::fmt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio_rustls::TlsAcceptor;
+use std::sync::Arc;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::rustls::{self, sign::CertifiedKey};
+use x509_parser::extensions::GeneralName;
+
+/// The maximum size of a file: if the path is wrong, a large file is not read to its end.
+const FILE_BYTES: u64 = 1024 * 1024;
 
 /// A certificate with its chain, and its private key, in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,12 +37,26 @@ pub enum TlsError {
     Unreadable(String, std::io::Error),
     #[error("{0}: contains no certificate; allowed: PEM, `-----BEGIN CERTIFICATE-----`, the leaf first")]
     NoCertificate(String),
-    #[error("{0}: contains no private key; allowed: PEM, `-----BEGIN PRIVATE KEY-----` (PKCS #8, PKCS #1 or SEC 1)")]
+    #[error(
+        "{0}: contains no private key; allowed: PEM, `-----BEGIN PRIVATE KEY-----` (PKCS #8, PKCS #1 or SEC 1, without a password)"
+    )]
     NoKey(String),
     #[error("{0}: not PEM: {1}")]
     NotPem(String, pem::Error),
+    #[error("{0}: its first certificate is not valid X.509: {1}")]
+    NotX509(String, String),
+    #[error("{0}: has expired at {1}")]
+    Expired(String, Date),
+    #[error("{0}: is not valid before {1}")]
+    NotYetValid(String, Date),
+    #[error(
+        "{0}: contains no DNS name, so no client is served this certificate; allowed: as the first of the list, which is the default"
+    )]
+    NoName(String),
     #[error("{key} is not the key of {certificate}, or of an unknown kind: {why}")]
     NoPair { certificate: String, key: String, why: rustls::Error },
+    #[error("TLS is not available: {0}")]
+    Unavailable(rustls::Error),
 }
 
 impl TlsError {
@@ -40,62 +65,105 @@ impl TlsError {
     pub fn concerns_key(&self, files: &TlsFiles) -> bool {
         let file = match self {
             TlsError::Unreadable(file, _) | TlsError::NotPem(file, _) => file,
-            TlsError::NoCertificate(_) => return false,
             TlsError::NoKey(_) | TlsError::NoPair { .. } => return true,
+            TlsError::NoCertificate(_)
+            | TlsError::NotX509(..)
+            | TlsError::Expired(..)
+            | TlsError::NotYetValid(..)
+            | TlsError::NoName(_)
+            | TlsError::Unavailable(_) => return false,
         };
         *file == files.key.display().to_string()
     }
 }
 
-/// A certificate that is read again for each connection, so that a renewed one is used without a restart.
-pub struct Tls {
-    files: TlsFiles,
-    last: Mutex<Arc<ServerConfig>>,
-}
+/// A point of time, in seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Date(pub i64);
 
-impl Tls {
-    /// # Errors
-    /// When the files are not a certificate and its key.
-    pub fn new(files: TlsFiles) -> Result<Tls, TlsError> {
-        let last = Mutex::new(Arc::new(read(&files)?));
-        Ok(Tls { files, last })
-    }
-
-    /// Returns an acceptor with the certificate as it is on disk now; with the last valid one if that one is wrong.
-    pub fn acceptor(&self) -> TlsAcceptor {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match read(&self.files) {
-            Ok(config) => *last = Arc::new(config),
-            Err(error) => tracing::warn!("certificate for KEDA not reloaded, the previous one stays in use: {error}"),
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_second(self.0) {
+            Ok(time) => time.fmt(f),
+            Err(_) => write!(f, "{} s after 1970", self.0),
         }
-        last.clone().into()
     }
 }
 
-/// # Errors
-/// When the files are not a certificate and its key.
-pub fn read(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
-    let (certificate, key) = (files.certificate.display().to_string(), files.key.display().to_string());
-    let pem = contents(&files.certificate)?;
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<_, _>>()
-        .map_err(|error| TlsError::NotPem(certificate.clone(), error))?;
-    if chain.is_empty() {
-        return Err(TlsError::NoCertificate(certificate));
+/// A certificate with its chain and its key.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    pub(super) key: Arc<CertifiedKey>,
+    /// Its DNS names in lower case, possibly with a wildcard as the first label.
+    pub names: Vec<String>,
+    pub expires: Date,
+}
+
+/// The contents of both files of a certificate, or why they cannot be read.
+struct Contents {
+    certificate: Result<Vec<u8>, TlsError>,
+    key: Result<Vec<u8>, TlsError>,
+}
+
+impl Contents {
+    fn of(files: &TlsFiles) -> Contents {
+        Contents { certificate: contents(&files.certificate), key: contents(&files.key) }
     }
-    let pem = contents(&files.key)?;
-    let private = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
-        let is_absent = matches!(error, pem::Error::NoItemsFound);
-        if is_absent { TlsError::NoKey(key.clone()) } else { TlsError::NotPem(key.clone(), error) }
-    })?;
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private));
-    let mut config = config.map_err(|why| TlsError::NoPair { certificate, key, why })?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
+
+    fn parse(self, files: &TlsFiles, now: Time) -> Result<Certificate, TlsError> {
+        let (certificate, key) = (files.certificate.display().to_string(), files.key.display().to_string());
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&self.certificate?)
+            .collect::<Result<_, _>>()
+            .map_err(|error| TlsError::NotPem(certificate.clone(), error))?;
+        let Some(leaf) = chain.first() else { return Err(TlsError::NoCertificate(certificate)) };
+        let (names, expires) = facts(leaf, &certificate, now)?;
+        let private = PrivateKeyDer::from_pem_slice(&self.key?).map_err(|error| {
+            let is_absent = matches!(error, pem::Error::NoItemsFound);
+            if is_absent { TlsError::NoKey(key.clone()) } else { TlsError::NotPem(key.clone(), error) }
+        })?;
+        let pair = CertifiedKey::from_der(chain, private, &ring::default_provider());
+        let pair = pair.map_err(|why| TlsError::NoPair { certificate, key, why })?;
+        Ok(Certificate { key: Arc::new(pair), names, expires })
+    }
+}
+
+/// Reads a certificate and its key.
+///
+/// # Errors
+/// If the files are not a certificate and its key, or the certificate is not valid now.
+pub fn read(files: &TlsFiles, now: Time) -> Result<Certificate, TlsError> {
+    Contents::of(files).parse(files, now)
+}
+
+/// The names of a certificate, and the end of its validity.
+fn facts(leaf: &CertificateDer<'_>, file: &str, now: Time) -> Result<(Vec<String>, Date), TlsError> {
+    let wrong = |why: String| TlsError::NotX509(file.to_owned(), why);
+    let (_, leaf) = x509_parser::parse_x509_certificate(leaf).map_err(|error| wrong(error.to_string()))?;
+    let alternatives = leaf.subject_alternative_name().map_err(|error| wrong(error.to_string()))?;
+    let names = alternatives.iter().flat_map(|names| &names.value.general_names).filter_map(|name| {
+        let GeneralName::DNSName(name) = name else { return None };
+        Some(name.trim_end_matches('.').to_ascii_lowercase())
+    });
+    let validity = leaf.validity();
+    let (from, to) = (Date(validity.not_before.timestamp()), Date(validity.not_after.timestamp()));
+    let now = Date(i64::try_from(now.0 / 1000).unwrap_or(i64::MAX));
+    if to < now {
+        return Err(TlsError::Expired(file.to_owned(), to));
+    }
+    if now < from {
+        return Err(TlsError::NotYetValid(file.to_owned(), from));
+    }
+    Ok((names.collect(), to))
 }
 
 fn contents(file: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(file).map_err(|error| TlsError::Unreadable(file.display().to_string(), error))
+    let read = || {
+        let mut contents = Vec::new();
+        std::fs::File::open(file)?.take(FILE_BYTES + 1).read_to_end(&mut contents)?;
+        if contents.len() as u64 > FILE_BYTES {
+            return Err(std::io::Error::other(format!("it is longer than {FILE_BYTES} bytes")));
+        }
+        Ok(contents)
+    };
+    read().map_err(|error| TlsError::Unreadable(file.display().to_string(), error))
 }

@@ -1,5 +1,6 @@
 //! Metrics of this process: its listeners, its limits, its reloads.
 
+use super::tls::TlsMetrics;
 use super::{counters, register};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 
@@ -11,6 +12,7 @@ pub struct ProcessMetrics {
     pub connections_waited: IntCounter,
     reloads: IntCounterVec,
     admin_refused: IntCounterVec,
+    pub tls: TlsMetrics,
 }
 
 /// Why the admin listener refused a request or a connection.
@@ -84,6 +86,7 @@ impl ProcessMetrics {
                 }
                 refused
             },
+            tls: TlsMetrics::new(registry)?,
         })
     }
 

@@ -11,8 +11,7 @@ pub use pushes::REPEAT;
 use self::answers::Scaler;
 use self::messages::{GetMetricsRequest, ScaledObjectRef};
 use crate::front::{Dispatcher, Pool};
-use crate::io::listener::{Connection, Limit, Serving};
-use crate::io::tls::Tls;
+use crate::io::listener::{Connection, Limit, Secured, Serving};
 use crate::io::{Listener, Stream};
 use crate::metrics::labels::SCALER_METHODS;
 use crate::shell::stopped;
@@ -55,9 +54,9 @@ const WRONG_PROTOCOL: &str = "HTTP/1.1 505 HTTP Version Not Supported\r\nconnect
                               content-type: text/plain\r\ncontent-length: 41\r\n\r\nthis port is KEDA's: it speaks only gRPC\n";
 
 /// Serves KEDA until the dispatcher stops; then the streams end, and new connections are refused.
-pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>, tls: Option<Tls>) {
+pub(crate) async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>, tls: Option<Secured>) {
     let errors = dispatcher.metrics.process.accept_errors("keda");
-    let serving = Serving { listener, of: "keda", errors, tls: tls.map(Arc::new), last: LAST_WORDS };
+    let serving = Serving { listener, of: "keda", errors, tls, last: LAST_WORDS };
     let mut stopping = dispatcher.stopping.clone();
     let scaler = Arc::new(Scaler::new(dispatcher));
     let current = scaler.clone();

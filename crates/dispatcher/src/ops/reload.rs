@@ -185,6 +185,12 @@ fn resize(connections: &Arc<Semaphore>, before: usize, after: usize) {
 pub fn merge(old: &Config, mut new: Config) -> (Config, Changes) {
     let mut changes = Changes::default();
     changes.rows("", rows::TOP, old, &mut new);
+    if old.tls.listen.is_empty() == new.tls.listen.is_empty() {
+        changes.rows("tls.", rows::TLS, &old.tls, &mut new.tls);
+    } else {
+        // Listeners that stay need their certificates; without listeners, nothing uses them.
+        changes.fixed("tls", old.tls.clone(), &mut new.tls);
+    }
     changes.rows("limits.", rows::LIMITS, &old.limits, &mut new.limits);
     changes.rows("admin.", rows::ADMIN, old, &mut new);
     if new.admin.token != old.admin.token {

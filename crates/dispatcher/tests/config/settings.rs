@@ -69,6 +69,7 @@ fn the_reader_takes_every_row_and_nothing_else() {
         "pools.*.passive",
         "pools.*.processes",
         "pools.*.targets",
+        "tls",
     ];
     for table in tables {
         assert!(read.remove(table), "{table}");

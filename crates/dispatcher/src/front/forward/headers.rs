@@ -17,6 +17,8 @@ pub struct Hop<'a> {
     /// The connection's number within this process.
     pub connection: u64,
     pub trusted_proxies: &'a [Network],
+    /// The connection uses TLS.
+    pub is_tls: bool,
 }
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -38,12 +40,12 @@ impl Hop<'_> {
         self.trusted_proxies.iter().any(|n| n.contains(self.peer))
     }
 
-    /// Whether the visitor uses TLS, according to a trusted proxy.
+    /// Whether the visitor uses TLS, according to a trusted proxy, else to the connection.
     #[must_use]
     pub fn is_secure(&self, headers: &HeaderMap) -> bool {
-        let proto = headers.get(X_FORWARDED_PROTO).and_then(|v| v.to_str().ok());
-        self.is_trusted()
-            && proto.is_some_and(|p| p.split(',').next().is_some_and(|p| p.trim().eq_ignore_ascii_case("https")))
+        let Some(proto) = headers.get(X_FORWARDED_PROTO).filter(|_| self.is_trusted()) else { return self.is_tls };
+        let first = proto.to_str().ok().and_then(|proto| proto.split(',').next());
+        first.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"))
     }
 
     /// The host and port that the visitor requested, according to a trusted proxy or to the request itself (RFC 9112 §3.2).
@@ -84,11 +86,11 @@ impl Hop<'_> {
         port.to_str().ok()?.split(',').next()?.trim().parse().ok()
     }
 
-    /// The scheme that the visitor used, if a trusted proxy states it.
+    /// The scheme that the visitor used, if a trusted proxy states it, or the connection uses TLS.
     #[must_use]
     pub fn scheme(&self, headers: &HeaderMap) -> Option<&'static str> {
         let said = self.is_trusted() && headers.contains_key(X_FORWARDED_PROTO);
-        said.then(|| if self.is_secure(headers) { "https" } else { "http" })
+        (said || self.is_tls).then(|| if self.is_secure(headers) { "https" } else { "http" })
     }
 }
 

@@ -166,6 +166,7 @@ impl Pump {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_left(cx, to))?;
+            ready!(self.poll_flush(cx, to))?;
             let put_in = matches!(self.state, State::Open | State::Closing) && self.put_in_now();
             match self.state {
                 _ if put_in => {}
@@ -194,10 +195,20 @@ impl Pump {
             self.sent += taken;
             self.signs.taken |= self.blocked;
         }
-        self.blocked = false;
         if !self.left.is_empty() {
             (self.left, self.sent) = (Vec::new(), 0);
         }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what an encrypting stream still holds; ready when it holds nothing.
+    fn poll_flush(&mut self, cx: &mut Context<'_>, to: &mut (impl AsyncWrite + Unpin)) -> Poll<io::Result<()>> {
+        if Pin::new(to).poll_flush(cx)?.is_pending() {
+            self.blocked = true;
+            return Poll::Pending;
+        }
+        self.signs.taken |= self.blocked;
+        self.blocked = false;
         Poll::Ready(Ok(()))
     }
 

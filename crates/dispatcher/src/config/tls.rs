@@ -1,0 +1,220 @@
+//! TLS of visitors' listeners, `[tls]`.
+
+use super::addresses::socket_address;
+use super::field::{Choices, choice};
+use super::setting::{Access, DAY, Kind, Row, Setting, Shown, field, kept, number, read_all, seconds, seconds_or_off};
+use super::table::Table;
+use super::{Config, Keda, TlsFiles, permissions};
+use crate::io::Clock;
+use crate::io::tls::{self, TlsSettings, TlsVersion};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Listeners for visitors that use TLS, and those that lead there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsListeners {
+    /// Where visitors connect with TLS; empty: nowhere.
+    pub listen: Vec<SocketAddr>,
+    /// Where requests without TLS are redirected to https.
+    pub redirect: Vec<SocketAddr>,
+    /// The port in the redirects; `None`: the first of `listen`.
+    pub redirect_port: Option<u16>,
+    /// The first is the default.
+    pub certificates: Vec<TlsFiles>,
+    pub least_version: TlsVersion,
+    /// How long a handshake may take.
+    pub handshake: Duration,
+    /// Browsers connect only with TLS for this long (RFC 6797).
+    pub hsts: Option<Duration>,
+    /// ... also to all hosts below this one.
+    pub hsts_subdomains: bool,
+}
+
+impl Default for TlsListeners {
+    fn default() -> TlsListeners {
+        TlsListeners {
+            listen: Vec::new(),
+            redirect: Vec::new(),
+            redirect_port: None,
+            certificates: Vec::new(),
+            least_version: TlsVersion::V1_2,
+            handshake: Duration::from_secs(10),
+            hsts: None,
+            hsts_subdomains: false,
+        }
+    }
+}
+
+/// The protocols that visitors may speak over TLS.
+const PROTOCOLS: &[&str] = &["http/1.1"];
+
+impl Keda {
+    /// The listener's TLS, if it has a certificate.
+    #[must_use]
+    pub fn tls_settings(&self) -> Option<TlsSettings> {
+        let default = TlsListeners::default();
+        self.tls.clone().map(|files| TlsSettings {
+            certificates: vec![files],
+            least_version: default.least_version,
+            // gRPC
+            protocols: &["h2"],
+            handshake: default.handshake,
+        })
+    }
+}
+
+impl TlsListeners {
+    /// The listeners' TLS, if there are any.
+    #[must_use]
+    pub fn settings(&self) -> Option<TlsSettings> {
+        (!self.listen.is_empty()).then(|| TlsSettings {
+            certificates: self.certificates.clone(),
+            least_version: self.least_version,
+            protocols: PROTOCOLS,
+            handshake: self.handshake,
+        })
+    }
+}
+
+impl Choices for TlsVersion {
+    const ALL: &'static [(&'static str, TlsVersion, &'static str)] =
+        &[("1.2", TlsVersion::V1_2, ""), ("1.3", TlsVersion::V1_3, "")];
+}
+
+pub(crate) const ROWS: &[Row<TlsListeners>] = &[
+    Row::new("listen", Kind::OneOrList("`IP:PORT`"), field!(TlsListeners, listen = [socket_address], "nowhere"))
+        .help("where visitors connect with TLS", ", such as `\"0.0.0.0:443\"`")
+        .default("none; required in this table")
+        .restart(),
+    Row::new(
+        "redirect_listen",
+        Kind::OneOrList("`IP:PORT`"),
+        field!(TlsListeners, redirect = [socket_address], "nowhere"),
+    )
+    .help("where requests without TLS are redirected to https", " (`308`), with their host, path and query")
+    .restart(),
+    Row::new("redirect_port", number(1, 65_535), field!(TlsListeners, redirect_port))
+        .help("the port in these redirects", ", if visitors connect to another one than the dispatcher listens on")
+        .default("the first port of `tls.listen`"),
+    Row::new("certificates", Kind::Tables, Access { shown: files, ..kept!(TlsListeners, certificates) })
+        .help("certificates and their keys", "; at least one")
+        .default("none; required in this table"),
+    Row::new("min_version", choice::<TlsVersion>(), field!(TlsListeners, least_version))
+        .help("the oldest version of TLS that is accepted", ""),
+    Row::new("handshake_seconds", seconds(0.1, 3600.0), field!(TlsListeners, handshake))
+        .help("how long a TLS handshake may take", ", from the connection's acceptance"),
+    Row::new("hsts_seconds", seconds_or_off(1.0, 3660.0 * DAY), field!(TlsListeners, hsts)).help(
+        "how long browsers connect to this host only with TLS",
+        ": `Strict-Transport-Security` of all responses over TLS. It cannot be taken back before that: begin with a short time",
+    ),
+    Row::new("hsts_subdomains", Kind::Bool, field!(TlsListeners, hsts_subdomains))
+        .help("also to all hosts below it", ": adds `includeSubDomains`"),
+];
+
+pub(super) const CERTIFICATES: &[Row<TlsFiles>] = &[
+    Row::new("cert_file", Kind::Path, Access::NONE)
+        .help("the certificate and its chain in PEM, the leaf first", "")
+        .required(),
+    Row::new("key_file", Kind::Path, Access::NONE).help("its private key in PEM", ", without a password").required(),
+];
+
+fn files(_: &Setting, tls: &TlsListeners) -> Option<Shown> {
+    Some(Shown::list(tls.certificates.iter().map(|files| files.certificate.display()), "none"))
+}
+
+/// Reads `[tls]`. The listeners of `config` must have been read before; without a `listen` of its own, the file has then no
+/// listener without TLS.
+pub(super) fn tls(top: &Table<'_>, config: &mut Config) {
+    let Some(table) = top.table("tls") else { return };
+    if !top.has("listen") {
+        config.listen.clear();
+    }
+    read_all(ROWS, &table, &mut config.tls);
+    if !table.has("listen") {
+        table.missing("listen", "allowed: IP:PORT, such as \"0.0.0.0:443\", or a list");
+    }
+    let mut taken: Vec<(SocketAddr, &str)> = config.listen.iter().map(|at| (*at, "`listen`")).collect();
+    taken.extend(config.admin.listen.map(|at| (at, "[admin]")));
+    distinct(&table, "listen", "`tls.listen`", &mut taken);
+    distinct(&table, "redirect_listen", "`tls.redirect_listen`", &mut taken);
+    if table.has("redirect_port") && !table.has("redirect_listen") {
+        table.wrong("redirect_port", "without `redirect_listen`, nothing is redirected; allowed: both");
+    }
+    if config.tls.hsts_subdomains && config.tls.hsts.is_none() {
+        table.wrong("hsts_subdomains", "without `hsts_seconds`, it has no use; allowed: both");
+    }
+    config.tls.certificates = certificates(&table);
+    table.finish();
+}
+
+/// Reports addresses of a listener that another one uses.
+fn distinct(table: &Table<'_>, key: &'static str, name: &'static str, taken: &mut Vec<(SocketAddr, &'static str)>) {
+    if table.has_empty_list(key) {
+        table.wrong(key, "the list is empty; allowed: at least one address");
+    }
+    for (text, at) in table.one_or_list(key).unwrap_or_default() {
+        // The row has reported what is no address.
+        let Some(address) = socket_address(text).ok().filter(|address| address.port() != 0) else { continue };
+        if let Some((_, other)) = taken.iter().find(|(other, _)| *other == address) {
+            at.wrong(format_args!("{address} is already used by {other}; allowed: another address"));
+        }
+        taken.push((address, name));
+    }
+}
+
+/// Reads the certificates, and checks that they can be used.
+fn certificates(table: &Table<'_>) -> Vec<TlsFiles> {
+    let Some(list) = table.value("certificates") else {
+        table.missing("certificates", "allowed: at least one table [[tls.certificates]] with cert_file and key_file");
+        return Vec::new();
+    };
+    let items = list.items("a list of tables").unwrap_or_default();
+    if items.is_empty() && table.has_empty_list("certificates") {
+        list.wrong("the list is empty; allowed: at least one certificate");
+    }
+    let mut all = Vec::new();
+    let mut files_seen = BTreeSet::new();
+    for (n, item) in items.iter().enumerate() {
+        let Some(table) = item.table() else { continue };
+        let (certificate, key) = (table.path("cert_file"), table.path("key_file"));
+        for name in ["cert_file", "key_file"] {
+            if !table.has(name) {
+                table.missing(name, "allowed: a path, relative to this file or absolute");
+            }
+        }
+        table.finish();
+        let (Some(certificate), Some(key)) = (certificate, key) else { continue };
+        let files = TlsFiles { certificate, key };
+        if !files_seen.insert(files.certificate.clone()) {
+            table.wrong("cert_file", "this certificate is in the list twice; allowed: once");
+        }
+        check(&table, &files, n == 0, ("cert_file", "key_file"));
+        all.push(files);
+    }
+    all
+}
+
+/// Reports a certificate or key that cannot be used, by the names of their keys, and a key file that others can read.
+pub(super) fn check(
+    table: &Table<'_>,
+    files: &TlsFiles,
+    is_default: bool,
+    names: (&'static str, &'static str),
+) -> bool {
+    let read = tls::read(files, Clock::real().wall());
+    if let Some(what) = permissions::of_secret(&files.key) {
+        table.doubt(names.1, what);
+    }
+    match read {
+        Ok(certificate) if certificate.names.is_empty() && !is_default => {
+            table.wrong(names.0, tls::TlsError::NoName(files.certificate.display().to_string()));
+            false
+        }
+        Ok(_) => true,
+        Err(wrong) => {
+            table.wrong(if wrong.concerns_key(files) { names.1 } else { names.0 }, wrong);
+            false
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! A dispatcher with TLS on a network in memory (so that time can be paused), one pod whose answers contain the request, and
+//! clients.
+
+use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
+use slotkeeper::config::{Config, ConfigError, parse};
+use slotkeeper::io::{BoxFuture, Clock, Ids, Listener, Net, Stream};
+use slotkeeper::ops::reload::Reloads;
+use slotkeeper::{Listening, Outside, cluster, journal};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
+use tokio_rustls::{TlsConnector, rustls};
+
+const POD: &str = "10.0.0.9:80";
+
+/// Addresses that lead to listeners of this process.
+#[derive(Clone, Default)]
+struct Wires(Arc<Mutex<BTreeMap<SocketAddr, mpsc::UnboundedSender<Stream>>>>);
+
+struct Ear {
+    address: SocketAddr,
+    arriving: mpsc::UnboundedReceiver<Stream>,
+}
+
+impl Net for Wires {
+    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+        let (sender, arriving) = mpsc::unbounded_channel();
+        self.0.lock().unwrap().insert(address, sender);
+        Box::pin(async move { Ok(Box::new(Ear { address, arriving }) as Box<dyn Listener>) })
+    }
+
+    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let arrived = self.0.lock().unwrap().get(&to).map(|ear| ear.send(Stream::Other(Box::new(far))));
+        Box::pin(async move {
+            arrived.ok_or_else(refused)?.map_err(|_| refused())?;
+            Ok(Stream::Other(Box::new(near)))
+        })
+    }
+
+    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async { Ok(name.parse().into_iter().collect()) })
+    }
+}
+
+impl Listener for Ear {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>> {
+        Box::pin(async {
+            let stream = self.arriving.recv().await.ok_or(io::ErrorKind::NotConnected)?;
+            Ok((stream, ([192, 0, 2, 1], 1).into()))
+        })
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Answers every request with its head as the body; after an upgrade, it sends back what it receives.
+async fn pod(mut listener: Box<dyn Listener>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(async move {
+            let mut stream = BufReader::new(stream);
+            while let Some(head) = head(&mut stream).await {
+                if head.contains("upgrade: echo") {
+                    let switch = "HTTP/1.1 101 Switching\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n";
+                    stream.write_all(switch.as_bytes()).await.unwrap();
+                    let (mut read, mut write) = tokio::io::split(stream);
+                    let _ = tokio::io::copy(&mut read, &mut write).await;
+                    let _ = write.shutdown().await;
+                    return;
+                }
+                let own = "strict-transport-security: max-age=1";
+                let answer = format!("HTTP/1.1 200 OK\r\n{own}\r\ncontent-length: {}\r\n\r\n{head}", head.len());
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+/// A head up to its empty line, in lower case.
+async fn head(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Option<String> {
+    let mut head = String::new();
+    loop {
+        match stream.read_line(&mut head).await {
+            Ok(0) | Err(_) => return None,
+            Ok(_) if head.ends_with("\r\n\r\n") => return Some(head.to_ascii_lowercase()),
+            Ok(_) => {}
+        }
+    }
+}
+
+pub(super) struct Rig {
+    pub(super) folder: TempDir,
+    reload: mpsc::UnboundedSender<Result<Config, ConfigError>>,
+    net: Wires,
+    pub(super) at: Listening,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+pub(super) const TLS: &str = "10.0.0.1:443";
+pub(super) const REDIRECT: &str = "10.0.0.1:80";
+const ADMIN: &str = "127.0.0.1:9090";
+
+/// A configuration with one pool and one certificate, whose files are `tls.crt` and `tls.key`.
+pub(super) fn file(tls: &str, more: &str) -> String {
+    format!(
+        "[tls]\nlisten = '{TLS}'\nredirect_listen = '{REDIRECT}'\n{tls}\n\
+         [[tls.certificates]]\ncert_file = 'tls.crt'\nkey_file = 'tls.key'\n\
+         {more}\n[admin]\nlisten = '{ADMIN}'\n[journal]\nat = 'memory'\n\
+         [pools.a]\nadmission = 'immediate'\nslots_per_pod = 9\n[pools.a.fixed]\npods = ['{POD}']\n"
+    )
+}
+
+/// A new certificate for these names, and its key, in these files of the folder.
+pub(crate) fn issue(folder: &Path, name: &str, hosts: &[&str]) -> CertificateDer<'static> {
+    issue_until(folder, name, hosts, 2100)
+}
+
+pub(crate) fn issue_until(folder: &Path, name: &str, hosts: &[&str], year: i32) -> CertificateDer<'static> {
+    let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
+    let mut params = CertificateParams::new(hosts).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    (params.not_before, params.not_after) = (date_time_ymd(2000, 1, 1), date_time_ymd(year, 1, 1));
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    std::fs::write(folder.join(format!("{name}.crt")), certificate.pem()).unwrap();
+    std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    certificate.der().clone()
+}
+
+impl Rig {
+    pub(super) async fn start(folder: TempDir, text: &str) -> Rig {
+        let config = parse(text, "file", folder.path()).unwrap_or_else(|error| panic!("{error}"));
+        let wires = Wires::default();
+        tokio::spawn(pod(wires.listen(POD.parse().unwrap()).await.unwrap()));
+        let net: Arc<dyn Net> = Arc::new(wires.clone());
+        let (clock, ids) = (Clock::starting_at(Clock::real().wall()), Ids::seeded(1));
+        let journal = journal::open(&config, &net, clock).unwrap();
+        let clusters = cluster::from_config(&config, &net, &ids).await.unwrap();
+        let outside = Outside { net, clock, ids, clusters, journal };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (started, listening) = oneshot::channel();
+        let (reload, configurations) = mpsc::unbounded_channel();
+        let reloads = Reloads { configurations, ..Reloads::none() };
+        let running = tokio::spawn(async move {
+            let (stop, never) = (async { _ = stopped.await }, std::future::pending());
+            let started = |at: &Listening| _ = started.send(at.clone());
+            slotkeeper::run_until(outside, config, stop, never, reloads, started).await
+        });
+        let at = listening.await.unwrap();
+        let rig = Rig { folder, reload, net: wires, at, stop: Some(stop), running };
+        while !rig.admin("/readyz").await.starts_with("HTTP/1.1 200") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        rig
+    }
+
+    pub(super) fn stop(&mut self) {
+        let _ = self.stop.take().map(|stop| stop.send(()));
+    }
+
+    pub(super) async fn ended(self) {
+        self.running.await.unwrap().unwrap();
+    }
+
+    pub(super) async fn dial(&self, to: &str) -> Stream {
+        self.net.dial(to.parse().unwrap()).await.unwrap()
+    }
+
+    async fn admin(&self, path: &str) -> String {
+        let mut stream = self.dial(ADMIN).await;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {ADMIN}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    /// The value of one series of the dispatcher's metrics.
+    pub(super) async fn metric(&self, series: &str) -> Option<f64> {
+        let text = self.admin("/metrics").await;
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+        Some(value.parse().unwrap())
+    }
+
+    /// Waits until a counter has this value. (A client's handshake may end before the dispatcher's.)
+    pub(super) async fn counts(&self, series: &str, expected: f64) {
+        let mut value = self.metric(series).await;
+        for _ in 0..1000 {
+            if value.is_some_and(|value| value >= expected) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            value = self.metric(series).await;
+        }
+        assert_eq!(value, Some(expected), "{series}");
+    }
+
+    pub(super) async fn handshakes(&self, result: &str, expected: f64) {
+        let series = format!("slotkeeper_tls_handshakes_total{{listener=\"visitors\",result=\"{result}\"}}");
+        self.counts(&series, expected).await;
+    }
+
+    /// Applies another file, as SIGHUP does.
+    pub(super) fn reload(&self, text: &str) {
+        self.reload.send(parse(text, "file", self.folder.path())).unwrap();
+    }
+
+    /// Performs a handshake in which the client asks for this host.
+    pub(super) async fn connect(&self, client: &Client, host: &str) -> io::Result<TlsStream<Stream>> {
+        client.0.connect(ServerName::try_from(host.to_owned()).unwrap(), self.dial(TLS).await).await
+    }
+}
+
+pub(super) struct Client(TlsConnector);
+
+impl Client {
+    pub(super) fn trusting(roots: &[&CertificateDer<'static>]) -> Client {
+        Client::new(roots, &[&version::TLS13, &version::TLS12], &["http/1.1"])
+    }
+
+    pub(super) fn new(
+        trusted: &[&CertificateDer<'static>],
+        versions: &[&'static SupportedProtocolVersion],
+        protocols: &[&str],
+    ) -> Client {
+        let mut roots = RootCertStore::empty();
+        for root in trusted {
+            roots.add((*root).clone()).unwrap();
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let config = config.with_protocol_versions(versions).unwrap();
+        let mut config = config.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Client(TlsConnector::from(Arc::new(config)))
+    }
+}
+
+/// The alert with which the other side ended a handshake.
+pub(super) fn alert(error: &io::Error) -> Option<rustls::AlertDescription> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    if let rustls::Error::AlertReceived(alert) = error { Some(*alert) } else { None }
+}
+
+/// Sends a request, and returns the head of the response and its body.
+pub(super) async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> (String, String) {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |n| n.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    (head, String::from_utf8(body).unwrap())
+}
