@@ -75,7 +75,7 @@ impl Fleet {
         self.pools.get(pool).map(Pool::scale_effect)
     }
 
-    /// The number that KEDA has to be served, if it differs from the last one ([`Command::Served`]).
+    /// The number that KEDA has to be served, if it differs from the last one ([`Command::Served`](crate::Command::Served)).
     #[must_use]
     pub fn unserved(&self, pool: &PoolId) -> Option<u32> {
         let pool = self.pools.get(pool).filter(|p| matches!(p.rules.scaling, Scaling::Keda { .. }))?;
@@ -84,7 +84,7 @@ impl Fleet {
     }
 
     /// Reports whether sessions could be placed in pods of this pool if it were certain that KEDA does not remove them
-    /// ([`Command::ScaleInPaused`]).
+    /// ([`Command::ScaleInPaused`](crate::Command::ScaleInPaused)).
     #[must_use]
     pub fn awaits_pause(&self, pool: &PoolId) -> bool {
         self.semantics >= Entry::PAUSES && !self.is_quiet() && self.pools.get(pool).is_some_and(Pool::awaits_pause)
@@ -145,7 +145,7 @@ impl Fleet {
         self.timeline
     }
 
-    /// Whether all replicas that read this journal know [`Command::Load`], and `shrink` and `targets` of the rules.
+    /// Whether all replicas that read this journal know [`Command::Load`](crate::Command::Load), and `shrink` and `targets` of the rules.
     #[must_use]
     pub fn knows_targets(&self) -> bool {
         self.semantics >= Entry::TARGETS
@@ -174,7 +174,7 @@ impl Fleet {
         self.pools.keys()
     }
 
-    /// Returns the settings in force: those of the pool's last [`Command::Rules`] and [`Command::Schedule`]. `None` if there is no such
+    /// Returns the settings in force: those of the pool's last [`Command::Rules`](crate::Command::Rules) and [`Command::Schedule`](crate::Command::Schedule). `None` if there is no such
     /// pool.
     #[must_use]
     pub fn rules(&self, pool: &PoolId) -> Option<&Rules> {
