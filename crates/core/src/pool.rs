@@ -4,6 +4,7 @@
 mod cluster;
 mod index;
 mod pause;
+mod returning;
 mod visitors;
 
 pub(crate) use index::{Owner, PoolIndex};
