@@ -1,7 +1,7 @@
 //! Which session has which slot, and how many pods each pool needs: Slotkeeper's state machine, without I/O.
 //!
-//! A replicated state machine fed by an ordered journal. Four reads ([`Fleet::place`], [`Fleet::next_deadline`],
-//! [`Fleet::owed`], [`Fleet::census`]) and one mutation ([`Fleet::apply`]). Every dispatcher that applies the same
+//! A replicated state machine fed by an ordered journal. One mutation ([`Fleet::apply`]), and reads (`fleet/queries.rs`; above
+//! all [`Fleet::place`], [`Fleet::next_deadline`], [`Fleet::owed`], [`Fleet::census`]). Every dispatcher that applies the same
 //! entries computes the same state and the same effects.
 //!
 //! - **Time enters only with an entry.** `apply` first does what is due at the entry's time, then the entry itself;
@@ -19,7 +19,7 @@
 //! session:  (Visit) ─▶ Queued ─▶ Held{until} ◀─────▶ Taken{by replicas} ─▶ Ending{by replicas} ─▶ released
 //!                        │          │ until passes       │ pod gone
 //!                        ▼          ▼                    ▼
-//!                     released   released            Queued (front)
+//!                     released   released            Queued (front), also from Held
 //!
 //! pod:      (new uid) Free ─▶ Serving ─▶ Free (keep) | Dirty (recycle) ─▶ (new uid) Free;   Free ─▶ Retiring ─▶ gone
 //!           where sessions may be moved:  Serving ─▶ Surplus ─▶ Leaving ─▶ (empty) Retiring ─▶ gone

@@ -5,7 +5,7 @@
 //! (Visit) ─▶ Queued ─▶ Held{until} ◀─────▶ Taken{by replicas} ─▶ Ending{by replicas} ─▶ released
 //!               │          │ until passes       │ pod gone
 //!               ▼          ▼                    ▼
-//!            released   released            Queued (front)
+//!            released   released            Queued (front), also from Held
 //! ```
 
 use crate::entry::Why;

@@ -1,6 +1,7 @@
-//! The fleet of the core, and what follows from its state: `engine` is its only writer, everything else reads it through
-//! `view`; `actuator` executes its effects, `occupancy` reports to clusters which pods are in use, `load` measures what pods
-//! bear, `fencing` closes the streams of a replica that is cut off from its journal.
+//! The tasks around the fleet of the core. (`engine` is its only writer, everything else reads it through `view`.) `tasks` starts
+//! those of each pool and writes the cluster's observations to the journal, `rules` writes the pools' settings to it, `actuator`
+//! executes effects, `occupancy` reports to clusters which pods are in use, `load` measures the pods' load, `fencing` closes the
+//! streams of a replica that is cut off from its journal.
 
 pub mod actuator;
 pub mod fencing;

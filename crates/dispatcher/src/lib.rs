@@ -20,7 +20,8 @@
 //! | [`live`] | values that a reload replaces |
 //! | [`faultpoints`] | places where the simulation stops or delays a task |
 //!
-//! `docs/architecture.md` follows a request, an entry, an observation, an effect and a setting through them.
+//! `docs/architecture.md` follows a request, an entry, an observation, an effect and a setting through them, and lists where a
+//! slot becomes free.
 //!
 //! # The laws
 //!

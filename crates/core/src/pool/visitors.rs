@@ -1,4 +1,5 @@
-//! The transitions between a session's states, caused by visitors, operators and time.
+//! The transitions between a session's states, caused by visitors, operators and time. A slot becomes free in `vacate`, and
+//! nowhere else: by `free` (the session is over) or by `requeue` (it waits again, at the front).
 
 use super::{Pool, Step};
 use crate::entry::{Effect, Phase, Why};

@@ -1,7 +1,7 @@
 //! A setting is written once, as a row: key, kind, range, help, whether a reload applies it, and the field that holds its value.
-//! The reader (`read_all`), `slotkeeper check` (`describe.rs`), the reload (`ops/reload.rs`), the tables of CONFIG.md
-//! (`reference.rs`) and the JSON Schema (`schema.rs`) are made from the rows. The default is the field's value in the type's
-//! default, so it is not repeated here.
+//! The reader (`read_all`), `slotkeeper check` (`describe.rs`), the tables of CONFIG.md (`reference.rs`) and the JSON Schema
+//! (`schema.rs`) are made from the rows, and so is the reload (`ops/reload.rs`), except for tables that it compares as a whole.
+//! The default is the field's value in the type's default, so it is not repeated here.
 
 use super::field::Field;
 use super::table::Table;

@@ -1,5 +1,5 @@
-//! Executes the fleet's effects on the clusters, and retries those still owed. Every replica may: the replica whose entry
-//! caused an effect acts at once, the others only if it is still owed a second later. All effects may be executed twice
+//! Executes the fleet's effects on the clusters, and retries those still owed. The replica whose entry caused an effect acts at
+//! once; in addition, every replica checks once a second what is owed, and executes that. All effects may be executed twice
 //! (law 6). Each pool has its own task, so a cluster that hangs does not hold up other pools.
 
 use crate::cluster::{Cluster, ClusterError, Size};

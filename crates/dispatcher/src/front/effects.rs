@@ -1,5 +1,5 @@
-//! What the effects of entries mean for visitors: streams close, and waiting rooms and logs report. Effects on the cluster are
-//! passed on to its actuator.
+//! What the effects of entries mean for visitors: streams close, the reason why a session ended is kept for its waiting room, and
+//! logs and metrics report. Waiting rooms themselves follow the view. Effects on the cluster are passed on to its actuator.
 
 use crate::engine::EffectSink;
 use crate::front::cookie::public_name;
@@ -73,7 +73,7 @@ impl Dispatcher {
         }
     }
 
-    /// The replica that caused an effect executes it at once, the others only if it is still owed a second later (see
+    /// The replica that caused an effect executes it at once; the others find it among the owed ones (see
     /// `fleet/actuator.rs`).
     fn order(&self, pool: &Pool, effect: &Effect, from: ReplicaId) {
         if from == self.driver.me() {

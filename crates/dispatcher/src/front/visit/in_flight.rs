@@ -1,5 +1,5 @@
-//! One request in flight or tunnel of a session: gets a seat, through the journal if this replica has none, and detaches the
-//! session when it is the last one.
+//! One request in flight or tunnel of a session: gets a seat, through the journal if this replica has none. The last one to be
+//! dropped detaches the session if it was upgraded or its seat is ending; otherwise `Visits::sweep` does, after `linger`.
 
 use super::seat::{Ending, GOING_AWAY, RESTART, SESSION_OVER, Seat};
 use super::{ATTEMPTS, LEAVING, NoSeat, STOPPING, Taken, Visitor, Visits, answered, locked};
