@@ -67,11 +67,12 @@ fn misplaced(text: &str) -> Vec<usize> {
             indent(line) < indent(hook)
                 || indent(line) == indent(hook) && !(is_name || is_hook(line) || line.trim() == "});")
         });
-        let words = ["fn ", "pub fn ", "pub(crate) fn ", "pub(super) fn ", "async fn ", "pub(super) async fn "];
         // The signature's only line, or the last one of several.
         let opens = |line: &str| {
             let text = line.trim_start();
-            line.ends_with('{') && (text.starts_with(')') || words.iter().any(|word| text.starts_with(word)))
+            let begins = text.split('(').next().is_some_and(|words| words.contains("fn "));
+            let is_public = text.starts_with("pub(") && text.contains(" fn ");
+            line.ends_with('{') && (text.starts_with(')') || begins || is_public)
         };
         if !first.is_some_and(|line| opens(line) && indent(line) + 4 == indent(hook)) {
             wrong.push(number + 1);
