@@ -1,5 +1,5 @@
 //! The admin API in one place: its paths ([`ROUTES`]), the types of its answers, and the OpenAPI document ([`openapi`]) that is
-//! generated from both. The dispatcher serves by this table, clients and tests call by it, so none of them can differ.
+//! generated from both. The dispatcher, clients and tests all use this table, so they cannot disagree.
 //!
 //! Compatible changes: a new path, a new optional field. A client ignores fields that it does not know; a field that is added
 //! later has a default here, so that a newer client reads an older dispatcher's answers.

@@ -1,4 +1,4 @@
-//! What the API says about pools and their pods.
+//! The types of the answers about pools and their pods.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -57,7 +57,7 @@ pub struct UnknownPool {
 pub struct PoolStatus {
     /// The pool's name in the configuration.
     pub pool: String,
-    /// What visitors see as its name.
+    /// The name that visitors see.
     pub title: String,
     /// The pool's condition in one word.
     pub state: Condition,

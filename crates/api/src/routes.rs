@@ -1,8 +1,9 @@
-//! The table of paths. The dispatcher finds what a request wants with [`find`]; a client writes a path with [`Operation::path`].
+//! The table of paths. The dispatcher finds the operation of a request with [`find`]; a client writes a path with
+//! [`Operation::path`].
 
 use std::fmt::Write as _;
 
-/// What a request wants.
+/// An operation of the admin API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Whether the process runs.
@@ -46,7 +47,7 @@ pub enum Verb {
     Delete,
 }
 
-/// What a caller must be allowed to do. Today one token allows everything: the table says what narrower ones need.
+/// The permission that an operation requires. Today one token has all of them; the table is ready for narrower tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Nothing: a probe needs no token.
@@ -57,7 +58,7 @@ pub enum Role {
     Operate,
 }
 
-/// What an answer with status 200 contains.
+/// The content of an answer with status 200.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
     /// A line of plain text.
@@ -107,7 +108,7 @@ pub struct Route {
     pub verb: Verb,
     /// The path, with parameters in braces.
     pub path: &'static str,
-    /// What the caller must be allowed to do.
+    /// The permission that the caller must have.
     pub role: Role,
     /// What it does, in one line.
     pub summary: &'static str,
@@ -128,7 +129,7 @@ pub struct Parameters<'a> {
     pub ordinal: &'a str,
 }
 
-/// Why a request wants nothing that there is.
+/// Why no operation matches a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Miss {
     /// No operation has this path.
@@ -148,7 +149,7 @@ pub const PARAMETERS: [Parameter; 3] = [
     Parameter { name: "ordinal", is_number: true, description: "The pod's number in its pool, from 0." },
 ];
 
-/// The failures of every operation that is no probe.
+/// The failures of every operation that is not a probe.
 const COMMON: [Failure; 3] = [
     Failure { status: 401, when: "a token is configured, and the request has no valid one" },
     Failure { status: 403, when: "a web page may have sent the request" },
@@ -321,7 +322,7 @@ pub const ROUTES: &[Route] = &[
     },
 ];
 
-/// Finds the operation that a request wants, and the values of its path's parameters. Slashes at the path's ends do not count.
+/// Finds the operation of a request, and the values of its path's parameters. Slashes at the path's ends do not count.
 /// The values are not decoded: no name that exists needs an escape.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! What the API says about sessions.
+//! The types of the answers about sessions.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

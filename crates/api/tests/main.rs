@@ -25,7 +25,7 @@ fn the_openapi_document_in_docs_is_the_generated_one() {
     // Not as text: another crate of the workspace may change the order of a map's keys.
     assert!(
         stored == generated,
-        "docs/openapi.json is not what the table and the types say now; regenerate it: REGENERATE=1 cargo test -p slotkeeper-api openapi"
+        "docs/openapi.json differs from the table and the types; regenerate it: REGENERATE=1 cargo test -p slotkeeper-api openapi"
     );
 }
 

@@ -46,7 +46,7 @@ fn a_value_cannot_change_the_operation_that_a_client_calls() {
 }
 
 #[test]
-fn what_changes_something_needs_the_role_to_operate() {
+fn an_operation_that_changes_something_requires_the_role_operate() {
     for route in ROUTES {
         let changes = route.verb != Verb::Get;
         assert_eq!(route.role == Role::Operate, changes, "{}", route.id);
