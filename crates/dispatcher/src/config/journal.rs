@@ -20,7 +20,7 @@ pub(super) const ROWS: &[Row<Config>] = &[
     )
     .default(
         "without this table: `\"file:\"` and `$STATE_DIRECTORY` (systemd), else \
-         `$XDG_STATE_HOME/slotkeeper`, else `~/.local/state/slotkeeper`; required in it",
+         `$XDG_STATE_HOME/slotkeeper`, else `~/.local/state/slotkeeper`, else `/var/lib/slotkeeper`; required in it",
     )
     .range(
         "`\"memory\"`, `\"file:FOLDER\"`, `\"redis://[user[:password]@]host[:port][/db]\"`, `rediss://` \

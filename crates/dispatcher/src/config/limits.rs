@@ -6,25 +6,25 @@ use std::time::Duration;
 
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Most bytes of a request's head.
+    /// Maximum bytes of a request's head.
     pub header_bytes: usize,
-    /// Most fields of a request's or a response's head.
+    /// Maximum fields of a request's or a response's head.
     pub header_fields: usize,
-    /// Most time for a request's head to arrive.
+    /// How long a request's head may take to arrive.
     pub header_time: Duration,
-    /// Most bytes of a request's body; `None`: no limit (it is never kept in memory).
+    /// Maximum bytes of a request's body; `None`: no limit (it is never kept in memory).
     pub body_bytes: Option<u64>,
     /// An idle keep-alive connection is closed after this.
     pub idle: Duration,
     /// Before a connection with unread input is closed, that input is read and discarded for at most this long; zero: not at all.
     pub linger: Duration,
-    /// ... and at most this many bytes of it.
+    /// At most this many bytes are discarded that way.
     pub linger_bytes: u64,
-    /// Most connections from visitors at once.
+    /// Maximum connections from visitors at once.
     pub connections: usize,
-    /// Most streams (requests in flight and upgraded connections) of one session at once.
+    /// Maximum streams (requests in flight and upgraded connections) of one session at once.
     pub streams_per_session: usize,
-    /// Most new sessions minted per second, over all pools.
+    /// Maximum new sessions minted per second, over all pools.
     pub new_sessions_per_second: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Which requests do not use a pool, and what counts as activity: `[[pools.NAME.passive]]`, `rejoin`.
+//! `[[pools.NAME.passive]]`: rules for requests that do not use the pool.
 
 use super::PoolConfig;
 use super::setting::{Access, Kind, Row, Setting, field, read_all};

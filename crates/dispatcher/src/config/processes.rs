@@ -55,7 +55,7 @@ pub struct Processes {
     pub backoff: (Duration, Duration),
     /// A pod that was ready, and has not answered for this long, is ended; `None`: never.
     pub restart_unready: Option<Duration>,
-    /// Most lines of a pod's output that are logged per second; `None`: all.
+    /// Maximum lines of a pod's output that are logged per second; `None`: all.
     pub log_lines: Option<u32>,
 }
 

@@ -1,5 +1,5 @@
-//! Rules that tell requests apart: which ones are passive, and which ones restart a session that has ended by itself. How they
-//! are read is in `config/passive.rs`.
+//! Rules that classify requests: which ones are passive, and which ones restart a session that has ended by itself. The
+//! reader of passive rules is `config/passive.rs`.
 
 use super::Admission;
 use http::{HeaderMap, HeaderValue, Method, Request, header};

@@ -8,7 +8,7 @@ use super::table::Table;
 use std::fmt::{self, Debug, Display};
 use std::time::Duration;
 
-/// What is known of a setting without a file.
+/// The description of a setting, independent of a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     /// The name within its table.
@@ -228,7 +228,7 @@ pub(crate) fn differ<T: Debug>(old: &T, new: &T) -> bool {
     format!("{old:?}") != format!("{new:?}")
 }
 
-/// As the third part of [`Access`], for a field.
+/// The `merge` of [`Access`] for a field: compares the old and the new value.
 pub(super) fn keep<F: Clone + Debug>(old: &F, new: &mut F, restart: bool) -> bool {
     let differs = differ(old, new);
     if differs && restart {

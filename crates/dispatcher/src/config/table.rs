@@ -361,7 +361,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// One of these names; the third part is not used.
+    /// Reads one of these names; the third part, its meaning, is not used.
     pub(super) fn choice<T: Copy>(&self, all: &[(&str, T, &str)]) -> Option<T> {
         let expected = all.iter().map(|(name, ..)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
         let text = self.string(&expected)?;

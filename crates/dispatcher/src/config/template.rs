@@ -1,5 +1,5 @@
 //! Fills in the configured arguments and environment of local processes: replaces `{ordinal}`, `{port}`, `{data}`, `{pool}` and
-//! `{host}` by a pod's own values.
+//! `{host}` with a pod's own values.
 
 /// The names that are replaced.
 pub(crate) const NAMES: [&str; 5] = ["ordinal", "port", "host", "data", "pool"];

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Listeners for visitors that use TLS, and those that lead there.
+/// Listeners for visitors that use TLS, and those that redirect to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsListeners {
     /// Where visitors connect with TLS; empty: nowhere.
@@ -27,7 +27,7 @@ pub struct TlsListeners {
     pub handshake: Duration,
     /// Browsers connect only with TLS for this long (RFC 6797).
     pub hsts: Option<Duration>,
-    /// ... also to all hosts below this one.
+    /// The same for all hosts below this one.
     pub hsts_subdomains: bool,
 }
 
@@ -123,8 +123,8 @@ fn files(_: &Setting, tls: &TlsListeners) -> Option<Shown> {
     Some(Shown::list(tls.certificates.iter().map(|files| files.certificate.display()), "none"))
 }
 
-/// Reads `[tls]`. The listeners of `config` must have been read before; without a `listen` of its own, the file has then no
-/// listener without TLS.
+/// Reads `[tls]`. The listeners of `config` must have been read before. If the file has `[tls]` and no
+/// top-level `listen`, no listener serves visitors without TLS.
 pub(super) fn tls(top: &Table<'_>, config: &mut Config) {
     let Some(table) = top.table("tls") else { return };
     if !top.has("listen") {

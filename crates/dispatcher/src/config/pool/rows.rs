@@ -119,7 +119,7 @@ pub(crate) const ROWS: &[Row<PoolConfig>] = &[
     .default("300, at most half of the shorter of both clocks")
     .range("0 to 86400, less than both clocks"),
     Row::new("extend_limit_seconds", seconds(0.0, LONG), field!(PoolConfig, rules.extend_limit))
-        .help("what all extensions of one session may add up to", ""),
+        .help("the maximum of all extensions of one session together", ""),
     Row::new("silence_seconds", seconds(0.1, 3600.0), field!(PoolConfig, rules.silence)).help(
         "a dispatcher that sends no heartbeat for this long plus the longest `grace_seconds` is given up",
         " (with a shared journal); it closes its streams before that",
