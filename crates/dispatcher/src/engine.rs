@@ -178,7 +178,7 @@ async fn write(
     }
 }
 
-/// Writes checkpoints. If one fails, the journal gets longer, and nothing worse happens.
+/// Writes checkpoints. If one fails, the journal grows until the next one succeeds.
 async fn keep_states(keep: Option<Box<dyn Keep>>, mut due: mpsc::Receiver<Arc<Fleet>>) {
     let Some(mut keep) = keep else { return std::future::pending().await };
     while let Some(fleet) = due.recv().await {
@@ -206,7 +206,7 @@ struct Reader<'a, A> {
     /// Takes the states for checkpoints, one every `every` entries.
     states: mpsc::Sender<Arc<Fleet>>,
     every: u64,
-    /// An entry of this replica has been read back: from now on effects are executed; those of earlier entries are history.
+    /// An entry of this replica has been read back: from now on effects are executed; those of earlier entries are not.
     caught_up: bool,
     /// The last lapse for which this replica has written `Whole`.
     assured: Option<u64>,
@@ -335,7 +335,7 @@ impl<A: EffectSink> Reader<'_, A> {
         {
             place.send(state);
         }
-        // Now, when nobody waits for it.
+        // After the callers have been notified, so that none of them waits for it.
         let _ = self.spare.current();
         if let Some((at, reason)) = &wake {
             let in_ms = at.saturating_duration_since(now()).as_millis() as u64;

@@ -284,7 +284,7 @@ fn tls(of: &'static str, settings: Option<TlsSettings>, clock: &Clock) -> Result
     Ok(Some(Arc::new(Tls::new(of, settings, clock.wall())?)))
 }
 
-/// What a listener for visitors does.
+/// A kind of listener for visitors, before its TLS is set up.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Plain,

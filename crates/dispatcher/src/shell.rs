@@ -1,5 +1,5 @@
-//! What every task of this process may know: the configuration, the state, the metrics, and the ways to the outside. Nothing
-//! about visitors: `front` adds that ([`Dispatcher`](crate::front::Dispatcher)).
+//! The context of every task of this process: the configuration, the state, the metrics, and the ways to the outside. It has
+//! nothing about visitors: `front` adds that ([`Dispatcher`](crate::front::Dispatcher)).
 
 use crate::config::{Config, PoolConfig};
 use crate::engine::Driver;

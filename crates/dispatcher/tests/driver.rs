@@ -133,7 +133,7 @@ impl Outbox {
         outbox
     }
 
-    /// New visitors, until so many entries are applied.
+    /// New visitors, until the entry at this position is applied.
     async fn visits_until(&mut self, position: u64) {
         while self.view.borrow().fleet.applied() < position {
             let session = SessionId(self.view.borrow().fleet.applied().into());

@@ -91,7 +91,7 @@ impl Outbox {
             if matches!(order.command, Command::Visit { .. })
                 && order.applied.as_ref().is_some_and(oneshot::Sender::is_closed)
             {
-                // The request has been dropped meanwhile: no one would claim the slot.
+                // The request has been dropped meanwhile: its session would not claim a slot.
                 continue;
             }
             self.left = matches!(order.command, Command::Farewell);

@@ -1,4 +1,4 @@
-//! A request as it arrived: what its head says, read once and carried through its life.
+//! A request as it arrived: the contents of its head, read once and passed to every later step.
 
 use crate::front::cookie::{self, Ticket};
 use crate::front::forward::body::Answer;

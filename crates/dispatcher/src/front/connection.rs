@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What a listener for visitors does.
+/// A kind of listener for visitors.
 pub(crate) enum Door {
     Plain,
     Tls(Secured),
@@ -102,7 +102,7 @@ impl Limit for Visitors {
 pub fn http(limits: &Limits) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.idle).max_header_size(limits.header_bytes);
-    // Names have no case (RFC 9110 §5.1), but there are programs on either side that think so.
+    // Field names are case-insensitive (RFC 9110 §5.1), but some clients and pods depend on their case.
     http.preserve_header_case(true);
     if limits.header_bytes + BUFFER_BESIDE_HEAD > BUFFER {
         // A head must fit into the library's buffer.

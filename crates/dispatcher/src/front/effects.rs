@@ -1,5 +1,5 @@
-//! What the effects of entries mean for visitors: streams close, the reason why a session ended is kept for its waiting room, and
-//! logs and metrics report. Waiting rooms themselves follow the view. Effects on the cluster are passed on to its actuator.
+//! Executes the effects of entries on visitors: closes streams, keeps the reason why a session ended for its waiting room, logs
+//! and counts. Waiting rooms themselves follow the view. Effects on the cluster are passed on to its actuator.
 
 use crate::engine::EffectSink;
 use crate::front::cookie::public_name;

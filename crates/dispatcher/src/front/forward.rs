@@ -190,7 +190,7 @@ fn name_of(pool: &Pool, pod: Ordinal) -> Option<&str> {
     }
 }
 
-/// What the request that goes to the pod leaves behind for its response.
+/// The parts of a sent request that its response needs.
 struct Departed {
     upgrade: Option<HeaderValue>,
     visitor_side: Option<OnUpgrade>,

@@ -21,7 +21,7 @@ pub(crate) fn answer(settings: &TlsListeners, request: &Request<impl Body>, hop:
         Err(status) => *response.status_mut() = status,
     }
     if !request.body().is_end_stream() || request.headers().contains_key(header::UPGRADE) {
-        // Nothing reads what follows on this connection.
+        // The body, or the data after an upgrade, is not read.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

@@ -48,7 +48,7 @@ pub(crate) struct Serving {
     pub(crate) last: Duration,
 }
 
-/// What a listener with a certificate needs.
+/// The TLS of a listener that has a certificate, and its counters.
 #[derive(Clone)]
 pub(crate) struct Secured {
     pub(crate) tls: Arc<Tls>,

@@ -107,7 +107,7 @@ impl StateMetrics {
     }
 }
 
-/// What happened to sessions and pods.
+/// Events of sessions and pods.
 pub(super) struct SessionMetrics {
     pub(super) releases: IntCounterVec,
     pub(super) time_to_slot: HistogramVec,

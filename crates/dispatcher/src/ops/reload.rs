@@ -180,7 +180,7 @@ fn resize(connections: &Arc<Semaphore>, before: usize, after: usize) {
 }
 
 /// Returns the configuration that is in force after a reload: the new one, with the old values of settings that need a restart.
-/// The rows of the settings say which ones do; what is written here concerns several settings, or secrets.
+/// The rows of the settings say which ones do; this function adds the cases of several settings together, and secrets.
 #[must_use]
 pub fn merge(old: &Config, mut new: Config) -> (Config, Changes) {
     let mut changes = Changes::default();

@@ -1,5 +1,5 @@
-//! What operators change: sessions, pods, and whether a pool exists. Each is a command in the journal, and is answered when it has
-//! been read back.
+//! Operations that change something: sessions, pods, and whether a pool exists. Each is a command in the journal, and is
+//! answered when it has been read back.
 
 use super::answers::{configured, has_read, state_of};
 use super::{Outcome, Refusal, json_reply};
