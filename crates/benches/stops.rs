@@ -166,7 +166,7 @@ impl Bench {
             tokio::time::sleep(Duration::from_micros(100)).await;
         }
         let readable = started.elapsed();
-        // What follows after the entries can be read counts as well.
+        // Work that follows after the entries can be read counts as well.
         tokio::time::sleep(Duration::from_secs(2).max(readable * 2)).await;
         let longest = self.longest.load(Ordering::Relaxed) as f64 / 1000.0;
         let kept = self.kept.load(Ordering::Relaxed) - kept;
@@ -237,7 +237,7 @@ async fn main() {
     let _ = reader.join();
 }
 
-/// What readers themselves do under the read lock: while one of them holds it, the engine waits, and then all others.
+/// Measures the work of readers under the read lock: while one of them holds it, the engine waits, and then all others.
 fn read_only(fleet: &Fleet, pool: &PoolId) {
     let measure = |what: &str, read: &dyn Fn()| {
         let started = Instant::now();

@@ -1,4 +1,4 @@
-//! What a client such as kubectl learns before its first request.
+//! The discovery that a client such as kubectl performs before its first request.
 
 use slotkeeper_apiserver::{Resource, Server};
 

@@ -47,7 +47,8 @@ impl Entry {
     pub const SUCCESSORS: u32 = 6;
 }
 
-/// What an entry reports or requests. An entry that does not fit the state (an ended session, an outdated observation) changes nothing.
+/// The report or request of an entry. An entry that does not fit the state (an ended session, an outdated observation)
+/// changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// A browser has returned the session's cookie. `hint`: the ordinal in the cookie. `class`: its priority class, 0 first.
@@ -234,7 +235,7 @@ pub enum Phase {
     Terminating,
     /// It has ended without being deleted, or starts again and again.
     Failed {
-        /// What the cluster reports as the reason.
+        /// The reason that the cluster reports.
         why: Arc<str>,
     },
 }

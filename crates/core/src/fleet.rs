@@ -152,7 +152,7 @@ impl Fleet {
     }
 
     /// A size that became due, but is not wanted any more at the end of the entry, is not ordered: the command may have changed
-    /// who scales the pool, and sessions may have been placed on pods outside of that size.
+    /// the scaler of the pool, and sessions may have been placed on pods outside of that size.
     fn withdraw_scales(&self, effects: &mut Vec<(PoolId, Effect)>) {
         effects.retain(|(id, effect)| {
             let Effect::Scale { start, replicas, .. } = effect else { return true };

@@ -105,7 +105,7 @@ mod list {
                     match self { $(Bug::$bug => $word,)* }
                 }
 
-                /// What the bug concerns.
+                /// The area that the bug breaks.
                 #[must_use]
                 pub fn kind(self) -> Kind {
                     match self { $(Bug::$bug => Kind::$kind,)* }

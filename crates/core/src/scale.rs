@@ -1,4 +1,4 @@
-//! How many pods are needed now, and how many are asked for (`docs/behaviour.md`, §7). Growing is immediate; shrinking waits until
+//! How many pods are needed now, and how many are desired (`docs/behaviour.md`, §7). Growing is immediate; shrinking waits until
 //! no more was needed for a whole `cooldown`, and until no session is above the new end: either all have ended, or they
 //! were moved ([`Shrink::Move`](crate::rules::Shrink)). `pool/cluster.rs` changes the standings of the pods concerned.
 
@@ -128,14 +128,14 @@ pub(crate) struct Demand<'a> {
     pub(crate) busy_slots: u64,
     /// Free slots wanted: waiting sessions and spare.
     pub(crate) want: u64,
-    /// 1 for each ordinal that is counted on to bear its share of the load.
+    /// 1 for each ordinal that is expected to bear its share of the load.
     pub(crate) able: &'a Prefix,
     pub(crate) load: &'a Load,
     /// The semantics in force know `shrink` and `targets`.
     pub(crate) targeted: bool,
 }
 
-/// How many pods each reason asks for. The largest counts.
+/// How many pods each reason requires. The largest number counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Asked {
     /// For free slots and, if sessions are not moved, for the highest busy ordinal.
@@ -377,7 +377,7 @@ impl Demand<'_> {
         self.busy.map_or(0, |(_, highest)| highest.saturating_add(1))
     }
 
-    /// How many pods each reason asks for. `now`: how many are kept at present.
+    /// How many pods each reason requires. `now`: how many are kept at present.
     pub(crate) fn asked(&self, now: u32) -> Asked {
         let free = self.usable.least(self.want);
         if !self.targeted {
@@ -396,7 +396,7 @@ impl Demand<'_> {
             messages: targets
                 .messages
                 .map_or(0, |each| bear(self.load.rate(targets.window), u64::from(each).saturating_mul(1000))),
-            // A gauge that cannot be read asks for the present number of pods.
+            // A gauge that cannot be read requires the present number of pods.
             gauge: targets.gauge.map_or(0, |each| self.load.gauge().map_or(now, |load| bear(load, each))),
         }
     }

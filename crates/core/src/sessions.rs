@@ -42,7 +42,7 @@ pub struct Session {
     pub(crate) alarm: Time,
 }
 
-/// What a session has: a place in the queue, or a slot.
+/// A session has a place in the queue, or a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
     /// In the queue until the lease runs out. `lost`: because it lost its pod.

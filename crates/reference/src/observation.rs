@@ -49,7 +49,7 @@ pub struct Observed {
     pub what: Observation,
 }
 
-/// What somebody outside of the dispatcher can observe. Times are milliseconds of real time.
+/// An observation from outside of the dispatcher. Times are milliseconds of real time.
 #[derive(Clone, Debug)]
 pub enum Observation {
     /// The operator's settings, at the beginning and whenever they change.
@@ -73,7 +73,7 @@ pub enum Observation {
     Told {
         /// The session that got the answer.
         visitor: VisitorId,
-        /// What the answer was.
+        /// The answer.
         answer: Answer,
     },
     /// The visitor has an open stream to the pod; `stream` identifies it.
@@ -255,7 +255,7 @@ pub enum PodState {
     Unready,
     /// It is being deleted, and may still run.
     Terminating {
-        /// What deletes it.
+        /// The cause of its removal.
         by: Remover,
     },
     /// It does not exist any more.

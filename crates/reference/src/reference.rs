@@ -56,7 +56,7 @@ pub struct Finding {
     pub rule: Rule,
     /// When it was observed, in milliseconds of real time.
     pub time: u64,
-    /// What contradicts what, with the visitors and pods concerned.
+    /// The observations that contradict each other, with the visitors and pods concerned.
     pub text: String,
 }
 

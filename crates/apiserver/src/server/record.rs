@@ -6,7 +6,7 @@ use crate::request::Asked;
 
 const LINES: usize = 1000;
 
-/// What clients have requested since the server began, or since the record was cleared.
+/// The requests of clients since the server began, or since the record was cleared.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
     /// By verb and resource (`pods`, `statefulsets/scale`); paths outside of resources are not counted.

@@ -51,7 +51,7 @@ pub enum Command {
     },
     /// Whether clients should sound the buzzer.
     Sound {
-        /// Whether it is to be heard.
+        /// Whether it sounds.
         on: bool,
     },
 }

@@ -1,4 +1,4 @@
-//! What must occur in a long hunt: one that never met a fault proves nothing about it.
+//! The events that must occur in a long hunt: a hunt without a fault proves nothing about that fault.
 
 use crate::proof::world::{faults::FaultKind, points};
 use slotkeeper_core::Why;

@@ -42,7 +42,7 @@ pub struct Fault {
     pub number: u32,
 }
 
-/// What a family has to say about each of its kinds.
+/// A family describes each of its kinds of faults.
 pub(super) trait Family {
     /// Returns the maximum number per world, and the maximum duration in milliseconds.
     fn shape(&self) -> (u32, u64);

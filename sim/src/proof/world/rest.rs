@@ -1,4 +1,4 @@
-//! Whether a world is at rest, and everybody was served.
+//! Checks whether a world is at rest, and every visitor was served.
 
 use super::World;
 use super::oracle::Oracle;

@@ -127,7 +127,7 @@ pub(super) fn replicas() -> Vec<Scenario> {
     ]
 }
 
-/// Five visitors, of whom the first and the last stay.
+/// Five visitors; the first and the last stay.
 fn first_and_last() -> Vec<Visitor> {
     let mut visitors = crowd(5);
     for visitor in &mut visitors[1..4] {
@@ -136,7 +136,7 @@ fn first_and_last() -> Vec<Visitor> {
     visitors
 }
 
-/// Five visitors, of whom the last leaves.
+/// Five visitors; the last one leaves.
 fn last_leaves() -> Vec<Visitor> {
     let mut visitors = crowd(5);
     visitors[4].stays = 5 * MINUTE;

@@ -1,4 +1,4 @@
-//! Who has which cookie.
+//! Checks cookies: which visitor has which one.
 
 use super::Oracle;
 

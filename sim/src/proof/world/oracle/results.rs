@@ -1,4 +1,4 @@
-//! What the oracle has seen, for the end of a world and for its report.
+//! The results of the oracle, for the end of a world and for its report.
 
 use super::super::evidence::Subject;
 use super::{Line, Oracle, Violation, short};
