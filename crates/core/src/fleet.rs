@@ -15,7 +15,8 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Which session has which slot in every pool, and how many pods each pool needs. See the crate's documentation.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Fleet {
     /// The version of the checkpoint format.
     format: u32,
@@ -33,8 +34,10 @@ pub struct Fleet {
     /// The semantics in force.
     semantics: u32,
     /// The timeline that this state belongs to; [`Timeline::FIRST`] until the semantics in force include [`Entry::TIMELINES`].
+    #[serde(default)]
     timeline: Timeline,
     /// Fleet time at which time last passed that it does not count.
+    #[serde(default)]
     stalled: Time,
     /// Derived: the longest `silence` and the longest `grace` of all pools.
     #[serde(skip)]
