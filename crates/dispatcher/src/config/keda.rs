@@ -77,9 +77,9 @@ pub(super) fn keda(top: &Table<'_>, config: &Config, pools: &mut [NamedPool<'_>]
     }
     let listen = listen.and_then(|text| table.accept("listen", socket_address(text)));
     if let Some(address) = listen.filter(|address| address.port() != 0) {
-        let taken = if config.listen.contains(&address) {
+        let taken = if config.listen.iter().any(|own| own.address() == Some(address)) {
             Some("the visitors' `listen`")
-        } else if config.tls.listen.contains(&address) || config.tls.redirect.contains(&address) {
+        } else if config.endpoints().iter().any(|own| own.address() == Some(address)) {
             Some("[tls]")
         } else {
             (config.admin.listen == Some(address)).then_some("[admin]")

@@ -1,13 +1,14 @@
 //! Visitors' connections: how many there may be, and the HTTP library on each of them.
 
-use crate::config::Limits;
-use crate::front::Dispatcher;
+use crate::config::{Config, Limits};
 use crate::front::forward::body::Answer;
 use crate::front::forward::headers::Hop;
 use crate::front::guard::{Exchange, Guard, Place};
+use crate::front::{Dispatcher, access_log};
 use crate::front::{redirect, request};
 use crate::io::Listener;
 use crate::io::listener::{Connection, Limit, Secured, Serving};
+use crate::io::proxy::Proxied;
 use crate::io::throttle::Throttle;
 use crate::shell::stopped;
 use http::{HeaderValue, Request, Response, header};
@@ -16,7 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,6 +35,7 @@ pub(crate) async fn open(
     dispatcher: Arc<Dispatcher>,
     listener: Box<dyn Listener>,
     door: Door,
+    proxy: bool,
     connections: Arc<Semaphore>,
 ) {
     let errors = dispatcher.metrics.process.accept_errors("visitors");
@@ -43,7 +45,8 @@ pub(crate) async fn open(
         Door::Tls(secured) => (false, Some(secured)),
         Door::Redirect => (true, None),
     };
-    let serving = Serving { listener, of: "visitors", errors, tls, last: Duration::MAX };
+    let proxied = proxy.then(|| proxied(&dispatcher));
+    let serving = Serving { listener, of: "visitors", errors, proxied, tls, last: Duration::MAX };
     let mut stopping = dispatcher.stopping.clone();
     let limit =
         Visitors { dispatcher: dispatcher.clone(), connections, next: None, waits: false, full: Throttle::new() };
@@ -52,6 +55,17 @@ pub(crate) async fn open(
             serve(dispatcher.clone(), connection, place, redirects)
         })
         .await;
+}
+
+/// Only trusted proxies may send a PROXY header. It has as much time as the head of a request.
+fn proxied(dispatcher: &Arc<Dispatcher>) -> Proxied {
+    let headers = dispatcher.metrics.process.proxy_headers();
+    let dispatcher = dispatcher.clone();
+    let admits = move |peer: IpAddr| {
+        let config: &Config = &dispatcher.config;
+        config.trusted_proxies.iter().any(|proxies| proxies.contains(peer)).then_some(config.limits.header_time)
+    };
+    Proxied { admits: Arc::new(admits), headers }
 }
 
 /// The limit of all visitors' listeners together. At the limit, new connections wait.
@@ -131,8 +145,7 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, place: Place
         service_fn(move |mut request| {
             let (dispatcher, turn) = (dispatcher.clone(), exchange.begin(&mut request));
             async move {
-                let trusted_proxies = &dispatcher.config.trusted_proxies;
-                let hop = Hop { peer: peer.ip(), connection: number, trusted_proxies, is_tls };
+                let hop = Hop::on(&dispatcher.config, peer, number, is_tls);
                 Ok::<_, Infallible>(turn.answer(answer(&dispatcher, request, &hop, redirects).await))
             }
         })
@@ -154,13 +167,14 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, place: Place
 
 async fn answer(
     dispatcher: &Arc<Dispatcher>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     hop: &Hop<'_>,
     redirects: bool,
 ) -> Response<Answer> {
+    let record = dispatcher.access_log.begin(&dispatcher.config, &dispatcher.clock, &mut request, hop);
     if redirects {
         dispatcher.metrics.process.tls.redirects.inc();
-        return redirect::answer(&dispatcher.config.tls, &request, hop);
+        return access_log::follow(record, redirect::answer(&dispatcher.config.tls, &request, hop));
     }
     let mut response = request::answer(dispatcher, request, hop).await;
     let tls = &dispatcher.config.tls;
@@ -168,7 +182,7 @@ async fn answer(
         // In place of a pod's: the policy is that of the host, not of one session.
         response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, policy(age, tls.hsts_subdomains));
     }
-    response
+    access_log::follow(record, response)
 }
 
 /// The policy in the form of RFC 6797 §6.1.

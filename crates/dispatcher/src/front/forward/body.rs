@@ -4,6 +4,7 @@ use super::fields;
 use super::line::Line;
 use super::pace::{Late, Progress};
 use super::pods::Lease;
+use crate::front::access_log::Logged;
 use crate::front::error::{BoxError, RequestError, Step};
 use crate::front::visit::{Cut, InFlight, Seat};
 use bytes::Bytes;
@@ -181,6 +182,11 @@ impl Upload {
 #[error("the request's body is larger than allowed")]
 pub struct TooLarge;
 
+/// The bytes of data in a part of a body.
+fn size(frame: &Frame<Bytes>) -> usize {
+    frame.data_ref().map_or(0, Bytes::len)
+}
+
 /// The rest of a limit after this many bytes.
 fn rest_of(left: u64, size: u64) -> Option<u64> {
     planted!(UploadUnlimited => Some(left));
@@ -233,8 +239,11 @@ impl Body for Upload {
         } else {
             this.progress.moved();
         }
-        if let (Some(Ok(frame)), Some(left)) = (&frame, &mut this.left) {
-            let size = frame.data_ref().map_or(0, Bytes::len) as u64;
+        let size = frame.as_ref().map_or(0, |frame| frame.as_ref().map_or(0, size)) as u64;
+        if let Some(record) = inbound.stream.record() {
+            record.received(size);
+        }
+        if let (Some(Ok(_)), Some(left)) = (&frame, &mut this.left) {
             match rest_of(*left, size) {
                 Some(rest) => *left = rest,
                 None => return Poll::Ready(Some(Err(TooLarge.into()))),
@@ -394,6 +403,7 @@ pub enum Answer {
     Whole(Bytes),
     Pod(Box<Download>),
     Events(mpsc::Receiver<Bytes>),
+    Logged(Box<Logged>),
 }
 
 impl Body for Answer {
@@ -409,6 +419,7 @@ impl Body for Answer {
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Answer::Pod(download) => Pin::new(&mut **download).poll_frame(cx),
+            Answer::Logged(logged) => Pin::new(&mut **logged).poll_frame(cx),
             Answer::Events(events) => events.poll_recv(cx).map(|event| event.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
@@ -418,6 +429,7 @@ impl Body for Answer {
             Answer::Empty => true,
             Answer::Whole(bytes) => bytes.is_empty(),
             Answer::Pod(download) => download.is_end_stream(),
+            Answer::Logged(logged) => logged.is_end_stream(),
             Answer::Events(_) => false,
         }
     }
@@ -427,6 +439,7 @@ impl Body for Answer {
             Answer::Empty => SizeHint::with_exact(0),
             Answer::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Answer::Pod(download) => download.size_hint(),
+            Answer::Logged(logged) => logged.size_hint(),
             Answer::Events(_) => SizeHint::new(),
         }
     }
