@@ -175,7 +175,7 @@ mod tests {
         let activity = |signals| Activity {
             signals,
             frame_bytes: vec![Sizes { least: 6, most: 8 }, Sizes { least: 12, most: u64::MAX }],
-            ignored_paths: vec![Pattern("/api/*".into())],
+            ignored_paths: vec![Pattern::new("/api/*")],
             ..Activity::default()
         };
         assert_eq!(Counts::of(&activity(Signals::Any), "/lab"), Counts::ALL);
