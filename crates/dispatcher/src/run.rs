@@ -7,7 +7,7 @@ use crate::config::{Config, Secret};
 use crate::engine::Engine;
 use crate::fleet::tasks::Tasks;
 use crate::front::Dispatcher;
-use crate::front::connection::Door;
+use crate::front::connection::ListenerKind;
 use crate::front::visit::FAREWELL;
 use crate::io::listener::Secured;
 use crate::io::tls::{Tls, TlsError, TlsSettings};
@@ -89,7 +89,7 @@ pub async fn run_until(
     let visitors_tls = tls("visitors", config.tls.settings(), &outside.clock).context("[tls]")?;
     let keda_tls = tls("keda", config.keda.tls_settings(), &outside.clock).context("[keda]")?;
     let (listeners, admin, keda, listening) = listen(&*outside.net, &config).await?;
-    let Prepared { dispatcher, orders, engine, stopper, clusters, shared, figures } = prepare(outside, config)?;
+    let Prepared { dispatcher, orders, engine, stopper, clusters, shared, collectors } = prepare(outside, config)?;
 
     let mut engine = {
         let dispatcher = dispatcher.clone();
@@ -119,7 +119,7 @@ pub async fn run_until(
             tracing::info!("stopping before the journal was read");
             return Ok(());
         }
-        told = crate::fleet::rules::introduce(&dispatcher) => if told.is_err() {
+        introduced = crate::fleet::rules::introduce(&dispatcher) => if introduced.is_err() {
             // The engine has ended: it returns the reason.
             return Err(failure(engine.await));
         }
@@ -132,8 +132,8 @@ pub async fn run_until(
     }
     helpers.spawn(crate::fleet::tasks::run(dispatcher.shell.clone(), dispatcher.clone(), starts));
     forget_others(&dispatcher, shared);
-    for figures in clusters.values().flat_map(|c| c.figures()).chain(figures) {
-        dispatcher.metrics.also(figures).context("duplicate metric name")?;
+    for collectors in clusters.values().flat_map(|c| c.collectors()).chain(collectors) {
+        dispatcher.metrics.also(collectors).context("duplicate metric name")?;
     }
     // A pool that is removed later goes with its cluster.
     drop(clusters);
@@ -146,10 +146,10 @@ pub async fn run_until(
     let connections = limit(&dispatcher);
     for (listener, kind) in listeners {
         let door = match (kind, &visitors_tls) {
-            (Kind::Tls, Some(secured)) => Door::Tls(secured.clone()),
+            (Kind::Tls, Some(secured)) => ListenerKind::Tls(secured.clone()),
             (Kind::Tls, None) => continue,
-            (Kind::Redirect, _) => Door::Redirect,
-            (Kind::Plain, _) => Door::Plain,
+            (Kind::Redirect, _) => ListenerKind::Redirect,
+            (Kind::Plain, _) => ListenerKind::Plain,
         };
         helpers.spawn(crate::front::connection::open(dispatcher.clone(), listener, door, connections.clone()));
     }
@@ -166,7 +166,7 @@ pub async fn run_until(
     end_streams(&dispatcher, scaler.as_ref(), hurry).await;
     if failed.is_none() {
         let nowhere = "".into();
-        let farewell = dispatcher.driver.tell(&nowhere, Command::Farewell);
+        let farewell = dispatcher.driver.write(&nowhere, Command::Farewell);
         let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
     }
     tasks.stop().await;
@@ -187,14 +187,14 @@ struct Prepared {
     /// Other dispatchers may use the same journal.
     shared: bool,
     /// Metrics of the journal.
-    figures: Vec<Box<dyn Collector>>,
+    collectors: Vec<Box<dyn Collector>>,
 }
 
 fn prepare(outside: Outside, config: Config) -> anyhow::Result<Prepared> {
     let Outside { net, clock, ids, clusters, mut journal } = outside;
     let keys = crate::front::cookie::Keys::new(&secrets(&config, journal.folder.as_deref(), &ids)?);
     let shared = journal.shared;
-    let figures = std::mem::take(&mut journal.figures);
+    let collectors = std::mem::take(&mut journal.collectors);
     // The shared journal may lose entries before this replica has read the rules of any pool from it.
     let rules = || config.pools.iter().map(|pool| &pool.rules);
     let (silence, grace) = (rules().map(|r| r.silence).max(), rules().map(|r| r.grace).max());
@@ -214,7 +214,7 @@ fn prepare(outside: Outside, config: Config) -> anyhow::Result<Prepared> {
         reloaded: watch::Sender::new(0),
     };
     let (dispatcher, orders) = Dispatcher::new(shell, keys).context("duplicate metric name")?;
-    Ok(Prepared { dispatcher, orders, engine, stopper, clusters, shared, figures })
+    Ok(Prepared { dispatcher, orders, engine, stopper, clusters, shared, collectors })
 }
 
 /// The permits for connections of visitors.
