@@ -3,7 +3,7 @@
 
 use crate::io::accept::Acceptor;
 use crate::io::tls::{Handshake, Handshakes, Tls};
-use crate::io::{Listener, Stream, now};
+use crate::io::{Listener, Socket, now};
 use prometheus::IntCounter;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(crate) trait Limit: Send {
 
 /// An accepted connection.
 pub(crate) struct Connection {
-    pub(crate) socket: Stream,
+    pub(crate) socket: Socket,
     pub(crate) peer: SocketAddr,
     /// When it was accepted.
     pub(crate) since: Instant,
@@ -126,7 +126,7 @@ impl Secured {
         };
         self.handshakes.count(result);
         match shaken {
-            Ok(Ok(stream)) => Some(Connection { socket: Stream::Tls(Box::new(stream)), peer, since }),
+            Ok(Ok(stream)) => Some(Connection { socket: Socket::Tls(Box::new(stream)), peer, since }),
             Ok(Err(error)) => {
                 tracing::debug!(of, %peer, "TLS handshake failed: {error}");
                 None
@@ -147,10 +147,10 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
     use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-    struct Incoming(mpsc::UnboundedReceiver<Stream>);
+    struct Incoming(mpsc::UnboundedReceiver<Socket>);
 
     impl Listener for Incoming {
-        fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>> {
+        fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>> {
             Box::pin(async {
                 match self.0.recv().await {
                     Some(stream) => Ok((stream, self.address())),
@@ -182,9 +182,9 @@ mod tests {
         }
     }
 
-    async fn open(connections: &mpsc::UnboundedSender<Stream>) -> (DuplexStream, io::Result<u8>) {
+    async fn open(connections: &mpsc::UnboundedSender<Socket>) -> (DuplexStream, io::Result<u8>) {
         let (mut ours, theirs) = tokio::io::duplex(16);
-        connections.send(Stream::Other(Box::new(theirs))).unwrap();
+        connections.send(Socket::Other(Box::new(theirs))).unwrap();
         // Fails if the connection has been closed already.
         let _ = ours.write_u8(7).await;
         let echoed = ours.read_u8().await;
