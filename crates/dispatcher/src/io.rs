@@ -50,7 +50,7 @@ pub trait Net: Send + Sync + 'static {
         })
     }
     /// Connects to this address.
-    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Stream>>;
+    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Socket>>;
     /// The addresses of a `host:port`, in the resolver's order.
     fn resolve<'a>(&'a self, host_port: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 }
@@ -58,7 +58,7 @@ pub trait Net: Send + Sync + 'static {
 /// A socket that accepts.
 pub trait Listener: Send {
     /// Waits for the next connection, and returns it with the peer's address.
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>>;
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>>;
     /// The address that it listens on, with the actual port if port 0 was requested.
     fn address(&self) -> SocketAddr;
     /// The path of a Unix socket. `None`: it has an address.
@@ -97,13 +97,13 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A connection: a real socket, or one of a simulated network.
-pub enum Stream {
+pub enum Socket {
     /// A socket of the operating system.
     Tcp(TcpStream),
     /// A connection through a Unix socket.
     Unix(UnixStream),
     /// Encrypted, over a connection of a visitor.
-    Tls(Box<TlsStream<Stream>>),
+    Tls(Box<TlsStream<Socket>>),
     /// A connection of another [`Net`].
     Other(Box<dyn Io>),
 }
@@ -111,19 +111,19 @@ pub enum Stream {
 macro_rules! either {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {
-            Stream::Tcp(s) => {
+            Socket::Tcp(s) => {
                 let $stream = Pin::new(s);
                 $call
             }
-            Stream::Unix(s) => {
+            Socket::Unix(s) => {
                 let $stream = Pin::new(s);
                 $call
             }
-            Stream::Tls(s) => {
+            Socket::Tls(s) => {
                 let $stream = Pin::new(s);
                 $call
             }
-            Stream::Other(s) => {
+            Socket::Other(s) => {
                 let $stream = Pin::new(s);
                 $call
             }
@@ -131,30 +131,30 @@ macro_rules! either {
     };
 }
 
-impl Stream {
+impl Socket {
     /// The socket below, if there is a real one.
     #[must_use]
     pub fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Stream::Tcp(socket) => Some(socket),
-            Stream::Tls(stream) => stream.get_ref().0.tcp(),
-            Stream::Unix(_) | Stream::Other(_) => None,
+            Socket::Tcp(socket) => Some(socket),
+            Socket::Tls(stream) => stream.get_ref().0.tcp(),
+            Socket::Unix(_) | Socket::Other(_) => None,
         }
     }
 
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        matches!(self, Stream::Tls(_))
+        matches!(self, Socket::Tls(_))
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         either!(self, s => s.poll_read(cx, buf))
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         either!(self, s => s.poll_write(cx, buf))
     }
@@ -173,10 +173,10 @@ impl AsyncWrite for Stream {
     }
     fn is_write_vectored(&self) -> bool {
         match self {
-            Stream::Tcp(s) => s.is_write_vectored(),
-            Stream::Unix(s) => s.is_write_vectored(),
-            Stream::Tls(s) => s.is_write_vectored(),
-            Stream::Other(s) => s.is_write_vectored(),
+            Socket::Tcp(s) => s.is_write_vectored(),
+            Socket::Unix(s) => s.is_write_vectored(),
+            Socket::Tls(s) => s.is_write_vectored(),
+            Socket::Other(s) => s.is_write_vectored(),
         }
     }
 }
@@ -197,13 +197,13 @@ impl Net for RealNet {
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the place where the dispatcher dials")]
-    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
+    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Socket>> {
         Box::pin(async move {
             let stream = TcpStream::connect(to).await?;
             stream.set_nodelay(true)?;
             // Without it, a request to a machine that has died would wait forever.
             socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
-            Ok(Stream::Tcp(stream))
+            Ok(Socket::Tcp(stream))
         })
     }
 

@@ -2,7 +2,7 @@
 
 use crate::config::{Probe, ProbeKind};
 use crate::io::proxy::announce_self;
-use crate::io::{Net, Stream};
+use crate::io::{Net, Socket};
 use slotkeeper_core::planted;
 use std::io;
 use std::net::SocketAddr;
@@ -78,7 +78,7 @@ pub(crate) async fn ask_closely(net: &dyn Net, at: SocketAddr, probe: &Probe) ->
     }
 }
 
-async fn dial(net: &dyn Net, at: SocketAddr, probe: &Probe) -> Result<Stream, ProbeError> {
+async fn dial(net: &dyn Net, at: SocketAddr, probe: &Probe) -> Result<Socket, ProbeError> {
     let mut stream = net.dial(at).await.map_err(|e| ProbeError::dialling(at, e))?;
     announce_self(&mut stream, probe.proxy).await.map_err(|e| ProbeError::Unreachable(at, e))?;
     Ok(stream)
@@ -87,7 +87,7 @@ async fn dial(net: &dyn Net, at: SocketAddr, probe: &Probe) -> Result<Stream, Pr
 /// How soon a proxy closes a connection if there is no server behind it.
 const AT_ONCE: Duration = Duration::from_millis(20);
 
-async fn get(mut stream: Stream, at: SocketAddr, path: &str) -> Result<(), ProbeError> {
+async fn get(mut stream: Socket, at: SocketAddr, path: &str) -> Result<(), ProbeError> {
     if !path.starts_with('/') || !path.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(ProbeError::Path);
     }

@@ -7,7 +7,7 @@ use super::table::Table;
 use crate::io::proxy::ProxyVersion;
 use std::time::Duration;
 
-/// How connections to the pods are reused between requests.
+/// How connections to the pods are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeptConnections {
     /// An idle connection is closed after this; `None`: no connection is kept.
@@ -18,6 +18,8 @@ pub struct KeptConnections {
     pub share: bool,
     /// Whether a connection begins with a PROXY header that states the client's address.
     pub proxy: Option<ProxyVersion>,
+    /// Whether names of fields keep their case in both directions.
+    pub preserve_case: bool,
 }
 
 impl Choices for Option<ProxyVersion> {
@@ -34,6 +36,7 @@ impl KeptConnections {
             age: Some(Duration::from_secs(3600)),
             share: !exclusive,
             proxy: None,
+            preserve_case: false,
         }
     }
 }
@@ -59,6 +62,13 @@ pub(super) const ROWS: &[Row<KeptConnections>] = &[
         .help(
             "version of the PROXY header that states the client's address to the pod",
             ", at the start of each connection, also of probes. A connection then serves requests of one client address only",
+        )
+        .restart(),
+    Row::new("preserve_case", Kind::Bool, field!(KeptConnections, preserve_case))
+        .help(
+            "whether names of header fields keep their case in both directions",
+            ", for HTTP/1 programs that depend on it. Names are case-insensitive (RFC 9110 §5.1); otherwise they \
+             are passed on in lower case, which costs less",
         )
         .restart(),
 ];

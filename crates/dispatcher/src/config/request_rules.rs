@@ -3,31 +3,57 @@
 
 use super::Admission;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
+use memchr::memmem::Finder;
 use std::fmt;
 
-/// A text in which `*` matches any characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(pub String);
+/// A text in which `*` matches any characters. Each request is compared with many, so what can be found out before is.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    text: String,
+    /// The lengths of what stands before the first and after the last `*`. `None`: there is none.
+    ends: Option<(usize, usize)>,
+    /// What stands between two `*`.
+    middle: Vec<Finder<'static>>,
+}
 
 impl Pattern {
     #[must_use]
+    pub fn new(text: impl Into<String>) -> Pattern {
+        let text = text.into();
+        let parts: Vec<&str> = text.split('*').collect();
+        let (ends, middle) = match &parts[..] {
+            [first, middle @ .., last] => (Some((first.len(), last.len())), middle),
+            [] | [_] => (None, &[][..]),
+        };
+        let middle = middle.iter().map(|part| Finder::new(part).into_owned()).collect();
+        Pattern { ends, middle, text }
+    }
+
+    #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        let mut parts = self.0.split('*');
-        let first = parts.next().unwrap_or_default();
-        let Some(mut rest) = text.strip_prefix(first) else { return false };
-        let mut parts: Vec<&str> = parts.collect();
-        let Some(last) = parts.pop() else { return rest.is_empty() };
-        for part in parts {
-            let Some(at) = rest.find(part) else { return false };
-            rest = rest.get(at + part.len()..).unwrap_or_default();
-        }
-        rest.len() >= last.len() && rest.ends_with(last)
+        let (text, own) = (text.as_bytes(), self.text.as_bytes());
+        let Some((first, last)) = self.ends else { return text == own };
+        let between = text.strip_prefix(&own[..first]).and_then(|rest| rest.strip_suffix(&own[own.len() - last..]));
+        let Some(mut rest) = between else { return false };
+        self.middle.iter().all(|part| {
+            let found = part.find(rest);
+            rest = found.and_then(|at| rest.get(at + part.needle().len()..)).unwrap_or_default();
+            found.is_some()
+        })
     }
 }
 
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Pattern) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Pattern {}
+
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -96,7 +122,7 @@ impl Passive {
             Passive { fetch: vec![(Field::Purpose, "prefetch".into())], ..Passive::default() },
             Passive {
                 methods: vec![Method::GET, Method::HEAD],
-                user_agents: CHECKERS.map(|agent| Pattern(agent.into())).to_vec(),
+                user_agents: CHECKERS.map(Pattern::new).to_vec(),
                 ..Passive::default()
             },
         ]
@@ -105,12 +131,12 @@ impl Passive {
     #[must_use]
     pub fn matches<B>(&self, request: &Request<B>) -> bool {
         let headers = request.headers();
-        let agent = || headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_lowercase();
         (self.methods.is_empty() || self.methods.contains(request.method()))
             && (self.paths.is_empty() || self.paths.iter().any(|path| path.matches(request.uri().path())))
             && (self.fetch.is_empty() || self.fetch.iter().any(|(field, value)| field.has(headers, value)))
             && (self.user_agents.is_empty() || {
-                let agent = agent();
+                let agent = headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+                let agent = agent.to_ascii_lowercase();
                 self.user_agents.iter().any(|pattern| pattern.matches(&agent))
             })
     }
@@ -147,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_star_stands_for_anything() {
-        let matches = |pattern: &str, text: &str| Pattern(pattern.into()).matches(text);
+        let matches = |pattern: &str, text: &str| Pattern::new(pattern).matches(text);
         for (pattern, text) in [
             ("/a", "/a"),
             ("/a*", "/a"),
@@ -209,7 +235,7 @@ mod tests {
     #[test]
     fn all_conditions_of_a_rule_hold_at_once() {
         let rule = Passive {
-            paths: vec![Pattern("/api/*".into())],
+            paths: vec![Pattern::new("/api/*")],
             methods: vec![Method::GET],
             fetch: vec![(Field::Mode, "cors".into()), (Field::Mode, "same-origin".into())],
             ..Passive::default()

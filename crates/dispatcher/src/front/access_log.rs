@@ -6,7 +6,7 @@ mod format;
 use crate::config::{AccessFormat, AccessLog as Settings, Config};
 use crate::front::client;
 use crate::front::error::{BoxError, RequestError};
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use crate::front::forward::headers::Hop;
 use crate::io::lines::{Fates, Lines};
 use crate::io::{Clock, now};
@@ -199,17 +199,17 @@ impl Record {
 }
 
 /// Has the response carry its record until its body has ended.
-pub fn follow(record: Option<Arc<Record>>, response: Response<Answer>) -> Response<Answer> {
+pub fn follow(record: Option<Arc<Record>>, response: Response<ResponseBody>) -> Response<ResponseBody> {
     let Some(record) = record else { return response };
     record.result().status = Some(response.status());
     // The library does not read the body of a response that has none.
     let has_body = record.asked.method != Method::HEAD && !response.body().is_end_stream();
-    response.map(|answer| Answer::Logged(Box::new(Logged { answer, record, is_whole: !has_body })))
+    response.map(|answer| ResponseBody::Logged(Box::new(Logged { answer, record, is_whole: !has_body })))
 }
 
 /// The body of a response that is logged.
 pub struct Logged {
-    answer: Answer,
+    answer: ResponseBody,
     record: Arc<Record>,
     is_whole: bool,
 }

@@ -1,9 +1,9 @@
 //! Visitors' connections: how many there may be, and the HTTP library on each of them.
 
 use crate::config::{Config, Limits};
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use crate::front::forward::headers::Hop;
-use crate::front::guard::{Exchange, Guard, Place};
+use crate::front::framed_socket::{ConnectionPermit, Exchange, FramedSocket};
 use crate::front::{Dispatcher, access_log};
 use crate::front::{redirect, request};
 use crate::io::Listener;
@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A kind of listener for visitors.
-pub(crate) enum Door {
+pub(crate) enum ListenerKind {
     Plain,
     Tls(Secured),
     /// Redirects every request to https.
@@ -34,16 +34,16 @@ pub(crate) enum Door {
 pub(crate) async fn open(
     dispatcher: Arc<Dispatcher>,
     listener: Box<dyn Listener>,
-    door: Door,
+    door: ListenerKind,
     proxy: bool,
     connections: Arc<Semaphore>,
 ) {
     let errors = dispatcher.metrics.process.accept_errors("visitors");
     // `run` decides how long open connections may take.
     let (redirects, tls) = match door {
-        Door::Plain => (false, None),
-        Door::Tls(secured) => (false, Some(secured)),
-        Door::Redirect => (true, None),
+        ListenerKind::Plain => (false, None),
+        ListenerKind::Tls(secured) => (false, Some(secured)),
+        ListenerKind::Redirect => (true, None),
     };
     let proxied = proxy.then(|| proxied(&dispatcher));
     let serving = Serving { listener, of: "visitors", errors, proxied, tls, last: Duration::MAX };
@@ -51,8 +51,8 @@ pub(crate) async fn open(
     let limit =
         Visitors { dispatcher: dispatcher.clone(), connections, next: None, waits: false, full: Throttle::new() };
     serving
-        .run(stopped(&mut stopping), limit, move |connection, place| {
-            serve(dispatcher.clone(), connection, place, redirects)
+        .run(stopped(&mut stopping), limit, move |connection, permit| {
+            serve(dispatcher.clone(), connection, permit, redirects)
         })
         .await;
 }
@@ -94,7 +94,7 @@ impl Visitors {
 }
 
 impl Limit for Visitors {
-    type Permit = Place;
+    type Permit = ConnectionPermit;
 
     async fn ready(&mut self) {
         if self.next.is_some() {
@@ -105,19 +105,18 @@ impl Limit for Visitors {
         self.next = self.connections.clone().acquire_owned().await.ok();
     }
 
-    fn permit(&mut self, _: SocketAddr) -> Option<Place> {
+    fn permit(&mut self, _: SocketAddr) -> Option<ConnectionPermit> {
         self.waits = false;
-        Some(Place::take(&self.dispatcher.metrics.replica.connections, self.next.take()?))
+        Some(ConnectionPermit::take(&self.dispatcher.metrics.replica.connections, self.next.take()?))
     }
 }
 
-/// The HTTP library, configured with our limits.
+/// The HTTP library, configured with our limits. With `preserve_case`, names of fields keep their case.
 #[must_use]
-pub fn http(limits: &Limits) -> http1::Builder {
+pub fn http(limits: &Limits, preserve_case: bool) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.idle).max_header_size(limits.header_bytes);
-    // Field names are case-insensitive (RFC 9110 §5.1), but some clients and pods depend on their case.
-    http.preserve_header_case(true);
+    http.preserve_header_case(preserve_case);
     if limits.header_bytes + BUFFER_BESIDE_HEAD > BUFFER {
         // A head must fit into the library's buffer.
         http.max_buf_size(limits.header_bytes + BUFFER_BESIDE_HEAD);
@@ -133,11 +132,11 @@ const BUFFER: usize = 8192 + 4096 * 100;
 const BUFFER_BESIDE_HEAD: usize = 64 * 1024;
 
 /// Serves one connection: its requests, one after the other.
-async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, place: Place, redirects: bool) {
+async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, permit: ConnectionPermit, redirects: bool) {
     let Connection { socket, peer, .. } = connection;
     let is_tls = socket.is_tls();
     let exchange = Arc::<Exchange>::default();
-    let io = TokioIo::new(Guard::new(socket, Some(place), &dispatcher.config.limits, exchange.clone()));
+    let io = TokioIo::new(FramedSocket::new(socket, Some(permit), &dispatcher.config.limits, exchange.clone()));
     let mut stopping = dispatcher.stopping.clone();
     let number = dispatcher.next_connection();
     let service = {
@@ -150,7 +149,9 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, place: Place
             }
         })
     };
-    let connection = http(&dispatcher.config.limits).serve_connection(io, service).with_upgrades();
+    // The pool of a request is known only after its head has been read.
+    let preserve_case = dispatcher.pools.iter().any(|pool| pool.config.connections.preserve_case);
+    let connection = http(&dispatcher.config.limits, preserve_case).serve_connection(io, service).with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
         biased;
@@ -170,7 +171,7 @@ async fn answer(
     mut request: Request<Incoming>,
     hop: &Hop<'_>,
     redirects: bool,
-) -> Response<Answer> {
+) -> Response<ResponseBody> {
     let record = dispatcher.access_log.begin(&dispatcher.config, &dispatcher.clock, &mut request, hop);
     if redirects {
         dispatcher.metrics.process.tls.redirects.inc();

@@ -4,7 +4,7 @@
 use crate::io::accept::Acceptor;
 use crate::io::proxy::Proxied;
 use crate::io::tls::{Handshake, Handshakes, Tls};
-use crate::io::{Listener, Peer, Stream, now};
+use crate::io::{Listener, Peer, Socket, now};
 use prometheus::IntCounter;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(crate) trait Limit: Send {
 
 /// An accepted connection.
 pub(crate) struct Connection {
-    pub(crate) socket: Stream,
+    pub(crate) socket: Socket,
     pub(crate) peer: Peer,
     /// When it was accepted.
     pub(crate) since: Instant,
@@ -167,7 +167,7 @@ impl Secured {
         };
         self.handshakes.count(result);
         match shaken {
-            Ok(Ok(stream)) => Some(Connection { socket: Stream::Tls(Box::new(stream)), peer, since }),
+            Ok(Ok(stream)) => Some(Connection { socket: Socket::Tls(Box::new(stream)), peer, since }),
             Ok(Err(error)) => {
                 tracing::debug!(of, peer = %peer.address, "TLS handshake failed: {error}");
                 None
@@ -188,10 +188,10 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
     use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-    struct Incoming(mpsc::UnboundedReceiver<Stream>);
+    struct Incoming(mpsc::UnboundedReceiver<Socket>);
 
     impl Listener for Incoming {
-        fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>> {
+        fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>> {
             Box::pin(async {
                 match self.0.recv().await {
                     Some(stream) => Ok((stream, self.address())),
@@ -223,9 +223,9 @@ mod tests {
         }
     }
 
-    async fn open(connections: &mpsc::UnboundedSender<Stream>) -> (DuplexStream, io::Result<u8>) {
+    async fn open(connections: &mpsc::UnboundedSender<Socket>) -> (DuplexStream, io::Result<u8>) {
         let (mut ours, theirs) = tokio::io::duplex(16);
-        connections.send(Stream::Other(Box::new(theirs))).unwrap();
+        connections.send(Socket::Other(Box::new(theirs))).unwrap();
         // Fails if the connection has been closed already.
         let _ = ours.write_u8(7).await;
         let echoed = ours.read_u8().await;

@@ -3,7 +3,7 @@
 //! header is refused there: the specification forbids guessing whether there is one.
 
 use crate::io::throttle::Throttle;
-use crate::io::{Peer, Stream};
+use crate::io::{Peer, Socket};
 use prometheus::IntCounter;
 use proxy_header::{ParseConfig, ProxiedAddress, ProxyHeader};
 use std::io;
@@ -150,7 +150,7 @@ fn same_family(source: SocketAddr, destination: SocketAddr) -> (SocketAddr, Sock
 ///
 /// # Errors
 /// As every write.
-pub(crate) async fn announce_self(stream: &mut Stream, version: Option<ProxyVersion>) -> io::Result<()> {
+pub(crate) async fn announce_self(stream: &mut Socket, version: Option<ProxyVersion>) -> io::Result<()> {
     match version {
         Some(version) => stream.write_all(&header(version, Stated::Local)).await,
         None => Ok(()),
@@ -213,7 +213,7 @@ static MALFORMED: Throttle = Throttle::new();
 
 impl Proxied {
     /// Reads the header, and returns the peer that it states. `None`: the connection is refused.
-    pub(crate) async fn peer(&self, stream: &mut Stream, peer: Peer, since: Instant) -> Option<Peer> {
+    pub(crate) async fn peer(&self, stream: &mut Socket, peer: Peer, since: Instant) -> Option<Peer> {
         let from = peer.address;
         let Some(within) = (self.admits)(from.ip()) else {
             self.headers.count(Outcome::Untrusted);

@@ -2,9 +2,9 @@
 //! connections over to the next one.
 
 use crate::io::endpoint::{At, Endpoint, UnixSocket};
-use crate::io::{BoxFuture, Listener, Stream, accounts, keepalive, service};
+use crate::io::{BoxFuture, Listener, Socket, accounts, keepalive, service};
 use rustix::fs::{Mode, chmod, chown};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -66,7 +66,7 @@ pub(super) fn open(endpoint: &Endpoint) -> io::Result<Vec<Box<dyn Listener>>> {
 }
 
 fn tcp(at: SocketAddr, endpoint: &Endpoint) -> io::Result<Box<dyn Listener>> {
-    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = RawSocket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if endpoint.reuse_port {
         socket.set_reuse_port(true)?;
@@ -96,7 +96,7 @@ fn unix(wanted: &UnixSocket, replaces: bool) -> io::Result<Box<dyn Listener>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let new = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let _ = std::fs::remove_file(&new);
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&socket2::SockAddr::unix(&new)?)?;
     let prepared = prepare(&socket, &new, wanted).and_then(|()| std::fs::rename(&new, path));
@@ -109,7 +109,7 @@ fn unix(wanted: &UnixSocket, replaces: bool) -> io::Result<Box<dyn Listener>> {
     Ok(Box::new(Unix { listener, path: Some((path.clone(), inode)) }))
 }
 
-fn prepare(socket: &Socket, at: &Path, wanted: &UnixSocket) -> io::Result<()> {
+fn prepare(socket: &RawSocket, at: &Path, wanted: &UnixSocket) -> io::Result<()> {
     let (owner, group) = accounts::ids(wanted.owner.as_deref(), wanted.group.as_deref()).map_err(io::Error::other)?;
     if owner.is_some() || group.is_some() {
         let (owner, group) = (owner.map(rustix::fs::Uid::from_raw), group.map(rustix::fs::Gid::from_raw));
@@ -136,7 +136,7 @@ fn refuse_used(path: &Path) -> io::Result<()> {
 
 /// A socket that another process has opened.
 fn adopt(socket: OwnedFd) -> io::Result<Box<dyn Listener>> {
-    let socket = Socket::from(socket);
+    let socket = RawSocket::from(socket);
     if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -161,13 +161,13 @@ struct Tcp {
 }
 
 impl Listener for Tcp {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>> {
         Box::pin(async move {
             let (stream, peer) = self.listener.accept().await?;
             stream.set_nodelay(true)?;
             // Detects visitors that have disappeared without closing the connection.
             SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
-            Ok((Stream::Tcp(stream), peer))
+            Ok((Socket::Tcp(stream), peer))
         })
     }
 
@@ -219,10 +219,10 @@ struct Unix {
 }
 
 impl Listener for Unix {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>> {
         Box::pin(async move {
             let (stream, _) = self.listener.accept().await?;
-            Ok((Stream::Unix(stream), LOCAL))
+            Ok((Socket::Unix(stream), LOCAL))
         })
     }
 

@@ -1,10 +1,11 @@
 //! The scaler behind TLS.
 
 use super::client::{Channel, trigger};
-use super::house::{Book, Plan, Wires};
+use super::rig::{MemoryJournal, Plan};
+use crate::memory_net::MemoryNet;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use slotkeeper::config::TlsFiles;
-use slotkeeper::io::{Net, Stream};
+use slotkeeper::io::{Net, Socket};
 use slotkeeper::ops::keda::messages::IsActiveResponse;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -44,7 +45,7 @@ async fn trusting(net: &dyn Net, to: SocketAddr, root: &CertificateDer<'static>)
     config.alpn_protocols = vec![b"h2".to_vec()];
     let connector = TlsConnector::from(Arc::new(config));
     let stream = connector.connect(NAME.try_into().unwrap(), net.dial(to).await?).await?;
-    Ok(Channel::over(Stream::Other(Box::new(stream))).await.unwrap())
+    Ok(Channel::over(Socket::Other(Box::new(stream))).await.unwrap())
 }
 
 #[tokio::test(start_paused = true)]
@@ -52,17 +53,17 @@ async fn keda_is_answered_over_tls_and_renewed_certificates_are_loaded() {
     let folder = tempfile::tempdir().unwrap();
     let files = files(folder.path());
     let root = issue(&files);
-    let (book, net) = (Book::new(), Arc::new(Wires::default()));
-    let mut plan = Plan::new(net.clone(), &book);
+    let (journal, net) = (MemoryJournal::new(), Arc::new(MemoryNet::default()));
+    let mut plan = Plan::new(net.clone(), &journal);
     plan.tls = Some(files.clone());
-    let house = plan.asleep().await;
+    let rig = plan.asleep().await;
     let ask = async |channel: Channel| {
         let answer: IsActiveResponse = channel.unary("IsActive", trigger(&[])).await.unwrap();
         assert!(!answer.result);
     };
-    ask(trusting(&*net, house.keda, &root).await.unwrap()).await;
+    ask(trusting(&*net, rig.keda, &root).await.unwrap()).await;
 
-    let mut plain = net.dial(house.keda).await.unwrap();
+    let mut plain = net.dial(rig.keda).await.unwrap();
     plain.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     let _ = plain.read_to_end(&mut answer).await;
@@ -70,11 +71,11 @@ async fn keda_is_answered_over_tls_and_renewed_certificates_are_loaded() {
 
     let renewed = issue(&files);
     tokio::time::sleep(Duration::from_secs(6)).await;
-    assert!(trusting(&*net, house.keda, &root).await.is_err());
-    ask(trusting(&*net, house.keda, &renewed).await.unwrap()).await;
+    assert!(trusting(&*net, rig.keda, &root).await.is_err());
+    ask(trusting(&*net, rig.keda, &renewed).await.unwrap()).await;
     std::fs::write(&files.key, "half written").unwrap();
     tokio::time::sleep(Duration::from_secs(6)).await;
-    ask(trusting(&*net, house.keda, &renewed).await.unwrap()).await;
+    ask(trusting(&*net, rig.keda, &renewed).await.unwrap()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,8 +103,8 @@ async fn wrong_files_are_refused_at_start() {
         (good.certificate.clone(), foreign.key, "other.key is not the key of"),
     ];
     for (certificate, key, expected) in cases {
-        let (book, net) = (Book::new(), Arc::new(Wires::default()));
-        let mut plan = Plan::new(net, &book);
+        let (journal, net) = (MemoryJournal::new(), Arc::new(MemoryNet::default()));
+        let mut plan = Plan::new(net, &journal);
         plan.tls = Some(TlsFiles { certificate, key });
         let Err(error) = plan.start().await else { panic!("it starts, although {expected}") };
         let said = format!("{error:#}");

@@ -59,7 +59,7 @@ async fn one(settings: Settings) -> String {
         carried.outcome(Outcome::Forwarded);
         drop(request);
         drop(carried);
-        let response = follow(record, Response::new(Answer::Whole(Bytes::from_static(b"hello"))));
+        let response = follow(record, Response::new(ResponseBody::Whole(Bytes::from_static(b"hello"))));
         response.into_body().collect().await.unwrap();
     })
     .await;
@@ -99,16 +99,16 @@ async fn a_failure_has_its_reason_and_a_client_that_leaves_has_status_499() {
     let lines = written(Settings { sample: 1000, ..Settings::default() }, async |log, config| {
         let ask = || begin(log, config, &mut request("/", &[]));
         // The first of a thousand, which is sampled; all others are logged only because they have failed.
-        drop(follow(ask(), Response::new(Answer::Empty)));
-        drop(follow(ask(), Response::new(Answer::Empty)));
+        drop(follow(ask(), Response::new(ResponseBody::Empty)));
+        drop(follow(ask(), Response::new(ResponseBody::Empty)));
         let broken = ask();
         broken.as_ref().unwrap().failed(&RequestError::pod(
             crate::front::error::Step::Dial,
             "the pod cannot be reached",
             "refused",
         ));
-        drop(follow(broken, Response::new(Answer::Empty)));
-        drop(follow(ask(), Response::new(Answer::Whole(Bytes::from_static(b"not read")))));
+        drop(follow(broken, Response::new(ResponseBody::Empty)));
+        drop(follow(ask(), Response::new(ResponseBody::Whole(Bytes::from_static(b"not read")))));
         drop(ask());
     })
     .await;
