@@ -147,13 +147,13 @@ enum TunnelEnd {
     Closed,
 }
 
-impl Outcome {
+impl TunnelEnd {
     /// The word in the access log, if the tunnel did not end in order.
     fn reason(self) -> Option<&'static str> {
         match self {
-            Outcome::Finished | Outcome::Closed => None,
-            Outcome::Broken => Some("connection_lost"),
-            Outcome::HalfOpen => Some("half_open"),
+            TunnelEnd::Finished | TunnelEnd::Closed => None,
+            TunnelEnd::Broken => Some("connection_lost"),
+            TunnelEnd::HalfOpen => Some("half_open"),
         }
     }
 }

@@ -178,7 +178,7 @@ impl Rig {
     }
 
     /// As [`Rig::connect`], on a connection that is open already.
-    pub(super) async fn shake(&self, client: &Client, host: &str, socket: Stream) -> io::Result<TlsStream<Stream>> {
+    pub(super) async fn shake(&self, client: &Client, host: &str, socket: Socket) -> io::Result<TlsStream<Socket>> {
         client.0.connect(ServerName::try_from(host.to_owned()).unwrap(), socket).await
     }
 
