@@ -70,6 +70,7 @@ async fn a_websocket_is_one_line_when_it_has_ended() {
     assert!(lines(&dispatcher).iter().all(|line| line["path"] != "/ws"), "the WebSocket is still open");
     socket.close(None).await.unwrap();
     while socket.next().await.is_some_and(|message| message.is_ok()) {}
+    drop(socket);
     let line = line_of(&dispatcher, "/ws").await;
     assert_eq!((line["status"].as_u64(), line["outcome"].as_str()), (Some(101), Some("upgraded")));
     // A masked frame has four bytes more than the one of the pod.
