@@ -51,6 +51,8 @@ async fn a_socket_is_replaced_only_if_nothing_listens_there() {
     passes(&mut first, UnixStream::connect(&path).await.unwrap()).await;
     let error = one(&at_path(&path, 0o660, false)).err().unwrap();
     assert_eq!(error.to_string(), "another process listens there");
+    // The connection that found that out.
+    drop(first.accept().await.unwrap());
     passes(&mut first, UnixStream::connect(&path).await.unwrap()).await;
     let file = folder.path().join("file");
     std::fs::write(&file, "kept").unwrap();
