@@ -7,7 +7,7 @@ pub(crate) mod cgroup;
 pub(crate) mod fetch;
 pub mod inherited;
 pub(crate) mod listener;
-pub mod throttle;
+pub(crate) mod throttle;
 pub mod tls;
 
 use slotkeeper_core::{Millis, Time};
@@ -91,6 +91,7 @@ impl Socket {
         }
     }
 
+    /// Returns whether the client uses TLS.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         matches!(self, Socket::Tls(_))

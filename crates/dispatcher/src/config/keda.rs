@@ -12,7 +12,9 @@ use std::path::PathBuf;
 /// The gRPC listener from which KEDA gets the numbers of pods.
 #[derive(Clone, Debug, Default)]
 pub struct Keda {
+    /// `None`: the listener is off.
     pub listen: Option<SocketAddr>,
+    /// `None`: KEDA connects without TLS.
     pub tls: Option<TlsFiles>,
 }
 

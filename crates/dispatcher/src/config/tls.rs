@@ -22,6 +22,7 @@ pub struct TlsListeners {
     pub redirect_port: Option<u16>,
     /// The first is the default.
     pub certificates: Vec<TlsFiles>,
+    /// The oldest version of TLS that is accepted.
     pub least_version: TlsVersion,
     /// How long a handshake may take.
     pub handshake: Duration,

@@ -33,28 +33,38 @@ pub struct TlsFiles {
 /// What is wrong with a certificate or its key.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
+    /// The file, and the error.
     #[error("{0}: cannot be read: {1}")]
     Unreadable(String, std::io::Error),
+    /// The file.
     #[error("{0}: contains no certificate; allowed: PEM, `-----BEGIN CERTIFICATE-----`, the leaf first")]
     NoCertificate(String),
+    /// The file.
     #[error(
         "{0}: contains no private key; allowed: PEM, `-----BEGIN PRIVATE KEY-----` (PKCS #8, PKCS #1 or SEC 1, without a password)"
     )]
     NoKey(String),
+    /// The file, and the error.
     #[error("{0}: not PEM: {1}")]
     NotPem(String, pem::Error),
+    /// The file, and the error.
     #[error("{0}: its first certificate is not valid X.509: {1}")]
     NotX509(String, String),
+    /// The file, and when its certificate expired.
     #[error("{0}: has expired at {1}")]
     Expired(String, Date),
+    /// The file, and when its certificate begins to be valid.
     #[error("{0}: is not valid before {1}")]
     NotYetValid(String, Date),
+    /// The file.
     #[error(
         "{0}: contains no DNS name, so no client is served this certificate; allowed: as the first of the list, which is the default"
     )]
     NoName(String),
+    /// The certificate and the key of these files do not belong together.
     #[error("{key} is not the key of {certificate}, or of an unknown kind: {why}")]
     NoPair { certificate: String, key: String, why: rustls::Error },
+    /// The TLS library cannot be set up.
     #[error("TLS is not available: {0}")]
     Unavailable(rustls::Error),
 }
@@ -96,6 +106,7 @@ pub struct Certificate {
     pub(super) key: Arc<CertifiedKey>,
     /// Its DNS names in lower case, possibly with a wildcard as the first label.
     pub names: Vec<String>,
+    /// When the leaf expires.
     pub expires: Date,
 }
 

@@ -5,9 +5,11 @@ use prometheus::IntCounter;
 /// How a handshake ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handshake {
+    /// With the certificate.
     Full,
     /// With the keys of an earlier connection of the client.
     Resumed,
+    /// It took longer than the listener allows.
     Timeout,
     /// The client closed the connection, or the network did.
     Closed,
@@ -49,6 +51,7 @@ impl Handshakes {
         Handshakes(Handshake::ALL.map(|result| counter(result.word())))
     }
 
+    /// Counts one handshake.
     pub fn count(&self, result: Handshake) {
         if let Some(counter) = self.0.get(result as usize) {
             counter.inc();

@@ -19,6 +19,7 @@ use tokio_rustls::rustls::{ServerConfig, SupportedProtocolVersion};
 pub struct TlsSettings {
     /// The first is the default.
     pub certificates: Vec<TlsFiles>,
+    /// The oldest version that is accepted.
     pub least_version: TlsVersion,
     /// The protocols that the listener speaks (ALPN, RFC 7301), the preferred one first.
     pub protocols: &'static [&'static str],
@@ -29,18 +30,24 @@ pub struct TlsSettings {
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
     V1_2,
+    /// TLS 1.3 (RFC 8446).
     V1_3,
 }
 
 /// A certificate that is in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
+    /// The file of the certificate.
     pub file: PathBuf,
+    /// Its DNS names.
     pub names: Vec<String>,
+    /// When its leaf expires.
     pub expires: Date,
 }
 
+/// The TLS of one listener. Its certificates can be replaced while it serves.
 pub struct Tls {
     /// The listener's name in logs and metrics.
     pub of: &'static str,
