@@ -100,7 +100,8 @@ pub async fn run_until(
     let mut secured = |tls: Option<Arc<Tls>>, settings| {
         let tls = tls?;
         watched.push(Watched { tls: tls.clone(), settings });
-        Some(Secured { handshakes: dispatcher.metrics.process.tls.handshakes(tls.of), tls })
+        let handshakes = dispatcher.metrics.process.tls.handshakes(tls.of);
+        Some(Secured { handshakes, tls, refused: Arc::default() })
     };
     let visitors_tls = secured(visitors_tls, |shell| shell.config.tls.settings());
     let keda_tls = secured(keda_tls, |shell| shell.config.keda.tls_settings());

@@ -120,7 +120,7 @@ const BUFFER_BESIDE_HEAD: usize = 64 * 1024;
 
 /// Serves one connection: its requests, one after the other.
 async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, place: Place, redirects: bool) {
-    let Connection { socket, peer, .. } = connection;
+    let Connection { socket, peer, client, .. } = connection;
     let is_tls = socket.is_tls();
     let exchange = Arc::<Exchange>::default();
     let io = TokioIo::new(Guard::new(socket, Some(place), &dispatcher.config.limits, exchange.clone()));
@@ -130,9 +130,11 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, place: Place
         let dispatcher = dispatcher.clone();
         service_fn(move |mut request| {
             let (dispatcher, turn) = (dispatcher.clone(), exchange.begin(&mut request));
+            let client = client.clone();
             async move {
                 let trusted_proxies = &dispatcher.config.trusted_proxies;
-                let hop = Hop { peer: peer.ip(), connection: number, trusted_proxies, is_tls };
+                let hop =
+                    Hop { peer: peer.ip(), connection: number, trusted_proxies, is_tls, client: client.as_deref() };
                 Ok::<_, Infallible>(turn.answer(answer(&dispatcher, request, &hop, redirects).await))
             }
         })

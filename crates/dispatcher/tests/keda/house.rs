@@ -4,6 +4,7 @@
 use slotkeeper::Outside;
 use slotkeeper::cluster::{Cluster, ClusterError, Size};
 use slotkeeper::config::{ClusterConfig, Config, FixedPods, PoolConfig, Probe, Secret, TlsFiles, Trigger};
+use slotkeeper::io::tls::Clients;
 use slotkeeper::io::{BoxFuture, Clock, Ids, Listener, Net, Stream};
 use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, News};
 use slotkeeper_core::{
@@ -188,11 +189,12 @@ pub(super) struct Plan {
     pub(super) host: u8,
     pub(super) pools: Vec<PoolConfig>,
     pub(super) tls: Option<TlsFiles>,
+    pub(super) clients: Clients,
 }
 
 impl Plan {
     pub(super) fn new(net: Arc<dyn Net>, book: &Book) -> Plan {
-        Plan { net, book: book.clone(), host: 1, pools: vec![pool()], tls: None }
+        Plan { net, book: book.clone(), host: 1, pools: vec![pool()], tls: None, clients: Clients::default() }
     }
 
     /// Starts a dispatcher that has not yet listed its pods.
@@ -205,7 +207,7 @@ impl Plan {
         let mut config = Config::new(self.pools);
         config.listen = vec![visitors];
         config.admin.listen = Some(admin);
-        config.keda = slotkeeper::config::Keda { listen: Some(keda), tls: self.tls };
+        config.keda = slotkeeper::config::Keda { listen: Some(keda), tls: self.tls, clients: self.clients };
         config.cookie_keys = vec![Secret(vec![1; 32])];
         let mut news = Vec::new();
         let mut clusters: BTreeMap<PoolId, Arc<dyn Cluster>> = BTreeMap::new();
