@@ -51,7 +51,11 @@ const STRUCTURAL: [&str; 10] = [
 
 fn is_said_by_proxies(name: &str) -> bool {
     planted!(ForwardedBelieved => false);
-    // What other proxies name the certificate of a client, such as `X-SSL-Client-S-DN`.
+    // Asked for every field: most names begin with another letter.
+    if !matches!(name.as_bytes().first(), Some(b'c' | b'f' | b's' | b't' | b'x')) {
+        return false;
+    }
+    // The names by which other proxies pass on the certificate of a client, such as `X-SSL-Client-S-DN`.
     let is_certificate = ["x-ssl-", "ssl-client-", "x-client-cert-", "x-amzn-mtls-"];
     name.starts_with("x-forwarded-")
         || is_certificate.iter().any(|own| name.starts_with(own))
