@@ -7,6 +7,7 @@ mod fixed;
 mod journal;
 mod keda;
 mod kubernetes;
+mod memory_net;
 mod processes;
 mod redis;
 mod rooms;

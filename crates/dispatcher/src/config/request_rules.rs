@@ -3,30 +3,57 @@
 
 use super::Admission;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
+use memchr::memmem::Finder;
 use std::fmt;
 
-/// A text in which `*` matches any characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(pub String);
+/// A text in which `*` matches any characters. Each request is compared with many, so what can be found out before is.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    text: String,
+    /// The lengths of what stands before the first and after the last `*`. `None`: there is none.
+    ends: Option<(usize, usize)>,
+    /// What stands between two `*`.
+    middle: Vec<Finder<'static>>,
+}
 
 impl Pattern {
     #[must_use]
+    pub fn new(text: impl Into<String>) -> Pattern {
+        let text = text.into();
+        let parts: Vec<&str> = text.split('*').collect();
+        let (ends, middle) = match &parts[..] {
+            [first, middle @ .., last] => (Some((first.len(), last.len())), middle),
+            [] | [_] => (None, &[][..]),
+        };
+        let middle = middle.iter().map(|part| Finder::new(part).into_owned()).collect();
+        Pattern { ends, middle, text }
+    }
+
+    #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        let Some((first, others)) = self.0.split_once('*') else { return self.0 == text };
-        let Some(rest) = text.as_bytes().strip_prefix(first.as_bytes()) else { return false };
-        let (middle, last) = others.rsplit_once('*').unwrap_or(("", others));
-        let Some(mut rest) = rest.strip_suffix(last.as_bytes()) else { return false };
-        for part in middle.split('*') {
-            let Some(at) = memchr::memmem::find(rest, part.as_bytes()) else { return false };
-            rest = rest.get(at + part.len()..).unwrap_or_default();
-        }
-        true
+        let (text, own) = (text.as_bytes(), self.text.as_bytes());
+        let Some((first, last)) = self.ends else { return text == own };
+        let between = text.strip_prefix(&own[..first]).and_then(|rest| rest.strip_suffix(&own[own.len() - last..]));
+        let Some(mut rest) = between else { return false };
+        self.middle.iter().all(|part| {
+            let found = part.find(rest);
+            rest = found.and_then(|at| rest.get(at + part.needle().len()..)).unwrap_or_default();
+            found.is_some()
+        })
     }
 }
 
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Pattern) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Pattern {}
+
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -95,7 +122,7 @@ impl Passive {
             Passive { fetch: vec![(Field::Purpose, "prefetch".into())], ..Passive::default() },
             Passive {
                 methods: vec![Method::GET, Method::HEAD],
-                user_agents: CHECKERS.map(|agent| Pattern(agent.into())).to_vec(),
+                user_agents: CHECKERS.map(Pattern::new).to_vec(),
                 ..Passive::default()
             },
         ]
@@ -146,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_star_stands_for_anything() {
-        let matches = |pattern: &str, text: &str| Pattern(pattern.into()).matches(text);
+        let matches = |pattern: &str, text: &str| Pattern::new(pattern).matches(text);
         for (pattern, text) in [
             ("/a", "/a"),
             ("/a*", "/a"),
@@ -208,7 +235,7 @@ mod tests {
     #[test]
     fn all_conditions_of_a_rule_hold_at_once() {
         let rule = Passive {
-            paths: vec![Pattern("/api/*".into())],
+            paths: vec![Pattern::new("/api/*")],
             methods: vec![Method::GET],
             fetch: vec![(Field::Mode, "cors".into()), (Field::Mode, "same-origin".into())],
             ..Passive::default()

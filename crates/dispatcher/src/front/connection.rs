@@ -2,9 +2,9 @@
 
 use crate::config::Limits;
 use crate::front::Dispatcher;
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use crate::front::forward::headers::Hop;
-use crate::front::guard::{Exchange, Guard, Place};
+use crate::front::framed_socket::{ConnectionPermit, Exchange, FramedSocket};
 use crate::front::{redirect, request};
 use crate::io::Listener;
 use crate::io::listener::{Connection, Limit, Secured, Serving};
@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A kind of listener for visitors.
-pub(crate) enum Door {
+pub(crate) enum ListenerKind {
     Plain,
     Tls(Secured),
     /// Redirects every request to https.
@@ -33,23 +33,23 @@ pub(crate) enum Door {
 pub(crate) async fn open(
     dispatcher: Arc<Dispatcher>,
     listener: Box<dyn Listener>,
-    door: Door,
+    door: ListenerKind,
     connections: Arc<Semaphore>,
 ) {
     let errors = dispatcher.metrics.process.accept_errors("visitors");
     // `run` decides how long open connections may take.
     let (redirects, tls) = match door {
-        Door::Plain => (false, None),
-        Door::Tls(secured) => (false, Some(secured)),
-        Door::Redirect => (true, None),
+        ListenerKind::Plain => (false, None),
+        ListenerKind::Tls(secured) => (false, Some(secured)),
+        ListenerKind::Redirect => (true, None),
     };
     let serving = Serving { listener, of: "visitors", errors, tls, last: Duration::MAX };
     let mut stopping = dispatcher.stopping.clone();
     let limit =
         Visitors { dispatcher: dispatcher.clone(), connections, next: None, waits: false, full: Throttle::new() };
     serving
-        .run(stopped(&mut stopping), limit, move |connection, place| {
-            serve(dispatcher.clone(), connection, place, redirects)
+        .run(stopped(&mut stopping), limit, move |connection, permit| {
+            serve(dispatcher.clone(), connection, permit, redirects)
         })
         .await;
 }
@@ -80,7 +80,7 @@ impl Visitors {
 }
 
 impl Limit for Visitors {
-    type Permit = Place;
+    type Permit = ConnectionPermit;
 
     async fn ready(&mut self) {
         if self.next.is_some() {
@@ -91,9 +91,9 @@ impl Limit for Visitors {
         self.next = self.connections.clone().acquire_owned().await.ok();
     }
 
-    fn permit(&mut self, _: SocketAddr) -> Option<Place> {
+    fn permit(&mut self, _: SocketAddr) -> Option<ConnectionPermit> {
         self.waits = false;
-        Some(Place::take(&self.dispatcher.metrics.replica.connections, self.next.take()?))
+        Some(ConnectionPermit::take(&self.dispatcher.metrics.replica.connections, self.next.take()?))
     }
 }
 
@@ -118,11 +118,11 @@ const BUFFER: usize = 8192 + 4096 * 100;
 const BUFFER_BESIDE_HEAD: usize = 64 * 1024;
 
 /// Serves one connection: its requests, one after the other.
-async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, place: Place, redirects: bool) {
+async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, permit: ConnectionPermit, redirects: bool) {
     let Connection { socket, peer, client, .. } = connection;
     let is_tls = socket.is_tls();
     let exchange = Arc::<Exchange>::default();
-    let io = TokioIo::new(Guard::new(socket, Some(place), &dispatcher.config.limits, exchange.clone()));
+    let io = TokioIo::new(FramedSocket::new(socket, Some(permit), &dispatcher.config.limits, exchange.clone()));
     let mut stopping = dispatcher.stopping.clone();
     let number = dispatcher.next_connection();
     let service = {
@@ -160,7 +160,7 @@ async fn answer(
     request: Request<Incoming>,
     hop: &Hop<'_>,
     redirects: bool,
-) -> Response<Answer> {
+) -> Response<ResponseBody> {
     if redirects {
         dispatcher.metrics.process.tls.redirects.inc();
         return redirect::answer(&dispatcher.config.tls, &request, hop);

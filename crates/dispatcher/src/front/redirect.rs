@@ -1,9 +1,9 @@
 //! Redirects visitors without TLS to https, with the same host, path and query.
 
 use crate::config::TlsListeners;
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use crate::front::forward::headers::Hop;
-use crate::front::guard::TargetEnd;
+use crate::front::framed_socket::TargetEnd;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Body;
 
@@ -11,8 +11,8 @@ use hyper::body::Body;
 const HTTPS: u16 = 443;
 
 /// The response to a request on a listener that only redirects: `308`, so that the method stays.
-pub(crate) fn answer(settings: &TlsListeners, request: &Request<impl Body>, hop: &Hop<'_>) -> Response<Answer> {
-    let mut response = Response::new(Answer::Empty);
+pub(crate) fn answer(settings: &TlsListeners, request: &Request<impl Body>, hop: &Hop<'_>) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Empty);
     match target(settings, request, hop) {
         Ok(location) => {
             *response.status_mut() = StatusCode::PERMANENT_REDIRECT;

@@ -4,7 +4,7 @@
 use crate::io::accept::Acceptor;
 use crate::io::throttle::Throttle;
 use crate::io::tls::{Accepts, Ask, Client, ClientCertificate, Handshake, Handshakes, Tls};
-use crate::io::{Listener, Stream, now};
+use crate::io::{Listener, Socket, now};
 use prometheus::IntCounter;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(crate) trait Limit: Send {
 
 /// An accepted connection.
 pub(crate) struct Connection {
-    pub(crate) socket: Stream,
+    pub(crate) socket: Socket,
     pub(crate) peer: SocketAddr,
     /// When it was accepted.
     pub(crate) since: Instant,
@@ -134,7 +134,7 @@ impl Secured {
         match shaken {
             Ok(Ok(stream)) => {
                 let client = self.client(&accepts, stream.get_ref().1.peer_certificates());
-                Some(Connection { socket: Stream::Tls(Box::new(stream)), peer, since, client })
+                Some(Connection { socket: Socket::Tls(Box::new(stream)), peer, since, client })
             }
             Ok(Err(error)) => {
                 self.failed(&accepts, &error, of, peer);
@@ -185,10 +185,10 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
     use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-    struct Incoming(mpsc::UnboundedReceiver<Stream>);
+    struct Incoming(mpsc::UnboundedReceiver<Socket>);
 
     impl Listener for Incoming {
-        fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>> {
+        fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>> {
             Box::pin(async {
                 match self.0.recv().await {
                     Some(stream) => Ok((stream, self.address())),
@@ -220,9 +220,9 @@ mod tests {
         }
     }
 
-    async fn open(connections: &mpsc::UnboundedSender<Stream>) -> (DuplexStream, io::Result<u8>) {
+    async fn open(connections: &mpsc::UnboundedSender<Socket>) -> (DuplexStream, io::Result<u8>) {
         let (mut ours, theirs) = tokio::io::duplex(16);
-        connections.send(Stream::Other(Box::new(theirs))).unwrap();
+        connections.send(Socket::Other(Box::new(theirs))).unwrap();
         // Fails if the connection has been closed already.
         let _ = ours.write_u8(7).await;
         let echoed = ours.read_u8().await;

@@ -12,7 +12,7 @@ use self::answers::Scaler;
 use self::messages::{GetMetricsRequest, ScaledObjectRef};
 use crate::front::{Dispatcher, Pool};
 use crate::io::listener::{Connection, Limit, Secured, Serving};
-use crate::io::{Listener, Stream};
+use crate::io::{Listener, Socket};
 use crate::metrics::labels::SCALER_METHODS;
 use crate::shell::stopped;
 use http::{Request, Response, StatusCode, header};
@@ -117,7 +117,7 @@ async fn serve(scaler: Arc<Scaler>, connection: Connection, _permit: OwnedSemaph
 }
 
 /// Reads the connection preface of HTTP/2, with a timeout set by the caller: the library would wait for it forever.
-async fn begin(mut stream: Stream) -> io::Result<Stream> {
+async fn begin(mut stream: Socket) -> io::Result<Socket> {
     let mut read = 0;
     let mut first = [0; PREFACE.len()];
     while let Some(rest) = first.get_mut(read..).filter(|rest| !rest.is_empty()) {

@@ -2,7 +2,7 @@
 //! also runs in a simulation.
 
 use crate::config::KubernetesAccess;
-use crate::io::{BoxFuture, Net, Stream};
+use crate::io::{BoxFuture, Net, Socket};
 use http::{HeaderValue, Uri};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -90,9 +90,9 @@ pub fn client(mut config: Config, net: Arc<dyn Net>) -> Result<Client, kube::Err
 struct Dialer(Arc<dyn Net>);
 
 impl Service<Uri> for Dialer {
-    type Response = Line;
+    type Response = ApiConnection;
     type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<Line>>;
+    type Future = BoxFuture<'static, io::Result<ApiConnection>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -106,7 +106,7 @@ impl Service<Uri> for Dialer {
             let mut failed = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
             for address in net.resolve(&format!("{host}:{port}")).await? {
                 match tokio::time::timeout(DIAL, net.dial(address)).await {
-                    Ok(Ok(stream)) => return Ok(Line(TokioIo::new(stream))),
+                    Ok(Ok(stream)) => return Ok(ApiConnection(TokioIo::new(stream))),
                     Ok(Err(e)) => failed = e,
                     Err(late) => failed = late.into(),
                 }
@@ -117,21 +117,21 @@ impl Service<Uri> for Dialer {
 }
 
 /// A connection in the form that hyper's client requires.
-struct Line(TokioIo<Stream>);
+struct ApiConnection(TokioIo<Socket>);
 
-impl Connection for Line {
+impl Connection for ApiConnection {
     fn connected(&self) -> Connected {
         Connected::new()
     }
 }
 
-impl Read for Line {
+impl Read for ApiConnection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }
 
-impl Write for Line {
+impl Write for ApiConnection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }

@@ -21,7 +21,7 @@ pub enum TrustError {
     #[error("{0}: contains no certificate; allowed: PEM, `-----BEGIN CERTIFICATE-----`")]
     Empty(String),
     #[error("this system knows no certificate authorities ({0}); name a file with the one of your Redis")]
-    Nobody(String),
+    NoCertificates(String),
     #[error("TLS cannot be used")]
     Tls(#[source] rustls::Error),
 }
@@ -45,7 +45,7 @@ fn system() -> Result<RootCertStore, TrustError> {
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-        return Err(TrustError::Nobody(errors.join(", ")));
+        return Err(TrustError::NoCertificates(errors.join(", ")));
     }
     Ok(roots)
 }

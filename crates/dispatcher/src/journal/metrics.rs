@@ -6,7 +6,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, 
 
 /// Cheap to clone: all clones share the same metrics.
 #[derive(Clone)]
-pub struct Figures {
+pub struct JournalMetrics {
     /// How long appends take, in seconds.
     pub appends: Histogram,
     /// Written entries.
@@ -25,15 +25,15 @@ pub struct Figures {
 const BUCKETS: [f64; 16] =
     [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 
-impl Figures {
+impl JournalMetrics {
     /// # Errors
     /// None: the names below are valid.
-    pub fn new() -> Result<Figures, prometheus::Error> {
+    pub fn new() -> Result<JournalMetrics, prometheus::Error> {
         let appends = HistogramOpts::new(
             "slotkeeper_journal_append_seconds",
             "Time from submitting a batch of entries to the journal until its position is assigned, retries included.",
         );
-        Ok(Figures {
+        Ok(JournalMetrics {
             appends: Histogram::with_opts(appends.buckets(BUCKETS.to_vec()))?,
             entries: IntCounter::new("slotkeeper_journal_entries_total", "Entries written by this replica.")?,
             errors: IntCounterVec::new(
@@ -69,7 +69,7 @@ impl Figures {
     }
 
     fn of_all(&self) -> Vec<Box<dyn Collector>> {
-        let Figures { appends, entries, errors, kept, .. } = self.clone();
+        let JournalMetrics { appends, entries, errors, kept, .. } = self.clone();
         vec![Box::new(appends), Box::new(entries), Box::new(errors), Box::new(kept)]
     }
 }
