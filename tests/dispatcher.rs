@@ -224,7 +224,7 @@ impl Dispatcher {
                 text.split([']', ')', ',']).next()?.parse().ok()
             };
             // None, if all listeners are Unix sockets.
-            self.visitors = address("visitors=[").unwrap_or(self.visitors);
+            self.visitors = address("visitors=[").or_else(|| address("tls=[")).unwrap_or(self.visitors);
             self.admin = address("admin=Some(").unwrap_or(self.admin);
             true
         })

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 /// The pods of one pool.
 pub trait Cluster: Send + Sync + 'static {
-    /// The next observation, in order: `PodsListed` first (the complete list), then `PodSeen`, `PodGone`, `ScaleSeen`;
+    /// Returns the next observation, in order: `PodsListed` first (the complete list), then `PodSeen`, `PodGone`, `ScaleSeen`;
     /// `PodsListed` again whenever something may have been missed. Versions increase over all observations of a pod and
     /// all lists, and separately over those of the size. Pends forever if there are no more observations. Called by one
     /// task only.

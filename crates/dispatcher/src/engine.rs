@@ -71,6 +71,7 @@ impl Driver {
 /// Receives the effects of the entries read, in order and before any caller of [`Driver::write`] returns: when `write` has
 /// returned, the effects of its entry have been recorded here.
 pub trait EffectSink: Send + Sync {
+    /// An effect of an entry that the replica `from` wrote.
     fn effect(&self, pool: &PoolId, effect: &Effect, from: ReplicaId);
     /// The fleet has given this replica up: everything it had attached is detached. It continues under a new replica id.
     /// `lost`: entries that it had read are lost; others that it wrote may be lost as well. The returned commands are written
@@ -146,7 +147,7 @@ impl Engine {
         tokio::select! {
             biased;
             error = applier.run(follow) => error,
-            error = write(append, orders, &outbox) => error,
+            error = append_batches(append, orders, &outbox) => error,
             Some(Err(ended)) = keeper.join_next() => match ended.try_into_panic() {
                 Ok(bug) => std::panic::resume_unwind(bug),
                 // The task was cancelled: the runtime is shutting down.
@@ -156,7 +157,7 @@ impl Engine {
     }
 }
 
-async fn write(
+async fn append_batches(
     mut journal: Box<dyn Append>,
     mut orders: mpsc::UnboundedReceiver<Order>,
     outbox: &Mutex<Outbox>,

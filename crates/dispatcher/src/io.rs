@@ -7,12 +7,13 @@ pub(crate) mod cgroup;
 pub mod endpoint;
 pub(crate) mod fetch;
 pub mod inherited;
+pub(crate) mod key_lines;
 pub mod lines;
 pub(crate) mod listener;
 pub mod proxy;
 pub mod service;
 pub mod sockets;
-pub mod throttle;
+pub(crate) mod throttle;
 pub mod tls;
 
 use endpoint::Endpoint;
@@ -142,6 +143,7 @@ impl Socket {
         }
     }
 
+    /// Returns whether the client uses TLS.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         matches!(self, Socket::Tls(_))

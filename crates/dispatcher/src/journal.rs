@@ -3,7 +3,7 @@
 
 pub mod file;
 pub mod memory;
-pub mod metrics;
+pub(crate) mod metrics;
 pub mod redis;
 
 use crate::config::{Config, JournalConfig};

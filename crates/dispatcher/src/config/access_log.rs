@@ -10,6 +10,7 @@ use crate::io::lines::Output;
 pub struct AccessLog {
     /// `None`: they are not.
     pub output: Option<Output>,
+    /// The form of the lines.
     pub format: AccessFormat,
     /// Whether lines contain queries.
     pub query: bool,
@@ -17,9 +18,12 @@ pub struct AccessLog {
     pub sample: u64,
 }
 
+/// The form of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessFormat {
+    /// An object.
     Json,
+    /// That of Apache and nginx.
     Combined,
 }
 

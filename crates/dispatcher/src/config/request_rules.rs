@@ -17,6 +17,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
+    /// Returns whether the whole text matches, with regard to case.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Pattern {
         let text = text.into();
@@ -60,13 +61,18 @@ impl fmt::Display for Pattern {
 /// A field of Fetch Metadata and one of its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
+    /// `Sec-Fetch-Mode`.
     Mode,
+    /// `Sec-Fetch-Dest`.
     Dest,
+    /// `Sec-Fetch-Site`.
     Site,
+    /// `Sec-Purpose`, or its older forms.
     Purpose,
 }
 
 impl Field {
+    /// All fields, by their names in the file.
     pub const ALL: [(&'static str, Field); 4] =
         [("mode", Field::Mode), ("dest", Field::Dest), ("site", Field::Site), ("purpose", Field::Purpose)];
 
@@ -90,9 +96,11 @@ impl Field {
 pub struct Passive {
     /// Patterns for the path without the query. Of each list, one entry must match; an empty list matches everything.
     pub paths: Vec<Pattern>,
+    /// One of them.
     pub methods: Vec<Method>,
     /// In lower case; compared without regard to case.
     pub user_agents: Vec<Pattern>,
+    /// One of these fields has this value.
     pub fetch: Vec<(Field, String)>,
 }
 
@@ -128,6 +136,7 @@ impl Passive {
         ]
     }
 
+    /// Returns whether the request meets all conditions.
     #[must_use]
     pub fn matches<B>(&self, request: &Request<B>) -> bool {
         let headers = request.headers();
@@ -158,6 +167,7 @@ pub enum Rejoin {
 }
 
 impl Rejoin {
+    /// The default: with `Immediate`, the first request of any kind begins a session, so it may also restart one.
     #[must_use]
     pub fn usual(admission: Admission) -> Rejoin {
         match admission {

@@ -26,6 +26,7 @@ use tokio::time::Instant;
 /// The status of a request whose client disconnected before it was answered, as nginx logs it.
 const CLIENT_CLOSED: u16 = 499;
 
+/// The access log of a process.
 pub struct AccessLog {
     lines: Arc<Lines>,
     requests: AtomicU64,
@@ -69,6 +70,7 @@ struct Result {
 }
 
 impl AccessLog {
+    /// A log without an output.
     #[must_use]
     pub fn new(fates: Fates) -> AccessLog {
         AccessLog { lines: Arc::new(Lines::new(fates)), requests: AtomicU64::new(0) }
@@ -160,6 +162,7 @@ impl Record {
         self.result.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The pool that the request goes to.
     pub fn pool(&self, pool: &PoolId) {
         self.result().pool = Some(pool.clone());
     }
@@ -169,14 +172,17 @@ impl Record {
         self.result().session = Some(session.to_owned());
     }
 
+    /// The pod that it goes to.
     pub fn pod(&self, pod: Ordinal) {
         self.result().pod = Some(pod);
     }
 
+    /// How it was answered.
     pub fn outcome(&self, outcome: Outcome) {
         self.result().outcome = Some(outcome.word());
     }
 
+    /// Why it has failed.
     pub fn failed(&self, error: &RequestError) {
         let mut result = self.result();
         (result.fault, result.step) = (Some(error.fault.word()), Some(error.step.word()));
@@ -193,6 +199,7 @@ impl Record {
         self.received.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Bytes of the response's body, or of the tunnel, that went to the client.
     pub fn sent(&self, bytes: u64) {
         self.sent.fetch_add(bytes, Ordering::Relaxed);
     }

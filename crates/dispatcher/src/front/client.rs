@@ -61,8 +61,11 @@ pub fn stated(hop: &Hop<'_>, headers: &HeaderMap, pod: SocketAddr) -> Stated {
 /// What a trusted proxy reports about the client's request in `Forwarded` (RFC 7239 §5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reported<'h> {
+    /// `for`, if it is an address.
     pub client: Option<IpAddr>,
+    /// The scheme of its request.
     pub proto: Option<&'h str>,
+    /// The host that it has named.
     pub host: Option<&'h str>,
 }
 

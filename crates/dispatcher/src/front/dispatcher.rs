@@ -29,6 +29,7 @@ pub struct Dispatcher {
     pub shell: Arc<Shell>,
     pub keys: Live<Keys>,
     pub(crate) ages: Ages,
+    /// One line for each request, if that is enabled.
     pub access_log: AccessLog,
     /// Also those that are being removed, which get no requests any more.
     pub pools: Live<Pools>,

@@ -423,6 +423,7 @@ mod tests {
             trusted_proxies: &[],
             address_field: AddressField::XForwardedFor,
             is_tls: false,
+            client: None,
         };
         let ask = |method: &str, path: &str, agent: &str| {
             Request::builder().method(method).uri(path).header("user-agent", agent).body(()).unwrap()

@@ -60,6 +60,7 @@ mod tests {
             trusted_proxies: &[],
             address_field: AddressField::XForwardedFor,
             is_tls: false,
+            client: None,
         };
         let response = answer(settings, &request, &hop);
         let location = response.headers().get(header::LOCATION).map(|value| value.to_str().unwrap().to_owned());

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 /// A place to listen, and how.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
+    /// The place.
     pub at: At,
     /// Every connection begins with a PROXY header.
     pub proxy: bool,
@@ -17,21 +18,27 @@ pub struct Endpoint {
     pub only_v6: bool,
 }
 
+/// A place to listen.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum At {
+    /// An address; port 0 is any free port.
     Tcp(SocketAddr),
+    /// A file of this machine.
     Unix(UnixSocket),
     /// Sockets of this name from the service manager (`FileDescriptorName=` of a socket unit).
     Inherited(String),
 }
 
+/// A Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixSocket {
+    /// Absolute.
     pub path: PathBuf,
     /// Its permissions.
     pub mode: u32,
     /// Name or number; `None`: those of this process.
     pub owner: Option<String>,
+    /// As `owner`.
     pub group: Option<String>,
 }
 

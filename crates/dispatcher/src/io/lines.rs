@@ -20,6 +20,7 @@ pub const QUEUE: usize = 4096;
 /// Where lines are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
+    /// The standard output.
     Stdout,
     /// Appended to this file.
     File(PathBuf),
@@ -58,7 +59,9 @@ enum Message {
 /// Counts lines by their fate.
 #[derive(Clone, Debug)]
 pub struct Fates {
+    /// Lines that were written.
     pub written: IntCounter,
+    /// Lines that were not.
     pub dropped: IntCounter,
 }
 
@@ -71,6 +74,7 @@ pub struct Lines {
 }
 
 impl Lines {
+    /// A queue without an output.
     #[must_use]
     pub fn new(fates: Fates) -> Lines {
         Lines { queue: OnceLock::new(), next: std::sync::Arc::default(), fates }

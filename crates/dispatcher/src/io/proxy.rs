@@ -47,8 +47,10 @@ pub enum Stated {
 /// Why a header was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderError {
+    /// The bytes are no header.
     #[error("it is not a PROXY header: {0}")]
     Malformed(&'static str),
+    /// There were too few bytes.
     #[error("the connection ended before the PROXY header: {0}")]
     Closed(#[from] io::Error),
 }

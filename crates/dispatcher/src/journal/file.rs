@@ -40,24 +40,34 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
+/// Why a journal in a folder cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// The operating system reports an error.
     #[error("cannot {what} {}", path.display())]
     Io {
+        /// The operation, such as "read".
         what: &'static str,
+        /// The file or folder.
         path: PathBuf,
+        /// The error.
         #[source]
         source: io::Error,
     },
+    /// Something else has this path.
     #[error("{} is not a folder: name a folder for the journal (it is created if missing)", .0.display())]
     NotAFolder(PathBuf),
+    /// For commands that create none.
     #[error("there is no folder {}", .0.display())]
     NoFolder(PathBuf),
+    /// Another process holds its lock.
     #[error("{} is in use by process {process}; choose another folder or stop it", folder.display())]
     InUse { folder: PathBuf, process: String },
+    /// Entries are missing or wrong. `entries`: how many come before the damage.
     #[error("the journal in {} is refused, and left as it is: {damage}; {}", folder.display(), remedy(folder, damage, *entries))]
     Damaged { folder: PathBuf, damage: Damage, entries: u64 },
+    /// A metric of the journal exists already.
     #[error("duplicate metric name of the journal")]
     Metrics(#[from] prometheus::Error),
 }

@@ -6,19 +6,19 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, 
 
 /// Cheap to clone: all clones share the same metrics.
 #[derive(Clone)]
-pub struct JournalMetrics {
+pub(crate) struct JournalMetrics {
     /// How long appends take, in seconds.
-    pub appends: Histogram,
+    pub(crate) appends: Histogram,
     /// Written entries.
-    pub entries: IntCounter,
+    pub(crate) entries: IntCounter,
     /// Failed attempts, by the step that failed.
-    pub errors: IntCounterVec,
+    pub(crate) errors: IntCounterVec,
     /// The position of the newest checkpoint that this replica has written.
-    pub kept: IntGauge,
+    pub(crate) kept: IntGauge,
     /// Only of a folder.
-    pub size: IntGauge,
+    pub(crate) size: IntGauge,
     /// Only of a server.
-    pub lapses: IntCounter,
+    pub(crate) lapses: IntCounter,
 }
 
 /// Seconds. A solid-state disk takes half a millisecond, a busy network disk tens of milliseconds.
@@ -28,7 +28,7 @@ const BUCKETS: [f64; 16] =
 impl JournalMetrics {
     /// # Errors
     /// None: the names below are valid.
-    pub fn new() -> Result<JournalMetrics, prometheus::Error> {
+    pub(crate) fn new() -> Result<JournalMetrics, prometheus::Error> {
         let appends = HistogramOpts::new(
             "slotkeeper_journal_append_seconds",
             "Time from submitting a batch of entries to the journal until its position is assigned, retries included.",
@@ -54,7 +54,7 @@ impl JournalMetrics {
 
     /// Returns the metrics of a journal in a folder.
     #[must_use]
-    pub fn of_folder(&self) -> Vec<Box<dyn Collector>> {
+    pub(crate) fn of_folder(&self) -> Vec<Box<dyn Collector>> {
         let mut all = self.of_all();
         all.push(Box::new(self.size.clone()));
         all
@@ -62,7 +62,7 @@ impl JournalMetrics {
 
     /// Returns the metrics of a journal in Redis.
     #[must_use]
-    pub fn of_server(&self) -> Vec<Box<dyn Collector>> {
+    pub(crate) fn of_server(&self) -> Vec<Box<dyn Collector>> {
         let mut all = self.of_all();
         all.push(Box::new(self.lapses.clone()));
         all

@@ -40,12 +40,16 @@ use trouble::Kind;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// A character that a key's name must not have.
     #[error("{0:?} cannot be the name of a journal; allowed: letters, digits, `-`, `_`, `.` and `:`")]
     Name(String),
+    /// The host is needed for TLS.
     #[error("{0:?} cannot be in a certificate; allowed: a host name or an IP address")]
     Host(String),
+    /// For `rediss://`.
     #[error("its certificates cannot be verified")]
     Trust(#[from] tls::TrustError),
+    /// A metric of the journal exists already.
     #[error("duplicate metric name")]
     Metrics(#[from] prometheus::Error),
 }

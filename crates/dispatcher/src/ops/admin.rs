@@ -45,7 +45,7 @@ const AFTER_WRONG_TOKEN: Duration = Duration::from_millis(100);
 static WRONG_TOKENS: Throttle = Throttle::new();
 
 /// Serves until the process ends: probes are also answered while the dispatcher stops.
-pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>) {
+pub(crate) async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>) {
     let errors = dispatcher.metrics.process.accept_errors("admin");
     let serving = Serving { listener, of: "admin", errors, proxied: None, tls: None, last: Duration::ZERO };
     let limit = Operators::new(inherited::operators(), dispatcher.clone());

@@ -34,6 +34,7 @@ use tonic::server::Grpc;
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
+/// The gRPC service that KEDA calls.
 pub const SERVICE: &str = "externalscaler.ExternalScaler";
 /// Maximum of concurrent connections. Each replica of KEDA has one.
 const CONNECTIONS: usize = 64;

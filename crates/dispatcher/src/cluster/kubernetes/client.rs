@@ -24,13 +24,17 @@ const USER_AGENT: &str = concat!("slotkeeper/", env!("CARGO_PKG_VERSION"));
 const DIAL: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(60);
 
+/// Why there is no access to the Kubernetes API.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AccessError {
+    /// The kubeconfig in this file, or one of its contexts.
     #[error("the kubeconfig {0} cannot be used")]
     File(String, #[source] kube::config::KubeconfigError),
+    /// Neither a service account nor a kubeconfig: both errors.
     #[error("this is not a pod with a service account ({0}), and there is no usable kubeconfig")]
     Nowhere(kube::config::InClusterError, #[source] kube::config::KubeconfigError),
+    /// A file that they name, or a client certificate.
     #[error("the credentials cannot be used")]
     Credentials(#[source] kube::Error),
 }

@@ -13,7 +13,14 @@ fn fates() -> Fates {
 
 fn hop() -> Hop<'static> {
     let peer = Peer::at(([192, 0, 2, 7], 1234).into());
-    Hop { peer, connection: 0, trusted_proxies: &[], address_field: AddressField::XForwardedFor, is_tls: true }
+    Hop {
+        peer,
+        connection: 0,
+        trusted_proxies: &[],
+        address_field: AddressField::XForwardedFor,
+        is_tls: true,
+        client: None,
+    }
 }
 
 /// The lines that these settings write for what is done with a log.

@@ -15,6 +15,7 @@ fn hop(peer: &str, address_field: AddressField) -> Hop<'static> {
         trusted_proxies: &PROXIES,
         address_field,
         is_tls: false,
+        client: None,
     }
 }
 

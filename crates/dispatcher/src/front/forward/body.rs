@@ -403,6 +403,7 @@ pub enum ResponseBody {
     Whole(Bytes),
     Pod(Box<Download>),
     Events(mpsc::Receiver<Bytes>),
+    /// One of the others, of a request that is logged.
     Logged(Box<Logged>),
 }
 

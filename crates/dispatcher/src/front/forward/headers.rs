@@ -5,6 +5,7 @@ use crate::authority::{Authority, default_port};
 use crate::config::{AddressField, Config, Network};
 use crate::front::client;
 use crate::io::Peer;
+use crate::io::tls::ClientCertificate;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Version};
 use hyper::body::Body;
@@ -23,6 +24,8 @@ pub struct Hop<'a> {
     pub address_field: AddressField,
     /// The connection uses TLS.
     pub is_tls: bool,
+    /// The certificate by which the other end of the connection has identified itself.
+    pub client: Option<&'a ClientCertificate>,
 }
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -32,6 +35,8 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 pub const X_SLOTKEEPER_PATH: HeaderName = HeaderName::from_static("x-slotkeeper-path");
 /// The token with which the session's pod reports activity.
 pub const X_SLOTKEEPER_REPORT: HeaderName = HeaderName::from_static("x-slotkeeper-report");
+const X_SLOTKEEPER_CLIENT_SUBJECT: HeaderName = HeaderName::from_static("x-slotkeeper-client-subject");
+const X_SLOTKEEPER_CLIENT_SHA256: HeaderName = HeaderName::from_static("x-slotkeeper-client-sha256");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -40,9 +45,15 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 impl<'a> Hop<'a> {
     /// A connection of a visitor, with the current configuration.
     #[must_use]
-    pub fn on(config: &'a Config, peer: Peer, connection: u64, is_tls: bool) -> Hop<'a> {
+    pub fn on(
+        config: &'a Config,
+        peer: Peer,
+        connection: u64,
+        is_tls: bool,
+        client: Option<&'a ClientCertificate>,
+    ) -> Hop<'a> {
         let (trusted_proxies, address_field) = (&config.trusted_proxies, config.address_field);
-        Hop { peer, connection, trusted_proxies, address_field, is_tls }
+        Hop { peer, connection, trusted_proxies, address_field, is_tls, client }
     }
 
     /// Whether the peer is a trusted proxy, which may state where the request comes from.
@@ -196,6 +207,13 @@ pub fn for_pod<B: Body>(request: &mut Request<B>, hop: &Hop<'_>, session: &str, 
         headers.insert(X_FORWARDED_FOR, chain);
     }
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if secure { "https" } else { "http" }));
+    // A proxy's own certificate says nothing about the visitor.
+    if let Some(client) = hop.client.filter(|_| !hop.is_trusted()) {
+        headers.insert(X_SLOTKEEPER_CLIENT_SHA256, client.fingerprint.clone());
+        if let Some(subject) = client.subject.clone() {
+            headers.insert(X_SLOTKEEPER_CLIENT_SUBJECT, subject);
+        }
+    }
     if let Ok(name) = HeaderValue::from_str(session) {
         headers.insert(X_SESSION_ID, name);
     }

@@ -232,6 +232,7 @@ impl InFlight {
         self.record = record;
     }
 
+    /// Its record in the access log.
     #[must_use]
     pub fn record(&self) -> Option<&Arc<Record>> {
         self.record.as_ref()

@@ -15,13 +15,18 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
+/// The steps of writing at which a disk can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskStep {
     /// Creating the file of a new segment or a checkpoint.
     Create,
+    /// Writing records to the end of a segment.
     Append,
+    /// Making them durable.
     Sync,
+    /// Removing what a failed append has left.
     Cut,
+    /// Deleting a file that is no longer needed.
     Remove,
     /// Making the name of a new file durable.
     Name,

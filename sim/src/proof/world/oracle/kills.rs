@@ -2,7 +2,7 @@
 
 use super::{Inner, Oracle, short};
 use crate::record::{Mark, MarkKind};
-use slotkeeper::front::cookie::public_name;
+use slotkeeper::cookie::public_name;
 use slotkeeper_core::{Ordinal, PoolId, SessionId};
 
 const SCALE_DOWN: &str = "a scale-down";

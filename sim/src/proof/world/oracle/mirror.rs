@@ -3,7 +3,7 @@
 use super::super::evidence;
 use super::{Before, Inner, Oracle, short};
 use crate::record::{SessionLife, Spell};
-use slotkeeper::front::cookie::public_name;
+use slotkeeper::cookie::public_name;
 use slotkeeper_core::{Command, Effect, Entry, Fleet, Ordinal, PoolId, ReplicaId, SessionId, State};
 use std::collections::BTreeSet;
 
