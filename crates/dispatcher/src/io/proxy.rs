@@ -34,8 +34,11 @@ const LONGEST_V2: usize = 4096;
 /// The statement of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stated {
+    /// Those of the client.
     Addresses {
+        /// The client.
         source: SocketAddr,
+        /// The address that it has connected to.
         destination: SocketAddr,
     },
     /// The proxy itself has connected, for a health check: the addresses are those of the connection.
