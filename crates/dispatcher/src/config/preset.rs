@@ -83,7 +83,12 @@ pub fn demo(
 /// If the certificate cannot be made or written.
 pub fn secure_demo(config: &mut Config, folder: &Path, now: Time) -> Result<String, BoxError> {
     config.tls.listen = std::mem::take(&mut config.listen);
-    let addresses = config.tls.listen.iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified() && !ip.is_loopback());
+    let addresses = config
+        .tls
+        .listen
+        .iter()
+        .filter_map(|own| Some(own.address()?.ip()))
+        .filter(|ip| !ip.is_unspecified() && !ip.is_loopback());
     let mut names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
     names.extend(addresses.map(|ip| ip.to_string()));
     let (files, fingerprint) = self_signed(folder, names, now)?;

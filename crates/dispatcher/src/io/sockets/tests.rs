@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "these tests are clients of real sockets")]
+
 use super::*;
 use std::os::unix::fs::PermissionsExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
