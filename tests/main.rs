@@ -9,6 +9,7 @@ mod connections;
 mod examples;
 mod gateways;
 mod http;
+mod http2;
 mod inherited;
 mod kubernetes;
 mod manifests;

@@ -19,6 +19,7 @@ mod describe;
 pub mod duration;
 mod field;
 pub mod file;
+mod http2;
 mod journal;
 mod keda;
 mod kubernetes;
@@ -55,6 +56,7 @@ pub use admin::Admin;
 pub use connections::KeptConnections;
 pub use describe::describe;
 pub use file::{parse, read};
+pub use http2::Http2;
 pub use journal::from_arg as journal_from_arg;
 pub use keda::Keda;
 pub use kubernetes::{KubernetesAccess, KubernetesPods, Workload};
@@ -73,6 +75,7 @@ pub(crate) use together::{clash, share_machine};
 pub(crate) mod rows {
     pub(crate) use super::admin::ROWS as ADMIN;
     pub(crate) use super::file::ROWS as TOP;
+    pub(crate) use super::http2::ROWS as HTTP2;
     pub(crate) use super::limits::ROWS as LIMITS;
     pub(crate) use super::pool::ROWS as POOL;
     pub(crate) use super::tls::ROWS as TLS;
@@ -84,6 +87,8 @@ pub struct Config {
     /// Where visitors connect.
     pub listen: Vec<SocketAddr>,
     pub tls: TlsListeners,
+    /// HTTP/2 of visitors.
+    pub http2: Http2,
     /// Worker threads; 0 = one per core.
     pub threads: usize,
     pub admin: Admin,
@@ -210,6 +215,7 @@ impl Config {
         Config {
             listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080)],
             tls: TlsListeners::default(),
+            http2: Http2::default(),
             threads: 0,
             admin: Admin::default(),
             keda: Keda::default(),

@@ -13,6 +13,7 @@ pub mod error;
 pub mod forward;
 pub mod guard;
 pub mod held;
+pub(crate) mod http2;
 pub mod newcomer;
 pub mod passive;
 pub mod recently_ended;

@@ -91,6 +91,15 @@ impl Stream {
         }
     }
 
+    /// The protocol that the TLS handshake has chosen (ALPN).
+    #[must_use]
+    pub fn protocol(&self) -> Option<&[u8]> {
+        match self {
+            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+            Stream::Tcp(_) | Stream::Other(_) => None,
+        }
+    }
+
     #[must_use]
     pub fn is_tls(&self) -> bool {
         matches!(self, Stream::Tls(_))

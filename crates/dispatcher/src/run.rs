@@ -53,6 +53,8 @@ pub struct Listening {
     pub tls: Vec<SocketAddr>,
     /// Where requests without TLS are redirected.
     pub redirect: Vec<SocketAddr>,
+    /// Where visitors speak HTTP/2 without TLS.
+    pub http2: Vec<SocketAddr>,
     /// The admin listener. `None` if it is off.
     pub admin: Option<SocketAddr>,
     /// The listener of KEDA's external scaler. `None` if it is off.
@@ -86,7 +88,7 @@ pub async fn run_until(
     reloads: Reloads,
     started: impl FnOnce(&Listening),
 ) -> anyhow::Result<()> {
-    let visitors_tls = tls("visitors", config.tls.settings(), &outside.clock).context("[tls]")?;
+    let visitors_tls = tls("visitors", config.tls.settings(&config.http2), &outside.clock).context("[tls]")?;
     let keda_tls = tls("keda", config.keda.tls_settings(), &outside.clock).context("[keda]")?;
     let (listeners, admin, keda, listening) = listen(&*outside.net, &config).await?;
     let Prepared { dispatcher, orders, engine, stopper, clusters, shared, figures } = prepare(outside, config)?;
@@ -102,7 +104,7 @@ pub async fn run_until(
         watched.push(Watched { tls: tls.clone(), settings });
         Some(Secured { handshakes: dispatcher.metrics.process.tls.handshakes(tls.of), tls })
     };
-    let visitors_tls = secured(visitors_tls, |shell| shell.config.tls.settings());
+    let visitors_tls = secured(visitors_tls, |shell| shell.config.tls.settings(&shell.config.http2));
     let keda_tls = secured(keda_tls, |shell| shell.config.keda.tls_settings());
     helpers.spawn(crate::ops::certificates::run(dispatcher.shell.clone(), watched));
     // Opened first: until the journal has been read, KEDA gets an error at once instead of a timeout.
@@ -149,6 +151,7 @@ pub async fn run_until(
             (Kind::Tls, Some(secured)) => Door::Tls(secured.clone()),
             (Kind::Tls, None) => continue,
             (Kind::Redirect, _) => Door::Redirect,
+            (Kind::Http2, _) => Door::Http2,
             (Kind::Plain, _) => Door::Plain,
         };
         helpers.spawn(crate::front::connection::open(dispatcher.clone(), listener, door, connections.clone()));
@@ -290,6 +293,7 @@ enum Kind {
     Plain,
     Tls,
     Redirect,
+    Http2,
 }
 
 type Visitors = Vec<(Box<dyn Listener>, Kind)>;
@@ -300,7 +304,8 @@ async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
     let plain = config.listen.iter().map(|at| (at, Kind::Plain));
     let tls = config.tls.listen.iter().map(|at| (at, Kind::Tls));
     let redirect = config.tls.redirect.iter().map(|at| (at, Kind::Redirect));
-    for (at, kind) in plain.chain(tls).chain(redirect) {
+    let http2 = config.http2.listen.iter().map(|at| (at, Kind::Http2));
+    for (at, kind) in plain.chain(tls).chain(redirect).chain(http2) {
         let listener = net.listen(*at).await.with_context(|| format!("cannot listen on {at}"))?;
         listeners.push((listener, kind));
     }
@@ -317,6 +322,7 @@ async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
         visitors: of(Kind::Plain),
         tls: of(Kind::Tls),
         redirect: of(Kind::Redirect),
+        http2: of(Kind::Http2),
         admin: admin.as_ref().map(|l| l.address()),
         keda: keda.as_ref().map(|l| l.address()),
     };

@@ -1,6 +1,7 @@
 //! TLS of visitors' listeners.
 
-mod rig;
+mod alpn;
+pub(crate) mod rig;
 
 pub(crate) use rig::{issue, issue_until};
 

@@ -7,8 +7,8 @@ use super::pool::{self, NamedPool};
 use super::setting::{Access, Kind, Row, Shown, field, number, read_all, seconds};
 use super::table::{ConfigError, Source, Table, Value, quoted};
 use super::{
-    ClusterConfig, Config, JournalConfig, OnRestart, PoolConfig, admin, journal, keda, kubernetes, limits, secrets,
-    tls, together,
+    ClusterConfig, Config, JournalConfig, OnRestart, PoolConfig, admin, http2, journal, keda, kubernetes, limits,
+    secrets, tls, together,
 };
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -75,7 +75,7 @@ fn cookie_keys(config: &Config) -> Shown {
 /// Every key that a file may have, `*` for names that the operator chooses.
 #[must_use]
 pub fn keys() -> BTreeSet<String> {
-    let every_table = "[admin]\n[journal]\n[keda]\n[kubernetes]\n[limits]\n[[tls.certificates]]\n[pools.a.fixed.probe]\n[pools.a.connections]\n[pools.c.kubernetes.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
+    let every_table = "[admin]\n[http2]\n[journal]\n[keda]\n[kubernetes]\n[limits]\n[[tls.certificates]]\n[pools.a.fixed.probe]\n[pools.a.connections]\n[pools.c.kubernetes.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
                        probe = {}\nlimits = {}\n[[pools.b.schedule]]\n[[pools.b.passive]]\n[pools.b.activity]\n[pools.b.targets.gauge]\n";
     let source = Source::new(every_table, "", Path::new(""));
     let _: Result<Config, ConfigError> = everything(&source);
@@ -122,6 +122,7 @@ fn top(table: &Table<'_>) -> Config {
     config.journal = journal::journal(table, &config);
     admin::admin(table, &mut config);
     tls::tls(table, &mut config);
+    http2::http2(table, &mut config);
     limits::limits(table, &mut config.limits);
     kubernetes::access(table, &mut config);
     let pools = table.table("pools");

@@ -81,6 +81,8 @@ pub(super) fn keda(top: &Table<'_>, config: &Config, pools: &mut [NamedPool<'_>]
             Some("the visitors' `listen`")
         } else if config.tls.listen.contains(&address) || config.tls.redirect.contains(&address) {
             Some("[tls]")
+        } else if config.http2.listen.contains(&address) {
+            Some("[http2]")
         } else {
             (config.admin.listen == Some(address)).then_some("[admin]")
         };

@@ -5,7 +5,7 @@ use crate::front::Dispatcher;
 use crate::front::forward::body::Answer;
 use crate::front::forward::headers::Hop;
 use crate::front::guard::{Exchange, Guard, Place};
-use crate::front::{redirect, request};
+use crate::front::{http2, redirect, request};
 use crate::io::Listener;
 use crate::io::listener::{Connection, Limit, Secured, Serving};
 use crate::io::throttle::Throttle;
@@ -25,8 +25,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(crate) enum Door {
     Plain,
     Tls(Secured),
+    /// HTTP/2 without TLS, with prior knowledge.
+    Http2,
     /// Redirects every request to https.
     Redirect,
+}
+
+/// What the connections of a listener carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Serves {
+    /// HTTP/1.1, or what the TLS handshake has chosen.
+    Visitors,
+    Http2,
+    Redirects,
 }
 
 /// Serves visitors until the dispatcher stops, and returns when their connections have ended.
@@ -38,10 +49,11 @@ pub(crate) async fn open(
 ) {
     let errors = dispatcher.metrics.process.accept_errors("visitors");
     // `run` decides how long open connections may take.
-    let (redirects, tls) = match door {
-        Door::Plain => (false, None),
-        Door::Tls(secured) => (false, Some(secured)),
-        Door::Redirect => (true, None),
+    let (serves, tls) = match door {
+        Door::Plain => (Serves::Visitors, None),
+        Door::Tls(secured) => (Serves::Visitors, Some(secured)),
+        Door::Http2 => (Serves::Http2, None),
+        Door::Redirect => (Serves::Redirects, None),
     };
     let serving = Serving { listener, of: "visitors", errors, tls, last: Duration::MAX };
     let mut stopping = dispatcher.stopping.clone();
@@ -49,7 +61,7 @@ pub(crate) async fn open(
         Visitors { dispatcher: dispatcher.clone(), connections, next: None, waits: false, full: Throttle::new() };
     serving
         .run(stopped(&mut stopping), limit, move |connection, place| {
-            serve(dispatcher.clone(), connection, place, redirects)
+            serve(dispatcher.clone(), connection, place, serves)
         })
         .await;
 }
@@ -118,22 +130,36 @@ pub fn http(limits: &Limits) -> http1::Builder {
 const BUFFER: usize = 8192 + 4096 * 100;
 const BUFFER_BESIDE_HEAD: usize = 64 * 1024;
 
-/// Serves one connection: its requests, one after the other.
-async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, place: Place, redirects: bool) {
+/// Serves one connection.
+async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, place: Place, serves: Serves) {
     let Connection { socket, peer, .. } = connection;
-    let is_tls = socket.is_tls();
+    let (is_tls, number) = (socket.is_tls(), dispatcher.next_connection());
+    if serves == Serves::Http2 || socket.protocol() == Some(b"h2") {
+        let answer = {
+            let dispatcher = dispatcher.clone();
+            move |request| {
+                let dispatcher = dispatcher.clone();
+                async move {
+                    let trusted_proxies = &dispatcher.config.trusted_proxies;
+                    let hop = Hop { peer: peer.ip(), connection: number, trusted_proxies, is_tls };
+                    answer(&dispatcher, request, &hop, serves).await
+                }
+            }
+        };
+        return http2::serve(&dispatcher, socket, peer, place, answer).await;
+    }
     let exchange = Arc::<Exchange>::default();
     let io = TokioIo::new(Guard::new(socket, Some(place), &dispatcher.config.limits, exchange.clone()));
     let mut stopping = dispatcher.stopping.clone();
-    let number = dispatcher.next_connection();
     let service = {
         let dispatcher = dispatcher.clone();
         service_fn(move |mut request| {
+            dispatcher.metrics.process.http.request(request.version());
             let (dispatcher, turn) = (dispatcher.clone(), exchange.begin(&mut request));
             async move {
                 let trusted_proxies = &dispatcher.config.trusted_proxies;
                 let hop = Hop { peer: peer.ip(), connection: number, trusted_proxies, is_tls };
-                Ok::<_, Infallible>(turn.answer(answer(&dispatcher, request, &hop, redirects).await))
+                Ok::<_, Infallible>(turn.answer(answer(&dispatcher, request, &hop, serves).await))
             }
         })
     };
@@ -156,9 +182,9 @@ async fn answer(
     dispatcher: &Arc<Dispatcher>,
     request: Request<Incoming>,
     hop: &Hop<'_>,
-    redirects: bool,
+    serves: Serves,
 ) -> Response<Answer> {
-    if redirects {
+    if serves == Serves::Redirects {
         dispatcher.metrics.process.tls.redirects.inc();
         return redirect::answer(&dispatcher.config.tls, &request, hop);
     }

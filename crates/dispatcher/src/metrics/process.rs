@@ -1,5 +1,6 @@
 //! Metrics of this process: its listeners, its limits, its reloads.
 
+use super::http2::HttpMetrics;
 use super::tls::TlsMetrics;
 use super::{counters, register};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
@@ -13,6 +14,7 @@ pub struct ProcessMetrics {
     reloads: IntCounterVec,
     admin_refused: IntCounterVec,
     pub tls: TlsMetrics,
+    pub http: HttpMetrics,
 }
 
 /// Why the admin listener refused a request or a connection.
@@ -87,6 +89,7 @@ impl ProcessMetrics {
                 refused
             },
             tls: TlsMetrics::new(registry)?,
+            http: HttpMetrics::new(registry)?,
         })
     }
 

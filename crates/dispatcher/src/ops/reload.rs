@@ -191,6 +191,7 @@ pub fn merge(old: &Config, mut new: Config) -> (Config, Changes) {
         // Listeners that stay need their certificates; without listeners, nothing uses them.
         changes.fixed("tls", old.tls.clone(), &mut new.tls);
     }
+    changes.rows("http2.", rows::HTTP2, &old.http2, &mut new.http2);
     changes.rows("limits.", rows::LIMITS, &old.limits, &mut new.limits);
     changes.rows("admin.", rows::ADMIN, old, &mut new);
     if new.admin.token != old.admin.token {

@@ -26,7 +26,7 @@ const POD: &str = "10.0.0.9:80";
 
 /// Addresses that lead to listeners of this process.
 #[derive(Clone, Default)]
-struct Wires(Arc<Mutex<BTreeMap<SocketAddr, mpsc::UnboundedSender<Stream>>>>);
+pub(crate) struct Wires(Arc<Mutex<BTreeMap<SocketAddr, mpsc::UnboundedSender<Stream>>>>);
 
 struct Ear {
     address: SocketAddr,
