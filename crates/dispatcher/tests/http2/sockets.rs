@@ -219,3 +219,77 @@ async fn a_connection_with_only_a_websocket_is_not_idle() {
     drop(socket);
     rig.ends("idle", 1.0).await;
 }
+
+/// A frame of a client with these first bits, and a mask.
+fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        short @ 0..126 => frame.push(0x80 | short as u8),
+        middle @ 126..65_536 => {
+            frame.push(0x80 | 126);
+            frame.extend((middle as u16).to_be_bytes());
+        }
+        long => {
+            frame.push(0x80 | 127);
+            frame.extend((long as u64).to_be_bytes());
+        }
+    }
+    let mask = [0x12, 0x34, 0x56, 0x78];
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_sequence_of_frames_passes_unchanged_however_it_is_cut() {
+    let pool = "[pools.a]\nadmission = 'immediate'\nslots_per_pod = 99\nhalf_open_seconds = 'off'";
+    let rig = Rig::start("", pool).await;
+    let mut client = rig.client().await;
+    let mut cases: Vec<(String, Vec<u8>)> = Vec::new();
+    for length in [0, 1, 125, 126, 127, 65_535, 65_536, 300_000] {
+        cases.push((format!("text of {length} bytes"), masked(0x81, &vec![b'a'; length])));
+        cases.push((format!("binary of {length} bytes"), masked(0x82, &vec![0xfe; length])));
+    }
+    let fragments =
+        [masked(0x01, b"one"), masked(0x89, b"ping"), masked(0x00, b"two"), masked(0x8a, b""), masked(0x80, b"")];
+    cases.push(("fragments with a ping and a pong between them".into(), fragments.concat()));
+    for code in [1000_u16, 1001, 1007, 1011, 3000, 4999, 0, 999, 1005, 65_535] {
+        cases.push((format!("close with {code}"), masked(0x88, &[&code.to_be_bytes()[..], b"why"].concat())));
+    }
+    // What a pod must refuse is the pod's to refuse.
+    for (what, frame) in [
+        ("a close without a code", masked(0x88, b"")),
+        ("half of a code", masked(0x88, b"x")),
+        ("a reserved bit", masked(0xc1, b"compressed")),
+        ("all reserved bits", masked(0xf2, b"x")),
+        ("a reserved opcode", masked(0x83, b"x")),
+        ("a reserved control opcode", masked(0x8b, b"x")),
+        ("a ping in fragments", masked(0x09, b"x")),
+        ("a long ping", masked(0x89, &[7; 126])),
+        ("a continuation of nothing", masked(0x80, b"x")),
+        ("invalid UTF-8", masked(0x81, &[0xc3, 0x28])),
+        ("no mask", vec![0x81, 2, b'h', b'i']),
+        ("half of a frame", masked(0x82, &[1; 100])[..50].to_vec()),
+        ("no frames at all", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff something else".to_vec()),
+    ] {
+        cases.push((what.into(), [masked(0x81, b"before"), frame].concat()));
+    }
+    for (what, sent) in &cases {
+        for size in [1, 1000, 1_000_000].into_iter().filter(|size| *size > 1 || sent.len() < 1000) {
+            let mut socket = open(&mut client, "/ws", &[]).await.unwrap().0;
+            let (mut read, mut write) = tokio::io::split(&mut socket);
+            let writing = async {
+                for part in sent.chunks(size) {
+                    write.write_all(part).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+                write.shutdown().await.unwrap();
+            };
+            let mut received = Vec::new();
+            let (_, read) = tokio::join!(writing, read.read_to_end(&mut received));
+            read.unwrap();
+            assert!(received == *sent, "{what}, in parts of {size}: {} of {} bytes", received.len(), sent.len());
+        }
+    }
+    rig.shows(TUNNELS, 0.0).await;
+}
