@@ -238,10 +238,10 @@ async fn a_redirect_to_the_pods_own_address_leads_to_the_visitors() {
 }
 
 #[tokio::test]
-async fn names_of_fields_keep_their_case_in_both_directions() {
+async fn names_of_fields_keep_their_case_in_both_directions_if_that_is_configured() {
     let pod =
         Pod::answering(|_| answer("200 OK", "X-CaSe: 1\r\nx-lower: 2\r\nWWW-Thing: 3\r\nX-CaSe: 4\r\n", "x")).await;
-    let dispatcher = Setup::fixed(&[&pod], SHARED).start().await;
+    let dispatcher = Setup::fixed(&[&pod], "slots_per_pod = 1000\nconnections.preserve_case = true").start().await;
     let mut ana = Visitor::of(&dispatcher);
     let fields = "X-MyKey: 1\r\nSOAPAction: x\r\nx-lower: y\r\nConnection: X-Hop\r\nX-Hop: gone\r\n";
     for _ in 0..2 {

@@ -189,7 +189,8 @@ impl Reference {
         }
     }
 
-    /// A session that has not been observed in its pod for `hidden` has no slot there any more.
+    /// A session that has not been observed in its pod for `hidden` has no slot there any more. It may continue all the same: while
+    /// it is checked what a journal has lost, no session ends.
     fn forget_the_absent(&mut self, at: u64, hidden: u64) {
         for visitor in self.visitors.values_mut() {
             let newest = visitor.contact.as_ref().map_or(0, |c| c.1);
@@ -199,6 +200,7 @@ impl Reference {
                 if matches!(visitor.state, State::Seat(_) | State::Over(_) | State::Ready) {
                     visitor.state = State::Nowhere;
                     visitor.asked = None;
+                    visitor.past_unknown = true;
                 }
             }
         }

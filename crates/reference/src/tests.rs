@@ -268,6 +268,19 @@ fn after_a_journal_loss_it_may_have_begun_long_before() {
 }
 
 #[test]
+fn a_session_that_was_not_observed_for_long_may_have_begun_long_before() {
+    let removal = |max_session| {
+        let mut story = Story::with_pods(Watch::Events, Settings { max_session, ..settings() });
+        story.sign(ANA).told(ANA, Answer::Ready).stream(ANA, "p0", 1).closed(ANA, 1).pass(121_000);
+        story.see(Observation::Clock).sign(ANA).stream(ANA, "p0", 2).seat(ANA, "p0").pass(10_000);
+        story.pod("p0", 0, PodState::Terminating { by: Remover::Recycle });
+        story
+    };
+    removal(Some(25_000)).lawful();
+    removal(None).finds(Rule::Killed);
+}
+
+#[test]
 fn a_session_that_ends_before_its_clock_has_run_out_is_found() {
     let mut story = full(Watch::Snapshots);
     story.closed(ANA, 1).pass(29_999).ended(ANA, Reason::Disconnected).finds(Rule::Killed);

@@ -91,7 +91,8 @@ pub(crate) struct Visitor {
     pub(crate) contact: Option<(PodId, u64)>,
     /// Its session may be forgotten: the next answer is accepted as it is.
     pub(crate) amnesty: bool,
-    /// Events of this session before a journal loss may be forgotten: its deadlines are unknown.
+    /// When its session began is unknown, and so are its deadlines: until it is told that no session is left of the time before a
+    /// journal loss, or before it was last observed in its pod.
     pub(crate) past_unknown: bool,
 }
 
@@ -118,7 +119,6 @@ impl Visitor {
     /// Resets what belongs to the previous session.
     fn begin(&mut self) {
         (self.left, self.kicked, self.first_stream, self.parted) = (false, None, None, None);
-        self.past_unknown = false;
         self.notified.clear();
     }
 }
@@ -180,6 +180,7 @@ impl Reference {
                     self.judge_end(id, &was, *reason, at, earliest);
                 }
                 let pod = if let State::Seat(pod) = &was { Some(pod.clone()) } else { None };
+                self.visitor(id).past_unknown = false;
                 self.leave(id, State::Over(pod), &was, at);
             }
             Answer::Full | Answer::Unknown => {

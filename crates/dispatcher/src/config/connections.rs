@@ -5,7 +5,7 @@ use super::setting::{DAY, Kind, Row, field, read_all, seconds_or_off};
 use super::table::Table;
 use std::time::Duration;
 
-/// How connections to the pods are reused between requests.
+/// How connections to the pods are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeptConnections {
     /// An idle connection is closed after this; `None`: no connection is kept.
@@ -14,13 +14,20 @@ pub struct KeptConnections {
     pub age: Option<Duration>,
     /// Whether a connection that has carried nothing but requests without a body may serve another session.
     pub share: bool,
+    /// Whether names of fields keep their case in both directions.
+    pub preserve_case: bool,
 }
 
 impl KeptConnections {
     /// The defaults. Common servers close idle connections after 5 seconds or later; 4 seconds stay below that.
     #[must_use]
     pub fn new(exclusive: bool) -> KeptConnections {
-        KeptConnections { idle: Some(Duration::from_secs(4)), age: Some(Duration::from_secs(3600)), share: !exclusive }
+        KeptConnections {
+            idle: Some(Duration::from_secs(4)),
+            age: Some(Duration::from_secs(3600)),
+            share: !exclusive,
+            preserve_case: false,
+        }
     }
 }
 
@@ -39,6 +46,13 @@ pub(super) const ROWS: &[Row<KeptConnections>] = &[
         .help(
             "whether a connection that has carried no body may serve another session",
             "; exclusive pools allow false only",
+        )
+        .restart(),
+    Row::new("preserve_case", Kind::Bool, field!(KeptConnections, preserve_case))
+        .help(
+            "whether names of header fields keep their case in both directions",
+            ", for HTTP/1 programs that depend on it. Names are case-insensitive (RFC 9110 §5.1); otherwise they \
+             are passed on in lower case, which costs less",
         )
         .restart(),
 ];

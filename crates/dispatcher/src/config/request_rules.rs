@@ -12,16 +12,15 @@ pub struct Pattern(pub String);
 impl Pattern {
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        let mut parts = self.0.split('*');
-        let first = parts.next().unwrap_or_default();
-        let Some(mut rest) = text.strip_prefix(first) else { return false };
-        let mut parts: Vec<&str> = parts.collect();
-        let Some(last) = parts.pop() else { return rest.is_empty() };
-        for part in parts {
-            let Some(at) = rest.find(part) else { return false };
+        let Some((first, others)) = self.0.split_once('*') else { return self.0 == text };
+        let Some(rest) = text.as_bytes().strip_prefix(first.as_bytes()) else { return false };
+        let (middle, last) = others.rsplit_once('*').unwrap_or(("", others));
+        let Some(mut rest) = rest.strip_suffix(last.as_bytes()) else { return false };
+        for part in middle.split('*') {
+            let Some(at) = memchr::memmem::find(rest, part.as_bytes()) else { return false };
             rest = rest.get(at + part.len()..).unwrap_or_default();
         }
-        rest.len() >= last.len() && rest.ends_with(last)
+        true
     }
 }
 
@@ -105,12 +104,12 @@ impl Passive {
     #[must_use]
     pub fn matches<B>(&self, request: &Request<B>) -> bool {
         let headers = request.headers();
-        let agent = || headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_lowercase();
         (self.methods.is_empty() || self.methods.contains(request.method()))
             && (self.paths.is_empty() || self.paths.iter().any(|path| path.matches(request.uri().path())))
             && (self.fetch.is_empty() || self.fetch.iter().any(|(field, value)| field.has(headers, value)))
             && (self.user_agents.is_empty() || {
-                let agent = agent();
+                let agent = headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+                let agent = agent.to_ascii_lowercase();
                 self.user_agents.iter().any(|pattern| pattern.matches(&agent))
             })
     }

@@ -109,13 +109,12 @@ impl Limit for Visitors {
     }
 }
 
-/// The HTTP library, configured with our limits.
+/// The HTTP library, configured with our limits. With `preserve_case`, names of fields keep their case.
 #[must_use]
-pub fn http(limits: &Limits) -> http1::Builder {
+pub fn http(limits: &Limits, preserve_case: bool) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.idle).max_header_size(limits.header_bytes);
-    // Field names are case-insensitive (RFC 9110 §5.1), but some clients and pods depend on their case.
-    http.preserve_header_case(true);
+    http.preserve_header_case(preserve_case);
     if limits.header_bytes + BUFFER_BESIDE_HEAD > BUFFER {
         // A head must fit into the library's buffer.
         http.max_buf_size(limits.header_bytes + BUFFER_BESIDE_HEAD);
@@ -163,7 +162,9 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, place: Place
             }
         })
     };
-    let connection = http(&dispatcher.config.limits).serve_connection(io, service).with_upgrades();
+    // The pool of a request is known only after its head has been read.
+    let preserve_case = dispatcher.pools.iter().any(|pool| pool.config.connections.preserve_case);
+    let connection = http(&dispatcher.config.limits, preserve_case).serve_connection(io, service).with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
         biased;

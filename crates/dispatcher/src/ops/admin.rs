@@ -69,7 +69,7 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, usage: Arc<U
     tokio::select! {
         biased;
         () = usage.closed() => {}
-        _ = http(&limits).serve_connection(TokioIo::new(guard), service) => {}
+        _ = http(&limits, false).serve_connection(TokioIo::new(guard), service) => {}
     }
 }
 

@@ -48,7 +48,9 @@ const STRUCTURAL: [&str; 10] = [
 
 fn is_said_by_proxies(name: &str) -> bool {
     planted!(ForwardedBelieved => false);
-    name.starts_with("x-forwarded-") || SAID_BY_PROXIES.contains(&name)
+    // Asked for every field: most names begin with another letter.
+    matches!(name.as_bytes().first(), Some(b'c' | b'f' | b't' | b'x'))
+        && (name.starts_with("x-forwarded-") || SAID_BY_PROXIES.contains(&name))
 }
 
 fn is_ours(name: &str) -> bool {

@@ -212,7 +212,7 @@ impl Upstream {
         let mut builder = Builder::new();
         // A proxy may repair or ignore these (RFC 9112 §§5.1, 5.2); invalid fields are dropped.
         builder
-            .preserve_header_case(true)
+            .preserve_header_case(self.kept.preserve_case)
             .allow_spaces_after_header_name_in_responses(true)
             .allow_obsolete_multiline_headers_in_responses(true)
             .ignore_invalid_headers_in_responses(true);

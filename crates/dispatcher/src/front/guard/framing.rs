@@ -122,7 +122,7 @@ impl Framing {
                     }
                 }
                 State::Head | State::ChunkSize | State::ChunkEnd | State::Trailers => {
-                    let end = bytes[at..].iter().position(|b| *b == b'\n');
+                    let end = memchr::memchr(b'\n', &bytes[at..]);
                     let piece = end.map_or(left, |end| end + 1);
                     let is_first = self.state == State::Head && self.lines == 0;
                     if is_first && (self.overflow.is_some() || self.line.len() + piece > LONGEST_TARGET) {
@@ -206,7 +206,7 @@ impl Framing {
     /// Handles a complete line, without its LF.
     fn line_ends(&mut self, line: &[u8]) -> Result<(), Ambiguous> {
         let line = line.strip_suffix(b"\r").ok_or(Ambiguous)?;
-        if line.contains(&b'\r') {
+        if memchr::memchr(b'\r', line).is_some() {
             return Err(Ambiguous);
         }
         match self.state {
@@ -250,17 +250,21 @@ impl Framing {
                     return Err(Ambiguous);
                 }
                 let seen = line.get(..LONGEST_TARGET).unwrap_or_default();
-                if seen.contains(&b'#') || seen.iter().filter(|b| **b == b' ').count() != 1 {
+                if seen.iter().filter(|b| **b == b' ').count() != 1 {
                     return Err(Ambiguous);
                 }
                 self.overflows.push((self.requests, overflow));
             }
-            return Ok(()); // the request line: the library parses it
+            // A target has no fragment (RFC 9112 §3.2), but the library drops one and accepts the rest.
+            if memchr::memchr(b'#', line).is_some() {
+                return Err(Ambiguous);
+            }
+            return Ok(()); // the library parses the rest of the request line
         }
         if line[0] == b' ' || line[0] == b'\t' {
             return Err(Ambiguous);
         }
-        let colon = line.iter().position(|b| *b == b':').ok_or(Ambiguous)?;
+        let colon = memchr::memchr(b':', line).ok_or(Ambiguous)?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.last().is_none_or(u8::is_ascii_whitespace) {
             return Err(Ambiguous);
@@ -389,6 +393,16 @@ mod tests {
                 let smuggled = request.find("GET /smuggled").unwrap();
                 let stop = stops_at(&request, cut);
                 assert!(stop.is_some_and(|at| at < smuggled + 4), "{head:?} in pieces of {cut}: {stop:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_target_with_a_fragment_is_refused() {
+        for request in ["GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", "GET http://a/# HTTP/1.1\r\nHost: a\r\n\r\n"] {
+            for cut in [1, 3, 1000] {
+                let stop = stops_at(request, cut);
+                assert!(stop.is_some_and(|at| at <= request.find("Host").unwrap()), "{request:?} in pieces of {cut}");
             }
         }
     }
