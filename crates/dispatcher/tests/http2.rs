@@ -3,6 +3,7 @@
 
 mod cases;
 mod limits;
+mod raw;
 mod rig;
 mod sockets;
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
-use rig::{AT, Rig, bare, fetch, get, stream_body, text, without_body};
+use rig::{AT, Rig, bare, cookie, fetch, get, stream_body, text, without_body};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -98,7 +99,7 @@ async fn bodies_and_trailers_pass_both_ways_while_the_other_continues() {
     assert_eq!(last.trailers().map(|trailers| trailers["x-check"].to_str().unwrap()), Some("7"));
 }
 
-/// What the pod has sent when it does not get any further.
+/// The bytes that the pod has sent when no more of them are accepted.
 async fn stalled(rig: &Rig) -> u64 {
     let mut sent = rig.seen.sent.load(Ordering::Relaxed);
     loop {
@@ -201,12 +202,10 @@ async fn a_request_that_the_visitor_cancels_ends_at_the_pod() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_may_have_only_so_many_streams_on_one_connection_as_well() {
+async fn the_limit_of_a_sessions_streams_holds_within_one_connection() {
     let rig = Rig::start("", "[limits]\nstreams_per_session = 3").await;
     let mut client = rig.client().await;
-    let response = client.send_request(bare(get("/a"))).await.unwrap();
-    let cookie = response.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
-    text(response).await;
+    let cookie = cookie(&mut client).await;
     let ask = |path: &str| bare(get(path).header("cookie", &cookie));
     let mut open = Vec::new();
     for _ in 0..3 {

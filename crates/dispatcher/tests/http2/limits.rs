@@ -1,6 +1,7 @@
-//! What one connection may cost: time, streams, frames and bytes. Each attack ends at most its own connection.
+//! The limits of one connection: time, streams, frames and bytes. Each attack ends at most its own connection.
 
-use super::rig::{CALM, HEAD, Raw, Received, Rig, block, fetch, field, go_away, raw_frame, reset, status};
+use super::raw::{CALM, HEAD, Raw, Received, block, field, go_away, raw_frame, reset, status};
+use super::rig::{Rig, bare, cookie, fetch, get};
 use http::StatusCode;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ async fn flooded(rig: &Rig, bytes: Vec<u8>) -> (Vec<Received>, bool) {
 async fn floods_end_their_connection_only() {
     let rig = Rig::start("", "").await;
     let mut other = rig.client().await;
+    let cookie = cookie(&mut other).await;
     let head = block(HEAD);
     let large = [&head[..], &field("content-length", "1")].concat();
     let in_head = |frames: Vec<u8>| [raw_frame(1, 1, 1, &head), frames].concat();
@@ -49,7 +51,7 @@ async fn floods_end_their_connection_only() {
             PROTOCOL_ERROR,
         ),
         ("empty DATA", in_stream(raw_frame(0, 0, 1, b"").repeat(5000)), "error", Some(CALM)),
-        ("small DATA", in_stream(raw_frame(0, 0, 1, b"x").repeat(60_000)), "error", Some(CALM)),
+        ("small DATA", in_stream(raw_frame(0, 0, 1, b"x").repeat(120_000)), "error", Some(CALM)),
         ("PING", raw_frame(6, 0, 0, &[7; 8]).repeat(10_000), "flood", PROTOCOL_ERROR),
         ("SETTINGS", raw_frame(4, 0, 0, &[0, 3, 0, 0, 0, 9]).repeat(10_000), "flood", PROTOCOL_ERROR),
         ("WINDOW_UPDATE", raw_frame(8, 0, 0, &[0, 0, 0, 1]).repeat(10_000), "flood", PROTOCOL_ERROR),
@@ -62,7 +64,8 @@ async fn floods_end_their_connection_only() {
         assert!(closed, "{what}");
         assert_eq!(go_away(&frames), error, "{what}");
         rig.shows(&series, before + 1.0).await;
-        assert_eq!(fetch(&mut other, "/a").await.0, StatusCode::OK, "{what}");
+        let again = bare(get("/a").header("cookie", &cookie));
+        assert_eq!(other.send_request(again).await.unwrap().status(), StatusCode::OK, "{what}");
     }
     // Nothing is left of them.
     rig.shows("slotkeeper_http2_connections", 1.0).await;
@@ -94,7 +97,7 @@ async fn requests_that_are_cancelled_one_after_the_other_end_the_connection_as_w
     assert!(closed && sent < 600, "{sent}");
     assert_eq!(go_away(&frames), PROTOCOL_ERROR);
     rig.ends("resets", 1.0).await;
-    assert!(rig.seen.requests() <= 501, "{}", rig.seen.requests());
+    assert!(rig.seen.requests() < 600, "{}", rig.seen.requests());
 }
 
 #[tokio::test(start_paused = true)]

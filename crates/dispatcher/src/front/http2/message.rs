@@ -14,7 +14,7 @@ use sha1::{Digest as _, Sha1};
 /// RFC 6455 §1.3
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// What a request asks for, which decides what its response may be.
+/// The kind of a request, which decides which responses are possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     Content,

@@ -1,5 +1,5 @@
-//! The bytes of an HTTP/2 connection between the visitor's socket and the HTTP library. What the library does not limit is
-//! limited here: the time of a head, frames without use (a flood of PING, SETTINGS, WINDOW_UPDATE, PRIORITY or unknown
+//! The bytes of an HTTP/2 connection between the visitor's socket and the HTTP library. Limits that the library does not
+//! have are here: the time of a head, frames without use (a flood of PING, SETTINGS, WINDOW_UPDATE, PRIORITY or unknown
 //! ones), and cancelled requests (rapid reset: CVE-2023-44487), of which the library counts only those that it has not
 //! accepted yet. It also performs a lingering close.
 //!
@@ -26,7 +26,7 @@ const POISON: &[u8] = b"\0\0\x08\x06\0\0\0\0\x01\0\0\0\0\0\0\0\0";
 /// Frames without use in advance, and per second. Useful ones earn more: a client answers each part of a response with up to
 /// two WINDOW_UPDATE frames, and some measure the network with PING.
 const FRAMES: (u32, u32) = (4000, 50);
-/// ... earned by each frame with use, and by each so many bytes of a response.
+/// Earned by each frame with use; and the bytes of a response that earn one more.
 const PER_FRAME: u32 = 4;
 const BYTES_PER_FRAME: usize = 512;
 /// Cancelled requests in advance, and per second; each response that was sent completely earns another one. (A browser
