@@ -97,7 +97,9 @@ pub(super) async fn serve<F>(
         let open = Open::new(&streams);
         let key = || dispatcher.ids.draw128().ok();
         let answered = into_http1(&mut request, key, dispatcher.config.limits.header_fields).map(|asked| {
-            request.extensions_mut().insert(open.clone());
+            if asked == Asked::WebSocket {
+                request.extensions_mut().insert(open.clone());
+            }
             (asked, answer(request))
         });
         async move {

@@ -232,7 +232,16 @@ impl Rig {
     }
 
     pub(super) async fn ends(&self, why: &str, times: f64) {
-        self.shows(&format!("slotkeeper_http2_connections_ended_total{{why=\"{why}\"}}"), times).await;
+        let series = format!("slotkeeper_http2_connections_ended_total{{why=\"{why}\"}}");
+        for _ in 0..1000 {
+            if self.metric(&series).await == times {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let all = self.admin("/metrics").await;
+        let all: Vec<&str> = all.lines().filter(|line| line.starts_with("slotkeeper_http2_")).collect();
+        panic!("{why}, {times}: {}", all.join("\n"));
     }
 
     /// A client of the library.

@@ -1,7 +1,7 @@
 //! WebSockets over HTTP/2 (RFC 8441).
 
 use super::raw::{Raw, block, status};
-use super::rig::{Rig, bare, fetch, frame, get, open, text};
+use super::rig::{Rig, bare, cookie, fetch, frame, get, open, text};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use hyper::ext::Protocol;
@@ -248,6 +248,7 @@ async fn every_sequence_of_frames_passes_unchanged_however_it_is_cut() {
     let pool = "[pools.a]\nadmission = 'immediate'\nslots_per_pod = 99\nhalf_open_seconds = 'off'";
     let rig = Rig::start("", pool).await;
     let mut client = rig.client().await;
+    let cookie = cookie(&mut client).await;
     let mut cases: Vec<(String, Vec<u8>)> = Vec::new();
     for length in [0, 1, 125, 126, 127, 65_535, 65_536, 300_000] {
         cases.push((format!("text of {length} bytes"), masked(0x81, &vec![b'a'; length])));
@@ -279,7 +280,7 @@ async fn every_sequence_of_frames_passes_unchanged_however_it_is_cut() {
     }
     for (what, sent) in &cases {
         for size in [1, 1000, 1_000_000].into_iter().filter(|size| *size > 1 || sent.len() < 1000) {
-            let mut socket = open(&mut client, "/ws", &[]).await.unwrap().0;
+            let mut socket = open(&mut client, "/ws", &[("cookie", &cookie)]).await.unwrap().0;
             let (mut read, mut write) = tokio::io::split(&mut socket);
             let writing = async {
                 for part in sent.chunks(size) {

@@ -28,7 +28,7 @@ impl Streams {
     }
 }
 
-/// A stream that is open until all clones of this are dropped. Part of a request's extensions.
+/// A stream that is open until all clones of this are dropped. Part of the extensions of a WebSocket's request.
 #[derive(Clone)]
 pub(crate) struct Open {
     _stream: Arc<One>,
