@@ -7,7 +7,7 @@
 mod crowd;
 mod site;
 
-use crate::survival::house::House;
+use crate::survival::dispatchers::Dispatchers;
 use crate::survival::redis::Redis;
 use crowd::{Crowd, Figures, speak};
 use site::Gateway;
@@ -31,7 +31,7 @@ fn say(text: &str) {
 struct Site {
     _redis: Redis,
     gateways: Vec<Gateway>,
-    house: House,
+    dispatchers: Dispatchers,
 }
 
 impl Site {
@@ -47,11 +47,11 @@ impl Site {
              [pools.gateway.fixed.probe]\npath = \"/readyz\"\nevery_seconds = 0.5\n",
             pods.join(", ")
         );
-        let mut house = House::new(3, "drain_seconds = 3", &tables, |_| redis.address());
-        for door in 0..3 {
-            house.start(door).await;
+        let mut dispatchers = Dispatchers::new(3, "drain_seconds = 3", &tables, |_| redis.address());
+        for index in 0..3 {
+            dispatchers.start(index).await;
         }
-        let site = Site { _redis: redis, gateways, house };
+        let site = Site { _redis: redis, gateways, dispatchers };
         let mut operator = site.operator().await;
         eventually("the new journal to be trusted", async || {
             !operator.get("/api/v1/pools").await.read::<PoolList>().lapse
@@ -61,7 +61,7 @@ impl Site {
     }
 
     async fn operator(&self) -> Visitor {
-        Visitor::at(self.house.admin(1).await)
+        Visitor::at(self.dispatchers.admin(1).await)
     }
 
     /// The pods of the sessions: of all, or of the first thousand in the order of their ids.
@@ -85,7 +85,7 @@ impl Site {
             let line = text.lines().find(|l| l.starts_with("VmRSS:")).expect("a size");
             line.split_ascii_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).expect("KiB")
         };
-        ((0..3).map(|door| of(self.house.id(door))).sum(), self.gateways.iter().map(|g| of(g.id())).sum())
+        ((0..3).map(|index| of(self.dispatchers.id(index))).sum(), self.gateways.iter().map(|g| of(g.id())).sum())
     }
 }
 
@@ -109,7 +109,7 @@ async fn sockets_are_spread_and_killing_a_dispatcher_moves_no_session() {
     let mut site = Site::open(gateways).await;
     let empty = site.memory();
     let begun = Instant::now();
-    let crowd = Crowd::gather(&site.house.doors(), sockets, 0, 256).await;
+    let crowd = Crowd::gather(&site.dispatchers.addresses(), sockets, 0, 256).await;
     let took = begun.elapsed();
     told("gathering", &crowd.ledger.take());
     let full = site.memory();
@@ -129,7 +129,7 @@ async fn sockets_are_spread_and_killing_a_dispatcher_moves_no_session() {
 
     let before = site.places().await;
     assert_eq!(before.len(), sockets.min(1000));
-    site.house.kill(0).await;
+    site.dispatchers.kill(0).await;
     // Wait until clients have noticed.
     eventually("some clients to be disconnected", async || site.sockets().await != counts).await;
     crowd.is_complete().await;
@@ -138,7 +138,7 @@ async fn sockets_are_spread_and_killing_a_dispatcher_moves_no_session() {
     let after = site.places().await;
     let moved = before.iter().filter(|(session, pod)| after.get(*session) != Some(*pod)).count();
     assert_eq!(moved, 0, "every session is where it was");
-    site.house.start(0).await;
+    site.dispatchers.start(0).await;
     crowd.leave().await;
 }
 
@@ -147,9 +147,9 @@ async fn a_rolling_restart_loses_no_message_and_no_client_for_long() {
     let (sockets, gateways) = (number("SOCKETS", 60), number("GATEWAYS", 3));
     let chatters = (sockets / 10).clamp(5, 200);
     let mut site = Site::open(gateways).await;
-    let crowd = Crowd::gather(&site.house.doors(), sockets - chatters, chatters, 256).await;
+    let crowd = Crowd::gather(&site.dispatchers.addresses(), sockets - chatters, chatters, 256).await;
     let stops = Arc::new(AtomicBool::new(false));
-    let speaker = tokio::spawn(speak(site.house.doors()[1], Duration::from_millis(50), stops.clone()));
+    let speaker = tokio::spawn(speak(site.dispatchers.addresses()[1], Duration::from_millis(50), stops.clone()));
     told("gathering", &crowd.ledger.take());
     let begun = Instant::now();
     for pod in 0..gateways {
@@ -197,7 +197,7 @@ async fn a_rolling_restart_loses_no_message_and_no_client_for_long() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_of_a_gateway_that_ends_unannounced_reconnect_elsewhere() {
     let mut site = Site::open(2).await;
-    let crowd = Crowd::gather(&site.house.doors(), 20, 0, 64).await;
+    let crowd = Crowd::gather(&site.dispatchers.addresses(), 20, 0, 64).await;
     crowd.ledger.take();
     site.gateways[0].stop().await;
     eventually("all clients to be at the other gateway", async || site.gateways[1].sockets().await == 20).await;

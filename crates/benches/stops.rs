@@ -8,7 +8,7 @@
 
 use slotkeeper::engine::{self, EffectSink, view::View};
 use slotkeeper::io::{BoxFuture, Ids};
-use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News};
+use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, ReadResult};
 use slotkeeper_core::{
     Command, Effect, Entry, Fleet, Millis, Ordinal, Phase, PoolId, ReplicaId, Rules, Scaling, SessionId, Sighting,
     Time, Timeline, Uid, Window,
@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 const REPLICAS: u64 = 3;
 
 struct Nowhere;
-struct Reads(mpsc::UnboundedReceiver<News>);
+struct Reads(mpsc::UnboundedReceiver<ReadResult>);
 /// Counts the checkpoints, after writing them as JSON.
 struct Keeps(Arc<AtomicU64>);
 
@@ -40,7 +40,7 @@ impl EffectSink for Nowhere {
 }
 
 impl Follow for Reads {
-    fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>> {
+    fn next(&mut self) -> BoxFuture<'_, Result<ReadResult, JournalError>> {
         Box::pin(async { self.0.recv().await.ok_or(JournalError::Closed) })
     }
 }
@@ -137,7 +137,7 @@ fn id(n: u64) -> SessionId {
 
 /// The engine under test, and a thread that reads its state without a pause.
 struct Bench {
-    news: mpsc::UnboundedSender<News>,
+    results: mpsc::UnboundedSender<ReadResult>,
     view: watch::Receiver<View>,
     longest: Arc<AtomicU64>,
     kept: Arc<AtomicU64>,
@@ -156,12 +156,12 @@ impl Bench {
     }
 
     /// Prints what happened to reads while the engine took this.
-    async fn measure(&self, case: &str, news: News, applied: u64) {
+    async fn measure(&self, case: &str, results: ReadResult, applied: u64) {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let kept = self.kept.load(Ordering::Relaxed);
         self.longest.store(0, Ordering::Relaxed);
         let started = Instant::now();
-        let _ = self.news.send(news);
+        let _ = self.results.send(results);
         while self.view.borrow().fleet.applied() < applied {
             tokio::time::sleep(Duration::from_micros(100)).await;
         }
@@ -175,7 +175,7 @@ impl Bench {
 
     async fn apply(&self, case: &str, entries: Vec<Entry>) {
         let applied = self.view.borrow().fleet.applied() + entries.len() as u64;
-        self.measure(case, News::Entries(entries), applied).await;
+        self.measure(case, ReadResult::Entries(entries), applied).await;
     }
 }
 
@@ -187,14 +187,14 @@ async fn main() {
     let fleet = writer.fleet(100);
     read_only(&fleet, &writer.pool);
 
-    let (news, reads) = mpsc::unbounded_channel();
+    let (results, reads) = mpsc::unbounded_channel();
     let kept = Arc::new(AtomicU64::new(0));
     let mut journal = Journal::new(Box::new(Nowhere), Box::new(Reads(reads)), false);
     journal.keep = Some(Box::new(Keeps(kept.clone())));
     let Ok((_driver, engine, view)) = engine::new(journal, &Ids::seeded(1)) else { return };
     tokio::spawn(engine.run(Nowhere));
     let (longest, ends) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    let bench = Bench { news, view: view.clone(), longest: longest.clone(), kept };
+    let bench = Bench { results, view: view.clone(), longest: longest.clone(), kept };
     let reader = {
         let (pool, ends) = (writer.pool.clone(), ends.clone());
         std::thread::spawn(move || Bench::read(&view, &pool, &longest, &ends))
@@ -204,7 +204,7 @@ async fn main() {
     bench.apply("nothing", Vec::new()).await;
     let at = fleet.applied();
     let again = fleet.clone();
-    bench.measure("a checkpoint is read (at the start)", News::State(Box::new(fleet)), at).await;
+    bench.measure("a checkpoint is read (at the start)", ReadResult::State(Box::new(fleet)), at).await;
     bench.apply("one entry", vec![writer.entry(0, Command::Tick)]).await;
     let busy = (0..64).map(|n| writer.entry(n, Command::Active { sessions: vec![id(n)] })).collect();
     bench.apply("a batch of 64 entries", busy).await;
@@ -232,7 +232,7 @@ async fn main() {
     bench.apply("the rules end all other sessions", vec![idle]).await;
     black_box((pool, clock));
     // A state that is behind what was read: entries are lost.
-    bench.measure("a checkpoint is read (entries were lost)", News::State(Box::new(again)), at).await;
+    bench.measure("a checkpoint is read (entries were lost)", ReadResult::State(Box::new(again)), at).await;
     ends.store(true, Ordering::Relaxed);
     let _ = reader.join();
 }

@@ -284,7 +284,7 @@ fn run(
     if output.json {
         writeln!(out, "{}", report::json(records))?;
     } else {
-        narrate::tell(outcome, scenario, arguments, out)?;
+        narrate::write(outcome, scenario, arguments, out)?;
     }
     Ok(outcome.violations.is_empty())
 }
@@ -438,7 +438,7 @@ fn search(
     } else {
         (options.limits.clone(), failure)
     };
-    narrate::tell(&smallest, None, &again(&limits), out)?;
+    narrate::write(&smallest, None, &again(&limits), out)?;
     if let Some(path) = keep {
         store(&smallest, &path).with_context(|| format!("cannot write {}", path.display()))?;
         writeln!(out, "Stored: slotkeeper-sim run --scenario {}", path.display())?;

@@ -6,7 +6,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use slotkeeper::io::Clock;
 use slotkeeper::journal::file::OpenError;
-use slotkeeper::journal::{Draft, Journal, News};
+use slotkeeper::journal::{Draft, Journal, ReadResult};
 use slotkeeper_core::{Command, Fleet, ReplicaId, Time};
 use slotkeeper_sim::chance::Chance;
 use slotkeeper_sim::proof::world::disk::{Disk, Doom};
@@ -94,12 +94,12 @@ impl History {
         while fleet.applied() < self.oracle.position() {
             let news = tokio::time::timeout(PATIENCE, journal.follow.next()).await;
             match news.expect("there is more").expect("it can be read") {
-                News::State(state) => {
+                ReadResult::State(state) => {
                     from = state.applied();
                     fleet = *state;
                     self.count("a state was read");
                 }
-                News::Entries(entries) => {
+                ReadResult::Entries(entries) => {
                     for entry in entries {
                         let _ = fleet.apply(&entry);
                         found.insert(fleet.applied(), entry.number);
@@ -138,7 +138,7 @@ impl History {
         let next = life.fleet.applied() + 1;
         self.acknowledged.extend(numbers.into_iter().zip(next..));
         while life.fleet.applied() < next - 1 + batch.len() as u64 {
-            let Ok(Ok(News::Entries(entries))) = tokio::time::timeout(PATIENCE, life.journal.follow.next()).await
+            let Ok(Ok(ReadResult::Entries(entries))) = tokio::time::timeout(PATIENCE, life.journal.follow.next()).await
             else {
                 panic!("history {}: what was acknowledged is not read back", self.seed);
             };

@@ -74,7 +74,7 @@ fn every_stored_world_keeps_its_promises() {
         let outcome = play(&setting, false);
         if !outcome.violations.is_empty() {
             let mut text = Vec::new();
-            narrate::tell(&outcome, file.to_str(), &[], &mut text).expect("memory takes everything");
+            narrate::write(&outcome, file.to_str(), &[], &mut text).expect("memory takes everything");
             panic!("{}", String::from_utf8_lossy(&text));
         }
     }

@@ -69,7 +69,7 @@ fn a_world_is_the_same_after_others() {
 fn must_keep_promises(outcome: &Outcome, scenario: Option<&str>) {
     if !outcome.violations.is_empty() {
         let mut text = Vec::new();
-        narrate::tell(outcome, scenario, &[], &mut text).expect("memory takes everything");
+        narrate::write(outcome, scenario, &[], &mut text).expect("memory takes everything");
         panic!("{}", String::from_utf8_lossy(&text));
     }
 }

@@ -80,17 +80,17 @@ pub(crate) struct Crowd {
 impl Crowd {
     /// Connects `idle` clients on `/ws`, which send nothing, and `chatters`, which listen, `at_once` at a time, until all are
     /// connected.
-    pub(crate) async fn gather(doors: &[SocketAddr], idle: usize, chatters: usize, at_once: usize) -> Crowd {
+    pub(crate) async fn gather(addresses: &[SocketAddr], idle: usize, chatters: usize, at_once: usize) -> Crowd {
         let ledger = Arc::new(Ledger::default());
         let goes = Arc::new(AtomicBool::new(false));
-        let doors: Arc<[SocketAddr]> = doors.into();
+        let addresses: Arc<[SocketAddr]> = addresses.into();
         let dice = Arc::new(AtomicU64::new(42));
         let mut lives = Vec::new();
         for number in 0..idle + chatters {
             let client = Client {
                 number,
                 chats: number >= idle,
-                doors: doors.clone(),
+                addresses: addresses.clone(),
                 ledger: ledger.clone(),
                 goes: goes.clone(),
                 dice: dice.clone(),
@@ -128,7 +128,7 @@ impl Crowd {
 struct Client {
     number: usize,
     chats: bool,
-    doors: Arc<[SocketAddr]>,
+    addresses: Arc<[SocketAddr]>,
     ledger: Arc<Ledger>,
     goes: Arc<AtomicBool>,
     dice: Arc<AtomicU64>,
@@ -138,7 +138,7 @@ struct Client {
 
 impl Client {
     async fn live(mut self) {
-        let mut visitor = Visitor::at(self.doors[self.number % self.doors.len()]);
+        let mut visitor = Visitor::at(self.addresses[self.number % self.addresses.len()]);
         let (mut failures, mut away) = (0u32, None::<Instant>);
         while !self.goes.load(Ordering::Relaxed) {
             if failures > 0 || away.is_some() {
@@ -178,10 +178,10 @@ impl Client {
             (None, true) => format!("/chat?name=c{}", self.number),
             (Some(last), true) => format!("/chat?name=c{}&after={last}", self.number),
         };
-        let first = (self.roll() * self.doors.len() as f64) as usize;
+        let first = (self.roll() * self.addresses.len() as f64) as usize;
         let mut answer = None;
-        for door in (first..).take(self.doors.len()) {
-            *visitor = visitor.clone().through(self.doors[door % self.doors.len()]);
+        for index in (first..).take(self.addresses.len()) {
+            *visitor = visitor.clone().through(self.addresses[index % self.addresses.len()]);
             answer = visitor.knock(&path, HANDSHAKE).await;
             if answer.is_some() {
                 break;

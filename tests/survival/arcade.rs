@@ -146,23 +146,24 @@ pub(super) struct Player {
 
 impl Player {
     /// Starts the players, and waits until all are connected.
-    pub(super) async fn all(arcade: &Arcade, doors: &[SocketAddr], count: usize) -> Vec<Player> {
-        let doors: Arc<[SocketAddr]> = doors.into();
+    pub(super) async fn all(arcade: &Arcade, addresses: &[SocketAddr], count: usize) -> Vec<Player> {
+        let addresses: Arc<[SocketAddr]> = addresses.into();
         let next = Arc::new(AtomicUsize::new(0));
-        let players = (0..count).map(|_| Player::enter(arcade.ledger.clone(), doors.clone(), next.clone())).collect();
+        let players =
+            (0..count).map(|_| Player::enter(arcade.ledger.clone(), addresses.clone(), next.clone())).collect();
         arcade.is_full_again(count).await;
         players
     }
 
-    fn enter(ledger: Ledger, doors: Arc<[SocketAddr]>, next: Arc<AtomicUsize>) -> Player {
+    fn enter(ledger: Ledger, addresses: Arc<[SocketAddr]>, next: Arc<AtomicUsize>) -> Player {
         let leaves = Arc::new(AtomicBool::new(false));
         let gone = leaves.clone();
         let life = tokio::spawn(async move {
-            let mut player = Visitor::at(doors[0]);
+            let mut player = Visitor::at(addresses[0]);
             let mut away: Option<Instant> = None;
             while !gone.load(Ordering::Relaxed) {
-                let door = doors[next.fetch_add(1, Ordering::Relaxed) % doors.len()];
-                player = player.through(door);
+                let address = addresses[next.fetch_add(1, Ordering::Relaxed) % addresses.len()];
+                player = player.through(address);
                 let Some(socket) = sit(&mut player).await else {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;

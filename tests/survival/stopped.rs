@@ -2,7 +2,7 @@
 //! data of clients. When it continues, its slots have been granted to other sessions.
 
 use super::CLOCKS;
-use super::house::House;
+use super::dispatchers::Dispatchers;
 use super::redis::Redis;
 use futures_util::{SinkExt, StreamExt};
 use rustix::process::Signal;
@@ -59,12 +59,12 @@ async fn data_sent_to_a_suspended_dispatcher_does_not_reach_the_pod_after_its_sl
          [pools.arcade.fixed.probe]\nevery_seconds = 2\n",
         machine.address
     );
-    let mut house = House::new(2, "drain_seconds = 0.5", &tables, |_| redis.address());
-    house.start(0).await;
-    house.start(1).await;
+    let mut dispatchers = Dispatchers::new(2, "drain_seconds = 0.5", &tables, |_| redis.address());
+    dispatchers.start(0).await;
+    dispatchers.start(1).await;
 
     // Several sockets, as the process may read any of them first when it continues.
-    let mut ana = Visitor::at(house.doors()[0]);
+    let mut ana = Visitor::at(dispatchers.addresses()[0]);
     ana.wait_for_slot().await;
     let mut sockets = Vec::new();
     for number in 1..=8 {
@@ -75,18 +75,18 @@ async fn data_sent_to_a_suspended_dispatcher_does_not_reach_the_pod_after_its_sl
         sockets.push(socket);
     }
 
-    house.suspend(0).await;
+    dispatchers.suspend(0).await;
     for socket in &mut sockets {
         socket.send(Message::text("late")).await.unwrap();
     }
-    let mut ben = Visitor::at(house.doors()[1]);
+    let mut ben = Visitor::at(dispatchers.addresses()[1]);
     ben.wait_for_slot().await;
     let mut his = ben.socket("/play").await;
     his.send(Message::text("ben")).await.unwrap();
     patiently("an echo", his.next()).await.unwrap().unwrap();
     assert!(heard.all().iter().all(|(_, text)| text != "late"), "it does not run: {:?}", heard.all());
 
-    house.signal(0, Signal::CONT);
+    dispatchers.signal(0, Signal::CONT);
     for mut socket in sockets {
         // Until it is closed or broken.
         patiently("her sockets to end", async { while let Some(Ok(_)) = socket.next().await {} }).await;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::ser::SerializeMap;
 use serde_json::{Value, json};
 
-use crate::request::Asked;
+use crate::request::RequestLine;
 use crate::selector::{Fields, Labels};
 use crate::store::{At, Deletion, Key, Page, Part, Selection, Store, Writer, merge};
 use crate::watching::{Start, Watching, metadata_of};
@@ -30,7 +30,7 @@ pub(crate) struct Headers<'a> {
 pub(crate) fn answer(
     store: &mut Store,
     now: u64,
-    asked: &Asked,
+    asked: &RequestLine,
     headers: Headers<'_>,
     body: &[u8],
 ) -> Result<Answer, Status> {
@@ -42,7 +42,13 @@ pub(crate) fn answer(
     answer
 }
 
-fn answer_to(store: &mut Store, now: u64, asked: &Asked, headers: Headers<'_>, body: &[u8]) -> Result<Answer, Status> {
+fn answer_to(
+    store: &mut Store,
+    now: u64,
+    asked: &RequestLine,
+    headers: Headers<'_>,
+    body: &[u8],
+) -> Result<Answer, Status> {
     let resource = Resource::named(&asked.group, &asked.plural)
         .filter(|resource| resource.version() == asked.version)
         .ok_or_else(Status::no_such_path)?;
@@ -101,7 +107,7 @@ fn answer_to(store: &mut Store, now: u64, asked: &Asked, headers: Headers<'_>, b
 fn collection(
     store: &mut Store,
     now: u64,
-    asked: &Asked,
+    asked: &RequestLine,
     resource: Resource,
     shape: Shape,
     body: &[u8],
@@ -114,7 +120,7 @@ fn collection(
     }
 }
 
-fn selection(asked: &Asked, resource: Resource) -> Result<Selection, Status> {
+fn selection(asked: &RequestLine, resource: Resource) -> Result<Selection, Status> {
     let fields = Fields::parse(resource, asked.text("fieldSelector").unwrap_or_default())?;
     Ok(Selection {
         namespace: asked.namespace.clone(),
@@ -126,16 +132,16 @@ fn selection(asked: &Asked, resource: Resource) -> Result<Selection, Status> {
     })
 }
 
-fn version(asked: &Asked) -> Result<Option<u64>, Status> {
+fn version(asked: &RequestLine) -> Result<Option<u64>, Status> {
     asked.text("resourceVersion").map(|text| text.parse().map_err(|_| Status::bad_version(text))).transpose()
 }
 
-fn number(asked: &Asked, key: &str) -> Result<Option<u64>, Status> {
+fn number(asked: &RequestLine, key: &str) -> Result<Option<u64>, Status> {
     let wrong = |text: &str| Status::bad_request(format!("{key}: {text:?} is no number"));
     asked.text(key).map(|text| text.parse().map_err(|_| wrong(text))).transpose()
 }
 
-fn list(store: &Store, asked: &Asked, resource: Resource, shape: Shape) -> Result<Answer, Status> {
+fn list(store: &Store, asked: &RequestLine, resource: Resource, shape: Shape) -> Result<Answer, Status> {
     let at = match (version(asked)?, asked.text("resourceVersionMatch")) {
         (None, Some(_)) => {
             let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
@@ -150,7 +156,7 @@ fn list(store: &Store, asked: &Asked, resource: Resource, shape: Shape) -> Resul
     shape.many(resource, &page)
 }
 
-fn watch(store: &Store, asked: &Asked, resource: Resource, shape: Shape) -> Result<Answer, Status> {
+fn watch(store: &Store, asked: &RequestLine, resource: Resource, shape: Shape) -> Result<Answer, Status> {
     let streamed = asked.text("sendInitialEvents") == Some("true");
     let wanted = version(asked)?;
     if streamed != (asked.text("resourceVersionMatch") == Some("NotOlderThan")) {
@@ -176,7 +182,7 @@ fn watch(store: &Store, asked: &Asked, resource: Resource, shape: Shape) -> Resu
     Ok(Answer::Watch(Box::new(watching)))
 }
 
-fn deletion(asked: &Asked, body: &[u8]) -> Result<Deletion, Status> {
+fn deletion(asked: &RequestLine, body: &[u8]) -> Result<Deletion, Status> {
     let options = if body.is_empty() { Value::Null } else { json_of(body)? };
     let text = |field: &str| options["preconditions"][field].as_str().map(str::to_owned);
     Ok(Deletion {
@@ -188,7 +194,13 @@ fn deletion(asked: &Asked, body: &[u8]) -> Result<Deletion, Status> {
 }
 
 /// The scale subresource: `spec.replicas` and the current status, nothing else of the workload.
-fn scale(store: &mut Store, asked: &Asked, headers: Headers<'_>, key: &Key, body: &[u8]) -> Result<Answer, Status> {
+fn scale(
+    store: &mut Store,
+    asked: &RequestLine,
+    headers: Headers<'_>,
+    key: &Key,
+    body: &[u8],
+) -> Result<Answer, Status> {
     let old = store.get(key.resource, &key.namespace, &key.name)?;
     let new = match asked.verb {
         "get" => return json_answer(200, &scale_of(&old)),

@@ -8,7 +8,7 @@ use crate::access::Wanted;
 
 /// A parsed request line. The resource is as written: whether it exists is checked after the rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct RequestLine {
     /// In the terms of a rule: get, list, watch, create, update, patch, delete, deletecollection.
     pub verb: &'static str,
     pub group: String,
@@ -20,9 +20,9 @@ pub(crate) struct Asked {
     pub query: BTreeMap<String, String>,
 }
 
-impl Asked {
+impl RequestLine {
     /// None: the path is not one of a resource.
-    pub(crate) fn read(method: &Method, path: &str, query: Option<&str>) -> Option<Asked> {
+    pub(crate) fn read(method: &Method, path: &str, query: Option<&str>) -> Option<RequestLine> {
         let mut parts = path.split('/').filter(|part| !part.is_empty());
         let (group, version) = match parts.next()? {
             "api" => ("", parts.next()?),
@@ -54,7 +54,7 @@ impl Asked {
             ("DELETE", None) => "deletecollection",
             _ => return None,
         };
-        Some(Asked {
+        Some(RequestLine {
             verb,
             group: group.to_owned(),
             version: version.to_owned(),

@@ -355,11 +355,11 @@ fn keep_last_scale(effects: &mut Vec<(PoolId, Effect)>) {
     if effects.iter().filter(|e| is_scale(e)).nth(1).is_none() {
         return;
     }
-    let mut told = BTreeSet::new();
+    let mut scaled = BTreeSet::new();
     let mut at = effects.len();
     while at > 0 {
         at -= 1;
-        if is_scale(&effects[at]) && !told.insert(effects[at].0.clone()) {
+        if is_scale(&effects[at]) && !scaled.insert(effects[at].0.clone()) {
             effects.remove(at);
         }
     }

@@ -110,7 +110,6 @@ pub enum AfterSession {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scaling {
     /// The dispatcher itself: `Effect::Scale`.
-    /// The dispatcher itself: `Effect::Scale`.
     Direct {
         /// Which ordinals it may choose.
         window: Window,

@@ -60,14 +60,14 @@ fn pool() -> PoolId {
 
 async fn with_pods(driver: &Driver, pods: u32) -> anyhow::Result<()> {
     let rules = Rules { min: pods, max: pods, ..Rules::default() };
-    driver.tell(&pool(), Command::Rules(rules)).await?;
+    driver.write(&pool(), Command::Rules(rules)).await?;
     let size = Command::ScaleSeen { start: 0, replicas: pods, decided: 0, timeline: Timeline::FIRST, version: 1 };
     let pods = (0..pods).map(|n| {
         let phase = Phase::Ready { address: ([127, 0, 0, 1], 8080).into() };
         Sighting { pod: Ordinal(n), uid: format!("uid-{n}").as_str().into(), phase }
     });
-    driver.tell(&pool(), Command::PodsListed { pods: pods.collect(), version: 1 }).await?;
-    driver.tell(&pool(), size).await?;
+    driver.write(&pool(), Command::PodsListed { pods: pods.collect(), version: 1 }).await?;
+    driver.write(&pool(), size).await?;
     Ok(())
 }
 
@@ -93,9 +93,9 @@ async fn measure(name: &str, journal: Journal, writers: usize) -> anyhow::Result
                         Command::Leave { session }
                     };
                     let begun = now();
-                    let told = driver.tell(&pool(), command).await;
+                    let written = driver.write(&pool(), command).await;
                     took.push(now().duration_since(begun));
-                    if told.is_err() {
+                    if written.is_err() {
                         break;
                     }
                 }
@@ -131,7 +131,7 @@ fn start(folder: &Path) -> anyhow::Result<()> {
         for number in 0..SESSIONS {
             driver.post(&pool(), Command::Attach { session: SessionId(number as u128 + 1) });
         }
-        driver.tell(&pool(), Command::Tick).await?;
+        driver.write(&pool(), Command::Tick).await?;
         let position = view.borrow().fleet.applied();
         // A checkpoint may still be being written.
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -147,7 +147,7 @@ fn start(folder: &Path) -> anyhow::Result<()> {
             let (driver, mut view, task) = begin(journal)?;
             view.wait_for(|view| view.fleet.applied() >= position).await?;
             let read = now().duration_since(begun);
-            driver.tell(&pool(), Command::Tick).await?;
+            driver.write(&pool(), Command::Tick).await?;
             let written = now().duration_since(begun);
             let sessions = view.borrow().fleet.population();
             println!(

@@ -96,6 +96,7 @@ pub struct HostPattern {
 }
 
 impl HostPattern {
+    /// Returns `None` if the text is no such pattern; a wildcard before an IP address is none.
     #[must_use]
     pub fn parse(text: &str) -> Option<HostPattern> {
         let (star, host) = text.strip_prefix("*.").map_or(("", text), |host| ("*.", host));
@@ -185,6 +186,7 @@ impl<'a> Origin<'a> {
 /// An origin that the configuration allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OriginPattern {
+    /// `*`: every origin.
     Any,
     /// The origin of sandboxed frames, local files, and packaged apps that send no other one.
     Null,
@@ -195,6 +197,7 @@ pub enum OriginPattern {
 }
 
 impl OriginPattern {
+    /// Returns `None` if the text is no such pattern.
     #[must_use]
     pub fn parse(text: &str) -> Option<OriginPattern> {
         let text = text.to_ascii_lowercase();

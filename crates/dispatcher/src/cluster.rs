@@ -3,10 +3,10 @@
 
 pub mod fixed;
 pub mod kubernetes;
-mod news;
+pub(crate) mod latest;
+mod observations;
 mod probe;
 pub mod processes;
-pub(crate) mod told;
 
 use crate::config::{ClusterConfig, Config, KubernetesAccess, PoolConfig};
 use crate::io::{BoxFuture, Clock, Ids, Net};
@@ -20,11 +20,11 @@ use tokio::time::Instant;
 
 /// The pods of one pool.
 pub trait Cluster: Send + Sync + 'static {
-    /// The next observation, in order: `PodsListed` first (the complete list), then `PodSeen`, `PodGone`, `ScaleSeen`;
+    /// Returns the next observation, in order: `PodsListed` first (the complete list), then `PodSeen`, `PodGone`, `ScaleSeen`;
     /// `PodsListed` again whenever something may have been missed. Versions increase over all observations of a pod and
     /// all lists, and separately over those of the size. Pends forever if there are no more observations. Called by one
     /// task only.
-    fn news(&self) -> BoxFuture<'_, Command>;
+    fn next_observation(&self) -> BoxFuture<'_, Command>;
 
     /// Makes the cluster run these ordinals. Idempotent; returns when the order is accepted, not when it is carried out.
     /// An accepted order is reported as `ScaleSeen` with the same decision; an order that must not overwrite the last
@@ -52,7 +52,7 @@ pub trait Cluster: Send + Sync + 'static {
     }
 
     /// Its metrics.
-    fn figures(&self) -> Vec<Box<dyn Collector>> {
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
         Vec::new()
     }
 }

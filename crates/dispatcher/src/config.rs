@@ -62,7 +62,7 @@ pub use keda::Keda;
 pub use kubernetes::{KubernetesAccess, KubernetesPods, Workload};
 pub use limits::Limits;
 pub use pods::{FixedPods, Probe, ProbeKind};
-pub use preset::{demo, from_args};
+pub use preset::{demo, from_args, secure_demo};
 pub use processes::{DataBetween, OnRestart, PodLimits, Processes};
 pub use secrets::Secret;
 pub(crate) use setting::{Row, differ, merge_all};
@@ -86,24 +86,30 @@ pub(crate) mod rows {
 pub struct Config {
     /// Where visitors connect.
     pub listen: Vec<SocketAddr>,
+    /// The listeners with TLS, and the redirects to them.
     pub tls: TlsListeners,
     /// HTTP/2 of visitors.
     pub http2: Http2,
     /// Worker threads; 0 = one per core.
     pub threads: usize,
+    /// The listener for operators.
     pub admin: Admin,
+    /// The listener for KEDA.
     pub keda: Keda,
+    /// Where session state is stored.
     pub journal: JournalConfig,
     /// Keys of the session cookies: the first signs, all verify. Empty: a random key is generated, and stored in the journal's
     /// folder if there is one.
     pub cookie_keys: Vec<Secret>,
     /// The proxies whose `X-Forwarded-*` headers are trusted.
     pub trusted_proxies: Vec<Network>,
+    /// Of visitors' connections and requests.
     pub limits: Limits,
     /// How long streams may take to end when the dispatcher stops or a pod drains; close frames are spread over it.
     pub drain: Duration,
     /// How to reach the Kubernetes API, if a pool needs it.
     pub kubernetes: KubernetesAccess,
+    /// In the order of the file. No two have the same id.
     pub pools: Vec<PoolConfig>,
     /// Settings that look wrong or unintended on this machine, but may be right: one warning per line.
     pub warnings: Vec<String>,
@@ -123,6 +129,7 @@ pub enum JournalConfig {
 /// One pool and the route to it.
 #[derive(Clone, Debug)]
 pub struct PoolConfig {
+    /// The name of its table: in the journal, in metrics, and in the admin API.
     pub id: PoolId,
     /// The name that visitors see: "Your console is starting".
     pub title: String,
@@ -130,9 +137,11 @@ pub struct PoolConfig {
     pub hosts: Vec<HostPattern>,
     /// Path prefix routed here (whole segments), `/` for all.
     pub path: String,
+    /// The rules that this dispatcher proposes. Those in force are in the journal, so that all replicas act on the same ones.
     pub rules: Rules,
     /// How KEDA gets the number of pods, if it scales this pool.
     pub trigger: Trigger,
+    /// When a new visitor's session begins.
     pub admission: Admission,
     /// A session that only speaks HTTP counts as present this long after its last request.
     pub linger: Duration,
@@ -142,7 +151,9 @@ pub struct PoolConfig {
     pub hold: Duration,
     /// Most requests held at once.
     pub hold_limit: usize,
+    /// The session cookie's name. Pools whose cookies could reach each other have different ones.
     pub cookie_name: String,
+    /// How old a cookie may be. It is renewed while it is used.
     pub cookie_max_age: Duration,
     /// Origins a WebSocket may come from in addition to the same origin: `https://app.example`, `https://*.example`, `null`, or `*`.
     pub allowed_origins: Vec<OriginPattern>,
@@ -154,6 +165,7 @@ pub struct PoolConfig {
     pub stall: Option<Duration>,
     /// Requests that do not use the pool.
     pub passive: Vec<Passive>,
+    /// Which requests restart a session that has ended by itself.
     pub rejoin: Rejoin,
     /// Which signals count as activity of a visitor (`rules.idle`).
     pub activity: Activity,
@@ -169,9 +181,11 @@ pub struct PoolConfig {
     pub schedule: Option<schedule::Schedule>,
     /// Where to read the pods' own gauge, if it is a target (`rules.targets.gauge`).
     pub gauge: Option<PodGauge>,
+    /// Where its pods come from.
     pub cluster: ClusterConfig,
 }
 
+/// How KEDA gets the number of pods of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Trigger {
     /// KEDA calls the dispatcher over gRPC, and gets pushes on a stream (`scaling = "keda-push"`).
@@ -180,6 +194,7 @@ pub enum Trigger {
     Prometheus,
 }
 
+/// When the session of a new visitor begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Admission {
     /// No slot is allocated before the browser has returned the cookie once.
@@ -188,11 +203,15 @@ pub enum Admission {
     Immediate,
 }
 
+/// Where the pods of a pool come from.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "one for each pool, read once")]
 pub enum ClusterConfig {
+    /// They run elsewhere, at addresses that the file lists.
     Fixed(FixedPods),
+    /// The dispatcher starts them, as processes of its machine.
     Processes(Processes),
+    /// A workload of the cluster runs them.
     Kubernetes(KubernetesPods),
 }
 

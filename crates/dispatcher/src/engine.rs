@@ -7,7 +7,7 @@ pub mod view;
 
 use crate::engine::view::View;
 use crate::io::{Ids, duration, now};
-use crate::journal::{Append, Follow, Journal, JournalError, Keep, News, Patience};
+use crate::journal::{Append, Follow, Journal, JournalError, Keep, Patience, ReadResult};
 use outbox::{Order, Outbox, Owed};
 use slotkeeper_core::{Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, planted};
 use spare::Spare;
@@ -45,7 +45,7 @@ impl Driver {
     ///
     /// # Errors
     /// [`Ended`] when the dispatcher stops first.
-    pub async fn tell(&self, pool: &PoolId, command: Command) -> Result<(), Ended> {
+    pub async fn write(&self, pool: &PoolId, command: Command) -> Result<(), Ended> {
         let (sender, receiver) = oneshot::channel();
         self.orders.send(self.order(pool, command, Some(sender))).map_err(|_| Ended)?;
         receiver.await.map_err(|_| Ended)
@@ -68,9 +68,10 @@ impl Driver {
     }
 }
 
-/// Receives the effects of the entries read, in order and before any caller of [`Driver::tell`] returns: when `tell` has
+/// Receives the effects of the entries read, in order and before any caller of [`Driver::write`] returns: when `write` has
 /// returned, the effects of its entry have been recorded here.
 pub trait EffectSink: Send + Sync {
+    /// An effect of an entry that the replica `from` wrote.
     fn effect(&self, pool: &PoolId, effect: &Effect, from: ReplicaId);
     /// The fleet has given this replica up: everything it had attached is detached. It continues under a new replica id.
     /// `lost`: entries that it had read are lost; others that it wrote may be lost as well. The returned commands are written
@@ -125,7 +126,7 @@ impl Engine {
         let (states, due) = mpsc::channel(1);
         let spare = Spare::of(&view.borrow().fleet);
         let every = keep.as_ref().map_or(u64::MAX, |keep| keep.every());
-        let reader = Reader {
+        let applier = Applier {
             view,
             spare,
             driver,
@@ -145,8 +146,8 @@ impl Engine {
         keeper.spawn(keep_states(keep, due));
         tokio::select! {
             biased;
-            error = reader.run(follow) => error,
-            error = write(append, orders, &outbox) => error,
+            error = applier.run(follow) => error,
+            error = append_batches(append, orders, &outbox) => error,
             Some(Err(ended)) = keeper.join_next() => match ended.try_into_panic() {
                 Ok(bug) => std::panic::resume_unwind(bug),
                 // The task was cancelled: the runtime is shutting down.
@@ -156,7 +157,7 @@ impl Engine {
     }
 }
 
-async fn write(
+async fn append_batches(
     mut journal: Box<dyn Append>,
     mut orders: mpsc::UnboundedReceiver<Order>,
     outbox: &Mutex<Outbox>,
@@ -194,7 +195,7 @@ async fn keep_states(keep: Option<Box<dyn Keep>>, mut due: mpsc::Receiver<Arc<Fl
     }
 }
 
-struct Reader<'a, A> {
+struct Applier<'a, A> {
     view: watch::Sender<View>,
     spare: Spare,
     driver: Driver,
@@ -214,7 +215,7 @@ struct Reader<'a, A> {
     slowest: Duration,
 }
 
-impl<A: EffectSink> Reader<'_, A> {
+impl<A: EffectSink> Applier<'_, A> {
     async fn run(mut self, mut journal: Box<dyn Follow>) -> JournalError {
         let mut alarm: Option<Instant> = None;
         loop {
@@ -226,15 +227,15 @@ impl<A: EffectSink> Reader<'_, A> {
             };
             tokio::select! {
                 biased;
-                news = journal.next() => match news {
-                    Ok(News::Entries(entries)) => {
+                read = journal.next() => match read {
+                    Ok(ReadResult::Entries(entries)) => {
                         fault_point!(DriverBeforeApply);
                         match self.take(entries) {
                             Ok(at) => alarm = at,
                             Err(error) => return error,
                         }
                     }
-                    Ok(News::State(fleet)) => alarm = self.start_over(*fleet),
+                    Ok(ReadResult::State(fleet)) => alarm = self.start_over(*fleet),
                     Err(error) => return error,
                 },
                 () = ring => {
@@ -412,8 +413,8 @@ struct Batch {
 }
 
 impl Batch {
-    fn new<A>(me: ReplicaId, reader: &Reader<'_, A>) -> Batch {
-        let Reader { shared, every, caught_up, .. } = *reader;
+    fn new<A>(me: ReplicaId, applier: &Applier<'_, A>) -> Batch {
+        let Applier { shared, every, caught_up, .. } = *applier;
         Batch { me, shared, every, caught_up, effects: Vec::new(), accepted: None, checkpoint: None }
     }
 

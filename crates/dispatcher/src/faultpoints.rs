@@ -34,6 +34,7 @@ mod points {
             }
 
             impl Point {
+                /// All points, in the order of the code's list.
                 pub const ALL: &[Point] = &[$(Point::$point),*];
 
                 /// Its name in commands and tables.
@@ -110,9 +111,11 @@ mod points {
     /// What happens at a point.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Act {
+        /// Nothing: the task continues.
         Pass,
         /// Other tasks run first.
         Yield,
+        /// The task sleeps for this long first.
         Delay(Duration),
         /// The operation is dropped; only at points that allow it.
         Drop,

@@ -11,7 +11,7 @@ pub mod effects;
 pub(crate) mod endpoints;
 pub mod error;
 pub mod forward;
-pub mod guard;
+pub mod framed_socket;
 pub mod held;
 pub(crate) mod http2;
 pub mod newcomer;

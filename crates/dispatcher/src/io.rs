@@ -6,8 +6,9 @@ pub(crate) mod accounts;
 pub(crate) mod cgroup;
 pub(crate) mod fetch;
 pub mod inherited;
+pub(crate) mod key_lines;
 pub(crate) mod listener;
-pub mod throttle;
+pub(crate) mod throttle;
 pub mod tls;
 
 use slotkeeper_core::{Millis, Time};
@@ -34,7 +35,7 @@ pub trait Net: Send + Sync + 'static {
     /// Listens on this address; port 0 picks a free one.
     fn listen(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>>;
     /// Connects to this address.
-    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Stream>>;
+    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Socket>>;
     /// The addresses of a `host:port`, in the resolver's order.
     fn resolve<'a>(&'a self, host_port: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 }
@@ -42,7 +43,7 @@ pub trait Net: Send + Sync + 'static {
 /// A socket that accepts.
 pub trait Listener: Send {
     /// Waits for the next connection, and returns it with the peer's address.
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>>;
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>>;
     /// The address that it listens on, with the actual port if port 0 was requested.
     fn address(&self) -> SocketAddr;
 }
@@ -52,27 +53,27 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A connection: a real socket, or one of a simulated network.
-pub enum Stream {
+pub enum Socket {
     /// A socket of the operating system.
     Tcp(TcpStream),
-    /// A connection of another [`Net`].
-    /// Encrypted, over a connection of a visitor.
-    Tls(Box<TlsStream<Stream>>),
+    /// TLS, over a connection of a visitor.
+    Tls(Box<TlsStream<Socket>>),
+    /// A connection of another [`Net`], or TLS that this process began itself.
     Other(Box<dyn Io>),
 }
 
 macro_rules! either {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {
-            Stream::Tcp(s) => {
+            Socket::Tcp(s) => {
                 let $stream = Pin::new(s);
                 $call
             }
-            Stream::Tls(s) => {
+            Socket::Tls(s) => {
                 let $stream = Pin::new(s);
                 $call
             }
-            Stream::Other(s) => {
+            Socket::Other(s) => {
                 let $stream = Pin::new(s);
                 $call
             }
@@ -80,14 +81,14 @@ macro_rules! either {
     };
 }
 
-impl Stream {
+impl Socket {
     /// The socket below, if there is a real one.
     #[must_use]
     pub fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Stream::Tcp(socket) => Some(socket),
-            Stream::Tls(stream) => stream.get_ref().0.tcp(),
-            Stream::Other(_) => None,
+            Socket::Tcp(socket) => Some(socket),
+            Socket::Tls(stream) => stream.get_ref().0.tcp(),
+            Socket::Other(_) => None,
         }
     }
 
@@ -95,24 +96,25 @@ impl Stream {
     #[must_use]
     pub fn protocol(&self) -> Option<&[u8]> {
         match self {
-            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol(),
-            Stream::Tcp(_) | Stream::Other(_) => None,
+            Socket::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+            Socket::Tcp(_) | Socket::Other(_) => None,
         }
     }
 
+    /// Returns whether the client uses TLS.
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        matches!(self, Stream::Tls(_))
+        matches!(self, Socket::Tls(_))
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         either!(self, s => s.poll_read(cx, buf))
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         either!(self, s => s.poll_write(cx, buf))
     }
@@ -131,9 +133,9 @@ impl AsyncWrite for Stream {
     }
     fn is_write_vectored(&self) -> bool {
         match self {
-            Stream::Tcp(s) => s.is_write_vectored(),
-            Stream::Tls(s) => s.is_write_vectored(),
-            Stream::Other(s) => s.is_write_vectored(),
+            Socket::Tcp(s) => s.is_write_vectored(),
+            Socket::Tls(s) => s.is_write_vectored(),
+            Socket::Other(s) => s.is_write_vectored(),
         }
     }
 }
@@ -160,13 +162,13 @@ impl Net for RealNet {
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the place where the dispatcher dials")]
-    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
+    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Socket>> {
         Box::pin(async move {
             let stream = TcpStream::connect(to).await?;
             stream.set_nodelay(true)?;
             // Without it, a request to a machine that has died would wait forever.
             socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
-            Ok(Stream::Tcp(stream))
+            Ok(Socket::Tcp(stream))
         })
     }
 
@@ -181,13 +183,13 @@ struct RealListener {
 }
 
 impl Listener for RealListener {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>> {
         Box::pin(async move {
             let (stream, peer) = self.listener.accept().await?;
             stream.set_nodelay(true)?;
             // Detects visitors that have disappeared without closing the connection.
             socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
-            Ok((Stream::Tcp(stream), peer))
+            Ok((Socket::Tcp(stream), peer))
         })
     }
     fn address(&self) -> SocketAddr {

@@ -1,9 +1,9 @@
 //! The ordered journal: it gives entries their order and their time. The rest of the program does not depend on where it
 //! is stored.
 
-pub mod figures;
 pub mod file;
 pub mod memory;
+pub(crate) mod metrics;
 pub mod redis;
 
 use crate::config::{Config, JournalConfig};
@@ -30,7 +30,7 @@ pub struct Journal {
     /// Its folder on this machine's disk, if it has one: other data that must outlive the process can be stored there.
     pub folder: Option<PathBuf>,
     /// Its metrics.
-    pub figures: Vec<Box<dyn Collector>>,
+    pub collectors: Vec<Box<dyn Collector>>,
 }
 
 /// Opens the configured journal.
@@ -50,7 +50,15 @@ impl Journal {
     /// A journal without checkpoints.
     #[must_use]
     pub fn new(append: Box<dyn Append>, follow: Box<dyn Follow>, shared: bool) -> Journal {
-        Journal { append, follow, keep: None, shared, patience: Patience::default(), folder: None, figures: Vec::new() }
+        Journal {
+            append,
+            follow,
+            keep: None,
+            shared,
+            patience: Patience::default(),
+            folder: None,
+            collectors: Vec::new(),
+        }
     }
 }
 
@@ -102,12 +110,12 @@ pub trait Follow: Send {
     ///
     /// # Errors
     /// Permanent failures: for example, an entry or a checkpoint that this version cannot read.
-    fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>>;
+    fn next(&mut self) -> BoxFuture<'_, Result<ReadResult, JournalError>>;
 }
 
 /// The result of a read from a journal.
 #[derive(Debug)]
-pub enum News {
+pub enum ReadResult {
     /// Replaces the state, whatever was known before; entries continue after it. Comes first if there is a checkpoint; and
     /// again (from the newest checkpoint, or empty) when entries that this replica had read turn out to be lost.
     State(Box<Fleet>),

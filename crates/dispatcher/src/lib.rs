@@ -7,17 +7,17 @@
 //! |---|---|
 //! | [`run`](mod@run) | one life of the process: prepare, read the journal, open listeners, serve, drain |
 //! | [`ops`] | operators and scalers: admin listener, KEDA, a scrape's gauges, reload |
-//! | [`front`] | visitors: a request from its arrival to its pod, the waiting room, the dispatcher's own paths |
-//! | [`fleet`] | what follows from the state: effects are executed, pods observed, load and occupancy reported |
-//! | [`shell`] | what every task may know: configuration, state, metrics, clock, network |
+//! | `front` | visitors: a request from its arrival to its pod, the waiting room, the dispatcher's own paths |
+//! | `fleet` | what follows from the state: effects are executed, pods observed, load and occupancy reported |
+//! | `shell` | what every task may know: configuration, state, metrics, clock, network |
 //! | [`engine`] | the state's only writer, and `engine::view`, through which it is read |
 //! | [`journal`] | entries and checkpoints: in memory, in files, in Redis |
 //! | [`cluster`] | pods: Kubernetes, local processes, fixed lists |
-//! | [`metrics`] | counters, and how metrics are registered |
+//! | `metrics` | counters, and how metrics are registered |
 //! | [`config`] | settings: reading, checking, describing |
 //! | [`io`] | sockets, listeners, time, randomness, TLS files, what a process inherits |
-//! | [`authority`] | hosts and origins, and patterns for them |
-//! | [`live`] | values that a reload replaces |
+//! | `authority` | hosts and origins, and patterns for them |
+//! | `live` | values that a reload replaces |
 //! | [`faultpoints`] | places where the simulation stops or delays a task |
 //!
 //! `docs/architecture.md` follows a request, an entry, an observation, an effect and a setting through them, and lists where a
@@ -37,21 +37,30 @@
 //!    written together with the decision it is compared by, and a deletion ends before any lapse does. The proof is in
 //!    `docs/lapse.md`.
 
+#![warn(missing_docs)]
+
 #[macro_use]
 pub mod faultpoints;
 
-pub mod authority;
+#[expect(unreachable_pub, reason = "in a private room, `pub` marks what other rooms use")]
+mod authority;
 pub mod cluster;
 pub mod config;
 pub mod engine;
-pub mod fleet;
-pub mod front;
+#[expect(unreachable_pub, reason = "as above")]
+mod fleet;
+#[expect(unreachable_pub, reason = "as above")]
+mod front;
 pub mod io;
 pub mod journal;
-pub mod live;
-pub mod metrics;
+#[expect(unreachable_pub, reason = "as above")]
+mod live;
+#[expect(unreachable_pub, reason = "as above")]
+mod metrics;
 pub mod ops;
 pub mod run;
-pub mod shell;
+#[expect(unreachable_pub, reason = "as above")]
+mod shell;
 
+pub use front::cookie;
 pub use run::{Listening, Outside, run, run_until};

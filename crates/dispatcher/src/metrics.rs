@@ -82,8 +82,8 @@ impl Metrics {
     ///
     /// # Errors
     /// If another metric has the same name.
-    pub fn also(&self, figures: Box<dyn Collector>) -> Result<(), prometheus::Error> {
-        self.registry.register(figures)
+    pub fn also(&self, collectors: Box<dyn Collector>) -> Result<(), prometheus::Error> {
+        self.registry.register(collectors)
     }
 
     /// # Errors
@@ -139,14 +139,14 @@ impl Metrics {
     }
 
     /// Removes the series of a pool that was removed.
-    pub fn forget(&self, config: &PoolConfig, own: &PoolMetrics, figures: Vec<Box<dyn Collector>>) {
+    pub fn forget(&self, config: &PoolConfig, own: &PoolMetrics, collectors: Vec<Box<dyn Collector>>) {
         let pool = &*config.id.0;
         self.state.forget(pool);
         self.sessions.forget(pool);
         self.requests.forget(pool);
         self.scaling.forget(pool);
         let gauge = own.own_gauge.iter().map(|gauge| Box::new(gauge.clone()) as Box<dyn Collector>);
-        for collector in gauge.chain(figures) {
+        for collector in gauge.chain(collectors) {
             // An error means that it was not registered.
             let _ = self.registry.unregister(collector);
         }

@@ -7,7 +7,7 @@ use crate::config::{Config, Secret};
 use crate::engine::Engine;
 use crate::fleet::tasks::Tasks;
 use crate::front::Dispatcher;
-use crate::front::connection::Door;
+use crate::front::connection::ListenerKind;
 use crate::front::visit::FAREWELL;
 use crate::io::listener::Secured;
 use crate::io::tls::{Tls, TlsError, TlsSettings};
@@ -28,7 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{AbortHandle, JoinError};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 /// Everything that is not this process.
 pub struct Outside {
@@ -91,22 +91,14 @@ pub async fn run_until(
     let visitors_tls = tls("visitors", config.tls.settings(&config.http2), &outside.clock).context("[tls]")?;
     let keda_tls = tls("keda", config.keda.tls_settings(), &outside.clock).context("[keda]")?;
     let (listeners, admin, keda, listening) = listen(&*outside.net, &config).await?;
-    let Prepared { dispatcher, orders, engine, stopper, clusters, shared, figures } = prepare(outside, config)?;
+    let Prepared { dispatcher, orders, engine, stopper, clusters, shared, collectors } = prepare(outside, config)?;
 
     let mut engine = {
         let dispatcher = dispatcher.clone();
         tokio::spawn(async move { engine.run(dispatcher).await })
     };
-    let mut helpers = tokio::task::JoinSet::new();
-    let mut watched = Vec::new();
-    let mut secured = |tls: Option<Arc<Tls>>, settings| {
-        let tls = tls?;
-        watched.push(Watched { tls: tls.clone(), settings });
-        Some(Secured { handshakes: dispatcher.metrics.process.tls.handshakes(tls.of), tls })
-    };
-    let visitors_tls = secured(visitors_tls, |shell| shell.config.tls.settings(&shell.config.http2));
-    let keda_tls = secured(keda_tls, |shell| shell.config.keda.tls_settings());
-    helpers.spawn(crate::ops::certificates::run(dispatcher.shell.clone(), watched));
+    let mut helpers = JoinSet::new();
+    let [visitors_tls, keda_tls] = secure(&dispatcher, &mut helpers, visitors_tls, keda_tls);
     // Opened first: until the journal has been read, KEDA gets an error at once instead of a timeout.
     let scaler = keda.map(|keda| helpers.spawn(crate::ops::keda::open(dispatcher.clone(), keda, keda_tls)));
     // Also opened first: probes and operators can see that a dispatcher waits for its journal.
@@ -121,41 +113,20 @@ pub async fn run_until(
             tracing::info!("stopping before the journal was read");
             return Ok(());
         }
-        told = crate::fleet::rules::introduce(&dispatcher) => if told.is_err() {
+        introduced = crate::fleet::rules::introduce(&dispatcher) => if introduced.is_err() {
             // The engine has ended: it returns the reason.
             return Err(failure(engine.await));
         }
     }
-    let (tasks, starts) = Tasks::new();
-    for (pool, orders) in dispatcher.pools.iter().zip(orders) {
-        if let Some(cluster) = clusters.get(&pool.config.id) {
-            tasks.start(pool.shell.clone(), cluster.clone(), orders);
-        }
-    }
-    helpers.spawn(crate::fleet::tasks::run(dispatcher.shell.clone(), dispatcher.clone(), starts));
+    let tasks = start_tasks(&dispatcher, &mut helpers, &clusters, orders);
     forget_others(&dispatcher, shared);
-    for figures in clusters.values().flat_map(|c| c.figures()).chain(figures) {
-        dispatcher.metrics.also(figures).context("duplicate metric name")?;
+    for collectors in clusters.values().flat_map(|c| c.collectors()).chain(collectors) {
+        dispatcher.metrics.also(collectors).context("duplicate metric name")?;
     }
     // A pool that is removed later goes with its cluster.
     drop(clusters);
-    helpers.spawn(housekeeping::run(dispatcher.clone()));
-    let cut_off = {
-        let dispatcher = dispatcher.clone();
-        move || dispatcher.cut_off()
-    };
-    helpers.spawn(crate::fleet::fencing::run(dispatcher.shell.clone(), cut_off));
     let connections = limit(&dispatcher);
-    for (listener, kind) in listeners {
-        let door = match (kind, &visitors_tls) {
-            (Kind::Tls, Some(secured)) => Door::Tls(secured.clone()),
-            (Kind::Tls, None) => continue,
-            (Kind::Redirect, _) => Door::Redirect,
-            (Kind::Http2, _) => Door::Http2,
-            (Kind::Plain, _) => Door::Plain,
-        };
-        helpers.spawn(crate::front::connection::open(dispatcher.clone(), listener, door, connections.clone()));
-    }
+    open_visitors(&dispatcher, &mut helpers, listeners, visitors_tls.as_ref(), &connections);
     helpers.spawn(crate::ops::reload::run(dispatcher.clone(), reloads, connections, tasks.clone()));
     started(&listening);
 
@@ -169,13 +140,78 @@ pub async fn run_until(
     end_streams(&dispatcher, scaler.as_ref(), hurry).await;
     if failed.is_none() {
         let nowhere = "".into();
-        let farewell = dispatcher.driver.tell(&nowhere, Command::Farewell);
+        let farewell = dispatcher.driver.write(&nowhere, Command::Farewell);
         let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
     }
     tasks.stop().await;
     helpers.shutdown().await;
     engine.abort();
     failed.map_or(Ok(()), Err)
+}
+
+/// Starts the task that keeps the certificates of these listeners current; returns their TLS, with its counters.
+fn secure(
+    dispatcher: &Dispatcher,
+    helpers: &mut JoinSet<()>,
+    visitors: Option<Arc<Tls>>,
+    keda: Option<Arc<Tls>>,
+) -> [Option<Secured>; 2] {
+    let mut watched = Vec::new();
+    let mut secured = |tls: Option<Arc<Tls>>, settings| {
+        let tls = tls?;
+        watched.push(Watched { tls: tls.clone(), settings });
+        let handshakes = dispatcher.metrics.process.tls.handshakes(tls.of);
+        Some(Secured { handshakes, tls, refused: Arc::default() })
+    };
+    let both = [
+        secured(visitors, |shell| shell.config.tls.settings(&shell.config.http2)),
+        secured(keda, |shell| shell.config.keda.tls_settings()),
+    ];
+    helpers.spawn(crate::ops::certificates::run(dispatcher.shell.clone(), watched));
+    both
+}
+
+/// Starts the tasks of all pools, and those that act on the whole fleet.
+fn start_tasks(
+    dispatcher: &Arc<Dispatcher>,
+    helpers: &mut JoinSet<()>,
+    clusters: &BTreeMap<PoolId, Arc<dyn Cluster>>,
+    orders: Vec<Orders>,
+) -> Arc<Tasks> {
+    let (tasks, starts) = Tasks::new();
+    for (pool, orders) in dispatcher.pools.iter().zip(orders) {
+        if let Some(cluster) = clusters.get(&pool.config.id) {
+            tasks.start(pool.shell.clone(), cluster.clone(), orders);
+        }
+    }
+    helpers.spawn(crate::fleet::tasks::run(dispatcher.shell.clone(), dispatcher.clone(), starts));
+    helpers.spawn(housekeeping::run(dispatcher.clone()));
+    let cut_off = {
+        let dispatcher = dispatcher.clone();
+        move || dispatcher.cut_off()
+    };
+    helpers.spawn(crate::fleet::fencing::run(dispatcher.shell.clone(), cut_off));
+    tasks
+}
+
+/// Serves visitors on all their listeners, which share one limit of connections.
+fn open_visitors(
+    dispatcher: &Arc<Dispatcher>,
+    helpers: &mut JoinSet<()>,
+    listeners: Visitors,
+    tls: Option<&Secured>,
+    connections: &Arc<Semaphore>,
+) {
+    for (listener, kind) in listeners {
+        let kind = match (kind, tls) {
+            (Kind::Tls, Some(secured)) => ListenerKind::Tls(secured.clone()),
+            (Kind::Tls, None) => continue,
+            (Kind::Redirect, _) => ListenerKind::Redirect,
+            (Kind::Http2, _) => ListenerKind::Http2,
+            (Kind::Plain, _) => ListenerKind::Plain,
+        };
+        helpers.spawn(crate::front::connection::open(dispatcher.clone(), listener, kind, connections.clone()));
+    }
 }
 
 /// What is there before the first task starts.
@@ -190,14 +226,14 @@ struct Prepared {
     /// Other dispatchers may use the same journal.
     shared: bool,
     /// Metrics of the journal.
-    figures: Vec<Box<dyn Collector>>,
+    collectors: Vec<Box<dyn Collector>>,
 }
 
 fn prepare(outside: Outside, config: Config) -> anyhow::Result<Prepared> {
     let Outside { net, clock, ids, clusters, mut journal } = outside;
     let keys = crate::front::cookie::Keys::new(&secrets(&config, journal.folder.as_deref(), &ids)?);
     let shared = journal.shared;
-    let figures = std::mem::take(&mut journal.figures);
+    let collectors = std::mem::take(&mut journal.collectors);
     // The shared journal may lose entries before this replica has read the rules of any pool from it.
     let rules = || config.pools.iter().map(|pool| &pool.rules);
     let (silence, grace) = (rules().map(|r| r.silence).max(), rules().map(|r| r.grace).max());
@@ -217,7 +253,7 @@ fn prepare(outside: Outside, config: Config) -> anyhow::Result<Prepared> {
         reloaded: watch::Sender::new(0),
     };
     let (dispatcher, orders) = Dispatcher::new(shell, keys).context("duplicate metric name")?;
-    Ok(Prepared { dispatcher, orders, engine, stopper, clusters, shared, figures })
+    Ok(Prepared { dispatcher, orders, engine, stopper, clusters, shared, collectors })
 }
 
 /// The permits for connections of visitors.

@@ -4,7 +4,7 @@
 use slotkeeper::engine::view::View;
 use slotkeeper::engine::{self, Driver, EffectSink};
 use slotkeeper::io::{BoxFuture, Ids};
-use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News};
+use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, ReadResult};
 use slotkeeper_core::{
     Command, Effect, Entry, Fleet, Millis, PoolId, ReplicaId, Rules, SessionId, Spare, Time, Timeline,
 };
@@ -17,7 +17,7 @@ const OTHER: ReplicaId = ReplicaId(7);
 const ANA: SessionId = SessionId(1);
 
 struct Writes(mpsc::UnboundedSender<Draft>);
-struct Reads(mpsc::UnboundedReceiver<News>);
+struct Reads(mpsc::UnboundedReceiver<ReadResult>);
 /// A checkpoint is written as long as its state is held.
 struct Keeps(mpsc::UnboundedSender<Arc<Fleet>>);
 
@@ -29,7 +29,7 @@ impl Append for Writes {
 }
 
 impl Follow for Reads {
-    fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>> {
+    fn next(&mut self) -> BoxFuture<'_, Result<ReadResult, JournalError>> {
         Box::pin(async { self.0.recv().await.ok_or(JournalError::Closed) })
     }
 }
@@ -72,7 +72,7 @@ struct Outbox {
     view: watch::Receiver<View>,
     lives: Lives,
     written: mpsc::UnboundedReceiver<Draft>,
-    told: mpsc::UnboundedSender<News>,
+    sent: mpsc::UnboundedSender<ReadResult>,
     kept: mpsc::UnboundedReceiver<Arc<Fleet>>,
     engine: tokio::task::JoinHandle<JournalError>,
     /// The number of the other replica's entries so far, and the journal's clock.
@@ -83,14 +83,14 @@ struct Outbox {
 impl Outbox {
     fn new() -> Outbox {
         let (writes, written) = mpsc::unbounded_channel();
-        let (told, reads) = mpsc::unbounded_channel();
+        let (sent, reads) = mpsc::unbounded_channel();
         let (keeps, kept) = mpsc::unbounded_channel();
         let mut journal = Journal::new(Box::new(Writes(writes)), Box::new(Reads(reads)), true);
         journal.keep = Some(Box::new(Keeps(keeps)));
         let (driver, engine, view) = engine::new(journal, &Ids::seeded(1)).unwrap();
         let lives = Lives::default();
         let engine = tokio::spawn(engine.run(lives.clone()));
-        Outbox { driver, view, lives, written, told, kept, engine, others: 0, now: Time(1_000_000) }
+        Outbox { driver, view, lives, written, sent, kept, engine, others: 0, now: Time(1_000_000) }
     }
 
     /// The next draft other than a tick or a hello.
@@ -101,7 +101,7 @@ impl Outbox {
                 return draft;
             }
             let entry = self.entry(draft);
-            self.tell(vec![entry]).await;
+            self.read(vec![entry]).await;
         }
     }
 
@@ -114,8 +114,8 @@ impl Outbox {
         Entry { at: self.now, from: OTHER, number: self.others, pool: "".into(), command: Command::Tick }
     }
 
-    async fn tell(&self, entries: Vec<Entry>) {
-        self.told.send(News::Entries(entries)).unwrap();
+    async fn read(&self, entries: Vec<Entry>) {
+        self.sent.send(ReadResult::Entries(entries)).unwrap();
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
@@ -128,7 +128,7 @@ impl Outbox {
         outbox.driver.post(&"pool".into(), Command::Leave { session: ANA });
         for _ in 0..2 {
             let draft = outbox.draft().await;
-            outbox.tell(vec![outbox.entry(draft)]).await;
+            outbox.read(vec![outbox.entry(draft)]).await;
         }
         outbox
     }
@@ -139,7 +139,7 @@ impl Outbox {
             let session = SessionId(self.view.borrow().fleet.applied().into());
             self.driver.post(&"pool".into(), Command::Visit { session, hint: None, class: 0 });
             let visit = self.draft().await;
-            self.tell(vec![self.entry(visit)]).await;
+            self.read(vec![self.entry(visit)]).await;
             assert!(self.view.borrow().fleet.session(&"pool".into(), session).is_some());
         }
     }
@@ -162,21 +162,21 @@ async fn commands_that_an_ended_life_could_not_apply_are_written_again_by_the_ne
     let driver = outbox.driver.clone();
     let visit = Command::Visit { session: ANA, hint: None, class: 0 };
     let asked = visit.clone();
-    let mut asks = tokio::spawn(async move { driver.tell(&"pool".into(), asked).await });
+    let mut asks = tokio::spawn(async move { driver.write(&"pool".into(), asked).await });
     let late = outbox.draft().await;
     assert_eq!((late.from, &late.command), (first, &visit));
 
     // The visit is delayed until the fleet has given up this replica, and is read in the same batch.
     let mut entries = outbox.long_silence();
     entries.push(outbox.entry(late));
-    outbox.tell(entries).await;
+    outbox.read(entries).await;
     assert_eq!(outbox.lives.all()[..2], [1, 0]);
     assert_ne!(outbox.driver.me(), first);
     assert!(!asks.is_finished(), "the visit is not reported as applied");
 
     let again = outbox.draft().await;
     assert_eq!((again.from, again.number, &again.command), (outbox.driver.me(), 2, &visit));
-    outbox.tell(vec![outbox.entry(again)]).await;
+    outbox.read(vec![outbox.entry(again)]).await;
     assert_eq!((&mut asks).await.unwrap(), Ok(()));
     assert!(outbox.view.borrow().fleet.session(&"pool".into(), ANA).is_some());
 }
@@ -189,7 +189,7 @@ async fn a_replica_that_reads_none_of_its_own_entries_becomes_stale_and_cut_off(
     for _ in 0..5 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let entry = outbox.other();
-        outbox.tell(vec![entry]).await;
+        outbox.read(vec![entry]).await;
     }
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     // Others wait for 6 s of silence and 3 s of grace; half a silence of that may be a step of the journal's clock.
@@ -204,7 +204,7 @@ async fn a_replica_of_a_shared_journal_writes_heartbeats() {
     while let Ok(Some(draft)) = tokio::time::timeout(Duration::from_secs(3), outbox.written.recv()).await {
         assert_eq!(draft.command, Command::Tick);
         outbox.now += Millis::secs(2);
-        outbox.tell(vec![outbox.entry(draft)]).await;
+        outbox.read(vec![outbox.entry(draft)]).await;
         signs += 1;
         if signs == 10 {
             assert!(!outbox.view.borrow().is_stale());
@@ -219,7 +219,7 @@ async fn a_visit_is_not_written_after_its_visitor_has_disconnected() {
     let mut outbox = Outbox::with_pool().await;
     let driver = outbox.driver.clone();
     let visit = Command::Visit { session: ANA, hint: None, class: 0 };
-    let gone = tokio::time::timeout(Duration::ZERO, async { driver.tell(&"pool".into(), visit).await }).await;
+    let gone = tokio::time::timeout(Duration::ZERO, async { driver.write(&"pool".into(), visit).await }).await;
     assert!(gone.is_err());
     outbox.driver.post(&"pool".into(), Command::Kick { session: ANA });
     assert_eq!(outbox.draft().await.command, Command::Kick { session: ANA });
@@ -232,20 +232,20 @@ async fn a_stopped_journal_clock_causes_no_flood_of_ticks() {
     outbox.driver.post(&"pool".into(), visit);
     let draft = outbox.draft().await;
     // Ana's queue lease ends in 30 s; the journal's clock stops shortly before that.
-    outbox.tell(vec![outbox.entry(draft)]).await;
+    outbox.read(vec![outbox.entry(draft)]).await;
     for _ in 0..14 {
         outbox.now += Millis::secs(2);
         let entry = outbox.other();
-        outbox.tell(vec![entry]).await;
+        outbox.read(vec![entry]).await;
     }
     outbox.now += Millis(1_999);
     let entry = outbox.other();
-    outbox.tell(vec![entry]).await;
+    outbox.read(vec![entry]).await;
     let mut ticks = 0;
     let end = slotkeeper::io::now() + Duration::from_secs(60);
     while let Ok(Some(draft)) = tokio::time::timeout_at(end, outbox.written.recv()).await {
         ticks += 1;
-        outbox.tell(vec![outbox.entry(draft)]).await;
+        outbox.read(vec![outbox.entry(draft)]).await;
     }
     assert!((20..80).contains(&ticks), "{ticks} ticks in a minute");
 }
@@ -275,16 +275,16 @@ fn state_with_ana(outbox: &mut Outbox) -> Fleet {
 async fn entries_before_the_replicas_own_first_entry_have_no_effects() {
     let mut outbox = Outbox::new();
     let fleet = state_with_ana(&mut outbox);
-    outbox.told.send(News::State(Box::new(fleet))).unwrap();
+    outbox.sent.send(ReadResult::State(Box::new(fleet))).unwrap();
     let kick = Entry { command: Command::Kick { session: ANA }, pool: "pool".into(), ..outbox.other() };
-    outbox.tell(vec![kick]).await;
+    outbox.read(vec![kick]).await;
     assert_eq!((outbox.view.borrow().fleet.applied(), outbox.lives.all()), (3, [0, 0, 0]));
     // From the replica's own first entry on, effects are executed.
     outbox.driver.post(&"pool".into(), Command::Visit { session: ANA, hint: None, class: 0 });
     outbox.driver.post(&"pool".into(), Command::Kick { session: ANA });
     for _ in 0..2 {
         let draft = outbox.draft().await;
-        outbox.tell(vec![outbox.entry(draft)]).await;
+        outbox.read(vec![outbox.entry(draft)]).await;
     }
     assert_eq!(outbox.lives.all(), [0, 0, 1]);
 }
@@ -296,10 +296,10 @@ async fn a_replica_whose_entries_are_lost_starts_a_new_life_and_writes_them_agai
     outbox.driver.post(&"pool".into(), Command::Leave { session: ANA });
     let _on_its_way = outbox.draft().await;
     let fleet = state_with_ana(&mut outbox);
-    outbox.told.send(News::State(Box::new(fleet))).unwrap();
-    let told = outbox.draft().await;
+    outbox.sent.send(ReadResult::State(Box::new(fleet))).unwrap();
+    let sent = outbox.draft().await;
     assert_eq!(
-        (told.number, &told.command),
+        (sent.number, &sent.command),
         (2, &Command::Schedule(Spare::Slots(3))),
         "lasting settings are written first"
     );
@@ -307,7 +307,7 @@ async fn a_replica_whose_entries_are_lost_starts_a_new_life_and_writes_them_agai
     assert_eq!((again.number, &again.command), (3, &Command::Leave { session: ANA }));
     assert_ne!(again.from, first);
     assert_eq!(outbox.lives.all()[..2], [1, 1]);
-    outbox.tell(vec![outbox.entry(told), outbox.entry(again)]).await;
+    outbox.read(vec![outbox.entry(sent), outbox.entry(again)]).await;
     assert!(outbox.view.borrow().fleet.session(&"pool".into(), ANA).is_none());
 }
 
@@ -317,11 +317,11 @@ async fn after_a_lapse_a_replica_confirms_once_that_it_missed_no_entry() {
     let lapse = Command::Lapse { patience: Millis::secs(90), timeline: Timeline(7) };
     let lapse = Entry { from: ReplicaId(0), number: 0, command: lapse, ..outbox.other() };
     outbox.others -= 1;
-    outbox.tell(vec![lapse]).await;
+    outbox.read(vec![lapse]).await;
     let position = outbox.view.borrow().fleet.applied();
     assert_eq!(outbox.draft().await.command, Command::Whole { lapse: position });
     let next = outbox.other();
-    outbox.tell(vec![next]).await;
+    outbox.read(vec![next]).await;
     outbox.driver.post(&"pool".into(), Command::Leave { session: ANA });
     assert_eq!(outbox.draft().await.command, Command::Leave { session: ANA }, "and not again");
 }
@@ -331,15 +331,15 @@ async fn the_replica_that_wrote_the_entry_writes_the_checkpoint() {
     let mut outbox = Outbox::with_pool().await;
     while outbox.view.borrow().fleet.applied() < 7 {
         let entry = outbox.other();
-        outbox.tell(vec![entry]).await;
+        outbox.read(vec![entry]).await;
     }
     outbox.driver.post(&"pool".into(), Command::Leave { session: ANA });
     let eighth = outbox.draft().await;
-    outbox.tell(vec![outbox.entry(eighth)]).await;
+    outbox.read(vec![outbox.entry(eighth)]).await;
     assert_eq!(outbox.kept.try_recv().unwrap().applied(), 8);
     for _ in 0..8 {
         let entry = outbox.other();
-        outbox.tell(vec![entry]).await;
+        outbox.read(vec![entry]).await;
     }
     assert!(outbox.kept.try_recv().is_err(), "the sixteenth was the other's");
 }
@@ -371,7 +371,7 @@ async fn a_version_stops_when_another_replica_has_newer_semantics() {
     outbox.driver.post(&"".into(), Command::Farewell);
     let own = outbox.draft().await;
     let hello = Entry { command: farewell, ..outbox.other() };
-    outbox.told.send(News::Entries(vec![hello, outbox.entry(own)])).unwrap();
+    outbox.sent.send(ReadResult::Entries(vec![hello, outbox.entry(own)])).unwrap();
     let error = (&mut outbox.engine).await.unwrap().to_string();
     assert!(
         error.contains(&format!("semantics {}", Entry::SEMANTICS + 1)) && error.contains("run the version"),

@@ -4,7 +4,7 @@ use crate::processes::Watch;
 use crate::size;
 use slotkeeper::cluster::{ClusterError, fixed};
 use slotkeeper::config::{FixedPods, Probe, ProbeKind};
-use slotkeeper::io::{BoxFuture, Listener, Net, RealNet, Stream};
+use slotkeeper::io::{BoxFuture, Listener, Net, RealNet, Socket};
 use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Time};
 use std::collections::BTreeMap;
 use std::io;
@@ -181,7 +181,7 @@ impl Net for Names {
         Box::pin(async move { RealNet.listen(at).await })
     }
 
-    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
+    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Socket>> {
         Box::pin(async move {
             let asking = self.asking.fetch_add(1, Ordering::Relaxed) + 1;
             self.most.fetch_max(asking, Ordering::Relaxed);
@@ -190,7 +190,7 @@ impl Net for Names {
                 std::future::pending::<()>().await;
             }
             if to.ip() == IpAddr::from(ALIVE) {
-                return Ok(Stream::Other(Box::new(Quiet)));
+                return Ok(Socket::Other(Box::new(Quiet)));
             }
             RealNet.dial(to).await
         })

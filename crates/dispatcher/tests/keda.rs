@@ -4,10 +4,11 @@ mod attacks;
 mod client;
 mod configured;
 mod encrypted;
-mod house;
+mod rig;
 
+use crate::memory_net::MemoryNet;
 use client::{Heard, Keda, Learned, metrics, trigger};
-use house::{Book, House, POOL, Plan, SETTLE, Wires, pool};
+use rig::{MemoryJournal, POOL, Plan, Rig, SETTLE, pool};
 use slotkeeper::config::{PoolConfig, Trigger};
 use slotkeeper::io::{Net, RealNet, now};
 use slotkeeper::ops::keda::REPEAT;
@@ -23,21 +24,21 @@ const ASLEEP: Learned = Learned { replicas: 0.0, is_active: false };
 const LONG: Duration = Duration::from_secs(600);
 
 /// One dispatcher with a sleeping pool, and KEDA.
-async fn pair() -> (House, Book, Keda) {
-    let (book, net) = (Book::new(), Arc::new(Wires::default()));
-    let house = Plan::new(net.clone(), &book).asleep().await;
-    let keda = Keda::new(net, &[house.keda]);
-    (house, book, keda)
+async fn pair() -> (Rig, MemoryJournal, Keda) {
+    let (journal, net) = (MemoryJournal::new(), Arc::new(MemoryNet::default()));
+    let rig = Plan::new(net.clone(), &journal).asleep().await;
+    let keda = Keda::new(net, &[rig.keda]);
+    (rig, journal, keda)
 }
 
 /// The events that KEDA's push handler receives.
-struct Ear(mpsc::UnboundedReceiver<(Instant, Heard)>);
+struct PushEvents(mpsc::UnboundedReceiver<(Instant, Heard)>);
 
-impl Ear {
-    fn of(keda: &Keda) -> Ear {
+impl PushEvents {
+    fn of(keda: &Keda) -> PushEvents {
         let (sender, receiver) = mpsc::unbounded_channel();
         tokio::spawn(keda.clone().listen(sender));
-        Ear(receiver)
+        PushEvents(receiver)
     }
 
     async fn next(&mut self) -> (Instant, Heard) {
@@ -70,72 +71,72 @@ async fn eventually(keda: &mut Keda, expected: Result<Learned, Code>) {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_visitor_wakes_a_sleeping_pool_at_once() {
-    let (_house, book, mut keda) = pair().await;
+    let (_house, journal, mut keda) = pair().await;
     assert_eq!(keda.evaluate().await, Ok(ASLEEP));
-    let mut ear = Ear::of(&keda);
-    ear.hears(Heard::Opened).await;
-    ear.hears_nothing_for(REPEAT * 3).await;
+    let mut events = PushEvents::of(&keda);
+    events.hears(Heard::Opened).await;
+    events.hears_nothing_for(REPEAT * 3).await;
     let came = now();
-    book.visit(1);
-    let told = ear.hears(Heard::Active(true)).await;
+    journal.visit(1);
+    let told = events.hears(Heard::Active(true)).await;
     assert!(told - came <= Duration::from_millis(100), "{:?}", told - came);
     assert_eq!(keda.evaluate().await, Ok(Learned { replicas: 1.0, is_active: true }));
-    book.visit(2);
-    book.visit(3);
+    journal.visit(2);
+    journal.visit(3);
     eventually(&mut keda, Ok(Learned { replicas: 3.0, is_active: true })).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_active_pool_is_pushed_repeatedly_and_a_sleeping_one_never() {
-    let (house, book, mut keda) = pair().await;
-    book.visit(1);
-    let mut ear = Ear::of(&keda);
-    ear.hears(Heard::Opened).await;
-    let mut last = ear.hears(Heard::Active(true)).await;
+    let (rig, journal, mut keda) = pair().await;
+    journal.visit(1);
+    let mut events = PushEvents::of(&keda);
+    events.hears(Heard::Opened).await;
+    let mut last = events.hears(Heard::Active(true)).await;
     for _ in 0..3 {
-        let at = ear.hears(Heard::Active(true)).await;
+        let at = events.hears(Heard::Active(true)).await;
         assert!(at - last >= REPEAT && at - last <= REPEAT + Duration::from_secs(1), "{:?}", at - last);
         last = at;
     }
     // The waiting session leaves after 30 s; the pod is wanted for the whole cooldown after that, and KEDA must not remove it.
     eventually(&mut keda, Ok(ASLEEP)).await;
-    while let Ok((_, heard)) = ear.0.try_recv() {
+    while let Ok((_, heard)) = events.0.try_recv() {
         assert_eq!(heard, Heard::Active(true));
     }
-    ear.hears_nothing_for(REPEAT * 3).await;
-    let pushes = house.metric(&format!("slotkeeper_scaler_pushes_total{{pool=\"{POOL}\"}}")).await;
+    events.hears_nothing_for(REPEAT * 3).await;
+    let pushes = rig.metric(&format!("slotkeeper_scaler_pushes_total{{pool=\"{POOL}\"}}")).await;
     assert!(pushes >= 9.0, "{pushes}");
     // 30 s in the queue and 60 s of cooldown: the pool did not become inactive while a pod was wanted.
     assert!(now() - last >= Duration::from_secs(50));
-    book.visit(2);
-    ear.hears(Heard::Active(true)).await;
+    journal.visit(2);
+    events.hears(Heard::Active(true)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn spare_slots_wake_a_pool_without_sessions() {
-    let (_house, book, mut keda) = pair().await;
-    let mut ear = Ear::of(&keda);
-    ear.hears(Heard::Opened).await;
-    book.write(Command::Schedule(Spare::Slots(2)));
-    ear.hears(Heard::Active(true)).await;
+    let (_house, journal, mut keda) = pair().await;
+    let mut events = PushEvents::of(&keda);
+    events.hears(Heard::Opened).await;
+    journal.write(Command::Schedule(Spare::Slots(2)));
+    events.hears(Heard::Active(true)).await;
     assert_eq!(keda.evaluate().await, Ok(Learned { replicas: 2.0, is_active: true }));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_waiting_session_makes_the_pool_active_even_if_no_pod_can_be_used() {
-    let (_house, book, mut keda) = pair().await;
+    let (_house, journal, mut keda) = pair().await;
     for pod in 0..5 {
-        book.write(Command::Cordon { pod: slotkeeper_core::Ordinal(pod) });
+        journal.write(Command::Cordon { pod: slotkeeper_core::Ordinal(pod) });
     }
-    book.visit(1);
+    journal.visit(1);
     eventually(&mut keda, Ok(Learned { replicas: 5.0, is_active: true })).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dispatcher_that_has_not_listed_the_pods_returns_no_number() {
-    let (book, net) = (Book::new(), Arc::new(Wires::default()));
-    let house = Plan::new(net.clone(), &book).start().await.unwrap();
-    let mut keda = Keda::new(net, &[house.keda]);
+    let (journal, net) = (MemoryJournal::new(), Arc::new(MemoryNet::default()));
+    let rig = Plan::new(net.clone(), &journal).start().await.unwrap();
+    let mut keda = Keda::new(net, &[rig.keda]);
     for _ in 0..3 {
         assert_eq!(keda.metrics().await.unwrap_err().code(), Code::Unavailable);
         let status = keda.is_active().await.unwrap_err();
@@ -146,24 +147,24 @@ async fn a_dispatcher_that_has_not_listed_the_pods_returns_no_number() {
     }
     // The metric's name is returned nevertheless: KEDA needs it to create its autoscaler and to count failures of other calls.
     assert_eq!(keda.spec().await.unwrap().metric_specs.len(), 1);
-    assert_eq!(book.served(), Vec::<u32>::new());
-    let mut ear = Ear::of(&keda);
-    ear.hears(Heard::Opened).await;
-    let ended = ear.hears(Heard::Ended).await;
-    let again = ear.hears(Heard::Opened).await;
+    assert_eq!(journal.served(), Vec::<u32>::new());
+    let mut events = PushEvents::of(&keda);
+    events.hears(Heard::Opened).await;
+    let ended = events.hears(Heard::Ended).await;
+    let again = events.hears(Heard::Opened).await;
     assert!(again - ended >= Duration::from_secs(2));
-    house.lists(1);
-    house.until_ready().await;
+    rig.lists(1);
+    rig.until_ready().await;
     assert_eq!(keda.evaluate().await, Ok(ASLEEP));
     let refused =
         format!("slotkeeper_scaler_requests_total{{code=\"unavailable\",method=\"GetMetrics\",pool=\"{POOL}\"}}");
-    assert_eq!(house.metric(&refused).await, 3.0);
+    assert_eq!(rig.metric(&refused).await, 3.0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pool_removed_by_an_operator_is_unavailable_and_not_asleep() {
-    let (_house, book, mut keda) = pair().await;
-    book.write(Command::Remove);
+    let (_house, journal, mut keda) = pair().await;
+    journal.write(Command::Remove);
     eventually(&mut keda, Err(Code::Unavailable)).await;
 }
 
@@ -175,14 +176,14 @@ fn named(name: &str, scaling: Scaling, trigger: Trigger) -> PoolConfig {
 
 #[tokio::test(start_paused = true)]
 async fn invalid_triggers_are_refused_with_the_allowed_values() {
-    let (book, net) = (Book::new(), Arc::new(Wires::default()));
+    let (journal, net) = (MemoryJournal::new(), Arc::new(MemoryNet::default()));
     let keda_scaled = Scaling::Keda { settle: Millis::secs(20) };
     let direct = Scaling::Direct { window: slotkeeper_core::Window::Fixed };
-    let mut plan = Plan::new(net.clone(), &book);
+    let mut plan = Plan::new(net.clone(), &journal);
     plan.pools.push(named("own", direct, Trigger::Prometheus));
     plan.pools.push(named("scraped", keda_scaled, Trigger::Prometheus));
-    let house = plan.asleep().await;
-    let mut keda = Keda::new(net.clone(), &[house.keda]);
+    let rig = plan.asleep().await;
+    let mut keda = Keda::new(net.clone(), &[rig.keda]);
     let mut refused = async |metadata: &[(&str, &str)]| {
         keda.asks = trigger(metadata);
         let of_metrics = keda.metrics().await.map(drop);
@@ -206,7 +207,7 @@ async fn invalid_triggers_are_refused_with_the_allowed_values() {
     let (code, message) = refused(&[("pool", &long)]).await.unwrap_err();
     assert!(code == Code::NotFound && message.len() < 200, "{message}");
 
-    let mut plan = Plan::new(net.clone(), &book);
+    let mut plan = Plan::new(net.clone(), &journal);
     plan.host = 2;
     plan.pools = vec![named("a", keda_scaled, Trigger::Push), named("b", keda_scaled, Trigger::Push)];
     let two = plan.start().await.unwrap();
@@ -233,108 +234,108 @@ async fn unknown_metrics_and_methods_are_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_number_is_journaled_once_when_it_is_served() {
-    let (house, book, mut keda) = pair().await;
+    let (rig, journal, mut keda) = pair().await;
     let settle = Duration::from_millis(10);
     // IsActive, a push and a scrape of the gauges do not serve the number for scaling, so nothing is journaled.
-    let mut ear = Ear::of(&keda);
-    ear.hears(Heard::Opened).await;
+    let mut events = PushEvents::of(&keda);
+    events.hears(Heard::Opened).await;
     keda.is_active().await.unwrap();
-    house.get("/metrics").await;
+    rig.get("/metrics").await;
     tokio::time::sleep(settle).await;
-    assert_eq!(book.served(), Vec::<u32>::new());
+    assert_eq!(journal.served(), Vec::<u32>::new());
     for (visitor, expected) in [(0, vec![0]), (1, vec![0, 1]), (2, vec![0, 1, 2])] {
         if visitor > 0 {
-            book.visit(visitor);
+            journal.visit(visitor);
         }
         tokio::time::sleep(settle).await;
         for _ in 0..5 {
             assert_eq!(keda.metrics().await.unwrap(), visitor as f64);
             tokio::time::sleep(settle).await;
         }
-        assert_eq!(book.served(), expected);
+        assert_eq!(journal.served(), expected);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_scrape_serves_the_number_of_a_pool_that_is_scaled_by_prometheus() {
-    let (book, net) = (Book::new(), Arc::new(Wires::default()));
-    let mut plan = Plan::new(net, &book);
+    let (journal, net) = (MemoryJournal::new(), Arc::new(MemoryNet::default()));
+    let mut plan = Plan::new(net, &journal);
     plan.pools[0].trigger = Trigger::Prometheus;
-    let house = plan.asleep().await;
-    house.get("/metrics").await;
+    let rig = plan.asleep().await;
+    rig.get("/metrics").await;
     tokio::time::sleep(Duration::from_millis(10)).await;
-    assert_eq!(book.served(), [0]);
+    assert_eq!(journal.served(), [0]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stopping_dispatcher_ends_its_streams_cleanly_and_refuses_calls() {
-    let (mut house, book, mut keda) = pair().await;
-    book.visit(1);
-    let mut ear = Ear::of(&keda);
-    ear.hears(Heard::Opened).await;
-    ear.hears(Heard::Active(true)).await;
+    let (mut rig, journal, mut keda) = pair().await;
+    journal.visit(1);
+    let mut events = PushEvents::of(&keda);
+    events.hears(Heard::Opened).await;
+    events.hears(Heard::Active(true)).await;
     assert_eq!(keda.evaluate().await, Ok(Learned { replicas: 1.0, is_active: true }));
-    house.stop();
-    let ended = ear.hears(Heard::Ended).await;
+    rig.stop();
+    let ended = events.hears(Heard::Ended).await;
     // The first failure after a clean end comes after 2 s, the next after 4 s: a clean end resets KEDA's backoff.
     let mut waits = Vec::new();
     let mut last = ended;
     for _ in 0..3 {
-        let at = ear.hears(Heard::Broken(Code::Unavailable)).await;
+        let at = events.hears(Heard::Broken(Code::Unavailable)).await;
         waits.push((at - last).as_secs());
         last = at;
     }
     assert_eq!(waits, [2, 4, 8]);
     assert_eq!(keda.evaluate().await, Err(Code::Unavailable));
-    house.ended().await.unwrap();
+    rig.ended().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn keda_reconnects_after_a_dispatcher_was_killed() {
-    let (book, net) = (Book::new(), Arc::new(Wires::default()));
-    let house = Plan::new(net.clone(), &book).asleep().await;
-    let mut keda = Keda::new(net.clone(), &[house.keda]);
-    let mut ear = Ear::of(&keda);
-    ear.hears(Heard::Opened).await;
+    let (journal, net) = (MemoryJournal::new(), Arc::new(MemoryNet::default()));
+    let rig = Plan::new(net.clone(), &journal).asleep().await;
+    let mut keda = Keda::new(net.clone(), &[rig.keda]);
+    let mut events = PushEvents::of(&keda);
+    events.hears(Heard::Opened).await;
     keda.evaluate().await.unwrap();
-    house.crash(&net).await;
+    rig.crash(&net).await;
     let mut waits = Vec::new();
     let mut last = now();
     for _ in 0..8 {
-        let (at, heard) = ear.next().await;
+        let (at, heard) = events.next().await;
         assert!(matches!(heard, Heard::Broken(_)), "{heard:?}");
         waits.push((at - last).as_secs());
         last = at;
     }
     assert_eq!(waits, [0, 2, 4, 8, 16, 32, 60, 60]);
     assert_eq!(keda.evaluate().await, Err(Code::Unavailable));
-    let house = Plan::new(net, &book).start().await.unwrap();
-    book.visit(1);
+    let rig = Plan::new(net, &journal).start().await.unwrap();
+    journal.visit(1);
     // The pods were listed before: the journal has what the previous process knew.
-    house.until_ready().await;
+    rig.until_ready().await;
     eventually(&mut keda, Ok(Learned { replicas: 1.0, is_active: true })).await;
-    book.visit(2);
-    ear.hears(Heard::Opened).await;
-    ear.hears(Heard::Active(true)).await;
+    journal.visit(2);
+    events.hears(Heard::Opened).await;
+    events.hears(Heard::Active(true)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_cannot_read_its_journal_soon_returns_no_number() {
-    let (book, net) = (Book::new(), Arc::new(Wires::default()));
-    let one = Plan::new(net.clone(), &book).asleep().await;
-    let two = Plan { host: 2, ..Plan::new(net.clone(), &book) }.start().await.unwrap();
+    let (journal, net) = (MemoryJournal::new(), Arc::new(MemoryNet::default()));
+    let one = Plan::new(net.clone(), &journal).asleep().await;
+    let two = Plan { host: 2, ..Plan::new(net.clone(), &journal) }.start().await.unwrap();
     two.until_ready().await;
     let mut keda = Keda::new(net.clone(), &[one.keda, two.keda]);
     for _ in 0..4 {
         assert_eq!(keda.evaluate().await, Ok(ASLEEP));
     }
     let (mut with_one, mut with_two) = (Keda::new(net.clone(), &[one.keda]), Keda::new(net, &[two.keda]));
-    let mut ear = Ear::of(&with_two);
-    ear.hears(Heard::Opened).await;
+    let mut events = PushEvents::of(&with_two);
+    events.hears(Heard::Opened).await;
 
     two.away.send_replace(true);
     let cut = now();
-    book.visit(1);
+    journal.visit(1);
     eventually(&mut with_one, Ok(Learned { replicas: 1.0, is_active: true })).await;
     let mut refused = None;
     while now() < cut + Duration::from_secs(60) {
@@ -350,14 +351,14 @@ async fn a_replica_that_cannot_read_its_journal_soon_returns_no_number() {
     }
     let refused = refused.expect("the replica refuses in the end");
     assert!(refused - cut <= SETTLE / 2 + Duration::from_secs(1), "{:?}", refused - cut);
-    let ended = ear.hears(Heard::Ended).await;
+    let ended = events.hears(Heard::Ended).await;
     assert!(ended - cut <= SETTLE / 2 + Duration::from_secs(2), "{:?}", ended - cut);
 
     two.away.send_replace(false);
-    book.visit(2);
-    book.visit(3);
+    journal.visit(2);
+    journal.visit(3);
     eventually(&mut with_two, Ok(Learned { replicas: 2.0, is_active: true })).await;
-    assert!(book.served().ends_with(&[2]), "{:?}", book.served());
+    assert!(journal.served().ends_with(&[2]), "{:?}", journal.served());
 }
 
 #[tokio::test(start_paused = true)]
@@ -371,11 +372,11 @@ async fn an_idle_replica_proves_that_it_reads_its_journal() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_session_has_left_the_pool_is_active_until_no_pod_is_wanted() {
-    let (_house, book, mut keda) = pair().await;
-    book.visit(1);
+    let (_house, journal, mut keda) = pair().await;
+    journal.visit(1);
     eventually(&mut keda, Ok(Learned { replicas: 1.0, is_active: true })).await;
     let left = now();
-    book.write(Command::Leave { session: SessionId(1) });
+    journal.write(Command::Leave { session: SessionId(1) });
     loop {
         let learned = keda.evaluate().await.unwrap();
         assert_eq!(learned.is_active, learned.replicas > 0.0, "KEDA scales an inactive pool to 0");
@@ -392,9 +393,9 @@ async fn after_a_session_has_left_the_pool_is_active_until_no_pod_is_wanted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "prints measurements"]
 async fn speed() {
-    let (book, net) = (Book::new(), Arc::new(RealNet));
-    let house = Plan { host: 0, ..Plan::new(net.clone(), &book) }.asleep().await;
-    let mut keda = Keda::new(net.clone(), &[house.keda]);
+    let (journal, net) = (MemoryJournal::new(), Arc::new(RealNet));
+    let rig = Plan { host: 0, ..Plan::new(net.clone(), &journal) }.asleep().await;
+    let mut keda = Keda::new(net.clone(), &[rig.keda]);
     let mut took = Vec::new();
     for _ in 0..20_000 {
         let began = now();
@@ -409,14 +410,14 @@ async fn speed() {
     let mut stream = keda.channel().await.unwrap().stream(keda.asks.clone()).await.unwrap();
     for session in 1..=200 {
         let came = now();
-        book.visit(session);
+        journal.visit(session);
         assert!(stream.message().await.unwrap().unwrap().result);
         took.push(now() - came);
-        book.write(Command::Leave { session: SessionId(session) });
-        book.write(Command::Rules(Rules { cooldown: Millis(0), ..pool().rules }));
+        journal.write(Command::Leave { session: SessionId(session) });
+        journal.write(Command::Rules(Rules { cooldown: Millis(0), ..pool().rules }));
         while keda.is_active().await.unwrap() {}
     }
     took.sort();
     println!("from the journal to the push: p50 {:?}, p99 {:?}", took[100], took[198]);
-    assert!(net.dial(house.keda).await.is_ok());
+    assert!(net.dial(rig.keda).await.is_ok());
 }

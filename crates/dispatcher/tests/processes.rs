@@ -35,7 +35,7 @@ impl Watch {
     }
 
     pub(crate) async fn next(&mut self) -> Command {
-        let Ok(news) = tokio::time::timeout(PATIENCE, self.cluster.news()).await else {
+        let Ok(news) = tokio::time::timeout(PATIENCE, self.cluster.next_observation()).await else {
             panic!("no observation after {:#?}", self.heard)
         };
         let version = match &news {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 /// The rooms in the order of the table in `src/lib.rs`.
 fn order(map: &str) -> Vec<&str> {
-    let rows = map.lines().filter_map(|line| line.strip_prefix("//! | [`")?.split('`').next());
+    let rows = map
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | ")?.trim_start_matches('[').strip_prefix('`')?.split('`').next());
     rows.collect()
 }
 

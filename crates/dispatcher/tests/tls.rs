@@ -1,7 +1,9 @@
 //! TLS of visitors' listeners.
 
 mod alpn;
-pub(crate) mod rig;
+mod clients;
+mod rig;
+mod tickets;
 
 pub(crate) use rig::{issue, issue_until};
 

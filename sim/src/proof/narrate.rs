@@ -19,7 +19,7 @@ const SUBJECTS: usize = 3;
 ///
 /// # Errors
 /// If writing fails.
-pub fn tell(outcome: &Outcome, scenario: Option<&str>, others: &[String], out: &mut dyn Write) -> io::Result<()> {
+pub fn write(outcome: &Outcome, scenario: Option<&str>, others: &[String], out: &mut dyn Write) -> io::Result<()> {
     let setting = &outcome.setting;
     writeln!(out, "{}: {}", setting.name, setting.describe())?;
     if !setting.story.is_empty() {

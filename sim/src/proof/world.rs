@@ -98,7 +98,7 @@ pub struct Outcome {
 
 /// State shared between a dispatcher's host and its faults.
 #[derive(Clone)]
-struct Door {
+struct HostControls {
     stop: Arc<Notify>,
     /// The clock skew at the next start.
     skew: Arc<AtomicI64>,
@@ -115,7 +115,7 @@ struct World {
     gates: Vec<Gate>,
     redis: Redis,
     traps: Traps,
-    doors: Vec<Door>,
+    controls: Vec<HostControls>,
     crashes: Crashes,
     calm: Arc<AtomicBool>,
     guests: Guests,
@@ -219,7 +219,7 @@ fn note_panics() {
 
 impl World {
     fn new(setting: &Setting, oracle: &Oracle, annex: Option<Oracle>) -> World {
-        let door = |_| Door { stop: Arc::new(Notify::new()), skew: Arc::default(), lives: Arc::default() };
+        let controls = |_| HostControls { stop: Arc::new(Notify::new()), skew: Arc::default(), lives: Arc::default() };
         let traps = Traps::default();
         let windows = Windows::new(oracle.clone());
         let gates: Vec<Gate> = (0..setting.dispatchers).map(|_| Gate::default()).collect();
@@ -237,7 +237,7 @@ impl World {
             gates,
             redis: Redis::new(oracle.clone(), traps.clone(), Chance::new(setting.seed).stream("redis")),
             traps,
-            doors: (0..setting.dispatchers).map(door).collect(),
+            controls: (0..setting.dispatchers).map(controls).collect(),
             crashes: Arc::new(Mutex::new(Vec::new())),
             calm: Arc::default(),
             guests: Guests::default(),

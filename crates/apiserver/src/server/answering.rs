@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use super::stream::Stream;
 use super::{Body, Server};
 use crate::api::{self, Answer, Headers};
-use crate::request::Asked;
+use crate::request::RequestLine;
 use crate::{Status, discovery};
 
 impl Server {
@@ -44,7 +44,7 @@ impl Server {
 
     async fn respond(&self, head: &http::request::Parts, body: &[u8]) -> Response<Body> {
         let path = head.uri.path();
-        let asked = Asked::read(&head.method, path, head.uri.query());
+        let asked = RequestLine::read(&head.method, path, head.uri.query());
         let line = format!("{} {}", head.method, head.uri.path_and_query().map_or(path, |whole| whole.as_str()));
         let patience = tokio::time::Instant::now() + Duration::from_secs(3);
         let outcome = loop {
@@ -79,7 +79,13 @@ impl Server {
     }
 
     /// Checks rights, then faults, then calls the API.
-    fn attempt(&self, headers: &HeaderMap, asked: Option<&Asked>, path: &str, body: &[u8]) -> Result<Outcome, Status> {
+    fn attempt(
+        &self,
+        headers: &HeaderMap,
+        asked: Option<&RequestLine>,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Outcome, Status> {
         let text =
             |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let now = self.now();
@@ -101,7 +107,7 @@ impl Server {
             && !self.trusts
             && !access.allows(wanted)
         {
-            let Asked { verb, group, namespace, name, .. } = asked;
+            let RequestLine { verb, group, namespace, name, .. } = asked;
             return Err(Status::forbidden(&access.user, verb, group, &resource, namespace.as_deref(), name.as_deref()));
         }
         let refusal = state.faults.take_refusal(asked.verb, &resource);
@@ -137,7 +143,7 @@ struct Waiting {
 
 impl Waiting {
     fn new(server: &Server, head: &http::request::Parts) -> Waiting {
-        let asked = Asked::read(&head.method, head.uri.path(), head.uri.query());
+        let asked = RequestLine::read(&head.method, head.uri.path(), head.uri.query());
         Waiting { server: server.clone(), verb: asked.map_or("other", |asked| asked.verb), is_answered: false }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::request::Asked;
+use crate::request::RequestLine;
 
 const LINES: usize = 1000;
 
@@ -37,7 +37,7 @@ impl Records {
         self.counts.get(&(verb.to_owned(), resource.to_owned())).copied().unwrap_or(0)
     }
 
-    pub(super) fn add(&mut self, at: u64, asked: Option<&Asked>, line: String, code: u16) {
+    pub(super) fn add(&mut self, at: u64, asked: Option<&RequestLine>, line: String, code: u16) {
         if let Some(asked) = asked {
             *self.counts.entry((asked.verb.to_owned(), asked.resource())).or_default() += 1;
         }

@@ -3,7 +3,7 @@
 //! identity when its address changes: its sessions move to the new address, and their streams to the previous one are closed,
 //! because that address may belong to another name by now.
 
-use super::news::{self, News, Teller};
+use super::observations::{self, Observations, Reporter};
 use super::probe::{self, Health};
 use super::{Cluster, ClusterError, Size};
 use crate::config::{FixedPods, Probe};
@@ -30,20 +30,20 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// inside a runtime.
 #[must_use]
 pub fn start(config: FixedPods, net: Arc<dyn Net>, since: Time) -> Arc<dyn Cluster> {
-    let (teller, news) = news::channel(since);
+    let (reporter, observations) = observations::channel(since);
     let pods = config.pods.into_iter().enumerate().map(|(n, name)| Pod::new(n as u32, name)).collect();
-    let watch = Watch { pods, probe: config.probe, resolve: config.resolve, net, teller };
-    Arc::new(Fixed { news, watch: tokio::spawn(watch.run()).abort_handle() })
+    let watch = Watch { pods, probe: config.probe, resolve: config.resolve, net, reporter };
+    Arc::new(Fixed { observations, watch: tokio::spawn(watch.run()).abort_handle() })
 }
 
 struct Fixed {
-    news: News,
+    observations: Observations,
     watch: AbortHandle,
 }
 
 impl Cluster for Fixed {
-    fn news(&self) -> BoxFuture<'_, Command> {
-        self.news.next()
+    fn next_observation(&self) -> BoxFuture<'_, Command> {
+        self.observations.next()
     }
 
     fn scale(&self, _: Size) -> BoxFuture<'_, Result<(), ClusterError>> {
@@ -80,7 +80,7 @@ struct Pod {
 }
 
 /// The result of one check: the address that answered, or why none did; and all addresses of the name.
-struct Answer {
+struct CheckResult {
     ordinal: u32,
     addresses: Vec<SocketAddr>,
     result: Result<SocketAddr, String>,
@@ -92,7 +92,7 @@ impl Pod {
             ordinal,
             uid: Uid(format!("fixed-{ordinal}-{name}").into()),
             name: name.into(),
-            phase: news::pending("it has not answered yet"),
+            phase: observations::pending("it has not answered yet"),
             health: Health::default(),
             answered: false,
             addresses: Vec::new(),
@@ -101,7 +101,7 @@ impl Pod {
     }
 
     /// True if the phase has changed.
-    fn take(&mut self, answer: Answer, failures: u32) -> bool {
+    fn take(&mut self, answer: CheckResult, failures: u32) -> bool {
         let was_ready = self.health.ready;
         self.health.take(answer.result.is_ok(), failures);
         self.addresses = if answer.result.is_ok() { answer.addresses } else { Vec::new() };
@@ -113,7 +113,7 @@ impl Pod {
                 Phase::Unready
             }
             Err(_) if self.phase == Phase::Unready => return false,
-            Err(why) => news::pending(why),
+            Err(why) => observations::pending(why),
         };
         if let (Phase::Ready { address: before }, Phase::Ready { address }) = (&self.phase, &phase)
             && before != address
@@ -135,7 +135,7 @@ struct Watch {
     /// How often names are looked up again.
     resolve: Duration,
     net: Arc<dyn Net>,
-    teller: Teller,
+    reporter: Reporter,
 }
 
 impl Watch {
@@ -157,14 +157,14 @@ impl Watch {
             tokio::select! {
                 biased;
                 Some(answer) = checks.next(), if !checks.is_empty() => {
-                    let Answer { ordinal, .. } = answer;
+                    let CheckResult { ordinal, .. } = answer;
                     let n = ordinal as usize;
                     // After the first round, checks are spread over the interval.
                     let shift = pause.mul_f64(n as f64 / self.pods.len() as f64);
                     let pod = &mut self.pods[n];
                     let changed = pod.take(answer, self.probe.failures);
                     if listed && changed {
-                        self.teller.seen(ordinal, &pod.uid, pod.phase.clone());
+                        self.reporter.seen(ordinal, &pod.uid, pod.phase.clone());
                     }
                     let again = if std::mem::replace(&mut pod.answered, true) {
                         pause
@@ -186,14 +186,14 @@ impl Watch {
     /// The first observations: all pods, and a size that never changes.
     fn list(&mut self) {
         let sighting = |p: &Pod| Sighting { pod: Ordinal(p.ordinal), uid: p.uid.clone(), phase: p.phase.clone() };
-        self.teller.listed(self.pods.iter().map(sighting).collect());
-        self.teller.scale(0, self.pods.len() as u32, Decision::default());
+        self.reporter.listed(self.pods.iter().map(sighting).collect());
+        self.reporter.scale(0, self.pods.len() as u32, Decision::default());
         for pod in self.pods.iter().filter(|p| !p.health.ready) {
             tracing::warn!(pod = %pod.name, "pod is not ready: {:?}", pod.phase);
         }
     }
 
-    fn check(&mut self, n: usize) -> impl Future<Output = Answer> + use<> {
+    fn check(&mut self, n: usize) -> impl Future<Output = CheckResult> + use<> {
         let pod = &mut self.pods[n];
         let is_name = pod.name.parse::<SocketAddr>().is_err();
         let looks_up = pod.addresses.is_empty() || is_name && pod.lookup.is_none_or(|due| due <= now());
@@ -204,7 +204,7 @@ impl Watch {
         let (net, probe) = (self.net.clone(), self.probe.clone());
         async move {
             let (addresses, result) = ask(&*net, &name, addresses, looks_up, &probe).await;
-            Answer { ordinal, addresses, result }
+            CheckResult { ordinal, addresses, result }
         }
     }
 }

@@ -15,7 +15,7 @@ mod orders;
 mod ordinals;
 mod pause;
 mod reason;
-mod sight;
+mod snapshot;
 mod workload;
 
 use super::{Attendance, Cluster, ClusterError, Size};
@@ -222,30 +222,30 @@ pub fn start(
         seen: Mutex::default(),
         warned: Mutex::default(),
     });
-    let (teller, news) = mpsc::unbounded_channel();
+    let (reporter, observations) = mpsc::unbounded_channel();
     let (attendance, attended) = watch::channel(None);
     let (proven, proofs) = mpsc::unbounded_channel();
-    let observer = tokio::spawn(Observer::new(site.clone(), teller, proofs).run()).abort_handle();
+    let observer = tokio::spawn(Observer::new(site.clone(), reporter, proofs).run()).abort_handle();
     let annotations = tokio::spawn(Annotations::new(site.clone(), attended, proven).run()).abort_handle();
-    let news = tokio::sync::Mutex::new(news);
+    let observations = tokio::sync::Mutex::new(observations);
     let (orders, tasks, stopped) = (Orders::new(site.clone()), [observer, annotations], AtomicBool::new(false));
-    Arc::new(Handle { orders, site, news, attendance, tasks, stopped })
+    Arc::new(Handle { orders, site, observations, attendance, tasks, stopped })
 }
 
 struct Handle {
     site: Arc<Site>,
     orders: Orders,
-    news: tokio::sync::Mutex<mpsc::UnboundedReceiver<Command>>,
+    observations: tokio::sync::Mutex<mpsc::UnboundedReceiver<Command>>,
     attendance: watch::Sender<Option<Attendance>>,
     tasks: [AbortHandle; 2],
     stopped: AtomicBool,
 }
 
 impl Cluster for Handle {
-    fn news(&self) -> BoxFuture<'_, Command> {
+    fn next_observation(&self) -> BoxFuture<'_, Command> {
         Box::pin(async move {
-            match self.news.lock().await.recv().await {
-                Some(news) => news,
+            match self.observations.lock().await.recv().await {
+                Some(observation) => observation,
                 None if self.stopped.load(Ordering::Relaxed) => std::future::pending().await,
                 None => panic!("the task that follows the pods of {} has failed (this is a bug)", self.site.pool),
             }
@@ -274,8 +274,8 @@ impl Cluster for Handle {
         true
     }
 
-    fn figures(&self) -> Vec<Box<dyn Collector>> {
-        self.site.calls.figures()
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        self.site.calls.collectors()
     }
 }
 

@@ -1,7 +1,7 @@
 //! One probe of one pod, and the health that follows from successive results. The pool decides when to probe.
 
 use crate::config::{Probe, ProbeKind};
-use crate::io::{Net, Stream};
+use crate::io::{Net, Socket};
 use slotkeeper_core::planted;
 use std::io;
 use std::net::SocketAddr;
@@ -80,7 +80,7 @@ pub(crate) async fn ask_closely(net: &dyn Net, at: SocketAddr, probe: &Probe) ->
 /// How soon a proxy closes a connection if there is no server behind it.
 const AT_ONCE: Duration = Duration::from_millis(20);
 
-async fn get(mut stream: Stream, at: SocketAddr, path: &str) -> Result<(), ProbeError> {
+async fn get(mut stream: Socket, at: SocketAddr, path: &str) -> Result<(), ProbeError> {
     if !path.starts_with('/') || !path.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(ProbeError::Path);
     }

@@ -12,25 +12,25 @@ mod children;
 mod crashes;
 mod environment;
 mod family;
-mod figures;
 mod folders;
 mod keeper;
 mod leftovers;
 mod link;
+mod metrics;
 mod os;
 mod output;
 pub(crate) mod records;
 mod supervisor;
 pub(crate) mod wire;
 
-use super::news::{self, News};
+use super::observations::{self, Observations};
 use super::{Cluster, ClusterError, Size};
 use crate::config::Processes;
 use crate::io::{BoxFuture, Ids, Net};
 use crate::io::{accounts, cgroup};
 use child::Pool;
-use figures::Figures;
 use keeper::{Keeper, Request};
+use metrics::ProcessMetrics;
 use prometheus::core::Collector;
 use records::Records;
 use sha2::{Digest, Sha256};
@@ -67,7 +67,7 @@ pub fn start(
 ) -> Result<Arc<dyn Cluster>, ClusterError> {
     // The uids of processes are not secrets: 64 random bits and a counter keep them unique.
     let ids = Ids::seeded(ids.draw().map_err(ClusterError::NoRandomness)?);
-    let (teller, news) = news::channel(since);
+    let (reporter, observations) = observations::channel(since);
     let (requests, orders) = mpsc::channel(64);
     let refused = |why: String| ClusterError::Refused(format!("[pools.{pool}.processes]: {why}"));
     let records = Records::open(&config.data_folder).map_err(refused)?;
@@ -78,11 +78,11 @@ pub fn start(
     }
     let settings = fingerprint(&config);
     let supervisor = supervisor.to_owned();
-    let figures = Arc::new(Figures::new(pool));
-    let counted = figures.clone();
-    let shared = Pool { id: pool.clone(), config, net, records, supervisor, cgroup, user, settings, figures };
-    Keeper::start(Arc::new(shared), ids, teller, orders);
-    Ok(Arc::new(Handle { news, requests, figures: counted }))
+    let metrics = Arc::new(ProcessMetrics::new(pool));
+    let counted = metrics.clone();
+    let shared = Pool { id: pool.clone(), config, net, records, supervisor, cgroup, user, settings, metrics };
+    Keeper::start(Arc::new(shared), ids, reporter, orders);
+    Ok(Arc::new(Handle { observations, requests, metrics: counted }))
 }
 
 /// Returns a digest of the settings that determine how a pod is started: a running pod with another digest is not adopted.
@@ -101,9 +101,9 @@ fn fingerprint(config: &Processes) -> String {
 }
 
 struct Handle {
-    news: News,
+    observations: Observations,
     requests: mpsc::Sender<Request>,
-    figures: Arc<Figures>,
+    metrics: Arc<ProcessMetrics>,
 }
 
 impl Handle {
@@ -115,8 +115,8 @@ impl Handle {
 }
 
 impl Cluster for Handle {
-    fn news(&self) -> BoxFuture<'_, Command> {
-        self.news.next()
+    fn next_observation(&self) -> BoxFuture<'_, Command> {
+        self.observations.next()
     }
 
     fn scale(&self, size: Size) -> BoxFuture<'_, Result<(), ClusterError>> {
@@ -127,8 +127,8 @@ impl Cluster for Handle {
         Box::pin(async move { self.ask(|reply| Request::Recycle { pod, uid, reply }).await? })
     }
 
-    fn figures(&self) -> Vec<Box<dyn Collector>> {
-        self.figures.collectors()
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        self.metrics.collectors()
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

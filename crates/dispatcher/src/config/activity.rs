@@ -11,6 +11,7 @@ use std::time::Duration;
 /// Which signals count as activity of a visitor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activity {
+    /// The kind of signals. The other settings narrow it down.
     pub signals: Signals,
     /// With [`Signals::Frames`]: the payloads of WebSocket frames that count.
     pub frame_bytes: Vec<Sizes>,
@@ -23,11 +24,14 @@ pub struct Activity {
 /// Sizes from one to another, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
+    /// In bytes.
     pub least: u64,
+    /// In bytes; `u64::MAX`: no limit.
     pub most: u64,
 }
 
 impl Sizes {
+    /// Every size, also 0.
     pub const ANY: Sizes = Sizes { least: 0, most: u64::MAX };
 
     /// `6`, `6-8` or `6-`.
@@ -42,6 +46,7 @@ impl Sizes {
         sizes.filter(|sizes| sizes.least <= sizes.most)
     }
 
+    /// Returns whether `size`, in bytes, is one of these.
     #[must_use]
     pub fn has(&self, size: u64) -> bool {
         (self.least..=self.most).contains(&size)
@@ -58,6 +63,7 @@ impl fmt::Display for Sizes {
     }
 }
 
+/// The kinds of signals that count as activity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signals {
     /// Requests, bodies on their way, and WebSocket frames.

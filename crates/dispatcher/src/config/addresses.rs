@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 pub struct Landing {
     /// `host:port`.
     pub authority: String,
+    /// Begins with a slash, and may have a query.
     pub path: String,
 }
 
@@ -29,11 +30,14 @@ impl fmt::Display for Network {
 /// An IP network, `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
+    /// Bits after the prefix are ignored.
     pub address: IpAddr,
+    /// How many leading bits of an address must match.
     pub prefix: u8,
 }
 
 impl Network {
+    /// Returns whether the address is in this network. An IPv4 address in IPv6 form counts as IPv4.
     #[must_use]
     pub fn contains(&self, ip: IpAddr) -> bool {
         let (own, other, bits) = match (self.address, ip.to_canonical()) {

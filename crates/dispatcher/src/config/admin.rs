@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 /// The listener for operators: metrics, health, the admin API.
 #[derive(Clone, Debug, Default)]
 pub struct Admin {
+    /// `None`: the listener is off.
     pub listen: Option<SocketAddr>,
     /// Required (as `Authorization: Bearer`) for everything but health when set; must be set unless `listen` is loopback.
     pub token: Option<Secret>,

@@ -36,13 +36,13 @@ pub(super) enum Scaler {
     Direct,
     KedaPush,
     Prometheus,
-    Nobody,
+    None,
 }
 
 impl Scaler {
     pub(super) fn of(pool: &PoolConfig) -> Scaler {
         match (pool.rules.scaling, pool.trigger) {
-            (Scaling::None, _) => Scaler::Nobody,
+            (Scaling::None, _) => Scaler::None,
             (Scaling::Direct { .. }, _) => Scaler::Direct,
             (Scaling::Keda { .. }, Trigger::Push) => Scaler::KedaPush,
             (Scaling::Keda { .. }, Trigger::Prometheus) => Scaler::Prometheus,
@@ -55,7 +55,7 @@ impl Choices for Scaler {
         ("direct", Scaler::Direct, "the dispatcher starts and stops pods"),
         ("keda-push", Scaler::KedaPush, "KEDA starts and stops pods, and calls the listener of `[keda]`"),
         ("prometheus", Scaler::Prometheus, "KEDA starts and stops pods, by a query to Prometheus"),
-        ("none", Scaler::Nobody, "pods are never started or stopped"),
+        ("none", Scaler::None, "pods are never started or stopped"),
     ];
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 /// named by the environment variable `KUBECONFIG`, else with `~/.kube/config`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KubernetesAccess {
+    /// `None`: found as described above.
     pub kubeconfig: Option<PathBuf>,
     /// A context in it; `None`: its current one.
     pub context: Option<String>,
@@ -18,6 +19,7 @@ pub struct KubernetesAccess {
 /// The pods of a StatefulSet or a Deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubernetesPods {
+    /// The object that runs the pods, and has the size that is written.
     pub workload: Workload,
     /// `None`: the dispatcher's own, or that of the kubeconfig's context.
     pub namespace: Option<String>,
@@ -34,6 +36,7 @@ pub struct KubernetesPods {
 }
 
 impl KubernetesPods {
+    /// The default of `give_up`.
     pub const GIVE_UP: Option<Duration> = Some(Duration::from_secs(10));
 
     /// The pods of this workload, with defaults for everything else.
@@ -51,13 +54,17 @@ impl KubernetesPods {
     }
 }
 
+/// The object that runs the pods of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Workload {
+    /// By its name. Its pods have ordinals.
     StatefulSet(String),
+    /// By its name. The dispatcher gives its pods ordinals.
     Deployment(String),
 }
 
 impl Workload {
+    /// The object's name.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {

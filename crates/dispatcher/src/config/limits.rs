@@ -4,6 +4,7 @@ use super::setting::{DAY, Row, Shown, field, number, number_or, read_all, second
 use super::table::Table;
 use std::time::Duration;
 
+/// Limits of visitors' connections and requests, against clients that use more than a browser does.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Maximum bytes of a request's head.

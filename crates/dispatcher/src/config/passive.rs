@@ -62,7 +62,7 @@ fn user_agent(text: &str) -> Result<Pattern, String> {
     if text.is_empty() {
         return Err("\"\" is not a user agent; allowed: such as \"kube-probe/*\"".to_owned());
     }
-    Ok(Pattern(text.to_lowercase()))
+    Ok(Pattern::new(text.to_lowercase()))
 }
 
 fn fetches(setting: &Setting, table: &Table<'_>, rule: &mut Passive) {
@@ -77,7 +77,7 @@ pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
         let allowed = "such as \"/api/status\" or \"/api/*\", without a query";
         return Err(format!("{} is not a path; allowed: {allowed}", quoted(text)));
     }
-    Ok(Pattern(text.to_owned()))
+    Ok(Pattern::new(text))
 }
 
 fn fetch(text: &str) -> Result<(Field, String), String> {

@@ -40,6 +40,7 @@ pub struct FixedPods {
     pub pods: Vec<String>,
     /// How often names are looked up again.
     pub resolve: Duration,
+    /// How readiness is probed.
     pub probe: Probe,
 }
 
@@ -57,13 +58,17 @@ impl FixedPods {
 /// How readiness is probed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
+    /// The check that has to succeed.
     pub kind: ProbeKind,
+    /// The pause between two probes of a pod; shorter while a process starts.
     pub every: Duration,
+    /// A probe without an answer after this long has failed.
     pub timeout: Duration,
     /// Failures in a row before a ready pod counts as unready.
     pub failures: u32,
 }
 
+/// The check that has to succeed for a pod to be ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeKind {
     /// A connection succeeds.

@@ -26,6 +26,7 @@ pub struct Processes {
     pub command: Vec<String>,
     /// Additional environment variables, filled in the same way.
     pub environment: Vec<(String, String)>,
+    /// `None`: the dispatcher's.
     pub working_folder: Option<PathBuf>,
     /// Variables of the dispatcher's environment that are passed on in addition to the usual ones; a star at the end matches
     /// any rest of the name.
@@ -36,7 +37,9 @@ pub struct Processes {
     pub data: DataBetween,
     /// The user that the processes run as, by name or number; `None`: the dispatcher's.
     pub user: Option<String>,
+    /// The group that they run as, by name or number; `None`: the user's.
     pub group: Option<String>,
+    /// The resource limits of each pod.
     pub limits: PodLimits,
     /// Each pod gets a control group, if that is possible.
     pub cgroup: bool,
@@ -48,6 +51,7 @@ pub struct Processes {
     pub host: IpAddr,
     /// Ordinal n listens on `first_port + n`; `None`: any free port.
     pub first_port: Option<u16>,
+    /// How readiness is probed.
     pub probe: Probe,
     /// From SIGTERM to SIGKILL.
     pub stop_grace: Duration,
@@ -59,12 +63,16 @@ pub struct Processes {
     pub log_lines: Option<u32>,
 }
 
+/// What happens to a pod's data folder between two incarnations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataBetween {
+    /// The next incarnation gets it unchanged.
     Keep,
+    /// It is emptied before the next incarnation starts.
     Wipe,
 }
 
+/// What happens to pods when the dispatcher ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnRestart {
     /// They end with the dispatcher.
@@ -76,11 +84,13 @@ pub enum OnRestart {
 /// The resource limits of one pod: of all its processes together if there is a control group, otherwise of each process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PodLimits {
+    /// `None`, here and below: no limit.
     pub memory_bytes: Option<u64>,
     /// Thousandths of a core.
     pub cpu_millis: Option<u64>,
     /// Open files of each process.
     pub files: Option<u64>,
+    /// With threads, as the kernel counts them.
     pub processes: Option<u64>,
 }
 

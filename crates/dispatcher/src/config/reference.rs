@@ -20,12 +20,14 @@ pub struct Section {
     pub path: &'static str,
     /// The file has a list of such tables, `[[...]]`.
     pub many: bool,
+    /// In the order of CONFIG.md.
     pub settings: Vec<Documented>,
 }
 
 /// A setting, and its default value for each of some cases.
 #[derive(Clone, Debug)]
 pub struct Documented {
+    /// Its description.
     pub setting: Setting,
     pub(super) defaults: Vec<(&'static str, Shown)>,
 }

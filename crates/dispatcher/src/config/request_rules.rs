@@ -3,43 +3,76 @@
 
 use super::Admission;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
+use memchr::memmem::Finder;
 use std::fmt;
 
-/// A text in which `*` matches any characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(pub String);
+/// A text in which `*` matches any characters. Each request is compared with many, so what can be found out before is.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    text: String,
+    /// The lengths of what stands before the first and after the last `*`. `None`: there is none.
+    ends: Option<(usize, usize)>,
+    /// What stands between two `*`.
+    middle: Vec<Finder<'static>>,
+}
 
 impl Pattern {
+    /// Returns whether the whole text matches, with regard to case.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Pattern {
+        let text = text.into();
+        let parts: Vec<&str> = text.split('*').collect();
+        let (ends, middle) = match &parts[..] {
+            [first, middle @ .., last] => (Some((first.len(), last.len())), middle),
+            [] | [_] => (None, &[][..]),
+        };
+        let middle = middle.iter().map(|part| Finder::new(part).into_owned()).collect();
+        Pattern { ends, middle, text }
+    }
+
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        let Some((first, others)) = self.0.split_once('*') else { return self.0 == text };
-        let Some(rest) = text.as_bytes().strip_prefix(first.as_bytes()) else { return false };
-        let (middle, last) = others.rsplit_once('*').unwrap_or(("", others));
-        let Some(mut rest) = rest.strip_suffix(last.as_bytes()) else { return false };
-        for part in middle.split('*') {
-            let Some(at) = memchr::memmem::find(rest, part.as_bytes()) else { return false };
-            rest = rest.get(at + part.len()..).unwrap_or_default();
-        }
-        true
+        let (text, own) = (text.as_bytes(), self.text.as_bytes());
+        let Some((first, last)) = self.ends else { return text == own };
+        let between = text.strip_prefix(&own[..first]).and_then(|rest| rest.strip_suffix(&own[own.len() - last..]));
+        let Some(mut rest) = between else { return false };
+        self.middle.iter().all(|part| {
+            let found = part.find(rest);
+            rest = found.and_then(|at| rest.get(at + part.needle().len()..)).unwrap_or_default();
+            found.is_some()
+        })
     }
 }
 
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Pattern) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Pattern {}
+
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 /// A field of Fetch Metadata and one of its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
+    /// `Sec-Fetch-Mode`.
     Mode,
+    /// `Sec-Fetch-Dest`.
     Dest,
+    /// `Sec-Fetch-Site`.
     Site,
+    /// `Sec-Purpose`, or its older forms.
     Purpose,
 }
 
 impl Field {
+    /// All fields, by their names in the file.
     pub const ALL: [(&'static str, Field); 4] =
         [("mode", Field::Mode), ("dest", Field::Dest), ("site", Field::Site), ("purpose", Field::Purpose)];
 
@@ -63,9 +96,11 @@ impl Field {
 pub struct Passive {
     /// Patterns for the path without the query. Of each list, one entry must match; an empty list matches everything.
     pub paths: Vec<Pattern>,
+    /// One of them.
     pub methods: Vec<Method>,
     /// In lower case; compared without regard to case.
     pub user_agents: Vec<Pattern>,
+    /// One of these fields has this value.
     pub fetch: Vec<(Field, String)>,
 }
 
@@ -95,12 +130,13 @@ impl Passive {
             Passive { fetch: vec![(Field::Purpose, "prefetch".into())], ..Passive::default() },
             Passive {
                 methods: vec![Method::GET, Method::HEAD],
-                user_agents: CHECKERS.map(|agent| Pattern(agent.into())).to_vec(),
+                user_agents: CHECKERS.map(Pattern::new).to_vec(),
                 ..Passive::default()
             },
         ]
     }
 
+    /// Returns whether the request meets all conditions.
     #[must_use]
     pub fn matches<B>(&self, request: &Request<B>) -> bool {
         let headers = request.headers();
@@ -131,6 +167,7 @@ pub enum Rejoin {
 }
 
 impl Rejoin {
+    /// The default: with `Immediate`, the first request of any kind begins a session, so it may also restart one.
     #[must_use]
     pub fn usual(admission: Admission) -> Rejoin {
         match admission {
@@ -146,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_star_stands_for_anything() {
-        let matches = |pattern: &str, text: &str| Pattern(pattern.into()).matches(text);
+        let matches = |pattern: &str, text: &str| Pattern::new(pattern).matches(text);
         for (pattern, text) in [
             ("/a", "/a"),
             ("/a*", "/a"),
@@ -208,7 +245,7 @@ mod tests {
     #[test]
     fn all_conditions_of_a_rule_hold_at_once() {
         let rule = Passive {
-            paths: vec![Pattern("/api/*".into())],
+            paths: vec![Pattern::new("/api/*")],
             methods: vec![Method::GET],
             fetch: vec![(Field::Mode, "cors".into()), (Field::Mode, "same-origin".into())],
             ..Passive::default()

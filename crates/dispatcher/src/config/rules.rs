@@ -38,12 +38,12 @@ pub(super) fn scaling(setting: &Setting, table: &Table<'_>, pool: &mut PoolConfi
         Scaler::KedaPush => Scaling::Keda { settle: Millis::secs(20) },
         Scaler::Prometheus => Scaling::Keda { settle: Millis::secs(50) },
         Scaler::Direct => Scaling::Direct { window: Window::Fixed },
-        Scaler::Nobody => Scaling::None,
+        Scaler::None => Scaling::None,
     };
 }
 
 fn usual_scaler(cluster: &ClusterConfig) -> Scaler {
-    if matches!(cluster, ClusterConfig::Fixed(_)) { Scaler::Nobody } else { Scaler::Direct }
+    if matches!(cluster, ClusterConfig::Fixed(_)) { Scaler::None } else { Scaler::Direct }
 }
 
 /// For a reload: `scaling` with `window` and `settle_seconds`.

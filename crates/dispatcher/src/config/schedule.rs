@@ -121,7 +121,9 @@ impl Schedule {
 }
 
 impl Minute {
+    /// The start of a day.
     pub const MIDNIGHT: Minute = Minute(0);
+    /// The end of a day, as the end of a window.
     pub const END_OF_DAY: Minute = Minute(1440);
 
     /// `08:30`; up to `24:00`.
@@ -143,7 +145,9 @@ impl fmt::Display for Minute {
 const NAMES: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 impl Days {
+    /// No day.
     pub const NONE: Days = Days([false; 7]);
+    /// All seven days.
     pub const DAILY: Days = Days([true; 7]);
 
     /// `mon`, `mon-fri`, `fri-mon` or `daily`.
@@ -163,11 +167,13 @@ impl Days {
         Some(days)
     }
 
+    /// The days that are in either set.
     #[must_use]
     pub fn and(self, other: Days) -> Days {
         Days(std::array::from_fn(|n| self.0[n] || other.0[n]))
     }
 
+    /// Returns whether the day is in the set.
     #[must_use]
     pub fn contains(self, day: Weekday) -> bool {
         self.0.get(day.to_monday_zero_offset() as usize).copied().unwrap_or(false)

@@ -13,11 +13,13 @@ use std::time::Duration;
 pub struct Setting {
     /// The name within its table.
     pub key: &'static str,
+    /// The type of its value, and the range.
     pub kind: Kind,
     /// The default in words, if it is not one value for all.
     pub default: Option<&'static str>,
     /// The allowed values in words, if the kind is not enough.
     pub range: Option<&'static str>,
+    /// The file has to set it: there is no default.
     pub required: bool,
     /// Whether a reload applies a change, or a restart is needed.
     pub live: bool,
@@ -34,27 +36,38 @@ pub struct Setting {
 pub enum Kind {
     /// A whole number; `or` is a text that is allowed in its place, such as "off".
     Number {
+        /// The lowest allowed value.
         least: u64,
+        /// The highest allowed value.
         most: u64,
+        /// The allowed text.
         or: Option<&'static str>,
     },
     /// A number, fractions allowed.
     Decimal {
+        /// The lowest allowed value.
         least: f64,
+        /// The highest allowed value.
         most: f64,
     },
     /// A duration: a number of seconds, or a text with units. With `off`, also 0 and "off".
     Seconds {
+        /// The shortest allowed duration, in seconds.
         least: f64,
+        /// The longest allowed duration, in seconds.
         most: f64,
+        /// Whether 0 and "off" are allowed.
         off: bool,
     },
+    /// `true` or `false`.
     Bool,
     /// One of some texts, each with its meaning (or none).
     Choice(fn() -> Vec<(&'static str, &'static str)>),
     /// Text of this form.
     Text(&'static str),
+    /// A list of such items: "texts", for example.
     List(&'static str),
+    /// One such item, or a list of them.
     OneOrList(&'static str),
     /// The path of a file or a folder.
     Path,

@@ -10,10 +10,13 @@ use std::time::Duration;
 /// A gauge that the pods export in Prometheus' text format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodGauge {
+    /// As the pods export it, without labels.
     pub name: String,
     /// `None`: the port that visitors' requests go to.
     pub port: Option<u16>,
+    /// The path of the pods' metrics.
     pub path: String,
+    /// How often every pod is read.
     pub every: Duration,
 }
 

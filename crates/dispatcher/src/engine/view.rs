@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+/// The state as this replica has read it, and how current it is.
 pub struct View {
+    /// The state after the last entry that was read.
     pub fleet: Fleet,
     /// When (on the local clock) the last entry was applied.
     pub heard: tokio::time::Instant,
@@ -39,11 +41,13 @@ impl Limit {
         Limit { since: latest(), until: Arc::new(AtomicU64::new(u64::MAX)) }
     }
 
+    /// Moves the limit, for all streams at once.
     pub fn set(&self, until: Instant) {
         let millis = until.duration_since(self.since).as_millis();
         self.until.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// Returns whether no more bytes may be sent.
     #[must_use]
     pub fn has_passed(&self) -> bool {
         let until = self.until.load(Ordering::Relaxed);

@@ -92,7 +92,7 @@ impl Actuator {
     /// the journal, and must end before any lapse that began later can end ([`Fleet::YOUTH`]).
     async fn fenced(&self, effect: &Effect) -> Option<Instant> {
         let until = now() + FENCE;
-        let written = self.shell.driver.tell(&self.pool, Command::Tick);
+        let written = self.shell.driver.write(&self.pool, Command::Tick);
         tokio::time::timeout_at(until, written).await.ok()?.ok()?;
         self.is_wanted(effect).then_some(until)
     }

@@ -30,7 +30,7 @@ struct Measuring {
     shell: Arc<Shell>,
     pool: Arc<PoolShell>,
     /// The number of messages reported to the fleet.
-    told: u64,
+    reported: u64,
     /// The start of the period since the last report.
     since: tokio::time::Instant,
     /// When to read the pods' gauge next.
@@ -41,7 +41,7 @@ struct Measuring {
 
 impl Measuring {
     fn new(shell: Arc<Shell>, pool: Arc<PoolShell>) -> Measuring {
-        Measuring { shell, pool, told: 0, since: now(), ask_at: now(), complained: false }
+        Measuring { shell, pool, reported: 0, since: now(), ask_at: now(), complained: false }
     }
 
     async fn run(mut self) {
@@ -81,7 +81,7 @@ impl Measuring {
         } else {
             0
         };
-        let (messages, at) = (counted.saturating_sub(self.told), now());
+        let (messages, at) = (counted.saturating_sub(self.reported), now());
         if messages == 0 && gauge.is_none() {
             self.since = at;
             return true;
@@ -89,7 +89,7 @@ impl Measuring {
         let over = Millis(at.duration_since(self.since).as_millis() as u64);
         let load = Command::Load { messages, over, gauge };
         // While the journal is unavailable, this waits: afterwards there is one report for the whole period.
-        if self.shell.driver.tell(&self.pool.config.id, load).await.is_err() {
+        if self.shell.driver.write(&self.pool.config.id, load).await.is_err() {
             return false;
         }
         self.note(counted, at);
@@ -135,7 +135,7 @@ impl Measuring {
     /// Notes that this many messages have been reported.
     fn note(&mut self, counted: u64, at: tokio::time::Instant) {
         planted!(MeasuredTwice => self.since = at);
-        (self.told, self.since) = (counted, at);
+        (self.reported, self.since) = (counted, at);
     }
 
     fn pods(&self, port: Option<u16>) -> Vec<SocketAddr> {

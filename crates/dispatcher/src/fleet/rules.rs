@@ -22,7 +22,7 @@ async fn read_rules(shell: &Shell) -> Result<(), Ended> {
     if shell.config.pools.iter().all(|pool| pool.rules.idle.is_none()) {
         return Ok(());
     }
-    shell.driver.tell(&"".into(), Command::Tick).await
+    shell.driver.write(&"".into(), Command::Tick).await
 }
 
 /// If these rules turn `idle` on: no replica has reported activity so far, so every session in use counts as active from
@@ -46,5 +46,5 @@ pub(crate) async fn write_rules(shell: &Shell, pool: &PoolId, rules: Command) ->
         shell.driver.post(pool, rules);
         Ok(())
     });
-    shell.driver.tell(pool, rules).await
+    shell.driver.write(pool, rules).await
 }

@@ -1,7 +1,7 @@
 //! The tasks of each pool: write the cluster's reports to the journal, carry out the fleet's orders, report occupancy, and
 //! measure load. Pools are added and removed while the dispatcher runs (`reload.rs`).
 
-use crate::cluster::{Cluster, Clusters, told::Told};
+use crate::cluster::{Cluster, Clusters, latest::LatestObservations};
 use crate::engine::EffectSink;
 use crate::fleet::{actuator, load, occupancy};
 use crate::shell::{Orders, PoolShell, Shell};
@@ -64,7 +64,7 @@ pub(crate) async fn run(shell: Arc<Shell>, sink: Arc<dyn EffectSink>, mut starts
             biased;
             Some(Start { pool, cluster, orders }) = starts.recv() => {
                 let id = pool.config.id.clone();
-                until_unfollowed(&mut tasks, &pool, news(shell.clone(), id.clone(), cluster.clone()));
+                until_unfollowed(&mut tasks, &pool, observe(shell.clone(), id.clone(), cluster.clone()));
                 until_unfollowed(&mut tasks, &pool, actuator::run(shell.clone(), sink.clone(), id.clone(), cluster.clone(), orders));
                 until_unfollowed(&mut tasks, &pool, occupancy::run(shell.clone(), id, cluster));
                 until_unfollowed(&mut tasks, &pool, load::run(shell.clone(), pool.clone()));
@@ -91,23 +91,23 @@ fn until_unfollowed(tasks: &mut JoinSet<()>, pool: &Arc<PoolShell>, task: impl F
 }
 
 /// Writes the cluster's reports to the journal, in their order.
-async fn news(shell: Arc<Shell>, pool: PoolId, cluster: Arc<dyn Cluster>) {
+async fn observe(shell: Arc<Shell>, pool: PoolId, cluster: Arc<dyn Cluster>) {
     let mut again = shell.again.subscribe();
-    let mut told = Told::default();
+    let mut latest = LatestObservations::default();
     loop {
         let commands = tokio::select! {
             biased;
             changed = again.changed() => match changed {
-                Ok(()) => told.again(),
+                Ok(()) => latest.again(),
                 Err(_) => return,
             },
-            command = cluster.news() => {
-                told.note(&command);
+            command = cluster.next_observation() => {
+                latest.note(&command);
                 vec![command]
             }
         };
         for command in commands {
-            if shell.driver.tell(&pool, command).await.is_err() {
+            if shell.driver.write(&pool, command).await.is_err() {
                 return;
             }
         }

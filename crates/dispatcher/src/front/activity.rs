@@ -3,7 +3,7 @@
 
 use crate::config::{Activity, Signals, Sizes};
 use crate::front::cookie::{Keys, public_name};
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use crate::front::waiting;
 
 use crate::front::{Dispatcher, Pool};
@@ -115,7 +115,7 @@ pub fn report(
     session: SessionId,
     from: Reporter,
     busy: Duration,
-) -> Response<Answer> {
+) -> Response<ResponseBody> {
     let has_slot = matches!(dispatcher.view.borrow().fleet.place(&pool.config.id, session), Place::At { .. });
     if !has_slot {
         let body = serde_json::json!({ "error": "this session has no slot" });
@@ -175,7 +175,7 @@ mod tests {
         let activity = |signals| Activity {
             signals,
             frame_bytes: vec![Sizes { least: 6, most: 8 }, Sizes { least: 12, most: u64::MAX }],
-            ignored_paths: vec![Pattern("/api/*".into())],
+            ignored_paths: vec![Pattern::new("/api/*")],
             ..Activity::default()
         };
         assert_eq!(Counts::of(&activity(Signals::Any), "/lab"), Counts::ALL);

@@ -10,19 +10,19 @@ const STEP: i64 = 1000;
 /// The maximum number of steps that are remembered.
 const MOST: usize = 64;
 
-pub struct Ages(Mutex<Steps>);
+pub struct Ages(Mutex<ClockSteps>);
 
-struct Steps {
+struct ClockSteps {
     /// How far wall time was ahead of the journal's time and suspends at the last check, in milliseconds.
     ahead: i64,
     /// This process has issued cookies between these moments, in terms of the current clock.
     from: Time,
     to: Time,
-    forward: Vec<Step>,
+    forward: Vec<ClockStep>,
 }
 
 /// Cookies issued between these moments were issued by a clock that was behind by `by` milliseconds.
-struct Step {
+struct ClockStep {
     from: Time,
     to: Time,
     by: u64,
@@ -35,7 +35,7 @@ fn ahead(clock: &Clock) -> i64 {
 impl Ages {
     #[must_use]
     pub fn new(clock: &Clock) -> Ages {
-        Ages(Mutex::new(Steps { ahead: ahead(clock), from: clock.wall(), to: clock.wall(), forward: Vec::new() }))
+        Ages(Mutex::new(ClockSteps { ahead: ahead(clock), from: clock.wall(), to: clock.wall(), forward: Vec::new() }))
     }
 
     /// Checks for a step of the system's clock, and remembers it.
@@ -53,14 +53,14 @@ impl Ages {
             && steps.forward.len() < MOST
         {
             let (from, to) = (steps.from, steps.to);
-            steps.forward.push(Step { from, to, by });
+            steps.forward.push(ClockStep { from, to, by });
             steps.to = shifted(steps.to);
         }
         steps.ahead = ahead;
         steps.from = shifted(steps.from);
     }
 
-    /// The age of a cookie. Steps of the clock are only considered if it would be older than `limit` otherwise.
+    /// The age of a cookie. ClockSteps of the clock are only considered if it would be older than `limit` otherwise.
     #[must_use]
     pub fn age(&self, clock: &Clock, issued: Time, limit: Millis) -> Millis {
         let age = clock.wall().since(issued);
@@ -69,7 +69,7 @@ impl Ages {
         }
         self.look(clock);
         let steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let put_right = |issued: Time, step: &Step| {
+        let put_right = |issued: Time, step: &ClockStep| {
             if (step.from..=step.to).contains(&issued) { issued + Millis(step.by) } else { issued }
         };
         clock.wall().since(steps.forward.iter().fold(issued, put_right))

@@ -1,10 +1,10 @@
 //! A request as it arrived: the contents of its head, read once and passed to every later step.
 
 use crate::front::cookie::{self, Ticket};
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use crate::front::forward::fields;
 use crate::front::forward::headers::Hop;
-use crate::front::guard::TargetEnd;
+use crate::front::framed_socket::TargetEnd;
 use crate::front::newcomer;
 use crate::front::{Dispatcher, Pool};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
@@ -77,7 +77,7 @@ impl<'a> Arrival<'a> {
     }
 
     /// Adds a session's cookie to a response, which no shared cache may store from then on.
-    pub(crate) fn set_cookie(&self, response: &mut Response<Answer>, ticket: &Ticket) {
+    pub(crate) fn set_cookie(&self, response: &mut Response<ResponseBody>, ticket: &Ticket) {
         let value = cookie::set(&self.pool.config, &self.dispatcher.keys, ticket, self.secure);
         response.headers_mut().append(header::SET_COOKIE, value);
         fields::make_private(response.headers_mut());

@@ -2,9 +2,9 @@
 
 use crate::config::Limits;
 use crate::front::Dispatcher;
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use crate::front::forward::headers::Hop;
-use crate::front::guard::{Exchange, Guard, Place};
+use crate::front::framed_socket::{ConnectionPermit, Exchange, FramedSocket};
 use crate::front::{http2, redirect, request};
 use crate::io::Listener;
 use crate::io::listener::{Connection, Limit, Secured, Serving};
@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A kind of listener for visitors.
-pub(crate) enum Door {
+pub(crate) enum ListenerKind {
     Plain,
     Tls(Secured),
     /// HTTP/2 without TLS, with prior knowledge.
@@ -31,10 +31,10 @@ pub(crate) enum Door {
     Redirect,
 }
 
-/// What the connections of a listener carry.
+/// The protocol and the purpose of a listener's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Serves {
-    /// HTTP/1.1, or what the TLS handshake has chosen.
+    /// HTTP/1.1, or the choice of the TLS handshake.
     Visitors,
     Http2,
     Redirects,
@@ -44,24 +44,24 @@ enum Serves {
 pub(crate) async fn open(
     dispatcher: Arc<Dispatcher>,
     listener: Box<dyn Listener>,
-    door: Door,
+    door: ListenerKind,
     connections: Arc<Semaphore>,
 ) {
     let errors = dispatcher.metrics.process.accept_errors("visitors");
     // `run` decides how long open connections may take.
     let (serves, tls) = match door {
-        Door::Plain => (Serves::Visitors, None),
-        Door::Tls(secured) => (Serves::Visitors, Some(secured)),
-        Door::Http2 => (Serves::Http2, None),
-        Door::Redirect => (Serves::Redirects, None),
+        ListenerKind::Plain => (Serves::Visitors, None),
+        ListenerKind::Tls(secured) => (Serves::Visitors, Some(secured)),
+        ListenerKind::Http2 => (Serves::Http2, None),
+        ListenerKind::Redirect => (Serves::Redirects, None),
     };
     let serving = Serving { listener, of: "visitors", errors, tls, last: Duration::MAX };
     let mut stopping = dispatcher.stopping.clone();
     let limit =
         Visitors { dispatcher: dispatcher.clone(), connections, next: None, waits: false, full: Throttle::new() };
     serving
-        .run(stopped(&mut stopping), limit, move |connection, place| {
-            serve(dispatcher.clone(), connection, place, serves)
+        .run(stopped(&mut stopping), limit, move |connection, permit| {
+            serve(dispatcher.clone(), connection, permit, serves)
         })
         .await;
 }
@@ -92,7 +92,7 @@ impl Visitors {
 }
 
 impl Limit for Visitors {
-    type Permit = Place;
+    type Permit = ConnectionPermit;
 
     async fn ready(&mut self) {
         if self.next.is_some() {
@@ -103,9 +103,9 @@ impl Limit for Visitors {
         self.next = self.connections.clone().acquire_owned().await.ok();
     }
 
-    fn permit(&mut self, _: SocketAddr) -> Option<Place> {
+    fn permit(&mut self, _: SocketAddr) -> Option<ConnectionPermit> {
         self.waits = false;
-        Some(Place::take(&self.dispatcher.metrics.replica.connections, self.next.take()?))
+        Some(ConnectionPermit::take(&self.dispatcher.metrics.replica.connections, self.next.take()?))
     }
 }
 
@@ -130,34 +130,37 @@ const BUFFER: usize = 8192 + 4096 * 100;
 const BUFFER_BESIDE_HEAD: usize = 64 * 1024;
 
 /// Serves one connection.
-async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, place: Place, serves: Serves) {
-    let Connection { socket, peer, .. } = connection;
+async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, permit: ConnectionPermit, serves: Serves) {
+    let Connection { socket, peer, client, .. } = connection;
     let (is_tls, number) = (socket.is_tls(), dispatcher.next_connection());
     if serves == Serves::Http2 || socket.protocol() == Some(b"h2") {
         let answer = {
             let dispatcher = dispatcher.clone();
             move |request| {
-                let dispatcher = dispatcher.clone();
+                let (dispatcher, client) = (dispatcher.clone(), client.clone());
                 async move {
                     let trusted_proxies = &dispatcher.config.trusted_proxies;
-                    let hop = Hop { peer: peer.ip(), connection: number, trusted_proxies, is_tls };
+                    let client = client.as_deref();
+                    let hop = Hop { peer: peer.ip(), connection: number, trusted_proxies, is_tls, client };
                     answer(&dispatcher, request, &hop, serves).await
                 }
             }
         };
-        return http2::serve(&dispatcher, socket, peer, place, answer).await;
+        return http2::serve(&dispatcher, socket, peer, permit, answer).await;
     }
     let exchange = Arc::<Exchange>::default();
-    let io = TokioIo::new(Guard::new(socket, Some(place), &dispatcher.config.limits, exchange.clone()));
+    let io = TokioIo::new(FramedSocket::new(socket, Some(permit), &dispatcher.config.limits, exchange.clone()));
     let mut stopping = dispatcher.stopping.clone();
     let service = {
         let dispatcher = dispatcher.clone();
         service_fn(move |mut request| {
             dispatcher.metrics.process.http.request(request.version());
             let (dispatcher, turn) = (dispatcher.clone(), exchange.begin(&mut request));
+            let client = client.clone();
             async move {
                 let trusted_proxies = &dispatcher.config.trusted_proxies;
-                let hop = Hop { peer: peer.ip(), connection: number, trusted_proxies, is_tls };
+                let hop =
+                    Hop { peer: peer.ip(), connection: number, trusted_proxies, is_tls, client: client.as_deref() };
                 Ok::<_, Infallible>(turn.answer(answer(&dispatcher, request, &hop, serves).await))
             }
         })
@@ -184,7 +187,7 @@ async fn answer(
     request: Request<Incoming>,
     hop: &Hop<'_>,
     serves: Serves,
-) -> Response<Answer> {
+) -> Response<ResponseBody> {
     if serves == Serves::Redirects {
         dispatcher.metrics.process.tls.redirects.inc();
         return redirect::answer(&dispatcher.config.tls, &request, hop);

@@ -23,8 +23,11 @@ const NOWHERE: u32 = u32::MAX;
 /// The content of a valid cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
+    /// The session that the cookie names.
     pub session: SessionId,
+    /// When it was signed, by the system's clock.
     pub issued: Time,
+    /// The pod that the session had last, as a hint.
     pub last: Option<Ordinal>,
 }
 

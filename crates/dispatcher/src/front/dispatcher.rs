@@ -5,12 +5,12 @@ use crate::config::{Admission, PoolConfig};
 use crate::front::ages::Ages;
 use crate::front::cookie::{Keys, Ticket};
 use crate::front::error::{RequestError, Step};
-use crate::front::forward::Pods;
+use crate::front::forward::Upstreams;
 use crate::front::newcomer::{Bursts, Firsts};
 use crate::front::recently_ended::{RecentlyEnded, is_final};
 use crate::front::repeats::Repeats;
 use crate::front::visit::Visits;
-use crate::front::waiting::coming::Coming;
+use crate::front::waiting::starting::Starting;
 use crate::io::now;
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -49,7 +49,7 @@ impl Deref for Dispatcher {
 pub struct Pool {
     pub shell: Arc<PoolShell>,
     pub visits: Visits,
-    pub pods: Pods,
+    pub upstreams: Upstreams,
     pub recently_ended: RecentlyEnded,
     /// The path prefix of the dispatcher's own pages of this pool: `/.slotkeeper/` below the pool's path.
     pub own: String,
@@ -57,7 +57,7 @@ pub struct Pool {
     pub own_field: HeaderValue,
     /// The `Via` value of requests that have passed this pool of this replica (RFC 9110 §7.6.3).
     pub via: HeaderValue,
-    pub coming: Coming,
+    pub starting: Starting,
     /// Permits for requests that are held until a slot is ready.
     pub holds: tokio::sync::Semaphore,
     /// First requests for a page, grouped by likeness.
@@ -114,14 +114,14 @@ impl Pool {
         let via = field(&format!("1.1 slotkeeper-{}-{:x}", config.id, me.0));
         let (shell, orders) = PoolShell::new(config, metrics, is_late)?;
         let pool = Pool {
-            pods: Pods::new(pods, header_fields, shell.metrics.repeated.clone()),
+            upstreams: Upstreams::new(pods, header_fields, shell.metrics.repeated.clone()),
             shell,
             visits: Visits::default(),
             recently_ended: RecentlyEnded::default(),
             own_field: field(&own),
             own,
             via,
-            coming: Coming::default(),
+            starting: Starting::default(),
             holds,
             firsts: Firsts::default(),
             bursts: Bursts::default(),

@@ -28,9 +28,9 @@ impl EffectSink for Dispatcher {
             }
             Effect::Drain { pod, uid, gone } => {
                 let spread = if *gone { Duration::ZERO } else { self.config.drain };
-                let told = pool.visits.drain(pool, &self.driver, uid, spread);
-                if told > 0 {
-                    tracing::info!(pool = %id, pod = pod.0, gone, sessions = told, "pod terminating: closing its streams");
+                let notified = pool.visits.drain(pool, &self.driver, uid, spread);
+                if notified > 0 {
+                    tracing::info!(pool = %id, pod = pod.0, gone, sessions = notified, "pod terminating: closing its streams");
                 }
             }
             Effect::Started { pod, took } => {

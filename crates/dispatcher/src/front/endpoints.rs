@@ -5,7 +5,7 @@ use crate::front::activity::{self, Reporter};
 use crate::front::arrival::Arrival;
 use crate::front::cookie::Ticket;
 use crate::front::error::{RequestError, Step};
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use crate::front::newcomer;
 use crate::front::visit::{Visits, answered};
 use crate::front::waiting::page::local_path;
@@ -33,7 +33,7 @@ const LARGEST_FORM: usize = 16 * 1024;
 pub(crate) async fn answer(
     arrival: &Arrival<'_>,
     mut request: Request<Incoming>,
-) -> Result<Response<Answer>, RequestError> {
+) -> Result<Response<ResponseBody>, RequestError> {
     let (dispatcher, pool, ticket, class) = (arrival.dispatcher, arrival.pool, arrival.ticket, arrival.class);
     let reads = [Method::GET, Method::HEAD];
     let path = arrival.own_path().unwrap_or_default();
@@ -63,14 +63,14 @@ pub(crate) async fn answer(
         "leave" => {
             allow(&request, &[Method::POST])?;
             if let Some(Ticket { session, .. }) = ticket {
-                let _ = answered(dispatcher.driver.tell(&pool.config.id, Command::Leave { session })).await;
+                let _ = answered(dispatcher.driver.write(&pool.config.id, Command::Leave { session })).await;
             }
             Ok(go_to(&form(&mut request).await))
         }
         "extend" => {
             allow(&request, &[Method::POST])?;
             if let Some(Ticket { session, .. }) = ticket {
-                let _ = answered(dispatcher.driver.tell(&pool.config.id, Command::Extend { session })).await;
+                let _ = answered(dispatcher.driver.write(&pool.config.id, Command::Extend { session })).await;
             }
             Ok(waiting::status(&ask(dispatcher, pool, ticket, class).await))
         }
@@ -87,7 +87,7 @@ pub(crate) async fn answer(
 }
 
 /// The waiting room's event stream.
-async fn events(arrival: &Arrival<'_>) -> Result<Response<Answer>, RequestError> {
+async fn events(arrival: &Arrival<'_>) -> Result<Response<ResponseBody>, RequestError> {
     let (dispatcher, pool, class) = (arrival.dispatcher, arrival.pool, arrival.class);
     let facts = ask(dispatcher, pool, arrival.ticket, class).await;
     // Without the cookie there is no session to follow.
@@ -101,7 +101,10 @@ async fn events(arrival: &Arrival<'_>) -> Result<Response<Answer>, RequestError>
 }
 
 /// A report of activity, by the page with its cookie or by the pod with its token.
-async fn active(arrival: &Arrival<'_>, request: &mut Request<Incoming>) -> Result<Response<Answer>, RequestError> {
+async fn active(
+    arrival: &Arrival<'_>,
+    request: &mut Request<Incoming>,
+) -> Result<Response<ResponseBody>, RequestError> {
     let (dispatcher, pool) = (arrival.dispatcher, arrival.pool);
     let reported = match activity::bearer(request.headers()) {
         Some(token) => activity::open_token(&dispatcher.keys, &pool.config.id, token).map(|s| (s, Reporter::Pod)),
@@ -123,7 +126,7 @@ async fn active(arrival: &Arrival<'_>, request: &mut Request<Incoming>) -> Resul
 
 /// Starting again creates a new session that remembers the previous pod. If the visitor has already done so in another tab,
 /// this tab joins that session.
-fn join(arrival: &Arrival<'_>, to: &str) -> Result<Response<Answer>, RequestError> {
+fn join(arrival: &Arrival<'_>, to: &str) -> Result<Response<ResponseBody>, RequestError> {
     let (dispatcher, pool, ticket) = (arrival.dispatcher, arrival.pool, arrival.ticket);
     let mut response = go_to(to);
     if !ticket.is_some_and(|t| lives(dispatcher, pool, t)) {
@@ -167,7 +170,7 @@ async fn ask(dispatcher: &Arc<Dispatcher>, pool: &Arc<Pool>, ticket: Option<Tick
 }
 
 /// For monitors and load balancers: reports the pool's condition and starts no pod.
-pub(crate) fn health(dispatcher: &Dispatcher, pool: &Pool) -> Response<Answer> {
+pub(crate) fn health(dispatcher: &Dispatcher, pool: &Pool) -> Response<ResponseBody> {
     let view = dispatcher.view.borrow();
     let rules = view.fleet.rules(&pool.config.id);
     let state = view
@@ -197,7 +200,7 @@ pub(crate) fn condition(census: &Census, rules: &Rules) -> Condition {
     }
 }
 
-fn go_to(path: &str) -> Response<Answer> {
+fn go_to(path: &str) -> Response<ResponseBody> {
     let mut response = reply(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", "see there\n".into());
     let location = HeaderValue::from_str(path).unwrap_or(HeaderValue::from_static("/"));
     response.headers_mut().insert(header::LOCATION, location);
@@ -206,7 +209,7 @@ fn go_to(path: &str) -> Response<Answer> {
 
 /// The response to a failed request: a page for people, JSON for programs.
 #[must_use]
-pub(crate) fn failure(error: &RequestError, wants_page: bool, pool: Option<&Pool>) -> Response<Answer> {
+pub(crate) fn failure(error: &RequestError, wants_page: bool, pool: Option<&Pool>) -> Response<ResponseBody> {
     let mut response = if wants_page {
         waiting::failure::page(error, pool)
     } else {

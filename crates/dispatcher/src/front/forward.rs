@@ -7,36 +7,36 @@ pub mod body;
 mod dialled;
 pub mod fields;
 pub mod headers;
-pub mod line;
 mod location;
 pub mod pace;
-pub mod pods;
+pub mod pod_socket;
+pub mod upstreams;
 
 use crate::config::{ClusterConfig, PoolConfig};
 use crate::engine::view::{self, View};
 use crate::front::arrival::Arrival;
 use crate::front::cookie;
 use crate::front::error::{RequestError, Step};
-use crate::front::guard::TargetEnd;
+use crate::front::framed_socket::TargetEnd;
 use crate::front::http2::Accept;
 use crate::front::tunnel::{self, VisitorSide};
 use crate::front::visit::{InFlight, SESSION_OVER, Seat};
 use crate::front::{Dispatcher, Pool};
 use crate::io::Net;
 use crate::metrics::{Corrected, Outcome};
-use body::{Answer, Download, Expectation, TooLarge, Upload};
+use body::{Download, Expectation, ResponseBody, TooLarge, Upload};
 use futures_util::FutureExt as _;
 use futures_util::future::OptionFuture;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
-use pace::{Late, Patience};
-use pods::{Asker, Lease, Owner, Upstream};
+use pace::{Late, TimeLimits};
 use slotkeeper_core::{Ordinal, Phase};
 use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
+use upstreams::{Asker, Lease, Owner, Upstream};
 
-pub use pods::Pods;
+pub use upstreams::Upstreams;
 
 /// How long a page is waited for from a pod that fails its health probes.
 const PAGE_OF_AN_UNREADY_POD: Duration = Duration::from_secs(5);
@@ -45,7 +45,7 @@ pub(crate) const TOO_LARGE: &str = "the request's body is larger than allowed";
 
 /// Dropped before the response has arrived: the request is not sent again, and its connection is closed.
 struct Waiting<'a> {
-    line: &'a line::Line,
+    line: &'a pod_socket::PodConnection,
     is_over: bool,
 }
 
@@ -236,7 +236,7 @@ pub(crate) async fn forward(
     stream: InFlight,
     seat: Arc<Seat>,
     mut request: Request<Incoming>,
-) -> Result<(Response<Answer>, Outcome), RequestError> {
+) -> Result<(Response<ResponseBody>, Outcome), RequestError> {
     let (dispatcher, pool) = (arrival.dispatcher, arrival.pool);
     // The pod may be working on a request with another method, so the visitor must not send it again.
     let hangs = arrival.is_repeatable_page.then(|| hangs(dispatcher, pool, &seat));
@@ -250,7 +250,7 @@ pub(crate) async fn forward(
     let upload = |incoming| Upload::new(incoming, stream.clone(), seat.clone(), limit, departed.expectation.clone());
     let mut request = request.map(upload);
     let progress = request.body().progress();
-    let patience = Patience { answer: pool.config.answer, stall: pool.config.stall };
+    let patience = TimeLimits { answer: pool.config.answer, stall: pool.config.stall };
     if let Some(expectation) = departed.expectation {
         hyper::ext::on_informational(&mut request, move |head| {
             if head.status() == StatusCode::CONTINUE {
@@ -289,8 +289,9 @@ pub(crate) async fn forward(
     let lease = (lease, keeps, progress);
     let may_be_silent = fields::may_be_silent(response.headers());
     let reads = counts_requests && !fields::is_event_stream(response.headers());
-    let answer = response
-        .map(|incoming| Answer::Pod(Box::new(Download::new(incoming, lease, may_be_silent, stream, seat, reads))));
+    let answer = response.map(|incoming| {
+        ResponseBody::Pod(Box::new(Download::new(incoming, lease, may_be_silent, stream, seat, reads)))
+    });
     Ok((answer, Outcome::Forwarded))
 }
 
@@ -312,7 +313,7 @@ fn switch(
     seat: Arc<Seat>,
     asked: Option<(VisitorSide, HeaderValue)>,
     mut response: Response<Incoming>,
-) -> Result<(Response<Answer>, Outcome), RequestError> {
+) -> Result<(Response<ResponseBody>, Outcome), RequestError> {
     strip_cookies(arrival, &seat, &mut response);
     let Some((visitor_side, protocol)) = asked else {
         return Err(RequestError::pod(Step::Respond, "unexpected protocol switch by the pod", "unexpected 101"));
@@ -322,7 +323,7 @@ fn switch(
     // The protocol that the pod has chosen: the request may have offered several.
     let chosen = response.headers().get(header::UPGRADE).unwrap_or(&protocol);
     let is_websocket = chosen.as_bytes().eq_ignore_ascii_case(b"websocket");
-    let answer = response.map(|_| Answer::Empty);
+    let answer = response.map(|_| ResponseBody::Empty);
     let (dispatcher, pool) = (arrival.dispatcher.clone(), arrival.pool.clone());
     tunnel::start(dispatcher, pool, stream, seat, visitor_side, pod_side, is_websocket);
     Ok((answer, Outcome::Upgraded))

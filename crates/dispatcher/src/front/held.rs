@@ -77,6 +77,6 @@ async fn free(dispatcher: Arc<Dispatcher>, pool: Arc<Pool>, session: SessionId) 
     }
     tracing::debug!(pool = %pool.config.id, "client of a held request disconnected: removing its session from the queue");
     pool.recently_ended.leave_unnoted(session);
-    let _ = answered(dispatcher.driver.tell(&pool.config.id, Command::Leave { session })).await;
+    let _ = answered(dispatcher.driver.write(&pool.config.id, Command::Leave { session })).await;
     pool.recently_ended.note_again(session);
 }

@@ -13,9 +13,9 @@ pub(crate) use streams::Open;
 use crate::config::Config;
 use crate::front::Dispatcher;
 use crate::front::error::BoxError;
-use crate::front::forward::body::Answer;
-use crate::front::guard::Place;
-use crate::io::Stream;
+use crate::front::forward::body::ResponseBody;
+use crate::front::framed_socket::ConnectionPermit;
+use crate::io::Socket;
 use crate::io::throttle::Throttle;
 use crate::metrics::http2::Ended;
 use crate::shell::stopped;
@@ -77,17 +77,17 @@ fn http(config: &Config) -> http2::Builder<TokioExecutor> {
     http
 }
 
-/// Serves one connection: its requests, at the same time. `place`: its place among the connections.
+/// Serves one connection: its requests, at the same time. `permit`: that of this connection.
 pub(super) async fn serve<F>(
     dispatcher: &Arc<Dispatcher>,
-    socket: Stream,
+    socket: Socket,
     peer: SocketAddr,
-    place: Place,
+    permit: ConnectionPermit,
     answer: impl Fn(Request<Incoming>) -> F + Clone,
 ) where
-    F: Future<Output = Response<Answer>> + Send + 'static,
+    F: Future<Output = Response<ResponseBody>> + Send + 'static,
 {
-    let _place = place;
+    let _permit = permit;
     let metrics = &dispatcher.metrics.process.http;
     metrics.connections.inc();
     let (verdict, streams) = (Verdict::default(), Arc::<Streams>::default());
@@ -154,16 +154,16 @@ fn log(why: Ended, peer: SocketAddr, error: Option<hyper::Error>) {
     }
 }
 
-fn refused(refusal: Refusal) -> Response<Answer> {
+fn refused(refusal: Refusal) -> Response<ResponseBody> {
     tracing::debug!(status = refusal.status.as_u16(), "request refused: {}", refusal.why);
-    let mut response = Response::new(Answer::Empty);
+    let mut response = Response::new(ResponseBody::Empty);
     *response.status_mut() = refusal.status;
     response
 }
 
 /// The body of a response; its stream is open until it has been sent.
 struct Counted {
-    answer: Answer,
+    answer: ResponseBody,
     _open: Open,
 }
 
@@ -185,21 +185,21 @@ impl Body for Counted {
 }
 
 /// The stream of a WebSocket. The library copies and keeps some writes until the client accepts them, so each is small.
-pub(super) struct Socket(TokioIo<Upgraded>);
+pub(super) struct WebSocket(TokioIo<Upgraded>);
 
-impl Socket {
-    pub(super) fn new(upgraded: Upgraded) -> Socket {
-        Socket(TokioIo::new(upgraded))
+impl WebSocket {
+    pub(super) fn new(upgraded: Upgraded) -> WebSocket {
+        WebSocket(TokioIo::new(upgraded))
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for WebSocket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for WebSocket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, &buf[..buf.len().min(PORTION)])
     }

@@ -5,9 +5,9 @@ use crate::config::Admission;
 use crate::front::arrival::Arrival;
 use crate::front::cookie;
 use crate::front::error::{RequestError, Step};
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use crate::front::forward::headers::{Hop, upgrade};
-use crate::front::guard::TargetEnd;
+use crate::front::framed_socket::TargetEnd;
 use crate::front::waiting::{answer, page::local_path};
 use crate::front::{Dispatcher, Pool};
 use crate::io::{duration, now};
@@ -32,7 +32,7 @@ pub fn metadata<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
 ///
 /// # Errors
 /// If the origin is not one of `allowed_origins`.
-pub fn preflight<B>(pool: &Pool, request: &Request<B>) -> Option<Result<Response<Answer>, RequestError>> {
+pub fn preflight<B>(pool: &Pool, request: &Request<B>) -> Option<Result<Response<ResponseBody>, RequestError>> {
     let headers = request.headers();
     let origin = headers.get(header::ORIGIN)?;
     let method = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
@@ -104,7 +104,7 @@ impl Drop for Undelivered<'_> {
 /// Whether a request without a cookie may begin a session.
 pub(crate) enum Begin {
     Session(Turn),
-    Not(Response<Answer>),
+    Not(Response<ResponseBody>),
 }
 
 /// Decides whether a request without a cookie may begin a session.
@@ -141,7 +141,7 @@ pub(crate) async fn begin<B>(arrival: &Arrival<'_>, request: &Request<B>) -> Res
 
 /// Holds back a request for a page whose cookie returns at once: the cookie may be one of several that a browser was given
 /// at the same time, of which it keeps the last. None of them gets a place before it is known which one that is.
-pub(crate) async fn settle<B>(arrival: &Arrival<'_>, request: &Request<B>) -> Option<Response<Answer>> {
+pub(crate) async fn settle<B>(arrival: &Arrival<'_>, request: &Request<B>) -> Option<Response<ResponseBody>> {
     let until = unsettled(arrival, request)?;
     tokio::time::sleep_until(until).await;
     arrival.pool.metrics.sessionless(Sessionless::Again);
@@ -375,7 +375,7 @@ pub fn likeness<B>(request: &Request<B>, hop: &Hop<'_>) -> u64 {
 
 /// Redirects to the same address (RFC 9110 §15.4.8), so that the browser sends the cookies that it has by now.
 #[must_use]
-pub fn same_again<B>(request: &Request<B>) -> Response<Answer> {
+pub fn same_again<B>(request: &Request<B>) -> Response<ResponseBody> {
     let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let mut response = answer(StatusCode::TEMPORARY_REDIRECT, "text/plain; charset=utf-8", "once more\n".into());
     let location = HeaderValue::from_str(local_path(path)).unwrap_or(HeaderValue::from_static("/"));
@@ -417,7 +417,8 @@ mod tests {
 
     #[test]
     fn requests_are_compared_by_address_and_headers_and_only_if_they_can_be_sent_again() {
-        let hop = |peer: [u8; 4]| Hop { peer: peer.into(), connection: 0, trusted_proxies: &[], is_tls: false };
+        let hop =
+            |peer: [u8; 4]| Hop { peer: peer.into(), connection: 0, trusted_proxies: &[], is_tls: false, client: None };
         let ask = |method: &str, path: &str, agent: &str| {
             Request::builder().method(method).uri(path).header("user-agent", agent).body(()).unwrap()
         };

@@ -1,9 +1,9 @@
 //! Redirects visitors without TLS to https, with the same host, path and query.
 
 use crate::config::TlsListeners;
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use crate::front::forward::headers::Hop;
-use crate::front::guard::TargetEnd;
+use crate::front::framed_socket::TargetEnd;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Body;
 
@@ -11,8 +11,8 @@ use hyper::body::Body;
 const HTTPS: u16 = 443;
 
 /// The response to a request on a listener that only redirects: `308`, so that the method stays.
-pub(crate) fn answer(settings: &TlsListeners, request: &Request<impl Body>, hop: &Hop<'_>) -> Response<Answer> {
-    let mut response = Response::new(Answer::Empty);
+pub(crate) fn answer(settings: &TlsListeners, request: &Request<impl Body>, hop: &Hop<'_>) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Empty);
     match target(settings, request, hop) {
         Ok(location) => {
             *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
@@ -52,7 +52,7 @@ mod tests {
 
     fn redirected(settings: &TlsListeners, host: &str, target: &str) -> (u16, String) {
         let request = Request::get(target).header(header::HOST, host).body(Empty::<&[u8]>::new()).unwrap();
-        let hop = Hop { peer: [192, 0, 2, 1].into(), connection: 0, trusted_proxies: &[], is_tls: false };
+        let hop = Hop { peer: [192, 0, 2, 1].into(), connection: 0, trusted_proxies: &[], is_tls: false, client: None };
         let response = answer(settings, &request, &hop);
         let location = response.headers().get(header::LOCATION).map(|value| value.to_str().unwrap().to_owned());
         (response.status().as_u16(), location.unwrap_or_default())

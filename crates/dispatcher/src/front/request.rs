@@ -6,7 +6,7 @@ use crate::front::arrival::{self, Arrival};
 use crate::front::cookie::{self, Ticket};
 use crate::front::endpoints;
 use crate::front::error::{Fault, RequestError, Step};
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use crate::front::forward::forward;
 use crate::front::forward::headers::Hop;
 use crate::front::held;
@@ -25,10 +25,10 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 
 /// A response, and how the request ended.
-type Answered = (Response<Answer>, Outcome);
+type Answered = (Response<ResponseBody>, Outcome);
 
 /// Sends exactly one response to every request, counts the request once, and logs its failure once.
-pub async fn answer(dispatcher: &Arc<Dispatcher>, request: Request<Incoming>, hop: &Hop<'_>) -> Response<Answer> {
+pub async fn answer(dispatcher: &Arc<Dispatcher>, request: Request<Incoming>, hop: &Hop<'_>) -> Response<ResponseBody> {
     let began = now();
     let wants_page = arrival::wants_page(request.method(), request.headers());
     let mentions_upgrade = request.headers().contains_key(header::UPGRADE);
@@ -62,12 +62,12 @@ pub async fn answer(dispatcher: &Arc<Dispatcher>, request: Request<Incoming>, ho
 }
 
 /// The bytes that follow on this connection may be meant for another protocol: they are not read as HTTP.
-fn not_http_any_more(response: &mut Response<Answer>) {
+fn not_http_any_more(response: &mut Response<ResponseBody>) {
     planted!(UpgradeRefusedStaysOpen => ());
     close_after(response);
 }
 
-fn close_after(response: &mut Response<Answer>) {
+fn close_after(response: &mut Response<ResponseBody>) {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
 }
 

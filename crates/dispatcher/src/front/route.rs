@@ -3,7 +3,7 @@
 use crate::authority::{Origin, default_port};
 use crate::front::error::{Fault, RequestError, Step};
 use crate::front::forward::TOO_LARGE;
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use crate::front::forward::headers::{self, Hop};
 use crate::front::{Dispatcher, Pool, endpoints, waiting};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(crate) enum Routed<'a> {
     Pool(&'a Arc<Pool>),
     /// A file for the dispatcher's own error page at an address where nothing is served.
-    Asset(Response<Answer>),
+    Asset(Response<ResponseBody>),
 }
 
 /// Finds the pool that a request is for (RFC 9112 §3.2).

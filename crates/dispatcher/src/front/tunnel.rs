@@ -9,12 +9,12 @@ pub mod frames;
 mod pump;
 
 use crate::front::activity::Counts;
-use crate::front::forward::line::PodSocket;
-use crate::front::guard::{Guard, Place};
+use crate::front::forward::pod_socket::PodSocket;
+use crate::front::framed_socket::{ConnectionPermit, FramedSocket};
 use crate::front::http2::{self, Open as OpenStream};
 use crate::front::visit::{Ending, InFlight, Seat, share};
 use crate::front::{Dispatcher, Pool};
-use crate::io::{Stream as Socket, now};
+use crate::io::{Socket, now};
 use bytes::Bytes;
 use frames::{CLOSE, PING, close_payload, control};
 use http::Request;
@@ -40,7 +40,7 @@ const PING_TAG: [u8; 4] = *b"skpr";
 /// The visitor's side of a tunnel to be.
 pub(crate) struct VisitorSide {
     upgrade: OnUpgrade,
-    /// Over HTTP/2, its connection is not idle as long as this exists.
+    /// Over HTTP/2, its connection is not idle while this exists.
     open: Option<OpenStream>,
 }
 
@@ -62,7 +62,7 @@ pub(crate) fn start(
     is_websocket: bool,
 ) {
     tokio::spawn(async move {
-        let VisitorSide { upgrade, open: _open } = visitor;
+        let VisitorSide { upgrade, open: _open_stream } = visitor;
         let upgraded = async { tokio::try_join!(upgrade, pod) };
         let ends = tokio::select! {
             biased;
@@ -76,7 +76,7 @@ pub(crate) fn start(
                 }
             },
         };
-        if let Some(((visitor, _place), pod)) = ends {
+        if let Some(((visitor, _permit), pod)) = ends {
             fault_point!(TunnelBeforeStart);
             stream.mark_upgraded();
             pool.metrics.open_tunnels.inc();
@@ -105,15 +105,15 @@ impl Drop for Open<'_> {
 /// A socket, and the bytes that HTTP has already read from it.
 type End = (Socket, Bytes);
 
-/// Returns the visitor's socket with its place among the connections: a tunnel still counts as one. For a stream of HTTP/2,
-/// its connection keeps the place.
-fn end_of_visitor(upgraded: Upgraded) -> (End, Option<Place>) {
-    match upgraded.downcast::<TokioIo<Guard>>() {
+/// Returns the visitor's socket with its permit: a tunnel still counts as a connection. For a stream of HTTP/2, its connection
+/// keeps the permit.
+fn end_of_visitor(upgraded: Upgraded) -> (End, Option<ConnectionPermit>) {
+    match upgraded.downcast::<TokioIo<FramedSocket>>() {
         Ok(parts) => {
-            let (socket, place) = parts.io.into_inner().into_parts();
-            ((socket, parts.read_buf), place)
+            let (socket, permit) = parts.io.into_inner().into_parts();
+            ((socket, parts.read_buf), permit)
         }
-        Err(stream) => ((Socket::Other(Box::new(http2::Socket::new(stream))), Bytes::new()), None),
+        Err(stream) => ((Socket::Other(Box::new(http2::WebSocket::new(stream))), Bytes::new()), None),
     }
 }
 
@@ -147,7 +147,7 @@ struct HalfOpen {
 
 /// How a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum TunnelEnd {
     /// Both sides had finished.
     Finished,
     Broken,
@@ -188,15 +188,15 @@ impl Tunnel {
         }
     }
 
-    async fn run(mut self, pool: &Pool, seat: &Seat, session: SessionId, drain: &Duration) -> Outcome {
-        let mut told = pin!(async {
+    async fn run(mut self, pool: &Pool, seat: &Seat, session: SessionId, drain: &Duration) -> TunnelEnd {
+        let mut notified = pin!(async {
             let ending = seat.over(share(session)).await;
             fault_point!(TunnelBeforeClose);
             ending
         });
         let outcome = poll_fn(|cx| {
             if self.closing.is_none()
-                && let Poll::Ready(ending) = told.as_mut().poll(cx)
+                && let Poll::Ready(ending) = notified.as_mut().poll(cx)
             {
                 self.close(ending, *drain);
             }
@@ -216,7 +216,7 @@ impl Tunnel {
         self.closing = Some(Box::pin(tokio::time::sleep(FAREWELL.min(drain.max(Duration::from_millis(100))))));
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, pool: &Pool, seat: &Seat) -> Poll<Outcome> {
+    fn poll(&mut self, cx: &mut Context<'_>, pool: &Pool, seat: &Seat) -> Poll<TunnelEnd> {
         // For good: the rest of a frame must not follow later.
         self.void |= seat.is_void();
         let inward = match self.void {
@@ -235,7 +235,7 @@ impl Tunnel {
             half_open.asked = None;
         }
         if let Poll::Ready(outcome) = ended(&inward, &outward) {
-            let outcome = if self.closing.is_some() { Outcome::Closed } else { outcome };
+            let outcome = if self.closing.is_some() { TunnelEnd::Closed } else { outcome };
             return Poll::Ready(outcome);
         }
         if self.is_websocket && self.closing.is_none() && inward.is_ready() {
@@ -245,12 +245,12 @@ impl Tunnel {
         if let Some(closing) = &mut self.closing
             && closing.as_mut().poll(cx).is_ready()
         {
-            return Poll::Ready(Outcome::Closed);
+            return Poll::Ready(TunnelEnd::Closed);
         }
         self.poll_half_open(cx)
     }
 
-    fn poll_half_open(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll_half_open(&mut self, cx: &mut Context<'_>) -> Poll<TunnelEnd> {
         planted!(HalfOpenUnnoticed => Poll::Pending);
         let Some(half_open) = &mut self.half_open else { return Poll::Pending };
         while half_open.timer.as_mut().poll(cx).is_ready() {
@@ -265,7 +265,7 @@ impl Tunnel {
                 half_open.asked = half_open.asked.map(|_| now());
                 half_open.timer.as_mut().reset(now() + half_open.after);
             } else if half_open.asked.is_some() {
-                return Poll::Ready(Outcome::HalfOpen);
+                return Poll::Ready(TunnelEnd::HalfOpen);
             } else {
                 half_open.number = half_open.number.wrapping_add(1);
                 let mut payload = [0; 8];
@@ -291,10 +291,10 @@ fn is_active(client: Signs, _pod: Signs) -> bool {
 }
 
 /// The tunnel has ended when both directions have, or one of them has failed.
-fn ended(inward: &Poll<io::Result<()>>, outward: &Poll<io::Result<()>>) -> Poll<Outcome> {
+fn ended(inward: &Poll<io::Result<()>>, outward: &Poll<io::Result<()>>) -> Poll<TunnelEnd> {
     match (inward, outward) {
-        (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(Outcome::Broken),
-        (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Outcome::Finished),
+        (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(TunnelEnd::Broken),
+        (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(TunnelEnd::Finished),
         (Poll::Pending, _) | (_, Poll::Pending) => Poll::Pending,
     }
 }

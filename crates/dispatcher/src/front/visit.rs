@@ -114,15 +114,15 @@ impl From<Ended> for NoSeat {
     }
 }
 
-/// Waits for the journal, but at most [`JOURNAL_PATIENCE`]: visitors do not wait for one that does not respond.
-pub(crate) async fn answered(tell: impl Future<Output = Result<(), Ended>>) -> Result<(), NoSeat> {
-    match tokio::time::timeout(JOURNAL_PATIENCE, tell).await {
-        Ok(told) => Ok(told?),
+/// Waits for the journal, but at most [`JOURNAL_TIMEOUT`]: visitors do not wait for one that does not respond.
+pub(crate) async fn answered(write: impl Future<Output = Result<(), Ended>>) -> Result<(), NoSeat> {
+    match tokio::time::timeout(JOURNAL_TIMEOUT, write).await {
+        Ok(written) => Ok(written?),
         Err(_) => Err(NoSeat::CutOff),
     }
 }
 
-const JOURNAL_PATIENCE: Duration = Duration::from_secs(10);
+const JOURNAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -234,7 +234,7 @@ impl Visits {
         if is_full() && asked.is_some_and(|at| now().duration_since(at) < Duration::from_secs(1)) {
             return Ok(());
         }
-        answered(dispatcher.driver.tell(&pool.config.id, visit)).await?;
+        answered(dispatcher.driver.write(&pool.config.id, visit)).await?;
         if is_full() {
             *locked(&pool.visits.full) = Some(now());
         }
@@ -377,7 +377,7 @@ impl Visitor {
     fn close(&self, pool: &Pool, driver: &Driver, ending: Ending) -> bool {
         let mut inner = locked(&self.inner);
         let Some(taken) = &inner.seat else { return false };
-        let told = taken.seat.end(ending);
+        let notified = taken.seat.end(ending);
         if taken.streams == 0 {
             self.detach(&mut inner, pool, driver);
         }
@@ -386,7 +386,7 @@ impl Visitor {
         if idle {
             pool.visits.tidy(self.session);
         }
-        told
+        notified
     }
 
     fn detach(&self, inner: &mut Inner, pool: &Pool, driver: &Driver) {

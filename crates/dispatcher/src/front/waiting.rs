@@ -1,15 +1,15 @@
 //! The waiting room: shows a visitor's state until the slot is ready, as a page, as an event stream, and as JSON. This file
 //! has the facts and the responses; `waiting/page.rs` has the page, `waiting/events.rs` the event stream.
 
-pub mod coming;
 pub mod events;
 pub mod failure;
 pub mod landing;
 pub mod page;
+pub mod starting;
 
 use crate::front::arrival::Arrival;
 use crate::front::cookie;
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use crate::front::{Dispatcher, Pool};
 use crate::io::duration;
 use bytes::Bytes;
@@ -29,7 +29,7 @@ pub struct Facts {
     /// Estimated seconds until a slot is ready, if an estimate is possible.
     pub estimate_seconds: Option<u64>,
     /// What is happening now, in order; the first one that is not `done` is in progress.
-    pub steps: Vec<Step>,
+    pub steps: Vec<StartStep>,
     /// Why the session ended (`state` is `ended`), will end (`ready` with `ends_in_seconds`), waits again (`pod_lost`), or
     /// waits until it is certain which session has which slot (`checking`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,7 +66,7 @@ pub enum RoomState {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Step {
+pub struct StartStep {
     pub name: &'static str,
     /// In plain words; from the cluster if it reports a reason ("no GPU is free").
     pub text: String,
@@ -76,9 +76,9 @@ pub struct Step {
 /// Entries of the journal may be lost: it is not certain which session has which slot.
 const CHECKING: &str = "checking";
 
-impl Step {
-    fn checking() -> Step {
-        Step { name: CHECKING, text: "making sure that nobody else is using these places".into(), done: false }
+impl StartStep {
+    fn checking() -> StartStep {
+        StartStep { name: CHECKING, text: "making sure that nobody else is using these places".into(), done: false }
     }
 }
 
@@ -133,11 +133,11 @@ impl Facts {
                 None => Facts::arriving(pool),
             },
             Place::Queued { ahead, estimate } => {
-                let coming = pool.coming.get(fleet, &pool.config.id);
+                let pods = pool.starting.get(fleet, &pool.config.id);
                 let estimate = estimate.map(|e| e.0.saturating_sub(view.age().0).div_ceil(1000));
                 let quiet = fleet.is_quiet();
-                let starting = !quiet && (ahead as u64) < coming.slots;
-                let problem = coming.problem.clone().filter(|_| !quiet);
+                let starting = !quiet && (ahead as u64) < pods.slots;
+                let problem = pods.problem.clone().filter(|_| !quiet);
                 let state = match (&problem, starting) {
                     (Some(_), _) => RoomState::Failing,
                     (None, true) => RoomState::Starting,
@@ -146,8 +146,8 @@ impl Facts {
                 let starting = state == RoomState::Starting;
                 let estimate = estimate.filter(|_| problem.is_none());
                 let steps = match (quiet, starting) {
-                    (true, _) => vec![Step::checking()],
-                    (false, true) => coming.steps.clone(),
+                    (true, _) => vec![StartStep::checking()],
+                    (false, true) => pods.steps.clone(),
                     (false, false) => Vec::new(),
                 };
                 let lost = fleet
@@ -197,7 +197,7 @@ fn place_in_line(ahead: usize) -> u64 {
 
 /// The response to a request whose session waits or is over: a page for a person (the operator's landing page if there is one),
 /// JSON for a program. Sets the cookie of a session that was created for the request.
-pub(crate) async fn reply(arrival: &Arrival<'_>, facts: &Facts) -> Response<Answer> {
+pub(crate) async fn reply(arrival: &Arrival<'_>, facts: &Facts) -> Response<ResponseBody> {
     let mut response = if arrival.wants_page { room_or_landing(arrival, facts).await } else { come_again(facts) };
     if let Some(ticket) = &arrival.issued {
         arrival.set_cookie(&mut response, ticket);
@@ -205,7 +205,7 @@ pub(crate) async fn reply(arrival: &Arrival<'_>, facts: &Facts) -> Response<Answ
     response
 }
 
-async fn room_or_landing(arrival: &Arrival<'_>, facts: &Facts) -> Response<Answer> {
+async fn room_or_landing(arrival: &Arrival<'_>, facts: &Facts) -> Response<ResponseBody> {
     let (dispatcher, pool) = (arrival.dispatcher, arrival.pool);
     let waits = !matches!(facts.state, RoomState::Ended | RoomState::Full);
     if let Some(landing) = pool.config.landing.as_ref().filter(|_| waits) {
@@ -230,7 +230,7 @@ async fn room_or_landing(arrival: &Arrival<'_>, facts: &Facts) -> Response<Answe
 
 /// The page for people. Never cached; `503` only if waiting cannot help.
 #[must_use]
-pub fn room(facts: &Facts, pool: &Pool, back: &str) -> Response<Answer> {
+pub fn room(facts: &Facts, pool: &Pool, back: &str) -> Response<ResponseBody> {
     let html = page::html(facts, &page::View { base: back, own: &pool.own });
     let refused = matches!(facts.state, RoomState::Full | RoomState::Failing);
     let status = if refused { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
@@ -245,7 +245,7 @@ pub fn room(facts: &Facts, pool: &Pool, back: &str) -> Response<Answer> {
 
 /// The same facts for programs: `503`, `Retry-After`, and JSON.
 #[must_use]
-pub fn come_again(facts: &Facts) -> Response<Answer> {
+pub fn come_again(facts: &Facts) -> Response<ResponseBody> {
     let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, "application/json", facts.json().into());
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(facts.retry_after_seconds()));
     response
@@ -253,14 +253,14 @@ pub fn come_again(facts: &Facts) -> Response<Answer> {
 
 /// The facts without the waiting room: `/.slotkeeper/status`.
 #[must_use]
-pub fn status(facts: &Facts) -> Response<Answer> {
+pub fn status(facts: &Facts) -> Response<ResponseBody> {
     answer(StatusCode::OK, "application/json", facts.json().into())
 }
 
 /// A response of the dispatcher itself, never to be cached.
 #[must_use]
-pub fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Answer> {
-    let mut response = Response::new(Answer::Whole(body));
+pub fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Whole(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -272,7 +272,7 @@ pub fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Re
 
 /// One of the dispatcher's own files, which do not change while it runs.
 #[must_use]
-pub fn asset(name: &str) -> Option<Response<Answer>> {
+pub fn asset(name: &str) -> Option<Response<ResponseBody>> {
     let (_, content_type, body) =
         page::ASSETS.iter().chain([&crate::front::endpoints::CLIENT]).find(|(n, _, _)| *n == name)?;
     let mut response = answer(StatusCode::OK, content_type, Bytes::from_static(body.as_bytes()));

@@ -2,7 +2,7 @@
 
 use crate::io::inherited::is_out_of_files;
 use crate::io::throttle::Throttle;
-use crate::io::{Listener, Stream};
+use crate::io::{Listener, Socket};
 use prometheus::IntCounter;
 use std::io;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ impl Acceptor {
     }
 
     /// Returns the next connection. Cancel-safe: no connection is lost.
-    pub(crate) async fn accept(&mut self) -> (Stream, SocketAddr) {
+    pub(crate) async fn accept(&mut self) -> (Socket, SocketAddr) {
         loop {
             match self.listener.accept().await {
                 Ok(accepted) => return accepted,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 const EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
-pub struct Throttle(Mutex<State>);
+pub(crate) struct Throttle(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -18,12 +18,12 @@ struct State {
 
 impl Throttle {
     #[must_use]
-    pub const fn new() -> Throttle {
+    pub(crate) const fn new() -> Throttle {
         Throttle(Mutex::new(State { logged: None, since: 0 }))
     }
 
     /// Counts an occurrence. If it is time to log, returns the number of occurrences since the last log line.
-    pub fn note(&self) -> Option<u64> {
+    pub(crate) fn note(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.since += 1;
         let now = now();

@@ -31,8 +31,8 @@ use self::disk::Disk;
 use self::keeping::Keeper;
 use self::name::{DAMAGED, Name, torn_name};
 use self::tail::Tail;
-use super::figures::Figures;
-use super::{Follow, Journal, JournalError, News};
+use super::metrics::JournalMetrics;
+use super::{Follow, Journal, JournalError, ReadResult};
 use crate::io::{BoxFuture, Clock};
 use slotkeeper_core::{Entry, Fleet};
 use std::io;
@@ -40,26 +40,36 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
+/// Why a journal in a folder cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// The operating system reports an error.
     #[error("cannot {what} {}", path.display())]
     Io {
+        /// The operation, such as "read".
         what: &'static str,
+        /// The file or folder.
         path: PathBuf,
+        /// The error.
         #[source]
         source: io::Error,
     },
+    /// Something else has this path.
     #[error("{} is not a folder: name a folder for the journal (it is created if missing)", .0.display())]
     NotAFolder(PathBuf),
+    /// For commands that create none.
     #[error("there is no folder {}", .0.display())]
     NoFolder(PathBuf),
+    /// Another process holds its lock.
     #[error("{} is in use by process {process}; choose another folder or stop it", folder.display())]
     InUse { folder: PathBuf, process: String },
+    /// Entries are missing or wrong. `entries`: how many come before the damage.
     #[error("the journal in {} is refused, and left as it is: {damage}; {}", folder.display(), remedy(folder, damage, *entries))]
     Damaged { folder: PathBuf, damage: Damage, entries: u64 },
+    /// A metric of the journal exists already.
     #[error("duplicate metric name of the journal")]
-    Figures(#[from] prometheus::Error),
+    Metrics(#[from] prometheus::Error),
 }
 
 fn remedy(folder: &Path, damage: &Damage, entries: u64) -> String {
@@ -99,9 +109,9 @@ pub fn open_on(disk: Disk, folder: &Path, clock: Clock) -> Result<Journal, OpenE
     }
     set_aside(&disk, folder, &account)?;
     let tail = tail(&disk, folder, &account)?;
-    let figures = Figures::new()?;
-    figures.size.set(listing.bytes as i64);
-    figures.kept.set(account.checkpoint() as i64);
+    let metrics = JournalMetrics::new()?;
+    metrics.size.set(listing.bytes as i64);
+    metrics.kept.set(account.checkpoint() as i64);
     let (tail, (sender, receiver)) = (Arc::new(Mutex::new(tail)), mpsc::unbounded_channel());
     let append = Box::new(Writer {
         disk: disk.clone(),
@@ -109,7 +119,7 @@ pub fn open_on(disk: Disk, folder: &Path, clock: Clock) -> Result<Journal, OpenE
         written: sender,
         clock,
         ahead: account.time().since(clock.now()),
-        figures: figures.clone(),
+        metrics: metrics.clone(),
         lock: lock.clone(),
     });
     let keep = Keeper {
@@ -117,14 +127,14 @@ pub fn open_on(disk: Disk, folder: &Path, clock: Clock) -> Result<Journal, OpenE
         folder: folder.to_owned(),
         tail,
         newest: account.checkpoint(),
-        figures: figures.clone(),
+        metrics: metrics.clone(),
         _lock: lock,
     };
     let follow = Reader { state: account.state, early: account.entries.into_iter(), receiver };
     let mut journal = Journal::new(append, Box::new(follow), false);
     journal.keep = Some(Box::new(keep));
     journal.folder = Some(folder.to_owned());
-    journal.figures = figures.of_folder();
+    journal.collectors = metrics.of_folder();
     Ok(journal)
 }
 
@@ -196,16 +206,16 @@ struct Reader {
 const BATCH: usize = 256;
 
 impl Follow for Reader {
-    fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>> {
+    fn next(&mut self) -> BoxFuture<'_, Result<ReadResult, JournalError>> {
         Box::pin(async move {
             if let Some(fleet) = self.state.take() {
-                return Ok(News::State(fleet));
+                return Ok(ReadResult::State(fleet));
             }
             let early: Vec<Entry> = self.early.by_ref().take(BATCH).collect();
             if !early.is_empty() {
-                return Ok(News::Entries(early));
+                return Ok(ReadResult::Entries(early));
             }
-            self.receiver.recv().await.map(News::Entries).ok_or(JournalError::Closed)
+            self.receiver.recv().await.map(ReadResult::Entries).ok_or(JournalError::Closed)
         })
     }
 }

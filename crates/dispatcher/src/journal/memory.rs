@@ -1,6 +1,6 @@
 //! A journal that lives as long as the process: for tests, the demo and pools whose sessions need not survive a restart.
 
-use super::{Append, Draft, Follow, Journal, JournalError, News};
+use super::{Append, Draft, Follow, Journal, JournalError, ReadResult};
 use crate::io::{BoxFuture, Clock};
 use slotkeeper_core::{Entry, Time};
 use tokio::sync::mpsc;
@@ -41,12 +41,12 @@ struct Reader {
 const BATCH: usize = 256;
 
 impl Follow for Reader {
-    fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>> {
+    fn next(&mut self) -> BoxFuture<'_, Result<ReadResult, JournalError>> {
         Box::pin(async move {
             let mut entries = Vec::new();
             match self.receiver.recv_many(&mut entries, BATCH).await {
                 0 => Err(JournalError::Closed),
-                _ => Ok(News::Entries(entries)),
+                _ => Ok(ReadResult::Entries(entries)),
             }
         })
     }

@@ -27,10 +27,10 @@ mod trouble;
 
 pub use crate::config::redis::{AddressError, RedisJournal, Trust};
 
-use super::figures::Figures;
+use super::metrics::JournalMetrics;
 use super::{Journal, Patience};
 use crate::io::Net;
-use connection::Place;
+use connection::Endpoint;
 use slotkeeper_core::ReplicaId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -40,14 +40,18 @@ use trouble::Kind;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// A character that a key's name must not have.
     #[error("{0:?} cannot be the name of a journal; allowed: letters, digits, `-`, `_`, `.` and `:`")]
     Name(String),
+    /// The host is needed for TLS.
     #[error("{0:?} cannot be in a certificate; allowed: a host name or an IP address")]
     Host(String),
+    /// For `rediss://`.
     #[error("its certificates cannot be verified")]
     Trust(#[from] tls::TrustError),
+    /// A metric of the journal exists already.
     #[error("duplicate metric name")]
-    Figures(#[from] prometheus::Error),
+    Metrics(#[from] prometheus::Error),
 }
 
 /// Opens the journal. It connects when it is first used.
@@ -67,33 +71,34 @@ pub fn open(config: &RedisJournal, net: Arc<dyn Net>) -> Result<Journal, OpenErr
             Some((tls::connector(trust)?, host))
         }
     };
-    let figures = Figures::new()?;
+    let metrics = JournalMetrics::new()?;
     for kind in Kind::ALL {
         // Creates the series, so that they start at 0.
-        let _ = figures.errors.with_label_values(&[kind.word()]);
+        let _ = metrics.errors.with_label_values(&[kind.word()]);
     }
     let patience = Patience::default();
     let keys = Keys::new(name);
-    let place = Place { address: config.clone(), net, tls, warned: false.into() };
-    let house = House { place: Arc::new(place), keys, shared: Shared::default(), figures: figures.clone() };
+    let endpoint = Endpoint { address: config.clone(), net, tls, warned: false.into() };
+    let handle =
+        RedisHandle { endpoint: Arc::new(endpoint), keys, shared: Shared::default(), metrics: metrics.clone() };
     Ok(Journal {
-        append: Box::new(append::Writer::new(house.clone(), patience.clone())),
-        follow: Box::new(follow::Follower::new(house.clone())),
-        keep: Some(Box::new(keep::Keeper::new(house))),
+        append: Box::new(append::Writer::new(handle.clone(), patience.clone())),
+        follow: Box::new(follow::Follower::new(handle.clone())),
+        keep: Some(Box::new(keep::Keeper::new(handle))),
         shared: true,
         patience,
         folder: None,
-        figures: figures.of_server(),
+        collectors: metrics.of_server(),
     })
 }
 
 /// Shared by the writer, the reader and the keeper of the journal.
 #[derive(Clone)]
-struct House {
-    place: Arc<Place>,
+struct RedisHandle {
+    endpoint: Arc<Endpoint>,
     keys: Keys,
     shared: Shared,
-    figures: Figures,
+    metrics: JournalMetrics,
 }
 
 /// The keys of the journal. All hash to one cluster slot, so that a script may use all of them.
@@ -113,10 +118,10 @@ impl Keys {
 
 /// State that the reader and the writer exchange.
 #[derive(Clone, Default)]
-struct Shared(Arc<Mutex<Told>>);
+struct Shared(Arc<Mutex<SharedState>>);
 
 #[derive(Default)]
-struct Told {
+struct SharedState {
     /// Set by the writer: the replica id it writes for. Set by the reader: the highest number of that replica that has
     /// been read.
     ours: Option<(ReplicaId, u64)>,
@@ -129,7 +134,7 @@ struct Told {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Told> {
+    fn lock(&self) -> MutexGuard<'_, SharedState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,8 +9,8 @@ mod connections;
 use crate::config::{Limits, Trigger};
 use crate::engine::view::View;
 use crate::front::connection::http;
-use crate::front::forward::body::Answer;
-use crate::front::guard::{Exchange, Guard};
+use crate::front::forward::body::ResponseBody;
+use crate::front::framed_socket::{Exchange, FramedSocket};
 use crate::front::waiting::answer as reply;
 use crate::front::{Dispatcher, Pool};
 use crate::io::Listener;
@@ -45,7 +45,7 @@ const AFTER_WRONG_TOKEN: Duration = Duration::from_millis(100);
 static WRONG_TOKENS: Throttle = Throttle::new();
 
 /// Serves until the process ends: probes are also answered while the dispatcher stops.
-pub async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>) {
+pub(crate) async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>) {
     let errors = dispatcher.metrics.process.accept_errors("admin");
     let serving = Serving { listener, of: "admin", errors, tls: None, last: Duration::ZERO };
     let limit = Operators::new(inherited::operators(), dispatcher.clone());
@@ -57,7 +57,7 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, usage: Arc<U
     let Connection { socket, peer, .. } = connection;
     let limits = Limits { idle: IDLE, ..dispatcher.config.limits.clone() };
     let exchange = Arc::<Exchange>::default();
-    let guard = Guard::new(socket, None, &limits, exchange.clone());
+    let framed = FramedSocket::new(socket, None, &limits, exchange.clone());
     let service = service_fn(|mut request| {
         let (dispatcher, turn, at_work) = (dispatcher.clone(), exchange.begin(&mut request), usage.begin());
         async move {
@@ -69,11 +69,11 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, usage: Arc<U
     tokio::select! {
         biased;
         () = usage.closed() => {}
-        _ = http(&limits, false).serve_connection(TokioIo::new(guard), service) => {}
+        _ = http(&limits, false).serve_connection(TokioIo::new(framed), service) => {}
     }
 }
 
-async fn answer(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>, peer: SocketAddr) -> Response<Answer> {
+async fn answer(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>, peer: SocketAddr) -> Response<ResponseBody> {
     let mut response = answer_to(dispatcher, request, peer).await;
     if !request.body().is_end_stream() {
         // The body is not read, so the connection cannot be reused.
@@ -82,7 +82,11 @@ async fn answer(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>, peer:
     response
 }
 
-async fn answer_to(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>, peer: SocketAddr) -> Response<Answer> {
+async fn answer_to(
+    dispatcher: &Arc<Dispatcher>,
+    request: &Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<ResponseBody> {
     let refused = |why| dispatcher.metrics.process.admin_refused(why);
     if request.body().size_hint().lower() > LARGEST_BODY {
         refused(Refused::Body);
@@ -117,10 +121,10 @@ async fn answer_to(dispatcher: &Arc<Dispatcher>, request: &Request<Incoming>, pe
 /// Why an operation is not performed: the status, and the message of the [`Problem`].
 struct Refusal(StatusCode, String);
 
-type Outcome = Result<Response<Answer>, Refusal>;
+type AdminResult = Result<Response<ResponseBody>, Refusal>;
 
 /// Performs an operation for a caller who may.
-async fn perform(dispatcher: &Dispatcher, route: &Route, given: Parameters<'_>) -> Response<Answer> {
+async fn perform(dispatcher: &Dispatcher, route: &Route, given: Parameters<'_>) -> Response<ResponseBody> {
     let answer = match route.operation {
         Operation::Health => Ok(text(StatusCode::OK, "alive\n")),
         Operation::Ready => match readiness(dispatcher) {
@@ -147,7 +151,7 @@ async fn perform(dispatcher: &Dispatcher, route: &Route, given: Parameters<'_>) 
     answer.unwrap_or_else(|Refusal(status, message)| error(status, &message))
 }
 
-fn missed(miss: &Miss) -> Response<Answer> {
+fn missed(miss: &Miss) -> Response<ResponseBody> {
     match miss {
         Miss::Path => {
             let mut paths: Vec<&str> = ROUTES.iter().map(|r| r.path).collect();
@@ -210,7 +214,7 @@ fn from_a_page(dispatcher: &Dispatcher, request: &Request<Incoming>) -> bool {
     request.headers().contains_key(header::ORIGIN) || dispatcher.config.admin.token.is_none() && !is_local
 }
 
-fn metrics(dispatcher: &Dispatcher) -> Response<Answer> {
+fn metrics(dispatcher: &Dispatcher) -> Response<ResponseBody> {
     dispatcher.metrics.replica.ready.set(i64::from(readiness(dispatcher).is_ok()));
     dispatcher.metrics.replica.journal_owed.set(dispatcher.driver.owed() as i64);
     let view = dispatcher.view.borrow();
@@ -236,17 +240,17 @@ fn may_report(dispatcher: &Dispatcher, view: &View) -> bool {
     dispatcher.has_read(view)
 }
 
-fn json_reply(status: StatusCode, body: &impl Serialize) -> Response<Answer> {
+fn json_reply(status: StatusCode, body: &impl Serialize) -> Response<ResponseBody> {
     match serde_json::to_string(body) {
         Ok(text) => reply(status, "application/json", format!("{text}\n").into()),
         Err(e) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("the answer cannot be encoded: {e}\n")),
     }
 }
 
-fn error(status: StatusCode, message: &str) -> Response<Answer> {
+fn error(status: StatusCode, message: &str) -> Response<ResponseBody> {
     json_reply(status, &Problem { error: message.to_owned() })
 }
 
-fn text(status: StatusCode, body: &str) -> Response<Answer> {
+fn text(status: StatusCode, body: &str) -> Response<ResponseBody> {
     reply(status, "text/plain; charset=utf-8", body.to_owned().into())
 }

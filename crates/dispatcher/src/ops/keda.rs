@@ -12,7 +12,7 @@ use self::answers::Scaler;
 use self::messages::{GetMetricsRequest, ScaledObjectRef};
 use crate::front::{Dispatcher, Pool};
 use crate::io::listener::{Connection, Limit, Secured, Serving};
-use crate::io::{Listener, Stream};
+use crate::io::{Listener, Socket};
 use crate::metrics::labels::SCALER_METHODS;
 use crate::shell::stopped;
 use http::{Request, Response, StatusCode, header};
@@ -34,6 +34,7 @@ use tonic::server::Grpc;
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
+/// The gRPC service that KEDA calls.
 pub const SERVICE: &str = "externalscaler.ExternalScaler";
 /// Maximum of concurrent connections. Each replica of KEDA has one.
 const CONNECTIONS: usize = 64;
@@ -117,7 +118,7 @@ async fn serve(scaler: Arc<Scaler>, connection: Connection, _permit: OwnedSemaph
 }
 
 /// Reads the connection preface of HTTP/2, with a timeout set by the caller: the library would wait for it forever.
-async fn begin(mut stream: Stream) -> io::Result<Stream> {
+async fn begin(mut stream: Socket) -> io::Result<Socket> {
     let mut read = 0;
     let mut first = [0; PREFACE.len()];
     while let Some(rest) = first.get_mut(read..).filter(|rest| !rest.is_empty()) {

@@ -17,7 +17,9 @@ use tokio::sync::{Semaphore, mpsc};
 
 /// Configurations that have been read again, and the maker of clusters for added pools.
 pub struct Reloads {
+    /// Each file that was read, or why it is wrong.
     pub configurations: mpsc::UnboundedReceiver<Result<Config, ConfigError>>,
+    /// Makes the cluster of an added pool.
     pub maker: Maker,
 }
 
@@ -34,9 +36,13 @@ impl Reloads {
 /// The names of settings that have changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
+    /// They are in force now.
     pub applied: Vec<String>,
+    /// They keep their old values until a restart.
     pub needs_restart: Vec<String>,
+    /// Pools that only the new file has.
     pub added: Vec<PoolId>,
+    /// Pools that only the old file has.
     pub removed: Vec<PoolId>,
 }
 

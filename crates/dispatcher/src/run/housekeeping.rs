@@ -27,7 +27,7 @@ pub(super) async fn run(dispatcher: Arc<Dispatcher>) {
         dispatcher.ages.look(&dispatcher.clock);
         for pool in dispatcher.pools.iter() {
             Visits::sweep(pool, &dispatcher);
-            pool.pods.sweep();
+            pool.upstreams.sweep();
             if let Some(spare) = spare_now(&dispatcher, pool)
                 && scheduled.get(&pool.config.id) != Some(&spare)
             {

@@ -1,13 +1,13 @@
 //! A client of HTTP/2 that sends any bytes, and the frames that it receives.
 
 use super::rig::{AT, Rig};
-use slotkeeper::io::Stream;
+use slotkeeper::io::Socket;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// An HTTP/2 connection by hand.
 pub(super) struct Raw {
-    stream: Stream,
+    stream: Socket,
     /// What was received and is not parsed yet.
     buffer: Vec<u8>,
 }

@@ -1,7 +1,7 @@
 //! A dispatcher that speaks HTTP/2 without TLS on a network in memory (so that time can be paused), one pod that speaks
 //! HTTP/1.1, and clients: the libraries'.
 
-use crate::tls::rig::Wires;
+use crate::memory_net::MemoryNet;
 use base64::Engine as _;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -16,7 +16,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use sha1::{Digest as _, Sha1};
 use slotkeeper::config::parse;
-use slotkeeper::io::{Clock, Ids, Listener, Net, Stream};
+use slotkeeper::io::{Clock, Ids, Listener, Net, Socket};
 use slotkeeper::{Listening, Outside, cluster, journal};
 use std::convert::Infallible;
 use std::path::Path;
@@ -155,7 +155,7 @@ async fn pod(mut listener: Box<dyn Listener>, seen: Arc<Seen>) {
 }
 
 pub(super) struct Rig {
-    net: Wires,
+    net: MemoryNet,
     pub(super) seen: Arc<Seen>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<anyhow::Result<()>>,
@@ -171,7 +171,7 @@ impl Rig {
              {more}\n{pool}\n[pools.a.fixed]\npods = ['{POD}']\n"
         );
         let config = parse(&text, "file", Path::new("")).unwrap_or_else(|error| panic!("{error}"));
-        let (wires, seen) = (Wires::default(), Arc::<Seen>::default());
+        let (wires, seen) = (MemoryNet::default(), Arc::<Seen>::default());
         tokio::spawn(pod(wires.listen(POD.parse().unwrap()).await.unwrap(), seen.clone()));
         let net: Arc<dyn Net> = Arc::new(wires.clone());
         let (clock, ids) = (Clock::starting_at(Clock::real().wall()), Ids::seeded(1));
@@ -200,7 +200,7 @@ impl Rig {
         self.running.await.unwrap().unwrap();
     }
 
-    pub(super) async fn dial(&self, to: &str) -> Stream {
+    pub(super) async fn dial(&self, to: &str) -> Socket {
         self.net.dial(to.parse().unwrap()).await.unwrap()
     }
 

@@ -8,7 +8,7 @@ mod tool;
 
 use slotkeeper::io::Clock;
 use slotkeeper::journal::file::{self, OpenError};
-use slotkeeper::journal::{Draft, Journal, News};
+use slotkeeper::journal::{Draft, Journal, ReadResult};
 use slotkeeper_core::{Command, Entry, Fleet, ReplicaId, Rules, SessionId, Time};
 use std::path::{Path, PathBuf};
 
@@ -51,11 +51,11 @@ async fn read(journal: &mut Journal, position: u64) -> Read {
     let mut read = Read::default();
     while read.fleet.applied() < position {
         match journal.follow.next().await.unwrap() {
-            News::State(fleet) => {
+            ReadResult::State(fleet) => {
                 read.state = Some(fleet.applied());
                 read.fleet = *fleet;
             }
-            News::Entries(entries) => {
+            ReadResult::Entries(entries) => {
                 for entry in entries {
                     let _ = read.fleet.apply(&entry);
                     read.entries.push(entry);

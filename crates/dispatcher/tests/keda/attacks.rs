@@ -1,9 +1,9 @@
 //! Connections to KEDA's port by clients other than KEDA.
 
 use super::client::{Channel, Keda, metrics};
-use super::house::POOL;
+use super::rig::POOL;
 use super::{ASLEEP, LONG, pair};
-use slotkeeper::io::{Stream, now};
+use slotkeeper::io::{Socket, now};
 use slotkeeper::ops::keda::SERVICE;
 use slotkeeper::ops::keda::messages::{GetMetricsRequest, GetMetricsResponse};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tonic::Code;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-async fn all_of(stream: &mut Stream) -> Vec<u8> {
+async fn all_of(stream: &mut Socket) -> Vec<u8> {
     let mut answer = Vec::new();
     let _ = tokio::time::timeout(LONG, stream.read_to_end(&mut answer)).await.expect("it is not closed");
     answer
@@ -20,14 +20,14 @@ async fn all_of(stream: &mut Stream) -> Vec<u8> {
 
 #[tokio::test(start_paused = true)]
 async fn connections_without_http2_are_closed_and_http1_gets_the_reason() {
-    let (house, _book, mut keda) = pair().await;
+    let (rig, _book, mut keda) = pair().await;
     for garbage in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"\0\0\0\0"] {
-        let mut stream = house.net.dial(house.keda).await.unwrap();
+        let mut stream = rig.net.dial(rig.keda).await.unwrap();
         stream.write_all(garbage).await.unwrap();
         assert_eq!(all_of(&mut stream).await, b"");
     }
     for other in [&b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", b"PRI * HTTP/3"] {
-        let mut stream = house.net.dial(house.keda).await.unwrap();
+        let mut stream = rig.net.dial(rig.keda).await.unwrap();
         stream.write_all(other).await.unwrap();
         let answer = String::from_utf8(all_of(&mut stream).await).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -36,7 +36,7 @@ async fn connections_without_http2_are_closed_and_http1_gets_the_reason() {
         assert!(body.contains("gRPC"), "{body}");
     }
     // After a valid preface, the HTTP/2 library refuses invalid frames.
-    let mut stream = house.net.dial(house.keda).await.unwrap();
+    let mut stream = rig.net.dial(rig.keda).await.unwrap();
     stream.write_all(&[PREFACE, &[0xff; 1000]].concat()).await.unwrap();
     all_of(&mut stream).await;
     assert_eq!(keda.evaluate().await, Ok(ASLEEP));
@@ -44,16 +44,16 @@ async fn connections_without_http2_are_closed_and_http1_gets_the_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn silent_connections_are_closed() {
-    let (house, _book, mut keda) = pair().await;
+    let (rig, _book, mut keda) = pair().await;
     let connected = now();
-    let mut silent = house.net.dial(house.keda).await.unwrap();
-    let mut half = house.net.dial(house.keda).await.unwrap();
+    let mut silent = rig.net.dial(rig.keda).await.unwrap();
+    let mut half = rig.net.dial(rig.keda).await.unwrap();
     half.write_all(&PREFACE[..10]).await.unwrap();
     assert_eq!(all_of(&mut silent).await, b"");
     assert_eq!(all_of(&mut half).await, b"");
     assert!(now() - connected <= Duration::from_secs(11));
     // A preface and an empty SETTINGS frame, and nothing more: pings are not answered either.
-    let mut begun = house.net.dial(house.keda).await.unwrap();
+    let mut begun = rig.net.dial(rig.keda).await.unwrap();
     begun.write_all(PREFACE).await.unwrap();
     begun.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
     let begun_at = now();
@@ -64,8 +64,8 @@ async fn silent_connections_are_closed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_never_ends_is_aborted() {
-    let (house, _book, _keda) = pair().await;
-    let stream = house.net.dial(house.keda).await.unwrap();
+    let (rig, _book, _keda) = pair().await;
+    let stream = rig.net.dial(rig.keda).await.unwrap();
     let io = hyper_util::rt::TokioIo::new(stream);
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io).await.unwrap();
@@ -84,16 +84,16 @@ async fn a_request_that_never_ends_is_aborted() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_that_are_too_large_or_not_grpc_are_refused() {
-    let (house, _book, mut keda) = pair().await;
+    let (rig, _book, mut keda) = pair().await;
     let channel = keda.channel().await.unwrap();
     let mut asks = keda.asks.clone();
     asks.scaler_metadata.insert("note".into(), "x".repeat(100_000));
     let refused = channel.unary::<GetMetricsRequest, GetMetricsResponse>("GetMetrics", metrics(asks)).await;
     assert_eq!(refused.unwrap_err().code(), Code::OutOfRange);
     let unknown = "slotkeeper_scaler_requests_total{code=\"out_of_range\",method=\"GetMetrics\",pool=\"-\"}";
-    assert_eq!(house.metric(unknown).await, 1.0);
+    assert_eq!(rig.metric(unknown).await, 1.0);
 
-    let io = hyper_util::rt::TokioIo::new(house.net.dial(house.keda).await.unwrap());
+    let io = hyper_util::rt::TokioIo::new(rig.net.dial(rig.keda).await.unwrap());
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io).await.unwrap();
     tokio::spawn(connection);
@@ -103,10 +103,10 @@ async fn requests_that_are_too_large_or_not_grpc_are_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn the_number_of_streams_is_limited() {
-    let (house, _book, mut keda) = pair().await;
+    let (rig, _book, mut keda) = pair().await;
     let mut channels = Vec::new();
     for _ in 0..10 {
-        channels.push(Channel::over(house.net.dial(house.keda).await.unwrap()).await.unwrap());
+        channels.push(Channel::over(rig.net.dial(rig.keda).await.unwrap()).await.unwrap());
     }
     let mut open = Vec::new();
     let mut refused = 0;
@@ -121,12 +121,12 @@ async fn the_number_of_streams_is_limited() {
     }
     assert_eq!((open.len(), refused), (64, 936));
     let gauge = format!("slotkeeper_scaler_streams_open{{pool=\"{POOL}\"}}");
-    assert_eq!(house.metric(&gauge).await, 64.0);
+    assert_eq!(rig.metric(&gauge).await, 64.0);
     assert_eq!(keda.evaluate().await, Ok(ASLEEP), "KEDA is still answered");
     drop(open);
     drop(channels);
     for _ in 0..1000 {
-        if house.metric(&gauge).await == 0.0 {
+        if rig.metric(&gauge).await == 0.0 {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -136,14 +136,14 @@ async fn the_number_of_streams_is_limited() {
 
 #[tokio::test(start_paused = true)]
 async fn too_many_connections_are_refused_at_once() {
-    let (house, _book, mut keda) = pair().await;
+    let (rig, _book, mut keda) = pair().await;
     assert_eq!(keda.evaluate().await, Ok(ASLEEP));
     let mut held = Vec::new();
     for _ in 0..100 {
-        held.push(house.net.dial(house.keda).await.unwrap());
+        held.push(rig.net.dial(rig.keda).await.unwrap());
     }
     let connected = now();
-    let mut late = house.net.dial(house.keda).await.unwrap();
+    let mut late = rig.net.dial(rig.keda).await.unwrap();
     assert_eq!(all_of(&mut late).await, b"");
     assert!(now() - connected < Duration::from_secs(1));
     assert_eq!(keda.evaluate().await, Ok(ASLEEP), "an existing connection is answered");
@@ -151,6 +151,6 @@ async fn too_many_connections_are_refused_at_once() {
     for stream in &mut held {
         all_of(stream).await;
     }
-    let mut other = Keda::new(house.net.clone(), &[house.keda]);
+    let mut other = Keda::new(rig.net.clone(), &[rig.keda]);
     assert_eq!(other.evaluate().await, Ok(ASLEEP));
 }

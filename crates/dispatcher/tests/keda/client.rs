@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prost::Message;
-use slotkeeper::io::{Net, Stream, now};
+use slotkeeper::io::{Net, Socket, now};
 use slotkeeper::ops::keda::messages::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, ScaledObjectRef,
 };
@@ -45,7 +45,7 @@ impl Service<http::Request<Body>> for Channel {
 }
 
 impl Channel {
-    pub(super) async fn over(stream: Stream) -> Result<Channel, hyper::Error> {
+    pub(super) async fn over(stream: Socket) -> Result<Channel, hyper::Error> {
         let handshake =
             http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await?;
@@ -118,7 +118,7 @@ pub(super) struct Keda {
 impl Keda {
     pub(super) fn new(net: Arc<dyn Net>, addresses: &[SocketAddr]) -> Keda {
         let channels = addresses.iter().map(|_| None).collect();
-        Keda { net, addresses: addresses.to_vec(), channels, next: 0, asks: trigger(&[("pool", super::house::POOL)]) }
+        Keda { net, addresses: addresses.to_vec(), channels, next: 0, asks: trigger(&[("pool", super::rig::POOL)]) }
     }
 
     /// The next connection in turn; addresses that refuse are skipped.

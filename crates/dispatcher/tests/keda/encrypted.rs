@@ -1,10 +1,12 @@
 //! The scaler behind TLS.
 
 use super::client::{Channel, trigger};
-use super::house::{Book, Plan, Wires};
+use super::rig::{MemoryJournal, Plan};
+use crate::memory_net::MemoryNet;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use slotkeeper::config::TlsFiles;
-use slotkeeper::io::{Net, Stream};
+use slotkeeper::io::tls::{Ask, Clients};
+use slotkeeper::io::{Net, Socket};
 use slotkeeper::ops::keda::messages::IsActiveResponse;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,7 +15,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 const NAME: &str = "slotkeeper-keda.games.svc";
@@ -36,15 +38,28 @@ fn files(folder: &Path) -> TlsFiles {
 
 /// Connects as KEDA does with `caCert`.
 async fn trusting(net: &dyn Net, to: SocketAddr, root: &CertificateDer<'static>) -> std::io::Result<Channel> {
+    identified(net, to, root, None).await
+}
+
+/// ... with `tlsClientCert` and `tlsClientKey`.
+async fn identified(
+    net: &dyn Net,
+    to: SocketAddr,
+    root: &CertificateDer<'static>,
+    identity: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+) -> std::io::Result<Channel> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let config = config.with_safe_default_protocol_versions().unwrap();
-    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let mut config = match identity {
+        Some((certificate, key)) => config.with_client_auth_cert(vec![certificate], key).unwrap(),
+        None => config.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"h2".to_vec()];
     let connector = TlsConnector::from(Arc::new(config));
     let stream = connector.connect(NAME.try_into().unwrap(), net.dial(to).await?).await?;
-    Ok(Channel::over(Stream::Other(Box::new(stream))).await.unwrap())
+    Ok(Channel::over(Socket::Other(Box::new(stream))).await.unwrap())
 }
 
 #[tokio::test(start_paused = true)]
@@ -52,17 +67,17 @@ async fn keda_is_answered_over_tls_and_renewed_certificates_are_loaded() {
     let folder = tempfile::tempdir().unwrap();
     let files = files(folder.path());
     let root = issue(&files);
-    let (book, net) = (Book::new(), Arc::new(Wires::default()));
-    let mut plan = Plan::new(net.clone(), &book);
+    let (journal, net) = (MemoryJournal::new(), Arc::new(MemoryNet::default()));
+    let mut plan = Plan::new(net.clone(), &journal);
     plan.tls = Some(files.clone());
-    let house = plan.asleep().await;
+    let rig = plan.asleep().await;
     let ask = async |channel: Channel| {
         let answer: IsActiveResponse = channel.unary("IsActive", trigger(&[])).await.unwrap();
         assert!(!answer.result);
     };
-    ask(trusting(&*net, house.keda, &root).await.unwrap()).await;
+    ask(trusting(&*net, rig.keda, &root).await.unwrap()).await;
 
-    let mut plain = net.dial(house.keda).await.unwrap();
+    let mut plain = net.dial(rig.keda).await.unwrap();
     plain.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     let _ = plain.read_to_end(&mut answer).await;
@@ -70,11 +85,35 @@ async fn keda_is_answered_over_tls_and_renewed_certificates_are_loaded() {
 
     let renewed = issue(&files);
     tokio::time::sleep(Duration::from_secs(6)).await;
-    assert!(trusting(&*net, house.keda, &root).await.is_err());
-    ask(trusting(&*net, house.keda, &renewed).await.unwrap()).await;
+    assert!(trusting(&*net, rig.keda, &root).await.is_err());
+    ask(trusting(&*net, rig.keda, &renewed).await.unwrap()).await;
     std::fs::write(&files.key, "half written").unwrap();
     tokio::time::sleep(Duration::from_secs(6)).await;
-    ask(trusting(&*net, house.keda, &renewed).await.unwrap()).await;
+    ask(trusting(&*net, rig.keda, &renewed).await.unwrap()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn keda_must_have_a_certificate_where_one_is_required() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = files(folder.path());
+    let root = issue(&files);
+    let own = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["keda-operator".to_owned()]).unwrap().self_signed(&own).unwrap();
+    let authorities = folder.path().join("keda.pem");
+    std::fs::write(&authorities, certificate.pem()).unwrap();
+    let (journal, net) = (MemoryJournal::new(), Arc::new(MemoryNet::default()));
+    let mut plan = Plan::new(net.clone(), &journal);
+    plan.tls = Some(files);
+    plan.clients = Clients { ask: Ask::Required, authorities: vec![authorities], revoked: Vec::new() };
+    let rig = plan.asleep().await;
+    let identity = (certificate.der().clone(), PrivateKeyDer::Pkcs8(own.serialize_der().into()));
+    let channel = identified(&*net, rig.keda, &root, Some(identity)).await.unwrap();
+    let answer: IsActiveResponse = channel.unary("IsActive", trigger(&[])).await.unwrap();
+    assert!(!answer.result);
+    // With TLS 1.3 a client learns only by its first request that it was refused.
+    if let Ok(channel) = trusting(&*net, rig.keda, &root).await {
+        assert!(channel.unary::<_, IsActiveResponse>("IsActive", trigger(&[])).await.is_err());
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,8 +141,8 @@ async fn wrong_files_are_refused_at_start() {
         (good.certificate.clone(), foreign.key, "other.key is not the key of"),
     ];
     for (certificate, key, expected) in cases {
-        let (book, net) = (Book::new(), Arc::new(Wires::default()));
-        let mut plan = Plan::new(net, &book);
+        let (journal, net) = (MemoryJournal::new(), Arc::new(MemoryNet::default()));
+        let mut plan = Plan::new(net, &journal);
         plan.tls = Some(TlsFiles { certificate, key });
         let Err(error) = plan.start().await else { panic!("it starts, although {expected}") };
         let said = format!("{error:#}");

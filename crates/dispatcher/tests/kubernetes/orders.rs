@@ -132,8 +132,8 @@ async fn size_writes_by_others_are_counted_and_the_dispatchers_own_are_not() {
     let mut rig = Rig::with(stateful_set(1)).await;
     rig.until_ready(&[0]).await;
     let overwritten = |rig: &Rig| -> f64 {
-        let figures = rig.cluster.figures();
-        let families = figures.iter().flat_map(|figure| figure.collect());
+        let collectors = rig.cluster.collectors();
+        let families = collectors.iter().flat_map(|figure| figure.collect());
         let ours = families.filter(|family| family.name() == "slotkeeper_sizes_overwritten_total");
         ours.map(|family| family.get_metric()[0].get_counter().get_value()).sum()
     };

@@ -24,7 +24,7 @@ pub(crate) struct Rig {
     pub(crate) server: Server,
     pub(crate) cluster: Arc<dyn Cluster>,
     /// The state that the observations add up to.
-    pub(crate) told: Told,
+    pub(crate) told: Observed,
     tasks: JoinSet<()>,
     /// Controllers and kubelets.
     hands: AbortHandle,
@@ -37,7 +37,7 @@ pub(crate) struct Rig {
 
 /// The newest phase of each living pod, and the size.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Observed {
     pub(crate) pods: BTreeMap<u32, (Uid, Phase)>,
     pub(crate) size: Option<(u32, u32, u64)>,
     pub(crate) all: Vec<Command>,
@@ -45,7 +45,7 @@ pub(crate) struct Told {
     listed: u64,
 }
 
-impl Told {
+impl Observed {
     #[expect(clippy::wildcard_enum_match_arm, reason = "all others are not observations")]
     fn take(&mut self, news: &Command) {
         self.all.push(news.clone());
@@ -176,21 +176,21 @@ impl Rig {
             ..Pace::default()
         };
         let cluster = start(address, &config, slides, pace);
-        let (told, hands) = (Told::default(), hands_at_work);
+        let (told, hands) = (Observed::default(), hands_at_work);
         Rig { server, cluster, told, tasks, hands, address, config, automatic, pace, slides }
     }
 
     /// Restarts the dispatcher, without any state.
     pub(crate) fn restart(&mut self) {
         self.cluster = start(self.address, &self.config, self.slides, self.pace);
-        self.told = Told::default();
+        self.told = Observed::default();
     }
 
     /// Reads observations until the condition holds.
-    pub(crate) async fn until(&mut self, what: &str, so: impl Fn(&Told) -> bool) {
+    pub(crate) async fn until(&mut self, what: &str, so: impl Fn(&Observed) -> bool) {
         let read = async {
             while !so(&self.told) {
-                self.told.take(&self.cluster.news().await);
+                self.told.take(&self.cluster.next_observation().await);
             }
         };
         if tokio::time::timeout(PATIENCE, read).await.is_err() {

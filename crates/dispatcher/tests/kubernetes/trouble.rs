@@ -99,7 +99,7 @@ async fn without_rights_nothing_is_reported_until_they_are_granted() {
         server.restrict(Some(Access { user: "nobody".into(), namespace: None, rules: Vec::new() }));
     })
     .await;
-    assert!(tokio::time::timeout(Duration::from_millis(300), rig.cluster.news()).await.is_err());
+    assert!(tokio::time::timeout(Duration::from_millis(300), rig.cluster.next_observation()).await.is_err());
     let refused = rig.cluster.scale(size(0, 1, 1)).await.unwrap_err().to_string();
     assert!(refused.contains("has not been read yet"), "{refused}");
     rig.server.restrict(None);
@@ -111,7 +111,7 @@ async fn a_set_that_is_created_later_is_observed() {
     let mut set = stateful_set(1);
     set["metadata"]["name"] = "another".into();
     let mut rig = Rig::with(set).await;
-    assert!(tokio::time::timeout(Duration::from_millis(200), rig.cluster.news()).await.is_err());
+    assert!(tokio::time::timeout(Duration::from_millis(200), rig.cluster.next_observation()).await.is_err());
     rig.server.store(|store, now| store.create(Resource::StatefulSets, NAMESPACE, stateful_set(2), now)).unwrap();
     rig.until_ready(&[0, 1]).await;
 }
@@ -131,7 +131,7 @@ async fn in_a_steady_state_there_are_no_requests_and_no_observations() {
             store.change(&key, slotkeeper_apiserver::Part::Status, |pod| pod["status"]["message"] = "still here".into())
         })
         .unwrap();
-    let quiet = tokio::time::timeout(Duration::from_millis(2500), rig.cluster.news()).await;
+    let quiet = tokio::time::timeout(Duration::from_millis(2500), rig.cluster.next_observation()).await;
     assert!(quiet.is_err(), "{quiet:?}");
     assert_eq!(rig.server.counts(), Default::default(), "there are only the two open watches");
 }

@@ -100,7 +100,7 @@ async fn dispatch_if_asked() {
     let mut pool = start(settings).await;
     pool.order(1, 1).await;
     loop {
-        pool.cluster.news().await;
+        pool.cluster.next_observation().await;
     }
 }
 

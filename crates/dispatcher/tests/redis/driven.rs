@@ -50,8 +50,8 @@ async fn busy(dispatchers: &[Dispatcher], orders: u128, trouble: impl AsyncFn())
             lines.spawn(async move {
                 for order in 0..orders {
                     let session = SessionId(line * orders + order + 1);
-                    driver.tell(&"pool".into(), Command::Visit { session, hint: None, class: 0 }).await.unwrap();
-                    driver.tell(&"pool".into(), Command::Leave { session }).await.unwrap();
+                    driver.write(&"pool".into(), Command::Visit { session, hint: None, class: 0 }).await.unwrap();
+                    driver.write(&"pool".into(), Command::Leave { session }).await.unwrap();
                 }
             });
         }

@@ -27,7 +27,7 @@ async fn throughput_and_latency_of_appends() {
             let journal = open(&address(), &Way::to(&server));
             let (driver, engine, _view) = engine::new(journal, &Ids::seeded(1)).unwrap();
             let engine = tokio::spawn(engine.run(Nothing));
-            driver.tell(&"".into(), Command::Tick).await.unwrap();
+            driver.write(&"".into(), Command::Tick).await.unwrap();
             let (start, time) = (now(), Duration::from_secs(5));
             let mut lines = tokio::task::JoinSet::new();
             for writer in 0..writers {
@@ -37,7 +37,7 @@ async fn throughput_and_latency_of_appends() {
                     while start.elapsed() < time {
                         let asked = now();
                         let command = Command::Leave { session: SessionId(writer.into()) };
-                        driver.tell(&"pool".into(), command).await.unwrap();
+                        driver.write(&"pool".into(), command).await.unwrap();
                         taken.push(asked.elapsed());
                     }
                     taken

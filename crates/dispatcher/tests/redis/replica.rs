@@ -3,7 +3,7 @@
 use super::server::Way;
 use prometheus::core::Collector;
 use slotkeeper::journal::redis::{self, RedisJournal};
-use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, News};
+use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, Keep, ReadResult};
 use slotkeeper_core::{Command, Entry, Fleet, Millis, ReplicaId, SessionId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,13 +47,13 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn take(&mut self, news: News) {
-        match news {
-            News::State(fleet) => {
+    pub(super) fn take(&mut self, read: ReadResult) {
+        match read {
+            ReadResult::State(fleet) => {
                 (self.fleet, self.entries) = (*fleet, Vec::new());
                 self.states += 1;
             }
-            News::Entries(entries) => {
+            ReadResult::Entries(entries) => {
                 for entry in entries {
                     let _ = self.fleet.apply(&entry);
                     self.entries.push(entry);
@@ -97,12 +97,12 @@ impl Replica {
     }
 
     pub(super) fn with(id: u64, config: &RedisJournal, way: &Way) -> Replica {
-        let Journal { append, mut follow, keep, figures, .. } = open(config, way);
+        let Journal { append, mut follow, keep, collectors, .. } = open(config, way);
         let (sender, reading) = watch::channel(Reading::default());
         let task = tokio::spawn(async move {
             loop {
                 match follow.next().await {
-                    Ok(news) => sender.send_modify(|reading| reading.take(news)),
+                    Ok(read) => sender.send_modify(|reading| reading.take(read)),
                     Err(error) => {
                         sender.send_modify(|reading| reading.error = Some(Arc::new(error)));
                         return;
@@ -115,7 +115,7 @@ impl Replica {
             number: 0,
             append,
             keep: keep.unwrap(),
-            troubles: Troubles(figures.into()),
+            troubles: Troubles(collectors.into()),
             reading,
             task,
         }
@@ -222,19 +222,19 @@ impl ByHand {
     }
 
     pub(super) async fn read(&mut self) -> Result<(), JournalError> {
-        let news = tokio::time::timeout(LONG, self.follow.next()).await.expect("nothing to read")?;
-        self.reading.take(news);
+        let read = tokio::time::timeout(LONG, self.follow.next()).await.expect("nothing to read")?;
+        self.reading.take(read);
         Ok(())
     }
 
     /// Polls the reader once, and cancels the read if there is nothing yet.
     pub(super) async fn glance(&mut self) -> Result<(), JournalError> {
-        let news = tokio::select! {
+        let read = tokio::select! {
             biased;
-            news = self.follow.next() => news?,
+            read = self.follow.next() => read?,
             () = tokio::task::yield_now() => return Ok(()),
         };
-        self.reading.take(news);
+        self.reading.take(read);
         Ok(())
     }
 }

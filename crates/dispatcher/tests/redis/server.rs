@@ -1,7 +1,7 @@
 //! A real server with its own loopback port and folder; and a network path to it, which can be redirected to another
 //! server.
 
-use slotkeeper::io::{BoxFuture, Listener, Net, RealNet, Stream};
+use slotkeeper::io::{BoxFuture, Listener, Net, RealNet, Socket};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -166,7 +166,7 @@ impl Net for Way {
     fn listen(&self, _: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
         Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
     }
-    fn dial(&self, _: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
+    fn dial(&self, _: SocketAddr) -> BoxFuture<'_, io::Result<Socket>> {
         let to = SocketAddr::from((Ipv4Addr::LOCALHOST, self.0.load(Ordering::Relaxed)));
         Box::pin(async move { RealNet.dial(to).await })
     }

@@ -1,16 +1,15 @@
 //! A dispatcher with TLS on a network in memory (so that time can be paused), one pod whose answers contain the request, and
 //! clients.
 
+use crate::memory_net::MemoryNet;
 use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
 use slotkeeper::config::{Config, ConfigError, parse};
-use slotkeeper::io::{BoxFuture, Clock, Ids, Listener, Net, Stream};
+use slotkeeper::io::{Clock, Ids, Listener, Net, Socket};
 use slotkeeper::ops::reload::Reloads;
 use slotkeeper::{Listening, Outside, cluster, journal};
-use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -18,55 +17,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
 use tokio_rustls::{TlsConnector, rustls};
 
 const POD: &str = "10.0.0.9:80";
-
-/// Addresses that lead to listeners of this process.
-#[derive(Clone, Default)]
-pub(crate) struct Wires(Arc<Mutex<BTreeMap<SocketAddr, mpsc::UnboundedSender<Stream>>>>);
-
-struct Ear {
-    address: SocketAddr,
-    arriving: mpsc::UnboundedReceiver<Stream>,
-}
-
-impl Net for Wires {
-    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
-        let (sender, arriving) = mpsc::unbounded_channel();
-        self.0.lock().unwrap().insert(address, sender);
-        Box::pin(async move { Ok(Box::new(Ear { address, arriving }) as Box<dyn Listener>) })
-    }
-
-    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
-        let (near, far) = tokio::io::duplex(64 * 1024);
-        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-        let arrived = self.0.lock().unwrap().get(&to).map(|ear| ear.send(Stream::Other(Box::new(far))));
-        Box::pin(async move {
-            arrived.ok_or_else(refused)?.map_err(|_| refused())?;
-            Ok(Stream::Other(Box::new(near)))
-        })
-    }
-
-    fn resolve<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-        Box::pin(async { Ok(name.parse().into_iter().collect()) })
-    }
-}
-
-impl Listener for Ear {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>> {
-        Box::pin(async {
-            let stream = self.arriving.recv().await.ok_or(io::ErrorKind::NotConnected)?;
-            Ok((stream, ([192, 0, 2, 1], 1).into()))
-        })
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
 
 /// Answers every request with its head as the body; after an upgrade, it sends back what it receives.
 async fn pod(mut listener: Box<dyn Listener>) {
@@ -107,7 +62,7 @@ async fn head(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Option<String> {
 pub(super) struct Rig {
     pub(super) folder: TempDir,
     reload: mpsc::UnboundedSender<Result<Config, ConfigError>>,
-    net: Wires,
+    net: MemoryNet,
     pub(super) at: Listening,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<anyhow::Result<()>>,
@@ -147,9 +102,9 @@ pub(crate) fn issue_until(folder: &Path, name: &str, hosts: &[&str], year: i32) 
 impl Rig {
     pub(super) async fn start(folder: TempDir, text: &str) -> Rig {
         let config = parse(text, "file", folder.path()).unwrap_or_else(|error| panic!("{error}"));
-        let wires = Wires::default();
-        tokio::spawn(pod(wires.listen(POD.parse().unwrap()).await.unwrap()));
-        let net: Arc<dyn Net> = Arc::new(wires.clone());
+        let memory = MemoryNet::default();
+        tokio::spawn(pod(memory.listen(POD.parse().unwrap()).await.unwrap()));
+        let net: Arc<dyn Net> = Arc::new(memory.clone());
         let (clock, ids) = (Clock::starting_at(Clock::real().wall()), Ids::seeded(1));
         let journal = journal::open(&config, &net, clock).unwrap();
         let clusters = cluster::from_config(&config, &net, &ids).await.unwrap();
@@ -164,7 +119,7 @@ impl Rig {
             slotkeeper::run_until(outside, config, stop, never, reloads, started).await
         });
         let at = listening.await.unwrap();
-        let rig = Rig { folder, reload, net: wires, at, stop: Some(stop), running };
+        let rig = Rig { folder, reload, net: memory, at, stop: Some(stop), running };
         while !rig.admin("/readyz").await.starts_with("HTTP/1.1 200") {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -179,7 +134,7 @@ impl Rig {
         self.running.await.unwrap().unwrap();
     }
 
-    pub(super) async fn dial(&self, to: &str) -> Stream {
+    pub(super) async fn dial(&self, to: &str) -> Socket {
         self.net.dial(to.parse().unwrap()).await.unwrap()
     }
 
@@ -223,12 +178,15 @@ impl Rig {
     }
 
     /// Performs a handshake in which the client asks for this host.
-    pub(super) async fn connect(&self, client: &Client, host: &str) -> io::Result<TlsStream<Stream>> {
+    pub(super) async fn connect(&self, client: &Client, host: &str) -> io::Result<TlsStream<Socket>> {
         client.0.connect(ServerName::try_from(host.to_owned()).unwrap(), self.dial(TLS).await).await
     }
 }
 
 pub(super) struct Client(TlsConnector);
+
+/// A client's certificate and its key.
+pub(super) type Identity = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
 impl Client {
     pub(super) fn trusting(roots: &[&CertificateDer<'static>]) -> Client {
@@ -240,13 +198,28 @@ impl Client {
         versions: &[&'static SupportedProtocolVersion],
         protocols: &[&str],
     ) -> Client {
+        Client::identified(trusted, versions, protocols, None)
+    }
+
+    /// A client that has a certificate.
+    pub(super) fn identified(
+        trusted: &[&CertificateDer<'static>],
+        versions: &[&'static SupportedProtocolVersion],
+        protocols: &[&str],
+        identity: Option<&Identity>,
+    ) -> Client {
         let mut roots = RootCertStore::empty();
         for root in trusted {
             roots.add((*root).clone()).unwrap();
         }
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        let config = config.with_protocol_versions(versions).unwrap();
-        let mut config = config.with_root_certificates(roots).with_no_client_auth();
+        let config = config.with_protocol_versions(versions).unwrap().with_root_certificates(roots);
+        let mut config = match identity {
+            Some((certificate, key)) => {
+                config.with_client_auth_cert(vec![certificate.clone()], key.clone_key()).unwrap()
+            }
+            None => config.with_no_client_auth(),
+        };
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         Client(TlsConnector::from(Arc::new(config)))
     }
@@ -260,15 +233,22 @@ pub(super) fn alert(error: &io::Error) -> Option<rustls::AlertDescription> {
 
 /// Sends a request, and returns the head of the response and its body.
 pub(super) async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> (String, String) {
-    stream.write_all(request.as_bytes()).await.unwrap();
-    stream.flush().await.unwrap();
+    try_exchange(stream, request).await.unwrap()
+}
+
+pub(super) async fn try_exchange(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    request: &str,
+) -> io::Result<(String, String)> {
+    stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
+        head.push(stream.read_u8().await?);
     }
     let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |n| n.parse().unwrap());
     let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.unwrap();
-    (head, String::from_utf8(body).unwrap())
+    stream.read_exact(&mut body).await?;
+    Ok((head, String::from_utf8(body).unwrap()))
 }

@@ -39,12 +39,12 @@ const WAITING: u32 = 1024;
 pub struct Console {
     listener: TcpListener,
     address: SocketAddr,
-    house: Arc<House>,
+    shared: Arc<Shared>,
     stop: watch::Sender<bool>,
 }
 
 /// The state that all connections share.
-struct House {
+struct Shared {
     config: Arc<Config>,
     metrics: Arc<Metrics>,
     seat: Seat,
@@ -67,8 +67,8 @@ impl Console {
         let stage = Stage::start(config.clone(), metrics.clone())?;
         let (stop, stopped) = watch::channel(false);
         let seat = Seat::new(metrics.clone());
-        let house = House { config, metrics, seat, stage, ready: AtomicBool::new(false), stop: stopped };
-        Ok(Console { listener, address, house: Arc::new(house), stop })
+        let shared = Shared { config, metrics, seat, stage, ready: AtomicBool::new(false), stop: stopped };
+        Ok(Console { listener, address, shared: Arc::new(shared), stop })
     }
 
     /// The address that it listens on.
@@ -78,14 +78,14 @@ impl Console {
 
     /// Serves until `shutdown`, then closes sockets with 1001 and waits a short time for them.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Console { listener, address, house, stop } = self;
-        let pod = house.config.name.clone();
+        let Console { listener, address, shared, stop } = self;
+        let pod = shared.config.name.clone();
         tracing::info!(pod, %address, "console listening");
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         // Every connection and socket holds a clone; when all have been dropped, the receiver ends.
         let (alive, mut all_gone) = mpsc::channel::<()>(1);
         let mut shutdown = pin!(shutdown);
-        let mut cold_start = pin!(sleep(house.config.cold_start));
+        let mut cold_start = pin!(sleep(shared.config.cold_start));
         let mut cold = true;
         loop {
             let accept = async {
@@ -97,15 +97,15 @@ impl Console {
                 () = &mut shutdown => break,
                 () = &mut cold_start, if cold => {
                     cold = false;
-                    house.ready.store(true, Ordering::Relaxed);
-                    house.metrics.ready.set(1);
+                    shared.ready.store(true, Ordering::Relaxed);
+                    shared.metrics.ready.set(1);
                     tracing::info!(pod, "console ready");
                 }
                 (place, accepted) = accept => match accepted {
                     Ok((stream, _)) => {
-                        let (house, alive) = (house.clone(), alive.clone());
+                        let (shared, alive) = (shared.clone(), alive.clone());
                         tokio::spawn(async move {
-                            connection(stream, house, alive).await;
+                            connection(stream, shared, alive).await;
                             drop(place);
                         });
                     }
@@ -117,7 +117,7 @@ impl Console {
                 },
             }
         }
-        house.ready.store(false, Ordering::Relaxed);
+        shared.ready.store(false, Ordering::Relaxed);
         stop.send_replace(true);
         drop((listener, alive));
         let in_time = timeout(FAREWELL, all_gone.recv()).await.is_ok();
@@ -125,13 +125,13 @@ impl Console {
     }
 }
 
-async fn connection(stream: TcpStream, house: Arc<House>, alive: mpsc::Sender<()>) {
+async fn connection(stream: TcpStream, shared: Arc<Shared>, alive: mpsc::Sender<()>) {
     // Frames are small and should be sent at once; without this option they are only delayed.
     let _ = stream.set_nodelay(true);
-    let mut stop = house.stop.clone();
+    let mut stop = shared.stop.clone();
     let service = service_fn(|request| {
-        let (house, alive) = (house.clone(), alive.clone());
-        async move { Ok::<_, std::convert::Infallible>(respond(request, house, alive)) }
+        let (shared, alive) = (shared.clone(), alive.clone());
+        async move { Ok::<_, std::convert::Infallible>(respond(request, shared, alive)) }
     });
     let connection = http1().serve_connection(TokioIo::new(stream), service).with_upgrades();
     let mut connection = pin!(connection);
@@ -144,7 +144,7 @@ async fn connection(stream: TcpStream, house: Arc<House>, alive: mpsc::Sender<()
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(pod = house.config.name, %error, "connection ended early");
+        tracing::debug!(pod = shared.config.name, %error, "connection ended early");
     }
 }
 
@@ -153,13 +153,13 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-fn respond(request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sender<()>) -> Answer {
+fn respond(request: Request<Incoming>, shared: Arc<Shared>, alive: mpsc::Sender<()>) -> Answer {
     let path = request.uri().path();
-    let ready = house.ready.load(Ordering::Relaxed);
+    let ready = shared.ready.load(Ordering::Relaxed);
     match path {
         "/healthz" => return text(StatusCode::OK, "alive\n"),
         "/readyz" if ready => return text(StatusCode::OK, "ready\n"),
-        "/metrics" => return answer::metrics(house.metrics.text()),
+        "/metrics" => return answer::metrics(shared.metrics.text()),
         _ if !ready => {
             let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "this console is still starting\n");
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -171,13 +171,13 @@ fn respond(request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sender<()
     }
     let name = path.rsplit('/').next().unwrap_or_default();
     if name == "play" {
-        return play(request, house, alive);
+        return play(request, shared, alive);
     }
-    let page = page::find(name, answer::dispatcher(request.headers()), &house.config.name);
+    let page = page::find(name, answer::dispatcher(request.headers()), &shared.config.name);
     answer::found(page, request.method())
 }
 
-fn play(mut request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sender<()>) -> Answer {
+fn play(mut request: Request<Incoming>, shared: Arc<Shared>, alive: mpsc::Sender<()>) -> Answer {
     let headers = request.headers();
     let session = match headers.get("x-session-id").map(|id| id.to_str().unwrap_or_default().to_owned()) {
         Some(id) if id.is_empty() || id.len() > 128 => return text(StatusCode::BAD_REQUEST, "bad X-Session-Id\n"),
@@ -186,49 +186,49 @@ fn play(mut request: Request<Incoming>, house: Arc<House>, alive: mpsc::Sender<(
     let Some(accept) = accept_key(request.method(), headers) else {
         // Without an upgrade, this path only shows whether a socket would be accepted: a page cannot see why one was
         // refused.
-        let is_taken = house.seat.is_taken_for(session.as_deref());
-        return if is_taken { taken(&house) } else { answer::upgrade_required() };
+        let is_taken = shared.seat.is_taken_for(session.as_deref());
+        return if is_taken { taken(&shared) } else { answer::upgrade_required() };
     };
     // Behind a dispatcher, the dispatcher has checked the origin, and the host may differ from the one that the visitor
     // sees.
     if session.is_none() && !same_origin(headers) {
         return text(StatusCode::FORBIDDEN, "pages of other origins may not play here\n");
     }
-    let Ok(sitting) = house.seat.sit(session.as_deref()) else {
-        return taken(&house);
+    let Ok(sitting) = shared.seat.sit(session.as_deref()) else {
+        return taken(&shared);
     };
-    tracing::info!(pod = house.config.name, socket = sitting.socket, new = sitting.is_new, "player connected");
+    tracing::info!(pod = shared.config.name, socket = sitting.socket, new = sitting.is_new, "player connected");
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
-        attend(upgrade, sitting, &house).await;
+        attend(upgrade, sitting, &shared).await;
         drop(alive);
     });
     answer::switching(accept)
 }
 
 /// Serves a socket. The stage gets its arrival and its departure, in this order, even if the upgrade fails.
-async fn attend(upgrade: hyper::upgrade::OnUpgrade, sitting: Sitting, house: &House) {
+async fn attend(upgrade: hyper::upgrade::OnUpgrade, sitting: Sitting, shared: &Shared) {
     let socket = sitting.socket;
     let (done, arrived) = oneshot::channel();
     let order = Order::Arrive { socket, is_new: sitting.is_new, done };
     // This fails only if the stage has stopped, and then everything stops. Waiting ensures that a new player never sees
     // another session's screen.
-    if house.stage.orders.send(order).await.is_err() || arrived.await.is_err() {
+    if shared.stage.orders.send(order).await.is_err() || arrived.await.is_err() {
         return;
     }
     match upgrade.await {
-        Ok(upgraded) => socket::play(upgraded, &house.stage, socket, &house.metrics, house.stop.clone()).await,
-        Err(error) => tracing::debug!(pod = house.config.name, %error, "upgrade failed"),
+        Ok(upgraded) => socket::play(upgraded, &shared.stage, socket, &shared.metrics, shared.stop.clone()).await,
+        Err(error) => tracing::debug!(pod = shared.config.name, %error, "upgrade failed"),
     }
-    let _ = house.stage.orders.send(Order::Leave { socket }).await;
-    tracing::info!(pod = house.config.name, socket, "player disconnected");
+    let _ = shared.stage.orders.send(Order::Leave { socket }).await;
+    tracing::info!(pod = shared.config.name, socket, "player disconnected");
 }
 
-fn taken(house: &House) -> Answer {
+fn taken(shared: &Shared) -> Answer {
     let body = serde_json::json!({
         "error": "taken",
         "message": "another session is playing on this console",
-        "pod": house.config.name,
+        "pod": shared.config.name,
     });
     answer(StatusCode::CONFLICT, "application/json", format!("{body}\n"))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::server::House;
+use super::server::Shared;
 
 const STEP: Duration = Duration::from_millis(20);
 /// The share of the drain time, in percent, in which sockets are closed; the rest is for slow closing handshakes.
@@ -15,8 +15,8 @@ const LEAST: Duration = Duration::from_secs(1);
 
 /// Drains until no socket is left or the time is over; `hurry` shortens the time to [`LEAST`]. Returns how many sockets are
 /// left.
-pub(super) async fn drain(house: &House, hurry: impl Future<Output = ()>) -> usize {
-    let time = house.config.drain;
+pub(super) async fn drain(shared: &Shared, hurry: impl Future<Output = ()>) -> usize {
+    let time = shared.config.drain;
     let began = Instant::now();
     let mut closed_by = began + time * CLOSING / 100;
     let mut over = began + time.max(LEAST);
@@ -31,14 +31,14 @@ pub(super) async fn drain(house: &House, hurry: impl Future<Output = ()>) -> usi
                 hurrying = true;
                 closed_by = Instant::now();
                 over = closed_by + LEAST;
-                tracing::info!(pod = house.config.name, "second signal: closing all sockets now");
+                tracing::info!(pod = shared.config.name, "second signal: closing all sockets now");
             }
             _ = steps.tick() => {}
         }
         // Closes this step's share of the open sockets, including those that connected during the drain.
         let left = closed_by.saturating_duration_since(Instant::now());
-        house.hall.send_away(|here| share(here, left));
-        let taken = house.capacity.taken();
+        shared.hall.send_away(|here| share(here, left));
+        let taken = shared.capacity.taken();
         if taken == 0 || Instant::now() >= over {
             return taken;
         }

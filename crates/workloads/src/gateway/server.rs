@@ -40,7 +40,7 @@ const ROOM_NAME: usize = 64;
 pub struct Gateway {
     listener: TcpListener,
     metrics_listener: Option<TcpListener>,
-    house: Arc<House>,
+    shared: Arc<Shared>,
 }
 
 /// The result of a drain.
@@ -51,7 +51,7 @@ pub struct Ended {
 }
 
 /// The state that all connections share.
-pub(super) struct House {
+pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) metrics: Arc<Metrics>,
     pub(super) capacity: Arc<Capacity>,
@@ -75,8 +75,8 @@ impl Gateway {
         let capacity = Capacity::new(room_for(config.connections), metrics.clone());
         let chat = Chat::start(&config, metrics.clone());
         let hall = Arc::default();
-        let house = House { config, metrics, capacity, hall, chat, draining: AtomicBool::new(false) };
-        Ok(Gateway { listener, metrics_listener, house: Arc::new(house) })
+        let shared = Shared { config, metrics, capacity, hall, chat, draining: AtomicBool::new(false) };
+        Ok(Gateway { listener, metrics_listener, shared: Arc::new(shared) })
     }
 
     /// The address for visitors.
@@ -97,24 +97,24 @@ impl Gateway {
 
     /// Serves until `stop` completes, then drains; when `stop` completes again, the drain is cut short.
     pub async fn run(self, mut stop: impl AsyncFnMut()) -> Ended {
-        let Gateway { listener, metrics_listener, house } = self;
-        let pod = house.config.name.clone();
+        let Gateway { listener, metrics_listener, shared } = self;
+        let pod = shared.config.name.clone();
         let address = listener.local_addr().ok();
-        tracing::info!(pod, ?address, metrics = ?house.config.metrics_listen, "gateway listening");
+        tracing::info!(pod, ?address, metrics = ?shared.config.metrics_listen, "gateway listening");
         let mut serving = tokio::task::JoinSet::new();
-        serving.spawn(serve(listener, house.clone(), Port::Visitors));
+        serving.spawn(serve(listener, shared.clone(), Port::Visitors));
         if let Some(listener) = metrics_listener {
-            serving.spawn(serve(listener, house.clone(), Port::Metrics));
+            serving.spawn(serve(listener, shared.clone(), Port::Metrics));
         }
         stop().await;
-        house.draining.store(true, Ordering::Relaxed);
-        house.metrics.drain_started();
-        let sockets = house.capacity.taken();
+        shared.draining.store(true, Ordering::Relaxed);
+        shared.metrics.drain_started();
+        let sockets = shared.capacity.taken();
         tracing::info!(pod, sockets, "gateway draining");
-        house.chat.shut_down(house.config.drain);
+        shared.chat.shut_down(shared.config.drain);
         // The listeners stay open: new visitors get a refusal, and probes an answer.
-        let cut = drain(&house, stop()).await;
-        house.chat.stop();
+        let cut = drain(&shared, stop()).await;
+        shared.chat.stop();
         if cut == 0 {
             tracing::info!(pod, "gateway stopped, all sockets closed");
         } else {
@@ -130,22 +130,22 @@ enum Port {
     Metrics,
 }
 
-async fn serve(listener: TcpListener, house: Arc<House>, port: Port) {
+async fn serve(listener: TcpListener, shared: Arc<Shared>, port: Port) {
     let places = Arc::new(Semaphore::new(PLAIN_CONNECTIONS));
     loop {
         // The semaphore is never closed.
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let house = house.clone();
+                let shared = shared.clone();
                 tokio::spawn(async move {
-                    connection(stream, house, port).await;
+                    connection(stream, shared, port).await;
                     drop(place);
                 });
             }
             Err(error) => {
                 // Usually because there are no more file descriptors: other connections have to close first.
-                tracing::warn!(pod = house.config.name, %error, "connection not accepted");
+                tracing::warn!(pod = shared.config.name, %error, "connection not accepted");
                 sleep(Duration::from_millis(100)).await;
             }
         }
@@ -153,43 +153,43 @@ async fn serve(listener: TcpListener, house: Arc<House>, port: Port) {
 }
 
 /// Serves a connection until it ends or becomes a socket.
-async fn connection(stream: TcpStream, house: Arc<House>, port: Port) {
+async fn connection(stream: TcpStream, shared: Arc<Shared>, port: Port) {
     // Messages are small and should be sent at once; without this option they are only delayed.
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| {
-        let house = house.clone();
-        async move { Ok::<_, std::convert::Infallible>(respond(request, house, port)) }
+        let shared = shared.clone();
+        async move { Ok::<_, std::convert::Infallible>(respond(request, shared, port)) }
     });
     if let Err(error) = http1().serve_connection(TokioIo::new(stream), service).with_upgrades().await {
-        tracing::debug!(pod = house.config.name, %error, "connection ended early");
+        tracing::debug!(pod = shared.config.name, %error, "connection ended early");
     }
 }
 
-fn respond(request: Request<Incoming>, house: Arc<House>, port: Port) -> Answer {
+fn respond(request: Request<Incoming>, shared: Arc<Shared>, port: Port) -> Answer {
     let path = request.uri().path();
     match (path, port) {
         ("/healthz", _) => return text(StatusCode::OK, "alive\n"),
         ("/readyz", _) => {
-            return match house.unready() {
+            return match shared.unready() {
                 None => text(StatusCode::OK, "ready\n"),
                 Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
             };
         }
-        ("/metrics", Port::Metrics) => return answer::metrics(house.metrics.text()),
+        ("/metrics", Port::Metrics) => return answer::metrics(shared.metrics.text()),
         (_, Port::Metrics) => return text(StatusCode::NOT_FOUND, "only /metrics, /healthz and /readyz here\n"),
         (_, Port::Visitors) => {}
     }
     match path.rsplit('/').next().unwrap_or_default() {
-        "ws" | "chat" => upgrade(request, house),
+        "ws" | "chat" => upgrade(request, shared),
         name => {
-            let across = house.config.redis.is_some();
-            let page = page::find(name, answer::dispatcher(request.headers()), &house.config.name, across);
+            let across = shared.config.redis.is_some();
+            let page = page::find(name, answer::dispatcher(request.headers()), &shared.config.name, across);
             answer::found(page, request.method())
         }
     }
 }
 
-impl House {
+impl Shared {
     /// Why new visitors should go to other pods.
     fn unready(&self) -> Option<&'static str> {
         if self.draining.load(Ordering::Relaxed) {
@@ -216,30 +216,30 @@ impl House {
     }
 }
 
-fn upgrade(mut request: Request<Incoming>, house: Arc<House>) -> Answer {
+fn upgrade(mut request: Request<Incoming>, shared: Arc<Shared>) -> Answer {
     let headers = request.headers();
-    if house.draining.load(Ordering::Relaxed) {
-        return house.refuse(StatusCode::SERVICE_UNAVAILABLE, "draining", "this pod is shutting down");
+    if shared.draining.load(Ordering::Relaxed) {
+        return shared.refuse(StatusCode::SERVICE_UNAVAILABLE, "draining", "this pod is shutting down");
     }
-    let full = || house.refuse(StatusCode::SERVICE_UNAVAILABLE, "full", "this pod has no room for more sockets");
+    let full = || shared.refuse(StatusCode::SERVICE_UNAVAILABLE, "full", "this pod has no room for more sockets");
     let Some(accept) = accept_key(request.method(), headers) else {
         // Without an upgrade, this path only shows whether a socket would be accepted: a page cannot see why one was
         // refused.
-        return if house.capacity.is_full() { full() } else { answer::upgrade_required() };
+        return if shared.capacity.is_full() { full() } else { answer::upgrade_required() };
     };
     // Behind a dispatcher, the dispatcher has checked the origin, and the host may differ from the one that the visitor
     // sees.
     if !headers.contains_key("x-session-id") && !same_origin(headers) {
-        return house.refuse(StatusCode::FORBIDDEN, "origin", "pages of other origins get no socket here");
+        return shared.refuse(StatusCode::FORBIDDEN, "origin", "pages of other origins get no socket here");
     }
     let purpose = match purpose(&request) {
         Ok(purpose) => purpose,
-        Err(message) => return house.refuse(StatusCode::BAD_REQUEST, "bad_request", message),
+        Err(message) => return shared.refuse(StatusCode::BAD_REQUEST, "bad_request", message),
     };
-    let Some(place) = house.capacity.take() else { return full() };
-    house.metrics.connections.inc();
+    let Some(place) = shared.capacity.take() else { return full() };
+    shared.metrics.connections.inc();
     let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(attend(upgrade, purpose, place, house));
+    tokio::spawn(attend(upgrade, purpose, place, shared));
     answer::switching(accept)
 }
 
@@ -257,21 +257,22 @@ fn purpose(request: &Request<Incoming>) -> Result<Purpose, &'static str> {
 }
 
 /// Serves a socket from its upgrade to its end.
-async fn attend(upgrade: hyper::upgrade::OnUpgrade, purpose: Purpose, place: Place, house: Arc<House>) {
+async fn attend(upgrade: hyper::upgrade::OnUpgrade, purpose: Purpose, place: Place, shared: Arc<Shared>) {
     let why = match upgrade.await {
         Ok(upgraded) => match upgraded.downcast::<TokioIo<TcpStream>>() {
             Ok(parts) => {
-                let mailbox = Mailbox::new(house.config.send_queue, house.config.slow_consumer, house.metrics.clone());
-                Box::pin(socket::live(parts.io.into_inner(), parts.read_buf, purpose, &mailbox, &house)).await
+                let mailbox =
+                    Mailbox::new(shared.config.send_queue, shared.config.slow_consumer, shared.metrics.clone());
+                Box::pin(socket::live(parts.io.into_inner(), parts.read_buf, purpose, &mailbox, &shared)).await
             }
             // This cannot happen: all connections have this type.
             Err(_) => "error",
         },
         Err(error) => {
-            tracing::debug!(pod = house.config.name, %error, "upgrade failed");
+            tracing::debug!(pod = shared.config.name, %error, "upgrade failed");
             "error"
         }
     };
-    house.metrics.closed.with_label_values(&[why]).inc();
+    shared.metrics.closed.with_label_values(&[why]).inc();
     drop(place);
 }

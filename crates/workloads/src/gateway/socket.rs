@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use super::chat::{Arrival, Seat};
 use super::mailbox::{Farewell, Letter, Mailbox, Next};
 use super::outgoing::{FRAME, Outgoing};
-use super::server::House;
+use super::server::Shared;
 
 /// The size of a read; the buffer exists as long as the socket.
 const READ_BUFFER: usize = 1024;
@@ -60,7 +60,7 @@ struct Socket<'a> {
     ping_due: bool,
     /// Nothing has arrived since the last ping.
     asked: bool,
-    house: &'a House,
+    shared: &'a Shared,
 }
 
 /// The result of polling the socket.
@@ -78,9 +78,9 @@ pub(super) async fn live(
     read: Bytes,
     purpose: Purpose,
     mailbox: &Arc<Mailbox>,
-    house: &Arc<House>,
+    shared: &Arc<Shared>,
 ) -> &'static str {
-    let limit = house.config.message_bytes;
+    let limit = shared.config.message_bytes;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
@@ -90,11 +90,11 @@ pub(super) async fn live(
         .max_frame_size(Some(limit));
     let stream = WebSocketStream::from_partially_read(tcp, read.to_vec(), Role::Server, Some(config)).await;
     let room = if let Purpose::Room(room) = &purpose { Some(room.as_str()) } else { None };
-    let guest = house.hall.enter(mailbox, room);
+    let guest = shared.hall.enter(mailbox, room);
     let task = match purpose {
         Purpose::Echo => Task::Echo,
         Purpose::Room(room) => Task::Room(room),
-        Purpose::Chat(arrival) => Task::Chat(house.chat.join(guest.number, arrival, mailbox)),
+        Purpose::Chat(arrival) => Task::Chat(shared.chat.join(guest.number, arrival, mailbox)),
     };
     let mut socket = Socket {
         stream,
@@ -105,7 +105,7 @@ pub(super) async fn live(
         stuck: false,
         ping_due: false,
         asked: false,
-        house,
+        shared,
     };
     let why = socket.serve().await;
     drop(guest);
@@ -114,7 +114,7 @@ pub(super) async fn live(
 
 impl Socket<'_> {
     async fn serve(&mut self) -> &'static str {
-        let heartbeat = self.house.config.heartbeat;
+        let heartbeat = self.shared.config.heartbeat;
         // The first ping comes at a random time in the interval, so that sockets that connected together are not pinged
         // together.
         let first = heartbeat.mul_f64(f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX));
@@ -203,7 +203,7 @@ impl Socket<'_> {
                 let (frame, is_last) = outgoing.frame();
                 if is_last {
                     self.writing = None;
-                    self.house.metrics.sent.inc();
+                    self.shared.metrics.sent.inc();
                 }
                 frame
             } else {
@@ -232,11 +232,11 @@ impl Socket<'_> {
             // The answer to a close has been queued; the next read ends.
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) | Message::Close(_) => return None,
         };
-        self.house.metrics.received.inc();
+        self.shared.metrics.received.inc();
         match &mut self.task {
             // Not through the mailbox: an echo is never dropped, and nothing else is being written now.
             Task::Echo => self.writing = Some(Outgoing::new(letter)),
-            Task::Room(room) => self.house.hall.tell(room, &letter),
+            Task::Room(room) => self.shared.hall.tell(room, &letter),
             Task::Chat(seat) => {
                 let is_too_much = seat.hear(&letter).is_err();
                 return is_too_much.then_some(FLOOD);

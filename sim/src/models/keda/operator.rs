@@ -7,7 +7,7 @@
 
 use super::decide::{Decision, Moment, decide};
 use super::fallback::{Replicas, evaluate};
-use super::query::{Answer, Asked, Cache, Failure, Heard, Lost, Query, Reading};
+use super::query::{Answer, Cache, Calls, Failure, Heard, Lost, Query, Reading};
 use super::{Release, ScaledObject};
 use crate::models::hpa::{self, NoAnswer, Target};
 
@@ -105,7 +105,7 @@ impl Keda {
     pub fn begin_poll(&mut self, now: u64) -> Query {
         self.polling = true;
         self.next_poll = now.saturating_add(self.object.polling.max(1));
-        self.cache.ask(self.triggers.iter().map(|_| Asked::Everything))
+        self.cache.ask(self.triggers.iter().map(|_| Calls::Everything))
     }
 
     /// The HPA requests the metric of one trigger, through the API server and the adapter. Every trigger is queried
@@ -113,7 +113,7 @@ impl Keda {
     #[must_use]
     pub fn begin_request(&self, trigger: usize) -> Query {
         let wanted = |index| index == trigger && self.stored.get(index).is_none_or(Option::is_none);
-        let asked = |index| if wanted(index) { Asked::Everything } else { Asked::Spec };
+        let asked = |index| if wanted(index) { Calls::Everything } else { Calls::Spec };
         self.cache.ask((0..self.triggers.len()).map(asked))
     }
 

@@ -35,13 +35,13 @@ pub struct Query {
     /// The generation of the cache that the query uses.
     cache: u64,
     /// The calls to each trigger, and their result so far.
-    triggers: Vec<(Asked, Known)>,
+    triggers: Vec<(Calls, Known)>,
     asked_twice: bool,
 }
 
 /// Which calls a query makes to a trigger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum Calls {
     Everything,
     /// GetMetricSpec only: the metric is not wanted, or the value of the last poll is used.
     Spec,
@@ -78,7 +78,7 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    pub(super) fn ask(self, triggers: impl Iterator<Item = Asked>) -> Query {
+    pub(super) fn ask(self, triggers: impl Iterator<Item = Calls>) -> Query {
         let triggers = triggers.map(|asked| (asked, Known::Open)).collect();
         Query { cache: self.life, triggers, asked_twice: false }
     }
@@ -93,8 +93,8 @@ impl Cache {
             }
             // A trigger without an answer counts as failed.
             match (answers.get(index).cloned().unwrap_or(Err(Failure::Metrics)), *asked) {
-                (Ok(reading), Asked::Everything) => *known = Known::Settled(Ok(reading)),
-                (Ok(_) | Err(Failure::Metrics), Asked::Spec) => *known = Known::NotAsked,
+                (Ok(reading), Calls::Everything) => *known = Known::Settled(Ok(reading)),
+                (Ok(_) | Err(Failure::Metrics), Calls::Spec) => *known = Known::NotAsked,
                 (Err(failure), _) if query.asked_twice => *known = Known::Settled(Err(Lost::Failed(failure))),
                 (Err(_), _) if closed => *known = Known::Settled(Err(Lost::CacheClosed)),
                 (Err(_), _) => again = true,

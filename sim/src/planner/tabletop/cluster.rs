@@ -24,7 +24,7 @@ pub(super) struct Cluster {
     calls: usize,
     /// The recent specs of the set, by generation: its window and the decision written with it. The oldest is the one
     /// that the last complete sync saw (`status.observedGeneration`); a sync may be executing any of them.
-    told: VecDeque<Told>,
+    written: VecDeque<WrittenSize>,
     generation: u64,
     /// The generation that the current sync uses.
     syncing: u64,
@@ -33,7 +33,7 @@ pub(super) struct Cluster {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct WrittenSize {
     generation: u64,
     start: u32,
     end: u32,
@@ -66,7 +66,7 @@ impl Cluster {
             pace,
             unsettled: (start..end).collect(),
             calls: 0,
-            told: VecDeque::from([Told { generation: 0, start, end, decided: Decision::default() }]),
+            written: VecDeque::from([WrittenSize { generation: 0, start, end, decided: Decision::default() }]),
             generation: 0,
             syncing: 0,
             lives: 0,
@@ -81,20 +81,20 @@ impl Cluster {
     /// Returns what all specs that may be in use agree on: the start, the replicas, and the latest decision. A
     /// controller in the middle of a sync completes it with the window that it saw at its beginning.
     pub(super) fn certain(&self) -> (u32, u32, Decision) {
-        let start = self.told.iter().map(|t| t.start).max().unwrap_or(0);
-        let end = self.told.iter().map(|t| t.end).min().unwrap_or(0);
-        (start, end.saturating_sub(start), self.told.back().map_or(Decision::default(), |t| t.decided))
+        let start = self.written.iter().map(|t| t.start).max().unwrap_or(0);
+        let end = self.written.iter().map(|t| t.end).min().unwrap_or(0);
+        (start, end.saturating_sub(start), self.written.back().map_or(Decision::default(), |t| t.decided))
     }
 
     /// Writes the scale.
     pub(super) fn write(&mut self, start: u32, replicas: u32, decided: Decision) {
         let end = start.saturating_add(replicas);
-        match self.told.back_mut().filter(|t| (t.start, t.end) == (start, end)) {
+        match self.written.back_mut().filter(|t| (t.start, t.end) == (start, end)) {
             // A change of annotations creates no new generation.
-            Some(told) => told.decided = decided,
+            Some(written) => written.decided = decided,
             None => {
                 self.generation += 1;
-                self.told.push_back(Told { generation: self.generation, start, end, decided });
+                self.written.push_back(WrittenSize { generation: self.generation, start, end, decided });
             }
         }
         let (old, new) = (self.set.start..self.set.start + self.set.replicas, start..start.saturating_add(replicas));
@@ -168,11 +168,11 @@ impl Cluster {
 
     /// A sync without pending calls is complete: its generation is observed. Returns true if that is a change.
     pub(super) fn observe(&mut self) -> bool {
-        let before = self.told.len();
+        let before = self.written.len();
         if self.calls == 0 {
-            self.told.retain(|t| t.generation >= self.syncing);
+            self.written.retain(|t| t.generation >= self.syncing);
         }
-        self.told.len() < before
+        self.written.len() < before
     }
 
     /// Creates a pod, and returns its uid, unless the ordinal has a pod.

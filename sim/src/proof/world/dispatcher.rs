@@ -11,7 +11,7 @@ use super::scaler::{self, ADMIN_PORT};
 use super::setting::{POOL, Setting};
 use super::stall::Gate;
 use super::visitor::{KEY, PORT};
-use super::{Door, api, journal};
+use super::{HostControls, api, journal};
 use crate::chance::Chance;
 use rand::Rng;
 use slotkeeper::Outside;
@@ -39,7 +39,7 @@ pub(super) struct Dispatcher {
     /// The address of the shared journal.
     pub(super) journal_at: Option<IpAddr>,
     pub(super) api_at: IpAddr,
-    pub(super) door: Door,
+    pub(super) controls: HostControls,
     pub(super) connections: Connections,
     pub(super) grounds: Option<Grounds>,
 }
@@ -47,13 +47,13 @@ pub(super) struct Dispatcher {
 impl Dispatcher {
     /// Runs one life of the process.
     pub(super) async fn dispatch(self) {
-        let life = self.door.lives.fetch_add(1, Ordering::Relaxed) as u64;
+        let life = self.controls.lives.fetch_add(1, Ordering::Relaxed) as u64;
         let mut dice = Chance::new(self.setting.seed).stream(&format!("dispatcher {} life {life}", self.host));
         let rolled_out = self.rolled_out();
         let (oracle, connections, kube) = (self.oracle.clone(), self.connections.clone(), self.kube.clone());
         let (annex, gate) = (self.grounds.as_ref().map(|grounds| grounds.oracle.clone()), self.gate.clone());
         let net: Arc<dyn Net> = Arc::new(SimNet { host: self.host, oracle, connections, kube, annex, gate });
-        let skew = self.door.skew.load(Ordering::Relaxed);
+        let skew = self.controls.skew.load(Ordering::Relaxed);
         let wall = slotkeeper_core::Time((self.oracle.wall().0 as i64 + skew) as u64);
         let clock = Clock::starting_at(wall);
         let mut journal = match self.journal_at {
@@ -91,7 +91,7 @@ impl Dispatcher {
             self.oracle.count("dispatcher with new settings");
         }
         self.oracle.started(self.host);
-        let (stop, asked) = (self.door.stop.clone(), Arc::new(AtomicBool::new(false)));
+        let (stop, asked) = (self.controls.stop.clone(), Arc::new(AtomicBool::new(false)));
         let was_asked = asked.clone();
         let stopped = async move {
             stop.notified().await;
@@ -99,7 +99,7 @@ impl Dispatcher {
         };
         match slotkeeper::run(outside, self.config(), stopped, |_| {}).await {
             Ok(()) if was_asked.load(Ordering::Relaxed) => {
-                self.oracle.tell(format!("dispatcher {} has stopped", self.host));
+                self.oracle.log(format!("dispatcher {} has stopped", self.host));
             }
             Ok(()) => self.oracle.violate("a dispatcher runs", format!("dispatcher {} ended unasked", self.host)),
             Err(error) => self.oracle.violate("a dispatcher runs", format!("dispatcher {}: {error:#}", self.host)),
@@ -118,7 +118,7 @@ impl Dispatcher {
             match opened {
                 Err(OpenError::Io { what, path, source }) => {
                     self.oracle.count("dispatcher could not open its journal");
-                    self.oracle.tell(format!("d{} cannot {what} {}: {source}", self.host, path.display()));
+                    self.oracle.log(format!("d{} cannot {what} {}: {source}", self.host, path.display()));
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 opened => return opened,

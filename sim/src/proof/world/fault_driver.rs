@@ -38,7 +38,7 @@ impl FaultDriver {
         self.give_up(now, sim, world);
         for host in world.traps.caught() {
             world.oracle.count("dispatcher killed while writing");
-            world.oracle.tell(format!("d{host} is killed while it writes"));
+            world.oracle.log(format!("d{host} is killed while it writes"));
             world.oracle.crashed(host);
             sim.crash(format!("d{host}"));
         }

@@ -59,7 +59,7 @@ impl World {
         }
         let grounds = self.annex(sim, chance);
         let mut dispatchers = Vec::new();
-        for (host, door) in self.doors.iter().enumerate() {
+        for (host, controls) in self.controls.iter().enumerate() {
             let name = format!("d{host}");
             let place = Dispatcher {
                 host,
@@ -70,7 +70,7 @@ impl World {
                 kube: self.kube.clone(),
                 journal_at,
                 api_at,
-                door: door.clone(),
+                controls: controls.clone(),
                 connections: self.connections.clone(),
                 grounds: grounds.clone(),
             };

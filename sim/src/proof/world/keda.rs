@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, Connection, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prost::Message;
-use slotkeeper::io::Stream as Socket;
+use slotkeeper::io::Socket;
 use slotkeeper::ops::keda::messages::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, ScaledObjectRef,
 };
@@ -245,7 +245,7 @@ impl Asker {
 
     fn write(&self, who: &str, replicas: Option<u32>) {
         let Some(replicas) = replicas else { return };
-        self.oracle.tell(format!("{who} writes replicas {replicas}"));
+        self.oracle.log(format!("{who} writes replicas {replicas}"));
         self.oracle.count(format!("{who} writes"));
         self.kube.scale_to(replicas);
     }

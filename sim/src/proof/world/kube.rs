@@ -384,7 +384,7 @@ impl Inner {
         for change in changes {
             let metadata = &change.object["metadata"];
             if change.key == set_key() && change.deleted {
-                oracle.tell("the set is deleted, and its pods stay".to_owned());
+                oracle.log("the set is deleted, and its pods stay".to_owned());
             } else if change.key == set_key() {
                 self.generation = metadata["generation"].as_u64().unwrap_or_default();
                 let written = spec(&change.object);
@@ -402,7 +402,7 @@ impl Inner {
                 if !known && self.is_lost(uid, now) {
                     // A dispatcher could not reach it either. It may still run, so no other session gets it.
                     oracle.count("pod given up");
-                    oracle.tell(format!("pod {ordinal} ({uid}) is given up: its node is lost"));
+                    oracle.log(format!("pod {ordinal} ({uid}) is given up: its node is lost"));
                     self.terminate(uid, now, PodEnd::NodeLost, oracle);
                 } else if !known {
                     oracle.recycled(ordinal, uid);

@@ -71,7 +71,7 @@ impl Subscriber for Listener {
         if *level == Level::ERROR {
             self.0.oracle.violate("no process logs an ERROR", format!("{host}:{}", text.0));
         } else if *level == Level::WARN && target.starts_with("slotkeeper") {
-            self.0.oracle.tell(format!("{host} warns:{}", text.0));
+            self.0.oracle.log(format!("{host} warns:{}", text.0));
             let happenings = [
                 ("cut off from the journal", "dispatcher cut off"),
                 ("continuing under a new replica id", "dispatcher starts a new life"),

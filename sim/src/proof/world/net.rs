@@ -6,7 +6,7 @@ use super::kube::Kube;
 use super::oracle::Oracle;
 use super::stall::Gate;
 use super::window::{Windowed, Windows};
-use slotkeeper::io::{BoxFuture, Io, Listener, Net, Stream};
+use slotkeeper::io::{BoxFuture, Io, Listener, Net, Socket};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -70,8 +70,8 @@ impl Connections {
     }
 
     /// Registers a connection to a dispatcher from another component.
-    pub fn keep(&self, stream: TcpStream) -> io::Result<Stream> {
-        Ok(Stream::Other(Box::new(Kept::new(stream, self, None)?)))
+    pub fn keep(&self, stream: TcpStream) -> io::Result<Socket> {
+        Ok(Socket::Other(Box::new(Kept::new(stream, self, None)?)))
     }
 
     fn add(&self, stream: &Windowed) -> u64 {
@@ -161,7 +161,7 @@ impl Net for SimNet {
         })
     }
 
-    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
+    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Socket>> {
         Box::pin(async move {
             self.gate.open().await;
             if self.gate.is_exhausted() {
@@ -174,10 +174,10 @@ impl Net for SimNet {
             let (to, oracle) = match (pod, annex) {
                 (Some(pod), _) => (pod, &self.oracle),
                 (None, Some(annex)) => (to, annex),
-                (None, None) => return Ok(Stream::Other(Box::new(stream))),
+                (None, None) => return Ok(Socket::Other(Box::new(stream))),
             };
             let watched = Watched { stream, to, host: self.host, oracle: oracle.clone(), session: None };
-            Ok(Stream::Other(Box::new(watched)))
+            Ok(Socket::Other(Box::new(watched)))
         })
     }
 
@@ -203,7 +203,7 @@ fn no_descriptors(oracle: &Oracle) -> io::Error {
 }
 
 impl Listener for SimListener {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>> {
         Box::pin(async move {
             self.gate.open().await;
             if self.backlog.is_empty() {
@@ -216,7 +216,7 @@ impl Listener for SimListener {
             }
             let (stream, peer) = self.backlog.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
             let kept = Kept::new(stream, &self.connections, Some(self.gate.clone()))?;
-            Ok((Stream::Other(Box::new(kept) as Box<dyn Io>), peer))
+            Ok((Socket::Other(Box::new(kept) as Box<dyn Io>), peer))
         })
     }
 

@@ -59,7 +59,7 @@ pub async fn run(node: usize, pods: Pods, crashes: Crashes) -> io::Result<()> {
             mine
         };
         for uid in crashed {
-            pods.oracle.tell(format!("the container of {uid} crashes"));
+            pods.oracle.log(format!("the container of {uid} crashes"));
             let ready_at = pods.kube.restarts(&uid);
             containers.insert(uid, Container::new(ready_at));
         }

@@ -17,7 +17,7 @@ mod results;
 
 use super::activity::Activity;
 use super::evidence::Ledger;
-use super::reference::{self, Outsiders};
+use super::reference::{self, ReferenceOracle};
 use super::setting::POOL;
 use crate::record::{Mark, MarkKind, SessionLife};
 use slotkeeper_core::{Census, Fleet, PoolId, ReplicaId, SessionId, Time};
@@ -37,7 +37,7 @@ const STORY: usize = 4_000;
 pub struct Oracle {
     inner: Arc<Mutex<Inner>>,
     /// The second oracle.
-    pub(super) outsiders: Outsiders,
+    pub(super) reference: ReferenceOracle,
     pool: PoolId,
     /// The same for another pool of the same fleet: it has its own mirror, and receives every event that does not
     /// belong to one pool.
@@ -153,7 +153,7 @@ impl Oracle {
     pub fn of(pool: &str) -> Oracle {
         Oracle {
             inner: Arc::default(),
-            outsiders: Outsiders::default(),
+            reference: ReferenceOracle::default(),
             pool: pool.into(),
             beside: None,
             clock: Arc::default(),
@@ -211,9 +211,9 @@ impl Oracle {
         Time(EPOCH + self.now())
     }
 
-    pub fn tell(&self, text: impl Into<String>) {
+    pub fn log(&self, text: impl Into<String>) {
         let at = self.now();
-        self.locked().tell(at, text.into());
+        self.locked().log(at, text.into());
     }
 
     /// A fault begins.
@@ -223,7 +223,7 @@ impl Oracle {
         let mut inner = self.locked();
         inner.count(format!("fault {kind}"));
         inner.faults += 1;
-        inner.tell(at, format!("FAULT {text}"));
+        inner.log(at, format!("FAULT {text}"));
         inner.marks.push(Mark { at, until, kind: MarkKind::Fault, text });
     }
 
@@ -234,7 +234,7 @@ impl Oracle {
         self.disturbed(at, kind);
         let mut inner = self.locked();
         inner.mended(at);
-        inner.tell(at, format!("{kind} is over"));
+        inner.log(at, format!("{kind} is over"));
     }
 
     pub fn count(&self, what: impl Into<String>) {
@@ -254,9 +254,12 @@ impl Oracle {
         inner.ledger.writes_as(host, replica);
         let before = inner.lives.insert(host, replica);
         if before != Some(replica) {
+            if before.is_some() {
+                inner.activity.repeats();
+            }
             inner.former.entry(host).or_default().extend(before);
             inner.lives_since.insert(host, at);
-            inner.tell(at, format!("dispatcher {host} lives as {replica:?}"));
+            inner.log(at, format!("dispatcher {host} lives as {replica:?}"));
         }
     }
 
@@ -270,7 +273,7 @@ impl Oracle {
         let applied = inner.mirror.applied();
         inner.started.insert(host, (at, applied));
         inner.count("dispatcher started".into());
-        inner.tell(at, format!("dispatcher {host} starts"));
+        inner.log(at, format!("dispatcher {host} starts"));
     }
 
     pub fn crashed(&self, host: usize) {
@@ -301,7 +304,7 @@ impl Oracle {
 
     /// All faults are healed from now on.
     pub fn calm(&self) {
-        self.tell("everything is healed");
+        self.log("everything is healed");
     }
 }
 
@@ -312,7 +315,7 @@ pub fn short(name: &str) -> &str {
 }
 
 impl Inner {
-    fn tell(&mut self, at: u64, text: String) {
+    fn log(&mut self, at: u64, text: String) {
         if self.story.len() == STORY {
             self.story.pop_front();
         }
@@ -331,7 +334,7 @@ impl Inner {
         if self.violations.iter().any(|v| v.promise == promise) {
             return;
         }
-        self.tell(at, format!("BROKEN {promise}: {what}"));
+        self.log(at, format!("BROKEN {promise}: {what}"));
         self.marks.push(Mark { at, until: None, kind: MarkKind::Violation, text: format!("{promise}: {what}") });
         self.violations.push(Violation { at, promise, what });
     }

@@ -111,9 +111,9 @@ mod built {
                 _ => Act::Delay(Duration::from_millis(time)),
             };
             match act {
-                Act::Drop => oracle.tell(format!("POINT {}: dropped", rate.point)),
-                Act::Swap => oracle.tell(format!("POINT {}: swapped with the next one", rate.point)),
-                Act::Delay(_) if time >= 100 => oracle.tell(format!("POINT {}: delayed by {time} ms", rate.point)),
+                Act::Drop => oracle.log(format!("POINT {}: dropped", rate.point)),
+                Act::Swap => oracle.log(format!("POINT {}: swapped with the next one", rate.point)),
+                Act::Delay(_) if time >= 100 => oracle.log(format!("POINT {}: delayed by {time} ms", rate.point)),
                 Act::Delay(_) | Act::Yield | Act::Pass => {}
             }
             act

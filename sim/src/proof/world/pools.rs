@@ -212,7 +212,7 @@ impl Grounds {
 
 /// The processes of one life of their dispatcher.
 struct Processes {
-    news: tokio::sync::Mutex<mpsc::UnboundedReceiver<Command>>,
+    observations: tokio::sync::Mutex<mpsc::UnboundedReceiver<Command>>,
     table: Arc<Mutex<Table>>,
     keeper: AbortHandle,
 }
@@ -243,13 +243,13 @@ enum State {
 
 impl Processes {
     fn start(grounds: Grounds) -> Arc<dyn Cluster> {
-        let (sender, news) = mpsc::unbounded_channel();
+        let (sender, observations) = mpsc::unbounded_channel();
         let dice = grounds.chance.stream(&format!("processes after {}", grounds.processes.load(Ordering::Relaxed)));
         let members = BTreeMap::new();
         let mut table =
             Table { grounds, sender, version: 0, wanted: (0, 0), decided: Decision::default(), members, dice };
         let version = table.next();
-        table.tell(Command::PodsListed { pods: Vec::new(), version });
+        table.report(Command::PodsListed { pods: Vec::new(), version });
         table.size();
         let table = Arc::new(Mutex::new(table));
         let kept = table.clone();
@@ -259,7 +259,11 @@ impl Processes {
                 tokio::time::sleep(LOOK).await;
             }
         });
-        Arc::new(Processes { news: tokio::sync::Mutex::new(news), table, keeper: keeper.abort_handle() })
+        Arc::new(Processes {
+            observations: tokio::sync::Mutex::new(observations),
+            table,
+            keeper: keeper.abort_handle(),
+        })
     }
 }
 
@@ -270,10 +274,10 @@ impl Drop for Processes {
 }
 
 impl Cluster for Processes {
-    fn news(&self) -> BoxFuture<'_, Command> {
+    fn next_observation(&self) -> BoxFuture<'_, Command> {
         Box::pin(async move {
-            match self.news.lock().await.recv().await {
-                Some(news) => news,
+            match self.observations.lock().await.recv().await {
+                Some(observation) => observation,
                 None => std::future::pending().await,
             }
         })
@@ -325,21 +329,21 @@ impl Table {
         self.version
     }
 
-    fn tell(&self, news: Command) {
+    fn report(&self, observation: Command) {
         // The dispatcher may have ended already.
-        let _ = self.sender.send(news);
+        let _ = self.sender.send(observation);
     }
 
     fn size(&mut self) {
         let ((start, end), version) = (self.wanted, self.next());
         let Decision { timeline, position: decided } = self.decided;
-        self.tell(Command::ScaleSeen { start, replicas: end - start, decided, timeline, version });
+        self.report(Command::ScaleSeen { start, replicas: end - start, decided, timeline, version });
     }
 
     fn seen(&mut self, ordinal: u32, phase: Phase) {
         let Some(uid) = self.members.get(&ordinal).map(|m| Uid(m.uid.as_str().into())) else { return };
         let version = self.next();
-        self.tell(Command::PodSeen { pod: Ordinal(ordinal), uid, phase, version });
+        self.report(Command::PodSeen { pod: Ordinal(ordinal), uid, phase, version });
     }
 
     /// Does what is due now.
@@ -408,6 +412,6 @@ impl Table {
         self.grounds.oracle.pod_is_gone(&member.uid);
         self.grounds.oracle.count("process ended");
         let (pod, uid, version) = (Ordinal(ordinal), Uid(member.uid.into()), self.next());
-        self.tell(Command::PodGone { pod, uid, version });
+        self.report(Command::PodGone { pod, uid, version });
     }
 }

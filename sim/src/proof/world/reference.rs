@@ -54,7 +54,7 @@ pub(super) fn judges(promise: &str) -> bool {
 
 /// The receiver of all observations of a world.
 #[derive(Clone)]
-pub(super) struct Outsiders(Arc<Mutex<Inner>>);
+pub(super) struct ReferenceOracle(Arc<Mutex<Inner>>);
 
 struct Inner {
     reference: Reference,
@@ -64,14 +64,14 @@ struct Inner {
     not_before: u64,
 }
 
-impl Default for Outsiders {
-    fn default() -> Outsiders {
+impl Default for ReferenceOracle {
+    fn default() -> ReferenceOracle {
         let reference = Reference::new(Watch::Events);
-        Outsiders(Arc::new(Mutex::new(Inner { reference, lost: false, settles: None, not_before: 0 })))
+        ReferenceOracle(Arc::new(Mutex::new(Inner { reference, lost: false, settles: None, not_before: 0 })))
     }
 }
 
-impl Outsiders {
+impl ReferenceOracle {
     fn locked(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,7 +86,7 @@ impl Oracle {
         let at = self.now();
         let observed = Observed { at, tolerance: at.saturating_sub(since), what };
         self.count(format!("outsiders: {}", what_kind(&observed.what)));
-        let findings = self.outsiders.locked().reference.observe(&observed);
+        let findings = self.reference.locked().reference.observe(&observed);
         for finding in findings {
             self.violate(promise(finding.rule), finding.text);
         }
@@ -164,36 +164,36 @@ impl Oracle {
         self.observed(self.now(), Observation::Disturbed { until: until + RECOVERY });
         if kind == FaultKind::PoolRemoval.word() {
             // All state of the pool is deleted, and it begins again.
-            self.outsiders.locked().not_before = until + RECOVERY;
+            self.reference.locked().not_before = until + RECOVERY;
             self.journal_lost();
         }
     }
 
     pub(super) fn journal_lost(&self) {
-        let mut outsiders = self.outsiders.locked();
-        (outsiders.lost, outsiders.settles) = (true, None);
-        drop(outsiders);
+        let mut inner = self.reference.locked();
+        (inner.lost, inner.settles) = (true, None);
+        drop(inner);
         self.observed(self.now(), Observation::JournalLost);
     }
 
     /// The journal accepts entries, and no loss is being handled.
     pub(super) fn journal_serves(&self) {
         let now = self.now();
-        let mut outsiders = self.outsiders.locked();
-        if outsiders.lost && outsiders.settles.is_none() {
-            outsiders.settles = Some(outsiders.not_before.max(now + LATE));
+        let mut inner = self.reference.locked();
+        if inner.lost && inner.settles.is_none() {
+            inner.settles = Some(inner.not_before.max(now + LATE));
         }
     }
 
     /// Some time has passed.
     pub fn passed(&self) {
         let now = self.now();
-        let mut outsiders = self.outsiders.locked();
-        let settled = outsiders.settles.is_some_and(|at| at <= now);
+        let mut inner = self.reference.locked();
+        let settled = inner.settles.is_some_and(|at| at <= now);
         if settled {
-            (outsiders.lost, outsiders.settles) = (false, None);
+            (inner.lost, inner.settles) = (false, None);
         }
-        drop(outsiders);
+        drop(inner);
         if settled {
             self.observed(now, Observation::JournalSettled);
         }

@@ -128,7 +128,7 @@ impl Scaler {
 
     fn write(&self, who: &str, decided: &mut Option<(u32, u64)>, now: u64) {
         if let Some((replicas, _)) = decided.take_if(|(_, at)| *at <= now) {
-            self.oracle.tell(format!("{who} writes replicas {replicas}"));
+            self.oracle.log(format!("{who} writes replicas {replicas}"));
             self.oracle.count(format!("{who} writes"));
             self.kube.scale_to(replicas);
         }

@@ -21,7 +21,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use requests::request;
 use slotkeeper::config::Secret;
-use slotkeeper::front::cookie::Keys;
+use slotkeeper::cookie::Keys;
 use slotkeeper_reference::Observation;
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -5,7 +5,7 @@
 
 use super::calls::CallError;
 use super::pause::{Pause, Proof};
-use super::sight::{DELETION_COST, DO_NOT_DISRUPT, KEPT, SAFE_TO_EVICT};
+use super::snapshot::{DELETION_COST, DO_NOT_DISRUPT, KEPT, SAFE_TO_EVICT};
 use super::{Living, Site, orders};
 use crate::cluster::{Attendance, Attended};
 use crate::io::now;

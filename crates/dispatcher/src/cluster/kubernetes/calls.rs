@@ -34,7 +34,7 @@ impl Calls {
         Calls { made, overwritten: IntCounter::with_opts(opts).ok() }
     }
 
-    pub(super) fn figures(&self) -> Vec<Box<dyn Collector>> {
+    pub(super) fn collectors(&self) -> Vec<Box<dyn Collector>> {
         let made = self.made.iter().map(|c| Box::new(c.clone()) as Box<dyn Collector>);
         made.chain(self.overwritten.iter().map(|c| Box::new(c.clone()) as Box<dyn Collector>)).collect()
     }

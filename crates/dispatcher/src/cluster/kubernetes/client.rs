@@ -2,7 +2,7 @@
 //! also runs in a simulation.
 
 use crate::config::KubernetesAccess;
-use crate::io::{BoxFuture, Net, Stream};
+use crate::io::{BoxFuture, Net, Socket};
 use http::{HeaderValue, Uri};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -24,13 +24,17 @@ const USER_AGENT: &str = concat!("slotkeeper/", env!("CARGO_PKG_VERSION"));
 const DIAL: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(60);
 
+/// Why there is no access to the Kubernetes API.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AccessError {
+    /// The kubeconfig in this file, or one of its contexts.
     #[error("the kubeconfig {0} cannot be used")]
     File(String, #[source] kube::config::KubeconfigError),
+    /// Neither a service account nor a kubeconfig: both errors.
     #[error("this is not a pod with a service account ({0}), and there is no usable kubeconfig")]
     Nowhere(kube::config::InClusterError, #[source] kube::config::KubeconfigError),
+    /// A file that they name, or a client certificate.
     #[error("the credentials cannot be used")]
     Credentials(#[source] kube::Error),
 }
@@ -90,9 +94,9 @@ pub fn client(mut config: Config, net: Arc<dyn Net>) -> Result<Client, kube::Err
 struct Dialer(Arc<dyn Net>);
 
 impl Service<Uri> for Dialer {
-    type Response = Line;
+    type Response = ApiConnection;
     type Error = io::Error;
-    type Future = BoxFuture<'static, io::Result<Line>>;
+    type Future = BoxFuture<'static, io::Result<ApiConnection>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -106,7 +110,7 @@ impl Service<Uri> for Dialer {
             let mut failed = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
             for address in net.resolve(&format!("{host}:{port}")).await? {
                 match tokio::time::timeout(DIAL, net.dial(address)).await {
-                    Ok(Ok(stream)) => return Ok(Line(TokioIo::new(stream))),
+                    Ok(Ok(stream)) => return Ok(ApiConnection(TokioIo::new(stream))),
                     Ok(Err(e)) => failed = e,
                     Err(late) => failed = late.into(),
                 }
@@ -117,21 +121,21 @@ impl Service<Uri> for Dialer {
 }
 
 /// A connection in the form that hyper's client requires.
-struct Line(TokioIo<Stream>);
+struct ApiConnection(TokioIo<Socket>);
 
-impl Connection for Line {
+impl Connection for ApiConnection {
     fn connected(&self) -> Connected {
         Connected::new()
     }
 }
 
-impl Read for Line {
+impl Read for ApiConnection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }
 
-impl Write for Line {
+impl Write for ApiConnection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }

@@ -21,7 +21,7 @@ const PAGE: u32 = 500;
 /// The pause before a watch is opened again, for a server that ends watches at once.
 const BREATH: Duration = Duration::from_millis(50);
 
-pub(super) enum News<T> {
+pub(super) enum Update<T> {
     Listed { items: Vec<T>, version: u64 },
     Put { item: T, version: u64 },
     Gone { item: T, version: u64 },
@@ -50,13 +50,13 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     /// Follows until the receiver is dropped. `read` converts an object; objects for which it returns `None` are skipped.
-    pub(super) async fn follow<T>(self, read: impl Fn(K) -> Option<T>, out: mpsc::Sender<News<T>>) {
+    pub(super) async fn follow<T>(self, read: impl Fn(K) -> Option<T>, out: mpsc::Sender<Update<T>>) {
         let mut delay = self.pace().retry.0;
         loop {
             match self.list(&read).await {
                 Ok((items, version)) => {
                     delay = self.pace().retry.0;
-                    if out.send(News::Listed { items, version }).await.is_err() {
+                    if out.send(Update::Listed { items, version }).await.is_err() {
                         return;
                     }
                     if self.watch_from(version, &read, &out).await.is_err() {
@@ -109,7 +109,7 @@ where
         &self,
         mut version: u64,
         read: &impl Fn(K) -> Option<T>,
-        out: &mpsc::Sender<News<T>>,
+        out: &mpsc::Sender<Update<T>>,
     ) -> Result<(), Closed> {
         let relist = now() + self.pace().relist;
         let mut delay = self.pace().retry.0;
@@ -150,7 +150,7 @@ where
         version: &mut u64,
         relist: Instant,
         read: &impl Fn(K) -> Option<T>,
-        out: &mpsc::Sender<News<T>>,
+        out: &mpsc::Sender<Update<T>>,
     ) -> Result<Result<End, CallError>, Closed> {
         let params = WatchParams {
             label_selector: self.labels.clone(),
@@ -176,7 +176,7 @@ where
                 Ok(None) => return Ok(Ok(End::Quietly)),
                 Err(_) => return Ok(Err(CallError::Silent(self.pace().watch))),
             };
-            let news = match event {
+            let update = match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
                 WatchEvent::Deleted(object) => (object, true),
                 WatchEvent::Bookmark(mark) => {
@@ -186,15 +186,15 @@ where
                 WatchEvent::Error(status) if status.code == 410 => return Ok(Ok(too_old())),
                 WatchEvent::Error(status) => return Ok(Err(kube::Error::Api(status).into())),
             };
-            let (object, gone) = news;
+            let (object, gone) = update;
             match number(object.meta().resource_version.as_deref().unwrap_or_default()) {
                 Ok(newest) => *version = newest,
                 Err(error) => return Ok(Err(error)),
             }
             let Some(item) = read(object) else { continue };
             let version = *version;
-            let news = if gone { News::Gone { item, version } } else { News::Put { item, version } };
-            out.send(news).await.map_err(|_| Closed)?;
+            let update = if gone { Update::Gone { item, version } } else { Update::Put { item, version } };
+            out.send(update).await.map_err(|_| Closed)?;
         }
     }
 

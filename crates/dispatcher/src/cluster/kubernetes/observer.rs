@@ -3,21 +3,20 @@
 //! that a pod has answered a probe).
 
 mod events;
-mod known;
 mod lost;
 mod size;
+mod tracked;
 
-use super::follow::{News, Source};
+use super::follow::{Source, Update};
 use super::pause::Proof;
 use super::reason::Note;
-use super::sight::{Sight, Stage};
+use super::snapshot::{PodSnapshot, Stage};
 use super::workload::{Certain, Going, Workload};
 use super::{Site, ordinals};
 use crate::cluster::probe;
 use crate::config::Workload as Named;
 use crate::io::now;
 use k8s_openapi::api::core::v1::Pod;
-use known::Known;
 use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -26,6 +25,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
+use tracked::TrackedPod;
 
 /// Versions per version of the API server; the last one is reserved for "the pod answers".
 const FINE: u64 = 16;
@@ -37,9 +37,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) struct Observer {
     site: Arc<Site>,
-    teller: mpsc::UnboundedSender<Command>,
+    reporter: mpsc::UnboundedSender<Command>,
     proofs: mpsc::UnboundedReceiver<Proof>,
-    pods: BTreeMap<Uid, Known>,
+    pods: BTreeMap<Uid, TrackedPod>,
     /// Pods that are starting, or run without being ready.
     coming: BTreeSet<Uid>,
     /// The newest version of the pods, and the number of observations reported after it within the version.
@@ -47,7 +47,7 @@ pub(super) struct Observer {
     refined: u64,
     listed: bool,
     certain: Option<Certain>,
-    told: Option<Certain>,
+    reported: Option<Certain>,
     /// A size that was read and could not be reported yet; true if sizes may have been missed before it.
     unsaid: Option<(Workload, bool)>,
     retry: Option<Instant>,
@@ -59,7 +59,7 @@ pub(super) struct Observer {
     /// The deletion of the workload that was logged last.
     going: Option<Going>,
     /// Pods without an ordinal annotation, the ordinal chosen for them, and when to write it (again).
-    unnumbered: BTreeMap<Uid, (Sight, Option<u32>, Instant)>,
+    unnumbered: BTreeMap<Uid, (PodSnapshot, Option<u32>, Instant)>,
     /// Pods that are being deleted, and when they should have ended.
     ending: BTreeSet<(Instant, Uid)>,
     at_once: Arc<Semaphore>,
@@ -67,7 +67,7 @@ pub(super) struct Observer {
 }
 
 /// A pod has accepted a connection, or answered its probe.
-struct Answer {
+struct ProbeAnswer {
     uid: Uid,
     from: SocketAddr,
 }
@@ -86,12 +86,12 @@ fn inbox<T>() -> Inbox<T> {
 impl Observer {
     pub(super) fn new(
         site: Arc<Site>,
-        teller: mpsc::UnboundedSender<Command>,
+        reporter: mpsc::UnboundedSender<Command>,
         proofs: mpsc::UnboundedReceiver<Proof>,
     ) -> Observer {
         Observer {
             site,
-            teller,
+            reporter,
             proofs,
             pods: BTreeMap::new(),
             coming: BTreeSet::new(),
@@ -99,7 +99,7 @@ impl Observer {
             refined: 0,
             listed: false,
             certain: None,
-            told: None,
+            reported: None,
             unsaid: None,
             retry: None,
             selector: None,
@@ -115,23 +115,23 @@ impl Observer {
     }
 
     pub(super) async fn run(mut self) {
-        let (mut sizes, mut answers, mut notes, mut silences) = (inbox(), inbox::<Answer>(), inbox(), inbox());
-        let mut pods: Option<(mpsc::Receiver<News<Sight>>, AbortHandle)> = None;
+        let (mut sizes, mut answers, mut notes, mut silences) = (inbox(), inbox::<ProbeAnswer>(), inbox(), inbox());
+        let mut pods: Option<(mpsc::Receiver<Update<PodSnapshot>>, AbortHandle)> = None;
         let mut events: Option<AbortHandle> = None;
         self.follow_workload(sizes.send.clone());
         loop {
             tokio::select! {
                 biased;
-                Some(news) = sizes.read.recv() => {
-                    self.workload(news).await;
+                Some(update) = sizes.read.recv() => {
+                    self.workload(update).await;
                     let following = pods.as_ref().map(|(_, task)| task);
                     if let Some(next) = self.follow_pods(following) {
                         pods = Some(next);
                     }
                 }
-                Some(news) = next(&mut pods) => {
-                    let whose = whose(&news);
-                    self.pods(news, &answers.send, &mut answers.read).await;
+                Some(update) = next(&mut pods) => {
+                    let whose = whose(&update);
+                    self.pods(update, &answers.send, &mut answers.read).await;
                     self.look_at_ends(whose, &silences.send);
                 }
                 Some(uid) = silences.read.recv() => self.give_up(&uid),
@@ -158,7 +158,7 @@ impl Observer {
         }
     }
 
-    fn follow_workload(&mut self, out: mpsc::Sender<News<Workload>>) {
+    fn follow_workload(&mut self, out: mpsc::Sender<Update<Workload>>) {
         let (site, name) = (self.site.clone(), self.site.config.workload.name());
         let fields = Some(format!("metadata.name={name}"));
         match site.config.workload {
@@ -176,7 +176,10 @@ impl Observer {
     }
 
     /// Starts to follow the pods when the workload's selector is known; starts again when the selector changes.
-    fn follow_pods(&mut self, following: Option<&AbortHandle>) -> Option<(mpsc::Receiver<News<Sight>>, AbortHandle)> {
+    fn follow_pods(
+        &mut self,
+        following: Option<&AbortHandle>,
+    ) -> Option<(mpsc::Receiver<Update<PodSnapshot>>, AbortHandle)> {
         let workload = self.site.seen().workload.clone()?;
         let labels = workload.selector;
         if following.is_some() && self.selector == labels {
@@ -188,23 +191,28 @@ impl Observer {
             return None;
         }
         self.selector.clone_from(&labels);
-        let (out, news) = mpsc::channel(AHEAD);
+        let (out, update) = mpsc::channel(AHEAD);
         let (api, site): (kube::Api<Pod>, _) = (self.site.pods(), self.site.clone());
         let source = Source { site, api, resource: "pods", labels, fields: None };
-        let task = self.tasks.spawn(async move { source.follow(Sight::of, out).await });
-        Some((news, task))
+        let task = self.tasks.spawn(async move { source.follow(PodSnapshot::of, out).await });
+        Some((update, task))
     }
 
-    fn tell(&self, command: Command) {
+    fn report(&self, command: Command) {
         // The receiver is dropped only together with the pool.
-        let _ = self.teller.send(command);
+        let _ = self.reporter.send(command);
     }
 
     // ---- pods ----
 
-    async fn pods(&mut self, news: News<Sight>, knocks: &mpsc::Sender<Answer>, answers: &mut mpsc::Receiver<Answer>) {
-        match news {
-            News::Listed { items, version } => {
+    async fn pods(
+        &mut self,
+        update: Update<PodSnapshot>,
+        knocks: &mpsc::Sender<ProbeAnswer>,
+        answers: &mut mpsc::Receiver<ProbeAnswer>,
+    ) {
+        match update {
+            Update::Listed { items, version } => {
                 self.renew(version);
                 let present: BTreeSet<Uid> = items.iter().map(|s| s.uid.clone()).collect();
                 self.pods.retain(|uid, _| present.contains(uid));
@@ -227,14 +235,14 @@ impl Observer {
                 self.site.seen().pods = self.pods.values().map(|k| (k.ordinal, k.living())).collect();
                 self.size().await;
             }
-            News::Put { item, version } => {
+            Update::Put { item, version } => {
                 self.renew(version);
                 let uid = item.uid.clone();
                 self.take(item, version, knocks);
                 self.retell(&uid, version * FINE);
                 self.show(&uid);
             }
-            News::Gone { item, version } => {
+            Update::Gone { item, version } => {
                 self.renew(version);
                 self.unnumbered.remove(&item.uid);
                 self.lose(&item.uid, version * FINE);
@@ -261,7 +269,7 @@ impl Observer {
         }
     }
 
-    fn take(&mut self, sight: Sight, version: u64, knocks: &mpsc::Sender<Answer>) {
+    fn take(&mut self, sight: PodSnapshot, version: u64, knocks: &mpsc::Sender<ProbeAnswer>) {
         let uid = sight.uid.clone();
         let workload = &self.site.config.workload;
         let number = ordinals::ordinal(&sight, workload);
@@ -288,7 +296,7 @@ impl Observer {
             }
         } else if let Some(ordinal) = number.filter(|_| is_ours || is_left) {
             self.unnumbered.remove(&uid);
-            self.pods.insert(uid.clone(), Known::new(sight, ordinal, version, owned));
+            self.pods.insert(uid.clone(), TrackedPod::new(sight, ordinal, version, owned));
         } else {
             if number.is_none() && is_ours && !matches!(sight.stage, Stage::Terminating) {
                 match self.unnumbered.get_mut(&uid) {
@@ -304,7 +312,7 @@ impl Observer {
     }
 
     /// Probes a ready pod until it answers once. After that, only the pod's own readiness counts.
-    fn knock(&mut self, uid: &Uid, knocks: &mpsc::Sender<Answer>) {
+    fn knock(&mut self, uid: &Uid, knocks: &mpsc::Sender<ProbeAnswer>) {
         let Some(known) = self.pods.get_mut(uid) else { return };
         let address = known.sight.ip.map(|ip| SocketAddr::new(ip, self.site.config.port));
         let (Some(address), Stage::Ready, false) = (address, &known.sight.stage, known.answered) else {
@@ -334,14 +342,14 @@ impl Observer {
                 tokio::time::sleep(site.config.probe.every).await;
             }
             // If the receiver was dropped, the answer is not needed.
-            let _ = knocks.send(Answer { uid, from: address }).await;
+            let _ = knocks.send(ProbeAnswer { uid, from: address }).await;
         }));
     }
 
     /// Before the first list is reported: waits for the pods to answer, so that running pods are ready at once.
-    async fn hear(&mut self, answers: &mut mpsc::Receiver<Answer>) {
+    async fn hear(&mut self, answers: &mut mpsc::Receiver<ProbeAnswer>) {
         let patience = now() + self.site.config.probe.timeout * 2;
-        while self.pods.values().any(Known::is_silent) {
+        while self.pods.values().any(TrackedPod::is_silent) {
             match tokio::time::timeout_at(patience, answers.recv()).await {
                 Ok(Some(answer)) => {
                     self.believe(&answer);
@@ -355,18 +363,18 @@ impl Observer {
         let mut seen = Vec::new();
         for (uid, known) in &mut self.pods {
             let phase = known.phase(self.site.config.port);
-            (known.told, known.told_overdue) = (Some(phase.clone()), false);
+            (known.reported, known.reported_overdue) = (Some(phase.clone()), false);
             seen.push(Sighting { pod: Ordinal(known.ordinal), uid: uid.clone(), phase });
         }
         self.coming = self.pods.iter().filter(|(_, k)| k.is_coming()).map(|(uid, _)| uid.clone()).collect();
         // Another dispatcher may report a list of the same version while pods have not answered it: a list in which all
         // ready pods have answered gets a higher version.
-        if !self.pods.values().any(Known::is_silent) {
-            self.tell(Command::PodsListed { pods: seen, version: version * FINE + FINE - 2 });
+        if !self.pods.values().any(TrackedPod::is_silent) {
+            self.report(Command::PodsListed { pods: seen, version: version * FINE + FINE - 2 });
             return;
         }
-        self.tell(Command::PodsListed { pods: seen, version: version * FINE });
-        let answered = self.pods.iter().filter(|(_, k)| matches!(k.told, Some(Phase::Ready { .. })));
+        self.report(Command::PodsListed { pods: seen, version: version * FINE });
+        let answered = self.pods.iter().filter(|(_, k)| matches!(k.reported, Some(Phase::Ready { .. })));
         for uid in answered.map(|(uid, _)| uid.clone()).collect::<Vec<_>>() {
             self.say(&uid, version * FINE + FINE - 1);
         }
@@ -381,8 +389,8 @@ impl Observer {
         } else {
             self.coming.remove(uid);
         }
-        if self.listed && known.told.as_ref() != Some(&phase) {
-            known.told = Some(phase);
+        if self.listed && known.reported.as_ref() != Some(&phase) {
+            known.reported = Some(phase);
             self.say(uid, version);
         }
         self.tell_overdue(uid);
@@ -390,8 +398,8 @@ impl Observer {
 
     fn say(&self, uid: &Uid, version: u64) {
         let Some(known) = self.pods.get(uid) else { return };
-        let Some(phase) = known.told.clone() else { return };
-        self.tell(Command::PodSeen { pod: Ordinal(known.ordinal), uid: uid.clone(), phase, version });
+        let Some(phase) = known.reported.clone() else { return };
+        self.report(Command::PodSeen { pod: Ordinal(known.ordinal), uid: uid.clone(), phase, version });
     }
 
     fn lose(&mut self, uid: &Uid, version: u64) {
@@ -404,18 +412,18 @@ impl Observer {
             }
         }
         if self.listed {
-            self.tell(Command::PodGone { pod: Ordinal(known.ordinal), uid: uid.clone(), version });
+            self.report(Command::PodGone { pod: Ordinal(known.ordinal), uid: uid.clone(), version });
         }
     }
 
-    fn answered(&mut self, answer: &Answer) {
+    fn answered(&mut self, answer: &ProbeAnswer) {
         if self.believe(answer) {
             self.retell(&answer.uid, self.newest * FINE + FINE - 1);
         }
     }
 
     /// Records an answer, unless the pod has another address by now.
-    fn believe(&mut self, answer: &Answer) -> bool {
+    fn believe(&mut self, answer: &ProbeAnswer) -> bool {
         let known = self.pods.get_mut(&answer.uid).filter(|k| k.sight.ip == Some(answer.from.ip()));
         known.map(|known| known.answered = true).is_some()
     }
@@ -466,16 +474,16 @@ impl Observer {
 }
 
 /// The pod of this event; `None`: all pods.
-fn whose(news: &News<Sight>) -> Option<Uid> {
-    match news {
-        News::Listed { .. } => None,
-        News::Put { item, .. } | News::Gone { item, .. } => Some(item.uid.clone()),
+fn whose(update: &Update<PodSnapshot>) -> Option<Uid> {
+    match update {
+        Update::Listed { .. } => None,
+        Update::Put { item, .. } | Update::Gone { item, .. } => Some(item.uid.clone()),
     }
 }
 
-async fn next(pods: &mut Option<(mpsc::Receiver<News<Sight>>, AbortHandle)>) -> Option<News<Sight>> {
+async fn next(pods: &mut Option<(mpsc::Receiver<Update<PodSnapshot>>, AbortHandle)>) -> Option<Update<PodSnapshot>> {
     match pods {
-        Some((news, _)) => news.recv().await,
+        Some((update, _)) => update.recv().await,
         None => std::future::pending().await,
     }
 }

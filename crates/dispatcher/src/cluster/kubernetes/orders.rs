@@ -2,7 +2,7 @@
 
 use super::Site;
 use super::calls::{CallError, patch_params};
-use super::sight::DELETION_COST;
+use super::snapshot::DELETION_COST;
 use super::workload::{DECIDED, TIMELINE, Workload};
 use crate::cluster::{ClusterError, Size};
 use crate::config::Workload as Named;

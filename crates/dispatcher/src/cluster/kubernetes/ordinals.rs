@@ -4,7 +4,7 @@
 //! moment may choose the same number: such a pool should have only one dispatcher.)
 
 use super::Site;
-use super::sight::Sight;
+use super::snapshot::PodSnapshot;
 use crate::config::Workload as Named;
 use serde_json::json;
 use slotkeeper_core::planted;
@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 pub(super) const ORDINAL: &str = "slotkeeper.dev/ordinal";
 
 /// Whether the pod belongs to the workload; a StatefulSet must also have this uid.
-pub(super) fn is_of(sight: &Sight, workload: &Named, uid: &str) -> bool {
+pub(super) fn is_of(sight: &PodSnapshot, workload: &Named, uid: &str) -> bool {
     planted!(ForeignPodsTaken => true);
     let Some(owner) = &sight.owner else { return false };
     match workload {
@@ -27,7 +27,7 @@ pub(super) fn is_of(sight: &Sight, workload: &Named, uid: &str) -> bool {
     }
 }
 
-pub(super) fn ordinal(sight: &Sight, workload: &Named) -> Option<u32> {
+pub(super) fn ordinal(sight: &PodSnapshot, workload: &Named) -> Option<u32> {
     match workload {
         Named::StatefulSet(set) => sight.name.strip_prefix(set)?.strip_prefix('-')?.parse().ok(),
         Named::Deployment(_) => sight.annotations.get(ORDINAL)?.parse().ok(),
@@ -35,7 +35,7 @@ pub(super) fn ordinal(sight: &Sight, workload: &Named) -> Option<u32> {
 }
 
 /// Writes the number to the pod; the watch reads it back. If another dispatcher has written one meanwhile, that one stays.
-pub(super) async fn write(site: Arc<Site>, number: u32, sight: Sight, at_once: Arc<Semaphore>) {
+pub(super) async fn write(site: Arc<Site>, number: u32, sight: PodSnapshot, at_once: Arc<Semaphore>) {
     let Ok(_permit) = at_once.acquire().await else { return };
     let annotations = json!({ ORDINAL: number.to_string() });
     match site.annotate(&sight.name, &sight.uid, Some(&sight.resource_version), annotations).await {

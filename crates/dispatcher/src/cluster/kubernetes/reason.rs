@@ -1,8 +1,8 @@
 //! Why a pod is not ready yet, in plain words for the waiting room, whose readers need not know Kubernetes. Operators find
 //! more in the pod's events.
 
-use super::sight::Stage;
-use crate::cluster::news::pending;
+use super::snapshot::Stage;
+use crate::cluster::observations::pending;
 use slotkeeper_core::Phase;
 
 /// The newest event of a pod.

@@ -1,8 +1,8 @@
 //! One pod from its start to its end: prepares its folder and port, starts it through a supervisor (or adopts one that a
 //! former dispatcher started), probes it, and stops it on request. Reports to the keeper, which makes the decisions.
 
-use super::figures::Figures;
 use super::link::{Link, Report};
+use super::metrics::ProcessMetrics;
 use super::output::Output;
 use super::records::{Record, Records};
 use super::wire::{Adopt, Leader, Spec};
@@ -44,7 +44,7 @@ pub(super) struct Pool {
     pub(super) user: Option<User>,
     /// The digest of the settings with which pods are started (`fingerprint`).
     pub(super) settings: String,
-    pub(super) figures: Arc<Figures>,
+    pub(super) metrics: Arc<ProcessMetrics>,
 }
 
 impl Pool {
@@ -53,7 +53,7 @@ impl Pool {
     }
 
     pub(super) fn output(&self, ordinal: u32) -> Output {
-        Output::new(self.name(ordinal), self.config.log_lines, self.figures.suppressed())
+        Output::new(self.name(ordinal), self.config.log_lines, self.metrics.suppressed())
     }
 
     pub(super) fn folder(&self, ordinal: u32) -> PathBuf {
@@ -113,17 +113,17 @@ impl Life {
         let prepared = self.prepare().await;
         if stop.try_recv() != Err(TryRecvError::Empty) {
             self.wipe_or_warn().await;
-            return self.tell(What::Ended(End::Before)).await;
+            return self.report(What::Ended(End::Before)).await;
         }
         let (spec, address) = match prepared {
             Ok(prepared) => prepared,
-            Err(why) => return self.tell(What::NotStarted(why)).await,
+            Err(why) => return self.report(What::NotStarted(why)).await,
         };
         let pool = &self.pool;
         let started = Link::start(&pool.supervisor, &pool.name(self.ordinal), &spec, pool.output(self.ordinal)).await;
         let (link, supervisor) = match started {
             Ok(started) => started,
-            Err(e) => return self.tell(What::NotStarted(format!("cannot start its supervisor: {e}"))).await,
+            Err(e) => return self.report(What::NotStarted(format!("cannot start its supervisor: {e}"))).await,
         };
         let record = Record {
             uid: spec.uid,
@@ -153,7 +153,7 @@ impl Life {
                 biased;
                 stopped = &mut stop, if !is_ending => {
                     if stopped == Ok(Stop::Leave) {
-                        return self.tell(What::Left).await;
+                        return self.report(What::Left).await;
                     }
                     is_ending = true;
                     link.end().await;
@@ -164,12 +164,12 @@ impl Life {
                         self.write(&record);
                         if !is_running {
                             is_running = true;
-                            self.tell(What::Running).await;
+                            self.report(What::Running).await;
                         }
                     }
                     Some(Report::Failed(error)) => {
                         self.pool.records.remove(self.ordinal, &record.uid);
-                        return self.tell(What::NotStarted(self.cannot_start(&error))).await;
+                        return self.report(What::NotStarted(self.cannot_start(&error))).await;
                     }
                     Some(Report::Ended(status)) => break End::Status(status),
                     None => {
@@ -187,10 +187,10 @@ impl Life {
         self.pool.records.remove(self.ordinal, &record.uid);
         self.wipe_or_warn().await;
         let limit = self.pool.config.restart_unready.filter(|_| hung);
-        self.tell(What::Ended(limit.map_or(end, End::Hung))).await;
+        self.report(What::Ended(limit.map_or(end, End::Hung))).await;
     }
 
-    async fn tell(&self, what: What) {
+    async fn report(&self, what: What) {
         // The keeper outlives all processes, unless the whole runtime ends.
         let _ = self.events.send(Event { ordinal: self.ordinal, uid: self.uid.clone(), what }).await;
     }
@@ -332,7 +332,7 @@ impl Life {
                     Err(why) if !health.ready => What::Unready(why.clone()),
                     _ => What::Ready(address),
                 };
-                self.tell(what).await;
+                self.report(what).await;
             }
             was_ready |= health.ready;
             mute = if answers || health.ready { None } else { mute.or_else(|| Some(now())) };
@@ -341,7 +341,8 @@ impl Life {
                 && begin.elapsed() >= patience
             {
                 patience *= 4;
-                self.tell(What::Silent(format!("{why} ({} after its start)", in_words(whole(begin.elapsed()))))).await;
+                self.report(What::Silent(format!("{why} ({} after its start)", in_words(whole(begin.elapsed())))))
+                    .await;
             }
             let mute_for = mute.filter(|_| was_ready).map(|since| since.elapsed());
             if config.restart_unready.zip(mute_for).is_some_and(|(limit, passed)| passed >= limit) {

@@ -9,7 +9,7 @@
 use super::adoption::{self, Adopted};
 use super::child::{End, Event, Life, Pool, Stop, What};
 use super::crashes::{Crashes, ending};
-use crate::cluster::news::Teller;
+use crate::cluster::observations::Reporter;
 use crate::cluster::probe::in_words;
 use crate::cluster::{ClusterError, Size};
 use crate::config::OnRestart;
@@ -41,7 +41,7 @@ pub(super) enum Request {
 pub(super) struct Keeper {
     pool: Arc<Pool>,
     ids: Ids,
-    teller: Teller,
+    reporter: Reporter,
     wanted: Span,
     decided: Decision,
     members: BTreeMap<u32, Member>,
@@ -55,7 +55,7 @@ pub(super) struct Keeper {
 struct Member {
     uid: Uid,
     /// The last phase that was reported of this life.
-    told: Option<Phase>,
+    reported: Option<Phase>,
     crashes: Crashes,
     state: State,
 }
@@ -74,12 +74,12 @@ impl Member {
 }
 
 impl Keeper {
-    pub(super) fn start(pool: Arc<Pool>, ids: Ids, teller: Teller, requests: mpsc::Receiver<Request>) {
+    pub(super) fn start(pool: Arc<Pool>, ids: Ids, reporter: Reporter, requests: mpsc::Receiver<Request>) {
         let (events, reports) = mpsc::channel(64);
         let keeper = Keeper {
             pool,
             ids,
-            teller,
+            reporter,
             wanted: Span::EMPTY,
             decided: Decision::default(),
             members: BTreeMap::new(),
@@ -124,8 +124,10 @@ impl Keeper {
             listed.push(Sighting { pod: Ordinal(ordinal), uid: uid.clone(), phase: phase.clone() });
             let (stop, stopped) = oneshot::channel();
             let state = State::Alive { stop: Some(stop), ready_since: health.ready.then(now) };
-            self.members
-                .insert(ordinal, Member { uid: uid.clone(), told: Some(phase), crashes: Crashes::default(), state });
+            self.members.insert(
+                ordinal,
+                Member { uid: uid.clone(), reported: Some(phase), crashes: Crashes::default(), state },
+            );
             let life = Life { pool: self.pool.clone(), ordinal, uid, events: self.events.clone() };
             tokio::spawn(life.go_on(link, record, health, stopped));
         }
@@ -134,8 +136,8 @@ impl Keeper {
             .min()
             .zip(ordinals().max())
             .map_or(Span::EMPTY, |(low, high)| Span { start: low, end: high + 1 });
-        self.teller.listed(listed);
-        self.teller.scale(self.wanted.start, self.wanted.end - self.wanted.start, Decision::default());
+        self.reporter.listed(listed);
+        self.reporter.scale(self.wanted.start, self.wanted.end - self.wanted.start, Decision::default());
     }
 
     fn serve(&mut self, request: Request) {
@@ -166,7 +168,7 @@ impl Keeper {
         self.decided = size.decided;
         self.wanted = size.span();
         self.end_unwanted();
-        self.teller.scale(size.start, size.replicas, size.decided);
+        self.reporter.scale(size.start, size.replicas, size.decided);
         self.fill();
     }
 
@@ -249,7 +251,7 @@ impl Keeper {
             Err(e) => return tracing::error!(pool = %self.pool.id, ordinal, "no uid for a new process: {e}"),
         };
         let state = State::Waiting { until: now() };
-        self.members.insert(ordinal, Member { uid, told: None, crashes, state });
+        self.members.insert(ordinal, Member { uid, reported: None, crashes, state });
     }
 
     fn launch(&mut self, ordinal: u32) {
@@ -309,7 +311,7 @@ impl Keeper {
 
     /// No process was started: the same life tries again later.
     fn not_started(&mut self, ordinal: u32, why: &str) {
-        self.pool.figures.failed(None);
+        self.pool.metrics.failed(None);
         let Some(member) = self.members.get_mut(&ordinal) else { return };
         let wait = member.crashes.another(self.pool.config.backoff);
         member.state = State::Waiting { until: now() + wait };
@@ -321,7 +323,7 @@ impl Keeper {
     /// back-off.
     fn crashed(&mut self, ordinal: u32, end: &End) {
         let backoff = self.pool.config.backoff;
-        self.pool.figures.failed(Some(end));
+        self.pool.metrics.failed(Some(end));
         let Some(member) = self.members.get(&ordinal) else { return };
         let was_steady = match member.state {
             State::Alive { ready_since: Some(since), .. } => now().duration_since(since) >= backoff.1,
@@ -348,17 +350,17 @@ impl Keeper {
     /// Removes this life, and reports its end.
     fn forget(&mut self, ordinal: u32) {
         if let Some(member) = self.members.remove(&ordinal)
-            && member.told.is_some()
+            && member.reported.is_some()
         {
             tracing::info!(pool = %self.pool.id, ordinal, "pod removed");
-            self.teller.gone(ordinal, &member.uid);
+            self.reporter.gone(ordinal, &member.uid);
         }
     }
 
     /// Reports this life as terminating, unless nothing has been reported of it yet.
     fn see_end(&mut self, ordinal: u32) {
         planted!(TerminatingUntold => ());
-        if self.members.get(&ordinal).is_some_and(|member| member.told.is_some()) {
+        if self.members.get(&ordinal).is_some_and(|member| member.reported.is_some()) {
             self.see(ordinal, Phase::Terminating);
         }
     }
@@ -366,9 +368,9 @@ impl Keeper {
     /// Reports this life's phase if it has changed.
     fn see(&mut self, ordinal: u32, phase: Phase) {
         let Some(member) = self.members.get_mut(&ordinal) else { return };
-        if member.told.as_ref() != Some(&phase) {
-            self.teller.seen(ordinal, &member.uid, phase.clone());
-            member.told = Some(phase);
+        if member.reported.as_ref() != Some(&phase) {
+            self.reporter.seen(ordinal, &member.uid, phase.clone());
+            member.reported = Some(phase);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Bodies in transit: streamed frame by frame, with trailers and end-to-end backpressure.
 
 use super::fields;
-use super::line::Line;
 use super::pace::{Late, Progress};
-use super::pods::Lease;
+use super::pod_socket::PodConnection;
+use super::upstreams::Lease;
 use crate::front::error::{BoxError, RequestError, Step};
 use crate::front::visit::{Cut, InFlight, Seat};
 use bytes::Bytes;
@@ -127,7 +127,7 @@ pub struct Upload {
     left: Option<u64>,
     expectation: Option<(Expectation, Pin<Box<tokio::time::Sleep>>)>,
     /// The connection that it is sent on, until its first part has been read.
-    line: Option<Arc<Line>>,
+    line: Option<Arc<PodConnection>>,
     progress: Arc<Progress>,
 }
 
@@ -161,7 +161,7 @@ impl Upload {
     }
 
     /// Sets the connection that it is sent on.
-    pub fn sent_on(&mut self, line: Arc<Line>) {
+    pub fn sent_on(&mut self, line: Arc<PodConnection>) {
         self.line = Some(line);
     }
 
@@ -389,45 +389,45 @@ impl Body for Download {
 }
 
 /// The body of any response to a visitor.
-pub enum Answer {
+pub enum ResponseBody {
     Empty,
     Whole(Bytes),
     Pod(Box<Download>),
     Events(mpsc::Receiver<Bytes>),
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut *self {
-            Answer::Empty => Poll::Ready(None),
-            Answer::Whole(bytes) => {
+            ResponseBody::Empty => Poll::Ready(None),
+            ResponseBody::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
-                *self = Answer::Empty;
+                *self = ResponseBody::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Answer::Pod(download) => Pin::new(&mut **download).poll_frame(cx),
-            Answer::Events(events) => events.poll_recv(cx).map(|event| event.map(|bytes| Ok(Frame::data(bytes)))),
+            ResponseBody::Pod(download) => Pin::new(&mut **download).poll_frame(cx),
+            ResponseBody::Events(events) => events.poll_recv(cx).map(|event| event.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Answer::Empty => true,
-            Answer::Whole(bytes) => bytes.is_empty(),
-            Answer::Pod(download) => download.is_end_stream(),
-            Answer::Events(_) => false,
+            ResponseBody::Empty => true,
+            ResponseBody::Whole(bytes) => bytes.is_empty(),
+            ResponseBody::Pod(download) => download.is_end_stream(),
+            ResponseBody::Events(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Answer::Empty => SizeHint::with_exact(0),
-            Answer::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Answer::Pod(download) => download.size_hint(),
-            Answer::Events(_) => SizeHint::new(),
+            ResponseBody::Empty => SizeHint::with_exact(0),
+            ResponseBody::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            ResponseBody::Pod(download) => download.size_hint(),
+            ResponseBody::Events(_) => SizeHint::new(),
         }
     }
 }

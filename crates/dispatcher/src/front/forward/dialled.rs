@@ -1,6 +1,6 @@
 //! For unit tests: a network on which every connection can be opened.
 
-use crate::io::{BoxFuture, Listener, Net, Stream};
+use crate::io::{BoxFuture, Listener, Net, Socket};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -14,11 +14,11 @@ impl Net for Dialled {
     fn listen(&self, _: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
         Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
     }
-    fn dial(&self, _: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
+    fn dial(&self, _: SocketAddr) -> BoxFuture<'_, io::Result<Socket>> {
         Box::pin(async {
             let (near, far) = tokio::io::duplex(64);
             self.0.lock().unwrap().push(far);
-            Ok(Stream::Other(Box::new(near)))
+            Ok(Socket::Other(Box::new(near)))
         })
     }
     fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {

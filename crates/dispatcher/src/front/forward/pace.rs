@@ -12,7 +12,7 @@ pub use crate::metrics::labels::Late;
 
 /// The limits of a pool; `None`: unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct TimeLimits {
     /// From the end of the request to the head of its response.
     pub answer: Option<Duration>,
     /// The longest time without progress of a body.
@@ -118,14 +118,14 @@ impl Progress {
     }
 
     /// Waits until the head of the response is late, or the request's body has stalled before it.
-    pub async fn late(&self, patience: Patience) -> Late {
+    pub async fn late(&self, limits: TimeLimits) -> Late {
         loop {
             let (limit, late) = match self.waits_for.load(Ordering::Acquire) {
-                NOBODY => (patience.answer, Late::Answer),
-                SOURCE => (patience.stall, Late::UploadVisitor),
-                _ => (patience.stall, Late::UploadPod),
+                NOBODY => (limits.answer, Late::Answer),
+                SOURCE => (limits.stall, Late::UploadVisitor),
+                _ => (limits.stall, Late::UploadPod),
             };
-            let shortest = patience.answer.into_iter().chain(patience.stall).min();
+            let shortest = limits.answer.into_iter().chain(limits.stall).min();
             let Some(shortest) = shortest else { return std::future::pending().await };
             match limit.map(|limit| self.last() + limit) {
                 Some(due) if due <= now() => return late,
@@ -172,8 +172,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn patience(answer: Option<u32>, stall: Option<u32>) -> Patience {
-        Patience { answer: answer.map(|n| SECOND * n), stall: stall.map(|n| SECOND * n) }
+    fn limits(answer: Option<u32>, stall: Option<u32>) -> TimeLimits {
+        TimeLimits { answer: answer.map(|n| SECOND * n), stall: stall.map(|n| SECOND * n) }
     }
 
     async fn seconds_until(late: impl Future<Output = Late>) -> (Late, u64) {
@@ -185,7 +185,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_pods_time_starts_with_the_end_of_the_request() {
         let progress = Progress::new(true);
-        assert_eq!(seconds_until(progress.late(patience(Some(5), Some(2)))).await, (Late::Answer, 5));
+        assert_eq!(seconds_until(progress.late(limits(Some(5), Some(2)))).await, (Late::Answer, 5));
         let progress = Progress::new(false);
         let upload = async {
             for _ in 0..10 {
@@ -197,7 +197,7 @@ mod tests {
         };
         let late = async {
             tokio::select! {
-                late = progress.late(patience(Some(5), Some(2))) => late,
+                late = progress.late(limits(Some(5), Some(2))) => late,
                 late = upload => late,
             }
         };
@@ -207,20 +207,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stall_counts_against_the_side_that_is_waited_for() {
         let pod = Progress::new(false);
-        assert_eq!(seconds_until(pod.late(patience(Some(60), Some(3)))).await, (Late::UploadPod, 3));
+        assert_eq!(seconds_until(pod.late(limits(Some(60), Some(3)))).await, (Late::UploadPod, 3));
         let visitor = Progress::new(false);
         visitor.waits_for_source();
-        assert_eq!(seconds_until(visitor.late(patience(Some(60), Some(3)))).await, (Late::UploadVisitor, 3));
+        assert_eq!(seconds_until(visitor.late(limits(Some(60), Some(3)))).await, (Late::UploadVisitor, 3));
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_limits_nothing_is_late() {
         let whole = Progress::new(true);
         let day = SECOND * 86_400;
-        assert!(tokio::time::timeout(day, whole.late(patience(None, None))).await.is_err());
-        assert!(tokio::time::timeout(day, whole.late(patience(None, Some(1)))).await.is_err());
+        assert!(tokio::time::timeout(day, whole.late(limits(None, None))).await.is_err());
+        assert!(tokio::time::timeout(day, whole.late(limits(None, Some(1)))).await.is_err());
         let body = Progress::new(false);
-        assert!(tokio::time::timeout(day, body.late(patience(Some(1), None))).await.is_err());
+        assert!(tokio::time::timeout(day, body.late(limits(Some(1), None))).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 //! library has refused malformed heads (RFC 9113 §§8.2, 8.3: connection-specific fields, upper case, missing or repeated
 //! pseudo-header fields). A WebSocket (RFC 8441) becomes the upgrade that it would be in HTTP/1.1, with a key of our own.
 
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -129,7 +129,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Turns a response into one of HTTP/2.
-pub(super) fn into_http2(mut response: Response<Answer>, asked: Asked) -> Response<Answer> {
+pub(super) fn into_http2(mut response: Response<ResponseBody>, asked: Asked) -> Response<ResponseBody> {
     let status = response.status();
     let headers = response.headers_mut();
     // RFC 9113 §8.2.2
@@ -142,7 +142,7 @@ pub(super) fn into_http2(mut response: Response<Answer>, asked: Asked) -> Respon
         }
         // RFC 8441 §5: any other 2xx would open the WebSocket as well.
         Asked::WebSocket if status.is_success() => {
-            response = Response::new(Answer::Empty);
+            response = Response::new(ResponseBody::Empty);
             *response.status_mut() = StatusCode::BAD_GATEWAY;
         }
         Asked::WebSocket | Asked::Content | Asked::Head => {}
@@ -153,7 +153,7 @@ pub(super) fn into_http2(mut response: Response<Answer>, asked: Asked) -> Respon
         if let Some(length) = response.body().size_hint().exact().filter(|_| status != StatusCode::NO_CONTENT) {
             response.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length.into());
         }
-        *response.body_mut() = Answer::Empty;
+        *response.body_mut() = ResponseBody::Empty;
     }
     *response.version_mut() = Version::HTTP_2;
     response
@@ -258,7 +258,7 @@ mod tests {
                 .header("connection", "close")
                 .header("upgrade", "x")
                 .header("sec-websocket-accept", "x")
-                .body(Answer::Whole(Bytes::from_static(b"body")))
+                .body(ResponseBody::Whole(Bytes::from_static(b"body")))
                 .unwrap()
         };
         for (status, asked, expected, has_body, length) in [

@@ -8,8 +8,8 @@
 use super::budget::Budget;
 use super::frames::{CONTINUATION, DATA, Frame, Frames, HEADERS, RST_STREAM};
 use crate::config::Limits;
-use crate::front::guard::Linger;
-use crate::io::{Stream, now};
+use crate::front::framed_socket::Linger;
+use crate::io::{Socket, now};
 use crate::metrics::http2::{Ended, HttpMetrics};
 use prometheus::IntCounter;
 use std::io;
@@ -37,7 +37,7 @@ const RESETS: (u32, u32) = (500, 10);
 pub(super) type Verdict = Arc<OnceLock<Ended>>;
 
 pub(super) struct Wire {
-    stream: Stream,
+    stream: Socket,
     inbound: Frames,
     outbound: Frames,
     frames: Budget,
@@ -57,7 +57,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(stream: Stream, limits: &Limits, metrics: &HttpMetrics, verdict: Verdict) -> Wire {
+    pub(super) fn new(stream: Socket, limits: &Limits, metrics: &HttpMetrics, verdict: Verdict) -> Wire {
         let now = now();
         Wire {
             stream,

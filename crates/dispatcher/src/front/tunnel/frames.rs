@@ -44,7 +44,7 @@ pub const PONG: u8 = 10;
 
 /// The result of a step over some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum Parsed {
     /// A head ended here; its payload follows.
     Head(Head),
     /// The bytes or a payload ended here.
@@ -71,14 +71,14 @@ impl Frames {
     }
 
     /// Steps over some of the bytes. Returns how many, and what was found. Never zero bytes unless `bytes` is empty.
-    pub fn step(&mut self, bytes: &[u8]) -> (usize, Step) {
+    pub fn step(&mut self, bytes: &[u8]) -> (usize, Parsed) {
         if self.lost {
-            return (bytes.len(), Step::Bytes);
+            return (bytes.len(), Parsed::Bytes);
         }
         if self.payload > 0 {
             let n = self.payload.min(bytes.len() as u64);
             self.payload -= n;
-            return (n as usize, Step::Bytes);
+            return (n as usize, Parsed::Bytes);
         }
         let mut used = 0;
         while used < bytes.len() {
@@ -88,13 +88,13 @@ impl Frames {
             if let Some(head) = self.parse() {
                 self.have = 0;
                 self.payload = head.payload;
-                return (used, Step::Head(head));
+                return (used, Parsed::Head(head));
             }
             if self.lost {
-                return (bytes.len(), Step::Bytes);
+                return (bytes.len(), Parsed::Bytes);
             }
         }
-        (used, Step::Bytes)
+        (used, Parsed::Bytes)
     }
 
     fn parse(&mut self) -> Option<Head> {
@@ -152,7 +152,7 @@ mod tests {
                 let (n, step) = frames.step(part);
                 assert!(n > 0);
                 part = &part[n..];
-                if let Step::Head(head) = step {
+                if let Parsed::Head(head) = step {
                     heads.push(head);
                 }
             }

@@ -1,7 +1,7 @@
 //! One direction of a tunnel: reads available bytes, follows the frames, and writes the bytes to the other side. Bytes that
 //! the other side does not accept at once are kept, and reading stops until they are written.
 
-use super::frames::{Frames, Head, PONG, Step};
+use super::frames::{Frames, Head, PONG, Parsed};
 use crate::front::activity::Counts;
 use crate::metrics::PoolMetrics;
 use slotkeeper_core::planted;
@@ -300,7 +300,7 @@ impl Pump {
             self.signs.active |= self.counting && frames.in_payload();
             let (n, step) = frames.step(rest);
             rest = &rest[n..];
-            if let Step::Head(head) = step {
+            if let Parsed::Head(head) = step {
                 self.counting = head.is_data() && self.counts.frame(head.payload);
                 self.signs.active |= self.counting;
                 note_head(head, self.direction, metrics);
@@ -339,7 +339,7 @@ impl Pump {
             }
             self.signs.active |= self.counting && frames.in_payload();
             let (n, step) = frames.step(rest);
-            if let Step::Head(head) = step {
+            if let Parsed::Head(head) = step {
                 self.counting = head.is_data() && self.counts.frame(head.payload);
                 self.signs.active |= self.counting;
                 note_head(head, self.direction, metrics);
@@ -352,19 +352,19 @@ impl Pump {
 
 impl Edit {
     /// Passes some bytes on, or holds them while they may be the pong.
-    fn take(&mut self, bytes: &[u8], step: Step, frames: &Frames, out: &mut Vec<u8>) {
+    fn take(&mut self, bytes: &[u8], step: Parsed, frames: &Frames, out: &mut Vec<u8>) {
         if !self.holding {
             out.extend_from_slice(bytes);
             return;
         }
         self.held.extend_from_slice(bytes);
         let undecided = match step {
-            Step::Head(head) => {
+            Parsed::Head(head) => {
                 self.mask = head.mask;
                 head.opcode == PONG && head.payload == 8
             }
             // An incomplete head, or the pong's payload.
-            Step::Bytes => !frames.between() && !frames.is_lost(),
+            Parsed::Bytes => !frames.between() && !frames.is_lost(),
         };
         if undecided {
             return;

@@ -176,7 +176,7 @@ impl InFlight {
 
     /// The attach has been read back: from here on bytes may go to the pod.
     fn take(&mut self, pod: Ordinal, incarnation: Incarnation) -> Result<Arc<Seat>, NoSeat> {
-        let upstream = self.pool.pods.upstream(&incarnation);
+        let upstream = self.pool.upstreams.upstream(&incarnation);
         let limit = self.dispatcher.view.borrow().limit.clone();
         let seat = Seat::new(pod, incarnation, upstream, limit, self.counts.requests);
         let counted = Counted::one(&self.pool.metrics.attached);
@@ -324,7 +324,7 @@ async fn write_attach(driver: &Driver, pool: &PoolId, attach: Command) -> Result
         driver.post(pool, attach);
         Ok(())
     });
-    answered(driver.tell(pool, attach)).await
+    answered(driver.write(pool, attach)).await
 }
 
 /// An attach that has been written but not yet read back. Dropped half-way (the visitor left), it is detached again.

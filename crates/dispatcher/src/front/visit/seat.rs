@@ -3,7 +3,7 @@
 
 use crate::engine::view::Limit;
 use crate::front::forward::pace::Late;
-use crate::front::forward::pods::Upstream;
+use crate::front::forward::upstreams::Upstream;
 use crate::io::now;
 use slotkeeper_core::{Incarnation, Ordinal, SessionId, planted};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ pub struct Seat {
     active: AtomicBool,
     /// Requests whose response has not begun.
     unanswered: AtomicUsize,
-    ending: Mutex<Option<Told>>,
+    ending: Mutex<Option<StartedEnding>>,
     ended: Notify,
     /// Bodies in transit: one that is not polled cannot notice the end, so it is cut.
     bodies: Mutex<Vec<Weak<dyn Cut>>>,
@@ -55,7 +55,7 @@ pub struct Ending {
 
 /// An ending, and when streams were notified of it.
 #[derive(Clone, Copy)]
-struct Told {
+struct StartedEnding {
     ending: Ending,
     at: Instant,
 }
@@ -118,13 +118,13 @@ impl Seat {
 
     /// Notifies its streams to end. A more urgent ending replaces an earlier one. Returns true if this one was new.
     pub(super) fn end(self: &Arc<Self>, ending: Ending) -> bool {
-        let told = Told { ending, at: now() };
+        let started = StartedEnding { ending, at: now() };
         {
             let mut before = super::locked(&self.ending);
-            if before.is_some_and(|before| !told.is_more_urgent(before)) {
+            if before.is_some_and(|before| !started.is_more_urgent(before)) {
                 return false;
             }
-            *before = Some(told);
+            *before = Some(started);
         }
         self.ended.notify_waiters();
         let seat = self.clone();
@@ -140,7 +140,7 @@ impl Seat {
     pub fn watch(&self, body: Weak<dyn Cut>) {
         planted!(BodyNotCut => drop(body));
         let mut bodies = super::locked(&self.bodies);
-        if super::locked(&self.ending).is_some_and(|told| told.share(1000) <= now()) {
+        if super::locked(&self.ending).is_some_and(|started| started.share(1000) <= now()) {
             drop(bodies);
             if let Some(body) = body.upgrade() {
                 body.cut();
@@ -171,13 +171,13 @@ impl Seat {
 
     /// Whether the pod is terminating and this session's share of the drain time is over: new streams belong on another pod.
     pub(super) fn is_left(&self, session: SessionId) -> bool {
-        let told = *super::locked(&self.ending);
-        told.is_some_and(|told| told.ending.code == GOING_AWAY && told.share(share(session)) <= now())
+        let started = *super::locked(&self.ending);
+        started.is_some_and(|started| started.ending.code == GOING_AWAY && started.share(share(session)) <= now())
     }
 
     #[must_use]
     pub fn ending(&self) -> Option<Ending> {
-        super::locked(&self.ending).map(|told| told.ending)
+        super::locked(&self.ending).map(|started| started.ending)
     }
 
     /// Waits until streams are to be closed and `share` (of 1000) of the spread has passed.
@@ -186,12 +186,12 @@ impl Seat {
             let changed = self.ended.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let told = *super::locked(&self.ending);
+            let started = *super::locked(&self.ending);
             let due = async {
-                match told {
-                    Some(told) => {
-                        tokio::time::sleep_until(told.share(share)).await;
-                        told.ending
+                match started {
+                    Some(started) => {
+                        tokio::time::sleep_until(started.share(share)).await;
+                        started.ending
                     }
                     None => std::future::pending().await,
                 }
@@ -205,9 +205,9 @@ impl Seat {
     }
 }
 
-impl Told {
-    fn is_more_urgent(self, than: Told) -> bool {
-        let over = |t: Told| t.ending.code == SESSION_OVER;
+impl StartedEnding {
+    fn is_more_urgent(self, than: StartedEnding) -> bool {
+        let over = |t: StartedEnding| t.ending.code == SESSION_OVER;
         self.ending.spread < than.ending.spread || self.ending.spread == than.ending.spread && over(self) && !over(than)
     }
 
@@ -222,28 +222,28 @@ impl Told {
 mod tests {
     use super::*;
     use crate::config::KeptConnections;
-    use crate::front::forward::Pods;
+    use crate::front::forward::Upstreams;
     use prometheus::IntCounter;
 
     #[tokio::test(start_paused = true)]
     async fn streams_close_over_the_whole_spread_and_a_more_urgent_ending_closes_them_at_once() {
         let incarnation = Incarnation { uid: "u".into(), address: ([10, 0, 0, 1], 80).into() };
-        let pods = Pods::new(KeptConnections::new(false), 100, IntCounter::new("repeated", "repeated").unwrap());
+        let pods = Upstreams::new(KeptConnections::new(false), 100, IntCounter::new("repeated", "repeated").unwrap());
         let seat = Seat::new(Ordinal(0), incarnation.clone(), pods.upstream(&incarnation), Limit::new(), true);
         let spread = Duration::from_secs(10);
         let draining = Ending { code: GOING_AWAY, reason: "pod_draining", spread };
-        let told = now();
+        let notified = now();
         assert!(seat.end(draining));
         assert!(!seat.end(draining), "it was already sent");
         for share in [0, 250, 999] {
             assert_eq!(seat.over(share).await, draining);
-            assert!(now().duration_since(told) >= spread * share / 1000, "{share}");
+            assert!(now().duration_since(notified) >= spread * share / 1000, "{share}");
         }
         let other = Seat::new(Ordinal(0), incarnation.clone(), pods.upstream(&incarnation), Limit::new(), true);
         let ended = Ending { code: SESSION_OVER, reason: "kicked", spread: Duration::ZERO };
         assert!(other.end(draining) && other.end(ended));
-        let told = now();
+        let notified = now();
         assert_eq!(other.over(999).await, ended);
-        assert!(now().duration_since(told) < spread);
+        assert!(now().duration_since(notified) < spread);
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{Facts, RoomState, sign_every};
 use crate::front::Dispatcher;
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use crate::front::visit::InFlight;
 use crate::io::now;
 use crate::shell::stopped;
@@ -23,10 +23,10 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Opens the stream. `Visit` must have been sent for the session already; `stream` counts among its streams.
 #[must_use]
-pub fn open(dispatcher: Arc<Dispatcher>, stream: InFlight, hint: Option<Ordinal>, class: u8) -> Response<Answer> {
+pub fn open(dispatcher: Arc<Dispatcher>, stream: InFlight, hint: Option<Ordinal>, class: u8) -> Response<ResponseBody> {
     let (sender, receiver) = mpsc::channel(4);
-    tokio::spawn(tell(dispatcher, stream, hint, class, sender));
-    let mut response = Response::new(Answer::Events(receiver));
+    tokio::spawn(send(dispatcher, stream, hint, class, sender));
+    let mut response = Response::new(ResponseBody::Events(receiver));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -37,13 +37,13 @@ pub fn open(dispatcher: Arc<Dispatcher>, stream: InFlight, hint: Option<Ordinal>
 
 /// A stream that ends at once, so that the page opens another.
 #[must_use]
-pub fn again() -> Response<Answer> {
+pub fn again() -> Response<ResponseBody> {
     super::answer(http::StatusCode::OK, "text/event-stream", Bytes::from_static(AGAIN))
 }
 
 const AGAIN: &[u8] = b"event: again\ndata: open another stream\n\n";
 
-async fn tell(
+async fn send(
     dispatcher: Arc<Dispatcher>,
     stream: InFlight,
     hint: Option<Ordinal>,
@@ -53,7 +53,7 @@ async fn tell(
     let (pool, session) = (stream.pool().clone(), stream.session());
     let mut view = dispatcher.view.clone();
     let mut stopping = dispatcher.stopping.clone();
-    let mut told: Option<Facts> = None;
+    let mut sent: Option<Facts> = None;
     let end = now() + LONGEST;
     let (mut sign, mut heartbeat) = (now() + sign_every(&dispatcher, &pool), now() + HEARTBEAT);
     loop {
@@ -65,11 +65,11 @@ async fn tell(
             RoomState::Arriving => (false, false, true),
             RoomState::Ready => (false, false, false),
         };
-        if told.as_ref() != Some(&facts) {
+        if sent.as_ref() != Some(&facts) {
             if sender.send(format!("data: {}\n\n", facts.json()).into()).await.is_err() {
                 return;
             }
-            told = Some(facts);
+            sent = Some(facts);
             heartbeat = now() + HEARTBEAT;
         }
         if last {

@@ -4,7 +4,7 @@ use super::answer;
 use super::page::{escape, fill_in, picture, policy};
 use crate::front::Pool;
 use crate::front::error::{Fault, RequestError};
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use http::{Response, StatusCode, header};
 use std::fmt::Write;
 
@@ -35,7 +35,7 @@ fn is_silent(error: &RequestError) -> bool {
     error.fault == Fault::Pod && error.status == StatusCode::GATEWAY_TIMEOUT
 }
 
-pub(crate) fn page(error: &RequestError, pool: Option<&Pool>) -> Response<Answer> {
+pub(crate) fn page(error: &RequestError, pool: Option<&Pool>) -> Response<ResponseBody> {
     let own = pool.map_or(crate::front::endpoints::PREFIX, |pool| &pool.own);
     let mut response = answer(error.status, "text/html; charset=utf-8", html(error, pool, own).into());
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy(pool.map(|pool| &*pool.config)));

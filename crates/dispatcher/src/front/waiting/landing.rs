@@ -2,7 +2,7 @@
 
 use crate::config::Landing;
 use crate::front::error::BoxError;
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use crate::front::forward::{fields, headers};
 use crate::io::Net;
 use crate::io::fetch::get;
@@ -16,11 +16,11 @@ const LARGEST: usize = 1 << 20;
 
 /// # Errors
 /// If the page cannot be fetched or its status is not a success.
-pub async fn fetch(net: &dyn Net, landing: &Landing) -> Result<Response<Answer>, BoxError> {
+pub async fn fetch(net: &dyn Net, landing: &Landing) -> Result<Response<ResponseBody>, BoxError> {
     tokio::time::timeout(PATIENCE, page(net, landing)).await?
 }
 
-async fn page(net: &dyn Net, landing: &Landing) -> Result<Response<Answer>, BoxError> {
+async fn page(net: &dyn Net, landing: &Landing) -> Result<Response<ResponseBody>, BoxError> {
     let address = net.resolve(&landing.authority).await?.into_iter().next().ok_or("the name has no address")?;
     let (mut head, body) = get(net, address, &landing.authority, &landing.path, LARGEST).await?.into_parts();
     headers::for_visitor(&mut head.headers, None);
@@ -28,5 +28,5 @@ async fn page(net: &dyn Net, landing: &Landing) -> Result<Response<Answer>, BoxE
     head.headers.remove(header::EXPIRES);
     head.headers.remove(header::CONTENT_LENGTH);
     head.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(Response::from_parts(head, Answer::Whole(body)))
+    Ok(Response::from_parts(head, ResponseBody::Whole(body)))
 }

@@ -10,6 +10,7 @@ use super::{checkpoint, line};
 use slotkeeper_core::{Entry, Fleet, Time};
 use std::io;
 
+/// The content of a journal's folder, as it was read, without any change to it.
 #[derive(Debug, Default)]
 pub struct Account {
     /// The state of the newest usable checkpoint. `None`: the journal begins with the first entry.
@@ -35,6 +36,7 @@ impl Account {
         self.checkpoint() + self.entries.len() as u64
     }
 
+    /// The position of the checkpoint in `state`; 0 without one.
     #[must_use]
     pub fn checkpoint(&self) -> u64 {
         self.state.as_ref().map_or(0, |fleet| fleet.applied())

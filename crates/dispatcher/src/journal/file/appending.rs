@@ -4,7 +4,7 @@ use super::disk::{Disk, Lock};
 use super::tail::Tail;
 use super::{line, locked};
 use crate::io::{BoxFuture, Clock, now};
-use crate::journal::figures::Figures;
+use crate::journal::metrics::JournalMetrics;
 use crate::journal::{Append, Draft, JournalError};
 use slotkeeper_core::{Entry, Millis, Time, planted};
 use std::io;
@@ -21,7 +21,7 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     /// How far the journal's time is ahead of the clock, because the clock was set back: the journal's time never goes back.
     pub(super) ahead: Millis,
-    pub(super) figures: Figures,
+    pub(super) metrics: JournalMetrics,
     pub(super) lock: Lock,
 }
 
@@ -43,8 +43,8 @@ impl Append for Writer {
             fault_point!(FileBeforeSync);
             let entries = self.write(entries).await?;
             fault_point!(FileAfterSync);
-            self.figures.appends.observe(now().duration_since(begun).as_secs_f64());
-            self.figures.entries.inc_by(entries.len() as u64);
+            self.metrics.appends.observe(now().duration_since(begun).as_secs_f64());
+            self.metrics.entries.inc_by(entries.len() as u64);
             self.written.send(entries).map_err(|_| JournalError::Closed)
         })
     }
@@ -73,7 +73,7 @@ impl Writer {
                 tail.append(&bytes, count).map_err(|error| (error, tail.path().to_owned()))
             });
             let Err((error, path)) = attempt.await? else { break };
-            self.figures.errors.with_label_values(&[word(&error)]).inc();
+            self.metrics.errors.with_label_values(&[word(&error)]).inc();
             let file = path.display();
             if waiting.is_none() {
                 waiting = Some(now());
@@ -87,7 +87,7 @@ impl Writer {
             let seconds = now().duration_since(since).as_secs();
             tracing::warn!(seconds, "journal written again: nothing is lost");
         }
-        self.figures.size.add(line.len() as i64);
+        self.metrics.size.add(line.len() as i64);
         Ok(entries)
     }
 }

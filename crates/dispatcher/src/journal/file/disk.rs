@@ -15,20 +15,25 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
+/// The steps of writing at which a disk can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum DiskStep {
     /// Creating the file of a new segment or a checkpoint.
     Create,
+    /// Writing records to the end of a segment.
     Append,
+    /// Making them durable.
     Sync,
+    /// Removing what a failed append has left.
     Cut,
+    /// Deleting a file that is no longer needed.
     Remove,
     /// Making the name of a new file durable.
     Name,
 }
 
 /// Called before each step; an error that it returns counts as the disk's.
-pub type Trouble = Arc<dyn Fn(Step, &Path) -> io::Result<()> + Send + Sync>;
+pub type Trouble = Arc<dyn Fn(DiskStep, &Path) -> io::Result<()> + Send + Sync>;
 
 /// The system calls on which the journal is built, one method each. All of them block, except `run`.
 pub trait Files: Send + Sync {
@@ -210,7 +215,7 @@ impl Disk {
         Disk { files, trouble: None }
     }
 
-    fn ask(&self, step: Step, path: &Path) -> io::Result<()> {
+    fn ask(&self, step: DiskStep, path: &Path) -> io::Result<()> {
         self.trouble.as_ref().map_or(Ok(()), |trouble| trouble(step, path))
     }
 
@@ -265,14 +270,14 @@ impl Disk {
     /// Creates a file with this content, atomically: it is written under another name first.
     pub(super) fn create(&self, folder: &Path, name: &str, content: &[u8]) -> io::Result<Box<dyn Handle>> {
         let (path, new) = (folder.join(name), folder.join(unfinished(name)));
-        let made = self.ask(Step::Create, &path).and_then(|()| {
+        let made = self.ask(DiskStep::Create, &path).and_then(|()| {
             let file = self.files.create(&new)?;
             file.write_all_at(content, 0)?;
             file.sync_all()?;
             // Before the rename: this may fail for lack of a file descriptor.
             let shelf = self.files.open(folder)?;
             self.files.rename(&new, &path)?;
-            let named = self.ask(Step::Name, &path).and_then(|()| shelf.sync_all());
+            let named = self.ask(DiskStep::Name, &path).and_then(|()| shelf.sync_all());
             if named.is_err() {
                 // The caller gets an error, so it must not find the file later.
                 let _ = self.files.remove(&path);
@@ -287,25 +292,25 @@ impl Disk {
     }
 
     pub(super) fn append(&self, path: &Path, file: &dyn Handle, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.ask(Step::Append, path)?;
+        self.ask(DiskStep::Append, path)?;
         file.write_all_at(bytes, offset)
     }
 
     pub(super) fn sync(&self, path: &Path, file: &dyn Handle) -> io::Result<()> {
-        planted!(SyncSkipped => self.ask(Step::Sync, path));
-        self.ask(Step::Sync, path)?;
+        planted!(SyncSkipped => self.ask(DiskStep::Sync, path));
+        self.ask(DiskStep::Sync, path)?;
         file.sync_data()
     }
 
     /// Truncates the file to this many bytes.
     pub(super) fn cut(&self, path: &Path, file: &dyn Handle, length: u64) -> io::Result<()> {
-        planted!(RaggedTailKept => self.ask(Step::Cut, path));
-        self.ask(Step::Cut, path)?;
+        planted!(RaggedTailKept => self.ask(DiskStep::Cut, path));
+        self.ask(DiskStep::Cut, path)?;
         file.set_len(length)
     }
 
     pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
-        self.ask(Step::Remove, path)?;
+        self.ask(DiskStep::Remove, path)?;
         self.files.remove(path)
     }
 

@@ -6,7 +6,7 @@ use super::name::{Name, torn_name};
 use super::tail::Tail;
 use super::{checkpoint, folder, locked};
 use crate::io::BoxFuture;
-use crate::journal::figures::Figures;
+use crate::journal::metrics::JournalMetrics;
 use crate::journal::{JournalError, Keep};
 use slotkeeper_core::{Fleet, planted};
 use std::io;
@@ -20,7 +20,7 @@ pub(super) struct Keeper {
     pub(super) tail: Arc<Mutex<Tail>>,
     /// The position of the newest checkpoint.
     pub(super) newest: u64,
-    pub(super) figures: Figures,
+    pub(super) metrics: JournalMetrics,
     /// Held as long as anything may be written.
     pub(super) _lock: Lock,
 }
@@ -40,7 +40,7 @@ impl Keep for Keeper {
                     Ok(())
                 }
                 Err((step, what, source)) => {
-                    self.figures.errors.with_label_values(&[step]).inc();
+                    self.metrics.errors.with_label_values(&[step]).inc();
                     let what = format!("cannot {what} in {}", self.folder.display());
                     Err(JournalError::Io { what, source })
                 }
@@ -60,7 +60,7 @@ impl Keeper {
             .map_err(io::Error::other)
             .and_then(|bytes| self.disk.create(&self.folder, &name, &bytes));
         written.map_err(|e| ("checkpoint", "write a checkpoint", e))?;
-        self.figures.kept.set(fleet.applied() as i64);
+        self.metrics.kept.set(fleet.applied() as i64);
         self.forget().map_err(|e| ("remove", "remove what is not needed any more", e))
     }
 
@@ -81,7 +81,7 @@ impl Keeper {
         for name in old_checkpoints.chain(covered).chain(torn) {
             self.disk.remove(&self.folder.join(name))?;
         }
-        self.figures.size.set(folder::list(&self.disk, &self.folder)?.bytes as i64);
+        self.metrics.size.set(folder::list(&self.disk, &self.folder)?.bytes as i64);
         Ok(())
     }
 }

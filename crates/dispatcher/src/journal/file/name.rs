@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+/// The name of one file of a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Name {
     /// The state after this number of entries.
@@ -22,6 +23,7 @@ pub(super) const DAMAGED: &str = "damaged-";
 const DIGITS: usize = 20;
 
 impl Name {
+    /// Returns `None` for all other names.
     #[must_use]
     pub fn parse(name: &str) -> Option<Name> {
         let (kind, digits) = name.split_once('-')?;
@@ -33,6 +35,7 @@ impl Name {
         }
     }
 
+    /// The position in the name.
     #[must_use]
     pub fn position(self) -> u64 {
         match self {

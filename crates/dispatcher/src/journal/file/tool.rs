@@ -15,12 +15,14 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+/// The commands of `slotkeeper journal`.
 #[derive(clap::Subcommand)]
 pub enum Job {
     /// List the files, and report whether the journal is sound.
     Check { folder: PathBuf },
     /// Print the entries, one per line. Sessions appear as in the log, never by their cookies.
     Show {
+        /// The folder of the journal.
         folder: PathBuf,
         /// The first position.
         #[arg(long, value_name = "POSITION", default_value_t = 1)]
@@ -31,6 +33,7 @@ pub enum Job {
     },
     /// Apply the entries from the newest checkpoint on, and print the effects of each.
     Replay {
+        /// The folder of the journal.
         folder: PathBuf,
         /// Start from the newest checkpoint up to this position; 0 = from the first entry, if it still exists.
         #[arg(long, value_name = "POSITION")]
@@ -56,14 +59,17 @@ pub fn run(job: &Job, out: &mut dyn Write) -> Result<bool, ToolError> {
     }
 }
 
+/// Why a command of `slotkeeper journal` failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ToolError {
+    /// The folder cannot be read.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The output may be a closed pipe.
     #[error("cannot print")]
     Print(#[from] io::Error),
+    /// The folder does not contain what was asked for; which part.
     #[error("{0}")]
     NotThere(String),
 }

@@ -1,9 +1,9 @@
 //! Writes entries. Acknowledged entries that have not been read back may be lost with the journal's life (a restart, a
 //! failover): they are written again in the next life, before anything new.
 
-use super::connection::{Connection, PATIENCE, bytes, items, text};
+use super::connection::{Connection, TIMEOUT, bytes, items, text};
 use super::trouble::{Kind, Outage, Trouble};
-use super::{House, Told, record};
+use super::{RedisHandle, SharedState, record};
 use crate::io::{BoxFuture, Ids, now};
 use crate::journal::{Append, Draft, JournalError, Patience};
 use redis::Value;
@@ -16,9 +16,9 @@ const APPEND: &str = include_str!("append.lua");
 const BATCH: usize = 256;
 
 pub(super) struct Writer {
-    house: House,
+    handle: RedisHandle,
     patience: Patience,
-    line: Option<Line>,
+    connection: Option<BegunConnection>,
     /// The life in which the entries of `unread` were written.
     life: Option<String>,
     /// Generates names for timelines. They are unique because it is seeded with the replica id, which is drawn at random.
@@ -29,7 +29,7 @@ pub(super) struct Writer {
 }
 
 /// A connection, and the life that `begin.lua` returned on it.
-struct Line {
+struct BegunConnection {
     connection: Connection,
     life: String,
 }
@@ -59,8 +59,8 @@ impl Append for Writer {
                 }
             }
             self.outage.is_over();
-            self.house.figures.appends.observe(now().duration_since(started).as_secs_f64());
-            self.house.figures.entries.inc_by(records.len() as u64);
+            self.handle.metrics.appends.observe(now().duration_since(started).as_secs_f64());
+            self.handle.metrics.entries.inc_by(records.len() as u64);
             self.unread.extend(records);
             Ok(())
         })
@@ -68,17 +68,17 @@ impl Append for Writer {
 }
 
 impl Writer {
-    pub(super) fn new(house: House, patience: Patience) -> Writer {
-        let outage = Outage::new("writer", house.place.address.host_port(), house.figures.clone());
+    pub(super) fn new(handle: RedisHandle, patience: Patience) -> Writer {
+        let outage = Outage::new("writer", handle.endpoint.address.host_port(), handle.metrics.clone());
         let timelines = Ids::seeded(0);
-        Writer { house, patience, line: None, life: None, timelines, unread: VecDeque::new(), outage }
+        Writer { handle, patience, connection: None, life: None, timelines, unread: VecDeque::new(), outage }
     }
 
     /// Forgets entries that were written under an earlier replica id: the fleet ignores them.
     fn begin_replica(&mut self, from: ReplicaId) {
-        let mut told = self.house.shared.lock();
-        if told.ours.is_none_or(|(ours, _)| ours != from) {
-            told.ours = Some((from, 0));
+        let mut state = self.handle.shared.lock();
+        if state.ours.is_none_or(|(ours, _)| ours != from) {
+            state.ours = Some((from, 0));
             self.timelines = Ids::seeded(from.0);
             self.unread.clear();
         }
@@ -86,8 +86,8 @@ impl Writer {
 
     async fn write(&mut self, records: &[Unread]) -> Result<Result<(), Trouble>, JournalError> {
         let (doubted, estranged) = {
-            let mut told = self.house.shared.lock();
-            let Told { ours, doubted, estranged, .. } = &mut *told;
+            let mut state = self.handle.shared.lock();
+            let SharedState { ours, doubted, estranged, .. } = &mut *state;
             let read = ours.map_or(0, |(_, read)| read);
             while self.unread.front().is_some_and(|unread| unread.number <= read) {
                 self.unread.pop_front();
@@ -95,7 +95,7 @@ impl Writer {
             (doubted.clone(), std::mem::take(estranged))
         };
         // Taken out, so that a connection that failed is not used again.
-        let known = self.line.take().filter(|line| !is_in_doubt(line, estranged, doubted.as_deref()));
+        let known = self.connection.take().filter(|connection| !is_in_doubt(connection, estranged, doubted.as_deref()));
         let patience = self.patience.get();
         let timeline = match &known {
             Some(_) => Timeline::FIRST,
@@ -103,20 +103,20 @@ impl Writer {
         };
         let lapse = record::lapse(patience, timeline)?;
         let written = async {
-            let mut line = match known {
-                Some(line) => line,
-                None => self.house.connect(&lapse, patience, doubted.as_deref().unwrap_or_default()).await?,
+            let mut connection = match known {
+                Some(connection) => connection,
+                None => self.handle.connect(&lapse, patience, doubted.as_deref().unwrap_or_default()).await?,
             };
-            if self.life.as_ref() != Some(&line.life) {
+            if self.life.as_ref() != Some(&connection.life) {
                 for batch in lost(self.unread.make_contiguous()).chunks(BATCH) {
-                    self.house.append(&mut line, batch).await?;
+                    self.handle.append(&mut connection, batch).await?;
                 }
-                self.life = Some(line.life.clone());
+                self.life = Some(connection.life.clone());
             }
-            self.house.append(&mut line, records).await?;
-            Ok(line)
+            self.handle.append(&mut connection, records).await?;
+            Ok(connection)
         };
-        Ok(written.await.map(|line| self.line = Some(line)))
+        Ok(written.await.map(|connection| self.connection = Some(connection)))
     }
 }
 
@@ -127,43 +127,43 @@ fn lost(unread: &[Unread]) -> &[Unread] {
 }
 
 /// Whether the life must be checked again with `begin.lua`.
-fn is_in_doubt(line: &Line, estranged: bool, doubted: Option<&str>) -> bool {
+fn is_in_doubt(connection: &BegunConnection, estranged: bool, doubted: Option<&str>) -> bool {
     planted!(LifeNotChecked => false);
-    estranged || doubted == Some(&line.life)
+    estranged || doubted == Some(&connection.life)
 }
 
-impl House {
+impl RedisHandle {
     /// Connects, and gets the current life of the journal, or begins a new one.
-    async fn connect(&self, lapse: &str, patience: Millis, doubted: &str) -> Result<Line, Trouble> {
-        let House { place, keys, figures, .. } = self;
-        let mut connection = Connection::open(place).await?;
+    async fn connect(&self, lapse: &str, patience: Millis, doubted: &str) -> Result<BegunConnection, Trouble> {
+        let RedisHandle { endpoint, keys, metrics, .. } = self;
+        let mut connection = Connection::open(endpoint).await?;
         let mut begin = redis::cmd("EVAL");
         begin.arg(BEGIN).arg(3).arg(&keys.entries).arg(&keys.life).arg(&keys.checkpoint);
         begin.arg(&connection.server).arg(lapse).arg(doubted);
-        let answers = connection.ask(&[&begin], PATIENCE).await?;
+        let answers = connection.ask(&[&begin], TIMEOUT).await?;
         let answer = answers.first().and_then(items).unwrap_or_default();
         let [life, begun] = answer else { return Err(Trouble::answered_with("no life")) };
         let life = text(life).ok_or_else(|| Trouble::answered_with("a life that is no text"))?.to_owned();
         if *begun == Value::Int(1) {
-            figures.lapses.inc();
+            metrics.lapses.inc();
             tracing::warn!(
-                server = place.address.host_port(),
+                server = endpoint.address.host_port(),
                 journal = keys.entries,
                 "this Redis is new, has restarted, has been promoted or has been emptied, so entries may be lost: \
                  no session is placed for {} s",
                 patience.0 as f64 / 1000.0
             );
         }
-        Ok(Line { connection, life })
+        Ok(BegunConnection { connection, life })
     }
 
-    async fn append(&self, line: &mut Line, records: &[Unread]) -> Result<(), Trouble> {
+    async fn append(&self, connection: &mut BegunConnection, records: &[Unread]) -> Result<(), Trouble> {
         let mut append = redis::cmd("EVAL");
-        append.arg(APPEND).arg(2).arg(&self.keys.entries).arg(&self.keys.life).arg(&line.life);
+        append.arg(APPEND).arg(2).arg(&self.keys.entries).arg(&self.keys.life).arg(&connection.life);
         for record in records {
             append.arg(&record.json);
         }
-        let answers = line.connection.ask(&[&append], PATIENCE).await?;
+        let answers = connection.connection.ask(&[&append], TIMEOUT).await?;
         fault_point!(RedisAfterSend, dropped => return Err(Trouble::new(Kind::Closed, "the connection broke")));
         match &answers[..] {
             [Value::Int(_)] => Ok(()),

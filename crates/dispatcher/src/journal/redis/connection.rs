@@ -5,7 +5,7 @@
 
 use super::trouble::{Kind, Trouble};
 use crate::config::redis::RedisJournal;
-use crate::io::{Net, Stream};
+use crate::io::{Net, Socket};
 use redis::{Cmd, ServerError, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,14 +15,14 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 /// The timeout of connecting, and of an answer.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 /// The part of the timeout that the TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_millis(1500);
 /// The timeout when a checkpoint is transferred.
-pub(super) const LONG_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const LONG_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where the server is, and how to connect to it.
-pub(super) struct Place {
+pub(super) struct Endpoint {
     pub(super) address: RedisJournal,
     pub(super) net: Arc<dyn Net>,
     pub(super) tls: Option<(TlsConnector, ServerName<'static>)>,
@@ -31,7 +31,7 @@ pub(super) struct Place {
 }
 
 pub(super) struct Connection {
-    stream: Stream,
+    stream: Socket,
     decoder: combine::stream::Decoder<combine::parser::combinator::AnySendSyncPartialState, Position>,
     /// Identifies this server process with its data: changes after a restart, or if the server was a replica meanwhile.
     pub(super) server: String,
@@ -40,18 +40,18 @@ pub(super) struct Connection {
 type Position = combine::stream::PointerOffset<[u8]>;
 
 impl Connection {
-    pub(super) async fn open(place: &Place) -> Result<Connection, Trouble> {
+    pub(super) async fn open(endpoint: &Endpoint) -> Result<Connection, Trouble> {
         let opening = async {
-            let stream = dial(place).await?;
+            let stream = dial(endpoint).await?;
             let mut connection = Connection { stream, decoder: combine::stream::Decoder::new(), server: String::new() };
-            connection.introduce(place).await?;
+            connection.introduce(endpoint).await?;
             Ok(connection)
         };
-        tokio::time::timeout(PATIENCE, opening).await.unwrap_or_else(|_| Err(Trouble::late(PATIENCE)))
+        tokio::time::timeout(TIMEOUT, opening).await.unwrap_or_else(|_| Err(Trouble::late(TIMEOUT)))
     }
 
-    async fn introduce(&mut self, place: &Place) -> Result<(), Trouble> {
-        let RedisJournal { username, password, database, .. } = &place.address;
+    async fn introduce(&mut self, endpoint: &Endpoint) -> Result<(), Trouble> {
+        let RedisJournal { username, password, database, .. } = &endpoint.address;
         if let Some(password) = password {
             let mut auth = redis::cmd("AUTH");
             if let Some(username) = username {
@@ -89,9 +89,9 @@ impl Connection {
         }
         let policy = says("maxmemory_policy");
         // `volatile-*` policies evict only keys with an expiry; the journal's keys have none.
-        if policy.starts_with("allkeys") && !place.warned.swap(true, Ordering::Relaxed) {
+        if policy.starts_with("allkeys") && !endpoint.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                server = place.address.host_port(),
+                server = endpoint.address.host_port(),
                 "Redis may evict the journal when its memory is full (maxmemory-policy {policy}): set it to noeviction"
             );
         }
@@ -125,23 +125,23 @@ impl Connection {
     }
 }
 
-async fn dial(place: &Place) -> Result<Stream, Trouble> {
+async fn dial(endpoint: &Endpoint) -> Result<Socket, Trouble> {
     let trouble = |error: std::io::Error| Trouble::new(Kind::Connect, format!("it cannot be reached: {error}"));
-    let host_port = place.address.host_port();
+    let host_port = endpoint.address.host_port();
     let mut failed = std::io::Error::new(std::io::ErrorKind::NotFound, format!("{host_port} has no address"));
-    for address in place.net.resolve(&host_port).await.map_err(trouble)? {
-        match place.net.dial(address).await {
-            Ok(stream) => return encrypt(stream, place).await,
+    for address in endpoint.net.resolve(&host_port).await.map_err(trouble)? {
+        match endpoint.net.dial(address).await {
+            Ok(stream) => return encrypt(stream, endpoint).await,
             Err(error) => failed = error,
         }
     }
     Err(trouble(failed))
 }
 
-async fn encrypt(stream: Stream, place: &Place) -> Result<Stream, Trouble> {
-    let Some((connector, name)) = &place.tls else { return Ok(stream) };
+async fn encrypt(stream: Socket, endpoint: &Endpoint) -> Result<Socket, Trouble> {
+    let Some((connector, name)) = &endpoint.tls else { return Ok(stream) };
     match tokio::time::timeout(HANDSHAKE, connector.connect(name.clone(), stream)).await {
-        Ok(Ok(stream)) => Ok(Stream::Other(Box::new(stream))),
+        Ok(Ok(stream)) => Ok(Socket::Other(Box::new(stream))),
         Ok(Err(error)) => Err(Trouble::new(Kind::Tls, format!("TLS failed: {error}"))),
         // A server without TLS waits for a line break, so it does not answer.
         Err(_) => Err(Trouble::new(Kind::Tls, "no answer to TLS: is this its TLS port?")),

@@ -1,12 +1,12 @@
 //! Reads entries in order, and checks with each answer whether the entry read last still exists. If it does not, or if there is
 //! a gap, reading starts over from the newest checkpoint.
 
-use super::connection::{Connection, LONG_PATIENCE, bytes, items, text};
+use super::connection::{Connection, LONG_TIMEOUT, bytes, items, text};
 use super::record::{self, Id};
 use super::trouble::{Kind, Outage, Trouble};
-use super::{House, Told};
+use super::{RedisHandle, SharedState};
 use crate::io::BoxFuture;
-use crate::journal::{Follow, JournalError, News};
+use crate::journal::{Follow, JournalError, ReadResult};
 use redis::Value;
 use slotkeeper_core::{Entry, Fleet, Time, planted};
 use std::time::Duration;
@@ -15,46 +15,46 @@ use std::time::Duration;
 const COUNT: usize = 256;
 /// How long the server waits for new entries before it answers that there are none.
 const BLOCK: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Safe to cancel: a read that was cancelled is kept in `busy` and continues with the next call.
 pub(super) struct Follower {
     idle: Option<Reader>,
-    busy: Option<BoxFuture<'static, (Reader, Result<News, JournalError>)>>,
+    busy: Option<BoxFuture<'static, (Reader, Result<ReadResult, JournalError>)>>,
 }
 
 impl Follower {
-    pub(super) fn new(house: House) -> Follower {
-        Follower { idle: Some(Reader::new(house)), busy: None }
+    pub(super) fn new(handle: RedisHandle) -> Follower {
+        Follower { idle: Some(Reader::new(handle)), busy: None }
     }
 }
 
 impl Follow for Follower {
-    fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>> {
+    fn next(&mut self) -> BoxFuture<'_, Result<ReadResult, JournalError>> {
         Box::pin(async move {
             if let Some(mut reader) = self.idle.take() {
                 self.busy = Some(Box::pin(async move {
-                    let news = reader.news().await;
-                    (reader, news)
+                    let read = reader.next().await;
+                    (reader, read)
                 }));
             }
             // Either `idle` or `busy` is always set.
             let Some(busy) = &mut self.busy else { return Err(JournalError::Closed) };
-            let (reader, news) = busy.await;
+            let (reader, read) = busy.await;
             (self.idle, self.busy) = (Some(reader), None);
-            news
+            read
         })
     }
 }
 
 struct Reader {
-    house: House,
+    handle: RedisHandle,
     connection: Option<Connection>,
     outage: Outage,
     /// The position of reading; `None`: reading has to start over.
-    place: Option<Bookmark>,
+    bookmark: Option<Bookmark>,
     /// Something has been returned already: starting over must be reported, even if the journal is empty.
-    told: bool,
+    has_returned: bool,
     /// The checkpoint that reading started over from last, if nothing could be read after it.
     fruitless: Option<Id>,
 }
@@ -97,22 +97,22 @@ struct Page {
 }
 
 impl Reader {
-    fn new(house: House) -> Reader {
-        let outage = Outage::new("reader", house.place.address.host_port(), house.figures.clone());
-        Reader { house, connection: None, outage, place: None, told: false, fruitless: None }
+    fn new(handle: RedisHandle) -> Reader {
+        let outage = Outage::new("reader", handle.endpoint.address.host_port(), handle.metrics.clone());
+        Reader { handle, connection: None, outage, bookmark: None, has_returned: false, fruitless: None }
     }
 
-    async fn news(&mut self) -> Result<News, JournalError> {
+    async fn next(&mut self) -> Result<ReadResult, JournalError> {
         loop {
             match self.step().await {
                 Ok(None) => {}
-                Ok(Some(news)) => {
-                    self.told = true;
-                    return Ok(news);
+                Ok(Some(read)) => {
+                    self.has_returned = true;
+                    return Ok(read);
                 }
                 Err(Stop::Trouble(trouble)) => {
                     if trouble.kind == Kind::Replica {
-                        self.house.shared.lock().estranged = true;
+                        self.handle.shared.lock().estranged = true;
                     }
                     self.outage.wait(&trouble).await;
                 }
@@ -121,44 +121,44 @@ impl Reader {
         }
     }
 
-    async fn step(&mut self) -> Result<Option<News>, Stop> {
+    async fn step(&mut self) -> Result<Option<ReadResult>, Stop> {
         // Taken out, so that a connection that failed is not used again.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Connection::open(&self.house.place).await?,
+            None => Connection::open(&self.handle.endpoint).await?,
         };
-        let news = match self.place.clone() {
+        let read = match self.bookmark.clone() {
             None => self.start_over(&mut connection).await?,
             Some(bookmark) => {
-                let page = self.house.read(&mut connection, &bookmark).await?;
+                let page = self.handle.read(&mut connection, &bookmark).await?;
                 self.take(&bookmark, page)?
             }
         };
         self.connection = Some(connection);
         self.outage.is_over();
-        Ok(news)
+        Ok(read)
     }
 
-    async fn start_over(&mut self, connection: &mut Connection) -> Result<Option<News>, Stop> {
-        let key = &self.house.keys.checkpoint;
+    async fn start_over(&mut self, connection: &mut Connection) -> Result<Option<ReadResult>, Stop> {
+        let key = &self.handle.keys.checkpoint;
         let mut kept = redis::cmd("HMGET");
         kept.arg(key).arg("position").arg("at").arg("state");
-        let answers = connection.ask(&[&kept], LONG_PATIENCE).await?;
+        let answers = connection.ask(&[&kept], LONG_TIMEOUT).await?;
         let kept = answers.first().and_then(items).unwrap_or_default();
         let Some((id, fleet)) = self.state(kept)? else {
-            self.place = Some(Bookmark { id: START, content: None });
-            return Ok(self.told.then(|| News::State(Box::new(Fleet::new()))));
+            self.bookmark = Some(Bookmark { id: START, content: None });
+            return Ok(self.has_returned.then(|| ReadResult::State(Box::new(Fleet::new()))));
         };
-        let range = self.house.range(id);
-        let answers = connection.ask(&[&range], LONG_PATIENCE).await?;
+        let range = self.handle.range(id);
+        let answers = connection.ask(&[&range], LONG_TIMEOUT).await?;
         let content = answers.first().and_then(items).and_then(<[Value]>::first).and_then(entry).map(|(_, c)| c);
-        self.place = Some(Bookmark { id, content });
-        Ok(Some(News::State(Box::new(fleet))))
+        self.bookmark = Some(Bookmark { id, content });
+        Ok(Some(ReadResult::State(Box::new(fleet))))
     }
 
     /// Parses the checkpoint, if there is one.
     fn state(&self, kept: &[Value]) -> Result<Option<(Id, Fleet)>, Stop> {
-        let key = &self.house.keys.checkpoint;
+        let key = &self.handle.keys.checkpoint;
         let [position, at, state] = kept else { return Ok(None) };
         let Some(state) = bytes(state) else { return Ok(None) };
         let remedy =
@@ -181,19 +181,19 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, bookmark: &Bookmark, page: Page) -> Result<Option<News>, Stop> {
+    fn take(&mut self, bookmark: &Bookmark, page: Page) -> Result<Option<ReadResult>, Stop> {
         let Page { entries, content, kept, life } = page;
         let is_there = is_there(bookmark, content.as_deref(), !entries.is_empty(), kept);
         let goes_on = goes_on(bookmark, &entries);
         if !is_there || !goes_on {
             let hole = entries.first().filter(|_| !goes_on).map(|(id, _)| *id);
-            self.lose_place(bookmark, hole, kept, life)?;
+            self.lose_bookmark(bookmark, hole, kept, life)?;
             return Ok(None);
         }
         let mut read = Vec::with_capacity(entries.len());
         for (id, json) in &entries {
             read.push(record::read(*id, json).map_err(|what| {
-                let key = &self.house.keys.entries;
+                let key = &self.handle.keys.entries;
                 unreadable(format!(
                     "the entry {id} in {key} is {what}; run the version that wrote it, or stop all dispatchers and delete \
                      the journal's keys (see OPERATING.md)"
@@ -202,16 +202,16 @@ impl Reader {
         }
         self.note(&read, life);
         if let Some((id, json)) = entries.into_iter().next_back() {
-            self.place = Some(Bookmark { id, content: Some(json) });
+            self.bookmark = Some(Bookmark { id, content: Some(json) });
             self.fruitless = None;
         }
-        Ok((!read.is_empty()).then_some(News::Entries(read)))
+        Ok((!read.is_empty()).then_some(ReadResult::Entries(read)))
     }
 
     /// Shares with the writer and the keeper what has been read, and in which life.
     fn note(&self, read: &[Entry], life: Option<String>) {
-        let mut told = self.house.shared.lock();
-        let Told { ours, life: known, .. } = &mut *told;
+        let mut state = self.handle.shared.lock();
+        let SharedState { ours, life: known, .. } = &mut *state;
         *known = life;
         if let Some((ours, highest)) = ours {
             let numbers = read.iter().filter(|entry| entry.from == *ours).map(|entry| entry.number);
@@ -220,23 +220,23 @@ impl Reader {
     }
 
     /// Starts over: the entry read last does not exist any more, or the next one (`hole`) does not have the next position.
-    fn lose_place(
+    fn lose_bookmark(
         &mut self,
         bookmark: &Bookmark,
         hole: Option<Id>,
         kept: Option<Id>,
         life: Option<String>,
     ) -> Result<(), Stop> {
-        let House { keys, shared, .. } = &self.house;
+        let RedisHandle { keys, shared, .. } = &self.handle;
         let (last, kept) = (bookmark.id, kept.unwrap_or(START));
         if kept.position > last.position {
             tracing::info!(%last, %kept, "entries were trimmed before this replica read them: starting over from the checkpoint");
         } else {
             tracing::warn!(%last, %kept, "entries that this replica had read are lost: starting over from what is left");
-            let mut told = shared.lock();
+            let mut state = shared.lock();
             // If the journal is still in the life of the lost entries, no lapse has been written for them.
-            if life.is_some() && told.life == life {
-                told.doubted = life;
+            if life.is_some() && state.life == life {
+                state.doubted = life;
             }
         }
         if let Some(first) = hole
@@ -255,12 +255,12 @@ impl Reader {
             )));
         }
         self.fruitless = Some(kept);
-        self.place = None;
+        self.bookmark = None;
         Ok(())
     }
 }
 
-impl House {
+impl RedisHandle {
     fn range(&self, id: Id) -> redis::Cmd {
         let mut range = redis::cmd("XRANGE");
         range.arg(&self.keys.entries).arg(id.to_string()).arg(id.to_string());
@@ -277,7 +277,7 @@ impl House {
         life.arg(&self.keys.life);
         // The order matters: an entry that exists after the entries and the life were read existed when they were read; and if
         // entries have been trimmed by then, the checkpoint that they were trimmed for exists already.
-        let answers = connection.ask(&[&read, &life, &self.range(bookmark.id), &kept], PATIENCE).await?;
+        let answers = connection.ask(&[&read, &life, &self.range(bookmark.id), &kept], TIMEOUT).await?;
         let [read, life, range, kept] = &answers[..] else { return Err(Trouble::answered_with("fewer answers")) };
         Ok(Page {
             entries: entries(read)?,

@@ -1,7 +1,7 @@
 //! Writes checkpoints, each on a connection of its own, so that a large checkpoint does not hold up appends.
 
-use super::House;
-use super::connection::{Connection, LONG_PATIENCE};
+use super::RedisHandle;
+use super::connection::{Connection, LONG_TIMEOUT};
 use super::trouble::{Kind, Trouble};
 use crate::io::BoxFuture;
 use crate::journal::{JournalError, Keep};
@@ -13,28 +13,28 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 const KEEP: &str = include_str!("keep.lua");
 
 pub(super) struct Keeper {
-    house: House,
+    handle: RedisHandle,
 }
 
 impl Keeper {
-    pub(super) fn new(house: House) -> Keeper {
-        Keeper { house }
+    pub(super) fn new(handle: RedisHandle) -> Keeper {
+        Keeper { handle }
     }
 }
 
 impl Keep for Keeper {
     fn keep(&mut self, fleet: Arc<Fleet>) -> BoxFuture<'_, Result<(), JournalError>> {
         Box::pin(async move {
-            self.house.keep(&fleet).await.map_err(|trouble| {
-                self.house.figures.errors.with_label_values(&[trouble.kind.word()]).inc();
-                let what = format!("keeping the state in Redis at {}", self.house.place.address.host_port());
+            self.handle.keep(&fleet).await.map_err(|trouble| {
+                self.handle.metrics.errors.with_label_values(&[trouble.kind.word()]).inc();
+                let what = format!("keeping the state in Redis at {}", self.handle.endpoint.address.host_port());
                 JournalError::Io { what, source: std::io::Error::other(trouble) }
             })
         })
     }
 }
 
-impl House {
+impl RedisHandle {
     async fn keep(&self, fleet: &Fleet) -> Result<(), Trouble> {
         let Some(life) = self.shared.lock().life.clone() else {
             return Err(Trouble::new(Kind::Lapsed, "nothing has been read yet"));
@@ -45,9 +45,9 @@ impl House {
         keep.arg(KEEP).arg(3).arg(&self.keys.entries).arg(&self.keys.life).arg(&self.keys.checkpoint);
         keep.arg(life).arg(fleet.applied()).arg(fleet.journal().0).arg(state);
         fault_point!(RedisBeforeKeep, dropped => return Err(Trouble::new(Kind::Closed, "the connection broke")));
-        let answers = Connection::open(&self.place).await?.ask(&[&keep], LONG_PATIENCE).await?;
+        let answers = Connection::open(&self.endpoint).await?.ask(&[&keep], LONG_TIMEOUT).await?;
         if answers == [Value::Int(1)] {
-            self.figures.kept.set(fleet.applied().cast_signed());
+            self.metrics.kept.set(fleet.applied().cast_signed());
         }
         Ok(())
     }

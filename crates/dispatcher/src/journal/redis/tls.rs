@@ -9,19 +9,26 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
+/// Why the certificate of a Redis could not be verified.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustError {
+    /// The file, and the error.
     #[error("{0}: cannot be read")]
     Unreadable(String, #[source] std::io::Error),
+    /// The file, and the error.
     #[error("{0}: not PEM: {1}")]
     NotPem(String, pem::Error),
+    /// The file, and the error.
     #[error("{0}: contains an invalid certificate: {1}")]
     NoCertificate(String, rustls::Error),
+    /// The file.
     #[error("{0}: contains no certificate; allowed: PEM, `-----BEGIN CERTIFICATE-----`")]
     Empty(String),
+    /// The places that were searched, and why each gave none.
     #[error("this system knows no certificate authorities ({0}); name a file with the one of your Redis")]
-    Nobody(String),
+    NoCertificates(String),
+    /// The TLS library cannot be set up.
     #[error("TLS cannot be used")]
     Tls(#[source] rustls::Error),
 }
@@ -45,7 +52,7 @@ fn system() -> Result<RootCertStore, TrustError> {
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-        return Err(TrustError::Nobody(errors.join(", ")));
+        return Err(TrustError::NoCertificates(errors.join(", ")));
     }
     Ok(roots)
 }

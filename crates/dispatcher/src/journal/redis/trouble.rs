@@ -2,7 +2,7 @@
 //! repaired while it runs.
 
 use crate::io::now;
-use crate::journal::figures::Figures;
+use crate::journal::metrics::JournalMetrics;
 use redis::ServerError;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -117,20 +117,20 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Outage {
     who: &'static str,
     server: String,
-    figures: Figures,
+    metrics: JournalMetrics,
     pause: Duration,
     since: Option<(Instant, Kind)>,
 }
 
 impl Outage {
-    pub(super) fn new(who: &'static str, server: String, figures: Figures) -> Outage {
-        Outage { who, server, figures, pause: LEAST_PAUSE, since: None }
+    pub(super) fn new(who: &'static str, server: String, metrics: JournalMetrics) -> Outage {
+        Outage { who, server, metrics, pause: LEAST_PAUSE, since: None }
     }
 
     /// Waits before the next attempt.
     pub(super) async fn wait(&mut self, trouble: &Trouble) {
         let (who, server, kind) = (self.who, &self.server, trouble.kind);
-        self.figures.errors.with_label_values(&[kind.word()]).inc();
+        self.metrics.errors.with_label_values(&[kind.word()]).inc();
         match self.since {
             Some((_, last)) if last == kind => tracing::debug!(who, server, "journal still unreachable: {trouble}"),
             _ => tracing::warn!(who, server, "journal unreachable: {trouble}; retrying until it succeeds"),

@@ -2,7 +2,7 @@
 //! answered when it has been read back.
 
 use super::answers::{configured, has_read, state_of};
-use super::{Outcome, Refusal, json_reply};
+use super::{AdminResult, Refusal, json_reply};
 use crate::engine::Ended;
 use crate::engine::view::session_ids;
 use crate::front::cookie::public_name;
@@ -18,14 +18,14 @@ pub(super) async fn on_session(
     given: Parameters<'_>,
     act: &str,
     command: impl FnOnce(SessionId) -> Command,
-) -> Outcome {
+) -> AdminResult {
     let pool = configured(dispatcher, given.pool)?;
     let found = find(dispatcher, pool, given.session);
     let Some(session) = found else {
         let what = "there is no such session; see the list of sessions for their names";
         return Err(Refusal(StatusCode::NOT_FOUND, what.into()));
     };
-    tell(dispatcher, pool, act, given.session, command(session)).await
+    submit(dispatcher, pool, act, given.session, command(session)).await
 }
 
 /// Writes a command on a pod.
@@ -34,7 +34,7 @@ pub(super) async fn on_pod(
     given: Parameters<'_>,
     act: &str,
     command: impl FnOnce(Ordinal) -> Command,
-) -> Outcome {
+) -> AdminResult {
     let pool = configured(dispatcher, given.pool)?;
     let ordinal = given.ordinal;
     let max = pool.rules(&dispatcher.view.borrow().fleet).max;
@@ -49,32 +49,32 @@ pub(super) async fn on_pod(
         let what = "an older dispatcher shares this journal, and does not support drain";
         return Err(Refusal(StatusCode::CONFLICT, what.into()));
     }
-    tell(dispatcher, pool, act, ordinal, command).await
+    submit(dispatcher, pool, act, ordinal, command).await
 }
 
 /// Removes a pool from the journal, also one that is not configured here (any more).
-pub(super) async fn remove(dispatcher: &Dispatcher, name: &str) -> Outcome {
+pub(super) async fn remove(dispatcher: &Dispatcher, name: &str) -> AdminResult {
     has_read(dispatcher)?;
     let pool = dispatcher.view.borrow().fleet.pools().find(|p| &*p.0 == name).cloned();
     let Some(pool) = pool else {
         return Err(Refusal(StatusCode::NOT_FOUND, format!("there is no pool {name:?} in the journal")));
     };
     tracing::info!(%pool, "operator action: removing the pool");
-    written(dispatcher.driver.tell(&pool, Command::Remove)).await?;
+    written(dispatcher.driver.write(&pool, Command::Remove)).await?;
     Ok(json_reply(StatusCode::OK, &PoolRemoved { pool: name.to_owned(), removed: true }))
 }
 
 /// Writes an operator's command, and answers with the resulting state of the pool.
-async fn tell(dispatcher: &Dispatcher, pool: &Pool, act: &str, object: &str, command: Command) -> Outcome {
+async fn submit(dispatcher: &Dispatcher, pool: &Pool, act: &str, object: &str, command: Command) -> AdminResult {
     tracing::info!(pool = %pool.config.id, act, object, "operator action");
-    written(dispatcher.driver.tell(&pool.config.id, command)).await?;
+    written(dispatcher.driver.write(&pool.config.id, command)).await?;
     Ok(state_of(dispatcher, pool))
 }
 
 /// Waits for a write, but not for long if the journal does not answer.
-async fn written(tell: impl Future<Output = Result<(), Ended>>) -> Result<(), Refusal> {
+async fn written(write: impl Future<Output = Result<(), Ended>>) -> Result<(), Refusal> {
     let late = "the journal does not answer now; the command is written as soon as it does";
-    answered(tell).await.map_err(|no_seat| {
+    answered(write).await.map_err(|no_seat| {
         let ended = matches!(no_seat, NoSeat::Stopping);
         Refusal(StatusCode::SERVICE_UNAVAILABLE, if ended { Ended.to_string() } else { late.into() })
     })

@@ -1,10 +1,10 @@
 //! The API's answers about pools and sessions, made from the fleet's state.
 
-use super::{Outcome, Refusal, json_reply};
+use super::{AdminResult, Refusal, json_reply};
 use crate::engine::view::session_ids;
 use crate::front::cookie::public_name;
 use crate::front::endpoints::condition;
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use crate::front::{Dispatcher, Pool};
 use http::{Response, StatusCode};
 use slotkeeper_api as api;
@@ -14,18 +14,18 @@ use std::sync::Arc;
 /// Maximum number of listed sessions; the total is always reported.
 const LISTED: usize = 1000;
 
-pub(super) fn pools(dispatcher: &Dispatcher) -> Outcome {
+pub(super) fn pools(dispatcher: &Dispatcher) -> AdminResult {
     has_read(dispatcher)?;
     let view = dispatcher.view.borrow();
     let pools = dispatcher.pools.iter().map(|p| status(&view.fleet, p)).collect();
     Ok(json_reply(StatusCode::OK, &api::PoolList { lapse: view.fleet.is_quiet(), pools }))
 }
 
-pub(super) fn pool(dispatcher: &Dispatcher, name: &str) -> Outcome {
+pub(super) fn pool(dispatcher: &Dispatcher, name: &str) -> AdminResult {
     Ok(state_of(dispatcher, configured(dispatcher, name)?))
 }
 
-pub(super) fn sessions(dispatcher: &Dispatcher, name: &str) -> Outcome {
+pub(super) fn sessions(dispatcher: &Dispatcher, name: &str) -> AdminResult {
     let pool = configured(dispatcher, name)?;
     let all = session_ids(&dispatcher.view, &pool.config.id);
     let view = dispatcher.view.borrow();
@@ -38,7 +38,7 @@ pub(super) fn sessions(dispatcher: &Dispatcher, name: &str) -> Outcome {
 }
 
 /// Returns the pool as it is now.
-pub(super) fn state_of(dispatcher: &Dispatcher, pool: &Pool) -> Response<Answer> {
+pub(super) fn state_of(dispatcher: &Dispatcher, pool: &Pool) -> Response<ResponseBody> {
     json_reply(StatusCode::OK, &status(&dispatcher.view.borrow().fleet, pool))
 }
 

@@ -6,58 +6,76 @@ use std::collections::BTreeMap;
 /// The caller: one trigger of a ScaledObject, with its metadata.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct ScaledObjectRef {
+    /// The ScaledObject's name.
     #[prost(string, tag = "1")]
     pub name: String,
+    /// Its namespace.
     #[prost(string, tag = "2")]
     pub namespace: String,
+    /// The trigger's `metadata` of the ScaledObject.
     #[prost(btree_map = "string, string", tag = "3")]
     pub scaler_metadata: BTreeMap<String, String>,
 }
 
+/// The answer to `IsActive`, and each message of `StreamIsActive`.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct IsActiveResponse {
+    /// Whether at least one pod is wanted.
     #[prost(bool, tag = "1")]
     pub result: bool,
 }
 
+/// The answer to `GetMetricSpec`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct GetMetricSpecResponse {
+    /// Exactly one: a trigger has one metric.
     #[prost(message, repeated, tag = "1")]
     pub metric_specs: Vec<MetricSpec>,
 }
 
+/// A metric and its target, from which KEDA configures the autoscaler.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct MetricSpec {
+    /// The name by which the autoscaler asks for it.
     #[prost(string, tag = "1")]
     pub metric_name: String,
     /// For KEDA up to 2.16.
     #[prost(int64, tag = "2")]
     pub target_size: i64,
+    /// The value per pod. 1: the metric is the number of pods.
     #[prost(double, tag = "3")]
     pub target_size_float: f64,
 }
 
+/// A question for the current value.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct GetMetricsRequest {
+    /// The caller; always present.
     #[prost(message, optional, tag = "1")]
     pub scaled_object_ref: Option<ScaledObjectRef>,
+    /// As in the spec.
     #[prost(string, tag = "2")]
     pub metric_name: String,
 }
 
+/// The answer to `GetMetrics`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct GetMetricsResponse {
+    /// Exactly one.
     #[prost(message, repeated, tag = "1")]
     pub metric_values: Vec<MetricValue>,
 }
 
+/// The value of a metric.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct MetricValue {
+    /// As in the request.
     #[prost(string, tag = "1")]
     pub metric_name: String,
     /// For KEDA up to 2.16.
     #[prost(int64, tag = "2")]
     pub metric_value: i64,
+    /// The number of pods.
     #[prost(double, tag = "3")]
     pub metric_value_float: f64,
 }

@@ -98,8 +98,8 @@ impl Changing {
                 return Err(format!("{:#}", anyhow::Error::new(error)));
             }
         };
-        for figures in cluster.figures() {
-            if let Err(error) = metrics.also(figures) {
+        for collectors in cluster.collectors() {
+            if let Err(error) = metrics.also(collectors) {
                 self.discard(&pool, Some(cluster)).await;
                 return Err(error.to_string());
             }
@@ -115,8 +115,8 @@ impl Changing {
     }
 
     async fn discard(&self, pool: &Pool, cluster: Option<Arc<dyn Cluster>>) {
-        let figures = cluster.as_ref().map(|cluster| cluster.figures()).unwrap_or_default();
-        self.dispatcher.metrics.forget(&pool.config, &pool.metrics, figures);
+        let collectors = cluster.as_ref().map(|cluster| cluster.collectors()).unwrap_or_default();
+        self.dispatcher.metrics.forget(&pool.config, &pool.metrics, collectors);
         if let Some(cluster) = cluster {
             cluster.end().await;
         }
@@ -174,8 +174,8 @@ impl Late {
             () = self.pool.unfollowed() => return,
             made = self.made() => made,
         };
-        for figures in made.figures() {
-            if let Err(error) = self.dispatcher.metrics.also(figures) {
+        for collectors in made.collectors() {
+            if let Err(error) = self.dispatcher.metrics.also(collectors) {
                 tracing::warn!(pool = %self.pool.config.id, "cannot register the metrics of the pool's processes: {error}");
             }
         }
@@ -219,7 +219,7 @@ async fn remove(dispatcher: Arc<Dispatcher>, tasks: Arc<Tasks>, pool: Arc<Pool>)
         pool.visits.cut(&pool, driver);
     } else {
         tracing::info!(pool = %id, "pool is no longer configured: removing it, its sessions end");
-        if driver.tell(id, Command::Remove).await.is_err() {
+        if driver.write(id, Command::Remove).await.is_err() {
             return;
         }
         let mut view = dispatcher.view.clone();
@@ -230,14 +230,14 @@ async fn remove(dispatcher: Arc<Dispatcher>, tasks: Arc<Tasks>, pool: Arc<Pool>)
         }
     }
     pool.unfollow();
-    let mut figures = Vec::new();
+    let mut collectors = Vec::new();
     if let Some(cluster) = tasks.cluster(id) {
-        figures = cluster.figures();
+        collectors = cluster.collectors();
         cluster.end().await;
         tasks.forget(id);
     }
     dispatcher.change_pools(|pools| pools.retain(|other| !Arc::ptr_eq(other, &pool)));
-    dispatcher.metrics.forget(&pool.config, &pool.metrics, figures);
+    dispatcher.metrics.forget(&pool.config, &pool.metrics, collectors);
     match &pool.config.cluster {
         ClusterConfig::Kubernetes(_) => tracing::warn!(
             pool = %id,

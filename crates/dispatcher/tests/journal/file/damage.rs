@@ -169,7 +169,7 @@ async fn kept(folder: &Path) {
     let mut fleet = slotkeeper_core::Fleet::new();
     for number in 1..=20 {
         journal.append.append(vec![draft(number)]).await.unwrap();
-        let slotkeeper::journal::News::Entries(entries) = journal.follow.next().await.unwrap() else { panic!() };
+        let slotkeeper::journal::ReadResult::Entries(entries) = journal.follow.next().await.unwrap() else { panic!() };
         let _ = fleet.apply(&entries[0]);
         if number % 10 == 5 {
             journal.keep.as_mut().unwrap().keep(fleet.clone().into()).await.unwrap();

@@ -64,7 +64,7 @@ async fn a_start_begins_at_the_newest_checkpoint_and_only_two_are_kept() {
     let mut fleet = slotkeeper_core::Fleet::new();
     for number in 1..=50 {
         journal.append.append(vec![draft(number)]).await.unwrap();
-        let slotkeeper::journal::News::Entries(entries) = journal.follow.next().await.unwrap() else { panic!() };
+        let slotkeeper::journal::ReadResult::Entries(entries) = journal.follow.next().await.unwrap() else { panic!() };
         let _ = fleet.apply(&entries[0]);
         if number % 10 == 5 {
             journal.keep.as_mut().unwrap().keep(fleet.clone().into()).await.unwrap();

@@ -2,7 +2,7 @@
 
 use super::{clock, draft, drafts, names, read, segment};
 use slotkeeper::journal::file;
-use slotkeeper::journal::file::disk::{Disk, Step};
+use slotkeeper::journal::file::disk::{Disk, DiskStep};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 /// The steps that fail from now on, and the number of failures.
 #[derive(Clone, Default)]
 struct Troubles {
-    steps: Arc<Mutex<Vec<(Step, io::ErrorKind)>>>,
+    steps: Arc<Mutex<Vec<(DiskStep, io::ErrorKind)>>>,
     failed: Arc<AtomicU32>,
 }
 
@@ -22,7 +22,7 @@ impl Troubles {
             let kind = troubles.steps.lock().unwrap().iter().find(|(s, _)| *s == step).map(|(_, kind)| *kind);
             let Some(kind) = kind else { return Ok(()) };
             troubles.failed.fetch_add(1, Ordering::Relaxed);
-            if step == Step::Append {
+            if step == DiskStep::Append {
                 // As on a disk that becomes full during a write: a part of the record is written.
                 std::fs::OpenOptions::new().append(true).open(path)?.write_all(b"0123 half a rec")?;
             }
@@ -30,7 +30,7 @@ impl Troubles {
         }))
     }
 
-    fn are(&self, steps: &[(Step, io::ErrorKind)]) {
+    fn are(&self, steps: &[(DiskStep, io::ErrorKind)]) {
         *self.steps.lock().unwrap() = steps.to_vec();
     }
 
@@ -45,17 +45,17 @@ const FULL: io::ErrorKind = io::ErrorKind::StorageFull;
 
 #[tokio::test(start_paused = true)]
 async fn entries_wait_for_a_full_disk_and_arrive_in_order() {
-    for step in [Step::Append, Step::Sync, Step::Cut] {
+    for step in [DiskStep::Append, DiskStep::Sync, DiskStep::Cut] {
         let dir = tempfile::tempdir().unwrap();
         let troubles = Troubles::default();
         let mut journal = file::open_on(troubles.disk(), dir.path(), clock()).unwrap();
         journal.append.append(drafts(1..=3)).await.unwrap();
         // A cut happens only after a failed write.
-        troubles.are(&[(Step::Append, FULL), (step, FULL)]);
-        if step == Step::Sync {
+        troubles.are(&[(DiskStep::Append, FULL), (step, FULL)]);
+        if step == DiskStep::Sync {
             troubles.are(&[(step, io::ErrorKind::Other)]);
         }
-        let figures = journal.figures;
+        let collectors = journal.collectors;
         let mut append = journal.append;
         let waiting = tokio::spawn(async move {
             append.append(drafts(4..=6)).await.unwrap();
@@ -64,14 +64,14 @@ async fn entries_wait_for_a_full_disk_and_arrive_in_order() {
         });
         troubles.until(4).await;
         assert!(!waiting.is_finished());
-        if step == Step::Cut {
+        if step == DiskStep::Cut {
             troubles.are(&[(step, FULL)]);
             troubles.until(6).await;
             assert!(!waiting.is_finished());
         }
         troubles.are(&[]);
         drop(waiting.await.unwrap());
-        let registry = prometheus_text(figures);
+        let registry = prometheus_text(collectors);
         assert!(registry.contains("slotkeeper_journal_entries_total 7"), "{registry}");
         assert!(registry.contains("slotkeeper_journal_errors_total{step="), "{registry}");
         drop((journal.follow, journal.keep));
@@ -82,10 +82,10 @@ async fn entries_wait_for_a_full_disk_and_arrive_in_order() {
     }
 }
 
-fn prometheus_text(figures: Vec<Box<dyn prometheus::core::Collector>>) -> String {
+fn prometheus_text(collectors: Vec<Box<dyn prometheus::core::Collector>>) -> String {
     let registry = prometheus::Registry::new();
-    for figures in figures {
-        registry.register(figures).unwrap();
+    for collectors in collectors {
+        registry.register(collectors).unwrap();
     }
     prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap()
 }
@@ -95,7 +95,7 @@ async fn entries_are_read_back_only_after_they_are_on_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let troubles = Troubles::default();
     let mut journal = file::open_on(troubles.disk(), dir.path(), clock()).unwrap();
-    troubles.are(&[(Step::Sync, io::ErrorKind::Other)]);
+    troubles.are(&[(DiskStep::Sync, io::ErrorKind::Other)]);
     let (mut append, mut follow) = (journal.append, journal.follow);
     tokio::spawn(async move { append.append(drafts(1..=1)).await });
     troubles.until(2).await;
@@ -108,7 +108,7 @@ async fn entries_are_read_back_only_after_they_are_on_the_disk() {
 
 #[tokio::test(start_paused = true)]
 async fn a_checkpoint_that_cannot_be_written_leaves_the_journal_unchanged() {
-    for step in [Step::Create, Step::Name] {
+    for step in [DiskStep::Create, DiskStep::Name] {
         let dir = tempfile::tempdir().unwrap();
         let troubles = Troubles::default();
         let mut journal = file::open_on(troubles.disk(), dir.path(), clock()).unwrap();
@@ -139,7 +139,7 @@ async fn a_new_segment_does_not_leave_a_torn_one_behind() {
     let mut journal = file::open_on(troubles.disk(), dir.path(), clock()).unwrap();
     journal.append.append(drafts(1..=3)).await.unwrap();
     let fleet = read(&mut journal, 3).await.fleet;
-    troubles.are(&[(Step::Append, FULL)]);
+    troubles.are(&[(DiskStep::Append, FULL)]);
     let mut append = journal.append;
     let waiting = tokio::spawn(async move { append.append(drafts(4..=5)).await.unwrap() });
     troubles.until(2).await;

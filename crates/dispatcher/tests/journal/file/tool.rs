@@ -22,7 +22,7 @@ async fn kept(folder: &Path) {
     let mut fleet = Fleet::new();
     for number in 1..=9 {
         journal.append.append(vec![draft(number)]).await.unwrap();
-        let slotkeeper::journal::News::Entries(entries) = journal.follow.next().await.unwrap() else { panic!() };
+        let slotkeeper::journal::ReadResult::Entries(entries) = journal.follow.next().await.unwrap() else { panic!() };
         let _ = fleet.apply(&entries[0]);
         if [4, 7].contains(&number) {
             journal.keep.as_mut().unwrap().keep(fleet.clone().into()).await.unwrap();

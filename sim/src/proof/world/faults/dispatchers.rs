@@ -48,12 +48,12 @@ impl Family for Dispatchers {
             }
             Dispatchers::DispatcherRestart => {
                 world.begins(fault, format!("{d} is asked to stop"));
-                world.doors[host].stop.notify_waiters();
+                world.controls[host].stop.notify_waiters();
             }
             Dispatchers::DispatcherClock => {
                 let skew = i64::from(fault.target % 7_200_000) - 3_600_000;
                 world.begins(fault, format!("{d}'s clock is {skew} ms off after its next start"));
-                world.doors[host].skew.store(skew, Ordering::Relaxed);
+                world.controls[host].skew.store(skew, Ordering::Relaxed);
             }
             Dispatchers::Stall => {
                 world.begins(fault, format!("{d} does not run"));
@@ -88,6 +88,6 @@ impl Family for Dispatchers {
 
 /// Ends all of these faults.
 pub(super) fn heal(world: &World) {
-    world.doors.iter().for_each(|door| door.skew.store(0, Ordering::Relaxed));
+    world.controls.iter().for_each(|controls| controls.skew.store(0, Ordering::Relaxed));
     world.gates.iter().for_each(Gate::heal);
 }

@@ -45,7 +45,7 @@ impl Family for Operations {
             Operations::PrometheusOutage => world.prometheus_down.store(false, Ordering::Relaxed),
             Operations::PoolRemoval => {
                 world.removal.store(false, Ordering::Relaxed);
-                for host in 0..world.doors.len() {
+                for host in 0..world.controls.len() {
                     world.oracle.crashed(host);
                     sim.bounce(format!("d{host}"));
                 }

@@ -79,7 +79,7 @@ impl Inner {
         let port = self.nodes[node].next_port;
         self.nodes[node].next_port += 1;
         let address = SocketAddr::new(self.nodes[node].ip, port);
-        oracle.tell(format!("pod {ordinal} ({uid}) is created on node {node}"));
+        oracle.log(format!("pod {ordinal} ({uid}) is created on node {node}"));
         oracle.count(format!("pod {}", if stage == Stage::Stuck { "stuck" } else { "created" }));
         let life =
             PodLife { ordinal, uid: uid.clone(), created: now, ready: None, terminating: None, gone: None, end: None };
@@ -130,7 +130,7 @@ impl Inner {
         self.delete_object(ordinal, uid, Some(0));
         oracle.pod_is_gone(uid);
         oracle.pod_is(uid, ordinal, PodState::Gone);
-        oracle.tell(format!("pod {ordinal} ({uid}) is gone"));
+        oracle.log(format!("pod {ordinal} ({uid}) is gone"));
         if let Some(life) = self.lives.get_mut(uid) {
             life.gone = Some(now);
         }

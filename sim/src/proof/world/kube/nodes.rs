@@ -178,7 +178,7 @@ impl Inner {
         for (number, node) in self.nodes.iter_mut().enumerate() {
             let is_due = now.saturating_sub(node.heard) >= REMOVAL;
             if is_due && !node.removed && node.silence.as_ref().is_some_and(|s| s.is_removed) {
-                oracle.tell(format!("the object of node{number} is deleted"));
+                oracle.log(format!("the object of node{number} is deleted"));
                 node.removed = true;
             }
         }
@@ -218,7 +218,7 @@ impl Inner {
             let Some(pod) = self.pods.values().find(here).cloned() else { continue };
             if self.allows(budget, &pod) {
                 oracle.count("pod drained");
-                oracle.tell(format!("pod {} ({}) is evicted from node{number}", pod.ordinal, pod.uid));
+                oracle.log(format!("pod {} ({}) is evicted from node{number}", pod.ordinal, pod.uid));
                 self.disrupt(&pod, "EvictionByEvictionAPI", "Eviction API: evicting", now);
                 self.terminate(&pod.uid, now, PodEnd::Drained, oracle);
             } else {

@@ -2,7 +2,7 @@
 
 use super::{Inner, Oracle};
 use crate::record::SessionLife;
-use slotkeeper::front::cookie::public_name;
+use slotkeeper::cookie::public_name;
 use slotkeeper_core::SessionId;
 
 /// Milliseconds after the end of the last fault in which streams may still break: by then all interrupted connections

@@ -2,7 +2,7 @@
 
 use super::super::setting::POOL;
 use super::{EPOCH, Inner, Oracle, short};
-use slotkeeper::front::cookie::public_name;
+use slotkeeper::cookie::public_name;
 use slotkeeper_core::{PoolId, Session, SessionId, State, Time, Why};
 
 impl Oracle {

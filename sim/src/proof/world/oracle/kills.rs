@@ -2,7 +2,7 @@
 
 use super::{Inner, Oracle, short};
 use crate::record::{Mark, MarkKind};
-use slotkeeper::front::cookie::public_name;
+use slotkeeper::cookie::public_name;
 use slotkeeper_core::{Ordinal, PoolId, SessionId};
 
 const SCALE_DOWN: &str = "a scale-down";
@@ -23,7 +23,7 @@ impl Oracle {
 
 impl Inner {
     pub(super) fn deleted(&mut self, pool: &PoolId, ordinal: u32, uid: &str, at: u64, by: &str) {
-        self.tell(at, format!("pod {ordinal} ({uid}) is deleted by {by}"));
+        self.log(at, format!("pod {ordinal} ({uid}) is deleted by {by}"));
         if let Some((session, asked)) = self.echoes.get(uid).filter(|(_, asked)| by == SCALE_DOWN && asked + 1_000 > at)
         {
             let what = format!(

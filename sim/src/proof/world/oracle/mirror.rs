@@ -3,7 +3,7 @@
 use super::super::evidence;
 use super::{Before, Inner, Oracle, short};
 use crate::record::{SessionLife, Spell};
-use slotkeeper::front::cookie::public_name;
+use slotkeeper::cookie::public_name;
 use slotkeeper_core::{Command, Effect, Entry, Fleet, Ordinal, PoolId, ReplicaId, SessionId, State};
 use std::collections::BTreeSet;
 
@@ -50,7 +50,7 @@ impl Inner {
         });
         if let Command::Lapse { .. } = entry.command {
             self.lapse_is_due = false;
-            self.tell(at, "entries may be lost: no session is placed for a while".into());
+            self.log(at, "entries may be lost: no session is placed for a while".into());
         }
         let missed = |id: &SessionId| {
             let session = self.mirror.session(pool, *id)?;
@@ -132,7 +132,7 @@ impl Inner {
 
     /// The entries after this position are lost: restores the fleet's state at this position.
     pub(super) fn rewound(&mut self, pool: &PoolId, position: u64, at: u64) {
-        self.tell(at, format!("the journal has lost what came after {position}; it was at {}", self.mirror.applied()));
+        self.log(at, format!("the journal has lost what came after {position}; it was at {}", self.mirror.applied()));
         self.lapse_is_due = true;
         self.activity.rewound(at);
         let kept = self.states.partition_point(|(p, _)| *p <= position);
@@ -168,7 +168,7 @@ impl Inner {
             let (known, moved) = (now.is_some(), now.and_then(|s| s.pod()) != session.pod());
             if !known {
                 self.count("session forgotten".into());
-                self.tell(at, format!("session {} is forgotten", short(&public_name(id))));
+                self.log(at, format!("session {} is forgotten", short(&public_name(id))));
             }
             if moved {
                 self.placed.remove(&id);
@@ -186,7 +186,7 @@ impl Inner {
             Effect::Placed { session, pod, waited } => {
                 let name = public_name(*session);
                 let uid = self.uid(pool, *pod).unwrap_or_default();
-                self.tell(at, format!("session {} is placed in pod {pod} ({uid})", short(&name)));
+                self.log(at, format!("session {} is placed in pod {pod} ({uid})", short(&name)));
                 self.places.entry(*session).or_default().push(uid.clone());
                 self.placed.insert(*session, at);
                 self.waited.push(waited.0);
@@ -198,7 +198,7 @@ impl Inner {
                 let name = public_name(*session);
                 self.is_not_playing(&name, *why, at);
                 self.is_idle(pool, &name, *why, at);
-                self.tell(at, format!("session {} is released: {}", short(&name), why.word()));
+                self.log(at, format!("session {} is released: {}", short(&name), why.word()));
                 // Answers from before the release do not show that the visitor is still connected.
                 self.echoes.retain(|_, (heard, _)| *heard != name);
                 self.placed.remove(session);
@@ -209,7 +209,7 @@ impl Inner {
             }
             Effect::Requeued { session, pod } => {
                 let name = public_name(*session);
-                self.tell(at, format!("session {} lost pod {pod}, and waits in front", short(&name)));
+                self.log(at, format!("session {} lost pod {pod}, and waits in front", short(&name)));
                 self.requeued.insert(*session, at);
                 // The same applies here: its streams to the pod are closed.
                 self.echoes.retain(|_, (heard, _)| *heard != name);
@@ -218,13 +218,13 @@ impl Inner {
             }
             Effect::Scale { start, replicas, decided, .. } => {
                 let (position, timeline) = (decided.position, decided.timeline);
-                self.tell(at, format!("pods wanted: {replicas} from {start} (decided {position} in {timeline:?})"));
+                self.log(at, format!("pods wanted: {replicas} from {start} (decided {position} in {timeline:?})"));
             }
-            Effect::Recycle { pod, uid } => self.tell(at, format!("pod {pod} ({uid:?}) is to be recycled")),
+            Effect::Recycle { pod, uid } => self.log(at, format!("pod {pod} ({uid:?}) is to be recycled")),
             Effect::Drain { pod, gone, .. } => {
-                self.tell(at, format!("pod {pod} {}", if *gone { "has ended" } else { "is terminating" }));
+                self.log(at, format!("pod {pod} {}", if *gone { "has ended" } else { "is terminating" }));
             }
-            Effect::Started { pod, took } => self.tell(at, format!("pod {pod} has started in {took:?}")),
+            Effect::Started { pod, took } => self.log(at, format!("pod {pod} has started in {took:?}")),
             Effect::Broken { what } => self.violate(at, "invariants of the core", what.clone()),
         }
     }

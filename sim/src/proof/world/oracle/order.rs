@@ -1,7 +1,7 @@
 //! First come, first served.
 
 use super::{Inner, short};
-use slotkeeper::front::cookie::public_name;
+use slotkeeper::cookie::public_name;
 use slotkeeper_core::{Effect, Ordinal, PoolId, SessionId};
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! Sticky: a session reaches only pods that it was given, and is given none that is about to end.
 
 use super::{Inner, Oracle, short};
-use slotkeeper::front::cookie::public_name;
+use slotkeeper::cookie::public_name;
 use slotkeeper_core::{Command, Effect, PoolId};
 use std::collections::BTreeSet;
 

@@ -3,7 +3,7 @@
 use super::super::evidence::Subject;
 use super::{Line, Oracle, Violation, short};
 use crate::record::{Mark, SessionLife};
-use slotkeeper::front::cookie::public_name;
+use slotkeeper::cookie::public_name;
 use slotkeeper_core::{Census, Rules};
 use std::collections::BTreeMap;
 

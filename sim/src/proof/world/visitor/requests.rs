@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rand::Rng;
-use slotkeeper::front::cookie::public_name;
+use slotkeeper::cookie::public_name;
 use slotkeeper_reference::{Answer, Observation};
 use std::io;
 use std::net::IpAddr;

@@ -93,12 +93,13 @@ impl Observer {
     /// Reports an overdue pod as failed. This follows the report that it is being deleted.
     pub(super) fn tell_overdue(&mut self, uid: &Uid) {
         let version = self.newest * FINE + FINE - 1;
-        let Some(known) = self.pods.get_mut(uid).filter(|k| self.listed && k.is_overdue() && !k.told_overdue) else {
+        let Some(known) = self.pods.get_mut(uid).filter(|k| self.listed && k.is_overdue() && !k.reported_overdue)
+        else {
             return;
         };
-        known.told_overdue = true;
+        known.reported_overdue = true;
         let (pod, phase) = (Ordinal(known.ordinal), Phase::Failed { why: "its machine does not answer".into() });
-        self.tell(Command::PodSeen { pod, uid: uid.clone(), phase, version });
+        self.report(Command::PodSeen { pod, uid: uid.clone(), phase, version });
     }
 }
 

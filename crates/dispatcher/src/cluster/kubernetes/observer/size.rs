@@ -1,20 +1,20 @@
 //! The size of the workload, and what happens to its pods when another workload of the same name replaces it.
 
-use super::super::follow::News;
+use super::super::follow::Update;
 use super::super::ordinals;
 use super::super::pause::Proof;
-use super::super::sight::Stage;
+use super::super::snapshot::Stage;
 use super::super::workload::{Certain, Going, Workload};
-use super::{AGAIN, FINE, Known, Observer};
+use super::{AGAIN, FINE, Observer, TrackedPod};
 use crate::io::now;
 use kube::api::ListParams;
 use slotkeeper_core::{Command, Decision, Span, Uid, planted};
 use std::collections::BTreeMap;
 
 impl Observer {
-    pub(super) async fn workload(&mut self, news: News<Workload>) {
-        let (workload, missed) = match news {
-            News::Listed { items, .. } => {
+    pub(super) async fn workload(&mut self, update: Update<Workload>) {
+        let (workload, missed) = match update {
+            Update::Listed { items, .. } => {
                 let Some(workload) = items.into_iter().next() else {
                     let (kind, name) = (self.site.config.workload.kind(), self.site.config.workload.name());
                     let namespace = &self.site.namespace;
@@ -23,8 +23,8 @@ impl Observer {
                 };
                 (workload, self.certain.is_some())
             }
-            News::Put { item, .. } => (item, false),
-            News::Gone { .. } => {
+            Update::Put { item, .. } => (item, false),
+            Update::Gone { .. } => {
                 tracing::warn!(pool = %self.site.pool, "{} deleted", self.site.config.workload.kind());
                 return;
             }
@@ -51,10 +51,10 @@ impl Observer {
 
     /// Logs that a set is being deleted, and what to consider before it is created again.
     fn bid_farewell(&mut self, workload: &Workload) {
-        let news = workload.going.filter(|going| self.going != Some(*going));
+        let update = workload.going.filter(|going| self.going != Some(*going));
         self.going = workload.going;
         let (pool, kind, name) = (&self.site.pool, self.site.config.workload.kind(), self.site.config.workload.name());
-        match news {
+        match update {
             Some(Going::WithoutPods) => {
                 let pods = self.pods.values().map(|k| k.ordinal + 1).max().unwrap_or_default();
                 tracing::warn!(
@@ -106,7 +106,7 @@ impl Observer {
         let after = before.after(&workload, missed);
         // If sizes were missed, the size may have been lowered and raised again meanwhile.
         let covered = if missed { Span::EMPTY } else { before.span };
-        let raised = |k: &&Known| after.span.contains(k.ordinal) && !covered.contains(k.ordinal);
+        let raised = |k: &&TrackedPod| after.span.contains(k.ordinal) && !covered.contains(k.ordinal);
         if workload.version > self.newest && self.pods.values().any(|k| raised(&k)) && !self.confirm().await {
             self.retry = Some(now() + AGAIN);
             return;
@@ -116,11 +116,11 @@ impl Observer {
         if std::mem::take(&mut self.succeeding) {
             self.own();
         }
-        if self.told != Some(after) {
-            self.told = Some(after);
+        if self.reported != Some(after) {
+            self.reported = Some(after);
             let Certain { span, decided: Decision { timeline, position: decided } } = after;
             let version = workload.version * FINE;
-            self.tell(Command::ScaleSeen { start: span.start, replicas: span.len(), decided, timeline, version });
+            self.report(Command::ScaleSeen { start: span.start, replicas: span.len(), decided, timeline, version });
         }
     }
 
@@ -128,7 +128,7 @@ impl Observer {
     /// before must be known first.
     pub(super) async fn proven(&mut self, proof: Proof) {
         let (at, timeline) = match proof {
-            Proof::Outdated => return self.tell(Command::Tick),
+            Proof::Outdated => return self.report(Command::Tick),
             Proof::ScaleInPaused { at, timeline } => (at, timeline),
         };
         let name = self.site.config.workload.name();
@@ -141,13 +141,13 @@ impl Observer {
             let certain = Certain { span: now.span, decided: now.decided };
             let known =
                 self.site.seen().workload.as_ref().is_some_and(|w| (&w.uid, w.version) == (&now.uid, now.version));
-            known && now.is_caught_up() && self.told == Some(certain)
+            known && now.is_caught_up() && self.reported == Some(certain)
         };
         let ready = self.listed && self.unsaid.is_none() && !self.succeeding;
         // Otherwise the watch is behind; the next proof is tried after it has caught up.
         if ready && Workload::of_set(set).is_some_and(is_told) && self.confirm().await {
             tracing::info!(pool = %self.site.pool, "KEDA cannot scale in: pods that were given up are used again");
-            self.tell(Command::ScaleInPaused { at, timeline });
+            self.report(Command::ScaleInPaused { at, timeline });
         }
     }
 

@@ -1,4 +1,4 @@
-use super::super::Step;
+use super::super::StartStep;
 use super::*;
 
 const REASONS: [&str; 9] =
@@ -111,7 +111,7 @@ fn facts_are_text_whatever_they_contain() {
     let evil = r#"<script>alert("1")</script>'&{{to}}"#;
     let mut facts = queued(7);
     facts.pool = evil.into();
-    facts.steps = vec![Step { name: "waking", text: evil.into(), done: false }];
+    facts.steps = vec![StartStep { name: "waking", text: evil.into(), done: false }];
     let page = html(&facts, &View { base: r#"/"><script>alert('2')</script>{{pool}}"#, own: "/.slotkeeper/" });
     assert!(!page.contains("<script>"));
     assert!(!page.contains("alert(\"") && !page.contains("alert('"));
@@ -156,7 +156,7 @@ fn estimates_are_rounded_and_unknown_ones_are_shown_as_unknown() {
 
 #[test]
 fn the_first_step_that_is_not_done_is_in_progress() {
-    let step = |text: &str, done| Step { name: "step", text: text.into(), done };
+    let step = |text: &str, done| StartStep { name: "step", text: text.into(), done };
     let facts = Facts {
         steps: vec![step("Woken", true), step("Starting", false), step("Checking", false)],
         ..facts(RoomState::Starting)

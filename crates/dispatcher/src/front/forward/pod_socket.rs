@@ -3,7 +3,7 @@
 //! hold.
 
 use crate::front::visit::Seat;
-use crate::io::{BoxFuture, Net, Stream, now};
+use crate::io::{BoxFuture, Net, Socket, now};
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
 use prometheus::IntCounter;
@@ -25,7 +25,7 @@ const REPEATED: usize = 64 * 1024;
 
 /// The state that a connection and its current request share.
 #[derive(Default)]
-pub struct Line {
+pub struct PodConnection {
     flags: AtomicU8,
     /// Counts requests.
     turn: AtomicU32,
@@ -48,7 +48,7 @@ const INSERT: u8 = 8;
 /// The response is no longer needed: the connection is to be closed, whatever the pod does.
 const ABANDONED: u8 = 16;
 
-impl Line {
+impl PodConnection {
     /// Begins a request. `insert`: bytes missing from the library's head, and after how many bytes they belong. `seat`: the
     /// right to send it, which may have become void before it can be sent again.
     pub fn begin(&self, repeatable: bool, insert: Option<(usize, Bytes)>, seat: &Arc<Seat>) {
@@ -107,8 +107,8 @@ pub struct Redial {
 }
 
 pub struct PodSocket {
-    stream: Stream,
-    line: Arc<Line>,
+    stream: Socket,
+    line: Arc<PodConnection>,
     redial: Redial,
     /// The number of the request that these fields belong to.
     turn: u32,
@@ -124,14 +124,14 @@ pub struct PodSocket {
 
 enum Repair {
     None,
-    Dialling(BoxFuture<'static, io::Result<Stream>>),
+    Dialling(BoxFuture<'static, io::Result<Socket>>),
     /// This many bytes have been sent again.
     Sending(usize),
 }
 
 impl PodSocket {
     #[must_use]
-    pub fn new(stream: Stream, line: Arc<Line>, redial: Redial) -> PodSocket {
+    pub fn new(stream: Socket, line: Arc<PodConnection>, redial: Redial) -> PodSocket {
         PodSocket {
             stream,
             line,
@@ -147,7 +147,7 @@ impl PodSocket {
 
     /// The socket inside.
     #[must_use]
-    pub fn into_stream(self) -> Stream {
+    pub fn into_stream(self) -> Socket {
         self.stream
     }
 
@@ -378,7 +378,7 @@ mod tests {
     use super::*;
     use crate::config::KeptConnections;
     use crate::engine::view::Limit;
-    use crate::front::forward::Pods;
+    use crate::front::forward::Upstreams;
     use crate::front::forward::dialled::Dialled;
     use slotkeeper_core::{Incarnation, Ordinal};
     use std::task::Waker;
@@ -387,15 +387,15 @@ mod tests {
     /// Sends a request on a kept connection, which the pod then closes. Returns the connections on which it was sent again.
     async fn lost(limit: Limit) -> Vec<DuplexStream> {
         let repeated = IntCounter::new("repeated", "repeated").unwrap();
-        let pods = Pods::new(KeptConnections::new(false), 100, repeated.clone());
+        let pods = Upstreams::new(KeptConnections::new(false), 100, repeated.clone());
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let incarnation = Incarnation { uid: "u".into(), address };
         let seat = Seat::new(Ordinal(0), incarnation.clone(), pods.upstream(&incarnation), limit, true);
         let net = Arc::new(Dialled::default());
         let (near, far) = tokio::io::duplex(64);
-        let line = Arc::new(Line::default());
+        let line = Arc::new(PodConnection::default());
         let redial = Redial { net: net.clone(), address, within: Duration::from_secs(1), repeated };
-        let mut socket = PodSocket::new(Stream::Other(Box::new(near)), line.clone(), redial);
+        let mut socket = PodSocket::new(Socket::Other(Box::new(near)), line.clone(), redial);
         line.begin(true, None, &seat);
         socket.write_all(b"GET").await.unwrap();
         drop(far);

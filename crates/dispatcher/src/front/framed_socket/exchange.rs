@@ -2,7 +2,7 @@
 //! framing allows a probe, and the ends of targets that the HTTP library cannot hold.
 
 use crate::front::error::BoxError;
-use crate::front::forward::body::Answer;
+use crate::front::forward::body::ResponseBody;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http::{Method, Request, Response, StatusCode, Version, header};
@@ -99,7 +99,7 @@ pub struct Turn {
 impl Turn {
     /// Follows the response to its end.
     #[must_use]
-    pub fn answer(self, response: Response<Answer>) -> Response<Followed> {
+    pub fn answer(self, response: Response<ResponseBody>) -> Response<Followed> {
         let status = response.status();
         let has_body = !self.head_only
             && !status.is_informational()
@@ -128,7 +128,7 @@ impl Drop for Turn {
 
 /// The body of a response, and the turn that ends with it.
 pub struct Followed {
-    answer: Answer,
+    answer: ResponseBody,
     _turn: Turn,
 }
 

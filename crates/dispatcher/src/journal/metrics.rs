@@ -6,34 +6,34 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, 
 
 /// Cheap to clone: all clones share the same metrics.
 #[derive(Clone)]
-pub struct Figures {
+pub(crate) struct JournalMetrics {
     /// How long appends take, in seconds.
-    pub appends: Histogram,
+    pub(crate) appends: Histogram,
     /// Written entries.
-    pub entries: IntCounter,
+    pub(crate) entries: IntCounter,
     /// Failed attempts, by the step that failed.
-    pub errors: IntCounterVec,
+    pub(crate) errors: IntCounterVec,
     /// The position of the newest checkpoint that this replica has written.
-    pub kept: IntGauge,
+    pub(crate) kept: IntGauge,
     /// Only of a folder.
-    pub size: IntGauge,
+    pub(crate) size: IntGauge,
     /// Only of a server.
-    pub lapses: IntCounter,
+    pub(crate) lapses: IntCounter,
 }
 
 /// Seconds. A solid-state disk takes half a millisecond, a busy network disk tens of milliseconds.
 const BUCKETS: [f64; 16] =
     [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 
-impl Figures {
+impl JournalMetrics {
     /// # Errors
     /// None: the names below are valid.
-    pub fn new() -> Result<Figures, prometheus::Error> {
+    pub(crate) fn new() -> Result<JournalMetrics, prometheus::Error> {
         let appends = HistogramOpts::new(
             "slotkeeper_journal_append_seconds",
             "Time from submitting a batch of entries to the journal until its position is assigned, retries included.",
         );
-        Ok(Figures {
+        Ok(JournalMetrics {
             appends: Histogram::with_opts(appends.buckets(BUCKETS.to_vec()))?,
             entries: IntCounter::new("slotkeeper_journal_entries_total", "Entries written by this replica.")?,
             errors: IntCounterVec::new(
@@ -54,7 +54,7 @@ impl Figures {
 
     /// Returns the metrics of a journal in a folder.
     #[must_use]
-    pub fn of_folder(&self) -> Vec<Box<dyn Collector>> {
+    pub(crate) fn of_folder(&self) -> Vec<Box<dyn Collector>> {
         let mut all = self.of_all();
         all.push(Box::new(self.size.clone()));
         all
@@ -62,14 +62,14 @@ impl Figures {
 
     /// Returns the metrics of a journal in Redis.
     #[must_use]
-    pub fn of_server(&self) -> Vec<Box<dyn Collector>> {
+    pub(crate) fn of_server(&self) -> Vec<Box<dyn Collector>> {
         let mut all = self.of_all();
         all.push(Box::new(self.lapses.clone()));
         all
     }
 
     fn of_all(&self) -> Vec<Box<dyn Collector>> {
-        let Figures { appends, entries, errors, kept, .. } = self.clone();
+        let JournalMetrics { appends, entries, errors, kept, .. } = self.clone();
         vec![Box::new(appends), Box::new(entries), Box::new(errors), Box::new(kept)]
     }
 }

@@ -10,9 +10,9 @@ use std::process::{ExitStatus, Output, Stdio};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-pub(crate) struct House {
+pub(crate) struct Dispatchers {
     folder: TempDir,
-    doors: Vec<SocketAddr>,
+    addresses: Vec<SocketAddr>,
     admins: Vec<SocketAddr>,
     children: Vec<Option<Child>>,
 }
@@ -33,73 +33,73 @@ fn pool(arcade: &Arcade, settings: &str) -> String {
     )
 }
 
-impl House {
+impl Dispatchers {
     /// One dispatcher, with a folder.
-    pub(in crate::survival) fn on_folder(arcade: &Arcade, settings: &str) -> House {
-        House::new(1, "drain_seconds = 0.5", &pool(arcade, settings), |folder| format!("file:{folder}/journal"))
+    pub(in crate::survival) fn on_folder(arcade: &Arcade, settings: &str) -> Dispatchers {
+        Dispatchers::new(1, "drain_seconds = 0.5", &pool(arcade, settings), |folder| format!("file:{folder}/journal"))
     }
 
     /// Three dispatchers on one Redis.
-    pub(in crate::survival) fn on_redis(arcade: &Arcade, settings: &str, redis: &str) -> House {
-        House::new(3, "drain_seconds = 0.5", &pool(arcade, settings), |_| redis.to_owned())
+    pub(in crate::survival) fn on_redis(arcade: &Arcade, settings: &str, redis: &str) -> Dispatchers {
+        Dispatchers::new(3, "drain_seconds = 0.5", &pool(arcade, settings), |_| redis.to_owned())
     }
 
     /// `top` and `tables`: the parts of their configuration other than addresses, journal and keys.
-    pub(crate) fn new(count: usize, top: &str, tables: &str, journal: impl Fn(&str) -> String) -> House {
+    pub(crate) fn new(count: usize, top: &str, tables: &str, journal: impl Fn(&str) -> String) -> Dispatchers {
         let folder = tempfile::tempdir().expect("a folder");
-        let (doors, admins) = (free(count), free(count));
+        let (addresses, admins) = (free(count), free(count));
         std::fs::write(folder.path().join("keys"), format!("{}\n", "5a".repeat(32))).expect("a file");
         let at = journal(&folder.path().display().to_string());
-        for door in 0..count {
+        for index in 0..count {
             let text = format!(
                 "listen = \"{}\"\ncookie_keys_file = \"keys\"\n{top}\n[admin]\nlisten = \"{}\"\n\
                  [journal]\nat = \"{at}\"\n{tables}\n",
-                doors[door], admins[door],
+                addresses[index], admins[index],
             );
-            std::fs::write(folder.path().join(format!("{door}.toml")), text).expect("a file");
+            std::fs::write(folder.path().join(format!("{index}.toml")), text).expect("a file");
         }
-        House { folder, doors, admins, children: (0..count).map(|_| None).collect() }
+        Dispatchers { folder, addresses, admins, children: (0..count).map(|_| None).collect() }
     }
 
-    pub(crate) fn doors(&self) -> Vec<SocketAddr> {
-        self.doors.clone()
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses.clone()
     }
 
     /// The operators' address, once it accepts connections.
-    pub(crate) async fn admin(&self, door: usize) -> SocketAddr {
-        let at = self.admins[door];
+    pub(crate) async fn admin(&self, index: usize) -> SocketAddr {
+        let at = self.admins[index];
         eventually("operators to be answered", async || tokio::net::TcpStream::connect(at).await.is_ok()).await;
         at
     }
 
-    pub(crate) fn command(&self, door: usize) -> Command {
+    pub(crate) fn command(&self, index: usize) -> Command {
         let mut command = Command::new(binary("slotkeeper"));
-        command.arg("serve").arg("--config").arg(self.folder.path().join(format!("{door}.toml")));
+        command.arg("serve").arg("--config").arg(self.folder.path().join(format!("{index}.toml")));
         command.stdin(Stdio::null()).env("RUST_LOG", "warn").kill_on_drop(true);
         command
     }
 
-    pub(crate) fn begin(&mut self, door: usize) {
-        self.children[door] = Some(self.command(door).spawn().expect("it starts"));
+    pub(crate) fn begin(&mut self, index: usize) {
+        self.children[index] = Some(self.command(index).spawn().expect("it starts"));
     }
 
     /// The id of the process, while it runs.
-    pub(crate) fn id(&self, door: usize) -> u32 {
-        self.children[door].as_ref().and_then(Child::id).expect("it lives")
+    pub(crate) fn id(&self, index: usize) -> u32 {
+        self.children[index].as_ref().and_then(Child::id).expect("it lives")
     }
 
     /// Starts the dispatcher, and waits until it is ready.
-    pub(crate) async fn start(&mut self, door: usize) {
-        self.begin(door);
-        let at = self.admin(door).await;
+    pub(crate) async fn start(&mut self, index: usize) {
+        self.begin(index);
+        let at = self.admin(index).await;
         let ready = async || Visitor::at(at).get("/readyz").await.status() == 200;
         eventually("the dispatcher to be ready", ready).await;
     }
 
     /// Suspends the process, and waits until no thread runs. (`SIGSTOP` takes a moment.)
-    pub(crate) async fn suspend(&self, door: usize) {
-        self.signal(door, Signal::STOP);
-        let status = format!("/proc/{}/task", self.id(door));
+    pub(crate) async fn suspend(&self, index: usize) {
+        self.signal(index, Signal::STOP);
+        let status = format!("/proc/{}/task", self.id(index));
         let is_stopped = |task: std::fs::DirEntry| {
             std::fs::read_to_string(task.path().join("status")).is_ok_and(|status| status.contains("State:\tT"))
         };
@@ -110,21 +110,21 @@ impl House {
     }
 
     /// Sends a signal that the process survives.
-    pub(crate) fn signal(&self, door: usize, signal: Signal) {
-        let pid = Pid::from_raw(self.id(door) as i32).expect("a process");
+    pub(crate) fn signal(&self, index: usize, signal: Signal) {
+        let pid = Pid::from_raw(self.id(index) as i32).expect("a process");
         kill_process(pid, signal).expect("it lives");
     }
 
-    pub(crate) async fn kill(&mut self, door: usize) {
-        self.end(door, Signal::KILL).await;
+    pub(crate) async fn kill(&mut self, index: usize) {
+        self.end(index, Signal::KILL).await;
     }
 
-    pub(crate) async fn stop(&mut self, door: usize) {
-        self.end(door, Signal::TERM).await;
+    pub(crate) async fn stop(&mut self, index: usize) {
+        self.end(index, Signal::TERM).await;
     }
 
-    pub(crate) async fn end(&mut self, door: usize, signal: Signal) -> ExitStatus {
-        let mut child = self.children[door].take().expect("it runs");
+    pub(crate) async fn end(&mut self, index: usize, signal: Signal) -> ExitStatus {
+        let mut child = self.children[index].take().expect("it runs");
         let pid = Pid::from_raw(child.id().expect("it lives") as i32).expect("a process");
         kill_process(pid, signal).expect("it lives");
         patiently("the dispatcher to end", child.wait()).await.expect("it ends")

@@ -2,7 +2,7 @@
 //! a while, because a reset would destroy what was sent last.
 
 use crate::config::Limits;
-use crate::io::{Stream, now};
+use crate::io::{Socket, now};
 use std::future::Future as _;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
@@ -52,7 +52,7 @@ impl Linger {
     }
 
     /// Discards further input of the visitor, until it ends, or the visitor has had enough time to read the response.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Socket) -> Poll<()> {
         let Some(closing) = &mut self.closing else { return Poll::Ready(()) };
         let mut scratch = [MaybeUninit::uninit(); DISCARDED];
         loop {

@@ -13,7 +13,7 @@ mod linger;
 pub use exchange::{Exchange, Followed, TargetEnd, Turn};
 
 use crate::config::Limits;
-use crate::io::{Stream, now};
+use crate::io::{Socket, now};
 use exchange::Phase;
 use framing::Framing;
 pub(crate) use linger::Linger;
@@ -50,10 +50,10 @@ const LEADING_ZERO: &[u8] = b"0";
 /// Some clients accept only a limited number of digits of a chunk's size.
 const MOST_ZEROS: u8 = 4;
 
-pub struct Guard {
-    stream: Stream,
+pub struct FramedSocket {
+    stream: Socket,
     /// Kept as long as the socket: a tunnel still counts as a connection.
-    place: Option<Place>,
+    permit: Option<ConnectionPermit>,
     framing: Framing,
     exchange: Arc<Exchange>,
     /// Starts with a head's first byte: the time within which the head must be complete. (The library limits the wait for
@@ -84,13 +84,18 @@ struct Probes {
     looks: u32,
 }
 
-impl Guard {
-    /// `place`: its place among the connections that are counted and limited.
+impl FramedSocket {
+    /// `permit`: that of this connection, if such connections are counted and limited.
     #[must_use]
-    pub fn new(stream: Stream, place: Option<Place>, limits: &Limits, exchange: Arc<Exchange>) -> Guard {
-        Guard {
+    pub fn new(
+        stream: Socket,
+        permit: Option<ConnectionPermit>,
+        limits: &Limits,
+        exchange: Arc<Exchange>,
+    ) -> FramedSocket {
+        FramedSocket {
             stream,
-            place,
+            permit,
             framing: Framing::new(limits.header_bytes),
             exchange,
             header_time: limits.header_time,
@@ -115,14 +120,14 @@ impl Guard {
         now.len()
     }
 
-    /// Returns the socket, and its place among the connections.
+    /// Returns the socket, and its permit.
     #[must_use]
-    pub fn into_parts(self) -> (Stream, Option<Place>) {
-        (self.stream, self.place)
+    pub fn into_parts(self) -> (Socket, Option<ConnectionPermit>) {
+        (self.stream, self.permit)
     }
 
     /// Ready if a head has begun and takes too long.
-    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_header_time(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         planted!(HeadTimeOff => Poll::Pending);
         if !self.framing.is_in_head() {
             return Poll::Pending;
@@ -201,26 +206,26 @@ impl Guard {
 }
 
 /// One of the connections that are allowed at the same time; released when dropped.
-pub struct Place {
+pub struct ConnectionPermit {
     open: IntGauge,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Place {
+impl ConnectionPermit {
     #[must_use]
-    pub fn take(open: &IntGauge, permit: OwnedSemaphorePermit) -> Place {
+    pub fn take(open: &IntGauge, permit: OwnedSemaphorePermit) -> ConnectionPermit {
         open.inc();
-        Place { open: open.clone(), _permit: permit }
+        ConnectionPermit { open: open.clone(), _permit: permit }
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.open.dec();
     }
 }
 
-impl AsyncRead for Guard {
+impl AsyncRead for FramedSocket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.framing.is_refused() {
@@ -236,7 +241,7 @@ impl AsyncRead for Guard {
             match Pin::new(&mut this.stream).poll_read(cx, buf) {
                 Poll::Pending => {
                     // The end of the stream: the library closes without a response.
-                    return this.poll_patience(cx).map(Ok);
+                    return this.poll_header_time(cx).map(Ok);
                 }
                 Poll::Ready(read) => read?,
             }
@@ -276,7 +281,7 @@ impl AsyncRead for Guard {
     }
 }
 
-impl AsyncWrite for Guard {
+impl AsyncWrite for FramedSocket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.note_write();
         Pin::new(&mut self.stream).poll_write(cx, buf)

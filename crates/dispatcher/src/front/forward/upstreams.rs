@@ -3,7 +3,7 @@
 //! was authenticated (NTLM, Negotiate: RFC 4559 §6) serves only the visitor's connection that authenticated it.
 
 use super::body::Upload;
-use super::line::{Line, PodSocket, Redial};
+use super::pod_socket::{PodConnection, PodSocket, Redial};
 use crate::config::KeptConnections;
 use crate::front::error::{OUT_OF_FILES, RequestError, Step};
 use crate::io::inherited::is_out_of_files;
@@ -24,7 +24,7 @@ const DIAL: Duration = Duration::from_secs(5);
 const KEPT: usize = 1024;
 
 /// The incarnations that this replica has connections to.
-pub struct Pods {
+pub struct Upstreams {
     incarnations: Mutex<BTreeMap<Uid, Weak<Upstream>>>,
     kept: KeptConnections,
     /// The limit for fields of a response's head.
@@ -68,7 +68,7 @@ pub struct Asker {
 /// A connection in use.
 pub struct Lease {
     pub sender: SendRequest<Upload>,
-    pub line: Arc<Line>,
+    pub line: Arc<PodConnection>,
     pub owner: Owner,
     /// How long it may be idle after this request, according to the pod.
     pub idle: Option<Duration>,
@@ -82,10 +82,10 @@ struct Kept {
     until: Instant,
 }
 
-impl Pods {
+impl Upstreams {
     #[must_use]
-    pub fn new(kept: KeptConnections, header_fields: usize, repeated: IntCounter) -> Pods {
-        Pods { incarnations: Mutex::default(), kept, header_fields, repeated }
+    pub fn new(kept: KeptConnections, header_fields: usize, repeated: IntCounter) -> Upstreams {
+        Upstreams { incarnations: Mutex::default(), kept, header_fields, repeated }
     }
 
     /// The connections to this incarnation: shared by all its seats, and closed when the last of them is dropped.
@@ -207,7 +207,7 @@ impl Upstream {
         let dialled = tokio::time::timeout(DIAL, net.dial(self.address)).await;
         let stream =
             dialled.map_err(|e| RequestError::pod(Step::Dial, "connecting timed out", e))?.map_err(not_reached)?;
-        let line = Arc::new(Line::default());
+        let line = Arc::new(PodConnection::default());
         let redial = Redial { net: net.clone(), address: self.address, within: DIAL, repeated: self.repeated.clone() };
         let mut builder = Builder::new();
         // A proxy may repair or ignore these (RFC 9112 §§5.1, 5.2); invalid fields are dropped.
@@ -262,7 +262,7 @@ mod tests {
     }
 
     async fn leases(n: usize, net: &Arc<dyn Net>) -> Vec<Lease> {
-        let pods = Pods::new(KeptConnections::new(false), 100, IntCounter::new("repeated", "repeated").unwrap());
+        let pods = Upstreams::new(KeptConnections::new(false), 100, IntCounter::new("repeated", "repeated").unwrap());
         let incarnation = Incarnation { uid: "u".into(), address: SocketAddr::from(([127, 0, 0, 1], 1)) };
         let upstream = pods.upstream(&incarnation);
         let asker = Asker { session: SessionId(1), connection: 1 };

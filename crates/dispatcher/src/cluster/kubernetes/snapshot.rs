@@ -18,7 +18,7 @@ pub(super) const KEPT: &str = "slotkeeper.dev/kept";
 const READ: [&str; 5] = [SAFE_TO_EVICT, DO_NOT_DISRUPT, DELETION_COST, KEPT, ORDINAL];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sight {
+pub(super) struct PodSnapshot {
     pub(super) name: String,
     pub(super) uid: Uid,
     pub(super) resource_version: String,
@@ -60,8 +60,8 @@ pub(super) enum Stage {
     Ended(String),
 }
 
-impl Sight {
-    pub(super) fn of(pod: Pod) -> Option<Sight> {
+impl PodSnapshot {
+    pub(super) fn of(pod: Pod) -> Option<PodSnapshot> {
         let Pod { metadata, spec, status } = pod;
         let status = status.unwrap_or_default();
         let ip = status.pod_ip.as_deref().and_then(|ip| ip.parse().ok());
@@ -72,7 +72,7 @@ impl Sight {
         let grace = metadata.deletion_grace_period_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         let owner = metadata.owner_references.into_iter().flatten().find(|o| o.controller == Some(true));
         let annotations = metadata.annotations.unwrap_or_default();
-        Some(Sight {
+        Some(PodSnapshot {
             name: metadata.name?,
             uid: Uid(metadata.uid?.into()),
             resource_version: metadata.resource_version?,

@@ -6,7 +6,7 @@ use prometheus::{IntCounter, IntCounterVec, Opts};
 use slotkeeper_core::PoolId;
 
 /// A field is `None` only if the name of its metric or label is invalid, which these are not.
-pub(super) struct Figures {
+pub(super) struct ProcessMetrics {
     failures: Option<IntCounterVec>,
     suppressed: Option<IntCounter>,
 }
@@ -14,8 +14,8 @@ pub(super) struct Figures {
 /// The causes of unexpected ends.
 const CAUSES: [&str; 4] = ["ended", "hung", "supervisor_killed", "not_started"];
 
-impl Figures {
-    pub(super) fn new(pool: &PoolId) -> Figures {
+impl ProcessMetrics {
+    pub(super) fn new(pool: &PoolId) -> ProcessMetrics {
         let help = "Pods that could not be started or ended unexpectedly, by cause.";
         let failures = Opts::new("slotkeeper_process_failures_total", help).const_label("pool", &*pool.0);
         let failures = IntCounterVec::new(failures, &["cause"]).ok();
@@ -25,7 +25,7 @@ impl Figures {
         }
         let help = "Lines of pods' output that were suppressed (log_lines_per_second).";
         let suppressed = Opts::new("slotkeeper_process_lines_suppressed_total", help).const_label("pool", &*pool.0);
-        Figures { failures, suppressed: IntCounter::with_opts(suppressed).ok() }
+        ProcessMetrics { failures, suppressed: IntCounter::with_opts(suppressed).ok() }
     }
 
     pub(super) fn collectors(&self) -> Vec<Box<dyn Collector>> {

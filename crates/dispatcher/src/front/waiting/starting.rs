@@ -1,7 +1,7 @@
 //! The pods that are being started, and the progress of the first of them; or why none can be started. Equal for all waiting
 //! sessions, so derived once per entry and not per visitor.
 
-use super::Step;
+use super::StartStep;
 use sha2::{Digest, Sha256};
 use slotkeeper_core::{Fleet, Life, Millis, Ordinal, Phase, Pod, PoolId, Time, planted};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,28 +11,28 @@ const MEMORY: Millis = Millis::secs(90);
 
 /// The result for the current journal position.
 #[derive(Default)]
-pub struct Coming(Mutex<Known>);
+pub struct Starting(Mutex<Cached>);
 
 #[derive(Default)]
-struct Known {
-    at: Option<(u64, Arc<Pods>)>,
+struct Cached {
+    at: Option<(u64, Arc<StartingPods>)>,
     /// The id of the current problem, and when no pod could be started for the last time.
     failing: Option<(String, Time)>,
 }
 
 #[derive(Default)]
-pub struct Pods {
+pub struct StartingPods {
     /// Slots that these pods will have.
     pub slots: u64,
     /// The progress of the pod that will be ready first, in plain words.
-    pub steps: Vec<Step>,
+    pub steps: Vec<StartStep>,
     /// No pod can be started: the id of the log line with the reason.
     pub problem: Option<String>,
 }
 
-impl Coming {
+impl Starting {
     #[must_use]
-    pub fn get(&self, fleet: &Fleet, pool: &PoolId) -> Arc<Pods> {
+    pub fn get(&self, fleet: &Fleet, pool: &PoolId) -> Arc<StartingPods> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &known.at {
             Some((at, pods)) if is_current(*at, fleet) => pods.clone(),
@@ -88,8 +88,8 @@ fn is_current(position: u64, fleet: &Fleet) -> bool {
     position == fleet.applied()
 }
 
-fn derive(fleet: &Fleet, pool: &PoolId) -> Pods {
-    let Some((desired, rules)) = fleet.desired(pool).zip(fleet.rules(pool)) else { return Pods::default() };
+fn derive(fleet: &Fleet, pool: &PoolId) -> StartingPods {
+    let Some((desired, rules)) = fleet.desired(pool).zip(fleet.rules(pool)) else { return StartingPods::default() };
     let (mut starting, mut furthest): (u64, Option<(u8, Option<&Life>)>) = (0, None);
     for (_, pod) in fleet.pods(pool).filter(|(o, p)| desired.contains(o.0) && !p.is_ready()) {
         starting += u64::from(will_come(pod));
@@ -99,15 +99,15 @@ fn derive(fleet: &Fleet, pool: &PoolId) -> Pods {
         }
     }
     let steps = steps(furthest.and_then(|(_, life)| life).map(|l| &l.phase));
-    Pods { slots: starting * u64::from(rules.slots_per_pod), steps, problem: None }
+    StartingPods { slots: starting * u64::from(rules.slots_per_pod), steps, problem: None }
 }
 
 fn will_come(pod: &Pod) -> bool {
     !pod.cordoned && pod.life.as_ref().is_none_or(|l| !l.stuck && !matches!(l.phase, Phase::Failed { .. }))
 }
 
-fn steps(phase: Option<&Phase>) -> Vec<Step> {
-    let step = |name, text: &str, done| Step { name, text: text.to_owned(), done };
+fn steps(phase: Option<&Phase>) -> Vec<StartStep> {
+    let step = |name, text: &str, done| StartStep { name, text: text.to_owned(), done };
     let at = phase.map_or(0, progress);
     let waking = match phase {
         Some(Phase::Pending { why } | Phase::Failed { why }) => why,

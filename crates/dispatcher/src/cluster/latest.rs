@@ -5,7 +5,7 @@ use slotkeeper_core::{Command, Ordinal, Phase, Sighting, Uid, planted};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct LatestObservations {
     /// A complete list has been written.
     listed: bool,
     pods: BTreeMap<Ordinal, (Uid, Phase)>,
@@ -15,11 +15,11 @@ pub(crate) struct Told {
     scale: Option<Command>,
 }
 
-impl Told {
+impl LatestObservations {
     /// Records an observation that is being written.
-    pub(crate) fn note(&mut self, news: &Command) {
+    pub(crate) fn note(&mut self, observation: &Command) {
         #[expect(clippy::wildcard_enum_match_arm, reason = "a cluster sends only some of all commands")]
-        match news {
+        match observation {
             Command::PodsListed { pods, version } => {
                 self.pods = pods.iter().map(|s| (s.pod, (s.uid.clone(), s.phase.clone()))).collect();
                 (self.listed, self.version) = (true, self.version.max(*version));
@@ -36,8 +36,8 @@ impl Told {
             }
             _ => {}
         }
-        if matches!(news, Command::ScaleSeen { .. }) {
-            self.scale = Some(news.clone());
+        if matches!(observation, Command::ScaleSeen { .. }) {
+            self.scale = Some(observation.clone());
         }
     }
 
@@ -64,12 +64,12 @@ mod tests {
 
     #[test]
     fn observations_are_repeated_as_one_list() {
-        let mut told = Told::default();
-        assert_eq!(told.again(), []);
+        let mut latest = LatestObservations::default();
+        assert_eq!(latest.again(), []);
         let sighting = |pod, uid: &str, phase| Sighting { pod: Ordinal(pod), uid: uid.into(), phase };
         let size = Command::ScaleSeen { start: 0, replicas: 2, decided: 7, timeline: Timeline::FIRST, version: 9 };
         let list = vec![sighting(0, "a", Phase::Starting), sighting(1, "b", Phase::Starting)];
-        for news in [
+        for observation in [
             Command::PodsListed { pods: list, version: 3 },
             size.clone(),
             seen(0, "a", Phase::Unready, 4),
@@ -78,9 +78,9 @@ mod tests {
             // Of an earlier incarnation.
             Command::PodGone { pod: Ordinal(2), uid: "before".into(), version: 8 },
         ] {
-            told.note(&news);
+            latest.note(&observation);
         }
         let pods = vec![sighting(0, "a", Phase::Unready), sighting(2, "c", Phase::Starting)];
-        assert_eq!(told.again(), [Command::PodsListed { pods, version: 8 }, size]);
+        assert_eq!(latest.again(), [Command::PodsListed { pods, version: 8 }, size]);
     }
 }

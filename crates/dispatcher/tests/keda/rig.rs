@@ -1,18 +1,19 @@
-//! Dispatchers for KEDA to call: a network in memory (so that time can be paused), a journal that two of them share and
-//! that the test can read, write and make unreadable, and a cluster that reports what the test sends.
+//! Dispatchers for KEDA to call, on a network in memory: with a journal that two of them share and that the test can read,
+//! write and make unreadable, and a cluster that reports what the test sends.
 
+use crate::memory_net::MemoryNet;
 use slotkeeper::Outside;
 use slotkeeper::cluster::{Cluster, ClusterError, Size};
 use slotkeeper::config::{ClusterConfig, Config, FixedPods, PoolConfig, Probe, Secret, TlsFiles, Trigger};
-use slotkeeper::io::{BoxFuture, Clock, Ids, Listener, Net, Stream};
-use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, News};
+use slotkeeper::io::tls::Clients;
+use slotkeeper::io::{BoxFuture, Clock, Ids, Net};
+use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, ReadResult};
 use slotkeeper_core::{
     Command, Entry, Millis, Ordinal, PoolId, ReplicaId, Rules, Scaling, SessionId, Time, Timeline, Uid,
 };
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,68 +24,24 @@ pub(super) const SETTLE: Duration = Duration::from_secs(20);
 /// The ports for visitors, operators and KEDA.
 const PORTS: [u16; 3] = [80, 90, 91];
 
-/// Addresses that lead to listeners of this process.
-#[derive(Clone, Default)]
-pub(super) struct Wires(Arc<Mutex<BTreeMap<SocketAddr, mpsc::UnboundedSender<Stream>>>>);
-
-struct Ear {
-    address: SocketAddr,
-    arriving: mpsc::UnboundedReceiver<Stream>,
-}
-
-impl Net for Wires {
-    fn listen(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
-        let (sender, arriving) = mpsc::unbounded_channel();
-        self.0.lock().unwrap().insert(address, sender);
-        Box::pin(async move { Ok(Box::new(Ear { address, arriving }) as Box<dyn Listener>) })
-    }
-
-    fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Stream>> {
-        let (near, far) = tokio::io::duplex(64 * 1024);
-        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-        let arrived = self.0.lock().unwrap().get(&to).map(|ear| ear.send(Stream::Other(Box::new(far))));
-        Box::pin(async move {
-            arrived.ok_or_else(refused)?.map_err(|_| refused())?;
-            Ok(Stream::Other(Box::new(near)))
-        })
-    }
-
-    fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-}
-
-impl Listener for Ear {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Stream, SocketAddr)>> {
-        Box::pin(async {
-            let stream = self.arriving.recv().await.ok_or(io::ErrorKind::NotConnected)?;
-            Ok((stream, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1)))
-        })
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
 /// A journal in memory, shared by the dispatchers of a test.
 #[derive(Clone)]
-pub(super) struct Book {
+pub(super) struct MemoryJournal {
     clock: Clock,
     entries: Arc<watch::Sender<Vec<Entry>>>,
 }
 
-struct Pen(Book);
+struct Writer(MemoryJournal);
 
-struct Glasses {
+struct Reader {
     entries: watch::Receiver<Vec<Entry>>,
     away: watch::Receiver<bool>,
     read: usize,
 }
 
-impl Book {
-    pub(super) fn new() -> Book {
-        Book { clock: Clock::starting_at(Time(1_000_000)), entries: Arc::new(watch::Sender::new(Vec::new())) }
+impl MemoryJournal {
+    pub(super) fn new() -> MemoryJournal {
+        MemoryJournal { clock: Clock::starting_at(Time(1_000_000)), entries: Arc::new(watch::Sender::new(Vec::new())) }
     }
 
     fn append(&self, draft: Draft) {
@@ -110,15 +67,15 @@ impl Book {
     }
 }
 
-impl Append for Pen {
+impl Append for Writer {
     fn append(&mut self, batch: Vec<Draft>) -> BoxFuture<'_, Result<(), JournalError>> {
         batch.into_iter().for_each(|draft| self.0.append(draft));
         Box::pin(async { Ok(()) })
     }
 }
 
-impl Follow for Glasses {
-    fn next(&mut self) -> BoxFuture<'_, Result<News, JournalError>> {
+impl Follow for Reader {
+    fn next(&mut self) -> BoxFuture<'_, Result<ReadResult, JournalError>> {
         Box::pin(async {
             loop {
                 self.away.wait_for(|away| !away).await.map_err(|_| JournalError::Closed)?;
@@ -127,17 +84,17 @@ impl Follow for Glasses {
                 let new = entries.map_err(|_| JournalError::Closed)?[read..].to_vec();
                 if !*self.away.borrow() {
                     self.read += new.len();
-                    return Ok(News::Entries(new));
+                    return Ok(ReadResult::Entries(new));
                 }
             }
         })
     }
 }
 
-struct Told(tokio::sync::Mutex<mpsc::UnboundedReceiver<Command>>);
+struct Observations(tokio::sync::Mutex<mpsc::UnboundedReceiver<Command>>);
 
-impl Cluster for Told {
-    fn news(&self) -> BoxFuture<'_, Command> {
+impl Cluster for Observations {
+    fn next_observation(&self) -> BoxFuture<'_, Command> {
         Box::pin(async {
             match self.0.lock().await.recv().await {
                 Some(command) => command,
@@ -169,12 +126,12 @@ pub(super) fn pool() -> PoolConfig {
 }
 
 /// One dispatcher.
-pub(super) struct House {
+pub(super) struct Rig {
     pub(super) net: Arc<dyn Net>,
     pub(super) keda: SocketAddr,
     admin: SocketAddr,
     /// Sends observations to each pool.
-    news: Vec<mpsc::UnboundedSender<Command>>,
+    observations: Vec<mpsc::UnboundedSender<Command>>,
     /// True while the dispatcher cannot read its journal.
     pub(super) away: watch::Sender<bool>,
     stop: Option<oneshot::Sender<()>>,
@@ -184,19 +141,20 @@ pub(super) struct House {
 /// The configuration of a dispatcher.
 pub(super) struct Plan {
     pub(super) net: Arc<dyn Net>,
-    pub(super) book: Book,
+    pub(super) journal: MemoryJournal,
     pub(super) host: u8,
     pub(super) pools: Vec<PoolConfig>,
     pub(super) tls: Option<TlsFiles>,
+    pub(super) clients: Clients,
 }
 
 impl Plan {
-    pub(super) fn new(net: Arc<dyn Net>, book: &Book) -> Plan {
-        Plan { net, book: book.clone(), host: 1, pools: vec![pool()], tls: None }
+    pub(super) fn new(net: Arc<dyn Net>, journal: &MemoryJournal) -> Plan {
+        Plan { net, journal: journal.clone(), host: 1, pools: vec![pool()], tls: None, clients: Clients::default() }
     }
 
     /// Starts a dispatcher that has not yet listed its pods.
-    pub(super) async fn start(self) -> anyhow::Result<House> {
+    pub(super) async fn start(self) -> anyhow::Result<Rig> {
         let at = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, self.host)), port);
         let ports = if self.host == 0 { [0; 3] } else { PORTS };
         let local = |port| if port == 0 { SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0) } else { at(port) };
@@ -205,22 +163,22 @@ impl Plan {
         let mut config = Config::new(self.pools);
         config.listen = vec![visitors];
         config.admin.listen = Some(admin);
-        config.keda = slotkeeper::config::Keda { listen: Some(keda), tls: self.tls };
+        config.keda = slotkeeper::config::Keda { listen: Some(keda), tls: self.tls, clients: self.clients };
         config.cookie_keys = vec![Secret(vec![1; 32])];
-        let mut news = Vec::new();
+        let mut observations = Vec::new();
         let mut clusters: BTreeMap<PoolId, Arc<dyn Cluster>> = BTreeMap::new();
         for id in ids {
-            let (sender, told) = mpsc::unbounded_channel();
-            news.push(sender);
-            clusters.insert(id, Arc::new(Told(tokio::sync::Mutex::new(told))));
+            let (sender, receiver) = mpsc::unbounded_channel();
+            observations.push(sender);
+            clusters.insert(id, Arc::new(Observations(tokio::sync::Mutex::new(receiver))));
         }
         let (away, is_away) = watch::channel(false);
-        let glasses = Glasses { entries: self.book.entries.subscribe(), away: is_away, read: 0 };
-        let journal = Journal::new(Box::new(Pen(self.book.clone())), Box::new(glasses), true);
+        let reader = Reader { entries: self.journal.entries.subscribe(), away: is_away, read: 0 };
+        let journal = Journal::new(Box::new(Writer(self.journal.clone())), Box::new(reader), true);
         let (net, clock, ids) = (
             self.net.clone(),
-            self.book.clock,
-            Ids::seeded(u64::from(self.host) << 32 | self.book.entries.borrow().len() as u64),
+            self.journal.clock,
+            Ids::seeded(u64::from(self.host) << 32 | self.journal.entries.borrow().len() as u64),
         );
         let outside = Outside { net: net.clone(), clock, ids, clusters, journal };
         let (stop, stopped) = oneshot::channel::<()>();
@@ -235,31 +193,32 @@ impl Plan {
             ended = &mut running => return Err(ended?.expect_err("it would run")),
         };
         let (keda, admin) = (listening.keda.unwrap(), listening.admin.unwrap());
-        Ok(House { net, keda, admin, news, away, stop: Some(stop), running })
+        Ok(Rig { net, keda, admin, observations, away, stop: Some(stop), running })
     }
 
     /// Starts a dispatcher whose pool has no running pod.
-    pub(super) async fn asleep(self) -> House {
-        let house = self.start().await.unwrap();
-        house.lists(1);
-        house.until_ready().await;
-        house
+    pub(super) async fn asleep(self) -> Rig {
+        let rig = self.start().await.unwrap();
+        rig.lists(1);
+        rig.until_ready().await;
+        rig
     }
 }
 
-impl House {
+impl Rig {
     /// The cluster reports that no pod runs.
     pub(super) fn lists(&self, version: u64) {
-        for news in &self.news {
-            news.send(Command::PodsListed { pods: Vec::new(), version }).unwrap();
-            news.send(Command::ScaleSeen {
-                start: 0,
-                replicas: 0,
-                decided: 0,
-                timeline: Timeline::FIRST,
-                version: version + 1,
-            })
-            .unwrap();
+        for observations in &self.observations {
+            observations.send(Command::PodsListed { pods: Vec::new(), version }).unwrap();
+            observations
+                .send(Command::ScaleSeen {
+                    start: 0,
+                    replicas: 0,
+                    decided: 0,
+                    timeline: Timeline::FIRST,
+                    version: version + 1,
+                })
+                .unwrap();
         }
     }
 
@@ -294,8 +253,8 @@ impl House {
     }
 
     /// Kills the dispatcher: its connections are cut.
-    pub(super) async fn crash(self, wires: &Wires) {
-        wires.0.lock().unwrap().remove(&self.keda);
+    pub(super) async fn crash(self, net: &MemoryNet) {
+        net.close(self.keda);
         self.running.abort();
         let _ = self.running.await;
     }

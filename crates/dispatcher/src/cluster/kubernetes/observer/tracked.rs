@@ -2,13 +2,13 @@
 
 use crate::cluster::kubernetes::Living;
 use crate::cluster::kubernetes::reason::{self, Note};
-use crate::cluster::kubernetes::sight::{Sight, Stage};
+use crate::cluster::kubernetes::snapshot::{PodSnapshot, Stage};
 use slotkeeper_core::{Phase, planted};
 use std::net::SocketAddr;
 use tokio::task::AbortHandle;
 
-pub(super) struct Known {
-    pub(super) sight: Sight,
+pub(super) struct TrackedPod {
+    pub(super) sight: PodSnapshot,
     pub(super) ordinal: u32,
     pub(super) version: u64,
     /// The current workload owns the pod, and has acted on its size since it was created. Otherwise the pod may run, but
@@ -19,7 +19,7 @@ pub(super) struct Known {
     /// A session may have used it.
     pub(super) used: bool,
     pub(super) note: Option<Note>,
-    pub(super) told: Option<Phase>,
+    pub(super) reported: Option<Phase>,
     pub(super) knock: Option<AbortHandle>,
     /// Its node is lost, and it has not answered for `give_up`: it is not probed any more.
     pub(super) given_up: bool,
@@ -27,13 +27,13 @@ pub(super) struct Known {
     pub(super) inquiry: Option<AbortHandle>,
     /// It should have ended long ago.
     pub(super) overdue: bool,
-    pub(super) told_overdue: bool,
+    pub(super) reported_overdue: bool,
 }
 
-impl Known {
-    pub(super) fn new(sight: Sight, ordinal: u32, version: u64, owned: bool) -> Known {
+impl TrackedPod {
+    pub(super) fn new(sight: PodSnapshot, ordinal: u32, version: u64, owned: bool) -> TrackedPod {
         let used = sight.used;
-        Known {
+        TrackedPod {
             sight,
             ordinal,
             version,
@@ -41,12 +41,12 @@ impl Known {
             answered: false,
             used,
             note: None,
-            told: None,
+            reported: None,
             knock: None,
             given_up: false,
             inquiry: None,
             overdue: false,
-            told_overdue: false,
+            reported_overdue: false,
         }
     }
 
@@ -76,7 +76,7 @@ impl Known {
     }
 
     pub(super) fn living(&self) -> Living {
-        let Sight { uid, name, annotations, .. } = &self.sight;
+        let PodSnapshot { uid, name, annotations, .. } = &self.sight;
         Living {
             uid: uid.clone(),
             name: name.clone(),
@@ -97,7 +97,7 @@ impl Known {
     }
 }
 
-impl Drop for Known {
+impl Drop for TrackedPod {
     fn drop(&mut self) {
         self.knock.iter().chain(&self.inquiry).for_each(AbortHandle::abort);
     }

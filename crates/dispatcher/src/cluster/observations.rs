@@ -12,42 +12,42 @@ use tokio::sync::{Mutex, mpsc};
 const PER_MILLISECOND: u64 = 1000;
 
 /// The writing end.
-pub(crate) struct Teller {
+pub(crate) struct Reporter {
     // Unbounded, but never long: each observation follows from a probe, a process or an order, and those are paced.
     sender: mpsc::UnboundedSender<Command>,
     clock: Clock,
     version: u64,
 }
 
-/// The reading end, behind `Cluster::news`.
-pub(crate) struct News(Mutex<mpsc::UnboundedReceiver<Command>>);
+/// The reading end, behind `Cluster::next_observation`.
+pub(crate) struct Observations(Mutex<mpsc::UnboundedReceiver<Command>>);
 
 /// `since`: wall time at the start; versions are higher than those of any process that started earlier.
-pub(crate) fn channel(since: Time) -> (Teller, News) {
+pub(crate) fn channel(since: Time) -> (Reporter, Observations) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let clock = Clock::starting_at(since);
-    (Teller { sender, clock, version: 0 }, News(Mutex::new(receiver)))
+    (Reporter { sender, clock, version: 0 }, Observations(Mutex::new(receiver)))
 }
 
-impl Teller {
+impl Reporter {
     pub(crate) fn listed(&mut self, pods: Vec<Sighting>) {
         let version = self.next();
-        self.tell(Command::PodsListed { pods, version });
+        self.send(Command::PodsListed { pods, version });
     }
 
     pub(crate) fn seen(&mut self, ordinal: u32, uid: &Uid, phase: Phase) {
         let version = self.next();
-        self.tell(Command::PodSeen { pod: Ordinal(ordinal), uid: uid.clone(), phase, version });
+        self.send(Command::PodSeen { pod: Ordinal(ordinal), uid: uid.clone(), phase, version });
     }
 
     pub(crate) fn gone(&mut self, ordinal: u32, uid: &Uid) {
         let version = self.next();
-        self.tell(Command::PodGone { pod: Ordinal(ordinal), uid: uid.clone(), version });
+        self.send(Command::PodGone { pod: Ordinal(ordinal), uid: uid.clone(), version });
     }
 
     pub(crate) fn scale(&mut self, start: u32, replicas: u32, decided: Decision) {
         let (version, Decision { timeline, position: decided }) = (self.next(), decided);
-        self.tell(Command::ScaleSeen { start, replicas, decided, timeline, version });
+        self.send(Command::ScaleSeen { start, replicas, decided, timeline, version });
     }
 
     fn next(&mut self) -> u64 {
@@ -60,18 +60,18 @@ impl Teller {
         self.clock.now().0.saturating_add(suspended().as_millis() as u64)
     }
 
-    fn tell(&self, news: Command) {
+    fn send(&self, observation: Command) {
         // The receiver is dropped only together with the pool.
-        let _ = self.sender.send(news);
+        let _ = self.sender.send(observation);
     }
 }
 
-impl News {
-    /// As `Cluster::news`. Safe to cancel: nothing is lost.
+impl Observations {
+    /// As `Cluster::next_observation`. Safe to cancel: nothing is lost.
     pub(crate) fn next(&self) -> BoxFuture<'_, Command> {
         Box::pin(async move {
             match self.0.lock().await.recv().await {
-                Some(news) => news,
+                Some(observation) => observation,
                 None => std::future::pending().await,
             }
         })
