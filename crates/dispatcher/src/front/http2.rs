@@ -113,33 +113,30 @@ pub(super) async fn serve<F>(
     let mut connection = pin!(http(&dispatcher.config).serve_connection(TokioIo::new(wire), service));
     let mut stopping = dispatcher.stopping.clone();
     let idle = dispatcher.config.limits.idle;
-    let (mut is_idle, mut stops) = (false, false);
     let ended = tokio::select! {
         biased;
-        ended = connection.as_mut() => Some(ended),
-        () = stopped(&mut stopping) => { stops = true; None }
-        () = streams.none_for(idle) => { is_idle = true; None }
+        ended = connection.as_mut() => Ok(ended),
+        () = stopped(&mut stopping) => Err(Ended::Closed),
+        () = streams.none_for(idle) => Err(Ended::Idle),
     };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
+    let (why, error) = match ended {
+        Ok(Ok(())) => (Ended::Closed, None),
+        Ok(Err(error)) => (Ended::Error, Some(error)),
+        Err(why) => {
             // GOAWAY: streams that have begun may finish.
             connection.as_mut().graceful_shutdown();
-            tokio::select! {
+            let ended = tokio::select! {
                 biased;
                 ended = connection.as_mut() => ended,
                 () = streams.none_for(LAST_WORDS) => Ok(()),
-            }
+            };
+            (why, ended.err())
         }
     };
     metrics.connections.dec();
-    let why = verdict.get().copied().unwrap_or(match &ended {
-        Err(_) => Ended::Error,
-        Ok(()) if is_idle && !stops => Ended::Idle,
-        Ok(()) => Ended::Closed,
-    });
+    let why = verdict.get().copied().unwrap_or(why);
     metrics.ended(why);
-    log(why, peer, ended.err());
+    log(why, peer, error);
 }
 
 fn log(why: Ended, peer: SocketAddr, error: Option<hyper::Error>) {
