@@ -17,7 +17,7 @@ use crate::front::forward::body::ResponseBody;
 use crate::front::framed_socket::ConnectionPermit;
 use crate::io::Socket;
 use crate::io::throttle::Throttle;
-use crate::metrics::http2::Ended;
+use crate::metrics::{self, http2::Ended};
 use crate::shell::stopped;
 use bytes::Bytes;
 use http::{Request, Response, Version};
@@ -88,12 +88,12 @@ pub(super) async fn serve<F>(
     F: Future<Output = Response<ResponseBody>> + Send + 'static,
 {
     let _permit = permit;
-    let metrics = &dispatcher.metrics.process.http;
-    metrics.connections.inc();
+    let figures = &dispatcher.metrics.process.http;
+    let open_connection = metrics::Counted::one(&figures.connections);
     let (verdict, streams) = (Verdict::default(), Arc::<Streams>::default());
-    let wire = Wire::new(socket, &dispatcher.config.limits, metrics, verdict.clone());
+    let wire = Wire::new(socket, &dispatcher.config.limits, figures, verdict.clone());
     let service = service_fn(|mut request: Request<Incoming>| {
-        metrics.request(Version::HTTP_2);
+        figures.request(Version::HTTP_2);
         let open = Open::new(&streams);
         let key = || dispatcher.ids.draw128().ok();
         let answered = into_http1(&mut request, key, dispatcher.config.limits.header_fields).map(|asked| {
@@ -133,9 +133,9 @@ pub(super) async fn serve<F>(
             (why, ended.err())
         }
     };
-    metrics.connections.dec();
+    drop(open_connection);
     let why = verdict.get().copied().unwrap_or(why);
-    metrics.ended(why);
+    figures.ended(why);
     log(why, peer, error);
 }
 
