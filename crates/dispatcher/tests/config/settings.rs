@@ -57,6 +57,7 @@ fn the_reader_takes_every_row_and_nothing_else() {
     // Tables without an explanation of their own.
     let tables = [
         "admin",
+        "http2",
         "journal",
         "keda",
         "kubernetes",

@@ -228,11 +228,14 @@ mod tests {
         let (asked, request) = turned(websocket("websocket")).unwrap();
         assert_eq!((asked, request.method()), (Asked::WebSocket, &Method::GET));
         let headers = request.headers();
-        assert_eq!((&headers["upgrade"], &headers["connection"]), (&"websocket", &"upgrade"));
-        assert_eq!(
-            (&headers["sec-websocket-key"], &headers["sec-websocket-version"]),
-            (&"AAAAAAAAAAAAAAAAAAAABw==", &"13")
-        );
+        for (name, value) in [
+            ("upgrade", "websocket"),
+            ("connection", "upgrade"),
+            ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAABw=="),
+            ("sec-websocket-version", "13"),
+        ] {
+            assert_eq!(headers[name], value);
+        }
         assert_eq!(turned(websocket("connect-udp")).err(), Some(501));
         assert_eq!(into_http1(&mut websocket("websocket"), || None, 5).err().map(|r| r.status.as_u16()), Some(503));
 
