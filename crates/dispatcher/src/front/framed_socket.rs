@@ -9,7 +9,7 @@
 mod exchange;
 mod framing;
 
-pub use exchange::{Exchange, Followed, TargetEnd, Turn};
+pub use exchange::{Exchange, TargetEnd};
 
 use crate::config::Limits;
 use crate::io::{Socket, now};
