@@ -14,11 +14,15 @@ use std::process::Command;
 
 /// A demo with two consoles, which sleep.
 async fn demo() -> Dispatcher {
+    demo_with(&[]).await
+}
+
+async fn demo_with(arguments: &[&str]) -> Dispatcher {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(binary("slotkeeper"));
     command.args(["demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--pods", "2"]);
     command.args(["--cold-start-seconds", "0.5", "--grace-seconds", "1", "--cooldown-seconds", "1"]);
-    command.arg("--data").arg(folder.path()).env("RUST_LOG", "info");
+    command.args(arguments).arg("--data").arg(folder.path()).env("RUST_LOG", "info");
     Dispatcher::run(folder, command).await
 }
 
@@ -70,6 +74,26 @@ async fn still_picture(browser: &mut Browser) -> Value {
     })
     .await;
     last
+}
+
+#[tokio::test]
+async fn consoles_are_played_over_tls_with_a_self_signed_certificate() {
+    let mut demo = demo_with(&["--tls"]).await;
+    let driver = Driver::start().await;
+    let mut ana = driver.browser().await;
+    // The waiting room appears first, and leads to the console by itself.
+    ana.go(&format!("https://{}/", demo.visitors)).await;
+    let pod = console(&mut ana).await;
+    let cookie = "document.cookie.length === 0 && location.protocol === 'https:'";
+    ana.sees("a page over TLS whose cookie no script sees", cookie).await;
+    ana.reload().await;
+    assert_eq!(console(&mut ana).await, pod);
+    assert_eq!(pool(&demo).await.sessions.taken, 1);
+    let metrics = demo.metrics().await;
+    let handshakes = "slotkeeper_tls_handshakes_total{listener=\"visitors\",result=\"full\"}";
+    assert!(metrics.get(handshakes).is_some_and(|count| count >= 1.0));
+    assert!(demo.stop().await.success());
+    assert!(consoles(&demo).is_empty());
 }
 
 #[tokio::test]

@@ -214,7 +214,7 @@ impl Dispatcher {
                 let text = line.split_once(key)?.1;
                 text.split([']', ')', ',']).next()?.parse().ok()
             };
-            self.visitors = address("visitors=[").expect("an address");
+            self.visitors = address("visitors=[").or_else(|| address("tls=[")).expect("an address");
             self.admin = address("admin=Some(").unwrap_or(self.admin);
             true
         })

@@ -89,7 +89,7 @@ impl Driver {
             .chain([format!("--user-data-dir={}", profile.display())])
             .collect();
         let options = json!({ "binary": self.chromium, "args": arguments });
-        let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options } } });
+        let wanted = json!({ "capabilities": { "alwaysMatch": { "acceptInsecureCerts": true, "goog:chromeOptions": options } } });
         let mut driver = Visitor::at(self.address);
         let session = call(&mut driver, "POST", "/session", &wanted).await;
         Browser { driver, path: format!("/session/{}", session["sessionId"].as_str().unwrap()) }

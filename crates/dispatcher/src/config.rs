@@ -60,7 +60,7 @@ pub use keda::Keda;
 pub use kubernetes::{KubernetesAccess, KubernetesPods, Workload};
 pub use limits::Limits;
 pub use pods::{FixedPods, Probe, ProbeKind};
-pub use preset::{demo, from_args};
+pub use preset::{demo, from_args, secure_demo};
 pub use processes::{DataBetween, OnRestart, PodLimits, Processes};
 pub use secrets::Secret;
 pub(crate) use setting::{Row, differ, merge_all};

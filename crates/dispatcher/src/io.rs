@@ -6,6 +6,7 @@ pub(crate) mod accounts;
 pub(crate) mod cgroup;
 pub(crate) mod fetch;
 pub mod inherited;
+pub(crate) mod key_lines;
 pub(crate) mod listener;
 pub(crate) mod throttle;
 pub mod tls;

@@ -75,6 +75,9 @@ enum Job {
         /// Where the consoles keep their saved games; a temporary folder by default.
         #[arg(long, value_name = "FOLDER")]
         data: Option<PathBuf>,
+        /// Visitors connect with TLS, by a self-signed certificate that is made at each start.
+        #[arg(long)]
+        tls: bool,
         /// Consoles at most.
         #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
         pods: u32,
@@ -170,7 +173,7 @@ fn act(job: Job) -> anyhow::Result<ExitCode> {
             Ok(())
         }
         #[cfg(feature = "demo")]
-        Job::Demo { listen, admin, data, pods, pace } => demo(listen, admin, data, pods, &pace),
+        Job::Demo { listen, admin, data, tls, pods, pace } => demo((listen, tls), admin, data, pods, &pace),
         #[cfg(feature = "demo")]
         Job::ConsolePod(arguments) => runtime(1)?.block_on(slotkeeper_workloads::console::run(arguments.into())),
     }
@@ -190,12 +193,28 @@ fn look(job: &journal::file::tool::Job) -> anyhow::Result<ExitCode> {
 }
 
 #[cfg(feature = "demo")]
-fn demo(listen: SocketAddr, admin: SocketAddr, data: Option<PathBuf>, pods: u32, pace: &Pace) -> anyhow::Result<()> {
+fn demo(
+    (listen, tls): (SocketAddr, bool),
+    admin: SocketAddr,
+    data: Option<PathBuf>,
+    pods: u32,
+    pace: &Pace,
+) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let temporary =
         data.is_none().then(|| std::env::temp_dir().join(format!("slotkeeper-demo-{}", std::process::id())));
     let folder = data.or_else(|| temporary.clone()).unwrap_or_default();
+    let certificate = folder.join("tls");
     let mut config = config::demo(listen, admin, program, folder, pace.cold_start_seconds);
+    let hint = if tls {
+        let now = Clock::real().wall();
+        let fingerprint = config::secure_demo(&mut config, &certificate, now)
+            .map_err(anyhow::Error::from_boxed)
+            .context("cannot make a self-signed certificate")?;
+        format!("  Certificate: self-signed, so the browser warns; SHA-256\n  {fingerprint}\n\n")
+    } else {
+        String::new()
+    };
     for pool in &mut config.pools {
         let millis = |d: Duration| slotkeeper_core::Millis(d.as_millis() as u64);
         pool.rules.max = pods;
@@ -203,13 +222,14 @@ fn demo(listen: SocketAddr, admin: SocketAddr, data: Option<PathBuf>, pods: u32,
         pool.rules.cooldown = millis(pace.cooldown_seconds);
     }
     let result = serve(config, None, |listening, config| {
-        let at = listening.visitors.iter().map(|a| format!("http://{a}/")).collect::<Vec<_>>().join(" ");
+        let plain = listening.visitors.iter().map(|a| format!("http://{a}/"));
+        let at = plain.chain(listening.tls.iter().map(|a| format!("https://{a}/"))).collect::<Vec<_>>().join(" ");
         let admin = listening.admin.map(|a| format!("http://{a}")).unwrap_or_default();
         let pods = config.pools.iter().map(|p| p.rules.max).sum::<u32>();
         println_all(&format!(
             "\n  Slotkeeper demo: up to {pods} consoles, none of them running yet.\n\n  \
-             Play:      {at}\n  Metrics:   {admin}/metrics\n  Pools:     {admin}/api/v1/pools\n\n  \
-             Open it in two browser profiles: each gets a console of its own. Ctrl-C ends it.\n"
+             Play:      {at}\n  Metrics:   {admin}/metrics\n  Pools:     {admin}/api/v1/pools\n\n\
+             {hint}  Open it in two browser profiles: each gets a console of its own. Ctrl-C ends it.\n"
         ));
     });
     if let Some(folder) = temporary {

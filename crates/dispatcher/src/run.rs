@@ -158,7 +158,8 @@ fn secure(
     let mut secured = |tls: Option<Arc<Tls>>, settings| {
         let tls = tls?;
         watched.push(Watched { tls: tls.clone(), settings });
-        Some(Secured { handshakes: dispatcher.metrics.process.tls.handshakes(tls.of), tls })
+        let handshakes = dispatcher.metrics.process.tls.handshakes(tls.of);
+        Some(Secured { handshakes, tls, refused: Arc::default() })
     };
     let both = [
         secured(visitors, |shell| shell.config.tls.settings()),

@@ -1,6 +1,8 @@
 //! TLS of visitors' listeners.
 
+mod clients;
 mod rig;
+mod tickets;
 
 pub(crate) use rig::{issue, issue_until};
 

@@ -270,6 +270,29 @@ fn after_a_journal_loss_it_may_have_begun_long_before() {
 }
 
 #[test]
+fn its_time_may_have_begun_with_a_request_whose_answer_was_never_observed() {
+    let removal = |max_session| {
+        let mut story = Story::with_pods(Watch::Events, Settings { max_session, ..settings() });
+        story.sign(ANA).pass(10_000).seat(ANA, "p0").stream(ANA, "p0", 1).pass(20_000);
+        story.pod("p0", 0, PodState::Terminating { by: Remover::Recycle });
+        story
+    };
+    removal(Some(25_000)).lawful();
+    removal(Some(35_000)).finds(Rule::Killed);
+}
+
+#[test]
+fn an_answer_that_was_asked_for_before_the_end_begins_no_session() {
+    let mut story = full(Watch::Events);
+    story.see(Observation::Kicked { visitor: ANA.into() }).closed(ANA, 1).ended(ANA, Reason::Kicked);
+    let answer = Answer::Seat { pod: "p0".into() };
+    let late = Observed { at: story.now + 10, tolerance: 20, what: Observation::Told { visitor: ANA.into(), answer } };
+    story.now += 10;
+    story.found.extend(story.reference.observe(&late).into_iter().map(|f| (f.rule, f.time)));
+    story.pod("p0", 0, PodState::Terminating { by: Remover::Recycle }).lawful();
+}
+
+#[test]
 fn a_session_that_was_not_observed_for_long_may_have_begun_long_before() {
     let removal = |max_session| {
         let mut story = Story::with_pods(Watch::Events, Settings { max_session, ..settings() });

@@ -116,6 +116,11 @@ impl Visitor {
         self.streams.values().any(|s| s.open && s.pod == *pod)
     }
 
+    /// The time of its session began at this moment, or with an earlier request whose answer was never observed.
+    fn may_have_begun(&mut self, at: u64) {
+        self.first_stream.get_or_insert(self.asked.unwrap_or(at).min(at));
+    }
+
     /// Resets what belongs to the previous session.
     fn begin(&mut self) {
         (self.left, self.kicked, self.first_stream, self.parted) = (false, None, None, None);
@@ -152,8 +157,13 @@ impl Reference {
         if self.lost || self.settings.is_none() || earliest < self.settled_at {
             return;
         }
+        let events = !self.snapshots();
         let visitor = self.visitor(id);
         let was = visitor.state.clone();
+        if events && matches!((&was, answer), (State::Over(_), Answer::Seat { .. })) && earliest <= visitor.told_at {
+            // Asked for before it was told that its session had ended: no new session.
+            return;
+        }
         let pardoned = std::mem::take(&mut visitor.amnesty);
         match answer {
             Answer::Waiting { ahead } => self.told_to_wait(id, &was, *ahead, (at, earliest), pardoned),
@@ -250,8 +260,7 @@ impl Reference {
             visitor.begin();
         }
         if events {
-            // The session's time may have begun with a request whose answer was never observed.
-            visitor.first_stream.get_or_insert(earliest);
+            visitor.may_have_begun(earliest);
         }
         if *was != state && *was != State::Ready {
             let wait = visitor.wait.take();
@@ -305,6 +314,9 @@ impl Reference {
             pod.guests.insert(id.clone());
         }
         let visitor = self.visitor(id);
+        if events {
+            visitor.may_have_begun(earliest);
+        }
         visitor.first_stream.get_or_insert(earliest);
         visitor.sign = visitor.sign.max(earliest);
         visitor.came = true;

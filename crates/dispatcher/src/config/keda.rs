@@ -5,6 +5,7 @@ use super::pool::NamedPool;
 use super::setting::{Access, Kind, Row, Shown};
 use super::table::Table;
 use super::{ClusterConfig, Config, TlsFiles, Trigger, tls};
+use crate::io::tls::{Ask, Clients};
 use slotkeeper_core::Scaling;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +17,8 @@ pub struct Keda {
     pub listen: Option<SocketAddr>,
     /// `None`: KEDA connects without TLS.
     pub tls: Option<TlsFiles>,
+    /// Which certificates KEDA may identify itself with.
+    pub clients: Clients,
 }
 
 pub(super) const ROWS: &[Row<Config>] = &[
@@ -28,7 +31,7 @@ pub(super) const ROWS: &[Row<Config>] = &[
     )
     .help(
         "where KEDA's operator connects (gRPC)",
-        ". There is no authentication: make sure that nothing else can reach it",
+        ". Without `tls_client_ca_file` there is no authentication: make sure that nothing else can reach it",
     )
     .default("none; required in this table")
     .restart()
@@ -48,6 +51,19 @@ pub(super) const ROWS: &[Row<Config>] = &[
     .restart()
     .shown_as("tls"),
     Row::new("tls_key_file", Kind::Path, Access::NONE).help("private key in PEM", "").default("none").restart(),
+    Row::new(
+        "tls_client_ca_file",
+        Kind::Path,
+        Access::shown(|_, config: &Config| {
+            Some(Shown::list(config.keda.clients.authorities.iter().map(|file| file.display()), "none"))
+        }),
+    )
+    .help(
+        "certificates of the authorities that issue KEDA's certificate",
+        ", in PEM: clients without one are refused (KEDA: `tlsClientCert` and `tlsClientKey` of its TriggerAuthentication)",
+    )
+    .default("none")
+    .restart(),
 ];
 
 fn means(config: &Config) -> &'static str {
@@ -91,8 +107,22 @@ pub(super) fn keda(top: &Table<'_>, config: &Config, pools: &mut [NamedPool<'_>]
         }
     }
     let tls = tls_files(&table);
+    let clients = clients(&table);
     table.finish();
-    Keda { listen, tls }
+    Keda { listen, tls, clients }
+}
+
+fn clients(table: &Table<'_>) -> Clients {
+    let Some(file) = table.path("tls_client_ca_file") else { return Clients::default() };
+    if !table.has("tls_cert_file") {
+        table.wrong(
+            "tls_client_ca_file",
+            "without `tls_cert_file` and `tls_key_file`, it has no use; allowed: all three",
+        );
+    }
+    let clients = Clients { ask: Ask::Required, authorities: vec![file], revoked: Vec::new() };
+    tls::check_clients(table, &clients, ("tls_client_ca_file", "tls_client_ca_file"));
+    clients
 }
 
 fn tls_files(table: &Table<'_>) -> Option<TlsFiles> {

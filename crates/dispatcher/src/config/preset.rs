@@ -4,10 +4,12 @@ use super::addresses::{host_port, socket_address};
 use super::rules::default_rules;
 use super::table::{ConfigError, quoted};
 use super::{Admin, ClusterConfig, Config, FixedPods, JournalConfig, PoolConfig, ProbeKind, Processes};
-use slotkeeper_core::Millis;
+use crate::io::BoxError;
+use crate::io::tls::self_signed;
+use slotkeeper_core::{Millis, Time};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// One pool, `default`, of a fixed list of pods (`host:port`, separated by commas). No admin listener.
@@ -73,4 +75,18 @@ pub fn demo(
     // Short, because the user who has pressed Ctrl-C waits for it, and there are few sessions.
     config.drain = Duration::from_secs(1);
     config
+}
+
+/// Moves the demo's listeners to TLS, with a new self-signed certificate in this folder. Returns its fingerprint.
+///
+/// # Errors
+/// If the certificate cannot be made or written.
+pub fn secure_demo(config: &mut Config, folder: &Path, now: Time) -> Result<String, BoxError> {
+    config.tls.listen = std::mem::take(&mut config.listen);
+    let addresses = config.tls.listen.iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified() && !ip.is_loopback());
+    let mut names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+    names.extend(addresses.map(|ip| ip.to_string()));
+    let (files, fingerprint) = self_signed(folder, names, now)?;
+    config.tls.certificates = vec![files];
+    Ok(fingerprint)
 }

@@ -2,8 +2,7 @@
 
 use super::permissions;
 use super::table::Table;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
+use crate::io::key_lines;
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
@@ -18,8 +17,6 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A key for HMAC-SHA-256 has at least as many bytes as its output (RFC 2104, section 3).
-const KEY_BYTES: usize = 32;
 /// The minimum length of a token: long enough not to be guessed.
 const TOKEN_CHARACTERS: usize = 16;
 /// The maximum size of a file with secrets: if the path is wrong, a large file is not read to its end.
@@ -27,26 +24,15 @@ const FILE_BYTES: u64 = 64 * 1024;
 
 pub(super) fn cookie_keys(table: &Table<'_>) -> Vec<Secret> {
     let Some((key, text)) = text(table, "cookie_keys_file", "cookie_keys_env") else { return Vec::new() };
-    let mut keys = Vec::new();
-    let lines = text.lines().enumerate().map(|(n, line)| (n + 1, line.trim()));
-    for (line, text) in lines.filter(|(_, text)| !text.is_empty() && !text.starts_with('#')) {
-        let allowed = format!("base64 or hex of at least {KEY_BYTES} random bytes, one key per line");
-        match decode(text) {
-            None => table.wrong(key, format_args!("line {line} is neither base64 nor hex; allowed: {allowed}")),
-            Some(bytes) if bytes.len() < KEY_BYTES => {
-                let length = bytes.len();
-                table.wrong(key, format_args!("the key in line {line} has only {length} bytes; allowed: {allowed}"));
+    match key_lines::read(&text) {
+        Ok(keys) => keys.into_iter().map(Secret).collect(),
+        Err(problems) => {
+            for problem in problems {
+                table.wrong(key, problem);
             }
-            Some(bytes) if keys.contains(&Secret(bytes.clone())) => {
-                table.wrong(key, format_args!("the key in line {line} is there twice; allowed: once"));
-            }
-            Some(bytes) => keys.push(Secret(bytes)),
+            Vec::new()
         }
     }
-    if text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) {
-        table.wrong(key, format_args!("it contains no key; allowed: at least one line with a key"));
-    }
-    keys
 }
 
 pub(super) fn token(table: &Table<'_>) -> Option<Secret> {
@@ -109,16 +95,4 @@ fn read(path: &Path) -> std::io::Result<String> {
         return Err(std::io::Error::other(format!("it is longer than {FILE_BYTES} bytes")));
     }
     Ok(text)
-}
-
-/// Hex, or base64 with either alphabet, with or without padding (RFC 4648).
-fn decode(text: &str) -> Option<Vec<u8>> {
-    let bytes = text.as_bytes();
-    if bytes.len().is_multiple_of(2) && bytes.iter().all(u8::is_ascii_hexdigit) {
-        let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
-        return bytes.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect();
-    }
-    let standard = text.replace('-', "+").replace('_', "/");
-    let either = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    GeneralPurpose::new(&alphabet::STANDARD, either).decode(standard).ok()
 }

@@ -6,9 +6,10 @@ use super::setting::{Access, DAY, Kind, Row, Setting, Shown, field, kept, number
 use super::table::Table;
 use super::{Config, Keda, TlsFiles, permissions};
 use crate::io::Clock;
-use crate::io::tls::{self, TlsSettings, TlsVersion};
+use crate::io::tls::{self, Ask, Clients, TlsSettings, TlsVersion};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Listeners for visitors that use TLS, and those that redirect to them.
@@ -24,6 +25,14 @@ pub struct TlsListeners {
     pub certificates: Vec<TlsFiles>,
     /// The oldest version of TLS that is accepted.
     pub least_version: TlsVersion,
+    /// Whether visitors are asked for a certificate.
+    pub ask: Ask,
+    /// PEM: the authorities that issue certificates of visitors.
+    pub client_authorities: Vec<PathBuf>,
+    /// PEM: lists of revoked certificates of visitors.
+    pub client_revocations: Vec<PathBuf>,
+    /// The keys of session tickets; `None`: keys of this process.
+    pub ticket_keys: Option<PathBuf>,
     /// How long a handshake may take.
     pub handshake: Duration,
     /// Browsers connect only with TLS for this long (RFC 6797).
@@ -40,6 +49,10 @@ impl Default for TlsListeners {
             redirect_port: None,
             certificates: Vec::new(),
             least_version: TlsVersion::V1_2,
+            ask: Ask::Off,
+            client_authorities: Vec::new(),
+            client_revocations: Vec::new(),
+            ticket_keys: None,
             handshake: Duration::from_secs(10),
             hsts: None,
             hsts_subdomains: false,
@@ -61,6 +74,8 @@ impl Keda {
             // gRPC
             protocols: &["h2"],
             handshake: default.handshake,
+            clients: self.clients.clone(),
+            ticket_keys: None,
         })
     }
 }
@@ -74,13 +89,52 @@ impl TlsListeners {
             least_version: self.least_version,
             protocols: PROTOCOLS,
             handshake: self.handshake,
+            clients: self.clients(),
+            ticket_keys: self.ticket_keys.clone(),
         })
     }
+}
+
+impl TlsListeners {
+    fn clients(&self) -> Clients {
+        Clients {
+            ask: self.ask,
+            authorities: self.client_authorities.clone(),
+            revoked: self.client_revocations.clone(),
+        }
+    }
+}
+
+impl Choices for Ask {
+    const ALL: &'static [(&'static str, Ask, &'static str)] = &[
+        ("off", Ask::Off, "visitors are not asked for a certificate"),
+        (
+            "optional",
+            Ask::Optional,
+            "visitors are asked for a certificate, and may have none; one that is not accepted is refused",
+        ),
+        ("required", Ask::Required, "visitors without an accepted certificate are refused"),
+    ];
 }
 
 impl Choices for TlsVersion {
     const ALL: &'static [(&'static str, TlsVersion, &'static str)] =
         &[("1.2", TlsVersion::V1_2, ""), ("1.3", TlsVersion::V1_3, "")];
+}
+
+/// The access to a list of files.
+macro_rules! files_of {
+    ($field:ident) => {
+        Access {
+            read: |setting, table, tls: &mut TlsListeners| {
+                if let Some(items) = table.one_or_list(setting.key) {
+                    tls.$field = items.iter().filter_map(|(_, at)| at.path()).collect();
+                }
+            },
+            shown: |_, tls: &TlsListeners| Some(Shown::list(tls.$field.iter().map(|file| file.display()), "none")),
+            ..kept!(TlsListeners, $field)
+        }
+    };
 }
 
 pub(crate) const ROWS: &[Row<TlsListeners>] = &[
@@ -103,6 +157,16 @@ pub(crate) const ROWS: &[Row<TlsListeners>] = &[
         .default("none; required in this table"),
     Row::new("min_version", choice::<TlsVersion>(), field!(TlsListeners, least_version))
         .help("the oldest version of TLS that is accepted", ""),
+    Row::new("client_certificates", choice::<Ask>(), field!(TlsListeners, ask))
+        .help("whether visitors need a certificate", ". Its subject is sent to the pod ([docs/tls.md](../../docs/tls.md)). With `optional` and `required`, sessions of TLS are not resumed"),
+    Row::new("client_ca_files", Kind::OneOrList("path"), files_of!(client_authorities))
+        .help("certificates of the authorities that issue the visitors' certificates", ", in PEM")
+        .default("none; required with `client_certificates`"),
+    Row::new("client_crl_files", Kind::OneOrList("path"), files_of!(client_revocations))
+        .help("lists of revoked certificates", ", in PEM. With any, a certificate whose issuer has no list is refused"),
+    Row::new("ticket_keys_file", Kind::Path, field!(TlsListeners, ticket_keys))
+        .help("keys of session tickets, for several dispatchers", ": one key per line, base64 or hex of at least 32 random bytes; the first encrypts, all decrypt. Read every 5 seconds")
+        .default("none: each process has its own"),
     Row::new("handshake_seconds", seconds(0.1, 3600.0), field!(TlsListeners, handshake))
         .help("how long a TLS handshake may take", ", from the connection's acceptance"),
     Row::new("hsts_seconds", seconds_or_off(1.0, 3660.0 * DAY), field!(TlsListeners, hsts)).help(
@@ -146,7 +210,61 @@ pub(super) fn tls(top: &Table<'_>, config: &mut Config) {
         table.wrong("hsts_subdomains", "without `hsts_seconds`, it has no use; allowed: both");
     }
     config.tls.certificates = certificates(&table);
+    clients(&table, &config.tls);
+    if let Some(file) = &config.tls.ticket_keys {
+        ticket_keys(&table, &config.tls, file);
+    }
     table.finish();
+}
+
+/// Checks the settings of client certificates, and their files.
+fn clients(table: &Table<'_>, tls: &TlsListeners) {
+    for key in ["client_ca_files", "client_crl_files"] {
+        if table.has_empty_list(key) {
+            table.wrong(key, "the list is empty; allowed: at least one path");
+        } else if table.has(key) && tls.ask == Ask::Off {
+            table.wrong(
+                key,
+                "without `client_certificates = \"optional\"` or `\"required\"`, it has no use; allowed: both",
+            );
+        }
+    }
+    if tls.ask == Ask::Off {
+        return;
+    }
+    if !table.has("client_ca_files") {
+        table.missing("client_ca_files", "allowed: at least one path of a file with certificates of authorities");
+    }
+    check_clients(table, &tls.clients(), ("client_ca_files", "client_crl_files"));
+}
+
+/// Reports files of client certificates that cannot be used, by the names of their keys.
+pub(super) fn check_clients(table: &Table<'_>, clients: &Clients, names: (&'static str, &'static str)) {
+    let only_authorities = Clients { revoked: Vec::new(), ..clients.clone() };
+    if clients.authorities.is_empty() {
+        return;
+    }
+    match tls::check_clients(&only_authorities) {
+        Err(wrong) => table.wrong(names.0, wrong),
+        Ok(()) => {
+            if let Err(wrong) = tls::check_clients(clients) {
+                table.wrong(names.1, wrong);
+            }
+        }
+    }
+}
+
+fn ticket_keys(table: &Table<'_>, tls: &TlsListeners, file: &std::path::Path) {
+    const KEY: &str = "ticket_keys_file";
+    if let Some(what) = permissions::of_secret(file) {
+        table.doubt(KEY, what);
+    }
+    if let Err(wrong) = tls::ticket_keys(file) {
+        table.wrong(KEY, wrong);
+    }
+    if tls.ask != Ask::Off {
+        table.wrong(KEY, "with `client_certificates`, sessions are not resumed; allowed: one of the two");
+    }
 }
 
 /// Reports addresses of a listener that another one uses.

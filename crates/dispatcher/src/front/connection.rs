@@ -119,7 +119,7 @@ const BUFFER_BESIDE_HEAD: usize = 64 * 1024;
 
 /// Serves one connection: its requests, one after the other.
 async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, permit: ConnectionPermit, redirects: bool) {
-    let Connection { socket, peer, .. } = connection;
+    let Connection { socket, peer, client, .. } = connection;
     let is_tls = socket.is_tls();
     let exchange = Arc::<Exchange>::default();
     let io = TokioIo::new(FramedSocket::new(socket, Some(permit), &dispatcher.config.limits, exchange.clone()));
@@ -129,9 +129,11 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, permit: Conn
         let dispatcher = dispatcher.clone();
         service_fn(move |mut request| {
             let (dispatcher, turn) = (dispatcher.clone(), exchange.begin(&mut request));
+            let client = client.clone();
             async move {
                 let trusted_proxies = &dispatcher.config.trusted_proxies;
-                let hop = Hop { peer: peer.ip(), connection: number, trusted_proxies, is_tls };
+                let hop =
+                    Hop { peer: peer.ip(), connection: number, trusted_proxies, is_tls, client: client.as_deref() };
                 Ok::<_, Infallible>(turn.answer(answer(&dispatcher, request, &hop, redirects).await))
             }
         })

@@ -418,7 +418,8 @@ mod tests {
 
     #[test]
     fn requests_are_compared_by_address_and_headers_and_only_if_they_can_be_sent_again() {
-        let hop = |peer: [u8; 4]| Hop { peer: peer.into(), connection: 0, trusted_proxies: &[], is_tls: false };
+        let hop =
+            |peer: [u8; 4]| Hop { peer: peer.into(), connection: 0, trusted_proxies: &[], is_tls: false, client: None };
         let ask = |method: &str, path: &str, agent: &str| {
             Request::builder().method(method).uri(path).header("user-agent", agent).body(()).unwrap()
         };

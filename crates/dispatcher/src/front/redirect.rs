@@ -52,7 +52,7 @@ mod tests {
 
     fn redirected(settings: &TlsListeners, host: &str, target: &str) -> (u16, String) {
         let request = Request::get(target).header(header::HOST, host).body(Empty::<&[u8]>::new()).unwrap();
-        let hop = Hop { peer: [192, 0, 2, 1].into(), connection: 0, trusted_proxies: &[], is_tls: false };
+        let hop = Hop { peer: [192, 0, 2, 1].into(), connection: 0, trusted_proxies: &[], is_tls: false, client: None };
         let response = answer(settings, &request, &hop);
         let location = response.headers().get(header::LOCATION).map(|value| value.to_str().unwrap().to_owned());
         (response.status().as_u16(), location.unwrap_or_default())

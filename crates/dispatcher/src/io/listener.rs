@@ -2,7 +2,8 @@
 //! TLS if the listener has a certificate, serves it, and waits for the open connections when the listener stops.
 
 use crate::io::accept::Acceptor;
-use crate::io::tls::{Handshake, Handshakes, Tls};
+use crate::io::throttle::Throttle;
+use crate::io::tls::{Accepts, Ask, Client, ClientCertificate, Handshake, Handshakes, Tls};
 use crate::io::{Listener, Socket, now};
 use prometheus::IntCounter;
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::{self, HandshakeKind};
 
 /// Limits the connections that a listener has at the same time.
@@ -34,6 +36,8 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     /// When it was accepted.
     pub(crate) since: Instant,
+    /// The certificate of the client, if the listener asks for one.
+    pub(crate) client: Option<Arc<ClientCertificate>>,
 }
 
 /// A listener that is about to serve.
@@ -53,6 +57,8 @@ pub(crate) struct Serving {
 pub(crate) struct Secured {
     pub(crate) tls: Arc<Tls>,
     pub(crate) handshakes: Handshakes,
+    /// Client certificates that were refused are logged once a minute.
+    pub(crate) refused: Arc<Throttle>,
 }
 
 impl Serving {
@@ -82,7 +88,7 @@ impl Serving {
             };
             while connections.try_join_next().is_some() {}
             let Some(permit) = limit.permit(peer) else { continue };
-            let connection = Connection { socket, peer, since: now() };
+            let connection = Connection { socket, peer, since: now(), client: None };
             match tls.clone() {
                 None => connections.spawn(serve(connection, permit)),
                 Some(secured) => {
@@ -111,14 +117,14 @@ impl Serving {
 impl Secured {
     /// Performs the TLS handshake of a connection, in the connection's own task. `None`: it failed.
     async fn connection(&self, connection: Connection, of: &str) -> Option<Connection> {
-        let Connection { socket, peer, since } = connection;
-        let (acceptor, most) = self.tls.acceptor();
-        let shaken = tokio::time::timeout_at(since + most, acceptor.accept(socket)).await;
+        let Connection { socket, peer, since, .. } = connection;
+        let accepts = self.tls.accepts();
+        let shaken = tokio::time::timeout_at(since + accepts.handshake, accepts.acceptor().accept(socket)).await;
         let result = match &shaken {
             Err(_) => Handshake::Timeout,
             Ok(Ok(stream)) if stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) => Handshake::Resumed,
             Ok(Ok(_)) => Handshake::Full,
-            Ok(Err(error)) => match error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
+            Ok(Err(error)) => match tls_error(error) {
                 Some(rustls::Error::AlertReceived(_)) => Handshake::Rejected,
                 Some(_) => Handshake::Refused,
                 None => Handshake::Closed,
@@ -126,9 +132,12 @@ impl Secured {
         };
         self.handshakes.count(result);
         match shaken {
-            Ok(Ok(stream)) => Some(Connection { socket: Socket::Tls(Box::new(stream)), peer, since }),
+            Ok(Ok(stream)) => {
+                let client = self.client(&accepts, stream.get_ref().1.peer_certificates());
+                Some(Connection { socket: Socket::Tls(Box::new(stream)), peer, since, client })
+            }
             Ok(Err(error)) => {
-                tracing::debug!(of, %peer, "TLS handshake failed: {error}");
+                self.failed(&accepts, &error, of, peer);
                 None
             }
             Err(_) => {
@@ -137,6 +146,35 @@ impl Secured {
             }
         }
     }
+
+    /// The certificate of the client, which has been verified.
+    fn client(&self, accepts: &Accepts, chain: Option<&[CertificateDer<'_>]>) -> Option<Arc<ClientCertificate>> {
+        if accepts.ask == Ask::Off {
+            return None;
+        }
+        let leaf = chain.and_then(<[_]>::first);
+        self.handshakes.count_client(if leaf.is_some() { Client::Verified } else { Client::Anonymous });
+        ClientCertificate::of(leaf?).map(Arc::new)
+    }
+
+    fn failed(&self, accepts: &Accepts, error: &std::io::Error, of: &str, peer: SocketAddr) {
+        tracing::debug!(of, %peer, "TLS handshake failed: {error}");
+        let concerns_client = matches!(
+            tls_error(error),
+            Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)
+        );
+        if accepts.ask == Ask::Off || !concerns_client {
+            return;
+        }
+        self.handshakes.count_client(Client::Refused);
+        if let Some(times) = self.refused.note() {
+            tracing::info!(of, %peer, times, "client certificate refused: {error}");
+        }
+    }
+}
+
+fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 #[cfg(test)]

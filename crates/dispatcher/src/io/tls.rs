@@ -1,12 +1,19 @@
 //! Certificates and private keys from PEM files: reads and checks them, and answers TLS handshakes with them.
 
 mod by_name;
+mod clients;
 mod handshake;
+mod issue;
 mod server;
+mod tickets;
 
-pub use handshake::{Handshake, Handshakes};
+pub use clients::{Ask, ClientCertificate, Clients};
+pub use handshake::{Client, Handshake, Handshakes};
+pub use issue::self_signed;
+pub(crate) use server::Accepts;
 pub use server::{Loaded, Tls, TlsSettings, TlsVersion};
 
+use crate::io::key_lines;
 use slotkeeper_core::Time;
 use std::fmt;
 use std::io::Read;
@@ -71,6 +78,22 @@ pub enum TlsError {
         /// The library's error.
         why: rustls::Error,
     },
+    /// The file has no certificate of an authority.
+    #[error(
+        "{0}: contains no certificate of an authority that can be used: {1}; allowed: PEM, `-----BEGIN CERTIFICATE-----`"
+    )]
+    NoAuthority(String, String),
+    /// The file has no list of revoked certificates.
+    #[error(
+        "{0}: contains no list of revoked certificates that can be used: {1}; allowed: PEM, `-----BEGIN X509 CRL-----`"
+    )]
+    NoRevocations(String, String),
+    /// The library refuses the authorities or lists.
+    #[error("client certificates cannot be verified: {0}")]
+    NoVerifier(String),
+    /// The file has no keys of session tickets.
+    #[error("{0}: not the keys of session tickets: {1}")]
+    NoTicketKeys(String, String),
     /// The TLS library cannot be set up.
     #[error("TLS is not available: {0}")]
     Unavailable(rustls::Error),
@@ -88,6 +111,10 @@ impl TlsError {
             | TlsError::Expired(..)
             | TlsError::NotYetValid(..)
             | TlsError::NoName(_)
+            | TlsError::NoAuthority(..)
+            | TlsError::NoRevocations(..)
+            | TlsError::NoVerifier(_)
+            | TlsError::NoTicketKeys(..)
             | TlsError::Unavailable(_) => return false,
         };
         *file == files.key.display().to_string()
@@ -151,6 +178,28 @@ impl Contents {
 /// If the files are not a certificate and its key, or the certificate is not valid now.
 pub fn read(files: &TlsFiles, now: Time) -> Result<Certificate, TlsError> {
     Contents::of(files).parse(files, now)
+}
+
+/// Checks the files of client certificates, as they are used.
+///
+/// # Errors
+/// If one of them cannot be read or used.
+pub fn check_clients(clients: &Clients) -> Result<(), TlsError> {
+    clients::ClientFiles::of(clients).verifier().map(drop)
+}
+
+/// Reads the keys of session tickets.
+///
+/// # Errors
+/// If the file cannot be read, or contains anything but keys.
+pub fn ticket_keys(file: &Path) -> Result<Vec<Vec<u8>>, TlsError> {
+    parse_ticket_keys(file, contents(file)?)
+}
+
+fn parse_ticket_keys(file: &Path, contents: Vec<u8>) -> Result<Vec<Vec<u8>>, TlsError> {
+    let wrong = |what: String| TlsError::NoTicketKeys(file.display().to_string(), what);
+    let text = String::from_utf8(contents).map_err(|_| wrong("it is not text".to_owned()))?;
+    key_lines::read(&text).map_err(|problems| wrong(problems.join("; ")))
 }
 
 /// The names of a certificate, and the end of its validity.

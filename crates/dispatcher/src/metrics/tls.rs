@@ -6,6 +6,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 pub struct TlsMetrics {
     handshakes: IntCounterVec,
+    clients: IntCounterVec,
     reloads: IntCounterVec,
     expires: IntGaugeVec,
     /// Requests without TLS that were redirected to https.
@@ -18,13 +19,19 @@ impl TlsMetrics {
             handshakes: counters(
                 registry,
                 "slotkeeper_tls_handshakes_total",
-                "TLS handshakes by listener (visitors, keda) and result: full, resumed, timeout, closed (by the client or the network), rejected (by the client, for example the certificate), refused (no TLS, or no common version or protocol).",
+                "TLS handshakes by listener (visitors, keda) and result: full, resumed, timeout, closed (by the client or the network), rejected (by the client, for example the certificate), refused (no TLS, or no common version or protocol, or a client certificate that is not accepted).",
+                &["listener", "result"],
+            )?,
+            clients: counters(
+                registry,
+                "slotkeeper_tls_client_certificates_total",
+                "TLS handshakes in which the client was asked for a certificate, by listener and result: verified, none (and none is required), refused (not accepted, or none although one is required).",
                 &["listener", "result"],
             )?,
             reloads: counters(
                 registry,
                 "slotkeeper_tls_reloads_total",
-                "Changed certificate files by listener and outcome: loaded, refused (the previous certificates stay in use).",
+                "Changed files (certificates, lists of client certificates, ticket keys) by listener and outcome: loaded, refused (the previous ones stay in use).",
                 &["listener", "outcome"],
             )?,
             expires: register(
@@ -53,7 +60,10 @@ impl TlsMetrics {
         for outcome in ["loaded", "refused"] {
             self.reloads.with_label_values(&[listener, outcome]);
         }
-        Handshakes::new(|result| self.handshakes.with_label_values(&[listener, result]))
+        Handshakes::new(
+            |result| self.handshakes.with_label_values(&[listener, result]),
+            |result| self.clients.with_label_values(&[listener, result]),
+        )
     }
 
     pub fn reloaded(&self, listener: &str, is_loaded: bool) {

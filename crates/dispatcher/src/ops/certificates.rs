@@ -55,10 +55,10 @@ async fn refresh(shell: &Shell, listener: &Watched) {
 }
 
 fn refused(of: &str, error: &TlsError) {
-    tracing::warn!(of, "certificates not reloaded, the previous ones stay in use: {error}");
+    tracing::warn!(of, "certificates and keys not reloaded, the previous ones stay in use: {error}");
 }
 
-/// Logs the certificates that are in use from now on.
+/// Logs the certificates and keys that are in use from now on.
 fn report(shell: &Shell, tls: &Tls) {
     let now = i64::try_from(shell.clock.wall().0 / 1000).unwrap_or(i64::MAX);
     for Loaded { file, names, expires } in tls.loaded() {
@@ -68,6 +68,10 @@ fn report(shell: &Shell, tls: &Tls) {
         } else {
             tracing::info!(of, %file, names, %expires, "certificate loaded");
         }
+    }
+    let (of, keys) = (tls.of, tls.ticket_keys());
+    if keys > 0 {
+        tracing::info!(of, keys, "keys of session tickets loaded");
     }
 }
 

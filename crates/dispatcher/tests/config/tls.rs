@@ -156,6 +156,76 @@ fn every_problem_is_reported_with_its_file_and_line() {
 }
 
 #[test]
+fn problems_with_client_certificates_and_ticket_keys_name_the_file() {
+    let folder = folder();
+    std::fs::write(folder.path().join("tickets"), format!("{}\nshort\n", "1".repeat(64))).unwrap();
+    std::fs::write(folder.path().join("garbage"), "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n").unwrap();
+    std::fs::write(folder.path().join("broken"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+        .unwrap();
+    let cases: [(&str, &[&str]); 9] = [
+        (
+            "client_certificates = 'optional'",
+            &[
+                "file:1: key `tls.client_ca_files`: missing; allowed: at least one path of a file with certificates of authorities",
+            ],
+        ),
+        (
+            "client_ca_files = 'tls.crt'\nclient_crl_files = []",
+            &[
+                "file:3: key `tls.client_ca_files`: without `client_certificates = \"optional\"` or `\"required\"`, it has no use; allowed: both",
+                "file:4: key `tls.client_crl_files`: the list is empty; allowed: at least one path",
+            ],
+        ),
+        (
+            "client_certificates = 'on'",
+            &[
+                "file:3: key `tls.client_certificates`: \"on\" is not known; allowed: \"off\", \"optional\", \"required\"",
+            ],
+        ),
+        (
+            "client_certificates = 'required'\nclient_ca_files = ['tls.crt', 'none']",
+            &["file:4: key `tls.client_ca_files`: none: cannot be read: No such file or directory (os error 2)"],
+        ),
+        (
+            "client_certificates = 'required'\nclient_ca_files = 'tls.key'",
+            &[
+                "file:4: key `tls.client_ca_files`: tls.key: contains no certificate of an authority that can be used: there is none; allowed: PEM, `-----BEGIN CERTIFICATE-----`",
+            ],
+        ),
+        (
+            "client_certificates = 'required'\nclient_ca_files = 'broken'",
+            &[
+                "file:4: key `tls.client_ca_files`: broken: contains no certificate of an authority that can be used: invalid peer certificate: BadEncoding; allowed: PEM, `-----BEGIN CERTIFICATE-----`",
+            ],
+        ),
+        (
+            "client_certificates = 'required'\nclient_ca_files = 'tls.crt'\nclient_crl_files = 'garbage'",
+            &[
+                "file:5: key `tls.client_crl_files`: garbage: contains no list of revoked certificates that can be used: provided CRL could not be parsed: Other(OtherError(TrailingData(CertRevocationList))); allowed: PEM, `-----BEGIN X509 CRL-----`",
+            ],
+        ),
+        (
+            "ticket_keys_file = 'tickets'",
+            &[
+                "file:3: key `tls.ticket_keys_file`: tickets: not the keys of session tickets: line 2 is neither base64 nor hex; allowed: base64 or hex of at least 32 random bytes, one key per line",
+            ],
+        ),
+        (
+            "client_certificates = 'required'\nclient_ca_files = 'tls.crt'\nticket_keys_file = 'none'",
+            &[
+                "file:5: key `tls.ticket_keys_file`: none: cannot be read: No such file or directory (os error 2)",
+                "file:5: key `tls.ticket_keys_file`: with `client_certificates`, sessions are not resumed; allowed: one of the two",
+            ],
+        ),
+    ];
+    for (text, expected) in cases {
+        let text = format!("[tls]\nlisten = '0.0.0.0:443'\n{text}\n{GOOD}");
+        let expected: Vec<String> = expected.iter().map(|&line| line.to_owned()).collect();
+        assert_eq!(read(folder.path(), &text).map(|_| ()), Err(expected), "{text}");
+    }
+}
+
+#[test]
 fn a_private_key_that_others_can_read_is_a_warning() {
     let folder = folder();
     let key = folder.path().join("tls.key");

@@ -5,6 +5,7 @@ use super::rig::{MemoryJournal, Plan};
 use crate::memory_net::MemoryNet;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use slotkeeper::config::TlsFiles;
+use slotkeeper::io::tls::{Ask, Clients};
 use slotkeeper::io::{Net, Socket};
 use slotkeeper::ops::keda::messages::IsActiveResponse;
 use std::net::SocketAddr;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 const NAME: &str = "slotkeeper-keda.games.svc";
@@ -37,11 +38,24 @@ fn files(folder: &Path) -> TlsFiles {
 
 /// Connects as KEDA does with `caCert`.
 async fn trusting(net: &dyn Net, to: SocketAddr, root: &CertificateDer<'static>) -> std::io::Result<Channel> {
+    identified(net, to, root, None).await
+}
+
+/// ... with `tlsClientCert` and `tlsClientKey`.
+async fn identified(
+    net: &dyn Net,
+    to: SocketAddr,
+    root: &CertificateDer<'static>,
+    identity: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+) -> std::io::Result<Channel> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let config = config.with_safe_default_protocol_versions().unwrap();
-    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let mut config = match identity {
+        Some((certificate, key)) => config.with_client_auth_cert(vec![certificate], key).unwrap(),
+        None => config.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"h2".to_vec()];
     let connector = TlsConnector::from(Arc::new(config));
     let stream = connector.connect(NAME.try_into().unwrap(), net.dial(to).await?).await?;
@@ -76,6 +90,30 @@ async fn keda_is_answered_over_tls_and_renewed_certificates_are_loaded() {
     std::fs::write(&files.key, "half written").unwrap();
     tokio::time::sleep(Duration::from_secs(6)).await;
     ask(trusting(&*net, rig.keda, &renewed).await.unwrap()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn keda_must_have_a_certificate_where_one_is_required() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = files(folder.path());
+    let root = issue(&files);
+    let own = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["keda-operator".to_owned()]).unwrap().self_signed(&own).unwrap();
+    let authorities = folder.path().join("keda.pem");
+    std::fs::write(&authorities, certificate.pem()).unwrap();
+    let (journal, net) = (MemoryJournal::new(), Arc::new(MemoryNet::default()));
+    let mut plan = Plan::new(net.clone(), &journal);
+    plan.tls = Some(files);
+    plan.clients = Clients { ask: Ask::Required, authorities: vec![authorities], revoked: Vec::new() };
+    let rig = plan.asleep().await;
+    let identity = (certificate.der().clone(), PrivateKeyDer::Pkcs8(own.serialize_der().into()));
+    let channel = identified(&*net, rig.keda, &root, Some(identity)).await.unwrap();
+    let answer: IsActiveResponse = channel.unary("IsActive", trigger(&[])).await.unwrap();
+    assert!(!answer.result);
+    // With TLS 1.3 a client learns only by its first request that it was refused.
+    if let Ok(channel) = trusting(&*net, rig.keda, &root).await {
+        assert!(channel.unary::<_, IsActiveResponse>("IsActive", trigger(&[])).await.is_err());
+    }
 }
 
 #[tokio::test(start_paused = true)]

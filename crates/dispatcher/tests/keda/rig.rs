@@ -5,6 +5,7 @@ use crate::memory_net::MemoryNet;
 use slotkeeper::Outside;
 use slotkeeper::cluster::{Cluster, ClusterError, Size};
 use slotkeeper::config::{ClusterConfig, Config, FixedPods, PoolConfig, Probe, Secret, TlsFiles, Trigger};
+use slotkeeper::io::tls::Clients;
 use slotkeeper::io::{BoxFuture, Clock, Ids, Net};
 use slotkeeper::journal::{Append, Draft, Follow, Journal, JournalError, ReadResult};
 use slotkeeper_core::{
@@ -144,11 +145,12 @@ pub(super) struct Plan {
     pub(super) host: u8,
     pub(super) pools: Vec<PoolConfig>,
     pub(super) tls: Option<TlsFiles>,
+    pub(super) clients: Clients,
 }
 
 impl Plan {
     pub(super) fn new(net: Arc<dyn Net>, journal: &MemoryJournal) -> Plan {
-        Plan { net, journal: journal.clone(), host: 1, pools: vec![pool()], tls: None }
+        Plan { net, journal: journal.clone(), host: 1, pools: vec![pool()], tls: None, clients: Clients::default() }
     }
 
     /// Starts a dispatcher that has not yet listed its pods.
@@ -161,7 +163,7 @@ impl Plan {
         let mut config = Config::new(self.pools);
         config.listen = vec![visitors];
         config.admin.listen = Some(admin);
-        config.keda = slotkeeper::config::Keda { listen: Some(keda), tls: self.tls };
+        config.keda = slotkeeper::config::Keda { listen: Some(keda), tls: self.tls, clients: self.clients };
         config.cookie_keys = vec![Secret(vec![1; 32])];
         let mut observations = Vec::new();
         let mut clusters: BTreeMap<PoolId, Arc<dyn Cluster>> = BTreeMap::new();

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
 use tokio_rustls::{TlsConnector, rustls};
 
@@ -185,6 +185,9 @@ impl Rig {
 
 pub(super) struct Client(TlsConnector);
 
+/// A client's certificate and its key.
+pub(super) type Identity = (CertificateDer<'static>, PrivateKeyDer<'static>);
+
 impl Client {
     pub(super) fn trusting(roots: &[&CertificateDer<'static>]) -> Client {
         Client::new(roots, &[&version::TLS13, &version::TLS12], &["http/1.1"])
@@ -195,13 +198,28 @@ impl Client {
         versions: &[&'static SupportedProtocolVersion],
         protocols: &[&str],
     ) -> Client {
+        Client::identified(trusted, versions, protocols, None)
+    }
+
+    /// A client that has a certificate.
+    pub(super) fn identified(
+        trusted: &[&CertificateDer<'static>],
+        versions: &[&'static SupportedProtocolVersion],
+        protocols: &[&str],
+        identity: Option<&Identity>,
+    ) -> Client {
         let mut roots = RootCertStore::empty();
         for root in trusted {
             roots.add((*root).clone()).unwrap();
         }
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        let config = config.with_protocol_versions(versions).unwrap();
-        let mut config = config.with_root_certificates(roots).with_no_client_auth();
+        let config = config.with_protocol_versions(versions).unwrap().with_root_certificates(roots);
+        let mut config = match identity {
+            Some((certificate, key)) => {
+                config.with_client_auth_cert(vec![certificate.clone()], key.clone_key()).unwrap()
+            }
+            None => config.with_no_client_auth(),
+        };
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         Client(TlsConnector::from(Arc::new(config)))
     }
@@ -215,15 +233,22 @@ pub(super) fn alert(error: &io::Error) -> Option<rustls::AlertDescription> {
 
 /// Sends a request, and returns the head of the response and its body.
 pub(super) async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> (String, String) {
-    stream.write_all(request.as_bytes()).await.unwrap();
-    stream.flush().await.unwrap();
+    try_exchange(stream, request).await.unwrap()
+}
+
+pub(super) async fn try_exchange(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    request: &str,
+) -> io::Result<(String, String)> {
+    stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
+        head.push(stream.read_u8().await?);
     }
     let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |n| n.parse().unwrap());
     let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.unwrap();
-    (head, String::from_utf8(body).unwrap())
+    stream.read_exact(&mut body).await?;
+    Ok((head, String::from_utf8(body).unwrap()))
 }

@@ -69,6 +69,14 @@ impl Activity {
         Err(format!("{reported} reports of activity, and the visitor has sent {sent} requests and messages"))
     }
 
+    /// A dispatcher continues under a new replica id. It writes again what it cannot know to be written: every report so far
+    /// may come a second time.
+    pub fn repeats(&mut self) {
+        for deeds in self.sessions.values_mut() {
+            deeds.reported = 0;
+        }
+    }
+
     /// The journal has lost its newest entries.
     pub fn rewound(&mut self, now: u64) {
         self.lost = Some(now);
@@ -130,5 +138,10 @@ mod tests {
         activity.sends("a", 3);
         activity.answered("a", 3, 4);
         assert!(activity.reported("a").is_err(), "one message does not account for two reports");
+        activity.repeats();
+        for _ in 0..5 {
+            assert_eq!(activity.reported("a"), Ok(()), "a new life repeats reports");
+        }
+        assert!(activity.reported("a").is_err());
     }
 }

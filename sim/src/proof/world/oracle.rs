@@ -254,6 +254,9 @@ impl Oracle {
         inner.ledger.writes_as(host, replica);
         let before = inner.lives.insert(host, replica);
         if before != Some(replica) {
+            if before.is_some() {
+                inner.activity.repeats();
+            }
             inner.former.entry(host).or_default().extend(before);
             inner.lives_since.insert(host, at);
             inner.log(at, format!("dispatcher {host} lives as {replica:?}"));

@@ -240,6 +240,8 @@ impl Setting {
         self.homes = 4;
         self.visitors = 200;
         self.rules.max = 50;
+        // Pods that start only one after another, and are recycled, would not serve that many visitors in time.
+        self.policy = Policy::Parallel;
         self.rules.queue_limit = 1_000;
         self.chaos = 35_000;
         self.habits.arrive_within = 20_000;

@@ -7,9 +7,11 @@ use slotkeeper_core::planted;
 use std::time::Duration;
 
 /// Fields by which a proxy identifies the visitor or the original request; from any other peer they are forged.
-const SAID_BY_PROXIES: [&str; 22] = [
+const SAID_BY_PROXIES: [&str; 25] = [
     "cf-connecting-ip",
     "cf-connecting-ipv6",
+    "client-cert",
+    "client-cert-chain",
     "client-ip",
     "fastly-client-ip",
     "fly-client-ip",
@@ -18,6 +20,7 @@ const SAID_BY_PROXIES: [&str; 22] = [
     "true-client-ip",
     "x-appengine-user-ip",
     "x-azure-clientip",
+    "x-client-cert",
     "x-client-ip",
     "x-cluster-client-ip",
     "x-envoy-external-address",
@@ -49,8 +52,14 @@ const STRUCTURAL: [&str; 10] = [
 fn is_said_by_proxies(name: &str) -> bool {
     planted!(ForwardedBelieved => false);
     // Asked for every field: most names begin with another letter.
-    matches!(name.as_bytes().first(), Some(b'c' | b'f' | b't' | b'x'))
-        && (name.starts_with("x-forwarded-") || SAID_BY_PROXIES.contains(&name))
+    if !matches!(name.as_bytes().first(), Some(b'c' | b'f' | b's' | b't' | b'x')) {
+        return false;
+    }
+    // The names by which other proxies pass on the certificate of a client, such as `X-SSL-Client-S-DN`.
+    let is_certificate = ["x-ssl-", "ssl-client-", "x-client-cert-", "x-amzn-mtls-"];
+    name.starts_with("x-forwarded-")
+        || is_certificate.iter().any(|own| name.starts_with(own))
+        || SAID_BY_PROXIES.contains(&name)
 }
 
 fn is_ours(name: &str) -> bool {

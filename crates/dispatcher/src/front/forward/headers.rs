@@ -3,6 +3,7 @@
 use super::fields;
 use crate::authority::{Authority, default_port};
 use crate::config::Network;
+use crate::io::tls::ClientCertificate;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Version};
 use hyper::body::Body;
@@ -19,6 +20,8 @@ pub struct Hop<'a> {
     pub trusted_proxies: &'a [Network],
     /// The connection uses TLS.
     pub is_tls: bool,
+    /// The certificate by which the other end of the connection has identified itself.
+    pub client: Option<&'a ClientCertificate>,
 }
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -28,6 +31,8 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 pub const X_SLOTKEEPER_PATH: HeaderName = HeaderName::from_static("x-slotkeeper-path");
 /// The token with which the session's pod reports activity.
 pub const X_SLOTKEEPER_REPORT: HeaderName = HeaderName::from_static("x-slotkeeper-report");
+const X_SLOTKEEPER_CLIENT_SUBJECT: HeaderName = HeaderName::from_static("x-slotkeeper-client-subject");
+const X_SLOTKEEPER_CLIENT_SHA256: HeaderName = HeaderName::from_static("x-slotkeeper-client-sha256");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -152,6 +157,13 @@ pub fn for_pod<B: Body>(request: &mut Request<B>, hop: &Hop<'_>, session: &str, 
     }
     forwarded_for(headers, hop);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if secure { "https" } else { "http" }));
+    // A proxy's own certificate says nothing about the visitor.
+    if let Some(client) = hop.client.filter(|_| !hop.is_trusted()) {
+        headers.insert(X_SLOTKEEPER_CLIENT_SHA256, client.fingerprint.clone());
+        if let Some(subject) = client.subject.clone() {
+            headers.insert(X_SLOTKEEPER_CLIENT_SUBJECT, subject);
+        }
+    }
     if let Ok(name) = HeaderValue::from_str(session) {
         headers.insert(X_SESSION_ID, name);
     }

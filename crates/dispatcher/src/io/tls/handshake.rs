@@ -41,19 +41,54 @@ impl Handshake {
     }
 }
 
+/// The reaction of a client that was asked for a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// One that was accepted.
+    Verified,
+    /// None, and none is required.
+    Anonymous,
+    /// One that was not accepted, or none although one is required.
+    Refused,
+}
+
+impl Client {
+    const ALL: [Client; 3] = [Client::Verified, Client::Anonymous, Client::Refused];
+
+    fn word(self) -> &'static str {
+        match self {
+            Client::Verified => "verified",
+            Client::Anonymous => "none",
+            Client::Refused => "refused",
+        }
+    }
+}
+
 /// Counts the handshakes of one listener.
 #[derive(Clone)]
-pub struct Handshakes([IntCounter; 6]);
+pub struct Handshakes {
+    results: [IntCounter; 6],
+    clients: [IntCounter; 3],
+}
 
 impl Handshakes {
     /// The counters by the words of the results.
-    pub fn new(counter: impl Fn(&str) -> IntCounter) -> Handshakes {
-        Handshakes(Handshake::ALL.map(|result| counter(result.word())))
+    pub fn new(results: impl Fn(&str) -> IntCounter, clients: impl Fn(&str) -> IntCounter) -> Handshakes {
+        Handshakes {
+            results: Handshake::ALL.map(|result| results(result.word())),
+            clients: Client::ALL.map(|result| clients(result.word())),
+        }
     }
 
     /// Counts one handshake.
     pub fn count(&self, result: Handshake) {
-        if let Some(counter) = self.0.get(result as usize) {
+        if let Some(counter) = self.results.get(result as usize) {
+            counter.inc();
+        }
+    }
+
+    pub fn count_client(&self, result: Client) {
+        if let Some(counter) = self.clients.get(result as usize) {
             counter.inc();
         }
     }

@@ -2,7 +2,9 @@
 //! connections are open. If certificates cannot be read again, the previous ones stay in use.
 
 use super::by_name::ByName;
-use super::{Certificate, Contents, Date, TlsError, TlsFiles};
+use super::clients::ClientFiles;
+use super::tickets::SharedTickets;
+use super::{Ask, Certificate, Clients, Contents, Date, TlsError, TlsFiles, contents, parse_ticket_keys};
 use sha2::{Digest, Sha256};
 use slotkeeper_core::Time;
 use std::path::PathBuf;
@@ -10,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::server::ProducesTickets;
+use tokio_rustls::rustls::server::{NoServerSessionStorage, ProducesTickets};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ServerConfig, SupportedProtocolVersion};
 
@@ -25,6 +27,9 @@ pub struct TlsSettings {
     pub protocols: &'static [&'static str],
     /// How long a handshake may take.
     pub handshake: Duration,
+    pub clients: Clients,
+    /// The keys of session tickets; `None`: keys of this process.
+    pub ticket_keys: Option<PathBuf>,
 }
 
 /// A version of TLS.
@@ -59,9 +64,25 @@ pub struct Tls {
 
 #[derive(Clone)]
 struct Current {
-    config: Arc<ServerConfig>,
-    handshake: Duration,
+    accepts: Accepts,
     loaded: Vec<Loaded>,
+    /// How many keys of session tickets come from a file.
+    ticket_keys: usize,
+}
+
+/// How a connection is accepted.
+#[derive(Clone)]
+pub(crate) struct Accepts {
+    config: Arc<ServerConfig>,
+    /// How long a handshake may take.
+    pub(crate) handshake: Duration,
+    pub(crate) ask: Ask,
+}
+
+impl Accepts {
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        self.config.clone().into()
+    }
 }
 
 struct Attempt {
@@ -75,16 +96,15 @@ impl Tls {
     /// If a certificate or key cannot be used.
     pub fn new(of: &'static str, settings: TlsSettings, now: Time) -> Result<Tls, TlsError> {
         let tickets = ring::Ticketer::new().map_err(TlsError::Unavailable)?;
-        let contents = read(&settings);
-        let last = Attempt { settings: settings.clone(), digest: digest(&contents) };
-        let current = Current::new(&settings, contents, &tickets, now)?;
+        let files = Files::of(&settings);
+        let last = Attempt { settings: settings.clone(), digest: files.digest() };
+        let current = Current::new(&settings, files, &tickets, now)?;
         Ok(Tls { of, current: Mutex::new(current), last: Mutex::new(last), tickets })
     }
 
-    /// Answers handshakes with the certificates in use; and how long a handshake may take.
-    pub(crate) fn acceptor(&self) -> (TlsAcceptor, Duration) {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        (current.config.clone().into(), current.handshake)
+    /// How connections are accepted from now on.
+    pub(crate) fn accepts(&self) -> Accepts {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).accepts.clone()
     }
 
     /// The certificates in use.
@@ -93,19 +113,25 @@ impl Tls {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).loaded.clone()
     }
 
+    /// How many keys of session tickets come from a file.
+    #[must_use]
+    pub fn ticket_keys(&self) -> usize {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).ticket_keys
+    }
+
     /// Reads the files again, blocking. `None`: neither they nor the settings have changed since the last call.
     ///
     /// # Errors
     /// If a certificate or key cannot be used: the previous ones stay in use.
     pub fn refresh(&self, settings: &TlsSettings, now: Time) -> Option<Result<(), TlsError>> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let contents = read(settings);
-        let digest = digest(&contents);
+        let files = Files::of(settings);
+        let digest = files.digest();
         if digest == last.digest && *settings == last.settings {
             return None;
         }
         *last = Attempt { settings: settings.clone(), digest };
-        let read = Current::new(settings, contents, &self.tickets, now);
+        let read = Current::new(settings, files, &self.tickets, now);
         Some(read.map(|new| *self.current.lock().unwrap_or_else(PoisonError::into_inner) = new))
     }
 }
@@ -113,13 +139,13 @@ impl Tls {
 impl Current {
     fn new(
         settings: &TlsSettings,
-        contents: Vec<Contents>,
+        files: Files,
         tickets: &Arc<dyn ProducesTickets>,
         now: Time,
     ) -> Result<Current, TlsError> {
         let mut certificates: Vec<Certificate> = Vec::new();
         let mut loaded = Vec::new();
-        for (files, contents) in settings.certificates.iter().zip(contents) {
+        for (files, contents) in settings.certificates.iter().zip(files.pairs) {
             let certificate = contents.parse(files, now)?;
             if certificate.names.is_empty() && !certificates.is_empty() {
                 return Err(TlsError::NoName(files.certificate.display().to_string()));
@@ -135,27 +161,64 @@ impl Current {
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(versions)
             .map_err(TlsError::Unavailable)?;
-        let mut config = config.with_no_client_auth().with_cert_resolver(Arc::new(ByName::new(&certificates)));
+        let resolver = Arc::new(ByName::new(&certificates));
+        let ask = settings.clients.ask;
+        let mut ticket_keys = 0;
+        let mut config = match files.clients.verifier()? {
+            Some(verifier) => {
+                let mut config = config.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
+                // A client that resumes is not verified again, whatever has been revoked or has expired meanwhile.
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+                config.send_tls13_tickets = 0;
+                config
+            }
+            None => {
+                let mut config = config.with_no_client_auth().with_cert_resolver(resolver);
+                config.ticketer = match (&settings.ticket_keys, files.ticket_keys) {
+                    (Some(file), Some(contents)) => {
+                        let keys = parse_ticket_keys(file, contents?)?;
+                        ticket_keys = keys.len();
+                        Arc::new(SharedTickets::new(keys))
+                    }
+                    (Some(_), None) | (None, _) => tickets.clone(),
+                };
+                config
+            }
+        };
         config.alpn_protocols = settings.protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-        config.ticketer = tickets.clone();
-        Ok(Current { config: Arc::new(config), handshake: settings.handshake, loaded })
+        let accepts = Accepts { config: Arc::new(config), handshake: settings.handshake, ask };
+        Ok(Current { accepts, loaded, ticket_keys })
     }
 }
 
-fn read(settings: &TlsSettings) -> Vec<Contents> {
-    settings.certificates.iter().map(Contents::of).collect()
+/// The contents of all files of the settings.
+struct Files {
+    pairs: Vec<Contents>,
+    clients: ClientFiles,
+    ticket_keys: Option<Result<Vec<u8>, TlsError>>,
 }
 
-fn digest(all: &[Contents]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for file in all.iter().flat_map(|contents| [&contents.certificate, &contents.key]) {
-        match file {
-            Ok(contents) => {
-                hash.update(contents.len().to_le_bytes());
-                hash.update(contents);
-            }
-            Err(error) => hash.update(error.to_string()),
+impl Files {
+    fn of(settings: &TlsSettings) -> Files {
+        Files {
+            pairs: settings.certificates.iter().map(Contents::of).collect(),
+            clients: ClientFiles::of(&settings.clients),
+            ticket_keys: settings.ticket_keys.as_deref().map(contents),
         }
     }
-    hash.finalize().into()
+
+    fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let pairs = self.pairs.iter().flat_map(|contents| [&contents.certificate, &contents.key]);
+        for file in pairs.chain(self.clients.contents()).chain(&self.ticket_keys) {
+            match file {
+                Ok(contents) => {
+                    hash.update(contents.len().to_le_bytes());
+                    hash.update(contents);
+                }
+                Err(error) => hash.update(error.to_string()),
+            }
+        }
+        hash.finalize().into()
+    }
 }
