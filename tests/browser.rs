@@ -1,6 +1,6 @@
 //! The demo in a real browser: waiting room, console, and the transitions between them, as a visitor sees them.
 
-mod chromium;
+pub(crate) mod chromium;
 mod client;
 
 use chromium::{ARROW_LEFT, Browser, Driver};

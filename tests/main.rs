@@ -10,6 +10,7 @@ mod connections;
 mod examples;
 mod gateways;
 mod http;
+mod http2;
 mod inherited;
 mod kubernetes;
 mod listeners;

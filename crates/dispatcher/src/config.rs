@@ -20,6 +20,7 @@ mod describe;
 pub mod duration;
 mod field;
 pub mod file;
+mod http2;
 mod journal;
 mod keda;
 mod kubernetes;
@@ -58,6 +59,7 @@ pub use admin::Admin;
 pub use connections::KeptConnections;
 pub use describe::describe;
 pub use file::{parse, read};
+pub use http2::Http2;
 pub use journal::from_arg as journal_from_arg;
 pub use keda::Keda;
 pub use kubernetes::{KubernetesAccess, KubernetesPods, Workload};
@@ -77,6 +79,7 @@ pub(crate) mod rows {
     pub(crate) use super::access_log::ROWS as ACCESS_LOG;
     pub(crate) use super::admin::ROWS as ADMIN;
     pub(crate) use super::file::ROWS as TOP;
+    pub(crate) use super::http2::ROWS as HTTP2;
     pub(crate) use super::limits::ROWS as LIMITS;
     pub(crate) use super::pool::ROWS as POOL;
     pub(crate) use super::tls::ROWS as TLS;
@@ -89,6 +92,8 @@ pub struct Config {
     pub listen: Vec<Endpoint>,
     /// The listeners with TLS, and the redirects to them.
     pub tls: TlsListeners,
+    /// HTTP/2 of visitors.
+    pub http2: Http2,
     /// Worker threads; 0 = one per core.
     pub threads: usize,
     /// The listener for operators.
@@ -248,6 +253,7 @@ impl Config {
         Config {
             listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080).into()],
             tls: TlsListeners::default(),
+            http2: Http2::default(),
             threads: 0,
             admin: Admin::default(),
             keda: Keda::default(),
@@ -267,10 +273,11 @@ impl Config {
 }
 
 impl Config {
-    /// Where visitors connect: the endpoints without TLS, with TLS, and those that redirect.
+    /// Where visitors connect: the endpoints without TLS, with TLS, those that redirect, and those with HTTP/2.
     #[must_use]
     pub fn endpoints(&self) -> Vec<Endpoint> {
-        let all: Vec<&Endpoint> = self.listen.iter().chain(&self.tls.listen).chain(&self.tls.redirect).collect();
+        let all: Vec<&Endpoint> =
+            [&self.listen, &self.tls.listen, &self.tls.redirect, &self.http2.listen].into_iter().flatten().collect();
         let reuse_port = self.takeover.is_some();
         all.iter().map(|endpoint| Endpoint { reuse_port, ..endpoint.beside(&all) }).collect()
     }

@@ -15,6 +15,7 @@ pub mod error;
 pub mod forward;
 pub mod framed_socket;
 pub mod held;
+pub(crate) mod http2;
 pub mod newcomer;
 pub mod passive;
 pub mod recently_ended;

@@ -268,8 +268,8 @@ fn serve(mut config: Config, again: Option<Again>, started: impl FnOnce(&Listeni
         let outside = Outside { net, clock, ids, clusters, journal };
         let shown = config.clone();
         slotkeeper::run_until(outside, config, stop, hurry, reloads, move |listening| {
-            let Listening { visitors, tls, redirect, unix, admin, keda } = listening;
-            tracing::info!(?visitors, ?admin, ?keda, ?tls, ?redirect, ?unix, "listening");
+            let Listening { visitors, tls, redirect, http2, unix, admin, keda } = listening;
+            tracing::info!(?visitors, ?admin, ?keda, ?tls, ?redirect, ?http2, ?unix, "listening");
             let unused = service::names();
             if unused != "none" {
                 tracing::warn!(
@@ -403,10 +403,11 @@ fn signals(
 }
 
 /// `RUST_LOG` sets what is logged; INFO and up by default (from the Kubernetes client only errors: the dispatcher logs the
-/// causes of its warnings itself). JSON with `SLOTKEEPER_LOG=json`.
+/// causes of its warnings itself; from the HTTP/2 library as well: its warnings are about what a visitor sends). JSON with
+/// `SLOTKEEPER_LOG=json`.
 fn log_to_stderr() {
-    let filter =
-        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,kube_client=error".into());
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| "info,kube_client=error,h2=error".into());
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
     if std::env::var("SLOTKEEPER_LOG").is_ok_and(|v| v == "json") {

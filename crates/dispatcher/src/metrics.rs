@@ -2,6 +2,7 @@
 //! fleet's state are computed at each scrape (`ops/gauges.rs`).
 
 mod groups;
+pub mod http2;
 pub mod labels;
 pub mod process;
 pub mod tls;

@@ -53,7 +53,9 @@ pub struct Listening {
     pub tls: Vec<SocketAddr>,
     /// Where requests without TLS are redirected.
     pub redirect: Vec<SocketAddr>,
-    /// Unix sockets, of all three kinds.
+    /// Where visitors speak HTTP/2 without TLS.
+    pub http2: Vec<SocketAddr>,
+    /// Unix sockets, of all kinds.
     pub unix: Vec<PathBuf>,
     /// The admin listener. `None` if it is off.
     pub admin: Option<SocketAddr>,
@@ -88,7 +90,7 @@ pub async fn run_until(
     reloads: Reloads,
     started: impl FnOnce(&Listening),
 ) -> anyhow::Result<()> {
-    let visitors_tls = tls("visitors", config.tls.settings(), &outside.clock).context("[tls]")?;
+    let visitors_tls = tls("visitors", config.tls.settings(&config.http2), &outside.clock).context("[tls]")?;
     let keda_tls = tls("keda", config.keda.tls_settings(), &outside.clock).context("[keda]")?;
     let (listeners, admin, keda, listening) = listen(&*outside.net, &config).await?;
     let Prepared { dispatcher, orders, engine, stopper, clusters, shared, collectors } = prepare(outside, config)?;
@@ -167,7 +169,7 @@ fn secure(
         Some(Secured { handshakes, tls, refused: Arc::default() })
     };
     let both = [
-        secured(visitors, |shell| shell.config.tls.settings()),
+        secured(visitors, |shell| shell.config.tls.settings(&shell.config.http2)),
         secured(keda, |shell| shell.config.keda.tls_settings()),
     ];
     helpers.spawn(crate::ops::certificates::run(dispatcher.shell.clone(), watched));
@@ -211,6 +213,7 @@ fn open_visitors(
             (Kind::Tls, Some(secured)) => ListenerKind::Tls(secured.clone()),
             (Kind::Tls, None) => continue,
             (Kind::Redirect, _) => ListenerKind::Redirect,
+            (Kind::Http2, _) => ListenerKind::Http2,
             (Kind::Plain, _) => ListenerKind::Plain,
         };
         let open = crate::front::connection::open(dispatcher.clone(), listener, kind, proxy, connections.clone());
@@ -336,6 +339,7 @@ enum Kind {
     Plain,
     Tls,
     Redirect,
+    Http2,
 }
 
 /// A listener for visitors.
@@ -353,7 +357,8 @@ async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
     let plain = config.listen.iter().map(|_| Kind::Plain);
     let tls = config.tls.listen.iter().map(|_| Kind::Tls);
     let redirect = config.tls.redirect.iter().map(|_| Kind::Redirect);
-    for (endpoint, kind) in config.endpoints().iter().zip(plain.chain(tls).chain(redirect)) {
+    let http2 = config.http2.listen.iter().map(|_| Kind::Http2);
+    for (endpoint, kind) in config.endpoints().iter().zip(plain.chain(tls).chain(redirect).chain(http2)) {
         let opened = net.open(endpoint).await.with_context(|| format!("cannot listen on {}", endpoint.at))?;
         listeners.extend(opened.into_iter().map(|listener| Opened { listener, kind, proxy: endpoint.proxy }));
     }
@@ -378,6 +383,7 @@ async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
         visitors: of(Kind::Plain),
         tls: of(Kind::Tls),
         redirect: of(Kind::Redirect),
+        http2: of(Kind::Http2),
         unix: all().filter_map(|(listener, _)| listener.path()).collect(),
         admin: admin.as_ref().map(|l| l.address()),
         keda: keda.as_ref().map(|l| l.address()),

@@ -3,6 +3,7 @@
 mod described;
 mod doubts;
 mod examples;
+mod http2;
 mod mutated;
 mod presets;
 mod read;

@@ -4,6 +4,7 @@
 mod config;
 mod driver;
 mod fixed;
+mod http2;
 mod journal;
 mod keda;
 mod kubernetes;

@@ -1,5 +1,6 @@
 //! TLS of visitors' listeners.
 
+mod alpn;
 mod clients;
 mod rig;
 mod tickets;

@@ -5,8 +5,8 @@ use super::rules::{default_rules, seconds, usual_warning};
 use super::setting::{Kind, Row, Shown};
 use super::{
     Activity, Admin, ClusterConfig, Config, FixedPods, JournalConfig, KeptConnections, KubernetesPods, PoolConfig,
-    Probe, Processes, access_log, activity, admin, connections, file, journal, keda, kubernetes, limits, pods, pool,
-    processes, targets, tls,
+    Probe, Processes, access_log, activity, admin, connections, file, http2, journal, keda, kubernetes, limits, pods,
+    pool, processes, targets, tls,
 };
 use slotkeeper_core::{Scaling, Spare};
 use std::fmt::Write;
@@ -18,6 +18,7 @@ pub fn describe(config: &Config) -> String {
     let default = default();
     text.rows("", file::ROWS, config, &default);
     text.rows("tls.", tls::ROWS, &config.tls, &default.tls);
+    text.rows("http2.", http2::ROWS, &config.http2, &default.http2);
     text.rows("kubernetes.", kubernetes::ACCESS, config, &default);
     text.rows("journal.", journal::ROWS, config, &default);
     text.rows("admin.", admin::ROWS, config, &default);

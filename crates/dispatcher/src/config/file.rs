@@ -8,7 +8,7 @@ use super::pool::{self, NamedPool};
 use super::setting::{Access, Kind, Row, Shown, field, number, read_all, seconds, seconds_or_off};
 use super::table::{ConfigError, Source, Table, Value, quoted};
 use super::{
-    AddressField, ClusterConfig, Config, JournalConfig, OnRestart, PoolConfig, access_log, admin, journal, keda,
+    AddressField, ClusterConfig, Config, JournalConfig, OnRestart, PoolConfig, access_log, admin, http2, journal, keda,
     kubernetes, limits, secrets, tls, together,
 };
 use std::collections::BTreeSet;
@@ -91,7 +91,7 @@ fn cookie_keys(config: &Config) -> Shown {
 /// Every key that a file may have, `*` for names that the operator chooses.
 #[must_use]
 pub fn keys() -> BTreeSet<String> {
-    let every_table = "[access_log]\n[admin]\n[journal]\n[keda]\n[kubernetes]\n[limits]\n[[tls.certificates]]\n[pools.a.fixed.probe]\n[pools.a.connections]\n[pools.c.kubernetes.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
+    let every_table = "[access_log]\n[admin]\n[http2]\n[journal]\n[keda]\n[kubernetes]\n[limits]\n[[tls.certificates]]\n[pools.a.fixed.probe]\n[pools.a.connections]\n[pools.c.kubernetes.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
                        probe = {}\nlimits = {}\n[[pools.b.schedule]]\n[[pools.b.passive]]\n[pools.b.activity]\n[pools.b.targets.gauge]\n";
     let source = Source::new(every_table, "", Path::new(""));
     let _: Result<Config, ConfigError> = everything(&source);
@@ -145,11 +145,17 @@ fn top(table: &Table<'_>) -> Config {
     config.journal = journal::journal(table, &config);
     admin::admin(table, &mut config);
     tls::tls(table, &mut config);
+    http2::http2(table, &mut config);
     if !table.has("trusted_proxies") {
-        for (path, endpoint) in [("listen", &config.listen), ("tls", &config.tls.listen), ("tls", &config.tls.redirect)]
-            .into_iter()
-            .flat_map(|(path, all)| all.iter().map(move |endpoint| (path, endpoint)))
-            .filter(|(_, endpoint)| endpoint.proxy)
+        for (path, endpoint) in [
+            ("listen", &config.listen),
+            ("tls", &config.tls.listen),
+            ("tls", &config.tls.redirect),
+            ("http2", &config.http2.listen),
+        ]
+        .into_iter()
+        .flat_map(|(path, all)| all.iter().map(move |endpoint| (path, endpoint)))
+        .filter(|(_, endpoint)| endpoint.proxy)
         {
             let what =
                 "accepts PROXY headers of trusted proxies only, and there are none; allowed: with `trusted_proxies`";

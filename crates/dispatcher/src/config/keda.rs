@@ -97,8 +97,10 @@ pub(super) fn keda(top: &Table<'_>, config: &Config, pools: &mut [NamedPool<'_>]
     if let Some(address) = listen.filter(|address| address.port() != 0) {
         let taken = if config.listen.iter().any(|own| own.address() == Some(address)) {
             Some("the visitors' `listen`")
-        } else if config.endpoints().iter().any(|own| own.address() == Some(address)) {
+        } else if config.tls.listen.iter().chain(&config.tls.redirect).any(|own| own.address() == Some(address)) {
             Some("[tls]")
+        } else if config.http2.listen.iter().any(|own| own.address() == Some(address)) {
+            Some("[http2]")
         } else {
             (config.admin.listen == Some(address)).then_some("[admin]")
         };

@@ -6,8 +6,8 @@ use super::schedule::{Days, Minute, Window};
 use super::setting::{Kind, Row, Setting, Shown};
 use super::{
     Activity, ClusterConfig, FixedPods, KeptConnections, KubernetesPods, PodLimits, PoolConfig, Probe, Processes,
-    Workload, access_log, activity, admin, connections, file, journal, keda, kubernetes, limits, passive, pods, pool,
-    processes, spare, targets, tls,
+    Workload, access_log, activity, admin, connections, file, http2, journal, keda, kubernetes, limits, passive, pods,
+    pool, processes, spare, targets, tls,
 };
 use crate::config::request_rules::Passive;
 use slotkeeper_core::Spare;
@@ -49,6 +49,7 @@ pub fn sections() -> Vec<Section> {
         section("", file::ROWS, &[("", default)]),
         section("tls", tls::ROWS, &[("", &default.tls)]),
         Section { many: true, ..section("tls.certificates", tls::CERTIFICATES, &[]) },
+        section("http2", http2::ROWS, &[("", &default.http2)]),
         section("journal", journal::ROWS, &[("", default)]),
         section("admin", admin::ROWS, &[("", default)]),
         section("kubernetes", kubernetes::ACCESS, &[("", default)]),

@@ -4,7 +4,7 @@ use super::addresses::{ENDPOINT, endpoint};
 use super::field::{Choices, choice};
 use super::setting::{Access, DAY, Kind, Row, Setting, Shown, field, kept, number, read_all, seconds, seconds_or_off};
 use super::table::Table;
-use super::{Config, Endpoint, Keda, TlsFiles, permissions};
+use super::{Config, Endpoint, Http2, Keda, TlsFiles, permissions};
 use crate::io::Clock;
 use crate::io::tls::{self, Ask, Clients, TlsSettings, TlsVersion};
 use std::collections::BTreeSet;
@@ -59,8 +59,8 @@ impl Default for TlsListeners {
     }
 }
 
-/// The protocols that visitors may speak over TLS.
-const PROTOCOLS: &[&str] = &["http/1.1"];
+/// The protocols that visitors may speak over TLS, without and with HTTP/2.
+const PROTOCOLS: (&[&str], &[&str]) = (&["http/1.1"], &["h2", "http/1.1"]);
 
 impl Keda {
     /// The listener's TLS, if it has a certificate.
@@ -82,11 +82,11 @@ impl Keda {
 impl TlsListeners {
     /// The listeners' TLS, if there are any.
     #[must_use]
-    pub fn settings(&self) -> Option<TlsSettings> {
+    pub fn settings(&self, http2: &Http2) -> Option<TlsSettings> {
         (!self.listen.is_empty()).then(|| TlsSettings {
             certificates: self.certificates.clone(),
             least_version: self.least_version,
-            protocols: PROTOCOLS,
+            protocols: if http2.over_tls { PROTOCOLS.1 } else { PROTOCOLS.0 },
             handshake: self.handshake,
             clients: self.clients(),
             ticket_keys: self.ticket_keys.clone(),
@@ -267,7 +267,12 @@ fn ticket_keys(table: &Table<'_>, tls: &TlsListeners, file: &std::path::Path) {
 }
 
 /// Reports addresses of a listener that another one uses.
-fn distinct(table: &Table<'_>, key: &'static str, name: &'static str, taken: &mut Vec<(Endpoint, &'static str)>) {
+pub(super) fn distinct(
+    table: &Table<'_>,
+    key: &'static str,
+    name: &'static str,
+    taken: &mut Vec<(Endpoint, &'static str)>,
+) {
     if table.has_empty_list(key) {
         table.wrong(key, "the list is empty; allowed: at least one address");
     }

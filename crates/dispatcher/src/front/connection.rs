@@ -4,8 +4,7 @@ use crate::config::{Config, Limits};
 use crate::front::forward::body::ResponseBody;
 use crate::front::forward::headers::Hop;
 use crate::front::framed_socket::{ConnectionPermit, Exchange, FramedSocket};
-use crate::front::{Dispatcher, access_log};
-use crate::front::{redirect, request};
+use crate::front::{Dispatcher, access_log, http2, redirect, request};
 use crate::io::Listener;
 use crate::io::listener::{Connection, Limit, Secured, Serving};
 use crate::io::proxy::Proxied;
@@ -26,8 +25,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(crate) enum ListenerKind {
     Plain,
     Tls(Secured),
+    /// HTTP/2 without TLS, with prior knowledge.
+    Http2,
     /// Redirects every request to https.
     Redirect,
+}
+
+/// The protocol and the purpose of a listener's connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Serves {
+    /// HTTP/1.1, or the choice of the TLS handshake.
+    Visitors,
+    Http2,
+    Redirects,
 }
 
 /// Serves visitors until the dispatcher stops, and returns when their connections have ended.
@@ -40,10 +50,11 @@ pub(crate) async fn open(
 ) {
     let errors = dispatcher.metrics.process.accept_errors("visitors");
     // `run` decides how long open connections may take.
-    let (redirects, tls) = match door {
-        ListenerKind::Plain => (false, None),
-        ListenerKind::Tls(secured) => (false, Some(secured)),
-        ListenerKind::Redirect => (true, None),
+    let (serves, tls) = match door {
+        ListenerKind::Plain => (Serves::Visitors, None),
+        ListenerKind::Tls(secured) => (Serves::Visitors, Some(secured)),
+        ListenerKind::Http2 => (Serves::Http2, None),
+        ListenerKind::Redirect => (Serves::Redirects, None),
     };
     let proxied = proxy.then(|| proxied(&dispatcher));
     let serving = Serving { listener, of: "visitors", errors, proxied, tls, last: Duration::MAX };
@@ -52,7 +63,7 @@ pub(crate) async fn open(
         Visitors { dispatcher: dispatcher.clone(), connections, next: None, waits: false, full: Throttle::new() };
     serving
         .run(stopped(&mut stopping), limit, move |connection, permit| {
-            serve(dispatcher.clone(), connection, permit, redirects)
+            serve(dispatcher.clone(), connection, permit, serves)
         })
         .await;
 }
@@ -131,22 +142,35 @@ pub fn http(limits: &Limits, preserve_case: bool) -> http1::Builder {
 const BUFFER: usize = 8192 + 4096 * 100;
 const BUFFER_BESIDE_HEAD: usize = 64 * 1024;
 
-/// Serves one connection: its requests, one after the other.
-async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, permit: ConnectionPermit, redirects: bool) {
+/// Serves one connection.
+async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, permit: ConnectionPermit, serves: Serves) {
     let Connection { socket, peer, client, .. } = connection;
-    let is_tls = socket.is_tls();
+    let (is_tls, number) = (socket.is_tls(), dispatcher.next_connection());
+    if serves == Serves::Http2 || socket.protocol() == Some(b"h2") {
+        let answer = {
+            let dispatcher = dispatcher.clone();
+            move |request| {
+                let (dispatcher, client) = (dispatcher.clone(), client.clone());
+                async move {
+                    let hop = Hop::on(&dispatcher.config, peer, number, is_tls, client.as_deref());
+                    answer(&dispatcher, request, &hop, serves).await
+                }
+            }
+        };
+        return http2::serve(&dispatcher, socket, peer.address, permit, answer).await;
+    }
     let exchange = Arc::<Exchange>::default();
     let io = TokioIo::new(FramedSocket::new(socket, Some(permit), &dispatcher.config.limits, exchange.clone()));
     let mut stopping = dispatcher.stopping.clone();
-    let number = dispatcher.next_connection();
     let service = {
         let dispatcher = dispatcher.clone();
         service_fn(move |mut request| {
+            dispatcher.metrics.process.http.request(request.version());
             let (dispatcher, turn) = (dispatcher.clone(), exchange.begin(&mut request));
             let client = client.clone();
             async move {
                 let hop = Hop::on(&dispatcher.config, peer, number, is_tls, client.as_deref());
-                Ok::<_, Infallible>(turn.answer(answer(&dispatcher, request, &hop, redirects).await))
+                Ok::<_, Infallible>(turn.answer(answer(&dispatcher, request, &hop, serves).await))
             }
         })
     };
@@ -171,10 +195,10 @@ async fn answer(
     dispatcher: &Arc<Dispatcher>,
     mut request: Request<Incoming>,
     hop: &Hop<'_>,
-    redirects: bool,
+    serves: Serves,
 ) -> Response<ResponseBody> {
     let record = dispatcher.access_log.begin(&dispatcher.config, &dispatcher.clock, &mut request, hop);
-    if redirects {
+    if serves == Serves::Redirects {
         dispatcher.metrics.process.tls.redirects.inc();
         return access_log::follow(record, redirect::answer(&dispatcher.config.tls, &request, hop));
     }

@@ -19,7 +19,8 @@ use crate::front::client;
 use crate::front::cookie;
 use crate::front::error::{RequestError, Step};
 use crate::front::framed_socket::TargetEnd;
-use crate::front::tunnel;
+use crate::front::http2::Accept;
+use crate::front::tunnel::{self, VisitorSide};
 use crate::front::visit::{InFlight, SESSION_OVER, Seat};
 use crate::front::{Dispatcher, Pool};
 use crate::io::Net;
@@ -29,7 +30,6 @@ use futures_util::FutureExt as _;
 use futures_util::future::OptionFuture;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use pace::{Late, TimeLimits};
 use slotkeeper_core::{Ordinal, Phase};
 use std::error::Error as _;
@@ -194,7 +194,9 @@ fn name_of(pool: &Pool, pod: Ordinal) -> Option<&str> {
 /// The parts of a sent request that its response needs.
 struct Departed {
     upgrade: Option<HeaderValue>,
-    visitor_side: Option<OnUpgrade>,
+    visitor_side: Option<VisitorSide>,
+    /// How the pod must accept a WebSocket that was opened over HTTP/2.
+    accept: Option<Accept>,
     reuse: Reuse,
     target_end: Option<TargetEnd>,
     expectation: Option<Expectation>,
@@ -205,7 +207,8 @@ fn prepare(arrival: &Arrival<'_>, stream: &InFlight, request: &mut Request<Incom
     let (dispatcher, pool) = (arrival.dispatcher, arrival.pool);
     let upgrade = headers::upgrade(request);
     let departed = Departed {
-        visitor_side: upgrade.is_some().then(|| hyper::upgrade::on(&mut *request)),
+        visitor_side: upgrade.is_some().then(|| VisitorSide::of(request)),
+        accept: request.extensions_mut().remove::<Accept>(),
         expectation: Expectation::of(request.headers()),
         reuse: Reuse::after(request, request.headers().contains_key(header::UPGRADE)),
         target_end: request.extensions_mut().remove::<TargetEnd>(),
@@ -279,6 +282,10 @@ pub(crate) async fn forward(
     progress.is_answered();
     let keeps = departed.reuse.of(&mut lease, &response, asker);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if departed.accept.is_some_and(|accept| !accept.is_in(response.headers())) {
+            let why = "its 101 has another Upgrade or Sec-WebSocket-Accept";
+            return Err(RequestError::pod(Step::Respond, "the pod does not open the WebSocket", why));
+        }
         return switch(arrival, stream, seat, departed.visitor_side.zip(departed.upgrade), response);
     }
     let response = for_visitor(arrival, &seat, response)?;
@@ -307,7 +314,7 @@ fn switch(
     arrival: &Arrival<'_>,
     stream: Arc<InFlight>,
     seat: Arc<Seat>,
-    asked: Option<(OnUpgrade, HeaderValue)>,
+    asked: Option<(VisitorSide, HeaderValue)>,
     mut response: Response<Incoming>,
 ) -> Result<(Response<ResponseBody>, Outcome), RequestError> {
     strip_cookies(arrival, &seat, &mut response);

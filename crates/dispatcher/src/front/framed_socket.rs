@@ -8,6 +8,7 @@
 
 mod exchange;
 mod framing;
+mod linger;
 
 pub use exchange::{Exchange, TargetEnd};
 
@@ -15,11 +16,11 @@ use crate::config::Limits;
 use crate::io::{Socket, now};
 use exchange::Phase;
 use framing::Framing;
+pub(crate) use linger::Linger;
 use prometheus::IntGauge;
 use slotkeeper_core::planted;
 use std::future::Future;
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -48,11 +49,6 @@ const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const LEADING_ZERO: &[u8] = b"0";
 /// Some clients accept only a limited number of digits of a chunk's size.
 const MOST_ZEROS: u8 = 4;
-
-/// Ends a lingering close after this time without any input.
-const LINGER_IDLE: Duration = Duration::from_secs(5);
-/// The size of a read while lingering.
-const DISCARDED: usize = 16 * 1024;
 
 pub struct FramedSocket {
     stream: Socket,
@@ -88,21 +84,6 @@ struct Probes {
     looks: u32,
 }
 
-/// How unread input is treated when the connection is closed.
-struct Linger {
-    time: Duration,
-    bytes: u64,
-    closing: Option<Box<Closing>>,
-}
-
-struct Closing {
-    until: Instant,
-    timer: Pin<Box<Sleep>>,
-    left: u64,
-    /// Input is expected.
-    waits: bool,
-}
-
 impl FramedSocket {
     /// `permit`: that of this connection, if such connections are counted and limited.
     #[must_use]
@@ -126,7 +107,7 @@ impl FramedSocket {
             spoken: false,
             zeros: 0,
             resets: false,
-            linger: Linger { time: limits.linger, bytes: limits.linger_bytes, closing: None },
+            linger: Linger::new(limits),
             poison: b"",
         }
     }
@@ -222,29 +203,6 @@ impl FramedSocket {
             let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
         }
     }
-
-    /// Discards further input of the visitor, until it ends, or the visitor has had enough time to read the response.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(closing) = &mut self.linger.closing else { return Poll::Ready(()) };
-        let mut scratch = [MaybeUninit::uninit(); DISCARDED];
-        loop {
-            let mut read = ReadBuf::uninit(&mut scratch);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
-                Poll::Ready(Ok(())) if !read.filled().is_empty() => {
-                    let Some(left) = closing.left.checked_sub(read.filled().len() as u64) else {
-                        tracing::debug!("visitor still sending after its response: closing the connection");
-                        return Poll::Ready(());
-                    };
-                    closing.left = left;
-                    closing.waits = true;
-                    closing.timer.as_mut().reset((now() + LINGER_IDLE).min(closing.until));
-                }
-                Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending if !closing.waits => return Poll::Ready(()),
-                Poll::Pending => return closing.timer.as_mut().poll(cx),
-            }
-        }
-    }
 }
 
 /// One of the connections that are allowed at the same time; released when dropped.
@@ -335,25 +293,19 @@ impl AsyncWrite for FramedSocket {
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.linger.closing.is_none() {
+        if !this.linger.has_begun() {
             if std::mem::take(&mut this.resets)
                 && let Some(socket) = this.stream.tcp()
             {
                 let _ = socket2::SockRef::from(socket).set_linger(None);
             }
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            if this.ended || this.linger.time.is_zero() {
+            if this.ended || this.linger.is_off() {
                 return Poll::Ready(Ok(()));
             }
-            let until = now() + this.linger.time;
-            this.linger.closing = Some(Box::new(Closing {
-                until,
-                timer: Box::pin(tokio::time::sleep_until((now() + LINGER_IDLE).min(until))),
-                left: this.linger.bytes,
-                waits: !this.framing.is_idle(),
-            }));
+            this.linger.begin(!this.framing.is_idle());
         }
-        this.poll_linger(cx).map(Ok)
+        this.linger.poll(cx, &mut this.stream).map(Ok)
     }
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,

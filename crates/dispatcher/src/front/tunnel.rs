@@ -12,11 +12,13 @@ use crate::front::access_log::Record;
 use crate::front::activity::Counts;
 use crate::front::forward::pod_socket::PodSocket;
 use crate::front::framed_socket::{ConnectionPermit, FramedSocket};
+use crate::front::http2::{self, Open as OpenStream};
 use crate::front::visit::{Ending, InFlight, Seat, share};
 use crate::front::{Dispatcher, Pool};
 use crate::io::{Socket, now};
 use bytes::Bytes;
 use frames::{CLOSE, PING, close_payload, control};
+use http::Request;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use pump::{Direction, Pump, Signs};
@@ -36,24 +38,39 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 /// The first half of the payload of the dispatcher's pings; the second half is a serial number.
 const PING_TAG: [u8; 4] = *b"skpr";
 
+/// The visitor's side of a tunnel to be.
+pub(crate) struct VisitorSide {
+    upgrade: OnUpgrade,
+    /// Over HTTP/2, its connection is not idle while this exists.
+    open: Option<OpenStream>,
+}
+
+impl VisitorSide {
+    pub(crate) fn of<B>(request: &mut Request<B>) -> VisitorSide {
+        let open = request.extensions_mut().remove::<OpenStream>();
+        VisitorSide { upgrade: hyper::upgrade::on(request), open }
+    }
+}
+
 /// Starts the tunnel once both connections have been taken over from HTTP.
-pub fn start(
+pub(crate) fn start(
     dispatcher: Arc<Dispatcher>,
     pool: Arc<Pool>,
     stream: Arc<InFlight>,
     seat: Arc<Seat>,
-    visitor: OnUpgrade,
+    visitor: VisitorSide,
     pod: OnUpgrade,
     is_websocket: bool,
 ) {
     tokio::spawn(async move {
-        let upgraded = async { tokio::try_join!(visitor, pod) };
+        let VisitorSide { upgrade, open: _open_stream } = visitor;
+        let upgraded = async { tokio::try_join!(upgrade, pod) };
         let ends = tokio::select! {
             biased;
             // A visitor that does not read must not keep the pod's connection open.
             _ = seat.over(1000) => None,
             upgraded = upgraded => match upgraded {
-                Ok((visitor, pod)) => end_of_visitor(visitor).zip(end_of_pod(pod)),
+                Ok((visitor, pod)) => Some(end_of_visitor(visitor)).zip(end_of_pod(pod)),
                 Err(error) => {
                     tracing::debug!("tunnel not started: {error}");
                     None
@@ -90,11 +107,16 @@ impl Drop for Open<'_> {
 /// A socket, and the bytes that HTTP has already read from it.
 type End = (Socket, Bytes);
 
-/// Returns the visitor's socket with its permit: a tunnel still counts as one.
-fn end_of_visitor(upgraded: Upgraded) -> Option<(End, Option<ConnectionPermit>)> {
-    let parts = upgraded.downcast::<TokioIo<FramedSocket>>().ok()?;
-    let (socket, permit) = parts.io.into_inner().into_parts();
-    Some(((socket, parts.read_buf), permit))
+/// Returns the visitor's socket with its permit: a tunnel still counts as a connection. For a stream of HTTP/2, its connection
+/// keeps the permit.
+fn end_of_visitor(upgraded: Upgraded) -> (End, Option<ConnectionPermit>) {
+    match upgraded.downcast::<TokioIo<FramedSocket>>() {
+        Ok(parts) => {
+            let (socket, permit) = parts.io.into_inner().into_parts();
+            ((socket, parts.read_buf), permit)
+        }
+        Err(stream) => ((Socket::Other(Box::new(http2::WebSocket::new(stream))), Bytes::new()), None),
+    }
 }
 
 fn end_of_pod(upgraded: Upgraded) -> Option<End> {

@@ -1,5 +1,6 @@
 //! Metrics of this process: its listeners, its limits, its reloads.
 
+use super::http2::HttpMetrics;
 use super::tls::TlsMetrics;
 use super::{counters, register};
 use crate::io::lines::Fates;
@@ -18,6 +19,7 @@ pub struct ProcessMetrics {
     /// Lines of the access log.
     pub access_log: Fates,
     pub tls: TlsMetrics,
+    pub http: HttpMetrics,
 }
 
 /// Why the admin listener refused a request or a connection.
@@ -114,6 +116,7 @@ impl ProcessMetrics {
                 refused
             },
             tls: TlsMetrics::new(registry)?,
+            http: HttpMetrics::new(registry)?,
         })
     }
 

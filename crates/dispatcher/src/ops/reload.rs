@@ -201,6 +201,7 @@ pub fn merge(old: &Config, mut new: Config) -> (Config, Changes) {
         // Listeners that stay need their certificates; without listeners, nothing uses them.
         changes.fixed("tls", old.tls.clone(), &mut new.tls);
     }
+    changes.rows("http2.", rows::HTTP2, &old.http2, &mut new.http2);
     changes.rows("limits.", rows::LIMITS, &old.limits, &mut new.limits);
     changes.rows("access_log.", rows::ACCESS_LOG, &old.access_log, &mut new.access_log);
     changes.rows("admin.", rows::ADMIN, old, &mut new);

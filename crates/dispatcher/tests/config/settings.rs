@@ -58,6 +58,7 @@ fn the_reader_takes_every_row_and_nothing_else() {
     let tables = [
         "access_log",
         "admin",
+        "http2",
         "journal",
         "keda",
         "kubernetes",
