@@ -148,7 +148,7 @@ impl Socket {
     pub fn protocol(&self) -> Option<&[u8]> {
         match self {
             Socket::Tls(stream) => stream.get_ref().1.alpn_protocol(),
-            Socket::Tcp(_) | Socket::Other(_) => None,
+            Socket::Tcp(_) | Socket::Unix(_) | Socket::Other(_) => None,
         }
     }
 

@@ -138,7 +138,7 @@ impl Asked {
             address: client::address(hop, headers),
             method: request.method().clone(),
             target: format::target(target.as_bytes()),
-            version: request.version(),
+            version: request.extensions().get::<Version>().copied().unwrap_or(request.version()),
             is_tls: hop.is_tls,
             referrer,
             agent: field(&header::USER_AGENT),

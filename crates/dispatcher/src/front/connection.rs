@@ -10,7 +10,7 @@ use crate::io::listener::{Connection, Limit, Secured, Serving};
 use crate::io::proxy::Proxied;
 use crate::io::throttle::Throttle;
 use crate::shell::stopped;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -149,7 +149,9 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, permit: Conn
     if serves == Serves::Http2 || socket.protocol() == Some(b"h2") {
         let answer = {
             let dispatcher = dispatcher.clone();
-            move |request| {
+            move |mut request: Request<Incoming>| {
+                // Its version is HTTP/1.1 from here on; the access log shows this one.
+                request.extensions_mut().insert(Version::HTTP_2);
                 let (dispatcher, client) = (dispatcher.clone(), client.clone());
                 async move {
                     let hop = Hop::on(&dispatcher.config, peer, number, is_tls, client.as_deref());
