@@ -162,7 +162,7 @@ impl Grounds {
         FixedPods {
             pods,
             resolve: FixedPods::RESOLVE,
-            probe: Probe { kind: ProbeKind::Tcp, every, timeout, failures: 2 },
+            probe: Probe { kind: ProbeKind::Tcp, every, timeout, failures: 2, proxy: None },
         }
     }
 
