@@ -41,7 +41,8 @@ async fn a_websocket_reaches_its_pod_as_an_upgrade_with_a_key_of_our_own() {
     let mut echoed = vec![0; sent.len()];
     let (mut read, mut write) = tokio::io::split(&mut socket);
     let (written, received) = tokio::join!(write.write_all(&sent), read.read_exact(&mut echoed));
-    (written.unwrap(), received.unwrap());
+    written.unwrap();
+    received.unwrap();
     assert_eq!(echoed, sent);
     assert_eq!(rig.metric("slotkeeper_messages_total{direction=\"in\",pool=\"a\"}").await, 3.0);
     assert_eq!(rig.metric("slotkeeper_messages_total{direction=\"out\",pool=\"a\"}").await, 3.0);
