@@ -296,7 +296,7 @@ static MOST_AHEAD: AtomicU64 = AtomicU64::new(0);
 
 #[cfg(test)]
 thread_local! {
-    pub static SUSPENDED: std::cell::Cell<Option<Duration>> = const { std::cell::Cell::new(None) };
+    pub(crate) static SUSPENDED: std::cell::Cell<Option<Duration>> = const { std::cell::Cell::new(None) };
 }
 
 /// Milliseconds by which the boot clock and the system's clock are ahead of the monotonic one.
@@ -317,6 +317,7 @@ pub fn now() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
 
+/// Converts a duration of the journal.
 #[must_use]
 pub fn duration(millis: Millis) -> Duration {
     Duration::from_millis(millis.0)
@@ -324,11 +325,14 @@ pub fn duration(millis: Millis) -> Duration {
 
 /// Random numbers: the operating system's, or a seed's.
 pub enum Ids {
+    /// Of the operating system.
     Os,
+    /// The same numbers for the same seed: for the simulation and tests.
     Seeded(Mutex<u64>),
 }
 
 impl Ids {
+    /// Returns the numbers of this seed.
     #[must_use]
     pub fn seeded(seed: u64) -> Ids {
         Ids::Seeded(Mutex::new(seed))

@@ -74,7 +74,10 @@ pub enum ProbeKind {
     /// A connection succeeds.
     Tcp,
     /// `GET path` answers 2xx or 3xx.
-    Http { path: String },
+    Http {
+        /// With its query, if it has one.
+        path: String,
+    },
 }
 
 impl Default for Probe {

@@ -30,6 +30,7 @@ impl Pattern {
         Pattern { ends, middle, text }
     }
 
+    /// Returns whether the whole text matches, with regard to case.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         let (text, own) = (text.as_bytes(), self.text.as_bytes());

@@ -17,12 +17,10 @@ static OUT_OF_FILES_LOGGED: Throttle = Throttle::new();
 pub enum Step {
     Route,
     Cookie,
-    Place,
     Attach,
     Dial,
     Send,
     Respond,
-    Tunnel,
 }
 
 #[derive(Debug)]
@@ -88,12 +86,10 @@ impl Step {
         match self {
             Step::Route => "route",
             Step::Cookie => "cookie",
-            Step::Place => "place",
             Step::Attach => "attach",
             Step::Dial => "dial",
             Step::Send => "send",
             Step::Respond => "respond",
-            Step::Tunnel => "tunnel",
         }
     }
 }

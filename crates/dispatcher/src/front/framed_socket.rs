@@ -10,7 +10,7 @@ mod exchange;
 mod framing;
 mod linger;
 
-pub use exchange::{Exchange, Followed, TargetEnd, Turn};
+pub use exchange::{Exchange, TargetEnd};
 
 use crate::config::Limits;
 use crate::io::{Socket, now};

@@ -258,6 +258,7 @@ pub enum Turn {
     /// The request begins a session of its own.
     Free,
     /// Others wait until this is dropped.
+    #[expect(dead_code, reason = "held until it is dropped")]
     First(First),
     /// The request is redirected to the same address after waiting for [`Again::settled`].
     Again(Again),

@@ -70,7 +70,14 @@ pub enum TlsError {
     NoName(String),
     /// The certificate and the key of these files do not belong together.
     #[error("{key} is not the key of {certificate}, or of an unknown kind: {why}")]
-    NoPair { certificate: String, key: String, why: rustls::Error },
+    NoPair {
+        /// The file of the certificate.
+        certificate: String,
+        /// The file of the key.
+        key: String,
+        /// The library's error.
+        why: rustls::Error,
+    },
     /// The file has no certificate of an authority.
     #[error(
         "{0}: contains no certificate of an authority that can be used: {1}; allowed: PEM, `-----BEGIN CERTIFICATE-----`"

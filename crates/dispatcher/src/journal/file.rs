@@ -63,10 +63,22 @@ pub enum OpenError {
     NoFolder(PathBuf),
     /// Another process holds its lock.
     #[error("{} is in use by process {process}; choose another folder or stop it", folder.display())]
-    InUse { folder: PathBuf, process: String },
-    /// Entries are missing or wrong. `entries`: how many come before the damage.
+    InUse {
+        /// The folder of the journal.
+        folder: PathBuf,
+        /// Its process id, or "(unknown)".
+        process: String,
+    },
+    /// Entries are missing or wrong.
     #[error("the journal in {} is refused, and left as it is: {damage}; {}", folder.display(), remedy(folder, damage, *entries))]
-    Damaged { folder: PathBuf, damage: Damage, entries: u64 },
+    Damaged {
+        /// The folder of the journal.
+        folder: PathBuf,
+        /// The first damage.
+        damage: Damage,
+        /// Intact entries before it.
+        entries: u64,
+    },
     /// A metric of the journal exists already.
     #[error("duplicate metric name of the journal")]
     Metrics(#[from] prometheus::Error),

@@ -21,15 +21,19 @@ const LONGEST_SUBJECT: usize = 2048;
 /// Whether a listener asks clients for a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ask {
+    /// It does not ask.
     #[default]
     Off,
+    /// A client without a certificate is accepted; one with a wrong certificate is not.
     Optional,
+    /// A client without a certificate is refused.
     Required,
 }
 
 /// Which client certificates a listener accepts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Clients {
+    /// Whether the listener asks for one.
     pub ask: Ask,
     /// PEM: certificates of the authorities that issue them.
     pub authorities: Vec<PathBuf>,

@@ -87,6 +87,7 @@ impl Handshakes {
         }
     }
 
+    /// Counts one client certificate, or its absence.
     pub fn count_client(&self, result: Client) {
         if let Some(counter) = self.clients.get(result as usize) {
             counter.inc();

@@ -27,6 +27,7 @@ pub struct TlsSettings {
     pub protocols: &'static [&'static str],
     /// How long a handshake may take.
     pub handshake: Duration,
+    /// Which client certificates are accepted.
     pub clients: Clients,
     /// The keys of session tickets; `None`: keys of this process.
     pub ticket_keys: Option<PathBuf>,

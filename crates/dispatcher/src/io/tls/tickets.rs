@@ -100,8 +100,8 @@ mod tests {
     fn the_first_key_encrypts_any_decrypts_and_nothing_else_is_accepted() {
         let [old, new, other] = [1, 2, 3].map(|n| vec![n; 32]);
         let before = SharedTickets::new(vec![old.clone()]);
-        let during = SharedTickets::new(vec![new.clone(), old.clone()]);
-        let after = SharedTickets::new(vec![new.clone()]);
+        let during = SharedTickets::new(vec![new.clone(), old]);
+        let after = SharedTickets::new(vec![new]);
         let plain = b"state of a session";
         let ticket = before.encrypt(plain).unwrap();
         assert_ne!(ticket, before.encrypt(plain).unwrap(), "each has its own salt");

@@ -8,8 +8,9 @@ use std::fmt;
 pub struct Damage {
     /// The file that contains it.
     pub file: Name,
-    /// The line, from 1 (0: the file as a whole), and the byte it starts at.
+    /// The line, from 1. 0: the file as a whole.
     pub line: usize,
+    /// The byte at which the line starts.
     pub offset: u64,
     /// What is wrong there.
     pub flaw: Flaw,
@@ -47,10 +48,20 @@ pub enum Flaw {
     Hollow,
     /// A gap between two records; both positions included.
     #[error("entries {from} to {to} are missing before it")]
-    Missing { from: u64, to: u64 },
+    Missing {
+        /// The first missing position.
+        from: u64,
+        /// The last one.
+        to: u64,
+    },
     /// A record that does not continue the one before.
     #[error("it begins with entry {found} again: {expected} would be the next")]
-    Repeated { found: u64, expected: u64 },
+    Repeated {
+        /// The position of the record.
+        found: u64,
+        /// The position after the record before.
+        expected: u64,
+    },
     /// The segment that a checkpoint begins does not exist.
     #[error("no segment begins after this checkpoint: the end of the journal is missing")]
     NoEnd,

@@ -19,7 +19,10 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Subcommand)]
 pub enum Job {
     /// List the files, and report whether the journal is sound.
-    Check { folder: PathBuf },
+    Check {
+        /// The folder of the journal.
+        folder: PathBuf,
+    },
     /// Print the entries, one per line. Sessions appear as in the log, never by their cookies.
     Show {
         /// The folder of the journal.
@@ -43,7 +46,10 @@ pub enum Job {
         at: Option<u64>,
     },
     /// Keep everything up to the first damage, and move the rest aside.
-    Repair { folder: PathBuf },
+    Repair {
+        /// The folder of the journal.
+        folder: PathBuf,
+    },
 }
 
 /// Runs the command. Returns false if something is wrong with the journal, which has been printed then.
