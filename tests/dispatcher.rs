@@ -178,8 +178,17 @@ impl Dispatcher {
         Dispatcher::begin(folder, command).await.when_ready().await
     }
 
-    async fn begin(folder: TempDir, mut command: Command) -> Dispatcher {
-        command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    /// As `run`, with this standard input.
+    pub async fn run_with(folder: TempDir, command: Command, input: Stdio) -> Dispatcher {
+        Dispatcher::begin_with(folder, command, input).await.when_ready().await
+    }
+
+    async fn begin(folder: TempDir, command: Command) -> Dispatcher {
+        Dispatcher::begin_with(folder, command, Stdio::null()).await
+    }
+
+    async fn begin_with(folder: TempDir, mut command: Command, input: Stdio) -> Dispatcher {
+        command.env("NO_COLOR", "1").stdin(input).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("slotkeeper starts");
         let log = Arc::new(Mutex::new(String::new()));
         let (lines, kept) = (BufReader::new(child.stderr.take().expect("piped")), log.clone());
@@ -214,7 +223,8 @@ impl Dispatcher {
                 let text = line.split_once(key)?.1;
                 text.split([']', ')', ',']).next()?.parse().ok()
             };
-            self.visitors = address("visitors=[").or_else(|| address("tls=[")).expect("an address");
+            // None, if all listeners are Unix sockets.
+            self.visitors = address("visitors=[").or_else(|| address("tls=[")).unwrap_or(self.visitors);
             self.admin = address("admin=Some(").unwrap_or(self.admin);
             true
         })

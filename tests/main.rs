@@ -1,6 +1,7 @@
 //! The built binaries, from outside. One test binary, a module for each theme.
 #![allow(clippy::unwrap_used, reason = "in a test, what cannot be unwrapped is a failure")]
 
+mod access_log;
 mod activity;
 mod bodies;
 mod browser;
@@ -12,10 +13,12 @@ mod http;
 mod http2;
 mod inherited;
 mod kubernetes;
+mod listeners;
 mod manifests;
 mod measures;
 mod monitoring;
 mod newcomers;
+mod packaging;
 mod pools;
 mod processes;
 mod reload;

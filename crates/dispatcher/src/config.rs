@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod access_log;
 mod activity;
 mod addresses;
 mod admin;
@@ -49,7 +50,9 @@ mod together;
 pub const KEY_FILE: &str = "cookie-key";
 
 pub use crate::authority::{HostPattern, OriginPattern};
+pub use crate::io::endpoint::{At, Endpoint, UnixSocket};
 pub use crate::io::tls::{TlsFiles, TlsVersion};
+pub use access_log::{AccessFormat, AccessLog};
 pub use activity::{Activity, Signals, Sizes};
 pub use addresses::{Landing, Network};
 pub use admin::Admin;
@@ -73,6 +76,7 @@ pub(crate) use together::{clash, share_machine};
 
 /// The settings that a reload compares one by one.
 pub(crate) mod rows {
+    pub(crate) use super::access_log::ROWS as ACCESS_LOG;
     pub(crate) use super::admin::ROWS as ADMIN;
     pub(crate) use super::file::ROWS as TOP;
     pub(crate) use super::http2::ROWS as HTTP2;
@@ -85,7 +89,7 @@ pub(crate) mod rows {
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where visitors connect.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Endpoint>,
     /// The listeners with TLS, and the redirects to them.
     pub tls: TlsListeners,
     /// HTTP/2 of visitors.
@@ -103,10 +107,16 @@ pub struct Config {
     pub cookie_keys: Vec<Secret>,
     /// The proxies whose `X-Forwarded-*` headers are trusted.
     pub trusted_proxies: Vec<Network>,
+    /// The field in which they report the client's address.
+    pub address_field: AddressField,
     /// Of visitors' connections and requests.
     pub limits: Limits,
+    /// Whether and how requests are logged.
+    pub access_log: AccessLog,
     /// How long streams may take to end when the dispatcher stops or a pod drains; close frames are spread over it.
     pub drain: Duration,
+    /// How long a start waits for the former process to end; `None`: two processes never listen at the same time.
+    pub takeover: Option<Duration>,
     /// How to reach the Kubernetes API, if a pool needs it.
     pub kubernetes: KubernetesAccess,
     /// In the order of the file. No two have the same id.
@@ -185,6 +195,15 @@ pub struct PoolConfig {
     pub cluster: ClusterConfig,
 }
 
+/// The field in which trusted proxies report the client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressField {
+    /// `X-Forwarded-For`
+    XForwardedFor,
+    /// RFC 7239
+    Forwarded,
+}
+
 /// How KEDA gets the number of pods of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Trigger {
@@ -232,7 +251,7 @@ impl Config {
     #[must_use]
     pub fn new(pools: Vec<PoolConfig>) -> Config {
         Config {
-            listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080)],
+            listen: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080).into()],
             tls: TlsListeners::default(),
             http2: Http2::default(),
             threads: 0,
@@ -241,12 +260,32 @@ impl Config {
             journal: JournalConfig::Memory,
             cookie_keys: Vec::new(),
             trusted_proxies: Vec::new(),
+            address_field: AddressField::XForwardedFor,
             limits: Limits::default(),
+            access_log: AccessLog::default(),
             drain: Duration::from_secs(20),
+            takeover: None,
             kubernetes: KubernetesAccess::default(),
             pools,
             warnings: Vec::new(),
         }
+    }
+}
+
+impl Config {
+    /// Where visitors connect: the endpoints without TLS, with TLS, those that redirect, and those with HTTP/2.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        let all: Vec<&Endpoint> =
+            [&self.listen, &self.tls.listen, &self.tls.redirect, &self.http2.listen].into_iter().flatten().collect();
+        let reuse_port = self.takeover.is_some();
+        all.iter().map(|endpoint| Endpoint { reuse_port, ..endpoint.beside(&all) }).collect()
+    }
+
+    /// A listener that is not for visitors.
+    #[must_use]
+    pub fn internal(&self, address: SocketAddr) -> Endpoint {
+        Endpoint { reuse_port: self.takeover.is_some(), ..address.into() }
     }
 }
 

@@ -1,9 +1,11 @@
 //! Visitors. `connection` serves their connections; `request` is the life of a request, top to bottom; `cookie` names the session; `visit` attaches it and hands out
 //! seats; `forward` and `tunnel` move the bytes; `waiting` is the waiting room; `endpoints` are the dispatcher's own paths.
 
+pub mod access_log;
 pub mod activity;
 pub mod ages;
 pub(crate) mod arrival;
+pub mod client;
 pub mod connection;
 pub mod cookie;
 pub mod dispatcher;

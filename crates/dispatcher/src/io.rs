@@ -4,24 +4,31 @@
 pub(crate) mod accept;
 pub(crate) mod accounts;
 pub(crate) mod cgroup;
+pub mod endpoint;
 pub(crate) mod fetch;
 pub mod inherited;
 pub(crate) mod key_lines;
+pub mod lines;
 pub(crate) mod listener;
+pub mod proxy;
+pub mod service;
+pub mod sockets;
 pub(crate) mod throttle;
 pub mod tls;
 
+use endpoint::Endpoint;
 use slotkeeper_core::{Millis, Time};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 /// Any error.
@@ -34,6 +41,15 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Net: Send + Sync + 'static {
     /// Listens on this address; port 0 picks a free one.
     fn listen(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>>;
+    /// Opens the listeners of an endpoint.
+    fn open<'a>(&'a self, endpoint: &'a Endpoint) -> BoxFuture<'a, io::Result<Vec<Box<dyn Listener>>>> {
+        Box::pin(async move {
+            match endpoint.address() {
+                Some(address) => Ok(vec![self.listen(address).await?]),
+                None => Err(io::ErrorKind::Unsupported.into()),
+            }
+        })
+    }
     /// Connects to this address.
     fn dial(&self, to: SocketAddr) -> BoxFuture<'_, io::Result<Socket>>;
     /// The addresses of a `host:port`, in the resolver's order.
@@ -46,6 +62,35 @@ pub trait Listener: Send {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>>;
     /// The address that it listens on, with the actual port if port 0 was requested.
     fn address(&self) -> SocketAddr;
+    /// The path of a Unix socket. `None`: it has an address.
+    fn path(&self) -> Option<PathBuf> {
+        None
+    }
+    /// The process stops: directs new connections to the next process, if it listens at the same place. Returns how long this
+    /// listener must still accept those that are on their way to it.
+    fn hand_over(&mut self) -> Option<Duration> {
+        None
+    }
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address, according to the socket or to a PROXY header. A process at the other end of a Unix socket counts as one
+    /// at `127.0.0.1`.
+    pub address: SocketAddr,
+    /// The address that it has connected to, if known.
+    pub to: Option<SocketAddr>,
+    /// A proxy has stated that it does not know the address of its client: `address` is the proxy's.
+    pub is_hidden: bool,
+}
+
+impl Peer {
+    /// A peer that is the other end of the socket.
+    #[must_use]
+    pub fn at(address: SocketAddr) -> Peer {
+        Peer { address, to: None, is_hidden: false }
+    }
 }
 
 /// Any two-way stream of bytes.
@@ -56,9 +101,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 pub enum Socket {
     /// A socket of the operating system.
     Tcp(TcpStream),
-    /// TLS, over a connection of a visitor.
+    /// A connection through a Unix socket.
+    Unix(UnixStream),
+    /// Encrypted, over a connection of a visitor.
     Tls(Box<TlsStream<Socket>>),
-    /// A connection of another [`Net`], or TLS that this process began itself.
+    /// A connection of another [`Net`].
     Other(Box<dyn Io>),
 }
 
@@ -66,6 +113,10 @@ macro_rules! either {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self.get_mut() {
             Socket::Tcp(s) => {
+                let $stream = Pin::new(s);
+                $call
+            }
+            Socket::Unix(s) => {
                 let $stream = Pin::new(s);
                 $call
             }
@@ -88,7 +139,7 @@ impl Socket {
         match self {
             Socket::Tcp(socket) => Some(socket),
             Socket::Tls(stream) => stream.get_ref().0.tcp(),
-            Socket::Other(_) => None,
+            Socket::Unix(_) | Socket::Other(_) => None,
         }
     }
 
@@ -97,7 +148,7 @@ impl Socket {
     pub fn protocol(&self) -> Option<&[u8]> {
         match self {
             Socket::Tls(stream) => stream.get_ref().1.alpn_protocol(),
-            Socket::Tcp(_) | Socket::Other(_) => None,
+            Socket::Tcp(_) | Socket::Unix(_) | Socket::Other(_) => None,
         }
     }
 
@@ -134,6 +185,7 @@ impl AsyncWrite for Socket {
     fn is_write_vectored(&self) -> bool {
         match self {
             Socket::Tcp(s) => s.is_write_vectored(),
+            Socket::Unix(s) => s.is_write_vectored(),
             Socket::Tls(s) => s.is_write_vectored(),
             Socket::Other(s) => s.is_write_vectored(),
         }
@@ -143,22 +195,16 @@ impl AsyncWrite for Socket {
 /// The operating system's sockets.
 pub struct RealNet;
 
-/// The backlog of connections to be accepted: the default maximum of Linux.
-const BACKLOG: i32 = 4096;
-
 impl Net for RealNet {
     fn listen(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
         Box::pin(async move {
-            let domain = socket2::Domain::for_address(at);
-            let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
-            socket.set_reuse_address(true)?;
-            socket.set_nonblocking(true)?;
-            socket.bind(&at.into())?;
-            socket.listen(BACKLOG)?;
-            let listener = tokio::net::TcpListener::from_std(socket.into())?;
-            let address = listener.local_addr()?;
-            Ok(Box::new(RealListener { listener, address }) as Box<dyn Listener>)
+            let opened = sockets::open(&at.into())?;
+            opened.into_iter().next().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
         })
+    }
+
+    fn open<'a>(&'a self, endpoint: &'a Endpoint) -> BoxFuture<'a, io::Result<Vec<Box<dyn Listener>>>> {
+        Box::pin(async move { sockets::open(endpoint) })
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the place where the dispatcher dials")]
@@ -174,26 +220,6 @@ impl Net for RealNet {
 
     fn resolve<'a>(&'a self, host_port: &'a str) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         Box::pin(async move { Ok(tokio::net::lookup_host(host_port).await?.collect()) })
-    }
-}
-
-struct RealListener {
-    listener: tokio::net::TcpListener,
-    address: SocketAddr,
-}
-
-impl Listener for RealListener {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Socket, SocketAddr)>> {
-        Box::pin(async move {
-            let (stream, peer) = self.listener.accept().await?;
-            stream.set_nodelay(true)?;
-            // Detects visitors that have disappeared without closing the connection.
-            socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
-            Ok((Socket::Tcp(stream), peer))
-        })
-    }
-    fn address(&self) -> SocketAddr {
-        self.address
     }
 }
 

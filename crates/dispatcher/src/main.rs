@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 use slotkeeper::Outside;
 use slotkeeper::cluster::processes;
 use slotkeeper::config::{self, ClusterConfig, Config, ConfigError};
-use slotkeeper::io::inherited;
-use slotkeeper::io::{Clock, Ids, Net, RealNet, watch_for_suspends};
+use slotkeeper::io::{Clock, Ids, Net, RealNet, now, watch_for_suspends};
+use slotkeeper::io::{inherited, service, sockets};
 use slotkeeper::ops::reload::Reloads;
 use slotkeeper::{Listening, cluster, journal};
 use std::io::Write as _;
@@ -123,6 +123,9 @@ fn main() -> ExitCode {
     log_to_stderr();
     if let Err(error) = inherited::settle() {
         tracing::warn!("cannot reset inherited signals and limits: {error}");
+    }
+    if let Err(error) = service::join() {
+        tracing::warn!("variables of the service manager not used: {error}");
     }
     match act(arguments.command) {
         Ok(code) => code,
@@ -249,8 +252,12 @@ fn serve(mut config: Config, again: Option<Again>, started: impl FnOnce(&Listeni
     watch_for_suspends();
     runtime(config.threads)?.block_on(async move {
         let (net, ids, clock): (Arc<dyn Net>, _, _) = (Arc::new(RealNet), Ids::Os, Clock::real());
-        // First: if another process holds the journal, nothing else is started.
-        let journal = journal::open(&config, &net, clock)?;
+        tokio::spawn(service::watchdog());
+        // Connections wait here from now on, if a process with the same listeners ends.
+        sockets::reserve(config.endpoints().iter())
+            .map_err(|(at, error)| anyhow::Error::new(error).context(format!("cannot listen on {}", at.at)))?;
+        // If another process holds the journal, nothing else is started.
+        let journal = open_journal(&config, &net, clock).await?;
         for warning in config::doubts(&config) {
             tracing::warn!("{warning}");
         }
@@ -261,12 +268,39 @@ fn serve(mut config: Config, again: Option<Again>, started: impl FnOnce(&Listeni
         let outside = Outside { net, clock, ids, clusters, journal };
         let shown = config.clone();
         slotkeeper::run_until(outside, config, stop, hurry, reloads, move |listening| {
-            let Listening { visitors, tls, redirect, http2, admin, keda } = listening;
-            tracing::info!(?visitors, ?admin, ?keda, ?tls, ?redirect, ?http2, "listening");
+            let Listening { visitors, tls, redirect, http2, unix, admin, keda } = listening;
+            tracing::info!(?visitors, ?admin, ?keda, ?tls, ?redirect, ?http2, ?unix, "listening");
+            let unused = service::names();
+            if unused != "none" {
+                tracing::warn!(
+                    sockets = unused,
+                    "sockets of the service manager not used: no listener is systemd:NAME with these names"
+                );
+            }
             started(listening, &shown);
         })
         .await
     })
+}
+
+/// Opens the journal. If another process uses its folder, waits for `takeover_seconds` until that process has ended.
+async fn open_journal(config: &Config, net: &Arc<dyn Net>, clock: Clock) -> anyhow::Result<journal::Journal> {
+    let began = now();
+    let mut waits = false;
+    loop {
+        let opened = journal::open(config, net, clock);
+        let Err(error) = &opened else { return opened };
+        let is_in_use = matches!(error.downcast_ref(), Some(journal::file::OpenError::InUse { .. }));
+        let is_in_time = config.takeover.is_some_and(|most| now().duration_since(began) < most);
+        if !is_in_use || !is_in_time {
+            return opened;
+        }
+        if !std::mem::replace(&mut waits, true) {
+            tracing::info!("waiting for the former process to end: {error:#}");
+            service::waiting("waiting for the former process to end");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Prepares this process for local pods, before the first one starts.
@@ -338,6 +372,7 @@ fn signals(
                 Some(()) = int.recv() => count.send_modify(|n| *n += 1),
                 Some(()) = hangup.recv() => match &again {
                     Some(again) => {
+                        service::reloading();
                         let read = again().map(|mut config| {
                             fit_connections(&mut config);
                             prepare_for_processes(&config);

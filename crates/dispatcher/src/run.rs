@@ -3,7 +3,7 @@
 mod housekeeping;
 
 use crate::cluster::Cluster;
-use crate::config::{Config, Secret};
+use crate::config::{Config, Endpoint, Secret};
 use crate::engine::Engine;
 use crate::fleet::tasks::Tasks;
 use crate::front::Dispatcher;
@@ -11,7 +11,7 @@ use crate::front::connection::ListenerKind;
 use crate::front::visit::FAREWELL;
 use crate::io::listener::Secured;
 use crate::io::tls::{Tls, TlsError, TlsSettings};
-use crate::io::{Clock, Ids, Listener, Net};
+use crate::io::{Clock, Ids, Listener, Net, service};
 use crate::journal::Journal;
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -24,7 +24,7 @@ use slotkeeper_core::{Command, PoolId};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -47,7 +47,7 @@ pub struct Outside {
 /// The addresses that the dispatcher listens on (port 0 resolved).
 #[derive(Clone, Debug)]
 pub struct Listening {
-    /// The visitors' listeners, in the order of the configuration.
+    /// The visitors' listeners, in the order of the configuration. (Those with an address, as in the following lists.)
     pub visitors: Vec<SocketAddr>,
     /// ... with TLS.
     pub tls: Vec<SocketAddr>,
@@ -55,6 +55,8 @@ pub struct Listening {
     pub redirect: Vec<SocketAddr>,
     /// Where visitors speak HTTP/2 without TLS.
     pub http2: Vec<SocketAddr>,
+    /// Unix sockets, of all kinds.
+    pub unix: Vec<PathBuf>,
     /// The admin listener. `None` if it is off.
     pub admin: Option<SocketAddr>,
     /// The listener of KEDA's external scaler. `None` if it is off.
@@ -101,6 +103,7 @@ pub async fn run_until(
     let [visitors_tls, keda_tls] = secure(&dispatcher, &mut helpers, visitors_tls, keda_tls);
     // Opened first: until the journal has been read, KEDA gets an error at once instead of a timeout.
     let scaler = keda.map(|keda| helpers.spawn(crate::ops::keda::open(dispatcher.clone(), keda, keda_tls)));
+    let mut serving: Vec<AbortHandle> = scaler.into_iter().collect();
     // Also opened first: probes and operators can see that a dispatcher waits for its journal.
     if let Some(admin) = admin {
         helpers.spawn(crate::ops::admin::open(dispatcher.clone(), admin));
@@ -126,9 +129,10 @@ pub async fn run_until(
     // A pool that is removed later goes with its cluster.
     drop(clusters);
     let connections = limit(&dispatcher);
-    open_visitors(&dispatcher, &mut helpers, listeners, visitors_tls.as_ref(), &connections);
+    serving.extend(open_visitors(&dispatcher, &mut helpers, listeners, visitors_tls.as_ref(), &connections));
     helpers.spawn(crate::ops::reload::run(dispatcher.clone(), reloads, connections, tasks.clone()));
     started(&listening);
+    service::ready();
 
     let failed = tokio::select! {
         biased;
@@ -137,7 +141,7 @@ pub async fn run_until(
         () = &mut stop => None,
     };
     stopper.send_replace(true);
-    end_streams(&dispatcher, scaler.as_ref(), hurry).await;
+    end_streams(&dispatcher, &serving, hurry).await;
     if failed.is_none() {
         let nowhere = "".into();
         let farewell = dispatcher.driver.write(&nowhere, Command::Farewell);
@@ -146,6 +150,7 @@ pub async fn run_until(
     tasks.stop().await;
     helpers.shutdown().await;
     engine.abort();
+    dispatcher.access_log.flush().await;
     failed.map_or(Ok(()), Err)
 }
 
@@ -194,15 +199,16 @@ fn start_tasks(
     tasks
 }
 
-/// Serves visitors on all their listeners, which share one limit of connections.
+/// Serves visitors on all their listeners, which share one limit of connections. Returns the tasks.
 fn open_visitors(
     dispatcher: &Arc<Dispatcher>,
     helpers: &mut JoinSet<()>,
-    listeners: Visitors,
+    listeners: Vec<Opened>,
     tls: Option<&Secured>,
     connections: &Arc<Semaphore>,
-) {
-    for (listener, kind) in listeners {
+) -> Vec<AbortHandle> {
+    let mut serving = Vec::new();
+    for Opened { listener, kind, proxy } in listeners {
         let kind = match (kind, tls) {
             (Kind::Tls, Some(secured)) => ListenerKind::Tls(secured.clone()),
             (Kind::Tls, None) => continue,
@@ -210,8 +216,10 @@ fn open_visitors(
             (Kind::Http2, _) => ListenerKind::Http2,
             (Kind::Plain, _) => ListenerKind::Plain,
         };
-        helpers.spawn(crate::front::connection::open(dispatcher.clone(), listener, kind, connections.clone()));
+        let open = crate::front::connection::open(dispatcher.clone(), listener, kind, proxy, connections.clone());
+        serving.push(helpers.spawn(open));
     }
+    serving
 }
 
 /// What is there before the first task starts.
@@ -253,6 +261,7 @@ fn prepare(outside: Outside, config: Config) -> anyhow::Result<Prepared> {
         reloaded: watch::Sender::new(0),
     };
     let (dispatcher, orders) = Dispatcher::new(shell, keys).context("duplicate metric name")?;
+    dispatcher.access_log.open(&dispatcher.config.access_log).context("cannot open access_log.output")?;
     Ok(Prepared { dispatcher, orders, engine, stopper, clusters, shared, collectors })
 }
 
@@ -265,13 +274,14 @@ fn limit(dispatcher: &Dispatcher) -> Arc<Semaphore> {
 
 /// Notifies all streams to end, waits for them, and cuts those that remain. Afterwards this replica sends nothing more to any
 /// pod, as its `Farewell` states.
-async fn end_streams(dispatcher: &Dispatcher, scaler: Option<&AbortHandle>, hurry: impl Future<Output = ()> + Send) {
+async fn end_streams(dispatcher: &Dispatcher, serving: &[AbortHandle], hurry: impl Future<Output = ()> + Send) {
     let drain = dispatcher.config.drain;
     tracing::info!(drain_seconds = drain.as_secs_f64(), "stopping");
+    service::stopping();
     for pool in dispatcher.pools.iter() {
         pool.visits.stop(pool, &dispatcher.driver, drain);
     }
-    if !drained(dispatcher, scaler, hurry).await {
+    if !drained(dispatcher, serving, hurry).await {
         tracing::info!("drain time over: cutting the remaining streams");
     }
     dispatcher.leave();
@@ -332,51 +342,68 @@ enum Kind {
     Http2,
 }
 
-type Visitors = Vec<(Box<dyn Listener>, Kind)>;
-type Listeners = (Visitors, Option<Box<dyn Listener>>, Option<Box<dyn Listener>>, Listening);
+/// A listener for visitors.
+struct Opened {
+    listener: Box<dyn Listener>,
+    kind: Kind,
+    /// Connections begin with a PROXY header.
+    proxy: bool,
+}
+
+type Listeners = (Vec<Opened>, Option<Box<dyn Listener>>, Option<Box<dyn Listener>>, Listening);
 
 async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
     let mut listeners = Vec::new();
-    let plain = config.listen.iter().map(|at| (at, Kind::Plain));
-    let tls = config.tls.listen.iter().map(|at| (at, Kind::Tls));
-    let redirect = config.tls.redirect.iter().map(|at| (at, Kind::Redirect));
-    let http2 = config.http2.listen.iter().map(|at| (at, Kind::Http2));
-    for (at, kind) in plain.chain(tls).chain(redirect).chain(http2) {
-        let listener = net.listen(*at).await.with_context(|| format!("cannot listen on {at}"))?;
-        listeners.push((listener, kind));
+    let plain = config.listen.iter().map(|_| Kind::Plain);
+    let tls = config.tls.listen.iter().map(|_| Kind::Tls);
+    let redirect = config.tls.redirect.iter().map(|_| Kind::Redirect);
+    let http2 = config.http2.listen.iter().map(|_| Kind::Http2);
+    for (endpoint, kind) in config.endpoints().iter().zip(plain.chain(tls).chain(redirect).chain(http2)) {
+        let opened = net.open(endpoint).await.with_context(|| format!("cannot listen on {}", endpoint.at))?;
+        listeners.extend(opened.into_iter().map(|listener| Opened { listener, kind, proxy: endpoint.proxy }));
     }
     let admin = match config.admin.listen {
-        Some(at) => Some(net.listen(at).await.with_context(|| format!("cannot listen on {at} (admin)"))?),
+        Some(at) => {
+            Some(one(net, &config.internal(at)).await.with_context(|| format!("cannot listen on {at} (admin)"))?)
+        }
         None => None,
     };
     let keda = match config.keda.listen {
-        Some(at) => Some(net.listen(at).await.with_context(|| format!("cannot listen on {at} (keda)"))?),
+        Some(at) => {
+            Some(one(net, &config.internal(at)).await.with_context(|| format!("cannot listen on {at} (keda)"))?)
+        }
         None => None,
     };
-    let of = |kind| listeners.iter().filter(move |(_, own)| *own == kind).map(|(l, _)| l.address()).collect();
+    let all = || listeners.iter().map(|opened| (&opened.listener, opened.kind));
+    let of = |kind| {
+        let those = all().filter(move |(listener, own)| *own == kind && listener.path().is_none());
+        those.map(|(listener, _)| listener.address()).collect()
+    };
     let listening = Listening {
         visitors: of(Kind::Plain),
         tls: of(Kind::Tls),
         redirect: of(Kind::Redirect),
         http2: of(Kind::Http2),
+        unix: all().filter_map(|(listener, _)| listener.path()).collect(),
         admin: admin.as_ref().map(|l| l.address()),
         keda: keda.as_ref().map(|l| l.address()),
     };
     Ok((listeners, admin, keda, listening))
 }
 
-/// Waits until every connection has ended (a tunnel is one) and the KEDA listener has finished, for `drain` plus [`FAREWELL`]
+async fn one(net: &dyn Net, endpoint: &Endpoint) -> std::io::Result<Box<dyn Listener>> {
+    let opened = net.open(endpoint).await?.into_iter().next();
+    opened.ok_or_else(|| std::io::ErrorKind::NotFound.into())
+}
+
+/// Waits until every connection has ended (a tunnel is one) and the listeners for visitors and KEDA have finished, for `drain` plus [`FAREWELL`]
 /// at most, and for [`FAREWELL`] after `hurry` has resolved. Returns true if all have ended.
-async fn drained(
-    dispatcher: &Dispatcher,
-    scaler: Option<&AbortHandle>,
-    hurry: impl Future<Output = ()> + Send,
-) -> bool {
+async fn drained(dispatcher: &Dispatcher, serving: &[AbortHandle], hurry: impl Future<Output = ()> + Send) -> bool {
     let mut end = crate::io::now() + dispatcher.config.drain + FAREWELL;
     let mut hurry = std::pin::pin!(hurry);
     let mut hurries = false;
     loop {
-        if dispatcher.metrics.replica.connections.get() == 0 && scaler.is_none_or(AbortHandle::is_finished) {
+        if dispatcher.metrics.replica.connections.get() == 0 && serving.iter().all(AbortHandle::is_finished) {
             return true;
         }
         if crate::io::now() >= end {

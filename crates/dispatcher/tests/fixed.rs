@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::task::JoinHandle;
 
 fn probe(kind: ProbeKind) -> Probe {
-    Probe { kind, every: Duration::from_millis(10), timeout: Duration::from_secs(60), failures: 3 }
+    Probe { kind, every: Duration::from_millis(10), timeout: Duration::from_secs(60), failures: 3, proxy: None }
 }
 
 const RESOLVE: Duration = Duration::from_millis(20);

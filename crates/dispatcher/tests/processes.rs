@@ -145,6 +145,7 @@ impl Place {
                 every: Duration::from_millis(10),
                 timeout: Duration::from_secs(30),
                 failures: 2,
+                proxy: None,
             },
             stop_grace: PATIENCE,
             backoff: (Duration::from_millis(1), Duration::from_millis(4)),

@@ -356,3 +356,27 @@ fn an_expired_certificate_and_one_that_is_not_valid_yet_are_refused() {
     let early = at(946_684_799).unwrap_err().to_string();
     assert!(early.ends_with("tls.crt: is not valid before 2000-01-01T00:00:00Z"), "{early}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_header_precedes_the_handshake() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = issue(folder.path(), "tls", &["play.example"]);
+    let text = format!(
+        "trusted_proxies = '192.0.2.1'\n{}",
+        file("", "").replace(&format!("'{TLS}'"), &format!("'{TLS} proxy'"))
+    );
+    let rig = Rig::start(folder, &text).await;
+    let client = Client::trusting(&[&root]);
+    let mut socket = rig.dial(TLS).await;
+    socket.write_all(b"PROXY TCP4 198.51.100.9 10.0.0.1 4711 443\r\n").await.unwrap();
+    let mut stream = rig.shake(&client, "play.example", socket).await.unwrap();
+    let (_, asked) = exchange(&mut stream, GET).await;
+    assert!(asked.contains("x-forwarded-for: 198.51.100.9\r") && asked.contains("x-forwarded-proto: https"), "{asked}");
+    // Without a header, it is not TLS that is expected.
+    assert!(rig.connect(&client, "play.example").await.is_err());
+    rig.counts("slotkeeper_proxy_headers_total{outcome=\"malformed\"}", 1.0).await;
+    // A header that does not end has as much time as the head of a request.
+    let mut slow = rig.dial(TLS).await;
+    slow.write_all(b"PROXY TCP4 198.51").await.unwrap();
+    rig.counts("slotkeeper_proxy_headers_total{outcome=\"timeout\"}", 1.0).await;
+}

@@ -1,6 +1,7 @@
 //! One probe of one pod, and the health that follows from successive results. The pool decides when to probe.
 
 use crate::config::{Probe, ProbeKind};
+use crate::io::proxy::announce_self;
 use crate::io::{Net, Socket};
 use slotkeeper_core::planted;
 use std::io;
@@ -46,7 +47,7 @@ impl ProbeError {
 /// When the pod is not healthy, and why.
 pub(crate) async fn ask(net: &dyn Net, at: SocketAddr, probe: &Probe) -> Result<(), ProbeError> {
     let asked = async {
-        let stream = net.dial(at).await.map_err(|e| ProbeError::dialling(at, e))?;
+        let stream = dial(net, at, probe).await?;
         match &probe.kind {
             ProbeKind::Tcp => Ok(()),
             ProbeKind::Http { path } => get(stream, at, path).await,
@@ -65,7 +66,7 @@ pub(crate) async fn ask_closely(net: &dyn Net, at: SocketAddr, probe: &Probe) ->
         return ask(net, at, probe).await;
     }
     let asked = async {
-        let mut stream = net.dial(at).await.map_err(|e| ProbeError::dialling(at, e))?;
+        let mut stream = dial(net, at, probe).await?;
         match tokio::time::timeout(AT_ONCE, stream.read(&mut [0])).await {
             Ok(Ok(0) | Err(_)) => Err(ProbeError::Closed(at)),
             Ok(Ok(_)) | Err(_) => Ok(()),
@@ -75,6 +76,12 @@ pub(crate) async fn ask_closely(net: &dyn Net, at: SocketAddr, probe: &Probe) ->
         Ok(result) => result,
         Err(_) => Err(ProbeError::Silent { at, timeout: probe.timeout }),
     }
+}
+
+async fn dial(net: &dyn Net, at: SocketAddr, probe: &Probe) -> Result<Socket, ProbeError> {
+    let mut stream = net.dial(at).await.map_err(|e| ProbeError::dialling(at, e))?;
+    announce_self(&mut stream, probe.proxy).await.map_err(|e| ProbeError::Unreachable(at, e))?;
+    Ok(stream)
 }
 
 /// How soon a proxy closes a connection if there is no server behind it.

@@ -1,7 +1,7 @@
 //! Parses addresses, routes and names; the errors contain what is wrong and what is allowed.
 
 use super::table::quoted;
-use super::{HostPattern, OriginPattern};
+use super::{At, Endpoint, HostPattern, OriginPattern, UnixSocket};
 use crate::authority::Authority;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -54,6 +54,65 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         format!("{} is not an address to listen on; allowed: IP:PORT, such as 0.0.0.0:8080 or [::]:8080", quoted(text))
     })
+}
+
+/// The form of an endpoint, for the documentation.
+pub(super) const ENDPOINT: &str = "`IP:PORT`, `unix:PATH` or `systemd:NAME`, each with options";
+
+const ENDPOINT_OPTIONS: &str =
+    "`proxy`; with [::]:PORT `only_v6`; with unix:PATH `mode=0660`, `owner=NAME` and `group=NAME`";
+
+/// An endpoint: a place, and options after spaces.
+pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
+    let mut words = text.split(' ').filter(|word| !word.is_empty());
+    let place = words.next().unwrap_or_default();
+    let mut endpoint = if let Some(path) = place.strip_prefix("unix:") {
+        // The name that the socket has until it is ready is longer (`io/sockets.rs`).
+        if !path.starts_with('/') || path.ends_with('/') || path.len() > 90 {
+            let allowed = "unix: and an absolute path of at most 90 bytes, such as unix:/run/slotkeeper/http.sock";
+            return Err(format!("{} is not the path of a socket; allowed: {allowed}", quoted(place)));
+        }
+        let socket = UnixSocket { path: path.into(), mode: UnixSocket::MODE, owner: None, group: None };
+        Endpoint { at: At::Unix(socket), proxy: false, reuse_port: false, only_v6: false }
+    } else if let Some(name) = place.strip_prefix("systemd:") {
+        // The characters of FileDescriptorName= (systemd.socket(5)).
+        if name.is_empty() || name.len() > 255 || !name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':') {
+            let allowed = "systemd: and the FileDescriptorName= of a socket unit";
+            return Err(format!("{} is not the name of a socket; allowed: {allowed}", quoted(place)));
+        }
+        Endpoint { at: At::Inherited(name.to_owned()), proxy: false, reuse_port: false, only_v6: false }
+    } else {
+        let address: SocketAddr = place.parse().map_err(|_| {
+            format!(
+                "{} is not a place to listen; allowed: IP:PORT, such as 0.0.0.0:8080 or [::]:8080, unix:PATH, or systemd:NAME",
+                quoted(place)
+            )
+        })?;
+        address.into()
+    };
+    for word in words {
+        if !take_option(&mut endpoint, word) {
+            return Err(format!("{} is no option of {}; allowed: {ENDPOINT_OPTIONS}", quoted(word), endpoint.at));
+        }
+    }
+    Ok(endpoint)
+}
+
+/// Applies an option. False if this endpoint has no such option.
+fn take_option(endpoint: &mut Endpoint, word: &str) -> bool {
+    let (key, value) = word.split_once('=').map_or((word, None), |(key, value)| (key, Some(value)));
+    match (&mut endpoint.at, key, value) {
+        (_, "proxy", None) => endpoint.proxy = true,
+        (At::Tcp(SocketAddr::V6(_)), "only_v6", None) => endpoint.only_v6 = true,
+        (At::Unix(socket), "mode", Some(mode)) => match u32::from_str_radix(mode, 8) {
+            Ok(mode) if mode <= 0o777 => socket.mode = mode,
+            Ok(_) | Err(_) => return false,
+        },
+        (At::Unix(socket), "owner", Some(name)) if !name.is_empty() => socket.owner = Some(name.to_owned()),
+        (At::Unix(socket), "group", Some(name)) if !name.is_empty() => socket.group = Some(name.to_owned()),
+        (At::Tcp(_) | At::Unix(_) | At::Inherited(_), _, _) => return false,
+    }
+    true
 }
 
 pub(super) fn network(text: &str) -> Result<Network, String> {

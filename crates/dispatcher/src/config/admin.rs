@@ -69,7 +69,10 @@ pub(super) fn admin(top: &Table<'_>, config: &mut Config) {
         token(&table, &mut config.admin);
         table.finish();
     }
-    if let Some(address) = config.admin.listen.filter(|address| address.port() != 0 && config.listen.contains(address))
+    if let Some(address) = config
+        .admin
+        .listen
+        .filter(|address| address.port() != 0 && config.listen.iter().any(|own| own.address() == Some(*address)))
     {
         top.wrong("admin", format_args!("{address} is already used by `listen`; allowed: another address"));
     }

@@ -1,9 +1,20 @@
 //! The settings that are one of some names: each name with its value and its meaning.
 
 use super::field::Choices;
-use super::{Admission, DataBetween, OnRestart, PoolConfig, Processes, Signals, Trigger};
+use super::{AddressField, Admission, DataBetween, OnRestart, PoolConfig, Processes, Signals, Trigger};
 use crate::config::request_rules::Rejoin;
 use slotkeeper_core::{AfterSession, Placement, Scaling, Shrink, Window};
+
+impl Choices for AddressField {
+    const ALL: &'static [(&'static str, AddressField, &'static str)] = &[
+        (
+            "x-forwarded-for",
+            AddressField::XForwardedFor,
+            "`X-Forwarded-For`, with `X-Forwarded-Proto`, `-Host` and `-Port`",
+        ),
+        ("forwarded", AddressField::Forwarded, "`Forwarded` (RFC 7239), with its `proto` and `host`"),
+    ];
+}
 
 impl Choices for Admission {
     const ALL: &'static [(&'static str, Admission, &'static str)] = &[

@@ -1,8 +1,10 @@
 //! `[pools.NAME.connections]`: connections to the pods.
 
 use super::PoolConfig;
+use super::field::{Choices, choice};
 use super::setting::{DAY, Kind, Row, field, read_all, seconds_or_off};
 use super::table::Table;
+use crate::io::proxy::ProxyVersion;
 use std::time::Duration;
 
 /// How connections to the pods are used.
@@ -14,8 +16,15 @@ pub struct KeptConnections {
     pub age: Option<Duration>,
     /// Whether a connection that has carried nothing but requests without a body may serve another session.
     pub share: bool,
+    /// Whether a connection begins with a PROXY header that states the client's address.
+    pub proxy: Option<ProxyVersion>,
     /// Whether names of fields keep their case in both directions.
     pub preserve_case: bool,
+}
+
+impl Choices for Option<ProxyVersion> {
+    const ALL: &'static [(&'static str, Option<ProxyVersion>, &'static str)] =
+        &[("off", None, ""), ("v1", Some(ProxyVersion::V1), ""), ("v2", Some(ProxyVersion::V2), "")];
 }
 
 impl KeptConnections {
@@ -26,6 +35,7 @@ impl KeptConnections {
             idle: Some(Duration::from_secs(4)),
             age: Some(Duration::from_secs(3600)),
             share: !exclusive,
+            proxy: None,
             preserve_case: false,
         }
     }
@@ -46,6 +56,12 @@ pub(super) const ROWS: &[Row<KeptConnections>] = &[
         .help(
             "whether a connection that has carried no body may serve another session",
             "; exclusive pools allow false only",
+        )
+        .restart(),
+    Row::new("proxy_protocol", choice::<Option<ProxyVersion>>(), field!(KeptConnections, proxy))
+        .help(
+            "version of the PROXY header that states the client's address to the pod",
+            ", at the start of each connection, also of probes. A connection then serves requests of one client address only",
         )
         .restart(),
     Row::new("preserve_case", Kind::Bool, field!(KeptConnections, preserve_case))

@@ -5,8 +5,8 @@ use super::rules::{default_rules, seconds, usual_warning};
 use super::setting::{Kind, Row, Shown};
 use super::{
     Activity, Admin, ClusterConfig, Config, FixedPods, JournalConfig, KeptConnections, KubernetesPods, PoolConfig,
-    Probe, Processes, activity, admin, connections, file, http2, journal, keda, kubernetes, limits, pods, pool,
-    processes, targets, tls,
+    Probe, Processes, access_log, activity, admin, connections, file, http2, journal, keda, kubernetes, limits, pods,
+    pool, processes, targets, tls,
 };
 use slotkeeper_core::{Scaling, Spare};
 use std::fmt::Write;
@@ -24,6 +24,7 @@ pub fn describe(config: &Config) -> String {
     text.rows("admin.", admin::ROWS, config, &default);
     text.rows("keda.", keda::ROWS, config, &default);
     text.rows("limits.", limits::ROWS, &config.limits, &default.limits);
+    text.rows("access_log.", access_log::ROWS, &config.access_log, &default.access_log);
     for pool in &config.pools {
         let _ = write!(text.0, "\n[pools.{}]: {}\n", pool.id, summary(pool));
         text.pool(pool, config.pools.len());

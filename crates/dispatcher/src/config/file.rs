@@ -2,13 +2,14 @@
 //! `pool.rs`, its pods in `pods.rs`, secrets in `secrets.rs`; `table.rs` finds line numbers and wrong types.
 //! Each table's settings are rows (`setting.rs`).
 
-use super::addresses::{network, socket_address};
+use super::addresses::{ENDPOINT, endpoint, network};
+use super::field::choice;
 use super::pool::{self, NamedPool};
-use super::setting::{Access, Kind, Row, Shown, field, number, read_all, seconds};
+use super::setting::{Access, Kind, Row, Shown, field, number, read_all, seconds, seconds_or_off};
 use super::table::{ConfigError, Source, Table, Value, quoted};
 use super::{
-    ClusterConfig, Config, JournalConfig, OnRestart, PoolConfig, admin, http2, journal, keda, kubernetes, limits,
-    secrets, tls, together,
+    AddressField, ClusterConfig, Config, JournalConfig, OnRestart, PoolConfig, access_log, admin, http2, journal, keda,
+    kubernetes, limits, secrets, tls, together,
 };
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -36,18 +37,33 @@ pub fn parse(text: &str, name: &str, folder: &Path) -> Result<Config, ConfigErro
 }
 
 pub(crate) const ROWS: &[Row<Config>] = &[
-    Row::new("listen", Kind::OneOrList("`IP:PORT`"), field!(Config, listen = [socket_address], "nowhere"))
+    Row::new("listen", Kind::OneOrList(ENDPOINT), field!(Config, listen = [endpoint], "nowhere"))
         .help("where visitors connect", "; port 0: any free port. With `[tls]`: without TLS, and there is no default")
         .restart(),
     Row::new("threads", number(0, 1024), field!(Config, threads)).help("worker threads", "; 0: one per core").restart(),
     Row::new("drain_seconds", seconds(0.0, 3600.0), field!(Config, drain))
         .help("how long streams may take to end when the dispatcher stops or a pod drains", ""),
+    Row::new("takeover_seconds", seconds_or_off(1.0, 86_400.0), field!(Config, takeover))
+        .help(
+            "how long a start waits for the journal's folder while the former process ends",
+            ". With it, two processes may listen at the same addresses: start the next one, then stop the former one, and \
+             no connection is refused ([takeover](../../docs/listeners.md#updating-a-single-dispatcher))",
+        )
+        .restart(),
     Row::new(
         "trusted_proxies",
         Kind::OneOrList("`IP` or `NETWORK/BITS`"),
         field!(Config, trusted_proxies = [network], "none"),
     )
-    .help("proxies whose `X-Forwarded-*` headers are trusted", ""),
+    .help(
+        "proxies whose `X-Forwarded-*` or `Forwarded` fields, and PROXY headers, are trusted",
+        "; processes that connect to a Unix socket count as `127.0.0.1`",
+    ),
+    Row::new("client_address_field", choice::<AddressField>(), field!(Config, address_field)).help(
+        "the field in which trusted proxies report the client's address",
+        ". The other field is not read, since proxies usually pass it on as the client sent it \
+         ([which address is the client's](../../docs/listeners.md#the-clients-address))",
+    ),
     Row::new("cookie_keys_file", Kind::Path, Access::shown(|_, config: &Config| Some(cookie_keys(config))))
         .help(
             "keys of the session cookies",
@@ -75,7 +91,7 @@ fn cookie_keys(config: &Config) -> Shown {
 /// Every key that a file may have, `*` for names that the operator chooses.
 #[must_use]
 pub fn keys() -> BTreeSet<String> {
-    let every_table = "[admin]\n[http2]\n[journal]\n[keda]\n[kubernetes]\n[limits]\n[[tls.certificates]]\n[pools.a.fixed.probe]\n[pools.a.connections]\n[pools.c.kubernetes.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
+    let every_table = "[access_log]\n[admin]\n[http2]\n[journal]\n[keda]\n[kubernetes]\n[limits]\n[[tls.certificates]]\n[pools.a.fixed.probe]\n[pools.a.connections]\n[pools.c.kubernetes.probe]\n[pools.b.processes]\nenvironment = { NAME = '' }\n\
                        probe = {}\nlimits = {}\n[[pools.b.schedule]]\n[[pools.b.passive]]\n[pools.b.activity]\n[pools.b.targets.gauge]\n";
     let source = Source::new(every_table, "", Path::new(""));
     let _: Result<Config, ConfigError> = everything(&source);
@@ -118,12 +134,36 @@ fn top(table: &Table<'_>) -> Config {
     }
     let listen = table.one_or_list("listen").unwrap_or_default();
     distinct(listen.iter().map(|(text, at)| (*text, at)));
+    for (n, (text, at)) in listen.iter().enumerate() {
+        let Ok(own) = endpoint(text) else { continue };
+        let others = listen[..n].iter().filter(|(other, _)| other != text);
+        if others.filter_map(|(other, _)| endpoint(other).ok()).any(|other| other.is_same(&own)) {
+            at.wrong(format_args!("{} is already used by `listen`; allowed: another address", own.at));
+        }
+    }
     config.cookie_keys = secrets::cookie_keys(table);
     config.journal = journal::journal(table, &config);
     admin::admin(table, &mut config);
     tls::tls(table, &mut config);
     http2::http2(table, &mut config);
+    if !table.has("trusted_proxies") {
+        for (path, endpoint) in [
+            ("listen", &config.listen),
+            ("tls", &config.tls.listen),
+            ("tls", &config.tls.redirect),
+            ("http2", &config.http2.listen),
+        ]
+        .into_iter()
+        .flat_map(|(path, all)| all.iter().map(move |endpoint| (path, endpoint)))
+        .filter(|(_, endpoint)| endpoint.proxy)
+        {
+            let what =
+                "accepts PROXY headers of trusted proxies only, and there are none; allowed: with `trusted_proxies`";
+            table.wrong(path, format_args!("{} {what}", endpoint.at));
+        }
+    }
     limits::limits(table, &mut config.limits);
+    access_log::access_log(table, &mut config.access_log);
     kubernetes::access(table, &mut config);
     let pools = table.table("pools");
     if pools.as_ref().map_or(!table.has("pools"), Table::is_empty) {

@@ -1,11 +1,10 @@
 //! HTTP/2 of visitors, `[http2]`.
 
-use super::Config;
-use super::addresses::socket_address;
+use super::addresses::{ENDPOINT, endpoint};
 use super::setting::{Kind, Row, field, number, read_all, seconds_or_off};
 use super::table::Table;
 use super::tls::distinct;
-use std::net::SocketAddr;
+use super::{Config, Endpoint};
 use std::time::Duration;
 
 /// Where and how visitors speak HTTP/2.
@@ -14,7 +13,7 @@ pub struct Http2 {
     /// TLS listeners offer it (ALPN).
     pub over_tls: bool,
     /// Where visitors speak it without TLS, with prior knowledge (RFC 9113 §3.3).
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Endpoint>,
     /// WebSockets over it are announced (RFC 8441).
     pub websockets: bool,
     /// Most streams of one connection at once.
@@ -43,7 +42,7 @@ pub(crate) const ROWS: &[Row<Http2>] = &[
         "whether visitors may use HTTP/2 over TLS",
         " (ALPN); a reload takes effect within 5 seconds, for new connections",
     ),
-    Row::new("listen", Kind::OneOrList("`IP:PORT`"), field!(Http2, listen = [socket_address], "nowhere"))
+    Row::new("listen", Kind::OneOrList(ENDPOINT), field!(Http2, listen = [endpoint], "nowhere"))
         .help(
             "where visitors speak HTTP/2 without TLS",
             ", for a proxy in front that does (\"h2c\" with prior knowledge). HTTP/1.1 is not understood there",
@@ -69,10 +68,10 @@ pub(crate) const ROWS: &[Row<Http2>] = &[
 pub(super) fn http2(top: &Table<'_>, config: &mut Config) {
     let Some(table) = top.table("http2") else { return };
     read_all(ROWS, &table, &mut config.http2);
-    let mut taken: Vec<(SocketAddr, &str)> = config.listen.iter().map(|at| (*at, "`listen`")).collect();
-    taken.extend(config.admin.listen.map(|at| (at, "[admin]")));
-    taken.extend(config.tls.listen.iter().map(|at| (*at, "`tls.listen`")));
-    taken.extend(config.tls.redirect.iter().map(|at| (*at, "`tls.redirect_listen`")));
+    let mut taken: Vec<(Endpoint, &str)> = config.listen.iter().map(|at| (at.clone(), "`listen`")).collect();
+    taken.extend(config.admin.listen.map(|at| (at.into(), "[admin]")));
+    taken.extend(config.tls.listen.iter().map(|at| (at.clone(), "`tls.listen`")));
+    taken.extend(config.tls.redirect.iter().map(|at| (at.clone(), "`tls.redirect_listen`")));
     distinct(&table, "listen", "`http2.listen`", &mut taken);
     table.finish();
 }

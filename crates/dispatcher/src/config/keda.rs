@@ -95,11 +95,11 @@ pub(super) fn keda(top: &Table<'_>, config: &Config, pools: &mut [NamedPool<'_>]
     }
     let listen = listen.and_then(|text| table.accept("listen", socket_address(text)));
     if let Some(address) = listen.filter(|address| address.port() != 0) {
-        let taken = if config.listen.contains(&address) {
+        let taken = if config.listen.iter().any(|own| own.address() == Some(address)) {
             Some("the visitors' `listen`")
-        } else if config.tls.listen.contains(&address) || config.tls.redirect.contains(&address) {
+        } else if config.tls.listen.iter().chain(&config.tls.redirect).any(|own| own.address() == Some(address)) {
             Some("[tls]")
-        } else if config.http2.listen.contains(&address) {
+        } else if config.http2.listen.iter().any(|own| own.address() == Some(address)) {
             Some("[http2]")
         } else {
             (config.admin.listen == Some(address)).then_some("[admin]")

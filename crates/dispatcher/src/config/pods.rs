@@ -7,6 +7,7 @@ use super::field::{Choices as _, choice};
 use super::setting::{Access, Kind, Row, Shown, field, number, read_all, seconds};
 use super::table::Table;
 use super::{ClusterConfig, file, kubernetes, processes};
+use crate::io::proxy::ProxyVersion;
 use slotkeeper_core::Rules;
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ pub struct Probe {
     pub timeout: Duration,
     /// Failures in a row before a ready pod counts as unready.
     pub failures: u32,
+    /// The pods expect a PROXY header (`connections.proxy_protocol` of the pool).
+    pub proxy: Option<ProxyVersion>,
 }
 
 /// The check that has to succeed for a pod to be ready.
@@ -82,7 +85,13 @@ pub enum ProbeKind {
 
 impl Default for Probe {
     fn default() -> Probe {
-        Probe { kind: ProbeKind::Tcp, every: Duration::from_millis(500), timeout: Duration::from_secs(2), failures: 3 }
+        Probe {
+            kind: ProbeKind::Tcp,
+            every: Duration::from_millis(500),
+            timeout: Duration::from_secs(2),
+            failures: 3,
+            proxy: None,
+        }
     }
 }
 

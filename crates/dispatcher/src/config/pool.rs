@@ -54,6 +54,7 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
     passive(table, &mut pool);
     activity(table, &mut pool.activity);
     connections::connections(table, &mut pool);
+    probe_of(&mut pool.cluster).proxy = pool.connections.proxy;
     pool.schedule = schedule(table, &pool.rules);
     shrink(table, &pool.rules);
     targets(table, &mut pool);
@@ -61,6 +62,14 @@ fn one(table: &Table<'_>, name: &str, cookie_name: String, proxies: bool) -> Poo
     session_and_cookie(table, &pool);
     table.finish();
     pool
+}
+
+fn probe_of(cluster: &mut ClusterConfig) -> &mut super::Probe {
+    match cluster {
+        ClusterConfig::Fixed(fixed) => &mut fixed.probe,
+        ClusterConfig::Processes(processes) => &mut processes.probe,
+        ClusterConfig::Kubernetes(pods) => &mut pods.probe,
+    }
 }
 
 /// Read first: other defaults depend on it.

@@ -1,6 +1,6 @@
 //! Configurations without a file: a list of pods from the command line, and the demo.
 
-use super::addresses::{host_port, socket_address};
+use super::addresses::{endpoint, host_port};
 use super::rules::default_rules;
 use super::table::{ConfigError, quoted};
 use super::{Admin, ClusterConfig, Config, FixedPods, JournalConfig, PoolConfig, ProbeKind, Processes};
@@ -19,7 +19,7 @@ use std::time::Duration;
 pub fn from_args(listen: &str, pods: &str, slots_per_pod: u32, threads: usize) -> Result<Config, ConfigError> {
     let mut problems = Vec::new();
     let mut note = |option: &str, what: String| problems.push(format!("{option}: {what}"));
-    let address = socket_address(listen).map_err(|what| note("--listen", what));
+    let address = endpoint(listen).map_err(|what| note("--listen", what));
     let mut seen = BTreeSet::new();
     for pod in pods.split(',').map(str::trim) {
         match host_port(pod) {
@@ -70,7 +70,7 @@ pub fn demo(
     pool.title = "Game console".to_owned();
     pool.active_sessions_gauge = Some("gamecube_active_sessions".to_owned());
     let mut config = Config::new(vec![pool]);
-    config.listen = vec![listen];
+    config.listen = vec![listen.into()];
     config.admin = Admin { listen: Some(admin), token: None };
     // Short, because the user who has pressed Ctrl-C waits for it, and there are few sessions.
     config.drain = Duration::from_secs(1);
@@ -83,7 +83,12 @@ pub fn demo(
 /// If the certificate cannot be made or written.
 pub fn secure_demo(config: &mut Config, folder: &Path, now: Time) -> Result<String, BoxError> {
     config.tls.listen = std::mem::take(&mut config.listen);
-    let addresses = config.tls.listen.iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified() && !ip.is_loopback());
+    let addresses = config
+        .tls
+        .listen
+        .iter()
+        .filter_map(|own| Some(own.address()?.ip()))
+        .filter(|ip| !ip.is_unspecified() && !ip.is_loopback());
     let mut names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
     names.extend(addresses.map(|ip| ip.to_string()));
     let (files, fingerprint) = self_signed(folder, names, now)?;

@@ -6,8 +6,8 @@ use super::schedule::{Days, Minute, Window};
 use super::setting::{Kind, Row, Setting, Shown};
 use super::{
     Activity, ClusterConfig, FixedPods, KeptConnections, KubernetesPods, PodLimits, PoolConfig, Probe, Processes,
-    Workload, activity, admin, connections, file, http2, journal, keda, kubernetes, limits, passive, pods, pool,
-    processes, spare, targets, tls,
+    Workload, access_log, activity, admin, connections, file, http2, journal, keda, kubernetes, limits, passive, pods,
+    pool, processes, spare, targets, tls,
 };
 use crate::config::request_rules::Passive;
 use slotkeeper_core::Spare;
@@ -55,6 +55,7 @@ pub fn sections() -> Vec<Section> {
         section("kubernetes", kubernetes::ACCESS, &[("", default)]),
         section("keda", keda::ROWS, &[("", default)]),
         section("limits", limits::ROWS, &[("", &default.limits)]),
+        section("access_log", access_log::ROWS, &[("", &default.access_log)]),
         section("pools.NAME", pool::ROWS, &pools),
         Section { many: true, ..section("pools.NAME.passive", passive::ROWS, &[("", &Passive::default())]) },
         section("pools.NAME.activity", activity::ROWS, &[("", &Activity::default())]),

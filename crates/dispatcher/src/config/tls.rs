@@ -1,14 +1,13 @@
 //! TLS of visitors' listeners, `[tls]`.
 
-use super::addresses::socket_address;
+use super::addresses::{ENDPOINT, endpoint};
 use super::field::{Choices, choice};
 use super::setting::{Access, DAY, Kind, Row, Setting, Shown, field, kept, number, read_all, seconds, seconds_or_off};
 use super::table::Table;
-use super::{Config, Http2, Keda, TlsFiles, permissions};
+use super::{Config, Endpoint, Http2, Keda, TlsFiles, permissions};
 use crate::io::Clock;
 use crate::io::tls::{self, Ask, Clients, TlsSettings, TlsVersion};
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,9 +15,9 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsListeners {
     /// Where visitors connect with TLS; empty: nowhere.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Endpoint>,
     /// Where requests without TLS are redirected to https.
-    pub redirect: Vec<SocketAddr>,
+    pub redirect: Vec<Endpoint>,
     /// The port in the redirects; `None`: the first of `listen`.
     pub redirect_port: Option<u16>,
     /// The first is the default.
@@ -138,14 +137,14 @@ macro_rules! files_of {
 }
 
 pub(crate) const ROWS: &[Row<TlsListeners>] = &[
-    Row::new("listen", Kind::OneOrList("`IP:PORT`"), field!(TlsListeners, listen = [socket_address], "nowhere"))
+    Row::new("listen", Kind::OneOrList(ENDPOINT), field!(TlsListeners, listen = [endpoint], "nowhere"))
         .help("where visitors connect with TLS", ", such as `\"0.0.0.0:443\"`")
         .default("none; required in this table")
         .restart(),
     Row::new(
         "redirect_listen",
-        Kind::OneOrList("`IP:PORT`"),
-        field!(TlsListeners, redirect = [socket_address], "nowhere"),
+        Kind::OneOrList(ENDPOINT),
+        field!(TlsListeners, redirect = [endpoint], "nowhere"),
     )
     .help("where requests without TLS are redirected to https", " (`308`), with their host, path and query")
     .restart(),
@@ -199,8 +198,8 @@ pub(super) fn tls(top: &Table<'_>, config: &mut Config) {
     if !table.has("listen") {
         table.missing("listen", "allowed: IP:PORT, such as \"0.0.0.0:443\", or a list");
     }
-    let mut taken: Vec<(SocketAddr, &str)> = config.listen.iter().map(|at| (*at, "`listen`")).collect();
-    taken.extend(config.admin.listen.map(|at| (at, "[admin]")));
+    let mut taken: Vec<(Endpoint, &str)> = config.listen.iter().map(|at| (at.clone(), "`listen`")).collect();
+    taken.extend(config.admin.listen.map(|at| (at.into(), "[admin]")));
     distinct(&table, "listen", "`tls.listen`", &mut taken);
     distinct(&table, "redirect_listen", "`tls.redirect_listen`", &mut taken);
     if table.has("redirect_port") && !table.has("redirect_listen") {
@@ -272,18 +271,18 @@ pub(super) fn distinct(
     table: &Table<'_>,
     key: &'static str,
     name: &'static str,
-    taken: &mut Vec<(SocketAddr, &'static str)>,
+    taken: &mut Vec<(Endpoint, &'static str)>,
 ) {
     if table.has_empty_list(key) {
         table.wrong(key, "the list is empty; allowed: at least one address");
     }
     for (text, at) in table.one_or_list(key).unwrap_or_default() {
-        // The row has reported what is no address.
-        let Some(address) = socket_address(text).ok().filter(|address| address.port() != 0) else { continue };
-        if let Some((_, other)) = taken.iter().find(|(other, _)| *other == address) {
-            at.wrong(format_args!("{address} is already used by {other}; allowed: another address"));
+        // The row has reported a text that is no endpoint.
+        let Ok(own) = endpoint(text) else { continue };
+        if let Some((_, other)) = taken.iter().find(|(other, _)| other.is_same(&own)) {
+            at.wrong(format_args!("{} is already used by {other}; allowed: another address", own.at));
         }
-        taken.push((address, name));
+        taken.push((own, name));
     }
 }
 

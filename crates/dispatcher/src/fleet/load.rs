@@ -3,6 +3,7 @@
 
 use crate::config::PodGauge;
 use crate::io::fetch::get;
+use crate::io::proxy::ProxyVersion;
 use crate::io::{BoxError, Net, now};
 use crate::shell::{PoolShell, Shell};
 use futures_util::StreamExt as _;
@@ -101,10 +102,12 @@ impl Measuring {
         let pods = self.pods(gauge.port);
         let asked = pods.len();
         let net = self.shell.net.clone();
+        // Another port is the one of an exporter.
+        let proxy = self.pool.config.connections.proxy.filter(|_| gauge.port.is_none());
         let gauge = Arc::new(gauge);
         let answers = futures_util::stream::iter(pods).map(|at| {
             let (net, gauge) = (net.clone(), gauge.clone());
-            async move { (at, read(&*net, at, &gauge).await) }
+            async move { (at, read(&*net, at, &gauge, proxy).await) }
         });
         let answers: Vec<_> = answers.buffer_unordered(AT_ONCE).collect().await;
         let (mut sum, mut known, mut trouble) = (0.0, 0usize, None);
@@ -161,8 +164,8 @@ fn every(targets: &Targets, gauge: Option<&PodGauge>) -> Duration {
     gauge.map_or(window, |gauge| if targets.messages.is_some() { gauge.every.min(window) } else { gauge.every })
 }
 
-async fn read(net: &dyn Net, at: SocketAddr, gauge: &PodGauge) -> Result<f64, BoxError> {
-    let page = tokio::time::timeout(PATIENCE, get(net, at, &at.to_string(), &gauge.path, LARGEST)).await??;
+async fn read(net: &dyn Net, at: SocketAddr, gauge: &PodGauge, proxy: Option<ProxyVersion>) -> Result<f64, BoxError> {
+    let page = tokio::time::timeout(PATIENCE, get(net, at, &at.to_string(), &gauge.path, LARGEST, proxy)).await??;
     let text = std::str::from_utf8(page.body())?;
     value(text, &gauge.name).ok_or_else(|| format!("no number called {} in {}", gauge.name, gauge.path).into())
 }

@@ -1,5 +1,6 @@
 //! A request as it arrived: the contents of its head, read once and passed to every later step.
 
+use crate::front::access_log::Record;
 use crate::front::cookie::{self, Ticket};
 use crate::front::forward::body::ResponseBody;
 use crate::front::forward::fields;
@@ -31,6 +32,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) is_repeatable_page: bool,
     /// The visitor uses TLS.
     pub(crate) secure: bool,
+    /// Its record in the access log.
+    pub(crate) record: Option<Arc<Record>>,
 }
 
 impl<'a> Arrival<'a> {
@@ -49,6 +52,7 @@ impl<'a> Arrival<'a> {
             wants_page,
             is_repeatable_page: wants_page && newcomer::can_be_sent_again(request),
             secure: hop.is_secure(request.headers()),
+            record: Record::of(request),
             method: request.method().clone(),
             uri: request.uri().clone(),
             target_end: request.extensions().get::<TargetEnd>().cloned(),

@@ -1,22 +1,22 @@
 //! Visitors' connections: how many there may be, and the HTTP library on each of them.
 
-use crate::config::Limits;
-use crate::front::Dispatcher;
+use crate::config::{Config, Limits};
 use crate::front::forward::body::ResponseBody;
 use crate::front::forward::headers::Hop;
 use crate::front::framed_socket::{ConnectionPermit, Exchange, FramedSocket};
-use crate::front::{http2, redirect, request};
+use crate::front::{Dispatcher, access_log, http2, redirect, request};
 use crate::io::Listener;
 use crate::io::listener::{Connection, Limit, Secured, Serving};
+use crate::io::proxy::Proxied;
 use crate::io::throttle::Throttle;
 use crate::shell::stopped;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -45,6 +45,7 @@ pub(crate) async fn open(
     dispatcher: Arc<Dispatcher>,
     listener: Box<dyn Listener>,
     door: ListenerKind,
+    proxy: bool,
     connections: Arc<Semaphore>,
 ) {
     let errors = dispatcher.metrics.process.accept_errors("visitors");
@@ -55,7 +56,8 @@ pub(crate) async fn open(
         ListenerKind::Http2 => (Serves::Http2, None),
         ListenerKind::Redirect => (Serves::Redirects, None),
     };
-    let serving = Serving { listener, of: "visitors", errors, tls, last: Duration::MAX };
+    let proxied = proxy.then(|| proxied(&dispatcher));
+    let serving = Serving { listener, of: "visitors", errors, proxied, tls, last: Duration::MAX };
     let mut stopping = dispatcher.stopping.clone();
     let limit =
         Visitors { dispatcher: dispatcher.clone(), connections, next: None, waits: false, full: Throttle::new() };
@@ -64,6 +66,17 @@ pub(crate) async fn open(
             serve(dispatcher.clone(), connection, permit, serves)
         })
         .await;
+}
+
+/// Only trusted proxies may send a PROXY header. It has as much time as the head of a request.
+fn proxied(dispatcher: &Arc<Dispatcher>) -> Proxied {
+    let headers = dispatcher.metrics.process.proxy_headers();
+    let dispatcher = dispatcher.clone();
+    let admits = move |peer: IpAddr| {
+        let config: &Config = &dispatcher.config;
+        config.trusted_proxies.iter().any(|proxies| proxies.contains(peer)).then_some(config.limits.header_time)
+    };
+    Proxied { admits: Arc::new(admits), headers }
 }
 
 /// The limit of all visitors' listeners together. At the limit, new connections wait.
@@ -136,17 +149,17 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, permit: Conn
     if serves == Serves::Http2 || socket.protocol() == Some(b"h2") {
         let answer = {
             let dispatcher = dispatcher.clone();
-            move |request| {
+            move |mut request: Request<Incoming>| {
+                // Its version is HTTP/1.1 from here on; the access log shows this one.
+                request.extensions_mut().insert(Version::HTTP_2);
                 let (dispatcher, client) = (dispatcher.clone(), client.clone());
                 async move {
-                    let trusted_proxies = &dispatcher.config.trusted_proxies;
-                    let client = client.as_deref();
-                    let hop = Hop { peer: peer.ip(), connection: number, trusted_proxies, is_tls, client };
+                    let hop = Hop::on(&dispatcher.config, peer, number, is_tls, client.as_deref());
                     answer(&dispatcher, request, &hop, serves).await
                 }
             }
         };
-        return http2::serve(&dispatcher, socket, peer, permit, answer).await;
+        return http2::serve(&dispatcher, socket, peer.address, permit, answer).await;
     }
     let exchange = Arc::<Exchange>::default();
     let io = TokioIo::new(FramedSocket::new(socket, Some(permit), &dispatcher.config.limits, exchange.clone()));
@@ -158,9 +171,7 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, permit: Conn
             let (dispatcher, turn) = (dispatcher.clone(), exchange.begin(&mut request));
             let client = client.clone();
             async move {
-                let trusted_proxies = &dispatcher.config.trusted_proxies;
-                let hop =
-                    Hop { peer: peer.ip(), connection: number, trusted_proxies, is_tls, client: client.as_deref() };
+                let hop = Hop::on(&dispatcher.config, peer, number, is_tls, client.as_deref());
                 Ok::<_, Infallible>(turn.answer(answer(&dispatcher, request, &hop, serves).await))
             }
         })
@@ -184,13 +195,14 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, permit: Conn
 
 async fn answer(
     dispatcher: &Arc<Dispatcher>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     hop: &Hop<'_>,
     serves: Serves,
 ) -> Response<ResponseBody> {
+    let record = dispatcher.access_log.begin(&dispatcher.config, &dispatcher.clock, &mut request, hop);
     if serves == Serves::Redirects {
         dispatcher.metrics.process.tls.redirects.inc();
-        return redirect::answer(&dispatcher.config.tls, &request, hop);
+        return access_log::follow(record, redirect::answer(&dispatcher.config.tls, &request, hop));
     }
     let mut response = request::answer(dispatcher, request, hop).await;
     let tls = &dispatcher.config.tls;
@@ -198,7 +210,7 @@ async fn answer(
         // In place of a pod's: the policy is that of the host, not of one session.
         response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, policy(age, tls.hsts_subdomains));
     }
-    response
+    access_log::follow(record, response)
 }
 
 /// The policy in the form of RFC 6797 §6.1.

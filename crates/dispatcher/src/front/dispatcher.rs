@@ -2,6 +2,7 @@
 
 use crate::authority::Host;
 use crate::config::{Admission, PoolConfig};
+use crate::front::access_log::AccessLog;
 use crate::front::ages::Ages;
 use crate::front::cookie::{Keys, Ticket};
 use crate::front::error::{RequestError, Step};
@@ -28,6 +29,8 @@ pub struct Dispatcher {
     pub shell: Arc<Shell>,
     pub keys: Live<Keys>,
     pub(crate) ages: Ages,
+    /// One line for each request, if that is enabled.
+    pub access_log: AccessLog,
     /// Also those that are being removed, which get no requests any more.
     pub pools: Live<Pools>,
     changing: Mutex<()>,
@@ -153,6 +156,7 @@ impl Dispatcher {
         let dispatcher = Arc::new(Dispatcher {
             keys: Live::new(keys),
             ages: Ages::new(&shell.clock),
+            access_log: AccessLog::new(shell.metrics.process.access_log.clone()),
             pools: Live::new(Pools::new(pools)),
             changing: Mutex::default(),
             left: AtomicBool::new(false),

@@ -3,6 +3,7 @@
 
 use crate::config::Admission;
 use crate::front::arrival::Arrival;
+use crate::front::client;
 use crate::front::cookie;
 use crate::front::error::{RequestError, Step};
 use crate::front::forward::body::ResponseBody;
@@ -364,10 +365,7 @@ const ABOUT_THE_PAGE: [HeaderName; 7] = [
 pub fn likeness<B>(request: &Request<B>, hop: &Hop<'_>) -> u64 {
     let headers = request.headers();
     let mut hasher = DefaultHasher::new();
-    hop.peer.hash(&mut hasher);
-    if hop.is_trusted() {
-        headers.get("x-forwarded-for").map(HeaderValue::as_bytes).hash(&mut hasher);
-    }
+    client::address(hop, headers).hash(&mut hasher);
     for name in &ALIKE {
         headers.get(name).map(HeaderValue::as_bytes).hash(&mut hasher);
     }
@@ -387,6 +385,8 @@ pub fn same_again<B>(request: &Request<B>) -> Response<ResponseBody> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::AddressField;
+    use crate::io::Peer;
 
     fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
         fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
@@ -418,8 +418,14 @@ mod tests {
 
     #[test]
     fn requests_are_compared_by_address_and_headers_and_only_if_they_can_be_sent_again() {
-        let hop =
-            |peer: [u8; 4]| Hop { peer: peer.into(), connection: 0, trusted_proxies: &[], is_tls: false, client: None };
+        let hop = |peer: [u8; 4]| Hop {
+            peer: Peer::at((peer, 1234).into()),
+            connection: 0,
+            trusted_proxies: &[],
+            address_field: AddressField::XForwardedFor,
+            is_tls: false,
+            client: None,
+        };
         let ask = |method: &str, path: &str, agent: &str| {
             Request::builder().method(method).uri(path).header("user-agent", agent).body(()).unwrap()
         };

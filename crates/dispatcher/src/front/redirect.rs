@@ -32,7 +32,7 @@ fn target(settings: &TlsListeners, request: &Request<impl Body>, hop: &Hop<'_>) 
         return Err(StatusCode::METHOD_NOT_ALLOWED);
     }
     let authority = hop.authority(request).ok().flatten().ok_or(StatusCode::BAD_REQUEST)?;
-    let port = settings.redirect_port.or_else(|| settings.listen.first().map(std::net::SocketAddr::port));
+    let port = settings.redirect_port.or_else(|| settings.listen.iter().find_map(|own| Some(own.address()?.port())));
     let mut location = format!("https://{}", authority.host).into_bytes();
     if let Some(port) = port.filter(|port| *port != HTTPS && *port != 0) {
         location.extend(format!(":{port}").bytes());
@@ -48,11 +48,20 @@ fn target(settings: &TlsListeners, request: &Request<impl Body>, hop: &Hop<'_>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::AddressField;
+    use crate::io::Peer;
     use http_body_util::Empty;
 
     fn redirected(settings: &TlsListeners, host: &str, target: &str) -> (u16, String) {
         let request = Request::get(target).header(header::HOST, host).body(Empty::<&[u8]>::new()).unwrap();
-        let hop = Hop { peer: [192, 0, 2, 1].into(), connection: 0, trusted_proxies: &[], is_tls: false, client: None };
+        let hop = Hop {
+            peer: Peer::at(([192, 0, 2, 1], 1234).into()),
+            connection: 0,
+            trusted_proxies: &[],
+            address_field: AddressField::XForwardedFor,
+            is_tls: false,
+            client: None,
+        };
         let response = answer(settings, &request, &hop);
         let location = response.headers().get(header::LOCATION).map(|value| value.to_str().unwrap().to_owned());
         (response.status().as_u16(), location.unwrap_or_default())
@@ -60,7 +69,10 @@ mod tests {
 
     #[test]
     fn host_path_and_query_stay_and_the_port_is_that_of_tls() {
-        let at = |port: u16| TlsListeners { listen: vec![([0, 0, 0, 0], port).into()], ..TlsListeners::default() };
+        let at = |port: u16| TlsListeners {
+            listen: vec![std::net::SocketAddr::from(([0, 0, 0, 0], port)).into()],
+            ..TlsListeners::default()
+        };
         let to = |location: &str| (308, location.to_owned());
         assert_eq!(redirected(&at(443), "Play.example:80", "/a/b?c=d&e"), to("https://play.example/a/b?c=d&e"));
         assert_eq!(redirected(&at(8443), "play.example", "/"), to("https://play.example:8443/"));

@@ -1,9 +1,10 @@
 //! The life of a request, top to bottom:
 //! `route → cookie → place → attach → dial → send → respond | tunnel → detach`. The steps are in other files of this room.
 
+use crate::front::access_log::Record;
 use crate::front::activity::Counts;
 use crate::front::arrival::{self, Arrival};
-use crate::front::cookie::{self, Ticket};
+use crate::front::cookie::{self, Ticket, public_name};
 use crate::front::endpoints;
 use crate::front::error::{Fault, RequestError, Step};
 use crate::front::forward::body::ResponseBody;
@@ -34,16 +35,20 @@ pub async fn answer(dispatcher: &Arc<Dispatcher>, request: Request<Incoming>, ho
     let mentions_upgrade = request.headers().contains_key(header::UPGRADE);
     let has_body = !request.body().is_end_stream();
     let is_form = request.method() == Method::POST;
+    let record = Record::of(&request);
     let mut pool = None;
     let answered = match route(dispatcher, &request, hop) {
         Ok(Routed::Pool(routed)) => {
             pool = Some(routed);
+            record.iter().for_each(|record| record.pool(&routed.config.id));
             life(dispatcher, routed, request, *hop, wants_page).await
         }
         Ok(Routed::Asset(asset)) => Ok((asset, Outcome::Own)),
         Err(error) => Err(error),
     };
-    let (mut response, outcome) = answered.unwrap_or_else(|error| failed(pool, None, &error, wants_page));
+    let (mut response, outcome) =
+        answered.unwrap_or_else(|error| failed(pool, None, &error, wants_page, record.as_deref()));
+    record.iter().for_each(|record| record.outcome(outcome));
     let has_read = match outcome {
         Outcome::Forwarded | Outcome::Upgraded => true,
         Outcome::Own => is_form,
@@ -71,7 +76,16 @@ fn close_after(response: &mut Response<ResponseBody>) {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
 }
 
-fn failed(pool: Option<&Arc<Pool>>, pod: Option<Ordinal>, error: &RequestError, wants_page: bool) -> Answered {
+fn failed(
+    pool: Option<&Arc<Pool>>,
+    pod: Option<Ordinal>,
+    error: &RequestError,
+    wants_page: bool,
+    record: Option<&Record>,
+) -> Answered {
+    if let Some(record) = record {
+        record.failed(error);
+    }
     match pool {
         Some(pool) => {
             pool.repeats.log(&pool.config.id.0, pod, error);
@@ -95,6 +109,7 @@ async fn life(
 
     // cookie
     let mut arrival = Arrival::read(dispatcher, pool, &request, hop, wants_page);
+    name_session(&arrival, arrival.ticket);
     if arrival.own_path().is_some() {
         return Ok((endpoints::answer(&arrival, request).await?, Outcome::Own));
     }
@@ -106,6 +121,8 @@ async fn life(
         Break(answered) => return Ok(answered),
         Continue(session) => session,
     };
+
+    name_session(&arrival, Some(ticket));
 
     // place, attach (laws 3 and 4)
     if let Some(why) = may_not_continue(&arrival, &ticket) {
@@ -128,6 +145,13 @@ async fn life(
     undelivered.delivered();
     drop(turn);
     Ok(answered)
+}
+
+/// Writes the session into the request's record, if requests are logged.
+fn name_session(arrival: &Arrival<'_>, ticket: Option<Ticket>) {
+    if let (Some(record), Some(ticket)) = (&arrival.record, ticket) {
+        record.session(&public_name(ticket.session));
+    }
 }
 
 /// Answers requests that use no session: passive ones, and those of a page that was left open. Otherwise returns whether the
@@ -224,6 +248,7 @@ fn enter(arrival: &Arrival<'_>, request: &Request<Incoming>, ticket: &Ticket, is
     let mut stream = Visits::enter(pool, arrival.dispatcher, ticket.session);
     let counts = if is_passive { Counts::NOTHING } else { Counts::of(&pool.config.activity, arrival.path()) };
     stream.counts_as(counts, is_passive);
+    stream.is_recorded(arrival.record.clone());
     let is_framed = cookie::is_framed(&pool.config, arrival.secure);
     if arrival.issued.is_some() && newcomer::drops_cookie(request.headers(), is_framed) {
         stream.ends_with_its_streams();
@@ -260,11 +285,12 @@ async fn deliver(
     seat: Arc<Seat>,
 ) -> Answered {
     let (pool, pod) = (arrival.pool, seat.pod);
+    arrival.record.iter().for_each(|record| record.pod(pod));
     let wall = arrival.dispatcher.clock.wall();
     let renewed = cookie::renewed(&pool.config, wall, ticket, pod, arrival.issued.is_some());
     let forwarded = forward(arrival, stream, seat, request).await;
-    let (mut response, outcome) =
-        forwarded.unwrap_or_else(|error| failed(Some(pool), Some(pod), &error, arrival.wants_page));
+    let (mut response, outcome) = forwarded
+        .unwrap_or_else(|error| failed(Some(pool), Some(pod), &error, arrival.wants_page, arrival.record.as_deref()));
     if let Some(ticket) = renewed {
         arrival.set_cookie(&mut response, &ticket);
     }

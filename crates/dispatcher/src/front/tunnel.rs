@@ -8,6 +8,7 @@
 pub mod frames;
 mod pump;
 
+use crate::front::access_log::Record;
 use crate::front::activity::Counts;
 use crate::front::forward::pod_socket::PodSocket;
 use crate::front::framed_socket::{ConnectionPermit, FramedSocket};
@@ -81,7 +82,8 @@ pub(crate) fn start(
             stream.mark_upgraded();
             pool.metrics.open_tunnels.inc();
             let _open = Open { pool: &pool };
-            let tunnel = Tunnel::new(visitor, pod, is_websocket, stream.counts().clone(), &pool);
+            let mut tunnel = Tunnel::new(visitor, pod, is_websocket, stream.counts().clone(), &pool);
+            tunnel.record = stream.record().cloned();
             let outcome = tunnel.run(&pool, &seat, stream.session(), &dispatcher.config.drain).await;
             tracing::debug!(pool = %pool.config.id, pod = seat.pod.0, "tunnel ended: {outcome:?}");
         }
@@ -133,6 +135,16 @@ struct Tunnel {
     is_websocket: bool,
     /// No more bytes may go to the pod.
     void: bool,
+    record: Option<Arc<Record>>,
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        if let Some(record) = &self.record {
+            record.received(self.inward.bytes());
+            record.sent(self.outward.bytes());
+        }
+    }
 }
 
 /// Detects clients that have disappeared (`docs/behaviour.md`, §3, `half_open`).
@@ -155,6 +167,17 @@ enum TunnelEnd {
     HalfOpen,
     /// The session ended, the pod drained or the dispatcher stopped.
     Closed,
+}
+
+impl TunnelEnd {
+    /// The word in the access log, if the tunnel did not end in order.
+    fn reason(self) -> Option<&'static str> {
+        match self {
+            TunnelEnd::Finished | TunnelEnd::Closed => None,
+            TunnelEnd::Broken => Some("connection_lost"),
+            TunnelEnd::HalfOpen => Some("half_open"),
+        }
+    }
 }
 
 impl Tunnel {
@@ -185,6 +208,7 @@ impl Tunnel {
             closing: None,
             is_websocket,
             void: false,
+            record: None,
         }
     }
 
@@ -199,11 +223,15 @@ impl Tunnel {
                 && let Poll::Ready(ending) = notified.as_mut().poll(cx)
             {
                 self.close(ending, *drain);
+                self.record.iter().for_each(|record| record.ended(ending.reason));
             }
             self.poll(cx, pool, seat)
         })
         .await;
         fault_point!(TunnelEnd);
+        if let (Some(record), Some(reason)) = (&self.record, outcome.reason()) {
+            record.ended(reason);
+        }
         outcome
     }
 

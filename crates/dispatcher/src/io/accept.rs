@@ -25,6 +25,11 @@ impl Acceptor {
         Acceptor { listener, of, errors, throttle: Throttle::new() }
     }
 
+    /// As [`Listener::hand_over`].
+    pub(crate) fn hand_over(&mut self) -> Option<Duration> {
+        self.listener.hand_over()
+    }
+
     /// Returns the next connection. Cancel-safe: no connection is lost.
     pub(crate) async fn accept(&mut self) -> (Socket, SocketAddr) {
         loop {

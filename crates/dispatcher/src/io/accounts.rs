@@ -39,6 +39,23 @@ pub(crate) fn find(user: Option<&str>, group: Option<&str>) -> Result<Option<Use
     Ok((own.0 == 0).then_some(found))
 }
 
+/// The numbers of a user and a group.
+///
+/// # Errors
+/// If there is no such user or group.
+pub(crate) fn ids(user: Option<&str>, group: Option<&str>) -> Result<(Option<u32>, Option<u32>), String> {
+    let number = |name: Option<&str>, path: &str, what: &str| {
+        let Some(name) = name else { return Ok(None) };
+        let text = fs::read_to_string(path).map_err(|e| format!("{path} cannot be read: {e}"))?;
+        let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        let found =
+            lines.find(|fields| fields.len() >= 3 && fields[0] == name).and_then(|fields| fields[2].parse().ok());
+        let number = found.or_else(|| name.parse().ok());
+        number.map(Some).ok_or_else(|| format!("there is no {what} {name:?} in {path}"))
+    };
+    Ok((number(user, "/etc/passwd", "user")?, number(group, "/etc/group", "group")?))
+}
+
 fn resolve(
     user: Option<&str>,
     group: Option<&str>,

@@ -1,5 +1,6 @@
 //! One small page, fetched whole: the operator's landing page, the metrics of a pod.
 
+use crate::io::proxy::{ProxyVersion, announce_self};
 use crate::io::{BoxError, Net};
 use bytes::Bytes;
 use http::{Request, Response, header};
@@ -8,7 +9,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 
-/// Sets no time limit: that is up to the caller.
+/// Sets no time limit: that is up to the caller. `proxy`: the server expects a PROXY header.
 ///
 /// # Errors
 /// If the page cannot be fetched, its status is not a success, or its body is longer than `largest` bytes.
@@ -18,8 +19,10 @@ pub(crate) async fn get(
     host: &str,
     path: &str,
     largest: usize,
+    proxy: Option<ProxyVersion>,
 ) -> Result<Response<Bytes>, BoxError> {
-    let stream = net.dial(at).await?;
+    let mut stream = net.dial(at).await?;
+    announce_self(&mut stream, proxy).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move {
         let _ = connection.await;

@@ -1,10 +1,11 @@
 //! The accept loop of every listener (visitors, admin, KEDA): waits until a connection is allowed, accepts it, secures it by
-//! TLS if the listener has a certificate, serves it, and waits for the open connections when the listener stops.
+//! TLS if the listener has a certificate (after its PROXY header, if it begins with one), serves it, and waits for the open connections when the listener stops.
 
 use crate::io::accept::Acceptor;
+use crate::io::proxy::Proxied;
 use crate::io::throttle::Throttle;
 use crate::io::tls::{Accepts, Ask, Client, ClientCertificate, Handshake, Handshakes, Tls};
-use crate::io::{Listener, Socket, now};
+use crate::io::{Listener, Peer, Socket, now};
 use prometheus::IntCounter;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub(crate) trait Limit: Send {
 /// An accepted connection.
 pub(crate) struct Connection {
     pub(crate) socket: Socket,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     /// When it was accepted.
     pub(crate) since: Instant,
     /// The certificate of the client, if the listener asks for one.
@@ -47,6 +48,8 @@ pub(crate) struct Serving {
     pub(crate) of: &'static str,
     /// Counts connections that could not be accepted.
     pub(crate) errors: IntCounter,
+    /// Connections begin with a PROXY header.
+    pub(crate) proxied: Option<Proxied>,
     pub(crate) tls: Option<Secured>,
     /// How long open connections may take to end when the listener stops; then they are cut.
     pub(crate) last: Duration,
@@ -70,34 +73,51 @@ impl Serving {
         S: Fn(Connection, L::Permit) -> F + Clone + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let Serving { listener, of, errors, tls, last } = self;
+        let Serving { listener, of, errors, proxied, tls, last } = self;
+        let opening = (proxied.is_some() || tls.is_some()).then_some(Opening { proxied, tls, of });
         let mut acceptor = Acceptor::new(listener, of, errors);
         let mut connections = JoinSet::new();
         let stopping = watch::Sender::new(false);
         tokio::pin!(stop);
+        // When this listener closes after it has been handed over.
+        let mut until: Option<Instant> = None;
         loop {
+            let handed_over = async {
+                match until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
             let next = async {
                 limit.ready().await;
                 acceptor.accept().await
             };
             let (socket, peer) = tokio::select! {
                 biased;
-                () = stop.as_mut() => break,
+                () = stop.as_mut(), if until.is_none() => match acceptor.hand_over() {
+                    Some(time) => {
+                        until = Some(now() + time);
+                        continue;
+                    }
+                    None => break,
+                },
+                () = handed_over => break,
                 next = next => next,
                 Some(_) = connections.join_next() => continue,
             };
             while connections.try_join_next().is_some() {}
             let Some(permit) = limit.permit(peer) else { continue };
+            let peer = Peer { to: socket.tcp().and_then(|tcp| tcp.local_addr().ok()), ..Peer::at(peer) };
             let connection = Connection { socket, peer, since: now(), client: None };
-            match tls.clone() {
+            match opening.clone() {
                 None => connections.spawn(serve(connection, permit)),
-                Some(secured) => {
+                Some(opening) => {
                     let (serve, mut stopping) = (serve.clone(), stopping.subscribe());
                     connections.spawn(async move {
                         let connection = tokio::select! {
                             biased;
-                            connection = secured.connection(connection, of) => connection,
-                            // A handshake has carried no request yet.
+                            connection = opening.connection(connection) => connection,
+                            // No request has arrived yet.
                             _ = stopping.wait_for(|is| *is) => return,
                         };
                         if let Some(connection) = connection {
@@ -114,8 +134,29 @@ impl Serving {
     }
 }
 
+/// The part of a connection before its requests.
+#[derive(Clone)]
+struct Opening {
+    proxied: Option<Proxied>,
+    tls: Option<Secured>,
+    of: &'static str,
+}
+
+impl Opening {
+    /// Reads the PROXY header and performs the TLS handshake, in the connection's own task. `None`: one of them failed.
+    async fn connection(&self, mut connection: Connection) -> Option<Connection> {
+        if let Some(proxied) = &self.proxied {
+            connection.peer = proxied.peer(&mut connection.socket, connection.peer, connection.since).await?;
+        }
+        match &self.tls {
+            Some(secured) => secured.connection(connection, self.of).await,
+            None => Some(connection),
+        }
+    }
+}
+
 impl Secured {
-    /// Performs the TLS handshake of a connection, in the connection's own task. `None`: it failed.
+    /// Performs the TLS handshake of a connection. `None`: it failed.
     async fn connection(&self, connection: Connection, of: &str) -> Option<Connection> {
         let Connection { socket, peer, since, .. } = connection;
         let accepts = self.tls.accepts();
@@ -137,11 +178,11 @@ impl Secured {
                 Some(Connection { socket: Socket::Tls(Box::new(stream)), peer, since, client })
             }
             Ok(Err(error)) => {
-                self.failed(&accepts, &error, of, peer);
+                self.failed(&accepts, &error, of, peer.address);
                 None
             }
             Err(_) => {
-                tracing::debug!(of, %peer, "TLS handshake took too long");
+                tracing::debug!(of, peer = %peer.address, "TLS handshake took too long");
                 None
             }
         }
@@ -236,7 +277,8 @@ mod tests {
             let (stop, stopped) = oneshot::channel::<()>();
             let errors = IntCounter::new("errors", "errors").unwrap();
             let last = Duration::from_secs(5);
-            let serving = Serving { listener: Box::new(Incoming(incoming)), of: "test", errors, tls: None, last };
+            let serving =
+                Serving { listener: Box::new(Incoming(incoming)), of: "test", errors, proxied: None, tls: None, last };
             let limit = One(Arc::new(Semaphore::new(1)));
             let mut running = tokio::spawn(serving.run(async { drop(stopped.await) }, limit, echo));
             let (first, echoed) = open(&connections).await;

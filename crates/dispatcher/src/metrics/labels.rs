@@ -69,7 +69,8 @@ impl Outcome {
     pub(super) const ALL: [Outcome; 5] =
         [Outcome::Forwarded, Outcome::Upgraded, Outcome::Waiting, Outcome::Own, Outcome::Failed];
 
-    pub(super) fn word(self) -> &'static str {
+    #[must_use]
+    pub fn word(self) -> &'static str {
         match self {
             Outcome::Forwarded => "forwarded",
             Outcome::Upgraded => "upgraded",

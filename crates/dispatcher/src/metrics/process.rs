@@ -3,6 +3,8 @@
 use super::http2::HttpMetrics;
 use super::tls::TlsMetrics;
 use super::{counters, register};
+use crate::io::lines::Fates;
+use crate::io::proxy::ProxyHeaders;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 
 pub struct ProcessMetrics {
@@ -13,6 +15,9 @@ pub struct ProcessMetrics {
     pub connections_waited: IntCounter,
     reloads: IntCounterVec,
     admin_refused: IntCounterVec,
+    proxy_headers: IntCounterVec,
+    /// Lines of the access log.
+    pub access_log: Fates,
     pub tls: TlsMetrics,
     pub http: HttpMetrics,
 }
@@ -42,6 +47,12 @@ impl Refused {
 }
 
 impl ProcessMetrics {
+    /// The counters of PROXY headers, which exist from then on.
+    #[must_use]
+    pub fn proxy_headers(&self) -> ProxyHeaders {
+        ProxyHeaders::new(|outcome| self.proxy_headers.with_label_values(&[outcome]))
+    }
+
     pub(super) fn new(registry: &Registry) -> Result<ProcessMetrics, prometheus::Error> {
         Ok(ProcessMetrics {
             accept_errors: counters(
@@ -64,6 +75,22 @@ impl ProcessMetrics {
                     "Number of times that a new connection had to wait because the maximum was in use.",
                 )?,
             )?,
+            proxy_headers: counters(
+                registry,
+                "slotkeeper_proxy_headers_total",
+                "Connections of visitors on listeners with PROXY protocol, by outcome: addresses, local (a health check of the proxy), unknown (the proxy does not know its client); refused: untrusted (not in trusted_proxies), timeout, closed, malformed.",
+                &["outcome"],
+            )?,
+            access_log: {
+                let lines = counters(
+                    registry,
+                    "slotkeeper_access_log_lines_total",
+                    "Lines of the access log: written, dropped (the queue was full, or the output failed).",
+                    &["outcome"],
+                )?;
+                let [written, dropped] = ["written", "dropped"].map(|outcome| lines.with_label_values(&[outcome]));
+                Fates { written, dropped }
+            },
             reloads: {
                 let reloads = counters(
                     registry,

@@ -47,7 +47,7 @@ static WRONG_TOKENS: Throttle = Throttle::new();
 /// Serves until the process ends: probes are also answered while the dispatcher stops.
 pub(crate) async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>) {
     let errors = dispatcher.metrics.process.accept_errors("admin");
-    let serving = Serving { listener, of: "admin", errors, tls: None, last: Duration::ZERO };
+    let serving = Serving { listener, of: "admin", errors, proxied: None, tls: None, last: Duration::ZERO };
     let limit = Operators::new(inherited::operators(), dispatcher.clone());
     let serve = move |connection, usage| serve(dispatcher.clone(), connection, usage);
     serving.run(std::future::pending(), limit, serve).await;
@@ -61,7 +61,7 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, usage: Arc<U
     let service = service_fn(|mut request| {
         let (dispatcher, turn, at_work) = (dispatcher.clone(), exchange.begin(&mut request), usage.begin());
         async move {
-            let answer = answer(&dispatcher, &request, peer).await;
+            let answer = answer(&dispatcher, &request, peer.address).await;
             drop(at_work);
             Ok::<_, Infallible>(turn.answer(answer))
         }

@@ -57,7 +57,7 @@ const WRONG_PROTOCOL: &str = "HTTP/1.1 505 HTTP Version Not Supported\r\nconnect
 /// Serves KEDA until the dispatcher stops; then the streams end, and new connections are refused.
 pub(crate) async fn open(dispatcher: Arc<Dispatcher>, listener: Box<dyn Listener>, tls: Option<Secured>) {
     let errors = dispatcher.metrics.process.accept_errors("keda");
-    let serving = Serving { listener, of: "keda", errors, tls, last: LAST_WORDS };
+    let serving = Serving { listener, of: "keda", errors, proxied: None, tls, last: LAST_WORDS };
     let mut stopping = dispatcher.stopping.clone();
     let scaler = Arc::new(Scaler::new(dispatcher));
     let current = scaler.clone();

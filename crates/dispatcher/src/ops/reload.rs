@@ -9,6 +9,7 @@ use crate::fleet::rules::{begin_idle_clocks, write_rules};
 use crate::fleet::tasks::Tasks;
 use crate::front::Dispatcher;
 use crate::front::cookie::Keys;
+use crate::io::service;
 use pools::Changing;
 use slotkeeper_core::{Command, PoolId, Scaling};
 use std::fmt::Debug;
@@ -98,7 +99,10 @@ pub(crate) async fn run(dispatcher: Arc<Dispatcher>, reloads: Reloads, connectio
                 apply(&dispatcher, new, &connections, &mut changing).await
             }
         };
+        // Also after a refused one: the log may have been rotated.
+        dispatcher.access_log.reopen(&dispatcher.config.access_log);
         dispatcher.metrics.process.reloads(outcome).inc();
+        service::ready();
     }
     std::future::pending::<()>().await;
 }
@@ -199,6 +203,7 @@ pub fn merge(old: &Config, mut new: Config) -> (Config, Changes) {
     }
     changes.rows("http2.", rows::HTTP2, &old.http2, &mut new.http2);
     changes.rows("limits.", rows::LIMITS, &old.limits, &mut new.limits);
+    changes.rows("access_log.", rows::ACCESS_LOG, &old.access_log, &mut new.access_log);
     changes.rows("admin.", rows::ADMIN, old, &mut new);
     if new.admin.token != old.admin.token {
         changes.applied.push("admin.token".to_owned());

@@ -10,7 +10,10 @@ fn every_setting_is_read() {
          window_bytes = 100_000\nping_seconds = '1m'\n{PROCESSES}"
     ));
     let http2 = &read.http2;
-    assert_eq!(http2.listen, ["127.0.0.1:8082".parse().unwrap(), "[::1]:8082".parse().unwrap()]);
+    assert_eq!(
+        http2.listen,
+        ["127.0.0.1:8082", "[::1]:8082"].map(|at| at.parse::<std::net::SocketAddr>().unwrap().into())
+    );
     assert_eq!((http2.over_tls, http2.websockets, http2.streams, http2.window), (false, false, 7, 100_000));
     assert_eq!(http2.ping, Some(Duration::from_secs(60)));
     assert_eq!(read.listen.len(), 1, "the other listener stays");

@@ -2,12 +2,13 @@
 
 use slotkeeper::config::{ClusterConfig, ProbeKind, demo, from_args};
 use slotkeeper_core::{Millis, Placement, Scaling};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 #[test]
 fn arguments_make_a_fixed_pool() {
     let config = from_args("127.0.0.1:8000", "127.0.0.1:9001, pod.example:9002", 1, 3).unwrap();
-    assert_eq!((config.listen, config.threads), (vec!["127.0.0.1:8000".parse().unwrap()], 3));
+    assert_eq!((config.listen, config.threads), (vec![SocketAddr::from(([127, 0, 0, 1], 8000)).into()], 3));
     assert_eq!(config.admin.listen, None);
     let [pool] = config.pools.as_slice() else { panic!("one pool") };
     assert_eq!((&*pool.id.0, pool.rules.min, pool.rules.max, pool.rules.scaling), ("default", 2, 2, Scaling::None));
@@ -29,7 +30,7 @@ fn all_problems_of_the_arguments_are_reported() {
     assert_eq!(
         error.to_string().lines().collect::<Vec<_>>(),
         [
-            "--listen: \"8080\" is not an address to listen on; allowed: IP:PORT, such as 0.0.0.0:8080 or [::]:8080",
+            "--listen: \"8080\" is not a place to listen; allowed: IP:PORT, such as 0.0.0.0:8080 or [::]:8080, unix:PATH, or systemd:NAME",
             &format!("--pods: \"\" {allowed}"),
             "--pods: \"127.0.0.1:9001\" is in the list twice; allowed: once",
             &format!("--pods: \"http://pod:80\" {allowed}"),
@@ -59,8 +60,13 @@ fn the_demo_is_five_sleeping_consoles() {
 fn the_example_of_consoles_is_the_demo() {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/consoles.toml");
     let example = slotkeeper::config::read(&file).unwrap();
-    let demo =
-        demo(example.listen[0], example.admin.listen.unwrap(), "program".into(), "data".into(), Duration::from_secs(3));
+    let demo = demo(
+        example.listen[0].address().unwrap(),
+        example.admin.listen.unwrap(),
+        "program".into(),
+        "data".into(),
+        Duration::from_secs(3),
+    );
     assert_eq!(example.pools[0].rules, demo.pools[0].rules);
     assert_eq!(example.pools[0].title, demo.pools[0].title);
     assert_eq!(example.pools[0].active_sessions_gauge, demo.pools[0].active_sessions_gauge);

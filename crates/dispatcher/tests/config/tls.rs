@@ -3,6 +3,7 @@
 use super::PROCESSES;
 use crate::tls::issue;
 use slotkeeper::config::{Config, TlsVersion, doubts, parse};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -36,7 +37,7 @@ fn every_setting_is_read() {
     let config = read(folder.path(), &tls).unwrap();
     assert!(config.listen.is_empty(), "without a `listen` of its own, the file has no listener without TLS");
     let tls = &config.tls;
-    assert_eq!(tls.listen, ["0.0.0.0:443".parse().unwrap(), "[::]:443".parse().unwrap()]);
+    assert_eq!(tls.listen, ["0.0.0.0:443", "[::]:443"].map(|at| at.parse::<SocketAddr>().unwrap().into()));
     assert_eq!((tls.redirect.len(), tls.redirect_port, tls.least_version), (1, Some(443), TlsVersion::V1_3));
     assert_eq!(tls.handshake, Duration::from_secs(2));
     assert_eq!((tls.hsts, tls.hsts_subdomains), (Some(Duration::from_secs(365 * 86_400)), true));
@@ -74,7 +75,7 @@ fn every_problem_is_reported_with_its_file_and_line() {
             format!("[tls]\nlisten = '0.0.0.0:443'\nredirect_listen = ['0.0.0.0:443', 'here']\n{GOOD}"),
             &[
                 "file:3: key `tls.redirect_listen[0]`: 0.0.0.0:443 is already used by `tls.listen`; allowed: another address",
-                "file:3: key `tls.redirect_listen[1]`: \"here\" is not an address to listen on; allowed: IP:PORT, such as 0.0.0.0:8080 or [::]:8080",
+                "file:3: key `tls.redirect_listen[1]`: \"here\" is not a place to listen; allowed: IP:PORT, such as 0.0.0.0:8080 or [::]:8080, unix:PATH, or systemd:NAME",
             ],
         ),
         (

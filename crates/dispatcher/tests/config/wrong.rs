@@ -1,6 +1,7 @@
 //! The error messages for invalid files, word for word.
 
 mod file;
+mod listeners;
 mod pods;
 mod process;
 mod scaling;
@@ -16,7 +17,8 @@ type Case = (&'static str, &'static str, &'static [&'static str]);
 #[test]
 fn every_problem_is_reported_with_its_line() {
     let mut different = String::new();
-    let all = [file::CASES, process::CASES, visitors::CASES, scaling::CASES, pods::CASES, together::CASES];
+    let all =
+        [file::CASES, listeners::CASES, process::CASES, visitors::CASES, scaling::CASES, pods::CASES, together::CASES];
     for (name, text, expected) in all.concat() {
         let said = problems(&text.replace("{PROCESSES}\n", PROCESSES));
         if said != expected {

@@ -161,7 +161,7 @@ impl Plan {
         let [visitors, admin, keda] = ports.map(local);
         let ids: Vec<PoolId> = self.pools.iter().map(|p| p.id.clone()).collect();
         let mut config = Config::new(self.pools);
-        config.listen = vec![visitors];
+        config.listen = vec![visitors.into()];
         config.admin.listen = Some(admin);
         config.keda = slotkeeper::config::Keda { listen: Some(keda), tls: self.tls, clients: self.clients };
         config.cookie_keys = vec![Secret(vec![1; 32])];

@@ -177,6 +177,11 @@ impl Rig {
         self.reload.send(parse(text, "file", self.folder.path())).unwrap();
     }
 
+    /// As [`Rig::connect`], on a connection that is open already.
+    pub(super) async fn shake(&self, client: &Client, host: &str, socket: Socket) -> io::Result<TlsStream<Socket>> {
+        client.0.connect(ServerName::try_from(host.to_owned()).unwrap(), socket).await
+    }
+
     /// Performs a handshake in which the client asks for this host.
     pub(super) async fn connect(&self, client: &Client, host: &str) -> io::Result<TlsStream<Socket>> {
         client.0.connect(ServerName::try_from(host.to_owned()).unwrap(), self.dial(TLS).await).await

@@ -187,7 +187,7 @@ impl Dispatcher {
         let at = |port| SocketAddr::from(([0, 0, 0, 0], port));
         let annex = self.grounds.as_ref().map(Grounds::pool);
         let mut config = Config::new([self.pool()].into_iter().chain(annex).collect());
-        config.listen = vec![at(PORT)];
+        config.listen = vec![at(PORT).into()];
         config.admin = Admin { listen: Some(at(ADMIN_PORT)), token: Some(Secret(KEY.to_vec())) };
         config.keda.listen = self.setting.is_pushed().then(|| at(KEDA_PORT));
         config.cookie_keys = vec![Secret(KEY.to_vec())];

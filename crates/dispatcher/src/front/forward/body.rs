@@ -4,6 +4,7 @@ use super::fields;
 use super::pace::{Late, Progress};
 use super::pod_socket::PodConnection;
 use super::upstreams::Lease;
+use crate::front::access_log::Logged;
 use crate::front::error::{BoxError, RequestError, Step};
 use crate::front::visit::{Cut, InFlight, Seat};
 use bytes::Bytes;
@@ -181,6 +182,11 @@ impl Upload {
 #[error("the request's body is larger than allowed")]
 pub struct TooLarge;
 
+/// The bytes of data in a part of a body.
+fn size(frame: &Frame<Bytes>) -> usize {
+    frame.data_ref().map_or(0, Bytes::len)
+}
+
 /// The rest of a limit after this many bytes.
 fn rest_of(left: u64, size: u64) -> Option<u64> {
     planted!(UploadUnlimited => Some(left));
@@ -233,8 +239,11 @@ impl Body for Upload {
         } else {
             this.progress.moved();
         }
-        if let (Some(Ok(frame)), Some(left)) = (&frame, &mut this.left) {
-            let size = frame.data_ref().map_or(0, Bytes::len) as u64;
+        let size = frame.as_ref().map_or(0, |frame| frame.as_ref().map_or(0, size)) as u64;
+        if let Some(record) = inbound.stream.record() {
+            record.received(size);
+        }
+        if let (Some(Ok(_)), Some(left)) = (&frame, &mut this.left) {
             match rest_of(*left, size) {
                 Some(rest) => *left = rest,
                 None => return Poll::Ready(Some(Err(TooLarge.into()))),
@@ -394,6 +403,8 @@ pub enum ResponseBody {
     Whole(Bytes),
     Pod(Box<Download>),
     Events(mpsc::Receiver<Bytes>),
+    /// One of the others, of a request that is logged.
+    Logged(Box<Logged>),
 }
 
 impl Body for ResponseBody {
@@ -409,6 +420,7 @@ impl Body for ResponseBody {
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             ResponseBody::Pod(download) => Pin::new(&mut **download).poll_frame(cx),
+            ResponseBody::Logged(logged) => Pin::new(&mut **logged).poll_frame(cx),
             ResponseBody::Events(events) => events.poll_recv(cx).map(|event| event.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
@@ -418,6 +430,7 @@ impl Body for ResponseBody {
             ResponseBody::Empty => true,
             ResponseBody::Whole(bytes) => bytes.is_empty(),
             ResponseBody::Pod(download) => download.is_end_stream(),
+            ResponseBody::Logged(logged) => logged.is_end_stream(),
             ResponseBody::Events(_) => false,
         }
     }
@@ -427,6 +440,7 @@ impl Body for ResponseBody {
             ResponseBody::Empty => SizeHint::with_exact(0),
             ResponseBody::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             ResponseBody::Pod(download) => download.size_hint(),
+            ResponseBody::Logged(logged) => logged.size_hint(),
             ResponseBody::Events(_) => SizeHint::new(),
         }
     }

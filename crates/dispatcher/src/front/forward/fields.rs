@@ -1,6 +1,8 @@
 //! Header fields with special rules: fields that other servers read as the dispatcher's own, fields that state where a pod's
 //! response ends, that bind a connection to a visitor, or that allow caches to store a response.
 
+use super::headers::Hop;
+use crate::config::AddressField;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use slotkeeper_core::planted;
@@ -76,15 +78,46 @@ fn as_others_read(name: &str) -> Option<String> {
     Some(name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect())
 }
 
+/// Which fields of proxies a peer may set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// None of them.
+    Nothing,
+    /// It writes `Forwarded`; other fields of proxies are passed on by it as the client sent them.
+    Forwarded,
+    /// All of them.
+    All,
+}
+
+impl Trust {
+    /// That of a connection's peer.
+    #[must_use]
+    pub fn of(hop: &Hop<'_>) -> Trust {
+        match hop.address_field {
+            _ if !hop.is_trusted() => Trust::Nothing,
+            AddressField::Forwarded => Trust::Forwarded,
+            AddressField::XForwardedFor => Trust::All,
+        }
+    }
+
+    fn allows(self, name: &str) -> bool {
+        match self {
+            Trust::All => true,
+            Trust::Forwarded => name == "forwarded",
+            Trust::Nothing => false,
+        }
+    }
+}
+
 /// Removes fields that must not reach a pod from any peer: `Proxy` (CVE-2016-5385), the dispatcher's own fields, and fields
 /// that other servers read as the dispatcher's, as a proxy's or as framing (`X_Session_Id`). From an untrusted peer, also
 /// removes the fields of proxies.
-pub fn drop_lies(headers: &mut HeaderMap, is_trusted: bool) {
+pub fn drop_lies(headers: &mut HeaderMap, trust: Trust) {
     let is_lie = |name: &&HeaderName| {
         let name = name.as_str();
         name == "proxy"
             || is_ours(name)
-            || !is_trusted && is_said_by_proxies(name)
+            || !trust.allows(name) && is_said_by_proxies(name)
             || as_others_read(name).is_some_and(|name| {
                 let name = name.trim_matches('-');
                 name == "proxy"
@@ -102,7 +135,7 @@ pub fn drop_lies(headers: &mut HeaderMap, is_trusted: bool) {
 
 /// Removes fields from a request's trailers that belong in a head, or that only the dispatcher may set (RFC 9110 §6.5.1).
 pub fn drop_from_request_trailers(trailers: &mut HeaderMap) {
-    drop_lies(trailers, false);
+    drop_lies(trailers, Trust::Nothing);
     for name in [&header::COOKIE, &header::VIA, &header::EXPECT, &header::ORIGIN, &header::AUTHORIZATION] {
         trailers.remove(name);
     }
@@ -289,17 +322,19 @@ mod tests {
             "Proxy_Authorization",
             "Cookie_",
         ] {
-            for trusted in [true, false] {
+            for trusted in [Trust::All, Trust::Forwarded, Trust::Nothing] {
                 let mut headers = map(&[(name, "x"), ("X-Fine", "1"), ("my_field", "2"), ("api.key", "3")]);
                 drop_lies(&mut headers, trusted);
-                assert_eq!(headers.len(), 3, "{name} {trusted}: {headers:?}");
+                assert_eq!(headers.len(), 3, "{name} {trusted:?}: {headers:?}");
             }
         }
         for name in ["X-Forwarded-For", "Forwarded", "X-Real-IP", "True-Client-IP", "X-Original-URL", "X-Forwarded"] {
             let mut headers = map(&[(name, "x")]);
-            drop_lies(&mut headers, true);
+            drop_lies(&mut headers, Trust::All);
             assert_eq!(headers.len(), 1, "{name}");
-            drop_lies(&mut headers, false);
+            drop_lies(&mut headers, Trust::Forwarded);
+            assert_eq!(headers.len(), usize::from(name == "Forwarded"), "{name}");
+            drop_lies(&mut headers, Trust::Nothing);
             assert_eq!(headers.len(), 0, "{name}");
         }
     }

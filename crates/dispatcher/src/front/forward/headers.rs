@@ -1,8 +1,10 @@
 //! Rewrites heads on their way (RFC 9110 §7.6): removes hop-by-hop fields and adds the forwarding headers.
 
-use super::fields;
+use super::fields::{self, Trust};
 use crate::authority::{Authority, default_port};
-use crate::config::Network;
+use crate::config::{AddressField, Config, Network};
+use crate::front::client;
+use crate::io::Peer;
 use crate::io::tls::ClientCertificate;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Version};
@@ -14,10 +16,12 @@ use std::net::IpAddr;
 #[derive(Clone, Copy, Debug)]
 pub struct Hop<'a> {
     /// The other end of the connection.
-    pub peer: IpAddr,
+    pub peer: Peer,
     /// The connection's number within this process.
     pub connection: u64,
     pub trusted_proxies: &'a [Network],
+    /// The field in which trusted proxies report the client's address.
+    pub address_field: AddressField,
     /// The connection uses TLS.
     pub is_tls: bool,
     /// The certificate by which the other end of the connection has identified itself.
@@ -38,19 +42,59 @@ const X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-impl Hop<'_> {
+impl<'a> Hop<'a> {
+    /// A connection of a visitor, with the current configuration.
+    #[must_use]
+    pub fn on(
+        config: &'a Config,
+        peer: Peer,
+        connection: u64,
+        is_tls: bool,
+        client: Option<&'a ClientCertificate>,
+    ) -> Hop<'a> {
+        let (trusted_proxies, address_field) = (&config.trusted_proxies, config.address_field);
+        Hop { peer, connection, trusted_proxies, address_field, is_tls, client }
+    }
+
     /// Whether the peer is a trusted proxy, which may state where the request comes from.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
-        self.trusted_proxies.iter().any(|n| n.contains(self.peer))
+        // A proxy that does not know its client passes on everything as the client sent it.
+        !self.peer.is_hidden && self.trusts(self.peer.address.ip())
+    }
+
+    /// Whether this is the address of a trusted proxy.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|n| n.contains(address))
     }
 
     /// Whether the visitor uses TLS, according to a trusted proxy, else to the connection.
     #[must_use]
     pub fn is_secure(&self, headers: &HeaderMap) -> bool {
-        let Some(proto) = headers.get(X_FORWARDED_PROTO).filter(|_| self.is_trusted()) else { return self.is_tls };
-        let first = proto.to_str().ok().and_then(|proto| proto.split(',').next());
-        first.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"))
+        self.proto(headers).map_or(self.is_tls, |proto| proto.eq_ignore_ascii_case("https"))
+    }
+
+    /// The scheme that a trusted proxy reports.
+    fn proto<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+        if !self.is_trusted() {
+            return None;
+        }
+        match self.address_field {
+            AddressField::XForwardedFor => headers.get(X_FORWARDED_PROTO).map(|proto| first(proto).unwrap_or_default()),
+            AddressField::Forwarded => client::forwarded(self, headers).proto,
+        }
+    }
+
+    /// The host that a trusted proxy reports; an empty text if it is malformed.
+    fn host<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+        if !self.is_trusted() {
+            return None;
+        }
+        match self.address_field {
+            AddressField::XForwardedFor => headers.get(X_FORWARDED_HOST).map(|host| first(host).unwrap_or_default()),
+            AddressField::Forwarded => client::forwarded(self, headers).host,
+        }
     }
 
     /// The host and port that the visitor requested, according to a trusted proxy or to the request itself (RFC 9112 §3.2).
@@ -76,10 +120,8 @@ impl Hop<'_> {
             (None, None) => host,
             (None, Some(_)) | (Some(_), None) => return Err(NO_TARGET),
         };
-        let forwarded = request.headers().get(X_FORWARDED_HOST).filter(|_| self.is_trusted());
-        let first = |v: &'h HeaderValue| v.to_str().ok().and_then(|v| Authority::parse(v.split(',').next()?.trim()));
-        match forwarded {
-            Some(forwarded) => first(forwarded).map(Some).ok_or(NO_HOST),
+        match self.host(request.headers()) {
+            Some(reported) => Authority::parse(reported).map(Some).ok_or(NO_HOST),
             None => Ok(named),
         }
     }
@@ -87,16 +129,20 @@ impl Hop<'_> {
     /// The port at which the visitor reached the trusted proxy, if the proxy states it.
     #[must_use]
     pub fn forwarded_port(&self, headers: &HeaderMap) -> Option<u16> {
-        let port = headers.get(X_FORWARDED_PORT).filter(|_| self.is_trusted())?;
-        port.to_str().ok()?.split(',').next()?.trim().parse().ok()
+        let reads = self.is_trusted() && self.address_field == AddressField::XForwardedFor;
+        first(headers.get(X_FORWARDED_PORT).filter(|_| reads)?)?.parse().ok()
     }
 
     /// The scheme that the visitor used, if a trusted proxy states it, or the connection uses TLS.
     #[must_use]
     pub fn scheme(&self, headers: &HeaderMap) -> Option<&'static str> {
-        let said = self.is_trusted() && headers.contains_key(X_FORWARDED_PROTO);
-        (said || self.is_tls).then(|| if self.is_secure(headers) { "https" } else { "http" })
+        (self.is_tls || self.proto(headers).is_some()).then(|| if self.is_secure(headers) { "https" } else { "http" })
     }
+}
+
+/// The first item of a list.
+fn first(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok().and_then(|list| list.split(',').next()).map(str::trim)
 }
 
 const NO_HOST: &str = "the request's host is invalid";
@@ -123,6 +169,8 @@ pub fn lists(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 /// Turns a visitor's request into one for the pod.
 pub fn for_pod<B: Body>(request: &mut Request<B>, hop: &Hop<'_>, session: &str, upgrade: Option<&HeaderValue>) {
     let secure = hop.is_secure(request.headers());
+    let chain = chain(request.headers(), hop);
+    let reported = hop.host(request.headers()).and_then(|host| HeaderValue::from_str(host).ok());
     // The target's host takes precedence over the `Host` field (RFC 9112 §3.2.2).
     let named = request.uri().authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok());
     let host = named.or_else(|| request.headers().get(header::HOST).cloned());
@@ -150,12 +198,14 @@ pub fn for_pod<B: Body>(request: &mut Request<B>, hop: &Hop<'_>, session: &str, 
     if is_told {
         headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    fields::drop_lies(headers, hop.is_trusted());
+    fields::drop_lies(headers, Trust::of(hop));
     if let Some(host) = host {
-        headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
+        headers.entry(X_FORWARDED_HOST).or_insert_with(|| reported.unwrap_or_else(|| host.clone()));
         headers.insert(header::HOST, host);
     }
-    forwarded_for(headers, hop);
+    if let Ok(chain) = HeaderValue::from_str(&chain) {
+        headers.insert(X_FORWARDED_FOR, chain);
+    }
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if secure { "https" } else { "http" }));
     // A proxy's own certificate says nothing about the visitor.
     if let Some(client) = hop.client.filter(|_| !hop.is_trusted()) {
@@ -175,17 +225,21 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
     lists(headers, &header::TE, "trailers")
 }
 
-fn forwarded_for(headers: &mut HeaderMap, hop: &Hop<'_>) {
-    let peer = hop.peer.to_canonical().to_string();
-    let mut chain = proxies_before(headers);
-    chain.push(&peer);
-    if let Ok(value) = HeaderValue::from_str(&chain.join(", ")) {
-        headers.insert(X_FORWARDED_FOR, value);
+/// The value of `X-Forwarded-For` for the pod: the addresses that trusted proxies have reported, and the peer's.
+fn chain(headers: &HeaderMap, hop: &Hop<'_>) -> String {
+    let peer = hop.peer.address.ip().to_canonical();
+    if hop.peer.is_hidden {
+        return "unknown".to_owned();
     }
+    if hop.is_trusted() && hop.address_field == AddressField::Forwarded {
+        let client = client::address(hop, headers).filter(|client| *client != peer);
+        return client.map_or_else(|| peer.to_string(), |client| format!("{client}, {peer}"));
+    }
+    let before = if hop.is_trusted() { proxies_before(headers) } else { Vec::new() };
+    before.into_iter().chain([&*peer.to_string()]).collect::<Vec<_>>().join(", ")
 }
 
-/// Returns all lines of `X-Forwarded-For`, in order: a proxy may add a line or extend one. (An untrusted peer's have been
-/// removed.)
+/// Returns all lines of `X-Forwarded-For`, in order: a proxy may add a line or extend one.
 fn proxies_before(headers: &HeaderMap) -> Vec<&str> {
     planted!(ForwardedForReplaced => Vec::new());
     headers.get_all(X_FORWARDED_FOR).into_iter().filter_map(|v| v.to_str().ok()).collect()

@@ -2,6 +2,7 @@
 //! one meanwhile, passes on an early response of a pod that no longer reads, and completes targets that the library cannot
 //! hold.
 
+use super::upstreams::connect;
 use crate::front::visit::Seat;
 use crate::io::{BoxFuture, Net, Socket, now};
 use bytes::{Buf, Bytes};
@@ -101,6 +102,8 @@ impl PodConnection {
 pub struct Redial {
     pub net: Arc<dyn Net>,
     pub address: SocketAddr,
+    /// The bytes before the first request.
+    pub header: Vec<u8>,
     pub within: Duration,
     /// Counts repeated requests.
     pub repeated: IntCounter,
@@ -179,9 +182,10 @@ impl PodSocket {
         if !lost || !matches!(self.repair, Repair::None) {
             return false;
         }
-        let (net, address, within) = (self.redial.net.clone(), self.redial.address, self.redial.within);
+        let Redial { net, address, header, within, .. } = &self.redial;
+        let (net, address, header, within) = (net.clone(), *address, header.clone(), *within);
         self.repair = Repair::Dialling(Box::pin(async move {
-            tokio::time::timeout(within, net.dial(address))
+            tokio::time::timeout(within, connect(&*net, address, &header))
                 .await
                 .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
         }));
@@ -394,7 +398,7 @@ mod tests {
         let net = Arc::new(Dialled::default());
         let (near, far) = tokio::io::duplex(64);
         let line = Arc::new(PodConnection::default());
-        let redial = Redial { net: net.clone(), address, within: Duration::from_secs(1), repeated };
+        let redial = Redial { net: net.clone(), address, header: Vec::new(), within: Duration::from_secs(1), repeated };
         let mut socket = PodSocket::new(Socket::Other(Box::new(near)), line.clone(), redial);
         line.begin(true, None, &seat);
         socket.write_all(b"GET").await.unwrap();

@@ -7,7 +7,8 @@ use super::pod_socket::{PodConnection, PodSocket, Redial};
 use crate::config::KeptConnections;
 use crate::front::error::{OUT_OF_FILES, RequestError, Step};
 use crate::io::inherited::is_out_of_files;
-use crate::io::{Net, now};
+use crate::io::proxy::{self, Stated};
+use crate::io::{Net, Socket, now};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use prometheus::IntCounter;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
 /// A pod that does not accept a connection within this time is unreachable.
@@ -63,6 +65,8 @@ pub enum Owner {
 pub struct Asker {
     pub session: SessionId,
     pub connection: u64,
+    /// What the PROXY header of its connection to the pod states, if the pool sends one.
+    pub stated: Option<Stated>,
 }
 
 /// A connection in use.
@@ -70,6 +74,8 @@ pub struct Lease {
     pub sender: SendRequest<Upload>,
     pub line: Arc<PodConnection>,
     pub owner: Owner,
+    /// What its PROXY header has stated: it carries only requests of the same client address.
+    stated: Option<Stated>,
     /// How long it may be idle after this request, according to the pod.
     pub idle: Option<Duration>,
     opened: Instant,
@@ -143,7 +149,7 @@ impl Idle {
                 Owner::Anybody | Owner::Session(_) => true,
                 Owner::Visitor(_, connection) => connection == asker.connection,
             };
-            mine && kept.is_good(now) && kept.lease.sender.is_ready()
+            mine && kept.lease.stated == asker.stated && kept.is_good(now) && kept.lease.sender.is_ready()
         };
         let mut taken = None;
         if let Some(owned) = self.owned.get_mut(&asker.session) {
@@ -203,12 +209,20 @@ impl Upstream {
         }
     }
 
+    /// The PROXY header of a new connection; empty if the pool sends none.
+    fn header(&self, stated: Option<Stated>) -> Vec<u8> {
+        let header = self.kept.proxy.zip(stated).map(|(version, stated)| proxy::header(version, stated));
+        header.unwrap_or_default()
+    }
+
     async fn dial(&self, net: &Arc<dyn Net>, asker: Asker) -> Result<Lease, RequestError> {
-        let dialled = tokio::time::timeout(DIAL, net.dial(self.address)).await;
+        let header = self.header(asker.stated);
+        let dialled = tokio::time::timeout(DIAL, connect(&**net, self.address, &header)).await;
         let stream =
             dialled.map_err(|e| RequestError::pod(Step::Dial, "connecting timed out", e))?.map_err(not_reached)?;
         let line = Arc::new(PodConnection::default());
-        let redial = Redial { net: net.clone(), address: self.address, within: DIAL, repeated: self.repeated.clone() };
+        let redial =
+            Redial { net: net.clone(), address: self.address, header, within: DIAL, repeated: self.repeated.clone() };
         let mut builder = Builder::new();
         // A proxy may repair or ignore these (RFC 9112 §§5.1, 5.2); invalid fields are dropped.
         builder
@@ -228,8 +242,17 @@ impl Upstream {
             let _ = connection.with_upgrades().await;
         });
         let owner = if self.kept.share { Owner::Anybody } else { Owner::Session(asker.session) };
-        Ok(Lease { sender, line, owner, idle: None, opened: now(), is_kept: false })
+        Ok(Lease { sender, line, owner, stated: asker.stated, idle: None, opened: now(), is_kept: false })
     }
+}
+
+/// Connects to a pod, and sends the bytes before all others.
+pub(super) async fn connect(net: &dyn Net, address: SocketAddr, header: &[u8]) -> std::io::Result<Socket> {
+    let mut stream = net.dial(address).await?;
+    if !header.is_empty() {
+        stream.write_all(header).await?;
+    }
+    Ok(stream)
 }
 
 /// The pod's fault, unless this process has no file descriptor for the connection.
@@ -265,7 +288,7 @@ mod tests {
         let pods = Upstreams::new(KeptConnections::new(false), 100, IntCounter::new("repeated", "repeated").unwrap());
         let incarnation = Incarnation { uid: "u".into(), address: SocketAddr::from(([127, 0, 0, 1], 1)) };
         let upstream = pods.upstream(&incarnation);
-        let asker = Asker { session: SessionId(1), connection: 1 };
+        let asker = Asker { session: SessionId(1), connection: 1, stated: None };
         let mut leases = Vec::new();
         for _ in 0..n {
             let mut lease = upstream.dial(net, asker).await.unwrap();
@@ -278,7 +301,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_is_reused_only_by_requests_that_may_use_it() {
         let [ana, ben] = [SessionId(1), SessionId(2)];
-        let ask = |session, connection| Asker { session, connection };
+        let ask = |session, connection| Asker { session, connection, stated: None };
         for (owner, allowed) in [
             (Owner::Anybody, [true, true, true]),
             (Owner::Session(ana), [true, true, false]),
@@ -295,12 +318,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_whose_header_states_an_address_is_reused_only_for_that_address() {
+        let stated = |port| {
+            let (source, destination) = (([192, 0, 2, 7], port).into(), ([10, 0, 0, 1], 80).into());
+            Some(Stated::Addresses { source, destination })
+        };
+        let of = |stated| Asker { session: SessionId(1), connection: 1, stated };
+        for owner in [Owner::Anybody, Owner::Session(SessionId(1))] {
+            for (asker, allowed) in [(of(stated(1)), true), (of(stated(2)), false), (of(Some(Stated::Unknown)), false)]
+            {
+                let net: Arc<dyn Net> = Arc::new(Dialled::default());
+                let mut leases = leases(1, &net).await;
+                leases[0].stated = stated(1);
+                assert_eq!(idle(&[owner], leases).take(asker, now()).is_some(), allowed, "{asker:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn an_expired_connection_is_not_reused() {
         let net: Arc<dyn Net> = Arc::new(Dialled::default());
         let mut idle = idle(&[Owner::Anybody, Owner::Session(SessionId(1))], leases(2, &net).await);
         assert_eq!(idle.count, 2);
         let later = now() + Duration::from_secs(2);
-        assert!(idle.take(Asker { session: SessionId(1), connection: 1 }, later).is_none());
+        assert!(idle.take(Asker { session: SessionId(1), connection: 1, stated: None }, later).is_none());
         idle.retain(|kept| kept.is_good(later));
         assert_eq!((idle.count, idle.owned.len()), (0, 0));
     }

@@ -45,6 +45,8 @@ pub(super) struct Pump {
     /// Which events count as activity, and whether the current frame does.
     counts: Counts,
     counting: bool,
+    /// Bytes that the source has sent.
+    bytes: u64,
 }
 
 /// Events that a pump has noticed since the last call of `take_signs`.
@@ -106,6 +108,7 @@ impl Pump {
             signs: Signs::default(),
             counts,
             counting: false,
+            bytes: 0,
         };
         pump.take_early(early, metrics);
         pump
@@ -140,6 +143,11 @@ impl Pump {
         if self.frames.is_some() {
             self.edit.get_or_insert_default().pong = Some(payload);
         }
+    }
+
+    /// The number of bytes that the source has sent.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Whether a frame still waits for a boundary.
@@ -314,6 +322,7 @@ impl Pump {
             Direction::Out => &metrics.bytes_out,
         };
         bytes.inc_by(n as u64);
+        self.bytes += n as u64;
         self.signs.heard = true;
     }
 

@@ -4,6 +4,7 @@
 use super::seat::{Ending, GOING_AWAY, RESTART, SESSION_OVER, Seat};
 use super::{ATTEMPTS, LEAVING, NoSeat, STOPPING, Taken, Visitor, Visits, answered, locked};
 use crate::engine::Driver;
+use crate::front::access_log::Record;
 use crate::front::activity::{Counts, token};
 use crate::front::error::RequestError;
 use crate::front::{Dispatcher, Pool};
@@ -27,6 +28,8 @@ pub struct InFlight {
     passive: bool,
     /// It has become a tunnel.
     upgraded: AtomicBool,
+    /// Its record in the access log.
+    record: Option<Arc<Record>>,
 }
 
 impl InFlight {
@@ -39,6 +42,7 @@ impl InFlight {
             counts: Counts::ALL,
             passive: false,
             upgraded: AtomicBool::new(false),
+            record: None,
         }
     }
 
@@ -223,6 +227,17 @@ impl InFlight {
         (self.counts, self.passive) = (counts, passive);
     }
 
+    /// Sets its record in the access log.
+    pub fn is_recorded(&mut self, record: Option<Arc<Record>>) {
+        self.record = record;
+    }
+
+    /// Its record in the access log.
+    #[must_use]
+    pub fn record(&self) -> Option<&Arc<Record>> {
+        self.record.as_ref()
+    }
+
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.counts
@@ -232,6 +247,7 @@ impl InFlight {
     pub fn report(&self, pod: Ordinal, error: &RequestError) {
         self.pool.repeats.log(&self.pool.config.id.0, Some(pod), error);
         self.pool.metrics.fault(error.fault);
+        self.record.iter().for_each(|record| record.failed(error));
     }
 
     /// Whether this stream keeps the session present for `linger`. A passive one does only if streams at other replicas keep

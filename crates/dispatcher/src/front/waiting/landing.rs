@@ -22,7 +22,7 @@ pub async fn fetch(net: &dyn Net, landing: &Landing) -> Result<Response<Response
 
 async fn page(net: &dyn Net, landing: &Landing) -> Result<Response<ResponseBody>, BoxError> {
     let address = net.resolve(&landing.authority).await?.into_iter().next().ok_or("the name has no address")?;
-    let (mut head, body) = get(net, address, &landing.authority, &landing.path, LARGEST).await?.into_parts();
+    let (mut head, body) = get(net, address, &landing.authority, &landing.path, LARGEST, None).await?.into_parts();
     headers::for_visitor(&mut head.headers, None);
     fields::drop_targeted_caching(&mut head.headers);
     head.headers.remove(header::EXPIRES);

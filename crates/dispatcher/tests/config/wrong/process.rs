@@ -9,7 +9,7 @@ pub(super) const CASES: &[Case] = &[
 {PROCESSES}
 ",
         &[
-            r#"file:1: key `listen`: "0.0.0.0" is not an address to listen on; allowed: IP:PORT, such as 0.0.0.0:8080 or [::]:8080"#,
+            r#"file:1: key `listen`: "0.0.0.0" is not a place to listen; allowed: IP:PORT, such as 0.0.0.0:8080 or [::]:8080, unix:PATH, or systemd:NAME"#,
         ],
     ),
     (
