@@ -24,7 +24,7 @@ async fn methods_paths_fields_and_bodies_arrive_as_they_were_sent() {
     let dispatcher = before(&pod).await;
     let mut ana = Visitor::of(&dispatcher);
 
-    let got = ana.request("GET", "/a%20b/../c?q=%2F&r=a+b#", "X-Odd: \u{e9} \"quoted\"\r\n", b"").await;
+    let got = ana.request("GET", "/a%20b/../c?q=%2F&r=a+b", "X-Odd: \u{e9} \"quoted\"\r\n", b"").await;
     assert_eq!((got.status(), got.text().as_str()), (207, ""));
     assert_eq!(got.head.all("x-twice").collect::<Vec<_>>(), ["one", "two"]);
     let asked = pod.seen.last().head;
@@ -44,6 +44,9 @@ async fn methods_paths_fields_and_bodies_arrive_as_they_were_sent() {
     let got = ana.request("OPTIONS", "/o", "", b"").await;
     assert_eq!((got.status(), got.head.get("etag")), (304, Some("\"x\"")));
     assert_eq!(got.head.get("transfer-encoding"), None);
+    // A target has no fragment (RFC 9112 §3.2).
+    let got = ana.request("GET", "/a#b", "", b"").await;
+    assert_eq!((got.status(), pod.seen.last().head.path()), (400, "/o"));
 }
 
 #[tokio::test]
