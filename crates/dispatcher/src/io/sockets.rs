@@ -30,7 +30,7 @@ static RESERVED: Mutex<Vec<Reserved>> = Mutex::new(Vec::new());
 type Reserved = (Endpoint, Vec<Box<dyn Listener>>);
 
 /// Opens the endpoints that another process may use at the same time, before this process is ready to serve: from then on,
-/// connections wait here if the other process ends. [`open`] returns these listeners.
+/// connections wait here if the other process ends. `open` returns these listeners.
 ///
 /// # Errors
 /// Names the endpoint that cannot be listened on.
