@@ -52,6 +52,16 @@ async fn asleep(dispatcher: &Dispatcher) {
 }
 
 #[tokio::test]
+async fn a_weekly_schedule_keeps_pods_awake_without_a_visitor() {
+    // The whole day, every day.
+    let always = format!("{POOL}\nschedule = [{{ spare = 1 }}]");
+    let dispatcher = Setup::consoles(&always).start().await;
+    dispatcher.pool_is("/slots/free", 1).await;
+    assert_eq!(dispatcher.pool().await.desired, 1);
+    assert_eq!(consoles_of(dispatcher.folder.path()), 1);
+}
+
+#[tokio::test]
 async fn a_pool_wakes_for_a_visitor_and_sleeps_without_sessions() {
     let dispatcher = Setup::consoles(POOL).start().await;
     asleep(&dispatcher).await;

@@ -145,6 +145,25 @@ async fn a_slow_reader_costs_bounded_memory_and_stalls_no_other_stream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cancelled_upload_is_not_complete_for_the_pod() {
+    let rig = Rig::start("", "").await;
+    let client = rig.h2(65_535).await;
+    for (n, cancelled) in [(1, false), (2, true)] {
+        let mut client = client.clone().ready().await.unwrap();
+        let request = Request::post("http://play.example/body").body(()).unwrap();
+        let (_response, mut body) = client.send_request(request, false).unwrap();
+        body.send_data(Bytes::from_static(b"some"), !cancelled).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if cancelled {
+            body.send_reset(h2::Reason::NO_ERROR);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let (whole, broken) = (rig.seen.whole.load(Ordering::Relaxed), rig.seen.broken.load(Ordering::Relaxed));
+        assert_eq!((whole, broken), (1, n - 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn uploads_that_a_pod_does_not_read_stall_no_other_stream() {
     let rig = Rig::start("window_bytes = 65_535\nmax_streams = 20", "").await;
     let client = rig.h2(65_535).await;

@@ -6,7 +6,7 @@ use crate::front::forward::headers::Hop;
 use crate::front::framed_socket::{ConnectionPermit, Exchange, FramedSocket};
 use crate::front::{Dispatcher, access_log, http2, redirect, request};
 use crate::io::Listener;
-use crate::io::listener::{Connection, Limit, Secured, Serving};
+use crate::io::listener::{Connection, FIRST_REQUEST, Limit, Secured, Serving};
 use crate::io::proxy::Proxied;
 use crate::io::throttle::Throttle;
 use crate::shell::stopped;
@@ -144,7 +144,7 @@ const BUFFER_BESIDE_HEAD: usize = 64 * 1024;
 
 /// Serves one connection.
 async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, permit: ConnectionPermit, serves: Serves) {
-    let Connection { socket, peer, client, .. } = connection;
+    let Connection { socket, peer, client, since } = connection;
     let (is_tls, number) = (socket.is_tls(), dispatcher.next_connection());
     if serves == Serves::Http2 || socket.protocol() == Some(b"h2") {
         let answer = {
@@ -183,7 +183,11 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, permit: Conn
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
-        () = stopped(&mut stopping) => {
+        () = async {
+            stopped(&mut stopping).await;
+            // Without a request so far, the library would close it at once, although its first one may be on its way.
+            tokio::time::sleep_until(since + FIRST_REQUEST).await;
+        } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -250,7 +250,9 @@ pub(crate) async fn forward(
     let asker = Asker { session: stream.session(), connection: arrival.hop.connection, stated };
     let limit = dispatcher.config.limits.body_bytes;
     let stream = Arc::new(stream);
-    let upload = |incoming| Upload::new(incoming, stream.clone(), seat.clone(), limit, departed.expectation.clone());
+    let is_http2 = request.extensions().get::<Version>() == Some(&Version::HTTP_2);
+    let upload =
+        |incoming| Upload::new((incoming, is_http2), stream.clone(), seat.clone(), limit, departed.expectation.clone());
     let mut request = request.map(upload);
     let progress = request.body().progress();
     let patience = TimeLimits { answer: pool.config.answer, stall: pool.config.stall };

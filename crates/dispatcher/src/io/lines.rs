@@ -4,6 +4,7 @@
 
 use crate::io::throttle::Throttle;
 use prometheus::IntCounter;
+use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -46,7 +47,11 @@ impl Output {
 
 /// Not readable for other users: the lines contain addresses and paths.
 fn open(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+    // To open a named pipe without a reader would block this thread: it fails instead.
+    let waits = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(waits).open(path)?;
+    rustix::fs::fcntl_setfl(&file, OFlags::APPEND)?;
+    Ok(file)
 }
 
 enum Message {

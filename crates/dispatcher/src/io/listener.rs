@@ -41,6 +41,10 @@ pub(crate) struct Connection {
     pub(crate) client: Option<Arc<ClientCertificate>>,
 }
 
+/// A listener that stops still waits this long, from its accept, for a connection's handshake and first request: they may be on
+/// their way.
+pub(crate) const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
 /// A listener that is about to serve.
 pub(crate) struct Serving {
     pub(crate) listener: Box<dyn Listener>,
@@ -108,7 +112,8 @@ impl Serving {
             while connections.try_join_next().is_some() {}
             let Some(permit) = limit.permit(peer) else { continue };
             let peer = Peer { to: socket.tcp().and_then(|tcp| tcp.local_addr().ok()), ..Peer::at(peer) };
-            let connection = Connection { socket, peer, since: now(), client: None };
+            let began = now();
+            let connection = Connection { socket, peer, since: began, client: None };
             match opening.clone() {
                 None => connections.spawn(serve(connection, permit)),
                 Some(opening) => {
@@ -118,7 +123,10 @@ impl Serving {
                             biased;
                             connection = opening.connection(connection) => connection,
                             // No request has arrived yet.
-                            _ = stopping.wait_for(|is| *is) => return,
+                            () = async {
+                                let _ = stopping.wait_for(|is| *is).await;
+                                tokio::time::sleep_until(began + FIRST_REQUEST).await;
+                            } => return,
                         };
                         if let Some(connection) = connection {
                             serve(connection, permit).await;

@@ -35,7 +35,9 @@ type Reserved = (Endpoint, Vec<Box<dyn Listener>>);
 /// # Errors
 /// Names the endpoint that cannot be listened on.
 pub fn reserve<'e>(endpoints: impl Iterator<Item = &'e Endpoint>) -> Result<(), (&'e Endpoint, io::Error)> {
-    for endpoint in endpoints.filter(|endpoint| endpoint.reuse_port) {
+    // A Unix socket replaces the other process's: only a process that serves may do that.
+    let may_wait = |endpoint: &&Endpoint| endpoint.reuse_port && matches!(endpoint.at, At::Tcp(_));
+    for endpoint in endpoints.filter(may_wait) {
         let opened = open(endpoint).map_err(|error| (endpoint, error))?;
         RESERVED.lock().unwrap_or_else(PoisonError::into_inner).push((endpoint.clone(), opened));
     }
@@ -90,9 +92,7 @@ fn tcp(at: SocketAddr, endpoint: &Endpoint) -> io::Result<Box<dyn Listener>> {
 /// a socket that is not ready, and a socket of a process that has ended is replaced at once.
 fn unix(wanted: &UnixSocket, replaces: bool) -> io::Result<Box<dyn Listener>> {
     let path = &wanted.path;
-    if !replaces {
-        refuse_used(path)?;
-    }
+    refuse_used(path, replaces)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let new = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let _ = std::fs::remove_file(&new);
@@ -119,13 +119,14 @@ fn prepare(socket: &RawSocket, at: &Path, wanted: &UnixSocket) -> io::Result<()>
     socket.listen(BACKLOG)
 }
 
-/// Only the socket of a process that has ended may be replaced.
-fn refuse_used(path: &Path) -> io::Result<()> {
+/// Only a socket may be replaced; that of a process that has not ended only if this one `replaces` it.
+fn refuse_used(path: &Path, replaces: bool) -> io::Result<()> {
     let used = |what| Err(io::Error::new(io::ErrorKind::AddrInUse, what));
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
         Ok(found) if !found.file_type().is_socket() => used("there is a file that is no socket"),
+        Ok(_) if replaces => Ok(()),
         Ok(_) => match StdUnixStream::connect(path) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
             Err(error) => Err(error),

@@ -125,6 +125,12 @@ impl TlsError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Date(pub i64);
 
+impl Date {
+    fn at(time: Time) -> Date {
+        Date(i64::try_from(time.0 / 1000).unwrap_or(i64::MAX))
+    }
+}
+
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_second(self.0) {
@@ -155,13 +161,15 @@ impl Contents {
         Contents { certificate: contents(&files.certificate), key: contents(&files.key) }
     }
 
-    fn parse(self, files: &TlsFiles, now: Time) -> Result<Certificate, TlsError> {
+    /// `in_use`: the end of the certificate of these files that is in use. It may be read again after that: otherwise one that
+    /// has expired would keep everything else from being renewed.
+    fn parse(self, files: &TlsFiles, now: Time, in_use: Option<Date>) -> Result<Certificate, TlsError> {
         let (certificate, key) = (files.certificate.display().to_string(), files.key.display().to_string());
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&self.certificate?)
             .collect::<Result<_, _>>()
             .map_err(|error| TlsError::NotPem(certificate.clone(), error))?;
         let Some(leaf) = chain.first() else { return Err(TlsError::NoCertificate(certificate)) };
-        let (names, expires) = facts(leaf, &certificate, now)?;
+        let (names, expires) = facts(leaf, &certificate, now, in_use)?;
         let private = PrivateKeyDer::from_pem_slice(&self.key?).map_err(|error| {
             let is_absent = matches!(error, pem::Error::NoItemsFound);
             if is_absent { TlsError::NoKey(key.clone()) } else { TlsError::NotPem(key.clone(), error) }
@@ -177,7 +185,7 @@ impl Contents {
 /// # Errors
 /// If the files are not a certificate and its key, or the certificate is not valid now.
 pub fn read(files: &TlsFiles, now: Time) -> Result<Certificate, TlsError> {
-    Contents::of(files).parse(files, now)
+    Contents::of(files).parse(files, now, None)
 }
 
 /// Checks the files of client certificates, as they are used.
@@ -203,7 +211,12 @@ fn parse_ticket_keys(file: &Path, contents: Vec<u8>) -> Result<Vec<Vec<u8>>, Tls
 }
 
 /// The names of a certificate, and the end of its validity.
-fn facts(leaf: &CertificateDer<'_>, file: &str, now: Time) -> Result<(Vec<String>, Date), TlsError> {
+fn facts(
+    leaf: &CertificateDer<'_>,
+    file: &str,
+    now: Time,
+    in_use: Option<Date>,
+) -> Result<(Vec<String>, Date), TlsError> {
     let wrong = |why: String| TlsError::NotX509(file.to_owned(), why);
     let (_, leaf) = x509_parser::parse_x509_certificate(leaf).map_err(|error| wrong(error.to_string()))?;
     let alternatives = leaf.subject_alternative_name().map_err(|error| wrong(error.to_string()))?;
@@ -213,8 +226,8 @@ fn facts(leaf: &CertificateDer<'_>, file: &str, now: Time) -> Result<(Vec<String
     });
     let validity = leaf.validity();
     let (from, to) = (Date(validity.not_before.timestamp()), Date(validity.not_after.timestamp()));
-    let now = Date(i64::try_from(now.0 / 1000).unwrap_or(i64::MAX));
-    if to < now {
+    let now = Date::at(now);
+    if to < now && in_use != Some(to) {
         return Err(TlsError::Expired(file.to_owned(), to));
     }
     if now < from {

@@ -41,6 +41,9 @@ pub(super) struct Seen {
     pub(super) sent: AtomicU64,
     /// Bodies of `/never` that were dropped.
     pub(super) cancelled: AtomicU64,
+    /// Bodies sent to `/body` that were complete, and those that broke off.
+    pub(super) whole: AtomicU64,
+    pub(super) broken: AtomicU64,
 }
 
 impl Seen {
@@ -85,6 +88,11 @@ async fn answer(mut request: Request<Incoming>, seen: Arc<Seen>) -> Response<Bod
         "/echo" => {
             let answer = Response::builder().header("trailer", "x-check, grpc-status");
             answer.body(request.into_body().boxed()).unwrap()
+        }
+        "/body" => {
+            let is_whole = request.into_body().collect().await.is_ok();
+            (if is_whole { &seen.whole } else { &seen.broken }).fetch_add(1, Ordering::Relaxed);
+            Response::new(full("read"))
         }
         // As long as anything is accepted.
         "/big" => {

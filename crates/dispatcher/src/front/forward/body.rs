@@ -117,6 +117,10 @@ impl Cut for Cargo<Outbound> {
 struct CutOff;
 
 #[derive(Debug, thiserror::Error)]
+#[error("the visitor has cancelled the request")]
+struct Cancelled;
+
+#[derive(Debug, thiserror::Error)]
 #[error("the pod's response ended early")]
 struct EndedEarly;
 
@@ -134,6 +138,8 @@ pub struct Upload {
 
 struct Inbound {
     incoming: Incoming,
+    /// It came over HTTP/2. There, the library takes a cancelled request (`RST_STREAM` with `NO_ERROR`) for the end of its body.
+    is_http2: bool,
     progress: Arc<Progress>,
     stream: Arc<InFlight>,
 }
@@ -142,7 +148,7 @@ impl Upload {
     /// `limit`: in bytes.
     #[must_use]
     pub fn new(
-        incoming: Incoming,
+        (incoming, is_http2): (Incoming, bool),
         stream: Arc<InFlight>,
         seat: Arc<Seat>,
         limit: Option<u64>,
@@ -151,7 +157,7 @@ impl Upload {
         let expectation = expectation.map(|e| (e, Box::pin(tokio::time::sleep(CONTINUE))));
         let progress = Arc::new(Progress::new(incoming.is_end_stream()));
         Upload {
-            cargo: Cargo::new(Inbound { incoming, progress: progress.clone(), stream }),
+            cargo: Cargo::new(Inbound { incoming, is_http2, progress: progress.clone(), stream }),
             seat,
             watched: false,
             left: limit,
@@ -220,6 +226,9 @@ impl Body for Upload {
             this.progress.waits_for_source();
             return Poll::Pending;
         };
+        if frame.is_none() && inbound.is_http2 && !inbound.incoming.is_end_stream() {
+            return Poll::Ready(Some(Err(Cancelled.into())));
+        }
         if inbound.stream.counts().requests {
             this.seat.mark_active();
         }

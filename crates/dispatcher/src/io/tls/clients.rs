@@ -96,14 +96,12 @@ impl ClientFiles {
     }
 }
 
-/// With lists, a certificate whose issuer has none is refused.
+/// With lists, a certificate is refused if one of the authorities above it has none, or is itself revoked.
 fn builder(
     roots: Arc<RootCertStore>,
     lists: Vec<CertificateRevocationListDer<'static>>,
 ) -> tokio_rustls::rustls::server::ClientCertVerifierBuilder {
-    WebPkiClientVerifier::builder_with_provider(roots, Arc::new(ring::default_provider()))
-        .with_crls(lists)
-        .only_check_end_entity_revocation()
+    WebPkiClientVerifier::builder_with_provider(roots, Arc::new(ring::default_provider())).with_crls(lists)
 }
 
 /// The certificate by which the client of a connection has identified itself.

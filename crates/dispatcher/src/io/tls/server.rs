@@ -90,6 +90,8 @@ struct Attempt {
     settings: TlsSettings,
     /// The hash of all files, or of why they could not be read.
     digest: [u8; 32],
+    /// When to try again although nothing has changed: a certificate begins to be valid.
+    again: Option<Date>,
 }
 
 impl Tls {
@@ -98,8 +100,8 @@ impl Tls {
     pub fn new(of: &'static str, settings: TlsSettings, now: Time) -> Result<Tls, TlsError> {
         let tickets = ring::Ticketer::new().map_err(TlsError::Unavailable)?;
         let files = Files::of(&settings);
-        let last = Attempt { settings: settings.clone(), digest: files.digest() };
-        let current = Current::new(&settings, files, &tickets, now)?;
+        let last = Attempt { settings: settings.clone(), digest: files.digest(), again: None };
+        let current = Current::new(&settings, files, &tickets, now, &[])?;
         Ok(Tls { of, current: Mutex::new(current), last: Mutex::new(last), tickets })
     }
 
@@ -128,11 +130,16 @@ impl Tls {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let files = Files::of(settings);
         let digest = files.digest();
-        if digest == last.digest && *settings == last.settings {
+        let is_due = last.again.is_some_and(|again| again <= Date::at(now));
+        if digest == last.digest && *settings == last.settings && !is_due {
             return None;
         }
-        *last = Attempt { settings: settings.clone(), digest };
-        let read = Current::new(settings, files, &self.tickets, now);
+        let read = Current::new(settings, files, &self.tickets, now, &self.loaded());
+        let again = match &read {
+            Err(TlsError::NotYetValid(_, from)) => Some(*from),
+            Ok(_) | Err(_) => None,
+        };
+        *last = Attempt { settings: settings.clone(), digest, again };
         Some(read.map(|new| *self.current.lock().unwrap_or_else(PoisonError::into_inner) = new))
     }
 }
@@ -143,11 +150,13 @@ impl Current {
         files: Files,
         tickets: &Arc<dyn ProducesTickets>,
         now: Time,
+        in_use: &[Loaded],
     ) -> Result<Current, TlsError> {
         let mut certificates: Vec<Certificate> = Vec::new();
         let mut loaded = Vec::new();
         for (files, contents) in settings.certificates.iter().zip(files.pairs) {
-            let certificate = contents.parse(files, now)?;
+            let used = in_use.iter().find(|loaded| loaded.file == files.certificate).map(|loaded| loaded.expires);
+            let certificate = contents.parse(files, now, used)?;
             if certificate.names.is_empty() && !certificates.is_empty() {
                 return Err(TlsError::NoName(files.certificate.display().to_string()));
             }
