@@ -1,6 +1,6 @@
 //! Forwards a request from its seat to the pod and the response back: headers, a connection to one incarnation, bodies that
 //! are streamed and never buffered completely. A request is repeated if nothing of it was sent; and once, by its connection
-//! (`line.rs`), if the pod closed a kept connection on it, its method is idempotent and no part of its body was read.
+//! (`pod_socket.rs`), if the pod closed a kept connection on it, its method is idempotent and no part of its body was read.
 
 pub mod body;
 #[cfg(test)]
