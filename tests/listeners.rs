@@ -87,7 +87,8 @@ async fn a_peer_that_is_no_trusted_proxy_may_not_send_a_proxy_header() {
     assert_eq!(pod.seen.count(), 0);
     let series = "slotkeeper_proxy_headers_total{outcome=\"untrusted\"} ";
     assert_eq!(metric(&dispatcher, series).await, Some(1));
-    assert!(dispatcher.log().contains("the peer is not in trusted_proxies"), "{}", dispatcher.log());
+    let what = "the peer is not in trusted_proxies";
+    eventually("a line in the log", async || dispatcher.log().contains(what)).await;
 }
 
 /// A pod that expects a PROXY header of version 1, and answers with it.
@@ -319,7 +320,8 @@ async fn a_process_that_takes_over_under_load_refuses_no_connection() {
             former.stop().await
         });
         assert!(ended.success());
-        assert!(next.log().contains("waiting for the former process to end"), "{}", next.log());
+        let what = "waiting for the former process to end";
+        eventually("a line in the log", async || next.log().contains(what)).await;
         former = next;
         load.goes_on(100).await;
     }

@@ -6,6 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use slotkeeper_tests::pod::Socket;
 use slotkeeper_tests::{Dispatcher, Setup, Visitor, eventually, patiently};
 use std::path::Path;
+use std::time::Duration;
 use tokio_tungstenite::tungstenite::Message;
 
 const POOL: &str = "max_pods = 2\ncooldown_seconds = 0.5\ngrace_seconds = 0.3\nlinger_seconds = 0.2";
@@ -54,7 +55,7 @@ async fn asleep(dispatcher: &Dispatcher) {
 #[tokio::test]
 async fn a_weekly_schedule_keeps_pods_awake_without_a_visitor() {
     // The whole day, every day.
-    let always = format!("{POOL}\nschedule = [{{ spare = 1 }}]");
+    let always = format!("{POOL}\ntime_zone = \"UTC\"\nschedule = [{{ spare = 1 }}]");
     let dispatcher = Setup::consoles(&always).start().await;
     dispatcher.pool_is("/slots/free", 1).await;
     assert_eq!(dispatcher.pool().await.desired, 1);
@@ -97,7 +98,15 @@ async fn a_pool_wakes_for_a_visitor_and_sleeps_without_sessions() {
 async fn clients_that_never_return_with_their_cookie_wake_no_pod() {
     let dispatcher = Setup::consoles(POOL).limit("new_sessions_per_second = 1000000").start().await;
     let position = async || dispatcher.metrics().await.get("slotkeeper_journal_position").unwrap();
-    let before = position().await;
+    // The entries of the start have been written.
+    asleep(&dispatcher).await;
+    let before = loop {
+        let position_now = position().await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        if position().await == position_now {
+            break position_now;
+        }
+    };
     for n in 0..1000 {
         let mut bot = Visitor::of(&dispatcher);
         let got = match n % 4 {

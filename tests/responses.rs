@@ -278,7 +278,9 @@ async fn a_response_that_ends_early_is_counted_and_logged_once_a_minute() {
     }
     let faults = dispatcher.metrics().await.of_pool("slotkeeper_request_faults_total", "fault=pod");
     assert_eq!(faults, ANSWERS.len() as u64);
+    let what = "the pod's response ended early";
+    slotkeeper_tests::eventually("a line in the log", async || dispatcher.log().contains(what)).await;
     let log = dispatcher.log();
-    let lines: Vec<&str> = log.lines().filter(|l| l.contains("the pod's response ended early")).collect();
+    let lines: Vec<&str> = log.lines().filter(|l| l.contains(what)).collect();
     assert!(matches!(lines[..], [one] if one.contains("pod=0") && one.contains("end of file")), "{log}");
 }
