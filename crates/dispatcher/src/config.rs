@@ -272,14 +272,57 @@ impl Config {
     }
 }
 
-impl Config {
-    /// Where visitors connect: the endpoints without TLS, with TLS, those that redirect, and those with HTTP/2.
+/// A kind of listener for visitors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// HTTP/1.1 without TLS.
+    Plain,
+    /// TLS, whose handshake chooses the version of HTTP.
+    Tls,
+    /// Redirects every request to https.
+    Redirect,
+    /// HTTP/2 without TLS, with prior knowledge.
+    Http2,
+}
+
+impl ListenerKind {
+    /// The setting with its endpoints.
     #[must_use]
-    pub fn endpoints(&self) -> Vec<Endpoint> {
-        let all: Vec<&Endpoint> =
-            [&self.listen, &self.tls.listen, &self.tls.redirect, &self.http2.listen].into_iter().flatten().collect();
+    pub fn setting(self) -> &'static str {
+        match self {
+            ListenerKind::Plain => "`listen`",
+            ListenerKind::Tls => "`tls.listen`",
+            ListenerKind::Redirect => "`tls.redirect_listen`",
+            ListenerKind::Http2 => "`http2.listen`",
+        }
+    }
+}
+
+impl Config {
+    /// Where visitors connect, as configured.
+    pub fn listeners(&self) -> impl Iterator<Item = (ListenerKind, &Endpoint)> {
+        let all = [
+            (ListenerKind::Plain, &self.listen),
+            (ListenerKind::Tls, &self.tls.listen),
+            (ListenerKind::Redirect, &self.tls.redirect),
+            (ListenerKind::Http2, &self.http2.listen),
+        ];
+        all.into_iter().flat_map(|(kind, endpoints)| endpoints.iter().map(move |endpoint| (kind, endpoint)))
+    }
+
+    /// Where visitors connect, with the options of sockets that depend on other settings.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<(ListenerKind, Endpoint)> {
+        let all: Vec<&Endpoint> = self.listeners().map(|(_, endpoint)| endpoint).collect();
         let reuse_port = self.takeover.is_some();
-        all.iter().map(|endpoint| Endpoint { reuse_port, ..endpoint.beside(&all) }).collect()
+        let opened = |endpoint: &Endpoint| Endpoint { reuse_port, ..endpoint.beside(&all) };
+        self.listeners().map(|(kind, endpoint)| (kind, opened(endpoint))).collect()
+    }
+
+    /// Whether this is the address of a trusted proxy.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|proxies| proxies.contains(address))
     }
 
     /// A listener that is not for visitors.

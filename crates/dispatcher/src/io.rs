@@ -10,6 +10,7 @@ pub mod inherited;
 pub(crate) mod key_lines;
 pub mod lines;
 pub(crate) mod listener;
+pub(crate) mod private;
 pub mod proxy;
 pub mod service;
 pub mod sockets;

@@ -254,7 +254,8 @@ fn serve(mut config: Config, again: Option<Again>, started: impl FnOnce(&Listeni
         let (net, ids, clock): (Arc<dyn Net>, _, _) = (Arc::new(RealNet), Ids::Os, Clock::real());
         tokio::spawn(service::watchdog());
         // Connections wait here from now on, if a process with the same listeners ends.
-        sockets::reserve(config.endpoints().iter())
+        let endpoints = config.endpoints();
+        sockets::reserve(endpoints.iter().map(|(_, endpoint)| endpoint))
             .map_err(|(at, error)| anyhow::Error::new(error).context(format!("cannot listen on {}", at.at)))?;
         // If another process holds the journal, nothing else is started.
         let journal = open_journal(&config, &net, clock).await?;
@@ -271,9 +272,9 @@ fn serve(mut config: Config, again: Option<Again>, started: impl FnOnce(&Listeni
             let Listening { visitors, tls, redirect, http2, unix, admin, keda } = listening;
             tracing::info!(?visitors, ?admin, ?keda, ?tls, ?redirect, ?http2, ?unix, "listening");
             let unused = service::names();
-            if unused != "none" {
+            if !unused.is_empty() {
                 tracing::warn!(
-                    sockets = unused,
+                    sockets = unused.join(", "),
                     "sockets of the service manager not used: no listener is systemd:NAME with these names"
                 );
             }

@@ -3,11 +3,10 @@
 mod housekeeping;
 
 use crate::cluster::Cluster;
-use crate::config::{Config, Endpoint, Secret};
+use crate::config::{Config, Endpoint, ListenerKind, Secret};
 use crate::engine::Engine;
 use crate::fleet::tasks::Tasks;
 use crate::front::Dispatcher;
-use crate::front::connection::ListenerKind;
 use crate::front::visit::FAREWELL;
 use crate::io::listener::Secured;
 use crate::io::tls::{Tls, TlsError, TlsSettings};
@@ -209,14 +208,11 @@ fn open_visitors(
 ) -> Vec<AbortHandle> {
     let mut serving = Vec::new();
     for Opened { listener, kind, proxy } in listeners {
-        let kind = match (kind, tls) {
-            (Kind::Tls, Some(secured)) => ListenerKind::Tls(secured.clone()),
-            (Kind::Tls, None) => continue,
-            (Kind::Redirect, _) => ListenerKind::Redirect,
-            (Kind::Http2, _) => ListenerKind::Http2,
-            (Kind::Plain, _) => ListenerKind::Plain,
-        };
-        let open = crate::front::connection::open(dispatcher.clone(), listener, kind, proxy, connections.clone());
+        let tls = tls.filter(|_| kind == ListenerKind::Tls).cloned();
+        if kind == ListenerKind::Tls && tls.is_none() {
+            continue;
+        }
+        let open = crate::front::connection::open(dispatcher.clone(), listener, kind, tls, proxy, connections.clone());
         serving.push(helpers.spawn(open));
     }
     serving
@@ -333,19 +329,10 @@ fn tls(of: &'static str, settings: Option<TlsSettings>, clock: &Clock) -> Result
     Ok(Some(Arc::new(Tls::new(of, settings, clock.wall())?)))
 }
 
-/// A kind of listener for visitors, before its TLS is set up.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Plain,
-    Tls,
-    Redirect,
-    Http2,
-}
-
 /// A listener for visitors.
 struct Opened {
     listener: Box<dyn Listener>,
-    kind: Kind,
+    kind: ListenerKind,
     /// Connections begin with a PROXY header.
     proxy: bool,
 }
@@ -354,12 +341,8 @@ type Listeners = (Vec<Opened>, Option<Box<dyn Listener>>, Option<Box<dyn Listene
 
 async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
     let mut listeners = Vec::new();
-    let plain = config.listen.iter().map(|_| Kind::Plain);
-    let tls = config.tls.listen.iter().map(|_| Kind::Tls);
-    let redirect = config.tls.redirect.iter().map(|_| Kind::Redirect);
-    let http2 = config.http2.listen.iter().map(|_| Kind::Http2);
-    for (endpoint, kind) in config.endpoints().iter().zip(plain.chain(tls).chain(redirect).chain(http2)) {
-        let opened = net.open(endpoint).await.with_context(|| format!("cannot listen on {}", endpoint.at))?;
+    for (kind, endpoint) in config.endpoints() {
+        let opened = net.open(&endpoint).await.with_context(|| format!("cannot listen on {}", endpoint.at))?;
         listeners.extend(opened.into_iter().map(|listener| Opened { listener, kind, proxy: endpoint.proxy }));
     }
     let admin = match config.admin.listen {
@@ -380,10 +363,10 @@ async fn listen(net: &dyn Net, config: &Config) -> anyhow::Result<Listeners> {
         those.map(|(listener, _)| listener.address()).collect()
     };
     let listening = Listening {
-        visitors: of(Kind::Plain),
-        tls: of(Kind::Tls),
-        redirect: of(Kind::Redirect),
-        http2: of(Kind::Http2),
+        visitors: of(ListenerKind::Plain),
+        tls: of(ListenerKind::Tls),
+        redirect: of(ListenerKind::Redirect),
+        http2: of(ListenerKind::Http2),
         unix: all().filter_map(|(listener, _)| listener.path()).collect(),
         admin: admin.as_ref().map(|l| l.address()),
         keda: keda.as_ref().map(|l| l.address()),

@@ -8,6 +8,7 @@ mod http2;
 mod journal;
 mod keda;
 mod kubernetes;
+mod memory_dispatcher;
 mod memory_net;
 mod processes;
 mod redis;

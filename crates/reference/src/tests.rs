@@ -53,7 +53,12 @@ impl Story {
     }
 
     fn see(&mut self, what: Observation) -> &mut Self {
-        let found = self.reference.observe(&Observed { at: self.now, tolerance: 0, what });
+        self.see_since(0, what)
+    }
+
+    /// It became true at some moment of the last `tolerance` milliseconds.
+    fn see_since(&mut self, tolerance: u64, what: Observation) -> &mut Self {
+        let found = self.reference.observe(&Observed { at: self.now, tolerance, what });
         self.found.extend(found.into_iter().map(|f| (f.rule, f.time)));
         self
     }
@@ -286,9 +291,7 @@ fn an_answer_that_was_asked_for_before_the_end_begins_no_session() {
     let mut story = full(Watch::Events);
     story.see(Observation::Kicked { visitor: ANA.into() }).closed(ANA, 1).ended(ANA, Reason::Kicked);
     let answer = Answer::Seat { pod: "p0".into() };
-    let late = Observed { at: story.now + 10, tolerance: 20, what: Observation::Told { visitor: ANA.into(), answer } };
-    story.now += 10;
-    story.found.extend(story.reference.observe(&late).into_iter().map(|f| (f.rule, f.time)));
+    story.pass(10).see_since(20, Observation::Told { visitor: ANA.into(), answer });
     story.pod("p0", 0, PodState::Terminating { by: Remover::Recycle }).lawful();
 }
 

@@ -91,8 +91,8 @@ pub(crate) struct Visitor {
     pub(crate) contact: Option<(PodId, u64)>,
     /// Its session may be forgotten: the next answer is accepted as it is.
     pub(crate) amnesty: bool,
-    /// When its session began is unknown, and so are its deadlines: until it is told that no session is left of the time before a
-    /// journal loss, or before it was last observed in its pod.
+    /// Its session may be older than what was observed of it (a journal loss, a long absence), so its deadlines are unknown. Until a
+    /// response reports the end of that session, or that there is none.
     pub(crate) past_unknown: bool,
 }
 
@@ -161,7 +161,7 @@ impl Reference {
         let visitor = self.visitor(id);
         let was = visitor.state.clone();
         if events && matches!((&was, answer), (State::Over(_), Answer::Seat { .. })) && earliest <= visitor.told_at {
-            // Asked for before it was told that its session had ended: no new session.
+            // The request was sent before the end of its session was reported: it begins no session.
             return;
         }
         let pardoned = std::mem::take(&mut visitor.amnesty);
@@ -316,8 +316,9 @@ impl Reference {
         let visitor = self.visitor(id);
         if events {
             visitor.may_have_begun(earliest);
+        } else {
+            visitor.first_stream.get_or_insert(earliest);
         }
-        visitor.first_stream.get_or_insert(earliest);
         visitor.sign = visitor.sign.max(earliest);
         visitor.came = true;
         let stream = visitor.streams.entry(number).or_insert_with(|| Stream {

@@ -8,8 +8,8 @@ use super::pool::{self, NamedPool};
 use super::setting::{Access, Kind, Row, Shown, field, number, read_all, seconds, seconds_or_off};
 use super::table::{ConfigError, Source, Table, Value, quoted};
 use super::{
-    AddressField, ClusterConfig, Config, JournalConfig, OnRestart, PoolConfig, access_log, admin, http2, journal, keda,
-    kubernetes, limits, secrets, tls, together,
+    AddressField, ClusterConfig, Config, JournalConfig, ListenerKind, OnRestart, PoolConfig, access_log, admin, http2,
+    journal, keda, kubernetes, limits, secrets, tls, together,
 };
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -147,19 +147,15 @@ fn top(table: &Table<'_>) -> Config {
     tls::tls(table, &mut config);
     http2::http2(table, &mut config);
     if !table.has("trusted_proxies") {
-        for (path, endpoint) in [
-            ("listen", &config.listen),
-            ("tls", &config.tls.listen),
-            ("tls", &config.tls.redirect),
-            ("http2", &config.http2.listen),
-        ]
-        .into_iter()
-        .flat_map(|(path, all)| all.iter().map(move |endpoint| (path, endpoint)))
-        .filter(|(_, endpoint)| endpoint.proxy)
-        {
+        for (kind, endpoint) in config.listeners().filter(|(_, endpoint)| endpoint.proxy) {
+            let key = match kind {
+                ListenerKind::Plain => "listen",
+                ListenerKind::Tls | ListenerKind::Redirect => "tls",
+                ListenerKind::Http2 => "http2",
+            };
             let what =
                 "accepts PROXY headers of trusted proxies only, and there are none; allowed: with `trusted_proxies`";
-            table.wrong(path, format_args!("{} {what}", endpoint.at));
+            table.wrong(key, format_args!("{} {what}", endpoint.at));
         }
     }
     limits::limits(table, &mut config.limits);

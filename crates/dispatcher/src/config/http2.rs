@@ -3,8 +3,8 @@
 use super::addresses::{ENDPOINT, endpoint};
 use super::setting::{Kind, Row, field, number, read_all, seconds_or_off};
 use super::table::Table;
-use super::tls::distinct;
-use super::{Config, Endpoint};
+use super::tls::{distinct, taken};
+use super::{Config, Endpoint, ListenerKind};
 use std::time::Duration;
 
 /// Where and how visitors speak HTTP/2.
@@ -68,10 +68,7 @@ pub(crate) const ROWS: &[Row<Http2>] = &[
 pub(super) fn http2(top: &Table<'_>, config: &mut Config) {
     let Some(table) = top.table("http2") else { return };
     read_all(ROWS, &table, &mut config.http2);
-    let mut taken: Vec<(Endpoint, &str)> = config.listen.iter().map(|at| (at.clone(), "`listen`")).collect();
-    taken.extend(config.admin.listen.map(|at| (at.into(), "[admin]")));
-    taken.extend(config.tls.listen.iter().map(|at| (at.clone(), "`tls.listen`")));
-    taken.extend(config.tls.redirect.iter().map(|at| (at.clone(), "`tls.redirect_listen`")));
-    distinct(&table, "listen", "`http2.listen`", &mut taken);
+    let mut taken = taken(config, &[ListenerKind::Plain, ListenerKind::Tls, ListenerKind::Redirect]);
+    distinct(&table, "listen", ListenerKind::Http2, &mut taken);
     table.finish();
 }

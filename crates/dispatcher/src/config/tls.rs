@@ -4,7 +4,7 @@ use super::addresses::{ENDPOINT, endpoint};
 use super::field::{Choices, choice};
 use super::setting::{Access, DAY, Kind, Row, Setting, Shown, field, kept, number, read_all, seconds, seconds_or_off};
 use super::table::Table;
-use super::{Config, Endpoint, Http2, Keda, TlsFiles, permissions};
+use super::{Config, Endpoint, Http2, Keda, ListenerKind, TlsFiles, permissions};
 use crate::io::Clock;
 use crate::io::tls::{self, Ask, Clients, TlsSettings, TlsVersion};
 use std::collections::BTreeSet;
@@ -198,10 +198,9 @@ pub(super) fn tls(top: &Table<'_>, config: &mut Config) {
     if !table.has("listen") {
         table.missing("listen", "allowed: IP:PORT, such as \"0.0.0.0:443\", or a list");
     }
-    let mut taken: Vec<(Endpoint, &str)> = config.listen.iter().map(|at| (at.clone(), "`listen`")).collect();
-    taken.extend(config.admin.listen.map(|at| (at.into(), "[admin]")));
-    distinct(&table, "listen", "`tls.listen`", &mut taken);
-    distinct(&table, "redirect_listen", "`tls.redirect_listen`", &mut taken);
+    let mut taken = taken(config, &[ListenerKind::Plain]);
+    distinct(&table, "listen", ListenerKind::Tls, &mut taken);
+    distinct(&table, "redirect_listen", ListenerKind::Redirect, &mut taken);
     if table.has("redirect_port") && !table.has("redirect_listen") {
         table.wrong("redirect_port", "without `redirect_listen`, nothing is redirected; allowed: both");
     }
@@ -266,11 +265,18 @@ fn ticket_keys(table: &Table<'_>, tls: &TlsListeners, file: &std::path::Path) {
     }
 }
 
+/// The endpoints of operators, and of the listeners that have been read before, with their settings.
+pub(super) fn taken(config: &Config, read: &[ListenerKind]) -> Vec<(Endpoint, &'static str)> {
+    let visitors = config.listeners().filter(|(kind, _)| read.contains(kind));
+    let visitors = visitors.map(|(kind, endpoint)| (endpoint.clone(), kind.setting()));
+    visitors.chain(config.admin.listen.map(|address| (address.into(), "[admin]"))).collect()
+}
+
 /// Reports addresses of a listener that another one uses.
 pub(super) fn distinct(
     table: &Table<'_>,
     key: &'static str,
-    name: &'static str,
+    kind: ListenerKind,
     taken: &mut Vec<(Endpoint, &'static str)>,
 ) {
     if table.has_empty_list(key) {
@@ -282,7 +288,7 @@ pub(super) fn distinct(
         if let Some((_, other)) = taken.iter().find(|(other, _)| other.is_same(&own)) {
             at.wrong(format_args!("{} is already used by {other}; allowed: another address", own.at));
         }
-        taken.push((own, name));
+        taken.push((own, kind.setting()));
     }
 }
 

@@ -6,7 +6,7 @@ mod format;
 use crate::config::{AccessFormat, AccessLog as Settings, Config};
 use crate::front::client;
 use crate::front::error::{BoxError, RequestError};
-use crate::front::forward::body::ResponseBody;
+use crate::front::forward::body::{ResponseBody, size};
 use crate::front::forward::headers::Hop;
 use crate::io::lines::{Fates, Lines};
 use crate::io::{Clock, now};
@@ -138,7 +138,7 @@ impl Asked {
             address: client::address(hop, headers),
             method: request.method().clone(),
             target: format::target(target.as_bytes()),
-            version: request.extensions().get::<Version>().copied().unwrap_or(request.version()),
+            version: if hop.is_http2 { Version::HTTP_2 } else { request.version() },
             is_tls: hop.is_tls,
             referrer,
             agent: field(&header::USER_AGENT),
@@ -231,7 +231,7 @@ impl Body for Logged {
     ) -> Poll<Option<std::result::Result<Frame<Bytes>, BoxError>>> {
         let frame = Pin::new(&mut self.answer).poll_frame(cx);
         match &frame {
-            Poll::Ready(Some(Ok(frame))) => self.record.sent(frame.data_ref().map_or(0, Bytes::len) as u64),
+            Poll::Ready(Some(Ok(frame))) => self.record.sent(size(frame) as u64),
             Poll::Ready(Some(Err(_))) => self.record.ended("body_cut"),
             Poll::Ready(None) | Poll::Pending => {}
         }

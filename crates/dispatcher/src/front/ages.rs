@@ -60,7 +60,7 @@ impl Ages {
         steps.from = shifted(steps.from);
     }
 
-    /// The age of a cookie. ClockSteps of the clock are only considered if it would be older than `limit` otherwise.
+    /// The age of a cookie. Steps of the clock are only considered if it would be older than `limit` otherwise.
     #[must_use]
     pub fn age(&self, clock: &Clock, issued: Time, limit: Millis) -> Millis {
         let age = clock.wall().since(issued);

@@ -1,16 +1,16 @@
 //! Visitors' connections: how many there may be, and the HTTP library on each of them.
 
-use crate::config::{Config, Limits};
+use crate::config::{Limits, ListenerKind};
 use crate::front::forward::body::ResponseBody;
 use crate::front::forward::headers::Hop;
 use crate::front::framed_socket::{ConnectionPermit, Exchange, FramedSocket};
 use crate::front::{Dispatcher, access_log, http2, redirect, request};
 use crate::io::Listener;
-use crate::io::listener::{Connection, FIRST_REQUEST, Limit, Secured, Serving};
+use crate::io::listener::{Connection, Limit, Secured, Serving, no_first_request};
 use crate::io::proxy::Proxied;
 use crate::io::throttle::Throttle;
 use crate::shell::stopped;
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,41 +21,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A kind of listener for visitors.
-pub(crate) enum ListenerKind {
-    Plain,
-    Tls(Secured),
-    /// HTTP/2 without TLS, with prior knowledge.
-    Http2,
-    /// Redirects every request to https.
-    Redirect,
-}
-
-/// The protocol and the purpose of a listener's connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Serves {
-    /// HTTP/1.1, or the choice of the TLS handshake.
-    Visitors,
-    Http2,
-    Redirects,
-}
-
 /// Serves visitors until the dispatcher stops, and returns when their connections have ended.
 pub(crate) async fn open(
     dispatcher: Arc<Dispatcher>,
     listener: Box<dyn Listener>,
-    door: ListenerKind,
+    kind: ListenerKind,
+    tls: Option<Secured>,
     proxy: bool,
     connections: Arc<Semaphore>,
 ) {
     let errors = dispatcher.metrics.process.accept_errors("visitors");
     // `run` decides how long open connections may take.
-    let (serves, tls) = match door {
-        ListenerKind::Plain => (Serves::Visitors, None),
-        ListenerKind::Tls(secured) => (Serves::Visitors, Some(secured)),
-        ListenerKind::Http2 => (Serves::Http2, None),
-        ListenerKind::Redirect => (Serves::Redirects, None),
-    };
     let proxied = proxy.then(|| proxied(&dispatcher));
     let serving = Serving { listener, of: "visitors", errors, proxied, tls, last: Duration::MAX };
     let mut stopping = dispatcher.stopping.clone();
@@ -63,7 +39,7 @@ pub(crate) async fn open(
         Visitors { dispatcher: dispatcher.clone(), connections, next: None, waits: false, full: Throttle::new() };
     serving
         .run(stopped(&mut stopping), limit, move |connection, permit| {
-            serve(dispatcher.clone(), connection, permit, serves)
+            serve(dispatcher.clone(), connection, permit, kind)
         })
         .await;
 }
@@ -73,8 +49,8 @@ fn proxied(dispatcher: &Arc<Dispatcher>) -> Proxied {
     let headers = dispatcher.metrics.process.proxy_headers();
     let dispatcher = dispatcher.clone();
     let admits = move |peer: IpAddr| {
-        let config: &Config = &dispatcher.config;
-        config.trusted_proxies.iter().any(|proxies| proxies.contains(peer)).then_some(config.limits.header_time)
+        let config = &dispatcher.config;
+        config.trusts(peer).then_some(config.limits.header_time)
     };
     Proxied { admits: Arc::new(admits), headers }
 }
@@ -143,23 +119,23 @@ const BUFFER: usize = 8192 + 4096 * 100;
 const BUFFER_BESIDE_HEAD: usize = 64 * 1024;
 
 /// Serves one connection.
-async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, permit: ConnectionPermit, serves: Serves) {
+async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, permit: ConnectionPermit, kind: ListenerKind) {
     let Connection { socket, peer, client, since } = connection;
     let (is_tls, number) = (socket.is_tls(), dispatcher.next_connection());
-    if serves == Serves::Http2 || socket.protocol() == Some(b"h2") {
-        let answer = {
-            let dispatcher = dispatcher.clone();
-            move |mut request: Request<Incoming>| {
-                // Its version is HTTP/1.1 from here on; the access log shows this one.
-                request.extensions_mut().insert(Version::HTTP_2);
-                let (dispatcher, client) = (dispatcher.clone(), client.clone());
-                async move {
-                    let hop = Hop::on(&dispatcher.config, peer, number, is_tls, client.as_deref());
-                    answer(&dispatcher, request, &hop, serves).await
-                }
+    let is_http2 = kind == ListenerKind::Http2 || socket.protocol() == Some(b"h2");
+    let respond = {
+        let dispatcher = dispatcher.clone();
+        move |request: Request<Incoming>| {
+            let (dispatcher, client) = (dispatcher.clone(), client.clone());
+            async move {
+                let hop =
+                    Hop { is_tls, is_http2, client: client.as_deref(), ..Hop::of(&dispatcher.config, peer, number) };
+                answer(&dispatcher, request, &hop, kind).await
             }
-        };
-        return http2::serve(&dispatcher, socket, peer.address, permit, answer).await;
+        }
+    };
+    if is_http2 {
+        return http2::serve(&dispatcher, socket, peer.address, permit, respond).await;
     }
     let exchange = Arc::<Exchange>::default();
     let io = TokioIo::new(FramedSocket::new(socket, Some(permit), &dispatcher.config.limits, exchange.clone()));
@@ -168,12 +144,9 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, permit: Conn
         let dispatcher = dispatcher.clone();
         service_fn(move |mut request| {
             dispatcher.metrics.process.http.request(request.version());
-            let (dispatcher, turn) = (dispatcher.clone(), exchange.begin(&mut request));
-            let client = client.clone();
-            async move {
-                let hop = Hop::on(&dispatcher.config, peer, number, is_tls, client.as_deref());
-                Ok::<_, Infallible>(turn.answer(answer(&dispatcher, request, &hop, serves).await))
-            }
+            let turn = exchange.begin(&mut request);
+            let responded = respond(request);
+            async move { Ok::<_, Infallible>(turn.answer(responded.await)) }
         })
     };
     // The pool of a request is known only after its head has been read.
@@ -183,11 +156,8 @@ async fn serve(dispatcher: Arc<Dispatcher>, connection: Connection, permit: Conn
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
-        () = async {
-            stopped(&mut stopping).await;
-            // Without a request so far, the library would close it at once, although its first one may be on its way.
-            tokio::time::sleep_until(since + FIRST_REQUEST).await;
-        } => {
+        // Without a request so far, the library would close it at once.
+        () = no_first_request(stopped(&mut stopping), since) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -201,10 +171,10 @@ async fn answer(
     dispatcher: &Arc<Dispatcher>,
     mut request: Request<Incoming>,
     hop: &Hop<'_>,
-    serves: Serves,
+    kind: ListenerKind,
 ) -> Response<ResponseBody> {
     let record = dispatcher.access_log.begin(&dispatcher.config, &dispatcher.clock, &mut request, hop);
-    if serves == Serves::Redirects {
+    if kind == ListenerKind::Redirect {
         dispatcher.metrics.process.tls.redirects.inc();
         return access_log::follow(record, redirect::answer(&dispatcher.config.tls, &request, hop));
     }

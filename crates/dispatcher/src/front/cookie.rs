@@ -3,6 +3,7 @@
 
 use crate::config::{PoolConfig, Secret};
 use crate::io::Ids;
+use crate::io::private::write_private;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -10,8 +11,7 @@ use sha2::{Digest, Sha256};
 use slotkeeper_core::{Millis, Ordinal, PoolId, SessionId, Time, planted};
 use std::fmt::Write;
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::Path;
 
 const VERSION: u8 = 1;
@@ -40,14 +40,7 @@ pub fn kept_key(path: &Path, ids: &Ids) -> io::Result<Secret> {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let text = format!("{:032x}{:032x}\n", ids.draw128()?, ids.draw128()?);
-            let unfinished = path.with_extension("new");
-            let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&unfinished, path)?;
-            if let Some(folder) = path.parent() {
-                fs::File::open(folder)?.sync_all()?;
-            }
+            write_private(path, text.as_bytes())?;
             text
         }
         Err(error) => return Err(error),

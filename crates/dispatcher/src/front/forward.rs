@@ -250,7 +250,7 @@ pub(crate) async fn forward(
     let asker = Asker { session: stream.session(), connection: arrival.hop.connection, stated };
     let limit = dispatcher.config.limits.body_bytes;
     let stream = Arc::new(stream);
-    let is_http2 = request.extensions().get::<Version>() == Some(&Version::HTTP_2);
+    let is_http2 = arrival.hop.is_http2;
     let upload =
         |incoming| Upload::new((incoming, is_http2), stream.clone(), seat.clone(), limit, departed.expectation.clone());
     let mut request = request.map(upload);

@@ -8,6 +8,7 @@
 
 mod exchange;
 mod framing;
+mod head_time;
 mod linger;
 
 pub use exchange::{Exchange, TargetEnd};
@@ -16,6 +17,7 @@ use crate::config::Limits;
 use crate::io::{Socket, now};
 use exchange::Phase;
 use framing::Framing;
+pub(crate) use head_time::HeadTime;
 pub(crate) use linger::Linger;
 use prometheus::IntGauge;
 use slotkeeper_core::planted;
@@ -27,7 +29,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 /// Every HTTP parser refuses the first byte anywhere in a head (RFC 9110 §5.5). The library parses a partly received head
 /// again only when it ends, so these bytes also end the head.
@@ -56,12 +58,8 @@ pub struct FramedSocket {
     permit: Option<ConnectionPermit>,
     framing: Framing,
     exchange: Arc<Exchange>,
-    /// Starts with a head's first byte: the time within which the head must be complete. (The library limits the wait for
-    /// the next head.)
-    header_time: Duration,
-    /// When the current head began.
-    since: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// (The library limits the wait for the next head.)
+    head_time: HeadTime,
     /// The visitor has finished sending.
     ended: bool,
     probes: Option<Box<Probes>>,
@@ -98,9 +96,7 @@ impl FramedSocket {
             permit,
             framing: Framing::new(limits.header_bytes),
             exchange,
-            header_time: limits.header_time,
-            since: now(),
-            timer: None,
+            head_time: HeadTime::new(limits),
             ended: false,
             probes: None,
             flushed: true,
@@ -132,18 +128,7 @@ impl FramedSocket {
         if !self.framing.is_in_head() {
             return Poll::Pending;
         }
-        let due = self.since + self.header_time;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-        if timer.deadline() > due {
-            timer.as_mut().reset(due);
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            if now() >= due {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(due);
-        }
-        Poll::Pending
+        self.head_time.poll(cx)
     }
 
     /// The visitor has finished sending. The library would treat that as the end of the connection, so it is only notified
@@ -154,7 +139,7 @@ impl FramedSocket {
         if phase == Phase::Idle || !self.framing.is_whole() {
             return Poll::Ready(Ok(()));
         }
-        let since = self.since;
+        let since = self.head_time.since();
         let probes = self.probes.get_or_insert_with(|| {
             let at_once = now().duration_since(since) < AT_ONCE;
             let first = if at_once { FIRST_PROBE.0 } else { FIRST_PROBE.1 };
@@ -271,7 +256,7 @@ impl AsyncRead for FramedSocket {
                 this.exchange.overflow(overflows);
             }
             if mark != this.framing.mark() {
-                this.since = now();
+                this.head_time.begin();
             }
             if kept > 0 {
                 return Poll::Ready(Ok(()));
@@ -293,19 +278,12 @@ impl AsyncWrite for FramedSocket {
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if !this.linger.has_begun() {
-            if std::mem::take(&mut this.resets)
-                && let Some(socket) = this.stream.tcp()
-            {
-                let _ = socket2::SockRef::from(socket).set_linger(None);
-            }
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            if this.ended || this.linger.is_off() {
-                return Poll::Ready(Ok(()));
-            }
-            this.linger.begin(!this.framing.is_idle());
+        if std::mem::take(&mut this.resets)
+            && let Some(socket) = this.stream.tcp()
+        {
+            let _ = socket2::SockRef::from(socket).set_linger(None);
         }
-        this.linger.poll(cx, &mut this.stream).map(Ok)
+        this.linger.poll_close(cx, &mut this.stream, this.ended, !this.framing.is_idle())
     }
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,

@@ -12,16 +12,14 @@ pub(crate) use streams::Open;
 
 use crate::config::Config;
 use crate::front::Dispatcher;
-use crate::front::error::BoxError;
-use crate::front::forward::body::ResponseBody;
+use crate::front::forward::body::{Holding, ResponseBody};
 use crate::front::framed_socket::ConnectionPermit;
 use crate::io::Socket;
 use crate::io::throttle::Throttle;
 use crate::metrics::{self, http2::Ended};
 use crate::shell::stopped;
-use bytes::Bytes;
 use http::{Request, Response, Version};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
@@ -83,7 +81,7 @@ pub(super) async fn serve<F>(
     socket: Socket,
     peer: SocketAddr,
     permit: ConnectionPermit,
-    answer: impl Fn(Request<Incoming>) -> F + Clone,
+    respond: impl Fn(Request<Incoming>) -> F + Clone,
 ) where
     F: Future<Output = Response<ResponseBody>> + Send + 'static,
 {
@@ -100,14 +98,14 @@ pub(super) async fn serve<F>(
             if asked == Asked::WebSocket {
                 request.extensions_mut().insert(open.clone());
             }
-            (asked, answer(request))
+            (asked, respond(request))
         });
         async move {
             let (asked, response) = match answered {
-                Ok((asked, answered)) => (asked, answered.await),
+                Ok((asked, responded)) => (asked, responded.await),
                 Err(refusal) => (Asked::Content, refused(refusal)),
             };
-            Ok::<_, Infallible>(into_http2(response, asked).map(|answer| Counted { answer, _open: open }))
+            Ok::<_, Infallible>(into_http2(response, asked).map(|body| Holding::new(body, open)))
         }
     });
     let mut connection = pin!(http(&dispatcher.config).serve_connection(TokioIo::new(wire), service));
@@ -156,29 +154,6 @@ fn refused(refusal: Refusal) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::Empty);
     *response.status_mut() = refusal.status;
     response
-}
-
-/// The body of a response; its stream is open until it has been sent.
-struct Counted {
-    answer: ResponseBody,
-    _open: Open,
-}
-
-impl Body for Counted {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.answer).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.answer.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.answer.size_hint()
-    }
 }
 
 /// The stream of a WebSocket. The library copies and keeps some writes until the client accepts them, so each is small.

@@ -385,7 +385,6 @@ pub fn same_again<B>(request: &Request<B>) -> Response<ResponseBody> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::AddressField;
     use crate::io::Peer;
 
     fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -418,14 +417,7 @@ mod tests {
 
     #[test]
     fn requests_are_compared_by_address_and_headers_and_only_if_they_can_be_sent_again() {
-        let hop = |peer: [u8; 4]| Hop {
-            peer: Peer::at((peer, 1234).into()),
-            connection: 0,
-            trusted_proxies: &[],
-            address_field: AddressField::XForwardedFor,
-            is_tls: false,
-            client: None,
-        };
+        let hop = |peer: [u8; 4]| Hop::from(Peer::at((peer, 1234).into()));
         let ask = |method: &str, path: &str, agent: &str| {
             Request::builder().method(method).uri(path).header("user-agent", agent).body(()).unwrap()
         };

@@ -48,20 +48,12 @@ fn target(settings: &TlsListeners, request: &Request<impl Body>, hop: &Hop<'_>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::AddressField;
     use crate::io::Peer;
     use http_body_util::Empty;
 
     fn redirected(settings: &TlsListeners, host: &str, target: &str) -> (u16, String) {
         let request = Request::get(target).header(header::HOST, host).body(Empty::<&[u8]>::new()).unwrap();
-        let hop = Hop {
-            peer: Peer::at(([192, 0, 2, 1], 1234).into()),
-            connection: 0,
-            trusted_proxies: &[],
-            address_field: AddressField::XForwardedFor,
-            is_tls: false,
-            client: None,
-        };
+        let hop = Hop::from(Peer::at(([192, 0, 2, 1], 1234).into()));
         let response = answer(settings, &request, &hop);
         let location = response.headers().get(header::LOCATION).map(|value| value.to_str().unwrap().to_owned());
         (response.status().as_u16(), location.unwrap_or_default())

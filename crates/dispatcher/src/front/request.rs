@@ -40,7 +40,9 @@ pub async fn answer(dispatcher: &Arc<Dispatcher>, request: Request<Incoming>, ho
     let answered = match route(dispatcher, &request, hop) {
         Ok(Routed::Pool(routed)) => {
             pool = Some(routed);
-            record.iter().for_each(|record| record.pool(&routed.config.id));
+            if let Some(record) = &record {
+                record.pool(&routed.config.id);
+            }
             life(dispatcher, routed, request, *hop, wants_page).await
         }
         Ok(Routed::Asset(asset)) => Ok((asset, Outcome::Own)),
@@ -48,7 +50,9 @@ pub async fn answer(dispatcher: &Arc<Dispatcher>, request: Request<Incoming>, ho
     };
     let (mut response, outcome) =
         answered.unwrap_or_else(|error| failed(pool, None, &error, wants_page, record.as_deref()));
-    record.iter().for_each(|record| record.outcome(outcome));
+    if let Some(record) = &record {
+        record.outcome(outcome);
+    }
     let has_read = match outcome {
         Outcome::Forwarded | Outcome::Upgraded => true,
         Outcome::Own => is_form,
@@ -285,7 +289,9 @@ async fn deliver(
     seat: Arc<Seat>,
 ) -> Answered {
     let (pool, pod) = (arrival.pool, seat.pod);
-    arrival.record.iter().for_each(|record| record.pod(pod));
+    if let Some(record) = &arrival.record {
+        record.pod(pod);
+    }
     let wall = arrival.dispatcher.clock.wall();
     let renewed = cookie::renewed(&pool.config, wall, ticket, pod, arrival.issued.is_some());
     let forwarded = forward(arrival, stream, seat, request).await;

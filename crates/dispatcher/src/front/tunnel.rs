@@ -223,7 +223,9 @@ impl Tunnel {
                 && let Poll::Ready(ending) = notified.as_mut().poll(cx)
             {
                 self.close(ending, *drain);
-                self.record.iter().for_each(|record| record.ended(ending.reason));
+                if let Some(record) = &self.record {
+                    record.ended(ending.reason);
+                }
             }
             self.poll(cx, pool, seat)
         })

@@ -28,7 +28,6 @@ pub(crate) fn find(user: Option<&str>, group: Option<&str>) -> Result<Option<Use
     if user.is_none() && group.is_none() {
         return Ok(None);
     }
-    let read = |path: &str| fs::read_to_string(path).map_err(|e| format!("{path} cannot be read: {e}"));
     let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let found = resolve(user, group, own, &read("/etc/passwd")?, &read("/etc/group")?)?;
     let is_other = (found.account.uid, found.account.gid) != own;
@@ -44,16 +43,27 @@ pub(crate) fn find(user: Option<&str>, group: Option<&str>) -> Result<Option<Use
 /// # Errors
 /// If there is no such user or group.
 pub(crate) fn ids(user: Option<&str>, group: Option<&str>) -> Result<(Option<u32>, Option<u32>), String> {
-    let number = |name: Option<&str>, path: &str, what: &str| {
+    let number = |name: Option<&str>, path: &str, what: &str, fields: usize| {
         let Some(name) = name else { return Ok(None) };
-        let text = fs::read_to_string(path).map_err(|e| format!("{path} cannot be read: {e}"))?;
-        let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
-        let found =
-            lines.find(|fields| fields.len() >= 3 && fields[0] == name).and_then(|fields| fields[2].parse().ok());
-        let number = found.or_else(|| name.parse().ok());
-        number.map(Some).ok_or_else(|| format!("there is no {what} {name:?} in {path}"))
+        let found = entry(&read(path)?, name, fields).map(|entry| entry[2].parse());
+        let number = found.unwrap_or_else(|| name.parse());
+        number.map(Some).map_err(|_| format!("there is no {what} {name:?} in {path}"))
     };
-    Ok((number(user, "/etc/passwd", "user")?, number(group, "/etc/group", "group")?))
+    Ok((number(user, "/etc/passwd", "user", USER)?, number(group, "/etc/group", "group", GROUP)?))
+}
+
+/// The number of fields of a line of `/etc/passwd`, and of `/etc/group`.
+const USER: usize = 7;
+const GROUP: usize = 4;
+
+fn read(path: &str) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|e| format!("{path} cannot be read: {e}"))
+}
+
+/// The line with this name or number.
+fn entry<'t>(text: &'t str, wanted: &str, fields: usize) -> Option<Vec<&'t str>> {
+    let lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    lines.filter(|f| f.len() >= fields).find(|f| f[0] == wanted || f[2] == wanted)
 }
 
 fn resolve(
@@ -65,9 +75,7 @@ fn resolve(
 ) -> Result<User, String> {
     let number = own.0.to_string();
     let wanted = user.unwrap_or(&number);
-    let lines = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let entry = lines.filter(|f| f.len() >= 7).find(|f| f[0] == wanted || f[2] == wanted);
-    let (name, uid, gid, home, shell) = match &entry {
+    let (name, uid, gid, home, shell) = match &entry(passwd, wanted, USER) {
         Some(fields) => {
             let id = |index: usize| fields[index].parse::<u32>().ok();
             let (Some(uid), Some(gid)) = (id(2), id(3)) else {
@@ -82,8 +90,7 @@ fn resolve(
         },
     };
     let known = |wanted: &str| {
-        let mut lines = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
-        let found = lines.find(|f| f.len() >= 4 && (f[0] == wanted || f[2] == wanted));
+        let found = entry(groups, wanted, GROUP);
         found.and_then(|fields| fields[2].parse::<u32>().ok()).or_else(|| wanted.parse().ok())
     };
     let gid = match group {

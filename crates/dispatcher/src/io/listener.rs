@@ -1,5 +1,6 @@
-//! The accept loop of every listener (visitors, admin, KEDA): waits until a connection is allowed, accepts it, secures it by
-//! TLS if the listener has a certificate (after its PROXY header, if it begins with one), serves it, and waits for the open connections when the listener stops.
+//! The accept loop of every listener (visitors, admin, KEDA): waits until a connection is allowed, accepts it, reads its PROXY
+//! header and secures it by TLS if the listener asks for these, serves it, and waits for the open connections when the listener
+//! stops.
 
 use crate::io::accept::Acceptor;
 use crate::io::proxy::Proxied;
@@ -43,7 +44,13 @@ pub(crate) struct Connection {
 
 /// A listener that stops still waits this long, from its accept, for a connection's handshake and first request: they may be on
 /// their way.
-pub(crate) const FIRST_REQUEST: Duration = Duration::from_secs(1);
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
+/// Returns when the listener has stopped, and the first request of a connection accepted at `since` is not waited for any longer.
+pub(crate) async fn no_first_request(stopped: impl Future<Output = ()>, since: Instant) {
+    stopped.await;
+    tokio::time::sleep_until(since + FIRST_REQUEST).await;
+}
 
 /// A listener that is about to serve.
 pub(crate) struct Serving {
@@ -111,8 +118,8 @@ impl Serving {
             };
             while connections.try_join_next().is_some() {}
             let Some(permit) = limit.permit(peer) else { continue };
-            let peer = Peer { to: socket.tcp().and_then(|tcp| tcp.local_addr().ok()), ..Peer::at(peer) };
             let began = now();
+            let peer = Peer { to: socket.tcp().and_then(|tcp| tcp.local_addr().ok()), ..Peer::at(peer) };
             let connection = Connection { socket, peer, since: began, client: None };
             match opening.clone() {
                 None => connections.spawn(serve(connection, permit)),
@@ -122,11 +129,7 @@ impl Serving {
                         let connection = tokio::select! {
                             biased;
                             connection = opening.connection(connection) => connection,
-                            // No request has arrived yet.
-                            () = async {
-                                let _ = stopping.wait_for(|is| *is).await;
-                                tokio::time::sleep_until(began + FIRST_REQUEST).await;
-                            } => return,
+                            () = no_first_request(async { _ = stopping.wait_for(|is| *is).await }, began) => return,
                         };
                         if let Some(connection) = connection {
                             serve(connection, permit).await;

@@ -44,10 +44,9 @@ pub(super) fn take_sockets(name: &str) -> Vec<OwnedFd> {
 
 /// The names of the sockets that are left.
 #[must_use]
-pub fn names() -> String {
+pub fn names() -> Vec<String> {
     let passed = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
-    let names: Vec<&str> = passed.iter().map(|(name, _)| name.as_str()).collect();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    passed.iter().map(|(name, _)| name.clone()).collect()
 }
 
 fn tell(states: &[NotifyState<'_>]) {

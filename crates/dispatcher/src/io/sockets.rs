@@ -57,10 +57,10 @@ pub(super) fn open(endpoint: &Endpoint) -> io::Result<Vec<Box<dyn Listener>>> {
         At::Inherited(name) => {
             let sockets = service::take_sockets(name);
             if sockets.is_empty() {
-                return Err(io::Error::new(
-                    io::ErrorKind::NotFound,
-                    format!("the service manager has passed no socket of this name; passed: {}", service::names()),
-                ));
+                let names = service::names();
+                let passed = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+                let what = format!("the service manager has passed no socket of this name; passed: {passed}");
+                return Err(io::Error::new(io::ErrorKind::NotFound, what));
             }
             sockets.into_iter().map(adopt).collect::<io::Result<_>>()?
         }

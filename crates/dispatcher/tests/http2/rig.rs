@@ -1,6 +1,7 @@
 //! A dispatcher that speaks HTTP/2 without TLS on a network in memory (so that time can be paused), one pod that speaks
 //! HTTP/1.1, and clients: the libraries'.
 
+use crate::memory_dispatcher::{ADMIN, MemoryDispatcher};
 use crate::memory_net::MemoryNet;
 use base64::Engine as _;
 use bytes::Bytes;
@@ -16,20 +17,17 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use sha1::{Digest as _, Sha1};
 use slotkeeper::config::parse;
-use slotkeeper::io::{Clock, Ids, Listener, Net, Socket};
-use slotkeeper::{Listening, Outside, cluster, journal};
+use slotkeeper::io::{Listener, Net as _};
 use std::convert::Infallible;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::io::AsyncWriteExt as _;
 
 pub(super) const AT: &str = "10.0.0.1:82";
 pub(super) const PLAIN: &str = "10.0.0.1:80";
-const ADMIN: &str = "127.0.0.1:9090";
 const POD: &str = "10.0.0.9:80";
 
 /// Observations of the pod.
@@ -163,10 +161,16 @@ async fn pod(mut listener: Box<dyn Listener>, seen: Arc<Seen>) {
 }
 
 pub(super) struct Rig {
-    net: MemoryNet,
+    dispatcher: MemoryDispatcher,
     pub(super) seen: Arc<Seen>,
-    stop: Option<oneshot::Sender<()>>,
-    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Deref for Rig {
+    type Target = MemoryDispatcher;
+
+    fn deref(&self) -> &MemoryDispatcher {
+        &self.dispatcher
+    }
 }
 
 impl Rig {
@@ -179,53 +183,24 @@ impl Rig {
              {more}\n{pool}\n[pools.a.fixed]\npods = ['{POD}']\n"
         );
         let config = parse(&text, "file", Path::new("")).unwrap_or_else(|error| panic!("{error}"));
-        let (wires, seen) = (MemoryNet::default(), Arc::<Seen>::default());
-        tokio::spawn(pod(wires.listen(POD.parse().unwrap()).await.unwrap(), seen.clone()));
-        let net: Arc<dyn Net> = Arc::new(wires.clone());
-        let (clock, ids) = (Clock::starting_at(Clock::real().wall()), Ids::seeded(1));
-        let journal = journal::open(&config, &net, clock).unwrap();
-        let clusters = cluster::from_config(&config, &net, &ids).await.unwrap();
-        let outside = Outside { net, clock, ids, clusters, journal };
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (started, listening) = oneshot::channel();
-        let running = tokio::spawn(async move {
-            let started = |at: &Listening| _ = started.send(at.clone());
-            slotkeeper::run(outside, config, async { _ = stopped.await }, started).await
-        });
-        assert_eq!(listening.await.unwrap().http2, [AT.parse().unwrap()]);
-        let rig = Rig { net: wires, seen, stop: Some(stop), running };
-        while !rig.admin("/readyz").await.starts_with("HTTP/1.1 200") {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        rig
+        let (memory, seen) = (MemoryNet::default(), Arc::<Seen>::default());
+        tokio::spawn(pod(memory.listen(POD.parse().unwrap()).await.unwrap(), seen.clone()));
+        let dispatcher = MemoryDispatcher::start(config, &memory).await;
+        assert_eq!(dispatcher.at.http2, [AT.parse().unwrap()]);
+        Rig { dispatcher, seen }
     }
 
     pub(super) fn stop(&mut self) {
-        let _ = self.stop.take().map(|stop| stop.send(()));
+        self.dispatcher.stop();
     }
 
     pub(super) async fn ended(self) {
-        self.running.await.unwrap().unwrap();
-    }
-
-    pub(super) async fn dial(&self, to: &str) -> Socket {
-        self.net.dial(to.parse().unwrap()).await.unwrap()
-    }
-
-    async fn admin(&self, path: &str) -> String {
-        let mut stream = self.dial(ADMIN).await;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {ADMIN}\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
+        self.dispatcher.ended().await;
     }
 
     /// The value of one series of the dispatcher's metrics.
     pub(super) async fn metric(&self, series: &str) -> f64 {
-        let text = self.admin("/metrics").await;
-        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.unwrap_or_else(|| panic!("no {series}")).parse().unwrap()
+        self.dispatcher.metric(series).await.unwrap_or_else(|| panic!("no {series}"))
     }
 
     /// Waits until a metric has this value.

@@ -1,6 +1,7 @@
 //! Dispatchers for KEDA to call, on a network in memory: with a journal that two of them share and that the test can read,
 //! write and make unreadable, and a cluster that reports what the test sends.
 
+use crate::memory_dispatcher::{answer, value};
 use crate::memory_net::MemoryNet;
 use slotkeeper::Outside;
 use slotkeeper::cluster::{Cluster, ClusterError, Size};
@@ -15,7 +16,6 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -229,19 +229,12 @@ impl Rig {
     }
 
     pub(super) async fn get(&self, path: &str) -> String {
-        let mut stream = self.net.dial(self.admin).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.admin);
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
+        answer(&*self.net, self.admin, path).await
     }
 
     /// The value of one series of the dispatcher's metrics, 0 if there is none.
     pub(super) async fn metric(&self, series: &str) -> f64 {
-        let text = self.get("/metrics").await;
-        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.parse().unwrap())
+        value(&self.get("/metrics").await, series).unwrap_or_default()
     }
 
     pub(super) fn stop(&mut self) {

@@ -1,20 +1,18 @@
 //! A dispatcher with TLS on a network in memory (so that time can be paused), one pod whose answers contain the request, and
 //! clients.
 
+use crate::memory_dispatcher::{ADMIN, MemoryDispatcher};
 use crate::memory_net::MemoryNet;
 use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
-use slotkeeper::config::{Config, ConfigError, parse};
-use slotkeeper::io::{Clock, Ids, Listener, Net, Socket};
-use slotkeeper::ops::reload::Reloads;
-use slotkeeper::{Listening, Outside, cluster, journal};
+use slotkeeper::config::parse;
+use slotkeeper::io::{Listener, Net, Socket};
 use std::io;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -61,16 +59,19 @@ async fn head(stream: &mut (impl AsyncBufReadExt + Unpin)) -> Option<String> {
 
 pub(super) struct Rig {
     pub(super) folder: TempDir,
-    reload: mpsc::UnboundedSender<Result<Config, ConfigError>>,
-    net: MemoryNet,
-    pub(super) at: Listening,
-    stop: Option<oneshot::Sender<()>>,
-    running: JoinHandle<anyhow::Result<()>>,
+    dispatcher: MemoryDispatcher,
+}
+
+impl Deref for Rig {
+    type Target = MemoryDispatcher;
+
+    fn deref(&self) -> &MemoryDispatcher {
+        &self.dispatcher
+    }
 }
 
 pub(super) const TLS: &str = "10.0.0.1:443";
 pub(super) const REDIRECT: &str = "10.0.0.1:80";
-const ADMIN: &str = "127.0.0.1:9090";
 
 /// A configuration with one pool and one certificate, whose files are `tls.crt` and `tls.key`.
 pub(super) fn file(tls: &str, more: &str) -> String {
@@ -104,54 +105,15 @@ impl Rig {
         let config = parse(text, "file", folder.path()).unwrap_or_else(|error| panic!("{error}"));
         let memory = MemoryNet::default();
         tokio::spawn(pod(memory.listen(POD.parse().unwrap()).await.unwrap()));
-        let net: Arc<dyn Net> = Arc::new(memory.clone());
-        let (clock, ids) = (Clock::starting_at(Clock::real().wall()), Ids::seeded(1));
-        let journal = journal::open(&config, &net, clock).unwrap();
-        let clusters = cluster::from_config(&config, &net, &ids).await.unwrap();
-        let outside = Outside { net, clock, ids, clusters, journal };
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (started, listening) = oneshot::channel();
-        let (reload, configurations) = mpsc::unbounded_channel();
-        let reloads = Reloads { configurations, ..Reloads::none() };
-        let running = tokio::spawn(async move {
-            let (stop, never) = (async { _ = stopped.await }, std::future::pending());
-            let started = |at: &Listening| _ = started.send(at.clone());
-            slotkeeper::run_until(outside, config, stop, never, reloads, started).await
-        });
-        let at = listening.await.unwrap();
-        let rig = Rig { folder, reload, net: memory, at, stop: Some(stop), running };
-        while !rig.admin("/readyz").await.starts_with("HTTP/1.1 200") {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        rig
+        Rig { folder, dispatcher: MemoryDispatcher::start(config, &memory).await }
     }
 
     pub(super) fn stop(&mut self) {
-        let _ = self.stop.take().map(|stop| stop.send(()));
+        self.dispatcher.stop();
     }
 
     pub(super) async fn ended(self) {
-        self.running.await.unwrap().unwrap();
-    }
-
-    pub(super) async fn dial(&self, to: &str) -> Socket {
-        self.net.dial(to.parse().unwrap()).await.unwrap()
-    }
-
-    async fn admin(&self, path: &str) -> String {
-        let mut stream = self.dial(ADMIN).await;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {ADMIN}\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    }
-
-    /// The value of one series of the dispatcher's metrics.
-    pub(super) async fn metric(&self, series: &str) -> Option<f64> {
-        let text = self.admin("/metrics").await;
-        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
-        Some(value.parse().unwrap())
+        self.dispatcher.ended().await;
     }
 
     /// Waits until a counter has this value. (A client's handshake may end before the dispatcher's.)
@@ -174,7 +136,7 @@ impl Rig {
 
     /// Applies another file, as SIGHUP does.
     pub(super) fn reload(&self, text: &str) {
-        self.reload.send(parse(text, "file", self.folder.path())).unwrap();
+        self.dispatcher.reload(parse(text, "file", self.folder.path()));
     }
 
     /// As [`Rig::connect`], on a connection that is open already.

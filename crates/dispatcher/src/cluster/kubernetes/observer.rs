@@ -221,8 +221,8 @@ impl Observer {
                 let workload = &self.site.config.workload;
                 let (numbered, others): (Vec<_>, Vec<_>) =
                     items.into_iter().partition(|s| ordinals::ordinal(s, workload).is_some());
-                for sight in numbered.into_iter().chain(others) {
-                    self.take(sight, version, knocks);
+                for snapshot in numbered.into_iter().chain(others) {
+                    self.take(snapshot, version, knocks);
                 }
                 if !self.listed {
                     self.hear(answers).await;
@@ -269,15 +269,15 @@ impl Observer {
         }
     }
 
-    fn take(&mut self, sight: PodSnapshot, version: u64, knocks: &mpsc::Sender<ProbeAnswer>) {
-        let uid = sight.uid.clone();
+    fn take(&mut self, snapshot: PodSnapshot, version: u64, knocks: &mpsc::Sender<ProbeAnswer>) {
+        let uid = snapshot.uid.clone();
         let workload = &self.site.config.workload;
-        let number = ordinals::ordinal(&sight, workload);
-        let is_ours = ordinals::is_of(&sight, workload, &self.workload_uid);
+        let number = ordinals::ordinal(&snapshot, workload);
+        let is_ours = ordinals::is_of(&snapshot, workload, &self.workload_uid);
         // Its set has been deleted, and another one will adopt the pod: it may be in use, and stays.
-        let is_left = sight.owner.is_none() && !self.site.is_deployment();
+        let is_left = snapshot.owner.is_none() && !self.site.is_deployment();
         let owned = is_ours && !self.succeeding;
-        if self.site.is_deployment() && matches!(sight.stage, Stage::Ended(_)) {
+        if self.site.is_deployment() && matches!(snapshot.stage, Stage::Ended(_)) {
             // Its ReplicaSet has replaced the pod, and keeps the object.
             self.unnumbered.remove(&uid);
             self.lose(&uid, version * FINE);
@@ -286,22 +286,22 @@ impl Observer {
         if let Some(known) = self.pods.get_mut(&uid) {
             // A resumed watch repeats events; older versions are ignored.
             if known.version < version {
-                known.used |= sight.used || matches!(known.sight.stage, Stage::Ready);
-                if known.sight.ip != sight.ip {
+                known.used |= snapshot.used || matches!(known.snapshot.stage, Stage::Ready);
+                if known.snapshot.ip != snapshot.ip {
                     // A new sandbox: it has to be probed again.
                     known.answered = false;
                     known.knock.take().inspect(AbortHandle::abort);
                 }
-                (known.sight, known.version, known.owned) = (sight, version, owned);
+                (known.snapshot, known.version, known.owned) = (snapshot, version, owned);
             }
         } else if let Some(ordinal) = number.filter(|_| is_ours || is_left) {
             self.unnumbered.remove(&uid);
-            self.pods.insert(uid.clone(), TrackedPod::new(sight, ordinal, version, owned));
+            self.pods.insert(uid.clone(), TrackedPod::new(snapshot, ordinal, version, owned));
         } else {
-            if number.is_none() && is_ours && !matches!(sight.stage, Stage::Terminating) {
+            if number.is_none() && is_ours && !matches!(snapshot.stage, Stage::Terminating) {
                 match self.unnumbered.get_mut(&uid) {
-                    Some((known, ..)) => *known = sight,
-                    None => drop(self.unnumbered.insert(uid, (sight, None, now()))),
+                    Some((known, ..)) => *known = snapshot,
+                    None => drop(self.unnumbered.insert(uid, (snapshot, None, now()))),
                 }
             } else {
                 self.unnumbered.remove(&uid);
@@ -314,8 +314,8 @@ impl Observer {
     /// Probes a ready pod until it answers once. After that, only the pod's own readiness counts.
     fn knock(&mut self, uid: &Uid, knocks: &mpsc::Sender<ProbeAnswer>) {
         let Some(known) = self.pods.get_mut(uid) else { return };
-        let address = known.sight.ip.map(|ip| SocketAddr::new(ip, self.site.config.port));
-        let (Some(address), Stage::Ready, false) = (address, &known.sight.stage, known.answered) else {
+        let address = known.snapshot.ip.map(|ip| SocketAddr::new(ip, self.site.config.port));
+        let (Some(address), Stage::Ready, false) = (address, &known.snapshot.stage, known.answered) else {
             if let Some(knock) = known.knock.take() {
                 knock.abort();
             }
@@ -325,7 +325,7 @@ impl Observer {
             return;
         }
         let (site, knocks, at_once, uid) = (self.site.clone(), knocks.clone(), self.at_once.clone(), uid.clone());
-        let name = known.sight.name.clone();
+        let name = known.snapshot.name.clone();
         known.knock = Some(self.tasks.spawn(async move {
             let mut said = false;
             loop {
@@ -424,7 +424,7 @@ impl Observer {
 
     /// Records an answer, unless the pod has another address by now.
     fn believe(&mut self, answer: &ProbeAnswer) -> bool {
-        let known = self.pods.get_mut(&answer.uid).filter(|k| k.sight.ip == Some(answer.from.ip()));
+        let known = self.pods.get_mut(&answer.uid).filter(|k| k.snapshot.ip == Some(answer.from.ip()));
         known.map(|known| known.answered = true).is_some()
     }
 
@@ -453,18 +453,18 @@ impl Observer {
         }
         let wanted = self.site.seen().workload.as_ref().map_or(0, |w| w.span.end);
         let mut taken: BTreeSet<u32> = self.pods.values().map(|k| k.ordinal).collect();
-        let ending = self.pods.values().any(|k| k.ordinal < wanted && matches!(k.sight.stage, Stage::Terminating));
+        let ending = self.pods.values().any(|k| k.ordinal < wanted && matches!(k.snapshot.stage, Stage::Terminating));
         taken.extend(self.unnumbered.values().filter_map(|(_, number, _)| *number));
         let mut free = (0..).filter(|n| !taken.contains(n));
         let mut next = free.next();
-        for (sight, number, due) in self.unnumbered.values_mut().filter(|(_, _, due)| *due <= now()) {
+        for (snapshot, number, due) in self.unnumbered.values_mut().filter(|(_, _, due)| *due <= now()) {
             if number.is_none() && !(ending && next.is_some_and(|n| n >= wanted)) {
                 *number = next;
                 next = free.next();
             }
             *due = now() + AGAIN;
             if let Some(number) = *number {
-                self.tasks.spawn(ordinals::write(self.site.clone(), number, sight.clone(), self.at_once.clone()));
+                self.tasks.spawn(ordinals::write(self.site.clone(), number, snapshot.clone(), self.at_once.clone()));
             }
         }
         if let Some(next) = self.unnumbered.values().map(|(_, _, due)| *due).min() {

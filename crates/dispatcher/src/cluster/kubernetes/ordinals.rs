@@ -14,9 +14,9 @@ use tokio::sync::Semaphore;
 pub(super) const ORDINAL: &str = "slotkeeper.dev/ordinal";
 
 /// Whether the pod belongs to the workload; a StatefulSet must also have this uid.
-pub(super) fn is_of(sight: &PodSnapshot, workload: &Named, uid: &str) -> bool {
+pub(super) fn is_of(snapshot: &PodSnapshot, workload: &Named, uid: &str) -> bool {
     planted!(ForeignPodsTaken => true);
-    let Some(owner) = &sight.owner else { return false };
+    let Some(owner) = &snapshot.owner else { return false };
     match workload {
         Named::StatefulSet(set) => owner.kind == "StatefulSet" && owner.name == *set && owner.uid == uid,
         // The names of its ReplicaSets: the Deployment's name and a hash.
@@ -27,20 +27,20 @@ pub(super) fn is_of(sight: &PodSnapshot, workload: &Named, uid: &str) -> bool {
     }
 }
 
-pub(super) fn ordinal(sight: &PodSnapshot, workload: &Named) -> Option<u32> {
+pub(super) fn ordinal(snapshot: &PodSnapshot, workload: &Named) -> Option<u32> {
     match workload {
-        Named::StatefulSet(set) => sight.name.strip_prefix(set)?.strip_prefix('-')?.parse().ok(),
-        Named::Deployment(_) => sight.annotations.get(ORDINAL)?.parse().ok(),
+        Named::StatefulSet(set) => snapshot.name.strip_prefix(set)?.strip_prefix('-')?.parse().ok(),
+        Named::Deployment(_) => snapshot.annotations.get(ORDINAL)?.parse().ok(),
     }
 }
 
 /// Writes the number to the pod; the watch reads it back. If another dispatcher has written one meanwhile, that one stays.
-pub(super) async fn write(site: Arc<Site>, number: u32, sight: PodSnapshot, at_once: Arc<Semaphore>) {
+pub(super) async fn write(site: Arc<Site>, number: u32, snapshot: PodSnapshot, at_once: Arc<Semaphore>) {
     let Ok(_permit) = at_once.acquire().await else { return };
     let annotations = json!({ ORDINAL: number.to_string() });
-    match site.annotate(&sight.name, &sight.uid, Some(&sight.resource_version), annotations).await {
-        Ok(true) => tracing::info!(pool = %site.pool, pod = sight.name, number, "ordinal written to the pod"),
+    match site.annotate(&snapshot.name, &snapshot.uid, Some(&snapshot.resource_version), annotations).await {
+        Ok(true) => tracing::info!(pool = %site.pool, pod = snapshot.name, number, "ordinal written to the pod"),
         Ok(false) => {}
-        Err(error) => tracing::warn!(pool = %site.pool, pod = sight.name, "cannot write the ordinal: {error}"),
+        Err(error) => tracing::warn!(pool = %site.pool, pod = snapshot.name, "cannot write the ordinal: {error}"),
     }
 }

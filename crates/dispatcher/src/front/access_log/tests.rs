@@ -1,5 +1,4 @@
 use super::*;
-use crate::config::AddressField;
 use crate::io::Peer;
 use crate::io::lines::Output;
 use http_body_util::BodyExt as _;
@@ -12,15 +11,7 @@ fn fates() -> Fates {
 }
 
 fn hop() -> Hop<'static> {
-    let peer = Peer::at(([192, 0, 2, 7], 1234).into());
-    Hop {
-        peer,
-        connection: 0,
-        trusted_proxies: &[],
-        address_field: AddressField::XForwardedFor,
-        is_tls: true,
-        client: None,
-    }
+    Hop { is_tls: true, ..Peer::at(([192, 0, 2, 7], 1234).into()).into() }
 }
 
 /// The lines that these settings write for what is done with a log.

@@ -9,14 +9,8 @@ const PROXIES: [Network; 2] = [
 ];
 
 fn hop(peer: &str, address_field: AddressField) -> Hop<'static> {
-    Hop {
-        peer: Peer::at(format!("{peer}:1234").parse().unwrap()),
-        connection: 0,
-        trusted_proxies: &PROXIES,
-        address_field,
-        is_tls: false,
-        client: None,
-    }
+    let peer = Peer::at(format!("{peer}:1234").parse().unwrap());
+    Hop { trusted_proxies: &PROXIES, address_field, ..peer.into() }
 }
 
 fn fields(lines: &[(&'static str, &str)]) -> HeaderMap {

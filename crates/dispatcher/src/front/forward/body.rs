@@ -24,8 +24,8 @@ use tokio::sync::mpsc;
 /// waiting indefinitely).
 const CONTINUE: Duration = Duration::from_secs(1);
 
-/// `Expect: 100-continue`: the body is not read from the visitor (to which the library then sends `100 Continue`) before the
-/// pod wants it.
+/// `Expect: 100-continue`: the body is not read from the visitor before the pod wants it. (Over HTTP/1.1, the library then sends the
+/// visitor a `100 Continue`.)
 #[derive(Clone)]
 pub struct Expectation(Arc<Waiting>);
 
@@ -189,7 +189,7 @@ impl Upload {
 pub struct TooLarge;
 
 /// The bytes of data in a part of a body.
-fn size(frame: &Frame<Bytes>) -> usize {
+pub(crate) fn size(frame: &Frame<Bytes>) -> usize {
     frame.data_ref().map_or(0, Bytes::len)
 }
 
@@ -452,5 +452,35 @@ impl Body for ResponseBody {
             ResponseBody::Logged(logged) => logged.size_hint(),
             ResponseBody::Events(_) => SizeHint::new(),
         }
+    }
+}
+
+/// A response's body, and something that is dropped with it.
+pub struct Holding<T> {
+    body: ResponseBody,
+    _held: T,
+}
+
+impl<T> Holding<T> {
+    /// `held`: dropped when the body has been sent, or is not needed any more.
+    pub(crate) fn new(body: ResponseBody, held: T) -> Holding<T> {
+        Holding { body, _held: held }
+    }
+}
+
+impl<T: Unpin> Body for Holding<T> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -3,7 +3,7 @@
 use super::fields::{self, Trust};
 use crate::authority::{Authority, default_port};
 use crate::config::{AddressField, Config, Network};
-use crate::front::client;
+use crate::front::client::{self, X_FORWARDED_FOR};
 use crate::io::Peer;
 use crate::io::tls::ClientCertificate;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -24,11 +24,12 @@ pub struct Hop<'a> {
     pub address_field: AddressField,
     /// The connection uses TLS.
     pub is_tls: bool,
+    /// The connection speaks HTTP/2: the requests are of HTTP/1.1 from here on.
+    pub is_http2: bool,
     /// The certificate by which the other end of the connection has identified itself.
     pub client: Option<&'a ClientCertificate>,
 }
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// The path of the dispatcher's own pages of this pool, so that a pod's page can link to them.
@@ -42,18 +43,31 @@ const X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
+/// A connection by HTTP/1.1 without TLS. No proxy is trusted.
+impl From<Peer> for Hop<'_> {
+    fn from(peer: Peer) -> Self {
+        Hop {
+            peer,
+            connection: 0,
+            trusted_proxies: &[],
+            address_field: AddressField::XForwardedFor,
+            is_tls: false,
+            is_http2: false,
+            client: None,
+        }
+    }
+}
+
 impl<'a> Hop<'a> {
-    /// A connection of a visitor, with the current configuration.
+    /// A connection of a visitor by HTTP/1.1 without TLS, with the current configuration.
     #[must_use]
-    pub fn on(
-        config: &'a Config,
-        peer: Peer,
-        connection: u64,
-        is_tls: bool,
-        client: Option<&'a ClientCertificate>,
-    ) -> Hop<'a> {
-        let (trusted_proxies, address_field) = (&config.trusted_proxies, config.address_field);
-        Hop { peer, connection, trusted_proxies, address_field, is_tls, client }
+    pub fn of(config: &'a Config, peer: Peer, connection: u64) -> Hop<'a> {
+        Hop {
+            connection,
+            trusted_proxies: &config.trusted_proxies,
+            address_field: config.address_field,
+            ..Hop::from(peer)
+        }
     }
 
     /// Whether the peer is a trusted proxy, which may state where the request comes from.

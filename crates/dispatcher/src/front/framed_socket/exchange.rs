@@ -1,17 +1,15 @@
 //! The state that a visitor's connection and the handler of its requests share: whether a response is due, whether its
 //! framing allows a probe, and the ends of targets that the HTTP library cannot hold.
 
-use crate::front::error::BoxError;
-use crate::front::forward::body::ResponseBody;
+use crate::front::forward::body::{Holding, ResponseBody};
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http::{Method, Request, Response, StatusCode, Version, header};
-use hyper::body::{Body, Frame, SizeHint};
+use hyper::body::Body;
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
 /// The state of the current exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +97,7 @@ pub struct Turn {
 impl Turn {
     /// Follows the response to its end.
     #[must_use]
-    pub fn answer(self, response: Response<ResponseBody>) -> Response<Followed> {
+    pub fn answer(self, response: Response<ResponseBody>) -> Response<Holding<Turn>> {
         let status = response.status();
         let has_body = !self.head_only
             && !status.is_informational()
@@ -113,7 +111,7 @@ impl Turn {
             true => Phase::Chunked,
             false => Phase::Other,
         });
-        response.map(|answer| Followed { answer, _turn: self })
+        response.map(|body| Holding::new(body, self))
     }
 }
 
@@ -123,28 +121,5 @@ impl Drop for Turn {
         if self.exchange.is_hidden.load(Ordering::Acquire) {
             self.exchange.hidden.wake();
         }
-    }
-}
-
-/// The body of a response, and the turn that ends with it.
-pub struct Followed {
-    answer: ResponseBody,
-    _turn: Turn,
-}
-
-impl Body for Followed {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.answer).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.answer.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.answer.size_hint()
     }
 }

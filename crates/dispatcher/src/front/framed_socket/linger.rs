@@ -4,11 +4,12 @@
 use crate::config::Limits;
 use crate::io::{Socket, now};
 use std::future::Future as _;
+use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite as _, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 /// Ends it after this time without any input.
@@ -36,23 +37,33 @@ impl Linger {
         Linger { time: limits.linger, bytes: limits.linger_bytes, closing: None }
     }
 
-    pub(crate) fn has_begun(&self) -> bool {
-        self.closing.is_some()
+    /// Shuts the sending side down, and discards further input. `ended`: the visitor has finished sending. `waits`: more input is
+    /// expected.
+    pub(crate) fn poll_close(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Socket,
+        ended: bool,
+        waits: bool,
+    ) -> Poll<io::Result<()>> {
+        if self.closing.is_none() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
+            if ended || self.time.is_zero() {
+                return Poll::Ready(Ok(()));
+            }
+            self.begin(waits);
+        }
+        self.poll(cx, stream).map(Ok)
     }
 
-    pub(crate) fn is_off(&self) -> bool {
-        self.time.is_zero()
-    }
-
-    /// The sending side has been shut down. `waits`: more input is expected.
-    pub(crate) fn begin(&mut self, waits: bool) {
+    fn begin(&mut self, waits: bool) {
         let until = now() + self.time;
         let timer = Box::pin(tokio::time::sleep_until((now() + IDLE).min(until)));
         self.closing = Some(Box::new(Closing { until, timer, left: self.bytes, waits }));
     }
 
     /// Discards further input of the visitor, until it ends, or the visitor has had enough time to read the response.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Socket) -> Poll<()> {
+    fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Socket) -> Poll<()> {
         let Some(closing) = &mut self.closing else { return Poll::Ready(()) };
         let mut scratch = [MaybeUninit::uninit(); DISCARDED];
         loop {

@@ -8,7 +8,7 @@
 use super::budget::Budget;
 use super::frames::{CONTINUATION, DATA, Frame, Frames, HEADERS, RST_STREAM};
 use crate::config::Limits;
-use crate::front::framed_socket::Linger;
+use crate::front::framed_socket::{HeadTime, Linger};
 use crate::io::{Socket, now};
 use crate::metrics::http2::{Ended, HttpMetrics};
 use prometheus::IntCounter;
@@ -16,9 +16,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
 
 /// A PING on a stream, which is a connection error (RFC 9113 §6.7).
 const POISON: &[u8] = b"\0\0\x08\x06\0\0\0\0\x01\0\0\0\0\0\0\0\0";
@@ -47,10 +45,7 @@ pub(super) struct Wire {
     verdict: Verdict,
     /// The rest of the invalid frame that the library has not read yet.
     poison: &'static [u8],
-    header_time: Duration,
-    /// When the current head began.
-    since: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
+    head_time: HeadTime,
     /// The visitor has finished sending.
     ended: bool,
     linger: Linger,
@@ -69,25 +64,15 @@ impl Wire {
             sent: metrics.resets_sent.clone(),
             verdict,
             poison: b"",
-            header_time: limits.header_time,
-            since: now,
-            timer: None,
+            head_time: HeadTime::new(limits),
             ended: false,
             linger: Linger::new(limits),
         }
     }
 
     /// Ready if a head has begun and takes too long.
-    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.inbound.is_in_head() {
-            return Poll::Pending;
-        }
-        let due = self.since + self.header_time;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-        if timer.deadline() != due {
-            timer.as_mut().reset(due);
-        }
-        timer.as_mut().poll(cx)
+    fn poll_head_time(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.inbound.is_in_head() { self.head_time.poll(cx) } else { Poll::Pending }
     }
 
     /// Follows bytes of the visitor. If they end the connection: why, and how many of them may still be read.
@@ -98,7 +83,7 @@ impl Wire {
             let (taken, ended) = self.inbound.step(&bytes[at..]);
             at += taken;
             if !was_in_head && self.inbound.is_in_head() {
-                self.since = now();
+                self.head_time.begin();
             }
             if let Some(why) = ended.and_then(|frame| self.judge(frame)) {
                 return Some((at, why));
@@ -159,7 +144,7 @@ impl AsyncRead for Wire {
         }
         let before = buf.filled().len();
         let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buf) else {
-            ready!(this.poll_patience(cx));
+            ready!(this.poll_head_time(cx));
             let _ = this.verdict.set(Ended::Slow);
             return Poll::Ready(Ok(()));
         };
@@ -189,15 +174,8 @@ impl AsyncWrite for Wire {
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if !this.linger.has_begun() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            if this.ended || this.linger.is_off() {
-                return Poll::Ready(Ok(()));
-            }
-            // Frames about a response may still be under way.
-            this.linger.begin(true);
-        }
-        this.linger.poll(cx, &mut this.stream).map(Ok)
+        // Frames about a response may still be under way.
+        this.linger.poll_close(cx, &mut this.stream, this.ended, true)
     }
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,

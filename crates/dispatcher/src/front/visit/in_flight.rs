@@ -247,7 +247,9 @@ impl InFlight {
     pub fn report(&self, pod: Ordinal, error: &RequestError) {
         self.pool.repeats.log(&self.pool.config.id.0, Some(pod), error);
         self.pool.metrics.fault(error.fault);
-        self.record.iter().for_each(|record| record.failed(error));
+        if let Some(record) = &self.record {
+            record.failed(error);
+        }
     }
 
     /// Whether this stream keeps the session present for `linger`. A passive one does only if streams at other replicas keep

@@ -1,13 +1,11 @@
-//! Certificates that this process makes itself, and files that only its user can read.
+//! Certificates that this process makes itself.
 
 use super::TlsFiles;
 use crate::io::BoxError;
+use crate::io::private::{private_folder, write_private};
 use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
 use sha2::{Digest, Sha256};
 use slotkeeper_core::Time;
-use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -36,32 +34,12 @@ pub fn self_signed(folder: &Path, names: Vec<String>, now: Time) -> Result<(TlsF
     Ok((files, bytes.join(":")))
 }
 
-/// Creates a folder that only this user can enter, with the folders above it.
-pub(crate) fn private_folder(folder: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
-/// Replaces a file as a whole, durably, with one that only this user can read.
-pub(crate) fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".new");
-    // An unfinished file of an earlier process may have other permissions.
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    file.write_all(contents)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::io::Clock;
     use crate::io::tls::read;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]

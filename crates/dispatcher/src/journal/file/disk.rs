@@ -5,12 +5,13 @@ use super::OpenError;
 use super::lock;
 use super::name::NEW;
 use crate::io::BoxFuture;
+use crate::io::private::private_folder;
 use crate::journal::JournalError;
 use slotkeeper_core::planted;
 use std::any::Any;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -111,7 +112,7 @@ impl Files for RealFiles {
     }
 
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)
+        private_folder(folder)
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<(String, u64)>> {

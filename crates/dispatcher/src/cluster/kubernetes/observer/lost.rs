@@ -26,18 +26,19 @@ impl Observer {
     /// Starts to probe a pod whose node is lost, and stops when the node is back.
     pub(super) fn inquire(&mut self, uid: &Uid, silences: &mpsc::Sender<Uid>) {
         let Some(known) = self.pods.get_mut(uid) else { return };
-        if !known.sight.cut_off {
+        if !known.snapshot.cut_off {
             known.given_up = false;
             known.inquiry.take().inspect(tokio::task::AbortHandle::abort);
             return;
         }
-        let address = known.sight.ip.map(|ip| SocketAddr::new(ip, self.site.config.port));
+        let address = known.snapshot.ip.map(|ip| SocketAddr::new(ip, self.site.config.port));
         let (Some(give_up), Some(address), false) = (self.site.config.give_up, address, known.given_up) else { return };
         if known.inquiry.as_ref().is_some_and(|inquiry| !inquiry.is_finished()) {
             return;
         }
-        tracing::info!(pool = %self.site.pool, pod = known.sight.name, "node lost according to Kubernetes: probing the pod itself");
-        let (site, silences, uid, name) = (self.site.clone(), silences.clone(), uid.clone(), known.sight.name.clone());
+        tracing::info!(pool = %self.site.pool, pod = known.snapshot.name, "node lost according to Kubernetes: probing the pod itself");
+        let (site, silences, uid, name) =
+            (self.site.clone(), silences.clone(), uid.clone(), known.snapshot.name.clone());
         known.inquiry = Some(self.tasks.spawn(async move {
             let why = silence(&site, address, give_up).await;
             tracing::warn!(
@@ -51,9 +52,9 @@ impl Observer {
 
     /// Deletes a pod whose node is lost and that does not answer; if it is being deleted already, reports it as overdue.
     pub(super) fn give_up(&mut self, uid: &Uid) {
-        let Some(known) = self.pods.get_mut(uid).filter(|known| known.sight.cut_off) else { return };
+        let Some(known) = self.pods.get_mut(uid).filter(|known| known.snapshot.cut_off) else { return };
         known.given_up = true;
-        let (name, version) = (known.sight.name.clone(), known.sight.resource_version.clone());
+        let (name, version) = (known.snapshot.name.clone(), known.snapshot.resource_version.clone());
         if known.is_terminating() {
             self.tell_overdue(uid);
         } else {
@@ -67,7 +68,7 @@ impl Observer {
         if known.overdue || self.ending.iter().any(|(_, ending)| ending == uid) {
             return;
         }
-        let grace = Duration::from_secs(known.sight.grace.unwrap_or_default());
+        let grace = Duration::from_secs(known.snapshot.grace.unwrap_or_default());
         self.ending.insert((now() + grace + self.site.pace.overdue, uid.clone()));
     }
 
@@ -83,7 +84,7 @@ impl Observer {
             let Some(known) = self.pods.get_mut(&uid).filter(|known| known.is_terminating()) else { continue };
             known.overdue = true;
             tracing::warn!(
-                pool = %self.site.pool, pod = known.sight.name,
+                pool = %self.site.pool, pod = known.snapshot.name,
                 "termination overdue: its ordinal is not counted on until the pod has been removed. If its node is certainly off, delete the Node"
             );
             self.tell_overdue(&uid);

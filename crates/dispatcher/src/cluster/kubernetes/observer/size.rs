@@ -88,7 +88,7 @@ impl Observer {
     fn own(&mut self) {
         for known in self.pods.values_mut() {
             known.owned =
-                !self.succeeding && ordinals::is_of(&known.sight, &self.site.config.workload, &self.workload_uid);
+                !self.succeeding && ordinals::is_of(&known.snapshot, &self.site.config.workload, &self.workload_uid);
         }
         for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
             self.retell(&uid, self.newest * FINE + FINE - 1);
@@ -178,7 +178,7 @@ impl Observer {
         }
         for uid in ending {
             if let Some(known) = self.pods.get_mut(&uid) {
-                known.sight.stage = Stage::Terminating;
+                known.snapshot.stage = Stage::Terminating;
             }
             self.retell(&uid, version * FINE);
             self.show(&uid);

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use tokio::task::AbortHandle;
 
 pub(super) struct TrackedPod {
-    pub(super) sight: PodSnapshot,
+    pub(super) snapshot: PodSnapshot,
     pub(super) ordinal: u32,
     pub(super) version: u64,
     /// The current workload owns the pod, and has acted on its size since it was created. Otherwise the pod may run, but
@@ -31,10 +31,10 @@ pub(super) struct TrackedPod {
 }
 
 impl TrackedPod {
-    pub(super) fn new(sight: PodSnapshot, ordinal: u32, version: u64, owned: bool) -> TrackedPod {
-        let used = sight.used;
+    pub(super) fn new(snapshot: PodSnapshot, ordinal: u32, version: u64, owned: bool) -> TrackedPod {
+        let used = snapshot.used;
         TrackedPod {
-            sight,
+            snapshot,
             ordinal,
             version,
             owned,
@@ -51,7 +51,7 @@ impl TrackedPod {
     }
 
     pub(super) fn is_terminating(&self) -> bool {
-        matches!(self.sight.stage, Stage::Terminating)
+        matches!(self.snapshot.stage, Stage::Terminating)
     }
 
     /// It is being deleted and may never end: its ordinal is not counted on.
@@ -61,7 +61,7 @@ impl TrackedPod {
 
     /// Ready in Kubernetes, but it has not answered the dispatcher.
     pub(super) fn is_silent(&self) -> bool {
-        matches!(self.sight.stage, Stage::Ready) && !self.answered
+        matches!(self.snapshot.stage, Stage::Ready) && !self.answered
     }
 
     /// Ready in Kubernetes, and it has answered.
@@ -72,11 +72,11 @@ impl TrackedPod {
 
     /// It is starting, or runs without being ready.
     pub(super) fn is_coming(&self) -> bool {
-        matches!(self.sight.stage, Stage::Unscheduled(_) | Stage::SettingUp(_) | Stage::Running)
+        matches!(self.snapshot.stage, Stage::Unscheduled(_) | Stage::SettingUp(_) | Stage::Running)
     }
 
     pub(super) fn living(&self) -> Living {
-        let PodSnapshot { uid, name, annotations, .. } = &self.sight;
+        let PodSnapshot { uid, name, annotations, .. } = &self.snapshot;
         Living {
             uid: uid.clone(),
             name: name.clone(),
@@ -86,8 +86,8 @@ impl TrackedPod {
     }
 
     pub(super) fn phase(&self, port: u16) -> Phase {
-        let address = self.sight.ip.map(|ip| SocketAddr::new(ip, port));
-        match (&self.sight.stage, address) {
+        let address = self.snapshot.ip.map(|ip| SocketAddr::new(ip, port));
+        match (&self.snapshot.stage, address) {
             (Stage::Ready, Some(address)) if self.is_ready() && self.owned => Phase::Ready { address },
             // A pod that has been ready may have been used: a list after a lapse must not report it as new.
             (Stage::Ready, _) => Phase::Unready,
